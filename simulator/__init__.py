@@ -1,0 +1,1 @@
+"""Simulator: what is run."""

@@ -1,0 +1,102 @@
+"""One sentence shape for every bad argument: what, what is allowed, what came, what to do."""
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["check_choice", "check_count", "check_interval", "check_known"]
+
+
+def check_interval(
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    low_open: bool = False,
+    high_open: bool = False,
+    fix: str = "",
+) -> float:
+    """Return `value` as a float if it is a finite number in the interval.
+
+    Args:
+        name: parameter as the user knows it.
+        value: what came.
+        low: smallest allowed value.
+        high: largest allowed value.
+        low_open: whether `low` itself is excluded.
+        high_open: whether `high` itself is excluded.
+        fix: what to do, put after the value; a default is made from the interval.
+
+    Raises:
+        ValueError: not a number, not finite, or outside.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    below = number <= low if low_open else number < low
+    above = number >= high if high_open else number > high
+    if not math.isfinite(number) or below or above or isinstance(value, bool):
+        raise ValueError(
+            f"{name} must be a number {_interval(low, high, low_open, high_open)}, got {value!r}; "
+            f"{fix or 'give a value in that range'}."
+        )
+    return number
+
+
+def check_count(name: str, value: Any, low: int = 1, *, fix: str = "") -> int:
+    """Return `value` as an int if it is a whole number of at least `low`.
+
+    Raises:
+        ValueError: not a whole number, or too small.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole:
+        try:
+            whole = float(value) == int(value) and not isinstance(value, (bool, str))
+        except (TypeError, ValueError, OverflowError):
+            whole = False
+    if not whole or int(value) < low:
+        raise ValueError(
+            f"{name} must be a whole number of at least {low}, got {value!r}; {fix or f'give {low} or more'}."
+        )
+    return int(value)
+
+
+def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """Return `value` if it is one of `allowed`; the error names the nearest one.
+
+    Raises:
+        ValueError: not one of them.
+    """
+    options = list(allowed)
+    if value in options:
+        return str(value)
+    near = difflib.get_close_matches(str(value), options, n=1, cutoff=0.4)
+    fix = f"did you mean {near[0]!r}?" if near else "choose one of these."
+    raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}; {fix}")
+
+
+def check_known(name: str, given: Iterable[str], allowed: Iterable[str]) -> None:
+    """Check that every key in `given` is one of `allowed`.
+
+    Raises:
+        ValueError: an unknown key; the message names the nearest one.
+    """
+    options = list(allowed)
+    for key in given:
+        if key not in options and not options:
+            raise ValueError(f"{name}: there is none to set, got {key!r}; leave it out.")
+        check_choice(name, key, options)
+
+
+def _interval(low: float, high: float, low_open: bool, high_open: bool) -> str:
+    if math.isinf(low) and math.isinf(high):
+        return "that is finite"
+    if math.isinf(high):
+        return f"{'above' if low_open else 'of at least'} {low:g}"
+    if math.isinf(low):
+        return f"{'below' if high_open else 'of at most'} {high:g}"
+    return f"in {'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"

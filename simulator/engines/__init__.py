@@ -1,0 +1,214 @@
+"""Engines: ways to run a rule on a batch of problems, behind one function `simulate`."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from quadsim.simulator.checks import check_choice, check_count, check_interval
+from quadsim.simulator.engines import closed_form, reference
+from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.quadratic import BlockQuadratic
+from quadsim.simulator.rule import Rule
+from quadsim.simulator.rules import resolve_rule
+from quadsim.simulator.schedules import Schedule, resolve_schedule
+from quadsim.simulator.trajectory import OBSERVABLES, Trajectory, recorded_steps
+
+__all__ = ["DTYPES", "ENGINES", "check_device", "choose_engine", "grid", "prepare", "resolve_dtype", "simulate"]
+
+ENGINES: Mapping[str, ModuleType] = {"closed-form": closed_form, "reference": reference}
+"""In the order in which `auto` tries them."""
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def simulate(
+    problem: BlockQuadratic,
+    rule: Rule | str,
+    *,
+    lr: ArrayLike | None = None,
+    steps: int,
+    schedule: Schedule | str | None = None,
+    record: str | int = "all",
+    observe: Iterable[str] = ("gap",),
+    tolerance: float = 1e-6,
+    engine: str = "auto",
+    dtype: torch.dtype | str = torch.float64,
+    device: str = "cpu",
+    gradient_noise_std: float = 0.0,
+    **hyperparameters: ArrayLike,
+) -> Trajectory:
+    """Run a rule on every problem of a batch under every setting.
+
+    Args:
+        problem: M problems.
+        rule: a Rule or its name in RULES.
+        lr: learning rate, a number or a sequence; may be left out for a rule that has a default.
+        steps: how many steps.
+        schedule: multiplies the learning rate, as `cosine:warmup=100`; None is constant.
+        record: "all", "log" (20 a decade) or every how many steps; 0 and the last are always recorded.
+        observe: names from OBSERVABLES; the gap is always there.
+        tolerance: relative to the gap at the start, in (0, 1).
+        engine: "auto" (the first that applies), "closed-form" or "reference".
+        dtype: torch.float64 or torch.float32.
+        device: "cpu", "cuda" or "cuda:N".
+        gradient_noise_std: standard deviation of normal noise on every coordinate of the gradient, drawn by (seed, problem,
+            step) and so the same for all settings.
+        **hyperparameters: of the rule; numbers or sequences. Sequences, the learning rates included, have one common length
+            K and are zipped; `grid` makes products.
+
+    Returns:
+        Trajectory with gap (M, K, R). A run that diverges is a status, not an error.
+
+    Raises:
+        ValueError: an argument out of range, or an engine that cannot run the rule.
+
+    Examples:
+        >>> problem = BlockQuadratic.generate(heterogeneity=100, problems=2)
+        >>> run = simulate(problem, "gd", lr=[0.01, 0.02], steps=1000, record="log")
+        >>> run.gap.shape[:2], run.engine
+        ((2, 2), 'closed-form')
+    """
+    job = prepare(
+        problem,
+        rule,
+        lr=lr,
+        steps=steps,
+        schedule=schedule,
+        record=record,
+        observe=observe,
+        tolerance=tolerance,
+        dtype=dtype,
+        device=device,
+        gradient_noise_std=gradient_noise_std,
+        **hyperparameters,
+    )
+    name = choose_engine(engine, job)
+    return as_trajectory(job, ENGINES[name].run(job), job.rule.name, job.rule, name)
+
+
+def prepare(
+    problem: BlockQuadratic,
+    rule: Rule | str,
+    *,
+    lr: ArrayLike | None,
+    steps: int,
+    schedule: Schedule | str | None = None,
+    record: str | int = "all",
+    observe: Iterable[str] = ("gap",),
+    tolerance: float = 1e-6,
+    dtype: torch.dtype | str = torch.float64,
+    device: str = "cpu",
+    gradient_noise_std: float = 0.0,
+    **hyperparameters: ArrayLike,
+) -> Job:
+    """Check the arguments of `simulate` and gather them, without running anything.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+    rule = resolve_rule(rule)
+    steps = check_count("steps", steps)
+    if isinstance(observe, str):
+        observe = (observe,)
+    job = Job(
+        problem=problem,
+        rule=rule,
+        settings=rule.settings(lr, **hyperparameters),
+        steps=steps,
+        schedule=resolve_schedule(schedule),
+        record=recorded_steps(steps, record),
+        observe=tuple(dict.fromkeys(check_choice("observe", name, OBSERVABLES) for name in observe)),
+        tolerance=check_interval("tolerance", tolerance, 0.0, 1.0, low_open=True, high_open=True),
+        dtype=resolve_dtype(dtype),
+        device=check_device(device),
+        gradient_noise_std=check_interval("gradient_noise_std", gradient_noise_std, 0.0),
+    )
+    job.schedule.check(steps)
+    return job
+
+
+def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None, engine: str) -> Trajectory:
+    """Name every run's state and cut the gap off after divergence."""
+    diverged = np.isfinite(outcome.diverged)
+    gap = np.where(job.record >= outcome.diverged[:, :, None], np.inf, outcome.gap)
+    status = np.where(diverged, "diverged", np.where(np.isfinite(outcome.hit), "converged", "running"))
+    return Trajectory(
+        problem=job.problem,
+        optimizer=optimizer,
+        rule=rule,
+        settings=job.settings,
+        schedule=job.schedule,
+        steps=job.record,
+        gap=gap,
+        steps_to_tolerance=outcome.hit,
+        status=status,
+        tolerance=job.tolerance,
+        observed=outcome.observed,
+        gradient_noise_std=job.gradient_noise_std,
+        engine=engine,
+        dtype=str(job.dtype).removeprefix("torch."),
+        device=job.device,
+    )
+
+
+def grid(**axes: ArrayLike) -> dict[str, NDArray[np.float64]]:
+    """All combinations of several settings, as sequences of one length for `simulate`.
+
+    Examples:
+        >>> {name: values.tolist() for name, values in grid(lr=[0.1, 0.2], beta1=[0.0, 0.9]).items()}
+        {'lr': [0.1, 0.1, 0.2, 0.2], 'beta1': [0.0, 0.9, 0.0, 0.9]}
+    """
+    rows = list(itertools.product(*(np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in axes.values())))
+    return {name: np.array([row[i] for row in rows]) for i, name in enumerate(axes)}
+
+
+def resolve_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """torch.float32 or torch.float64, from either form.
+
+    Raises:
+        ValueError: another type.
+    """
+    return DTYPES[check_choice("dtype", str(dtype).removeprefix("torch."), DTYPES)]
+
+
+def check_device(device: str) -> str:
+    """A device torch can use here.
+
+    Raises:
+        ValueError: an unknown name, or a GPU that is not there.
+    """
+    device = str(device)
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise ValueError(f"device must be cpu, cuda or cuda:N, got {device!r}; choose one of these.")
+    if kind == "cuda":
+        available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(number or 0) >= available:
+            raise ValueError(
+                f"device {device} must exist, got a machine on which torch sees {available} GPUs; use device cpu, or "
+                "install a torch built for your GPU."
+            )
+    return device
+
+
+def choose_engine(engine: str, job: Job) -> str:
+    """The engine's name; "auto" takes the first that can run the job.
+
+    Raises:
+        ValueError: an unknown engine, or one that cannot run the job.
+    """
+    check_choice("engine", engine, ("auto", *ENGINES))
+    reasons = {name: module.why_not(job) for name, module in ENGINES.items()}
+    usable = [name for name, reason in reasons.items() if reason is None]
+    if engine == "auto":
+        return usable[0]
+    if engine not in usable:
+        raise ValueError(
+            f"engine for {job.rule.name} must be one of {', '.join(['auto', *usable])} here, got {engine!r} ({reasons[engine]}); "
+            f"use engine {usable[0]}."
+        )
+    return engine

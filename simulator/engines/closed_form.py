@@ -1,0 +1,375 @@
+"""The closed-form engine: linear rules at a constant rate, any step at a cost that does not depend on how far it is.
+
+Along an eigenvector a linear rule is a small matrix A(lambda), derived from the Rule itself (`Rule.linear_form`). Without
+memory A is a number r and the gap a sum of `a_i r_i^(2t)`, evaluated as `a_i exp(2 t log|r_i|)`: powers would lose eight
+digits at t = 10^9. With memory A^t comes by squaring, never through eigenvectors, as A is defective where the momentum is
+best (theory.md, gd-exact). A rule with a frozen preconditioner phi is the same on phi^(1/2) H phi^(1/2).
+
+Hitting times. Without memory the gap is convex in t, so that its first passage is found by bisection. With memory it may
+oscillate; see `_first_passage`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import sympy as sp
+import torch
+from numpy.typing import NDArray
+
+from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.engines.observables import Observer
+from quadsim.simulator.rule import Rule, symbols
+from quadsim.simulator.trajectory import divergence_limit
+
+__all__ = ["run", "why_not"]
+
+Array = NDArray[np.float64]
+Matrix = list[list[Array]]
+"""A batch of n x n matrices: entry [i][j] is an array over the batch."""
+
+_NUMBERS_AT_ONCE = 1 << 22  # held while evaluating a formula at many steps (32 MB)
+_SMALLEST_LEAP = 4  # leaps of fewer than 2^4 steps cost more to justify than they save
+
+
+def why_not(job: Job) -> str | None:
+    """Why this engine cannot run the job; None if it can."""
+    form = job.rule.linear_form
+    if form is None:
+        return f"{job.rule.name} is not linear"
+    if not job.schedule.is_constant:
+        return f"the schedule {job.schedule} is not constant"
+    if job.gradient_noise_std != 0.0:
+        return "the gradient is noisy"
+    if job.dtype != torch.float64:
+        return "its formulas are evaluated in float64 only"
+    if form.preconditioner is not None:
+        starts = [e for e in job.rule.start.values() if e.free_symbols & {symbols.lr, *job.rule.hyperparameters}]
+        if starts or form.preconditioner.free_symbols & {symbols.lr, *job.rule.hyperparameters}:
+            return f"the preconditioner of {job.rule.name} depends on its settings"
+        if not np.all(np.isfinite(_preconditioner(job))):
+            return "an entry of the first gradient is 0, so that the preconditioner is infinite"
+    return None
+
+
+def run(job: Job) -> Outcome:
+    """Run all problems under all settings; arrays have the coordinates (of the eigenbasis) last: (M, K, P)."""
+    with np.errstate(all="ignore"):  # overflow is divergence, underflow is convergence; both are named afterwards
+        modes = _modes(job)
+        recursion = _evaluate(job, modes)
+        if len(recursion.matrix) == 1:
+            return _without_memory(job, modes, recursion)
+        return _with_memory(job, modes, recursion)
+
+
+@dataclass(frozen=True)
+class _Modes:
+    """Eigenvectors of the (preconditioned) blocks: eigenvalues and start (M, P), and the way back to coordinates."""
+
+    eigenvalues: Array
+    start: Array
+    to_error: Callable[[Array], dict[int, torch.Tensor]]
+    to_gradient: Callable[[Array], dict[int, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class _Recursion:
+    """A(lambda), entries (M, K, P), and its first row less the identity."""
+
+    matrix: Matrix
+    increment: list[Array]
+
+
+def _modes(job: Job) -> _Modes:
+    problem, layout = job.problem, job.problem.layout
+    form = job.rule.linear_form
+    assert form is not None
+    if form.preconditioner is None:
+        values, vectors, start = problem.eigenvalues, problem.eigenvectors, problem.initial_coefficients
+        roots = {size: np.ones_like(v) for size, v in values.items()}
+    else:
+        roots = layout.split(np.sqrt(_preconditioner(job)))
+        values, vectors, start = {}, {}, {}
+        for size, root in roots.items():
+            scaled = root[..., :, None] * problem.hessian[size] * root[..., None, :]
+            values[size], vectors[size] = np.linalg.eigh((scaled + np.swapaxes(scaled, -1, -2)) / 2)
+            back = np.ascontiguousarray(np.swapaxes(vectors[size], -1, -2))
+            start[size] = np.matmul(back, (problem.initial_error[size] / root)[..., None])[..., 0]
+
+    def to_coordinates(x: Array, power: int) -> dict[int, torch.Tensor]:
+        """(M, K, P) in the eigenbasis to parts (M, B_size, P_l, K), times phi^(power/2)."""
+        parts = layout.split(np.ascontiguousarray(np.swapaxes(x, 1, 2)))
+        return {
+            size: torch.from_numpy(np.matmul(vectors[size], part) * roots[size][..., None] ** power)
+            for size, part in parts.items()
+        }
+
+    flat = layout.flatten(values)
+    return _Modes(
+        eigenvalues=flat,
+        start=layout.flatten(start),
+        to_error=lambda x: to_coordinates(x, 1),
+        to_gradient=lambda x: to_coordinates(x * flat[:, None], -1),
+    )
+
+
+def _preconditioner(job: Job) -> Array:
+    """phi at every coordinate, (M, P), from the first gradient."""
+    problem, rule = job.problem, job.rule
+    form = rule.linear_form
+    assert form is not None
+    gradient = {s: np.matmul(problem.hessian[s], problem.initial_error[s][..., None])[..., 0] for s in problem.hessian}
+    arguments = (symbols.g, symbols.L_l, symbols.mu_l)
+    frozen = {state: rule.start.get(state, sp.S.Zero) for state in form.preconditioner.free_symbols & set(rule.update)}
+    function = sp.lambdify(arguments, form.preconditioner.subs(frozen), modules="numpy")
+    with np.errstate(divide="ignore"):
+        values = function(problem.layout.flatten(gradient), *_per_coordinate(job))
+    return np.broadcast_to(values, (problem.problems, problem.dimension)).copy()
+
+
+def _per_coordinate(job: Job) -> tuple[Array, Array]:
+    """L_l and mu_l of every coordinate's block, each (M, P)."""
+    sizes = job.problem.block_sizes
+    return (
+        np.repeat(job.problem.block_smoothness, sizes, axis=1),
+        np.repeat(job.problem.block_strong_convexity, sizes, axis=1),
+    )
+
+
+@lru_cache(maxsize=64)
+def _compiled(rule: Rule) -> Callable[..., tuple[Any, ...]]:
+    """The entries of A(lambda) and of its increment as one numpy function."""
+    form = rule.linear_form
+    assert form is not None
+    arguments = (form.eigenvalue, symbols.L_l, symbols.mu_l, symbols.lr, *rule.hyperparameters)
+    function: Callable[..., tuple[Any, ...]] = sp.lambdify(
+        arguments, (*form.matrix, *form.increment), modules="numpy", cse=True
+    )
+    return function
+
+
+def _evaluate(job: Job, modes: _Modes) -> _Recursion:
+    form = job.rule.linear_form
+    assert form is not None
+    n = form.matrix.shape[0]
+    settings = [job.settings[name][None, :, None] for name in job.rule.names]
+    per_coordinate = [x[:, None] for x in _per_coordinate(job)]
+    shape = (job.problem.problems, job.number_of_settings, job.problem.dimension)
+    entries = _compiled(job.rule)(modes.eigenvalues[:, None], *per_coordinate, *settings)
+    arrays = [np.broadcast_to(entry, shape).astype(np.float64) for entry in entries]
+    return _Recursion([arrays[i * n : (i + 1) * n] for i in range(n)], arrays[n * n :])
+
+
+def _without_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
+    increment = recursion.increment[0]
+    start = np.broadcast_to(modes.start[:, None], increment.shape)
+    weight = np.broadcast_to((modes.eigenvalues * modes.start**2 / 2)[:, None], increment.shape)
+    # log|1 + x|, also for x < -1, where |1 + x| = 1 - (2 + x); r = 0 gives -inf. A mode that is absent stays absent.
+    log_modulus = np.where(increment > -1.0, np.log1p(increment), np.log1p(-2.0 - increment))
+    log_modulus = np.where(weight == 0.0, 0.0, log_modulus)
+
+    def gap(t: Array, slope: bool = False) -> Array:
+        """Gap, or its derivative in t, at steps t >= 1 of shape (R,) or (M, K, R)."""
+        terms = weight[:, :, None] * np.exp(2.0 * t[..., None] * log_modulus[:, :, None])
+        if slope:
+            terms = np.where(terms == 0.0, 0.0, terms * log_modulus[:, :, None])
+        return np.asarray(np.sum(terms, axis=-1))
+
+    def at(t: Array) -> Array:
+        return gap(t[:, :, None])[:, :, 0]
+
+    initial = np.sum(weight, axis=-1)
+    gaps = np.empty((*initial.shape, job.record.size))
+    gaps[:, :, 0] = initial
+    at_once = max(1, _NUMBERS_AT_ONCE // weight.size)
+    for begin in range(1, job.record.size, at_once):
+        chosen = slice(begin, begin + at_once)
+        gaps[:, :, chosen] = gap(job.record[chosen].astype(np.float64))
+
+    # The gap is convex in t >= 1: "low enough or no longer falling" is false up to a step and true from there on, and so is
+    # "above the limit of divergence".
+    threshold, limit = job.tolerance * initial, divergence_limit(initial)
+    settled = _bisect(
+        lambda t: (at(t) <= threshold) | (gap(t[:, :, None], slope=True)[:, :, 0] >= 0.0), initial.shape, job.steps
+    )
+    hit = np.where(at(np.minimum(settled, job.steps)) <= threshold, settled, np.inf)
+    hit = np.where(initial <= threshold, 0.0, hit)
+    diverged = _bisect(lambda t: ~(at(t) <= limit), initial.shape, job.steps)
+
+    def states() -> Iterator[tuple[Array, Array]]:
+        for t in job.record.tolist():
+            sign = np.where((increment < -1.0) & (t % 2 == 1), -1.0, 1.0)
+            x = start * sign * (np.exp(t * log_modulus) if t else 1.0)
+            yield x, increment * x
+
+    return Outcome(gaps, hit, diverged, _observe(job, modes, states()))
+
+
+def _bisect(reached: Callable[[Array], NDArray[np.bool_]], shape: tuple[int, ...], steps: int) -> Array:
+    """First t in [1, steps] at which `reached` (false, then true) holds, `inf` where it never does."""
+    low, high = np.ones(shape), np.full(shape, float(steps))
+    found = reached(high)
+    while np.any(low < high):
+        middle = np.floor((low + high) / 2)
+        is_reached = reached(middle)
+        low, high = np.where(is_reached, low, np.minimum(middle + 1, high)), np.where(is_reached, middle, high)
+    return np.where(found, low, np.inf)
+
+
+def _with_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
+    shape = recursion.increment[0].shape
+    start = np.broadcast_to(modes.start[:, None], shape)
+    absent = start == 0.0  # such a mode stays 0, also where its matrix overflows
+    matrix = [[np.where(absent, 0.0, entry) for entry in row] for row in recursion.matrix]
+    eigenvalues = np.broadcast_to(modes.eigenvalues[:, None], shape)
+    states = [start, *(np.zeros(shape) for _ in matrix[1:])]
+    observing = any(name != "gap" for name in job.observe)
+    kept: list[tuple[Array, Array]] = []
+    gaps = np.empty((*shape[:2], job.record.size))
+    powers = _Powers(matrix)
+    for r, t in enumerate(job.record.tolist()):
+        if r:
+            states = _apply(powers.of(t - int(job.record[r - 1])), states)
+        gaps[:, :, r] = _gap(eigenvalues, states[0])
+        if observing:
+            kept.append((states[0], sum(a * x for a, x in zip(recursion.increment, states, strict=True))))
+    initial = gaps[:, :, 0]
+    limit = divergence_limit(initial)
+    hit, diverged = _first_passage(matrix, start, eigenvalues, job.tolerance * initial, limit, job.steps)
+    seen = ~(gaps <= limit[:, :, None])
+    recorded = np.where(seen.any(axis=-1), job.record[seen.argmax(axis=-1)], np.inf)
+    return Outcome(gaps, hit, np.minimum(diverged, recorded), _observe(job, modes, iter(kept)))
+
+
+def _first_passage(
+    matrix: Matrix, start: Array, eigenvalues: Array, threshold: Array, limit: Array, steps: int
+) -> tuple[Array, Array]:
+    """First steps at which the gap is at most `threshold`, and above `limit`; `inf` where it never is. Each (M, K).
+
+    All runs march together. They leap over 2^j steps where no run can touch its threshold on the way: sqrt(2 gap) is the
+    H-norm of the error, so that it falls by at most the sum of the H-norms of the moves. Even and odd steps are followed
+    apart (a mode with a root near -1 jumps to and fro, but moves slowly at every second step). The moves u_k of one mode
+    obey the recursion of A^2, and with its roots r1 >= r2 (or rho e^(+-i phi)), by induction,
+
+        |u_k| <= max(1, |r1|)^k (|u_0| + min(k, 1/(r1 - r2)) |u_1 - r1 u_0|),
+        |u_k| <= max(1, rho)^k (|u_0| + min(k, 1/sin phi) |u_1/rho - u_0 cos phi|).
+    """
+    shape = threshold.shape
+    rows = np.arange(threshold.size)
+    hit, diverged = np.full(threshold.size, np.inf), np.full(threshold.size, np.inf)
+
+    def flat(array: Array) -> Array:
+        return np.ascontiguousarray(array.reshape(-1, array.shape[-1]))
+
+    low, high = threshold.ravel(), limit.ravel()
+    weights, states = flat(eigenvalues), [flat(start), *(np.zeros_like(flat(start)) for _ in matrix[1:])]
+    powers = _Powers([[flat(entry) for entry in row] for row in matrix])
+
+    t, leap = 0, 0
+    while rows.size:
+        gap = _gap(weights, states[0])
+        is_low, is_high = gap <= low, ~(gap <= high)
+        hit[rows[is_low]], diverged[rows[is_high & ~is_low]] = t, t
+        stay = ~(is_low | is_high)
+        if not stay.all():
+            rows, low, high, weights = rows[stay], low[stay], high[stay], weights[stay]
+            states, powers = [x[stay] for x in states], powers.select(stay)
+        if t >= steps or not rows.size:
+            break
+        leap = min(leap, int(np.log2(steps - t)))
+        while leap >= _SMALLEST_LEAP and not _may_leap(powers, states, weights, low, 1 << (leap - 1)):
+            leap = leap - 2 if leap > _SMALLEST_LEAP + 1 else 0
+        if leap >= _SMALLEST_LEAP:
+            states, t = _apply(powers.of(1 << leap), states), t + (1 << leap)
+            leap += 1
+        else:
+            states, t = _apply(powers.of(1), states), t + 1
+            leap = _SMALLEST_LEAP if t % (1 << _SMALLEST_LEAP) == 0 else 0
+    return hit.reshape(shape), diverged.reshape(shape)
+
+
+def _may_leap(powers: "_Powers", states: list[Array], weights: Array, threshold: Array, moves: int) -> bool:
+    """Whether no run can reach its threshold within 2 * `moves` steps; see `_first_passage`."""
+    two = powers.of(2)
+    trace, determinant = two[0][0] + two[1][1], two[0][0] * two[1][1] - two[0][1] * two[1][0]
+    discriminant = trace**2 - 4.0 * determinant
+    # On real roots r1 = (trace + root)/2 >= r2 >= 0, as both are squares.
+    root = np.sqrt(np.maximum(discriminant, 0.0))
+    real = discriminant >= 0.0
+    modulus = np.where(real, (trace + root) / 2.0, np.sqrt(np.maximum(determinant, 0.0)))
+    sine = np.sqrt(np.maximum(1.0 - (trace / (2.0 * modulus)) ** 2, 0.0))
+    amplification = np.minimum(float(moves), np.where(real, 1.0 / root, 1.0 / sine))
+    growth = np.maximum(1.0, modulus) ** moves
+    for parity in (0, 1):
+        y0 = states if parity == 0 else _apply(powers.of(1), states)
+        y1 = _apply(two, y0)
+        y2 = _apply(two, y1)
+        first, second = y1[0] - y0[0], y2[0] - y1[0]
+        change = np.where(real, second - modulus * first, second / modulus - first * trace / (2.0 * modulus))
+        move = growth * (np.abs(first) + amplification * np.abs(change))
+        # Each difference above carries at most 8 units of rounding of the three positions it is made from.
+        rounding = np.finfo(float).eps * 4.0 * (np.abs(y0[0]) + np.abs(y1[0]) + np.abs(y2[0])) * (1.0 + amplification)
+        move = np.where(y0[0] == 0.0, np.where(move > 0.0, move, 0.0), move + growth * rounding)
+        longest = moves * np.sqrt(2.0 * _gap(weights, move))
+        if not np.all(np.sqrt(2.0 * _gap(weights, y0[0])) - longest > np.sqrt(2.0 * threshold)):
+            return False
+    return True
+
+
+def _gap(eigenvalues: Array, x: Array) -> Array:
+    return np.asarray(np.sum(eigenvalues * x**2, axis=-1) / 2.0)
+
+
+def _apply(matrix: Matrix, states: list[Array]) -> list[Array]:
+    return [sum((a * x for a, x in zip(row[1:], states[1:], strict=True)), row[0] * states[0]) for row in matrix]
+
+
+class _Powers:
+    """Powers of a batch of small matrices, by squaring; squares are kept."""
+
+    def __init__(self, matrix: Matrix, squares: list[Matrix] | None = None) -> None:
+        self._squares = squares or [matrix]
+        self._last: tuple[int, Matrix] = (1, matrix)
+
+    def of(self, exponent: int) -> Matrix:
+        """A^exponent for an exponent of at least 1."""
+        if self._last[0] == exponent:
+            return self._last[1]
+        out: Matrix | None = None
+        for bit in range(exponent.bit_length()):
+            if bit == len(self._squares):
+                self._squares.append(_compose(self._squares[-1], self._squares[-1]))
+            if exponent >> bit & 1:
+                out = self._squares[bit] if out is None else _compose(self._squares[bit], out)
+        assert out is not None
+        self._last = (exponent, out)
+        return out
+
+    def select(self, rows: NDArray[np.bool_]) -> "_Powers":
+        """The powers for some of the batch."""
+        chosen = [[[entry[rows] for entry in row] for row in square] for square in self._squares]
+        return _Powers(chosen[0], chosen)
+
+
+def _compose(a: Matrix, b: Matrix) -> Matrix:
+    columns = list(zip(*b, strict=True))
+    return [
+        [sum((x * y for x, y in zip(row[1:], column[1:], strict=True)), row[0] * column[0]) for column in columns]
+        for row in a
+    ]
+
+
+def _observe(job: Job, modes: _Modes, states: Iterator[tuple[Array, Array]]) -> dict[str, Array]:
+    """Observables from the modes and their increments at the recorded steps."""
+    names = [name for name in job.observe if name != "gap"]
+    if not names:
+        return {}
+    observer = Observer(job.problem)
+    columns: dict[str, list[Array]] = {name: [] for name in names}
+    for x, increment in states:
+        error, gradient, step = modes.to_error(x), modes.to_gradient(x), modes.to_error(increment)
+        for name in names:
+            columns[name].append(observer(name, error, gradient, step))
+    return {name: np.stack(values, axis=2) for name, values in columns.items()}

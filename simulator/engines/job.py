@@ -1,0 +1,53 @@
+"""What an engine is given and what it returns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quadsim.simulator.quadratic import BlockQuadratic
+from quadsim.simulator.rule import Rule
+from quadsim.simulator.schedules import Schedule
+
+__all__ = ["Job", "Outcome"]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A checked request: M problems times K settings, `steps` steps, recorded at `record` (R,)."""
+
+    problem: BlockQuadratic
+    rule: Rule
+    settings: Mapping[str, NDArray[np.float64]]
+    steps: int
+    schedule: Schedule
+    record: NDArray[np.int64]
+    observe: tuple[str, ...]
+    tolerance: float
+    dtype: torch.dtype = torch.float64
+    device: str = "cpu"
+    gradient_noise_std: float = 0.0
+
+    @property
+    def number_of_settings(self) -> int:
+        """K."""
+        return int(self.settings["lr"].size)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What an engine found.
+
+    Attributes:
+        gap: (M, K, R), not yet cut off after divergence.
+        hit: first step within the tolerance, (M, K), `inf` if none.
+        diverged: first step known to be diverged, (M, K), `inf` if none.
+        observed: further quantities, (M, K, R, ...).
+    """
+
+    gap: NDArray[np.float64]
+    hit: NDArray[np.float64]
+    diverged: NDArray[np.float64]
+    observed: dict[str, NDArray[np.float64]] = field(default_factory=dict)

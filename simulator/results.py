@@ -1,0 +1,120 @@
+"""Results of a sweep: its table, its curves, its answer, and the folder they are stored in."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+import xarray as xr
+
+from quadsim.simulator import store
+from quadsim.simulator.statistics import answer, best_rates
+from quadsim.simulator.sweep_config import DIALS, POINT_COLUMNS, SweepConfig
+
+__all__ = ["Results", "load_results"]
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What a sweep found.
+
+    Attributes:
+        config: the grid.
+        summary: a row per run; `best_lr` marks the best rate of its optimizer and point.
+        best: a row per point and optimizer, statistics over the seeds at the best rate.
+        curves: gap at log-spaced steps at the best rates, (point, optimizer, seed, step).
+        manifest: versions, device, command, wall time.
+        folder: where it is stored, if it is.
+    """
+
+    config: SweepConfig
+    summary: pd.DataFrame
+    best: pd.DataFrame
+    curves: xr.Dataset
+    manifest: dict[str, Any]
+    folder: Path | None = None
+
+    @property
+    def facets(self) -> list[str]:
+        """The dials beside the compared one that take several values."""
+        names = [*DIALS, "case"]
+        return [n for n in names if n != self.config.axis and len(getattr(self.config, n)) > 1]
+
+    def groups(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
+        """(label, runs at the best rates, rows of `best`) for every combination of the facets."""
+        runs = self.summary[self.summary["best_lr"]]
+        if not self.facets:
+            return [("", runs, self.best)]
+        out = []
+        for values, same in self.best.groupby(self.facets, sort=False, dropna=False):
+            label = ", ".join(f"{n.replace('_', ' ')} {v}" for n, v in zip(self.facets, values, strict=True))
+            out.append((label, runs[runs["point"].isin(same["point"])], same))
+        return out
+
+    @property
+    def answers(self) -> list[str]:
+        """The result in words, one text per combination of the facets."""
+        out = []
+        for label, runs, best in self.groups():
+            text = answer(runs, best, self.config.axis, self.config.steps)
+            out.append(f"{label}: {text}" if label else text)
+        return out
+
+    @property
+    def at_edge(self) -> pd.DataFrame:
+        """Rows of `best` whose rate lies at the edge of what was tried, so that a better one may exist."""
+        return self.best[self.best["at_edge"] != ""]
+
+    def save(self, folder: Path) -> None:
+        """Write everything but the figures' source; the manifest comes last and marks the folder as finished."""
+        from quadsim.simulator.figures import save_figures
+
+        store.write_frame(folder / store.SUMMARY, self.summary)
+        store.write_dataset(folder / store.CURVES, self.curves)
+        save_figures(self, folder / store.FIGURES)
+        store.write_json(folder / store.MANIFEST, self.manifest)
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer and the table of best rates as plain data; a step count that is `inf` becomes null."""
+        rows = self.best.astype(object).map(lambda value: value if _is_plain(value) else None)
+        return {
+            "answer": self.answers,
+            "best": rows.to_dict("records"),
+            "runs": len(self.summary),
+            "folder": None if self.folder is None else str(self.folder),
+            "config": self.config.to_json(),
+        }
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a finished sweep.
+
+        Raises:
+            ValueError: a folder without one.
+        """
+        folder = Path(folder)
+        if not store.is_finished(folder):
+            raise ValueError(f"results must be a folder with a finished sweep, got {folder}; run the sweep again to finish it.")
+        config = SweepConfig.from_json(store.read_json(folder / store.CONFIG, "config"))
+        try:
+            summary = pd.read_parquet(folder / store.SUMMARY)
+            with xr.open_dataset(folder / store.CURVES, engine="h5netcdf") as opened:
+                curves = opened.load()
+        except (OSError, ValueError) as error:
+            raise ValueError(f"results must be readable, got {folder} ({error}); run the sweep again elsewhere.") from error
+        best = best_rates(summary, POINT_COLUMNS)
+        return cls(config, summary, best, curves, store.read_json(folder / store.MANIFEST, "manifest"), folder)
+
+
+def load_results(folder: str | Path) -> Results:
+    """Read what `sweep` wrote to a folder.
+
+    Raises:
+        ValueError: a folder without a finished sweep.
+    """
+    return Results.load(Path(folder))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON can hold the value (not NaN or infinite)."""
+    return not isinstance(value, float) or (value == value and abs(value) != float("inf"))

@@ -1,0 +1,380 @@
+"""sweep: a grid of problems, optimizers and learning rates, in units that fit in memory, to results on disk."""
+
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from quadsim.simulator import store
+from quadsim.simulator.engines import choose_engine, prepare, simulate
+from quadsim.simulator.results import Results
+from quadsim.simulator.statistics import best_rates
+from quadsim.simulator.sweep_config import (
+    POINT_COLUMNS,
+    OptimizerSpec,
+    Point,
+    SweepConfig,
+    memory_text,
+    physical_memory,
+)
+from quadsim.simulator.trajectory import Trajectory, recorded_steps
+
+__all__ = ["Estimate", "Judge", "Progress", "estimate", "sweep"]
+
+Judge = Callable[[Trajectory], Mapping[str, NDArray[Any]]]
+"""Columns of the summary from a trajectory, each (M, K): `bound_steps`, `verdict`, and what else a theory says."""
+
+Progress = Callable[[int, int, str], None]
+"""Called with units done, units known so far, and what runs next."""
+
+FIRST_DECADES = 1
+"""The grid of learning rates spans this many decades on each side of the natural rate to begin with,"""
+MOST_DECADES = 4
+"""and is extended up to this many."""
+_UNIT_BYTES = 256e6  # working set of one unit; about a dozen arrays of the state's size are alive in a step
+_ARRAYS_ALIVE = 12
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """One call of `simulate`: a pure function of the configuration and these numbers."""
+
+    point: int
+    optimizer: int
+    exponents: tuple[int, int]  # first and last k of the rates
+    seeds: tuple[int, int]  # first problem and how many
+
+    @property
+    def key(self) -> str:
+        return "_".join(map(str, (self.point, self.optimizer, *self.exponents, *self.seeds)))
+
+
+@dataclass
+class _Plan:
+    """What has been tried: the k of the rates, alike for all optimizers and points."""
+
+    low: int
+    high: int
+    pieces: list[tuple[int, int]] = field(default_factory=list)
+
+
+def sweep(
+    config: SweepConfig, judge: Judge | None = None, *, out: Path | None = None, progress: Progress | None = None
+) -> Results:
+    """Run the whole grid.
+
+    Learning rates are `natural * 10^(k/density)`; the natural rate of a rule at a point comes from the dials (see
+    `quadsim.simulator.rules`). All optimizers get grids of equal size, from k = -density to density, extended for all of
+    them together by a decade wherever any best rate lies at an edge, up to four decades.
+
+    Args:
+        config: the grid.
+        judge: adds columns from a theory (bound_steps, verdict, ...); without it they say `not applicable`.
+        out: a folder that gets everything, unit by unit, so that an interrupted sweep goes on where it was. None: nothing
+            is written.
+        progress: called before every unit.
+
+    Returns:
+        Results.
+
+    Raises:
+        ValueError: a grid too big for memory, or a folder with something else in it.
+    """
+    _check_memory(config)
+    _check_engine(config)
+    if out is not None:
+        store.prepare_folder(out, config.to_json())
+    began = time.perf_counter()
+    density = config.lr_density
+    plan = _Plan(-FIRST_DECADES * density, FIRST_DECADES * density)
+    pieces = [(plan.low, plan.high)] if config.lr is None else [(0, len(config.lr) - 1)]
+    frames: list[pd.DataFrame] = []
+    curves: dict[tuple[int, int], list[tuple[_Unit, Trajectory]]] = {}
+    done, total = 0, 0
+    while pieces:
+        units = [unit for piece in pieces for unit in _units(config, piece)]
+        total += len(units)
+        for unit in units:
+            if progress is not None:
+                progress(done, total, f"{config.optimizers[unit.optimizer]} at {config.points[unit.point].label}")
+            trajectory = _finished_unit(config, unit, out)
+            frames.append(_rows(config, unit, trajectory, judge))
+            curves.setdefault((unit.point, unit.optimizer), []).append((unit, trajectory))
+            done += 1
+        summary = pd.concat(frames, ignore_index=True)
+        best = best_rates(summary, POINT_COLUMNS)
+        pieces = [] if config.lr is not None else _extensions(best, plan, density)
+    if progress is not None:
+        progress(done, total, "writing")
+    summary = _ordered(summary, best)
+    results = Results(
+        config=config,
+        summary=summary,
+        best=best,
+        curves=_best_curves(config, best, curves),
+        manifest=_manifest(config, time.perf_counter() - began),
+        folder=out,
+    )
+    if out is not None:
+        results.save(out)
+        store.remove_units(out)
+    return results
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a sweep would cost on this machine.
+
+    Attributes:
+        runs: number of runs before any extension of the grid.
+        seconds: from a few measured steps of every optimizer.
+        memory_bytes: of the results and one unit of work.
+    """
+
+    runs: int
+    seconds: float
+    memory_bytes: float
+
+
+def estimate(config: SweepConfig) -> Estimate:
+    """Time and memory of a sweep, from short runs of the first unit of every point and optimizer."""
+    _check_memory(config)
+    rates = config.lr or [10.0 ** (k / config.lr_density) for k in _first_range(config)]
+    seconds = 0.0
+    for point in config.points:
+        for spec in config.specs:
+            natural = 1.0 if config.lr else point.natural_lr(spec, config.tolerance)
+            chosen = [natural * rate for rate in rates]
+            units = _chunks(config, point, len(rates))
+            seeds = (0, units[0][1])
+            short = min(200, config.steps)
+            _run(config, point, spec, chosen, seeds, 1)  # compilation is paid once, not per unit
+            begin = time.perf_counter()
+            engine = _run(config, point, spec, chosen, seeds, short).engine
+            spent = time.perf_counter() - begin
+            seconds += spent * len(units) * (1.0 if engine == "closed-form" else config.steps / short)
+    return Estimate(_runs(config), seconds, _memory(config))
+
+
+def _run(
+    config: SweepConfig, point: Point, spec: OptimizerSpec, rates: list[float], seeds: tuple[int, int], steps: int
+) -> Trajectory:
+    """One call of `simulate`; a run shorter than the configuration's (an estimate) goes without warm-up."""
+    first, number = seeds
+    schedule = config.schedule if steps == config.steps else config.schedule.partition(":")[0]
+    return simulate(
+        point.problem(number, config.seed, first),
+        spec.rule,
+        lr=rates,
+        steps=steps,
+        schedule=schedule,
+        record="log",
+        tolerance=config.tolerance,
+        engine=config.engine,
+        dtype=config.dtype,
+        device=config.device,
+        **spec.hyperparameters,
+    )
+
+
+def _check_engine(config: SweepConfig) -> None:
+    """Find out before anything runs whether the engine can run every optimizer."""
+    if config.engine == "auto":
+        return
+    for point in config.points:
+        for spec in config.specs:
+            job = prepare(
+                point.problem(1, config.seed),
+                spec.rule,
+                lr=1.0,
+                steps=config.steps,
+                schedule=config.schedule,
+                record="log",
+                dtype=config.dtype,
+                device=config.device,
+            )
+            choose_engine(config.engine, job)
+
+
+def _finished_unit(config: SweepConfig, unit: _Unit, out: Path | None) -> Trajectory:
+    """The unit's trajectory, from disk if an earlier attempt left it there."""
+    path = None if out is None else store.unit_path(out, unit.key)
+    if path is not None and path.is_file():
+        return Trajectory.load(path)
+    point, spec = config.points[unit.point], config.specs[unit.optimizer]
+    trajectory = _run(config, point, spec, _rates(config, unit), unit.seeds, config.steps)
+    if path is not None:
+        trajectory.save(path)
+    return trajectory
+
+
+def _rates(config: SweepConfig, unit: _Unit) -> list[float]:
+    first, last = unit.exponents
+    if config.lr is not None:
+        return list(config.lr)
+    natural = config.points[unit.point].natural_lr(config.specs[unit.optimizer], config.tolerance)
+    return [natural * 10.0 ** float(config.exponent(k)) for k in range(first, last + 1)]
+
+
+def _units(config: SweepConfig, piece: tuple[int, int]) -> Iterator[_Unit]:
+    for p, point in enumerate(config.points):
+        for o in range(len(config.specs)):
+            for seeds in _chunks(config, point, piece[1] - piece[0] + 1):
+                yield _Unit(p, o, piece, seeds)
+
+
+def _chunks(config: SweepConfig, point: Point, rates: int) -> list[tuple[int, int]]:
+    """Ranges of problems (first, how many) whose working set stays within the limit."""
+    each = _problem_bytes(point, rates)
+    size = int(min(config.seeds, max(1, _UNIT_BYTES // each)))
+    return [(first, min(size, config.seeds - first)) for first in range(0, config.seeds, size)]
+
+
+def _problem_bytes(point: Point, rates: int) -> float:
+    sizes = point.block_sizes
+    return 8.0 * (3 * sum(size**2 for size in sizes) + _ARRAYS_ALIVE * sum(sizes) * rates)
+
+
+def _first_range(config: SweepConfig) -> range:
+    return range(-FIRST_DECADES * config.lr_density, FIRST_DECADES * config.lr_density + 1)
+
+
+def _runs(config: SweepConfig) -> int:
+    rates = len(config.lr) if config.lr is not None else len(_first_range(config))
+    return len(config.points) * len(config.specs) * config.seeds * rates
+
+
+def _memory(config: SweepConfig) -> float:
+    """Bytes: every run's recorded gaps and its row of the summary (about 500 bytes), and one unit's working set."""
+    records = recorded_steps(config.steps, "log").size
+    rates = _runs(config) // (len(config.points) * len(config.specs) * config.seeds)
+    units = max(_problem_bytes(point, rates) for point in config.points)
+    return _runs(config) * (8.0 * records + 500.0) + max(units, min(_UNIT_BYTES, units * config.seeds))
+
+
+def _check_memory(config: SweepConfig) -> None:
+    needed, available = _memory(config), physical_memory()
+    if needed > available:
+        raise ValueError(
+            f"grid must fit in memory ({memory_text(available)} here), got one that needs about {memory_text(needed)} for "
+            f"{_runs(config):,} runs; use fewer seeds, values or learning rates, or smaller blocks."
+        )
+
+
+def _extensions(best: pd.DataFrame, plan: _Plan, density: int) -> list[tuple[int, int]]:
+    """New ranges of k for all optimizers, where any best rate lies at an edge that may still move."""
+    pieces = []
+    if (best["at_edge"] == "low").any() and plan.low > -MOST_DECADES * density:
+        pieces.append((plan.low - density, plan.low - 1))
+        plan.low -= density
+    if (best["at_edge"] == "high").any() and plan.high < MOST_DECADES * density:
+        pieces.append((plan.high + 1, plan.high + density))
+        plan.high += density
+    return pieces
+
+
+def _rows(config: SweepConfig, unit: _Unit, trajectory: Trajectory, judge: Judge | None) -> pd.DataFrame:
+    """A row per run of the unit."""
+    shape = trajectory.steps_to_tolerance.shape
+    point, spec = config.points[unit.point], config.specs[unit.optimizer]
+
+    def per_run(values: Any, axis: int | None = None) -> NDArray[Any]:
+        array = np.asarray(values)
+        if axis is not None:
+            array = np.expand_dims(array, 1 - axis)
+        return np.broadcast_to(array, shape).ravel()
+
+    exponents = [
+        "" if config.lr is not None else str(config.exponent(k))
+        for k in range(unit.exponents[0], unit.exponents[0] + shape[1])
+    ]
+    initial, final = trajectory.gap[:, :, 0], trajectory.gap[:, :, -1]
+    columns: dict[str, Any] = {"point": per_run(unit.point)}
+    columns |= {name: per_run(value) for name, value in point.columns.items()}
+    columns |= {
+        "seed": per_run(trajectory.problem.index, 0),
+        "optimizer": per_run(spec.label),
+        "lr": per_run(trajectory.settings["lr"], 1),
+        "lr_exponent": per_run(exponents, 1),
+        "status": trajectory.status.ravel(),
+        "steps_to_tolerance": trajectory.steps_to_tolerance.ravel(),
+        "initial_gap": initial.ravel(),
+        "final_gap": final.ravel(),
+        "empirical_rate": _empirical_rate(trajectory).ravel(),
+    }
+    columns |= {"theorem": per_run(""), "bound_steps": per_run(np.nan), "bound_rate": per_run(np.nan)}
+    columns |= {"margin": per_run(np.nan), "verdict": per_run("not applicable")}
+    if judge is not None:
+        columns |= {name: per_run(values) for name, values in judge(trajectory).items()}
+    columns["engine"] = per_run(trajectory.engine)
+    return pd.DataFrame(columns)
+
+
+def _empirical_rate(trajectory: Trajectory) -> NDArray[np.float64]:
+    """Factor per step: tolerance^(1/steps) where the tolerance was reached, else (final/initial gap)^(1/steps)."""
+    steps, last = trajectory.steps_to_tolerance, float(trajectory.steps[-1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole = np.exp(np.log(trajectory.gap[:, :, -1] / trajectory.gap[:, :, 0]) / last)
+        return np.asarray(np.where(np.isfinite(steps), trajectory.tolerance ** (1.0 / steps), whole))
+
+
+def _ordered(summary: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
+    """Rows by point, optimizer (as asked), rate and seed, with a mark at the best rate."""
+    keys = ["point", "optimizer", "lr"]
+    marked = summary.merge(best[keys].assign(best_lr=True), on=keys, how="left", validate="many_to_one")
+    marked["best_lr"] = marked["best_lr"].eq(True)
+    order = {name: i for i, name in enumerate(dict.fromkeys(summary["optimizer"]))}
+    marked = marked.assign(_order=marked["optimizer"].map(order))
+    return marked.sort_values(["point", "_order", "lr", "seed"], ignore_index=True).drop(columns="_order")
+
+
+def _best_curves(
+    config: SweepConfig, best: pd.DataFrame, curves: dict[tuple[int, int], list[tuple[_Unit, Trajectory]]]
+) -> xr.Dataset:
+    """Gap curves at the best rates: point x optimizer x seed x step, with what each point is as coordinates."""
+    steps = recorded_steps(config.steps, "log")
+    gap = np.full((len(config.points), len(config.specs), config.seeds, steps.size), np.nan)
+    rates = np.full(gap.shape[:2], np.nan)
+    chosen = {(row.point, row.optimizer): float(row.lr) for row in best.itertuples()}
+    for (p, o), parts in curves.items():
+        rates[p, o] = chosen[p, config.optimizers[o]]
+        for unit, trajectory in parts:
+            position = np.flatnonzero(trajectory.settings["lr"] == rates[p, o])
+            if position.size:
+                first, number = unit.seeds
+                gap[p, o, first : first + number] = trajectory.gap[:, position[0]]
+    columns = pd.DataFrame([point.columns for point in config.points])
+    coordinates: dict[str, Any] = {
+        "optimizer": list(config.optimizers),
+        "seed": np.arange(config.seeds),
+        "step": steps,
+        "lr": (("point", "optimizer"), rates),
+    }
+    for name in columns.columns:
+        values = columns[name].to_numpy()
+        text = values.dtype == object or str(values.dtype).startswith("str")
+        coordinates[name] = ("point", np.array([str(v) for v in values], dtype=object) if text else values)
+    return xr.Dataset({"gap": (("point", "optimizer", "seed", "step"), gap)}, coords=coordinates)
+
+
+def _manifest(config: SweepConfig, seconds: float) -> dict[str, Any]:
+    packages = ("quadsim", "torch", "numpy", "sympy", "pandas", "xarray")
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "platform": platform.platform(),
+        "device": config.device,
+        "dtype": config.dtype,
+        "seed": config.seed,
+        "wall_seconds": round(seconds, 3),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
