@@ -9,7 +9,7 @@ import xarray as xr
 
 from quadsim.simulator import store
 from quadsim.simulator.statistics import answer, best_rates
-from quadsim.simulator.sweep_config import DIALS, POINT_COLUMNS, SweepConfig
+from quadsim.simulator.sweep_config import DIALS, FIXED_BY_CASE, POINT_COLUMNS, SweepConfig
 
 __all__ = ["Results", "load_results"]
 
@@ -37,8 +37,8 @@ class Results:
     @property
     def facets(self) -> list[str]:
         """The dials beside the compared one that take several values."""
-        names = [*DIALS, "case"]
-        return [n for n in names if n != self.config.axis and len(getattr(self.config, n)) > 1]
+        free = [name for name in DIALS if not (self.config.case and name in FIXED_BY_CASE)]
+        return [name for name in free if name != self.config.axis and len(getattr(self.config, name)) > 1]
 
     def groups(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
         """(label, runs at the best rates, rows of `best`) for every combination of the facets."""

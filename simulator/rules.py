@@ -3,8 +3,9 @@
 Defaults and the place of `eps` follow torch. `natural_lr` centres a grid of learning rates: it is made of the dials alone, so
 that all draws share bitwise the same rates. How each was found, with s the typical size of a coordinate of e_0:
 
-- gradient steps: 1/L, the middle of the stable range (0, 2/L); with momentum the middle of (0, 2(1+momentum)/L) for heavy-ball
-  and of (0, 2(1+momentum)/((1+2 momentum) L)) for nesterov. The best rate lies between this and the end of the range.
+- gradient steps: sqrt(2)/L, the geometric middle of [1/L, 2/L], in which the best constant rate lies: below 1/L every mode
+  contracts more slowly than at 1/L, above 2/L the stiffest one diverges. With momentum the end of the stable range is
+  2(1+momentum)/L (heavy-ball) or 2(1+momentum)/((1+2 momentum) L) (nesterov), and the middle moves with it.
 - sign steps: near the solution a coordinate jumps between a and a - lr, 0 < a < lr, which leaves up to tr(H) lr^2/2
   (theory.md, adam-cycle) of a start of tr(H) s^2/2; the rate at which this is `tolerance` times the start is
   s sqrt(tolerance). Memory of a fraction beta overshoots for about 1/(1-beta) steps, and the rate shrinks by that.
@@ -51,7 +52,7 @@ _ADAM_STEP = -lr * Ratio(m / (1 - p1), sp.sqrt(v / (1 - p2)) + eps)
 GD = Rule(
     name="gd",
     step=-lr * g,
-    natural_lr=1 / symbols.L,
+    natural_lr=sp.sqrt(2) / symbols.L,
     summary="Gradient descent.",
     source="Cauchy (1847). torch.optim.SGD without momentum.",
 )
@@ -64,7 +65,7 @@ _ALL = (
         update={m: momentum * m + g},
         step=-lr * m,
         hyperparameters={momentum: _MOMENTUM},
-        natural_lr=(1 + momentum) / symbols.L,
+        natural_lr=sp.sqrt(2) * (1 + momentum) / symbols.L,
         summary="Gradient descent with Polyak's momentum.",
         source="Polyak (1964). torch.optim.SGD(momentum=...), which multiplies the whole memory by the current rate.",
     ),
@@ -73,7 +74,7 @@ _ALL = (
         update={m: momentum * m + g},
         step=-lr * (g + momentum * m),
         hyperparameters={momentum: _MOMENTUM},
-        natural_lr=(1 + momentum) / ((1 + 2 * momentum) * symbols.L),
+        natural_lr=sp.sqrt(2) * (1 + momentum) / ((1 + 2 * momentum) * symbols.L),
         summary="Gradient descent with Nesterov's momentum.",
         source="Nesterov (1983) at constant momentum. torch.optim.SGD(momentum=..., nesterov=True).",
     ),

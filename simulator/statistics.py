@@ -48,7 +48,8 @@ def best_rates(summary: pd.DataFrame, carried: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         A row per point and optimizer: lr, lr_exponent, steps_median, steps_q10, steps_q90, reached (fraction),
-        bound_median, margin_median (steps over bound), at_edge (of the rates that were tried: "low", "high" or "").
+        bound_median (NaN without a theorem, `inf` beyond the run), margin_median (median steps over it), at_edge (of the rates
+        that were tried: "low", "high" or "").
     """
     runs = summary.assign(effective=effective_steps(summary), end=summary["final_gap"] / summary["initial_gap"])
     rows = []
@@ -62,7 +63,7 @@ def best_rates(summary: pd.DataFrame, carried: Sequence[str]) -> pd.DataFrame:
         position = min(range(len(rates)), key=lambda i: rates[i][:3])
         median, _, lr, same = rates[position]
         steps, bound = same["effective"].to_numpy(), same["bound_steps"].to_numpy(dtype=np.float64)
-        has_bound = bool(np.all(np.isfinite(bound)))
+        has_bound = not bool(np.any(np.isnan(bound)))
         edge = "low" if position == 0 else "high" if position == len(rates) - 1 else ""
         rows.append(
             {"point": point, **{name: group[name].iloc[0] for name in carried}, "optimizer": optimizer}
@@ -76,12 +77,17 @@ def best_rates(summary: pd.DataFrame, carried: Sequence[str]) -> pd.DataFrame:
                 "diverged": float(np.mean(same["status"] == "diverged")),
                 "final_gap_median": float(quantile(same["end"].fillna(np.inf).to_numpy(), 0.5)),
                 "bound_median": float(quantile(bound, 0.5)) if has_bound else np.nan,
-                "margin_median": float(quantile(steps / bound, 0.5)) if has_bound else np.nan,
+                "margin_median": _ratio(median, float(quantile(bound, 0.5))) if has_bound else np.nan,
                 "rates_tried": len(rates),
                 "at_edge": edge,
             }
         )
     return pd.DataFrame(rows)
+
+
+def _ratio(a: float, b: float) -> float:
+    """a/b, NaN where neither is known."""
+    return a / b if np.isfinite(a) or np.isfinite(b) else np.nan
 
 
 def bootstrap_ratio(
@@ -158,7 +164,7 @@ def _fewest(value: object, optimizers: Sequence[str], table: dict[tuple[object, 
         return f"{text}; no other reaches the tolerance."
     ratio, lower, upper = bootstrap_ratio(table[value, second], table[value, order[0]])
     if lower <= 1.0:
-        return f"{text}, but {second} ({_number(medians[second])}) cannot be told from it (ratio {_number(lower)}-{_number(upper)})."
+        return f"{text}, but {second} ({_number(medians[second])}) cannot be told from it (ratio 95% bootstrap {_number(lower)}-{_number(upper)})."
     return f"{text}, {_number(ratio)} times fewer than {second} (95% bootstrap {_number(lower)}-{_number(upper)})."
 
 
@@ -170,4 +176,4 @@ def _number(value: float) -> str:
     """Two digits below 10, whole numbers above: more would not survive another draw."""
     if not np.isfinite(value):
         return str(value)
-    return f"{value:.2g}" if value < 10 and value != round(value) else f"{value:.1f}" if value < 10 else f"{value:.0f}"
+    return f"{value:.0f}" if value >= 10 or value == 0 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"

@@ -1,1 +1,7 @@
-"""Theory: what is claimed."""
+"""Theory: what is claimed, and whether a run bears it out."""
+
+from quadsim.theory.checking import VERDICTS as VERDICTS
+from quadsim.theory.checking import judge as judge
+from quadsim.theory.registry import THEOREMS as THEOREMS
+from quadsim.theory.theorem import Hypothesis as Hypothesis
+from quadsim.theory.theorem import Theorem as Theorem

@@ -9,7 +9,7 @@ from quadsim.simulator.engines.observables import Observer
 from quadsim.simulator.engines.torch_rule import compile_torch
 from quadsim.simulator.trajectory import divergence_limit
 
-__all__ = ["run", "why_not"]
+__all__ = ["Follower", "run", "why_not"]
 
 _BUFFER = 64  # steps whose gaps are looked at together
 
@@ -43,7 +43,7 @@ def run(job: Job) -> Outcome:
     clocks = rule.start_clocks(settings)
     states: list[list[torch.Tensor]] | None = None
 
-    follow = _Follower(number, settings_number, job)
+    follow = Follower(number, settings_number, job)
     records = {int(step): r for r, step in enumerate(job.record)}
     observed = {name: [] for name in job.observe if name != "gap"}  # type: dict[str, list[np.ndarray]]
     for t in range(job.steps + 1):
@@ -93,7 +93,7 @@ def _with_noise(job: Job, gradient: dict[int, torch.Tensor], t: int) -> dict[int
     }
 
 
-class _Follower:
+class Follower:
     """Follows the gap at every step: what is recorded, the first hit of the tolerance and the first divergence."""
 
     def __init__(self, problems: int, settings: int, job: Job) -> None:

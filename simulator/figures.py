@@ -1,0 +1,221 @@
+"""The figures of a sweep, readable in print: colour-blind-safe colours, a marker for every optimizer, labels with units."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.markers import CARETUP
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
+
+from quadsim.simulator import store
+from quadsim.simulator.statistics import quantile
+
+if TYPE_CHECKING:
+    from quadsim.simulator.results import Results
+
+__all__ = ["gap_figure", "save_figures", "steps_figure"]
+
+_MARKERS = "osD^vPX*<>"
+_PANEL = (4.2, 3.3)  # inches
+_MOST_COLUMNS = 3
+_BELOW_TOLERANCE = 1e-3  # how far below the tolerance the gap is drawn
+
+
+def save_figures(results: "Results", folder: Path) -> None:
+    """Write both figures as PNG and PDF."""
+    folder.mkdir(exist_ok=True)
+    with mpl.rc_context(_style()):
+        for name, draw in (("steps", steps_figure), ("gap", gap_figure)):
+            figure = draw(results)
+            for suffix in ("png", "pdf"):
+                # Without dates the same results give the same file.
+                metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
+
+                def write(path: Path, figure: Figure = figure, metadata: dict[str, None] = metadata) -> None:
+                    figure.savefig(path, dpi=200, metadata=metadata)
+
+                store.write_whole(folder / f"{name}.{suffix}", write)
+
+
+def steps_figure(results: "Results") -> Figure:
+    """Steps to tolerance against heterogeneity, a line per optimizer, the bound dashed; log-log."""
+    config, groups = results.config, results.groups()
+    styles = _styles(config.optimizers)
+    figure, axes = _panels(len(groups), rows_of_legend=_legend_rows(config.optimizers))
+    has_bound = any_missed = some_missed = False
+    for axis, (label, runs, best) in zip(axes, groups, strict=True):
+        points = list(dict.fromkeys(best["point"]))
+        x = _positions(axis, config.axis, best.drop_duplicates("point")[config.axis].tolist())
+        for name, style in styles.items():
+            rows = best[best["optimizer"] == name].set_index("point").loc[points]
+            median = rows["steps_median"].to_numpy()
+            reached = np.isfinite(median)
+            low = rows["steps_q10"].to_numpy()
+            high = np.where(np.isfinite(rows["steps_q90"]), rows["steps_q90"], config.steps)
+            shift = _shift(list(styles).index(name), len(styles), log=config.axis != "case")
+            at = x * shift if config.axis != "case" else x + shift
+            axis.errorbar(
+                at[reached],
+                median[reached],
+                yerr=[(median[reached] - low[reached]), np.maximum(high[reached] - median[reached], 0.0)],
+                capsize=2,
+                markersize=5,
+                linewidth=1.4,
+                elinewidth=0.9,
+                linestyle="-" if config.axis != "case" else "none",
+                **style,
+            )
+            beyond = reached & np.isinf(rows["steps_q90"].to_numpy())
+            some_missed |= bool(beyond.any())
+            axis.plot(at[beyond], high[beyond], linestyle="none", marker=CARETUP, color=style["color"], markersize=6)
+            missed = ~reached
+            any_missed |= bool(missed.any())
+            for position in at[missed]:  # an unclipped line without points would upset the layout
+                axis.plot(position, config.steps, linestyle="none", markerfacecolor="none", markersize=7, clip_on=False, **style)
+            bound = rows["bound_median"].to_numpy()
+            if np.isfinite(bound).any():
+                has_bound = True
+                shown = np.isfinite(bound)
+                line = "--" if shown.sum() > 1 and config.axis != "case" else "none"
+                marker = "" if line == "--" else "_"
+                axis.plot(at[shown], bound[shown], line, marker=marker, markersize=14, color=style["color"], linewidth=1.2)
+        axis.set_yscale("log")
+        axis.set_ylabel(f"steps until gap ≤ {_power(config.tolerance)} × initial gap")
+        axis.set_xlabel("case" if config.axis == "case" else "Hessian heterogeneity (max L / min L over blocks)")
+        axis.set_title(label, fontsize=9)
+    handles = [Line2D([], [], linestyle="-", markersize=5, **style, label=name) for name, style in styles.items()]
+    if has_bound:
+        handles.append(Line2D([], [], color="0.35", linestyle="--", label="theorem: at most this many"))
+    if any_missed:
+        handles.append(
+            Line2D([], [], color="0.35", marker="o", linestyle="none", markerfacecolor="none", label=f"median not within {config.steps} steps")
+        )
+    if some_missed:
+        handles.append(
+            Line2D([], [], color="0.35", marker=CARETUP, linestyle="none", label=f"10% or more not within {config.steps} steps")
+        )
+    _finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {config.seeds} problems")
+    return figure
+
+
+def gap_figure(results: "Results") -> Figure:
+    """Gap against step at every point, at each optimizer's best rate: median line and 10-90% band."""
+    config, curves = results.config, results.curves
+    styles = _styles(config.optimizers)
+    figure, axes = _panels(curves.sizes["point"], rows_of_legend=_legend_rows(config.optimizers))
+    steps = curves["step"].values
+    bottom = config.tolerance * _BELOW_TOLERANCE
+    for p, axis in enumerate(axes):
+        top = 1.0
+        for o, (name, style) in enumerate(styles.items()):
+            gap = curves["gap"].values[p, o]
+            relative = gap / np.where(gap[:, :1] > 0.0, gap[:, :1], 1.0)
+            low, middle, high = (np.clip(quantile(relative, q, axis=0), bottom / 10, 1e12) for q in (0.1, 0.5, 0.9))
+            top = max(top, float(np.max(high[1:], initial=1.0)))
+            color = style["color"]
+            axis.plot(steps[1:], middle[1:], linewidth=1.5, markevery=0.2, markersize=5, **style)
+            axis.fill_between(steps[1:], low[1:], high[1:], color=color, alpha=0.18, linewidth=0)
+        axis.axhline(config.tolerance, color="0.35", linewidth=1.0, linestyle=":")
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_xlim(1, steps[-1])
+        axis.set_ylim(bottom, min(top * 2, 1e4))
+        axis.set_xlabel("step")
+        axis.set_ylabel("gap / initial gap")
+        axis.set_title(_point_title(results, p), fontsize=9)
+    handles = [Line2D([], [], markersize=5, linewidth=1.5, **style, label=name) for name, style in styles.items()]
+    handles.append(Line2D([], [], color="0.35", linestyle=":", label="tolerance"))
+    _finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {config.seeds} problems")
+    return figure
+
+
+def _style() -> dict[str, Any]:
+    """seaborn's plain style, with fonts that journals accept (TrueType in PDF)."""
+    return {**sns.axes_style("ticks"), **sns.plotting_context("paper"), "pdf.fonttype": 42}
+
+
+def _styles(optimizers: Sequence[str]) -> dict[str, dict[str, Any]]:
+    colors = sns.color_palette("colorblind", min(len(optimizers), 10))
+    return {
+        name: {"color": colors[i % 10], "marker": _MARKERS[i % len(_MARKERS)]} for i, name in enumerate(optimizers)
+    }
+
+
+def _legend_rows(optimizers: Sequence[str]) -> int:
+    return math.ceil((len(optimizers) + 3) / 4)
+
+
+def _panels(number: int, rows_of_legend: int) -> tuple[Figure, list[Axes]]:
+    columns = min(number, _MOST_COLUMNS)
+    rows = math.ceil(number / columns)
+    width = max(_PANEL[0] * columns, 6.4)
+    with mpl.rc_context(_style()):
+        figure = Figure(figsize=(width, _PANEL[1] * rows + 0.3 + 0.2 * rows_of_legend), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    axes: list[Axes] = list(grid.ravel())
+    for axis in axes[number:]:
+        axis.remove()
+    for axis in axes[:number]:
+        axis.grid(True, which="major", color="0.88", linewidth=0.6)
+        axis.set_axisbelow(True)
+    return figure, axes[:number]
+
+
+def _positions(axis: Axes, name: str, values: list[Any]) -> np.ndarray:
+    """x of every point, with a tick at each: on a log axis, or one after the other for cases."""
+    if name == "case":
+        axis.set_xticks(range(len(values)), [str(value) for value in values])
+        axis.set_xlim(-0.5, len(values) - 0.5)
+        return np.arange(len(values), dtype=float)
+    x = np.asarray(values, dtype=float)
+    axis.set_xscale("log")
+    if len(set(values)) == 1:
+        axis.set_xlim(x[0] / 2, x[0] * 2)
+    if len(values) <= 8:
+        axis.xaxis.set_major_locator(FixedLocator(x.tolist()))
+        axis.xaxis.set_major_formatter(FixedFormatter([f"{value:g}" for value in values]))
+        axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    return x
+
+
+def _shift(position: int, number: int, *, log: bool) -> float:
+    """A small step aside, so that error bars of several optimizers do not hide each other."""
+    offset = position - (number - 1) / 2
+    return float(1.04**offset) if log else 0.12 * offset
+
+
+def _power(value: float) -> str:
+    exponent = math.log10(value)
+    return f"$10^{{{round(exponent)}}}$" if abs(exponent - round(exponent)) < 1e-9 else f"{value:g}"
+
+
+def _point_title(results: "Results", point: int) -> str:
+    curves = results.curves
+    if results.config.axis == "case":
+        parts = [str(curves["case"].values[point])]
+    else:
+        parts = [f"heterogeneity {float(curves['heterogeneity'].values[point]):g}"]
+        achieved = float(curves["heterogeneity_achieved"].values[point])
+        if abs(achieved / float(curves["heterogeneity"].values[point]) - 1.0) > 1e-3:
+            parts[0] += f" (achieved {achieved:.3g})"
+    parts += [f"{name.replace('_', ' ')} {curves[name].values[point]}" for name in results.facets]
+    return ", ".join(parts)
+
+
+def _finish(figure: Figure, axes: list[Axes], handles: list[Line2D], title: str) -> None:
+    for axis in axes:
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+        if not axis.get_subplotspec().is_first_col():  # type: ignore[union-attr]
+            axis.set_ylabel("")
+    figure.suptitle(title, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4), frameon=False, fontsize=8)
+
