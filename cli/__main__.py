@@ -1,0 +1,5 @@
+"""`python -m quadsim.cli`."""
+
+from quadsim.cli.app import main
+
+main()

@@ -1,0 +1,42 @@
+"""The application: commands joined together."""
+
+from typing import Annotated
+
+import typer
+
+from quadsim.cli import commands, sweep
+
+app = typer.Typer(
+    name="quadsim",
+    help="A laboratory for when and why sign-based and adaptive optimizers beat gradient descent.\n\n"
+    "Example: quadsim sweep --heterogeneity 1,10,100",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("sweep")(sweep.sweep_command)
+app.command("rules")(commands.rules)
+app.command("info")(commands.info)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"quadsim {version('quadsim')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point."""
+    app(prog_name="quadsim")

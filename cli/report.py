@@ -1,0 +1,87 @@
+"""The table and the words that a sweep prints."""
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from quadsim.simulator import store
+from quadsim.simulator.results import Results
+
+__all__ = ["print_results"]
+
+
+def print_results(results: Results, *, quiet: bool) -> None:
+    """Table, answer, how rates were chosen, and where the files are; with `quiet` the answer alone."""
+    # A pipe or a file is as wide as the table needs: cut-off columns could not be told from missing ones.
+    console = Console(soft_wrap=True) if not Console().is_terminal else Console()
+    if not console.is_terminal:
+        console.width = 200
+    if not quiet:
+        for label, _, best in results.groups():
+            console.print(_table(results, label, best))
+    for text in results.answers:
+        console.print(text, highlight=False)
+    if quiet:
+        return
+    console.print(_choice(results), highlight=False)
+    if results.folder is not None:
+        console.print(
+            f"Files: {results.folder}/ ({store.SUMMARY}, {store.CURVES}, {store.FIGURES}/, {store.CONFIG}, {store.MANIFEST})",
+            highlight=False,
+        )
+
+
+def _table(results: Results, label: str, best: Any) -> Table:
+    config = results.config
+    title = f"Steps until the gap is {config.tolerance:g} of the start ({config.seeds} problems a row, at most {config.steps} steps)"
+    table = Table(title=f"{title}; {label}" if label else title)
+    asked = config.axis
+    table.add_column(asked)
+    table.add_column("optimizer")
+    for name in ("best lr", "median steps", "10-90%", "bound", "steps / bound"):
+        table.add_column(name, justify="right")
+    last = None
+    for row in best.to_dict("records"):
+        if last is not None and row["point"] != last:
+            table.add_section()
+        table.add_row(
+            _point(row, asked) if row["point"] != last else "",
+            row["optimizer"],
+            f"{row['lr']:.3g}" + (" (edge)" if row["at_edge"] else ""),
+            _steps(row["steps_median"], config.steps),
+            f"{_steps(row['steps_q10'], config.steps)} - {_steps(row['steps_q90'], config.steps)}",
+            "no theorem" if np.isnan(row["bound_median"]) else _steps(row["bound_median"], config.steps),
+            "" if np.isnan(row["margin_median"]) else f"{row['margin_median']:.2f}",
+        )
+        last = row["point"]
+    return table
+
+
+def _point(row: dict[str, Any], name: str) -> str:
+    if name == "case":
+        return f"{row['case']} (c = {row['heterogeneity_achieved']:.4g})"
+    asked, achieved = row["heterogeneity"], row["heterogeneity_achieved"]
+    return f"{asked:g}" if abs(achieved / asked - 1.0) < 1e-9 else f"{asked:g} (got {achieved:.4g})"
+
+
+def _steps(value: float, most: int) -> str:
+    return f"> {most}" if np.isinf(value) else f"{value:g}"
+
+
+def _choice(results: Results) -> str:
+    """How rates were chosen; an edge that could not be moved is said."""
+    edge = results.at_edge
+    text = "Best rates are chosen with hindsight over all seeds, for all optimizers alike"
+    if results.config.lr is not None:
+        text += f", from the {len(results.config.lr)} given."
+    else:
+        text += f", from grids of {int(results.best['rates_tried'].max())} rates around each rule's natural rate."
+    for row in edge.to_dict("records"):
+        where = row["case"] if results.config.axis == "case" else f"{row['heterogeneity']:g}"
+        text += f" The best rate of {row['optimizer']} at {where} is the {_END[row['at_edge']]} one tried: a better one may exist."
+    return text
+
+
+_END = {"low": "smallest", "high": "largest"}
