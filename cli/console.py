@@ -15,7 +15,11 @@ T = TypeVar("T")
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Turn the library's ValueError into one line on stderr and exit code 2, its text unchanged."""
+    """Turn the library's ValueError into one line on stderr and exit code 2, its text unchanged.
+
+    Raises:
+        Exit: with code 2, where the library raised a ValueError.
+    """
     try:
         yield
     except ValueError as error:

@@ -17,7 +17,11 @@ def rules_table() -> str:
     """A line for every rule: name, kind, summary."""
     width = max(map(len, RULES))
     lines = [f"{rule.name:{width}}  {rule.kind:9}  {rule.summary}" for rule in RULES.values()]
-    return "\n".join([*lines, "", "linear: closed form exists; separable: acts within a block; global: needs the whole gradient."])
+    return "\n".join([
+        *lines,
+        "",
+        "linear: closed form exists; separable: acts within a block; global: needs the whole gradient.",
+    ])
 
 
 def rule_text(rule: Rule) -> str:
@@ -57,7 +61,9 @@ def environment() -> dict[str, Any]:
     from quadsim.simulator.engines import ENGINES
 
     packages = ("quadsim", "torch", "numpy", "sympy", "pandas", "xarray", "seaborn")
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    gpus = (
+        [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "platform": platform.platform(),

@@ -35,7 +35,8 @@ def print_results(results: Results, *, quiet: bool) -> None:
 
 def _table(results: Results, label: str, best: Any) -> Table:
     config = results.config
-    title = f"Steps until the gap is {config.tolerance:g} of the start ({config.seeds} problems a row, at most {config.steps} steps)"
+    size = f"{config.seeds} problems a row, at most {config.steps} steps"
+    title = f"Steps until the gap is {config.tolerance:g} of the start ({size})"
     table = Table(title=f"{title}; {label}" if label else title)
     asked = config.axis
     table.add_column(asked)
@@ -80,7 +81,8 @@ def _choice(results: Results) -> str:
         text += f", from grids of {int(results.best['rates_tried'].max())} rates around each rule's natural rate."
     for row in edge.to_dict("records"):
         where = row["case"] if results.config.axis == "case" else f"{row['heterogeneity']:g}"
-        text += f" The best rate of {row['optimizer']} at {where} is the {_END[row['at_edge']]} one tried: a better one may exist."
+        end = _END[row["at_edge"]]
+        text += f" The best rate of {row['optimizer']} at {where} is the {end} one tried: a better one may exist."
     return text
 
 

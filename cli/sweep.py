@@ -18,35 +18,49 @@ def _sizes(text: str) -> Any:
     return tuple(number(item) for item in text.split("+")) if "+" in text else number(text)
 
 
-def _Text(option: str, text: str) -> Any:
-    return Annotated[str | None, typer.Option(option, help=text, show_default=False)]
+def _option(text: str, metavar: str = "LIST") -> Any:
+    """An option that stays text: the library checks it, with its own message."""
+    return typer.Option(help=text, metavar=metavar, show_default=False)
 
 
 def sweep_command(
-    heterogeneity: _Text("--heterogeneity", "Hessian heterogeneity, max L / min L over blocks [1,10,100]") = None,
-    mode: _Text("--mode", "scale (each block its own scale) or arrange (one spectrum, dealt out differently) [scale]") = None,
-    blocks: _Text("--blocks", "Number of blocks [4]") = None,
-    block_size: _Text("--block-size", "Size of the blocks; 3,30 sweeps, 1+4+9 are sizes in one problem [8]") = None,
-    condition_number: _Text("--condition-number", "Of a block in scale [10], of the whole in arrange [5000]") = None,
-    gradient_heterogeneity: _Text(
-        "--gradient-heterogeneity", "max/min over blocks of |g_l|/sqrt(P_l) at the start [not controlled]"
-    ) = None,
-    alignment: _Text("--alignment", "Correlation of log L_l and log |g_l|/sqrt(P_l), -1 to 1 [not controlled]") = None,
-    rotation: _Text("--rotation", "Eigenvectors: 0 on the axes, 1 Haar [1]") = None,
-    case: _Text("--case", "heterogeneous, homogeneous, transformer-like or cnn-like instead of the first five") = None,
-    seeds: _Text("--seeds", "Problems at every point [16]") = None,
-    seed: _Text("--seed", "Key of all random draws [0]") = None,
-    steps: _Text("--steps", "Length of every run [10000]") = None,
-    tolerance: _Text("--tolerance", "Gap to reach, relative to the start [1e-6]") = None,
-    schedule: _Text("--schedule", "constant, cosine, linear or inverse-sqrt, as cosine:warmup=100 [constant]") = None,
-    optimizers: _Text("--optimizers", "As gd,adam,adam:beta1=0 (see quadsim rules) [gd,signsgd,adam]") = None,
-    lr: _Text("--lr", "Fixed learning rates for all optimizers [a grid around each rule's natural rate]") = None,
-    lr_density: _Text("--lr-density", "Learning rates a decade [4]") = None,
-    dtype: _Text("--dtype", "float64 or float32 [float64]") = None,
-    device: _Text("--device", "cpu, cuda or cuda:N [cpu]") = None,
-    engine: _Text("--engine", "auto, closed-form or reference [auto]") = None,
+    heterogeneity: Annotated[str | None, _option("Hessian heterogeneity, max L / min L over blocks [1,10,100]")] = None,
+    mode: Annotated[
+        str | None, _option("scale (each block its own scale) or arrange (one spectrum, dealt out differently) [scale]")
+    ] = None,
+    blocks: Annotated[str | None, _option("Number of blocks [4]")] = None,
+    block_size: Annotated[
+        str | None, _option("Size of the blocks; 3,30 sweeps, 1+4+9 are sizes in one problem [8]")
+    ] = None,
+    condition_number: Annotated[str | None, _option("Of a block in scale [10], of the whole in arrange [5000]")] = None,
+    gradient_heterogeneity: Annotated[
+        str | None, _option("max/min over blocks of |g_l|/sqrt(P_l) at the start [not controlled]")
+    ] = None,
+    alignment: Annotated[
+        str | None, _option("Correlation of log L_l and log |g_l|/sqrt(P_l), -1 to 1 [not controlled]")
+    ] = None,
+    rotation: Annotated[str | None, _option("Eigenvectors: 0 on the axes, 1 Haar [1]")] = None,
+    case: Annotated[
+        str | None, _option("heterogeneous, homogeneous, transformer-like or cnn-like instead of the first five")
+    ] = None,
+    seeds: Annotated[str | None, _option("Problems at every point [16]", "N")] = None,
+    seed: Annotated[str | None, _option("Key of all random draws [0]", "N")] = None,
+    steps: Annotated[str | None, _option("Length of every run [10000]", "N")] = None,
+    tolerance: Annotated[str | None, _option("Gap to reach, relative to the start [1e-6]", "NUMBER")] = None,
+    schedule: Annotated[
+        str | None, _option("constant, cosine, linear or inverse-sqrt, as cosine:warmup=100 [constant]", "NAME")
+    ] = None,
+    optimizers: Annotated[str | None, _option("As gd,adam,adam:beta1=0 (see quadsim rules) [gd,signsgd,adam]")] = None,
+    lr: Annotated[
+        str | None, _option("Fixed learning rates for all optimizers [a grid around each rule's natural rate]")
+    ] = None,
+    lr_density: Annotated[str | None, _option("Learning rates a decade [4]", "N")] = None,
+    dtype: Annotated[str | None, _option("float64 or float32 [float64]", "NAME")] = None,
+    device: Annotated[str | None, _option("cpu, cuda or cuda:N [cpu]", "NAME")] = None,
+    engine: Annotated[str | None, _option("auto, closed-form or reference [auto]", "NAME")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Result folder [runs/sweep-<hash of the configuration>]", show_default=False)
+        Path | None,
+        typer.Option("--out", help="Result folder [runs/sweep-<hash of the configuration>]", show_default=False),
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", help="Repeat a stored config.json.", show_default=False)
@@ -128,17 +142,17 @@ def _estimate(config: "SweepConfig", *, as_json: bool) -> None:
         print_json(asdict(found) | {"config": config.to_json()})
         return
     typer.echo(
-        f"{found.runs:,} runs of {config.steps:,} steps: about {found.seconds:.2g} s and {memory_text(found.memory_bytes)} on this "
-        "machine, figures not counted; more if the grid of learning rates has to be extended. Nothing was run or written."
+        f"{found.runs:,} runs of {config.steps:,} steps: about {found.seconds:.2g} s and {memory_text(found.memory_bytes)} "
+        "on this machine, figures not counted; more if the grid of learning rates has to be extended. Nothing was run or written."
     )
 
 
 def _run(config: "SweepConfig", out: Path | None, *, quiet: bool, as_json: bool) -> None:
-    from quadsim.cli.report import print_results
     from quadsim.cli.progress import progress_bar
+    from quadsim.cli.report import print_results
     from quadsim.simulator import store
     from quadsim.simulator.results import load_results
-    from quadsim.simulator.sweep import sweep
+    from quadsim.simulator.sweep import check, sweep
     from quadsim.theory import judge
 
     folder = out if out is not None else Path("runs") / f"sweep-{config.digest}"
@@ -147,11 +161,15 @@ def _run(config: "SweepConfig", out: Path | None, *, quiet: bool, as_json: bool)
         results = load_results(folder)
         print(f"Already finished; this is the stored result in {folder}.", file=sys.stderr)
     else:
+        check(config)  # before the bar, which would leave an empty line
         try:
             with progress_bar(quiet=quiet) as progress:
                 results = sweep(config, judge, out=folder, progress=progress)
         except KeyboardInterrupt:
-            print(f"Interrupted; what was finished is kept in {folder}: the same command goes on from there.", file=sys.stderr)
+            print(
+                f"Interrupted; what was finished is kept in {folder}. The same command goes on from there.",
+                file=sys.stderr,
+            )
             raise typer.Exit(130) from None
     if as_json:
         print_json(results.to_json())

@@ -34,7 +34,7 @@ def check_interval(
     """
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     below = number <= low if low_open else number < low
     above = number >= high if high_open else number > high

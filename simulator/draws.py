@@ -129,7 +129,8 @@ def rotation_power(rotation: NDArray[np.float64], power: float) -> NDArray[np.fl
     """Geodesic power Q^s of rotations of shape (..., P, P): every rotation angle is multiplied by s.
 
     (Q + Q')/2 has the cosines of the angles as eigenvalues, each twice (and one 1 where P is odd); on each such plane Q is
-    a plane rotation, whose angle is scaled. Q^0 = I, Q^1 = Q, and Q^s Q^t = Q^(s+t).
+    a plane rotation, whose angle is scaled. Q^0 = I, Q^1 = Q, and Q^s Q^t = Q^(s+t). The angles have to differ, as those
+    of a Haar draw do almost surely: where two planes share a cosine, `eigh` returns any basis of the two together.
     """
     size = rotation.shape[-1]
     if power == 1.0:

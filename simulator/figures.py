@@ -50,7 +50,7 @@ def steps_figure(results: "Results") -> Figure:
     styles = _styles(config.optimizers)
     figure, axes = _panels(len(groups), rows_of_legend=_legend_rows(config.optimizers))
     has_bound = any_missed = some_missed = False
-    for axis, (label, runs, best) in zip(axes, groups, strict=True):
+    for axis, (label, _, best) in zip(axes, groups, strict=True):
         points = list(dict.fromkeys(best["point"]))
         x = _positions(axis, config.axis, best.drop_duplicates("point")[config.axis].tolist())
         for name, style in styles.items():
@@ -78,16 +78,26 @@ def steps_figure(results: "Results") -> Figure:
             missed = ~reached
             any_missed |= bool(missed.any())
             for position in at[missed]:  # an unclipped line without points would upset the layout
-                axis.plot(position, config.steps, linestyle="none", markerfacecolor="none", markersize=7, clip_on=False, **style)
+                axis.plot(
+                    position,
+                    config.steps,
+                    linestyle="none",
+                    markerfacecolor="none",
+                    markersize=7,
+                    clip_on=False,
+                    **style,
+                )
             bound = rows["bound_median"].to_numpy()
             if np.isfinite(bound).any():
                 has_bound = True
                 shown = np.isfinite(bound)
                 line = "--" if shown.sum() > 1 and config.axis != "case" else "none"
                 marker = "" if line == "--" else "_"
-                axis.plot(at[shown], bound[shown], line, marker=marker, markersize=14, color=style["color"], linewidth=1.2)
+                axis.plot(
+                    at[shown], bound[shown], line, marker=marker, markersize=14, color=style["color"], linewidth=1.2
+                )
         axis.set_yscale("log")
-        axis.set_ylabel(f"steps until gap ≤ {_power(config.tolerance)} × initial gap")
+        axis.set_ylabel(f"steps until gap ≤ {_power(config.tolerance)} of the initial gap")
         axis.set_xlabel("case" if config.axis == "case" else "Hessian heterogeneity (max L / min L over blocks)")
         axis.set_title(label, fontsize=9)
     handles = [Line2D([], [], linestyle="-", markersize=5, **style, label=name) for name, style in styles.items()]
@@ -95,11 +105,26 @@ def steps_figure(results: "Results") -> Figure:
         handles.append(Line2D([], [], color="0.35", linestyle="--", label="theorem: at most this many"))
     if any_missed:
         handles.append(
-            Line2D([], [], color="0.35", marker="o", linestyle="none", markerfacecolor="none", label=f"median not within {config.steps} steps")
+            Line2D(
+                [],
+                [],
+                color="0.35",
+                marker="o",
+                linestyle="none",
+                markerfacecolor="none",
+                label=f"median not within {config.steps} steps",
+            )
         )
     if some_missed:
         handles.append(
-            Line2D([], [], color="0.35", marker=CARETUP, linestyle="none", label=f"10% or more not within {config.steps} steps")
+            Line2D(
+                [],
+                [],
+                color="0.35",
+                marker=CARETUP,
+                linestyle="none",
+                label=f"10% or more not within {config.steps} steps",
+            )
         )
     _finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {config.seeds} problems")
     return figure
@@ -114,7 +139,7 @@ def gap_figure(results: "Results") -> Figure:
     bottom = config.tolerance * _BELOW_TOLERANCE
     for p, axis in enumerate(axes):
         top = 1.0
-        for o, (name, style) in enumerate(styles.items()):
+        for o, style in enumerate(styles.values()):
             gap = curves["gap"].values[p, o]
             relative = gap / np.where(gap[:, :1] > 0.0, gap[:, :1], 1.0)
             low, middle, high = (np.clip(quantile(relative, q, axis=0), bottom / 10, 1e12) for q in (0.1, 0.5, 0.9))
@@ -137,15 +162,13 @@ def gap_figure(results: "Results") -> Figure:
 
 
 def _style() -> dict[str, Any]:
-    """seaborn's plain style, with fonts that journals accept (TrueType in PDF)."""
+    """Seaborn's plain style, with fonts that journals accept (TrueType in PDF)."""
     return {**sns.axes_style("ticks"), **sns.plotting_context("paper"), "pdf.fonttype": 42}
 
 
 def _styles(optimizers: Sequence[str]) -> dict[str, dict[str, Any]]:
     colors = sns.color_palette("colorblind", min(len(optimizers), 10))
-    return {
-        name: {"color": colors[i % 10], "marker": _MARKERS[i % len(_MARKERS)]} for i, name in enumerate(optimizers)
-    }
+    return {name: {"color": colors[i % 10], "marker": _MARKERS[i % len(_MARKERS)]} for i, name in enumerate(optimizers)}
 
 
 def _legend_rows(optimizers: Sequence[str]) -> int:
@@ -169,7 +192,7 @@ def _panels(number: int, rows_of_legend: int) -> tuple[Figure, list[Axes]]:
 
 
 def _positions(axis: Axes, name: str, values: list[Any]) -> np.ndarray:
-    """x of every point, with a tick at each: on a log axis, or one after the other for cases."""
+    """X of every point, with a tick at each: on a log axis, or one after the other for cases."""
     if name == "case":
         axis.set_xticks(range(len(values)), [str(value) for value in values])
         axis.set_xlim(-0.5, len(values) - 0.5)
@@ -218,4 +241,3 @@ def _finish(figure: Figure, axes: list[Axes], handles: list[Line2D], title: str)
             axis.set_ylabel("")
     figure.suptitle(title, fontsize=9)
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4), frameon=False, fontsize=8)
-

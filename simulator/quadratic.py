@@ -153,7 +153,9 @@ class BlockQuadratic:
         Raises:
             ValueError: an eigenvalue that is not positive and finite, or a dial out of range.
         """
-        ascending = tuple(np.sort(np.asarray(spectrum, dtype=np.float64).ravel()) for spectrum in spectra)
+        if len(spectra) == 0:
+            raise ValueError("spectra must hold at least one block, got none; give the eigenvalues of every block.")
+        ascending = tuple(np.sort(_numbers(f"spectra[{block}]", s).ravel()) for block, s in enumerate(spectra))
         for block, spectrum in enumerate(ascending):
             if spectrum.size == 0 or not np.all(np.isfinite(spectrum)) or spectrum[0] <= 0.0:
                 raise ValueError(
@@ -164,9 +166,7 @@ class BlockQuadratic:
         return cls._build(ascending, dials, **arguments)
 
     @classmethod
-    def from_blocks(
-        cls, blocks: Sequence[Any], *, initial_error: Any, minimizer: Any = None, seed: int = 0
-    ) -> Self:
+    def from_blocks(cls, blocks: Sequence[Any], *, initial_error: Any, minimizer: Any = None, seed: int = 0) -> Self:
         """A problem from your own matrices.
 
         Integers and Fractions (SymPy's too) are kept exactly in `exact`, beside the float64 copy that runs.
@@ -182,7 +182,6 @@ class BlockQuadratic:
         """
         if len(blocks) == 0:
             raise ValueError("blocks must hold at least one matrix, got none; give a list of matrices.")
-        exact = _exact(blocks, initial_error)
         matrices = [_checked_block(number, block) for number, block in enumerate(blocks)]
         layout = BlockLayout(tuple(int(matrix.shape[-1]) for matrix in matrices))
         error = _checked_vector("initial_error", initial_error, layout.dimension)
@@ -191,6 +190,7 @@ class BlockQuadratic:
             if minimizer is None
             else _checked_vector("minimizer", minimizer, layout.dimension)
         )
+        exact = _exact(blocks, initial_error)
         counts = {array.shape[0] for array in (*matrices, error, center)} - {1}
         if len(counts) > 1:
             raise ValueError(
@@ -211,7 +211,7 @@ class BlockQuadratic:
             initial_coefficients={s: _transposed_times(eigenvectors[s], split[s]) for s in hessian},
             initial_error=split,
             minimizer=layout.split(center),
-            seed=check_count("seed", seed, 0),
+            seed=_checked_seed(seed),
             index=np.arange(number),
             dials={"blocks": "given"},
             exact=exact,
@@ -232,9 +232,14 @@ class BlockQuadratic:
     ) -> Self:
         rotation = check_interval("rotation", rotation, 0.0, 1.0)
         check_gradient_dials(spectra, gradient_heterogeneity, alignment)
+        gradient_heterogeneity = None if gradient_heterogeneity is None else float(gradient_heterogeneity)
+        alignment = None if alignment is None else float(alignment)
         number = check_count("problems", problems)
-        seed = check_count("seed", seed, 0)
-        index = np.arange(number) + check_count("first", first, 0)
+        seed = _checked_seed(seed)
+        first = check_count("first", first, 0)
+        if first + number > 1 << 63:
+            raise ValueError(f"first + problems must be at most 2^63, got {first} + {number}; give a smaller first.")
+        index = np.arange(first, first + number)
         layout = BlockLayout(tuple(spectrum.size for spectrum in spectra))
         vectors, matrices = [], []
         for block, spectrum in enumerate(spectra):
@@ -258,7 +263,7 @@ class BlockQuadratic:
             "rotation": rotation,
             "problems": number,
             "seed": seed,
-            "first": int(index[0]),
+            "first": first,
         }
         return cls(
             layout=layout,
@@ -382,9 +387,7 @@ def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int,
     return (check_count("block size", block_size),) * check_count("blocks", blocks)
 
 
-def check_gradient_dials(
-    spectra: Spectra, gradient_heterogeneity: float | None, alignment: float | None
-) -> None:
+def check_gradient_dials(spectra: Spectra, gradient_heterogeneity: float | None, alignment: float | None) -> None:
     """Check that the gradient dials can be had on these spectra (theory.md section 1).
 
     Raises:
@@ -392,14 +395,14 @@ def check_gradient_dials(
     """
     number = len(spectra)
     if gradient_heterogeneity is not None:
-        check_interval("gradient heterogeneity", gradient_heterogeneity, 1.0)
+        gradient_heterogeneity = check_interval("gradient heterogeneity", gradient_heterogeneity, 1.0)
         if number == 1 and gradient_heterogeneity != 1.0:
             raise ValueError(
                 f"gradient heterogeneity must be 1 with one block, got {gradient_heterogeneity:g}; use 2 blocks or more."
             )
     if alignment is None:
         return
-    check_interval("alignment", alignment, -1.0, 1.0)
+    alignment = check_interval("alignment", alignment, -1.0, 1.0)
     achieved = heterogeneity_of(spectra)
     if gradient_heterogeneity is None or gradient_heterogeneity == 1.0:
         raise ValueError(
@@ -462,9 +465,19 @@ def _transposed_times(vectors: FloatArray, array: FloatArray) -> FloatArray:
 
 
 def _correlation(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Pearson correlation along the last axis; NaN where a side does not vary."""
+    """Pearson correlation of logarithms along the last axis; NaN where a side varies by rounding only."""
+    constant = np.minimum(np.ptp(a, axis=-1), np.ptp(b, axis=-1)) < 1e-12
     a, b = a - a.mean(axis=-1, keepdims=True), b - b.mean(axis=-1, keepdims=True)
-    return np.asarray(np.sum(a * b, axis=-1) / np.sqrt(np.sum(a**2, axis=-1) * np.sum(b**2, axis=-1)))
+    correlation = np.sum(a * b, axis=-1) / np.sqrt(np.sum(a**2, axis=-1) * np.sum(b**2, axis=-1))
+    return np.where(constant, np.nan, correlation)
+
+
+def _checked_seed(seed: Any) -> int:
+    """A key of 64 bits: a larger one would silently draw what its low bits draw."""
+    number = check_count("seed", seed, 0)
+    if number >= 1 << 64:
+        raise ValueError(f"seed must be below 2^64, got {number}; give a smaller one.")
+    return number
 
 
 def _checked_block(number: int, block: Any) -> FloatArray:
@@ -487,8 +500,8 @@ def _checked_block(number: int, block: Any) -> FloatArray:
         )
     matrix = (matrix + np.swapaxes(matrix, 1, 2)) / 2
     eigenvalues = np.linalg.eigvalsh(matrix)
-    # Below P_l u L an eigenvalue's sign is rounding (backward error of the symmetric eigensolver).
-    if np.any(eigenvalues[:, 0] <= size * np.finfo(float).eps / 2 * np.abs(eigenvalues).max(axis=1)):
+    # Below a few P_l u L an eigenvalue's sign is rounding (of the entries, and of the eigensolver; 1.5 was seen).
+    if np.any(eigenvalues[:, 0] <= 4.0 * size * np.finfo(float).eps * np.abs(eigenvalues).max(axis=1)):
         raise ValueError(
             f"blocks[{number}] must be positive definite, got smallest eigenvalue {eigenvalues[:, 0].min():.6g}; "
             "add a multiple of the identity or drop the flat directions."
@@ -499,7 +512,7 @@ def _checked_block(number: int, block: Any) -> FloatArray:
 def _checked_vector(name: str, vector: Any, dimension: int) -> FloatArray:
     array = _as_float(name, vector)
     array = array[None] if array.ndim == 1 else array
-    if array.ndim != 2 or array.shape[1] != dimension:
+    if array.ndim != 2 or array.shape[1] != dimension or array.size == 0:
         raise ValueError(
             f"{name} must have shape ({dimension},) or (M, {dimension}), got {np.shape(vector)}; give one entry for every "
             "coordinate of the blocks."
@@ -508,17 +521,27 @@ def _checked_vector(name: str, vector: Any, dimension: int) -> FloatArray:
 
 
 def _as_float(name: str, values: Any) -> FloatArray:
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must hold numbers, got {values!r}; give a rectangular array ({error}).") from None
+    array = _numbers(name, values)
     if not np.all(np.isfinite(array)):
         raise ValueError(f"{name} must be finite, got NaN or inf; remove them.")
     return array
 
 
+def _numbers(name: str, values: Any) -> FloatArray:
+    try:
+        if np.iscomplexobj(values):  # numpy would drop the imaginary part with a warning only
+            raise TypeError("real numbers only")
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must hold numbers, got {values!r}; give a rectangular array ({error}).") from None
+
+
 def _exact(blocks: Sequence[Any], initial_error: Any) -> ExactQuadratic | None:
-    """The problem in Fractions if every number is an integer or a rational, else None."""
+    """The problem in Fractions if every number is an integer or a rational, else None.
+
+    Raises:
+        ValueError: entries that differ from their mirror images, be it by less than float64 can tell.
+    """
     arrays = [np.asarray(block, dtype=object) for block in blocks]
     start = np.asarray(initial_error, dtype=object)
     numbers_given = [x for array in (*arrays, start) for x in array.ravel()]
@@ -526,10 +549,15 @@ def _exact(blocks: Sequence[Any], initial_error: Any) -> ExactQuadratic | None:
         return None
     if not all(isinstance(x, numbers.Rational) for x in numbers_given):
         return None
-    return ExactQuadratic(
-        blocks=tuple(tuple(tuple(map(_fraction, row)) for row in array) for array in arrays),
-        initial_error=tuple(map(_fraction, start)),
-    )
+    exact = tuple(tuple(tuple(map(_fraction, row)) for row in array) for array in arrays)
+    for number, rows in enumerate(exact):
+        for i, j in np.argwhere(np.tri(len(rows), k=-1)):
+            if rows[i][j] != rows[j][i]:
+                raise ValueError(
+                    f"blocks[{number}] must be symmetric, got {rows[i][j]} at ({i}, {j}) and {rows[j][i]} at ({j}, {i}); "
+                    "integers and fractions are kept exactly, so write the same fraction in both places."
+                )
+    return ExactQuadratic(blocks=exact, initial_error=tuple(map(_fraction, start)))
 
 
 def _fraction(value: Any) -> Fraction:

@@ -76,10 +76,9 @@ class Results:
 
     def to_json(self) -> dict[str, Any]:
         """The answer and the table of best rates as plain data; a step count that is `inf` becomes null."""
-        rows = self.best.astype(object).map(lambda value: value if _is_plain(value) else None)
         return {
             "answer": self.answers,
-            "best": rows.to_dict("records"),
+            "best": [{k: v if _is_plain(v) else None for k, v in row.items()} for row in self.best.to_dict("records")],
             "runs": len(self.summary),
             "folder": None if self.folder is None else str(self.folder),
             "config": self.config.to_json(),
@@ -94,14 +93,18 @@ class Results:
         """
         folder = Path(folder)
         if not store.is_finished(folder):
-            raise ValueError(f"results must be a folder with a finished sweep, got {folder}; run the sweep again to finish it.")
+            raise ValueError(
+                f"results must be a folder with a finished sweep, got {folder}; run the sweep again to finish it."
+            )
         config = SweepConfig.from_json(store.read_json(folder / store.CONFIG, "config"))
         try:
             summary = pd.read_parquet(folder / store.SUMMARY)
             with xr.open_dataset(folder / store.CURVES, engine="h5netcdf") as opened:
                 curves = opened.load()
         except (OSError, ValueError) as error:
-            raise ValueError(f"results must be readable, got {folder} ({error}); run the sweep again elsewhere.") from error
+            raise ValueError(
+                f"results must be readable, got {folder} ({error}); run the sweep again elsewhere."
+            ) from error
         best = best_rates(summary, POINT_COLUMNS)
         return cls(config, summary, best, curves, store.read_json(folder / store.MANIFEST, "manifest"), folder)
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
+from sympy.printing.precedence import PRECEDENCE
 
 from quadsim.simulator.checks import check_interval, check_known
 
@@ -41,6 +41,7 @@ class Ratio(sp.Function):  # type: ignore[misc]
     """a/b, and 0 wherever a = 0 (also at 0/0), so that a rule stands still where there is no gradient."""
 
     nargs = 2
+    precedence = PRECEDENCE["Mul"]  # printed as a quotient, so a power of it needs brackets
 
     @classmethod
     def eval(cls, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
@@ -56,11 +57,12 @@ class Ratio(sp.Function):  # type: ignore[misc]
         a, b = (argument.doit(**hints) for argument in self.args)
         return a / b
 
-    def _latex(self, printer: Any) -> str:
-        return rf"\frac{{{printer.doprint(self.args[0])}}}{{{printer.doprint(self.args[1])}}}"
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        quotient = rf"\frac{{{printer.doprint(self.args[0])}}}{{{printer.doprint(self.args[1])}}}"
+        return quotient if exp is None else rf"\left({quotient}\right)^{{{exp}}}"
 
     def _sympystr(self, printer: Any) -> str:
-        a, b = (printer.parenthesize(argument, sp.printing.precedence.PRECEDENCE["Mul"] + 1) for argument in self.args)
+        a, b = (printer.parenthesize(argument, PRECEDENCE["Mul"] + 1) for argument in self.args)
         return f"{a}/{b}"
 
 
@@ -80,13 +82,15 @@ class symbols:
     g, w = sp.symbols("g w", real=True)
     lr = sp.Symbol("lr", positive=True)
     L_l, mu_l = sp.symbols("L_l mu_l", positive=True)
-    L, mu, trace, dimension, error_scale, tolerance = sp.symbols("L mu trace dimension error_scale tolerance", positive=True)
+    L, mu, trace, dimension, error_scale, tolerance = sp.symbols(
+        "L mu trace dimension error_scale tolerance", positive=True
+    )
 
 
 _COORDINATE = (symbols.g, symbols.w, symbols.lr, symbols.L_l, symbols.mu_l)
 _NATURAL = (symbols.L, symbols.mu, symbols.trace, symbols.dimension, symbols.error_scale, symbols.tolerance)
 _FUNCTIONS = (BlockMean, Total, Ratio, sp.Abs, sp.sign, sp.exp, sp.log, sp.tanh, sp.Max, sp.Min)
-_EMPTY: Mapping[sp.Symbol, sp.Expr] = MappingProxyType({})
+_OF_NUMBERS = tuple(f for f in _FUNCTIONS if f not in (BlockMean, Total))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,9 @@ class Hyperparameter:
         """
         array = np.atleast_1d(np.asarray(values))
         if array.ndim != 1 or array.size == 0:
-            raise ValueError(f"{name} must be a number or a sequence of numbers, got shape {array.shape}; give one axis.")
+            raise ValueError(
+                f"{name} must be a number or a sequence of numbers, got shape {array.shape}; give one axis."
+            )
         ends = {"low_open": self.low_open, "high_open": self.high_open}
         return np.array([check_interval(name, value, self.low, self.high, **ends) for value in array.tolist()])
 
@@ -146,12 +152,16 @@ class Stages:
         updates: state to its next value.
         step_totals: symbol to the expression summed, for the step.
         step: the step, in updated states.
+        start_totals: symbol to the expression summed, for the starts.
+        starts: state to its value before the first step.
     """
 
     update_totals: Mapping[sp.Symbol, sp.Expr]
     updates: Mapping[sp.Symbol, sp.Expr]
     step_totals: Mapping[sp.Symbol, sp.Expr]
     step: sp.Expr
+    start_totals: Mapping[sp.Symbol, sp.Expr]
+    starts: Mapping[sp.Symbol, sp.Expr]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -200,16 +210,24 @@ class Rule:
         }
         object.__setattr__(self, "hyperparameters", ranges)
         own = set(ranges)
+        named = [str(key) for key in (*_COORDINATE, *self.update, *self.clocks, *own)]
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise ValueError(
+                f"states, clocks and hyperparameters of rule {self.name} must differ in name from each other and from g, w, "
+                f"lr, L_l, mu_l, got {', '.join(twice)} twice; rename one."
+            )
         self._check_symbols("step", self.step, {*_COORDINATE, *self.update, *self.clocks, *own})
         for key, value in self.update.items():
             self._check_symbols(f"update of {key}", value, {*_COORDINATE, *self.update, *self.clocks, *own})
         for key, value in self.clocks.items():
-            self._check_symbols(f"clock {key}", value, {*self.clocks, *own})
+            self._check_symbols(f"clock {key}", value, {*self.clocks, *own}, _OF_NUMBERS)
         for key, value in self.start.items():
             self._check_symbols(f"start of {key}", value, {symbols.g, symbols.L_l, symbols.mu_l, *own})
-        self._check_symbols("natural_lr", self.natural_lr, {*_NATURAL, *own})
+        self._check_symbols("natural_lr", self.natural_lr, {*_NATURAL, *own}, _OF_NUMBERS)
 
-    def _check_symbols(self, what: str, expression: sp.Expr, allowed: set[sp.Symbol]) -> None:
+    def _check_symbols(
+        self, what: str, expression: sp.Expr, allowed: set[sp.Symbol], functions: tuple[type, ...] = _FUNCTIONS
+    ) -> None:
         unknown = expression.free_symbols - allowed
         if unknown:
             names = ", ".join(sorted(map(str, unknown)))
@@ -217,10 +235,10 @@ class Rule:
                 f"{what} of rule {self.name} may use {', '.join(sorted(map(str, allowed)))}, got {names}; declare it as a "
                 "state, clock or hyperparameter (use quadsim.simulator.rule.symbols for g, w, lr, L_l, mu_l)."
             )
-        functions = {f for f in expression.atoms(sp.Function, sp.Max, sp.Min) if not isinstance(f, _FUNCTIONS)}
-        if functions:
+        others = {f for f in expression.atoms(sp.Function, sp.Max, sp.Min) if not isinstance(f, functions)}
+        if others:
             raise ValueError(
-                f"{what} of rule {self.name} may use sqrt, {', '.join(f.__name__ for f in _FUNCTIONS)}, got {functions}; "
+                f"{what} of rule {self.name} may use sqrt, {', '.join(f.__name__ for f in functions)}, got {others}; "
                 "write it with these."
             )
 
@@ -286,9 +304,11 @@ class Rule:
         """The rule cut at its whole-problem sums; see `Stages`."""
         update_totals: dict[sp.Symbol, sp.Expr] = {}
         step_totals: dict[sp.Symbol, sp.Expr] = {}
+        start_totals: dict[sp.Symbol, sp.Expr] = {}
         updates = {s: _cut_totals(e, update_totals, "update_total") for s, e in self.update.items()}
         step = _cut_totals(self.step, step_totals, "step_total")
-        return Stages(update_totals, updates, step_totals, step)
+        starts = {s: _cut_totals(self.start.get(s, sp.S.Zero), start_totals, "start_total") for s in self.states}
+        return Stages(update_totals, updates, step_totals, step, start_totals, starts)
 
     @cached_property
     def linear_form(self) -> LinearForm | None:
@@ -296,6 +316,8 @@ class Rule:
         whole = (self.step, *self.update.values())
         if self.clocks or self.uses_iterate or any(e.has(Total, BlockMean) for e in whole):
             return None
+        if any(e.has(Total, BlockMean, Ratio) for e in self.start.values()):
+            return None  # linear, but the closed form evaluates a preconditioner coordinate by coordinate
         frozen = tuple(s for s, e in self.update.items() if e == s)
         active = tuple(s for s in self.states if s not in frozen)
         if any(self.start.get(state, sp.S.Zero) != 0 for state in active):
@@ -347,11 +369,17 @@ class Rule:
 
 
 def _cut_totals(expression: sp.Expr, totals: dict[sp.Symbol, sp.Expr], prefix: str) -> sp.Expr:
-    """Replace every Total(...) by a symbol and note what it sums."""
+    """Replace every Total(...) by a symbol and note what it sums.
+
+    Raises:
+        ValueError: a Total within a Total.
+    """
     for total in sorted(expression.atoms(Total), key=str):
         inner = total.args[0]
         if inner.has(Total):
-            raise ValueError(f"Total(...) must not hold another Total, got {total}; write the sums one after the other.")
+            raise ValueError(
+                f"Total(...) must not hold another Total, got {total}; write the sums one after the other."
+            )
         known = next((symbol for symbol, summed in totals.items() if summed == inner), None)
         symbol = known or sp.Symbol(f"{prefix}_{len(totals)}", real=True)
         totals[symbol] = inner

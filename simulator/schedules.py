@@ -32,7 +32,8 @@ class Schedule:
 
     def __post_init__(self) -> None:
         check_choice("schedule", self.name, SCHEDULES)
-        check_count("warm-up of the schedule", self.warmup, 0)
+        warmup = check_count("warm-up of the schedule", self.warmup, 0)
+        object.__setattr__(self, "warmup", warmup)  # 100.0 and numpy's 100 are read as 100, and print so
 
     @property
     def is_constant(self) -> bool:
@@ -82,10 +83,14 @@ def resolve_schedule(schedule: "Schedule | str | None") -> Schedule:
     """
     if isinstance(schedule, Schedule):
         return schedule
-    name, _, option = (schedule or "constant").partition(":")
-    if not option:
+    if schedule is None:
+        return Schedule()
+    name, colon, option = str(schedule).partition(":")
+    if not colon:
         return Schedule(name)
     key, _, value = option.partition("=")
-    if key != "warmup" or not value.isdigit():
-        raise ValueError(f"schedule must be NAME or NAME:warmup=STEPS, got {schedule!r}; for example cosine:warmup=100.")
+    if key != "warmup" or not value.isdecimal():
+        raise ValueError(
+            f"schedule must be NAME or NAME:warmup=STEPS, got {schedule!r}; for example cosine:warmup=100."
+        )
     return Schedule(name, int(value))

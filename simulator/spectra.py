@@ -142,7 +142,7 @@ def case_spectra(name: str) -> Spectra:
 
 
 def heterogeneity_of(spectra: Spectra) -> float:
-    """c = max L_l / min L_l."""
+    """Heterogeneity c = max L_l / min L_l."""
     largest = [float(spectrum[-1]) for spectrum in spectra]
     return max(largest) / min(largest)
 

@@ -90,9 +90,7 @@ def _ratio(a: float, b: float) -> float:
     return a / b if np.isfinite(a) or np.isfinite(b) else np.nan
 
 
-def bootstrap_ratio(
-    numerator: ArrayLike, denominator: ArrayLike, seed: int = 0
-) -> tuple[float, float, float]:
+def bootstrap_ratio(numerator: ArrayLike, denominator: ArrayLike, seed: int = 0) -> tuple[float, float, float]:
     """Ratio of two medians over the same seeds, with its 95% bootstrap interval (seeds resampled in pairs).
 
     Args:
@@ -138,7 +136,9 @@ def answer(runs: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> st
     return " ".join(sentences)
 
 
-def _growth(name: str, values: Sequence[object], table: dict[tuple[object, str], NDArray[np.float64]], steps: int, first: bool) -> str:
+def _growth(
+    name: str, values: Sequence[object], table: dict[tuple[object, str], NDArray[np.float64]], steps: int, first: bool
+) -> str:
     low, high = values[0], values[-1]
     before, after = table[low, name], table[high, name]
     for value, found in ((low, before), (high, after)):
@@ -146,17 +146,19 @@ def _growth(name: str, values: Sequence[object], table: dict[tuple[object, str],
             return f"{name} does not reach the tolerance within {steps} steps at {_text(value)}"
     ratio, lower, upper = bootstrap_ratio(after, before)
     where = f" times the steps at {_text(high)} that it needs at {_text(low)}" if first else ""
-    interval = f"95% bootstrap {_number(lower)}-{_number(upper)}"
+    interval = _interval(lower, upper)
     return f"{name} needs {_number(ratio)}{where} ({interval})" if first else f"{name} {_number(ratio)} ({interval})"
 
 
-def _fewest(value: object, optimizers: Sequence[str], table: dict[tuple[object, str], NDArray[np.float64]], steps: int) -> str:
+def _fewest(
+    value: object, optimizers: Sequence[str], table: dict[tuple[object, str], NDArray[np.float64]], steps: int
+) -> str:
     medians = {name: float(quantile(table[value, name], 0.5)) for name in optimizers}
     order = sorted(optimizers, key=lambda name: medians[name])
     where = f"At {_text(value)}"
     if not np.isfinite(medians[order[0]]):
         return f"{where} no optimizer reaches the tolerance within {steps} steps."
-    text = f"{where} {order[0]} needs the fewest steps ({_number(medians[order[0]])})"
+    text = f"{where} {order[0]} needs the fewest steps ({medians[order[0]]:g})"
     if len(order) == 1:
         return text + "."
     second = order[1]
@@ -164,8 +166,12 @@ def _fewest(value: object, optimizers: Sequence[str], table: dict[tuple[object, 
         return f"{text}; no other reaches the tolerance."
     ratio, lower, upper = bootstrap_ratio(table[value, second], table[value, order[0]])
     if lower <= 1.0:
-        return f"{text}, but {second} ({_number(medians[second])}) cannot be told from it (ratio 95% bootstrap {_number(lower)}-{_number(upper)})."
-    return f"{text}, {_number(ratio)} times fewer than {second} (95% bootstrap {_number(lower)}-{_number(upper)})."
+        return f"{text}, but {second} ({medians[second]:g}) cannot be told from it (ratio: {_interval(lower, upper)})."
+    return f"{text}, {_number(ratio)} times fewer than {second} ({_interval(lower, upper)})."
+
+
+def _interval(lower: float, upper: float) -> str:
+    return f"95% bootstrap {_number(lower)}-{_number(upper)}"
 
 
 def _text(value: object) -> str:

@@ -1,7 +1,6 @@
 """The files of a result folder: each written to a temporary name and renamed, so that a killed run leaves whole files."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +75,9 @@ def read_json(path: Path, what: str) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{what} must be a readable file, got {path} ({error}); give a stored config.json.") from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"{what} must be JSON, got {path} ({error}); give a config.json that a sweep wrote.") from error
+        raise ValueError(
+            f"{what} must be JSON, got {path} ({error}); give a config.json that a sweep wrote."
+        ) from error
 
 
 def is_finished(folder: Path) -> bool:
@@ -106,11 +107,11 @@ def prepare_folder(folder: Path, config: dict[str, Any]) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError("not writable")
         write_json(folder / CONFIG, config)
     except OSError as error:
-        raise ValueError(f"out must be a folder that can be written, got {folder} ({error}); choose another.") from error
+        raise ValueError(
+            f"out must be a folder that can be written, got {folder} ({error}); choose another."
+        ) from error
 
 
 def unit_path(folder: Path, key: str) -> Path:

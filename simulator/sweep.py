@@ -28,7 +28,7 @@ from quadsim.simulator.sweep_config import (
 )
 from quadsim.simulator.trajectory import Trajectory, recorded_steps
 
-__all__ = ["Estimate", "Judge", "Progress", "estimate", "sweep"]
+__all__ = ["Estimate", "Judge", "Progress", "check", "estimate", "sweep"]
 
 Judge = Callable[[Trajectory], Mapping[str, NDArray[Any]]]
 """Columns of the summary from a trajectory, each (M, K): `bound_steps`, `verdict`, and what else a theory says."""
@@ -89,8 +89,7 @@ def sweep(
     Raises:
         ValueError: a grid too big for memory, or a folder with something else in it.
     """
-    _check_memory(config)
-    _check_engine(config)
+    check(config)
     if out is not None:
         store.prepare_folder(out, config.to_json())
     began = time.perf_counter()
@@ -130,6 +129,16 @@ def sweep(
     return results
 
 
+def check(config: SweepConfig) -> None:
+    """Find out before anything runs whether the grid fits in memory and the engine can run every optimizer.
+
+    Raises:
+        ValueError: it does not, or cannot.
+    """
+    _check_memory(config)
+    _check_engine(config)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What a sweep would cost on this machine.
@@ -147,7 +156,7 @@ class Estimate:
 
 def estimate(config: SweepConfig) -> Estimate:
     """Time and memory of a sweep, from short runs of the first unit of every point and optimizer."""
-    _check_memory(config)
+    check(config)
     rates = config.lr or [10.0 ** (k / config.lr_density) for k in _first_range(config)]
     seconds = 0.0
     for point in config.points:
@@ -187,7 +196,6 @@ def _run(
 
 
 def _check_engine(config: SweepConfig) -> None:
-    """Find out before anything runs whether the engine can run every optimizer."""
     if config.engine == "auto":
         return
     for point in config.points:

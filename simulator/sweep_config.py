@@ -29,7 +29,16 @@ from quadsim.simulator.spectra import (
     spectra_from_dials,
 )
 
-__all__ = ["DIALS", "FIXED_BY_CASE", "POINT_COLUMNS", "OptimizerSpec", "Point", "SweepConfig", "memory_text", "physical_memory"]
+__all__ = [
+    "DIALS",
+    "FIXED_BY_CASE",
+    "POINT_COLUMNS",
+    "OptimizerSpec",
+    "Point",
+    "SweepConfig",
+    "memory_text",
+    "physical_memory",
+]
 
 DIALS = (
     "heterogeneity",
@@ -71,7 +80,9 @@ class OptimizerSpec:
         for option in options:
             key, equals, value = option.partition("=")
             if not equals:
-                raise ValueError(f"optimizer must be NAME or NAME:hyperparameter=value, got {text!r}; for example adam:beta1=0.")
+                raise ValueError(
+                    f"optimizer must be NAME or NAME:hyperparameter=value, got {text!r}; for example adam:beta1=0."
+                )
             if key == "lr":
                 raise ValueError(f"lr must be given for all optimizers alike, got {text!r}; use --lr for fixed rates.")
             values[key] = check_interval(f"{key} of {name}", value)
@@ -218,7 +229,9 @@ class SweepConfig:
             object.__setattr__(self, name, _unique(name, getattr(self, name)))
         for name in (*DIALS, "optimizers"):
             if not getattr(self, name):
-                raise ValueError(f"{_option(name)} must hold at least one value, got an empty list; give one or leave it out.")
+                raise ValueError(
+                    f"{_option(name)} must hold at least one value, got an empty list; give one or leave it out."
+                )
         if self.lr is not None:
             rates = sorted(check_interval("lr", lr, 0.0, low_open=True) for lr in _unique("lr", self.lr))
             if not rates:
@@ -229,7 +242,7 @@ class SweepConfig:
         object.__setattr__(self, "seed", check_count("seed", self.seed, 0))
         tolerance = check_interval("tolerance", self.tolerance, 0.0, 1.0, low_open=True, high_open=True)
         object.__setattr__(self, "tolerance", tolerance)
-        schedule = resolve_schedule(self.schedule)
+        schedule = resolve_schedule(None if self.schedule is None else str(self.schedule))
         schedule.check(self.steps)
         object.__setattr__(self, "schedule", str(schedule))
         resolve_dtype(self.dtype)
@@ -258,7 +271,7 @@ class SweepConfig:
     @cached_property
     def specs(self) -> tuple[OptimizerSpec, ...]:
         """The optimizers, read."""
-        return tuple(OptimizerSpec.parse(text) for text in self.optimizers)
+        return tuple(OptimizerSpec.parse(str(text)) for text in self.optimizers)
 
     @cached_property
     def points(self) -> tuple[Point, ...]:
@@ -310,7 +323,9 @@ class SweepConfig:
                 values["block_size"] = tuple(tuple(s) if isinstance(s, list) else s for s in values["block_size"])
             return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
         except TypeError as error:
-            raise ValueError(f"config must hold the entries of a sweep, got one that does not fit ({error}).") from error
+            raise ValueError(
+                f"config must hold the entries of a sweep, got one that does not fit ({error})."
+            ) from error
 
     @property
     def digest(self) -> str:

@@ -145,7 +145,9 @@ class Trajectory:
             with xr.open_dataset(path, engine="h5netcdf") as opened:
                 dataset = opened.load()
         except (OSError, ValueError) as error:
-            raise ValueError(f"trajectory file must be NetCDF written by Trajectory.save, got {path} ({error}).") from error
+            raise ValueError(
+                f"trajectory file must be NetCDF written by Trajectory.save, got {path} ({error})."
+            ) from error
         if dataset.attrs.get("quadsim_format") != _FORMAT:
             found = dataset.attrs.get("quadsim_format")
             raise ValueError(f"trajectory file must have format {_FORMAT}, got {found!r} in {path}; write it again.")
@@ -212,7 +214,10 @@ def _problem_record(problem: BlockQuadratic) -> dict[str, Any]:
         "block_sizes": list(problem.block_sizes),
         "exact": None
         if exact is None
-        else [[[[str(x) for x in row] for row in block] for block in exact.blocks], [str(x) for x in exact.initial_error]],
+        else [
+            [[[str(x) for x in row] for row in block] for block in exact.blocks],
+            [str(x) for x in exact.initial_error],
+        ],
     }
 
 

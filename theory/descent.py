@@ -85,9 +85,7 @@ DESCENT = (
         hypotheses=(),
         kind="per step",
         direction="upper",
-        bound=MaxOver(
-            sp.Max((1 - 2 * eta * mu_l / (L_l + mu_l)) ** 2, (1 - 2 * eta * L_l / (L_l + mu_l)) ** 2)
-        ),
+        bound=MaxOver(sp.Max((1 - 2 * eta * mu_l / (L_l + mu_l)) ** 2, (1 - 2 * eta * L_l / (L_l + mu_l)) ** 2)),
         decrease=MinOver(
             sp.Min(
                 4 * eta * mu_l / (L_l + mu_l) * (1 - eta * mu_l / (L_l + mu_l)),

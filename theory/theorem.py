@@ -119,4 +119,3 @@ class Theorem:
 
     def __repr__(self) -> str:
         return f"Theorem({self.name}: {self.direction} {self.kind}, {self.bound})"
-

@@ -116,7 +116,7 @@ def _modes(job: Job) -> _Modes:
 
 
 def _preconditioner(job: Job) -> Array:
-    """phi at every coordinate, (M, P), from the first gradient."""
+    """Phi at every coordinate, (M, P), from the first gradient."""
     problem, rule = job.problem, job.rule
     form = rule.linear_form
     assert form is not None

@@ -1,7 +1,7 @@
 """The readable torch function of a Rule: what runs in the reference engine."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
 
 import sympy as sp
@@ -33,25 +33,33 @@ class _Printer(PythonCodePrinter):  # type: ignore[misc]
         return str(super()._print_Pow(expression))
 
 
-def _elementwise(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def call(*arguments: Any) -> Tensor:
-        return function(*(torch.as_tensor(argument) for argument in arguments))
+# A plain number may stand wherever a tensor may. It stays one, or takes the dtype of a tensor beside it: as a tensor of its
+# own it would be float32 or an integer.
+
+
+def _elementwise(function: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
+    def call(x: Any) -> Any:
+        return function(x) if isinstance(x, Tensor) else function(torch.tensor(x, dtype=torch.float64)).item()
 
     return call
 
 
-def _ratio(a: Tensor, b: Tensor) -> Tensor:
+def _ratio(a: Any, b: Any) -> Any:
+    if not isinstance(a, Tensor):
+        return a / b if a != 0 else 0.0
     return torch.where(a == 0, torch.zeros_like(a), a / b)
 
 
 def _chain(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-    def call(first: Any, *rest: Any) -> Tensor:
-        out = torch.as_tensor(first)
-        for argument in rest:
-            out = function(out, torch.as_tensor(argument, dtype=out.dtype, device=out.device))
-        return out
+    def call(*arguments: Any) -> Tensor:
+        like = next((x for x in arguments if isinstance(x, Tensor)), torch.zeros((), dtype=torch.float64))
+        return reduce(function, (torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in arguments))
 
     return call
+
+
+def _like(x: Any, tensor: Tensor) -> Tensor:
+    return torch.as_tensor(x, dtype=tensor.dtype, device=tensor.device).broadcast_to(tensor.shape)
 
 
 _NAMESPACE = {
@@ -85,7 +93,7 @@ class TorchRule:
         stages = rule.stages
         settings = (symbols.lr, *rule.hyperparameters)
         coordinate = (symbols.g, symbols.w, symbols.L_l, symbols.mu_l)
-        namespace = {**_NAMESPACE, "BlockMean": block_mean}
+        namespace = {**_NAMESPACE, "BlockMean": lambda x: block_mean(x) if isinstance(x, Tensor) else x}
 
         def function(arguments: Sequence[sp.Symbol], expressions: Sequence[sp.Expr]) -> Callable[..., tuple[Any, ...]]:
             # A tuple, not a list: lists cost an allocation a call in the compiled engines, which share this habit.
@@ -98,7 +106,9 @@ class TorchRule:
         clocks = tuple(rule.clocks)
         old = (*coordinate, *settings, *clocks, *rule.states)
         new = (*coordinate, *settings, *clocks, *rule.update)
-        self._start = function((*coordinate, *settings), [rule.start.get(s, sp.S.Zero) for s in rule.states])
+        first = (*coordinate, *settings)
+        self._start_totals = function(first, list(stages.start_totals.values()))
+        self._start = function((*first, *stages.start_totals), list(stages.starts.values()))
         self._clocks = function((*settings, *clocks), list(rule.clocks.values()))
         self._update_totals = function(old, list(stages.update_totals.values()))
         self._update = function((*old, *stages.update_totals), list(stages.updates.values()))
@@ -108,11 +118,9 @@ class TorchRule:
     def start(self, parts: Sequence[Mapping[str, Tensor]], settings: Mapping[str, Tensor]) -> list[list[Tensor]]:
         """States before the first step, a list for every part, each broadcast to the gradient's shape."""
         values = [settings[name] for name in self.rule.names]
-        return [
-            [torch.as_tensor(x, dtype=part["g"].dtype, device=part["g"].device).broadcast_to(part["g"].shape).clone()
-             for x in self._start(*_coordinates(part), *values)]
-            for part in parts
-        ]  # fmt: skip
+        first = [(*_coordinates(part), *values) for part in parts]
+        totals = self._sum(self._start_totals, first)
+        return [[_like(x, part[0]).clone() for x in self._start(*part, *totals)] for part in first]
 
     def start_clocks(self, settings: Mapping[str, Tensor]) -> list[Tensor]:
         """Clocks before the first step."""
@@ -133,7 +141,7 @@ class TorchRule:
         updated = [list(self._update(*arguments, *totals)) for arguments in before]
         after = [(*_coordinates(part), *values, *clocks, *new) for part, new in zip(parts, updated, strict=True)]
         totals = self._sum(self._step_totals, after)
-        steps = [self._step(*arguments, *totals)[0] for arguments in after]
+        steps = [_like(self._step(*arguments, *totals)[0], arguments[0]) for arguments in after]
         return steps, [[new[i] for i in self._keep] for new in updated], clocks
 
     def _sum(self, function: Callable[..., tuple[Any, ...]], arguments: list[tuple[Any, ...]]) -> list[Tensor]:
@@ -147,7 +155,7 @@ def _coordinates(part: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
 
 
 def _mean_over_coordinates(x: Tensor) -> Tensor:
-    return x.mean(dim=2, keepdim=True)
+    return x.mean(dim=2, keepdim=True) if x.dim() > 2 else x  # settings and clocks are the same for all coordinates
 
 
 def _sum_over_problem(parts: list[Tensor]) -> Tensor:

@@ -1,0 +1,243 @@
+"""The command line: bad input, one JSON document, stored configurations."""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from cases import BAD_SWEEPS
+from quadsim.cli.app import app
+from quadsim.simulator.sweep_config import SweepConfig
+from typer.testing import CliRunner
+
+SMALL = ["--heterogeneity", "1,4", "--seeds", "3", "--steps", "400", "--block-size", "3", "--blocks", "2"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+
+    return call
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_SWEEPS, ids=lambda x: " ".join(x) if isinstance(x, list) else "")
+def test_bad_input_is_one_line_and_exit_code_2_and_leaves_nothing(run, tmp_path, arguments, message):
+    result = run("sweep", *arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert re.search(message, result.stderr), result.stderr
+    assert ";" in result.stderr, "the line must say what to do"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sweep_json_is_one_document(run, tmp_path):
+    result = run("sweep", *SMALL, "--json", "--out", "here")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["runs"] == len(pd.read_parquet(tmp_path / "here/summary.parquet"))
+    assert document["folder"] == "here"
+    assert {row["optimizer"] for row in document["best"]} == {"gd", "signsgd", "adam"}
+    assert any("gd needs" in text for text in document["answer"])
+
+
+def test_sweep_prints_table_answer_choice_and_files(run, tmp_path):
+    result = run("sweep", *SMALL)
+    assert result.exit_code == 0, result.stderr
+    for text in ("median steps", "10-90%", "no theorem", "fewest steps", "chosen with hindsight", "Files: runs/sweep-"):
+        assert text in result.stdout, text
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert {p.name for p in folder.iterdir()} == {
+        "config.json",
+        "manifest.json",
+        "summary.parquet",
+        "trajectories.nc",
+        "figures",
+    }
+    assert {p.name for p in (folder / "figures").iterdir()} == {"steps.png", "steps.pdf", "gap.png", "gap.pdf"}
+
+
+def test_quiet_prints_the_answer_alone(run):
+    result = run("sweep", *SMALL, "--quiet")
+    assert len(result.stdout.strip().splitlines()) == 1
+    assert "fewest steps" in result.stdout
+
+
+def test_a_finished_sweep_is_shown_again_not_run_again(run, tmp_path):
+    first = run("sweep", *SMALL, "--out", "a")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*")}
+    second = run("sweep", *SMALL, "--out", "a")
+    assert second.exit_code == 0
+    assert "Already finished" in second.stderr
+    assert second.stdout == first.stdout
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*")}
+
+
+def test_another_configuration_in_that_folder_is_refused(run):
+    run("sweep", *SMALL, "--out", "a")
+    result = run("sweep", *SMALL, "--seed", "1", "--out", "a")
+    assert result.exit_code == 2
+    assert "out must hold the same configuration, got a with another one" in result.stderr
+
+
+@pytest.mark.parametrize("make", ["folder", "file"])
+def test_a_folder_that_is_not_ours_is_refused(run, tmp_path, make):
+    if make == "folder":
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a/thesis.tex").write_text("mine")
+    else:
+        (tmp_path / "a").write_text("mine")
+    result = run("sweep", *SMALL, "--out", "a")
+    assert result.exit_code == 2
+    assert re.search(r"out must be (empty|a folder).* got .*a.*; choose another", result.stderr)
+    assert [p.read_text() for p in tmp_path.rglob("*") if p.is_file()] == ["mine"]
+
+
+def test_a_folder_that_cannot_be_made_is_refused(run):
+    result = run("sweep", *SMALL, "--out", "/proc/quadsim")
+    assert result.exit_code == 2
+    assert "out must be a folder that can be written, got /proc/quadsim" in result.stderr
+
+
+def test_config_repeats_a_sweep_bit_by_bit(run, tmp_path):
+    options = ["--block-size", "3,1+4", "--blocks", "2", "--optimizers", "gd,adam:beta1=0", "--lr", "0.1,0.3"]
+    run("sweep", "--heterogeneity", "2", "--seeds", "2", "--steps", "300", *options, "--out", "a")
+    result = run("sweep", "--config", "a/config.json", "--out", "b")
+    assert result.exit_code == 0, result.stderr
+    first, second = (pd.read_parquet(tmp_path / name / "summary.parquet") for name in "ab")
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+    assert set(first["optimizer"]) == {"gd", "adam:beta1=0"}
+    assert set(first["block_size"]) == {"3", "1+4"}
+
+
+def test_config_refuses_further_options(run):
+    run("sweep", *SMALL, "--out", "a")
+    result = run("sweep", "--config", "a/config.json", "--steps", "10")
+    assert result.exit_code == 2
+    assert "--steps must be left out with --config" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "config must be JSON"),
+        ("[]", "config must be a document with quadsim_format 1"),
+        ('{"quadsim_format": 1, "stepz": 3}', "config entry must be one of .* did you mean 'steps'"),
+        ('{"quadsim_format": 1, "steps": "many"}', "steps must be a whole number"),
+        ('{"quadsim_format": 1, "steps": [1]}', "steps must be a whole number"),
+        ('{"quadsim_format": 1, "heterogeneity": {"a": 1}}', "heterogeneity must be a number"),
+        ('{"quadsim_format": 1, "heterogeneity": null}', "heterogeneity must be a number"),
+        ('{"quadsim_format": 1, "optimizers": 3}', "optimizer must be"),
+        ('{"quadsim_format": 1, "lr": [[1]]}', "lr must be a number"),
+        ('{"quadsim_format": 1, "schedule": 3}', "schedule must be"),
+        ('{"quadsim_format": 1, "block_size": "8"}', "block size must be a whole number"),
+    ],
+)
+def test_corrupt_config(run, tmp_path, text, message):
+    (tmp_path / "c.json").write_text(text)
+    result = run("sweep", "--config", "c.json")
+    assert result.exit_code == 2
+    assert re.search(message, result.stderr), result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_dry_run_estimates_and_writes_nothing(run, tmp_path):
+    result = run("sweep", *SMALL, "--dry-run")
+    assert result.exit_code == 0
+    assert re.search(r"162 runs of 400 steps: about \S+ s and \S+ \w+", result.stdout)
+    assert list(tmp_path.iterdir()) == []
+    document = json.loads(run("sweep", *SMALL, "--dry-run", "--json").stdout)
+    assert document["runs"] == 162
+    assert document["seconds"] > 0
+
+
+def test_a_diverging_rate_is_a_status(run, tmp_path):
+    result = run("sweep", "--heterogeneity", "2", "--lr", "100", "--optimizers", "gd", "--seeds", "2", "--out", "a")
+    assert result.exit_code == 0, result.stderr
+    summary = pd.read_parquet(tmp_path / "a/summary.parquet")
+    assert set(summary["status"]) == {"diverged"}
+    assert "> 10000" in result.stdout
+    assert "no optimizer reaches the tolerance within 10000 steps" in result.stdout
+
+
+def test_interrupt_keeps_what_is_finished_and_the_same_command_goes_on(run, tmp_path, monkeypatch):
+    module = importlib.import_module("quadsim.simulator.sweep")  # the package's attribute is the function
+    calls = []
+    real = module.simulate
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, "simulate", interrupted)
+    stopped = run("sweep", *SMALL, "--out", "a")
+    assert stopped.exit_code == 130
+    assert "what was finished is kept in a" in stopped.stderr
+    assert len(list((tmp_path / "a/units").iterdir())) == 2
+    assert run("sweep", *SMALL, "--out", "a").exit_code == 0
+    resumed = len(calls) - 3
+    assert run("sweep", *SMALL, "--out", "b").exit_code == 0
+    whole = len(calls) - 3 - resumed
+    assert resumed == whole - 2
+    first, second = (pd.read_parquet(tmp_path / name / "summary.parquet") for name in "ab")
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+    assert not (tmp_path / "a/units").exists()
+
+
+def test_rules_lists_and_shows_one(run):
+    assert "adam-mini" in run("rules").stdout
+    text = run("rules", "adam").stdout
+    assert "v <- beta2*v + g**2*(1 - beta2)" in text
+    assert r"\leftarrow" in text
+    record = json.loads(run("rules", "adam", "--json").stdout)
+    assert record["hyperparameters"]["beta2"]["default"] == 0.999
+    assert len(json.loads(run("rules", "--json").stdout)) == 16
+    bad = run("rules", "adan")
+    assert bad.exit_code == 2
+    assert "did you mean 'adam'" in bad.stderr
+
+
+def test_info(run):
+    record = json.loads(run("info", "--json").stdout)
+    assert {"closed-form", "reference"} <= set(record["engines"])
+    assert "torch" in record["versions"]
+    assert "engines" in run("info").stdout
+
+
+def test_version_and_module_entry():
+    out = subprocess.run([sys.executable, "-m", "quadsim.cli", "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"quadsim \d+\.\d+\.\d+\n", out.stdout)
+
+
+@pytest.mark.parametrize("command", [[], ["sweep"], ["rules"], ["info"]], ids=str)
+def test_help_has_an_example(run, command):
+    assert "Example: quadsim" in run(*command, "--help").stdout
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys, quadsim.cli.app; print([m for m in ('torch', 'numpy', 'sympy', 'pandas', 'rich') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_readme_sweeps_are_valid():
+    """Every sweep the README shows is accepted (its configuration, not its run)."""
+    from quadsim.cli import sweep as module
+
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    commands = [line.split("#")[0].split() for line in readme.splitlines() if line.startswith("quadsim sweep")]
+    assert len(commands) >= 4
+    for command in commands:
+        result = CliRunner().invoke(app, [*command[1:], *([] if "--dry-run" in command else ["--dry-run"])])
+        assert result.exit_code == 0, (command, result.stderr)
+    assert module.sweep_command.__doc__
+    assert SweepConfig().heterogeneity == (1.0, 10.0, 100.0)
