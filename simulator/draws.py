@@ -67,6 +67,9 @@ def uniforms(seed: int, problems: NDArray[np.int64], purpose: Purpose, index: in
 
     Returns:
         Array (M, count).
+
+    Raises:
+        ValueError: more draws per problem than a counter holds.
     """
     pairs = (count + 1) // 2
     if pairs >= 1 << 28:

@@ -448,10 +448,7 @@ def _start_by_gradient(
                 r = r - r.mean(axis=1, keepdims=True)
             y = y + np.sqrt(1.0 - alignment**2) * r / np.sqrt(np.sum(r**2, axis=1, keepdims=True))
     spread = y.max(axis=1, keepdims=True) - y.min(axis=1, keepdims=True)
-    if ratio == 1.0 or blocks == 1:
-        norms = np.ones_like(r)
-    else:
-        norms = np.exp(y * (np.log(ratio) / spread))
+    norms = np.ones_like(r) if ratio == 1.0 or blocks == 1 else np.exp(y * (np.log(ratio) / spread))
     gradients = []
     for block, spectrum in enumerate(spectra):
         direction = normals(seed, index, Purpose.DIRECTION, block, spectrum.size)
@@ -473,7 +470,11 @@ def _correlation(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def _checked_seed(seed: Any) -> int:
-    """A key of 64 bits: a larger one would silently draw what its low bits draw."""
+    """A key of 64 bits: a larger one would silently draw what its low bits draw.
+
+    Raises:
+        ValueError: not a whole number, or out of range.
+    """
     number = check_count("seed", seed, 0)
     if number >= 1 << 64:
         raise ValueError(f"seed must be below 2^64, got {number}; give a smaller one.")
@@ -481,7 +482,11 @@ def _checked_seed(seed: Any) -> int:
 
 
 def _checked_block(number: int, block: Any) -> FloatArray:
-    """One block as a batch (M, P_l, P_l) of float64 matrices, symmetric to the last bit."""
+    """One block as a batch (M, P_l, P_l) of float64 matrices, symmetric to the last bit.
+
+    Raises:
+        ValueError: not square, not symmetric or not positive definite.
+    """
     matrix = _as_float(f"blocks[{number}]", block)
     matrix = matrix[None] if matrix.ndim == 2 else matrix
     if matrix.ndim != 3 or matrix.shape[1] != matrix.shape[2] or matrix.size == 0:

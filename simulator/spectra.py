@@ -8,6 +8,7 @@ which block each belongs to; gradient descent cannot see the difference.
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,7 +195,7 @@ def _reachable_ranks(block_sizes: Sequence[int]) -> list[tuple[int, Fraction]]:
     crossings.sort()
     edges = [Fraction(0), *crossings, Fraction(1)]
     reachable = [(rank - 1, Fraction(0))]
-    for count, (left, right) in enumerate(zip(edges[1:-1], edges[2:], strict=True), start=1):
+    for count, (left, right) in enumerate(pairwise(edges[1:]), start=1):
         if left < right:
             reachable.append((rank - 1 - count, Fraction(1) if right == 1 else (left + right) / 2))
     assert reachable[-1][0] == first - 1, reachable  # t = 1 gives the first block the smallest eigenvalues

@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from cases import BAD_SWEEPS
+from typer.testing import CliRunner
+
 from quadsim.cli.app import app
 from quadsim.simulator.sweep_config import SweepConfig
-from typer.testing import CliRunner
 
 SMALL = ["--heterogeneity", "1,4", "--seeds", "3", "--steps", "400", "--block-size", "3", "--blocks", "2"]
 

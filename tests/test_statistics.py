@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from quadsim.simulator.statistics import answer, best_rates, bootstrap_ratio, quantile
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.simulator.trajectory import Trajectory
-from quadsim.theory.symbols import MaxOver, MinOver, Symbol, evaluate, first_gradient
+from quadsim.theory.symbols import MaxOver, MinOver, Symbol, evaluate, first_gradient, gradient_condition
 from quadsim.theory.theorem import Hypothesis, Theorem
 
 __all__ = ["ADAM"]
@@ -20,14 +20,20 @@ def _no_zero(trajectory: Trajectory) -> NDArray[np.bool_]:
     return np.all(first_gradient(trajectory) != 0.0, axis=1)[:, None]
 
 
+def _rounding(trajectory: Trajectory) -> NDArray[np.float64]:
+    """Relative error with which min_l C1_l is known: of L_l (8 n^(3/2) u, see checking) and of the entry of g_0."""
+    n, unit = max(trajectory.problem.block_sizes), np.finfo(float).eps / 2
+    return 8.0 * n**1.5 * unit + n * unit * gradient_condition(trajectory)
+
+
 def _at_most_smallest(trajectory: Trajectory) -> NDArray[np.bool_]:
-    return trajectory.settings["lr"][None, :] <= evaluate(_SMALLEST_C1, trajectory)
-
-
-def _is_smallest(trajectory: Trajectory) -> NDArray[np.bool_]:
     smallest = evaluate(_SMALLEST_C1, trajectory)
-    # The quotient of a gradient entry by L_l is rounded once, and so is the user's own.
-    return np.abs(trajectory.settings["lr"][None, :] - smallest) <= 2 * np.finfo(float).eps * smallest
+    return trajectory.settings["lr"][None, :] <= smallest * (1.0 + _rounding(trajectory))
+
+
+def _not_too_small(trajectory: Trajectory) -> NDArray[np.bool_]:
+    least = evaluate(_SMALLEST_C1**2 / MaxOver(C2_l), trajectory)
+    return trajectory.settings["lr"][None, :] >= least * (1.0 - 2.0 * _rounding(trajectory))
 
 
 _NO_ZERO = Hypothesis("no entry of g_0 is 0", _no_zero)
@@ -41,7 +47,12 @@ ADAM = (
             r"f(w_{t+1}) - f^* \le \max_l\Big(1 - \frac{1}{r_{pub}\kappa_l}\Big)(f(w_t) - f^*),\quad"
             r" r_{pub} = \frac{\max_l C_{2,l}^2}{\min_l C_{1,l}^2}"
         ),
-        hypotheses=(_NO_ZERO, Hypothesis("lr = min_l C1_l", _is_smallest)),
+        hypotheses=(
+            _NO_ZERO,
+            Hypothesis("lr <= min_l C1_l", _at_most_smallest),
+            # The published step is min_l C1_l; the bound holds as long as eta/(C2_l kappa_l) >= 1/(r_pub kappa_l).
+            Hypothesis("lr >= min_l C1_l^2 / max_l C2_l", _not_too_small),
+        ),
         kind="per step",
         direction="upper",
         bound=MaxOver(1 - 1 / (_SQUARED_RATIO * kappa_l)),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.trajectory import DIVERGED_ABOVE, Trajectory
 from quadsim.theory.registry import THEOREMS
-from quadsim.theory.symbols import Symbol, evaluate, first_gradient, frozen_spectrum
+from quadsim.theory.symbols import Symbol, evaluate, frozen_spectrum, gradient_condition
 from quadsim.theory.theorem import Theorem
 
 __all__ = ["VERDICTS", "check_upper", "judge"]
@@ -140,23 +140,11 @@ def _growth_budget(theorem: Theorem, trajectory: Trajectory) -> Array:
     curvature = np.abs(trajectory.settings["lr"])[None, :] * largest
     matrix = 8.0 * n**1.5 * unit
     if "adam-frozen" in theorem.rules:
-        matrix = matrix + n * unit * _gradient_condition(trajectory)
+        matrix = matrix + n * unit * gradient_condition(trajectory)
     if "heavy-ball" in theorem.rules:
         curvature = curvature + 2.0  # e_{t+1} also holds beta (e_t - e_{t-1}), two more products of about |e|
     with np.errstate(invalid="ignore", over="ignore"):
         return curvature * matrix + np.sqrt(kappa) * unit * (1.0 + (n + 3) * np.sqrt(n) * curvature)
-
-
-def _gradient_condition(trajectory: Trajectory) -> Array:
-    """max_i (|H||e_0|)_i / |g_0,i|, (M, 1): how many units of rounding the smallest entries of g_0 carry."""
-    problem = trajectory.problem
-    moduli = {
-        size: np.matmul(np.abs(problem.hessian[size]), np.abs(problem.initial_error[size])[..., None])[..., 0]
-        for size in problem.hessian
-    }
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = problem.layout.flatten(moduli) / np.abs(first_gradient(trajectory))
-    return np.max(ratios, axis=1)[:, None]
 
 
 def _evaluation_budget(trajectory: Trajectory) -> Array:

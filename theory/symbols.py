@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.trajectory import Trajectory
 
-__all__ = ["MaxOver", "MinOver", "SumOver", "Symbol", "evaluate", "first_gradient", "frozen_spectrum"]
+__all__ = ["MaxOver", "MinOver", "SumOver", "Symbol", "evaluate", "first_gradient", "frozen_spectrum", "gradient_condition"]
 
 Array = NDArray[np.float64]
 
@@ -71,6 +71,18 @@ def first_gradient(trajectory: Trajectory) -> Array:
     problem = trajectory.problem
     groups = {s: np.matmul(problem.hessian[s], problem.initial_error[s][..., None])[..., 0] for s in problem.hessian}
     return problem.layout.flatten(groups)
+
+
+def gradient_condition(trajectory: Trajectory) -> Array:
+    """max_i (|H||e_0|)_i / |g_0,i|, (M, 1): how many units of rounding the smallest entries of g_0 carry."""
+    problem = trajectory.problem
+    moduli = {
+        size: np.matmul(np.abs(problem.hessian[size]), np.abs(problem.initial_error[size])[..., None])[..., 0]
+        for size in problem.hessian
+    }
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = problem.layout.flatten(moduli) / np.abs(first_gradient(trajectory))
+    return np.max(ratios, axis=1)[:, None]
 
 
 def _per_block(trajectory: Trajectory, reduce: Callable[..., Array]) -> Array:
