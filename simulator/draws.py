@@ -110,7 +110,7 @@ def haar_rotations(seed: int, problems: NDArray[np.int64], block: int, size: int
         factor, upper = np.linalg.qr(draws)
         factor = factor * np.sign(np.diagonal(upper, axis1=1, axis2=2))[:, None, :]
         factor[:, :, 0] *= np.sign(np.linalg.det(factor))[:, None]
-        return factor
+        return np.asarray(factor)
     draws = normals(seed, problems, Purpose.ROTATION, block, size * (size + 1) // 2 - 1)
     rotation = np.zeros((number, size, size))
     rotation[:, range(size), range(size)] = 1.0
@@ -152,7 +152,7 @@ def rotation_power(rotation: NDArray[np.float64], power: float) -> NDArray[np.fl
         middle[..., i, i] = middle[..., j, j] = np.cos(angle)
         middle[..., j, i] = np.sin(angle)
         middle[..., i, j] = -middle[..., j, i]
-    return basis @ middle @ np.swapaxes(basis, -1, -2)
+    return np.asarray(basis @ middle @ np.swapaxes(basis, -1, -2))
 
 
 def _dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["gap_figure", "save_figures", "steps_figure"]
 
 _MARKERS = "osD^vPX*<>"
+_CARET: Any = CARETUP
 _PANEL = (4.2, 3.3)  # inches
 _MOST_COLUMNS = 3
 _BELOW_TOLERANCE = 1e-3  # how far below the tolerance the gap is drawn
@@ -74,7 +75,7 @@ def steps_figure(results: "Results") -> Figure:
             )
             beyond = reached & np.isinf(rows["steps_q90"].to_numpy())
             some_missed |= bool(beyond.any())
-            axis.plot(at[beyond], high[beyond], linestyle="none", marker=CARETUP, color=style["color"], markersize=6)
+            axis.plot(at[beyond], high[beyond], linestyle="none", marker=_CARET, color=style["color"], markersize=6)
             missed = ~reached
             any_missed |= bool(missed.any())
             for position in at[missed]:  # an unclipped line without points would upset the layout
@@ -121,7 +122,7 @@ def steps_figure(results: "Results") -> Figure:
                 [],
                 [],
                 color="0.35",
-                marker=CARETUP,
+                marker=_CARET,
                 linestyle="none",
                 label=f"10% or more not within {config.steps} steps",
             )
@@ -161,7 +162,7 @@ def gap_figure(results: "Results") -> Figure:
     return figure
 
 
-def _style() -> dict[str, Any]:
+def _style() -> Any:
     """Seaborn's plain style, with fonts that journals accept (TrueType in PDF)."""
     return {**sns.axes_style("ticks"), **sns.plotting_context("paper"), "pdf.fonttype": 42}
 

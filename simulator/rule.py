@@ -115,8 +115,9 @@ class Hyperparameter:
             raise ValueError(
                 f"{name} must be a number or a sequence of numbers, got shape {array.shape}; give one axis."
             )
-        ends = {"low_open": self.low_open, "high_open": self.high_open}
-        return np.array([check_interval(name, value, self.low, self.high, **ends) for value in array.tolist()])
+        low, high = self.low_open, self.high_open
+        checked = [check_interval(name, x, self.low, self.high, low_open=low, high_open=high) for x in array.tolist()]
+        return np.array(checked)
 
 
 LEARNING_RATE = Hyperparameter(np.nan, 0.0, low_open=True, meaning="learning rate")

@@ -1,12 +1,16 @@
 """Statistics of hitting times in which `inf` (not reached) is an ordinary value, and the answer in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["answer", "best_rates", "bootstrap_ratio", "effective_steps", "quantile"]
+
+_Steps = Mapping[tuple[Any, Any], NDArray[np.float64]]
+"""(point, optimizer) to the steps of all seeds."""
 
 BOOTSTRAP = 4000
 """Resamples: the 2.5% end of an interval then rests on 100 of them."""
@@ -136,9 +140,7 @@ def answer(runs: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> st
     return " ".join(sentences)
 
 
-def _growth(
-    name: str, values: Sequence[object], table: dict[tuple[object, str], NDArray[np.float64]], steps: int, first: bool
-) -> str:
+def _growth(name: str, values: Sequence[object], table: _Steps, steps: int, first: bool) -> str:
     low, high = values[0], values[-1]
     before, after = table[low, name], table[high, name]
     for value, found in ((low, before), (high, after)):
@@ -150,9 +152,7 @@ def _growth(
     return f"{name} needs {_number(ratio)}{where} ({interval})" if first else f"{name} {_number(ratio)} ({interval})"
 
 
-def _fewest(
-    value: object, optimizers: Sequence[str], table: dict[tuple[object, str], NDArray[np.float64]], steps: int
-) -> str:
+def _fewest(value: object, optimizers: Sequence[str], table: _Steps, steps: int) -> str:
     medians = {name: float(quantile(table[value, name], 0.5)) for name in optimizers}
     order = sorted(optimizers, key=lambda name: medians[name])
     where = f"At {_text(value)}"

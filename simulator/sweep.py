@@ -179,6 +179,7 @@ def _run(
 ) -> Trajectory:
     """One call of `simulate`; a run shorter than the configuration's (an estimate) goes without warm-up."""
     first, number = seeds
+    hyperparameters: dict[str, Any] = dict(spec.hyperparameters)
     schedule = config.schedule if steps == config.steps else config.schedule.partition(":")[0]
     return simulate(
         point.problem(number, config.seed, first),
@@ -191,7 +192,7 @@ def _run(
         engine=config.engine,
         dtype=config.dtype,
         device=config.device,
-        **spec.hyperparameters,
+        **hyperparameters,
     )
 
 
@@ -352,7 +353,7 @@ def _best_curves(
     steps = recorded_steps(config.steps, "log")
     gap = np.full((len(config.points), len(config.specs), config.seeds, steps.size), np.nan)
     rates = np.full(gap.shape[:2], np.nan)
-    chosen = {(row.point, row.optimizer): float(row.lr) for row in best.itertuples()}
+    chosen = {(row["point"], row["optimizer"]): row["lr"] for row in best.to_dict("records")}
     for (p, o), parts in curves.items():
         rates[p, o] = chosen[p, config.optimizers[o]]
         for unit, trajectory in parts:

@@ -321,7 +321,8 @@ class SweepConfig:
         try:
             if "block_size" in values:
                 values["block_size"] = tuple(tuple(s) if isinstance(s, list) else s for s in values["block_size"])
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+            arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            return cls(**arguments)
         except TypeError as error:
             raise ValueError(
                 f"config must hold the entries of a sweep, got one that does not fit ({error})."

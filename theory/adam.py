@@ -17,13 +17,13 @@ _SHARP = eta / (C2_l * kappa_l)
 
 
 def _no_zero(trajectory: Trajectory) -> NDArray[np.bool_]:
-    return np.all(first_gradient(trajectory) != 0.0, axis=1)[:, None]
+    return np.asarray(np.all(first_gradient(trajectory) != 0.0, axis=1)[:, None])
 
 
 def _rounding(trajectory: Trajectory) -> NDArray[np.float64]:
     """Relative error with which min_l C1_l is known: of L_l (8 n^(3/2) u, see checking) and of the entry of g_0."""
     n, unit = max(trajectory.problem.block_sizes), np.finfo(float).eps / 2
-    return 8.0 * n**1.5 * unit + n * unit * gradient_condition(trajectory)
+    return np.asarray(8.0 * n**1.5 * unit + n * unit * gradient_condition(trajectory))
 
 
 def _at_most_smallest(trajectory: Trajectory) -> NDArray[np.bool_]:

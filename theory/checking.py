@@ -53,7 +53,7 @@ def judge(trajectory: Trajectory) -> Mapping[str, NDArray[Any]]:
             continue
         verdict, margin = check_upper(theorem, trajectory)
         steps = theorem.steps_on(trajectory)
-        columns = {"theorem": name, "bound_steps": steps, "margin": margin, "verdict": verdict}
+        columns: dict[str, Any] = {"theorem": name, "bound_steps": steps, "margin": margin, "verdict": verdict}
         if theorem.decrease is not None:
             columns["bound_rate"] = 1.0 - theorem.decrease_on(trajectory)
         for column, values in columns.items():
@@ -112,7 +112,7 @@ def _conditioning(theorem: Theorem, trajectory: Trajectory) -> tuple[Array, Arra
     """Largest eigenvalue and worst block condition of the matrix the recursion runs on, (M, K) or (M, 1)."""
     if "adam-frozen" in theorem.rules:
         sigma = frozen_spectrum(trajectory)
-        return sigma.max(axis=-1), sigma.max(axis=-1) / sigma.min(axis=-1)
+        return sigma.max(axis=-1), np.asarray(sigma.max(axis=-1) / sigma.min(axis=-1))
     if "block-gd" in theorem.rules:
         # In units of each block's own rate the largest eigenvalue is 2 L_l/(L_l+mu_l) <= 2.
         return np.full((trajectory.problems, 1), 2.0), _kappa(trajectory)
@@ -122,7 +122,7 @@ def _conditioning(theorem: Theorem, trajectory: Trajectory) -> tuple[Array, Arra
 def _kappa(trajectory: Trajectory) -> Array:
     """Worst condition number of a block, (M, 1): blocks do not mix, so errors are amplified within one only."""
     problem = trajectory.problem
-    return (problem.block_smoothness / problem.block_strong_convexity).max(axis=1)[:, None]
+    return np.asarray((problem.block_smoothness / problem.block_strong_convexity).max(axis=1)[:, None])
 
 
 def _growth_budget(theorem: Theorem, trajectory: Trajectory) -> Array:
@@ -144,10 +144,11 @@ def _growth_budget(theorem: Theorem, trajectory: Trajectory) -> Array:
     if "heavy-ball" in theorem.rules:
         curvature = curvature + 2.0  # e_{t+1} also holds beta (e_t - e_{t-1}), two more products of about |e|
     with np.errstate(invalid="ignore", over="ignore"):
-        return curvature * matrix + np.sqrt(kappa) * unit * (1.0 + (n + 3) * np.sqrt(n) * curvature)
+        return np.asarray(curvature * matrix + np.sqrt(kappa) * unit * (1.0 + (n + 3) * np.sqrt(n) * curvature))
 
 
 def _evaluation_budget(trajectory: Trajectory) -> Array:
     """Relative error of gap_t / gap_s as measured: each is 1/2 e'He with error n u |e||H||e| <= n^(3/2) u kappa_l 2 gap."""
     n, number = max(trajectory.problem.block_sizes), len(trajectory.problem.block_sizes)
-    return 2.0 * (2.0 * n**1.5 + number) * _unit(trajectory) * _kappa(trajectory) * np.ones(trajectory.status.shape)
+    size = 2.0 * (2.0 * n**1.5 + number) * _unit(trajectory)
+    return np.asarray(size * _kappa(trajectory) * np.ones(trajectory.status.shape))

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.trajectory import Trajectory
 
-__all__ = ["MaxOver", "MinOver", "SumOver", "Symbol", "evaluate", "first_gradient", "frozen_spectrum", "gradient_condition"]
+__all__ = [
+    "MaxOver",
+    "MinOver",
+    "SumOver",
+    "Symbol",
+    "evaluate",
+    "first_gradient",
+    "frozen_spectrum",
+    "gradient_condition",
+]
 
 Array = NDArray[np.float64]
 
@@ -82,7 +91,7 @@ def gradient_condition(trajectory: Trajectory) -> Array:
     }
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = problem.layout.flatten(moduli) / np.abs(first_gradient(trajectory))
-    return np.max(ratios, axis=1)[:, None]
+    return np.asarray(np.max(ratios, axis=1)[:, None])
 
 
 def _per_block(trajectory: Trajectory, reduce: Callable[..., Array]) -> Array:

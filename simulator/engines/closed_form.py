@@ -120,6 +120,7 @@ def _preconditioner(job: Job) -> Array:
     problem, rule = job.problem, job.rule
     form = rule.linear_form
     assert form is not None
+    assert form.preconditioner is not None
     gradient = {s: np.matmul(problem.hessian[s], problem.initial_error[s][..., None])[..., 0] for s in problem.hessian}
     arguments = (symbols.g, symbols.L_l, symbols.mu_l)
     frozen = {state: rule.start.get(state, sp.S.Zero) for state in form.preconditioner.free_symbols & set(rule.update)}
@@ -234,7 +235,8 @@ def _with_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
             states = _apply(powers.of(t - int(job.record[r - 1])), states)
         gaps[:, :, r] = _gap(eigenvalues, states[0])
         if observing:
-            kept.append((states[0], sum(a * x for a, x in zip(recursion.increment, states, strict=True))))
+            moves = [a * x for a, x in zip(recursion.increment, states, strict=True)]
+            kept.append((states[0], np.sum(moves, axis=0)))
     initial = gaps[:, :, 0]
     limit = divergence_limit(initial)
     hit, diverged = _first_passage(matrix, start, eigenvalues, job.tolerance * initial, limit, job.steps)
