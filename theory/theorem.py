@@ -8,6 +8,7 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.trajectory import Trajectory
+from quadsim.theory.proving import Step
 from quadsim.theory.symbols import MEANINGS, Symbol, evaluate
 
 __all__ = ["Hypothesis", "Theorem"]
@@ -41,6 +42,7 @@ class Theorem:
         bound: SymPy expression in the symbols of `quadsim.theory.symbols`.
         decrease: 1 - bound of a `per step` theorem, in a form that keeps its digits where the bound is close to 1.
         tight: where it is attained; empty if it is not known to be.
+        proof: steps that `quadsim.theory.proving.prove` discharges; the first ones start from the Rule itself.
         source: paper and version, `in the form derived here` where it was.
 
     Raises:
@@ -57,6 +59,7 @@ class Theorem:
     source: str
     decrease: sp.Expr | None = None
     tight: str = ""
+    proof: tuple[Step, ...] = ()
 
     @property
     def symbols(self) -> dict[sp.Symbol, str]:
