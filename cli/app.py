@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command("sweep")(sweep.sweep_command)
 app.command("rules")(commands.rules)
+app.command("theorems")(commands.theorems)
 app.command("info")(commands.info)
 
 

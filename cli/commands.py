@@ -1,4 +1,4 @@
-"""The small commands: rules and info."""
+"""The small commands: rules, theorems and info."""
 
 from typing import Annotated
 
@@ -26,6 +26,41 @@ def rules(
         print_json([rule_record(rule) for rule in RULES.values()] if chosen is None else rule_record(chosen))
     else:
         typer.echo(rules_table() if chosen is None else rule_text(chosen))
+
+
+def theorems(
+    name: Annotated[str | None, typer.Argument(help="A theorem; all of them if left out.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Show the theorems, or one with its statement, hypotheses and proof, every step discharged anew.
+
+    Exit code 1 if a step of the one that is shown cannot be proved.
+
+    Example: quadsim theorems gd-upper
+
+    Raises:
+        Exit: with code 1, where a step cannot be proved.
+    """
+    from quadsim.cli.describe import theorem_record, theorem_text, theorems_table
+    from quadsim.simulator.checks import check_choice
+    from quadsim.theory import THEOREMS
+
+    with usage_errors():
+        chosen = None if name is None else THEOREMS[check_choice("theorem", name, THEOREMS)]
+    if chosen is None:
+        records = [theorem_record(theorem, discharge=False) for theorem in THEOREMS.values()]
+        if as_json:
+            print_json(records)
+        else:
+            typer.echo(theorems_table(records))
+        return
+    record = theorem_record(chosen, discharge=True)
+    if as_json:
+        print_json(record)
+    else:
+        typer.echo(theorem_text(record))
+    if any(step["status"] not in ("proved", "cited") for step in record["steps"]):
+        raise typer.Exit(1)
 
 
 def info(as_json: _Json = False) -> None:

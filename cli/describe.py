@@ -1,4 +1,4 @@
-"""Rules and the environment as text and as plain data."""
+"""Rules, theorems and the environment as text and as plain data."""
 
 import os
 import platform
@@ -9,8 +9,17 @@ import numpy as np
 
 from quadsim.simulator.rule import LEARNING_RATE, Hyperparameter, Rule
 from quadsim.simulator.rules import RULES
+from quadsim.theory import Theorem, prove
 
-__all__ = ["environment", "rule_record", "rule_text", "rules_table"]
+__all__ = [
+    "environment",
+    "rule_record",
+    "rule_text",
+    "rules_table",
+    "theorem_record",
+    "theorem_text",
+    "theorems_table",
+]
 
 
 def rules_table() -> str:
@@ -52,6 +61,64 @@ def rule_record(rule: Rule) -> dict[str, Any]:
         "natural_lr": str(rule.natural_lr),
         "source": rule.source,
     }
+
+
+def theorem_record(theorem: Theorem, *, discharge: bool) -> dict[str, Any]:
+    """A theorem as plain data; with `discharge` every proof step is proved anew and carries its outcome."""
+    steps = []
+    for step in theorem.proof:
+        record: dict[str, Any] = {
+            "claim": str(step.claim),
+            "because": step.because,
+            "given": [str(g) for g in step.given],
+        }
+        if discharge:
+            found = prove(step)
+            record |= {"status": found.status, "by": found.by, "seconds": round(found.seconds, 4)}
+            record |= {"counter_example": found.counter_example} if found.counter_example else {}
+        steps.append(record)
+    return {
+        "name": theorem.name,
+        "rules": list(theorem.rules),
+        "kind": theorem.kind,
+        "direction": theorem.direction,
+        "statement": theorem.statement,
+        "bound": str(theorem.bound),
+        "symbols": {str(symbol): meaning for symbol, meaning in theorem.symbols.items()},
+        "hypotheses": [hypothesis.text for hypothesis in theorem.hypotheses],
+        "tight": theorem.tight,
+        "source": theorem.source,
+        "steps": steps,
+    }
+
+
+def theorems_table(records: list[dict[str, Any]]) -> str:
+    """A line for every theorem."""
+    width = max(len(record["name"]) for record in records)
+    lines = [
+        f"{r['name']:{width}}  {r['direction']:5} {r['kind']:9}  {len(r['steps'])} steps  {', '.join(r['rules'])}"
+        for r in records
+    ]
+    return "\n".join([*lines, "", "quadsim theorems NAME shows one and proves its steps."])
+
+
+def theorem_text(record: dict[str, Any]) -> str:
+    """One theorem with its proof."""
+    lines = [f"{record['name']} ({record['direction']} bound, {record['kind']}) for {', '.join(record['rules'])}", ""]
+    lines += ["statement (LaTeX):", f"  {record['statement']}", "bound:", f"  {record['bound']}"]
+    lines += [f"    {symbol}: {meaning}" for symbol, meaning in record["symbols"].items()]
+    lines += ["hypotheses:", *(f"  {text}" for text in record["hypotheses"] or ["constant rate, no noise"])]
+    lines += [f"tight: {record['tight'] or 'not known'}", f"source: {record['source']}", "", "proof:"]
+    for number, step in enumerate(record["steps"], 1):
+        how = f"{step['status']} by {step['by']}" if step["status"] != "cited" else f"cited: {step['by']}"
+        lines.append(f"  {number}. {step['because'] if step['status'] != 'cited' else step['claim']}")
+        if step["status"] != "cited":
+            given = f"  given {', '.join(step['given'])}" if step["given"] else ""
+            lines.append(f"     {step['claim']}{given}")
+        lines.append(f"     [{how}, {step['seconds']:.3f} s]")
+        if "counter_example" in step:
+            lines.append(f"     counter-example: {step['counter_example']}")
+    return "\n".join(lines)
 
 
 def environment() -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from quadsim.theory.checking import VERDICTS as VERDICTS
 from quadsim.theory.checking import judge as judge
+from quadsim.theory.proving import Discharge as Discharge
+from quadsim.theory.proving import Step as Step
+from quadsim.theory.proving import prove as prove
 from quadsim.theory.registry import THEOREMS as THEOREMS
 from quadsim.theory.theorem import Hypothesis as Hypothesis
 from quadsim.theory.theorem import Theorem as Theorem

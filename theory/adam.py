@@ -1,9 +1,15 @@
 """Adam (theory.md section 3)."""
 
 import numpy as np
+import sympy as sp
 from numpy.typing import NDArray
 
+from quadsim.simulator.rule import symbols as rule_symbols
+from quadsim.simulator.rules import RULES
 from quadsim.simulator.trajectory import Trajectory
+from quadsim.theory.common import SUM_OF_UPPER, e, equal
+from quadsim.theory.proving import Step
+from quadsim.theory.recursion import advance
 from quadsim.theory.symbols import MaxOver, MinOver, Symbol, evaluate, first_gradient, gradient_condition
 from quadsim.theory.theorem import Hypothesis, Theorem
 
@@ -36,6 +42,75 @@ def _not_too_small(trajectory: Trajectory) -> NDArray[np.bool_]:
     return trajectory.settings["lr"][None, :] >= least * (1.0 - 2.0 * _rounding(trajectory))
 
 
+def _exact() -> tuple[Step, ...]:
+    rule = RULES["adam-frozen"]
+    (memory,) = rule.states
+    g, g0 = sp.symbols("g g_0", real=True)
+    d, sigma, x = sp.symbols("d sigma x", positive=True)
+    after, memories = advance(rule, e, g, {memory: d}, {rule_symbols.lr: eta})
+    return (
+        Step(
+            equal(rule.start[memory].subs(rule_symbols.g, g0), sp.Abs(g0)), "the rule adam-frozen starts with d = |g_0|"
+        ),
+        Step(equal(memories[memory], d), "and keeps it"),
+        Step(equal(after, e - eta * g / d), "so that a step is e <- e - eta D^-1 H e, D = diag|g_0|"),
+        Step(
+            equal(sp.sqrt(d) * after, sp.sqrt(d) * e - eta * g / sp.sqrt(d)),
+            "in x = D^(1/2) e it is x <- x - eta M x, M = D^(-1/2) H D^(-1/2)",
+        ),
+        Step(
+            "M is symmetric positive definite: in its eigenbasis the gap is 1/2 x'Mx = 1/2 sum_i sigma_i x_i^2",
+            "spectral theorem",
+        ),
+        Step(
+            equal(sigma * (x - eta * sigma * x) ** 2 / 2, (1 - eta * sigma) ** 2 * (sigma * x**2 / 2)),
+            "each mode's part of the gap is multiplied by (1 - eta sigma)^2",
+        ),
+        SUM_OF_UPPER,
+    )
+
+
+def _sharpened() -> tuple[Step, ...]:
+    s, sigma, top, size = sp.symbols("s sigma L_l G_l", positive=True)  # G_l = max_i |g_0,li|
+    kappa, C2 = sp.symbols("kappa_l C2_l", positive=True)
+    smallest = sp.Symbol("C1", positive=True)
+    return (
+        *_exact(),
+        Step(
+            "sigma_max <= max_l L_l / min_i |g_0,li| = 1 / min_l C1_l and sigma_min >= min_l mu_l / max_i |g_0,li|",
+            "Rayleigh quotient",
+        ),
+        Step(
+            equal((top / kappa / size).subs(size, C2 * top), 1 / (kappa * C2)),
+            "mu_l / max_i |g_0,li| = 1/(kappa_l C2_l)",
+        ),
+        Step(sp.Le(eta * sigma, 1), "eta sigma <= 1", (sp.Le(eta, smallest), sp.Le(sigma * smallest, 1))),
+        Step(
+            equal((1 - eta * s) ** 2 - (1 - eta * sigma) ** 2, eta * (sigma - s) * (2 - eta * sigma - eta * s)),
+            "certificate: a smaller eigenvalue contracts less",
+        ),
+        Step(
+            sp.Le((1 - eta * sigma) ** 2, (1 - eta * s) ** 2),
+            "so every mode contracts at least as s = min_l 1/(kappa_l C2_l) does",
+            (sp.Le(s, sigma), sp.Le(eta * sigma, 1)),
+        ),
+    )
+
+
+def _published() -> tuple[Step, ...]:
+    x, y = sp.symbols("x y", positive=True)
+    kappa, C2, largest, smallest = sp.symbols("kappa_l C2_l C2 C1", positive=True)
+    return (
+        *_sharpened(),
+        Step(
+            sp.Ge(eta / (C2 * kappa), 1 / (largest**2 / smallest**2 * kappa)),
+            "x_l = eta/(C2_l kappa_l) is at least 1/(r_pub kappa_l)",
+            (sp.Ge(eta * largest, smallest**2), sp.Le(C2, largest)),
+        ),
+        Step(sp.Le((1 - x) ** 2, 1 - y), "and (1 - x)^2 <= 1 - x <= 1 - y", (sp.Le(x, 1), sp.Le(y, x))),
+    )
+
+
 _NO_ZERO = Hypothesis("no entry of g_0 is 0", _no_zero)
 _FROM_Z = "After Zhang et al., arXiv 2402.16788, Theorem 1"
 
@@ -57,6 +132,7 @@ ADAM = (
         direction="upper",
         bound=MaxOver(1 - 1 / (_SQUARED_RATIO * kappa_l)),
         decrease=MinOver(1 / (_SQUARED_RATIO * kappa_l)),
+        argument=_published,
         source=f"{_FROM_Z}, in the form derived here.",
     ),
     Theorem(
@@ -69,6 +145,7 @@ ADAM = (
         bound=MaxOver((1 - _SHARP) ** 2),
         decrease=MinOver(_SHARP * (2 - _SHARP)),
         tight="where all |g_0,i| are equal and H is a multiple of the identity",
+        argument=_sharpened,
         source=f"{_FROM_Z}, sharpened here.",
     ),
     Theorem(
@@ -81,6 +158,7 @@ ADAM = (
         bound=MaxOver((1 - eta * sigma_i) ** 2),
         decrease=MinOver(eta * sigma_i * (2 - eta * sigma_i)),
         tight="asymptotically: the worst case for this D = diag|g_0|",
+        argument=_exact,
         source=f"{_FROM_Z}; the worst-case factor, derived here.",
     ),
 )

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.rule import symbols as rule_symbols
 from quadsim.simulator.rules import RULES
 from quadsim.simulator.trajectory import Trajectory
-from quadsim.theory.common import EIGENBASIS, SUM_OF_UPPER, e, lam
+from quadsim.theory.common import EIGENBASIS, SUM_OF_UPPER, e, equal, lam
 from quadsim.theory.proving import Step
 from quadsim.theory.recursion import advance, along_eigenvector
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol, evaluate
@@ -24,23 +24,18 @@ _rho = (L - mu) / (L + mu)
 _any = sp.Symbol("eta", real=True)  # a bound for every real rate
 _ANY_RATE = {rule_symbols.lr: _any}
 
-_GD_MODE = Step(
-    sp.Eq(along_eigenvector(RULES["gd"], _RATE), 1 - eta * lam),
-    "the rule gd with g = lambda e multiplies the error along an eigenvector by 1 - eta lambda",
-)
-
 
 def _gd_exact() -> tuple[Step, ...]:
     factor = along_eigenvector(RULES["gd"], _RATE)
     return (
         EIGENBASIS,
-        _GD_MODE,
+        Step(equal(factor, 1 - eta * lam), "the rule gd with g = lambda e multiplies the error by 1 - eta lambda"),
         Step(
-            sp.Eq(factor * (1 - eta * lam) ** t * e, (1 - eta * lam) ** (t + 1) * e),
+            equal(factor * (1 - eta * lam) ** t * e, (1 - eta * lam) ** (t + 1) * e),
             "induction: if e_t = (1 - eta lambda)^t e_0, then the rule gives e_(t+1) = (1 - eta lambda)^(t+1) e_0",
         ),
         Step(
-            sp.Eq(lam * ((1 - eta * lam) ** t * e) ** 2 / 2, lam * (1 - eta * lam) ** (2 * t) * e**2 / 2),
+            equal(lam * ((1 - eta * lam) ** t * e) ** 2 / 2, lam * (1 - eta * lam) ** (2 * t) * e**2 / 2),
             "each mode's part of the gap is lambda e_t^2 / 2",
         ),
     )
@@ -51,18 +46,22 @@ def _gd_upper() -> tuple[Step, ...]:
     ends = sp.Max((1 - _any * mu) ** 2, (1 - _any * L) ** 2)
     return (
         EIGENBASIS,
-        Step(sp.Eq(factor, 1 - _any * lam), "the rule gd with g = lambda e multiplies the error by 1 - eta lambda"),
+        Step(equal(factor, 1 - _any * lam), "the rule gd with g = lambda e multiplies the error by 1 - eta lambda"),
         Step(
-            sp.Eq(
+            equal(
                 (L - lam) * (1 - _any * mu) ** 2 + (lam - mu) * (1 - _any * L) ** 2 - (L - mu) * factor**2,
                 _any**2 * (L - mu) * (L - lam) * (lam - mu),
             ),
             "certificate: the squared factor is convex in lambda, so its largest value is at an end",
         ),
-        Step(sp.Le(factor**2, ends), "every mode contracts at least as the worse end does, for every real rate", _IN_RANGE),
+        Step(
+            sp.Le(factor**2, ends),
+            "every mode contracts at least as the worse end does, for every real rate",
+            _IN_RANGE,
+        ),
         SUM_OF_UPPER,
         Step(
-            sp.Eq(_rho**2 - factor.subs(_any, 2 / (L + mu)) ** 2, 4 * (L - lam) * (lam - mu) / (L + mu) ** 2),
+            equal(_rho**2 - factor.subs(_any, 2 / (L + mu)) ** 2, 4 * (L - lam) * (lam - mu) / (L + mu) ** 2),
             "certificate at eta = 2/(L+mu): no mode exceeds rho^2, and the modes of L and mu attain it",
         ),
         Step(
@@ -81,15 +80,15 @@ def _gd_lower() -> tuple[Step, ...]:
     return (
         EIGENBASIS,
         Step(
-            sp.Eq(L * mu**2 / (L * mu**2 + mu * L**2), p),
+            equal(L * mu**2 / (L * mu**2 + mu * L**2), p),
             "at the witness e_L = mu, e_mu = L the share of the gap on L is p = mu/(L+mu)",
         ),
         Step(
-            sp.Eq(p * on_L**2 + q * on_mu**2 - _rho**2, L * mu * (_any - 2 / (L + mu)) ** 2),
+            equal(p * on_L**2 + q * on_mu**2 - _rho**2, L * mu * (_any - 2 / (L + mu)) ** 2),
             "certificate: the first step's ratio exceeds rho^2 by a square, for every real rate",
         ),
         Step(
-            sp.Eq(
+            equal(
                 (share * r1**2 * x + (1 - share) * r2**2 * y) * (share * x + (1 - share) * y)
                 - (share * r1 * x + (1 - share) * r2 * y) ** 2,
                 share * (1 - share) * x * y * (r1 - r2) ** 2,
@@ -101,7 +100,7 @@ def _gd_lower() -> tuple[Step, ...]:
             "so the ratio of successive gaps never falls: from gap_(t+1) >= F gap_t follows gap_(t+2) >= F gap_(t+1)",
             (sp.Ge(b, m * a), sp.Ge(a * c, b**2)),
         ),
-        Step(sp.Eq((1 - 2 / (L / mu + 1)) ** 2, _rho**2), "the factor in terms of kappa = L/mu"),
+        Step(equal((1 - 2 / (L / mu + 1)) ** 2, _rho**2), "the factor in terms of kappa = L/mu"),
         Step(
             sp.Or(sp.Ne(on_L, 0), sp.Ne(on_mu, 0)),
             "the gap stays positive: no rate takes both modes to 0 (L > mu)",
@@ -117,8 +116,8 @@ def _block_gd() -> tuple[Step, ...]:
     return (
         EIGENBASIS,
         Step(
-            sp.Eq(factor, 1 - rate * lam),
-            "the rule block-gd multiplies the error along an eigenvector of block l by 1 - eta_l lambda, eta_l = 2 eta/(L_l+mu_l)",
+            equal(factor, 1 - rate * lam),
+            "the rule block-gd multiplies the error by 1 - eta_l lambda, eta_l = 2 eta/(L_l+mu_l)",
         ),
         Step(
             sp.Le(factor**2, sp.Max((1 - rate * mu) ** 2, (1 - rate * L) ** 2)),
@@ -127,7 +126,7 @@ def _block_gd() -> tuple[Step, ...]:
         ),
         SUM_OF_UPPER,
         Step(
-            sp.Eq(sp.Max((1 - rate * mu) ** 2, (1 - rate * L) ** 2).subs(_any, 1).simplify(), _rho**2),
+            equal(sp.Max((1 - rate * mu) ** 2, (1 - rate * L) ** 2).subs(_any, 1).simplify(), _rho**2),
             "at eta = 1 the factor of block l is ((kappa_l - 1)/(kappa_l + 1))^2",
         ),
     )
@@ -138,7 +137,7 @@ def _heavy_ball() -> tuple[Step, ...]:
     (memory,) = rule.states
     (beta,) = rule.hyperparameters
     alpha, previous = sp.Symbol("alpha", positive=True), sp.Symbol("e_previous", real=True)
-    # One step back e_t = e_(t-1) - alpha m, so the memory is m = (e_(t-1) - e_t)/alpha; from rest it is 0 = (e_0 - e_0)/alpha.
+    # One step back e_t = e_(t-1) - alpha m, so the memory is m = (e_(t-1) - e_t)/alpha; from rest it is 0.
     values = {rule_symbols.lr: alpha}
     after, memories = advance(rule, e, lam * e, {memory: (previous - e) / alpha}, values)
     q, s, x = sp.symbols("q s x", positive=True)
@@ -150,16 +149,16 @@ def _heavy_ball() -> tuple[Step, ...]:
     return (
         EIGENBASIS,
         Step(
-            sp.Eq(after, e - alpha * lam * e + beta * (e - previous)),
+            equal(after, e - alpha * lam * e + beta * (e - previous)),
             "the rule heavy-ball with m = (e_(t-1) - e_t)/alpha is e_(t+1) = e_t - alpha H e_t + beta (e_t - e_(t-1))",
         ),
-        Step(sp.Eq(memories[memory], (e - after) / alpha), "and its memory keeps that form"),
+        Step(equal(memories[memory], (e - after) / alpha), "and its memory keeps that form"),
         Step(
-            sp.Eq(
+            equal(
                 (1 + root**2 - step * x**2) ** 2 - 4 * root**2,
                 16 * (x - q) * (x + q) * (x - s) * (x + s) / (q + s) ** 4,
             ),
-            "certificate: with x = sqrt(lambda), q = sqrt(mu), s = sqrt(L) the characteristic polynomial has no real simple roots",
+            "certificate: x = sqrt(lambda), q = sqrt(mu), s = sqrt(L); the discriminant of the characteristic polynomial",
         ),
         Step(
             sp.Le((1 + root**2 - step * x**2) ** 2, 4 * root**2),
@@ -167,7 +166,7 @@ def _heavy_ball() -> tuple[Step, ...]:
             (sp.Le(q, x), sp.Le(x, s)),
         ),
         Step(
-            sp.Eq(
+            equal(
                 2 * b * cosine * (first - b * second) - b**2 * (second - b * (2 * cosine * second - first)) / b,
                 b * ((2 * cosine * first - second) - b * first),
             ),
@@ -217,7 +216,7 @@ DESCENT = (
         direction="equal",
         bound=SumOver(lambda_i * (1 - eta * lambda_i) ** (2 * t) * c_i**2) / 2,
         tight="always",
-        proof=_gd_exact(),
+        argument=_gd_exact,
         source="Classical; for example Nesterov, Lectures on Convex Optimization (2018), in the form derived here.",
     ),
     Theorem(
@@ -230,7 +229,7 @@ DESCENT = (
         bound=sp.Max((1 - eta * mu) ** 2, (1 - eta * L) ** 2),
         decrease=sp.Min(eta * mu * (2 - eta * mu), eta * L * (2 - eta * L)),
         tight="at eta = 2/(L+mu), for errors in the eigenspaces of mu and L",
-        proof=_gd_upper(),
+        argument=_gd_upper,
         source="Classical, in the form derived here (theory.md section 2).",
     ),
     Theorem(
@@ -245,7 +244,7 @@ DESCENT = (
         bound=(1 - 2 / (kappa + 1)) ** 2,
         decrease=4 * kappa / (kappa + 1) ** 2,
         tight="at eta = 2/(L+mu), at every step",
-        proof=_gd_lower(),
+        argument=_gd_lower,
         source="After Zhang et al., arXiv 2402.16788, Proposition 1, in the squared form derived here.",
     ),
     Theorem(
@@ -266,7 +265,7 @@ DESCENT = (
             )
         ),
         tight="at eta = 1, for errors in the extreme eigenspaces of the block with the largest kappa_l",
-        proof=_block_gd(),
+        argument=_block_gd,
         source="gd-upper block by block, in the form derived here; at eta = 1 the factor is max_l ((kappa_l-1)/(kappa_l+1))^2.",
     ),
     Theorem(
@@ -287,7 +286,7 @@ DESCENT = (
         direction="upper",
         bound=_ROOT_BETA ** (2 * t) * (1 + t * (1 + _ROOT_BETA)) ** 2,
         tight="for errors in the eigenspace of L",
-        proof=_heavy_ball(),
+        argument=_heavy_ball,
         source="After Polyak (1964), in the finite-time form derived here (Chebyshev polynomials of the second kind).",
     ),
 )

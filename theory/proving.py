@@ -45,7 +45,9 @@ class Step:
 
     def __post_init__(self) -> None:
         if isinstance(self.claim, str) and self.because not in CITABLE:
-            raise ValueError(f"a cited fact must be one of {', '.join(CITABLE)}, got {self.because!r}; prove it instead.")
+            raise ValueError(
+                f"a cited fact must be one of {', '.join(CITABLE)}, got {self.because!r}; prove it instead."
+            )
 
     @property
     def is_cited(self) -> bool:

@@ -47,5 +47,7 @@ def along_eigenvector(rule: Rule, values: Mapping[sp.Symbol, sp.Expr] | None = N
     after, _ = advance(rule, e, eigenvalue * e, values=values)
     factor = sp.simplify(after / e)
     if factor.has(e):
-        raise ValueError(f"rule must multiply the error by a factor, got {rule.name} with {factor}; prove it otherwise.")
+        raise ValueError(
+            f"rule must multiply the error by a factor, got {rule.name} with {factor}; prove it otherwise."
+        )
     return factor

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import sympy as sp
@@ -42,7 +43,7 @@ class Theorem:
         bound: SymPy expression in the symbols of `quadsim.theory.symbols`.
         decrease: 1 - bound of a `per step` theorem, in a form that keeps its digits where the bound is close to 1.
         tight: where it is attained; empty if it is not known to be.
-        proof: steps that `quadsim.theory.proving.prove` discharges; the first ones start from the Rule itself.
+        argument: makes the steps of the proof, which start from the Rule itself; see `proof`.
         source: paper and version, `in the form derived here` where it was.
 
     Raises:
@@ -59,7 +60,12 @@ class Theorem:
     source: str
     decrease: sp.Expr | None = None
     tight: str = ""
-    proof: tuple[Step, ...] = ()
+    argument: Callable[[], tuple[Step, ...]] = tuple
+
+    @cached_property
+    def proof(self) -> tuple[Step, ...]:
+        """The steps that `quadsim.theory.proving.prove` discharges."""
+        return self.argument()
 
     @property
     def symbols(self) -> dict[sp.Symbol, str]:
