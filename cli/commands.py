@@ -37,9 +37,6 @@ def theorems(
     Exit code 1 if a step of the one that is shown cannot be proved.
 
     Example: quadsim theorems gd-upper
-
-    Raises:
-        Exit: with code 1, where a step cannot be proved.
     """
     from quadsim.cli.describe import theorem_record, theorem_text, theorems_table
     from quadsim.simulator.checks import check_choice

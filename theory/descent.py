@@ -172,6 +172,11 @@ def _heavy_ball() -> tuple[Step, ...]:
             ),
             "induction: with U_(t+1) = 2 c U_t - U_(t-1), e_t = b^t (U_t - b U_(t-1)) e_0 solves the recursion",
         ),
+        Step(
+            equal(b * (2 * cosine - b), 1 - alpha * lam),
+            "its start: U_0 = 1, U_1 = 2 c, U_(-1) = 0 give e_0 and, from rest, e_1 = (1 - alpha lambda) e_0",
+            (equal(1 + b**2 - alpha * lam, 2 * b * cosine),),
+        ),
         Step("|U_t(c)| <= t + 1 for |c| <= 1", "bound on Chebyshev polynomials of the second kind"),
         Step(
             sp.Le((U - b * V) ** 2, (1 + n * (1 + b)) ** 2),
