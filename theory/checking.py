@@ -1,21 +1,27 @@
-"""A theorem against a run, and the judge that gives a sweep its bound columns."""
+"""A theorem against a run: verdict, margin and first violation of every problem and setting; assert_bound; judge."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from flint import arb, fmpq
 from numpy.typing import NDArray
 
-from quadsim.simulator.trajectory import DIVERGED_ABOVE, Trajectory
+from quadsim.simulator.checks import check_choice
+from quadsim.simulator.trajectory import Trajectory, divergence_limit
+from quadsim.theory.budget import evaluation_budget, growth_budget
+from quadsim.theory.exact import NotExact, as_exact, evaluate_exactly, gaps_of_run, values_of, with_doubling
 from quadsim.theory.registry import THEOREMS
-from quadsim.theory.symbols import Symbol, evaluate, frozen_spectrum, gradient_condition
 from quadsim.theory.theorem import Theorem
 
-__all__ = ["VERDICTS", "check_upper", "judge"]
+__all__ = ["VERDICTS", "Check", "assert_bound", "check", "judge"]
 
 VERDICTS = ("verified", "holds", "refuted", "undecided", "not applicable")
-"""Words of theory.md section 7. A float run alone gives `holds`, `undecided` (a flag that needs exact arithmetic) or
-`not applicable`."""
+"""Words of theory.md section 7: exact arithmetic says so; a float run stays within its rounding budget; exact arithmetic has a
+counter-example; a flag in floating point that exact arithmetic could not settle; a hypothesis fails."""
 
 BOUND_OF_RULE = {
     "gd": ("gd-upper",),
@@ -27,15 +33,121 @@ BOUND_OF_RULE = {
 """The upper bounds that a sweep reports for a rule: the first whose hypotheses hold on the run."""
 
 Array = NDArray[np.float64]
+_TINY = 1e-280  # below, float64 loses digits
 
 
-def judge(trajectory: Trajectory) -> Mapping[str, NDArray[Any]]:
+@dataclass(frozen=True, eq=False)
+class Check:
+    """What a theorem's comparison with a run found; arrays are (M, K).
+
+    Attributes:
+        theorem: the statement.
+        trajectory: the run.
+        verdict: words of VERDICTS.
+        margin: largest ratio of gap to bound between recorded steps (for a lower bound of bound to gap); NaN where not
+            applicable. At most 1 up to rounding where the statement is true.
+        step: first recorded step that violates the statement, -1 where none does.
+        reason: the hypothesis that fails, or what exact arithmetic could not do; empty where neither.
+    """
+
+    theorem: Theorem
+    trajectory: Trajectory
+    verdict: NDArray[np.object_]
+    margin: Array
+    step: NDArray[np.int64]
+    reason: NDArray[np.object_]
+
+    def counts(self) -> dict[str, int]:
+        """How many instances and settings have each verdict."""
+        return {word: int(np.sum(self.verdict == word)) for word in VERDICTS}
+
+    @property
+    def tightness(self) -> tuple[float, float]:
+        """Worst and median margin over what the theorem applies to; NaN where it applies to nothing."""
+        margin = self.margin[~np.isnan(self.margin)]
+        return (float(margin.max()), float(np.median(margin))) if margin.size else (np.nan, np.nan)
+
+
+def check(theorem: Theorem, trajectory: Trajectory, *, seconds: float = 10.0) -> Check:
+    """Compare a theorem with a run.
+
+    A per-step bound is compared between recorded steps s < t as factor^(t-s), so that no step can hide behind an earlier
+    one that did better than it had to. In floating point a statement `holds` within the rounding budget of
+    `quadsim.theory.budget`. A run that is flagged, and one on a problem given in rationals, is run again in exact arithmetic
+    (float64 only: a float32 run refutes nothing), which alone can say `verified` or `refuted`.
+
+    Args:
+        theorem: the statement.
+        trajectory: the run.
+        seconds: most that exact arithmetic may take in all.
+    """
+    applies = theorem.applies(trajectory)
+    if not applies.any():
+        flagged, margin, step = applies, np.full(applies.shape, np.nan), np.full(applies.shape, -1)
+    else:
+        flagged, margin, step = _in_floats(theorem, trajectory)
+    verdict = np.where(applies, np.where(flagged, "undecided", "holds"), "not applicable").astype(object)
+    reason = np.where(applies, "", _failing(theorem, trajectory)).astype(object)
+    margin, step = np.where(applies, margin, np.nan), np.where(applies & flagged, step, -1)
+    if trajectory.dtype == "float64":
+        deadline = time.monotonic() + seconds
+        wanted = applies & (flagged | (trajectory.problem.exact is not None))
+        for m, k in np.argwhere(wanted):
+            found = _in_rationals(theorem, trajectory, int(m), int(k), deadline - time.monotonic())
+            verdict[m, k] = found.verdict if found.verdict != "undecided" or flagged[m, k] else "holds"
+            reason[m, k] = found.reason
+            step[m, k] = (
+                found.step if found.verdict == "refuted" else (-1 if found.verdict == "verified" else step[m, k])
+            )
+    elif flagged.any():
+        reason = np.where(applies & flagged, "float32 refutes nothing; run it in float64", reason)
+    return Check(theorem, trajectory, verdict, margin, step, reason)
+
+
+def assert_bound(
+    theorem: Theorem | str,
+    trajectory: Trajectory,
+    allow: Sequence[str] = ("verified", "holds"),
+    *,
+    seconds: float = 10.0,
+) -> Check:
+    """Assert that a theorem is borne out by every problem and setting of a run; for users' tests.
+
+    Args:
+        theorem: the statement, or its name in THEOREMS.
+        trajectory: any result of `simulate`.
+        allow: verdicts that pass. `not applicable` is not among them by default: a check that tested nothing must not pass.
+        seconds: most that exact arithmetic may take.
+
+    Returns:
+        The check.
+
+    Raises:
+        AssertionError: a verdict that is not allowed; it names theorem, step or hypothesis, instance, and how to run it alone.
+        ValueError: an unknown theorem or verdict.
+    """
+    if isinstance(theorem, str):
+        theorem = THEOREMS[check_choice("theorem", theorem, THEOREMS)]
+    for word in allow:
+        check_choice("allow", word, VERDICTS)
+    found = check(theorem, trajectory, seconds=seconds)
+    bad = np.argwhere(~np.isin(found.verdict.astype(str), list(allow)))
+    if bad.size:
+        raise AssertionError(_complaint(found, int(bad[0][0]), int(bad[0][1]), len(bad)))
+    return found
+
+
+def judge(trajectory: Trajectory, *, seconds: float = 10.0) -> Mapping[str, NDArray[Any]]:
     """Columns of a sweep's summary, each (M, K).
+
+    Args:
+        trajectory: the run.
+        seconds: most that exact arithmetic may take for each theorem, where a run is flagged.
 
     Returns:
         `theorem` (name, empty where none applies), `bound_steps` (steps after which the bound has fallen to the tolerance; NaN
-        without a theorem, `inf` where it never falls so far), `bound_rate` (the bound's factor per step; NaN for a horizon
-        bound), `margin` (largest ratio of gap to bound over the recorded steps; at most 1 up to rounding) and `verdict`.
+        without a theorem, `inf` beyond the run), `bound_rate` (the bound's factor per step; NaN for a horizon bound), `margin`
+        (see `Check`) and `verdict`.
     """
     shape = trajectory.status.shape
     out: dict[str, NDArray[Any]] = {
@@ -51,9 +163,13 @@ def judge(trajectory: Trajectory) -> Mapping[str, NDArray[Any]]:
         chosen = theorem.applies(trajectory) & (out["theorem"] == "")
         if not chosen.any():
             continue
-        verdict, margin = check_upper(theorem, trajectory)
-        steps = theorem.steps_on(trajectory)
-        columns: dict[str, Any] = {"theorem": name, "bound_steps": steps, "margin": margin, "verdict": verdict}
+        found = check(theorem, trajectory, seconds=seconds)
+        columns: dict[str, Any] = {
+            "theorem": name,
+            "bound_steps": theorem.steps_on(trajectory),
+            "margin": found.margin,
+            "verdict": found.verdict,
+        }
         if theorem.decrease is not None:
             columns["bound_rate"] = 1.0 - theorem.decrease_on(trajectory)
         for column, values in columns.items():
@@ -61,94 +177,178 @@ def judge(trajectory: Trajectory) -> Mapping[str, NDArray[Any]]:
     return out
 
 
-def check_upper(theorem: Theorem, trajectory: Trajectory) -> tuple[NDArray[np.object_], Array]:
-    """Verdict and margin of an upper bound on every problem and setting, (M, K) each.
+def _failing(theorem: Theorem, trajectory: Trajectory) -> NDArray[np.object_]:
+    """The first hypothesis that fails, (M, K)."""
+    shape = trajectory.status.shape
+    rule = "none (a baseline)" if trajectory.rule is None else trajectory.rule.name
+    if trajectory.rule is None or trajectory.rule.name not in theorem.rules:
+        return np.full(shape, f"the rule is {rule}, not {' or '.join(theorem.rules)}", dtype=object)
+    if not trajectory.schedule.is_constant or trajectory.gradient_noise_std > 0.0:
+        return np.full(shape, "the rate must be constant and the gradient without noise", dtype=object)
+    out = np.full(shape, "", dtype=object)
+    for hypothesis in theorem.hypotheses:
+        fails = np.broadcast_to(~hypothesis.holds(trajectory), shape)
+        out = np.where((out == "") & fails, f"hypothesis fails: {hypothesis.text}", out)
+    return out
 
-    A per-step bound is compared between recorded steps s < t as factor^(t-s), so that no step can hide behind an earlier
-    one that did better than it had to. The margin is the largest gap_t / (factor^(t-s) gap_s); `holds` if it stays within
-    the rounding budget everywhere, else `undecided`: a flag in floating point refutes nothing (theory.md section 7).
 
-    Gaps below 1e-280 are left out (float64 loses digits there), and so is what follows a divergence, unless the bound says
-    that the run could not have diverged.
+def _in_floats(theorem: Theorem, trajectory: Trajectory) -> tuple[NDArray[np.bool_], Array, NDArray[np.int64]]:
+    """Flag, margin and first flagged step, (M, K) each.
+
+    Compared are logarithms of gap_t / gap_s for consecutive recorded steps (per step), of gap_t / gap_0 (horizon) or of
+    gap_t itself (identity), with the sign turned for a lower bound. Gaps below 1e-280 are left out, and what follows a
+    divergence too, unless the bound never allowed the gap to grow so far.
     """
     steps, gap = trajectory.steps, trajectory.gap
-    before, after = gap[:, :, :-1], gap[:, :, 1:]
-    growth = _growth_budget(theorem, trajectory)
-    evaluation = _evaluation_budget(trajectory)
+    growth, evaluation = growth_budget(theorem, trajectory)[:, :, None], evaluation_budget(trajectory)[:, :, None]
+    usable = (gap[:, :, 1:] > _TINY) & np.isfinite(gap[:, :, 1:])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        if theorem.kind == "per step":
-            per_step = np.log1p(-theorem.decrease_on(trajectory))
-            allowed = np.log(np.exp(per_step / 2.0) + growth) * 2.0
+        if theorem.kind in ("per step", "existence"):
             apart = np.diff(steps).astype(np.float64)
-            bound, budgeted = per_step[:, :, None] * apart, allowed[:, :, None] * apart
-            seen = np.log(after) - np.log(before)
-            usable = (before > _TINY) & (after > _TINY) & np.isfinite(before) & np.isfinite(after)
-            whole, from_start = per_step * float(steps[-1]), allowed * float(steps[-1])
+            per_step = np.log1p(-theorem.decrease_on(trajectory))[:, :, None]
+            sign = -1.0 if theorem.direction == "lower" else 1.0
+            # A factor f allows sqrt(f) + growth for the root of the gap in one step (for a lower bound less growth).
+            shifted = 2.0 * np.log(np.exp(per_step / 2.0) + sign * growth)
+            bound, slack = per_step * apart, np.abs(shifted - per_step) * apart + evaluation
+            seen = np.log(gap[:, :, 1:]) - np.log(gap[:, :, :-1])
+            usable &= gap[:, :, :-1] > _TINY
+            allowed = per_step[:, :, 0] * float(steps[-1])
         else:
+            sign = 1.0
             bound = np.stack([theorem.log_bound(trajectory, int(t)) for t in steps[1:]], axis=-1)
-            budgeted = bound + np.log1p(growth[:, :, None] * steps[1:])
-            seen = np.log(after) - np.log(gap[:, :, :1])
-            usable = (after > _TINY) & np.isfinite(after)
-            whole = from_start = bound[:, :, -1]
-        excess = np.where(usable, seen - bound, -np.inf)
-        flagged = np.any(usable & ~(seen <= budgeted + evaluation[:, :, None]), axis=-1)
-    diverged = trajectory.status == "diverged"
-    # A run above 1e12 gap_0 at some step, although the bound never allows that much.
-    flagged |= diverged & (np.maximum(whole, from_start) < np.log(DIVERGED_ABOVE))
-    margin = np.exp(np.max(excess, axis=-1))
-    margin = np.where(diverged & (whole < np.log(DIVERGED_ABOVE)), np.inf, margin)
-    verdict = np.where(flagged, "undecided", "holds").astype(object)
-    return verdict, margin
+            slack = np.log1p(2.0 * growth * steps[1:]) + evaluation
+            start = 0.0 if theorem.kind == "identity" else np.log(gap[:, :, :1])
+            seen = np.log(gap[:, :, 1:]) - start
+            allowed = np.max(bound, axis=-1)
+        excess = sign * (seen - bound)
+        if theorem.direction == "equal":
+            excess = np.abs(excess)
+        violates = usable & ~(excess <= slack)
+    flagged = violates.any(axis=-1)
+    first = np.where(flagged, steps[1:][violates.argmax(axis=-1)], -1)
+    margin = np.exp(np.max(np.where(usable, excess, -np.inf), axis=-1))
+    if theorem.direction == "upper":
+        with np.errstate(divide="ignore"):
+            factor = np.log(divergence_limit(gap[:, :, 0]) / gap[:, :, 0])
+        escaped = (trajectory.status == "diverged") & (allowed < factor)
+        first = np.where(escaped & ~flagged, steps[np.isinf(gap).argmax(axis=-1)], first)
+        flagged, margin = flagged | escaped, np.where(escaped, np.inf, margin)
+    return np.asarray(flagged), margin, first
 
 
-_TINY = 1e-280
+@dataclass(frozen=True)
+class _Exact:
+    verdict: str
+    step: int = -1
+    reason: str = ""
 
 
-def _unit(trajectory: Trajectory) -> float:
-    return float(np.finfo(trajectory.dtype).eps) / 2.0
+def _in_rationals(theorem: Theorem, trajectory: Trajectory, m: int, k: int, seconds: float) -> _Exact:
+    """One instance again in exact arithmetic: every step between, from the Rule's own expressions."""
+    if seconds <= 0.0:
+        return _Exact("undecided", reason="no time was left for exact arithmetic")
+    if theorem.kind not in ("per step", "existence"):
+        return _Exact("undecided", reason=f"a {theorem.kind} bound has no exact check here")
+    assert trajectory.rule is not None
+    settings = {name: float(values[k]) for name, values in trajectory.settings.items()}
+    problem, steps = as_exact(trajectory.problem, m), int(trajectory.steps[-1])
+    try:
+        gaps = gaps_of_run(problem, trajectory.rule, settings, steps, seconds)
+        differs = _differs(theorem, trajectory, m, k, gaps)
+        if differs:
+            return _Exact("undecided", reason=differs)
+        return _compare(theorem, problem, settings, gaps, steps)
+    except NotExact as error:
+        return _Exact("undecided", reason=str(error))
 
 
-def _conditioning(theorem: Theorem, trajectory: Trajectory) -> tuple[Array, Array]:
-    """Largest eigenvalue and worst block condition of the matrix the recursion runs on, (M, K) or (M, 1)."""
-    if "adam-frozen" in theorem.rules:
-        sigma = frozen_spectrum(trajectory)
-        return sigma.max(axis=-1), np.asarray(sigma.max(axis=-1) / sigma.min(axis=-1))
-    if "block-gd" in theorem.rules:
-        # In units of each block's own rate the largest eigenvalue is 2 L_l/(L_l+mu_l) <= 2.
-        return np.full((trajectory.problems, 1), 2.0), _kappa(trajectory)
-    return evaluate(Symbol.L, trajectory)[:, :1], _kappa(trajectory)
+def _differs(theorem: Theorem, trajectory: Trajectory, m: int, k: int, gaps: list[fmpq]) -> str:
+    """What is wrong where the float run is not the exact one up to rounding: then the exact verdict is not about that run."""
+    growth = float(np.broadcast_to(growth_budget(theorem, trajectory), trajectory.status.shape)[m, k])
+    start = _as_float(gaps[0])
+    for step, seen in zip(trajectory.steps.tolist(), trajectory.gap[m, k].tolist(), strict=True):
+        if step >= len(gaps):
+            break
+        exact = _as_float(gaps[step])
+        # An error of the size `growth` |e| a step, undamped, against what is left of the gap.
+        allowed = 2.0 * growth * step * np.sqrt(start * exact)
+        allowed += evaluation_budget(trajectory)[m, k] * exact + (growth * step) ** 2 * start
+        if np.isfinite(seen) and abs(seen - exact) > allowed + _TINY:
+            return f"the run is not its rule's: at step {step} its gap is {seen:.17g}, in exact arithmetic {exact:.17g}"
+        if not np.isfinite(seen) and exact < float(divergence_limit(trajectory.gap[m, k, 0])):
+            return f"the run is not its rule's: at step {step} it has diverged, in exact arithmetic its gap is {exact:.17g}"
+    return ""
 
 
-def _kappa(trajectory: Trajectory) -> Array:
-    """Worst condition number of a block, (M, 1): blocks do not mix, so errors are amplified within one only."""
-    problem = trajectory.problem
-    return np.asarray((problem.block_smoothness / problem.block_strong_convexity).max(axis=1)[:, None])
+def _as_float(value: fmpq) -> float:
+    try:
+        return int(value.p) / int(value.q)
+    except OverflowError:
+        return float("inf")
 
 
-def _growth_budget(theorem: Theorem, trajectory: Trajectory) -> Array:
-    """What rounding can add to the factor sqrt(gap_{t+1}/gap_t) in one step, (M, K).
+def _compare(theorem: Theorem, problem: Any, settings: Mapping[str, float], gaps: list[fmpq], steps: int) -> _Exact:
+    """Every step of an exact run against the bound, a rational or a ball that gets more bits until it decides."""
+    upper = theorem.direction == "upper"
 
-    With u the unit roundoff and n the largest block: the stored matrix differs from one with the asked eigenvalues by at
-    most gamma L, gamma = 8 n^(3/2) u (product of three matrices, the outer two orthogonal to n^(3/2) u; Higham, Accuracy
-    and Stability, 2002, section 3.5), which moves 1 - eta lambda by eta L gamma. The step itself is computed with an error
-    of at most u (1 + (n+3) sqrt(n) eta L) |e|, as | |H||e| | <= sqrt(n) L |e|, and in the H-norm an error counts up to
-    sqrt(kappa_l) times its share of |e|. A frozen preconditioner is known to n u (|H||e_0|)_i/|g_0,i|. The closed form of a
-    step t errs by 2 t |log r| units, which is below the same. The steps of a horizon bound are counted the same way.
-    """
-    unit, n = _unit(trajectory), max(trajectory.problem.block_sizes)
-    largest, kappa = _conditioning(theorem, trajectory)
-    curvature = np.abs(trajectory.settings["lr"])[None, :] * largest
-    matrix = 8.0 * n**1.5 * unit
-    if "adam-frozen" in theorem.rules:
-        matrix = matrix + n * unit * gradient_condition(trajectory)
-    if "heavy-ball" in theorem.rules:
-        curvature = curvature + 2.0  # e_{t+1} also holds beta (e_t - e_{t-1}), two more products of about |e|
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(curvature * matrix + np.sqrt(kappa) * unit * (1.0 + (n + 3) * np.sqrt(n) * curvature))
+    def sides(a: fmpq, b: fmpq, factor: Any) -> tuple[bool, bool]:
+        """Whether gap_(t+1) = b satisfies the claim, and whether it violates it; neither where a ball overlaps."""
+        if isinstance(factor, arb):
+            product, value = factor * arb(a), arb(b)
+            return (
+                (bool(value <= product), bool(value > product))
+                if upper
+                else (bool(value >= product), bool(value < product))
+            )
+        product = factor * a
+        return (b <= product, b > product) if upper else (b >= product, b < product)
+
+    def first_open(factor: Any) -> tuple[str, int]:
+        state = "verified"
+        for t, (a, b) in enumerate(pairwise(gaps)):
+            satisfied, violated = sides(a, b, factor)
+            if violated:
+                return "refuted", t + 1
+            if not satisfied:
+                state = "undecided"
+        return state, -1
+
+    state, step = with_doubling(
+        lambda: first_open(evaluate_exactly(theorem.bound, values_of(problem, settings))),
+        lambda found: found[0] != "undecided",
+    )
+    if state == "verified" and len(gaps) <= steps:
+        return _Exact("undecided", reason=f"exact arithmetic got to step {len(gaps) - 1} of {steps} in the time given")
+    if state == "undecided":
+        return _Exact(state, reason="balls of 2048 bits still overlap the bound (equality is never decided by balls)")
+    return _Exact(state, step)
 
 
-def _evaluation_budget(trajectory: Trajectory) -> Array:
-    """Relative error of gap_t / gap_s as measured: each is 1/2 e'He with error n u |e||H||e| <= n^(3/2) u kappa_l 2 gap."""
-    n, number = max(trajectory.problem.block_sizes), len(trajectory.problem.block_sizes)
-    size = 2.0 * (2.0 * n**1.5 + number) * _unit(trajectory)
-    return np.asarray(size * _kappa(trajectory) * np.ones(trajectory.status.shape))
+def _complaint(found: Check, m: int, k: int, number: int) -> str:
+    """What an AssertionError says of the first instance that failed."""
+    trajectory, theorem = found.trajectory, found.theorem
+    settings = ", ".join(f"{name}={float(values[k])!r}" for name, values in trajectory.settings.items())
+    total = found.verdict.size
+    lines = [
+        f"{theorem.name} is {found.verdict[m, k]} on problem {int(trajectory.problem.index[m])}, setting {k} ({settings}); "
+        f"{number} of {total} instances and settings failed"
+    ]
+    if found.reason[m, k]:
+        lines.append(f"  because {found.reason[m, k]}")
+    step = int(found.step[m, k])
+    if step >= 0 and theorem.decrease is not None:
+        position = int(np.searchsorted(trajectory.steps, step))
+        before, after = (
+            trajectory.gap[m, k, max(position - 1, 0)],
+            trajectory.gap[m, k, min(position, trajectory.steps.size - 1)],
+        )
+        factor = float(1.0 - theorem.decrease_on(trajectory)[m, k])
+        since = int(trajectory.steps[max(position - 1, 0)])
+        lines.append(
+            f"  step {step}: gap {after:.17g} after {before:.17g} at step {since}, where the bound is {theorem.direction} "
+            f"{factor:.17g}^{step - since} times that"
+        )
+    lines.append(
+        f"  alone: simulate(problem.select([{m}]), {trajectory.optimizer!r}, {settings}, steps={int(trajectory.steps[-1])})"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,196 @@
+"""Verdicts that floats cannot give: exact arithmetic, and assert_bound for users' tests."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import sympy as sp
+from flint import arb, fmpq, fmpq_mat
+from reference import frozen_adam_bounds
+from reference import run as reference_run
+
+from quadsim.simulator import BlockQuadratic, simulate
+from quadsim.theory import THEOREMS, assert_bound, check
+from quadsim.theory.exact import NotExact, _extremes, as_exact, evaluate_exactly, gaps_of_run, values_of
+from quadsim.theory.symbols import MaxOver, MinOver, Symbol
+
+WITNESS = BlockQuadratic.from_blocks([[[3]], [[1]]], initial_error=[1, 3])
+THIRD = Fraction(1, 3)
+COUPLED = BlockQuadratic.from_blocks([[[2, 1], [1, 3]], [[Fraction(5, 2)]]], initial_error=[THIRD, -1, Fraction(2, 7)])
+
+
+@pytest.mark.parametrize("name", ["gd-upper", "gd-lower"])
+def test_gd_on_the_rational_witness_is_verified_with_equality(name):
+    found = check(THEOREMS[name], simulate(WITNESS, "gd", lr=0.5, steps=60))
+    assert found.verdict.item() == "verified"
+    assert found.margin.item() == pytest.approx(1.0, abs=1e-13)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.6, 0.66])
+def test_gd_lower_is_verified_at_its_witness_for_other_rates(rate):
+    assert_bound("gd-lower", simulate(WITNESS, "gd", lr=rate, steps=40), allow=("verified",))
+
+
+def test_the_false_gd_lower_without_the_square_is_refuted():
+    root = THEOREMS["gd-lower"]
+    kappa = Symbol.kappa
+    false = replace(root, bound=1 - 2 / (kappa + 1), decrease=2 / (kappa + 1))
+    found = check(false, simulate(WITNESS, "gd", lr=0.5, steps=10))
+    assert found.verdict.item() == "refuted"
+    assert found.step.item() == 1
+
+
+def test_the_false_gd_upper_by_a_millionth_is_refuted():
+    true = THEOREMS["gd-upper"]
+    million = sp.Rational(1, 10**6)
+    false = replace(true, bound=true.bound - million, decrease=true.decrease + million)
+    found = check(false, simulate(WITNESS, "gd", lr=0.5, steps=10))
+    assert (found.verdict.item(), found.step.item()) == ("refuted", 1)
+    with pytest.raises(AssertionError, match=r"gd-upper is refuted on problem 0, setting 0 \(lr=0.5\)") as caught:
+        assert_bound(false, simulate(WITNESS, "gd", lr=0.5, steps=10))
+    text = str(caught.value)
+    assert "step 1: gap 1.5 after 6 at step 0" in text
+    assert "simulate(problem.select([0]), 'gd', lr=0.5, steps=10)" in text
+
+
+def test_the_false_frozen_adam_with_half_the_ratio_is_refuted():
+    # H = I in blocks of one, e_0 = (1, 4): r = 4, ratio 9/16 at t = 1 against (1 - 2/4)^2 = 1/4.
+    problem = BlockQuadratic.from_blocks([[[1]], [[1]]], initial_error=[1, 4])
+    run = simulate(problem, "adam-frozen", lr=1, steps=10)
+    true = THEOREMS["adam-frozen"]
+    assert check(true, run).verdict.item() == "verified"
+    twice = 2 * MinOver(Symbol.C1_l) / (MaxOver(Symbol.C2_l) * Symbol.kappa_l)
+    false = replace(true, bound=MaxOver((1 - twice) ** 2))
+    # In floats the decrease is what is compared; the exact check reads the bound.
+    false = replace(false, decrease=1 - MaxOver((1 - twice) ** 2))
+    found = check(false, run)
+    assert (found.verdict.item(), found.step.item()) == ("refuted", 1)
+    gaps = gaps_of_run(as_exact(problem, 0), run.rule, {"lr": 1.0}, 2, 1.0)
+    assert gaps[2] / gaps[1] == fmpq(9, 16)
+
+
+def test_exact_gaps_are_those_of_the_reference():
+    matrix, start = COUPLED.dense(0)
+    blocks = [matrix[:2, :2], matrix[2:, 2:]]
+    for rule in ("gd", "block-gd", "signsgd", "heavy-ball"):
+        run = simulate(COUPLED, rule, lr=0.125, steps=12)
+        settings = {name: float(values[0]) for name, values in run.settings.items()}
+        if rule == "block-gd":
+            continue  # its rates need eigenvalues, which are irrational here
+        exact = gaps_of_run(as_exact(COUPLED, 0), run.rule, settings, 12, 5.0)
+        _, expected = reference_run(rule, blocks, start, 12, lr=0.125)
+        np.testing.assert_allclose([int(g.p) / int(g.q) for g in exact], expected, rtol=1e-12)
+
+
+def test_a_rule_with_a_root_is_not_exact():
+    run = simulate(COUPLED, "adam", lr=0.1, steps=2)
+    with pytest.raises(NotExact):
+        gaps_of_run(as_exact(COUPLED, 0), run.rule, {n: float(v[0]) for n, v in run.settings.items()}, 2, 1.0)
+
+
+def test_eigenvalues_rational_where_they_are_and_certified_balls_elsewhere():
+    low, high = _extremes(fmpq_mat(2, 2, [fmpq(2), fmpq(1), fmpq(1), fmpq(2)]))
+    assert (low, high) == (fmpq(1), fmpq(3))
+    low, high = _extremes(fmpq_mat(2, 2, [fmpq(2), fmpq(1), fmpq(1), fmpq(3)]))
+    assert isinstance(low, arb)
+    golden = (arb(5) - arb(5).sqrt()) / 2
+    assert low.overlaps(golden)
+    assert float(low.rad()) < 1e-12
+
+
+def test_a_bound_with_irrational_eigenvalues_is_decided_by_balls_but_not_a_tie():
+    run = simulate(COUPLED, "gd", lr=0.25, steps=15)
+    assert check(THEOREMS["gd-upper"], run).verdict.item() == "verified"
+    values = values_of(as_exact(COUPLED, 0), {"lr": 0.25})
+    assert isinstance(evaluate_exactly(THEOREMS["gd-upper"].bound, values), arb)
+    # One irrational block along its own eigenvector attains the bound: balls cannot decide, so the float verdict stands.
+    root = np.sqrt(5.0)
+    tie = BlockQuadratic.from_blocks([[[2, 1], [1, 3]]], initial_error=[1.0, (1 + root) / 2])
+    assert check(THEOREMS["gd-upper"], simulate(tie, "gd", lr=0.1, steps=5)).verdict.item() in ("holds", "verified")
+
+
+def test_a_float_problem_that_is_flagged_is_read_as_its_own_rationals():
+    problem = BlockQuadratic.generate(blocks=2, block_size=3, heterogeneity=5, problems=3, seed=4)
+    true = THEOREMS["gd-upper"]
+    tenth = sp.Rational(1, 10)
+    false = replace(true, bound=true.bound - tenth, decrease=true.decrease + tenth)
+    found = check(false, simulate(problem, "gd", lr=0.05, steps=30), seconds=20)
+    assert set(found.verdict.ravel()) == {"refuted"}
+    assert (found.step > 0).all()
+
+
+def test_a_run_that_is_not_its_rule_is_not_verified():
+    run = simulate(WITNESS, "gd", lr=0.5, steps=20)
+    gap = run.gap.copy()
+    gap[0, 0, 7] *= 1 + 1e-9
+    found = check(THEOREMS["gd-upper"], replace(run, gap=gap))
+    assert found.verdict.item() == "undecided"
+    assert "the run is not its rule's: at step 7" in found.reason.item()
+
+
+def test_float32_is_never_refuted_nor_verified():
+    run = simulate(WITNESS, "gd", lr=0.5, steps=10, dtype="float32")
+    true = THEOREMS["gd-upper"]
+    assert check(true, run).verdict.item() == "holds"
+    tenth = sp.Rational(1, 10)
+    false = replace(true, bound=true.bound - tenth, decrease=true.decrease + tenth)
+    found = check(false, run)
+    assert found.verdict.item() == "undecided"
+    assert "float32 refutes nothing" in found.reason.item()
+
+
+def test_frozen_adam_bounds_are_ordered_and_verified_on_rationals():
+    run = simulate(COUPLED, "adam-frozen", lr=0.05, steps=12)
+    for name in ("adam-frozen-published", "adam-frozen"):
+        theorem = THEOREMS[name]
+        found = check(theorem, run)
+        assert found.verdict.item() in ("verified", "not applicable"), found.reason.item()
+    matrix, start = COUPLED.dense(0)
+    expected = frozen_adam_bounds([matrix[:2, :2], matrix[2:, 2:]], start)
+    run = simulate(COUPLED, "adam-frozen", lr=float(expected["eta"]), steps=12)
+    assert check(THEOREMS["adam-frozen"], run).verdict.item() in ("verified", "holds")
+
+
+def test_assert_bound_passes_and_returns_the_check():
+    problem = BlockQuadratic.generate(problems=5)
+    found = assert_bound("gd-upper", simulate(problem, "gd", lr=[0.1, 1.5], steps=100))
+    assert found.counts() == {"verified": 0, "holds": 10, "refuted": 0, "undecided": 0, "not applicable": 0}
+    worst, median = found.tightness
+    assert median <= worst <= 1 + 1e-9
+
+
+def test_assert_bound_refuses_what_tested_nothing():
+    run = simulate(WITNESS, "adam", lr=0.5, steps=5)
+    with pytest.raises(
+        AssertionError, match=r"gd-upper is not applicable .*\n  because the rule is adam, not gd or sgd"
+    ):
+        assert_bound("gd-upper", run)
+    assert_bound("gd-upper", run, allow=("not applicable",))
+    elsewhere = simulate(COUPLED, "gd", lr=0.1, steps=5)
+    with pytest.raises(AssertionError, match="hypothesis fails: the error sits on one eigenvector of L and one of mu"):
+        assert_bound("gd-lower", elsewhere)
+    noisy = simulate(WITNESS, "gd", lr=0.1, steps=5, gradient_noise_std=0.1)
+    with pytest.raises(AssertionError, match="gradient without noise"):
+        assert_bound("gd-upper", noisy)
+
+
+def test_assert_bound_checks_its_arguments():
+    run = simulate(WITNESS, "gd", lr=0.5, steps=5)
+    with pytest.raises(ValueError, match=r"theorem must be one of .* got 'gd-uper'; did you mean 'gd-upper'\?"):
+        assert_bound("gd-uper", run)
+    with pytest.raises(ValueError, match="allow must be one of verified, holds"):
+        assert_bound("gd-upper", run, allow=("true",))
+
+
+def test_gd_exact_and_heavy_ball_are_checked_too():
+    problem = BlockQuadratic.generate(heterogeneity=4, problems=3)
+    for engine in ("closed-form", "reference"):
+        run = simulate(problem, "gd", lr=[0.1, 0.3, 0.6], steps=300, engine=engine)
+        assert_bound("gd-exact", run)
+        wrong = replace(run, gap=run.gap * (1 + 1e-6 * (run.steps == 40)))
+        assert check(THEOREMS["gd-exact"], wrong).counts()["undecided"] > 0
+
+
+def test_the_fixture_is_found_by_pytest(assert_bound):
+    assert_bound("gd-upper", simulate(WITNESS, "gd", lr=0.25, steps=5))
