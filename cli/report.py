@@ -54,7 +54,7 @@ def _table(results: Results, label: str, best: Any) -> Table:
             _steps(row["steps_median"], config.steps),
             f"{_steps(row['steps_q10'], config.steps)} - {_steps(row['steps_q90'], config.steps)}",
             "no theorem" if np.isnan(row["bound_median"]) else _steps(row["bound_median"], config.steps),
-            "" if np.isnan(row["margin_median"]) else f"{row['margin_median']:.2f}",
+            "" if np.isnan(row["margin_median"]) or np.isinf(row["bound_median"]) else f"{row['margin_median']:.2f}",
         )
         last = row["point"]
     return table

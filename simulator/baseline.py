@@ -58,6 +58,8 @@ def simulate_torch(
         ValueError: an argument out of range.
     """
     steps = check_count("steps", steps)
+    if isinstance(observe, str):
+        observe = (observe,)
     allowed = [name for name in OBSERVABLES if name != "step_sign_cosine"]
     job = Job(
         problem=problem,

@@ -239,7 +239,7 @@ class BlockQuadratic:
         first = check_count("first", first, 0)
         if first + number > 1 << 63:
             raise ValueError(f"first + problems must be at most 2^63, got {first} + {number}; give a smaller first.")
-        index = np.arange(first, first + number)
+        index = np.arange(number) + first
         layout = BlockLayout(tuple(spectrum.size for spectrum in spectra))
         vectors, matrices = [], []
         for block, spectrum in enumerate(spectra):
@@ -538,7 +538,9 @@ def _numbers(name: str, values: Any) -> FloatArray:
             raise TypeError("real numbers only")
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} must hold numbers, got {values!r}; give a rectangular array ({error}).") from None
+        text = " ".join(repr(values).split())  # on one line, and not too long a one
+        text = text if len(text) <= 80 else f"{text[:77]}..."
+        raise ValueError(f"{name} must hold numbers, got {text}; give a rectangular array ({error}).") from None
 
 
 def _exact(blocks: Sequence[Any], initial_error: Any) -> ExactQuadratic | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ class Trajectory:
         path = Path(path)
         dataset = self.to_dataset()
         dataset.attrs |= {"quadsim_format": _FORMAT, "rule": self.rule.name if self.rule else ""}
-        dataset.attrs["problem"] = json.dumps(_problem_record(self.problem))
+        dataset.attrs["problem"] = json.dumps(_problem_record(self.problem), default=lambda number: number.item())
         if self.problem.dials.get("blocks") == "given":
             dataset = dataset.assign(_problem_arrays(self.problem))
         temporary = path.with_name(path.name + ".partial")
@@ -156,6 +156,10 @@ class Trajectory:
             if name not in RULES:
                 raise ValueError(f"rule must be given for {name!r}, which is not in RULES, got None; pass rule=...")
             rule = RULES[name]
+            if rule.formula() != dataset.attrs["formula"]:
+                raise ValueError(
+                    f"rule must be given for {name!r}, as its formula is not the one in RULES, got None; pass rule=..."
+                )
         settings = {n: c.values for n, c in dataset.coords.items() if c.dims == ("setting",) and n != "setting"}
         return cls(
             problem=_problem_from_record(json.loads(dataset.attrs["problem"]), dataset),
@@ -185,7 +189,9 @@ class Trajectory:
 
 def divergence_limit(initial_gap: NDArray[np.float64]) -> NDArray[np.float64]:
     """Largest gap that still counts as a run; a start at the solution has no scale, so only finiteness counts there."""
-    return np.where(initial_gap > 0.0, DIVERGED_ABOVE * initial_gap, np.finfo(float).max)
+    largest = np.finfo(float).max
+    scale = np.minimum(initial_gap, np.nextafter(largest / DIVERGED_ABOVE, 0.0))  # the limit is never inf
+    return np.where(initial_gap > 0.0, DIVERGED_ABOVE * scale, largest)
 
 
 def recorded_steps(steps: int, record: str | int) -> NDArray[np.int64]:
@@ -245,9 +251,10 @@ def _problem_from_record(record: dict[str, Any], dataset: xr.Dataset) -> BlockQu
             texts, start_texts = record["exact"]
             blocks = [[[Fraction(x) for x in row] for row in block] for block in texts]
             start = [Fraction(x) for x in start_texts]
-        return BlockQuadratic.from_blocks(
+        whole = BlockQuadratic.from_blocks(
             blocks, initial_error=start, minimizer=dataset["problem_minimizer"].values, seed=record["seed"]
         )
+        return replace(whole, index=index)  # the noise on the gradient is drawn by index
     dials |= {"first": int(index.min()), "problems": int(index.max() - index.min() + 1)}
     if isinstance(dials.get("block_size"), list):
         dials["block_size"] = tuple(dials["block_size"])

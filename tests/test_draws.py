@@ -10,10 +10,11 @@ import random
 import numpy as np
 import pytest
 import torch
-from quadsim.simulator import draws
-from quadsim.simulator.draws import Purpose, haar_rotations, normals, rotation_power, uniforms
 from reference import PHILOX_KAT
 from reference import philox4x32 as philox_oracle
+
+from quadsim.simulator import draws
+from quadsim.simulator.draws import Purpose, haar_rotations, normals, rotation_power, uniforms
 
 SIZES = (2, 3, 4, 5, 8, 9, 16, 17, 20)
 
@@ -114,7 +115,9 @@ def test_normals_are_box_and_muller_of_the_uniforms(count):
         for i in range(count):
             u, v = (oracle_uniform(11, problem, Purpose.DIRECTION, 4, 2 * (i // 2) + k) for k in (0, 1))
             wave = math.sin if i % 2 else math.cos
-            assert ours[row, i] == pytest.approx(math.sqrt(-2 * math.log(u)) * wave(2 * math.pi * v), rel=1e-13, abs=1e-14)
+            assert ours[row, i] == pytest.approx(
+                math.sqrt(-2 * math.log(u)) * wave(2 * math.pi * v), rel=1e-13, abs=1e-14
+            )
 
 
 @pytest.mark.parametrize("axis", ["draws", "problems", "blocks", "seeds"])
@@ -187,7 +190,9 @@ def test_haar_rotations_of_space_have_uniform_entries_and_the_known_angle():
     rotations = haar_rotations(7, np.arange(20_000), 0, 3)
     for i in range(3):
         for j in range(3):
-            assert_distributed(rotations[:, i, j], lambda x: (x + 1) / 2)  # Archimedes: any column is uniform on the sphere
+            assert_distributed(
+                rotations[:, i, j], lambda x: (x + 1) / 2
+            )  # Archimedes: any column is uniform on the sphere
     angle = np.arccos(np.clip((np.trace(rotations, axis1=1, axis2=2) - 1) / 2, -1, 1))
     assert_distributed(angle, lambda x: (x - np.sin(x)) / math.pi)
 

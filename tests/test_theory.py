@@ -6,7 +6,7 @@ import sympy as sp
 from reference import frozen_adam_bounds
 
 from quadsim.simulator import BlockQuadratic, simulate
-from quadsim.theory import THEOREMS, assert_bound, check, judge
+from quadsim.theory import THEOREMS, check, judge
 from quadsim.theory.symbols import MaxOver, MinOver, Symbol, evaluate
 
 PER_STEP = [theorem for theorem in THEOREMS.values() if theorem.decrease is not None]

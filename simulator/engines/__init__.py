@@ -132,10 +132,11 @@ def prepare(
 
 
 def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None, engine: str) -> Trajectory:
-    """Name every run's state and cut the gap off after divergence."""
+    """Name every run's state and cut it off at divergence: from there on the gap counts as infinite, so nothing is hit."""
     diverged = np.isfinite(outcome.diverged)
     gap = np.where(job.record >= outcome.diverged[:, :, None], np.inf, outcome.gap)
-    status = np.where(diverged, "diverged", np.where(np.isfinite(outcome.hit), "converged", "running"))
+    hit = np.where(outcome.hit >= outcome.diverged, np.inf, outcome.hit)
+    status = np.where(diverged, "diverged", np.where(np.isfinite(hit), "converged", "running"))
     return Trajectory(
         problem=job.problem,
         optimizer=optimizer,
@@ -144,7 +145,7 @@ def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None,
         schedule=job.schedule,
         steps=job.record,
         gap=gap,
-        steps_to_tolerance=outcome.hit,
+        steps_to_tolerance=hit,
         status=status,
         tolerance=job.tolerance,
         observed=outcome.observed,

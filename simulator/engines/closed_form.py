@@ -1,7 +1,7 @@
 """The closed-form engine: linear rules at a constant rate, any step at a cost that does not depend on how far it is.
 
 Along an eigenvector a linear rule is a small matrix A(lambda), derived from the Rule itself (`Rule.linear_form`). Without
-memory A is a number r and the gap a sum of `a_i r_i^(2t)`, evaluated as `a_i exp(2 t log|r_i|)`: powers would lose eight
+memory A is a number r and the gap a sum of `(a_i r_i^t)^2`, evaluated as `(a_i exp(t log|r_i|))^2`: powers would lose eight
 digits at t = 10^9. With memory A^t comes by squaring, never through eigenvectors, as A is defective where the momentum is
 best (theory.md, gd-exact). A rule with a frozen preconditioner phi is the same on phi^(1/2) H phi^(1/2).
 
@@ -45,6 +45,8 @@ def why_not(job: Job) -> str | None:
         return "the gradient is noisy"
     if job.dtype != torch.float64:
         return "its formulas are evaluated in float64 only"
+    if form.matrix.shape[0] > 2:
+        return f"{job.rule.name} keeps {form.matrix.shape[0] - 1} states, and hitting times are bounded for one at most"
     if form.preconditioner is not None:
         starts = [e for e in job.rule.start.values() if e.free_symbols & {symbols.lr, *job.rule.hyperparameters}]
         if starts or form.preconditioner.free_symbols & {symbols.lr, *job.rule.hyperparameters}:
@@ -100,11 +102,14 @@ def _modes(job: Job) -> _Modes:
 
     def to_coordinates(x: Array, power: int) -> dict[int, torch.Tensor]:
         """(M, K, P) in the eigenbasis to parts (M, B_size, P_l, K), times phi^(power/2)."""
-        parts = layout.split(np.ascontiguousarray(np.swapaxes(x, 1, 2)))
-        return {
-            size: torch.from_numpy(np.matmul(vectors[size], part) * roots[size][..., None] ** power)
-            for size, part in parts.items()
-        }
+        parts = layout.split(np.swapaxes(x, 1, 2))
+        out = {}
+        for size, part in parts.items():
+            # One product a setting: a product with all of them at once would round by their number.
+            columns = np.ascontiguousarray(np.swapaxes(part, -1, -2))[..., None]
+            errors = np.matmul(vectors[size][:, :, None], columns)[..., 0] * roots[size][:, :, None] ** power
+            out[size] = torch.from_numpy(np.ascontiguousarray(np.swapaxes(errors, -1, -2)))
+        return out
 
     flat = layout.flatten(values)
     return _Modes(
@@ -166,14 +171,15 @@ def _evaluate(job: Job, modes: _Modes) -> _Recursion:
 def _without_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
     increment = recursion.increment[0]
     start = np.broadcast_to(modes.start[:, None], increment.shape)
-    weight = np.broadcast_to((modes.eigenvalues * modes.start**2 / 2)[:, None], increment.shape)
+    # The square root of a mode's gap: a start of 1e-170 moves, although its gap underflows.
+    amplitude = np.broadcast_to((np.sqrt(modes.eigenvalues / 2) * np.abs(modes.start))[:, None], increment.shape)
     # log|1 + x|, also for x < -1, where |1 + x| = 1 - (2 + x); r = 0 gives -inf. A mode that is absent stays absent.
     log_modulus = np.where(increment > -1.0, np.log1p(increment), np.log1p(-2.0 - increment))
-    log_modulus = np.where(weight == 0.0, 0.0, log_modulus)
+    log_modulus = np.where(amplitude == 0.0, 0.0, log_modulus)
 
     def gap(t: Array, slope: bool = False) -> Array:
         """Gap, or its derivative in t, at steps t >= 1 of shape (R,) or (M, K, R)."""
-        terms = weight[:, :, None] * np.exp(2.0 * t[..., None] * log_modulus[:, :, None])
+        terms = np.square(amplitude[:, :, None] * np.exp(t[..., None] * log_modulus[:, :, None]))
         if slope:
             terms = np.where(terms == 0.0, 0.0, terms * log_modulus[:, :, None])
         return np.asarray(np.sum(terms, axis=-1))
@@ -181,10 +187,10 @@ def _without_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
     def at(t: Array) -> Array:
         return gap(t[:, :, None])[:, :, 0]
 
-    initial = np.sum(weight, axis=-1)
+    initial = np.sum(np.square(amplitude), axis=-1)
     gaps = np.empty((*initial.shape, job.record.size))
     gaps[:, :, 0] = initial
-    at_once = max(1, _NUMBERS_AT_ONCE // weight.size)
+    at_once = max(1, _NUMBERS_AT_ONCE // amplitude.size)
     for begin in range(1, job.record.size, at_once):
         chosen = slice(begin, begin + at_once)
         gaps[:, :, chosen] = gap(job.record[chosen].astype(np.float64))

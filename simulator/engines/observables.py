@@ -21,7 +21,11 @@ class Observer:
         self._problem = problem
 
     def __call__(self, name: str, error: Parts, gradient: Parts, step: Parts | None) -> NDArray[np.float64]:
-        """One observable, (M, K), (M, K, B) or (M, K, P)."""
+        """One observable, (M, K), (M, K, B) or (M, K, P); inf or NaN, without a warning, where the run has overflowed."""
+        with np.errstate(all="ignore"):
+            return self._observe(name, error, gradient, step)
+
+    def _observe(self, name: str, error: Parts, gradient: Parts, step: Parts | None) -> NDArray[np.float64]:
         e, g = self._flat(error), self._flat(gradient)
         if name == "gradient_norm":
             return _norm(g)
@@ -51,10 +55,7 @@ class Observer:
         """Lambda_G = sum_l |g_l|^2 / |g|^2 L_l, NaN at g = 0."""
         scaled = np.square(g / _largest(g)[:, None])
         weights = np.stack([np.sum(scaled[:, s], axis=1) for s in self._slices()], axis=-1)
-        with np.errstate(invalid="ignore"):
-            return np.asarray(
-                np.sum(weights * self._problem.block_smoothness[:, None], axis=-1) / np.sum(weights, axis=-1)
-            )
+        return np.asarray(np.sum(weights * self._problem.block_smoothness[:, None], axis=-1) / np.sum(weights, axis=-1))
 
 
 def _largest(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -65,12 +66,10 @@ def _largest(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _norm(x: NDArray[np.float64]) -> NDArray[np.float64]:
     scale = _largest(x)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(scale * np.sqrt(np.sum(np.square(x / scale[:, None]), axis=1)))
+    return np.asarray(scale * np.sqrt(np.sum(np.square(x / scale[:, None]), axis=1)))
 
 
 def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cosine of the angle along the coordinates, NaN where a side is 0."""
     a, b = a / _largest(a)[:, None], b / _largest(b)[:, None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.sum(a * b, axis=1) / (np.sqrt(np.sum(a**2, axis=1)) * np.sqrt(np.sum(b**2, axis=1))))
+    return np.asarray(np.sum(a * b, axis=1) / (np.sqrt(np.sum(a**2, axis=1)) * np.sqrt(np.sum(b**2, axis=1))))

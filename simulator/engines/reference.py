@@ -12,6 +12,7 @@ from quadsim.simulator.trajectory import divergence_limit
 __all__ = ["Follower", "run", "why_not"]
 
 _BUFFER = 64  # steps whose gaps are looked at together
+_CACHE_LINE = 64  # bytes; torch starts its tensors at a multiple of this
 
 
 def why_not(job: Job) -> str | None:
@@ -28,7 +29,7 @@ def run(job: Job) -> Outcome:
 
     number, settings_number = problem.problems, job.number_of_settings
     sizes = tuple(problem.layout.groups)
-    hessian = {size: tensor(problem.hessian[size]) for size in sizes}
+    product = {size: _Product(tensor(problem.hessian[size])) for size in sizes}
     smoothness = {size: tensor(problem.eigenvalues[size][..., -1:, None]) for size in sizes}
     convexity = {size: tensor(problem.eigenvalues[size][..., :1, None]) for size in sizes}
     minimizer = {size: tensor(problem.minimizer[size][..., None]) for size in sizes}
@@ -47,7 +48,7 @@ def run(job: Job) -> Outcome:
     records = {int(step): r for r, step in enumerate(job.record)}
     observed = {name: [] for name in job.observe if name != "gap"}  # type: dict[str, list[np.ndarray]]
     for t in range(job.steps + 1):
-        gradient = {size: torch.matmul(hessian[size], error[size]) for size in sizes}
+        gradient = {size: product[size](error[size]) for size in sizes}
         follow.see(t, sum((error[size] * gradient[size]).sum(dim=(1, 2)) for size in sizes))
         recording = bool(observed) and t in records
         if t == job.steps and "step_sign_cosine" not in observed:
@@ -91,6 +92,28 @@ def _with_noise(job: Job, gradient: dict[int, torch.Tensor], t: int) -> dict[int
         size: g + torch.from_numpy(parts[size]).to(device=g.device, dtype=g.dtype)[..., None]
         for size, g in gradient.items()
     }
+
+
+class _Product:
+    """H_l e_l for all problems at once, with the same bits for a problem in any batch.
+
+    How MKL rounds a product depends on the memory address of the matrices modulo a cache line, and on whether there is one
+    or more of them. So blocks are filled up with zeros to whole lines, and a lone one is multiplied twice.
+    """
+
+    def __init__(self, hessian: torch.Tensor) -> None:
+        self._size = hessian.shape[-1]
+        self._zeros = -self._size % (_CACHE_LINE // hessian.element_size())
+        copies = 2 if hessian.shape[0] * hessian.shape[1] == 1 else 1
+        self._hessian = torch.nn.functional.pad(hessian, (0, self._zeros, 0, self._zeros)).repeat(copies, 1, 1, 1)
+
+    def __call__(self, error: torch.Tensor) -> torch.Tensor:
+        """Shapes: (M, B_size, P_l, K) to the same."""
+        padded = torch.nn.functional.pad(error, (0, 0, 0, self._zeros))  # a copy, and so at the start of a line
+        problems = error.shape[0]
+        return torch.matmul(self._hessian, padded.expand(self._hessian.shape[0], -1, -1, -1))[
+            :problems, :, : self._size
+        ]
 
 
 class Follower:
