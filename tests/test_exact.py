@@ -51,7 +51,7 @@ def test_the_false_gd_upper_by_a_millionth_is_refuted():
     with pytest.raises(AssertionError, match=r"gd-upper is refuted on problem 0, setting 0 \(lr=0.5\)") as caught:
         assert_bound(false, simulate(WITNESS, "gd", lr=0.5, steps=10))
     text = str(caught.value)
-    assert re.search(r"step 1: gap 1\.[45]\d* after 6 at step 0", text)
+    assert re.search(r"step 1: gap 1\.[45]\d* after [56][.\d]* at step 0", text)
     assert "simulate(problem.select([0]), 'gd', lr=0.5, steps=10)" in text
 
 
