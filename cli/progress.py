@@ -11,8 +11,9 @@ __all__ = ["progress_bar"]
 
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
-    """Give a function of (done, total, text) that moves the bar; with `quiet` it does nothing."""
-    if quiet:
+    """Give a function of (done, total, text) that moves the bar; with `quiet`, or without a terminal, it does nothing."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:  # a file or a pipe gets no bar
         yield lambda done, total, text: None
         return
     columns = (
@@ -23,7 +24,7 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
         TextColumn("left:"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def move(done: int, total: int, text: str) -> None:

@@ -25,7 +25,7 @@ def print_results(results: Results, *, quiet: bool) -> None:
         console.print(text, highlight=False)
     if quiet:
         return
-    console.print(_choice(results), highlight=False)
+    console.print(" ".join(results.notes), highlight=False)
     if results.folder is not None:
         console.print(
             f"Files: {results.folder}/ ({store.SUMMARY}, {store.CURVES}, {store.FIGURES}/, {store.CONFIG}, {store.MANIFEST})",
@@ -69,21 +69,3 @@ def _point(row: dict[str, Any], name: str) -> str:
 
 def _steps(value: float, most: int) -> str:
     return f"> {most}" if np.isinf(value) else f"{value:g}"
-
-
-def _choice(results: Results) -> str:
-    """How rates were chosen; an edge that could not be moved is said."""
-    edge = results.at_edge
-    text = "Best rates are chosen with hindsight over all seeds, for all optimizers alike"
-    if results.config.lr is not None:
-        text += f", from the {len(results.config.lr)} given."
-    else:
-        text += f", from grids of {int(results.best['rates_tried'].max())} rates around each rule's natural rate."
-    for row in edge.to_dict("records"):
-        where = row["case"] if results.config.axis == "case" else f"{row['heterogeneity']:g}"
-        end = _END[row["at_edge"]]
-        text += f" The best rate of {row['optimizer']} at {where} is the {end} one tried: a better one may exist."
-    return text
-
-
-_END = {"low": "smallest", "high": "largest"}

@@ -134,8 +134,8 @@ def _config(given: dict[str, Any], stored: Path | None) -> "SweepConfig":
 def _estimate(config: "SweepConfig", *, as_json: bool) -> None:
     from dataclasses import asdict
 
+    from quadsim.simulator.memory import memory_text
     from quadsim.simulator.sweep import estimate
-    from quadsim.simulator.sweep_config import memory_text
 
     found = estimate(config)
     if as_json:
@@ -143,7 +143,9 @@ def _estimate(config: "SweepConfig", *, as_json: bool) -> None:
         return
     typer.echo(
         f"{found.runs:,} runs of {config.steps:,} steps: about {found.seconds:.2g} s and {memory_text(found.memory_bytes)} "
-        "on this machine, figures not counted; more if the grid of learning rates has to be extended. Nothing was run or written."
+        "on this machine, figures not counted"
+        + ("" if config.lr else "; more if the grid of rates has to be extended")
+        + ". Nothing was run or written."
     )
 
 
@@ -161,7 +163,8 @@ def _run(config: "SweepConfig", out: Path | None, *, quiet: bool, as_json: bool)
         results = load_results(folder)
         print(f"Already finished; this is the stored result in {folder}.", file=sys.stderr)
     else:
-        check(config)  # before the bar, which would leave an empty line
+        check(config)
+        store.prepare_folder(folder, config.to_json())
         try:
             with progress_bar(quiet=quiet) as progress:
                 results = sweep(config, judge, out=folder, progress=progress)

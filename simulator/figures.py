@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["gap_figure", "save_figures", "steps_figure"]
 
-_MARKERS = "osD^vPX*<>"
+_MARKERS = "osD^vPX*<"  # nine against ten colours: ninety different pairs
 _CARET: Any = CARETUP
 _PANEL = (4.2, 3.3)  # inches
 _MOST_COLUMNS = 3
@@ -151,7 +151,7 @@ def gap_figure(results: "Results") -> Figure:
         axis.axhline(config.tolerance, color="0.35", linewidth=1.0, linestyle=":")
         axis.set_xscale("log")
         axis.set_yscale("log")
-        axis.set_xlim(1, steps[-1])
+        axis.set_xlim(1, max(steps[-1], 2))
         axis.set_ylim(bottom, min(top * 2, 1e4))
         axis.set_xlabel("step")
         axis.set_ylabel("gap / initial gap")

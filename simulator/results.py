@@ -1,5 +1,6 @@
 """Results of a sweep: its table, its curves, its answer, and the folder they are stored in."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -8,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from quadsim.simulator import store
+from quadsim.simulator.rule import Rule
 from quadsim.simulator.statistics import answer, best_rates
 from quadsim.simulator.sweep_config import DIALS, FIXED_BY_CASE, POINT_COLUMNS, SweepConfig
 
@@ -65,6 +67,35 @@ class Results:
         """Rows of `best` whose rate lies at the edge of what was tried, so that a better one may exist."""
         return self.best[self.best["at_edge"] != ""]
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the answer has to know: how rates were chosen, edges, runs that left again, weight decay."""
+        config = self.config
+        how = "Best rates are chosen with hindsight over all seeds, for all optimizers alike"
+        if config.lr is not None:
+            out = [f"{how}, from the {len(config.lr)} given."]
+        else:
+            out = [f"{how}, from grids of {int(self.best['rates_tried'].max())} rates around each rule's natural rate."]
+        for row in self.at_edge.to_dict("records"):
+            end = {"low": "smallest", "high": "largest"}[row["at_edge"]]
+            out.append(
+                f"The best rate of {row['optimizer']} at {self._at(row)} is the {end} one tried: a better one may exist."
+            )
+        left = self.best[self.best["final_gap_median"].gt(config.tolerance) & self.best["reached"].ge(0.5)]
+        for name, rows in left.groupby("optimizer", sort=False):
+            where = ", ".join(dict.fromkeys(self._at(row) for row in rows.to_dict("records")))
+            out.append(
+                f"Steps are first crossings: at its best rate {name} is above the tolerance again at the end ({where})."
+            )
+        for spec in config.specs:
+            decay = spec.hyperparameters.get("weight_decay", _default_decay(spec.rule))
+            if decay > 0.0:
+                out.append(f"The minimiser is 0 here, so the weight decay of {spec.label} pulls towards the solution.")
+        return out
+
+    def _at(self, row: Mapping[Any, Any]) -> str:
+        return str(row["case"]) if self.config.axis == "case" else f"{row['heterogeneity']:g}"
+
     def save(self, folder: Path) -> None:
         """Write everything but the figures' source; the manifest comes last and marks the folder as finished."""
         from quadsim.simulator.figures import save_figures
@@ -78,6 +109,7 @@ class Results:
         """The answer and the table of best rates as plain data; a step count that is `inf` becomes null."""
         return {
             "answer": self.answers,
+            "notes": self.notes,
             "best": [{k: v if _is_plain(v) else None for k, v in row.items()} for row in self.best.to_dict("records")],
             "runs": len(self.summary),
             "folder": None if self.folder is None else str(self.folder),
@@ -103,7 +135,7 @@ class Results:
                 curves = opened.load()
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"results must be readable, got {folder} ({error}); run the sweep again elsewhere."
+                f"results must be readable, got {folder} ({error}); delete the folder, or run the sweep again elsewhere."
             ) from error
         best = best_rates(summary, POINT_COLUMNS)
         return cls(config, summary, best, curves, store.read_json(folder / store.MANIFEST, "manifest"), folder)
@@ -116,6 +148,10 @@ def load_results(folder: str | Path) -> Results:
         ValueError: a folder without a finished sweep.
     """
     return Results.load(Path(folder))
+
+
+def _default_decay(rule: Rule) -> float:
+    return next((h.default for key, h in rule.hyperparameters.items() if str(key) == "weight_decay"), 0.0)
 
 
 def _is_plain(value: Any) -> bool:

@@ -134,7 +134,10 @@ def answer(runs: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> st
     }
     sentences = []
     if len(values) > 1:
-        growth = [_growth(name, values, table, steps, first=i == 0) for i, name in enumerate(optimizers)]
+        growth: list[str] = []
+        for name in optimizers:
+            first = not any(" times the steps at " in text for text in growth)
+            growth.append(_growth(name, values, table, steps, first=first))
         sentences.append("; ".join(growth) + ".")
     sentences += [_fewest(value, optimizers, table, steps) for value in values]
     return " ".join(sentences)
@@ -143,9 +146,9 @@ def answer(runs: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> st
 def _growth(name: str, values: Sequence[object], table: _Steps, steps: int, first: bool) -> str:
     low, high = values[0], values[-1]
     before, after = table[low, name], table[high, name]
-    for value, found in ((low, before), (high, after)):
-        if not np.isfinite(quantile(found, 0.5)):
-            return f"{name} does not reach the tolerance within {steps} steps at {_text(value)}"
+    missed = [_text(value) for value, found in ((low, before), (high, after)) if not np.isfinite(quantile(found, 0.5))]
+    if missed:
+        return f"{name} does not reach the tolerance within {steps} steps at {' and '.join(missed)}"
     ratio, lower, upper = bootstrap_ratio(after, before)
     where = f" times the steps at {_text(high)} that it needs at {_text(low)}" if first else ""
     interval = _interval(lower, upper)

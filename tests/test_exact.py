@@ -195,3 +195,8 @@ def test_gd_exact_and_heavy_ball_are_checked_too():
 
 def test_the_fixture_is_found_by_pytest(assert_bound):
     assert_bound("gd-upper", simulate(WITNESS, "gd", lr=0.25, steps=5))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.25, 0.6, 0.75, 0.9, 3.0])
+def test_gd_upper_is_verified_at_every_rate_also_where_it_diverges(rate):
+    assert check(THEOREMS["gd-upper"], simulate(WITNESS, "gd", lr=rate, steps=20)).verdict.item() == "verified"

@@ -110,7 +110,14 @@ def test_words_when_nothing_can_be_told():
 def test_words_when_the_tolerance_is_not_reached():
     inf = np.inf
     text = words({"gd": {1: {0.1: [10] * 4}, 9: {0.1: [inf] * 4}}, "adam": {1: {0.1: [inf] * 4}, 9: {0.1: [inf] * 4}}})
-    assert "gd does not reach the tolerance within 1000 steps at 9" in text
+    assert "gd does not reach the tolerance within 1000 steps at 9; adam does not" in text
+    assert "adam does not reach the tolerance within 1000 steps at 1 and 9" in text
     assert "At 1 gd needs the fewest steps (10); no other reaches the tolerance." in text
     assert "At 9 no optimizer reaches the tolerance within 1000 steps." in text
     assert "nan" not in text
+
+
+def test_words_are_whole_also_where_the_first_optimizer_fails():
+    inf = np.inf
+    text = words({"gd": {1: {0.1: [10] * 4}, 9: {0.1: [inf] * 4}}, "adam": {1: {0.1: [10] * 4}, 9: {0.1: [20] * 4}}})
+    assert "adam needs 2.0 times the steps at 9 that it needs at 1" in text

@@ -210,3 +210,41 @@ def test_config_round_trips_and_its_digest_names_it():
     assert again.digest == config.digest
     assert config.lr == (0.01, 0.1)
     assert SweepConfig(seed=1).digest != SweepConfig().digest
+
+
+def test_notes_say_what_a_reader_must_know():
+    config = SweepConfig(heterogeneity=(1, 10), optimizers=("adam", "adamw"), seeds=3, steps=3000, lr=(0.3,))
+    notes = " ".join(sweep(config).notes)
+    assert "adam is above the tolerance again at the end (1" in notes
+    assert "the weight decay of adamw pulls towards the solution" in notes
+    assert "of adam pulls" not in notes
+    assert "is the smallest one tried" in notes
+
+
+def test_a_damaged_unit_is_run_again(tmp_path, monkeypatch):
+    config = SweepConfig(heterogeneity=(2,), optimizers=("gd", "adam"), seeds=2, steps=100, lr=(0.1,))
+    whole = sweep(config).summary
+    real, calls = module.simulate, []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, "simulate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(config, out=tmp_path / "a")
+    (unit,) = (tmp_path / "a/units").iterdir()
+    unit.write_bytes(b"junk")
+    pd.testing.assert_frame_equal(whole, sweep(config, out=tmp_path / "a").summary, check_exact=True)
+
+
+def test_a_run_of_one_step_and_twelve_optimizers_can_be_drawn(tmp_path):
+    config = SweepConfig(heterogeneity=(1, 10), optimizers=tuple(RULES)[:12], seeds=2, steps=1)
+    results = sweep(config, judge, out=tmp_path / "a")
+    assert (results.folder / "figures/gap.png").stat().st_size > 10_000
+    from quadsim.simulator.figures import _styles
+
+    styles = _styles(tuple(RULES))
+    assert len({(tuple(style["color"]), style["marker"]) for style in styles.values()}) == len(RULES)

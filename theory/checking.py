@@ -270,8 +270,8 @@ def _differs(theorem: Theorem, trajectory: Trajectory, m: int, k: int, gaps: lis
         if step >= len(gaps):
             break
         exact = _as_float(gaps[step])
-        # An error of the size `growth` |e| a step, undamped, against what is left of the gap.
-        allowed = 2.0 * growth * step * np.sqrt(start * exact)
+        # An error of the size `growth` |e| a step, undamped, against what is left of the gap (or has grown).
+        allowed = 2.0 * growth * step * np.sqrt(max(start, exact) * exact)
         allowed += evaluation_budget(trajectory)[m, k] * exact + (growth * step) ** 2 * start
         if np.isfinite(seen) and abs(seen - exact) > allowed + _TINY:
             return f"the run is not its rule's: at step {step} its gap is {seen:.17g}, in exact arithmetic {exact:.17g}"

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from quadsim.simulator.checks import check_choice, check_count, check_interval
 from quadsim.simulator.engines import closed_form, reference
 from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.quadratic import BlockQuadratic
 from quadsim.simulator.rule import Rule
 from quadsim.simulator.rules import resolve_rule
@@ -114,10 +115,12 @@ def prepare(
     steps = check_count("steps", steps)
     if isinstance(observe, str):
         observe = (observe,)
+    settings = rule.settings(lr, **hyperparameters)
+    _check_record(steps, record, problem.problems * settings["lr"].size)
     job = Job(
         problem=problem,
         rule=rule,
-        settings=rule.settings(lr, **hyperparameters),
+        settings=settings,
         steps=steps,
         schedule=resolve_schedule(schedule),
         record=recorded_steps(steps, record),
@@ -129,6 +132,21 @@ def prepare(
     )
     job.schedule.check(steps)
     return job
+
+
+def _check_record(steps: int, record: str | int, runs: int) -> None:
+    """Find out before the records are made whether they fit in memory.
+
+    Raises:
+        ValueError: they do not.
+    """
+    every = record if isinstance(record, int) and record >= 1 else 1
+    needed = 8.0 * runs * (steps // every + 1)
+    if record != "log" and needed > physical_memory():
+        raise ValueError(
+            f"record must fit in memory ({memory_text(physical_memory())} here), got record={record!r}, which needs "
+            f'{memory_text(needed)}; use record="log" or a whole number of steps between records.'
+        )
 
 
 def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None, engine: str) -> Trajectory:
