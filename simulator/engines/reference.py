@@ -1,5 +1,8 @@
 """The reference engine: every rule, batched torch, one step at a time. The oracle for the other engines."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
@@ -11,6 +14,7 @@ from quadsim.simulator.trajectory import divergence_limit
 
 __all__ = ["Follower", "run", "why_not"]
 
+_PRODUCTS_FOR_THREADS = 100_000_000  # in one step: some ten milliseconds for one core
 _BUFFER = 64  # steps whose gaps are looked at together
 _CACHE_LINE = 64  # bytes; torch starts its tensors at a multiple of this
 
@@ -22,6 +26,28 @@ def why_not(job: Job) -> str | None:
 
 def run(job: Job) -> Outcome:
     """Run all problems under all settings; errors are tensors (M, B_size, P_l, K)."""
+    with _threads_for(job):
+        return _run(job)
+
+
+@contextmanager
+def _threads_for(job: Job) -> Iterator[None]:
+    """One thread where a step is small.
+
+    Threads meet at the end of every operation, thousands of times a second here; where another process wants a core too, each
+    of these meetings can cost a time slice (measured: up to a hundred times slower with 2 threads than with 1).
+    """
+    sizes = job.problem.block_sizes
+    products = job.problem.problems * job.number_of_settings * sum(size**2 for size in sizes)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if products < _PRODUCTS_FOR_THREADS else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run(job: Job) -> Outcome:
     problem = job.problem
 
     def tensor(array: np.ndarray) -> torch.Tensor:
