@@ -185,4 +185,6 @@ def _number(value: float) -> str:
     """Two digits below 10, whole numbers above: more would not survive another draw."""
     if not np.isfinite(value):
         return str(value)
-    return f"{value:.0f}" if value >= 10 or value == 0 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+    if value >= 10 or value == 0:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 0.995 else f"{value:.2g}"

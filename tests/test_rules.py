@@ -487,6 +487,13 @@ def test_a_temporary_and_a_state_are_told_apart():
     np.testing.assert_array_equal(iterates[3] - iterates[2], iterates[2] - gradients[1] - iterates[2])
 
 
+def test_totals_see_old_states_in_an_update_and_new_ones_in_the_step(gradient):
+    rule = Rule(name="mine", update={m: m / 2 + g, n: n + Total(m + g)}, start={m: 4 * g}, step=-Total(m) - 10 * n)
+    total = gradient.sum(axis=-1, keepdims=True)
+    expected = -3 * total - 10 * 5 * total + 0 * gradient  # new m is 3 g, n sums the old m and g
+    np.testing.assert_allclose(first_step(rule, gradient), expected, rtol=1e-13)
+
+
 # What a rule refuses
 
 REFUSED = {

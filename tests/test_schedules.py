@@ -104,6 +104,7 @@ def test_texts():
     assert resolve_schedule(None) == Schedule("constant", 0)
     assert resolve_schedule(Schedule("linear", 3)) == Schedule("linear", 3)
     assert str(Schedule("cosine", 100)) == "cosine:warmup=100"
+    assert str(Schedule("linear", 1)) == "linear:warmup=1"
     assert str(Schedule("cosine")) == "cosine"
     assert str(resolve_schedule("linear:warmup=007")) == "linear:warmup=7"
 
