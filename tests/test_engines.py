@@ -12,7 +12,7 @@ from reference import block_extremes, block_slices, hessian_times, run, steps_to
 
 from quadsim.simulator import RULES, BlockQuadratic, Rule, Schedule, grid, simulate, symbols
 from quadsim.simulator.draws import Purpose, normals
-from quadsim.simulator.engines import as_trajectory, choose_engine, prepare
+from quadsim.simulator.engines import as_trajectory, choose_engine, prepare, reference
 from quadsim.simulator.engines.job import Outcome
 from quadsim.simulator.trajectory import DIVERGED_ABOVE, OBSERVABLES, divergence_limit, recorded_steps
 
@@ -663,7 +663,10 @@ def test_closed_form_says_why_not(case):
 
 def test_a_zero_in_the_first_gradient_leaves_frozen_adam_to_the_reference_engine():
     problem = diagonal_problem([1.0, 3.0], [1.0, 0.0])
-    with pytest.raises(ValueError, match="an entry of the first gradient is 0, so that the preconditioner is infinite"):
+    with pytest.raises(
+        ValueError,
+        match=r"the preconditioner of adam-frozen is not positive and finite \(an entry of the first gradient is 0",
+    ):
         simulate(problem, "adam-frozen", lr=0.1, steps=5, engine="closed-form")
     result = simulate(problem, "adam-frozen", lr=0.1, steps=5)
     assert result.engine == "reference"
@@ -792,3 +795,30 @@ def test_oracle_and_problem_agree_on_the_start():
     np.testing.assert_allclose(hessian_times(blocks, start), matrix @ start, rtol=1e-13)
     np.testing.assert_allclose(simulate(problem, "gd", lr=0.1, steps=1).gap[1, 0, 0], start @ matrix @ start / 2)
     assert set(ORACLE) == set(RULES) - {"sgd"}
+
+
+def test_small_runs_take_one_thread_and_give_the_others_back(monkeypatch):
+    seen = []
+    real = reference._run
+    monkeypatch.setattr(reference, "_run", lambda job: seen.append(torch.get_num_threads()) or real(job))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        small = BlockQuadratic.generate(blocks=2, block_size=3)
+        simulate(small, "adam", lr=0.1, steps=3)
+        monkeypatch.setattr(reference, "_PRODUCTS_FOR_THREADS", 1)
+        simulate(small, "adam", lr=0.1, steps=3)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 2]
+
+
+def test_a_preconditioner_that_is_not_positive_has_no_closed_form():
+    m = sp.Symbol("m", real=True)
+    rule = Rule(name="by-first-gradient", update={m: m}, start={m: symbols.g}, step=-symbols.lr * symbols.g / m)
+    problem = BlockQuadratic.from_blocks([[[2, 0], [0, 1]]], initial_error=[1, -1])
+    run = simulate(problem, rule, lr=0.1, steps=3)
+    assert run.engine == "reference"
+    with pytest.raises(ValueError, match="is not positive and finite"):
+        simulate(problem, rule, lr=0.1, steps=3, engine="closed-form")

@@ -51,8 +51,9 @@ def why_not(job: Job) -> str | None:
         starts = [e for e in job.rule.start.values() if e.free_symbols & {symbols.lr, *job.rule.hyperparameters}]
         if starts or form.preconditioner.free_symbols & {symbols.lr, *job.rule.hyperparameters}:
             return f"the preconditioner of {job.rule.name} depends on its settings"
-        if not np.all(np.isfinite(_preconditioner(job))):
-            return "an entry of the first gradient is 0, so that the preconditioner is infinite"
+        factors = _preconditioner(job)
+        if not np.all(np.isfinite(factors) & (factors > 0.0)):
+            return f"the preconditioner of {job.rule.name} is not positive and finite (an entry of the first gradient is 0?)"
     return None
 
 
