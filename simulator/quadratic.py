@@ -4,10 +4,8 @@
 `e = w - w*`: the gradient is `H e` and the suboptimality gap `1/2 e' H e`, so neither loses digits near the minimiser.
 """
 
-import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property
 from typing import Any, Self
 
@@ -15,26 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.checks import check_count, check_interval
-from quadsim.simulator.draws import Purpose, haar_rotations, normals, rotation_power
+from quadsim.simulator.draws import haar_rotations, rotation_power
+from quadsim.simulator.given import ExactQuadratic, checked_block, checked_vector, exact_quadratic, numbers_of
 from quadsim.simulator.layout import BlockLayout
-from quadsim.simulator.spectra import Spectra, case_spectra, heterogeneity_of, spectra_from_dials
+from quadsim.simulator.spectra import Spectra, case_spectra, spectra_from_dials
+from quadsim.simulator.starts import check_gradient_dials, start_by_gradient, start_by_rank
 
-__all__ = ["BlockQuadratic", "ExactQuadratic", "block_sizes_from", "check_gradient_dials"]
+__all__ = ["BlockQuadratic", "block_sizes_from"]
 
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class ExactQuadratic:
-    """A single problem in rationals, as it was given to `from_blocks`.
-
-    Attributes:
-        blocks: every H_l as rows of Fractions.
-        initial_error: e_0, length P.
-    """
-
-    blocks: tuple[tuple[tuple[Fraction, ...], ...], ...]
-    initial_error: tuple[Fraction, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +142,7 @@ class BlockQuadratic:
         """
         if len(spectra) == 0:
             raise ValueError("spectra must hold at least one block, got none; give the eigenvalues of every block.")
-        ascending = tuple(np.sort(_numbers(f"spectra[{block}]", s).ravel()) for block, s in enumerate(spectra))
+        ascending = tuple(np.sort(numbers_of(f"spectra[{block}]", s).ravel()) for block, s in enumerate(spectra))
         for block, spectrum in enumerate(ascending):
             if spectrum.size == 0 or not np.all(np.isfinite(spectrum)) or spectrum[0] <= 0.0:
                 raise ValueError(
@@ -182,15 +169,15 @@ class BlockQuadratic:
         """
         if len(blocks) == 0:
             raise ValueError("blocks must hold at least one matrix, got none; give a list of matrices.")
-        matrices = [_checked_block(number, block) for number, block in enumerate(blocks)]
+        matrices = [checked_block(number, block) for number, block in enumerate(blocks)]
         layout = BlockLayout(tuple(int(matrix.shape[-1]) for matrix in matrices))
-        error = _checked_vector("initial_error", initial_error, layout.dimension)
+        error = checked_vector("initial_error", initial_error, layout.dimension)
         center = (
             np.zeros((1, layout.dimension))
             if minimizer is None
-            else _checked_vector("minimizer", minimizer, layout.dimension)
+            else checked_vector("minimizer", minimizer, layout.dimension)
         )
-        exact = _exact(blocks, initial_error)
+        exact = exact_quadratic(blocks, initial_error)
         counts = {array.shape[0] for array in (*matrices, error, center)} - {1}
         if len(counts) > 1:
             raise ValueError(
@@ -253,9 +240,9 @@ class BlockQuadratic:
         hessian, eigenvectors = layout.group(matrices), layout.group(vectors)
         eigenvalues = layout.group([np.broadcast_to(s, (number, s.size)) for s in spectra])
         if gradient_heterogeneity is None:
-            coefficients = layout.group(_start_by_rank(seed, index, spectra))
+            coefficients = layout.group(start_by_rank(seed, index, spectra))
         else:
-            gradient = layout.group(_start_by_gradient(seed, index, spectra, gradient_heterogeneity, alignment))
+            gradient = layout.group(start_by_gradient(seed, index, spectra, gradient_heterogeneity, alignment))
             coefficients = {s: _transposed_times(eigenvectors[s], gradient[s]) / eigenvalues[s] for s in hessian}
         dials = dials | {
             "gradient_heterogeneity": gradient_heterogeneity,
@@ -387,76 +374,6 @@ def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int,
     return (check_count("block size", block_size),) * check_count("blocks", blocks)
 
 
-def check_gradient_dials(spectra: Spectra, gradient_heterogeneity: float | None, alignment: float | None) -> None:
-    """Check that the gradient dials can be had on these spectra (theory.md section 1).
-
-    Raises:
-        ValueError: a dial out of range, or one that these blocks cannot have.
-    """
-    number = len(spectra)
-    if gradient_heterogeneity is not None:
-        gradient_heterogeneity = check_interval("gradient heterogeneity", gradient_heterogeneity, 1.0)
-        if number == 1 and gradient_heterogeneity != 1.0:
-            raise ValueError(
-                f"gradient heterogeneity must be 1 with one block, got {gradient_heterogeneity:g}; use 2 blocks or more."
-            )
-    if alignment is None:
-        return
-    alignment = check_interval("alignment", alignment, -1.0, 1.0)
-    achieved = heterogeneity_of(spectra)
-    if gradient_heterogeneity is None or gradient_heterogeneity == 1.0:
-        raise ValueError(
-            f"alignment needs a gradient heterogeneity above 1, got {gradient_heterogeneity}; set it or leave alignment out."
-        )
-    if achieved == 1.0:
-        raise ValueError(
-            f"alignment needs a heterogeneity above 1, got {achieved:g}; raise it or leave alignment out (equal blocks have "
-            "nothing to align with)."
-        )
-    if number == 2 and abs(alignment) != 1.0:
-        raise ValueError(f"alignment must be -1 or 1 with two blocks, got {alignment:g}; use 3 blocks or more.")
-
-
-def _start_by_rank(seed: int, index: NDArray[np.int64], spectra: Spectra) -> list[FloatArray]:
-    """One standard normal for every eigenvalue of the whole, by rank (ties by position), dealt out to the blocks."""
-    ranks = np.argsort(np.argsort(np.concatenate(spectra), kind="stable"), kind="stable")
-    draws = normals(seed, index, Purpose.START, 0, ranks.size)[:, ranks]
-    return np.split(draws, np.cumsum([s.size for s in spectra])[:-1], axis=1)
-
-
-def _start_by_gradient(
-    seed: int, index: NDArray[np.int64], spectra: Spectra, ratio: float, alignment: float | None
-) -> list[FloatArray]:
-    """Gradients g_l with the asked spread and alignment of |g_l|/sqrt(P_l); the direction in a block is uniform.
-
-    log norms `y = a x + sqrt(1 - a^2) r`, scaled so that they range over log(ratio): x the standardised log L_l, r a random
-    direction orthogonal to x and to the ones vector (theory.md section 1).
-    """
-    blocks = len(spectra)
-    stiffness = np.log([s[-1] for s in spectra])
-    r = normals(seed, index, Purpose.ALIGNMENT, 0, blocks)
-    r = r - r.mean(axis=1, keepdims=True)
-    if alignment is None:
-        y = r
-    else:
-        x = stiffness - stiffness.mean()
-        x = x / np.sqrt(np.sum(x**2))
-        y = np.broadcast_to(alignment * x, r.shape)
-        if abs(alignment) < 1.0:
-            for _ in range(2):  # twice, so that what is left of x is rounding only
-                r = r - np.sum(r * x, axis=1, keepdims=True) * x
-                r = r - r.mean(axis=1, keepdims=True)
-            y = y + np.sqrt(1.0 - alignment**2) * r / np.sqrt(np.sum(r**2, axis=1, keepdims=True))
-    spread = y.max(axis=1, keepdims=True) - y.min(axis=1, keepdims=True)
-    norms = np.ones_like(r) if ratio == 1.0 or blocks == 1 else np.exp(y * (np.log(ratio) / spread))
-    gradients = []
-    for block, spectrum in enumerate(spectra):
-        direction = normals(seed, index, Purpose.DIRECTION, block, spectrum.size)
-        length = np.sqrt(np.mean(direction**2, axis=1, keepdims=True))
-        gradients.append(direction / length * norms[:, [block]])
-    return gradients
-
-
 def _transposed_times(vectors: FloatArray, array: FloatArray) -> FloatArray:
     return np.asarray(np.matmul(np.ascontiguousarray(np.swapaxes(vectors, -1, -2)), array[..., None])[..., 0])
 
@@ -479,93 +396,3 @@ def _checked_seed(seed: Any) -> int:
     if number >= 1 << 64:
         raise ValueError(f"seed must be below 2^64, got {number}; give a smaller one.")
     return number
-
-
-def _checked_block(number: int, block: Any) -> FloatArray:
-    """One block as a batch (M, P_l, P_l) of float64 matrices, symmetric to the last bit.
-
-    Raises:
-        ValueError: not square, not symmetric or not positive definite.
-    """
-    matrix = _as_float(f"blocks[{number}]", block)
-    matrix = matrix[None] if matrix.ndim == 2 else matrix
-    if matrix.ndim != 3 or matrix.shape[1] != matrix.shape[2] or matrix.size == 0:
-        raise ValueError(
-            f"blocks[{number}] must be a square matrix (P_l, P_l) or a batch (M, P_l, P_l) of them, got shape "
-            f"{np.shape(block)}; give one matrix a block."
-        )
-    size = matrix.shape[-1]
-    # Q diag(lambda) Q' in float64 is symmetric up to the rounding of a sum of P_l products.
-    allowed = 4.0 * size * np.finfo(float).eps * np.abs(matrix).max(axis=(1, 2))
-    asymmetry = np.abs(matrix - np.swapaxes(matrix, 1, 2)).max(axis=(1, 2))
-    if np.any(asymmetry > allowed):
-        raise ValueError(
-            f"blocks[{number}] must be symmetric, got a matrix that differs from its transpose by up to "
-            f"{asymmetry.max():.3g}; use (H + H.T) / 2."
-        )
-    matrix = (matrix + np.swapaxes(matrix, 1, 2)) / 2
-    eigenvalues = np.linalg.eigvalsh(matrix)
-    # Below a few P_l u L an eigenvalue's sign is rounding (of the entries, and of the eigensolver; 1.5 was seen).
-    if np.any(eigenvalues[:, 0] <= 4.0 * size * np.finfo(float).eps * np.abs(eigenvalues).max(axis=1)):
-        raise ValueError(
-            f"blocks[{number}] must be positive definite, got smallest eigenvalue {eigenvalues[:, 0].min():.6g}; "
-            "add a multiple of the identity or drop the flat directions."
-        )
-    return matrix
-
-
-def _checked_vector(name: str, vector: Any, dimension: int) -> FloatArray:
-    array = _as_float(name, vector)
-    array = array[None] if array.ndim == 1 else array
-    if array.ndim != 2 or array.shape[1] != dimension or array.size == 0:
-        raise ValueError(
-            f"{name} must have shape ({dimension},) or (M, {dimension}), got {np.shape(vector)}; give one entry for every "
-            "coordinate of the blocks."
-        )
-    return array
-
-
-def _as_float(name: str, values: Any) -> FloatArray:
-    array = _numbers(name, values)
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"{name} must be finite, got NaN or inf; remove them.")
-    return array
-
-
-def _numbers(name: str, values: Any) -> FloatArray:
-    try:
-        if np.iscomplexobj(values):  # numpy would drop the imaginary part with a warning only
-            raise TypeError("real numbers only")
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        text = " ".join(repr(values).split())  # on one line, and not too long a one
-        text = text if len(text) <= 80 else f"{text[:77]}..."
-        raise ValueError(f"{name} must hold numbers, got {text}; give a rectangular array ({error}).") from None
-
-
-def _exact(blocks: Sequence[Any], initial_error: Any) -> ExactQuadratic | None:
-    """The problem in Fractions if every number is an integer or a rational, else None.
-
-    Raises:
-        ValueError: entries that differ from their mirror images, be it by less than float64 can tell.
-    """
-    arrays = [np.asarray(block, dtype=object) for block in blocks]
-    start = np.asarray(initial_error, dtype=object)
-    numbers_given = [x for array in (*arrays, start) for x in array.ravel()]
-    if start.ndim != 1 or any(array.ndim != 2 for array in arrays):
-        return None
-    if not all(isinstance(x, numbers.Rational) for x in numbers_given):
-        return None
-    exact = tuple(tuple(tuple(map(_fraction, row)) for row in array) for array in arrays)
-    for number, rows in enumerate(exact):
-        for i, j in np.argwhere(np.tri(len(rows), k=-1)):
-            if rows[i][j] != rows[j][i]:
-                raise ValueError(
-                    f"blocks[{number}] must be symmetric, got {rows[i][j]} at ({i}, {j}) and {rows[j][i]} at ({j}, {i}); "
-                    "integers and fractions are kept exactly, so write the same fraction in both places."
-                )
-    return ExactQuadratic(blocks=exact, initial_error=tuple(map(_fraction, start)))
-
-
-def _fraction(value: Any) -> Fraction:
-    return Fraction(int(value.numerator), int(value.denominator))

@@ -15,7 +15,7 @@ import sympy as sp
 from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known
 from quadsim.simulator.engines import ENGINES, check_device, resolve_dtype
 from quadsim.simulator.memory import memory_text, physical_memory
-from quadsim.simulator.quadratic import BlockQuadratic, block_sizes_from, check_gradient_dials
+from quadsim.simulator.quadratic import BlockQuadratic, block_sizes_from
 from quadsim.simulator.rule import Rule, symbols
 from quadsim.simulator.rules import resolve_rule
 from quadsim.simulator.schedules import resolve_schedule
@@ -27,6 +27,7 @@ from quadsim.simulator.spectra import (
     heterogeneity_of,
     spectra_from_dials,
 )
+from quadsim.simulator.starts import check_gradient_dials
 
 __all__ = [
     "DIALS",

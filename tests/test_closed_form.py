@@ -9,6 +9,7 @@ import sympy as sp
 from reference import block_slices
 
 from quadsim.simulator import BlockQuadratic, Rule, simulate, symbols
+from quadsim.simulator.engines.closed_form import _may_leap, _Powers
 
 LINEAR = ("gd", "heavy-ball", "nesterov", "block-gd", "adam-frozen")
 
@@ -335,6 +336,85 @@ def test_gradient_descent_that_dips_but_not_low_enough():
     )
     assert np.isinf(low)
     assert high == np.argmin(gaps) > 0
+
+
+def test_a_dip_beside_a_mode_that_is_gone():
+    # Factors 0, 3/4 and -1.02: the gap falls, then rises for ever.
+    eigenvalues, start = np.array([[2.0, 0.5, 4.04]]), np.array([[1.0, 1.0, 1e-5]])
+    result = compare_with_stepping(eigenvalues, start, np.array([0.5]), np.zeros(1), 4000, 1e-3, "gd")
+    assert result.status.tolist() == [["diverged"]]
+    assert 0 < result.steps_to_tolerance[0, 0] < 100
+
+
+@pytest.mark.parametrize("rule", ["gd", "heavy-ball", "nesterov"])
+@pytest.mark.parametrize(("eigenvalues", "start", "fraction"), [
+    ([1.0, 0.3], [1.0, 1.0], 1 + 1e-4), ([1.0, 0.3], [1.0, 1.0], 1 + 3e-5), ([1.0, 0.3], [1e-5, 1.0], 1 + 1e-4),
+    ([1.0, 0.3], [1.0, 1.0], 1e-4), ([1.0, 0.3], [1.0, 1.0], 1 - 1e-5),
+], ids=["grows", "grows slowly", "falls and grows", "falls", "falls, alternating"])  # fmt: skip
+def test_what_happens_after_the_last_step_does_not_count(rule, eigenvalues, start, fraction):
+    momentum = 0.6
+    edge = {"gd": 2.0, "heavy-ball": 3.2}.get(rule, 3.2 / 2.2)
+    hyperparameters = {} if rule == "gd" else {"momentum": momentum}
+    arguments = {"lr": edge * fraction, "engine": "closed-form", "record": "log", "tolerance": 1e-9, **hyperparameters}
+    problem = diagonal_problem(eigenvalues, start)
+    whole = simulate(problem, rule, steps=10**7, **arguments)
+    assert whole.status[0, 0] != "running"
+    hit = whole.steps_to_tolerance[0, 0]
+    if np.isfinite(hit):
+        for steps in (hit - 1, hit, hit + 1, hit + 1000):
+            again = simulate(problem, rule, steps=steps, **arguments)
+            assert again.steps_to_tolerance[0, 0] == (hit if steps >= hit else np.inf)
+            assert (again.status[0, 0] == "converged") == (steps >= hit)
+    if whole.status[0, 0] == "diverged":
+        # The step of divergence, by bisection on the horizon.
+        low, high = 1, 10**7
+        while low < high:
+            middle = (low + high) // 2
+            if simulate(problem, rule, steps=middle, **arguments).status[0, 0] == "diverged":
+                high = middle
+            else:
+                low = middle + 1
+        gaps = [
+            exact_gap(rule, eigenvalues, start, edge * fraction, momentum * (rule != "gd"), t)
+            for t in (0, low - 1, low)
+        ]
+        assert gaps[1] <= 1e12 * gaps[0] * (1 + 1e-9)
+        assert gaps[2] >= 1e12 * gaps[0] * (1 - 1e-9)
+
+
+def random_recursion(rng, modes):
+    """Matrices with roots of every kind (real of either sign, a pair, double), in random coordinates; states; weights."""
+    matrices, states = [], []
+    for _ in range(modes):
+        size = rng.choice([1 - 10.0 ** rng.uniform(-5, -1), 1.0, 1 + 10.0 ** rng.uniform(-5, -2), rng.uniform(0.1, 1)])
+        other = rng.choice([size, size * (1 - 10.0 ** rng.uniform(-8, -1)), rng.uniform(0.0, size)])
+        signs = rng.choice([-1.0, 1.0], 2)
+        angle = np.pi * rng.choice([10.0 ** rng.uniform(-7, -1), 1 - 10.0 ** rng.uniform(-7, -1), rng.random()])
+        turn = size * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        real = np.array([[signs[0] * size, rng.choice([0.0, 1.0, 1e-3])], [0.0, signs[1] * other]])
+        basis = rng.standard_normal((2, 2))
+        matrices.append(basis @ (turn if rng.random() < 0.5 else real) @ np.linalg.inv(basis))
+        states.append(rng.standard_normal(2) * [1.0, 10.0 ** rng.uniform(-4, 1)] * 10.0 ** rng.uniform(-3, 0))
+    return np.array(matrices), np.array(states), 10.0 ** rng.uniform(-2, 0, modes)
+
+
+def test_a_leap_never_passes_over_a_hit():
+    # Whatever the matrices: where a leap is allowed, no step on the way is within the threshold.
+    rng = np.random.default_rng(5)
+    allowed = 0
+    for _ in range(4000):
+        matrices, states, weights = random_recursion(rng, int(rng.integers(1, 4)))
+        moves = int(2 ** rng.integers(3, 8))
+        gaps, x = [], states.copy()
+        for _ in range(2 * moves + 1):
+            gaps.append(np.sum(weights * x[:, 0] ** 2) / 2)
+            x = np.einsum("pij,pj->pi", matrices, x)
+        powers = _Powers([[matrices[None, :, i, j] for j in range(2)] for i in range(2)])
+        arguments = (powers, [states[None, :, i] for i in range(2)], weights[None])
+        with np.errstate(all="ignore"):
+            assert not _may_leap(*arguments, np.array([min(gaps) * (1 + 1e-9)]), moves)
+            allowed += _may_leap(*arguments, np.array([min(gaps) / 30]), moves)
+    assert allowed > 400  # not by never leaping
 
 
 # Exact values.
