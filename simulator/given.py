@@ -95,13 +95,16 @@ def numbers_of(name: str, values: Any) -> FloatArray:
         ValueError: not a rectangular array of real numbers.
     """
     try:
-        if np.iscomplexobj(values):  # numpy would drop the imaginary part with a warning only
-            raise TypeError("real numbers only")
-        return np.asarray(values, dtype=np.float64)
+        # numpy would drop an imaginary part with a warning only
+        reason = "real numbers only" if np.iscomplexobj(values) else ""
+        array = np.zeros(0) if reason else np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
+        reason = str(error)
+    if reason:
         text = " ".join(repr(values).split())  # on one line, and not too long a one
         text = text if len(text) <= 80 else f"{text[:77]}..."
-        raise ValueError(f"{name} must hold numbers, got {text}; give a rectangular array ({error}).") from None
+        raise ValueError(f"{name} must hold numbers, got {text}; give a rectangular array ({reason}).")
+    return array
 
 
 def exact_quadratic(blocks: Sequence[Any], initial_error: Any) -> ExactQuadratic | None:
