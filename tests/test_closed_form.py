@@ -252,7 +252,7 @@ def test_hitting_times_are_those_of_stepping(rule, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(100, 106))
+@pytest.mark.parametrize("seed", range(100, 105))  # with each of these some run hits late
 @pytest.mark.parametrize("rule", ["gd", "heavy-ball", "nesterov"])
 def test_hitting_times_are_those_of_stepping_for_long(rule, seed):
     eigenvalues, start, lr, momentum, rng = random_batch(seed, rule, problems=4, count=6)
