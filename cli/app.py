@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from quadsim.cli import commands, sweep
+from quadsim.cli import commands, sweep, verify
 
 app = typer.Typer(
     name="quadsim",
@@ -16,6 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("sweep")(sweep.sweep_command)
+app.command("verify")(verify.verify)
 app.command("rules")(commands.rules)
 app.command("theorems")(commands.theorems)
 app.command("info")(commands.info)

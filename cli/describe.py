@@ -83,6 +83,7 @@ def theorem_record(theorem: Theorem, *, discharge: bool) -> dict[str, Any]:
         "kind": theorem.kind,
         "direction": theorem.direction,
         "statement": theorem.statement,
+        "claim": str(theorem.relation),
         "bound": str(theorem.bound),
         "symbols": {str(symbol): meaning for symbol, meaning in theorem.symbols.items()},
         "hypotheses": [hypothesis.text for hypothesis in theorem.hypotheses],
@@ -96,16 +97,20 @@ def theorems_table(records: list[dict[str, Any]]) -> str:
     """A line for every theorem."""
     width = max(len(record["name"]) for record in records)
     lines = [
-        f"{r['name']:{width}}  {r['direction']:5} {r['kind']:9}  {len(r['steps'])} steps  {', '.join(r['rules'])}"
+        f"{r['name']:{width}}  {r['direction']:5} {r['kind']:11}  {len(r['steps']):2} steps  {_rules(r)}"
         for r in records
     ]
     return "\n".join([*lines, "", "quadsim theorems NAME shows one and proves its steps."])
 
 
+def _rules(record: dict[str, Any]) -> str:
+    return ", ".join(record["rules"]) or "any rule"
+
+
 def theorem_text(record: dict[str, Any]) -> str:
     """One theorem with its proof."""
-    lines = [f"{record['name']} ({record['direction']} bound, {record['kind']}) for {', '.join(record['rules'])}", ""]
-    lines += ["statement (LaTeX):", f"  {record['statement']}", "bound:", f"  {record['bound']}"]
+    lines = [f"{record['name']} ({record['direction']} bound, {record['kind']}) for {_rules(record)}", ""]
+    lines += ["statement (LaTeX):", f"  {record['statement']}", "claim:", f"  {record['claim']}"]
     lines += [f"    {symbol}: {meaning}" for symbol, meaning in record["symbols"].items()]
     lines += ["hypotheses:", *(f"  {text}" for text in record["hypotheses"] or ["constant rate, no noise"])]
     lines += [f"tight: {record['tight'] or 'not known'}", f"source: {record['source']}", "", "proof:"]

@@ -10,11 +10,14 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_python_blocks_run_one_after_the_other():
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
     names: dict = {}
     for block in BLOCKS:
         exec(block, names)
     assert names["run"].gap.shape == (16, 3, 1001)
+    assert names["found"].verdict[0].tolist() == ["refuted", "refuted", "not applicable"]
+    assert str(names["found"].step[0, 1]) in README
+    assert names["found"].reason[0, 1] in README
 
 
 def test_the_three_line_test_passes_in_a_strangers_folder(pytester):

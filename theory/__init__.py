@@ -4,7 +4,7 @@ from quadsim.theory.checking import VERDICTS as VERDICTS
 from quadsim.theory.checking import Check as Check
 from quadsim.theory.checking import assert_bound as assert_bound
 from quadsim.theory.checking import check as check
-from quadsim.theory.checking import judge as judge
+from quadsim.theory.judging import judge as judge
 from quadsim.theory.proving import Discharge as Discharge
 from quadsim.theory.proving import Step as Step
 from quadsim.theory.proving import prove as prove

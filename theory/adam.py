@@ -9,8 +9,9 @@ from quadsim.simulator.rules import RULES
 from quadsim.simulator.trajectory import Trajectory
 from quadsim.theory.common import SUM_OF_UPPER, e, equal
 from quadsim.theory.proving import Step
+from quadsim.theory.quantities import evaluate, first_gradient, gradient_condition
 from quadsim.theory.recursion import advance
-from quadsim.theory.symbols import MaxOver, MinOver, Symbol, evaluate, first_gradient, gradient_condition
+from quadsim.theory.symbols import MaxOver, MinOver, Symbol
 from quadsim.theory.theorem import Hypothesis, Theorem
 
 __all__ = ["ADAM"]
@@ -111,7 +112,26 @@ def _published() -> tuple[Step, ...]:
     )
 
 
+def _against_gd() -> tuple[Step, ...]:
+    x, kappa, C2, block, top = sp.symbols("x kappa C2_l kappa_l C2", positive=True)
+    most = sp.Symbol("kappa_max", positive=True)
+    return (
+        *_sharpened(),
+        Step(
+            sp.Ge(eta / (C2 * block), 2 / (kappa + 1)),
+            "x_l = eta/(C2_l kappa_l) is at least 2/(kappa + 1)",
+            (sp.Le(top * most, eta * (kappa + 1) / 2), sp.Le(C2, top), sp.Le(block, most)),
+        ),
+        Step(
+            sp.Le((1 - x) ** 2, (1 - 2 / (kappa + 1)) ** 2),
+            "so every block's factor (1 - x_l)^2 is at most rho^2, which by gd-lower no constant rate of GD beats on its witness",
+            (sp.Ge(x, 2 / (kappa + 1)), sp.Le(x, 1)),
+        ),
+    )
+
+
 _NO_ZERO = Hypothesis("no entry of g_0 is 0", _no_zero)
+_AT_MOST = Hypothesis("lr <= min_l C1_l", _at_most_smallest, sp.Le(eta, _SMALLEST_C1))
 _FROM_Z = "After Zhang et al., arXiv 2402.16788, Theorem 1"
 
 ADAM = (
@@ -124,14 +144,13 @@ ADAM = (
         ),
         hypotheses=(
             _NO_ZERO,
-            Hypothesis("lr <= min_l C1_l", _at_most_smallest),
+            _AT_MOST,
             # The published step is min_l C1_l; the bound holds as long as eta/(C2_l kappa_l) >= 1/(r_pub kappa_l).
-            Hypothesis("lr >= min_l C1_l^2 / max_l C2_l", _not_too_small),
+            Hypothesis("lr >= min_l C1_l^2 / max_l C2_l", _not_too_small, sp.Ge(eta, _SMALLEST_C1**2 / MaxOver(C2_l))),
         ),
         kind="per step",
         direction="upper",
         bound=MaxOver(1 - 1 / (_SQUARED_RATIO * kappa_l)),
-        decrease=MinOver(1 / (_SQUARED_RATIO * kappa_l)),
         argument=_published,
         source=f"{_FROM_Z}, in the form derived here.",
     ),
@@ -139,11 +158,10 @@ ADAM = (
         name="adam-frozen",
         rules=("adam-frozen",),
         statement=r"f(w_{t+1}) - f^* \le \max_l\Big(1 - \frac{\eta}{C_{2,l}\kappa_l}\Big)^2 (f(w_t) - f^*)",
-        hypotheses=(_NO_ZERO, Hypothesis("lr <= min_l C1_l", _at_most_smallest)),
+        hypotheses=(_NO_ZERO, _AT_MOST),
         kind="per step",
         direction="upper",
         bound=MaxOver((1 - _SHARP) ** 2),
-        decrease=MinOver(_SHARP * (2 - _SHARP)),
         tight="where all |g_0,i| are equal and H is a multiple of the identity",
         argument=_sharpened,
         source=f"{_FROM_Z}, sharpened here.",
@@ -156,9 +174,30 @@ ADAM = (
         kind="per step",
         direction="upper",
         bound=MaxOver((1 - eta * sigma_i) ** 2),
-        decrease=MinOver(eta * sigma_i * (2 - eta * sigma_i)),
         tight="asymptotically: the worst case for this D = diag|g_0|",
         argument=_exact,
         source=f"{_FROM_Z}; the worst-case factor, derived here.",
+    ),
+    Theorem(
+        name="adam-vs-gd",
+        rules=("adam-frozen",),
+        statement=(
+            r"r \max_l\kappa_l \le \frac{\kappa+1}{2}\ \Rightarrow\ f(w_{t+1}) - f^* \le \Big(1 - \frac{2}{\kappa+1}\Big)^2"
+            r" (f(w_t) - f^*),\quad r = \frac{\max_l C_{2,l}}{\eta}"
+        ),
+        hypotheses=(
+            _NO_ZERO,
+            _AT_MOST,
+            Hypothesis.of(
+                sp.Le(MaxOver(C2_l) * MaxOver(kappa_l), eta * (Symbol.kappa + 1) / 2),
+                "r max_l kappa_l <= (kappa + 1)/2 with r = max_l C2_l/lr",
+            ),
+        ),
+        bound=(1 - 2 / (Symbol.kappa + 1)) ** 2,
+        argument=_against_gd,
+        source=(
+            f"{_FROM_Z}, against Proposition 1; derived here. Sufficient only; it sets a bound for one against the worst case of "
+            "the other. The looser condition r max kappa_l <= kappa in circulation is false."
+        ),
     ),
 )

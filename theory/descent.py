@@ -9,14 +9,15 @@ from quadsim.simulator.rules import RULES
 from quadsim.simulator.trajectory import Trajectory
 from quadsim.theory.common import EIGENBASIS, SUM_OF_UPPER, e, equal, lam
 from quadsim.theory.proving import Step
+from quadsim.theory.quantities import evaluate
 from quadsim.theory.recursion import advance, along_eigenvector
-from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol, evaluate
+from quadsim.theory.symbols import MaxOver, SumOver, Symbol
 from quadsim.theory.theorem import Hypothesis, Theorem
 
 __all__ = ["DESCENT"]
 
 eta, L, mu, kappa, t = Symbol.eta, Symbol.L, Symbol.mu, Symbol.kappa, Symbol.t
-L_l, mu_l, lambda_i, c_i = Symbol.L_l, Symbol.mu_l, Symbol.lambda_i, Symbol.c_i
+L_l, mu_l, lambda_i = Symbol.L_l, Symbol.mu_l, Symbol.lambda_i
 
 _RATE = {rule_symbols.lr: eta}
 _IN_RANGE = (sp.Le(mu, lam), sp.Le(lam, L))
@@ -187,8 +188,45 @@ def _heavy_ball() -> tuple[Step, ...]:
     )
 
 
+def _gd_noise() -> tuple[Step, ...]:
+    noise = sp.Symbol("xi", real=True)  # the noise along an eigenvector: mean 0, variance s^2, independent of e_t
+    std, r, start, level = sp.symbols("s r M C", nonnegative=True)
+    after, _ = advance(RULES["gd"], e, lam * e + noise, values=_RATE)
+    return (
+        EIGENBASIS,
+        Step(
+            equal(after**2, (1 - eta * lam) ** 2 * e**2 - 2 * eta * (1 - eta * lam) * e * noise + eta**2 * noise**2),
+            "the rule gd with g = lambda e + xi; noise s^2 I is s^2 I in the eigenbasis too, and E xi = 0, E xi^2 = s^2 leave "
+            "E e_(t+1)^2 = (1 - eta lambda)^2 E e_t^2 + eta^2 s^2",
+        ),
+        Step(
+            equal(
+                r**2 * (start * r ** (2 * t) + level * (1 - r ** (2 * t))) + (1 - r**2) * level,
+                start * r ** (2 * t + 2) + level * (1 - r ** (2 * t + 2)),
+            ),
+            "induction, with r = 1 - eta lambda: E e_t^2 = r^(2t) e_0^2 + C (1 - r^(2t)), where (1 - r^2) C = eta^2 s^2",
+        ),
+        Step(
+            equal(
+                lam / 2 * (eta**2 * std**2 / (1 - (1 - eta * lam) ** 2)),
+                eta * std**2 / (2 * (2 - eta * lam)),
+            ),
+            "so each mode's part of E gap tends to eta s^2/(2 (2 - eta lambda))",
+        ),
+        Step(
+            sp.Lt((1 - eta * lam) ** 2, 1),
+            "as 0 < eta lambda < 2",
+            (sp.Lt(eta * L, 2), sp.Le(lam, L)),
+        ),
+    )
+
+
 _ALPHA = 4 / (sp.sqrt(L) + sp.sqrt(mu)) ** 2
 _ROOT_BETA = (sp.sqrt(L) - sp.sqrt(mu)) / (sp.sqrt(L) + sp.sqrt(mu))
+
+
+_POWER = (1 - eta * lambda_i) ** (2 * t)
+_LEVEL = eta * Symbol.noise_std**2 * (1 - _POWER) / (2 - eta * lambda_i)  # lambda_i times the variance of e_i(t)
 
 
 def _close(value: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -216,10 +254,9 @@ DESCENT = (
         name="gd-exact",
         rules=("gd", "sgd"),
         statement=r"f(w_t) - f^* = \tfrac12 \sum_i \lambda_i (1 - \eta\lambda_i)^{2t} c_i^2",
-        hypotheses=(),
         kind="identity",
         direction="equal",
-        bound=SumOver(lambda_i * (1 - eta * lambda_i) ** (2 * t) * c_i**2) / 2,
+        bound=SumOver(Symbol.part_i * (1 - eta * lambda_i) ** (2 * t)),
         tight="always",
         argument=_gd_exact,
         source="Classical; for example Nesterov, Lectures on Convex Optimization (2018), in the form derived here.",
@@ -228,11 +265,9 @@ DESCENT = (
         name="gd-upper",
         rules=("gd", "sgd"),
         statement=r"f(w_{t+1}) - f^* \le \max\{(1-\eta\mu)^2, (1-\eta L)^2\}\,(f(w_t) - f^*)",
-        hypotheses=(),
         kind="per step",
         direction="upper",
         bound=sp.Max((1 - eta * mu) ** 2, (1 - eta * L) ** 2),
-        decrease=sp.Min(eta * mu * (2 - eta * mu), eta * L * (2 - eta * L)),
         tight="at eta = 2/(L+mu), for errors in the eigenspaces of mu and L",
         argument=_gd_upper,
         source="Classical, in the form derived here (theory.md section 2).",
@@ -247,7 +282,6 @@ DESCENT = (
         kind="existence",
         direction="lower",
         bound=(1 - 2 / (kappa + 1)) ** 2,
-        decrease=4 * kappa / (kappa + 1) ** 2,
         tight="at eta = 2/(L+mu), at every step",
         argument=_gd_lower,
         source="After Zhang et al., arXiv 2402.16788, Proposition 1, in the squared form derived here.",
@@ -259,16 +293,9 @@ DESCENT = (
             r"f(w_{t+1}) - f^* \le \max_l \max\{(1-\eta_l\mu_l)^2, (1-\eta_l L_l)^2\}\,(f(w_t) - f^*),\quad"
             r" \eta_l = \frac{2\eta}{L_l+\mu_l}"
         ),
-        hypotheses=(),
         kind="per step",
         direction="upper",
         bound=MaxOver(sp.Max((1 - 2 * eta * mu_l / (L_l + mu_l)) ** 2, (1 - 2 * eta * L_l / (L_l + mu_l)) ** 2)),
-        decrease=MinOver(
-            sp.Min(
-                4 * eta * mu_l / (L_l + mu_l) * (1 - eta * mu_l / (L_l + mu_l)),
-                4 * eta * L_l / (L_l + mu_l) * (1 - eta * L_l / (L_l + mu_l)),
-            )
-        ),
         tight="at eta = 1, for errors in the extreme eigenspaces of the block with the largest kappa_l",
         argument=_block_gd,
         source="gd-upper block by block, in the form derived here; at eta = 1 the factor is max_l ((kappa_l-1)/(kappa_l+1))^2.",
@@ -293,5 +320,23 @@ DESCENT = (
         tight="for errors in the eigenspace of L",
         argument=_heavy_ball,
         source="After Polyak (1964), in the finite-time form derived here (Chebyshev polynomials of the second kind).",
+    ),
+    Theorem(
+        name="gd-noise",
+        rules=("gd", "sgd"),
+        statement=(
+            r"\mathbb E[f(w_t) - f^*] = \sum_i q_i r_i^{2t} + \frac{\eta s^2}{2} \sum_i \frac{1 - r_i^{2t}}{2 - \eta\lambda_i},"
+            r"\quad r_i = 1 - \eta\lambda_i,\ q_i = \tfrac12 \lambda_i c_i^2"
+        ),
+        hypotheses=(Hypothesis.of(sp.Lt(eta * L, 2), "0 < lr L < 2"),),
+        kind="expectation",
+        direction="equal",
+        bound=SumOver(Symbol.part_i * _POWER + _LEVEL / 2),
+        # Modes are independent and normal: the square of one with mean m and variance v varies by 2 v^2 + 4 m^2 v.
+        variance=SumOver(_LEVEL**2 / 2 + 2 * Symbol.part_i * _POWER * _LEVEL),
+        noisy=True,
+        tight="always, in the mean",
+        argument=_gd_noise,
+        source="An extension derived here: zero-mean noise of covariance s^2 I, independent of the iterate.",
     ),
 )

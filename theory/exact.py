@@ -1,26 +1,39 @@
-"""The same run in rationals, for a verdict that floats cannot give (theory.md section 7).
+"""Problems and values in rationals or certified balls, for a verdict that floats cannot give (theory.md section 7).
 
 A problem given in integers or Fractions is run as it is; a float problem is read as the exact rational matrix that its floats
 are, with its own eigenvalues, not the ones that were asked for. Eigenvalues that are rational are exact; the others are
 certified balls (Arb), and a comparison that the balls cannot separate stays undecided: equality is never decided by balls.
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from math import isqrt
 from typing import Any
 
 import numpy as np
 import sympy as sp
 from flint import arb, ctx, fmpq, fmpq_mat
-from sympy.printing.pycode import PythonCodePrinter
 
 from quadsim.simulator.quadratic import BlockQuadratic
-from quadsim.simulator.rule import BlockMean, Rule, symbols
+from quadsim.theory.quantities import LARGEST_ENUMERATED
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
-__all__ = ["ExactProblem", "NotExact", "as_exact", "evaluate_exactly", "gaps_of_run", "values_of"]
+__all__ = [
+    "ExactProblem",
+    "NotExact",
+    "as_exact",
+    "eigenvalues_of",
+    "evaluate_exactly",
+    "extremes",
+    "largest",
+    "rational",
+    "root",
+    "times",
+    "values_of",
+    "with_doubling",
+]
 
 _PRECISIONS = (128, 512, 2048)  # bits, doubled twice and again: the cap of the balls
 
@@ -40,6 +53,25 @@ class ExactProblem:
 
     blocks: tuple[fmpq_mat, ...]
     initial_error: tuple[tuple[fmpq, ...], ...]
+    _extremes: dict[int, list[tuple[Any, Any]]] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def first_gradient(self) -> tuple[tuple[fmpq, ...], ...]:
+        """g_0 of every block."""
+        return tuple(tuple(times(h, e)) for h, e in zip(self.blocks, self.initial_error, strict=True))
+
+    @cached_property
+    def initial_gap(self) -> fmpq:
+        """gap_0."""
+        pairs = zip(self.initial_error, self.first_gradient, strict=True)
+        return sum((x * y for e, g in pairs for x, y in zip(e, g, strict=True)), fmpq(0)) / 2
+
+    @property
+    def extremes(self) -> list[tuple[Any, Any]]:
+        """Smallest and largest eigenvalue of every block, rationals where they are, else balls at the present precision."""
+        if ctx.prec not in self._extremes:
+            self._extremes[ctx.prec] = [extremes(block) for block in self.blocks]
+        return self._extremes[ctx.prec]
 
 
 def as_exact(problem: BlockQuadratic, index: int) -> ExactProblem:
@@ -54,67 +86,30 @@ def as_exact(problem: BlockQuadratic, index: int) -> ExactProblem:
         rows = [matrix[e - s : e, e - s : e].tolist() for e, s in zip(ends, sizes, strict=True)]
         start = error.tolist()
     blocks = tuple(
-        fmpq_mat(s, s, [_rational(x) for row in block for x in row]) for s, block in zip(sizes, rows, strict=True)
+        fmpq_mat(s, s, [rational(x) for row in block for x in row]) for s, block in zip(sizes, rows, strict=True)
     )
-    errors = tuple(tuple(_rational(x) for x in start[e - s : e]) for e, s in zip(ends, sizes, strict=True))
+    errors = tuple(tuple(rational(x) for x in start[e - s : e]) for e, s in zip(ends, sizes, strict=True))
     return ExactProblem(blocks, errors)
 
 
-def gaps_of_run(
-    problem: ExactProblem, rule: Rule, settings: Mapping[str, float], steps: int, seconds: float
-) -> list[fmpq]:
-    """gap_0, gap_1, ... in rationals, from the Rule's own expressions; as many as the time allows, `steps` + 1 at most.
+def values_of(
+    problem: ExactProblem, settings: Mapping[str, float], wanted: Iterable[sp.Symbol]
+) -> dict[sp.Symbol, Any]:
+    """Values of symbols that do not change along a run, in rationals or balls; a symbol with an index has a list.
 
     Raises:
-        NotExact: a rule with a root, a sum over the problem or a mean over a block.
+        NotExact: a symbol without an exact value.
     """
-    advance = _rational_function(rule)
-    values = [_rational(settings[name]) for name in rule.names]
-    deadline = time.monotonic() + seconds
-    errors = [list(e) for e in problem.initial_error]
-    extremes = [(None, None)] * len(errors) if not _uses_extremes(rule) else [_extremes(h) for h in problem.blocks]
-    states: list[list[tuple[Any, ...]]] | None = None
-    gaps: list[fmpq] = []
-    for t in range(steps + 1):
-        gradients = [_times(h, e) for h, e in zip(problem.blocks, errors, strict=True)]
-        gaps.append(
-            sum((x * y for e, g in zip(errors, gradients, strict=True) for x, y in zip(e, g, strict=True)), fmpq(0)) / 2
-        )
-        if t == steps or time.monotonic() > deadline:
-            break
-        coordinates = [
-            [(g, e, *ends) for g, e in zip(*block, strict=True)]
-            for *block, ends in zip(gradients, errors, extremes, strict=True)
-        ]
-        if states is None:
-            states = [[advance.start(*x, *values) for x in block] for block in coordinates]
-        moved = [
-            [advance.step(*x, *values, *s) for x, s in zip(*pair, strict=True)]
-            for pair in zip(coordinates, states, strict=True)
-        ]
-        errors = [[e + m[0] for e, m in zip(*pair, strict=True)] for pair in zip(errors, moved, strict=True)]
-        states = [[m[1:] for m in block] for block in moved]
-    return gaps
-
-
-def values_of(problem: ExactProblem, settings: Mapping[str, float]) -> dict[sp.Symbol, Any]:
-    """Values of the statements' symbols in rationals or balls; symbols with an index have a list."""
-    ends = [_extremes(block) for block in problem.blocks]
-    gradients = [[abs(g) for g in _times(h, e)] for h, e in zip(problem.blocks, problem.initial_error, strict=True)]
-    L, mu = _largest([high for _, high in ends]), -_largest([-low for low, _ in ends])
-    out: dict[sp.Symbol, Any] = {
-        Symbol.L: L,
-        Symbol.mu: mu,
-        Symbol.kappa: L / mu,
-        Symbol.L_l: [high for _, high in ends],
-        Symbol.mu_l: [low for low, _ in ends],
-        Symbol.kappa_l: [high / low for low, high in ends],
-        Symbol.C1_l: [min(g) / high for g, (_, high) in zip(gradients, ends, strict=True)],
-        Symbol.C2_l: [max(g) / high for g, (_, high) in zip(gradients, ends, strict=True)],
-        Symbol.eta: _rational(settings["lr"]),
-    }
-    if "momentum" in settings:
-        out[Symbol.momentum] = _rational(settings["momentum"])
+    out: dict[sp.Symbol, Any] = {}
+    for symbol in wanted:
+        if symbol in _PER_BLOCK:
+            out[symbol] = [_PER_BLOCK[symbol](problem, block) for block in range(len(problem.blocks))]
+        elif symbol in _WHOLE:
+            out[symbol] = _WHOLE[symbol](problem)
+        elif _SETTINGS.get(symbol) in settings:
+            out[symbol] = rational(settings[_SETTINGS[symbol]])
+        else:
+            raise NotExact(f"no exact value of {symbol}")
     return out
 
 
@@ -142,10 +137,14 @@ def evaluate_exactly(expression: sp.Expr, values: Mapping[sp.Symbol, Any]) -> An
         return product
     if expression.is_Pow:
         return _power(evaluate_exactly(expression.base, values), expression.exp)
+    if isinstance(expression, sp.Abs):
+        return abs(arguments[0])
+    if isinstance(expression, sp.exp | sp.log):
+        return getattr(arb(arguments[0]), expression.func.__name__)()
     if isinstance(expression, sp.Max):
-        return _largest(arguments)
+        return largest(arguments)
     if isinstance(expression, sp.Min):
-        return -_largest([-x for x in arguments])
+        return -largest([-x for x in arguments])
     raise NotExact(f"no exact value of {expression}")
 
 
@@ -173,18 +172,18 @@ def _over_index(expression: sp.Expr, values: Mapping[sp.Symbol, Any]) -> Any:
     each = [evaluate_exactly(inner, {**values, **{s: v[i] for s, v in lists.items()}}) for i in range(count)]
     if isinstance(expression, SumOver):
         return sum(each[1:], each[0])
-    return _largest(each) if isinstance(expression, MaxOver) else -_largest([-x for x in each])
+    return largest(each) if isinstance(expression, MaxOver) else -largest([-x for x in each])
 
 
 def _power(base: Any, exponent: sp.Expr) -> Any:
     if exponent.is_Integer:
         return base ** int(exponent)
     if exponent.is_Rational and exponent.q == 2:
-        return _root(base) ** int(exponent.p)
+        return root(base) ** int(exponent.p)
     raise NotExact(f"no exact power {exponent}")
 
 
-def _root(value: Any) -> Any:
+def root(value: Any) -> Any:
     """The root, a rational where the value is the square of one."""
     if isinstance(value, fmpq):
         p, q = int(value.p), int(value.q)
@@ -194,7 +193,7 @@ def _root(value: Any) -> Any:
     return value.sqrt()
 
 
-def _largest(values: Sequence[Any]) -> Any:
+def largest(values: Sequence[Any]) -> Any:
     """Maximum of rationals, or a ball that holds the maximum."""
     if all(isinstance(value, fmpq) for value in values):
         return max(values)
@@ -205,90 +204,149 @@ def _largest(values: Sequence[Any]) -> Any:
     return largest
 
 
-def _extremes(matrix: fmpq_mat) -> tuple[Any, Any]:
-    """Smallest and largest eigenvalue of a symmetric rational matrix: rationals where they are, else certified balls."""
+def eigenvalues_of(matrix: fmpq_mat) -> list[Any]:
+    """Eigenvalues of a rational matrix that are known to be real, distinct ones once: rationals, else certified balls."""
     polynomial = matrix.charpoly().numer()
-    rational = {fmpq(-int(f[0]), int(f[1])) for f, _ in polynomial.factor()[1] if f.degree() == 1}
-    roots: Any = polynomial.complex_roots()
-    balls = [root.real for root, _ in roots]
-    low, high = -_largest([-b for b in balls]), _largest(balls)
-
-    def exact(ball: Any) -> Any:
-        # A rational root inside the ball is the eigenvalue if no other root's ball touches it.
-        inside = [r for r in rational if not (ball < arb(r) or ball > arb(r))]
-        touching = sum(1 for b in balls if b.overlaps(ball))
-        return inside[0] if len(inside) == 1 and touching == 1 else ball
-
-    return exact(low), exact(high)
+    exact: list[Any] = []
+    balls: list[Any] = []
+    for factor, _ in polynomial.factor()[1]:
+        if factor.degree() == 1:
+            exact.append(fmpq(-int(factor[0]), int(factor[1])))
+        else:
+            roots: Any = factor.complex_roots()
+            balls += [ball.real for ball, _ in roots]
+    return exact + balls
 
 
-def _times(matrix: fmpq_mat, vector: Sequence[fmpq]) -> list[fmpq]:
+def extremes(matrix: fmpq_mat) -> tuple[Any, Any]:
+    """Smallest and largest eigenvalue of a symmetric rational matrix: rationals where they are, else certified balls."""
+    values = eigenvalues_of(matrix)
+
+    def extreme(sign: int) -> Any:
+        best = sign * largest([sign * v for v in values])
+        # A rational that no other eigenvalue's ball reaches is the eigenvalue itself.
+        for value in values:
+            others = [arb(v) for v in values if v is not value]
+            if isinstance(value, fmpq) and all(sign * other < sign * arb(value) for other in others):
+                return value
+        return best
+
+    return extreme(-1), extreme(1)
+
+
+def _all_parts(problem: ExactProblem) -> list[list[tuple[fmpq, fmpq]]]:
+    """For every block its eigenvalues with multiplicity and the part of the gap on each.
+
+    Where an eigenvalue is not simple its eigenvectors can be chosen so that one of them carries the whole part.
+
+    Raises:
+        NotExact: an eigenvalue that is not rational.
+    """
+    return [_parts(block, error) for block, error in zip(problem.blocks, problem.initial_error, strict=True)]
+
+
+def _parts(matrix: fmpq_mat, error: Sequence[fmpq]) -> list[tuple[fmpq, fmpq]]:
+    factors = matrix.charpoly().numer().factor()[1]
+    if any(factor.degree() != 1 for factor, _ in factors):
+        raise NotExact("an eigenvalue is not rational")
+    found = [(fmpq(-int(factor[0]), int(factor[1])), multiplicity) for factor, multiplicity in factors]
+    out = []
+    for value, multiplicity in found:
+        part = list(error)  # Lagrange: the projection on an eigenspace is the product of (H - other)/(value - other)
+        for other, _ in found:
+            if other != value:
+                part = [(y - other * x) / (value - other) for x, y in zip(part, times(matrix, part), strict=True)]
+        out.append((value, value * sum((x * x for x in part), fmpq(0)) / 2))
+        out += [(value, fmpq(0))] * (multiplicity - 1)
+    return out
+
+
+def _scaled_rows(matrix: fmpq_mat, gradient: Sequence[fmpq]) -> fmpq_mat:
+    """D^-1 H, which has the eigenvalues of D^(-1/2) H D^(-1/2).
+
+    Raises:
+        NotExact: a coordinate of the gradient that is 0.
+    """
+    if any(g == 0 for g in gradient):
+        raise NotExact("an entry of g_0 is 0")
+    n = matrix.nrows()
+    return fmpq_mat(n, n, [matrix[i, j] / abs(gradient[i]) for i in range(n) for j in range(n)])
+
+
+def _diagonal(matrix: fmpq_mat) -> list[fmpq]:
+    return [matrix[i, i] for i in range(matrix.nrows())]
+
+
+def _largest_on_signs(matrix: fmpq_mat) -> fmpq:
+    """Maximum of s'H s over sign vectors.
+
+    Raises:
+        NotExact: a block too large to enumerate.
+    """
+    n = matrix.nrows()
+    if n > LARGEST_ENUMERATED:
+        raise NotExact(f"signs are enumerated for blocks of at most {LARGEST_ENUMERATED}")
+    best = fmpq(0)
+    for rest in itertools.product((1, -1), repeat=n - 1):
+        signs = [fmpq(s) for s in (1, *rest)]
+        best = max(best, sum((s * y for s, y in zip(signs, times(matrix, signs), strict=True)), fmpq(0)))
+    return best
+
+
+def _sum(values: Sequence[Any]) -> Any:
+    return sum(values[1:], values[0])
+
+
+def times(matrix: fmpq_mat, vector: Sequence[fmpq]) -> list[fmpq]:
+    """Matrix times vector."""
     product = matrix * fmpq_mat(len(vector), 1, list(vector))
     return [product[i, 0] for i in range(len(vector))]
 
 
-def _rational(value: Any) -> fmpq:
+def rational(value: Any) -> fmpq:
+    """A float, integer or Fraction as it is."""
     numerator, denominator = value.as_integer_ratio()
     return fmpq(int(numerator), int(denominator))
 
 
-class _Printer(PythonCodePrinter):  # type: ignore[misc]
-    """Numbers as rationals; the inherited sign and absolute value are for floats."""
-
-    def _print_Rational(self, expression: sp.Rational) -> str:
-        return f"fmpq({expression.p}, {expression.q})"
-
-    _print_Half = _print_Rational
-
-    def _print_Float(self, expression: sp.Float) -> str:
-        numerator, denominator = float(expression).as_integer_ratio()
-        return f"fmpq({numerator}, {denominator})"
-
-    def _print_sign(self, expression: sp.Expr) -> str:
-        return f"sign({self._print(expression.args[0])})"
-
-    def _print_Ratio(self, expression: sp.Expr) -> str:
-        return f"ratio({self._print(expression.args[0])}, {self._print(expression.args[1])})"
-
-    def _print_Pow(self, expression: sp.Expr, **_: Any) -> str:
-        if not expression.exp.is_Integer:
-            raise NotExact(f"no rational root: {expression}")
-        return f"({self._print(expression.base)})**({int(expression.exp)})"
+def _largest_eigenvalue(problem: ExactProblem) -> Any:
+    return largest([high for _, high in problem.extremes])
 
 
-@dataclass(frozen=True)
-class _Advance:
-    start: Callable[..., tuple[Any, ...]]
-    step: Callable[..., tuple[Any, ...]]
+def _smallest_eigenvalue(problem: ExactProblem) -> Any:
+    return -largest([-low for low, _ in problem.extremes])
 
 
-def _uses_extremes(rule: Rule) -> bool:
-    return any(e.has(symbols.L_l, symbols.mu_l) for e in (rule.step, *rule.update.values()))
+def _weighted_smoothness(problem: ExactProblem) -> Any:
+    sizes = [block.nrows() for block in problem.blocks]
+    return _sum([fmpq(s, sum(sizes)) * high for s, (_, high) in zip(sizes, problem.extremes, strict=True)])
 
 
-def _rational_function(rule: Rule) -> _Advance:
-    if rule.is_global or rule.clocks or any(e.has(BlockMean) for e in (rule.step, *rule.update.values())):
-        raise NotExact(f"{rule.name} has no rational form here")
-    arguments = (symbols.g, symbols.w, symbols.L_l, symbols.mu_l, symbols.lr, *rule.hyperparameters)
-    namespace = {"fmpq": fmpq, "sign": _sign, "ratio": _ratio, "abs": abs}
-    step = rule.step.subs(dict(rule.update), simultaneous=True)
+_SETTINGS = {Symbol.eta: "lr", Symbol.momentum: "momentum", Symbol.beta1: "beta1", Symbol.beta2: "beta2"}
 
-    def function(names: Sequence[sp.Symbol], expressions: Sequence[sp.Expr]) -> Callable[..., tuple[Any, ...]]:
-        printer = _Printer({"fully_qualified_modules": False, "allow_unknown_functions": True})
-        out: Callable[..., tuple[Any, ...]] = sp.lambdify(
-            names, tuple(expressions), modules=[namespace], printer=printer
-        )
-        return out
+_PER_BLOCK: dict[sp.Symbol, Callable[[ExactProblem, int], Any]] = {
+    Symbol.L_l: lambda problem, block: problem.extremes[block][1],
+    Symbol.mu_l: lambda problem, block: problem.extremes[block][0],
+    Symbol.kappa_l: lambda problem, block: problem.extremes[block][1] / problem.extremes[block][0],
+    Symbol.C1_l: lambda problem, block: min(map(abs, problem.first_gradient[block])) / problem.extremes[block][1],
+    Symbol.C2_l: lambda problem, block: max(map(abs, problem.first_gradient[block])) / problem.extremes[block][1],
+    Symbol.P_l: lambda problem, block: fmpq(problem.blocks[block].nrows()),
+}
 
-    return _Advance(
-        function(arguments, [rule.start.get(s, sp.S.Zero) for s in rule.states]),
-        function((*arguments, *rule.states), [step, *(rule.update[s] for s in rule.states)]),
-    )
-
-
-def _sign(value: fmpq) -> int:
-    return int(value > 0) - int(value < 0)
-
-
-def _ratio(a: fmpq, b: fmpq) -> fmpq:
-    return fmpq(0) if a == 0 else a / b
+_WHOLE: dict[sp.Symbol, Callable[[ExactProblem], Any]] = {
+    Symbol.L: _largest_eigenvalue,
+    Symbol.mu: _smallest_eigenvalue,
+    Symbol.kappa: lambda problem: _largest_eigenvalue(problem) / _smallest_eigenvalue(problem),
+    Symbol.P: lambda problem: fmpq(sum(block.nrows() for block in problem.blocks)),
+    Symbol.Lambda_P: _weighted_smoothness,
+    Symbol.nu: lambda problem: 1 / max(x for block in problem.blocks for x in _diagonal(block.inv())),
+    Symbol.L_inf: lambda problem: _sum([_largest_on_signs(block) for block in problem.blocks]),
+    Symbol.lambda_i: lambda problem: [v for pairs in _all_parts(problem) for v, _ in pairs],
+    Symbol.part_i: lambda problem: [q for pairs in _all_parts(problem) for _, q in pairs],
+    Symbol.sigma_i: lambda problem: [
+        v
+        for block, g in zip(problem.blocks, problem.first_gradient, strict=True)
+        for v in eigenvalues_of(_scaled_rows(block, g))
+    ],
+    Symbol.gap_0: lambda problem: problem.initial_gap,
+}

@@ -3,16 +3,26 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
+from sympy.core.relational import Relational
 
+from quadsim.simulator.checks import check_choice
 from quadsim.simulator.trajectory import Trajectory
 from quadsim.theory.proving import Step
-from quadsim.theory.symbols import MEANINGS, Symbol, evaluate
+from quadsim.theory.quantities import MEANINGS, evaluate, is_of_state, unmet_needs
+from quadsim.theory.symbols import MaxOver, MinOver, Symbol
 
-__all__ = ["Hypothesis", "Theorem"]
+if TYPE_CHECKING:
+    from quadsim.theory.checking import Check
+
+__all__ = ["DIRECTIONS", "KINDS", "Hypothesis", "Theorem"]
+
+KINDS = ("per step", "horizon", "complexity", "identity", "existence", "expectation")
+DIRECTIONS = ("upper", "lower", "equal")
 
 
 @dataclass(frozen=True)
@@ -22,45 +32,144 @@ class Hypothesis:
     Attributes:
         text: the condition in words.
         holds: whether it holds, for every problem and setting: (M, K) or broadcastable.
+        relation: the same as a SymPy relation, where it is one: exact arithmetic looks at it again.
     """
 
     text: str
     holds: Callable[[Trajectory], NDArray[np.bool_]]
+    relation: Relational | None = None
+
+    @classmethod
+    def of(cls, relation: Relational, text: str = "") -> "Hypothesis":
+        """A condition from a SymPy relation between symbols that do not change along the run.
+
+        In floating point `<=`, `>=` and `==` hold up to eight units in the last place of each side, the rounding of a side with
+        a few operations; in exact arithmetic they hold or not.
+
+        Raises:
+            ValueError: a symbol without a meaning, or of a state of the run.
+        """
+        strange = sorted(str(s) for s in relation.free_symbols if s not in MEANINGS or MEANINGS[s].of_state)
+        if strange:
+            raise ValueError(
+                f"a hypothesis may use {', '.join(str(s) for s, m in MEANINGS.items() if not m.of_state)}, got "
+                f"{', '.join(strange)}; write it with these or give Hypothesis(text, holds)."
+            )
+
+        def holds(trajectory: Trajectory) -> NDArray[np.bool_]:
+            left, right = evaluate(relation.lhs, trajectory), evaluate(relation.rhs, trajectory)
+            slack = 8 * np.finfo(float).eps * (np.abs(left) + np.abs(right))
+            compare: dict[type, Callable[[], NDArray[np.bool_]]] = {
+                sp.Le: lambda: left <= right + slack,
+                sp.Ge: lambda: left >= right - slack,
+                sp.Eq: lambda: np.abs(left - right) <= slack,
+                sp.Lt: lambda: left < right,
+                sp.Gt: lambda: left > right,
+                sp.Ne: lambda: left != right,
+            }
+            return np.asarray(compare[relation.func]())
+
+        return cls(text or str(relation), holds, relation)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Theorem:
-    """A statement about the suboptimality gap of a rule.
+    """A statement about runs of a rule.
+
+    Your own needs a name, a bound and hypotheses; checking and `assert_bound` come for free.
 
     Attributes:
-        name: in THEOREMS.
-        rules: names of the rules it speaks of.
-        statement: LaTeX.
-        hypotheses: when it applies, beside the rule's name.
-        kind: `per step` (bound is the factor from one gap to the next), `horizon` (bound is the factor from gap_0 to gap_t, in
-            t), `identity` (bound is gap_t itself) or `existence` (claimed at a witness).
-        direction: `upper`, `lower` or `equal`.
+        name: in THEOREMS, for ours.
         bound: SymPy expression in the symbols of `quadsim.theory.symbols`.
-        decrease: 1 - bound of a `per step` theorem, in a form that keeps its digits where the bound is close to 1.
+        rules: names of the rules it speaks of; empty: any.
+        hypotheses: when it applies, beside the rule's name: Hypothesis objects or SymPy relations.
+        kind: `per step` (the bound is the factor from one gap to the next; if it holds a symbol of the state it is compared from
+            a recorded step to the very next), `horizon` (of the quantity at step t, by default gap_t/gap_0), `complexity` (of the
+            number of steps t), `identity` (of the quantity, by default gap_t), `existence` (a factor, claimed at a witness) or
+            `expectation` (the mean of the quantity over the noise; needs `variance`).
+        direction: `upper`, `lower` or `equal`.
+        quantity: what is bounded, where the kind does not say.
+        variance: of the quantity of an expectation.
+        noisy: whether it speaks of gradients with noise.
+        statement: LaTeX; made from the bound where it is left out.
         tight: where it is attained; empty if it is not known to be.
         argument: makes the steps of the proof, which start from the Rule itself; see `proof`.
+        rounding: relative error of the recorded gaps, (M, K, R), where the general budget does not fit the recursion.
         source: paper and version, `in the form derived here` where it was.
 
     Raises:
-        ValueError: a per-step theorem whose decrease is not 1 - bound.
+        ValueError: an unknown kind or direction, or a symbol without a meaning on a run.
+
+    Examples:
+        >>> from quadsim.theory import Theorem
+        >>> from quadsim.theory.symbols import Symbol as s
+        >>> mine = Theorem(name="mine", rules=("gd",), bound=(1 - s.eta * s.mu) ** 2, hypotheses=(s.eta * s.L <= 1,))
     """
 
     name: str
-    rules: tuple[str, ...]
-    statement: str
-    hypotheses: tuple[Hypothesis, ...]
-    kind: str
-    direction: str
     bound: sp.Expr
-    source: str
-    decrease: sp.Expr | None = None
+    rules: tuple[str, ...] = ()
+    hypotheses: tuple[Hypothesis | Relational, ...] = ()
+    kind: str = "per step"
+    direction: str = "upper"
+    quantity: sp.Expr | None = None
+    variance: sp.Expr | None = None
+    noisy: bool = False
+    statement: str = ""
     tight: str = ""
     argument: Callable[[], tuple[Step, ...]] = tuple
+    rounding: Callable[[Trajectory], NDArray[np.float64]] | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, KINDS)
+        check_choice("direction", self.direction, DIRECTIONS)
+        object.__setattr__(self, "bound", sp.sympify(self.bound))
+        conditions = tuple(h if isinstance(h, Hypothesis) else Hypothesis.of(h) for h in self.hypotheses)
+        object.__setattr__(self, "hypotheses", conditions)
+        if self.quantity is None:
+            default = {"horizon": Symbol.gap / Symbol.gap_0, "complexity": Symbol.t}
+            quantity = Symbol.gap_next / Symbol.gap if self.is_factor else default.get(self.kind, Symbol.gap)
+            object.__setattr__(self, "quantity", quantity)
+        strange = sorted(map(str, self.bound.free_symbols - set(MEANINGS)))
+        if strange:
+            raise ValueError(
+                f"the bound of {self.name} may use {', '.join(map(str, MEANINGS))}, got {', '.join(strange)}; write it with "
+                "these (quadsim.theory.symbols.Symbol)."
+            )
+        if not self.statement:
+            object.__setattr__(self, "statement", sp.latex(self.relation))
+
+    @property
+    def conditions(self) -> tuple[Hypothesis, ...]:
+        """The hypotheses, all as objects."""
+        return tuple(h for h in self.hypotheses if isinstance(h, Hypothesis))
+
+    @property
+    def is_factor(self) -> bool:
+        """Whether the bound is the factor from one gap to the next."""
+        return self.kind in ("per step", "existence")
+
+    @cached_property
+    def is_local(self) -> bool:
+        """Whether that factor depends on the state, so that it says nothing across several steps."""
+        return self.is_factor and is_of_state(self.bound)
+
+    @property
+    def of_gap(self) -> bool:
+        """Whether the quantity is gap_t or gap_t/gap_0."""
+        return self.quantity in (Symbol.gap, Symbol.gap / Symbol.gap_0)
+
+    @property
+    def relation(self) -> Relational:
+        """The statement as a SymPy relation."""
+        sides = sp.Function("E")(self.quantity) if self.kind == "expectation" else self.quantity, self.bound
+        return {"upper": sp.Le, "lower": sp.Ge, "equal": sp.Eq}[self.direction](*sides, evaluate=False)
+
+    @cached_property
+    def decrease(self) -> sp.Expr:
+        """1 - bound, in a form that keeps its digits where a factor is close to 1."""
+        return _one_minus(self.bound)
 
     @cached_property
     def proof(self) -> tuple[Step, ...]:
@@ -69,24 +178,44 @@ class Theorem:
 
     @property
     def symbols(self) -> dict[sp.Symbol, str]:
-        """Every symbol of the bound and its meaning."""
-        meanings = {symbol: meaning.text for symbol, meaning in MEANINGS.items()} | {Symbol.t: "step"}
-        return {symbol: meanings[symbol] for symbol in sorted(self.bound.free_symbols, key=str)}
+        """Every symbol of the statement, its meaning and its range."""
+        assert self.quantity is not None
+        used = (self.quantity.free_symbols | self.bound.free_symbols) - {Symbol.gap_next}
+        return {symbol: MEANINGS[symbol].text for symbol in sorted(used, key=str)}
+
+    def check(self, trajectory: Trajectory, *, seconds: float = 10.0) -> "Check":
+        """Compare with a run; see `quadsim.theory.check`."""
+        from quadsim.theory.checking import check
+
+        return check(self, trajectory, seconds=seconds)
+
+    def why_not(self, trajectory: Trajectory) -> NDArray[np.object_]:
+        """The reason why it does not apply, (M, K) of text; empty where it applies."""
+        shape = trajectory.status.shape
+        rule = "none (a baseline)" if trajectory.rule is None else trajectory.rule.name
+        if self.rules and (trajectory.rule is None or rule not in self.rules):
+            return np.full(shape, f"the rule is {rule}, not {' or '.join(self.rules)}", dtype=object)
+        if not trajectory.schedule.is_constant or (trajectory.gradient_noise_std > 0.0 and not self.noisy):
+            noise = "" if self.noisy else " and the gradient without noise"
+            return np.full(shape, f"the rate must be constant{noise}", dtype=object)
+        assert self.quantity is not None
+        missing = unmet_needs(self.bound + self.quantity, trajectory)
+        if not missing and self.is_local and not np.any(np.diff(trajectory.steps) == 1):
+            missing = 'the run must record steps that follow each other: simulate(..., record="all")'
+        if missing:
+            return np.full(shape, missing, dtype=object)
+        out = np.full(shape, "", dtype=object)
+        for hypothesis in self.conditions:
+            fails = np.broadcast_to(~hypothesis.holds(trajectory), shape)
+            out = np.where((out == "") & fails, f"hypothesis fails: {hypothesis.text}", out)
+        return out
 
     def applies(self, trajectory: Trajectory) -> NDArray[np.bool_]:
         """Whether rule and hypotheses fit, (M, K)."""
-        out = np.ones(trajectory.steps_to_tolerance.shape, dtype=bool)
-        if trajectory.rule is None or trajectory.rule.name not in self.rules:
-            return ~out
-        if not trajectory.schedule.is_constant or trajectory.gradient_noise_std != 0.0:
-            return ~out
-        for hypothesis in self.hypotheses:
-            out = out & hypothesis.holds(trajectory)
-        return out
+        return np.asarray(self.why_not(trajectory) == "")
 
     def decrease_on(self, trajectory: Trajectory) -> NDArray[np.float64]:
-        """1 - factor of a per-step theorem, (M, K)."""
-        assert self.decrease is not None, self.name
+        """1 - factor of a per-step theorem that does not depend on the state, (M, K)."""
         return evaluate(self.decrease, trajectory)
 
     def log_bound(self, trajectory: Trajectory, t: int) -> NDArray[np.float64]:
@@ -94,7 +223,7 @@ class Theorem:
 
         Powers of t are taken out of the logarithm, so that a bound far below the smallest float keeps its digits.
         """
-        if self.decrease is not None:
+        if self.is_factor:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return t * np.log1p(-self.decrease_on(trajectory)) if t else np.zeros(trajectory.status.shape)
         return evaluate(sp.expand_log(sp.log(self.bound.subs(Symbol.t, t)), force=True), trajectory)
@@ -102,7 +231,7 @@ class Theorem:
     def steps_on(self, trajectory: Trajectory) -> NDArray[np.float64]:
         """Steps after which an upper bound has fallen to the tolerance, (M, K); `inf` where not within the run."""
         last = float(trajectory.steps[-1])
-        if self.kind == "per step":
+        if self.is_factor:
             # u relative error in each of log, log1p and the quotient: two units cover them, always towards more steps.
             with np.errstate(divide="ignore", invalid="ignore"):
                 decrease = self.decrease_on(trajectory)
@@ -128,3 +257,14 @@ class Theorem:
 
     def __repr__(self) -> str:
         return f"Theorem({self.name}: {self.direction} {self.kind}, {self.bound})"
+
+
+def _one_minus(expression: sp.Expr) -> sp.Expr:
+    """1 - expression without cancellation: extremes turn round, and 1 - (1-x)^2 is x (2-x)."""
+    turned = {sp.Max: sp.Min, sp.Min: sp.Max, MaxOver: MinOver, MinOver: MaxOver}
+    if expression.func in turned:
+        return turned[expression.func](*(_one_minus(argument) for argument in expression.args))
+    if expression.is_Pow and expression.exp == 2:
+        x = 1 - expression.base
+        return x * (2 - x)
+    return 1 - expression
