@@ -129,7 +129,8 @@ def check_head(
 def _standard_errors(sample: np.ndarray, expected: float, terms: int) -> float:
     """Of the mean of a sample; a sample that does not vary (b = 1) has the rounding of a sum of so many terms instead."""
     error = float(sample.std(ddof=1)) / np.sqrt(sample.size)
-    return float(abs(float(sample.mean()) - expected) / max(error, terms * np.finfo(float).eps * abs(expected)))
+    difference = abs(float(sample.mean()) - expected)
+    return float(difference / max(error, terms * np.finfo(float).eps * abs(expected))) if difference else 0.0
 
 
 def _proof() -> tuple[Step, ...]:
