@@ -151,6 +151,7 @@ ADAM = (
         kind="per step",
         direction="upper",
         bound=MaxOver(1 - 1 / (_SQUARED_RATIO * kappa_l)),
+        tight="where r_pub = 1 and H is a multiple of the identity: both sides are 0",
         argument=_published,
         source=f"{_FROM_Z}, in the form derived here.",
     ),
