@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.checks import check_choice, check_count, check_interval
-from quadsim.simulator.engines import closed_form, reference
+from quadsim.simulator.engines import closed_form, fused, reference
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.quadratic import BlockQuadratic
@@ -20,7 +20,7 @@ from quadsim.simulator.trajectory import OBSERVABLES, Trajectory, recorded_steps
 
 __all__ = ["DTYPES", "ENGINES", "check_device", "choose_engine", "grid", "prepare", "resolve_dtype", "simulate"]
 
-ENGINES: Mapping[str, ModuleType] = {"closed-form": closed_form, "reference": reference}
+ENGINES: Mapping[str, ModuleType] = {"closed-form": closed_form, "fused": fused, "reference": reference}
 """In the order in which `auto` tries them."""
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntFlag
-from functools import lru_cache
+from functools import lru_cache, partial, reduce
 from typing import Any
 
 import sympy as sp
@@ -432,29 +432,26 @@ class ExpressionPrinter(PythonCodePrinter):  # type: ignore[misc]
             self._print(item) if isinstance(item, tuple(FUNCTIONS)) else str(super().parenthesize(item, level, strict))
         )
 
-    def _call(self, name: str, *arguments: sp.Expr) -> str:
-        return f"{name}({', '.join(self._print(argument) for argument in arguments)})"
+    def call(self, function: str, *arguments: str) -> str:
+        """A call of `sqrt`, `power` or one of FUNCTIONS."""
+        return f"{function}({', '.join(arguments)})"
 
     def _print_Pow(self, expression: sp.Expr, **_: Any) -> str:
         base, exponent = expression.args
         if exponent == sp.S.Half:
-            return self._call("sqrt", base)
+            return self.call("sqrt", self._print(base))
         if exponent.is_number and exponent.is_negative:
             return f"({self.number(1.0)}/{self.parenthesize(base**-exponent, PRECEDENCE['Pow'])})"
         if exponent.is_Integer and exponent <= 4:
             return "(" + "*".join([self.parenthesize(base, PRECEDENCE["Pow"])] * int(exponent)) + ")"
-        return self._call("power", base, exponent)
+        return self.call("power", self._print(base), self._print(exponent))
 
     def _print_Function(self, expression: sp.Expr) -> str:
-        return self._call(FUNCTIONS[type(expression)], *expression.args)
+        return self.call(FUNCTIONS[type(expression)], *map(self._print, expression.args))
 
     _print_sign = _print_Abs = _print_Ratio = _print_exp = _print_log = _print_tanh = _print_Function
 
     def _print_Max(self, expression: sp.Expr) -> str:
-        name, (first, *others) = FUNCTIONS[type(expression)], expression.args
-        text = self._print(first)
-        for other in others:
-            text = f"{name}({text}, {self._print(other)})"
-        return text
+        return reduce(partial(self.call, FUNCTIONS[type(expression)]), map(self._print, expression.args))
 
     _print_Min = _print_Max
