@@ -94,6 +94,11 @@ class Program:
     advanced: Mapping[sp.Symbol, sp.Expr]
     increment: sp.Expr
 
+    @property
+    def starts_at_numbers(self) -> bool:
+        """Whether no start has to be computed."""
+        return all(value.is_number for value in self.started.values())
+
     def uses(self, phases: Iterable[Phase], *, parts: str = "block coordinate means") -> set[sp.Symbol]:
         """Symbols read in the phases, without those that they assign themselves."""
         read: set[sp.Symbol] = set()

@@ -1,6 +1,5 @@
 """The fused engine: a separable rule as one generated kernel that takes all steps itself, on the job's device."""
 
-from quadsim.simulator.engines import fused_cpu
 from quadsim.simulator.engines.codegen import why_no_program
 from quadsim.simulator.engines.job import Job, Outcome
 
@@ -21,4 +20,6 @@ def why_not(job: Job) -> str | None:
 
 def run(job: Job) -> Outcome:
     """Run all problems under all settings."""
+    from quadsim.simulator.engines import fused_cpu  # Numba takes a while to import
+
     return fused_cpu.run(job)
