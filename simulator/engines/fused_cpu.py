@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from hashlib import sha256
@@ -200,7 +200,7 @@ class _Workers:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def all(self, function: Callable[..., None], arguments: list[tuple[int, ...]]) -> None:
+    def all(self, function: Callable[..., None], arguments: Sequence[tuple[int, ...]]) -> None:
         """Call with each of the arguments and wait."""
         waiting = deque(arguments)
 

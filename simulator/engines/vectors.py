@@ -21,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Vector(types.Type):  # type: ignore[misc]
+class Vector(types.Type):
     """`lanes` numbers of a Numba float type."""
 
     def __init__(self, lanes: int, dtype: types.Float) -> None:
