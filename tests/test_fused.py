@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 
 import numba
@@ -149,11 +150,20 @@ def test_divergence_and_hits_are_those_of_the_reference(name, dtype):
 
 
 def test_a_gap_that_is_not_a_number_has_diverged():
-    problem = diagonal_problem([1.0, 2.0], [[1.0, 1.0], [1.0, 0.0]])
+    problem = diagonal_problem([1.0, 2.0], [[-1.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     rule = Rule(name="logarithm", step=symbols.lr * sp.log(symbols.g))  # NaN below 0, -inf at 0
     fused, expected = both(problem, rule, lr=[0.5, -np.log(0.5)], steps=30)
     assert_agree(fused, expected)
-    assert "diverged" in fused.status
+    assert fused.status[:, 0].tolist() == ["diverged", "diverged", "running"]
+
+
+def test_the_sign_of_zero_is_zero():
+    problem = diagonal_problem([1.0, 1.0], [[0.0, 1.0]])
+    for name in ("signsgd", "signum", "lion", "adam-frozen"):
+        fused, expected = both(problem, name, lr=0.25, steps=3)
+        assert_agree(fused, expected)
+        assert fused.gap[0, 0, 0] == 0.5
+        assert fused.gap[0, 0, -1] < 0.5
 
 
 def test_starts_at_the_solution_and_far_away():
@@ -236,15 +246,20 @@ def test_several_runs_at_once_from_several_threads():
 
 
 def test_an_error_in_a_thread_is_raised_and_the_rest_is_left():
-    seen = []
+    main, seen = threading.current_thread(), []
 
-    def fail(number):
+    def work(number, failing):
         seen.append(number)
-        raise IndexError(number)
+        time.sleep(0.02)
+        if (threading.current_thread() is main) == failing:
+            raise IndexError(number)
 
-    with fused_cpu._Workers(2) as workers, pytest.raises(IndexError):
-        workers.all(fail, [(number,) for number in range(10)])
-    assert len(seen) <= 2
+    for failing in (True, False):
+        seen.clear()
+        with fused_cpu._Workers(2) as workers, pytest.raises(IndexError):
+            workers.all(work, [(number, failing) for number in range(20)])
+        if failing:  # as after Ctrl-C
+            assert len(seen) < 6
 
 
 def test_as_trajectory_cuts_off_the_diverged_runs_alone():

@@ -18,7 +18,7 @@ from quadsim.simulator.trajectory import DIVERGED_ABOVE
 __all__ = ["STRETCH", "cpu_source", "variant"]
 
 STRETCH = 128
-"""Steps that a block takes before the next one does."""
+"""Steps that a block takes before the next one does; even, as errors are kept in two places by turns."""
 
 _ROWS = 4  # of the product, kept in registers together
 _UNROLLED = 7  # up to this size all rows of a block are
@@ -378,8 +378,6 @@ def run_(
                 table_at_ = (tile_ * total_ + t_) * STEP_VALUES_ * LANES_
                 now_ = (2 * job_ * dimension_ + begins_) * LANES_
                 next_ = now_ + dimension_ * LANES_
-                if (begin_ + t_) % 2 == 1:
-                    now_, next_ = next_, now_
                 states_at_ = (STATES_ * job_ * dimension_ + begins_) * LANES_
                 block_states_at_ = (BLOCK_STATES_ * job_ * blocks_ + block_) * LANES_
                 <blocks>
