@@ -13,6 +13,7 @@ from typing import Any
 import llvmlite
 import llvmlite.binding
 import numba
+import numba.np.ufunc.parallel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +28,7 @@ __all__ = ["kernel_source", "run"]
 
 _LOG = logging.getLogger("quadsim")
 _TABLE_BYTES = 1 << 25  # for what depends on the step alone
-_PRODUCTS_AT_ONCE = 1 << 31  # in one call of the kernel: some tenths of a second, after which Ctrl-C is noticed
+_PRODUCTS_AT_ONCE = 1 << 31  # in one call of the kernel: a tenth of a second, after which Ctrl-C is noticed
 _TIME_PER_LANE = {4: 1.0, 2: 1.2, 1: 1.5}  # of tiles of so many vectors; measured for Adam
 _CALLS_PER_THREAD = 16  # so that a thread that finishes early finds more to do
 
@@ -56,6 +57,13 @@ def _lanes(dtype: str, settings: int) -> int:
     return min(
         (vectors * one for vectors in _TIME_PER_LANE), key=lambda n: -(-settings // n) * n * _TIME_PER_LANE[n // one]
     )
+
+
+def _number_of_threads() -> int:
+    """Numba's number of threads, without starting its threading layer just to ask."""
+    if numba.np.ufunc.parallel._is_initialized:
+        return int(numba.get_num_threads())
+    return int(numba.config.NUMBA_NUM_THREADS)
 
 
 @lru_cache(maxsize=256)
@@ -129,8 +137,9 @@ class _Run:
         total = job.steps + 1
         factors = np.append(job.schedule.factors(job.steps), 0.0).astype(self._dtype)
         products = int(np.sum(self._sizes**2)) * self._lanes
-        threads = max(1, min(numba.get_num_threads(), self._jobs))
-        ranges = list(_ranges(self._jobs, threads if threads == 1 else threads * _CALLS_PER_THREAD))
+        threads = max(1, min(_number_of_threads(), self._jobs))
+        calls = max(threads * _CALLS_PER_THREAD, products * self._jobs * STRETCH // _PRODUCTS_AT_ONCE)
+        ranges = list(_ranges(self._jobs, calls))
         longest = max(last - first for first, last in ranges)
         steps = min(
             _PRODUCTS_AT_ONCE // (products * longest),
