@@ -1,0 +1,238 @@
+"""Vectors of settings for Numba: a value of type `Vector` is one number for each of a fixed number of lanes.
+
+Written out as LLVM vector code, so that nothing is left to a vectoriser: every lane goes through the same IEEE operations
+whatever its neighbours hold, and fused multiply-adds are where the source says, on any machine and for any number of lanes.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.datamodel import models
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, register_model
+
+__all__ = [
+    "Vector", "absolute", "exp", "fma", "log", "maximum", "minimum", "pick", "power", "ratio", "sign", "sqrt", "store", "tanh",
+    "unless_below", "vectors_of", "widen",
+]  # fmt: skip
+
+
+class Vector(types.Type):
+    """`lanes` numbers of a Numba float type."""
+
+    def __init__(self, lanes: int, dtype: types.Float) -> None:
+        self.lanes, self.dtype = lanes, dtype
+        super().__init__(name=f"Vector({lanes} x {dtype})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, dmm: Any, fe_type: Vector) -> None:
+        super().__init__(dmm, fe_type, _llvm(fe_type))
+
+
+def _llvm(kind: Vector) -> ir.VectorType:
+    return ir.VectorType(ir.DoubleType() if kind.dtype == types.float64 else ir.FloatType(), kind.lanes)
+
+
+def _constant(kind: Vector, value: float) -> ir.Constant:
+    llvm = _llvm(kind)
+    return ir.Constant(llvm, [ir.Constant(llvm.element, value)] * kind.lanes)
+
+
+def _spread(builder: Any, kind: Vector, scalar: Any) -> Any:
+    llvm = _llvm(kind)
+    undefined, index = ir.Constant(llvm, ir.Undefined), ir.IntType(32)
+    one = builder.insert_element(undefined, scalar, ir.Constant(index, 0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(index, kind.lanes), [0] * kind.lanes))
+
+
+def _call(builder: Any, name: str, kind: Vector, *arguments: Any) -> Any:
+    """An LLVM intrinsic, which applies lane by lane."""
+    llvm, bits = _llvm(kind), 64 if kind.dtype == types.float64 else 32
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(llvm, [llvm] * len(arguments)), f"llvm.{name}.v{kind.lanes}f{bits}"
+    )
+    return builder.call(function, arguments)
+
+
+# Operators.
+
+
+class _Operator(AbstractTemplate):  # type: ignore[misc]
+    def generic(self, args: tuple[types.Type, ...], kws: dict[str, Any]) -> Any:
+        if not kws and all(isinstance(a, Vector) and a == args[0] for a in args):
+            return signature(args[0], *args)
+        return None
+
+
+def _add_operator(function: Callable[..., Any], instruction: str, number: int) -> None:
+    infer_global(function)(type(f"_{instruction}", (_Operator,), {}))
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return getattr(builder, instruction)(*args)
+
+    lower_builtin(function, *[Vector] * number)(lower)
+
+
+for _function, _instruction, _number in (
+    (operator.add, "fadd", 2),
+    (operator.sub, "fsub", 2),
+    (operator.mul, "fmul", 2),
+    (operator.truediv, "fdiv", 2),
+    (operator.neg, "fneg", 1),
+):
+    _add_operator(_function, _instruction, _number)
+
+
+# Functions. Each is an intrinsic: (typing context, argument types) to a signature and a code generator.
+
+
+def _lanewise(name: str, number: int) -> Any:
+    """A function of `number` vectors that is an LLVM intrinsic."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _call(builder, name, sig.return_type, *args)
+
+    def one(typing: Any, a: Any) -> Any:
+        return a(a), generate
+
+    def two(typing: Any, a: Any, b: Any) -> Any:
+        return a(a, b), generate
+
+    def three(typing: Any, a: Any, b: Any, c: Any) -> Any:
+        return a(a, b, c), generate
+
+    return intrinsic((one, two, three)[number - 1])
+
+
+sqrt = _lanewise("sqrt", 1)
+absolute = _lanewise("fabs", 1)
+exp = _lanewise("exp", 1)
+log = _lanewise("log", 1)
+tanh = _lanewise("tanh", 1)
+power = _lanewise("pow", 2)
+maximum = _lanewise("maximum", 2)
+minimum = _lanewise("minimum", 2)
+fma = _lanewise("fma", 3)
+
+
+@intrinsic
+def sign(typing, a):  # type: ignore[no-untyped-def]
+    """-1, 0 or 1; 0 at NaN."""
+
+    def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        (kind,), (x,) = sig.args, args
+        zero, one, minus = (_constant(kind, value) for value in (0.0, 1.0, -1.0))
+        below = builder.select(builder.fcmp_ordered("<", x, zero), minus, zero)
+        return builder.select(builder.fcmp_ordered(">", x, zero), one, below)
+
+    return a(a), generate
+
+
+@intrinsic
+def ratio(typing, a, b):  # type: ignore[no-untyped-def]
+    """The quotient a / b, and 0 wherever a is 0."""
+
+    def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        zero = _constant(sig.return_type, 0.0)
+        return builder.select(builder.fcmp_ordered("==", args[0], zero), zero, builder.fdiv(*args))
+
+    return a(a, b), generate
+
+
+@intrinsic
+def unless_below(typing, value, limit, otherwise, below):  # type: ignore[no-untyped-def]
+    """Give `below` in the lanes where value <= limit, `otherwise` in the others, NaN included."""
+
+    def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        x, bound, other, chosen = args
+        return builder.select(builder.fcmp_ordered("<=", x, bound), chosen, other)
+
+    return otherwise(value, limit, otherwise, below), generate
+
+
+@intrinsic
+def widen(typing, a):  # type: ignore[no-untyped-def]
+    """The same numbers in float64."""
+    wide = Vector(a.lanes, types.float64)
+
+    def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return args[0] if a == wide else builder.fpext(args[0], _llvm(wide))
+
+    return wide(a), generate
+
+
+def _place(context: Any, builder: Any, array: Any, value: Any, index: Any, llvm: Any) -> tuple[Any, int]:
+    """Pointer to a vector that begins at an entry of a one-dimensional contiguous array, and its alignment."""
+    data = context.make_array(array)(context, builder, value).data
+    width = 8 if array.dtype == types.float64 else 4
+    return builder.bitcast(builder.gep(data, [index]), llvm.as_pointer()), width
+
+
+@intrinsic
+def pick(typing, array, index):  # type: ignore[no-untyped-def]
+    """Read `array[index]`; nothing is checked, and a negative index does not count from the end."""
+
+    def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        return builder.load(builder.gep(data, [args[1]]))
+
+    return array.dtype(array, types.intp), generate
+
+
+@intrinsic
+def store(typing, array, index, vector):  # type: ignore[no-untyped-def]
+    """Write a vector to `array[index:index + lanes]`; nothing is checked."""
+
+    def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        pointer, width = _place(context, builder, sig.args[0], args[0], args[1], _llvm(sig.args[2]))
+        builder.store(args[2], pointer, align=width)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+def vectors_of(lanes: int, dtype: Any) -> tuple[Any, Any, Any]:
+    """Ways to make vectors of so many lanes.
+
+    Returns:
+        `load(array, index)`: the vector at `array[index:index + lanes]`, of the array's type; nothing is checked.
+        `spread(scalar)`: the same number in all lanes.
+        `number(literal)`: likewise, in `dtype`.
+    """
+    own = types.float64 if np.dtype(dtype) == np.float64 else types.float32
+
+    @intrinsic
+    def load(typing, array, index):  # type: ignore[no-untyped-def]
+        kind = Vector(lanes, array.dtype)
+
+        def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            pointer, width = _place(context, builder, sig.args[0], args[0], args[1], _llvm(kind))
+            return builder.load(pointer, align=width)
+
+        return kind(array, types.intp), generate
+
+    @intrinsic
+    def spread(typing, scalar):  # type: ignore[no-untyped-def]
+        kind = Vector(lanes, scalar)
+
+        def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            return _spread(builder, kind, args[0])
+
+        return kind(scalar), generate
+
+    @intrinsic
+    def number(typing, literal):  # type: ignore[no-untyped-def]
+        kind = Vector(lanes, own)
+
+        def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            return _spread(builder, kind, context.cast(builder, args[0], types.float64, own))
+
+        return kind(types.float64), generate
+
+    return load, spread, number
