@@ -1,6 +1,7 @@
 """quadsim verify: prove, try, refute, and say so in one table."""
 
 import math
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,8 +22,11 @@ def verify(
     seed: Annotated[int, typer.Option(help="Seed of the problems.")] = 0,
     exact: Annotated[bool, typer.Option("--exact", help="Problems built in rationals throughout.")] = False,
     search: Annotated[
-        int, typer.Option(help="Instances that the search for the tightest may try, per upper bound; 0: none.")
-    ] = 3000,
+        int | None,
+        typer.Option(
+            help="Instances that the search for the tightest may try, per upper bound (default 3000; 0: none)."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
@@ -35,14 +39,33 @@ def verify(
     from quadsim.cli.progress import progress_bar
     from quadsim.theory.verify import verify as run
 
+    reports: list[TheoremReport] = []
+    claims: list[ClaimReport] = []
+    interrupted = False
     with usage_errors(), progress_bar(quiet=quiet or as_json) as progress:
-        reports, claims = run(
-            tuple(names or ()), problems=problems, seed=seed, exact=exact, search=search, progress=progress
-        )
+        if exact and search:
+            raise ValueError(
+                f"search must be left out with --exact, which runs instances in rationals only, got {search}."
+            )
+        try:
+            run(
+                tuple(names or ()),
+                problems=problems,
+                seed=seed,
+                exact=exact,
+                search=3000 if search is None else search,
+                progress=progress,
+                into=(reports, claims),
+            )
+        except KeyboardInterrupt:
+            interrupted = True
     if as_json:
         print_json(document(reports, claims))
     else:
         typer.echo(text(reports, claims))
+    if interrupted:
+        print("Interrupted: the table holds what was finished.", file=sys.stderr)
+        raise typer.Exit(130)
     if any(report.verdict != "proved" for report in reports) or any(c.refutation.verdict != "refuted" for c in claims):
         raise typer.Exit(1)
 
@@ -115,6 +138,7 @@ def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
         "",
         "proved: steps discharged by SymPy or Z3; cited: steps that rest on a named fact. instances: problems times settings",
         "that meet the hypotheses; verified: of these in exact arithmetic, the others in floating point within a derived budget.",
+        "A verdict of proved: every step is discharged, the bound is the one that was proved, and no instance spoke against it.",
         "margin: what was seen over the bound; tightness: how close a search for the worst instance came (1: attained).",
     ]
     for report in reports:

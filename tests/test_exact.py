@@ -49,11 +49,11 @@ def test_the_false_gd_upper_by_a_millionth_is_refuted():
     false = replace(true, bound=true.bound - million)
     found = check(false, simulate(WITNESS, "gd", lr=0.5, steps=10))
     assert (found.verdict.item(), found.step.item()) == ("refuted", 1)
-    with pytest.raises(AssertionError, match=r"gd-upper is refuted on problem 0, setting 0 \(lr=0.5\)") as caught:
+    with pytest.raises(AssertionError, match=r"gd-upper: refuted on problem 0, setting 0 \(lr=0.5\)") as caught:
         assert_bound(false, simulate(WITNESS, "gd", lr=0.5, steps=10))
     text = str(caught.value)
     assert re.search(r"step 1: gap 1\.[45]\d* after [56][.\d]* at step 0", text)
-    assert "simulate(problem.select([0]), 'gd', lr=0.5, steps=10)" in text
+    assert "simulate(problem.select([0]), 'gd', lr=0.5, steps=10, engine='closed-form')" in text
 
 
 def test_the_false_frozen_adam_with_half_the_ratio_is_refuted():
@@ -153,7 +153,7 @@ def test_frozen_adam_bounds_are_ordered_and_verified_on_rationals():
         THEOREMS["adam-frozen"], simulate(COUPLED, "adam-frozen", lr=float(expected["eta"]), steps=12)
     ).reason.item() in (
         "",
-        "hypothesis fails by a rounding: lr <= min_l C1_l",
+        "in exact arithmetic a hypothesis fails by a rounding: lr <= min_l C1_l",
     )
     run = simulate(COUPLED, "adam-frozen", lr=float(expected["eta"]) * (1 - 2.0**-40), steps=12)
     assert check(THEOREMS["adam-frozen"], run).verdict.item() in ("verified", "holds")
@@ -169,9 +169,7 @@ def test_assert_bound_passes_and_returns_the_check():
 
 def test_assert_bound_refuses_what_tested_nothing():
     run = simulate(WITNESS, "adam", lr=0.5, steps=5)
-    with pytest.raises(
-        AssertionError, match=r"gd-upper is not applicable .*\n  because the rule is adam, not gd or sgd"
-    ):
+    with pytest.raises(AssertionError, match=r"gd-upper: not applicable .*\n  because the rule is adam, not gd or sgd"):
         assert_bound("gd-upper", run)
     assert_bound("gd-upper", run, allow=("not applicable",))
     elsewhere = simulate(COUPLED, "gd", lr=0.1, steps=5)

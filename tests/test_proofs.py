@@ -61,6 +61,33 @@ def test_a_refuted_inequality_comes_with_numbers_that_refute_it():
     assert not claim.subs(values)
 
 
+positive = sp.Symbol("eta", positive=True)
+
+
+@pytest.mark.parametrize(
+    ("claim", "given"),
+    [
+        (sp.Or(sp.Ge(eta, 0), sp.Gt(sp.sqrt(eta), 5)), ()),  # the root is not defined below 0
+        (sp.Or(sp.Gt(eta**2, 0), sp.Eq(1 / eta, 7)), ()),  # nor the quotient at 0
+        (sp.Ge(sp.Symbol("i", imaginary=True) ** 2 + eta**2, 0), ()),
+        (sp.Ge(sp.Pow(2, t, evaluate=False), t), ()),  # not for Z3
+        (sp.Eq(sp.Max(eta, L) + sp.Min(eta, L), eta + L, evaluate=False), ()),  # true, but beyond the simplifier
+    ],
+    ids=str,
+)
+def test_what_is_not_defined_or_not_understood_is_unknown(claim, given):
+    assert prove(Step(claim, "a claim", given)).status == "unknown"
+
+
+def test_two_symbols_of_one_name_are_two():
+    assert prove(Step(sp.Gt(eta, -1), "of the real one", (sp.Le(positive, 5),))).status == "refuted"
+
+
+def test_a_literal_truth_is_no_claim():
+    with pytest.raises(ValueError, match="a claim must be a SymPy relation"):
+        Step(True, "anything")
+
+
 def test_contradictory_assumptions_prove_nothing():
     found = prove(Step(sp.Eq(eta, 7), "anything follows", (sp.Gt(eta, 1), sp.Lt(eta, 0))))
     assert found.status == "unknown"

@@ -31,7 +31,7 @@ def test_a_false_claim_fails_in_a_strangers_folder(pytester):
     pytester.makepyfile(test.replace('"gd", lr=', '"adam", lr='))
     result = pytester.runpytest("-p", "no:cacheprovider")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*gd-upper is not applicable on problem 0*"])
+    result.stdout.fnmatch_lines(["*gd-upper: not applicable on problem 0*"])
 
 
 @pytest.mark.parametrize("command", re.findall(r"```sh\n(pip install.*?)\n```", README))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.rule import symbols as rule_symbols
 from quadsim.simulator.rules import RULES
 from quadsim.simulator.trajectory import Trajectory
-from quadsim.theory.common import SUM_OF_UPPER, e, equal
+from quadsim.theory.common import SUM_OF_UPPER, concludes, e, equal, inside
 from quadsim.theory.proving import Step
 from quadsim.theory.quantities import evaluate, first_gradient, gradient_condition
 from quadsim.theory.recursion import advance
@@ -41,6 +41,15 @@ def _at_most_smallest(trajectory: Trajectory) -> NDArray[np.bool_]:
 def _not_too_small(trajectory: Trajectory) -> NDArray[np.bool_]:
     least = evaluate(_SMALLEST_C1**2 / MaxOver(C2_l), trajectory)
     return trajectory.settings["lr"][None, :] >= least * (1.0 - 2.0 * _rounding(trajectory))
+
+
+def _frozen_factor(sigma: sp.Expr) -> sp.Expr:
+    """By which a step of the rule multiplies D^(1/2) e along an eigenvector of D^(-1/2) H D^(-1/2), where g = D sigma e."""
+    rule = RULES["adam-frozen"]
+    (memory,) = rule.states
+    d = sp.Symbol("d", positive=True)
+    after, _ = advance(rule, e, d * sigma * e, {memory: d}, {rule_symbols.lr: eta})
+    return sp.simplify(after / e)
 
 
 def _exact() -> tuple[Step, ...]:
@@ -153,6 +162,7 @@ ADAM = (
         bound=MaxOver(1 - 1 / (_SQUARED_RATIO * kappa_l)),
         tight="where r_pub = 1 and H is a multiple of the identity: both sides are 0",
         argument=_published,
+        conclusion=lambda bound: concludes(inside(bound), 1 - 1 / (_SQUARED_RATIO * kappa_l)),
         source=f"{_FROM_Z}, in the form derived here.",
     ),
     Theorem(
@@ -165,6 +175,7 @@ ADAM = (
         bound=MaxOver((1 - _SHARP) ** 2),
         tight="where all |g_0,i| are equal and H is a multiple of the identity",
         argument=_sharpened,
+        conclusion=lambda bound: concludes(inside(bound), _frozen_factor(1 / (kappa_l * C2_l)) ** 2),
         source=f"{_FROM_Z}, sharpened here.",
     ),
     Theorem(
@@ -177,6 +188,7 @@ ADAM = (
         bound=MaxOver((1 - eta * sigma_i) ** 2),
         tight="asymptotically: the worst case for this D = diag|g_0|",
         argument=_exact,
+        conclusion=lambda bound: concludes(inside(bound), _frozen_factor(sigma_i) ** 2),
         source=f"{_FROM_Z}; the worst-case factor, derived here.",
     ),
     Theorem(
@@ -196,6 +208,9 @@ ADAM = (
         ),
         bound=(1 - 2 / (Symbol.kappa + 1)) ** 2,
         argument=_against_gd,
+        conclusion=lambda bound: concludes(
+            bound.subs(Symbol.kappa, Symbol.L / Symbol.mu), ((Symbol.L - Symbol.mu) / (Symbol.L + Symbol.mu)) ** 2
+        ),
         source=(
             f"{_FROM_Z}, against Proposition 1; derived here. Sufficient only; it sets a bound for one against the worst case of "
             "the other. The looser condition r max kappa_l <= kappa in circulation is false."

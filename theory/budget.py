@@ -63,6 +63,9 @@ def growth_budget(trajectory: Trajectory, root: Array | float = 1.0) -> Array:
         matrix = matrix + n * unit * gradient_condition(trajectory)
     if name == "heavy-ball":
         curvature = curvature + 2.0  # e_{t+1} also holds beta (e_t - e_{t-1}), two more products of about |e|
+        # The rate and the momentum are rounded too. At a double root of the recursion a discriminant known to 16 u makes a
+        # modulus known to half its root.
+        matrix = matrix + np.sqrt(16.0 * unit) / 2.0 / np.maximum(curvature, 1.0)
     with np.errstate(invalid="ignore", over="ignore"):
         return np.asarray(curvature * matrix + np.sqrt(kappa) * unit * (1.0 + (n + 3) * np.sqrt(n) * curvature))
 

@@ -3,8 +3,9 @@
 import sympy as sp
 
 from quadsim.theory.proving import Step
+from quadsim.theory.symbols import MaxOver, MinOver, SumOver
 
-__all__ = ["EIGENBASIS", "SUM_OF_UPPER", "e", "equal", "lam"]
+__all__ = ["EIGENBASIS", "SUM_OF_UPPER", "concludes", "e", "equal", "inside", "lam"]
 
 e = sp.Symbol("e", real=True)
 lam = sp.Symbol("lambda", positive=True)
@@ -13,6 +14,16 @@ lam = sp.Symbol("lambda", positive=True)
 def equal(left: sp.Expr, right: sp.Expr) -> sp.Eq:
     """An equation that stays one: SymPy would turn an obvious one into `True`, which nobody can read."""
     return sp.Eq(left, right, evaluate=False)
+
+
+def inside(expression: sp.Expr) -> sp.Expr:
+    """What a reduction over an index is taken of."""
+    return expression.args[0] if isinstance(expression, MaxOver | MinOver | SumOver) else expression
+
+
+def concludes(bound: sp.Expr, proved: sp.Expr) -> Step:
+    """The last step of a proof: the bound of the statement, as it is evaluated on runs, is what was proved."""
+    return Step(equal(bound, proved), "conclusion: the bound that runs are held against is the one that was proved")
 
 
 _a, _b, _c, _d, _factor = sp.symbols("a b c d F", nonnegative=True)

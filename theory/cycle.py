@@ -10,7 +10,7 @@ from quadsim.simulator.rule import Rule
 from quadsim.simulator.rule import symbols as rule_symbols
 from quadsim.simulator.rules import RULES
 from quadsim.simulator.trajectory import Trajectory
-from quadsim.theory.common import e, equal, lam
+from quadsim.theory.common import concludes, e, equal, lam
 from quadsim.theory.proving import Step
 from quadsim.theory.recursion import advance
 from quadsim.theory.symbols import SumOver, Symbol
@@ -253,6 +253,9 @@ CYCLE = (
         rounding=_orbit_rounding,
         tight="always, on the orbit; it is no lower bound along other trajectories",
         argument=_cycle,
+        conclusion=lambda bound: concludes(
+            bound.subs(SumOver(Symbol.lambda_i), lam), lam * (eta * (1 - beta1) / (2 * (1 + beta1))) ** 2 / 2
+        ),
         source="After Zhang et al., arXiv 2402.16788 (no convergence at a constant rate), in the exact form derived here.",
     ),
     Theorem(
@@ -270,6 +273,7 @@ CYCLE = (
         bound=sp.S.One,
         tight="always",
         argument=_is_sign,
+        conclusion=lambda bound: concludes(bound, sp.S.One),
         source="Classical (Bernstein et al., arXiv 1802.04434), in the form derived here. Checked: the step is along the sign.",
     ),
 )

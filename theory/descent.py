@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.rule import symbols as rule_symbols
 from quadsim.simulator.rules import RULES
 from quadsim.simulator.trajectory import Trajectory
-from quadsim.theory.common import EIGENBASIS, SUM_OF_UPPER, e, equal, lam
+from quadsim.theory.common import EIGENBASIS, SUM_OF_UPPER, concludes, e, equal, inside, lam
 from quadsim.theory.proving import Step
 from quadsim.theory.quantities import evaluate
 from quadsim.theory.recursion import advance, along_eigenvector
@@ -24,6 +24,15 @@ _IN_RANGE = (sp.Le(mu, lam), sp.Le(lam, L))
 _rho = (L - mu) / (L + mu)
 _any = sp.Symbol("eta", real=True)  # a bound for every real rate
 _ANY_RATE = {rule_symbols.lr: _any}
+
+
+def _gd_factor(eigenvalue: sp.Expr) -> sp.Expr:
+    return along_eigenvector(RULES["gd"], _RATE).subs(lam, eigenvalue)
+
+
+def _block_factor(eigenvalue: sp.Expr) -> sp.Expr:
+    values = {**_RATE, rule_symbols.L_l: L_l, rule_symbols.mu_l: mu_l}
+    return along_eigenvector(RULES["block-gd"], values).subs(lam, eigenvalue)
 
 
 def _gd_exact() -> tuple[Step, ...]:
@@ -229,6 +238,12 @@ _POWER = (1 - eta * lambda_i) ** (2 * t)
 _LEVEL = eta * Symbol.noise_std**2 * (1 - _POWER) / (2 - eta * lambda_i)  # lambda_i times the variance of e_i(t)
 
 
+def _part_at(end: sp.Expr) -> sp.Expr:
+    """Part of the gap on the eigenvectors of L or mu; on one between, the factor is neither 0 nor 1."""
+    other = mu if end == L else L
+    return SumOver(Symbol.part_i * (lambda_i - other) / (end - other))
+
+
 def _close(value: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Equal up to the rounding of the formula: a dozen operations, each within half a unit in the last place."""
     return np.abs(value - wanted) <= 12 * np.finfo(float).eps * np.abs(wanted)
@@ -259,6 +274,7 @@ DESCENT = (
         bound=SumOver(Symbol.part_i * (1 - eta * lambda_i) ** (2 * t)),
         tight="always",
         argument=_gd_exact,
+        conclusion=lambda bound: concludes(inside(bound), Symbol.part_i * _gd_factor(lambda_i) ** (2 * t)),
         source="Classical; for example Nesterov, Lectures on Convex Optimization (2018), in the form derived here.",
     ),
     Theorem(
@@ -270,6 +286,7 @@ DESCENT = (
         bound=sp.Max((1 - eta * mu) ** 2, (1 - eta * L) ** 2),
         tight="at eta = 2/(L+mu), for errors in the eigenspaces of mu and L",
         argument=_gd_upper,
+        conclusion=lambda bound: concludes(bound, sp.Max(*(_gd_factor(end) ** 2 for end in (mu, L)))),
         source="Classical, in the form derived here (theory.md section 2).",
     ),
     Theorem(
@@ -277,13 +294,25 @@ DESCENT = (
         rules=("gd", "sgd"),
         statement=r"\exists H, e_0\ \forall \eta, t:\ f(w_{t+1}) - f^* \ge \Big(1 - \frac{2}{\kappa+1}\Big)^2 (f(w_t) - f^*)",
         hypotheses=(
-            Hypothesis("the error sits on one eigenvector of L and one of mu, in the proportion mu : L", _at_witness),
+            Hypothesis.of(sp.Gt(L, mu), "L > mu"),
+            Hypothesis(
+                "the error sits on one eigenvector of L and one of mu, in the proportion mu : L",
+                _at_witness,
+                # Of the parts of the gap: theirs are to each other as mu to L, and there are no others.
+                sp.Eq(
+                    SumOver(Symbol.part_i * (lambda_i - mu) * (L - lambda_i))
+                    + (_part_at(L) * L - _part_at(mu) * mu) ** 2,
+                    0,
+                    evaluate=False,
+                ),
+            ),
         ),
         kind="existence",
         direction="lower",
         bound=(1 - 2 / (kappa + 1)) ** 2,
         tight="at eta = 2/(L+mu), at every step",
         argument=_gd_lower,
+        conclusion=lambda bound: concludes(bound.subs(kappa, L / mu), _rho**2),
         source="After Zhang et al., arXiv 2402.16788, Proposition 1, in the squared form derived here.",
     ),
     Theorem(
@@ -298,6 +327,7 @@ DESCENT = (
         bound=MaxOver(sp.Max((1 - 2 * eta * mu_l / (L_l + mu_l)) ** 2, (1 - 2 * eta * L_l / (L_l + mu_l)) ** 2)),
         tight="at eta = 1, for errors in the extreme eigenspaces of the block with the largest kappa_l",
         argument=_block_gd,
+        conclusion=lambda bound: concludes(inside(bound), sp.Max(*(_block_factor(end) ** 2 for end in (mu_l, L_l)))),
         source="gd-upper block by block, in the form derived here; at eta = 1 the factor is max_l ((kappa_l-1)/(kappa_l+1))^2.",
     ),
     Theorem(
@@ -308,10 +338,15 @@ DESCENT = (
             r"\ b = \sqrt\beta = \frac{\sqrt L-\sqrt\mu}{\sqrt L+\sqrt\mu}"
         ),
         hypotheses=(
-            Hypothesis("lr = 4/(sqrt L + sqrt mu)^2", lambda run: _close(run.settings["lr"], evaluate(_ALPHA, run))),
+            Hypothesis(
+                "lr = 4/(sqrt L + sqrt mu)^2",
+                lambda run: _close(run.settings["lr"], evaluate(_ALPHA, run)),
+                sp.Eq(eta, _ALPHA, evaluate=False),
+            ),
             Hypothesis(
                 "momentum = ((sqrt L - sqrt mu)/(sqrt L + sqrt mu))^2",
                 lambda run: _close(run.settings["momentum"], evaluate(_ROOT_BETA**2, run)),
+                sp.Eq(Symbol.momentum, _ROOT_BETA**2, evaluate=False),
             ),
         ),
         kind="horizon",
@@ -319,6 +354,7 @@ DESCENT = (
         bound=_ROOT_BETA ** (2 * t) * (1 + t * (1 + _ROOT_BETA)) ** 2,
         tight="for errors in the eigenspace of L",
         argument=_heavy_ball,
+        conclusion=lambda bound: concludes(bound, (_ROOT_BETA**t * (1 + t * (1 + _ROOT_BETA))) ** 2),
         source="After Polyak (1964), in the finite-time form derived here (Chebyshev polynomials of the second kind).",
     ),
     Theorem(
@@ -328,7 +364,10 @@ DESCENT = (
             r"\mathbb E[f(w_t) - f^*] = \sum_i q_i r_i^{2t} + \frac{\eta s^2}{2} \sum_i \frac{1 - r_i^{2t}}{2 - \eta\lambda_i},"
             r"\quad r_i = 1 - \eta\lambda_i,\ q_i = \tfrac12 \lambda_i c_i^2"
         ),
-        hypotheses=(Hypothesis.of(sp.Lt(eta * L, 2), "0 < lr L < 2"),),
+        hypotheses=(
+            Hypothesis.of(sp.Lt(eta * L, 2), "0 < lr L < 2"),
+            Hypothesis.of(sp.Gt(Symbol.noise_std, 0), "noise"),
+        ),
         kind="expectation",
         direction="equal",
         bound=SumOver(Symbol.part_i * _POWER + _LEVEL / 2),
@@ -337,6 +376,15 @@ DESCENT = (
         noisy=True,
         tight="always, in the mean",
         argument=_gd_noise,
+        conclusion=lambda bound: concludes(
+            inside(bound),
+            # lambda/2 times r^(2t) e_0^2 + C (1 - r^(2t)), with lambda e_0^2/2 = q and (1 - r^2) C = eta^2 s^2
+            Symbol.part_i * _gd_factor(lambda_i) ** (2 * t)
+            + lambda_i
+            / 2
+            * (eta**2 * Symbol.noise_std**2 / (1 - _gd_factor(lambda_i) ** 2))
+            * (1 - _gd_factor(lambda_i) ** (2 * t)),
+        ),
         source="An extension derived here: zero-mean noise of covariance s^2 I, independent of the iterate.",
     ),
 )

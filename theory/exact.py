@@ -121,6 +121,8 @@ def evaluate_exactly(expression: sp.Expr, values: Mapping[sp.Symbol, Any]) -> An
     """
     if expression.is_Rational:
         return fmpq(int(expression.p), int(expression.q))
+    if expression.is_Float:  # as the binary number that it is
+        return rational(float(expression))
     if expression.is_Symbol:
         if expression not in values:
             raise NotExact(f"no exact value of {expression}")
@@ -205,16 +207,16 @@ def largest(values: Sequence[Any]) -> Any:
 
 
 def eigenvalues_of(matrix: fmpq_mat) -> list[Any]:
-    """Eigenvalues of a rational matrix that are known to be real, distinct ones once: rationals, else certified balls."""
+    """Eigenvalues, with multiplicity, of a rational matrix that are known to be real: rationals, else certified balls."""
     polynomial = matrix.charpoly().numer()
     exact: list[Any] = []
     balls: list[Any] = []
-    for factor, _ in polynomial.factor()[1]:
+    for factor, multiplicity in polynomial.factor()[1]:
         if factor.degree() == 1:
-            exact.append(fmpq(-int(factor[0]), int(factor[1])))
+            exact += [fmpq(-int(factor[0]), int(factor[1]))] * multiplicity
         else:
             roots: Any = factor.complex_roots()
-            balls += [ball.real for ball, _ in roots]
+            balls += [ball.real for ball, _ in roots] * multiplicity
     return exact + balls
 
 
@@ -226,7 +228,7 @@ def extremes(matrix: fmpq_mat) -> tuple[Any, Any]:
         best = sign * largest([sign * v for v in values])
         # A rational that no other eigenvalue's ball reaches is the eigenvalue itself.
         for value in values:
-            others = [arb(v) for v in values if v is not value]
+            others = [arb(v) for v in values if not (isinstance(v, fmpq) and v == value)]
             if isinstance(value, fmpq) and all(sign * other < sign * arb(value) for other in others):
                 return value
         return best

@@ -9,14 +9,15 @@ from math import comb
 import numpy as np
 import sympy as sp
 
+from quadsim.simulator.checks import check_count
 from quadsim.simulator.rule import symbols as rule_symbols
 from quadsim.simulator.rules import RULES
-from quadsim.theory.common import e, equal
+from quadsim.theory.common import concludes, e, equal
 from quadsim.theory.in_floats import STANDARD_ERRORS
 from quadsim.theory.proving import Step
 from quadsim.theory.recursion import advance
 from quadsim.theory.symbols import Symbol
-from quadsim.theory.theorem import Theorem
+from quadsim.theory.theorem import Hypothesis, Theorem
 
 __all__ = ["HEAD", "HeadCheck", "check_head", "drift", "moments_of_walk", "step_distribution"]
 
@@ -99,6 +100,9 @@ def check_head(
         theorem: another statement than head-drift.
     """
     theorem = THEOREM if theorem is None else theorem
+    check_count("classes", classes, 2)
+    for name, value in (("batch", batch), ("steps", steps)):
+        check_count(name, value)
     shift, at = drift(classes, batch)
     values = {C: classes, n: 1, eta: 1, t: steps, s: sp.Rational(shift), tie: sp.Rational(at)}
     bound = sp.nsimplify(theorem.bound.subs(values), rational=True)
@@ -190,6 +194,13 @@ THEOREM = Theorem(
     bound=C * n * eta**2 * (t**2 * s**2 + t * (1 - tie - s**2)),
     tight="always, in the mean, for uniform predictions",
     argument=_proof,
+    conclusion=lambda bound: concludes(bound, C * n * (eta**2 * (t * s) ** 2 + eta**2 * t * (1 - tie - s**2))),
+    hypotheses=(
+        Hypothesis(
+            "predictions are uniform, labels equally frequent and drawn independently",
+            lambda run: np.zeros((1, 1), dtype=bool),  # of a head, never of a run on a quadratic
+        ),
+    ),
     source="After Tomihari and Sato, arXiv 2502.00213, in the form derived here.",
 )
 

@@ -2,7 +2,7 @@
 
 import sympy as sp
 
-from quadsim.theory.common import equal
+from quadsim.theory.common import concludes, equal, inside
 from quadsim.theory.proving import Step
 from quadsim.theory.symbols import SumOver, Symbol
 from quadsim.theory.theorem import Theorem
@@ -14,24 +14,31 @@ P, Lambda_P, Lambda_G, n2 = Symbol.P, Symbol.Lambda_P, Symbol.Lambda_G, Symbol.n
 
 def _covariance() -> tuple[Step, ...]:
     size, top, norm, whole, number, mean = sp.symbols("P_l L_l n_l n P Lambda_P", positive=True)
-    weight = size / number
-    ratio = (norm / size) / (whole / number)
+    # Sums over the blocks so far: of n_l, P_l, n_l L_l, P_l L_l.
+    norms, sizes, norms_top, sizes_top = sp.symbols("N Q A B", nonnegative=True)
+    term = size / number * ((norm / size) / (whole / number) - 1) * (top - mean)
     first, second = sp.symbols("Lambda_G Lambda_P", positive=True)
+
+    def so_far(n: sp.Expr, p: sp.Expr, nL: sp.Expr, pL: sp.Expr) -> sp.Expr:
+        return nL / whole - mean * n / whole - pL / number + mean * p / number
+
     return (
         Step(
+            equal(so_far(sp.S.Zero, sp.S.Zero, sp.S.Zero, sp.S.Zero), 0), "induction over the blocks: an empty sum is 0"
+        ),
+        Step(
             equal(
-                weight * (ratio - 1) * (top - mean),
-                weight * ratio * top - weight * ratio * mean - weight * top + weight * mean,
+                so_far(norms, sizes, norms_top, sizes_top) + term,
+                so_far(norms + norm, sizes + size, norms_top + norm * top, sizes_top + size * top),
             ),
-            "each block's term of the covariance, with weight pi_l = P_l/P and u_l = (|g_l|^2/P_l)/(|g|^2/P)",
-        ),
-        Step(equal(weight * ratio * top, norm / whole * top), "summed over blocks, pi u L is Lambda_G"),
-        Step(
-            equal(weight * ratio, norm / whole), "summed, pi u is sum |g_l|^2/|g|^2 = 1; pi L is Lambda_P and pi is 1"
+            "a block more adds pi_l (u_l - 1)(L_l - Lambda_P), pi_l = P_l/P, u_l = (|g_l|^2/P_l)/(|g|^2/P)",
         ),
         Step(
-            equal(first - 1 * second - second + 1 * second, first - second),
-            "summation: so the covariance is Lambda_G - Lambda_P - Lambda_P + Lambda_P = Lambda_G - Lambda_P",
+            equal(
+                so_far(whole, number, whole * first, number * second).subs(mean, second),
+                first - second,
+            ),
+            "over all blocks the sums are |g|^2, P, |g|^2 Lambda_G and P Lambda_P, and the covariance is Lambda_G - Lambda_P",
         ),
     )
 
@@ -49,6 +56,10 @@ HETEROGENEITY = (
         bound=SumOver(Symbol.P_l / P * (Symbol.norm2_squared_l * P / (Symbol.P_l * n2) - 1) * (Symbol.L_l - Lambda_P)),
         tight="always",
         argument=_covariance,
+        conclusion=lambda bound: concludes(
+            inside(bound),
+            Symbol.P_l / P * ((Symbol.norm2_squared_l / Symbol.P_l) / (n2 / P) - 1) * (Symbol.L_l - Lambda_P),
+        ),
         source="After Tomihari and Sato, arXiv 2502.00213, in the form derived here for block-diagonal quadratics.",
     ),
 )

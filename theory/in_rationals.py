@@ -45,13 +45,16 @@ def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, se
         return Exact("undecided", reason="no time was left for exact arithmetic")
     if theorem.kind == "expectation":
         return Exact("undecided", reason="a mean over draws of the noise has no exact check")
-    assert trajectory.rule is not None
+    if trajectory.rule is None:
+        return Exact("undecided", reason="a baseline has no rule that exact arithmetic could follow")
     settings = {name: float(values[k]) for name, values in trajectory.settings.items()}
     problem, steps = as_exact(trajectory.problem, m), int(trajectory.steps[-1])
     try:
         for hypothesis in theorem.conditions:
-            if hypothesis.relation is not None and _fails(hypothesis.relation, problem, settings):
-                return Exact("not applicable", reason=f"hypothesis fails by a rounding: {hypothesis.text}")
+            if hypothesis.relation is not None and _certainly_fails(hypothesis.relation, problem, settings):
+                return Exact(
+                    "undecided", reason=f"in exact arithmetic a hypothesis fails by a rounding: {hypothesis.text}"
+                )
         states = run_exactly(problem, trajectory.rule, settings, steps, seconds)
         differs = _differs(trajectory, m, k, [state.gap for state in states])
         if differs:
@@ -68,12 +71,15 @@ def _specialised(theorem: Theorem, rule: str) -> Theorem:
     return replace(theorem, bound=theorem.bound.subs(Symbol.length, LENGTHS[rule]))
 
 
-def _fails(relation: Any, problem: ExactProblem, settings: Mapping[str, float]) -> bool:
-    """Whether a hypothesis is certainly wrong; balls that overlap leave it to the float comparison."""
-    difference = with_doubling(
-        lambda: evaluate_exactly(relation.lhs - relation.rhs, values_of(problem, settings, relation.free_symbols)),
-        lambda value: isinstance(value, fmpq) or bool(value > 0) or bool(value < 0),
-    )
+def _certainly_fails(relation: Any, problem: ExactProblem, settings: Mapping[str, float]) -> bool:
+    """Whether a hypothesis is certainly wrong; balls that overlap, or no exact value, leave it to the float comparison."""
+    try:
+        difference = with_doubling(
+            lambda: evaluate_exactly(relation.lhs - relation.rhs, values_of(problem, settings, relation.free_symbols)),
+            lambda value: isinstance(value, fmpq) or bool(value > 0) or bool(value < 0),
+        )
+    except (NotExact, ZeroDivisionError):
+        return False
     wrong: dict[type, Callable[[Any], bool]] = {
         sp.Le: lambda d: bool(d > 0),
         sp.Lt: lambda d: bool(d >= 0),
@@ -94,15 +100,16 @@ def _differs(trajectory: Trajectory, m: int, k: int, gaps: Sequence[fmpq]) -> st
     assert trajectory.rule is not None
     if not trajectory.rule.is_linear:
         return ""
-    growth = float(np.broadcast_to(growth_budget(trajectory), trajectory.status.shape)[m, k])
+    growth = np.broadcast_to(growth_budget(trajectory), trajectory.status.shape)[m, k]
     start = _as_float(gaps[0])
     for step, seen in zip(trajectory.steps.tolist(), trajectory.gap[m, k].tolist(), strict=True):
         if step >= len(gaps):
             break
         exact = _as_float(gaps[step])
         # An error of the size `growth` |e| a step, undamped, against what is left of the gap (or has grown).
-        allowed = 2.0 * growth * step * np.sqrt(max(start, exact) * exact)
-        allowed += evaluation_budget(trajectory)[m, k] * exact + (growth * step) ** 2 * start
+        with np.errstate(all="ignore"):
+            allowed = 2.0 * growth * step * np.sqrt(np.float64(max(start, exact)) * exact)
+            allowed += evaluation_budget(trajectory)[m, k] * exact + (growth * step) ** 2 * start
         if np.isfinite(seen) and abs(seen - exact) > allowed + _TINY:
             return f"the run is not its rule's: at step {step} its gap is {seen:.17g}, in exact arithmetic {exact:.17g}"
         if not np.isfinite(seen) and exact < float(divergence_limit(trajectory.gap[m, k, 0])):
@@ -114,7 +121,7 @@ def _as_float(value: fmpq) -> float:
     try:
         return int(value.p) / int(value.q)
     except OverflowError:
-        return float("inf")
+        return float("inf") if value > 0 else float("-inf")
 
 
 def _compare(
@@ -123,8 +130,9 @@ def _compare(
     """Every step against the bound, rationals or balls that get more bits until they decide."""
     assert theorem.quantity is not None
     quantity = Symbol.gap_next if theorem.is_factor else theorem.quantity
-    bound = theorem.bound * Symbol.gap if theorem.is_factor else theorem.bound
-    wanted = quantity.free_symbols | bound.free_symbols
+    # Expanded, so that a factor over the gap does not divide by a gap of 0.
+    bound = sp.expand(theorem.bound * Symbol.gap) if theorem.is_local else theorem.bound
+    wanted = quantity.free_symbols | bound.free_symbols | ({Symbol.gap} if theorem.is_factor else set())
     fixed = {s for s in wanted if s not in _OF_STATE and not (s in MEANINGS and MEANINGS[s].of_state)}
     # A statement about a quantity before step t says nothing at t = 0.
     first = 1 if wanted & _LOOKING_BACK or theorem.kind == "complexity" else 0
@@ -138,10 +146,13 @@ def _compare(
             here = values | _values_at(t, states, wanted, problem)
             if not _defined(here):
                 continue
-            if factor is not None:
-                left, right = here[Symbol.gap_next], factor * here[Symbol.gap]
-            else:
-                left, right = (evaluate_exactly(x.subs(Symbol.t, t), here) for x in (quantity, bound))
+            try:
+                if factor is not None:
+                    left, right = here[Symbol.gap_next], factor * here[Symbol.gap]
+                else:
+                    left, right = (evaluate_exactly(x.subs(Symbol.t, t), here) for x in (quantity, bound))
+            except ZeroDivisionError:  # at the solution, where a quotient of the statement is not defined
+                continue
             satisfied, violated = _sides(left, right, theorem.direction)
             if violated:
                 sides = f"{quantity} = {_text(left)}, {_RELATION[theorem.direction]} {_text(right)} claimed"
@@ -152,7 +163,8 @@ def _compare(
 
     verdict, step, sides = with_doubling(sweep, lambda found: found[0] != "undecided")
     if verdict == "verified" and len(states) <= steps:
-        return Exact("undecided", reason=f"exact arithmetic got to step {len(states) - 1} of {steps} in the time given")
+        reached = f"exact arithmetic got to step {len(states) - 1} of {steps}"
+        return Exact("undecided", reason=f"{reached} before its time or its digits ran out")
     if verdict == "undecided":
         return Exact(verdict, reason="balls of 2048 bits still overlap the bound (equality is never decided by balls)")
     return Exact(verdict, step, sides)
@@ -163,7 +175,11 @@ _LONGEST = 40  # characters of a rational that a reader can still take in
 
 
 def _text(value: Any) -> str:
-    return str(value) if len(str(value)) <= _LONGEST else f"{float(value):.17g}"
+    if len(str(value)) <= _LONGEST:
+        return str(value)
+    if isinstance(value, fmpq):
+        return f"{_as_float(value):.17g}"
+    return str(value.str(17, radius=False))
 
 
 def _sides(left: Any, right: Any, direction: str) -> tuple[bool, bool]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import sympy as sp
 import z3
+from sympy.logic.boolalg import Boolean
 
 __all__ = ["CITABLE", "Discharge", "Step", "prove"]
 
@@ -36,7 +37,7 @@ class Step:
         given: relations the claim may use. The assumptions of the symbols (positive, nonnegative, ...) always hold.
 
     Raises:
-        ValueError: a text that cites something else.
+        ValueError: a text that cites something else, or a claim that is neither a text nor a relation.
     """
 
     claim: Any
@@ -44,6 +45,11 @@ class Step:
     given: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.claim, str | Boolean):
+            raise ValueError(
+                f"a claim must be a SymPy relation, a combination of them or the text of a cited fact, got {self.claim!r}; "
+                "write sp.Eq, sp.Le, ..."
+            )
         if isinstance(self.claim, str) and self.because not in CITABLE:
             raise ValueError(
                 f"a cited fact must be one of {', '.join(CITABLE)}, got {self.because!r}; prove it instead."
@@ -61,10 +67,10 @@ class Discharge:
 
     Attributes:
         status: `proved`, `cited`, `refuted` or `unknown` (also where the given relations contradict each other, so that
-            anything would follow).
+            anything would follow, and where the claim is not defined everywhere).
         by: `SymPy`, `Z3` or the name of the cited fact.
         seconds: how long it took.
-        counter_example: of a refuted inequality, symbol to value.
+        counter_example: symbol to value; of an unknown, what stood in the way.
     """
 
     status: str
@@ -86,8 +92,10 @@ def prove(step: Step, milliseconds: int = _MILLISECONDS) -> Discharge:
     if step.claim in (sp.true, sp.false):  # SymPy saw it on construction
         return Discharge("proved" if step.claim == sp.true else "refuted", "SymPy", time.perf_counter() - begin)
     if isinstance(step.claim, sp.Eq) and not step.given:
-        status = "proved" if _is_identity(step.claim) else "refuted"
-        return Discharge(status, "SymPy", time.perf_counter() - begin)
+        if _is_identity(step.claim):
+            return Discharge("proved", "SymPy", time.perf_counter() - begin)
+        point = _where_it_fails(step.claim)
+        return Discharge("refuted" if point else "unknown", "SymPy", time.perf_counter() - begin, point)
     status, model = _by_z3(step, milliseconds)
     return Discharge(status, "Z3", time.perf_counter() - begin, model)
 
@@ -104,15 +112,44 @@ def _is_identity(equation: sp.Eq) -> bool:
     return any(simplify(difference) == 0 for simplify in simplifications)
 
 
+def _where_it_fails(equation: sp.Eq) -> dict[str, str]:
+    """Rational numbers at which the sides differ, to 30 digits; empty if none are found (numbers refute, they never prove)."""
+    difference = (equation.lhs - equation.rhs).doit()
+    names = sorted(difference.free_symbols, key=str)
+    for attempt in range(5):
+        values = {
+            s: sp.Integer(3 + i + attempt) if s.is_integer else sp.Rational(7 + 3 * i + attempt, 5 + 2 * i)
+            for i, s in enumerate(names)
+        }
+        try:
+            found = sp.N(difference.subs(values), 40)
+            if found.is_number and found.is_finite and abs(found) > sp.Float(10) ** -30:
+                return {str(s): str(v) for s, v in values.items()}
+        except (TypeError, ValueError):  # a function without a number there
+            continue
+    return {}
+
+
 def _by_z3(step: Step, milliseconds: int) -> tuple[str, dict[str, str]]:
     translator = _Translator()
     solver = z3.Solver()
     solver.set("timeout", milliseconds)
-    claim = translator.boolean(step.claim)
-    given = [translator.boolean(relation) for relation in step.given]
-    solver.add(*given, *translator.side_conditions())
+    try:
+        given = [translator.boolean(relation) for relation in step.given]
+        assumed = len(translator.domain)  # a given relation that holds is defined
+        claim = translator.boolean(step.claim)
+    except TypeError as error:
+        return "unknown", {"claim": str(error)}
+    solver.add(*given, *translator.domain[:assumed], *translator.assumptions(), *translator.definitions)
     if solver.check() == z3.unsat:
         return "unknown", {"given": "contradictory: the step would say nothing"}
+    # That the claim is defined is part of it: a quotient or root is not taken to be fine because it stands there.
+    for condition in translator.domain[assumed:]:
+        solver.push()
+        solver.add(z3.Not(condition))
+        if solver.check() != z3.unsat:
+            return "unknown", {"claim": f"not defined unless {condition}"}
+        solver.pop()
     solver.add(z3.Not(claim))
     answer = solver.check()
     if answer == z3.unsat:
@@ -129,11 +166,12 @@ class _Translator:
     def __init__(self) -> None:
         self._symbols: dict[sp.Symbol, Any] = {}
         self._roots: dict[sp.Expr, Any] = {}
-        self._conditions: list[Any] = []
+        self.domain: list[Any] = []
+        self.definitions: list[Any] = []
 
-    def side_conditions(self) -> list[Any]:
-        """The assumptions of the symbols seen, and what defines the auxiliary reals."""
-        out = list(self._conditions)
+    def assumptions(self) -> list[Any]:
+        """The assumptions of the symbols seen."""
+        out = []
         for symbol, real in self._symbols.items():
             if symbol.is_positive:
                 out.append(real > 0)
@@ -179,7 +217,15 @@ class _Translator:
         if expression.is_Rational:
             return z3.Q(int(expression.p), int(expression.q))
         if expression.is_Symbol:
-            return self._symbols.setdefault(expression, z3.Real(str(expression)))
+            if not expression.is_real:
+                raise TypeError(f"Z3 has no real for {expression}, which is not said to be real")
+            if expression not in self._symbols:
+                taken = {str(real) for real in self._symbols.values()}  # two symbols may have one name
+                name = str(expression)
+                while name in taken:
+                    name += "'"
+                self._symbols[expression] = z3.Real(name)
+            return self._symbols[expression]
         if expression.is_Add or expression.is_Mul:
             terms = [self.real(argument) for argument in expression.args]
             return reduce((lambda a, b: a + b) if expression.is_Add else (lambda a, b: a * b), terms)
@@ -202,7 +248,7 @@ class _Translator:
             if exponent > 0:
                 return product
             # x/0 is any number for Z3: without this condition it could pick one.
-            self._conditions.append(self.real(base) != 0)
+            self.domain.append(self.real(base) != 0)
             return z3.RealVal(1) / product
         if exponent.is_Rational and exponent.q == 2:
             root = self._root(base)
@@ -213,7 +259,7 @@ class _Translator:
         product = reduce(lambda a, b: a * b, [root] * abs(count), z3.RealVal(1))
         if count > 0:
             return product
-        self._conditions.append(self.real(base) != 0)
+        self.domain.append(self.real(base) != 0)
         return z3.RealVal(1) / product
 
     def _root(self, base: sp.Expr) -> Any:
@@ -221,7 +267,8 @@ class _Translator:
             inner = self.real(base)
             root = z3.Real(f"aux{len(self._roots)}")
             self._roots[base] = root
-            self._conditions += [root >= 0, root * root == inner]
+            self.domain.append(inner >= 0)
+            self.definitions.append(z3.Implies(inner >= 0, z3.And(root >= 0, root * root == inner)))
         return self._roots[base]
 
     @staticmethod

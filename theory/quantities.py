@@ -14,7 +14,7 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.trajectory import Trajectory
-from quadsim.theory.symbols import Symbol
+from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
 __all__ = [
     "LARGEST_ENUMERATED",
@@ -27,6 +27,7 @@ __all__ = [
     "frozen_spectrum",
     "gradient_condition",
     "is_of_state",
+    "misplaced",
     "sum_of_terms",
     "unmet_needs",
 ]
@@ -46,6 +47,7 @@ class Meaning:
         of_state: whether it changes along the run.
         needs: names of OBSERVABLES that the run must have recorded.
         every_step: whether all steps must be recorded (it looks back over all of them).
+        setting: the setting that it is, which the rule must have.
     """
 
     text: str
@@ -53,6 +55,7 @@ class Meaning:
     of_state: bool = False
     needs: tuple[str, ...] = ()
     every_step: bool = False
+    setting: str = ""
 
 
 def first_gradient(trajectory: Trajectory) -> Array:
@@ -187,10 +190,10 @@ _mu = _whole(np.min, "block_strong_convexity")
 
 MEANINGS: Mapping[sp.Symbol, Meaning] = {
     Symbol.t: Meaning("step, 0 or more", lambda run: run.steps.astype(np.float64)[None, None], of_state=True),
-    Symbol.eta: Meaning("learning rate, positive", _setting("lr")),
-    Symbol.momentum: Meaning("momentum, in [0, 1)", _setting("momentum")),
-    Symbol.beta1: Meaning("memory of the mean gradient, in [0, 1)", _setting("beta1")),
-    Symbol.beta2: Meaning("memory of the mean squared gradient, in [0, 1)", _setting("beta2")),
+    Symbol.eta: Meaning("learning rate, positive", _setting("lr"), setting="lr"),
+    Symbol.momentum: Meaning("momentum, in [0, 1)", _setting("momentum"), setting="momentum"),
+    Symbol.beta1: Meaning("memory of the mean gradient, in [0, 1)", _setting("beta1"), setting="beta1"),
+    Symbol.beta2: Meaning("memory of the mean squared gradient, in [0, 1)", _setting("beta2"), setting="beta2"),
     Symbol.noise_std: Meaning(
         "standard deviation of the noise on a coordinate of the gradient, 0 or more",
         lambda run: np.full((1, 1), run.gradient_noise_std),
@@ -288,6 +291,21 @@ _REDUCTIONS = {
 }
 
 
+def misplaced(expression: sp.Expr) -> str:
+    """A symbol with an index outside a reduction, or two kinds of index inside one; empty if all is in place."""
+    kinds = {s: "_l" if str(s).endswith("_l") else "_i" for s in expression.free_symbols if str(s)[-2:] in ("_l", "_i")}
+    outer = expression
+    for over in sorted(expression.atoms(MaxOver, MinOver, SumOver), key=lambda o: -len(str(o))):
+        inner = over.args[0]
+        for nested in inner.atoms(MaxOver, MinOver, SumOver):
+            inner = inner.subs(nested, sp.Dummy())
+        if len({kinds[s] for s in inner.free_symbols if s in kinds}) != 1:
+            return f"{over} (one index, of blocks _l or of coordinates _i, inside a reduction)"
+        outer = outer.subs(over, sp.Dummy())
+    free = sorted(str(s) for s in outer.free_symbols if s in kinds)
+    return f"{', '.join(free)} outside MaxOver, MinOver or SumOver" if free else ""
+
+
 def is_of_state(expression: sp.Expr) -> bool:
     """Whether the expression changes along the run (t by itself does not count)."""
     return any(MEANINGS[s].of_state for s in expression.free_symbols if s in MEANINGS and s != Symbol.t)
@@ -296,6 +314,12 @@ def is_of_state(expression: sp.Expr) -> bool:
 def unmet_needs(expression: sp.Expr, trajectory: Trajectory) -> str:
     """What the run would have had to record for the expression to have a value; empty if nothing is missing."""
     meanings = [MEANINGS[s] for s in expression.free_symbols if s in MEANINGS]
+    rule = "none" if trajectory.rule is None else trajectory.rule.name
+    for meaning in meanings:
+        if meaning.setting and meaning.setting not in trajectory.settings:
+            return f"the rule {rule} has no setting {meaning.setting}"
+    if Symbol.length in expression.free_symbols and rule not in LENGTHS:
+        return f"{Symbol.length} is known for {', '.join(LENGTHS)}, not for {rule}"
     missing = sorted({name for m in meanings for name in m.needs} - set(trajectory.observed))
     if missing:
         return f"the run must record {', '.join(missing)}: simulate(..., observe={missing})"
@@ -317,10 +341,14 @@ def evaluate(expression: sp.Expr, trajectory: Trajectory) -> Array:
     return np.broadcast_to(value, (*trajectory.steps_to_tolerance.shape, 1, 1))[..., 0, 0].astype(np.float64)
 
 
-def evaluate_along(expression: sp.Expr, trajectory: Trajectory) -> Array:
-    """The value of an expression at every recorded step, (M, K, R); a symbol without a meaning is a ValueError."""
-    value = _call(expression, trajectory)
-    return np.broadcast_to(value, (*trajectory.gap.shape, 1))[..., 0].astype(np.float64)
+def evaluate_along(expression: sp.Expr, trajectory: Trajectory, steps: NDArray[np.int64] | None = None) -> Array:
+    """The value of an expression at every recorded step, (M, K, R); a symbol without a meaning is a ValueError.
+
+    With `steps` at these instead, for an expression that depends on the step number but on nothing else of the state.
+    """
+    value = _call(expression, trajectory, steps)
+    count = trajectory.steps.size if steps is None else steps.size
+    return np.broadcast_to(value, (*trajectory.status.shape, count, 1))[..., 0].astype(np.float64)
 
 
 def sum_of_terms(expression: sp.Expr, trajectory: Trajectory) -> Array:
@@ -345,7 +373,7 @@ def _degree(expression: sp.Expr) -> int:
     return int(sum(_degree(argument) for argument in expression.args)) or 1
 
 
-def _call(expression: sp.Expr, trajectory: Trajectory) -> Array:
+def _call(expression: sp.Expr, trajectory: Trajectory, steps: NDArray[np.int64] | None = None) -> Array:
     """Values on the axes (M, K, R, index), each of length 1 where nothing depends on it.
 
     Raises:
@@ -359,6 +387,8 @@ def _call(expression: sp.Expr, trajectory: Trajectory) -> Array:
     values = []
     for symbol in names:
         value = np.asarray(MEANINGS[symbol].value(trajectory))
+        if symbol == Symbol.t and steps is not None:
+            value = steps.astype(np.float64)[None, None]
         if not MEANINGS[symbol].of_state:
             value = value[:, :, None]
         values.append(value if value.ndim == 4 else value[..., None])

@@ -10,7 +10,7 @@ import sympy as sp
 from quadsim.simulator.rule import Total
 from quadsim.simulator.rule import symbols as rule_symbols
 from quadsim.simulator.rules import RULES
-from quadsim.theory.common import EIGENBASIS, e, equal, lam
+from quadsim.theory.common import EIGENBASIS, concludes, e, equal, lam
 from quadsim.theory.proving import Step
 from quadsim.theory.quantities import LARGEST_ENUMERATED
 from quadsim.theory.recursion import advance
@@ -127,7 +127,7 @@ def _sign_lemma() -> tuple[Step, ...]:
     )
 
 
-def _telescope(decrease: sp.Expr, least: sp.Expr) -> tuple[Step, ...]:
+def _telescope() -> tuple[Step, ...]:
     """From a least decrease a step to a number of steps."""
     start, now, d, steps = sp.symbols("gap_0 gap d t", nonnegative=True)
     return (
@@ -141,7 +141,6 @@ def _telescope(decrease: sp.Expr, least: sp.Expr) -> tuple[Step, ...]:
             "gaps are not negative: t <= gap_0/d",
             (sp.Le(0, start - steps * d), sp.Gt(d, 0)),
         ),
-        Step(equal(1 / decrease, least), "with d the least decrease before step t"),
     )
 
 
@@ -157,7 +156,7 @@ def _gradient_complexity() -> tuple[Step, ...]:
             "every step before t decreases the gap by (min |g|^2)/(2 max Lambda_G) at least, and min |g|^2 > P delta^2",
             (sp.Ge(now, smallest), sp.Le(here, largest)),
         ),
-        *_telescope(smallest / (2 * largest), 2 * largest / smallest),
+        *_telescope(),
         Step(
             sp.Le((x + y) ** 2, 2 * (x**2 + y**2)),
             "|g|_1 <= sqrt(P) |g|_2 (two coordinates; by induction all), so the bound holds for |g|_1 <= P delta too",
@@ -175,7 +174,7 @@ def _sign_complexity() -> tuple[Step, ...]:
             "every step before t decreases the gap by (min |g|_1)^2/(2 P Lambda_P) at least, and min |g|_1 > P delta",
             (sp.Ge(now, smallest),),
         ),
-        *_telescope(smallest**2 / (2 * size), 2 * size / smallest**2),
+        *_telescope(),
     )
 
 
@@ -349,6 +348,7 @@ SIGN = (
         bound=1 - length * n2 / gap + length**2 * Lambda_G * n2 / (2 * gap),
         tight="where the gradient of every block lies in its eigenspace of L_l; best at eta = 1/Lambda_G",
         argument=_gradient_lemma,
+        conclusion=lambda bound: concludes(bound * gap, gap - length * n2 + length**2 / 2 * Lambda_G * n2),
         source=_DERIVED,
     ),
     Theorem(
@@ -359,6 +359,7 @@ SIGN = (
         bound=1 - length * n1 / gap + length**2 * _SIZE / (2 * gap),
         tight="where sign(g_l) lies in the eigenspace of L_l in every block, as in blocks of one; best at |g|_1/(P Lambda_P)",
         argument=_sign_lemma,
+        conclusion=lambda bound: concludes(bound * gap, gap - length * n1 + length**2 / 2 * (P * Lambda_P)),
         source=_DERIVED,
     ),
     Theorem(
@@ -372,6 +373,7 @@ SIGN = (
         kind="complexity",
         bound=2 * gap_0 * Symbol.largest_Lambda_G / Symbol.least_norm2_squared,
         argument=_gradient_complexity,
+        conclusion=lambda bound: concludes(bound, gap_0 / (Symbol.least_norm2_squared / (2 * Symbol.largest_Lambda_G))),
         source=f"{_DERIVED} Checked for all delta at once: no step before t is within delta as long as P delta^2 < min |g|_2^2.",
     ),
     Theorem(
@@ -385,6 +387,7 @@ SIGN = (
         kind="complexity",
         bound=2 * gap_0 * _SIZE / Symbol.least_norm1**2,
         argument=_sign_complexity,
+        conclusion=lambda bound: concludes(bound, gap_0 / (Symbol.least_norm1**2 / (2 * P * Lambda_P))),
         source=f"{_DERIVED} Checked for all delta at once: no step before t is within delta as long as P delta < min |g|_1.",
     ),
     Theorem(
@@ -396,6 +399,7 @@ SIGN = (
         bound=1 - eta * (2 - eta) * mu / Lambda_G,
         tight="for H a multiple of the identity",
         argument=_gradient_rate,
+        conclusion=lambda bound: concludes(bound * gap, gap - eta * (2 - eta) * mu / Lambda_G * gap),
         source=f"{_FROM_T}; the rate is an extension derived here. At lr = 1 the factor is 1 - mu/Lambda_G.",
     ),
     Theorem(
@@ -407,6 +411,7 @@ SIGN = (
         bound=1 - eta * (2 - eta) * mu / L,
         tight="for H a multiple of the identity",
         argument=_gradient_rate_uniform,
+        conclusion=lambda bound: concludes(bound * gap, gap - eta * (2 - eta) * mu / L * gap),
         source="gradient-rate with Lambda_G <= L, which needs nothing that a sweep does not record.",
     ),
     Theorem(
@@ -421,6 +426,7 @@ SIGN = (
         bound=1 - eta * (2 - eta) * nu / _SIZE,
         tight="for one coordinate",
         argument=_sign_rate,
+        conclusion=lambda bound: concludes(bound * gap, gap - eta * (2 - eta) * nu / (P * Lambda_P) * gap),
         source=f"{_FROM_T}; the rate is an extension derived here. At lr = 1 the factor is 1 - nu/(P Lambda_P).",
     ),
     Theorem(
@@ -441,6 +447,9 @@ SIGN = (
         bound=1 - eta * nu / _SIZE * (2 - eta * Symbol.L_inf / _SIZE),
         tight="for one coordinate",
         argument=_sign_rate_inf,
+        conclusion=lambda bound: concludes(
+            bound * gap, gap - eta * nu / (P * Lambda_P) * (2 - eta * Symbol.L_inf / (P * Lambda_P)) * gap
+        ),
         source=f"{_FROM_T}; an extension derived here. At lr = P Lambda_P/L_inf the factor is 1 - nu/L_inf.",
     ),
     Theorem(
@@ -451,6 +460,7 @@ SIGN = (
         quantity=Symbol.least_norm1,
         bound=gap_0 / (eta * t) + eta * _SIZE / 2,
         argument=_sign_constant,
+        conclusion=lambda bound: concludes(bound, (gap_0 + t * eta**2 * P * Lambda_P / 2) / (eta * t)),
         source=f"{_DERIVED} The rate that minimises the bound is sqrt(2 gap_0/(T P Lambda_P)).",
     ),
 )

@@ -51,7 +51,6 @@ class Symbol:
     noise_std = sp.Symbol("s", nonnegative=True)
     # the problem
     L, mu, kappa, P, Lambda_P, nu, L_inf = sp.symbols("L mu kappa P Lambda_P nu L_inf", positive=True)
-    rho = sp.Symbol("rho", nonnegative=True)
     L_l, mu_l, kappa_l, C1_l, C2_l, P_l = sp.symbols("L_l mu_l kappa_l C1_l C2_l P_l", positive=True)
     lambda_i, sigma_i = sp.symbols("lambda_i sigma_i", positive=True)
     part_i = sp.Symbol("q_i", nonnegative=True)

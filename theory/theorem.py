@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
@@ -13,7 +13,7 @@ from sympy.core.relational import Relational
 from quadsim.simulator.checks import check_choice
 from quadsim.simulator.trajectory import Trajectory
 from quadsim.theory.proving import Step
-from quadsim.theory.quantities import MEANINGS, evaluate, is_of_state, unmet_needs
+from quadsim.theory.quantities import MEANINGS, evaluate, is_of_state, misplaced, unmet_needs
 from quadsim.theory.symbols import MaxOver, MinOver, Symbol
 
 if TYPE_CHECKING:
@@ -49,6 +49,16 @@ class Hypothesis:
         Raises:
             ValueError: a symbol without a meaning, or of a state of the run.
         """
+        by_name = {str(symbol): symbol for symbol in MEANINGS}
+        relation = relation.func(
+            *(
+                side.xreplace({s: by_name[str(s)] for s in side.free_symbols if str(s) in by_name})
+                for side in (relation.lhs, relation.rhs)
+            ),
+            evaluate=False,
+        )
+        if wrong := misplaced(relation.lhs) or misplaced(relation.rhs):
+            raise ValueError(f"a hypothesis must reduce symbols with an index, got {wrong}; wrap it.")
         strange = sorted(str(s) for s in relation.free_symbols if s not in MEANINGS or MEANINGS[s].of_state)
         if strange:
             raise ValueError(
@@ -94,11 +104,13 @@ class Theorem:
         statement: LaTeX; made from the bound where it is left out.
         tight: where it is attained; empty if it is not known to be.
         argument: makes the steps of the proof, which start from the Rule itself; see `proof`.
+        conclusion: from the bound, the last step: that it is what was proved. Without it a wrong bound could keep its proof.
         rounding: relative error of the recorded gaps, (M, K, R), where the general budget does not fit the recursion.
         source: paper and version, `in the form derived here` where it was.
 
     Raises:
-        ValueError: an unknown kind or direction, or a symbol without a meaning on a run.
+        ValueError: an unknown kind or direction, a symbol without a meaning on a run or with an index that nothing runs over,
+            a quantity or variance where there must be none.
 
     Examples:
         >>> from quadsim.theory import Theorem
@@ -118,27 +130,69 @@ class Theorem:
     statement: str = ""
     tight: str = ""
     argument: Callable[[], tuple[Step, ...]] = tuple
+    conclusion: Callable[[sp.Expr], Step] | None = None
     rounding: Callable[[Trajectory], NDArray[np.float64]] | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, KINDS)
         check_choice("direction", self.direction, DIRECTIONS)
-        object.__setattr__(self, "bound", sp.sympify(self.bound))
-        conditions = tuple(h if isinstance(h, Hypothesis) else Hypothesis.of(h) for h in self.hypotheses)
-        object.__setattr__(self, "hypotheses", conditions)
-        if self.quantity is None:
-            default = {"horizon": Symbol.gap / Symbol.gap_0, "complexity": Symbol.t}
-            quantity = Symbol.gap_next / Symbol.gap if self.is_factor else default.get(self.kind, Symbol.gap)
-            object.__setattr__(self, "quantity", quantity)
-        strange = sorted(map(str, self.bound.free_symbols - set(MEANINGS)))
+        if isinstance(self.rules, str):
+            raise ValueError(
+                f"rules of {self.name} must be a tuple of names, got {self.rules!r}; write ({self.rules!r},)."
+            )
+        set_ = object.__setattr__
+        set_(self, "bound", self._checked("bound", self.bound))
+        set_(self, "hypotheses", tuple(h for given in self._listed() for h in _conditions(given)))
+        if self.is_factor and self.quantity not in (None, Symbol.gap_next / Symbol.gap):
+            raise ValueError(
+                f"quantity of {self.name} must be left out for a {self.kind} bound, which is of the factor from gap to gap, got "
+                f"{self.quantity}; choose another kind."
+            )
+        if self.is_factor and Symbol.t in self.bound.free_symbols:
+            raise ValueError(f"the factor of {self.name} must not depend on t, got {self.bound}; use kind horizon.")
+        of_run = self.quantity != Symbol.growth  # a head has no run to take a variance from
+        if of_run and (self.kind == "expectation") != (self.variance is not None):
+            raise ValueError(
+                f"variance of {self.name} must be given for an expectation and for nothing else; see gd-noise."
+            )
+        default = {"horizon": Symbol.gap / Symbol.gap_0, "complexity": Symbol.t}
+        if self.is_factor:
+            set_(self, "quantity", Symbol.gap_next / Symbol.gap)
+        else:
+            quantity = default.get(self.kind, Symbol.gap) if self.quantity is None else self.quantity
+            set_(self, "quantity", self._checked("quantity", quantity))
+        if not self.statement:
+            set_(self, "statement", sp.latex(self.relation))
+
+    def _listed(self) -> tuple[Any, ...]:
+        return tuple(self.hypotheses) if isinstance(self.hypotheses, tuple | list) else (self.hypotheses,)
+
+    def _checked(self, what: str, expression: Any) -> sp.Expr:
+        """A real expression in symbols that have a meaning; a symbol of the same name is taken for ours.
+
+        Raises:
+            ValueError: something else.
+        """
+        expression = sp.sympify(expression) if isinstance(expression, int | float) else expression
+        if not isinstance(expression, sp.Expr) or expression.has(sp.I, sp.zoo, sp.nan, sp.oo):
+            raise ValueError(
+                f"the {what} of {self.name} must be a real SymPy expression, got {expression!r}; write it with "
+                "quadsim.theory.symbols.Symbol."
+            )
+        by_name = {str(symbol): symbol for symbol in MEANINGS}
+        expression = expression.xreplace({
+            s: by_name[str(s)] for s in expression.free_symbols if s not in MEANINGS and str(s) in by_name
+        })
+        strange = sorted(map(str, expression.free_symbols - set(MEANINGS)))
         if strange:
             raise ValueError(
-                f"the bound of {self.name} may use {', '.join(map(str, MEANINGS))}, got {', '.join(strange)}; write it with "
+                f"the {what} of {self.name} may use {', '.join(map(str, MEANINGS))}, got {', '.join(strange)}; write it with "
                 "these (quadsim.theory.symbols.Symbol)."
             )
-        if not self.statement:
-            object.__setattr__(self, "statement", sp.latex(self.relation))
+        if wrong := misplaced(expression):
+            raise ValueError(f"the {what} of {self.name} must reduce symbols with an index, got {wrong}; wrap it.")
+        return expression
 
     @property
     def conditions(self) -> tuple[Hypothesis, ...]:
@@ -157,8 +211,8 @@ class Theorem:
 
     @property
     def of_gap(self) -> bool:
-        """Whether the quantity is gap_t or gap_t/gap_0."""
-        return self.quantity in (Symbol.gap, Symbol.gap / Symbol.gap_0)
+        """Whether it bounds gap_t or gap_t/gap_0 by what is known from the start."""
+        return self.quantity in (Symbol.gap, Symbol.gap / Symbol.gap_0) and not is_of_state(self.bound)
 
     @property
     def relation(self) -> Relational:
@@ -174,7 +228,7 @@ class Theorem:
     @cached_property
     def proof(self) -> tuple[Step, ...]:
         """The steps that `quadsim.theory.proving.prove` discharges."""
-        return self.argument()
+        return self.argument() + (() if self.conclusion is None else (self.conclusion(self.bound),))
 
     @property
     def symbols(self) -> dict[sp.Symbol, str]:
@@ -199,7 +253,10 @@ class Theorem:
             noise = "" if self.noisy else " and the gradient without noise"
             return np.full(shape, f"the rate must be constant{noise}", dtype=object)
         assert self.quantity is not None
-        missing = unmet_needs(self.bound + self.quantity, trajectory)
+        settings = sum(
+            (sp.Add(h.relation.lhs, h.relation.rhs) for h in self.conditions if h.relation is not None), sp.S.Zero
+        )
+        missing = unmet_needs(self.bound + self.quantity + settings, trajectory)
         if not missing and self.is_local and not np.any(np.diff(trajectory.steps) == 1):
             missing = 'the run must record steps that follow each other: simulate(..., record="all")'
         if missing:
@@ -257,6 +314,25 @@ class Theorem:
 
     def __repr__(self) -> str:
         return f"Theorem({self.name}: {self.direction} {self.kind}, {self.bound})"
+
+
+def _conditions(given: Any) -> tuple[Hypothesis, ...]:
+    """A hypothesis in any of its forms; what SymPy knows to be true is no condition.
+
+    Raises:
+        ValueError: something else, or what SymPy knows to be false.
+    """
+    if isinstance(given, Hypothesis):
+        return (given,)
+    if given in (sp.true, True):
+        return ()
+    if isinstance(given, sp.And):
+        return tuple(h for part in given.args for h in _conditions(part))
+    if not isinstance(given, Relational):
+        raise ValueError(
+            f"a hypothesis must be a Hypothesis or a SymPy relation, got {given!r}; write it as s.eta * s.L <= 1."
+        )
+    return (Hypothesis.of(given),)
 
 
 def _one_minus(expression: sp.Expr) -> sp.Expr:

@@ -5,7 +5,7 @@ Rates are brought to 1 by scaling the Hessian or the start, so that each member 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +37,13 @@ class Tightest:
         margin: the largest `closeness` seen.
         evaluations: instances tried.
         instance: eigenvalues, start and scale of the best.
+        suspects: runs that went beyond the bound by more than rounding, for `check` to look at; three at most.
     """
 
     margin: float
     evaluations: int
     instance: str
+    suspects: tuple[Trajectory, ...] = ()
 
 
 def _problem(x: Array, scale: Array) -> BlockQuadratic:
@@ -155,7 +157,7 @@ def closeness(theorem: Theorem, trajectory: Trajectory) -> Array:
     For a factor below 1 it is the decrease that is guaranteed over the decrease seen, at the step where they are closest (a
     ratio of gaps would be close to 1 for every slow run); for other bounds what was seen over the bound.
     """
-    _, margin, _ = compare_floats(theorem, trajectory)
+    margin = compare_floats(theorem, trajectory).margin
     if theorem.is_factor:
         gap = trajectory.gap
         with np.errstate(all="ignore"):
@@ -164,10 +166,22 @@ def closeness(theorem: Theorem, trajectory: Trajectory) -> Array:
             # Below sqrt(u) both decreases are mostly rounding, and so is a gap that far below the start.
             usable = (guaranteed > 1e-8) & (seen > 0.0) & (gap[:, :, 1:] > 1e-8 * gap[:, :, :1])
             margin = np.max(np.where(usable, guaranteed / seen, 0.0), axis=-1)
-    # What exceeds 1 by more than rounding is for `check` to look at, not for a search to be proud of.
+    # What exceeds 1 by more than rounding is a suspect, for `check` to look at, not the tightest instance.
     sound = theorem.applies(trajectory) & (margin <= 1.0 + 1e-6)
     out: Array = np.where(sound, margin, 0.0)
     return out
+
+
+def _only(run: Trajectory, m: int) -> Trajectory:
+    """One problem of a run."""
+    return replace(
+        run,
+        problem=run.problem.select([m]),
+        gap=run.gap[[m]],
+        steps_to_tolerance=run.steps_to_tolerance[[m]],
+        status=run.status[[m]],
+        observed={name: values[[m]] for name, values in run.observed.items()},
+    )
 
 
 def search_tightest(theorem: Theorem, *, evaluations: int = 3000, seed: int = 0) -> Tightest:
@@ -187,11 +201,14 @@ def search_tightest(theorem: Theorem, *, evaluations: int = 3000, seed: int = 0)
         )
     family = SEARCHED[theorem.name]
     best, tried = (-np.inf, np.zeros(len(_BOUNDS))), 0
+    suspects: list[Trajectory] = []
 
     def loss(x: Array) -> Array:
         nonlocal best, tried
         x = x.reshape(len(_BOUNDS), -1)
         run = family(x)
+        beyond = theorem.applies(run) & compare_floats(theorem, run).flagged
+        suspects.extend(_only(run, int(m)) for m in np.flatnonzero(beyond.any(axis=1))[: 3 - len(suspects)])
         margin: Array = closeness(theorem, run).max(axis=1)
         tried += margin.size
         if margin.max() > best[0]:
@@ -204,4 +221,4 @@ def search_tightest(theorem: Theorem, *, evaluations: int = 3000, seed: int = 0)
         updating="deferred",
     )  # fmt: skip
     values, start = (", ".join(f"{v:.3g}" for v in part) for part in (10.0 ** best[1][:4], best[1][6:10]))
-    return Tightest(best[0], tried, f"eigenvalues {values}; start {start}; scale {best[1][10]:.3g}")
+    return Tightest(best[0], tried, f"eigenvalues {values}; start {start}; scale {best[1][10]:.3g}", tuple(suspects))

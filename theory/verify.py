@@ -40,8 +40,8 @@ class TheoremReport:
         verdict: `proved` (every step discharged, and no instance against it), `unproved` (a step is open or wrong), `refuted` (an
             instance is, in exact arithmetic), `undecided` (an instance is flagged and not settled) or `untested`.
         steps: each step with what became of it.
-        instances: problems times settings that met the hypotheses.
-        verdicts: word to count, those that are not applicable too.
+        instances: problems times settings that met the hypotheses and tested the claim.
+        verdicts: word to count; also of those that are not applicable, and `untested`, where rounding left nothing to compare.
         worst_margin: largest margin over the instances; NaN without any.
         tightness: how close the best instance known comes to the bound (see `tightness.closeness`); NaN where not searched.
         tightest: that instance, in words.
@@ -88,12 +88,15 @@ class _Tally:
 
     def add(self, theorem: Theorem, run: Trajectory) -> None:
         begin = time.monotonic()
-        found = check(theorem, run, seconds=min(5.0, self.seconds))
+        found = check(theorem, run, seconds=max(0.0, min(5.0, self.seconds)))
         self.seconds -= time.monotonic() - begin if self.complaints else 0.0
         self.verdicts.update({word: count for word, count in found.counts().items() if count})
+        untested = int(np.sum((found.verdict == "undecided") & (found.step < 0)))  # nothing spoke against it either
+        self.verdicts.update({"undecided": -untested, "untested": untested})
         margins = found.margin[np.isfinite(found.margin) & (found.verdict != "not applicable")]
         self.worst = max(self.worst, float(margins.max()) if margins.size else -math.inf)
-        for m, k in np.argwhere((found.verdict == "refuted") | (found.verdict == "undecided"))[:1]:
+        against = (found.verdict == "refuted") | ((found.verdict == "undecided") & (found.step >= 0))
+        for m, k in np.argwhere(against)[:1]:
             self.complaints.append(found.complaint(int(m), int(k)))
 
 
@@ -105,6 +108,7 @@ def verify(
     exact: bool = False,
     search: int = 3000,
     progress: Progress = lambda done, total, text: None,
+    into: tuple[list[TheoremReport], list[ClaimReport]] | None = None,
 ) -> tuple[list[TheoremReport], list[ClaimReport]]:
     """Prove, try and refute.
 
@@ -114,7 +118,8 @@ def verify(
         seed: of the problems.
         exact: problems built in rationals throughout, every verdict in exact arithmetic.
         search: instances that the search for the tightest one may try, for each upper bound; 0: no search.
-        progress: told after every piece (done, total, what).
+        progress: told before every piece (done, total, what).
+        into: lists that are filled as it goes, so that an interrupt leaves what is finished.
 
     Returns:
         A report for every theorem and every false claim.
@@ -122,13 +127,16 @@ def verify(
     Raises:
         ValueError: an unknown name or a number out of range.
     """
-    chosen = [THEOREMS[check_choice("theorem", name, THEOREMS)] for name in names] or list(THEOREMS.values())
+    chosen = [THEOREMS[check_choice("theorem", name, THEOREMS)] for name in dict.fromkeys(names)] or list(
+        THEOREMS.values()
+    )
     claims = () if names else FALSE_CLAIMS
     number = check_count("problems", (50 if exact else 1000) if problems is None else problems)
     check_count("seed", seed, 0)
     check_count("search", search, 0)
     total = len(chosen) + len(claims)
-    reports, refuted = [], []
+    reports: list[TheoremReport] = [] if into is None else into[0]
+    refuted: list[ClaimReport] = [] if into is None else into[1]
     for done, theorem in enumerate(chosen):
         progress(done, total, theorem.name)
         reports.append(verify_theorem(theorem, problems=number, seed=seed, exact=exact, search=search))
@@ -156,9 +164,11 @@ def verify_theorem(
     tightness, tightest = math.nan, ""
     if search and not exact and theorem.name in SEARCHED:
         found = search_tightest(theorem, evaluations=search, seed=seed)
+        for run in found.suspects:
+            tally.add(theorem, run)
         tightness, tightest = found.margin, f"{found.instance} ({found.evaluations} instances tried)"
-    counts = {word: tally.verdicts.get(word, 0) for word in VERDICTS}
-    instances = sum(counts.values()) - counts["not applicable"]
+    counts = {word: tally.verdicts.get(word, 0) for word in (*VERDICTS, "untested")}
+    instances = sum(counts.values()) - counts["not applicable"] - counts["untested"]
     return TheoremReport(
         name=theorem.name,
         verdict=_verdict(steps, counts, instances),
