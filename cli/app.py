@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from quadsim.cli import commands, sweep, verify
+from quadsim.cli import bench, commands, sweep, verify
 
 app = typer.Typer(
     name="quadsim",
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command("sweep")(sweep.sweep_command)
 app.command("verify")(verify.verify)
+app.command("bench")(bench.bench)
 app.command("rules")(commands.rules)
 app.command("theorems")(commands.theorems)
 app.command("info")(commands.info)
