@@ -1,0 +1,310 @@
+"""The fused engine on a GPU: a separable rule, printed for Triton, with a block's numbers in registers through many steps.
+
+What a run gives does not depend on its batch-mates: every lane and tile is computed on its own, in an order that depends on the
+block sizes, the type and the tile's shape alone.
+"""
+
+import importlib.util
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quadsim.simulator.engines.codegen import program
+from quadsim.simulator.engines.gpu_source import Unit, gpu_source, step_names, units_of
+from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.engines.kernel_cache import import_source
+from quadsim.simulator.rule import Rule
+
+__all__ = ["kernel_source", "run", "why_not"]
+
+_LOG = logging.getLogger("quadsim")
+_LARGEST_BLOCK = 128
+_STEPS = 2**31 - 2  # are counted in 32 bits
+_COORDINATE_STEPS_AT_ONCE = 1 << 34  # in one launch: some tenths of a second, after which Ctrl-C is noticed
+_TABLE_BYTES = 1 << 25  # for what depends on the step alone
+_GAP_BYTES = 1 << 27  # for the gaps of every block at every step of a launch
+_PINNED_BYTES = 1 << 28  # larger results go through ordinary memory
+_FOLLOWED = 32  # steps that a program of `follow` looks at together
+
+
+def kernel_source(rule: Rule, sizes: tuple[int, ...], dtype: str = "float64") -> str:
+    """The source that would run a rule on problems with blocks of these sizes."""
+    return gpu_source(rule, sizes, dtype=dtype)
+
+
+def why_not(job: Job) -> str | None:
+    """Why this engine cannot run a job whose rule has a program; None if it can."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    if max(job.problem.block_sizes) > _LARGEST_BLOCK:
+        return f"a block has more than {_LARGEST_BLOCK} coordinates"
+    return f"it takes at most {_STEPS} steps" if job.steps > _STEPS else None
+
+
+def run(job: Job) -> Outcome:
+    """Run all problems under all settings, as many problems at a time as fit in the device's memory."""
+    device = torch.device(job.device)
+    kernels = _kernels(job.rule, job.problem.block_sizes, str(job.dtype).removeprefix("torch."))
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        parts = [_Run(job, kernels, device, part).outcome() for part in _parts(job, device)]
+    return Outcome(
+        **{name: _joined([getattr(part, name) for part in parts]) for name in ("gap", "hit", "diverged")},
+    )
+
+
+def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+@lru_cache(maxsize=256)
+def _kernels(rule: Rule, block_sizes: tuple[int, ...], dtype: str) -> ModuleType:
+    return import_source(gpu_source(rule, block_sizes, dtype=dtype), "gpu")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a unit is laid out on the device: settings (or runs, for lanes) per program, and its warps."""
+
+    lanes: int
+    warps: int
+
+
+def _parts(job: Job, device: torch.device) -> Iterator[slice]:
+    """Problems at a time: half of the free memory for numbers that stay, the rest for what comes and goes."""
+    whole, problem = program(job.rule), job.problem
+    values = problem.dimension * (1 + len(whole.states)) + len(problem.block_sizes) * len(whole.block_states)
+    each = job.number_of_settings * (8 * values + 64) + 16 * sum(size**2 for size in problem.block_sizes)
+    at_once = max(1, min(problem.problems, _free_memory(device) // 2 // each))
+    for begin in range(0, problem.problems, at_once):
+        yield slice(begin, min(begin + at_once, problem.problems))
+
+
+def _free_memory(device: torch.device) -> int:
+    """Bytes; what torch keeps for later use counts as free."""
+    if device.type != "cuda":
+        return 1 << 30
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+class _Part:
+    """The arrays of one unit: all blocks of one size, or all problems whole."""
+
+    def __init__(self, unit: Unit, shape: Shape, rows: int, members: torch.Tensor) -> None:
+        self.unit, self.shape, self.rows, self.members = unit, shape, rows, members
+        self.hessian = self.extremes = self.minimizer = self.error = self.states = self.block_states = members
+
+
+class _Run:
+    """The arrays of some of the problems on the device, and the launches of the kernels."""
+
+    def __init__(
+        self,
+        job: Job,
+        kernels: ModuleType,
+        device: torch.device,
+        part: slice,
+        shapes: "Callable[[Unit, str, int, int], Shape] | None" = None,
+    ) -> None:
+        self._job, self._kernels, self._device, self._slice = job, kernels, device, part
+        self._program = program(job.rule)
+        self._problems = part.stop - part.start
+        self._values = len(step_names(self._program))
+        units = units_of(job.problem.block_sizes)
+        settings = job.number_of_settings
+        dtype = str(job.dtype).removeprefix("torch.")
+        choose = shapes or shape_for
+        chosen = [choose(unit, dtype, self._problems, settings) for unit in units]
+        multiple = max([shape.lanes for unit, shape in zip(units, chosen, strict=True) if not unit.in_lanes], default=1)
+        self._width = -(-settings // multiple) * multiple
+        # Settings beyond the last one are copies of it: every column does the same work.
+        own = np.array([job.settings[name] for name in job.rule.names])
+        self._settings = self._tensor(own[:, np.minimum(np.arange(self._width), settings - 1)])
+        self._columns = self._problems * self._width
+        self._blocks = len(job.problem.block_sizes)
+        self._parts = [self._part(unit, shape) for unit, shape in zip(units, chosen, strict=True)]
+        self._clocks = torch.ones((len(self._program.clocks), self._width), dtype=job.dtype, device=device)
+        self._below = torch.empty(self._columns, dtype=torch.float64, device=device)
+        self._limit = torch.empty_like(self._below)
+        self._hit = torch.full((self._columns,), 2**31 - 1, dtype=torch.int32, device=device)
+        self._diverged = torch.full_like(self._hit, 2**31 - 1)
+        self._tolerance = torch.tensor([job.tolerance], dtype=torch.float64, device=device)
+        self._gaps = torch.empty(0, dtype=job.dtype, device=device)
+        self._whole = self._parts[0].unit.whole
+
+    def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
+        contiguous = np.ascontiguousarray(array)
+        if not contiguous.flags.writeable:
+            contiguous = contiguous.copy()
+        return torch.from_numpy(contiguous).to(self._device).to(self._job.dtype)
+
+    def _part(self, unit: Unit, shape: Shape) -> _Part:
+        problem, own, dtype, device = self._job.problem, self._slice, self._job.dtype, self._device
+        if unit.whole:
+            position = {block: (size, at) for size, m in problem.layout.groups.items() for at, block in enumerate(m)}
+            places = [position[block] for block in range(self._blocks)]
+            hessian = np.concatenate(
+                [problem.hessian[size][own, at].reshape(self._problems, -1) for size, at in places], axis=1
+            )
+            extremes = np.stack([problem.block_smoothness[own], problem.block_strong_convexity[own]], axis=-1)
+            minimizer = np.concatenate([problem.minimizer[size][own, at] for size, at in places], axis=1)
+            error = np.concatenate([problem.initial_error[size][own, at] for size, at in places], axis=1)
+            members = np.zeros(1, dtype=np.int32)
+        else:
+            (size,) = unit.sizes
+            members = problem.layout.groups[size].astype(np.int32)
+            hessian = problem.hessian[size][own]
+            extremes = problem.eigenvalues[size][own][..., [-1, 0]]
+            minimizer = problem.minimizer[size][own].reshape(-1, size)
+            error = problem.initial_error[size][own].reshape(-1, size)
+        rows, dimension = error.shape
+        part = _Part(unit, shape, rows, torch.from_numpy(members).to(device))
+        part.hessian, part.extremes, part.minimizer = map(self._tensor, (hessian, extremes, minimizer))
+        start = self._tensor(error)
+        whole, blocks = self._program, len(unit.sizes)
+        if unit.in_lanes:
+            part.error = start.T[:, :, None].expand(-1, -1, self._width).contiguous()
+        else:
+            part.error = start[:, :, None].expand(-1, -1, self._width).contiguous()
+        count = rows * self._width
+        part.states = torch.empty((len(whole.states), dimension * count), dtype=dtype, device=device)
+        part.block_states = torch.empty((len(whole.block_states), blocks * count), dtype=dtype, device=device)
+        return part
+
+    def outcome(self) -> Outcome:
+        """Run everything."""
+        job, settings = self._job, self._job.number_of_settings
+        # One step more than is taken: the gap of the last is wanted, and the step after it is not looked at.
+        total = job.steps + 1
+        factors = self._tensor(np.append(job.schedule.factors(job.steps), 0.0))
+        number = job.record.size
+        at_once = max(1, min(number, _free_memory(self._device) // 4 // (8 * self._columns)))
+        gap = None if at_once == number else np.empty((self._problems, settings, number))
+        for part in self._parts:
+            self._launch(part, "start", self._tolerance, self._below, self._limit)
+        begin = 0
+        for first in range(0, number, at_once):
+            steps = job.record[first : first + at_once]
+            end = total if first + at_once >= number else int(steps[-1]) + 1
+            slots = np.full(total, -1, dtype=np.int32)
+            slots[steps] = np.arange(steps.size, dtype=np.int32)
+            records = torch.empty((steps.size, self._columns), dtype=torch.float64, device=self._device)
+            self._steps(begin, end, factors, torch.from_numpy(slots).to(self._device), records)
+            seen = records.view(-1, self._problems, self._width)[:, :, :settings].permute(1, 2, 0)
+            if gap is None:
+                gap = _on_host(seen)
+            else:
+                gap[:, :, first : first + at_once] = _on_host(seen)
+            begin = end
+        assert gap is not None
+        return Outcome(gap=gap, hit=self._first(self._hit), diverged=self._first(self._diverged))
+
+    def _first(self, step: torch.Tensor) -> NDArray[np.float64]:
+        own = step.view(self._problems, self._width)[:, : self._job.number_of_settings].double()
+        return _on_host(torch.where(own == 2**31 - 1, torch.inf, own))
+
+    def _steps(
+        self, begin: int, end: int, factors: torch.Tensor, slots: torch.Tensor, records: torch.Tensor
+    ) -> None:
+        """Launch steps `begin` to `end`, never many launches ahead of the device: a wait in the driver hears no Ctrl-C."""
+        table_steps = max(1, _TABLE_BYTES // (self._width * max(self._values, 1) * 8))
+        steps = max(1, _COORDINATE_STEPS_AT_ONCE // (self._columns * self._job.problem.dimension))
+        if not self._whole:
+            steps = max(1, min(steps, _GAP_BYTES // (self._columns * self._blocks * 8)))
+        running: list[Any] = []
+        for first in range(begin, end, table_steps):
+            last = min(first + table_steps, end)
+            table = self._table(first, last, factors)
+            for at in range(first, last, steps):
+                count = min(steps, last - at)
+                self._advance(at, count, table[(at - first) :], slots, records)
+                if self._device.type == "cuda":
+                    running.append(torch.cuda.Event())
+                    running[-1].record()
+                    if len(running) > 2:
+                        running.pop(0).synchronize()
+
+    def _table(self, first: int, last: int, factors: torch.Tensor) -> torch.Tensor:
+        """What depends on the step alone, for steps `first` to `last`: (steps, values, settings)."""
+        steps, width, lanes = last - first, self._width, 128
+        clocks = torch.empty((steps, len(self._program.clocks), width), dtype=self._job.dtype, device=self._device)
+        if self._program.clocks:
+            grid = (-(-width // 32),)
+            self._kernels.clocks_[grid](self._settings, self._clocks, clocks, steps, width, LANES_=32, num_warps=1)
+        table = torch.empty((steps, self._values, width), dtype=self._job.dtype, device=self._device)
+        grid = (-(-steps * width // lanes),)
+        self._kernels.steps_[grid](
+            self._settings, factors[first:last], clocks, table, steps, width, LANES_=lanes, num_warps=4
+        )
+        return table
+
+    def _advance(
+        self, begin: int, steps: int, table: torch.Tensor, slots: torch.Tensor, records: torch.Tensor
+    ) -> None:
+        if self._whole:
+            (part,) = self._parts
+            self._launch(
+                part, "advance", table, begin, steps, slots, self._below, self._limit, self._hit, self._diverged, records
+            )
+            return
+        from quadsim.simulator.engines.gpu_functions import follow, limits
+
+        count = steps * self._columns * self._blocks
+        if self._gaps.numel() < count:
+            self._gaps = torch.empty(count, dtype=self._job.dtype, device=self._device)
+        for part in self._parts:
+            self._launch(part, "advance", table, steps, self._gaps, part.members, part.members.numel(), self._blocks)
+        lanes = 128
+        columns = -(-self._columns // lanes)
+        sizes = (self._blocks, self._width, self._columns)
+        if begin == 0:
+            limits[(columns,)](self._gaps, *sizes, self._tolerance, self._below, self._limit, LANES_=lanes, num_warps=4)
+        follow[(columns, -(-steps // _FOLLOWED))](
+            self._gaps, *sizes, begin, steps, slots, self._below, self._limit, self._hit, self._diverged, records,
+            STEPS_=_FOLLOWED, LANES_=lanes, num_warps=4,
+        )  # fmt: skip
+
+    def _launch(self, part: _Part, what: str, *arguments: Any) -> None:
+        kernel = getattr(self._kernels, f"{what}_{part.unit.name}_")
+        if what == "start" and not part.unit.whole:
+            arguments = ()
+        lanes = part.shape.lanes
+        if part.unit.in_lanes:
+            programs = -(-part.rows * self._width // lanes)
+            constants = {"LANES_": lanes}
+        else:
+            (size,) = part.unit.sizes
+            programs = part.rows * self._width // lanes
+            constants = {"SIZE_": size, "PAD_": max(16, 1 << (size - 1).bit_length()), "LANES_": lanes}
+        kernel[(programs,)](
+            part.hessian, part.extremes, part.minimizer, self._settings, part.error, part.states, part.block_states,
+            part.rows, self._width, *arguments, **constants, num_warps=part.shape.warps,
+        )  # fmt: skip
+
+
+def shape_for(unit: Unit, dtype: str, problems: int, settings: int) -> Shape:
+    """The layout of a unit, from its sizes and the type."""
+    if unit.in_lanes:
+        return Shape(128, 4)
+    pad = max(16, 1 << (unit.sizes[0] - 1).bit_length())
+    lanes = 16 if settings > 8 else 8
+    return Shape(lanes, {16: 1, 32: 1, 64: 4, 128: 8}[pad])
+
+
+def _on_host(tensor: torch.Tensor) -> NDArray[np.float64]:
+    """A copy in ordinary memory, through pinned memory where it is not too large."""
+    if tensor.device.type != "cuda":
+        return np.array(tensor.numpy())
+    tensor = tensor.contiguous()
+    if tensor.numel() * 8 > _PINNED_BYTES:
+        return np.asarray(tensor.cpu().numpy())
+    out = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return np.asarray(out.copy_(tensor).numpy())
