@@ -75,6 +75,7 @@ class Shape:
 
     lanes: int
     warps: int
+    registers: int | None = None
 
 
 def _parts(job: Job, device: torch.device) -> Iterator[slice]:
@@ -82,15 +83,18 @@ def _parts(job: Job, device: torch.device) -> Iterator[slice]:
     whole, problem = program(job.rule), job.problem
     values = problem.dimension * (1 + len(whole.states)) + len(problem.block_sizes) * len(whole.block_states)
     each = job.number_of_settings * (8 * values + 64) + 16 * sum(size**2 for size in problem.block_sizes)
-    at_once = max(1, min(problem.problems, _free_memory(device) // 2 // each))
+    at_once = max(1, min(problem.problems, _free_memory(device, problem.problems * each) // 2 // each))
     for begin in range(0, problem.problems, at_once):
         yield slice(begin, min(begin + at_once, problem.problems))
 
 
-def _free_memory(device: torch.device) -> int:
-    """Bytes; what torch keeps for later use counts as free."""
+def _free_memory(device: torch.device, needed: int) -> int:
+    """Bytes, or all there are where few are needed; what torch keeps for later use counts as free."""
     if device.type != "cuda":
         return 1 << 30
+    total = int(torch.cuda.get_device_properties(device).total_memory)
+    if needed < total // 64:  # the question itself takes a while
+        return total
     free, _ = torch.cuda.mem_get_info(device)
     return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
@@ -173,7 +177,7 @@ class _Run:
         if unit.in_lanes:
             part.error = start.T[:, :, None].expand(-1, -1, self._width).contiguous()
         else:
-            part.error = start[:, :, None].expand(-1, -1, self._width).contiguous()
+            part.error = start[:, None, :].expand(-1, self._width, -1).contiguous()
         count = rows * self._width
         part.states = torch.empty((len(whole.states), dimension * count), dtype=dtype, device=device)
         part.block_states = torch.empty((len(whole.block_states), blocks * count), dtype=dtype, device=device)
@@ -186,7 +190,8 @@ class _Run:
         total = job.steps + 1
         factors = self._tensor(np.append(job.schedule.factors(job.steps), 0.0))
         number = job.record.size
-        at_once = max(1, min(number, _free_memory(self._device) // 4 // (8 * self._columns)))
+        each = 8 * self._columns
+        at_once = max(1, min(number, _free_memory(self._device, number * each) // 4 // each))
         gap = None if at_once == number else np.empty((self._problems, settings, number))
         for part in self._parts:
             self._launch(part, "start", self._tolerance, self._below, self._limit)
@@ -286,7 +291,7 @@ class _Run:
             constants = {"SIZE_": size, "PAD_": max(16, 1 << (size - 1).bit_length()), "LANES_": lanes}
         kernel[(programs,)](
             part.hessian, part.extremes, part.minimizer, self._settings, part.error, part.states, part.block_states,
-            part.rows, self._width, *arguments, **constants, num_warps=part.shape.warps,
+            part.rows, self._width, *arguments, **constants, num_warps=part.shape.warps, maxnreg=part.shape.registers,
         )  # fmt: skip
 
 

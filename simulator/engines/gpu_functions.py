@@ -1,11 +1,10 @@
 """What the printed GPU kernels call: functions of one number, and the kernels that are the same for every rule.
 
-Square roots and quotients in float64 start from the hardware's float32 seeds and are refined by one step of third order, to
-about one unit in the last place: the exactly rounded ones cost several times as much, and are most of Adam's time. Divisors
-below 2.2e-308 count as 0. Under Triton's interpreter the plain ones are used.
+Square roots and quotients in float64 start from the hardware's seeds of some twenty bits and are refined by one step of third
+order, to a unit in the last place: the exactly rounded ones take longer, and are most of Adam's time. What is neither exact
+nor NaN where it should be lies beyond 1e-290 and 1e+290: below 2.2e-308 a square root is rough and a divisor counts as one of
+about 1e-308, and by an infinite divisor the quotient is NaN. Under Triton's interpreter the plain ones are used.
 """
-
-import os
 
 import numpy as np
 import triton
@@ -15,7 +14,7 @@ from triton.language.extra import libdevice
 from quadsim.simulator.trajectory import DIVERGED_ABOVE
 
 __all__ = [
-    "NEVER", "absolute", "count", "exp", "follow", "limits", "limits_of", "log", "maximum", "minimum", "power", "ratio", "sign",
+    "NEVER", "absolute", "count", "exp", "first_bits", "follow", "limits", "limits_of", "log", "maximum", "minimum", "power", "ratio", "root", "sign",
     "sqrt", "tanh",
 ]  # fmt: skip
 
@@ -23,62 +22,35 @@ NEVER = tl.constexpr(2**31 - 1)
 """The step at which something happens that does not."""
 
 _INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
-_VARIANT = tl.constexpr("plain" if triton.knobs.runtime.interpret else os.environ.get("QUADSIM_GPU_MATH", "single"))
 _DIVERGED_ABOVE = tl.constexpr(DIVERGED_ABOVE)
 _LARGEST = tl.constexpr(float(np.finfo(np.float64).max))
 _LARGEST_START = tl.constexpr(float(np.nextafter(np.finfo(np.float64).max / DIVERGED_ABOVE, 0.0)))
 
-# A seed y of 1/sqrt(x) from the mantissa and the parity of the exponent, then s = t + t*e*(1/2 + 3/8 e) with t = x*y and
-# e = 1 - t*y. Numbers that are not normal (0, infinite, NaN) are their own roots, negative ones have none.
-_ROOT_REFINED = """
+# From the hardware's seed y of 1/sqrt(x): t + t*e*(1/2 + 3/8 e) with t = x*y and e = 1 - t*y. The seed is taken of 2^-1022 at
+# least and is itself so large at least: then nothing special has to be done at 0 and at infinity.
+_ROOT = tl.constexpr(
+    """{
+.reg .b32 lo, hi; .reg .f64 x, y, t, n, e, p;
+mov.b64 {lo, hi}, $1; max.u32 hi, hi, 0x00100000; mov.b64 x, {lo, hi};
+rsqrt.approx.ftz.f64 y, x;
+mov.b64 {lo, hi}, y; max.u32 hi, hi, 0x00100000; mov.b64 y, {lo, hi};
 mul.rn.f64 t, $1, y; neg.f64 n, t; fma.rn.f64 e, n, y, 0d3FF0000000000000;
-fma.rn.f64 p, e, 0d3FD8000000000000, 0d3FE0000000000000; mul.rn.f64 p, p, e; fma.rn.f64 s, t, p, t;
-mov.pred bad, 0; @!normal setp.lt.f64 bad, $1, 0d0000000000000000;
-selp.f64 s, s, $1, normal; selp.f64 $0, 0d7FF8000000000000, s, bad;
+fma.rn.f64 p, e, 0d3FD8000000000000, 0d3FE0000000000000; mul.rn.f64 p, p, e; fma.rn.f64 $0, t, p, t;
 }"""
-_SQRT_SINGLE = tl.constexpr(
-    """{
-.reg .b32 lo, hi, a, b; .reg .f32 f; .reg .f64 y, t, n, e, p, s; .reg .pred normal, bad;
-mov.b64 {lo, hi}, $1;
-and.b32 a, hi, 0x001fffff; xor.b32 a, a, 0x00100000; shl.b32 a, a, 3; add.u32 a, a, 0x3f800000;
-mov.b32 f, a; rsqrt.approx.ftz.f32 f, f; mov.b32 a, f;
-shr.u32 a, a, 3; add.u32 a, a, 0x58000000;
-add.u32 b, hi, 0x00100000; shr.u32 b, b, 1; and.b32 b, b, 0x7ff00000; sub.u32 a, a, b;
-mov.b32 lo, 0; mov.b64 y, {lo, a};
-sub.u32 b, hi, 0x00100000; setp.lt.u32 normal, b, 0x7fe00000;"""
-    + _ROOT_REFINED
 )
-_SQRT_DOUBLE = tl.constexpr(
+# From the seed r of 1/b: a*(r + r*e*(1 + e)) with e = 1 - b*r. The seed is 2^1021 at most, so that 0 times it is 0.
+_RATIO = tl.constexpr(
     """{
-.reg .b32 lo, hi, b; .reg .f64 y, t, n, e, p, s; .reg .pred normal, bad;
-mov.b64 {lo, hi}, $1; rsqrt.approx.ftz.f64 y, $1;
-sub.u32 b, hi, 0x00100000; setp.lt.u32 normal, b, 0x7fe00000;"""
-    + _ROOT_REFINED
-)
-# A seed r of 1/b in the same way, then r + r*e*(1 + e) with e = 1 - b*r; 0 wherever a is.
-_RATIO_REFINED = """
-neg.f64 n, $2; fma.rn.f64 e, n, r, 0d3FF0000000000000; fma.rn.f64 e, e, e, e; fma.rn.f64 e, r, e, r;
-selp.f64 r, e, r, normal; mul.rn.f64 r, $1, r;
-setp.eq.f64 zero, $1, 0d0000000000000000; selp.f64 $0, 0d0000000000000000, r, zero;
+.reg .b32 lo, hi; .reg .f64 r, n, e;
+rcp.approx.ftz.f64 r, $2;
+mov.b64 {lo, hi}, r; min.s32 hi, hi, 0x7fc00000; mov.b64 r, {lo, hi};
+neg.f64 n, $2; fma.rn.f64 e, n, r, 0d3FF0000000000000; fma.rn.f64 e, e, e, e; fma.rn.f64 r, r, e, r;
+mul.rn.f64 $0, $1, r;
 }"""
-_RATIO_SINGLE = tl.constexpr(
-    """{
-.reg .b32 lo, hi, a, b; .reg .f32 f; .reg .f64 r, n, e; .reg .pred normal, zero;
-mov.b64 {lo, hi}, $2;
-and.b32 a, hi, 0x000fffff; shl.b32 a, a, 3; add.u32 a, a, 0x3f800000;
-mov.b32 f, a; rcp.approx.ftz.f32 f, f; mov.b32 a, f;
-shr.u32 a, a, 3; add.u32 a, a, 0x77f00000; and.b32 b, hi, 0xfff00000; sub.u32 a, a, b;
-mov.b32 lo, 0; mov.b64 r, {lo, a};
-and.b32 b, hi, 0x7fffffff; sub.u32 b, b, 0x00100000; setp.lt.u32 normal, b, 0x7fc00000;
-@!normal rcp.approx.ftz.f64 r, $2;"""
-    + _RATIO_REFINED
 )
-_RATIO_DOUBLE = tl.constexpr(
-    """{
-.reg .b32 lo, hi, b; .reg .f64 r, n, e; .reg .pred normal, zero;
-mov.b64 {lo, hi}, $2; rcp.approx.ftz.f64 r, $2;
-and.b32 b, hi, 0x7fffffff; sub.u32 b, b, 0x00100000; setp.lt.u32 normal, b, 0x7fc00000;"""
-    + _RATIO_REFINED
+_ROOT_32 = tl.constexpr("sqrt.approx.ftz.f32 $0, $1;")
+_RATIO_32 = tl.constexpr(
+    "{.reg .f32 r; rcp.approx.ftz.f32 r, $2; min.NaN.f32 r, r, 0f7F000000; mul.rn.f32 $0, $1, r;}"
 )
 
 
@@ -97,23 +69,40 @@ else:
 
 
 @triton.jit
-def sqrt(x):
-    """Square root."""
-    if x.dtype == tl.float64 and _VARIANT == "single":
-        return tl.inline_asm_elementwise(_SQRT_SINGLE, "=d,d", [x], dtype=tl.float64, is_pure=True, pack=1)
-    elif x.dtype == tl.float64 and _VARIANT == "double":
-        return tl.inline_asm_elementwise(_SQRT_DOUBLE, "=d,d", [x], dtype=tl.float64, is_pure=True, pack=1)
+def first_bits(x):
+    """The first 8 bits of a float32, as a bfloat16, and the rest. The interpreter has no product of bfloat16: all bits."""
+    if _INTERPRETED:
+        return x, x - x
+    else:
+        bits = x.to(tl.int32, bitcast=True)
+        first = (bits >> 16).to(tl.int16).to(tl.bfloat16, bitcast=True)
+        return first, x - (bits & -65536).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def root(x):
+    """Square root of a number that is not negative; NaN of others and of -0."""
+    if x.dtype == tl.float64 and not _INTERPRETED:
+        return tl.inline_asm_elementwise(_ROOT, "=d,d", [x], dtype=tl.float64, is_pure=True, pack=1)
+    elif not _INTERPRETED:
+        return tl.inline_asm_elementwise(_ROOT_32, "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
     else:
         return tl.sqrt(x)
 
 
 @triton.jit
+def sqrt(x):
+    """Square root."""
+    return root(x + 0.0)
+
+
+@triton.jit
 def ratio(a, b):
     """a/b, and 0 wherever a is 0."""
-    if b.dtype == tl.float64 and _VARIANT == "single":
-        return tl.inline_asm_elementwise(_RATIO_SINGLE, "=d,d,d", [a, b], dtype=tl.float64, is_pure=True, pack=1)
-    elif b.dtype == tl.float64 and _VARIANT == "double":
-        return tl.inline_asm_elementwise(_RATIO_DOUBLE, "=d,d,d", [a, b], dtype=tl.float64, is_pure=True, pack=1)
+    if b.dtype == tl.float64 and not _INTERPRETED:
+        return tl.inline_asm_elementwise(_RATIO, "=d,d,d", [a, b], dtype=tl.float64, is_pure=True, pack=1)
+    elif not _INTERPRETED:
+        return tl.inline_asm_elementwise(_RATIO_32, "=f,f,f", [a, b], dtype=tl.float32, is_pure=True, pack=1)
     else:
         return tl.where(a == 0.0, 0.0, a / b)
 

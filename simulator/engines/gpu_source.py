@@ -94,6 +94,12 @@ class _Printer(ExpressionPrinter):
     def _print_Symbol(self, symbol: sp.Symbol) -> str:
         return f"{symbol.name}{self.ends.get(symbol, '')}"
 
+    def _print_Pow(self, expression: sp.Expr, **settings: object) -> str:
+        base, exponent = expression.args
+        if exponent == sp.S.Half and base.is_nonnegative:
+            return self.call("root", self._print(base))
+        return str(super()._print_Pow(expression, **settings))
+
     def call(self, function: str, *arguments: str) -> str:
         return super().call(f"{function}_", *(f"number_({a})" if _NUMBER.fullmatch(a) else a for a in arguments))
 
@@ -108,6 +114,7 @@ class _Source:
         for phase in (*whole.start, *whole.advance):
             self._by_coordinate |= {a.name for a in phase.coordinate}
             self._by_block |= {a.name for a in (*phase.block, *phase.means)}
+        self._shuffles = dtype == "float64"
         self._quiet = _padding_is_quiet(whole)
 
     def text(self, name: str, units: Iterable[Unit]) -> str:
@@ -319,21 +326,24 @@ class _Source:
         self._function(f"{verb}_tile_", _arguments(unit, starting=starting) + constants)
         self._line("tiles_ = width_ // LANES_")
         self._line("row_ = (tl.program_id(0) // tiles_).to(tl.int64)")
-        self._line("k_ = tl.program_id(0) % tiles_ * LANES_ + tl.arange(0, LANES_)")
+        self._line("k_ = (tl.program_id(0) % tiles_ * LANES_ + tl.arange(0, LANES_))[:, None]")
         self._line("i_ = tl.arange(0, PAD_)")
-        self._line("real_ = (i_ < SIZE_)[:, None]")
-        self._line("at_ = row_ * SIZE_ * width_ + i_[:, None] * width_ + k_[None, :]")
-        self._line("corner_ = real_ & (i_ < SIZE_)[None, :]")
-        corner = "hessian_ + row_ * SIZE_ * SIZE_ + i_[:, None] * SIZE_ + i_[None, :]"
+        self._line("real_ = (i_ < SIZE_)[None, :]")
+        self._line("at_ = (row_ * width_ + k_) * SIZE_ + i_[None, :]")
+        self._line(f"j_ = {_SHUFFLED if self._shuffles else 'i_'}")
+        self._line("corner_ = (j_ < SIZE_)[:, None] & (i_ < SIZE_)[None, :]")
+        corner = "hessian_ + row_ * SIZE_ * SIZE_ + j_[:, None] * SIZE_ + i_[None, :]"
         self._line(f"h_ = tl.load({corner}, mask=corner_, other=0.0)")
+        if not self._shuffles:
+            self._thirds("h", "h_")
         self._line("e_ = tl.load(error_ + at_, mask=real_, other=0.0)")
         self._settings()
         self._extremes("row_ * 2 + tl.zeros_like(k_)", "")
         self._assign(whole.per_block)
         if self._uses_iterate():
-            self._line("o_ = tl.load(minimizer_ + row_ * SIZE_ + i_, mask=i_ < SIZE_, other=0.0)[:, None]")
+            self._line("o_ = tl.load(minimizer_ + row_ * SIZE_ + i_, mask=i_ < SIZE_, other=0.0)[None, :]")
         place_of = [
-            *((s, f"states_ + {i} * rows_.to(tl.int64) * SIZE_ * width_ + at_", ", mask=real_") for i, s in enumerate(whole.states)),
+            *((s, f"states_ + {i} * rows_.to(tl.int64) * width_ * SIZE_ + at_", ", mask=real_") for i, s in enumerate(whole.states)),
             *((s, f"block_states_ + ({i} * rows_ + row_) * width_ + k_", "") for i, s in enumerate(whole.block_states)),
         ]  # fmt: skip
         if not starting:
@@ -343,9 +353,9 @@ class _Source:
             self._line("for t_ in range(count_(steps_)):")
             self._depth += 1
             self._load_step()
-        self._line(f'g = tl.dot(h_, e_, input_precision="ieee", out_dtype=tl.{self._dtype})')
+        self._product()
         if not starting:
-            self._line("gap_ = tl.sum(e_ * g, axis=0)")
+            self._line("gap_ = tl.sum(e_ * g, axis=1, keep_dims=True)")
         if self._uses_iterate():
             self._line("w = e_ + o_")
         for phase in whole.start if starting else whole.advance:
@@ -353,7 +363,7 @@ class _Source:
             self._assign(phase.coordinate)
             for mean in phase.means:
                 value = self._shaped(mean.value, "e_", {}, self._by_coordinate)
-                self._line(f"{mean.name} = tl.sum(tl.where(real_, {value}, 0.0), axis=0) / SIZE_")
+                self._line(f"{mean.name} = tl.sum(tl.where(real_, {value}, 0.0), axis=1, keep_dims=True) / SIZE_")
         for state, value in (whole.started if starting else whole.advanced).items():
             if starting or value != state:
                 shaped, like = (
@@ -371,6 +381,22 @@ class _Source:
             self._line("tl.store(error_ + at_, e_, mask=real_)")
         for state, place, mask in place_of:
             self._line(f"tl.store({place}, {state}{mask})")
+
+    def _product(self) -> None:
+        if self._shuffles:
+            self._line(f"a_ = {_SHUFFLE}")
+            self._line('g = tl.dot(a_, h_, input_precision="ieee", out_dtype=tl.float64)')
+            return
+        self._thirds("a", "e_")
+        self._line("g = tl.dot(a2_, h0_, out_dtype=tl.float32)")
+        for left, right in ((1, 1), (0, 2), (1, 0), (0, 1), (0, 0)):
+            self._line(f"g = tl.dot(a{left}_, h{right}_, g, out_dtype=tl.float32)")
+
+    def _thirds(self, name: str, value: str) -> None:
+        """A float32 as the sum of three bfloat16, which hold its 24 bits; the six largest of their products make a product."""
+        self._line(f"{name}0_, {name}_rest_ = first_bits_({value})")
+        self._line(f"{name}1_, {name}_rest_ = first_bits_({name}_rest_)")
+        self._line(f"{name}2_, {name}_rest_ = first_bits_({name}_rest_)")
 
     def _extremes(self, at: str, end: str) -> None:
         self._line(f"{symbols.L_l}{end} = tl.load(extremes_ + {at})")
@@ -410,6 +436,11 @@ def _padding_is_quiet(whole: Program) -> bool:
         still -= moved
 
 
+# In float64 the errors are the left operand of the matrix units' product straight from the registers in which its last result
+# was: four threads hold coordinates 2q and 2q + 1 of every 8 but have to give q and q + 4, so both operands are reordered.
+_SHUFFLE = "tl.reshape(tl.permute(tl.reshape(e_, (LANES_, PAD_ // 8, 4, 2)), (0, 1, 3, 2)), (LANES_, PAD_))"
+_SHUFFLED = "i_ // 8 * 8 + i_ % 4 * 2 + i_ // 4 % 2"
+
 _HEADER = """\
 import triton
 import triton.language as tl
@@ -417,12 +448,14 @@ import triton.language as tl
 from quadsim.simulator.engines.gpu_functions import absolute as absolute_
 from quadsim.simulator.engines.gpu_functions import count as count_
 from quadsim.simulator.engines.gpu_functions import exp as exp_
+from quadsim.simulator.engines.gpu_functions import first_bits as first_bits_
 from quadsim.simulator.engines.gpu_functions import limits_of as limits_of_
 from quadsim.simulator.engines.gpu_functions import log as log_
 from quadsim.simulator.engines.gpu_functions import maximum as maximum_
 from quadsim.simulator.engines.gpu_functions import minimum as minimum_
 from quadsim.simulator.engines.gpu_functions import power as power_
 from quadsim.simulator.engines.gpu_functions import ratio as ratio_
+from quadsim.simulator.engines.gpu_functions import root as root_
 from quadsim.simulator.engines.gpu_functions import sign as sign_
 from quadsim.simulator.engines.gpu_functions import sqrt as sqrt_
 from quadsim.simulator.engines.gpu_functions import tanh as tanh_"""
