@@ -53,7 +53,7 @@ def simulate(
         record: "all", "log" (20 a decade) or every how many steps; 0 and the last are always recorded.
         observe: names from OBSERVABLES; the gap is always there.
         tolerance: relative to the gap at the start, in (0, 1).
-        engine: "auto" (the first that applies), "closed-form" or "reference".
+        engine: "auto" (the first that applies), "closed-form", "fused" or "reference".
         dtype: torch.float64 or torch.float32.
         device: "cpu", "cuda" or "cuda:N".
         gradient_noise_std: standard deviation of normal noise on every coordinate of the gradient, drawn by (seed, problem,
@@ -152,7 +152,10 @@ def _check_record(steps: int, record: str | int, runs: int) -> None:
 def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None, engine: str) -> Trajectory:
     """Name every run's state and cut it off at divergence: from there on the gap counts as infinite, so nothing is hit."""
     diverged = np.isfinite(outcome.diverged)
-    gap = np.where(job.record >= outcome.diverged[:, :, None], np.inf, outcome.gap)
+    gap = outcome.gap
+    if diverged.any():
+        gap = gap.copy()
+        gap[diverged] = np.where(job.record >= outcome.diverged[diverged][:, None], np.inf, gap[diverged])
     hit = np.where(outcome.hit >= outcome.diverged, np.inf, outcome.hit)
     status = np.where(diverged, "diverged", np.where(np.isfinite(hit), "converged", "running"))
     return Trajectory(

@@ -62,7 +62,9 @@ def _kernel(rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int) -> Mo
     made_with = f"{numba.__version__} {llvmlite.__version__} {sha256(Path(vectors.__file__).read_bytes()).hexdigest()}"
     module = import_source(f"{source}\n# Made with {made_with}\n", "cpu")
     if not any(Path(str(module.__file__)).parent.glob(f"__pycache__/{module.__name__}.*.nbi")):
-        _LOG.info("compiling %s for blocks of this size (once; kept in %s)", rule.name, Path(str(module.__file__)).parent)
+        _LOG.info(
+            "compiling %s for blocks of this size (once; kept in %s)", rule.name, Path(str(module.__file__)).parent
+        )
     return module
 
 

@@ -4,12 +4,17 @@ What a run gives does not depend on its batch-mates: every lane and tile is comp
 block sizes, the type and the tile's shape alone.
 """
 
+import hashlib
 import importlib.util
-import logging
-from collections.abc import Callable, Iterator
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -20,12 +25,12 @@ from numpy.typing import NDArray
 from quadsim.simulator.engines.codegen import program
 from quadsim.simulator.engines.gpu_source import Unit, gpu_source, step_names, units_of
 from quadsim.simulator.engines.job import Job, Outcome
-from quadsim.simulator.engines.kernel_cache import import_source
+from quadsim.simulator.engines.kernel_cache import cache_directory, import_source
 from quadsim.simulator.rule import Rule
 
-__all__ = ["kernel_source", "run", "why_not"]
+__all__ = ["CANDIDATES", "Shape", "kernel_source", "run", "tune", "why_not"]
 
-_LOG = logging.getLogger("quadsim")
+_SHAPES = "gpu_shapes.json"
 _LARGEST_BLOCK = 128
 _STEPS = 2**31 - 2  # are counted in 32 bits
 _COORDINATE_STEPS_AT_ONCE = 1 << 34  # in one launch: some tenths of a second, after which Ctrl-C is noticed
@@ -35,6 +40,7 @@ _PINNED_BYTES = 1 << 28  # larger results go through ordinary memory
 _FOLLOWED = 32  # steps that a program of `follow` looks at together
 
 
+@lru_cache(maxsize=256)
 def kernel_source(rule: Rule, sizes: tuple[int, ...], dtype: str = "float64") -> str:
     """The source that would run a rule on problems with blocks of these sizes."""
     return gpu_source(rule, sizes, dtype=dtype)
@@ -52,7 +58,7 @@ def why_not(job: Job) -> str | None:
 def run(job: Job) -> Outcome:
     """Run all problems under all settings, as many problems at a time as fit in the device's memory."""
     device = torch.device(job.device)
-    kernels = _kernels(job.rule, job.problem.block_sizes, str(job.dtype).removeprefix("torch."))
+    kernels = _kernels(job.rule, job.problem.block_sizes, _name(job.dtype))
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         parts = [_Run(job, kernels, device, part).outcome() for part in _parts(job, device)]
     return Outcome(
@@ -66,7 +72,7 @@ def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=256)
 def _kernels(rule: Rule, block_sizes: tuple[int, ...], dtype: str) -> ModuleType:
-    return import_source(gpu_source(rule, block_sizes, dtype=dtype), "gpu")
+    return import_source(kernel_source(rule, block_sizes, dtype), "gpu")
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ class _Run:
         kernels: ModuleType,
         device: torch.device,
         part: slice,
-        shapes: "Callable[[Unit, str, int, int], Shape] | None" = None,
+        shapes: Mapping[str, Shape] | None = None,
     ) -> None:
         self._job, self._kernels, self._device, self._slice = job, kernels, device, part
         self._program = program(job.rule)
@@ -124,9 +130,7 @@ class _Run:
         self._values = len(step_names(self._program))
         units = units_of(job.problem.block_sizes)
         settings = job.number_of_settings
-        dtype = str(job.dtype).removeprefix("torch.")
-        choose = shapes or shape_for
-        chosen = [choose(unit, dtype, self._problems, settings) for unit in units]
+        chosen = [_shape(job.rule, unit, _name(job.dtype), device, shapes or {}) for unit in units]
         multiple = max([shape.lanes for unit, shape in zip(units, chosen, strict=True) if not unit.in_lanes], default=1)
         self._width = -(-settings // multiple) * multiple
         # Settings beyond the last one are copies of it: every column does the same work.
@@ -183,6 +187,13 @@ class _Run:
         part.block_states = torch.empty((len(whole.block_states), blocks * count), dtype=dtype, device=device)
         return part
 
+    def seconds(self) -> float:
+        """Run everything, for the time it takes."""
+        torch.cuda.synchronize(self._device)
+        begin = time.perf_counter()
+        self.outcome()
+        return time.perf_counter() - begin
+
     def outcome(self) -> Outcome:
         """Run everything."""
         job, settings = self._job, self._job.number_of_settings
@@ -216,9 +227,7 @@ class _Run:
         own = step.view(self._problems, self._width)[:, : self._job.number_of_settings].double()
         return _on_host(torch.where(own == 2**31 - 1, torch.inf, own))
 
-    def _steps(
-        self, begin: int, end: int, factors: torch.Tensor, slots: torch.Tensor, records: torch.Tensor
-    ) -> None:
+    def _steps(self, begin: int, end: int, factors: torch.Tensor, slots: torch.Tensor, records: torch.Tensor) -> None:
         """Launch steps `begin` to `end`, never many launches ahead of the device: a wait in the driver hears no Ctrl-C."""
         table_steps = max(1, _TABLE_BYTES // (self._width * max(self._values, 1) * 8))
         steps = max(1, _COORDINATE_STEPS_AT_ONCE // (self._columns * self._job.problem.dimension))
@@ -251,13 +260,21 @@ class _Run:
         )
         return table
 
-    def _advance(
-        self, begin: int, steps: int, table: torch.Tensor, slots: torch.Tensor, records: torch.Tensor
-    ) -> None:
+    def _advance(self, begin: int, steps: int, table: torch.Tensor, slots: torch.Tensor, records: torch.Tensor) -> None:
         if self._whole:
             (part,) = self._parts
             self._launch(
-                part, "advance", table, begin, steps, slots, self._below, self._limit, self._hit, self._diverged, records
+                part,
+                "advance",
+                table,
+                begin,
+                steps,
+                slots,
+                self._below,
+                self._limit,
+                self._hit,
+                self._diverged,
+                records,
             )
             return
         from quadsim.simulator.engines.gpu_functions import follow, limits
@@ -295,13 +312,80 @@ class _Run:
         )  # fmt: skip
 
 
-def shape_for(unit: Unit, dtype: str, problems: int, settings: int) -> Shape:
-    """The layout of a unit, from its sizes and the type."""
+def tune(job: Job) -> dict[str, Shape]:
+    """Measure the layouts of a job's tiles on its device and keep the fastest for later runs, in the cache folder.
+
+    Runs themselves never measure: which layout they use, and with it the last bits of their gaps, changes by this call alone.
+
+    Returns:
+        Unit to the layout that is now used.
+    """
+    device, sizes, dtype = torch.device(job.device), job.problem.block_sizes, _name(job.dtype)
+    kernels = _kernels(job.rule, sizes, dtype)
+    own = slice(0, job.problem.problems)
+    best: dict[str, Shape] = {}
+    with torch.cuda.device(device):
+        for unit in units_of(sizes):
+            if unit.in_lanes:
+                continue
+            times = {}
+            for shape in CANDIDATES[_pad(unit.sizes[0])]:
+                chosen = {**best, _key(job.rule, unit, dtype, device): shape}
+                runs = [_Run(job, kernels, device, own, chosen) for _ in range(3)]
+                times[shape] = min(run.seconds() for run in runs)
+            best[_key(job.rule, unit, dtype, device)] = min(times, key=times.__getitem__)
+    _write_shapes({**_stored_shapes(), **best})
+    return best
+
+
+CANDIDATES = {
+    16: (Shape(16, 1), Shape(32, 2), Shape(32, 4)),
+    32: (Shape(16, 1), Shape(16, 1, 168), Shape(32, 4)),
+    64: (Shape(16, 2), Shape(16, 1), Shape(32, 4), Shape(16, 4)),
+    128: (Shape(16, 8), Shape(16, 4), Shape(32, 8)),
+}
+"""Layouts that `tune` tries, by the size that a tile is filled up to; the first is used where nothing was measured."""
+
+
+def _shape(rule: Rule, unit: Unit, dtype: str, device: torch.device, chosen: Mapping[str, Shape]) -> Shape:
     if unit.in_lanes:
         return Shape(128, 4)
-    pad = max(16, 1 << (unit.sizes[0] - 1).bit_length())
-    lanes = 16 if settings > 8 else 8
-    return Shape(lanes, {16: 1, 32: 1, 64: 4, 128: 8}[pad])
+    key = _key(rule, unit, dtype, device)
+    return chosen.get(key) or _stored_shapes().get(key) or CANDIDATES[_pad(unit.sizes[0])][0]
+
+
+def _key(rule: Rule, unit: Unit, dtype: str, device: torch.device) -> str:
+    """What a measured layout holds for: the device, the kernel and the size of its blocks."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "interpreter"
+    source = hashlib.sha256(kernel_source(rule, unit.sizes, dtype).encode()).hexdigest()[:16]
+    return f"{name}, {unit.sizes[0]} coordinates, {dtype}, {source}"
+
+
+@lru_cache(maxsize=1)
+def _stored_shapes() -> dict[str, Shape]:
+    path = cache_directory() / _SHAPES
+    try:
+        return {key: Shape(*values) for key, values in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _write_shapes(shapes: Mapping[str, Shape]) -> None:
+    path = cache_directory() / _SHAPES
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump({key: astuple(shape) for key, shape in shapes.items()}, file, indent=1)
+    Path(temporary).replace(path)
+    _stored_shapes.cache_clear()
+
+
+def _pad(size: int) -> int:
+    """What a tile is filled up to."""
+    return max(16, 1 << (size - 1).bit_length())
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _on_host(tensor: torch.Tensor) -> NDArray[np.float64]:

@@ -49,9 +49,7 @@ mul.rn.f64 $0, $1, r;
 }"""
 )
 _ROOT_32 = tl.constexpr("sqrt.approx.ftz.f32 $0, $1;")
-_RATIO_32 = tl.constexpr(
-    "{.reg .f32 r; rcp.approx.ftz.f32 r, $2; min.NaN.f32 r, r, 0f7F000000; mul.rn.f32 $0, $1, r;}"
-)
+_RATIO_32 = tl.constexpr("{.reg .f32 r; rcp.approx.ftz.f32 r, $2; min.NaN.f32 r, r, 0f7F000000; mul.rn.f32 $0, $1, r;}")
 
 
 if _INTERPRETED:
