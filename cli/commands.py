@@ -11,18 +11,28 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 def rules(
     name: Annotated[str | None, typer.Argument(help="An optimizer; all of them if left out.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--source", help="Show the generated kernel of NAME instead: cpu or gpu.", show_default=False),
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Show the optimizers, or one with its formula, settings and source.
 
     Example: quadsim rules adam
     """
-    from quadsim.cli.describe import rule_record, rule_text, rules_table
+    from quadsim.cli.describe import kernel_text, rule_record, rule_text, rules_table
     from quadsim.simulator.rules import RULES, resolve_rule
 
     with usage_errors():
         chosen = None if name is None else resolve_rule(name)
-    if as_json:
+        kernel = None if source is None else kernel_text(chosen, source)
+    if kernel is not None:
+        if as_json:
+            print_json({"rule": name, "kernel": kernel})
+        else:
+            typer.echo(kernel)
+    elif as_json:
         print_json([rule_record(rule) for rule in RULES.values()] if chosen is None else rule_record(chosen))
     else:
         typer.echo(rules_table() if chosen is None else rule_text(chosen))

@@ -1,6 +1,7 @@
 """What all commands share: bad input in one line, one JSON document, text in columns, comma lists."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 
 import typer
 
-__all__ = ["comma_list", "number", "print_json", "usage_errors"]
+__all__ = ["comma_list", "library_messages", "number", "print_json", "usage_errors"]
 
 T = TypeVar("T")
 
@@ -25,6 +26,22 @@ def usage_errors() -> Iterator[None]:
     except ValueError as error:
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+@contextmanager
+def library_messages(*, quiet: bool) -> Iterator[None]:
+    """Show what the library has to say while it works (that it compiles a kernel, say) on stderr."""
+    log, handler = logging.getLogger("quadsim"), logging.StreamHandler(sys.stderr)
+    level = log.level
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    if not quiet:
+        log.setLevel(logging.INFO)
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
 
 
 def print_json(document: Any) -> None:

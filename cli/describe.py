@@ -13,6 +13,7 @@ from quadsim.theory import Theorem, prove
 
 __all__ = [
     "environment",
+    "kernel_text",
     "rule_record",
     "rule_text",
     "rules_table",
@@ -61,6 +62,35 @@ def rule_record(rule: Rule) -> dict[str, Any]:
         "natural_lr": str(rule.natural_lr),
         "source": rule.source,
     }
+
+
+_SHOWN_ON_GPU = 16  # a tile; smaller blocks are written out coordinate by coordinate
+
+
+def kernel_text(rule: Rule | None, device: str) -> str:
+    """The generated kernel of a rule in float64, for blocks of 8 coordinates on a CPU and of 16 and more on a GPU.
+
+    Raises:
+        ValueError: no rule, a rule without a kernel, or another device.
+    """
+    from quadsim.simulator.checks import check_choice
+    from quadsim.simulator.engines.codegen import why_no_program
+
+    check_choice("source", device, ("cpu", "gpu"))
+    if rule is None:
+        raise ValueError(
+            f"optimizer must be named with --source {device}, got none; as in quadsim rules adam --source cpu."
+        )
+    reason = why_no_program(rule)
+    if reason is not None:
+        raise ValueError(f"optimizer with a kernel must act within blocks, got {rule.name} ({reason}); choose another.")
+    if device == "gpu":
+        from quadsim.simulator.engines.gpu_source import gpu_source
+
+        return gpu_source(rule, (_SHOWN_ON_GPU,))
+    from quadsim.simulator.engines.fused_cpu import kernel_source
+
+    return kernel_source(rule, (8,))
 
 
 def theorem_record(theorem: Theorem, *, discharge: bool) -> dict[str, Any]:
@@ -127,7 +157,7 @@ def environment() -> dict[str, Any]:
 
     from quadsim.simulator.engines import ENGINES
 
-    packages = ("quadsim", "torch", "numpy", "sympy", "pandas", "xarray", "seaborn")
+    packages = ("quadsim", "torch", "numba", "numpy", "sympy", "pandas", "xarray", "seaborn")
     gpus = (
         [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quadsim.cli.console import comma_list, number, print_json, usage_errors
+from quadsim.cli.console import comma_list, library_messages, number, print_json, usage_errors
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweep_config import SweepConfig
@@ -166,7 +166,7 @@ def _run(config: "SweepConfig", out: Path | None, *, quiet: bool, as_json: bool)
         check(config)
         store.prepare_folder(folder, config.to_json())
         try:
-            with progress_bar(quiet=quiet) as progress:
+            with library_messages(quiet=quiet or as_json), progress_bar(quiet=quiet) as progress:
                 results = sweep(config, judge, out=folder, progress=progress)
         except KeyboardInterrupt:
             print(

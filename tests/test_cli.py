@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from cases import BAD_SWEEPS
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
+from quadsim.cli.console import library_messages
 from quadsim.simulator.sweep_config import SweepConfig
 
 SMALL = ["--heterogeneity", "1,4", "--seeds", "3", "--steps", "400", "--block-size", "3", "--blocks", "2"]
@@ -207,9 +209,37 @@ def test_rules_lists_and_shows_one(run):
     assert "did you mean 'adam'" in bad.stderr
 
 
+def test_rules_shows_the_generated_kernel(run):
+    text = run("rules", "adam", "--source", "cpu").stdout
+    assert "m_new__0 = fma_(" in text
+    compile(text, "adam", "exec")
+    assert json.loads(run("rules", "adam", "--source", "cpu", "--json").stdout) == {"rule": "adam", "kernel": text[:-1]}
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["adam", "--source", "tpu"], "source must be one of cpu, gpu, got 'tpu'"),
+    (["--source", "cpu"], "optimizer must be named with --source cpu, got none; as in quadsim rules adam --source cpu."),
+    (["gd-lambda", "--source", "cpu"], "must act within blocks, got gd-lambda (gd-lambda needs the whole gradient at once)"),
+])  # fmt: skip
+def test_a_kernel_that_cannot_be_shown(run, arguments, message):
+    bad = run("rules", *arguments)
+    assert bad.exit_code == 2
+    assert message in bad.stderr
+    assert bad.stderr.count("\n") == 1
+
+
+def test_messages_of_the_library_go_to_stderr_unless_quiet(capsys):
+    for quiet in (False, True):
+        with library_messages(quiet=quiet):
+            logging.getLogger("quadsim").info("compiling %s", "adam")
+        logging.getLogger("quadsim").info("after")
+        out, err = capsys.readouterr()
+        assert (out, err) == ("", "" if quiet else "compiling adam\n")
+
+
 def test_info(run):
     record = json.loads(run("info", "--json").stdout)
-    assert {"closed-form", "reference"} <= set(record["engines"])
+    assert {"closed-form", "fused", "reference"} == set(record["engines"])
     assert "torch" in record["versions"]
     assert "engines" in run("info").stdout
 
@@ -225,7 +255,7 @@ def test_help_has_an_example(run, command):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys, quadsim.cli.app; print([m for m in ('torch', 'numpy', 'sympy', 'pandas', 'rich') if m in sys.modules])"
+    code = "import sys, quadsim.cli.app; print([m for m in ('torch', 'numpy', 'sympy', 'numba', 'pandas', 'rich') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

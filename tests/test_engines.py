@@ -622,7 +622,7 @@ def test_a_schedule_may_be_text_or_an_object():
     made = simulate(problem, "gd", lr=0.1, steps=30, schedule=Schedule("cosine", 5))
     assert np.array_equal(text.gap, made.gap)
     assert text.schedule == made.schedule == Schedule("cosine", 5)
-    assert text.engine == "reference"
+    assert text.engine == "fused"
 
 
 # Which engine runs.
@@ -630,12 +630,13 @@ def test_a_schedule_may_be_text_or_an_object():
 
 @pytest.mark.parametrize(("name", "arguments", "engine"), [
     *((name, {}, "closed-form") for name in LINEAR),
-    *((name, {}, "reference") for name in RULES if name not in LINEAR),
+    *((name, {}, "reference" if RULES[name].is_global else "fused") for name in RULES if name not in LINEAR),
     ("gd", {"schedule": "constant"}, "closed-form"),
-    ("gd", {"schedule": "linear"}, "reference"),
-    ("gd", {"schedule": "constant:warmup=2"}, "reference"),
+    ("gd", {"schedule": "linear"}, "fused"),
+    ("gd", {"schedule": "constant:warmup=2"}, "fused"),
     ("gd", {"gradient_noise_std": 0.1}, "reference"),
-    ("gd", {"dtype": "float32"}, "reference"),
+    ("gd", {"dtype": "float32"}, "fused"),
+    ("gd", {"dtype": "float32", "observe": "Lambda_G"}, "reference"),
 ])  # fmt: skip
 def test_auto_takes_the_first_engine_that_applies(name, arguments, engine):
     result = simulate(mixed_problem(), name, lr=0.01, steps=5, **arguments)
@@ -643,25 +644,31 @@ def test_auto_takes_the_first_engine_that_applies(name, arguments, engine):
     assert simulate(mixed_problem(), name, lr=0.01, steps=5, engine=engine, **arguments).engine == engine
 
 
-REFUSED = {
-    "a rule that is not linear": ("adam", {}, "adam is not linear"),
-    "a schedule": ("gd", {"schedule": "cosine"}, "the schedule cosine is not constant"),
-    "noise": ("gd", {"gradient_noise_std": 0.5}, "the gradient is noisy"),
-    "float32": ("gd", {"dtype": torch.float32}, "its formulas are evaluated in float64 only"),
-}
+REFUSED = {  # engine, rule, arguments, engines that can, reason
+    "a rule that is not linear": ("closed-form", "adam", {}, "fused, reference", "adam is not linear"),
+    "a schedule": ("closed-form", "gd", {"schedule": "cosine"}, "fused, reference", "the schedule cosine is not constant"),
+    "noise": ("closed-form", "gd", {"gradient_noise_std": 0.5}, "reference", "the gradient is noisy"),
+    "float32": ("closed-form", "gd", {"dtype": torch.float32}, "fused, reference", "its formulas are evaluated in float64 only"),
+    "a global rule": ("fused", "normalized-gd", {}, "reference", "normalized-gd needs the whole gradient at once"),
+    "noise, fused": ("fused", "adam", {"gradient_noise_std": 0.5}, "reference", "the gradient is noisy"),
+    "observables": (
+        "fused", "adam", {"observe": ("block_gap", "Lambda_G")}, "reference", "it observes the gap alone, not block_gap, Lambda_G",
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_closed_form_says_why_not(case):
-    name, arguments, reason = REFUSED[case]
+def test_an_engine_says_why_not(case):
+    engine, name, arguments, others, reason = REFUSED[case]
     message = (
-        rf"engine for {name} must be one of auto, reference here, got 'closed-form' \({reason}\); use engine reference"
+        f"engine for {name} must be one of auto, {others} here, got {engine!r} ({reason}); "
+        f"use engine {others.partition(',')[0]}"
     )
-    with pytest.raises(ValueError, match=message):
-        simulate(mixed_problem(), name, lr=0.1, steps=5, engine="closed-form", **arguments)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        simulate(mixed_problem(), name, lr=0.1, steps=5, engine=engine, **arguments)
 
 
-def test_a_zero_in_the_first_gradient_leaves_frozen_adam_to_the_reference_engine():
+def test_a_zero_in_the_first_gradient_leaves_frozen_adam_to_the_next_engine():
     problem = diagonal_problem([1.0, 3.0], [1.0, 0.0])
     with pytest.raises(
         ValueError,
@@ -669,7 +676,7 @@ def test_a_zero_in_the_first_gradient_leaves_frozen_adam_to_the_reference_engine
     ):
         simulate(problem, "adam-frozen", lr=0.1, steps=5, engine="closed-form")
     result = simulate(problem, "adam-frozen", lr=0.1, steps=5)
-    assert result.engine == "reference"
+    assert result.engine == "fused"
     np.testing.assert_allclose(result.gap[0, 0], 0.5 * 0.9 ** (2.0 * np.arange(6)), rtol=1e-14)
 
 
@@ -697,7 +704,7 @@ def test_linear_rules_beyond_the_closed_form_are_refused_by_name(rule, reason):
     assert rule.is_linear
     with pytest.raises(ValueError, match=reason):
         simulate(mixed_problem(), rule, lr=0.01, steps=5, engine="closed-form")
-    assert simulate(mixed_problem(), rule, lr=0.01, steps=5).engine == "reference"
+    assert simulate(mixed_problem(), rule, lr=0.01, steps=5).engine == "fused"
 
 
 def test_own_rule_by_hand():
@@ -731,7 +738,7 @@ BAD = {
     "tolerance 0": ({"tolerance": 0.0}, r"tolerance must be a number in \(0, 1\), got 0.0; give a value in that range"),
     "tolerance 1": ({"tolerance": 1}, r"tolerance must be a number in \(0, 1\), got 1"),
     "tolerance NaN": ({"tolerance": np.nan}, r"tolerance must be a number in \(0, 1\), got nan"),
-    "unknown engine": ({"engine": "closed"}, r"engine must be one of auto, closed-form, reference, got 'closed'; did you mean 'closed-form'"),
+    "unknown engine": ({"engine": "closed"}, r"engine must be one of auto, closed-form, fused, reference, got 'closed'; did you mean 'closed-form'"),
     "unknown dtype": ({"dtype": "float16"}, "dtype must be one of float32, float64, got 'float16'"),
     "integer dtype": ({"dtype": torch.int64}, "dtype must be one of float32, float64, got 'int64'"),
     "unknown device": ({"device": "tpu"}, "device must be cpu, cuda or cuda:N, got 'tpu'; choose one of these"),
@@ -805,9 +812,9 @@ def test_small_runs_take_one_thread_and_give_the_others_back(monkeypatch):
     torch.set_num_threads(2)
     try:
         small = BlockQuadratic.generate(blocks=2, block_size=3)
-        simulate(small, "adam", lr=0.1, steps=3)
+        simulate(small, "adam", lr=0.1, steps=3, engine="reference")
         monkeypatch.setattr(reference, "_PRODUCTS_FOR_THREADS", 1)
-        simulate(small, "adam", lr=0.1, steps=3)
+        simulate(small, "adam", lr=0.1, steps=3, engine="reference")
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -819,6 +826,6 @@ def test_a_preconditioner_that_is_not_positive_has_no_closed_form():
     rule = Rule(name="by-first-gradient", update={m: m}, start={m: symbols.g}, step=-symbols.lr * symbols.g / m)
     problem = BlockQuadratic.from_blocks([[[2, 0], [0, 1]]], initial_error=[1, -1])
     run = simulate(problem, rule, lr=0.1, steps=3)
-    assert run.engine == "reference"
+    assert run.engine == "fused"
     with pytest.raises(ValueError, match="is not positive and finite"):
         simulate(problem, rule, lr=0.1, steps=3, engine="closed-form")

@@ -94,16 +94,15 @@ class Program:
     advanced: Mapping[sp.Symbol, sp.Expr]
     increment: sp.Expr
 
-    def uses(self, phases: Iterable[Phase], *, parts: str = "block coordinate means") -> set[sp.Symbol]:
+    @property
+    def starts_at_numbers(self) -> bool:
+        """Whether no start has to be computed."""
+        return all(value.is_number for value in self.started.values())
+
+    def uses(self, phases: Iterable[Phase]) -> set[sp.Symbol]:
         """Symbols read in the phases, without those that they assign themselves."""
-        read: set[sp.Symbol] = set()
-        written: set[sp.Symbol] = set()
-        for phase in phases:
-            for part in parts.split():
-                for assignment in getattr(phase, part):
-                    read |= assignment.value.free_symbols
-                    written.add(assignment.name)
-        return read - written
+        whole = [assignment for phase in phases for assignment in (*phase.block, *phase.coordinate, *phase.means)]
+        return set().union(*(a.value.free_symbols for a in whole)) - {a.name for a in whole}
 
     def __str__(self) -> str:
         def lines(title: str, assignments: Iterable[Assignment]) -> list[str]:

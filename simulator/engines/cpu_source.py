@@ -7,7 +7,7 @@ product H_l e stay in registers until the rule has used them. Then it follows th
 Arrays are flat, with the tile's lanes last. The kernel's own names end in an underscore; all others come from the rule.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import sympy as sp
 
@@ -18,7 +18,7 @@ from quadsim.simulator.trajectory import DIVERGED_ABOVE
 __all__ = ["STRETCH", "cpu_source", "variant"]
 
 STRETCH = 128
-"""Steps that a block takes before the next one does."""
+"""Steps that a block takes before the next one does; even, as errors are kept in two places by turns."""
 
 _ROWS = 4  # of the product, kept in registers together
 _UNROLLED = 7  # up to this size all rows of a block are
@@ -87,14 +87,20 @@ class _Source:
         self._line(f"STATES_, BLOCK_STATES_ = {len(self._program.states)}, {len(self._program.block_states)}")
         self._line(f"real_ = np.{self._dtype}")
         self._line("load_, spread_, number_ = vectors_.vectors_of(LANES_, real_)")
-        self._line('compiled_ = njit(nogil=True, error_model="numpy", cache=True)')
+        self._line('entry_ = njit(nogil=True, error_model="numpy", cache=True)')
+        self._line('part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)')
         self._clocks()
         for kind in self._variants:
-            self._block(kind, "start", self._program.start)
+            if not self._program.starts_at_numbers:
+                self._block(kind, "start", self._program.start)
             self._block(kind, "advance", self._program.advance)
-        self._take_blocks()
         for line in _FOLLOW.splitlines():
-            self._line(line)
+            if line.strip() == "<blocks>":
+                self._depth = 4
+                self._take_block()
+                self._depth = 0
+            else:
+                self._line(line)
         rule_line = f'"""Fused kernel of {name!a} on a CPU, {self._dtype}, {self._lanes} settings at a time."""'
         return "\n".join([rule_line, "", *self._lines]) + "\n"
 
@@ -126,7 +132,7 @@ class _Source:
         whole = self._program
         self._line()
         self._line()
-        self._line("@compiled_")
+        self._line("@entry_")
         self._open("def steps_(tile_, factors_, settings_, clocks_, table_):")
         self._line(f"settings_at_ = tile_ * {len(whole.hyperparameters) + 1} * LANES_")
         self._line("lr_ = load_(settings_, settings_at_)")
@@ -161,7 +167,7 @@ class _Source:
         whole = self._program
         self._line()
         self._line()
-        self._line("@compiled_")
+        self._line("@part_")
         self._open(f"def {what}_{kind}_({_BLOCK_ARGUMENTS}):")
         if kind <= _UNROLLED:
             self._line(f"size_ = {kind}")
@@ -208,18 +214,24 @@ class _Source:
             loops = [("for i_ in range(size_):", 1)]
         for opening, rows in loops:
             self._line(opening)
+            before = len(self._lines)
             self._depth += opening.startswith("for")
             if first and self._reads_gradient(starting):
                 self._product(rows)
             for row in range(rows):
                 self._coordinate(phase, row, starting=starting, first=first, last=last, kept=more and not in_registers)
             self._depth -= opening.startswith("for")
+            if len(self._lines) == before:
+                self._lines.pop()  # nothing to do for these rows
         for mean in phase.means:
             self._line(f"{mean.name} = {mean.name}_sum_ / count_")
 
     def _reads_gradient(self, starting: bool) -> bool:
         """Whether a start looks at the gradient; an advance always does, for the gap."""
-        return not starting or symbols.g in self._program.uses(self._program.start)
+        started = self._program.started.values()
+        return not starting or symbols.g in self._program.uses(self._program.start).union(
+            *(v.free_symbols for v in started)
+        )
 
     def _product(self, rows: int) -> None:
         self._line(f"{', '.join(f'g__{r}' for r in range(rows))} = {', '.join(['number_(0.0)'] * rows)}")
@@ -268,17 +280,16 @@ class _Source:
             text = printer.doprint(sp.Add(sp.Symbol(f"e__{row}_"), increment))
             self._line(f"store_(error_, next_ + (i_ + {row}) * LANES_, {text})")
 
-    def _take_blocks(self) -> None:
-        for what in ("start", "advance"):
-            self._line()
-            self._line()
-            self._line("@compiled_")
-            self._open(f"def {what}_({_BLOCK_ARGUMENTS}):")
-            for number, kind in enumerate(self._variants):
-                test = f"size_ == {kind}" if kind <= _UNROLLED else f"size_ % {_ROWS} == {kind - 8}"
-                self._open(f"{'if' if number == 0 else 'elif'} {test}:")
-                self._line(f"{what}_{kind}_({_BLOCK_ARGUMENTS})")
+    def _take_block(self) -> None:
+        """The call that runs a block, by its size."""
+        for number, kind in enumerate(self._variants):
+            test = f"size_ == {kind}" if kind <= _UNROLLED else f"size_ > {_UNROLLED} and size_ % {_ROWS} == {kind - 8}"
+            self._open(f"{'if' if number == 0 else 'elif'} {test}:")
+            if not self._program.starts_at_numbers:
+                self._open("if begin_ + t_ == 0:")
+                self._line(f"start_{kind}_({_BLOCK_ARGUMENTS})")
                 self._close()
+            self._line(f"advance_{kind}_({_BLOCK_ARGUMENTS})")
             self._close()
 
 
@@ -312,7 +323,7 @@ from quadsim.simulator.engines.vectors import widen as widen_
 
 _FOLLOW = f'''
 
-@compiled_
+@part_
 def limits_(sums_, tolerance_, at_, below_, limit_):
     """From the first gap of every setting: what counts as reached, and above what the run has diverged."""
     largest_ = np.finfo(np.float64).max
@@ -323,7 +334,7 @@ def limits_(sums_, tolerance_, at_, below_, limit_):
         limit_[at_ + k_] = {DIVERGED_ABOVE!r} * scale_ if start_ > 0.0 else largest_
 
 
-@compiled_
+@part_
 def follow_(begin_, steps_, sums_, at_, below_, limit_, hit_, diverged_):
     """First step within the tolerance and first divergence."""
     below_v_, limit_v_ = load_(below_, at_), load_(limit_, at_)
@@ -337,7 +348,7 @@ def follow_(begin_, steps_, sums_, at_, below_, limit_, hit_, diverged_):
     store_(diverged_, at_, diverged_v_)
 
 
-@compiled_
+@entry_
 def run_(
     first_, last_, begin_, total_, record_, record_at_, tolerance_, tiles_, dimension_, sizes_, coordinates_, entries_,
     hessian_, extremes_, minimizer_, settings_, table_, error_, states_, block_states_, gradient_, sums_, below_, limit_,
@@ -367,13 +378,9 @@ def run_(
                 table_at_ = (tile_ * total_ + t_) * STEP_VALUES_ * LANES_
                 now_ = (2 * job_ * dimension_ + begins_) * LANES_
                 next_ = now_ + dimension_ * LANES_
-                if (begin_ + t_) % 2 == 1:
-                    now_, next_ = next_, now_
                 states_at_ = (STATES_ * job_ * dimension_ + begins_) * LANES_
                 block_states_at_ = (BLOCK_STATES_ * job_ * blocks_ + block_) * LANES_
-                if begin_ + t_ == 0:
-                    start_({_BLOCK_ARGUMENTS})
-                advance_({_BLOCK_ARGUMENTS})
+                <blocks>
             if begin_ + t_ == 0:
                 limits_(sums_, tolerance_, at_, below_, limit_)
             follow_(begin_ + t_, steps_, sums_, at_, below_, limit_, hit_, diverged_)
@@ -386,8 +393,13 @@ def run_(
                     gap_[problem_, tile_ * LANES_ + k_, s_] = np.float64(sums_[(record_[s_] - begin_ - t_) * LANES_ + k_]) / 2.0
             r_ = end_
             t_ += steps_
-            if np.all(np.isfinite(diverged_[at_ : at_ + LANES_])):
-                gap_[problem_, tile_ * LANES_ : tile_ * LANES_ + lanes_, r_:] = np.inf
+            running_ = 0
+            for k_ in range(LANES_):
+                running_ += diverged_[at_ + k_] == np.inf
+            if running_ == 0:
+                for k_ in range(lanes_):
+                    for s_ in range(r_, record_.size):
+                        gap_[problem_, tile_ * LANES_ + k_, s_] = np.inf
                 done_[job_] = True
                 break
 '''

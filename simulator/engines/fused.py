@@ -1,6 +1,5 @@
 """The fused engine: a separable rule as one generated kernel that takes all steps itself, on the job's device."""
 
-from quadsim.simulator.engines import fused_cpu, fused_gpu
 from quadsim.simulator.engines.codegen import why_no_program
 from quadsim.simulator.engines.job import Job, Outcome
 
@@ -14,9 +13,20 @@ def why_not(job: Job) -> str | None:
         return f"it observes the gap alone, not {', '.join(others)}"
     if job.gradient_noise_std != 0.0:
         return "the gradient is noisy"
-    return why_no_program(job.rule) or (None if job.device == "cpu" else fused_gpu.why_not(job))
+    reason = why_no_program(job.rule)
+    if reason is None and job.device != "cpu":
+        from quadsim.simulator.engines import fused_gpu
+
+        return fused_gpu.why_not(job)
+    return reason
 
 
 def run(job: Job) -> Outcome:
     """Run all problems under all settings."""
-    return (fused_cpu if job.device == "cpu" else fused_gpu).run(job)
+    if job.device != "cpu":
+        from quadsim.simulator.engines import fused_gpu
+
+        return fused_gpu.run(job)
+    from quadsim.simulator.engines import fused_cpu  # Numba takes a while to import
+
+    return fused_cpu.run(job)

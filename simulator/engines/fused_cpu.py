@@ -1,9 +1,9 @@
 """The fused engine on a CPU: a separable rule, printed for Numba, with a block's numbers in cache through many steps."""
 
 import logging
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import Any
 import llvmlite
 import llvmlite.binding
 import numba
+import numba.np.ufunc.parallel
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from quadsim.simulator.engines import vectors
@@ -28,8 +28,9 @@ __all__ = ["kernel_source", "run"]
 
 _LOG = logging.getLogger("quadsim")
 _TABLE_BYTES = 1 << 25  # for what depends on the step alone
-_PRODUCTS_AT_ONCE = 1 << 31  # in one call of the kernel: some tenths of a second, after which Ctrl-C is noticed
-_CALLS_PER_THREAD = 4  # so that a thread that finishes early finds more to do
+_PRODUCTS_AT_ONCE = 1 << 31  # in one call of the kernel: a tenth of a second, after which Ctrl-C is noticed
+_TIME_PER_LANE = {4: 1.0, 2: 1.2, 1: 1.5}  # of tiles of so many vectors; measured for Adam
+_CALLS_PER_THREAD = 16  # so that a thread that finishes early finds more to do
 
 
 def kernel_source(rule: Rule, sizes: tuple[int, ...], dtype: str = "float64", settings: int = 64) -> str:
@@ -49,11 +50,20 @@ def run(job: Job) -> Outcome:
 
 
 def _lanes(dtype: str, settings: int) -> int:
-    """Settings in a tile: two or four vectors of the widest kind here, one where there are few settings."""
+    """Settings in a tile: 1, 2 or 4 of the widest vectors here, whichever takes the least time for so many settings."""
     features = llvmlite.binding.get_host_cpu_features()
     bits = 512 if features.get("avx512f") else 256 if features.get("avx") else 128
     one = bits // (64 if dtype == "float64" else 32)
-    return one if settings <= one else 2 * one
+    return min(
+        (vectors * one for vectors in _TIME_PER_LANE), key=lambda n: -(-settings // n) * n * _TIME_PER_LANE[n // one]
+    )
+
+
+def _number_of_threads() -> int:
+    """Numba's number of threads, without starting its threading layer just to ask."""
+    if numba.np.ufunc.parallel._is_initialized:
+        return int(numba.get_num_threads())
+    return int(numba.config.NUMBA_NUM_THREADS)
 
 
 @lru_cache(maxsize=256)
@@ -103,6 +113,10 @@ class _Run:
         self._error[:, :, 0] = problem.layout.flatten(problem.initial_error)[:, None, :, None]
         self._states = self._aligned((self._jobs, len(whole.states), self._dimension, lanes))
         self._block_states = self._aligned((self._jobs, len(whole.block_states), blocks, lanes))
+        if whole.starts_at_numbers:
+            for states, kept in ((whole.states, self._states), (whole.block_states, self._block_states)):
+                for index, state in enumerate(states):
+                    kept[:, index] = float(whole.started[state])
         self._below, self._limit = np.empty((2, self._jobs * lanes))
         self._hit, self._diverged = np.full((2, self._jobs * lanes), np.inf)
         self._done = np.zeros(self._jobs, dtype=np.bool_)
@@ -123,8 +137,9 @@ class _Run:
         total = job.steps + 1
         factors = np.append(job.schedule.factors(job.steps), 0.0).astype(self._dtype)
         products = int(np.sum(self._sizes**2)) * self._lanes
-        threads = max(1, min(numba.get_num_threads(), self._jobs))
-        ranges = list(_ranges(self._jobs, threads if threads == 1 else threads * _CALLS_PER_THREAD))
+        threads = max(1, min(_number_of_threads(), self._jobs))
+        calls = max(threads * _CALLS_PER_THREAD, products * self._jobs * STRETCH // _PRODUCTS_AT_ONCE)
+        ranges = list(_ranges(self._jobs, calls))
         longest = max(last - first for first, last in ranges)
         steps = min(
             _PRODUCTS_AT_ONCE // (products * longest),
@@ -177,29 +192,41 @@ def _ranges(number: int, parts: int) -> Iterator[tuple[int, int]]:
 
 
 class _Workers:
-    """Threads that run calls of a kernel, which holds no lock; with one thread, the caller's own.
+    """The caller's thread and others, which run calls of a kernel that holds no lock.
 
     Python's threads and not Numba's parallel loops: those need a threading layer, of which one cannot be used from two threads
-    and another not after a fork.
+    and another not after a fork. The caller works too: a thread that only waits may find its helpers put on one core.
     """
 
     def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._helpers = threads - 1
+        self._pool = ThreadPoolExecutor(self._helpers) if self._helpers else None
 
     def __enter__(self) -> "_Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.shutdown()
 
-    def all(self, function: Callable[..., None], arguments: list[tuple[int, ...]]) -> None:
+    def all(self, function: Callable[..., None], arguments: Sequence[tuple[int, ...]]) -> None:
         """Call with each of the arguments and wait."""
-        if self._pool is None or len(arguments) == 1:
-            for argument in arguments:
+        waiting = deque(arguments)
+
+        def work() -> None:
+            while True:
+                try:
+                    argument = waiting.popleft()
+                except IndexError:
+                    return
                 function(*argument)
-            return
-        futures = [self._pool.submit(function, *argument) for argument in arguments]
-        wait(futures, return_when=FIRST_EXCEPTION)
+
+        helpers = min(self._helpers, len(arguments) - 1)
+        futures = [self._pool.submit(work) for _ in range(helpers)] if self._pool is not None else []
+        try:
+            work()
+        finally:
+            waiting.clear()  # after an error or Ctrl-C the others finish the call they are in, and no more
+            wait(futures)
         for future in futures:
             future.result()

@@ -62,7 +62,9 @@ def run(job: Job) -> Outcome:
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         parts = [_Run(job, kernels, device, part).outcome() for part in _parts(job, device)]
     return Outcome(
-        **{name: _joined([getattr(part, name) for part in parts]) for name in ("gap", "hit", "diverged")},
+        gap=_joined([part.gap for part in parts]),
+        hit=_joined([part.hit for part in parts]),
+        diverged=_joined([part.diverged for part in parts]),
     )
 
 
@@ -241,7 +243,7 @@ class _Run:
                 count = min(steps, last - at)
                 self._advance(at, count, table[(at - first) :], slots, records)
                 if self._device.type == "cuda":
-                    running.append(torch.cuda.Event())
+                    running.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
                     running[-1].record()
                     if len(running) > 2:
                         running.pop(0).synchronize()

@@ -14,9 +14,24 @@ from triton.language.extra import libdevice
 from quadsim.simulator.trajectory import DIVERGED_ABOVE
 
 __all__ = [
-    "NEVER", "absolute", "count", "exp", "first_bits", "follow", "limits", "limits_of", "log", "maximum", "minimum", "power", "ratio", "root", "sign",
-    "sqrt", "tanh",
-]  # fmt: skip
+    "NEVER",
+    "absolute",
+    "count",
+    "exp",
+    "first_bits",
+    "follow",
+    "limits",
+    "limits_of",
+    "log",
+    "maximum",
+    "minimum",
+    "power",
+    "ratio",
+    "root",
+    "sign",
+    "sqrt",
+    "tanh",
+]
 
 NEVER = tl.constexpr(2**31 - 1)
 """The step at which something happens that does not."""
@@ -141,7 +156,7 @@ def tanh(x):
 
 @triton.jit
 def power(x, y):
-    """x to the power of y."""
+    """The power x^y."""
     if _INTERPRETED:
         return tl.exp(y * tl.log(x))
     else:

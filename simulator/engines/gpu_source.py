@@ -1,9 +1,11 @@
 """The fused GPU kernels of a rule as Python source for Triton, with the functions of `gpu_functions.py`.
 
-Two layouts. Blocks of up to LANES_UP_TO coordinates are written out: a *lane* is one setting on one block, or on all blocks of a
-problem where these are small together, and holds its numbers in registers. A larger block is a *tile* (coordinates x settings), filled up
-to a power of two with coordinates that stay 0, whose gradient is a matrix product. Either way one launch takes many
-steps; between launches errors and states lie in memory.
+Two layouts. Blocks of up to LANES_UP_TO coordinates are written out: a *lane* is one setting on one block, or on all blocks of
+a problem where these are small together, and holds its numbers in registers. A larger block is a *tile* (settings x
+coordinates), filled up to a power of two with coordinates that stay 0, whose gradient is a matrix product. Either way one
+launch takes many steps; between launches errors and states lie in memory.
+
+A product of float32 is made of six of bfloat16 on the matrix units, good to some units in the last place of a float32.
 
 The kernel's own names end in an underscore; all others come from the rule.
 """
@@ -78,7 +80,7 @@ def step_names(whole: Program) -> list[sp.Symbol]:
     return [name for name in candidates if name in read]
 
 
-_COUNTS = ("rows_", "steps_", "begin_", "number_", "blocks_")  # a kernel is compiled once for all of their values
+_COUNTS = ("rows_", "steps_", "begin_", "group_", "blocks_")  # a kernel is compiled once for all of their values
 _NUMBER = re.compile(r"\(?-?(\d+(\.\d*)?(e[+-]?\d+)?|inf)\)?")
 
 
@@ -225,14 +227,12 @@ class _Source:
         if self._uses_iterate():
             for c in range(dimension):
                 self._line(f"o{c}_ = tl.load(minimizer_ + row_ * {dimension} + {c})")
-        place_of = [
-            *((s, c, f"states_ + {i * dimension + c} * lanes_ + n_") for i, s in enumerate(whole.states) for c in range(dimension)),
-            *(
-                (s, b, f"block_states_ + {i * len(sizes) + b} * lanes_ + n_")
-                for i, s in enumerate(whole.block_states)
-                for b in range(len(sizes))
-            ),
-        ]  # fmt: skip
+        place_of = []
+        for index, state in enumerate(whole.states):
+            place_of += [(state, c, f"states_ + {index * dimension + c} * lanes_ + n_") for c in range(dimension)]
+        for index, state in enumerate(whole.block_states):
+            first = index * len(sizes)
+            place_of += [(state, b, f"block_states_ + {first + b} * lanes_ + n_") for b in range(len(sizes))]
         if not starting:
             for state, index, place in place_of:
                 self._line(f"{state}__{index} = tl.load({place})")
@@ -269,9 +269,9 @@ class _Source:
             for name in ("below", "limit", "hit", "diverged"):
                 self._line(f"{name}_of_ = tl.load({name}_ + n_)")
         else:
-            self._line("block_ = tl.load(members_ + row_ % number_)")
-            self._line("gap_at_ = (row_ // number_ * blocks_ + block_) * width_ + k_")
-            self._line("stride_ = rows_.to(tl.int64) // number_ * blocks_ * width_")
+            self._line("block_ = tl.load(members_ + row_ % group_)")
+            self._line("gap_at_ = (row_ // group_ * blocks_ + block_) * width_ + k_")
+            self._line("stride_ = rows_.to(tl.int64) // group_ * blocks_ * width_")
 
     def _after_step(self, unit: Unit) -> None:
         if not unit.whole:
@@ -342,10 +342,11 @@ class _Source:
         self._assign(whole.per_block)
         if self._uses_iterate():
             self._line("o_ = tl.load(minimizer_ + row_ * SIZE_ + i_, mask=i_ < SIZE_, other=0.0)[None, :]")
-        place_of = [
-            *((s, f"states_ + {i} * rows_.to(tl.int64) * width_ * SIZE_ + at_", ", mask=real_") for i, s in enumerate(whole.states)),
-            *((s, f"block_states_ + ({i} * rows_ + row_) * width_ + k_", "") for i, s in enumerate(whole.block_states)),
-        ]  # fmt: skip
+        one = "rows_.to(tl.int64) * width_"
+        place_of = [(s, f"states_ + {i} * {one} * SIZE_ + at_", ", mask=real_") for i, s in enumerate(whole.states)]
+        place_of += [
+            (s, f"block_states_ + {i} * {one} + row_ * width_ + k_", "") for i, s in enumerate(whole.block_states)
+        ]
         if not starting:
             for state, place, mask in place_of:
                 self._line(f"{state} = tl.load({place}{mask}{', other=0.0' if mask else ''})")
@@ -413,7 +414,7 @@ def _arguments(unit: Unit, *, starting: bool) -> str:
         return f"{first}, tolerance_, below_, limit_" if unit.whole else first
     if unit.whole:
         return f"{first}, table_, begin_, steps_, slots_, below_, limit_, hit_, diverged_, records_"
-    return f"{first}, table_, steps_, gaps_, members_, number_, blocks_"
+    return f"{first}, table_, steps_, gaps_, members_, group_, blocks_"
 
 
 def _padding_is_quiet(whole: Program) -> bool:

@@ -21,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Vector(types.Type):  # type: ignore[misc]
+class Vector(types.Type):
     """`lanes` numbers of a Numba float type."""
 
     def __init__(self, lanes: int, dtype: types.Float) -> None:
@@ -136,7 +136,7 @@ def sign(typing, a):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def ratio(typing, a, b):  # type: ignore[no-untyped-def]
-    """a / b, and 0 wherever a is 0."""
+    """The quotient a / b, and 0 wherever a is 0."""
 
     def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
         zero = _constant(sig.return_type, 0.0)
@@ -147,7 +147,7 @@ def ratio(typing, a, b):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def unless_below(typing, value, limit, otherwise, below):  # type: ignore[no-untyped-def]
-    """`below` in the lanes where value <= limit, `otherwise` in the others, NaN included."""
+    """Give `below` in the lanes where value <= limit, `otherwise` in the others, NaN included."""
 
     def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
         x, bound, other, chosen = args
@@ -176,7 +176,7 @@ def _place(context: Any, builder: Any, array: Any, value: Any, index: Any, llvm:
 
 @intrinsic
 def pick(typing, array, index):  # type: ignore[no-untyped-def]
-    """`array[index]`; nothing is checked, and a negative index does not count from the end."""
+    """Read `array[index]`; nothing is checked, and a negative index does not count from the end."""
 
     def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
         data = context.make_array(sig.args[0])(context, builder, args[0]).data

@@ -1,0 +1,335 @@
+"""The fused engine against the reference, and what only it promises: the same bits whatever runs beside."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import numba
+import numpy as np
+import pytest
+import sympy as sp
+from test_codegen import ODD, SEPARABLE
+from test_engines import CASES, STEPS, diagonal_problem, mixed_problem
+
+from quadsim.simulator import RULES, BlockQuadratic, Rule, simulate, symbols
+from quadsim.simulator.engines import as_trajectory, fused_cpu, kernel_cache, prepare, reference
+
+SIZES = (3, 9, 3)  # rows of a block all at once, and four at a time with one left over
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUADSIM_CACHE", str(tmp_path_factory.mktemp("kernels")))
+        yield
+
+
+def both(problem, rule, **arguments):
+    return [simulate(problem, rule, engine=engine, **arguments) for engine in ("fused", "reference")]
+
+
+def assert_same_bits(one, other):
+    for attribute in ("gap", "steps_to_tolerance", "status"):
+        assert np.array_equal(getattr(one, attribute), getattr(other, attribute)), attribute
+
+
+def pick(trajectory, problems, settings):
+    rows = np.ix_(problems, settings)
+    return replace(
+        trajectory,
+        gap=trajectory.gap[rows],
+        steps_to_tolerance=trajectory.steps_to_tolerance[rows],
+        status=trajectory.status[rows],
+    )
+
+
+def assert_agree(fused, expected, rtol=1e-10):
+    np.testing.assert_allclose(fused.gap, expected.gap, rtol=rtol)
+    assert np.array_equal(fused.steps_to_tolerance, expected.steps_to_tolerance)
+    assert np.array_equal(fused.status, expected.status)
+
+
+# Agreement.
+
+
+@pytest.mark.parametrize("name", SEPARABLE)
+def test_every_rule_agrees_with_the_reference(name):
+    length, settings = CASES[name]
+    problem = mixed_problem(seed=6, sizes=SIZES)  # with 5, AdamW is chaotic before step 50 already
+    for schedule, record in (("constant", "all"), ("cosine:warmup=7", "log"), ("inverse-sqrt:warmup=10", 7)):
+        arguments = {"steps": STEPS[length], "schedule": schedule, "record": record, "tolerance": 0.1}
+        assert_agree(*both(problem, name, **settings, **arguments))
+
+
+def reordered(problem, seed=0):
+    """The same problem with the coordinates of every block in another order, and so with other orders of summation."""
+    order = {size: np.random.default_rng(seed).permutation(size) for size in problem.hessian}
+    where = [(size, int(np.sum(np.equal(problem.block_sizes[:b], size)))) for b, size in enumerate(problem.block_sizes)]
+    blocks = [problem.hessian[size][:, i][:, order[size]][:, :, order[size]] for size, i in where]
+    error, minimizer = (
+        np.concatenate([part[size][:, i][:, order[size]] for size, i in where], axis=1)
+        for part in (problem.initial_error, problem.minimizer)
+    )
+    return BlockQuadratic.from_blocks(blocks, initial_error=error, minimizer=minimizer)
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop", "adamw", "adam-mini"])
+def test_later_on_it_agrees_as_far_as_the_reference_does_with_itself(name):
+    problem = mixed_problem(seed=6, sizes=SIZES)
+    arguments = {"steps": 200, **CASES[name][1]}
+    fused, expected = both(problem, name, **arguments)
+    spread = np.zeros(expected.gap.shape)
+    for seed in range(3):
+        other = simulate(reordered(problem, seed), name, engine="reference", **arguments)
+        spread = np.maximum(spread, np.abs(other.gap - expected.gap))
+    spread = np.maximum.accumulate(spread / expected.gap, axis=2)
+    assert np.all(np.abs(fused.gap / expected.gap - 1) <= np.maximum(1e-10, 100 * spread))
+
+
+def test_every_block_size_agrees_with_the_reference():
+    sizes = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 64)  # one of every kind of code, and one that is large
+    problem = mixed_problem(seed=1, sizes=sizes)
+    assert_agree(*both(problem, "gd", lr=[0.3, 1.0], steps=300, tolerance=1e-3, schedule="linear"))
+    for size in (12, 33):
+        problem = mixed_problem(seed=size, sizes=(size, *sizes))
+        fused, expected = both(problem, "gd", lr=0.5, steps=3)
+        np.testing.assert_allclose(fused.gap, expected.gap, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dials", [
+    {"heterogeneity": 1000.0, "gradient_heterogeneity": 30.0, "alignment": 1.0},
+    {"heterogeneity": 20.0, "mode": "arrange", "rotation": 0.0},
+    {"rotation": 0.4, "heterogeneity": 5.0},
+], ids=str)  # fmt: skip
+def test_all_dials_agree_with_the_reference(dials):
+    problem = BlockQuadratic.generate(problems=3, block_size=SIZES, **dials)
+    for name in ("adam", "signsgd"):
+        lr = float(np.sqrt(problem.initial_gap.mean() / problem.dimension)) * np.array([1e-3, 1e-2])
+        assert_agree(*both(problem, name, lr=lr, steps=50, tolerance=0.5))
+
+
+def test_a_users_own_rule_agrees_with_the_reference():
+    arguments = {"lr": [0.01, 0.1, 0.02], "beta_1": [0.0, 0.9, 0.5], "steps": 50}
+    assert_agree(*both(mixed_problem(sizes=SIZES), ODD, **arguments), rtol=1e-9)
+
+
+def test_a_state_may_start_at_the_first_gradient():
+    m = sp.Symbol("m", real=True)
+    rule = Rule(name="warm", update={m: (m + symbols.g) / 2}, start={m: symbols.g}, step=-symbols.lr * m)
+    assert_agree(*both(mixed_problem(sizes=SIZES), rule, lr=[0.3, 1.0], steps=300))
+
+
+@pytest.mark.parametrize("name", ["gd", "adam-mini"])
+def test_float32_agrees_with_the_reference_in_float32(name):
+    problem = mixed_problem(sizes=SIZES)
+    fused, expected = both(problem, name, lr=[0.01, 0.1], steps=40, dtype="float32")
+    np.testing.assert_allclose(fused.gap, expected.gap, rtol=1e-3)
+    assert fused.gap.dtype == np.float64
+    assert np.array_equal(fused.gap[..., 0], np.float32(2 * fused.gap[..., 0]) / 2.0)  # it was not summed in float64
+    double = simulate(problem, name, lr=[0.01, 0.1], steps=40, engine="fused")
+    assert np.max(np.abs(fused.gap / double.gap - 1)) > 1e-8
+
+
+# Status.
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("gd", "float64"), ("gd", "float32"), ("adam", "float64")])
+def test_divergence_and_hits_are_those_of_the_reference(name, dtype):
+    problem = mixed_problem(sizes=SIZES)
+    lr = [1e-3, 0.05, 1.5, 4.5, 9.0, 1e3, 1e30 if dtype == "float32" else 1e160]
+    fused, expected = both(problem, name, lr=lr, steps=400, tolerance=0.3, dtype=dtype)
+    assert np.array_equal(fused.status, expected.status)
+    assert np.array_equal(np.isinf(fused.gap), np.isinf(expected.gap))
+    assert len(np.unique(fused.status)) == 3 if name == "gd" else "converged" in fused.status
+    early = expected.steps_to_tolerance <= 50
+    assert early.any()
+    assert np.array_equal(fused.steps_to_tolerance[early], expected.steps_to_tolerance[early])
+
+
+def test_a_gap_that_is_not_a_number_has_diverged():
+    problem = diagonal_problem([1.0, 2.0], [[-1.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    rule = Rule(name="logarithm", step=symbols.lr * sp.log(symbols.g))  # NaN below 0, -inf at 0
+    fused, expected = both(problem, rule, lr=[0.5, -np.log(0.5)], steps=30)
+    assert_agree(fused, expected)
+    assert fused.status[:, 0].tolist() == ["diverged", "diverged", "running"]
+
+
+def test_the_sign_of_zero_is_zero():
+    problem = diagonal_problem([1.0, 1.0], [[0.0, 1.0]])
+    for name in ("signsgd", "signum", "lion", "adam-frozen"):
+        fused, expected = both(problem, name, lr=0.25, steps=3)
+        assert_agree(fused, expected)
+        assert fused.gap[0, 0, 0] == 0.5
+        assert fused.gap[0, 0, -1] < 0.5
+
+
+def test_starts_at_the_solution_and_far_away():
+    for start in (0.0, 1e150):
+        problem = BlockQuadratic.from_blocks([np.eye(3)], initial_error=[start, start / 10, 0.0])
+        fused, expected = both(problem, "gd", lr=[0.5, 3.0], steps=200, tolerance=1e-3)
+        assert_agree(fused, expected)
+    assert fused.status.tolist() == [["converged", "diverged"]]
+
+
+def test_stopping_early_changes_nothing():
+    # In a tile with a run that lives, the others go on after they diverged; alone, they stop.
+    problem = mixed_problem(sizes=SIZES)
+    settings = {"steps": 700, "record": 50, "engine": "fused", "tolerance": 0.5}
+    beside = simulate(problem, "gd", lr=[9.0, 0.1], **settings)
+    alone = simulate(problem, "gd", lr=[9.0], **settings)
+    assert_same_bits(alone, pick(beside, range(3), [0]))
+    job = prepare(problem, "gd", lr=[9.0], steps=700, record=50)
+    assert np.all(np.isinf(fused_cpu.run(job).gap[..., -10:]))  # not a number that nobody wrote
+    assert np.all(np.isfinite(fused_cpu.run(job).diverged))
+
+
+# The same bits.
+
+
+@pytest.mark.parametrize("name", ["adam", "adam-mini"])
+def test_a_run_has_the_same_bits_whatever_runs_beside(name):
+    problem = mixed_problem(problems=9, sizes=SIZES)
+    lr = np.geomspace(1e-3, 0.5, 33)
+    arguments = {"steps": 300, "record": 10, "tolerance": 0.3, "engine": "fused"}
+    whole = simulate(problem, name, lr=lr, **arguments)
+    assert len(np.unique(whole.steps_to_tolerance)) > 10
+    for problems in ([0], [7], [8, 2, 3], range(4, 9)):
+        assert_same_bits(simulate(problem.select(problems), name, lr=lr, **arguments), pick(whole, problems, range(33)))
+    for settings in ([0], [32], range(3), range(1, 9), range(9), range(16), range(10, 27), range(32)):
+        assert_same_bits(simulate(problem, name, lr=lr[settings], **arguments), pick(whole, range(9), settings))
+
+
+def test_a_run_has_the_same_bits_for_any_number_of_threads_and_in_any_portions(monkeypatch):
+    problem = mixed_problem(problems=9, sizes=SIZES)
+    arguments = {"lr": np.geomspace(1e-3, 0.5, 20), "steps": 701, "record": 10, "tolerance": 0.3, "engine": "fused"}
+    whole = simulate(problem, "adam", **arguments)
+    before = numba.get_num_threads()
+    try:
+        for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
+            numba.set_num_threads(threads)
+            assert_same_bits(simulate(problem, "adam", **arguments), whole)
+    finally:
+        numba.set_num_threads(before)
+    monkeypatch.setattr(fused_cpu, "_PRODUCTS_AT_ONCE", 1)  # a stretch of steps at a time
+    assert_same_bits(simulate(problem, "adam", **arguments), whole)
+    assert_agree(pick(whole, [0], [0]), simulate(problem.select([0]), "adam", **arguments | {"lr": 1e-3}), rtol=0.0)
+
+
+@pytest.mark.parametrize("steps", [1, 126, 127, 128, 129, 255, 256, 257])
+def test_the_ends_of_stretches(steps):
+    problem = diagonal_problem([1.0], [1.0])
+    times = np.array([1.0, 127.0, 128.0, 129.0, 256.0])
+    arguments = {"lr": 1 - 0.5 ** (1 / times), "steps": steps, "tolerance": 0.25 * (1 + 1e-9), "engine": "fused"}
+    result = simulate(problem, "gd", record="all", **arguments)
+    assert np.array_equal(result.steps_to_tolerance[0], np.where(times <= steps, times, np.inf))
+    for record in ("log", 1, 64, 128, 10**6):
+        part = simulate(problem, "gd", record=record, **arguments)
+        assert np.array_equal(part.gap, result.gap[:, :, part.steps])
+        assert np.array_equal(part.steps_to_tolerance, result.steps_to_tolerance)
+
+
+def test_several_runs_at_once_from_several_threads():
+    problem, found = mixed_problem(problems=8, sizes=SIZES), []
+    arguments = {"lr": [0.01, 0.1], "steps": 400, "engine": "fused"}
+    expected = simulate(problem, "adam", **arguments)
+    threads = [threading.Thread(target=lambda: found.append(simulate(problem, "adam", **arguments))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    for run in found:
+        assert_same_bits(run, expected)
+
+
+def test_an_error_in_a_thread_is_raised_and_the_rest_is_left():
+    main, seen = threading.current_thread(), []
+
+    def work(number, failing):
+        seen.append(number)
+        time.sleep(0.02)
+        if (threading.current_thread() is main) == failing:
+            raise IndexError(number)
+
+    for failing in (True, False):
+        seen.clear()
+        with fused_cpu._Workers(2) as workers, pytest.raises(IndexError):
+            workers.all(work, [(number, failing) for number in range(20)])
+        if failing:  # as after Ctrl-C
+            assert len(seen) < 6
+
+
+def test_as_trajectory_cuts_off_the_diverged_runs_alone():
+    job = prepare(mixed_problem(), "gd", lr=[0.1, 9.0], steps=100)
+    ours, theirs = (as_trajectory(job, engine.run(job), "gd", None, "") for engine in (fused_cpu, reference))
+    assert_agree(ours, theirs)
+    assert np.all(np.isfinite(ours.gap[:, 0]))
+
+
+# The cache.
+
+AGAIN = """
+import logging, sys
+logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+from numba.core import event
+from quadsim.simulator import BlockQuadratic, simulate
+with event.install_recorder("numba:compile") as compiled:
+    run = simulate(BlockQuadratic.generate(blocks=1, block_size=3), "signum", lr=[0.01, 0.1], steps=20, engine="fused")
+print(len(compiled.buffer), run.gap[0, 1, -1].hex())
+"""
+
+
+def test_a_second_process_does_not_compile_again(tmp_path, monkeypatch, caplog):
+    folder = tmp_path / "kernels"
+    monkeypatch.setenv("QUADSIM_CACHE", str(folder))
+    problem = BlockQuadratic.generate(blocks=1, block_size=3)
+    with caplog.at_level("INFO", logger="quadsim"):
+        for _ in range(2):
+            run = simulate(problem, "signum", lr=[0.01, 0.1], steps=20, engine="fused")
+    assert [record.message.partition(" for ")[0] for record in caplog.records] == ["compiling signum"]
+    other = subprocess.run([sys.executable, "-c", AGAIN], capture_output=True, text=True, check=True)
+    assert other.stdout.split() == ["0", run.gap[0, 1, -1].hex()]
+    assert other.stderr == ""
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert [p.suffix for p in folder.iterdir() if p.is_file()] == [".py"]
+
+
+def test_source_that_was_changed_on_disk_is_written_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path / "kernels"))
+    module = kernel_cache.import_source("x = 1\n", "test")
+    path = tmp_path / "kernels" / f"{module.__name__}.py"
+    path.write_text("x = 2\n")
+    del sys.modules[module.__name__]
+    assert kernel_cache.import_source("x = 1\n", "test").x == 1
+    assert path.read_text() == "x = 1\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
+    tmp_path.chmod(0o777)
+    with pytest.raises(
+        ValueError, match=r"QUADSIM_CACHE must name a folder .* \(others may write to it\); .* chmod 700"
+    ):
+        kernel_cache.cache_directory()
+    tmp_path.chmod(0o700)
+    assert kernel_cache.cache_directory() == tmp_path
+
+
+def test_without_a_home_kernels_go_to_a_temporary_folder(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.delenv("QUADSIM_CACHE")
+    monkeypatch.setattr(kernel_cache, "_platform_cache", lambda: tmp_path / "file")
+    folder = kernel_cache.cache_directory()
+    assert folder.is_dir()
+    assert folder == kernel_cache.cache_directory() != tmp_path / "file" / "quadsim"
+
+
+def test_every_separable_rule_has_a_kernel_that_can_be_read():
+    for name in SEPARABLE:
+        source = fused_cpu.kernel_source(RULES[name], (3, 30), settings=5)
+        assert source.startswith(f'"""Fused kernel of {name!r} on a CPU, float64, ')
+        compile(source, name, "exec")
