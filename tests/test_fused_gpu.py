@@ -141,6 +141,23 @@ def check_batch_mates(device):
         np.testing.assert_array_equal(alone.gap[0, 0], all_of_them.gap[1, 1])
 
 
+def check_tally(device):
+    """Counts of runs on problems drawn on the device are those of the reference on the same problems."""
+    from quadsim.simulator.engines import tally
+
+    for blocks, size in ((2, 3), (5, 3)):
+        dials = {"blocks": blocks, "block_size": size, "heterogeneity": 5, "problems": 6, "seed": 3, "first": 2}
+        how = {"lr": [0.5, 0.02, 4.0], "steps": 12, "tolerance": 0.1, "device": device}
+        counted = tally.tally("gd", **dials, **how)
+        run = simulate(BlockQuadratic.generate(**dials), "gd", **how | {"device": "cpu"}, engine="reference")
+        for name, counts in counted.status.items():
+            np.testing.assert_array_equal(counts, (run.status == name).sum(axis=0))
+        assert len([name for name, counts in counted.status.items() if counts.any()]) > 1
+        reached = np.where(run.status == "converged", run.steps_to_tolerance, np.inf)
+        upto = (reached[:, :, None] <= counted.edges).sum(axis=0)
+        np.testing.assert_array_equal(np.cumsum(counted.hits, axis=1), upto)
+
+
 CHECKS = [
     check_rules,
     check_sizes,
@@ -151,6 +168,7 @@ CHECKS = [
     check_own_rule,
     check_launches,
     check_batch_mates,
+    check_tally,
 ]
 
 
@@ -186,6 +204,19 @@ def test_a_result_on_a_gpu_is_the_same_bits_again():
     first, second = (simulate(problem((30, 3)), "adam", lr=[0.1], steps=200, device="cuda") for _ in range(2))
     assert first.engine == "fused"
     np.testing.assert_array_equal(first.gap, second.gap)
+
+
+def test_blocks_drawn_by_torch_are_those_of_generate():
+    from quadsim.simulator.engines.tally import draw_blocks
+
+    generated = BlockQuadratic.generate(
+        blocks=3, block_size=(4, 1, 3), heterogeneity=3, problems=5, seed=2**40 + 7, first=9
+    )
+    spectra = [generated.eigenvalues[size][0, 0] for size in (4, 1, 3)]
+    drawn = draw_blocks(generated.seed, torch.arange(9, 14), spectra)
+    for size, (hessian, error) in zip((4, 1, 3), drawn, strict=True):
+        np.testing.assert_allclose(hessian.numpy(), generated.hessian[size][:, 0], rtol=0, atol=1e-13)
+        np.testing.assert_allclose(error.numpy(), generated.initial_error[size][:, 0], rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import astuple, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,13 +26,17 @@ from quadsim.simulator.engines.codegen import program
 from quadsim.simulator.engines.gpu_source import Unit, gpu_source, step_names, units_of
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.kernel_cache import cache_directory, import_source
+from quadsim.simulator.quadratic import BlockQuadratic
 from quadsim.simulator.rule import Rule
 
-__all__ = ["CANDIDATES", "Shape", "kernel_source", "run", "tune", "why_not"]
+__all__ = ["CANDIDATES", "NEVER", "Blocks", "Run", "Shape", "kernel_source", "kernels_of", "run", "tune", "why_not"]
 
 _SHAPES = "gpu_shapes.json"
+NEVER = 2**31 - 1
+"""The step at which something happens that does not."""
+
 _LARGEST_BLOCK = 128
-_STEPS = 2**31 - 2  # are counted in 32 bits
+_STEPS = NEVER - 1  # are counted in 32 bits
 _COORDINATE_STEPS_AT_ONCE = 1 << 34  # in one launch: some tenths of a second, after which Ctrl-C is noticed
 _TABLE_BYTES = 1 << 25  # for what depends on the step alone
 _GAP_BYTES = 1 << 27  # for the gaps of every block at every step of a launch
@@ -58,9 +62,9 @@ def why_not(job: Job) -> str | None:
 def run(job: Job) -> Outcome:
     """Run all problems under all settings, as many problems at a time as fit in the device's memory."""
     device = torch.device(job.device)
-    kernels = _kernels(job.rule, job.problem.block_sizes, _name(job.dtype))
+    kernels = kernels_of(job.rule, job.problem.block_sizes, _name(job.dtype))
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        parts = [_Run(job, kernels, device, part).outcome() for part in _parts(job, device)]
+        parts = [_run_of(job, kernels, device, part).outcome() for part in _parts(job, device)]
     return Outcome(
         gap=_joined([part.gap for part in parts]),
         hit=_joined([part.hit for part in parts]),
@@ -73,7 +77,8 @@ def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=256)
-def _kernels(rule: Rule, block_sizes: tuple[int, ...], dtype: str) -> ModuleType:
+def kernels_of(rule: Rule, block_sizes: tuple[int, ...], dtype: str) -> ModuleType:
+    """The module of kernels for a rule on such problems."""
     return import_source(kernel_source(rule, block_sizes, dtype), "gpu")
 
 
@@ -107,15 +112,60 @@ def _free_memory(device: torch.device, needed: int) -> int:
     return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """What a unit's rows start from, on the device: a row is a block, or a whole problem.
+
+    Attributes:
+        hessian: (rows, ...), the matrices of a row one after the other.
+        extremes: largest and smallest eigenvalue of each block, (rows, ..., 2).
+        minimizer: (rows, coordinates).
+        error: (rows, coordinates).
+    """
+
+    hessian: torch.Tensor
+    extremes: torch.Tensor
+    minimizer: torch.Tensor
+    error: torch.Tensor
+
+
+def _blocks_of(problem: BlockQuadratic, own: slice, unit: Unit, dtype: torch.dtype, device: torch.device) -> Blocks:
+    """From the host."""
+    if unit.whole:
+        position = {block: (size, at) for size, m in problem.layout.groups.items() for at, block in enumerate(m)}
+        places = [position[block] for block in range(len(problem.block_sizes))]
+        number = own.stop - own.start
+        hessian = np.concatenate([problem.hessian[size][own, at].reshape(number, -1) for size, at in places], axis=1)
+        extremes = np.stack([problem.block_smoothness[own], problem.block_strong_convexity[own]], axis=-1)
+        minimizer = np.concatenate([problem.minimizer[size][own, at] for size, at in places], axis=1)
+        error = np.concatenate([problem.initial_error[size][own, at] for size, at in places], axis=1)
+    else:
+        (size,) = unit.sizes
+        hessian = problem.hessian[size][own]
+        extremes = problem.eigenvalues[size][own][..., [-1, 0]]
+        minimizer = problem.minimizer[size][own].reshape(-1, size)
+        error = problem.initial_error[size][own].reshape(-1, size)
+    return Blocks(*(_tensor(array, dtype, device) for array in (hessian, extremes, minimizer, error)))
+
+
+def _tensor(array: NDArray[Any], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """A contiguous copy on the device."""
+    contiguous = np.ascontiguousarray(array)
+    if not contiguous.flags.writeable:
+        contiguous = contiguous.copy()
+    return torch.from_numpy(contiguous).to(device).to(dtype)
+
+
 class _Part:
     """The arrays of one unit: all blocks of one size, or all problems whole."""
 
-    def __init__(self, unit: Unit, shape: Shape, rows: int, members: torch.Tensor) -> None:
-        self.unit, self.shape, self.rows, self.members = unit, shape, rows, members
-        self.hessian = self.extremes = self.minimizer = self.error = self.states = self.block_states = members
+    def __init__(self, unit: Unit, shape: Shape, blocks: Blocks, members: torch.Tensor) -> None:
+        self.unit, self.shape, self.blocks, self.members = unit, shape, blocks, members
+        self.rows = blocks.error.shape[0]
+        self.error = self.states = self.block_states = members
 
 
-class _Run:
+class Run:
     """The arrays of some of the problems on the device, and the launches of the kernels."""
 
     def __init__(
@@ -123,12 +173,13 @@ class _Run:
         job: Job,
         kernels: ModuleType,
         device: torch.device,
-        part: slice,
+        problems: int,
+        blocks: Callable[[Unit], Blocks],
         shapes: Mapping[str, Shape] | None = None,
     ) -> None:
-        self._job, self._kernels, self._device, self._slice = job, kernels, device, part
+        self._job, self._kernels, self._device = job, kernels, device
         self._program = program(job.rule)
-        self._problems = part.stop - part.start
+        self._problems = problems
         self._values = len(step_names(self._program))
         units = units_of(job.problem.block_sizes)
         settings = job.number_of_settings
@@ -137,56 +188,34 @@ class _Run:
         self._width = -(-settings // multiple) * multiple
         # Settings beyond the last one are copies of it: every column does the same work.
         own = np.array([job.settings[name] for name in job.rule.names])
-        self._settings = self._tensor(own[:, np.minimum(np.arange(self._width), settings - 1)])
+        self._settings = _tensor(own[:, np.minimum(np.arange(self._width), settings - 1)], job.dtype, device)
         self._columns = self._problems * self._width
         self._blocks = len(job.problem.block_sizes)
-        self._parts = [self._part(unit, shape) for unit, shape in zip(units, chosen, strict=True)]
+        self._parts = [self._part(unit, shape, blocks(unit)) for unit, shape in zip(units, chosen, strict=True)]
         self._clocks = torch.ones((len(self._program.clocks), self._width), dtype=job.dtype, device=device)
         self._below = torch.empty(self._columns, dtype=torch.float64, device=device)
         self._limit = torch.empty_like(self._below)
-        self._hit = torch.full((self._columns,), 2**31 - 1, dtype=torch.int32, device=device)
-        self._diverged = torch.full_like(self._hit, 2**31 - 1)
+        self._hit = torch.full((self._columns,), NEVER, dtype=torch.int32, device=device)
+        self._diverged = torch.full_like(self._hit, NEVER)
         self._tolerance = torch.tensor([job.tolerance], dtype=torch.float64, device=device)
         self._gaps = torch.empty(0, dtype=job.dtype, device=device)
         self._whole = self._parts[0].unit.whole
 
-    def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
-        contiguous = np.ascontiguousarray(array)
-        if not contiguous.flags.writeable:
-            contiguous = contiguous.copy()
-        return torch.from_numpy(contiguous).to(self._device).to(self._job.dtype)
-
-    def _part(self, unit: Unit, shape: Shape) -> _Part:
-        problem, own, dtype, device = self._job.problem, self._slice, self._job.dtype, self._device
-        if unit.whole:
-            position = {block: (size, at) for size, m in problem.layout.groups.items() for at, block in enumerate(m)}
-            places = [position[block] for block in range(self._blocks)]
-            hessian = np.concatenate(
-                [problem.hessian[size][own, at].reshape(self._problems, -1) for size, at in places], axis=1
-            )
-            extremes = np.stack([problem.block_smoothness[own], problem.block_strong_convexity[own]], axis=-1)
-            minimizer = np.concatenate([problem.minimizer[size][own, at] for size, at in places], axis=1)
-            error = np.concatenate([problem.initial_error[size][own, at] for size, at in places], axis=1)
-            members = np.zeros(1, dtype=np.int32)
-        else:
-            (size,) = unit.sizes
-            members = problem.layout.groups[size].astype(np.int32)
-            hessian = problem.hessian[size][own]
-            extremes = problem.eigenvalues[size][own][..., [-1, 0]]
-            minimizer = problem.minimizer[size][own].reshape(-1, size)
-            error = problem.initial_error[size][own].reshape(-1, size)
-        rows, dimension = error.shape
-        part = _Part(unit, shape, rows, torch.from_numpy(members).to(device))
-        part.hessian, part.extremes, part.minimizer = map(self._tensor, (hessian, extremes, minimizer))
-        start = self._tensor(error)
-        whole, blocks = self._program, len(unit.sizes)
+    def _part(self, unit: Unit, shape: Shape, blocks: Blocks) -> _Part:
+        rows, dimension = blocks.error.shape
+        members = np.zeros(1) if unit.whole else self._job.problem.layout.groups[unit.sizes[0]]
+        part = _Part(unit, shape, blocks, torch.from_numpy(members.astype(np.int32)).to(self._device))
         if unit.in_lanes:
-            part.error = start.T[:, :, None].expand(-1, -1, self._width).contiguous()
+            part.error = blocks.error.T[:, :, None].expand(-1, -1, self._width).contiguous()
         else:
-            part.error = start[:, None, :].expand(-1, self._width, -1).contiguous()
-        count = rows * self._width
-        part.states = torch.empty((len(whole.states), dimension * count), dtype=dtype, device=device)
-        part.block_states = torch.empty((len(whole.block_states), blocks * count), dtype=dtype, device=device)
+            part.error = blocks.error[:, None, :].expand(-1, self._width, -1).contiguous()
+        count, whole = rows * self._width, self._program
+        for name, states, places in (
+            ("states", whole.states, dimension),
+            ("block_states", whole.block_states, len(unit.sizes)),
+        ):
+            shape_of = (len(states), places * count)
+            setattr(part, name, torch.empty(shape_of, dtype=self._job.dtype, device=self._device))
         return part
 
     def seconds(self) -> float:
@@ -196,18 +225,36 @@ class _Run:
         self.outcome()
         return time.perf_counter() - begin
 
+    def firsts(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run everything and record nothing.
+
+        Returns:
+            First hit and first divergence on the device, each (problems, settings), NEVER where there is none.
+        """
+        slots = torch.full((self._job.steps + 1,), -1, dtype=torch.int32, device=self._device)
+        self._begin()
+        self._steps(0, self._job.steps + 1, self._factors(), slots, self._below)
+        shape = (self._problems, self._width)
+        settings = self._job.number_of_settings
+        return self._hit.view(shape)[:, :settings], self._diverged.view(shape)[:, :settings]
+
+    def _factors(self) -> torch.Tensor:
+        """Of all steps and one more: the gap after the last is wanted, and the step after it is not looked at."""
+        return _tensor(np.append(self._job.schedule.factors(self._job.steps), 0.0), self._job.dtype, self._device)
+
+    def _begin(self) -> None:
+        for part in self._parts:
+            self._launch(part, "start", self._tolerance, self._below, self._limit)
+
     def outcome(self) -> Outcome:
         """Run everything."""
         job, settings = self._job, self._job.number_of_settings
-        # One step more than is taken: the gap of the last is wanted, and the step after it is not looked at.
-        total = job.steps + 1
-        factors = self._tensor(np.append(job.schedule.factors(job.steps), 0.0))
+        total, factors = job.steps + 1, self._factors()
         number = job.record.size
         each = 8 * self._columns
         at_once = max(1, min(number, _free_memory(self._device, number * each) // 4 // each))
         gap = None if at_once == number else np.empty((self._problems, settings, number))
-        for part in self._parts:
-            self._launch(part, "start", self._tolerance, self._below, self._limit)
+        self._begin()
         begin = 0
         for first in range(0, number, at_once):
             steps = job.record[first : first + at_once]
@@ -227,7 +274,7 @@ class _Run:
 
     def _first(self, step: torch.Tensor) -> NDArray[np.float64]:
         own = step.view(self._problems, self._width)[:, : self._job.number_of_settings].double()
-        return _on_host(torch.where(own == 2**31 - 1, torch.inf, own))
+        return _on_host(torch.where(own == NEVER, torch.inf, own))
 
     def _steps(self, begin: int, end: int, factors: torch.Tensor, slots: torch.Tensor, records: torch.Tensor) -> None:
         """Launch steps `begin` to `end`, never many launches ahead of the device: a wait in the driver hears no Ctrl-C."""
@@ -300,7 +347,7 @@ class _Run:
         kernel = getattr(self._kernels, f"{what}_{part.unit.name}_")
         if what == "start" and not part.unit.whole:
             arguments = ()
-        lanes = part.shape.lanes
+        lanes, own = part.shape.lanes, part.blocks
         if part.unit.in_lanes:
             programs = -(-part.rows * self._width // lanes)
             constants = {"LANES_": lanes}
@@ -309,9 +356,16 @@ class _Run:
             programs = part.rows * self._width // lanes
             constants = {"SIZE_": size, "PAD_": max(16, 1 << (size - 1).bit_length()), "LANES_": lanes}
         kernel[(programs,)](
-            part.hessian, part.extremes, part.minimizer, self._settings, part.error, part.states, part.block_states,
+            own.hessian, own.extremes, own.minimizer, self._settings, part.error, part.states, part.block_states,
             part.rows, self._width, *arguments, **constants, num_warps=part.shape.warps, maxnreg=part.shape.registers,
         )  # fmt: skip
+
+
+def _run_of(
+    job: Job, kernels: ModuleType, device: torch.device, own: slice, shapes: Mapping[str, Shape] | None = None
+) -> Run:
+    blocks = partial(_blocks_of, job.problem, own, dtype=job.dtype, device=device)
+    return Run(job, kernels, device, own.stop - own.start, blocks, shapes)
 
 
 def tune(job: Job) -> dict[str, Shape]:
@@ -323,7 +377,7 @@ def tune(job: Job) -> dict[str, Shape]:
         Unit to the layout that is now used.
     """
     device, sizes, dtype = torch.device(job.device), job.problem.block_sizes, _name(job.dtype)
-    kernels = _kernels(job.rule, sizes, dtype)
+    kernels = kernels_of(job.rule, sizes, dtype)
     own = slice(0, job.problem.problems)
     best: dict[str, Shape] = {}
     with torch.cuda.device(device):
@@ -333,7 +387,7 @@ def tune(job: Job) -> dict[str, Shape]:
             times = {}
             for shape in CANDIDATES[_pad(unit.sizes[0])]:
                 chosen = {**best, _key(job.rule, unit, dtype, device): shape}
-                runs = [_Run(job, kernels, device, own, chosen) for _ in range(3)]
+                runs = [_run_of(job, kernels, device, own, chosen) for _ in range(3)]
                 times[shape] = min(run.seconds() for run in runs)
             best[_key(job.rule, unit, dtype, device)] = min(times, key=times.__getitem__)
     _write_shapes({**_stored_shapes(), **best})
