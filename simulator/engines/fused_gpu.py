@@ -84,10 +84,18 @@ def kernels_of(rule: Rule, block_sizes: tuple[int, ...], dtype: str) -> ModuleTy
 
 @dataclass(frozen=True)
 class Shape:
-    """How a unit is laid out on the device: settings (or runs, for lanes) per program, and its warps."""
+    """How a unit is laid out on the device.
+
+    Attributes:
+        lanes: settings in a program, or runs where a unit is in lanes.
+        warps: that run a program.
+        parts: into which the coordinates of a tile are dealt for its gap; best one for every warp that has its own ones.
+        registers: of a thread at most.
+    """
 
     lanes: int
     warps: int
+    parts: int = 1
     registers: int | None = None
 
 
@@ -159,10 +167,10 @@ def _tensor(array: NDArray[Any], dtype: torch.dtype, device: torch.device) -> to
 class _Part:
     """The arrays of one unit: all blocks of one size, or all problems whole."""
 
-    def __init__(self, unit: Unit, shape: Shape, blocks: Blocks, members: torch.Tensor) -> None:
-        self.unit, self.shape, self.blocks, self.members = unit, shape, blocks, members
+    def __init__(self, unit: Unit, shape: Shape, blocks: Blocks, slots: torch.Tensor) -> None:
+        self.unit, self.shape, self.blocks, self.slots = unit, shape, blocks, slots
         self.rows = blocks.error.shape[0]
-        self.error = self.states = self.block_states = members
+        self.error = self.states = self.block_states = slots
 
 
 class Run:
@@ -190,7 +198,10 @@ class Run:
         own = np.array([job.settings[name] for name in job.rule.names])
         self._settings = _tensor(own[:, np.minimum(np.arange(self._width), settings - 1)], job.dtype, device)
         self._columns = self._problems * self._width
-        self._blocks = len(job.problem.block_sizes)
+        # Where the gaps of each block begin among those of its problem, by block and then part of the block.
+        parts = {unit.sizes[0]: shape.parts for unit, shape in zip(units, chosen, strict=True)}
+        ends = np.cumsum([parts[size] for size in job.problem.block_sizes if not units[0].whole])
+        self._slots, self._blocks = np.append(0, ends)[:-1].astype(np.int32), int(ends[-1]) if ends.size else 0
         self._parts = [self._part(unit, shape, blocks(unit)) for unit, shape in zip(units, chosen, strict=True)]
         self._clocks = torch.ones((len(self._program.clocks), self._width), dtype=job.dtype, device=device)
         self._below = torch.empty(self._columns, dtype=torch.float64, device=device)
@@ -203,8 +214,8 @@ class Run:
 
     def _part(self, unit: Unit, shape: Shape, blocks: Blocks) -> _Part:
         rows, dimension = blocks.error.shape
-        members = np.zeros(1) if unit.whole else self._job.problem.layout.groups[unit.sizes[0]]
-        part = _Part(unit, shape, blocks, torch.from_numpy(members.astype(np.int32)).to(self._device))
+        slots = self._slots if unit.whole else self._slots[self._job.problem.layout.groups[unit.sizes[0]]]
+        part = _Part(unit, shape, blocks, torch.from_numpy(slots).to(self._device))
         if unit.in_lanes:
             part.error = blocks.error.T[:, :, None].expand(-1, -1, self._width).contiguous()
         else:
@@ -332,7 +343,7 @@ class Run:
         if self._gaps.numel() < count:
             self._gaps = torch.empty(count, dtype=self._job.dtype, device=self._device)
         for part in self._parts:
-            self._launch(part, "advance", table, steps, self._gaps, part.members, part.members.numel(), self._blocks)
+            self._launch(part, "advance", table, steps, self._gaps, part.slots, part.slots.numel(), self._blocks)
         lanes = 128
         columns = -(-self._columns // lanes)
         sizes = (self._blocks, self._width, self._columns)
@@ -354,7 +365,9 @@ class Run:
         else:
             (size,) = part.unit.sizes
             programs = part.rows * self._width // lanes
-            constants = {"SIZE_": size, "PAD_": max(16, 1 << (size - 1).bit_length()), "LANES_": lanes}
+            constants = {"SIZE_": size, "PAD_": _pad(size), "LANES_": lanes}
+            if what == "advance":
+                constants["PARTS_"] = part.shape.parts
         kernel[(programs,)](
             own.hessian, own.extremes, own.minimizer, self._settings, part.error, part.states, part.block_states,
             part.rows, self._width, *arguments, **constants, num_warps=part.shape.warps, maxnreg=part.shape.registers,
@@ -395,19 +408,21 @@ def tune(job: Job) -> dict[str, Shape]:
 
 
 CANDIDATES = {
-    16: (Shape(16, 1), Shape(32, 2), Shape(32, 4)),
-    32: (Shape(16, 1), Shape(16, 1, 168), Shape(32, 4)),
-    64: (Shape(16, 2), Shape(16, 1), Shape(32, 4), Shape(16, 4)),
-    128: (Shape(16, 8), Shape(16, 4), Shape(32, 8)),
+    16: (Shape(16, 1), Shape(32, 2), Shape(32, 2, 2)),
+    32: (Shape(16, 1), Shape(16, 1, registers=168), Shape(32, 2, 2)),
+    64: (Shape(16, 2, 2), Shape(32, 2, 2), Shape(64, 4, 2), Shape(16, 1)),
+    128: (Shape(32, 8, 8), Shape(16, 8, 8), Shape(16, 4, 4)),
 }
-"""Layouts that `tune` tries, by the size that a tile is filled up to; the first is used where nothing was measured."""
+"""Layouts that `tune` tries, by the size that a tile is filled up to; the first is used where nothing was measured (the second
+at 64 for a rule without states, whose registers have room for it)."""
 
 
 def _shape(rule: Rule, unit: Unit, dtype: str, device: torch.device, chosen: Mapping[str, Shape]) -> Shape:
     if unit.in_lanes:
         return Shape(128, 4)
-    key = _key(rule, unit, dtype, device)
-    return chosen.get(key) or _stored_shapes().get(key) or CANDIDATES[_pad(unit.sizes[0])][0]
+    key, pad = _key(rule, unit, dtype, device), _pad(unit.sizes[0])
+    usual = CANDIDATES[pad][1 if pad == 64 and not program(rule).states else 0]
+    return chosen.get(key) or _stored_shapes().get(key) or usual
 
 
 def _key(rule: Rule, unit: Unit, dtype: str, device: torch.device) -> str:

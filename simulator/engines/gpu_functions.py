@@ -185,7 +185,7 @@ def limits_of(start, tolerance):
 
 @triton.jit
 def _sum_of_blocks(gaps_, first_, blocks_, width_, mask):
-    """Twice the gap, summed over the blocks in their order."""
+    """Twice the gap, summed over the slots of a problem in their order: its blocks, or parts of them."""
     twice = tl.zeros(first_.shape, tl.float64)
     for block in range(count(blocks_)):
         twice += tl.load(gaps_ + first_ + block * width_, mask=mask, other=0.0).to(tl.float64)
@@ -208,7 +208,7 @@ def follow(
     gaps_, blocks_, width_, columns_, begin_, steps_, slots_, below_, limit_, hit_, diverged_, records_,
     STEPS_: tl.constexpr, LANES_: tl.constexpr,
 ):  # fmt: skip
-    """First hits, first divergences and records from gaps (steps, problems, blocks, width) of the steps from begin_ on.
+    """First hits, first divergences and records from gaps (steps, problems, slots, width) of the steps from begin_ on.
 
     Which programs run first does not matter: the smallest step wins.
     """

@@ -269,8 +269,9 @@ class _Source:
             for name in ("below", "limit", "hit", "diverged"):
                 self._line(f"{name}_of_ = tl.load({name}_ + n_)")
         else:
-            self._line("block_ = tl.load(members_ + row_ % group_)")
-            self._line("gap_at_ = (row_ // group_ * blocks_ + block_) * width_ + k_")
+            part = "" if unit.in_lanes else " + tl.arange(0, PARTS_)[None, :]"
+            self._line(f"slot_ = tl.load(slots_ + row_ % group_){part}")
+            self._line("gap_at_ = (row_ // group_ * blocks_ + slot_) * width_ + k_")
             self._line("stride_ = rows_.to(tl.int64) // group_ * blocks_ * width_")
 
     def _after_step(self, unit: Unit) -> None:
@@ -323,6 +324,8 @@ class _Source:
         whole = self._program
         verb = "start" if starting else "advance"
         constants = ", SIZE_: tl.constexpr, PAD_: tl.constexpr, LANES_: tl.constexpr"
+        if not starting:
+            constants += ", PARTS_: tl.constexpr"
         self._function(f"{verb}_tile_", _arguments(unit, starting=starting) + constants)
         self._line("tiles_ = width_ // LANES_")
         self._line("row_ = (tl.program_id(0) // tiles_).to(tl.int64)")
@@ -356,7 +359,9 @@ class _Source:
             self._load_step()
         self._product()
         if not starting:
-            self._line("gap_ = tl.sum(e_ * g, axis=1, keep_dims=True)")
+            # A slot for the coordinates of every warp: then no warp waits for another to add them up.
+            self._line("parts_ = tl.reshape(e_ * g, (LANES_, PAD_ // 8 // PARTS_, PARTS_, 8))")
+            self._line("gap_ = tl.sum(tl.sum(parts_, axis=1), axis=2)")
         if self._uses_iterate():
             self._line("w = e_ + o_")
         for phase in whole.start if starting else whole.advance:
@@ -414,7 +419,7 @@ def _arguments(unit: Unit, *, starting: bool) -> str:
         return f"{first}, tolerance_, below_, limit_" if unit.whole else first
     if unit.whole:
         return f"{first}, table_, begin_, steps_, slots_, below_, limit_, hit_, diverged_, records_"
-    return f"{first}, table_, steps_, gaps_, members_, group_, blocks_"
+    return f"{first}, table_, steps_, gaps_, slots_, group_, blocks_"
 
 
 def _padding_is_quiet(whole: Program) -> bool:
