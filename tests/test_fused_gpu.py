@@ -219,6 +219,33 @@ def test_blocks_drawn_by_torch_are_those_of_generate():
         np.testing.assert_allclose(error.numpy(), generated.initial_error[size][:, 0], rtol=0, atol=1e-13)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["normalized-gd", "sign-lambda", "adamw", "adam-frozen"])
+def test_the_reference_as_a_cuda_graph_gives_the_bits_of_its_steps(name, monkeypatch):
+    one = job((3, 9, 3), name, "cuda", steps=100, schedule="cosine", record="log")
+    captured = reference.run(one)
+    monkeypatch.setattr(reference, "_can_be_captured", lambda job: False)
+    stepped = reference.run(one)
+    for key in ("gap", "hit", "diverged"):
+        np.testing.assert_array_equal(getattr(captured, key), getattr(stepped, key))
+
+
+@pytest.mark.gpu
+def test_measured_layouts_are_kept(tmp_path, monkeypatch):
+    from quadsim.simulator.engines import fused_gpu
+
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
+    fused_gpu._stored_shapes.cache_clear()
+    one = job((9, 3, 3, 3), "adam", "cuda", steps=50)
+    best = fused_gpu.tune(one)
+    assert len(best) == 1
+    assert set(best.values()) <= set(fused_gpu.CANDIDATES[16])
+    assert fused_gpu._stored_shapes() == best
+    agrees(one)
+    monkeypatch.undo()
+    fused_gpu._stored_shapes.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("sizes", "names"),
     [
