@@ -1,7 +1,7 @@
 """The fused engine on a GPU: a separable rule, printed for Triton, with a block's numbers in registers through many steps.
 
 What a run gives does not depend on its batch-mates: every lane and tile is computed on its own, in an order that depends on the
-block sizes, the type and the tile's shape alone.
+block sizes, the type and the tile's layout alone. The layout is fixed for a rule and a block size, unless `tune` is called.
 """
 
 import hashlib
