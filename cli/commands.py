@@ -12,7 +12,8 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 def rules(
     name: Annotated[str | None, typer.Argument(help="An optimizer; all of them if left out.")] = None,
     source: Annotated[
-        str | None, typer.Option("--source", help="Show the generated kernel of NAME instead: cpu.", show_default=False)
+        str | None,
+        typer.Option("--source", help="Show the generated kernel of NAME instead: cpu or gpu.", show_default=False),
     ] = None,
     as_json: _Json = False,
 ) -> None:

@@ -64,17 +64,19 @@ def rule_record(rule: Rule) -> dict[str, Any]:
     }
 
 
+_SHOWN_ON_GPU = 16  # a tile; smaller blocks are written out coordinate by coordinate
+
+
 def kernel_text(rule: Rule | None, device: str) -> str:
-    """The generated kernel of a rule, for blocks of 8 coordinates in float64.
+    """The generated kernel of a rule in float64, for blocks of 8 coordinates on a CPU and of 16 and more on a GPU.
 
     Raises:
         ValueError: no rule, a rule without a kernel, or another device.
     """
     from quadsim.simulator.checks import check_choice
     from quadsim.simulator.engines.codegen import why_no_program
-    from quadsim.simulator.engines.fused_cpu import kernel_source
 
-    check_choice("source", device, ("cpu",))
+    check_choice("source", device, ("cpu", "gpu"))
     if rule is None:
         raise ValueError(
             f"optimizer must be named with --source {device}, got none; as in quadsim rules adam --source cpu."
@@ -82,6 +84,12 @@ def kernel_text(rule: Rule | None, device: str) -> str:
     reason = why_no_program(rule)
     if reason is not None:
         raise ValueError(f"optimizer with a kernel must act within blocks, got {rule.name} ({reason}); choose another.")
+    if device == "gpu":
+        from quadsim.simulator.engines.gpu_source import gpu_source
+
+        return gpu_source(rule, (_SHOWN_ON_GPU,))
+    from quadsim.simulator.engines.fused_cpu import kernel_source
+
     return kernel_source(rule, (8,))
 
 

@@ -217,7 +217,7 @@ def test_rules_shows_the_generated_kernel(run):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["adam", "--source", "tpu"], "source must be one of cpu, got 'tpu'"),
+    (["adam", "--source", "tpu"], "source must be one of cpu, gpu, got 'tpu'"),
     (["--source", "cpu"], "optimizer must be named with --source cpu, got none; as in quadsim rules adam --source cpu."),
     (["gd-lambda", "--source", "cpu"], "must act within blocks, got gd-lambda (gd-lambda needs the whole gradient at once)"),
 ])  # fmt: skip

@@ -11,8 +11,8 @@ __all__ = ["roots_with_division"]
 _LANES, _STEPS = 1024, 2000
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _roots(x_, steps_, N: tl.constexpr):  # type: ignore[no-untyped-def]
+@triton.jit
+def _roots(x_, steps_, N: tl.constexpr):
     n = tl.program_id(0) * N + tl.arange(0, N)
     x = tl.load(x_ + n)
     v = x * x

@@ -137,6 +137,7 @@ FUNCTIONS: Mapping[type, str] = {
 _SUPPORTED = (sp.Symbol, sp.Add, sp.Mul, sp.Pow, BlockMean, *FUNCTIONS)
 
 
+@lru_cache(maxsize=256)
 def why_no_program(rule: Rule) -> str | None:
     """Why a rule has no straight-line program; None if it has."""
     if rule.is_global:

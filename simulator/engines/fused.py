@@ -13,13 +13,20 @@ def why_not(job: Job) -> str | None:
         return f"it observes the gap alone, not {', '.join(others)}"
     if job.gradient_noise_std != 0.0:
         return "the gradient is noisy"
-    if job.device != "cpu":
-        return "it runs on a CPU only"
-    return why_no_program(job.rule)
+    reason = why_no_program(job.rule)
+    if reason is None and job.device != "cpu":
+        from quadsim.simulator.engines import fused_gpu
+
+        return fused_gpu.why_not(job)
+    return reason
 
 
 def run(job: Job) -> Outcome:
     """Run all problems under all settings."""
+    if job.device != "cpu":
+        from quadsim.simulator.engines import fused_gpu
+
+        return fused_gpu.run(job)
     from quadsim.simulator.engines import fused_cpu  # Numba takes a while to import
 
     return fused_cpu.run(job)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import sympy as sp
 import torch
 
 from quadsim.simulator.draws import Purpose, normals
@@ -16,6 +17,7 @@ __all__ = ["Follower", "run", "why_not"]
 
 _PRODUCTS_FOR_THREADS = 100_000_000  # in one step: some ten milliseconds for one core
 _BUFFER = 64  # steps whose gaps are looked at together
+_CAPTURED = 32  # steps in a CUDA graph
 _CACHE_LINE = 64  # bytes; torch starts its tensors at a multiple of this
 
 
@@ -48,65 +50,166 @@ def _threads_for(job: Job) -> Iterator[None]:
 
 
 def _run(job: Job) -> Outcome:
-    problem = job.problem
-
-    def tensor(array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.array(array, dtype=np.float64)).to(device=job.device, dtype=job.dtype)
-
-    number, settings_number = problem.problems, job.number_of_settings
-    sizes = tuple(problem.layout.groups)
-    product = {size: _Product(tensor(problem.hessian[size])) for size in sizes}
-    smoothness = {size: tensor(problem.eigenvalues[size][..., -1:, None]) for size in sizes}
-    convexity = {size: tensor(problem.eigenvalues[size][..., :1, None]) for size in sizes}
-    minimizer = {size: tensor(problem.minimizer[size][..., None]) for size in sizes}
-    error = {
-        size: tensor(problem.initial_error[size][..., None]).expand(-1, -1, -1, settings_number).contiguous()
-        for size in sizes
-    }
-    settings = {name: tensor(values) for name, values in job.settings.items()}
-    rate, factors = settings["lr"], job.schedule.factors(job.steps)
-    rule, observer = compile_torch(job.rule), Observer(problem)
-    uses_iterate = job.rule.uses_iterate
-    clocks = rule.start_clocks(settings)
-    states: list[list[torch.Tensor]] | None = None
-
-    follow = Follower(number, settings_number, job)
+    if _can_be_captured(job):
+        return _run_captured(job)
+    problem, batch = job.problem, _Batch(job)
+    factors, observer = job.schedule.factors(job.steps), Observer(problem)
+    follow = Follower(problem.problems, job.number_of_settings, job)
     records = {int(step): r for r, step in enumerate(job.record)}
     observed = {name: [] for name in job.observe if name != "gap"}  # type: dict[str, list[np.ndarray]]
     for t in range(job.steps + 1):
-        gradient = {size: product[size](error[size]) for size in sizes}
-        follow.see(t, sum((error[size] * gradient[size]).sum(dim=(1, 2)) for size in sizes))
+        gradient = batch.gradient()
+        follow.see(t, batch.twice_gap(gradient))
         recording = bool(observed) and t in records
         if t == job.steps and "step_sign_cosine" not in observed:
             step = None
         else:
             seen = gradient if job.gradient_noise_std == 0.0 else _with_noise(job, gradient, t)
-            parts = [
-                {
-                    "g": seen[size],
-                    "w": error[size] + minimizer[size] if uses_iterate else error[size],
-                    "L_l": smoothness[size],
-                    "mu_l": convexity[size],
-                }
-                for size in sizes
-            ]
-            if states is None:
-                states = rule.start(parts, settings)
             # The step after the last one is only looked at, so any factor serves; its direction does not depend on it.
-            settings["lr"] = rate * float(factors[min(t, job.steps - 1)])
-            steps, states, clocks = rule.advance(parts, states, clocks, settings)
-            step = {size: s.broadcast_to(error[size].shape) for size, s in zip(sizes, steps, strict=True)}
+            step = batch.step(seen, float(factors[min(t, job.steps - 1)]))
         if recording:
             for name, values in observed.items():
-                values.append(observer(name, error, gradient, step))
+                values.append(observer(name, batch.error, gradient, step))
         if t < job.steps and step is not None:
-            error = {size: error[size] + step[size] for size in sizes}
+            batch.move(step)
     return Outcome(
         gap=follow.gap,
         hit=follow.hit,
         diverged=follow.diverged,
         observed={name: np.stack(values, axis=2) for name, values in observed.items()},
     )
+
+
+def _can_be_captured(job: Job) -> bool:
+    """Whether the steps can be a CUDA graph: nothing in them may come from the host."""
+    rule = job.rule
+    expressions = (rule.step, *rule.update.values(), *rule.clocks.values())
+    return (
+        job.device != "cpu"
+        and job.observe == ("gap",)
+        and job.gradient_noise_std == 0.0
+        and job.steps >= 2 * _CAPTURED
+        and not any(e.has(sp.Max, sp.Min) for e in expressions)
+        and bool(rule.step.free_symbols)
+    )
+
+
+def _run_captured(job: Job) -> Outcome:
+    """The same steps as a CUDA graph of several of them, launched again and again; the same operations, so the same bits."""
+    with torch.cuda.device(job.device):
+        batch = _Batch(job)
+        batch.start(batch.gradient())
+        first = [tensor.clone() for tensor in batch.tensors]
+        total = job.steps + 1
+        factors = np.zeros(-(-total // _CAPTURED) * _CAPTURED)
+        factors[: job.steps] = job.schedule.factors(job.steps)
+        all_factors = batch.tensor(factors).view(-1, _CAPTURED)
+        own_factors = all_factors[0].clone()
+        shape = (_CAPTURED, job.problem.problems, job.number_of_settings)
+        gaps = torch.empty(shape, dtype=job.dtype, device=job.device)
+
+        def some_steps() -> None:
+            own = batch.tensors
+            for t in range(_CAPTURED):
+                gradient = batch.gradient()
+                gaps[t] = batch.twice_gap(gradient)
+                batch.move(batch.step(gradient, own_factors[t]))
+            for tensor, value in zip(own, batch.tensors, strict=True):
+                tensor.copy_(value)
+            batch.tensors = own
+
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # libraries set themselves up in a first call, which a capture must not see
+            some_steps()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            some_steps()
+        for tensor, value in zip(batch.tensors, first, strict=True):
+            tensor.copy_(value)
+        follow = Follower(job.problem.problems, job.number_of_settings, job)
+        for begin in range(0, total, _CAPTURED):
+            own_factors.copy_(all_factors[begin // _CAPTURED])
+            graph.replay()
+            for t, twice_gap in enumerate(gaps.cpu()[: total - begin]):
+                follow.see(begin + t, twice_gap)
+        return Outcome(gap=follow.gap, hit=follow.hit, diverged=follow.diverged)
+
+
+class _Batch:
+    """Errors, states and clocks of all runs, and one step of them."""
+
+    def __init__(self, job: Job) -> None:
+        problem = job.problem
+        self._job, self._rule = job, compile_torch(job.rule)
+        self.sizes = tuple(problem.layout.groups)
+        self._product = {size: _Product(self.tensor(problem.hessian[size])) for size in self.sizes}
+        self._smoothness = {size: self.tensor(problem.eigenvalues[size][..., -1:, None]) for size in self.sizes}
+        self._convexity = {size: self.tensor(problem.eigenvalues[size][..., :1, None]) for size in self.sizes}
+        self._minimizer = {size: self.tensor(problem.minimizer[size][..., None]) for size in self.sizes}
+        start = {size: self.tensor(problem.initial_error[size][..., None]) for size in self.sizes}
+        self.error = {size: e.expand(-1, -1, -1, job.number_of_settings).contiguous() for size, e in start.items()}
+        self._settings = {name: self.tensor(values) for name, values in job.settings.items()}
+        self._rate = self._settings["lr"]
+        self._clocks = self._rule.start_clocks(self._settings)
+        self._states: list[list[torch.Tensor]] | None = None
+
+    def tensor(self, array: np.ndarray) -> torch.Tensor:
+        """A copy in the job's type on its device."""
+        return torch.from_numpy(np.array(array, dtype=np.float64)).to(device=self._job.device, dtype=self._job.dtype)
+
+    def gradient(self) -> dict[int, torch.Tensor]:
+        """H e, by block size."""
+        return {size: self._product[size](self.error[size]) for size in self.sizes}
+
+    def twice_gap(self, gradient: dict[int, torch.Tensor]) -> "torch.Tensor | int":
+        """e'He, (M, K)."""
+        return sum((self.error[size] * gradient[size]).sum(dim=(1, 2)) for size in self.sizes)
+
+    def start(self, seen: dict[int, torch.Tensor]) -> None:
+        """Give the states their first values, from the first gradient."""
+        self._states = self._rule.start(self._parts(seen), self._settings)
+
+    def step(self, seen: dict[int, torch.Tensor], factor: "float | torch.Tensor") -> dict[int, torch.Tensor]:
+        """Advance states and clocks; what is to be added to the errors."""
+        if self._states is None:
+            self.start(seen)
+        assert self._states is not None
+        self._settings["lr"] = self._rate * factor
+        steps, self._states, self._clocks = self._rule.advance(
+            self._parts(seen), self._states, self._clocks, self._settings
+        )
+        return {size: s.broadcast_to(self.error[size].shape) for size, s in zip(self.sizes, steps, strict=True)}
+
+    def move(self, step: dict[int, torch.Tensor]) -> None:
+        """Add the step."""
+        self.error = {size: self.error[size] + step[size] for size in self.sizes}
+
+    def _parts(self, seen: dict[int, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        uses_iterate = self._job.rule.uses_iterate
+        return [
+            {
+                "g": seen[size],
+                "w": self.error[size] + self._minimizer[size] if uses_iterate else self.error[size],
+                "L_l": self._smoothness[size],
+                "mu_l": self._convexity[size],
+            }
+            for size in self.sizes
+        ]
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """Everything that a step changes."""
+        states = self._states or []
+        return [*self.error.values(), *self._clocks, *(state for part in states for state in part)]
+
+    @tensors.setter
+    def tensors(self, values: list[torch.Tensor]) -> None:
+        left = iter(values)
+        self.error = {size: next(left) for size in self.sizes}
+        self._clocks = [next(left) for _ in self._clocks]
+        self._states = [[next(left) for _ in part] for part in self._states or []]
 
 
 def _with_noise(job: Job, gradient: dict[int, torch.Tensor], t: int) -> dict[int, torch.Tensor]:

@@ -1,0 +1,286 @@
+"""The fused GPU engine: in ordinary runs under Triton's interpreter on a CPU, with `-m gpu` on a CUDA device."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sympy as sp
+import torch
+
+from quadsim.simulator import BlockQuadratic, simulate
+from quadsim.simulator.engines import prepare, reference
+from quadsim.simulator.engines.gpu_source import gpu_source, units_of
+from quadsim.simulator.rule import BlockMean, Hyperparameter, Ratio, Rule, symbols
+from quadsim.simulator.rules import RULES
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # 0/0 in the interpreter's own division
+
+SEPARABLE = [name for name, rule in RULES.items() if not rule.is_global and name != "sgd"]
+SIZES = [(3, 3, 3), (5, 3, 1, 17), (16,), (9, 20)]
+
+
+def problem(sizes, problems=2, **dials):
+    heterogeneity = 1 if len(sizes) == 1 else 10
+    return BlockQuadratic.generate(
+        blocks=len(sizes), block_size=sizes, heterogeneity=heterogeneity, problems=problems, seed=1, **dials
+    )
+
+
+def job(sizes, rule, device, *, steps=6, lr=(0.05, 0.1, 0.02), **arguments):
+    return prepare(problem(sizes), rule, lr=list(lr), steps=steps, device=device, **arguments)
+
+
+def agrees(one, *, rtol=1e-10, runner=None):
+    """Hold a job against the reference on a CPU; returns what the GPU engine found."""
+    from quadsim.simulator.engines import fused_gpu
+
+    got = (runner or fused_gpu.run)(one)
+    want = reference.run(
+        prepare(
+            one.problem,
+            one.rule,
+            steps=one.steps,
+            schedule=one.schedule,
+            tolerance=one.tolerance,
+            dtype=one.dtype,
+            record="all",
+            **one.settings,
+        )
+    )
+    np.testing.assert_allclose(got.gap, want.gap[:, :, one.record], rtol=rtol, atol=0.0)
+    np.testing.assert_array_equal(got.hit, want.hit)
+    np.testing.assert_array_equal(got.diverged, want.diverged)
+    return got
+
+
+def check_rules(device):
+    for name in SEPARABLE:
+        for sizes in ((3, 1), (5, 3, 1, 17)):
+            agrees(job(sizes, name, device, steps=4))
+
+
+def check_sizes(device):
+    for sizes in SIZES:
+        agrees(job(sizes, "adam", device, lr=np.geomspace(0.01, 0.1, 19)))
+
+
+def check_float32(device):
+    for sizes in SIZES:
+        agrees(job(sizes, "gd", device, dtype="float32", steps=3), rtol=1e-5)
+        agrees(job(sizes, "adam", device, dtype="float32", steps=3), rtol=1e-3)
+
+
+def check_records_and_schedules(device):
+    for record, schedule in (("log", "cosine:warmup=2"), (3, "linear"), ("all", "inverse-sqrt")):
+        for sizes in ((3, 3), (5, 9)):
+            agrees(job(sizes, "adamw", device, steps=11, record=record, schedule=schedule))
+
+
+def check_hits_and_divergence(device):
+    for sizes in ((3, 3), (3, 9)):
+        stiff = float(problem(sizes).block_smoothness.max())
+        one = job(
+            sizes, "gd", device, steps=40, lr=[0.01 / stiff, 1.5 / stiff, 40.0 / stiff], tolerance=0.2, record="log"
+        )
+        got = agrees(one, rtol=1e-9)
+        assert np.isfinite(got.hit).any()
+        assert np.isinf(got.hit).any()
+        assert np.isfinite(got.diverged).any()
+
+
+def check_minimizer(device):
+    blocks = [np.diag([1.0, 2.0, 5.0]), np.eye(9) + 0.1 * np.ones((9, 9))]
+    given = BlockQuadratic.from_blocks(blocks, initial_error=np.linspace(1, 2, 12), minimizer=np.linspace(-1, 1, 12))
+    for name in ("adamw", "lion"):
+        agrees(prepare(given, name, lr=[0.1], steps=4, device=device, weight_decay=[0.3]))
+
+
+def check_own_rule(device):
+    """A rule that moves padded coordinates, has a start, a state per block, and functions of numbers."""
+    s, u, a = sp.Symbol("s", real=True), sp.Symbol("u", positive=True), sp.Symbol("a", positive=True)
+    g, lr = symbols.g, symbols.lr
+    rule = Rule(
+        name="own",
+        update={s: sp.Rational(1, 3) * s + g, u: u / 2 + BlockMean(sp.Abs(g))},
+        start={s: 1 + BlockMean(g), u: BlockMean(g**2) + 1},
+        step=-lr
+        * (Ratio(s, u) + sp.tanh(g) / 3 + sp.Max(g, 0.1) * a + sp.exp(-(g**2)) + sp.Min(g, -1))
+        / symbols.L_l**0.3,
+        hyperparameters={a: Hyperparameter(0.5)},
+    )
+    agrees(job((3, 9), rule, device, steps=4, a=[0.1, 0.2, 0.3]), rtol=1e-9)
+    agrees(job((2, 2), rule, device, steps=4, a=[0.1, 0.2, 0.3]), rtol=1e-9)
+
+
+def check_launches(device, monkeypatch):
+    """Cut into many launches, tables, records and parts, a run gives the same bits."""
+    from quadsim.simulator.engines import fused_gpu
+
+    for sizes in ((3, 3), (3, 9)):
+        one = job(sizes, "adam", device, steps=9)
+        whole = fused_gpu.run(one)
+        with monkeypatch.context() as patch:
+            patch.setattr(fused_gpu, "_COORDINATE_STEPS_AT_ONCE", 2 * one.problem.dimension * 100)
+            patch.setattr(fused_gpu, "_TABLE_BYTES", 3 * 3 * 2 * 8)
+            patch.setattr(fused_gpu, "_free_memory", lambda *_: 2000)
+            cut = fused_gpu.run(one)
+        for name in ("gap", "hit", "diverged"):
+            np.testing.assert_array_equal(getattr(cut, name), getattr(whole, name))
+
+
+def check_batch_mates(device):
+    """A run is the same bits beside other problems and settings."""
+    from quadsim.simulator.engines import fused_gpu
+
+    for sizes in ((3, 3), (3, 9)):
+        all_of_them = fused_gpu.run(job(sizes, "adam", device))
+        alone = fused_gpu.run(prepare(problem(sizes).select([1]), "adam", lr=[0.1], steps=6, device=device))
+        np.testing.assert_array_equal(alone.gap[0, 0], all_of_them.gap[1, 1])
+
+
+def check_tally(device):
+    """Counts of runs on problems drawn on the device are those of the reference on the same problems."""
+    from quadsim.simulator.engines import tally
+
+    for blocks, size in ((2, 3), (5, 3)):
+        dials = {"blocks": blocks, "block_size": size, "heterogeneity": 5, "problems": 6, "seed": 3, "first": 2}
+        how = {"lr": [0.5, 0.02, 4.0], "steps": 12, "tolerance": 0.1, "device": device}
+        counted = tally.tally("gd", **dials, **how)
+        run = simulate(BlockQuadratic.generate(**dials), "gd", **how | {"device": "cpu"}, engine="reference")
+        for name, counts in counted.status.items():
+            np.testing.assert_array_equal(counts, (run.status == name).sum(axis=0))
+        assert len([name for name, counts in counted.status.items() if counts.any()]) > 1
+        reached = np.where(run.status == "converged", run.steps_to_tolerance, np.inf)
+        upto = (reached[:, :, None] <= counted.edges).sum(axis=0)
+        np.testing.assert_array_equal(np.cumsum(counted.hits, axis=1), upto)
+
+
+CHECKS = [
+    check_rules,
+    check_sizes,
+    check_float32,
+    check_records_and_schedules,
+    check_hits_and_divergence,
+    check_minimizer,
+    check_own_rule,
+    check_launches,
+    check_batch_mates,
+    check_tally,
+]
+
+
+def test_kernels_agree_under_the_interpreter():
+    """In a process of its own, as Triton reads TRITON_INTERPRET when it is imported."""
+    pytest.importorskip("triton", reason="triton is for Linux only")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(Path(__file__))],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+    assert done.stdout.split() == [check.__name__ for check in CHECKS]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_kernels_agree_on_a_gpu(check, monkeypatch):
+    check(*_arguments(check, "cuda", monkeypatch))
+
+
+@pytest.mark.gpu
+def test_large_blocks_agree_on_a_gpu():
+    for name in ("adam", "signsgd", "adam-mini"):
+        agrees(job((30, 64, 100, 128), name, "cuda", steps=50))
+
+
+@pytest.mark.gpu
+def test_a_result_on_a_gpu_is_the_same_bits_again():
+    first, second = (simulate(problem((30, 3)), "adam", lr=[0.1], steps=200, device="cuda") for _ in range(2))
+    assert first.engine == "fused"
+    np.testing.assert_array_equal(first.gap, second.gap)
+
+
+def test_blocks_drawn_by_torch_are_those_of_generate():
+    from quadsim.simulator.engines.tally import draw_blocks
+
+    generated = BlockQuadratic.generate(
+        blocks=3, block_size=(4, 1, 3), heterogeneity=3, problems=5, seed=2**40 + 7, first=9
+    )
+    spectra = [generated.eigenvalues[size][0, 0] for size in (4, 1, 3)]
+    drawn = draw_blocks(generated.seed, torch.arange(9, 14), spectra)
+    for size, (hessian, error) in zip((4, 1, 3), drawn, strict=True):
+        np.testing.assert_allclose(hessian.numpy(), generated.hessian[size][:, 0], rtol=0, atol=1e-13)
+        np.testing.assert_allclose(error.numpy(), generated.initial_error[size][:, 0], rtol=0, atol=1e-13)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["normalized-gd", "sign-lambda", "adamw", "adam-frozen"])
+def test_the_reference_as_a_cuda_graph_gives_the_bits_of_its_steps(name, monkeypatch):
+    one = job((3, 9, 3), name, "cuda", steps=100, schedule="cosine", record="log")
+    captured = reference.run(one)
+    monkeypatch.setattr(reference, "_can_be_captured", lambda job: False)
+    stepped = reference.run(one)
+    for key in ("gap", "hit", "diverged"):
+        np.testing.assert_array_equal(getattr(captured, key), getattr(stepped, key))
+
+
+@pytest.mark.gpu
+def test_measured_layouts_are_kept(tmp_path, monkeypatch):
+    from quadsim.simulator.engines import fused_gpu
+
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
+    fused_gpu._stored_shapes.cache_clear()
+    one = job((9, 3, 3, 3), "adam", "cuda", steps=50)
+    best = fused_gpu.tune(one)
+    assert len(best) == 1
+    assert set(best.values()) <= set(fused_gpu.CANDIDATES[16])
+    assert fused_gpu._stored_shapes() == best
+    agrees(one)
+    monkeypatch.undo()
+    fused_gpu._stored_shapes.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "names"),
+    [
+        ((3, 3, 3), ["whole_3_3_3"]),
+        ((3,) * 5, ["lanes_3"]),
+        ((5, 3, 1, 17), ["lanes_5", "lanes_3", "lanes_1", "tile"]),
+        ((30, 64), ["tile", "tile"]),
+    ],
+)
+def test_small_problems_run_whole_and_other_blocks_by_size(sizes, names):
+    assert [unit.name for unit in units_of(sizes)] == names
+
+
+@pytest.mark.parametrize("name", SEPARABLE)
+def test_source_is_python_with_one_kernel_of_a_kind(name):
+    source = gpu_source(RULES[name], (3, 30, 64))
+    compile(source, "kernel", "exec")
+    for kernel in ("steps_", "advance_lanes_3_", "advance_tile_", "start_tile_"):
+        assert source.count(f"def {kernel}(") == 1
+    assert "bfloat16" not in source
+    assert "first_bits_(e_)" in gpu_source(RULES[name], (30,), dtype="float32")
+
+
+def test_padding_is_masked_where_a_rule_would_move_it():
+    moving = Rule(name="moving", step=-symbols.lr * (symbols.g + 1))
+    assert "tl.where(real_, increment, 0.0)" in gpu_source(moving, (30,))
+    assert "tl.where(real_, increment, 0.0)" not in gpu_source(RULES["adamw"], (30,))
+
+
+def _arguments(check, device, monkeypatch):
+    return (device, monkeypatch) if check is check_launches else (device,)
+
+
+if __name__ == "__main__":
+    assert not torch.cuda.is_initialized()
+    for each in CHECKS:
+        each(*_arguments(each, "cpu", pytest.MonkeyPatch()))
+        print(each.__name__)
