@@ -180,9 +180,12 @@ def _own_process_peak(name: str, work: Work) -> float:
     In this process what an earlier way has freed would be used again and not be seen.
     """
     code = (
-        "import json, resource, sys; from quadsim.simulator.bench.ways import WAYS, Work; import torch, numba, scipy.linalg\n"
+        "import json, sys; from quadsim.simulator.bench.ways import WAYS, Work\n"
+        "import quadsim.simulator.engines.fused_cpu, scipy.linalg\n"
         "work = Work(**json.loads(sys.argv[2])); work.problem\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "if sys.argv[1] == 'jax scan': import jax, optax; jax.numpy.zeros(1)\n"
+        # The high-water mark since this program began; getrusage would count what its parent had.
+        "peak = lambda: int(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1])\n"
         "before = peak(); WAYS[sys.argv[1]](work)(); print(peak() - before)"
     )
     found = subprocess.run([sys.executable, "-c", code, name, json.dumps(asdict(work))], capture_output=True, text=True)

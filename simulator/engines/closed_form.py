@@ -30,6 +30,7 @@ Array = NDArray[np.float64]
 Matrix = list[list[Array]]
 """A batch of n x n matrices: entry [i][j] is an array over the batch."""
 
+_NEWTON_STEPS = 6
 _NUMBERS_AT_ONCE = 1 << 22  # held while evaluating a formula at many steps (32 MB)
 _SMALLEST_LEAP = 4  # leaps of fewer than 2^4 steps cost more to justify than they save
 
@@ -199,12 +200,21 @@ def _without_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
     # The gap is convex in t >= 1: "low enough or no longer falling" is false up to a step and true from there on, and so is
     # "above the limit of divergence".
     threshold, limit = job.tolerance * initial, divergence_limit(initial)
+    parts = 2.0 * np.log(amplitude)
     settled = _bisect(
-        lambda t: (at(t) <= threshold) | (gap(t[:, :, None], slope=True)[:, :, 0] >= 0.0), initial.shape, job.steps
+        lambda t: (at(t) <= threshold) | (gap(t[:, :, None], slope=True)[:, :, 0] >= 0.0),
+        initial.shape,
+        job.steps,
+        _crossing(parts, 2.0 * log_modulus, np.log(threshold), -1.0, job.steps),
     )
     hit = np.where(at(np.minimum(settled, job.steps)) <= threshold, settled, np.inf)
     hit = np.where(initial <= threshold, 0.0, hit)
-    diverged = _bisect(lambda t: ~(at(t) <= limit), initial.shape, job.steps)
+    diverged = _bisect(
+        lambda t: ~(at(t) <= limit),
+        initial.shape,
+        job.steps,
+        _crossing(parts, 2.0 * log_modulus, np.log(limit), 1.0, job.steps),
+    )
 
     def states() -> Iterator[tuple[Array, Array]]:
         for t in job.record.tolist():
@@ -215,10 +225,40 @@ def _without_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
     return Outcome(gaps, hit, diverged, _observe(job, modes, states()))
 
 
-def _bisect(reached: Callable[[Array], NDArray[np.bool_]], shape: tuple[int, ...], steps: int) -> Array:
-    """First t in [1, steps] at which `reached` (false, then true) holds, `inf` where it never does."""
+def _crossing(parts: Array, slopes: Array, level: Array, sign: float, steps: int) -> Array:
+    """About the t in [1, steps] at which log sum exp(parts + t slopes) passes `level`, falling (-1) or rising (1), (M, K).
+
+    The function is convex in t, so that Newton's method from where its largest term alone passes the level comes closer from one
+    side and needs a few steps however large t is. Only a guess: where a run never passes, it is anything in the range.
+    """
+    own = np.where(sign * slopes > 0.0, (level[:, :, None] - parts) / slopes, 1.0)
+    t = np.clip(np.nanmax(own, axis=-1) if sign < 0 else np.nanmin(own, axis=-1), 1.0, steps)
+    for _ in range(_NEWTON_STEPS):
+        logs = parts + t[:, :, None] * slopes
+        top = np.max(logs, axis=-1)
+        weights = np.exp(logs - top[:, :, None])
+        whole = np.sum(weights, axis=-1)
+        slope = np.sum(np.where(weights == 0.0, 0.0, weights * slopes), axis=-1) / whole
+        moved = t + (level - top - np.log(whole)) / slope
+        t = np.where((sign * slope > 0.0) & np.isfinite(moved), np.clip(moved, 1.0, steps), t)
+    return t
+
+
+def _bisect(reached: Callable[[Array], NDArray[np.bool_]], shape: tuple[int, ...], steps: int, guess: Array) -> Array:
+    """First t in [1, steps] at which `reached` (false, then true) holds, `inf` where it never does.
+
+    The guess, where it is right to a step, saves nearly all of the bisection; where it is wrong, it costs nothing else.
+    """
     low, high = np.ones(shape), np.full(shape, float(steps))
     found = reached(high)
+    if not found.any():
+        return np.full(shape, np.inf)
+    for near in (np.floor(guess) - 1.0, np.floor(guess) + 2.0):
+        inside = (near > low) & (near < high)
+        is_reached = reached(np.where(inside, near, low))
+        low = np.where(inside & ~is_reached, near + 1.0, low)
+        high = np.where(inside & is_reached, near, high)
+    low = np.where(found, low, high)  # nothing to look for
     while np.any(low < high):
         middle = np.floor((low + high) / 2)
         is_reached = reached(middle)

@@ -1,0 +1,130 @@
+"""quadsim bench: all ways do the same work, and the numbers say what they are. No times are asserted."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from quadsim.cli.app import app
+from quadsim.simulator.bench import (
+    WAYS,
+    Comparison,
+    Work,
+    ceilings,
+    compare,
+    compare_closed_form,
+    measure,
+    measure_slope,
+    why_not,
+)
+
+SMALL = Work("adam", 2, 3, problems=2, settings=3, steps=50)
+
+
+@pytest.mark.parametrize("rule", ["adam", "signsgd", "gd"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_all_ways_end_at_the_same_gaps(rule, dtype):
+    work = replace(SMALL, rule=rule, dtype=dtype)
+    ends = {name: way(work)() for name, way in WAYS.items() if why_not(name, work) is None}
+    assert len(ends) >= 2
+    for name, gaps in ends.items():
+        expected = ends["ours"][: gaps.shape[0], : gaps.shape[1]]
+        np.testing.assert_allclose(gaps, expected, rtol=1e-9 if dtype == "float64" else 2e-3, err_msg=name)
+        assert gaps.shape == ((1, 2) if name == "torch.optim loop" else (2, 3))
+
+
+def test_a_way_is_prepared_once_and_run_often():
+    for name, way in WAYS.items():
+        if why_not(name, SMALL) is None:
+            run = way(SMALL)
+            np.testing.assert_array_equal(run(), run(), err_msg=name)
+
+
+@pytest.fixture
+def fixed_ceiling(monkeypatch):
+    monkeypatch.setattr(measure, "measure_ceiling", lambda dtype, device: ceilings.Ceiling(1e9, 1e9))
+
+
+def test_what_cannot_run_is_named(fixed_ceiling):
+    found = compare(replace(SMALL, rule="signsgd"), rounds=2)
+    assert found.left_out["torch CUDA graph"] == "needs a GPU"
+    assert found.left_out["torch.optim loop"] == "torch.optim has no SignSGD"
+    assert found.seconds["ours"].shape == (2,)
+    assert (found.ratios("ours") == 1.0).all()
+    assert all(difference < 1e-9 for difference in found.difference.values())
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.setattr("quadsim.simulator.bench.ways.find_spec", lambda name: None)
+    assert "extra bench" in why_not("jax scan", SMALL)
+
+
+def test_the_share_is_of_the_ceiling_that_the_rule_has():
+    ceiling = ceilings.Ceiling(product_flops=6e9, roots=1e9)
+    assert ceiling.coordinate_steps("gd", 3) == pytest.approx(1e9)
+    assert ceiling.coordinate_steps("adam", 3) == pytest.approx(0.5e9)
+    seconds = {"ours": np.array([2.0, 4.0]), "torch batched": np.array([6.0, 4.0])}
+    found = Comparison(SMALL, seconds, {}, {}, (ceiling, ceiling), {})
+    np.testing.assert_allclose(found.ratios("torch batched"), [3.0, 1.0])
+    np.testing.assert_allclose(found.shares, 2 * 3 * 6 * 50 / np.array([2.0, 4.0]) / 0.5e9)
+    assert found.run_steps == pytest.approx(2 * 3 * 50 * (0.5 + 0.25) / 2)
+
+
+def test_ceilings_are_rates():
+    for dtype in ("float64", "float32"):
+        found = ceilings.measure_ceiling(dtype, "cpu")
+        assert found.product_flops > 1e8
+        assert found.roots > 1e6
+
+
+def test_slopes_and_the_closed_form():
+    slope = measure_slope(SMALL, "problems", doublings=1, rounds=1)
+    assert slope.values == (2, 4)
+    assert np.isfinite(slope.slope)
+    assert compare_closed_form(rounds=2, problems=1, settings=2).shape == (2,)
+
+
+def test_the_command(tmp_path, fixed_ceiling):
+    options = [
+        "--rules",
+        "adam,gd",
+        "--block-sizes",
+        "2",
+        "--problems",
+        "2",
+        "--settings",
+        "2",
+        "--rounds",
+        "1",
+        "--steps",
+        "50",
+    ]
+    found = CliRunner().invoke(app, ["bench", *options, "--json", "--out", str(tmp_path)])
+    assert found.exit_code == 0, found.output
+    document = json.loads(found.stdout)
+    assert [w["work"]["rule"] for w in document["works"]] == ["adam", "gd"]
+    assert document["works"][0]["ratios"]["ours"] == [1.0]
+    assert json.loads((tmp_path / "bench.json").read_text()) == document
+    assert (tmp_path / "bench.png").stat().st_size > 10_000
+    found = CliRunner().invoke(app, ["bench", *options, "--quiet"])
+    assert "adam 4x2 float64" in found.stdout
+    assert "torch CUDA graph: needs a GPU" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rules", "adamw"], "rules must be one of adam, signsgd, gd, got 'adamw'"),
+        (["--steps", "60"], "steps must be a multiple of 50, got 60; use 100."),
+        (["--rules", ""], "must hold at least one item"),
+        (["--device", "tpu"], "device must be cpu, cuda or cuda:N"),
+        (["--block-sizes", "0"], "block size must be"),
+    ],
+)
+def test_bad_input_is_one_line(options, message):
+    found = CliRunner().invoke(app, ["bench", *options])
+    assert found.exit_code == 2
+    assert message in found.stderr
+    assert len(found.stderr.strip().splitlines()) == 1
