@@ -241,7 +241,7 @@ def _crossing(parts: Array, slopes: Array, level: Array, sign: float, steps: int
         slope = np.sum(np.where(weights == 0.0, 0.0, weights * slopes), axis=-1) / whole
         moved = t + (level - top - np.log(whole)) / slope
         t = np.where((sign * slope > 0.0) & np.isfinite(moved), np.clip(moved, 1.0, steps), t)
-    return t
+    return np.asarray(t)
 
 
 def _bisect(reached: Callable[[Array], NDArray[np.bool_]], shape: tuple[int, ...], steps: int, guess: Array) -> Array:
