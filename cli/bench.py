@@ -24,6 +24,9 @@ def bench(
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     rounds: Annotated[int, typer.Option(help="Every way runs so often, in turns.")] = 5,
+    ways: Annotated[
+        str, typer.Option(help="What to run beside ours, of the columns of the table (default: all).")
+    ] = "",
     steps: Annotated[
         int | None, typer.Option(help="Steps, a multiple of 50 (default 1000, 500 or 200 by block size).")
     ] = None,
@@ -43,7 +46,7 @@ def bench(
     """
     import sys
 
-    from quadsim.simulator.bench import Work, compare, compare_closed_form, measure_slope
+    from quadsim.simulator.bench import WAYS, Work, compare, compare_closed_form, measure_slope
     from quadsim.simulator.bench.ways import RULES_BENCHED
     from quadsim.simulator.checks import check_choice, check_count
     from quadsim.simulator.engines import check_device, resolve_dtype
@@ -54,6 +57,7 @@ def bench(
 
     with usage_errors():
         chosen = [check_choice("rules", name, RULES_BENCHED) for name in comma_list(rules, str)]
+        beside = [check_choice("ways", name, WAYS) for name in comma_list(ways, str)] or list(WAYS)
         sizes = [check_count("block size", size) for size in comma_list(block_sizes, number)]
         if not chosen or not sizes:
             raise ValueError("rules and block sizes must hold at least one item each, got none; leave the option out.")
@@ -76,7 +80,7 @@ def bench(
             for rule in chosen
             for size in sizes
         ]
-    found = [compare(work, rounds=rounds, memory=memory, progress=progress) for work in works]
+    found = [compare(work, rounds=rounds, ways=beside, memory=memory, progress=progress) for work in works]
     growth: list[Slope] = []
     if slopes:
         first = works[0]

@@ -118,6 +118,7 @@ def test_the_command(tmp_path, fixed_ceiling):
     [
         (["--rules", "adamw"], "rules must be one of adam, signsgd, gd, got 'adamw'"),
         (["--steps", "60"], "steps must be a multiple of 50, got 60; use 100."),
+        (["--ways", "numpy"], "ways must be one of torch.optim loop, torch batched"),
         (["--rules", ""], "must hold at least one item"),
         (["--device", "tpu"], "device must be cpu, cuda or cuda:N"),
         (["--block-sizes", "0"], "block size must be"),

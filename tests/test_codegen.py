@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from quadsim.simulator import RULES, Rule, symbols
+from quadsim.simulator import RULES, BlockQuadratic, Rule, simulate, symbols
 from quadsim.simulator.engines.codegen import ExpressionPrinter, program, why_no_program
 from quadsim.simulator.engines.cpu_source import cpu_source
 from quadsim.simulator.rule import BlockMean, Ratio, Total
@@ -195,3 +195,15 @@ def test_the_source_is_the_same_in_every_process():
     environment = {"PYTHONHASHSEED": "1"}
     other = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert other.stdout == "".join(cpu_source(RULES[name], [3]) for name in names) + "\n"
+
+
+def test_a_rule_s_name_cannot_end_the_text_it_stands_in():
+    from quadsim.simulator.engines.gpu_source import gpu_source
+
+    hostile = Rule(name='x"""\nraise SystemExit\n"""', step=-symbols.lr * sp.sign(symbols.g))
+    for source in (cpu_source(hostile, (3,)), gpu_source(hostile, (3,))):
+        assert "SystemExit" in source.splitlines()[0]
+        assert source.count('"""') == 2
+        compile(source, "kernel", "exec")
+    problem = BlockQuadratic.generate(block_size=3)
+    assert simulate(problem, hostile, lr=0.1, steps=3, engine="fused").engine == "fused"

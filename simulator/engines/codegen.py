@@ -21,7 +21,7 @@ from sympy.printing.pycode import PythonCodePrinter
 
 from quadsim.simulator.rule import BlockMean, Ratio, Rule, symbols
 
-__all__ = ["FUNCTIONS", "Assignment", "ExpressionPrinter", "Phase", "Program", "program", "why_no_program"]
+__all__ = ["FUNCTIONS", "Assignment", "ExpressionPrinter", "Phase", "Program", "label", "program", "why_no_program"]
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,11 @@ FUNCTIONS: Mapping[type, str] = {
 """Functions of the printed source beside `sqrt` and `power`."""
 
 _SUPPORTED = (sp.Symbol, sp.Add, sp.Mul, sp.Pow, BlockMean, *FUNCTIONS)
+
+
+def label(rule: Rule) -> str:
+    """The rule's name as it may stand in source: anything but letters, digits, `-` and `_` could end the text it stands in."""
+    return re.sub(r"[^A-Za-z0-9_-]", "?", rule.name)[:60]
 
 
 @lru_cache(maxsize=256)

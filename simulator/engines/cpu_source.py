@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import sympy as sp
 
-from quadsim.simulator.engines.codegen import Assignment, ExpressionPrinter, Phase, Program, program
+from quadsim.simulator.engines.codegen import Assignment, ExpressionPrinter, Phase, Program, label, program
 from quadsim.simulator.rule import Rule, symbols
 from quadsim.simulator.trajectory import DIVERGED_ABOVE
 
@@ -38,7 +38,7 @@ def cpu_source(rule: Rule, block_sizes: Iterable[int], *, dtype: str = "float64"
         dtype: float64 or float32.
         lanes: settings in a tile.
     """
-    return _Source(program(rule), sorted({variant(size) for size in block_sizes}), dtype, lanes).text(rule.name)
+    return _Source(program(rule), sorted({variant(size) for size in block_sizes}), dtype, lanes).text(label(rule))
 
 
 class _Printer(ExpressionPrinter):
@@ -101,7 +101,7 @@ class _Source:
                 self._depth = 0
             else:
                 self._line(line)
-        rule_line = f'"""Fused kernel of {name!a} on a CPU, {self._dtype}, {self._lanes} settings at a time."""'
+        rule_line = f'"""Fused kernel of {name} on a CPU, {self._dtype}, {self._lanes} settings at a time."""'
         return "\n".join([rule_line, "", *self._lines]) + "\n"
 
     # Writing.

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
-from quadsim.simulator.engines.codegen import Assignment, ExpressionPrinter, Phase, Program, program
+from quadsim.simulator.engines.codegen import Assignment, ExpressionPrinter, Phase, Program, label, program
 from quadsim.simulator.rule import Rule, symbols
 
 __all__ = ["LANES_UP_TO", "WHOLE_UP_TO", "Unit", "gpu_source", "step_names", "units_of"]
@@ -69,7 +69,7 @@ def gpu_source(rule: Rule, block_sizes: Sequence[int], *, dtype: str = "float64"
         dtype: float64 or float32.
     """
     units = {unit.name: unit for unit in units_of(block_sizes)}
-    return _Source(program(rule), dtype).text(rule.name, units.values())
+    return _Source(program(rule), dtype).text(label(rule), units.values())
 
 
 def step_names(whole: Program) -> list[sp.Symbol]:
@@ -121,7 +121,7 @@ class _Source:
 
     def text(self, name: str, units: Iterable[Unit]) -> str:
         """The whole module."""
-        self._lines += [f'"""Fused kernels of {name!a} on a GPU, {self._dtype}."""', "", *_HEADER.splitlines()]
+        self._lines += [f'"""Fused kernels of {name} on a GPU, {self._dtype}."""', "", *_HEADER.splitlines()]
         self._line()
         self._function("number_", "value_", [f"return tl.full((1,), value_, tl.{self._dtype})"])
         self._clocks()
