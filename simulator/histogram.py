@@ -1,5 +1,6 @@
 """What a sweep keeps in place of its runs: counts and histograms per point, optimizer and rate, and tables made of them."""
 
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ class Counted:
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez_compressed(file, **arrays)
 
         store.write_whole(path, write)
 
@@ -115,7 +116,8 @@ class Counted:
             ValueError: a damaged file.
         """
         try:
-            with np.load(path, allow_pickle=False) as opened:
+            # From memory: NumPy leaves a damaged file open.
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as opened:
                 arrays = {name: opened[name] for name in opened.files}
             verdicts = {n.removeprefix(_VERDICT): a for n, a in arrays.items() if n.startswith(_VERDICT)}
             return cls(verdicts=verdicts, **{name: arrays[name] for name in _ARRAYS})

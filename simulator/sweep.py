@@ -41,9 +41,14 @@ Progress = Callable[[int, int, str], None]
 
 MOST_DECADES = 4
 """The grid of learning rates is extended up to this many decades on each side of the natural rate."""
-_UNIT_BYTES = 256e6  # working set of one unit; about a dozen arrays of the state's size are alive in a step
-_ARRAYS_ALIVE = 12
-_ROW_BYTES = 500.0  # of the summary, while it is put together
+_PROCESS_BYTES = 0.65e9  # Python and the libraries, with a kernel compiled and figures drawn
+_UNIT_BYTES = 256e6  # working set of one unit
+_MATRICES_ALIVE = 5  # of a problem, while it is made and taken over by an engine; measured, like what follows
+_ARRAYS_ALIVE = 12  # of the state's size, in a step
+_TILED_ARRAYS = 6  # of the state's size, where a kernel fills up its tiles of settings
+_CURVES_ALIVE = 6  # of the recorded gaps, while they are judged
+_NUMBERS_PER_PROBLEM = 40
+_ROW_BYTES = 750.0  # of the summary, while it is put together
 _BIN_BYTES = 1000.0  # of the histogram, likewise
 _TALLIED_RUNS = 1 << 25  # in one unit where the device draws and counts, in parts of its own; some seconds
 
@@ -112,9 +117,8 @@ def sweep(
     kept: _Rows | _Histograms = (_Rows if config.kept == "rows" else _Histograms)(config, judge, out)
     done, total = 0, 0
     while pieces:
-        units = [unit for piece in pieces for unit in _units(config, piece)]
-        total += len(units)
-        for unit in units:
+        total += sum(_number_of_units(config, piece) for piece in pieces)
+        for unit in (unit for piece in pieces for unit in _units(config, piece)):
             if progress is not None:
                 progress(done, total, f"{config.optimizers[unit.optimizer]} at {config.points[unit.point].label}")
             kept.add(unit)
@@ -223,7 +227,7 @@ class Estimate:
     Attributes:
         runs: number of runs before any extension of the grid.
         seconds: from a few measured steps of every optimizer.
-        memory_bytes: of the results and one unit of work.
+        memory_bytes: of the process: the libraries, the results and one unit of work; on a GPU, memory of the host.
     """
 
     runs: int
@@ -241,7 +245,7 @@ def estimate(config: SweepConfig) -> Estimate:
             natural = 1.0 if config.lr else point.natural_lr(spec, config.tolerance)
             chosen = [natural * rate for rate in rates]
             units = _parts(config, point, spec, len(rates))
-            seeds = (0, units[0][1])
+            seeds = (0, min(units.step, config.seeds))
             short = min(200, config.steps)
             _try(config, point, spec, chosen, seeds, 1)  # compilation is paid once, not per unit
             begin = time.perf_counter()
@@ -387,28 +391,35 @@ def _exponents(config: SweepConfig, unit: _Unit) -> list[str]:
 def _units(config: SweepConfig, piece: tuple[int, int]) -> Iterator[_Unit]:
     for p, point in enumerate(config.points):
         for o, spec in enumerate(config.specs):
-            for seeds in _parts(config, point, spec, piece[1] - piece[0] + 1):
-                yield _Unit(p, o, piece, seeds)
+            firsts = _parts(config, point, spec, piece[1] - piece[0] + 1)
+            for first in firsts:
+                yield _Unit(p, o, piece, (first, min(firsts.step, config.seeds - first)))
 
 
-def _parts(config: SweepConfig, point: Point, spec: OptimizerSpec, rates: int) -> list[tuple[int, int]]:
-    """Ranges of problems (first, how many), one a unit."""
+def _number_of_units(config: SweepConfig, piece: tuple[int, int]) -> int:
+    rates = piece[1] - piece[0] + 1
+    return sum(len(_parts(config, point, spec, rates)) for point in config.points for spec in config.specs)
+
+
+def _parts(config: SweepConfig, point: Point, spec: OptimizerSpec, rates: int) -> range:
+    """The first problem of every unit; a range, as there may be very many."""
     if not _is_tallied(config, point, spec):
         return _chunks(config, point, rates)
-    size = max(1, _TALLIED_RUNS // rates)
-    return [(first, min(size, config.seeds - first)) for first in range(0, config.seeds, size)]
+    return range(0, config.seeds, max(1, _TALLIED_RUNS // rates))
 
 
-def _chunks(config: SweepConfig, point: Point, rates: int) -> list[tuple[int, int]]:
-    """Ranges of problems (first, how many) whose working set stays within the limit."""
-    each = _problem_bytes(point, rates)
-    size = int(min(config.seeds, max(1, _UNIT_BYTES // each)))
-    return [(first, min(size, config.seeds - first)) for first in range(0, config.seeds, size)]
+def _chunks(config: SweepConfig, point: Point, rates: int) -> range:
+    """The first of so many problems that their working set stays within the limit."""
+    each = _problem_bytes(config, point, rates)
+    return range(0, config.seeds, int(min(config.seeds, max(1, _UNIT_BYTES // each))))
 
 
-def _problem_bytes(point: Point, rates: int) -> float:
+def _problem_bytes(config: SweepConfig, point: Point, rates: int) -> float:
     sizes = point.block_sizes
-    return 8.0 * (3 * sum(size**2 for size in sizes) + _ARRAYS_ALIVE * sum(sizes) * rates)
+    tiles = next((tile for tile in (8, 16) if rates <= tile), -(-rates // 32) * 32)
+    states = sum(sizes) * max(_ARRAYS_ALIVE * rates, _TILED_ARRAYS * tiles)
+    curves = _CURVES_ALIVE * rates * recorded_steps(config.steps, "log").size
+    return 8.0 * (_MATRICES_ALIVE * sum(size**2 for size in sizes) + states + curves + _NUMBERS_PER_PROBLEM)
 
 
 def _first_range(config: SweepConfig) -> range:
@@ -416,13 +427,16 @@ def _first_range(config: SweepConfig) -> range:
 
 
 def _memory(config: SweepConfig) -> float:
-    """Bytes: what is kept, and one unit's working set."""
+    """Bytes of the process: libraries, what is kept, and one unit's working set."""
     records = recorded_steps(config.steps, "log").size
     settings = config.runs // config.seeds
     rates = settings // (len(config.points) * len(config.specs))
-    units = max(_problem_bytes(point, rates) for point in config.points)
-    kept = config.runs * (8.0 * records + _ROW_BYTES) if config.kept == "rows" else settings * records * _BIN_BYTES
-    return kept + max(units, min(_UNIT_BYTES, units * config.seeds))
+    units = max(_problem_bytes(config, point, rates) for point in config.points)
+    if config.kept == "rows":  # the curves at the best rates are there twice for a moment
+        kept = config.runs * (8.0 * records * (1.0 + 1.0 / rates) + _ROW_BYTES)
+    else:
+        kept = settings * records * _BIN_BYTES
+    return _PROCESS_BYTES + kept + max(units, min(_UNIT_BYTES, units * config.seeds))
 
 
 def _check_memory(config: SweepConfig) -> None:
