@@ -6,7 +6,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from quadsim.simulator import store
 from quadsim.simulator.results import Results
 
 __all__ = ["print_results"]
@@ -28,7 +27,7 @@ def print_results(results: Results, *, quiet: bool) -> None:
     console.print(" ".join(results.notes), highlight=False)
     if results.folder is not None:
         console.print(
-            f"Files: {results.folder}/ ({store.SUMMARY}, {store.CURVES}, {store.FIGURES}/, {store.CONFIG}, {store.MANIFEST})",
+            f"Files: {results.folder}/ ({', '.join(results.files)})",
             highlight=False,
         )
 
@@ -41,7 +40,8 @@ def _table(results: Results, label: str, best: Any) -> Table:
     asked = config.axis
     table.add_column(asked)
     table.add_column("optimizer")
-    for name in ("best lr", "median steps", "10-90%", "bound", "steps / bound"):
+    most = "" if results.histogram is None else " (at most)"
+    for name in ("best lr", f"median steps{most}", f"10-90%{most}", "bound", "steps / bound"):
         table.add_column(name, justify="right")
     last = None
     for row in best.to_dict("records"):

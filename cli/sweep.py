@@ -58,6 +58,14 @@ def sweep_command(
     dtype: Annotated[str | None, _option("float64 or float32 [float64]", "NAME")] = None,
     device: Annotated[str | None, _option("cpu, cuda or cuda:N [cpu]", "NAME")] = None,
     engine: Annotated[str | None, _option("auto, closed-form or reference [auto]", "NAME")] = None,
+    keep: Annotated[
+        str | None,
+        _option(
+            "rows (one a run, and curves) or quantiles (counts by status and histograms of steps, in memory that does not "
+            "grow with --seeds) [rows up to 10^7 runs]",
+            "NAME",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Result folder [runs/sweep-<hash of the configuration>]", show_default=False),
@@ -97,6 +105,7 @@ def sweep_command(
         "dtype": (dtype, str),
         "device": (device, str),
         "engine": (engine, str),
+        "keep": (keep, str),
     }
     given = {name: read(text) for name, (text, read) in readers.items() if text is not None}
     with usage_errors():
@@ -139,11 +148,12 @@ def _estimate(config: "SweepConfig", *, as_json: bool) -> None:
 
     found = estimate(config)
     if as_json:
-        print_json(asdict(found) | {"config": config.to_json()})
+        print_json(asdict(found) | {"kept": config.kept, "config": config.to_json()})
         return
     typer.echo(
         f"{found.runs:,} runs of {config.steps:,} steps: about {found.seconds:.2g} s and {memory_text(found.memory_bytes)} "
         "on this machine, figures not counted"
+        + f", {config.kept} kept"
         + ("" if config.lr else "; more if the grid of rates has to be extended")
         + ". Nothing was run or written."
     )
@@ -165,6 +175,11 @@ def _run(config: "SweepConfig", out: Path | None, *, quiet: bool, as_json: bool)
     else:
         check(config)
         store.prepare_folder(folder, config.to_json())
+        if config.keep is None and config.kept == "quantiles" and not quiet:
+            print(
+                f"{config.runs:,} runs: counts and histograms are kept, no row a run (--keep rows for those).",
+                file=sys.stderr,
+            )
         try:
             with library_messages(quiet=quiet or as_json), progress_bar(quiet=quiet) as progress:
                 results = sweep(config, judge, out=folder, progress=progress)

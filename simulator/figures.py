@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -30,10 +31,11 @@ _BELOW_TOLERANCE = 1e-3  # how far below the tolerance the gap is drawn
 
 
 def save_figures(results: "Results", folder: Path) -> None:
-    """Write both figures as PNG and PDF."""
+    """Write both figures as PNG and PDF; without curves, the steps alone."""
     folder.mkdir(exist_ok=True)
+    figures = {"steps": steps_figure} | ({} if results.curves is None else {"gap": gap_figure})
     with mpl.rc_context(_style()):
-        for name, draw in (("steps", steps_figure), ("gap", gap_figure)):
+        for name, draw in figures.items():
             figure = draw(results)
             for suffix in ("png", "pdf"):
                 # Without dates the same results give the same file.
@@ -127,13 +129,20 @@ def steps_figure(results: "Results") -> Figure:
                 label=f"10% or more not within {config.steps} steps",
             )
         )
-    _finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {config.seeds} problems")
+    how = "" if results.histogram is None else " (upper ends of bins)"
+    _finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {config.seeds} problems{how}")
     return figure
 
 
 def gap_figure(results: "Results") -> Figure:
-    """Gap against step at every point, at each optimizer's best rate: median line and 10-90% band."""
+    """Gap against step at every point, at each optimizer's best rate: median line and 10-90% band.
+
+    Raises:
+        ValueError: results without curves.
+    """
     config, curves = results.config, results.curves
+    if curves is None:
+        raise ValueError("results must hold curves, got those of a sweep that kept quantiles; use --keep rows.")
     styles = _styles(config.optimizers)
     figure, axes = _panels(curves.sizes["point"], rows_of_legend=_legend_rows(config.optimizers))
     steps = curves["step"].values
@@ -155,7 +164,7 @@ def gap_figure(results: "Results") -> Figure:
         axis.set_ylim(bottom, min(top * 2, 1e4))
         axis.set_xlabel("step")
         axis.set_ylabel("gap / initial gap")
-        axis.set_title(_point_title(results, p), fontsize=9)
+        axis.set_title(_point_title(results, curves, p), fontsize=9)
     handles = [Line2D([], [], markersize=5, linewidth=1.5, **style, label=name) for name, style in styles.items()]
     handles.append(Line2D([], [], color="0.35", linestyle=":", label="tolerance"))
     _finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {config.seeds} problems")
@@ -221,8 +230,7 @@ def _power(value: float) -> str:
     return f"$10^{{{round(exponent)}}}$" if abs(exponent - round(exponent)) < 1e-9 else f"{value:g}"
 
 
-def _point_title(results: "Results", point: int) -> str:
-    curves = results.curves
+def _point_title(results: "Results", curves: xr.Dataset, point: int) -> str:
     if results.config.axis == "case":
         parts = [str(curves["case"].values[point])]
     else:

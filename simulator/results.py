@@ -9,9 +9,11 @@ import pandas as pd
 import xarray as xr
 
 from quadsim.simulator import store
+from quadsim.simulator.histogram import settings_frame
 from quadsim.simulator.rule import Rule
-from quadsim.simulator.statistics import answer, best_rates
-from quadsim.simulator.sweep_config import DIALS, FIXED_BY_CASE, POINT_COLUMNS, SweepConfig
+from quadsim.simulator.statistics import answer, best_counted_rates, best_rates, counted_answer
+from quadsim.simulator.sweep_config import DIALS, FIXED_BY_CASE, POINT_COLUMNS, ROWS_UP_TO, SweepConfig
+from quadsim.simulator.trajectory import STATUSES
 
 __all__ = ["Results", "load_results"]
 
@@ -22,19 +24,54 @@ class Results:
 
     Attributes:
         config: the grid.
-        summary: a row per run; `best_lr` marks the best rate of its optimizer and point.
+        summary: a row per run; where quantiles were kept, a row per point, optimizer and rate with its counts. `best_lr` marks
+            the best rate of its optimizer and point.
         best: a row per point and optimizer, statistics over the seeds at the best rate.
-        curves: gap at log-spaced steps at the best rates, (point, optimizer, seed, step).
+        curves: gap at log-spaced steps at the best rates, (point, optimizer, seed, step); None where quantiles were kept.
         manifest: versions, device, command, wall time.
         folder: where it is stored, if it is.
+        histogram: where quantiles were kept, a row per point, optimizer, rate and bin of steps: `runs` that reached the
+            tolerance within `up_to` steps and not within those of the bin before, `bound_runs` that a theorem allows so
+            many; beside them, the same for all bins of a rate, what `summary` holds.
     """
 
     config: SweepConfig
     summary: pd.DataFrame
     best: pd.DataFrame
-    curves: xr.Dataset
+    curves: xr.Dataset | None
     manifest: dict[str, Any]
     folder: Path | None = None
+    histogram: pd.DataFrame | None = None
+
+    @classmethod
+    def of_histogram(
+        cls, config: SweepConfig, histogram: pd.DataFrame, manifest: dict[str, Any], folder: Path | None
+    ) -> Self:
+        """Everything that can be told from counts.
+
+        Raises:
+            ValueError: a table that is not a histogram.
+        """
+        keys = ["point", "optimizer", "lr"]
+        settings = settings_frame(histogram)
+        best = best_counted_rates(settings, POINT_COLUMNS)
+        mark = best[keys].assign(best_lr=True)
+        marked = [frame.merge(mark, on=keys, how="left", validate="many_to_one") for frame in (settings, histogram)]
+        summary, bins = (frame.assign(best_lr=frame["best_lr"].eq(True)) for frame in marked)
+        return cls(config, summary, best, None, manifest, folder, bins)
+
+    @property
+    def runs(self) -> int:
+        """How many were made."""
+        if self.histogram is None:
+            return len(self.summary)
+        return int(self.summary[list(STATUSES)].to_numpy().sum())
+
+    @property
+    def files(self) -> list[str]:
+        """Names of what a folder holds."""
+        tables = [store.SUMMARY, store.CURVES] if self.histogram is None else [store.HISTOGRAM]
+        return [*tables, f"{store.FIGURES}/", store.CONFIG, store.MANIFEST]
 
     @property
     def facets(self) -> list[str]:
@@ -43,8 +80,9 @@ class Results:
         return [name for name in free if name != self.config.axis and len(getattr(self.config, name)) > 1]
 
     def groups(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
-        """(label, runs at the best rates, rows of `best`) for every combination of the facets."""
-        runs = self.summary[self.summary["best_lr"]]
+        """(label, runs or bins at the best rates, rows of `best`) for every combination of the facets."""
+        kept = self.summary if self.histogram is None else self.histogram
+        runs = kept[kept["best_lr"]]
         if not self.facets:
             return [("", runs, self.best)]
         out = []
@@ -58,7 +96,8 @@ class Results:
         """The result in words, one text per combination of the facets."""
         out = []
         for label, runs, best in self.groups():
-            text = answer(runs, best, self.config.axis, self.config.steps)
+            words = answer if self.histogram is None else counted_answer
+            text = words(runs, best, self.config.axis, self.config.steps)
             out.append(f"{label}: {text}" if label else text)
         return out
 
@@ -76,6 +115,8 @@ class Results:
             out = [f"{how}, from the {len(config.lr)} given."]
         else:
             out = [f"{how}, from grids of {int(self.best['rates_tried'].max())} rates around each rule's natural rate."]
+        if self.histogram is not None:
+            out += self._notes_on_counts(self.summary)
         for row in self.at_edge.to_dict("records"):
             end = {"low": "smallest", "high": "largest"}[row["at_edge"]]
             out.append(
@@ -93,6 +134,32 @@ class Results:
                 out.append(f"The minimiser is 0 here, so the weight decay of {spec.label} pulls towards the solution.")
         return out
 
+    def _notes_on_counts(self, settings: pd.DataFrame) -> list[str]:
+        """What a reader of counts has to know besides."""
+        asked = "" if self.config.keep else f"more than {ROWS_UP_TO:,} runs; --keep rows for a row each: "
+        out = [
+            f"Of {self.runs:,} runs, counts by status and histograms are kept ({asked}no row a run, no curves), so steps are the "
+            "upper ends of bins, each 12% wide, and bootstrap intervals are not paired by problem."
+        ]
+        verdicts = {
+            n.removeprefix("verdict_"): int(settings[n].sum()) for n in settings.columns if n.startswith("verdict_")
+        }
+        if not verdicts:
+            out.append("Bounds were not checked on these runs.")
+        elif set(verdicts) != {"not_applicable"}:
+            said = ", ".join(f"{number:,} {word.replace('_', ' ')}" for word, number in verdicts.items())
+            out.append(f"Bounds on these runs: {said}; worst margin {settings['margin_worst'].max():.6g}.")
+            if int(sum(verdicts.values())) < self.runs:
+                out.append(f"On {self.runs - sum(verdicts.values()):,} runs bounds were not checked.")
+        missed = self.best[self.best["reached"].lt(0.5)]
+        if len(missed):
+            where = ", ".join(f"{row['optimizer']} at {self._at(row)}" for row in missed.to_dict("records"))
+            out.append(
+                f"Where no rate reaches the tolerance in half of the runs ({where}), the best is the one that reaches it most "
+                "often, and of equals the one nearest to the natural rate, as gaps at the end are not kept."
+            )
+        return out
+
     def _at(self, row: Mapping[Any, Any]) -> str:
         return str(row["case"]) if self.config.axis == "case" else f"{row['heterogeneity']:g}"
 
@@ -100,8 +167,12 @@ class Results:
         """Write everything but the figures' source; the manifest comes last and marks the folder as finished."""
         from quadsim.simulator.figures import save_figures
 
-        store.write_frame(folder / store.SUMMARY, self.summary)
-        store.write_dataset(folder / store.CURVES, self.curves)
+        if self.histogram is not None:
+            store.write_frame(folder / store.HISTOGRAM, self.histogram)
+        else:
+            assert self.curves is not None
+            store.write_frame(folder / store.SUMMARY, self.summary)
+            store.write_dataset(folder / store.CURVES, self.curves)
         save_figures(self, folder / store.FIGURES)
         store.write_json(folder / store.MANIFEST, self.manifest)
 
@@ -111,7 +182,8 @@ class Results:
             "answer": self.answers,
             "notes": self.notes,
             "best": [{k: v if _is_plain(v) else None for k, v in row.items()} for row in self.best.to_dict("records")],
-            "runs": len(self.summary),
+            "runs": self.runs,
+            "kept": self.config.kept,
             "folder": None if self.folder is None else str(self.folder),
             "config": self.config.to_json(),
         }
@@ -129,16 +201,20 @@ class Results:
                 f"results must be a folder with a finished sweep, got {folder}; run the sweep again to finish it."
             )
         config = SweepConfig.from_json(store.read_json(folder / store.CONFIG, "config"))
+        manifest = store.read_json(folder / store.MANIFEST, "manifest")
         try:
+            if (folder / store.HISTOGRAM).is_file():
+                bins = pd.read_parquet(folder / store.HISTOGRAM).drop(columns="best_lr")
+                return cls.of_histogram(config, bins, manifest, folder)
             summary = pd.read_parquet(folder / store.SUMMARY)
             with xr.open_dataset(folder / store.CURVES, engine="h5netcdf") as opened:
                 curves = opened.load()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise ValueError(
                 f"results must be readable, got {folder} ({error}); delete the folder, or run the sweep again elsewhere."
             ) from error
         best = best_rates(summary, POINT_COLUMNS)
-        return cls(config, summary, best, curves, store.read_json(folder / store.MANIFEST, "manifest"), folder)
+        return cls(config, summary, best, curves, manifest, folder)
 
 
 def load_results(folder: str | Path) -> Results:

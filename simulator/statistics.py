@@ -1,16 +1,30 @@
 """Statistics of hitting times in which `inf` (not reached) is an ordinary value, and the answer in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["answer", "best_rates", "bootstrap_ratio", "effective_steps", "quantile"]
+__all__ = [
+    "answer",
+    "best_counted_rates",
+    "best_rates",
+    "bootstrap_counted_ratio",
+    "bootstrap_ratio",
+    "counted_answer",
+    "counted_quantile",
+    "effective_steps",
+    "quantile",
+]
 
-_Steps = Mapping[tuple[Any, Any], NDArray[np.float64]]
-"""(point, optimizer) to the steps of all seeds."""
+_Medians = Mapping[tuple[Any, Any], float]
+"""(point, optimizer) to the median of the steps."""
+
+_Ratio = Callable[[tuple[Any, Any], tuple[Any, Any]], tuple[float, float, float]]
+"""Ratio of the medians at two (point, optimizer), and the ends of its interval."""
 
 BOOTSTRAP = 4000
 """Resamples: the 2.5% end of an interval then rests on 100 of them."""
@@ -23,14 +37,34 @@ def quantile(values: ArrayLike, q: float, axis: int = -1) -> NDArray[np.float64]
     median), else the one (averaged inverted distribution function; Hyndman and Fan 1996, definition 2).
     """
     ordered = np.moveaxis(np.sort(np.asarray(values, dtype=np.float64), axis=axis), axis, 0)
-    number = ordered.shape[0]
+    low, high = _ranks(q, ordered.shape[0])
+    return np.asarray((ordered[low] + ordered[high]) / 2)
+
+
+def _ranks(q: float, number: int) -> tuple[int, int]:
+    """The two order statistics of so many, counted from 0, that share a quantile; often the same one twice."""
     position = q * number
     # Products like 0.9 * 10 must count as whole numbers: their rounding is below 2 units in the last place.
     whole = abs(position - round(position)) <= 2 * np.spacing(position)
     low = round(position) - 1 if whole else int(np.floor(position))
     high = low + 1 if whole else low
     low, high = (min(max(index, 0), number - 1) for index in (low, high))
-    return np.asarray((ordered[low] + ordered[high]) / 2)
+    return low, high
+
+
+def counted_quantile(edges: ArrayLike, counts: ArrayLike, total: int, q: float) -> NDArray[np.float64]:
+    """`quantile` of values of which a histogram is known: each counts as the upper end of its bin, one in no bin as `inf`.
+
+    Args:
+        edges: upper ends of the bins, ascending, (bins,).
+        counts: values in each bin, (..., bins).
+        total: values in all, those in no bin among them; at least 1.
+        q: in [0, 1].
+    """
+    upper = np.append(np.asarray(edges, dtype=np.float64), np.inf)
+    upto = np.cumsum(np.asarray(counts), axis=-1)
+    low, high = (upper[np.sum(upto <= rank, axis=-1)] for rank in _ranks(q, total))
+    return np.asarray((low + high) / 2)
 
 
 def effective_steps(summary: pd.DataFrame) -> NDArray[np.float64]:
@@ -89,6 +123,49 @@ def best_rates(summary: pd.DataFrame, carried: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def best_counted_rates(settings: pd.DataFrame, carried: Sequence[str]) -> pd.DataFrame:
+    """As `best_rates`, as far as a histogram can tell.
+
+    Steps are the upper ends of their bins. Gaps at the end are not known: where no rate reaches the tolerance in half of the
+    runs, the best is the one that reaches it most often, then the one that diverges least, then the one nearest to the natural
+    rate; where none reaches it at all, no rate is called an edge.
+
+    Args:
+        settings: a row per point, optimizer and rate, with converged, running and diverged (runs), steps_median, steps_q10,
+            steps_q90, bound_median, lr and lr_exponent.
+        carried: columns that are the same for all rows of a point, to be kept.
+    """
+    rows = []
+    for (point, optimizer), group in settings.groupby(["point", "optimizer"], sort=False):
+        ordered = group.sort_values("lr").to_dict("records")
+        position = min(range(len(ordered)), key=lambda i: _rank_of_rate(ordered[i]))
+        row = ordered[position]
+        edge = "low" if position == 0 else "high" if position == len(ordered) - 1 else ""
+        runs = row["converged"] + row["running"] + row["diverged"]
+        rows.append(
+            {"point": point, **{name: row[name] for name in carried}, "optimizer": optimizer}
+            | {name: row[name] for name in ("lr", "lr_exponent", "steps_median", "steps_q10", "steps_q90")}
+            | {
+                "reached": row["converged"] / runs,
+                "diverged": row["diverged"] / runs,
+                "final_gap_median": np.nan,
+                "bound_median": row["bound_median"],
+                "margin_median": _ratio(row["steps_median"], row["bound_median"]),
+                "rates_tried": len(ordered),
+                "at_edge": edge if any(each["converged"] for each in ordered) else "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _rank_of_rate(row: Mapping[Any, Any]) -> tuple[float, ...]:
+    """The smaller, the better."""
+    if np.isfinite(row["steps_median"]):
+        return row["steps_median"], row["steps_q90"], row["lr"]
+    off = abs(float(Fraction(row["lr_exponent"]))) if row["lr_exponent"] else 0.0
+    return np.inf, -row["converged"], row["diverged"], off, row["lr"]
+
+
 def _ratio(a: float, b: float) -> float:
     """a/b, NaN where neither is known."""
     return a / b if np.isfinite(a) or np.isfinite(b) else np.nan
@@ -110,11 +187,40 @@ def bootstrap_ratio(numerator: ArrayLike, denominator: ArrayLike, seed: int = 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = float(quantile(a, 0.5) / quantile(b, 0.5))
         resampled = quantile(a[rows], 0.5) / quantile(b[rows], 0.5)
+    return ratio, *_interval_of(resampled)
+
+
+def bootstrap_counted_ratio(
+    numerator: ArrayLike, denominator: ArrayLike, edges: ArrayLike, totals: tuple[int, int], seed: int = 0
+) -> tuple[float, float, float]:
+    """As `bootstrap_ratio` from two histograms, each resampled by itself: a histogram does not know which runs are pairs.
+
+    Args:
+        numerator: runs in each bin, (bins,).
+        denominator: the same bins.
+        edges: upper ends of the bins.
+        totals: runs in all of either, those in no bin among them.
+        seed: of the resampling.
+    """
+    generator = np.random.default_rng(seed)
+    whole, medians = [], []
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for counts, total in zip((np.asarray(numerator), np.asarray(denominator)), totals, strict=True):
+            shares = np.append(counts, total - counts.sum()) / total
+            drawn = generator.multinomial(total, shares, size=BOOTSTRAP)[:, :-1]
+            whole.append(float(counted_quantile(edges, counts, total, 0.5)))
+            medians.append(counted_quantile(edges, drawn, total, 0.5))
+        ratio = np.float64(whole[0]) / np.float64(whole[1])
+        return float(ratio), *_interval_of(medians[0] / medians[1])
+
+
+def _interval_of(resampled: NDArray[np.float64]) -> tuple[float, float]:
+    """The middle 95%."""
     # inf/inf: neither is known; it counts as no change in the interval's ends only if every resample is so.
     known = resampled[~np.isnan(resampled)]
     if known.size == 0:
-        return ratio, np.nan, np.nan
-    return ratio, float(quantile(known, 0.025)), float(quantile(known, 0.975))
+        return np.nan, np.nan
+    return float(quantile(known, 0.025)), float(quantile(known, 0.975))
 
 
 def answer(runs: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> str:
@@ -126,37 +232,59 @@ def answer(runs: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> st
         point: the column along which the comparison goes (`heterogeneity`, or `case`).
         steps: length of the runs.
     """
+    table = {
+        key: effective_steps(group.sort_values("seed")) for key, group in runs.groupby([point, "optimizer"], sort=False)
+    }
+    return _in_words(best, point, steps, lambda above, below: bootstrap_ratio(table[above], table[below]))
+
+
+def counted_answer(bins: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> str:
+    """As `answer`, from histograms at the best rates; intervals are not paired, see `bootstrap_counted_ratio`.
+
+    Args:
+        bins: a row per point, optimizer and bin at the best rates, with up_to, runs, converged, running and diverged.
+        best: rows of `best_counted_rates`, for the same points.
+        point: as in `answer`.
+        steps: as in `answer`.
+    """
+    table = {key: group for key, group in bins.groupby([point, "optimizer"], sort=False)}
+
+    def ratio(above: tuple[Any, Any], below: tuple[Any, Any]) -> tuple[float, float, float]:
+        a, b = table[above], table[below]
+        totals = [int(group[["converged", "running", "diverged"]].iloc[0].sum()) for group in (a, b)]
+        return bootstrap_counted_ratio(a["runs"], b["runs"], a["up_to"], (totals[0], totals[1]))
+
+    return _in_words(best, point, steps, ratio)
+
+
+def _in_words(best: pd.DataFrame, point: str, steps: int, ratio: _Ratio) -> str:
     values = list(dict.fromkeys(best[point]))
     optimizers = list(dict.fromkeys(best["optimizer"]))
-    table = {
-        (value, optimizer): effective_steps(group.sort_values("seed"))
-        for (value, optimizer), group in runs.groupby([point, "optimizer"], sort=False)
-    }
+    medians = {(row[point], row["optimizer"]): row["steps_median"] for row in best.to_dict("records")}
     sentences = []
     if len(values) > 1:
         growth: list[str] = []
         for name in optimizers:
             first = not any(" times the steps at " in text for text in growth)
-            growth.append(_growth(name, values, table, steps, first=first))
+            growth.append(_growth(name, values, medians, ratio, steps, first=first))
         sentences.append("; ".join(growth) + ".")
-    sentences += [_fewest(value, optimizers, table, steps) for value in values]
+    sentences += [_fewest(value, optimizers, medians, ratio, steps) for value in values]
     return " ".join(sentences)
 
 
-def _growth(name: str, values: Sequence[object], table: _Steps, steps: int, first: bool) -> str:
+def _growth(name: str, values: Sequence[object], medians: _Medians, ratio: _Ratio, steps: int, first: bool) -> str:
     low, high = values[0], values[-1]
-    before, after = table[low, name], table[high, name]
-    missed = [_text(value) for value, found in ((low, before), (high, after)) if not np.isfinite(quantile(found, 0.5))]
+    missed = [_text(value) for value in (low, high) if not np.isfinite(medians[value, name])]
     if missed:
         return f"{name} does not reach the tolerance within {steps} steps at {' and '.join(missed)}"
-    ratio, lower, upper = bootstrap_ratio(after, before)
+    times, lower, upper = ratio((high, name), (low, name))
     where = f" times the steps at {_text(high)} that it needs at {_text(low)}" if first else ""
     interval = _interval(lower, upper)
-    return f"{name} needs {_number(ratio)}{where} ({interval})" if first else f"{name} {_number(ratio)} ({interval})"
+    return f"{name} needs {_number(times)}{where} ({interval})" if first else f"{name} {_number(times)} ({interval})"
 
 
-def _fewest(value: object, optimizers: Sequence[str], table: _Steps, steps: int) -> str:
-    medians = {name: float(quantile(table[value, name], 0.5)) for name in optimizers}
+def _fewest(value: object, optimizers: Sequence[str], table: _Medians, ratio: _Ratio, steps: int) -> str:
+    medians = {name: table[value, name] for name in optimizers}
     order = sorted(optimizers, key=lambda name: medians[name])
     where = f"At {_text(value)}"
     if not np.isfinite(medians[order[0]]):
@@ -167,10 +295,10 @@ def _fewest(value: object, optimizers: Sequence[str], table: _Steps, steps: int)
     second = order[1]
     if not np.isfinite(medians[second]):
         return f"{text}; no other reaches the tolerance."
-    ratio, lower, upper = bootstrap_ratio(table[value, second], table[value, order[0]])
+    times, lower, upper = ratio((value, second), (value, order[0]))
     if lower <= 1.0:
         return f"{text}, but {second} ({medians[second]:g}) cannot be told from it (ratio: {_interval(lower, upper)})."
-    return f"{text}, {_number(ratio)} times fewer than {second} ({_interval(lower, upper)})."
+    return f"{text}, {_number(times)} times fewer than {second} ({_interval(lower, upper)})."
 
 
 def _interval(lower: float, upper: float) -> str:

@@ -13,6 +13,7 @@ __all__ = [
     "CONFIG",
     "CURVES",
     "FIGURES",
+    "HISTOGRAM",
     "MANIFEST",
     "SUMMARY",
     "is_finished",
@@ -24,10 +25,11 @@ __all__ = [
     "write_whole",
 ]
 
-CONFIG, MANIFEST, SUMMARY, CURVES, FIGURES = (
+CONFIG, MANIFEST, SUMMARY, HISTOGRAM, CURVES, FIGURES = (
     "config.json",
     "manifest.json",
     "summary.parquet",
+    "histogram.parquet",
     "trajectories.nc",
     "figures",
 )
@@ -114,10 +116,10 @@ def prepare_folder(folder: Path, config: dict[str, Any]) -> None:
         ) from error
 
 
-def unit_path(folder: Path, key: str) -> Path:
+def unit_path(folder: Path, key: str, suffix: str = ".nc") -> Path:
     """Where an unfinished sweep keeps one finished unit of work."""
     (folder / _UNITS).mkdir(exist_ok=True)
-    return folder / _UNITS / f"{key}.nc"
+    return folder / _UNITS / f"{key}{suffix}"
 
 
 def remove_units(folder: Path) -> None:

@@ -31,8 +31,11 @@ from quadsim.simulator.starts import check_gradient_dials
 
 __all__ = [
     "DIALS",
+    "FIRST_DECADES",
     "FIXED_BY_CASE",
+    "KEEP",
     "POINT_COLUMNS",
+    "ROWS_UP_TO",
     "OptimizerSpec",
     "Point",
     "SweepConfig",
@@ -56,6 +59,16 @@ POINT_COLUMNS = ("case", *DIALS, "heterogeneity_achieved")
 """Columns that say what a point of the grid is."""
 
 FIXED_BY_CASE = ("heterogeneity", "mode", "blocks", "block_size", "condition_number")
+
+FIRST_DECADES = 1
+"""The grid of learning rates spans this many decades on each side of the natural rate to begin with."""
+
+KEEP = ("rows", "quantiles")
+"""A row per run and curves, or counts by status and a histogram of hitting times per point, optimizer and rate."""
+
+ROWS_UP_TO = 10**7
+"""Runs up to which rows are kept where nothing else is asked for."""
+
 _FORMAT = 1
 
 
@@ -198,6 +211,7 @@ class SweepConfig:
         dtype: `float64` or `float32`.
         device: `cpu` or `cuda`.
         engine: `auto` or an engine's name.
+        keep: `rows` or `quantiles`, see KEEP; None: rows up to ROWS_UP_TO runs (see `kept`).
 
     Raises:
         ValueError: any value or combination that cannot run.
@@ -223,6 +237,7 @@ class SweepConfig:
     dtype: str = "float64"
     device: str = "cpu"
     engine: str = "auto"
+    keep: str | None = None
 
     def __post_init__(self) -> None:
         for name in (*DIALS, "case", "optimizers"):
@@ -248,6 +263,8 @@ class SweepConfig:
         resolve_dtype(self.dtype)
         check_device(self.device)
         check_choice("engine", self.engine, ("auto", *ENGINES))
+        if self.keep is not None:
+            check_choice("keep", self.keep, KEEP)
         self.specs  # noqa: B018 - reading the optimizers checks them
         if self.case:
             for name in FIXED_BY_CASE:
@@ -288,6 +305,17 @@ class SweepConfig:
             dials = dict(zip(names, values, strict=True))
             out.append(Point(dials))
         return tuple(out)
+
+    @property
+    def runs(self) -> int:
+        """Number of runs before any extension of the grid."""
+        rates = len(self.lr) if self.lr is not None else 2 * FIRST_DECADES * self.lr_density + 1
+        return len(self.points) * len(self.specs) * self.seeds * rates
+
+    @property
+    def kept(self) -> str:
+        """What is kept, of KEEP."""
+        return self.keep or ("rows" if self.runs <= ROWS_UP_TO else "quantiles")
 
     @property
     def axis(self) -> str:

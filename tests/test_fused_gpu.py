@@ -158,6 +158,28 @@ def check_tally(device):
         np.testing.assert_array_equal(np.cumsum(counted.hits, axis=1), upto)
 
 
+def check_sweep_that_keeps_quantiles(device, monkeypatch):
+    """A sweep counts the same on problems drawn on the device, part by part, as from trajectories on a CPU."""
+    from dataclasses import replace
+
+    from quadsim.simulator import SweepConfig, sweep
+
+    module = sys.modules["quadsim.simulator.sweep"]
+    config = SweepConfig(
+        heterogeneity=(1, 5), optimizers=("gd", "adam:beta1=0.5"), lr=(0.02, 0.5, 4.0), blocks=2, block_size=3, seeds=5,
+        steps=12, tolerance=0.1, keep="quantiles",
+    )  # fmt: skip
+    expected = sweep(config).histogram
+    monkeypatch.setattr(module, "_is_tallied", lambda *_: True) if device == "cpu" else None
+    monkeypatch.setattr(module, "_TALLIED_RUNS", 6)
+    counted = sweep(replace(config, device=device))
+    columns = ["point", "optimizer", "lr", "up_to", "runs", "converged", "running", "diverged"]
+    assert counted.histogram[columns].equals(expected[columns])
+    assert set(counted.histogram["engine"]) == {"fused"}
+    assert (expected[["converged", "running", "diverged"]].sum() > 0).all()
+    assert "Bounds were not checked on these runs." in counted.notes
+
+
 CHECKS = [
     check_rules,
     check_sizes,
@@ -169,6 +191,7 @@ CHECKS = [
     check_launches,
     check_batch_mates,
     check_tally,
+    check_sweep_that_keeps_quantiles,
 ]
 
 
@@ -276,7 +299,7 @@ def test_padding_is_masked_where_a_rule_would_move_it():
 
 
 def _arguments(check, device, monkeypatch):
-    return (device, monkeypatch) if check is check_launches else (device,)
+    return (device, monkeypatch) if check in (check_launches, check_sweep_that_keeps_quantiles) else (device,)
 
 
 if __name__ == "__main__":

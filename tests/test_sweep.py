@@ -128,7 +128,7 @@ def test_an_edge_that_cannot_be_moved_is_said():
 def test_chunks_do_not_change_the_results(monkeypatch):
     config = SweepConfig(heterogeneity=(10,), optimizers=("gd", "signsgd", "adam"), seeds=5, steps=300)
     whole = sweep(config).summary
-    monkeypatch.setattr(module, "_UNIT_BYTES", 2 * module._problem_bytes(config.points[0], 9))
+    monkeypatch.setattr(module, "_UNIT_BYTES", 2 * module._problem_bytes(config, config.points[0], 9))
     assert len(module._chunks(config, config.points[0], 9)) == 3
     pd.testing.assert_frame_equal(whole, sweep(config).summary, check_exact=True)
 

@@ -29,7 +29,19 @@ from quadsim.simulator.engines.kernel_cache import cache_directory, import_sourc
 from quadsim.simulator.quadratic import BlockQuadratic
 from quadsim.simulator.rule import Rule
 
-__all__ = ["CANDIDATES", "NEVER", "Blocks", "Run", "Shape", "kernel_source", "kernels_of", "run", "tune", "why_not"]
+__all__ = [
+    "CANDIDATES",
+    "NEVER",
+    "Blocks",
+    "Run",
+    "Shape",
+    "kernel_source",
+    "kernels_of",
+    "problems_at_once",
+    "run",
+    "tune",
+    "why_not",
+]
 
 _SHAPES = "gpu_shapes.json"
 NEVER = 2**31 - 1
@@ -100,13 +112,19 @@ class Shape:
 
 
 def _parts(job: Job, device: torch.device) -> Iterator[slice]:
-    """Problems at a time: half of the free memory for numbers that stay, the rest for what comes and goes."""
+    """Problems at a time."""
+    problems = job.problem.problems
+    at_once = problems_at_once(job, device, problems)
+    for begin in range(0, problems, at_once):
+        yield slice(begin, min(begin + at_once, problems))
+
+
+def problems_at_once(job: Job, device: torch.device, problems: int) -> int:
+    """How many of so many problems fit: half of the free memory for numbers that stay, the rest for what comes and goes."""
     whole, problem = program(job.rule), job.problem
     values = problem.dimension * (1 + len(whole.states)) + len(problem.block_sizes) * len(whole.block_states)
     each = job.number_of_settings * (8 * values + 64) + 16 * sum(size**2 for size in problem.block_sizes)
-    at_once = max(1, min(problem.problems, _free_memory(device, problem.problems * each) // 2 // each))
-    for begin in range(0, problem.problems, at_once):
-        yield slice(begin, min(begin + at_once, problem.problems))
+    return max(1, min(problems, _free_memory(device, problems * each) // 2 // each))
 
 
 def _free_memory(device: torch.device, needed: int) -> int:

@@ -1,8 +1,6 @@
 """Very many runs on one GPU: problems drawn on the device, and counts kept instead of curves."""
 
-from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,39 +10,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.checks import check_count
 from quadsim.simulator.draws import Purpose
-from quadsim.simulator.engines import prepare
+from quadsim.simulator.engines import fused_gpu, prepare
 from quadsim.simulator.engines.codegen import why_no_program
-from quadsim.simulator.engines.fused_gpu import NEVER, Blocks, Run, kernels_of, why_not
+from quadsim.simulator.engines.counting import Counter, Tally
+from quadsim.simulator.engines.fused_gpu import NEVER, Blocks, Run, kernels_of, problems_at_once
 from quadsim.simulator.engines.gpu_source import Unit
+from quadsim.simulator.engines.job import Job
 from quadsim.simulator.quadratic import BlockQuadratic
 from quadsim.simulator.rule import Rule
 from quadsim.simulator.schedules import Schedule
-from quadsim.simulator.trajectory import STATUSES, recorded_steps
 
-__all__ = ["Tally", "draw_blocks", "tally"]
+__all__ = ["draw_blocks", "tally", "why_not"]
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = 0xFFFFFFFF
 _LARGEST_BLOCK = 8  # drawn by vectorised reflections
 _LANES_AT_ONCE = 1 << 23
-
-
-@dataclass(frozen=True, eq=False)
-class Tally:
-    """Counts over problems, by setting.
-
-    Attributes:
-        settings: name to values, each (K,).
-        edges: steps that end the bins, ascending: bin i holds hits above edges[i - 1] and up to edges[i], (bins,).
-        hits: runs by setting and bin of the step at which the tolerance was reached, (K, bins).
-        status: status to the number of runs in it, (K,).
-    """
-
-    settings: Mapping[str, NDArray[np.float64]]
-    edges: NDArray[np.int64]
-    hits: NDArray[np.int64]
-    status: Mapping[str, NDArray[np.int64]]
 
 
 def tally(
@@ -100,40 +82,32 @@ def tally(
         observe=("gap",), gradient_noise_std=0.0,
         **hyperparameters,
     )  # fmt: skip
-    if max(one.block_sizes) > _LARGEST_BLOCK:
-        raise ValueError(f"block size must be at most {_LARGEST_BLOCK} here, got {block_size}; use simulate.")
-    reason = why_no_program(job.rule) or why_not(job)
+    reason = why_not(job)
     if reason is not None:
-        raise ValueError(f"rule must have a fused kernel, got {job.rule.name} ({reason}); use simulate.")
+        raise ValueError(
+            f"rule and blocks must suit counting on the device, got {job.rule.name} ({reason}); use simulate."
+        )
 
     place = torch.device(device)
     spectra = [one.eigenvalues[size][0, at] for size, at in _places(one.block_sizes)]
     kernels = kernels_of(job.rule, one.block_sizes, str(job.dtype).removeprefix("torch."))
-    edges = np.unique(np.append(recorded_steps(job.steps, "log"), job.steps))
-    ends = torch.from_numpy(edges).to(place)
-    number = job.number_of_settings
-    hits = torch.zeros(number * edges.size, dtype=torch.int64, device=place)
-    status = torch.zeros((number, len(STATUSES)), dtype=torch.int64, device=place)
-    at_once = max(1, _LANES_AT_ONCE // number)
+    counter = Counter(job.number_of_settings, job.steps, place)
+    at_once = max(1, min(_LANES_AT_ONCE // job.number_of_settings, problems_at_once(job, place, problems)))
     with torch.cuda.device(place) if place.type == "cuda" else nullcontext():
         for begin in range(0, problems, at_once):
             count = min(at_once, problems - begin)
             index = torch.arange(first + begin, first + begin + count, device=place)
             rows = partial(_rows, drawn=draw_blocks(seed, index, spectra), spectra=spectra, dtype=job.dtype)
             hit, diverged = Run(job, kernels, place, count, rows).firsts()
-            converged = (hit < diverged) & (diverged == NEVER)
-            bins = torch.bucketize(hit, ends) + torch.arange(number, device=place) * edges.size
-            hits += torch.bincount(bins[converged], minlength=hits.numel())
-            kept = {"converged": converged, "diverged": diverged < NEVER}
-            kept["running"] = ~(kept["converged"] | kept["diverged"])
-            status += torch.stack([kept[name].sum(0) for name in STATUSES], dim=1)
-    counts = status.cpu().numpy()
-    return Tally(
-        settings=job.settings,
-        edges=edges,
-        hits=hits.view(number, -1).cpu().numpy(),
-        status={name: counts[:, i] for i, name in enumerate(STATUSES)},
-    )
+            counter.add(hit, (hit < diverged) & (diverged == NEVER), diverged < NEVER)
+    return counter.tally(job.settings)
+
+
+def why_not(job: Job) -> str | None:
+    """Why runs of a job's rule on such blocks cannot be counted; None if they can."""
+    if max(job.problem.block_sizes) > _LARGEST_BLOCK:
+        return f"a block has more than {_LARGEST_BLOCK} coordinates"
+    return why_no_program(job.rule) or fused_gpu.why_not(job)
 
 
 def _places(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
