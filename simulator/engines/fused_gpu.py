@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from functools import lru_cache, partial
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -41,7 +43,9 @@ _COORDINATE_STEPS_AT_ONCE = 1 << 34  # in one launch: some tenths of a second, a
 _TABLE_BYTES = 1 << 25  # for what depends on the step alone
 _GAP_BYTES = 1 << 27  # for the gaps of every block at every step of a launch
 _PINNED_BYTES = 1 << 28  # larger results go through ordinary memory
+_KEPT_BYTES = 1 << 28  # of a problem, on the device between runs
 _ALIGNED = 128  # bytes
+_TYPES = {np.dtype(name): getattr(torch, name) for name in ("float64", "float32", "int32")}
 _FOLLOWED = 32  # steps that a program of `follow` looks at together
 
 
@@ -139,7 +143,30 @@ class Blocks:
 
 
 def _blocks_of(problem: BlockQuadratic, own: slice, unit: Unit, dtype: torch.dtype, device: torch.device) -> Blocks:
-    """From the host."""
+    """From the host, or as an earlier run on the same problem left them on the device: the way takes time."""
+    index = torch.cuda.current_device() if device.type == "cuda" else -1
+    key = (own.start, own.stop, unit, dtype, index)
+    kept = _KEPT.get(problem, {})
+    if key in kept:
+        return kept[key]
+    arrays = _arrays_of(problem, own, unit)
+    kind = np.dtype(_name(dtype))
+    blocks = Blocks(*_on_device([(array, kind) for array in arrays], device))
+    size = sum(tensor.nbytes for each in (*kept.values(), blocks) for tensor in vars(each).values())
+    if size <= _KEPT_BYTES:
+        for group in (problem.hessian, problem.eigenvalues, problem.initial_error, problem.minimizer):
+            for array in group.values():
+                array.flags.writeable = False  # what is written there would not be noticed
+        _KEPT.clear()
+        _KEPT[problem] = {**kept, key: blocks}
+    return blocks
+
+
+_KEPT: WeakKeyDictionary[BlockQuadratic, dict[tuple[Any, ...], Blocks]] = WeakKeyDictionary()  # one problem at most
+
+
+def _arrays_of(problem: BlockQuadratic, own: slice, unit: Unit) -> tuple[NDArray[np.float64], ...]:
+    """What `Blocks` are made of."""
     if unit.whole:
         position = {block: (size, at) for size, m in problem.layout.groups.items() for at, block in enumerate(m)}
         places = [position[block] for block in range(len(problem.block_sizes))]
@@ -154,22 +181,21 @@ def _blocks_of(problem: BlockQuadratic, own: slice, unit: Unit, dtype: torch.dty
         extremes = problem.eigenvalues[size][own][..., [-1, 0]]
         minimizer = problem.minimizer[size][own].reshape(-1, size)
         error = problem.initial_error[size][own].reshape(-1, size)
-    kind = np.dtype(_name(dtype))
-    return Blocks(*_on_device([(array, kind) for array in (hessian, extremes, minimizer, error)], device))
+    return hessian, extremes, minimizer, error
 
 
 def _on_device(arrays: Sequence[tuple[NDArray[Any], np.dtype[Any]]], device: torch.device) -> list[torch.Tensor]:
     """Copies of the given types, in one transfer that nobody waits for; each begins where wide loads may."""
     sizes = [array.size * kind.itemsize for array, kind in arrays]
-    ends = np.cumsum([-(-size // _ALIGNED) * _ALIGNED for size in sizes])
-    pinned = device.type == "cuda" and int(ends[-1]) <= _PINNED_BYTES
-    buffer = torch.empty(int(ends[-1]), dtype=torch.uint8, pin_memory=pinned)
-    host, begins = buffer.numpy(), [0, *ends[:-1].tolist()]
+    *begins, end = accumulate((-(-size // _ALIGNED) * _ALIGNED for size in sizes), initial=0)
+    pinned = device.type == "cuda" and end <= _PINNED_BYTES
+    buffer = torch.empty(end, dtype=torch.uint8, pin_memory=pinned)
+    host = buffer.numpy()
     for (array, kind), begin, size in zip(arrays, begins, sizes, strict=True):
         host[begin : begin + size].view(kind).reshape(array.shape)[...] = array
     whole = buffer.to(device, non_blocking=True)
     return [
-        whole[begin : begin + size].view(getattr(torch, kind.name)).view(array.shape)
+        whole[begin : begin + size].view(_TYPES[kind]).view(array.shape)
         for (array, kind), begin, size in zip(arrays, begins, sizes, strict=True)
     ]
 
@@ -235,10 +261,11 @@ class Run:
     def _part(self, unit: Unit, shape: Shape, blocks: Blocks, slots: torch.Tensor) -> _Part:
         rows, dimension = blocks.error.shape
         part = _Part(unit, shape, blocks, slots)
+        own = torch.contiguous_format
         if unit.in_lanes:
-            part.error = blocks.error.T[:, :, None].expand(-1, -1, self._width).contiguous()
+            part.error = blocks.error.T[:, :, None].expand(-1, -1, self._width).clone(memory_format=own)
         else:
-            part.error = blocks.error[:, None, :].expand(-1, self._width, -1).contiguous()
+            part.error = blocks.error[:, None, :].expand(-1, self._width, -1).clone(memory_format=own)
         count, whole = rows * self._width, self._program
         for name, states, places in (
             ("states", whole.states, dimension),
@@ -431,7 +458,7 @@ def tune(job: Job) -> dict[str, Shape]:
 
 CANDIDATES = {
     16: (Shape(16, 1), Shape(32, 2), Shape(32, 2, 2)),
-    32: (Shape(16, 1), Shape(16, 1, registers=168), Shape(32, 2, 2)),
+    32: (Shape(16, 1), Shape(16, 1, registers=168), Shape(32, 2, 2), Shape(64, 4)),
     64: (Shape(16, 2, 2), Shape(64, 4), Shape(32, 2, 2), Shape(16, 1)),
     128: (Shape(32, 8, 8), Shape(16, 8, 8), Shape(16, 4, 4)),
 }
