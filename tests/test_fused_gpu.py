@@ -115,6 +115,24 @@ def check_own_rule(device):
     agrees(job((2, 2), rule, device, steps=4, a=[0.1, 0.2, 0.3]), rtol=1e-9)
 
 
+def check_again(device):
+    """A problem that stays on the device is as it was: one setting, whose errors would be the problem's own."""
+    from quadsim.simulator.engines import fused_gpu
+
+    for sizes in ((3, 3), (3, 9)):
+        one = job(sizes, "gd", device, lr=[0.05])
+        np.testing.assert_array_equal(agrees(one).gap, fused_gpu.run(one).gap)
+        with pytest.raises(ValueError, match="read-only"):
+            one.problem.hessian[3][0] = 0.0
+
+
+def check_signs(device):
+    """Also of coordinates that are 0."""
+    start = [0.0, -0.0, 1.0, *np.linspace(-1, 1, 9)]
+    given = BlockQuadratic.from_blocks([np.eye(3), np.eye(9)], initial_error=start)
+    agrees(prepare(given, "signsgd", lr=[0.1, 0.25], steps=5, device=device))
+
+
 def check_launches(device, monkeypatch):
     """Cut into many launches, tables, records and parts, a run gives the same bits."""
     from quadsim.simulator.engines import fused_gpu
@@ -188,6 +206,8 @@ CHECKS = [
     check_hits_and_divergence,
     check_minimizer,
     check_own_rule,
+    check_again,
+    check_signs,
     check_launches,
     check_batch_mates,
     check_tally,

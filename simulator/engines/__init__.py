@@ -153,9 +153,10 @@ def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None,
     """Name every run's state and cut it off at divergence: from there on the gap counts as infinite, so nothing is hit."""
     diverged = np.isfinite(outcome.diverged)
     gap = outcome.gap
-    gap[diverged] = np.where(job.record >= outcome.diverged[diverged][:, None], np.inf, gap[diverged])
+    if diverged.any():
+        gap[diverged] = np.where(job.record >= outcome.diverged[diverged][:, None], np.inf, gap[diverged])
     hit = np.where(outcome.hit >= outcome.diverged, np.inf, outcome.hit)
-    status = np.where(diverged, "diverged", np.where(np.isfinite(hit), "converged", "running"))
+    status = np.array(["running", "converged", "diverged"])[np.where(diverged, 2, np.isfinite(hit))]
     return Trajectory(
         problem=job.problem,
         optimizer=optimizer,

@@ -10,13 +10,15 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from functools import lru_cache, partial
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -53,6 +55,9 @@ _COORDINATE_STEPS_AT_ONCE = 1 << 34  # in one launch: some tenths of a second, a
 _TABLE_BYTES = 1 << 25  # for what depends on the step alone
 _GAP_BYTES = 1 << 27  # for the gaps of every block at every step of a launch
 _PINNED_BYTES = 1 << 28  # larger results go through ordinary memory
+_KEPT_BYTES = 1 << 28  # of a problem, on the device between runs
+_ALIGNED = 128  # bytes
+_TYPES = {np.dtype(name): getattr(torch, name) for name in ("float64", "float32", "int32")}
 _FOLLOWED = 32  # steps that a program of `follow` looks at together
 
 
@@ -156,7 +161,30 @@ class Blocks:
 
 
 def _blocks_of(problem: BlockQuadratic, own: slice, unit: Unit, dtype: torch.dtype, device: torch.device) -> Blocks:
-    """From the host."""
+    """From the host, or as an earlier run on the same problem left them on the device: the way takes time."""
+    index = torch.cuda.current_device() if device.type == "cuda" else -1
+    key = (own.start, own.stop, unit, dtype, index)
+    kept = _KEPT.get(problem, {})
+    if key in kept:
+        return kept[key]
+    arrays = _arrays_of(problem, own, unit)
+    kind = np.dtype(_name(dtype))
+    blocks = Blocks(*_on_device([(array, kind) for array in arrays], device))
+    size = sum(tensor.nbytes for each in (*kept.values(), blocks) for tensor in vars(each).values())
+    if size <= _KEPT_BYTES:
+        for group in (problem.hessian, problem.eigenvalues, problem.initial_error, problem.minimizer):
+            for array in group.values():
+                array.flags.writeable = False  # what is written there would not be noticed
+        _KEPT.clear()
+        _KEPT[problem] = {**kept, key: blocks}
+    return blocks
+
+
+_KEPT: WeakKeyDictionary[BlockQuadratic, dict[tuple[Any, ...], Blocks]] = WeakKeyDictionary()  # one problem at most
+
+
+def _arrays_of(problem: BlockQuadratic, own: slice, unit: Unit) -> tuple[NDArray[np.float64], ...]:
+    """What `Blocks` are made of."""
     if unit.whole:
         position = {block: (size, at) for size, m in problem.layout.groups.items() for at, block in enumerate(m)}
         places = [position[block] for block in range(len(problem.block_sizes))]
@@ -171,15 +199,23 @@ def _blocks_of(problem: BlockQuadratic, own: slice, unit: Unit, dtype: torch.dty
         extremes = problem.eigenvalues[size][own][..., [-1, 0]]
         minimizer = problem.minimizer[size][own].reshape(-1, size)
         error = problem.initial_error[size][own].reshape(-1, size)
-    return Blocks(*(_tensor(array, dtype, device) for array in (hessian, extremes, minimizer, error)))
+    return hessian, extremes, minimizer, error
 
 
-def _tensor(array: NDArray[Any], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """A contiguous copy on the device."""
-    contiguous = np.ascontiguousarray(array)
-    if not contiguous.flags.writeable:
-        contiguous = contiguous.copy()
-    return torch.from_numpy(contiguous).to(device).to(dtype)
+def _on_device(arrays: Sequence[tuple[NDArray[Any], np.dtype[Any]]], device: torch.device) -> list[torch.Tensor]:
+    """Copies of the given types, in one transfer that nobody waits for; each begins where wide loads may."""
+    sizes = [array.size * kind.itemsize for array, kind in arrays]
+    *begins, end = accumulate((-(-size // _ALIGNED) * _ALIGNED for size in sizes), initial=0)
+    pinned = device.type == "cuda" and end <= _PINNED_BYTES
+    buffer = torch.empty(end, dtype=torch.uint8, pin_memory=pinned)
+    host = buffer.numpy()
+    for (array, kind), begin, size in zip(arrays, begins, sizes, strict=True):
+        host[begin : begin + size].view(kind).reshape(array.shape)[...] = array
+    whole = buffer.to(device, non_blocking=True)
+    return [
+        whole[begin : begin + size].view(_TYPES[kind]).view(array.shape)
+        for (array, kind), begin, size in zip(arrays, begins, sizes, strict=True)
+    ]
 
 
 class _Part:
@@ -206,7 +242,8 @@ class Run:
         self._job, self._kernels, self._device = job, kernels, device
         self._program = program(job.rule)
         self._problems = problems
-        self._values = len(step_names(self._program))
+        self._values = _values_of(job.rule)
+        self._starts_at_zero = all(value == 0 for value in self._program.started.values())
         units = units_of(job.problem.block_sizes)
         settings = job.number_of_settings
         chosen = [_shape(job.rule, unit, _name(job.dtype), device, shapes or {}) for unit in units]
@@ -214,37 +251,47 @@ class Run:
         self._width = -(-settings // multiple) * multiple
         # Settings beyond the last one are copies of it: every column does the same work.
         own = np.array([job.settings[name] for name in job.rule.names])
-        self._settings = _tensor(own[:, np.minimum(np.arange(self._width), settings - 1)], job.dtype, device)
+        own = own[:, np.minimum(np.arange(self._width), settings - 1)]
         self._columns = self._problems * self._width
         # Where the gaps of each block begin among those of its problem, by block and then part of the block.
         parts = {unit.sizes[0]: shape.parts for unit, shape in zip(units, chosen, strict=True)}
         ends = np.cumsum([parts[size] for size in job.problem.block_sizes if not units[0].whole])
         self._slots, self._blocks = np.append(0, ends)[:-1].astype(np.int32), int(ends[-1]) if ends.size else 0
-        self._parts = [self._part(unit, shape, blocks(unit)) for unit, shape in zip(units, chosen, strict=True)]
+        # The factors are of all steps and one more: the gap after the last is wanted, and the step after it is not looked at.
+        factors = np.append(job.schedule.factors(job.steps), 0.0)
+        groups = job.problem.layout.groups
+        of_unit = [self._slots if unit.whole else self._slots[groups[unit.sizes[0]]] for unit in units]
+        kind = np.dtype(_name(job.dtype))
+        tables = [(own, kind), (factors, kind), (np.array([job.tolerance]), np.dtype(np.float64))]
+        self._settings, self._factors, self._tolerance, *slots = _on_device(
+            tables + [(places, np.dtype(np.int32)) for places in of_unit], device
+        )
+        self._parts = [self._part(*each) for each in zip(units, chosen, map(blocks, units), slots, strict=True)]
         self._clocks = torch.ones((len(self._program.clocks), self._width), dtype=job.dtype, device=device)
         self._below = torch.empty(self._columns, dtype=torch.float64, device=device)
         self._limit = torch.empty_like(self._below)
-        self._hit = torch.full((self._columns,), NEVER, dtype=torch.int32, device=device)
-        self._diverged = torch.full_like(self._hit, NEVER)
-        self._tolerance = torch.tensor([job.tolerance], dtype=torch.float64, device=device)
+        aligned = -(-self._columns // _ALIGNED) * _ALIGNED
+        self._firsts = torch.full((2, aligned), NEVER, dtype=torch.int32, device=device)[:, : self._columns]
+        self._hit, self._diverged = self._firsts
         self._gaps = torch.empty(0, dtype=job.dtype, device=device)
         self._whole = self._parts[0].unit.whole
 
-    def _part(self, unit: Unit, shape: Shape, blocks: Blocks) -> _Part:
+    def _part(self, unit: Unit, shape: Shape, blocks: Blocks, slots: torch.Tensor) -> _Part:
         rows, dimension = blocks.error.shape
-        slots = self._slots if unit.whole else self._slots[self._job.problem.layout.groups[unit.sizes[0]]]
-        part = _Part(unit, shape, blocks, torch.from_numpy(slots).to(self._device))
+        part = _Part(unit, shape, blocks, slots)
+        own = torch.contiguous_format
         if unit.in_lanes:
-            part.error = blocks.error.T[:, :, None].expand(-1, -1, self._width).contiguous()
+            part.error = blocks.error.T[:, :, None].expand(-1, -1, self._width).clone(memory_format=own)
         else:
-            part.error = blocks.error[:, None, :].expand(-1, self._width, -1).contiguous()
+            part.error = blocks.error[:, None, :].expand(-1, self._width, -1).clone(memory_format=own)
         count, whole = rows * self._width, self._program
         for name, states, places in (
             ("states", whole.states, dimension),
             ("block_states", whole.block_states, len(unit.sizes)),
         ):
             shape_of = (len(states), places * count)
-            setattr(part, name, torch.empty(shape_of, dtype=self._job.dtype, device=self._device))
+            make = torch.zeros if self._starts_at_zero else torch.empty
+            setattr(part, name, make(shape_of, dtype=self._job.dtype, device=self._device))
         return part
 
     def seconds(self) -> float:
@@ -262,50 +309,52 @@ class Run:
         """
         slots = torch.full((self._job.steps + 1,), -1, dtype=torch.int32, device=self._device)
         self._begin()
-        self._steps(0, self._job.steps + 1, self._factors(), slots, self._below)
+        self._steps(0, self._job.steps + 1, slots, self._below)
         shape = (self._problems, self._width)
         settings = self._job.number_of_settings
         return self._hit.view(shape)[:, :settings], self._diverged.view(shape)[:, :settings]
 
-    def _factors(self) -> torch.Tensor:
-        """Of all steps and one more: the gap after the last is wanted, and the step after it is not looked at."""
-        return _tensor(np.append(self._job.schedule.factors(self._job.steps), 0.0), self._job.dtype, self._device)
-
     def _begin(self) -> None:
         for part in self._parts:
-            self._launch(part, "start", self._tolerance, self._below, self._limit)
+            if part.unit.whole or not self._starts_at_zero:
+                self._launch(part, "start", self._tolerance, self._below, self._limit)
 
     def outcome(self) -> Outcome:
         """Run everything."""
         job, settings = self._job, self._job.number_of_settings
-        total, factors = job.steps + 1, self._factors()
-        number = job.record.size
+        total, number = job.steps + 1, job.record.size
         each = 8 * self._columns
         at_once = max(1, min(number, _free_memory(self._device, number * each) // 4 // each))
-        gap = None if at_once == number else np.empty((self._problems, settings, number))
+        shape = (self._problems, settings, number)
+        gap = None if at_once == number else np.empty(shape)
         self._begin()
         begin = 0
         for first in range(0, number, at_once):
             steps = job.record[first : first + at_once]
             end = total if first + at_once >= number else int(steps[-1]) + 1
-            slots = np.full(total, -1, dtype=np.int32)
-            slots[steps] = np.arange(steps.size, dtype=np.int32)
+            places = np.full(total, -1, dtype=np.int32)
+            places[steps] = np.arange(steps.size, dtype=np.int32)
+            (slots,) = _on_device([(places, places.dtype)], self._device)
             records = torch.empty((steps.size, self._columns), dtype=torch.float64, device=self._device)
-            self._steps(begin, end, factors, torch.from_numpy(slots).to(self._device), records)
+            self._steps(begin, end, slots, records)
             seen = records.view(-1, self._problems, self._width)[:, :, :settings].permute(1, 2, 0)
-            if gap is None:
-                gap = _on_host(seen)
-            else:
+            if gap is not None:
                 gap[:, :, first : first + at_once] = _on_host(seen)
             begin = end
-        assert gap is not None
-        return Outcome(gap=gap, hit=self._first(self._hit), diverged=self._first(self._diverged))
+        firsts = self._firsts.view(2, self._problems, self._width)[:, :, :settings]
+        if gap is None:  # two ints take the place of one more gap of each run: one transfer
+            both = torch.empty((number + 1) * shape[0] * shape[1], dtype=torch.float64, device=self._device)
+            last = shape[0] * shape[1] * number
+            both[:last].view(shape).copy_(seen)
+            both[last:].view(torch.int32).view(firsts.shape).copy_(firsts)
+            found = _on_host(both)
+            gap, first_steps = found[:last].reshape(shape), found[last:].view(np.int32).reshape(firsts.shape)
+        else:
+            first_steps = _on_host(firsts)
+        hit, diverged = np.where(first_steps == NEVER, np.inf, first_steps)
+        return Outcome(gap=gap, hit=hit, diverged=diverged)
 
-    def _first(self, step: torch.Tensor) -> NDArray[np.float64]:
-        own = step.view(self._problems, self._width)[:, : self._job.number_of_settings].double()
-        return _on_host(torch.where(own == NEVER, torch.inf, own))
-
-    def _steps(self, begin: int, end: int, factors: torch.Tensor, slots: torch.Tensor, records: torch.Tensor) -> None:
+    def _steps(self, begin: int, end: int, slots: torch.Tensor, records: torch.Tensor) -> None:
         """Launch steps `begin` to `end`, never many launches ahead of the device: a wait in the driver hears no Ctrl-C."""
         table_steps = max(1, _TABLE_BYTES // (self._width * max(self._values, 1) * 8))
         steps = max(1, _COORDINATE_STEPS_AT_ONCE // (self._columns * self._job.problem.dimension))
@@ -314,17 +363,17 @@ class Run:
         running: list[Any] = []
         for first in range(begin, end, table_steps):
             last = min(first + table_steps, end)
-            table = self._table(first, last, factors)
+            table = self._table(first, last)
             for at in range(first, last, steps):
                 count = min(steps, last - at)
                 self._advance(at, count, table[(at - first) :], slots, records)
-                if self._device.type == "cuda":
+                if self._device.type == "cuda" and at + count < end:
                     running.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
                     running[-1].record()
                     if len(running) > 2:
                         running.pop(0).synchronize()
 
-    def _table(self, first: int, last: int, factors: torch.Tensor) -> torch.Tensor:
+    def _table(self, first: int, last: int) -> torch.Tensor:
         """What depends on the step alone, for steps `first` to `last`: (steps, values, settings)."""
         steps, width, lanes = last - first, self._width, 128
         clocks = torch.empty((steps, len(self._program.clocks), width), dtype=self._job.dtype, device=self._device)
@@ -334,7 +383,7 @@ class Run:
         table = torch.empty((steps, self._values, width), dtype=self._job.dtype, device=self._device)
         grid = (-(-steps * width // lanes),)
         self._kernels.steps_[grid](
-            self._settings, factors[first:last], clocks, table, steps, width, LANES_=lanes, num_warps=4
+            self._settings, self._factors[first:last], clocks, table, steps, width, LANES_=lanes, num_warps=4
         )
         return table
 
@@ -427,8 +476,8 @@ def tune(job: Job) -> dict[str, Shape]:
 
 CANDIDATES = {
     16: (Shape(16, 1), Shape(32, 2), Shape(32, 2, 2)),
-    32: (Shape(16, 1), Shape(16, 1, registers=168), Shape(32, 2, 2)),
-    64: (Shape(16, 2, 2), Shape(32, 2, 2), Shape(64, 4, 2), Shape(16, 1)),
+    32: (Shape(16, 1), Shape(16, 1, registers=168), Shape(32, 2, 2), Shape(64, 4)),
+    64: (Shape(16, 2, 2), Shape(64, 4), Shape(32, 2, 2), Shape(16, 1)),
     128: (Shape(32, 8, 8), Shape(16, 8, 8), Shape(16, 4, 4)),
 }
 """Layouts that `tune` tries, by the size that a tile is filled up to; the first is used where nothing was measured (the second
@@ -438,9 +487,18 @@ at 64 for a rule without states, whose registers have room for it)."""
 def _shape(rule: Rule, unit: Unit, dtype: str, device: torch.device, chosen: Mapping[str, Shape]) -> Shape:
     if unit.in_lanes:
         return Shape(128, 4)
-    key, pad = _key(rule, unit, dtype, device), _pad(unit.sizes[0])
+    pad, stored = _pad(unit.sizes[0]), _stored_shapes()
     usual = CANDIDATES[pad][1 if pad == 64 and not program(rule).states else 0]
-    return chosen.get(key) or _stored_shapes().get(key) or usual
+    if not chosen and not stored:
+        return usual
+    key = _key(rule, unit, dtype, device)
+    return chosen.get(key) or stored.get(key) or usual
+
+
+@lru_cache(maxsize=256)
+def _values_of(rule: Rule) -> int:
+    """How many numbers the blocks need of a step."""
+    return len(step_names(program(rule)))
 
 
 def _key(rule: Rule, unit: Unit, dtype: str, device: torch.device) -> str:
@@ -477,7 +535,7 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _on_host(tensor: torch.Tensor) -> NDArray[np.float64]:
+def _on_host(tensor: torch.Tensor) -> NDArray[Any]:
     """A copy in ordinary memory, through pinned memory where it is not too large."""
     if tensor.device.type != "cuda":
         return np.array(tensor.numpy())

@@ -122,8 +122,12 @@ def ratio(a, b):
 
 @triton.jit
 def sign(x):
-    """-1, 0 or 1; 0 at 0 and at NaN."""
-    return tl.where(x > 0.0, 1.0, tl.where(x < 0.0, -1.0, 0.0)).to(x.dtype)
+    """-1, 0 or 1; 0 at 0 and at NaN. Made of bits: comparisons of float64 take turns with the matrix products."""
+    if x.dtype == tl.float64:
+        bits = (x.to(tl.int64, bitcast=True) & -0x8000000000000000) | 0x3FF0000000000000
+    else:
+        bits = (x.to(tl.int32, bitcast=True) & -0x80000000) | 0x3F800000
+    return tl.where(tl.abs(x) > 0.0, bits.to(x.dtype, bitcast=True), 0.0)
 
 
 @triton.jit

@@ -334,9 +334,13 @@ class _Source:
         self._line("real_ = (i_ < SIZE_)[None, :]")
         self._line("at_ = (row_ * width_ + k_) * SIZE_ + i_[None, :]")
         self._line(f"j_ = {_SHUFFLED if self._shuffles else 'i_'}")
-        self._line("corner_ = (j_ < SIZE_)[:, None] & (i_ < SIZE_)[None, :]")
-        corner = "hessian_ + row_ * SIZE_ * SIZE_ + j_[:, None] * SIZE_ + i_[None, :]"
-        self._line(f"h_ = tl.load({corner}, mask=corner_, other=0.0)")
+        self._matrix("h_", "j_")
+        if self._shuffles and not starting:
+            # One product after the other lays every warp along whole rows of a tile that has as many rows as columns: then no
+            # warp waits for another's errors. What is not used of the matrix is not loaded either.
+            self._line(f"half_ = {_SHUFFLED.replace('i_', 'tl.arange(0, PAD_ // 2)')}")
+            self._matrix("h0_", "half_")
+            self._matrix("h1_", "(half_ + PAD_ // 2)")
         if not self._shuffles:
             self._thirds("h", "h_")
         self._line("e_ = tl.load(error_ + at_, mask=real_, other=0.0)")
@@ -357,7 +361,7 @@ class _Source:
             self._line("for t_ in range(count_(steps_)):")
             self._depth += 1
             self._load_step()
-        self._product()
+        self._product(starting=starting)
         if not starting:
             # A slot for the coordinates of every warp: then no warp waits for another to add them up.
             self._line("parts_ = tl.reshape(e_ * g, (LANES_, PAD_ // 8 // PARTS_, PARTS_, 8))")
@@ -388,10 +392,29 @@ class _Source:
         for state, place, mask in place_of:
             self._line(f"tl.store({place}, {state}{mask})")
 
-    def _product(self) -> None:
+    def _matrix(self, name: str, rows: str) -> None:
+        """Some rows of a block's Hessian.
+
+        In float64 its transpose is read: so shared memory holds what a warp reads of its right operand in different banks.
+        """
+        places = ("i_[None, :]", f"{rows}[:, None]")[:: 1 if self._shuffles else -1]
+        corner = f"hessian_ + row_ * SIZE_ * SIZE_ + {places[0]} * SIZE_ + {places[1]}"
+        mask = f"({rows} < SIZE_)[:, None] & (i_ < SIZE_)[None, :]"
+        self._line(f"{name} = tl.load({corner}, mask={mask}, other=0.0)")
+
+    def _product(self, *, starting: bool) -> None:
         if self._shuffles:
             self._line(f"a_ = {_SHUFFLE}")
-            self._line('g = tl.dot(a_, h_, input_precision="ieee", out_dtype=tl.float64)')
+            if starting:
+                self._line(_PRODUCT.format("g", "a_", "h_"))
+                return
+            self._line("if (LANES_ >= PAD_) and (PAD_ >= 32):")
+            halves = "tl.permute(tl.reshape(a_, (LANES_, 2, PAD_ // 2)), (0, 2, 1))"
+            self._line(f"    a0_, a1_ = tl.split({halves})")
+            self._line(f"    {_PRODUCT.format('g', 'a0_', 'h0_')}")
+            self._line(f"    {_PRODUCT.format('g', 'a1_', 'h1_, g')}")
+            self._line("else:")
+            self._line(f"    {_PRODUCT.format('g', 'a_', 'h_')}")
             return
         self._thirds("a", "e_")
         self._line("g = tl.dot(a2_, h0_, out_dtype=tl.float32)")
@@ -445,6 +468,7 @@ def _padding_is_quiet(whole: Program) -> bool:
 # In float64 the errors are the left operand of the matrix units' product straight from the registers in which its last result
 # was: four threads hold coordinates 2q and 2q + 1 of every 8 but have to give q and q + 4, so both operands are reordered.
 _SHUFFLE = "tl.reshape(tl.permute(tl.reshape(e_, (LANES_, PAD_ // 8, 4, 2)), (0, 1, 3, 2)), (LANES_, PAD_))"
+_PRODUCT = '{} = tl.dot({}, {}, input_precision="ieee", out_dtype=tl.float64)'
 _SHUFFLED = "i_ // 8 * 8 + i_ % 4 * 2 + i_ // 4 % 2"
 
 _HEADER = """\
