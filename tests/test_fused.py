@@ -331,5 +331,5 @@ def test_without_a_home_kernels_go_to_a_temporary_folder(tmp_path, monkeypatch):
 def test_every_separable_rule_has_a_kernel_that_can_be_read():
     for name in SEPARABLE:
         source = fused_cpu.kernel_source(RULES[name], (3, 30), settings=5)
-        assert source.startswith(f'"""Fused kernel of {name!r} on a CPU, float64, ')
+        assert source.startswith(f'"""Fused kernel of {name} on a CPU, float64, ')
         compile(source, name, "exec")
