@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import logging
 import os
 import stat
 import sys
@@ -12,6 +13,7 @@ from types import ModuleType
 
 __all__ = ["cache_directory", "import_source"]
 
+_LOG = logging.getLogger("quadsim")
 CACHE_VARIABLE = "QUADSIM_CACHE"
 
 
@@ -52,6 +54,8 @@ def import_source(source: str, name: str) -> ModuleType:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(source)
         Path(temporary).replace(path)
+        if name == "gpu":  # Triton compiles at the first launch and keeps the result in a cache of its own
+            _LOG.info("compiling new GPU kernels at their first launch (once; source kept in %s)", path.parent)
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     assert spec.loader is not None
