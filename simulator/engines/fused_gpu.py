@@ -477,7 +477,7 @@ def tune(job: Job) -> dict[str, Shape]:
 CANDIDATES = {
     16: (Shape(16, 1), Shape(32, 2), Shape(32, 2, 2)),
     32: (Shape(16, 1), Shape(16, 1, registers=168), Shape(32, 2, 2), Shape(64, 4)),
-    64: (Shape(16, 2, 2), Shape(64, 4), Shape(32, 2, 2), Shape(16, 1)),
+    64: (Shape(16, 2, 2), Shape(64, 4, registers=168), Shape(64, 4), Shape(32, 2, 2), Shape(16, 1)),
     128: (Shape(32, 8, 8), Shape(16, 8, 8), Shape(16, 4, 4)),
 }
 """Layouts that `tune` tries, by the size that a tile is filled up to; the first is used where nothing was measured (the second
