@@ -3,6 +3,7 @@
 from quadsim.simulator.baseline import simulate_torch as simulate_torch
 from quadsim.simulator.engines import grid as grid
 from quadsim.simulator.engines import simulate as simulate
+from quadsim.simulator.models import ToyProblem as ToyProblem
 from quadsim.simulator.quadratic import BlockQuadratic as BlockQuadratic
 from quadsim.simulator.results import Results as Results
 from quadsim.simulator.results import load_results as load_results
@@ -17,4 +18,6 @@ from quadsim.simulator.rules import RULES as RULES
 from quadsim.simulator.schedules import Schedule as Schedule
 from quadsim.simulator.sweep import sweep as sweep
 from quadsim.simulator.sweep_config import SweepConfig as SweepConfig
+from quadsim.simulator.training import train as train
+from quadsim.simulator.training_run import TrainingRun as TrainingRun
 from quadsim.simulator.trajectory import Trajectory as Trajectory

@@ -29,6 +29,9 @@ class Purpose(IntEnum):
     ALIGNMENT = 2
     DIRECTION = 3
     NOISE = 4
+    DATA = 5
+    BATCH = 6
+    SCALE = 7
 
 
 def philox4x32(

@@ -1,0 +1,21 @@
+"""Toy models as stacks of instances, their tasks and dials."""
+
+from quadsim.simulator.models.base import DataShape as DataShape
+from quadsim.simulator.models.base import Model as Model
+from quadsim.simulator.models.base import Parameter as Parameter
+from quadsim.simulator.models.conv import Conv as Conv
+from quadsim.simulator.models.mlp import MLP as MLP
+from quadsim.simulator.models.partitions import PARTITIONS as PARTITIONS
+from quadsim.simulator.models.partitions import Partition as Partition
+from quadsim.simulator.models.problem import DIALS_OF_MODELS as DIALS_OF_MODELS
+from quadsim.simulator.models.problem import MODELS as MODELS
+from quadsim.simulator.models.problem import Stack as Stack
+from quadsim.simulator.models.problem import ToyProblem as ToyProblem
+from quadsim.simulator.models.tasks import TASKS as TASKS
+from quadsim.simulator.models.tasks import Digits as Digits
+from quadsim.simulator.models.tasks import Induction as Induction
+from quadsim.simulator.models.tasks import ModularAddition as ModularAddition
+from quadsim.simulator.models.tasks import Task as Task
+from quadsim.simulator.models.tasks import Text as Text
+from quadsim.simulator.models.tasks import TokenMap as TokenMap
+from quadsim.simulator.models.transformer import Transformer as Transformer

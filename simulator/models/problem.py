@@ -1,0 +1,407 @@
+"""ToyProblem: a model, a task and a dial, for M starts; and Stack: instances of it as tensors, with their losses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known
+from quadsim.simulator.draws import Purpose, normals, uniforms
+from quadsim.simulator.models.base import Model, Parameter, Tensor
+from quadsim.simulator.models.conv import Conv
+from quadsim.simulator.models.mlp import MLP
+from quadsim.simulator.models.partitions import Partition, partition
+from quadsim.simulator.models.tasks import Data, Task, TokenMap, resolve_task
+from quadsim.simulator.models.transformer import Transformer
+
+__all__ = ["DIALS_OF_MODELS", "MODELS", "MODES", "Stack", "ToyProblem", "resolve_model"]
+
+MODELS: dict[str, type[Model]] = {"transformer": Transformer, "mlp": MLP, "conv": Conv}
+
+DIALS_OF_MODELS = ("frequency", "zipf", "separable", "reparametrisation", "init-scale", "temperature")
+"""What the heterogeneity c turns:
+
+- `frequency`: class k of C has the weight c^(-k/(C-1)) in the loss, scaled to the mean 1 over the data.
+- `zipf`: the data hold the most frequent class c times as often as the least frequent one (see TokenMap).
+- `separable`: four independent copies of the model, copy i with the weight c^(-i/3), scaled to the mean 1. The unweighted loss is
+  that of the worst copy.
+- `reparametrisation`: each block b of the partition `module` is s_b phi_b, max s^2 / min s^2 = c, the s_b^2 a geometric
+  ladder with geometric mean 1 in drawn order. Mode `parameter` trains phi; mode `gradient` trains the blocks themselves and
+  multiplies the gradient of block b by s_b^2. Gradient descent takes the same steps in both; a rule that does not
+  change with the scale of a block's gradient does not see the second.
+- `init-scale`: the start of all matrices is c times as large; `temperature`: attention scores are divided by c."""
+
+MODES = ("parameter", "gradient")
+COPIES = 4
+
+
+def resolve_model(model: Model | str, **options: Any) -> Model:
+    """A Model from itself, or from its name and its fields.
+
+    Raises:
+        ValueError: an unknown name or field, or a value out of range.
+    """
+    if isinstance(model, Model):
+        if options:
+            raise ValueError(f"options of a model must come with its name, got a {model.name} and {options}; give one.")
+        return model
+    kind = MODELS[check_choice("model", model, MODELS)]
+    check_known(f"option of {model}", options, [f.name for f in fields(kind)])  # type: ignore[arg-type]
+    return kind(**options)
+
+
+@dataclass(frozen=True, eq=False)
+class ToyProblem:
+    """M problems: each a start of the model, data of the task, and a value of the dial.
+
+    Problem m is a function of (seed, index[m], heterogeneity[m]) alone, whatever else is in the batch.
+
+    Attributes:
+        model: which.
+        task: which.
+        dial: one of DIALS_OF_MODELS.
+        heterogeneity: c, (M,).
+        index: of the draws, (M,).
+        seed: key of all draws.
+        mode: of the reparametrisation, one of MODES.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    model: Model
+    task: Task
+    dial: str
+    heterogeneity: NDArray[np.float64]
+    index: NDArray[np.int64]
+    seed: int = 0
+    mode: str = "parameter"
+
+    def __post_init__(self) -> None:
+        check_choice("dial", self.dial, DIALS_OF_MODELS)
+        check_choice("mode", self.mode, MODES)
+        if self.dial == "zipf" and not isinstance(self.task, TokenMap):
+            raise ValueError(
+                f"dial zipf must go with the task token-map or many-classes, got {self.task.name}; use the dial frequency."
+            )
+        if self.dial == "temperature" and not isinstance(self.model, Transformer):
+            raise ValueError(f"dial temperature must go with a transformer, got {self.model.name}; use another dial.")
+        low, is_open = (0.0, True) if self.dial in ("init-scale", "temperature") else (1.0, False)
+        for value in self.heterogeneity.tolist():
+            check_interval(f"heterogeneity (dial {self.dial})", value, low, low_open=is_open)
+
+    @classmethod
+    def generate(
+        cls,
+        model: Model | str = "transformer",
+        task: Task | str = "token-map",
+        *,
+        dial: str = "frequency",
+        heterogeneity: float | Sequence[float] = 1.0,
+        problems: int = 4,
+        seed: int = 0,
+        first: int = 0,
+        mode: str = "parameter",
+        **options: Any,
+    ) -> "ToyProblem":
+        """Problems `first` to `first + problems - 1` at every value of the dial; values vary slowest.
+
+        Args:
+            model: a Model, or its name in MODELS.
+            task: a Task, or its name in TASKS.
+            dial: one of DIALS_OF_MODELS.
+            heterogeneity: one value or several.
+            problems: starts at each value.
+            seed: key of all draws.
+            first: index of the first.
+            mode: of the reparametrisation.
+            **options: fields of the model where it is given by name.
+
+        Raises:
+            ValueError: a value out of range.
+        """
+        check_count("problems", problems)
+        values = np.atleast_1d(np.asarray(heterogeneity, dtype=np.float64))
+        if values.ndim != 1 or not values.size:
+            raise ValueError(f"heterogeneity must be a number or several, got {heterogeneity!r}; give at least one.")
+        return cls(
+            model=resolve_model(model, **options),
+            task=resolve_task(task),
+            dial=dial,
+            heterogeneity=np.repeat(values, problems),
+            index=np.tile(np.arange(problems) + check_count("first", first, 0), values.size),
+            seed=check_count("seed", seed, 0),
+            mode=mode,
+        )
+
+    @property
+    def problems(self) -> int:
+        """M."""
+        return int(self.index.size)
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return self.task.shape.classes
+
+    @property
+    def copies(self) -> int:
+        """Independent copies of the model in each problem."""
+        return COPIES if self.dial == "separable" else 1
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Of one copy."""
+        return self.model.parameters(self.task.shape)
+
+    @cached_property
+    def dimension(self) -> int:
+        """P, coordinates of one problem, all copies included."""
+        return self.copies * sum(p.size for p in self.parameters)
+
+    def partition(self, name: str) -> Partition:
+        """The blocks of a partition.
+
+        Raises:
+            ValueError: an unknown partition.
+        """
+        return partition(self.parameters, name, self.copies)
+
+    def select(self, problems: Sequence[int]) -> "ToyProblem":
+        """Some of the problems."""
+        chosen = np.asarray(problems)
+        return replace(self, heterogeneity=self.heterogeneity[chosen], index=self.index[chosen])
+
+    @cached_property
+    def data(self) -> Data:
+        """Of all problems; where their numbers of sequences differ, filled up with sequences that no loss counts."""
+        if self.dial != "zipf":
+            return self.task.data(self.seed, self.index)
+        parts = {}
+        for value in np.unique(self.heterogeneity).tolist():
+            task = replace(self.task, zipf=value)  # type: ignore[type-var]
+            parts[value] = task.data(self.seed, self.index[self.heterogeneity == value])
+        longest = max(part.targets.shape[1] for part in parts.values())
+
+        def filled(name: str) -> NDArray[Any]:
+            arrays = {value: getattr(part, name) for value, part in parts.items()}
+            like = next(iter(arrays.values()))
+            out = np.zeros((self.problems, longest, *like.shape[2:]), dtype=like.dtype)
+            for value, array in arrays.items():
+                out[self.heterogeneity == value, : array.shape[1]] = array
+            return out
+
+        return Data(filled("inputs"), filled("targets"), filled("share"))
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """Weight of every answer in the loss that is optimised, (M, N, R); sums to 1 for each problem."""
+        data = self.data
+        counts = (data.share > 0.0).astype(np.float64)
+        if self.dial == "frequency":
+            rank = data.targets / max(self.classes - 1, 1)
+            counts = counts * self.heterogeneity[:, None, None] ** -rank
+        return np.asarray(counts / counts.sum(axis=(1, 2), keepdims=True))
+
+    @cached_property
+    def copy_weights(self) -> NDArray[np.float64]:
+        """Weight of every copy in the loss that is optimised, (M, copies), with the mean 1."""
+        if self.copies == 1:
+            return np.ones((self.problems, 1))
+        ladder = self.heterogeneity[:, None] ** -(np.arange(self.copies) / (self.copies - 1))
+        return np.asarray(ladder / ladder.mean(axis=1, keepdims=True))
+
+    @cached_property
+    def block_scales(self) -> NDArray[np.float64] | None:
+        """s_b of every coordinate under the dial reparametrisation, (M, P); None under another."""
+        if self.dial != "reparametrisation":
+            return None
+        blocks = self.partition("module")
+        number = len(blocks.sizes)
+        place = np.argsort(uniforms(self.seed, self.index, Purpose.SCALE, 0, number), axis=1, kind="stable")
+        exponent = (place / max(number - 1, 1) - 0.5) / 2.0
+        return np.asarray((self.heterogeneity[:, None] ** exponent)[:, blocks.block_of])
+
+    @cached_property
+    def start(self) -> NDArray[np.float64]:
+        """Where training begins, (M, P)."""
+        scale = self.heterogeneity if self.dial == "init-scale" else np.ones(self.problems)
+        parts = []
+        for copy in range(self.copies):
+            for i, p in enumerate(self.parameters):
+                if p.std is None:
+                    parts.append(np.ones((self.problems, p.size)))
+                    continue
+                draws = normals(self.seed, self.index, Purpose.START, copy * len(self.parameters) + i, p.size)
+                parts.append(draws * (p.std * scale[:, None]))
+        whole = np.concatenate(parts, axis=1)
+        if self.block_scales is not None and self.mode == "parameter":
+            whole = whole / self.block_scales
+        return whole
+
+    @property
+    def sequences(self) -> int:
+        """N."""
+        return int(self.data.targets.shape[1])
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens one instance sees in a step, over all copies."""
+        batch = self.task.batch or self.sequences
+        return self.copies * min(batch, self.sequences) * self.task.shape.tokens
+
+    def batch(self, step: int) -> NDArray[np.int64] | None:
+        """Numbers of the sequences of a step, (M, b), drawn by (seed, index, step); None: all of them.
+
+        Instances with the same index see the same ones, whatever their rule, rate or dial.
+        """
+        if self.task.batch is None:
+            return None
+        drawn = uniforms(self.seed, self.index, Purpose.BATCH, step, self.task.batch)
+        sizes = (self.data.share.sum(axis=2) > 0.0).sum(axis=1)[:, None]
+        return np.asarray(np.minimum(((1.0 - drawn) * sizes).astype(np.int64), sizes - 1))
+
+    def stack(
+        self, which: NDArray[np.int64] | None = None, dtype: torch.dtype = torch.float64, device: str = "cpu"
+    ) -> "Stack":
+        """Instances as tensors.
+
+        Args:
+            which: the problem of every instance, (E,); None: each once.
+            dtype: of all numbers.
+            device: of all tensors.
+        """
+        return Stack.of(self, np.arange(self.problems) if which is None else which, dtype, device)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{c:g}" for c in np.unique(self.heterogeneity))
+        return f"ToyProblem({self.problems} x {self.model} on {self.task}, {self.dial} {values}, {self.dimension} parameters)"
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """E instances of a problem: data, and the losses at any parameters theta, (E, P).
+
+    Attributes:
+        problem: what they are instances of.
+        which: the problem of every instance, (E,).
+        inputs: (E, N, T) or (E, N, T, F).
+        targets: (E, N, R).
+        weights: of every answer in the optimised loss, (E, N, R).
+        share: of every answer in the unweighted loss, (E, N, R).
+        copy_weights: (E, copies).
+        temperature: (E,), or None.
+        scale: s_b of every coordinate, (E, P), or None.
+    """
+
+    problem: ToyProblem
+    which: NDArray[np.int64]
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor
+    share: Tensor
+    copy_weights: Tensor
+    temperature: Tensor | None
+    scale: Tensor | None
+
+    @classmethod
+    def of(cls, problem: ToyProblem, which: NDArray[np.int64], dtype: torch.dtype, device: str) -> "Stack":
+        """See `ToyProblem.stack`."""
+
+        def tensor(array: NDArray[Any]) -> Tensor:
+            values = torch.from_numpy(np.ascontiguousarray(array[which]))
+            return values.to(device=device, dtype=dtype if values.is_floating_point() else torch.int64)
+
+        data = problem.data
+        return cls(
+            problem=problem,
+            which=which,
+            inputs=tensor(data.inputs),
+            targets=tensor(data.targets),
+            weights=tensor(problem.weights),
+            share=tensor(data.share),
+            copy_weights=tensor(problem.copy_weights),
+            temperature=tensor(problem.heterogeneity) if problem.dial == "temperature" else None,
+            scale=None if problem.block_scales is None else tensor(problem.block_scales),
+        )
+
+    @property
+    def instances(self) -> int:
+        """E."""
+        return int(self.which.size)
+
+    def start(self) -> Tensor:
+        """Parameters at the start, (E, P)."""
+        values = torch.from_numpy(self.problem.start[self.which])
+        return values.to(device=self.weights.device, dtype=self.weights.dtype)
+
+    def rows(self, sequences: Tensor) -> "Stack":
+        """The same instances on some of their sequences only, (E, b); the optimised loss stays that of all in the mean."""
+        at = torch.arange(self.instances, device=sequences.device)[:, None]
+        factor = self.weights.shape[1] / sequences.shape[1]
+        return replace(
+            self,
+            inputs=self.inputs[at, sequences],
+            targets=self.targets[at, sequences],
+            weights=self.weights[at, sequences] * factor,
+            share=self.share[at, sequences] * factor,
+        )
+
+    def select(self, instances: Tensor) -> "Stack":
+        """Some of the instances."""
+        chosen = {f.name: getattr(self, f.name)[instances] for f in fields(self) if _is_tensor(self, f.name)}
+        return replace(self, which=self.which[instances.cpu().numpy()], **chosen)
+
+    def losses(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """The optimised and the unweighted loss of every instance, (E,) each; differentiable in theta, (E, P).
+
+        Of several copies the unweighted loss is the largest: the problem is solved when every copy is.
+        """
+        each = self.cross_entropy(theta)
+        weighted = ((each * self.weights[:, None]).sum(dim=(2, 3)) * self.copy_weights).sum(dim=1) / each.shape[1]
+        return weighted, (each * self.share[:, None]).sum(dim=(2, 3)).amax(dim=1)
+
+    def cross_entropy(self, theta: Tensor) -> Tensor:
+        """Of every answer, (E, copies, N, R)."""
+        logits = self.logits(theta)
+        instances, copies, batch, answers, classes = logits.shape
+        targets = self.targets[:, None].expand(-1, copies, -1, -1).reshape(-1)
+        each = F.cross_entropy(logits.reshape(-1, classes), targets, reduction="none")
+        return each.view(instances, copies, batch, answers)
+
+    def logits(self, theta: Tensor) -> Tensor:
+        """(E, copies, N, R, C)."""
+        problem, copies = self.problem, self.problem.copies
+        if self.scale is not None and problem.mode == "parameter":
+            theta = theta * self.scale
+        instances = theta.shape[0]
+        flat = theta.reshape(instances * copies, -1)
+        values = torch.split(flat, [p.size for p in problem.parameters], dim=1)
+        named = {p.name: v.view(-1, *p.shape) for p, v in zip(problem.parameters, values, strict=True)}
+        inputs, temperature = self.inputs, self.temperature
+        if copies > 1:
+            inputs = inputs.repeat_interleave(copies, dim=0)
+            temperature = None if temperature is None else temperature.repeat_interleave(copies)
+        logits = problem.model.logits(named, inputs, problem.task.shape, temperature)
+        return logits.view(instances, copies, *logits.shape[1:])
+
+    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What a rule sees, (E, P), with both losses, (E,) each.
+
+        One call of autograd on the sum over instances gives every instance its own gradient.
+        """
+        theta = theta.detach().requires_grad_()
+        weighted, unweighted = self.losses(theta)
+        (gradient,) = torch.autograd.grad(weighted.sum(), theta)
+        if self.scale is not None and self.problem.mode == "gradient":
+            gradient = gradient * self.scale**2
+        return gradient, weighted.detach(), unweighted.detach()
+
+
+def _is_tensor(stack: Stack, name: str) -> bool:
+    return isinstance(getattr(stack, name), torch.Tensor)

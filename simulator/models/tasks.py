@@ -1,0 +1,329 @@
+"""What the toy models learn: small synthetic tasks, and two sets of real data that come with Python packages."""
+
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import lru_cache, partial
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known
+from quadsim.simulator.draws import Purpose, uniforms
+from quadsim.simulator.models.base import DataShape
+
+__all__ = ["TASKS", "Data", "Digits", "Induction", "ModularAddition", "Task", "Text", "TokenMap", "resolve_task"]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The data of M problems; N sequences each, of T tokens, with R answers.
+
+    Attributes:
+        inputs: token ids (M, N, T), or features (M, N, T, F).
+        targets: classes, (M, N, R).
+        share: weight of every answer in the unweighted loss, (M, N, R); sums to 1 for each problem. Where the frequency of the
+            classes is a dial every class has the same share, else every answer.
+    """
+
+    inputs: NDArray[Any]
+    targets: NDArray[np.int64]
+    share: NDArray[np.float64]
+
+
+class Task(ABC):
+    """A frozen configuration that makes the data of any problem from (seed, problem index) alone."""
+
+    name: ClassVar[str]
+    batch: int | None
+
+    @property
+    @abstractmethod
+    def shape(self) -> DataShape:
+        """What a model has to know."""
+
+    @abstractmethod
+    def data(self, seed: int, index: NDArray[np.int64]) -> Data:
+        """The data of the problems `index`, (M,)."""
+
+
+@dataclass(frozen=True)
+class TokenMap(Task):
+    """Every token has a class, which is to be learned; the classes are a random arrangement, one for every problem.
+
+    Attributes:
+        vocabulary: V tokens, one class each.
+        tokens: T, in a sequence.
+        zipf: most over least frequent token: token k of V comes round(zipf k^-s) times, s = ln(zipf)/ln(V). 1: as often as each
+            other, in as few sequences as hold them all.
+        batch: sequences per step, drawn with replacement; None: all of them.
+    """
+
+    name: ClassVar[str] = "token-map"
+
+    vocabulary: int = 64
+    tokens: int = 2
+    zipf: float = 1.0
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "vocabulary", "tokens", vocabulary=2)
+        check_interval("zipf", self.zipf, 1.0)
+
+    @property
+    def shape(self) -> DataShape:
+        """V tokens to V classes, at every token."""
+        return DataShape(self.vocabulary, self.tokens, self.vocabulary)
+
+    def data(self, seed: int, index: NDArray[np.int64]) -> Data:
+        """Tokens in an order that is drawn, filled up to whole sequences with the most frequent ones."""
+        ranks = np.arange(1, self.vocabulary + 1)
+        counts = np.round(self.zipf * ranks ** -(np.log(self.zipf) / np.log(self.vocabulary))).astype(np.int64)
+        missing = -int(counts.sum()) % self.tokens
+        whole, rest = divmod(missing, self.vocabulary)
+        counts += whole
+        counts[:rest] += 1
+        ids = np.repeat(ranks - 1, counts)
+        order = _permutations(seed, index, 0, ids.size)
+        tokens = ids[order].reshape(index.size, -1, self.tokens)
+        classes = _permutations(seed, index, 1, self.vocabulary)
+        targets = np.take_along_axis(classes, tokens.reshape(index.size, -1), axis=1).reshape(tokens.shape)
+        return Data(tokens, targets, 1.0 / (self.vocabulary * counts[tokens]))
+
+
+@dataclass(frozen=True)
+class ModularAddition(Task):
+    """(a + b) mod p from the tokens a and b and a token that asks, for all p^2 pairs (Power et al., arXiv 2201.02177).
+
+    Attributes:
+        p: the modulus.
+        batch: as in TokenMap.
+    """
+
+    name: ClassVar[str] = "modular-addition"
+
+    p: int = 13
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "p", p=2)
+
+    @property
+    def shape(self) -> DataShape:
+        """Of p numbers and the question, to p classes at the last token."""
+        return DataShape(self.p + 1, 3, self.p, readout="last")
+
+    def data(self, seed: int, index: NDArray[np.int64]) -> Data:
+        """The same for all problems, which differ in their start."""
+        a, b = (x.ravel() for x in np.meshgrid(np.arange(self.p), np.arange(self.p), indexing="ij"))
+        inputs = np.stack([a, b, np.full_like(a, self.p)], axis=1)
+        return _shared(inputs, ((a + b) % self.p)[:, None], index.size)
+
+
+@dataclass(frozen=True)
+class Induction(Task):
+    """After a token that came before, say what followed it then (Olsson et al., arXiv 2209.11895).
+
+    A sequence holds different tokens in a drawn order, then one of them (not the last) again.
+
+    Attributes:
+        vocabulary: V.
+        tokens: T, the repeated one included; at most V + 1.
+        sequences: N.
+        batch: as in TokenMap.
+    """
+
+    name: ClassVar[str] = "induction"
+
+    vocabulary: int = 16
+    tokens: int = 8
+    sequences: int = 64
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "vocabulary", "tokens", "sequences", vocabulary=2, tokens=3)
+        if self.tokens > self.vocabulary + 1:
+            raise ValueError(
+                f"tokens must be at most the vocabulary and one more ({self.vocabulary + 1}), got {self.tokens}; use shorter "
+                "sequences."
+            )
+
+    @property
+    def shape(self) -> DataShape:
+        """V tokens to V classes at the last token; causal."""
+        return DataShape(self.vocabulary, self.tokens, self.vocabulary, readout="last", causal=True)
+
+    def data(self, seed: int, index: NDArray[np.int64]) -> Data:
+        """Drawn for every problem."""
+        number, before = index.size * self.sequences, self.tokens - 1
+        keys = uniforms(seed, index, Purpose.DATA, 0, self.sequences * self.vocabulary)
+        tokens = np.argsort(keys.reshape(number, self.vocabulary), axis=1, kind="stable")[:, :before]
+        drawn = uniforms(seed, index, Purpose.DATA, 1, self.sequences).reshape(number, 1)
+        position = _below(drawn, before - 1)
+        inputs = np.concatenate([tokens, np.take_along_axis(tokens, position, axis=1)], axis=1)
+        targets = np.take_along_axis(tokens, position + 1, axis=1)
+        shape = (index.size, self.sequences, -1)
+        return _equal_shares(inputs.reshape(shape), targets.reshape(shape))
+
+
+@dataclass(frozen=True)
+class Digits(Task):
+    """The 8x8 digits of scikit-learn (UCI, Alpaydin and Kaynak 1998), patches as tokens.
+
+    Attributes:
+        patch: pixels a patch is wide and high: 1, 2, 4 or 8.
+        sequences: images, drawn from the 1797 for every problem.
+        batch: as in TokenMap.
+    """
+
+    name: ClassVar[str] = "digits"
+
+    patch: int = 2
+    sequences: int = 256
+    batch: int | None = 32
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "patch", "sequences")
+        if self.patch not in (1, 2, 4, 8):
+            raise ValueError(f"patch must be 1, 2, 4 or 8, got {self.patch}; give one of these.")
+        if self.sequences > 1797:
+            raise ValueError(f"sequences must be at most 1797, the images there are, got {self.sequences}; use fewer.")
+
+    @property
+    def shape(self) -> DataShape:
+        """Patches to ten classes, from the mean over patches."""
+        return DataShape(self.patch**2, (8 // self.patch) ** 2, 10, readout="mean")
+
+    def data(self, seed: int, index: NDArray[np.int64]) -> Data:
+        """Grey values in [0, 1]."""
+        images, labels = _digits()
+        side = 8 // self.patch
+        patches = images.reshape(-1, side, self.patch, side, self.patch).transpose(0, 1, 3, 2, 4)
+        chosen = _permutations(seed, index, 0, labels.size)[:, : self.sequences]
+        return _equal_shares(patches.reshape(-1, side**2, self.patch**2)[chosen], labels[chosen][:, :, None])
+
+
+@dataclass(frozen=True)
+class Text(Task):
+    """The next character or word of the text of Python's own help topics (`pydoc_data.topics`): a heavy-tailed vocabulary.
+
+    Attributes:
+        level: `char` or `word`.
+        vocabulary: the most frequent characters or words; all others share one more token.
+        tokens: T.
+        sequences: windows of the text, drawn for every problem.
+        batch: as in TokenMap.
+    """
+
+    name: ClassVar[str] = "text"
+
+    level: str = "char"
+    vocabulary: int = 63
+    tokens: int = 8
+    sequences: int = 256
+    batch: int | None = 32
+
+    def __post_init__(self) -> None:
+        check_choice("level", self.level, ("char", "word"))
+        _check_counts(self, "vocabulary", "tokens", "sequences", vocabulary=2)
+        available = text_tokens(self.level, 0)[1]
+        if self.vocabulary > available:
+            raise ValueError(
+                f"vocabulary must be at most {available}, the {self.level}s there are, got {self.vocabulary}; use fewer."
+            )
+
+    @property
+    def shape(self) -> DataShape:
+        """V + 1 tokens to as many classes, at every token; causal."""
+        return DataShape(self.vocabulary + 1, self.tokens, self.vocabulary + 1, causal=True)
+
+    def data(self, seed: int, index: NDArray[np.int64]) -> Data:
+        """Windows that may overlap."""
+        ids, _ = text_tokens(self.level, self.vocabulary)
+        begin = _below(uniforms(seed, index, Purpose.DATA, 0, self.sequences), ids.size - self.tokens)
+        windows = ids[begin[:, :, None] + np.arange(self.tokens + 1)]
+        return _equal_shares(windows[:, :, :-1], windows[:, :, 1:])
+
+
+def text_tokens(level: str, vocabulary: int) -> tuple[NDArray[np.int64], int]:
+    """The text as ids (most frequent first, the rest as `vocabulary`), and how many different tokens there are."""
+    ranks, available = _ranked_text(level)
+    return np.minimum(ranks, vocabulary), available
+
+
+@lru_cache(maxsize=2)
+def _ranked_text(level: str) -> tuple[NDArray[np.int64], int]:
+    from pydoc_data.topics import topics  # half a megabyte
+
+    text = "\n".join(topics[name] for name in sorted(topics))
+    tokens = list(text) if level == "char" else re.findall(r"\w+|[^\w\s]", text.lower())
+    ranked = sorted(Counter(tokens).items(), key=lambda item: (-item[1], item[0]))
+    rank = {token: i for i, (token, _) in enumerate(ranked)}
+    return np.array([rank[token] for token in tokens]), len(rank)
+
+
+@lru_cache(maxsize=1)
+def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    return found.images / 16.0, found.target.astype(np.int64)
+
+
+def _permutations(seed: int, index: NDArray[np.int64], number: int, size: int) -> NDArray[np.int64]:
+    """A permutation of `size` things for every problem, (M, size)."""
+    return np.argsort(uniforms(seed, index, Purpose.DATA, number, size), axis=1, kind="stable")
+
+
+def _below(drawn: NDArray[np.float64], high: int) -> NDArray[np.int64]:
+    """Whole numbers in [0, high) from uniforms in (0, 1]."""
+    return np.minimum(((1.0 - drawn) * high).astype(np.int64), high - 1)
+
+
+def _shared(inputs: NDArray[Any], targets: NDArray[np.int64], problems: int) -> Data:
+    return _equal_shares(
+        np.broadcast_to(inputs, (problems, *inputs.shape)), np.broadcast_to(targets, (problems, *targets.shape))
+    )
+
+
+def _equal_shares(inputs: NDArray[Any], targets: NDArray[np.int64]) -> Data:
+    answers = targets.shape[1] * targets.shape[2]
+    return Data(inputs, targets, np.broadcast_to(1.0 / answers, targets.shape))
+
+
+def _check_counts(task: Any, *names: str, **low: int) -> None:
+    for name in names:
+        object.__setattr__(task, name, check_count(name, getattr(task, name), low.get(name, 1)))
+    if task.batch is not None:
+        object.__setattr__(task, "batch", check_count("batch", task.batch))
+
+
+TASKS: dict[str, Callable[..., Task]] = {
+    "token-map": TokenMap,
+    "modular-addition": ModularAddition,
+    "many-classes": partial(TokenMap, vocabulary=512, batch=16),
+    "induction": Induction,
+    "digits": Digits,
+    "text-char": Text,
+    "text-word": partial(Text, level="word", vocabulary=255),
+}
+"""By the names of the command line; called with options of the task."""
+
+
+def resolve_task(task: Task | str, **options: Any) -> Task:
+    """A Task from itself, or from its name in TASKS and its fields.
+
+    Raises:
+        ValueError: an unknown name or field, or a value out of range.
+    """
+    if isinstance(task, Task):
+        if options:
+            raise ValueError(f"options of a task must come with its name, got a {task.name} and {options}; give one.")
+        return task
+    make = TASKS[check_choice("task", task, TASKS)]
+    kind: Any = make.func if isinstance(make, partial) else make
+    check_known(f"option of {task}", options, [f.name for f in fields(kind)])
+    return make(**options)

@@ -1,0 +1,115 @@
+"""A tiny Transformer: no biases (the key's bias has an exactly zero gradient, which sign steps would amplify), no dropout."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+
+from quadsim.simulator.checks import check_choice, check_count
+from quadsim.simulator.models.base import (
+    NORMS,
+    DataShape,
+    Model,
+    Parameter,
+    Tensor,
+    Weights,
+    embed,
+    embedding,
+    gain,
+    head,
+    linear,
+    matrix,
+    normalise,
+    read,
+)
+
+__all__ = ["Transformer"]
+
+
+@dataclass(frozen=True)
+class Transformer(Model):
+    """Embedding, L layers of attention and a GELU network four times as wide, head (Vaswani et al., arXiv 1706.03762).
+
+    Attributes:
+        width: d.
+        layers: L.
+        heads: attention heads; divides the width.
+        norm: `pre` (norm inside each branch, and one before the head; Xiong et al., arXiv 2002.04745), `post` (after each
+            residual sum, as first published) or `none`.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    name: ClassVar[str] = "transformer"
+
+    width: int = 16
+    layers: int = 2
+    heads: int = 2
+    norm: str = "pre"
+
+    def __post_init__(self) -> None:
+        for field in ("width", "layers", "heads"):
+            object.__setattr__(self, field, check_count(field, getattr(self, field)))
+        check_choice("norm", self.norm, NORMS)
+        if self.width % self.heads:
+            raise ValueError(
+                f"heads must divide the width ({self.width}), got {self.heads}; give a divisor, such as 1."
+            )
+
+    def parameters(self, shape: DataShape) -> tuple[Parameter, ...]:
+        """Embedding, q, k, v, o, w1, w2 of every layer, gains, head."""
+        return tuple(self._parameters(shape))
+
+    def _parameters(self, shape: DataShape) -> Iterator[Parameter]:
+        width = self.width
+        yield from embedding(shape, width)
+        for i in range(self.layers):
+            layer = f"layer{i}"
+            parts = tuple(f"{layer}.{name}" for name in "qkv")
+            yield Parameter(f"{layer}.qkv", (3 * width, width), width**-0.5, layer, parts=parts)
+            yield matrix(f"{layer}.o", width, width, layer)
+            yield matrix(f"{layer}.w1", 4 * width, width, layer)
+            yield matrix(f"{layer}.w2", width, 4 * width, layer)
+            if self.norm != "none":
+                yield gain(f"{layer}.norm1", width, layer)
+                yield gain(f"{layer}.norm2", width, layer)
+        if self.norm == "pre":
+            yield gain("norm", width, "head")
+        yield head(shape, width)
+
+    def logits(self, weights: Weights, inputs: Tensor, shape: DataShape, temperature: Tensor | None = None) -> Tensor:
+        """See `Model.logits`."""
+        x = embed(weights, inputs)
+        for i in range(self.layers):
+            for branch, norm in ((self._attention, f"layer{i}.norm1"), (self._network, f"layer{i}.norm2")):
+                into = normalise(x, weights[norm]) if self.norm == "pre" else x
+                x = x + branch(into, weights, f"layer{i}", shape, temperature)
+                if self.norm == "post":
+                    x = normalise(x, weights[norm])
+        if self.norm == "pre":
+            x = normalise(x, weights["norm"])
+        return read(x, weights, shape)
+
+    def _attention(
+        self, x: Tensor, weights: Weights, layer: str, shape: DataShape, temperature: Tensor | None
+    ) -> Tensor:
+        """Written out: fused attention has no second derivative on a CPU."""
+        instances, tokens, width = x.shape
+        each = width // self.heads
+        split = linear(x, weights[f"{layer}.qkv"]).view(instances, -1, shape.tokens, 3, self.heads, each)
+        # Batches of (heads x sequences) for the products: (3, E, B, heads, T, each).
+        q, k, v = split.permute(3, 0, 1, 4, 2, 5).unbind(0)
+        scores = (q * each**-0.5) @ k.transpose(-1, -2)
+        if temperature is not None:
+            scores = scores / temperature.view(-1, 1, 1, 1, 1)
+        if shape.causal:
+            ahead = torch.ones(shape.tokens, shape.tokens, dtype=torch.bool, device=x.device).triu(1)
+            scores = scores.masked_fill(ahead, -torch.inf)
+        mixed = torch.softmax(scores, dim=-1) @ v
+        return linear(mixed.transpose(2, 3).reshape(instances, tokens, width), weights[f"{layer}.o"])
+
+    def _network(self, x: Tensor, weights: Weights, layer: str, *_: object) -> Tensor:
+        return linear(F.gelu(linear(x, weights[f"{layer}.w1"])), weights[f"{layer}.w2"])

@@ -1,0 +1,323 @@
+"""train: any rule on a stack of toy models, all problems and settings at once."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from quadsim.simulator.checks import check_count, check_interval
+from quadsim.simulator.engines import check_device, resolve_dtype
+from quadsim.simulator.engines.torch_rule import TorchRule
+from quadsim.simulator.models.partitions import Partition
+from quadsim.simulator.models.problem import ToyProblem
+from quadsim.simulator.rule import Rule, symbols
+from quadsim.simulator.rules import resolve_rule
+from quadsim.simulator.schedules import Schedule, resolve_schedule
+from quadsim.simulator.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
+from quadsim.simulator.trajectory import recorded_steps
+
+__all__ = ["train"]
+
+Tensor = torch.Tensor
+
+TOKENS_AT_ONCE = 16_000
+"""Tokens of all instances of a chunk on a CPU: more do not fit its caches, fewer leave it waiting for Python."""
+
+_LOOK_EVERY = 8  # steps between two looks for instances that are done
+
+
+def train(
+    problem: ToyProblem,
+    rule: Rule | str,
+    *,
+    lr: ArrayLike | None = None,
+    steps: int,
+    schedule: Schedule | str | None = None,
+    record: str | int = "log",
+    tolerance: float = 0.1,
+    stop: bool = True,
+    snapshots: Iterable[int] = (),
+    evaluate_every: int = 10,
+    partition: str = "module",
+    dtype: torch.dtype | str = torch.float32,
+    device: str = "cpu",
+    compile: bool = False,
+    **hyperparameters: ArrayLike,
+) -> TrainingRun:
+    """Train every problem of a batch under every setting.
+
+    An instance has the same bits whatever else runs beside it, on a CPU.
+
+    Args:
+        problem: M problems.
+        rule: a Rule or its name in RULES. A rule that needs the curvature of blocks (L_l, mu_l) cannot run.
+        lr: learning rate, a number or a sequence.
+        steps: at most so many.
+        schedule: multiplies the learning rate, as `cosine:warmup=100`; None is constant.
+        record: "all", "log" (20 a decade) or every how many steps; 0 and the last are always recorded.
+        tolerance: the target is a loss of this times ln(classes), in (0, 1).
+        stop: whether a run ends once both its losses have reached the target.
+        snapshots: steps at which parameters, gradient and update are kept; then no run is stopped.
+        evaluate_every: with mini-batches, the losses on all data are computed every so many steps.
+        partition: blocks of a rule that averages over its block (adam-mini).
+        dtype: torch.float32 or torch.float64.
+        device: "cpu", "cuda" or "cuda:N".
+        compile: whether torch.compile fuses the operations of a step; it takes some ten seconds before the first.
+        **hyperparameters: of the rule; see `simulate`.
+
+    Returns:
+        TrainingRun with loss (M, K, R).
+
+    Raises:
+        ValueError: an argument out of range, or a rule that cannot run.
+    """
+    rule = resolve_rule(rule)
+    _check_rule(rule)
+    steps = check_count("steps", steps)
+    chosen = sorted({check_count("snapshots", t, 0) for t in snapshots})
+    if chosen and chosen[-1] > steps:
+        raise ValueError(f"snapshots must be at most the number of steps ({steps}), got {chosen[-1]}; run longer.")
+    settings = rule.settings(lr, **hyperparameters)
+    every = 1 if problem.task.batch is None else check_count("evaluate_every", evaluate_every)
+    looked_at = np.unique(np.minimum(-(-recorded_steps(steps, record) // every) * every, steps))
+    job = _Job(
+        problem=problem,
+        rule=rule,
+        settings=settings,
+        steps=steps,
+        schedule=resolve_schedule(schedule),
+        record=looked_at,
+        tolerance=check_interval("tolerance", tolerance, 0.0, 1.0, low_open=True, high_open=True),
+        stop=stop and not chosen,
+        snapshots=tuple(chosen),
+        every=every,
+        partition=problem.partition(partition),
+        dtype=resolve_dtype(dtype),
+        device=check_device(device),
+        compile=compile,
+    )
+    job.schedule.check(steps)
+    return _gather(job, _in_chunks(job))
+
+
+def _check_rule(rule: Rule) -> None:
+    used = {symbols.L_l, symbols.mu_l}
+    expressions = (rule.step, *rule.update.values(), *rule.start.values())
+    if any(e.free_symbols & used for e in expressions):
+        raise ValueError(
+            f"optimizer for a model must not need the curvature of blocks, got {rule.name}, whose formula has L_l or mu_l; "
+            "use it on quadratics, or gd with a grid of rates here."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """A checked request."""
+
+    problem: ToyProblem
+    rule: Rule
+    settings: dict[str, NDArray[np.float64]]
+    steps: int
+    schedule: Schedule
+    record: NDArray[np.int64]
+    tolerance: float
+    stop: bool
+    snapshots: tuple[int, ...]
+    every: int
+    partition: Partition
+    dtype: torch.dtype
+    device: str
+    compile: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(M, K)."""
+        return self.problem.problems, self.settings["lr"].size
+
+    @property
+    def target(self) -> float:
+        return self.tolerance * float(np.log(self.problem.classes))
+
+
+class _Found:
+    """What is known of E instances: losses at recorded steps, first steps, snapshots."""
+
+    def __init__(self, job: _Job, instances: int) -> None:
+        self._job = job
+        self.losses = np.full((2, instances, job.record.size), np.nan)
+        self.hit = np.full((2, instances), np.inf)
+        self.diverged = np.full(instances, np.inf)
+        self.stopped = np.full(instances, job.steps)
+        self.snapshots = np.full((3, instances, len(job.snapshots), job.problem.dimension), np.nan)
+        self._limit = np.full((2, instances), np.inf)
+        self._place = {int(step): r for r, step in enumerate(job.record)}
+
+    def see(self, t: int, at: NDArray[np.int64], losses: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Note the losses (2, instances) at step t of the instances `at`; which of them go on."""
+        if t == 0:
+            scale = np.maximum(losses, np.log(self._job.problem.classes))
+            self._limit[:, at] = np.where(np.isfinite(scale), DIVERGED_ABOVE * scale, 0.0)
+        lost = ~np.all(losses <= self._limit[:, at], axis=0)
+        self.diverged[at] = np.minimum(self.diverged[at], np.where(lost, t, np.inf))
+        self.hit[:, at] = np.minimum(self.hit[:, at], np.where((losses <= self._job.target) & ~lost, t, np.inf))
+        if t in self._place:
+            self.losses[:, at, self._place[t]] = losses
+        going = np.isinf(self.diverged[at])
+        if self._job.stop:
+            going &= ~np.all(np.isfinite(self.hit[:, at]), axis=0)
+        self.stopped[at[~going]] = t
+        return np.asarray(going)
+
+
+def _in_chunks(job: _Job) -> _Found:
+    """Run all instances, some at a time; an instance is (problem, setting), the setting varying fastest."""
+    total = job.shape[0] * job.shape[1]
+    found = _Found(job, total)
+    workers = 1 if job.device != "cpu" else max(torch.get_num_threads(), 1)
+    most = max(1, TOKENS_AT_ONCE // job.problem.tokens_per_step) if job.device == "cpu" else total
+    number = -(-total // min(most, -(-total // workers)))
+    chunks = [np.asarray(chunk) for chunk in np.array_split(np.arange(total), number)]
+    if workers == 1 or number == 1:
+        for chunk in chunks:
+            _run(job, chunk, found)
+        return found
+    # Threads of our own, one per chunk, and one thread within each operation: those of torch would meet after every one.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(lambda chunk: _run(job, chunk, found), chunks))
+    finally:
+        torch.set_num_threads(threads)
+    return found
+
+
+def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
+    """Run the instances of a chunk and write down what is seen of them."""
+    alive = chunk
+    batch = _Batch(job, chunk)
+    factors = job.schedule.factors(job.steps)
+    going = np.ones(alive.size, dtype=bool)
+    for t in range(job.steps + 1):
+        losses = batch.look(t)
+        if losses is not None:
+            still = found.see(t, alive[going], losses[:, going])
+            going[going] = still
+        keep = t in job.snapshots
+        if not going.any() and not keep:
+            return
+        if keep:
+            before = batch.theta
+            gradient, update = batch.step(float(factors[min(t, job.steps - 1)]), t)
+            s = job.snapshots.index(t)
+            for i, values in enumerate((before, gradient, update)):
+                found.snapshots[i, alive, s] = values.double().cpu().numpy()
+        elif t < job.steps:
+            batch.step(float(factors[t]), t)
+        if t % _LOOK_EVERY == 0 and not going.all():
+            batch.select(np.flatnonzero(going))
+            alive, going = alive[going], going[going]
+
+
+class _Batch:
+    """Parameters, states and clocks of some instances, and one step of them."""
+
+    def __init__(self, job: _Job, chunk: NDArray[np.int64]) -> None:
+        problems, settings = np.divmod(chunk, job.shape[1])
+        self._job = job
+        self._stack = job.problem.stack(problems, job.dtype, job.device)
+        self.theta = self._stack.start()
+        self._settings = {
+            name: torch.from_numpy(values[settings])[:, None].to(device=job.device, dtype=job.dtype)
+            for name, values in job.settings.items()
+        }
+        self._rate = self._settings["lr"]
+        self._rule = _flat_rule(job.rule, job.partition)
+        self._clocks = self._rule.start_clocks(self._settings)
+        self._states: list[list[Tensor]] | None = None
+        self._gradient: Tensor | None = None
+
+    def look(self, t: int) -> NDArray[np.float64] | None:
+        """Optimised and unweighted loss on all data, (2, E); None where this step does not look."""
+        if self._job.problem.task.batch is None:
+            self._gradient, *losses = self._stack.gradient(self.theta)
+        elif t % self._job.every == 0 or t == self._job.steps:
+            with torch.no_grad():
+                losses = list(self._stack.losses(self.theta))
+        else:
+            return None
+        return torch.stack(losses[::-1]).double().cpu().numpy()
+
+    def step(self, factor: float, t: int) -> tuple[Tensor, Tensor]:
+        """Take one step; gradient and update."""
+        sequences = self._job.problem.batch(t)
+        if sequences is not None:
+            rows = torch.from_numpy(sequences[self._stack.which]).to(self._job.device)
+            self._gradient = self._stack.rows(rows).gradient(self.theta)[0]
+        assert self._gradient is not None
+        g = self._gradient
+        part = [{"g": g, "w": self.theta, "L_l": g, "mu_l": g}]  # no rule here reads the last two
+        if self._states is None:
+            self._states = self._rule.start(part, self._settings)
+        self._settings["lr"] = self._rate * factor
+        (update,), self._states, self._clocks = self._rule.advance(part, self._states, self._clocks, self._settings)
+        self.theta = self.theta + update
+        return g, update
+
+    def select(self, chosen: NDArray[np.int64]) -> None:
+        """Go on with some of the instances."""
+        at = torch.from_numpy(chosen).to(self._job.device)
+        self._stack = self._stack.select(at)
+        self.theta, self._rate = self.theta[at], self._rate[at]
+        self._settings = {name: values[at] for name, values in self._settings.items()}
+        self._clocks = [clock[at] for clock in self._clocks]
+        self._states = [[state[at] for state in part] for part in self._states or []]
+
+
+def _flat_rule(rule: Rule, blocks: Partition) -> TorchRule:
+    """The rule on one part (E, P), with settings (E, 1)."""
+
+    def block_mean(x: Tensor) -> Tensor:
+        if x.shape[-1] == 1:
+            return x  # a setting or clock
+        means = [part.mean(dim=1, keepdim=True).expand_as(part) for part in torch.split(x, list(blocks.sizes), dim=1)]
+        return torch.cat(means, dim=1)
+
+    return TorchRule(rule, block_mean, lambda parts: parts[0].sum(dim=1, keepdim=True))
+
+
+def _gather(job: _Job, found: _Found) -> TrainingRun:
+    """Cut off what came after divergence and name every run's state."""
+    diverged = np.isfinite(found.diverged)
+    losses = np.where(job.record >= found.diverged[:, None], np.inf, found.losses)
+    hit = np.where(found.hit >= found.diverged, np.inf, found.hit)
+    status = np.array(["running", "converged", "diverged"])[np.where(diverged, 2, np.isfinite(hit[0]))]
+    longest = int(np.searchsorted(job.record, found.stopped.max(), side="left")) + 1
+
+    def to_shape(x: NDArray[Any]) -> NDArray[Any]:
+        return x.reshape(*job.shape, *x.shape[1:])
+
+    kept = [to_shape(x) for x in found.snapshots]
+    return TrainingRun(
+        problem=job.problem,
+        optimizer=job.rule.name,
+        rule=job.rule,
+        settings=job.settings,
+        schedule=job.schedule,
+        steps=job.record[:longest],
+        loss=to_shape(losses[0, :, :longest]),
+        loss_weighted=to_shape(losses[1, :, :longest]),
+        steps_to_tolerance=to_shape(hit[0]),
+        steps_to_tolerance_weighted=to_shape(hit[1]),
+        status=to_shape(status),
+        stopped=to_shape(found.stopped),
+        tolerance=job.tolerance,
+        evaluated_every=job.every,
+        snapshots=Snapshots(np.array(job.snapshots), kept[0], kept[1], kept[2]) if job.snapshots else None,
+        dtype=str(job.dtype).removeprefix("torch."),
+        device=job.device,
+    )
