@@ -23,7 +23,18 @@ from quadsim.simulator.sweep_grid import SweepGrid
 if TYPE_CHECKING:
     from quadsim.simulator.results import Results
 
-__all__ = ["finish", "gap_figure", "legend_rows", "panels", "point_title", "save_figures", "steps_figure", "styles_of"]
+__all__ = [
+    "figure_style",
+    "finish",
+    "gap_figure",
+    "legend_rows",
+    "panels",
+    "point_title",
+    "save_figure",
+    "save_figures",
+    "steps_figure",
+    "styles_of",
+]
 
 _MARKERS = "osD^vPX*<"  # nine against ten colours: ninety different pairs
 _CARET: Any = CARETUP
@@ -51,17 +62,20 @@ def save_figures(results: "Results", folder: Path) -> None:
     else:
         curves = {"gap": gap_figure}
     figures = {"steps": steps_figure} | ({} if results.curves is None else curves)
-    with mpl.rc_context(_style()):
+    with mpl.rc_context(figure_style()):
         for name, draw in figures.items():
-            figure = draw(results)
-            for suffix in ("png", "pdf"):
-                # Without dates the same results give the same file.
-                metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
+            save_figure(draw(results), folder, name)
 
-                def write(path: Path, figure: Figure = figure, metadata: dict[str, None] = metadata) -> None:
-                    figure.savefig(path, dpi=200, metadata=metadata)
 
-                store.write_whole(folder / f"{name}.{suffix}", write)
+def save_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Write a figure as PNG and PDF; without dates, so that the same results give the same file."""
+    for suffix in ("png", "pdf"):
+        metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
+
+        def write(path: Path, metadata: dict[str, None] = metadata) -> None:
+            figure.savefig(path, dpi=200, metadata=metadata)
+
+        store.write_whole(folder / f"{name}.{suffix}", write)
 
 
 def steps_figure(results: "Results") -> Figure:
@@ -199,7 +213,7 @@ def gap_figure(results: "Results") -> Figure:
     return figure
 
 
-def _style() -> Any:
+def figure_style() -> Any:
     """Seaborn's plain style, with fonts that journals accept (TrueType in PDF)."""
     return {**sns.axes_style("ticks"), **sns.plotting_context("paper"), "pdf.fonttype": 42}
 
@@ -220,7 +234,7 @@ def panels(number: int, rows_of_legend: int) -> tuple[Figure, list[Axes]]:
     columns = min(number, _MOST_COLUMNS)
     rows = math.ceil(number / columns)
     width = max(_PANEL[0] * columns, 6.4)
-    with mpl.rc_context(_style()):
+    with mpl.rc_context(figure_style()):
         figure = Figure(figsize=(width, _PANEL[1] * rows + 0.3 + 0.2 * rows_of_legend), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     axes: list[Axes] = list(grid.ravel())

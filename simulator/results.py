@@ -10,6 +10,7 @@ import xarray as xr
 from quadsim.simulator import store
 from quadsim.simulator.histogram import settings_frame
 from quadsim.simulator.notes import notes_on
+from quadsim.simulator.records import plain_records
 from quadsim.simulator.statistics import answer, best_counted_rates, best_rates, counted_answer, optimised_answer
 from quadsim.simulator.sweep_configs import config_from_json
 from quadsim.simulator.sweep_grid import SweepGrid
@@ -132,7 +133,7 @@ class Results:
         return {
             "answer": self.answers,
             "notes": self.notes,
-            "best": [{k: v if _is_plain(v) else None for k, v in row.items()} for row in self.best.to_dict("records")],
+            "best": plain_records(self.best),
             "runs": self.runs,
             "kept": self.config.kept,
             "folder": None if self.folder is None else str(self.folder),
@@ -175,8 +176,3 @@ def load_results(folder: str | Path) -> Results:
         ValueError: a folder without a finished sweep.
     """
     return Results.load(Path(folder))
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether JSON can hold the value (not NaN or infinite)."""
-    return not isinstance(value, float) or (value == value and abs(value) != float("inf"))

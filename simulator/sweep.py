@@ -1,11 +1,8 @@
 """sweep: a grid of problems, optimizers and learning rates, in units that fit in memory, to results on disk."""
 
-import platform
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import pandas as pd
 from quadsim.simulator import store
 from quadsim.simulator.model_sweep import ModelSweepConfig
 from quadsim.simulator.model_work import ModelWork
+from quadsim.simulator.provenance import provenance
 from quadsim.simulator.quadratic_work import QuadraticWork
 from quadsim.simulator.results import Results
 from quadsim.simulator.sweep_config import SweepConfig
@@ -94,7 +92,8 @@ def sweep(
         pieces = [] if config.lr is not None else _extensions(kept.best(), plan, density)
     if progress is not None:
         progress(done, total, "writing")
-    results = kept.results(_manifest(config, time.perf_counter() - began))
+    seconds = time.perf_counter() - began
+    results = kept.results(provenance(seconds, device=config.device, dtype=config.dtype, seed=config.seed))
     if out is not None:
         results.save(out)
         store.remove_units(out)
@@ -165,17 +164,3 @@ def _extensions(best: pd.DataFrame, plan: _Plan, density: int) -> list[tuple[int
         pieces.append((plan.high + 1, plan.high + density))
         plan.high += density
     return pieces
-
-
-def _manifest(config: SweepGrid, seconds: float) -> dict[str, Any]:
-    packages = ("quadsim", "torch", "numpy", "sympy", "pandas", "xarray")
-    return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
-        "platform": platform.platform(),
-        "device": config.device,
-        "dtype": config.dtype,
-        "seed": config.seed,
-        "wall_seconds": round(seconds, 3),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
