@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import eigsh
-from torch.func import grad, jvp, vmap
 
 from quadsim.simulator.checks import check_count
 from quadsim.simulator.memory import memory_text
@@ -71,7 +70,7 @@ def gradient(stack: Stack, theta: ArrayLike | Tensor) -> Array:
 
 
 def hessian_products(stack: Stack, theta: ArrayLike | Tensor, tangents: ArrayLike | Tensor) -> Array:
-    """H v of every instance, by differentiating the gradient along v.
+    """H v of every instance, by differentiating the gradient once more.
 
     Args:
         stack: E instances.
@@ -300,8 +299,8 @@ class _One:
     """One instance: the columns of its Hessian."""
 
     def __init__(self, stack: Stack, theta: Tensor) -> None:
-        self._theta = theta
-        self._gradient = grad(lambda x: stack.losses(x)[0].sum())
+        self._stack, self._theta = stack, theta
+        self._kept: tuple[Tensor, Tensor] | None = None
         self.dimension = int(theta.shape[1])
         tokens = max(stack.problem.copies * stack.targets.shape[1] * stack.problem.task.shape.tokens, 1)
         most = TOKENS_AT_ONCE * (1 if theta.device.type == "cpu" else _ON_DEVICE)
@@ -313,13 +312,32 @@ class _One:
         return cls(_in_float64(stack.select(at)), points[at])
 
     def products(self, tangents: Tensor) -> Array:
-        """H v of (n, P)."""
+        """H v of (n, P): the derivative of g'v, for all v in one backward pass.
 
-        def along(v: Tensor) -> Tensor:
-            return jvp(self._gradient, (self._theta,), (v,))[1]
+        Forward mode would do as well, but its levels are shared by all threads.
+        """
+        return self._backward(*self._graph(), tangents)
 
-        found = vmap(along)(tangents.to(self._theta.device)[:, None])
-        return np.asarray(found[:, 0].detach().cpu().numpy())
+    def product(self, tangent: Tensor) -> Array:
+        """H v of (P,), from a graph that is kept for the next one."""
+        if self._kept is None:
+            self._kept = self._graph()
+        return self._backward(*self._kept, tangent[None], keep=True)[0]
+
+    def _graph(self) -> tuple[Tensor, Tensor]:
+        point = self._theta.clone().requires_grad_()
+        loss = self._stack.losses(point)[0].sum()
+        (slope,) = torch.autograd.grad(loss, point, create_graph=True)
+        return point, slope
+
+    @staticmethod
+    def _backward(point: Tensor, slope: Tensor, tangents: Tensor, keep: bool = False) -> Array:
+        along = tangents.to(point.device)[:, None]
+        if along.shape[0] == 1:
+            (found,) = torch.autograd.grad(slope, point, along[0], retain_graph=keep)
+            return np.asarray(found.cpu().numpy())
+        (found,) = torch.autograd.grad(slope, point, along, is_grads_batched=True)
+        return np.asarray(found[:, 0].cpu().numpy())
 
     def blocks(self, cut: Partition, numbers: Sequence[int]) -> dict[int, Array]:
         """The asked blocks by their number, as computed: some columns at a time, each in a row."""
@@ -350,9 +368,9 @@ class _Within:
 
     def __call__(self, v: Tensor) -> Tensor:
         begin, end = self.bounds
-        tangent = torch.zeros(1, self.one.dimension, dtype=torch.float64)
-        tangent[0, begin:end] = v
-        return torch.from_numpy(self.one.products(tangent)[0, begin:end].copy())
+        tangent = torch.zeros(self.one.dimension, dtype=torch.float64)
+        tangent[begin:end] = v
+        return torch.from_numpy(self.one.product(tangent)[begin:end].copy())
 
 
 def _in_threads(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
