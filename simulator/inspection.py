@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.curvature import (
     LARGEST_BLOCK,
-    LARGEST_WHOLE,
     BlockSpectra,
     block_spectra,
     gradient,
@@ -105,7 +104,7 @@ def inspect_model(
     step: int = 0,
     curvature: bool = True,
     largest_block: int = LARGEST_BLOCK,
-    largest_whole: int = LARGEST_WHOLE,
+    largest_whole: int = 3000,
 ) -> Inspection:
     """Look at all problems of a batch.
 

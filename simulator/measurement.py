@@ -89,7 +89,13 @@ def measure(
     coordinates: dict[str, Any] = {
         name: values for name, values in source.coords.items() if "step" not in values.dims
     } | {"step": kept.steps, "block": list(cut.labels), "block_size": ("block", np.array(cut.sizes))}
-    settings = {"partition": partition, "bins": bins, "normalise": normalise, "base": base, "largest_exact_block": largest}
+    settings = {
+        "partition": partition,
+        "bins": bins,
+        "normalise": normalise,
+        "base": base,
+        "largest_exact_block": largest,
+    }
     return xr.Dataset(table.columns(), coords=coordinates, attrs=source.attrs | settings)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -105,21 +106,16 @@ def norm_placement(
             )
     runs = pd.concat(frames, ignore_index=True)
     rows, quotients = [], []
-    for (norm, depth), group in runs.groupby(["norm", "layers"], sort=False):
+    for key, group in runs.groupby(["norm", "layers"], sort=False):
         medians = {name: float(quantile(group[name], 0.5)) for name in ("ratio", "log_std", "gini", "variation")}
-        rows.append({
-            "norm": norm,
-            "layers": depth,
-            **medians,
-            "ratio_min": group["ratio"].min(),
-            "ratio_max": group["ratio"].max(),
-        })
+        ends = {"ratio_min": group["ratio"].min(), "ratio_max": group["ratio"].max()}
+        rows.append(dict(zip(("norm", "layers"), key, strict=True)) | medians | ends)
     wide = runs.pivot(index=["layers", "index"], columns="norm", values="ratio")
     if {"pre", "post"} <= set(wide.columns):
-        for depth, group in (wide["post"] / wide["pre"]).groupby("layers"):
-            values = group.to_numpy()
+        for deep, same in wide.groupby("layers"):
+            values = (same["post"] / same["pre"]).to_numpy()
             quotients.append(
-                {"layers": depth, "post_over_pre": float(quantile(values, 0.5)), "smallest": values.min()}
+                {"layers": deep, "post_over_pre": float(quantile(values, 0.5)), "smallest": values.min()}
                 | {"largest": values.max(), "post_larger": int((values > 1.0).sum()), "seeds": values.size}
             )
     return NormPlacement(runs, pd.DataFrame(rows), pd.DataFrame(quotients))
@@ -208,16 +204,8 @@ def head_growth(
         )
         for name in optimizers:
             spec = OptimizerSpec.parse(name)
-            run = train(
-                problem,
-                spec.rule,
-                lr=lr,
-                steps=steps,
-                snapshots=at,
-                evaluate_every=1,
-                record="log",
-                **spec.hyperparameters,
-            )
+            options: dict[str, Any] = dict(spec.hyperparameters)
+            run = train(problem, spec.rule, lr=lr, steps=steps, snapshots=at, evaluate_every=1, **options)
             assert run.snapshots is not None
             loss = dict(zip(run.steps.tolist(), run.loss[:, 0].T, strict=True))
             for s, t in enumerate(at):
@@ -231,10 +219,11 @@ def head_growth(
                 )
     runs = pd.concat(frames, ignore_index=True)
     rows = []
-    for (number, name, t), group in runs.groupby(["classes", "optimizer", "step"], sort=False):
+    for key, group in runs.groupby(["classes", "optimizer", "step"], sort=False):
         medians = {column: float(quantile(group[column], 0.5)) for column in ("common", "centred", "loss")}
         rows.append(
-            {"classes": number, "optimizer": name, "step": t, **medians}
+            dict(zip(("classes", "optimizer", "step"), key, strict=True))
+            | medians
             | {"common_min": group["common"].min(), "common_max": group["common"].max()}
         )
     return HeadGrowth(runs, pd.DataFrame(rows), lr, 2 * sequences)

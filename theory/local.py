@@ -73,12 +73,12 @@ class LocalSteps:
 
     @property
     def block_model(self) -> Array:
-        """g'u + u'H_blk u/2."""
+        """G'u + u'H_blk u/2."""
         return self.first_order + self.quadratic_block
 
     @property
     def whole_model(self) -> Array:
-        """g'u + u'Hu/2."""
+        """G'u + u'Hu/2."""
         return self.first_order + self.quadratic_whole
 
     @property
@@ -88,7 +88,7 @@ class LocalSteps:
 
     @property
     def ratio(self) -> Array:
-        """u'Hu / u'H_blk u: by how much the block-diagonal picture misses the curvature along the step; NaN where that is 0."""
+        """U'Hu / u'H_blk u: by how much the block-diagonal picture misses the curvature along the step; NaN where that is 0."""
         safe = np.where(self.quadratic_block == 0.0, np.nan, self.quadratic_block)
         return np.asarray(self.quadratic_whole / safe)
 
@@ -150,7 +150,9 @@ def bound_on_change(theorem: Theorem) -> sp.Expr:
         ValueError: a theorem that is not per step, or whose bound on the change needs the gap itself.
     """
     if theorem.kind != "per step":
-        raise ValueError(f"theorem must be per step, got {theorem.name} ({theorem.kind}); use one of {', '.join(LEMMAS)}.")
+        raise ValueError(
+            f"theorem must be per step, got {theorem.name} ({theorem.kind}); use one of {', '.join(LEMMAS)}."
+        )
     change = sp.expand((theorem.bound - 1) * Symbol.gap)
     if Symbol.gap in change.free_symbols:
         raise ValueError(

@@ -126,9 +126,10 @@ class ToyProblem:
             ValueError: a value out of range.
         """
         check_count("problems", problems)
-        values = np.atleast_1d(np.asarray(heterogeneity, dtype=np.float64))
-        if values.ndim != 1 or not values.size:
+        several = list(heterogeneity) if isinstance(heterogeneity, Sequence | np.ndarray) else [heterogeneity]
+        if isinstance(heterogeneity, str) or not several:
             raise ValueError(f"heterogeneity must be a number or several, got {heterogeneity!r}; give at least one.")
+        values = np.array([check_interval("heterogeneity", value) for value in several])
         return cls(
             model=resolve_model(model, **options),
             task=resolve_task(task),
