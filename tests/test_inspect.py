@@ -90,7 +90,7 @@ def test_json_is_one_document(run):
 
 
 def test_along_training_every_step_is_held_against_its_local_models(run):
-    result = run("inspect", *SMALL, "--optimizer", "gd", "--lr", "0.02", "--at", "0,3,10", "--json")
+    result = run("inspect", *SMALL, "--optimizer", "gd", "--lr", "0.002", "--at", "0,3,10", "--json")
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
     assert document["step"] == 10
