@@ -54,8 +54,9 @@ def check_against_torch(problem, rule, optimizer, settings, options, steps=100):
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
 @pytest.mark.parametrize("model", ["transformer", "mlp", "conv"])
 def test_a_hundred_steps_are_those_of_torch(model, norm):
-    problem = small(model, width=4, layers=1, norm=norm)
-    check_against_torch(problem, "gd", torch.optim.SGD, {"lr": 0.1}, {})
+    """At rates at which rounding does not grow: near the edge of stability 65 steps raise it from 1e-16 to 1e-9."""
+    problem = small(model, width=8, layers=1, norm=norm)
+    check_against_torch(problem, "gd", torch.optim.SGD, {"lr": 0.02}, {})
     check_against_torch(problem, "adam", torch.optim.Adam, {"lr": 0.01}, {})
 
 
