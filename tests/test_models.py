@@ -108,6 +108,27 @@ def test_mini_batches_have_the_loss_of_all_data_in_the_mean():
             assert torch.stack(parts)[:, m].mean().item() == pytest.approx(whole[m].item(), rel=1e-12)
 
 
+@pytest.mark.parametrize("model", [*MODELS, MLP(width=4), Conv(width=8, norm="post")], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_matrices_of_every_instance_begin_at_multiples_of_64_bytes(model, dtype, monkeypatch):
+    """What tests/test_training.py sees of it, the same bits in any stack, depends on the machine."""
+    product, seen = torch.bmm, []
+
+    def watched(*operands):
+        seen.extend([*operands, product(*operands)])
+        return seen[-1]
+
+    for task in TASKS.values():
+        stack = ToyProblem.generate(model, task, problems=3).stack(dtype=dtype)
+        monkeypatch.setattr(torch, "bmm", watched)
+        stack.gradient(stack.start())
+        stack.rows(torch.zeros((3, 5), dtype=torch.int64)).gradient(stack.start())
+        monkeypatch.undo()
+    for x in seen:
+        assert x.data_ptr() % 64 == 0
+        assert x.stride(0) * x.element_size() % 64 == 0
+
+
 # Dials.
 
 

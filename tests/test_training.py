@@ -1,6 +1,7 @@
 """train: against torch.optim on one module each, and what it promises of every instance, whatever runs beside it."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,8 +140,11 @@ ODD = {
 }
 
 
+PER_INSTANCE = ("loss", "loss_weighted", "steps_to_tolerance", "steps_to_tolerance_weighted", "status", "stopped")
+
+
 def assert_same_bits(a, b):
-    for name in ("loss", "loss_weighted", "steps_to_tolerance", "steps_to_tolerance_weighted", "status", "stopped"):
+    for name in PER_INSTANCE:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
     for name in ("theta", "gradient", "update") if a.snapshots else ():
         np.testing.assert_array_equal(getattr(a.snapshots, name), getattr(b.snapshots, name), err_msg=name)
@@ -148,15 +152,12 @@ def assert_same_bits(a, b):
 
 def part(run, m, k):
     """One instance of a run, as a run of its own would have it."""
-    values = {
-        name: getattr(run, name)[m : m + 1, k : k + 1]
-        for name in ("loss", "loss_weighted", "steps_to_tolerance", "steps_to_tolerance_weighted", "status", "stopped")
-    }
-    snapshots = run.snapshots and type(run.snapshots)(
-        run.snapshots.steps,
-        *(getattr(run.snapshots, name)[m : m + 1, k : k + 1] for name in ("theta", "gradient", "update")),
-    )
-    return TrainingRun(**{**vars(run), **values, "snapshots": snapshots})
+
+    def of(values, names):
+        return {name: getattr(values, name)[m : m + 1, k : k + 1] for name in names}
+
+    snapshots = replace(run.snapshots, **of(run.snapshots, ("theta", "gradient", "update")))
+    return replace(run, snapshots=snapshots, **of(run, PER_INSTANCE))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -182,8 +183,8 @@ def test_an_instance_has_the_same_bits_in_any_stack(name, dtype, monkeypatch):
 @pytest.mark.parametrize("dial", ["zipf", "separable", "reparametrisation"])
 @pytest.mark.parametrize("task", [SMALL, MINI], ids=["full", "mini"])
 def test_the_same_bits_under_every_dial(task, dial):
-    """Under zipf the instances have 2 to 40 sequences."""
-    problem = small(ODD["transformer"][0], task, dial=dial, heterogeneity=[1.0, 30.0, 60.0], problems=2)
+    """Under zipf the instances have from 2 to hundreds of sequences."""
+    problem = small(ODD["transformer"][0], task, dial=dial, heterogeneity=[1.0, 30.0, 900.0], problems=2)
     whole = full(problem, "gd", 10, lr=[0.1, 0.2], snapshots=[10], dtype="float32")
     for m, k in ((0, 0), (2, 1), (5, 0)):
         alone = full(problem.select([m]), "gd", 10, lr=[0.1, 0.2][k], snapshots=[10], dtype="float32")
@@ -271,11 +272,11 @@ def test_diverged_instances_are_named_and_stay():
 
 @pytest.mark.parametrize("keep", [(), (3, 4, 5, 6, 7)])
 def test_a_snapshot_of_what_has_diverged_is_nan_at_once(keep):
-    run = train(small(), "gd", lr=1e6, steps=8, record="all", snapshots=[*keep, 8])
-    assert np.all(run.stopped < 8)
+    run = train(small(), "gd", lr=[0.1, 1e6], steps=8, record="all", snapshots=[*keep, 8])
+    assert np.all((run.stopped < 8) == [False, True])
     for s, t in enumerate(run.snapshots.steps):
-        after = t >= run.stopped
-        assert np.all(np.isnan(run.snapshots.update[after, s]))
+        after = (t >= run.stopped) & (run.status == "diverged")
+        np.testing.assert_array_equal(np.isnan(run.snapshots.update[:, :, s]).all(axis=-1), after)
 
 
 @pytest.mark.parametrize("task", [SMALL, TokenMap(vocabulary=5, tokens=3, batch=4)], ids=["full", "mini"])
@@ -329,7 +330,7 @@ def test_separable_copies_are_the_exact_control():
 def test_saved_and_loaded(tmp_path):
     problem = small(heterogeneity=[1.0, 9.0])
     run = train(problem, "adam", **grid(lr=[0.01, 1e3], beta1=[0.5, 0.9]), steps=30, schedule="cosine:warmup=3")
-    path = tmp_path / "run.nc"
+    run, path = replace(run, engine="other", device="other"), tmp_path / "run.nc"
     run.save(path)
     again = TrainingRun.load(path, problem, RULES["adam"])
     assert_same_bits(run, again)
