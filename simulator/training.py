@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -199,22 +200,25 @@ def _in_chunks(job: _Job) -> _Found:
     """Run all instances, some at a time; an instance is (problem, setting), the setting varying fastest."""
     total = job.shape[0] * job.shape[1]
     found = _Found(job, total)
-    workers = 1 if job.device != "cpu" else max(torch.get_num_threads(), 1)
-    most = _most_at_once(job.problem) if job.device == "cpu" else total
-    number = -(-total // min(most, -(-total // workers)))
-    chunks = [np.asarray(chunk) for chunk in np.array_split(np.arange(total), number)]
-    if workers == 1 or number == 1:
-        for chunk in chunks:
-            _run(job, chunk, found)
+    if job.device != "cpu":
+        _run(job, np.arange(total), found)
         return found
-    # Threads of our own, one per chunk, and one thread within each operation: those of torch would meet after every one.
-    threads = torch.get_num_threads()
+    workers = torch.get_num_threads()
+    most = min(_most_at_once(job.problem), -(-total // workers))
+    chunks = []
+    # Only instances with as many sequences together: an instance filled up for the sake of another would round differently.
+    sequences = np.repeat(job.problem.sequences, job.shape[1])
+    for number in np.unique(sequences):
+        alike = np.flatnonzero(sequences == number)
+        chunks += np.array_split(alike, -(-alike.size // most))
+    # Threads of our own, one per chunk, and one within each operation: those of torch would meet after every one, and split
+    # the matrices of an instance that is alone.
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(lambda chunk: _run(job, chunk, found), chunks))
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(workers)
     return found
 
 
@@ -230,14 +234,14 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
             still = found.see(t, alive[going], losses[:, going])
             going[going] = still
         keep = t in job.snapshots
-        if not going.any() and not keep:
+        if not going.any():
             return
         if keep:
             before = batch.theta
             gradient, update = batch.step(float(factors[min(t, job.steps - 1)]), t)
             s = job.snapshots.index(t)
             for i, values in enumerate((before, gradient, update)):
-                found.snapshots[i, alive, s] = values.double().cpu().numpy()
+                found.snapshots[i, alive[going], s] = values.double().cpu().numpy()[going]
         elif t < job.steps:
             batch.step(float(factors[t]), t)
         if t % _LOOK_EVERY == 0 and not going.all():
@@ -300,6 +304,7 @@ class _Batch:
         self._states = [[state[at] for state in part] for part in self._states or []]
 
 
+@lru_cache(maxsize=64)
 def _flat_rule(rule: Rule, blocks: Partition) -> TorchRule:
     """The rule on one part (E, P), with settings (E, 1)."""
 

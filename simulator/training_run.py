@@ -53,7 +53,7 @@ class TrainingRun:
         settings: name to values, each (K,); the learning rate is `lr`.
         schedule: what multiplied the learning rate.
         steps: recorded steps, ascending, (R,); the first is 0 and the last is the end of a run that was not stopped.
-        loss: the unweighted loss, (M, K, R); `inf` after divergence, NaN after a run was stopped at its target.
+        loss: the unweighted loss, (M, K, R); `inf` from divergence on, NaN after a run was stopped at its target.
         loss_weighted: the loss that was optimised, likewise.
         steps_to_tolerance: first step with unweighted loss <= target, (M, K); `inf` if none.
         steps_to_tolerance_weighted: first step with optimised loss <= target; `inf` if none.
@@ -66,6 +66,7 @@ class TrainingRun:
         snapshots: parameters at chosen steps, or None.
         dtype: floating point type of the run, as `float32`.
         device: as `cpu`.
+        engine: what ran.
     """
 
     problem: ToyProblem
@@ -112,6 +113,8 @@ class TrainingRun:
             "model": str(self.problem.model),
             "task": str(self.problem.task),
             "dial": self.problem.dial,
+            "mode": self.problem.mode,
+            "seed": self.problem.seed,
             "optimizer": self.optimizer,
             "formula": self.rule.formula(),
             "schedule": str(self.schedule),
@@ -157,11 +160,15 @@ class TrainingRun:
             "model": str(problem.model),
             "task": str(problem.task),
             "dial": problem.dial,
+            "mode": problem.mode,
+            "seed": problem.seed,
             "formula": rule.formula(),
         }
         found = {name: dataset.attrs.get(name) for name in asked}
         same = found == asked and dataset.attrs.get("quadsim_format") == _FORMAT
-        if not same or not np.array_equal(dataset.get("index", xr.DataArray()), problem.index):
+        for name in ("index", "heterogeneity"):
+            same = same and np.array_equal(dataset.get(name, xr.DataArray()), getattr(problem, name))
+        if not same:
             raise ValueError(
                 f"training file must be of {problem!r} and {rule.name}, got {path} with {found}; run it again."
             )
@@ -180,6 +187,7 @@ class TrainingRun:
             evaluated_every=int(dataset.attrs["evaluated_every"]),
             dtype=dataset.attrs["dtype"],
             device=dataset.attrs["device"],
+            engine=dataset.attrs["engine"],
             **arrays,
         )
 

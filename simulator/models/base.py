@@ -2,6 +2,10 @@
 
 A *stack* is E instances of one model with a leading axis: parameters are (E, ...), activations (E, N, width) with N tokens
 per instance. A model is a frozen configuration; it keeps no tensors.
+
+On a CPU the last bits of a matrix product depend on where in memory a matrix begins, and those of a GELU on whether a number
+is among the last of its tensor. So every matrix of every instance begins at a multiple of ALIGNED numbers here: N is one (see
+`Stack`), and `linear` fills up the matrices of which it is not the size. Then an instance has the same bits in any stack.
 """
 
 import math
@@ -15,9 +19,24 @@ import torch.nn.functional as F
 
 from quadsim.simulator.checks import check_choice
 
-__all__ = ["NORMS", "READOUTS", "DataShape", "Model", "Parameter", "Weights", "embed", "linear", "normalise", "read"]
+__all__ = [
+    "ALIGNED",
+    "NORMS",
+    "READOUTS",
+    "DataShape",
+    "Model",
+    "Parameter",
+    "Weights",
+    "embed",
+    "linear",
+    "normalise",
+    "read",
+]
 
 Tensor = torch.Tensor
+
+ALIGNED = 16
+"""Numbers in 64 bytes, a cache line and the longest vector, in float32."""
 
 Weights = Mapping[str, Tensor]
 """Name to the parameter of every instance, (E, *shape)."""
@@ -125,7 +144,7 @@ def embed(weights: Weights, inputs: Tensor) -> Tensor:
     table, position = weights["embed"], weights["pos"]
     instances, batch, tokens = inputs.shape[:3]
     if inputs.is_floating_point():
-        x = torch.bmm(inputs.reshape(instances, batch * tokens, -1), table)
+        x = linear(inputs.reshape(instances, batch * tokens, -1), table.transpose(1, 2))
     else:
         # One lookup in all tables laid end to end.
         ids = inputs + torch.arange(instances, device=inputs.device).view(-1, 1, 1) * table.shape[1]
@@ -136,7 +155,11 @@ def embed(weights: Weights, inputs: Tensor) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """(E, N, in) times (E, out, in), as torch.nn.Linear without bias: (E, N, out)."""
-    return torch.bmm(x, weight.transpose(1, 2))
+    out, into = weight.shape[1:]
+    if out * into % ALIGNED == 0:
+        return torch.bmm(x, weight.transpose(1, 2))
+    x, weight = F.pad(x, (0, -into % 4)), F.pad(weight, (0, -into % 4, 0, -out % 4))
+    return torch.bmm(x, weight.transpose(1, 2))[..., :out].contiguous()
 
 
 def normalise(x: Tensor, gain: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known
 from quadsim.simulator.draws import Purpose, normals, uniforms
-from quadsim.simulator.models.base import Model, Parameter, Tensor
+from quadsim.simulator.models.base import ALIGNED, Model, Parameter, Tensor
 from quadsim.simulator.models.conv import Conv
 from quadsim.simulator.models.mlp import MLP
 from quadsim.simulator.models.partitions import Partition, partition
@@ -134,7 +134,7 @@ class ToyProblem:
             model=resolve_model(model, **options),
             task=resolve_task(task),
             dial=dial,
-            heterogeneity=np.repeat(values, problems),
+            heterogeneity=np.repeat(values.astype(np.float64), problems),
             index=np.tile(np.arange(problems) + check_count("first", first, 0), values.size),
             seed=check_count("seed", seed, 0),
             mode=mode,
@@ -174,8 +174,14 @@ class ToyProblem:
         return partition(self.parameters, name, self.copies)
 
     def select(self, problems: Sequence[int]) -> "ToyProblem":
-        """Some of the problems."""
-        chosen = np.asarray(problems)
+        """Some of the problems.
+
+        Raises:
+            ValueError: none, or a number that is not one of a problem.
+        """
+        chosen = np.asarray(problems, dtype=np.int64)
+        if not chosen.size or chosen.min() < 0 or chosen.max() >= self.problems:
+            raise ValueError(f"problems must be in [0, {self.problems}), got {problems!r}; give at least one of these.")
         return replace(self, heterogeneity=self.heterogeneity[chosen], index=self.index[chosen])
 
     @cached_property
@@ -245,16 +251,15 @@ class ToyProblem:
             whole = whole / self.block_scales
         return whole
 
-    @property
-    def sequences(self) -> int:
-        """N."""
-        return int(self.data.targets.shape[1])
+    @cached_property
+    def sequences(self) -> NDArray[np.int64]:
+        """How many each problem has, (M,); they differ under the dial zipf only."""
+        return np.asarray((self.data.share[:, :, 0] > 0.0).sum(axis=1))
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens one instance sees in a step, over all copies."""
-        batch = self.task.batch or self.sequences
-        return self.copies * min(batch, self.sequences) * self.task.shape.tokens
+        """Tokens one instance sees in a step, over all copies; the most of all problems."""
+        return self.copies * (self.task.batch or int(self.sequences.max())) * self.task.shape.tokens
 
     def batch(self, step: int) -> NDArray[np.int64] | None:
         """Numbers of the sequences of a step, (M, b), drawn by (seed, index, step); None: all of them.
@@ -264,7 +269,7 @@ class ToyProblem:
         if self.task.batch is None:
             return None
         drawn = uniforms(self.seed, self.index, Purpose.BATCH, step, self.task.batch)
-        sizes = (self.data.share.sum(axis=2) > 0.0).sum(axis=1)[:, None]
+        sizes = self.sequences[:, None]
         return np.asarray(np.minimum(((1.0 - drawn) * sizes).astype(np.int64), sizes - 1))
 
     def stack(
@@ -288,6 +293,8 @@ class ToyProblem:
 class Stack:
     """E instances of a problem: data, and the losses at any parameters theta, (E, P).
 
+    The data are filled up to a whole multiple of ALIGNED sequences by ones that no loss counts; that is N here.
+
     Attributes:
         problem: what they are instances of.
         which: the problem of every instance, (E,).
@@ -295,6 +302,7 @@ class Stack:
         targets: (E, N, R).
         weights: of every answer in the optimised loss, (E, N, R).
         share: of every answer in the unweighted loss, (E, N, R).
+        sequences: that are counted, (E,).
         copy_weights: (E, copies).
         temperature: (E,), or None.
         scale: s_b of every coordinate, (E, P), or None.
@@ -306,6 +314,7 @@ class Stack:
     targets: Tensor
     weights: Tensor
     share: Tensor
+    sequences: Tensor
     copy_weights: Tensor
     temperature: Tensor | None
     scale: Tensor | None
@@ -315,20 +324,24 @@ class Stack:
         """See `ToyProblem.stack`."""
 
         def tensor(array: NDArray[Any]) -> Tensor:
-            values = torch.from_numpy(np.ascontiguousarray(array[which]))
-            return values.to(device=device, dtype=dtype if values.is_floating_point() else torch.int64)
+            # A copy: torch's memory begins at a multiple of 64 bytes, numpy's need not.
+            return torch.tensor(array, device=device, dtype=dtype if array.dtype.kind == "f" else torch.int64)
 
-        data = problem.data
+        data, sequences = problem.data, problem.sequences[which]
+        row = np.arange(-(-sequences.max(initial=1) // ALIGNED) * ALIGNED)
+        counted = row < sequences[:, None]
+        at = which[:, None], np.where(counted, row, 0)
         return cls(
             problem=problem,
             which=which,
-            inputs=tensor(data.inputs),
-            targets=tensor(data.targets),
-            weights=tensor(problem.weights),
-            share=tensor(data.share),
-            copy_weights=tensor(problem.copy_weights),
-            temperature=tensor(problem.heterogeneity) if problem.dial == "temperature" else None,
-            scale=None if problem.block_scales is None else tensor(problem.block_scales),
+            inputs=tensor(data.inputs[at]),
+            targets=tensor(data.targets[at]),
+            weights=tensor(problem.weights[at] * counted[:, :, None]),
+            share=tensor(data.share[at] * counted[:, :, None]),
+            sequences=tensor(sequences.astype(np.float64)),
+            copy_weights=tensor(problem.copy_weights[which]),
+            temperature=tensor(problem.heterogeneity[which]) if problem.dial == "temperature" else None,
+            scale=None if problem.block_scales is None else tensor(problem.block_scales[which]),
         )
 
     @property
@@ -338,19 +351,21 @@ class Stack:
 
     def start(self) -> Tensor:
         """Parameters at the start, (E, P)."""
-        values = torch.from_numpy(self.problem.start[self.which])
-        return values.to(device=self.weights.device, dtype=self.weights.dtype)
+        return torch.tensor(self.problem.start[self.which], device=self.weights.device, dtype=self.weights.dtype)
 
     def rows(self, sequences: Tensor) -> "Stack":
         """The same instances on some of their sequences only, (E, b); the optimised loss stays that of all in the mean."""
-        at = torch.arange(self.instances, device=sequences.device)[:, None]
-        factor = self.weights.shape[1] / sequences.shape[1]
+        number = sequences.shape[1]
+        sequences = F.pad(sequences, (0, -number % ALIGNED))
+        at = torch.arange(self.instances, device=sequences.device)[:, None], sequences
+        factor = (self.sequences / number)[:, None, None].expand(-1, number, -1)
+        factor = F.pad(factor, (0, 0, 0, -number % ALIGNED))  # those filled up with are not counted
         return replace(
             self,
-            inputs=self.inputs[at, sequences],
-            targets=self.targets[at, sequences],
-            weights=self.weights[at, sequences] * factor,
-            share=self.share[at, sequences] * factor,
+            inputs=self.inputs[at],
+            targets=self.targets[at],
+            weights=self.weights[at] * factor,
+            share=self.share[at] * factor,
         )
 
     def select(self, instances: Tensor) -> "Stack":
@@ -383,6 +398,8 @@ class Stack:
         instances = theta.shape[0]
         flat = theta.reshape(instances * copies, -1)
         values = torch.split(flat, [p.size for p in problem.parameters], dim=1)
+        if any(p.size % ALIGNED for p in problem.parameters):
+            values = tuple(v.clone() for v in values)
         named = {p.name: v.view(-1, *p.shape) for p, v in zip(problem.parameters, values, strict=True)}
         inputs, temperature = self.inputs, self.temperature
         if copies > 1:

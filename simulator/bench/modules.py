@@ -1,0 +1,331 @@
+"""The toy models as a user of torch has them today: a torch.nn.Module for each instance, trained one after the other.
+
+Written without the code of the stacks, which the tests compare with it; it is also a way of the benchmark.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.utils import parametrize
+
+from quadsim.simulator.models import MLP, Conv, DataShape, ToyProblem, Transformer
+
+__all__ = ["ModuleRun", "ToyModule", "flat_gradient", "flat_parameters", "set_parameters", "train_modules"]
+
+Tensor = torch.Tensor
+
+
+class Features(nn.Linear):
+    """The embedding of a vector of numbers; stored transposed, (width, features)."""
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__(features, width, bias=False)
+
+
+class Embedding(nn.Module):
+    """Token (or feature) plus position embedding: (B, T) or (B, T, F) to (B, T, width)."""
+
+    def __init__(self, shape: DataShape, width: int, features: bool) -> None:
+        super().__init__()
+        self.embed = Features(shape.inputs, width) if features else nn.Embedding(shape.inputs, width)
+        self.pos = nn.Embedding(shape.tokens, width)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Token plus position."""
+        out: Tensor = self.embed(inputs) + self.pos.weight
+        return out
+
+
+class TransformerLayer(nn.Module):
+    """Attention and a network four times as wide, each with a residual sum."""
+
+    def __init__(self, model: Transformer, causal: bool, temperature: float) -> None:
+        super().__init__()
+        width = model.width
+        self.heads, self.norm, self.causal = model.heads, model.norm, causal
+        self.scale = 1.0 / ((width // model.heads) ** 0.5 * temperature)
+        self.q, self.k, self.v, self.o = (nn.Linear(width, width, bias=False) for _ in range(4))
+        self.w1 = nn.Linear(width, 4 * width, bias=False)
+        self.w2 = nn.Linear(4 * width, width, bias=False)
+        if model.norm != "none":
+            self.norm1, self.norm2 = (nn.LayerNorm(width, bias=False) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, width) to the same."""
+        if self.norm == "pre":
+            x = x + self.attend(self.norm1(x))
+            x = x + self.w2(F.gelu(self.w1(self.norm2(x))))
+        elif self.norm == "post":
+            x = self.norm1(x + self.attend(x))
+            x = self.norm2(x + self.w2(F.gelu(self.w1(x))))
+        else:
+            x = x + self.attend(x)
+            x = x + self.w2(F.gelu(self.w1(x)))
+        return x
+
+    def attend(self, x: Tensor) -> Tensor:
+        """(B, T, width) to the same."""
+        q, k, v = (layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, scale=self.scale)
+        out: Tensor = self.o(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+class TransformerModule(nn.Module):
+    """The body of a Transformer."""
+
+    def __init__(self, model: Transformer, shape: DataShape, features: bool, temperature: float) -> None:
+        super().__init__()
+        self.readout = shape.readout
+        self.embedding = Embedding(shape, model.width, features)
+        self.layers = nn.Sequential(*(TransformerLayer(model, shape.causal, temperature) for _ in range(model.layers)))
+        self.norm = nn.LayerNorm(model.width, bias=False) if model.norm == "pre" else nn.Identity()
+        self.head = nn.Linear(model.width, shape.classes, bias=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Token ids (B, T), or features (B, T, F), to logits (B, R, C)."""
+        out: Tensor = self.head(read_out(self.norm(self.layers(self.embedding(inputs))), self.readout))
+        return out
+
+    def in_order(self) -> Iterator[nn.Module]:
+        """Everything with one weight, in the order in which a stack lays the weights out."""
+        return (layer for layer in self.modules() if isinstance(layer, nn.Embedding | nn.Linear | nn.LayerNorm))
+
+
+class PlainModule(nn.Module):
+    """The body of an MLP or of a convolution network: layers without residual sums."""
+
+    def __init__(self, model: MLP | Conv, shape: DataShape, features: bool) -> None:
+        super().__init__()
+        self.norm, self.readout, width = model.norm, shape.readout, model.width
+        self.embedding = Embedding(shape, width, features)
+        into = [width] * model.layers  # of every layer
+        self.padding = (0, 0)
+        layers: list[nn.Module]
+        if isinstance(model, Conv):
+            before = model.kernel - 1 if shape.causal else model.kernel // 2
+            self.padding = (before, model.kernel - 1 - before)
+            layers = [nn.Conv1d(width, width, model.kernel, bias=False) for _ in into]
+        else:
+            if shape.readout != "every":  # the tokens of a sequence, end to end, are one input
+                into[0], self.readout = width * shape.tokens, "flat"
+            layers = [nn.Linear(n, width, bias=False) for n in into]
+        norms = {"none": [], "pre": into, "post": [width] * model.layers}[model.norm]
+        self.layers = nn.ModuleList(layers)
+        self.norms = nn.ModuleList(nn.LayerNorm(n, bias=False) for n in norms)
+        self.head = nn.Linear(width, shape.classes, bias=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """See TransformerModule."""
+        x = self.embedding(inputs)
+        if self.readout == "flat":
+            x = x.flatten(1)[:, None]
+        for i, layer in enumerate(self.layers):
+            if self.norm == "pre":
+                x = self.norms[i](x)
+            conv = isinstance(layer, nn.Conv1d)
+            x = F.gelu(layer(F.pad(x.mT, self.padding)).mT if conv else layer(x))
+            if self.norm == "post":
+                x = self.norms[i](x)
+        out: Tensor = self.head(read_out(x, self.readout))
+        return out
+
+    def in_order(self) -> Iterator[nn.Module]:
+        """See TransformerModule."""
+        yield from (self.embedding.embed, self.embedding.pos)
+        for i, layer in enumerate(self.layers):
+            yield from (layer, *self.norms[i : i + 1])
+        yield self.head
+
+
+def read_out(x: Tensor, readout: str) -> Tensor:
+    """(B, T, width) to (B, R, width)."""
+    if readout == "last":
+        return x[:, -1:]
+    return x.mean(dim=1, keepdim=True) if readout == "mean" else x
+
+
+class ToyModule(nn.Module):
+    """One problem of a batch: its copies of the model at the start, its data, and both its losses.
+
+    Args:
+        problem: the batch.
+        number: which of its problems.
+        dtype: of all numbers.
+    """
+
+    def __init__(self, problem: ToyProblem, number: int, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        data, n = problem.data, int(problem.sequences[number])
+
+        def tensor(array: NDArray[Any]) -> Tensor:
+            values = torch.tensor(array[number])
+            return values.to(dtype) if values.is_floating_point() else values
+
+        self.inputs, self.targets = tensor(data.inputs)[:n], tensor(data.targets)[:n]
+        self.weights, self.share = tensor(problem.weights)[:n], tensor(data.share)[:n]
+        self.copy_weights = tensor(problem.copy_weights)
+        temperature = float(problem.heterogeneity[number]) if problem.dial == "temperature" else 1.0
+        model, shape, features = problem.model, problem.task.shape, self.inputs.is_floating_point()
+
+        def body() -> nn.Module:
+            if isinstance(model, Transformer):
+                return TransformerModule(model, shape, features, temperature)
+            assert isinstance(model, MLP | Conv)
+            return PlainModule(model, shape, features)
+
+        self.copies = nn.ModuleList(body() for _ in range(problem.copies)).to(dtype)
+        if problem.block_scales is not None:
+            for layer, (first, _) in zip(_layers(self), problem.partition("module").ranges, strict=True):
+                _reparametrise(layer, float(problem.block_scales[number, first]), problem.mode)
+        set_parameters(self, problem.start[number])
+
+    def losses(self, sequences: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
+        """The optimised and the unweighted loss, on all sequences or on those with these numbers, (b,)."""
+        at = slice(None) if sequences is None else torch.from_numpy(sequences)
+        inputs, targets, weights, share = (x[at] for x in (self.inputs, self.targets, self.weights, self.share))
+        factor = self.inputs.shape[0] / inputs.shape[0]
+        weighted, unweighted = [], []
+        for copy in self.copies:
+            each = F.cross_entropy(copy(inputs).flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+            weighted.append((each * weights).sum() * factor)
+            unweighted.append((each * share).sum() * factor)
+        return (torch.stack(weighted) * self.copy_weights).mean(), torch.stack(unweighted).max()
+
+    def values(self) -> tuple[float, float]:
+        """Both losses on all sequences, as numbers."""
+        with torch.no_grad():
+            weighted, unweighted = self.losses()
+        return weighted.item(), unweighted.item()
+
+
+class _Scaled(nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, phi: Tensor) -> Tensor:
+        return self.scale * phi
+
+
+def _reparametrise(layer: nn.Module, scale: float, mode: str) -> None:
+    if mode == "parameter":
+        parametrize.register_parametrization(layer, "weight", _Scaled(scale))
+    else:
+        _weight(layer).register_hook(lambda gradient: gradient * scale**2)  # type: ignore[no-untyped-call]
+
+
+def _layers(module: ToyModule) -> list[nn.Module]:
+    """As many as the partition `module` has blocks, in its order."""
+    return [layer for copy in module.copies for layer in copy.in_order()]  # type: ignore[operator]
+
+
+def _weight(layer: nn.Module) -> nn.Parameter:
+    """What is trained: where the layer is reparametrised, phi."""
+    weight: Any = layer.parametrizations["weight"] if parametrize.is_parametrized(layer) else layer  # type: ignore[index]
+    weight = weight.original if isinstance(weight, parametrize.ParametrizationList) else weight.weight
+    assert isinstance(weight, nn.Parameter)
+    return weight
+
+
+def _as_stacked(layer: nn.Module, values: Tensor) -> Tensor:
+    """A view of something like the weight of a layer, with its axes in the order of a stack."""
+    if isinstance(layer, nn.Conv1d):  # (out, channel, place) to (out, place, channel)
+        return values.transpose(1, 2)
+    return values.T if isinstance(layer, Features) else values
+
+
+def set_parameters(module: ToyModule, theta: NDArray[np.float64]) -> None:
+    """Copy the parameters of one instance, (P,), into its module."""
+    at = 0
+    with torch.no_grad():
+        for layer in _layers(module):
+            place = _as_stacked(layer, _weight(layer))
+            place.copy_(torch.from_numpy(theta[at : at + place.numel()]).view(place.shape))
+            at += place.numel()
+
+
+def flat_parameters(module: ToyModule) -> NDArray[np.float64]:
+    """The parameters as a stack has them, (P,)."""
+    parts = [_as_stacked(layer, _weight(layer).detach()).reshape(-1) for layer in _layers(module)]
+    return torch.cat(parts).double().numpy()
+
+
+def flat_gradient(module: ToyModule) -> NDArray[np.float64]:
+    """What `backward` left in the parameters, (P,)."""
+    parts = []
+    for layer in _layers(module):
+        gradient = _weight(layer).grad
+        assert gradient is not None
+        parts.append(_as_stacked(layer, gradient).reshape(-1))
+    return torch.cat(parts).double().numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleRun:
+    """M problems, each trained alone.
+
+    Attributes:
+        steps: at which the losses were computed, ascending, (R,).
+        loss: the unweighted loss on all data, (M, R).
+        loss_weighted: the loss that was optimised, likewise.
+        theta: the parameters after the last step, (M, P).
+    """
+
+    steps: NDArray[np.int64]
+    loss: NDArray[np.float64]
+    loss_weighted: NDArray[np.float64]
+    theta: NDArray[np.float64]
+
+
+def train_modules(
+    problem: ToyProblem,
+    optimizer_class: type[torch.optim.Optimizer],
+    lr: float,
+    steps: int,
+    *,
+    evaluate_every: int = 10,
+    dtype: torch.dtype = torch.float32,
+    **options: Any,
+) -> ModuleRun:
+    """Train every problem with an optimizer of torch: a Python loop over problems, and one over steps within.
+
+    The full batch is seen, and its losses noted, at every step; of a task with mini-batches, those of `problem.batch` are seen,
+    and the losses on all data computed every so many steps and after the last.
+
+    Args:
+        problem: M problems.
+        optimizer_class: as torch.optim.Adam.
+        lr: learning rate.
+        steps: how many.
+        evaluate_every: with mini-batches, steps between two looks at all data.
+        dtype: torch.float32 or torch.float64.
+        **options: of the optimizer, as `betas`.
+    """
+    every = 1 if problem.task.batch is None else evaluate_every
+    looks = [t for t in range(steps + 1) if t % every == 0 or t == steps]
+    losses = np.empty((problem.problems, 2, len(looks)))
+    theta = np.empty((problem.problems, problem.dimension))
+    for number in range(problem.problems):
+        alone = problem.select([number])
+        module = ToyModule(alone, 0, dtype)
+        optimizer = optimizer_class(module.parameters(), lr=lr, **options)  # type: ignore[call-arg]
+        for t in range(steps):
+            sequences = alone.batch(t)
+            if sequences is not None and t % every == 0:
+                losses[number, :, t // every] = module.values()
+            optimizer.zero_grad()
+            weighted, unweighted = module.losses(None if sequences is None else sequences[0])
+            weighted.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if sequences is None:
+                losses[number, :, t] = weighted.item(), unweighted.item()
+        losses[number, :, -1] = module.values()
+        theta[number] = flat_parameters(module)
+    return ModuleRun(np.array(looks), losses[:, 1], losses[:, 0], theta)
