@@ -14,8 +14,10 @@ Eigenvalues may be negative, so two numbers are named apart:
 Instances are worked on one after the other, with many columns of a Hessian at once: so none depends on its batch-mates.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -60,6 +62,24 @@ _ON_DEVICE = 32  # times as many on a GPU
 _DENSE_NORM = 1000  # up to this size the spectral norm is taken from all eigenvalues
 
 
+_threads: ContextVar[int] = ContextVar("threads", default=1)
+
+
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """One thread within each operation, and threads of our own around them: those of torch wait for each other after every
+    one, which on a busy machine takes twenty times as long."""
+    before = torch.get_num_threads()
+    token = _threads.set(max(before, _threads.get()))
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        _threads.reset(token)
+
+
+@_own_threads()
 def gradient(stack: Stack, theta: ArrayLike | Tensor) -> Array:
     """Gradient of the optimised loss, (E, P), unscaled in every mode."""
     points = _points(stack, theta)
@@ -69,6 +89,7 @@ def gradient(stack: Stack, theta: ArrayLike | Tensor) -> Array:
     return np.asarray(found.cpu().numpy())
 
 
+@_own_threads()
 def hessian_products(stack: Stack, theta: ArrayLike | Tensor, tangents: ArrayLike | Tensor) -> Array:
     """H v of every instance, by differentiating the gradient once more.
 
@@ -164,6 +185,7 @@ class BlockSpectra:
         return np.maximum(np.abs(self.largest), np.abs(self.smallest))
 
 
+@_own_threads()
 def block_hessians(stack: Stack, theta: ArrayLike | Tensor, partition: str | Partition = "module") -> BlockHessians:
     """All diagonal blocks, written out: E sum_l P_l^2 numbers.
 
@@ -185,6 +207,7 @@ def block_hessians(stack: Stack, theta: ArrayLike | Tensor, partition: str | Par
     )
 
 
+@_own_threads()
 def block_spectra(
     stack: Stack,
     theta: ArrayLike | Tensor,
@@ -228,6 +251,7 @@ def block_spectra(
     return BlockSpectra(cut, tuple(joined[0]), tuple(joined[1]), exact, asymmetry)
 
 
+@_own_threads()
 def whole_hessian(stack: Stack, theta: ArrayLike | Tensor, *, largest: int = LARGEST_WHOLE) -> tuple[Array, Array]:
     """The Hessians (E, P, P), symmetric as in BlockHessians, and their asymmetry (E,).
 
@@ -257,6 +281,7 @@ class OffBlock:
     whole_over_block: Array
 
 
+@_own_threads()
 def off_block(
     stack: Stack, theta: ArrayLike | Tensor, partition: str | Partition = "module", *, largest: int = LARGEST_WHOLE
 ) -> OffBlock:
@@ -374,16 +399,12 @@ class _Within:
 
 
 def _in_threads(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """Work on all items, in threads of our own with one thread within each operation: those of torch wait for each other."""
-    items, threads = list(items), torch.get_num_threads()
+    """Work on all items, in as many threads as torch had before `_own_threads`."""
+    items, threads = list(items), _threads.get()
     if min(threads, len(items)) < 2:
         return [work(item) for item in items]
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(work, items))
-    finally:
-        torch.set_num_threads(threads)
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(work, items))
 
 
 def _eigenvalues(matrices: Iterable[Array]) -> list[Array]:
