@@ -133,6 +133,7 @@ class BlockHessians:
     blocks: tuple[Array, ...]
     asymmetry: Array
 
+    @_own_threads()
     def spectra(self) -> "BlockSpectra":
         """Eigenvalues of every block."""
         values = tuple(_eigenvalues(self.blocks))

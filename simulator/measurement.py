@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator import heterogeneity as het
 from quadsim.simulator.curvature import LARGEST_BLOCK, LARGEST_WHOLE, BlockSpectra, block_spectra, off_block
+from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import Stack
 from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
 from quadsim.simulator.training_run import Snapshots, TrainingRun
@@ -22,7 +23,7 @@ Array = NDArray[np.float64]
 def measure(
     run: TrainingRun,
     *,
-    partition: str = "module",
+    partition: str | Partition = "module",
     curvature: bool = True,
     off_blocks: bool = False,
     largest: int = LARGEST_BLOCK,
@@ -40,7 +41,7 @@ def measure(
 
     Args:
         run: trained with snapshots=(...).
-        partition: name of the blocks.
+        partition: blocks, or their name in PARTITIONS.
         curvature: whether spectra of blocks are computed: P products with the Hessian for every instance and snapshot.
         off_blocks: whether the whole Hessian is computed too.
         largest: parameters of the largest block with exact eigenvalues; see `block_spectra`.
@@ -67,7 +68,7 @@ def measure(
         ValueError: a run without snapshots, or a value out of range.
     """
     kept = snapshots_of(run)
-    cut = run.problem.partition(partition)
+    cut = run.problem.partition(partition) if isinstance(partition, str) else partition
     table = _Table(run, len(cut.sizes))
     for here in stacks_at_snapshots(run):
         table.add(here, _of_gradient(here, cut.sizes) | _of_head(here))
@@ -89,7 +90,13 @@ def measure(
     coordinates: dict[str, Any] = {
         name: values for name, values in source.coords.items() if "step" not in values.dims
     } | {"step": kept.steps, "block": list(cut.labels), "block_size": ("block", np.array(cut.sizes))}
-    settings = {"partition": partition, "bins": bins, "normalise": normalise, "base": base, "largest_exact_block": largest}
+    settings = {
+        "partition": cut.name,
+        "bins": bins,
+        "normalise": normalise,
+        "base": base,
+        "largest_exact_block": largest,
+    }
     return xr.Dataset(table.columns(), coords=coordinates, attrs=source.attrs | settings)
 
 

@@ -61,7 +61,9 @@ def assert_blocks(problem, which, names=("layer", "module", "unit")):
         found = block_hessians(stack, theta, name)
         assert np.all(found.asymmetry < 1e-12)
         for block, (begin, end) in zip(found.blocks, found.partition.ranges, strict=True):
-            np.testing.assert_allclose(block, wanted[:, begin:end, begin:end], rtol=0, atol=1e-10 * np.abs(wanted).max())
+            np.testing.assert_allclose(
+                block, wanted[:, begin:end, begin:end], rtol=0, atol=1e-10 * np.abs(wanted).max()
+            )
             np.testing.assert_array_equal(block, block.transpose(0, 2, 1))
     return stack, theta, wanted
 
@@ -82,13 +84,17 @@ def test_blocks_under_the_reparametrisation(mode):
 
 def test_the_modes_are_one_hessian_in_two_coordinates():
     """phi's Hessian is diag(s) H diag(s), at the same weights."""
-    phi, blocks = (generate(dial="reparametrisation", heterogeneity=100.0, problems=1, mode=m) for m in ("parameter", "gradient"))
+    phi, blocks = (
+        generate(dial="reparametrisation", heterogeneity=100.0, problems=1, mode=m) for m in ("parameter", "gradient")
+    )
     s = phi.block_scales[0]
     in_phi, _ = whole_hessian(phi.stack(), phi.start)
     in_blocks, _ = whole_hessian(blocks.stack(), blocks.start)
     assert np.ptp(s) > 1.0
     np.testing.assert_allclose(in_phi[0], s[:, None] * in_blocks[0] * s, atol=1e-12)
-    np.testing.assert_allclose(gradient(blocks.stack(), blocks.start)[0] * s, gradient(phi.stack(), phi.start)[0], atol=1e-13)
+    np.testing.assert_allclose(
+        gradient(blocks.stack(), blocks.start)[0] * s, gradient(phi.stack(), phi.start)[0], atol=1e-13
+    )
 
 
 @pytest.mark.parametrize(("dial", "c"), [("temperature", 3.0), ("init-scale", 2.0), ("zipf", 4.0)])
@@ -173,7 +179,9 @@ def test_a_hessian_has_negative_eigenvalues():
     problem = generate(problems=4)
     found = block_spectra(problem.stack(), problem.start)
     assert np.any(found.smallest < -0.01)
-    np.testing.assert_allclose(found.smoothness, np.maximum([[v.max() for v in row] for row in by_instance(found)], 0.0))
+    np.testing.assert_allclose(
+        found.smoothness, np.maximum([[v.max() for v in row] for row in by_instance(found)], 0.0)
+    )
 
 
 def by_instance(spectra):
@@ -373,7 +381,10 @@ def test_one_block_has_no_pairs():
         (lambda s, x: block_spectra(s, x, "modul"), r"partition must be one of .* did you mean 'module'\?"),
         (lambda s, x: block_spectra(s, x, largest=0), r"largest must be a whole number of at least 1, got 0"),
         (lambda s, x: block_spectra(s, x, largest=9, nodes=0), r"nodes must be a whole number of at least 1, got 0"),
-        (lambda s, x: whole_hessian(s, x, largest=100), r"at most 100 parameters, got 216 \(373 kB each\); raise largest"),
+        (
+            lambda s, x: whole_hessian(s, x, largest=100),
+            r"at most 100 parameters, got 216 \(373 kB each\); raise largest",
+        ),
         (lambda s, x: off_block(s, x, largest=100), r"at most 100 parameters, got 216"),
         (lambda s, x: hessian_products(s, x, x), r"tangents must have the shape \(n, 2, 216\), got \(2, 216\)"),
         (lambda s, x: block_spectra(s, x, Partition("p", ("a",), (3,))), r"partition must have 216 coordinates, got 3"),
