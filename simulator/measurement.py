@@ -9,9 +9,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from quadsim.simulator import heterogeneity as het
-from quadsim.simulator.curvature import LARGEST_BLOCK, LARGEST_WHOLE, BlockSpectra, block_spectra, off_block
+from quadsim.simulator.curvature import LARGEST_BLOCK, LARGEST_WHOLE, BlockSpectra, block_spectra
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import Stack
+from quadsim.simulator.off_block import off_block
 from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
 from quadsim.simulator.training_run import Snapshots, TrainingRun
 
@@ -87,9 +88,8 @@ def measure(
                 },
             )
     source = run.to_dataset()
-    coordinates: dict[str, Any] = {
-        name: values for name, values in source.coords.items() if "step" not in values.dims
-    } | {"step": kept.steps, "block": list(cut.labels), "block_size": ("block", np.array(cut.sizes))}
+    coordinates: dict[str, Any] = {str(n): values for n, values in source.coords.items() if "step" not in values.dims}
+    coordinates |= {"step": kept.steps, "block": list(cut.labels), "block_size": ("block", np.array(cut.sizes))}
     settings = {
         "partition": cut.name,
         "bins": bins,

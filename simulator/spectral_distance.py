@@ -38,7 +38,7 @@ def jensen_shannon(spectra: BlockSpectra, *, bins: int = 100, normalise: str = "
     """
     base = check_interval("base", base, 1.0, low_open=True)
     density = histograms(spectra.nodes, spectra.weights, bins=bins, normalise=normalise)
-    return np.stack([_distances(one) for one in density]) / np.sqrt(np.log(base))
+    return np.asarray(np.stack([_distances(one) for one in density]) / np.sqrt(np.log(base)))
 
 
 def mean_over_pairs(distances: Array) -> Array:

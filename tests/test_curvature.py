@@ -14,13 +14,11 @@ from quadsim.simulator.curvature import (
     BlockSpectra,
     block_hessians,
     block_spectra,
-    gradient,
-    hessian_products,
-    off_block,
-    off_block_of,
     whole_hessian,
 )
+from quadsim.simulator.hessian import gradient, hessian_products
 from quadsim.simulator.models import MLP, Conv, ModularAddition, Partition, TokenMap, Transformer
+from quadsim.simulator.off_block import off_block, off_block_of
 from quadsim.simulator.quadrature import quadrature
 from quadsim.simulator.spectral_distance import histograms, jensen_shannon, mean_over_pairs
 
@@ -137,7 +135,7 @@ def test_an_instance_does_not_depend_on_its_batch_mates():
 def test_many_threads_and_chunks_change_nothing(monkeypatch):
     problem = generate(problems=1)
     wanted = block_hessians(problem.stack(), problem.start)
-    monkeypatch.setattr("quadsim.simulator.curvature.TOKENS_AT_ONCE", 8 * 7)
+    monkeypatch.setattr("quadsim.simulator.hessian.TOKENS_AT_ONCE", 8 * 7)
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -218,10 +216,10 @@ def test_the_norm_of_a_large_matrix(monkeypatch):
     (matrix,), _ = whole_hessian(generate(problems=1).stack(), generate(problems=1).start)
     cut = generate().partition("module")
     dense = off_block_of(matrix, cut)
-    monkeypatch.setattr("quadsim.simulator.curvature._DENSE_NORM", 1)
+    monkeypatch.setattr("quadsim.simulator.off_block._DENSE_NORM", 1)
     np.testing.assert_allclose(off_block_of(matrix, Partition("two", ("a", "b"), (100, matrix.shape[0] - 100))), off_block_of(matrix, Partition("two", ("a", "b"), (100, matrix.shape[0] - 100))))  # fmt: skip
     large = np.pad(matrix, 0)
-    monkeypatch.setattr("quadsim.simulator.curvature._DENSE_NORM", 100)
+    monkeypatch.setattr("quadsim.simulator.off_block._DENSE_NORM", 100)
     np.testing.assert_allclose(off_block_of(large, cut), dense, rtol=1e-10)
 
 

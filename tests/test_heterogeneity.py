@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from quadsim.simulator import BlockQuadratic, ToyProblem, simulate, train
-from quadsim.simulator.curvature import block_spectra, off_block
+from quadsim.simulator.curvature import block_spectra
 from quadsim.simulator.heterogeneity import (
     block_gradient_norms,
     cosine,
@@ -21,6 +21,7 @@ from quadsim.simulator.heterogeneity import (
 )
 from quadsim.simulator.measurement import measure
 from quadsim.simulator.models import MLP, TokenMap, Transformer
+from quadsim.simulator.off_block import off_block
 from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
 from quadsim.theory import THEOREMS
 from quadsim.theory.quantities import _REDUCTIONS

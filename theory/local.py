@@ -6,8 +6,8 @@ with the step u there are two gaps between picture and truth, and both are measu
     f(w + u) - f(w) = g'u + u'H_blk u/2 + u'(H - H_blk)u/2 + remainder,
 
 H_blk the diagonal blocks of the Hessian at w. The remainder is of third order in u. The bound of a lemma, with the measured L_l, is
-never below the first two terms; it is `violated` where the third, or the remainder, lifts the observed change above it. As both
-sides are quadratic in the rate, the third does so at every rate or at none, however short the step: for gd where
+never below the first two terms; it is `violated` where the third, or the remainder, lifts the observed change above it. As
+both sides are quadratic in the rate, the third does so at every rate or at none, however short the step: for gd where
 g'Hg > Lambda_G |g|^2.
 """
 
@@ -21,7 +21,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from quadsim.simulator import heterogeneity as het
-from quadsim.simulator.curvature import LARGEST_BLOCK, block_spectra, gradient, hessian_products
+from quadsim.simulator.curvature import LARGEST_BLOCK, block_spectra
+from quadsim.simulator.hessian import gradient, hessian_products
 from quadsim.simulator.measurement import Present, snapshots_of, stacks_at_snapshots
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.training_run import TrainingRun
@@ -51,9 +52,9 @@ class LocalSteps:
         run: with M problems, K settings and S snapshots.
         partition: name of the blocks.
         observed: f(w + u) - f(w) of the optimised loss on all data, float64.
-        first_order: g'u, g the gradient of that loss at w.
-        quadratic_block: u'H_blk u/2.
-        quadratic_whole: u'Hu/2.
+        first_order: product g'u, g the gradient of that loss at w.
+        quadratic_block: half of u'H_blk u.
+        quadratic_whole: half of u'Hu.
         rounding: of `observed`, and how far the step is from being exactly the lemma's: the bound is compared up to this.
         theorem: name of the lemma of the rule; empty if there is none.
         bound: on the change, by that lemma with the measured L_l; NaN where it does not apply.
@@ -76,12 +77,12 @@ class LocalSteps:
 
     @property
     def block_model(self) -> Array:
-        """g'u + u'H_blk u/2."""
+        """The change by the block-diagonal model, g'u + u'H_blk u/2."""
         return self.first_order + self.quadratic_block
 
     @property
     def whole_model(self) -> Array:
-        """g'u + u'Hu/2."""
+        """The change by the second-order model, g'u + u'Hu/2."""
         return self.first_order + self.quadratic_whole
 
     @property
@@ -91,7 +92,7 @@ class LocalSteps:
 
     @property
     def ratio(self) -> Array:
-        """u'Hu / u'H_blk u: by how much the block-diagonal picture misses the curvature along the step; NaN where that is 0."""
+        """By how much the block-diagonal picture misses the curvature along the step, u'Hu / u'H_blk u; NaN where that is 0."""
         safe = np.where(self.quadratic_block == 0.0, np.nan, self.quadratic_block)
         return np.asarray(self.quadratic_whole / safe)
 
@@ -292,7 +293,11 @@ def _value(expression: sp.Expr, values: dict[sp.Symbol, Any]) -> Array:
 
 
 def _smoothness_of(measured: xr.Dataset, run: TrainingRun, cut: Partition) -> Array:
-    """L_l by instance, (M K, S, B)."""
+    """L_l by instance, (M K, S, B).
+
+    Raises:
+        ValueError: measurements of something else.
+    """
     shape = (*snapshots_of(run).theta.shape[:3], len(cut.sizes))
     found = measured.get("smoothness")
     if found is None or measured.attrs.get("partition") != cut.name or found.shape != shape:
