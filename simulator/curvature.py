@@ -14,7 +14,7 @@ Eigenvalues may be negative, so two numbers are named apart:
 Instances are worked on one after the other, with many columns of a Hessian at once: so none depends on its batch-mates.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -69,14 +69,7 @@ class BlockHessians:
     @own_threads()
     def spectra(self) -> "BlockSpectra":
         """Eigenvalues of every block."""
-        values = tuple(eigenvalues(self.blocks))
-        return BlockSpectra(
-            partition=self.partition,
-            nodes=values,
-            weights=tuple(np.full(v.shape, 1.0 / v.shape[1]) for v in values),
-            exact=np.ones(len(values), dtype=bool),
-            asymmetry=self.asymmetry,
-        )
+        return BlockSpectra.exactly(self.partition, eigenvalues(self.blocks), self.asymmetry)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +79,8 @@ class BlockSpectra:
     Attributes:
         partition: what the blocks are.
         nodes: of every block, (E, n_l), ascending: all P_l eigenvalues of an exact one; else the nodes of a quadrature, of which
-            the extreme ones approach the extreme eigenvalues from within. NaN fills up a row with fewer.
+            the extreme ones approach the extreme eigenvalues from within. NaN fills up a row with fewer nodes, and the row of a
+            block that is not finite.
         weights: of every block, (E, n_l), with the sum 1; 1/P_l for an exact one; 0 where a node is NaN.
         exact: whether the nodes are the eigenvalues, (B,).
         asymmetry: as in BlockHessians, of the exact blocks, (E,).
@@ -98,15 +92,21 @@ class BlockSpectra:
     exact: NDArray[np.bool_]
     asymmetry: Array
 
+    @classmethod
+    def exactly(cls, partition: Partition, values: Sequence[Array], asymmetry: Array) -> "BlockSpectra":
+        """From all eigenvalues of every block, (E, P_l)."""
+        weights = tuple(np.full(v.shape, 1.0 / v.shape[1]) for v in values)
+        return cls(partition, tuple(values), weights, np.ones(len(values), dtype=bool), asymmetry)
+
     @cached_property
     def largest(self) -> Array:
         """Largest eigenvalue of every block, (E, B)."""
-        return np.stack([np.nanmax(nodes, axis=1) for nodes in self.nodes], axis=1)
+        return np.stack([np.fmax.reduce(nodes, axis=1) for nodes in self.nodes], axis=1)
 
     @cached_property
     def smallest(self) -> Array:
         """Smallest eigenvalue of every block, (E, B); negative where the loss curves down."""
-        return np.stack([np.nanmin(nodes, axis=1) for nodes in self.nodes], axis=1)
+        return np.stack([np.fmin.reduce(nodes, axis=1) for nodes in self.nodes], axis=1)
 
     @property
     def smoothness(self) -> Array:
@@ -200,8 +200,14 @@ def whole_hessian(stack: Stack, theta: ArrayLike | Tensor, *, largest: int = LAR
 
 
 def eigenvalues(matrices: Iterable[Array]) -> list[Array]:
-    """Of symmetric matrices or batches of them, ascending."""
-    return in_threads(lambda m: torch.linalg.eigvalsh(torch.from_numpy(m)).numpy(), matrices)
+    """Of symmetric matrices or batches of them, ascending; NaN where a matrix is not finite."""
+
+    def of(matrix: Array) -> Array:
+        finite = np.all(np.isfinite(matrix), axis=(-2, -1))
+        values = torch.linalg.eigvalsh(torch.from_numpy(np.where(finite[..., None, None], matrix, 0.0))).numpy()
+        return np.where(finite[..., None], values, np.nan)
+
+    return in_threads(of, matrices)
 
 
 _FILLS = ((0, np.nan), (1, 0.0))
@@ -217,12 +223,18 @@ def _filled(rows: list[Array], fill: float) -> Array:
 
 def symmetric(matrices: dict[int, Array]) -> tuple[dict[int, Array], float]:
     """The mean of each matrix and its transpose, and the largest difference of the two over the largest entry."""
-    difference = max((float(np.abs(m - m.T).max()) for m in matrices.values()), default=0.0)
-    scale = max((float(np.abs(m).max()) for m in matrices.values()), default=0.0)
-    return {b: (m + m.T) / 2 for b, m in matrices.items()}, difference / scale if scale else 0.0
+    with np.errstate(invalid="ignore"):
+        difference = max((float(np.abs(m - m.T).max()) for m in matrices.values()), default=0.0)
+        scale = max((float(np.abs(m).max()) for m in matrices.values()), default=0.0)
+        return {b: (m + m.T) / 2 for b, m in matrices.items()}, float(np.divide(difference, scale)) if scale else 0.0
 
 
 def partition_of(stack: Stack, partition: str | Partition) -> Partition:
+    """The blocks from their name.
+
+    Raises:
+        ValueError: an unknown name, or blocks of another problem.
+    """
     cut = stack.problem.partition(partition) if isinstance(partition, str) else partition
     if sum(cut.sizes) != stack.problem.dimension:
         raise ValueError(
@@ -232,6 +244,11 @@ def partition_of(stack: Stack, partition: str | Partition) -> Partition:
 
 
 def check_whole(stack: Stack, largest: int) -> None:
+    """Refuse a Hessian that is too large to be written out.
+
+    Raises:
+        ValueError: more than `largest` parameters.
+    """
     size = stack.problem.dimension
     if size > check_count("largest", largest):
         raise ValueError(

@@ -101,6 +101,7 @@ class OneInstance:
 
     @classmethod
     def of(cls, stack: Stack, points: Tensor, number: int) -> "OneInstance":
+        """Number `number` of a stack at points (E, P)."""
         at = torch.tensor([number], device=points.device)
         return cls(_in_float64(stack.select(at)), points[at])
 
@@ -115,7 +116,7 @@ class OneInstance:
         """H v of (P,), from a graph that is kept for the next one."""
         if self._kept is None:
             self._kept = self._graph()
-        return self._backward(*self._kept, tangent[None], keep=True)[0]
+        return np.asarray(self._backward(*self._kept, tangent[None], keep=True)[0])
 
     def _graph(self) -> tuple[Tensor, Tensor]:
         point = self._theta.clone().requires_grad_()
@@ -130,7 +131,7 @@ class OneInstance:
             (found,) = torch.autograd.grad(slope, point, along[0], retain_graph=keep)
             return np.asarray(found.cpu().numpy())
         (found,) = torch.autograd.grad(slope, point, along, is_grads_batched=True)
-        return np.asarray(found[:, 0].cpu().numpy())
+        return np.asarray(found[:, 0].cpu().numpy(), dtype=np.float64)
 
     def blocks(self, cut: Partition, numbers: Sequence[int]) -> dict[int, Array]:
         """The asked blocks by their number, as computed: some columns at a time, each in a row."""
@@ -149,6 +150,7 @@ class OneInstance:
         return out
 
     def within(self, bounds: tuple[int, int]) -> "_Within":
+        """The product with the diagonal block of these coordinates."""
         return _Within(self, bounds)
 
 
@@ -176,6 +178,11 @@ def in_threads(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
 
 
 def as_points(stack: Stack, theta: ArrayLike | Tensor) -> Tensor:
+    """Parameters (E, P) in float64 where the stack is.
+
+    Raises:
+        ValueError: another shape.
+    """
     given = theta if isinstance(theta, Tensor) else torch.from_numpy(np.array(theta))
     points = given.detach().to(device=stack.weights.device, dtype=torch.float64)
     if points.shape != (stack.instances, stack.problem.dimension):

@@ -7,12 +7,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import eigsh
 
-from quadsim.simulator.curvature import LARGEST_WHOLE, check_whole, eigenvalues, partition_of, symmetric
+from quadsim.simulator.curvature import LARGEST_WHOLE, BlockSpectra, check_whole, eigenvalues, partition_of, symmetric
 from quadsim.simulator.hessian import OneInstance, as_points, own_threads
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import Stack
 
-__all__ = ["OffBlock", "off_block", "off_block_of"]
+__all__ = ["OffBlock", "off_block", "off_block_of", "spectra_and_off_block"]
 
 Array = NDArray[np.float64]
 
@@ -35,7 +35,6 @@ class OffBlock:
     whole_over_block: Array
 
 
-@own_threads()
 def off_block(
     stack: Stack,
     theta: ArrayLike | torch.Tensor,
@@ -54,18 +53,51 @@ def off_block(
     Raises:
         ValueError: more than `largest` parameters, a shape that does not fit, or an unknown partition.
     """
+    return spectra_and_off_block(stack, theta, partition, largest=largest, spectra=False)[1]
+
+
+@own_threads()
+def spectra_and_off_block(
+    stack: Stack,
+    theta: ArrayLike | torch.Tensor,
+    partition: str | Partition = "module",
+    *,
+    largest: int = LARGEST_WHOLE,
+    spectra: bool = True,
+) -> tuple[BlockSpectra | None, OffBlock]:
+    """Both from one whole Hessian, at the cost of one; the spectra are exact, whatever the size of a block.
+
+    Args:
+        stack: as in `off_block`.
+        theta: likewise.
+        partition: likewise.
+        largest: likewise.
+        spectra: whether they are wanted; else None.
+
+    Raises:
+        ValueError: as in `off_block`.
+    """
     points, cut = as_points(stack, theta), partition_of(stack, partition)
     check_whole(stack, largest)
     everything = Partition("whole", ("whole",), (stack.problem.dimension,))
-    values = np.empty((3, stack.instances))
+    values, asymmetry = np.empty((3, stack.instances)), np.empty(stack.instances)
+    found: list[list[Array]] = []
     for e in range(stack.instances):
-        matrices, _ = symmetric(OneInstance.of(stack, points, e).blocks(everything, [0]))
+        matrices, asymmetry[e] = symmetric(OneInstance.of(stack, points, e).blocks(everything, [0]))
         values[:, e] = off_block_of(matrices[0], cut)
-    return OffBlock(*values)
+        if spectra:
+            found.append(eigenvalues(matrices[0][begin:end, begin:end] for begin, end in cut.ranges))
+    if not spectra:
+        return None, OffBlock(*values)
+    return BlockSpectra.exactly(cut, [np.stack(rows) for rows in zip(*found, strict=True)], asymmetry), OffBlock(
+        *values
+    )
 
 
 def off_block_of(hessian: Array, partition: Partition) -> tuple[float, float, float]:
-    """The three measures of OffBlock for one symmetric matrix (P, P); NaN where it is 0."""
+    """The three measures of OffBlock for one symmetric matrix (P, P); NaN where it is 0 or not finite."""
+    if not np.all(np.isfinite(hessian)):
+        return np.nan, np.nan, np.nan
     rest = hessian.copy()
     block = 0.0
     for begin, end in partition.ranges:

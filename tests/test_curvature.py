@@ -18,7 +18,7 @@ from quadsim.simulator.curvature import (
 )
 from quadsim.simulator.hessian import gradient, hessian_products
 from quadsim.simulator.models import MLP, Conv, ModularAddition, Partition, TokenMap, Transformer
-from quadsim.simulator.off_block import off_block, off_block_of
+from quadsim.simulator.off_block import off_block, off_block_of, spectra_and_off_block
 from quadsim.simulator.quadrature import quadrature
 from quadsim.simulator.spectral_distance import histograms, jensen_shannon, mean_over_pairs
 
@@ -221,6 +221,29 @@ def test_the_norm_of_a_large_matrix(monkeypatch):
     large = np.pad(matrix, 0)
     monkeypatch.setattr("quadsim.simulator.off_block._DENSE_NORM", 100)
     np.testing.assert_allclose(off_block_of(large, cut), dense, rtol=1e-10)
+
+
+def test_spectra_from_the_whole_are_the_same():
+    problem = generate(problems=2)
+    spectra, rest = spectra_and_off_block(problem.stack(), problem.start, "unit")
+    wanted = block_spectra(problem.stack(), problem.start, "unit")
+    for found, expected in zip(spectra.nodes, wanted.nodes, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+    np.testing.assert_array_equal(rest.spectral, off_block(problem.stack(), problem.start, "unit").spectral)
+
+
+def test_what_is_not_finite_is_nan_beside_the_others():
+    problem = generate(MLP(width=4, layers=1), problems=2)
+    theta = problem.start * np.array([[1.0], [1e160]])
+    spectra, rest = spectra_and_off_block(problem.stack(), theta)
+    found = block_spectra(problem.stack(), theta)
+    assert np.all(np.isnan(found.largest[1]) == np.isnan(spectra.largest[1]))
+    assert np.any(np.isnan(found.smoothness[1]))
+    assert np.isnan(rest.spectral[1])
+    assert np.isnan(mean_over_pairs(jensen_shannon(found))[1])
+    alone = block_spectra(problem.stack(np.array([0])), theta[:1])
+    np.testing.assert_array_equal(found.smoothness[0], alone.smoothness[0])
+    assert np.isfinite(mean_over_pairs(jensen_shannon(found))[0])
 
 
 def test_no_curvature_has_no_shares():
