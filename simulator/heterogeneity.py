@@ -56,7 +56,8 @@ def block_gradient_norms(gradient: Array, sizes: Sequence[int]) -> Array:
     Raises:
         ValueError: sizes that do not add up to P.
     """
-    return np.stack([norm(gradient[..., s]) for s in _slices(gradient, sizes)], axis=-1) / np.sqrt(np.asarray(sizes))
+    norms = np.stack([norm(gradient[..., s]) for s in _slices(gradient, sizes)], axis=-1)
+    return np.asarray(norms / np.sqrt(np.asarray(sizes)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +150,10 @@ class HeadNorms:
 
 
 def head_norms(problem: "ToyProblem", theta: ArrayLike, which: ArrayLike | None = None) -> HeadNorms:
-    """Of parameters theta (E, P), in the weights that the model computes with: under the dial `reparametrisation` in its mode
-    `parameter` those are s_b phi_b. The parts of a difference theta_t - theta_0 say how each has grown (head-drift).
+    """Norms of the head's two parts at parameters theta, (E, P), in the weights that the model computes with.
+
+    Under the dial `reparametrisation` in its mode `parameter` those are s_b phi_b. Of a difference theta_t - theta_0 they say how
+    each part has grown (head-drift).
 
     Args:
         problem: M problems.

@@ -9,13 +9,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from quadsim.simulator.curvature import (
-    LARGEST_BLOCK,
-    BlockSpectra,
-    block_spectra,
-    gradient,
-    off_block,
-)
+from quadsim.simulator.curvature import LARGEST_BLOCK, BlockSpectra, block_spectra
+from quadsim.simulator.hessian import gradient
 from quadsim.simulator.heterogeneity import (
     block_gradient_norms,
     gradient_weighted_smoothness,
@@ -26,6 +21,7 @@ from quadsim.simulator.heterogeneity import (
 )
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
+from quadsim.simulator.off_block import spectra_and_off_block
 from quadsim.simulator.records import plain_records
 from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
 
@@ -140,7 +136,16 @@ def inspect_model(
     }
     if not curvature:
         return Inspection(problem, cut, step, norms, None, None, whole)
-    spectra = block_spectra(stack, at, cut, largest=largest_block)
+    if problem.dimension <= largest_whole:
+        spectra, off = spectra_and_off_block(stack, at, cut, largest=largest_whole)
+        whole |= {
+            "off_block_spectral": off.spectral,
+            "off_block_frobenius": off.frobenius,
+            "whole_over_block": off.whole_over_block,
+        }
+    else:
+        spectra = block_spectra(stack, at, cut, largest=largest_block)
+    assert spectra is not None
     smoothness = spectra.smoothness
     distances = jensen_shannon(spectra, bins=JS_BINS)
     by_gradient = gradient_weighted_smoothness(g, cut.sizes, smoothness)
@@ -152,13 +157,6 @@ def inspect_model(
         "covariance": smoothness_covariance(g, cut.sizes, smoothness),
         "JS0": mean_over_pairs(distances),
     }
-    if problem.dimension <= largest_whole:
-        off = off_block(stack, at, cut, largest=largest_whole)
-        whole |= {
-            "off_block_spectral": off.spectral,
-            "off_block_frobenius": off.frobenius,
-            "whole_over_block": off.whole_over_block,
-        }
     return Inspection(problem, cut, step, norms, spectra, distances, whole)
 
 

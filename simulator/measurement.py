@@ -9,8 +9,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from quadsim.simulator import heterogeneity as het
-from quadsim.simulator.curvature import LARGEST_BLOCK, LARGEST_WHOLE, BlockSpectra, block_spectra, off_block
+from quadsim.simulator.curvature import LARGEST_BLOCK, LARGEST_WHOLE, BlockSpectra, block_spectra
+from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import Stack
+from quadsim.simulator.off_block import OffBlock, spectra_and_off_block
 from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
 from quadsim.simulator.training_run import Snapshots, TrainingRun
 
@@ -22,7 +24,7 @@ Array = NDArray[np.float64]
 def measure(
     run: TrainingRun,
     *,
-    partition: str = "module",
+    partition: str | Partition = "module",
     curvature: bool = True,
     off_blocks: bool = False,
     largest: int = LARGEST_BLOCK,
@@ -40,9 +42,9 @@ def measure(
 
     Args:
         run: trained with snapshots=(...).
-        partition: name of the blocks.
+        partition: blocks, or their name in PARTITIONS.
         curvature: whether spectra of blocks are computed: P products with the Hessian for every instance and snapshot.
-        off_blocks: whether the whole Hessian is computed too.
+        off_blocks: whether the whole Hessian is computed: what lies off the blocks, and exact spectra whatever their size.
         largest: parameters of the largest block with exact eigenvalues; see `block_spectra`.
         largest_whole: parameters of the largest whole Hessian.
         bins: of the Jensen-Shannon distance; see `jensen_shannon`.
@@ -67,30 +69,25 @@ def measure(
         ValueError: a run without snapshots, or a value out of range.
     """
     kept = snapshots_of(run)
-    cut = run.problem.partition(partition)
+    cut = run.problem.partition(partition) if isinstance(partition, str) else partition
     table = _Table(run, len(cut.sizes))
     for here in stacks_at_snapshots(run):
         table.add(here, _of_gradient(here, cut.sizes) | _of_head(here))
-        if curvature:
+        spectra = None
+        if off_blocks:
+            # From the whole Hessian both, at the cost of one; the limit says which blocks are exact without it.
+            spectra, rest = spectra_and_off_block(here.stack, here.theta, cut, largest=largest_whole, spectra=curvature)
+            table.add(here, _of_rest(rest))
+        elif curvature:
             spectra = block_spectra(here.stack, here.theta, cut, largest=largest, **quadrature)
+        if spectra is not None:
             distances = jensen_shannon(spectra, bins=bins, normalise=normalise, base=base)
             table.add(here, _of_curvature(here, cut.sizes, spectra) | {"js0": mean_over_pairs(distances)})
-        if off_blocks:
-            found = off_block(here.stack, here.theta, cut, largest=largest_whole)
-            table.add(
-                here,
-                {
-                    "off_block_spectral": found.spectral,
-                    "off_block_frobenius": found.frobenius,
-                    "whole_over_block": found.whole_over_block,
-                },
-            )
     source = run.to_dataset()
-    coordinates: dict[str, Any] = {
-        name: values for name, values in source.coords.items() if "step" not in values.dims
-    } | {"step": kept.steps, "block": list(cut.labels), "block_size": ("block", np.array(cut.sizes))}
+    coordinates: dict[str, Any] = {str(n): values for n, values in source.coords.items() if "step" not in values.dims}
+    coordinates |= {"step": kept.steps, "block": list(cut.labels), "block_size": ("block", np.array(cut.sizes))}
     settings = {
-        "partition": partition,
+        "partition": cut.name,
         "bins": bins,
         "normalise": normalise,
         "base": base,
@@ -192,6 +189,14 @@ def _of_head(here: Present) -> dict[str, Array]:
         "head_centred": now.centred,
         "head_common_growth": change.common,
         "head_centred_growth": change.centred,
+    }
+
+
+def _of_rest(rest: OffBlock) -> dict[str, Array]:
+    return {
+        "off_block_spectral": rest.spectral,
+        "off_block_frobenius": rest.frobenius,
+        "whole_over_block": rest.whole_over_block,
     }
 
 

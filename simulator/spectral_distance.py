@@ -38,7 +38,7 @@ def jensen_shannon(spectra: BlockSpectra, *, bins: int = 100, normalise: str = "
     """
     base = check_interval("base", base, 1.0, low_open=True)
     density = histograms(spectra.nodes, spectra.weights, bins=bins, normalise=normalise)
-    return np.stack([_distances(one) for one in density]) / np.sqrt(np.log(base))
+    return np.asarray(np.stack([_distances(one) for one in density]) / np.sqrt(np.log(base)))
 
 
 def mean_over_pairs(distances: Array) -> Array:
@@ -53,6 +53,8 @@ def mean_over_pairs(distances: Array) -> Array:
 def histograms(nodes: Sequence[Array], weights: Sequence[Array], *, bins: int = 100, normalise: str = "none") -> Array:
     """Share of every block's spectrum in bins of equal width over the range of all blocks, (E, B, bins).
 
+    NaN for an instance of which a block is not finite.
+
     Args:
         nodes: of every block, (E, n_l); NaN where there is none.
         weights: likewise, with the sum 1.
@@ -64,16 +66,16 @@ def histograms(nodes: Sequence[Array], weights: Sequence[Array], *, bins: int = 
     """
     bins = check_count("bins", bins)
     if check_choice("normalise", normalise, NORMALISATIONS) == "block":
-        nodes = [values / _positive(np.nanmax(np.abs(values), axis=1, keepdims=True)) for values in nodes]
-    low = np.min([np.nanmin(values, axis=1) for values in nodes], axis=0)
-    width = np.max([np.nanmax(values, axis=1) for values in nodes], axis=0) - low
+        nodes = [values / _positive(np.fmax.reduce(np.abs(values), axis=1, keepdims=True)) for values in nodes]
+    low = np.min([np.fmin.reduce(values, axis=1) for values in nodes], axis=0)
+    width = np.max([np.fmax.reduce(values, axis=1) for values in nodes], axis=0) - low
     out = np.zeros((low.size, len(nodes), bins))
     for b, (values, shares) in enumerate(zip(nodes, weights, strict=True)):
         place = (values - low[:, None]) / _positive(width)[:, None] * bins
         place = np.clip(np.where(np.isfinite(place), place, 0.0).astype(np.int64), 0, bins - 1)
         rows = np.broadcast_to(np.arange(low.size)[:, None], place.shape)
         np.add.at(out[:, b], (rows, place), shares)
-    return out
+    return np.where(np.isfinite(width)[:, None, None], out, np.nan)
 
 
 def _positive(x: Array) -> Array:
@@ -93,4 +95,4 @@ def _distances(density: Array) -> Array:
 def _divergence(p: Array, q: Array) -> Array:
     """KL along the last axis; q is positive where p is."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(p > 0.0, p * np.log(p / q), 0.0).sum(axis=-1))
+        return np.asarray(np.where(p == 0.0, 0.0, p * np.log(p / q)).sum(axis=-1))

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from quadsim.simulator.checks import check_count, check_interval
-from quadsim.simulator.curvature import gradient
 from quadsim.simulator.figures import figure_style, styles_of
+from quadsim.simulator.hessian import gradient
 from quadsim.simulator.heterogeneity import block_gradient_norms, head_norms, spread
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.models.tasks import TokenMap

@@ -5,8 +5,9 @@ with the step u there are two gaps between picture and truth, and both are measu
 
     f(w + u) - f(w) = g'u + u'H_blk u/2 + u'(H - H_blk)u/2 + remainder,
 
-H_blk the diagonal blocks of the Hessian at w. The remainder is of third order in u. The bound of a lemma, with the measured L_l, is
-never below the first two terms; it is `violated` where the third, or the remainder, lifts the observed change above it.
+H_blk the diagonal blocks of the Hessian at w. The remainder is of third order in u. The bound of a lemma, with the measured L_l,
+is never below the first two terms; it is `violated` where the third, or the remainder, lifts the observed change above it. As
+both sides are quadratic in the rate, the third does so at every short step or at none: for gd where g'Hg > Lambda_G |g|^2.
 """
 
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from quadsim.simulator import heterogeneity as het
-from quadsim.simulator.curvature import LARGEST_BLOCK, block_spectra, gradient, hessian_products
+from quadsim.simulator.curvature import LARGEST_BLOCK, block_spectra
+from quadsim.simulator.hessian import gradient, hessian_products
 from quadsim.simulator.measurement import Present, snapshots_of, stacks_at_snapshots
+from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.training_run import TrainingRun
 from quadsim.theory.registry import THEOREMS
 from quadsim.theory.symbols import Symbol
@@ -48,9 +51,9 @@ class LocalSteps:
         run: with M problems, K settings and S snapshots.
         partition: name of the blocks.
         observed: f(w + u) - f(w) of the optimised loss on all data, float64.
-        first_order: g'u, g the gradient of that loss at w.
-        quadratic_block: u'H_blk u/2.
-        quadratic_whole: u'Hu/2.
+        first_order: product g'u, g the gradient of that loss at w.
+        quadratic_block: half of u'H_blk u.
+        quadratic_whole: half of u'Hu.
         rounding: of `observed`, and how far the step is from being exactly the lemma's: the bound is compared up to this.
         theorem: name of the lemma of the rule; empty if there is none.
         bound: on the change, by that lemma with the measured L_l; NaN where it does not apply.
@@ -73,12 +76,12 @@ class LocalSteps:
 
     @property
     def block_model(self) -> Array:
-        """G'u + u'H_blk u/2."""
+        """The change by the block-diagonal model, g'u + u'H_blk u/2."""
         return self.first_order + self.quadratic_block
 
     @property
     def whole_model(self) -> Array:
-        """G'u + u'Hu/2."""
+        """The change by the second-order model, g'u + u'Hu/2."""
         return self.first_order + self.quadratic_whole
 
     @property
@@ -88,7 +91,7 @@ class LocalSteps:
 
     @property
     def ratio(self) -> Array:
-        """U'Hu / u'H_blk u: by how much the block-diagonal picture misses the curvature along the step; NaN where that is 0."""
+        """By how much the block-diagonal picture misses the curvature along the step, u'Hu / u'H_blk u; NaN where that is 0."""
         safe = np.where(self.quadratic_block == 0.0, np.nan, self.quadratic_block)
         return np.asarray(self.quadratic_whole / safe)
 
@@ -164,7 +167,7 @@ def bound_on_change(theorem: Theorem) -> sp.Expr:
 def local_steps(
     run: TrainingRun,
     *,
-    partition: str = "module",
+    partition: str | Partition = "module",
     measured: xr.Dataset | None = None,
     largest: int = LARGEST_BLOCK,
     **quadrature: int,
@@ -176,7 +179,7 @@ def local_steps(
 
     Args:
         run: trained with snapshots=(...).
-        partition: name of the blocks.
+        partition: blocks, or their name in PARTITIONS.
         measured: what `measure` found of this run with this partition, to save its spectra; else they are computed where a
             lemma speaks of the rule.
         largest: parameters of the largest block with exact eigenvalues; that of a larger one is approached from below.
@@ -186,8 +189,8 @@ def local_steps(
         ValueError: a run without snapshots, or measurements of another partition or without curvature.
     """
     kept = snapshots_of(run)
-    smoothness = None if measured is None else _smoothness_of(measured, run, partition)
-    cut = run.problem.partition(partition)
+    cut = run.problem.partition(partition) if isinstance(partition, str) else partition
+    smoothness = None if measured is None else _smoothness_of(measured, run, cut)
     theorem = next((THEOREMS[n] for n in LEMMAS if run.rule.name in THEOREMS[n].rules), None)
     shape = kept.theta.shape[:3]
     rows = shape[0] * shape[1], shape[2]
@@ -209,7 +212,7 @@ def local_steps(
         state[here.at, here.step], reason[here.at, here.step] = states, why
     return LocalSteps(
         run=run,
-        partition=partition,
+        partition=cut.name,
         theorem="" if theorem is None else theorem.name,
         state=state.reshape(shape).astype(str),
         reason=reason.reshape(shape).astype(str),
@@ -226,8 +229,8 @@ def _models(here: Present, ranges: tuple[tuple[int, int], ...]) -> dict[str, Arr
     # The step, and the part of it in each block: H times these gives both quadratic terms.
     parts = np.zeros((len(ranges) + 1, *u.shape))
     parts[0] = u
-    for l, (begin, end) in enumerate(ranges, start=1):
-        parts[l, :, begin:end] = u[:, begin:end]
+    for number, (begin, end) in enumerate(ranges, start=1):
+        parts[number, :, begin:end] = u[:, begin:end]
     forms = np.sum(parts * hessian_products(here.stack, here.theta, parts), axis=-1) / 2
     before, after = here.losses(here.theta), here.losses(here.theta + u)
     return {
@@ -264,7 +267,7 @@ def _judge(
     other_step = het.norm(u + length[:, None] * direction) > _SAME_STEP * het.norm(u)
     other_gradient = np.abs(first - numbers["first_order"]) > _SAME_STEP * np.abs(first)
     # A step in float32 is the lemma's up to rounding; with this the bound is above the block model for the step as it is.
-    sharp = sum(L[:, l] * np.sum(u[:, s] ** 2, axis=-1) for l, s in enumerate(_slices(sizes))) / 2
+    sharp = np.sum(L * het.block_gradient_norms(u, sizes) ** 2 * sizes, axis=-1) / 2
     slack = np.abs(first - numbers["first_order"]) + np.maximum(sharp - (bound - first), 0.0)
     numbers["rounding"] = numbers["rounding"] + np.where(other_step | other_gradient, 0.0, slack)
 
@@ -276,15 +279,16 @@ def _judge(
     state = np.select([~applies, fails], ["not applicable", "violated"], "holds")
     reason = np.select(
         [other_step, other_gradient, ~applies, fails & between, fails],
-        [_OTHER_STEP, _OTHER_GRADIENT, "the gradient is 0", "curvature between blocks", "third order"],
+        [
+            _OTHER_STEP,
+            _OTHER_GRADIENT,
+            "a number is not finite, or the gradient is 0",
+            "curvature between blocks",
+            "third order",
+        ],
         "",
     )
     return state.astype(object), reason.astype(object)
-
-
-def _slices(sizes: tuple[int, ...]) -> list[slice]:
-    ends = np.cumsum(sizes).tolist()
-    return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
 
 def _value(expression: sp.Expr, values: dict[sp.Symbol, Any]) -> Array:
@@ -293,14 +297,18 @@ def _value(expression: sp.Expr, values: dict[sp.Symbol, Any]) -> Array:
         return np.asarray(sp.lambdify(names, expression, modules="numpy")(*(values[s] for s in names)))
 
 
-def _smoothness_of(measured: xr.Dataset, run: TrainingRun, partition: str) -> Array:
-    """L_l by instance, (M K, S, B)."""
-    shape = (*snapshots_of(run).theta.shape[:3], len(run.problem.partition(partition).sizes))
+def _smoothness_of(measured: xr.Dataset, run: TrainingRun, cut: Partition) -> Array:
+    """L_l by instance, (M K, S, B).
+
+    Raises:
+        ValueError: measurements of something else.
+    """
+    shape = (*snapshots_of(run).theta.shape[:3], len(cut.sizes))
     found = measured.get("smoothness")
-    if found is None or measured.attrs.get("partition") != partition or found.shape != shape:
+    if found is None or measured.attrs.get("partition") != cut.name or found.shape != shape:
         raise ValueError(
-            f"measured must hold the smoothness of the blocks by {partition} at this run's snapshots, got "
-            f"{measured.attrs.get('partition')!r}; call measure(run, partition={partition!r})."
+            f"measured must hold the smoothness of the blocks by {cut.name} at this run's snapshots, got "
+            f"{measured.attrs.get('partition')!r}; call measure(run, partition={cut.name!r})."
         )
     return np.asarray(found.values.reshape(-1, *shape[2:]))
 
