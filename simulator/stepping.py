@@ -112,7 +112,7 @@ class Stepper:
             self._replay()
         else:
             self._steps(factors.size)
-        return self._seen[: factors.size].double().cpu().numpy()
+        return self._seen[: factors.size].double().cpu().numpy().copy()
 
     def select(self, chosen: NDArray[np.int64]) -> None:
         """Go on with some of the instances."""

@@ -181,7 +181,7 @@ def _in_chunks(job: _Job) -> _Found:
     most = max(1, TOKENS_AT_ONCE // job.problem.tokens_per_step) if job.device == "cpu" else _fit(job)
     number = -(-total // min(most, -(-total // workers)))
     chunks = [np.asarray(chunk) for chunk in np.array_split(np.arange(total), number)]
-    if workers == 1 or number == 1:
+    if job.device != "cpu":
         for chunk in chunks:
             _run(job, chunk, found)
         return found

@@ -7,6 +7,7 @@ bits whatever is beside it. The kernel's own names end in an underscore; all oth
 import logging
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = ["FusedUpdate", "update_source", "why_no_update"]
 Tensor = torch.Tensor
 
 _LOG = logging.getLogger("quadsim")
+_LOADING = Lock()  # threads with a chunk of instances each ask for the same module
 
 
 @lru_cache(maxsize=256)
@@ -85,8 +87,13 @@ class FusedUpdate:
         self.states = [state[at] for state in self.states]
 
 
-@lru_cache(maxsize=256)
 def _module(rule: Rule, dtype: str) -> ModuleType:
+    with _LOADING:
+        return _load(rule, dtype)
+
+
+@lru_cache(maxsize=256)
+def _load(rule: Rule, dtype: str) -> ModuleType:
     import llvmlite
     import numba
 
