@@ -10,7 +10,7 @@ from quadsim.cli.console import comma_list, number, print_json, usage_errors
 if TYPE_CHECKING:
     from quadsim.simulator.bench import Comparison, Slope
 
-__all__ = ["bench"]
+__all__ = ["bench", "spread"]
 
 _BLOCKS = {3: 3, 30: 4, 64: 8}
 _STEPS = {3: 1000, 30: 500, 64: 200}
@@ -21,7 +21,9 @@ def bench(
     block_sizes: Annotated[str, typer.Option(help="Block sizes, a work for each.")] = "3,30,64",
     problems: Annotated[int, typer.Option(help="M, problems.")] = 32,
     settings: Annotated[int, typer.Option(help="K, learning rates.")] = 64,
-    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    dtype: Annotated[
+        str, typer.Option(help="float64 or float32 (default float64; of a model float32).", show_default=False)
+    ] = "",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     rounds: Annotated[int, typer.Option(help="Every way runs so often, in turns.")] = 5,
     ways: Annotated[
@@ -37,6 +39,12 @@ def bench(
     slopes: Annotated[
         bool, typer.Option("--slopes", help="Also how our time grows with M, K, steps, block size.")
     ] = False,
+    model: Annotated[
+        str, typer.Option(help="Train this toy model (transformer) instead, with the first of --rules.")
+    ] = "",
+    tokens: Annotated[int, typer.Option(help="With --model: tokens of a step of one instance, 64 or 512.")] = 64,
+    instances: Annotated[int | None, typer.Option(help="With --model: instances (default 64; on a GPU 4096).")] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="With --model: also ours with torch.compile.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for bench.json, bench.png and bench.pdf.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
@@ -44,8 +52,20 @@ def bench(
     """Time the same work through torch, JAX (extra bench) and ours, in one process and in turns; report ratios.
 
     Example: quadsim bench --rules adam --block-sizes 3,30 --rounds 3
+
+    Example: quadsim bench --model transformer --tokens 64 --compile
     """
     import sys
+
+    if model:
+        from quadsim.cli.bench_model import bench_model
+
+        bench_model(
+            model, rules=rules, ways=ways, tokens=tokens, instances=instances, compiled=compile, steps=steps,
+            dtype=dtype or "float32", device=device, rounds=rounds, out=out, as_json=as_json, quiet=quiet,
+        )  # fmt: skip
+        return
+    dtype = dtype or "float64"
 
     from quadsim.simulator.bench import WAYS, Work, compare, compare_closed_form, measure_slope
     from quadsim.simulator.bench.ways import RULES_BENCHED
@@ -151,8 +171,8 @@ def text(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) 
     rows = [header]
     for one in found:
         work = one.work
-        cells = [_spread(one.ratios(name)) if name in one.seconds else "-" for name in ways]
-        share = _spread(one.shares)
+        cells = [spread(one.ratios(name)) if name in one.seconds else "-" for name in ways]
+        share = spread(one.shares)
         rows.append((
             work.name,
             f"{work.problems} x {work.settings} x {work.steps}",
@@ -184,11 +204,12 @@ def text(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) 
     for slope in growth:
         points = ", ".join(f"{v}: {s:.3g} s" for v, s in zip(slope.values, slope.seconds, strict=True))
         lines.append(f"Time of ours grows with {slope.quantity}^{slope.slope:.2f} ({points}).")
-    lines.append(f"Closed form, GD: 10^9 steps take {_spread(np.array(closed))} times as long as 10^3.")
+    lines.append(f"Closed form, GD: 10^9 steps take {spread(np.array(closed))} times as long as 10^3.")
     return "\n".join(lines)
 
 
-def _spread(values: Any) -> str:
+def spread(values: Any) -> str:
+    """Median [least, largest]."""
     import numpy as np
 
     def digits(x: float) -> str:

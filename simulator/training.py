@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,25 +11,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.checks import check_count, check_interval
 from quadsim.simulator.engines import check_device, resolve_dtype
-from quadsim.simulator.engines.torch_rule import TorchRule
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.rule import Rule, symbols
 from quadsim.simulator.rules import resolve_rule
 from quadsim.simulator.schedules import Schedule, resolve_schedule
+from quadsim.simulator.stepping import Stepper, check_compile, instances_that_fit, together
 from quadsim.simulator.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
 from quadsim.simulator.trajectory import recorded_steps
 
 __all__ = ["check_trainable", "chunk_bytes", "train"]
-
-Tensor = torch.Tensor
 
 TOKENS_AT_ONCE = 16_000
 """Tokens of all instances of a chunk on a CPU: more do not fit its caches, fewer leave it waiting for Python."""
 
 _ARRAYS_ALIVE = 12  # of the parameters' size, in a step
 _ACTIVATIONS_ALIVE = 40  # of one activation's size, between the forward and the backward pass
-_LOOK_EVERY = 8  # steps between two looks for instances that are done
+_STRETCH = 8  # steps between two looks for instances that are done
 
 
 def train(
@@ -104,6 +101,8 @@ def train(
         compile=compile,
     )
     job.schedule.check(steps)
+    if compile:
+        check_compile(job.device)
     return _gather(job, _in_chunks(job))
 
 
@@ -201,7 +200,8 @@ def _in_chunks(job: _Job) -> _Found:
     total = job.shape[0] * job.shape[1]
     found = _Found(job, total)
     if job.device != "cpu":
-        _run(job, np.arange(total), found)
+        for chunk in np.array_split(np.arange(total), -(-total // min(total, _fit(job)))):
+            _run(job, chunk, found)
         return found
     workers = torch.get_num_threads()
     most = min(_most_at_once(job.problem), -(-total // workers))
@@ -222,99 +222,60 @@ def _in_chunks(job: _Job) -> _Found:
     return found
 
 
+def _fit(job: _Job) -> int:
+    return instances_that_fit(job.problem, job.dtype, job.device, len(job.rule.states))
+
+
 def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
     """Run the instances of a chunk and write down what is seen of them."""
-    alive = chunk
-    batch = _Batch(job, chunk)
+    alive, going = chunk, np.ones(chunk.size, dtype=bool)
+    problems, settings = np.divmod(chunk, job.shape[1])
+    every_step = job.problem.task.batch is None  # every step sees all data, and so its losses are those of the run
+    length = together(_STRETCH if every_step else job.every)
+    stepper = Stepper(
+        job.problem,
+        problems,
+        job.rule,
+        {name: values[settings] for name, values in job.settings.items()},
+        job.partition,
+        stretch=length,
+        dtype=job.dtype,
+        device=job.device,
+        compile=job.compile,
+    )
     factors = job.schedule.factors(job.steps)
-    going = np.ones(alive.size, dtype=bool)
-    for t in range(job.steps + 1):
-        losses = batch.look(t)
-        if losses is not None:
-            still = found.see(t, alive[going], losses[:, going])
-            going[going] = still
-        keep = t in job.snapshots
+    t = 0
+
+    def see(step: int, losses: NDArray[np.float64]) -> None:
+        going[going] = found.see(step, alive[going], losses[:, going])
+
+    while going.any():
+        kept = t in job.snapshots
+        if (kept or t == job.steps) if every_step else (t % job.every == 0 or t == job.steps):
+            see(t, stepper.look())
         if not going.any():
             return
-        if keep:
-            before = batch.theta
-            gradient, update = batch.step(float(factors[min(t, job.steps - 1)]), t)
+        if kept:
             s = job.snapshots.index(t)
-            for i, values in enumerate((before, gradient, update)):
+            for i, values in enumerate(stepper.kept_step(t, float(factors[min(t, job.steps - 1)]))):
                 found.snapshots[i, alive[going], s] = values.double().cpu().numpy()[going]
-        elif t < job.steps:
-            batch.step(float(factors[t]), t)
-        if t % _LOOK_EVERY == 0 and not going.all():
-            batch.select(np.flatnonzero(going))
+        if t == job.steps:
+            return
+        if kept:
+            t += 1
+            continue
+        stops = [step for step in job.snapshots if step > t]
+        end = min(t + length, job.steps, *stops)
+        if not every_step:
+            end = min(end, (t // job.every + 1) * job.every)
+        losses = stepper.stretch(t, factors[t:end])
+        if every_step:
+            for step in range(t, end):
+                see(step, losses[step - t])
+        t = end
+        if stepper.worth_dropping(int(going.sum())) and going.any():
+            stepper.select(np.flatnonzero(going))
             alive, going = alive[going], going[going]
-
-
-class _Batch:
-    """Parameters, states and clocks of some instances, and one step of them."""
-
-    def __init__(self, job: _Job, chunk: NDArray[np.int64]) -> None:
-        problems, settings = np.divmod(chunk, job.shape[1])
-        self._job = job
-        self._stack = job.problem.stack(problems, job.dtype, job.device)
-        self.theta = self._stack.start()
-        self._settings = {
-            name: torch.from_numpy(values[settings])[:, None].to(device=job.device, dtype=job.dtype)
-            for name, values in job.settings.items()
-        }
-        self._rate = self._settings["lr"]
-        self._rule = _flat_rule(job.rule, job.partition)
-        self._clocks = self._rule.start_clocks(self._settings)
-        self._states: list[list[Tensor]] | None = None
-        self._gradient: Tensor | None = None
-
-    def look(self, t: int) -> NDArray[np.float64] | None:
-        """Optimised and unweighted loss on all data, (2, E); None where this step does not look."""
-        if self._job.problem.task.batch is None:
-            self._gradient, *losses = self._stack.gradient(self.theta)
-        elif t % self._job.every == 0 or t == self._job.steps:
-            with torch.no_grad():
-                losses = list(self._stack.losses(self.theta))
-        else:
-            return None
-        return torch.stack(losses[::-1]).double().cpu().numpy()
-
-    def step(self, factor: float, t: int) -> tuple[Tensor, Tensor]:
-        """Take one step; gradient and update."""
-        sequences = self._job.problem.batch(t)
-        if sequences is not None:
-            rows = torch.from_numpy(sequences[self._stack.which]).to(self._job.device)
-            self._gradient = self._stack.rows(rows).gradient(self.theta)[0]
-        assert self._gradient is not None
-        g = self._gradient
-        part = [{"g": g, "w": self.theta, "L_l": g, "mu_l": g}]  # no rule here reads the last two
-        if self._states is None:
-            self._states = self._rule.start(part, self._settings)
-        self._settings["lr"] = self._rate * factor
-        (update,), self._states, self._clocks = self._rule.advance(part, self._states, self._clocks, self._settings)
-        self.theta = self.theta + update
-        return g, update
-
-    def select(self, chosen: NDArray[np.int64]) -> None:
-        """Go on with some of the instances."""
-        at = torch.from_numpy(chosen).to(self._job.device)
-        self._stack = self._stack.select(at)
-        self.theta, self._rate = self.theta[at], self._rate[at]
-        self._settings = {name: values[at] for name, values in self._settings.items()}
-        self._clocks = [clock[at] for clock in self._clocks]
-        self._states = [[state[at] for state in part] for part in self._states or []]
-
-
-@lru_cache(maxsize=64)
-def _flat_rule(rule: Rule, blocks: Partition) -> TorchRule:
-    """The rule on one part (E, P), with settings (E, 1)."""
-
-    def block_mean(x: Tensor) -> Tensor:
-        if x.shape[-1] == 1:
-            return x  # a setting or clock
-        means = [part.mean(dim=1, keepdim=True).expand_as(part) for part in torch.split(x, list(blocks.sizes), dim=1)]
-        return torch.cat(means, dim=1)
-
-    return TorchRule(rule, block_mean, lambda parts: parts[0].sum(dim=1, keepdim=True))
 
 
 def _gather(job: _Job, found: _Found) -> TrainingRun:

@@ -107,7 +107,9 @@ def compare(
         progress(f"{work.name}: round {number + 1} of {rounds}")
         ceilings.append(measure_ceiling(work.dtype, work.device))
         for name, run in prepared.items():
-            seconds[name].append(_best_of_threads(run, work) if name == "torch batched" else _seconds(run, work.device))
+            seconds[name].append(
+                _best_of_threads(run, work.device) if name == "torch batched" else _seconds(run, work.device)
+            )
     scale = {"torch.optim loop": work.runs / LOOPED_RUNS}
     return Comparison(
         work=work,
@@ -161,14 +163,14 @@ def _seconds(run: Callable[[], Any], device: str) -> float:
     return time.perf_counter() - begin
 
 
-def _best_of_threads(run: Callable[[], Any], work: Work) -> float:
+def _best_of_threads(run: Callable[[], Any], device: str) -> float:
     """Torch with all its threads or with one, whichever is faster: on small tensors threads can cost more than they bring."""
-    times = [_seconds(run, work.device)]
+    times = [_seconds(run, device)]
     threads = torch.get_num_threads()
-    if work.device == "cpu" and threads > 1:
+    if device == "cpu" and threads > 1:
         torch.set_num_threads(1)
         try:
-            times.append(_seconds(run, work.device))
+            times.append(_seconds(run, device))
         finally:
             torch.set_num_threads(threads)
     return min(times)

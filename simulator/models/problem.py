@@ -1,6 +1,6 @@
 """ToyProblem: a model, a task and a dial, for M starts; and Stack: instances of it as tensors, with their losses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -408,17 +408,24 @@ class Stack:
         logits = problem.model.logits(named, inputs, problem.task.shape, temperature)
         return logits.view(instances, copies, *logits.shape[1:])
 
-    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def gradient(self, theta: Tensor, losses: "Losses | None" = None) -> tuple[Tensor, Tensor, Tensor]:
         """What a rule sees, (E, P), with both losses, (E,) each.
 
         One call of autograd on the sum over instances gives every instance its own gradient.
+
+        Args:
+            theta: parameters, (E, P).
+            losses: computes what `Stack.losses` does, as its compiled form.
         """
         theta = theta.detach().requires_grad_()
-        weighted, unweighted = self.losses(theta)
+        weighted, unweighted = self.losses(theta) if losses is None else losses(self, theta)
         (gradient,) = torch.autograd.grad(weighted.sum(), theta)
         if self.scale is not None and self.problem.mode == "gradient":
             gradient = gradient * self.scale**2
         return gradient, weighted.detach(), unweighted.detach()
+
+
+Losses = Callable[[Stack, Tensor], tuple[Tensor, Tensor]]
 
 
 def _is_tensor(stack: Stack, name: str) -> bool:

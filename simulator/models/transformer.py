@@ -27,6 +27,9 @@ from quadsim.simulator.models.base import (
 
 __all__ = ["Transformer"]
 
+FEW_TOKENS = (4, 16)
+"""Up to so many tokens attention is sums of products, above it products of matrices; the second where torch.compile fuses."""
+
 
 @dataclass(frozen=True)
 class Transformer(Model):
@@ -100,16 +103,38 @@ class Transformer(Model):
         instances, tokens, width = x.shape
         each = width // self.heads
         split = linear(x, weights[f"{layer}.qkv"]).view(instances, -1, shape.tokens, 3, self.heads, each)
-        # Batches of (heads x sequences) for the products: (3, E, B, heads, T, each).
-        q, k, v = split.permute(3, 0, 1, 4, 2, 5).unbind(0)
-        scores = (q * each**-0.5) @ k.transpose(-1, -2)
         if temperature is not None:
-            scores = scores / temperature.view(-1, 1, 1, 1, 1)
+            temperature = temperature.view(-1, 1, 1, 1, 1)
+        few = FEW_TOKENS[torch.compiler.is_compiling()]
+        mix = _mix_few if shape.tokens <= few else _mix
+        ahead = None
         if shape.causal:
             ahead = torch.ones(shape.tokens, shape.tokens, dtype=torch.bool, device=x.device).triu(1)
-            scores = scores.masked_fill(ahead, -torch.inf)
-        mixed = torch.softmax(scores, dim=-1) @ v
-        return linear(mixed.transpose(2, 3).reshape(instances, tokens, width), weights[f"{layer}.o"])
+        mixed = mix(split, temperature, ahead)
+        return linear(mixed.reshape(instances, tokens, width), weights[f"{layer}.o"])
 
     def _network(self, x: Tensor, weights: Weights, layer: str, *_: object) -> Tensor:
         return linear(F.gelu(linear(x, weights[f"{layer}.w1"])), weights[f"{layer}.w2"])
+
+
+def _mix(split: Tensor, temperature: Tensor | None, ahead: Tensor | None) -> Tensor:
+    """Attention of q, k, v (E, B, T, 3, heads, each), as products of matrices: (E, B, T, heads, each)."""
+    q, k, v = split.permute(3, 0, 1, 4, 2, 5).unbind(0)  # (E, B, heads, T, each)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if temperature is not None:
+        scores = scores / temperature
+    if ahead is not None:
+        scores = scores.masked_fill(ahead, -torch.inf)
+    return (torch.softmax(scores, dim=-1) @ v).transpose(2, 3)
+
+
+def _mix_few(split: Tensor, temperature: Tensor | None, ahead: Tensor | None) -> Tensor:
+    """The same for few tokens, one operation on all sequences at once: matrices of 2 x 2 cost more to call than to multiply."""
+    q, k, v = split.permute(3, 0, 2, 4, 5, 1).contiguous().unbind(0)  # (E, T, heads, each, B)
+    scores = ((q * q.shape[3] ** -0.5)[:, :, None] * k[:, None]).sum(dim=4)  # (E, T, T, heads, B)
+    if temperature is not None:
+        scores = scores / temperature
+    if ahead is not None:
+        scores = scores.masked_fill(ahead[:, :, None, None], -torch.inf)
+    weights = torch.softmax(scores, dim=2)
+    return (weights[:, :, :, :, None] * v[:, None]).sum(dim=2).permute(0, 4, 1, 2, 3)

@@ -1,0 +1,205 @@
+"""Steps of a stack: the update in one pass, several steps together, compiled and captured ones."""
+
+import numpy as np
+import pytest
+import torch
+
+from quadsim.simulator import stepping
+from quadsim.simulator.engines.fused_update import FusedUpdate, why_no_update
+from quadsim.simulator.models import Induction, TokenMap, ToyProblem, Transformer
+from quadsim.simulator.models.transformer import _mix, _mix_few
+from quadsim.simulator.rules import RULES
+from quadsim.simulator.stepping import Stepper, _TorchUpdate, check_compile, together
+from quadsim.simulator.training import train
+
+SMALL = ToyProblem.generate(Transformer(width=4, layers=1), TokenMap(vocabulary=6), problems=2)
+BATCHES = ToyProblem.generate(Transformer(width=4, layers=1), TokenMap(vocabulary=6, batch=2), problems=2)
+FUSED = [name for name, rule in RULES.items() if why_no_update(rule) is None]
+
+
+def settings_of(rule, instances, dtype=torch.float64):
+    values = np.array([np.repeat(v, instances) for v in RULES[rule].settings(0.01).values()]).T
+    values[:, 0] = np.geomspace(1e-3, 1e-1, instances)
+    return torch.tensor(values, dtype=dtype)
+
+
+def draws(instances, size, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(3)
+    theta, *gradients = torch.randn(5, instances, size, generator=generator, dtype=dtype)
+    for gradient in gradients:
+        gradient[:, ::5] = 0.0
+    return theta, gradients
+
+
+def test_which_rules_are_updated_in_one_pass():
+    assert {"gd", "adam", "signsgd", "lion", "adamw"} <= set(FUSED)
+    assert why_no_update(RULES["adam-mini"]) == "adam-mini averages over blocks"
+    assert why_no_update(RULES["normalized-gd"]) == "normalized-gd needs the whole gradient at once"
+    assert why_no_update(RULES["block-gd"]) == "block-gd needs the curvature of blocks"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("rule", FUSED)
+def test_one_pass_agrees_with_the_torch_function(rule, dtype):
+    if dtype == torch.float32 and rule != "adam":
+        pytest.skip("one is enough")
+    theta, gradients = draws(3, 37, dtype)
+    ours, theirs, step = theta.clone(), theta.clone(), torch.empty_like(theta)
+    fused = FusedUpdate(RULES[rule], settings_of(rule, 3, dtype), ours)
+    readable = _TorchUpdate(RULES[rule], settings_of(rule, 3, dtype), SMALL.partition("module"), compile=False)
+    rtol = 1e-12 if dtype == torch.float64 else 1e-5
+    for t, gradient in enumerate(gradients):
+        before, expected = ours.clone(), torch.empty_like(theta)
+        fused(ours, gradient, 1 / (t + 1), step)
+        readable(theirs, gradient, 1 / (t + 1), expected)
+        torch.testing.assert_close(step, expected, rtol=rtol, atol=0.0)
+        torch.testing.assert_close(ours, theirs, rtol=rtol, atol=rtol)
+        assert torch.equal(ours, before + step)
+
+
+@pytest.mark.parametrize("rule", ["adam", "lion"])
+def test_an_instance_has_the_same_bits_whatever_is_beside_it(rule):
+    theta, gradients = draws(4, 37)
+    together_, alone = theta.clone(), theta[2:3].clone()
+    settings = settings_of(rule, 4)
+    every, one = FusedUpdate(RULES[rule], settings, together_), FusedUpdate(RULES[rule], settings[2:3], alone)
+    gradients[1][3] = torch.nan
+    for gradient in gradients[:2]:
+        every(together_, gradient, 1.0)
+        one(alone, gradient[2:3], 1.0)
+    chosen = torch.tensor([2])
+    every.select(chosen)
+    together_ = together_[chosen]
+    for gradient in gradients[2:]:
+        every(together_, gradient[chosen], 0.5)
+        one(alone, gradient[chosen], 0.5)
+    assert torch.equal(together_, alone)
+    assert torch.isfinite(alone).all()
+
+
+def stepper_of(problem, rule="adam-mini", stretch=4, device="cpu", compile=False, dtype=torch.float64):
+    settings = {name: np.repeat(values, 2) for name, values in RULES[rule].settings(0.05).items()}
+    return Stepper(
+        problem, np.arange(2), RULES[rule], settings, problem.partition("module"),
+        stretch=stretch, dtype=dtype, device=device, compile=compile,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", ["adam", "adam-mini", "adam-frozen"])
+@pytest.mark.parametrize("problem", [SMALL, BATCHES], ids=["all data", "batches"])
+def test_steps_together_are_single_steps(problem, rule):
+    one, many, factors = stepper_of(problem, rule), stepper_of(problem, rule), np.linspace(1.0, 0.1, 12)
+    single = np.concatenate([one.stretch(t, factors[t : t + 1]) for t in range(12)])
+    whole = np.concatenate([many.stretch(t, factors[t : t + 4]) for t in range(0, 12, 4)])
+    np.testing.assert_array_equal(single, whole)
+    assert torch.equal(one.theta, many.theta)
+    assert len(np.unique(whole[:, 0, 0])) == 12
+
+
+@pytest.mark.parametrize("problem", [SMALL, BATCHES], ids=["all data", "batches"])
+def test_what_is_captured_needs_nothing_from_the_host(problem, monkeypatch):
+    """Replayed with the addresses and objects it was made with, as a graph is; only buffers may change in between."""
+    eager, replayed, factors = stepper_of(problem), stepper_of(problem), np.linspace(1.0, 0.1, 12)
+    replayed._captures = True
+
+    def capture():
+        replayed._update.start(replayed.theta, lambda: replayed._gradient(0)[0])
+        held = dict(vars(replayed))
+
+        def replay():
+            changed = {name for name, value in held.items() if vars(replayed)[name] is not value}
+            assert changed <= {"_replay", "_host_factors"}
+            replayed._host_factors = None
+            replayed._steps(4)
+
+        return replay
+
+    monkeypatch.setattr(replayed, "_capture", capture)
+    for t in range(0, 12, 4):
+        expected = eager.stretch(t, factors[t : t + 4])
+        np.testing.assert_array_equal(replayed.stretch(t, factors[t : t + 4]), expected)
+    assert torch.equal(eager.theta, replayed.theta)
+
+
+def test_a_graph_is_made_anew_only_for_half():
+    stepper = stepper_of(SMALL)
+    assert not stepper.worth_dropping(2)
+    assert stepper.worth_dropping(1)
+    stepper.theta, stepper._captures = torch.zeros(10, 3), True
+    assert [stepper.worth_dropping(left) for left in (9, 6, 5, 1)] == [False, False, True, True]
+
+
+def test_steps_that_go_together_divide_the_looks():
+    assert [together(every) for every in (1, 8, 10, 16, 32, 17, 100)] == [1, 8, 10, 16, 16, 1, 10]
+
+
+def test_instances_that_fit():
+    assert stepping._fitting(1e9, 1e6) == 800
+    assert stepping._fitting(1e3, 1e6) == 1
+
+
+@pytest.mark.parametrize("tokens", [2, 3, 9])
+def test_both_forms_of_attention_agree(tokens):
+    generator = torch.Generator().manual_seed(0)
+    split = torch.randn(3, 4, tokens, 3, 2, 5, generator=generator, dtype=torch.float64)
+    ahead = torch.ones(tokens, tokens, dtype=torch.bool).triu(1)
+    temperature = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64).view(-1, 1, 1, 1, 1)
+    for arguments in ((None, None), (temperature, None), (None, ahead), (temperature, ahead)):
+        expected = _mix(split, *arguments)
+        torch.testing.assert_close(_mix_few(split, *arguments), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_a_missing_compiler_is_one_line(monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no g++\nfound")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    check_compile.cache_clear()
+    with pytest.raises(ValueError, match=r"must find a compiler .*, got no g\+\+; install one or leave it out\.$"):
+        train(SMALL, "adam", steps=2, compile=True)
+    check_compile.cache_clear()
+
+
+@pytest.mark.slow
+def test_compiled_steps_agree():
+    for problem, rule in ((SMALL, "adam"), (BATCHES, "adam-mini")):
+        plain = train(problem, rule, lr=[0.01, 0.03], steps=20, stop=False, record=1, dtype="float64")
+        compiled = train(problem, rule, lr=[0.01, 0.03], steps=20, stop=False, record=1, dtype="float64", compile=True)
+        np.testing.assert_allclose(compiled.loss, plain.loss, rtol=1e-9)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rule", ["adam", "adam-mini", "adam-frozen", "normalized-gd"])
+@pytest.mark.parametrize("problem", [SMALL, BATCHES], ids=["all data", "batches"])
+def test_a_graph_has_the_bits_of_its_steps(problem, rule):
+    graph, eager = (stepper_of(problem, rule, device="cuda") for _ in range(2))
+    eager._captures, factors = False, np.linspace(1.0, 0.1, 12)
+    for t in range(0, 12, 4):
+        expected = eager.stretch(t, factors[t : t + 4])
+        np.testing.assert_array_equal(graph.stretch(t, factors[t : t + 4]), expected)
+    assert torch.equal(eager.theta, graph.theta)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compile", [False, True])
+def test_training_on_a_gpu_agrees(compile):
+    for problem, rule in (
+        (SMALL, "adam"),
+        (BATCHES, "adam-mini"),
+        (ToyProblem.generate(Transformer(width=4, layers=1), Induction(vocabulary=6, tokens=5, sequences=7)), "signum"),
+    ):
+        settings = {"lr": [0.01, 0.03], "steps": 30, "record": "all", "dtype": "float64"}
+        cpu = train(problem, rule, snapshots=[0, 11], **settings)
+        gpu = train(problem, rule, snapshots=[0, 11], device="cuda", compile=compile, **settings)
+        np.testing.assert_allclose(gpu.loss, cpu.loss, rtol=1e-8)
+        np.testing.assert_allclose(gpu.snapshots.update, cpu.snapshots.update, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.gpu
+def test_instances_are_dropped_from_graphs():
+    rates = np.geomspace(1e-3, 0.3, 12)
+    cpu = train(SMALL, "adam", lr=rates, steps=200, dtype="float64")
+    gpu = train(SMALL, "adam", lr=rates, steps=200, dtype="float64", device="cuda")
+    assert (cpu.status == "converged").any()
+    np.testing.assert_array_equal(gpu.status, cpu.status)
+    np.testing.assert_allclose(gpu.steps_to_tolerance, cpu.steps_to_tolerance, atol=1)
