@@ -323,7 +323,7 @@ class Stack:
         """See `ToyProblem.stack`."""
 
         def tensor(array: NDArray[Any]) -> Tensor:
-            values = torch.from_numpy(np.ascontiguousarray(array))
+            values = torch.tensor(array)  # a copy, as numpy's own memory need not begin at a multiple of 64 bytes
             return values.to(device=device, dtype=dtype if values.is_floating_point() else torch.int64)
 
         data, sequences = problem.data, problem.sequences[which]
@@ -350,7 +350,7 @@ class Stack:
 
     def start(self) -> Tensor:
         """Parameters at the start, (E, P)."""
-        values = torch.from_numpy(self.problem.start[self.which])
+        values = torch.tensor(self.problem.start[self.which])
         return values.to(device=self.weights.device, dtype=self.weights.dtype)
 
     def rows(self, sequences: Tensor) -> "Stack":
