@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from quadsim.cli import bench, commands, sweep, verify
+from quadsim.cli import bench, commands, inspect, sweep, verify
 
 app = typer.Typer(
     name="quadsim",
@@ -16,6 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("sweep")(sweep.sweep_command)
+app.command("inspect")(inspect.inspect)
 app.command("verify")(verify.verify)
 app.command("bench")(bench.bench)
 app.command("rules")(commands.rules)

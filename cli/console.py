@@ -50,7 +50,10 @@ def print_json(document: Any) -> None:
 
 
 def number(text: str) -> Any:
-    """An int or a float where the text is one; else the text itself, for the library to complain about."""
+    """An int or a float where the text is one; else the text itself, for the library to complain about.
+
+    As `checks.as_number`, which cannot be had without loading the whole library.
+    """
     for kind in (int, float):
         try:
             return kind(text)

@@ -6,6 +6,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from quadsim.simulator.model_sweep import ModelSweepConfig
 from quadsim.simulator.results import Results
 
 __all__ = ["print_results"]
@@ -35,13 +36,15 @@ def print_results(results: Results, *, quiet: bool) -> None:
 def _table(results: Results, label: str, best: Any) -> Table:
     config = results.config
     size = f"{config.seeds} problems a row, at most {config.steps} steps"
-    title = f"Steps until the gap is {config.tolerance:g} of the start ({size})"
+    title = f"Steps until {config.criterion} ({size})"
     table = Table(title=f"{title}; {label}" if label else title)
     asked = config.axis
-    table.add_column(asked)
+    table.add_column(" / ".join(config.dial) if isinstance(config, ModelSweepConfig) else asked)
     table.add_column("optimizer")
     most = "" if results.histogram is None else " (at most)"
-    for name in ("best lr", f"median steps{most}", f"10-90%{most}", "bound", "steps / bound"):
+    # Of models, whose steps no theorem bounds, the steps on the loss that is optimised.
+    last_two = ("on optimised loss", "at lr") if config.kind == "model" else ("bound", "steps / bound")
+    for name in ("best lr", f"median steps{most}", f"10-90%{most}", *last_two):
         table.add_column(name, justify="right")
     last = None
     for row in best.to_dict("records"):
@@ -53,17 +56,28 @@ def _table(results: Results, label: str, best: Any) -> Table:
             f"{row['lr']:.3g}" + (" (edge)" if row["at_edge"] else ""),
             _steps(row["steps_median"], config.steps),
             f"{_steps(row['steps_q10'], config.steps)} - {_steps(row['steps_q90'], config.steps)}",
-            "no theorem" if np.isnan(row["bound_median"]) else _steps(row["bound_median"], config.steps),
-            "" if np.isnan(row["margin_median"]) or np.isinf(row["bound_median"]) else f"{row['margin_median']:.2f}",
+            *(_on_optimised_loss(row, config.steps) if config.kind == "model" else _bound(row, config.steps)),
         )
         last = row["point"]
     return table
 
 
+def _bound(row: dict[str, Any], steps: int) -> tuple[str, str]:
+    return (
+        "no theorem" if np.isnan(row["bound_median"]) else _steps(row["bound_median"], steps),
+        "" if np.isnan(row["margin_median"]) or np.isinf(row["bound_median"]) else f"{row['margin_median']:.2f}",
+    )
+
+
+def _on_optimised_loss(row: dict[str, Any], steps: int) -> tuple[str, str]:
+    lr = row["lr_weighted"]
+    return _steps(row["steps_weighted_median"], steps), "" if np.isnan(lr) else f"{lr:.3g}"
+
+
 def _point(row: dict[str, Any], name: str) -> str:
     if name == "case":
         return f"{row['case']} (c = {row['heterogeneity_achieved']:.4g})"
-    asked, achieved = row["heterogeneity"], row["heterogeneity_achieved"]
+    asked, achieved = row["heterogeneity"], row.get("heterogeneity_achieved", row["heterogeneity"])
     return f"{asked:g}" if abs(achieved / asked - 1.0) < 1e-9 else f"{asked:g} (got {achieved:.4g})"
 
 

@@ -10,7 +10,7 @@ import typer
 from quadsim.cli.console import comma_list, library_messages, number, print_json, usage_errors
 
 if TYPE_CHECKING:
-    from quadsim.simulator.sweep_config import SweepConfig
+    from quadsim.simulator.sweep_grid import SweepGrid
 
 
 def _sizes(text: str) -> Any:
@@ -18,15 +18,27 @@ def _sizes(text: str) -> Any:
     return tuple(number(item) for item in text.split("+")) if "+" in text else number(text)
 
 
-def _option(text: str, metavar: str = "LIST") -> Any:
+def _option(text: str, metavar: str = "LIST", group: str = "Quadratics") -> Any:
     """An option that stays text: the library checks it, with its own message."""
-    return typer.Option(help=text, metavar=metavar, show_default=False)
+    return typer.Option(help=text, metavar=metavar, show_default=False, rich_help_panel=group)
+
+
+_QUADRATIC = "Quadratics"
+_MODELS = "Toy models (with --model)"
+_BOTH = "Both"
 
 
 def sweep_command(
-    heterogeneity: Annotated[str | None, _option("Hessian heterogeneity, max L / min L over blocks [1,10,100]")] = None,
+    heterogeneity: Annotated[
+        str | None, _option("max L / min L over blocks; with --model the value of the dial [1,10,100]", group=_BOTH)
+    ] = None,
     mode: Annotated[
-        str | None, _option("scale (each block its own scale) or arrange (one spectrum, dealt out differently) [scale]")
+        str | None,
+        _option(
+            "scale (each block its own scale) or arrange (one spectrum, dealt out differently) [scale]; with --model, of the "
+            "reparametrisation: parameter or gradient [parameter]",
+            group=_BOTH,
+        ),
     ] = None,
     blocks: Annotated[str | None, _option("Number of blocks [4]")] = None,
     block_size: Annotated[
@@ -43,21 +55,7 @@ def sweep_command(
     case: Annotated[
         str | None, _option("heterogeneous, homogeneous, transformer-like or cnn-like instead of the first five")
     ] = None,
-    seeds: Annotated[str | None, _option("Problems at every point [16]", "N")] = None,
-    seed: Annotated[str | None, _option("Key of all random draws [0]", "N")] = None,
-    steps: Annotated[str | None, _option("Length of every run [10000]", "N")] = None,
-    tolerance: Annotated[str | None, _option("Gap to reach, relative to the start [1e-6]", "NUMBER")] = None,
-    schedule: Annotated[
-        str | None, _option("constant, cosine, linear or inverse-sqrt, as cosine:warmup=100 [constant]", "NAME")
-    ] = None,
-    optimizers: Annotated[str | None, _option("As gd,adam,adam:beta1=0 (see quadsim rules) [gd,signsgd,adam]")] = None,
-    lr: Annotated[
-        str | None, _option("Fixed learning rates for all optimizers [a grid around each rule's natural rate]")
-    ] = None,
-    lr_density: Annotated[str | None, _option("Learning rates a decade [4]", "N")] = None,
-    dtype: Annotated[str | None, _option("float64 or float32 [float64]", "NAME")] = None,
-    device: Annotated[str | None, _option("cpu, cuda or cuda:N [cpu]", "NAME")] = None,
-    engine: Annotated[str | None, _option("auto, closed-form or reference [auto]", "NAME")] = None,
+    engine: Annotated[str | None, _option("auto, closed-form, fused or reference [auto]", "NAME")] = None,
     keep: Annotated[
         str | None,
         _option(
@@ -66,6 +64,57 @@ def sweep_command(
             "NAME",
         ),
     ] = None,
+    model: Annotated[str | None, _option("transformer, mlp or conv instead of quadratics", group=_MODELS)] = None,
+    task: Annotated[
+        str | None,
+        _option(
+            "token-map, modular-addition, many-classes, induction, digits, text-char or text-word, with options as "
+            "token-map:vocabulary=32 [token-map]",
+            group=_MODELS,
+        ),
+    ] = None,
+    dial: Annotated[
+        str | None,
+        _option(
+            "What heterogeneity turns: frequency, zipf, separable, reparametrisation, init-scale or temperature "
+            "[frequency]",
+            group=_MODELS,
+        ),
+    ] = None,
+    norm: Annotated[str | None, _option("pre, post or none [pre; mlp and conv none]", group=_MODELS)] = None,
+    layers: Annotated[str | None, _option("Layers [2]", group=_MODELS)] = None,
+    width: Annotated[str | None, _option("Width [16]", group=_MODELS)] = None,
+    heads: Annotated[str | None, _option("Attention heads [2]", group=_MODELS)] = None,
+    kernel: Annotated[str | None, _option("Tokens a convolution sees [3]", group=_MODELS)] = None,
+    evaluate_every: Annotated[
+        str | None, _option("With mini-batches, steps between two looks at the losses [10]", "N", group=_MODELS)
+    ] = None,
+    partition: Annotated[
+        str | None, _option("Blocks of adam-mini: layer, module or unit [module]", "NAME", group=_MODELS)
+    ] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Fuse operations with torch.compile.", rich_help_panel=_MODELS)
+    ] = False,
+    seeds: Annotated[str | None, _option("Problems at every point [16; models 4]", "N", group=_BOTH)] = None,
+    seed: Annotated[str | None, _option("Key of all random draws [0]", "N", group=_BOTH)] = None,
+    steps: Annotated[str | None, _option("Length of every run [10000; models 1000]", "N", group=_BOTH)] = None,
+    tolerance: Annotated[
+        str | None,
+        _option("Gap to reach, relative to the start [1e-6]; of models, loss over ln(classes) [0.1]", "NUMBER", _BOTH),
+    ] = None,
+    schedule: Annotated[
+        str | None, _option("constant, cosine, linear or inverse-sqrt, as cosine:warmup=100 [constant]", "NAME", _BOTH)
+    ] = None,
+    optimizers: Annotated[
+        str | None, _option("As gd,adam,adam:beta1=0 (see quadsim rules) [gd,signsgd,adam]", group=_BOTH)
+    ] = None,
+    lr: Annotated[
+        str | None,
+        _option("Fixed learning rates for all optimizers [a grid around each rule's natural rate]", group=_BOTH),
+    ] = None,
+    lr_density: Annotated[str | None, _option("Learning rates a decade [4]", "N", group=_BOTH)] = None,
+    dtype: Annotated[str | None, _option("float64 or float32 [float64; models float32]", "NAME", group=_BOTH)] = None,
+    device: Annotated[str | None, _option("cpu, cuda or cuda:N [cpu]", "NAME", group=_BOTH)] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Result folder [runs/sweep-<hash of the configuration>]", show_default=False),
@@ -80,34 +129,48 @@ def sweep_command(
     """Run optimizers on problems of different heterogeneity and compare them.
 
     Options that take several values are comma lists; dials are crossed with each other. The best learning rate of every
-    optimizer is chosen with hindsight, for all of them alike.
+    optimizer is chosen with hindsight, for all of them alike. With --model, tiny networks are trained instead of quadratics.
 
     Example: quadsim sweep --heterogeneity 1,10,100 --optimizers gd,adam,adam:beta1=0
+
+    Example: quadsim sweep --model transformer --dial frequency --heterogeneity 1,10,100
     """
+    numbers, names = _numbers, _names
     readers: dict[str, tuple[str | None, Callable[[str], Any]]] = {
-        "heterogeneity": (heterogeneity, lambda text: comma_list(text, number)),
-        "mode": (mode, lambda text: comma_list(text, str)),
-        "blocks": (blocks, lambda text: comma_list(text, number)),
+        "heterogeneity": (heterogeneity, numbers),
+        "mode": (mode, names),
+        "blocks": (blocks, numbers),
         "block_size": (block_size, lambda text: comma_list(text, _sizes)),
-        "condition_number": (condition_number, lambda text: comma_list(text, number)),
-        "gradient_heterogeneity": (gradient_heterogeneity, lambda text: comma_list(text, number)),
-        "alignment": (alignment, lambda text: comma_list(text, number)),
-        "rotation": (rotation, lambda text: comma_list(text, number)),
-        "case": (case, lambda text: comma_list(text, str)),
+        "condition_number": (condition_number, numbers),
+        "gradient_heterogeneity": (gradient_heterogeneity, numbers),
+        "alignment": (alignment, numbers),
+        "rotation": (rotation, numbers),
+        "case": (case, names),
+        "engine": (engine, str),
+        "keep": (keep, str),
+        "model": (model, names),
+        "task": (task, names),
+        "dial": (dial, names),
+        "norm": (norm, names),
+        "layers": (layers, numbers),
+        "width": (width, numbers),
+        "heads": (heads, numbers),
+        "kernel": (kernel, numbers),
+        "evaluate_every": (evaluate_every, number),
+        "partition": (partition, str),
         "seeds": (seeds, number),
         "seed": (seed, number),
         "steps": (steps, number),
         "tolerance": (tolerance, number),
         "schedule": (schedule, str),
-        "optimizers": (optimizers, lambda text: comma_list(text, str)),
-        "lr": (lr, lambda text: comma_list(text, number)),
+        "optimizers": (optimizers, names),
+        "lr": (lr, numbers),
         "lr_density": (lr_density, number),
         "dtype": (dtype, str),
         "device": (device, str),
-        "engine": (engine, str),
-        "keep": (keep, str),
     }
     given = {name: read(text) for name, (text, read) in readers.items() if text is not None}
+    given |= {"compile": True} if compile else {}
     with usage_errors():
         settings = _config(given, config)
         if dry_run:
@@ -116,9 +179,21 @@ def sweep_command(
             _run(settings, out, quiet=quiet, as_json=as_json)
 
 
-def _config(given: dict[str, Any], stored: Path | None) -> "SweepConfig":
+def _numbers(text: str) -> tuple[Any, ...]:
+    return comma_list(text, number)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return comma_list(text, str)
+
+
+def _config(given: dict[str, Any], stored: Path | None) -> "SweepGrid":
+    from dataclasses import fields
+
     from quadsim.simulator import store
+    from quadsim.simulator.model_sweep import ModelSweepConfig
     from quadsim.simulator.sweep_config import FIXED_BY_CASE, SweepConfig
+    from quadsim.simulator.sweep_configs import config_from_json
 
     def option(name: str) -> str:
         return "--" + name.replace("_", "-")
@@ -128,7 +203,14 @@ def _config(given: dict[str, Any], stored: Path | None) -> "SweepConfig":
             raise ValueError(
                 f"{option(next(iter(given)))} must be left out with --config, which fixes it, got both; drop one of the two."
             )
-        return SweepConfig.from_json(store.read_json(stored, "config"))
+        return config_from_json(store.read_json(stored, "config"))
+    kind = ModelSweepConfig if "model" in given else SweepConfig
+    known = [field.name for field in fields(kind)]
+    for name in given:
+        if name not in known:
+            where = "with --model, which trains networks" if "model" in given else "without --model, on quadratics"
+            fix = "drop one of the two" if "model" in given else "drop it, or name a model"
+            raise ValueError(f"{option(name)} must be left out {where}, got it; {fix}.")
     if "case" in given:
         fixed = [name for name in FIXED_BY_CASE if name in given]
         if fixed:
@@ -137,10 +219,10 @@ def _config(given: dict[str, Any], stored: Path | None) -> "SweepConfig":
             )
         if not given["case"]:
             raise ValueError("case must hold at least one name, got an empty list; give one or leave it out.")
-    return SweepConfig(**given)
+    return kind(**given)
 
 
-def _estimate(config: "SweepConfig", *, as_json: bool) -> None:
+def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from quadsim.simulator.memory import memory_text
@@ -159,7 +241,7 @@ def _estimate(config: "SweepConfig", *, as_json: bool) -> None:
     )
 
 
-def _run(config: "SweepConfig", out: Path | None, *, quiet: bool, as_json: bool) -> None:
+def _run(config: "SweepGrid", out: Path | None, *, quiet: bool, as_json: bool) -> None:
     from quadsim.cli.progress import progress_bar
     from quadsim.cli.report import print_results
     from quadsim.simulator import store
@@ -175,14 +257,14 @@ def _run(config: "SweepConfig", out: Path | None, *, quiet: bool, as_json: bool)
     else:
         check(config)
         store.prepare_folder(folder, config.to_json())
-        if config.keep is None and config.kept == "quantiles" and not quiet:
+        if config.kept == "quantiles" and getattr(config, "keep", None) is None and not quiet:
             print(
                 f"{config.runs:,} runs: counts and histograms are kept, no row a run (--keep rows for those).",
                 file=sys.stderr,
             )
         try:
             with library_messages(quiet=quiet or as_json), progress_bar(quiet=quiet) as progress:
-                results = sweep(config, judge, out=folder, progress=progress)
+                results = sweep(config, judge if config.kind == "quadratic" else None, out=folder, progress=progress)
         except KeyboardInterrupt:
             print(
                 f"Interrupted; what was finished is kept in {folder}. The same command goes on from there.",

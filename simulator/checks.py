@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["check_choice", "check_count", "check_interval", "check_known"]
+__all__ = ["as_number", "check_choice", "check_count", "check_interval", "check_known", "named_options"]
 
 
 def check_interval(
@@ -90,6 +90,34 @@ def check_known(name: str, given: Iterable[str], allowed: Iterable[str]) -> None
         if key not in options and not options:
             raise ValueError(f"{name}: there is none to set, got {key!r}; leave it out.")
         check_choice(name, key, options)
+
+
+def named_options(what: str, text: str) -> tuple[str, dict[str, Any]]:
+    """Read `NAME` or `NAME:key=value:key=value`; numbers become numbers, anything else stays text.
+
+    Raises:
+        ValueError: a part that is not `key=value`.
+    """
+    name, *parts = str(text).strip().split(":")
+    options: dict[str, Any] = {}
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise ValueError(
+                f"{what} must be NAME or NAME:key=value, got {text!r}; put an = between an option and its value."
+            )
+        options[key] = as_number(value)
+    return name, options
+
+
+def as_number(text: str) -> Any:
+    """An int or a float where the text is one; else the text itself, for a check to complain about."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _interval(low: float, high: float, low_open: bool, high_open: bool) -> str:

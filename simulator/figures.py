@@ -1,7 +1,7 @@
 """The figures of a sweep, readable in print: colour-blind-safe colours, a marker for every optimizer, labels with units."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,45 +13,76 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.markers import CARETUP
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from quadsim.simulator import store
+from quadsim.simulator.model_sweep import ModelSweepConfig
 from quadsim.simulator.statistics import quantile
+from quadsim.simulator.sweep_grid import SweepGrid
 
 if TYPE_CHECKING:
     from quadsim.simulator.results import Results
 
-__all__ = ["gap_figure", "save_figures", "steps_figure"]
+__all__ = [
+    "figure_style",
+    "finish",
+    "gap_figure",
+    "legend_rows",
+    "panels",
+    "point_title",
+    "save_figure",
+    "save_figures",
+    "steps_figure",
+    "styles_of",
+]
 
 _MARKERS = "osD^vPX*<"  # nine against ten colours: ninety different pairs
 _CARET: Any = CARETUP
 _PANEL = (4.2, 3.3)  # inches
 _MOST_COLUMNS = 3
+_WIDE = 8.0  # inches, from which six entries of a legend stand side by side
+_DIAL_LABELS = {
+    "frequency": "frequency: largest over smallest class weight",
+    "zipf": "zipf: most over least frequent token",
+    "separable": "separable: largest over smallest weight of a copy",
+    "reparametrisation": "reparametrisation: max s² / min s² over blocks",
+    "init-scale": "factor on the initial weights",
+    "temperature": "temperature of the attention",
+}
 _BELOW_TOLERANCE = 1e-3  # how far below the tolerance the gap is drawn
 
 
 def save_figures(results: "Results", folder: Path) -> None:
     """Write both figures as PNG and PDF; without curves, the steps alone."""
     folder.mkdir(exist_ok=True)
-    figures = {"steps": steps_figure} | ({} if results.curves is None else {"gap": gap_figure})
-    with mpl.rc_context(_style()):
+    if results.config.kind == "model":
+        from quadsim.simulator.model_figures import loss_figure
+
+        curves: dict[str, Callable[[Results], Figure]] = {"loss": loss_figure}
+    else:
+        curves = {"gap": gap_figure}
+    figures = {"steps": steps_figure} | ({} if results.curves is None else curves)
+    with mpl.rc_context(figure_style()):
         for name, draw in figures.items():
-            figure = draw(results)
-            for suffix in ("png", "pdf"):
-                # Without dates the same results give the same file.
-                metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
+            save_figure(draw(results), folder, name)
 
-                def write(path: Path, figure: Figure = figure, metadata: dict[str, None] = metadata) -> None:
-                    figure.savefig(path, dpi=200, metadata=metadata)
 
-                store.write_whole(folder / f"{name}.{suffix}", write)
+def save_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Write a figure as PNG and PDF; without dates, so that the same results give the same file."""
+    for suffix in ("png", "pdf"):
+        metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
+
+        def write(path: Path, metadata: dict[str, None] = metadata) -> None:
+            figure.savefig(path, dpi=200, metadata=metadata)
+
+        store.write_whole(folder / f"{name}.{suffix}", write)
 
 
 def steps_figure(results: "Results") -> Figure:
     """Steps to tolerance against heterogeneity, a line per optimizer, the bound dashed; log-log."""
     config, groups = results.config, results.groups()
-    styles = _styles(config.optimizers)
-    figure, axes = _panels(len(groups), rows_of_legend=_legend_rows(config.optimizers))
+    styles = styles_of(config.optimizers)
+    figure, axes = panels(len(groups), rows_of_legend=legend_rows(config.optimizers))
     has_bound = any_missed = some_missed = False
     for axis, (label, _, best) in zip(axes, groups, strict=True):
         points = list(dict.fromkeys(best["point"]))
@@ -90,6 +121,10 @@ def steps_figure(results: "Results") -> Figure:
                     clip_on=False,
                     **style,
                 )
+            if "steps_weighted_median" in rows:
+                weighted = rows["steps_weighted_median"].to_numpy()
+                shown = np.isfinite(weighted)
+                axis.plot(at[shown], weighted[shown], ":", color=style["color"], linewidth=1.2)
             bound = rows["bound_median"].to_numpy()
             if np.isfinite(bound).any():
                 has_bound = True
@@ -100,10 +135,17 @@ def steps_figure(results: "Results") -> Figure:
                     at[shown], bound[shown], line, marker=marker, markersize=14, color=style["color"], linewidth=1.2
                 )
         axis.set_yscale("log")
-        axis.set_ylabel(f"steps until gap ≤ {_power(config.tolerance)} of the initial gap")
-        axis.set_xlabel("case" if config.axis == "case" else "Hessian heterogeneity (max L / min L over blocks)")
+        bottom, top = axis.get_ylim()
+        if top < 30 * bottom:  # powers of ten alone would leave one label or none
+            axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.yaxis.set_minor_formatter(NullFormatter())
+        axis.set_ylabel(_steps_label(config))
+        axis.set_xlabel(_axis_label(config))
         axis.set_title(label, fontsize=9)
     handles = [Line2D([], [], linestyle="-", markersize=5, **style, label=name) for name, style in styles.items()]
+    if config.kind == "model":
+        handles.append(Line2D([], [], color="0.35", linestyle=":", label="on the optimised loss, at its own best rate"))
     if has_bound:
         handles.append(Line2D([], [], color="0.35", linestyle="--", label="theorem: at most this many"))
     if any_missed:
@@ -130,7 +172,7 @@ def steps_figure(results: "Results") -> Figure:
             )
         )
     how = "" if results.histogram is None else " (upper ends of bins)"
-    _finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {config.seeds} problems{how}")
+    finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {config.seeds} problems{how}")
     return figure
 
 
@@ -143,8 +185,8 @@ def gap_figure(results: "Results") -> Figure:
     config, curves = results.config, results.curves
     if curves is None:
         raise ValueError("results must hold curves, got those of a sweep that kept quantiles; use --keep rows.")
-    styles = _styles(config.optimizers)
-    figure, axes = _panels(curves.sizes["point"], rows_of_legend=_legend_rows(config.optimizers))
+    styles = styles_of(config.optimizers)
+    figure, axes = panels(curves.sizes["point"], rows_of_legend=legend_rows(config.optimizers))
     steps = curves["step"].values
     bottom = config.tolerance * _BELOW_TOLERANCE
     for p, axis in enumerate(axes):
@@ -164,32 +206,35 @@ def gap_figure(results: "Results") -> Figure:
         axis.set_ylim(bottom, min(top * 2, 1e4))
         axis.set_xlabel("step")
         axis.set_ylabel("gap / initial gap")
-        axis.set_title(_point_title(results, curves, p), fontsize=9)
+        axis.set_title(point_title(results, curves, p), fontsize=9)
     handles = [Line2D([], [], markersize=5, linewidth=1.5, **style, label=name) for name, style in styles.items()]
     handles.append(Line2D([], [], color="0.35", linestyle=":", label="tolerance"))
-    _finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {config.seeds} problems")
+    finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {config.seeds} problems")
     return figure
 
 
-def _style() -> Any:
+def figure_style() -> Any:
     """Seaborn's plain style, with fonts that journals accept (TrueType in PDF)."""
     return {**sns.axes_style("ticks"), **sns.plotting_context("paper"), "pdf.fonttype": 42}
 
 
-def _styles(optimizers: Sequence[str]) -> dict[str, dict[str, Any]]:
+def styles_of(optimizers: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour and marker of every optimizer, the same in every figure."""
     colors = sns.color_palette("colorblind", min(len(optimizers), 10))
     return {name: {"color": colors[i % 10], "marker": _MARKERS[i % len(_MARKERS)]} for i, name in enumerate(optimizers)}
 
 
-def _legend_rows(optimizers: Sequence[str]) -> int:
+def legend_rows(optimizers: Sequence[str]) -> int:
+    """Rows that a legend of so many and three more takes."""
     return math.ceil((len(optimizers) + 3) / 4)
 
 
-def _panels(number: int, rows_of_legend: int) -> tuple[Figure, list[Axes]]:
+def panels(number: int, rows_of_legend: int) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels that share their y axis, and room for a legend below."""
     columns = min(number, _MOST_COLUMNS)
     rows = math.ceil(number / columns)
     width = max(_PANEL[0] * columns, 6.4)
-    with mpl.rc_context(_style()):
+    with mpl.rc_context(figure_style()):
         figure = Figure(figsize=(width, _PANEL[1] * rows + 0.3 + 0.2 * rows_of_legend), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     axes: list[Axes] = list(grid.ravel())
@@ -225,28 +270,51 @@ def _shift(position: int, number: int, *, log: bool) -> float:
     return float(1.04**offset) if log else 0.12 * offset
 
 
+def _steps_label(config: SweepGrid) -> str:
+    if isinstance(config, ModelSweepConfig):
+        return f"steps until unweighted loss ≤ {config.tolerance:g} ln(classes)"
+    return f"steps until gap ≤ {_power(config.tolerance)} of the initial gap"
+
+
+def _axis_label(config: SweepGrid) -> str:
+    if isinstance(config, ModelSweepConfig):
+        return _DIAL_LABELS[config.dial[0]] if len(config.dial) == 1 else "value of the dial"
+    return "case" if config.axis == "case" else "Hessian heterogeneity (max L / min L over blocks)"
+
+
 def _power(value: float) -> str:
     exponent = math.log10(value)
     return f"$10^{{{round(exponent)}}}$" if abs(exponent - round(exponent)) < 1e-9 else f"{value:g}"
 
 
-def _point_title(results: "Results", curves: xr.Dataset, point: int) -> str:
+def point_title(results: "Results", curves: xr.Dataset, point: int) -> str:
+    """What a panel shows."""
     if results.config.axis == "case":
         parts = [str(curves["case"].values[point])]
     else:
-        parts = [f"heterogeneity {float(curves['heterogeneity'].values[point]):g}"]
-        achieved = float(curves["heterogeneity_achieved"].values[point])
-        if abs(achieved / float(curves["heterogeneity"].values[point]) - 1.0) > 1e-3:
+        parts = [results.config.points[point].label]
+        asked = float(curves["heterogeneity"].values[point])
+        achieved = (
+            float(curves["heterogeneity_achieved"].values[point]) if "heterogeneity_achieved" in curves else asked
+        )
+        if abs(achieved / asked - 1.0) > 1e-3:
             parts[0] += f" (achieved {achieved:.3g})"
-    parts += [f"{name.replace('_', ' ')} {curves[name].values[point]}" for name in results.facets]
+    parts += [f"{name.replace('_', ' ')} {curves[name].values[point]}" for name in results.facets if name != "dial"]
     return ", ".join(parts)
 
 
-def _finish(figure: Figure, axes: list[Axes], handles: list[Line2D], title: str) -> None:
+def finish(figure: Figure, axes: list[Axes], handles: list[Line2D], title: str) -> None:
+    """Title, legend, and no frame but the axes."""
     for axis in axes:
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
         if not axis.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             axis.set_ylabel("")
     figure.suptitle(title, fontsize=9)
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4), frameon=False, fontsize=8)
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(len(handles), 4 if figure.get_figwidth() < _WIDE else 6),
+        frameon=False,
+        fontsize=8,
+    )

@@ -17,6 +17,7 @@ __all__ = [
     "counted_answer",
     "counted_quantile",
     "effective_steps",
+    "optimised_answer",
     "quantile",
 ]
 
@@ -67,9 +68,9 @@ def counted_quantile(edges: ArrayLike, counts: ArrayLike, total: int, q: float) 
     return np.asarray((low + high) / 2)
 
 
-def effective_steps(summary: pd.DataFrame) -> NDArray[np.float64]:
+def effective_steps(summary: pd.DataFrame, column: str = "steps_to_tolerance") -> NDArray[np.float64]:
     """Steps to tolerance with `inf` for a run that diverged later: it cannot be said to have solved the problem."""
-    steps = summary["steps_to_tolerance"].to_numpy(dtype=np.float64)
+    steps = summary[column].to_numpy(dtype=np.float64)
     return np.where(summary["status"].to_numpy() == "diverged", np.inf, steps)
 
 
@@ -81,15 +82,19 @@ def best_rates(summary: pd.DataFrame, carried: Sequence[str]) -> pd.DataFrame:
     rate. This is hindsight, the same for all optimizers.
 
     Args:
-        summary: a row per run, with point, optimizer, lr, status, steps_to_tolerance, final_gap, initial_gap, bound_steps.
+        summary: a row per run, with point, optimizer, lr, status, steps_to_tolerance, bound_steps, and final_gap and initial_gap
+            or, of models, final_loss, initial_loss and steps_to_tolerance_weighted.
         carried: columns that are the same for all runs of a point, to be kept.
 
     Returns:
         A row per point and optimizer: lr, lr_exponent, steps_median, steps_q10, steps_q90, reached (fraction),
         bound_median (NaN without a theorem, `inf` beyond the run), margin_median (median steps over it), at_edge (of the rates
-        that were tried: "low", "high" or "").
+        that were tried: "low", "high" or ""); of models also steps_weighted_median and lr_weighted.
     """
-    runs = summary.assign(effective=effective_steps(summary), end=summary["final_gap"] / summary["initial_gap"])
+    value = "gap" if "final_gap" in summary else "loss"
+    runs = summary.assign(
+        effective=effective_steps(summary), end=summary[f"final_{value}"] / summary[f"initial_{value}"]
+    )
     rows = []
     for (point, optimizer), group in runs.groupby(["point", "optimizer"], sort=False):
         rates = []
@@ -113,14 +118,27 @@ def best_rates(summary: pd.DataFrame, carried: Sequence[str]) -> pd.DataFrame:
                 "steps_q90": float(quantile(steps, 0.9)),
                 "reached": float(np.mean(np.isfinite(steps))),
                 "diverged": float(np.mean(same["status"] == "diverged")),
-                "final_gap_median": float(quantile(same["end"].fillna(np.inf).to_numpy(), 0.5)),
+                f"final_{value}_median": float(quantile(same["end"].fillna(np.inf).to_numpy(), 0.5)),
                 "bound_median": float(quantile(bound, 0.5)) if has_bound else np.nan,
                 "margin_median": _ratio(median, float(quantile(bound, 0.5))) if has_bound else np.nan,
                 "rates_tried": len(rates),
                 "at_edge": edge,
             }
+            | _on_optimised_loss(group)
         )
     return pd.DataFrame(rows)
+
+
+def _on_optimised_loss(group: pd.DataFrame) -> dict[str, float]:
+    """For models: the smallest median steps to the target on the loss that is optimised, at a best rate of its own."""
+    if "steps_to_tolerance_weighted" not in group:
+        return {}
+    medians = {
+        float(str(lr)): float(quantile(effective_steps(same, "steps_to_tolerance_weighted"), 0.5))
+        for lr, same in group.groupby("lr", sort=True)
+    }
+    lr = min(medians, key=lambda rate: medians[rate])
+    return {"steps_weighted_median": medians[lr], "lr_weighted": lr if np.isfinite(medians[lr]) else np.nan}
 
 
 def best_counted_rates(settings: pd.DataFrame, carried: Sequence[str]) -> pd.DataFrame:
@@ -236,6 +254,37 @@ def answer(runs: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> st
         key: effective_steps(group.sort_values("seed")) for key, group in runs.groupby([point, "optimizer"], sort=False)
     }
     return _in_words(best, point, steps, lambda above, below: bootstrap_ratio(table[above], table[below]))
+
+
+def optimised_answer(summary: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> str:
+    """Of models, in words: how the steps grow on the loss that is optimised, each rule at a best rate of its own.
+
+    Args:
+        summary: rows of the summary at all rates.
+        best: rows of `best_rates`, for the same points, with steps_weighted_median and lr_weighted.
+        point: as in `answer`.
+        steps: as in `answer`.
+    """
+    values = list(dict.fromkeys(best[point]))
+    if len(values) < 2:
+        return ""
+    rows = {(row[point], row["optimizer"]): row for row in best.to_dict("records")}
+    medians = {key: row["steps_weighted_median"] for key, row in rows.items()}
+
+    def ratio(above: tuple[Any, Any], below: tuple[Any, Any]) -> tuple[float, float, float]:
+        taken = []
+        for key in (above, below):
+            row = rows[key]
+            same = summary[summary["point"].eq(row["point"]) & summary["optimizer"].eq(row["optimizer"])]
+            same = same[same["lr"].eq(row["lr_weighted"])].sort_values("seed")
+            taken.append(effective_steps(same, "steps_to_tolerance_weighted"))
+        return bootstrap_ratio(taken[0], taken[1])
+
+    growth: list[str] = []
+    for name in dict.fromkeys(best["optimizer"]):
+        first = not any(" times the steps at " in text for text in growth)
+        growth.append(_growth(name, values, medians, ratio, steps, first=first))
+    return f"On the loss that is optimised, at rates that are best for it: {'; '.join(growth)}."
 
 
 def counted_answer(bins: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> str:

@@ -21,13 +21,15 @@ from quadsim.simulator.schedules import Schedule, resolve_schedule
 from quadsim.simulator.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
 from quadsim.simulator.trajectory import recorded_steps
 
-__all__ = ["train"]
+__all__ = ["check_trainable", "chunk_bytes", "train"]
 
 Tensor = torch.Tensor
 
 TOKENS_AT_ONCE = 16_000
 """Tokens of all instances of a chunk on a CPU: more do not fit its caches, fewer leave it waiting for Python."""
 
+_ARRAYS_ALIVE = 12  # of the parameters' size, in a step
+_ACTIVATIONS_ALIVE = 40  # of one activation's size, between the forward and the backward pass
 _LOOK_EVERY = 8  # steps between two looks for instances that are done
 
 
@@ -77,7 +79,7 @@ def train(
         ValueError: an argument out of range, or a rule that cannot run.
     """
     rule = resolve_rule(rule)
-    _check_rule(rule)
+    check_trainable(rule)
     steps = check_count("steps", steps)
     chosen = sorted({check_count("snapshots", t, 0) for t in snapshots})
     if chosen and chosen[-1] > steps:
@@ -105,7 +107,12 @@ def train(
     return _gather(job, _in_chunks(job))
 
 
-def _check_rule(rule: Rule) -> None:
+def check_trainable(rule: Rule) -> None:
+    """Check that a rule can run on models.
+
+    Raises:
+        ValueError: a rule that needs the curvature of blocks.
+    """
     used = {symbols.L_l, symbols.mu_l}
     expressions = (rule.step, *rule.update.values(), *rule.start.values())
     if any(e.free_symbols & used for e in expressions):
@@ -113,6 +120,19 @@ def _check_rule(rule: Rule) -> None:
             f"optimizer for a model must not need the curvature of blocks, got {rule.name}, whose formula has L_l or mu_l; "
             "use it on quadratics, or gd with a grid of rates here."
         )
+
+
+def chunk_bytes(problem: ToyProblem, instances: int, dtype: torch.dtype | str, device: str) -> float:
+    """Memory that so many instances need while they are trained: parameters, states and what a backward pass keeps."""
+    if device == "cpu":
+        instances = min(instances, torch.get_num_threads() * _most_at_once(problem))
+    width = max(p.shape[-1] for p in problem.parameters)
+    kept = _ARRAYS_ALIVE * problem.dimension + _ACTIVATIONS_ALIVE * problem.tokens_per_step * (width + problem.classes)
+    return float(resolve_dtype(dtype).itemsize) * instances * kept
+
+
+def _most_at_once(problem: ToyProblem) -> int:
+    return max(1, TOKENS_AT_ONCE // problem.tokens_per_step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +173,7 @@ class _Found:
         self.hit = np.full((2, instances), np.inf)
         self.diverged = np.full(instances, np.inf)
         self.stopped = np.full(instances, job.steps)
+        self.last = np.full((2, instances), np.inf)
         self.snapshots = np.full((3, instances, len(job.snapshots), job.problem.dimension), np.nan)
         self._limit = np.full((2, instances), np.inf)
         self._place = {int(step): r for r, step in enumerate(job.record)}
@@ -165,6 +186,7 @@ class _Found:
         lost = ~np.all(losses <= self._limit[:, at], axis=0)
         self.diverged[at] = np.minimum(self.diverged[at], np.where(lost, t, np.inf))
         self.hit[:, at] = np.minimum(self.hit[:, at], np.where((losses <= self._job.target) & ~lost, t, np.inf))
+        self.last[:, at] = np.where(lost, np.inf, losses)
         if t in self._place:
             self.losses[:, at, self._place[t]] = losses
         going = np.isinf(self.diverged[at])
@@ -182,7 +204,7 @@ def _in_chunks(job: _Job) -> _Found:
         _run(job, np.arange(total), found)
         return found
     workers = torch.get_num_threads()
-    most = max(1, min(TOKENS_AT_ONCE // job.problem.tokens_per_step, -(-total // workers)))
+    most = min(_most_at_once(job.problem), -(-total // workers))
     chunks = []
     # Only instances with as many sequences together: an instance filled up for the sake of another would round differently.
     sequences = np.repeat(job.problem.sequences, job.shape[1])
@@ -301,7 +323,6 @@ def _gather(job: _Job, found: _Found) -> TrainingRun:
     losses = np.where(job.record >= found.diverged[:, None], np.inf, found.losses)
     hit = np.where(found.hit >= found.diverged, np.inf, found.hit)
     status = np.array(["running", "converged", "diverged"])[np.where(diverged, 2, np.isfinite(hit[0]))]
-    longest = int(np.searchsorted(job.record, found.stopped.max(), side="left")) + 1
 
     def to_shape(x: NDArray[Any]) -> NDArray[Any]:
         return x.reshape(*job.shape, *x.shape[1:])
@@ -313,13 +334,15 @@ def _gather(job: _Job, found: _Found) -> TrainingRun:
         rule=job.rule,
         settings=job.settings,
         schedule=job.schedule,
-        steps=job.record[:longest],
-        loss=to_shape(losses[0, :, :longest]),
-        loss_weighted=to_shape(losses[1, :, :longest]),
+        steps=job.record,
+        loss=to_shape(losses[0]),
+        loss_weighted=to_shape(losses[1]),
         steps_to_tolerance=to_shape(hit[0]),
         steps_to_tolerance_weighted=to_shape(hit[1]),
         status=to_shape(status),
         stopped=to_shape(found.stopped),
+        final_loss=to_shape(found.last[0]),
+        final_loss_weighted=to_shape(found.last[1]),
         tolerance=job.tolerance,
         evaluated_every=job.every,
         snapshots=Snapshots(np.array(job.snapshots), kept[0], kept[1], kept[2]) if job.snapshots else None,

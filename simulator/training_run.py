@@ -22,6 +22,7 @@ DIVERGED_ABOVE = 100.0
 """Training has diverged when a loss is not finite or above this many times the larger of its start and ln(classes)."""
 
 _FORMAT = 1
+_PER_RUN = ("steps_to_tolerance", "steps_to_tolerance_weighted", "stopped", "final_loss", "final_loss_weighted")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +52,15 @@ class TrainingRun:
         rule: the rule.
         settings: name to values, each (K,); the learning rate is `lr`.
         schedule: what multiplied the learning rate.
-        steps: recorded steps, ascending, (R,), from 0 to the first at or after the end of the longest run.
+        steps: recorded steps, ascending, (R,); the first is 0 and the last is the end of a run that was not stopped.
         loss: the unweighted loss, (M, K, R); `inf` from divergence on, NaN after a run was stopped at its target.
         loss_weighted: the loss that was optimised, likewise.
         steps_to_tolerance: first step with unweighted loss <= target, (M, K); `inf` if none.
         steps_to_tolerance_weighted: first step with optimised loss <= target; `inf` if none.
         status: (M, K) of `converged` (the unweighted loss reached the target and did not diverge), `running`, `diverged`.
-        stopped: step after which nothing was computed, (M, K).
+        stopped: the last step that was looked at, (M, K).
+        final_loss: the unweighted loss there, (M, K); `inf` after divergence.
+        final_loss_weighted: the optimised loss there.
         tolerance: the target is this times ln(classes).
         evaluated_every: steps between two looks at the losses, where steps see mini-batches.
         snapshots: parameters at chosen steps, or None.
@@ -78,6 +81,8 @@ class TrainingRun:
     steps_to_tolerance_weighted: NDArray[np.float64]
     status: NDArray[np.str_]
     stopped: NDArray[np.int64]
+    final_loss: NDArray[np.float64]
+    final_loss_weighted: NDArray[np.float64]
     tolerance: float
     evaluated_every: int = 1
     snapshots: Snapshots | None = field(default=None, repr=False)
@@ -94,7 +99,7 @@ class TrainingRun:
         """The run as an xarray Dataset with the axes problem, setting, step; snapshots are left out."""
         axes = ("problem", "setting", "step")
         data: dict[str, Any] = {"loss": (axes, self.loss), "loss_weighted": (axes, self.loss_weighted)}
-        for name in ("steps_to_tolerance", "steps_to_tolerance_weighted", "stopped"):
+        for name in _PER_RUN:
             data[name] = (axes[:2], getattr(self, name))
         data["status"] = (axes[:2], self.status.astype(object))
         coordinates: dict[str, Any] = {
@@ -168,7 +173,7 @@ class TrainingRun:
                 f"training file must be of {problem!r} and {rule.name}, got {path} with {found}; run it again."
             )
         settings = {n: c.values for n, c in dataset.coords.items() if c.dims == ("setting",) and n != "setting"}
-        names = ("loss", "loss_weighted", "steps_to_tolerance", "steps_to_tolerance_weighted", "stopped")
+        names = ("loss", "loss_weighted", *_PER_RUN)
         arrays: dict[str, Any] = {name: dataset[name].values for name in names}
         return cls(
             problem=problem,

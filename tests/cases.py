@@ -19,7 +19,7 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--optimizers", "gd,adma"], r"optimizer must be one of .* got 'adma'; did you mean 'adam'\?"),
     (["--optimizers", "adam:beta3=0"], r"hyperparameter of adam must be one of .* did you mean 'beta[12]'\?"),
     (["--optimizers", "adam:beta1=1"], r"beta1 must be a number in \[0, 1\), got 1"),
-    (["--optimizers", "adam:beta1"], r"optimizer must be NAME or NAME:hyperparameter=value, got 'adam:beta1'"),
+    (["--optimizers", "adam:beta1"], r"optimizer must be NAME or NAME:key=value, got 'adam:beta1'"),
     (["--optimizers", "adam:lr=1"], r"lr must be given for all optimizers alike"),
     (["--optimizers", "gd:beta1=0"], r"hyperparameter of gd: there is none to set, got 'beta1'"),
     (["--mode", "scaled"], r"mode must be one of scale, arrange, got 'scaled'; did you mean 'scale'\?"),

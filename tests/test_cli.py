@@ -171,9 +171,9 @@ def test_a_diverging_rate_is_a_status(run, tmp_path):
 
 
 def test_interrupt_keeps_what_is_finished_and_the_same_command_goes_on(run, tmp_path, monkeypatch):
-    module = importlib.import_module("quadsim.simulator.sweep")  # the package's attribute is the function
+    work = importlib.import_module("quadsim.simulator.quadratic_work")
     calls = []
-    real = module.simulate
+    real = work.simulate
 
     def interrupted(*arguments, **options):
         calls.append(1)
@@ -181,7 +181,7 @@ def test_interrupt_keeps_what_is_finished_and_the_same_command_goes_on(run, tmp_
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(module, "simulate", interrupted)
+    monkeypatch.setattr(work, "simulate", interrupted)
     stopped = run("sweep", *SMALL, "--out", "a")
     assert stopped.exit_code == 130
     assert "what was finished is kept in a" in stopped.stderr

@@ -13,10 +13,12 @@ from quadsim.simulator import BlockQuadratic, SweepConfig, load_results, simulat
 from quadsim.simulator.engines.counting import bin_edges, count_runs, count_steps
 from quadsim.simulator.figures import gap_figure
 from quadsim.simulator.statistics import best_counted_rates, bootstrap_counted_ratio, counted_quantile, quantile
-from quadsim.simulator.sweep_config import ROWS_UP_TO
+from quadsim.simulator.sweep import work_of
+from quadsim.simulator.sweep_grid import ROWS_UP_TO
 from quadsim.theory import judge
 
-module = importlib.import_module("quadsim.simulator.sweep")
+work = importlib.import_module("quadsim.simulator.quadratic_work")
+QuadraticWork = work.QuadraticWork
 KEYS = ["point", "optimizer", "lr"]
 GRID = {"heterogeneity": (1, 10), "seeds": 7, "steps": 600, "block_size": 3, "blocks": 2}
 
@@ -97,8 +99,8 @@ def test_bounds_are_checked_and_counted(both):
 
 def test_chunks_do_not_change_a_bit(both, monkeypatch):
     config = both[1].config
-    monkeypatch.setattr(module, "_UNIT_BYTES", 2 * module._problem_bytes(config, config.points[0], 9))
-    assert len(module._chunks(config, config.points[0], 9)) == 4
+    monkeypatch.setattr(work, "UNIT_BYTES", 2 * QuadraticWork(config).problem_bytes(config.points[0], 9))
+    assert len(QuadraticWork(config).firsts(config.points[0], config.specs[0], 9)) == 4
     pd.testing.assert_frame_equal(sweep(config, judge).histogram, both[1].histogram, check_exact=True)
 
 
@@ -130,8 +132,8 @@ def test_a_histogram_with_a_row_missing_is_refused(both, tmp_path):
 @pytest.mark.parametrize("damaged", [False, True])
 def test_an_interrupted_sweep_goes_on_chunk_by_chunk(both, tmp_path, monkeypatch, damaged):
     config = both[1].config
-    monkeypatch.setattr(module, "_UNIT_BYTES", 4 * module._problem_bytes(config, config.points[0], 9))
-    real, calls = module.simulate, []
+    monkeypatch.setattr(work, "UNIT_BYTES", 4 * QuadraticWork(config).problem_bytes(config.points[0], 9))
+    real, calls = work.simulate, []
 
     def interrupted(*arguments, **options):
         calls.append(1)
@@ -139,7 +141,7 @@ def test_an_interrupted_sweep_goes_on_chunk_by_chunk(both, tmp_path, monkeypatch
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(module, "simulate", interrupted)
+    monkeypatch.setattr(work, "simulate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sweep(config, judge, out=tmp_path / "a")
     units = sorted((tmp_path / "a/units").iterdir())
@@ -170,15 +172,15 @@ def test_what_is_kept_depends_on_the_number_of_runs(monkeypatch):
 
 def test_memory_stated_does_not_grow_with_seeds():
     few, many = (SweepConfig(**GRID | {"seeds": seeds}, keep="quantiles") for seeds in (10**6, 10**9))
-    assert module._memory(few) == module._memory(many)
-    assert module._memory(many) < 2e9
+    assert QuadraticWork(few).memory() == QuadraticWork(many).memory()
+    assert QuadraticWork(many).memory() < 2e9
 
 
 def test_rows_beyond_memory_are_refused_with_the_way_out(monkeypatch):
-    monkeypatch.setattr(module, "physical_memory", lambda: 4e9)
+    monkeypatch.setattr("quadsim.simulator.sweep_work.physical_memory", lambda: 4e9)
     with pytest.raises(ValueError, match=r"got one that needs about .* runs; use --keep quantiles, which keeps counts"):
-        module.check(SweepConfig(seeds=100_000, keep="rows"))
-    module.check(SweepConfig(seeds=100_000, keep="quantiles"))
+        work_of(SweepConfig(seeds=100_000, keep="rows")).check()
+    work_of(SweepConfig(seeds=100_000, keep="quantiles")).check()
 
 
 def test_counted_quantiles_are_quantiles_of_upper_ends():

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from quadsim.simulator import RULES, SweepConfig, load_results, simulate, sweep
-from quadsim.simulator.sweep_config import OptimizerSpec
+from quadsim.simulator.sweep_grid import OptimizerSpec
 from quadsim.theory import judge
 
-module = importlib.import_module("quadsim.simulator.sweep")
+work = importlib.import_module("quadsim.simulator.quadratic_work")
+QuadraticWork = work.QuadraticWork
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +129,8 @@ def test_an_edge_that_cannot_be_moved_is_said():
 def test_chunks_do_not_change_the_results(monkeypatch):
     config = SweepConfig(heterogeneity=(10,), optimizers=("gd", "signsgd", "adam"), seeds=5, steps=300)
     whole = sweep(config).summary
-    monkeypatch.setattr(module, "_UNIT_BYTES", 2 * module._problem_bytes(config, config.points[0], 9))
-    assert len(module._chunks(config, config.points[0], 9)) == 3
+    monkeypatch.setattr(work, "UNIT_BYTES", 2 * QuadraticWork(config).problem_bytes(config.points[0], 9))
+    assert len(QuadraticWork(config).firsts(config.points[0], config.specs[0], 9)) == 3
     pd.testing.assert_frame_equal(whole, sweep(config).summary, check_exact=True)
 
 
@@ -224,7 +225,7 @@ def test_notes_say_what_a_reader_must_know():
 def test_a_damaged_unit_is_run_again(tmp_path, monkeypatch):
     config = SweepConfig(heterogeneity=(2,), optimizers=("gd", "adam"), seeds=2, steps=100, lr=(0.1,))
     whole = sweep(config).summary
-    real, calls = module.simulate, []
+    real, calls = work.simulate, []
 
     def interrupted(*arguments, **options):
         calls.append(1)
@@ -232,7 +233,7 @@ def test_a_damaged_unit_is_run_again(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(module, "simulate", interrupted)
+    monkeypatch.setattr(work, "simulate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sweep(config, out=tmp_path / "a")
     (unit,) = (tmp_path / "a/units").iterdir()
@@ -244,7 +245,7 @@ def test_a_run_of_one_step_and_twelve_optimizers_can_be_drawn(tmp_path):
     config = SweepConfig(heterogeneity=(1, 10), optimizers=tuple(RULES)[:12], seeds=2, steps=1)
     results = sweep(config, judge, out=tmp_path / "a")
     assert (results.folder / "figures/gap.png").stat().st_size > 10_000
-    from quadsim.simulator.figures import _styles
+    from quadsim.simulator.figures import styles_of
 
-    styles = _styles(tuple(RULES))
+    styles = styles_of(tuple(RULES))
     assert len({(tuple(style["color"]), style["marker"]) for style in styles.values()}) == len(RULES)

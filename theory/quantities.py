@@ -13,6 +13,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
+from quadsim.simulator.heterogeneity import size_weighted_smoothness
 from quadsim.simulator.trajectory import Trajectory
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
@@ -117,8 +118,7 @@ def _sizes(trajectory: Trajectory) -> Array:
 
 
 def _weighted_smoothness(trajectory: Trajectory) -> Array:
-    weights = _sizes(trajectory)[0] / trajectory.problem.dimension
-    return np.asarray(np.sum(trajectory.problem.block_smoothness * weights, axis=1)[:, None])
+    return size_weighted_smoothness(trajectory.problem.block_sizes, trajectory.problem.block_smoothness)[:, None]
 
 
 def _smallest_inverse(trajectory: Trajectory) -> Array:

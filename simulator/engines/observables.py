@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quadsim.simulator.heterogeneity import gradient_weighted_smoothness, norm, sign_cosine
 from quadsim.simulator.quadratic import BlockQuadratic
 
 __all__ = ["Observer"]
@@ -27,49 +28,28 @@ class Observer:
 
     def _observe(self, name: str, error: Parts, gradient: Parts, step: Parts | None) -> NDArray[np.float64]:
         e, g = self._flat(error), self._flat(gradient)
+        sizes = self._problem.block_sizes
         if name == "gradient_norm":
-            return _norm(g)
+            return norm(g)
         if name == "gradient_norm_1":
-            return np.asarray(np.sum(np.abs(g), axis=1))
+            return np.asarray(np.sum(np.abs(g), axis=-1))
         if name == "Lambda_G":
-            return self._gradient_weighted_smoothness(g)
+            return gradient_weighted_smoothness(g, sizes, self._problem.block_smoothness[:, None])
         if name == "block_gap":
-            return np.stack([np.sum(e[:, s] * g[:, s], axis=1) / 2 for s in self._slices()], axis=-1)
+            return np.stack([np.sum(e[..., s] * g[..., s], axis=-1) / 2 for s in self._slices()], axis=-1)
         if name == "block_gradient_norm":
-            return np.stack([_norm(g[:, s]) for s in self._slices()], axis=-1)
+            return np.stack([norm(g[..., s]) for s in self._slices()], axis=-1)
         if name == "iterate":
-            w = e + self._problem.layout.flatten(self._problem.minimizer)[:, :, None]
-            return np.ascontiguousarray(np.swapaxes(w, 1, 2))
+            return np.ascontiguousarray(e + self._problem.layout.flatten(self._problem.minimizer)[:, None])
         assert name == "step_sign_cosine", name
         assert step is not None, name
-        return _cosine(self._flat(step), -np.sign(g))
+        return sign_cosine(self._flat(step), g)
 
     def _flat(self, parts: Parts) -> NDArray[np.float64]:
-        return self._problem.layout.flatten({size: part.double().cpu().numpy() for size, part in parts.items()})
+        """(M, K, P), a view of (M, P, K)."""
+        flat = self._problem.layout.flatten({size: part.double().cpu().numpy() for size, part in parts.items()})
+        return np.moveaxis(flat, 1, -1)
 
     def _slices(self) -> list[slice]:
         ends = np.cumsum(self._problem.block_sizes)
         return [slice(int(end - size), int(end)) for end, size in zip(ends, self._problem.block_sizes, strict=True)]
-
-    def _gradient_weighted_smoothness(self, g: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Lambda_G = sum_l |g_l|^2 / |g|^2 L_l, NaN at g = 0."""
-        scaled = np.square(g / _largest(g)[:, None])
-        weights = np.stack([np.sum(scaled[:, s], axis=1) for s in self._slices()], axis=-1)
-        return np.asarray(np.sum(weights * self._problem.block_smoothness[:, None], axis=-1) / np.sum(weights, axis=-1))
-
-
-def _largest(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Largest modulus along the coordinates, 1 where all are 0: dividing by it keeps squares from underflow."""
-    largest = np.max(np.abs(x), axis=1)
-    return np.where(largest == 0.0, 1.0, largest)
-
-
-def _norm(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    scale = _largest(x)
-    return np.asarray(scale * np.sqrt(np.sum(np.square(x / scale[:, None]), axis=1)))
-
-
-def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cosine of the angle along the coordinates, NaN where a side is 0."""
-    a, b = a / _largest(a)[:, None], b / _largest(b)[:, None]
-    return np.asarray(np.sum(a * b, axis=1) / (np.sqrt(np.sum(a**2, axis=1)) * np.sqrt(np.sum(b**2, axis=1))))

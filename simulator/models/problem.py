@@ -126,14 +126,15 @@ class ToyProblem:
             ValueError: a value out of range.
         """
         check_count("problems", problems)
-        values = np.atleast_1d(np.asarray(heterogeneity))
-        if values.ndim != 1 or not values.size or values.dtype.kind not in "iuf":
+        several = list(heterogeneity) if isinstance(heterogeneity, Sequence | np.ndarray) else [heterogeneity]
+        if isinstance(heterogeneity, str) or not several:
             raise ValueError(f"heterogeneity must be a number or several, got {heterogeneity!r}; give at least one.")
+        values = np.array([check_interval("heterogeneity", value) for value in several])
         return cls(
             model=resolve_model(model, **options),
             task=resolve_task(task),
             dial=dial,
-            heterogeneity=np.repeat(values.astype(np.float64), problems),
+            heterogeneity=np.repeat(values, problems),
             index=np.tile(np.arange(problems) + check_count("first", first, 0), values.size),
             seed=check_count("seed", seed, 0),
             mode=mode,
@@ -323,8 +324,8 @@ class Stack:
         """See `ToyProblem.stack`."""
 
         def tensor(array: NDArray[Any]) -> Tensor:
-            values = torch.tensor(array)  # a copy, as numpy's own memory need not begin at a multiple of 64 bytes
-            return values.to(device=device, dtype=dtype if values.is_floating_point() else torch.int64)
+            # A copy: torch's memory begins at a multiple of 64 bytes, numpy's need not.
+            return torch.tensor(array, device=device, dtype=dtype if array.dtype.kind == "f" else torch.int64)
 
         data, sequences = problem.data, problem.sequences[which]
         row = np.arange(-(-sequences.max(initial=1) // ALIGNED) * ALIGNED)
@@ -350,8 +351,7 @@ class Stack:
 
     def start(self) -> Tensor:
         """Parameters at the start, (E, P)."""
-        values = torch.tensor(self.problem.start[self.which])
-        return values.to(device=self.weights.device, dtype=self.weights.dtype)
+        return torch.tensor(self.problem.start[self.which], device=self.weights.device, dtype=self.weights.dtype)
 
     def rows(self, sequences: Tensor) -> "Stack":
         """The same instances on some of their sequences only, (E, b); the optimised loss stays that of all in the mean."""

@@ -1,0 +1,251 @@
+"""quadsim inspect: gradients and curvature of a toy model, block by block."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from quadsim.cli.console import comma_list, number, print_json, usage_errors
+
+if TYPE_CHECKING:
+    from quadsim.simulator.inspection import Inspection
+    from quadsim.simulator.models import ToyProblem
+
+_STUDIES = ("norm-placement", "head-growth")
+
+
+def _text(help: str, metavar: str = "NAME") -> Any:
+    return typer.Option(help=help, metavar=metavar, show_default=False)
+
+
+def inspect(
+    model: Annotated[str, _text("transformer, mlp or conv [transformer]")] = "transformer",
+    norm: Annotated[str | None, _text("pre, post or none [pre; mlp and conv none]")] = None,
+    layers: Annotated[str | None, _text("Layers [2]", "N")] = None,
+    width: Annotated[str | None, _text("Width [16]", "N")] = None,
+    heads: Annotated[str | None, _text("Attention heads [2]", "N")] = None,
+    kernel: Annotated[str | None, _text("Tokens a convolution sees [3]", "N")] = None,
+    task: Annotated[
+        str, _text("As in quadsim sweep, with options as token-map:vocabulary=32 [token-map]")
+    ] = "token-map",
+    dial: Annotated[str, _text("As in quadsim sweep [frequency]")] = "frequency",
+    heterogeneity: Annotated[str, _text("Value of the dial [1]", "NUMBER")] = "1",
+    mode: Annotated[str, _text("Of the reparametrisation: parameter or gradient [parameter]")] = "parameter",
+    partition: Annotated[str, _text("Blocks: layer, module or unit [module]")] = "module",
+    seeds: Annotated[str | None, _text("Starts to look at [3; studies 10 and 3]", "N")] = None,
+    seed: Annotated[str, _text("Key of all random draws [0]", "N")] = "0",
+    optimizer: Annotated[str | None, _text("Train with this one first, as adam:beta1=0 (needs --lr and --at)")] = None,
+    lr: Annotated[str | None, _text("Its learning rate", "NUMBER")] = None,
+    at: Annotated[
+        str | None, _text("Steps to look at, as 0,10,100; the last one is shown block by block", "LIST")
+    ] = None,
+    curvature: Annotated[bool, typer.Option(help="Whether to take Hessian blocks.")] = True,
+    study: Annotated[
+        str | None,
+        _text("norm-placement (gradients by norm and depth) or head-growth (the head under mini-batches) instead"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Result folder [runs/inspect-<hash>]", show_default=False)
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only the summary.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show gradient norms and curvature of every block of a toy model, with three figures.
+
+    Example: quadsim inspect --model transformer --norm post --layers 12
+
+    Example: quadsim inspect --optimizer gd --lr 0.5 --at 0,5,20
+
+    Example: quadsim inspect --study norm-placement --layers 2,4,8,12
+    """
+    asked = {
+        "model": model,
+        "norm": norm,
+        "layers": layers,
+        "width": width,
+        "heads": heads,
+        "kernel": kernel,
+        "task": task,
+        "dial": dial,
+        "heterogeneity": heterogeneity,
+        "mode": mode,
+    }
+    run = {"partition": partition, "seeds": seeds, "seed": seed, "curvature": curvature}
+    run |= {"optimizer": optimizer, "lr": lr, "at": at, "study": study}
+    with usage_errors():
+        if study is not None:
+            _study(asked, run, out, quiet=quiet, as_json=as_json)
+        else:
+            _inspect(asked, run, out, quiet=quiet, as_json=as_json)
+
+
+def _problem(asked: dict[str, Any], seeds: int, seed: int) -> "ToyProblem":
+    from quadsim.simulator.checks import as_number
+    from quadsim.simulator.model_sweep import ModelPoint
+
+    numbers = ("layers", "width", "heads", "kernel", "heterogeneity")
+    dials = {name: as_number(text) if name in numbers and text is not None else text for name, text in asked.items()}
+    return ModelPoint(dials).problem(seeds, seed)
+
+
+def _inspect(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, quiet: bool, as_json: bool) -> None:
+    import time
+
+    from quadsim.cli.inspect_report import print_inspection
+    from quadsim.simulator.checks import check_count
+    from quadsim.simulator.inspection import inspect_model
+
+    seeds = check_count("seeds", number(run["seeds"] or "3"))
+    problem = _problem(asked, seeds, check_count("seed", number(run["seed"]), 0))
+    folder = _folder(out, asked | run)
+    began = time.perf_counter()
+    local = None
+    if run["optimizer"] is None:
+        if run["lr"] is not None or run["at"] is not None:
+            raise ValueError("lr and at must come with an optimizer to train with, got none; add --optimizer, as gd.")
+        found = inspect_model(problem, run["partition"], curvature=run["curvature"])
+    else:
+        found, local = _along_training(problem, run)
+    document = found.to_json() | {"config": asked | run, "folder": str(folder)}
+    if local is not None:
+        from quadsim.simulator.records import plain_records
+
+        document["local"] = {"text": local.text().splitlines(), "steps": plain_records(local.to_frame())}
+    _save(found, local, folder, asked | run, time.perf_counter() - began)
+    if as_json:
+        print_json(document)
+    else:
+        print_inspection(found, local, folder, quiet=quiet)
+
+
+def _along_training(problem: "ToyProblem", run: dict[str, Any]) -> tuple["Inspection", Any]:
+    """Train, look at the last of the steps block by block, and hold every one against its local models."""
+    import numpy as np
+
+    from quadsim.simulator.inspection import inspect_model
+    from quadsim.simulator.sweep_grid import OptimizerSpec
+    from quadsim.simulator.training import train
+    from quadsim.theory.local import local_steps
+
+    if run["lr"] is None or run["at"] is None:
+        raise ValueError("optimizer must come with a learning rate and steps to look at, got none; add --lr and --at.")
+    spec = OptimizerSpec.parse(run["optimizer"])
+    at = [number(text) for text in run["at"].split(",") if text.strip()]
+    if not at:
+        raise ValueError("at must hold at least one step, got an empty list; give one, as 0,10.")
+    options: dict[str, Any] = dict(spec.hyperparameters)
+    last = max((t for t in at if isinstance(t, int)), default=0)
+    trained = train(
+        problem, spec.rule, lr=number(run["lr"]), steps=max(last, 1), snapshots=at, dtype="float64", **options
+    )
+    assert trained.snapshots is not None
+    theta = trained.snapshots.theta[:, 0, -1]
+    alive = np.flatnonzero(np.all(np.isfinite(theta), axis=1))
+    if not alive.size:
+        raise ValueError(
+            f"lr must let a run live until step {last}, got {run['lr']}, at which all diverge; use a smaller one."
+        )
+    if alive.size < problem.problems:
+        print(
+            f"{problem.problems - alive.size} of {problem.problems} seeds had diverged and are left out.",
+            file=sys.stderr,
+        )
+    found = inspect_model(
+        problem.select(alive.tolist()), run["partition"], theta=theta[alive], step=last, curvature=run["curvature"]
+    )
+    return found, local_steps(trained, partition=run["partition"]) if run["curvature"] else None
+
+
+def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, quiet: bool, as_json: bool) -> None:
+    import time
+
+    from quadsim.simulator import store
+    from quadsim.simulator.checks import check_choice, check_count
+    from quadsim.simulator.provenance import provenance
+    from quadsim.simulator.records import plain_records
+    from quadsim.simulator.studies import head_growth, norm_placement
+
+    name = check_choice("study", run["study"], _STUDIES)
+    began = time.perf_counter()
+    options: dict[str, Any] = {"seed": check_count("seed", number(run["seed"]), 0)}
+    if run["seeds"] is not None:
+        options["seeds"] = check_count("seeds", number(run["seeds"]))
+    if asked["width"] is not None:
+        options["width"] = check_count("width", number(asked["width"]))
+    folder = _folder(out, asked | run)
+    if name == "norm-placement":
+        if asked["layers"] is not None:
+            options["layers"] = comma_list(asked["layers"], number)
+        if asked["norm"] is not None:
+            options["norms"] = comma_list(asked["norm"], str)
+        placement = norm_placement(**options)
+        tables = {"table": placement.table, "post_over_pre": placement.post_over_pre}
+        runs, figure = placement.runs, placement.figure()
+    else:
+        if run["optimizer"] is not None:
+            options["optimizers"] = comma_list(run["optimizer"], str)
+        if run["lr"] is not None:
+            options["lr"] = number(run["lr"])
+        growth = head_growth(**options)
+        last = growth.table["step"].isin([100, growth.table["step"].max()])
+        tables = {"table": growth.table[last]}
+        runs, figure = growth.runs, growth.figure()
+    from quadsim.simulator.figures import save_figure
+
+    _make(folder)
+    (folder / store.FIGURES).mkdir(exist_ok=True)
+    save_figure(figure, folder / store.FIGURES, name)
+    store.write_frame(folder / store.SUMMARY, runs)
+    store.write_json(folder / store.CONFIG, {"kind": "inspect", **asked, **run})
+    store.write_json(folder / store.MANIFEST, provenance(time.perf_counter() - began, seed=options["seed"]))
+    if as_json:
+        records = {key: plain_records(frame) for key, frame in tables.items()}
+        print_json({"study": name, **records, "config": asked | run, "folder": str(folder)})
+        return
+    for frame in tables.values():
+        typer.echo(frame.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
+        typer.echo("")
+    typer.echo(
+        f"Files: {folder}/ ({store.SUMMARY}, {store.FIGURES}/{name}.png and .pdf, {store.CONFIG}, {store.MANIFEST})"
+    )
+
+
+def _folder(out: Path | None, asked: dict[str, Any]) -> Path:
+    """Where the result goes.
+
+    A named folder must be new or empty; the default one is named after what was asked and is written again.
+    """
+    import hashlib
+    import json
+
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ValueError(f"out must be new or an empty folder, got {out} with other files; choose another.")
+        return out
+    text = json.dumps(asked, sort_keys=True)
+    return Path("runs") / f"inspect-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"out must be a folder that can be written, got {folder} ({error}); choose another."
+        ) from error
+
+
+def _save(found: "Inspection", local: Any, folder: Path, asked: dict[str, Any], seconds: float) -> None:
+    from quadsim.simulator import store
+    from quadsim.simulator.inspect_figures import save_inspection_figures
+    from quadsim.simulator.provenance import provenance
+
+    _make(folder)
+    store.write_frame(folder / "blocks.parquet", found.blocks)
+    store.write_frame(folder / store.SUMMARY, found.summary)
+    if local is not None:
+        store.write_frame(folder / "local.parquet", local.to_frame())
+    save_inspection_figures(found, folder / store.FIGURES)
+    store.write_json(folder / store.CONFIG, {"kind": "inspect", **asked})
+    store.write_json(folder / store.MANIFEST, provenance(seconds, seed=found.problem.seed))

@@ -1,0 +1,201 @@
+"""How unequal the blocks of a parameter vector are: gradients, curvature weighted by them, and the head's two parts.
+
+All functions take the coordinates on the last axis and work on any number of leading ones; blocks are contiguous and given by
+their sizes, (B,). Sums are float64, after division by the largest entry, so that squares neither overflow nor vanish.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from quadsim.simulator.models.problem import ToyProblem
+
+__all__ = [
+    "HeadNorms",
+    "Spread",
+    "block_gradient_norms",
+    "cosine",
+    "gradient_weighted_smoothness",
+    "head_norms",
+    "norm",
+    "sign_cosine",
+    "size_weighted_smoothness",
+    "smoothness_covariance",
+    "spread",
+]
+
+Array = NDArray[np.float64]
+
+
+def norm(x: Array) -> Array:
+    """Euclidean norm along the last axis, (...)."""
+    scale = _largest(x)
+    return np.asarray(scale * np.sqrt(np.sum(np.square(x / scale[..., None]), axis=-1)))
+
+
+def cosine(a: Array, b: Array) -> Array:
+    """Cosine of the angle along the last axis, (...); NaN where a side is 0."""
+    a, b = a / _largest(a)[..., None], b / _largest(b)[..., None]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sum(a * b, axis=-1) / (np.sqrt(np.sum(a**2, axis=-1)) * np.sqrt(np.sum(b**2, axis=-1))))
+
+
+def sign_cosine(update: Array, gradient: Array) -> Array:
+    """Cosine of a rule's step with the sign step -sign(g), (...); NaN where either is 0."""
+    return cosine(update, -np.sign(gradient))
+
+
+def block_gradient_norms(gradient: Array, sizes: Sequence[int]) -> Array:
+    """|g_l|/sqrt(P_l), the root mean square of a coordinate of each block: (..., P) to (..., B).
+
+    Raises:
+        ValueError: sizes that do not add up to P.
+    """
+    return np.stack([norm(gradient[..., s]) for s in _slices(gradient, sizes)], axis=-1) / np.sqrt(np.asarray(sizes))
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How unequal B values of at least 0 are, each measure (...).
+
+    Attributes:
+        ratio: largest over smallest; NaN with a zero among them.
+        log_std: standard deviation of the natural logarithm (of a population, divided by B); NaN with a zero.
+        gini: sum_ij |x_i - x_j| / (2 B^2 mean), from 0 (equal) to 1 - 1/B (one has all); NaN where all are 0.
+        variation: standard deviation (of a population) over mean; NaN where all are 0.
+    """
+
+    ratio: Array
+    log_std: Array
+    gini: Array
+    variation: Array
+
+
+def spread(values: Array) -> Spread:
+    """Of values (..., B), at least 0; where one is not finite all measures are NaN."""
+    values = np.where(np.all(np.isfinite(values), axis=-1, keepdims=True), values, np.nan)
+    number = values.shape[-1]
+    positive = np.where(np.min(values, axis=-1, keepdims=True) > 0.0, values, np.nan)
+    scaled = values / _largest(values)[..., None]
+    mean = np.mean(scaled, axis=-1)
+    mean = np.where(mean > 0.0, mean, np.nan)
+    rank = 2.0 * np.arange(1, number + 1) - number - 1.0
+    return Spread(
+        ratio=np.max(positive, axis=-1) / np.min(positive, axis=-1),
+        log_std=np.std(np.log(positive), axis=-1),
+        gini=np.sum(rank * np.sort(scaled, axis=-1), axis=-1) / (number**2 * mean),
+        variation=np.std(scaled, axis=-1) / mean,
+    )
+
+
+def gradient_weighted_smoothness(gradient: Array, sizes: Sequence[int], smoothness: Array) -> Array:
+    """Lambda_G = sum_l |g_l|^2/|g|^2 L_l (theory.md, section 1), (...); NaN at g = 0.
+
+    Args:
+        gradient: (..., P).
+        sizes: P_l.
+        smoothness: L_l, (..., B) or broadcastable.
+
+    Raises:
+        ValueError: sizes that do not add up to P.
+    """
+    squares = _block_squares(gradient, sizes)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sum(squares * smoothness, axis=-1) / np.sum(squares, axis=-1))
+
+
+def size_weighted_smoothness(sizes: Sequence[int], smoothness: Array) -> Array:
+    """Lambda_P = sum_l (P_l/P) L_l (theory.md, section 1): (..., B) to (...)."""
+    return np.asarray(np.sum(smoothness * (np.asarray(sizes) / sum(sizes)), axis=-1))
+
+
+def smoothness_covariance(gradient: Array, sizes: Sequence[int], smoothness: Array) -> Array:
+    """Cov_pi(u_l, L_l), pi_l = P_l/P, u_l = (|g_l|^2/P_l)/(|g|^2/P): equal to Lambda_G - Lambda_P (covariance-identity).
+
+    Computed as a covariance, so that it keeps its digits where the two are close. NaN at g = 0.
+
+    Args:
+        gradient: (..., P).
+        sizes: P_l.
+        smoothness: L_l, (..., B) or broadcastable.
+
+    Raises:
+        ValueError: sizes that do not add up to P.
+    """
+    share = np.asarray(sizes) / sum(sizes)
+    squares = _block_squares(gradient, sizes)
+    with np.errstate(invalid="ignore"):
+        u = squares / np.sum(squares, axis=-1, keepdims=True) / share
+    mean = size_weighted_smoothness(sizes, smoothness)[..., None]
+    return np.asarray(np.sum(share * (u - 1.0) * (smoothness - mean), axis=-1))
+
+
+@dataclass(frozen=True, eq=False)
+class HeadNorms:
+    """Frobenius norms of the two parts of the head's weights, all copies together: |V|^2 = common^2 + centred^2.
+
+    Attributes:
+        common: sqrt(C) times the norm of the mean class row, which cancels in the softmax, (E,).
+        centred: of what is left, (E,).
+    """
+
+    common: Array
+    centred: Array
+
+
+def head_norms(problem: "ToyProblem", theta: ArrayLike, which: ArrayLike | None = None) -> HeadNorms:
+    """Of parameters theta (E, P), in the weights that the model computes with: under the dial `reparametrisation` in its mode
+    `parameter` those are s_b phi_b. The parts of a difference theta_t - theta_0 say how each has grown (head-drift).
+
+    Args:
+        problem: M problems.
+        theta: parameters or a difference of them, (E, P).
+        which: the problem of every instance, (E,); None: each once.
+
+    Raises:
+        ValueError: a shape that does not fit.
+    """
+    theta = np.asarray(theta, dtype=np.float64)
+    chosen = np.arange(problem.problems) if which is None else np.asarray(which)
+    if theta.shape != (chosen.size, problem.dimension):
+        raise ValueError(
+            f"theta must have the shape ({chosen.size}, {problem.dimension}), got {theta.shape}; give a row an instance."
+        )
+    if problem.block_scales is not None and problem.mode == "parameter":
+        theta = theta * problem.block_scales[chosen]
+    names = [p.name for p in problem.parameters]
+    ends = list(accumulate(p.size for p in problem.parameters))
+    head = problem.parameters[names.index("head")]
+    end = ends[names.index("head")]
+    each = theta.reshape(chosen.size, problem.copies, -1)[:, :, end - head.size : end]
+    rows = each.reshape(chosen.size, problem.copies, *head.shape)
+    mean = rows.mean(axis=2, keepdims=True)
+    common = np.sqrt(head.shape[0]) * norm(mean.reshape(chosen.size, -1))
+    return HeadNorms(common, norm((rows - mean).reshape(chosen.size, -1)))
+
+
+def _largest(x: Array) -> Array:
+    """Largest modulus along the last axis, 1 where all are 0: dividing by it keeps squares from underflow."""
+    largest = np.max(np.abs(x), axis=-1)
+    return np.where(largest == 0.0, 1.0, largest)
+
+
+def _slices(x: Array, sizes: Sequence[int]) -> list[slice]:
+    ends = list(accumulate(sizes))
+    if ends[-1] != x.shape[-1]:
+        raise ValueError(
+            f"block sizes must add up to the number of coordinates ({x.shape[-1]}), got {ends[-1]}; use the partition of this "
+            "problem."
+        )
+    return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+
+
+def _block_squares(x: Array, sizes: Sequence[int]) -> Array:
+    """Squares summed over every block, up to a common factor, (..., B)."""
+    scaled = np.square(x / _largest(x)[..., None])
+    return np.stack([np.sum(scaled[..., s], axis=-1) for s in _slices(x, sizes)], axis=-1)

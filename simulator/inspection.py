@@ -1,0 +1,175 @@
+"""inspect: gradients and curvature of a toy model, block by block, at the start or along training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from quadsim.simulator.curvature import (
+    LARGEST_BLOCK,
+    BlockSpectra,
+    block_spectra,
+    gradient,
+    off_block,
+)
+from quadsim.simulator.heterogeneity import (
+    block_gradient_norms,
+    gradient_weighted_smoothness,
+    head_norms,
+    size_weighted_smoothness,
+    smoothness_covariance,
+    spread,
+)
+from quadsim.simulator.models.partitions import Partition
+from quadsim.simulator.models.problem import ToyProblem
+from quadsim.simulator.records import plain_records
+from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
+
+__all__ = ["JS_BINS", "Inspection", "inspect_model", "place_of_block"]
+
+JS_BINS = 100
+"""Bins of the Jensen-Shannon distances shown here, of equal width over the range of all blocks; logarithm to base 2."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What was seen of M problems, each a seed.
+
+    Attributes:
+        problem: the problems.
+        partition: the blocks, B of them.
+        step: after how many steps of training.
+        gradient_norms: |g_l|/sqrt(P_l), (M, B).
+        spectra: of the Hessian's blocks; None where curvature was left out.
+        distances: Jensen-Shannon distances between them, (M, B, B), or None.
+        whole: per problem one number each, by name (see `summary`).
+    """
+
+    problem: ToyProblem
+    partition: Partition
+    step: int
+    gradient_norms: NDArray[np.float64]
+    spectra: BlockSpectra | None
+    distances: NDArray[np.float64] | None
+    whole: dict[str, NDArray[np.float64]]
+
+    @property
+    def blocks(self) -> pd.DataFrame:
+        """A row per problem and block: index, block, size, gradient_norm and, with curvature, smoothness, smallest, exact."""
+        problems, blocks = self.gradient_norms.shape
+        columns: dict[str, Any] = {
+            "index": np.repeat(self.problem.index, blocks),
+            "block": np.tile(self.partition.labels, problems),
+            "size": np.tile(self.partition.sizes, problems),
+            "gradient_norm": self.gradient_norms.ravel(),
+        }
+        if self.spectra is not None:
+            columns |= {
+                "smoothness": self.spectra.smoothness.ravel(),
+                "smallest": self.spectra.smallest.ravel(),
+                "exact": np.tile(self.spectra.exact, problems),
+            }
+        return pd.DataFrame(columns)
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """A row per problem: its index and what is known of it as a whole.
+
+        `gradient_ratio`, `gradient_log_std`, `gradient_gini`, `gradient_variation` over blocks; `loss`, `loss_weighted`;
+        `head_common`, `head_centred`; with curvature `Lambda_G`, `Lambda_P`, `Lambda_ratio`, `covariance`, `JS0`, and where the
+        whole Hessian can be written out `off_block_spectral`, `off_block_frobenius`, `whole_over_block`.
+        """
+        return pd.DataFrame({"index": self.problem.index, **self.whole})
+
+    def to_json(self) -> dict[str, Any]:
+        """Both tables as plain data; a number that is not finite becomes null."""
+        return {
+            "partition": self.partition.name,
+            "parameters": self.problem.dimension,
+            "step": self.step,
+            "blocks": plain_records(self.blocks),
+            "summary": plain_records(self.summary),
+        }
+
+
+def inspect_model(
+    problem: ToyProblem,
+    partition: str = "module",
+    *,
+    theta: NDArray[np.float64] | None = None,
+    step: int = 0,
+    curvature: bool = True,
+    largest_block: int = LARGEST_BLOCK,
+    largest_whole: int = 3000,
+) -> Inspection:
+    """Look at all problems of a batch.
+
+    Args:
+        problem: M problems.
+        partition: `layer`, `module` or `unit`.
+        theta: parameters, (M, P); None: the start.
+        step: what is said about them.
+        curvature: whether to take Hessian blocks too.
+        largest_block: blocks of up to so many parameters have exact spectra; see `block_spectra`.
+        largest_whole: with up to so many parameters the mass off the blocks is computed.
+
+    Raises:
+        ValueError: an unknown partition, or a larger block without the extra `curvature`.
+    """
+    cut = problem.partition(partition)
+    stack = problem.stack()
+    at = problem.start if theta is None else theta
+    g = gradient(stack, at)
+    norms = block_gradient_norms(g, cut.sizes)
+    unequal = spread(norms)
+    weighted, unweighted = stack.losses(torch.from_numpy(np.array(at)))
+    head = head_norms(problem, at)
+    whole = {
+        "loss": unweighted.numpy(),
+        "loss_weighted": weighted.numpy(),
+        "gradient_ratio": unequal.ratio,
+        "gradient_log_std": unequal.log_std,
+        "gradient_gini": unequal.gini,
+        "gradient_variation": unequal.variation,
+        "head_common": head.common,
+        "head_centred": head.centred,
+    }
+    if not curvature:
+        return Inspection(problem, cut, step, norms, None, None, whole)
+    spectra = block_spectra(stack, at, cut, largest=largest_block)
+    smoothness = spectra.smoothness
+    distances = jensen_shannon(spectra, bins=JS_BINS)
+    by_gradient = gradient_weighted_smoothness(g, cut.sizes, smoothness)
+    by_size = size_weighted_smoothness(cut.sizes, smoothness)
+    whole |= {
+        "Lambda_G": by_gradient,
+        "Lambda_P": by_size,
+        "Lambda_ratio": by_gradient / by_size,
+        "covariance": smoothness_covariance(g, cut.sizes, smoothness),
+        "JS0": mean_over_pairs(distances),
+    }
+    if problem.dimension <= largest_whole:
+        off = off_block(stack, at, cut, largest=largest_whole)
+        whole |= {
+            "off_block_spectral": off.spectral,
+            "off_block_frobenius": off.frobenius,
+            "whole_over_block": off.whole_over_block,
+        }
+    return Inspection(problem, cut, step, norms, spectra, distances, whole)
+
+
+def place_of_block(label: str, layers: Sequence[str]) -> tuple[int, str]:
+    """Where a block stands in the model and what it is: `layer3.q` to (4, "q"), `embed[7]` to (0, "embed"), `head` to the end."""
+    plain = label.partition("[")[0]
+    if plain.startswith("copy"):
+        plain = plain.partition(".")[2]
+    layer, dot, kind = plain.partition(".")
+    if dot:
+        return layers.index(layer), kind
+    if plain in layers:
+        return layers.index(plain), plain if plain in ("embedding", "head") else "layer"
+    return (0 if plain in ("embed", "pos") else len(layers) - 1), plain

@@ -1,0 +1,73 @@
+"""Learning curves of a sweep over toy models."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from quadsim.simulator.figures import finish, legend_rows, panels, point_title, styles_of
+from quadsim.simulator.statistics import quantile
+
+if TYPE_CHECKING:
+    from quadsim.simulator.results import Results
+
+__all__ = ["loss_figure"]
+
+
+def loss_figure(results: "Results") -> Figure:
+    """Unweighted loss over ln(classes) against step at every point, at each optimizer's best rate; the optimised loss dotted.
+
+    Median line and 10-90% band over the seeds that still run; a line ends where more than half have reached their target.
+
+    Raises:
+        ValueError: results without curves.
+    """
+    config, curves = results.config, results.curves
+    if curves is None:
+        raise ValueError("results must hold curves, got those of a sweep that kept none; run it again.")
+    styles = styles_of(config.optimizers)
+    figure, axes = panels(curves.sizes["point"], rows_of_legend=legend_rows(config.optimizers))
+    steps = curves["step"].values
+    for p, axis in enumerate(axes):
+        guess = float(np.log(curves["classes"].values[p]))
+        longest, low, high = 1, config.tolerance, 1.0
+        for o, style in enumerate(styles.values()):
+            loss = _held(curves["loss"].values[p, o]) / guess
+            weighted = _held(curves["loss_weighted"].values[p, o]) / guess
+            known = np.mean(np.isfinite(curves["loss"].values[p, o]), axis=0) >= 0.5
+            known &= steps > 0
+            if not known.any():
+                continue
+            lower, middle, upper = (np.clip(quantile(loss, q, axis=0), 1e-4, 1e3) for q in (0.1, 0.5, 0.9))
+            axis.plot(steps[known], middle[known], linewidth=1.5, markevery=0.2, markersize=5, **style)
+            axis.fill_between(steps[known], lower[known], upper[known], color=style["color"], alpha=0.18, linewidth=0)
+            axis.plot(steps[known], quantile(weighted, 0.5, axis=0)[known], ":", linewidth=1.1, color=style["color"])
+            longest, low = max(longest, int(steps[known][-1])), min(low, float(middle[known].min()))
+            high = max(high, float(middle[known].max()))
+        axis.axhline(config.tolerance, color="0.35", linewidth=1.0, linestyle="--")
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_xlim(1, max(longest, 2))
+        axis.set_ylim(max(low / 2, 1e-3), min(high * 1.5, 100.0))
+        axis.set_xlabel("step")
+        axis.set_ylabel("loss / ln(classes)")
+        axis.set_title(point_title(results, curves, p), fontsize=9)
+    handles = [Line2D([], [], markersize=5, linewidth=1.5, **style, label=name) for name, style in styles.items()]
+    handles.append(Line2D([], [], color="0.35", linestyle=":", label="optimised loss"))
+    handles.append(Line2D([], [], color="0.35", linestyle="--", label="target"))
+    finish(
+        figure,
+        axes,
+        handles,
+        f"Best rate of each optimizer; median and 10-90% of {config.seeds} seeds, unweighted loss",
+    )
+    return figure
+
+
+def _held(values: np.ndarray) -> np.ndarray:
+    """A run that was stopped at its target keeps its last value in the statistics of the others."""
+    out = values.copy()
+    for r in range(1, out.shape[1]):
+        out[:, r] = np.where(np.isnan(out[:, r]), out[:, r - 1], out[:, r])
+    return out

@@ -1,0 +1,87 @@
+"""What a sweep over toy models runs: one unit of instances, and what it costs in memory."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quadsim.simulator.model_sweep import ModelPoint, ModelSweepConfig
+from quadsim.simulator.sweep_grid import OptimizerSpec
+from quadsim.simulator.sweep_work import PROCESS_BYTES, ROW_BYTES, Columns, Work
+from quadsim.simulator.training import chunk_bytes, train
+from quadsim.simulator.training_run import TrainingRun
+from quadsim.simulator.trajectory import recorded_steps
+
+__all__ = ["ModelWork"]
+
+_INSTANCES = 4096  # in one unit: enough to fill a GPU
+
+
+class ModelWork(Work[ModelSweepConfig, ModelPoint, TrainingRun]):
+    """Units of `ToyProblem` instances, run by `train`."""
+
+    curves = ("loss", "loss_weighted")
+    short_run = 10
+
+    def check(self) -> None:
+        """See `Work.check`."""
+        self.check_memory("fewer seeds, values or learning rates, or a smaller model")
+
+    def run(
+        self, point: ModelPoint, spec: OptimizerSpec, rates: list[float], seeds: tuple[int, int], steps: int
+    ) -> TrainingRun:
+        """See `Work.run`."""
+        config = self.config
+        hyperparameters: dict[str, Any] = dict(spec.hyperparameters)
+        return train(
+            point.problem(seeds[1], config.seed, seeds[0]),
+            spec.rule,
+            lr=rates,
+            steps=steps,
+            schedule=self.schedule(steps),
+            record="log",
+            tolerance=config.tolerance,
+            evaluate_every=config.evaluate_every,
+            partition=config.partition,
+            dtype=config.dtype,
+            device=config.device,
+            compile=config.compile,
+            **hyperparameters,
+        )
+
+    def load(self, path: Path, point: ModelPoint, spec: OptimizerSpec, seeds: tuple[int, int]) -> TrainingRun:
+        """See `Work.load`."""
+        return TrainingRun.load(path, point.problem(seeds[1], self.config.seed, seeds[0]), spec.rule)
+
+    def columns(self, run: TrainingRun) -> Columns:
+        """See `Work.columns`."""
+        initial = run.loss[:, :, 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rate = np.exp(np.log(run.final_loss / initial) / run.stopped)
+        return {
+            "steps_to_tolerance_weighted": run.steps_to_tolerance_weighted,
+            "stopped": run.stopped,
+            "initial_loss": initial,
+            "final_loss": run.final_loss,
+            "final_loss_weighted": run.final_loss_weighted,
+            "empirical_rate": rate,
+        }
+
+    def recorded(self, run: TrainingRun) -> Columns:
+        """See `Work.recorded`; where a run looks every so many steps, its last value stands until the next."""
+        wanted = recorded_steps(int(run.steps[-1]), "log")
+        place = np.searchsorted(run.steps, wanted, side="right") - 1
+        return {"loss": run.loss[:, :, place], "loss_weighted": run.loss_weighted[:, :, place]}
+
+    def firsts(self, point: ModelPoint, spec: OptimizerSpec, rates: int) -> range:
+        """See `Work.firsts`."""
+        return range(0, self.config.seeds, int(min(self.config.seeds, max(1, _INSTANCES // rates))))
+
+    def memory(self) -> float:
+        """See `Work.memory`."""
+        config = self.config
+        records = 2 * recorded_steps(config.steps, "log").size
+        rates = config.runs // (config.seeds * len(config.points) * len(config.specs))
+        instances = min(config.seeds, max(1, _INSTANCES // rates)) * rates
+        units = max(chunk_bytes(point.example, instances, config.dtype, config.device) for point in config.points)
+        return PROCESS_BYTES + config.runs * (8.0 * records * (1.0 + 1.0 / rates) + ROW_BYTES) + units

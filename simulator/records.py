@@ -1,0 +1,17 @@
+"""Tables as plain data for JSON."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+__all__ = ["plain_records"]
+
+
+def plain_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A mapping per row; NaN and infinite numbers, which JSON does not have, become None."""
+    return [{str(key): _plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
