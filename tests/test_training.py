@@ -13,18 +13,11 @@ from quadsim.simulator.bench.modules import train_modules
 from quadsim.simulator.models import MLP, Conv, Digits, Induction, ModularAddition, TokenMap, Transformer
 from quadsim.simulator.training_run import DIVERGED_ABOVE
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NEED_CURVATURE = ("block-gd", "gd-lambda", "sign-lambda")
 SMALL = TokenMap(vocabulary=5, tokens=3)
 MINI = TokenMap(vocabulary=5, tokens=3, batch=2)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Small operations on several threads wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def small(model="mlp", task=SMALL, problems=2, heterogeneity=10.0, **options):
