@@ -20,6 +20,8 @@ from quadsim.simulator.models import (
     Transformer,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NORMS = ("pre", "post", "none")
 MODELS = (Transformer(width=6, layers=2, heads=3), MLP(width=5), Conv(width=6, kernel=3))
 TASKS = {

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils import parametrize
 
+from quadsim.simulator.checks import check_count
 from quadsim.simulator.models import MLP, Conv, DataShape, ToyProblem, Transformer
 
 __all__ = ["ModuleRun", "ToyModule", "flat_gradient", "flat_parameters", "set_parameters", "train_modules"]
@@ -307,8 +308,12 @@ def train_modules(
         evaluate_every: with mini-batches, steps between two looks at all data.
         dtype: torch.float32 or torch.float64.
         **options: of the optimizer, as `betas`.
+
+    Raises:
+        ValueError: a number of steps below 1.
     """
-    every = 1 if problem.task.batch is None else evaluate_every
+    steps, every = check_count("steps", steps), check_count("evaluate_every", evaluate_every)
+    every = 1 if problem.task.batch is None else every
     looks = [t for t in range(steps + 1) if t % every == 0 or t == steps]
     losses = np.empty((problem.problems, 2, len(looks)))
     theta = np.empty((problem.problems, problem.dimension))

@@ -134,7 +134,7 @@ class ToyProblem:
             model=resolve_model(model, **options),
             task=resolve_task(task),
             dial=dial,
-            heterogeneity=np.repeat(values.astype(np.float64), problems),
+            heterogeneity=np.repeat(values, problems),
             index=np.tile(np.arange(problems) + check_count("first", first, 0), values.size),
             seed=check_count("seed", seed, 0),
             mode=mode,
