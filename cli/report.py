@@ -43,8 +43,8 @@ def _table(results: Results, label: str, best: Any) -> Table:
     table.add_column("optimizer")
     most = "" if results.histogram is None else " (at most)"
     # Of models, whose steps no theorem bounds, the steps on the loss that is optimised.
-    last_two = ("on optimised loss", "at lr") if config.kind == "model" else ("bound", "steps / bound")
-    for name in ("best lr", f"median steps{most}", f"10-90%{most}", *last_two):
+    columns = ("last loss", "on optimised loss", "at lr") if config.kind == "model" else ("bound", "steps / bound")
+    for name in ("best lr", f"median steps{most}", f"10-90%{most}", *columns):
         table.add_column(name, justify="right")
     last = None
     for row in best.to_dict("records"):
@@ -69,9 +69,9 @@ def _bound(row: dict[str, Any], steps: int) -> tuple[str, str]:
     )
 
 
-def _on_optimised_loss(row: dict[str, Any], steps: int) -> tuple[str, str]:
+def _on_optimised_loss(row: dict[str, Any], steps: int) -> tuple[str, str, str]:
     lr = row["lr_weighted"]
-    return _steps(row["steps_weighted_median"], steps), "" if np.isnan(lr) else f"{lr:.3g}"
+    return f"{row['loss_median']:.3g}", _steps(row["steps_weighted_median"], steps), "" if np.isnan(lr) else f"{lr:.3g}"
 
 
 def _point(row: dict[str, Any], name: str) -> str:

@@ -8,10 +8,11 @@ import pandas as pd
 import xarray as xr
 
 from quadsim.simulator import store
+from quadsim.simulator.answers import answer, counted_answer, optimised_answer
 from quadsim.simulator.histogram import settings_frame
 from quadsim.simulator.notes import notes_on
 from quadsim.simulator.records import plain_records
-from quadsim.simulator.statistics import answer, best_counted_rates, best_rates, counted_answer, optimised_answer
+from quadsim.simulator.statistics import best_counted_rates, best_rates
 from quadsim.simulator.sweep_configs import config_from_json
 from quadsim.simulator.sweep_grid import SweepGrid
 from quadsim.simulator.trajectory import STATUSES

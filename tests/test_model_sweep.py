@@ -213,3 +213,13 @@ def test_dry_run_runs_nothing(run, tmp_path):
     result = run("sweep", *FLAGS, "--dry-run")
     assert "60 runs of 150 steps: about" in result.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nobody_arrives_the_words_say_who_came_furthest():
+    config = ModelSweepConfig(**SMALL | {"steps": 3, "heterogeneity": (1,), "lr": (1e-4, 1e-2)})
+    results = sweep(config)
+    (text,) = results.answers
+    best = results.best.sort_values("loss_median").iloc[0]
+    assert "At 1 no optimizer reaches the tolerance within 3 steps. The lowest loss at the end is that of " in text
+    assert f"that of {best['optimizer']} (" in text
+    assert (results.best["loss_median"] > 0.1).all()
