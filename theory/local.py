@@ -6,8 +6,8 @@ with the step u there are two gaps between picture and truth, and both are measu
     f(w + u) - f(w) = g'u + u'H_blk u/2 + u'(H - H_blk)u/2 + remainder,
 
 H_blk the diagonal blocks of the Hessian at w. The remainder is of third order in u. The bound of a lemma, with the measured L_l,
-is never below the first two terms; it is `violated` where the third, or the remainder, lifts the observed change above it. As both
-sides are quadratic in the rate, the third does so at every short step or at none: for gd where g'Hg > Lambda_G |g|^2.
+is never below the first two terms; it is `violated` where the third, or the remainder, lifts the observed change above it. Both
+sides are quadratic in the rate, so the third does so at every short step or at none: for gd where g'Hg > Lambda_G |g|^2.
 """
 
 from dataclasses import dataclass
