@@ -168,6 +168,13 @@ def test_a_diverged_run_is_named():
     assert np.all(np.isfinite(found.observed[:, 0]))
 
 
+@pytest.mark.parametrize("lr", [1e-300, 1e150, 1e300])
+def test_a_step_out_of_range_is_no_warning(lr):
+    found = local_steps(run_of("gd", lr=lr, model=MLP(width=4, layers=1), steps=1, snapshots=[0]))
+    assert found.text().startswith("gd, blocks by module") or "all runs had diverged" in found.text()
+    assert len(found.to_frame()) == 2
+
+
 def test_only_per_step_bounds_without_the_gap():
     for name in LEMMAS:
         assert not bound_on_change(THEOREMS[name]).has("gap")
