@@ -3,6 +3,7 @@
 from quadsim.simulator.baseline import simulate_torch as simulate_torch
 from quadsim.simulator.engines import grid as grid
 from quadsim.simulator.engines import simulate as simulate
+from quadsim.simulator.measurement import measure as measure
 from quadsim.simulator.model_sweep import ModelSweepConfig as ModelSweepConfig
 from quadsim.simulator.models import ToyProblem as ToyProblem
 from quadsim.simulator.quadratic import BlockQuadratic as BlockQuadratic

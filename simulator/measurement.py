@@ -75,7 +75,7 @@ def measure(
         table.add(here, _of_gradient(here, cut.sizes) | _of_head(here))
         spectra = None
         if off_blocks:
-            # From the whole Hessian both, at the cost of one; the limit says which blocks are exact without it.
+            # Both from the whole Hessian, at the cost of one.
             spectra, rest = spectra_and_off_block(here.stack, here.theta, cut, largest=largest_whole, spectra=curvature)
             table.add(here, _of_rest(rest))
         elif curvature:
@@ -91,7 +91,7 @@ def measure(
         "bins": bins,
         "normalise": normalise,
         "base": base,
-        "largest_exact_block": largest,
+        "largest_exact_block": max(cut.sizes) if off_blocks else largest,
     }
     return xr.Dataset(table.columns(), coords=coordinates, attrs=source.attrs | settings)
 

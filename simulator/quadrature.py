@@ -49,6 +49,6 @@ def quadrature(
         operator, num_runs=runs, lanczos_steps=min(nodes, size), num_grid_points=2, sigma=1.0, seed=seed
     )
     values = found.raw_eigenvalues.numpy().ravel() * unit
-    weights = found.raw_weights.numpy().ravel() / runs
+    weights = found.raw_weights.numpy().ravel()
     order = np.argsort(values)[: int(np.sum(np.isfinite(values)))]  # a run that ended early is filled up with NaN
     return values[order], weights[order] / weights[order].sum()

@@ -25,7 +25,9 @@ def jensen_shannon(spectra: BlockSpectra, *, bins: int = 100, normalise: str = "
     width, from the smallest to the largest eigenvalue of all blocks of the instance.
 
     There is no right number of bins: more bins take spectra further apart, and so does a quadrature, whose few nodes leave
-    most bins empty. Compare only numbers made with the same arguments, and exact blocks with exact ones.
+    most bins empty. Compare only numbers made with the same arguments, and exact blocks with exact ones. The mean over the
+    modules of one default Transformer at its start is .339; .156 with 20 bins, .581 normalised by block; with quadrature of its
+    largest modules .391 (20 nodes, one run), .350 (20, ten runs) and .343 (80, one run).
 
     Args:
         spectra: of B blocks of E instances.

@@ -161,7 +161,7 @@ def problem_of(**options):
 
 def head_of(problem, theta):
     """The head of one copy, as the model computes with it."""
-    (stack,) = (problem.stack(),)
+    stack = problem.stack()
     at = [p.name for p in problem.parameters].index("head")
     begin = sum(p.size for p in problem.parameters[:at])
     head = problem.parameters[at]

@@ -103,6 +103,14 @@ def test_a_bound_is_never_below_the_block_model(rule, dtype):
     assert np.all(np.isin(found.state, ["holds", "violated"]))
 
 
+def test_a_step_in_float32_widens_what_counts_as_equal():
+    """By how far it is from the lemma's step; in float64 rounding of the loss is all there is."""
+    fine, coarse = (local_steps(run_of("gd", lr=1.0, dtype=dtype, snapshots=[0])) for dtype in ("float64", "float32"))
+    assert np.all(fine.rounding < 1e-11)
+    assert np.all(coarse.rounding > 10 * fine.rounding)
+    assert np.all(coarse.rounding < 1e-5 * (np.abs(coarse.first_order) + np.abs(coarse.bound)))
+
+
 def test_curvature_between_blocks_violates_the_bound():
     """By units gd's step mostly lies across the blocks; with one block for all nothing is left out."""
     run = run_of("gd", lr=[0.01, 0.3, 0.6], heterogeneity=[1.0, 30.0], snapshots=[0])
@@ -169,6 +177,13 @@ def test_a_diverged_run_is_named():
     assert np.all(np.isfinite(found.observed[:, 0]))
 
 
+@pytest.mark.parametrize("lr", [1e-300, 1e150, 1e300])
+def test_a_step_out_of_range_is_no_warning(lr):
+    found = local_steps(run_of("gd", lr=lr, model=MLP(width=4, layers=1), steps=1, snapshots=[0]))
+    assert found.text().startswith("gd, blocks by module") or "all runs had diverged" in found.text()
+    assert len(found.to_frame()) == 2
+
+
 def test_only_per_step_bounds_without_the_gap():
     for name in LEMMAS:
         assert not bound_on_change(THEOREMS[name]).has("gap")
@@ -201,6 +216,14 @@ def test_other_measurements_are_refused(options):
         ValueError, match=r"must hold the smoothness of the blocks by module .* call measure\(run, partition='module'\)"
     ):
         local_steps(run, measured=measure(run, **options))
+
+
+def test_other_blocks_of_the_same_number_are_refused():
+    run = run_of("gd")
+    cut = run.problem.partition("module")
+    other = Partition("turned", cut.labels, cut.sizes[::-1])
+    with pytest.raises(ValueError, match=r"blocks by module at this run's snapshots, got 'turned'; call measure"):
+        local_steps(run, measured=measure(run, partition=other))
 
 
 def test_the_frame_and_the_words():

@@ -6,8 +6,8 @@ with the step u there are two gaps between picture and truth, and both are measu
     f(w + u) - f(w) = g'u + u'H_blk u/2 + u'(H - H_blk)u/2 + remainder,
 
 H_blk the diagonal blocks of the Hessian at w. The remainder is of third order in u. The bound of a lemma, with the measured L_l,
-is never below the first two terms; it is `violated` where the third, or the remainder, lifts the observed change above it. As
-both sides are quadratic in the rate, the third does so at every short step or at none: for gd where g'Hg > Lambda_G |g|^2.
+is never below the first two terms; it is `violated` where the third, or the remainder, lifts the observed change above it. Both
+sides are quadratic in the rate, so the third does so at every short step or at none: for gd where g'Hg > Lambda_G |g|^2.
 """
 
 from dataclasses import dataclass
@@ -87,13 +87,15 @@ class LocalSteps:
     @property
     def remainder(self) -> Array:
         """What the whole second-order model leaves unexplained: of third order in the step."""
-        return self.observed - self.whole_model
+        with np.errstate(invalid="ignore"):
+            return self.observed - self.whole_model
 
     @property
     def ratio(self) -> Array:
         """By how much the block-diagonal picture misses the curvature along the step, u'Hu / u'H_blk u; NaN where that is 0."""
         safe = np.where(self.quadratic_block == 0.0, np.nan, self.quadratic_block)
-        return np.asarray(self.quadratic_whole / safe)
+        with np.errstate(all="ignore"):
+            return np.asarray(self.quadratic_whole / safe)
 
     def to_frame(self) -> pd.DataFrame:
         """A row per problem, setting and snapshot."""
@@ -124,14 +126,17 @@ class LocalSteps:
         """What was found, in words."""
         known = np.isfinite(self.observed)
         if not known.any():
-            return f"{self.run.optimizer}: all runs had diverged before the first snapshot."
+            return f"{self.run.optimizer}: all runs had diverged at all snapshots."
+        with np.errstate(all="ignore"):
+            first, block, whole = (x / self.observed for x in (self.first_order, self.block_model, self.whole_model))
+            third = np.abs(self.remainder / self.observed)
         lines = [
             f"{self.run.optimizer}, blocks by {self.partition}, {int(known.sum())} steps looked at "
             f"({int((self.observed[known] < 0).sum())} lower the loss).",
             f"Curvature along the step, whole Hessian over its diagonal blocks: {_range(self.ratio)}.",
-            f"Predicted over observed change: first order {_range(self.first_order / self.observed)}; with the blocks "
-            f"{_range(self.block_model / self.observed)}; with the whole Hessian {_range(self.whole_model / self.observed)}.",
-            f"Remainder of third order over the observed change: {_range(np.abs(self.remainder / self.observed))}.",
+            f"Predicted over observed change: first order {_range(first)}; with the blocks {_range(block)}; with the whole "
+            f"Hessian {_range(whole)}.",
+            f"Remainder of third order over the observed change: {_range(third)}.",
         ]
         counts = {state: int(np.sum(self.state[known] == state)) for state in STATES}
         if not self.theorem:
@@ -198,15 +203,16 @@ def local_steps(
     state = np.full(rows, "not applicable", dtype=object)
     reason = np.full(rows, _DIVERGED, dtype=object)
     for here in stacks_at_snapshots(run):
-        numbers = _models(here, cut.ranges)
-        why = np.full(here.at.size, f"no lemma speaks of {run.rule.name}", dtype=object)
-        states = np.full(here.at.size, "not applicable", dtype=object)
-        if theorem is not None:
-            if smoothness is None:
-                L = block_spectra(here.stack, here.theta, cut, largest=largest, **quadrature).smoothness
-            else:
-                L = smoothness[here.at, here.step]
-            states, why = _judge(here, theorem, cut.sizes, L, numbers)
+        with np.errstate(all="ignore"):
+            numbers = _models(here, cut.ranges)
+            states = np.full(here.at.size, "not applicable", dtype=object)
+            why = np.full(here.at.size, f"no lemma speaks of {run.rule.name}", dtype=object)
+            if theorem is not None:
+                if smoothness is None:
+                    L = block_spectra(here.stack, here.theta, cut, largest=largest, **quadrature).smoothness
+                else:
+                    L = smoothness[here.at, here.step]
+                states, why = _judge(here, theorem, cut.sizes, L, numbers)
         for name in _NUMBERS:
             found[name][here.at, here.step] = numbers.get(name, np.nan)
         state[here.at, here.step], reason[here.at, here.step] = states, why
