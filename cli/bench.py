@@ -43,9 +43,7 @@ def bench(
         str, typer.Option(help="Train this toy model (transformer) instead, with the first of --rules.")
     ] = "",
     tokens: Annotated[int, typer.Option(help="With --model: tokens of a step of one instance, 64 or 512.")] = 64,
-    instances: Annotated[
-        int | None, typer.Option(help="With --model: instances (default 64; on a GPU 4096).")
-    ] = None,
+    instances: Annotated[int | None, typer.Option(help="With --model: instances (default 64; on a GPU 4096).")] = None,
     compile: Annotated[bool, typer.Option("--compile", help="With --model: also ours with torch.compile.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for bench.json, bench.png and bench.pdf.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

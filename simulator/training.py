@@ -16,8 +16,8 @@ from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.rule import Rule, symbols
 from quadsim.simulator.rules import resolve_rule
 from quadsim.simulator.schedules import Schedule, resolve_schedule
-from quadsim.simulator.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
 from quadsim.simulator.stepping import Stepper, check_compile, instances_that_fit, together
+from quadsim.simulator.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
 from quadsim.simulator.trajectory import recorded_steps
 
 __all__ = ["train"]

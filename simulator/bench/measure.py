@@ -107,7 +107,9 @@ def compare(
         progress(f"{work.name}: round {number + 1} of {rounds}")
         ceilings.append(measure_ceiling(work.dtype, work.device))
         for name, run in prepared.items():
-            seconds[name].append(_best_of_threads(run, work.device) if name == "torch batched" else _seconds(run, work.device))
+            seconds[name].append(
+                _best_of_threads(run, work.device) if name == "torch batched" else _seconds(run, work.device)
+            )
     scale = {"torch.optim loop": work.runs / LOOPED_RUNS}
     return Comparison(
         work=work,
