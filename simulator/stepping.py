@@ -2,8 +2,9 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import cache
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +66,7 @@ class Stepper:
         self._problem, self._device, self._longest = problem, device, stretch
         self._captures = device != "cpu"
         self._losses = _compiled_losses() if compile else Stack.losses
+        self._calm: Callable[[], AbstractContextManager[None]] = _quiet if compile and self._captures else nullcontext
         self._stack = problem.stack(which, dtype, device)
         self.theta = self._stack.start().contiguous()
         values = torch.from_numpy(np.stack([settings[name] for name in rule.names], axis=1))
@@ -87,7 +89,7 @@ class Stepper:
 
     def look(self) -> NDArray[np.float64]:
         """Unweighted and optimised loss on all data, (2, E)."""
-        with torch.no_grad():
+        with torch.no_grad(), self._calm():
             losses = self._losses(self._stack, self.theta)
         return torch.stack(losses[::-1]).double().cpu().numpy()
 
@@ -95,8 +97,9 @@ class Stepper:
         """Take step t; parameters before it, gradient and update, (E, P) each."""
         self._fill(t, np.array([factor]))
         before, update = self.theta.clone(), torch.empty_like(self.theta)
-        gradient = self._gradient(0)[0]
-        self._update(self.theta, gradient, self._factor(0), update)
+        with self._calm():
+            gradient = self._gradient(0)[0]
+            self._update(self.theta, gradient, self._factor(0), update)
         return before, gradient, update
 
     def stretch(self, t: int, factors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -111,7 +114,8 @@ class Stepper:
                 self._replay = self._capture()
             self._replay()
         else:
-            self._steps(factors.size)
+            with self._calm():
+                self._steps(factors.size)
         return self._seen[: factors.size].double().cpu().numpy().copy()
 
     def select(self, chosen: NDArray[np.int64]) -> None:
@@ -157,6 +161,7 @@ class Stepper:
             self._update(self.theta, gradient, self._factor(i))
 
     def _capture(self) -> Replay:
+        assert isinstance(self._update, _TorchUpdate)
         with torch.cuda.device(self._device), _quiet():
             own = [self.theta, *self._update.start(self.theta, lambda: self._gradient(0)[0])]
             first = [tensor.clone() for tensor in own]
@@ -179,8 +184,7 @@ class _TorchUpdate:
 
     def __init__(self, rule: Rule, settings: Tensor, blocks: Partition, *, compile: bool) -> None:
         self._settings = {name: settings[:, i : i + 1] for i, name in enumerate(rule.names)}
-        self._rule = _flat_rule(rule, blocks)
-        self._advance = torch.compile(self._rule.advance) if compile else self._rule.advance
+        self._rule, self._advance = _flat_rule(rule, blocks, compile)
         self._looks_at_first = any(symbols.g in e.free_symbols for e in rule.start.values())
         self._clocks = self._rule.start_clocks(self._settings)
         self._states: list[Tensor] | None = None
@@ -219,8 +223,9 @@ class _TorchUpdate:
         return [{"g": g, "w": theta, "L_l": g, "mu_l": g}]  # no rule here reads the last two
 
 
-def _flat_rule(rule: Rule, blocks: Partition) -> TorchRule:
-    """The rule on one part (E, P), with settings (E, 1)."""
+@lru_cache(maxsize=64)
+def _flat_rule(rule: Rule, blocks: Partition, compile: bool) -> tuple[TorchRule, Callable[..., Any]]:
+    """The rule on one part (E, P), with settings (E, 1), and its `advance`; kept, as what is compiled is kept with it."""
 
     def block_mean(x: Tensor) -> Tensor:
         if x.shape[-1] == 1:
@@ -228,7 +233,8 @@ def _flat_rule(rule: Rule, blocks: Partition) -> TorchRule:
         means = [part.mean(dim=1, keepdim=True).expand_as(part) for part in torch.split(x, list(blocks.sizes), dim=1)]
         return torch.cat(means, dim=1)
 
-    return TorchRule(rule, block_mean, lambda parts: parts[0].sum(dim=1, keepdim=True))
+    flat = TorchRule(rule, block_mean, lambda parts: parts[0].sum(dim=1, keepdim=True))
+    return flat, torch.compile(flat.advance) if compile else flat.advance
 
 
 # Compiling.
@@ -236,9 +242,9 @@ def _flat_rule(rule: Rule, blocks: Partition) -> TorchRule:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Compiling warns of what it would rather have (tensor cores in lower precision); it is not for us to say."""
+    """Compiling warns of what it would rather have (lower precision) and of its own parts; a user can change neither."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+        warnings.simplefilter("ignore")
         yield
 
 

@@ -5,12 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 from quadsim.simulator.bench import (
+    MODEL_WAYS,
     WAYS,
     Comparison,
+    ModelWork,
     Work,
     ceilings,
     compare,
@@ -113,6 +116,60 @@ def test_the_command(tmp_path, fixed_ceiling):
     assert "torch CUDA graph: needs a GPU" in found.stdout
 
 
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("rule", "tokens"), [("adam", 64), ("gd", 512)])
+def test_all_ways_train_alike(rule, tokens, one_thread):
+    work = ModelWork(rule, tokens, instances=3, steps=4, dtype="float64")
+    assert work.problem.tokens_per_step == tokens
+    start = work.problem.start.copy()
+    ends = {name: MODEL_WAYS[name](work)() for name in MODEL_WAYS if name != "ours compiled"}
+    for name, losses in ends.items():
+        assert losses.shape == ((2, 4) if name == "module loop" else (3, 4))
+        np.testing.assert_allclose(losses, ends["ours"][: len(losses)], rtol=1e-9, err_msg=name)
+    np.testing.assert_array_equal(work.problem.start, start)
+
+
+def test_a_model_on_the_command_line(tmp_path, monkeypatch, one_thread):
+    monkeypatch.setattr("quadsim.simulator.bench.model_measure._own_process_peak", lambda name, work: 5e6)
+    options = [
+        "bench",
+        "--model",
+        "transformer",
+        "--instances",
+        "4",
+        "--steps",
+        "2",
+        "--rounds",
+        "2",
+        "--rules",
+        "adam",
+    ]
+    found = CliRunner().invoke(app, [*options, "--json", "--out", str(tmp_path)])
+    assert found.exit_code == 0, found.output
+    document = json.loads(found.stdout)
+    assert document["times_the_module_loop"]["module loop"] == [1.0, 1.0]
+    assert set(document["seconds"]) == {"module loop", "vmap(grad)", "ours"}
+    assert document["difference"]["module loop"] < 1e-5
+    assert document["peak_memory_bytes"]["ours"] == 5e6
+    assert json.loads((tmp_path / "bench-model.json").read_text()) == document
+    found = CliRunner().invoke(app, [*options, "--quiet", "--ways", "ours"])
+    assert "8304 parameters" in found.stdout
+    assert "vmap" not in found.stdout
+
+
+def test_peak_memory_of_a_way_is_a_size():
+    from quadsim.simulator.bench.model_measure import _own_process_peak
+
+    assert 1e6 < _own_process_peak("ours", ModelWork(instances=2, steps=1)) < 1e10
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -122,6 +179,11 @@ def test_the_command(tmp_path, fixed_ceiling):
         (["--rules", ""], "must hold at least one item"),
         (["--device", "tpu"], "device must be cpu, cuda or cuda:N"),
         (["--block-sizes", "0"], "block size must be"),
+        (["--model", "mlp"], "model must be one of transformer, got 'mlp'"),
+        (["--model", "transformer", "--tokens", "65"], "tokens must be one of 64, 512, got 65; use 64."),
+        (["--model", "transformer", "--rules", "signsgd"], "rules must be one of adam, gd, got 'signsgd'"),
+        (["--model", "transformer", "--ways", "numpy"], "ways must be one of module loop, vmap(grad)"),
+        (["--model", "transformer", "--instances", "-1"], "instances must be"),
     ],
 )
 def test_bad_input_is_one_line(options, message):

@@ -92,8 +92,8 @@ def test_steps_together_are_single_steps(problem, rule):
     single = np.concatenate([one.stretch(t, factors[t : t + 1]) for t in range(12)])
     whole = np.concatenate([many.stretch(t, factors[t : t + 4]) for t in range(0, 12, 4)])
     np.testing.assert_array_equal(single, whole)
-    assert torch.equal(one.theta, many.theta)
-    assert len(np.unique(whole[:, 0, 0])) == 12
+    np.testing.assert_array_equal(one.theta, many.theta)
+    assert len(np.unique(whole[:4, 0, 0])) == 4
 
 
 @pytest.mark.parametrize("problem", [SMALL, BATCHES], ids=["all data", "batches"])
@@ -146,7 +146,8 @@ def test_both_forms_of_attention_agree(tokens):
     temperature = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64).view(-1, 1, 1, 1, 1)
     for arguments in ((None, None), (temperature, None), (None, ahead), (temperature, ahead)):
         expected = _mix(split, *arguments)
-        torch.testing.assert_close(_mix_few(split, *arguments), expected, rtol=1e-12, atol=1e-14)
+        for last in (True, False):
+            torch.testing.assert_close(_mix_few(split, *arguments, last), expected, rtol=1e-12, atol=1e-14)
 
 
 def test_a_missing_compiler_is_one_line(monkeypatch):
@@ -156,16 +157,20 @@ def test_a_missing_compiler_is_one_line(monkeypatch):
     monkeypatch.setattr(torch, "compile", broken)
     check_compile.cache_clear()
     with pytest.raises(ValueError, match=r"must find a compiler .*, got no g\+\+; install one or leave it out\.$"):
-        train(SMALL, "adam", steps=2, compile=True)
+        train(SMALL, "adam", lr=0.01, steps=2, compile=True)
     check_compile.cache_clear()
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of torch about its own parts
 def test_compiled_steps_agree():
     for problem, rule in ((SMALL, "adam"), (BATCHES, "adam-mini")):
         plain = train(problem, rule, lr=[0.01, 0.03], steps=20, stop=False, record=1, dtype="float64")
         compiled = train(problem, rule, lr=[0.01, 0.03], steps=20, stop=False, record=1, dtype="float64", compile=True)
         np.testing.assert_allclose(compiled.loss, plain.loss, rtol=1e-9)
+        graphs = dict(torch._dynamo.utils.counters["stats"])
+        train(problem, rule, lr=[0.01, 0.03], steps=20, stop=False, dtype="float64", compile=True)
+        assert dict(torch._dynamo.utils.counters["stats"]) == graphs, "compiled again"
 
 
 @pytest.mark.gpu
@@ -177,10 +182,11 @@ def test_a_graph_has_the_bits_of_its_steps(problem, rule):
     for t in range(0, 12, 4):
         expected = eager.stretch(t, factors[t : t + 4])
         np.testing.assert_array_equal(graph.stretch(t, factors[t : t + 4]), expected)
-    assert torch.equal(eager.theta, graph.theta)
+    np.testing.assert_array_equal(eager.theta.cpu(), graph.theta.cpu())
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("compile", [False, True])
 def test_training_on_a_gpu_agrees(compile):
     for problem, rule in (

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from quadsim.simulator.bench.module_loop import OPTIMIZERS, start_module, train_modules
 from quadsim.simulator.engines import resolve_dtype
@@ -108,7 +110,11 @@ def vmap_grad(work: ModelWork) -> Callable[[], Losses]:
         each = torch.nn.functional.cross_entropy(logits.flatten(0, -2), data[1].flatten(), reduction="none")
         return (each * data[2].flatten()).sum()
 
-    gradients = torch.func.vmap(torch.func.grad_and_value(loss))
+    every = torch.func.vmap(torch.func.grad_and_value(loss))
+
+    def gradients(*arguments: Any) -> Any:
+        with sdpa_kernel(SDPBackend.MATH):  # vmap runs the fused kernels one instance at a time
+            return every(*arguments)
 
     def run() -> Losses:
         flat = torch.split(stack.start(), [shape.numel() for shape in shapes.values()], dim=1)

@@ -64,7 +64,9 @@ class FusedUpdate:
             for kept, state in zip(self.states, whole.states, strict=True):
                 kept.fill_(float(whole.started[state]))
 
-    def __call__(self, theta: Tensor, gradient: Tensor, factor: float, increment: Tensor | None = None) -> None:
+    def __call__(
+        self, theta: Tensor, gradient: Tensor, factor: "float | Tensor", increment: Tensor | None = None
+    ) -> None:
         """One step: theta, clocks and states change in place.
 
         Args:
@@ -79,7 +81,7 @@ class FusedUpdate:
         if not self._started:
             self._module.start_(*arrays)
             self._started = True
-        self._module.update_(arrays[0].dtype.type(factor), *arrays)
+        self._module.update_(arrays[0].dtype.type(float(factor)), *arrays)
 
     def select(self, at: Tensor) -> None:
         """Go on with some of the instances."""

@@ -28,7 +28,7 @@ from quadsim.simulator.models.base import (
 __all__ = ["Transformer"]
 
 FEW_TOKENS = (4, 16)
-"""Up to so many tokens attention is sums of products, above it products of matrices; the second where torch.compile fuses."""
+"""Up to so many tokens attention is sums of products, above it products of matrices; the second under torch.compile."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +128,21 @@ def _mix(split: Tensor, temperature: Tensor | None, ahead: Tensor | None) -> Ten
     return (torch.softmax(scores, dim=-1) @ v).transpose(2, 3)
 
 
-def _mix_few(split: Tensor, temperature: Tensor | None, ahead: Tensor | None) -> Tensor:
-    """The same for few tokens, one operation on all sequences at once: matrices of 2 x 2 cost more to call than to multiply."""
-    q, k, v = split.permute(3, 0, 2, 4, 5, 1).contiguous().unbind(0)  # (E, T, heads, each, B)
-    scores = ((q * q.shape[3] ** -0.5)[:, :, None] * k[:, None]).sum(dim=4)  # (E, T, T, heads, B)
+def _mix_few(split: Tensor, temperature: Tensor | None, ahead: Tensor | None, last: bool | None = None) -> Tensor:
+    """The same for few tokens, as sums of products: matrices of 2 x 2 cost more to call than to multiply.
+
+    With the sequences `last`, each operation runs along all of them; a fused kernel on a GPU needs no such copy.
+    """
+    if last is None:
+        last = not (split.is_cuda and torch.compiler.is_compiling())
+    axis = 1 if last else 2  # of the tokens in q, k, v: (E, T, heads, each, B) or (E, B, T, heads, each)
+    order = split.permute(3, 0, 2, 4, 5, 1).contiguous() if last else split.permute(3, 0, 1, 2, 4, 5)
+    q, k, v = order.unbind(0)
+    scores = ((q * q.shape[axis + 2] ** -0.5).unsqueeze(axis + 1) * k.unsqueeze(axis)).sum(dim=axis + 3)
     if temperature is not None:
         scores = scores / temperature
     if ahead is not None:
-        scores = scores.masked_fill(ahead[:, :, None, None], -torch.inf)
-    weights = torch.softmax(scores, dim=2)
-    return (weights[:, :, :, :, None] * v[:, None]).sum(dim=2).permute(0, 4, 1, 2, 3)
+        scores = scores.masked_fill(ahead.view(*ahead.shape, *(1,) * (3 - axis)), -torch.inf)
+    weights = torch.softmax(scores, dim=axis + 1)
+    mixed = (weights.unsqueeze(axis + 3) * v.unsqueeze(axis)).sum(dim=axis + 1)
+    return mixed.permute(0, 4, 1, 2, 3) if last else mixed
