@@ -234,7 +234,7 @@ def test_a_block_holds_the_parameters_it_is_named_after():
     for label, get in {
         "embed[2]": lambda copy: copy.embedding.embed.weight[2],
         "pos[1]": lambda copy: copy.embedding.pos.weight[1],
-        "layer1.v": lambda copy: copy.layers[1].v.weight,
+        "layer1.v": lambda copy: copy.layers[1].qkv.weight[8:],
         "layer0.w2": lambda copy: copy.layers[0].w2.weight,
         "head[0]": lambda copy: copy.head.weight[0],
     }.items():

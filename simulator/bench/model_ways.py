@@ -10,17 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from quadsim.simulator.bench.module_loop import OPTIMIZERS, start_module, train_modules
+from quadsim.simulator.bench.modules import ToyModule, train_modules
 from quadsim.simulator.engines import resolve_dtype
 from quadsim.simulator.models import TokenMap, ToyProblem, Transformer
 from quadsim.simulator.training import train
 
 __all__ = ["MODEL_RULES", "MODEL_SIZES", "MODEL_WAYS", "ModelWork", "why_not_model"]
 
+OPTIMIZERS: dict[str, Any] = {"adam": torch.optim.Adam, "gd": torch.optim.SGD}
 MODEL_RULES = tuple(OPTIMIZERS)
 MODEL_SIZES: Mapping[int, tuple[Transformer, TokenMap]] = {
     64: (Transformer(), TokenMap()),
-    512: (Transformer(layers=1), TokenMap(vocabulary=32, tokens=8, zipf=244.0)),  # 64 sequences
+    512: (Transformer(layers=1), TokenMap(vocabulary=32, tokens=8, repeats=16)),  # 64 sequences
 }
 """Tokens of a step of one instance to the model and its task."""
 
@@ -89,11 +90,11 @@ def ours(work: ModelWork, *, compile: bool = False) -> Callable[[], Losses]:
 def module_loop(work: ModelWork) -> Callable[[], Losses]:
     """A Python loop over torch.nn modules, each with its own torch.optim object; LOOPED_INSTANCES of them are trained."""
     few, dtype = work.problem.select(range(min(LOOPED_INSTANCES, work.instances))), resolve_dtype(work.dtype)
-    _ = few.start
+    _ = few.start, few.weights
 
     def run() -> Losses:
-        losses = train_modules(few, few.problems, work.rule, _LR, work.steps, dtype, work.device)
-        return losses.double().cpu().numpy()
+        found = train_modules(few, OPTIMIZERS[work.rule], _LR, work.steps, dtype=dtype, device=work.device)
+        return found.loss_weighted[:, :-1]
 
     return run
 
@@ -102,7 +103,7 @@ def vmap_grad(work: ModelWork) -> Callable[[], Losses]:
     """The same modules through torch.func: vmap of grad over stacked parameters, and one optimizer for all of them."""
     dtype = resolve_dtype(work.dtype)
     stack = work.problem.stack(None, dtype, work.device)
-    module = start_module(work.problem, 0, dtype, work.device)
+    module = ToyModule(work.problem.select([0]), 0, dtype).to(work.device).copies[0]
     shapes = {name: p.shape for name, p in module.named_parameters()}
 
     def loss(parameters: dict[str, torch.Tensor], *data: torch.Tensor) -> torch.Tensor:

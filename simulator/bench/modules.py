@@ -51,7 +51,8 @@ class TransformerLayer(nn.Module):
         width = model.width
         self.heads, self.norm, self.causal = model.heads, model.norm, causal
         self.scale = 1.0 / ((width // model.heads) ** 0.5 * temperature)
-        self.q, self.k, self.v, self.o = (nn.Linear(width, width, bias=False) for _ in range(4))
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.o = nn.Linear(width, width, bias=False)
         self.w1 = nn.Linear(width, 4 * width, bias=False)
         self.w2 = nn.Linear(4 * width, width, bias=False)
         if model.norm != "none":
@@ -72,7 +73,7 @@ class TransformerLayer(nn.Module):
 
     def attend(self, x: Tensor) -> Tensor:
         """(B, T, width) to the same."""
-        q, k, v = (layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, scale=self.scale)
         out: Tensor = self.o(mixed.transpose(1, 2).flatten(2))
         return out
@@ -153,7 +154,7 @@ def read_out(x: Tensor, readout: str) -> Tensor:
 
 
 class ToyModule(nn.Module):
-    """One problem of a batch: its copies of the model at the start, its data, and both its losses.
+    """One problem of a batch: its copies of the model at the start, its data (as buffers), and both its losses.
 
     Args:
         problem: the batch.
@@ -161,17 +162,24 @@ class ToyModule(nn.Module):
         dtype: of all numbers.
     """
 
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor
+    share: Tensor
+    copy_weights: Tensor
+
     def __init__(self, problem: ToyProblem, number: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         data, n = problem.data, int(problem.sequences[number])
 
-        def tensor(array: NDArray[Any]) -> Tensor:
-            values = torch.tensor(array[number])
-            return values.to(dtype) if values.is_floating_point() else values
+        def keep(name: str, array: NDArray[Any]) -> None:
+            values = torch.tensor(array)
+            self.register_buffer(name, values.to(dtype) if values.is_floating_point() else values)
 
-        self.inputs, self.targets = tensor(data.inputs)[:n], tensor(data.targets)[:n]
-        self.weights, self.share = tensor(problem.weights)[:n], tensor(data.share)[:n]
-        self.copy_weights = tensor(problem.copy_weights)
+        for name, array in (("inputs", data.inputs), ("targets", data.targets), ("share", data.share)):
+            keep(name, array[number, :n])
+        keep("weights", problem.weights[number, :n])
+        keep("copy_weights", problem.copy_weights[number])
         temperature = float(problem.heterogeneity[number]) if problem.dial == "temperature" else 1.0
         model, shape, features = problem.model, problem.task.shape, self.inputs.is_floating_point()
 
@@ -183,13 +191,18 @@ class ToyModule(nn.Module):
 
         self.copies = nn.ModuleList(body() for _ in range(problem.copies)).to(dtype)
         if problem.block_scales is not None:
-            for layer, (first, _) in zip(_layers(self), problem.partition("module").ranges, strict=True):
-                _reparametrise(layer, float(problem.block_scales[number, first]), problem.mode)
+            at = 0
+            for layer in _layers(self):
+                size = _weight(layer).numel()
+                _reparametrise(
+                    layer, torch.tensor(problem.block_scales[number, at : at + size], dtype=dtype), problem.mode
+                )
+                at += size
         set_parameters(self, problem.start[number])
 
     def losses(self, sequences: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
         """The optimised and the unweighted loss, on all sequences or on those with these numbers, (b,)."""
-        at = slice(None) if sequences is None else torch.from_numpy(sequences)
+        at = slice(None) if sequences is None else torch.from_numpy(sequences).to(self.inputs.device)
         inputs, targets, weights, share = (x[at] for x in (self.inputs, self.targets, self.weights, self.share))
         factor = self.inputs.shape[0] / inputs.shape[0]
         weighted, unweighted = [], []
@@ -199,23 +212,29 @@ class ToyModule(nn.Module):
             unweighted.append((each * share).sum() * factor)
         return (torch.stack(weighted) * self.copy_weights).mean(), torch.stack(unweighted).max()
 
-    def values(self) -> tuple[float, float]:
-        """Both losses on all sequences, as numbers."""
+    def values(self) -> Tensor:
+        """Both losses on all sequences, (2,), without a graph."""
         with torch.no_grad():
-            weighted, unweighted = self.losses()
-        return weighted.item(), unweighted.item()
+            return torch.stack(self.losses())
 
 
 class _Scaled(nn.Module):
-    def __init__(self, scale: float) -> None:
+    scale: Tensor
+
+    def __init__(self, scale: Tensor) -> None:
         super().__init__()
-        self.scale = scale
+        self.register_buffer("scale", scale)
 
     def forward(self, phi: Tensor) -> Tensor:
         return self.scale * phi
 
 
-def _reparametrise(layer: nn.Module, scale: float, mode: str) -> None:
+def _reparametrise(layer: nn.Module, scales: Tensor, mode: str) -> None:
+    """By the scales of the layer's coordinates, in the order of a stack."""
+    weight = _weight(layer)
+    scale = torch.empty_like(weight.detach())
+    place = _as_stacked(layer, scale)
+    place.copy_(scales.view(place.shape))
     if mode == "parameter":
         parametrize.register_parametrization(layer, "weight", _Scaled(scale))
     else:
@@ -223,7 +242,7 @@ def _reparametrise(layer: nn.Module, scale: float, mode: str) -> None:
 
 
 def _layers(module: ToyModule) -> list[nn.Module]:
-    """As many as the partition `module` has blocks, in its order."""
+    """Everything with one weight, copy by copy, in the order of a stack."""
     return [layer for copy in module.copies for layer in copy.in_order()]  # type: ignore[operator]
 
 
@@ -255,7 +274,7 @@ def set_parameters(module: ToyModule, theta: NDArray[np.float64]) -> None:
 def flat_parameters(module: ToyModule) -> NDArray[np.float64]:
     """The parameters as a stack has them, (P,)."""
     parts = [_as_stacked(layer, _weight(layer).detach()).reshape(-1) for layer in _layers(module)]
-    return torch.cat(parts).double().numpy()
+    return torch.cat(parts).double().cpu().numpy()
 
 
 def flat_gradient(module: ToyModule) -> NDArray[np.float64]:
@@ -265,7 +284,7 @@ def flat_gradient(module: ToyModule) -> NDArray[np.float64]:
         gradient = _weight(layer).grad
         assert gradient is not None
         parts.append(_as_stacked(layer, gradient).reshape(-1))
-    return torch.cat(parts).double().numpy()
+    return torch.cat(parts).double().cpu().numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,6 +312,7 @@ def train_modules(
     *,
     evaluate_every: int = 10,
     dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
     **options: Any,
 ) -> ModuleRun:
     """Train every problem with an optimizer of torch: a Python loop over problems, and one over steps within.
@@ -307,6 +327,7 @@ def train_modules(
         steps: how many.
         evaluate_every: with mini-batches, steps between two looks at all data.
         dtype: torch.float32 or torch.float64.
+        device: where.
         **options: of the optimizer, as `betas`.
 
     Raises:
@@ -315,22 +336,24 @@ def train_modules(
     steps, every = check_count("steps", steps), check_count("evaluate_every", evaluate_every)
     every = 1 if problem.task.batch is None else every
     looks = [t for t in range(steps + 1) if t % every == 0 or t == steps]
-    losses = np.empty((problem.problems, 2, len(looks)))
+    losses: list[list[Tensor]] = []  # read at the end: to wait for a GPU after every step would slow it down
     theta = np.empty((problem.problems, problem.dimension))
     for number in range(problem.problems):
-        alone = problem.select([number])
-        module = ToyModule(alone, 0, dtype)
+        module = ToyModule(problem, number, dtype).to(device)
+        alone = problem if problem.task.batch is None else problem.select([number])
         optimizer = optimizer_class(module.parameters(), lr=lr, **options)  # type: ignore[call-arg]
+        seen = []
         for t in range(steps):
             sequences = alone.batch(t)
             if sequences is not None and t % every == 0:
-                losses[number, :, t // every] = module.values()
+                seen.append(module.values())
             optimizer.zero_grad()
             weighted, unweighted = module.losses(None if sequences is None else sequences[0])
             weighted.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             if sequences is None:
-                losses[number, :, t] = weighted.item(), unweighted.item()
-        losses[number, :, -1] = module.values()
+                seen.append(torch.stack([weighted.detach(), unweighted.detach()]))
+        losses.append([*seen, module.values()])
         theta[number] = flat_parameters(module)
-    return ModuleRun(np.array(looks), losses[:, 1], losses[:, 0], theta)
+    found = torch.stack([torch.stack(seen, dim=1) for seen in losses]).double().cpu().numpy()
+    return ModuleRun(np.array(looks), found[:, 1], found[:, 0], theta)

@@ -57,8 +57,9 @@ class TokenMap(Task):
     Attributes:
         vocabulary: V tokens, one class each.
         tokens: T, in a sequence.
-        zipf: most over least frequent token: token k of V comes round(zipf k^-s) times, s = ln(zipf)/ln(V). 1: as often as each
-            other, in as few sequences as hold them all.
+        repeats: how often the least frequent token comes.
+        zipf: most over least frequent token: token k of V comes repeats * round(zipf k^-s) times, s = ln(zipf)/ln(V). 1: as
+            often as each other.
         batch: sequences per step, drawn with replacement; None: all of them.
     """
 
@@ -66,11 +67,12 @@ class TokenMap(Task):
 
     vocabulary: int = 64
     tokens: int = 2
+    repeats: int = 1
     zipf: float = 1.0
     batch: int | None = None
 
     def __post_init__(self) -> None:
-        _check_counts(self, "vocabulary", "tokens", vocabulary=2)
+        _check_counts(self, "vocabulary", "tokens", "repeats", vocabulary=2)
         check_interval("zipf", self.zipf, 1.0)
 
     @property
@@ -81,7 +83,10 @@ class TokenMap(Task):
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
         """Tokens in an order that is drawn, filled up to whole sequences with the most frequent ones."""
         ranks = np.arange(1, self.vocabulary + 1)
-        counts = np.round(self.zipf * ranks ** -(np.log(self.zipf) / np.log(self.vocabulary))).astype(np.int64)
+        counts = (
+            np.round(self.zipf * ranks ** -(np.log(self.zipf) / np.log(self.vocabulary))).astype(np.int64)
+            * self.repeats
+        )
         missing = -int(counts.sum()) % self.tokens
         whole, rest = divmod(missing, self.vocabulary)
         counts += whole
