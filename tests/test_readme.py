@@ -10,11 +10,13 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_python_blocks_run_one_after_the_other():
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
     names: dict = {}
     for block in BLOCKS:
         exec(block, names)
     assert names["run"].gap.shape == (16, 3, 1001)
+    assert names["trained"].steps_to_tolerance.shape == (4, 3)
+    assert (names["trained"].status == "converged").any()
     assert names["found"].verdict[0].tolist() == ["refuted", "refuted", "not applicable"]
     assert str(names["found"].step[0, 1]) in README
     assert names["found"].reason[0, 1] in README
