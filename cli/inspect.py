@@ -1,6 +1,8 @@
 """quadsim inspect: gradients and curvature of a toy model, block by block."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from quadsim.simulator.inspection import Inspection
     from quadsim.simulator.models import ToyProblem
 
+_LARGE = 20_000  # parameters from which the Hessian of one start takes minutes
 _STUDIES = ("norm-placement", "head-growth")
 
 
@@ -33,7 +36,9 @@ def inspect(
     heterogeneity: Annotated[str, _text("Value of the dial [1]", "NUMBER")] = "1",
     mode: Annotated[str, _text("Of the reparametrisation: parameter or gradient [parameter]")] = "parameter",
     partition: Annotated[str, _text("Blocks: layer, module or unit [module]")] = "module",
-    seeds: Annotated[str | None, _text("Starts to look at [3; studies 10 and 3]", "N")] = None,
+    seeds: Annotated[
+        str | None, _text("Starts [3; 1 above 20,000 parameters with curvature; studies 10 and 3]", "N")
+    ] = None,
     seed: Annotated[str, _text("Key of all random draws [0]", "N")] = "0",
     optimizer: Annotated[str | None, _text("Train with this one first, as adam:beta1=0 (needs --lr and --at)")] = None,
     lr: Annotated[str | None, _text("Its learning rate", "NUMBER")] = None,
@@ -96,17 +101,21 @@ def _inspect(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, qu
     from quadsim.simulator.checks import check_count
     from quadsim.simulator.inspection import inspect_model
 
-    seeds = check_count("seeds", number(run["seeds"] or "3"))
-    problem = _problem(asked, seeds, check_count("seed", number(run["seed"]), 0))
+    seed = check_count("seed", number(run["seed"]), 0)
+    if run["seeds"] is None:
+        many = _problem(asked, 1, seed).dimension > _LARGE and run["curvature"]
+        run = run | {"seeds": "1" if many else "3"}
+    problem = _problem(asked, check_count("seeds", number(run["seeds"])), seed)
     folder = _folder(out, asked | run)
     began = time.perf_counter()
     local = None
     if run["optimizer"] is None:
         if run["lr"] is not None or run["at"] is not None:
             raise ValueError("lr and at must come with an optimizer to train with, got none; add --optimizer, as gd.")
-        found = inspect_model(problem, run["partition"], curvature=run["curvature"])
+        with _columns_bar(problem, quiet=quiet or not run["curvature"]) as progress:
+            found = inspect_model(problem, run["partition"], curvature=run["curvature"], progress=progress)
     else:
-        found, local = _along_training(problem, run)
+        found, local = _along_training(problem, run, quiet=quiet)
     document = found.to_json() | {"config": asked | run, "folder": str(folder)}
     if local is not None:
         from quadsim.simulator.records import plain_records
@@ -119,7 +128,7 @@ def _inspect(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, qu
         print_inspection(found, local, folder, quiet=quiet)
 
 
-def _along_training(problem: "ToyProblem", run: dict[str, Any]) -> tuple["Inspection", Any]:
+def _along_training(problem: "ToyProblem", run: dict[str, Any], *, quiet: bool) -> tuple["Inspection", Any]:
     """Train, look at the last of the steps block by block, and hold every one against its local models."""
     import numpy as np
 
@@ -151,10 +160,28 @@ def _along_training(problem: "ToyProblem", run: dict[str, Any]) -> tuple["Inspec
             f"{problem.problems - alive.size} of {problem.problems} seeds had diverged and are left out.",
             file=sys.stderr,
         )
-    found = inspect_model(
-        problem.select(alive.tolist()), run["partition"], theta=theta[alive], step=last, curvature=run["curvature"]
-    )
+    alone = problem.select(alive.tolist())
+    with _columns_bar(alone, quiet=quiet or not run["curvature"]) as progress:
+        found = inspect_model(
+            alone, run["partition"], theta=theta[alive], step=last, curvature=run["curvature"], progress=progress
+        )
     return found, local_steps(trained, partition=run["partition"]) if run["curvature"] else None
+
+
+@contextmanager
+def _columns_bar(problem: "ToyProblem", *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar that moves with the columns of the Hessians."""
+    from quadsim.cli.progress import progress_bar
+
+    total, done = problem.problems * problem.dimension, 0
+    with progress_bar(quiet=quiet) as move:
+
+        def columns(number: int) -> None:
+            nonlocal done
+            done += number
+            move(done, total, "columns of the Hessian")
+
+        yield columns
 
 
 def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, quiet: bool, as_json: bool) -> None:

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.checks import check_count
-from quadsim.simulator.hessian import OneInstance, as_points, in_threads, own_threads
+from quadsim.simulator.hessian import OneInstance, Progress, as_points, in_threads, no_progress, own_threads
 from quadsim.simulator.memory import memory_text
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import Stack
@@ -151,6 +151,7 @@ def block_spectra(
     nodes: int = 80,
     runs: int = 10,
     seed: int = 0,
+    progress: Progress = no_progress,
 ) -> BlockSpectra:
     """Spectra of all diagonal blocks; only one instance's matrices are held at a time.
 
@@ -163,6 +164,7 @@ def block_spectra(
         nodes: of one run of the quadrature.
         runs: of the quadrature, each from another random vector.
         seed: of those vectors.
+        progress: told of columns of the exact blocks that are done; E times their sizes in all.
 
     Raises:
         ValueError: a value out of range, a shape that does not fit, or a larger block without the extra `curvature`.
@@ -175,7 +177,7 @@ def block_spectra(
     for e in range(stack.instances):
         one = OneInstance.of(stack, points, e)
         small = np.flatnonzero(exact).tolist()
-        matrices, asymmetry[e] = symmetric(one.blocks(cut, small))
+        matrices, asymmetry[e] = symmetric(one.blocks(cut, small, progress))
         spectra = dict(zip(small, eigenvalues(matrices.values()), strict=True))
         pairs = {b: (values, np.full(values.size, 1.0 / values.size)) for b, values in spectra.items()}
         for b in np.flatnonzero(~exact).tolist():

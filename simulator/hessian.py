@@ -19,7 +19,16 @@ from numpy.typing import ArrayLike, NDArray
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import Stack
 
-__all__ = ["OneInstance", "as_points", "gradient", "hessian_products", "in_threads", "own_threads"]
+__all__ = [
+    "OneInstance",
+    "Progress",
+    "as_points",
+    "gradient",
+    "hessian_products",
+    "in_threads",
+    "no_progress",
+    "own_threads",
+]
 
 Tensor = torch.Tensor
 Array = NDArray[np.float64]
@@ -88,6 +97,14 @@ def hessian_products(stack: Stack, theta: ArrayLike | Tensor, tangents: ArrayLik
     return out
 
 
+Progress = Callable[[int], None]
+"""Called with the number of columns of a Hessian that are done; from any thread."""
+
+
+def no_progress(columns: int) -> None:
+    """Say nothing."""
+
+
 class OneInstance:
     """One instance: the columns of its Hessian."""
 
@@ -133,7 +150,7 @@ class OneInstance:
         (found,) = torch.autograd.grad(slope, point, along, is_grads_batched=True)
         return np.asarray(found[:, 0].cpu().numpy(), dtype=np.float64)
 
-    def blocks(self, cut: Partition, numbers: Sequence[int]) -> dict[int, Array]:
+    def blocks(self, cut: Partition, numbers: Sequence[int], progress: Progress = no_progress) -> dict[int, Array]:
         """The asked blocks by their number, as computed: some columns at a time, each in a row."""
         out = {b: np.empty((cut.sizes[b], cut.sizes[b])) for b in numbers}
         wanted = np.flatnonzero(np.isin(cut.block_of, numbers))
@@ -145,6 +162,7 @@ class OneInstance:
             for b in np.unique(of).tolist():
                 (begin, end), mine = cut.ranges[b], of == b
                 out[b][chunk[mine] - begin] = columns[mine, begin:end]
+            progress(chunk.size)
 
         in_threads(fill, [wanted[i : i + self.at_once] for i in range(0, wanted.size, self.at_once)])
         return out

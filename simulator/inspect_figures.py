@@ -54,7 +54,7 @@ def gradient_figure(found: Inspection) -> Figure:
         axis.vlines(x, values.min(axis=0), values.max(axis=0), color=style["color"], linewidth=0.8, alpha=alpha)
     axis.set_yscale("log")
     axis.set_ylabel(r"$\|g_\ell\| / \sqrt{P_\ell}$ (root mean square of a coordinate)")
-    names = [name.removeprefix("layer") if 0 < i < len(layers) - 1 else name for i, name in enumerate(layers)]
+    names = ["emb.", *(name.removeprefix("layer") for name in layers[1:-1]), "head"]
     axis.set_xticks(range(len(layers)), names)
     axis.set_xlabel("layer")
     axis.legend(

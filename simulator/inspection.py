@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from quadsim.simulator.curvature import LARGEST_BLOCK, BlockSpectra, block_spectra
-from quadsim.simulator.hessian import gradient
+from quadsim.simulator.hessian import Progress, gradient, no_progress
 from quadsim.simulator.heterogeneity import (
     block_gradient_norms,
     gradient_weighted_smoothness,
@@ -101,6 +101,7 @@ def inspect_model(
     curvature: bool = True,
     largest_block: int = LARGEST_BLOCK,
     largest_whole: int = 3000,
+    progress: Progress = no_progress,
 ) -> Inspection:
     """Look at all problems of a batch.
 
@@ -112,6 +113,7 @@ def inspect_model(
         curvature: whether to take Hessian blocks too.
         largest_block: blocks of up to so many parameters have exact spectra; see `block_spectra`.
         largest_whole: with up to so many parameters the mass off the blocks is computed.
+        progress: told of columns of Hessians that are done, M P in all.
 
     Raises:
         ValueError: an unknown partition, or a larger block without the extra `curvature`.
@@ -137,14 +139,14 @@ def inspect_model(
     if not curvature:
         return Inspection(problem, cut, step, norms, None, None, whole)
     if problem.dimension <= largest_whole:
-        spectra, off = spectra_and_off_block(stack, at, cut, largest=largest_whole)
+        spectra, off = spectra_and_off_block(stack, at, cut, largest=largest_whole, progress=progress)
         whole |= {
             "off_block_spectral": off.spectral,
             "off_block_frobenius": off.frobenius,
             "whole_over_block": off.whole_over_block,
         }
     else:
-        spectra = block_spectra(stack, at, cut, largest=largest_block)
+        spectra = block_spectra(stack, at, cut, largest=largest_block, progress=progress)
     assert spectra is not None
     smoothness = spectra.smoothness
     distances = jensen_shannon(spectra, bins=JS_BINS)

@@ -32,7 +32,7 @@ def measure(
     bins: int = 100,
     normalise: str = "none",
     base: float = 2.0,
-    **quadrature: int,
+    **quadrature: Any,
 ) -> xr.Dataset:
     """All metrics of every instance at every snapshot; NaN where it had diverged.
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import eigsh
 
 from quadsim.simulator.curvature import LARGEST_WHOLE, BlockSpectra, check_whole, eigenvalues, partition_of, symmetric
-from quadsim.simulator.hessian import OneInstance, as_points, own_threads
+from quadsim.simulator.hessian import OneInstance, Progress, as_points, no_progress, own_threads
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import Stack
 
@@ -64,6 +64,7 @@ def spectra_and_off_block(
     *,
     largest: int = LARGEST_WHOLE,
     spectra: bool = True,
+    progress: Progress = no_progress,
 ) -> tuple[BlockSpectra | None, OffBlock]:
     """Both from one whole Hessian, at the cost of one; the spectra are exact, whatever the size of a block.
 
@@ -73,6 +74,7 @@ def spectra_and_off_block(
         partition: likewise.
         largest: likewise.
         spectra: whether they are wanted; else None.
+        progress: told of columns that are done; E P in all.
 
     Raises:
         ValueError: as in `off_block`.
@@ -83,7 +85,7 @@ def spectra_and_off_block(
     values, asymmetry = np.empty((3, stack.instances)), np.empty(stack.instances)
     found: list[list[Array]] = []
     for e in range(stack.instances):
-        matrices, asymmetry[e] = symmetric(OneInstance.of(stack, points, e).blocks(everything, [0]))
+        matrices, asymmetry[e] = symmetric(OneInstance.of(stack, points, e).blocks(everything, [0], progress))
         values[:, e] = off_block_of(matrices[0], cut)
         if spectra:
             found.append(eigenvalues(matrices[0][begin:end, begin:end] for begin, end in cut.ranges))

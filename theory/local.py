@@ -175,7 +175,7 @@ def local_steps(
     partition: str | Partition = "module",
     measured: xr.Dataset | None = None,
     largest: int = LARGEST_BLOCK,
-    **quadrature: int,
+    **quadrature: Any,
 ) -> LocalSteps:
     """Compare every step at a snapshot with its local models and, for gd and signsgd, with its descent lemma.
 
