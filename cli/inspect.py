@@ -265,7 +265,9 @@ def _make(folder: Path) -> None:
 
 def _save(found: "Inspection", local: Any, folder: Path, asked: dict[str, Any], seconds: float) -> None:
     from quadsim.simulator import store
+    from quadsim.simulator.figures import save_figure
     from quadsim.simulator.inspect_figures import save_inspection_figures
+    from quadsim.simulator.local_figure import local_figure
     from quadsim.simulator.provenance import provenance
 
     _make(folder)
@@ -273,6 +275,8 @@ def _save(found: "Inspection", local: Any, folder: Path, asked: dict[str, Any], 
     store.write_frame(folder / store.SUMMARY, found.summary)
     if local is not None:
         store.write_frame(folder / "local.parquet", local.to_frame())
+        (folder / store.FIGURES).mkdir(exist_ok=True)
+        save_figure(local_figure(local.to_frame()), folder / store.FIGURES, "local")
     save_inspection_figures(found, folder / store.FIGURES)
     store.write_json(folder / store.CONFIG, {"kind": "inspect", **asked})
     store.write_json(folder / store.MANIFEST, provenance(seconds, seed=found.problem.seed))

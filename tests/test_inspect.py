@@ -89,9 +89,11 @@ def test_json_is_one_document(run):
     assert document["summary"][0]["gradient_ratio"] > 1
 
 
-def test_along_training_every_step_is_held_against_its_local_models(run):
-    result = run("inspect", *SMALL, "--optimizer", "gd", "--lr", "0.002", "--at", "0,3,10", "--json")
+def test_along_training_every_step_is_held_against_its_local_models(run, tmp_path):
+    result = run("inspect", *SMALL, "--optimizer", "gd", "--lr", "0.002", "--at", "0,3,10", "--json", "--out", "here")
     assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "here/figures/local.png").stat().st_size > 10_000
+    assert len(pd.read_parquet(tmp_path / "here/local.parquet")) == 6
     document = json.loads(result.stdout)
     assert document["step"] == 10
     steps = document["local"]["steps"]
