@@ -1,7 +1,6 @@
 """train: any rule on a stack of toy models, all problems and settings at once."""
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from quadsim.simulator.rules import resolve_rule
 from quadsim.simulator.schedules import Schedule, resolve_schedule
 from quadsim.simulator.stepping import Stepper, check_compile, instances_that_fit, together
 from quadsim.simulator.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
+from quadsim.simulator.threads import in_threads, own_threads
 from quadsim.simulator.trajectory import recorded_steps
 
 __all__ = ["check_trainable", "chunk_bytes", "train"]
@@ -211,14 +211,8 @@ def _in_chunks(job: _Job) -> _Found:
     for number in np.unique(sequences):
         alike = np.flatnonzero(sequences == number)
         chunks += np.array_split(alike, -(-alike.size // most))
-    # Threads of our own, one per chunk, and one within each operation: those of torch would meet after every one, and split
-    # the matrices of an instance that is alone.
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda chunk: _run(job, chunk, found), chunks))
-    finally:
-        torch.set_num_threads(workers)
+    with own_threads():
+        in_threads(lambda chunk: _run(job, chunk, found), chunks)
     return found
 
 
