@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from quadsim.simulator.checks import check_count
 from quadsim.simulator.curvature import LARGEST_BLOCK, BlockSpectra, block_spectra
 from quadsim.simulator.hessian import Progress, gradient, no_progress
 from quadsim.simulator.heterogeneity import block_gradient_norms
@@ -18,8 +19,11 @@ from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.off_block import spectra_and_off_block
 from quadsim.simulator.records import plain_records
 from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
+from quadsim.simulator.sweep_grid import OptimizerSpec
+from quadsim.simulator.training import train
+from quadsim.simulator.training_run import TrainingRun
 
-__all__ = ["JS_BINS", "Inspection", "inspect_model", "place_of_block"]
+__all__ = ["JS_BINS", "Inspection", "inspect_model", "inspect_trained", "place_of_block"]
 
 JS_BINS = 100
 """Bins of the Jensen-Shannon distances shown here, of equal width over the range of all blocks; logarithm to base 2."""
@@ -134,6 +138,53 @@ def inspect_model(
     distances = jensen_shannon(spectra, bins=JS_BINS)
     whole |= of_curvature(g, cut.sizes, spectra) | {"JS0": mean_over_pairs(distances)}
     return Inspection(problem, cut, step, norms, spectra, distances, whole)
+
+
+def inspect_trained(
+    problem: ToyProblem,
+    optimizer: str,
+    partition: str = "module",
+    *,
+    lr: float,
+    at: Sequence[int],
+    curvature: bool = True,
+    progress: Progress = no_progress,
+) -> tuple[Inspection, TrainingRun]:
+    """Train in float64, and look at what lives at the last of the steps `at`.
+
+    Args:
+        problem: M problems.
+        optimizer: as on the command line, `adam:beta1=0`.
+        partition: `layer`, `module` or `unit`.
+        lr: learning rate.
+        at: steps of which the run keeps snapshots.
+        curvature: whether to take Hessian blocks too.
+        progress: told of columns of Hessians that are done, P for each problem that lives.
+
+    Returns:
+        Inspection of the problems that live (`found.problem`), and the run of all.
+
+    Raises:
+        ValueError: a value out of range, no steps, or a run in which all had diverged by then.
+    """
+    spec = OptimizerSpec.parse(optimizer)
+    steps = [check_count("snapshots", t, 0) for t in at]
+    if not steps:
+        raise ValueError("at must hold at least one step, got an empty list; give one, as 0,10.")
+    last = max(steps)
+    options: dict[str, Any] = dict(spec.hyperparameters)
+    run = train(problem, spec.rule, lr=lr, steps=max(last, 1), snapshots=steps, dtype="float64", **options)
+    assert run.snapshots is not None
+    theta = run.snapshots.theta[:, 0, -1]
+    alive = np.flatnonzero(np.all(np.isfinite(theta), axis=1))
+    if not alive.size:
+        raise ValueError(
+            f"lr must let a run live until step {last}, got {lr}, at which all diverge; use a smaller one."
+        )
+    found = inspect_model(
+        problem.select(alive.tolist()), partition, theta=theta[alive], step=last, curvature=curvature, progress=progress
+    )
+    return found, run
 
 
 def place_of_block(label: str, layers: Sequence[str]) -> tuple[int, str]:

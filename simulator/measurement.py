@@ -107,6 +107,7 @@ class Present:
         at: their places in the flat list of (problem, setting), setting fastest, (E,).
         stack: float64, all data.
         theta: before the step, (E, P).
+        start: where training began, rounded as the run's numbers are, (E, P).
         gradient: what the rule saw, (E, P).
         update: what it added, (E, P).
     """
@@ -117,7 +118,9 @@ class Present:
         self.step = step
         self.at = np.flatnonzero(np.all([np.isfinite(x).all(axis=1) for x in flat], axis=0))
         self.theta, self.gradient, self.update = (x[self.at] for x in flat)
-        self.stack: Stack = run.problem.stack(self.at // kept.theta.shape[1])
+        which = self.at // kept.theta.shape[1]
+        self.start = run.problem.start[which].astype(run.dtype).astype(np.float64)
+        self.stack: Stack = run.problem.stack(which)
 
     def losses(self, theta: Array) -> Array:
         """Optimised loss on all data, (E,)."""
@@ -173,7 +176,7 @@ def _at_hand(here: Present, sizes: tuple[int, ...]) -> dict[str, Array]:
     """What needs no Hessian."""
     problem, which = here.stack.problem, here.stack.which
     norms = het.block_gradient_norms(here.gradient, sizes)
-    growth = of_head(problem, here.theta - problem.start[which], which)
+    growth = of_head(problem, here.theta - here.start, which)
     return {
         "loss_weighted": here.losses(here.theta),
         "gradient_norm": norms,

@@ -43,9 +43,9 @@ _usual = _Usual()
 
 @contextmanager
 def own_threads() -> Iterator[None]:
-    """One thread within each operation, and threads of our own around them; may be nested, and entered by several threads at once.
+    """One thread within each operation, and threads of our own around them.
 
-    Those of torch wait for each other after every operation, which on a busy machine takes twenty times as long; and they
+    It may be nested, and entered by several threads at once. Those of torch wait for each other after every operation, which on a busy machine takes twenty times as long; and they
     split the matrices of an instance that is alone.
     """
     if _threads.get() is not None:  # nested, or within a thread of ours

@@ -18,8 +18,8 @@ from quadsim.simulator.rule import Rule, symbols
 from quadsim.simulator.rules import resolve_rule
 from quadsim.simulator.schedules import Schedule, resolve_schedule
 from quadsim.simulator.stepping import Stepper, check_compile, instances_that_fit, together
-from quadsim.simulator.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
 from quadsim.simulator.threads import in_threads, own_threads
+from quadsim.simulator.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
 from quadsim.simulator.trajectory import recorded_steps
 
 __all__ = ["check_trainable", "chunk_bytes", "schedule_bytes", "train"]
@@ -155,8 +155,8 @@ def _check_memory(
     if needed > available:
         raise ValueError(
             f"training must fit in memory ({memory_text(available)} here), got {instances:,} instances of "
-            f"{problem.dimension:,} parameters, {steps:,} steps and {snapshots} snapshots, which need about {memory_text(needed)}; "
-            "use fewer of them."
+            f"{problem.dimension:,} parameters, {steps:,} steps and {snapshots} snapshots, which need about "
+            f"{memory_text(needed)}; use fewer of them."
         )
 
 
