@@ -45,8 +45,8 @@ _usual = _Usual()
 def own_threads() -> Iterator[None]:
     """One thread within each operation, and threads of our own around them.
 
-    It may be nested, and entered by several threads at once. Those of torch wait for each other after every operation, which on a busy machine takes twenty times as long; and they
-    split the matrices of an instance that is alone.
+    It may be nested, and entered by several threads at once. Those of torch wait for each other after every operation, which on
+    a busy machine takes twenty times as long; and they split the matrices of an instance that is alone.
     """
     if _threads.get() is not None:  # nested, or within a thread of ours
         yield

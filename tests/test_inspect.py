@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 from quadsim.simulator import ToyProblem
-from quadsim.simulator.inspect_figures import distance_figure, spectra_figure
 from quadsim.simulator.curvature import block_hessians
+from quadsim.simulator.inspect_figures import distance_figure, spectra_figure
 from quadsim.simulator.inspection import inspect_model, inspect_trained, place_of_block
 from quadsim.simulator.studies import head_growth, norm_placement
 

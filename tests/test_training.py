@@ -446,5 +446,5 @@ def test_a_run_with_snapshots_is_not_stopped():
 
 @pytest.mark.parametrize("options", [{"steps": 10**12}, {"steps": 10**6, "snapshots": range(10**6)}])
 def test_a_run_that_does_not_fit_in_memory_is_refused(options):
-    with pytest.raises(ValueError, match="training must fit in memory .*; use fewer of them"):
+    with pytest.raises(ValueError, match=r"training must fit in memory .*; use fewer of them"):
         train(small("transformer"), "gd", lr=0.1, **options)
