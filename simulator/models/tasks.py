@@ -98,7 +98,8 @@ class TokenMap(Task):
     def _wanted(self) -> NDArray[np.float64]:
         """How often each token comes before sequences are filled up, (V,): whole numbers, which may be too large for an int."""
         ranks = np.arange(1, self.vocabulary + 1)
-        return np.round(self.zipf * ranks ** -(np.log(self.zipf) / np.log(self.vocabulary))) * self.repeats
+        wanted = np.round(self.zipf * ranks ** -(np.log(self.zipf) / np.log(self.vocabulary)))
+        return np.asarray(wanted * self.repeats)
 
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
         """Tokens in an order that is drawn, filled up to whole sequences with the most frequent ones."""
