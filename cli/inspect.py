@@ -130,42 +130,26 @@ def _inspect(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, qu
 
 def _along_training(problem: "ToyProblem", run: dict[str, Any], *, quiet: bool) -> tuple["Inspection", Any]:
     """Train, look at the last of the steps block by block, and hold every one against its local models."""
-    import numpy as np
-
-    from quadsim.simulator.inspection import inspect_model
-    from quadsim.simulator.sweep_grid import OptimizerSpec
-    from quadsim.simulator.training import train
+    from quadsim.simulator.inspection import inspect_trained
     from quadsim.theory.local import local_steps
 
     if run["lr"] is None or run["at"] is None:
         raise ValueError("optimizer must come with a learning rate and steps to look at, got none; add --lr and --at.")
-    spec = OptimizerSpec.parse(run["optimizer"])
-    at = [number(text) for text in run["at"].split(",") if text.strip()]
-    if not at:
-        raise ValueError("at must hold at least one step, got an empty list; give one, as 0,10.")
-    options: dict[str, Any] = dict(spec.hyperparameters)
-    last = max((t for t in at if isinstance(t, int)), default=0)
-    trained = train(
-        problem, spec.rule, lr=number(run["lr"]), steps=max(last, 1), snapshots=at, dtype="float64", **options
-    )
-    assert trained.snapshots is not None
-    theta = trained.snapshots.theta[:, 0, -1]
-    alive = np.flatnonzero(np.all(np.isfinite(theta), axis=1))
-    if not alive.size:
-        raise ValueError(
-            f"lr must let a run live until step {last}, got {run['lr']}, at which all diverge; use a smaller one."
+    partition, curvature = run["partition"], run["curvature"]
+    with _columns_bar(problem, quiet=quiet or not curvature) as progress:
+        found, trained = inspect_trained(
+            problem,
+            run["optimizer"],
+            partition,
+            lr=number(run["lr"]),
+            at=comma_list(run["at"], number),
+            curvature=curvature,
+            progress=progress,
         )
-    if alive.size < problem.problems:
-        print(
-            f"{problem.problems - alive.size} of {problem.problems} seeds had diverged and are left out.",
-            file=sys.stderr,
-        )
-    alone = problem.select(alive.tolist())
-    with _columns_bar(alone, quiet=quiet or not run["curvature"]) as progress:
-        found = inspect_model(
-            alone, run["partition"], theta=theta[alive], step=last, curvature=run["curvature"], progress=progress
-        )
-    return found, local_steps(trained, partition=run["partition"]) if run["curvature"] else None
+    lost = problem.problems - found.problem.problems
+    if lost:
+        print(f"{lost} of {problem.problems} seeds had diverged and are left out.", file=sys.stderr)
+    return found, local_steps(trained, partition=partition) if curvature else None
 
 
 @contextmanager
@@ -188,54 +172,57 @@ def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, quie
     import time
 
     from quadsim.simulator import store
-    from quadsim.simulator.checks import check_choice, check_count
+    from quadsim.simulator.checks import check_choice
+    from quadsim.simulator.figures import save_figure
     from quadsim.simulator.provenance import provenance
     from quadsim.simulator.records import plain_records
-    from quadsim.simulator.studies import head_growth, norm_placement
+    from quadsim.simulator.studies import HeadGrowth, NormPlacement, head_growth, norm_placement
 
     name = check_choice("study", run["study"], _STUDIES)
     began = time.perf_counter()
-    options: dict[str, Any] = {"seed": check_count("seed", number(run["seed"]), 0)}
-    if run["seeds"] is not None:
-        options["seeds"] = check_count("seeds", number(run["seeds"]))
-    if asked["width"] is not None:
-        options["width"] = check_count("width", number(asked["width"]))
     folder = _folder(out, asked | run)
-    if name == "norm-placement":
-        if asked["layers"] is not None:
-            options["layers"] = comma_list(asked["layers"], number)
-        if asked["norm"] is not None:
-            options["norms"] = comma_list(asked["norm"], str)
-        placement = norm_placement(**options)
-        tables = {"table": placement.table, "post_over_pre": placement.post_over_pre}
-        runs, figure = placement.runs, placement.figure()
-    else:
-        if run["optimizer"] is not None:
-            options["optimizers"] = comma_list(run["optimizer"], str)
-        if run["lr"] is not None:
-            options["lr"] = number(run["lr"])
-        growth = head_growth(**options)
-        last = growth.table["step"].isin([100, growth.table["step"].max()])
-        tables = {"table": growth.table[last]}
-        runs, figure = growth.runs, growth.figure()
-    from quadsim.simulator.figures import save_figure
-
+    options = _study_options(name, asked, run)
+    found: NormPlacement | HeadGrowth
+    found = norm_placement(**options) if name == "norm-placement" else head_growth(**options)
     _make(folder)
     (folder / store.FIGURES).mkdir(exist_ok=True)
-    save_figure(figure, folder / store.FIGURES, name)
-    store.write_frame(folder / store.SUMMARY, runs)
+    save_figure(found.figure(), folder / store.FIGURES, name)
+    store.write_frame(folder / store.SUMMARY, found.runs)
     store.write_json(folder / store.CONFIG, {"kind": "inspect", **asked, **run})
     store.write_json(folder / store.MANIFEST, provenance(time.perf_counter() - began, seed=options["seed"]))
     if as_json:
-        records = {key: plain_records(frame) for key, frame in tables.items()}
+        records = {key: plain_records(frame) for key, frame in found.tables.items()}
         print_json({"study": name, **records, "config": asked | run, "folder": str(folder)})
         return
-    for frame in tables.values():
+    for frame in found.tables.values():
         typer.echo(frame.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
         typer.echo("")
     typer.echo(
         f"Files: {folder}/ ({store.SUMMARY}, {store.FIGURES}/{name}.png and .pdf, {store.CONFIG}, {store.MANIFEST})"
     )
+
+
+def _study_options(name: str, asked: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for of what a study can be asked for; its own defaults for the rest."""
+
+    def numbers(text: str) -> tuple[Any, ...]:
+        return comma_list(text, number)
+
+    def names(text: str) -> tuple[str, ...]:
+        return comma_list(text, str)
+
+    # An option to the argument of the study and how it is read.
+    known: dict[str, tuple[str, Callable[[str], Any]]] = {
+        "seed": ("seed", number),
+        "seeds": ("seeds", number),
+        "width": ("width", number),
+    }
+    if name == "norm-placement":
+        known |= {"layers": ("layers", numbers), "norm": ("norms", names)}
+    else:
+        known |= {"optimizer": ("optimizers", names), "lr": ("lr", number)}
+    given = asked | run
+    return {argument: read(given[key]) for key, (argument, read) in known.items() if given[key] is not None}
 
 
 def _folder(out: Path | None, asked: dict[str, Any]) -> Path:

@@ -23,11 +23,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.checks import check_count
-from quadsim.simulator.hessian import OneInstance, Progress, as_points, in_threads, no_progress, own_threads
+from quadsim.simulator.hessian import OneInstance, Progress, as_points, no_progress
 from quadsim.simulator.memory import memory_text
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import Stack
 from quadsim.simulator.quadrature import quadrature
+from quadsim.simulator.threads import in_threads, own_threads
 
 __all__ = [
     "LARGEST_BLOCK",

@@ -5,10 +5,7 @@ unless `Stack.rows` picked some), in the parameters that are stored; see `quadsi
 the dial `reparametrisation`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -18,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import Stack
+from quadsim.simulator.threads import in_threads, own_threads
 
 __all__ = [
     "OneInstance",
@@ -25,9 +23,7 @@ __all__ = [
     "as_points",
     "gradient",
     "hessian_products",
-    "in_threads",
     "no_progress",
-    "own_threads",
 ]
 
 Tensor = torch.Tensor
@@ -36,25 +32,6 @@ Array = NDArray[np.float64]
 TOKENS_AT_ONCE = 16_000
 """Tokens times columns of a product on a CPU: about 16 kB each at width 16, and no gain beyond."""
 _ON_DEVICE = 32  # times as many on a GPU
-
-
-_threads: ContextVar[int] = ContextVar("threads", default=1)
-
-
-@contextmanager
-def own_threads() -> Iterator[None]:
-    """One thread within each operation, and threads of our own around them.
-
-    Those of torch wait for each other after every operation, which on a busy machine takes twenty times as long.
-    """
-    before = torch.get_num_threads()
-    token = _threads.set(max(before, _threads.get()))
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-        _threads.reset(token)
 
 
 @own_threads()
@@ -184,15 +161,6 @@ class _Within:
         tangent = torch.zeros(self.one.dimension, dtype=torch.float64)
         tangent[begin:end] = v
         return torch.from_numpy(self.one.product(tangent)[begin:end].copy())
-
-
-def in_threads(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """Work on all items, in as many threads as torch had before `own_threads`."""
-    items, threads = list(items), _threads.get()
-    if min(threads, len(items)) < 2:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(work, items))
 
 
 def as_points(stack: Stack, theta: ArrayLike | Tensor) -> Tensor:

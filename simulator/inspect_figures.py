@@ -72,7 +72,8 @@ def spectra_figure(found: Inspection) -> Figure:
     """
     if found.spectra is None:
         raise ValueError("inspection must hold curvature, got one without; leave curvature on.")
-    largest = 10.0 ** np.ceil(np.log10(float(np.max(found.spectra.spectral_norm)) or 1.0))
+    norms = found.spectra.spectral_norm
+    largest = 10.0 ** np.ceil(np.log10(np.max(norms, initial=0.0, where=np.isfinite(norms)) or 1.0))
     edges = largest * 10.0 ** np.linspace(-_DECADES, 0.0, _BINS_PER_SIDE + 1)
     both = np.concatenate([-edges[::-1], edges])
     both[[0, -1]] *= 1.0 + 1e-9

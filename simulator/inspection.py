@@ -1,4 +1,4 @@
-"""inspect: gradients and curvature of a toy model, block by block, at the start or along training."""
+"""inspect_model: gradients and curvature of a toy model, block by block, at the start or along training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,23 +9,21 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from quadsim.simulator.checks import check_count
 from quadsim.simulator.curvature import LARGEST_BLOCK, BlockSpectra, block_spectra
 from quadsim.simulator.hessian import Progress, gradient, no_progress
-from quadsim.simulator.heterogeneity import (
-    block_gradient_norms,
-    gradient_weighted_smoothness,
-    head_norms,
-    size_weighted_smoothness,
-    smoothness_covariance,
-    spread,
-)
+from quadsim.simulator.heterogeneity import block_gradient_norms
+from quadsim.simulator.metrics import of_curvature, of_gradient_norms, of_head, of_off_block
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.off_block import spectra_and_off_block
 from quadsim.simulator.records import plain_records
 from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
+from quadsim.simulator.sweep_grid import OptimizerSpec
+from quadsim.simulator.training import train
+from quadsim.simulator.training_run import TrainingRun
 
-__all__ = ["JS_BINS", "Inspection", "inspect_model", "place_of_block"]
+__all__ = ["JS_BINS", "Inspection", "inspect_model", "inspect_trained", "place_of_block"]
 
 JS_BINS = 100
 """Bins of the Jensen-Shannon distances shown here, of equal width over the range of all blocks; logarithm to base 2."""
@@ -105,61 +103,88 @@ def inspect_model(
 ) -> Inspection:
     """Look at all problems of a batch.
 
+    The gradient is that of the optimised loss on all data, in the parameters that are stored: unscaled in every mode of the
+    dial, unlike what `measure` shows of a run.
+
     Args:
         problem: M problems.
         partition: `layer`, `module` or `unit`.
         theta: parameters, (M, P); None: the start.
-        step: what is said about them.
+        step: after how many steps of training they were reached; 0 at the start.
         curvature: whether to take Hessian blocks too.
         largest_block: blocks of up to so many parameters have exact spectra; see `block_spectra`.
         largest_whole: with up to so many parameters the mass off the blocks is computed.
         progress: told of columns of Hessians that are done, M P in all.
 
     Raises:
-        ValueError: an unknown partition, or a larger block without the extra `curvature`.
+        ValueError: an unknown partition, a shape that does not fit, or a larger block without the extra `curvature`.
     """
     cut = problem.partition(partition)
     stack = problem.stack()
     at = problem.start if theta is None else theta
     g = gradient(stack, at)
     norms = block_gradient_norms(g, cut.sizes)
-    unequal = spread(norms)
     weighted, unweighted = stack.losses(torch.from_numpy(np.array(at)))
-    head = head_norms(problem, at)
-    whole = {
-        "loss": unweighted.numpy(),
-        "loss_weighted": weighted.numpy(),
-        "gradient_ratio": unequal.ratio,
-        "gradient_log_std": unequal.log_std,
-        "gradient_gini": unequal.gini,
-        "gradient_variation": unequal.variation,
-        "head_common": head.common,
-        "head_centred": head.centred,
-    }
+    whole = {"loss": unweighted.numpy(), "loss_weighted": weighted.numpy()}
+    whole |= of_gradient_norms(norms) | of_head(problem, at)
     if not curvature:
         return Inspection(problem, cut, step, norms, None, None, whole)
     if problem.dimension <= largest_whole:
-        spectra, off = spectra_and_off_block(stack, at, cut, largest=largest_whole, progress=progress)
-        whole |= {
-            "off_block_spectral": off.spectral,
-            "off_block_frobenius": off.frobenius,
-            "whole_over_block": off.whole_over_block,
-        }
+        spectra, rest = spectra_and_off_block(stack, at, cut, largest=largest_whole, progress=progress)
+        whole |= of_off_block(rest)
     else:
         spectra = block_spectra(stack, at, cut, largest=largest_block, progress=progress)
     assert spectra is not None
-    smoothness = spectra.smoothness
     distances = jensen_shannon(spectra, bins=JS_BINS)
-    by_gradient = gradient_weighted_smoothness(g, cut.sizes, smoothness)
-    by_size = size_weighted_smoothness(cut.sizes, smoothness)
-    whole |= {
-        "Lambda_G": by_gradient,
-        "Lambda_P": by_size,
-        "Lambda_ratio": by_gradient / by_size,
-        "covariance": smoothness_covariance(g, cut.sizes, smoothness),
-        "JS0": mean_over_pairs(distances),
-    }
+    whole |= of_curvature(g, cut.sizes, spectra) | {"JS0": mean_over_pairs(distances)}
     return Inspection(problem, cut, step, norms, spectra, distances, whole)
+
+
+def inspect_trained(
+    problem: ToyProblem,
+    optimizer: str,
+    partition: str = "module",
+    *,
+    lr: float,
+    at: Sequence[int],
+    curvature: bool = True,
+    progress: Progress = no_progress,
+) -> tuple[Inspection, TrainingRun]:
+    """Train in float64, and look at what lives at the last of the steps `at`.
+
+    Args:
+        problem: M problems.
+        optimizer: as on the command line, `adam:beta1=0`.
+        partition: `layer`, `module` or `unit`.
+        lr: learning rate.
+        at: steps of which the run keeps snapshots.
+        curvature: whether to take Hessian blocks too.
+        progress: told of columns of Hessians that are done, P for each problem that lives.
+
+    Returns:
+        Inspection of the problems that live (`found.problem`), and the run of all.
+
+    Raises:
+        ValueError: a value out of range, no steps, or a run in which all had diverged by then.
+    """
+    spec = OptimizerSpec.parse(optimizer)
+    steps = [check_count("snapshots", t, 0) for t in at]
+    if not steps:
+        raise ValueError("at must hold at least one step, got an empty list; give one, as 0,10.")
+    last = max(steps)
+    options: dict[str, Any] = dict(spec.hyperparameters)
+    run = train(problem, spec.rule, lr=lr, steps=max(last, 1), snapshots=steps, dtype="float64", **options)
+    assert run.snapshots is not None
+    theta = run.snapshots.theta[:, 0, -1]
+    alive = np.flatnonzero(np.all(np.isfinite(theta), axis=1))
+    if not alive.size:
+        raise ValueError(
+            f"lr must let a run live until step {last}, got {lr}, at which all diverge; use a smaller one."
+        )
+    found = inspect_model(
+        problem.select(alive.tolist()), partition, theta=theta[alive], step=last, curvature=curvature, progress=progress
+    )
+    return found, run
 
 
 def place_of_block(label: str, layers: Sequence[str]) -> tuple[int, str]:

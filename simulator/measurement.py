@@ -9,10 +9,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from quadsim.simulator import heterogeneity as het
-from quadsim.simulator.curvature import LARGEST_BLOCK, LARGEST_WHOLE, BlockSpectra, block_spectra
+from quadsim.simulator.curvature import LARGEST_BLOCK, LARGEST_WHOLE, block_spectra
+from quadsim.simulator.metrics import of_curvature, of_gradient_norms, of_head, of_off_block
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import Stack
-from quadsim.simulator.off_block import OffBlock, spectra_and_off_block
+from quadsim.simulator.off_block import spectra_and_off_block
 from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
 from quadsim.simulator.training_run import Snapshots, TrainingRun
 
@@ -72,17 +73,19 @@ def measure(
     cut = run.problem.partition(partition) if isinstance(partition, str) else partition
     table = _Table(run, len(cut.sizes))
     for here in stacks_at_snapshots(run):
-        table.add(here, _of_gradient(here, cut.sizes) | _of_head(here))
+        table.add(here, _at_hand(here, cut.sizes))
         spectra = None
         if off_blocks:
             # Both from the whole Hessian, at the cost of one.
             spectra, rest = spectra_and_off_block(here.stack, here.theta, cut, largest=largest_whole, spectra=curvature)
-            table.add(here, _of_rest(rest))
+            table.add(here, of_off_block(rest))
         elif curvature:
             spectra = block_spectra(here.stack, here.theta, cut, largest=largest, **quadrature)
         if spectra is not None:
             distances = jensen_shannon(spectra, bins=bins, normalise=normalise, base=base)
-            table.add(here, _of_curvature(here, cut.sizes, spectra) | {"js0": mean_over_pairs(distances)})
+            table.add(here, of_curvature(here.gradient, cut.sizes, spectra) | {"js0": mean_over_pairs(distances)})
+            table.add(here, {"smoothness": spectra.smoothness, "spectral_norm": spectra.spectral_norm})
+            table.add(here, {"smallest_eigenvalue": spectra.smallest, "asymmetry": spectra.asymmetry})
     source = run.to_dataset()
     coordinates: dict[str, Any] = {str(n): values for n, values in source.coords.items() if "step" not in values.dims}
     coordinates |= {"step": kept.steps, "block": list(cut.labels), "block_size": ("block", np.array(cut.sizes))}
@@ -104,6 +107,7 @@ class Present:
         at: their places in the flat list of (problem, setting), setting fastest, (E,).
         stack: float64, all data.
         theta: before the step, (E, P).
+        start: where training began, rounded as the run's numbers are, (E, P).
         gradient: what the rule saw, (E, P).
         update: what it added, (E, P).
     """
@@ -114,7 +118,9 @@ class Present:
         self.step = step
         self.at = np.flatnonzero(np.all([np.isfinite(x).all(axis=1) for x in flat], axis=0))
         self.theta, self.gradient, self.update = (x[self.at] for x in flat)
-        self.stack: Stack = run.problem.stack(self.at // kept.theta.shape[1])
+        which = self.at // kept.theta.shape[1]
+        self.start = run.problem.start[which].astype(run.dtype).astype(np.float64)
+        self.stack: Stack = run.problem.stack(which)
 
     def losses(self, theta: Array) -> Array:
         """Optimised loss on all data, (E,)."""
@@ -166,51 +172,16 @@ class _Table:
         return {name: (axes[: values.ndim], values) for name, values in shaped.items()}
 
 
-def _of_gradient(here: Present, sizes: tuple[int, ...]) -> dict[str, Array]:
+def _at_hand(here: Present, sizes: tuple[int, ...]) -> dict[str, Array]:
+    """What needs no Hessian."""
+    problem, which = here.stack.problem, here.stack.which
     norms = het.block_gradient_norms(here.gradient, sizes)
-    over = het.spread(norms)
+    growth = of_head(problem, here.theta - here.start, which)
     return {
         "loss_weighted": here.losses(here.theta),
         "gradient_norm": norms,
-        "gradient_ratio": over.ratio,
-        "gradient_log_std": over.log_std,
-        "gradient_gini": over.gini,
-        "gradient_variation": over.variation,
         "step_sign_cosine": het.sign_cosine(here.update, here.gradient),
-    }
-
-
-def _of_head(here: Present) -> dict[str, Array]:
-    problem, which = here.stack.problem, here.stack.which
-    now = het.head_norms(problem, here.theta, which)
-    change = het.head_norms(problem, here.theta - problem.start[which], which)
-    return {
-        "head_common": now.common,
-        "head_centred": now.centred,
-        "head_common_growth": change.common,
-        "head_centred_growth": change.centred,
-    }
-
-
-def _of_rest(rest: OffBlock) -> dict[str, Array]:
-    return {
-        "off_block_spectral": rest.spectral,
-        "off_block_frobenius": rest.frobenius,
-        "whole_over_block": rest.whole_over_block,
-    }
-
-
-def _of_curvature(here: Present, sizes: tuple[int, ...], spectra: BlockSpectra) -> dict[str, Array]:
-    smoothness = spectra.smoothness
-    by_gradient = het.gradient_weighted_smoothness(here.gradient, sizes, smoothness)
-    by_size = het.size_weighted_smoothness(sizes, smoothness)
-    return {
-        "smoothness": smoothness,
-        "spectral_norm": spectra.spectral_norm,
-        "smallest_eigenvalue": spectra.smallest,
-        "Lambda_G": by_gradient,
-        "Lambda_P": by_size,
-        "Lambda_ratio": np.divide(by_gradient, by_size, out=np.full_like(by_size, np.nan), where=by_size > 0.0),
-        "covariance": het.smoothness_covariance(here.gradient, sizes, smoothness),
-        "asymmetry": spectra.asymmetry,
+        **of_gradient_norms(norms),
+        **of_head(problem, here.theta, which),
+        **{f"{name}_growth": values for name, values in growth.items()},
     }

@@ -8,7 +8,7 @@ import numpy as np
 from quadsim.simulator.model_sweep import ModelPoint, ModelSweepConfig
 from quadsim.simulator.sweep_grid import OptimizerSpec
 from quadsim.simulator.sweep_work import PROCESS_BYTES, ROW_BYTES, Columns, Work
-from quadsim.simulator.training import chunk_bytes, train
+from quadsim.simulator.training import chunk_bytes, schedule_bytes, train
 from quadsim.simulator.training_run import TrainingRun
 from quadsim.simulator.trajectory import recorded_steps
 
@@ -82,6 +82,10 @@ class ModelWork(Work[ModelSweepConfig, ModelPoint, TrainingRun]):
         config = self.config
         records = 2 * recorded_steps(config.steps, "log").size
         rates = config.runs // (config.seeds * len(config.points) * len(config.specs))
-        instances = min(config.seeds, max(1, _INSTANCES // rates)) * rates
-        units = max(chunk_bytes(point.example, instances, config.dtype, config.device) for point in config.points)
+        problems = min(config.seeds, max(1, _INSTANCES // rates))
+        units = schedule_bytes(config.steps) + max(
+            problems * point.example.data_bytes
+            + chunk_bytes(point.example, problems * rates, config.dtype, config.device)
+            for point in config.points
+        )
         return PROCESS_BYTES + config.runs * (8.0 * records * (1.0 + 1.0 / rates) + ROW_BYTES) + units

@@ -41,6 +41,11 @@ class NormPlacement:
     table: pd.DataFrame
     post_over_pre: pd.DataFrame
 
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """What is printed, by name."""
+        return {"table": self.table, "post_over_pre": self.post_over_pre}
+
     def figure(self) -> Figure:
         """The ratio against depth, a line for each norm: median and range of the seeds."""
         with mpl.rc_context(figure_style()):
@@ -91,7 +96,9 @@ def norm_placement(
     Raises:
         ValueError: a value out of range.
     """
-    check_count("seeds", seeds)
+    seeds = check_count("seeds", seeds)
+    _check_several("layers", layers)
+    _check_several("norms", norms)
     frames = []
     for norm in dict.fromkeys(norms):
         for depth in dict.fromkeys(layers):
@@ -137,6 +144,12 @@ class HeadGrowth:
     table: pd.DataFrame
     lr: float
     batch: int
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """What is printed, by name: of the table, step 100 and the last."""
+        steps = self.table["step"]
+        return {"table": self.table[steps.isin([100, steps.max()])]}
 
     def figure(self) -> Figure:
         """Growth of the common part against step, a panel for each number of classes, a line for each rule."""
@@ -194,7 +207,9 @@ def head_growth(
     Raises:
         ValueError: a value out of range.
     """
-    check_interval("lr", lr, 0.0, low_open=True)
+    lr, seeds = check_interval("lr", lr, 0.0, low_open=True), check_count("seeds", seeds)
+    _check_several("classes", classes)
+    _check_several("optimizers", optimizers)
     sequences = check_count("batch", batch, 2) // 2
     at = sorted({0, steps, *(t for k in range(1, 30) if (t := round(10 ** (k / 4))) < check_count("steps", steps))})
     frames = []
@@ -202,14 +217,15 @@ def head_growth(
         problem = ToyProblem.generate(
             Transformer(width=width), TokenMap(vocabulary=number, batch=sequences), problems=seeds, seed=seed
         )
-        for name in optimizers:
+        for name in dict.fromkeys(optimizers):
             spec = OptimizerSpec.parse(name)
             options: dict[str, Any] = dict(spec.hyperparameters)
             run = train(problem, spec.rule, lr=lr, steps=steps, snapshots=at, evaluate_every=1, **options)
             assert run.snapshots is not None
+            theta = run.snapshots.theta[:, 0]  # from step 0 on, which is the start in the run's own precision
             loss = dict(zip(run.steps.tolist(), run.loss[:, 0].T, strict=True))
             for s, t in enumerate(at):
-                moved = head_norms(problem, run.snapshots.theta[:, 0, s] - problem.start)
+                moved = head_norms(problem, theta[:, s] - theta[:, 0])
                 frames.append(
                     pd.DataFrame(
                         {"classes": number, "optimizer": name, "step": t, "index": problem.index}
@@ -227,3 +243,8 @@ def head_growth(
             | {"common_min": group["common"].min(), "common_max": group["common"].max()}
         )
     return HeadGrowth(runs, pd.DataFrame(rows), lr, 2 * sequences)
+
+
+def _check_several(name: str, values: Sequence[object]) -> None:
+    if not values:
+        raise ValueError(f"{name} must hold at least one value, got an empty list; give one or leave it out.")

@@ -1,8 +1,8 @@
 """train: any rule on a stack of toy models, all problems and settings at once."""
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,22 +11,26 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.checks import check_count, check_interval
 from quadsim.simulator.engines import check_device, resolve_dtype
+from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.rule import Rule, symbols
 from quadsim.simulator.rules import resolve_rule
 from quadsim.simulator.schedules import Schedule, resolve_schedule
 from quadsim.simulator.stepping import Stepper, check_compile, instances_that_fit, together
+from quadsim.simulator.threads import in_threads, own_threads
 from quadsim.simulator.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
 from quadsim.simulator.trajectory import recorded_steps
 
-__all__ = ["check_trainable", "chunk_bytes", "train"]
+__all__ = ["check_trainable", "chunk_bytes", "schedule_bytes", "train"]
 
 TOKENS_AT_ONCE = 16_000
 """Tokens of all instances of a chunk on a CPU: more do not fit its caches, fewer leave it waiting for Python."""
 
 _ARRAYS_ALIVE = 12  # of the parameters' size, in a step
 _ACTIVATIONS_ALIVE = 40  # of one activation's size, between the forward and the backward pass
+_FACTORS_ALIVE = 5  # of the schedule, while they are computed
+_SNAPSHOTS_ALIVE = 3  # parameters, gradient and update
 _STRETCH = 8  # steps between two looks for instances that are done
 
 
@@ -73,7 +77,7 @@ def train(
         TrainingRun with loss (M, K, R).
 
     Raises:
-        ValueError: an argument out of range, or a rule that cannot run.
+        ValueError: an argument out of range, a rule that cannot run, or a run that does not fit in memory.
     """
     rule = resolve_rule(rule)
     check_trainable(rule)
@@ -82,6 +86,7 @@ def train(
     if chosen and chosen[-1] > steps:
         raise ValueError(f"snapshots must be at most the number of steps ({steps}), got {chosen[-1]}; run longer.")
     settings = rule.settings(lr, **hyperparameters)
+    _check_memory(problem, settings["lr"].size, steps, len(chosen), dtype, device)
     every = 1 if problem.task.batch is None else check_count("evaluate_every", evaluate_every)
     looked_at = np.unique(np.minimum(-(-recorded_steps(steps, record) // every) * every, steps))
     job = _Job(
@@ -122,12 +127,37 @@ def check_trainable(rule: Rule) -> None:
 
 
 def chunk_bytes(problem: ToyProblem, instances: int, dtype: torch.dtype | str, device: str) -> float:
-    """Memory that so many instances need while they are trained: parameters, states and what a backward pass keeps."""
+    """Memory that so many instances need while they are trained: data, parameters, states and what a backward pass keeps."""
     if device == "cpu":
         instances = min(instances, torch.get_num_threads() * _most_at_once(problem))
     width = max(p.shape[-1] for p in problem.parameters)
     kept = _ARRAYS_ALIVE * problem.dimension + _ACTIVATIONS_ALIVE * problem.tokens_per_step * (width + problem.classes)
-    return float(resolve_dtype(dtype).itemsize) * instances * kept
+    return instances * (float(resolve_dtype(dtype).itemsize) * kept + problem.data_bytes)
+
+
+def schedule_bytes(steps: int) -> float:
+    """Memory of the factors of so many learning rates, while they are computed."""
+    return 8.0 * _FACTORS_ALIVE * steps
+
+
+def _check_memory(
+    problem: ToyProblem, settings: int, steps: int, snapshots: int, dtype: torch.dtype | str, device: str
+) -> None:
+    """Find out before anything large is made whether a run fits.
+
+    Raises:
+        ValueError: it does not.
+    """
+    instances, available = problem.problems * settings, physical_memory()
+    needed = schedule_bytes(steps) + 8.0 * _SNAPSHOTS_ALIVE * snapshots * instances * problem.dimension
+    if device == "cpu":  # on a GPU as many instances go together as fit
+        needed += chunk_bytes(problem, instances, dtype, device)
+    if needed > available:
+        raise ValueError(
+            f"training must fit in memory ({memory_text(available)} here), got {instances:,} instances of "
+            f"{problem.dimension:,} parameters, {steps:,} steps and {snapshots} snapshots, which need about "
+            f"{memory_text(needed)}; use fewer of them."
+        )
 
 
 def _most_at_once(problem: ToyProblem) -> int:
@@ -161,6 +191,11 @@ class _Job:
     @property
     def target(self) -> float:
         return self.tolerance * float(np.log(self.problem.classes))
+
+    @cached_property
+    def factors(self) -> NDArray[np.float64]:
+        """Of the learning rate at every step, (steps,)."""
+        return self.schedule.factors(self.steps)
 
 
 class _Found:
@@ -211,14 +246,9 @@ def _in_chunks(job: _Job) -> _Found:
     for number in np.unique(sequences):
         alike = np.flatnonzero(sequences == number)
         chunks += np.array_split(alike, -(-alike.size // most))
-    # Threads of our own, one per chunk, and one within each operation: those of torch would meet after every one, and split
-    # the matrices of an instance that is alone.
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda chunk: _run(job, chunk, found), chunks))
-    finally:
-        torch.set_num_threads(workers)
+    _ = job.factors, job.problem.start, job.problem.weights  # once, not in every thread
+    with own_threads():
+        in_threads(lambda chunk: _run(job, chunk, found), chunks)
     return found
 
 
@@ -243,7 +273,7 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
         device=job.device,
         compile=job.compile,
     )
-    factors = job.schedule.factors(job.steps)
+    factors = job.factors
     t = 0
 
     def see(step: int, losses: NDArray[np.float64]) -> None:

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 from quadsim.simulator import ToyProblem
+from quadsim.simulator.curvature import block_hessians
 from quadsim.simulator.inspect_figures import distance_figure, spectra_figure
-from quadsim.simulator.inspection import inspect_model, place_of_block
+from quadsim.simulator.inspection import inspect_model, inspect_trained, place_of_block
 from quadsim.simulator.studies import head_growth, norm_placement
 
 SMALL = ["--task", "token-map:vocabulary=6", "--width", "4", "--layers", "1", "--seeds", "2"]
@@ -55,6 +56,55 @@ def test_without_curvature_only_gradients_are_taken():
     for draw in (spectra_figure, distance_figure):
         with pytest.raises(ValueError, match="inspection must hold curvature"):
             draw(found)
+
+
+def test_every_number_of_the_whole_is_what_its_name_says():
+    problem = small(dial="frequency", heterogeneity=100.0)
+    found = inspect_model(problem, "module")
+    stack = problem.stack()
+    weighted, unweighted = (x.numpy() for x in stack.losses(stack.start()))
+    summary = found.summary
+    assert (np.abs(weighted - unweighted) > 1e-3).all()
+    np.testing.assert_array_equal(summary["loss"], unweighted)
+    np.testing.assert_array_equal(summary["loss_weighted"], weighted)
+    head = problem.start[:, -256:].reshape(2, 64, 4)
+    common = 8 * np.linalg.norm(head.mean(axis=1), axis=1)
+    np.testing.assert_allclose(summary["head_common"], common, rtol=1e-12)
+    centred = np.linalg.norm((head - head.mean(axis=1, keepdims=True)).reshape(2, -1), axis=1)
+    np.testing.assert_allclose(summary["head_centred"], centred, rtol=1e-12)
+    np.testing.assert_allclose(summary["Lambda_ratio"], summary["Lambda_G"] / summary["Lambda_P"], rtol=1e-12)
+    pairs = found.distances[:, *np.triu_indices(found.distances.shape[1], 1)]
+    np.testing.assert_allclose(summary["JS0"], pairs.mean(axis=1), rtol=1e-12)
+    blocks = found.blocks.set_index(["index", "block"])
+    matrices = block_hessians(stack, problem.start, "module").blocks
+    for number, label in enumerate(found.partition.labels):
+        values = np.linalg.eigvalsh(matrices[number])
+        for m in range(2):
+            row = blocks.loc[(m, label)]
+            assert row["smoothness"] == pytest.approx(max(values[m, -1], 0.0), abs=1e-10), label
+            assert row["smallest"] == pytest.approx(values[m, 0], abs=1e-10), label
+    assert found.blocks["exact"].all()
+
+
+def test_small_limits_leave_out_the_whole_and_estimate_large_blocks():
+    problem = small()
+    at_the_limit = inspect_model(problem, "module", largest_whole=problem.dimension)
+    assert "whole_over_block" in at_the_limit.summary
+    pytest.importorskip("hessian_eigenthings")
+    found = inspect_model(problem, "layer", largest_whole=problem.dimension - 1, largest_block=250)
+    assert "whole_over_block" not in found.summary
+    by_block = found.blocks.set_index(["index", "block"])["exact"]
+    assert by_block[:, "layer0"].tolist() == [True, True]
+    assert by_block[:, "head"].tolist() == [False, False]
+
+
+def test_those_that_diverged_are_left_out_and_the_others_keep_their_own_start():
+    problem = small(dial="init-scale", heterogeneity=[1e200, 1.0])
+    found, run = inspect_trained(problem, "gd", lr=0.01, at=(0, 2), curvature=False)
+    assert run.status[:2, 0].tolist() == ["diverged", "diverged"]
+    assert found.problem.heterogeneity.tolist() == [1.0, 1.0]
+    assert found.step == 2
+    np.testing.assert_array_equal(found.whole["loss_weighted"], run.loss_weighted[2:, 0, -1])
 
 
 def test_where_a_block_stands():
@@ -112,6 +162,14 @@ BAD = [
     (["--layers", "two"], "layers must be a whole number of at least 1, got 'two'"),
     (["--heterogeneity", "x"], "heterogeneity"),
     (["--seeds", "0"], "seeds must be a whole number of at least 1, got 0"),
+    (["--seeds", "1000000000"], "problems must fit in memory .*, got 1,000,000,000 of "),
+    (["--width", "100000"], "problems must fit in memory .* parameters on token-map, which need about "),
+    (["--task", "text-char:sequences=100000000"], "problems must fit in memory .* on text"),
+    (
+        ["--optimizer", "gd", "--lr", "0.1", "--at", "1000000000000"],
+        "training must fit in memory .* 1,000,000,000,000 steps",
+    ),
+    (["--optimizer", "gd", "--lr", "0.1", "--at", ","], "at must hold at least one step"),
     (["--lr", "0.1"], "lr and at must come with an optimizer"),
     (["--optimizer", "gd"], "optimizer must come with a learning rate and steps"),
     (["--optimizer", "gd", "--lr", "0.1", "--at", "a"], "snapshots must be a whole number of at least 0, got 'a'"),
@@ -141,7 +199,13 @@ def test_post_norm_spreads_gradients_more_than_pre_norm_in_deep_models():
     assert quotient.loc[12, "post_over_pre"] > 1.5
     ratio = found.table.set_index(["norm", "layers"])["ratio"]
     assert ratio["post", 12] > 5 * ratio["post", 2]
-    assert (found.table["ratio_min"] <= found.table["ratio"]).all()
+    by_point = found.runs.groupby(["norm", "layers"], sort=False)["ratio"]
+    for column, wanted in (("ratio", by_point.median()), ("ratio_min", by_point.min()), ("ratio_max", by_point.max())):
+        np.testing.assert_allclose(found.table[column], wanted, rtol=1e-12)
+    ratios = found.runs.pivot(index="index", columns=["norm", "layers"], values="ratio")
+    pairs = ratios["post", 12] / ratios["pre", 12]
+    wanted = [pairs.median(), pairs.min(), pairs.max(), (pairs > 1).sum()]
+    assert quotient.loc[12, ["post_over_pre", "smallest", "largest", "post_larger"]].tolist() == pytest.approx(wanted)
     assert len(found.figure().axes) == 1
 
 
@@ -156,7 +220,35 @@ def test_without_momentum_the_common_part_of_the_head_grows_with_the_number_of_c
     # No coordinate of the head can have moved further than the sum of the rates.
     assert (found.runs["common"] <= 60 * 1e-3 * np.sqrt(found.runs["classes"] * 16) + 1e-9).all()
     assert found.batch == 32
+    start = found.runs[found.runs["step"] == 0]
+    assert (start[["common", "centred"]] == 0).all(axis=None)
+    assert start["loss"].between(0.9, 1.6).all()  # of a guess, over ln(classes)
+    assert not found.runs["loss"].isna().any()
+    moved = found.runs[found.runs["step"] == 60]
+    assert (np.abs(moved["centred"] / moved["common"] - 1) > 0.1).all()
+    few_steps = head_growth(classes=(4,), optimizers=("signsgd", "signsgd"), steps=1, lr=0.5, seeds=1)
+    one = few_steps.table[few_steps.table["step"] == 1]
+    assert len(one) == 1
+    # Both parts of one step of SignSGD: all coordinates of the head move by lr.
+    assert np.hypot(one["common"], one["centred"]).tolist() == pytest.approx([0.5 * np.sqrt(4 * 16)], rel=1e-5)
+    assert found.tables["table"]["step"].unique().tolist() == [60]
     assert len(found.figure().axes) == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: norm_placement(layers=()), "layers must hold at least one value"),
+        (lambda: norm_placement(norms=()), "norms must hold at least one value"),
+        (lambda: head_growth(classes=()), "classes must hold at least one value"),
+        (lambda: head_growth(optimizers=()), "optimizers must hold at least one value"),
+        (lambda: head_growth(seeds=0), "seeds must be a whole number of at least 1, got 0"),
+        (lambda: head_growth(lr=0.0), "lr must be a number above 0, got 0"),
+    ],
+)
+def test_bad_arguments_of_a_study_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_the_command_runs_a_study(run, tmp_path):

@@ -180,6 +180,12 @@ BAD = [
     (["--model", "transformer", "--partition", "head"], "partition must be one of layer, module, unit, got 'head'"),
     (["--model", "", "--seeds", "1"], "model must hold at least one value"),
     (["--model", "transformer", "--seeds", "1000000000"], "grid must fit in memory"),
+    (["--model", "transformer", "--steps", "1000000000000"], "grid must fit in memory"),
+    (["--model", "transformer", "--width", "100000"], "problems must fit in memory .* 240,013,500,000 parameters"),
+    (["--model", "transformer", "--layers", "1000000000"], "layers must be a whole number of at most 10000, got 1000000000"),
+    (["--model", "transformer", "--task", "text-char:sequences=100000000"], "problems must fit in memory .* on text"),
+    (["--model", "transformer", "--task", "token-map:vocabulary=1000000000"], "problems must fit in memory"),
+    (["--model", "transformer", "--dial", "zipf", "--heterogeneity", "1e300"], "problems must fit in memory"),
 ]  # fmt: skip
 
 

@@ -184,3 +184,17 @@ def test_what_cannot_be_is_said_in_one_line(make, message):
     with pytest.raises(ValueError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_number_of_sequences_is_known_before_they_are_drawn(name):
+    task = resolve_task(name)
+    assert task.data(0, np.arange(2)).targets.shape[1] == task.size
+
+
+@pytest.mark.parametrize("zipf", [1.0, 3.7, 1000.0])
+def test_and_so_it_is_where_tokens_are_of_different_frequency(zipf):
+    task = TokenMap(vocabulary=9, tokens=4, repeats=3, zipf=zipf)
+    assert task.data(0, np.arange(1)).targets.shape[1] == task.size
+    problem = ToyProblem.generate("mlp", task, dial="zipf", heterogeneity=[1.0, zipf], problems=2)
+    assert problem.longest == problem.sequences.max()

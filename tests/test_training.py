@@ -410,3 +410,41 @@ def test_what_cannot_be_is_said_in_one_line(rule, arguments, message):
     with pytest.raises(ValueError, match=pattern) as caught:
         train(small(task=MINI), rule, **{"lr": 0.1, "steps": 10} | arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_either_loss_alone_can_diverge(monkeypatch):
+    """Rare classes count a thousandth in the optimised loss: it falls while the unweighted one rises."""
+    problem = small(heterogeneity=[1e4])
+    options = {"lr": [0.5], "stop": False}
+    calm = full(problem, "gd", 20, **options)
+    scale = np.maximum(calm.loss[:, :, :1], np.log(problem.classes))
+    rises = calm.loss / scale
+    above = 1.0 + (rises.max() - 1.0) / 2
+    assert above > 1.001
+    assert (calm.loss_weighted <= calm.loss_weighted[:, :, :1]).all()
+    monkeypatch.setattr(training, "DIVERGED_ABOVE", above)
+    found = full(problem, "gd", 20, **options)
+    lost = np.max(rises, axis=2) > above
+    assert lost.any()
+    np.testing.assert_array_equal(found.status == "diverged", lost)
+    assert (found.final_loss[lost] == np.inf).all()
+    assert (found.final_loss_weighted[lost] == np.inf).all()
+    first = np.argmax(rises > above, axis=2)
+    np.testing.assert_array_equal(found.stopped[lost], first[lost])
+    for m, k in np.argwhere(lost).tolist():
+        assert (found.loss[m, k, first[m, k] :] == np.inf).all()
+
+
+def test_a_run_with_snapshots_is_not_stopped():
+    problem = small()
+    free = train(problem, "signsgd", steps=60, lr=0.05, tolerance=0.9)
+    kept = train(problem, "signsgd", steps=60, lr=0.05, tolerance=0.9, snapshots=[55])
+    assert (free.stopped < 55).all()
+    assert (kept.stopped == 60).all()
+    assert np.isfinite(kept.snapshots.theta).all()
+
+
+@pytest.mark.parametrize("options", [{"steps": 10**12}, {"steps": 10**6, "snapshots": range(10**6)}])
+def test_a_run_that_does_not_fit_in_memory_is_refused(options):
+    with pytest.raises(ValueError, match=r"training must fit in memory .*; use fewer of them"):
+        train(small("transformer"), "gd", lr=0.1, **options)

@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from quadsim.simulator.checks import check_choice
+from quadsim.simulator.checks import check_choice, check_count
 
 __all__ = [
     "ALIGNED",
@@ -42,6 +42,7 @@ Weights = Mapping[str, Tensor]
 """Name to the parameter of every instance, (E, *shape)."""
 
 NORMS = ("pre", "post", "none")
+MOST_LAYERS = 10_000  # each is a Python object or more
 READOUTS = ("every", "last", "mean")
 """Where a model answers: at every token, at the last one, or once from the mean over tokens."""
 
@@ -116,6 +117,20 @@ class Model(ABC):
         Returns:
             (E, B, R, C): R = T answers a sequence where the readout is `every`, else 1.
         """
+
+
+def check_sizes(model: Model, *names: str) -> None:
+    """Check counts of a model, `layers` among them, and its norm, and put them in one form.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+    for name in names:
+        object.__setattr__(model, name, check_count(name, getattr(model, name)))
+    layers = getattr(model, "layers", 1)
+    if layers > MOST_LAYERS:
+        raise ValueError(f"layers must be a whole number of at most {MOST_LAYERS}, got {layers}; use fewer.")
+    check_choice("norm", getattr(model, "norm", "none"), NORMS)
 
 
 def matrix(name: str, out: int, fan_in: int, layer: str) -> Parameter:

@@ -7,14 +7,13 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from quadsim.simulator.checks import check_choice, check_count
 from quadsim.simulator.models.base import (
-    NORMS,
     DataShape,
     Model,
     Parameter,
     Tensor,
     Weights,
+    check_sizes,
     embed,
     embedding,
     gain,
@@ -52,11 +51,9 @@ class Conv(Model):
     norm: str = "none"
 
     def __post_init__(self) -> None:
-        for field in ("width", "layers", "kernel"):
-            object.__setattr__(self, field, check_count(field, getattr(self, field)))
+        check_sizes(self, "width", "layers", "kernel")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, got {self.kernel}; give {self.kernel + 1}.")
-        check_choice("norm", self.norm, NORMS)
 
     def parameters(self, shape: DataShape) -> tuple[Parameter, ...]:
         """Embedding, one kernel a layer as a matrix (width, kernel width), gains, head."""

@@ -6,14 +6,13 @@ from typing import ClassVar
 
 import torch.nn.functional as F
 
-from quadsim.simulator.checks import check_choice, check_count
 from quadsim.simulator.models.base import (
-    NORMS,
     DataShape,
     Model,
     Parameter,
     Tensor,
     Weights,
+    check_sizes,
     embed,
     embedding,
     gain,
@@ -49,9 +48,7 @@ class MLP(Model):
     norm: str = "none"
 
     def __post_init__(self) -> None:
-        for field in ("width", "layers"):
-            object.__setattr__(self, field, check_count(field, getattr(self, field)))
-        check_choice("norm", self.norm, NORMS)
+        check_sizes(self, "width", "layers")
 
     def parameters(self, shape: DataShape) -> tuple[Parameter, ...]:
         """Embedding, one matrix a layer, gains, head."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known
 from quadsim.simulator.draws import Purpose, normals, uniforms
+from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.models.base import ALIGNED, Model, Parameter, Tensor
 from quadsim.simulator.models.conv import Conv
 from quadsim.simulator.models.mlp import MLP
@@ -38,6 +39,10 @@ DIALS_OF_MODELS = ("frequency", "zipf", "separable", "reparametrisation", "init-
 
 MODES = ("parameter", "gradient")
 COPIES = 4
+
+_COORDINATE_BYTES = 24.0  # of a start, while it is drawn
+_ANSWER_BYTES = 40.0  # class, share and weight, while they are made
+_DRAW_BYTES = 16.0
 
 
 def resolve_model(model: Model | str, **options: Any) -> Model:
@@ -123,22 +128,19 @@ class ToyProblem:
             **options: fields of the model where it is given by name.
 
         Raises:
-            ValueError: a value out of range.
+            ValueError: a value out of range, or problems that do not fit in memory.
         """
         check_count("problems", problems)
         several = list(heterogeneity) if isinstance(heterogeneity, Sequence | np.ndarray) else [heterogeneity]
         if isinstance(heterogeneity, str) or not several:
             raise ValueError(f"heterogeneity must be a number or several, got {heterogeneity!r}; give at least one.")
         values = np.array([check_interval("heterogeneity", value) for value in several])
-        return cls(
-            model=resolve_model(model, **options),
-            task=resolve_task(task),
-            dial=dial,
-            heterogeneity=np.repeat(values, problems),
-            index=np.tile(np.arange(problems) + check_count("first", first, 0), values.size),
-            seed=check_count("seed", seed, 0),
-            mode=mode,
-        )
+        first, seed = check_count("first", first, 0), check_count("seed", seed, 0)
+        model, task = resolve_model(model, **options), resolve_task(task)
+        # What all of them take is known from one of each, before anything large is made.
+        _check_memory(cls(model, task, dial, values, np.full(values.size, first), seed, mode), problems)
+        which = np.tile(np.arange(first, first + problems), values.size)
+        return cls(model, task, dial, np.repeat(values, problems), which, seed, mode)
 
     @property
     def problems(self) -> int:
@@ -257,9 +259,24 @@ class ToyProblem:
         return np.asarray((self.data.share[:, :, 0] > 0.0).sum(axis=1))
 
     @property
+    def longest(self) -> int:
+        """N, sequences of the problem that has most, without drawing them."""
+        if self.dial != "zipf":
+            return self.task.size
+        return replace(self.task, zipf=float(self.heterogeneity.max())).size  # type: ignore[type-var]
+
+    @property
+    def data_bytes(self) -> float:
+        """Memory that the data of one problem take while they are made, about."""
+        shape = self.task.shape
+        answers = shape.tokens if shape.readout == "every" else 1
+        each = _DRAW_BYTES * (self.task.draws + shape.tokens) + _ANSWER_BYTES * answers
+        return self.longest * each
+
+    @property
     def tokens_per_step(self) -> int:
         """Tokens one instance sees in a step, over all copies; the most of all problems."""
-        return self.copies * (self.task.batch or int(self.sequences.max())) * self.task.shape.tokens
+        return self.copies * (self.task.batch or self.longest) * self.task.shape.tokens
 
     def batch(self, step: int) -> NDArray[np.int64] | None:
         """Numbers of the sequences of a step, (M, b), drawn by (seed, index, step); None: all of them.
@@ -287,6 +304,23 @@ class ToyProblem:
     def __repr__(self) -> str:
         values = ", ".join(f"{c:g}" for c in np.unique(self.heterogeneity))
         return f"ToyProblem({self.problems} x {self.model} on {self.task}, {self.dial} {values}, {self.dimension} parameters)"
+
+
+def _check_memory(example: ToyProblem, times: int) -> None:
+    """Refuse so many problems like each of an example if they do not fit.
+
+    Raises:
+        ValueError: they do not.
+    """
+    number, available = times * example.problems, physical_memory()
+    needed = number * _COORDINATE_BYTES * example.dimension
+    if needed <= available:  # else counting the sequences of a large vocabulary takes too much itself
+        needed += number * example.data_bytes
+    if needed > available:
+        raise ValueError(
+            f"problems must fit in memory ({memory_text(available)} here), got {number:,} of {example.dimension:,} parameters on "
+            f"{example.task.name}, which need about {memory_text(needed)}; use fewer seeds, a smaller model or a smaller task."
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,6 +45,16 @@ class Task(ABC):
     def shape(self) -> DataShape:
         """What a model has to know."""
 
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """N, sequences of one problem, without drawing them."""
+
+    @property
+    def draws(self) -> int:
+        """Numbers that drawing one of them takes, about."""
+        return self.shape.tokens
+
     @abstractmethod
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
         """The data of the problems `index`, (M,)."""
@@ -80,18 +90,25 @@ class TokenMap(Task):
         """V tokens to V classes, at every token."""
         return DataShape(self.vocabulary, self.tokens, self.vocabulary)
 
+    @property
+    def size(self) -> int:
+        """See `Task.size`."""
+        return -(-int(self._wanted().sum()) // self.tokens)
+
+    def _wanted(self) -> NDArray[np.float64]:
+        """How often each token comes before sequences are filled up, (V,): whole numbers, which may be too large for an int."""
+        ranks = np.arange(1, self.vocabulary + 1)
+        wanted = np.round(self.zipf * ranks ** -(np.log(self.zipf) / np.log(self.vocabulary)))
+        return np.asarray(wanted * self.repeats)
+
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
         """Tokens in an order that is drawn, filled up to whole sequences with the most frequent ones."""
-        ranks = np.arange(1, self.vocabulary + 1)
-        counts = (
-            np.round(self.zipf * ranks ** -(np.log(self.zipf) / np.log(self.vocabulary))).astype(np.int64)
-            * self.repeats
-        )
+        counts = self._wanted().astype(np.int64)
         missing = -int(counts.sum()) % self.tokens
         whole, rest = divmod(missing, self.vocabulary)
         counts += whole
         counts[:rest] += 1
-        ids = np.repeat(ranks - 1, counts)
+        ids = np.repeat(np.arange(self.vocabulary), counts)
         order = _permutations(seed, index, 0, ids.size)
         tokens = ids[order].reshape(index.size, -1, self.tokens)
         classes = _permutations(seed, index, 1, self.vocabulary)
@@ -120,6 +137,11 @@ class ModularAddition(Task):
     def shape(self) -> DataShape:
         """Of p numbers and the question, to p classes at the last token."""
         return DataShape(self.p + 1, 3, self.p, readout="last")
+
+    @property
+    def size(self) -> int:
+        """See `Task.size`."""
+        return self.p**2
 
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
         """The same for all problems, which differ in their start."""
@@ -161,6 +183,16 @@ class Induction(Task):
         """V tokens to V classes at the last token; causal."""
         return DataShape(self.vocabulary, self.tokens, self.vocabulary, readout="last", causal=True)
 
+    @property
+    def size(self) -> int:
+        """See `Task.size`."""
+        return self.sequences
+
+    @property
+    def draws(self) -> int:
+        """A key for every token of the vocabulary."""
+        return self.vocabulary
+
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
         """Drawn for every problem."""
         number, before = index.size * self.sequences, self.tokens - 1
@@ -201,6 +233,16 @@ class Digits(Task):
     def shape(self) -> DataShape:
         """Patches to ten classes, from the mean over patches."""
         return DataShape(self.patch**2, (8 // self.patch) ** 2, 10, readout="mean")
+
+    @property
+    def size(self) -> int:
+        """See `Task.size`."""
+        return self.sequences
+
+    @property
+    def draws(self) -> int:
+        """The pixels, more than the permutation of all images that is drawn."""
+        return 64
 
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
         """Grey values in [0, 1]."""
@@ -244,6 +286,11 @@ class Text(Task):
     def shape(self) -> DataShape:
         """V + 1 tokens to as many classes, at every token; causal."""
         return DataShape(self.vocabulary + 1, self.tokens, self.vocabulary + 1, causal=True)
+
+    @property
+    def size(self) -> int:
+        """See `Task.size`."""
+        return self.sequences
 
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
         """Windows that may overlap."""

@@ -7,14 +7,13 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from quadsim.simulator.checks import check_choice, check_count
 from quadsim.simulator.models.base import (
-    NORMS,
     DataShape,
     Model,
     Parameter,
     Tensor,
     Weights,
+    check_sizes,
     embed,
     embedding,
     gain,
@@ -54,9 +53,7 @@ class Transformer(Model):
     norm: str = "pre"
 
     def __post_init__(self) -> None:
-        for field in ("width", "layers", "heads"):
-            object.__setattr__(self, field, check_count(field, getattr(self, field)))
-        check_choice("norm", self.norm, NORMS)
+        check_sizes(self, "width", "layers", "heads")
         if self.width % self.heads:
             raise ValueError(
                 f"heads must divide the width ({self.width}), got {self.heads}; give a divisor, such as 1."
