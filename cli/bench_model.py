@@ -56,7 +56,7 @@ def bench_model(
         work = ModelWork(
             rule,
             tokens,
-            instances=check_count("instances", instances or (64 if kind == "cpu" else 4096)),
+            instances=check_count("instances", (64 if kind == "cpu" else 4096) if instances is None else instances),
             steps=check_count("steps", steps or _STEPS[kind]),
             dtype=dtype,
             device=device,

@@ -222,6 +222,19 @@ def _study_options(name: str, asked: dict[str, Any], run: dict[str, Any]) -> dic
     else:
         known |= {"optimizer": ("optimizers", names), "lr": ("lr", number)}
     given = asked | run
+    fixed = {
+        "model": "transformer",
+        "task": "token-map",
+        "dial": "frequency",
+        "heterogeneity": "1",
+        "mode": "parameter",
+    }
+    fixed |= {"partition": "module", "study": name}
+    for key, value in given.items():
+        if key not in known and value != fixed.get(key) and value is not True:
+            raise ValueError(
+                f"--{key} must be left out with --study {name}, which fixes it, got {value}; drop one of the two."
+            )
     return {argument: read(given[key]) for key, (argument, read) in known.items() if given[key] is not None}
 
 

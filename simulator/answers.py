@@ -107,6 +107,9 @@ def _growth(name: str, values: Sequence[object], medians: _Medians, ratio: _Rati
     missed = [_text(value) for value in (low, high) if not np.isfinite(medians[value, name])]
     if missed:
         return f"{name} does not reach the tolerance within {steps} steps at {' and '.join(missed)}"
+    if medians[low, name] == 0.0:
+        later = f"{medians[high, name]:g} steps at {_text(high)}"
+        return f"{name} is within the tolerance from the start at {_text(low)} and needs {later}"
     times, lower, upper = ratio((high, name), (low, name))
     where = f" times the steps at {_text(high)} that it needs at {_text(low)}" if first else ""
     interval = _interval(lower, upper)
@@ -119,6 +122,9 @@ def _fewest(value: object, optimizers: Sequence[str], table: _Medians, ratio: _R
     where = f"At {_text(value)}"
     if not np.isfinite(medians[order[0]]):
         return f"{where} no optimizer reaches the tolerance within {steps} steps."
+    if medians[order[0]] == 0.0:
+        there = [name for name in order if medians[name] == 0.0]
+        return f"{where} the start is within the tolerance already ({', '.join(there)})."
     text = f"{where} {order[0]} needs the fewest steps ({medians[order[0]]:g})"
     if len(order) == 1:
         return text + "."

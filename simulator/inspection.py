@@ -103,8 +103,7 @@ def inspect_model(
 ) -> Inspection:
     """Look at all problems of a batch.
 
-    The gradient is that of the optimised loss on all data, in the parameters that are stored: unscaled in every mode of the
-    dial, unlike what `measure` shows of a run.
+    The gradient is what a rule sees of the optimised loss on all data: scaled in the mode `gradient` of the reparametrisation.
 
     Args:
         problem: M problems.
@@ -123,6 +122,8 @@ def inspect_model(
     stack = problem.stack()
     at = problem.start if theta is None else theta
     g = gradient(stack, at)
+    if problem.block_scales is not None and problem.mode == "gradient":
+        g = g * problem.block_scales**2
     norms = block_gradient_norms(g, cut.sizes)
     weighted, unweighted = stack.losses(torch.from_numpy(np.array(at)))
     whole = {"loss": unweighted.numpy(), "loss_weighted": weighted.numpy()}
@@ -168,12 +169,14 @@ def inspect_trained(
         ValueError: a value out of range, no steps, or a run in which all had diverged by then.
     """
     spec = OptimizerSpec.parse(optimizer)
-    steps = [check_count("snapshots", t, 0) for t in at]
+    steps = [check_count("at", t, 0) for t in at]
     if not steps:
         raise ValueError("at must hold at least one step, got an empty list; give one, as 0,10.")
     last = max(steps)
     options: dict[str, Any] = dict(spec.hyperparameters)
-    run = train(problem, spec.rule, lr=lr, steps=max(last, 1), snapshots=steps, dtype="float64", **options)
+    run = train(
+        problem, spec.rule, lr=lr, steps=max(last, 1), snapshots=steps, dtype="float64", partition=partition, **options
+    )
     assert run.snapshots is not None
     theta = run.snapshots.theta[:, 0, -1]
     alive = np.flatnonzero(np.all(np.isfinite(theta), axis=1))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from quadsim.simulator.rule import Rule
 from quadsim.simulator.sweep_config import SweepConfig
 from quadsim.simulator.sweep_grid import ROWS_UP_TO
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from quadsim.simulator.results import Results
 
 __all__ = ["notes_on"]
+
+_ENOUGH_SEEDS = 6  # below, the ends of a 95% interval are the extremes of the resamples
 
 
 def notes_on(results: "Results") -> list[str]:
@@ -30,6 +34,29 @@ def notes_on(results: "Results") -> list[str]:
         )
     if isinstance(config, SweepConfig):
         out += _on_quadratics(results)
+    else:
+        out += _on_models(results)
+    if config.seeds < _ENOUGH_SEEDS:
+        out.append(
+            f"Bootstrap intervals from {config.seeds} seeds cover less than they say; {_ENOUGH_SEEDS} seeds are enough."
+        )
+    return out
+
+
+def _on_models(results: "Results") -> list[str]:
+    config, best, out = results.config, results.best, []
+    for row in best[best["at_edge_weighted"] != ""].to_dict("records"):
+        end = {"low": "smallest", "high": "largest"}[row["at_edge_weighted"]]
+        out.append(
+            f"On the optimised loss the best rate of {row['optimizer']} at {_at(results, row)} is the {end} one tried: a better "
+            "one may exist."
+        )
+    left = best[best["loss_median"].gt(config.tolerance * np.log(best["classes"])) & best["reached"].ge(0.5)]
+    for row in left.to_dict("records"):
+        out.append(
+            f"Steps are first crossings: at its best rate {row['optimizer']} is above the target again at the end "
+            f"({_at(results, row)})."
+        )
     return out
 
 

@@ -120,19 +120,21 @@ def best_rates(summary: pd.DataFrame, carried: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _on_losses(group: pd.DataFrame, best: pd.DataFrame) -> dict[str, float]:
+def _on_losses(group: pd.DataFrame, best: pd.DataFrame) -> dict[str, Any]:
     """Of models: the last unweighted loss at the best rate, and the steps on the optimised loss, at the rate best for that."""
     if "steps_to_tolerance_weighted" not in group:
         return {}
-    medians = {
-        float(str(lr)): float(quantile(effective_steps(same, "steps_to_tolerance_weighted"), 0.5))
-        for lr, same in group.groupby("lr", sort=True)
-    }
-    lr = min(medians, key=lambda rate: medians[rate])
+    ranks = {}
+    for rate, same in group.groupby("lr", sort=True):
+        steps = effective_steps(same, "steps_to_tolerance_weighted")
+        ranks[float(str(rate))] = (float(quantile(steps, 0.5)), float(quantile(steps, 0.9)))
+    lr = min(ranks, key=lambda rate: (*ranks[rate], rate))
+    edge = {min(ranks): "low", max(ranks): "high"}.get(lr, "") if np.isfinite(ranks[lr][0]) else ""
     return {
+        "at_edge_weighted": edge,
         "loss_median": float(quantile(best["final_loss"].to_numpy(), 0.5)),
-        "steps_weighted_median": medians[lr],
-        "lr_weighted": lr if np.isfinite(medians[lr]) else np.nan,
+        "steps_weighted_median": ranks[lr][0],
+        "lr_weighted": lr if np.isfinite(ranks[lr][0]) else np.nan,
     }
 
 

@@ -1,5 +1,6 @@
 """The files of a result folder: each written to a temporary name and renamed, so that a killed run leaves whole files."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -20,6 +21,8 @@ __all__ = [
     "prepare_folder",
     "read_json",
     "remove_units",
+    "seal_unit",
+    "sealed_unit",
     "unit_path",
     "write_json",
     "write_whole",
@@ -120,6 +123,27 @@ def unit_path(folder: Path, key: str, suffix: str = ".nc") -> Path:
     """Where an unfinished sweep keeps one finished unit of work."""
     (folder / _UNITS).mkdir(exist_ok=True)
     return folder / _UNITS / f"{key}{suffix}"
+
+
+def seal_unit(path: Path) -> None:
+    """Put the checksum of a unit that is written into its name, so that any later damage shows."""
+    path.replace(path.with_name(f"{path.stem}.{_checksum(path)}{path.suffix}"))
+
+
+def sealed_unit(path: Path) -> Path | None:
+    """The unit written for this path, if it is there as it was written; damaged ones are removed.
+
+    They are worth no more than the time to run them again, and are not opened: a damaged file can hang a reader.
+    """
+    for found in path.parent.glob(f"{path.stem}.*{path.suffix}"):
+        if found.name == f"{path.stem}.{_checksum(found)}{path.suffix}":
+            return found
+        found.unlink()
+    return None
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
 
 
 def remove_units(folder: Path) -> None:

@@ -54,14 +54,12 @@ class KeptRows:
         config = self._work.config
         point, spec = config.points[unit.point], config.specs[unit.optimizer]
         path = None if self._out is None else store.unit_path(self._out, unit.key)
-        if path is not None and path.is_file():
-            try:
-                return self._work.load(path, point, spec, unit.seeds)
-            except ValueError:
-                path.unlink()  # damaged since it was written whole: it is worth no more than the time to run it again
+        if path is not None and (kept := store.sealed_unit(path)) is not None:
+            return self._work.load(kept, point, spec, unit.seeds)
         run = self._work.run(point, spec, rates_of(config, unit), unit.seeds, config.steps)
         if path is not None:
             run.save(path)
+            store.seal_unit(path)
         return run
 
     def best(self) -> pd.DataFrame:
@@ -100,16 +98,14 @@ class KeptHistograms:
         """The unit's counts, from disk if they are there."""
         config = self._work.config
         path = None if self._out is None else store.unit_path(self._out, unit.key, ".npz")
-        if path is not None and path.is_file():
-            try:
-                return Counted.load(path)
-            except ValueError:
-                path.unlink()
+        if path is not None and (kept := store.sealed_unit(path)) is not None:
+            return Counted.load(kept)
         point, spec = config.points[unit.point], config.specs[unit.optimizer]
         rates = rates_of(config, unit)
         counted = self._work.count(point, spec, rates, unit.seeds, config.steps, self._judge)
         if path is not None:
             counted.save(path)
+            store.seal_unit(path)
         return counted
 
     def _bins(self) -> pd.DataFrame:

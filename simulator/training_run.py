@@ -152,7 +152,7 @@ class TrainingRun:
         try:
             with xr.open_dataset(path, engine="h5netcdf") as opened:
                 dataset = opened.load()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ValueError(
                 f"training file must be NetCDF written by TrainingRun.save, got {path} ({error})."
             ) from error

@@ -170,7 +170,7 @@ BAD = [
     (["--model", "transformer", "--task", "token-map:vocabulary=1"], "vocabulary must be a whole number of at least 2, got 1"),
     (["--model", "transformer", "--task", "token-map:size=3"], "option of token-map must be one of .*, got 'size'"),
     (["--model", "transformer", "--dial", "speed"], "dial must be one of frequency, zipf, .*, got 'speed'"),
-    (["--model", "transformer", "--heterogeneity", "0.5"], r"heterogeneity \(dial frequency\) must be a number of at least 1"),
+    (["--model", "transformer", "--heterogeneity", "0.5"], r"heterogeneity \(dial frequency\) must be a number in \[1, 1e\+12\], got 0.5"),
     (["--model", "transformer", "--dial", "temperature", "--heterogeneity", "0"], "heterogeneity must be a number above 0"),
     (["--model", "mlp", "--dial", "temperature"], "dial temperature must go with a transformer, got mlp"),
     (["--model", "transformer", "--task", "digits", "--dial", "zipf"], "dial zipf must go with the task token-map"),
@@ -185,7 +185,7 @@ BAD = [
     (["--model", "transformer", "--layers", "1000000000"], "layers must be a whole number of at most 10000, got 1000000000"),
     (["--model", "transformer", "--task", "text-char:sequences=100000000"], "problems must fit in memory .* on text"),
     (["--model", "transformer", "--task", "token-map:vocabulary=1000000000"], "problems must fit in memory"),
-    (["--model", "transformer", "--dial", "zipf", "--heterogeneity", "1e300"], "problems must fit in memory"),
+    (["--model", "transformer", "--dial", "zipf", "--heterogeneity", "1e12"], "problems must fit in memory"),
 ]  # fmt: skip
 
 
@@ -229,3 +229,40 @@ def test_where_nobody_arrives_the_words_say_who_came_furthest():
     assert "At 1 no optimizer reaches the tolerance within 3 steps. The lowest loss at the end is that of " in text
     assert f"that of {best['optimizer']} (" in text
     assert (results.best["loss_median"] > 0.1).all()
+
+
+@pytest.mark.parametrize("damage", ["cut off", "one byte", "emptied"])
+def test_a_damaged_unit_is_not_even_opened(small, tmp_path, monkeypatch, damage):
+    real, calls = work.train, []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(work, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(small.config, out=tmp_path / "a")
+    (unit,) = (tmp_path / "a/units").iterdir()
+    content = bytearray(unit.read_bytes())
+    content[len(content) // 2] ^= 1
+    unit.write_bytes({"cut off": content[:-200], "one byte": content, "emptied": b""}[damage])
+    opened = []
+    monkeypatch.setattr(work.TrainingRun, "load", lambda *_: opened.append(1))
+    pd.testing.assert_frame_equal(sweep(small.config, out=tmp_path / "a").summary, small.summary, check_exact=True)
+    assert opened == []
+
+
+def test_words_and_notes_where_the_start_is_good_enough_or_a_rate_is_at_the_edge():
+    config = ModelSweepConfig(
+        **SMALL | {"tolerance": 0.99, "steps": 5, "dial": ("init-scale",), "heterogeneity": (0.1, 1)}
+    )
+    text = " ".join(sweep(config).answers)
+    assert "At 0.1 the start is within the tolerance already" in text
+    assert "inf times" not in text
+    assert "nan" not in text
+    config = ModelSweepConfig(**SMALL | {"optimizers": ("adam",), "lr": (0.001, 0.01)})
+    notes = " ".join(sweep(config).notes)
+    assert "On the optimised loss the best rate of adam at 1 is the largest one tried" in notes
+    assert "Bootstrap intervals from 2 seeds cover less than they say" in notes

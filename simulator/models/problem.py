@@ -39,6 +39,8 @@ DIALS_OF_MODELS = ("frequency", "zipf", "separable", "reparametrisation", "init-
 
 MODES = ("parameter", "gradient")
 COPIES = 4
+LARGEST_DIAL = 1e12
+"""Largest heterogeneity: more would not survive float32."""
 
 _COORDINATE_BYTES = 24.0  # of a start, while it is drawn
 _ANSWER_BYTES = 40.0  # class, share and weight, while they are made
@@ -96,9 +98,13 @@ class ToyProblem:
             )
         if self.dial == "temperature" and not isinstance(self.model, Transformer):
             raise ValueError(f"dial temperature must go with a transformer, got {self.model.name}; use another dial.")
-        low, is_open = (0.0, True) if self.dial in ("init-scale", "temperature") else (1.0, False)
+        if self.mode != "parameter" and self.dial != "reparametrisation":
+            raise ValueError(
+                f"mode {self.mode} must go with the dial reparametrisation, got {self.dial}; leave the mode out."
+            )
+        low = 1.0 / LARGEST_DIAL if self.dial in ("init-scale", "temperature") else 1.0
         for value in self.heterogeneity.tolist():
-            check_interval(f"heterogeneity (dial {self.dial})", value, low, low_open=is_open)
+            check_interval(f"heterogeneity (dial {self.dial})", value, low, LARGEST_DIAL)
 
     @classmethod
     def generate(
