@@ -7,7 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from quadsim.simulator.figures import finish, legend_rows, panels, point_title, styles_of
+from quadsim.simulator.model_sweep import ModelSweepConfig
 from quadsim.simulator.statistics import quantile
+from quadsim.simulator.sweep_grid import SweepGrid
 
 if TYPE_CHECKING:
     from quadsim.simulator.results import Results
@@ -32,17 +34,18 @@ def loss_figure(results: "Results") -> Figure:
     for p, axis in enumerate(axes):
         guess = float(np.log(curves["classes"].values[p]))
         longest, low, high = 1, config.tolerance, 1.0
+        looked, x = _looked_at(config, p, steps)
         for o, style in enumerate(styles.values()):
             loss = _held(curves["loss"].values[p, o]) / guess
             weighted = _held(curves["loss_weighted"].values[p, o]) / guess
             known = np.mean(np.isfinite(curves["loss"].values[p, o]), axis=0) >= 0.5
-            known &= steps > 0
+            known &= (steps > 0) & looked
             if not known.any():
                 continue
             lower, middle, upper = (np.clip(quantile(loss, q, axis=0), 1e-4, 1e3) for q in (0.1, 0.5, 0.9))
-            axis.plot(steps[known], middle[known], linewidth=1.5, markevery=0.2, markersize=5, **style)
-            axis.fill_between(steps[known], lower[known], upper[known], color=style["color"], alpha=0.18, linewidth=0)
-            axis.plot(steps[known], quantile(weighted, 0.5, axis=0)[known], ":", linewidth=1.1, color=style["color"])
+            axis.plot(x[known], middle[known], linewidth=1.5, markevery=0.2, markersize=5, **style)
+            axis.fill_between(x[known], lower[known], upper[known], color=style["color"], alpha=0.18, linewidth=0)
+            axis.plot(x[known], quantile(weighted, 0.5, axis=0)[known], ":", linewidth=1.1, color=style["color"])
             longest, low = max(longest, int(steps[known][-1])), min(low, float(middle[known].min()))
             high = max(high, float(middle[known].max()))
         axis.axhline(config.tolerance, color="0.35", linewidth=1.0, linestyle="--")
@@ -63,6 +66,17 @@ def loss_figure(results: "Results") -> Figure:
         f"Best rate of each optimizer; median and 10-90% of {config.seeds} seeds, unweighted loss",
     )
     return figure
+
+
+def _looked_at(config: SweepGrid, point: int, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the steps to draw and where: with mini-batches a value stands until the next look, and is drawn once."""
+    assert isinstance(config, ModelSweepConfig)
+    every = 1 if config.points[point].example.task.batch is None else config.evaluate_every
+    at = np.minimum(steps // every * every, config.steps)
+    at[-1] = config.steps  # the last step is always looked at
+    first = np.zeros(steps.size, dtype=bool)
+    first[np.unique(at, return_index=True)[1]] = True
+    return first & (at > 0), at
 
 
 def _held(values: np.ndarray) -> np.ndarray:

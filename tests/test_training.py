@@ -353,7 +353,7 @@ def test_saved_and_loaded(tmp_path):
     [
         small(heterogeneity=[1.0, 8.0]),
         small(heterogeneity=[1.0, 9.0], seed=1),
-        small(heterogeneity=[1.0, 9.0], mode="gradient"),
+        small(heterogeneity=[1.0, 9.0], dial="reparametrisation", mode="gradient"),
         small(heterogeneity=[1.0, 9.0], first=2),
         small(heterogeneity=[1.0, 9.0], width=5),
         small(heterogeneity=[1.0, 9.0], dial="separable"),
