@@ -109,12 +109,12 @@ def test_the_words_name_the_dial_and_the_loss(small):
     assert "chosen with hindsight" in small.notes[0]
 
 
-def test_an_interrupted_sweep_goes_on_and_a_damaged_unit_is_run_again(small, tmp_path, monkeypatch):
+def test_an_interrupted_sweep_goes_on_and_damaged_units_are_not_even_opened(small, tmp_path, monkeypatch):
     real, calls = work.train, []
 
     def interrupted(*arguments, **options):
         calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == 5:
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
@@ -122,11 +122,23 @@ def test_an_interrupted_sweep_goes_on_and_a_damaged_unit_is_run_again(small, tmp
     with pytest.raises(KeyboardInterrupt):
         sweep(small.config, out=tmp_path / "a")
     units = sorted((tmp_path / "a/units").iterdir())
-    assert len(units) == 2
-    units[0].write_bytes(b"junk")
+    assert len(units) == 4
+    content = bytearray(units[0].read_bytes())
+    content[len(content) // 2] ^= 1
+    units[0].write_bytes(content)
+    units[1].write_bytes(units[1].read_bytes()[:-200])
+    units[2].write_bytes(b"")
+    load, opened = work.TrainingRun.load, []
+
+    def watched(path, *arguments):
+        opened.append(path)
+        return load(path, *arguments)
+
+    monkeypatch.setattr(work.TrainingRun, "load", watched)
     results = sweep(small.config, out=tmp_path / "a")
     pd.testing.assert_frame_equal(results.summary, small.summary, check_exact=True)
-    assert len(calls) == 3 + len(small.summary.groupby(["point", "optimizer"])) - 1 + extensions(small)
+    assert opened == [units[3]]
+    assert len(calls) == 5 + len(small.summary.groupby(["point", "optimizer"])) - 1 + extensions(small)
 
 
 def extensions(results):
@@ -229,29 +241,6 @@ def test_where_nobody_arrives_the_words_say_who_came_furthest():
     assert "At 1 no optimizer reaches the tolerance within 3 steps. The lowest loss at the end is that of " in text
     assert f"that of {best['optimizer']} (" in text
     assert (results.best["loss_median"] > 0.1).all()
-
-
-@pytest.mark.parametrize("damage", ["cut off", "one byte", "emptied"])
-def test_a_damaged_unit_is_not_even_opened(small, tmp_path, monkeypatch, damage):
-    real, calls = work.train, []
-
-    def interrupted(*arguments, **options):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(work, "train", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        sweep(small.config, out=tmp_path / "a")
-    (unit,) = (tmp_path / "a/units").iterdir()
-    content = bytearray(unit.read_bytes())
-    content[len(content) // 2] ^= 1
-    unit.write_bytes({"cut off": content[:-200], "one byte": content, "emptied": b""}[damage])
-    opened = []
-    monkeypatch.setattr(work.TrainingRun, "load", lambda *_: opened.append(1))
-    pd.testing.assert_frame_equal(sweep(small.config, out=tmp_path / "a").summary, small.summary, check_exact=True)
-    assert opened == []
 
 
 def test_words_and_notes_where_the_start_is_good_enough_or_a_rate_is_at_the_edge():
