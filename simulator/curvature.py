@@ -26,7 +26,7 @@ from quadsim.simulator.checks import check_count
 from quadsim.simulator.hessian import OneInstance, Progress, as_points, no_progress
 from quadsim.simulator.memory import memory_text
 from quadsim.simulator.models.partitions import Partition
-from quadsim.simulator.models.problem import Stack
+from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.quadrature import quadrature
 from quadsim.simulator.threads import in_threads, own_threads
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.models.partitions import Partition
-from quadsim.simulator.models.problem import Stack
+from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.threads import in_threads, own_threads
 
 __all__ = [

@@ -12,7 +12,7 @@ from quadsim.simulator import heterogeneity as het
 from quadsim.simulator.curvature import LARGEST_BLOCK, LARGEST_WHOLE, block_spectra
 from quadsim.simulator.metrics import of_curvature, of_gradient_norms, of_head, of_off_block
 from quadsim.simulator.models.partitions import Partition
-from quadsim.simulator.models.problem import Stack
+from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.off_block import spectra_and_off_block
 from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
 from quadsim.simulator.training_run import Snapshots, TrainingRun

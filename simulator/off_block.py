@@ -10,7 +10,7 @@ from scipy.sparse.linalg import eigsh
 from quadsim.simulator.curvature import LARGEST_WHOLE, BlockSpectra, check_whole, eigenvalues, partition_of, symmetric
 from quadsim.simulator.hessian import OneInstance, Progress, as_points, no_progress
 from quadsim.simulator.models.partitions import Partition
-from quadsim.simulator.models.problem import Stack
+from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.threads import own_threads
 
 __all__ = ["OffBlock", "off_block", "off_block_of", "spectra_and_off_block"]

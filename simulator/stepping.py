@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from quadsim.simulator.engines.fused_update import FusedUpdate, why_no_update
 from quadsim.simulator.engines.torch_rule import TorchRule
 from quadsim.simulator.models.partitions import Partition
-from quadsim.simulator.models.problem import Stack, ToyProblem
+from quadsim.simulator.models.problem import ToyProblem
+from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.rule import Rule, symbols
 
 __all__ = ["Stepper", "check_compile", "instances_that_fit", "together"]

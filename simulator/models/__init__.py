@@ -9,8 +9,8 @@ from quadsim.simulator.models.partitions import PARTITIONS as PARTITIONS
 from quadsim.simulator.models.partitions import Partition as Partition
 from quadsim.simulator.models.problem import DIALS_OF_MODELS as DIALS_OF_MODELS
 from quadsim.simulator.models.problem import MODELS as MODELS
-from quadsim.simulator.models.problem import Stack as Stack
 from quadsim.simulator.models.problem import ToyProblem as ToyProblem
+from quadsim.simulator.models.stack import Stack as Stack
 from quadsim.simulator.models.tasks import TASKS as TASKS
 from quadsim.simulator.models.tasks import Digits as Digits
 from quadsim.simulator.models.tasks import Induction as Induction

@@ -1,26 +1,26 @@
-"""ToyProblem: a model, a task and a dial, for M starts; and Stack: instances of it as tensors, with their losses."""
+"""ToyProblem: a model, a task and a dial, for M starts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known
 from quadsim.simulator.draws import Purpose, normals, uniforms
 from quadsim.simulator.memory import memory_text, physical_memory
-from quadsim.simulator.models.base import ALIGNED, Model, Parameter, Tensor
+from quadsim.simulator.models.base import Model, Parameter
 from quadsim.simulator.models.conv import Conv
 from quadsim.simulator.models.mlp import MLP
 from quadsim.simulator.models.partitions import Partition, partition
+from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.models.tasks import Data, Task, TokenMap, resolve_task
 from quadsim.simulator.models.transformer import Transformer
 
-__all__ = ["DIALS_OF_MODELS", "MODELS", "MODES", "Stack", "ToyProblem", "resolve_model"]
+__all__ = ["DIALS_OF_MODELS", "MODELS", "MODES", "ToyProblem", "resolve_model"]
 
 MODELS: dict[str, type[Model]] = {"transformer": Transformer, "mlp": MLP, "conv": Conv}
 
@@ -327,146 +327,3 @@ def _check_memory(example: ToyProblem, times: int) -> None:
             f"problems must fit in memory ({memory_text(available)} here), got {number:,} of {example.dimension:,} parameters on "
             f"{example.task.name}, which need about {memory_text(needed)}; use fewer seeds, a smaller model or a smaller task."
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Stack:
-    """E instances of a problem: data, and the losses at any parameters theta, (E, P).
-
-    The data are filled up to a whole multiple of ALIGNED sequences by ones that no loss counts; that is N here.
-
-    Attributes:
-        problem: what they are instances of.
-        which: the problem of every instance, (E,).
-        inputs: (E, N, T) or (E, N, T, F).
-        targets: (E, N, R).
-        weights: of every answer in the optimised loss, (E, N, R).
-        share: of every answer in the unweighted loss, (E, N, R).
-        sequences: that are counted, (E,).
-        copy_weights: (E, copies).
-        temperature: (E,), or None.
-        scale: s_b of every coordinate, (E, P), or None.
-    """
-
-    problem: ToyProblem
-    which: NDArray[np.int64]
-    inputs: Tensor
-    targets: Tensor
-    weights: Tensor
-    share: Tensor
-    sequences: Tensor
-    copy_weights: Tensor
-    temperature: Tensor | None
-    scale: Tensor | None
-
-    @classmethod
-    def of(cls, problem: ToyProblem, which: NDArray[np.int64], dtype: torch.dtype, device: str) -> "Stack":
-        """See `ToyProblem.stack`."""
-
-        def tensor(array: NDArray[Any]) -> Tensor:
-            # A copy: torch's memory begins at a multiple of 64 bytes, numpy's need not.
-            return torch.tensor(array, device=device, dtype=dtype if array.dtype.kind == "f" else torch.int64)
-
-        data, sequences = problem.data, problem.sequences[which]
-        row = np.arange(-(-sequences.max(initial=1) // ALIGNED) * ALIGNED)
-        counted = row < sequences[:, None]
-        at = which[:, None], np.where(counted, row, 0)
-        return cls(
-            problem=problem,
-            which=which,
-            inputs=tensor(data.inputs[at]),
-            targets=tensor(data.targets[at]),
-            weights=tensor(problem.weights[at] * counted[:, :, None]),
-            share=tensor(data.share[at] * counted[:, :, None]),
-            sequences=tensor(sequences.astype(np.float64)),
-            copy_weights=tensor(problem.copy_weights[which]),
-            temperature=tensor(problem.heterogeneity[which]) if problem.dial == "temperature" else None,
-            scale=None if problem.block_scales is None else tensor(problem.block_scales[which]),
-        )
-
-    @property
-    def instances(self) -> int:
-        """E."""
-        return int(self.which.size)
-
-    def start(self) -> Tensor:
-        """Parameters at the start, (E, P)."""
-        return torch.tensor(self.problem.start[self.which], device=self.weights.device, dtype=self.weights.dtype)
-
-    def rows(self, sequences: Tensor) -> "Stack":
-        """The same instances on some of their sequences only, (E, b); the optimised loss stays that of all in the mean."""
-        number = sequences.shape[1]
-        sequences = F.pad(sequences, (0, -number % ALIGNED))
-        at = torch.arange(self.instances, device=sequences.device)[:, None], sequences
-        factor = (self.sequences / number)[:, None, None].expand(-1, number, -1)
-        factor = F.pad(factor, (0, 0, 0, -number % ALIGNED))  # those filled up with are not counted
-        return replace(
-            self,
-            inputs=self.inputs[at],
-            targets=self.targets[at],
-            weights=self.weights[at] * factor,
-            share=self.share[at] * factor,
-        )
-
-    def select(self, instances: Tensor) -> "Stack":
-        """Some of the instances."""
-        chosen = {f.name: getattr(self, f.name)[instances] for f in fields(self) if _is_tensor(self, f.name)}
-        return replace(self, which=self.which[instances.cpu().numpy()], **chosen)
-
-    def losses(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """The optimised and the unweighted loss of every instance, (E,) each; differentiable in theta, (E, P).
-
-        Of several copies the unweighted loss is the largest: the problem is solved when every copy is.
-        """
-        each = self.cross_entropy(theta)
-        weighted = ((each * self.weights[:, None]).sum(dim=(2, 3)) * self.copy_weights).sum(dim=1) / each.shape[1]
-        return weighted, (each * self.share[:, None]).sum(dim=(2, 3)).amax(dim=1)
-
-    def cross_entropy(self, theta: Tensor) -> Tensor:
-        """Of every answer, (E, copies, N, R)."""
-        logits = self.logits(theta)
-        instances, copies, batch, answers, classes = logits.shape
-        targets = self.targets[:, None].expand(-1, copies, -1, -1).reshape(-1)
-        each = F.cross_entropy(logits.reshape(-1, classes), targets, reduction="none")
-        return each.view(instances, copies, batch, answers)
-
-    def logits(self, theta: Tensor) -> Tensor:
-        """(E, copies, N, R, C)."""
-        problem, copies = self.problem, self.problem.copies
-        if self.scale is not None and problem.mode == "parameter":
-            theta = theta * self.scale
-        instances = theta.shape[0]
-        flat = theta.reshape(instances * copies, -1)
-        values = torch.split(flat, [p.size for p in problem.parameters], dim=1)
-        if any(p.size % ALIGNED for p in problem.parameters):
-            values = tuple(v.clone() for v in values)
-        named = {p.name: v.view(-1, *p.shape) for p, v in zip(problem.parameters, values, strict=True)}
-        inputs, temperature = self.inputs, self.temperature
-        if copies > 1:
-            inputs = inputs.repeat_interleave(copies, dim=0)
-            temperature = None if temperature is None else temperature.repeat_interleave(copies)
-        logits = problem.model.logits(named, inputs, problem.task.shape, temperature)
-        return logits.view(instances, copies, *logits.shape[1:])
-
-    def gradient(self, theta: Tensor, losses: "Losses | None" = None) -> tuple[Tensor, Tensor, Tensor]:
-        """What a rule sees, (E, P), with both losses, (E,) each.
-
-        One call of autograd on the sum over instances gives every instance its own gradient.
-
-        Args:
-            theta: parameters, (E, P).
-            losses: computes what `Stack.losses` does, as its compiled form.
-        """
-        theta = theta.detach().requires_grad_()
-        weighted, unweighted = self.losses(theta) if losses is None else losses(self, theta)
-        (gradient,) = torch.autograd.grad(weighted.sum(), theta)
-        if self.scale is not None and self.problem.mode == "gradient":
-            gradient = gradient * self.scale**2
-        return gradient, weighted.detach(), unweighted.detach()
-
-
-Losses = Callable[[Stack, Tensor], tuple[Tensor, Tensor]]
-
-
-def _is_tensor(stack: Stack, name: str) -> bool:
-    return isinstance(getattr(stack, name), torch.Tensor)
