@@ -2,7 +2,9 @@
 
 from quadsim.theory.claims.bounds import BOUNDS
 from quadsim.theory.claims.claim import Claim
+from quadsim.theory.claims.gradients import GRADIENTS
+from quadsim.theory.claims.steps import STEPS
 
 __all__ = ["CLAIMS"]
 
-CLAIMS: dict[str, Claim] = {claim.id: claim for claim in (*BOUNDS,)}
+CLAIMS: dict[str, Claim] = {claim.id: claim for claim in (*BOUNDS, *GRADIENTS, *STEPS)}
