@@ -38,7 +38,7 @@ def _placement(setting: Setting) -> Found:
         width=setting.pick(tiny=8, quick=16, full=16),
     )
     wide = study.runs.pivot(index="index", columns=["norm", "layers"], values="ratio")
-    logs = np.log(wide["post"] / wide["pre"])
+    logs = (wide["post"] / wide["pre"]).apply(np.log)
     measured = []
     for layers in _DEPTHS:  # at the tiny size the depths that it leaves out count as unknown
         values = np.exp(logs[layers]) if layers in logs else np.full(1, np.inf)
@@ -90,7 +90,7 @@ def _growth(setting: Setting) -> Found:
     for name, group in loss.groupby("optimizer", sort=False):
         last = f"loss over ln C after {group['step'].iloc[0]} steps, many classes, {name}"
         measured.append(measured_median(last, group["loss"]))
-    note = "With momentum the drift is linear in the end too, at a smaller rate (theory, section 5); the quotient is of what is grown."
+    note = "With momentum the drift is linear in the end too, at a smaller rate (theory, section 5)."
     return Found(measured, {"growth": study.runs}, (note,))
 
 

@@ -35,12 +35,12 @@ def _dimension(setting: Setting) -> Found:
     for start in _STARTS:
         for growing in _GROWING:
             part = best[(best["start"] == start) & (best["growing"] == growing)]
-            wide = np.log(part.pivot_table(index="seed", columns="dimension", values="lr"))
-            slopes = np.polyfit(np.log(dimensions), wide.to_numpy().T, 1)[0]
+            wide = part.pivot_table(index="seed", columns="dimension", values="lr").to_numpy()
+            slopes = np.polyfit(np.log(dimensions), np.log(wide).T, 1)[0]
             measured.append(measured_median(f"exponent of the best rate in P, {start}, {growing}", slopes))
         part = best[(best["start"] == start) & (best["growing"] == _GROWING[0])]
-        for dimension, rates in part.groupby("dimension")["lr"]:
-            measured.append(measured_median(f"best rate, {start}, {_GROWING[0]}, P = {dimension}", rates))
+        for number_of, rates in part.groupby("dimension")["lr"]:
+            measured.append(measured_median(f"best rate, {start}, {_GROWING[0]}, P = {number_of}", rates))
     share = (best["bound_lr"] / best["lr"])[best["start"] == _STARTS[0]]
     measured.append(
         measured_median("rate that minimises the bound over the best one", share.groupby(best["seed"]).median())
@@ -116,9 +116,9 @@ STEPS = (
                 )
             ),
         ),
-        method=f"Best of 97 rates from 0.0001 to 1 by min |g_t|_1 over t < {_T}, with hindsight for every problem. Four scales of "
-        "L_l from 1 to 10 with Haar blocks of condition number 10, so that Lambda_P is fixed; P grows through larger blocks (four "
-        "of them) or more blocks of four. The start of theory section 1 scaled to gap_0 = 1; beside it unscaled, where gap_0 "
+        method=f"Best of 97 rates from 0.0001 to 1 by min |g_t|_1 over t < {_T}, with hindsight for every problem. Four scales "
+        "of L_l from 1 to 10 with Haar blocks of condition number 10, so that Lambda_P is fixed; P grows through larger blocks "
+        "(four of them) or more blocks of four. The start of theory section 1 scaled to gap_0 = 1; beside it unscaled, where gap_0 "
         "grows like P and hides the effect.",
         experiment=_dimension,
         draw=_draw_dimension,
