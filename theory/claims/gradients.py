@@ -21,7 +21,7 @@ from quadsim.simulator.studies import head_growth, norm_placement
 from quadsim.simulator.training import train
 from quadsim.theory.claims.bounds import TOMIHARI, proved, tried
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
-from quadsim.theory.claims.drawing import lines_figure, points_figure
+from quadsim.theory.claims.drawing import lines_figure, points_figure, ticks_at
 
 __all__ = ["GRADIENTS"]
 
@@ -50,15 +50,16 @@ def _placement(setting: Setting) -> Found:
 
 def _draw_placement(tables: Mapping[str, pd.DataFrame]) -> Figure:
     frame = tables["spreads"]
-    return lines_figure(
+    figure = lines_figure(
         frame.assign(norm=frame["norm"] + "-norm"),
         x="layers",
         y="ratio",
         by="norm",
         xlabel="layers",
         ylabel="largest / smallest gradient norm of a block",
-        title="Gradients at the start, blocks |g|/√P by module; median and range",
+        title="Gradients at the start, blocks |g|/√P by module; median, 10% to 90%",
     )
+    return ticks_at(figure, frame["layers"])
 
 
 _FEW = 4
@@ -105,7 +106,7 @@ def _draw_growth(tables: Mapping[str, pd.DataFrame]) -> Figure:
         panel="panel",
         xlabel="step",
         ylabel="growth of the head's common part",
-        title="The part of the head that all classes share, 32 tokens a step, learning rate 0.001; median and range",
+        title="The part of the head that all classes share, 32 tokens a step, learning rate 0.001; median, 10% to 90%",
     )
 
 
@@ -178,7 +179,7 @@ def _draw_soft(tables: Mapping[str, pd.DataFrame]) -> Figure:
     frame = tables["cosines"].rename(
         columns={"adam": "Adam", "gd": "GD, at Adam's points", "without": "Adam with β₁ = 0"}
     )
-    return lines_figure(
+    figure = lines_figure(
         frame.melt(["problem", "seed", "step"], var_name="rule", value_name="cosine"),
         x="step",
         y="cosine",
@@ -186,10 +187,11 @@ def _draw_soft(tables: Mapping[str, pd.DataFrame]) -> Figure:
         panel="problem",
         xlabel="step",
         ylabel="cosine with the sign step",
-        title="How near a step is to the sign step (dotted: 45 degrees); median and range",
+        title="How near a step is to the sign step (dotted: 45 degrees); median, 10% to 90%",
         log="x",
         reference=float(np.sqrt(0.5)),
     )
+    return ticks_at(figure, frame["step"])
 
 
 _STEPS_BEFORE = 30
@@ -313,11 +315,11 @@ GRADIENTS = (
         conditions=tuple(
             Condition(f"spread with post-norm over pre-norm, {layers} layers", ">=", 1, _MORE) for layers in _DEPTHS
         ),
-        method="Largest over smallest |g_l|/sqrt(P_l) over the blocks of the partition module at the start, on the task token-map "
-        "with all data, width 16; the quotient of the two placements at the same seed, at four depths.",
+        method="Largest over smallest |g_l|/sqrt(P_l) over the blocks of the partition module at the start, on the task "
+        "token-map with all data, width 16; the quotient of the two placements at the same seed, at four depths.",
         experiment=_placement,
         draw=_draw_placement,
-        caption="Largest over smallest gradient norm of a block against the depth; median and range of the seeds.",
+        caption="Largest over smallest gradient norm of a block against the depth; medians over seeds, bars from 10% to 90%.",
     ),
     Claim(
         id="head-growth",
@@ -337,9 +339,9 @@ GRADIENTS = (
             *(Condition(f"SignSGD over {words}, many classes", ">=", 1.5, _COUNTS) for words in _MOMENTUM.values()),
             *(Condition(f"SignSGD over {words}, few classes", "<=", 1.5, _COUNTS) for words in _MOMENTUM.values()),
         ),
-        method="The theorem head-drift is held against random heads, exactly and simulated. Then two-layer Transformers on token-map "
-        "with 512 (many) and 4 (few) classes, 32 tokens a step, all rules at the rate 0.001: growth of sqrt(C) times the mean "
-        f"class row since the start, at step {_GROWN_AT}, and its exponent between the steps {_LINEAR_FROM} and {_GROWN_AT}.",
+        method="The theorem head-drift is held against random heads, exactly and simulated. Then two-layer Transformers on "
+        "token-map with 512 (many) and 4 (few) classes, 32 tokens a step, all rules at the rate 0.001: growth of sqrt(C) "
+        f"times the mean class row since the start, at step {_GROWN_AT}, and its exponent between the steps {_LINEAR_FROM} and {_GROWN_AT}.",
         experiment=_growth,
         draw=_draw_growth,
         caption="Growth of the common part of the head against the step, by number of classes and rule.",
