@@ -199,7 +199,7 @@ _MOMENTS = ("start", "trained")
 
 
 def _correlation(setting: Setting) -> Found:
-    number, width = setting.pick(tiny=1, quick=6, full=20), setting.pick(tiny=2, quick=6, full=8)
+    number, width = setting.pick(tiny=1, quick=8, full=20), setting.pick(tiny=2, quick=8, full=8)
     words = setting.pick(tiny=8, quick=32, full=32)
     tasks: dict[str, Task] = {
         "token-map": TokenMap(vocabulary=words),
@@ -298,7 +298,7 @@ GRADIENTS = (
         ),
         method="Spearman correlation over the blocks of the partition module (gains included), for every seed, of "
         "|g_l|/sqrt(P_l) with the largest modulus of an eigenvalue of the Hessian's block; full batch, unweighted loss, at the "
-        f"start and after {_STEPS_BEFORE} steps of Adam at 0.01. Two layers of width 6 (full size: 8) with pre-norm, where the "
+        f"start and after {_STEPS_BEFORE} steps of Adam at 0.01. Two layers of width 8 with pre-norm, where the "
         "paper has large pretrained ones. Beside: |g_l| with the block's Frobenius norm, which both grow with its size, and two "
         "controls of four layers, which have few blocks.",
         experiment=_correlation,
@@ -341,7 +341,8 @@ GRADIENTS = (
         ),
         method="The theorem head-drift is held against random heads, exactly and simulated. Then two-layer Transformers on "
         "token-map with 512 (many) and 4 (few) classes, 32 tokens a step, all rules at the rate 0.001: growth of sqrt(C) "
-        f"times the mean class row since the start, at step {_GROWN_AT}, and its exponent between the steps {_LINEAR_FROM} and {_GROWN_AT}.",
+        f"times the mean class row since the start, at step {_GROWN_AT}, and its exponent "
+        f"between the steps {_LINEAR_FROM} and {_GROWN_AT}.",
         experiment=_growth,
         draw=_draw_growth,
         caption="Growth of the common part of the head against the step, by number of classes and rule.",
