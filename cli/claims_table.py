@@ -1,7 +1,7 @@
 """The README's table of claims, made from what `quadsim reproduce` stored; nothing in it is typed.
 
-`python -m quadsim.cli.claims_table RESULTS README STORED` takes RESULTS/claims.json, writes the table between the README's markers,
-and keeps the document as STORED, from which the tests make the table again.
+`python -m quadsim.cli.claims_table RESULTS README STORED` writes the table between the README's markers
+and keeps RESULTS/claims.json as STORED, from which the tests make the table again.
 """
 
 import json

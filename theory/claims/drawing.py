@@ -29,7 +29,7 @@ def lines_figure(
     reference: float | None = None,
     joined: bool = True,
 ) -> Figure:
-    """A line per value of `by` through the medians at every x, with a bar between the 10% and 90% quantiles; a panel per value of `panel`.
+    """A line per value of `by` through the medians at every x, with bars from 10% to 90%; a panel per value of `panel`.
 
     Args:
         table: a row per measurement.
