@@ -157,8 +157,8 @@ FINETUNING = (
         method=f"Pretraining by {_BEFORE} steps of Adam on upright digits or on the first half of a text (next character); then "
         f"{_STEPS} steps on turned digits or the second half with a new head, mini-batches of 16, cosine schedule. Loss on all "
         "data of the second task, for each rule at the best rate of one grid from 0.0001 to 10 (by the median over seeds); of "
-        "each family the rule with the smallest median: SGD or SGD with momentum against SignSGD, Signum, RMSProp or Adam. Two layers "
-        "of width 8 (full size: 16), pre-norm in both models, where the paper has pretrained models of full size.",
+        "each family the rule with the smallest median: SGD or SGD with momentum against SignSGD, Signum, RMSProp or Adam. Two "
+        "layers of width 8 (full size: 16), pre-norm in both models, where the paper has pretrained models of full size.",
         experiment=_fine_tuning,
         draw=_draw_fine_tuning,
         caption="Median loss at the end of fine-tuning against the learning rate, by rule, model and task.",
