@@ -14,8 +14,19 @@ CLEAN = ("-m", "nbstripout", "--extra-keys", "metadata.language_info")
 SECONDS = 120  # most that one cell may take, on a machine that does other things as well
 
 
+WIDGETS = "application/vnd.jupyter.widget-{}+json"
+
+
 def images_of(outputs) -> int:
     return sum("image/png" in output.get("data", {}) for output in outputs)
+
+
+def check_widget(notebook, cell):
+    """A widget is shown, with a figure inside."""
+    assert any(WIDGETS.format("view") in output.get("data", {}) for output in cell.outputs)
+    states = [model["state"] for model in notebook.metadata.widgets[WIDGETS.format("state")]["state"].values()]
+    assert sum(images_of(state.get("outputs", [])) for state in states) == 1
+    assert {"heterogeneity", "alignment"} <= {state.get("description") for state in states}
 
 
 def test_reading_order():
@@ -40,6 +51,8 @@ def test_runs_from_top_to_bottom(path, monkeypatch, tmp_path):
         assert not errors, f"cell {number} complains: {errors}"
         assert images_of(cell.outputs) == ("figure" in tags), f"cell {number} with the tags {tags}"
         figures += "figure" in tags
+        if "widget" in tags:
+            check_widget(notebook, cell)
     assert figures >= 3
 
 
