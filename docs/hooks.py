@@ -41,9 +41,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def _readme() -> str:
-    """Its figures lie beside the pages; of links to other files the text is kept."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
-    text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)[^)]*\)", r"\1", text)
+    """What it links to in docs/ lies beside the pages; of links to other files the text is kept."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|#|docs/)[^)]*\)", r"\1", text).replace("](docs/", "](")
     return text.removeprefix("# quadsim\n")
 
 

@@ -41,7 +41,7 @@ def test_every_command_is_there(site):
 def test_the_readme_is_the_first_page(site):
     headings = re.findall(r"^## (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert headings == re.findall(r"<h2[^>]*>(.*?)</h2>", site["."])
-    assert re.search(r'<img [^>]*src="bench-cpu.png"', site["."])
+    assert re.search(r'<img [^>]*src="sweep.png"', site["."])
 
 
 def test_nothing_is_fetched_from_elsewhere(site):

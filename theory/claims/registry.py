@@ -8,3 +8,4 @@ from quadsim.theory.claims.quadratics import QUADRATICS
 __all__ = ["CLAIMS"]
 
 CLAIMS: dict[str, Claim] = {claim.id: claim for claim in (*BOUNDS, *QUADRATICS, *ADAM_QUADRATICS)}
+"""All of them by id."""
