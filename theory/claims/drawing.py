@@ -1,17 +1,18 @@
 """Figures that several claims share: one or more panels of lines or points over a table."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from quadsim.simulator.figures import finish, legend_rows, panels, styles_of
 from quadsim.simulator.statistics import quantile
 
-__all__ = ["heat_figure", "lines_figure", "points_figure", "shares_figure"]
+__all__ = ["heat_figure", "lines_figure", "points_figure", "shares_figure", "ticks_at"]
 
 
 def lines_figure(
@@ -163,6 +164,16 @@ def heat_figure(
     bar = figure.colorbar(image, ax=axes, label=label)
     bar.ax.yaxis.set_major_formatter(lambda log, _: f"{10**log:.2g}")
     figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def ticks_at(figure: Figure, values: Iterable[float]) -> Figure:
+    """The same figure with the x axes labelled at these values, and nowhere else."""
+    at = sorted(set(values))
+    for axis in figure.axes:
+        axis.xaxis.set_major_locator(FixedLocator(at))
+        axis.xaxis.set_major_formatter(FixedFormatter([f"{value:g}" for value in at]))
+        axis.xaxis.set_minor_locator(NullLocator())
     return figure
 
 
