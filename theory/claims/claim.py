@@ -34,6 +34,7 @@ SIZES = ("tiny", "quick", "full")
 """Of an experiment: `tiny` shows that it runs (for tests), `quick` takes seconds, `full` minutes."""
 
 VERDICTS = ("reproduced", "partly", "not at this scale", "refuted", "not run")
+"""What becomes of a claim; see `Claim.judge`."""
 
 T = TypeVar("T")
 
