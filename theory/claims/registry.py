@@ -13,3 +13,4 @@ __all__ = ["CLAIMS"]
 CLAIMS: dict[str, Claim] = {
     claim.id: claim for claim in (*BOUNDS, *QUADRATICS, *ADAM_QUADRATICS, *GRADIENTS, *STEPS, *FINETUNING)
 }
+"""All of them by id."""
