@@ -65,7 +65,7 @@ _LINEAR_FROM, _GROWN_AT = 10, 100
 
 
 def _growth(setting: Setting) -> Found:
-    classes = setting.pick(tiny=(_FEW, 32), quick=(_FEW, 128, 512), full=(_FEW, 32, 128, 512))
+    classes = setting.pick(tiny=(_FEW, 16), quick=(_FEW, 128, 512), full=(_FEW, 32, 128, 512))
     study = head_growth(
         classes,
         seeds=setting.pick(tiny=1, quick=6, full=12),
@@ -75,7 +75,7 @@ def _growth(setting: Setting) -> Found:
     )
     moved = study.runs.pivot(index="index", columns=["classes", "optimizer", "step"], values="common")
     steps = np.array([t for t in study.table["step"].unique() if _LINEAR_FROM <= t <= _GROWN_AT])
-    measured = list(tried("head-drift", setting.pick(tiny=20, quick=300, full=2000), setting.seed))
+    measured = list(tried("head-drift", setting.pick(tiny=5, quick=300, full=2000), setting.seed))
     for name, words in {"signsgd": "SignSGD", **_MOMENTUM}.items():
         path = np.log(moved[classes[-1]][name][steps].to_numpy())
         exponents = np.polyfit(np.log(steps), path.T, 1)[0]
@@ -129,7 +129,7 @@ def _correlation(setting: Setting) -> Found:
         "text-char": Text(vocabulary=words - 1, tokens=4, sequences=16, batch=None),
     }
     models: dict[str, Model] = {
-        "Transformer": Transformer(width=width),
+        "Transformer": Transformer(width=width, layers=setting.pick(tiny=1, quick=2, full=2)),
         "MLP": MLP(width=width, layers=4),
         "convolution": Conv(width=width, layers=4),
     }
