@@ -152,6 +152,12 @@ def _correlation(setting: Setting) -> Found:
             each = [float(stats.spearmanr(*(seed[c] for c in columns)).statistic) for _, seed in part.groupby("index")]
             measured.append(measured_median(f"{words_for}, {name}, {of}, {moment}", each))
             rows.append({"model": name, "task": of, "moment": moment, "norms": words_for, "correlation": each})
+        if name == "Transformer":  # the only one with gains
+            matrices = part[part["kind"].str.rstrip("12") != "norm"].groupby("index")
+            each = [
+                float(stats.spearmanr(seed["gradient_norm"], seed["hessian_norm"]).statistic) for _, seed in matrices
+            ]
+            measured.append(measured_median(f"correlation without the gains, {name}, {of}, {moment}", each))
     trained = blocks[blocks["moment"] == "trained"].groupby(["model", "task"])["loss"].median()
     sizes = blocks.groupby("model")["block"].nunique()
     note = "Blocks: " + ", ".join(f"{name} {sizes[name]}" for name in models) + "."
