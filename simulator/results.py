@@ -118,16 +118,20 @@ class Results:
 
     def save(self, folder: Path) -> None:
         """Write everything but the figures' source; the manifest comes last and marks the folder as finished."""
-        from quadsim.simulator.figures import save_figures
-
         if self.histogram is not None:
             store.write_frame(folder / store.HISTOGRAM, self.histogram)
         else:
             assert self.curves is not None
             store.write_frame(folder / store.SUMMARY, self.summary)
             store.write_dataset(folder / store.CURVES, self.curves)
-        save_figures(self, folder / store.FIGURES)
+        self.save_figures(folder)
         store.write_json(folder / store.MANIFEST, self.manifest)
+
+    def save_figures(self, folder: Path) -> None:
+        """Draw the figures of the folder, at first or again."""
+        from quadsim.simulator.figures import save_figures
+
+        save_figures(self, folder / store.FIGURES)
 
     def to_json(self) -> dict[str, Any]:
         """The answer and the table of best rates as plain data; a step count that is `inf` becomes null."""

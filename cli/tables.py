@@ -6,10 +6,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from quadsim.simulator import store
 from quadsim.simulator.model_sweep import ModelSweepConfig
 from quadsim.simulator.results import Results
 
-__all__ = ["print_results"]
+__all__ = ["point_text", "print_results", "steps_text"]
 
 
 def print_results(results: Results, *, quiet: bool) -> None:
@@ -27,8 +28,9 @@ def print_results(results: Results, *, quiet: bool) -> None:
         return
     console.print(" ".join(results.notes), highlight=False)
     if results.folder is not None:
+        reports = [store.REPORT] if (results.folder / store.REPORT).is_file() else []
         console.print(
-            f"Files: {results.folder}/ ({', '.join(results.files)})",
+            f"Files: {results.folder}/ ({', '.join([*reports, *results.files])})",
             highlight=False,
         )
 
@@ -51,11 +53,11 @@ def _table(results: Results, label: str, best: Any) -> Table:
         if last is not None and row["point"] != last:
             table.add_section()
         table.add_row(
-            _point(row, asked) if row["point"] != last else "",
+            point_text(row, asked) if row["point"] != last else "",
             row["optimizer"],
             f"{row['lr']:.3g}" + (" (edge)" if row["at_edge"] else ""),
-            _steps(row["steps_median"], config.steps),
-            f"{_steps(row['steps_q10'], config.steps)} - {_steps(row['steps_q90'], config.steps)}",
+            steps_text(row["steps_median"], config.steps),
+            f"{steps_text(row['steps_q10'], config.steps)} - {steps_text(row['steps_q90'], config.steps)}",
             *(_on_optimised_loss(row, config.steps) if config.kind == "model" else _bound(row, config.steps)),
         )
         last = row["point"]
@@ -64,22 +66,24 @@ def _table(results: Results, label: str, best: Any) -> Table:
 
 def _bound(row: dict[str, Any], steps: int) -> tuple[str, str]:
     return (
-        "no theorem" if np.isnan(row["bound_median"]) else _steps(row["bound_median"], steps),
+        "no theorem" if np.isnan(row["bound_median"]) else steps_text(row["bound_median"], steps),
         "" if np.isnan(row["margin_median"]) or np.isinf(row["bound_median"]) else f"{row['margin_median']:.2f}",
     )
 
 
 def _on_optimised_loss(row: dict[str, Any], steps: int) -> tuple[str, str, str]:
     lr = row["lr_weighted"]
-    return f"{row['loss_median']:.3g}", _steps(row["steps_weighted_median"], steps), "" if np.isnan(lr) else f"{lr:.3g}"
+    return f"{row['loss_median']:.3g}", steps_text(row["steps_weighted_median"], steps), "" if np.isnan(lr) else f"{lr:.3g}"
 
 
-def _point(row: dict[str, Any], name: str) -> str:
+def point_text(row: dict[Any, Any], name: str) -> str:
+    """A point on the axis of comparison, with what was achieved where that is not what was asked."""
     if name == "case":
         return f"{row['case']} (c = {row['heterogeneity_achieved']:.4g})"
     asked, achieved = row["heterogeneity"], row.get("heterogeneity_achieved", row["heterogeneity"])
     return f"{asked:g}" if abs(achieved / asked - 1.0) < 1e-9 else f"{asked:g} (got {achieved:.4g})"
 
 
-def _steps(value: float, most: int) -> str:
+def steps_text(value: float, most: int) -> str:
+    """A number of steps; one that was not reached within `most` says so."""
     return f"> {most}" if np.isinf(value) else f"{value:g}"
