@@ -8,6 +8,7 @@ import pandas as pd
 
 from quadsim.cli.pages.page import Block, Cell, Column, Items, Section, Table, Text, Verdict
 from quadsim.cli.pages.theorem_card import anchor, theorem_card
+from quadsim.cli.pages.words import margin_text
 from quadsim.simulator.results import Results
 from quadsim.simulator.sweep_grid import OptimizerSpec
 from quadsim.theory import THEOREMS
@@ -102,13 +103,6 @@ def _row(found: _Found) -> tuple[Cell, ...]:
         Cell("" if math.isnan(found.worst) else margin_text(found.worst), found.worst),
         Cell(why),
     )
-
-
-def margin_text(value: float) -> str:
-    """A ratio to the bound; one just below 1 is not rounded up to it."""
-    if abs(value - 1) < 1e-9:
-        return "1"
-    return f"{value:.6f}" if 0.999 < value < 1.001 else f"{value:.4g}"
 
 
 def _found(results: Results, spec: OptimizerSpec) -> _Found:

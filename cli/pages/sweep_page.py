@@ -11,6 +11,7 @@ from quadsim.cli.pages.reading import mapping
 from quadsim.cli.pages.sweep_bounds import bounds_section, theorems_at
 from quadsim.cli.pages.sweep_settings import settings_section
 from quadsim.cli.pages.theorem_card import anchor
+from quadsim.cli.pages.words import listing
 from quadsim.cli.tables import point_text, steps_text
 from quadsim.simulator import store
 from quadsim.simulator.model_sweep import ModelSweepConfig
@@ -44,8 +45,8 @@ def sweep_page(results: Results) -> Page:
         again_section(
             ("quadsim sweep --config config.json --out again", "quadsim report ."),
             _files(results),
-            "the first runs the same grid again, with the same results, the second makes the figures and this page from what "
-            "is stored",
+            "In the folder of this report. The first command runs the same grid again, with the same results; the second makes the "
+            "figures and this page again from what is stored.",
         ),
     ]
     return Page(
@@ -78,11 +79,6 @@ def _title(results: Results) -> str:
         on = f"on the cases {where}" if config.axis == "case" else f"at heterogeneity {where}"
     by = [name.replace("_", " ") for name in results.facets if name not in ("model", "dial")]
     return f"How many steps {listing(list(config.optimizers))} need {on}" + (f", by {listing(by)}" if by else "")
-
-
-def listing(words: list[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
 
 
 def _figures(results: Results) -> list[Block]:
@@ -122,11 +118,11 @@ def _best_table(results: Results) -> Table:
     config, model = results.config, results.config.kind == "model"
     most = "" if results.histogram is None else " (at most)"
     facets = [name for name in results.facets if name in results.best]
-    numbers = ["last loss", "on optimised loss", "at lr"] if model else ["bound (steps)", "steps / bound"]
+    numbers = ["last loss", "on optimised loss", "at lr"] if model else ["bound", "steps / bound"]
     asked = listing(list(config.dial)) if isinstance(config, ModelSweepConfig) else config.axis
     columns = [Column(asked, numeric=config.axis != "case"), *(Column(name.replace("_", " ")) for name in facets)]
     columns += [Column("optimizer")]
-    columns += [Column(name, True) for name in ("best lr", f"median steps{most}", f"10%{most}", f"90%{most}", *numbers)]
+    columns += [Column(name, True) for name in (f"median steps{most}", f"10%{most}", f"90%{most}", "best lr", *numbers)]
     columns += [] if model else [Column("theorem")]
     theorems = {} if model else theorems_at(results)
     rows = [_row(results, row, facets, theorems) for row in results.best.head(_MOST_ROWS).to_dict("records")]
@@ -144,8 +140,8 @@ def _row(
     config, most = results.config, results.config.steps
     point = Cell(point_text(row, config.axis), math.nan if config.axis == "case" else float(row["heterogeneity"]))
     cells = [point, *(Cell("" if row[name] is None else str(row[name])) for name in facets), Cell(str(row["optimizer"]))]
-    cells.append(Cell(f"{row['lr']:.3g}" + (" (edge)" if row["at_edge"] else ""), float(row["lr"])))
     cells += [_steps(row[name], most) for name in ("steps_median", "steps_q10", "steps_q90")]
+    cells.append(Cell(f"{row['lr']:.3g}" + (" (edge)" if row["at_edge"] else ""), float(row["lr"])))
     if config.kind == "model":
         lr = float(row["lr_weighted"])
         cells.append(Cell(f"{row['loss_median']:.3g}", float(row["loss_median"])))

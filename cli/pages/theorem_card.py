@@ -22,8 +22,10 @@ def anchor(name: str) -> str:
     return f"theorem-{name}"
 
 
-def theorem_card(theorem: Theorem, blocks: tuple[Block, ...] = (), verdict: Verdict | None = None) -> Card:
-    """The card; `blocks` follow the statement."""
+def theorem_card(
+    theorem: Theorem, blocks: tuple[Block, ...] = (), verdict: Verdict | None = None, last: tuple[Block, ...] = ()
+) -> Card:
+    """The card; `blocks` follow the statement, `last` comes at the end."""
     conditions = "; ".join(h.text for h in theorem.conditions) or "none beside a constant rate and no noise"
     facts = (
         ("Holds for", ", ".join(theorem.rules) or "any rule"),
@@ -38,6 +40,7 @@ def theorem_card(theorem: Theorem, blocks: tuple[Block, ...] = (), verdict: Verd
             *blocks,
             Facts(facts),
             Details("What is compared with a run, and its symbols", (Formula(as_checked(theorem)), Facts(symbols_of(theorem)))),
+            *last,
         ),
         id=anchor(theorem.name),
         verdict=verdict,
