@@ -123,7 +123,7 @@ class Picture:
     @property
     def is_wide(self) -> bool:
         """Whether a phone shows a part of it at a time, as letters would be too small to read."""
-        return self.width > 2 * self.height
+        return self.width > 1500
 
 
 @dataclass(frozen=True)
