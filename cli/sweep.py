@@ -242,8 +242,8 @@ def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
 
 
 def _run(config: "SweepGrid", out: Path | None, *, quiet: bool, as_json: bool) -> None:
-    from quadsim.cli.progress import progress_bar
     from quadsim.cli.pages import write_sweep_report
+    from quadsim.cli.progress import progress_bar
     from quadsim.cli.tables import print_results
     from quadsim.simulator import store
     from quadsim.simulator.results import load_results

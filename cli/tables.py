@@ -73,7 +73,11 @@ def _bound(row: dict[str, Any], steps: int) -> tuple[str, str]:
 
 def _on_optimised_loss(row: dict[str, Any], steps: int) -> tuple[str, str, str]:
     lr = row["lr_weighted"]
-    return f"{row['loss_median']:.3g}", steps_text(row["steps_weighted_median"], steps), "" if np.isnan(lr) else f"{lr:.3g}"
+    return (
+        f"{row['loss_median']:.3g}",
+        steps_text(row["steps_weighted_median"], steps),
+        "" if np.isnan(lr) else f"{lr:.3g}",
+    )
 
 
 def point_text(row: dict[Any, Any], name: str) -> str:

@@ -94,7 +94,9 @@ def _prepare(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         strange = any(folder.iterdir()) and not (folder / VERIFIED).is_file()
     except OSError as error:
-        raise ValueError(f"out must be a folder that can be written, got {folder} ({error}); choose another.") from error
+        raise ValueError(
+            f"out must be a folder that can be written, got {folder} ({error}); choose another."
+        ) from error
     if strange:
         raise ValueError(
             f"out must be empty or hold an earlier verify, got {folder} with other files; choose another folder."

@@ -21,15 +21,25 @@ def kind_of(folder: Path) -> str:
         ValueError: no folder, or none of ours that is finished.
     """
     if not folder.is_dir():
-        raise ValueError(f"the argument must be a result folder, got {folder}, which is none; name one that a command wrote.")
+        raise ValueError(
+            f"the argument must be a result folder, got {folder}, which is none; name one that a command wrote."
+        )
     found = [kind for kind, name in KINDS.items() if (folder / name).is_file()]
     if len(found) > 1:
-        raise ValueError(f"a result folder must hold one result, got {folder} with {' and '.join(found)}; separate them.")
+        raise ValueError(
+            f"a result folder must hold one result, got {folder} with {' and '.join(found)}; separate them."
+        )
     if not found:
         unfinished = (folder / "config.json").is_file()
-        fix = f"finish it with quadsim sweep --config {folder / 'config.json'} --out {folder}" if unfinished else "name another"
+        fix = (
+            f"finish it with quadsim sweep --config {folder / 'config.json'} --out {folder}"
+            if unfinished
+            else "name another"
+        )
         what = "an unfinished sweep" if unfinished else "none of these"
-        raise ValueError(f"a result folder must hold one of {', '.join(KINDS.values())}, got {folder} with {what}; {fix}.")
+        raise ValueError(
+            f"a result folder must hold one of {', '.join(KINDS.values())}, got {folder} with {what}; {fix}."
+        )
     return found[0]
 
 

@@ -120,7 +120,7 @@ def _overview(claims: list[dict[str, Any]]) -> Table:
     )
     rows = tuple(
         (
-            Cell(_name(claim), target=_anchor(position)),
+            Cell(links=((_name(claim), _anchor(position)),)),
             Cell(_verdict(claim).word, verdict=_verdict(claim)),
             Cell(text(claim.get("claim"))),
             Cell(text(claim.get("reason"))),

@@ -34,7 +34,7 @@ __all__ = [
     "write_page",
 ]
 
-SIGNS = {"good": "✓", "part": "~", "bad": "✗", "open": "?", "none": "–"}
+SIGNS = {"good": "✓", "part": "~", "bad": "✗", "open": "?", "none": "\N{EN DASH}"}
 """The sign before a verdict's word, so that it reads without colour."""
 
 
@@ -134,13 +134,13 @@ class Cell:
         text: what stands there.
         value: what a column of numbers is sorted by: `inf` and NaN (missing) come last whichever way.
         verdict: in place of the text.
-        target: id on the page that it links to.
+        links: in place of the text, words and the ids on the page that they lead to; an empty id leads nowhere.
     """
 
     text: str = ""
     value: float = math.nan
     verdict: Verdict | None = None
-    target: str = ""
+    links: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> str:

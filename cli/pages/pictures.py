@@ -1,6 +1,7 @@
 """PNG files of a folder as pictures of a page: read with care, as small as they can be, without whatever else was in them."""
 
 import io
+import warnings
 from pathlib import Path
 
 from PIL import Image
@@ -35,16 +36,20 @@ def picture_of(folder: Path, name: str, alt: str, caption: str = "", widest: int
             return f"The figure {name} is missing."
         if path.stat().st_size > _LARGEST_FILE:
             return f"The figure {name} is left out: it has more than {_LARGEST_FILE:,} bytes."
-        with Image.open(path, formats=("PNG",)) as opened:
-            if opened.width * opened.height > _MOST_PIXELS:
-                return f"The figure {name} is left out: it has more than {_MOST_PIXELS:,} pixels."
-            image = opened.convert("RGBA")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what PIL raises of damaged files
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is looked at here
+            with Image.open(path, formats=("PNG",)) as opened:
+                if opened.width * opened.height > _MOST_PIXELS:
+                    return f"The figure {name} is left out: it has more than {_MOST_PIXELS:,} pixels."
+                image = opened.convert("RGBA")
+    except Image.DecompressionBombError:
+        return f"The figure {name} is left out: it has more than {_MOST_PIXELS:,} pixels."
+    except (OSError, ValueError, SyntaxError) as error:  # what PIL raises of damaged files
         return f"The figure {name} is left out: it cannot be read as PNG ({type(error).__name__})."
     white = Image.new("RGBA", image.size, "white")
     shown = Image.alpha_composite(white, image).convert("RGB")
     if shown.width > widest:
         shown = shown.resize((widest, max(1, round(shown.height * widest / shown.width))), Image.Resampling.LANCZOS)
     out = io.BytesIO()
-    shown.quantize(256, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    shown.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return Picture(out.getvalue(), shown.width, shown.height, alt, caption)

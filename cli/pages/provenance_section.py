@@ -29,4 +29,6 @@ def provenance_section(manifest: dict[str, Any], settings: dict[str, Any] | None
 
 def again_section(commands: tuple[str, ...], files: tuple[str, ...], note: str) -> Section:
     """Commands, and what the folder of the report holds."""
-    return Section("How to run it again", (Text(note), Code("\n".join(commands)), Text("The folder holds:"), Items(files)))
+    return Section(
+        "How to run it again", (Text(note), Code("\n".join(commands)), Text("The folder holds:"), Items(files))
+    )

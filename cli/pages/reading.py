@@ -29,7 +29,9 @@ def document_of(path: Path) -> dict[str, Any]:
     try:
         content = store.read_json(path, name)
     except RecursionError as error:
-        raise ValueError(f"{name} must be a plain document, got one nested too deeply in {path}; make it again.") from error
+        raise ValueError(
+            f"{name} must be a plain document, got one nested too deeply in {path}; make it again."
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{name} must hold one object, got {type(content).__name__} in {path}; make it again.")
     return content
@@ -60,7 +62,11 @@ def texts(value: Any, most: int = 1000) -> list[str]:
 
 def number(value: Any) -> float:
     """A number; NaN for anything else."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300 else math.nan
+    return (
+        float(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+        else math.nan
+    )
 
 
 def shown_command(manifest: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What theory says of a sweep: which theorem speaks of which optimizer, and what became of its bound on the runs."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from quadsim.theory import THEOREMS
 from quadsim.theory.checking import VERDICTS
 from quadsim.theory.judging import BOUND_OF_RULE
 
-__all__ = ["bounds_section", "theorems_at"]
+__all__ = ["bounds_section", "theorem_cell", "theorems_at"]
 
 _MOST_AGAINST = 5
 _COUNTED = "verdict_"
@@ -42,7 +43,9 @@ class _Found:
         if counts["refuted"]:
             return Verdict("refuted", "bad"), f"{counts['refuted']:,} of {of} lie above it, in exact arithmetic"
         if counts["undecided"]:
-            return Verdict("undecided", "open"), f"{counts['undecided']:,} of {of} cannot be told from it within rounding"
+            return Verdict(
+                "undecided", "open"
+            ), f"{counts['undecided']:,} of {of} cannot be told from it within rounding"
         exact = f", {counts['verified']:,} of them in exact arithmetic" if counts["verified"] else ""
         left = f"; it does not speak of {counts['not applicable']:,} others" if counts["not applicable"] else ""
         return Verdict("holds", "good"), f"no step of {of} lies above it{exact}{left}"
@@ -52,7 +55,9 @@ class _Found:
         if names:
             if not sum(self.counts.values()):
                 return "bounds were not checked on these runs"
-            wanted = " or ".join(f"{n} ({'; '.join(h.text for h in THEOREMS[n].conditions) or 'constant rate'})" for n in names)
+            wanted = " or ".join(
+                f"{n} ({'; '.join(h.text for h in THEOREMS[n].conditions) or 'constant rate'})" for n in names
+            )
             return f"the hypotheses do not hold on these runs: {wanted}"
         others = [name for name, theorem in THEOREMS.items() if self.spec.rule.name in theorem.rules]
         about = f"; of other things: {', '.join(others)} (quadsim theorems NAME)" if others else ""
@@ -66,6 +71,11 @@ def theorems_at(results: Results) -> dict[tuple[int, str], list[str]]:
         (int(str(point)), str(optimizer)): _names(rows["theorem"])
         for (point, optimizer), rows in runs.groupby(["point", "optimizer"], sort=False)
     }
+
+
+def theorem_cell(names: Sequence[str]) -> Cell:
+    """Names of theorems, with links to the cards of those that are ours."""
+    return Cell(links=tuple((name, anchor(name) if name in THEOREMS else "") for name in names))
 
 
 def bounds_section(results: Results) -> Section:
@@ -84,8 +94,8 @@ def bounds_section(results: Results) -> Section:
         f"Bounds on all {results.runs:,} runs, at every rate",
         columns,
         tuple(_row(one) for one in found),
-        "Margin: what was seen over the bound, at the worst step; 1 is the bound itself. Verified: in exact arithmetic; holds: in floating "
-        "point, within a budget for rounding that is derived.",
+        "Margin: what was seen over the bound, at the worst step; 1 is the bound itself. Verified: in exact arithmetic; holds: "
+        "in floating point, within a budget for rounding that is derived.",
     )
     blocks: list[Block] = [table, *_against(results)]
     blocks += [theorem_card(THEOREMS[name]) for name in names]
@@ -94,10 +104,9 @@ def bounds_section(results: Results) -> Section:
 
 def _row(found: _Found) -> tuple[Cell, ...]:
     verdict, why = found.verdict()
-    known = [name for name in found.theorems if name in THEOREMS]
     return (
         Cell(found.spec.label),
-        Cell(", ".join(found.theorems), target=anchor(known[0]) if known else ""),
+        theorem_cell(found.theorems),
         Cell(verdict.word, verdict=verdict),
         Cell(f"{found.checked:,}", float(found.checked)),
         Cell("" if math.isnan(found.worst) else margin_text(found.worst), found.worst),
@@ -130,8 +139,8 @@ def _against(results: Results) -> list[Block]:
     rows = results.summary[results.summary["verdict"].isin(["refuted", "undecided"])]
     axis = results.config.axis
     said = [
-        f"{row['optimizer']} at {row[axis]}, seed {row['seed']}, lr {row['lr']:.6g}: {row['verdict']} by {row['theorem']}, margin "
-        f"{margin_text(float(row['margin']))}"
+        f"{row['optimizer']} at {row[axis]}, seed {row['seed']}, lr {row['lr']:.6g}: {row['verdict']} by {row['theorem']}, "
+        f"margin {margin_text(float(row['margin']))}"
         for row in rows.head(_MOST_AGAINST).to_dict("records")
     ]
     if not said:

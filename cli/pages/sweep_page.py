@@ -8,15 +8,13 @@ from quadsim.cli.pages.page import Block, Cell, Column, Page, Section, Table, Te
 from quadsim.cli.pages.pictures import picture_of
 from quadsim.cli.pages.provenance_section import again_section, provenance_section
 from quadsim.cli.pages.reading import mapping
-from quadsim.cli.pages.sweep_bounds import bounds_section, theorems_at
+from quadsim.cli.pages.sweep_bounds import bounds_section, theorem_cell, theorems_at
 from quadsim.cli.pages.sweep_settings import settings_section
-from quadsim.cli.pages.theorem_card import anchor
 from quadsim.cli.pages.words import listing
 from quadsim.cli.tables import point_text, steps_text
 from quadsim.simulator import store
 from quadsim.simulator.model_sweep import ModelSweepConfig
 from quadsim.simulator.results import Results
-from quadsim.theory import THEOREMS
 
 __all__ = ["sweep_page"]
 
@@ -45,8 +43,8 @@ def sweep_page(results: Results) -> Page:
         again_section(
             ("quadsim sweep --config config.json --out again", "quadsim report ."),
             _files(results),
-            "In the folder of this report. The first command runs the same grid again, with the same results; the second makes the "
-            "figures and this page again from what is stored.",
+            "In the folder of this report. The first command runs the same grid again, with the same results; the second makes "
+            "the figures and this page again from what is stored.",
         ),
     ]
     return Page(
@@ -91,12 +89,12 @@ def _figures(results: Results) -> list[Block]:
         for name, rows in results.best.groupby("optimizer", sort=False)
     )
     alt = (
-        f"Median steps until {config.criterion} against {axis}, a line for each optimizer, bars from the 10% to the 90% quantile. "
-        f"From left to right {medians}."
+        f"Median steps until {config.criterion} against {axis}, a line for each optimizer, bars from 10% to 90%; "
+        f"from left to right {medians}."
     )
     caption = (
-        f"Steps until {config.criterion}, against {axis}, both on logarithmic axes. Every optimizer at its best rate; bars: 10 to 90% "
-        f"of {config.seeds} problems."
+        f"Steps until {config.criterion}, against {axis}. Every optimizer at its best rate; bars: 10 to 90% of {config.seeds} "
+        "problems."
     )
     found = [picture_of(folder, f"{store.FIGURES}/steps.png", alt, caption)]
     if results.curves is not None:
@@ -139,7 +137,11 @@ def _row(
 ) -> tuple[Cell, ...]:
     config, most = results.config, results.config.steps
     point = Cell(point_text(row, config.axis), math.nan if config.axis == "case" else float(row["heterogeneity"]))
-    cells = [point, *(Cell("" if row[name] is None else str(row[name])) for name in facets), Cell(str(row["optimizer"]))]
+    cells = [
+        point,
+        *(Cell("" if row[name] is None else str(row[name])) for name in facets),
+        Cell(str(row["optimizer"])),
+    ]
     cells += [_steps(row[name], most) for name in ("steps_median", "steps_q10", "steps_q90")]
     cells.append(Cell(f"{row['lr']:.3g}" + (" (edge)" if row["at_edge"] else ""), float(row["lr"])))
     if config.kind == "model":
@@ -150,8 +152,7 @@ def _row(
     said = not (math.isnan(margin) or math.isinf(bound))
     cells += [_steps(bound, most), Cell(f"{margin:.2f}" if said else "", margin if said else math.nan)]
     names = theorems.get((int(row["point"]), str(row["optimizer"])), [])
-    known = [name for name in names if name in THEOREMS]
-    return (*cells, Cell(", ".join(names) or "no theorem", target=anchor(known[0]) if known else ""))
+    return (*cells, theorem_cell(names) if names else Cell("no theorem"))
 
 
 def _steps(value: Any, most: int) -> Cell:
@@ -166,6 +167,7 @@ def _edges(results: Results) -> list[Block]:
 
 
 def _files(results: Results) -> tuple[str, ...]:
+    tables: tuple[str, ...]
     if results.histogram is None:
         tables = (
             f"{store.SUMMARY}: a row for every run (pandas.read_parquet)",
@@ -179,4 +181,3 @@ def _files(results: Results) -> tuple[str, ...]:
         f"{store.CONFIG}: the whole grid",
         f"{store.MANIFEST}: versions, machine, command",
     )
-

@@ -43,6 +43,9 @@ def _said(value: Any) -> str:
     known = [one for one in values if one is not None and not (isinstance(one, float) and math.isnan(one))]
     if not known:
         return ""
-    words = [f"{one:g}" if isinstance(one, float) else "yes" if one is True else "no" if one is False else str(one) for one in known]
+    words = [
+        f"{one:g}" if isinstance(one, float) else "yes" if one is True else "no" if one is False else str(one)
+        for one in known
+    ]
     more = f" and {len(words) - _MOST_VALUES} more" if len(words) > _MOST_VALUES else ""
     return ", ".join(words[:_MOST_VALUES]) + more

@@ -39,7 +39,10 @@ def theorem_card(
             Formula(statement(theorem)),
             *blocks,
             Facts(facts),
-            Details("What is compared with a run, and its symbols", (Formula(as_checked(theorem)), Facts(symbols_of(theorem)))),
+            Details(
+                "What is compared with a run, and its symbols",
+                (Formula(as_checked(theorem)), Facts(symbols_of(theorem))),
+            ),
             *last,
         ),
         id=anchor(theorem.name),

@@ -36,11 +36,12 @@ __all__ = ["verify_page"]
 _TONES = {"proved": "good", "unproved": "bad", "refuted": "bad", "undecided": "open", "untested": "open"}
 _STEP_TONES = {"proved": "good", "cited": "none", "refuted": "bad", "unknown": "open"}
 _WORDS = (
-    "Proved: every step of the proof is discharged by SymPy (identities) or Z3 (inequalities) or rests on a named fact, the bound is "
-    "the one that was proved, and no instance spoke against it.",
-    "Instances: problems times settings that meet the hypotheses and tested the claim. Verified: of these in exact arithmetic; the "
-    "others in floating point, within a derived budget for rounding.",
-    "Worst margin: the largest that was seen over the bound. Tightness: how close a search for the worst instance came; 1: attained.",
+    "Proved: every step of the proof is discharged by SymPy (identities) or Z3 (inequalities) or rests on a named fact, the "
+    "bound is the one that was proved, and no instance spoke against it.",
+    "Instances: problems times settings that meet the hypotheses and tested the claim. Verified: of these in exact arithmetic; "
+    "the others in floating point, within a derived budget for rounding.",
+    "Worst margin: the largest that was seen over the bound. Tightness: how close a search for the worst instance came (1: "
+    "attained).",
 )
 
 
@@ -52,7 +53,9 @@ def verify_page(folder: Path) -> Page:
     """
     document = document_of(folder / VERIFIED)
     if not isinstance(document.get("theorems"), list):
-        raise ValueError(f"{VERIFIED} must list theorems, got none in {folder / VERIFIED}; make it with quadsim verify --out.")
+        raise ValueError(
+            f"{VERIFIED} must list theorems, got none in {folder / VERIFIED}; make it with quadsim verify --out."
+        )
     reports = [one for one in map(mapping, listed(document["theorems"])) if text(one.get("name"))]
     claims = [one for one in map(mapping, listed(document.get("false_claims"))) if text(one.get("name"))]
     asked = mapping(document.get("asked"))
@@ -60,7 +63,9 @@ def verify_page(folder: Path) -> Page:
     blocks: list[Block] = [_table(reports), Items(_WORDS)]
     if save_tightness(reports, folder):
         alt = "Worst margin and tightness of every theorem, from 0 to 1, where 1 is the bound itself. The table has the numbers."
-        found = picture_of(folder, f"figures/{FIGURE}.png", alt, "How close runs come to the bounds; 1 is the bound itself.")
+        found = picture_of(
+            folder, f"figures/{FIGURE}.png", alt, "How close runs come to the bounds; 1 is the bound itself."
+        )
         blocks.insert(0, Text(found) if isinstance(found, str) else found)
     lead = _lead(reports, claims, interrupted=document.get("interrupted") is True)
     return Page(
@@ -75,8 +80,8 @@ def verify_page(folder: Path) -> Page:
             again_section(
                 (shown_command(manifest) or "quadsim verify --out again", "quadsim report ."),
                 (f"{VERIFIED}: all that is shown here, as JSON", "figures/: the figure as PNG and PDF"),
-                "The first command proves and tries again (name another folder); the second, in this folder, makes the figure and "
-                "this page again from what is stored.",
+                "The first command proves and tries again (name another folder); the second, in this folder, makes the figure "
+                "and this page again from what is stored.",
             ),
         ),
         foot="Made by quadsim from the files of this folder. It needs no network and no other file.",
@@ -98,15 +103,23 @@ def _lead(reports: list[dict[str, Any]], claims: list[dict[str, Any]], *, interr
         said.append("It was interrupted: what follows is what was finished.")
     if counts and set(counts) == {"proved"}:
         which = "The theorem is" if len(reports) == 1 else f"All {len(reports)} theorems are"
-        said.append(f"{which} proved, every step by machine or from a named fact, and none of {instances:,} instances speaks against.")
+        said.append(
+            f"{which} proved, every step by machine or from a named fact, and none of {instances:,} instances speaks against."
+        )
     elif counts:
-        rest = [f"{text(r['name'], 80)} is {text(r.get('verdict'), 40)}" for r in reports if r.get("verdict") != "proved"]
+        rest = [
+            f"{text(r['name'], 80)} is {text(r.get('verdict'), 40)}" for r in reports if r.get("verdict") != "proved"
+        ]
         more = f" and {len(rest) - 8} more are not proved" if len(rest) > 8 else ""
         said.append(f"Of {len(reports)} theorems {counts['proved']} are proved; {listing(rest[:8])}{more}.")
     if claims:
         survived = [text(claim["name"], 80) for claim in claims if claim.get("verdict") != "refuted"]
         of = f"{len(claims)} claims that are known to be false"
-        said.append(f"Of {of}, these survived: {listing(survived)}." if survived else f"All {of} are refuted, each by an instance.")
+        said.append(
+            f"Of {of}, these survived: {listing(survived)}."
+            if survived
+            else f"All {of} are refuted, each by an instance."
+        )
     return tuple(said)
 
 
@@ -125,7 +138,7 @@ def _row(report: dict[str, Any]) -> tuple[Cell, ...]:
     ratios = (number(report.get(key)) for key in ("worst_margin", "tightness"))
     word = text(report.get("verdict"), 40)
     return (
-        Cell(name, target=anchor(name)),
+        Cell(links=((name, anchor(name)),)),
         Cell(word, verdict=_verdict(report)),
         Cell(f"{proved} of {len(steps) - cited}", float(proved)),
         Cell(str(cited), float(cited)),
@@ -172,7 +185,9 @@ def _card(report: dict[str, Any]) -> Card:
     facts = [("Instances", ", ".join(said)), ("Tightest found", text(report.get("tightest")))]
     blocks.append(Facts(tuple((key, value) for key, value in facts if value)))
     steps = [mapping(step) for step in listed(report.get("steps"))]
-    proof = Details(f"The proof, in {len(steps)} steps", tuple(_step(n, step, claims) for n, step in enumerate(steps, 1)))
+    proof = Details(
+        f"The proof, in {len(steps)} steps", tuple(_step(n, step, claims) for n, step in enumerate(steps, 1))
+    )
     if theorem is None:
         missing = Text("This version of quadsim has no theorem of that name, so its statement cannot be shown.")
         return Card(name, (missing, *blocks, proof), id=anchor(name), verdict=_verdict(report))
@@ -184,13 +199,15 @@ def _step(position: int, step: dict[str, Any], claims: dict[str, Any]) -> Card:
     claim, status = text(step.get("claim")), text(step.get("status"), 20)
     cited = status == "cited"
     blocks: list[Block] = [Text(claim) if cited else Formula(claims[claim]) if claim in claims else Code(claim)]
-    example = ", ".join(f"{text(key, 40)} = {text(value, 80)}" for key, value in mapping(step.get("counter_example")).items())
+    example = ", ".join(
+        f"{text(key, 40)} = {text(value, 80)}" for key, value in mapping(step.get("counter_example")).items()
+    )
     blocks += [Text(f"It fails for {example}.")] if example else []
     by = text(step.get("by"), 80)
     return Card(
-        f"{position}. {'Cited' if cited else text(step.get('because'))}",
+        f"{position}. {by if cited else text(step.get('because'))}",
         tuple(blocks),
-        verdict=Verdict(f"{status}{f': {by}' if cited else f' by {by}' if by else ''}", _STEP_TONES.get(status, "open")),
+        verdict=Verdict(f"{status} by {by}" if by and not cited else status, _STEP_TONES.get(status, "open")),
     )
 
 
@@ -210,4 +227,6 @@ def _claims_table(claims: list[dict[str, Any]]) -> Table:
 def _claim_verdict(claim: dict[str, Any]) -> Verdict:
     """Of a false claim the refutation is the good end."""
     word = text(claim.get("verdict"), 40)
-    return Verdict(f"{word}, as it should be" if word == "refuted" else word or "none", "good" if word == "refuted" else "bad")
+    return Verdict(
+        f"{word}, as it should be" if word == "refuted" else word or "none", "good" if word == "refuted" else "bad"
+    )
