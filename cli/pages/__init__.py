@@ -43,11 +43,12 @@ def kind_of(folder: Path) -> str:
     return found[0]
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, *, figures: bool = True) -> Path:
     """Make figures and `report.html` of a finished sweep, verify or reproduce again, from its files alone.
 
     Args:
         folder: what the command wrote.
+        figures: whether to draw them again, or to take those that are there (verify has but one, which is always drawn).
 
     Returns:
         Where the report is.
@@ -62,7 +63,8 @@ def write_report(folder: Path) -> Path:
         from quadsim.simulator.results import load_results
 
         results = load_results(folder)
-        results.save_figures(folder)
+        if figures:
+            results.save_figures(folder)
         return write_sweep_report(results)
     if kind == "verify":
         from quadsim.cli.pages.verify_page import verify_page
@@ -70,6 +72,10 @@ def write_report(folder: Path) -> Path:
         return write_page(verify_page(folder), folder)
     from quadsim.cli.pages.claims_page import claims_page
 
+    if figures:
+        from quadsim.cli.pages.claims_figures import draw_again
+
+        draw_again(folder)
     return write_page(claims_page(folder), folder)
 
 

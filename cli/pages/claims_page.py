@@ -140,7 +140,7 @@ def _card(folder: Path, claim: dict[str, Any], position: int, room: int) -> tupl
     if text(claim.get("figure")):
         name = text(claim.get("figure"), 300)
         alt = f"Figure of the claim {_name(claim)}: {text(claim.get('claim'), 500)}. The table below has what was measured."
-        found = picture_of(folder, name, alt, widest=_WIDEST)
+        found = picture_of(folder, name, alt, text(claim.get("caption")), widest=_WIDEST)
         if isinstance(found, str):
             blocks.append(Text(found))
         elif len(found.data) > room:
@@ -151,7 +151,7 @@ def _card(folder: Path, claim: dict[str, Any], position: int, room: int) -> tupl
     blocks += _measured(claim)
     blocks += _conditions(claim, criterion)
     blocks += [Items(tuple(texts(claim.get("notes"), 50)))] if texts(claim.get("notes")) else []
-    facts = [("Scope", text(claim.get("scope"))), ("Source", text(claim.get("source")))]
+    facts = [(key.capitalize(), text(claim.get(key))) for key in ("method", "scope", "source", "size")]
     facts.append(("Tables", ", ".join(texts(claim.get("tables"), 50))))
     blocks.append(Facts(tuple((key, said) for key, said in facts if said)))
     return Card(_name(claim), tuple(blocks), id=_anchor(position), verdict=_verdict(claim)), taken
