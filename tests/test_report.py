@@ -352,6 +352,44 @@ def test_the_report_of_reproduce(tmp_path):
         assert text in page.text, text
 
 
+def test_figures_of_reproduce_are_drawn_again_from_its_tables(tmp_path):
+    folder = tmp_path / "r"
+    result = run("reproduce", "gd-lower", "--quick", "--quiet", "--out", folder)
+    assert result.exit_code == 0, result.stderr
+    page, figure = folder / "report.html", folder / "gd-lower/figure.png"
+    assert Page(page).tags.count("img") == 1
+    before = page.read_bytes(), figure.read_bytes()
+    page.unlink()
+    figure.unlink()
+    assert run("report", folder).exit_code == 0
+    assert (page.read_bytes(), figure.read_bytes()) == before
+    pd.DataFrame({"x": [1]}).to_parquet(folder / "gd-lower/contraction.parquet")
+    result = run("report", folder)
+    assert result.exit_code == 2
+    assert re.search(r"tables of gd-lower must be those of its experiment, got \S+ \(KeyError", result.stderr)
+    (folder / "gd-lower").rename(tmp_path / "elsewhere")
+    (folder / "gd-lower").symlink_to(tmp_path / "elsewhere")
+    figure = tmp_path / "elsewhere/figure.png"
+    figure.unlink()
+    assert run("report", folder).exit_code == 0
+    assert not figure.exists(), "nothing is written outside of the folder"
+
+
+def test_figures_in_words_where_numbers_cannot_say_it(tmp_path):
+    odd = [{"measure": "x", "comparison": "<=", "threshold": 2 / 3, "because": "y", "state": "holds"}]
+    odd += [odd[0] | {"threshold": 0.999999999999}]
+    rows = [
+        {"name": "ratio", "value": 1.5, "text": "ratio 1.5 [1, 2]"},
+        {"name": "steps", "value": None, "text": "steps inf"},
+    ]
+    document = claims_document(claim(measured=rows, conditions=odd))
+    page = Page(write_report(write(tmp_path / "a", "claims.json", document)))
+    for said, shown in {"steps inf": 1, "1.5 [1, 2]": 0, "≤ 0.6667": 1, "≤ 0.999999999999": 1, "in words": 1}.items():
+        assert page.text.count(said) == shown, said
+    alone = claims_document(claim(measured=rows[:1]))
+    assert "in words" not in Page(write_report(write(tmp_path / "b", "claims.json", alone))).text
+
+
 def test_a_bound_that_is_refuted_shows_and_so_does_the_run(swept):
     results = load_results(swept)
     first = results.summary.index[results.summary["optimizer"] == "gd"][0]

@@ -166,13 +166,15 @@ def _measured(claim: dict[str, Any]) -> list[Block]:
             _number_cell(one.get("high")),
             Cell(text(one.get("unit"), 40)),
             _number_cell(one.get("seeds")),
-            Cell(text(one.get("text"))),
+            Cell(_in_words(one)),
         )
         for one in map(mapping, listed(claim.get("measured"), 200))
     )
-    numeric = ("value", "low", "high")
-    columns = (Column("measured"), *(Column(name, True) for name in numeric), Column("unit"), Column("seeds", True))
-    return [Table("What was measured", (*columns, Column("in words", wide=True)), rows)] if rows else []
+    columns = [Column("measured"), *(Column(name, True) for name in ("value", "low", "high")), Column("unit")]
+    columns += [Column("seeds", True), Column("in words", wide=True)]
+    if not any(row[-1].text for row in rows):
+        columns, rows = columns[:-1], tuple(row[:-1] for row in rows)
+    return [Table("What was measured", tuple(columns), rows)] if rows else []
 
 
 def _conditions(claim: dict[str, Any], criterion: dict[str, Any]) -> list[Block]:
@@ -181,7 +183,7 @@ def _conditions(claim: dict[str, Any], criterion: dict[str, Any]) -> list[Block]
     rows = tuple(
         (
             Cell(text(one.get("measure"), 200)),
-            Cell(f"{_sign(one)} {text(one.get('threshold'), 40)}".strip()),
+            Cell(f"{_sign(one)} {_threshold(one)}".strip()),
             Cell(text(one.get("state"), 40), verdict=_state(one)),
             Cell(text(one.get("because"))),
         )
@@ -192,6 +194,20 @@ def _conditions(claim: dict[str, Any], criterion: dict[str, Any]) -> list[Block]
     facts = [("Criterion", text(criterion.get("text"))), ("Its hash", text(criterion.get("hash"), 200))]
     shown = tuple((key, said) for key, said in facts if said)
     return [*blocks, Details("The criterion as it was fixed before the run", (Facts(shown),))] if shown else blocks
+
+
+def _in_words(figure: dict[str, Any]) -> str:
+    """Its text, where the numbers beside it do not say the same: a value that is infinite is none in JSON."""
+    said, name = text(figure.get("text")), text(figure.get("name"), 200)
+    return "" if said.startswith(name) and not math.isnan(number(figure.get("value"))) else said
+
+
+def _threshold(condition: dict[str, Any]) -> str:
+    """Four digits; one just below 1 is not rounded up to it."""
+    found = number(condition.get("threshold"))
+    if math.isnan(found):
+        return text(condition.get("threshold"), 40)
+    return repr(found) if 0.999 < found < 1 else f"{found:.4g}"
 
 
 def _sign(condition: dict[str, Any]) -> str:
