@@ -117,7 +117,11 @@ def test_print_shows_everything_on_white(opened):
     assert document.startswith(b"%PDF")
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    folded = page.evaluate(
-        "[...document.querySelectorAll('details')].map(one => one.lastElementChild.getBoundingClientRect().height)"
+    shown = page.evaluate(
+        "[...document.querySelectorAll('details')].map(one => one.lastElementChild.checkVisibility())"
     )
-    assert min(folded) > 0
+    assert len(shown) > 40
+    assert all(shown), "by the style alone, without the script"
+    for event, number in {"beforeprint": len(shown), "afterprint": 0}.items():
+        page.evaluate(f"window.dispatchEvent(new Event('{event}'))")
+        assert page.locator("details[open]").count() == number, event
