@@ -143,7 +143,7 @@ class ToyProblem:
         if isinstance(heterogeneity, str) or not several:
             raise ValueError(f"heterogeneity must be a number or several, got {heterogeneity!r}; give at least one.")
         values = np.array([check_interval("heterogeneity", value) for value in several])
-        first, seed = check_count("first", first, 0), check_count("seed", seed, 0)
+        first, seed = check_count("first", first, 0, None), check_count("seed", seed, 0, None)
         model, task = resolve_model(model, **options), resolve_task(task)
         # What all of them take is known from one of each, before anything large is made.
         _check_memory(cls(model, task, dial, values, np.full(values.size, first), seed, mode), problems)
