@@ -54,11 +54,15 @@ def reproduce(
                 )
             except KeyboardInterrupt:
                 interrupted = True
+        if outcomes:
+            from quadsim.cli.pages import write_report
+
+            write_report(folder, figures=False)
     if as_json:
         print_json({"claims": [outcome.to_json() for outcome in outcomes]})
     else:
         typer.echo(text(outcomes))
-        typer.echo(f"\nFiles: {folder}/ (claims.json, and figure and data of every claim)")
+        typer.echo(f"\nFiles: {folder}/ (report.html, claims.json, and figure and data of every claim)")
     if interrupted:
         print(f"Interrupted: what was finished is kept in {folder}.", file=sys.stderr)
         raise typer.Exit(130)

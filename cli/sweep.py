@@ -242,8 +242,9 @@ def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
 
 
 def _run(config: "SweepGrid", out: Path | None, *, quiet: bool, as_json: bool) -> None:
+    from quadsim.cli.pages import write_sweep_report
     from quadsim.cli.progress import progress_bar
-    from quadsim.cli.report import print_results
+    from quadsim.cli.tables import print_results
     from quadsim.simulator import store
     from quadsim.simulator.results import load_results
     from quadsim.simulator.sweep import check, sweep
@@ -271,6 +272,8 @@ def _run(config: "SweepGrid", out: Path | None, *, quiet: bool, as_json: bool) -
                 file=sys.stderr,
             )
             raise typer.Exit(130) from None
+    if not (folder / store.REPORT).is_file():
+        write_sweep_report(results)
     if as_json:
         print_json(results.to_json())
     else:

@@ -118,16 +118,20 @@ class Results:
 
     def save(self, folder: Path) -> None:
         """Write everything but the figures' source; the manifest comes last and marks the folder as finished."""
-        from quadsim.simulator.figures import save_figures
-
         if self.histogram is not None:
             store.write_frame(folder / store.HISTOGRAM, self.histogram)
         else:
             assert self.curves is not None
             store.write_frame(folder / store.SUMMARY, self.summary)
             store.write_dataset(folder / store.CURVES, self.curves)
-        save_figures(self, folder / store.FIGURES)
+        self.save_figures(folder)
         store.write_json(folder / store.MANIFEST, self.manifest)
+
+    def save_figures(self, folder: Path) -> None:
+        """Draw the figures of the folder, at first or again."""
+        from quadsim.simulator.figures import save_figures
+
+        save_figures(self, folder / store.FIGURES)
 
     def to_json(self) -> dict[str, Any]:
         """The answer and the table of best rates as plain data; a step count that is `inf` becomes null."""
@@ -158,16 +162,30 @@ class Results:
         try:
             if (folder / store.HISTOGRAM).is_file():
                 bins = pd.read_parquet(folder / store.HISTOGRAM).drop(columns="best_lr")
-                return cls.of_histogram(config, bins, manifest, folder)
-            summary = pd.read_parquet(folder / store.SUMMARY)
-            with xr.open_dataset(folder / store.CURVES, engine="h5netcdf") as opened:
-                curves = opened.load()
-        except (OSError, ValueError, KeyError) as error:
+                found = cls.of_histogram(config, bins, manifest, folder)
+            else:
+                summary = pd.read_parquet(folder / store.SUMMARY)
+                with xr.open_dataset(folder / store.CURVES, engine="h5netcdf") as opened:
+                    curves = opened.load()
+                best = best_rates(summary, config.point_columns)
+                found = cls(config, summary, best, curves, manifest, folder)
+            found._check_rows()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ValueError(
-                f"results must be readable, got {folder} ({error}); delete the folder, or run the sweep again elsewhere."
+                f"results must be readable, got {folder} ({reason}); delete the folder, or run the sweep again elsewhere."
             ) from error
-        best = best_rates(summary, config.point_columns)
-        return cls(config, summary, best, curves, manifest, folder)
+        return found
+
+    def _check_rows(self) -> None:
+        """Check that the tables hold every point and optimizer of the grid, and nothing else.
+
+        Raises:
+            ValueError: they do not, so that they are of another grid or were changed.
+        """
+        wanted = {(point, name) for point in range(len(self.config.points)) for name in self.config.optimizers}
+        if set(zip(self.best["point"], self.best["optimizer"], strict=True)) != wanted:
+            raise ValueError(f"the tables do not hold the {len(wanted)} points and optimizers of the configuration")
 
 
 def load_results(folder: str | Path) -> Results:

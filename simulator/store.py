@@ -16,6 +16,7 @@ __all__ = [
     "FIGURES",
     "HISTOGRAM",
     "MANIFEST",
+    "REPORT",
     "SUMMARY",
     "is_finished",
     "prepare_folder",
@@ -28,13 +29,14 @@ __all__ = [
     "write_whole",
 ]
 
-CONFIG, MANIFEST, SUMMARY, HISTOGRAM, CURVES, FIGURES = (
+CONFIG, MANIFEST, SUMMARY, HISTOGRAM, CURVES, FIGURES, REPORT = (
     "config.json",
     "manifest.json",
     "summary.parquet",
     "histogram.parquet",
     "trajectories.nc",
     "figures",
+    "report.html",
 )
 _UNITS = "units"
 

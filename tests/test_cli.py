@@ -63,6 +63,7 @@ def test_sweep_prints_table_answer_choice_and_files(run, tmp_path):
         "summary.parquet",
         "trajectories.nc",
         "figures",
+        "report.html",
     }
     assert {p.name for p in (folder / "figures").iterdir()} == {"steps.png", "steps.pdf", "gap.png", "gap.pdf"}
 
