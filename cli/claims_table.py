@@ -33,18 +33,13 @@ def markdown(document: dict[str, Any]) -> str:
 
 
 def _figures(entry: dict[str, Any]) -> str:
-    """What speaks against the claim or leaves it open; if nothing does, the first figures with an interval."""
-    texts = {figure["name"]: figure["text"] for figure in entry["measured"]}
+    """The reason of the verdict; where all conditions hold, the first figures with an interval."""
     seeds = {figure["name"]: figure["seeds"] for figure in entry["measured"]}
-    conditions = [c for c in entry["conditions"] if c["measure"] in texts]
-    if not conditions:
+    if entry["verdict"] != "reproduced":
         return _cell(entry["reason"])
-    telling = [c for c in conditions if c["state"] != "holds"] or sorted(
-        conditions, key=lambda c: seeds[c["measure"]] == 0
-    )
-    shown = [f"{c['state']}: {texts[c['measure']]}" for c in telling[:_MOST_FIGURES]]
-    holding = sum(c["state"] == "holds" for c in conditions)
-    return _cell(f"{holding} of {len(conditions)} conditions hold; " + "; ".join(shown))
+    texts = {figure["name"]: figure["text"] for figure in entry["measured"]}
+    judged = sorted((c["measure"] for c in entry["conditions"]), key=lambda name: seeds[name] == 0)
+    return _cell("; ".join([entry["reason"], *(texts[name] for name in judged[:_MOST_FIGURES])]))
 
 
 def _cell(text: str) -> str:

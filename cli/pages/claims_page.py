@@ -158,7 +158,7 @@ def _card(folder: Path, claim: dict[str, Any], position: int, room: int) -> tupl
 
 
 def _measured(claim: dict[str, Any]) -> list[Block]:
-    rows = tuple(
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
             Cell(text(one.get("name"), 200)),
             _number_cell(one.get("value")),

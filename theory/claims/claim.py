@@ -38,6 +38,8 @@ VERDICTS = ("reproduced", "partly", "not at this scale", "refuted", "not run")
 
 T = TypeVar("T")
 
+_MOST_REASONS = 3  # conditions that a reason spells out; the rest stand in the list of conditions
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -227,10 +229,14 @@ class Claim:
             verdict = "partly"
         else:
             verdict = "refuted" if self.anywhere and "fails" in states else "not at this scale"
-        parts = [
+        parts = [f"{states.count('holds')} of {len(states)} conditions hold"]
+        parts += [
             f"{state}: {figures[condition.measure]} (wanted: {condition.wanted})"
             for condition, state in zip(self.conditions, states, strict=True)
+            if state != "holds"
         ]
+        more = len(parts) - 1 - _MOST_REASONS
+        parts = parts[: _MOST_REASONS + 1] + ([f"and {more} more"] if more > 0 else [])
         return Judgement(verdict, "; ".join(parts), states)
 
 

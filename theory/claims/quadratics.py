@@ -130,7 +130,7 @@ def _rotation(setting: Setting) -> Found:
         heterogeneity=(100.0,),
         rotation=_ROTATIONS,
         condition_number=(100.0,),
-        optimizers=("gd", "signsgd", "adam"),
+        optimizers=("gd", "signsgd", *_ADAMS),
         steps=setting.pick(tiny=300, quick=20_000, full=20_000),
         tolerance=_WITHIN_REACH,
         seeds=setting.pick(tiny=6, quick=20, full=200),
@@ -142,7 +142,10 @@ def _rotation(setting: Setting) -> Found:
         [
             Measured("runs of GD whose steps differ between rotations", float(differing)),
             _ratio("SignSGD on Haar blocks over diagonal ones", steps[1.0, "signsgd"], steps[0.0, "signsgd"]),
-            _ratio("Adam on Haar blocks over diagonal ones", steps[1.0, "adam"], steps[0.0, "adam"]),
+            *(
+                _ratio(f"{adam} on Haar blocks over diagonal ones", steps[1.0, adam], steps[0.0, adam])
+                for adam in _ADAMS
+            ),
         ],
         {"steps": table},
     )
@@ -351,11 +354,14 @@ QUADRATICS = (
                 NOISE,
                 "factors below 1.5 count as noise in this project",
             ),
-            Condition(
-                "Adam on Haar blocks over diagonal ones",
-                ">=",
-                NOISE,
-                "factors below 1.5 count as noise in this project",
+            *(
+                Condition(
+                    f"{adam} on Haar blocks over diagonal ones",
+                    ">=",
+                    NOISE,
+                    "factors below 1.5 count as noise in this project",
+                )
+                for adam in _ADAMS
             ),
         ),
         method="Heterogeneity 100, blocks of condition number 100, eigenvectors from the axes to Haar; best constant rates; "
