@@ -82,6 +82,9 @@ class TransformerLayer(nn.Module):
 class MixerLayer(nn.Module):
     """A network over the tokens and one over the channels, each four times as wide and with a residual sum."""
 
+    mask: Tensor
+    mask_back: Tensor
+
     def __init__(self, model: Mixer, shape: DataShape) -> None:
         super().__init__()
         width, tokens = model.width, shape.tokens

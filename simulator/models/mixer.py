@@ -32,7 +32,7 @@ HIDDEN = 4
 
 @dataclass(frozen=True)
 class Mixer(Model):
-    """Embedding, L layers of two GELU networks, over the tokens and over the channels, head (Tolstikhin et al., arXiv 2105.01601).
+    """Embedding, L layers of GELU networks over the tokens and over the channels, head (Tolstikhin et al., arXiv 2105.01601).
 
     Both networks are four times as wide as what goes in; that over the tokens is the same for every channel. In a causal task
     each of its hidden numbers belongs to a token and sees that and those before it, and each token sees the hidden numbers of
