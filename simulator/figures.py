@@ -303,6 +303,15 @@ def point_title(results: "Results", curves: xr.Dataset, point: int) -> str:
     return ", ".join(parts)
 
 
+def _legend_columns(figure: Figure, handles: list[Line2D]) -> int:
+    """As many as fit side by side: six in a wide figure, four in others, fewer with long names (13 letters an inch)."""
+    longest = (
+        max((len(str(handle.get_label())) for handle in handles), default=1) + 7
+    )  # the line and the space beside it
+    most = 4 if figure.get_figwidth() < _WIDE else 6
+    return max(1, min(len(handles), most, int(13 * figure.get_figwidth() / longest)))
+
+
 def finish(figure: Figure, axes: list[Axes], handles: list[Line2D], title: str) -> None:
     """Title, legend, and no frame but the axes."""
     for axis in axes:
@@ -314,7 +323,7 @@ def finish(figure: Figure, axes: list[Axes], handles: list[Line2D], title: str) 
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=min(len(handles), 4 if figure.get_figwidth() < _WIDE else 6),
+        ncols=_legend_columns(figure, handles),
         frameon=False,
         fontsize=8,
     )

@@ -341,7 +341,7 @@ BOUNDS = (
             ),
         ),
         method="Both theorems on random problems for all delta at once; then both methods at the rates of the theorems on "
-        "problems with heterogeneity 100, gradient heterogeneity 10 and five alignments, until |g|_1 is a hundredth of the first.",
+        "problems with heterogeneity 100, gradient heterogeneity 10 and five alignments, until |g|_1 is 1% of the first.",
         experiment=_complexities,
         draw=_draw_arrivals,
         caption="Quotient of the steps of the two methods against the quotient of their bounds, a point per problem.",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from quadsim.simulator.figures import finish, legend_rows, panels, styles_of
 
-__all__ = ["lines_figure", "points_figure", "shares_figure"]
+__all__ = ["heat_figure", "lines_figure", "points_figure", "shares_figure"]
 
 
 def lines_figure(
@@ -24,6 +25,7 @@ def lines_figure(
     panel: str | None = None,
     log: str = "xy",
     reference: float | None = None,
+    joined: bool = True,
 ) -> Figure:
     """A line per value of `by` through the medians at every x, with a bar between the extremes; a panel per value of `panel`.
 
@@ -38,6 +40,7 @@ def lines_figure(
         panel: column that tells the panels apart.
         log: axes that are logarithmic, among `x` and `y`.
         reference: a dotted line at this height.
+        joined: whether the medians are joined; they are not where x only numbers things.
     """
     names = [str(name) for name in dict.fromkeys(table[by])]
     styles = styles_of(names)
@@ -62,8 +65,11 @@ def lines_figure(
                 markersize=5,
                 linewidth=1.4,
                 elinewidth=0.9,
+                linestyle="-" if joined else "none",
                 **style,
             )
+            beyond = cells.index[np.isinf(cells["max"])]
+            axis.plot(beyond, [top] * len(beyond), linestyle="none", marker="^", markersize=6, color=style["color"])
         if reference is not None:
             axis.axhline(reference, color="0.4", linestyle=":", linewidth=1)
         axis.set(xlabel=xlabel, ylabel=ylabel, title=label)
@@ -119,6 +125,39 @@ def shares_figure(
         handles.append(Line2D([], [], label="claimed", linestyle="none", marker="x", color="0.2"))
     axis.set(xlabel=xlabel, ylabel=ylabel)
     finish(figure, [axis], handles, title)
+    return figure
+
+
+def heat_figure(
+    table: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    value: str,
+    panel: str,
+    xlabel: str,
+    ylabel: str,
+    label: str,
+    title: str,
+) -> Figure:
+    """Medians of `value` over x and y as numbers in cells, coloured by their log (blue below 1, red above); a panel per value."""
+    groups = [(str(key), part) for key, part in table.groupby(panel, sort=False)]
+    figure, axes = panels(len(groups), rows_of_legend=0)
+    cells = [part.pivot_table(index=y, columns=x, values=value, aggfunc="median") for _, part in groups]
+    most = max(float(np.abs(np.log10(cell.to_numpy())).max()) for cell in cells)
+    for axis, (name, _), cell in zip(axes, groups, cells, strict=True):
+        logs = np.log10(cell.to_numpy())
+        image = axis.imshow(logs, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", origin="lower")
+        for (row, column), log in np.ndenumerate(logs):
+            shade = "white" if abs(log) > 0.6 * most else "black"
+            axis.text(column, row, f"{10**log:.2g}", ha="center", va="center", color=shade, fontsize=8)
+        axis.set_xticks(range(cell.shape[1]), [f"{v:g}" for v in cell.columns])
+        axis.set_yticks(range(cell.shape[0]), [f"{v:g}" for v in cell.index])
+        axis.grid(visible=False)
+        axis.set(xlabel=xlabel, ylabel=ylabel, title=name)
+    bar = figure.colorbar(image, ax=axes, label=label)
+    bar.ax.yaxis.set_major_formatter(lambda log, _: f"{10**log:.2g}")
+    figure.suptitle(title, fontsize=9)
     return figure
 
 
