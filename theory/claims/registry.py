@@ -3,8 +3,9 @@
 from quadsim.theory.claims.adam_quadratics import ADAM_QUADRATICS
 from quadsim.theory.claims.bounds import BOUNDS
 from quadsim.theory.claims.claim import Claim
+from quadsim.theory.claims.hessians import HESSIANS
 from quadsim.theory.claims.quadratics import QUADRATICS
 
 __all__ = ["CLAIMS"]
 
-CLAIMS: dict[str, Claim] = {claim.id: claim for claim in (*BOUNDS, *QUADRATICS, *ADAM_QUADRATICS)}
+CLAIMS: dict[str, Claim] = {claim.id: claim for claim in (*BOUNDS, *QUADRATICS, *ADAM_QUADRATICS, *HESSIANS)}

@@ -1,0 +1,138 @@
+"""What several claims about networks measure: distances between spectra, and steps of rules at rates chosen with hindsight."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from quadsim.simulator.curvature import BlockSpectra, block_spectra
+from quadsim.simulator.models.partitions import Partition
+from quadsim.simulator.models.problem import ToyProblem
+from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
+from quadsim.simulator.statistics import quantile
+from quadsim.simulator.training import train
+
+__all__ = ["CENTRES", "RACE", "distance", "gaps", "js0", "race", "race_notes"]
+
+Array = NDArray[np.float64]
+
+CENTRES = {"gd": 0.5, "heavy-ball": 0.1, "adam": 0.05}
+"""Rates about which grids begin; they are extended, so that no result depends on them."""
+
+MOST_EXTENSIONS = 4
+
+RACE = (
+    "Steps to an unweighted loss of a tenth of ln(classes), full batch, constant rates; the rate of each rule is the best of a "
+    "grid with hindsight over all seeds, alike for all rules, and the grid grows by a decade while the best lies at its edge."
+)
+
+
+def js0(
+    problem: ToyProblem,
+    theta: Array | None = None,
+    partition: str = "module",
+    *,
+    normalise: str = "none",
+    bins: int = 100,
+) -> Array:
+    """Mean Jensen-Shannon distance over pairs of blocks, exact spectra, base 2, (M,); at the start without theta."""
+    spectra = block_spectra(problem.stack(), problem.start if theta is None else theta, partition, largest=10_000)
+    return mean_over_pairs(jensen_shannon(spectra, bins=bins, normalise=normalise))
+
+
+def distance(first: Array, second: Array, *, normalise: str, bins: int = 100) -> float:
+    """Jensen-Shannon distance, base 2, of two spectra (P,) and (Q,) as if they were two blocks."""
+    pair = Partition("two", ("first", "second"), (first.size, second.size))
+    spectra = BlockSpectra.exactly(pair, [first[None], second[None]], np.zeros(1))
+    return float(jensen_shannon(spectra, bins=bins, normalise=normalise)[0, 0, 1])
+
+
+def race(
+    problems: Mapping[str, ToyProblem],
+    rules: Sequence[str] = ("gd", "adam"),
+    *,
+    steps: int,
+    density: int = 4,
+    tolerance: float = 0.1,
+) -> pd.DataFrame:
+    """Steps to the target of every rule on every problem at the best rate of a grid.
+
+    The best rate has the smallest median of steps over the seeds, then the smallest 90% quantile, then the smallest median
+    loss at the end; it is chosen for each configuration and value of the dial.
+
+    Args:
+        problems: by what they are called.
+        rules: names among CENTRES.
+        steps: at most so many.
+        density: rates a decade.
+        tolerance: the target is this times ln(classes).
+
+    Returns:
+        A row per configuration, heterogeneity, rule and seed: `configuration`, `heterogeneity`, `rule`, `index`, `steps` (`inf`
+        where the target was not reached), `loss` (the last), `lr`, `edge` (whether that is the last rate tried) and `limit`.
+    """
+    frames = []
+    for name, problem in problems.items():
+        for rule in rules:
+            for c in np.unique(problem.heterogeneity).tolist():
+                same = problem.select(np.flatnonzero(problem.heterogeneity == c).tolist())
+                found = _best(same, rule, steps, density, tolerance)
+                given = {"configuration": name, "heterogeneity": c, "rule": rule, "index": same.index, "limit": steps}
+                frames.append(pd.DataFrame(given | found))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _best(
+    problem: ToyProblem, rule: str, steps: int, density: int, tolerance: float
+) -> dict[str, Array | float | bool]:
+    low, high, new = -density, density, list(range(-density, density + 1))
+    tried: dict[int, tuple[Array, Array]] = {}
+    for _ in range(MOST_EXTENSIONS + 1):
+        rates = [CENTRES[rule] * 10 ** (k / density) for k in new]
+        run = train(problem, rule, lr=rates, steps=steps, tolerance=tolerance, record=steps)
+        reached = np.where(run.status == "diverged", np.inf, run.steps_to_tolerance)
+        tried |= {k: (reached[:, i], run.final_loss[:, i]) for i, k in enumerate(new)}
+        best = min(tried, key=lambda k: _rank(*tried[k]))
+        if best not in (low, high):
+            break
+        new = list(range(low - density, low)) if best == low else list(range(high + 1, high + density + 1))
+        low, high = min(low, *new), max(high, *new)
+    reached_at, loss = tried[best]
+    return {
+        "steps": reached_at,
+        "loss": loss,
+        "lr": CENTRES[rule] * 10 ** (best / density),
+        "edge": best in (min(tried), max(tried)),
+    }
+
+
+def _rank(reached: Array, loss: Array) -> tuple[float, ...]:
+    return float(quantile(reached, 0.5)), float(quantile(reached, 0.9)), float(quantile(loss, 0.5))
+
+
+def gaps(runs: pd.DataFrame, slow: str = "gd", fast: str = "adam") -> pd.DataFrame:
+    """Steps of one rule over those of another, seed by seed: `configuration`, `heterogeneity`, `index` and `gap`.
+
+    `inf` where only the slow one does not arrive; 0 where the fast one does not, so that a run that failed never speaks for it.
+    """
+    wide = runs.pivot(index=["configuration", "heterogeneity", "index"], columns="rule", values="steps")
+    wide = wide.loc[list(dict.fromkeys(wide.index))]
+    with np.errstate(invalid="ignore"):
+        gap = np.where(np.isinf(wide[fast]), 0.0, wide[slow] / wide[fast])
+    return wide.reset_index()[["configuration", "heterogeneity", "index"]].assign(gap=gap)
+
+
+def race_notes(runs: pd.DataFrame) -> tuple[str, ...]:
+    """What a reader has to know of a race: runs that did not arrive, and best rates at an edge."""
+    notes = []
+    late = runs[np.isinf(runs["steps"])]
+    if len(late):
+        which = late.groupby(["configuration", "heterogeneity", "rule"], sort=False).size()
+        text = "; ".join(f"{name}, dial {c:g}: {rule} {number}" for (name, c, rule), number in which.items())
+        notes.append(f"Runs that did not reach the target in {int(runs['limit'].max())} steps: {text}.")
+    edge = runs[runs["edge"]][["configuration", "heterogeneity", "rule"]].drop_duplicates()
+    if len(edge):
+        text = "; ".join(f"{row.configuration}, dial {row.heterogeneity:g}: {row.rule}" for row in edge.itertuples())
+        notes.append(f"The best rate lies at the edge of the grid, so that a better one may exist: {text}.")
+    return tuple(notes)
