@@ -1,5 +1,6 @@
 """TrainingRun: what training leaves behind, with its status, its settings and the problem it ran on."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,13 @@ DIVERGED_ABOVE = 100.0
 
 _FORMAT = 1
 _PER_RUN = ("steps_to_tolerance", "steps_to_tolerance_weighted", "stopped", "final_loss", "final_loss_weighted")
+
+
+def _start_of(problem: ToyProblem) -> str:
+    """`drawn`, or a fingerprint of the parameters that were given."""
+    if problem.given is None:
+        return "drawn"
+    return hashlib.sha256(np.ascontiguousarray(problem.given).tobytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +123,7 @@ class TrainingRun:
             "dial": self.problem.dial,
             "mode": self.problem.mode,
             "seed": self.problem.seed,
+            "start": _start_of(self.problem),
             "optimizer": self.optimizer,
             "formula": self.rule.formula(),
             "schedule": str(self.schedule),
@@ -163,6 +172,7 @@ class TrainingRun:
             "mode": problem.mode,
             "seed": problem.seed,
             "formula": rule.formula(),
+            "start": _start_of(problem),
         }
         found = {name: dataset.attrs.get(name) for name in asked}
         same = found == asked and dataset.attrs.get("quadsim_format") == _FORMAT

@@ -175,6 +175,17 @@ def test_an_instance_has_the_same_bits_in_any_stack(name, dtype, monkeypatch):
     assert_same_bits(alone, part(whole, 4, 1))
 
 
+@pytest.mark.parametrize("dial", ["frequency", "reparametrisation"])
+def test_training_goes_on_where_it_left_off(dial):
+    """GD has no memory: ten steps from a start that is given, and of one problem of those, are the second ten of twenty."""
+    problem = small(dial=dial, problems=3)
+    whole = full(problem, "gd", 20, lr=0.1, snapshots=[10, 20])
+    onwards = problem.starting_at(whole.snapshots.theta[:, 0, 0])
+    for chosen in ([0, 1, 2], [2]):
+        run = full(onwards.select(chosen), "gd", 10, lr=0.1, snapshots=[0, 10])
+        np.testing.assert_array_equal(run.snapshots.theta[:, 0], whole.snapshots.theta[chosen, 0])
+
+
 @pytest.mark.parametrize("dial", ["zipf", "separable", "reparametrisation"])
 @pytest.mark.parametrize("task", [SMALL, MINI], ids=["full", "mini"])
 def test_the_same_bits_under_every_dial(task, dial):
@@ -360,10 +371,11 @@ def test_saved_and_loaded(tmp_path):
         small(heterogeneity=[1.0, 9.0], width=5),
         small(heterogeneity=[1.0, 9.0], dial="separable"),
         small(heterogeneity=[1.0, 9.0], task=ModularAddition(p=5)),
+        small(heterogeneity=[1.0, 9.0]).starting_at(np.zeros((4, 68))),
         "rule",
         "file",
     ],
-    ids=["heterogeneity", "seed", "mode", "first", "width", "dial", "task", "rule", "file"],
+    ids=["heterogeneity", "seed", "mode", "first", "width", "dial", "task", "start", "rule", "file"],
 )
 def test_a_file_of_something_else_is_refused(tmp_path, other):
     problem, path = small(heterogeneity=[1.0, 9.0]), tmp_path / "run.nc"

@@ -77,6 +77,7 @@ class ToyProblem:
         index: of the draws, (M,).
         seed: key of all draws.
         mode: of the reparametrisation, one of MODES.
+        given: where training begins in place of the drawn start, the parameters that are stored, (M, P); None: it is drawn.
 
     Raises:
         ValueError: a value out of range.
@@ -89,6 +90,7 @@ class ToyProblem:
     index: NDArray[np.int64]
     seed: int = 0
     mode: str = "parameter"
+    given: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         check_choice("dial", self.dial, DIALS_OF_MODELS)
@@ -106,6 +108,10 @@ class ToyProblem:
         low = 1.0 / LARGEST_DIAL if self.dial in ("init-scale", "temperature") else 1.0
         for value in self.heterogeneity.tolist():
             check_interval(f"heterogeneity (dial {self.dial})", value, low, LARGEST_DIAL)
+        if self.given is not None and self.given.shape != (self.problems, self.dimension):
+            raise ValueError(
+                f"given must have the shape ({self.problems}, {self.dimension}), got {self.given.shape}; give a row a problem."
+            )
 
     @classmethod
     def generate(
@@ -191,7 +197,19 @@ class ToyProblem:
         chosen = np.asarray(problems, dtype=np.int64)
         if not chosen.size or chosen.min() < 0 or chosen.max() >= self.problems:
             raise ValueError(f"problems must be in [0, {self.problems}), got {problems!r}; give at least one of these.")
-        return replace(self, heterogeneity=self.heterogeneity[chosen], index=self.index[chosen])
+        given = None if self.given is None else self.given[chosen]
+        return replace(self, heterogeneity=self.heterogeneity[chosen], index=self.index[chosen], given=given)
+
+    def starting_at(self, theta: NDArray[np.float64]) -> "ToyProblem":
+        """The same problems with training beginning elsewhere, as where another task has left a model.
+
+        Args:
+            theta: the parameters that are stored, (M, P).
+
+        Raises:
+            ValueError: another shape.
+        """
+        return replace(self, given=np.array(theta, dtype=np.float64))
 
     @cached_property
     def data(self) -> Data:
@@ -246,6 +264,8 @@ class ToyProblem:
     @cached_property
     def start(self) -> NDArray[np.float64]:
         """Where training begins, (M, P)."""
+        if self.given is not None:
+            return self.given
         scale = self.heterogeneity if self.dial == "init-scale" else np.ones(self.problems)
         parts = []
         for copy in range(self.copies):

@@ -15,7 +15,7 @@ from quadsim.simulator.training import train
 from quadsim.theory.claims.bounds import ZHANG
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
 from quadsim.theory.claims.drawing import dots_figure, lines_figure
-from quadsim.theory.claims.networks import distance, js0
+from quadsim.theory.claims.networks import distance, groups, js0
 
 __all__ = ["HESSIANS"]
 
@@ -72,13 +72,17 @@ def _off_blocks(setting: Setting) -> Found:
     whole_run = table.groupby(["model", "partition", "index"], sort=False)
     worst = whole_run.agg({"share": "max", "spectral": "max", "density": "min"})
     measured = []
-    for (name, cut), same in worst.groupby(["model", "partition"], sort=False):
+    for (name, cut), same in groups(worst.reset_index(), "model", "partition"):
         measured.append(measured_median(_share_of(name, cut), same["share"]))
         measured.append(
             measured_median(f"{name}, blocks by {cut}: largest |H - blocks|/|H|, spectral", same["spectral"])
         )
         density = f"{name}, blocks by {cut}: least mean square entry inside over outside"
         measured.append(measured_median(density, same["density"]))
+    for (name, cut, step), same in groups(table, "model", "partition", "step"):
+        measured.append(
+            measured_median(f"{name}, blocks by {cut}: share of |H|² off the blocks at step {step}", same["share"])
+        )
     return Found(measured, {"off_blocks": table})
 
 
@@ -155,7 +159,7 @@ def _whole_spectra(setting: Setting) -> Found:
                         rows.append(row | {"what": what, "distance": apart, "ratio": apart / between})
     table = pd.DataFrame(rows)
     measured = []
-    for (normalise, bins), same in table.groupby(["normalise", "bins"], sort=False):
+    for (normalise, bins), same in groups(table, "normalise", "bins"):
         for stage in stages.values():
             for other in ("convolution", "MLP"):
                 kept = same[(same["stage"] == stage) & (same["what"] == f"Transformer and {other}, whole")]
@@ -214,7 +218,7 @@ def _js0_of_models(setting: Setting) -> Found:
             ]
     table = pd.DataFrame(rows)
     measured = []
-    for norm, same in table.groupby("norm", sort=False):
+    for (norm,), same in groups(table, "norm"):
         wide = same.pivot(index="index", columns="model", values="JS0")
         for other in ("convolution", "MLP"):
             measured.append(measured_median(_js0_over(other, norm), wide["Transformer"] / wide[other]))
@@ -253,8 +257,11 @@ HESSIANS = (
             for cut in ("module", "neuron")
         ),
         method="Whole Hessians in float64 of the cross-entropy on all data, at the start and along 300 steps (full: 1000) of "
-        "full-batch Adam at the rate 0.01; of two MLPs without biases, the default one on 32 tokens (full: 64), and one with a hidden layer "
-        "of 8 neurons on 256 digits of 8x8 pixels (behind a linear embedding of 8 channels). A block is a matrix, or a neuron's row of one. "
+        "full-batch Adam at the rate 0.01; of two MLPs without biases, the default one on 32 tokens (full: 64), "
+        "and one with a hidden layer "
+        "of 8 neurons on 256 digits of 8x8 pixels (behind a linear embedding of 8 channels). A block is a "
+        "matrix, or a neuron's row "
+        "of one. "
         "The share is the worst over the steps looked at. The paper's MLP has another data set and no embedding.",
         experiment=_off_blocks,
         draw=_draw_off_blocks,
@@ -275,8 +282,10 @@ HESSIANS = (
             for other in ("convolution", "MLP")
         ),
         method="Jensen-Shannon distances (base 2, 100 bins of equal width over the joint range, every spectrum divided by its "
-        "largest modulus) between all eigenvalues of two models of equal width, depth (1 layer; full: 2) and task (16 tokens, norm none), "
-        "over the mean distance between the blocks of the Transformer (partition by module); at the start and after 20 steps of Adam at 0.01.",
+        "largest modulus) between all eigenvalues of two models of equal width, depth (1 layer; full: 2) and "
+        "task (16 tokens, norm "
+        "none), over the mean distance between the blocks of the Transformer (partition by module); at the start and after 20 "
+        "steps of Adam at 0.01.",
         experiment=_whole_spectra,
         draw=_draw_whole_spectra,
         caption="Jensen-Shannon distances, a dot per seed, bars at medians: whole spectra of two models, and pairs of blocks.",
@@ -292,8 +301,9 @@ HESSIANS = (
             for norm in ("norm none", "norm pre")
             for other in ("convolution", "MLP")
         ),
-        method="JS0, the mean Jensen-Shannon distance (base 2, 100 bins of equal width over all blocks, eigenvalues as they are) between the "
-        "exact spectra of the blocks by module at the start, for models of equal width, depth, task (token-map) and norm, seed by seed.",
+        method="JS0, the mean Jensen-Shannon distance (base 2, 100 bins of equal width over all blocks, eigenvalues as they are) "
+        "between the exact spectra of the blocks by module at the start, for models of equal width, depth, task (token-map) and "
+        "norm, seed by seed.",
         experiment=_js0_of_models,
         draw=_draw_js0_of_models,
         caption="JS0 at the start, a dot per seed, bars at medians.",

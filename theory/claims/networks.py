@@ -1,10 +1,11 @@
 """What several claims about networks measure: distances between spectra, and steps of rules at rates chosen with hindsight."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.curvature import BlockSpectra, block_spectra
 from quadsim.simulator.models.partitions import Partition
@@ -13,7 +14,7 @@ from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
 from quadsim.simulator.statistics import quantile
 from quadsim.simulator.training import train
 
-__all__ = ["CENTRES", "RACE", "distance", "gaps", "js0", "race", "race_notes"]
+__all__ = ["CENTRES", "RACE", "distance", "gaps", "groups", "js0", "quotient", "race", "race_notes"]
 
 Array = NDArray[np.float64]
 
@@ -21,6 +22,7 @@ CENTRES = {"gd": 0.5, "heavy-ball": 0.1, "adam": 0.05}
 """Rates about which grids begin; they are extended, so that no result depends on them."""
 
 MOST_EXTENSIONS = 4
+_MOST_NAMED = 4  # configurations in a note
 
 RACE = (
     "Steps to an unweighted loss of a tenth of ln(classes), full batch, constant rates; the rate of each rule is the best of a "
@@ -111,6 +113,13 @@ def _rank(reached: Array, loss: Array) -> tuple[float, ...]:
     return float(quantile(reached, 0.5)), float(quantile(reached, 0.9)), float(quantile(loss, 0.5))
 
 
+def groups(table: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """The rows that agree in some columns, in the order in which they come."""
+    for key, same in table.groupby(list(columns), sort=False):
+        values: Any = key
+        yield tuple(values), same
+
+
 def gaps(runs: pd.DataFrame, slow: str = "gd", fast: str = "adam") -> pd.DataFrame:
     """Steps of one rule over those of another, seed by seed: `configuration`, `heterogeneity`, `index` and `gap`.
 
@@ -123,14 +132,26 @@ def gaps(runs: pd.DataFrame, slow: str = "gd", fast: str = "adam") -> pd.DataFra
     return wide.reset_index()[["configuration", "heterogeneity", "index"]].assign(gap=gap)
 
 
+def quotient(of: ArrayLike, over: ArrayLike) -> Array:
+    """Of steps or gaps, seed by seed; 1 where neither is finite or both are 0, which says nothing."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = np.asarray(of, dtype=float) / np.asarray(over, dtype=float)
+    return np.where(np.isnan(found), 1.0, found)
+
+
 def race_notes(runs: pd.DataFrame) -> tuple[str, ...]:
     """What a reader has to know of a race: runs that did not arrive, and best rates at an edge."""
     notes = []
-    late = runs[np.isinf(runs["steps"])]
-    if len(late):
-        which = late.groupby(["configuration", "heterogeneity", "rule"], sort=False).size()
-        text = "; ".join(f"{name}, dial {c:g}: {rule} {number}" for (name, c, rule), number in which.items())
-        notes.append(f"Runs that did not reach the target in {int(runs['limit'].max())} steps: {text}.")
+    for rule, same in runs.groupby("rule", sort=False):
+        late = same[np.isinf(same["steps"])]
+        if len(late):
+            which = late[["configuration", "heterogeneity"]].drop_duplicates()
+            places = "; ".join(
+                f"{row.configuration}, dial {row.heterogeneity:g}" for row in which.head(_MOST_NAMED).itertuples()
+            )
+            more = f" and {len(which) - _MOST_NAMED} more" if len(which) > _MOST_NAMED else ""
+            limit = int(same["limit"].max())
+            notes.append(f"{rule}: {len(late)} of {len(same)} runs did not arrive in {limit} steps ({places}{more}).")
     edge = runs[runs["edge"]][["configuration", "heterogeneity", "rule"]].drop_duplicates()
     if len(edge):
         text = "; ".join(f"{row.configuration}, dial {row.heterogeneity:g}: {row.rule}" for row in edge.itertuples())
