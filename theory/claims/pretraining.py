@@ -27,10 +27,10 @@ _SMALLER = "smaller: a ratio below one"
 
 
 def _pretraining(setting: Setting) -> Found:
-    seeds = setting.pick(tiny=1, quick=6, full=12)
+    seeds = setting.pick(tiny=1, quick=6, full=10)
     size = setting.pick(tiny=6, quick=16, full=16)
     model = Transformer(width=setting.pick(tiny=4, quick=8, full=8), layers=setting.pick(tiny=1, quick=1, full=2))
-    text = Text(vocabulary=size - 1, tokens=4, sequences=setting.pick(tiny=4, quick=32, full=128), batch=None)
+    text = Text(vocabulary=size - 1, tokens=4, sequences=setting.pick(tiny=4, quick=32, full=64), batch=None)
     tasks: dict[str, Task] = {_TOKENS: TokenMap(size), _TEXT: text}
     rows, racing, before = [], {}, {}
     for name, task in tasks.items():
@@ -110,9 +110,9 @@ PRETRAINING = (
             Condition(_GAP, "<=", 1.0, _SMALLER),
         ),
         method="A pre-norm Transformer is trained with 300 steps (full: 1000) of full-batch Adam at 0.01, and then looked at on "
-        "the data of another problem, on which the fresh one is looked at too: the same tokens with other classes, or other passages "
-        "of the same text (four characters). JS0 and gradient norms by module as in js0-models. The race is on the new classes: "
-        "on the new text the pretrained model begins near what can be learned. " + RACE,
+        "the data of another problem, on which the fresh one is looked at too: the same tokens with other classes, or other "
+        "passages of the same text (four characters). JS0 and gradient norms by module as in js0-models. The race is on the new "
+        "classes: on the new text the pretrained model begins near what can be learned. " + RACE,
         experiment=_pretraining,
         draw=_draw,
         caption="JS0 and the ratio of gradient norms over the blocks of a fresh and of a pretrained Transformer, a dot per seed, "
