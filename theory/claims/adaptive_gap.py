@@ -246,7 +246,8 @@ ADAPTIVE_GAP = (
         ),
         method="MLP of four matrices (embedding, two layers with GELU, head), no norm, on 8x8 digits, modules scaled in an order "
         "drawn for each seed: the weights of block b are s_b phi_b with max s²/min s² = c. `Scaled layers` trains phi, which is "
-        "the paper's scaling of a layer by a constant except that the start is divided by it, so that the network begins as the same "
+        "the paper's scaling of a layer by a constant except that the start is divided by it, so that the network "
+        "begins as the same "
         "function; `scaled gradients` trains the weights and multiplies the gradient of block b by s_b², which GD cannot tell "
         "apart. " + RACE,
         experiment=_scaled,
