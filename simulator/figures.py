@@ -231,7 +231,7 @@ def legend_rows(optimizers: Sequence[str]) -> int:
 
 def panels(number: int, rows_of_legend: int) -> tuple[Figure, list[Axes]]:
     """A figure with so many panels that share their y axis, and room for a legend below."""
-    columns = min(number, _MOST_COLUMNS)
+    columns = 2 if number == 4 else min(number, _MOST_COLUMNS)  # three and one leave two places empty
     rows = math.ceil(number / columns)
     width = max(_PANEL[0] * columns, 6.4)
     with mpl.rc_context(figure_style()):

@@ -23,14 +23,8 @@ DIVERGED_ABOVE = 100.0
 """Training has diverged when a loss is not finite or above this many times the larger of its start and ln(classes)."""
 
 _FORMAT = 1
+_DRAWN = "drawn"
 _PER_RUN = ("steps_to_tolerance", "steps_to_tolerance_weighted", "stopped", "final_loss", "final_loss_weighted")
-
-
-def _start_of(problem: ToyProblem) -> str:
-    """`drawn`, or a fingerprint of the parameters that were given."""
-    if problem.given is None:
-        return "drawn"
-    return hashlib.sha256(np.ascontiguousarray(problem.given).tobytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,10 +165,11 @@ class TrainingRun:
             "dial": problem.dial,
             "mode": problem.mode,
             "seed": problem.seed,
-            "formula": rule.formula(),
             "start": _start_of(problem),
+            "formula": rule.formula(),
         }
         found = {name: dataset.attrs.get(name) for name in asked}
+        found["start"] = found["start"] or _DRAWN  # older files know no other
         same = found == asked and dataset.attrs.get("quadsim_format") == _FORMAT
         for name in ("index", "heterogeneity"):
             same = same and np.array_equal(dataset.get(name, xr.DataArray()), getattr(problem, name))
@@ -204,3 +199,10 @@ class TrainingRun:
     def __repr__(self) -> str:
         counts = ", ".join(f"{int(np.sum(self.status == status))} {status}" for status in STATUSES)
         return f"TrainingRun({self.optimizer} on {self.problem.problems} problems x {self.loss.shape[1]} settings, {counts})"
+
+
+def _start_of(problem: ToyProblem) -> str:
+    """`drawn`, or the fingerprint of a given start."""
+    if problem.given_start is None:
+        return _DRAWN
+    return hashlib.sha256(np.ascontiguousarray(problem.given_start).tobytes()).hexdigest()[:16]

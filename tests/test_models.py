@@ -300,7 +300,6 @@ def test_a_row_of_the_head_sees_only_its_class_and_of_the_embedding_its_token():
         (lambda: ToyProblem.generate("mlp", dial="temperature"), r"dial temperature must go with a transformer, got mlp"),
         (lambda: ToyProblem.generate("mlp", "digits", dial="zipf"), r"dial zipf must go with .* token-map .* got digits"),
         (lambda: ToyProblem.generate(mode="both"), r"mode must be one of parameter, gradient, got 'both'"),
-        (lambda: ToyProblem.generate("mlp", problems=2).starting_at(np.zeros((1, 3))), r"given must have the shape \(2, 2592\), got \(1, 3\)"),
         (lambda: ToyProblem.generate(problems=0), r"problems must be a whole number of at least 1, got 0"),
         (lambda: ToyProblem.generate(problems=2).partition("block"), r"partition must be one of layer, module, unit, got"),
         (lambda: ToyProblem.generate(problems=2).select([2]), r"problems must be in \[0, 2\), got \[2\]"),

@@ -1,13 +1,13 @@
 """ToyProblem: a model, a task and a dial, for M starts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known
 from quadsim.simulator.draws import Purpose, normals, uniforms
@@ -77,7 +77,7 @@ class ToyProblem:
         index: of the draws, (M,).
         seed: key of all draws.
         mode: of the reparametrisation, one of MODES.
-        given: where training begins in place of the drawn start, the parameters that are stored, (M, P); None: it is drawn.
+        given_start: parameters at which training begins, (M, P); None: drawn ones. See `starting_at`.
 
     Raises:
         ValueError: a value out of range.
@@ -90,7 +90,7 @@ class ToyProblem:
     index: NDArray[np.int64]
     seed: int = 0
     mode: str = "parameter"
-    given: NDArray[np.float64] | None = None
+    given_start: NDArray[np.float64] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_choice("dial", self.dial, DIALS_OF_MODELS)
@@ -108,10 +108,6 @@ class ToyProblem:
         low = 1.0 / LARGEST_DIAL if self.dial in ("init-scale", "temperature") else 1.0
         for value in self.heterogeneity.tolist():
             check_interval(f"heterogeneity (dial {self.dial})", value, low, LARGEST_DIAL)
-        if self.given is not None and self.given.shape != (self.problems, self.dimension):
-            raise ValueError(
-                f"given must have the shape ({self.problems}, {self.dimension}), got {self.given.shape}; give a row a problem."
-            )
 
     @classmethod
     def generate(
@@ -148,7 +144,7 @@ class ToyProblem:
         if isinstance(heterogeneity, str) or not several:
             raise ValueError(f"heterogeneity must be a number or several, got {heterogeneity!r}; give at least one.")
         values = np.array([check_interval("heterogeneity", value) for value in several])
-        first, seed = check_count("first", first, 0), check_count("seed", seed, 0)
+        first, seed = check_count("first", first, 0, None), check_count("seed", seed, 0, None)
         model, task = resolve_model(model, **options), resolve_task(task)
         # What all of them take is known from one of each, before anything large is made.
         _check_memory(cls(model, task, dial, values, np.full(values.size, first), seed, mode), problems)
@@ -197,19 +193,33 @@ class ToyProblem:
         chosen = np.asarray(problems, dtype=np.int64)
         if not chosen.size or chosen.min() < 0 or chosen.max() >= self.problems:
             raise ValueError(f"problems must be in [0, {self.problems}), got {problems!r}; give at least one of these.")
-        given = None if self.given is None else self.given[chosen]
-        return replace(self, heterogeneity=self.heterogeneity[chosen], index=self.index[chosen], given=given)
+        start = None if self.given_start is None else self.given_start[chosen]
+        return replace(self, heterogeneity=self.heterogeneity[chosen], index=self.index[chosen], given_start=start)
 
-    def starting_at(self, theta: NDArray[np.float64]) -> "ToyProblem":
-        """The same problems with training beginning elsewhere, as where another task has left a model.
+    def starting_at(self, theta: ArrayLike) -> "ToyProblem":
+        """The same problems from other parameters, as those that training on another task has left.
 
         Args:
-            theta: the parameters that are stored, (M, P).
+            theta: parameters as they are stored and trained (`snapshots.theta`), (M, P).
 
         Raises:
-            ValueError: another shape.
+            ValueError: another shape, numbers that are not finite (of a run that has diverged), or a dial that is in the start.
         """
-        return replace(self, given=np.array(theta, dtype=np.float64))
+        start = np.array(theta, dtype=np.float64)
+        if self.dial == "init-scale":
+            raise ValueError(
+                "dial of a problem with a given start must not be init-scale, which scales drawn ones; use another."
+            )
+        if start.shape != (self.problems, self.dimension):
+            raise ValueError(
+                f"theta must have the shape ({self.problems}, {self.dimension}), got {start.shape}; give a row a problem."
+            )
+        if not np.all(np.isfinite(start)):
+            raise ValueError(
+                f"theta must be finite, got {int(np.sum(~np.isfinite(start)))} numbers that are not; select problems whose "
+                "runs lived."
+            )
+        return replace(self, given_start=start)
 
     @cached_property
     def data(self) -> Data:
@@ -264,8 +274,8 @@ class ToyProblem:
     @cached_property
     def start(self) -> NDArray[np.float64]:
         """Where training begins, (M, P)."""
-        if self.given is not None:
-            return self.given
+        if self.given_start is not None:
+            return self.given_start
         scale = self.heterogeneity if self.dial == "init-scale" else np.ones(self.problems)
         parts = []
         for copy in range(self.copies):

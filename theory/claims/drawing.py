@@ -1,6 +1,6 @@
 """Figures that several claims share: one or more panels of lines or points over a table."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,10 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from quadsim.simulator.figures import finish, legend_rows, panels, styles_of
+from quadsim.simulator.statistics import quantile
 
-__all__ = ["dots_figure", "heat_figure", "lines_figure", "points_figure", "shares_figure"]
+__all__ = ["dots_figure", "heat_figure", "lines_figure", "points_figure", "shares_figure", "ticks_at"]
 
 
 def lines_figure(
@@ -28,7 +30,7 @@ def lines_figure(
     reference: float | None = None,
     joined: bool = True,
 ) -> Figure:
-    """A line per value of `by` through the medians at every x, with a bar between the extremes; a panel per value of `panel`.
+    """A line per value of `by` through the medians at every x, with bars from 10% to 90%; a panel per value of `panel`.
 
     Args:
         table: a row per measurement.
@@ -55,13 +57,13 @@ def lines_figure(
             kept = part[part[by].astype(str) == name]
             if kept.empty:
                 continue
-            cells = kept.groupby(x)[y].agg(["min", "median", "max"])
+            cells = kept.groupby(x)[y].agg(low=_quantile(0.1), median=_quantile(0.5), high=_quantile(0.9))
             shown = cells.clip(upper=top)
             at = cells.index.to_numpy(dtype=float)
             axis.errorbar(
                 at,
                 shown["median"],
-                yerr=[shown["median"] - shown["min"], shown["max"] - shown["median"]],
+                yerr=[shown["median"] - shown["low"], shown["high"] - shown["median"]],
                 capsize=2,
                 markersize=5,
                 linewidth=1.4,
@@ -69,7 +71,7 @@ def lines_figure(
                 linestyle="-" if joined else "none",
                 **style,
             )
-            beyond = cells.index[np.isinf(cells["max"])]
+            beyond = cells.index[np.isinf(cells["high"])]
             axis.plot(beyond, [top] * len(beyond), linestyle="none", marker="^", markersize=6, color=style["color"])
         if reference is not None:
             axis.axhline(reference, color="0.4", linestyle=":", linewidth=1)
@@ -89,9 +91,10 @@ def points_figure(
     title: str,
     panel: str | None = None,
     log: str = "xy",
+    reference: tuple[float | None, float | None] = (None, None),
     diagonal: bool = False,
 ) -> Figure:
-    """A point per row, with a marker per value of `by`; a panel per value of `panel`; `diagonal` draws y = x."""
+    """A point per row, with a marker per value of `by`; a panel per value of `panel`; dotted lines at `reference`, or y = x."""
     names = [str(name) for name in dict.fromkeys(table[by])]
     styles = styles_of(names)
     groups = [("", table)] if panel is None else [(str(key), part) for key, part in table.groupby(panel, sort=False)]
@@ -101,6 +104,9 @@ def points_figure(
         for name, style in styles.items():
             kept = part[part[by].astype(str) == name]
             axis.plot(kept[x], kept[y], linestyle="none", markersize=5, alpha=0.8, **style)
+        for line, at in ((axis.axvline, reference[0]), (axis.axhline, reference[1])):
+            if at is not None:
+                line(at, color="0.4", linestyle=":", linewidth=1)
         if diagonal:
             ends = [max(part[x].min(), part[y].min()), min(part[x].max(), part[y].max())]
             axis.plot(ends, ends, color="0.4", linestyle=":", linewidth=1)
@@ -216,6 +222,20 @@ def dots_figure(
 
 def _only_marks(style: dict[str, object]) -> dict[str, Any]:
     return {name: value for name, value in style.items() if name != "linestyle"}
+
+
+def ticks_at(figure: Figure, values: Iterable[float]) -> Figure:
+    """The same figure with the x axes labelled at these values, and nowhere else."""
+    at = sorted(set(values))
+    for axis in figure.axes:
+        axis.xaxis.set_major_locator(FixedLocator(at))
+        axis.xaxis.set_major_formatter(FixedFormatter([f"{value:g}" for value in at]))
+        axis.xaxis.set_minor_locator(NullLocator())
+    return figure
+
+
+def _quantile(q: float) -> Callable[[pd.Series], float]:
+    return lambda values: float(quantile(values, q))
 
 
 def _scale(axis: Axes, log: str) -> None:
