@@ -64,7 +64,9 @@ def sweep_command(
             "NAME",
         ),
     ] = None,
-    model: Annotated[str | None, _option("transformer, mlp or conv instead of quadratics", group=_MODELS)] = None,
+    model: Annotated[
+        str | None, _option("transformer, mlp, conv or mixer instead of quadratics", group=_MODELS)
+    ] = None,
     task: Annotated[
         str | None,
         _option(

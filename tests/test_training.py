@@ -10,7 +10,7 @@ from reference import RULES as ORACLE
 
 from quadsim.simulator import RULES, Schedule, ToyProblem, TrainingRun, grid, train, training
 from quadsim.simulator.bench.modules import train_modules
-from quadsim.simulator.models import MLP, Conv, Digits, Induction, ModularAddition, TokenMap, Transformer
+from quadsim.simulator.models import MLP, Conv, Digits, Induction, Mixer, ModularAddition, TokenMap, Transformer
 from quadsim.simulator.training_run import DIVERGED_ABOVE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -46,7 +46,7 @@ def check_against_torch(problem, rule, optimizer, settings, options, steps=100):
 
 
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
-@pytest.mark.parametrize("model", ["transformer", "mlp", "conv"])
+@pytest.mark.parametrize("model", ["transformer", "mlp", "conv", "mixer"])
 def test_a_hundred_steps_are_those_of_torch(model, norm):
     """At rates at which rounding does not grow: near the edge of stability 65 steps raise it from 1e-16 to 1e-9."""
     problem = small(model, width=8, layers=1, norm=norm)
@@ -130,6 +130,8 @@ ODD = {
     "mlp of digits": (MLP(width=5, layers=1, norm="post"), Digits(patch=8, sequences=9, batch=3)),
     "conv": (Conv(width=9, layers=1, kernel=5, norm="post"), SMALL),
     "conv of digits": (Conv(width=6, layers=2, norm="pre"), Digits(patch=4, sequences=13, batch=None)),
+    "mixer": (Mixer(width=6, layers=1, norm="post"), SMALL),
+    "causal mixer": (Mixer(width=5, layers=2), Induction(7, 5, 11)),
 }
 
 

@@ -14,6 +14,7 @@ from quadsim.simulator.draws import Purpose, normals, uniforms
 from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.models.base import Model, Parameter
 from quadsim.simulator.models.conv import Conv
+from quadsim.simulator.models.mixer import Mixer
 from quadsim.simulator.models.mlp import MLP
 from quadsim.simulator.models.partitions import Partition, partition
 from quadsim.simulator.models.stack import Stack
@@ -22,7 +23,7 @@ from quadsim.simulator.models.transformer import Transformer
 
 __all__ = ["DIALS_OF_MODELS", "MODELS", "MODES", "ToyProblem", "resolve_model"]
 
-MODELS: dict[str, type[Model]] = {"transformer": Transformer, "mlp": MLP, "conv": Conv}
+MODELS: dict[str, type[Model]] = {"transformer": Transformer, "mlp": MLP, "conv": Conv, "mixer": Mixer}
 
 DIALS_OF_MODELS = ("frequency", "zipf", "separable", "reparametrisation", "init-scale", "temperature")
 """What the heterogeneity c turns:

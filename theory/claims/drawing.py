@@ -1,6 +1,7 @@
 """Figures that several claims share: one or more panels of lines or points over a table."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from quadsim.simulator.figures import finish, legend_rows, panels, styles_of
 from quadsim.simulator.statistics import quantile
 
-__all__ = ["heat_figure", "lines_figure", "points_figure", "shares_figure", "ticks_at"]
+__all__ = ["dots_figure", "heat_figure", "lines_figure", "points_figure", "shares_figure", "ticks_at"]
 
 
 def lines_figure(
@@ -165,6 +166,62 @@ def heat_figure(
     bar.ax.yaxis.set_major_formatter(lambda log, _: f"{10**log:.2g}")
     figure.suptitle(title, fontsize=9)
     return figure
+
+
+def dots_figure(
+    table: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    ylabel: str,
+    title: str,
+    by: str | None = None,
+    panel: str | None = None,
+    log: bool = False,
+    reference: float | None = None,
+) -> Figure:
+    """A dot per row over named places, with a bar at the median of each place; a colour per value of `by`.
+
+    Args:
+        table: a row per measurement.
+        x: column of the names along the axis, in the order in which they come.
+        y: column of what was measured; `inf` is drawn at the top.
+        ylabel: with its unit.
+        title: what the figure says.
+        by: column that tells the colours apart, side by side at each place.
+        panel: column that tells the panels apart.
+        log: whether heights are logarithmic.
+        reference: a dotted line at this height.
+    """
+    names = [""] if by is None else [str(name) for name in dict.fromkeys(table[by])]
+    styles = styles_of(names)
+    groups = [("", table)] if panel is None else [(str(key), part) for key, part in table.groupby(panel, sort=False)]
+    figure, axes = panels(len(groups), rows_of_legend=legend_rows(names) if by is not None else 0)
+    finite = table[y][table[y].abs() < float("inf")]
+    top = float(finite.max()) * 1.3 if len(finite) else 1.0
+    for axis, (label, part) in zip(axes, groups, strict=True):
+        _scale(axis, "y" if log else "")
+        places = list(dict.fromkeys(part[x]))
+        for number, name in enumerate(names):
+            kept = part if by is None else part[part[by].astype(str) == name]
+            shift = 0.7 * ((number + 0.5) / len(names) - 0.5)
+            for place, same in kept.groupby(x, sort=False):
+                at, values = places.index(place) + shift, same[y].clip(upper=top)
+                axis.plot(
+                    [at] * len(values), values, linestyle="none", markersize=4, alpha=0.5, **_only_marks(styles[name])
+                )
+                middle, half = values.median(), 0.3 / len(names)
+                axis.plot([at - half, at + half], [middle, middle], linewidth=2, color=styles[name]["color"])
+        if reference is not None:
+            axis.axhline(reference, color="0.4", linestyle=":", linewidth=1)
+        axis.set_xticks(range(len(places)), [str(place) for place in places], rotation=20, ha="right", fontsize=8)
+        axis.set(xlim=(-0.6, len(places) - 0.4), ylabel=ylabel, title=label)
+    finish(figure, axes, _handles(styles), title)
+    return figure
+
+
+def _only_marks(style: dict[str, object]) -> dict[str, Any]:
+    return {name: value for name, value in style.items() if name != "linestyle"}
 
 
 def ticks_at(figure: Figure, values: Iterable[float]) -> Figure:
