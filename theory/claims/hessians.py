@@ -266,7 +266,7 @@ HESSIANS = (
         "The share is the worst over the steps looked at. The paper's MLP has another data set and no embedding.",
         experiment=_off_blocks,
         draw=_draw_off_blocks,
-        caption="Share of the squared entries of the Hessian off its blocks; medians, bars from 10% to 90% of seeds. Dotted: one half.",
+        caption="Share of the squared entries of H off its blocks; medians, bars from 10% to 90% of the seeds. Dotted: one half.",
     ),
     Claim(
         id="full-spectra-alike",
