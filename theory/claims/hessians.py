@@ -52,7 +52,7 @@ def _off_blocks(setting: Setting) -> Found:
     seeds = setting.pick(tiny=1, quick=6, full=10)
     steps: tuple[int, ...] = setting.pick(tiny=(0, 3), quick=(0, 30, 300), full=(0, 30, 300, 1000))
     small = setting.size == "tiny"
-    vocabulary = setting.pick(tiny=8, quick=32, full=64)
+    vocabulary = setting.pick(tiny=8, quick=16, full=64)
     mlps: dict[str, tuple[Model, TokenMap | Digits]] = {
         _TOKENS: (MLP(width=4 if small else 16), TokenMap(vocabulary)),
         _DIGITS: (MLP(width=2 if small else 8, layers=1), Digits(patch=4 if small else 8, sequences=256, batch=None)),
