@@ -258,7 +258,7 @@ HESSIANS = (
             for cut in ("module", "neuron")
         ),
         method="Whole Hessians in float64 of the cross-entropy on all data, at the start and along 300 steps (full: 1000) of "
-        "full-batch Adam at the rate 0.01; of two MLPs without biases, the default one on 32 tokens (full: 64), "
+        "full-batch Adam at the rate 0.01; of two MLPs without biases, the default one on 16 tokens (full: 64), "
         "and one with a hidden layer "
         "of 8 neurons on 256 digits of 8x8 pixels (behind a linear embedding of 8 channels). A block is a "
         "matrix, or a neuron's row "
