@@ -244,19 +244,17 @@ def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
 def _run(config: "SweepGrid", out: Path | None, *, quiet: bool, as_json: bool) -> None:
     from quadsim.cli.progress import progress_bar
     from quadsim.cli.report import print_results
-    from quadsim.simulator import store
     from quadsim.simulator.results import load_results
-    from quadsim.simulator.sweep import check, sweep
+    from quadsim.simulator.sweep import UnfinishedError, check, sweep
+    from quadsim.simulator.sweep_folder import has_finished
     from quadsim.theory import judge
 
     folder = out if out is not None else Path("runs") / f"sweep-{config.digest}"
-    if store.is_finished(folder):
-        store.prepare_folder(folder, config.to_json())
+    if has_finished(folder, config.to_json()):
         results = load_results(folder)
         print(f"Already finished; this is the stored result in {folder}.", file=sys.stderr)
     else:
         check(config)
-        store.prepare_folder(folder, config.to_json())
         if config.kept == "quantiles" and getattr(config, "keep", None) is None and not quiet:
             print(
                 f"{config.runs:,} runs: counts and histograms are kept, no row a run (--keep rows for those).",
@@ -271,6 +269,9 @@ def _run(config: "SweepGrid", out: Path | None, *, quiet: bool, as_json: bool) -
                 file=sys.stderr,
             )
             raise typer.Exit(130) from None
+        except UnfinishedError as error:
+            print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
+            raise typer.Exit(1) from None
     if as_json:
         print_json(results.to_json())
     else:

@@ -1,6 +1,5 @@
 """What a sweep over toy models runs: one unit of instances, and what it costs in memory."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,10 +47,6 @@ class ModelWork(Work[ModelSweepConfig, ModelPoint, TrainingRun]):
             compile=config.compile,
             **hyperparameters,
         )
-
-    def load(self, path: Path, point: ModelPoint, spec: OptimizerSpec, seeds: tuple[int, int]) -> TrainingRun:
-        """See `Work.load`."""
-        return TrainingRun.load(path, point.problem(seeds[1], self.config.seed, seeds[0]), spec.rule)
 
     def columns(self, run: TrainingRun) -> Columns:
         """See `Work.columns`."""

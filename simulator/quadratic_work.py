@@ -1,6 +1,5 @@
 """What a sweep over quadratics runs: one unit of problems, its counts, and what it costs in memory."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,10 +61,6 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
             device=config.device,
             **hyperparameters,
         )
-
-    def load(self, path: Path, point: Point, spec: OptimizerSpec, seeds: tuple[int, int]) -> Trajectory:
-        """See `Work.load`."""
-        return Trajectory.load(path)
 
     def columns(self, run: Trajectory) -> Columns:
         """See `Work.columns`."""

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from numpy.typing import NDArray
@@ -51,14 +50,6 @@ class Work(ABC, Generic[ConfigT, PointT, RunT]):
     @abstractmethod
     def run(self, point: PointT, spec: OptimizerSpec, rates: list[float], seeds: tuple[int, int], steps: int) -> RunT:
         """One unit: problems `seeds` (first, how many) of a point under all rates; a pure function of its arguments."""
-
-    @abstractmethod
-    def load(self, path: Path, point: PointT, spec: OptimizerSpec, seeds: tuple[int, int]) -> RunT:
-        """A unit that an earlier attempt saved.
-
-        Raises:
-            ValueError: a damaged file.
-        """
 
     @abstractmethod
     def columns(self, run: RunT) -> Columns:
