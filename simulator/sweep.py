@@ -83,6 +83,12 @@ def sweep(
     work = work_of(config)
     work.check()
     run_on = backend or Serial()
+    kind = config.device.partition(":")[0]
+    for device in run_on.devices:
+        if device.partition(":")[0] != kind:
+            raise ValueError(
+                f"devices must be of the kind of device, got {device} with {config.device}; name one kind in both."
+            )
     if out is None:
         folder = Path(tempfile.mkdtemp(prefix="quadsim-sweep-"))
         try:

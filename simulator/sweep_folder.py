@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,8 @@ def locked_folder(folder: Path, config: dict[str, Any]) -> Iterator[None]:
             raise ValueError(_not_writable(folder, error)) from error
         yield
     finally:
-        (folder / _LOCK).unlink(missing_ok=True)  # while it is held: whoever opened it before finds it gone
+        with suppress(OSError):
+            (folder / _LOCK).unlink(missing_ok=True)  # while it is held: whoever opened it before finds it gone
         lock.release()
 
 
@@ -166,6 +167,8 @@ def remove_leftovers(folder: Path) -> None:
     for name in (UNITS, FAILURES, JOBS):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name, ignore_errors=True)
+    with suppress(OSError):  # a finished sweep may well lie in a folder that can only be read
+        (folder / _LOCK).unlink(missing_ok=True)
 
 
 def _is_ours(path: Path) -> bool:

@@ -39,6 +39,8 @@ class Backend(ABC):
     """Hands chunks to workers."""
 
     name: str
+    devices: tuple[str, ...] = ()
+    """What workers use in place of the configuration's device."""
 
     @contextmanager
     def started(self, folder: Path) -> Iterator[None]:

@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
-from joblib.externals.loky.process_executor import BrokenProcessPool
+from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
 from quadsim.simulator.backends import Backend, Function, Lost, usual_workers
 from quadsim.simulator.engines import check_device
@@ -35,7 +35,7 @@ class Processes(Backend):
                 f"workers must be left out with devices, each of which has one, got {workers} for {len(devices)} devices; "
                 "drop one of the two."
             )
-        self._devices = devices
+        self.devices = devices
         self._workers = len(devices) or workers or usual_workers()
         self._claims = Path()
 
@@ -52,7 +52,11 @@ class Processes(Backend):
     def run(
         self, function: Function, chunks: Iterable[Any], *, alone: bool = False
     ) -> Iterator[tuple[Any, Any | Lost]]:
-        """See `Backend.run`."""
+        """See `Backend.run`.
+
+        Raises:
+            ValueError: workers cannot make out what they are given.
+        """
         source = _Source(iter(chunks))
         at_once = 1 if alone else self._workers
         while not source.is_empty:
@@ -68,13 +72,18 @@ class Processes(Backend):
             feed = source.feed()
             try:
                 for number, found in pool(
-                    call(self._devices, self._claims, function, number, chunk) for number, chunk in feed
+                    call(self.devices, self._claims, function, number, chunk) for number, chunk in feed
                 ):
                     yield source.done(number), found
-            except BrokenProcessPool as error:
+            except TerminatedWorkerError as error:
                 reason = f"{type(error).__name__}: a worker process died, killed or out of memory"
                 for chunk in source.lost():
                     yield chunk, Lost(reason)
+            except BrokenProcessPool as error:
+                raise ValueError(
+                    "judge must be a function that worker processes can import, got one they cannot "
+                    f"({error.__cause__ or error}); put it in a module that is installed, or use backend serial."
+                ) from error
 
 
 class _Source:

@@ -1,6 +1,8 @@
 """Job arrays on a SLURM cluster, through submitit."""
 
 import itertools
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,27 +32,36 @@ class Slurm(Backend):
         self._cluster = check_choice("slurm cluster", given.get("cluster", "slurm"), ("slurm", "local", "debug"))
         self._workers = workers or (_WORKERS if self._cluster == "slurm" else usual_workers())
         self._parameters = {f"slurm_{key}": value for key, value in given.items() if key != "cluster"}
-        self._executor: Any = None
+        if self._cluster == "slurm" and shutil.which("sbatch") is None:
+            raise ValueError(
+                "backend slurm must find sbatch, got a machine without it; run it on a login node, or use another backend."
+            )
+        self._executor = self._new(Path(tempfile.gettempdir()))
 
-    @contextmanager
-    def started(self, folder: Path) -> Iterator[None]:
-        """See `Backend.started`.
+    def _new(self, folder: Path) -> Any:
+        """An executor.
 
         Raises:
-            ValueError: there is no cluster here, or a parameter submitit does not know.
+            ValueError: a parameter submitit does not know.
         """
         import submitit
 
+        executor = submitit.AutoExecutor(folder=folder, cluster=self._cluster)
+        if self._cluster == "slurm":
+            executor.update_parameters(slurm_array_parallelism=self._workers)
         try:
-            self._executor = submitit.AutoExecutor(folder=folder, cluster=self._cluster)
-            if self._cluster == "slurm":
-                self._executor.update_parameters(slurm_array_parallelism=self._workers)
-            self._executor.update_parameters(**self._parameters)
-        except (RuntimeError, NameError, ValueError, TypeError) as error:
+            executor.update_parameters(**self._parameters)
+        except (NameError, ValueError, TypeError) as error:
             raise ValueError(
-                f"slurm must be a cluster that sbatch reaches and parameters that submitit knows, got {self._parameters} "
-                f"({error}); run it on a login node, or use another backend."
+                f"slurm must hold parameters that submitit knows, got {self._parameters} ({str(error).splitlines()[0]}); give "
+                "others."
             ) from error
+        return executor
+
+    @contextmanager
+    def started(self, folder: Path) -> Iterator[None]:
+        """See `Backend.started`."""
+        self._executor = self._new(folder)
         yield
 
     def run(
