@@ -275,8 +275,7 @@ def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
         return
     typer.echo(
         f"{found.runs:,} runs of {config.steps:,} steps: about {found.seconds:.2g} s and {memory_text(found.memory_bytes)} "
-        "on this machine"
-        + f", {config.kept} kept"
+        f"on this machine, {memory_text(found.disk_bytes)} on disk, {config.kept} kept"
         + ("" if config.lr else "; more if the grid of rates has to be extended")
         + ". Nothing was run or written."
     )

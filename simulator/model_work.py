@@ -83,4 +83,5 @@ class ModelWork(Work[ModelSweepConfig, ModelPoint, TrainingRun]):
             + chunk_bytes(point.example, problems * rates, config.dtype, config.device)
             for point in config.points
         )
-        return PROCESS_BYTES + config.runs * (8.0 * records * (1.0 + 1.0 / rates) + ROW_BYTES) + units
+        # The answer on the optimised loss has a best rate of its own and reads all rows.
+        return PROCESS_BYTES + self.rows_memory(records) + config.runs * ROW_BYTES + units

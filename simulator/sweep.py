@@ -171,12 +171,14 @@ class Estimate:
     Attributes:
         runs: number of runs before any extension of the grid.
         seconds: from a few measured steps of every optimizer; at most, where runs stop once they have reached their target.
-        memory_bytes: of the process: the libraries, the results and one unit of work; on a GPU, memory of the host.
+        memory_bytes: of the process: the libraries, what is kept and one unit of work; on a GPU, memory of the host.
+        disk_bytes: of the folder while it is not finished, at most.
     """
 
     runs: int
     seconds: float
     memory_bytes: float
+    disk_bytes: float
 
 
 def estimate(config: SweepGrid) -> Estimate:
@@ -197,7 +199,7 @@ def estimate(config: SweepGrid) -> Estimate:
             engine = _try(work, point, spec, chosen, seeds, short)
             spent = time.perf_counter() - begin
             seconds += spent * len(units) * (1.0 if engine == "closed-form" else config.steps / short)
-    return Estimate(config.runs, seconds, work.memory())
+    return Estimate(config.runs, seconds, work.memory(), work.disk())
 
 
 def _try(

@@ -182,7 +182,7 @@ def test_memory_stated_does_not_grow_with_seeds():
 
 
 def test_rows_beyond_memory_are_refused_with_the_way_out(monkeypatch):
-    monkeypatch.setattr("quadsim.simulator.sweep_work.physical_memory", lambda: 4e9)
+    monkeypatch.setattr("quadsim.simulator.sweep_work.physical_memory", lambda: 1.5e9)
     with pytest.raises(ValueError, match=r"got one that needs about .* runs; use --keep quantiles, which keeps counts"):
         work_of(SweepConfig(seeds=100_000, keep="rows")).check()
     work_of(SweepConfig(seeds=100_000, keep="quantiles")).check()
