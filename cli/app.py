@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from quadsim.cli import bench, commands, inspect, sweep, verify
+from quadsim.cli import bench, commands, inspect, report, reproduce, sweep, verify
 
 app = typer.Typer(
     name="quadsim",
@@ -18,6 +18,8 @@ app = typer.Typer(
 app.command("sweep")(sweep.sweep_command)
 app.command("inspect")(inspect.inspect)
 app.command("verify")(verify.verify)
+app.command("reproduce")(reproduce.reproduce)
+app.command("report")(report.report)
 app.command("bench")(bench.bench)
 app.command("rules")(commands.rules)
 app.command("theorems")(commands.theorems)

@@ -23,7 +23,7 @@ def _text(help: str, metavar: str = "NAME") -> Any:
 
 
 def inspect(
-    model: Annotated[str, _text("transformer, mlp or conv [transformer]")] = "transformer",
+    model: Annotated[str, _text("transformer, mlp, conv or mixer [transformer]")] = "transformer",
     norm: Annotated[str | None, _text("pre, post or none [pre; mlp and conv none]")] = None,
     layers: Annotated[str | None, _text("Layers [2]", "N")] = None,
     width: Annotated[str | None, _text("Width [16]", "N")] = None,

@@ -1,85 +1,38 @@
-"""The table and the words that a sweep prints."""
+"""quadsim report: tables, figures and report.html again, from stored results."""
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated
 
-import numpy as np
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from quadsim.simulator.model_sweep import ModelSweepConfig
-from quadsim.simulator.results import Results
+from quadsim.cli.console import print_json, usage_errors
 
-__all__ = ["print_results"]
+__all__ = ["report"]
 
 
-def print_results(results: Results, *, quiet: bool) -> None:
-    """Table, answer, how rates were chosen, and where the files are; with `quiet` the answer alone."""
-    # A pipe or a file is as wide as the table needs: cut-off columns could not be told from missing ones.
-    console = Console(soft_wrap=True) if not Console().is_terminal else Console()
-    if not console.is_terminal:
-        console.width = 200
-    if not quiet:
-        for label, _, best in results.groups():
-            console.print(_table(results, label, best))
-    for text in results.answers:
-        console.print(text, highlight=False)
-    if quiet:
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that sweep, verify or reproduce wrote.")],
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the path alone, no table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Make tables, figures and report.html again from stored results; nothing is run.
+
+    Example: quadsim report runs/mine
+    """
+    from quadsim.cli.pages import kind_of, write_report
+
+    with usage_errors():
+        kind = kind_of(folder)
+        try:
+            path = write_report(folder)
+        except OSError as error:
+            raise ValueError(f"the folder must be one that can be written, got {folder} ({error}); copy it.") from error
+    if as_json:
+        print_json({"kind": kind, "report": str(path)})
         return
-    console.print(" ".join(results.notes), highlight=False)
-    if results.folder is not None:
-        console.print(
-            f"Files: {results.folder}/ ({', '.join(results.files)})",
-            highlight=False,
-        )
+    if kind == "sweep" and not quiet:
+        from quadsim.cli.tables import print_results
+        from quadsim.simulator.results import load_results
 
-
-def _table(results: Results, label: str, best: Any) -> Table:
-    config = results.config
-    size = f"{config.seeds} problems a row, at most {config.steps} steps"
-    title = f"Steps until {config.criterion} ({size})"
-    table = Table(title=f"{title}; {label}" if label else title)
-    asked = config.axis
-    table.add_column(" / ".join(config.dial) if isinstance(config, ModelSweepConfig) else asked)
-    table.add_column("optimizer")
-    most = "" if results.histogram is None else " (at most)"
-    # Of models, whose steps no theorem bounds, the steps on the loss that is optimised.
-    columns = ("last loss", "on optimised loss", "at lr") if config.kind == "model" else ("bound", "steps / bound")
-    for name in ("best lr", f"median steps{most}", f"10-90%{most}", *columns):
-        table.add_column(name, justify="right")
-    last = None
-    for row in best.to_dict("records"):
-        if last is not None and row["point"] != last:
-            table.add_section()
-        table.add_row(
-            _point(row, asked) if row["point"] != last else "",
-            row["optimizer"],
-            f"{row['lr']:.3g}" + (" (edge)" if row["at_edge"] else ""),
-            _steps(row["steps_median"], config.steps),
-            f"{_steps(row['steps_q10'], config.steps)} - {_steps(row['steps_q90'], config.steps)}",
-            *(_on_optimised_loss(row, config.steps) if config.kind == "model" else _bound(row, config.steps)),
-        )
-        last = row["point"]
-    return table
-
-
-def _bound(row: dict[str, Any], steps: int) -> tuple[str, str]:
-    return (
-        "no theorem" if np.isnan(row["bound_median"]) else _steps(row["bound_median"], steps),
-        "" if np.isnan(row["margin_median"]) or np.isinf(row["bound_median"]) else f"{row['margin_median']:.2f}",
-    )
-
-
-def _on_optimised_loss(row: dict[str, Any], steps: int) -> tuple[str, str, str]:
-    lr = row["lr_weighted"]
-    return f"{row['loss_median']:.3g}", _steps(row["steps_weighted_median"], steps), "" if np.isnan(lr) else f"{lr:.3g}"
-
-
-def _point(row: dict[str, Any], name: str) -> str:
-    if name == "case":
-        return f"{row['case']} (c = {row['heterogeneity_achieved']:.4g})"
-    asked, achieved = row["heterogeneity"], row.get("heterogeneity_achieved", row["heterogeneity"])
-    return f"{asked:g}" if abs(achieved / asked - 1.0) < 1e-9 else f"{asked:g} (got {achieved:.4g})"
-
-
-def _steps(value: float, most: int) -> str:
-    return f"> {most}" if np.isinf(value) else f"{value:g}"
+        print_results(load_results(folder), quiet=False)
+    print(path if quiet else f"Report: {path}")

@@ -66,7 +66,9 @@ def sweep_command(
             "NAME",
         ),
     ] = None,
-    model: Annotated[str | None, _option("transformer, mlp or conv instead of quadratics", group=_MODELS)] = None,
+    model: Annotated[
+        str | None, _option("transformer, mlp, conv or mixer instead of quadratics", group=_MODELS)
+    ] = None,
     task: Annotated[
         str | None,
         _option(
@@ -282,11 +284,13 @@ def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
 
 
 def _run(config: "SweepGrid", out: Path | None, backend: "Backend", *, quiet: bool, as_json: bool) -> None:
+    from quadsim.cli.pages import write_sweep_report
     from quadsim.cli.progress import progress_bar
-    from quadsim.cli.report import print_results
+    from quadsim.cli.tables import print_results
+    from quadsim.simulator import store
     from quadsim.simulator.results import load_results
     from quadsim.simulator.sweep import UnfinishedError, check, sweep
-    from quadsim.simulator.sweep_folder import has_finished, remove_leftovers
+    from quadsim.simulator.sweep_folder import has_finished, remove_leftovers, writable
     from quadsim.theory import judge
 
     folder = out if out is not None else Path("runs") / f"sweep-{config.digest}"
@@ -319,6 +323,9 @@ def _run(config: "SweepGrid", out: Path | None, backend: "Backend", *, quiet: bo
         except UnfinishedError as error:
             print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
             raise typer.Exit(1) from None
+    if not (folder / store.REPORT).is_file():
+        with writable(folder):
+            write_sweep_report(results)
     if as_json:
         print_json(results.to_json())
     else:

@@ -2,6 +2,8 @@
 
 import math
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,6 +29,9 @@ def verify(
             help="Instances that the search for the tightest may try, per upper bound (default 3000; 0: none)."
         ),
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for verify.json and report.html.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
@@ -41,12 +46,14 @@ def verify(
 
     reports: list[TheoremReport] = []
     claims: list[ClaimReport] = []
-    interrupted = False
+    interrupted, began = False, time.perf_counter()
     with usage_errors(), progress_bar(quiet=quiet or as_json) as progress:
         if exact and search:
             raise ValueError(
                 f"search must be left out with --exact, which runs instances in rationals only, got {search}."
             )
+        if out is not None:
+            _prepare(out)
         try:
             run(
                 tuple(names or ()),
@@ -63,11 +70,47 @@ def verify(
         print_json(document(reports, claims))
     else:
         typer.echo(text(reports, claims))
+    if out is not None:
+        asked = {"names": list(names or ()), "problems": problems, "seed": seed, "exact": exact, "search": search}
+        seconds = time.perf_counter() - began
+        path = _write(out, document(reports, claims) | {"asked": asked, "interrupted": interrupted}, seconds)
+        print(f"Report: {path}", file=sys.stderr if as_json else sys.stdout)
     if interrupted:
         print("Interrupted: the table holds what was finished.", file=sys.stderr)
         raise typer.Exit(130)
     if any(report.verdict != "proved" for report in reports) or any(c.refutation.verdict != "refuted" for c in claims):
         raise typer.Exit(1)
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder, or check that it is empty or holds an earlier verify.
+
+    Raises:
+        ValueError: something else, or a folder that cannot be made.
+    """
+    from quadsim.cli.pages import VERIFIED
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        strange = any(folder.iterdir()) and not (folder / VERIFIED).is_file()
+    except OSError as error:
+        raise ValueError(
+            f"out must be a folder that can be written, got {folder} ({error}); choose another."
+        ) from error
+    if strange:
+        raise ValueError(
+            f"out must be empty or hold an earlier verify, got {folder} with other files; choose another folder."
+        )
+
+
+def _write(folder: Path, content: dict[str, Any], seconds: float) -> Path:
+    """The document with its provenance, and the report made of it."""
+    from quadsim.cli.pages import VERIFIED, write_report
+    from quadsim.simulator import store
+    from quadsim.simulator.provenance import provenance
+
+    store.write_json(folder / VERIFIED, content | {"manifest": provenance(seconds)})
+    return write_report(folder)
 
 
 def document(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> dict[str, Any]:

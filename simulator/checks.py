@@ -5,7 +5,22 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["as_number", "check_choice", "check_count", "check_interval", "check_known", "named_options"]
+__all__ = [
+    "MOST_COUNTED",
+    "MOST_RATIO",
+    "as_number",
+    "check_choice",
+    "check_count",
+    "check_interval",
+    "check_known",
+    "named_options",
+]
+
+MOST_COUNTED = 2**53
+"""Beyond it a float64 does not hold every whole number."""
+
+MOST_RATIO = 1e100
+"""The largest ratio of curvatures or gradients: squares and sums of them stay far from overflow."""
 
 
 def check_interval(
@@ -46,11 +61,11 @@ def check_interval(
     return number
 
 
-def check_count(name: str, value: Any, low: int = 1, *, fix: str = "") -> int:
-    """Return `value` as an int if it is a whole number of at least `low`.
+def check_count(name: str, value: Any, low: int = 1, high: int | None = MOST_COUNTED, *, fix: str = "") -> int:
+    """Return `value` as an int if it is a whole number from `low` to `high`.
 
     Raises:
-        ValueError: not a whole number, or too small.
+        ValueError: not a whole number, too small or too large.
     """
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole:
@@ -62,7 +77,23 @@ def check_count(name: str, value: Any, low: int = 1, *, fix: str = "") -> int:
         raise ValueError(
             f"{name} must be a whole number of at least {low}, got {value!r}; {fix or f'give {low} or more'}."
         )
+    if high is not None and int(value) > high:
+        raise ValueError(
+            f"{name} must be a whole number of at most {high}, got {value!r}; {fix or 'give a smaller one'}."
+        )
     return int(value)
+
+
+def check_ratio(name: str, value: Any) -> float:
+    """Return `value` as a float if it is a ratio of curvatures or gradients, largest over smallest.
+
+    Raises:
+        ValueError: not a number, below 1, or above MOST_RATIO.
+    """
+    ratio = check_interval(name, value, 1.0)
+    if ratio > MOST_RATIO:
+        raise ValueError(f"{name} must be a number of at most {MOST_RATIO:g}, got {value!r}; give a smaller one.")
+    return ratio
 
 
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:

@@ -231,7 +231,7 @@ def legend_rows(optimizers: Sequence[str]) -> int:
 
 def panels(number: int, rows_of_legend: int) -> tuple[Figure, list[Axes]]:
     """A figure with so many panels that share their y axis, and room for a legend below."""
-    columns = min(number, _MOST_COLUMNS)
+    columns = 2 if number == 4 else min(number, _MOST_COLUMNS)  # three and one leave two places empty
     rows = math.ceil(number / columns)
     width = max(_PANEL[0] * columns, 6.4)
     with mpl.rc_context(figure_style()):
@@ -303,6 +303,15 @@ def point_title(results: "Results", curves: xr.Dataset, point: int) -> str:
     return ", ".join(parts)
 
 
+def _legend_columns(figure: Figure, handles: list[Line2D]) -> int:
+    """As many as fit side by side: six in a wide figure, four in others, fewer with long names (13 letters an inch)."""
+    longest = (
+        max((len(str(handle.get_label())) for handle in handles), default=1) + 7
+    )  # the line and the space beside it
+    most = 4 if figure.get_figwidth() < _WIDE else 6
+    return max(1, min(len(handles), most, int(13 * figure.get_figwidth() / longest)))
+
+
 def finish(figure: Figure, axes: list[Axes], handles: list[Line2D], title: str) -> None:
     """Title, legend, and no frame but the axes."""
     for axis in axes:
@@ -314,7 +323,7 @@ def finish(figure: Figure, axes: list[Axes], handles: list[Line2D], title: str) 
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=min(len(handles), 4 if figure.get_figwidth() < _WIDE else 6),
+        ncols=_legend_columns(figure, handles),
         frameon=False,
         fontsize=8,
     )

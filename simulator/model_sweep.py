@@ -80,7 +80,7 @@ class ModelSweepConfig(SweepGrid):
     Beside what every sweep has (`SweepGrid`; the target is a loss of tolerance times ln(classes)):
 
     Attributes:
-        model: `transformer`, `mlp` or `conv`; like every dial here one value or several, which are crossed.
+        model: `transformer`, `mlp`, `conv` or `mixer`; like every dial here one value or several, which are crossed.
         norm: `pre`, `post` or `none`; None, here and in the next four: the model's own default.
         layers: L.
         width: d.

@@ -23,6 +23,9 @@ __all__ = ["BlockQuadratic", "block_sizes_from"]
 
 FloatArray = NDArray[np.float64]
 
+MOST_BLOCKS = 10**7
+"""Each block is an object of its own in some places; ten million fill the memory of a workstation."""
+
 
 @dataclass(frozen=True, eq=False)
 class BlockQuadratic:
@@ -223,7 +226,7 @@ class BlockQuadratic:
         alignment = None if alignment is None else float(alignment)
         number = check_count("problems", problems)
         seed = _checked_seed(seed)
-        first = check_count("first", first, 0)
+        first = check_count("first", first, 0, None)
         if first + number > 1 << 63:
             raise ValueError(f"first + problems must be at most 2^63, got {first} + {number}; give a smaller first.")
         index = np.arange(number) + first
@@ -371,7 +374,7 @@ def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int,
                 "them equal."
             )
         return sizes
-    return (check_count("block size", block_size),) * check_count("blocks", blocks)
+    return (check_count("block size", block_size),) * check_count("blocks", blocks, high=MOST_BLOCKS)
 
 
 def _transposed_times(vectors: FloatArray, array: FloatArray) -> FloatArray:
@@ -392,7 +395,7 @@ def _checked_seed(seed: Any) -> int:
     Raises:
         ValueError: not a whole number, or out of range.
     """
-    number = check_count("seed", seed, 0)
+    number = check_count("seed", seed, 0, None)
     if number >= 1 << 64:
         raise ValueError(f"seed must be below 2^64, got {number}; give a smaller one.")
     return number

@@ -113,6 +113,12 @@ class Results:
         """What a reader of the answer has to know: how rates were chosen, edges, and what the answer leaves out."""
         return notes_on(self)
 
+    def save_figures(self, folder: Path) -> None:
+        """Draw the figures of the folder, at first or again."""
+        from quadsim.simulator.figures import save_figures
+
+        save_figures(self, folder / store.FIGURES)
+
     def to_json(self) -> dict[str, Any]:
         """The answer and the table of best rates as plain data; a step count that is `inf` becomes null."""
         return {
@@ -147,14 +153,25 @@ class Results:
         manifest = store.read_json(folder / store.MANIFEST, "manifest")
         results = cls(config, Tables(folder, config), manifest, folder)
         try:
-            results.best  # noqa: B018 - reading it shows whether the tables can be read
+            results._check_rows()
             if not (folder / store.HISTOGRAM).is_file():
-                results.curves  # noqa: B018 - likewise
-        except (OSError, ValueError, KeyError) as error:
+                results.curves  # noqa: B018 - reading it shows whether it can be read
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ValueError(
-                f"results must be readable, got {folder} ({error}); delete the folder, or run the sweep again elsewhere."
+                f"results must be readable, got {folder} ({reason}); delete the folder, or run the sweep again elsewhere."
             ) from error
         return results
+
+    def _check_rows(self) -> None:
+        """Check that the tables hold every point and optimizer of the grid, and nothing else.
+
+        Raises:
+            ValueError: they do not, so that they are of another grid or were changed.
+        """
+        wanted = {(point, name) for point in range(len(self.config.points)) for name in self.config.optimizers}
+        if set(zip(self.best["point"], self.best["optimizer"], strict=True)) != wanted:
+            raise ValueError(f"the tables do not hold the {len(wanted)} points and optimizers of the configuration")
 
 
 def load_results(folder: str | Path) -> Results:

@@ -190,6 +190,7 @@ _ALL = (
 )
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in _ALL}
+"""All of them by name."""
 
 
 def resolve_rule(rule: Rule | str) -> Rule:

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from quadsim.simulator.checks import check_choice, check_interval
+from quadsim.simulator.checks import check_choice, check_ratio
 
 __all__ = [
     "CASES",
@@ -59,13 +59,13 @@ def spectra_from_dials(
         ValueError: a dial out of range, or dials that contradict each other.
     """
     check_choice("mode", mode, MODES)
-    heterogeneity = check_interval("heterogeneity", heterogeneity, 1.0)
+    heterogeneity = check_ratio("heterogeneity", heterogeneity)
     if condition_number is None:
         condition_number = DEFAULT_CONDITION_NUMBER[mode]
         if max(block_sizes) == 1 and (mode == "scale" or len(block_sizes) == 1):
             condition_number = 1.0
     else:
-        condition_number = check_interval("condition number", condition_number, 1.0)
+        condition_number = check_ratio("condition number", condition_number)
     if len(block_sizes) == 1 and heterogeneity != 1.0:
         raise ValueError(
             f"heterogeneity must be 1 with one block, got {heterogeneity:g}; use 2 blocks or more, or heterogeneity 1."

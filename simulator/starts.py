@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from quadsim.simulator.checks import check_interval
+from quadsim.simulator.checks import check_interval, check_ratio
 from quadsim.simulator.draws import Purpose, normals
 from quadsim.simulator.spectra import Spectra, heterogeneity_of
 
@@ -20,7 +20,7 @@ def check_gradient_dials(spectra: Spectra, gradient_heterogeneity: float | None,
     """
     number = len(spectra)
     if gradient_heterogeneity is not None:
-        gradient_heterogeneity = check_interval("gradient heterogeneity", gradient_heterogeneity, 1.0)
+        gradient_heterogeneity = check_ratio("gradient heterogeneity", gradient_heterogeneity)
         if number == 1 and gradient_heterogeneity != 1.0:
             raise ValueError(
                 f"gradient heterogeneity must be 1 with one block, got {gradient_heterogeneity:g}; use 2 blocks or more."

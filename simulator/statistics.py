@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 __all__ = [
     "RateStatistics",
@@ -19,6 +20,7 @@ __all__ = [
     "bootstrap_ratio",
     "counted_quantile",
     "effective_steps",
+    "median_interval",
     "quantile",
     "rate_statistics",
 ]
@@ -49,6 +51,24 @@ def _ranks(q: float, number: int) -> tuple[int, int]:
     high = low + 1 if whole else low
     low, high = (min(max(index, 0), number - 1) for index in (low, high))
     return low, high
+
+
+def median_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of the median between two order statistics, valid for independent draws of any distribution (sign test).
+
+    Args:
+        values: (S,), may hold `inf`.
+        confidence: least probability that the interval holds the median.
+
+    Returns:
+        The ends; (-inf, inf) where so few values allow none: fewer than six at 95%.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64).ravel())
+    # The r-th smallest and the r-th largest miss the median with probability 2 P(Binomial(S, 1/2) < r).
+    r = int(stats.binom.ppf((1 - confidence) / 2, ordered.size, 0.5))
+    if 2 * stats.binom.cdf(r - 1, ordered.size, 0.5) > 1 - confidence or r == 0:
+        return -np.inf, np.inf
+    return float(ordered[r - 1]), float(ordered[-r])
 
 
 def counted_quantile(edges: ArrayLike, counts: ArrayLike, total: int, q: float) -> NDArray[np.float64]:

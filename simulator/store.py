@@ -18,6 +18,7 @@ __all__ = [
     "HISTOGRAM",
     "MANIFEST",
     "PARTIAL",
+    "REPORT",
     "SUMMARY",
     "checksum",
     "is_finished",
@@ -30,13 +31,14 @@ __all__ = [
     "write_whole",
 ]
 
-CONFIG, MANIFEST, SUMMARY, HISTOGRAM, CURVES, FIGURES = (
+CONFIG, MANIFEST, SUMMARY, HISTOGRAM, CURVES, FIGURES, REPORT = (
     "config.json",
     "manifest.json",
     "summary.parquet",
     "histogram.parquet",
     "trajectories.nc",
     "figures",
+    "report.html",
 )
 PARTIAL = ".partial-"
 """In the name of a file that is being written."""

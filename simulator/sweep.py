@@ -142,9 +142,7 @@ def _sweep(
         manifest["files"] = checksums(folder)
         results = Results(config, Tables(folder, config), manifest, out)
         if out is not None:
-            from quadsim.simulator.figures import save_figures
-
-            save_figures(results, folder / store.FIGURES)
+            results.save_figures(folder)
             store.write_json(folder / store.MANIFEST, manifest)
     remove_leftovers(folder)
     return results

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from quadsim.simulator.checks import check_choice, check_interval
+from quadsim.simulator.checks import check_choice, check_interval, check_ratio
 from quadsim.simulator.engines import ENGINES
 from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.quadratic import BlockQuadratic, block_sizes_from
@@ -187,7 +187,7 @@ class SweepConfig(SweepGrid):
                         "of the two."
                     )
         else:
-            numbers = tuple(check_interval("heterogeneity", c, 1.0) for c in self.heterogeneity)
+            numbers = tuple(check_ratio("heterogeneity", c) for c in self.heterogeneity)
             object.__setattr__(self, "heterogeneity", tuple(sorted(numbers)))
         for point in self.points:
             largest = max(point.block_sizes) if not self.case else 1

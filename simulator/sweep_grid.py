@@ -129,7 +129,7 @@ class SweepGrid:
             object.__setattr__(self, "lr", tuple(rates))
         for name in ("seeds", "steps", "lr_density"):
             object.__setattr__(self, name, check_count(option_name(name), getattr(self, name)))
-        object.__setattr__(self, "seed", check_count("seed", self.seed, 0))
+        object.__setattr__(self, "seed", check_count("seed", self.seed, 0, None))
         tolerance = check_interval("tolerance", self.tolerance, 0.0, 1.0, low_open=True, high_open=True)
         object.__setattr__(self, "tolerance", tolerance)
         schedule = resolve_schedule(None if self.schedule is None else str(self.schedule))

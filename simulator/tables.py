@@ -1,6 +1,6 @@
 """What the folder of a sweep holds, read when it is first asked for, and no more of it than is asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -73,6 +73,22 @@ class Tables:
         if self.histogram is not None:
             return self.histogram[self.histogram["best_lr"]]
         return pd.read_parquet(self._folder / store.SUMMARY, filters=[("best_lr", "==", True)])
+
+    def rows(self, only: Mapping[str, Sequence[str]], columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Some rows of the summary, of which no more is read.
+
+        Args:
+            only: column to the values that are wanted.
+            columns: that are wanted; None: all.
+        """
+        if self.histogram is None:
+            filters = [(name, "in", list(values)) for name, values in only.items()]
+            wanted = None if columns is None else list(columns)
+            return pd.read_parquet(self._folder / store.SUMMARY, columns=wanted, filters=filters)
+        found = self.summary
+        for name, values in only.items():
+            found = found[found[name].isin(values)]
+        return found if columns is None else found[list(columns)]
 
     @cached_property
     def curves(self) -> xr.Dataset | None:

@@ -1,5 +1,6 @@
 """TrainingRun: what training leaves behind, with its status, its settings and the problem it ran on."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ DIVERGED_ABOVE = 100.0
 """Training has diverged when a loss is not finite or above this many times the larger of its start and ln(classes)."""
 
 _FORMAT = 1
+_DRAWN = "drawn"
 _PER_RUN = ("steps_to_tolerance", "steps_to_tolerance_weighted", "stopped", "final_loss", "final_loss_weighted")
 
 
@@ -115,6 +117,7 @@ class TrainingRun:
             "dial": self.problem.dial,
             "mode": self.problem.mode,
             "seed": self.problem.seed,
+            "start": _start_of(self.problem),
             "optimizer": self.optimizer,
             "formula": self.rule.formula(),
             "schedule": str(self.schedule),
@@ -162,9 +165,11 @@ class TrainingRun:
             "dial": problem.dial,
             "mode": problem.mode,
             "seed": problem.seed,
+            "start": _start_of(problem),
             "formula": rule.formula(),
         }
         found = {name: dataset.attrs.get(name) for name in asked}
+        found["start"] = found["start"] or _DRAWN  # older files know no other
         same = found == asked and dataset.attrs.get("quadsim_format") == _FORMAT
         for name in ("index", "heterogeneity"):
             same = same and np.array_equal(dataset.get(name, xr.DataArray()), getattr(problem, name))
@@ -194,3 +199,10 @@ class TrainingRun:
     def __repr__(self) -> str:
         counts = ", ".join(f"{int(np.sum(self.status == status))} {status}" for status in STATUSES)
         return f"TrainingRun({self.optimizer} on {self.problem.problems} problems x {self.loss.shape[1]} settings, {counts})"
+
+
+def _start_of(problem: ToyProblem) -> str:
+    """`drawn`, or the fingerprint of a given start."""
+    if problem.given_start is None:
+        return _DRAWN
+    return hashlib.sha256(np.ascontiguousarray(problem.given_start).tobytes()).hexdigest()[:16]

@@ -63,6 +63,7 @@ def test_sweep_prints_table_answer_choice_and_files(run, tmp_path):
         "summary.parquet",
         "trajectories.nc",
         "figures",
+        "report.html",
     }
     assert {p.name for p in (folder / "figures").iterdir()} == {"steps.png", "steps.pdf", "gap.png", "gap.pdf"}
 
@@ -261,13 +262,14 @@ def test_help_imports_nothing_heavy():
 
 
 def test_readme_sweeps_are_valid():
-    """Every sweep the README shows is accepted (its configuration, not its run)."""
+    """Every sweep the README and its page on toy models show is accepted (its configuration, not its run)."""
     from quadsim.cli import sweep as module
 
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    commands = [line.split("#")[0].split() for line in readme.splitlines() if line.startswith("quadsim sweep")]
-    assert len(commands) >= 4
-    for command in commands:
+    root = Path(__file__).parent.parent
+    shown = (root / "README.md").read_text() + (root / "docs/toy-models.md").read_text()
+    commands = {line.split("#")[0].strip() for line in shown.splitlines() if line.startswith("quadsim sweep")}
+    assert len(commands) >= 8
+    for command in (text.split() for text in sorted(commands)):
         result = CliRunner().invoke(app, [*command[1:], *([] if "--dry-run" in command else ["--dry-run"])])
         assert result.exit_code == 0, (command, result.stderr)
     assert module.sweep_command.__doc__

@@ -262,7 +262,7 @@ def test_the_table_says_what_it_shows(run):
         "Bounds on",
     ):
         assert text in result.stdout, text
-    assert "Files: a/ (histogram.parquet, figures/, config.json, manifest.json)" in result.stdout
+    assert "Files: a/ (report.html, histogram.parquet, figures/, config.json, manifest.json)" in result.stdout
     assert run("--keep", "quantiles", "--out", "a").stdout == result.stdout
 
 

@@ -1,6 +1,7 @@
 """Stacks of toy models against one torch.nn.Module each; dials and partitions."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from quadsim.simulator.models import (
     Conv,
     Digits,
     Induction,
+    Mixer,
     ModularAddition,
     Text,
     TokenMap,
@@ -23,7 +25,7 @@ from quadsim.simulator.models import (
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 NORMS = ("pre", "post", "none")
-MODELS = (Transformer(width=6, layers=2, heads=3), MLP(width=5), Conv(width=6, kernel=3))
+MODELS = (Transformer(width=6, layers=2, heads=3), MLP(width=5), Conv(width=6, kernel=3), Mixer(width=5))
 TASKS = {
     "every": TokenMap(vocabulary=5, tokens=3),
     "last": ModularAddition(p=3),
@@ -224,6 +226,25 @@ def test_labels_of_a_transformer():
     )  # fmt: skip
     assert problem.partition("unit").labels[:6] == ("embed[0]", "embed[1]", "embed[2]", "pos[0]", "pos[1]", "layer0.q")
     assert problem.partition("unit").labels[-3:] == ("head[0]", "head[1]", "head[2]")
+
+
+def test_in_a_causal_task_no_answer_changes_with_later_tokens():
+    for model in MODELS:
+        problem = ToyProblem.generate(model, TASKS["every, causal"], problems=2)
+        stack = problem.stack()
+        changed = replace(stack, inputs=stack.inputs.clone())
+        changed.inputs[:, :, 2:] = (stack.inputs[:, :, 2:] + 1) % 7
+        before, after = (s.logits(torch.from_numpy(near_start(problem))) for s in (stack, changed))
+        np.testing.assert_array_equal(before[..., :2, :], after[..., :2, :])
+        assert torch.all(before[:, :, :5, 2:] != after[:, :, :5, 2:])
+
+
+def test_labels_of_a_mixer():
+    problem = ToyProblem.generate(Mixer(width=4, layers=1), TokenMap(vocabulary=3, tokens=2), problems=1)
+    assert dict(zip(*(getattr(problem.partition("module"), name) for name in ("labels", "sizes")), strict=True)) == {
+        "embed": 12, "pos": 8, "layer0.t1": 16, "layer0.t2": 16, "layer0.w1": 64, "layer0.w2": 64, "layer0.norm1": 4,
+        "layer0.norm2": 4, "norm": 4, "head": 12,
+    }  # fmt: skip
 
 
 def test_a_block_holds_the_parameters_it_is_named_after():

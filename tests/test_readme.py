@@ -1,35 +1,56 @@
-"""What the README shows in Python runs."""
+"""What the README and the pages beside it show in Python runs, and their tables are made from results."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parent.parent
+PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "docs/toy-models.md", "docs/bounds.md")}
+README = PAGES["README.md"]
+BLOCKS = {name: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for name, text in PAGES.items()}
 
 
-def test_python_blocks_run_one_after_the_other():
-    assert len(BLOCKS) == 6
+def run_blocks(name: str) -> dict:
     names: dict = {}
-    for block in BLOCKS:
+    for block in BLOCKS[name]:
         exec(block, names)
-    assert names["run"].gap.shape == (16, 3, 1001)
-    assert names["trained"].steps_to_tolerance.shape == (4, 3)
-    assert (names["trained"].status == "converged").any()
-    assert names["found"].verdict[0].tolist() == ["refuted", "refuted", "not applicable"]
-    assert str(names["found"].step[0, 1]) in README
-    assert names["found"].reason[0, 1] in README
+    return names
+
+
+def test_python_of_the_readme_runs():
+    assert len(BLOCKS["README.md"]) == 3
+    assert run_blocks("README.md")["run"].gap.shape == (16, 3, 1001)
+
+
+def test_python_of_the_page_on_toy_models_runs():
+    trained = run_blocks("docs/toy-models.md")["trained"]
+    assert trained.steps_to_tolerance.shape == (4, 3)
+    assert (trained.status == "converged").any()
+
+
+def test_python_of_the_page_on_bounds_runs():
+    found = run_blocks("docs/bounds.md")["found"]
+    assert found.verdict[0].tolist() == ["refuted", "refuted", "not applicable"]
+    assert str(found.step[0, 1]) in PAGES["docs/bounds.md"]
+    assert found.reason[0, 1] in PAGES["docs/bounds.md"]
+
+
+def test_links_between_the_pages_lead_somewhere():
+    assert "](docs/bounds.md)" in README
+    for name, text in PAGES.items():
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+            assert (ROOT / name).parent.joinpath(target).is_file(), f"{name}: {target}"
 
 
 def test_the_three_line_test_passes_in_a_strangers_folder(pytester):
-    (test,) = (block for block in BLOCKS if "def test_" in block)
+    (test,) = (block for block in BLOCKS["README.md"] if "def test_" in block)
     pytester.makepyfile(test)
     pytester.runpytest("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 def test_a_false_claim_fails_in_a_strangers_folder(pytester):
-    (test,) = (block for block in BLOCKS if "def test_" in block)
+    (test,) = (block for block in BLOCKS["README.md"] if "def test_" in block)
     pytester.makepyfile(test.replace('"gd", lr=', '"adam", lr='))
     result = pytester.runpytest("-p", "no:cacheprovider")
     result.assert_outcomes(failed=1)
@@ -38,7 +59,7 @@ def test_a_false_claim_fails_in_a_strangers_folder(pytester):
 
 @pytest.mark.parametrize("command", re.findall(r"```sh\n(pip install.*?)\n```", README))
 def test_the_two_commands_are_what_ci_calls(command):
-    ci = (Path(__file__).parent.parent / ".ci/run").read_text()
+    ci = (ROOT / ".ci/run").read_text()
     if "pytest" in command:
         assert command.replace("pip install", "pip install -q") in ci
     else:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known
+from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known, check_ratio
 from quadsim.simulator.spectra import (
     CASES,
     arranged_spectra,
@@ -312,10 +312,21 @@ def test_check_count_refuses_what_is_no_count(value):
 
 def test_check_count_returns_an_int():
     for value in (1, 3.0, np.int32(7), np.float64(2.0), 2**70):
-        checked = check_count("n", value)
+        checked = check_count("n", value, high=None)
         assert type(checked) is int
         assert checked == value
     assert check_count("n", 0, 0) == 0
+    assert check_count("n", 2**53) == 2**53
+    with pytest.raises(
+        ValueError, match=r"^n must be a whole number of at most 9007199254740992, got 1e\+30; give a smaller"
+    ):
+        check_count("n", 1e30)
+
+
+def test_ratios_stay_far_from_overflow():
+    assert check_ratio("c", 1e100) == 1e100
+    with pytest.raises(ValueError, match=r"^c must be a number of at most 1e\+100, got 1e\+101; give a smaller one"):
+        check_ratio("c", 1e101)
 
 
 def test_check_choice_and_check_known():

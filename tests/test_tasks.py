@@ -130,6 +130,28 @@ def test_digits_are_images_in_patches(patch):
         assert labels[found] == label
 
 
+def test_turned_digits_are_the_same_images_turned():
+    upright, turned = (Digits(patch=8, sequences=5, turns=turns).data(3, np.arange(2)) for turns in (0, 3))
+    shape = (2, 5, 8, 8)
+    np.testing.assert_array_equal(turned.inputs.reshape(shape), np.rot90(upright.inputs.reshape(shape), 3, axes=(2, 3)))
+    assert not np.array_equal(turned.inputs, upright.inputs)
+    np.testing.assert_array_equal(turned.targets, upright.targets)
+
+
+def test_each_half_of_the_text_has_windows_of_its_own():
+    stream = text_tokens("char", 63)[0]
+    windows = np.lib.stride_tricks.sliding_window_view(stream, 17)
+    for half in ("first", "second"):
+        data = Text(tokens=16, sequences=3, half=half).data(0, np.arange(1))
+        for sequence, (*_, last) in zip(data.inputs[0], data.targets[0], strict=True):
+            places = np.flatnonzero(np.all(windows == [*sequence, last], axis=1))
+            mine = places + 17 <= stream.size // 2 if half == "first" else places >= stream.size // 2
+            assert mine.any()
+    first, second, both = (Text(half=half).data(0, np.arange(1)).inputs for half in ("first", "second", "both"))
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, both)
+
+
 def test_text_is_the_next_character_or_word():
     text = "\n".join(topics[name] for name in sorted(topics))
     ids, available = text_tokens("char", 20)
@@ -176,6 +198,8 @@ def test_mini_batches_cover_the_sequences_alike_and_differ_from_step_to_step():
         (lambda: Induction(vocabulary=4, tokens=6), r"tokens must be at most .* \(5\), got 6; use shorter"),
         (lambda: Digits(patch=3), r"patch must be 1, 2, 4 or 8, got 3"),
         (lambda: Digits(sequences=1798), r"sequences must be at most 1797, .* got 1798"),
+        (lambda: Digits(turns=4), r"turns must be 0, 1, 2 or 3 quarter turns, got 4"),
+        (lambda: Text(half="third"), r"half must be one of both, first, second, got 'third'"),
         (lambda: Text(level="letter"), r"level must be one of char, word, got 'letter'"),
         (lambda: Text(vocabulary=10**6), r"vocabulary must be at most \d+, the chars there are, got 1000000"),
     ],

@@ -10,7 +10,7 @@ from reference import RULES as ORACLE
 
 from quadsim.simulator import RULES, Schedule, ToyProblem, TrainingRun, grid, train, training
 from quadsim.simulator.bench.modules import train_modules
-from quadsim.simulator.models import MLP, Conv, Digits, Induction, ModularAddition, TokenMap, Transformer
+from quadsim.simulator.models import MLP, Conv, Digits, Induction, Mixer, ModularAddition, TokenMap, Transformer
 from quadsim.simulator.training_run import DIVERGED_ABOVE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -46,7 +46,7 @@ def check_against_torch(problem, rule, optimizer, settings, options, steps=100):
 
 
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
-@pytest.mark.parametrize("model", ["transformer", "mlp", "conv"])
+@pytest.mark.parametrize("model", ["transformer", "mlp", "conv", "mixer"])
 def test_a_hundred_steps_are_those_of_torch(model, norm):
     """At rates at which rounding does not grow: near the edge of stability 65 steps raise it from 1e-16 to 1e-9."""
     problem = small(model, width=8, layers=1, norm=norm)
@@ -130,6 +130,8 @@ ODD = {
     "mlp of digits": (MLP(width=5, layers=1, norm="post"), Digits(patch=8, sequences=9, batch=3)),
     "conv": (Conv(width=9, layers=1, kernel=5, norm="post"), SMALL),
     "conv of digits": (Conv(width=6, layers=2, norm="pre"), Digits(patch=4, sequences=13, batch=None)),
+    "mixer": (Mixer(width=6, layers=1, norm="post"), SMALL),
+    "causal mixer": (Mixer(width=5, layers=2), Induction(7, 5, 11)),
 }
 
 
@@ -328,6 +330,39 @@ def test_separable_copies_are_the_exact_control():
 
 
 # What a run leaves behind.
+
+
+def test_a_given_start_goes_on_where_a_run_was():
+    """GD keeps no state: two runs of four steps are one of eight."""
+    problem = small(problems=3)
+    whole = full(problem, "gd", 8, lr=0.1, snapshots=[0, 4, 8])
+    second = problem.starting_at(whole.snapshots.theta[:, 0, 1])
+    again = full(second, "gd", 4, lr=0.1, snapshots=[0, 4])
+    np.testing.assert_array_equal(again.snapshots.theta[:, 0], whole.snapshots.theta[:, 0, 1:])
+    np.testing.assert_array_equal(again.loss, whole.loss[:, :, 4:])
+    alone = full(second.select([2]), "gd", 4, lr=0.1)
+    np.testing.assert_array_equal(alone.loss[0], again.loss[2])
+
+
+def test_a_start_that_cannot_be_is_said_in_one_line():
+    problem = small()
+    start = problem.start
+    with pytest.raises(ValueError, match=rf"theta must have the shape \(2, {problem.dimension}\), got \(1, 3\)"):
+        problem.starting_at(np.zeros((1, 3)))
+    with pytest.raises(ValueError, match=r"theta must be finite, got 1 numbers that are not; select problems"):
+        problem.starting_at(np.where(np.arange(start.size).reshape(start.shape) == 1, np.nan, start))
+    scaled = ToyProblem.generate("mlp", SMALL, dial="init-scale", problems=1)
+    with pytest.raises(ValueError, match=r"given start must not be init-scale"):
+        scaled.starting_at(scaled.start)
+
+
+def test_a_file_knows_where_its_run_began(tmp_path):
+    problem = small()
+    moved = problem.starting_at(problem.start + 0.1)
+    train(moved, "gd", lr=0.1, steps=3).save(tmp_path / "moved.nc")
+    assert TrainingRun.load(tmp_path / "moved.nc", moved, RULES["gd"]).steps[-1] == 3
+    with pytest.raises(ValueError, match="training file must be of"):
+        TrainingRun.load(tmp_path / "moved.nc", problem, RULES["gd"])
 
 
 def test_saved_and_loaded(tmp_path):

@@ -11,3 +11,4 @@ from quadsim.theory.theorem import Theorem
 __all__ = ["THEOREMS"]
 
 THEOREMS: dict[str, Theorem] = {t.name: t for t in (*DESCENT, *ADAM, *CYCLE, *SIGN, *HETEROGENEITY, *HEAD)}
+"""Ours by name, in reading order."""

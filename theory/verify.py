@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quadsim.simulator.checks import check_choice, check_count
 from quadsim.simulator.engines import simulate
@@ -23,7 +24,15 @@ from quadsim.theory.symbols import Symbol
 from quadsim.theory.theorem import Theorem
 from quadsim.theory.tightness import SEARCHED, search_tightest
 
-__all__ = ["ClaimReport", "FrozenRatios", "TheoremReport", "frozen_ratios", "verify", "verify_theorem"]
+__all__ = [
+    "ClaimReport",
+    "FrozenRatios",
+    "TheoremReport",
+    "frozen_ratios",
+    "rates_and_ratios",
+    "verify",
+    "verify_theorem",
+]
 
 Progress = Callable[[int, int, str], None]
 
@@ -228,6 +237,7 @@ class FrozenRatios:
         share_r_pub: with r_pub <= 1000.
         error: standard error of `share_r_pub`.
         ordered: trials with exact <= sharpened <= published factor at lr = min_l C1_l.
+        ratios: r of every trial.
     """
 
     trials: int
@@ -237,15 +247,21 @@ class FrozenRatios:
     share_r_pub: float
     error: float
     ordered: int
+    ratios: NDArray[np.float64] = field(repr=False, compare=False)
+
+
+def rates_and_ratios(problem: BlockQuadratic) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """min_l C1_l, the rate of frozen Adam's bounds, and r of every problem, (M,) each."""
+    probe = simulate(problem, "adam-frozen", lr=1e-300, steps=1)
+    low, high = (MEANINGS[s].value(probe)[:, 0] for s in (Symbol.C1_l, Symbol.C2_l))
+    rates = low.min(axis=1)
+    return rates, high.max(axis=1) / rates
 
 
 def frozen_ratios(*, trials: int = 4000, seed: int = 0) -> FrozenRatios:
     """Measure r and r_pub on the heterogeneous case with Haar blocks (Zhang et al. report r_pub <= 1000 in at least 2/3)."""
     problem = BlockQuadratic.case("heterogeneous", problems=trials, seed=seed)
-    probe = simulate(problem, "adam-frozen", lr=1e-300, steps=1)
-    low, high = (MEANINGS[s].value(probe)[:, 0] for s in (Symbol.C1_l, Symbol.C2_l))
-    rates = low.min(axis=1)
-    r = high.max(axis=1) / rates
+    rates, r = rates_and_ratios(problem)
     share = float(np.mean(r**2 <= 1000))
     ordered = 0
     for begin in range(0, trials, 200):  # a rate of its own for every problem: the diagonal of problems x settings
@@ -266,6 +282,7 @@ def frozen_ratios(*, trials: int = 4000, seed: int = 0) -> FrozenRatios:
         share_r_pub=share,
         error=math.sqrt(share * (1 - share) / trials),
         ordered=ordered,
+        ratios=r,
     )
 
 

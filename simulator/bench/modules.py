@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from quadsim.simulator.checks import check_count
-from quadsim.simulator.models import MLP, Conv, DataShape, ToyProblem, Transformer
+from quadsim.simulator.models import MLP, Conv, DataShape, Mixer, ToyProblem, Transformer
 
 __all__ = ["ModuleRun", "ToyModule", "flat_gradient", "flat_parameters", "set_parameters", "train_modules"]
 
@@ -79,14 +79,58 @@ class TransformerLayer(nn.Module):
         return out
 
 
-class TransformerModule(nn.Module):
-    """The body of a Transformer."""
+class MixerLayer(nn.Module):
+    """A network over the tokens and one over the channels, each four times as wide and with a residual sum."""
 
-    def __init__(self, model: Transformer, shape: DataShape, features: bool, temperature: float) -> None:
+    mask: Tensor
+    mask_back: Tensor
+
+    def __init__(self, model: Mixer, shape: DataShape) -> None:
+        super().__init__()
+        width, tokens = model.width, shape.tokens
+        self.norm = model.norm
+        ahead = torch.ones(tokens, tokens).tril() if shape.causal else torch.ones(tokens, tokens)
+        self.register_buffer("mask", torch.kron(ahead, torch.ones(4, 1)))  # of hidden numbers (4 T) and tokens
+        self.register_buffer("mask_back", torch.kron(ahead, torch.ones(1, 4)))
+        self.t1 = nn.Linear(tokens, 4 * tokens, bias=False)
+        self.t2 = nn.Linear(4 * tokens, tokens, bias=False)
+        self.w1 = nn.Linear(width, 4 * width, bias=False)
+        self.w2 = nn.Linear(4 * width, width, bias=False)
+        if model.norm != "none":
+            self.norm1, self.norm2 = (nn.LayerNorm(width, bias=False) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, width) to the same."""
+        if self.norm == "pre":
+            x = x + self.mix(self.norm1(x))
+            x = x + self.w2(F.gelu(self.w1(self.norm2(x))))
+        elif self.norm == "post":
+            x = self.norm1(x + self.mix(x))
+            x = self.norm2(x + self.w2(F.gelu(self.w1(x))))
+        else:
+            x = x + self.mix(x)
+            x = x + self.w2(F.gelu(self.w1(x)))
+        return x
+
+    def mix(self, x: Tensor) -> Tensor:
+        """(B, T, width) to the same, position by position."""
+        hidden = F.gelu(torch.einsum("ht,btc->bhc", self.t1.weight * self.mask, x))
+        return torch.einsum("th,bhc->btc", self.t2.weight * self.mask_back, hidden)
+
+
+class ResidualModule(nn.Module):
+    """The body of a Transformer or of a Mixer."""
+
+    def __init__(self, model: Transformer | Mixer, shape: DataShape, features: bool, temperature: float) -> None:
         super().__init__()
         self.readout = shape.readout
         self.embedding = Embedding(shape, model.width, features)
-        self.layers = nn.Sequential(*(TransformerLayer(model, shape.causal, temperature) for _ in range(model.layers)))
+        layers: list[nn.Module]
+        if isinstance(model, Mixer):
+            layers = [MixerLayer(model, shape) for _ in range(model.layers)]
+        else:
+            layers = [TransformerLayer(model, shape.causal, temperature) for _ in range(model.layers)]
+        self.layers = nn.Sequential(*layers)
         self.norm = nn.LayerNorm(model.width, bias=False) if model.norm == "pre" else nn.Identity()
         self.head = nn.Linear(model.width, shape.classes, bias=False)
 
@@ -124,7 +168,7 @@ class PlainModule(nn.Module):
         self.head = nn.Linear(width, shape.classes, bias=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """See TransformerModule."""
+        """See ResidualModule."""
         x = self.embedding(inputs)
         if self.readout == "flat":
             x = x.flatten(1)[:, None]
@@ -139,7 +183,7 @@ class PlainModule(nn.Module):
         return out
 
     def in_order(self) -> Iterator[nn.Module]:
-        """See TransformerModule."""
+        """See ResidualModule."""
         yield from (self.embedding.embed, self.embedding.pos)
         for i, layer in enumerate(self.layers):
             yield from (layer, *self.norms[i : i + 1])
@@ -184,8 +228,8 @@ class ToyModule(nn.Module):
         model, shape, features = problem.model, problem.task.shape, self.inputs.is_floating_point()
 
         def body() -> nn.Module:
-            if isinstance(model, Transformer):
-                return TransformerModule(model, shape, features, temperature)
+            if isinstance(model, Transformer | Mixer):
+                return ResidualModule(model, shape, features, temperature)
             assert isinstance(model, MLP | Conv)
             return PlainModule(model, shape, features)
 

@@ -132,7 +132,7 @@ def _preconditioner(job: Job) -> Array:
     arguments = (symbols.g, symbols.L_l, symbols.mu_l)
     frozen = {state: rule.start.get(state, sp.S.Zero) for state in form.preconditioner.free_symbols & set(rule.update)}
     function = sp.lambdify(arguments, form.preconditioner.subs(frozen), modules="numpy")
-    with np.errstate(divide="ignore"):
+    with np.errstate(all="ignore"):  # `why_not` looks whether they are finite
         values = function(problem.layout.flatten(gradient), *_per_coordinate(job))
     return np.broadcast_to(values, (problem.problems, problem.dimension)).copy()
 

@@ -4,6 +4,7 @@ from quadsim.simulator.models.base import DataShape as DataShape
 from quadsim.simulator.models.base import Model as Model
 from quadsim.simulator.models.base import Parameter as Parameter
 from quadsim.simulator.models.conv import Conv as Conv
+from quadsim.simulator.models.mixer import Mixer as Mixer
 from quadsim.simulator.models.mlp import MLP as MLP
 from quadsim.simulator.models.partitions import PARTITIONS as PARTITIONS
 from quadsim.simulator.models.partitions import Partition as Partition

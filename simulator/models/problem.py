@@ -1,19 +1,20 @@
 """ToyProblem: a model, a task and a dial, for M starts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known
 from quadsim.simulator.draws import Purpose, normals, uniforms
 from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.models.base import Model, Parameter
 from quadsim.simulator.models.conv import Conv
+from quadsim.simulator.models.mixer import Mixer
 from quadsim.simulator.models.mlp import MLP
 from quadsim.simulator.models.partitions import Partition, partition
 from quadsim.simulator.models.stack import Stack
@@ -22,7 +23,7 @@ from quadsim.simulator.models.transformer import Transformer
 
 __all__ = ["DIALS_OF_MODELS", "MODELS", "MODES", "ToyProblem", "resolve_model"]
 
-MODELS: dict[str, type[Model]] = {"transformer": Transformer, "mlp": MLP, "conv": Conv}
+MODELS: dict[str, type[Model]] = {"transformer": Transformer, "mlp": MLP, "conv": Conv, "mixer": Mixer}
 
 DIALS_OF_MODELS = ("frequency", "zipf", "separable", "reparametrisation", "init-scale", "temperature")
 """What the heterogeneity c turns:
@@ -76,6 +77,7 @@ class ToyProblem:
         index: of the draws, (M,).
         seed: key of all draws.
         mode: of the reparametrisation, one of MODES.
+        given_start: parameters at which training begins, (M, P); None: drawn ones. See `starting_at`.
 
     Raises:
         ValueError: a value out of range.
@@ -88,6 +90,7 @@ class ToyProblem:
     index: NDArray[np.int64]
     seed: int = 0
     mode: str = "parameter"
+    given_start: NDArray[np.float64] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_choice("dial", self.dial, DIALS_OF_MODELS)
@@ -141,7 +144,7 @@ class ToyProblem:
         if isinstance(heterogeneity, str) or not several:
             raise ValueError(f"heterogeneity must be a number or several, got {heterogeneity!r}; give at least one.")
         values = np.array([check_interval("heterogeneity", value) for value in several])
-        first, seed = check_count("first", first, 0), check_count("seed", seed, 0)
+        first, seed = check_count("first", first, 0, None), check_count("seed", seed, 0, None)
         model, task = resolve_model(model, **options), resolve_task(task)
         # What all of them take is known from one of each, before anything large is made.
         _check_memory(cls(model, task, dial, values, np.full(values.size, first), seed, mode), problems)
@@ -190,7 +193,33 @@ class ToyProblem:
         chosen = np.asarray(problems, dtype=np.int64)
         if not chosen.size or chosen.min() < 0 or chosen.max() >= self.problems:
             raise ValueError(f"problems must be in [0, {self.problems}), got {problems!r}; give at least one of these.")
-        return replace(self, heterogeneity=self.heterogeneity[chosen], index=self.index[chosen])
+        start = None if self.given_start is None else self.given_start[chosen]
+        return replace(self, heterogeneity=self.heterogeneity[chosen], index=self.index[chosen], given_start=start)
+
+    def starting_at(self, theta: ArrayLike) -> "ToyProblem":
+        """The same problems from other parameters, as those that training on another task has left.
+
+        Args:
+            theta: parameters as they are stored and trained (`snapshots.theta`), (M, P).
+
+        Raises:
+            ValueError: another shape, numbers that are not finite (of a run that has diverged), or a dial that is in the start.
+        """
+        start = np.array(theta, dtype=np.float64)
+        if self.dial == "init-scale":
+            raise ValueError(
+                "dial of a problem with a given start must not be init-scale, which scales drawn ones; use another."
+            )
+        if start.shape != (self.problems, self.dimension):
+            raise ValueError(
+                f"theta must have the shape ({self.problems}, {self.dimension}), got {start.shape}; give a row a problem."
+            )
+        if not np.all(np.isfinite(start)):
+            raise ValueError(
+                f"theta must be finite, got {int(np.sum(~np.isfinite(start)))} numbers that are not; select problems whose "
+                "runs lived."
+            )
+        return replace(self, given_start=start)
 
     @cached_property
     def data(self) -> Data:
@@ -245,6 +274,8 @@ class ToyProblem:
     @cached_property
     def start(self) -> NDArray[np.float64]:
         """Where training begins, (M, P)."""
+        if self.given_start is not None:
+            return self.given_start
         scale = self.heterogeneity if self.dial == "init-scale" else np.ones(self.problems)
         parts = []
         for copy in range(self.copies):

@@ -18,6 +18,9 @@ from quadsim.simulator.models.base import DataShape
 __all__ = ["TASKS", "Data", "Digits", "Induction", "ModularAddition", "Task", "Text", "TokenMap", "resolve_task"]
 
 
+HALVES = ("both", "first", "second")
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """The data of M problems; N sequences each, of T tokens, with R answers.
@@ -214,6 +217,7 @@ class Digits(Task):
         patch: pixels a patch is wide and high: 1, 2, 4 or 8.
         sequences: images, drawn from the 1797 for every problem.
         batch: as in TokenMap.
+        turns: quarter turns of every image, 0 to 3: another task on the same images.
     """
 
     name: ClassVar[str] = "digits"
@@ -221,9 +225,12 @@ class Digits(Task):
     patch: int = 2
     sequences: int = 256
     batch: int | None = 32
+    turns: int = 0
 
     def __post_init__(self) -> None:
-        _check_counts(self, "patch", "sequences")
+        _check_counts(self, "patch", "sequences", "turns", turns=0)
+        if self.turns > 3:
+            raise ValueError(f"turns must be 0, 1, 2 or 3 quarter turns, got {self.turns}; give one of these.")
         if self.patch not in (1, 2, 4, 8):
             raise ValueError(f"patch must be 1, 2, 4 or 8, got {self.patch}; give one of these.")
         if self.sequences > 1797:
@@ -247,6 +254,7 @@ class Digits(Task):
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
         """Grey values in [0, 1]."""
         images, labels = _digits()
+        images = np.rot90(images, self.turns, axes=(1, 2))
         side = 8 // self.patch
         patches = images.reshape(-1, side, self.patch, side, self.patch).transpose(0, 1, 3, 2, 4)
         chosen = _permutations(seed, index, 0, labels.size)[:, : self.sequences]
@@ -263,6 +271,8 @@ class Text(Task):
         tokens: T.
         sequences: windows of the text, drawn for every problem.
         batch: as in TokenMap.
+        half: `first` or `second` half of the text, whose topics come in alphabetical order, or `both`. The vocabulary is
+            always that of the whole.
     """
 
     name: ClassVar[str] = "text"
@@ -272,9 +282,11 @@ class Text(Task):
     tokens: int = 8
     sequences: int = 256
     batch: int | None = 32
+    half: str = "both"
 
     def __post_init__(self) -> None:
         check_choice("level", self.level, ("char", "word"))
+        check_choice("half", self.half, HALVES)
         _check_counts(self, "vocabulary", "tokens", "sequences", vocabulary=2)
         available = text_tokens(self.level, 0)[1]
         if self.vocabulary > available:
@@ -295,6 +307,8 @@ class Text(Task):
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
         """Windows that may overlap."""
         ids, _ = text_tokens(self.level, self.vocabulary)
+        middle = ids.size // 2
+        ids = {"both": ids, "first": ids[:middle], "second": ids[middle:]}[self.half]
         begin = _below(uniforms(seed, index, Purpose.DATA, 0, self.sequences), ids.size - self.tokens)
         windows = ids[begin[:, :, None] + np.arange(self.tokens + 1)]
         return _equal_shares(windows[:, :, :-1], windows[:, :, 1:])

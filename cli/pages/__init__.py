@@ -1,0 +1,89 @@
+"""Reports: `report.html` of a result folder, from what the folder holds."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from quadsim.simulator.results import Results
+
+__all__ = ["CLAIMS", "KINDS", "VERIFIED", "kind_of", "write_report", "write_sweep_report"]
+
+VERIFIED, CLAIMS = "verify.json", "claims.json"
+
+KINDS = {"sweep": "manifest.json", "verify": VERIFIED, "reproduce": CLAIMS}
+"""The command that fills a folder, and the file that marks it as finished."""
+
+
+def kind_of(folder: Path) -> str:
+    """Which command filled a folder.
+
+    Raises:
+        ValueError: no folder, or none of ours that is finished.
+    """
+    if not folder.is_dir():
+        raise ValueError(
+            f"the argument must be a result folder, got {folder}, which is none; name one that a command wrote."
+        )
+    found = [kind for kind, name in KINDS.items() if (folder / name).is_file()]
+    if len(found) > 1:
+        raise ValueError(
+            f"a result folder must hold one result, got {folder} with {' and '.join(found)}; separate them."
+        )
+    if not found:
+        unfinished = (folder / "config.json").is_file()
+        fix = (
+            f"finish it with quadsim sweep --config {folder / 'config.json'} --out {folder}"
+            if unfinished
+            else "name another"
+        )
+        what = "an unfinished sweep" if unfinished else "none of these"
+        raise ValueError(
+            f"a result folder must hold one of {', '.join(KINDS.values())}, got {folder} with {what}; {fix}."
+        )
+    return found[0]
+
+
+def write_report(folder: Path, *, figures: bool = True) -> Path:
+    """Make figures and `report.html` of a finished sweep, verify or reproduce again, from its files alone.
+
+    Args:
+        folder: what the command wrote.
+        figures: whether to draw them again, or to take those that are there (verify has but one, which is always drawn).
+
+    Returns:
+        Where the report is.
+
+    Raises:
+        ValueError: a folder that holds none of them, or files that cannot be read.
+    """
+    from quadsim.cli.pages.page import write_page
+
+    kind = kind_of(folder)
+    if kind == "sweep":
+        from quadsim.simulator.results import load_results
+
+        results = load_results(folder)
+        if figures:
+            results.save_figures(folder)
+        return write_sweep_report(results)
+    if kind == "verify":
+        from quadsim.cli.pages.verify_page import verify_page
+
+        return write_page(verify_page(folder), folder)
+    from quadsim.cli.pages.claims_page import claims_page
+
+    if figures:
+        from quadsim.cli.pages.claims_figures import draw_again
+
+        draw_again(folder)
+    return write_page(claims_page(folder), folder)
+
+
+def write_sweep_report(results: "Results") -> Path:
+    """The report of a sweep whose figures are drawn."""
+    from quadsim.cli.pages.page import write_page
+    from quadsim.cli.pages.sweep_page import sweep_page
+
+    page = sweep_page(results)
+    assert results.folder is not None  # a page is made of a stored sweep only
+    return write_page(page, results.folder)

@@ -1,0 +1,43 @@
+"""The figures of reproduce again, from the tables that it stored."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from quadsim.cli.pages import CLAIMS as DOCUMENT
+from quadsim.cli.pages.reading import document_of, listed, mapping, texts
+from quadsim.simulator.figures import save_figure
+from quadsim.theory.claims import CLAIMS
+from quadsim.theory.claims.running import draw
+
+__all__ = ["draw_again"]
+
+
+def draw_again(folder: Path) -> None:
+    """Draw the figure of every claim of ours whose tables lie in the folder.
+
+    Raises:
+        ValueError: tables that are not what the claim's experiment leaves.
+    """
+    for claim in map(mapping, listed(document_of(folder / DOCUMENT).get("claims"))):
+        name = claim.get("id")
+        if isinstance(name, str) and name in CLAIMS and claim.get("figure") == f"{name}/figure.png":
+            _draw(folder, name, claim)
+
+
+def _draw(folder: Path, name: str, claim: dict[str, Any]) -> None:
+    home = folder.resolve() / name
+    # Only what lies there under its plain name: a path of a stranger might lead anywhere.
+    found = {path.stem: path for path in sorted(home.glob("*.parquet")) if path.resolve().parent == home}
+    wanted = [key for key in found if f"{name}/{key}.parquet" in texts(claim.get("tables"))]
+    if not wanted:
+        return
+    try:
+        figure = draw(CLAIMS[name], {key: pd.read_parquet(found[key]) for key in wanted})
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"tables of {name} must be those of its experiment, got {home} ({reason}); run it again elsewhere."
+        ) from error
+    save_figure(figure, home, "figure")

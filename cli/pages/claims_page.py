@@ -1,0 +1,225 @@
+"""The report of quadsim reproduce: the papers' claims, each with its criterion, what was measured, and its verdict."""
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from quadsim.cli.pages import CLAIMS
+from quadsim.cli.pages.page import (
+    Block,
+    Card,
+    Cell,
+    Column,
+    Details,
+    Facts,
+    Items,
+    Page,
+    Section,
+    Table,
+    Text,
+    Verdict,
+)
+from quadsim.cli.pages.pictures import picture_of
+from quadsim.cli.pages.provenance_section import again_section, provenance_section
+from quadsim.cli.pages.reading import document_of, listed, mapping, number, shown_command, text, texts
+from quadsim.cli.pages.words import listing
+
+__all__ = ["claims_page"]
+
+_TONES = {"reproduced": "good", "partly": "part", "not at this scale": "part", "refuted": "bad", "not run": "none"}
+_STATES = {"holds": "good", "open": "open", "fails": "bad", "missing": "none"}
+_SIGNS = {">=": "≥", "<=": "≤"}
+_WIDEST = 1300  # pixels of a figure: there may be twenty on the page
+_ROOM = 1_400_000  # bytes for all figures: beyond, the page names them
+
+
+def claims_page(folder: Path) -> Page:
+    """Everything about a finished reproduce, from its document and figures.
+
+    Raises:
+        ValueError: no document of reproduce, or one that cannot be read.
+    """
+    document = document_of(folder / CLAIMS)
+    if not isinstance(document.get("claims"), list):
+        raise ValueError(f"{CLAIMS} must list claims, got none in {folder / CLAIMS}; make it with quadsim reproduce.")
+    claims = [mapping(claim) for claim in listed(document["claims"], 300)]
+    manifest = mapping(document.get("manifest"))
+    size = text(document.get("size"), 40)
+    lead, more = _lead(claims, size)
+    groups: dict[str, list[Card]] = {}
+    room = _ROOM
+    for position, claim in enumerate(claims):
+        card, taken = _card(folder, claim, position, room)
+        room -= taken
+        groups.setdefault(text(claim.get("group"), 120) or "Claims", []).append(card)
+    command = shown_command(manifest) or f"quadsim reproduce{f' --size {size}' if size in ('quick', 'full') else ''}"
+    return Page(
+        title=_title(claims),
+        kicker=f"quadsim reproduce{f', size {size}' if size else ''}",
+        lead=lead,
+        more=more,
+        sections=(
+            *((Section("All at a glance", (_overview(claims),)),) if claims else ()),
+            *(Section(name, tuple(cards)) for name, cards in groups.items()),
+            provenance_section(manifest, {"size": size}),
+            again_section(
+                (command, "quadsim report ."),
+                (f"{CLAIMS}: all that is shown here, as JSON", "a folder for each claim: its figure and tables"),
+                "The first command runs the experiments again (name another folder); the second, in this folder, makes this page "
+                "again from what is stored.",
+            ),
+        ),
+        foot="Made by quadsim from the files of this folder. It needs no network and no other file.",
+    )
+
+
+def _title(claims: list[dict[str, Any]]) -> str:
+    groups = list(dict.fromkeys(text(claim.get("group"), 120) for claim in claims if claim.get("group")))
+    whose = f" of {listing(groups)}" if 0 < len(groups) <= 3 else ""
+    if len(claims) == 1:
+        return f"Can a claim{whose} be reproduced?"
+    return f"Can {len(claims)} claims{whose} be reproduced?"
+
+
+def _lead(claims: list[dict[str, Any]], size: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    counts = Counter(_verdict(claim).word for claim in claims)
+    order = [*(word for word in _TONES if counts[word]), *sorted(word for word in counts if word not in _TONES)]
+    said = listing([f"{counts[word]} {word}" for word in order])
+    at = f", at the size {size}" if size else ""
+    of = f"Of {len(claims)} claims" if len(claims) != 1 else "Of one claim"
+    rest = [
+        f"{_name(claim)}: {_verdict(claim).word}{'; ' if claim.get('reason') else ''}{text(claim.get('reason'))}"
+        for claim in claims
+        if claim.get("verdict") != "reproduced"
+    ]
+    return ((f"{of}{at}: {said}." if claims else "No claim was run.",), tuple(rest[:12]))
+
+
+def _verdict(claim: dict[str, Any]) -> Verdict:
+    word = text(claim.get("verdict"), 40)
+    return Verdict(word or "without a verdict", _TONES.get(word, "open"))
+
+
+def _name(claim: dict[str, Any]) -> str:
+    return text(claim.get("id"), 80) or "without a name"
+
+
+def _anchor(position: int) -> str:
+    """Counted, as the names of strangers may not be fit for an id, or not different."""
+    return f"claim-{position + 1}"
+
+
+def _overview(claims: list[dict[str, Any]]) -> Table:
+    columns = (
+        Column("claim"),
+        Column("verdict"),
+        Column("what it says", wide=True),
+        Column("why this verdict", wide=True),
+        Column("seconds", True),
+    )
+    rows = tuple(
+        (
+            Cell(links=((_name(claim), _anchor(position)),)),
+            Cell(_verdict(claim).word, verdict=_verdict(claim)),
+            Cell(text(claim.get("claim"))),
+            Cell(text(claim.get("reason"))),
+            _number_cell(claim.get("seconds")),
+        )
+        for position, claim in enumerate(claims)
+    )
+    return Table("Claims and verdicts", columns, rows)
+
+
+def _card(folder: Path, claim: dict[str, Any], position: int, room: int) -> tuple[Card, int]:
+    """The card of a claim, and the bytes that its figure takes of the room there is."""
+    criterion = mapping(claim.get("criterion"))
+    blocks: list[Block] = [Text(text(claim.get("claim")))]
+    blocks += [Text(f"Why: {text(claim.get('reason'))}")] if text(claim.get("reason")) else []
+    taken = 0
+    if text(claim.get("figure")):
+        name = text(claim.get("figure"), 300)
+        alt = f"Figure of the claim {_name(claim)}: {text(claim.get('claim'), 500)}. The table below has what was measured."
+        found = picture_of(folder, name, alt, text(claim.get("caption")), widest=_WIDEST)
+        if isinstance(found, str):
+            blocks.append(Text(found))
+        elif len(found.data) > room:
+            blocks.append(Text(f"The figure {name} is in the folder; this page has no room left for it."))
+        else:
+            taken = len(found.data)
+            blocks.append(found)
+    blocks += _measured(claim)
+    blocks += _conditions(claim, criterion)
+    blocks += [Items(tuple(texts(claim.get("notes"), 50)))] if texts(claim.get("notes")) else []
+    facts = [(key.capitalize(), text(claim.get(key))) for key in ("method", "scope", "source", "size")]
+    facts.append(("Tables", ", ".join(texts(claim.get("tables"), 50))))
+    blocks.append(Facts(tuple((key, said) for key, said in facts if said)))
+    return Card(_name(claim), tuple(blocks), id=_anchor(position), verdict=_verdict(claim)), taken
+
+
+def _measured(claim: dict[str, Any]) -> list[Block]:
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (
+            Cell(text(one.get("name"), 200)),
+            _number_cell(one.get("value")),
+            _number_cell(one.get("low")),
+            _number_cell(one.get("high")),
+            Cell(text(one.get("unit"), 40)),
+            _number_cell(one.get("seeds")),
+            Cell(_in_words(one)),
+        )
+        for one in map(mapping, listed(claim.get("measured"), 200))
+    )
+    columns = [Column("measured"), *(Column(name, True) for name in ("value", "low", "high")), Column("unit")]
+    columns += [Column("seeds", True), Column("in words", wide=True)]
+    if not any(row[-1].text for row in rows):
+        columns, rows = columns[:-1], tuple(row[:-1] for row in rows)
+    return [Table("What was measured", tuple(columns), rows)] if rows else []
+
+
+def _conditions(claim: dict[str, Any], criterion: dict[str, Any]) -> list[Block]:
+    """What was asked before the run, and how each condition came out; those without an outcome are listed too."""
+    outcomes = listed(claim.get("conditions"), 100)
+    rows = tuple(
+        (
+            Cell(text(one.get("measure"), 200)),
+            Cell(f"{_sign(one)} {_threshold(one)}".strip()),
+            Cell(text(one.get("state"), 40), verdict=_state(one)),
+            Cell(text(one.get("because"))),
+        )
+        for one in map(mapping, outcomes or listed(criterion.get("conditions"), 100))
+    )
+    columns = (Column("measure"), Column("must be"), Column("came out"), Column("because", wide=True))
+    blocks: list[Block] = [Table("The criterion, condition by condition", columns, rows)] if rows else []
+    facts = [("Criterion", text(criterion.get("text"))), ("Its hash", text(criterion.get("hash"), 200))]
+    shown = tuple((key, said) for key, said in facts if said)
+    return [*blocks, Details("The criterion as it was fixed before the run", (Facts(shown),))] if shown else blocks
+
+
+def _in_words(figure: dict[str, Any]) -> str:
+    """Its text, where the numbers beside it do not say the same: a value that is infinite is none in JSON."""
+    said, name = text(figure.get("text")), text(figure.get("name"), 200)
+    return "" if said.startswith(name) and not math.isnan(number(figure.get("value"))) else said
+
+
+def _threshold(condition: dict[str, Any]) -> str:
+    """Four digits; one just below 1 is not rounded up to it."""
+    found = number(condition.get("threshold"))
+    if math.isnan(found):
+        return text(condition.get("threshold"), 40)
+    return repr(found) if 0.999 < found < 1 else f"{found:.4g}"
+
+
+def _sign(condition: dict[str, Any]) -> str:
+    comparison = text(condition.get("comparison"), 10)
+    return _SIGNS.get(comparison, comparison)
+
+
+def _state(condition: dict[str, Any]) -> Verdict:
+    word = text(condition.get("state"), 40)
+    return Verdict(word or "not known", _STATES.get(word, "none" if not word else "open"))
+
+
+def _number_cell(value: Any) -> Cell:
+    found = number(value)
+    return Cell("" if math.isnan(found) else f"{found:.4g}", found)

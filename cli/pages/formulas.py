@@ -1,0 +1,95 @@
+"""Formulas as MathML that browsers draw by themselves: of our own theorems, never from the text of a folder."""
+
+from functools import cache
+from typing import Any
+
+import latex2mathml.converter
+from markupsafe import Markup
+from sympy.printing.latex import LatexPrinter
+
+from quadsim.theory import Theorem
+from quadsim.theory.symbols import Symbol
+
+__all__ = ["as_checked", "claims_of", "mathml", "statement", "symbols_of"]
+
+_NAMES = {
+    str(symbol): name
+    for symbol, name in {
+        Symbol.gap: r"\Delta_t",
+        Symbol.gap_0: r"\Delta_0",
+        Symbol.gap_next: r"\Delta_{t+1}",
+        Symbol.momentum: r"\beta",
+        Symbol.norm1: r"\|g_t\|_1",
+        Symbol.norm2_squared: r"\|g_t\|_2^2",
+        Symbol.norm2_squared_l: r"\|g_{t,l}\|_2^2",
+        Symbol.least_norm1: r"\min_{s<t} \|g_s\|_1",
+        Symbol.least_norm2_squared: r"\min_{s<t} \|g_s\|_2^2",
+        Symbol.largest_Lambda_G: r"\max_{s<t} \Lambda_G(w_s)",
+        Symbol.L_inf: r"L_\infty",
+        Symbol.C1_l: r"C_{1,l}",
+        Symbol.C2_l: r"C_{2,l}",
+        Symbol.cosine: r"\cos(w_{t+1}-w_t, -\mathrm{sign}\, g_t)",
+        Symbol.growth: r"\|V_t - V_0\|_F^2",
+        Symbol.drift: "s",
+        Symbol.tie: r"p_{\mathrm{tie}}",
+    }.items()
+} | {"momentum": r"\beta"}
+"""By name: proofs use symbols of the same names with other assumptions."""
+
+_CARRY_A_POWER = ("_2^2", "_F^2", "{s<t}")
+
+
+class _Printer(LatexPrinter):  # type: ignore[misc]
+    """SymPy's, with 1 - x for its - x + 1, an expectation as one, and powers of names that carry a power in brackets."""
+
+    def _as_ordered_terms(self, expression: Any, order: Any = None) -> Any:
+        terms = super()._as_ordered_terms(expression, order=order)
+        return sorted(terms, key=lambda term: bool(term.could_extract_minus_sign()))
+
+    def _print_Symbol(self, expression: Any, style: str = "plain") -> str:
+        return _NAMES.get(expression.name) or str(super()._print_Symbol(expression, style))
+
+    def _print_Function(self, expression: Any, exp: Any = None) -> str:
+        if expression.func.__name__ == "E":
+            return rf"\mathbb{{E}}\left[{self.doprint(expression.args[0])}\right]"
+        return str(super()._print_Function(expression, exp))
+
+    def _print_Pow(self, expression: Any) -> str:
+        name = _NAMES.get(str(expression.base), "")
+        if expression.exp.is_Integer and expression.exp > 1 and any(part in name for part in _CARRY_A_POWER):
+            return rf"\left({name}\right)^{{{expression.exp}}}"
+        return str(super()._print_Pow(expression))
+
+
+def _latex(expression: Any) -> str:
+    return str(_Printer().doprint(expression))
+
+
+@cache
+def mathml(latex: str, *, block: bool = False) -> Markup:
+    """A formula of ours."""
+    return Markup(latex2mathml.converter.convert(latex, display="block" if block else "inline"))
+
+
+def statement(theorem: Theorem) -> Markup:
+    """A theorem as it is written."""
+    return mathml(theorem.statement, block=True)
+
+
+def as_checked(theorem: Theorem) -> Markup:
+    """The relation that a run is compared with, from the SymPy object itself."""
+    return mathml(_latex(theorem.relation), block=True)
+
+
+def symbols_of(theorem: Theorem) -> tuple[tuple[Markup, str], ...]:
+    """Every symbol of that relation and what it means."""
+    return tuple((mathml(_latex(symbol)), text) for symbol, text in theorem.symbols.items())
+
+
+def claims_of(theorem: Theorem) -> dict[str, Markup]:
+    """The claims of the proof's steps, by their text."""
+    return {
+        str(step.claim): mathml(_latex(step.claim), block=True)
+        for step in theorem.proof
+        if not isinstance(step.claim, str)
+    }

@@ -1,0 +1,150 @@
+"""What theory says of a sweep: which theorem speaks of which optimizer, and what became of its bound on the runs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from quadsim.cli.pages.page import Block, Cell, Column, Items, Section, Table, Text, Verdict
+from quadsim.cli.pages.theorem_card import anchor, theorem_card
+from quadsim.cli.pages.words import margin_text
+from quadsim.simulator.results import Results
+from quadsim.simulator.sweep_grid import OptimizerSpec
+from quadsim.theory import THEOREMS
+from quadsim.theory.checking import VERDICTS
+from quadsim.theory.judging import BOUND_OF_RULE
+
+__all__ = ["bounds_section", "theorem_cell", "theorems_at"]
+
+_MOST_AGAINST = 5
+_COUNTED = "verdict_"
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What became of the bounds of one optimizer: the theorems, runs by verdict, the largest margin."""
+
+    spec: OptimizerSpec
+    theorems: tuple[str, ...]
+    counts: dict[str, int]
+    worst: float
+
+    @property
+    def checked(self) -> int:
+        return sum(count for word, count in self.counts.items() if word != "not applicable")
+
+    def verdict(self) -> tuple[Verdict, str]:
+        """The word, and why."""
+        counts, of = self.counts, f"{self.checked:,} runs"
+        if not self.checked:
+            return Verdict("no bound", "none"), self._why_none()
+        if counts["refuted"]:
+            return Verdict("refuted", "bad"), f"{counts['refuted']:,} of {of} lie above it, in exact arithmetic"
+        if counts["undecided"]:
+            return Verdict(
+                "undecided", "open"
+            ), f"{counts['undecided']:,} of {of} cannot be told from it within rounding"
+        exact = f", {counts['verified']:,} of them in exact arithmetic" if counts["verified"] else ""
+        left = f"; it does not speak of {counts['not applicable']:,} others" if counts["not applicable"] else ""
+        return Verdict("holds", "good"), f"no step of {of} lies above it{exact}{left}"
+
+    def _why_none(self) -> str:
+        names = BOUND_OF_RULE.get(self.spec.rule.name)
+        if names:
+            if not sum(self.counts.values()):
+                return "bounds were not checked on these runs"
+            wanted = " or ".join(
+                f"{n} ({'; '.join(h.text for h in THEOREMS[n].conditions) or 'constant rate'})" for n in names
+            )
+            return f"the hypotheses do not hold on these runs: {wanted}"
+        others = [name for name, theorem in THEOREMS.items() if self.spec.rule.name in theorem.rules]
+        about = f"; of other things: {', '.join(others)} (quadsim theorems NAME)" if others else ""
+        return f"no theorem here bounds the steps of {self.spec.rule.name}{about}"
+
+
+def theorems_at(results: Results) -> dict[tuple[int, str], list[str]]:
+    """Names of the theorems that speak of the best runs, by point and optimizer."""
+    runs = results.tables.best_runs
+    return {
+        (int(str(point)), str(optimizer)): _names(rows["theorem"])
+        for (point, optimizer), rows in runs.groupby(["point", "optimizer"], sort=False)
+    }
+
+
+def theorem_cell(names: Sequence[str]) -> Cell:
+    """Names of theorems, with links to the cards of those that are ours."""
+    return Cell(links=tuple((name, anchor(name) if name in THEOREMS else "") for name in names))
+
+
+def bounds_section(results: Results) -> Section:
+    """A table of all optimizers, and a card for every theorem."""
+    found = [_found(results, spec) for spec in results.config.specs]
+    names = [name for name in dict.fromkeys(name for one in found for name in one.theorems) if name in THEOREMS]
+    columns = (
+        Column("optimizer"),
+        Column("theorem"),
+        Column("verdict"),
+        Column("runs checked", True),
+        Column("worst margin", True),
+        Column("why", wide=True),
+    )
+    table = Table(
+        f"Bounds on all {results.runs:,} runs, at every rate",
+        columns,
+        tuple(_row(one) for one in found),
+        "Margin: what was seen over the bound, at the worst step; 1 is the bound itself. Verified: in exact arithmetic; holds: "
+        "in floating point, within a budget for rounding that is derived.",
+    )
+    blocks: list[Block] = [table, *_against(results)]
+    blocks += [theorem_card(THEOREMS[name]) for name in names]
+    return Section("Bounds", tuple(blocks))
+
+
+def _row(found: _Found) -> tuple[Cell, ...]:
+    verdict, why = found.verdict()
+    return (
+        Cell(found.spec.label),
+        theorem_cell(found.theorems),
+        Cell(verdict.word, verdict=verdict),
+        Cell(f"{found.checked:,}", float(found.checked)),
+        Cell("" if math.isnan(found.worst) else margin_text(found.worst), found.worst),
+        Cell(why),
+    )
+
+
+def _found(results: Results, spec: OptimizerSpec) -> _Found:
+    columns = ["theorem", "verdict", "margin"] if results.histogram is None else None
+    rows = results.tables.rows({"optimizer": [spec.label]}, columns)
+    if results.histogram is None:
+        words = rows["verdict"].value_counts()
+        counts = {word: int(words.get(word, 0)) for word in VERDICTS}
+        margins = rows.loc[rows["verdict"] != "not applicable", "margin"]
+    else:
+        counted = {word: _COUNTED + word.replace(" ", "_") for word in VERDICTS}
+        counts = {word: int(rows[name].sum()) if name in rows else 0 for word, name in counted.items()}
+        margins = rows["margin_worst"] if "margin_worst" in rows else pd.Series(dtype=float)
+    worst = float(margins.max()) if len(margins) else math.nan
+    return _Found(spec, tuple(_names(rows["theorem"])), counts, worst if sum(counts.values()) else math.nan)
+
+
+def _names(column: Any) -> list[str]:
+    return list(dict.fromkeys(name for joined in column.unique() for name in str(joined).split()))
+
+
+def _against(results: Results) -> list[Block]:
+    """The first runs that speak against a bound, or that nothing decided."""
+    if results.histogram is not None:
+        return []
+    rows = results.tables.rows({"verdict": ["refuted", "undecided"]})
+    axis = results.config.axis
+    said = [
+        f"{row['optimizer']} at {row[axis]}, seed {row['seed']}, lr {row['lr']:.6g}: {row['verdict']} by {row['theorem']}, "
+        f"margin {margin_text(float(row['margin']))}"
+        for row in rows.head(_MOST_AGAINST).to_dict("records")
+    ]
+    if not said:
+        return []
+    more = f" (the first {_MOST_AGAINST} of {len(rows):,})" if len(rows) > _MOST_AGAINST else ""
+    return [Text(f"Runs that speak against a bound, or that are not decided{more}:"), Items(tuple(said))]

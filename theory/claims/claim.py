@@ -1,0 +1,244 @@
+"""Claim: a sentence of a paper with the experiment and the criterion, fixed beforehand, that decide about it."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from quadsim.simulator.statistics import median_interval, quantile
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "SIZES",
+    "VERDICTS",
+    "Claim",
+    "Condition",
+    "Found",
+    "Judgement",
+    "Measured",
+    "Setting",
+    "measured_median",
+    "measured_share",
+]
+
+SIZES = ("tiny", "quick", "full")
+"""Of an experiment: `tiny` shows that it runs (for tests), `quick` takes seconds, `full` minutes."""
+
+VERDICTS = ("reproduced", "partly", "not at this scale", "refuted", "not run")
+"""What becomes of a claim; see `Claim.judge`."""
+
+T = TypeVar("T")
+
+_MOST_REASONS = 3  # conditions that a reason spells out; the rest stand in the list of conditions
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an experiment is run with.
+
+    Attributes:
+        size: one of SIZES.
+        seed: added to the seed of every draw.
+    """
+
+    size: str = "quick"
+    seed: int = 0
+
+    def pick(self, *, tiny: T, quick: T, full: T) -> T:
+        """The value for this size."""
+        return {"tiny": tiny, "quick": quick, "full": full}[self.size]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure with its uncertainty.
+
+    Attributes:
+        name: what it is; conditions refer to it.
+        value: the figure; `inf` for a median of runs that did not arrive.
+        low: lower end of a 95% interval; `value` itself where nothing is random.
+        high: upper end.
+        seeds: independent draws behind it; 0 where nothing is random.
+        unit: what it counts, empty for a pure number.
+    """
+
+    name: str
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    seeds: int = 0
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        for end in ("low", "high"):
+            if math.isnan(getattr(self, end)):
+                object.__setattr__(
+                    self, end, self.value if self.seeds == 0 else {"low": -math.inf, "high": math.inf}[end]
+                )
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        seeds = f" [{_digits(self.low)}, {_digits(self.high)}], n = {self.seeds}" if self.seeds else ""
+        return f"{self.name} {_digits(self.value)}{unit}{seeds}"
+
+
+def measured_median(name: str, values: ArrayLike, unit: str = "") -> Measured:
+    """Median over independent seeds with its distribution-free 95% interval, which fewer than six values do not have."""
+    array = np.asarray(values, dtype=float).ravel()
+    low, high = median_interval(array)
+    return Measured(name, float(quantile(array, 0.5)), low, high, array.size, unit)
+
+
+def measured_share(name: str, happened: ArrayLike) -> Measured:
+    """Share of independent trials in which something happened, with the exact (Clopper-Pearson) 95% interval."""
+    array = np.asarray(happened, dtype=bool).ravel()
+    interval = stats.binomtest(int(array.sum()), array.size).proportion_ci(0.95, method="exact")
+    return Measured(name, float(array.mean()), float(interval.low), float(interval.high), array.size)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a measured figure must be for its part of the claim to hold.
+
+    Attributes:
+        measure: name of the figure.
+        comparison: of the figure with the threshold.
+        threshold: fixed before the run.
+        because: where the threshold comes from.
+    """
+
+    measure: str
+    comparison: Literal[">=", "<="]
+    threshold: float
+    because: str
+
+    def state(self, figure: Measured) -> str:
+        """`holds` or `fails` where the whole interval says so, else `open`."""
+        if self.comparison == ">=":
+            return "holds" if figure.low >= self.threshold else "fails" if figure.high < self.threshold else "open"
+        return "holds" if figure.high <= self.threshold else "fails" if figure.low > self.threshold else "open"
+
+    @property
+    def wanted(self) -> str:
+        """The threshold in words."""
+        return f"{ {'>=': 'at least', '<=': 'at most'}[self.comparison] } {_digits(self.threshold)}"
+
+    def __str__(self) -> str:
+        return f"{self.measure} {self.wanted}"
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What an experiment leaves.
+
+    Attributes:
+        measured: the figures.
+        tables: name to data; the figure is drawn from these alone, so that it can be drawn again.
+        notes: what a reader has to know besides.
+    """
+
+    measured: Sequence[Measured]
+    tables: Mapping[str, pd.DataFrame]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict from VERDICTS, what it rests on, and the state of every condition."""
+
+    verdict: str
+    reason: str
+    states: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A claim that can be tried at this scale.
+
+    Attributes:
+        id: what it is called on the command line.
+        claim: in one sentence.
+        group: whose claim it is.
+        source: paper, version, place.
+        anywhere: whether the claim speaks of any problem of the kind tried here, so that a failure refutes it; a claim about
+            large models can only fail to show at this scale.
+        conditions: the criterion: every figure that must be so.
+        method: the experiment in a sentence or two.
+        experiment: measures.
+        draw: makes the figure from the tables.
+        caption: what the figure shows.
+        modules: of extras that the experiment imports, by extra.
+    """
+
+    id: str
+    claim: str
+    group: str
+    source: str
+    anywhere: bool
+    conditions: tuple[Condition, ...]
+    method: str
+    experiment: Callable[[Setting], Found] = field(compare=False)
+    draw: "Callable[[Mapping[str, pd.DataFrame]], Figure]" = field(compare=False)
+    caption: str
+    modules: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def criterion(self) -> dict[str, Any]:
+        """All that decides the verdict, as plain data."""
+        return {
+            "text": "; ".join(map(str, self.conditions)),
+            "conditions": [vars(condition) for condition in self.conditions],
+            "anywhere": self.anywhere,
+            "method": self.method,
+        }
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of the claim and its criterion: a result made under another one does not carry it."""
+        text = json.dumps({"id": self.id, "claim": self.claim} | self.criterion, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def judge(self, measured: Sequence[Measured]) -> Judgement:
+        """The verdict, by the same rule for every claim.
+
+        All conditions hold: `reproduced`. Some do: `partly`. None does: `refuted` if one fails and the claim is about any such
+        problem, else `not at this scale` (a failure in small models, or intervals that leave it open).
+
+        Raises:
+            ValueError: a figure is missing that a condition speaks of, or is not a number.
+        """
+        figures = {figure.name: figure for figure in measured}
+        for condition in self.conditions:
+            if condition.measure not in figures or math.isnan(figures[condition.measure].value):
+                raise ValueError(
+                    f"experiment {self.id} must measure {condition.measure!r}, got {sorted(figures)}; correct the experiment."
+                )
+        states = tuple(condition.state(figures[condition.measure]) for condition in self.conditions)
+        if all(state == "holds" for state in states):
+            verdict = "reproduced"
+        elif "holds" in states:
+            verdict = "partly"
+        else:
+            verdict = "refuted" if self.anywhere and "fails" in states else "not at this scale"
+        parts = [f"{states.count('holds')} of {len(states)} conditions hold"]
+        parts += [
+            f"{state}: {figures[condition.measure]} (wanted: {condition.wanted})"
+            for condition, state in zip(self.conditions, states, strict=True)
+            if state != "holds"
+        ]
+        more = len(parts) - 1 - _MOST_REASONS
+        parts = parts[: _MOST_REASONS + 1] + ([f"and {more} more"] if more > 0 else [])
+        return Judgement(verdict, "; ".join(parts), states)
+
+
+def _digits(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.3g}"

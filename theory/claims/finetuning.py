@@ -1,0 +1,166 @@
+"""A claim about fine-tuning: sign-based and adaptive rules against gradient descent, from a start that another task has left."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from quadsim.simulator.models import Conv, Digits, Model, Task, Text, ToyProblem, Transformer
+from quadsim.simulator.statistics import quantile
+from quadsim.simulator.training import train
+from quadsim.theory.claims.bounds import TOMIHARI
+from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
+from quadsim.theory.claims.drawing import lines_figure
+
+__all__ = ["FINETUNING"]
+
+_DESCENT = {"gd": "SGD", "heavy-ball": "SGD with momentum"}
+_ADAPTIVE = {"signsgd": "SignSGD", "signum": "Signum", "rmsprop": "RMSProp", "adam": "Adam"}
+_RULES = _DESCENT | _ADAPTIVE
+_MODELS = ("Transformer", "convolution")
+_TASKS = ("digits", "text")
+_STEPS = 50
+_BEFORE = 200
+
+
+def _fine_tuning(setting: Setting) -> Found:
+    number, width = setting.pick(tiny=1, quick=10, full=16), setting.pick(tiny=4, quick=8, full=16)
+    batch, tokens = setting.pick(tiny=4, quick=16, full=16), setting.pick(tiny=2, quick=4, full=8)
+    sequences = setting.pick(tiny=16, quick=256, full=256)
+    models: tuple[Model, ...] = (Transformer(width=width), Conv(width=width, norm="pre"))
+    tasks: dict[str, list[Task]] = {
+        "digits": [Digits(patch=4, sequences=sequences, batch=batch, turns=turns) for turns in (0, 1)],
+        "text": [Text(tokens=tokens, sequences=sequences, batch=batch, half=half) for half in ("first", "second")],
+    }
+    frames, notes = [], []
+    for task, (before, after) in tasks.items():
+        for name, model in zip(_MODELS, models, strict=True):
+            problem, loss = _pretrained(model, before, after, number, setting)
+            frames.append(_tuned(problem, setting).assign(model=name, task=task))
+            notes.append(f"{name} on {task}: median loss over ln C after pretraining {loss:.2g}")
+    runs = pd.concat(frames, ignore_index=True)
+    best = _at_best_rate(runs)
+    measured, gaps = [], {}
+    for (of, network), part in best.groupby(["task", "model"], sort=False):
+        losses = part.pivot_table(index="seed", columns="optimizer", values="loss").rename(columns=_RULES)
+        of_descent, of_adaptive = (
+            min(group.values(), key=lambda rule: float(quantile(losses[rule], 0.5))) for group in (_DESCENT, _ADAPTIVE)
+        )
+        gaps[of, network] = _quotient(losses[of_descent], losses[of_adaptive])
+        measured.append(measured_median(f"loss of gradient descent over adaptive, {network}, {of}", gaps[of, network]))
+        notes.append(f"{network} on {of}: the best are {of_descent} and {of_adaptive}")
+        for rule in _RULES.values():
+            measured.append(measured_median(f"loss over ln C, {network}, {of}, {rule}", losses[rule]))
+        for rule in _ADAPTIVE.values():
+            quotient = _quotient(losses[of_descent], losses[rule])
+            measured.append(measured_median(f"loss of {of_descent} over {rule}, {network}, {of}", quotient))
+        edges = sorted({_RULES[rule] for rule in part.loc[part["edge"], "optimizer"]})
+        if edges:
+            notes.append(f"{network} on {of}: best rate at an edge of the grid for {', '.join(edges)}")
+    for task in _TASKS:
+        architectures = _quotient(gaps[task, _MODELS[0]], gaps[task, _MODELS[1]])
+        measured.append(measured_median(f"that ratio of the Transformer over the convolution, {task}", architectures))
+    return Found(measured, {"runs": runs, "best": best}, [f"{note}." for note in notes])
+
+
+def _quotient(numerator: pd.Series, denominator: pd.Series) -> pd.Series:
+    """Seed by seed; where both diverged nothing is known, and the seed counts as no difference."""
+    return (numerator / denominator).fillna(1.0)
+
+
+def _pretrained(model: Model, before: Task, after: Task, number: int, setting: Setting) -> tuple[ToyProblem, float]:
+    """The second task from where Adam has left the first one, but for a new head; and the loss there over ln C."""
+    steps = setting.pick(tiny=5, quick=_BEFORE, full=_BEFORE)
+    first = ToyProblem.generate(model, before, problems=number, seed=setting.seed)
+    run = train(first, "adam", lr=0.01, steps=steps, schedule="cosine", stop=False, snapshots=[steps])
+    assert run.snapshots is not None
+    # Other draws, of images or windows and of the head.
+    second = ToyProblem.generate(model, after, problems=number, seed=setting.seed, first=number)
+    theta = run.snapshots.theta[:, 0, 0].copy()
+    head = next(p for p in second.parameters if p.name == "head")
+    theta[:, -head.size :] = second.start[:, -head.size :]  # the last of all parameters
+    loss = float(quantile(run.final_loss[:, 0], 0.5)) / np.log(first.classes)
+    return second.starting_at(theta), loss
+
+
+def _tuned(problem: ToyProblem, setting: Setting) -> pd.DataFrame:
+    """Loss over ln C at the end, a row per rule, rate and seed."""
+    every = setting.pick(tiny=2.5, quick=0.5, full=1 / 3)
+    rates = 10.0 ** np.arange(-4, 1 + every / 2, every)
+    steps = setting.pick(tiny=4, quick=_STEPS, full=_STEPS)
+    frames = []
+    for rule in _RULES:
+        run = train(problem, rule, lr=rates, steps=steps, schedule="cosine", stop=False, evaluate_every=steps)
+        seeds = np.repeat(np.arange(problem.problems), rates.size)
+        loss = run.final_loss.ravel() / np.log(problem.classes)
+        frames.append(
+            pd.DataFrame({"optimizer": rule, "seed": seeds, "lr": np.tile(rates, problem.problems), "loss": loss})
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _at_best_rate(runs: pd.DataFrame) -> pd.DataFrame:
+    """Of every rule the runs at the rate with the smallest median loss, and whether that is an edge of the grid."""
+    kept = []
+    for _, part in runs.groupby(["task", "model", "optimizer"], sort=False):
+        middle = part.groupby("lr")["loss"].agg(lambda losses: float(quantile(losses, 0.5)))
+        lr = float(middle.index[int(middle.to_numpy().argmin())])
+        kept.append(part[part["lr"] == lr].assign(edge=lr in (middle.index[0], middle.index[-1])))
+    return pd.concat(kept, ignore_index=True)
+
+
+def _draw_fine_tuning(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    runs = tables["runs"]
+    middle = runs.groupby(["task", "model", "optimizer", "lr"], sort=False)["loss"].agg(
+        lambda losses: float(quantile(losses, 0.5))
+    )
+    frame = middle[middle < 1.5].reset_index()  # beyond, nothing was learned
+    return lines_figure(
+        frame.assign(panel=frame["model"] + ", " + frame["task"], rule=frame["optimizer"].map(_RULES)),
+        x="lr",
+        y="loss",
+        by="rule",
+        panel="panel",
+        xlabel="learning rate",
+        ylabel="loss over ln C at the end",
+        log="x",
+        title=f"Fine-tuning for {_STEPS} steps from a pretrained start with a new head; medians over seeds",
+    )
+
+
+FINETUNING = (
+    Claim(
+        id="fine-tuning",
+        claim="In fine-tuning a Transformer the best of the sign-based and adaptive rules reaches a lower loss than SGD with or "
+        "without momentum in the same number of steps, and with a convolution network it gains less.",
+        group=TOMIHARI,
+        source="arXiv 2502.00213, in the form tried here",
+        anywhere=False,
+        conditions=(
+            *(
+                Condition(
+                    f"loss of gradient descent over adaptive, {_MODELS[0]}, {task}", ">=", 1, "1 is no difference"
+                )
+                for task in _TASKS
+            ),
+            *(
+                Condition(
+                    f"that ratio of the Transformer over the convolution, {task}",
+                    ">=",
+                    1,
+                    "1: as much on both architectures",
+                )
+                for task in _TASKS
+            ),
+        ),
+        method=f"Pretraining by {_BEFORE} steps of Adam on upright digits or on the first half of a text (next character); then "
+        f"{_STEPS} steps on turned digits or the second half with a new head, mini-batches of 16, cosine schedule. Loss on all "
+        "data of the second task, for each rule at the best rate of one grid from 0.0001 to 10 (by the median over seeds); of "
+        "each family the rule with the smallest median: SGD or SGD with momentum against SignSGD, Signum, RMSProp or Adam. Two "
+        "layers of width 8 (full size: 16), pre-norm in both models, where the paper has pretrained models of full size.",
+        experiment=_fine_tuning,
+        draw=_draw_fine_tuning,
+        caption="Median loss at the end of fine-tuning against the learning rate, by rule, model and task.",
+    ),
+)

@@ -1,0 +1,235 @@
+"""reproduce: claims run one after the other, each judged by its own criterion, with figures and data in a folder."""
+
+import importlib.util
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from quadsim.simulator import store
+from quadsim.simulator.checks import check_choice, check_count
+from quadsim.simulator.provenance import provenance
+from quadsim.theory.claims.claim import SIZES, Claim, Found, Judgement, Measured, Setting
+from quadsim.theory.claims.registry import CLAIMS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["CLAIMS_FILE", "Outcome", "load_claims", "reproduce"]
+
+CLAIMS_FILE = "claims.json"
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of a claim.
+
+    Attributes:
+        claim: with its criterion.
+        judgement: verdict and reason.
+        found: figures, data and notes; None where it was not run.
+        setting: size and seed.
+        seconds: it took.
+    """
+
+    claim: Claim
+    judgement: Judgement
+    found: Found | None
+    setting: Setting
+    seconds: float
+
+    @property
+    def verdict(self) -> str:
+        """One of VERDICTS."""
+        return self.judgement.verdict
+
+    @property
+    def reason(self) -> str:
+        """What the verdict rests on."""
+        return self.judgement.reason
+
+    @property
+    def judged(self) -> list[Measured]:
+        """The figure that every condition speaks of, in their order; empty for a claim that was not run."""
+        figures = {} if self.found is None else {figure.name: figure for figure in self.found.measured}
+        return [figures[c.measure] for c in self.claim.conditions if c.measure in figures]
+
+    def table(self, name: str | None = None) -> pd.DataFrame:
+        """Data of the experiment; the first table without a name.
+
+        Raises:
+            ValueError: no such table.
+        """
+        tables = {} if self.found is None else self.found.tables
+        return tables[check_choice("table", next(iter(tables), "") if name is None else name, tables)]
+
+    def figure(self) -> "Figure":
+        """The figure of the claim, from its tables.
+
+        Raises:
+            ValueError: a claim that was not run.
+        """
+        if self.found is None:
+            raise ValueError(f"claim {self.claim.id} must have been run, got none: {self.reason}.")
+        return draw(self.claim, self.found.tables)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the data, as plain data; what is not finite becomes null, with its text beside it."""
+        claim, found = self.claim, self.found
+        states = self.judgement.states or ("missing",) * len(claim.conditions)
+        return {
+            "id": claim.id,
+            "claim": claim.claim,
+            "group": claim.group,
+            "source": claim.source,
+            "scope": "any problem of the kind tried" if claim.anywhere else "large models",
+            "method": claim.method,
+            "criterion": {
+                "text": claim.criterion["text"],
+                "conditions": claim.criterion["conditions"],
+                "hash": claim.digest,
+            },
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "measured": [
+                {
+                    "name": figure.name,
+                    "value": _finite(figure.value),
+                    "low": _finite(figure.low),
+                    "high": _finite(figure.high),
+                    "unit": figure.unit,
+                    "seeds": figure.seeds,
+                    "text": str(figure),
+                }
+                for figure in (found.measured if found else ())
+            ],
+            "conditions": [
+                vars(condition) | {"state": state} for condition, state in zip(claim.conditions, states, strict=True)
+            ],
+            "notes": list(found.notes) if found else [],
+            "caption": claim.caption,
+            "figure": f"{claim.id}/figure.png" if found else None,
+            "tables": [f"{claim.id}/{name}.parquet" for name in found.tables] if found else [],
+            "size": self.setting.size,
+            "seed": self.setting.seed,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def reproduce(
+    ids: Iterable[str] = (),
+    *,
+    size: str = "quick",
+    seed: int = 0,
+    out: Path | None = None,
+    progress: Progress = lambda done, total, text: None,
+    into: list[Outcome] | None = None,
+) -> list[Outcome]:
+    """Run claims of the papers and judge them.
+
+    Args:
+        ids: of claims; all of them if left out.
+        size: `quick` (all in minutes) or `full` (what the README's table is made from); `tiny` only shows that it runs.
+        seed: added to the seed of every draw.
+        out: a folder for data, figures and `claims.json`, written claim by claim. One that holds earlier results keeps those of
+            other claims.
+        progress: told before every claim (done, total, what).
+        into: a list that is filled as it goes, so that an interrupt leaves what is finished.
+
+    Returns:
+        An outcome for every claim.
+
+    Raises:
+        ValueError: an unknown id or size, or a folder that cannot be written or holds something else.
+    """
+    chosen = [CLAIMS[check_choice("claim", name, CLAIMS)] for name in dict.fromkeys(ids)] or list(CLAIMS.values())
+    setting = Setting(check_choice("size", size, SIZES), check_count("seed", seed, 0))
+    outcomes: list[Outcome] = [] if into is None else into
+    entries = {} if out is None else _stored(out)
+    began = time.perf_counter()
+    for done, claim in enumerate(chosen):
+        progress(done, len(chosen), claim.id)
+        outcome = _run(claim, setting)
+        outcomes.append(outcome)
+        if out is not None:
+            _save(outcome, out)
+            entries[claim.id] = outcome.to_json()
+            kept = {"claims": [entries[name] for name in CLAIMS if name in entries], "size": size}
+            facts = provenance(time.perf_counter() - began, seed=seed)
+            store.write_json(out / CLAIMS_FILE, kept | {"manifest": facts})
+    progress(len(chosen), len(chosen), "done")
+    return outcomes
+
+
+def load_claims(folder: Path) -> dict[str, Any]:
+    """The document that `reproduce` left in a folder.
+
+    Raises:
+        ValueError: there is none, or it is not one of ours.
+    """
+    document: dict[str, Any] = store.read_json(folder / CLAIMS_FILE, "claims")
+    entries = document.get("claims") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(e, dict) and isinstance(e.get("id"), str) for e in entries):
+        raise ValueError(
+            f"claims must be a document that `quadsim reproduce` wrote, got {folder / CLAIMS_FILE}; run it again elsewhere."
+        )
+    return document
+
+
+def draw(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> "Figure":
+    """The figure of a claim, in the style of the project."""
+    import matplotlib as mpl
+
+    from quadsim.simulator.figures import figure_style
+
+    with mpl.rc_context(figure_style()):
+        return claim.draw(tables)
+
+
+def _run(claim: Claim, setting: Setting) -> Outcome:
+    missing = [extra for module, extra in claim.modules.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        reason = f"needs the extra {', '.join(missing)} (pip install 'quadsim[{','.join(missing)}]')"
+        return Outcome(claim, Judgement("not run", reason), None, setting, 0.0)
+    began = time.perf_counter()
+    with np.errstate(all="ignore"):  # divergence is a state of a run, not a warning
+        found = claim.experiment(setting)
+    return Outcome(claim, claim.judge(found.measured), found, setting, time.perf_counter() - began)
+
+
+def _stored(out: Path) -> dict[str, Any]:
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out must be a folder, got the file {out}; choose another name.")
+    if (out / CLAIMS_FILE).is_file():
+        return {entry["id"]: entry for entry in load_claims(out)["claims"]}
+    if out.is_dir() and any(out.iterdir()):
+        raise ValueError(
+            f"out must be empty or hold earlier claims, got {out} with other files; choose another folder."
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"out must be a folder that can be written, got {out} ({error}); choose another.") from error
+    return {}
+
+
+def _save(outcome: Outcome, out: Path) -> None:
+    if outcome.found is None:
+        return
+    from quadsim.simulator.figures import save_figure
+
+    folder = out / outcome.claim.id
+    folder.mkdir(exist_ok=True)
+    for name, table in outcome.found.tables.items():
+        store.write_frame(folder / f"{name}.parquet", table)
+    save_figure(outcome.figure(), folder, "figure")
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
