@@ -91,17 +91,28 @@ def test_a_killed_worker_and_a_failing_chunk_cost_no_more_than_that(whole, tmp_p
     assert_same(out, whole)
 
 
-@pytest.mark.parametrize("name", ["processes", pytest.param("dask", marks=pytest.mark.slow)])
-def test_models_and_extended_grids_are_the_same_bits(tmp_path, name):
-    small = {"width": (4,), "layers": (1,), "heterogeneity": (1,), "seeds": 2, "steps": 30, "optimizers": ("gd",)}
-    model = ModelSweepConfig(task=("token-map:vocabulary=8",), lr_density=1, **small)
-    lion = SweepConfig(heterogeneity=(10,), optimizers=("gd", "lion"), seeds=3, steps=400, tolerance=0.01)
-    for number, config in enumerate((model, lion)):
-        folders = [tmp_path / f"{number}{kind}" for kind in ("serial", name)]
-        sweep(config, out=folders[0])
-        sweep(config, out=folders[1], backend=resolve_backend(name, workers=2))
-        first, second = ((f / "summary.parquet").read_bytes() for f in folders)
-        assert first == second
+MODEL = {"width": (4,), "layers": (1,), "heterogeneity": (1,), "seeds": 2, "steps": 30, "optimizers": ("gd",)}
+OTHERS = {
+    "extended": SweepConfig(heterogeneity=(10,), optimizers=("gd", "lion"), seeds=3, steps=400, tolerance=0.01),
+    "counts": SweepConfig(
+        heterogeneity=(10,), optimizers=("gd", "adam"), seeds=3, steps=400, lr=(0.1,), keep="quantiles"
+    ),
+    "model": ModelSweepConfig(task=("token-map:vocabulary=8",), lr_density=1, **MODEL),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("processes", "extended")]
+    + [pytest.param(n, w, marks=pytest.mark.slow) for n in ("processes", "dask") for w in ("counts", "model")],
+)
+def test_other_sweeps_are_the_same_bits(tmp_path, name, what):
+    folders = [tmp_path / kind for kind in ("serial", name)]
+    sweep(OTHERS[what], out=folders[0])
+    sweep(OTHERS[what], out=folders[1], backend=resolve_backend(name, workers=2))
+    file = "histogram.parquet" if what == "counts" else "summary.parquet"
+    first, second = ((folder / file).read_bytes() for folder in folders)
+    assert first == second
 
 
 def test_slurm_in_this_process_is_the_same_bits(whole, tmp_path):

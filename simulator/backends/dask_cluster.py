@@ -42,7 +42,7 @@ class DaskCluster(Backend):
                 cluster = LocalCluster(
                     n_workers=self._workers,
                     threads_per_worker=1,
-                    dashboard_address=None,
+                    dashboard_address=":0",
                     env=threads,
                     silence_logs="CRITICAL",
                 )
