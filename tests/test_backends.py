@@ -258,7 +258,10 @@ def test_a_scheduler_that_does_not_answer(run):
 
 
 def is_worker(process):
-    line = " ".join(process.cmdline())
+    try:
+        line = " ".join(process.cmdline())
+    except psutil.Error:  # it has ended meanwhile
+        return False
     return "popen_loky" in line or "submitit.core._submit" in line or "spawn_main" in line
 
 
