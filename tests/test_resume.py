@@ -159,7 +159,7 @@ def killed_at(zygote, whole, folder, moment):
     return how != 0
 
 
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.2, 0.5, 0.75, 0.85, 0.95, 1.0])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.04, 0.06, 0.2, 0.5, 0.75, 0.85, 0.95, 1.0])
 def test_killed_as_a_file_is_touched(zygote, whole, tmp_path, share, touches):
     assert killed_at(zygote, whole, tmp_path / "a", 1 + round(share * (touches - 1)))
 
