@@ -1,5 +1,6 @@
 """quadsim reproduce: the papers' claims, each with its figure and verdict."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ def reproduce(
     full: Annotated[bool, typer.Option("--full", help="Full experiments, minutes each.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for data and figures [runs/claims-quick or -full].")] = None,
     seed: Annotated[int, typer.Option(help="Added to the seed of every draw.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that run a claim each [as many as cores, at most 8].", min=1)
+    ] = None,
     listing: Annotated[bool, typer.Option("--list", help="Show the claims and their criteria, run nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
@@ -50,7 +54,13 @@ def reproduce(
         with progress_bar(quiet=quiet or as_json) as progress:
             try:
                 run(
-                    ids or (), size="full" if full else "quick", seed=seed, out=folder, progress=progress, into=outcomes
+                    ids or (),
+                    size="full" if full else "quick",
+                    seed=seed,
+                    out=folder,
+                    progress=progress,
+                    into=outcomes,
+                    workers=workers or min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, 8),
                 )
             except KeyboardInterrupt:
                 interrupted = True
@@ -58,6 +68,8 @@ def reproduce(
             from quadsim.cli.pages import write_report
 
             write_report(folder, figures=False)
+    order = list(CLAIMS)
+    outcomes.sort(key=lambda outcome: order.index(outcome.claim.id))
     if as_json:
         print_json({"claims": [outcome.to_json() for outcome in outcomes]})
     else:

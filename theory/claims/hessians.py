@@ -52,7 +52,7 @@ def _off_blocks(setting: Setting) -> Found:
     seeds = setting.pick(tiny=1, quick=6, full=10)
     steps: tuple[int, ...] = setting.pick(tiny=(0, 3), quick=(0, 30, 300), full=(0, 30, 300, 1000))
     small = setting.size == "tiny"
-    vocabulary = setting.pick(tiny=8, quick=32, full=64)
+    vocabulary = setting.pick(tiny=8, quick=16, full=64)
     mlps: dict[str, tuple[Model, TokenMap | Digits]] = {
         _TOKENS: (MLP(width=4 if small else 16), TokenMap(vocabulary)),
         _DIGITS: (MLP(width=2 if small else 8, layers=1), Digits(patch=4 if small else 8, sequences=256, batch=None)),
@@ -258,7 +258,7 @@ HESSIANS = (
             for cut in ("module", "neuron")
         ),
         method="Whole Hessians in float64 of the cross-entropy on all data, at the start and along 300 steps (full: 1000) of "
-        "full-batch Adam at the rate 0.01; of two MLPs without biases, the default one on 32 tokens (full: 64), "
+        "full-batch Adam at the rate 0.01; of two MLPs without biases, the default one on 16 tokens (full: 64), "
         "and one with a hidden layer "
         "of 8 neurons on 256 digits of 8x8 pixels (behind a linear embedding of 8 channels). A block is a "
         "matrix, or a neuron's row "
@@ -266,7 +266,7 @@ HESSIANS = (
         "The share is the worst over the steps looked at. The paper's MLP has another data set and no embedding.",
         experiment=_off_blocks,
         draw=_draw_off_blocks,
-        caption="Share of the squared entries of the Hessian off its blocks; medians, bars from 10% to 90% of seeds. Dotted: one half.",
+        caption="Share of the squared entries of H off its blocks; medians, bars from 10% to 90% of the seeds. Dotted: one half.",
     ),
     Claim(
         id="full-spectra-alike",

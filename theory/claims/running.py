@@ -2,7 +2,7 @@
 
 import importlib.util
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,6 +130,7 @@ def reproduce(
     out: Path | None = None,
     progress: Progress = lambda done, total, text: None,
     into: list[Outcome] | None = None,
+    workers: int = 1,
 ) -> list[Outcome]:
     """Run claims of the papers and judge them.
 
@@ -139,11 +140,12 @@ def reproduce(
         seed: added to the seed of every draw.
         out: a folder for data, figures and `claims.json`, written claim by claim. One that holds earlier results keeps those of
             other claims.
-        progress: told before every claim (done, total, what).
+        progress: told after every claim (done, total, what it was).
         into: a list that is filled as it goes, so that an interrupt leaves what is finished.
+        workers: processes that run a claim each, with a thread each; 1: this process.
 
     Returns:
-        An outcome for every claim.
+        An outcome for every claim, in the order in which they were finished.
 
     Raises:
         ValueError: an unknown id or size, or a folder that cannot be written or holds something else.
@@ -153,18 +155,38 @@ def reproduce(
     outcomes: list[Outcome] = [] if into is None else into
     entries = {} if out is None else _stored(out)
     began = time.perf_counter()
-    for done, claim in enumerate(chosen):
-        progress(done, len(chosen), claim.id)
-        outcome = _run(claim, setting)
+    progress(0, len(chosen), chosen[0].id)
+    for done, outcome in enumerate(_outcomes(chosen, setting, check_count("workers", workers)), 1):
         outcomes.append(outcome)
         if out is not None:
             _save(outcome, out)
-            entries[claim.id] = outcome.to_json()
+            entries[outcome.claim.id] = outcome.to_json()
             kept = {"claims": [entries[name] for name in CLAIMS if name in entries], "size": size}
             facts = provenance(time.perf_counter() - began, seed=seed)
             store.write_json(out / CLAIMS_FILE, kept | {"manifest": facts})
-    progress(len(chosen), len(chosen), "done")
+        progress(done, len(chosen), f"{outcome.claim.id}: {outcome.verdict}")
     return outcomes
+
+
+def _outcomes(claims: list[Claim], setting: Setting, workers: int) -> Iterator[Outcome]:
+    """Outcomes as they are finished."""
+    if workers == 1 or len(claims) == 1:
+        yield from (_run(claim, setting) for claim in claims)
+        return
+    from joblib import Parallel, delayed, parallel_config
+
+    # A claim holds functions: its id is what a process is sent, and what was found is what comes back.
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        found = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch=workers)(
+            delayed(_find)(claim.id, setting) for claim in claims
+        )
+        for name, judgement, leaves, seconds in found:
+            yield Outcome(CLAIMS[name], judgement, leaves, setting, seconds)
+
+
+def _find(name: str, setting: Setting) -> tuple[str, Judgement, Found | None, float]:
+    outcome = _run(CLAIMS[name], setting)
+    return name, outcome.judgement, outcome.found, outcome.seconds
 
 
 def load_claims(folder: Path) -> dict[str, Any]:
