@@ -10,6 +10,7 @@ import typer
 from quadsim.cli.console import comma_list, library_messages, number, print_json, usage_errors
 
 if TYPE_CHECKING:
+    from quadsim.simulator.backends import Backend
     from quadsim.simulator.sweep_grid import SweepGrid
 
 
@@ -26,6 +27,7 @@ def _option(text: str, metavar: str = "LIST", group: str = "Quadratics") -> Any:
 _QUADRATIC = "Quadratics"
 _MODELS = "Toy models (with --model)"
 _BOTH = "Both"
+_WHERE = "Where it runs"
 
 
 def sweep_command(
@@ -117,6 +119,23 @@ def sweep_command(
     lr_density: Annotated[str | None, _option("Learning rates a decade [4]", "N", group=_BOTH)] = None,
     dtype: Annotated[str | None, _option("float64 or float32 [float64; models float32]", "NAME", group=_BOTH)] = None,
     device: Annotated[str | None, _option("cpu, cuda or cuda:N [cpu]", "NAME", group=_BOTH)] = None,
+    backend: Annotated[
+        str | None,
+        _option(
+            "serial (this process), processes (on this machine), slurm (job arrays) or dask (a cluster): the results are the "
+            "same [serial]",
+            "NAME",
+            _WHERE,
+        ),
+    ] = None,
+    workers: Annotated[str | None, _option("At a time [as many as cores; slurm 100]", "N", _WHERE)] = None,
+    devices: Annotated[str | None, _option("One process for each, as cuda:0,cuda:1 [--device]", group=_WHERE)] = None,
+    scheduler: Annotated[
+        str | None, _option("Of dask, as tcp://host:8786 [a cluster of its own on this machine]", "ADDRESS", _WHERE)
+    ] = None,
+    slurm: Annotated[
+        str | None, _option("For submitit, as partition=gpu,time=60,gpus_per_node=1", "KEY=VALUE", _WHERE)
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Result folder [runs/sweep-<hash of the configuration>]", show_default=False),
@@ -173,12 +192,34 @@ def sweep_command(
     }
     given = {name: read(text) for name, (text, read) in readers.items() if text is not None}
     given |= {"compile": True} if compile else {}
+    where = {"name": backend, "workers": workers, "devices": devices, "scheduler": scheduler, "slurm": slurm}
     with usage_errors():
+        if devices is not None and device is None and config is None:
+            given["device"] = devices.split(",")[0].strip().partition(":")[0]
         settings = _config(given, config)
+        chosen = _backend({name: text for name, text in where.items() if text is not None})
         if dry_run:
             _estimate(settings, as_json=as_json)
         else:
-            _run(settings, out, quiet=quiet, as_json=as_json)
+            _run(settings, out, chosen, quiet=quiet, as_json=as_json)
+
+
+def _backend(given: dict[str, str]) -> "Backend":
+    from quadsim.simulator.backends import resolve_backend
+
+    read: dict[str, Callable[[str], Any]] = {"workers": number, "devices": _names, "slurm": _pairs}
+    return resolve_backend(**{name: read.get(name, str)(text) for name, text in given.items()})
+
+
+def _pairs(text: str) -> dict[str, Any]:
+    """`key=value,key=value`."""
+    pairs = [item.partition("=") for item in _names(text)]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise ValueError(
+                f"slurm must be key=value,key=value, got {key!r}; put an = between a parameter and its value."
+            )
+    return {key: number(value) for key, _, value in pairs}
 
 
 def _numbers(text: str) -> tuple[Any, ...]:
@@ -236,30 +277,29 @@ def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
         return
     typer.echo(
         f"{found.runs:,} runs of {config.steps:,} steps: about {found.seconds:.2g} s and {memory_text(found.memory_bytes)} "
-        "on this machine"
-        + f", {config.kept} kept"
+        f"on this machine, {memory_text(found.disk_bytes)} on disk, {config.kept} kept"
         + ("" if config.lr else "; more if the grid of rates has to be extended")
         + ". Nothing was run or written."
     )
 
 
-def _run(config: "SweepGrid", out: Path | None, *, quiet: bool, as_json: bool) -> None:
+def _run(config: "SweepGrid", out: Path | None, backend: "Backend", *, quiet: bool, as_json: bool) -> None:
     from quadsim.cli.pages import write_sweep_report
     from quadsim.cli.progress import progress_bar
     from quadsim.cli.tables import print_results
     from quadsim.simulator import store
     from quadsim.simulator.results import load_results
-    from quadsim.simulator.sweep import check, sweep
+    from quadsim.simulator.sweep import UnfinishedError, check, sweep
+    from quadsim.simulator.sweep_folder import has_finished, remove_leftovers, writable
     from quadsim.theory import judge
 
     folder = out if out is not None else Path("runs") / f"sweep-{config.digest}"
-    if store.is_finished(folder):
-        store.prepare_folder(folder, config.to_json())
+    if has_finished(folder, config.to_json()):
+        remove_leftovers(folder)
         results = load_results(folder)
         print(f"Already finished; this is the stored result in {folder}.", file=sys.stderr)
     else:
         check(config)
-        store.prepare_folder(folder, config.to_json())
         if config.kept == "quantiles" and getattr(config, "keep", None) is None and not quiet:
             print(
                 f"{config.runs:,} runs: counts and histograms are kept, no row a run (--keep rows for those).",
@@ -267,15 +307,25 @@ def _run(config: "SweepGrid", out: Path | None, *, quiet: bool, as_json: bool) -
             )
         try:
             with library_messages(quiet=quiet or as_json), progress_bar(quiet=quiet) as progress:
-                results = sweep(config, judge if config.kind == "quadratic" else None, out=folder, progress=progress)
+                results = sweep(
+                    config,
+                    judge if config.kind == "quadratic" else None,
+                    out=folder,
+                    progress=progress,
+                    backend=backend,
+                )
         except KeyboardInterrupt:
             print(
                 f"Interrupted; what was finished is kept in {folder}. The same command goes on from there.",
                 file=sys.stderr,
             )
             raise typer.Exit(130) from None
+        except UnfinishedError as error:
+            print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
+            raise typer.Exit(1) from None
     if not (folder / store.REPORT).is_file():
-        write_sweep_report(results)
+        with writable(folder):
+            write_sweep_report(results)
     if as_json:
         print_json(results.to_json())
     else:

@@ -192,7 +192,7 @@ def gap_figure(results: "Results") -> Figure:
     for p, axis in enumerate(axes):
         top = 1.0
         for o, style in enumerate(styles.values()):
-            gap = curves["gap"].values[p, o]
+            gap = curves["gap"][p, o].values
             relative = gap / np.where(gap[:, :1] > 0.0, gap[:, :1], 1.0)
             low, middle, high = (np.clip(quantile(relative, q, axis=0), bottom / 10, 1e12) for q in (0.1, 0.5, 0.9))
             top = max(top, float(np.max(high[1:], initial=1.0)))

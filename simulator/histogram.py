@@ -3,19 +3,17 @@
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quadsim.simulator import store
 from quadsim.simulator.engines.counting import Tally, count_runs, count_steps
 from quadsim.simulator.statistics import counted_quantile
 from quadsim.simulator.trajectory import STATUSES, Trajectory
 
-__all__ = ["Counted", "bins_frame", "settings_frame"]
+__all__ = ["Counted", "bins_frame", "mark_best", "settings_frame"]
 
 Counts = NDArray[np.int64]
 
@@ -97,32 +95,21 @@ class Counted:
             engine=np.array([_joined(both) for both in zip(self.engine, other.engine, strict=True)]),
         )
 
-    def save(self, path: Path) -> None:
-        """Write everything to one file (through a temporary name)."""
+    def to_bytes(self) -> bytes:
+        """Everything as the content of one NPZ file."""
         arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {_VERDICT + word: counts for word, counts in self.verdicts.items()}
-
-        def write(temporary: Path) -> None:
-            with temporary.open("wb") as file:
-                np.savez_compressed(file, **arrays)
-
-        store.write_whole(path, write)
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)
+        return content.getvalue()
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises:
-            ValueError: a damaged file.
-        """
-        try:
-            # From memory: NumPy leaves a damaged file open.
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as opened:
-                arrays = {name: opened[name] for name in opened.files}
-            verdicts = {n.removeprefix(_VERDICT): a for n, a in arrays.items() if n.startswith(_VERDICT)}
-            return cls(verdicts=verdicts, **{name: arrays[name] for name in _ARRAYS})
-        except Exception as error:  # zipfile, zlib and NumPy each have their own
-            raise ValueError(f"counts must be readable, got {path} ({error}); delete the file.") from error
+    def from_bytes(cls, content: bytes) -> Self:
+        """Read what `to_bytes` made."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as opened:
+            arrays = {name: opened[name] for name in opened.files}
+        verdicts = {n.removeprefix(_VERDICT): a for n, a in arrays.items() if n.startswith(_VERDICT)}
+        return cls(verdicts=verdicts, **{name: arrays[name] for name in _ARRAYS})
 
 
 _ARRAYS = ("hits", "status", "bounds", "bounded", "margin", "theorem", "engine")
@@ -184,3 +171,10 @@ def settings_frame(bins: pd.DataFrame) -> pd.DataFrame:
         steps_q90=quantiles(hits, 0.9),
         bound_median=np.where(out["bounded"].to_numpy() == total, quantiles(bounds, 0.5), np.nan),
     )
+
+
+def mark_best(frame: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
+    """With a column `best_lr` that is true at the best rate of an optimizer at a point."""
+    keys = ["point", "optimizer", "lr"]
+    marked = frame.merge(best[keys].assign(best_lr=True), on=keys, how="left", validate="many_to_one")
+    return marked.assign(best_lr=marked["best_lr"].eq(True))

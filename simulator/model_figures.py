@@ -36,9 +36,9 @@ def loss_figure(results: "Results") -> Figure:
         longest, low, high = 1, config.tolerance, 1.0
         looked, x = _looked_at(config, p, steps)
         for o, style in enumerate(styles.values()):
-            loss = _held(curves["loss"].values[p, o]) / guess
-            weighted = _held(curves["loss_weighted"].values[p, o]) / guess
-            known = np.mean(np.isfinite(curves["loss"].values[p, o]), axis=0) >= 0.5
+            loss = _held(curves["loss"][p, o].values) / guess
+            weighted = _held(curves["loss_weighted"][p, o].values) / guess
+            known = np.mean(np.isfinite(curves["loss"][p, o].values), axis=0) >= 0.5
             known &= (steps > 0) & looked
             if not known.any():
                 continue

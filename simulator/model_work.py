@@ -1,6 +1,5 @@
 """What a sweep over toy models runs: one unit of instances, and what it costs in memory."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,10 +48,6 @@ class ModelWork(Work[ModelSweepConfig, ModelPoint, TrainingRun]):
             **hyperparameters,
         )
 
-    def load(self, path: Path, point: ModelPoint, spec: OptimizerSpec, seeds: tuple[int, int]) -> TrainingRun:
-        """See `Work.load`."""
-        return TrainingRun.load(path, point.problem(seeds[1], self.config.seed, seeds[0]), spec.rule)
-
     def columns(self, run: TrainingRun) -> Columns:
         """See `Work.columns`."""
         initial = run.loss[:, :, 0]
@@ -88,4 +83,5 @@ class ModelWork(Work[ModelSweepConfig, ModelPoint, TrainingRun]):
             + chunk_bytes(point.example, problems * rates, config.dtype, config.device)
             for point in config.points
         )
-        return PROCESS_BYTES + config.runs * (8.0 * records * (1.0 + 1.0 / rates) + ROW_BYTES) + units
+        # The answer on the optimised loss has a best rate of its own and reads all rows.
+        return PROCESS_BYTES + self.rows_memory(records) + config.runs * ROW_BYTES + units

@@ -1,6 +1,5 @@
 """What a sweep over quadratics runs: one unit of problems, its counts, and what it costs in memory."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from quadsim.simulator.engines.job import Job
 from quadsim.simulator.histogram import Counted
 from quadsim.simulator.sweep_config import Point, SweepConfig
 from quadsim.simulator.sweep_grid import OptimizerSpec
-from quadsim.simulator.sweep_work import PROCESS_BYTES, ROW_BYTES, UNIT_BYTES, Columns, Judge, Work
+from quadsim.simulator.sweep_work import PROCESS_BYTES, UNIT_BYTES, Columns, Judge, Work
 from quadsim.simulator.trajectory import Trajectory, recorded_steps
 
 __all__ = ["QuadraticWork"]
@@ -62,10 +61,6 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
             device=config.device,
             **hyperparameters,
         )
-
-    def load(self, path: Path, point: Point, spec: OptimizerSpec, seeds: tuple[int, int]) -> Trajectory:
-        """See `Work.load`."""
-        return Trajectory.load(path)
 
     def columns(self, run: Trajectory) -> Columns:
         """See `Work.columns`."""
@@ -138,10 +133,7 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
         settings = config.runs // config.seeds
         rates = settings // (len(config.points) * len(config.specs))
         units = max(self.problem_bytes(point, rates) for point in config.points)
-        if config.kept == "rows":  # the curves at the best rates are there twice for a moment
-            kept = config.runs * (8.0 * records * (1.0 + 1.0 / rates) + ROW_BYTES)
-        else:
-            kept = settings * records * _BIN_BYTES
+        kept = self.rows_memory(records) if config.kept == "rows" else settings * records * _BIN_BYTES
         return PROCESS_BYTES + kept + max(units, min(UNIT_BYTES, units * config.seeds))
 
     def _is_tallied(self, point: Point, spec: OptimizerSpec) -> bool:

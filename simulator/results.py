@@ -9,23 +9,23 @@ import xarray as xr
 
 from quadsim.simulator import store
 from quadsim.simulator.answers import answer, counted_answer, optimised_answer
-from quadsim.simulator.histogram import settings_frame
 from quadsim.simulator.notes import notes_on
 from quadsim.simulator.records import plain_records
-from quadsim.simulator.statistics import best_counted_rates, best_rates
 from quadsim.simulator.sweep_configs import config_from_json
+from quadsim.simulator.sweep_folder import damaged_files
 from quadsim.simulator.sweep_grid import SweepGrid
-from quadsim.simulator.trajectory import STATUSES
+from quadsim.simulator.tables import Tables
 
 __all__ = ["Results", "load_results"]
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What a sweep found.
+    """What a sweep found; tables are read when they are first asked for.
 
     Attributes:
         config: the grid.
+        tables: where the following are read from.
         summary: a row per run; where quantiles were kept, a row per point, optimizer and rate with its counts. `best_lr` marks
             the best rate of its optimizer and point.
         best: a row per point and optimizer, statistics over the seeds at the best rate.
@@ -39,36 +39,34 @@ class Results:
     """
 
     config: SweepGrid
-    summary: pd.DataFrame
-    best: pd.DataFrame
-    curves: xr.Dataset | None
+    tables: Tables
     manifest: dict[str, Any]
     folder: Path | None = None
-    histogram: pd.DataFrame | None = None
 
-    @classmethod
-    def of_histogram(
-        cls, config: SweepGrid, histogram: pd.DataFrame, manifest: dict[str, Any], folder: Path | None
-    ) -> Self:
-        """Everything that can be told from counts.
+    @property
+    def summary(self) -> pd.DataFrame:
+        """See the class."""
+        return self.tables.summary
 
-        Raises:
-            ValueError: a table that is not a histogram.
-        """
-        keys = ["point", "optimizer", "lr"]
-        settings = settings_frame(histogram)
-        best = best_counted_rates(settings, config.point_columns)
-        mark = best[keys].assign(best_lr=True)
-        marked = [frame.merge(mark, on=keys, how="left", validate="many_to_one") for frame in (settings, histogram)]
-        summary, bins = (frame.assign(best_lr=frame["best_lr"].eq(True)) for frame in marked)
-        return cls(config, summary, best, None, manifest, folder, bins)
+    @property
+    def best(self) -> pd.DataFrame:
+        """See the class."""
+        return self.tables.best
+
+    @property
+    def curves(self) -> xr.Dataset | None:
+        """See the class."""
+        return self.tables.curves
+
+    @property
+    def histogram(self) -> pd.DataFrame | None:
+        """See the class."""
+        return self.tables.histogram
 
     @property
     def runs(self) -> int:
         """How many were made."""
-        if self.histogram is None:
-            return len(self.summary)
-        return int(self.summary[list(STATUSES)].to_numpy().sum())
+        return self.tables.runs
 
     @property
     def files(self) -> list[str]:
@@ -83,8 +81,7 @@ class Results:
 
     def groups(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
         """(label, runs or bins at the best rates, rows of `best`) for every combination of the facets."""
-        kept = self.summary if self.histogram is None else self.histogram
-        runs = kept[kept["best_lr"]]
+        runs = self.tables.best_runs
         if not self.facets:
             return [("", runs, self.best)]
         out = []
@@ -116,17 +113,6 @@ class Results:
         """What a reader of the answer has to know: how rates were chosen, edges, and what the answer leaves out."""
         return notes_on(self)
 
-    def save(self, folder: Path) -> None:
-        """Write everything but the figures' source; the manifest comes last and marks the folder as finished."""
-        if self.histogram is not None:
-            store.write_frame(folder / store.HISTOGRAM, self.histogram)
-        else:
-            assert self.curves is not None
-            store.write_frame(folder / store.SUMMARY, self.summary)
-            store.write_dataset(folder / store.CURVES, self.curves)
-        self.save_figures(folder)
-        store.write_json(folder / store.MANIFEST, self.manifest)
-
     def save_figures(self, folder: Path) -> None:
         """Draw the figures of the folder, at first or again."""
         from quadsim.simulator.figures import save_figures
@@ -157,25 +143,25 @@ class Results:
             raise ValueError(
                 f"results must be a folder with a finished sweep, got {folder}; run the sweep again to finish it."
             )
+        damaged = damaged_files(folder)
+        if damaged:
+            raise ValueError(
+                f"results must be as they were written, got {folder}, where {' and '.join(damaged)} changed since; run the "
+                "sweep again with this folder as out, which makes them anew."
+            )
         config = config_from_json(store.read_json(folder / store.CONFIG, "config"))
         manifest = store.read_json(folder / store.MANIFEST, "manifest")
+        results = cls(config, Tables(folder, config), manifest, folder)
         try:
-            if (folder / store.HISTOGRAM).is_file():
-                bins = pd.read_parquet(folder / store.HISTOGRAM).drop(columns="best_lr")
-                found = cls.of_histogram(config, bins, manifest, folder)
-            else:
-                summary = pd.read_parquet(folder / store.SUMMARY)
-                with xr.open_dataset(folder / store.CURVES, engine="h5netcdf") as opened:
-                    curves = opened.load()
-                best = best_rates(summary, config.point_columns)
-                found = cls(config, summary, best, curves, manifest, folder)
-            found._check_rows()
+            results._check_rows()
+            if not (folder / store.HISTOGRAM).is_file():
+                results.curves  # noqa: B018 - reading it shows whether it can be read
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ValueError(
                 f"results must be readable, got {folder} ({reason}); delete the folder, or run the sweep again elsewhere."
             ) from error
-        return found
+        return results
 
     def _check_rows(self) -> None:
         """Check that the tables hold every point and optimizer of the grid, and nothing else.

@@ -1,6 +1,7 @@
 """Statistics of hitting times in which `inf` (not reached) is an ordinary value."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -10,18 +11,24 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 __all__ = [
+    "RateStatistics",
     "best_counted_rates",
+    "best_position",
     "best_rates",
+    "best_row",
     "bootstrap_counted_ratio",
     "bootstrap_ratio",
     "counted_quantile",
     "effective_steps",
     "median_interval",
     "quantile",
+    "rate_statistics",
 ]
 
 BOOTSTRAP = 4000
 """Resamples: the 2.5% end of an interval then rests on 100 of them."""
+
+_DRAWN = 1 << 22  # numbers of resamples that are in memory at once
 
 
 def quantile(values: ArrayLike, q: float, axis: int = -1) -> NDArray[np.float64]:
@@ -102,57 +109,95 @@ def best_rates(summary: pd.DataFrame, carried: Sequence[str]) -> pd.DataFrame:
         bound_median (NaN without a theorem, `inf` beyond the run), margin_median (median steps over it), at_edge (of the rates
         that were tried: "low", "high" or ""); of models also loss_median, steps_weighted_median and lr_weighted.
     """
-    value = "gap" if "final_gap" in summary else "loss"
-    runs = summary.assign(
-        effective=effective_steps(summary), end=summary[f"final_{value}"] / summary[f"initial_{value}"]
-    )
     rows = []
-    for (point, optimizer), group in runs.groupby(["point", "optimizer"], sort=False):
-        rates = []
-        for lr, same in group.groupby("lr", sort=True):
-            steps, end = same["effective"].to_numpy(), same["end"].fillna(np.inf).to_numpy()
-            median = float(quantile(steps, 0.5))
-            tie = float(quantile(steps, 0.9)) if np.isfinite(median) else float(quantile(end, 0.5))
-            rates.append((median, tie, float(str(lr)), same))
-        position = min(range(len(rates)), key=lambda i: rates[i][:3])
-        median, _, lr, same = rates[position]
-        steps, bound = same["effective"].to_numpy(), same["bound_steps"].to_numpy(dtype=np.float64)
-        has_bound = not bool(np.any(np.isnan(bound)))
-        edge = "low" if position == 0 else "high" if position == len(rates) - 1 else ""
-        rows.append(
-            {"point": point, **{name: group[name].iloc[0] for name in carried}, "optimizer": optimizer}
-            | {
-                "lr": lr,
-                "lr_exponent": same["lr_exponent"].iloc[0],
-                "steps_median": median,
-                "steps_q10": float(quantile(steps, 0.1)),
-                "steps_q90": float(quantile(steps, 0.9)),
-                "reached": float(np.mean(np.isfinite(steps))),
-                "diverged": float(np.mean(same["status"] == "diverged")),
-                f"final_{value}_median": float(quantile(same["end"].fillna(np.inf).to_numpy(), 0.5)),
-                "bound_median": float(quantile(bound, 0.5)) if has_bound else np.nan,
-                "margin_median": _ratio(median, float(quantile(bound, 0.5))) if has_bound else np.nan,
-                "rates_tried": len(rates),
-                "at_edge": edge,
-            }
-            | _on_losses(group, same)
-        )
+    for (point, optimizer), group in summary.groupby(["point", "optimizer"], sort=False):
+        rates = [rate_statistics(float(str(lr)), same) for lr, same in group.groupby("lr", sort=True)]
+        what = {"point": point, **{name: group[name].iloc[0] for name in carried}, "optimizer": optimizer}
+        position = best_position(rates)
+        same = group[group["lr"] == rates[position].lr]
+        rows.append(what | best_row(rates, same["lr_exponent"].iloc[0]))
     return pd.DataFrame(rows)
 
 
-def _on_losses(group: pd.DataFrame, best: pd.DataFrame) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RateStatistics:
+    """What is told of all runs of an optimizer at one point and rate: enough to choose the best rate and to describe it.
+
+    Attributes:
+        lr: the rate.
+        rank: the smaller, the better.
+        columns: what `best_rates` says of the best rate.
+        weighted: of models, median and 90% quantile of the steps on the optimised loss.
+    """
+
+    lr: float
+    rank: tuple[float, float]
+    columns: Mapping[str, float]
+    weighted: tuple[float, float] | None = None
+
+
+def rate_statistics(lr: float, runs: pd.DataFrame) -> RateStatistics:
+    """Statistics over the seeds at one rate.
+
+    Args:
+        lr: the rate.
+        runs: rows of a summary, at this rate; see `best_rates`.
+    """
+    value = "gap" if "final_gap" in runs else "loss"
+    steps = effective_steps(runs)
+    end = (runs[f"final_{value}"] / runs[f"initial_{value}"]).fillna(np.inf).to_numpy()
+    bound = runs["bound_steps"].to_numpy(dtype=np.float64)
+    median, late, last = float(quantile(steps, 0.5)), float(quantile(steps, 0.9)), float(quantile(end, 0.5))
+    bounded = float(quantile(bound, 0.5)) if not bool(np.any(np.isnan(bound))) else np.nan
+    columns = {
+        "steps_median": median,
+        "steps_q10": float(quantile(steps, 0.1)),
+        "steps_q90": late,
+        "reached": float(np.mean(np.isfinite(steps))),
+        "diverged": float(np.mean(runs["status"] == "diverged")),
+        f"final_{value}_median": last,
+        "bound_median": bounded,
+        "margin_median": _ratio(median, bounded) if not np.isnan(bounded) else np.nan,
+    }
+    weighted = None
+    if "steps_to_tolerance_weighted" in runs:
+        columns["loss_median"] = float(quantile(runs["final_loss"].to_numpy(), 0.5))
+        other = effective_steps(runs, "steps_to_tolerance_weighted")
+        weighted = (float(quantile(other, 0.5)), float(quantile(other, 0.9)))
+    return RateStatistics(lr, (median, late if np.isfinite(median) else last), columns, weighted)
+
+
+def best_position(rates: Sequence[RateStatistics]) -> int:
+    """Which of the rates of an optimizer at a point, in ascending order, is the best."""
+    return min(range(len(rates)), key=lambda i: (*rates[i].rank, rates[i].lr))
+
+
+def best_row(rates: Sequence[RateStatistics], exponent: str) -> dict[str, Any]:
+    """The best of the rates of an optimizer at a point, as a row of `best_rates`.
+
+    Args:
+        rates: in ascending order.
+        exponent: of the best one.
+    """
+    position = best_position(rates)
+    best = rates[position]
+    columns = dict(best.columns)
+    loss = {"loss_median": columns.pop("loss_median")} if "loss_median" in columns else {}
+    edge = "low" if position == 0 else "high" if position == len(rates) - 1 else ""
+    row = {"lr": best.lr, "lr_exponent": exponent} | columns | {"rates_tried": len(rates), "at_edge": edge}
+    return row | _on_losses(rates, loss)
+
+
+def _on_losses(rates: Sequence[RateStatistics], loss: Mapping[str, float]) -> dict[str, Any]:
     """Of models: the last unweighted loss at the best rate, and the steps on the optimised loss, at the rate best for that."""
-    if "steps_to_tolerance_weighted" not in group:
+    ranks = {each.lr: each.weighted for each in rates if each.weighted is not None}
+    if not ranks:
         return {}
-    ranks = {}
-    for rate, same in group.groupby("lr", sort=True):
-        steps = effective_steps(same, "steps_to_tolerance_weighted")
-        ranks[float(str(rate))] = (float(quantile(steps, 0.5)), float(quantile(steps, 0.9)))
     lr = min(ranks, key=lambda rate: (*ranks[rate], rate))
     edge = {min(ranks): "low", max(ranks): "high"}.get(lr, "") if np.isfinite(ranks[lr][0]) else ""
     return {
         "at_edge_weighted": edge,
-        "loss_median": float(quantile(best["final_loss"].to_numpy(), 0.5)),
+        **loss,
         "steps_weighted_median": ranks[lr][0],
         "lr_weighted": lr if np.isfinite(ranks[lr][0]) else np.nan,
     }
@@ -218,11 +263,14 @@ def bootstrap_ratio(numerator: ArrayLike, denominator: ArrayLike, seed: int = 0)
         Ratio, lower and upper end; NaN where both medians are `inf`.
     """
     a, b = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
-    rows = np.random.default_rng(seed).integers(0, a.size, size=(BOOTSTRAP, a.size))
+    generator, resampled = np.random.default_rng(seed), []
+    at_once = min(BOOTSTRAP, max(1, _DRAWN // a.size))  # the draws are the same however they are split
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = float(quantile(a, 0.5) / quantile(b, 0.5))
-        resampled = quantile(a[rows], 0.5) / quantile(b[rows], 0.5)
-    return ratio, *_interval_of(resampled)
+        for begin in range(0, BOOTSTRAP, at_once):
+            rows = generator.integers(0, a.size, size=(min(at_once, BOOTSTRAP - begin), a.size))
+            resampled.append(quantile(a[rows], 0.5) / quantile(b[rows], 0.5))
+    return ratio, *_interval_of(np.concatenate(resampled))
 
 
 def bootstrap_counted_ratio(

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-import shutil
+import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,16 @@ __all__ = [
     "FIGURES",
     "HISTOGRAM",
     "MANIFEST",
+    "PARTIAL",
     "REPORT",
     "SUMMARY",
+    "checksum",
     "is_finished",
-    "prepare_folder",
+    "json_text",
     "read_json",
-    "remove_units",
-    "seal_unit",
-    "sealed_unit",
-    "unit_path",
+    "write_bytes",
+    "write_dataset",
+    "write_frame",
     "write_json",
     "write_whole",
 ]
@@ -38,23 +40,66 @@ CONFIG, MANIFEST, SUMMARY, HISTOGRAM, CURVES, FIGURES, REPORT = (
     "figures",
     "report.html",
 )
-_UNITS = "units"
+PARTIAL = ".partial-"
+"""In the name of a file that is being written."""
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file under a temporary name and rename it."""
-    temporary = path.with_name(f"{path.stem}.partial{path.suffix}")
-    write(temporary)
-    temporary.replace(path)
+def write_whole(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
+    """Write a file under a temporary name and rename it.
+
+    Args:
+        path: what it is called in the end.
+        write: writes to the path it is given.
+        durable: see to it that the content is on the disk before the name is. Not needed where a checksum tells.
+    """
+    # Of its own: several processes may write the same file.
+    temporary = path.with_name(f"{path.stem}{PARTIAL}{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        write(temporary)
+        if durable:
+            _sync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if os.name != "posix" and path.is_dir():
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whose name holds its checksum."""
+    write_whole(path, lambda temporary: _write(temporary, content), durable=False)
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    path.write_bytes(content)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write one JSON document."""
-    write_whole(path, lambda temporary: _write_text(temporary, json.dumps(content, indent=2) + "\n"))
+    write_whole(path, lambda temporary: _write(temporary, json_text(content).encode()))
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def json_text(content: Any) -> str:
+    """The document as it is stored."""
+    return json.dumps(content, indent=2) + "\n"
 
 
 def write_frame(path: Path, frame: pd.DataFrame) -> None:
@@ -90,64 +135,3 @@ def read_json(path: Path, what: str) -> Any:
 def is_finished(folder: Path) -> bool:
     """Whether a sweep has written everything there; the manifest is written last."""
     return (folder / MANIFEST).is_file()
-
-
-def prepare_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Make the folder, or check that what is there is ours and of the same configuration.
-
-    Raises:
-        ValueError: a folder with other content, another configuration, or one that cannot be written.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out must be a folder, got the file {folder}; choose another name.")
-    if folder.is_dir() and any(folder.iterdir()):
-        stored = folder / CONFIG
-        if not stored.is_file():
-            raise ValueError(
-                f"out must be empty or hold an earlier sweep, got {folder} with other files; choose another folder."
-            )
-        if read_json(stored, "config in out") != config:
-            raise ValueError(
-                f"out must hold the same configuration, got {folder} with another one; choose another folder, or repeat it "
-                f"with --config {stored}."
-            )
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / CONFIG, config)
-    except OSError as error:
-        raise ValueError(
-            f"out must be a folder that can be written, got {folder} ({error}); choose another."
-        ) from error
-
-
-def unit_path(folder: Path, key: str, suffix: str = ".nc") -> Path:
-    """Where an unfinished sweep keeps one finished unit of work."""
-    (folder / _UNITS).mkdir(exist_ok=True)
-    return folder / _UNITS / f"{key}{suffix}"
-
-
-def seal_unit(path: Path) -> None:
-    """Put the checksum of a unit that is written into its name, so that any later damage shows."""
-    path.replace(path.with_name(f"{path.stem}.{_checksum(path)}{path.suffix}"))
-
-
-def sealed_unit(path: Path) -> Path | None:
-    """The unit written for this path, if it is there as it was written; damaged ones are removed.
-
-    They are worth no more than the time to run them again, and are not opened: a damaged file can hang a reader.
-    """
-    for found in path.parent.glob(f"{path.stem}.*{path.suffix}"):
-        if found.name == f"{path.stem}.{_checksum(found)}{path.suffix}":
-            return found
-        found.unlink()
-    return None
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
-
-
-def remove_units(folder: Path) -> None:
-    """Drop the units once the whole is written."""
-    shutil.rmtree(folder / _UNITS, ignore_errors=True)

@@ -1,7 +1,10 @@
-"""sweep: a grid of problems, optimizers and learning rates, in units that fit in memory, to results on disk."""
+"""sweep: a grid of problems, optimizers and learning rates, in chunks that fit in memory, to results on disk."""
 
+import shutil
+import tempfile
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,21 +12,29 @@ from typing import Any
 import pandas as pd
 
 from quadsim.simulator import store
-from quadsim.simulator.model_sweep import ModelSweepConfig
-from quadsim.simulator.model_work import ModelWork
+from quadsim.simulator.backends import Backend, Serial
 from quadsim.simulator.provenance import provenance
-from quadsim.simulator.quadratic_work import QuadraticWork
 from quadsim.simulator.results import Results
-from quadsim.simulator.sweep_config import SweepConfig
+from quadsim.simulator.sweep_chunks import work_of
+from quadsim.simulator.sweep_counts import KeptHistograms
+from quadsim.simulator.sweep_folder import (
+    JOBS,
+    UNITS,
+    checksums,
+    has_finished,
+    locked_folder,
+    remove_leftovers,
+    restored,
+    writable,
+)
 from quadsim.simulator.sweep_grid import FIRST_DECADES, OptimizerSpec, SweepGrid
-from quadsim.simulator.sweep_rows import KeptHistograms, KeptRows
-from quadsim.simulator.sweep_units import first_range, number_of_units, units_of
+from quadsim.simulator.sweep_rows import KeptRows
+from quadsim.simulator.sweep_run import ChunkRunner, Progress, UnfinishedError
+from quadsim.simulator.sweep_units import Unit, first_range, number_of_units, units_of
 from quadsim.simulator.sweep_work import Judge, Work
+from quadsim.simulator.tables import Tables
 
-__all__ = ["Estimate", "Judge", "Progress", "check", "estimate", "sweep", "work_of"]
-
-Progress = Callable[[int, int, str], None]
-"""Called with units done, units known so far, and what runs next."""
+__all__ = ["Estimate", "Judge", "Progress", "UnfinishedError", "check", "estimate", "sweep", "work_of"]
 
 MOST_DECADES = 4
 """The grid of learning rates is extended up to this many decades on each side of the natural rate."""
@@ -37,21 +48,13 @@ class _Plan:
     high: int
 
 
-def work_of(config: SweepGrid) -> Work[Any, Any, Any]:
-    """What runs the units of a configuration.
-
-    Raises:
-        TypeError: a configuration of no known kind.
-    """
-    if isinstance(config, SweepConfig):
-        return QuadraticWork(config)
-    if isinstance(config, ModelSweepConfig):
-        return ModelWork(config)
-    raise TypeError(f"config must be a SweepConfig or a ModelSweepConfig, got {type(config).__name__}; make one.")
-
-
 def sweep(
-    config: SweepGrid, judge: Judge | None = None, *, out: Path | None = None, progress: Progress | None = None
+    config: SweepGrid,
+    judge: Judge | None = None,
+    *,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    backend: Backend | None = None,
 ) -> Results:
     """Run the whole grid.
 
@@ -59,45 +62,95 @@ def sweep(
     `quadsim.simulator.rules`). All optimizers get grids of equal size, from k = -density to density, extended for all of
     them together by a decade wherever any best rate lies at an edge, up to four decades.
 
+    The grid is run in chunks, which go to disk as they are finished and are put together there, so that memory does not grow
+    with the number of runs. On an unfinished folder it goes on where it stopped; what was damaged there is run again.
+
     Args:
         config: the grid, a SweepConfig (quadratics) or a ModelSweepConfig (toy models).
         judge: adds columns from a theory (bound_steps, verdict, ...); without it they say `not applicable`.
-        out: a folder that gets everything, unit by unit, so that an interrupted sweep goes on where it was. None: nothing
-            is written.
-        progress: called before every unit.
+        out: a folder that gets everything. None: a temporary one, which goes with the results.
+        progress: called when a chunk begins and when it ends.
+        backend: where chunks run, see `quadsim.simulator.backends.resolve_backend`; None: in this process. The results are the
+            same, bit for bit on CPUs and on GPUs of one kind.
 
     Returns:
         Results.
 
     Raises:
-        ValueError: a grid too big for memory, or a folder with something else in it.
+        ValueError: a grid too big for memory, or a folder with something else in it, in use, or without room.
+        UnfinishedError: a chunk failed three times; the others are finished.
     """
     work = work_of(config)
     work.check()
-    if out is not None:
-        store.prepare_folder(out, config.to_json())
+    run_on = backend or Serial()
+    kind = config.device.partition(":")[0]
+    for device in run_on.devices:
+        if device.partition(":")[0] != kind:
+            raise ValueError(
+                f"devices must be of the kind of device, got {device} with {config.device}; name one kind in both."
+            )
+    if out is None:
+        folder = Path(tempfile.mkdtemp(prefix="quadsim-sweep-"))
+        try:
+            with locked_folder(folder, config.to_json()):
+                results = _sweep(work, judge, folder, None, progress, run_on)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        weakref.finalize(results.tables, shutil.rmtree, folder, ignore_errors=True)
+        return results
+    out = Path(out)
+    if not has_finished(out, config.to_json()):
+        with locked_folder(out, config.to_json()):
+            if not restored(out, config.to_json()):
+                return _sweep(work, judge, out, out, progress, run_on)
+    remove_leftovers(out)
+    return Results.load(out)
+
+
+def _sweep(
+    work: Work[Any, Any, Any],
+    judge: Judge | None,
+    folder: Path,
+    out: Path | None,
+    progress: Progress | None,
+    backend: Backend,
+) -> Results:
+    """Run what is missing and put the whole together."""
+    config = work.config
     began = time.perf_counter()
     density = config.lr_density
     plan = _Plan(-FIRST_DECADES * density, FIRST_DECADES * density)
     pieces = [(plan.low, plan.high)] if config.lr is None else [(0, len(config.lr) - 1)]
-    kept = (KeptRows if config.kept == "rows" else KeptHistograms)(work, judge, out)
-    done, total = 0, 0
-    while pieces:
-        total += sum(number_of_units(work, piece) for piece in pieces)
-        for unit in (unit for piece in pieces for unit in units_of(work, piece)):
-            if progress is not None:
-                progress(done, total, f"{config.optimizers[unit.optimizer]} at {config.points[unit.point].label}")
-            kept.add(unit)
-            done += 1
-        pieces = [] if config.lr is not None else _extensions(kept.best(), plan, density)
-    if progress is not None:
-        progress(done, total, "writing")
-    seconds = time.perf_counter() - began
-    results = kept.results(provenance(seconds, device=config.device, dtype=config.dtype, seed=config.seed))
-    if out is not None:
-        results.save(out)
-        store.remove_units(out)
+    kept = (KeptRows if config.kept == "rows" else KeptHistograms)(work)
+    with writable(out or folder):
+        (folder / UNITS).mkdir(exist_ok=True)
+        (folder / JOBS).mkdir(exist_ok=True)
+    with backend.started((folder / JOBS).resolve()):
+        runner = ChunkRunner(config, judge, folder.resolve(), out, backend, progress)
+        while pieces:
+            number = sum(number_of_units(work, piece) for piece in pieces)
+            runner.finish(_units(work, pieces), number)
+            for piece in pieces:
+                kept.take(units_of(work, piece), runner.paths)
+            pieces = [] if config.lr is not None else _extensions(kept.best(), plan, density)
+    runner.say("writing")
+    with writable(out or folder):
+        kept.write(folder)
+        seconds = time.perf_counter() - began
+        manifest = provenance(seconds, device=config.device, dtype=config.dtype, seed=config.seed)
+        manifest["files"] = checksums(folder)
+        results = Results(config, Tables(folder, config), manifest, out)
+        if out is not None:
+            results.save_figures(folder)
+            store.write_json(folder / store.MANIFEST, manifest)
+    remove_leftovers(folder)
     return results
+
+
+def _units(work: Work[Any, Any, Any], pieces: list[tuple[int, int]]) -> Iterator[Unit]:
+    for piece in pieces:
+        yield from units_of(work, piece)
 
 
 def check(config: SweepGrid) -> None:
@@ -116,12 +169,14 @@ class Estimate:
     Attributes:
         runs: number of runs before any extension of the grid.
         seconds: from a few measured steps of every optimizer; at most, where runs stop once they have reached their target.
-        memory_bytes: of the process: the libraries, the results and one unit of work; on a GPU, memory of the host.
+        memory_bytes: of the process: the libraries, what is kept and one unit of work; on a GPU, memory of the host.
+        disk_bytes: of the folder while it is not finished, at most.
     """
 
     runs: int
     seconds: float
     memory_bytes: float
+    disk_bytes: float
 
 
 def estimate(config: SweepGrid) -> Estimate:
@@ -142,7 +197,7 @@ def estimate(config: SweepGrid) -> Estimate:
             engine = _try(work, point, spec, chosen, seeds, short)
             spent = time.perf_counter() - begin
             seconds += spent * len(units) * (1.0 if engine == "closed-form" else config.steps / short)
-    return Estimate(config.runs, seconds, work.memory())
+    return Estimate(config.runs, seconds, work.memory(), work.disk())
 
 
 def _try(

@@ -1,199 +1,216 @@
-"""What a sweep keeps of its runs: a row and curves for each, or counts alone."""
+"""A row and curves for every run: finished chunks put together on disk, with one learning rate in memory at a time."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5netcdf
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import xarray as xr
 from numpy.typing import NDArray
 
 from quadsim.simulator import store
-from quadsim.simulator.engines.counting import bin_edges
-from quadsim.simulator.histogram import Counted, bins_frame, settings_frame
-from quadsim.simulator.results import Results
-from quadsim.simulator.statistics import best_counted_rates, best_rates
+from quadsim.simulator.statistics import RateStatistics, best_row, rate_statistics
+from quadsim.simulator.sweep_chunks import CURVE, AnyWork, read_rates
 from quadsim.simulator.sweep_grid import SweepGrid
 from quadsim.simulator.sweep_units import Unit, exponents_of, rates_of
-from quadsim.simulator.sweep_work import Columns, Judge, Work
 from quadsim.simulator.trajectory import recorded_steps
 
-__all__ = ["KeptHistograms", "KeptRows"]
+__all__ = ["STATISTICS", "KeptRows", "best_of"]
 
-AnyWork = Work[Any, Any, Any]
+STATISTICS = (
+    "status",
+    "steps_to_tolerance",
+    "bound_steps",
+    *(f"{when}_{what}" for what in ("gap", "loss") for when in ("initial", "final")),
+    "steps_to_tolerance_weighted",
+)
+"""Columns that `rate_statistics` reads, where they are there."""
+
+_GROUP = 1 << 17
+"""Rows of the summary that are written together."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Curves:
-    """Curves by name of some problems (first, how many) at the rates `lr`: (problems, rates, recorded steps)."""
+@dataclass(frozen=True)
+class _Rate:
+    """One rate of an optimizer at a point.
 
-    seeds: tuple[int, int]
-    lr: NDArray[np.float64]
-    values: Columns
+    Attributes:
+        exponent: of the rate, see `exponents_of`.
+        index: its place among those of its chunks.
+        parts: the chunks that hold its problems, in order, with their files.
+        statistics: of all problems.
+    """
+
+    exponent: str
+    index: int
+    parts: tuple[tuple[Unit, Path], ...]
+    statistics: RateStatistics
+
+    def batches(self) -> Iterator[tuple[Unit, pa.RecordBatch]]:
+        """Rows, chunk by chunk."""
+        for unit, path in self.parts:
+            for batch in read_rates(path, range(self.index, self.index + 1)):
+                yield unit, batch
 
 
 class KeptRows:
-    """Keeps a row and the curves of every run."""
+    """Puts a row and the curves of every run together."""
 
-    def __init__(self, work: AnyWork, judge: Judge | None, out: Path | None) -> None:
-        self._work, self._judge, self._out = work, judge, out
-        self._frames: list[pd.DataFrame] = []
-        # Curves without the problems they belong to, whose matrices would fill the memory.
-        self._curves: dict[tuple[int, int], list[_Curves]] = {}
+    def __init__(self, work: AnyWork) -> None:
+        self._work = work
+        self._rates: dict[tuple[int, int], list[_Rate]] = {}
 
-    def add(self, unit: Unit) -> None:
-        """Run a unit, or read what an earlier attempt left of it."""
-        run = self._finished(unit)
-        self._frames.append(_rows(self._work, unit, run, self._judge))
-        curves = _Curves(unit.seeds, run.settings["lr"], self._work.recorded(run))
-        self._curves.setdefault((unit.point, unit.optimizer), []).append(curves)
+    def take(self, units: Iterable[Unit], paths: dict[str, Path]) -> None:
+        """Take in finished chunks: all of a range of exponents, those of a point and optimizer one after the other."""
+        config, parts = self._work.config, list[tuple[Unit, Path]]()
+        for unit in units:
+            if parts and (unit.point, unit.optimizer) != (parts[0][0].point, parts[0][0].optimizer):
+                self._take(config, tuple(parts))
+                parts = []
+            parts.append((unit, paths[unit.key]))
+        self._take(config, tuple(parts))
 
-    def _finished(self, unit: Unit) -> Any:
-        """The unit's run, from disk if it is there."""
-        config = self._work.config
-        point, spec = config.points[unit.point], config.specs[unit.optimizer]
-        path = None if self._out is None else store.unit_path(self._out, unit.key)
-        if path is not None and (kept := store.sealed_unit(path)) is not None:
-            return self._work.load(kept, point, spec, unit.seeds)
-        run = self._work.run(point, spec, rates_of(config, unit), unit.seeds, config.steps)
-        if path is not None:
-            run.save(path)
-            store.seal_unit(path)
-        return run
+    def _take(self, config: SweepGrid, parts: tuple[tuple[Unit, Path], ...]) -> None:
+        unit = parts[0][0]
+        found = self._rates.setdefault((unit.point, unit.optimizer), [])
+        for index, (lr, exponent) in enumerate(zip(rates_of(config, unit), exponents_of(config, unit), strict=True)):
+            frames = [
+                batch.select([name for name in STATISTICS if name in batch.schema.names]).to_pandas()
+                for _, path in parts
+                for batch in read_rates(path, range(index, index + 1))
+            ]
+            runs = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+            found.append(_Rate(exponent, index, parts, rate_statistics(lr, runs)))
+        found.sort(key=lambda rate: rate.statistics.lr)
 
     def best(self) -> pd.DataFrame:
         """The best rates so far."""
-        self._frames = [pd.concat(self._frames, ignore_index=True)]
-        return best_rates(self._frames[0], self._work.config.point_columns)
+        found = {
+            key: ([rate.statistics for rate in rates], {rate.statistics.lr: rate.exponent for rate in rates})
+            for key, rates in self._rates.items()
+        }
+        return best_of(self._work.config, found)
 
-    def results(self, manifest: dict[str, Any]) -> Results:
-        """Everything, put together."""
+    def write(self, folder: Path) -> None:
+        """Write the summary and the curves."""
         best = self.best()
-        summary = _ordered(self._frames.pop(), best)
-        return Results(
-            config=self._work.config,
-            summary=summary,
-            best=best,
-            curves=_best_curves(self._work, best, self._curves),
-            manifest=manifest,
-            folder=self._out,
-        )
+        chosen = {
+            (row["point"], row["optimizer"]): row["lr"] for row in best[["point", "optimizer", "lr"]].to_dict("records")
+        }
+        store.write_whole(folder / store.SUMMARY, lambda path: self._write_summary(path, chosen))
+        store.write_whole(folder / store.CURVES, lambda path: self._write_curves(path, chosen))
 
+    def _ordered(self) -> Iterator[tuple[int, int, _Rate]]:
+        """Rates by point, optimizer (as asked) and size."""
+        for p, o in sorted(self._rates):
+            for rate in self._rates[p, o]:
+                yield p, o, rate
 
-class KeptHistograms:
-    """Keeps counts alone, added up over the problems."""
-
-    def __init__(self, work: AnyWork, judge: Judge | None, out: Path | None) -> None:
-        self._work, self._judge, self._out = work, judge, out
-        self._counted: dict[tuple[int, int, tuple[int, int]], Counted] = {}
-
-    def add(self, unit: Unit) -> None:
-        """Count a unit, or read what an earlier attempt left of it."""
-        key = (unit.point, unit.optimizer, unit.exponents)
-        found = self._finished(unit)
-        self._counted[key] = self._counted[key] + found if key in self._counted else found
-
-    def _finished(self, unit: Unit) -> Counted:
-        """The unit's counts, from disk if they are there."""
+    def _write_summary(self, path: Path, chosen: dict[tuple[int, str], float]) -> None:
+        """Rows by point, optimizer (as asked), rate and seed, with a mark at the best rate."""
         config = self._work.config
-        path = None if self._out is None else store.unit_path(self._out, unit.key, ".npz")
-        if path is not None and (kept := store.sealed_unit(path)) is not None:
-            return Counted.load(kept)
-        point, spec = config.points[unit.point], config.specs[unit.optimizer]
-        rates = rates_of(config, unit)
-        counted = self._work.count(point, spec, rates, unit.seeds, config.steps, self._judge)
-        if path is not None:
-            counted.save(path)
-            store.seal_unit(path)
-        return counted
+        columns = pd.DataFrame([point.columns for point in config.points]).to_dict("list")
+        points = {str(name): pa.array(list(values), from_pandas=True) for name, values in columns.items()}
+        schema = self._schema(points)
+        with pq.ParquetWriter(path, schema) as writer:
+            waiting: list[pa.Table] = []
+            for p, o, rate in self._ordered():
+                label = config.specs[o].label
+                own = {"point": pa.scalar(p, pa.int64()), **{name: values[p] for name, values in points.items()}}
+                own |= {"optimizer": pa.scalar(label), "lr": pa.scalar(rate.statistics.lr)}
+                own |= {"lr_exponent": pa.scalar(rate.exponent)}
+                own["best_lr"] = pa.scalar(chosen[p, label] == rate.statistics.lr)
+                for _, batch in rate.batches():
+                    waiting.append(_widened(batch, own, schema))
+                    if sum(table.num_rows for table in waiting) >= _GROUP:
+                        writer.write_table(pa.concat_tables(waiting))
+                        waiting = []
+            if waiting:
+                writer.write_table(pa.concat_tables(waiting))
 
-    def _bins(self) -> pd.DataFrame:
-        """All bins by point, optimizer (as asked) and rate."""
-        config: SweepGrid = self._work.config
-        parts = []
-        for (p, o, exponents), counted in sorted(self._counted.items(), key=lambda item: item[0]):
-            unit = Unit(p, o, exponents, (0, 0))
-            columns = {"point": p, **config.points[p].columns, "optimizer": config.optimizers[o]}
-            columns |= {"lr": rates_of(config, unit), "lr_exponent": exponents_of(config, unit)}
-            parts.append((columns, counted))
-        return bins_frame(parts, bin_edges(config.steps))
+    def _schema(self, points: dict[str, pa.Array]) -> pa.Schema:
+        """Of the summary: a judge may say different things of different optimizers."""
+        found: dict[pa.Schema, None] = {}
+        for *_, rate in self._ordered():
+            for _, path in rate.parts:
+                with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+                    found[reader.schema] = None
+        runs = pa.unify_schemas(list(found), promote_options="permissive")
+        own = [field for field in runs if not field.name.startswith(CURVE) and field.name != "seed"]
+        fields = [pa.field("point", pa.int64()), *(pa.field(name, values.type) for name, values in points.items())]
+        fields += [pa.field("seed", pa.int64()), pa.field("optimizer", pa.string())]
+        fields += [pa.field("lr", pa.float64()), pa.field("lr_exponent", pa.string())]
+        return pa.schema([*fields, *own, pa.field("best_lr", pa.bool_())])
 
-    def best(self) -> pd.DataFrame:
-        """The best rates so far."""
-        return best_counted_rates(settings_frame(self._bins()), self._work.config.point_columns)
-
-    def results(self, manifest: dict[str, Any]) -> Results:
-        """Everything, put together."""
-        return Results.of_histogram(self._work.config, self._bins(), manifest, self._out)
-
-
-def _rows(work: AnyWork, unit: Unit, run: Any, judge: Judge | None) -> pd.DataFrame:
-    """A row per run of the unit."""
-    config, shape = work.config, run.steps_to_tolerance.shape
-    point, spec = config.points[unit.point], config.specs[unit.optimizer]
-
-    def per_run(values: Any, axis: int | None = None) -> NDArray[Any]:
-        array = np.asarray(values)
-        if axis is not None:
-            array = np.expand_dims(array, 1 - axis)
-        return np.broadcast_to(array, shape).ravel()
-
-    columns: dict[str, Any] = {"point": per_run(unit.point)}
-    columns |= {name: per_run(value) for name, value in point.columns.items()}
-    columns |= {
-        "seed": per_run(run.problem.index, 0),
-        "optimizer": per_run(spec.label),
-        "lr": per_run(run.settings["lr"], 1),
-        "lr_exponent": per_run(exponents_of(config, unit), 1),
-        "status": run.status.ravel(),
-        "steps_to_tolerance": run.steps_to_tolerance.ravel(),
-    }
-    columns |= {name: values.ravel() for name, values in work.columns(run).items()}
-    columns |= {"theorem": per_run(""), "bound_steps": per_run(np.nan), "bound_rate": per_run(np.nan)}
-    columns |= {"margin": per_run(np.nan), "verdict": per_run("not applicable")}
-    if judge is not None:
-        columns |= {name: per_run(values) for name, values in judge(run).items()}
-    columns["engine"] = per_run(run.engine)
-    return pd.DataFrame(columns)
+    def _write_curves(self, path: Path, chosen: dict[tuple[int, str], float]) -> None:
+        """Curves at the best rates: point x optimizer x seed x step, with what each point is as coordinates."""
+        config = self._work.config
+        coordinates = _coordinates(config)
+        rates = np.array([[chosen[p, spec.label] for spec in config.specs] for p in range(len(config.points))])
+        axes = ("point", "optimizer", "seed", "step")
+        frame = xr.Dataset(coords={**coordinates, "lr": (axes[:2], rates)})
+        frame.to_netcdf(path, engine="h5netcdf")
+        with h5netcdf.File(path, "a") as file:
+            if "point" not in file.dimensions:
+                file.dimensions["point"] = len(config.points)
+            arrays = {name: file.create_variable(name, axes, np.dtype("float64")) for name in self._work.curves}
+            for p, o, rate in self._ordered():
+                if rate.statistics.lr != chosen[p, config.specs[o].label]:
+                    continue
+                for unit, batch in rate.batches():
+                    first, number = unit.seeds
+                    for name, array in arrays.items():
+                        values = batch.column(CURVE + name).flatten().to_numpy().reshape(number, -1)
+                        array[p, o, first : first + number, :] = values
 
 
-def _ordered(summary: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
-    """Rows by point, optimizer (as asked), rate and seed, with a mark at the best rate."""
-    keys = ["point", "optimizer", "lr"]
-    marked = summary.merge(best[keys].assign(best_lr=True), on=keys, how="left", validate="many_to_one")
-    marked["best_lr"] = marked["best_lr"].eq(True)
-    order = {name: i for i, name in enumerate(dict.fromkeys(summary["optimizer"]))}
-    marked = marked.assign(_order=marked["optimizer"].map(order))
-    return marked.sort_values(["point", "_order", "lr", "seed"], ignore_index=True).drop(columns="_order")
+def best_of(
+    config: SweepGrid, found: dict[tuple[int, int], tuple[list[RateStatistics], dict[float, str]]]
+) -> pd.DataFrame:
+    """A row per point and optimizer, as `best_rates` makes it.
+
+    Args:
+        config: the grid.
+        found: for (point, optimizer) the statistics of its rates in ascending order, and the exponent of each.
+    """
+    rows = []
+    for (p, o), (rates, exponents) in sorted(found.items()):
+        row = best_row(rates, "")
+        row["lr_exponent"] = exponents[row["lr"]]
+        columns = config.points[p].columns
+        own = {name: columns[name] for name in config.point_columns}
+        rows.append({"point": p, **own, "optimizer": config.specs[o].label} | row)
+    return pd.DataFrame(rows)
 
 
-def _best_curves(work: AnyWork, best: pd.DataFrame, curves: dict[tuple[int, int], list[_Curves]]) -> xr.Dataset:
-    """Curves at the best rates: point x optimizer x seed x step, with what each point is as coordinates."""
-    config: SweepGrid = work.config
-    steps = recorded_steps(config.steps, "log")
-    shape = (len(config.points), len(config.specs), config.seeds, steps.size)
-    kept = {name: np.full(shape, np.nan) for name in work.curves}
-    rates: NDArray[np.float64] = np.full(shape[:2], np.nan)
-    chosen = {(row["point"], row["optimizer"]): row["lr"] for row in best.to_dict("records")}
-    for (p, o), parts in curves.items():
-        rates[p, o] = chosen[p, config.optimizers[o]]
-        for part in parts:
-            position = np.flatnonzero(part.lr == rates[p, o])
-            if position.size:
-                first, number = part.seeds
-                for name, array in kept.items():
-                    array[p, o, first : first + number] = part.values[name][:, position[0]]
+def _widened(batch: pa.RecordBatch, own: dict[str, pa.Scalar], schema: pa.Schema) -> pa.Table:
+    """Rows with what is the same for all of them."""
+    number = batch.num_rows
+    arrays = []
+    for field in schema:
+        if field.name in own:
+            arrays.append(pa.repeat(own[field.name], number).cast(field.type))
+        elif field.name in batch.schema.names:
+            arrays.append(batch.column(field.name).cast(field.type))
+        else:
+            arrays.append(pa.nulls(number, field.type))
+    return pa.table(arrays, schema=schema)
+
+
+def _coordinates(config: SweepGrid) -> dict[str, Any]:
     columns = pd.DataFrame([point.columns for point in config.points])
-    coordinates: dict[str, Any] = {
+    out: dict[str, Any] = {
         "optimizer": list(config.optimizers),
         "seed": np.arange(config.seeds),
-        "step": steps,
-        "lr": (("point", "optimizer"), rates),
+        "step": recorded_steps(config.steps, "log"),
     }
     for name in columns.columns:
-        values = columns[name].to_numpy()
+        values: NDArray[Any] = columns[name].to_numpy()
         text = values.dtype == object or str(values.dtype).startswith("str")
-        coordinates[name] = ("point", np.array([str(v) for v in values], dtype=object) if text else values)
-    axes = ("point", "optimizer", "seed", "step")
-    return xr.Dataset({name: (axes, array) for name, array in kept.items()}, coords=coordinates)
+        out[name] = ("point", np.array([str(v) for v in values], dtype=object) if text else values)
+    return out

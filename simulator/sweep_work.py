@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from quadsim.simulator.histogram import Counted
 from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.sweep_grid import OptimizerSpec, SweepGrid
 from quadsim.simulator.training_run import TrainingRun
-from quadsim.simulator.trajectory import Trajectory
+from quadsim.simulator.trajectory import Trajectory, recorded_steps
 
 __all__ = ["PROCESS_BYTES", "ROW_BYTES", "UNIT_BYTES", "Columns", "Judge", "Work"]
 
@@ -22,7 +21,13 @@ Judge = Callable[[Any], Columns]
 
 PROCESS_BYTES = 0.65e9  # Python and the libraries, with a kernel compiled and figures drawn
 UNIT_BYTES = 256e6  # working set of one unit
-ROW_BYTES = 750.0  # of the summary, while it is put together
+ROW_BYTES = 750.0  # of the summary, where all of it is read
+_BEST_ROW_BYTES = 300.0  # of the rows at the best rates, which the answer needs
+_RESAMPLED_BYTES = 200e6  # of the bootstrap
+_CURVES_BYTES = 256e6  # of curves that are read at once, at most
+_CURVES_ALIVE = 4  # of the curves of one optimizer at a point, while they are drawn
+_STORED_ROW_BYTES = 170.0  # of a row in its chunk and in the summary
+_STORED_COUNTS_BYTES = 600.0  # of the counts of a rate in a chunk
 
 ConfigT = TypeVar("ConfigT", bound=SweepGrid)
 PointT = TypeVar("PointT")
@@ -53,14 +58,6 @@ class Work(ABC, Generic[ConfigT, PointT, RunT]):
         """One unit: problems `seeds` (first, how many) of a point under all rates; a pure function of its arguments."""
 
     @abstractmethod
-    def load(self, path: Path, point: PointT, spec: OptimizerSpec, seeds: tuple[int, int]) -> RunT:
-        """A unit that an earlier attempt saved.
-
-        Raises:
-            ValueError: a damaged file.
-        """
-
-    @abstractmethod
     def columns(self, run: RunT) -> Columns:
         """What the summary says of each run beside its status and steps, (M, K)."""
 
@@ -75,6 +72,29 @@ class Work(ABC, Generic[ConfigT, PointT, RunT]):
     @abstractmethod
     def memory(self) -> float:
         """Bytes of the process: libraries, what is kept, and one unit's working set."""
+
+    def rows_memory(self, records: int) -> float:
+        """Bytes of memory that a row and curves a run take: of the best rates alone, the rest stays on disk.
+
+        Args:
+            records: recorded values of a run, all curves together.
+        """
+        config = self.config
+        groups = len(config.points) * len(config.specs)
+        curves = 8.0 * records * config.seeds
+        read = max(min(groups * curves, _CURVES_BYTES), _CURVES_ALIVE * curves)
+        return groups * config.seeds * _BEST_ROW_BYTES + read + _RESAMPLED_BYTES
+
+    def disk(self) -> float:
+        """Bytes in the folder, at most, before any extension of the grid: the chunks, and what is made of them."""
+        config = self.config
+        records = recorded_steps(config.steps, "log").size * len(self.curves)
+        rates = config.runs // (config.seeds * len(config.points) * len(config.specs))
+        if config.kept == "rows":
+            return config.runs * (8.0 * records * (1.0 + 1.0 / rates) + _STORED_ROW_BYTES)
+        points: Any = config.points
+        chunks = sum(len(self.firsts(point, spec, rates)) for point in points for spec in config.specs)
+        return chunks * rates * _STORED_COUNTS_BYTES
 
     def count(
         self,

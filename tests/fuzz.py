@@ -24,7 +24,7 @@ SECONDS = 20
 BYTES = 8 << 30
 SCALARS = [
     None, True, False, 0, -1, 1, 2, 3.5, 1e-320, 1e308, float("inf"), float("nan"), -0.0, 10**15, 10**30, -(10**30), "", "x", "nan", "inf",
-    "1e999", "0x10", "١", "\x00", "\ud800", "<script>alert(1)</script>", "../../etc/passwd", "/etc/passwd", "a" * 5000, "\n\r\t",
+    "1e999", "0x10", "\u0661", "\x00", "\ud800", "<script>alert(1)</script>", "../../etc/passwd", "/etc/passwd", "a" * 5000, "\n\r\t",
     "gd:lr=1", "adam:beta1=2", "adam:beta1", "token-map:vocabulary=0", "cosine:warmup=-1", "cuda:99", "{}", "=", ":", ",", "quadratic", "model",
 ]  # fmt: skip
 _RARE = [[], {}, [[]], [None], {"a": {"b": {}}}, [1] * 1000, {"": ""}]
@@ -44,7 +44,9 @@ def hostile(draw: random.Random) -> Any:
 
 def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Paths of all values inside a document."""
-    items = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    items = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
     for key, value in items:
         yield (*path, key)
         yield from places(value, (*path, key))
@@ -84,7 +86,16 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
         elif what < 0.7:
             del data[at:]
         elif what < 0.85:
-            data[at:at] = draw.choice([b"\x00", b"\xff" * 8, b'"', b"}", b"[" * 3000, b"1e999", "é".encode(), bytes(range(256))])
+            data[at:at] = draw.choice([
+                b"\x00",
+                b"\xff" * 8,
+                b'"',
+                b"}",
+                b"[" * 3000,
+                b"1e999",
+                "é".encode(),
+                bytes(range(256)),
+            ])
         else:
             data[at:at] = data[at // 2 : at]
     return bytes(data)
@@ -150,7 +161,10 @@ def fuzz_options(corpus: Corpus, draw: random.Random, scratch: Path) -> None:
 
     texts = {}
     for name in draw.sample(sorted(READERS), draw.choice([1, 2, 2, 3, 5])):
-        items = [str(draw.choice([*SCALARS, "1", "10", "100", "0.5", "gd", "mlp", "pre", "1+4+9"])) for _ in range(draw.choice([1, 1, 2, 5]))]
+        items = [
+            str(draw.choice([*SCALARS, "1", "10", "100", "0.5", "gd", "mlp", "pre", "1+4+9"]))
+            for _ in range(draw.choice([1, 1, 2, 5]))
+        ]
         texts[name] = draw.choice([",", ",", "+", ":", ", ,"]).join(items)
     config = config_from_texts(texts)
     assert config.runs > 0

@@ -125,6 +125,11 @@ def test_a_histogram_with_a_row_missing_is_refused(both, tmp_path):
     folder = tmp_path / "a"
     shutil.copytree(both[1].folder, folder)
     pd.read_parquet(folder / "histogram.parquet").iloc[1:].to_parquet(folder / "histogram.parquet")
+    with pytest.raises(ValueError, match=r"must be as they were written, got .*, where histogram.parquet changed"):
+        load_results(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["files"]  # as in folders of before there were checksums
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match=r"results must be readable, got .* must hold all bins of every rate"):
         load_results(folder)
 
@@ -177,7 +182,7 @@ def test_memory_stated_does_not_grow_with_seeds():
 
 
 def test_rows_beyond_memory_are_refused_with_the_way_out(monkeypatch):
-    monkeypatch.setattr("quadsim.simulator.sweep_work.physical_memory", lambda: 4e9)
+    monkeypatch.setattr("quadsim.simulator.sweep_work.physical_memory", lambda: 1.5e9)
     with pytest.raises(ValueError, match=r"got one that needs about .* runs; use --keep quantiles, which keeps counts"):
         work_of(SweepConfig(seeds=100_000, keep="rows")).check()
     work_of(SweepConfig(seeds=100_000, keep="quantiles")).check()

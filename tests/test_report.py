@@ -5,7 +5,6 @@ import json
 import re
 import struct
 import zlib
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -145,6 +144,7 @@ def test_texts_of_a_stranger_are_shown_and_never_run(swept, tmp_path):
     manifest = json.loads((sweep / "manifest.json").read_text())
     manifest |= {"command": ["quadsim", HOSTILE], "platform": HOSTILE, HOSTILE: HOSTILE}
     manifest["versions"][HOSTILE] = HOSTILE
+    del manifest["files"]  # a stranger leaves no checksums that show it
     (sweep / "manifest.json").write_text(json.dumps(manifest))
     summary = pd.read_parquet(sweep / "summary.parquet")
     summary["theorem"] = HOSTILE
@@ -390,10 +390,21 @@ def test_figures_in_words_where_numbers_cannot_say_it(tmp_path):
     assert "in words" not in Page(write_report(write(tmp_path / "b", "claims.json", alone))).text
 
 
-def test_a_bound_that_is_refuted_shows_and_so_does_the_run(swept):
-    results = load_results(swept)
-    first = results.summary.index[results.summary["optimizer"] == "gd"][0]
-    results.summary.loc[first, ["verdict", "margin"]] = ["refuted", 1.25]
+def unchecked(folder):
+    """As folders were before the manifest held checksums."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["files"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_bound_that_is_refuted_shows_and_so_does_the_run(swept, tmp_path):
+    folder = copy_of(swept, tmp_path / "a")
+    unchecked(folder)
+    summary = pd.read_parquet(folder / "summary.parquet")
+    first = summary.index[summary["optimizer"] == "gd"][0]
+    summary.loc[first, ["verdict", "margin"]] = ["refuted", 1.25]
+    summary.to_parquet(folder / "summary.parquet", index=False)
+    results = load_results(folder)
     path = swept.parent / "refuted.html"
     path.write_text(sweep_page(results).html())
     page = Page(path)
@@ -408,7 +419,8 @@ def test_steps_that_were_not_reached_sort_as_infinite_and_edges_are_said(swept):
     results = load_results(swept)
     best = results.best.copy()
     best.loc[0, ["steps_median", "at_edge"]] = [np.inf, "high"]
-    html = sweep_page(replace(results, best=best)).html()
+    results.tables.best = best
+    html = sweep_page(results).html()
     assert 'data-value="inf">&gt; 400</td>' in html
     assert "(edge)" in html
     assert "a better one may exist" in html
@@ -485,6 +497,7 @@ def test_a_summary_that_does_not_fit_its_configuration_is_one_line(swept, tmp_pa
     else:
         summary = summary[:0]
     summary.to_parquet(folder / "summary.parquet", index=False)
+    unchecked(folder)
     result = run("report", folder)
     assert result.exit_code == 2, result.output
     assert re.match(r"Error: results must .*; .*\n$", result.stderr), result.stderr

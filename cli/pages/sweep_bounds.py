@@ -66,7 +66,7 @@ class _Found:
 
 def theorems_at(results: Results) -> dict[tuple[int, str], list[str]]:
     """Names of the theorems that speak of the best runs, by point and optimizer."""
-    runs = results.summary[results.summary["best_lr"]]
+    runs = results.tables.best_runs
     return {
         (int(str(point)), str(optimizer)): _names(rows["theorem"])
         for (point, optimizer), rows in runs.groupby(["point", "optimizer"], sort=False)
@@ -115,14 +115,15 @@ def _row(found: _Found) -> tuple[Cell, ...]:
 
 
 def _found(results: Results, spec: OptimizerSpec) -> _Found:
-    rows = results.summary[results.summary["optimizer"] == spec.label]
+    columns = ["theorem", "verdict", "margin"] if results.histogram is None else None
+    rows = results.tables.rows({"optimizer": [spec.label]}, columns)
     if results.histogram is None:
         words = rows["verdict"].value_counts()
         counts = {word: int(words.get(word, 0)) for word in VERDICTS}
         margins = rows.loc[rows["verdict"] != "not applicable", "margin"]
     else:
-        columns = {word: _COUNTED + word.replace(" ", "_") for word in VERDICTS}
-        counts = {word: int(rows[name].sum()) if name in rows else 0 for word, name in columns.items()}
+        counted = {word: _COUNTED + word.replace(" ", "_") for word in VERDICTS}
+        counts = {word: int(rows[name].sum()) if name in rows else 0 for word, name in counted.items()}
         margins = rows["margin_worst"] if "margin_worst" in rows else pd.Series(dtype=float)
     worst = float(margins.max()) if len(margins) else math.nan
     return _Found(spec, tuple(_names(rows["theorem"])), counts, worst if sum(counts.values()) else math.nan)
@@ -136,7 +137,7 @@ def _against(results: Results) -> list[Block]:
     """The first runs that speak against a bound, or that nothing decided."""
     if results.histogram is not None:
         return []
-    rows = results.summary[results.summary["verdict"].isin(["refuted", "undecided"])]
+    rows = results.tables.rows({"verdict": ["refuted", "undecided"]})
     axis = results.config.axis
     said = [
         f"{row['optimizer']} at {row[axis]}, seed {row['seed']}, lr {row['lr']:.6g}: {row['verdict']} by {row['theorem']}, "
