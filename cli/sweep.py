@@ -1,7 +1,7 @@
 """The main command: quadsim sweep."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +23,9 @@ def _option(text: str, metavar: str = "LIST", group: str = "Quadratics") -> Any:
     """An option that stays text: the library checks it, with its own message."""
     return typer.Option(help=text, metavar=metavar, show_default=False, rich_help_panel=group)
 
+
+MOST_STEPS = 10**14
+"""Of all runs together: on the fused engine of a workstation, a week or so."""
 
 _QUADRATIC = "Quadratics"
 _MODELS = "Toy models (with --model)"
@@ -144,6 +147,7 @@ def sweep_command(
         Path | None, typer.Option("--config", help="Repeat a stored config.json.", show_default=False)
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and memory.")] = False,
+    however_long: Annotated[bool, typer.Option("--however-long", help="Run it whatever the estimate says.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no table, only the answer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -156,41 +160,9 @@ def sweep_command(
 
     Example: quadsim sweep --model transformer --dial frequency --heterogeneity 1,10,100
     """
-    numbers, names = _numbers, _names
-    readers: dict[str, tuple[str | None, Callable[[str], Any]]] = {
-        "heterogeneity": (heterogeneity, numbers),
-        "mode": (mode, names),
-        "blocks": (blocks, numbers),
-        "block_size": (block_size, lambda text: comma_list(text, _sizes)),
-        "condition_number": (condition_number, numbers),
-        "gradient_heterogeneity": (gradient_heterogeneity, numbers),
-        "alignment": (alignment, numbers),
-        "rotation": (rotation, numbers),
-        "case": (case, names),
-        "engine": (engine, str),
-        "keep": (keep, str),
-        "model": (model, names),
-        "task": (task, names),
-        "dial": (dial, names),
-        "norm": (norm, names),
-        "layers": (layers, numbers),
-        "width": (width, numbers),
-        "heads": (heads, numbers),
-        "kernel": (kernel, numbers),
-        "evaluate_every": (evaluate_every, number),
-        "partition": (partition, str),
-        "seeds": (seeds, number),
-        "seed": (seed, number),
-        "steps": (steps, number),
-        "tolerance": (tolerance, number),
-        "schedule": (schedule, str),
-        "optimizers": (optimizers, names),
-        "lr": (lr, numbers),
-        "lr_density": (lr_density, number),
-        "dtype": (dtype, str),
-        "device": (device, str),
-    }
-    given = {name: read(text) for name, (text, read) in readers.items() if text is not None}
+    arguments = locals()  # every option by name, before anything else has one
+    texts = {name: arguments[name] for name in READERS if arguments[name] is not None}
+    given = read_options(texts)
     given |= {"compile": True} if compile else {}
     where = {"name": backend, "workers": workers, "devices": devices, "scheduler": scheduler, "slurm": slurm}
     with usage_errors():
@@ -201,6 +173,7 @@ def sweep_command(
         if dry_run:
             _estimate(settings, as_json=as_json)
         else:
+            _check_length(settings, however_long)
             _run(settings, out, chosen, quiet=quiet, as_json=as_json)
 
 
@@ -228,6 +201,75 @@ def _numbers(text: str) -> tuple[Any, ...]:
 
 def _names(text: str) -> tuple[str, ...]:
     return comma_list(text, str)
+
+
+READERS: dict[str, Callable[[str], Any]] = {
+    "heterogeneity": _numbers,
+    "mode": _names,
+    "blocks": _numbers,
+    "block_size": lambda text: comma_list(text, _sizes),
+    "condition_number": _numbers,
+    "gradient_heterogeneity": _numbers,
+    "alignment": _numbers,
+    "rotation": _numbers,
+    "case": _names,
+    "engine": str,
+    "keep": str,
+    "model": _names,
+    "task": _names,
+    "dial": _names,
+    "norm": _names,
+    "layers": _numbers,
+    "width": _numbers,
+    "heads": _numbers,
+    "kernel": _numbers,
+    "evaluate_every": number,
+    "partition": str,
+    "seeds": number,
+    "seed": number,
+    "steps": number,
+    "tolerance": number,
+    "schedule": str,
+    "optimizers": _names,
+    "lr": _numbers,
+    "lr_density": number,
+    "dtype": str,
+    "device": str,
+}
+"""How the text of every option of a configuration is read; what it says is checked by the library."""
+
+
+def read_options(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Options of a configuration from their texts."""
+    return {name: READERS[name](text) for name, text in texts.items()}
+
+
+def config_from_texts(texts: Mapping[str, str]) -> "SweepGrid":
+    """A configuration from the texts of its options.
+
+    Raises:
+        ValueError: texts that make none.
+    """
+    return _config(read_options(texts), None)
+
+
+def _check_length(config: "SweepGrid", however_long: bool) -> None:
+    """Refuse what would run for years unless it is meant.
+
+    Raises:
+        ValueError: more steps in all than MOST_STEPS, with what they would cost.
+    """
+    if however_long or config.runs * config.steps <= MOST_STEPS:
+        return
+    from quadsim.simulator.memory import memory_text
+    from quadsim.simulator.sweep import estimate
+
+    found = estimate(config)
+    raise ValueError(
+        f"runs times steps must be at most {MOST_STEPS:.0e} without --however-long, got {config.runs:,} x "
+        f"{config.steps:,}, which take about {found.seconds:.2g} s and {memory_text(found.memory_bytes)} on this machine; give "
+        "fewer, or --however-long."
+    )
 
 
 def _config(given: dict[str, Any], stored: Path | None) -> "SweepGrid":
