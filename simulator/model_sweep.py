@@ -123,7 +123,7 @@ class ModelSweepConfig(SweepGrid):
         self._check_grid()
         for dial in self.dial:
             check_choice("dial", dial, DIALS_OF_MODELS)
-        numbers = sorted(check_interval("heterogeneity", c, 0.0, low_open=True) for c in self.heterogeneity)
+        numbers = sorted({check_interval("heterogeneity", c, 0.0, low_open=True) for c in self.heterogeneity})
         object.__setattr__(self, "heterogeneity", tuple(numbers))
         object.__setattr__(self, "evaluate_every", check_count("evaluate every", self.evaluate_every))
         object.__setattr__(self, "compile", bool(self.compile))

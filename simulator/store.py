@@ -40,6 +40,7 @@ CONFIG, MANIFEST, SUMMARY, HISTOGRAM, CURVES, FIGURES, REPORT = (
     "figures",
     "report.html",
 )
+_DEEPEST = 30
 PARTIAL = ".partial-"
 """In the name of a file that is being written."""
 
@@ -117,19 +118,42 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
 
 
 def read_json(path: Path, what: str) -> Any:
-    """Read a JSON document.
+    """Read a JSON document that may come from a stranger.
 
     Raises:
-        ValueError: the file cannot be read or is not JSON.
+        ValueError: the file cannot be read, is not JSON, or holds what no document of ours does: nesting without end, or text
+            that cannot be written again.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        _check_depth(content)
+        json.dumps(content, ensure_ascii=False).encode("utf-8")
+    except OSError as error:
         raise ValueError(f"{what} must be a readable file, got {path} ({error}); give a stored config.json.") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of JSON and of Unicode among them
         raise ValueError(
             f"{what} must be JSON, got {path} ({error}); give a config.json that a sweep wrote."
         ) from error
+    return content
+
+
+def _check_depth(content: Any) -> None:
+    """Whatever walks through a document may recurse.
+
+    Raises:
+        ValueError: lists and objects inside each other deeper than any document of ours.
+    """
+    level = [content]
+    for _ in range(_DEEPEST):
+        level = [
+            item
+            for one in level
+            if isinstance(one, (dict, list))
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return
+    raise ValueError(f"nested deeper than {_DEEPEST} levels")
 
 
 def is_finished(folder: Path) -> bool:

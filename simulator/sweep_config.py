@@ -187,7 +187,7 @@ class SweepConfig(SweepGrid):
                         "of the two."
                     )
         else:
-            numbers = tuple(check_ratio("heterogeneity", c) for c in self.heterogeneity)
+            numbers = unique_values(tuple(check_ratio("heterogeneity", c) for c in self.heterogeneity))
             object.__setattr__(self, "heterogeneity", tuple(sorted(numbers)))
         for point in self.points:
             largest = max(point.block_sizes) if not self.case else 1

@@ -49,8 +49,11 @@ def damaged_files(folder: Path) -> list[str]:
     Folders of the first release state no checksums; there nothing can be said.
     """
     try:
-        stated = store.read_json(folder / store.MANIFEST, "manifest").get("files", {})
-    except (ValueError, AttributeError):
+        manifest = store.read_json(folder / store.MANIFEST, "manifest")
+    except ValueError:
+        return [store.MANIFEST]
+    stated = manifest.get("files", {}) if isinstance(manifest, dict) else None
+    if not isinstance(stated, dict):
         return [store.MANIFEST]
     found = checksums(folder)
     return [name for name, digest in stated.items() if found.get(name) != digest]

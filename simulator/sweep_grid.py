@@ -123,7 +123,7 @@ class SweepGrid:
                     f"{option_name(name)} must hold at least one value, got an empty list; give one or leave it out."
                 )
         if self.lr is not None:
-            rates = sorted(check_interval("lr", lr, 0.0, low_open=True) for lr in unique_values(self.lr))
+            rates = sorted({check_interval("lr", lr, 0.0, low_open=True) for lr in unique_values(self.lr)})
             if not rates:
                 raise ValueError("lr must hold at least one value, got an empty list; give one or leave it out.")
             object.__setattr__(self, "lr", tuple(rates))

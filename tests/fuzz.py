@@ -9,6 +9,7 @@ than 20 seconds or more than 8 GB. Prints a row for every target, and the first 
 import argparse
 import json
 import random
+import re
 import shutil
 import signal
 import sys
@@ -27,7 +28,7 @@ SCALARS = [
     "1e999", "0x10", "\u0661", "\x00", "\ud800", "<script>alert(1)</script>", "../../etc/passwd", "/etc/passwd", "a" * 5000, "\n\r\t",
     "gd:lr=1", "adam:beta1=2", "adam:beta1", "token-map:vocabulary=0", "cosine:warmup=-1", "cuda:99", "{}", "=", ":", ",", "quadratic", "model",
 ]  # fmt: skip
-_RARE = [[], {}, [[]], [None], {"a": {"b": {}}}, [1] * 1000, {"": ""}]
+_RARE = ["[]", "{}", "[[]]", "[null]", '{"a": {"b": {}}}', f"[{'1,' * 1000}1]", '{"": ""}']
 
 
 def hostile(draw: random.Random) -> Any:
@@ -35,11 +36,8 @@ def hostile(draw: random.Random) -> Any:
     if draw.random() < 0.8:
         return draw.choice(SCALARS)
     if draw.random() < 0.9:
-        return draw.choice(_RARE)
-    deep: Any = draw.choice(SCALARS)
-    for _ in range(draw.choice([5, 200, 2000])):
-        deep = [deep]
-    return deep
+        return json.loads(draw.choice(_RARE))
+    return f"@deep {draw.choice([5, 40, 200, 2000, 100_000])}@"
 
 
 def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -103,8 +101,47 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
 
 def text_of(document: Any, draw: random.Random) -> bytes:
     """A mutated document as bytes, sometimes damaged as bytes too."""
-    content = json.dumps(mutated(document, draw)).encode("utf-8", "surrogatepass")
+    text = json.dumps(mutated(document, draw))
+    text = re.sub(r'"@deep (\d+)@"', lambda found: "[" * int(found[1]) + "]" * int(found[1]), text)
+    content = text.encode()
     return damaged(content, draw) if draw.random() < 0.3 else content
+
+
+VALID: list[dict[str, str]] = [
+    {},
+    {"heterogeneity": "1,10,100", "optimizers": "gd,adam:beta1=0", "seeds": "4", "steps": "100"},
+    {"mode": "arrange", "heterogeneity": "3,30", "block_size": "1+4+9", "rotation": "0,1"},
+    {"gradient_heterogeneity": "10", "alignment": "-1,0,1", "heterogeneity": "100", "lr": "0.1,0.2"},
+    {"case": "heterogeneous,cnn-like", "schedule": "cosine:warmup=10", "keep": "quantiles", "tolerance": "0.01"},
+    {
+        "model": "transformer,mlp",
+        "task": "token-map:vocabulary=16",
+        "dial": "frequency",
+        "norm": "pre,none",
+        "layers": "1",
+    },
+    {"model": "conv", "kernel": "3", "task": "text-char", "evaluate_every": "5", "dtype": "float64"},
+]
+"""Options that make a configuration."""
+
+USUAL = [
+    "1",
+    "10",
+    "100",
+    "0.5",
+    "-1",
+    "0",
+    "3",
+    "gd",
+    "adam:beta1=0",
+    "lion",
+    "mlp",
+    "pre",
+    "1+4+9",
+    "zipf",
+    "digits",
+    "float32",
+]
 
 
 class Corpus:
@@ -159,13 +196,12 @@ def fuzz_options(corpus: Corpus, draw: random.Random, scratch: Path) -> None:
     """Options of the command line, lists above all."""
     from quadsim.cli.sweep import READERS, config_from_texts
 
-    texts = {}
-    for name in draw.sample(sorted(READERS), draw.choice([1, 2, 2, 3, 5])):
-        items = [
-            str(draw.choice([*SCALARS, "1", "10", "100", "0.5", "gd", "mlp", "pre", "1+4+9"]))
-            for _ in range(draw.choice([1, 1, 2, 5]))
-        ]
-        texts[name] = draw.choice([",", ",", "+", ":", ", ,"]).join(items)
+    texts = dict(draw.choice(VALID))
+    for _ in range(draw.choice([1, 1, 1, 2, 3])):
+        name = draw.choice(sorted(texts) if texts and draw.random() < 0.8 else sorted(READERS))
+        items = texts[name].split(",") if name in texts and draw.random() < 0.5 else []
+        items += [str(draw.choice(SCALARS if draw.random() < 0.4 else USUAL)) for _ in range(draw.choice([1, 1, 2, 5]))]
+        texts[name] = draw.choice([",", ",", ",", "+", ":", ", ,"]).join(items)
     config = config_from_texts(texts)
     assert config.runs > 0
 
@@ -210,7 +246,7 @@ TARGETS: dict[str, Callable[[Corpus, random.Random, Path], None]] = {
     "folder": fuzz_folder,
     "documents": fuzz_documents,
 }
-SHARES = {"config": 0.4, "options": 0.4, "folder": 0.1, "documents": 0.1}
+SHARES = {"config": 0.47, "options": 0.47, "folder": 0.03, "documents": 0.03}
 """Of the inputs; the last two cost most."""
 
 
@@ -272,7 +308,8 @@ def main(arguments: list[str]) -> int:
                 counts[found if found in ("accepted", "refused") else "crashed"] += 1
                 if found not in ("accepted", "refused"):
                     crashes.setdefault(f"{target}: {found}", []).append(str(number))
-            print(f"{target:10} {total:8} inputs  {dict(counts)}", flush=True)
+            said = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "refused", "crashed"))
+            print(f"{target:10} {total:8} inputs: {said}", flush=True)
     for crash, numbers in list(crashes.items())[:40]:
         print(f"{crash} ({len(numbers)} times; inputs {', '.join(numbers[:3])} of seed {asked.seed})")
     return 1 if crashes else 0

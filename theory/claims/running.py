@@ -2,6 +2,7 @@
 
 import importlib.util
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,8 @@ def _outcomes(claims: list[Claim], setting: Setting, workers: int) -> Iterator[O
     from joblib import Parallel, delayed, parallel_config
 
     # A claim holds functions: its id is what a process is sent, and what was found is what comes back.
-    with parallel_config(backend="loky", inner_max_num_threads=1):
+    with parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "A worker stopped")  # it is replaced where its memory has grown
         found = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch=workers)(
             delayed(_find)(claim.id, setting) for claim in claims
         )
