@@ -1,10 +1,13 @@
 """What the folder of a sweep holds, read when it is first asked for, and no more of it than is asked for."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import xarray as xr
 
@@ -42,13 +45,13 @@ class Tables:
     @cached_property
     def histogram(self) -> pd.DataFrame | None:
         """See `Results`."""
-        return None if self.has_rows else pd.read_parquet(self._folder / store.HISTOGRAM)
+        return None if self.has_rows else self._read(store.HISTOGRAM)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
         """See `Results`."""
         if self.histogram is None:
-            return pd.read_parquet(self._folder / store.SUMMARY)
+            return self._read(store.SUMMARY)
         return mark_best(settings_frame(self.histogram.drop(columns="best_lr")), self.best)
 
     @cached_property
@@ -72,7 +75,7 @@ class Tables:
         """Rows or bins at the best rates."""
         if self.histogram is not None:
             return self.histogram[self.histogram["best_lr"]]
-        return pd.read_parquet(self._folder / store.SUMMARY, filters=[("best_lr", "==", True)])
+        return self._read(store.SUMMARY, filters=[("best_lr", "==", True)])
 
     def rows(self, only: Mapping[str, Sequence[str]], columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Some rows of the summary, of which no more is read.
@@ -84,7 +87,7 @@ class Tables:
         if self.histogram is None:
             filters = [(name, "in", list(values)) for name, values in only.items()]
             wanted = None if columns is None else list(columns)
-            return pd.read_parquet(self._folder / store.SUMMARY, columns=wanted, filters=filters)
+            return self._read(store.SUMMARY, columns=wanted, filters=filters)
         found = self.summary
         for name, values in only.items():
             found = found[found[name].isin(values)]
@@ -105,12 +108,19 @@ class Tables:
     def runs(self) -> int:
         """How many were made."""
         if self.histogram is None:
-            return int(pq.read_metadata(self._folder / store.SUMMARY).num_rows)
+            with _readable(self._folder / store.SUMMARY):
+                return int(pq.read_metadata(self._folder / store.SUMMARY).num_rows)
         return int(self.summary[list(STATUSES)].to_numpy().sum())
+
+    def _read(self, name: str, **options: Any) -> pd.DataFrame:
+        """A table, or a part of it, that a stranger may have damaged."""
+        with _readable(self._folder / name):
+            return pd.read_parquet(self._folder / name, **options)
 
     def _rates(self) -> Iterator[pd.DataFrame]:
         """Rows of the summary, the columns that statistics need, rate by rate."""
-        with pq.ParquetFile(self._folder / store.SUMMARY) as file:
+        path = self._folder / store.SUMMARY
+        with _readable(path), pq.ParquetFile(path) as file:
             columns = [*_KEYS, "lr_exponent", *(n for n in STATISTICS if n in file.schema_arrow.names)]
             rest = pd.DataFrame()
             for batch in file.iter_batches(columns=columns):
@@ -121,3 +131,16 @@ class Tables:
                 rest = groups[-1]
             if not rest.empty:
                 yield rest
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say in one line that a table cannot be read.
+
+    Raises:
+        ValueError: what pyarrow says of it.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"results must be readable, got {path} ({error}); run the sweep again elsewhere.") from error

@@ -146,6 +146,19 @@ def test_one_process_for_each_device_cores_are_shared_and_chunks_are_taken_as_wo
     assert max(max(each[2:]) for each in found) <= share
 
 
+def test_one_device_takes_every_chunk(tmp_path):
+    """There are more workers than devices; none may keep a device that another waits for."""
+
+    def place(chunk, device):
+        return device, os.getpid()
+
+    backend = resolve_backend("processes", devices=("cpu",))
+    with backend.started(tmp_path):
+        found = dict(backend.run(place, range(8)))
+    assert sorted(found) == list(range(8))
+    assert {device for device, _ in found.values()} == {"cpu"}
+
+
 def test_a_function_that_workers_cannot_import_is_said(tmp_path):
     backend = Processes(2)
     with (

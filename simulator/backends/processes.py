@@ -4,7 +4,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,25 +123,23 @@ class _Source:
             return out
 
 
-_claimed: dict[Path, tuple[str, FileLock]] = {}
-"""In a worker: the device it has taken, by the folder of the locks; held until the process ends, however it ends."""
+_usual: dict[Path, int] = {}
+"""In a worker: position of the device it used last, by the folder of the locks, so that it does not warm up another one."""
 
 
 def _on_a_device(
     devices: tuple[str, ...], folder: Path, function: Function, number: int, chunk: Any
 ) -> tuple[int, Any]:
-    """In a worker: call the function with the device of this process."""
+    """In a worker: call the function with a device that no other worker has now.
+
+    The lock is held for one chunk: there may be more workers than devices, and the kernel lets go of it if the worker dies.
+    """
     if not devices:
         return number, function(chunk, None)
-    while folder not in _claimed:
-        for position, device in enumerate(devices):
+    while True:
+        for position in sorted(range(len(devices)), key=lambda p: p != _usual.get(folder)):
             lock = FileLock(folder / f"{position}.lock", timeout=0, thread_local=False)
-            try:
-                lock.acquire()
-            except Timeout:
-                continue
-            _claimed[folder] = (device, lock)
-            break
-        else:  # a worker that is ending holds it still
-            time.sleep(0.05)
-    return number, function(chunk, _claimed[folder][0])
+            with suppress(Timeout), lock:
+                _usual[folder] = position
+                return number, function(chunk, devices[position])
+        time.sleep(0.01)
