@@ -33,13 +33,17 @@ def markdown(document: dict[str, Any]) -> str:
 
 
 def _figures(entry: dict[str, Any]) -> str:
-    """The reason of the verdict; where all conditions hold, the first figures with an interval."""
-    seeds = {figure["name"]: figure["seeds"] for figure in entry["measured"]}
-    if entry["verdict"] != "reproduced":
+    """What speaks against the claim or leaves it open; where nothing does, the first figures with an interval."""
+    figures = {figure["name"]: figure for figure in entry["measured"]}
+    conditions = entry["conditions"]
+    if not figures:
         return _cell(entry["reason"])
-    texts = {figure["name"]: figure["text"] for figure in entry["measured"]}
-    judged = sorted((c["measure"] for c in entry["conditions"]), key=lambda name: seeds[name] == 0)
-    return _cell("; ".join([entry["reason"], *(texts[name] for name in judged[:_MOST_FIGURES])]))
+    against = [c for c in conditions if c["state"] != "holds"]
+    told = against or sorted(conditions, key=lambda c: figures[c["measure"]]["seeds"] == 0)
+    said = dict.fromkeys(
+        (f"{c['state']}: " if against else "") + figures[c["measure"]]["text"] for c in told[:_MOST_FIGURES]
+    )
+    return _cell("; ".join([f"{len(conditions) - len(against)} of {len(conditions)} hold", *said]))
 
 
 def _cell(text: str) -> str:
@@ -66,7 +70,7 @@ def _main(results: str, readme: str, stored: str) -> None:
     document = json.loads((Path(results) / "claims.json").read_text(encoding="utf-8"))
     page = Path(readme)
     page.write_text(placed(page.read_text(encoding="utf-8"), markdown(document)), encoding="utf-8")
-    Path(stored).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    Path(stored).write_text(json.dumps(document) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

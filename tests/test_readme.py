@@ -1,9 +1,13 @@
 """What the README and the pages beside it show in Python runs, and their tables are made from results."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+
+from quadsim.cli.claims_table import markdown, placed
+from quadsim.theory.claims import CLAIMS
 
 ROOT = Path(__file__).parent.parent
 PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "docs/toy-models.md", "docs/bounds.md")}
@@ -41,6 +45,17 @@ def test_links_between_the_pages_lead_somewhere():
     for name, text in PAGES.items():
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
             assert (ROOT / name).parent.joinpath(target).is_file(), f"{name}: {target}"
+
+
+def test_the_table_of_claims_is_made_from_a_full_run():
+    """Of these very claims: a claim or criterion that has changed since shows in its hash."""
+    document = json.loads((ROOT / "docs/claims.json").read_text())
+    assert placed(README, markdown(document)) == README
+    assert {entry["id"]: entry["criterion"]["hash"] for entry in document["claims"]} == {
+        name: claim.digest for name, claim in CLAIMS.items()
+    }
+    assert {entry["size"] for entry in document["claims"]} == {"full"}
+    assert {entry["verdict"] for entry in document["claims"]} > {"reproduced", "refuted", "partly"}
 
 
 def test_the_three_line_test_passes_in_a_strangers_folder(pytester):
