@@ -34,6 +34,9 @@ STATISTICS = (
 _GROUP = 1 << 17
 """Rows of the summary that are written together."""
 
+_MOST_MAPPED = 4096
+"""Batches that may wait as parts of mapped files: each is a mapping, of which a process may have some 65,000 on Linux."""
+
 
 @dataclass(frozen=True)
 class _Rate:
@@ -119,6 +122,7 @@ class KeptRows:
         schema = self._schema(points)
         with pq.ParquetWriter(path, schema) as writer:
             waiting: list[pa.Table] = []
+            number = 0
             for p, o, rate in self._ordered():
                 label = config.specs[o].label
                 own = {"point": pa.scalar(p, pa.int64()), **{name: values[p] for name, values in points.items()}}
@@ -127,9 +131,12 @@ class KeptRows:
                 own["best_lr"] = pa.scalar(chosen[p, label] == rate.statistics.lr)
                 for _, batch in rate.batches():
                     waiting.append(_widened(batch, own, schema))
-                    if sum(table.num_rows for table in waiting) >= _GROUP:
+                    number += batch.num_rows
+                    if number >= _GROUP:
                         writer.write_table(pa.concat_tables(waiting))
-                        waiting = []
+                        waiting, number = [], 0
+                    elif len(waiting) >= _MOST_MAPPED:
+                        waiting = [pa.concat_tables(waiting).combine_chunks()]  # a copy: no file is mapped for it
             if waiting:
                 writer.write_table(pa.concat_tables(waiting))
 

@@ -421,3 +421,21 @@ def test_without_a_folder_results_are_the_same_and_leave_nothing(whole, tmp_path
     assert list(tmp_path.iterdir())
     del results
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts what the kernel has mapped")
+def test_many_small_chunks_do_not_stay_mapped(whole, tmp_path, monkeypatch):
+    """A process may map some 65,000 files, and a grid of one seed has more batches than that among the rows written at once."""
+    rows = importlib.import_module("quadsim.simulator.sweep_rows")
+    widened, mapped = rows._widened, []
+
+    def counted(*arguments):
+        mapped.append(sum(str(tmp_path) in line for line in Path("/proc/self/maps").read_text().splitlines()))
+        return widened(*arguments)
+
+    monkeypatch.setattr(rows, "_MOST_MAPPED", 5)
+    monkeypatch.setattr(rows, "_widened", counted)
+    found = sweep(CONFIG, judge, out=tmp_path / "many").summary
+    assert len(mapped) == 3 * CHUNKS
+    assert 1 < max(mapped) <= 5
+    pd.testing.assert_frame_equal(found, load_results(whole).summary)
