@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
+from quadsim.cli.pages.claims_page import claims_page
 from quadsim.theory.claims import CLAIMS, VERDICTS, Claim, Condition, Found, Measured, Setting, load_claims, reproduce
 from quadsim.theory.claims.claim import measured_median, measured_share
 from quadsim.theory.claims.running import draw
@@ -120,6 +121,32 @@ def test_a_folder_keeps_other_claims_and_refuses_strangers(tmp_path):
     (out / "claims.json").write_text('{"claims": [1]}')
     with pytest.raises(ValueError, match="claims must be a document that"):
         reproduce(["gd-lower-unsquared"], out=out)
+
+
+def test_a_folder_keeps_claims_of_another_version_and_names_every_size(tmp_path):
+    out = tmp_path / "out"
+    reproduce(["gd-lower-unsquared"], size="quick", out=out)
+    document = load_claims(out)
+    assert document["size"] == "quick"
+    strange = document["claims"][0] | {"id": "of-another-version"}
+    (out / "claims.json").write_text(json.dumps(document | {"claims": [*document["claims"], strange]}))
+    reproduce(["covariance-identity"], size="tiny", out=out)
+    again = load_claims(out)
+    assert [entry["id"] for entry in again["claims"]] == [
+        "gd-lower-unsquared",
+        "covariance-identity",
+        "of-another-version",
+    ]
+    assert again["size"] == "quick and tiny"
+
+
+def test_the_page_says_how_many_claims_its_head_leaves_out_and_how_to_run_again(tmp_path):
+    entries = [{"id": f"claim-{i}", "verdict": "partly"} for i in range(15)]
+    (tmp_path / "claims.json").write_text(json.dumps({"claims": entries, "size": "full"}))
+    page = claims_page(tmp_path)
+    assert len(page.more) == 13
+    assert page.more[-1] == "and 3 more, in the table below"
+    assert "quadsim reproduce --full" in page.html()  # the command has no --size
 
 
 def test_the_command(tmp_path):

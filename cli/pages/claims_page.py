@@ -30,6 +30,7 @@ __all__ = ["claims_page"]
 _TONES = {"reproduced": "good", "partly": "part", "not at this scale": "part", "refuted": "bad", "not run": "none"}
 _STATES = {"holds": "good", "open": "open", "fails": "bad", "missing": "none"}
 _SIGNS = {">=": "≥", "<=": "≤"}
+_MOST_NAMED = 12  # claims that are not reproduced, at the head of the page
 _WIDEST = 1300  # pixels of a figure: there may be twenty on the page
 _ROOM = 1_400_000  # bytes for all figures: beyond, the page names them
 
@@ -53,7 +54,7 @@ def claims_page(folder: Path) -> Page:
         card, taken = _card(folder, claim, position, room)
         room -= taken
         groups.setdefault(text(claim.get("group"), 120) or "Claims", []).append(card)
-    command = shown_command(manifest) or f"quadsim reproduce{f' --size {size}' if size in ('quick', 'full') else ''}"
+    command = shown_command(manifest) or f"quadsim reproduce{f' --{size}' if size in ('quick', 'full') else ''}"
     return Page(
         title=_title(claims),
         kicker=f"quadsim reproduce{f', size {size}' if size else ''}",
@@ -93,7 +94,9 @@ def _lead(claims: list[dict[str, Any]], size: str) -> tuple[tuple[str, ...], tup
         for claim in claims
         if claim.get("verdict") != "reproduced"
     ]
-    return ((f"{of}{at}: {said}." if claims else "No claim was run.",), tuple(rest[:12]))
+    more = len(rest) - _MOST_NAMED
+    shown = (*rest[:_MOST_NAMED], *((f"and {more} more, in the table below",) if more > 0 else ()))
+    return ((f"{of}{at}: {said}." if claims else "No claim was run.",), shown)
 
 
 def _verdict(claim: dict[str, Any]) -> Verdict:

@@ -140,7 +140,7 @@ def reproduce(
         size: `quick` (all in minutes) or `full` (what the README's table is made from); `tiny` only shows that it runs.
         seed: added to the seed of every draw.
         out: a folder for data, figures and `claims.json`, written claim by claim. One that holds earlier results keeps those of
-            other claims.
+            other claims, at whatever size they were made.
         progress: told after every claim (done, total, what it was).
         into: a list that is filled as it goes, so that an interrupt leaves what is finished.
         workers: processes that run a claim each, with a thread each; 1: this process.
@@ -162,7 +162,9 @@ def reproduce(
         if out is not None:
             _save(outcome, out)
             entries[outcome.claim.id] = outcome.to_json()
-            kept = {"claims": [entries[name] for name in CLAIMS if name in entries], "size": size}
+            ordered = [entries[name] for name in dict.fromkeys([*CLAIMS, *entries]) if name in entries]
+            sizes = dict.fromkeys(str(entry.get("size", size)) for entry in ordered)
+            kept = {"claims": ordered, "size": " and ".join(sizes)}
             facts = provenance(time.perf_counter() - began, seed=seed)
             store.write_json(out / CLAIMS_FILE, kept | {"manifest": facts})
         progress(done, len(chosen), f"{outcome.claim.id}: {outcome.verdict}")
