@@ -13,6 +13,8 @@ __all__ = [
     "check_count",
     "check_interval",
     "check_known",
+    "check_ratio",
+    "check_seed",
     "named_options",
 ]
 
@@ -94,6 +96,18 @@ def check_ratio(name: str, value: Any) -> float:
     if ratio > MOST_RATIO:
         raise ValueError(f"{name} must be a number of at most {MOST_RATIO:g}, got {value!r}; give a smaller one.")
     return ratio
+
+
+def check_seed(value: Any) -> int:
+    """A key of 64 bits: a larger one would silently draw what its low bits draw.
+
+    Raises:
+        ValueError: not a whole number, or out of range.
+    """
+    number = check_count("seed", value, 0, None)
+    if number >= 1 << 64:
+        raise ValueError(f"seed must be below 2^64, got {number}; give a smaller one.")
+    return number
 
 
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quadsim.simulator.checks import check_count, check_interval
+from quadsim.simulator.checks import check_count, check_interval, check_seed
 from quadsim.simulator.draws import haar_rotations, rotation_power
 from quadsim.simulator.given import ExactQuadratic, checked_block, checked_vector, exact_quadratic, numbers_of
 from quadsim.simulator.layout import BlockLayout
@@ -201,7 +201,7 @@ class BlockQuadratic:
             initial_coefficients={s: _transposed_times(eigenvectors[s], split[s]) for s in hessian},
             initial_error=split,
             minimizer=layout.split(center),
-            seed=_checked_seed(seed),
+            seed=check_seed(seed),
             index=np.arange(number),
             dials={"blocks": "given"},
             exact=exact,
@@ -225,7 +225,7 @@ class BlockQuadratic:
         gradient_heterogeneity = None if gradient_heterogeneity is None else float(gradient_heterogeneity)
         alignment = None if alignment is None else float(alignment)
         number = check_count("problems", problems)
-        seed = _checked_seed(seed)
+        seed = check_seed(seed)
         first = check_count("first", first, 0, None)
         if first + number > 1 << 63:
             raise ValueError(f"first + problems must be at most 2^63, got {first} + {number}; give a smaller first.")
@@ -387,15 +387,3 @@ def _correlation(a: FloatArray, b: FloatArray) -> FloatArray:
     a, b = a - a.mean(axis=-1, keepdims=True), b - b.mean(axis=-1, keepdims=True)
     correlation = np.sum(a * b, axis=-1) / np.sqrt(np.sum(a**2, axis=-1) * np.sum(b**2, axis=-1))
     return np.where(constant, np.nan, correlation)
-
-
-def _checked_seed(seed: Any) -> int:
-    """A key of 64 bits: a larger one would silently draw what its low bits draw.
-
-    Raises:
-        ValueError: not a whole number, or out of range.
-    """
-    number = check_count("seed", seed, 0, None)
-    if number >= 1 << 64:
-        raise ValueError(f"seed must be below 2^64, got {number}; give a smaller one.")
-    return number

@@ -117,7 +117,7 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
     write_whole(path, write)
 
 
-def read_json(path: Path, what: str) -> Any:
+def read_json(path: Path, what: str, fix: str = "give a config.json that a sweep wrote") -> Any:
     """Read a JSON document that may come from a stranger.
 
     Raises:
@@ -129,11 +129,9 @@ def read_json(path: Path, what: str) -> Any:
         _check_depth(content)
         json.dumps(content, ensure_ascii=False).encode("utf-8")
     except OSError as error:
-        raise ValueError(f"{what} must be a readable file, got {path} ({error}); give a stored config.json.") from error
+        raise ValueError(f"{what} must be a readable file, got {path} ({error}); {fix}.") from error
     except (ValueError, RecursionError) as error:  # of JSON and of Unicode among them
-        raise ValueError(
-            f"{what} must be JSON, got {path} ({error}); give a config.json that a sweep wrote."
-        ) from error
+        raise ValueError(f"{what} must be JSON, got {path} ({error}); {fix}.") from error
     return content
 
 
@@ -157,5 +155,14 @@ def _check_depth(content: Any) -> None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a sweep has written everything there; the manifest is written last."""
-    return (folder / MANIFEST).is_file()
+    """Whether a sweep has written everything there; the manifest is written last.
+
+    Raises:
+        ValueError: a name that the system does not take.
+    """
+    try:
+        return (folder / MANIFEST).is_file()
+    except OSError as error:  # a name that is too long, say
+        raise ValueError(
+            f"out must be the name of a folder, got {str(folder)[:80]} ({error.strerror}); choose another."
+        ) from error

@@ -1,5 +1,6 @@
 """What a worker does: one chunk of a sweep, from the configuration and its numbers to a sealed file."""
 
+import errno
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -28,6 +29,9 @@ CURVE = "curve:"
 """Before the name of a curve among the columns of a chunk."""
 
 AnyWork = Work[Any, Any, Any]
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG}
+"""What another attempt would meet again."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,9 @@ class ChunkFunction:
         try:
             return Outcome(seal(self.folder, unit.key, chunk_suffix(work.config), content, self.maker))
         except OSError as error:
-            return Outcome(no_room=str(error))
+            if error.errno in _NO_ROOM:
+                return Outcome(no_room=str(error))
+            return Outcome(error=traceback.format_exc())  # a file system of a network may do better next time
 
 
 def work_of(config: SweepGrid) -> AnyWork:

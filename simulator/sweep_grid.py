@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import sympy as sp
 
-from quadsim.simulator.checks import check_count, check_interval, check_known, named_options
+from quadsim.simulator.checks import check_count, check_interval, check_known, check_seed, named_options
 from quadsim.simulator.engines import check_device, resolve_dtype
 from quadsim.simulator.rule import Rule
 from quadsim.simulator.rules import resolve_rule
@@ -20,6 +20,7 @@ from quadsim.simulator.schedules import resolve_schedule
 
 __all__ = ["FIRST_DECADES", "ROWS_UP_TO", "OptimizerSpec", "SweepGrid", "SweepPoint", "option_name", "unique_values"]
 
+MOST_LR_DENSITY = 1000  # rates a decade
 FIRST_DECADES = 1
 """The grid of learning rates spans this many decades on each side of the natural rate to begin with."""
 
@@ -127,9 +128,10 @@ class SweepGrid:
             if not rates:
                 raise ValueError("lr must hold at least one value, got an empty list; give one or leave it out.")
             object.__setattr__(self, "lr", tuple(rates))
-        for name in ("seeds", "steps", "lr_density"):
+        for name in ("seeds", "steps"):
             object.__setattr__(self, name, check_count(option_name(name), getattr(self, name)))
-        object.__setattr__(self, "seed", check_count("seed", self.seed, 0, None))
+        object.__setattr__(self, "lr_density", check_count("lr density", self.lr_density, high=MOST_LR_DENSITY))
+        object.__setattr__(self, "seed", check_seed(self.seed))
         tolerance = check_interval("tolerance", self.tolerance, 0.0, 1.0, low_open=True, high_open=True)
         object.__setattr__(self, "tolerance", tolerance)
         schedule = resolve_schedule(None if self.schedule is None else str(self.schedule))

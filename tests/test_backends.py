@@ -3,8 +3,10 @@
 import os
 import random
 import signal
+import sys
 import threading
 import time
+import types
 
 import psutil
 import pytest
@@ -159,17 +161,17 @@ def test_one_device_takes_every_chunk(tmp_path):
     assert {device for device, _ in found.values()} == {"cpu"}
 
 
-def test_a_function_that_workers_cannot_import_is_said(tmp_path):
+def test_a_function_that_workers_cannot_import_is_said(tmp_path, monkeypatch):
+    """Its module is known here alone."""
+    nowhere = types.ModuleType("quadsim_of_nowhere")
+    exec("def function(chunk, device): return chunk", nowhere.__dict__)
+    monkeypatch.setitem(sys.modules, nowhere.__name__, nowhere)
     backend = Processes(2)
     with (
         backend.started(tmp_path),
         pytest.raises(ValueError, match="judge must be a function that worker processes can"),
     ):
-        list(backend.run(of_no_module, range(3)))
-
-
-def of_no_module(chunk, device):
-    """The name of this module is not one that a worker can import."""
+        list(backend.run(nowhere.function, range(3)))
 
 
 def test_results_do_not_depend_on_the_number_of_threads(tmp_path):

@@ -12,6 +12,9 @@ __all__ = ["document_of", "listed", "mapping", "number", "shown_command", "text"
 _LARGEST = 20_000_000
 """Bytes of a document; ours have some hundred thousand."""
 
+_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(9), 11, 12, *range(14, 32), *range(127, 160))}
+"""No text needs them, and HTML does not allow them all."""
+
 
 def document_of(path: Path) -> dict[str, Any]:
     """A JSON document from a folder.
@@ -26,12 +29,7 @@ def document_of(path: Path) -> dict[str, Any]:
         raise ValueError(f"{name} must be a readable file, got {path} ({error}); run the command again.") from error
     if size > _LARGEST:
         raise ValueError(f"{name} must have at most {_LARGEST:,} bytes, got {size:,} in {path}; make it again.")
-    try:
-        content = store.read_json(path, name)
-    except RecursionError as error:
-        raise ValueError(
-            f"{name} must be a plain document, got one nested too deeply in {path}; make it again."
-        ) from error
+    content = store.read_json(path, name, "run the command that made it again")
     if not isinstance(content, dict):
         raise ValueError(f"{name} must hold one object, got {type(content).__name__} in {path}; make it again.")
     return content
@@ -51,7 +49,7 @@ def text(value: Any, most: int = 4000) -> str:
     """Text, or a number as text; nothing of anything else."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
-    said = str(value)
+    said = str(value).translate(_CONTROLS)
     return said if len(said) <= most else f"{said[:most]}…"
 
 

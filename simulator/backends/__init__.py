@@ -15,6 +15,8 @@ from typing import Any
 
 from quadsim.simulator.checks import check_choice, check_count
 
+MOST_WORKERS = 10_000
+
 __all__ = ["BACKENDS", "Backend", "Function", "Lost", "Serial", "resolve_backend", "usual_workers"]
 
 BACKENDS = ("serial", "processes", "slurm", "dask")
@@ -100,7 +102,7 @@ def resolve_backend(
     """
     check_choice("backend", name, BACKENDS)
     if workers is not None:
-        check_count("workers", workers)
+        check_count("workers", workers, high=MOST_WORKERS)
     for option, value, owners in (
         ("workers", workers, ("processes", "slurm", "dask")),
         ("devices", devices, ("processes",)),

@@ -31,28 +31,21 @@ class DaskCluster(Backend):
         """See `Backend.started`.
 
         Raises:
-            ValueError: no scheduler answers.
+            ValueError: no scheduler answers, it has no workers, or none can be started.
         """
-        from distributed import Client, LocalCluster
+        from distributed import Client
 
         with ExitStack() as stack:
             if self._scheduler is None:
-                share = str(max(1, usual_workers() // self._workers))
-                threads = {name: share for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
-                cluster = LocalCluster(
-                    n_workers=self._workers,
-                    threads_per_worker=1,
-                    dashboard_address=":0",
-                    env=threads,
-                    silence_logs="CRITICAL",
-                )
-                self._client = stack.enter_context(Client(stack.enter_context(cluster)))
+                cluster = stack.enter_context(_own_cluster(self._workers))
+                self._client = stack.enter_context(Client(cluster))
             else:
                 try:
                     self._client = stack.enter_context(Client(self._scheduler, timeout=10))
+                    self._client.wait_for_workers(1, timeout=60)
                 except (OSError, ValueError) as error:
                     raise ValueError(
-                        "scheduler must be the address of a Dask scheduler that runs, as tcp://host:8786, got "
+                        "scheduler must be the address of a Dask scheduler with workers, as tcp://host:8786, got "
                         f"{self._scheduler!r} ({error}); start one with dask scheduler, or leave it out."
                     ) from error
             yield
@@ -90,3 +83,26 @@ class DaskCluster(Backend):
                 )
             hand_out()
             yield chunk, found
+
+
+def _own_cluster(workers: int) -> Any:
+    """A cluster on this machine; a worker that dies while it starts takes the start along, so that it is tried again.
+
+    Raises:
+        ValueError: it does not start.
+    """
+    from distributed import LocalCluster
+
+    share = str(max(1, usual_workers() // workers))
+    threads = {name: share for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    for attempts_left in (2, 1, 0):
+        try:
+            return LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=":0", env=threads, silence_logs="CRITICAL"
+            )
+        except RuntimeError as error:
+            if not attempts_left:
+                raise ValueError(
+                    f"workers of dask must start, got {error} three times with {workers}; use fewer workers."
+                ) from error
+    raise AssertionError("unreachable")

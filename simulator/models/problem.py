@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known
+from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known, check_seed
 from quadsim.simulator.draws import Purpose, normals, uniforms
 from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.models.base import Model, Parameter
@@ -144,7 +144,7 @@ class ToyProblem:
         if isinstance(heterogeneity, str) or not several:
             raise ValueError(f"heterogeneity must be a number or several, got {heterogeneity!r}; give at least one.")
         values = np.array([check_interval("heterogeneity", value) for value in several])
-        first, seed = check_count("first", first, 0, None), check_count("seed", seed, 0, None)
+        first, seed = check_count("first", first, 0, None), check_seed(seed)
         model, task = resolve_model(model, **options), resolve_task(task)
         # What all of them take is known from one of each, before anything large is made.
         _check_memory(cls(model, task, dial, values, np.full(values.size, first), seed, mode), problems)

@@ -63,7 +63,7 @@ def _contraction_on_witnesses(kappas: Iterable[float]) -> pd.DataFrame:
     for kappa in kappas:
         problem = BlockQuadratic.from_blocks([[[1.0]], [[1 / kappa]]], initial_error=[1 / kappa, 1.0])
         run = simulate(problem, "gd", lr=rates * 2 / (1 + 1 / kappa), steps=50)
-        worst = (run.gap[0, :, 1:] / run.gap[0, :, :-1]).min(axis=1)
+        worst = np.nanmin(run.gap[0, :, 1:] / run.gap[0, :, :-1], axis=1)  # inf/inf once a run has diverged
         rho = (kappa - 1) / (kappa + 1)
         rows.append(
             pd.DataFrame({

@@ -94,7 +94,9 @@ class Measured:
 def measured_median(name: str, values: ArrayLike, unit: str = "") -> Measured:
     """Median over independent seeds with its distribution-free 95% interval, which fewer than six values do not have."""
     array = np.asarray(values, dtype=float).ravel()
-    low, high = median_interval(array)
+    low, high = (
+        (-np.inf, np.inf) if np.isnan(array).any() else median_interval(array)
+    )  # what is unknown decides nothing
     return Measured(name, float(quantile(array, 0.5)), low, high, array.size, unit)
 
 

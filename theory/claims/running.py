@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["CLAIMS_FILE", "Outcome", "load_claims", "reproduce"]
 
 CLAIMS_FILE = "claims.json"
+_AGAIN = "run `quadsim reproduce` again elsewhere"
 
 Progress = Callable[[int, int, str], None]
 
@@ -199,7 +200,7 @@ def load_claims(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: there is none, or it is not one of ours.
     """
-    document: dict[str, Any] = store.read_json(folder / CLAIMS_FILE, "claims")
+    document: dict[str, Any] = store.read_json(folder / CLAIMS_FILE, "claims", _AGAIN)
     entries = document.get("claims") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not all(isinstance(e, dict) and isinstance(e.get("id"), str) for e in entries):
         raise ValueError(
