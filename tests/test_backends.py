@@ -269,7 +269,7 @@ def test_a_missing_extra_is_named(run, monkeypatch, name, package):
 def test_a_scheduler_that_does_not_answer(run):
     result = run("--backend", "dask", "--scheduler", "nonsense://1")
     assert result.exit_code == 2
-    assert "scheduler must be the address of a Dask scheduler that runs" in result.stderr
+    assert "scheduler must be the address of a Dask scheduler with workers" in result.stderr
 
 
 def is_worker(process):

@@ -95,14 +95,15 @@ def _own_cluster(workers: int) -> Any:
 
     share = str(max(1, usual_workers() // workers))
     threads = {name: share for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
-    for attempts_left in (2, 1, 0):
+    attempts = 3
+    while True:
         try:
             return LocalCluster(
                 n_workers=workers, threads_per_worker=1, dashboard_address=":0", env=threads, silence_logs="CRITICAL"
             )
         except RuntimeError as error:
-            if not attempts_left:
+            attempts -= 1
+            if not attempts:
                 raise ValueError(
                     f"workers of dask must start, got {error} three times with {workers}; use fewer workers."
                 ) from error
-    raise AssertionError("unreachable")
