@@ -36,6 +36,7 @@ __all__ = [
     "styles_of",
 ]
 
+DPI = 200  # of PNG files
 _MARKERS = "osD^vPX*<"  # nine against ten colours: ninety different pairs
 _CARET: Any = CARETUP
 _PANEL = (4.2, 3.3)  # inches
@@ -73,7 +74,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
         metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
 
         def write(path: Path, metadata: dict[str, None] = metadata) -> None:
-            figure.savefig(path, dpi=200, metadata=metadata)
+            figure.savefig(path, dpi=DPI, metadata=metadata)
 
         store.write_whole(folder / f"{name}.{suffix}", write)
 

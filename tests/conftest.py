@@ -6,6 +6,16 @@ import torch
 pytest_plugins = ["pytester"]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def coarse_figures():
+    """Nobody looks at the figures of tests, and at full size they are a good part of the time."""
+    from quadsim.simulator import figures
+
+    fine, figures.DPI = figures.DPI, 60
+    yield
+    figures.DPI = fine
+
+
 @pytest.fixture
 def one_thread():
     """Small operations of torch on several threads wait for each other."""

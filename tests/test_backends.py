@@ -74,7 +74,7 @@ def unlucky(folder):
     return unlucky_judge
 
 
-@pytest.mark.parametrize("name", ["processes", "dask", pytest.param("slurm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["processes", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dask", "slurm"))])
 def test_a_killed_worker_and_a_failing_chunk_cost_no_more_than_that(whole, tmp_path, name):
     for flag in ("kill", "fail"):
         (tmp_path / flag).touch()

@@ -94,8 +94,7 @@ def test_every_claim_in_reduced_form(name, tmp_path):
     assert entry["criterion"]["hash"] == CLAIMS[name].digest
     assert (tmp_path / entry["figure"]).stat().st_size > 5000
     again = {path.split("/")[1].removesuffix(".parquet"): pd.read_parquet(tmp_path / path) for path in entry["tables"]}
-    assert draw(CLAIMS[name], again).axes  # from the stored data alone
-    for axis in outcome.figure().axes:
+    for axis in draw(CLAIMS[name], again).axes:  # from the stored data alone
         assert axis.has_data() or axis.images, f"an empty panel in the figure of {name}"
 
 

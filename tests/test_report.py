@@ -218,7 +218,7 @@ def test_figures_come_from_the_folder_and_are_png_of_sane_size(tmp_path):
         "linked.png": "it lies outside this folder",
         "none.png": "is missing",
         ".": "is missing",
-        "x\0y": "cannot be read",
+        "x\0y": "is missing",  # under the name with the sign in place of what no text has
         "photo.jpg": "cannot be read as PNG",
         "text.png": "cannot be read as PNG",
         "cut.png": "cannot be read as PNG",

@@ -120,7 +120,7 @@ BOUND_MUTANTS = {
     "gd-lower without its square": ("gd-lower", lambda b: sp.sqrt(b)),
     "gd-exact with t for 2t": ("gd-exact", lambda b: b.subs(s.t, s.t / 2)),
     "gd-noise with half the noise": ("gd-noise", lambda b: b.subs(s.noise_std, s.noise_std / 2)),
-    "block-gd without its square": ("block-gd", lambda b: b**2),
+    "block-gd by a thousandth": ("block-gd", lambda b: b - thousandth),
     "heavy-ball without its polynomial": ("heavy-ball", lambda b: b.subs(s.t, s.t) / (1 + s.t) ** 2),
     "adam-frozen with half r": ("adam-frozen", lambda b: b.subs(s.eta, 2 * s.eta)),
     "adam-frozen-exact by a thousandth": ("adam-frozen-exact", lambda b: b - thousandth),
@@ -172,10 +172,10 @@ def test_the_command_prints_one_document_and_says_so_by_its_exit_code(monkeypatc
 
 def test_exact_instances_are_verified():
     reports, _ = verify(
-        ("gd-upper", "gd-exact", "sign-rate", "adam-frozen-exact", "heavy-ball"), problems=4, exact=True
+        ("gd-upper", "gd-exact", "sign-rate", "adam-frozen-exact", "heavy-ball"), problems=2, exact=True
     )
     for report in reports:
-        assert report.verdicts["verified"] == report.instances == 4, report
+        assert report.verdicts["verified"] == report.instances == 2, report
 
 
 def test_frozen_ratios_against_the_published_share():
