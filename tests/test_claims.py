@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
@@ -117,6 +118,15 @@ def test_a_folder_keeps_other_claims_and_refuses_strangers(tmp_path):
     (tmp_path / "strange" / "file").write_text("x")
     with pytest.raises(ValueError, match="out must be empty or hold earlier claims"):
         reproduce(["gd-lower-unsquared"], out=tmp_path / "strange")
+    with (
+        FileLock(out / "running.lock"),
+        pytest.raises(ValueError, match=r"out must be free, got .* another process works"),
+    ):
+        reproduce(["gd-lower-unsquared"], size="tiny", out=out)
+    killed = tmp_path / "killed"  # before the first document was written
+    (killed / "gd-lower").mkdir(parents=True)
+    assert reproduce(["gd-lower-unsquared"], size="tiny", out=killed)
+    assert sorted(path.name for path in killed.iterdir()) == ["claims.json", "gd-lower", "gd-lower-unsquared"]
     (out / "claims.json").write_text('{"claims": [1]}')
     with pytest.raises(ValueError, match="claims must be a document that"):
         reproduce(["gd-lower-unsquared"], out=out)

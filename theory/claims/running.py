@@ -4,12 +4,14 @@ import importlib.util
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from quadsim.simulator import store
 from quadsim.simulator.checks import check_choice, check_count
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["CLAIMS_FILE", "Outcome", "load_claims", "reproduce"]
 
 CLAIMS_FILE = "claims.json"
+_LOCK = "running.lock"
 _AGAIN = "run `quadsim reproduce` again elsewhere"
 
 Progress = Callable[[int, int, str], None]
@@ -155,21 +158,27 @@ def reproduce(
     chosen = [CLAIMS[check_choice("claim", name, CLAIMS)] for name in dict.fromkeys(ids)] or list(CLAIMS.values())
     setting = Setting(check_choice("size", size, SIZES), check_count("seed", seed, 0))
     outcomes: list[Outcome] = [] if into is None else into
-    entries = {} if out is None else _stored(out)
-    began = time.perf_counter()
-    progress(0, len(chosen), chosen[0].id)
-    for done, outcome in enumerate(_outcomes(chosen, setting, check_count("workers", workers)), 1):
-        outcomes.append(outcome)
-        if out is not None:
-            _save(outcome, out)
-            entries[outcome.claim.id] = outcome.to_json()
-            ordered = [entries[name] for name in dict.fromkeys([*CLAIMS, *entries]) if name in entries]
-            sizes = dict.fromkeys(str(entry.get("size", size)) for entry in ordered)
-            kept = {"claims": ordered, "size": " and ".join(sizes)}
-            facts = provenance(time.perf_counter() - began, seed=seed)
-            store.write_json(out / CLAIMS_FILE, kept | {"manifest": facts})
-        progress(done, len(chosen), f"{outcome.claim.id}: {outcome.verdict}")
+    check_count("workers", workers)
+    with _alone(out) as entries:
+        began = time.perf_counter()
+        progress(0, len(chosen), chosen[0].id)
+        for done, outcome in enumerate(_outcomes(chosen, setting, workers), 1):
+            outcomes.append(outcome)
+            if out is not None:
+                _save(outcome, out)
+                entries[outcome.claim.id] = outcome.to_json()
+                store.write_json(
+                    out / CLAIMS_FILE,
+                    _document(entries) | {"manifest": provenance(time.perf_counter() - began, seed=seed)},
+                )
+            progress(done, len(chosen), f"{outcome.claim.id}: {outcome.verdict}")
     return outcomes
+
+
+def _document(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stored, in reading order."""
+    ordered = [entries[name] for name in dict.fromkeys([*CLAIMS, *entries]) if name in entries]
+    return {"claims": ordered, "size": " and ".join(dict.fromkeys(str(entry.get("size")) for entry in ordered))}
 
 
 def _outcomes(claims: list[Claim], setting: Setting, workers: int) -> Iterator[Outcome]:
@@ -230,20 +239,40 @@ def _run(claim: Claim, setting: Setting) -> Outcome:
     return Outcome(claim, claim.judge(found.measured), found, setting, time.perf_counter() - began)
 
 
-def _stored(out: Path) -> dict[str, Any]:
+@contextmanager
+def _alone(out: Path | None) -> Iterator[dict[str, Any]]:
+    """The folder, if there is one, for one process; and the entries of other claims that it holds.
+
+    Raises:
+        ValueError: other content, another process at work, or a folder that cannot be written.
+    """
+    if out is None:
+        yield {}
+        return
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder, got the file {out}; choose another name.")
-    if (out / CLAIMS_FILE).is_file():
-        return {entry["id"]: entry for entry in load_claims(out)["claims"]}
-    if out.is_dir() and any(out.iterdir()):
+    ours = {store.REPORT, _LOCK, *CLAIMS}  # what a process that was killed may have left before its first document
+    known = not out.is_dir() or (out / CLAIMS_FILE).is_file() or all(path.name in ours for path in out.iterdir())
+    if not known:
         raise ValueError(
             f"out must be empty or hold earlier claims, got {out} with other files; choose another folder."
         )
+    lock = FileLock(out / _LOCK, timeout=0)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise ValueError(
+            f"out must be free, got {out}, on which another process works; wait for it, or choose another folder."
+        ) from None
     except OSError as error:
         raise ValueError(f"out must be a folder that can be written, got {out} ({error}); choose another.") from error
-    return {}
+    try:
+        found = load_claims(out)["claims"] if (out / CLAIMS_FILE).is_file() else []
+        yield {entry["id"]: entry for entry in found}
+    finally:
+        (out / _LOCK).unlink(missing_ok=True)  # while it is held: whoever opened it before finds it gone
+        lock.release()
 
 
 def _save(outcome: Outcome, out: Path) -> None:
