@@ -218,7 +218,12 @@ def test_bad_input_is_one_line_and_exit_code_2_and_leaves_nothing(run, tmp_path,
 def test_the_command_prints_both_losses_and_its_config_repeats_it(run, tmp_path, small):
     result = run("sweep", *FLAGS, "--out", "here")
     assert result.exit_code == 0, result.stderr
-    for text in ("frequency", "on optimised loss", "median steps", "Files: here/ (summary.parquet, trajectories.nc"):
+    for text in (
+        "frequency",
+        "on optimised loss",
+        "median steps",
+        "Files: here/ (report.html, summary.parquet, trajectories.nc",
+    ):
         assert text in result.stdout, text
     again = run("sweep", "--config", "here/config.json", "--out", "there", "--json")
     document = json.loads(again.stdout)

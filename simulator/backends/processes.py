@@ -123,23 +123,33 @@ class _Source:
             return out
 
 
-_usual: dict[Path, int] = {}
-"""In a worker: position of the device it used last, by the folder of the locks, so that it does not warm up another one."""
+_claimed: dict[Path, tuple[str, FileLock]] = {}
+"""In a worker: the device it has taken, by the folder of the locks; the kernel lets go of it when the process ends."""
 
 
 def _on_a_device(
     devices: tuple[str, ...], folder: Path, function: Function, number: int, chunk: Any
 ) -> tuple[int, Any]:
-    """In a worker: call the function with a device that no other worker has now.
+    """In a worker: call the function with the device of this process.
 
-    The lock is held for one chunk: there may be more workers than devices, and the kernel lets go of it if the worker dies.
+    Of several devices a worker keeps the one it has taken. A single one is taken for a chunk: joblib has two workers then, and the
+    other would wait for it forever.
     """
     if not devices:
         return number, function(chunk, None)
-    while True:
-        for position in sorted(range(len(devices)), key=lambda p: p != _usual.get(folder)):
+    while folder not in _claimed:
+        for position, device in enumerate(devices):
             lock = FileLock(folder / f"{position}.lock", timeout=0, thread_local=False)
-            with suppress(Timeout), lock:
-                _usual[folder] = position
-                return number, function(chunk, devices[position])
-        time.sleep(0.01)
+            with suppress(Timeout):
+                lock.acquire()
+                _claimed[folder] = (device, lock)
+                break
+        else:  # a worker that is ending, or has another chunk, holds it still
+            time.sleep(0.01)
+    device, lock = _claimed[folder]
+    try:
+        return number, function(chunk, device)
+    finally:
+        if len(devices) == 1:
+            del _claimed[folder]
+            lock.release()
