@@ -132,8 +132,8 @@ def _on_a_device(
 ) -> tuple[int, Any]:
     """In a worker: call the function with the device of this process.
 
-    Of several devices a worker keeps the one it has taken. A single one is taken for a chunk: joblib has two workers then, and the
-    other would wait for it forever.
+    Of several devices a worker keeps the one it has taken. A single one is taken for a chunk: joblib has two workers
+    then, and the other would wait for it forever.
     """
     if not devices:
         return number, function(chunk, None)
