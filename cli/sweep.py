@@ -27,7 +27,6 @@ def _option(text: str, metavar: str = "LIST", group: str = "Quadratics") -> Any:
 MOST_STEPS = 10**14
 """Of all runs together: on the fused engine of a workstation, a week or so."""
 
-_QUADRATIC = "Quadratics"
 _MODELS = "Toy models (with --model)"
 _BOTH = "Both"
 _WHERE = "Where it runs"
