@@ -28,9 +28,9 @@ app.command("info")(commands.info)
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
+        import quadsim
 
-        typer.echo(f"quadsim {version('quadsim')}")
+        typer.echo(f"quadsim {quadsim.__version__}")
         raise typer.Exit
 
 

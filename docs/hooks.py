@@ -25,8 +25,8 @@ def on_config(config: Any) -> Any:
     package = Path(_TREE.name) / "quadsim"
     if not package.exists():
         package.mkdir()
-        for name in ("simulator", "theory", "cli"):
-            (package / name).symlink_to(ROOT / name, target_is_directory=True)
+        for path in (*(ROOT / "package").glob("*.py"), *(ROOT / name for name in ("simulator", "theory", "cli"))):
+            (package / path.name).symlink_to(path, target_is_directory=path.is_dir())
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [_TREE.name]
     return config
 

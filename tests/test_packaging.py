@@ -9,23 +9,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("simulator", "theory", "cli")
+FOLDERS = {"package": "quadsim"} | {name: f"quadsim.{name}" for name in ("simulator", "theory", "cli")}
+
+
+def dotted(path: Path) -> str:
+    """The name under which a file, or a folder with an `__init__.py`, is imported."""
+    folder, *rest = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join([FOLDERS[folder], *rest]).removesuffix(".__init__")
+
+
 MODULES = sorted(
-    "quadsim." + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for folder in FOLDERS
-    for path in (ROOT / folder).rglob("*.py")
-    if path.name != "__main__.py"
+    dotted(path) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py") if path.name != "__main__.py"
 )
 
 
 def test_every_package_is_listed():
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    found = [
-        "quadsim." + ".".join(path.parent.relative_to(ROOT).parts)
-        for folder in FOLDERS
-        for path in (ROOT / folder).rglob("__init__.py")
-    ]
-    assert sorted(listed) == sorted(found)
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = [dotted(path.parent) for folder in FOLDERS for path in (ROOT / folder).rglob("__init__.py")]
+    assert sorted(settings["packages"]) == sorted(found)
+    assert settings["package-dir"].items() >= {name: folder for folder, name in FOLDERS.items()}.items()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,5 @@
+"""`python -m quadsim`, the same as the command `quadsim`."""
+
+from quadsim.cli import main
+
+main()
