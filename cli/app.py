@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from quadsim.cli import bench, commands, inspect, report, reproduce, sweep, verify
+from quadsim.cli.commands import bench, inspect, report, reproduce, sweep, verify
+from quadsim.cli.commands import catalogue as commands
 
 app = typer.Typer(
     name="quadsim",

@@ -148,14 +148,14 @@ class Corpus:
     """Small finished results of every kind, made once."""
 
     def __init__(self, folder: Path) -> None:
+        from quadsim.cli.commands.verify import document
         from quadsim.cli.pages import write_report
-        from quadsim.cli.verify import document
         from quadsim.simulator import SweepConfig, sweep
-        from quadsim.simulator.model_sweep import ModelSweepConfig
-        from quadsim.simulator.provenance import provenance
+        from quadsim.simulator.support.provenance import provenance
+        from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
         from quadsim.theory import judge
         from quadsim.theory.claims import reproduce
-        from quadsim.theory.verify import verify
+        from quadsim.theory.verifying.verification import verify
 
         self.folder = folder
         small: dict[str, Any] = {"seeds": 2, "steps": 30, "lr_density": 1}
@@ -182,8 +182,8 @@ class Corpus:
 
 def fuzz_config(corpus: Corpus, draw: random.Random, scratch: Path) -> None:
     """config.json, given with --config."""
-    from quadsim.simulator import store
-    from quadsim.simulator.sweep_configs import config_from_json
+    from quadsim.simulator.support import store
+    from quadsim.simulator.sweeps.config.families import config_from_json
 
     path = scratch / "config.json"
     path.write_bytes(text_of(draw.choice(corpus.configs).to_json(), draw))
@@ -194,7 +194,7 @@ def fuzz_config(corpus: Corpus, draw: random.Random, scratch: Path) -> None:
 
 def fuzz_options(corpus: Corpus, draw: random.Random, scratch: Path) -> None:
     """Options of the command line, lists above all."""
-    from quadsim.cli.sweep import READERS, config_from_texts
+    from quadsim.cli.commands.sweep import READERS, config_from_texts
 
     texts = dict(draw.choice(VALID))
     for _ in range(draw.choice([1, 1, 1, 2, 3])):
@@ -209,7 +209,8 @@ def fuzz_options(corpus: Corpus, draw: random.Random, scratch: Path) -> None:
 def fuzz_folder(corpus: Corpus, draw: random.Random, scratch: Path) -> None:
     """A folder of results from a stranger, whose checksums may be right."""
     from quadsim.cli.pages import write_report
-    from quadsim.simulator import load_results, store
+    from quadsim.simulator import load_results
+    from quadsim.simulator.support import store
 
     folder = corpus.copy(f"sweep{draw.randrange(len(corpus.configs))}", scratch / "folder")
     name = draw.choice([store.CONFIG, store.MANIFEST, store.SUMMARY, store.HISTOGRAM])

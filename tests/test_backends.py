@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 from quadsim.simulator import ModelSweepConfig, SweepConfig, sweep
-from quadsim.simulator.backends import Lost, Serial, resolve_backend
-from quadsim.simulator.backends.processes import Processes
-from quadsim.simulator.sweep import UnfinishedError
+from quadsim.simulator.sweeps.backends import Lost, Serial, resolve_backend
+from quadsim.simulator.sweeps.backends.processes import Processes
+from quadsim.simulator.sweeps.run.driver import UnfinishedError
 from quadsim.theory import judge
 
 CONFIG = SweepConfig(
@@ -36,7 +36,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pyte
 def no_figures():
     """Drawing takes most of the time of a small sweep."""
     patch = pytest.MonkeyPatch()
-    patch.setattr("quadsim.simulator.figures.save_figures", lambda results, folder: folder.mkdir(exist_ok=True))
+    patch.setattr(
+        "quadsim.simulator.figures.sweep_figures.save_figures", lambda results, folder: folder.mkdir(exist_ok=True)
+    )
     yield
     patch.undo()
 

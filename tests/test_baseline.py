@@ -6,7 +6,7 @@ import torch
 from reference import block_slices
 
 from quadsim.simulator import BlockQuadratic, simulate, simulate_torch
-from quadsim.simulator.trajectory import OBSERVABLES
+from quadsim.simulator.runs.trajectory import OBSERVABLES
 
 SIZES = (3, 1, 2, 3)
 

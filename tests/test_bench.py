@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
-from quadsim.simulator.bench import (
+from quadsim.cli.bench import (
     MODEL_WAYS,
     WAYS,
     Comparison,
@@ -60,7 +60,7 @@ def test_what_cannot_run_is_named(fixed_ceiling):
 
 
 def test_a_missing_extra_is_named(monkeypatch):
-    monkeypatch.setattr("quadsim.simulator.bench.ways.find_spec", lambda name: None)
+    monkeypatch.setattr("quadsim.cli.bench.ways.find_spec", lambda name: None)
     assert "extra bench" in why_not("jax scan", SMALL)
 
 
@@ -137,7 +137,7 @@ def test_all_ways_train_alike(rule, tokens, one_thread):
 
 
 def test_a_model_on_the_command_line(tmp_path, monkeypatch, one_thread):
-    monkeypatch.setattr("quadsim.simulator.bench.model_measure._own_process_peak", lambda name, work: 5e6)
+    monkeypatch.setattr("quadsim.cli.bench.model_measure._own_process_peak", lambda name, work: 5e6)
     options = [
         "bench",
         "--model",
@@ -165,7 +165,7 @@ def test_a_model_on_the_command_line(tmp_path, monkeypatch, one_thread):
 
 
 def test_peak_memory_of_a_way_is_a_size():
-    from quadsim.simulator.bench.model_measure import _own_process_peak
+    from quadsim.cli.bench.model_measure import _own_process_peak
 
     assert 1e6 < _own_process_peak("ours", ModelWork(instances=2, steps=1)) < 1e10
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 from quadsim.cli.console import library_messages
-from quadsim.simulator.sweep_config import SweepConfig
+from quadsim.simulator.sweeps.config.quadratics import SweepConfig
 
 SMALL = ["--heterogeneity", "1,4", "--seeds", "3", "--steps", "400", "--block-size", "3", "--blocks", "2"]
 
@@ -172,7 +172,7 @@ def test_a_diverging_rate_is_a_status(run, tmp_path):
 
 
 def test_interrupt_keeps_what_is_finished_and_the_same_command_goes_on(run, tmp_path, monkeypatch):
-    work = importlib.import_module("quadsim.simulator.quadratic_work")
+    work = importlib.import_module("quadsim.simulator.sweeps.work.quadratics")
     calls = []
     real = work.simulate
 
@@ -263,7 +263,7 @@ def test_help_imports_nothing_heavy():
 
 def test_readme_sweeps_are_valid():
     """Every sweep the README and its page on toy models show is accepted (its configuration, not its run)."""
-    from quadsim.cli import sweep as module
+    from quadsim.cli.commands import sweep as module
 
     root = Path(__file__).parent.parent
     shown = (root / "README.md").read_text() + (root / "docs/toy-models.md").read_text()

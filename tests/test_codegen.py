@@ -8,9 +8,9 @@ import pytest
 import sympy as sp
 
 from quadsim.simulator import RULES, BlockQuadratic, Rule, simulate, symbols
-from quadsim.simulator.engines.codegen import ExpressionPrinter, program, why_no_program
-from quadsim.simulator.engines.cpu_source import cpu_source
-from quadsim.simulator.rule import BlockMean, Ratio, Total
+from quadsim.simulator.engines.kernels.cpu_source import cpu_source
+from quadsim.simulator.engines.kernels.program import ExpressionPrinter, program, why_no_program
+from quadsim.simulator.rules.rule import BlockMean, Ratio, Total
 
 g, w, lr, L_l = symbols.g, symbols.w, symbols.lr, symbols.L_l
 SEPARABLE = [name for name, rule in RULES.items() if not rule.is_global]
@@ -189,7 +189,7 @@ def test_the_source_is_the_same_in_every_process():
     """It is the key of what is compiled; sets of symbols are ordered by their hashes, which differ."""
     names = ("adamw", "adam-mini", "lion")
     code = (
-        "from quadsim.simulator import RULES; from quadsim.simulator.engines.cpu_source import cpu_source;"
+        "from quadsim.simulator import RULES; from quadsim.simulator.engines.kernels.cpu_source import cpu_source;"
         f"print(''.join(cpu_source(RULES[n], [3]) for n in {names}))"
     )
     environment = {"PYTHONHASHSEED": "1"}
@@ -198,7 +198,7 @@ def test_the_source_is_the_same_in_every_process():
 
 
 def test_a_rule_s_name_cannot_end_the_text_it_stands_in():
-    from quadsim.simulator.engines.gpu_source import gpu_source
+    from quadsim.simulator.engines.kernels.gpu_source import gpu_source
 
     hostile = Rule(name='x"""\nraise SystemExit\n"""', step=-symbols.lr * sp.sign(symbols.g))
     harmless = Rule(name="x", step=hostile.step)

@@ -10,17 +10,12 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from quadsim.simulator import ToyProblem
-from quadsim.simulator.curvature import (
-    BlockSpectra,
-    block_hessians,
-    block_spectra,
-    whole_hessian,
-)
-from quadsim.simulator.hessian import gradient, hessian_products
+from quadsim.simulator.curvature.block_spectra import BlockSpectra, block_hessians, block_spectra, whole_hessian
+from quadsim.simulator.curvature.hessian import gradient, hessian_products
+from quadsim.simulator.curvature.lanczos import quadrature
+from quadsim.simulator.curvature.off_block import off_block, off_block_of, spectra_and_off_block
+from quadsim.simulator.curvature.spectral_distance import histograms, jensen_shannon, mean_over_pairs
 from quadsim.simulator.models import MLP, Conv, ModularAddition, Partition, TokenMap, Transformer
-from quadsim.simulator.off_block import off_block, off_block_of, spectra_and_off_block
-from quadsim.simulator.quadrature import quadrature
-from quadsim.simulator.spectral_distance import histograms, jensen_shannon, mean_over_pairs
 
 TINY = TokenMap(vocabulary=4, tokens=2)
 MODELS = [
@@ -136,7 +131,7 @@ def test_an_instance_does_not_depend_on_its_batch_mates():
 def test_many_threads_and_chunks_change_nothing(monkeypatch):
     problem = generate(problems=1)
     wanted = block_hessians(problem.stack(), problem.start)
-    monkeypatch.setattr("quadsim.simulator.hessian.TOKENS_AT_ONCE", 8 * 7)
+    monkeypatch.setattr("quadsim.simulator.curvature.hessian.TOKENS_AT_ONCE", 8 * 7)
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -217,7 +212,7 @@ def test_the_norm_of_a_large_matrix(monkeypatch):
     problem = generate(problems=1)
     (matrix,), _ = whole_hessian(problem.stack(), problem.start)
     dense = off_block_of(matrix, problem.partition("module"))
-    monkeypatch.setattr("quadsim.simulator.off_block._DENSE_NORM", 100)  # from here on by Lanczos
+    monkeypatch.setattr("quadsim.simulator.curvature.off_block._DENSE_NORM", 100)  # from here on by Lanczos
     np.testing.assert_allclose(off_block_of(matrix, problem.partition("module")), dense, rtol=1e-10)
 
 

@@ -13,8 +13,8 @@ import torch
 from reference import PHILOX_KAT
 from reference import philox4x32 as philox_oracle
 
-from quadsim.simulator import draws
-from quadsim.simulator.draws import Purpose, haar_rotations, normals, rotation_power, uniforms
+from quadsim.simulator.support import draws
+from quadsim.simulator.support.draws import Purpose, haar_rotations, normals, rotation_power, uniforms
 
 SIZES = (2, 3, 4, 5, 8, 9, 16, 17, 20)
 

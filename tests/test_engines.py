@@ -11,10 +11,10 @@ from reference import RULES as ORACLE
 from reference import block_extremes, block_slices, hessian_times, run, steps_to_tolerance
 
 from quadsim.simulator import RULES, BlockQuadratic, Rule, Schedule, grid, simulate, symbols
-from quadsim.simulator.draws import Purpose, normals
 from quadsim.simulator.engines import as_trajectory, choose_engine, prepare, reference
 from quadsim.simulator.engines.job import Outcome
-from quadsim.simulator.trajectory import DIVERGED_ABOVE, OBSERVABLES, divergence_limit, recorded_steps
+from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE, OBSERVABLES, divergence_limit, recorded_steps
+from quadsim.simulator.support.draws import Purpose, normals
 
 LINEAR = ("gd", "sgd", "heavy-ball", "nesterov", "block-gd", "adam-frozen")
 SIZES = (3, 1, 5, 3)  # unequal, and one size twice but apart

@@ -13,8 +13,8 @@ from reference import run as reference_run
 
 from quadsim.simulator import BlockQuadratic, simulate
 from quadsim.theory import THEOREMS, assert_bound, check
-from quadsim.theory.exact import NotExact, as_exact, evaluate_exactly, extremes, values_of
-from quadsim.theory.exact_run import run_exactly
+from quadsim.theory.checking.exact import NotExact, as_exact, evaluate_exactly, extremes, values_of
+from quadsim.theory.checking.exact_run import run_exactly
 from quadsim.theory.symbols import MaxOver, MinOver, Symbol
 
 WITNESS = BlockQuadratic.from_blocks([[[3]], [[1]]], initial_error=[1, 3])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from quadsim.simulator import BlockQuadratic, simulate
 from quadsim.simulator.engines import ENGINES
-from quadsim.simulator.rules import RULES
-from quadsim.simulator.trajectory import STATUSES, divergence_limit
+from quadsim.simulator.rules.catalogue import RULES
+from quadsim.simulator.runs.trajectory import STATUSES, divergence_limit
 
 STEPS = 20
 PROFILE = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

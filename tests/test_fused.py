@@ -15,7 +15,9 @@ from test_codegen import ODD, SEPARABLE
 from test_engines import CASES, STEPS, diagonal_problem, mixed_problem
 
 from quadsim.simulator import RULES, BlockQuadratic, Rule, simulate, symbols
-from quadsim.simulator.engines import as_trajectory, fused_cpu, kernel_cache, prepare, reference
+from quadsim.simulator.engines import as_trajectory, prepare, reference
+from quadsim.simulator.engines.kernels import cache as kernel_cache
+from quadsim.simulator.engines.kernels import cpu_run as fused_cpu
 
 SIZES = (3, 9, 3)  # rows of a block all at once, and four at a time with one left over
 

@@ -12,9 +12,9 @@ import torch
 
 from quadsim.simulator import BlockQuadratic, simulate
 from quadsim.simulator.engines import prepare, reference
-from quadsim.simulator.engines.gpu_source import gpu_source, units_of
-from quadsim.simulator.rule import BlockMean, Hyperparameter, Ratio, Rule, symbols
-from quadsim.simulator.rules import RULES
+from quadsim.simulator.engines.kernels.gpu_source import gpu_source, units_of
+from quadsim.simulator.rules.catalogue import RULES
+from quadsim.simulator.rules.rule import BlockMean, Hyperparameter, Ratio, Rule, symbols
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # 0/0 in the interpreter's own division
 
@@ -35,7 +35,7 @@ def job(sizes, rule, device, *, steps=6, lr=(0.05, 0.1, 0.02), **arguments):
 
 def agrees(one, *, rtol=1e-10, runner=None):
     """Hold a job against the reference on a CPU; returns what the GPU engine found."""
-    from quadsim.simulator.engines import fused_gpu
+    from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
 
     got = (runner or fused_gpu.run)(one)
     want = reference.run(
@@ -117,7 +117,7 @@ def check_own_rule(device):
 
 def check_again(device):
     """A problem that stays on the device is as it was: one setting, whose errors would be the problem's own."""
-    from quadsim.simulator.engines import fused_gpu
+    from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
 
     for sizes in ((3, 3), (3, 9)):
         one = job(sizes, "gd", device, lr=[0.05])
@@ -135,7 +135,7 @@ def check_signs(device):
 
 def check_launches(device, monkeypatch):
     """Cut into many launches, tables, records and parts, a run gives the same bits."""
-    from quadsim.simulator.engines import fused_gpu
+    from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
 
     for sizes in ((3, 3), (3, 9)):
         one = job(sizes, "adam", device, steps=9)
@@ -151,7 +151,7 @@ def check_launches(device, monkeypatch):
 
 def check_batch_mates(device):
     """A run is the same bits beside other problems and settings."""
-    from quadsim.simulator.engines import fused_gpu
+    from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
 
     for sizes in ((3, 3), (3, 9)):
         all_of_them = fused_gpu.run(job(sizes, "adam", device))
@@ -181,7 +181,7 @@ def check_sweep_that_keeps_quantiles(device, monkeypatch):
     from dataclasses import replace
 
     from quadsim.simulator import SweepConfig, sweep
-    from quadsim.simulator import quadratic_work as module
+    from quadsim.simulator.sweeps.work import quadratics as module
 
     config = SweepConfig(
         heterogeneity=(1, 5), optimizers=("gd", "adam:beta1=0.5"), lr=(0.02, 0.5, 4.0), blocks=2, block_size=3, seeds=5,
@@ -275,7 +275,7 @@ def test_the_reference_as_a_cuda_graph_gives_the_bits_of_its_steps(name, monkeyp
 
 @pytest.mark.gpu
 def test_measured_layouts_are_kept(tmp_path, monkeypatch):
-    from quadsim.simulator.engines import fused_gpu
+    from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
 
     monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
     fused_gpu._stored_shapes.cache_clear()

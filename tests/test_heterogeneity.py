@@ -7,8 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from quadsim.simulator import BlockQuadratic, ToyProblem, simulate, train
-from quadsim.simulator.curvature import block_spectra
-from quadsim.simulator.heterogeneity import (
+from quadsim.simulator.curvature.along_training import measure
+from quadsim.simulator.curvature.block_spectra import block_spectra
+from quadsim.simulator.curvature.off_block import off_block
+from quadsim.simulator.curvature.spectral_distance import jensen_shannon, mean_over_pairs
+from quadsim.simulator.models import MLP, TokenMap, Transformer
+from quadsim.simulator.problems.heterogeneity import (
     block_gradient_norms,
     cosine,
     gradient_weighted_smoothness,
@@ -19,12 +23,8 @@ from quadsim.simulator.heterogeneity import (
     smoothness_covariance,
     spread,
 )
-from quadsim.simulator.measurement import measure
-from quadsim.simulator.models import MLP, TokenMap, Transformer
-from quadsim.simulator.off_block import off_block
-from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
 from quadsim.theory import THEOREMS
-from quadsim.theory.quantities import _REDUCTIONS
+from quadsim.theory.statements.quantities import _REDUCTIONS
 from quadsim.theory.symbols import Symbol
 
 SIZES = (3, 1, 4, 2)

@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 from quadsim.cli.app import app
 from quadsim.simulator import BlockQuadratic, SweepConfig, load_results, simulate, sweep
 from quadsim.simulator.engines.counting import bin_edges, count_runs, count_steps
-from quadsim.simulator.figures import gap_figure
-from quadsim.simulator.statistics import best_counted_rates, bootstrap_counted_ratio, counted_quantile, quantile
-from quadsim.simulator.sweep import work_of
-from quadsim.simulator.sweep_grid import ROWS_UP_TO
+from quadsim.simulator.figures.sweep_figures import gap_figure
+from quadsim.simulator.support.statistics import best_counted_rates, bootstrap_counted_ratio, counted_quantile, quantile
+from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO
+from quadsim.simulator.sweeps.run.driver import work_of
 from quadsim.theory import judge
 
-work = importlib.import_module("quadsim.simulator.quadratic_work")
+work = importlib.import_module("quadsim.simulator.sweeps.work.quadratics")
 QuadraticWork = work.QuadraticWork
 KEYS = ["point", "optimizer", "lr"]
 GRID = {"heterogeneity": (1, 10), "seeds": 7, "steps": 600, "block_size": 3, "blocks": 2}
@@ -170,7 +170,7 @@ def test_what_is_kept_depends_on_the_number_of_runs(monkeypatch):
     assert config.runs == 10**7
     assert config.kept == "rows"
     assert SweepConfig(lr=(0.1,), optimizers=("gd",), heterogeneity=(1,), seeds=10**7 + 1).kept == "quantiles"
-    monkeypatch.setattr("quadsim.simulator.sweep_config.ROWS_UP_TO", 300)
+    monkeypatch.setattr("quadsim.simulator.sweeps.config.quadratics.ROWS_UP_TO", 300)
     assert SweepConfig(**GRID).kept == "quantiles"  # 2 points, 3 optimizers, 7 problems, 9 rates: 378
     assert SweepConfig(**GRID, keep="rows").kept == "rows"
 
@@ -182,7 +182,7 @@ def test_memory_stated_does_not_grow_with_seeds():
 
 
 def test_rows_beyond_memory_are_refused_with_the_way_out(monkeypatch):
-    monkeypatch.setattr("quadsim.simulator.sweep_work.physical_memory", lambda: 1.5e9)
+    monkeypatch.setattr("quadsim.simulator.sweeps.work.work.physical_memory", lambda: 1.5e9)
     with pytest.raises(ValueError, match=r"got one that needs about .* runs; use --keep quantiles, which keeps counts"):
         work_of(SweepConfig(seeds=100_000, keep="rows")).check()
     work_of(SweepConfig(seeds=100_000, keep="quantiles")).check()
@@ -272,7 +272,7 @@ def test_json_and_dry_run_say_what_is_kept(run, tmp_path, monkeypatch):
     assert {row["optimizer"] for row in document["best"]} == {"gd", "signsgd", "adam"}
     assert "quantiles kept" in run("--keep", "quantiles", "--dry-run").stdout
     assert "rows kept" in run("--dry-run").stdout
-    monkeypatch.setattr("quadsim.simulator.sweep_config.ROWS_UP_TO", 100)
+    monkeypatch.setattr("quadsim.simulator.sweeps.config.quadratics.ROWS_UP_TO", 100)
     automatic = run("--out", "b")
     assert "162 runs: counts and histograms are kept, no row a run (--keep rows for those)." in automatic.stderr
     assert (tmp_path / "b/histogram.parquet").is_file()

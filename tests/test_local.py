@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from quadsim.simulator import ToyProblem, train
-from quadsim.simulator.curvature import block_spectra, whole_hessian
-from quadsim.simulator.hessian import gradient
-from quadsim.simulator.measurement import measure
+from quadsim.simulator.curvature.along_training import measure
+from quadsim.simulator.curvature.block_spectra import block_spectra, whole_hessian
+from quadsim.simulator.curvature.hessian import gradient
 from quadsim.simulator.models import MLP, ModularAddition, Partition, TokenMap, Transformer
 from quadsim.theory import THEOREMS
 from quadsim.theory.local import LEMMAS, bound_on_change, local_steps

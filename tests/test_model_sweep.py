@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 from quadsim.simulator import ModelSweepConfig, load_results, sweep
-from quadsim.simulator.sweep import estimate
-from quadsim.simulator.sweep_configs import config_from_json
+from quadsim.simulator.sweeps.config.families import config_from_json
+from quadsim.simulator.sweeps.run.driver import estimate
 
-work = importlib.import_module("quadsim.simulator.model_work")
+work = importlib.import_module("quadsim.simulator.sweeps.work.toy_models")
 
 SMALL = {
     "task": ("token-map:vocabulary=8",), "width": (4,), "layers": (1,), "heterogeneity": (1, 100), "seeds": 2, "steps": 150,
@@ -128,7 +128,7 @@ def test_an_interrupted_sweep_goes_on_and_damaged_units_are_not_even_opened(smal
     units[0].write_bytes(content)
     units[1].write_bytes(units[1].read_bytes()[:-200])
     units[2].write_bytes(b"")
-    rows = importlib.import_module("quadsim.simulator.sweep_rows")
+    rows = importlib.import_module("quadsim.simulator.sweeps.run.rows")
     damaged = {path: path.read_bytes() for path in units[:3]}
     read, opened = rows.read_rates, []
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from quadsim.cli.bench.modules import ToyModule, flat_gradient, flat_parameters, set_parameters
 from quadsim.simulator import ToyProblem
-from quadsim.simulator.bench.modules import ToyModule, flat_gradient, flat_parameters, set_parameters
 from quadsim.simulator.models import (
     MLP,
     PARTITIONS,

@@ -60,16 +60,7 @@ def test_docstring_examples(name):
 
 
 def test_the_public_names():
-    from quadsim.simulator import (  # noqa: F401
-        RULES,
-        BlockQuadratic,
-        Rule,
-        SweepConfig,
-        Trajectory,
-        load_results,
-        simulate,
-        sweep,
-    )
+
     from quadsim.theory import THEOREMS, Theorem
 
     assert all(isinstance(theorem, Theorem) for theorem in THEOREMS.values())

@@ -5,7 +5,7 @@ import pytest
 
 from quadsim.simulator import BlockQuadratic, simulate
 from quadsim.theory import THEOREMS
-from quadsim.theory.quantities import evaluate
+from quadsim.theory.statements.quantities import evaluate
 
 PEPit = pytest.importorskip("PEPit", reason="install the extra pep: pip install -c constraints.txt -e '.[test,pep]'")
 

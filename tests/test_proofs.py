@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import sympy as sp
 
-from quadsim.simulator.rule import symbols
-from quadsim.simulator.rules import RULES
+from quadsim.simulator.rules.catalogue import RULES
+from quadsim.simulator.rules.rule import symbols
 from quadsim.theory import THEOREMS, Step, prove
-from quadsim.theory.recursion import advance
+from quadsim.theory.statements.recursion import advance
 
 eta = sp.Symbol("eta", real=True)
 L, mu, lam = sp.symbols("L mu lambda", positive=True)

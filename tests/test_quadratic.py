@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import block_extremes, block_slices, gradient_metrics
 
-from quadsim.simulator.draws import haar_rotations, rotation_power
-from quadsim.simulator.layout import BlockLayout
-from quadsim.simulator.quadratic import BlockQuadratic, block_sizes_from
-from quadsim.simulator.spectra import case_spectra, extreme_eigenvalues, heterogeneity_of, spectra_from_dials
+from quadsim.simulator.problems.layout import BlockLayout
+from quadsim.simulator.problems.quadratic import BlockQuadratic, block_sizes_from
+from quadsim.simulator.problems.spectra import case_spectra, extreme_eigenvalues, heterogeneity_of, spectra_from_dials
+from quadsim.simulator.support.draws import haar_rotations, rotation_power
 
 LAW = settings(derandomize=True, deadline=None, max_examples=200, database=None)
 ARRAYS = ("hessian", "eigenvalues", "eigenvectors", "initial_coefficients", "initial_error", "minimizer")

@@ -114,7 +114,7 @@ def test_report_makes_figures_and_page_again_and_runs_nothing(swept, tmp_path, m
     again = copy_of(swept, tmp_path / "again")
     for path in [again / "report.html", *(again / "figures").iterdir()]:
         path.unlink()
-    work = importlib.import_module("quadsim.simulator.quadratic_work")
+    work = importlib.import_module("quadsim.simulator.sweeps.work.quadratics")
     monkeypatch.setattr(work, "simulate", lambda *a, **k: pytest.fail("a report simulates nothing"))
     result = run("report", again)
     assert result.exit_code == 0, result.stderr

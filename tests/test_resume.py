@@ -17,12 +17,13 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
-from quadsim.simulator import SweepConfig, load_results, store, sweep
-from quadsim.simulator.backends import Serial
-from quadsim.simulator.sweep import UnfinishedError
+from quadsim.simulator import SweepConfig, load_results, sweep
+from quadsim.simulator.support import store
+from quadsim.simulator.sweeps.backends import Serial
+from quadsim.simulator.sweeps.run.driver import UnfinishedError
 from quadsim.theory import judge
 
-work = importlib.import_module("quadsim.simulator.quadratic_work")
+work = importlib.import_module("quadsim.simulator.sweeps.work.quadratics")
 
 GRID = {"heterogeneity": (1, 10), "seeds": 5, "steps": 300, "block_size": 3, "blocks": 2, "lr": (0.01, 0.1, 1.0)}
 GRID["optimizers"] = ("gd", "heavy-ball")  # neither needs a kernel
@@ -49,7 +50,7 @@ def small_chunks(monkeypatch):
 def no_figures():
     """Drawing takes most of the time of a small sweep."""
     patch = pytest.MonkeyPatch()
-    patch.setattr("quadsim.simulator.figures.save_figures", drawn)
+    patch.setattr("quadsim.simulator.figures.sweep_figures.save_figures", drawn)
     yield
     patch.undo()
 
@@ -426,7 +427,7 @@ def test_without_a_folder_results_are_the_same_and_leave_nothing(whole, tmp_path
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts what the kernel has mapped")
 def test_many_small_chunks_do_not_stay_mapped(whole, tmp_path, monkeypatch):
     """A process may map some 65,000 files, and a grid of one seed has more batches than that among the rows written at once."""
-    rows = importlib.import_module("quadsim.simulator.sweep_rows")
+    rows = importlib.import_module("quadsim.simulator.sweeps.run.rows")
     widened, mapped = rows._widened, []
 
     def counted(*arguments):

@@ -17,9 +17,9 @@ from reference import RULES as ORACLE
 from reference import block_extremes, hessian_times, run, run_on_gradients
 
 from quadsim.simulator.engines.torch_rule import TorchRule, compile_torch
-from quadsim.simulator.rule import BlockMean, Hyperparameter, Norm, Ratio, Rule, Total, symbols
-from quadsim.simulator.rules import RULES, resolve_rule
-from quadsim.simulator.schedules import Schedule
+from quadsim.simulator.rules.catalogue import RULES, resolve_rule
+from quadsim.simulator.rules.rule import BlockMean, Hyperparameter, Norm, Ratio, Rule, Total, symbols
+from quadsim.simulator.rules.schedules import Schedule
 
 g, w, lr, L_l, mu_l = symbols.g, symbols.w, symbols.lr, symbols.L_l, symbols.mu_l
 m, c, n = sp.symbols("m c n", real=True)

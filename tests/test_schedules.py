@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from quadsim.simulator.schedules import SCHEDULES, Schedule, resolve_schedule
+from quadsim.simulator.rules.schedules import SCHEDULES, Schedule, resolve_schedule
 
 bounded = hypothesis_settings(max_examples=60, derandomize=True, deadline=None)
 

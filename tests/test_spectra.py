@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known, check_ratio
-from quadsim.simulator.spectra import (
+from quadsim.simulator.problems.spectra import (
     CASES,
     arranged_spectra,
     case_spectra,
@@ -21,6 +20,7 @@ from quadsim.simulator.spectra import (
     scaled_spectra,
     spectra_from_dials,
 )
+from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, check_ratio
 
 LAW = settings(derandomize=True, deadline=None, max_examples=150, database=None)
 LAYOUTS = [(1, 1), (2, 2), (8, 8, 8, 8), (1, 4, 9), (9, 4, 1), (3, 1, 1, 7), (5,), (2, 3, 2, 3, 2)]

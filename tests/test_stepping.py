@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from quadsim.simulator import stepping
-from quadsim.simulator.engines.fused_update import FusedUpdate, why_no_update
+from quadsim.simulator.engines.kernels.update_source import FusedUpdate, why_no_update
 from quadsim.simulator.models import Induction, TokenMap, ToyProblem, Transformer
 from quadsim.simulator.models.transformer import _mix, _mix_few
-from quadsim.simulator.rules import RULES
-from quadsim.simulator.stepping import Stepper, _TorchUpdate, check_compile, together
-from quadsim.simulator.training import train
+from quadsim.simulator.rules.catalogue import RULES
+from quadsim.simulator.training import stepping
+from quadsim.simulator.training.loop import train
+from quadsim.simulator.training.stepping import Stepper, _TorchUpdate, check_compile, together
 
 SMALL = ToyProblem.generate(Transformer(width=4, layers=1), TokenMap(vocabulary=6), problems=2)
 BATCHES = ToyProblem.generate(Transformer(width=4, layers=1), TokenMap(vocabulary=6, batch=2), problems=2)

@@ -7,7 +7,7 @@ from reference import frozen_adam_bounds
 
 from quadsim.simulator import BlockQuadratic, simulate
 from quadsim.theory import THEOREMS, check, judge
-from quadsim.theory.quantities import evaluate
+from quadsim.theory.statements.quantities import evaluate
 from quadsim.theory.symbols import MaxOver, MinOver, Symbol
 
 PER_STEP = [theorem for theorem in THEOREMS.values() if theorem.is_factor]

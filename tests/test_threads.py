@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from quadsim.simulator.threads import in_threads, own_threads
+from quadsim.simulator.support.threads import in_threads, own_threads
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from reference import RULES as ORACLE
 
-from quadsim.simulator import RULES, Schedule, ToyProblem, TrainingRun, grid, train, training
-from quadsim.simulator.bench.modules import train_modules
+from quadsim.cli.bench.modules import train_modules
+from quadsim.simulator import RULES, Schedule, ToyProblem, TrainingRun, grid, train
 from quadsim.simulator.models import MLP, Conv, Digits, Induction, Mixer, ModularAddition, TokenMap, Transformer
-from quadsim.simulator.training_run import DIVERGED_ABOVE
+from quadsim.simulator.runs.training_run import DIVERGED_ABOVE
+from quadsim.simulator.training import loop as training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 from quadsim.simulator import RULES, BlockQuadratic, Rule, Schedule, Trajectory, simulate, simulate_torch, symbols
-from quadsim.simulator.trajectory import OBSERVABLES
+from quadsim.simulator.runs.trajectory import OBSERVABLES
 
 SIZES = (3, 1, 2)
 TWICE = Rule(name="twice", step=-2 * symbols.lr * symbols.g, summary="My own rule.")

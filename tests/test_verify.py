@@ -11,16 +11,19 @@ from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 from quadsim.simulator import BlockQuadratic, Rule, simulate, simulate_torch
-from quadsim.simulator.rule import Ratio, symbols
-from quadsim.simulator.rules import RULES
-from quadsim.theory import THEOREMS, Theorem, assert_bound, check, exact_run, head, instances, registry
-from quadsim.theory.cycle import adam_on_orbit
-from quadsim.theory.false_claims import FALSE_CLAIMS
-from quadsim.theory.head import check_head, drift, moments_of_walk, step_distribution
-from quadsim.theory.quantities import evaluate, evaluate_along
+from quadsim.simulator.rules.catalogue import RULES
+from quadsim.simulator.rules.rule import Ratio, symbols
+from quadsim.theory import THEOREMS, Theorem, assert_bound, check
+from quadsim.theory.checking import exact_run
+from quadsim.theory.statements import head, registry
+from quadsim.theory.statements.adam_cycle import adam_on_orbit
+from quadsim.theory.statements.head import check_head, drift, moments_of_walk, step_distribution
+from quadsim.theory.statements.quantities import evaluate, evaluate_along
 from quadsim.theory.symbols import MaxOver, SumOver, Symbol
-from quadsim.theory.tightness import closeness, search_tightest
-from quadsim.theory.verify import frozen_ratios, verify, verify_theorem
+from quadsim.theory.verifying import trials as instances
+from quadsim.theory.verifying.false_claims import FALSE_CLAIMS
+from quadsim.theory.verifying.tightness import closeness, search_tightest
+from quadsim.theory.verifying.verification import frozen_ratios, verify, verify_theorem
 
 s = Symbol
 g, lr = symbols.g, symbols.lr
@@ -59,7 +62,7 @@ def test_every_false_claim_is_refuted_with_its_numbers(whole):
 
 
 def test_a_true_claim_among_the_false_ones_would_survive():
-    from quadsim.theory.false_claims import _by_run, _witness
+    from quadsim.theory.verifying.false_claims import _by_run, _witness
 
     found = _by_run(lambda: THEOREMS["gd-upper"], _witness, "a true one")()
     assert found.verdict == "survived"
@@ -349,7 +352,7 @@ def test_exact_runs_of_rules_with_sums_and_roots_are_those_of_the_reference():
         problem = instances.rational_problem(draw)
         run = simulate(problem, rule, lr=0.5, steps=5, **options)
         settings = {name: float(values[0]) for name, values in run.settings.items()}
-        from quadsim.theory.exact import as_exact
+        from quadsim.theory.checking.exact import as_exact
 
         states = exact_run.run_exactly(as_exact(problem, 0), run.rule, settings, 5, 5.0)
         np.testing.assert_allclose([int(x.gap.p) / int(x.gap.q) for x in states], run.gap[0, 0], rtol=1e-10)
@@ -475,7 +478,7 @@ def test_the_search_s_counter_examples_count():
 
 
 def test_an_interrupt_keeps_the_table(monkeypatch):
-    from quadsim.theory import verify as module
+    from quadsim.theory.verifying import verification as module
 
     def stop(theorem, **options):
         if theorem.name == "gd-upper":

@@ -44,7 +44,7 @@ def run(
 ) -> None:
     """A sweep; killed at a moment or after so many seconds, with files of so many bytes at most, as another user; or it never ends."""
     from quadsim.simulator import SweepConfig, sweep
-    from quadsim.simulator import quadratic_work as work
+    from quadsim.simulator.sweeps.work import quadratics as work
     from quadsim.theory import judge
 
     work.UNIT_BYTES = unit_bytes
@@ -66,7 +66,7 @@ def run(
 
 
 if __name__ == "__main__":
-    from quadsim.simulator import figures
+    from quadsim.simulator.figures import sweep_figures as figures
 
     # Drawing takes most of the time of a small sweep.
     figures.save_figures = lambda results, folder: folder.mkdir(exist_ok=True)

@@ -19,15 +19,15 @@ import sympy as sp
 import xarray as xr
 from numpy.typing import NDArray
 
-from quadsim.simulator import heterogeneity as het
-from quadsim.simulator.curvature import LARGEST_BLOCK, block_spectra
-from quadsim.simulator.hessian import gradient, hessian_products
-from quadsim.simulator.measurement import Present, snapshots_of, stacks_at_snapshots
+from quadsim.simulator.curvature.along_training import Present, snapshots_of, stacks_at_snapshots
+from quadsim.simulator.curvature.block_spectra import LARGEST_BLOCK, block_spectra
+from quadsim.simulator.curvature.hessian import gradient, hessian_products
 from quadsim.simulator.models.partitions import Partition
-from quadsim.simulator.training_run import TrainingRun
-from quadsim.theory.registry import THEOREMS
+from quadsim.simulator.problems import heterogeneity as het
+from quadsim.simulator.runs.training_run import TrainingRun
+from quadsim.theory.statements.registry import THEOREMS
+from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import Symbol
-from quadsim.theory.theorem import Theorem
 
 __all__ = ["LEMMAS", "STATES", "LocalSteps", "bound_on_change", "local_steps"]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from quadsim.simulator.results import Results
+    from quadsim.simulator.sweeps.results.results import Results
 
 __all__ = ["CLAIMS", "KINDS", "VERIFIED", "kind_of", "write_report", "write_sweep_report"]
 
@@ -60,7 +60,7 @@ def write_report(folder: Path, *, figures: bool = True) -> Path:
 
     kind = kind_of(folder)
     if kind == "sweep":
-        from quadsim.simulator.results import load_results
+        from quadsim.simulator.sweeps.results.results import load_results
 
         results = load_results(folder)
         if figures:

@@ -6,20 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from quadsim.cli.pages import CLAIMS
-from quadsim.cli.pages.page import (
-    Block,
-    Card,
-    Cell,
-    Column,
-    Details,
-    Facts,
-    Items,
-    Page,
-    Section,
-    Table,
-    Text,
-    Verdict,
-)
+from quadsim.cli.pages.page import Block, Card, Cell, Column, Details, Facts, Items, Page, Section, Table, Text, Verdict
 from quadsim.cli.pages.pictures import picture_of
 from quadsim.cli.pages.provenance_section import again_section, provenance_section
 from quadsim.cli.pages.reading import document_of, listed, mapping, number, shown_command, text, texts

@@ -13,7 +13,7 @@ from typing import ClassVar
 import jinja2
 from markupsafe import Markup
 
-from quadsim.simulator import store
+from quadsim.simulator.support import store
 
 __all__ = [
     "Block",

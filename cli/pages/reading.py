@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from quadsim.simulator import store
+from quadsim.simulator.support import store
 
 __all__ = ["document_of", "listed", "mapping", "number", "shown_command", "text", "texts"]
 

@@ -10,11 +10,11 @@ import pandas as pd
 from quadsim.cli.pages.page import Block, Cell, Column, Items, Section, Table, Text, Verdict
 from quadsim.cli.pages.theorem_card import anchor, theorem_card
 from quadsim.cli.pages.words import margin_text
-from quadsim.simulator.results import Results
-from quadsim.simulator.sweep_grid import OptimizerSpec
+from quadsim.simulator.sweeps.config.grid import OptimizerSpec
+from quadsim.simulator.sweeps.results.results import Results
 from quadsim.theory import THEOREMS
-from quadsim.theory.checking import VERDICTS
-from quadsim.theory.judging import BOUND_OF_RULE
+from quadsim.theory.checking.comparison import VERDICTS
+from quadsim.theory.checking.judge import BOUND_OF_RULE
 
 __all__ = ["bounds_section", "theorem_cell", "theorems_at"]
 

@@ -11,10 +11,10 @@ from quadsim.cli.pages.reading import mapping
 from quadsim.cli.pages.sweep_bounds import bounds_section, theorem_cell, theorems_at
 from quadsim.cli.pages.sweep_settings import settings_section
 from quadsim.cli.pages.words import listing
-from quadsim.cli.tables import point_text, steps_text
-from quadsim.simulator import store
-from quadsim.simulator.model_sweep import ModelSweepConfig
-from quadsim.simulator.results import Results
+from quadsim.cli.text.sweep_table import point_text, steps_text
+from quadsim.simulator.support import store
+from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
+from quadsim.simulator.sweeps.results.results import Results
 
 __all__ = ["sweep_page"]
 

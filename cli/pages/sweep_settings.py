@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from quadsim.cli.pages.page import Facts, Section, Text
-from quadsim.simulator.results import Results
+from quadsim.simulator.sweeps.results.results import Results
 
 __all__ = ["settings_section"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from quadsim.cli.pages.reading import number
-from quadsim.simulator import store
-from quadsim.simulator.figures import figure_style, save_figure
+from quadsim.simulator.figures.sweep_figures import figure_style, save_figure
+from quadsim.simulator.support import store
 from quadsim.theory import THEOREMS
 
 __all__ = ["FIGURE", "save_tightness"]

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from quadsim.simulator.checks import check_choice, check_count, check_interval
 from quadsim.simulator.engines import closed_form, fused, reference
 from quadsim.simulator.engines.job import Job, Outcome
-from quadsim.simulator.memory import memory_text, physical_memory
-from quadsim.simulator.quadratic import BlockQuadratic
-from quadsim.simulator.rule import Rule
-from quadsim.simulator.rules import resolve_rule
-from quadsim.simulator.schedules import Schedule, resolve_schedule
-from quadsim.simulator.trajectory import OBSERVABLES, Trajectory, recorded_steps
+from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.rules.catalogue import resolve_rule
+from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
+from quadsim.simulator.runs.trajectory import OBSERVABLES, Trajectory, recorded_steps
+from quadsim.simulator.support.checks import check_choice, check_count, check_interval
+from quadsim.simulator.support.memory import memory_text, physical_memory
 
 __all__ = ["DTYPES", "ENGINES", "check_device", "choose_engine", "grid", "prepare", "resolve_dtype", "simulate"]
 

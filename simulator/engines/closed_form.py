@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.observables import Observer
-from quadsim.simulator.rule import Rule, symbols
-from quadsim.simulator.trajectory import divergence_limit
+from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.runs.trajectory import divergence_limit
 
 __all__ = ["run", "why_not"]
 

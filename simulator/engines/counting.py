@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from quadsim.simulator.trajectory import STATUSES, Trajectory, recorded_steps
+from quadsim.simulator.runs.trajectory import STATUSES, Trajectory, recorded_steps
 
 __all__ = ["Counter", "Tally", "bin_edges", "count_runs", "count_steps"]
 

@@ -1,7 +1,7 @@
 """The fused engine: a separable rule as one generated kernel that takes all steps itself, on the job's device."""
 
-from quadsim.simulator.engines.codegen import why_no_program
 from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.engines.kernels.program import why_no_program
 
 __all__ = ["run", "why_not"]
 
@@ -15,7 +15,7 @@ def why_not(job: Job) -> str | None:
         return "the gradient is noisy"
     reason = why_no_program(job.rule)
     if reason is None and job.device != "cpu":
-        from quadsim.simulator.engines import fused_gpu
+        from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
 
         return fused_gpu.why_not(job)
     return reason
@@ -24,9 +24,9 @@ def why_not(job: Job) -> str | None:
 def run(job: Job) -> Outcome:
     """Run all problems under all settings."""
     if job.device != "cpu":
-        from quadsim.simulator.engines import fused_gpu
+        from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
 
         return fused_gpu.run(job)
-    from quadsim.simulator.engines import fused_cpu  # Numba takes a while to import
+    from quadsim.simulator.engines.kernels import cpu_run as fused_cpu  # Numba takes a while to import
 
     return fused_cpu.run(job)

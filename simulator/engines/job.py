@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadsim.simulator.quadratic import BlockQuadratic
-from quadsim.simulator.rule import Rule
-from quadsim.simulator.schedules import Schedule
+from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.rules.schedules import Schedule
 
 __all__ = ["Job", "Outcome"]
 

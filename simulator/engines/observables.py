@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadsim.simulator.heterogeneity import gradient_weighted_smoothness, norm, sign_cosine
-from quadsim.simulator.quadratic import BlockQuadratic
+from quadsim.simulator.problems.heterogeneity import gradient_weighted_smoothness, norm, sign_cosine
+from quadsim.simulator.problems.quadratic import BlockQuadratic
 
 __all__ = ["Observer"]
 

@@ -7,11 +7,11 @@ import numpy as np
 import sympy as sp
 import torch
 
-from quadsim.simulator.draws import Purpose, normals
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.observables import Observer
 from quadsim.simulator.engines.torch_rule import compile_torch
-from quadsim.simulator.trajectory import divergence_limit
+from quadsim.simulator.runs.trajectory import divergence_limit
+from quadsim.simulator.support.draws import Purpose, normals
 
 __all__ = ["Follower", "run", "why_not"]
 

@@ -8,17 +8,18 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from quadsim.simulator.checks import check_count
-from quadsim.simulator.draws import Purpose
-from quadsim.simulator.engines import fused_gpu, prepare
-from quadsim.simulator.engines.codegen import why_no_program
+from quadsim.simulator.engines import prepare
 from quadsim.simulator.engines.counting import Counter, Tally
-from quadsim.simulator.engines.fused_gpu import NEVER, Blocks, Run, kernels_of, problems_at_once
-from quadsim.simulator.engines.gpu_source import Unit
 from quadsim.simulator.engines.job import Job
-from quadsim.simulator.quadratic import BlockQuadratic
-from quadsim.simulator.rule import Rule
-from quadsim.simulator.schedules import Schedule
+from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
+from quadsim.simulator.engines.kernels.gpu_run import NEVER, Blocks, Run, kernels_of, problems_at_once
+from quadsim.simulator.engines.kernels.gpu_source import Unit
+from quadsim.simulator.engines.kernels.program import why_no_program
+from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.rules.schedules import Schedule
+from quadsim.simulator.support.checks import check_count
+from quadsim.simulator.support.draws import Purpose
 
 __all__ = ["draw_blocks", "tally", "why_not"]
 
@@ -155,7 +156,7 @@ def draw_blocks(
 
 
 def _uniforms(seed: int, index: torch.Tensor, purpose: Purpose, number: int, pairs: int) -> torch.Tensor:
-    """As `quadsim.simulator.draws.uniforms`, bit for bit: (M, pairs, 2)."""
+    """As `quadsim.simulator.support.draws.uniforms`, bit for bit: (M, pairs, 2)."""
     draw = torch.arange(pairs, device=index.device) | (int(purpose) << 28)
     shape = (index.numel(), pairs)
     words = [draw.expand(shape), torch.full(shape, number, device=index.device)]
@@ -170,14 +171,14 @@ def _uniforms(seed: int, index: torch.Tensor, purpose: Purpose, number: int, pai
 
 
 def _normals(seed: int, index: torch.Tensor, purpose: Purpose, number: int, count: int) -> torch.Tensor:
-    """As `quadsim.simulator.draws.normals`, to rounding: (M, count)."""
+    """As `quadsim.simulator.support.draws.normals`, to rounding: (M, count)."""
     pairs = _uniforms(seed, index, purpose, number, (count + 1) // 2)
     radius, angle = torch.sqrt(-2.0 * torch.log(pairs[:, :, 0])), 2.0 * np.pi * pairs[:, :, 1]
     return torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=-1).flatten(1)[:, :count]
 
 
 def _rotations(seed: int, index: torch.Tensor, block: int, size: int) -> torch.Tensor:
-    """As `quadsim.simulator.draws.haar_rotations`, to rounding: (M, size, size)."""
+    """As `quadsim.simulator.support.draws.haar_rotations`, to rounding: (M, size, size)."""
     rotation = torch.eye(size, dtype=torch.float64, device=index.device).repeat(index.numel(), 1, 1)
     if size == 1:
         return rotation

@@ -8,7 +8,7 @@ import sympy as sp
 import torch
 from sympy.printing.pycode import PythonCodePrinter
 
-from quadsim.simulator.rule import Rule, symbols
+from quadsim.simulator.rules.rule import Rule, symbols
 
 __all__ = ["TorchRule", "compile_torch"]
 

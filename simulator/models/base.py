@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from quadsim.simulator.checks import check_choice, check_count
+from quadsim.simulator.support.checks import check_choice, check_count
 
 __all__ = [
     "ALIGNED",

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from quadsim.simulator.checks import check_choice
 from quadsim.simulator.models.base import Parameter
+from quadsim.simulator.support.checks import check_choice
 
 __all__ = ["PARTITIONS", "Partition", "partition"]
 

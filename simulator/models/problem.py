@@ -9,9 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known, check_seed
-from quadsim.simulator.draws import Purpose, normals, uniforms
-from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.models.base import Model, Parameter
 from quadsim.simulator.models.conv import Conv
 from quadsim.simulator.models.mixer import Mixer
@@ -20,6 +17,9 @@ from quadsim.simulator.models.partitions import Partition, partition
 from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.models.tasks import Data, Task, TokenMap, resolve_task
 from quadsim.simulator.models.transformer import Transformer
+from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, check_seed
+from quadsim.simulator.support.draws import Purpose, normals, uniforms
+from quadsim.simulator.support.memory import memory_text, physical_memory
 
 __all__ = ["DIALS_OF_MODELS", "MODELS", "MODES", "ToyProblem", "resolve_model"]
 

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known
-from quadsim.simulator.draws import Purpose, uniforms
 from quadsim.simulator.models.base import DataShape
+from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known
+from quadsim.simulator.support.draws import Purpose, uniforms
 
 __all__ = ["TASKS", "Data", "Digits", "Induction", "ModularAddition", "Task", "Text", "TokenMap", "resolve_task"]
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from quadsim.simulator.models import MLP, Conv, Digits, Mixer, Model, TokenMap, ToyProblem, Transformer
-from quadsim.simulator.statistics import quantile
+from quadsim.simulator.support.statistics import quantile
 from quadsim.theory.claims.bounds import ZHANG
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
 from quadsim.theory.claims.drawing import dots_figure, lines_figure, points_figure

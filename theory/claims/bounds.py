@@ -7,14 +7,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from quadsim.simulator.engines import simulate
-from quadsim.simulator.quadratic import BlockQuadratic
+from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.theory.claims.claim import Claim, Condition, Found, Measured, Setting, measured_median, measured_share
 from quadsim.theory.claims.drawing import lines_figure, points_figure, shares_figure
-from quadsim.theory.false_claims import FALSE_CLAIMS
-from quadsim.theory.quantities import evaluate
-from quadsim.theory.registry import THEOREMS
-from quadsim.theory.tightness import search_tightest
-from quadsim.theory.verify import frozen_ratios, rates_and_ratios, verify_theorem
+from quadsim.theory.statements.quantities import evaluate
+from quadsim.theory.statements.registry import THEOREMS
+from quadsim.theory.verifying.false_claims import FALSE_CLAIMS
+from quadsim.theory.verifying.tightness import search_tightest
+from quadsim.theory.verifying.verification import frozen_ratios, rates_and_ratios, verify_theorem
 
 __all__ = ["BOUNDS", "TOMIHARI", "ZHANG", "proved", "tried"]
 

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from quadsim.simulator.statistics import median_interval, quantile
+from quadsim.simulator.support.statistics import median_interval, quantile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from quadsim.simulator.curvature import BlockSpectra, block_spectra
+from quadsim.simulator.curvature.block_spectra import BlockSpectra, block_spectra
+from quadsim.simulator.curvature.spectral_distance import jensen_shannon, mean_over_pairs
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
-from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
-from quadsim.simulator.training import train
+from quadsim.simulator.training.loop import train
 
 __all__ = ["CENTRES", "RACE", "distance", "gaps", "groups", "js0", "quotient", "race", "race_notes"]
 

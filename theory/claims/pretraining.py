@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from quadsim.simulator.hessian import gradient
-from quadsim.simulator.heterogeneity import block_gradient_norms, spread
+from quadsim.simulator.curvature.hessian import gradient
 from quadsim.simulator.models import Task, Text, TokenMap, ToyProblem, Transformer
-from quadsim.simulator.training import train
+from quadsim.simulator.problems.heterogeneity import block_gradient_norms, spread
+from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.bounds import ZHANG
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
 from quadsim.theory.claims.drawing import dots_figure

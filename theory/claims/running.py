@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from quadsim.simulator import store
-from quadsim.simulator.checks import check_choice, check_count
-from quadsim.simulator.provenance import provenance
+from quadsim.simulator.support import store
+from quadsim.simulator.support.checks import check_choice, check_count
+from quadsim.simulator.support.provenance import provenance
 from quadsim.theory.claims.claim import SIZES, Claim, Found, Judgement, Measured, Setting
 from quadsim.theory.claims.registry import CLAIMS
 
@@ -222,7 +222,7 @@ def draw(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """The figure of a claim, in the style of the project."""
     import matplotlib as mpl
 
-    from quadsim.simulator.figures import figure_style
+    from quadsim.simulator.figures.sweep_figures import figure_style
 
     with mpl.rc_context(figure_style()):
         return claim.draw(tables)
@@ -278,7 +278,7 @@ def _alone(out: Path | None) -> Iterator[dict[str, Any]]:
 def _save(outcome: Outcome, out: Path) -> None:
     if outcome.found is None:
         return
-    from quadsim.simulator.figures import save_figure
+    from quadsim.simulator.figures.sweep_figures import save_figure
 
     folder = out / outcome.claim.id
     folder.mkdir(exist_ok=True)

@@ -7,13 +7,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from quadsim.simulator import heterogeneity as het
+from quadsim.simulator.curvature.along_training import measure
 from quadsim.simulator.engines import simulate
-from quadsim.simulator.measurement import measure
 from quadsim.simulator.models import Text, TokenMap, ToyProblem
-from quadsim.simulator.quadratic import BlockQuadratic
-from quadsim.simulator.statistics import quantile
-from quadsim.simulator.training import train
+from quadsim.simulator.problems import heterogeneity as het
+from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.support.statistics import quantile
+from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.bounds import TOMIHARI, proved, tried
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
 from quadsim.theory.claims.drawing import lines_figure, ticks_at

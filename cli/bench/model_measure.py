@@ -1,0 +1,112 @@
+"""Timing of ways to train models, in turns within every round as those of `measure.py`."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quadsim.cli.bench.measure import _best_of_threads, _device_peak, _seconds
+from quadsim.cli.bench.model_ways import LOOPED_INSTANCES, MODEL_WAYS, ModelWork, why_not_model
+
+__all__ = ["ModelComparison", "compare_models"]
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """One work through several ways.
+
+    Attributes:
+        work: what was trained.
+        seconds: way to the time of every round; of the Python loop, scaled up to all instances.
+        left_out: way to the reason why it did not run.
+        memory: way to the peak memory beyond what was there before, in bytes; NaN where it cannot be told.
+        difference: way to the largest relative difference of its first losses from ours.
+    """
+
+    work: ModelWork
+    seconds: Mapping[str, NDArray[np.float64]]
+    left_out: Mapping[str, str]
+    memory: Mapping[str, float]
+    difference: Mapping[str, float]
+
+    def speed(self, way: str) -> NDArray[np.float64]:
+        """The module loop's time over this way's, round by round."""
+        ratios: NDArray[np.float64] = self.seconds["module loop"] / self.seconds[way]
+        return ratios
+
+    def instance_steps(self, way: str) -> float:
+        """Steps of single instances a second, median."""
+        return float(np.median(self.work.instances * self.work.steps / self.seconds[way]))
+
+
+def compare_models(
+    work: ModelWork,
+    *,
+    rounds: int = 5,
+    ways: Iterable[str] = tuple(MODEL_WAYS),
+    progress: Callable[[str], None] = lambda text: None,
+) -> ModelComparison:
+    """Time every way that can do the work, after one run of each that is not timed (it compiles).
+
+    Args:
+        work: what to train.
+        rounds: how often each way runs.
+        ways: names in MODEL_WAYS; ours and the loop are always among them.
+        progress: told what comes next.
+    """
+    names = [name for name in MODEL_WAYS if name in {*ways, "ours", "module loop"}]
+    left_out = {name: reason for name in names if (reason := why_not_model(name, work)) is not None}
+    prepared: dict[str, Callable[[], Any]] = {}
+    losses, peaks = {}, {}
+    for name in (name for name in names if name not in left_out):
+        progress(f"{work.name}: {name}, first run")
+        prepared[name] = MODEL_WAYS[name](work)
+        losses[name] = prepared[name]()
+        peaks[name] = _own_process_peak(name, work) if work.device == "cpu" else _peak(name, prepared[name])
+    seconds: dict[str, list[float]] = {name: [] for name in prepared}
+    for number in range(rounds):
+        progress(f"{work.name}: round {number + 1} of {rounds}")
+        for name, run in prepared.items():
+            time = _seconds if name.startswith("ours") else _best_of_threads
+            seconds[name].append(time(run, work.device))
+    few = min(LOOPED_INSTANCES, work.instances)
+    scale = {"module loop": work.instances / few}
+    return ModelComparison(
+        work=work,
+        seconds={name: np.array(times) * scale.get(name, 1.0) for name, times in seconds.items()},
+        left_out=left_out,
+        memory=peaks,
+        difference={
+            name: float(np.max(np.abs(found[:few, :_EARLY] / losses["ours"][:few, :_EARLY] - 1.0)))
+            for name, found in losses.items()
+            if name != "ours"
+        },
+    )
+
+
+_EARLY = 10  # steps whose losses are compared: later ones part by rounding
+
+
+def _peak(name: str, run: Callable[[], Any]) -> float:
+    torch.cuda.empty_cache()
+    return _device_peak(name, run)
+
+
+def _own_process_peak(name: str, work: ModelWork) -> float:
+    """Peak resident memory that a way adds in a process of its own, in bytes; NaN where the system does not say."""
+    code = (
+        "import json, sys; from quadsim.cli.bench.model_ways import MODEL_WAYS, ModelWork\n"
+        "import quadsim.simulator.engines.kernels.cpu_run\n"
+        "work = ModelWork(**json.loads(sys.argv[2])); work.problem\n"
+        "peak = lambda: int(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1])\n"
+        "before = peak(); MODEL_WAYS[sys.argv[1]](work)(); print(peak() - before)"
+    )
+    found = subprocess.run([sys.executable, "-c", code, name, json.dumps(asdict(work))], capture_output=True, text=True)
+    known = found.returncode == 0 and sys.platform == "linux"
+    return float(found.stdout.split()[-1]) * 1024.0 if known else float("nan")

@@ -1,0 +1,126 @@
+"""quadsim bench --model: training many instances against a Python loop of modules."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from quadsim.cli.commands.bench import spread
+from quadsim.cli.console import comma_list, print_json, usage_errors
+
+if TYPE_CHECKING:
+    from quadsim.cli.bench import ModelComparison
+
+__all__ = ["bench_model"]
+
+_STEPS = {"cpu": 100, "cuda": 400}
+
+
+def bench_model(
+    model: str,
+    *,
+    rules: str,
+    ways: str,
+    tokens: int,
+    instances: int | None,
+    compiled: bool,
+    steps: int | None,
+    dtype: str,
+    device: str,
+    rounds: int,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Check, time, print; the options are those of `bench`."""
+    import sys
+
+    from quadsim.cli.bench import MODEL_RULES, MODEL_SIZES, MODEL_WAYS, ModelWork, compare_models
+    from quadsim.simulator.engines import check_device, resolve_dtype
+    from quadsim.simulator.support.checks import check_choice, check_count
+
+    def progress(text: str) -> None:
+        if not (quiet or as_json):
+            print(text, file=sys.stderr)
+
+    with usage_errors():
+        check_choice("model", model, ("transformer",))
+        rule = check_choice("rules", next(iter(comma_list(rules, str)), ""), MODEL_RULES)
+        beside = [check_choice("ways", name, MODEL_WAYS) for name in comma_list(ways, str)] or list(MODEL_WAYS)
+        if not compiled:
+            beside = [name for name in beside if name != "ours compiled"]
+        if tokens not in MODEL_SIZES:
+            raise ValueError(f"tokens must be one of {', '.join(map(str, MODEL_SIZES))}, got {tokens}; use 64.")
+        resolve_dtype(dtype)
+        kind = check_device(device).split(":")[0]
+        work = ModelWork(
+            rule,
+            tokens,
+            instances=check_count("instances", (64 if kind == "cpu" else 4096) if instances is None else instances),
+            steps=check_count("steps", steps or _STEPS[kind]),
+            dtype=dtype,
+            device=device,
+        )
+        check_count("rounds", rounds)
+    found = compare_models(work, rounds=rounds, ways=beside, progress=progress)
+    record = document(found)
+    if out is not None:
+        import json
+
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "bench-model.json").write_text(json.dumps(record, indent=2) + "\n")
+    if as_json:
+        print_json(record)
+    else:
+        typer.echo(text(found))
+        if out is not None:
+            typer.echo(f"File: {out}/bench-model.json")
+
+
+def document(found: "ModelComparison") -> dict[str, Any]:
+    """Everything as plain data."""
+    import math
+    from dataclasses import asdict
+
+    from quadsim.cli.text.describe import environment
+
+    def finite(values: "dict[str, float]") -> dict[str, float | None]:
+        return {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
+
+    return {
+        "environment": environment(),
+        "work": asdict(found.work),
+        "model": str(found.work.problem),
+        "seconds": {name: times.tolist() for name, times in found.seconds.items()},
+        "times_the_module_loop": {name: found.speed(name).tolist() for name in found.seconds},
+        "instance_steps_per_second": {name: found.instance_steps(name) for name in found.seconds},
+        "left_out": dict(found.left_out),
+        "peak_memory_bytes": finite(dict(found.memory)),
+        "difference": finite(dict(found.difference)),
+    }
+
+
+def text(found: "ModelComparison") -> str:
+    """A table: a row for each way."""
+    from quadsim.simulator.support.memory import memory_text
+
+    work = found.work
+    rows = [("way", "times the module loop", "instance-steps/s", "peak memory", "first losses differ by")]
+    for name in found.seconds:
+        difference = f"{found.difference[name]:.1g}" if name in found.difference else "-"
+        memory = memory_text(max(found.memory[name], 0.0)) if found.memory[name] == found.memory[name] else "-"
+        rows.append((name, spread(found.speed(name)), f"{found.instance_steps(name):.3g}", memory, difference))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        f"{work.problem.model} on {work.problem.task}, {work.problem.dimension} parameters",
+        f"{work.name}, {work.instances} instances, {work.steps} steps, {work.device}",
+        "",
+        *table,
+        "",
+        "Times the module loop: its time over this way's, median of the rounds [least, largest]; all take turns in each round,",
+        "after a run that compiles. Module loop: 2 instances, scaled up; where it runs on a CPU, with one thread or with all,",
+        "whichever is faster. Peak memory: beyond data and libraries, on a CPU in a process of its own.",
+    ]
+    lines += [f"Left out: {name}: {reason}." for name, reason in found.left_out.items()]
+    return "\n".join(lines)

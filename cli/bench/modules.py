@@ -1,0 +1,403 @@
+"""The toy models as a user of torch has them today: a torch.nn.Module for each instance, trained one after the other.
+
+Written without the code of the stacks, which the tests compare with it; it is also a way of the benchmark.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.utils import parametrize
+
+from quadsim.simulator.models import MLP, Conv, DataShape, Mixer, ToyProblem, Transformer
+from quadsim.simulator.support.checks import check_count
+
+__all__ = ["ModuleRun", "ToyModule", "flat_gradient", "flat_parameters", "set_parameters", "train_modules"]
+
+Tensor = torch.Tensor
+
+
+class Features(nn.Linear):
+    """The embedding of a vector of numbers; stored transposed, (width, features)."""
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__(features, width, bias=False)
+
+
+class Embedding(nn.Module):
+    """Token (or feature) plus position embedding: (B, T) or (B, T, F) to (B, T, width)."""
+
+    def __init__(self, shape: DataShape, width: int, features: bool) -> None:
+        super().__init__()
+        self.embed = Features(shape.inputs, width) if features else nn.Embedding(shape.inputs, width)
+        self.pos = nn.Embedding(shape.tokens, width)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Token plus position."""
+        out: Tensor = self.embed(inputs) + self.pos.weight
+        return out
+
+
+class TransformerLayer(nn.Module):
+    """Attention and a network four times as wide, each with a residual sum."""
+
+    def __init__(self, model: Transformer, causal: bool, temperature: float) -> None:
+        super().__init__()
+        width = model.width
+        self.heads, self.norm, self.causal = model.heads, model.norm, causal
+        self.scale = 1.0 / ((width // model.heads) ** 0.5 * temperature)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.o = nn.Linear(width, width, bias=False)
+        self.w1 = nn.Linear(width, 4 * width, bias=False)
+        self.w2 = nn.Linear(4 * width, width, bias=False)
+        if model.norm != "none":
+            self.norm1, self.norm2 = (nn.LayerNorm(width, bias=False) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, width) to the same."""
+        if self.norm == "pre":
+            x = x + self.attend(self.norm1(x))
+            x = x + self.w2(F.gelu(self.w1(self.norm2(x))))
+        elif self.norm == "post":
+            x = self.norm1(x + self.attend(x))
+            x = self.norm2(x + self.w2(F.gelu(self.w1(x))))
+        else:
+            x = x + self.attend(x)
+            x = x + self.w2(F.gelu(self.w1(x)))
+        return x
+
+    def attend(self, x: Tensor) -> Tensor:
+        """(B, T, width) to the same."""
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, scale=self.scale)
+        out: Tensor = self.o(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+class MixerLayer(nn.Module):
+    """A network over the tokens and one over the channels, each four times as wide and with a residual sum."""
+
+    mask: Tensor
+    mask_back: Tensor
+
+    def __init__(self, model: Mixer, shape: DataShape) -> None:
+        super().__init__()
+        width, tokens = model.width, shape.tokens
+        self.norm = model.norm
+        ahead = torch.ones(tokens, tokens).tril() if shape.causal else torch.ones(tokens, tokens)
+        self.register_buffer("mask", torch.kron(ahead, torch.ones(4, 1)))  # of hidden numbers (4 T) and tokens
+        self.register_buffer("mask_back", torch.kron(ahead, torch.ones(1, 4)))
+        self.t1 = nn.Linear(tokens, 4 * tokens, bias=False)
+        self.t2 = nn.Linear(4 * tokens, tokens, bias=False)
+        self.w1 = nn.Linear(width, 4 * width, bias=False)
+        self.w2 = nn.Linear(4 * width, width, bias=False)
+        if model.norm != "none":
+            self.norm1, self.norm2 = (nn.LayerNorm(width, bias=False) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, width) to the same."""
+        if self.norm == "pre":
+            x = x + self.mix(self.norm1(x))
+            x = x + self.w2(F.gelu(self.w1(self.norm2(x))))
+        elif self.norm == "post":
+            x = self.norm1(x + self.mix(x))
+            x = self.norm2(x + self.w2(F.gelu(self.w1(x))))
+        else:
+            x = x + self.mix(x)
+            x = x + self.w2(F.gelu(self.w1(x)))
+        return x
+
+    def mix(self, x: Tensor) -> Tensor:
+        """(B, T, width) to the same, position by position."""
+        hidden = F.gelu(torch.einsum("ht,btc->bhc", self.t1.weight * self.mask, x))
+        return torch.einsum("th,bhc->btc", self.t2.weight * self.mask_back, hidden)
+
+
+class ResidualModule(nn.Module):
+    """The body of a Transformer or of a Mixer."""
+
+    def __init__(self, model: Transformer | Mixer, shape: DataShape, features: bool, temperature: float) -> None:
+        super().__init__()
+        self.readout = shape.readout
+        self.embedding = Embedding(shape, model.width, features)
+        layers: list[nn.Module]
+        if isinstance(model, Mixer):
+            layers = [MixerLayer(model, shape) for _ in range(model.layers)]
+        else:
+            layers = [TransformerLayer(model, shape.causal, temperature) for _ in range(model.layers)]
+        self.layers = nn.Sequential(*layers)
+        self.norm = nn.LayerNorm(model.width, bias=False) if model.norm == "pre" else nn.Identity()
+        self.head = nn.Linear(model.width, shape.classes, bias=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Token ids (B, T), or features (B, T, F), to logits (B, R, C)."""
+        out: Tensor = self.head(read_out(self.norm(self.layers(self.embedding(inputs))), self.readout))
+        return out
+
+    def in_order(self) -> Iterator[nn.Module]:
+        """Everything with one weight, in the order in which a stack lays the weights out."""
+        return (layer for layer in self.modules() if isinstance(layer, nn.Embedding | nn.Linear | nn.LayerNorm))
+
+
+class PlainModule(nn.Module):
+    """The body of an MLP or of a convolution network: layers without residual sums."""
+
+    def __init__(self, model: MLP | Conv, shape: DataShape, features: bool) -> None:
+        super().__init__()
+        self.norm, self.readout, width = model.norm, shape.readout, model.width
+        self.embedding = Embedding(shape, width, features)
+        into = [width] * model.layers  # of every layer
+        self.padding = (0, 0)
+        layers: list[nn.Module]
+        if isinstance(model, Conv):
+            before = model.kernel - 1 if shape.causal else model.kernel // 2
+            self.padding = (before, model.kernel - 1 - before)
+            layers = [nn.Conv1d(width, width, model.kernel, bias=False) for _ in into]
+        else:
+            if shape.readout != "every":  # the tokens of a sequence, end to end, are one input
+                into[0], self.readout = width * shape.tokens, "flat"
+            layers = [nn.Linear(n, width, bias=False) for n in into]
+        norms = {"none": [], "pre": into, "post": [width] * model.layers}[model.norm]
+        self.layers = nn.ModuleList(layers)
+        self.norms = nn.ModuleList(nn.LayerNorm(n, bias=False) for n in norms)
+        self.head = nn.Linear(width, shape.classes, bias=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """See ResidualModule."""
+        x = self.embedding(inputs)
+        if self.readout == "flat":
+            x = x.flatten(1)[:, None]
+        for i, layer in enumerate(self.layers):
+            if self.norm == "pre":
+                x = self.norms[i](x)
+            conv = isinstance(layer, nn.Conv1d)
+            x = F.gelu(layer(F.pad(x.mT, self.padding)).mT if conv else layer(x))
+            if self.norm == "post":
+                x = self.norms[i](x)
+        out: Tensor = self.head(read_out(x, self.readout))
+        return out
+
+    def in_order(self) -> Iterator[nn.Module]:
+        """See ResidualModule."""
+        yield from (self.embedding.embed, self.embedding.pos)
+        for i, layer in enumerate(self.layers):
+            yield from (layer, *self.norms[i : i + 1])
+        yield self.head
+
+
+def read_out(x: Tensor, readout: str) -> Tensor:
+    """(B, T, width) to (B, R, width)."""
+    if readout == "last":
+        return x[:, -1:]
+    return x.mean(dim=1, keepdim=True) if readout == "mean" else x
+
+
+class ToyModule(nn.Module):
+    """One problem of a batch: its copies of the model at the start, its data (as buffers), and both its losses.
+
+    Args:
+        problem: the batch.
+        number: which of its problems.
+        dtype: of all numbers.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor
+    share: Tensor
+    copy_weights: Tensor
+
+    def __init__(self, problem: ToyProblem, number: int, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        data, n = problem.data, int(problem.sequences[number])
+
+        def keep(name: str, array: NDArray[Any]) -> None:
+            values = torch.tensor(array)
+            self.register_buffer(name, values.to(dtype) if values.is_floating_point() else values)
+
+        for name, array in (("inputs", data.inputs), ("targets", data.targets), ("share", data.share)):
+            keep(name, array[number, :n])
+        keep("weights", problem.weights[number, :n])
+        keep("copy_weights", problem.copy_weights[number])
+        temperature = float(problem.heterogeneity[number]) if problem.dial == "temperature" else 1.0
+        model, shape, features = problem.model, problem.task.shape, self.inputs.is_floating_point()
+
+        def body() -> nn.Module:
+            if isinstance(model, Transformer | Mixer):
+                return ResidualModule(model, shape, features, temperature)
+            assert isinstance(model, MLP | Conv)
+            return PlainModule(model, shape, features)
+
+        self.copies = nn.ModuleList(body() for _ in range(problem.copies)).to(dtype)
+        if problem.block_scales is not None:
+            at = 0
+            for layer in _layers(self):
+                size = _weight(layer).numel()
+                _reparametrise(
+                    layer, torch.tensor(problem.block_scales[number, at : at + size], dtype=dtype), problem.mode
+                )
+                at += size
+        set_parameters(self, problem.start[number])
+
+    def losses(self, sequences: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
+        """The optimised and the unweighted loss, on all sequences or on those with these numbers, (b,)."""
+        at = slice(None) if sequences is None else torch.from_numpy(sequences).to(self.inputs.device)
+        inputs, targets, weights, share = (x[at] for x in (self.inputs, self.targets, self.weights, self.share))
+        factor = self.inputs.shape[0] / inputs.shape[0]
+        weighted, unweighted = [], []
+        for copy in self.copies:
+            each = F.cross_entropy(copy(inputs).flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+            weighted.append((each * weights).sum() * factor)
+            unweighted.append((each * share).sum() * factor)
+        return (torch.stack(weighted) * self.copy_weights).mean(), torch.stack(unweighted).max()
+
+    def values(self) -> Tensor:
+        """Both losses on all sequences, (2,), without a graph."""
+        with torch.no_grad():
+            return torch.stack(self.losses())
+
+
+class _Scaled(nn.Module):
+    scale: Tensor
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale)
+
+    def forward(self, phi: Tensor) -> Tensor:
+        return self.scale * phi
+
+
+def _reparametrise(layer: nn.Module, scales: Tensor, mode: str) -> None:
+    """By the scales of the layer's coordinates, in the order of a stack."""
+    weight = _weight(layer)
+    scale = torch.empty_like(weight.detach())
+    place = _as_stacked(layer, scale)
+    place.copy_(scales.view(place.shape))
+    if mode == "parameter":
+        parametrize.register_parametrization(layer, "weight", _Scaled(scale))
+    else:
+        _weight(layer).register_hook(lambda gradient: gradient * scale**2)  # type: ignore[no-untyped-call]
+
+
+def _layers(module: ToyModule) -> list[nn.Module]:
+    """Everything with one weight, copy by copy, in the order of a stack."""
+    return [layer for copy in module.copies for layer in copy.in_order()]  # type: ignore[operator]
+
+
+def _weight(layer: nn.Module) -> nn.Parameter:
+    """What is trained: where the layer is reparametrised, phi."""
+    weight: Any = layer.parametrizations["weight"] if parametrize.is_parametrized(layer) else layer  # type: ignore[index]
+    weight = weight.original if isinstance(weight, parametrize.ParametrizationList) else weight.weight
+    assert isinstance(weight, nn.Parameter)
+    return weight
+
+
+def _as_stacked(layer: nn.Module, values: Tensor) -> Tensor:
+    """A view of something like the weight of a layer, with its axes in the order of a stack."""
+    if isinstance(layer, nn.Conv1d):  # (out, channel, place) to (out, place, channel)
+        return values.transpose(1, 2)
+    return values.T if isinstance(layer, Features) else values
+
+
+def set_parameters(module: ToyModule, theta: NDArray[np.float64]) -> None:
+    """Copy the parameters of one instance, (P,), into its module."""
+    at = 0
+    with torch.no_grad():
+        for layer in _layers(module):
+            place = _as_stacked(layer, _weight(layer))
+            place.copy_(torch.from_numpy(theta[at : at + place.numel()]).view(place.shape))
+            at += place.numel()
+
+
+def flat_parameters(module: ToyModule) -> NDArray[np.float64]:
+    """The parameters as a stack has them, (P,)."""
+    parts = [_as_stacked(layer, _weight(layer).detach()).reshape(-1) for layer in _layers(module)]
+    return torch.cat(parts).double().cpu().numpy()
+
+
+def flat_gradient(module: ToyModule) -> NDArray[np.float64]:
+    """What `backward` left in the parameters, (P,)."""
+    parts = []
+    for layer in _layers(module):
+        gradient = _weight(layer).grad
+        assert gradient is not None
+        parts.append(_as_stacked(layer, gradient).reshape(-1))
+    return torch.cat(parts).double().cpu().numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleRun:
+    """M problems, each trained alone.
+
+    Attributes:
+        steps: at which the losses were computed, ascending, (R,).
+        loss: the unweighted loss on all data, (M, R).
+        loss_weighted: the loss that was optimised, likewise.
+        theta: the parameters after the last step, (M, P).
+    """
+
+    steps: NDArray[np.int64]
+    loss: NDArray[np.float64]
+    loss_weighted: NDArray[np.float64]
+    theta: NDArray[np.float64]
+
+
+def train_modules(
+    problem: ToyProblem,
+    optimizer_class: type[torch.optim.Optimizer],
+    lr: float,
+    steps: int,
+    *,
+    evaluate_every: int = 10,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    **options: Any,
+) -> ModuleRun:
+    """Train every problem with an optimizer of torch: a Python loop over problems, and one over steps within.
+
+    The full batch is seen, and its losses noted, at every step; of a task with mini-batches, those of `problem.batch` are seen,
+    and the losses on all data computed every so many steps and after the last.
+
+    Args:
+        problem: M problems.
+        optimizer_class: as torch.optim.Adam.
+        lr: learning rate.
+        steps: how many.
+        evaluate_every: with mini-batches, steps between two looks at all data.
+        dtype: torch.float32 or torch.float64.
+        device: where.
+        **options: of the optimizer, as `betas`.
+
+    Raises:
+        ValueError: a number of steps below 1.
+    """
+    steps, every = check_count("steps", steps), check_count("evaluate_every", evaluate_every)
+    every = 1 if problem.task.batch is None else every
+    looks = [t for t in range(steps + 1) if t % every == 0 or t == steps]
+    losses: list[list[Tensor]] = []  # read at the end: to wait for a GPU after every step would slow it down
+    theta = np.empty((problem.problems, problem.dimension))
+    for number in range(problem.problems):
+        module = ToyModule(problem, number, dtype).to(device)
+        alone = problem if problem.task.batch is None else problem.select([number])
+        optimizer = optimizer_class(module.parameters(), lr=lr, **options)  # type: ignore[call-arg]
+        seen = []
+        for t in range(steps):
+            sequences = alone.batch(t)
+            if sequences is not None and t % every == 0:
+                seen.append(module.values())
+            optimizer.zero_grad()
+            weighted, unweighted = module.losses(None if sequences is None else sequences[0])
+            weighted.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if sequences is None:
+                seen.append(torch.stack([weighted.detach(), unweighted.detach()]))
+        losses.append([*seen, module.values()])
+        theta[number] = flat_parameters(module)
+    found = torch.stack([torch.stack(seen, dim=1) for seen in losses]).double().cpu().numpy()
+    return ModuleRun(np.array(looks), found[:, 1], found[:, 0], theta)

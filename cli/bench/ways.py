@@ -1,0 +1,243 @@
+"""Ways to run one optimizer on many small quadratics: ours, and those of a user of torch or JAX.
+
+All start from the same numbers, take the same steps and know the gap of every step of every run. Each is written as somebody
+who cares about speed would write it: in place, batched, compiled where that is offered.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quadsim.simulator.engines import DTYPES, simulate
+from quadsim.simulator.engines.baseline import simulate_torch
+from quadsim.simulator.problems.quadratic import BlockQuadratic
+
+__all__ = ["RULES_BENCHED", "WAYS", "Work", "why_not"]
+
+RULES_BENCHED = ("adam", "signsgd", "gd")
+LOOPED_RUNS = 2
+"""Runs that the Python loop over instances really makes: its time is proportional to their number, and would be hours."""
+
+_AT_ONCE = 50  # steps in one CUDA graph
+_BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
+
+Final = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is run.
+
+    Attributes:
+        rule: one of RULES_BENCHED.
+        blocks: B.
+        block_size: P_l, of every block.
+        problems: M.
+        settings: K learning rates.
+        steps: a multiple of 50.
+        dtype: `float64` or `float32`.
+        device: `cpu` or `cuda`.
+    """
+
+    rule: str
+    blocks: int
+    block_size: int
+    problems: int = 32
+    settings: int = 64
+    steps: int = 500
+    dtype: str = "float64"
+    device: str = "cpu"
+
+    @cached_property
+    def problem(self) -> BlockQuadratic:
+        """The problems: heterogeneity 10, seed 1."""
+        heterogeneity = 10 if self.blocks > 1 else 1
+        return BlockQuadratic.generate(
+            blocks=self.blocks,
+            block_size=self.block_size,
+            heterogeneity=heterogeneity,
+            condition_number=None if self.block_size > 1 else 1.0,
+            problems=self.problems,
+            seed=1,
+        )
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """Learning rates, (K,), none of which diverges: a diverged run could be dropped early."""
+        return np.geomspace(1e-3, 1e-1, self.settings)
+
+    @property
+    def runs(self) -> int:
+        """M K."""
+        return self.problems * self.settings
+
+    @property
+    def coordinate_steps(self) -> float:
+        """How many times a coordinate is advanced."""
+        return float(self.runs) * self.blocks * self.block_size * self.steps
+
+    @property
+    def name(self) -> str:
+        """In short, as `adam 3x3 float64`."""
+        return f"{self.rule} {self.blocks}x{self.block_size} {self.dtype}"
+
+
+def ours(work: Work) -> Callable[[], Final]:
+    """`simulate` with the fused engine, everything included but the first compilation."""
+
+    def run() -> Final:
+        found = simulate(
+            work.problem,
+            work.rule,
+            lr=work.rates,
+            steps=work.steps,
+            record="log",
+            dtype=work.dtype,
+            device=work.device,
+            engine="fused",
+        )
+        return found.gap[:, :, -1]
+
+    return run
+
+
+def torch_loop(work: Work) -> Callable[[], Final]:
+    """A Python loop over instances, each with its own torch.optim object; LOOPED_RUNS of them are run."""
+    kind = torch.optim.Adam if work.rule == "adam" else torch.optim.SGD
+    few = replace(work, problems=1)
+
+    def run() -> Final:
+        found = simulate_torch(
+            few.problem,
+            kind,
+            lr=few.rates[:LOOPED_RUNS],
+            steps=few.steps,
+            record="log",
+            dtype=few.dtype,
+            device=few.device,
+        )
+        return found.gap[:, :, -1]
+
+    return run
+
+
+def torch_batched(work: Work, *, graph: bool = False) -> Callable[[], Final]:
+    """All runs in one tensor (M B, P_l, K), in place; with `graph`, 50 steps captured in a CUDA graph."""
+    dtype, shape = DTYPES[work.dtype], (work.problems * work.blocks, work.block_size)
+
+    def tensor(array: Any) -> torch.Tensor:
+        return torch.from_numpy(np.array(array)).to(device=work.device, dtype=dtype)
+
+    h = tensor(work.problem.hessian[work.block_size]).reshape(*shape, work.block_size)
+    e0 = (
+        tensor(work.problem.initial_error[work.block_size])
+        .reshape(*shape, 1)
+        .expand(-1, -1, work.settings)
+        .contiguous()
+    )
+    lr = tensor(work.rates)
+    e, m, v, g = e0.clone(), torch.zeros_like(e0), torch.zeros_like(e0), torch.empty_like(e0)
+    p1, p2 = (torch.ones((), dtype=dtype, device=work.device) for _ in range(2))
+    gaps = torch.zeros((_AT_ONCE, work.problems, work.settings), dtype=dtype, device=work.device)
+
+    def step() -> None:
+        if work.rule == "gd":
+            e.sub_(g * lr)
+        elif work.rule == "signsgd":
+            e.sub_(torch.sign(g).mul_(lr))
+        else:
+            p1.mul_(_BETA1)
+            p2.mul_(_BETA2)
+            m.mul_(_BETA1).add_(g, alpha=1 - _BETA1)
+            v.mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
+            e.sub_((m * (lr / (1 - p1))).div_((v / (1 - p2)).sqrt_().add_(_EPS)))
+
+    def some() -> None:
+        for t in range(_AT_ONCE):
+            step()
+            torch.bmm(h, e, out=g)
+            gaps[t] = (e * g).view(work.problems, -1, work.settings).sum(1)
+
+    def start() -> None:
+        e.copy_(e0)
+        for state in (m, v):
+            state.zero_()
+        for clock in (p1, p2):
+            clock.fill_(1.0)
+        torch.bmm(h, e, out=g)
+
+    call: Callable[[], Any] = some
+    if graph:
+        start()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(stream):
+            some()
+        torch.cuda.synchronize()
+        captured = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(captured):
+            some()
+        call = captured.replay
+
+    def run() -> Final:
+        start()
+        for _ in range(work.steps // _AT_ONCE):
+            call()
+        return gaps[-1].double().cpu().numpy() / 2
+
+    return run
+
+
+def jax_scan(work: Work) -> Callable[[], Final]:
+    """jax.lax.scan of an optax optimizer under vmap over problems and settings, compiled whole."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    jax.config.update("jax_enable_x64", True)
+    dtype = jnp.dtype(work.dtype)
+    make: Callable[[Any], Any] = {"adam": optax.adam, "gd": optax.sgd, "signsgd": optax.sign_sgd}[work.rule]
+    h = jnp.asarray(work.problem.hessian[work.block_size], dtype)
+    e0 = jnp.asarray(work.problem.initial_error[work.block_size], dtype)
+
+    def one(h: Any, e: Any, lr: Any) -> Any:
+        optimizer: Any = make(lr)
+
+        def step(carry: Any, _: Any) -> Any:
+            e, state = carry
+            g = jnp.einsum("bij,bj->bi", h, e, precision="highest")
+            updates, state = optimizer.update(g, state)
+            return (optax.apply_updates(e, updates), state), jnp.sum(e * g) / 2
+
+        (e, _), gaps = jax.lax.scan(step, (e, optimizer.init(e)), None, length=work.steps)
+        return gaps, jnp.sum(e * jnp.einsum("bij,bj->bi", h, e, precision="highest")) / 2
+
+    every = jax.jit(jax.vmap(jax.vmap(one, (None, None, 0)), (0, 0, None)))
+    rates = jnp.asarray(work.rates, dtype)
+    return lambda: np.asarray(every(h, e0, rates)[1], dtype=np.float64)
+
+
+WAYS: Mapping[str, Callable[[Work], Callable[[], Final]]] = {
+    "torch.optim loop": torch_loop,
+    "torch batched": torch_batched,
+    "torch CUDA graph": lambda work: torch_batched(work, graph=True),
+    "jax scan": jax_scan,
+    "ours": ours,
+}
+"""A function of the work that prepares, and returns what is timed: from numbers in place to the last gaps, an array (M, K)."""
+
+
+def why_not(way: str, work: Work) -> str | None:
+    """Why a way cannot do a work here; None if it can."""
+    if way == "torch CUDA graph" and work.device == "cpu":
+        return "needs a GPU"
+    if way == "jax scan" and (find_spec("jax") is None or find_spec("optax") is None):
+        return "jax and optax are not installed (extra bench)"
+    if way == "torch.optim loop" and work.rule == "signsgd":
+        return "torch.optim has no SignSGD"
+    return None

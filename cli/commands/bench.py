@@ -1,0 +1,218 @@
+"""quadsim bench: speed against the ways a user has today."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from quadsim.cli.console import comma_list, number, print_json, usage_errors
+
+if TYPE_CHECKING:
+    from quadsim.cli.bench import Comparison, Slope
+
+__all__ = ["bench", "spread"]
+
+_BLOCKS = {3: 3, 30: 4, 64: 8}
+_STEPS = {3: 1000, 30: 500, 64: 200}
+
+
+def bench(
+    rules: Annotated[str, typer.Option(help="Optimizers, of adam, signsgd, gd.")] = "adam,signsgd,gd",
+    block_sizes: Annotated[str, typer.Option(help="Block sizes, a work for each.")] = "3,30,64",
+    problems: Annotated[int, typer.Option(help="M, problems.")] = 32,
+    settings: Annotated[int, typer.Option(help="K, learning rates.")] = 64,
+    dtype: Annotated[
+        str, typer.Option(help="float64 or float32 (default float64; of a model float32).", show_default=False)
+    ] = "",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    rounds: Annotated[int, typer.Option(help="Every way runs so often, in turns.")] = 5,
+    ways: Annotated[
+        str, typer.Option(help="What to run beside ours, of the columns of the table (default: all).")
+    ] = "",
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Steps, a multiple of 50 (default 1000, 500 or 200 by block size; on a GPU ten times that)."),
+    ] = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Also peak memory, each way in a process of its own.")
+    ] = False,
+    slopes: Annotated[
+        bool, typer.Option("--slopes", help="Also how our time grows with M, K, steps, block size.")
+    ] = False,
+    model: Annotated[
+        str, typer.Option(help="Train this toy model (transformer) instead, with the first of --rules.")
+    ] = "",
+    tokens: Annotated[int, typer.Option(help="With --model: tokens of a step of one instance, 64 or 512.")] = 64,
+    instances: Annotated[int | None, typer.Option(help="With --model: instances (default 64; on a GPU 4096).")] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="With --model: also ours with torch.compile.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for bench.json, bench.png and bench.pdf.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> None:
+    """Time the same work through torch, JAX (extra bench) and ours, in one process and in turns; report ratios.
+
+    Example: quadsim bench --rules adam --block-sizes 3,30 --rounds 3
+
+    Example: quadsim bench --model transformer --tokens 64 --compile
+    """
+    import sys
+
+    if model:
+        from quadsim.cli.bench.model_report import bench_model
+
+        bench_model(
+            model, rules=rules, ways=ways, tokens=tokens, instances=instances, compiled=compile, steps=steps,
+            dtype=dtype or "float32", device=device, rounds=rounds, out=out, as_json=as_json, quiet=quiet,
+        )  # fmt: skip
+        return
+    dtype = dtype or "float64"
+
+    from quadsim.cli.bench import WAYS, Work, compare, compare_closed_form, measure_slope
+    from quadsim.cli.bench.ways import RULES_BENCHED
+    from quadsim.simulator.engines import check_device, resolve_dtype
+    from quadsim.simulator.support.checks import check_choice, check_count
+
+    def progress(text: str) -> None:
+        if not (quiet or as_json):
+            print(text, file=sys.stderr)
+
+    with usage_errors():
+        chosen = [check_choice("rules", name, RULES_BENCHED) for name in comma_list(rules, str)]
+        beside = [check_choice("ways", name, WAYS) for name in comma_list(ways, str)] or list(WAYS)
+        sizes = [check_count("block size", size) for size in comma_list(block_sizes, number)]
+        if not chosen or not sizes:
+            raise ValueError("rules and block sizes must hold at least one item each, got none; leave the option out.")
+        check_count("rounds", rounds)
+        if steps is not None and (check_count("steps", steps) % 50):
+            raise ValueError(f"steps must be a multiple of 50, got {steps}; use {steps // 50 * 50 + 50}.")
+        resolve_dtype(dtype)
+        check_device(device)
+        works = [
+            Work(
+                rule,
+                _BLOCKS.get(size, 4),
+                size,
+                problems=check_count("problems", problems),
+                settings=check_count("settings", settings),
+                # On a GPU a short run would measure what a call costs, not the kernels.
+                steps=steps or _STEPS.get(size, 500) * (1 if device == "cpu" else 10),
+                dtype=dtype,
+                device=device,
+            )
+            for rule in chosen
+            for size in sizes
+        ]
+    found = [compare(work, rounds=rounds, ways=beside, memory=memory, progress=progress) for work in works]
+    growth: list[Slope] = []
+    if slopes:
+        first = works[0]
+        for quantity in ("problems", "settings", "steps", "block_size"):
+            progress(f"slope in {quantity}")
+            growth.append(measure_slope(first, quantity, rounds=min(rounds, 3)))
+    progress("closed form: 10^9 steps against 10^3")
+    closed = compare_closed_form(rounds=rounds).tolist()
+    record = document(found, growth, closed)
+    if out is not None:
+        import json
+
+        from quadsim.cli.bench.figure import save_figure
+
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n")
+        save_figure(found, out / "bench")
+    if as_json:
+        print_json(record)
+    else:
+        typer.echo(text(found, growth, closed))
+        if out is not None:
+            typer.echo(f"Files: {out}/ (bench.json, bench.png, bench.pdf)")
+
+
+def document(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) -> dict[str, Any]:
+    """Everything as plain data."""
+    import math
+    from dataclasses import asdict
+
+    from quadsim.cli.text.describe import environment
+
+    def finite(value: float) -> float | None:
+        return float(value) if math.isfinite(value) else None
+
+    return {
+        "environment": environment(),
+        "works": [
+            {
+                "work": asdict(one.work),
+                "seconds": {name: times.tolist() for name, times in one.seconds.items()},
+                "ratios": {name: one.ratios(name).tolist() for name in one.seconds},
+                "left_out": dict(one.left_out),
+                "peak_memory_bytes": {name: finite(size) for name, size in one.memory.items()},
+                "difference": {name: finite(d) for name, d in one.difference.items()},
+                "run_steps_per_second": one.run_steps,
+                "share_of_ceiling": one.shares.tolist(),
+                "ceilings": [asdict(ceiling) for ceiling in one.ceilings],
+            }
+            for one in found
+        ],
+        "slopes": [asdict(slope) for slope in growth],
+        "closed_form_1e9_over_1e3_steps": closed,
+    }
+
+
+def text(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) -> str:
+    """A table: a row for each work, a column for each way."""
+    import numpy as np
+
+    from quadsim.cli.bench import WAYS
+    from quadsim.simulator.support.memory import memory_text
+
+    ways = [name for name in WAYS if name != "ours" and any(name in one.seconds for one in found)]
+    header = ("work", "M x K x steps", *ways, "run-steps/s", "share of ceiling")
+    rows = [header]
+    for one in found:
+        work = one.work
+        cells = [spread(one.ratios(name)) if name in one.seconds else "-" for name in ways]
+        share = spread(one.shares)
+        rows.append((
+            work.name,
+            f"{work.problems} x {work.settings} x {work.steps}",
+            *cells,
+            f"{one.run_steps:.2g}",
+            share,
+        ))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    lines += [
+        "",
+        "Columns of ways: their time over ours, median of the rounds [least, largest]; all take turns in each round, after a run",
+        "that compiles. torch batched: with one thread or with all, whichever is faster. torch.optim loop: 2 runs, scaled up.",
+        "run-steps/s: steps of single runs by ours. Ceiling: 1/(2 P_l/matrix-product rate + 1/root-and-divide rate) coordinate-",
+        "steps a second (roots for Adam only), measured in each round; a fused update can hide one behind the other.",
+    ]
+    left_out = {f"{name}: {reason}" for one in found for name, reason in one.left_out.items()}
+    lines += [f"Left out: {'; '.join(sorted(left_out))}."] if left_out else []
+    for one in found:
+        if one.memory:
+            sizes = ", ".join(f"{name} {memory_text(max(size, 0.0))}" for name, size in one.memory.items())
+            lines.append(f"Peak memory, {one.work.name}: {sizes}.")
+    for slope in growth:
+        points = ", ".join(f"{v}: {s:.3g} s" for v, s in zip(slope.values, slope.seconds, strict=True))
+        lines.append(f"Time of ours grows with {slope.quantity}^{slope.slope:.2f} ({points}).")
+    lines.append(f"Closed form, GD: 10^9 steps take {spread(np.array(closed))} times as long as 10^3.")
+    return "\n".join(lines)
+
+
+def spread(values: Any) -> str:
+    """Median [least, largest]."""
+    import numpy as np
+
+    def digits(x: float) -> str:
+        return f"{x:.0f}" if x >= 100 else f"{x:.3g}" if x >= 10 else f"{x:.2f}"
+
+    return f"{digits(float(np.median(values)))} [{digits(float(values.min()))}, {digits(float(values.max()))}]"

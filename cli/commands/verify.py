@@ -1,0 +1,213 @@
+"""quadsim verify: prove, try, refute, and say so in one table."""
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from quadsim.cli.console import print_json, usage_errors
+
+if TYPE_CHECKING:
+    from quadsim.theory.verifying.verification import ClaimReport, TheoremReport
+
+__all__ = ["verify"]
+
+
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Theorems; all if left out.")] = None,
+    problems: Annotated[
+        int | None, typer.Option(help="Fresh random problems for each theorem (default 1000, with --exact 50).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the problems.")] = 0,
+    exact: Annotated[bool, typer.Option("--exact", help="Problems built in rationals throughout.")] = False,
+    search: Annotated[
+        int | None,
+        typer.Option(
+            help="Instances that the search for the tightest may try, per upper bound (default 3000; 0: none)."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for verify.json and report.html.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Prove every theorem, try it on fresh random problems, and refute the claims that are known to be false.
+
+    Exit code 1 if anything is refuted, undecided, untested or unproved, or a false claim survives.
+
+    Example: quadsim verify gd-upper adam-frozen --problems 200
+    """
+    from quadsim.cli.progress import progress_bar
+    from quadsim.theory.verifying.verification import verify as run
+
+    reports: list[TheoremReport] = []
+    claims: list[ClaimReport] = []
+    interrupted, began = False, time.perf_counter()
+    with usage_errors(), progress_bar(quiet=quiet or as_json) as progress:
+        if exact and search:
+            raise ValueError(
+                f"search must be left out with --exact, which runs instances in rationals only, got {search}."
+            )
+        if out is not None:
+            _prepare(out)
+        try:
+            run(
+                tuple(names or ()),
+                problems=problems,
+                seed=seed,
+                exact=exact,
+                search=3000 if search is None else search,
+                progress=progress,
+                into=(reports, claims),
+            )
+        except KeyboardInterrupt:
+            interrupted = True
+    if as_json:
+        print_json(document(reports, claims))
+    else:
+        typer.echo(text(reports, claims))
+    if out is not None:
+        asked = {"names": list(names or ()), "problems": problems, "seed": seed, "exact": exact, "search": search}
+        seconds = time.perf_counter() - began
+        path = _write(out, document(reports, claims) | {"asked": asked, "interrupted": interrupted}, seconds)
+        print(f"Report: {path}", file=sys.stderr if as_json else sys.stdout)
+    if interrupted:
+        print("Interrupted: the table holds what was finished.", file=sys.stderr)
+        raise typer.Exit(130)
+    if any(report.verdict != "proved" for report in reports) or any(c.refutation.verdict != "refuted" for c in claims):
+        raise typer.Exit(1)
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder, or check that it is empty or holds an earlier verify.
+
+    Raises:
+        ValueError: something else, or a folder that cannot be made.
+    """
+    from quadsim.cli.pages import VERIFIED
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        strange = any(folder.iterdir()) and not (folder / VERIFIED).is_file()
+    except OSError as error:
+        raise ValueError(
+            f"out must be a folder that can be written, got {folder} ({error}); choose another."
+        ) from error
+    if strange:
+        raise ValueError(
+            f"out must be empty or hold an earlier verify, got {folder} with other files; choose another folder."
+        )
+
+
+def _write(folder: Path, content: dict[str, Any], seconds: float) -> Path:
+    """The document with its provenance, and the report made of it."""
+    from quadsim.cli.pages import VERIFIED, write_report
+    from quadsim.simulator.support import store
+    from quadsim.simulator.support.provenance import provenance
+
+    store.write_json(folder / VERIFIED, content | {"manifest": provenance(seconds)})
+    return write_report(folder)
+
+
+def document(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> dict[str, Any]:
+    """Everything as plain data."""
+    return {
+        "theorems": [
+            {
+                "name": report.name,
+                "verdict": report.verdict,
+                "steps": [
+                    {
+                        "claim": str(step.claim),
+                        "because": step.because,
+                        "status": found.status,
+                        "by": found.by,
+                        **({"counter_example": found.counter_example} if found.counter_example else {}),
+                    }
+                    for step, found in report.steps
+                ],
+                "instances": report.instances,
+                "verdicts": dict(report.verdicts),
+                "worst_margin": _number(report.worst_margin),
+                "tightness": _number(report.tightness),
+                "tightest": report.tightest,
+                "complaints": list(report.complaints),
+                "notes": list(report.notes),
+            }
+            for report in reports
+        ],
+        "false_claims": [
+            {
+                "name": report.claim.name,
+                "claim": report.claim.claim,
+                "verdict": report.refutation.verdict,
+                "counter_example": report.refutation.counter_example,
+            }
+            for report in claims
+        ],
+    }
+
+
+def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
+    """The table, what speaks against a theorem, what was measured beside it, and the false claims."""
+    rows = [("theorem", "proved", "cited", "instances", "verified", "worst margin", "tightness", "verdict")]
+    rows += [
+        (
+            report.name,
+            f"{report.proved}/{len(report.steps) - report.cited}",
+            str(report.cited),
+            str(report.instances),
+            str(report.verdicts["verified"]),
+            _digits(report.worst_margin),
+            _digits(report.tightness),
+            report.verdict,
+        )
+        for report in reports
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    left = (0, len(widths) - 1)
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    lines += [
+        "",
+        "proved: steps discharged by SymPy or Z3; cited: steps that rest on a named fact. instances: problems times settings",
+        "that meet the hypotheses; verified: of these in exact arithmetic, the others in floating point within a derived budget.",
+        "A verdict of proved: every step is discharged, the bound is the one that was proved, and no instance spoke against it.",
+        "margin: what was seen over the bound; tightness: how close a search for the worst instance came (1: attained).",
+    ]
+    for report in reports:
+        lines += [f"\n{report.name}: {note}" for note in report.notes]
+        for step, found in report.steps:
+            if found.status not in ("proved", "cited"):
+                against = f", for {found.counter_example}" if found.counter_example else ""
+                lines.append(f"\n{report.name}: step {found.status}: {step.because}\n  {step.claim}{against}")
+        lines += [f"\n{complaint}" for complaint in report.complaints]
+    if claims:
+        lines += ["", "Claims known to be false:"]
+        lines += [
+            f"  {r.refutation.verdict:8}  {r.claim.name}: {r.claim.claim}\n            {r.refutation.counter_example}"
+            for r in claims
+        ]
+    return "\n".join(lines)
+
+
+def _digits(value: float) -> str:
+    """A ratio; one that is 1 but for rounding reads 1, and one just below it is not rounded up to it."""
+    if math.isnan(value):
+        return "-"
+    if abs(value - 1) < 1e-9:
+        return "1"
+    return f"{value:.6f}" if 0.999 < value < 1.001 else f"{value:.4g}"
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""Text: the tables and words that commands print."""

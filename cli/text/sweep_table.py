@@ -1,0 +1,93 @@
+"""The table and the words that a sweep prints."""
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from quadsim.simulator.support import store
+from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
+from quadsim.simulator.sweeps.results.results import Results
+
+__all__ = ["point_text", "print_results", "steps_text"]
+
+
+def print_results(results: Results, *, quiet: bool) -> None:
+    """Table, answer, how rates were chosen, and where the files are; with `quiet` the answer alone."""
+    # A pipe or a file is as wide as the table needs: cut-off columns could not be told from missing ones.
+    console = Console(soft_wrap=True) if not Console().is_terminal else Console()
+    if not console.is_terminal:
+        console.width = 200
+    if not quiet:
+        for label, _, best in results.groups():
+            console.print(_table(results, label, best))
+    for text in results.answers:
+        console.print(text, highlight=False)
+    if quiet:
+        return
+    console.print(" ".join(results.notes), highlight=False)
+    if results.folder is not None:
+        reports = [store.REPORT] if (results.folder / store.REPORT).is_file() else []
+        console.print(
+            f"Files: {results.folder}/ ({', '.join([*reports, *results.files])})",
+            highlight=False,
+        )
+
+
+def _table(results: Results, label: str, best: Any) -> Table:
+    config = results.config
+    size = f"{config.seeds} problems a row, at most {config.steps} steps"
+    title = f"Steps until {config.criterion} ({size})"
+    table = Table(title=f"{title}; {label}" if label else title)
+    asked = config.axis
+    table.add_column(" / ".join(config.dial) if isinstance(config, ModelSweepConfig) else asked)
+    table.add_column("optimizer")
+    most = "" if results.histogram is None else " (at most)"
+    # Of models, whose steps no theorem bounds, the steps on the loss that is optimised.
+    columns = ("last loss", "on optimised loss", "at lr") if config.kind == "model" else ("bound", "steps / bound")
+    for name in ("best lr", f"median steps{most}", f"10-90%{most}", *columns):
+        table.add_column(name, justify="right")
+    last = None
+    for row in best.to_dict("records"):
+        if last is not None and row["point"] != last:
+            table.add_section()
+        table.add_row(
+            point_text(row, asked) if row["point"] != last else "",
+            row["optimizer"],
+            f"{row['lr']:.3g}" + (" (edge)" if row["at_edge"] else ""),
+            steps_text(row["steps_median"], config.steps),
+            f"{steps_text(row['steps_q10'], config.steps)} - {steps_text(row['steps_q90'], config.steps)}",
+            *(_on_optimised_loss(row, config.steps) if config.kind == "model" else _bound(row, config.steps)),
+        )
+        last = row["point"]
+    return table
+
+
+def _bound(row: dict[str, Any], steps: int) -> tuple[str, str]:
+    return (
+        "no theorem" if np.isnan(row["bound_median"]) else steps_text(row["bound_median"], steps),
+        "" if np.isnan(row["margin_median"]) or np.isinf(row["bound_median"]) else f"{row['margin_median']:.2f}",
+    )
+
+
+def _on_optimised_loss(row: dict[str, Any], steps: int) -> tuple[str, str, str]:
+    lr = row["lr_weighted"]
+    return (
+        f"{row['loss_median']:.3g}",
+        steps_text(row["steps_weighted_median"], steps),
+        "" if np.isnan(lr) else f"{lr:.3g}",
+    )
+
+
+def point_text(row: dict[Any, Any], name: str) -> str:
+    """A point on the axis of comparison, with what was achieved where that is not what was asked."""
+    if name == "case":
+        return f"{row['case']} (c = {row['heterogeneity_achieved']:.4g})"
+    asked, achieved = row["heterogeneity"], row.get("heterogeneity_achieved", row["heterogeneity"])
+    return f"{asked:g}" if abs(achieved / asked - 1.0) < 1e-9 else f"{asked:g} (got {achieved:.4g})"
+
+
+def steps_text(value: float, most: int) -> str:
+    """A number of steps; one that was not reached within `most` says so."""
+    return f"> {most}" if np.isinf(value) else f"{value:g}"

@@ -1,0 +1,187 @@
+"""measure: gradients, curvature and the head along the snapshots of a training run, as one table."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from quadsim.simulator.curvature.block_spectra import LARGEST_BLOCK, LARGEST_WHOLE, block_spectra
+from quadsim.simulator.curvature.columns import of_curvature, of_gradient_norms, of_head, of_off_block
+from quadsim.simulator.curvature.off_block import spectra_and_off_block
+from quadsim.simulator.curvature.spectral_distance import jensen_shannon, mean_over_pairs
+from quadsim.simulator.models.partitions import Partition
+from quadsim.simulator.models.stack import Stack
+from quadsim.simulator.problems import heterogeneity as het
+from quadsim.simulator.runs.training_run import Snapshots, TrainingRun
+
+__all__ = ["Present", "measure", "snapshots_of", "stacks_at_snapshots"]
+
+Array = NDArray[np.float64]
+
+
+def measure(
+    run: TrainingRun,
+    *,
+    partition: str | Partition = "module",
+    curvature: bool = True,
+    off_blocks: bool = False,
+    largest: int = LARGEST_BLOCK,
+    largest_whole: int = LARGEST_WHOLE,
+    bins: int = 100,
+    normalise: str = "none",
+    base: float = 2.0,
+    **quadrature: Any,
+) -> xr.Dataset:
+    """All metrics of every instance at every snapshot; NaN where it had diverged.
+
+    The gradient is what the rule saw: of a mini-batch if there are any, and scaled in the mode `gradient` of the dial
+    `reparametrisation`. Curvature is that of the optimised loss on all data, float64, in the parameters that are stored (see
+    `quadsim.simulator.curvature.block_spectra`, also for what a smoothness is).
+
+    Args:
+        run: trained with snapshots=(...).
+        partition: blocks, or their name in PARTITIONS.
+        curvature: whether spectra of blocks are computed: P products with the Hessian for every instance and snapshot.
+        off_blocks: whether the whole Hessian is computed: what lies off the blocks, and exact spectra whatever their size.
+        largest: parameters of the largest block with exact eigenvalues; see `block_spectra`.
+        largest_whole: parameters of the largest whole Hessian.
+        bins: of the Jensen-Shannon distance; see `jensen_shannon`.
+        normalise: likewise.
+        base: likewise.
+        **quadrature: nodes, runs, seed of larger blocks.
+
+    Returns:
+        Dataset with the axes problem, setting, step (the snapshots) and, where it says so, block:
+
+        - `loss_weighted`, optimised loss on all data;
+        - `gradient_norm` (block), |g_l|/sqrt(P_l), and over blocks `gradient_ratio`, `gradient_log_std`, `gradient_gini`,
+          `gradient_variation` (see `Spread`: NaN for the first two with a zero block);
+        - `step_sign_cosine`, of the rule's step with -sign(g);
+        - `head_common`, `head_centred`, norms of the two parts of the head, and `head_common_growth`, `head_centred_growth`,
+          norms of the parts of its change since the start;
+        - `smoothness`, `spectral_norm`, `smallest_eigenvalue` (block); `Lambda_G`, `Lambda_P`, `Lambda_ratio` (G over P),
+          `covariance` (their difference); `js0`; `asymmetry`;
+        - `off_block_spectral`, `off_block_frobenius`, `whole_over_block` (see `OffBlock`).
+
+    Raises:
+        ValueError: a run without snapshots, or a value out of range.
+    """
+    kept = snapshots_of(run)
+    cut = run.problem.partition(partition) if isinstance(partition, str) else partition
+    table = _Table(run, len(cut.sizes))
+    for here in stacks_at_snapshots(run):
+        table.add(here, _at_hand(here, cut.sizes))
+        spectra = None
+        if off_blocks:
+            # Both from the whole Hessian, at the cost of one.
+            spectra, rest = spectra_and_off_block(here.stack, here.theta, cut, largest=largest_whole, spectra=curvature)
+            table.add(here, of_off_block(rest))
+        elif curvature:
+            spectra = block_spectra(here.stack, here.theta, cut, largest=largest, **quadrature)
+        if spectra is not None:
+            distances = jensen_shannon(spectra, bins=bins, normalise=normalise, base=base)
+            table.add(here, of_curvature(here.gradient, cut.sizes, spectra) | {"js0": mean_over_pairs(distances)})
+            table.add(here, {"smoothness": spectra.smoothness, "spectral_norm": spectra.spectral_norm})
+            table.add(here, {"smallest_eigenvalue": spectra.smallest, "asymmetry": spectra.asymmetry})
+    source = run.to_dataset()
+    coordinates: dict[str, Any] = {str(n): values for n, values in source.coords.items() if "step" not in values.dims}
+    coordinates |= {"step": kept.steps, "block": list(cut.labels), "block_size": ("block", np.array(cut.sizes))}
+    settings = {
+        "partition": cut.name,
+        "bins": bins,
+        "normalise": normalise,
+        "base": base,
+        "largest_exact_block": max(cut.sizes) if off_blocks else largest,
+    }
+    return xr.Dataset(table.columns(), coords=coordinates, attrs=source.attrs | settings)
+
+
+class Present:
+    """Instances at one snapshot, those that had not diverged.
+
+    Attributes:
+        step: number of the snapshot in the run's list.
+        at: their places in the flat list of (problem, setting), setting fastest, (E,).
+        stack: float64, all data.
+        theta: before the step, (E, P).
+        start: where training began, rounded as the run's numbers are, (E, P).
+        gradient: what the rule saw, (E, P).
+        update: what it added, (E, P).
+    """
+
+    def __init__(self, run: TrainingRun, step: int) -> None:
+        kept = snapshots_of(run)
+        flat = [x[:, :, step].reshape(-1, x.shape[-1]) for x in (kept.theta, kept.gradient, kept.update)]
+        self.step = step
+        self.at = np.flatnonzero(np.all([np.isfinite(x).all(axis=1) for x in flat], axis=0))
+        self.theta, self.gradient, self.update = (x[self.at] for x in flat)
+        which = self.at // kept.theta.shape[1]
+        self.start = run.problem.start[which].astype(run.dtype).astype(np.float64)
+        self.stack: Stack = run.problem.stack(which)
+
+    def losses(self, theta: Array) -> Array:
+        """Optimised loss on all data, (E,)."""
+        with torch.no_grad():
+            return np.asarray(self.stack.losses(torch.from_numpy(theta))[0].numpy())
+
+
+def stacks_at_snapshots(run: TrainingRun) -> Iterator[Present]:
+    """The instances at each snapshot at which there are any.
+
+    Raises:
+        ValueError: a run without snapshots.
+    """
+    for step in range(snapshots_of(run).steps.size):
+        here = Present(run, step)
+        if here.at.size:
+            yield here
+
+
+def snapshots_of(run: TrainingRun) -> Snapshots:
+    """Those of the run.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if run.snapshots is None:
+        raise ValueError("run must have snapshots, got one without; train with snapshots=(0, 10, ...).")
+    return run.snapshots
+
+
+class _Table:
+    """Columns (M, K, S) or (M, K, S, B), NaN until added to."""
+
+    def __init__(self, run: TrainingRun, blocks: int) -> None:
+        self._shape = snapshots_of(run).theta.shape[:3]
+        self._blocks = blocks
+        self._values: dict[str, Array] = {}
+
+    def add(self, here: Present, values: dict[str, Array]) -> None:
+        problems, settings, steps = self._shape
+        for name, found in values.items():
+            shape = (problems * settings, steps, *found.shape[1:])
+            column = self._values.setdefault(name, np.full(shape, np.nan))
+            column[here.at, here.step] = found
+
+    def columns(self) -> dict[str, tuple[tuple[str, ...], Array]]:
+        axes = ("problem", "setting", "step", "block")
+        shaped = {name: values.reshape(*self._shape, *values.shape[2:]) for name, values in self._values.items()}
+        return {name: (axes[: values.ndim], values) for name, values in shaped.items()}
+
+
+def _at_hand(here: Present, sizes: tuple[int, ...]) -> dict[str, Array]:
+    """What needs no Hessian."""
+    problem, which = here.stack.problem, here.stack.which
+    norms = het.block_gradient_norms(here.gradient, sizes)
+    growth = of_head(problem, here.theta - here.start, which)
+    return {
+        "loss_weighted": here.losses(here.theta),
+        "gradient_norm": norms,
+        "step_sign_cosine": het.sign_cosine(here.update, here.gradient),
+        **of_gradient_norms(norms),
+        **of_head(problem, here.theta, which),
+        **{f"{name}_growth": values for name, values in growth.items()},
+    }

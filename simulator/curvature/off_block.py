@@ -1,0 +1,130 @@
+"""What the diagonal blocks of a Hessian leave out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.linalg import eigsh
+
+from quadsim.simulator.curvature.block_spectra import (
+    LARGEST_WHOLE,
+    BlockSpectra,
+    check_whole,
+    eigenvalues,
+    partition_of,
+    symmetric,
+)
+from quadsim.simulator.curvature.hessian import OneInstance, Progress, as_points, no_progress
+from quadsim.simulator.models.partitions import Partition
+from quadsim.simulator.models.stack import Stack
+from quadsim.simulator.support.threads import own_threads
+
+__all__ = ["OffBlock", "off_block", "off_block_of", "spectra_and_off_block"]
+
+Array = NDArray[np.float64]
+
+_DENSE_NORM = 1000  # up to this size the spectral norm is taken from all eigenvalues
+
+
+@dataclass(frozen=True, eq=False)
+class OffBlock:
+    """How much of the Hessian the diagonal blocks leave out, (E,) each.
+
+    Attributes:
+        spectral: |H - blkdiag(H)| / |H| in the spectral norm.
+        frobenius: the same in the Frobenius norm.
+        whole_over_block: |H| / max_l |H_l| in the spectral norm, at least 1: by so much a block-diagonal picture can understate
+            curvature.
+    """
+
+    spectral: Array
+    frobenius: Array
+    whole_over_block: Array
+
+
+def off_block(
+    stack: Stack,
+    theta: ArrayLike | torch.Tensor,
+    partition: str | Partition = "module",
+    *,
+    largest: int = LARGEST_WHOLE,
+) -> OffBlock:
+    """From the whole Hessian of one instance after the other.
+
+    Args:
+        stack: E instances.
+        theta: parameters, (E, P).
+        partition: blocks, or their name in PARTITIONS.
+        largest: number of parameters from which the whole is too large.
+
+    Raises:
+        ValueError: more than `largest` parameters, a shape that does not fit, or an unknown partition.
+    """
+    return spectra_and_off_block(stack, theta, partition, largest=largest, spectra=False)[1]
+
+
+@own_threads()
+def spectra_and_off_block(
+    stack: Stack,
+    theta: ArrayLike | torch.Tensor,
+    partition: str | Partition = "module",
+    *,
+    largest: int = LARGEST_WHOLE,
+    spectra: bool = True,
+    progress: Progress = no_progress,
+) -> tuple[BlockSpectra | None, OffBlock]:
+    """Both from one whole Hessian, at the cost of one; the spectra are exact, whatever the size of a block.
+
+    Args:
+        stack: as in `off_block`.
+        theta: likewise.
+        partition: likewise.
+        largest: likewise.
+        spectra: whether they are wanted; else None.
+        progress: told of columns that are done; E P in all.
+
+    Raises:
+        ValueError: as in `off_block`.
+    """
+    points, cut = as_points(stack, theta), partition_of(stack, partition)
+    check_whole(stack, largest)
+    everything = Partition("whole", ("whole",), (stack.problem.dimension,))
+    values, asymmetry = np.empty((3, stack.instances)), np.empty(stack.instances)
+    found: list[list[Array]] = []
+    for e in range(stack.instances):
+        matrices, asymmetry[e] = symmetric(OneInstance.of(stack, points, e).blocks(everything, [0], progress))
+        values[:, e] = off_block_of(matrices[0], cut)
+        if spectra:
+            found.append(eigenvalues(matrices[0][begin:end, begin:end] for begin, end in cut.ranges))
+    if not spectra:
+        return None, OffBlock(*values)
+    return BlockSpectra.exactly(cut, [np.stack(rows) for rows in zip(*found, strict=True)], asymmetry), OffBlock(
+        *values
+    )
+
+
+def off_block_of(hessian: Array, partition: Partition) -> tuple[float, float, float]:
+    """The three measures of OffBlock for one symmetric matrix (P, P); NaN where it is 0 or not finite."""
+    if not np.all(np.isfinite(hessian)):
+        return np.nan, np.nan, np.nan
+    rest = hessian.copy()
+    block = 0.0
+    for begin, end in partition.ranges:
+        block = max(block, _spectral_norm(hessian[begin:end, begin:end]))
+        rest[begin:end, begin:end] = 0.0
+    whole = _spectral_norm(hessian)
+    if block == 0.0:
+        return (np.nan, np.nan, np.nan) if whole == 0.0 else (1.0, 1.0, np.inf)
+    frobenius = float(np.linalg.norm(rest) / np.linalg.norm(hessian))
+    return _spectral_norm(rest) / whole, frobenius, whole / block
+
+
+def _spectral_norm(matrix: Array) -> float:
+    """Largest modulus of an eigenvalue of a symmetric matrix; by Lanczos to rounding where it is large."""
+    if not np.any(matrix):
+        return 0.0
+    if matrix.shape[0] <= _DENSE_NORM:
+        return float(np.abs(eigenvalues([matrix])[0]).max())
+    start = np.random.default_rng(0).standard_normal(matrix.shape[0])  # a fixed start: the same number every time
+    return float(np.abs(eigsh(matrix, k=1, which="LM", v0=start, return_eigenvectors=False))[0])

@@ -1,0 +1,100 @@
+"""Jensen-Shannon distance between the spectra of blocks: the number depends on bins, range and base, so all are arguments."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadsim.simulator.curvature.block_spectra import BlockSpectra
+from quadsim.simulator.support.checks import check_choice, check_count, check_interval
+
+__all__ = ["NORMALISATIONS", "histograms", "jensen_shannon", "mean_over_pairs"]
+
+Array = NDArray[np.float64]
+
+NORMALISATIONS = ("none", "block")
+"""`none`: eigenvalues as they are, so that a block of smaller curvature is another one; `block`: each block's eigenvalues over
+their largest modulus, so that only the shapes of spectra are compared."""
+
+
+def jensen_shannon(spectra: BlockSpectra, *, bins: int = 100, normalise: str = "none", base: float = 2.0) -> Array:
+    """Distances between all blocks of every instance, (E, B, B): symmetric, 0 on the diagonal.
+
+    The distance of two densities p and q over bins is sqrt((KL(p, m) + KL(q, m))/2), m = (p + q)/2 (Endres and Schindelin, IEEE
+    Trans. Inf. Theory 49 (2003)); at most sqrt(log 2/log base), reached by spectra without a common bin. The bins are of equal
+    width, from the smallest to the largest eigenvalue of all blocks of the instance.
+
+    There is no right number of bins: more bins take spectra further apart, and so does a quadrature, whose few nodes leave
+    most bins empty. Compare only numbers made with the same arguments, and exact blocks with exact ones. The mean over the
+    modules of one default Transformer at its start is .339; .156 with 20 bins, .581 normalised by block; with quadrature of its
+    largest modules .391 (20 nodes, one run), .350 (20, ten runs) and .343 (80, one run).
+
+    Args:
+        spectra: of B blocks of E instances.
+        bins: number of them.
+        normalise: one of NORMALISATIONS.
+        base: of the logarithm, above 1.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+    base = check_interval("base", base, 1.0, low_open=True)
+    density = histograms(spectra.nodes, spectra.weights, bins=bins, normalise=normalise)
+    return np.asarray(np.stack([_distances(one) for one in density]) / np.sqrt(np.log(base)))
+
+
+def mean_over_pairs(distances: Array) -> Array:
+    """JS0: mean over all pairs of blocks (Zhang et al., arXiv 2402.16788), (E, B, B) to (E,); NaN for one block."""
+    number = distances.shape[-1]
+    if number < 2:
+        return np.full(distances.shape[:-2], np.nan)
+    upper = np.triu_indices(number, 1)
+    return np.asarray(distances[..., upper[0], upper[1]].mean(axis=-1))
+
+
+def histograms(nodes: Sequence[Array], weights: Sequence[Array], *, bins: int = 100, normalise: str = "none") -> Array:
+    """Share of every block's spectrum in bins of equal width over the range of all blocks, (E, B, bins).
+
+    NaN for an instance of which a block is not finite.
+
+    Args:
+        nodes: of every block, (E, n_l); NaN where there is none.
+        weights: likewise, with the sum 1.
+        bins: number of them.
+        normalise: one of NORMALISATIONS.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+    bins = check_count("bins", bins)
+    if check_choice("normalise", normalise, NORMALISATIONS) == "block":
+        nodes = [values / _positive(np.fmax.reduce(np.abs(values), axis=1, keepdims=True)) for values in nodes]
+    low = np.min([np.fmin.reduce(values, axis=1) for values in nodes], axis=0)
+    width = np.max([np.fmax.reduce(values, axis=1) for values in nodes], axis=0) - low
+    out = np.zeros((low.size, len(nodes), bins))
+    for b, (values, shares) in enumerate(zip(nodes, weights, strict=True)):
+        place = (values - low[:, None]) / _positive(width)[:, None] * bins
+        place = np.clip(np.where(np.isfinite(place), place, 0.0).astype(np.int64), 0, bins - 1)
+        rows = np.broadcast_to(np.arange(low.size)[:, None], place.shape)
+        np.add.at(out[:, b], (rows, place), shares)
+    return np.where(np.isfinite(width)[:, None, None], out, np.nan)
+
+
+def _positive(x: Array) -> Array:
+    return np.where(x > 0.0, x, 1.0)
+
+
+def _distances(density: Array) -> Array:
+    """(B, bins) to (B, B), in nats before the root."""
+    out = np.zeros((density.shape[0],) * 2)
+    for i, p in enumerate(density):
+        q = density[i + 1 :]
+        middle = (p + q) / 2
+        out[i, i + 1 :] = np.sqrt(np.maximum((_divergence(p, middle) + _divergence(q, middle)) / 2, 0.0))
+    return out + out.T
+
+
+def _divergence(p: Array, q: Array) -> Array:
+    """KL along the last axis; q is positive where p is."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(p == 0.0, 0.0, p * np.log(p / q)).sum(axis=-1))

@@ -1,0 +1,129 @@
+"""Any torch.optim class on a problem, for comparison: one optimizer object per problem and setting."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from quadsim.simulator.engines import as_trajectory, check_device, resolve_dtype
+from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.engines.observables import Observer
+from quadsim.simulator.engines.reference import Follower
+from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.rules.catalogue import RULES
+from quadsim.simulator.rules.rule import LEARNING_RATE
+from quadsim.simulator.rules.schedules import Schedule
+from quadsim.simulator.runs.trajectory import OBSERVABLES, Trajectory, recorded_steps
+from quadsim.simulator.support.checks import check_choice, check_count, check_interval
+
+__all__ = ["simulate_torch"]
+
+
+def simulate_torch(
+    problem: BlockQuadratic,
+    optimizer: type[torch.optim.Optimizer],
+    *,
+    lr: ArrayLike,
+    steps: int,
+    record: str | int = "all",
+    observe: Iterable[str] = ("gap",),
+    tolerance: float = 1e-6,
+    dtype: torch.dtype | str = torch.float64,
+    device: str = "cpu",
+    **options: Any,
+) -> Trajectory:
+    """Run a class from torch.optim, every block a parameter of its own.
+
+    Slow (a Python loop over problems and settings), but it runs what a user has today, block-wise optimizers included. The
+    parameters are the iterates e + w*, the gradients H e.
+
+    Args:
+        problem: M problems.
+        optimizer: a class whose `step` needs no closure.
+        lr: learning rate, a number or a sequence (K,).
+        steps: how many.
+        record: as in `simulate`.
+        observe: as in `simulate`, without step_sign_cosine.
+        tolerance: as in `simulate`.
+        dtype: as in `simulate`.
+        device: as in `simulate`.
+        **options: passed to the class as they are, as `betas=(0.9, 0.99)`.
+
+    Returns:
+        Trajectory with `rule` None and the class name as `optimizer`.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+    steps = check_count("steps", steps)
+    if isinstance(observe, str):
+        observe = (observe,)
+    allowed = [name for name in OBSERVABLES if name != "step_sign_cosine"]
+    job = Job(
+        problem=problem,
+        rule=RULES["gd"],  # not run: an outcome needs settings, not a rule
+        settings={"lr": LEARNING_RATE.check("lr", lr)},
+        steps=steps,
+        schedule=Schedule(),
+        record=recorded_steps(steps, record),
+        observe=tuple(check_choice("observe", name, allowed) for name in observe),
+        tolerance=check_interval("tolerance", tolerance, 0.0, 1.0, low_open=True, high_open=True),
+        dtype=resolve_dtype(dtype),
+        device=check_device(device),
+    )
+    outcomes = [
+        [_run_one(job, problem.select([m]), optimizer, float(rate), options) for rate in job.settings["lr"]]
+        for m in range(problem.problems)
+    ]
+
+    def stack(name: str) -> np.ndarray:
+        return np.concatenate([np.concatenate([getattr(o, name) for o in row], axis=1) for row in outcomes])
+
+    observed = {
+        name: np.concatenate([np.concatenate([o.observed[name] for o in row], axis=1) for row in outcomes])
+        for name in outcomes[0][0].observed
+    }
+    outcome = Outcome(stack("gap"), stack("hit"), stack("diverged"), observed)
+    return as_trajectory(job, outcome, optimizer.__name__, None, "reference")
+
+
+def _run_one(
+    job: Job, problem: BlockQuadratic, optimizer: type[torch.optim.Optimizer], lr: float, options: dict[str, Any]
+) -> Outcome:
+    """One problem at one rate; parts are (1, B_size, P_l, 1)."""
+
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.array(array)).to(device=job.device, dtype=job.dtype)
+
+    layout = problem.layout
+    blocks = [(size, b) for size, members in layout.groups.items() for b in range(members.size)]
+    hessian = {size: tensor(h) for size, h in problem.hessian.items()}
+    center = {size: tensor(w)[..., None] for size, w in problem.minimizer.items()}
+    start = {size: tensor(e)[..., None] + center[size] for size, e in problem.initial_error.items()}
+    parameters = [start[size][0, b, :, 0].clone().requires_grad_() for size, b in blocks]
+    stepper = optimizer(parameters, lr=lr, **options)  # type: ignore[call-arg]
+    follow, observer = Follower(1, 1, job), Observer(problem)
+    observed: dict[str, list[np.ndarray]] = {name: [] for name in job.observe if name != "gap"}
+    recorded = set(job.record.tolist())
+    for t in range(job.steps + 1):
+        error = {
+            size: torch.stack([p.detach() for p, (s, _) in zip(parameters, blocks, strict=True) if s == size])[
+                None, :, :, None
+            ]
+            - center[size]
+            for size in layout.groups
+        }
+        gradient = {size: torch.matmul(hessian[size], error[size]) for size in layout.groups}
+        follow.see(t, sum((error[size] * gradient[size]).sum(dim=(1, 2)) for size in layout.groups))
+        if t in recorded:
+            for name, values in observed.items():
+                values.append(observer(name, error, gradient, None))
+        if t < job.steps:
+            for parameter, (size, b) in zip(parameters, blocks, strict=True):
+                parameter.grad = gradient[size][0, b, :, 0].clone()
+            stepper.step()
+    return Outcome(
+        follow.gap, follow.hit, follow.diverged, {name: np.stack(values, axis=2) for name, values in observed.items()}
+    )

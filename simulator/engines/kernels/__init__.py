@@ -1,0 +1,1 @@
+"""Kernels: source generated from a rule for CPU and GPU, compiled, kept and launched."""

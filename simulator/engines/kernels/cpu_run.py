@@ -1,0 +1,232 @@
+"""The fused engine on a CPU: a separable rule, printed for Numba, with a block's numbers in cache through many steps."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import llvmlite
+import llvmlite.binding
+import numba
+import numba.np.ufunc.parallel
+import numpy as np
+from numpy.typing import NDArray
+
+from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.engines.kernels import cpu_vectors as vectors
+from quadsim.simulator.engines.kernels.cache import import_source
+from quadsim.simulator.engines.kernels.cpu_source import STRETCH, cpu_source, variant
+from quadsim.simulator.engines.kernels.program import program
+from quadsim.simulator.rules.rule import Rule
+
+__all__ = ["kernel_source", "run"]
+
+_LOG = logging.getLogger("quadsim")
+_TABLE_BYTES = 1 << 25  # for what depends on the step alone
+_PRODUCTS_AT_ONCE = 1 << 31  # in one call of the kernel: a tenth of a second, after which Ctrl-C is noticed
+_TIME_PER_LANE = {4: 1.0, 2: 1.2, 1: 1.5}  # of tiles of so many vectors; measured for Adam
+_CALLS_PER_THREAD = 16  # so that a thread that finishes early finds more to do
+
+
+def kernel_source(rule: Rule, sizes: tuple[int, ...], dtype: str = "float64", settings: int = 64) -> str:
+    """The source that would run a rule on blocks of these sizes under so many settings."""
+    return cpu_source(rule, sizes, dtype=dtype, lanes=_lanes(dtype, settings))
+
+
+def run(job: Job) -> Outcome:
+    """Run all problems under all settings, one problem and one tile of settings at a time.
+
+    The threads are Numba's (`numba.set_num_threads`, NUMBA_NUM_THREADS); a result does not depend on their number.
+    """
+    dtype = str(job.dtype).removeprefix("torch.")
+    lanes = _lanes(dtype, job.number_of_settings)
+    kernel = _kernel(job.rule, tuple(sorted({variant(size) for size in job.problem.block_sizes})), dtype, lanes)
+    return _Run(job, kernel, np.dtype(dtype), lanes).outcome()
+
+
+def _lanes(dtype: str, settings: int) -> int:
+    """Settings in a tile: 1, 2 or 4 of the widest vectors here, whichever takes the least time for so many settings."""
+    features = llvmlite.binding.get_host_cpu_features()
+    bits = 512 if features.get("avx512f") else 256 if features.get("avx") else 128
+    one = bits // (64 if dtype == "float64" else 32)
+    return min(
+        (vectors * one for vectors in _TIME_PER_LANE), key=lambda n: -(-settings // n) * n * _TIME_PER_LANE[n // one]
+    )
+
+
+def _number_of_threads() -> int:
+    """Numba's number of threads, without starting its threading layer just to ask."""
+    if numba.np.ufunc.parallel._is_initialized:
+        return int(numba.get_num_threads())
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+@lru_cache(maxsize=256)
+def _kernel(rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int) -> ModuleType:
+    source = cpu_source(rule, variants, dtype=dtype, lanes=lanes)
+    made_with = f"{numba.__version__} {llvmlite.__version__} {sha256(Path(vectors.__file__).read_bytes()).hexdigest()}"
+    module = import_source(f"{source}\n# Made with {made_with}\n", "cpu")
+    if not any(Path(str(module.__file__)).parent.glob(f"__pycache__/{module.__name__}.*.nbi")):
+        _LOG.info(
+            "compiling %s for blocks of this size (once; kept in %s)", rule.name, Path(str(module.__file__)).parent
+        )
+    return module
+
+
+class _Run:
+    """The arrays of one run, and the calls of the kernel."""
+
+    def __init__(self, job: Job, kernel: ModuleType, dtype: np.dtype[Any], lanes: int) -> None:
+        problem, whole = job.problem, program(job.rule)
+        self._job, self._kernel, self._dtype, self._lanes = job, kernel, dtype, lanes
+        self._tiles = -(-job.number_of_settings // lanes)
+        self._jobs = problem.problems * self._tiles
+        sizes = np.array(problem.block_sizes)
+        self._sizes = sizes
+        self._coordinates = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+        self._entries = np.concatenate([[0], np.cumsum(sizes**2)])[:-1]
+        self._dimension = problem.dimension
+
+        self._hessian = self._aligned((problem.problems, int(np.sum(sizes**2))))
+        for size, members in problem.layout.groups.items():
+            for position, block in enumerate(members):
+                begin = self._entries[block]
+                self._hessian[:, begin : begin + size**2] = problem.hessian[size][:, position].reshape(-1, size**2)
+        self._extremes = np.stack([problem.block_smoothness, problem.block_strong_convexity], axis=-1).astype(dtype)
+        self._minimizer = problem.layout.flatten(problem.minimizer).astype(dtype)
+
+        # Settings beyond the last one are copies of it: every lane does the same work.
+        own = np.array([job.settings[name] for name in job.rule.names])
+        padded = own[:, np.minimum(np.arange(self._tiles * lanes), job.number_of_settings - 1)]
+        self._settings = self._aligned((self._tiles, len(own), lanes))
+        self._settings[:] = np.swapaxes(padded.reshape(len(own), self._tiles, lanes), 0, 1)
+
+        blocks = len(sizes)
+        self._clocks = self._aligned((self._tiles, len(whole.clocks), lanes))
+        self._clocks[:] = 1.0
+        self._error = self._aligned((problem.problems, self._tiles, 2, self._dimension, lanes))
+        self._error[:, :, 0] = problem.layout.flatten(problem.initial_error)[:, None, :, None]
+        self._states = self._aligned((self._jobs, len(whole.states), self._dimension, lanes))
+        self._block_states = self._aligned((self._jobs, len(whole.block_states), blocks, lanes))
+        if whole.starts_at_numbers:
+            for states, kept in ((whole.states, self._states), (whole.block_states, self._block_states)):
+                for index, state in enumerate(states):
+                    kept[:, index] = float(whole.started[state])
+        self._below, self._limit = np.empty((2, self._jobs * lanes))
+        self._hit, self._diverged = np.full((2, self._jobs * lanes), np.inf)
+        self._done = np.zeros(self._jobs, dtype=np.bool_)
+        self._gap = np.empty((problem.problems, job.number_of_settings, job.record.size))
+        self._values = int(kernel.STEP_VALUES_)
+
+    def _aligned(self, shape: tuple[int, ...]) -> NDArray[Any]:
+        """An array that begins at a cache line, so that no vector lies across two."""
+        count, width = int(np.prod(shape)), self._dtype.itemsize
+        raw = np.empty(count + 64 // width, dtype=self._dtype)
+        begin = -raw.ctypes.data % 64 // width
+        return raw[begin : begin + count].reshape(shape)
+
+    def outcome(self) -> Outcome:
+        """Run everything."""
+        job = self._job
+        # One step more than is taken: the gap of the last is wanted, and the step after it is not looked at.
+        total = job.steps + 1
+        factors = np.append(job.schedule.factors(job.steps), 0.0).astype(self._dtype)
+        products = int(np.sum(self._sizes**2)) * self._lanes
+        threads = max(1, min(_number_of_threads(), self._jobs))
+        calls = max(threads * _CALLS_PER_THREAD, products * self._jobs * STRETCH // _PRODUCTS_AT_ONCE)
+        ranges = list(_ranges(self._jobs, calls))
+        longest = max(last - first for first, last in ranges)
+        steps = min(
+            _PRODUCTS_AT_ONCE // (products * longest),
+            _TABLE_BYTES // (self._tiles * max(self._values, 1) * self._lanes * self._dtype.itemsize),
+        )
+        steps = max(1, steps // STRETCH) * STRETCH
+        with _Workers(threads) as workers:
+            for begin in range(0, total, steps):
+                self._advance(begin, min(steps, total - begin), factors, ranges, workers)
+                if self._done.all():
+                    break
+        shape = (job.problem.problems, self._tiles * self._lanes)
+        kept = slice(0, job.number_of_settings)
+        return Outcome(
+            gap=self._gap, hit=self._hit.reshape(shape)[:, kept], diverged=self._diverged.reshape(shape)[:, kept]
+        )
+
+    def _advance(
+        self, begin: int, steps: int, factors: NDArray[Any], ranges: list[tuple[int, int]], workers: "_Workers"
+    ) -> None:
+        """All jobs from step `begin` on for so many steps."""
+        job, lanes = self._job, self._lanes
+        table = self._aligned((self._tiles, steps, self._values, lanes)).ravel()
+        own = factors[begin : begin + steps]
+        settings, clocks = self._settings.ravel(), self._clocks.ravel()
+        workers.all(
+            lambda tile: self._kernel.steps_(tile, own, settings, clocks, table), [(t,) for t in range(self._tiles)]
+        )
+        record_at = int(np.searchsorted(job.record, begin))
+
+        def call(first: int, last: int) -> None:
+            gradient = self._aligned((int(self._sizes.max()) * lanes,))
+            sums = self._aligned((STRETCH * lanes,))
+            self._kernel.run_(
+                first, last, begin, steps, job.record, record_at, job.tolerance, self._tiles, self._dimension,
+                self._sizes, self._coordinates, self._entries, self._hessian.ravel(), self._extremes.ravel(),
+                self._minimizer.ravel(), settings, table, self._error.ravel(), self._states.ravel(),
+                self._block_states.ravel(), gradient, sums, self._below, self._limit, self._hit, self._diverged,
+                self._done, self._gap,
+            )  # fmt: skip
+
+        workers.all(call, ranges)
+
+
+def _ranges(number: int, parts: int) -> Iterator[tuple[int, int]]:
+    """`number` things in at most so many contiguous parts of nearly one size."""
+    parts = min(parts, number)
+    for part in range(parts):
+        yield number * part // parts, number * (part + 1) // parts
+
+
+class _Workers:
+    """The caller's thread and others, which run calls of a kernel that holds no lock.
+
+    Python's threads and not Numba's parallel loops: those need a threading layer, of which one cannot be used from two threads
+    and another not after a fork. The caller works too: a thread that only waits may find its helpers put on one core.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._helpers = threads - 1
+        self._pool = ThreadPoolExecutor(self._helpers) if self._helpers else None
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def all(self, function: Callable[..., None], arguments: Sequence[tuple[int, ...]]) -> None:
+        """Call with each of the arguments and wait."""
+        waiting = deque(arguments)
+
+        def work() -> None:
+            while True:
+                try:
+                    argument = waiting.popleft()
+                except IndexError:
+                    return
+                function(*argument)
+
+        helpers = min(self._helpers, len(arguments) - 1)
+        futures = [self._pool.submit(work) for _ in range(helpers)] if self._pool is not None else []
+        try:
+            work()
+        finally:
+            waiting.clear()  # after an error or Ctrl-C the others finish the call they are in, and no more
+            wait(futures)
+        for future in futures:
+            future.result()

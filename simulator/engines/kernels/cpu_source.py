@@ -1,0 +1,405 @@
+"""The fused CPU kernel of a rule as Python source for Numba, with the vectors of `vectors.py`.
+
+A vector holds one number for each of LANES settings. For one problem and one such tile of settings, the kernel takes the
+blocks one after the other through a stretch of steps, with the block's Hessian, errors and states in cache: rows of the
+product H_l e stay in registers until the rule has used them. Then it follows the gaps of the stretch, summed over the blocks.
+
+Arrays are flat, with the tile's lanes last. The kernel's own names end in an underscore; all others come from the rule.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import sympy as sp
+
+from quadsim.simulator.engines.kernels.program import Assignment, ExpressionPrinter, Phase, Program, label, program
+from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE
+
+__all__ = ["STRETCH", "cpu_source", "variant"]
+
+STRETCH = 128
+"""Steps that a block takes before the next one does; even, as errors are kept in two places by turns."""
+
+_ROWS = 4  # of the product, kept in registers together
+_UNROLLED = 7  # up to this size all rows of a block are
+
+
+def variant(size: int) -> int:
+    """Which code runs a block: sizes up to 7 have their own, larger ones share by their remainder of rows."""
+    return size if size <= _UNROLLED else 8 + size % _ROWS
+
+
+def cpu_source(rule: Rule, block_sizes: Iterable[int], *, dtype: str = "float64", lanes: int = 16) -> str:
+    """Source of the kernel.
+
+    Args:
+        rule: a rule that has a program.
+        block_sizes: sizes it has to be able to run; only their variants matter.
+        dtype: float64 or float32.
+        lanes: settings in a tile.
+    """
+    return _Source(program(rule), sorted({variant(size) for size in block_sizes}), dtype, lanes).text(label(rule))
+
+
+class _Printer(ExpressionPrinter):
+    """Sums of products as fused multiply-adds, numbers as vectors, names of coordinate values with the row they belong to."""
+
+    def __init__(self, by_row: set[sp.Symbol] | None = None, row: int = 0) -> None:
+        super().__init__()
+        self._by_row, self._row = by_row or set(), row
+
+    def number(self, value: float) -> str:
+        return f"number_({value!r})"
+
+    def _print_Symbol(self, symbol: sp.Symbol) -> str:
+        return f"{symbol.name}__{self._row}" if symbol in self._by_row else str(symbol.name)
+
+    def call(self, function: str, *arguments: str) -> str:
+        return super().call(f"{function}_", *arguments)
+
+    def _print_Add(self, expression: sp.Expr, **_: object) -> str:
+        products = [term for term in expression.args if _is_product(term)]
+        others = [term for term in expression.args if term not in products] or [products.pop(0)]
+        text = str(super()._print_Add(sp.Add(*others))) if len(others) > 1 else self._print(others[0])
+        for product in products:
+            first, *rest = product.args
+            text = self.call("fma", self._print(first), self._print(sp.Mul(*rest)), text)
+        return text
+
+
+def _is_product(term: sp.Expr) -> bool:
+    """Whether a term is a product of two values or more, none of them a sign or a divisor."""
+    return isinstance(term, sp.Mul) and not any(f == -1 or (f.is_Pow and f.args[1].is_negative) for f in term.args)
+
+
+class _Source:
+    def __init__(self, whole: Program, variants: Sequence[int], dtype: str, lanes: int) -> None:
+        self._program, self._variants, self._dtype, self._lanes = whole, variants, dtype, lanes
+        self._lines: list[str] = []
+        self._depth = 0
+
+    def text(self, name: str) -> str:
+        """The whole module."""
+        for line in _HEADER.splitlines():
+            self._line(line)
+        for key, value in {"LANES_": self._lanes, "STRETCH_": STRETCH, "STEP_VALUES_": len(self._step_names())}.items():
+            self._line(f"{key} = {value}")
+        self._line(f"STATES_, BLOCK_STATES_ = {len(self._program.states)}, {len(self._program.block_states)}")
+        self._line(f"real_ = np.{self._dtype}")
+        self._line("load_, spread_, number_ = vectors_.vectors_of(LANES_, real_)")
+        self._line('entry_ = njit(nogil=True, error_model="numpy", cache=True)')
+        self._line('part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)')
+        self._clocks()
+        for kind in self._variants:
+            if not self._program.starts_at_numbers:
+                self._block(kind, "start", self._program.start)
+            self._block(kind, "advance", self._program.advance)
+        for line in _FOLLOW.splitlines():
+            if line.strip() == "<blocks>":
+                self._depth = 4
+                self._take_block()
+                self._depth = 0
+            else:
+                self._line(line)
+        rule_line = f'"""Fused kernel of {name} on a CPU, {self._dtype}, {self._lanes} settings at a time."""'
+        return "\n".join([rule_line, "", *self._lines]) + "\n"
+
+    # Writing.
+
+    def _line(self, text: str = "") -> None:
+        self._lines.append("    " * self._depth + text if text else "")
+
+    def _open(self, text: str) -> None:
+        self._line(text)
+        self._depth += 1
+
+    def _close(self) -> None:
+        self._depth -= 1
+
+    def _assign(self, assignments: Iterable[Assignment], printer: _Printer | None = None) -> None:
+        printer = printer or _Printer()
+        for assignment in assignments:
+            self._line(f"{printer.doprint(assignment.name)} = {printer.doprint(assignment.value)}")
+
+    # Pieces.
+
+    def _settings(self) -> None:
+        for index, symbol in enumerate(self._program.hyperparameters, 1):
+            self._line(f"{symbol} = load_(settings_, settings_at_ + {index} * LANES_)")
+        self._assign(self._program.once)
+
+    def _clocks(self) -> None:
+        whole = self._program
+        self._line()
+        self._line()
+        self._line("@entry_")
+        self._open("def steps_(tile_, factors_, settings_, clocks_, table_):")
+        self._line(f"settings_at_ = tile_ * {len(whole.hyperparameters) + 1} * LANES_")
+        self._line("lr_ = load_(settings_, settings_at_)")
+        self._settings()
+        at = f"tile_ * {len(whole.clocks)}"
+        for index, clock in enumerate(whole.clocks):
+            self._line(f"{clock.name} = load_(clocks_, ({at} + {index}) * LANES_)")
+        self._open("for t_ in range(factors_.size):")
+        self._line(f"{symbols.lr} = lr_ * spread_(factors_[t_])")
+        if whole.clocks:
+            printer = _Printer()
+            names = ", ".join(str(clock.name) for clock in whole.clocks)
+            self._line(f"{names} = {', '.join(printer.doprint(clock.value) for clock in whole.clocks)}")
+        self._assign(whole.step)
+        for index, name in enumerate(self._step_names()):
+            self._line(f"store_(table_, ((tile_ * factors_.size + t_) * STEP_VALUES_ + {index}) * LANES_, {name})")
+        self._close()
+        for index, clock in enumerate(whole.clocks):
+            self._line(f"store_(clocks_, ({at} + {index}) * LANES_, {clock.name})")
+        self._close()
+
+    def _step_names(self) -> list[sp.Symbol]:
+        """What the blocks need of a step."""
+        read = self._program.uses(self._program.advance) | self._program.increment.free_symbols
+        read |= set().union(*(value.free_symbols for value in self._program.advanced.values()), set())
+        candidates = [symbols.lr, *(c.name for c in self._program.clocks), *(s.name for s in self._program.step)]
+        return [name for name in candidates if name in read]
+
+    def _block(self, kind: int, what: str, phases: tuple[Phase, ...]) -> None:
+        """The function that starts a block, or advances it by some steps."""
+        starting = what == "start"
+        whole = self._program
+        self._line()
+        self._line()
+        self._line("@part_")
+        self._open(f"def {what}_{kind}_({_BLOCK_ARGUMENTS}):")
+        if kind <= _UNROLLED:
+            self._line(f"size_ = {kind}")
+        self._settings()
+        self._line(f"{symbols.L_l} = spread_(extremes_[extremes_at_])")
+        self._line(f"{symbols.mu_l} = spread_(extremes_[extremes_at_ + 1])")
+        self._assign(whole.per_block)
+        self._line("count_ = spread_(real_(size_))")
+        if not starting:
+            for index, state in enumerate(whole.block_states):
+                self._line(f"{state} = load_(block_states_, block_states_at_ + {index} * blocks_ * LANES_)")
+            self._open("for t_ in range(steps_):")
+            for index, name in enumerate(self._step_names()):
+                self._line(f"{name} = load_(table_, table_at_ + (t_ * STEP_VALUES_ + {index}) * LANES_)")
+            self._line("gap_ = number_(0.0)")
+        for number, phase in enumerate(phases):
+            self._phase(
+                kind, phase, starting=starting, first=number == 0, last=number == len(phases) - 1, more=len(phases) > 1
+            )
+        if not starting:
+            self._line("store_(sums_, t_ * LANES_, load_(sums_, t_ * LANES_) + gap_)")
+            for state in whole.block_states:
+                if whole.advanced[state] != state:
+                    self._line(f"{state} = {_Printer().doprint(whole.advanced[state])}")
+            self._line("now_, next_ = next_, now_")
+            self._close()
+        for index, state in enumerate(whole.block_states):
+            value = _Printer().doprint(whole.started[state]) if starting else str(state)
+            self._line(f"store_(block_states_, block_states_at_ + {index} * blocks_ * LANES_, {value})")
+        self._close()
+
+    def _phase(self, kind: int, phase: Phase, *, starting: bool, first: bool, last: bool, more: bool) -> None:
+        self._assign(phase.block)
+        for mean in phase.means:
+            self._line(f"{mean.name}_sum_ = number_(0.0)")
+        in_registers = kind <= _UNROLLED
+        if first or in_registers:
+            loops = (
+                [("i_ = 0", kind)] if in_registers else [(f"for i_ in range(0, size_ - {kind - 8}, {_ROWS}):", _ROWS)]
+            )
+            if not in_registers and kind > 8:
+                loops.append((f"i_ = size_ - {kind - 8}", kind - 8))
+        else:
+            loops = [("for i_ in range(size_):", 1)]
+        for opening, rows in loops:
+            self._line(opening)
+            before = len(self._lines)
+            self._depth += opening.startswith("for")
+            if first and self._reads_gradient(starting):
+                self._product(rows)
+            for row in range(rows):
+                self._coordinate(phase, row, starting=starting, first=first, last=last, kept=more and not in_registers)
+            self._depth -= opening.startswith("for")
+            if len(self._lines) == before:
+                self._lines.pop()  # nothing to do for these rows
+        for mean in phase.means:
+            self._line(f"{mean.name} = {mean.name}_sum_ / count_")
+
+    def _reads_gradient(self, starting: bool) -> bool:
+        """Whether a start looks at the gradient; an advance always does, for the gap."""
+        started = self._program.started.values()
+        return not starting or symbols.g in self._program.uses(self._program.start).union(
+            *(v.free_symbols for v in started)
+        )
+
+    def _product(self, rows: int) -> None:
+        self._line(f"{', '.join(f'g__{r}' for r in range(rows))} = {', '.join(['number_(0.0)'] * rows)}")
+        self._line("row_ = hessian_at_ + i_ * size_")
+        self._open("for j_ in range(size_):")
+        self._line("e_ = load_(error_, now_ + j_ * LANES_)")
+        for row in range(rows):
+            self._line(f"g__{row} = fma_(spread_(pick_(hessian_, row_ + {row} * size_ + j_)), e_, g__{row})")
+        self._close()
+
+    def _coordinate(self, phase: Phase, row: int, *, starting: bool, first: bool, last: bool, kept: bool) -> None:
+        whole = self._program
+        by_row = {symbols.g, symbols.w, *whole.states, *(a.name for a in phase.coordinate)}
+        printer = _Printer(by_row, row)
+        read = whole.uses((phase,))
+        outputs = whole.started if starting else whole.advanced
+        if last:
+            read |= set().union(*(value.free_symbols for value in outputs.values()), set())
+            read |= set() if starting else whole.increment.free_symbols
+        error = f"e__{row}_ = load_(error_, now_ + (i_ + {row}) * LANES_)"
+        if not starting or symbols.w in read:
+            self._line(error)
+        if first and not starting:
+            self._line(f"gap_ = fma_(e__{row}_, g__{row}, gap_)")
+        if first and kept and self._reads_gradient(starting):
+            self._line(f"store_(gradient_, (i_ + {row}) * LANES_, g__{row})")
+        if not first and kept and symbols.g in read:
+            self._line(f"g__{row} = load_(gradient_, (i_ + {row}) * LANES_)")
+        if symbols.w in read:
+            self._line(f"w__{row} = e__{row}_ + spread_(pick_(minimizer_, minimizer_at_ + i_ + {row}))")
+        place = f"states_at_ + ({{}} * dimension_ + i_ + {row}) * LANES_"
+        for index, state in enumerate(whole.states):
+            if state in read and not starting:
+                self._line(f"{printer.doprint(state)} = load_(states_, {place.format(index)})")
+        inside = {a.name: a.value for a in phase.coordinate}
+        increment = inside.get(whole.increment, whole.increment)
+        self._assign((a for a in phase.coordinate if starting or a.name != whole.increment), printer)
+        for mean in phase.means:
+            self._line(f"{mean.name}_sum_ = {mean.name}_sum_ + {printer.doprint(mean.value)}")
+        if not last:
+            return
+        for index, state in enumerate(whole.states):
+            if outputs[state] != state:
+                self._line(f"store_(states_, {place.format(index)}, {printer.doprint(outputs[state])})")
+        if not starting:
+            text = printer.doprint(sp.Add(sp.Symbol(f"e__{row}_"), increment))
+            self._line(f"store_(error_, next_ + (i_ + {row}) * LANES_, {text})")
+
+    def _take_block(self) -> None:
+        """The call that runs a block, by its size."""
+        for number, kind in enumerate(self._variants):
+            test = f"size_ == {kind}" if kind <= _UNROLLED else f"size_ > {_UNROLLED} and size_ % {_ROWS} == {kind - 8}"
+            self._open(f"{'if' if number == 0 else 'elif'} {test}:")
+            if not self._program.starts_at_numbers:
+                self._open("if begin_ + t_ == 0:")
+                self._line(f"start_{kind}_({_BLOCK_ARGUMENTS})")
+                self._close()
+            self._line(f"advance_{kind}_({_BLOCK_ARGUMENTS})")
+            self._close()
+
+
+_BLOCK_ARGUMENTS = (
+    "size_, steps_, dimension_, blocks_, hessian_, hessian_at_, extremes_, extremes_at_, minimizer_, minimizer_at_, "
+    "settings_, settings_at_, table_, table_at_, error_, now_, next_, states_, states_at_, block_states_, "
+    "block_states_at_, gradient_, sums_"
+)
+
+_HEADER = """\
+import numpy as np
+from numba import njit
+
+from quadsim.simulator.engines.kernels import cpu_vectors as vectors_
+from quadsim.simulator.engines.kernels.cpu_vectors import absolute as absolute_
+from quadsim.simulator.engines.kernels.cpu_vectors import exp as exp_
+from quadsim.simulator.engines.kernels.cpu_vectors import fma as fma_
+from quadsim.simulator.engines.kernels.cpu_vectors import log as log_
+from quadsim.simulator.engines.kernels.cpu_vectors import maximum as maximum_
+from quadsim.simulator.engines.kernels.cpu_vectors import minimum as minimum_
+from quadsim.simulator.engines.kernels.cpu_vectors import pick as pick_
+from quadsim.simulator.engines.kernels.cpu_vectors import power as power_
+from quadsim.simulator.engines.kernels.cpu_vectors import ratio as ratio_
+from quadsim.simulator.engines.kernels.cpu_vectors import sign as sign_
+from quadsim.simulator.engines.kernels.cpu_vectors import sqrt as sqrt_
+from quadsim.simulator.engines.kernels.cpu_vectors import store as store_
+from quadsim.simulator.engines.kernels.cpu_vectors import tanh as tanh_
+from quadsim.simulator.engines.kernels.cpu_vectors import unless_below as unless_below_
+from quadsim.simulator.engines.kernels.cpu_vectors import widen as widen_
+"""
+
+_FOLLOW = f'''
+
+@part_
+def limits_(sums_, tolerance_, at_, below_, limit_):
+    """From the first gap of every setting: what counts as reached, and above what the run has diverged."""
+    largest_ = np.finfo(np.float64).max
+    for k_ in range(LANES_):
+        start_ = np.float64(sums_[k_]) / 2.0
+        below_[at_ + k_] = tolerance_ * start_
+        scale_ = min(start_, np.nextafter(largest_ / {DIVERGED_ABOVE!r}, 0.0))
+        limit_[at_ + k_] = {DIVERGED_ABOVE!r} * scale_ if start_ > 0.0 else largest_
+
+
+@part_
+def follow_(begin_, steps_, sums_, at_, below_, limit_, hit_, diverged_):
+    """First step within the tolerance and first divergence."""
+    below_v_, limit_v_ = load_(below_, at_), load_(limit_, at_)
+    hit_v_, diverged_v_ = load_(hit_, at_), load_(diverged_, at_)
+    for t_ in range(steps_):
+        twice_ = widen_(load_(sums_, t_ * LANES_))
+        gap_v_, step_v_ = twice_ / spread_(2.0), spread_(np.float64(begin_ + t_))
+        hit_v_ = unless_below_(gap_v_, below_v_, hit_v_, minimum_(hit_v_, step_v_))
+        diverged_v_ = unless_below_(gap_v_, limit_v_, minimum_(diverged_v_, step_v_), diverged_v_)
+    store_(hit_, at_, hit_v_)
+    store_(diverged_, at_, diverged_v_)
+
+
+@entry_
+def run_(
+    first_, last_, begin_, total_, record_, record_at_, tolerance_, tiles_, dimension_, sizes_, coordinates_, entries_,
+    hessian_, extremes_, minimizer_, settings_, table_, error_, states_, block_states_, gradient_, sums_, below_, limit_,
+    hit_, diverged_, done_, gap_,
+):
+    """Jobs first_ to last_, each a problem and a tile of settings, from step begin_ on for total_ steps."""
+    blocks_ = sizes_.size
+    per_problem_ = hessian_.size // (minimizer_.size // dimension_)
+    for job_ in range(first_, last_):
+        if done_[job_]:
+            continue
+        problem_, tile_ = job_ // tiles_, job_ % tiles_
+        at_ = job_ * LANES_
+        settings_at_ = tile_ * (settings_.size // tiles_)
+        t_ = 0
+        r_ = record_at_
+        while t_ < total_:
+            steps_ = min(STRETCH_, total_ - t_)
+            for k_ in range(steps_ * LANES_):
+                sums_[k_] = 0.0
+            for block_ in range(blocks_):
+                size_ = sizes_[block_]
+                begins_ = coordinates_[block_]
+                hessian_at_ = problem_ * per_problem_ + entries_[block_]
+                extremes_at_ = 2 * (problem_ * blocks_ + block_)
+                minimizer_at_ = problem_ * dimension_ + begins_
+                table_at_ = (tile_ * total_ + t_) * STEP_VALUES_ * LANES_
+                now_ = (2 * job_ * dimension_ + begins_) * LANES_
+                next_ = now_ + dimension_ * LANES_
+                states_at_ = (STATES_ * job_ * dimension_ + begins_) * LANES_
+                block_states_at_ = (BLOCK_STATES_ * job_ * blocks_ + block_) * LANES_
+                <blocks>
+            if begin_ + t_ == 0:
+                limits_(sums_, tolerance_, at_, below_, limit_)
+            follow_(begin_ + t_, steps_, sums_, at_, below_, limit_, hit_, diverged_)
+            end_ = r_
+            while end_ < record_.size and record_[end_] < begin_ + t_ + steps_:
+                end_ += 1
+            lanes_ = min(LANES_, gap_.shape[1] - tile_ * LANES_)
+            for k_ in range(lanes_):
+                for s_ in range(r_, end_):
+                    gap_[problem_, tile_ * LANES_ + k_, s_] = np.float64(sums_[(record_[s_] - begin_ - t_) * LANES_ + k_]) / 2.0
+            r_ = end_
+            t_ += steps_
+            running_ = 0
+            for k_ in range(LANES_):
+                running_ += diverged_[at_ + k_] == np.inf
+            if running_ == 0:
+                for k_ in range(lanes_):
+                    for s_ in range(r_, record_.size):
+                        gap_[problem_, tile_ * LANES_ + k_, s_] = np.inf
+                done_[job_] = True
+                break
+'''

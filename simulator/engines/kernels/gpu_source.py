@@ -1,0 +1,491 @@
+"""The fused GPU kernels of a rule as Python source for Triton, with the functions of `gpu_functions.py`.
+
+Two layouts. Blocks of up to LANES_UP_TO coordinates are written out: a *lane* is one setting on one block, or on all blocks of
+a problem where these are small together, and holds its numbers in registers. A larger block is a *tile* (settings x
+coordinates), filled up to a power of two with coordinates that stay 0, whose gradient is a matrix product. Either way one
+launch takes many steps; between launches errors and states lie in memory.
+
+A product of float32 is made of six of bfloat16 on the matrix units, good to some units in the last place of a float32.
+
+The kernel's own names end in an underscore; all others come from the rule.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from quadsim.simulator.engines.kernels.program import Assignment, ExpressionPrinter, Phase, Program, label, program
+from quadsim.simulator.rules.rule import Rule, symbols
+
+__all__ = ["LANES_UP_TO", "WHOLE_UP_TO", "Unit", "gpu_source", "step_names", "units_of"]
+
+LANES_UP_TO = 8
+"""Largest block that is written out."""
+
+WHOLE_UP_TO = 12
+"""Coordinates of the largest problem of which one lane holds all blocks."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one lane or tile runs.
+
+    Attributes:
+        sizes: the blocks; more than one, or `whole`, where a lane runs all blocks of a problem.
+        whole: whether these are all blocks, so that the lane can follow the gap itself.
+    """
+
+    sizes: tuple[int, ...]
+    whole: bool = False
+
+    @property
+    def in_lanes(self) -> bool:
+        """Whether it is written out coordinate by coordinate."""
+        return self.whole or self.sizes[0] <= LANES_UP_TO
+
+    @property
+    def name(self) -> str:
+        """End of its kernels' names; all tiles share theirs."""
+        if not self.in_lanes:
+            return "tile"
+        return ("whole" if self.whole else "lanes") + "".join(f"_{size}" for size in self.sizes)
+
+
+def units_of(block_sizes: Sequence[int]) -> tuple[Unit, ...]:
+    """The units that run problems with these blocks: one for the whole, or one for every size."""
+    if max(block_sizes) <= LANES_UP_TO and sum(block_sizes) <= WHOLE_UP_TO:
+        return (Unit(tuple(block_sizes), whole=True),)
+    return tuple(Unit((size,)) for size in dict.fromkeys(block_sizes))
+
+
+def gpu_source(rule: Rule, block_sizes: Sequence[int], *, dtype: str = "float64") -> str:
+    """Source of the kernels.
+
+    Args:
+        rule: a rule that has a program.
+        block_sizes: of the problems.
+        dtype: float64 or float32.
+    """
+    units = {unit.name: unit for unit in units_of(block_sizes)}
+    return _Source(program(rule), dtype).text(label(rule), units.values())
+
+
+def step_names(whole: Program) -> list[sp.Symbol]:
+    """What the blocks need of a step."""
+    read = whole.uses(whole.advance) | whole.increment.free_symbols
+    read |= set().union(*(value.free_symbols for value in whole.advanced.values()), set())
+    candidates = [symbols.lr, *(c.name for c in whole.clocks), *(s.name for s in whole.step)]
+    return [name for name in candidates if name in read]
+
+
+_COUNTS = ("rows_", "steps_", "begin_", "group_", "blocks_")  # a kernel is compiled once for all of their values
+_NUMBER = re.compile(r"\(?-?(\d+(\.\d*)?(e[+-]?\d+)?|inf)\)?")
+
+
+@dataclass
+class _Printer(ExpressionPrinter):
+    """Names get the coordinate or block that they belong to; bare numbers become tensors where a function takes them."""
+
+    ends: Mapping[sp.Symbol, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def _print_Symbol(self, symbol: sp.Symbol) -> str:
+        return f"{symbol.name}{self.ends.get(symbol, '')}"
+
+    def _print_Pow(self, expression: sp.Expr, **settings: object) -> str:
+        base, exponent = expression.args
+        if exponent == sp.S.Half and base.is_nonnegative:
+            return self.call("root", self._print(base))
+        return str(super()._print_Pow(expression, **settings))
+
+    def call(self, function: str, *arguments: str) -> str:
+        return super().call(f"{function}_", *(f"number_({a})" if _NUMBER.fullmatch(a) else a for a in arguments))
+
+
+class _Source:
+    def __init__(self, whole: Program, dtype: str) -> None:
+        self._program, self._dtype = whole, dtype
+        self._lines: list[str] = []
+        self._depth = 0
+        self._by_coordinate = {symbols.g, symbols.w, *whole.states}
+        self._by_block = {symbols.L_l, symbols.mu_l, *whole.block_states, *(a.name for a in whole.per_block)}
+        for phase in (*whole.start, *whole.advance):
+            self._by_coordinate |= {a.name for a in phase.coordinate}
+            self._by_block |= {a.name for a in (*phase.block, *phase.means)}
+        self._shuffles = dtype == "float64"
+        self._quiet = _padding_is_quiet(whole)
+
+    def text(self, name: str, units: Iterable[Unit]) -> str:
+        """The whole module."""
+        self._lines += [f'"""Fused kernels of {name} on a GPU, {self._dtype}."""', "", *_HEADER.splitlines()]
+        self._line()
+        self._function("number_", "value_", [f"return tl.full((1,), value_, tl.{self._dtype})"])
+        self._clocks()
+        for unit in units:
+            for starting in (True, False):
+                (self._lanes if unit.in_lanes else self._tile)(unit, starting=starting)
+        return "\n".join(self._lines) + "\n"
+
+    # Writing.
+
+    def _line(self, text: str = "") -> None:
+        self._lines.append("    " * self._depth + text if text else "")
+
+    def _function(self, name: str, arguments: str, body: Iterable[str] = ()) -> None:
+        """Begin a kernel; with a body, all of it."""
+        self._depth = 0
+        counts = ", ".join(repr(name) for name in _COUNTS if name in arguments.split(", "))
+        decorator = f"@triton.jit(do_not_specialize=[{counts}])" if counts else "@triton.jit"
+        for line in ("", "", decorator, f"def {name}({arguments}):"):
+            self._line(line)
+        self._depth = 1
+        for line in body:
+            self._line(line)
+
+    def _assign(self, assignments: Iterable[Assignment], ends: Mapping[sp.Symbol, str] | None = None) -> None:
+        printer = _Printer(ends or {})
+        for assignment in assignments:
+            self._line(f"{printer.doprint(assignment.name)} = {printer.doprint(assignment.value)}")
+
+    def _shaped(self, value: sp.Expr, like: str, ends: Mapping[sp.Symbol, str], shaped: set[sp.Symbol]) -> str:
+        """A symbol or number as a value of the full shape."""
+        text = _Printer(ends).doprint(value)
+        return text if value in shaped else f"{text} + tl.zeros_like({like})"
+
+    # What depends on the step alone.
+
+    def _settings(self, columns: str = "k_") -> None:
+        for index, symbol in enumerate(self._program.hyperparameters, 1):
+            self._line(f"{symbol} = tl.load(settings_ + {index} * width_ + {columns})")
+        self._assign(self._program.once)
+
+    def _clocks(self) -> None:
+        """Clocks advance one step after the other; what is made of them is then computed for all steps at once."""
+        whole, number = self._program, len(self._program.clocks)
+        if number:
+            self._function("clocks_", "settings_, clocks_, table_, steps_, width_, LANES_: tl.constexpr")
+            self._line("k_ = tl.minimum(tl.program_id(0) * LANES_ + tl.arange(0, LANES_), width_ - 1)")
+            self._settings()
+            for index, clock in enumerate(whole.clocks):
+                self._line(f"{clock.name} = tl.load(clocks_ + {index} * width_ + k_)")
+            self._line("for t_ in range(count_(steps_)):")
+            self._depth += 1
+            printer = _Printer()
+            names = ", ".join(str(clock.name) for clock in whole.clocks)
+            self._line(f"{names} = {', '.join(printer.doprint(clock.value) for clock in whole.clocks)}")
+            for index, clock in enumerate(whole.clocks):
+                self._line(f"tl.store(table_ + (t_ * {number} + {index}) * width_ + k_, {clock.name})")
+            self._depth -= 1
+            for index, clock in enumerate(whole.clocks):
+                self._line(f"tl.store(clocks_ + {index} * width_ + k_, {clock.name})")
+        arguments = "settings_, factors_, clock_table_, table_, steps_, width_, LANES_: tl.constexpr"
+        self._function("steps_", arguments)
+        self._line("n_ = tl.minimum(tl.program_id(0) * LANES_ + tl.arange(0, LANES_), steps_ * width_ - 1)")
+        self._line("t_ = n_ // width_")
+        self._line("k_ = n_ % width_")
+        self._settings()
+        self._line(f"{symbols.lr} = tl.load(settings_ + k_) * tl.load(factors_ + t_)")
+        for index, clock in enumerate(whole.clocks):
+            self._line(f"{clock.name} = tl.load(clock_table_ + (t_ * {number} + {index}) * width_ + k_)")
+        self._assign(whole.step)
+        values = step_names(whole)
+        for index, name in enumerate(values):
+            self._line(f"tl.store(table_ + (t_ * {len(values)} + {index}) * width_ + k_, {name})")
+
+    def _load_step(self) -> None:
+        values = step_names(self._program)
+        for index, name in enumerate(values):
+            self._line(f"{name} = tl.load(table_ + (t_ * {len(values)} + {index}) * width_ + k_)")
+
+    # Lanes.
+
+    def _lanes(self, unit: Unit, *, starting: bool) -> None:
+        whole, sizes = self._program, unit.sizes
+        begins = [sum(sizes[:block]) for block in range(len(sizes))]
+        entries = [sum(size**2 for size in sizes[:block]) for block in range(len(sizes))]
+        dimension = sum(sizes)
+        verb = "start" if starting else "advance"
+        self._function(f"{verb}_{unit.name}_", _arguments(unit, starting=starting) + ", LANES_: tl.constexpr")
+        self._line("lanes_ = rows_.to(tl.int64) * width_")
+        self._line("n_ = tl.minimum(tl.program_id(0).to(tl.int64) * LANES_ + tl.arange(0, LANES_), lanes_ - 1)")
+        self._line("row_ = n_ // width_")
+        self._line("k_ = (n_ % width_).to(tl.int32)")
+        self._settings()
+        for block, size in enumerate(sizes):
+            for i in range(size):
+                for j in range(i, size):
+                    at = f"row_ * {sum(s**2 for s in sizes)} + {entries[block] + i * size + j}"
+                    self._line(f"h{block}_{i}_{j}_ = tl.load(hessian_ + {at})")
+            self._extremes(f"(row_ * {len(sizes)} + {block}) * 2", f"__{block}")
+            self._assign(whole.per_block, self._ends(block, 0))
+        for c in range(dimension):
+            self._line(f"e{c}_ = tl.load(error_ + {c} * lanes_ + n_)")
+        if self._uses_iterate():
+            for c in range(dimension):
+                self._line(f"o{c}_ = tl.load(minimizer_ + row_ * {dimension} + {c})")
+        place_of = []
+        for index, state in enumerate(whole.states):
+            place_of += [(state, c, f"states_ + {index * dimension + c} * lanes_ + n_") for c in range(dimension)]
+        for index, state in enumerate(whole.block_states):
+            first = index * len(sizes)
+            place_of += [(state, b, f"block_states_ + {first + b} * lanes_ + n_") for b in range(len(sizes))]
+        if not starting:
+            for state, index, place in place_of:
+                self._line(f"{state}__{index} = tl.load({place})")
+            self._before_loop(unit)
+            self._line("for t_ in range(count_(steps_)):")
+            self._depth += 1
+            self._load_step()
+        if unit.whole:
+            self._line("twice_ = tl.zeros((LANES_,), tl.float64)")
+        for block, size in enumerate(sizes):
+            self._lanes_block(unit, block, size, begins[block], starting=starting)
+        if starting and unit.whole:
+            self._line("below_of_, limit_of_ = limits_of_(twice_ * 0.5, tl.load(tolerance_))")
+            self._line("tl.store(below_ + n_, below_of_)")
+            self._line("tl.store(limit_ + n_, limit_of_)")
+        if not starting:
+            self._after_step(unit)
+            for c in range(dimension):
+                self._line(f"e{c}_ = next{c}_")
+            self._depth -= 1
+            for c in range(dimension):
+                self._line(f"tl.store(error_ + {c} * lanes_ + n_, e{c}_)")
+            if unit.whole:
+                self._line("tl.store(hit_ + n_, hit_of_)")
+                self._line("tl.store(diverged_ + n_, diverged_of_)")
+        for state, index, place in place_of:
+            self._line(f"tl.store({place}, {state}__{index})")
+
+    def _ends(self, block: int, coordinate: int) -> dict[sp.Symbol, str]:
+        return dict.fromkeys(self._by_block, f"__{block}") | dict.fromkeys(self._by_coordinate, f"__{coordinate}")
+
+    def _before_loop(self, unit: Unit) -> None:
+        if unit.whole:
+            for name in ("below", "limit", "hit", "diverged"):
+                self._line(f"{name}_of_ = tl.load({name}_ + n_)")
+        else:
+            part = "" if unit.in_lanes else " + tl.arange(0, PARTS_)[None, :]"
+            self._line(f"slot_ = tl.load(slots_ + row_ % group_){part}")
+            self._line("gap_at_ = (row_ // group_ * blocks_ + slot_) * width_ + k_")
+            self._line("stride_ = rows_.to(tl.int64) // group_ * blocks_ * width_")
+
+    def _after_step(self, unit: Unit) -> None:
+        if not unit.whole:
+            self._line("tl.store(gaps_ + t_ * stride_ + gap_at_, gap_)")
+            return
+        self._line("gap_ = twice_ * 0.5")
+        self._line("now_ = begin_ + t_")
+        self._line("hit_of_ = tl.where(gap_ <= below_of_, tl.minimum(hit_of_, now_), hit_of_)")
+        self._line("diverged_of_ = tl.where(gap_ <= limit_of_, diverged_of_, tl.minimum(diverged_of_, now_))")
+        self._line("slot_ = tl.load(slots_ + now_)")
+        self._line("if slot_ >= 0:")
+        self._line("    tl.store(records_ + slot_ * lanes_ + n_, gap_)")
+
+    def _lanes_block(self, unit: Unit, block: int, size: int, begin: int, *, starting: bool) -> None:
+        whole = self._program
+        phases = whole.start if starting else whole.advance
+        outputs = whole.started if starting else whole.advanced
+        ends = [self._ends(block, begin + i) for i in range(size)]
+        for i in range(size):
+            terms = [f"h{block}_{min(i, j)}_{max(i, j)}_ * e{begin + j}_" for j in range(size)]
+            self._line(f"g__{begin + i} = {' + '.join(terms)}")
+        if not starting or unit.whole:
+            total = " + ".join(f"e{begin + i}_ * g__{begin + i}" for i in range(size))
+            self._line(f"twice_ += ({total}).to(tl.float64)" if unit.whole else f"gap_ = {total}")
+        if self._uses_iterate():
+            for i in range(begin, begin + size):
+                self._line(f"w__{i} = e{i}_ + o{i}_")
+        for phase in phases:
+            self._assign(phase.block, ends[0])
+            for i in range(size):
+                self._assign(phase.coordinate, ends[i])
+            for mean in phase.means:
+                total = " + ".join(_Printer(end).doprint(mean.value) for end in ends)
+                self._line(f"{mean.name}__{block} = ({total}) / {float(size)!r}")
+        for state, value in outputs.items():
+            shaped = self._by_coordinate | self._by_block
+            for i in range(size if state in whole.states else 1):
+                name = _Printer(ends[i]).doprint(state)
+                if starting or value != state:
+                    # Old states are not read any more: phases that need one of another coordinate do not exist.
+                    self._line(f"{name} = {self._shaped(value, f'e{begin}_', ends[i], shaped)}")
+        if not starting:
+            for i in range(size):
+                self._line(f"next{begin + i}_ = e{begin + i}_ + {_Printer(ends[i]).doprint(whole.increment)}")
+
+    # Tiles.
+
+    def _tile(self, unit: Unit, *, starting: bool) -> None:
+        whole = self._program
+        verb = "start" if starting else "advance"
+        constants = ", SIZE_: tl.constexpr, PAD_: tl.constexpr, LANES_: tl.constexpr"
+        if not starting:
+            constants += ", PARTS_: tl.constexpr"
+        self._function(f"{verb}_tile_", _arguments(unit, starting=starting) + constants)
+        self._line("tiles_ = width_ // LANES_")
+        self._line("row_ = (tl.program_id(0) // tiles_).to(tl.int64)")
+        self._line("k_ = (tl.program_id(0) % tiles_ * LANES_ + tl.arange(0, LANES_))[:, None]")
+        self._line("i_ = tl.arange(0, PAD_)")
+        self._line("real_ = (i_ < SIZE_)[None, :]")
+        self._line("at_ = (row_ * width_ + k_) * SIZE_ + i_[None, :]")
+        self._line(f"j_ = {_SHUFFLED if self._shuffles else 'i_'}")
+        self._matrix("h_", "j_")
+        if self._shuffles and not starting:
+            # One product after the other lays every warp along whole rows of a tile that has as many rows as columns: then no
+            # warp waits for another's errors. What is not used of the matrix is not loaded either.
+            self._line(f"half_ = {_SHUFFLED.replace('i_', 'tl.arange(0, PAD_ // 2)')}")
+            self._matrix("h0_", "half_")
+            self._matrix("h1_", "(half_ + PAD_ // 2)")
+        if not self._shuffles:
+            self._thirds("h", "h_")
+        self._line("e_ = tl.load(error_ + at_, mask=real_, other=0.0)")
+        self._settings()
+        self._extremes("row_ * 2 + tl.zeros_like(k_)", "")
+        self._assign(whole.per_block)
+        if self._uses_iterate():
+            self._line("o_ = tl.load(minimizer_ + row_ * SIZE_ + i_, mask=i_ < SIZE_, other=0.0)[None, :]")
+        one = "rows_.to(tl.int64) * width_"
+        place_of = [(s, f"states_ + {i} * {one} * SIZE_ + at_", ", mask=real_") for i, s in enumerate(whole.states)]
+        place_of += [
+            (s, f"block_states_ + {i} * {one} + row_ * width_ + k_", "") for i, s in enumerate(whole.block_states)
+        ]
+        if not starting:
+            for state, place, mask in place_of:
+                self._line(f"{state} = tl.load({place}{mask}{', other=0.0' if mask else ''})")
+            self._before_loop(unit)
+            self._line("for t_ in range(count_(steps_)):")
+            self._depth += 1
+            self._load_step()
+        self._product(starting=starting)
+        if not starting:
+            # A slot for the coordinates of every warp: then no warp waits for another to add them up.
+            self._line("parts_ = tl.reshape(e_ * g, (LANES_, PAD_ // 8 // PARTS_, PARTS_, 8))")
+            self._line("gap_ = tl.sum(tl.sum(parts_, axis=1), axis=2)")
+        if self._uses_iterate():
+            self._line("w = e_ + o_")
+        for phase in whole.start if starting else whole.advance:
+            self._assign(phase.block)
+            self._assign(phase.coordinate)
+            for mean in phase.means:
+                value = self._shaped(mean.value, "e_", {}, self._by_coordinate)
+                self._line(f"{mean.name} = tl.sum(tl.where(real_, {value}, 0.0), axis=1, keep_dims=True) / SIZE_")
+        for state, value in (whole.started if starting else whole.advanced).items():
+            if starting or value != state:
+                shaped, like = (
+                    (self._by_coordinate, "e_") if state in whole.states else (self._by_block, f"{symbols.L_l}")
+                )
+                self._line(f"{state} = {self._shaped(value, like, {}, shaped)}")
+        if not starting:
+            self._after_step(unit)
+            increment = _Printer().doprint(whole.increment)
+            if self._quiet:
+                self._line(f"e_ = e_ + {increment}")
+            else:
+                self._line(f"e_ = e_ + tl.where(real_, {increment}, 0.0)")
+            self._depth -= 1
+            self._line("tl.store(error_ + at_, e_, mask=real_)")
+        for state, place, mask in place_of:
+            self._line(f"tl.store({place}, {state}{mask})")
+
+    def _matrix(self, name: str, rows: str) -> None:
+        """Some rows of a block's Hessian.
+
+        In float64 its transpose is read: so shared memory holds what a warp reads of its right operand in different banks.
+        """
+        places = ("i_[None, :]", f"{rows}[:, None]")[:: 1 if self._shuffles else -1]
+        corner = f"hessian_ + row_ * SIZE_ * SIZE_ + {places[0]} * SIZE_ + {places[1]}"
+        mask = f"({rows} < SIZE_)[:, None] & (i_ < SIZE_)[None, :]"
+        self._line(f"{name} = tl.load({corner}, mask={mask}, other=0.0)")
+
+    def _product(self, *, starting: bool) -> None:
+        if self._shuffles:
+            self._line(f"a_ = {_SHUFFLE}")
+            if starting:
+                self._line(_PRODUCT.format("g", "a_", "h_"))
+                return
+            self._line("if (LANES_ >= PAD_) and (PAD_ >= 32):")
+            halves = "tl.permute(tl.reshape(a_, (LANES_, 2, PAD_ // 2)), (0, 2, 1))"
+            self._line(f"    a0_, a1_ = tl.split({halves})")
+            self._line(f"    {_PRODUCT.format('g', 'a0_', 'h0_')}")
+            self._line(f"    {_PRODUCT.format('g', 'a1_', 'h1_, g')}")
+            self._line("else:")
+            self._line(f"    {_PRODUCT.format('g', 'a_', 'h_')}")
+            return
+        self._thirds("a", "e_")
+        self._line("g = tl.dot(a2_, h0_, out_dtype=tl.float32)")
+        for left, right in ((1, 1), (0, 2), (1, 0), (0, 1), (0, 0)):
+            self._line(f"g = tl.dot(a{left}_, h{right}_, g, out_dtype=tl.float32)")
+
+    def _thirds(self, name: str, value: str) -> None:
+        """A float32 as the sum of three bfloat16, which hold its 24 bits; the six largest of their products make a product."""
+        self._line(f"{name}0_, {name}_rest_ = first_bits_({value})")
+        self._line(f"{name}1_, {name}_rest_ = first_bits_({name}_rest_)")
+        self._line(f"{name}2_, {name}_rest_ = first_bits_({name}_rest_)")
+
+    def _extremes(self, at: str, end: str) -> None:
+        self._line(f"{symbols.L_l}{end} = tl.load(extremes_ + {at})")
+        self._line(f"{symbols.mu_l}{end} = tl.load(extremes_ + {at} + 1)")
+
+    def _uses_iterate(self) -> bool:
+        whole = self._program
+        return symbols.w in whole.uses(whole.advance) | whole.increment.free_symbols
+
+
+def _arguments(unit: Unit, *, starting: bool) -> str:
+    first = "hessian_, extremes_, minimizer_, settings_, error_, states_, block_states_, rows_, width_"
+    if starting:
+        return f"{first}, tolerance_, below_, limit_" if unit.whole else first
+    if unit.whole:
+        return f"{first}, table_, begin_, steps_, slots_, below_, limit_, hit_, diverged_, records_"
+    return f"{first}, table_, steps_, gaps_, slots_, group_, blocks_"
+
+
+def _padding_is_quiet(whole: Program) -> bool:
+    """Whether a coordinate at which g, w and the starts of the states are 0 stays where it is, whatever the settings."""
+    zero = dict.fromkeys((symbols.g, symbols.w), sp.S.Zero)
+
+    def after(phases: tuple[Phase, ...], known: Mapping[sp.Symbol, sp.Expr], value: sp.Expr) -> sp.Expr:
+        values = dict(known)
+        for phase in phases:
+            for assignment in phase.coordinate:
+                values[assignment.name] = assignment.value.subs(values)
+        return value.subs(values)
+
+    still = {s for s in whole.states if after(whole.start, zero, whole.started[s]) == 0}
+    while True:
+        known = zero | dict.fromkeys(still, sp.S.Zero)
+        moved = {s for s in still if after(whole.advance, known, whole.advanced[s]) != 0}
+        if not moved:
+            return bool(after(whole.advance, known, whole.increment) == 0)
+        still -= moved
+
+
+# In float64 the errors are the left operand of the matrix units' product straight from the registers in which its last result
+# was: four threads hold coordinates 2q and 2q + 1 of every 8 but have to give q and q + 4, so both operands are reordered.
+_SHUFFLE = "tl.reshape(tl.permute(tl.reshape(e_, (LANES_, PAD_ // 8, 4, 2)), (0, 1, 3, 2)), (LANES_, PAD_))"
+_PRODUCT = '{} = tl.dot({}, {}, input_precision="ieee", out_dtype=tl.float64)'
+_SHUFFLED = "i_ // 8 * 8 + i_ % 4 * 2 + i_ // 4 % 2"
+
+_HEADER = """\
+import triton
+import triton.language as tl
+
+from quadsim.simulator.engines.kernels.gpu_functions import absolute as absolute_
+from quadsim.simulator.engines.kernels.gpu_functions import count as count_
+from quadsim.simulator.engines.kernels.gpu_functions import exp as exp_
+from quadsim.simulator.engines.kernels.gpu_functions import first_bits as first_bits_
+from quadsim.simulator.engines.kernels.gpu_functions import limits_of as limits_of_
+from quadsim.simulator.engines.kernels.gpu_functions import log as log_
+from quadsim.simulator.engines.kernels.gpu_functions import maximum as maximum_
+from quadsim.simulator.engines.kernels.gpu_functions import minimum as minimum_
+from quadsim.simulator.engines.kernels.gpu_functions import power as power_
+from quadsim.simulator.engines.kernels.gpu_functions import ratio as ratio_
+from quadsim.simulator.engines.kernels.gpu_functions import root as root_
+from quadsim.simulator.engines.kernels.gpu_functions import sign as sign_
+from quadsim.simulator.engines.kernels.gpu_functions import sqrt as sqrt_
+from quadsim.simulator.engines.kernels.gpu_functions import tanh as tanh_"""

@@ -1,0 +1,462 @@
+"""A Rule as straight-line code, cut by how often each part has to run: what the fused kernels are printed from.
+
+Expressions are split at every sum and product, so that what does not depend on the coordinate leaves the coordinate loop:
+Adam's step becomes `step0*Ratio(m_new, step1*sqrt(v_new) + eps)` with `step0 = -lr/(1 - p1)` and `step1 = sqrt(1/(1 - p2))`
+computed once for all coordinates. This moves roundings about, and nothing else. Nothing here knows of a device: a printer
+needs `program(rule)`, an `ExpressionPrinter` and the loops around it.
+"""
+
+import builtins
+import keyword
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntFlag
+from functools import lru_cache, partial, reduce
+from typing import Any
+
+import sympy as sp
+from sympy.printing.precedence import PRECEDENCE
+from sympy.printing.pycode import PythonCodePrinter
+
+from quadsim.simulator.rules.rule import BlockMean, Ratio, Rule, symbols
+
+__all__ = ["FUNCTIONS", "Assignment", "ExpressionPrinter", "Phase", "Program", "label", "program", "why_no_program"]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """`name = value`."""
+
+    name: sp.Symbol
+    value: sp.Expr
+
+    def __str__(self) -> str:
+        return f"{self.name} = {self.value}"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a step between two means over the block.
+
+    Attributes:
+        block: run first, once per block (and setting and step); may use the means of the phases before.
+        coordinate: run next, for every coordinate of the block. It stands on its own: it uses g, w, the old states and what is
+            computed less often, never a coordinate value of another phase.
+        means: mean over the block's coordinates of a value (a name from `coordinate`, g, w or an old state); none in the last
+            phase.
+    """
+
+    block: tuple[Assignment, ...]
+    coordinate: tuple[Assignment, ...]
+    means: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A separable rule as straight-line code; names are valid identifiers, never end in `_`, and shadow no builtin.
+
+    In order of how often things run. Everything has a value per setting.
+
+    1. `once`: before the run; in the hyperparameters only.
+    2. `per_block`: before the run, for every block; in L_l, mu_l, hyperparameters and `once`.
+    3. `start`: for every block, at the first gradient g: its phases, then `started` gives each state its value.
+    4. every step: `clocks` (each starts at 1) advance all at once from their old values; then `step`, in lr (of this step,
+       schedule included), the new clocks and everything above.
+    5. every step, for every block: the phases of `advance`; then all states take the values `advanced` at once, and
+       `increment` is added to the iterate.
+
+    Attributes:
+        hyperparameters: name of each in the program, in the order of `rule.hyperparameters`.
+        clocks: new value of each clock, in old clocks and hyperparameters.
+        once: see above.
+        per_block: see above.
+        step: see above.
+        states: states with a value per coordinate.
+        block_states: states with one value per block, as their updates see the coordinates through means only.
+        start: phases.
+        started: state to its first value, a symbol or a number.
+        advance: phases.
+        advanced: state to its new value, a symbol or a number.
+        increment: what is added to the iterate, a symbol or a number.
+    """
+
+    hyperparameters: tuple[sp.Symbol, ...]
+    clocks: tuple[Assignment, ...]
+    once: tuple[Assignment, ...]
+    per_block: tuple[Assignment, ...]
+    step: tuple[Assignment, ...]
+    states: tuple[sp.Symbol, ...]
+    block_states: tuple[sp.Symbol, ...]
+    start: tuple[Phase, ...]
+    started: Mapping[sp.Symbol, sp.Expr]
+    advance: tuple[Phase, ...]
+    advanced: Mapping[sp.Symbol, sp.Expr]
+    increment: sp.Expr
+
+    @property
+    def starts_at_numbers(self) -> bool:
+        """Whether no start has to be computed."""
+        return all(value.is_number for value in self.started.values())
+
+    def uses(self, phases: Iterable[Phase]) -> set[sp.Symbol]:
+        """Symbols read in the phases, without those that they assign themselves."""
+        whole = [assignment for phase in phases for assignment in (*phase.block, *phase.coordinate, *phase.means)]
+        return set().union(*(a.value.free_symbols for a in whole)) - {a.name for a in whole}
+
+    def __str__(self) -> str:
+        def lines(title: str, assignments: Iterable[Assignment]) -> list[str]:
+            return [f"{title}: {assignment}" for assignment in assignments]
+
+        def phase_lines(title: str, phases: tuple[Phase, ...]) -> list[str]:
+            out = []
+            for phase in phases:
+                out += lines(f"{title}, block", phase.block) + lines(f"{title}, coordinate", phase.coordinate)
+                out += lines(f"{title}, mean", phase.means)
+            return out
+
+        out = lines("once", self.once) + lines("per block", self.per_block) + phase_lines("start", self.start)
+        out += [f"start: {state} = {value}" for state, value in self.started.items()]
+        out += lines("clock", self.clocks) + lines("step", self.step) + phase_lines("advance", self.advance)
+        out += [f"advance: {state} <- {value}" for state, value in self.advanced.items()]
+        return "\n".join([*out, f"advance: w <- w + {self.increment}"])
+
+
+FUNCTIONS: Mapping[type, str] = {
+    Ratio: "ratio",  # a/b, and 0 wherever a == 0
+    sp.sign: "sign",  # 0 at 0 and at NaN
+    sp.Abs: "absolute",
+    sp.exp: "exp",
+    sp.log: "log",
+    sp.tanh: "tanh",
+    sp.Max: "maximum",  # of two; NaN where either is
+    sp.Min: "minimum",
+}
+"""Functions of the printed source beside `sqrt` and `power`."""
+
+_SUPPORTED = (sp.Symbol, sp.Add, sp.Mul, sp.Pow, BlockMean, *FUNCTIONS)
+
+
+def label(rule: Rule) -> str:
+    """The rule's name as it may stand in source: anything but letters, digits, `-` and `_` could end the text it stands in."""
+    return re.sub(r"[^A-Za-z0-9_-]", "?", rule.name)[:60]
+
+
+@lru_cache(maxsize=256)
+def why_no_program(rule: Rule) -> str | None:
+    """Why a rule has no straight-line program; None if it has."""
+    if rule.is_global:
+        return f"{rule.name} needs the whole gradient at once"
+    for expression in (rule.step, *rule.update.values(), *rule.clocks.values(), *rule.start.values()):
+        for node in sp.preorder_traversal(expression):
+            if not isinstance(node, _SUPPORTED) and not (node.is_number and node.is_extended_real):
+                return f"{rule.name} uses {type(node).__name__}, which has no scalar code"
+    return None
+
+
+@lru_cache(maxsize=64)
+def program(rule: Rule) -> Program:
+    """The straight-line program of a rule for which `why_no_program` is None."""
+    assert why_no_program(rule) is None, rule
+    return _Builder(rule).build()
+
+
+class _Level(IntFlag):
+    """What a value depends on beside the setting; joined by `|`."""
+
+    ONCE = 0
+    BLOCK = 1
+    STEP = 2
+    BLOCK_STEP = 3
+    COORDINATE = 7
+
+
+class _Builder:
+    """Makes the Program of one rule."""
+
+    def __init__(self, rule: Rule) -> None:
+        self._names = _Names()
+        rename: dict[sp.Symbol, sp.Symbol] = {}
+        for role, own in (("state", rule.update), ("clock", rule.clocks), ("setting", rule.hyperparameters)):
+            for index, symbol in enumerate(own):
+                rename[symbol] = sp.Symbol(self._names.safe(str(symbol), f"{role}{index}"), **symbol.assumptions0)
+
+        def renamed(expressions: Mapping[sp.Symbol, sp.Expr]) -> dict[sp.Symbol, sp.Expr]:
+            return {rename[key]: value.xreplace(rename) for key, value in expressions.items() if key in rename}
+
+        self._states = tuple(rename[state] for state in rule.states)
+        self._hyperparameters = tuple(rename[key] for key in rule.hyperparameters)
+        self._clocks = renamed(rule.clocks)
+        self._start = {s: renamed(rule.start).get(s, sp.S.Zero) for s in self._states}
+        self._new: dict[sp.Symbol, sp.Symbol] = {}  # a state that stays as it is needs no second name
+        self._update: dict[sp.Symbol, sp.Expr] = {}
+        for state, value in renamed(rule.update).items():
+            if value != state:
+                self._new[state] = sp.Symbol(self._names.safe(f"{state}_new", "new_state"), **state.assumptions0)
+                self._update[self._new[state]] = value
+        self._step = rule.step.xreplace(rename).xreplace(self._new)
+
+        self._levels: dict[sp.Symbol, _Level] = {symbols.g: _Level.COORDINATE, symbols.w: _Level.COORDINATE}
+        self._levels |= dict.fromkeys((symbols.L_l, symbols.mu_l), _Level.BLOCK)
+        self._levels |= dict.fromkeys((symbols.lr, *self._clocks), _Level.STEP)
+        self._levels |= dict.fromkeys(self._hyperparameters, _Level.ONCE)
+        self._level_states()
+        self._named: dict[_Level, dict[sp.Expr, sp.Symbol]] = {level: {} for level in _PREFIX}
+
+    def _level_states(self) -> None:
+        """A state has a value per block until its start or update is found to depend on the coordinate."""
+        old = {new: state for state, new in self._new.items()}
+        self._levels |= dict.fromkeys((*self._states, *self._update), _Level.BLOCK_STEP)
+        expressions = [*self._start.items(), *self._update.items()]
+        changed = True
+        while changed:
+            changed = False
+            for symbol, value in expressions:
+                if self._levels[symbol] != _Level.COORDINATE and self._level(value) == _Level.COORDINATE:
+                    state = old.get(symbol, symbol)
+                    self._levels |= dict.fromkeys((state, self._new.get(state, state)), _Level.COORDINATE)
+                    changed = True
+
+    def build(self) -> Program:
+        """The whole program. What is named at a level may name more at the levels below it, so the order matters."""
+        start, started = self._phases({}, self._start, "start")
+        increment = sp.Symbol(self._names.safe("increment", "increment"), real=True)
+        outputs = {state: self._new.get(state, state) for state in self._states}
+        advance, advanced = self._phases(self._update, {**outputs, increment: self._step}, "mean")
+        step, per_block, once = (self._definitions(level) for level in (_Level.STEP, _Level.BLOCK, _Level.ONCE))
+        return Program(
+            hyperparameters=self._hyperparameters,
+            clocks=tuple(Assignment(clock, value) for clock, value in self._clocks.items()),
+            once=once,
+            per_block=per_block,
+            step=step,
+            states=tuple(s for s in self._states if self._levels[s] == _Level.COORDINATE),
+            block_states=tuple(s for s in self._states if self._levels[s] != _Level.COORDINATE),
+            start=start,
+            started=started,
+            advance=advance,
+            advanced={s: advanced[s] for s in self._states},
+            increment=advanced[increment],
+        )
+
+    def _definitions(self, level: _Level) -> tuple[Assignment, ...]:
+        return self._share({symbol: self._split(value) for value, symbol in self._named[level].items()})
+
+    def _phases(
+        self, definitions: Mapping[sp.Symbol, sp.Expr], outputs: Mapping[sp.Symbol, sp.Expr], prefix: str
+    ) -> tuple[tuple[Phase, ...], dict[sp.Symbol, sp.Expr]]:
+        """Cut `outputs`, which may use `definitions`, at the means over the block.
+
+        Returns:
+            The phases, and every output as a symbol or a number that is known after them.
+        """
+        self._named[_Level.BLOCK_STEP] = {}
+        means: dict[sp.Expr, sp.Symbol] = {}
+        since: dict[sp.Symbol, int] = {}  # the phase from which on a symbol is known, where that is not the first
+
+        def known(expression: sp.Expr) -> int:
+            return max((since.get(symbol, 0) for symbol in expression.free_symbols), default=0)
+
+        def without_means(expression: sp.Expr) -> sp.Expr:
+            if not expression.has(BlockMean):
+                return expression
+            arguments = [without_means(argument) for argument in expression.args]
+            if not isinstance(expression, BlockMean):
+                return expression.func(*arguments)
+            (inner,) = arguments
+            if self._level(inner) != _Level.COORDINATE:
+                return inner  # the same for all coordinates
+            if inner not in means:
+                means[inner] = sp.Symbol(self._names.fresh(prefix), real=True)
+                self._levels[means[inner]] = _Level.BLOCK_STEP
+                since[means[inner]] = known(inner) + 1
+            return means[inner]
+
+        plain = {}
+        for symbol, value in definitions.items():
+            plain[symbol] = without_means(value)
+            since[symbol] = known(plain[symbol])
+        results = {key: without_means(value) for key, value in outputs.items()}
+        last = max(map(known, results.values()), default=0)
+        wanted = [{s: inner for inner, s in means.items() if since[s] == number + 1} for number in range(last)]
+        wanted.append(results)
+
+        coordinate: list[dict[sp.Symbol, sp.Expr]] = []
+        handed: list[dict[sp.Symbol, sp.Expr]] = []
+        for number, outgoing in enumerate(wanted):
+            used = set().union(*(value.free_symbols for value in outgoing.values()))
+            local = {s: self._split(e) for s, e in plain.items() if s in used and self._levels[s] == _Level.COORDINATE}
+            names = {}
+            for key, value in outgoing.items():
+                if self._level(value) != _Level.COORDINATE or value.is_Symbol:
+                    names[key] = self._name(value)
+                    continue
+                label = f"{key}_first" if key in self._states else f"{key}_of" if number < last else str(key)
+                names[key] = key if label == str(key) else sp.Symbol(self._names.safe(label, "value"), real=True)
+                local[names[key]] = self._split(value)
+            coordinate.append(local)
+            handed.append(names)
+
+        phases = []
+        for number in range(last + 1):
+            block = {s: e for s, e in plain.items() if self._levels[s] != _Level.COORDINATE and since[s] == number}
+            block |= {s: e for e, s in self._named[_Level.BLOCK_STEP].items() if known(e) == number}
+            phases.append(
+                Phase(
+                    block=self._share({s: self._split(e) for s, e in block.items()}),
+                    coordinate=self._share(coordinate[number]),
+                    means=tuple(Assignment(s, e) for s, e in handed[number].items()) if number < last else (),
+                )
+            )
+        return tuple(phases), handed[last]
+
+    def _level(self, expression: sp.Expr) -> _Level:
+        if expression.is_Symbol:
+            return self._levels[expression]
+        level = _Level.ONCE
+        for argument in expression.args:
+            level |= self._level(argument)
+        return _Level.BLOCK_STEP if isinstance(expression, BlockMean) and level == _Level.COORDINATE else level
+
+    def _name(self, expression: sp.Expr) -> sp.Expr:
+        """A symbol for an expression, computed at the expression's own level."""
+        if expression.is_Symbol or expression.is_number:
+            return expression
+        level = self._level(expression)
+        named = self._named[level]
+        if expression not in named:
+            named[expression] = sp.Symbol(self._names.fresh(_PREFIX[level]), real=True)
+            self._levels[named[expression]] = level
+        return named[expression]
+
+    def _split(self, expression: sp.Expr) -> sp.Expr:
+        """The expression with a name for every largest part that runs less often than the whole."""
+        return self._hoist(self._pull(expression))
+
+    def _pull(self, expression: sp.Expr) -> sp.Expr:
+        """Take factors that run less often out of every Ratio; only those that cannot be 0, as Ratio(0, b) is 0."""
+        if expression.is_Symbol or expression.is_number:
+            return expression
+        arguments = [self._pull(argument) for argument in expression.args]
+        if not isinstance(expression, Ratio):
+            return expression.func(*arguments)
+        level = self._level(expression)
+        outside, inside = [], []
+        for argument in arguments:
+            factors = sp.Mul.make_args(argument)
+            out = [f for f in factors if self._level(f) != level and f.is_zero is False]
+            outside.append(sp.Mul(*out))
+            inside.append(sp.Mul(*(f for f in factors if f not in out)))
+        return outside[0] / outside[1] * Ratio(*inside)
+
+    def _hoist(self, expression: sp.Expr) -> sp.Expr:
+        level = self._level(expression)
+        if not expression.args or level == _Level.ONCE:
+            return expression
+        top = [self._hoist(a) for a in expression.args if self._level(a) == level]
+        if not isinstance(expression, sp.Add | sp.Mul):
+            return expression.func(
+                *(self._hoist(a) if self._level(a) == level else self._name(a) for a in expression.args)
+            )
+        low = [a for a in expression.args if self._level(a) != level]
+        together = expression.func(*low)
+        if self._level(together) != level:
+            return expression.func(*top, self._name(together))
+        # Values per block and values per step meet here: each are put together first.
+        parts: dict[_Level, list[sp.Expr]] = {}
+        for argument in sorted(low, key=self._level, reverse=True):
+            own = self._level(argument)
+            parts.setdefault(own if own != _Level.ONCE else next(iter(parts)), []).append(argument)
+        return expression.func(*top, *(self._name(expression.func(*part)) for part in parts.values()))
+
+    def _share(self, named: Mapping[sp.Symbol, sp.Expr]) -> tuple[Assignment, ...]:
+        """Assignments with common subexpressions computed once, each after what it uses."""
+        fresh = (sp.Symbol(self._names.fresh("x"), real=True) for _ in iter(int, 1))
+        replaced, reduced = sp.cse(list(named.values()), symbols=fresh)
+        waiting = [Assignment(*pair) for pair in (*replaced, *zip(named, reduced, strict=True))]
+        ordered: list[Assignment] = []
+        while waiting:
+            blocked = {assignment.name for assignment in waiting}
+            ready = next(a for a in waiting if not a.value.free_symbols & blocked)
+            waiting.remove(ready)
+            ordered.append(ready)
+        return tuple(ordered)
+
+
+_PREFIX = {_Level.ONCE: "once", _Level.BLOCK: "block", _Level.STEP: "step", _Level.BLOCK_STEP: "now"}
+_IDENTIFIER = re.compile(r"[A-Za-z](?:[A-Za-z0-9]|_(?=[A-Za-z0-9])){0,39}")
+_COORDINATE = (symbols.g, symbols.w, symbols.lr, symbols.L_l, symbols.mu_l)
+_FUNCTION_NAMES = ("sqrt", "power", *FUNCTIONS.values())
+_TAKEN = {*map(str, _COORDINATE), *keyword.kwlist, *keyword.softkwlist, *dir(builtins), *_FUNCTION_NAMES}
+
+
+class _Names:
+    """Identifiers that are safe to put into source, each handed out once."""
+
+    def __init__(self) -> None:
+        self._taken = set(_TAKEN)
+
+    def safe(self, wished: str, otherwise: str) -> str:
+        """The wished name where it is an identifier and free."""
+        if not _IDENTIFIER.fullmatch(wished) or wished in self._taken:
+            return self.fresh(otherwise)
+        self._taken.add(wished)
+        return wished
+
+    def fresh(self, prefix: str) -> str:
+        """The first free one of prefix0, prefix1, ..."""
+        numbered = (f"{prefix}{number}" for number in range(len(self._taken) + 1))
+        name = next(name for name in numbered if name not in self._taken)
+        self._taken.add(name)
+        return name
+
+
+class ExpressionPrinter(PythonCodePrinter):  # type: ignore[misc]
+    """An expression of a Program as source that is Python, and so Numba's or Triton's.
+
+    Everything but sums, products, quotients and small powers is a call of one of `FUNCTIONS`, which the printed module
+    defines; a number goes through `number`, by default a bare float literal.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"fully_qualified_modules": False, "allow_unknown_functions": True})
+
+    def number(self, value: float) -> str:
+        """A constant."""
+        return repr(value)
+
+    def _print(self, expression: Any, **settings: Any) -> str:
+        if isinstance(expression, sp.Expr) and expression.is_number:
+            value = float(expression)
+            return f"({self.number(value)})" if value < 0.0 else self.number(value)
+        return str(super()._print(expression, **settings))
+
+    def parenthesize(self, item: Any, level: int, strict: bool = False) -> str:
+        """Brackets where `item` binds less tightly than `level`; a call never needs them."""
+        return (
+            self._print(item) if isinstance(item, tuple(FUNCTIONS)) else str(super().parenthesize(item, level, strict))
+        )
+
+    def call(self, function: str, *arguments: str) -> str:
+        """A call of `sqrt`, `power` or one of FUNCTIONS."""
+        return f"{function}({', '.join(arguments)})"
+
+    def _print_Pow(self, expression: sp.Expr, **_: Any) -> str:
+        base, exponent = expression.args
+        if exponent == sp.S.Half:
+            return self.call("sqrt", self._print(base))
+        if exponent.is_number and exponent.is_negative:
+            return f"({self.number(1.0)}/{self.parenthesize(base**-exponent, PRECEDENCE['Pow'])})"
+        if exponent.is_Integer and exponent <= 4:
+            return "(" + "*".join([self.parenthesize(base, PRECEDENCE["Pow"])] * int(exponent)) + ")"
+        return self.call("power", self._print(base), self._print(exponent))
+
+    def _print_Function(self, expression: sp.Expr) -> str:
+        return self.call(FUNCTIONS[type(expression)], *map(self._print, expression.args))
+
+    _print_sign = _print_Abs = _print_Ratio = _print_exp = _print_log = _print_tanh = _print_Function
+
+    def _print_Max(self, expression: sp.Expr) -> str:
+        return reduce(partial(self.call, FUNCTIONS[type(expression)]), map(self._print, expression.args))
+
+    _print_Min = _print_Max

@@ -1,0 +1,215 @@
+"""One pass over parameters, gradients and states that updates a stack of models: a Rule printed for Numba.
+
+Coordinates of an instance go through a loop of their own, one IEEE operation after the other, so that an instance has the same
+bits whatever is beside it. The kernel's own names end in an underscore; all others come from the rule.
+"""
+
+import logging
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from types import ModuleType
+from typing import Any
+
+import sympy as sp
+import torch
+
+from quadsim.simulator.engines.kernels.cache import import_source
+from quadsim.simulator.engines.kernels.program import (
+    Assignment,
+    ExpressionPrinter,
+    Program,
+    label,
+    program,
+    why_no_program,
+)
+from quadsim.simulator.rules.rule import Rule, symbols
+
+__all__ = ["FusedUpdate", "update_source", "why_no_update"]
+
+Tensor = torch.Tensor
+
+_LOG = logging.getLogger("quadsim")
+_LOADING = Lock()  # threads with a chunk of instances each ask for the same module
+
+
+@lru_cache(maxsize=256)
+def why_no_update(rule: Rule) -> str | None:
+    """Why a rule cannot be updated in one pass; None if it can."""
+    if (reason := why_no_program(rule)) is not None:
+        return reason
+    whole = program(rule)
+    if len(whole.start) > 1 or len(whole.advance) > 1 or whole.block_states:
+        return f"{rule.name} averages over blocks"
+    if {symbols.L_l, symbols.mu_l} & {s for a in _all(whole) for s in a.value.free_symbols}:
+        return f"{rule.name} needs the curvature of blocks"
+    return None
+
+
+def _all(whole: Program) -> list[Assignment]:
+    phases = [a for phase in (*whole.start, *whole.advance) for a in (*phase.block, *phase.coordinate)]
+    return [*whole.once, *whole.per_block, *whole.step, *phases]
+
+
+class FusedUpdate:
+    """States and clocks of E instances on a CPU, and their update in place.
+
+    Args:
+        rule: one for which `why_no_update` is None.
+        settings: learning rate and hyperparameters in the order of `rule.names`, (E, number).
+        theta: parameters, (E, P), contiguous.
+    """
+
+    def __init__(self, rule: Rule, settings: Tensor, theta: Tensor) -> None:
+        whole = program(rule)
+        self._module = _module(rule, str(theta.dtype).removeprefix("torch."))
+        self._started = whole.starts_at_numbers
+        self.settings = settings.contiguous()
+        self.clocks = torch.ones((theta.shape[0], len(whole.clocks)), dtype=theta.dtype)
+        self.states = [torch.zeros_like(theta) for _ in whole.states]
+        if self._started:
+            for kept, state in zip(self.states, whole.states, strict=True):
+                kept.fill_(float(whole.started[state]))
+
+    def __call__(
+        self, theta: Tensor, gradient: Tensor, factor: "float | Tensor", increment: Tensor | None = None
+    ) -> None:
+        """One step: theta, clocks and states change in place.
+
+        Args:
+            theta: (E, P), contiguous.
+            gradient: (E, P).
+            factor: of the learning rates.
+            increment: takes what is added to theta, where it is wanted, (E, P).
+        """
+        kept = theta.new_empty((0, 0)) if increment is None else increment
+        own = (self.settings, self.clocks, theta, gradient.contiguous(), kept, *self.states)
+        arrays = [tensor.detach().numpy() for tensor in own]
+        if not self._started:
+            self._module.start_(*arrays)
+            self._started = True
+        self._module.update_(arrays[0].dtype.type(float(factor)), *arrays)
+
+    def select(self, at: Tensor) -> None:
+        """Go on with some of the instances."""
+        self.settings, self.clocks = self.settings[at], self.clocks[at]
+        self.states = [state[at] for state in self.states]
+
+
+def _module(rule: Rule, dtype: str) -> ModuleType:
+    with _LOADING:
+        return _load(rule, dtype)
+
+
+@lru_cache(maxsize=256)
+def _load(rule: Rule, dtype: str) -> ModuleType:
+    import llvmlite
+    import numba
+
+    source = update_source(rule, dtype)
+    module = import_source(f"{source}\n# Made with {numba.__version__} {llvmlite.__version__}\n", "update")
+    if not any(Path(str(module.__file__)).parent.glob(f"__pycache__/{module.__name__}.*.nbi")):
+        _LOG.info("compiling the update of %s (once; kept in %s)", rule.name, Path(str(module.__file__)).parent)
+    return module
+
+
+class _Printer(ExpressionPrinter):
+    """Numbers in the kernel's type, and functions under the names of its header."""
+
+    def number(self, value: float) -> str:
+        return f"real_({value!r})"
+
+    def call(self, function: str, *arguments: str) -> str:
+        return super().call(f"{function}_", *arguments)
+
+
+def update_source(rule: Rule, dtype: str) -> str:
+    """Source of the kernel.
+
+    Args:
+        rule: one for which `why_no_update` is None.
+        dtype: float64 or float32.
+    """
+    whole = program(rule)
+    print_ = _Printer().doprint
+
+    def lines(assignments: tuple[Assignment, ...], depth: int) -> list[str]:
+        return [f"{'    ' * depth}{a.name} = {print_(a.value)}" for a in assignments]
+
+    names = (symbols.lr, *whole.hyperparameters)
+    settings = [f"        {name} = settings_[e_, {index}]" for index, name in enumerate(names)]
+    settings += lines((*whole.once, *whole.per_block), 2)
+    (start,), (advance,) = whole.start, whole.advance
+    out = [f'"""Update of {label(rule)}, {dtype}."""', "", *_HEADER.splitlines(), f"real_ = np.{dtype}", ""]
+
+    # An array for every state: in one for all, the compiler would not know them apart, and vectors would not be used.
+    states = {state: f"state{index}_[e_, i_]" for index, state in enumerate(whole.states)}
+    arguments = ", ".join([_ARGUMENTS, *(place.split("[")[0] for place in states.values())])
+    out += ["@entry_", f"def start_({arguments}):", "    for e_ in range(theta_.shape[0]):", *settings]
+    out += [*lines(start.block, 2), *_loop(), *lines(start.coordinate, 3)]
+    out += [f"            {place} = {print_(whole.started[state])}" for state, place in states.items()]
+
+    out += ["", "", "@entry_", f"def update_(factor_, {arguments}):"]
+    out += ["    keep_ = increment_.size > 0", "    for e_ in range(theta_.shape[0]):", *settings]
+    out += [f"        {symbols.lr} = {symbols.lr} * factor_"]
+    out += [f"        {clock.name} = clocks_[e_, {index}]" for index, clock in enumerate(whole.clocks)]
+    if whole.clocks:
+        left = ", ".join(str(clock.name) for clock in whole.clocks)
+        out += [f"        {left} = {', '.join(print_(clock.value) for clock in whole.clocks)}"]
+    out += [f"        clocks_[e_, {index}] = {clock.name}" for index, clock in enumerate(whole.clocks)]
+    out += [*lines(whole.step, 2), *lines(advance.block, 2), *_loop()]
+    out += [f"            {state} = {place}" for state, place in states.items()]
+    out += lines(advance.coordinate, 3)
+    moved = {place: whole.advanced[state] for state, place in states.items() if whole.advanced[state] != state}
+    out += [f"            {place} = {print_(value)}" for place, value in moved.items()]
+    out += [f"            by_ = {print_(whole.increment)}", f"            theta_[e_, i_] = {symbols.w} + by_"]
+    out += ["            if keep_:", "                increment_[e_, i_] = by_"]
+    return "\n".join(out) + "\n"
+
+
+def _loop() -> list[str]:
+    pairs: dict[sp.Symbol, Any] = {symbols.g: "gradient_", symbols.w: "theta_"}
+    return [
+        "        for i_ in range(theta_.shape[1]):",
+        *(f"            {name} = {array}[e_, i_]" for name, array in pairs.items()),
+    ]
+
+
+_ARGUMENTS = "settings_, clocks_, theta_, gradient_, increment_"
+
+_HEADER = """\
+import math
+
+import numpy as np
+from numba import njit
+
+entry_ = njit(nogil=True, error_model="numpy", cache=True)
+part_ = njit(inline="always", error_model="numpy")
+sqrt_, exp_, log_, tanh_, absolute_ = math.sqrt, math.exp, math.log, math.tanh, abs
+
+
+@part_
+def ratio_(a_, b_):
+    return a_ / b_ if a_ != 0.0 else a_ - a_
+
+
+@part_
+def sign_(a_):
+    return real_(a_ > 0.0) - real_(a_ < 0.0)
+
+
+@part_
+def power_(a_, b_):
+    return a_**b_
+
+
+@part_
+def maximum_(a_, b_):
+    return a_ if a_ > b_ or a_ != a_ else b_
+
+
+@part_
+def minimum_(a_, b_):
+    return a_ if a_ < b_ or a_ != a_ else b_
+
+"""

@@ -1,0 +1,1 @@
+"""Figures: of sweeps, inspections and local models."""

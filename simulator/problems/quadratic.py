@@ -1,0 +1,395 @@
+"""BlockQuadratic: a batch of block-diagonal quadratics, in error coordinates.
+
+`f(w) = 1/2 (w - w*)' H (w - w*)` with `H = blkdiag(H_1..H_B)` positive definite. Everything is kept in terms of the error
+`e = w - w*`: the gradient is `H e` and the suboptimality gap `1/2 e' H e`, so neither loses digits near the minimiser.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from quadsim.simulator.problems.exact_input import (
+    ExactQuadratic,
+    checked_block,
+    checked_vector,
+    exact_quadratic,
+    numbers_of,
+)
+from quadsim.simulator.problems.layout import BlockLayout
+from quadsim.simulator.problems.spectra import Spectra, case_spectra, spectra_from_dials
+from quadsim.simulator.problems.starts import check_gradient_dials, start_by_gradient, start_by_rank
+from quadsim.simulator.support.checks import check_count, check_interval, check_seed
+from quadsim.simulator.support.draws import haar_rotations, rotation_power
+
+__all__ = ["BlockQuadratic", "block_sizes_from"]
+
+FloatArray = NDArray[np.float64]
+
+MOST_BLOCKS = 10**7
+"""Each block is an object of its own in some places; ten million fill the memory of a workstation."""
+
+
+@dataclass(frozen=True, eq=False)
+class BlockQuadratic:
+    """A batch of M block-diagonal quadratics with the same block sizes.
+
+    Make one with `generate` (from dials), `from_spectra`, `case` (the paper's) or `from_blocks` (your own matrices).
+    Arrays are grouped by block size, as blocks of one size are worked on together; `layout` maps them to coordinates.
+
+    Attributes:
+        layout: block sizes and coordinates.
+        hessian: block size to H_l, (M, B_size, P_l, P_l), symmetric.
+        eigenvalues: block size to ascending eigenvalues, (M, B_size, P_l).
+        eigenvectors: block size to eigenvectors in columns, (M, B_size, P_l, P_l).
+        initial_coefficients: block size to e_0 in the eigenbasis, (M, B_size, P_l).
+        initial_error: block size to e_0, (M, B_size, P_l).
+        minimizer: block size to w*, (M, B_size, P_l). Only weight decay notices it: with the default 0 decay pulls
+            towards the solution.
+        seed: key of the random draws.
+        index: problem index of every problem, (M,); with `seed` it fixes all draws.
+        dials: the arguments the batch was made from.
+        exact: the problem in rationals, where it was given in integers or Fractions.
+    """
+
+    layout: BlockLayout
+    hessian: Mapping[int, FloatArray]
+    eigenvalues: Mapping[int, FloatArray]
+    eigenvectors: Mapping[int, FloatArray]
+    initial_coefficients: Mapping[int, FloatArray]
+    initial_error: Mapping[int, FloatArray]
+    minimizer: Mapping[int, FloatArray]
+    seed: int = 0
+    index: NDArray[np.int64] = field(default_factory=lambda: np.arange(1))
+    dials: Mapping[str, Any] = field(default_factory=dict)
+    exact: ExactQuadratic | None = None
+
+    @classmethod
+    def generate(
+        cls,
+        blocks: int = 4,
+        block_size: int | Sequence[int] = 8,
+        heterogeneity: float = 1.0,
+        mode: str = "scale",
+        condition_number: float | None = None,
+        gradient_heterogeneity: float | None = None,
+        alignment: float | None = None,
+        rotation: float = 1.0,
+        problems: int = 1,
+        seed: int = 0,
+        first: int = 0,
+    ) -> Self:
+        """Random problems whose heterogeneity is as asked.
+
+        Args:
+            blocks: B, the number of blocks.
+            block_size: P_l, one number or one per block.
+            heterogeneity: c = max L_l / min L_l, at least 1.
+            mode: `scale` (every block its own scale) or `arrange` (one set of eigenvalues, dealt out differently); see
+                `quadsim.simulator.problems.spectra`.
+            condition_number: of a block in `scale` (default 10), of the whole in `arrange` (default 5000).
+            gradient_heterogeneity: max/min over the blocks of |g_l|/sqrt(P_l) at the start. None: the start has a standard
+                normal coefficient on every eigenvector, attached to the rank of its eigenvalue.
+            alignment: Pearson correlation of log L_l with log(|g_l|/sqrt(P_l)) at the start; None: not controlled.
+            rotation: 0 = eigenvectors on the coordinate axes, 1 = Haar; between, the geodesic power.
+            problems: M.
+            seed: key of all draws.
+            first: index of the first problem; problem i of `seed` is the same whatever `first` and `problems` are.
+
+        Raises:
+            ValueError: a dial out of range, or dials that contradict each other.
+
+        References:
+            theory.md section 1 of the project; the dials follow arXiv 2402.16788 and 2502.00213.
+        """
+        sizes = block_sizes_from(blocks, block_size)
+        spectra = spectra_from_dials(sizes, heterogeneity, mode, condition_number)
+        dials = {
+            "blocks": len(sizes),
+            "block_size": block_size if isinstance(block_size, int) else tuple(sizes),
+            "heterogeneity": float(heterogeneity),
+            "mode": mode,
+            "condition_number": condition_number,
+        }
+        return cls._build(
+            spectra,
+            dials,
+            rotation=rotation,
+            gradient_heterogeneity=gradient_heterogeneity,
+            alignment=alignment,
+            problems=problems,
+            seed=seed,
+            first=first,
+        )
+
+    @classmethod
+    def case(cls, name: str, **arguments: Any) -> Self:
+        """One of the paper's case studies: `heterogeneous`, `homogeneous`, `transformer-like`, `cnn-like`.
+
+        Args:
+            name: see `quadsim.simulator.problems.spectra.case_spectra`.
+            **arguments: gradient_heterogeneity, alignment, rotation, problems, seed, first as in `generate`.
+
+        Raises:
+            ValueError: an unknown name or a dial out of range.
+        """
+        return cls._build(case_spectra(name), {"case": name}, **arguments)
+
+    @classmethod
+    def from_spectra(cls, spectra: Sequence[ArrayLike], **arguments: Any) -> Self:
+        """Random problems with the eigenvalues of every block given.
+
+        Args:
+            spectra: positive eigenvalues, one array (P_l,) a block.
+            **arguments: gradient_heterogeneity, alignment, rotation, problems, seed, first as in `generate`.
+
+        Raises:
+            ValueError: an eigenvalue that is not positive and finite, or a dial out of range.
+        """
+        if len(spectra) == 0:
+            raise ValueError("spectra must hold at least one block, got none; give the eigenvalues of every block.")
+        ascending = tuple(np.sort(numbers_of(f"spectra[{block}]", s).ravel()) for block, s in enumerate(spectra))
+        for block, spectrum in enumerate(ascending):
+            if spectrum.size == 0 or not np.all(np.isfinite(spectrum)) or spectrum[0] <= 0.0:
+                raise ValueError(
+                    f"spectra[{block}] must hold positive finite eigenvalues, got {spectrum.tolist()}; "
+                    "raise the smallest one above 0 or drop the block."
+                )
+        dials = {"spectra": tuple(tuple(spectrum.tolist()) for spectrum in ascending)}
+        return cls._build(ascending, dials, **arguments)
+
+    @classmethod
+    def from_blocks(cls, blocks: Sequence[Any], *, initial_error: Any, minimizer: Any = None, seed: int = 0) -> Self:
+        """A problem from your own matrices.
+
+        Integers and Fractions (SymPy's too) are kept exactly in `exact`, beside the float64 copy that runs.
+
+        Args:
+            blocks: symmetric positive definite matrices (P_l, P_l), or batches (M, P_l, P_l) of them.
+            initial_error: e_0 = w_0 - w*, (P,) or (M, P).
+            minimizer: w*, (P,) or (M, P); default 0. Only weight decay notices it.
+            seed: key of the gradient noise, if there is any.
+
+        Raises:
+            ValueError: a matrix that is not square, symmetric, finite and positive definite, or a length that does not fit.
+        """
+        if len(blocks) == 0:
+            raise ValueError("blocks must hold at least one matrix, got none; give a list of matrices.")
+        matrices = [checked_block(number, block) for number, block in enumerate(blocks)]
+        layout = BlockLayout(tuple(int(matrix.shape[-1]) for matrix in matrices))
+        error = checked_vector("initial_error", initial_error, layout.dimension)
+        center = (
+            np.zeros((1, layout.dimension))
+            if minimizer is None
+            else checked_vector("minimizer", minimizer, layout.dimension)
+        )
+        exact = exact_quadratic(blocks, initial_error)
+        counts = {array.shape[0] for array in (*matrices, error, center)} - {1}
+        if len(counts) > 1:
+            raise ValueError(
+                f"blocks, initial_error and minimizer must have one batch size or 1, got {sorted(counts)}; make them equal."
+            )
+        number = max(counts, default=1)
+        hessian = layout.group([np.broadcast_to(m, (number, *m.shape[1:])) for m in matrices])
+        error, center = (np.broadcast_to(a, (number, layout.dimension)) for a in (error, center))
+        split = layout.split(error)
+        eigenvalues, eigenvectors = {}, {}
+        for size, stacked in hessian.items():
+            eigenvalues[size], eigenvectors[size] = np.linalg.eigh(stacked)
+        return cls(
+            layout=layout,
+            hessian=hessian,
+            eigenvalues=eigenvalues,
+            eigenvectors=eigenvectors,
+            initial_coefficients={s: _transposed_times(eigenvectors[s], split[s]) for s in hessian},
+            initial_error=split,
+            minimizer=layout.split(center),
+            seed=check_seed(seed),
+            index=np.arange(number),
+            dials={"blocks": "given"},
+            exact=exact,
+        )
+
+    @classmethod
+    def _build(
+        cls,
+        spectra: Spectra,
+        dials: dict[str, Any],
+        *,
+        gradient_heterogeneity: float | None = None,
+        alignment: float | None = None,
+        rotation: float = 1.0,
+        problems: int = 1,
+        seed: int = 0,
+        first: int = 0,
+    ) -> Self:
+        rotation = check_interval("rotation", rotation, 0.0, 1.0)
+        check_gradient_dials(spectra, gradient_heterogeneity, alignment)
+        gradient_heterogeneity = None if gradient_heterogeneity is None else float(gradient_heterogeneity)
+        alignment = None if alignment is None else float(alignment)
+        number = check_count("problems", problems)
+        seed = check_seed(seed)
+        first = check_count("first", first, 0, None)
+        if first + number > 1 << 63:
+            raise ValueError(f"first + problems must be at most 2^63, got {first} + {number}; give a smaller first.")
+        index = np.arange(number) + first
+        layout = BlockLayout(tuple(spectrum.size for spectrum in spectra))
+        vectors, matrices = [], []
+        for block, spectrum in enumerate(spectra):
+            if rotation == 0.0:
+                basis = np.broadcast_to(np.eye(spectrum.size), (number, spectrum.size, spectrum.size))
+            else:
+                basis = rotation_power(haar_rotations(seed, index, block, spectrum.size), rotation)
+            matrix = (basis * spectrum) @ np.ascontiguousarray(np.swapaxes(basis, -1, -2))
+            vectors.append(basis)
+            matrices.append((matrix + np.swapaxes(matrix, -1, -2)) / 2)
+        hessian, eigenvectors = layout.group(matrices), layout.group(vectors)
+        eigenvalues = layout.group([np.broadcast_to(s, (number, s.size)) for s in spectra])
+        if gradient_heterogeneity is None:
+            coefficients = layout.group(start_by_rank(seed, index, spectra))
+        else:
+            gradient = layout.group(start_by_gradient(seed, index, spectra, gradient_heterogeneity, alignment))
+            coefficients = {s: _transposed_times(eigenvectors[s], gradient[s]) / eigenvalues[s] for s in hessian}
+        dials = dials | {
+            "gradient_heterogeneity": gradient_heterogeneity,
+            "alignment": alignment,
+            "rotation": rotation,
+            "problems": number,
+            "seed": seed,
+            "first": first,
+        }
+        return cls(
+            layout=layout,
+            hessian=hessian,
+            eigenvalues=eigenvalues,
+            eigenvectors=eigenvectors,
+            initial_coefficients=coefficients,
+            initial_error={s: np.matmul(eigenvectors[s], coefficients[s][..., None])[..., 0] for s in hessian},
+            minimizer={s: np.zeros_like(coefficients[s]) for s in hessian},
+            seed=seed,
+            index=index,
+            dials=dials,
+        )
+
+    @property
+    def problems(self) -> int:
+        """M, the number of problems in the batch."""
+        return int(self.index.size)
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """P_l of every block."""
+        return self.layout.block_sizes
+
+    @property
+    def dimension(self) -> int:
+        """P, the number of coordinates of one problem."""
+        return self.layout.dimension
+
+    @cached_property
+    def block_smoothness(self) -> FloatArray:
+        """L_l, the largest eigenvalue of every block, (M, B)."""
+        return self.layout.join_blocks({size: values[..., -1] for size, values in self.eigenvalues.items()})
+
+    @cached_property
+    def block_strong_convexity(self) -> FloatArray:
+        """mu_l, the smallest eigenvalue of every block, (M, B)."""
+        return self.layout.join_blocks({size: values[..., 0] for size, values in self.eigenvalues.items()})
+
+    @cached_property
+    def initial_gap(self) -> FloatArray:
+        """f(w_0) - f*, (M,)."""
+        return np.asarray(
+            sum(
+                np.einsum("mbp,mbp,mbp->m", self.eigenvalues[size], coefficients, coefficients) / 2
+                for size, coefficients in self.initial_coefficients.items()
+            )
+        )
+
+    @cached_property
+    def achieved(self) -> dict[str, FloatArray]:
+        """What the dials came to, from the spectra and the start.
+
+        Returns:
+            `heterogeneity`, `condition_number` (of the whole), `gradient_heterogeneity` and `alignment` at the start, each
+            (M,), and `block_condition_number` (M, B). An alignment that is undefined (equal L_l, equal gradients) is NaN.
+        """
+        smoothness, convexity = self.block_smoothness, self.block_strong_convexity
+        gradient = {size: self.eigenvalues[size] * c for size, c in self.initial_coefficients.items()}
+        norms = self.layout.join_blocks({size: np.sqrt(np.mean(g**2, axis=-1)) for size, g in gradient.items()})
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return {
+                "heterogeneity": smoothness.max(axis=1) / smoothness.min(axis=1),
+                "condition_number": smoothness.max(axis=1) / convexity.min(axis=1),
+                "block_condition_number": smoothness / convexity,
+                "gradient_heterogeneity": norms.max(axis=1) / norms.min(axis=1),
+                "alignment": _correlation(np.log(smoothness), np.log(norms)),
+            }
+
+    def dense(self, problem: int) -> tuple[FloatArray, FloatArray]:
+        """The matrix H (P, P) and the start e_0 (P,) of one problem, float64."""
+        matrix = np.zeros((self.dimension, self.dimension))
+        for size, positions in self.layout.positions.items():
+            for block, coordinates in enumerate(positions):
+                matrix[np.ix_(coordinates, coordinates)] = self.hessian[size][problem, block]
+        return matrix, self.layout.flatten({s: e[[problem]] for s, e in self.initial_error.items()})[0]
+
+    def select(self, problems: Sequence[int]) -> "BlockQuadratic":
+        """The batch of just these positions, same draws: for looking at one instance alone."""
+        chosen = np.asarray(problems, dtype=np.int64)
+
+        def pick(groups: Mapping[int, FloatArray]) -> dict[int, FloatArray]:
+            return {size: array[chosen] for size, array in groups.items()}
+
+        return BlockQuadratic(
+            layout=self.layout,
+            hessian=pick(self.hessian),
+            eigenvalues=pick(self.eigenvalues),
+            eigenvectors=pick(self.eigenvectors),
+            initial_coefficients=pick(self.initial_coefficients),
+            initial_error=pick(self.initial_error),
+            minimizer=pick(self.minimizer),
+            seed=self.seed,
+            index=self.index[chosen],
+            dials=self.dials,
+            exact=self.exact,
+        )
+
+    def __repr__(self) -> str:
+        dials = ", ".join(f"{key}={value!r}" for key, value in self.dials.items() if value is not None)
+        return f"BlockQuadratic({self.problems} problems of {self.dimension} coordinates; {dials})"
+
+
+def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int, ...]:
+    """P_l of every block from a number of blocks and one size, or a size each.
+
+    Raises:
+        ValueError: a count below 1, or sizes whose number is not `blocks`.
+    """
+    if isinstance(block_size, Sequence | np.ndarray) and not isinstance(block_size, str):
+        sizes = tuple(check_count("block size", size) for size in block_size)
+        if not sizes:
+            raise ValueError("block size must hold at least one size, got none; give a size for every block.")
+        # The default number of blocks (4) does not contradict a list of sizes: the list says how many there are.
+        if blocks not in (len(sizes), 4):
+            raise ValueError(
+                f"blocks must equal the number of block sizes ({len(sizes)}), got {blocks}; leave blocks out or make "
+                "them equal."
+            )
+        return sizes
+    return (check_count("block size", block_size),) * check_count("blocks", blocks, high=MOST_BLOCKS)
+
+
+def _transposed_times(vectors: FloatArray, array: FloatArray) -> FloatArray:
+    return np.asarray(np.matmul(np.ascontiguousarray(np.swapaxes(vectors, -1, -2)), array[..., None])[..., 0])
+
+
+def _correlation(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Pearson correlation of logarithms along the last axis; NaN where a side varies by rounding only."""
+    constant = np.minimum(np.ptp(a, axis=-1), np.ptp(b, axis=-1)) < 1e-12
+    a, b = a - a.mean(axis=-1, keepdims=True), b - b.mean(axis=-1, keepdims=True)
+    correlation = np.sum(a * b, axis=-1) / np.sqrt(np.sum(a**2, axis=-1) * np.sum(b**2, axis=-1))
+    return np.where(constant, np.nan, correlation)

@@ -1,0 +1,1 @@
+"""Rules: optimizers as symbolic objects, and their schedules."""

@@ -1,0 +1,202 @@
+"""Every optimizer as one symbolic definition. Nothing else in the project writes these formulas down.
+
+Defaults and the place of `eps` follow torch. `natural_lr` centres a grid of learning rates: it is made of the dials alone, so
+that all draws share bitwise the same rates. How each was found, with s the typical size of a coordinate of e_0:
+
+- gradient steps: sqrt(2)/L, the geometric middle of [1/L, 2/L], in which the best constant rate lies: below 1/L every mode
+  contracts more slowly than at 1/L, above 2/L the stiffest one diverges. With momentum the end of the stable range is
+  2(1+momentum)/L (heavy-ball) or 2(1+momentum)/((1+2 momentum) L) (nesterov), and the middle moves with it.
+- sign steps: near the solution a coordinate jumps between a and a - lr, 0 < a < lr, which leaves up to tr(H) lr^2/2
+  (theory.md, adam-cycle) of a start of tr(H) s^2/2; the rate at which this is `tolerance` times the start is
+  s sqrt(tolerance). Memory of a fraction beta overshoots for about 1/(1-beta) steps, and the rate shrinks by that.
+- one step of length lr for the whole gradient: the last jitter is along the stiffest direction,
+  L lr^2/2.
+- Adam and its relatives: the second moment averages over the run, so that a coordinate follows gradient descent with
+  about the rate lr/rms(g) and may reach the tolerance before it jitters: ten steps to cross, s/10.
+- rates relative to a bound that the rule computes itself: 1.
+"""
+
+from dataclasses import replace
+
+import sympy as sp
+
+from quadsim.simulator.rules.rule import BlockMean, Hyperparameter, Norm, Ratio, Rule, Total, symbols
+from quadsim.simulator.support.checks import check_choice
+
+__all__ = ["RULES", "resolve_rule"]
+
+g, w, lr = symbols.g, symbols.w, symbols.lr
+L_l, mu_l = symbols.L_l, symbols.mu_l
+m, c = sp.symbols("m c", real=True)
+v, d = sp.symbols("v d", nonnegative=True)
+p1, p2 = sp.symbols("p1 p2", positive=True)
+beta1, beta2, eps, momentum, weight_decay = sp.symbols("beta1 beta2 eps momentum weight_decay", nonnegative=True)
+
+
+def _fraction(default: float, meaning: str) -> Hyperparameter:
+    return Hyperparameter(default, 0.0, 1.0, high_open=True, meaning=meaning)
+
+
+def _non_negative(default: float, meaning: str) -> Hyperparameter:
+    return Hyperparameter(default, 0.0, meaning=meaning)
+
+
+_BETA1 = _fraction(0.9, "memory of the mean gradient")
+_BETA2 = _fraction(0.999, "memory of the mean squared gradient")
+_EPS = _non_negative(1e-8, "added to the root, as in torch; 0 is allowed, and then 0/0 counts as 0")
+_MOMENTUM = _fraction(0.9, "memory of past gradients")
+_JITTER = symbols.error_scale * sp.sqrt(symbols.tolerance)
+_ADAM_STATES = {m: beta1 * m + (1 - beta1) * g, v: beta2 * v + (1 - beta2) * g**2}
+_ADAM_STEP = -lr * Ratio(m / (1 - p1), sp.sqrt(v / (1 - p2)) + eps)
+
+GD = Rule(
+    name="gd",
+    step=-lr * g,
+    natural_lr=sp.sqrt(2) / symbols.L,
+    summary="Gradient descent.",
+    source="Cauchy (1847). torch.optim.SGD without momentum.",
+)
+
+_ALL = (
+    GD,
+    replace(GD, name="sgd", summary="Alias of gd: the full batch, no sampling (add gradient_noise_std for noise)."),
+    Rule(
+        name="heavy-ball",
+        update={m: momentum * m + g},
+        step=-lr * m,
+        hyperparameters={momentum: _MOMENTUM},
+        natural_lr=sp.sqrt(2) * (1 + momentum) / symbols.L,
+        summary="Gradient descent with Polyak's momentum.",
+        source="Polyak (1964). torch.optim.SGD(momentum=...), which multiplies the whole memory by the current rate.",
+    ),
+    Rule(
+        name="nesterov",
+        update={m: momentum * m + g},
+        step=-lr * (g + momentum * m),
+        hyperparameters={momentum: _MOMENTUM},
+        natural_lr=sp.sqrt(2) * (1 + momentum) / ((1 + 2 * momentum) * symbols.L),
+        summary="Gradient descent with Nesterov's momentum.",
+        source="Nesterov (1983) at constant momentum. torch.optim.SGD(momentum=..., nesterov=True).",
+    ),
+    Rule(
+        name="normalized-gd",
+        step=-lr * Ratio(g, Norm(g)),
+        natural_lr=_JITTER * sp.sqrt(symbols.trace / symbols.L),
+        summary="A step of length lr along the gradient of the whole problem.",
+        source="Shor (1985). The norm is over all coordinates, not per block.",
+    ),
+    Rule(
+        name="gd-lambda",
+        step=-lr * g * Ratio(Total(g**2), Total(L_l * g**2)),
+        natural_lr=sp.S.One,
+        default_lr=1.0,
+        summary="Gradient descent with the rate lr/Lambda_G of the current gradient.",
+        source="After Tomihari and Sato, arXiv 2502.00213, in the form derived here (gradient-descent-lemma).",
+    ),
+    Rule(
+        name="signsgd",
+        step=-lr * sp.sign(g),
+        natural_lr=_JITTER,
+        summary="The sign of the gradient; sign(0) = 0.",
+        source="Bernstein et al. (2018), arXiv 1802.04434. No momentum (elsewhere the default is sometimes signum).",
+    ),
+    Rule(
+        name="sign-lambda",
+        step=-lr * Ratio(Total(sp.Abs(g)), Total(L_l)) * sp.sign(g),
+        natural_lr=sp.S.One,
+        default_lr=1.0,
+        summary="SignSGD with the rate lr |g|_1/(P Lambda_P) of the current gradient.",
+        source="After Tomihari and Sato, arXiv 2502.00213, in the form derived here (sign-descent-lemma).",
+    ),
+    Rule(
+        name="signum",
+        update={m: momentum * m + (1 - momentum) * g},
+        step=-lr * sp.sign(m),
+        hyperparameters={momentum: _MOMENTUM},
+        natural_lr=_JITTER * (1 - momentum),
+        summary="The sign of the mean gradient.",
+        source="Bernstein et al. (2018), arXiv 1802.04434.",
+    ),
+    Rule(
+        name="rmsprop",
+        update={v: beta2 * v + (1 - beta2) * g**2},
+        step=-lr * Ratio(g, sp.sqrt(v) + eps),
+        hyperparameters={beta2: _fraction(0.99, "memory of the mean squared gradient (torch: alpha)"), eps: _EPS},
+        natural_lr=_JITTER,
+        summary="The gradient over the root of its mean square.",
+        source="Tieleman and Hinton (2012). torch.optim.RMSprop: eps outside the root, no bias correction.",
+    ),
+    Rule(
+        name="adam",
+        clocks={p1: beta1 * p1, p2: beta2 * p2},
+        update=_ADAM_STATES,
+        step=_ADAM_STEP,
+        hyperparameters={beta1: _BETA1, beta2: _BETA2, eps: _EPS},
+        summary="The mean gradient over the root of the mean squared gradient, both bias-corrected.",
+        source="Kingma and Ba (2015), Algorithm 1, arXiv 1412.6980. torch.optim.Adam: eps outside the root.",
+    ),
+    Rule(
+        name="adam-frozen",
+        update={d: d},
+        start={d: sp.Abs(g)},
+        step=-lr * Ratio(g, d),
+        summary="Adam with beta1 = 0 and the second moment fixed at g_0^2; eps = 0, no bias correction.",
+        source="Zhang et al., arXiv 2402.16788, Theorem 1, in the form derived here; d = sqrt(v) = |g_0|.",
+    ),
+    Rule(
+        name="adamw",
+        clocks={p1: beta1 * p1, p2: beta2 * p2},
+        update=_ADAM_STATES,
+        step=-lr * weight_decay * w + _ADAM_STEP,
+        hyperparameters={
+            beta1: _BETA1,
+            beta2: _BETA2,
+            eps: _EPS,
+            weight_decay: _non_negative(0.01, "decoupled: acts on the iterate w = e + w*, not on the gradient"),
+        },
+        summary="Adam with decoupled weight decay.",
+        source="Loshchilov and Hutter (2019), arXiv 1711.05101. torch.optim.AdamW.",
+    ),
+    Rule(
+        name="lion",
+        update={c: beta1 * m + (1 - beta1) * g, m: beta2 * m + (1 - beta2) * g},
+        step=-lr * (sp.sign(c) + weight_decay * w),
+        hyperparameters={
+            beta1: _fraction(0.9, "weight of the memory in the step"),
+            beta2: _fraction(0.99, "memory of the mean gradient"),
+            weight_decay: _non_negative(0.0, "decoupled: acts on the iterate w = e + w*"),
+        },
+        natural_lr=_JITTER * (1 - beta1),
+        summary="The sign of a mix of gradient and memory.",
+        source="Chen et al. (2023), arXiv 2302.06675, Algorithm 2.",
+    ),
+    Rule(
+        name="block-gd",
+        step=-lr * 2 / (L_l + mu_l) * g,
+        natural_lr=sp.S.One,
+        default_lr=1.0,
+        summary="Gradient descent with the best constant rate of every block, times lr.",
+        source="theory.md section 2, block-gd.",
+    ),
+    Rule(
+        name="adam-mini",
+        clocks={p1: beta1 * p1, p2: beta2 * p2},
+        update={m: beta1 * m + (1 - beta1) * g, v: beta2 * v + (1 - beta2) * BlockMean(g**2)},
+        step=_ADAM_STEP,
+        hyperparameters={beta1: _BETA1, beta2: _BETA2, eps: _EPS},
+        summary="Adam with one second moment for every block.",
+        source="Zhang et al. (2024), arXiv 2406.16793. Blocks are those of the Hessian.",
+    ),
+)
+
+RULES: dict[str, Rule] = {rule.name: rule for rule in _ALL}
+"""All of them by name."""
+
+
+def resolve_rule(rule: Rule | str) -> Rule:
+    """The rule of this name, or the rule itself.
+
+    Raises:
+        ValueError: an unknown name; the message suggests the nearest.
+    """
+    return rule if isinstance(rule, Rule) else RULES[check_choice("optimizer", rule, RULES)]

@@ -1,0 +1,388 @@
+"""Rule: an optimizer as one symbolic object, from which everything that runs or is proved is made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from numpy.typing import ArrayLike, NDArray
+from sympy.printing.precedence import PRECEDENCE
+
+from quadsim.simulator.support.checks import check_interval, check_known
+
+__all__ = [
+    "BlockMean",
+    "Hyperparameter",
+    "LinearForm",
+    "Norm",
+    "Ratio",
+    "Rule",
+    "Stages",
+    "Total",
+    "symbols",
+]
+
+
+class BlockMean(sp.Function):  # type: ignore[misc]
+    """Mean of an expression over the coordinates of the block."""
+
+    nargs = 1
+
+
+class Total(sp.Function):  # type: ignore[misc]
+    """Sum of an expression over all coordinates of the problem; a rule that has one is *global*."""
+
+    nargs = 1
+
+
+class Ratio(sp.Function):  # type: ignore[misc]
+    """a/b, and 0 wherever a = 0 (also at 0/0), so that a rule stands still where there is no gradient."""
+
+    nargs = 2
+    precedence = PRECEDENCE["Mul"]  # printed as a quotient, so a power of it needs brackets
+
+    @classmethod
+    def eval(cls, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
+        """Fold numbers."""
+        if a.is_zero:
+            return sp.S.Zero
+        if a.is_number and b.is_number and not b.is_zero:
+            return a / b
+        return None
+
+    def doit(self, **hints: Any) -> sp.Expr:
+        """The plain quotient, for algebra away from a = 0."""
+        a, b = (argument.doit(**hints) for argument in self.args)
+        return a / b
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        quotient = rf"\frac{{{printer.doprint(self.args[0])}}}{{{printer.doprint(self.args[1])}}}"
+        return quotient if exp is None else rf"\left({quotient}\right)^{{{exp}}}"
+
+    def _sympystr(self, printer: Any) -> str:
+        a, b = (printer.parenthesize(argument, PRECEDENCE["Mul"] + 1) for argument in self.args)
+        return f"{a}/{b}"
+
+
+def Norm(expression: sp.Expr) -> sp.Expr:
+    """Euclidean norm of an expression over all coordinates of the problem."""
+    return sp.sqrt(Total(expression**2))
+
+
+class symbols:
+    """The symbols a rule may use beside its own states, clocks and hyperparameters.
+
+    `g` gradient coordinate; `w` iterate coordinate (for weight decay); `lr` learning rate of this step; `L_l`, `mu_l` extreme
+    eigenvalues of the coordinate's block. In `natural_lr` only: `L`, `mu` of the whole, `trace` of H, `dimension` P,
+    `error_scale` (typical size of a coordinate of e_0) and `tolerance`.
+    """
+
+    g, w = sp.symbols("g w", real=True)
+    lr = sp.Symbol("lr", positive=True)
+    L_l, mu_l = sp.symbols("L_l mu_l", positive=True)
+    L, mu, trace, dimension, error_scale, tolerance = sp.symbols(
+        "L mu trace dimension error_scale tolerance", positive=True
+    )
+
+
+_COORDINATE = (symbols.g, symbols.w, symbols.lr, symbols.L_l, symbols.mu_l)
+_NATURAL = (symbols.L, symbols.mu, symbols.trace, symbols.dimension, symbols.error_scale, symbols.tolerance)
+_FUNCTIONS = (BlockMean, Total, Ratio, sp.Abs, sp.sign, sp.exp, sp.log, sp.tanh, sp.Max, sp.Min)
+_OF_NUMBERS = tuple(f for f in _FUNCTIONS if f not in (BlockMean, Total))
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameter:
+    """Default and allowed range of a hyperparameter; an end marked open is itself excluded."""
+
+    default: float
+    low: float = -np.inf
+    high: float = np.inf
+    low_open: bool = False
+    high_open: bool = False
+    meaning: str = ""
+
+    def check(self, name: str, values: ArrayLike) -> NDArray[np.float64]:
+        """Return `values` as a float array (1-D), every one in range.
+
+        Raises:
+            ValueError: a value outside the range.
+        """
+        array = np.atleast_1d(np.asarray(values))
+        if array.ndim != 1 or array.size == 0:
+            raise ValueError(
+                f"{name} must be a number or a sequence of numbers, got shape {array.shape}; give one axis."
+            )
+        low, high = self.low_open, self.high_open
+        checked = [check_interval(name, x, self.low, self.high, low_open=low, high_open=high) for x in array.tolist()]
+        return np.array(checked)
+
+
+LEARNING_RATE = Hyperparameter(np.nan, 0.0, low_open=True, meaning="learning rate")
+
+
+@dataclass(frozen=True)
+class LinearForm:
+    """A rule that is a linear recursion, seen along one eigenvector.
+
+    With the preconditioner `phi` (1 if there is none) and M = phi^(1/2) H phi^(1/2), the vector (x, states) of
+    x = phi^(-1/2) e moves along an eigenvector of M with eigenvalue lambda by `matrix`; `increment` is its first row less the
+    identity, exact where the step is small.
+
+    Attributes:
+        eigenvalue: the symbol lambda.
+        matrix: (1 + states) x (1 + states) matrix in lambda and the rule's symbols.
+        increment: 1 x (1 + states).
+        preconditioner: phi in the frozen states, or None.
+    """
+
+    eigenvalue: sp.Symbol
+    matrix: sp.ImmutableMatrix
+    increment: sp.ImmutableMatrix
+    preconditioner: sp.Expr | None
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A rule cut into what is computed one after the other: whole-problem sums first, then what uses them.
+
+    Attributes:
+        update_totals: symbol to the expression summed, for the updates.
+        updates: state to its next value.
+        step_totals: symbol to the expression summed, for the step.
+        step: the step, in updated states.
+        start_totals: symbol to the expression summed, for the starts.
+        starts: state to its value before the first step.
+    """
+
+    update_totals: Mapping[sp.Symbol, sp.Expr]
+    updates: Mapping[sp.Symbol, sp.Expr]
+    step_totals: Mapping[sp.Symbol, sp.Expr]
+    step: sp.Expr
+    start_totals: Mapping[sp.Symbol, sp.Expr]
+    starts: Mapping[sp.Symbol, sp.Expr]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Rule:
+    """An optimizer, coordinate by coordinate.
+
+    One step: the clocks advance; then all states advance at once (on the right of an update stand the old states); then
+    `step` is added to the iterate (in it stand the new states). A state that no update reads is a temporary name only.
+
+    Attributes:
+        name: as on the command line.
+        step: what is added to the iterate, in g, w, lr, L_l, mu_l, states, clocks, hyperparameters.
+        update: state to its next value.
+        clocks: clock to its next value, the same for all coordinates; every clock starts at 1.
+        start: state to its value before the first step; may use g, the first gradient. Default 0.
+        hyperparameters: symbol to default and range (a plain number is a default without a range).
+        natural_lr: learning rate to centre a grid on, from quantities that do not depend on a draw.
+        default_lr: learning rate where none is given; None: it must be given.
+        summary: one line.
+        source: paper, and what it may be confused with.
+
+    Raises:
+        ValueError: an expression with a symbol or function that a rule cannot have.
+    """
+
+    name: str
+    step: sp.Expr
+    update: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
+    clocks: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
+    start: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
+    hyperparameters: Mapping[sp.Symbol, Any] = field(default_factory=dict)
+    natural_lr: sp.Expr = symbols.error_scale / 10
+    default_lr: float | None = None
+    summary: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("update", "clocks", "start"):
+            frozen = {key: sp.sympify(value) for key, value in getattr(self, name).items()}
+            object.__setattr__(self, name, frozen)
+        object.__setattr__(self, "step", sp.sympify(self.step))
+        object.__setattr__(self, "natural_lr", sp.sympify(self.natural_lr))
+        ranges = {
+            key: value if isinstance(value, Hyperparameter) else Hyperparameter(float(value))
+            for key, value in self.hyperparameters.items()
+        }
+        object.__setattr__(self, "hyperparameters", ranges)
+        own = set(ranges)
+        named = [str(key) for key in (*_COORDINATE, *self.update, *self.clocks, *own)]
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise ValueError(
+                f"states, clocks and hyperparameters of rule {self.name} must differ in name from each other and from g, w, "
+                f"lr, L_l, mu_l, got {', '.join(twice)} twice; rename one."
+            )
+        self._check_symbols("step", self.step, {*_COORDINATE, *self.update, *self.clocks, *own})
+        for key, value in self.update.items():
+            self._check_symbols(f"update of {key}", value, {*_COORDINATE, *self.update, *self.clocks, *own})
+        for key, value in self.clocks.items():
+            self._check_symbols(f"clock {key}", value, {*self.clocks, *own}, _OF_NUMBERS)
+        for key, value in self.start.items():
+            self._check_symbols(f"start of {key}", value, {symbols.g, symbols.L_l, symbols.mu_l, *own})
+        self._check_symbols("natural_lr", self.natural_lr, {*_NATURAL, *own}, _OF_NUMBERS)
+
+    def _check_symbols(
+        self, what: str, expression: sp.Expr, allowed: set[sp.Symbol], functions: tuple[type, ...] = _FUNCTIONS
+    ) -> None:
+        unknown = expression.free_symbols - allowed
+        if unknown:
+            names = ", ".join(sorted(map(str, unknown)))
+            raise ValueError(
+                f"{what} of rule {self.name} may use {', '.join(sorted(map(str, allowed)))}, got {names}; declare it as a "
+                "state, clock or hyperparameter (use quadsim.simulator.rules.rule.symbols for g, w, lr, L_l, mu_l)."
+            )
+        others = {f for f in expression.atoms(sp.Function, sp.Max, sp.Min) if not isinstance(f, functions)}
+        if others:
+            raise ValueError(
+                f"{what} of rule {self.name} may use sqrt, {', '.join(f.__name__ for f in functions)}, got {others}; "
+                "write it with these."
+            )
+
+    @cached_property
+    def states(self) -> tuple[sp.Symbol, ...]:
+        """The states that are kept from step to step; the other updates are names for parts of the step."""
+        read = set().union(*(e.free_symbols for e in self.update.values())) if self.update else set()
+        return tuple(state for state in self.update if state in read)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the hyperparameters, the learning rate first."""
+        return ("lr", *(str(key) for key in self.hyperparameters))
+
+    @property
+    def uses_iterate(self) -> bool:
+        """Whether the rule sees w itself (weight decay), not the gradient alone."""
+        return any(symbols.w in e.free_symbols for e in (self.step, *self.update.values()))
+
+    @property
+    def is_global(self) -> bool:
+        """Whether a step needs the whole gradient at once."""
+        return any(e.has(Total) for e in (self.step, *self.update.values(), *self.start.values()))
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the rule is a linear recursion at a constant rate, so that a closed form exists."""
+        return self.linear_form is not None
+
+    @property
+    def kind(self) -> str:
+        """`linear` (closed form), `separable` (acts within a block) or `global` (needs the whole gradient)."""
+        return "linear" if self.is_linear else "global" if self.is_global else "separable"
+
+    def settings(self, lr: ArrayLike | None, **hyperparameters: ArrayLike) -> dict[str, NDArray[np.float64]]:
+        """The settings axis: learning rates and hyperparameters of length 1 or K, zipped.
+
+        Returns:
+            Name to array (K,), the learning rate first.
+
+        Raises:
+            ValueError: an unknown name, a value out of range, no learning rate, or lengths that differ.
+        """
+        known = {str(key): value for key, value in self.hyperparameters.items()}
+        check_known(f"hyperparameter of {self.name}", hyperparameters, known)
+        lr = self.default_lr if lr is None else lr
+        if lr is None:
+            raise ValueError(f"lr must be given for {self.name}, got None; pass lr=...")
+        values = {"lr": LEARNING_RATE.check("lr", lr)}
+        for name, hyperparameter in known.items():
+            values[name] = hyperparameter.check(name, hyperparameters.get(name, hyperparameter.default))
+        lengths = {name: array.size for name, array in values.items() if array.size > 1}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(
+                f"lr and hyperparameters must have length 1 or one common length, got {lengths}; make them equal, or use "
+                "quadsim.simulator.grid(...) for all combinations."
+            )
+        number = max(lengths.values(), default=1)
+        return {name: np.broadcast_to(array, (number,)).copy() for name, array in values.items()}
+
+    @cached_property
+    def stages(self) -> Stages:
+        """The rule cut at its whole-problem sums; see `Stages`."""
+        update_totals: dict[sp.Symbol, sp.Expr] = {}
+        step_totals: dict[sp.Symbol, sp.Expr] = {}
+        start_totals: dict[sp.Symbol, sp.Expr] = {}
+        updates = {s: _cut_totals(e, update_totals, "update_total") for s, e in self.update.items()}
+        step = _cut_totals(self.step, step_totals, "step_total")
+        starts = {s: _cut_totals(self.start.get(s, sp.S.Zero), start_totals, "start_total") for s in self.states}
+        return Stages(update_totals, updates, step_totals, step, start_totals, starts)
+
+    @cached_property
+    def linear_form(self) -> LinearForm | None:
+        """The recursion along an eigenvector, derived from `update` and `step`; None where the rule is not linear."""
+        whole = (self.step, *self.update.values())
+        if self.clocks or self.uses_iterate or any(e.has(Total, BlockMean) for e in whole):
+            return None
+        if any(e.has(Total, BlockMean, Ratio) for e in self.start.values()):
+            return None  # linear, but the closed form evaluates a preconditioner coordinate by coordinate
+        frozen = tuple(s for s, e in self.update.items() if e == s)
+        active = tuple(s for s in self.states if s not in frozen)
+        if any(self.start.get(state, sp.S.Zero) != 0 for state in active):
+            return None
+        updates = {s: e.doit() for s, e in self.update.items() if s not in frozen}
+        rows = [self.step.doit().subs(updates, simultaneous=True), *(updates[s] for s in active)]
+        moving = (symbols.g, *active)
+        preconditioner: sp.Expr | None = None
+        lam = sp.Symbol("lambda", positive=True)
+        coefficients: list[list[sp.Expr]] = []
+        for row in rows:
+            slopes = [sp.simplify(sp.diff(row, symbol)) for symbol in moving]
+            remainder = sp.simplify(row - sum(c * x for c, x in zip(slopes, moving, strict=True)))
+            if remainder != 0 or any(c.free_symbols & set(moving) for c in slopes):
+                return None
+            if any(c.free_symbols & set(frozen) for c in slopes[1:]):
+                return None
+            constant, factor = slopes[0].as_independent(*frozen, as_Add=False) if frozen else (slopes[0], sp.S.One)
+            if slopes[0] != 0 and frozen:
+                if preconditioner not in (None, factor):
+                    return None
+                preconditioner = factor
+            coefficients.append([constant * lam, *slopes[1:]])
+        increment = sp.ImmutableMatrix([coefficients[0]])
+        identity = sp.zeros(1, len(rows))
+        identity[0, 0] = 1
+        matrix = sp.ImmutableMatrix([list(increment + identity), *coefficients[1:]])
+        return LinearForm(lam, matrix, increment, preconditioner)
+
+    def formula(self) -> str:
+        """The rule as plain text, a line for every start, clock and update, the step last."""
+        lines = [f"{s} = {e} at the start" for s, e in self.start.items()]
+        lines += [f"{s} <- {e}" for s, e in {**self.clocks, **self.update}.items()]
+        return "\n".join([*lines, f"w <- w + ({self.step})"])
+
+    def latex(self) -> str:
+        """The rule in LaTeX, lines joined by a line break."""
+
+        def text(expression: sp.Expr) -> str:
+            names = {symbols.lr: r"\eta", sp.Symbol("eps", nonnegative=True): r"\varepsilon"}
+            return str(sp.latex(expression, symbol_names=names))
+
+        lines = [rf"{text(s)} = {text(e)} \text{{ at the start}}" for s, e in self.start.items()]
+        lines += [rf"{text(s)} \leftarrow {text(e)}" for s, e in {**self.clocks, **self.update}.items()]
+        return " \\\\\n".join([*lines, rf"w \leftarrow w + \left({text(self.step)}\right)"])
+
+    def __repr__(self) -> str:
+        return f"Rule({self.name}: {self.step})"
+
+
+def _cut_totals(expression: sp.Expr, totals: dict[sp.Symbol, sp.Expr], prefix: str) -> sp.Expr:
+    """Replace every Total(...) by a symbol and note what it sums.
+
+    Raises:
+        ValueError: a Total within a Total.
+    """
+    for total in sorted(expression.atoms(Total), key=str):
+        inner = total.args[0]
+        if inner.has(Total):
+            raise ValueError(
+                f"Total(...) must not hold another Total, got {total}; write the sums one after the other."
+            )
+        known = next((symbol for symbol, summed in totals.items() if summed == inner), None)
+        symbol = known or sp.Symbol(f"{prefix}_{len(totals)}", real=True)
+        totals[symbol] = inner
+        expression = expression.subs(total, symbol)
+    return expression

@@ -1,0 +1,208 @@
+"""TrainingRun: what training leaves behind, with its status, its settings and the problem it ran on."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from quadsim.simulator.support import store
+from quadsim.simulator.models.problem import ToyProblem
+from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
+from quadsim.simulator.runs.trajectory import STATUSES
+
+__all__ = ["DIVERGED_ABOVE", "Snapshots", "TrainingRun"]
+
+DIVERGED_ABOVE = 100.0
+"""Training has diverged when a loss is not finite or above this many times the larger of its start and ln(classes)."""
+
+_FORMAT = 1
+_DRAWN = "drawn"
+_PER_RUN = ("steps_to_tolerance", "steps_to_tolerance_weighted", "stopped", "final_loss", "final_loss_weighted")
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshots:
+    """What the instances were at chosen steps, S of them; NaN where an instance had diverged.
+
+    Attributes:
+        steps: (S,).
+        theta: parameters before the step, (M, K, S, P).
+        gradient: what the rule saw, (M, K, S, P).
+        update: what it added, (M, K, S, P).
+    """
+
+    steps: NDArray[np.int64]
+    theta: NDArray[np.float64]
+    gradient: NDArray[np.float64]
+    update: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """M problems times K settings, recorded at R steps.
+
+    Attributes:
+        problem: the batch that was run.
+        optimizer: name of the rule.
+        rule: the rule.
+        settings: name to values, each (K,); the learning rate is `lr`.
+        schedule: what multiplied the learning rate.
+        steps: recorded steps, ascending, (R,); the first is 0 and the last is the end of a run that was not stopped.
+        loss: the unweighted loss, (M, K, R); `inf` from divergence on, NaN after a run was stopped at its target.
+        loss_weighted: the loss that was optimised, likewise.
+        steps_to_tolerance: first step with unweighted loss <= target, (M, K); `inf` if none.
+        steps_to_tolerance_weighted: first step with optimised loss <= target; `inf` if none.
+        status: (M, K) of `converged` (the unweighted loss reached the target and did not diverge), `running`, `diverged`.
+        stopped: the last step that was looked at, (M, K).
+        final_loss: the unweighted loss there, (M, K); `inf` after divergence.
+        final_loss_weighted: the optimised loss there.
+        tolerance: the target is this times ln(classes).
+        evaluated_every: steps between two looks at the losses, where steps see mini-batches.
+        snapshots: parameters at chosen steps, or None.
+        dtype: floating point type of the run, as `float32`.
+        device: as `cpu`.
+        engine: what ran.
+    """
+
+    problem: ToyProblem
+    optimizer: str
+    rule: Rule
+    settings: Mapping[str, NDArray[np.float64]]
+    schedule: Schedule
+    steps: NDArray[np.int64]
+    loss: NDArray[np.float64]
+    loss_weighted: NDArray[np.float64]
+    steps_to_tolerance: NDArray[np.float64]
+    steps_to_tolerance_weighted: NDArray[np.float64]
+    status: NDArray[np.str_]
+    stopped: NDArray[np.int64]
+    final_loss: NDArray[np.float64]
+    final_loss_weighted: NDArray[np.float64]
+    tolerance: float
+    evaluated_every: int = 1
+    snapshots: Snapshots | None = field(default=None, repr=False)
+    dtype: str = "float32"
+    device: str = "cpu"
+    engine: str = "stack"
+
+    @property
+    def target(self) -> float:
+        """The loss that counts as solved."""
+        return self.tolerance * float(np.log(self.problem.classes))
+
+    def to_dataset(self) -> xr.Dataset:
+        """The run as an xarray Dataset with the axes problem, setting, step; snapshots are left out."""
+        axes = ("problem", "setting", "step")
+        data: dict[str, Any] = {"loss": (axes, self.loss), "loss_weighted": (axes, self.loss_weighted)}
+        for name in _PER_RUN:
+            data[name] = (axes[:2], getattr(self, name))
+        data["status"] = (axes[:2], self.status.astype(object))
+        coordinates: dict[str, Any] = {
+            "problem": np.arange(self.problem.problems),
+            "index": ("problem", self.problem.index),
+            "heterogeneity": ("problem", self.problem.heterogeneity),
+            "step": self.steps,
+        }
+        coordinates |= {name: ("setting", values) for name, values in self.settings.items()}
+        attributes = {
+            "model": str(self.problem.model),
+            "task": str(self.problem.task),
+            "dial": self.problem.dial,
+            "mode": self.problem.mode,
+            "seed": self.problem.seed,
+            "start": _start_of(self.problem),
+            "optimizer": self.optimizer,
+            "formula": self.rule.formula(),
+            "schedule": str(self.schedule),
+            "tolerance": self.tolerance,
+            "target": self.target,
+            "evaluated_every": self.evaluated_every,
+            "engine": self.engine,
+            "dtype": self.dtype,
+            "device": self.device,
+        }
+        return xr.Dataset(data, coords=coordinates, attrs=attributes)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per problem, setting and recorded step."""
+        return self.to_dataset().to_dataframe().reset_index().assign(optimizer=self.optimizer)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything but problem, rule and snapshots to one NetCDF file (through a temporary name)."""
+        dataset = self.to_dataset()
+        dataset.attrs["quadsim_format"] = _FORMAT
+        store.write_dataset(Path(path), dataset)
+
+    @classmethod
+    def load(cls, path: str | Path, problem: ToyProblem, rule: Rule) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            path: the file.
+            problem: what was run; a file holds its description, not the problem.
+            rule: what it was run with.
+
+        Raises:
+            ValueError: not such a file, or one of another problem or rule.
+        """
+        try:
+            with xr.open_dataset(path, engine="h5netcdf") as opened:
+                dataset = opened.load()
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ValueError(
+                f"training file must be NetCDF written by TrainingRun.save, got {path} ({error})."
+            ) from error
+        asked = {
+            "model": str(problem.model),
+            "task": str(problem.task),
+            "dial": problem.dial,
+            "mode": problem.mode,
+            "seed": problem.seed,
+            "start": _start_of(problem),
+            "formula": rule.formula(),
+        }
+        found = {name: dataset.attrs.get(name) for name in asked}
+        found["start"] = found["start"] or _DRAWN  # older files know no other
+        same = found == asked and dataset.attrs.get("quadsim_format") == _FORMAT
+        for name in ("index", "heterogeneity"):
+            same = same and np.array_equal(dataset.get(name, xr.DataArray()), getattr(problem, name))
+        if not same:
+            raise ValueError(
+                f"training file must be of {problem!r} and {rule.name}, got {path} with {found}; run it again."
+            )
+        settings = {n: c.values for n, c in dataset.coords.items() if c.dims == ("setting",) and n != "setting"}
+        names = ("loss", "loss_weighted", *_PER_RUN)
+        arrays: dict[str, Any] = {name: dataset[name].values for name in names}
+        return cls(
+            problem=problem,
+            optimizer=dataset.attrs["optimizer"],
+            rule=rule,
+            settings={str(name): np.asarray(values) for name, values in settings.items()},
+            schedule=resolve_schedule(dataset.attrs["schedule"]),
+            steps=dataset["step"].values,
+            status=dataset["status"].values.astype(str),
+            tolerance=float(dataset.attrs["tolerance"]),
+            evaluated_every=int(dataset.attrs["evaluated_every"]),
+            dtype=dataset.attrs["dtype"],
+            device=dataset.attrs["device"],
+            engine=dataset.attrs["engine"],
+            **arrays,
+        )
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{int(np.sum(self.status == status))} {status}" for status in STATUSES)
+        return f"TrainingRun({self.optimizer} on {self.problem.problems} problems x {self.loss.shape[1]} settings, {counts})"
+
+
+def _start_of(problem: ToyProblem) -> str:
+    """`drawn`, or the fingerprint of a given start."""
+    if problem.given_start is None:
+        return _DRAWN
+    return hashlib.sha256(np.ascontiguousarray(problem.given_start).tobytes()).hexdigest()[:16]

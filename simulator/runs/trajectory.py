@@ -1,0 +1,267 @@
+"""Trajectory: what a run leaves behind, with its status, its settings and the problem it ran on."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from quadsim.simulator.support.checks import check_choice, check_count
+from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.rules.catalogue import RULES
+from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
+
+__all__ = ["DIVERGED_ABOVE", "OBSERVABLES", "STATUSES", "Trajectory", "divergence_limit", "recorded_steps"]
+
+STATUSES = ("converged", "running", "diverged")
+DIVERGED_ABOVE = 1e12
+"""A run has diverged when its gap is not finite or above this many times the gap at the start."""
+
+OBSERVABLES: Mapping[str, tuple[str, ...]] = {
+    "gap": (),
+    "gradient_norm": (),
+    "gradient_norm_1": (),
+    "Lambda_G": (),
+    "step_sign_cosine": (),
+    "block_gap": ("block",),
+    "block_gradient_norm": ("block",),
+    "iterate": ("coordinate",),
+}
+"""What can be observed, and the axes each has after (problem, setting, step)."""
+
+_FORMAT = 1
+_LOG_PER_DECADE = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """M problems times K settings, recorded at R steps.
+
+    Attributes:
+        problem: the batch that was run.
+        optimizer: name of the rule, or of the torch class for a baseline.
+        rule: the rule; None for a baseline from torch.
+        settings: name to values, each (K,); the learning rate is `lr`.
+        schedule: what multiplied the learning rate.
+        steps: recorded steps, ascending, (R,); the first is 0 and the last is the end of the run.
+        gap: suboptimality gap f(w_t) - f*, (M, K, R); `inf` after a run has diverged.
+        observed: further quantities by name, (M, K, R, ...), NaN where undefined; see OBSERVABLES.
+        steps_to_tolerance: first step with gap_t <= tolerance * gap_0, (M, K), followed at every step; `inf` if none.
+        status: (M, K) of `converged` (reached the tolerance and did not diverge), `running`, `diverged`.
+        tolerance: relative to the gap at the start.
+        gradient_noise_std: standard deviation of the noise on each coordinate of the gradient.
+        engine: which engine ran.
+        dtype: floating point type of the run, as `float64`.
+        device: as `cpu`.
+    """
+
+    problem: BlockQuadratic
+    optimizer: str
+    rule: Rule | None
+    settings: Mapping[str, NDArray[np.float64]]
+    schedule: Schedule
+    steps: NDArray[np.int64]
+    gap: NDArray[np.float64]
+    steps_to_tolerance: NDArray[np.float64]
+    status: NDArray[np.str_]
+    tolerance: float
+    observed: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    gradient_noise_std: float = 0.0
+    engine: str = "reference"
+    dtype: str = "float64"
+    device: str = "cpu"
+
+    @property
+    def problems(self) -> int:
+        """M."""
+        return int(self.gap.shape[0])
+
+    @property
+    def number_of_settings(self) -> int:
+        """K."""
+        return int(self.gap.shape[1])
+
+    def to_dataset(self) -> xr.Dataset:
+        """The run as an xarray Dataset with the axes problem, setting, step (and block or coordinate)."""
+        axes = ("problem", "setting", "step")
+        data: dict[str, Any] = {"gap": (axes, self.gap)}
+        data |= {name: ((*axes, *OBSERVABLES[name]), values) for name, values in self.observed.items()}
+        data["steps_to_tolerance"] = (axes[:2], self.steps_to_tolerance)
+        data["status"] = (axes[:2], self.status.astype(object))
+        coordinates: dict[str, Any] = {"problem": self.problem.index, "step": self.steps}
+        coordinates |= {name: ("setting", values) for name, values in self.settings.items()}
+        attributes = {
+            "optimizer": self.optimizer,
+            "schedule": str(self.schedule),
+            "tolerance": self.tolerance,
+            "gradient_noise_std": self.gradient_noise_std,
+            "engine": self.engine,
+            "dtype": self.dtype,
+            "device": self.device,
+            "formula": "" if self.rule is None else self.rule.formula(),
+        }
+        return xr.Dataset(data, coords=coordinates, attrs=attributes)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per problem, setting and recorded step; quantities with further axes are left out (see `to_dataset`)."""
+        dataset = self.to_dataset()
+        wide = [name for name, axes in OBSERVABLES.items() if axes and name in dataset]
+        frame = dataset.drop_vars(wide).to_dataframe().reset_index()
+        return frame.assign(optimizer=self.optimizer)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything, the problem included, to one NetCDF file (through a temporary name).
+
+        A generated problem is stored as its dials and made again when loaded; a problem from `from_blocks` is stored whole.
+        """
+        path = Path(path)
+        dataset = self.to_dataset()
+        dataset.attrs |= {"quadsim_format": _FORMAT, "rule": self.rule.name if self.rule else ""}
+        dataset.attrs["problem"] = json.dumps(_problem_record(self.problem), default=lambda number: number.item())
+        if self.problem.dials.get("blocks") == "given":
+            dataset = dataset.assign(_problem_arrays(self.problem))
+        temporary = path.with_name(path.name + ".partial")
+        dataset.to_netcdf(temporary, engine="h5netcdf")
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path, rule: Rule | None = None) -> "Trajectory":
+        """Read what `save` wrote.
+
+        Args:
+            path: the file.
+            rule: the rule, where it was your own (a file holds its name and formula, not code).
+
+        Raises:
+            ValueError: not a trajectory file, or a rule that is unknown and was not given.
+        """
+        try:
+            with xr.open_dataset(path, engine="h5netcdf") as opened:
+                dataset = opened.load()
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"trajectory file must be NetCDF written by Trajectory.save, got {path} ({error})."
+            ) from error
+        if dataset.attrs.get("quadsim_format") != _FORMAT:
+            found = dataset.attrs.get("quadsim_format")
+            raise ValueError(f"trajectory file must have format {_FORMAT}, got {found!r} in {path}; write it again.")
+        name = dataset.attrs["rule"]
+        if rule is None and name:
+            if name not in RULES:
+                raise ValueError(f"rule must be given for {name!r}, which is not in RULES, got None; pass rule=...")
+            rule = RULES[name]
+            if rule.formula() != dataset.attrs["formula"]:
+                raise ValueError(
+                    f"rule must be given for {name!r}, as its formula is not the one in RULES, got None; pass rule=..."
+                )
+        settings = {n: c.values for n, c in dataset.coords.items() if c.dims == ("setting",) and n != "setting"}
+        return cls(
+            problem=_problem_from_record(json.loads(dataset.attrs["problem"]), dataset),
+            optimizer=dataset.attrs["optimizer"],
+            rule=rule,
+            settings={str(name): np.asarray(values) for name, values in settings.items()},
+            schedule=resolve_schedule(dataset.attrs["schedule"]),
+            steps=dataset["step"].values,
+            gap=dataset["gap"].values,
+            steps_to_tolerance=dataset["steps_to_tolerance"].values,
+            status=dataset["status"].values.astype(str),
+            tolerance=float(dataset.attrs["tolerance"]),
+            observed={n: dataset[n].values for n in OBSERVABLES if n != "gap" and n in dataset},
+            gradient_noise_std=float(dataset.attrs["gradient_noise_std"]),
+            engine=dataset.attrs["engine"],
+            dtype=dataset.attrs["dtype"],
+            device=dataset.attrs["device"],
+        )
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{int(np.sum(self.status == status))} {status}" for status in STATUSES)
+        return (
+            f"Trajectory({self.optimizer} on {self.problems} problems x {self.number_of_settings} settings, "
+            f"{self.steps[-1]} steps, {counts})"
+        )
+
+
+def divergence_limit(initial_gap: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Largest gap that still counts as a run; a start at the solution has no scale, so only finiteness counts there."""
+    largest = np.finfo(float).max
+    scale = np.minimum(initial_gap, np.nextafter(largest / DIVERGED_ABOVE, 0.0))  # the limit is never inf
+    return np.where(initial_gap > 0.0, DIVERGED_ABOVE * scale, largest)
+
+
+def recorded_steps(steps: int, record: str | int) -> NDArray[np.int64]:
+    """The steps to record: always 0 and the last, and between them all, log-spaced (20 a decade) or every n.
+
+    Raises:
+        ValueError: `record` is none of "all", "log" and a whole number of at least 1.
+    """
+    if isinstance(record, str):
+        check_choice("record", record, ("all", "log"))
+        if record == "all":
+            return np.arange(steps + 1)
+        exponents = np.arange(np.floor(_LOG_PER_DECADE * np.log10(steps)) + 1) / _LOG_PER_DECADE
+        chosen = np.round(10.0**exponents).astype(np.int64)
+    else:
+        chosen = np.arange(0, steps + 1, check_count("record", record, fix='give "all", "log" or every how many steps'))
+    return np.unique(np.concatenate([[0], chosen[chosen < steps], [steps]]))
+
+
+def _problem_record(problem: BlockQuadratic) -> dict[str, Any]:
+    exact = problem.exact
+    return {
+        "dials": dict(problem.dials),
+        "seed": problem.seed,
+        "index": problem.index.tolist(),
+        "block_sizes": list(problem.block_sizes),
+        "exact": None
+        if exact is None
+        else [
+            [[[str(x) for x in row] for row in block] for block in exact.blocks],
+            [str(x) for x in exact.initial_error],
+        ],
+    }
+
+
+def _problem_arrays(problem: BlockQuadratic) -> dict[str, Any]:
+    dense = np.stack([problem.dense(m)[0] for m in range(problem.problems)])
+    return {
+        "problem_hessian": (("problem", "coordinate_", "coordinate__"), dense),
+        "problem_initial_error": (("problem", "coordinate_"), problem.layout.flatten(problem.initial_error)),
+        "problem_minimizer": (("problem", "coordinate_"), problem.layout.flatten(problem.minimizer)),
+    }
+
+
+def _problem_from_record(record: dict[str, Any], dataset: xr.Dataset) -> BlockQuadratic:
+    dials, index = dict(record["dials"]), np.asarray(record["index"])
+    if dials.get("blocks") == "given":
+        ends = np.cumsum(record["block_sizes"])
+        dense = dataset["problem_hessian"].values
+        blocks: list[Any] = [
+            dense[:, end - size : end, end - size : end] for end, size in zip(ends, record["block_sizes"], strict=True)
+        ]
+        start: Any = dataset["problem_initial_error"].values
+        if record["exact"] is not None:
+            from fractions import Fraction
+
+            texts, start_texts = record["exact"]
+            blocks = [[[Fraction(x) for x in row] for row in block] for block in texts]
+            start = [Fraction(x) for x in start_texts]
+        whole = BlockQuadratic.from_blocks(
+            blocks, initial_error=start, minimizer=dataset["problem_minimizer"].values, seed=record["seed"]
+        )
+        return replace(whole, index=index)  # the noise on the gradient is drawn by index
+    dials |= {"first": int(index.min()), "problems": int(index.max() - index.min() + 1)}
+    if isinstance(dials.get("block_size"), list):
+        dials["block_size"] = tuple(dials["block_size"])
+    if "case" in dials:
+        whole = BlockQuadratic.case(dials.pop("case"), **dials)
+    elif "spectra" in dials:
+        whole = BlockQuadratic.from_spectra(dials.pop("spectra"), **dials)
+    else:
+        whole = BlockQuadratic.generate(**dials)
+    return whole if np.array_equal(whole.index, index) else whole.select((index - index.min()).tolist())

@@ -1,0 +1,1 @@
+"""Support: what every room uses and nothing of ours is used by: checks, draws, files, statistics."""

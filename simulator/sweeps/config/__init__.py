@@ -1,0 +1,1 @@
+"""Configurations: everything that determines a sweep."""

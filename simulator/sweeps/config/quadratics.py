@@ -1,0 +1,244 @@
+"""SweepConfig: everything that determines a sweep, checked before anything runs."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from quadsim.simulator.engines import ENGINES
+from quadsim.simulator.problems.quadratic import BlockQuadratic, block_sizes_from
+from quadsim.simulator.problems.spectra import (
+    DEFAULT_CONDITION_NUMBER,
+    Spectra,
+    case_spectra,
+    extreme_eigenvalues,
+    heterogeneity_of,
+    spectra_from_dials,
+)
+from quadsim.simulator.problems.starts import check_gradient_dials
+from quadsim.simulator.rules.rule import symbols
+from quadsim.simulator.support.checks import check_choice, check_interval, check_ratio
+from quadsim.simulator.support.memory import memory_text, physical_memory
+from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, OptimizerSpec, SweepGrid, option_name, unique_values
+
+__all__ = [
+    "DIALS",
+    "FIXED_BY_CASE",
+    "KEEP",
+    "POINT_COLUMNS",
+    "Point",
+    "SweepConfig",
+]
+
+DIALS = (
+    "heterogeneity",
+    "mode",
+    "blocks",
+    "block_size",
+    "condition_number",
+    "gradient_heterogeneity",
+    "alignment",
+    "rotation",
+)
+"""Dials of `BlockQuadratic.generate`; each may hold several values, which are crossed."""
+
+POINT_COLUMNS = ("case", *DIALS, "heterogeneity_achieved")
+"""Columns that say what a point of the grid is."""
+
+FIXED_BY_CASE = ("heterogeneity", "mode", "blocks", "block_size", "condition_number")
+
+KEEP = ("rows", "quantiles")
+"""A row per run and curves, or counts by status and a histogram of hitting times per point, optimizer and rate."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of dials (or a case), as arguments that make its problems.
+
+    Attributes:
+        dials: arguments of `BlockQuadratic.generate`, or `case` and the dials a case leaves free.
+    """
+
+    dials: Mapping[str, Any]
+
+    def problem(self, problems: int, seed: int, first: int = 0) -> BlockQuadratic:
+        """Problems `first` to `first + problems - 1` of this point."""
+        arguments = dict(self.dials) | {"problems": problems, "seed": seed, "first": first}
+        if "case" in arguments:
+            return BlockQuadratic.case(arguments.pop("case"), **arguments)
+        return BlockQuadratic.generate(**arguments)
+
+    @cached_property
+    def block_sizes(self) -> tuple[int, ...]:
+        """P_l of every block."""
+        if "case" in self.dials:
+            return tuple(spectrum.size for spectrum in self.spectra)
+        return block_sizes_from(self.dials["blocks"], self.dials["block_size"])
+
+    @cached_property
+    def spectra(self) -> Spectra:
+        """The eigenvalues of every block: all that does not depend on a draw."""
+        if "case" in self.dials:
+            return case_spectra(self.dials["case"])
+        dials = self.dials
+        return spectra_from_dials(self.block_sizes, dials["heterogeneity"], dials["mode"], dials["condition_number"])
+
+    def check(self) -> None:
+        """Check all dials without making a problem.
+
+        Raises:
+            ValueError: a dial out of range, or dials that contradict each other.
+        """
+        check_interval("rotation", self.dials["rotation"], 0.0, 1.0)
+        check_gradient_dials(self.spectra, self.dials["gradient_heterogeneity"], self.dials["alignment"])
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The dials as columns of the summary; a case has the values of its spectra."""
+        achieved = heterogeneity_of(self.spectra)
+        out: dict[str, Any] = {"case": self.dials.get("case")} | {name: self.dials.get(name) for name in DIALS}
+        size = out["block_size"]
+        out["block_size"] = "+".join(map(str, size)) if isinstance(size, tuple) else str(size)
+        out["blocks"] = len(self.block_sizes)
+        if out["case"] is not None:
+            largest, smallest = extreme_eigenvalues(self.spectra)
+            out |= {"heterogeneity": achieved, "mode": "case", "condition_number": largest / smallest}
+            out["block_size"] = "+".join(map(str, self.block_sizes))
+        elif out["condition_number"] is None:
+            out["condition_number"] = DEFAULT_CONDITION_NUMBER[out["mode"]]
+        return out | {"heterogeneity_achieved": achieved}
+
+    def natural_lr(self, spec: OptimizerSpec, tolerance: float) -> float:
+        """The rate a rule's grid is centred on: `Rule.natural_lr` at this point's spectra.
+
+        The typical size of a coordinate of e_0 is 1 where coefficients are standard normal; with the gradient dial it is that
+        of H^-1 g for |g_i| of 1. No draw enters, so all seeds share the rate bit by bit.
+        """
+        eigenvalues = np.sort(np.concatenate(self.spectra))
+        has_gradient_dial = self.dials.get("gradient_heterogeneity") is not None
+        values = {
+            symbols.L: float(eigenvalues[-1]),
+            symbols.mu: float(eigenvalues[0]),
+            symbols.trace: float(np.sum(eigenvalues)),
+            symbols.dimension: float(eigenvalues.size),
+            symbols.error_scale: float(np.sqrt(np.mean(eigenvalues**-2.0))) if has_gradient_dial else 1.0,
+            symbols.tolerance: tolerance,
+        }
+        return spec.natural_lr(values)
+
+    @property
+    def label(self) -> str:
+        """What the point is called on the axis of comparison."""
+        return str(self.dials["case"]) if "case" in self.dials else f"heterogeneity {self.dials['heterogeneity']:g}"
+
+
+@dataclass(frozen=True)
+class SweepConfig(SweepGrid):
+    """A grid of problems x seeds x optimizers x learning rates. With the same configuration a sweep gives the same results.
+
+    Beside what every sweep has (`SweepGrid`; tolerance is relative to the gap at the start):
+
+    Attributes:
+        heterogeneity: c = max L_l / min L_l; like every dial here one value or several, which are crossed.
+        mode: `scale` or `arrange`.
+        blocks: B.
+        block_size: P_l; a tuple inside the tuple holds the sizes of one problem, as `((1, 4, 9),)`.
+        condition_number: of a block in `scale` (None: 10), of the whole in `arrange` (None: 5000).
+        gradient_heterogeneity: see `BlockQuadratic.generate`.
+        alignment: see there.
+        rotation: see there.
+        case: named cases instead of the first five dials.
+        engine: `auto` or an engine's name.
+        keep: `rows` or `quantiles`, see KEEP; None: rows up to ROWS_UP_TO runs (see `kept`).
+
+    Raises:
+        ValueError: any value or combination that cannot run.
+    """
+
+    kind: ClassVar[str] = "quadratic"
+    dials: ClassVar[tuple[str, ...]] = DIALS
+
+    heterogeneity: tuple[float, ...] = (1.0, 10.0, 100.0)
+    mode: tuple[str, ...] = ("scale",)
+    blocks: tuple[int, ...] = (4,)
+    block_size: tuple[int | tuple[int, ...], ...] = (8,)
+    condition_number: tuple[float | None, ...] = (None,)
+    gradient_heterogeneity: tuple[float | None, ...] = (None,)
+    alignment: tuple[float | None, ...] = (None,)
+    rotation: tuple[float, ...] = (1.0,)
+    case: tuple[str, ...] = ()
+    engine: str = "auto"
+    keep: str | None = None
+
+    def __post_init__(self) -> None:
+        self._check_grid()
+        object.__setattr__(self, "case", unique_values(self.case))
+        check_choice("engine", self.engine, ("auto", *ENGINES))
+        if self.keep is not None:
+            check_choice("keep", self.keep, KEEP)
+        if self.case:
+            for name in FIXED_BY_CASE:
+                if getattr(self, name) != _DEFAULTS[name]:
+                    raise ValueError(
+                        f"{option_name(name)} must be left out with a case, which fixes it, got {getattr(self, name)}; drop one "
+                        "of the two."
+                    )
+        else:
+            numbers = unique_values(tuple(check_ratio("heterogeneity", c) for c in self.heterogeneity))
+            object.__setattr__(self, "heterogeneity", tuple(sorted(numbers)))
+        for point in self.points:
+            largest = max(point.block_sizes) if not self.case else 1
+            if 8.0 * largest**2 > physical_memory():
+                raise ValueError(
+                    f"block size must fit in memory ({memory_text(physical_memory())} here), got {largest}, whose matrix alone "
+                    f"needs {memory_text(8.0 * largest**2)}; use smaller blocks."
+                )
+            point.check()
+
+    @cached_property
+    def points(self) -> tuple[Point, ...]:
+        """All combinations of the dials, heterogeneity varying fastest."""
+        free = {name: getattr(self, name) for name in ("gradient_heterogeneity", "alignment", "rotation")}
+        if self.case:
+            names = (*free, "case")
+            axes = [*free.values(), self.case]
+        else:
+            names = (*DIALS[1:], DIALS[0])
+            axes = [getattr(self, name) for name in names]
+        out = []
+        for values in itertools.product(*axes):
+            dials = dict(zip(names, values, strict=True))
+            out.append(Point(dials))
+        return tuple(out)
+
+    @property
+    def kept(self) -> str:
+        """What is kept, of KEEP."""
+        return self.keep or ("rows" if self.runs <= ROWS_UP_TO else "quantiles")
+
+    @property
+    def criterion(self) -> str:
+        """When a run counts as solved, in words."""
+        return f"the gap is {self.tolerance:g} of the start"
+
+    @property
+    def axis(self) -> str:
+        """The column along which results are compared."""
+        return "case" if self.case else "heterogeneity"
+
+    @property
+    def point_columns(self) -> tuple[str, ...]:
+        """See POINT_COLUMNS."""
+        return POINT_COLUMNS
+
+    @property
+    def facets(self) -> list[str]:
+        """The dials beside the compared one that take several values."""
+        free = [name for name in DIALS if not (self.case and name in FIXED_BY_CASE)]
+        return [name for name in free if name != self.axis and len(getattr(self, name)) > 1]
+
+
+_DEFAULTS = {f.name: f.default for f in fields(SweepConfig)}

@@ -1,0 +1,165 @@
+"""ModelSweepConfig: everything that determines a sweep over toy models, checked before anything runs."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from quadsim.simulator.models.partitions import PARTITIONS
+from quadsim.simulator.models.problem import DIALS_OF_MODELS, ToyProblem, resolve_model
+from quadsim.simulator.models.tasks import resolve_task
+from quadsim.simulator.rules.rule import symbols
+from quadsim.simulator.support.checks import check_choice, check_count, check_interval, named_options
+from quadsim.simulator.sweeps.config.grid import OptimizerSpec, SweepGrid
+from quadsim.simulator.training.loop import check_trainable
+
+__all__ = ["MODEL_OPTIONS", "ModelPoint", "ModelSweepConfig"]
+
+MODEL_OPTIONS = ("norm", "layers", "width", "heads", "kernel")
+"""Fields of models that a sweep can set; a model has some of them."""
+
+_COLUMNS = ("model", *MODEL_OPTIONS, "task", "dial", "mode", "heterogeneity")
+
+_TYPICAL = {symbols.L: 2.0, symbols.mu: 0.02, symbols.trace: 200.0, symbols.error_scale: 0.1}
+"""Of the tiny models here; only to centre the grids of learning rates, which are extended where this is wrong."""
+
+
+@dataclass(frozen=True)
+class ModelPoint:
+    """One combination of model, task and dial.
+
+    Attributes:
+        dials: model, its options (None: its own default), task, dial, mode and heterogeneity.
+    """
+
+    dials: Mapping[str, Any]
+
+    def problem(self, problems: int, seed: int, first: int = 0) -> ToyProblem:
+        """Problems `first` to `first + problems - 1` of this point."""
+        dials = dict(self.dials)
+        name, options = named_options("task", dials["task"])
+        return ToyProblem.generate(
+            resolve_model(dials["model"], **{k: dials[k] for k in MODEL_OPTIONS if dials[k] is not None}),
+            resolve_task(name, **options),
+            dial=dials["dial"],
+            heterogeneity=dials["heterogeneity"],
+            problems=problems,
+            seed=seed,
+            first=first,
+            mode=dials["mode"],
+        )
+
+    @cached_property
+    def example(self) -> ToyProblem:
+        """One problem, for questions about sizes."""
+        return self.problem(1, 0)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The dials as columns of the summary, with the model's defaults filled in and its number of parameters."""
+        model = self.example.model
+        own = {name: getattr(model, name, None) for name in MODEL_OPTIONS}
+        return {**self.dials, **own, "parameters": self.example.dimension, "classes": self.example.classes}
+
+    @property
+    def label(self) -> str:
+        """What the point is called on the axis of comparison."""
+        return f"{self.dials['dial']} {self.dials['heterogeneity']:g}"
+
+    def natural_lr(self, spec: OptimizerSpec, tolerance: float) -> float:
+        """The rate a rule's grid is centred on: `Rule.natural_lr` at values typical of these models."""
+        return spec.natural_lr({**_TYPICAL, symbols.tolerance: tolerance, symbols.dimension: self.example.dimension})
+
+
+@dataclass(frozen=True)
+class ModelSweepConfig(SweepGrid):
+    """A grid of toy models x seeds x optimizers x learning rates. With the same configuration a sweep gives the same results.
+
+    Beside what every sweep has (`SweepGrid`; the target is a loss of tolerance times ln(classes)):
+
+    Attributes:
+        model: `transformer`, `mlp`, `conv` or `mixer`; like every dial here one value or several, which are crossed.
+        norm: `pre`, `post` or `none`; None, here and in the next four: the model's own default.
+        layers: L.
+        width: d.
+        heads: of a transformer.
+        kernel: of a conv.
+        task: a name in TASKS with options, as `token-map:vocabulary=32`.
+        dial: what heterogeneity turns, one of DIALS_OF_MODELS.
+        mode: of the reparametrisation, `parameter` or `gradient`.
+        heterogeneity: the value of the dial.
+        evaluate_every: steps between two looks at the losses, where steps see mini-batches.
+        partition: blocks of a rule that averages over its block (adam-mini).
+        compile: whether torch.compile fuses the operations of a step.
+
+    Raises:
+        ValueError: any value or combination that cannot run.
+    """
+
+    kind: ClassVar[str] = "model"
+    dials: ClassVar[tuple[str, ...]] = _COLUMNS
+
+    seeds: int = 4
+    steps: int = 1000
+    tolerance: float = 0.1
+    dtype: str = "float32"
+    model: tuple[str, ...] = ("transformer",)
+    norm: tuple[str | None, ...] = (None,)
+    layers: tuple[int | None, ...] = (None,)
+    width: tuple[int | None, ...] = (None,)
+    heads: tuple[int | None, ...] = (None,)
+    kernel: tuple[int | None, ...] = (None,)
+    task: tuple[str, ...] = ("token-map",)
+    dial: tuple[str, ...] = ("frequency",)
+    mode: tuple[str, ...] = ("parameter",)
+    heterogeneity: tuple[float, ...] = (1.0, 10.0, 100.0)
+    evaluate_every: int = 10
+    partition: str = "module"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_grid()
+        for dial in self.dial:
+            check_choice("dial", dial, DIALS_OF_MODELS)
+        numbers = sorted({check_interval("heterogeneity", c, 0.0, low_open=True) for c in self.heterogeneity})
+        object.__setattr__(self, "heterogeneity", tuple(numbers))
+        object.__setattr__(self, "evaluate_every", check_count("evaluate every", self.evaluate_every))
+        object.__setattr__(self, "compile", bool(self.compile))
+        check_choice("partition", self.partition, PARTITIONS)
+        for spec in self.specs:
+            check_trainable(spec.rule)
+        for point in self.points:
+            point.example  # noqa: B018 - making it checks it
+
+    @cached_property
+    def points(self) -> tuple[ModelPoint, ...]:
+        """All combinations of the dials, heterogeneity varying fastest."""
+        axes = [getattr(self, name) for name in _COLUMNS]
+        return tuple(ModelPoint(dict(zip(_COLUMNS, values, strict=True))) for values in itertools.product(*axes))
+
+    @property
+    def criterion(self) -> str:
+        """When a run counts as solved, in words."""
+        classes = {point.example.classes for point in self.points}
+        loss = "the largest unweighted loss of a copy" if self.dial == ("separable",) else "the unweighted loss"
+        number = (
+            f" {min(classes)} ({self.tolerance * math.log(min(classes)):.3g})" if len(classes) == 1 else "(classes)"
+        )
+        return f"{loss} is {self.tolerance:g} ln{number}, dial {', '.join(self.dial)}"
+
+    @property
+    def axis(self) -> str:
+        """The column along which results are compared."""
+        return "heterogeneity"
+
+    @property
+    def point_columns(self) -> tuple[str, ...]:
+        """Columns that say what a point of the grid is."""
+        return (*_COLUMNS, "parameters", "classes")
+
+    @property
+    def facets(self) -> list[str]:
+        """The dials beside the heterogeneity that take several values."""
+        return [name for name in _COLUMNS if name != "heterogeneity" and len(getattr(self, name)) > 1]

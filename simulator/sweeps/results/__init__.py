@@ -1,0 +1,1 @@
+"""Results: what a sweep found, as tables, answers and notes."""

@@ -1,0 +1,180 @@
+"""What a sweep keeps in place of its runs: counts and histograms per point, optimizer and rate, and tables made of them."""
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from quadsim.simulator.engines.counting import Tally, count_runs, count_steps
+from quadsim.simulator.runs.trajectory import STATUSES, Trajectory
+from quadsim.simulator.support.statistics import counted_quantile
+
+__all__ = ["Counted", "bins_frame", "mark_best", "settings_frame"]
+
+Counts = NDArray[np.int64]
+
+_VERDICT = "verdict_"
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """Some problems under K rates; the counts of further problems are added with `+`.
+
+    Attributes:
+        hits: runs by rate and bin of the step at which the tolerance was reached, (K, bins).
+        status: (K, 3), in the order of STATUSES.
+        bounds: runs by rate and bin of the steps that a theorem allows, (K, bins).
+        bounded: runs that a bound speaks of, (K,); those it allows more steps than were taken are in no bin.
+        verdicts: word of the judge to the runs it was said of, (K,); empty where nothing was judged.
+        margin: the worst, (K,); NaN where there is none.
+        theorem: what the judge held runs against, (K,).
+        engine: what ran, (K,).
+    """
+
+    hits: Counts
+    status: Counts
+    bounds: Counts
+    bounded: Counts
+    verdicts: Mapping[str, Counts]
+    margin: NDArray[np.float64]
+    theorem: NDArray[np.str_]
+    engine: NDArray[np.str_]
+
+    @classmethod
+    def of_tally(cls, tally: Tally, engine: str) -> Self:
+        """Counts from a device, which nothing has judged."""
+        settings = tally.hits.shape[0]
+        return cls(
+            hits=tally.hits,
+            status=np.stack([tally.status[name] for name in STATUSES], axis=1),
+            bounds=np.zeros_like(tally.hits),
+            bounded=np.zeros(settings, dtype=np.int64),
+            verdicts={},
+            margin=np.full(settings, np.nan),
+            theorem=np.full(settings, ""),
+            engine=np.full(settings, engine),
+        )
+
+    @classmethod
+    def of_trajectory(cls, trajectory: Trajectory, judged: Mapping[str, NDArray[Any]] | None) -> Self:
+        """Counts of a trajectory and of what a judge said of it."""
+        counted = cls.of_tally(count_runs(trajectory), trajectory.engine)
+        if judged is None:
+            return counted
+        nothing = np.full(trajectory.status.shape, np.nan)
+        bound, margin = judged.get("bound_steps", nothing), judged.get("margin", nothing)
+        words = np.asarray(judged.get("verdict", np.full(nothing.shape, ""))).astype(str)
+        theorems = np.asarray(judged.get("theorem", np.full(nothing.shape, ""))).astype(str)
+        return cls(
+            hits=counted.hits,
+            status=counted.status,
+            bounds=count_steps(bound, int(trajectory.steps[-1])),
+            bounded=np.sum(~np.isnan(bound), axis=0),
+            verdicts={str(word): np.sum(words == word, axis=0) for word in np.unique(words) if word},
+            margin=np.fmax.reduce(margin, axis=0),
+            theorem=np.array([_joined(theorems[:, k]) for k in range(theorems.shape[1])]),
+            engine=counted.engine,
+        )
+
+    def __add__(self, other: Self) -> Self:
+        """Of both."""
+        none = np.zeros_like(self.bounded)
+        words = sorted({*self.verdicts, *other.verdicts})
+        return type(self)(
+            hits=self.hits + other.hits,
+            status=self.status + other.status,
+            bounds=self.bounds + other.bounds,
+            bounded=self.bounded + other.bounded,
+            verdicts={w: self.verdicts.get(w, none) + other.verdicts.get(w, none) for w in words},
+            margin=np.fmax(self.margin, other.margin),
+            theorem=np.array([_joined(both) for both in zip(self.theorem, other.theorem, strict=True)]),
+            engine=np.array([_joined(both) for both in zip(self.engine, other.engine, strict=True)]),
+        )
+
+    def to_bytes(self) -> bytes:
+        """Everything as the content of one NPZ file."""
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {_VERDICT + word: counts for word, counts in self.verdicts.items()}
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)
+        return content.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Read what `to_bytes` made."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as opened:
+            arrays = {name: opened[name] for name in opened.files}
+        verdicts = {n.removeprefix(_VERDICT): a for n, a in arrays.items() if n.startswith(_VERDICT)}
+        return cls(verdicts=verdicts, **{name: arrays[name] for name in _ARRAYS})
+
+
+_ARRAYS = ("hits", "status", "bounds", "bounded", "margin", "theorem", "engine")
+
+
+def _joined(names: Iterable[str]) -> str:
+    """Different names that are not empty, in order."""
+    return " ".join(dict.fromkeys(word for name in dict.fromkeys(names) for word in str(name).split()))
+
+
+def bins_frame(parts: Iterable[tuple[Mapping[str, Any], Counted]], edges: Counts) -> pd.DataFrame:
+    """A row per rate and bin: `runs` that reached the tolerance after more steps than the bin before and `up_to` so many.
+
+    Args:
+        parts: columns (one value, or one a rate) that say what was run, and its counts.
+        edges: upper ends of the bins.
+    """
+    every = list(parts)
+    words = sorted({word for _, counted in every for word in counted.verdicts})
+    frames = []
+    for columns, counted in every:
+        rates, bins = counted.hits.shape
+        none = np.zeros(rates, dtype=np.int64)
+        own: dict[str, Any] = {name: np.broadcast_to(values, rates) for name, values in columns.items()}
+        own |= {name: counted.status[:, i] for i, name in enumerate(STATUSES)}
+        own |= {"theorem": counted.theorem, "bounded": counted.bounded, "margin_worst": counted.margin}
+        own |= {_column(word): counted.verdicts.get(word, none) for word in words}
+        own["engine"] = counted.engine
+        frame = pd.DataFrame({name: np.repeat(values, bins) for name, values in own.items()})
+        frames.append(
+            frame.assign(up_to=np.tile(edges, rates), runs=counted.hits.ravel(), bound_runs=counted.bounds.ravel())
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _column(word: str) -> str:
+    return _VERDICT + word.replace(" ", "_")
+
+
+def settings_frame(bins: pd.DataFrame) -> pd.DataFrame:
+    """A row per point, optimizer and rate: the counts, and quantiles of the steps (upper ends of bins).
+
+    Raises:
+        ValueError: a table of another shape.
+    """
+    edges = np.unique(bins["up_to"].to_numpy())
+    if len(bins) % edges.size or not (bins["up_to"].to_numpy().reshape(-1, edges.size) == edges).all():
+        raise ValueError("a histogram must hold all bins of every rate in order, got a table that does not")
+    out = bins.iloc[:: edges.size].drop(columns=["up_to", "runs", "bound_runs"]).reset_index(drop=True)
+    total = out[list(STATUSES)].sum(axis=1).to_numpy()
+    hits, bounds = (bins[name].to_numpy().reshape(-1, edges.size) for name in ("runs", "bound_runs"))
+
+    def quantiles(counts: Counts, q: float) -> list[float]:
+        return [float(counted_quantile(edges, row, int(n), q)) for row, n in zip(counts, total, strict=True)]
+
+    return out.assign(
+        steps_median=quantiles(hits, 0.5),
+        steps_q10=quantiles(hits, 0.1),
+        steps_q90=quantiles(hits, 0.9),
+        bound_median=np.where(out["bounded"].to_numpy() == total, quantiles(bounds, 0.5), np.nan),
+    )
+
+
+def mark_best(frame: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
+    """With a column `best_lr` that is true at the best rate of an optimizer at a point."""
+    keys = ["point", "optimizer", "lr"]
+    marked = frame.merge(best[keys].assign(best_lr=True), on=keys, how="left", validate="many_to_one")
+    return marked.assign(best_lr=marked["best_lr"].eq(True))

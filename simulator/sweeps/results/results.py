@@ -1,0 +1,183 @@
+"""Results of a sweep: its table, its curves, its answer, and the folder they are stored in."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+import xarray as xr
+
+from quadsim.simulator.support import store
+from quadsim.simulator.support.records import plain_records
+from quadsim.simulator.sweeps.config.families import config_from_json
+from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.results.answers import answer, counted_answer, optimised_answer
+from quadsim.simulator.sweeps.results.notes import notes_on
+from quadsim.simulator.sweeps.results.tables import Tables
+from quadsim.simulator.sweeps.run.folder import damaged_files
+
+__all__ = ["Results", "load_results"]
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What a sweep found; tables are read when they are first asked for.
+
+    Attributes:
+        config: the grid.
+        tables: where the following are read from.
+        summary: a row per run; where quantiles were kept, a row per point, optimizer and rate with its counts. `best_lr` marks
+            the best rate of its optimizer and point.
+        best: a row per point and optimizer, statistics over the seeds at the best rate.
+        curves: gap (of models: loss and loss_weighted) at log-spaced steps at the best rates, (point, optimizer, seed, step);
+            None where quantiles were kept.
+        manifest: versions, device, command, wall time.
+        folder: where it is stored, if it is.
+        histogram: where quantiles were kept, a row per point, optimizer, rate and bin of steps: `runs` that reached the
+            tolerance within `up_to` steps and not within those of the bin before, `bound_runs` that a theorem allows so
+            many; beside them, the same for all bins of a rate, what `summary` holds.
+    """
+
+    config: SweepGrid
+    tables: Tables
+    manifest: dict[str, Any]
+    folder: Path | None = None
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """See the class."""
+        return self.tables.summary
+
+    @property
+    def best(self) -> pd.DataFrame:
+        """See the class."""
+        return self.tables.best
+
+    @property
+    def curves(self) -> xr.Dataset | None:
+        """See the class."""
+        return self.tables.curves
+
+    @property
+    def histogram(self) -> pd.DataFrame | None:
+        """See the class."""
+        return self.tables.histogram
+
+    @property
+    def runs(self) -> int:
+        """How many were made."""
+        return self.tables.runs
+
+    @property
+    def files(self) -> list[str]:
+        """Names of what a folder holds."""
+        tables = [store.SUMMARY, store.CURVES] if self.histogram is None else [store.HISTOGRAM]
+        return [*tables, f"{store.FIGURES}/", store.CONFIG, store.MANIFEST]
+
+    @property
+    def facets(self) -> list[str]:
+        """The dials beside the compared one that take several values."""
+        return self.config.facets
+
+    def groups(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
+        """(label, runs or bins at the best rates, rows of `best`) for every combination of the facets."""
+        runs = self.tables.best_runs
+        if not self.facets:
+            return [("", runs, self.best)]
+        out = []
+        for values, same in self.best.groupby(self.facets, sort=False, dropna=False):
+            label = ", ".join(f"{n.replace('_', ' ')} {v}" for n, v in zip(self.facets, values, strict=True))
+            out.append((label, runs[runs["point"].isin(same["point"])], same))
+        return out
+
+    @property
+    def answers(self) -> list[str]:
+        """The result in words, one text per combination of the facets."""
+        out = []
+        for label, runs, best in self.groups():
+            words = answer if self.histogram is None else counted_answer
+            text = words(runs, best, self.config.axis, self.config.steps)
+            if self.config.kind == "model":
+                whole = self.summary[self.summary["point"].isin(best["point"])]
+                text = f"{text} {optimised_answer(whole, best, self.config.axis, self.config.steps)}".strip()
+            out.append(f"{label}: {text}" if label else text)
+        return [f"Steps until {self.config.criterion}: {text}" if self.config.kind == "model" else text for text in out]
+
+    @property
+    def at_edge(self) -> pd.DataFrame:
+        """Rows of `best` whose rate lies at the edge of what was tried, so that a better one may exist."""
+        return self.best[self.best["at_edge"] != ""]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the answer has to know: how rates were chosen, edges, and what the answer leaves out."""
+        return notes_on(self)
+
+    def save_figures(self, folder: Path) -> None:
+        """Draw the figures of the folder, at first or again."""
+        from quadsim.simulator.figures.sweep_figures import save_figures
+
+        save_figures(self, folder / store.FIGURES)
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer and the table of best rates as plain data; a step count that is `inf` becomes null."""
+        return {
+            "answer": self.answers,
+            "notes": self.notes,
+            "best": plain_records(self.best),
+            "runs": self.runs,
+            "kept": self.config.kept,
+            "folder": None if self.folder is None else str(self.folder),
+            "config": self.config.to_json(),
+        }
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a finished sweep.
+
+        Raises:
+            ValueError: a folder without one.
+        """
+        folder = Path(folder)
+        if not store.is_finished(folder):
+            raise ValueError(
+                f"results must be a folder with a finished sweep, got {folder}; run the sweep again to finish it."
+            )
+        damaged = damaged_files(folder)
+        if damaged:
+            raise ValueError(
+                f"results must be as they were written, got {folder}, where {' and '.join(damaged)} changed since; run the "
+                "sweep again with this folder as out, which makes them anew."
+            )
+        config = config_from_json(store.read_json(folder / store.CONFIG, "config"))
+        manifest = store.read_json(folder / store.MANIFEST, "manifest")
+        results = cls(config, Tables(folder, config), manifest, folder)
+        try:
+            results._check_rows()
+            if not (folder / store.HISTOGRAM).is_file():
+                results.curves  # noqa: B018 - reading it shows whether it can be read
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(
+                f"results must be readable, got {folder} ({reason}); delete the folder, or run the sweep again elsewhere."
+            ) from error
+        return results
+
+    def _check_rows(self) -> None:
+        """Check that the tables hold every point and optimizer of the grid, and nothing else.
+
+        Raises:
+            ValueError: they do not, so that they are of another grid or were changed.
+        """
+        wanted = {(point, name) for point in range(len(self.config.points)) for name in self.config.optimizers}
+        if set(zip(self.best["point"], self.best["optimizer"], strict=True)) != wanted:
+            raise ValueError(f"the tables do not hold the {len(wanted)} points and optimizers of the configuration")
+
+
+def load_results(folder: str | Path) -> Results:
+    """Read what `sweep` wrote to a folder.
+
+    Raises:
+        ValueError: a folder without a finished sweep.
+    """
+    return Results.load(Path(folder))

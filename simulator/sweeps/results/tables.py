@@ -1,0 +1,146 @@
+"""What the folder of a sweep holds, read when it is first asked for, and no more of it than is asked for."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xarray as xr
+
+from quadsim.simulator.runs.trajectory import STATUSES
+from quadsim.simulator.support import store
+from quadsim.simulator.support.statistics import RateStatistics, best_counted_rates, rate_statistics
+from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.results.histogram import mark_best, settings_frame
+from quadsim.simulator.sweeps.run.rows import STATISTICS, best_of
+
+__all__ = ["Tables"]
+
+_IN_MEMORY = 1 << 28
+"""Bytes of curves that are read at once; of larger ones each part when it is used."""
+
+_KEYS = ["point", "optimizer", "lr"]
+
+
+class Tables:
+    """The tables and curves of one sweep.
+
+    Args:
+        folder: that holds them.
+        config: the sweep.
+    """
+
+    def __init__(self, folder: Path, config: SweepGrid) -> None:
+        self._folder, self._config = folder, config
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there is a row a run; else there are counts."""
+        return not (self._folder / store.HISTOGRAM).is_file()
+
+    @cached_property
+    def histogram(self) -> pd.DataFrame | None:
+        """See `Results`."""
+        return None if self.has_rows else self._read(store.HISTOGRAM)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """See `Results`."""
+        if self.histogram is None:
+            return self._read(store.SUMMARY)
+        return mark_best(settings_frame(self.histogram.drop(columns="best_lr")), self.best)
+
+    @cached_property
+    def best(self) -> pd.DataFrame:
+        """See `Results`."""
+        if self.histogram is not None:
+            return best_counted_rates(
+                settings_frame(self.histogram.drop(columns="best_lr")), self._config.point_columns
+            )
+        positions = {spec.label: o for o, spec in enumerate(self._config.specs)}
+        found: dict[tuple[int, int], tuple[list[RateStatistics], dict[float, str]]] = {}
+        for runs in self._rates():
+            point, optimizer, lr, exponent = runs[[*_KEYS, "lr_exponent"]].iloc[0]
+            rates, exponents = found.setdefault((int(point), positions[optimizer]), ([], {}))
+            rates.append(rate_statistics(float(lr), runs))
+            exponents[float(lr)] = exponent
+        return best_of(self._config, found)
+
+    @cached_property
+    def best_runs(self) -> pd.DataFrame:
+        """Rows or bins at the best rates."""
+        if self.histogram is not None:
+            return self.histogram[self.histogram["best_lr"]]
+        return self._read(store.SUMMARY, filters=[("best_lr", "==", True)])
+
+    def rows(self, only: Mapping[str, Sequence[str]], columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Some rows of the summary, of which no more is read.
+
+        Args:
+            only: column to the values that are wanted.
+            columns: that are wanted; None: all.
+        """
+        if self.histogram is None:
+            filters = [(name, "in", list(values)) for name, values in only.items()]
+            wanted = None if columns is None else list(columns)
+            return self._read(store.SUMMARY, columns=wanted, filters=filters)
+        found = self.summary
+        for name, values in only.items():
+            found = found[found[name].isin(values)]
+        return found if columns is None else found[list(columns)]
+
+    @cached_property
+    def curves(self) -> xr.Dataset | None:
+        """See `Results`."""
+        if not self.has_rows:
+            return None
+        dataset = xr.open_dataset(self._folder / store.CURVES, engine="h5netcdf")
+        if dataset.nbytes > _IN_MEMORY:
+            return dataset
+        with dataset:
+            return dataset.load()
+
+    @cached_property
+    def runs(self) -> int:
+        """How many were made."""
+        if self.histogram is None:
+            with _readable(self._folder / store.SUMMARY):
+                return int(pq.read_metadata(self._folder / store.SUMMARY).num_rows)
+        return int(self.summary[list(STATUSES)].to_numpy().sum())
+
+    def _read(self, name: str, **options: Any) -> pd.DataFrame:
+        """A table, or a part of it, that a stranger may have damaged."""
+        with _readable(self._folder / name):
+            return pd.read_parquet(self._folder / name, **options)
+
+    def _rates(self) -> Iterator[pd.DataFrame]:
+        """Rows of the summary, the columns that statistics need, rate by rate."""
+        path = self._folder / store.SUMMARY
+        with _readable(path), pq.ParquetFile(path) as file:
+            columns = [*_KEYS, "lr_exponent", *(n for n in STATISTICS if n in file.schema_arrow.names)]
+            rest = pd.DataFrame()
+            for batch in file.iter_batches(columns=columns):
+                frame = batch.to_pandas()
+                rest = frame if rest.empty else pd.concat([rest, frame], ignore_index=True)
+                groups = [group for _, group in rest.groupby(_KEYS, sort=False)]
+                yield from groups[:-1]
+                rest = groups[-1]
+            if not rest.empty:
+                yield rest
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say in one line that a table cannot be read.
+
+    Raises:
+        ValueError: what pyarrow says of it.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"results must be readable, got {path} ({error}); run the sweep again elsewhere.") from error

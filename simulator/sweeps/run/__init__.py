@@ -1,0 +1,1 @@
+"""Run: getting the chunks of a sweep done and put together."""

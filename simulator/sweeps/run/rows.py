@@ -1,0 +1,223 @@
+"""A row and curves for every run: finished chunks put together on disk, with one learning rate in memory at a time."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5netcdf
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xarray as xr
+from numpy.typing import NDArray
+
+from quadsim.simulator.runs.trajectory import recorded_steps
+from quadsim.simulator.support import store
+from quadsim.simulator.support.statistics import RateStatistics, best_row, rate_statistics
+from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.work.chunk import CURVE, AnyWork, read_rates
+from quadsim.simulator.sweeps.work.units import Unit, exponents_of, rates_of
+
+__all__ = ["STATISTICS", "KeptRows", "best_of"]
+
+STATISTICS = (
+    "status",
+    "steps_to_tolerance",
+    "bound_steps",
+    *(f"{when}_{what}" for what in ("gap", "loss") for when in ("initial", "final")),
+    "steps_to_tolerance_weighted",
+)
+"""Columns that `rate_statistics` reads, where they are there."""
+
+_GROUP = 1 << 17
+"""Rows of the summary that are written together."""
+
+_MOST_MAPPED = 4096
+"""Batches that may wait as parts of mapped files: each is a mapping, of which a process may have some 65,000 on Linux."""
+
+
+@dataclass(frozen=True)
+class _Rate:
+    """One rate of an optimizer at a point.
+
+    Attributes:
+        exponent: of the rate, see `exponents_of`.
+        index: its place among those of its chunks.
+        parts: the chunks that hold its problems, in order, with their files.
+        statistics: of all problems.
+    """
+
+    exponent: str
+    index: int
+    parts: tuple[tuple[Unit, Path], ...]
+    statistics: RateStatistics
+
+    def batches(self) -> Iterator[tuple[Unit, pa.RecordBatch]]:
+        """Rows, chunk by chunk."""
+        for unit, path in self.parts:
+            for batch in read_rates(path, range(self.index, self.index + 1)):
+                yield unit, batch
+
+
+class KeptRows:
+    """Puts a row and the curves of every run together."""
+
+    def __init__(self, work: AnyWork) -> None:
+        self._work = work
+        self._rates: dict[tuple[int, int], list[_Rate]] = {}
+
+    def take(self, units: Iterable[Unit], paths: dict[str, Path]) -> None:
+        """Take in finished chunks: all of a range of exponents, those of a point and optimizer one after the other."""
+        config, parts = self._work.config, list[tuple[Unit, Path]]()
+        for unit in units:
+            if parts and (unit.point, unit.optimizer) != (parts[0][0].point, parts[0][0].optimizer):
+                self._take(config, tuple(parts))
+                parts = []
+            parts.append((unit, paths[unit.key]))
+        self._take(config, tuple(parts))
+
+    def _take(self, config: SweepGrid, parts: tuple[tuple[Unit, Path], ...]) -> None:
+        unit = parts[0][0]
+        found = self._rates.setdefault((unit.point, unit.optimizer), [])
+        for index, (lr, exponent) in enumerate(zip(rates_of(config, unit), exponents_of(config, unit), strict=True)):
+            frames = [
+                batch.select([name for name in STATISTICS if name in batch.schema.names]).to_pandas()
+                for _, path in parts
+                for batch in read_rates(path, range(index, index + 1))
+            ]
+            runs = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+            found.append(_Rate(exponent, index, parts, rate_statistics(lr, runs)))
+        found.sort(key=lambda rate: rate.statistics.lr)
+
+    def best(self) -> pd.DataFrame:
+        """The best rates so far."""
+        found = {
+            key: ([rate.statistics for rate in rates], {rate.statistics.lr: rate.exponent for rate in rates})
+            for key, rates in self._rates.items()
+        }
+        return best_of(self._work.config, found)
+
+    def write(self, folder: Path) -> None:
+        """Write the summary and the curves."""
+        best = self.best()
+        chosen = {
+            (row["point"], row["optimizer"]): row["lr"] for row in best[["point", "optimizer", "lr"]].to_dict("records")
+        }
+        store.write_whole(folder / store.SUMMARY, lambda path: self._write_summary(path, chosen))
+        store.write_whole(folder / store.CURVES, lambda path: self._write_curves(path, chosen))
+
+    def _ordered(self) -> Iterator[tuple[int, int, _Rate]]:
+        """Rates by point, optimizer (as asked) and size."""
+        for p, o in sorted(self._rates):
+            for rate in self._rates[p, o]:
+                yield p, o, rate
+
+    def _write_summary(self, path: Path, chosen: dict[tuple[int, str], float]) -> None:
+        """Rows by point, optimizer (as asked), rate and seed, with a mark at the best rate."""
+        config = self._work.config
+        columns = pd.DataFrame([point.columns for point in config.points]).to_dict("list")
+        points = {str(name): pa.array(list(values), from_pandas=True) for name, values in columns.items()}
+        schema = self._schema(points)
+        with pq.ParquetWriter(path, schema) as writer:
+            waiting: list[pa.Table] = []
+            number = 0
+            for p, o, rate in self._ordered():
+                label = config.specs[o].label
+                own = {"point": pa.scalar(p, pa.int64()), **{name: values[p] for name, values in points.items()}}
+                own |= {"optimizer": pa.scalar(label), "lr": pa.scalar(rate.statistics.lr)}
+                own |= {"lr_exponent": pa.scalar(rate.exponent)}
+                own["best_lr"] = pa.scalar(chosen[p, label] == rate.statistics.lr)
+                for _, batch in rate.batches():
+                    waiting.append(_widened(batch, own, schema))
+                    number += batch.num_rows
+                    if number >= _GROUP:
+                        writer.write_table(pa.concat_tables(waiting))
+                        waiting, number = [], 0
+                    elif len(waiting) >= _MOST_MAPPED:
+                        waiting = [pa.concat_tables(waiting).combine_chunks()]  # a copy: no file is mapped for it
+            if waiting:
+                writer.write_table(pa.concat_tables(waiting))
+
+    def _schema(self, points: dict[str, pa.Array]) -> pa.Schema:
+        """Of the summary: a judge may say different things of different optimizers."""
+        found: dict[pa.Schema, None] = {}
+        for *_, rate in self._ordered():
+            for _, path in rate.parts:
+                with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+                    found[reader.schema] = None
+        runs = pa.unify_schemas(list(found), promote_options="permissive")
+        own = [field for field in runs if not field.name.startswith(CURVE) and field.name != "seed"]
+        fields = [pa.field("point", pa.int64()), *(pa.field(name, values.type) for name, values in points.items())]
+        fields += [pa.field("seed", pa.int64()), pa.field("optimizer", pa.string())]
+        fields += [pa.field("lr", pa.float64()), pa.field("lr_exponent", pa.string())]
+        return pa.schema([*fields, *own, pa.field("best_lr", pa.bool_())])
+
+    def _write_curves(self, path: Path, chosen: dict[tuple[int, str], float]) -> None:
+        """Curves at the best rates: point x optimizer x seed x step, with what each point is as coordinates."""
+        config = self._work.config
+        coordinates = _coordinates(config)
+        rates = np.array([[chosen[p, spec.label] for spec in config.specs] for p in range(len(config.points))])
+        axes = ("point", "optimizer", "seed", "step")
+        frame = xr.Dataset(coords={**coordinates, "lr": (axes[:2], rates)})
+        frame.to_netcdf(path, engine="h5netcdf")
+        with h5netcdf.File(path, "a") as file:
+            if "point" not in file.dimensions:
+                file.dimensions["point"] = len(config.points)
+            arrays = {name: file.create_variable(name, axes, np.dtype("float64")) for name in self._work.curves}
+            for p, o, rate in self._ordered():
+                if rate.statistics.lr != chosen[p, config.specs[o].label]:
+                    continue
+                for unit, batch in rate.batches():
+                    first, number = unit.seeds
+                    for name, array in arrays.items():
+                        values = batch.column(CURVE + name).flatten().to_numpy().reshape(number, -1)
+                        array[p, o, first : first + number, :] = values
+
+
+def best_of(
+    config: SweepGrid, found: dict[tuple[int, int], tuple[list[RateStatistics], dict[float, str]]]
+) -> pd.DataFrame:
+    """A row per point and optimizer, as `best_rates` makes it.
+
+    Args:
+        config: the grid.
+        found: for (point, optimizer) the statistics of its rates in ascending order, and the exponent of each.
+    """
+    rows = []
+    for (p, o), (rates, exponents) in sorted(found.items()):
+        row = best_row(rates, "")
+        row["lr_exponent"] = exponents[row["lr"]]
+        columns = config.points[p].columns
+        own = {name: columns[name] for name in config.point_columns}
+        rows.append({"point": p, **own, "optimizer": config.specs[o].label} | row)
+    return pd.DataFrame(rows)
+
+
+def _widened(batch: pa.RecordBatch, own: dict[str, pa.Scalar], schema: pa.Schema) -> pa.Table:
+    """Rows with what is the same for all of them."""
+    number = batch.num_rows
+    arrays = []
+    for field in schema:
+        if field.name in own:
+            arrays.append(pa.repeat(own[field.name], number).cast(field.type))
+        elif field.name in batch.schema.names:
+            arrays.append(batch.column(field.name).cast(field.type))
+        else:
+            arrays.append(pa.nulls(number, field.type))
+    return pa.table(arrays, schema=schema)
+
+
+def _coordinates(config: SweepGrid) -> dict[str, Any]:
+    columns = pd.DataFrame([point.columns for point in config.points])
+    out: dict[str, Any] = {
+        "optimizer": list(config.optimizers),
+        "seed": np.arange(config.seeds),
+        "step": recorded_steps(config.steps, "log"),
+    }
+    for name in columns.columns:
+        values: NDArray[Any] = columns[name].to_numpy()
+        text = values.dtype == object or str(values.dtype).startswith("str")
+        out[name] = ("point", np.array([str(v) for v in values], dtype=object) if text else values)
+    return out

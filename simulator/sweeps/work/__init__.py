@@ -1,0 +1,1 @@
+"""Work: chunks of a sweep, each a pure function of the configuration and its numbers."""

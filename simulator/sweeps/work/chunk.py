@@ -1,0 +1,172 @@
+"""What a worker does: one chunk of a sweep, from the configuration and its numbers to a sealed file."""
+
+import errno
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from quadsim.simulator.sweeps.config.families import config_from_json
+from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.config.quadratics import SweepConfig
+from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
+from quadsim.simulator.sweeps.work.quadratics import QuadraticWork
+from quadsim.simulator.sweeps.work.sealed import seal
+from quadsim.simulator.sweeps.work.toy_models import ModelWork
+from quadsim.simulator.sweeps.work.units import Unit, rates_of
+from quadsim.simulator.sweeps.work.work import Judge, Work
+
+__all__ = ["CURVE", "ChunkFunction", "Outcome", "chunk_suffix", "maker_of", "read_rates", "work_of"]
+
+CURVE = "curve:"
+"""Before the name of a curve among the columns of a chunk."""
+
+AnyWork = Work[Any, Any, Any]
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG}
+"""What another attempt would meet again."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a chunk.
+
+    Attributes:
+        path: its file; None where there is none.
+        error: the traceback of what went wrong in it.
+        no_room: why its file could not be written: then no other can be either.
+    """
+
+    path: Path | None = None
+    error: str = ""
+    no_room: str = ""
+
+
+@dataclass(frozen=True)
+class ChunkFunction:
+    """Runs chunks, in any process that sees the folder.
+
+    Attributes:
+        config: the configuration as it is stored: a worker makes its own from it.
+        judge: see `sweep`; goes to a worker by its name, or whole where it has none that can be imported.
+        folder: of the sealed files.
+        maker: see `maker_of`.
+    """
+
+    config: str
+    judge: Judge | None
+    folder: Path
+    maker: str
+
+    def __call__(self, unit: Unit, device: str | None = None) -> Outcome:
+        """Run one chunk and write it; whatever goes wrong is in what comes back.
+
+        Args:
+            unit: which.
+            device: used in place of the configuration's.
+        """
+        try:
+            if maker_of(self.judge) != self.maker:
+                return Outcome(
+                    error=f"the worker has {maker_of(self.judge)}, the sweep {self.maker}; install the same one."
+                )
+            work = work_of(_config(self.config, device))
+            content = _content(work, unit, self.judge)
+        except Exception:
+            return Outcome(error=traceback.format_exc())
+        try:
+            return Outcome(seal(self.folder, unit.key, chunk_suffix(work.config), content, self.maker))
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                return Outcome(no_room=str(error))
+            return Outcome(error=traceback.format_exc())  # a file system of a network may do better next time
+
+
+def work_of(config: SweepGrid) -> AnyWork:
+    """What runs the units of a configuration.
+
+    Raises:
+        TypeError: a configuration of no known kind.
+    """
+    if isinstance(config, SweepConfig):
+        return QuadraticWork(config)
+    if isinstance(config, ModelSweepConfig):
+        return ModelWork(config)
+    raise TypeError(f"config must be a SweepConfig or a ModelSweepConfig, got {type(config).__name__}; make one.")
+
+
+def maker_of(judge: Judge | None) -> str:
+    """What chunks depend on beside the configuration: this package and the judge."""
+    name = (
+        "" if judge is None else f" judged by {judge.__module__}.{getattr(judge, '__qualname__', type(judge).__name__)}"
+    )
+    return f"quadsim {version('quadsim')}{name}"
+
+
+def chunk_suffix(config: SweepGrid) -> str:
+    """Of the files of chunks."""
+    return ".arrow" if config.kept == "rows" else ".npz"
+
+
+@lru_cache(maxsize=4)
+def _config(text: str, device: str | None) -> SweepGrid:
+    """The configuration of a worker, read once."""
+    import json
+
+    config = config_from_json(json.loads(text))
+    return config if device is None else replace(config, device=device)
+
+
+def _content(work: AnyWork, unit: Unit, judge: Judge | None) -> bytes | memoryview:
+    """The file of a chunk: counts, or a row and the curves of every run."""
+    config = work.config
+    point, spec = config.points[unit.point], config.specs[unit.optimizer]
+    rates = rates_of(config, unit)
+    if config.kept != "rows":
+        return bytes(work.count(point, spec, rates, unit.seeds, config.steps, judge).to_bytes())
+    run = work.run(point, spec, rates, unit.seeds, config.steps)
+    return _rows(work, run, judge)
+
+
+def _rows(work: AnyWork, run: Any, judge: Judge | None) -> memoryview:
+    """An Arrow file with a batch for each rate, in which a row is a problem."""
+    shape = run.steps_to_tolerance.shape
+
+    def per_run(values: Any) -> NDArray[Any]:
+        return np.broadcast_to(np.asarray(values), shape)
+
+    columns: dict[str, NDArray[Any]] = {
+        "seed": np.broadcast_to(np.asarray(run.problem.index)[:, None], shape),
+        "status": run.status,
+        "steps_to_tolerance": run.steps_to_tolerance,
+    }
+    columns |= dict(work.columns(run))
+    columns |= {"theorem": per_run(""), "bound_steps": per_run(np.nan), "bound_rate": per_run(np.nan)}
+    columns |= {"margin": per_run(np.nan), "verdict": per_run("not applicable")}
+    if judge is not None:
+        columns |= {name: per_run(values) for name, values in judge(run).items()}
+    columns["engine"] = per_run(run.engine)
+    arrays: dict[str, pa.Array] = {name: pa.array(np.ravel(values.T)) for name, values in columns.items()}
+    for name, values in work.recorded(run).items():
+        flat = np.ravel(np.swapaxes(np.asarray(values, dtype=np.float64), 0, 1))
+        arrays[CURVE + name] = pa.FixedSizeListArray.from_arrays(pa.array(flat), values.shape[2])
+    table = pa.table(arrays)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        for rate in range(shape[1]):
+            writer.write_table(table.slice(rate * shape[0], shape[0]))
+    return memoryview(sink.getvalue())
+
+
+def read_rates(path: Path, rates: Iterator[int] | range) -> Iterator[pa.RecordBatch]:
+    """Rows of a chunk at these of its rates; from the file, without a copy in memory."""
+    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+        for rate in rates:
+            yield reader.get_batch(rate)

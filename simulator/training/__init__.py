@@ -1,0 +1,1 @@
+"""Training: rules on stacks of toy models."""

@@ -1,0 +1,342 @@
+"""train: any rule on a stack of toy models, all problems and settings at once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from quadsim.simulator.engines import check_device, resolve_dtype
+from quadsim.simulator.models.partitions import Partition
+from quadsim.simulator.models.problem import ToyProblem
+from quadsim.simulator.rules.catalogue import resolve_rule
+from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
+from quadsim.simulator.runs.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
+from quadsim.simulator.runs.trajectory import recorded_steps
+from quadsim.simulator.support.checks import check_count, check_interval
+from quadsim.simulator.support.memory import memory_text, physical_memory
+from quadsim.simulator.support.threads import in_threads, own_threads
+from quadsim.simulator.training.stepping import Stepper, check_compile, instances_that_fit, together
+
+__all__ = ["check_trainable", "chunk_bytes", "schedule_bytes", "train"]
+
+TOKENS_AT_ONCE = 16_000
+"""Tokens of all instances of a chunk on a CPU: more do not fit its caches, fewer leave it waiting for Python."""
+
+_ARRAYS_ALIVE = 12  # of the parameters' size, in a step
+_ACTIVATIONS_ALIVE = 40  # of one activation's size, between the forward and the backward pass
+_FACTORS_ALIVE = 5  # of the schedule, while they are computed
+_SNAPSHOTS_ALIVE = 3  # parameters, gradient and update
+_STRETCH = 8  # steps between two looks for instances that are done
+
+
+def train(
+    problem: ToyProblem,
+    rule: Rule | str,
+    *,
+    lr: ArrayLike | None = None,
+    steps: int,
+    schedule: Schedule | str | None = None,
+    record: str | int = "log",
+    tolerance: float = 0.1,
+    stop: bool = True,
+    snapshots: Iterable[int] = (),
+    evaluate_every: int = 10,
+    partition: str = "module",
+    dtype: torch.dtype | str = torch.float32,
+    device: str = "cpu",
+    compile: bool = False,
+    **hyperparameters: ArrayLike,
+) -> TrainingRun:
+    """Train every problem of a batch under every setting.
+
+    An instance has the same bits whatever else runs beside it, on a CPU.
+
+    Args:
+        problem: M problems.
+        rule: a Rule or its name in RULES. A rule that needs the curvature of blocks (L_l, mu_l) cannot run.
+        lr: learning rate, a number or a sequence.
+        steps: at most so many.
+        schedule: multiplies the learning rate, as `cosine:warmup=100`; None is constant.
+        record: "all", "log" (20 a decade) or every how many steps; 0 and the last are always recorded.
+        tolerance: the target is a loss of this times ln(classes), in (0, 1).
+        stop: whether a run ends once both its losses have reached the target.
+        snapshots: steps at which parameters, gradient and update are kept; then no run is stopped.
+        evaluate_every: with mini-batches, the losses on all data are computed every so many steps.
+        partition: blocks of a rule that averages over its block (adam-mini).
+        dtype: torch.float32 or torch.float64.
+        device: "cpu", "cuda" or "cuda:N".
+        compile: whether torch.compile fuses the operations of a step; it takes some ten seconds before the first.
+        **hyperparameters: of the rule; see `simulate`.
+
+    Returns:
+        TrainingRun with loss (M, K, R).
+
+    Raises:
+        ValueError: an argument out of range, a rule that cannot run, or a run that does not fit in memory.
+    """
+    rule = resolve_rule(rule)
+    check_trainable(rule)
+    steps = check_count("steps", steps)
+    chosen = sorted({check_count("snapshots", t, 0) for t in snapshots})
+    if chosen and chosen[-1] > steps:
+        raise ValueError(f"snapshots must be at most the number of steps ({steps}), got {chosen[-1]}; run longer.")
+    settings = rule.settings(lr, **hyperparameters)
+    _check_memory(problem, settings["lr"].size, steps, len(chosen), dtype, device)
+    every = 1 if problem.task.batch is None else check_count("evaluate_every", evaluate_every)
+    looked_at = np.unique(np.minimum(-(-recorded_steps(steps, record) // every) * every, steps))
+    job = _Job(
+        problem=problem,
+        rule=rule,
+        settings=settings,
+        steps=steps,
+        schedule=resolve_schedule(schedule),
+        record=looked_at,
+        tolerance=check_interval("tolerance", tolerance, 0.0, 1.0, low_open=True, high_open=True),
+        stop=stop and not chosen,
+        snapshots=tuple(chosen),
+        every=every,
+        partition=problem.partition(partition),
+        dtype=resolve_dtype(dtype),
+        device=check_device(device),
+        compile=compile,
+    )
+    job.schedule.check(steps)
+    if compile:
+        check_compile(job.device)
+    return _gather(job, _in_chunks(job))
+
+
+def check_trainable(rule: Rule) -> None:
+    """Check that a rule can run on models.
+
+    Raises:
+        ValueError: a rule that needs the curvature of blocks.
+    """
+    used = {symbols.L_l, symbols.mu_l}
+    expressions = (rule.step, *rule.update.values(), *rule.start.values())
+    if any(e.free_symbols & used for e in expressions):
+        raise ValueError(
+            f"optimizer for a model must not need the curvature of blocks, got {rule.name}, whose formula has L_l or mu_l; "
+            "use it on quadratics, or gd with a grid of rates here."
+        )
+
+
+def chunk_bytes(problem: ToyProblem, instances: int, dtype: torch.dtype | str, device: str) -> float:
+    """Memory that so many instances need while they are trained: data, parameters, states and what a backward pass keeps."""
+    if device == "cpu":
+        instances = min(instances, torch.get_num_threads() * _most_at_once(problem))
+    width = max(p.shape[-1] for p in problem.parameters)
+    kept = _ARRAYS_ALIVE * problem.dimension + _ACTIVATIONS_ALIVE * problem.tokens_per_step * (width + problem.classes)
+    return instances * (float(resolve_dtype(dtype).itemsize) * kept + problem.data_bytes)
+
+
+def schedule_bytes(steps: int) -> float:
+    """Memory of the factors of so many learning rates, while they are computed."""
+    return 8.0 * _FACTORS_ALIVE * steps
+
+
+def _check_memory(
+    problem: ToyProblem, settings: int, steps: int, snapshots: int, dtype: torch.dtype | str, device: str
+) -> None:
+    """Find out before anything large is made whether a run fits.
+
+    Raises:
+        ValueError: it does not.
+    """
+    instances, available = problem.problems * settings, physical_memory()
+    needed = schedule_bytes(steps) + 8.0 * _SNAPSHOTS_ALIVE * snapshots * instances * problem.dimension
+    if device == "cpu":  # on a GPU as many instances go together as fit
+        needed += chunk_bytes(problem, instances, dtype, device)
+    if needed > available:
+        raise ValueError(
+            f"training must fit in memory ({memory_text(available)} here), got {instances:,} instances of "
+            f"{problem.dimension:,} parameters, {steps:,} steps and {snapshots} snapshots, which need about "
+            f"{memory_text(needed)}; use fewer of them."
+        )
+
+
+def _most_at_once(problem: ToyProblem) -> int:
+    return max(1, TOKENS_AT_ONCE // problem.tokens_per_step)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """A checked request."""
+
+    problem: ToyProblem
+    rule: Rule
+    settings: dict[str, NDArray[np.float64]]
+    steps: int
+    schedule: Schedule
+    record: NDArray[np.int64]
+    tolerance: float
+    stop: bool
+    snapshots: tuple[int, ...]
+    every: int
+    partition: Partition
+    dtype: torch.dtype
+    device: str
+    compile: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(M, K)."""
+        return self.problem.problems, self.settings["lr"].size
+
+    @property
+    def target(self) -> float:
+        return self.tolerance * float(np.log(self.problem.classes))
+
+    @cached_property
+    def factors(self) -> NDArray[np.float64]:
+        """Of the learning rate at every step, (steps,)."""
+        return self.schedule.factors(self.steps)
+
+
+class _Found:
+    """What is known of E instances: losses at recorded steps, first steps, snapshots."""
+
+    def __init__(self, job: _Job, instances: int) -> None:
+        self._job = job
+        self.losses = np.full((2, instances, job.record.size), np.nan)
+        self.hit = np.full((2, instances), np.inf)
+        self.diverged = np.full(instances, np.inf)
+        self.stopped = np.full(instances, job.steps)
+        self.last = np.full((2, instances), np.inf)
+        self.snapshots = np.full((3, instances, len(job.snapshots), job.problem.dimension), np.nan)
+        self._limit = np.full((2, instances), np.inf)
+        self._place = {int(step): r for r, step in enumerate(job.record)}
+
+    def see(self, t: int, at: NDArray[np.int64], losses: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Note the losses (2, instances) at step t of the instances `at`; which of them go on."""
+        if t == 0:
+            scale = np.maximum(losses, np.log(self._job.problem.classes))
+            self._limit[:, at] = np.where(np.isfinite(scale), DIVERGED_ABOVE * scale, 0.0)
+        lost = ~np.all(losses <= self._limit[:, at], axis=0)
+        self.diverged[at] = np.minimum(self.diverged[at], np.where(lost, t, np.inf))
+        self.hit[:, at] = np.minimum(self.hit[:, at], np.where((losses <= self._job.target) & ~lost, t, np.inf))
+        self.last[:, at] = np.where(lost, np.inf, losses)
+        if t in self._place:
+            self.losses[:, at, self._place[t]] = losses
+        going = np.isinf(self.diverged[at])
+        if self._job.stop:
+            going &= ~np.all(np.isfinite(self.hit[:, at]), axis=0)
+        self.stopped[at[~going]] = t
+        return np.asarray(going)
+
+
+def _in_chunks(job: _Job) -> _Found:
+    """Run all instances, some at a time; an instance is (problem, setting), the setting varying fastest."""
+    total = job.shape[0] * job.shape[1]
+    found = _Found(job, total)
+    if job.device != "cpu":
+        for chunk in np.array_split(np.arange(total), -(-total // min(total, _fit(job)))):
+            _run(job, chunk, found)
+        return found
+    workers = torch.get_num_threads()
+    most = min(_most_at_once(job.problem), -(-total // workers))
+    chunks = []
+    # Only instances with as many sequences together: an instance filled up for the sake of another would round differently.
+    sequences = np.repeat(job.problem.sequences, job.shape[1])
+    for number in np.unique(sequences):
+        alike = np.flatnonzero(sequences == number)
+        chunks += np.array_split(alike, -(-alike.size // most))
+    _ = job.factors, job.problem.start, job.problem.weights  # once, not in every thread
+    with own_threads():
+        in_threads(lambda chunk: _run(job, chunk, found), chunks)
+    return found
+
+
+def _fit(job: _Job) -> int:
+    return instances_that_fit(job.problem, job.dtype, job.device, len(job.rule.states))
+
+
+def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
+    """Run the instances of a chunk and write down what is seen of them."""
+    alive, going = chunk, np.ones(chunk.size, dtype=bool)
+    problems, settings = np.divmod(chunk, job.shape[1])
+    every_step = job.problem.task.batch is None  # every step sees all data, and so its losses are those of the run
+    length = together(_STRETCH if every_step else job.every)
+    stepper = Stepper(
+        job.problem,
+        problems,
+        job.rule,
+        {name: values[settings] for name, values in job.settings.items()},
+        job.partition,
+        stretch=length,
+        dtype=job.dtype,
+        device=job.device,
+        compile=job.compile,
+    )
+    factors = job.factors
+    t = 0
+
+    def see(step: int, losses: NDArray[np.float64]) -> None:
+        going[going] = found.see(step, alive[going], losses[:, going])
+
+    while going.any():
+        kept = t in job.snapshots
+        if (kept or t == job.steps) if every_step else (t % job.every == 0 or t == job.steps):
+            see(t, stepper.look())
+        if not going.any():
+            return
+        if kept:
+            s = job.snapshots.index(t)
+            for i, values in enumerate(stepper.kept_step(t, float(factors[min(t, job.steps - 1)]))):
+                found.snapshots[i, alive[going], s] = values.double().cpu().numpy()[going]
+        if t == job.steps:
+            return
+        if kept:
+            t += 1
+            continue
+        stops = [step for step in job.snapshots if step > t]
+        end = min(t + length, job.steps, *stops)
+        if not every_step:
+            end = min(end, (t // job.every + 1) * job.every)
+        losses = stepper.stretch(t, factors[t:end])
+        if every_step:
+            for step in range(t, end):
+                see(step, losses[step - t])
+        t = end
+        if stepper.worth_dropping(int(going.sum())) and going.any():
+            stepper.select(np.flatnonzero(going))
+            alive, going = alive[going], going[going]
+
+
+def _gather(job: _Job, found: _Found) -> TrainingRun:
+    """Cut off what came after divergence and name every run's state."""
+    diverged = np.isfinite(found.diverged)
+    losses = np.where(job.record >= found.diverged[:, None], np.inf, found.losses)
+    hit = np.where(found.hit >= found.diverged, np.inf, found.hit)
+    status = np.array(["running", "converged", "diverged"])[np.where(diverged, 2, np.isfinite(hit[0]))]
+
+    def to_shape(x: NDArray[Any]) -> NDArray[Any]:
+        return x.reshape(*job.shape, *x.shape[1:])
+
+    kept = [to_shape(x) for x in found.snapshots]
+    return TrainingRun(
+        problem=job.problem,
+        optimizer=job.rule.name,
+        rule=job.rule,
+        settings=job.settings,
+        schedule=job.schedule,
+        steps=job.record,
+        loss=to_shape(losses[0]),
+        loss_weighted=to_shape(losses[1]),
+        steps_to_tolerance=to_shape(hit[0]),
+        steps_to_tolerance_weighted=to_shape(hit[1]),
+        status=to_shape(status),
+        stopped=to_shape(found.stopped),
+        final_loss=to_shape(found.last[0]),
+        final_loss_weighted=to_shape(found.last[1]),
+        tolerance=job.tolerance,
+        evaluated_every=job.every,
+        snapshots=Snapshots(np.array(job.snapshots), kept[0], kept[1], kept[2]) if job.snapshots else None,
+        dtype=str(job.dtype).removeprefix("torch."),
+        device=job.device,
+    )

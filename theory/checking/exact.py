@@ -1,0 +1,354 @@
+"""Problems and values in rationals or certified balls, for a verdict that floats cannot give (theory.md section 7).
+
+A problem given in integers or Fractions is run as it is; a float problem is read as the exact rational matrix that its floats
+are, with its own eigenvalues, not the ones that were asked for. Eigenvalues that are rational are exact; the others are
+certified balls (Arb), and a comparison that the balls cannot separate stays undecided: equality is never decided by balls.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import isqrt
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from flint import arb, ctx, fmpq, fmpq_mat
+
+from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.theory.statements.quantities import LARGEST_ENUMERATED
+from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
+
+__all__ = [
+    "ExactProblem",
+    "NotExact",
+    "as_exact",
+    "eigenvalues_of",
+    "evaluate_exactly",
+    "extremes",
+    "largest",
+    "rational",
+    "root",
+    "times",
+    "values_of",
+    "with_doubling",
+]
+
+_PRECISIONS = (128, 512, 2048)  # bits, doubled twice and again: the cap of the balls
+
+
+class NotExact(Exception):
+    """The rule or the bound needs what rationals do not have (a root of the gradient, a sum over the problem)."""
+
+
+@dataclass(frozen=True)
+class ExactProblem:
+    """One problem in rationals.
+
+    Attributes:
+        blocks: H_l.
+        initial_error: e_0 of every block.
+    """
+
+    blocks: tuple[fmpq_mat, ...]
+    initial_error: tuple[tuple[fmpq, ...], ...]
+    _extremes: dict[int, list[tuple[Any, Any]]] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def first_gradient(self) -> tuple[tuple[fmpq, ...], ...]:
+        """g_0 of every block."""
+        return tuple(tuple(times(h, e)) for h, e in zip(self.blocks, self.initial_error, strict=True))
+
+    @cached_property
+    def initial_gap(self) -> fmpq:
+        """gap_0."""
+        pairs = zip(self.initial_error, self.first_gradient, strict=True)
+        return sum((x * y for e, g in pairs for x, y in zip(e, g, strict=True)), fmpq(0)) / 2
+
+    @property
+    def extremes(self) -> list[tuple[Any, Any]]:
+        """Smallest and largest eigenvalue of every block, rationals where they are, else balls at the present precision."""
+        if ctx.prec not in self._extremes:
+            self._extremes[ctx.prec] = [extremes(block) for block in self.blocks]
+        return self._extremes[ctx.prec]
+
+
+def as_exact(problem: BlockQuadratic, index: int) -> ExactProblem:
+    """Problem `index` of a batch in rationals: as it was given, or else as its floats are."""
+    sizes = problem.block_sizes
+    ends = np.cumsum(sizes)
+    if problem.exact is not None:
+        rows: Sequence[Any] = problem.exact.blocks
+        start: Sequence[Any] = problem.exact.initial_error
+    else:
+        matrix, error = problem.dense(index)
+        rows = [matrix[e - s : e, e - s : e].tolist() for e, s in zip(ends, sizes, strict=True)]
+        start = error.tolist()
+    blocks = tuple(
+        fmpq_mat(s, s, [rational(x) for row in block for x in row]) for s, block in zip(sizes, rows, strict=True)
+    )
+    errors = tuple(tuple(rational(x) for x in start[e - s : e]) for e, s in zip(ends, sizes, strict=True))
+    return ExactProblem(blocks, errors)
+
+
+def values_of(
+    problem: ExactProblem, settings: Mapping[str, float], wanted: Iterable[sp.Symbol]
+) -> dict[sp.Symbol, Any]:
+    """Values of symbols that do not change along a run, in rationals or balls; a symbol with an index has a list.
+
+    Raises:
+        NotExact: a symbol without an exact value.
+    """
+    out: dict[sp.Symbol, Any] = {}
+    for symbol in wanted:
+        if symbol in _PER_BLOCK:
+            out[symbol] = [_PER_BLOCK[symbol](problem, block) for block in range(len(problem.blocks))]
+        elif symbol in _WHOLE:
+            out[symbol] = _WHOLE[symbol](problem)
+        elif _SETTINGS.get(symbol) in settings:
+            out[symbol] = rational(settings[_SETTINGS[symbol]])
+        else:
+            raise NotExact(f"no exact value of {symbol}")
+    return out
+
+
+def evaluate_exactly(expression: sp.Expr, values: Mapping[sp.Symbol, Any]) -> Any:
+    """An expression's value as a rational, or as a ball where an eigenvalue or a root is not rational.
+
+    Raises:
+        NotExact: a symbol without an exact value, or a function that has none.
+    """
+    if expression.is_Rational:
+        return fmpq(int(expression.p), int(expression.q))
+    if expression.is_Float:  # as the binary number that it is
+        return rational(float(expression))
+    if expression.is_Symbol:
+        if expression not in values:
+            raise NotExact(f"no exact value of {expression}")
+        return values[expression]
+    if isinstance(expression, MaxOver | MinOver | SumOver):
+        return _over_index(expression, values)
+    arguments = [evaluate_exactly(argument, values) for argument in expression.args if not expression.is_Pow]
+    if expression.is_Add:
+        return sum(arguments[1:], arguments[0])
+    if expression.is_Mul:
+        product = arguments[0]
+        for argument in arguments[1:]:
+            product = product * argument
+        return product
+    if expression.is_Pow:
+        return _power(evaluate_exactly(expression.base, values), expression.exp)
+    if isinstance(expression, sp.Abs):
+        return abs(arguments[0])
+    if isinstance(expression, sp.exp | sp.log):
+        return getattr(arb(arguments[0]), expression.func.__name__)()
+    if isinstance(expression, sp.Max):
+        return largest(arguments)
+    if isinstance(expression, sp.Min):
+        return -largest([-x for x in arguments])
+    raise NotExact(f"no exact value of {expression}")
+
+
+def with_doubling(compute: Callable[[], Any], decided: Callable[[Any], bool]) -> Any:
+    """Compute with more and more bits until `decided`, up to the cap; the last value either way."""
+    before = ctx.prec
+    try:
+        for ctx.prec in _PRECISIONS:
+            value = compute()
+            if decided(value):
+                break
+        return value
+    finally:
+        ctx.prec = before
+
+
+def _over_index(expression: sp.Expr, values: Mapping[sp.Symbol, Any]) -> Any:
+    inner, values = expression.args[0], dict(values)
+    for nested in inner.atoms(MaxOver, MinOver, SumOver):  # a number by itself: it has its own index
+        value = sp.Dummy()
+        values[value] = evaluate_exactly(nested, values)
+        inner = inner.subs(nested, value)
+    lists = {s: v for s, v in values.items() if s in inner.free_symbols and isinstance(v, list)}
+    count = len(next(iter(lists.values())))
+    each = [evaluate_exactly(inner, {**values, **{s: v[i] for s, v in lists.items()}}) for i in range(count)]
+    if isinstance(expression, SumOver):
+        return sum(each[1:], each[0])
+    return largest(each) if isinstance(expression, MaxOver) else -largest([-x for x in each])
+
+
+def _power(base: Any, exponent: sp.Expr) -> Any:
+    if exponent.is_Integer:
+        return base ** int(exponent)
+    if exponent.is_Rational and exponent.q == 2:
+        return root(base) ** int(exponent.p)
+    raise NotExact(f"no exact power {exponent}")
+
+
+def root(value: Any) -> Any:
+    """The root, a rational where the value is the square of one."""
+    if isinstance(value, fmpq):
+        p, q = int(value.p), int(value.q)
+        if p >= 0 and isqrt(p) ** 2 == p and isqrt(q) ** 2 == q:
+            return fmpq(isqrt(p), isqrt(q))
+        value = arb(value)
+    return value.sqrt()
+
+
+def largest(values: Sequence[Any]) -> Any:
+    """Maximum of rationals, or a ball that holds the maximum."""
+    if all(isinstance(value, fmpq) for value in values):
+        return max(values)
+    balls = [arb(value) for value in values]
+    largest = balls[0]
+    for ball in balls[1:]:
+        largest = largest.max(ball)
+    return largest
+
+
+def eigenvalues_of(matrix: fmpq_mat) -> list[Any]:
+    """Eigenvalues, with multiplicity, of a rational matrix that are known to be real: rationals, else certified balls."""
+    polynomial = matrix.charpoly().numer()
+    exact: list[Any] = []
+    balls: list[Any] = []
+    for factor, multiplicity in polynomial.factor()[1]:
+        if factor.degree() == 1:
+            exact += [fmpq(-int(factor[0]), int(factor[1]))] * multiplicity
+        else:
+            roots: Any = factor.complex_roots()
+            balls += [ball.real for ball, _ in roots] * multiplicity
+    return exact + balls
+
+
+def extremes(matrix: fmpq_mat) -> tuple[Any, Any]:
+    """Smallest and largest eigenvalue of a symmetric rational matrix: rationals where they are, else certified balls."""
+    values = eigenvalues_of(matrix)
+
+    def extreme(sign: int) -> Any:
+        best = sign * largest([sign * v for v in values])
+        # A rational that no other eigenvalue's ball reaches is the eigenvalue itself.
+        for value in values:
+            others = [arb(v) for v in values if not (isinstance(v, fmpq) and v == value)]
+            if isinstance(value, fmpq) and all(sign * other < sign * arb(value) for other in others):
+                return value
+        return best
+
+    return extreme(-1), extreme(1)
+
+
+def _all_parts(problem: ExactProblem) -> list[list[tuple[fmpq, fmpq]]]:
+    """For every block its eigenvalues with multiplicity and the part of the gap on each.
+
+    Where an eigenvalue is not simple its eigenvectors can be chosen so that one of them carries the whole part.
+
+    Raises:
+        NotExact: an eigenvalue that is not rational.
+    """
+    return [_parts(block, error) for block, error in zip(problem.blocks, problem.initial_error, strict=True)]
+
+
+def _parts(matrix: fmpq_mat, error: Sequence[fmpq]) -> list[tuple[fmpq, fmpq]]:
+    factors = matrix.charpoly().numer().factor()[1]
+    if any(factor.degree() != 1 for factor, _ in factors):
+        raise NotExact("an eigenvalue is not rational")
+    found = [(fmpq(-int(factor[0]), int(factor[1])), multiplicity) for factor, multiplicity in factors]
+    out = []
+    for value, multiplicity in found:
+        part = list(error)  # Lagrange: the projection on an eigenspace is the product of (H - other)/(value - other)
+        for other, _ in found:
+            if other != value:
+                part = [(y - other * x) / (value - other) for x, y in zip(part, times(matrix, part), strict=True)]
+        out.append((value, value * sum((x * x for x in part), fmpq(0)) / 2))
+        out += [(value, fmpq(0))] * (multiplicity - 1)
+    return out
+
+
+def _scaled_rows(matrix: fmpq_mat, gradient: Sequence[fmpq]) -> fmpq_mat:
+    """D^-1 H, which has the eigenvalues of D^(-1/2) H D^(-1/2).
+
+    Raises:
+        NotExact: a coordinate of the gradient that is 0.
+    """
+    if any(g == 0 for g in gradient):
+        raise NotExact("an entry of g_0 is 0")
+    n = matrix.nrows()
+    return fmpq_mat(n, n, [matrix[i, j] / abs(gradient[i]) for i in range(n) for j in range(n)])
+
+
+def _diagonal(matrix: fmpq_mat) -> list[fmpq]:
+    return [matrix[i, i] for i in range(matrix.nrows())]
+
+
+def _largest_on_signs(matrix: fmpq_mat) -> fmpq:
+    """Maximum of s'H s over sign vectors.
+
+    Raises:
+        NotExact: a block too large to enumerate.
+    """
+    n = matrix.nrows()
+    if n > LARGEST_ENUMERATED:
+        raise NotExact(f"signs are enumerated for blocks of at most {LARGEST_ENUMERATED}")
+    best = fmpq(0)
+    for rest in itertools.product((1, -1), repeat=n - 1):
+        signs = [fmpq(s) for s in (1, *rest)]
+        best = max(best, sum((s * y for s, y in zip(signs, times(matrix, signs), strict=True)), fmpq(0)))
+    return best
+
+
+def _sum(values: Sequence[Any]) -> Any:
+    return sum(values[1:], values[0])
+
+
+def times(matrix: fmpq_mat, vector: Sequence[fmpq]) -> list[fmpq]:
+    """Matrix times vector."""
+    product = matrix * fmpq_mat(len(vector), 1, list(vector))
+    return [product[i, 0] for i in range(len(vector))]
+
+
+def rational(value: Any) -> fmpq:
+    """A float, integer or Fraction as it is."""
+    numerator, denominator = value.as_integer_ratio()
+    return fmpq(int(numerator), int(denominator))
+
+
+def _largest_eigenvalue(problem: ExactProblem) -> Any:
+    return largest([high for _, high in problem.extremes])
+
+
+def _smallest_eigenvalue(problem: ExactProblem) -> Any:
+    return -largest([-low for low, _ in problem.extremes])
+
+
+def _weighted_smoothness(problem: ExactProblem) -> Any:
+    sizes = [block.nrows() for block in problem.blocks]
+    return _sum([fmpq(s, sum(sizes)) * high for s, (_, high) in zip(sizes, problem.extremes, strict=True)])
+
+
+_SETTINGS = {Symbol.eta: "lr", Symbol.momentum: "momentum", Symbol.beta1: "beta1", Symbol.beta2: "beta2"}
+
+_PER_BLOCK: dict[sp.Symbol, Callable[[ExactProblem, int], Any]] = {
+    Symbol.L_l: lambda problem, block: problem.extremes[block][1],
+    Symbol.mu_l: lambda problem, block: problem.extremes[block][0],
+    Symbol.kappa_l: lambda problem, block: problem.extremes[block][1] / problem.extremes[block][0],
+    Symbol.C1_l: lambda problem, block: min(map(abs, problem.first_gradient[block])) / problem.extremes[block][1],
+    Symbol.C2_l: lambda problem, block: max(map(abs, problem.first_gradient[block])) / problem.extremes[block][1],
+    Symbol.P_l: lambda problem, block: fmpq(problem.blocks[block].nrows()),
+}
+
+_WHOLE: dict[sp.Symbol, Callable[[ExactProblem], Any]] = {
+    Symbol.L: _largest_eigenvalue,
+    Symbol.mu: _smallest_eigenvalue,
+    Symbol.kappa: lambda problem: _largest_eigenvalue(problem) / _smallest_eigenvalue(problem),
+    Symbol.P: lambda problem: fmpq(sum(block.nrows() for block in problem.blocks)),
+    Symbol.Lambda_P: _weighted_smoothness,
+    Symbol.nu: lambda problem: 1 / max(x for block in problem.blocks for x in _diagonal(block.inv())),
+    Symbol.L_inf: lambda problem: _sum([_largest_on_signs(block) for block in problem.blocks]),
+    Symbol.lambda_i: lambda problem: [v for pairs in _all_parts(problem) for v, _ in pairs],
+    Symbol.part_i: lambda problem: [q for pairs in _all_parts(problem) for _, q in pairs],
+    Symbol.sigma_i: lambda problem: [
+        v
+        for block, g in zip(problem.blocks, problem.first_gradient, strict=True)
+        for v in eigenvalues_of(_scaled_rows(block, g))
+    ],
+    Symbol.gap_0: lambda problem: problem.initial_gap,
+}

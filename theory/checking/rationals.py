@@ -1,0 +1,267 @@
+"""One instance of a run again in exact arithmetic, and the theorem's claim on it: verified, refuted or undecided."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from flint import arb, fmpq
+
+from quadsim.simulator.runs.trajectory import Trajectory, divergence_limit
+from quadsim.theory.checking.budget import evaluation_budget, growth_budget
+from quadsim.theory.checking.exact import (
+    ExactProblem,
+    NotExact,
+    as_exact,
+    evaluate_exactly,
+    largest,
+    root,
+    values_of,
+    with_doubling,
+)
+from quadsim.theory.checking.exact_run import ExactState, run_exactly
+from quadsim.theory.statements.quantities import LENGTHS, MEANINGS
+from quadsim.theory.statements.theorem import Theorem
+from quadsim.theory.symbols import Symbol
+
+__all__ = ["Exact", "compare_exactly"]
+
+_TINY = 1e-280
+
+
+@dataclass(frozen=True)
+class Exact:
+    """A verdict of exact arithmetic: the step that violates the statement, with both sides, or why it could not decide."""
+
+    verdict: str
+    step: int = -1
+    reason: str = ""
+
+
+def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, seconds: float) -> Exact:
+    """Problem m under setting k, every step of it, in rationals."""
+    if seconds <= 0.0:
+        return Exact("undecided", reason="no time was left for exact arithmetic")
+    if theorem.kind == "expectation":
+        return Exact("undecided", reason="a mean over draws of the noise has no exact check")
+    if trajectory.rule is None:
+        return Exact("undecided", reason="a baseline has no rule that exact arithmetic could follow")
+    settings = {name: float(values[k]) for name, values in trajectory.settings.items()}
+    problem, steps = as_exact(trajectory.problem, m), int(trajectory.steps[-1])
+    try:
+        for hypothesis in theorem.conditions:
+            if hypothesis.relation is not None and _certainly_fails(hypothesis.relation, problem, settings):
+                return Exact(
+                    "undecided", reason=f"in exact arithmetic a hypothesis fails by a rounding: {hypothesis.text}"
+                )
+        states = run_exactly(problem, trajectory.rule, settings, steps, seconds)
+        differs = _differs(trajectory, m, k, [state.gap for state in states])
+        if differs:
+            return Exact("undecided", reason=differs)
+        return _compare(_specialised(theorem, trajectory.rule.name), problem, settings, states, steps)
+    except NotExact as error:
+        return Exact("undecided", reason=str(error))
+
+
+def _specialised(theorem: Theorem, rule: str) -> Theorem:
+    """With the length of the rule's step put in."""
+    if Symbol.length not in theorem.bound.free_symbols:
+        return theorem
+    return replace(theorem, bound=theorem.bound.subs(Symbol.length, LENGTHS[rule]))
+
+
+def _certainly_fails(relation: Any, problem: ExactProblem, settings: Mapping[str, float]) -> bool:
+    """Whether a hypothesis is certainly wrong; balls that overlap, or no exact value, leave it to the float comparison."""
+    try:
+        difference = with_doubling(
+            lambda: evaluate_exactly(relation.lhs - relation.rhs, values_of(problem, settings, relation.free_symbols)),
+            lambda value: isinstance(value, fmpq) or bool(value > 0) or bool(value < 0),
+        )
+    except (NotExact, ZeroDivisionError):
+        return False
+    wrong: dict[type, Callable[[Any], bool]] = {
+        sp.Le: lambda d: bool(d > 0),
+        sp.Lt: lambda d: bool(d >= 0),
+        sp.Ge: lambda d: bool(d < 0),
+        sp.Gt: lambda d: bool(d <= 0),
+        sp.Eq: lambda d: bool(d != 0),
+        sp.Ne: lambda d: isinstance(d, fmpq) and d == 0,
+    }
+    return wrong[relation.func](difference)
+
+
+def _differs(trajectory: Trajectory, m: int, k: int, gaps: Sequence[fmpq]) -> str:
+    """What is wrong where the float run is not the exact one up to rounding: then the exact verdict is not about that run.
+
+    Only for linear rules, whose rounding errors grow by no more than a budget that is known. After a sign has been taken the
+    other way two runs of one rule may part.
+    """
+    assert trajectory.rule is not None
+    if not trajectory.rule.is_linear:
+        return ""
+    growth = np.broadcast_to(growth_budget(trajectory), trajectory.status.shape)[m, k]
+    start = _as_float(gaps[0])
+    for step, seen in zip(trajectory.steps.tolist(), trajectory.gap[m, k].tolist(), strict=True):
+        if step >= len(gaps):
+            break
+        exact = _as_float(gaps[step])
+        # An error of the size `growth` |e| a step, undamped, against what is left of the gap (or has grown).
+        with np.errstate(all="ignore"):
+            allowed = 2.0 * growth * step * np.sqrt(np.float64(max(start, exact)) * exact)
+            allowed += evaluation_budget(trajectory)[m, k] * exact + (growth * step) ** 2 * start
+        if np.isfinite(seen) and abs(seen - exact) > allowed + _TINY:
+            return f"the run is not its rule's: at step {step} its gap is {seen:.17g}, in exact arithmetic {exact:.17g}"
+        if not np.isfinite(seen) and exact < float(divergence_limit(trajectory.gap[m, k, 0])):
+            return f"the run is not its rule's: at step {step} it has diverged, in exact arithmetic its gap is {exact:.17g}"
+    return ""
+
+
+def _as_float(value: fmpq) -> float:
+    try:
+        return int(value.p) / int(value.q)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _compare(
+    theorem: Theorem, problem: ExactProblem, settings: Mapping[str, float], states: Sequence[ExactState], steps: int
+) -> Exact:
+    """Every step against the bound, rationals or balls that get more bits until they decide."""
+    assert theorem.quantity is not None
+    quantity = Symbol.gap_next if theorem.is_factor else theorem.quantity
+    # Expanded, so that a factor over the gap does not divide by a gap of 0.
+    bound = sp.expand(theorem.bound * Symbol.gap) if theorem.is_local else theorem.bound
+    wanted = quantity.free_symbols | bound.free_symbols | ({Symbol.gap} if theorem.is_factor else set())
+    fixed = {s for s in wanted if s not in _OF_STATE and not (s in MEANINGS and MEANINGS[s].of_state)}
+    # A statement about a quantity before step t says nothing at t = 0.
+    first = 1 if wanted & _LOOKING_BACK or theorem.kind == "complexity" else 0
+    last = len(states) - 1 if theorem.is_factor or Symbol.cosine in wanted else len(states)
+
+    def sweep() -> tuple[str, int, str]:
+        values = values_of(problem, settings, fixed)
+        factor = evaluate_exactly(theorem.bound, values) if theorem.is_factor and not theorem.is_local else None
+        verdict = "verified"
+        for t in range(first, last):
+            here = values | _values_at(t, states, wanted, problem)
+            if not _defined(here):
+                continue
+            try:
+                if factor is not None:
+                    left, right = here[Symbol.gap_next], factor * here[Symbol.gap]
+                else:
+                    left, right = (evaluate_exactly(x.subs(Symbol.t, t), here) for x in (quantity, bound))
+            except ZeroDivisionError:  # at the solution, where a quotient of the statement is not defined
+                continue
+            satisfied, violated = _sides(left, right, theorem.direction)
+            if violated:
+                sides = f"{quantity} = {_text(left)}, {_RELATION[theorem.direction]} {_text(right)} claimed"
+                return "refuted", t + 1 if theorem.is_factor else t, sides
+            if not satisfied:
+                verdict = "undecided"
+        return verdict, -1, ""
+
+    verdict, step, sides = with_doubling(sweep, lambda found: found[0] != "undecided")
+    if verdict == "verified" and len(states) <= steps:
+        reached = f"exact arithmetic got to step {len(states) - 1} of {steps}"
+        return Exact("undecided", reason=f"{reached} before its time or its digits ran out")
+    if verdict == "undecided":
+        return Exact(verdict, reason="balls of 2048 bits still overlap the bound (equality is never decided by balls)")
+    return Exact(verdict, step, sides)
+
+
+_RELATION = {"upper": "at most", "lower": "at least", "equal": "equal to"}
+_LONGEST = 40  # characters of a rational that a reader can still take in
+
+
+def _text(value: Any) -> str:
+    if len(str(value)) <= _LONGEST:
+        return str(value)
+    if isinstance(value, fmpq):
+        return f"{_as_float(value):.17g}"
+    return str(value.str(17, radius=False))
+
+
+def _sides(left: Any, right: Any, direction: str) -> tuple[bool, bool]:
+    """Whether the claim holds, and whether it is violated; neither where balls overlap."""
+    if not (isinstance(left, fmpq) and isinstance(right, fmpq)):
+        left, right = arb(left), arb(right)
+        if direction == "equal":
+            return False, not bool(left.overlaps(right))
+    if direction == "equal":
+        return left == right, left != right
+    if direction == "lower":
+        left, right = right, left
+    return bool(left <= right), bool(left > right)
+
+
+_LOOKING_BACK = {Symbol.least_norm1, Symbol.least_norm2_squared, Symbol.largest_Lambda_G}
+_OF_STATE = {Symbol.gap_next, Symbol.t}
+
+
+def _values_at(
+    t: int,
+    states: Sequence[ExactState],
+    wanted: set[sp.Symbol],
+    problem: ExactProblem,
+) -> dict[sp.Symbol, Any]:
+    """Values of the symbols of the state at step t; None where one is undefined (Lambda_G at g = 0)."""
+    out: dict[sp.Symbol, Any] = {}
+    for symbol in wanted:
+        if symbol == Symbol.gap_next:
+            out[symbol] = states[t + 1].gap
+        elif symbol in _VALUES:
+            out[symbol] = _VALUES[symbol](states[t], problem)
+        elif symbol in _BACK:
+            inner, reduce = _BACK[symbol]
+            past = [_VALUES[inner](state, problem) for state in states[:t]]
+            out[symbol] = None if any(value is None for value in past) else reduce(past)
+    return out
+
+
+def _defined(values: Mapping[sp.Symbol, Any]) -> bool:
+    return all(value is not None for value in values.values())
+
+
+def _norm2_squared_by_block(state: ExactState, problem: ExactProblem) -> list[fmpq]:
+    return [sum((x * x for x in block), fmpq(0)) for block in state.gradient]
+
+
+def _Lambda_G(state: ExactState, problem: ExactProblem) -> Any:
+    norms = _norm2_squared_by_block(state, problem)
+    whole = sum(norms, fmpq(0))
+    if whole == 0:
+        return None
+    terms = [norm / whole * high for norm, (_, high) in zip(norms, problem.extremes, strict=True)]
+    return sum(terms[1:], terms[0])
+
+
+def _cosine(state: ExactState, problem: ExactProblem) -> Any:
+    """Cosine of the step and -sign(g); None for a zero step."""
+    assert state.step is not None
+    steps = [x for block in state.step for x in block]
+    signs = [fmpq(int(g < 0) - int(g > 0)) for block in state.gradient for g in block]
+    inner = sum((x * s for x, s in zip(steps, signs, strict=True)), fmpq(0))
+    sizes = sum((x * x for x in steps), fmpq(0)) * sum((s * s for s in signs), fmpq(0))
+    return None if sizes == 0 else inner / root(sizes)
+
+
+_VALUES: dict[sp.Symbol, Callable[[ExactState, ExactProblem], Any]] = {
+    Symbol.gap: lambda state, _: state.gap,
+    Symbol.norm1: lambda state, _: sum((abs(x) for block in state.gradient for x in block), fmpq(0)),
+    Symbol.norm2_squared: lambda state, problem: sum(_norm2_squared_by_block(state, problem), fmpq(0)),
+    Symbol.norm2_squared_l: _norm2_squared_by_block,
+    Symbol.Lambda_G: _Lambda_G,
+    Symbol.cosine: _cosine,
+}
+
+
+def _least(values: Sequence[Any]) -> Any:
+    return -largest([-value for value in values])
+
+
+_BACK: dict[sp.Symbol, tuple[sp.Symbol, Callable[[Sequence[Any]], Any]]] = {
+    Symbol.least_norm1: (Symbol.norm1, _least),
+    Symbol.least_norm2_squared: (Symbol.norm2_squared, _least),
+    Symbol.largest_Lambda_G: (Symbol.Lambda_G, largest),
+}

@@ -1,0 +1,250 @@
+"""Two questions about toy models that take many of them: where norms stand, and how the head grows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from quadsim.simulator.curvature.hessian import gradient
+from quadsim.simulator.figures.sweep_figures import figure_style, styles_of
+from quadsim.simulator.models.problem import ToyProblem
+from quadsim.simulator.models.tasks import TokenMap
+from quadsim.simulator.models.transformer import Transformer
+from quadsim.simulator.problems.heterogeneity import block_gradient_norms, head_norms, spread
+from quadsim.simulator.support.checks import check_count, check_interval
+from quadsim.simulator.support.statistics import quantile
+from quadsim.simulator.sweeps.config.grid import OptimizerSpec
+from quadsim.simulator.training.loop import train
+
+__all__ = ["HeadGrowth", "NormPlacement", "head_growth", "norm_placement"]
+
+
+@dataclass(frozen=True, eq=False)
+class NormPlacement:
+    """Spread of the blocks' gradient norms at the start, by norm placement and depth.
+
+    Attributes:
+        runs: a row per norm, layers and seed, with ratio (largest over smallest |g_l|/sqrt(P_l) over the blocks of the partition
+            `module`), log_std, gini and variation.
+        table: a row per norm and layers, with median, smallest and largest of `ratio` and medians of the others.
+        post_over_pre: a row per layers: median over the seeds of the ratio's quotient post over pre, its smallest and largest,
+            and the number of seeds in which post is larger.
+    """
+
+    runs: pd.DataFrame
+    table: pd.DataFrame
+    post_over_pre: pd.DataFrame
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """What is printed, by name."""
+        return {"table": self.table, "post_over_pre": self.post_over_pre}
+
+    def figure(self) -> Figure:
+        """The ratio against depth, a line for each norm: median and range of the seeds."""
+        with mpl.rc_context(figure_style()):
+            figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+            axis = figure.subplots()
+        norms = list(dict.fromkeys(self.table["norm"]))
+        seeds = int(self.runs["index"].nunique())
+        for (name, style), shift in zip(
+            styles_of(norms).items(), np.linspace(0.98, 1.02, max(len(norms), 2)), strict=False
+        ):
+            rows = self.table[self.table["norm"] == name]
+            x, middle = rows["layers"].to_numpy() * shift, rows["ratio"].to_numpy()
+            reach = [middle - rows["ratio_min"], rows["ratio_max"] - middle]
+            axis.errorbar(x, middle, yerr=reach, capsize=3, markersize=5, linewidth=1.4, label=f"{name}-norm", **style)
+        layers = sorted(set(self.table["layers"]))
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(FixedLocator(layers))
+        axis.xaxis.set_major_formatter(FixedFormatter([str(n) for n in layers]))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_yscale("log")
+        axis.set_xlabel("layers")
+        axis.set_ylabel("largest / smallest gradient norm of a block")
+        axis.legend(frameon=False)
+        sns.despine(figure)
+        figure.suptitle(
+            f"Gradients at the start, blocks |g|/√P by module; median and range of {seeds} seeds", fontsize=9
+        )
+        return figure
+
+
+def norm_placement(
+    layers: Sequence[int] = (2, 4, 8, 12),
+    norms: Sequence[str] = ("pre", "post"),
+    *,
+    seeds: int = 10,
+    seed: int = 0,
+    width: int = 16,
+) -> NormPlacement:
+    """Whether norms after each residual sum spread gradients more than norms before each branch (arXiv 2502.00213, section 4).
+
+    Args:
+        layers: depths.
+        norms: placements.
+        seeds: starts of each.
+        seed: key of all draws.
+        width: of the Transformers, on the task token-map.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+    seeds = check_count("seeds", seeds)
+    _check_several("layers", layers)
+    _check_several("norms", norms)
+    frames = []
+    for norm in dict.fromkeys(norms):
+        for depth in dict.fromkeys(layers):
+            problem = ToyProblem.generate(Transformer(width=width, layers=depth, norm=norm), problems=seeds, seed=seed)
+            cut = problem.partition("module")
+            found = spread(block_gradient_norms(gradient(problem.stack(), problem.start), cut.sizes))
+            frames.append(
+                pd.DataFrame(
+                    {"norm": norm, "layers": depth, "index": problem.index, "ratio": found.ratio}
+                    | {"log_std": found.log_std, "gini": found.gini, "variation": found.variation}
+                )
+            )
+    runs = pd.concat(frames, ignore_index=True)
+    rows, quotients = [], []
+    for key, group in runs.groupby(["norm", "layers"], sort=False):
+        medians = {name: float(quantile(group[name], 0.5)) for name in ("ratio", "log_std", "gini", "variation")}
+        ends = {"ratio_min": group["ratio"].min(), "ratio_max": group["ratio"].max()}
+        rows.append(dict(zip(("norm", "layers"), key, strict=True)) | medians | ends)
+    wide = runs.pivot(index=["layers", "index"], columns="norm", values="ratio")
+    if {"pre", "post"} <= set(wide.columns):
+        for deep, same in wide.groupby("layers"):
+            values = (same["post"] / same["pre"]).to_numpy()
+            quotients.append(
+                {"layers": deep, "post_over_pre": float(quantile(values, 0.5)), "smallest": values.min()}
+                | {"largest": values.max(), "post_larger": int((values > 1.0).sum()), "seeds": values.size}
+            )
+    return NormPlacement(runs, pd.DataFrame(rows), pd.DataFrame(quotients))
+
+
+@dataclass(frozen=True, eq=False)
+class HeadGrowth:
+    """How far the two parts of the head have moved under mini-batches, by number of classes and rule.
+
+    Attributes:
+        runs: a row per classes, optimizer, step and seed: `common` (growth of sqrt(C) times the mean class row, which the softmax
+            does not see), `centred` (of the rest), and `loss` over ln C on all data.
+        table: a row per classes, optimizer and step: medians over the seeds, and smallest and largest of `common`.
+        lr: learning rate of all of them.
+        batch: tokens in a step.
+    """
+
+    runs: pd.DataFrame
+    table: pd.DataFrame
+    lr: float
+    batch: int
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """What is printed, by name: of the table, step 100 and the last."""
+        steps = self.table["step"]
+        return {"table": self.table[steps.isin([100, steps.max()])]}
+
+    def figure(self) -> Figure:
+        """Growth of the common part against step, a panel for each number of classes, a line for each rule."""
+        classes = list(dict.fromkeys(self.table["classes"]))
+        styles = styles_of(list(dict.fromkeys(self.table["optimizer"])))
+        with mpl.rc_context(figure_style()):
+            figure = Figure(figsize=(2.6 * len(classes) + 0.8, 3.4), layout="constrained")
+            axes = figure.subplots(1, len(classes), squeeze=False, sharey=True)[0]
+        for axis, number in zip(axes, classes, strict=True):
+            for name, style in styles.items():
+                rows = self.table[(self.table["classes"] == number) & (self.table["optimizer"] == name)]
+                rows = rows[rows["step"] > 0]
+                axis.plot(rows["step"], rows["common"], markersize=4, linewidth=1.4, label=name, **style)
+                axis.fill_between(
+                    rows["step"], rows["common_min"], rows["common_max"], color=style["color"], alpha=0.18, linewidth=0
+                )
+            axis.set_xscale("log")
+            axis.set_yscale("log")
+            axis.set_title(f"{number} classes", fontsize=9)
+            axis.set_xlabel("step")
+        axes[0].set_ylabel("growth of the head's common part")
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=8)
+        sns.despine(figure)
+        seeds = int(self.runs["index"].nunique())
+        figure.suptitle(
+            f"{self.batch} tokens a step, learning rate {self.lr:g}; median and range of {seeds} seeds", fontsize=9
+        )
+        return figure
+
+
+def head_growth(
+    classes: Sequence[int] = (4, 32, 128, 512),
+    optimizers: Sequence[str] = ("signsgd", "signum", "adam"),
+    *,
+    steps: int = 1000,
+    lr: float = 1e-3,
+    batch: int = 32,
+    seeds: int = 3,
+    seed: int = 0,
+    width: int = 16,
+) -> HeadGrowth:
+    """How the head moves with mini-batches that do not hold every class (theory.md, head-drift; arXiv 2502.00213, section 5).
+
+    Args:
+        classes: C, each a token-map of C tokens to C classes.
+        optimizers: as on the command line.
+        steps: of training.
+        lr: the same for all rules: after t steps all coordinates of a SignSGD head have moved by at most t lr.
+        batch: tokens in a step, in sequences of two.
+        seeds: starts of each.
+        seed: key of all draws.
+        width: of the two-layer Transformers.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+    lr, seeds = check_interval("lr", lr, 0.0, low_open=True), check_count("seeds", seeds)
+    _check_several("classes", classes)
+    _check_several("optimizers", optimizers)
+    sequences = check_count("batch", batch, 2) // 2
+    at = sorted({0, steps, *(t for k in range(1, 30) if (t := round(10 ** (k / 4))) < check_count("steps", steps))})
+    frames = []
+    for number in dict.fromkeys(classes):
+        problem = ToyProblem.generate(
+            Transformer(width=width), TokenMap(vocabulary=number, batch=sequences), problems=seeds, seed=seed
+        )
+        for name in dict.fromkeys(optimizers):
+            spec = OptimizerSpec.parse(name)
+            options: dict[str, Any] = dict(spec.hyperparameters)
+            run = train(problem, spec.rule, lr=lr, steps=steps, snapshots=at, evaluate_every=1, **options)
+            assert run.snapshots is not None
+            theta = run.snapshots.theta[:, 0]  # from step 0 on, which is the start in the run's own precision
+            loss = dict(zip(run.steps.tolist(), run.loss[:, 0].T, strict=True))
+            for s, t in enumerate(at):
+                moved = head_norms(problem, theta[:, s] - theta[:, 0])
+                frames.append(
+                    pd.DataFrame(
+                        {"classes": number, "optimizer": name, "step": t, "index": problem.index}
+                        | {"common": moved.common, "centred": moved.centred}
+                        | {"loss": loss.get(t, np.full(seeds, np.nan)) / np.log(number)}
+                    )
+                )
+    runs = pd.concat(frames, ignore_index=True)
+    rows = []
+    for key, group in runs.groupby(["classes", "optimizer", "step"], sort=False):
+        medians = {column: float(quantile(group[column], 0.5)) for column in ("common", "centred", "loss")}
+        rows.append(
+            dict(zip(("classes", "optimizer", "step"), key, strict=True))
+            | medians
+            | {"common_min": group["common"].min(), "common_max": group["common"].max()}
+        )
+    return HeadGrowth(runs, pd.DataFrame(rows), lr, 2 * sequences)
+
+
+def _check_several(name: str, values: Sequence[object]) -> None:
+    if not values:
+        raise ValueError(f"{name} must hold at least one value, got an empty list; give one or leave it out.")

@@ -1,0 +1,1 @@
+"""Statements: theorems as objects, with their proofs."""

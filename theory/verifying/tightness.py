@@ -1,0 +1,224 @@
+"""How close a run can come to an upper bound: a gradient-free search over spectra, rotations, starts and rates.
+
+Differential evolution (Storn and Price, 1997) over two blocks of two coordinates; a whole generation is one batch of problems.
+Rates are brought to 1 by scaling the Hessian or the start, so that each member of a generation can have its own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import differential_evolution
+
+from quadsim.simulator.engines import simulate
+from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.runs.trajectory import Trajectory
+from quadsim.theory.checking.floats import compare_floats
+from quadsim.theory.statements.quantities import evaluate_along
+from quadsim.theory.statements.theorem import Theorem
+
+__all__ = ["SEARCHED", "Tightest", "closeness", "search_tightest"]
+
+Array = NDArray[np.float64]
+
+_BOUNDS = [(-3.0, 0.0)] * 4 + [(0.0, np.pi / 2)] * 2 + [(-1.0, 1.0)] * 4 + [(0.02, 2.2)]
+"""log10 of four eigenvalues, an angle a block, four coefficients of the start, and the scale that stands for the rate."""
+
+_STEPS = 8
+_POPULATION = 6  # members of a generation for each of the 11 unknowns
+
+
+@dataclass(frozen=True)
+class Tightest:
+    """The best of a search.
+
+    Attributes:
+        margin: the largest `closeness` seen.
+        evaluations: instances tried.
+        instance: eigenvalues, start and scale of the best.
+        suspects: runs that went beyond the bound by more than rounding, for `check` to look at; three at most.
+    """
+
+    margin: float
+    evaluations: int
+    instance: str
+    suspects: tuple[Trajectory, ...] = ()
+
+
+def _problem(x: Array, scale: Array) -> BlockQuadratic:
+    """A batch from the columns of x, the Hessian times `scale`."""
+    values = 10.0 ** x[:4]
+    blocks = []
+    for b in range(2):
+        c, s = np.cos(x[4 + b]), np.sin(x[4 + b])
+        q = np.array([[c, -s], [s, c]]).transpose(2, 0, 1)
+        blocks.append(scale[:, None, None] * np.einsum("mij,jm,mkj->mik", q, values[2 * b : 2 * b + 2], q))
+    # A start of exactly 0 has no ratio of gaps.
+    return BlockQuadratic.from_blocks(blocks, initial_error=np.where(x[6:10] == 0.0, 1e-3, x[6:10]).T)
+
+
+def _largest(x: Array) -> Array:
+    return np.asarray(10.0 ** x[:4].max(axis=0))
+
+
+def _gradient(problem: BlockQuadratic) -> Array:
+    return problem.layout.flatten({
+        s: np.matmul(problem.hessian[s], e[..., None])[..., 0] for s, e in problem.initial_error.items()
+    })
+
+
+def _scaled_start(problem: BlockQuadratic, factor: Array) -> BlockQuadratic:
+    dense = [problem.dense(m) for m in range(problem.problems)]
+    blocks = [np.stack([h[b : b + 2, b : b + 2] for h, _ in dense]) for b in (0, 2)]
+    start = np.stack([e for _, e in dense]) * factor[:, None]
+    return BlockQuadratic.from_blocks(blocks, initial_error=start)
+
+
+def _gd(x: Array) -> Trajectory:
+    problem = _problem(x, x[10] / _largest(x))
+    return simulate(problem, "gd", lr=1.0, steps=_STEPS, observe=["gradient_norm", "Lambda_G"], engine="reference")
+
+
+def _block_gd(x: Array) -> Trajectory:
+    return simulate(_problem(x, np.ones(x.shape[1])), "block-gd", lr=[0.5, 1.0], steps=_STEPS)
+
+
+def _heavy_ball(x: Array) -> Trajectory:
+    """L = 1 and mu = 1/25 in every member, which makes the rate and the momentum theirs."""
+    x = x.copy()
+    x[0], x[1] = 0.0, -2 * np.log10(5.0)
+    x[2:4] = np.maximum(x[2:4], x[1])
+    return simulate(
+        _problem(x, np.ones(x.shape[1])), "heavy-ball", lr=4 / 1.2**2, momentum=(0.8 / 1.2) ** 2, steps=_STEPS
+    )
+
+
+def _adam_frozen(x: Array) -> Trajectory:
+    """The start scaled so that min_l C1_l is 1, and a little more."""
+    problem = _problem(x, np.ones(x.shape[1]))
+    smoothness = np.repeat(problem.block_smoothness, 2, axis=1)
+    smallest = np.min(np.abs(_gradient(problem)) / smoothness, axis=1)
+    return simulate(
+        _scaled_start(problem, (1 + 1e-12) / np.maximum(smallest, 1e-12)), "adam-frozen", lr=1.0, steps=_STEPS
+    )
+
+
+def _adam_frozen_any(x: Array) -> Trajectory:
+    problem = _problem(x, np.ones(x.shape[1]))
+    return simulate(_scaled_start(problem, 1.0 / x[10]), "adam-frozen", lr=1.0, steps=_STEPS)
+
+
+def _sized_start(x: Array) -> BlockQuadratic:
+    """For sign steps, the size of the start stands for the rate."""
+    return _scaled_start(_problem(x, np.ones(x.shape[1])), 10.0 ** (x[10] - 1))
+
+
+def _signsgd(x: Array) -> Trajectory:
+    return simulate(_sized_start(x), "signsgd", lr=1.0, steps=_STEPS, observe=["gradient_norm_1"])
+
+
+def _gd_lambda(x: Array) -> Trajectory:
+    return simulate(
+        _problem(x, np.ones(x.shape[1])), "gd-lambda", lr=1.0, steps=_STEPS, observe=["gradient_norm", "Lambda_G"]
+    )
+
+
+def _sign_lambda(x: Array) -> Trajectory:
+    return simulate(
+        _problem(x, np.ones(x.shape[1])), "sign-lambda", lr=[0.5, 1.0], steps=_STEPS, observe=["gradient_norm_1"]
+    )
+
+
+SEARCHED: Mapping[str, Callable[[Array], Trajectory]] = {
+    "gd-upper": _gd,
+    "block-gd": _block_gd,
+    "heavy-ball": _heavy_ball,
+    "adam-frozen-published": _adam_frozen,
+    "adam-frozen": _adam_frozen,
+    "adam-frozen-exact": _adam_frozen_any,
+    "adam-vs-gd": _adam_frozen,
+    "gradient-descent-lemma": _gd,
+    "sign-descent-lemma": _signsgd,
+    "gradient-complexity": _gd_lambda,
+    "sign-complexity": _sign_lambda,
+    "gradient-rate": _gd_lambda,
+    "gradient-rate-uniform": _gd_lambda,
+    "sign-rate": _sign_lambda,
+    "sign-rate-inf": _sign_lambda,
+    "sign-constant": _signsgd,
+}
+"""Upper bounds to the family of runs that is searched."""
+
+
+def closeness(theorem: Theorem, trajectory: Trajectory) -> Array:
+    """How close a run comes to an upper bound, (M, K): 1 where it attains it, 0 where the theorem says nothing of it.
+
+    For a factor below 1 it is the decrease that is guaranteed over the decrease seen, at the step where they are closest (a
+    ratio of gaps would be close to 1 for every slow run); for other bounds what was seen over the bound.
+    """
+    margin = compare_floats(theorem, trajectory).margin
+    if theorem.is_factor:
+        gap = trajectory.gap
+        with np.errstate(all="ignore"):
+            guaranteed = evaluate_along(theorem.decrease, trajectory)[:, :, :-1]
+            seen = (gap[:, :, :-1] - gap[:, :, 1:]) / gap[:, :, :-1]
+            # Below sqrt(u) both decreases are mostly rounding, and so is a gap that far below the start.
+            usable = (guaranteed > 1e-8) & (seen > 0.0) & (gap[:, :, 1:] > 1e-8 * gap[:, :, :1])
+            margin = np.max(np.where(usable, guaranteed / seen, 0.0), axis=-1)
+    # What exceeds 1 by more than rounding is a suspect, for `check` to look at, not the tightest instance.
+    sound = theorem.applies(trajectory) & (margin <= 1.0 + 1e-6)
+    out: Array = np.where(sound, margin, 0.0)
+    return out
+
+
+def _only(run: Trajectory, m: int) -> Trajectory:
+    """One problem of a run."""
+    return replace(
+        run,
+        problem=run.problem.select([m]),
+        gap=run.gap[[m]],
+        steps_to_tolerance=run.steps_to_tolerance[[m]],
+        status=run.status[[m]],
+        observed={name: values[[m]] for name, values in run.observed.items()},
+    )
+
+
+def search_tightest(theorem: Theorem, *, evaluations: int = 3000, seed: int = 0) -> Tightest:
+    """Look for the run that comes closest to an upper bound.
+
+    Args:
+        theorem: one of SEARCHED by name.
+        evaluations: instances to try, about.
+        seed: of the search.
+
+    Raises:
+        ValueError: a theorem that is not searched.
+    """
+    if theorem.name not in SEARCHED:
+        raise ValueError(
+            f"theorem must be one of {', '.join(SEARCHED)}, got {theorem.name}; only upper bounds are searched."
+        )
+    family = SEARCHED[theorem.name]
+    best, tried = (-np.inf, np.zeros(len(_BOUNDS))), 0
+    suspects: list[Trajectory] = []
+
+    def loss(x: Array) -> Array:
+        nonlocal best, tried
+        x = x.reshape(len(_BOUNDS), -1)
+        run = family(x)
+        beyond = theorem.applies(run) & compare_floats(theorem, run).flagged
+        suspects.extend(_only(run, int(m)) for m in np.flatnonzero(beyond.any(axis=1))[: 3 - len(suspects)])
+        margin: Array = closeness(theorem, run).max(axis=1)
+        tried += margin.size
+        if margin.max() > best[0]:
+            best = float(margin.max()), x[:, margin.argmax()].copy()
+        return np.negative(margin)
+
+    generations = max(1, evaluations // (_POPULATION * len(_BOUNDS)) - 1)
+    differential_evolution(
+        loss, _BOUNDS, maxiter=generations, popsize=_POPULATION, tol=0.0, rng=seed, polish=False, vectorized=True,
+        updating="deferred",
+    )  # fmt: skip
+    values, start = (", ".join(f"{v:.3g}" for v in part) for part in (10.0 ** best[1][:4], best[1][6:10]))
+    return Tightest(best[0], tried, f"eigenvalues {values}; start {start}; scale {best[1][10]:.3g}", tuple(suspects))
