@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from quadsim.simulator import BlockQuadratic, ToyProblem, simulate, train
 from quadsim.simulator.curvature.along_training import measure
 from quadsim.simulator.curvature.block_spectra import block_spectra
+from quadsim.simulator.curvature.head_norms import head_norms
 from quadsim.simulator.curvature.off_block import off_block
 from quadsim.simulator.curvature.spectral_distance import jensen_shannon, mean_over_pairs
 from quadsim.simulator.models import MLP, TokenMap, Transformer
@@ -16,7 +17,6 @@ from quadsim.simulator.problems.heterogeneity import (
     block_gradient_norms,
     cosine,
     gradient_weighted_smoothness,
-    head_norms,
     norm,
     sign_cosine,
     size_weighted_smoothness,

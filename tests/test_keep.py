@@ -12,8 +12,9 @@ from quadsim.cli.app import app
 from quadsim.simulator import BlockQuadratic, SweepConfig, load_results, simulate, sweep
 from quadsim.simulator.engines.counting import bin_edges, count_runs, count_steps
 from quadsim.simulator.figures.sweep_figures import gap_figure
-from quadsim.simulator.support.statistics import best_counted_rates, bootstrap_counted_ratio, counted_quantile, quantile
+from quadsim.simulator.support.statistics import bootstrap_counted_ratio, counted_quantile, quantile
 from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO
+from quadsim.simulator.sweeps.results.statistics import best_counted_rates
 from quadsim.simulator.sweeps.run.driver import work_of
 from quadsim.theory import judge
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadsim.simulator.support.statistics import best_rates, bootstrap_ratio, quantile
+from quadsim.simulator.support.statistics import bootstrap_ratio, quantile
 from quadsim.simulator.sweeps.results.answers import answer
+from quadsim.simulator.sweeps.results.statistics import best_rates
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.sampled_from([0.1, 0.25, 0.5, 0.9]))

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.curvature.block_spectra import BlockSpectra
+from quadsim.simulator.curvature.head_norms import head_norms
 from quadsim.simulator.curvature.off_block import OffBlock
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.problems.heterogeneity import (
     gradient_weighted_smoothness,
-    head_norms,
     size_weighted_smoothness,
     smoothness_covariance,
     spread,

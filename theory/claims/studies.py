@@ -11,12 +11,13 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from quadsim.simulator.curvature.head_norms import head_norms
 from quadsim.simulator.curvature.hessian import gradient
 from quadsim.simulator.figures.sweep_figures import figure_style, styles_of
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.models.tasks import TokenMap
 from quadsim.simulator.models.transformer import Transformer
-from quadsim.simulator.problems.heterogeneity import block_gradient_norms, head_norms, spread
+from quadsim.simulator.problems.heterogeneity import block_gradient_norms, spread
 from quadsim.simulator.support.checks import check_count, check_interval
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.sweeps.config.grid import OptimizerSpec

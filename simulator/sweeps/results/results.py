@@ -12,9 +12,9 @@ from quadsim.simulator.support.records import plain_records
 from quadsim.simulator.sweeps.config.families import config_from_json
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.answers import answer, counted_answer, optimised_answer
+from quadsim.simulator.sweeps.results.integrity import damaged_files
 from quadsim.simulator.sweeps.results.notes import notes_on
 from quadsim.simulator.sweeps.results.tables import Tables
-from quadsim.simulator.sweeps.run.folder import damaged_files
 
 __all__ = ["Results", "load_results"]
 

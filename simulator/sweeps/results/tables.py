@@ -13,10 +13,15 @@ import xarray as xr
 
 from quadsim.simulator.runs.trajectory import STATUSES
 from quadsim.simulator.support import store
-from quadsim.simulator.support.statistics import RateStatistics, best_counted_rates, rate_statistics
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.histogram import mark_best, settings_frame
-from quadsim.simulator.sweeps.run.rows import STATISTICS, best_of
+from quadsim.simulator.sweeps.results.statistics import (
+    STATISTICS,
+    RateStatistics,
+    best_counted_rates,
+    best_of,
+    rate_statistics,
+)
 
 __all__ = ["Tables"]
 

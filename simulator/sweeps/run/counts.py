@@ -7,8 +7,8 @@ import pandas as pd
 
 from quadsim.simulator.engines.counting import bin_edges
 from quadsim.simulator.support import store
-from quadsim.simulator.support.statistics import best_counted_rates
 from quadsim.simulator.sweeps.results.histogram import Counted, bins_frame, mark_best, settings_frame
+from quadsim.simulator.sweeps.results.statistics import best_counted_rates
 from quadsim.simulator.sweeps.work.chunk import AnyWork
 from quadsim.simulator.sweeps.work.units import Unit, exponents_of, rates_of
 

@@ -15,13 +15,13 @@ from quadsim.simulator.support import store
 from quadsim.simulator.support.provenance import provenance
 from quadsim.simulator.sweeps.backends import Backend, Serial
 from quadsim.simulator.sweeps.config.grid import FIRST_DECADES, OptimizerSpec, SweepGrid
+from quadsim.simulator.sweeps.results.integrity import checksums
 from quadsim.simulator.sweeps.results.results import Results
 from quadsim.simulator.sweeps.results.tables import Tables
 from quadsim.simulator.sweeps.run.counts import KeptHistograms
 from quadsim.simulator.sweeps.run.folder import (
     JOBS,
     UNITS,
-    checksums,
     has_finished,
     locked_folder,
     remove_leftovers,

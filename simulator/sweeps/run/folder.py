@@ -14,13 +14,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from quadsim.simulator.support import store
+from quadsim.simulator.sweeps.results.integrity import damaged_files
 
 __all__ = [
     "FAILURES",
     "JOBS",
     "UNITS",
-    "checksums",
-    "damaged_files",
     "has_finished",
     "locked_folder",
     "no_room",
@@ -35,28 +34,6 @@ UNITS = "units"
 FAILURES = "failures"
 _LOCK = "running.lock"
 JOBS = "jobs"
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """Of the files that hold the results, as the manifest states them."""
-    names = (store.CONFIG, store.SUMMARY, store.CURVES, store.HISTOGRAM)
-    return {name: store.checksum(folder / name) for name in names if (folder / name).is_file()}
-
-
-def damaged_files(folder: Path) -> list[str]:
-    """Names of the files of a finished sweep that are not as they were written.
-
-    Folders of the first release state no checksums; there nothing can be said.
-    """
-    try:
-        manifest = store.read_json(folder / store.MANIFEST, "manifest")
-    except ValueError:
-        return [store.MANIFEST]
-    stated = manifest.get("files", {}) if isinstance(manifest, dict) else None
-    if not isinstance(stated, dict):
-        return [store.MANIFEST]
-    found = checksums(folder)
-    return [name for name, digest in stated.items() if found.get(name) != digest]
 
 
 def has_finished(folder: Path, config: dict[str, Any]) -> bool:

@@ -15,21 +15,13 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.support import store
-from quadsim.simulator.support.statistics import RateStatistics, best_row, rate_statistics
 from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.results.statistics import RateStatistics, rate_statistics
 from quadsim.simulator.sweeps.work.chunk import CURVE, AnyWork, read_rates
 from quadsim.simulator.sweeps.work.units import Unit, exponents_of, rates_of
 
-__all__ = ["STATISTICS", "KeptRows", "best_of"]
+__all__ = ["KeptRows"]
 
-STATISTICS = (
-    "status",
-    "steps_to_tolerance",
-    "bound_steps",
-    *(f"{when}_{what}" for what in ("gap", "loss") for when in ("initial", "final")),
-    "steps_to_tolerance_weighted",
-)
-"""Columns that `rate_statistics` reads, where they are there."""
 
 _GROUP = 1 << 17
 """Rows of the summary that are written together."""
@@ -174,25 +166,6 @@ class KeptRows:
                     for name, array in arrays.items():
                         values = batch.column(CURVE + name).flatten().to_numpy().reshape(number, -1)
                         array[p, o, first : first + number, :] = values
-
-
-def best_of(
-    config: SweepGrid, found: dict[tuple[int, int], tuple[list[RateStatistics], dict[float, str]]]
-) -> pd.DataFrame:
-    """A row per point and optimizer, as `best_rates` makes it.
-
-    Args:
-        config: the grid.
-        found: for (point, optimizer) the statistics of its rates in ascending order, and the exponent of each.
-    """
-    rows = []
-    for (p, o), (rates, exponents) in sorted(found.items()):
-        row = best_row(rates, "")
-        row["lr_exponent"] = exponents[row["lr"]]
-        columns = config.points[p].columns
-        own = {name: columns[name] for name in config.point_columns}
-        rows.append({"point": p, **own, "optimizer": config.specs[o].label} | row)
-    return pd.DataFrame(rows)
 
 
 def _widened(batch: pa.RecordBatch, own: dict[str, pa.Scalar], schema: pa.Schema) -> pa.Table:

@@ -1,0 +1,29 @@
+"""Which files of a finished sweep are as they were written, by the checksums in its manifest."""
+
+from pathlib import Path
+
+from quadsim.simulator.support import store
+
+__all__ = ["checksums", "damaged_files"]
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """Of the files that hold the results, as the manifest states them."""
+    names = (store.CONFIG, store.SUMMARY, store.CURVES, store.HISTOGRAM)
+    return {name: store.checksum(folder / name) for name in names if (folder / name).is_file()}
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Names of the files of a finished sweep that are not as they were written.
+
+    Folders of the first release state no checksums; there nothing can be said.
+    """
+    try:
+        manifest = store.read_json(folder / store.MANIFEST, "manifest")
+    except ValueError:
+        return [store.MANIFEST]
+    stated = manifest.get("files", {}) if isinstance(manifest, dict) else None
+    if not isinstance(stated, dict):
+        return [store.MANIFEST]
+    found = checksums(folder)
+    return [name for name, digest in stated.items() if found.get(name) != digest]
