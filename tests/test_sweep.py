@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from quadsim.simulator import RULES, SweepConfig, load_results, simulate, sweep
-from quadsim.simulator.sweeps.config.grid import OptimizerSpec
+from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.theory import judge
 
 work = importlib.import_module("quadsim.simulator.sweeps.work.quadratics")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from quadsim.simulator.engines import DTYPES
+from quadsim.simulator.support.devices import DTYPES
 
 __all__ = ["Ceiling", "measure_ceiling"]
 

@@ -36,8 +36,8 @@ def bench_model(
     import sys
 
     from quadsim.cli.bench import MODEL_RULES, MODEL_SIZES, MODEL_WAYS, ModelWork, compare_models
-    from quadsim.simulator.engines import check_device, resolve_dtype
     from quadsim.simulator.support.checks import check_choice, check_count
+    from quadsim.simulator.support.devices import check_device, resolve_dtype
 
     def progress(text: str) -> None:
         if not (quiet or as_json):

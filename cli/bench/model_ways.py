@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from quadsim.cli.bench.modules import ToyModule, train_modules
-from quadsim.simulator.engines import resolve_dtype
 from quadsim.simulator.models import TokenMap, ToyProblem, Transformer
+from quadsim.simulator.support.devices import resolve_dtype
 from quadsim.simulator.training.loop import train
 
 __all__ = ["MODEL_RULES", "MODEL_SIZES", "MODEL_WAYS", "ModelWork", "why_not_model"]

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadsim.simulator.engines import DTYPES, simulate
+from quadsim.simulator.engines import simulate
 from quadsim.simulator.engines.baseline import simulate_torch
 from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.support.devices import DTYPES
 
 __all__ = ["RULES_BENCHED", "WAYS", "Work", "why_not"]
 

@@ -69,8 +69,8 @@ def bench(
 
     from quadsim.cli.bench import WAYS, Work, compare, compare_closed_form, measure_slope
     from quadsim.cli.bench.ways import RULES_BENCHED
-    from quadsim.simulator.engines import check_device, resolve_dtype
     from quadsim.simulator.support.checks import check_choice, check_count
+    from quadsim.simulator.support.devices import check_device, resolve_dtype
 
     def progress(text: str) -> None:
         if not (quiet or as_json):

@@ -10,7 +10,7 @@ import pandas as pd
 from quadsim.cli.pages.page import Block, Cell, Column, Items, Section, Table, Text, Verdict
 from quadsim.cli.pages.theorem_card import anchor, theorem_card
 from quadsim.cli.pages.words import margin_text
-from quadsim.simulator.sweeps.config.grid import OptimizerSpec
+from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.sweeps.results.results import Results
 from quadsim.theory import THEOREMS
 from quadsim.theory.checking.comparison import VERDICTS

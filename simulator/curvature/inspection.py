@@ -17,10 +17,10 @@ from quadsim.simulator.curvature.spectral_distance import jensen_shannon, mean_o
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.problems.heterogeneity import block_gradient_norms
+from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.runs.training_run import TrainingRun
 from quadsim.simulator.support.checks import check_count
 from quadsim.simulator.support.records import plain_records
-from quadsim.simulator.sweeps.config.grid import OptimizerSpec
 from quadsim.simulator.training.loop import train
 
 __all__ = ["JS_BINS", "Inspection", "inspect_model", "inspect_trained", "place_of_block"]

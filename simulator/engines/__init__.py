@@ -16,14 +16,13 @@ from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.runs.trajectory import OBSERVABLES, Trajectory, recorded_steps
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval
+from quadsim.simulator.support.devices import check_device, resolve_dtype
 from quadsim.simulator.support.memory import memory_text, physical_memory
 
-__all__ = ["DTYPES", "ENGINES", "check_device", "choose_engine", "grid", "prepare", "resolve_dtype", "simulate"]
+__all__ = ["ENGINES", "choose_engine", "grid", "prepare", "simulate"]
 
 ENGINES: Mapping[str, ModuleType] = {"closed-form": closed_form, "fused": fused, "reference": reference}
 """In the order in which `auto` tries them."""
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def simulate(
@@ -185,37 +184,6 @@ def grid(**axes: ArrayLike) -> dict[str, NDArray[np.float64]]:
     """
     rows = list(itertools.product(*(np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in axes.values())))
     return {name: np.array([row[i] for row in rows]) for i, name in enumerate(axes)}
-
-
-def resolve_dtype(dtype: torch.dtype | str) -> torch.dtype:
-    """torch.float32 or torch.float64, from either form.
-
-    Raises:
-        ValueError: another type.
-    """
-    return DTYPES[check_choice("dtype", str(dtype).removeprefix("torch."), DTYPES)]
-
-
-def check_device(device: str) -> str:
-    """A device torch can use here.
-
-    Raises:
-        ValueError: an unknown name, or a GPU that is not there.
-    """
-    device = str(device)
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise ValueError(f"device must be cpu, cuda or cuda:N, got {device!r}; choose one of these.")
-    if kind == "cuda":
-        # Once CUDA runs there is nothing to ask, and asking takes a fifth of a millisecond.
-        present = torch.cuda.is_initialized() or torch.cuda.is_available()  # type: ignore[no-untyped-call]
-        available = torch.cuda.device_count() if present else 0
-        if int(number or 0) >= available:
-            raise ValueError(
-                f"device {device} must exist, got a machine on which torch sees {available} GPUs; use device cpu, or "
-                "install a torch built for your GPU."
-            )
-    return device
 
 
 def choose_engine(engine: str, job: Job) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from quadsim.simulator.engines import as_trajectory, check_device, resolve_dtype
+from quadsim.simulator.engines import as_trajectory
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.observables import Observer
 from quadsim.simulator.engines.reference import Follower
@@ -17,6 +17,7 @@ from quadsim.simulator.rules.rule import LEARNING_RATE
 from quadsim.simulator.rules.schedules import Schedule
 from quadsim.simulator.runs.trajectory import OBSERVABLES, Trajectory, recorded_steps
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval
+from quadsim.simulator.support.devices import check_device, resolve_dtype
 
 __all__ = ["simulate_torch"]
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from quadsim.simulator.engines import check_device, resolve_dtype
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.rules.catalogue import resolve_rule
@@ -18,6 +17,7 @@ from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.runs.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.support.checks import check_count, check_interval
+from quadsim.simulator.support.devices import check_device, resolve_dtype
 from quadsim.simulator.support.memory import memory_text, physical_memory
 from quadsim.simulator.support.threads import in_threads, own_threads
 from quadsim.simulator.training.stepping import Stepper, check_compile, instances_that_fit, together

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quadsim.simulator.runs.judged import unjudged
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.checking.comparison import check
 from quadsim.theory.statements.registry import THEOREMS
@@ -36,14 +37,7 @@ def judge(trajectory: Trajectory, *, seconds: float = 10.0) -> Mapping[str, NDAr
         without a theorem, `inf` beyond the run), `bound_rate` (the bound's factor per step; NaN for a horizon bound), `margin`
         (see `Check`) and `verdict`.
     """
-    shape = trajectory.status.shape
-    out: dict[str, NDArray[Any]] = {
-        "theorem": np.full(shape, "", dtype=object),
-        "bound_steps": np.full(shape, np.nan),
-        "bound_rate": np.full(shape, np.nan),
-        "margin": np.full(shape, np.nan),
-        "verdict": np.full(shape, "not applicable", dtype=object),
-    }
+    out = unjudged(trajectory.status.shape)
     names = BOUND_OF_RULE.get(trajectory.rule.name, ()) if trajectory.rule is not None else ()
     for name in names:
         theorem = THEOREMS[name]

@@ -18,9 +18,9 @@ from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.models.tasks import TokenMap
 from quadsim.simulator.models.transformer import Transformer
 from quadsim.simulator.problems.heterogeneity import block_gradient_norms, spread
+from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.support.checks import check_count, check_interval
 from quadsim.simulator.support.statistics import quantile
-from quadsim.simulator.sweeps.config.grid import OptimizerSpec
 from quadsim.simulator.training.loop import train
 
 __all__ = ["HeadGrowth", "NormPlacement", "head_growth", "norm_placement"]

@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
-from quadsim.simulator.engines import check_device
+from quadsim.simulator.support.devices import check_device
 from quadsim.simulator.sweeps.backends import Backend, Function, Lost, usual_workers
 
 __all__ = ["Processes"]

@@ -3,22 +3,20 @@
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
-import sympy as sp
 
-from quadsim.simulator.engines import check_device, resolve_dtype
-from quadsim.simulator.rules.catalogue import resolve_rule
-from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.schedules import resolve_schedule
-from quadsim.simulator.support.checks import check_count, check_interval, check_known, check_seed, named_options
+from quadsim.simulator.support.checks import check_count, check_interval, check_known, check_seed
+from quadsim.simulator.support.devices import check_device, resolve_dtype
 
-__all__ = ["FIRST_DECADES", "ROWS_UP_TO", "OptimizerSpec", "SweepGrid", "SweepPoint", "option_name", "unique_values"]
+__all__ = ["FIRST_DECADES", "ROWS_UP_TO", "SweepGrid", "SweepPoint", "option_name", "unique_values"]
 
 MOST_LR_DENSITY = 1000  # rates a decade
 FIRST_DECADES = 1
@@ -28,37 +26,6 @@ ROWS_UP_TO = 10**7
 """Runs up to which rows are kept where nothing else is asked for."""
 
 _FORMAT = 1
-
-
-@dataclass(frozen=True)
-class OptimizerSpec:
-    """An optimizer with hyperparameters, as in `adam:beta1=0:beta2=0.95`; that text is its label."""
-
-    label: str
-    rule: Rule
-    hyperparameters: Mapping[str, float]
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read the text.
-
-        Raises:
-            ValueError: an unknown optimizer or hyperparameter, or a value out of range.
-        """
-        name, options = named_options("optimizer", text)
-        rule = resolve_rule(name)
-        values: dict[str, float] = {}
-        for key, value in options.items():
-            if key == "lr":
-                raise ValueError(f"lr must be given for all optimizers alike, got {text!r}; use --lr for fixed rates.")
-            values[key] = check_interval(f"{key} of {name}", value)
-        rule.settings(1.0, **values)
-        return cls(text.strip(), rule, values)
-
-    def natural_lr(self, values: Mapping[sp.Symbol, float]) -> float:
-        """`Rule.natural_lr` at these values of its symbols and the hyperparameters asked for."""
-        own = {s: self.hyperparameters.get(str(s), h.default) for s, h in self.rule.hyperparameters.items()}
-        return float(sp.N(self.rule.natural_lr.subs({**values, **own})))
 
 
 class SweepPoint(Protocol):

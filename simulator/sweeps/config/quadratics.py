@@ -19,10 +19,11 @@ from quadsim.simulator.problems.spectra import (
     spectra_from_dials,
 )
 from quadsim.simulator.problems.starts import check_gradient_dials
+from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.support.checks import check_choice, check_interval, check_ratio
 from quadsim.simulator.support.memory import memory_text, physical_memory
-from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, OptimizerSpec, SweepGrid, option_name, unique_values
+from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, SweepGrid, option_name, unique_values
 
 __all__ = [
     "DIALS",

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 from quadsim.simulator.models.partitions import PARTITIONS
 from quadsim.simulator.models.problem import DIALS_OF_MODELS, ToyProblem, resolve_model
 from quadsim.simulator.models.tasks import resolve_task
+from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval, named_options
-from quadsim.simulator.sweeps.config.grid import OptimizerSpec, SweepGrid
+from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.training.loop import check_trainable
 
 __all__ = ["MODEL_OPTIONS", "ModelPoint", "ModelSweepConfig"]

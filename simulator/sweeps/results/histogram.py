@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from quadsim.simulator.engines.counting import Tally, count_runs, count_steps
+from quadsim.simulator.runs.judged import Judge, judged
 from quadsim.simulator.runs.trajectory import STATUSES, Trajectory
 from quadsim.simulator.support.statistics import counted_quantile
 
@@ -60,15 +61,14 @@ class Counted:
         )
 
     @classmethod
-    def of_trajectory(cls, trajectory: Trajectory, judged: Mapping[str, NDArray[Any]] | None) -> Self:
-        """Counts of a trajectory and of what a judge said of it."""
+    def of_trajectory(cls, trajectory: Trajectory, judge: Judge | None) -> Self:
+        """Counts of a trajectory and of what a judge says of it."""
         counted = cls.of_tally(count_runs(trajectory), trajectory.engine)
-        if judged is None:
+        if judge is None:
             return counted
-        nothing = np.full(trajectory.status.shape, np.nan)
-        bound, margin = judged.get("bound_steps", nothing), judged.get("margin", nothing)
-        words = np.asarray(judged.get("verdict", np.full(nothing.shape, ""))).astype(str)
-        theorems = np.asarray(judged.get("theorem", np.full(nothing.shape, ""))).astype(str)
+        columns = judged(judge, trajectory)
+        bound, margin = columns["bound_steps"], columns["margin"]
+        words, theorems = columns["verdict"].astype(str), columns["theorem"].astype(str)
         return cls(
             hits=counted.hits,
             status=counted.status,

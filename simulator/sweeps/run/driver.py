@@ -11,10 +11,12 @@ from typing import Any
 
 import pandas as pd
 
+from quadsim.simulator.rules.optimizer import OptimizerSpec
+from quadsim.simulator.runs.judged import Judge
 from quadsim.simulator.support import store
 from quadsim.simulator.support.provenance import provenance
 from quadsim.simulator.sweeps.backends import Backend, Serial
-from quadsim.simulator.sweeps.config.grid import FIRST_DECADES, OptimizerSpec, SweepGrid
+from quadsim.simulator.sweeps.config.grid import FIRST_DECADES, SweepGrid
 from quadsim.simulator.sweeps.results.integrity import checksums
 from quadsim.simulator.sweeps.results.results import Results
 from quadsim.simulator.sweeps.results.tables import Tables
@@ -32,7 +34,7 @@ from quadsim.simulator.sweeps.run.rows import KeptRows
 from quadsim.simulator.sweeps.run.runner import ChunkRunner, Progress, UnfinishedError
 from quadsim.simulator.sweeps.work.chunk import work_of
 from quadsim.simulator.sweeps.work.units import Unit, first_range, number_of_units, units_of
-from quadsim.simulator.sweeps.work.work import Judge, Work
+from quadsim.simulator.sweeps.work.work import Work
 
 __all__ = ["Estimate", "Judge", "Progress", "UnfinishedError", "check", "estimate", "sweep", "work_of"]
 

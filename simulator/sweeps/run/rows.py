@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.grid import SweepGrid
-from quadsim.simulator.sweeps.results.statistics import RateStatistics, rate_statistics
+from quadsim.simulator.sweeps.results.statistics import STATISTICS, RateStatistics, best_of, rate_statistics
 from quadsim.simulator.sweeps.work.chunk import CURVE, AnyWork, read_rates
 from quadsim.simulator.sweeps.work.units import Unit, exponents_of, rates_of
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from quadsim.simulator.runs.judged import Judge
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.backends import Backend, Lost
 from quadsim.simulator.sweeps.config.grid import SweepGrid
@@ -13,7 +14,6 @@ from quadsim.simulator.sweeps.run.folder import FAILURES, UNITS, no_room, writab
 from quadsim.simulator.sweeps.work.chunk import ChunkFunction, Outcome, maker_of
 from quadsim.simulator.sweeps.work.sealed import SealedFiles
 from quadsim.simulator.sweeps.work.units import Unit
-from quadsim.simulator.sweeps.work.work import Judge
 
 __all__ = ["ATTEMPTS", "ChunkRunner", "Progress", "UnfinishedError"]
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from quadsim.simulator.runs.judged import Judge, judged
 from quadsim.simulator.sweeps.config.families import config_from_json
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.config.quadratics import SweepConfig
@@ -21,7 +22,7 @@ from quadsim.simulator.sweeps.work.quadratics import QuadraticWork
 from quadsim.simulator.sweeps.work.sealed import seal
 from quadsim.simulator.sweeps.work.toy_models import ModelWork
 from quadsim.simulator.sweeps.work.units import Unit, rates_of
-from quadsim.simulator.sweeps.work.work import Judge, Work
+from quadsim.simulator.sweeps.work.work import Work
 
 __all__ = ["CURVE", "ChunkFunction", "Outcome", "chunk_suffix", "maker_of", "read_rates", "work_of"]
 
@@ -148,10 +149,7 @@ def _rows(work: AnyWork, run: Any, judge: Judge | None) -> memoryview:
         "steps_to_tolerance": run.steps_to_tolerance,
     }
     columns |= dict(work.columns(run))
-    columns |= {"theorem": per_run(""), "bound_steps": per_run(np.nan), "bound_rate": per_run(np.nan)}
-    columns |= {"margin": per_run(np.nan), "verdict": per_run("not applicable")}
-    if judge is not None:
-        columns |= {name: per_run(values) for name, values in judge(run).items()}
+    columns |= judged(judge, run)
     columns["engine"] = per_run(run.engine)
     arrays: dict[str, pa.Array] = {name: pa.array(np.ravel(values.T)) for name, values in columns.items()}
     for name, values in work.recorded(run).items():

@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.engines import choose_engine, prepare, simulate
 from quadsim.simulator.engines.job import Job
+from quadsim.simulator.rules.optimizer import OptimizerSpec
+from quadsim.simulator.runs.judged import Judge
 from quadsim.simulator.runs.trajectory import Trajectory, recorded_steps
-from quadsim.simulator.sweeps.config.grid import OptimizerSpec
 from quadsim.simulator.sweeps.config.quadratics import Point, SweepConfig
 from quadsim.simulator.sweeps.results.histogram import Counted
-from quadsim.simulator.sweeps.work.work import PROCESS_BYTES, UNIT_BYTES, Columns, Judge, Work
+from quadsim.simulator.sweeps.work.work import PROCESS_BYTES, UNIT_BYTES, Columns, Work
 
 __all__ = ["QuadraticWork"]
 
@@ -86,7 +87,7 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
         """Counts of one unit: of problems drawn on the device where that can be, which leaves nothing to judge."""
         if not self._is_tallied(point, spec):
             trajectory = self.run(point, spec, rates, seeds, steps)
-            return Counted.of_trajectory(trajectory, None if judge is None else judge(trajectory))
+            return Counted.of_trajectory(trajectory, judge)
         from quadsim.simulator.engines.tally import tally
 
         config = self.config

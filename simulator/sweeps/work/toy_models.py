@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.runs.training_run import TrainingRun
 from quadsim.simulator.runs.trajectory import recorded_steps
-from quadsim.simulator.sweeps.config.grid import OptimizerSpec
 from quadsim.simulator.sweeps.config.toy_models import ModelPoint, ModelSweepConfig
 from quadsim.simulator.sweeps.work.work import PROCESS_BYTES, ROW_BYTES, Columns, Work
 from quadsim.simulator.training.loop import chunk_bytes, schedule_bytes, train

@@ -1,23 +1,22 @@
 """What a sweep asks of the problems it runs on: units of work, whatever the problems are."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 from numpy.typing import NDArray
 
+from quadsim.simulator.rules.optimizer import OptimizerSpec
+from quadsim.simulator.runs.judged import Judge
 from quadsim.simulator.runs.training_run import TrainingRun
 from quadsim.simulator.runs.trajectory import Trajectory, recorded_steps
 from quadsim.simulator.support.memory import memory_text, physical_memory
-from quadsim.simulator.sweeps.config.grid import OptimizerSpec, SweepGrid
+from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.histogram import Counted
 
-__all__ = ["PROCESS_BYTES", "ROW_BYTES", "UNIT_BYTES", "Columns", "Judge", "Work"]
+__all__ = ["PROCESS_BYTES", "ROW_BYTES", "UNIT_BYTES", "Columns", "Work"]
 
 Columns = Mapping[str, NDArray[Any]]
-
-Judge = Callable[[Any], Columns]
-"""Columns of the summary from a run, each (M, K): `bound_steps`, `verdict`, and what else a theory says."""
 
 PROCESS_BYTES = 0.65e9  # Python and the libraries, with a kernel compiled and figures drawn
 UNIT_BYTES = 256e6  # working set of one unit
