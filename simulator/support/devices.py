@@ -1,10 +1,14 @@
 """Devices and number types by name."""
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
 import torch
 
 from quadsim.simulator.support.checks import check_choice
+
+__all__ = ["DTYPES", "check_device", "resolve_dtype"]
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+import torch
 
 __all__ = ["DTYPES", "check_device", "resolve_dtype"]
 
