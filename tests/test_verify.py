@@ -15,15 +15,17 @@ from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Ratio, symbols
 from quadsim.theory import THEOREMS, Theorem, assert_bound, check
 from quadsim.theory.checking import exact_run
+from quadsim.theory.checking.heads import check_head
 from quadsim.theory.statements import head, registry
 from quadsim.theory.statements.adam_cycle import adam_on_orbit
-from quadsim.theory.statements.head import check_head, drift, moments_of_walk, step_distribution
+from quadsim.theory.statements.head import drift, moments_of_walk, step_distribution
 from quadsim.theory.statements.quantities import evaluate, evaluate_along
 from quadsim.theory.symbols import MaxOver, SumOver, Symbol
 from quadsim.theory.verifying import trials as instances
 from quadsim.theory.verifying.false_claims import FALSE_CLAIMS
+from quadsim.theory.verifying.frozen_ratios import frozen_ratios
 from quadsim.theory.verifying.tightness import closeness, search_tightest
-from quadsim.theory.verifying.verification import frozen_ratios, verify, verify_theorem
+from quadsim.theory.verifying.verification import verify, verify_theorem
 
 s = Symbol
 g, lr = symbols.g, symbols.lr

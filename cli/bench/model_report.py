@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from quadsim.cli.commands.bench import spread
 from quadsim.cli.console import comma_list, print_json, usage_errors
+from quadsim.cli.text.numbers import spread
 
 if TYPE_CHECKING:
     from quadsim.cli.bench import ModelComparison

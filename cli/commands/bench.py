@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quadsim.cli.console import comma_list, number, print_json, usage_errors
+from quadsim.cli.text.numbers import spread
 
 if TYPE_CHECKING:
     from quadsim.cli.bench import Comparison, Slope
@@ -206,13 +207,3 @@ def text(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) 
         lines.append(f"Time of ours grows with {slope.quantity}^{slope.slope:.2f} ({points}).")
     lines.append(f"Closed form, GD: 10^9 steps take {spread(np.array(closed))} times as long as 10^3.")
     return "\n".join(lines)
-
-
-def spread(values: Any) -> str:
-    """Median [least, largest]."""
-    import numpy as np
-
-    def digits(x: float) -> str:
-        return f"{x:.0f}" if x >= 100 else f"{x:.3g}" if x >= 10 else f"{x:.2f}"
-
-    return f"{digits(float(np.median(values)))} [{digits(float(values.min()))}, {digits(float(values.max()))}]"

@@ -7,10 +7,7 @@ from quadsim.simulator.support.checks import check_choice
 __all__ = ["DTYPES", "check_device", "resolve_dtype"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-import torch
-
-__all__ = ["DTYPES", "check_device", "resolve_dtype"]
+"""The number types that a run may have, by name."""
 
 
 def resolve_dtype(dtype: torch.dtype | str) -> torch.dtype:

@@ -13,8 +13,9 @@ from quadsim.theory.claims.drawing import lines_figure, points_figure, shares_fi
 from quadsim.theory.statements.quantities import evaluate
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.verifying.false_claims import FALSE_CLAIMS
+from quadsim.theory.verifying.frozen_ratios import frozen_ratios, rates_and_ratios
 from quadsim.theory.verifying.tightness import search_tightest
-from quadsim.theory.verifying.verification import frozen_ratios, rates_and_ratios, verify_theorem
+from quadsim.theory.verifying.verification import verify_theorem
 
 __all__ = ["BOUNDS", "TOMIHARI", "ZHANG", "proved", "tried"]
 

@@ -17,7 +17,7 @@ from quadsim.theory.statements.quantities import MEANINGS, evaluate, is_of_state
 from quadsim.theory.symbols import MaxOver, MinOver, Symbol
 
 if TYPE_CHECKING:
-    from quadsim.theory.checking.comparison import Check
+    pass
 
 __all__ = ["DIRECTIONS", "KINDS", "Hypothesis", "Theorem"]
 
@@ -236,12 +236,6 @@ class Theorem:
         assert self.quantity is not None
         used = (self.quantity.free_symbols | self.bound.free_symbols) - {Symbol.gap_next}
         return {symbol: MEANINGS[symbol].text for symbol in sorted(used, key=str)}
-
-    def check(self, trajectory: Trajectory, *, seconds: float = 10.0) -> "Check":
-        """Compare with a run; see `quadsim.theory.check`."""
-        from quadsim.theory.checking.comparison import check
-
-        return check(self, trajectory, seconds=seconds)
 
     def why_not(self, trajectory: Trajectory) -> NDArray[np.object_]:
         """The reason why it does not apply, (M, K) of text; empty where it applies."""

@@ -13,7 +13,9 @@ import sympy as sp
 from quadsim.simulator.engines import simulate
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.runs.trajectory import Trajectory
-from quadsim.theory.statements.head import check_head, drift, moments_of_walk, step_distribution
+from quadsim.theory.checking.comparison import check
+from quadsim.theory.checking.heads import check_head
+from quadsim.theory.statements.head import drift, moments_of_walk, step_distribution
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import MaxOver, MinOver, Symbol
@@ -46,7 +48,7 @@ class FalseClaim:
 
 def _by_run(false: Callable[[], Theorem], run: Callable[[], Trajectory], instance: str) -> Callable[[], Refutation]:
     def refute() -> Refutation:
-        found = false().check(run())
+        found = check(false(), run())
         verdict = "refuted" if found.verdict.item() == "refuted" else "survived"
         return Refutation(verdict, f"{instance}: step {found.step.item()}, {found.reason.item()}")
 

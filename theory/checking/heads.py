@@ -1,0 +1,92 @@
+"""A linear softmax head against head-drift: exactly, from the distribution of the walk, or by simulated heads."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import sympy as sp
+
+from quadsim.simulator.rules.catalogue import RULES
+from quadsim.simulator.rules.rule import symbols
+from quadsim.simulator.support.checks import check_count
+from quadsim.theory.checking.floats import STANDARD_ERRORS
+from quadsim.theory.statements.head import drift, moments_of_walk, step_distribution
+from quadsim.theory.statements.registry import THEOREMS
+from quadsim.theory.statements.theorem import Theorem
+from quadsim.theory.symbols import Symbol
+
+__all__ = ["HeadCheck", "check_head"]
+
+
+@dataclass(frozen=True)
+class HeadCheck:
+    """A head against head-drift.
+
+    Attributes:
+        verdict: a word of VERDICTS.
+        margin: second moment over the bound (`verified`), or standard errors over those allowed (`holds`).
+        reason: what differs.
+    """
+
+    verdict: str
+    margin: float
+    reason: str = ""
+
+
+def check_head(
+    classes: int, batch: int, steps: int, *, runs: int = 0, seed: int = 0, theorem: Theorem | None = None
+) -> HeadCheck:
+    """Check head-drift for one head of one shared feature at rate 1.
+
+    Args:
+        classes: C, at least 2.
+        batch: b.
+        steps: t.
+        runs: 0: exactly, from the distribution of the walk. Else that many simulated heads (mini-batches of labels drawn for all
+            classes at once): the mean of |V_t - V_0|_F^2 and the drift of the mean row must lie within four standard errors.
+        seed: of the simulated mini-batches.
+        theorem: another statement than head-drift.
+    """
+    theorem = THEOREMS["head-drift"] if theorem is None else theorem
+    check_count("classes", classes, 2)
+    for name, value in (("batch", batch), ("steps", steps)):
+        check_count(name, value)
+    shift, at = drift(classes, batch)
+    values = {
+        Symbol.classes: classes,
+        Symbol.features: 1,
+        Symbol.eta: 1,
+        Symbol.t: steps,
+        Symbol.drift: sp.Rational(shift),
+        Symbol.tie: sp.Rational(at),
+    }
+    bound = sp.nsimplify(theorem.bound.subs(values), rational=True)
+    expected = Fraction(int(bound.p), int(bound.q))
+    if runs == 0:
+        mean, second = moments_of_walk(step_distribution(classes, batch), steps)
+        if classes * second == expected and mean == -steps * shift:
+            return HeadCheck("verified", 1.0)
+        differs = f"drift {mean} against {-steps * shift}, growth {classes * second} against {expected}"
+        return HeadCheck("refuted", float(classes * second / expected) if expected else np.inf, differs)
+    generator = np.random.default_rng(seed)
+    step = sp.lambdify((symbols.g, symbols.lr), RULES["signsgd"].step, "numpy")
+    weights = np.zeros((runs, classes))
+    for _ in range(steps):
+        counts = generator.multinomial(batch, np.full(classes, 1.0 / classes), size=runs)
+        # Over a common denominator the sign of 1/C - k/b is that of b - k C, without rounding.
+        weights += step((batch - counts * classes) / (batch * classes), 1.0)
+    growth, common = np.sum(weights**2, axis=1), weights.mean(axis=1)
+    errors = max(
+        _standard_errors(growth, float(expected), classes * steps),
+        _standard_errors(common, float(-steps * shift), classes * steps),
+    )
+    if errors <= STANDARD_ERRORS:
+        return HeadCheck("holds", errors / STANDARD_ERRORS)
+    return HeadCheck("undecided", errors / STANDARD_ERRORS, f"{errors:.1f} standard errors off")
+
+
+def _standard_errors(sample: np.ndarray, expected: float, terms: int) -> float:
+    """Of the mean of a sample; a sample that does not vary (b = 1) has the rounding of a sum of so many terms instead."""
+    error = float(sample.std(ddof=1)) / np.sqrt(sample.size)
+    difference = abs(float(sample.mean()) - expected)
+    return float(difference / max(error, terms * np.finfo(float).eps * abs(expected))) if difference else 0.0
