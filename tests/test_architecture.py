@@ -49,7 +49,8 @@ def test_an_arrow_that_points_back_is_seen(tree):
     """Also one inside a function: the contract of layers is turned round, and must break."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     turned = text.replace(
-        '["quadsim.cli", "quadsim.theory", "quadsim.simulator"]', '["quadsim.simulator", "quadsim.theory", "quadsim.cli"]'
+        '["quadsim.cli", "quadsim.theory", "quadsim.simulator"]',
+        '["quadsim.simulator", "quadsim.theory", "quadsim.cli"]',
     )
     assert turned != text
     done = lint_imports(tree, turned)
@@ -69,7 +70,9 @@ def test_no_room_is_crowded():
 def test_a_package_hands_on_nothing_that_is_named_like_its_module():
     """Else `import quadsim.simulator.sweep as m` gives a function, or the name a module, by the order of imports."""
     for init in (path for path in FILES if path.name == "__init__.py"):
-        inside = {path.stem for path in init.parent.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+        inside = {
+            path.stem for path in init.parent.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
+        }
         for source in (init, init.with_suffix(".pyi")):
             if not source.is_file():
                 continue
@@ -81,5 +84,7 @@ def test_a_package_hands_on_nothing_that_is_named_like_its_module():
 
 
 def test_the_settings_of_the_contracts_are_read():
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
     assert {contract["id"] for contract in contracts} >= {"parts", "simulator", "theory", "cycles", "arithmetic"}

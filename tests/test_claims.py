@@ -11,7 +11,7 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
-from quadsim.cli.pages.claims_page import claims_page
+from quadsim.cli.pages.claims import claims_page
 from quadsim.theory.claims import CLAIMS, VERDICTS, Claim, Condition, Found, Measured, Setting, load_claims, reproduce
 from quadsim.theory.claims.claim import measured_median, measured_share
 from quadsim.theory.claims.running import draw

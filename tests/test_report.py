@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from quadsim.cli.app import app
 from quadsim.cli.pages import kind_of, write_report
 from quadsim.cli.pages.formulas import as_checked, claims_of, mathml, statement, symbols_of
-from quadsim.cli.pages.sweep_page import sweep_page
+from quadsim.cli.pages.sweep import sweep_page
 from quadsim.simulator import load_results
 from quadsim.theory import THEOREMS
 

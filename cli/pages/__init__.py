@@ -67,10 +67,10 @@ def write_report(folder: Path, *, figures: bool = True) -> Path:
             results.save_figures(folder)
         return write_sweep_report(results)
     if kind == "verify":
-        from quadsim.cli.pages.verify_page import verify_page
+        from quadsim.cli.pages.verify import verify_page
 
         return write_page(verify_page(folder), folder)
-    from quadsim.cli.pages.claims_page import claims_page
+    from quadsim.cli.pages.claims import claims_page
 
     if figures:
         from quadsim.cli.pages.claims_figures import draw_again
@@ -82,7 +82,7 @@ def write_report(folder: Path, *, figures: bool = True) -> Path:
 def write_sweep_report(results: "Results") -> Path:
     """The report of a sweep whose figures are drawn."""
     from quadsim.cli.pages.page import write_page
-    from quadsim.cli.pages.sweep_page import sweep_page
+    from quadsim.cli.pages.sweep import sweep_page
 
     page = sweep_page(results)
     assert results.folder is not None  # a page is made of a stored sweep only

@@ -11,11 +11,11 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from quadsim.simulator.support import store
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.runs.trajectory import STATUSES
+from quadsim.simulator.support import store
 
 __all__ = ["DIVERGED_ABOVE", "Snapshots", "TrainingRun"]
 

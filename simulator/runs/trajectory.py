@@ -11,11 +11,11 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from quadsim.simulator.support.checks import check_choice, check_count
 from quadsim.simulator.problems.quadratic import BlockQuadratic
-from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.catalogue import RULES
+from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
+from quadsim.simulator.support.checks import check_choice, check_count
 
 __all__ = ["DIVERGED_ABOVE", "OBSERVABLES", "STATUSES", "Trajectory", "divergence_limit", "recorded_steps"]
 

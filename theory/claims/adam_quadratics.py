@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from quadsim.simulator.engines import simulate
+from quadsim.simulator.figures.table_figures import heat_figure, lines_figure
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.theory.claims.bounds import ZHANG, proved, tried
 from quadsim.theory.claims.claim import Claim, Condition, Found, Measured, Setting, measured_median
-from quadsim.theory.claims.drawing import heat_figure, lines_figure
 
 __all__ = ["ADAM_QUADRATICS"]
 

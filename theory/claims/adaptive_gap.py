@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
+from quadsim.simulator.figures.table_figures import dots_figure, lines_figure, points_figure
 from quadsim.simulator.models import MLP, Conv, Digits, Mixer, Model, TokenMap, ToyProblem, Transformer
 from quadsim.simulator.support.statistics import quantile
 from quadsim.theory.claims.bounds import ZHANG
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
-from quadsim.theory.claims.drawing import dots_figure, lines_figure, points_figure
 from quadsim.theory.claims.networks import RACE, gaps, js0, quotient, race, race_notes
 
 __all__ = ["ADAPTIVE_GAP"]

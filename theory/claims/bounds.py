@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from quadsim.simulator.engines import simulate
+from quadsim.simulator.figures.table_figures import lines_figure, points_figure, shares_figure
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.theory.claims.claim import Claim, Condition, Found, Measured, Setting, measured_median, measured_share
-from quadsim.theory.claims.drawing import lines_figure, points_figure, shares_figure
 from quadsim.theory.statements.quantities import evaluate
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.verifying.false_claims import FALSE_CLAIMS

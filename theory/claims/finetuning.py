@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from quadsim.simulator.figures.table_figures import lines_figure
 from quadsim.simulator.models import Conv, Digits, Model, Task, Text, ToyProblem, Transformer
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.bounds import TOMIHARI
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
-from quadsim.theory.claims.drawing import lines_figure
 
 __all__ = ["FINETUNING"]
 

@@ -11,13 +11,13 @@ from scipy import stats
 from quadsim.simulator.curvature.along_training import stacks_at_snapshots
 from quadsim.simulator.curvature.block_spectra import block_spectra
 from quadsim.simulator.curvature.inspection import place_of_block
+from quadsim.simulator.figures.table_figures import lines_figure, points_figure, ticks_at
 from quadsim.simulator.models import MLP, Conv, Model, Task, Text, TokenMap, Transformer
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.problems import heterogeneity as het
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.bounds import TOMIHARI, proved, tried
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
-from quadsim.theory.claims.drawing import lines_figure, points_figure, ticks_at
 from quadsim.theory.claims.studies import head_growth, norm_placement
 
 __all__ = ["GRADIENTS"]

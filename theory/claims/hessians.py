@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from quadsim.simulator.curvature.block_spectra import BlockSpectra, eigenvalues, whole_hessian
 from quadsim.simulator.curvature.off_block import off_block_of
 from quadsim.simulator.curvature.spectral_distance import jensen_shannon, mean_over_pairs
+from quadsim.simulator.figures.table_figures import dots_figure, lines_figure
 from quadsim.simulator.models import MLP, Conv, Digits, Model, Partition, TokenMap, ToyProblem, Transformer
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.bounds import ZHANG
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
-from quadsim.theory.claims.drawing import dots_figure, lines_figure
 from quadsim.theory.claims.networks import distance, groups, js0
 
 __all__ = ["HESSIANS"]

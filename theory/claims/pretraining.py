@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from quadsim.simulator.curvature.hessian import gradient
+from quadsim.simulator.figures.table_figures import dots_figure
 from quadsim.simulator.models import Task, Text, TokenMap, ToyProblem, Transformer
 from quadsim.simulator.problems.heterogeneity import block_gradient_norms, spread
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.bounds import ZHANG
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
-from quadsim.theory.claims.drawing import dots_figure
 from quadsim.theory.claims.networks import RACE, gaps, groups, js0, quotient, race, race_notes
 
 __all__ = ["PRETRAINING"]

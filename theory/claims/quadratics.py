@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from quadsim.simulator.engines import simulate
+from quadsim.simulator.figures.table_figures import lines_figure, points_figure
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.sweeps.config.quadratics import SweepConfig
 from quadsim.simulator.sweeps.run.driver import sweep
 from quadsim.theory.claims.bounds import TOMIHARI, ZHANG, proved, tried
 from quadsim.theory.claims.claim import Claim, Condition, Found, Measured, Setting, measured_median
-from quadsim.theory.claims.drawing import lines_figure, points_figure
 
 __all__ = ["BEYOND", "NOISE", "QUADRATICS"]
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.curvature.along_training import measure
 from quadsim.simulator.engines import simulate
+from quadsim.simulator.figures.table_figures import lines_figure, ticks_at
 from quadsim.simulator.models import Text, TokenMap, ToyProblem
 from quadsim.simulator.problems import heterogeneity as het
 from quadsim.simulator.problems.quadratic import BlockQuadratic
@@ -16,7 +17,6 @@ from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.bounds import TOMIHARI, proved, tried
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
-from quadsim.theory.claims.drawing import lines_figure, ticks_at
 
 __all__ = ["STEPS"]
 
