@@ -13,6 +13,7 @@ from quadsim.simulator.engines import simulate
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice, check_count
+from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.comparison import VERDICTS, check
 from quadsim.theory.statements.head import check_head
 from quadsim.theory.statements.proving import Discharge, Step, prove
@@ -109,6 +110,7 @@ class _Tally:
             self.complaints.append(found.complaint(int(m), int(k)))
 
 
+@own_modes()
 def verify(
     names: tuple[str, ...] = (),
     *,
