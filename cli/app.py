@@ -1,14 +1,22 @@
 """The application: commands joined together."""
 
-from typing import Annotated
+import io
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Annotated, Any
 
 import typer
 
 from quadsim.cli.commands import bench, inspect, report, reproduce, sweep, verify
 from quadsim.cli.commands import catalogue as commands
+from quadsim.cli.strict import StrictCommand, StrictGroup
 
 app = typer.Typer(
     name="quadsim",
+    cls=StrictGroup,
     help="A laboratory for when and why sign-based and adaptive optimizers beat gradient descent.\n\n"
     "Example: quadsim sweep --heterogeneity 1,10,100",
     no_args_is_help=True,
@@ -16,15 +24,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("sweep")(sweep.sweep_command)
-app.command("inspect")(inspect.inspect)
-app.command("verify")(verify.verify)
-app.command("reproduce")(reproduce.reproduce)
-app.command("report")(report.report)
-app.command("bench")(bench.bench)
-app.command("rules")(commands.rules)
-app.command("theorems")(commands.theorems)
-app.command("info")(commands.info)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "sweep": sweep.sweep_command,
+    "inspect": inspect.inspect,
+    "verify": verify.verify,
+    "reproduce": reproduce.reproduce,
+    "report": report.report,
+    "bench": bench.bench,
+    "rules": commands.rules,
+    "theorems": commands.theorems,
+    "info": commands.info,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name, cls=StrictCommand)(_command)
 
 
 def _version(asked: bool) -> None:
@@ -45,5 +57,58 @@ def _root(
 
 
 def main() -> None:
-    """Entry point."""
-    app(prog_name="quadsim")
+    """Entry point of a process of its own: figures need no backend of the user's, and output that fails is one line."""
+    # What a notebook hands down ("module://matplotlib_inline..."), or a name that Matplotlib does not know, would stop it.
+    os.environ["MPLBACKEND"] = "agg"
+    # Where processes cannot share anything: the commands that would need it say so themselves.
+    warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
+    output = _watched_output()
+    try:
+        try:
+            app(prog_name="quadsim")
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # else Python does at its end, where nothing can be done about an error
+    except OSError:
+        if output is None or output.error is None:
+            raise
+    finally:
+        if output is not None and output.error is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())  # so that what is left does not fail again
+            if not isinstance(output.error, BrokenPipeError):  # whoever read it, as `head` does, has enough
+                with suppress(OSError):  # stderr may go to the same full disk
+                    reason = output.error.strerror
+                    print(
+                        f"Error: the output could not be written ({reason}); make room, or send it elsewhere.",
+                        file=sys.stderr,
+                    )
+            sys.exit(1)
+
+
+class _Output(io.FileIO):
+    """Standard output that remembers an error, so that it can be told from one of any other file."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def _watched_output() -> _Output | None:
+    """Put standard output through an `_Output`, unless it is closed or a terminal."""
+    old = sys.stdout
+    if not isinstance(old, io.TextIOWrapper) or old.isatty():
+        return None
+    raw = _Output(old.fileno(), "w", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=old.encoding,
+        errors=old.errors,
+        line_buffering=old.line_buffering,
+        write_through=old.write_through,
+    )
+    return raw

@@ -1,17 +1,84 @@
 """What all commands share: bad input in one line, one JSON document, text in columns, comma lists."""
 
+import codecs
 import json
 import logging
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-__all__ = ["comma_list", "library_messages", "number", "print_json", "usage_errors"]
+__all__ = [
+    "Ends",
+    "StyleOption",
+    "comma_list",
+    "encodable_output",
+    "given_path",
+    "library_messages",
+    "number",
+    "print_json",
+    "usage_errors",
+]
 
 T = TypeVar("T")
+
+
+_PLAIN = {
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-",
+    "\N{MINUS SIGN}": "-",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{MIDDLE DOT}": "*",
+    "\N{LESS-THAN OR EQUAL TO}": "<=",
+    "\N{GREATER-THAN OR EQUAL TO}": ">=",
+    "\N{NOT EQUAL TO}": "!=",
+    "\N{ALMOST EQUAL TO}": "~",
+    "\N{RIGHTWARDS ARROW}": "->",
+    "\N{SQUARE ROOT}": "sqrt",
+    "\N{INFINITY}": "inf",
+    "\N{LEFT SINGLE QUOTATION MARK}": "'",
+    "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    "\N{LEFT DOUBLE QUOTATION MARK}": '"',
+    "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
+    "\N{HORIZONTAL ELLIPSIS}": "...",
+    "\N{FRACTION SLASH}": "/",
+}
+
+
+def _in_ascii(character: str) -> str:
+    """A character in ASCII: the letter under an accent, the name of a Greek letter, else its number as Python writes it."""
+    if character in _PLAIN:
+        return _PLAIN[character]
+    script, _, name = unicodedata.name(character, "").partition(" LETTER ")
+    if script in ("GREEK SMALL", "GREEK CAPITAL") and name.isalpha():
+        name = name.replace("LAMDA", "LAMBDA")
+        return name.lower() if script == "GREEK SMALL" else name.capitalize()
+    parts = unicodedata.normalize("NFKD", character)
+    plain = "".join(_PLAIN.get(part, part) for part in parts if not unicodedata.combining(part))
+    return plain if plain.isascii() and plain else character.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _substitute(error: UnicodeError) -> tuple[str, int]:
+    """What to write instead of characters that an encoding does not have.
+
+    Raises:
+        UnicodeError: where bytes cannot be read.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_in_ascii, error.object[error.start : error.end])), error.end
+
+
+def encodable_output() -> None:
+    """Write what the encoding of a terminal or file does not have in ASCII: a command must not end in the middle for it."""
+    codecs.register_error("quadsim-ascii", _substitute)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="quadsim-ascii")
 
 
 @contextmanager
@@ -26,6 +93,61 @@ def usage_errors() -> Iterator[None]:
     except ValueError as error:
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+class Ends:
+    """What a command does once its work is done: figures, reports, files. Where one fails, the others are still done.
+
+    A failure is one line on stderr, and exit code 1 in the end.
+
+    Attributes:
+        failed: whether anything did.
+    """
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    @contextmanager
+    def attempt(self, what: str, then: str) -> Iterator[None]:
+        """Do one of these.
+
+        Args:
+            what: is made, as "the figures".
+            then: what is kept all the same, and the command that makes the missing again.
+        """
+        try:
+            yield
+        except Exception as error:  # whatever it is, it must not take finished work with it
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            print(f"Error: {what} could not be written ({reason}); {then}.", file=sys.stderr)
+            self.failed = True
+
+    def exit(self) -> None:
+        """Leave with code 1 if anything failed.
+
+        Raises:
+            Exit: then.
+        """
+        if self.failed:
+            raise typer.Exit(1)
+
+
+def _take_style(context: typer.Context, name: str) -> str:
+    if name != "quadsim":  # the usual one is not worth loading the library here
+        from quadsim.simulator.figures.style import chosen_style
+
+        with usage_errors():
+            context.with_resource(chosen_style(name))
+    return name
+
+
+StyleOption = Annotated[
+    str,
+    typer.Option(
+        "--style", help="Of figures: quadsim, or user for the settings of your matplotlibrc.", callback=_take_style
+    ),
+]
+"""Of every command that draws; in force until the command ends."""
 
 
 @contextmanager
@@ -60,6 +182,17 @@ def number(text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+def given_path(what: str, path: Path | None) -> Path | None:
+    """A path that was given as an option, if it was, expanded and absolute.
+
+    Raises:
+        ValueError: one that cannot be.
+    """
+    from quadsim.simulator.support.paths import local_path
+
+    return None if path is None else local_path(what, path)
 
 
 def comma_list(text: str, read: Callable[[str], T]) -> tuple[T, ...]:

@@ -25,6 +25,7 @@ from quadsim.simulator.curvature.hessian import gradient, hessian_products
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.problems import heterogeneity as het
 from quadsim.simulator.runs.training_run import TrainingRun
+from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import Symbol
@@ -169,6 +170,7 @@ def bound_on_change(theorem: Theorem) -> sp.Expr:
     return change
 
 
+@own_modes()
 def local_steps(
     run: TrainingRun,
     *,

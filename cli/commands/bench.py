@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quadsim.cli.console import comma_list, number, print_json, usage_errors
+from quadsim.cli.console import Ends, StyleOption, comma_list, given_path, number, print_json, usage_errors
 from quadsim.cli.text.numbers import spread
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def bench(
     instances: Annotated[int | None, typer.Option(help="With --model: instances (default 64; on a GPU 4096).")] = None,
     compile: Annotated[bool, typer.Option("--compile", help="With --model: also ours with torch.compile.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for bench.json, bench.png and bench.pdf.")] = None,
+    style: StyleOption = "quadsim",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
@@ -58,6 +59,8 @@ def bench(
     """
     import sys
 
+    with usage_errors():
+        out = given_path("out", out)
     if model:
         from quadsim.cli.bench.model_report import bench_model
 
@@ -70,8 +73,10 @@ def bench(
 
     from quadsim.cli.bench import WAYS, Work, compare, compare_closed_form, measure_slope
     from quadsim.cli.bench.ways import RULES_BENCHED
+    from quadsim.simulator.support import store
     from quadsim.simulator.support.checks import check_choice, check_count
     from quadsim.simulator.support.devices import check_device, resolve_dtype
+    from quadsim.simulator.support.paths import shown
 
     def progress(text: str) -> None:
         if not (quiet or as_json):
@@ -113,20 +118,22 @@ def bench(
     progress("closed form: 10^9 steps against 10^3")
     closed = compare_closed_form(rounds=rounds).tolist()
     record = document(found, growth, closed)
+    ends = Ends()
     if out is not None:
-        import json
+        with ends.attempt("bench.json", "the times are printed all the same"):
+            out.mkdir(parents=True, exist_ok=True)
+            store.write_json(out / "bench.json", record)
+        with ends.attempt("the figure", "the times are printed all the same"):
+            from quadsim.cli.bench.figure import save_figure
 
-        from quadsim.cli.bench.figure import save_figure
-
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n")
-        save_figure(found, out / "bench")
+            save_figure(found, out)
     if as_json:
         print_json(record)
     else:
         typer.echo(text(found, growth, closed))
-        if out is not None:
-            typer.echo(f"Files: {out}/ (bench.json, bench.png, bench.pdf)")
+        if out is not None and not ends.failed:
+            typer.echo(f"Files: {shown(out)}/ (bench.json, bench.png, bench.pdf)")
+    ends.exit()
 
 
 def document(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) -> dict[str, Any]:
@@ -165,6 +172,7 @@ def text(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) 
     import numpy as np
 
     from quadsim.cli.bench import WAYS
+    from quadsim.cli.text.narrow import aligned
     from quadsim.simulator.support.memory import memory_text
 
     ways = [name for name in WAYS if name != "ours" and any(name in one.seconds for one in found)]
@@ -181,14 +189,7 @@ def text(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) 
             f"{one.run_steps:.2g}",
             share,
         ))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = aligned(rows, (0, 1))
     lines += [
         "",
         "Columns of ways: their time over ours, median of the rounds [least, largest]; all take turns in each round, after a run",

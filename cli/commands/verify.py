@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quadsim.cli.console import print_json, usage_errors
+from quadsim.cli.console import Ends, StyleOption, given_path, print_json, usage_errors
 
 if TYPE_CHECKING:
     from quadsim.theory.verifying.verification import ClaimReport, TheoremReport
@@ -32,6 +32,7 @@ def verify(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for verify.json and report.html.", show_default=False)
     ] = None,
+    style: StyleOption = "quadsim",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
@@ -42,16 +43,18 @@ def verify(
     Example: quadsim verify gd-upper adam-frozen --problems 200
     """
     from quadsim.cli.progress import progress_bar
+    from quadsim.simulator.support.paths import shown
     from quadsim.theory.verifying.verification import verify as run
 
     reports: list[TheoremReport] = []
     claims: list[ClaimReport] = []
     interrupted, began = False, time.perf_counter()
-    with usage_errors(), progress_bar(quiet=quiet or as_json) as progress:
+    with usage_errors(), progress_bar(quiet=quiet) as progress:
         if exact and search:
             raise ValueError(
                 f"search must be left out with --exact, which runs instances in rationals only, got {search}."
             )
+        out = given_path("out", out)
         if out is not None:
             _prepare(out)
         try:
@@ -66,20 +69,23 @@ def verify(
             )
         except KeyboardInterrupt:
             interrupted = True
+    ends, page = Ends(), None
+    if out is not None:
+        asked = {"names": list(names or ()), "problems": problems, "seed": seed, "exact": exact, "search": search}
+        seconds = time.perf_counter() - began
+        page = _write(out, document(reports, claims) | {"asked": asked, "interrupted": interrupted}, seconds, ends)
     if as_json:
         print_json(document(reports, claims))
     else:
         typer.echo(text(reports, claims))
-    if out is not None:
-        asked = {"names": list(names or ()), "problems": problems, "seed": seed, "exact": exact, "search": search}
-        seconds = time.perf_counter() - began
-        path = _write(out, document(reports, claims) | {"asked": asked, "interrupted": interrupted}, seconds)
-        print(f"Report: {path}", file=sys.stderr if as_json else sys.stdout)
+    if page is not None:
+        print(f"Report: {shown(page)}", file=sys.stderr if as_json else sys.stdout)
     if interrupted:
         print("Interrupted: the table holds what was finished.", file=sys.stderr)
         raise typer.Exit(130)
     if any(report.verdict != "proved" for report in reports) or any(c.refutation.verdict != "refuted" for c in claims):
         raise typer.Exit(1)
+    ends.exit()
 
 
 def _prepare(folder: Path) -> None:
@@ -103,14 +109,20 @@ def _prepare(folder: Path) -> None:
         )
 
 
-def _write(folder: Path, content: dict[str, Any], seconds: float) -> Path:
+def _write(folder: Path, content: dict[str, Any], seconds: float, ends: Ends) -> Path | None:
     """The document with its provenance, and the report made of it."""
     from quadsim.cli.pages import VERIFIED, write_report
     from quadsim.simulator.support import store
     from quadsim.simulator.support.provenance import provenance
 
-    store.write_json(folder / VERIFIED, content | {"manifest": provenance(seconds)})
-    return write_report(folder)
+    with ends.attempt(f"{folder / VERIFIED}", "the table is all there is; make room and run the command again"):
+        store.write_json(folder / VERIFIED, content | {"manifest": provenance(seconds)})
+    if ends.failed:
+        return None
+    then = f"the results in {folder} are finished, and quadsim report {folder} makes the rest"
+    with ends.attempt("figure and report", then):
+        return write_report(folder)
+    return None
 
 
 def document(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> dict[str, Any]:
@@ -152,9 +164,21 @@ def document(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> dic
     }
 
 
+_EXPLAINED = (
+    "proved: steps discharged by SymPy or Z3; cited: steps that rest on a named fact. instances: problems times settings",
+    "that meet the hypotheses; verified: of these in exact arithmetic, the others in floating point within a derived budget.",
+    "A verdict of proved: every step is discharged, the bound is the one that was proved, and no instance spoke against it.",
+    "margin: what was seen over the bound; tightness: how close a search for the worst instance came (1: attained).",
+)
+
+
 def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
     """The table, what speaks against a theorem, what was measured beside it, and the false claims."""
-    rows = [("theorem", "proved", "cited", "instances", "verified", "worst margin", "tightness", "verdict")]
+    from quadsim.cli.text.narrow import aligned, wrapped
+
+    soft = "\N{SOFT HYPHEN}"
+    headings = ("proved", "cited", f"in{soft}stances", f"veri{soft}fied", "worst margin", f"tight{soft}ness", "verdict")
+    rows = [("theorem", *headings)]
     rows += [
         (
             report.name,
@@ -168,22 +192,8 @@ def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
         )
         for report in reports
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    left = (0, len(widths) - 1)
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    lines += [
-        "",
-        "proved: steps discharged by SymPy or Z3; cited: steps that rest on a named fact. instances: problems times settings",
-        "that meet the hypotheses; verified: of these in exact arithmetic, the others in floating point within a derived budget.",
-        "A verdict of proved: every step is discharged, the bound is the one that was proved, and no instance spoke against it.",
-        "margin: what was seen over the bound; tightness: how close a search for the worst instance came (1: attained).",
-    ]
+    lines = aligned(rows, (0, len(rows[0]) - 1))
+    lines += ["", *map(wrapped, _EXPLAINED)]
     for report in reports:
         lines += [f"\n{report.name}: {note}" for note in report.notes]
         for step, found in report.steps:

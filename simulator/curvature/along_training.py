@@ -16,12 +16,14 @@ from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.problems import heterogeneity as het
 from quadsim.simulator.runs.training_run import Snapshots, TrainingRun
+from quadsim.simulator.support.torch_modes import own_modes
 
 __all__ = ["Present", "measure", "snapshots_of", "stacks_at_snapshots"]
 
 Array = NDArray[np.float64]
 
 
+@own_modes()
 def measure(
     run: TrainingRun,
     *,
@@ -122,6 +124,7 @@ class Present:
         self.start = run.problem.start[which].astype(run.dtype).astype(np.float64)
         self.stack: Stack = run.problem.stack(which)
 
+    @own_modes()
     def losses(self, theta: Array) -> Array:
         """Optimised loss on all data, (E,)."""
         with torch.no_grad():

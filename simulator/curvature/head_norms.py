@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.models.problem import ToyProblem
+from quadsim.simulator.problems.exact_input import numbers_of
 from quadsim.simulator.problems.heterogeneity import norm
 
 __all__ = ["HeadNorms", "head_norms"]
@@ -41,7 +42,7 @@ def head_norms(problem: ToyProblem, theta: ArrayLike, which: ArrayLike | None = 
     Raises:
         ValueError: a shape that does not fit.
     """
-    theta = np.asarray(theta, dtype=np.float64)
+    theta = numbers_of("theta", theta)
     chosen = np.arange(problem.problems) if which is None else np.asarray(which)
     if theta.shape != (chosen.size, problem.dimension):
         raise ValueError(

@@ -21,6 +21,7 @@ from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.runs.training_run import TrainingRun
 from quadsim.simulator.support.checks import check_count
 from quadsim.simulator.support.records import plain_records
+from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.simulator.training.loop import train
 
 __all__ = ["JS_BINS", "Inspection", "inspect_model", "inspect_trained", "place_of_block"]
@@ -90,6 +91,7 @@ class Inspection:
         }
 
 
+@own_modes()
 def inspect_model(
     problem: ToyProblem,
     partition: str = "module",
@@ -141,6 +143,7 @@ def inspect_model(
     return Inspection(problem, cut, step, norms, spectra, distances, whole)
 
 
+@own_modes()
 def inspect_trained(
     problem: ToyProblem,
     optimizer: str,

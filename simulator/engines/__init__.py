@@ -10,14 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.engines import closed_form, fused, reference
 from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.engines.number_range import check_range
+from quadsim.simulator.problems.exact_input import numbers_of
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import resolve_rule
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
+from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.runs.trajectory import OBSERVABLES, Trajectory, recorded_steps
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval
 from quadsim.simulator.support.devices import check_device, resolve_dtype
 from quadsim.simulator.support.memory import memory_text, physical_memory
+from quadsim.simulator.support.torch_modes import own_modes
 
 __all__ = ["ENGINES", "choose_engine", "grid", "prepare", "simulate"]
 
@@ -25,6 +29,7 @@ ENGINES: Mapping[str, ModuleType] = {"closed-form": closed_form, "fused": fused,
 """In the order in which `auto` tries them."""
 
 
+@own_modes()
 def simulate(
     problem: BlockQuadratic,
     rule: Rule | str,
@@ -64,7 +69,9 @@ def simulate(
         Trajectory with gap (M, K, R). A run that diverges is a status, not an error.
 
     Raises:
-        ValueError: an argument out of range, or an engine that cannot run the rule.
+        ValueError: an argument out of range, an engine that cannot run the rule, or numbers that the dtype cannot hold: a gap
+            at the start that is, times the tolerance, below the smallest normal number or, times the factor that counts as
+            diverged, above the largest one; a setting that is rounded to an end its range excludes.
 
     Examples:
         >>> problem = BlockQuadratic.generate(heterogeneity=100, problems=2)
@@ -130,6 +137,8 @@ def prepare(
         gradient_noise_std=check_interval("gradient_noise_std", gradient_noise_std, 0.0),
     )
     job.schedule.check(steps)
+    check_settings(rule, settings, job.dtype_name)
+    check_range(problem, rule, job.tolerance, job.dtype_name)
     return job
 
 
@@ -150,11 +159,14 @@ def _check_record(steps: int, record: str | int, runs: int) -> None:
 
 def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None, engine: str) -> Trajectory:
     """Name every run's state and cut it off at divergence: from there on the gap counts as infinite, so nothing is hit."""
-    diverged = np.isfinite(outcome.diverged)
     gap = outcome.gap
+    unknown = np.isnan(gap)  # of inf - inf: that an engine notices it by itself is not relied on
+    first = np.where(unknown.any(axis=-1), job.record[unknown.argmax(axis=-1)], np.inf)
+    divergence = np.minimum(outcome.diverged, first)
+    diverged = np.isfinite(divergence)
     if diverged.any():
-        gap[diverged] = np.where(job.record >= outcome.diverged[diverged][:, None], np.inf, gap[diverged])
-    hit = np.where(outcome.hit >= outcome.diverged, np.inf, outcome.hit)
+        gap[diverged] = np.where(job.record >= divergence[diverged][:, None], np.inf, gap[diverged])
+    hit = np.where(outcome.hit >= divergence, np.inf, outcome.hit)
     status = np.array(["running", "converged", "diverged"])[np.where(diverged, 2, np.isfinite(hit))]
     return Trajectory(
         problem=job.problem,
@@ -170,7 +182,7 @@ def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None,
         observed=outcome.observed,
         gradient_noise_std=job.gradient_noise_std,
         engine=engine,
-        dtype=str(job.dtype).removeprefix("torch."),
+        dtype=job.dtype_name,
         device=job.device,
     )
 
@@ -182,7 +194,7 @@ def grid(**axes: ArrayLike) -> dict[str, NDArray[np.float64]]:
         >>> {name: values.tolist() for name, values in grid(lr=[0.1, 0.2], beta1=[0.0, 0.9]).items()}
         {'lr': [0.1, 0.1, 0.2, 0.2], 'beta1': [0.0, 0.9, 0.0, 0.9]}
     """
-    rows = list(itertools.product(*(np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in axes.values())))
+    rows = list(itertools.product(*(np.atleast_1d(numbers_of(name, values)) for name, values in axes.items())))
     return {name: np.array([row[i] for row in rows]) for i, name in enumerate(axes)}
 
 
@@ -193,11 +205,11 @@ def choose_engine(engine: str, job: Job) -> str:
         ValueError: an unknown engine, or one that cannot run the job.
     """
     check_choice("engine", engine, ("auto", *ENGINES))
-    reasons = {name: module.why_not(job) for name, module in ENGINES.items()}
-    usable = [name for name, reason in reasons.items() if reason is None]
-    if engine == "auto":
-        return usable[0]
-    if engine not in usable:
+    if engine == "auto":  # one by one: the later ones need not be loaded
+        return next(name for name, module in ENGINES.items() if module.why_not(job) is None)
+    if ENGINES[engine].why_not(job) is not None:
+        reasons = {name: module.why_not(job) for name, module in ENGINES.items()}
+        usable = [name for name, reason in reasons.items() if reason is None]
         raise ValueError(
             f"engine for {job.rule.name} must be one of {', '.join(['auto', *usable])} here, got {engine!r} ({reasons[engine]}); "
             f"use engine {usable[0]}."

@@ -1,6 +1,7 @@
 """The fused engine: a separable rule as one generated kernel that takes all steps itself, on the job's device."""
 
 from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.engines.kernels.cache import jit_is_off
 from quadsim.simulator.engines.kernels.program import why_no_program
 
 __all__ = ["run", "why_not"]
@@ -14,11 +15,13 @@ def why_not(job: Job) -> str | None:
     if job.gradient_noise_std != 0.0:
         return "the gradient is noisy"
     reason = why_no_program(job.rule)
-    if reason is None and job.device != "cpu":
-        from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
+    if reason is not None:
+        return reason
+    if job.device == "cpu":
+        return "Numba is told not to compile, by NUMBA_DISABLE_JIT" if jit_is_off() else None
+    from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
 
-        return fused_gpu.why_not(job)
-    return reason
+    return fused_gpu.why_not(job)
 
 
 def run(job: Job) -> Outcome:

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from quadsim.simulator.figures.style import drawn
 from quadsim.simulator.figures.sweep_figures import finish, legend_rows, panels, point_title, styles_of
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.sweeps.config.grid import SweepGrid
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["loss_figure"]
 
 
+@drawn
 def loss_figure(results: "Results") -> Figure:
     """Unweighted loss over ln(classes) against step at every point, at each optimizer's best rate; the optimised loss dotted.
 

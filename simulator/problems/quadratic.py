@@ -14,10 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.problems.exact_input import (
     ExactQuadratic,
+    array_of,
+    check_labels,
     checked_block,
     checked_vector,
     exact_quadratic,
+    list_of,
     numbers_of,
+    plain,
+    positions_of,
 )
 from quadsim.simulator.problems.layout import BlockLayout
 from quadsim.simulator.problems.spectra import Spectra, case_spectra, spectra_from_dials
@@ -31,6 +36,29 @@ FloatArray = NDArray[np.float64]
 
 MOST_BLOCKS = 10**7
 """Each block is an object of its own in some places; ten million fill the memory of a workstation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """How large and small the numbers of a batch are, for a check that the type of a run can hold them.
+
+    Attributes:
+        smallest_eigenvalue: of all blocks of all problems.
+        largest_eigenvalue: likewise.
+        error: smallest and largest size of an entry of e_0 that is not 0; (0, 0) where there is none.
+        minimizer: likewise of w*.
+        moving: whether a problem does not start at its solution, (M,).
+        gap: 1/2 e_0'H e_0, in an order that overflows only where the gap does, (M,).
+        squared_gradient: |H e_0|^2, (M,).
+    """
+
+    smallest_eigenvalue: float
+    largest_eigenvalue: float
+    error: tuple[float, float]
+    minimizer: tuple[float, float]
+    moving: NDArray[np.bool_]
+    gap: FloatArray
+    squared_gradient: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +177,8 @@ class BlockQuadratic:
         Raises:
             ValueError: an eigenvalue that is not positive and finite, or a dial out of range.
         """
-        if len(spectra) == 0:
+        spectra = list_of("spectra", spectra, "spectrum")
+        if not spectra:
             raise ValueError("spectra must hold at least one block, got none; give the eigenvalues of every block.")
         ascending = tuple(np.sort(numbers_of(f"spectra[{block}]", s).ravel()) for block, s in enumerate(spectra))
         for block, spectrum in enumerate(ascending):
@@ -176,8 +205,12 @@ class BlockQuadratic:
         Raises:
             ValueError: a matrix that is not square, symmetric, finite and positive definite, or a length that does not fit.
         """
-        if len(blocks) == 0:
+        blocks = list_of("blocks", blocks, "matrix")
+        if not blocks:
             raise ValueError("blocks must hold at least one matrix, got none; give a list of matrices.")
+        check_labels(blocks, {"initial_error": initial_error, "minimizer": minimizer})
+        blocks = [plain(f"blocks[{number}]", block) for number, block in enumerate(blocks)]
+        initial_error = plain("initial_error", initial_error)
         matrices = [checked_block(number, block) for number, block in enumerate(blocks)]
         layout = BlockLayout(tuple(int(matrix.shape[-1]) for matrix in matrices))
         error = checked_vector("initial_error", initial_error, layout.dimension)
@@ -310,6 +343,23 @@ class BlockQuadratic:
         )
 
     @cached_property
+    def scales(self) -> Scales:
+        """How large and small the numbers of the batch are; inf or 0 where they leave float64."""
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            gradient = {s: self.eigenvalues[s] * c for s, c in self.initial_coefficients.items()}
+            gap = sum(np.sum(g * self.initial_coefficients[s] / 2, axis=(1, 2)) for s, g in gradient.items())
+            squares = sum(np.sum(g * g, axis=(1, 2)) for g in gradient.values())
+        return Scales(
+            smallest_eigenvalue=min(float(values[..., 0].min()) for values in self.eigenvalues.values()),
+            largest_eigenvalue=max(float(values[..., -1].max()) for values in self.eigenvalues.values()),
+            error=_extent(self.initial_error),
+            minimizer=_extent(self.minimizer),
+            moving=np.any([np.any(e != 0.0, axis=(1, 2)) for e in self.initial_error.values()], axis=0),
+            gap=np.asarray(gap),
+            squared_gradient=np.asarray(squares),
+        )
+
+    @cached_property
     def achieved(self) -> dict[str, FloatArray]:
         """What the dials came to, from the spectra and the start.
 
@@ -339,7 +389,7 @@ class BlockQuadratic:
 
     def select(self, problems: Sequence[int]) -> "BlockQuadratic":
         """The batch of just these positions, same draws: for looking at one instance alone."""
-        chosen = np.asarray(problems, dtype=np.int64)
+        chosen = positions_of("problems", problems, self.problems, low=-self.problems)
 
         def pick(groups: Mapping[int, FloatArray]) -> dict[int, FloatArray]:
             return {size: array[chosen] for size, array in groups.items()}
@@ -369,8 +419,11 @@ def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int,
     Raises:
         ValueError: a count below 1, or sizes whose number is not `blocks`.
     """
-    if isinstance(block_size, Sequence | np.ndarray) and not isinstance(block_size, str):
-        sizes = tuple(check_count("block size", size) for size in block_size)
+    several = None if isinstance(block_size, str | int) else array_of("block size", block_size)
+    if several is not None and several.ndim:
+        # From the entries as they came: one array of them would turn numbers beside text into text.
+        given = block_size if isinstance(block_size, list | tuple) else several.tolist()
+        sizes = tuple(check_count("block size", size) for size in given)
         if not sizes:
             raise ValueError("block size must hold at least one size, got none; give a size for every block.")
         # The default number of blocks (4) does not contradict a list of sizes: the list says how many there are.
@@ -381,6 +434,15 @@ def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int,
             )
         return sizes
     return (check_count("block size", block_size),) * check_count("blocks", blocks, high=MOST_BLOCKS)
+
+
+def _extent(groups: Mapping[int, FloatArray]) -> tuple[float, float]:
+    """Smallest and largest size of the entries that are not 0."""
+    sizes = [np.abs(array[array != 0.0]) for array in groups.values()]
+    return (
+        min((float(x.min()) for x in sizes if x.size), default=0.0),
+        max((float(x.max()) for x in sizes if x.size), default=0.0),
+    )
 
 
 def _transposed_times(vectors: FloatArray, array: FloatArray) -> FloatArray:

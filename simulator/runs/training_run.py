@@ -16,6 +16,7 @@ from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.runs.trajectory import STATUSES
 from quadsim.simulator.support import store
+from quadsim.simulator.support.paths import local_path
 
 __all__ = ["DIVERGED_ABOVE", "Snapshots", "TrainingRun"]
 
@@ -138,7 +139,7 @@ class TrainingRun:
         """Write everything but problem, rule and snapshots to one NetCDF file (through a temporary name)."""
         dataset = self.to_dataset()
         dataset.attrs["quadsim_format"] = _FORMAT
-        store.write_dataset(Path(path), dataset)
+        store.write_dataset(local_path("path", path), dataset)
 
     @classmethod
     def load(cls, path: str | Path, problem: ToyProblem, rule: Rule) -> Self:
@@ -152,8 +153,9 @@ class TrainingRun:
         Raises:
             ValueError: not such a file, or one of another problem or rule.
         """
+        path = local_path("path", path)
         try:
-            with xr.open_dataset(path, engine="h5netcdf") as opened:
+            with store.open_dataset(path) as opened:
                 dataset = opened.load()
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ValueError(

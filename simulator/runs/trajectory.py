@@ -15,7 +15,9 @@ from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
+from quadsim.simulator.support import store
 from quadsim.simulator.support.checks import check_choice, check_count
+from quadsim.simulator.support.paths import local_path
 
 __all__ = ["DIVERGED_ABOVE", "OBSERVABLES", "STATUSES", "Trajectory", "divergence_limit", "recorded_steps"]
 
@@ -120,15 +122,13 @@ class Trajectory:
 
         A generated problem is stored as its dials and made again when loaded; a problem from `from_blocks` is stored whole.
         """
-        path = Path(path)
+        path = local_path("path", path)
         dataset = self.to_dataset()
         dataset.attrs |= {"quadsim_format": _FORMAT, "rule": self.rule.name if self.rule else ""}
         dataset.attrs["problem"] = json.dumps(_problem_record(self.problem), default=lambda number: number.item())
         if self.problem.dials.get("blocks") == "given":
             dataset = dataset.assign(_problem_arrays(self.problem))
-        temporary = path.with_name(path.name + ".partial")
-        dataset.to_netcdf(temporary, engine="h5netcdf")
-        temporary.replace(path)
+        store.write_dataset(path, dataset)
 
     @classmethod
     def load(cls, path: str | Path, rule: Rule | None = None) -> "Trajectory":
@@ -141,8 +141,9 @@ class Trajectory:
         Raises:
             ValueError: not a trajectory file, or a rule that is unknown and was not given.
         """
+        path = local_path("path", path)
         try:
-            with xr.open_dataset(path, engine="h5netcdf") as opened:
+            with store.open_dataset(path) as opened:
                 dataset = opened.load()
         except (OSError, ValueError) as error:
             raise ValueError(

@@ -14,12 +14,14 @@ from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.rules.catalogue import resolve_rule
 from quadsim.simulator.rules.rule import Rule, symbols
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
+from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.runs.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.support.checks import check_count, check_interval
 from quadsim.simulator.support.devices import check_device, resolve_dtype
 from quadsim.simulator.support.memory import memory_text, physical_memory
 from quadsim.simulator.support.threads import in_threads, own_threads
+from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.simulator.training.stepping import Stepper, check_compile, instances_that_fit, together
 
 __all__ = ["check_trainable", "chunk_bytes", "schedule_bytes", "train"]
@@ -34,6 +36,7 @@ _SNAPSHOTS_ALIVE = 3  # parameters, gradient and update
 _STRETCH = 8  # steps between two looks for instances that are done
 
 
+@own_modes()
 def train(
     problem: ToyProblem,
     rule: Rule | str,
@@ -106,6 +109,7 @@ def train(
         compile=compile,
     )
     job.schedule.check(steps)
+    check_settings(rule, settings, str(job.dtype).removeprefix("torch."))
     if compile:
         check_compile(job.device)
     return _gather(job, _in_chunks(job))

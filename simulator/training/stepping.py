@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quadsim.simulator.engines.kernels.cache import jit_is_off
 from quadsim.simulator.engines.kernels.update_source import FusedUpdate, why_no_update
 from quadsim.simulator.engines.torch_rule import TorchRule
 from quadsim.simulator.models.partitions import Partition
@@ -71,15 +72,15 @@ class Stepper:
         self._stack = problem.stack(which, dtype, device)
         self.theta = self._stack.start().contiguous()
         values = torch.from_numpy(np.stack([settings[name] for name in rule.names], axis=1))
-        values = values.to(device=device, dtype=dtype)
+        values = values.to(device)  # in float64: a rule forms 1 - beta and the like before it rounds them
         self._update: FusedUpdate | _TorchUpdate
-        if device == "cpu" and why_no_update(rule) is None:
+        if device == "cpu" and why_no_update(rule) is None and not jit_is_off():
             self._update = FusedUpdate(rule, values, self.theta)
         else:
             self._update = _TorchUpdate(rule, values, blocks, compile=compile)
         self._rows: Tensor | None = None  # sequences of the steps of a stretch, (stretch, E, b)
         self._host_factors = np.ones(stretch)
-        self._factors = torch.ones(stretch, dtype=dtype, device=device)
+        self._factors = torch.ones(stretch, dtype=torch.float64, device=device)
         self._seen = self.theta.new_empty((stretch, 2, self.theta.shape[0]))
         self._replay: Replay | None = None
 

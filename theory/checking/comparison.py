@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice
+from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.floats import STANDARD_ERRORS, compare_floats
 from quadsim.theory.checking.rationals import compare_exactly
 from quadsim.theory.statements.quantities import evaluate_along
@@ -106,6 +107,7 @@ class Check:
 _UNTESTED = "nothing could be compared: gaps of 0 or beyond overflow, or a claim within what rounding can do"
 
 
+@own_modes()
 def check(theorem: Theorem | str, trajectory: Trajectory, *, seconds: float = 10.0) -> Check:
     """Compare a theorem with a run.
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.runs.judged import unjudged
 from quadsim.simulator.runs.trajectory import Trajectory
+from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.comparison import check
 from quadsim.theory.statements.registry import THEOREMS
 
@@ -25,6 +26,7 @@ BOUND_OF_RULE = {
 """The upper bounds that a sweep reports for a rule: the first whose hypotheses hold on the run."""
 
 
+@own_modes()
 def judge(trajectory: Trajectory, *, seconds: float = 10.0) -> Mapping[str, NDArray[Any]]:
     """Columns of a sweep's summary, each (M, K).
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice, check_count
+from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.comparison import VERDICTS, check
 from quadsim.theory.checking.heads import check_head
 from quadsim.theory.statements.proving import Discharge, Step, prove
@@ -102,6 +103,7 @@ class _Tally:
             self.complaints.append(found.complaint(int(m), int(k)))
 
 
+@own_modes()
 def verify(
     names: tuple[str, ...] = (),
     *,

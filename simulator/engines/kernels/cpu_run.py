@@ -1,6 +1,5 @@
 """The fused engine on a CPU: a separable rule, printed for Numba, with a block's numbers in cache through many steps."""
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -19,14 +18,13 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.kernels import cpu_vectors as vectors
-from quadsim.simulator.engines.kernels.cache import import_source
+from quadsim.simulator.engines.kernels.cache import import_source, say_if_new
 from quadsim.simulator.engines.kernels.cpu_source import STRETCH, cpu_source, variant
 from quadsim.simulator.engines.kernels.program import program
 from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["kernel_source", "run"]
 
-_LOG = logging.getLogger("quadsim")
 _TABLE_BYTES = 1 << 25  # for what depends on the step alone
 _PRODUCTS_AT_ONCE = 1 << 31  # in one call of the kernel: a tenth of a second, after which Ctrl-C is noticed
 _TIME_PER_LANE = {4: 1.0, 2: 1.2, 1: 1.5}  # of tiles of so many vectors; measured for Adam
@@ -71,10 +69,7 @@ def _kernel(rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int) -> Mo
     source = cpu_source(rule, variants, dtype=dtype, lanes=lanes)
     made_with = f"{numba.__version__} {llvmlite.__version__} {sha256(Path(vectors.__file__).read_bytes()).hexdigest()}"
     module = import_source(f"{source}\n# Made with {made_with}\n", "cpu")
-    if not any(Path(str(module.__file__)).parent.glob(f"__pycache__/{module.__name__}.*.nbi")):
-        _LOG.info(
-            "compiling %s for blocks of this size (once; kept in %s)", rule.name, Path(str(module.__file__)).parent
-        )
+    say_if_new(module, f"{rule.name} for blocks of this size")
     return module
 
 
@@ -103,11 +98,11 @@ class _Run:
         # Settings beyond the last one are copies of it: every lane does the same work.
         own = np.array([job.settings[name] for name in job.rule.names])
         padded = own[:, np.minimum(np.arange(self._tiles * lanes), job.number_of_settings - 1)]
-        self._settings = self._aligned((self._tiles, len(own), lanes))
+        self._settings = self._aligned((self._tiles, len(own), lanes), np.dtype(np.float64))
         self._settings[:] = np.swapaxes(padded.reshape(len(own), self._tiles, lanes), 0, 1)
 
         blocks = len(sizes)
-        self._clocks = self._aligned((self._tiles, len(whole.clocks), lanes))
+        self._clocks = self._aligned((self._tiles, len(whole.clocks), lanes), np.dtype(np.float64))
         self._clocks[:] = 1.0
         self._error = self._aligned((problem.problems, self._tiles, 2, self._dimension, lanes))
         self._error[:, :, 0] = problem.layout.flatten(problem.initial_error)[:, None, :, None]
@@ -123,10 +118,11 @@ class _Run:
         self._gap = np.empty((problem.problems, job.number_of_settings, job.record.size))
         self._values = int(kernel.STEP_VALUES_)
 
-    def _aligned(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        """An array that begins at a cache line, so that no vector lies across two."""
-        count, width = int(np.prod(shape)), self._dtype.itemsize
-        raw = np.empty(count + 64 // width, dtype=self._dtype)
+    def _aligned(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
+        """An array, of the run's type by default, that begins at a cache line, so that no vector lies across two."""
+        dtype = dtype or self._dtype
+        count, width = int(np.prod(shape)), dtype.itemsize
+        raw = np.empty(count + 64 // width, dtype=dtype)
         begin = -raw.ctypes.data % 64 // width
         return raw[begin : begin + count].reshape(shape)
 
@@ -135,7 +131,7 @@ class _Run:
         job = self._job
         # One step more than is taken: the gap of the last is wanted, and the step after it is not looked at.
         total = job.steps + 1
-        factors = np.append(job.schedule.factors(job.steps), 0.0).astype(self._dtype)
+        factors = np.append(job.schedule.factors(job.steps), 0.0)
         products = int(np.sum(self._sizes**2)) * self._lanes
         threads = max(1, min(_number_of_threads(), self._jobs))
         calls = max(threads * _CALLS_PER_THREAD, products * self._jobs * STRETCH // _PRODUCTS_AT_ONCE)

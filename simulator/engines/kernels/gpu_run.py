@@ -7,15 +7,12 @@ block sizes, the type and the tile's layout alone. The layout is fixed for a rul
 import hashlib
 import importlib.util
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from functools import lru_cache, partial
 from itertools import accumulate
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from quadsim.simulator.engines.job import Job, Outcome
-from quadsim.simulator.engines.kernels.cache import cache_directory, import_source
+from quadsim.simulator.engines.kernels.cache import cache_directory, import_source, read_kept, write_kept
 from quadsim.simulator.engines.kernels.gpu_source import Unit, gpu_source, step_names, units_of
 from quadsim.simulator.engines.kernels.program import program
 from quadsim.simulator.problems.quadratic import BlockQuadratic
@@ -45,7 +42,7 @@ __all__ = [
     "why_not",
 ]
 
-_SHAPES = "gpu_shapes.json"
+_SHAPES = "gpu.shapes"
 NEVER = 2**31 - 1
 """The step at which something happens that does not."""
 
@@ -261,13 +258,12 @@ class Run:
         factors = np.append(job.schedule.factors(job.steps), 0.0)
         groups = job.problem.layout.groups
         of_unit = [self._slots if unit.whole else self._slots[groups[unit.sizes[0]]] for unit in units]
-        kind = np.dtype(_name(job.dtype))
-        tables = [(own, kind), (factors, kind), (np.array([job.tolerance]), np.dtype(np.float64))]
+        tables = [(array, np.dtype(np.float64)) for array in (own, factors, np.array([job.tolerance]))]
         self._settings, self._factors, self._tolerance, *slots = _on_device(
             tables + [(places, np.dtype(np.int32)) for places in of_unit], device
         )
         self._parts = [self._part(*each) for each in zip(units, chosen, map(blocks, units), slots, strict=True)]
-        self._clocks = torch.ones((len(self._program.clocks), self._width), dtype=job.dtype, device=device)
+        self._clocks = torch.ones((len(self._program.clocks), self._width), dtype=torch.float64, device=device)
         self._below = torch.empty(self._columns, dtype=torch.float64, device=device)
         self._limit = torch.empty_like(self._below)
         aligned = -(-self._columns // _ALIGNED) * _ALIGNED
@@ -376,7 +372,7 @@ class Run:
     def _table(self, first: int, last: int) -> torch.Tensor:
         """What depends on the step alone, for steps `first` to `last`: (steps, values, settings)."""
         steps, width, lanes = last - first, self._width, 128
-        clocks = torch.empty((steps, len(self._program.clocks), width), dtype=self._job.dtype, device=self._device)
+        clocks = torch.empty((steps, len(self._program.clocks), width), dtype=torch.float64, device=self._device)
         if self._program.clocks:
             grid = (-(-width // 32),)
             self._kernels.clocks_[grid](self._settings, self._clocks, clocks, steps, width, LANES_=32, num_warps=1)
@@ -510,19 +506,15 @@ def _key(rule: Rule, unit: Unit, dtype: str, device: torch.device) -> str:
 
 @lru_cache(maxsize=1)
 def _stored_shapes() -> dict[str, Shape]:
-    path = cache_directory() / _SHAPES
-    try:
-        return {key: Shape(*values) for key, values in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (OSError, ValueError, TypeError):
-        return {}
+    folder = cache_directory()
+    content = None if folder is None else read_kept(folder / _SHAPES)
+    return {} if content is None else {key: Shape(*values) for key, values in json.loads(content).items()}
 
 
 def _write_shapes(shapes: Mapping[str, Shape]) -> None:
-    path = cache_directory() / _SHAPES
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({key: astuple(shape) for key, shape in shapes.items()}, file, indent=1)
-    Path(temporary).replace(path)
+    folder = cache_directory()
+    if folder is not None:
+        write_kept(folder / _SHAPES, json.dumps({key: astuple(shape) for key, shape in shapes.items()}).encode())
     _stored_shapes.cache_clear()
 
 

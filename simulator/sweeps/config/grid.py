@@ -10,9 +10,12 @@ from functools import cached_property
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+import torch
 
+from quadsim.simulator.problems.exact_input import array_of
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.schedules import resolve_schedule
+from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.support.checks import check_count, check_interval, check_known, check_seed
 from quadsim.simulator.support.devices import check_device, resolve_dtype
 
@@ -104,9 +107,11 @@ class SweepGrid:
         schedule = resolve_schedule(None if self.schedule is None else str(self.schedule))
         schedule.check(self.steps)
         object.__setattr__(self, "schedule", str(schedule))
-        resolve_dtype(self.dtype)
+        dtype = str(resolve_dtype(self.dtype)).removeprefix("torch.")
         check_device(self.device)
-        self.specs  # noqa: B018 - reading the optimizers checks them
+        for spec in self.specs:  # reading the optimizers checks them, too
+            tried = 1.0 if self.lr is None else self.lr
+            check_settings(spec.rule, spec.rule.settings(tried, **spec.hyperparameters), dtype)
 
     @cached_property
     def specs(self) -> tuple[OptimizerSpec, ...]:
@@ -189,6 +194,8 @@ class SweepGrid:
 
 def unique_values(values: Any) -> tuple[Any, ...]:
     """One value or several as a tuple, repeated ones dropped."""
+    if isinstance(values, torch.Tensor | np.ma.MaskedArray):
+        values = np.atleast_1d(array_of("the values of a dial", values)).tolist()
     if isinstance(values, str) or not isinstance(values, Iterable):
         values = (values,)
     plain = [value.item() if isinstance(value, np.generic) else value for value in values]
