@@ -9,7 +9,7 @@ pytest_plugins = ["pytester"]
 @pytest.fixture(autouse=True, scope="session")
 def coarse_figures():
     """Nobody looks at the figures of tests, and at full size they are a good part of the time."""
-    from quadsim.simulator.figures import sweep_figures as figures
+    from quadsim.simulator.figures import panels as figures
 
     fine, figures.DPI = figures.DPI, 60
     yield

@@ -245,7 +245,7 @@ def test_a_run_of_one_step_and_twelve_optimizers_can_be_drawn(tmp_path):
     config = SweepConfig(heterogeneity=(1, 10), optimizers=tuple(RULES)[:12], seeds=2, steps=1)
     results = sweep(config, judge, out=tmp_path / "a")
     assert (results.folder / "figures/gap.png").stat().st_size > 10_000
-    from quadsim.simulator.figures.sweep_figures import styles_of
+    from quadsim.simulator.figures.panels import styles_of
 
     styles = styles_of(tuple(RULES))
     assert len({(tuple(style["color"]), style["marker"]) for style in styles.values()}) == len(RULES)

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from quadsim.cli.bench import WAYS, Comparison
-from quadsim.simulator.figures import sweep_figures as figures
+from quadsim.simulator.figures.panels import save_figure as save
 from quadsim.simulator.figures.style import drawing
 
 __all__ = ["save_figure"]
@@ -19,7 +19,7 @@ def save_figure(found: Sequence[Comparison], folder: Path) -> None:
     own = sns.axes_style("whitegrid") | {"font.size": 9}
     with drawing(own):
         figure = _draw(found)
-    figures.save_figure(figure, folder, "bench", own)
+    save(figure, folder, "bench", own)
 
 
 def _draw(found: Sequence[Comparison]) -> Figure:

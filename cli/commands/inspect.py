@@ -179,7 +179,7 @@ def _columns_bar(problem: "ToyProblem", *, quiet: bool) -> Iterator[Callable[[in
 def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, ends: Ends, *, as_json: bool) -> None:
     import time
 
-    from quadsim.simulator.figures.sweep_figures import save_figure
+    from quadsim.simulator.figures.panels import save_figure
     from quadsim.simulator.support import store
     from quadsim.simulator.support.checks import check_choice
     from quadsim.simulator.support.paths import shown
@@ -283,7 +283,7 @@ def _holds(folder: Path, asked: dict[str, Any]) -> bool:
 def _save(found: "Inspection", local: Any, folder: Path, asked: dict[str, Any], seconds: float, ends: Ends) -> None:
     from quadsim.simulator.figures.inspection_figures import save_inspection_figures
     from quadsim.simulator.figures.local_figure import local_figure
-    from quadsim.simulator.figures.sweep_figures import save_figure
+    from quadsim.simulator.figures.panels import save_figure
     from quadsim.simulator.support import store
     from quadsim.simulator.support.provenance import provenance
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from quadsim.cli.pages import CLAIMS as DOCUMENT
 from quadsim.cli.pages.reading import document_of, listed, mapping, texts
-from quadsim.simulator.figures.sweep_figures import save_figure
+from quadsim.simulator.figures.panels import save_figure
 from quadsim.simulator.support import store
 from quadsim.theory.claims import CLAIMS
 from quadsim.theory.claims.running import draw

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from quadsim.cli.pages.reading import number
+from quadsim.simulator.figures.panels import save_figure
 from quadsim.simulator.figures.style import drawn
-from quadsim.simulator.figures.sweep_figures import save_figure
 from quadsim.simulator.support import store
 from quadsim.theory import THEOREMS
 

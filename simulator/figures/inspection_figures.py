@@ -11,8 +11,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from quadsim.simulator.curvature.inspection import JS_BINS, Inspection, place_of_block
+from quadsim.simulator.figures.panels import save_figure
 from quadsim.simulator.figures.style import drawn
-from quadsim.simulator.figures.sweep_figures import save_figure
 from quadsim.simulator.models.partitions import partition
 
 __all__ = ["distance_figure", "gradient_figure", "save_inspection_figures", "spectra_figure"]

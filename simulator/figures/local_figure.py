@@ -5,8 +5,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from quadsim.simulator.figures.panels import styles_of
 from quadsim.simulator.figures.style import drawn
-from quadsim.simulator.figures.sweep_figures import styles_of
 
 __all__ = ["local_figure"]
 

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from quadsim.simulator.figures.panels import finish, legend_rows, panels, point_title, styles_of
 from quadsim.simulator.figures.style import drawn
-from quadsim.simulator.figures.sweep_figures import finish, legend_rows, panels, point_title, styles_of
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig

@@ -1,21 +1,19 @@
 """The figures of a sweep, readable in print: colour-blind-safe colours, a marker for every optimizer, labels with units."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import seaborn as sns
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.markers import CARETUP
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from quadsim.simulator.figures.style import drawing, drawn, figure_style
-from quadsim.simulator.support import store
+from quadsim.simulator.figures.panels import finish, legend_rows, panels, point_title, save_figure, styles_of
+from quadsim.simulator.figures.style import drawn
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
@@ -23,25 +21,9 @@ from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = [
-    "figure_style",
-    "finish",
-    "gap_figure",
-    "legend_rows",
-    "panels",
-    "point_title",
-    "save_figure",
-    "save_figures",
-    "steps_figure",
-    "styles_of",
-]
+__all__ = ["gap_figure", "save_figures", "steps_figure"]
 
-DPI = 200  # of PNG files
-_MARKERS = "osD^vPX*<"  # nine against ten colours: ninety different pairs
 _CARET: Any = CARETUP
-_PANEL = (4.2, 3.3)  # inches
-_MOST_COLUMNS = 3
-_WIDE = 8.0  # inches, from which six entries of a legend stand side by side
 _DIAL_LABELS = {
     "frequency": "frequency: largest over smallest class weight",
     "zipf": "zipf: most over least frequent token",
@@ -61,18 +43,6 @@ def save_figures(results: "Results", folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for name in results.figures:
         save_figure(draws[name](results), folder, name)
-
-
-def save_figure(figure: Figure, folder: Path, name: str, own: Mapping[str, Any] | None = None) -> None:
-    """Write a figure as PNG and PDF; without dates, so that the same results give the same file."""
-    for suffix, backend in (("png", "agg"), ("pdf", "pdf")):
-        metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
-
-        def write(path: Path, metadata: dict[str, None] = metadata, backend: str = backend) -> None:
-            with drawing(own):
-                figure.savefig(path, dpi=DPI, metadata=metadata, backend=backend)
-
-        store.write_whole(folder / f"{name}.{suffix}", write)
 
 
 @drawn
@@ -212,34 +182,6 @@ def gap_figure(results: "Results") -> Figure:
     return figure
 
 
-def styles_of(optimizers: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Colour and marker of every optimizer, the same in every figure."""
-    colors = sns.color_palette("colorblind", min(len(optimizers), 10))
-    return {name: {"color": colors[i % 10], "marker": _MARKERS[i % len(_MARKERS)]} for i, name in enumerate(optimizers)}
-
-
-def legend_rows(optimizers: Sequence[str]) -> int:
-    """Rows that a legend of so many and three more takes."""
-    return math.ceil((len(optimizers) + 3) / 4)
-
-
-@drawn
-def panels(number: int, rows_of_legend: int) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels that share their y axis, and room for a legend below."""
-    columns = 2 if number == 4 else min(number, _MOST_COLUMNS)  # three and one leave two places empty
-    rows = math.ceil(number / columns)
-    width = max(_PANEL[0] * columns, 6.4)
-    figure = Figure(figsize=(width, _PANEL[1] * rows + 0.3 + 0.2 * rows_of_legend), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    axes: list[Axes] = list(grid.ravel())
-    for axis in axes[number:]:
-        axis.remove()
-    for axis in axes[:number]:
-        axis.grid(True, which="major", color="0.88", linewidth=0.6)
-        axis.set_axisbelow(True)
-    return figure, axes[:number]
-
-
 def _positions(axis: Axes, name: str, values: list[Any]) -> np.ndarray:
     """X of every point, with a tick at each: on a log axis, or one after the other for cases."""
     if name == "case":
@@ -279,45 +221,3 @@ def _axis_label(config: SweepGrid) -> str:
 def _power(value: float) -> str:
     exponent = math.log10(value)
     return f"$10^{{{round(exponent)}}}$" if abs(exponent - round(exponent)) < 1e-9 else f"{value:g}"
-
-
-def point_title(results: "Results", curves: xr.Dataset, point: int) -> str:
-    """What a panel shows."""
-    if results.config.axis == "case":
-        parts = [str(curves["case"].values[point])]
-    else:
-        parts = [results.config.points[point].label]
-        asked = float(curves["heterogeneity"].values[point])
-        achieved = (
-            float(curves["heterogeneity_achieved"].values[point]) if "heterogeneity_achieved" in curves else asked
-        )
-        if abs(achieved / asked - 1.0) > 1e-3:
-            parts[0] += f" (achieved {achieved:.3g})"
-    parts += [f"{name.replace('_', ' ')} {curves[name].values[point]}" for name in results.facets if name != "dial"]
-    return ", ".join(parts)
-
-
-def _legend_columns(figure: Figure, handles: list[Line2D]) -> int:
-    """As many as fit side by side: six in a wide figure, four in others, fewer with long names (13 letters an inch)."""
-    longest = (
-        max((len(str(handle.get_label())) for handle in handles), default=1) + 7
-    )  # the line and the space beside it
-    most = 4 if figure.get_figwidth() < _WIDE else 6
-    return max(1, min(len(handles), most, int(13 * figure.get_figwidth() / longest)))
-
-
-def finish(figure: Figure, axes: list[Axes], handles: list[Line2D], title: str) -> None:
-    """Title, legend, and no frame but the axes."""
-    for axis in axes:
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
-        if not axis.get_subplotspec().is_first_col():  # type: ignore[union-attr]
-            axis.set_ylabel("")
-    figure.suptitle(title, fontsize=9)
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=_legend_columns(figure, handles),
-        frameon=False,
-        fontsize=8,
-    )

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from quadsim.simulator.figures.sweep_figures import finish, legend_rows, panels, styles_of
+from quadsim.simulator.figures.panels import finish, legend_rows, panels, styles_of
 from quadsim.simulator.support.statistics import quantile
 
 __all__ = ["dots_figure", "heat_figure", "lines_figure", "points_figure", "shares_figure", "ticks_at"]

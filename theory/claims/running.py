@@ -311,7 +311,7 @@ def _save_tables(outcome: Outcome, out: Path) -> None:
 def _save_figure(outcome: Outcome, out: Path) -> None:
     if outcome.found is None:
         return
-    from quadsim.simulator.figures.sweep_figures import save_figure
+    from quadsim.simulator.figures.panels import save_figure
 
     save_figure(outcome.figure(), out / outcome.claim.id, "figure")
 

@@ -12,8 +12,8 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from quadsim.simulator.curvature.head_norms import head_norms
 from quadsim.simulator.curvature.hessian import gradient
+from quadsim.simulator.figures.panels import styles_of
 from quadsim.simulator.figures.style import drawn
-from quadsim.simulator.figures.sweep_figures import styles_of
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.models.tasks import TokenMap
 from quadsim.simulator.models.transformer import Transformer
