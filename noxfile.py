@@ -25,7 +25,9 @@ def quick(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the default tests with coverage; arguments after `--` go to pytest."""
     session.install(*CONSTRAINED, "-e", ".[test]", "pytest-cov")
-    session.run("pytest", "-n", "logical", "--cov", "--cov-report=term:skip-covered", "--cov-report=xml", *session.posargs)
+    session.run(
+        "pytest", "-n", "logical", "--cov", "--cov-report=term:skip-covered", "--cov-report=xml", *session.posargs
+    )
 
 
 @nox.session
