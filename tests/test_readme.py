@@ -2,15 +2,18 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
 
+from quadsim.cli.app import app
 from quadsim.cli.claims_table import markdown, placed
 from quadsim.theory.claims import CLAIMS
 
 ROOT = Path(__file__).parent.parent
-FILES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+FILES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md")))
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in FILES}
 README = PAGES["README.md"]
 BLOCKS = {name: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for name, text in PAGES.items()}
@@ -39,6 +42,24 @@ def test_python_of_the_page_on_bounds_runs():
     assert found.verdict[0].tolist() == ["refuted", "refuted", "not applicable"]
     assert str(found.step[0, 1]) in PAGES["docs/bounds.md"]
     assert found.reason[0, 1] in PAGES["docs/bounds.md"]
+
+
+COMMANDS = sorted({
+    line.split(" #")[0].strip()
+    for text in PAGES.values()
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    for line in re.split(r"\n|&&", block)
+    if line.strip().startswith("quadsim ")
+})
+
+
+def test_commands_of_the_pages_have_options_that_exist():
+    group = typer.main.get_command(app)
+    assert len(COMMANDS) > 20
+    for line in COMMANDS:
+        name, *arguments = shlex.split(line)[1:]
+        with group.commands[name].make_context(name, arguments):  # parses; nothing runs
+            pass
 
 
 def test_the_readme_is_short_and_leads_to_every_page():
