@@ -2,15 +2,19 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
 
+from quadsim.cli.app import app
 from quadsim.cli.claims_table import markdown, placed
 from quadsim.theory.claims import CLAIMS
 
 ROOT = Path(__file__).parent.parent
-PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "docs/toy-models.md", "docs/bounds.md")}
+FILES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in FILES}
 README = PAGES["README.md"]
 BLOCKS = {name: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for name, text in PAGES.items()}
 
@@ -40,22 +44,73 @@ def test_python_of_the_page_on_bounds_runs():
     assert found.reason[0, 1] in PAGES["docs/bounds.md"]
 
 
+COMMANDS = sorted({
+    line.split(" #")[0].strip()
+    for text in PAGES.values()
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    for line in re.split(r"\n|&&", block)
+    if line.strip().startswith("quadsim ")
+})
+
+
+def test_commands_of_the_pages_have_options_that_exist():
+    group = typer.main.get_command(app)
+    assert len(COMMANDS) > 20
+    for line in COMMANDS:
+        name, *arguments = shlex.split(line)[1:]
+        with group.commands[name].make_context(name, arguments):  # parses; nothing runs
+            pass
+
+
+def test_the_readme_is_short_and_leads_to_every_page():
+    assert len(README.encode()) < 12_000
+    aside = {"docs/index.md", "docs/command-line.md"}  # the README itself, and what `--help` says
+    reached = set(re.findall(r"\]\((docs/[^)#]+\.md)", README))
+    assert reached == {name for name in PAGES if name.startswith("docs/")} - aside
+
+
 def test_links_between_the_pages_lead_somewhere():
-    assert "](docs/bounds.md)" in README
     for name, text in PAGES.items():
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
             assert (ROOT / name).parent.joinpath(target).is_file(), f"{name}: {target}"
 
 
-def test_the_table_of_claims_is_made_from_a_full_run():
+def anchors(text: str) -> set[str]:
+    """The anchors that a page gets from its headings."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_anchors_of_links_exist():
+    for name, text in PAGES.items():
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", text):
+            page = (ROOT / name).parent / target if target else ROOT / name
+            assert anchor in anchors(page.read_text(encoding="utf-8")), f"{name}: {target}#{anchor}"
+
+
+def test_the_tables_of_claims_are_made_from_a_full_run():
     """Of these very claims: a claim or criterion that has changed since shows in its hash."""
     document = json.loads((ROOT / "docs/claims.json").read_text())
-    assert placed(README, markdown(document)) == README
+    for name, rows in {"README.md": 6, "docs/claims.md": len(CLAIMS)}.items():
+        assert placed(PAGES[name], document) == PAGES[name]
+        assert len(re.findall(r"^\| .* \| \*\*", PAGES[name], re.MULTILINE)) == rows
     assert {entry["id"]: entry["criterion"]["hash"] for entry in document["claims"]} == {
         name: claim.digest for name, claim in CLAIMS.items()
     }
     assert {entry["size"] for entry in document["claims"]} == {"full"}
     assert {entry["verdict"] for entry in document["claims"]} > {"reproduced", "refuted", "partly"}
+
+
+def test_a_table_shows_the_claims_that_its_marker_lists():
+    document = json.loads((ROOT / "docs/claims.json").read_text())
+    text = placed("a\n<!-- claims: begin soft-sign gd-lower -->an earlier table<!-- claims: end -->\nb", document)
+    assert re.findall(r"\(`([\w-]+)`\)", text) == ["soft-sign", "gd-lower"]
+    assert "an earlier table" not in text
+    assert placed(text, document) == text
+    with pytest.raises(ValueError, match=r"claim must be one of .* got 'gd-lwer'; did you mean 'gd-lower'\?"):
+        markdown(document, ["gd-lwer"])
+    with pytest.raises(ValueError, match="the page must hold <!-- claims: begin -->"):
+        placed("no markers", document)
 
 
 def test_the_three_line_test_passes_in_a_strangers_folder(pytester):
