@@ -53,7 +53,10 @@ def inspect(
         _text("norm-placement (gradients by norm and depth) or head-growth (the head under mini-batches) instead"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Result folder [runs/inspect-<hash>]", show_default=False)
+        Path | None,
+        typer.Option(
+            "--out", help="Result folder [runs/inspect-<hash>]", show_default=False, parser=str, metavar="PATH"
+        ),
     ] = None,
     style: StyleOption = "quadsim",
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the summary.")] = False,
@@ -85,7 +88,7 @@ def inspect(
     with usage_errors():
         out = given_path("out", out)
         if study is not None:
-            _study(asked, run, out, ends, as_json=as_json)
+            _study(asked, run, out, ends, quiet=quiet, as_json=as_json)
         else:
             _inspect(asked, run, out, ends, quiet=quiet, as_json=as_json)
     ends.exit()
@@ -176,9 +179,12 @@ def _columns_bar(problem: "ToyProblem", *, quiet: bool) -> Iterator[Callable[[in
         yield columns
 
 
-def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, ends: Ends, *, as_json: bool) -> None:
+def _study(
+    asked: dict[str, Any], run: dict[str, Any], out: Path | None, ends: Ends, *, quiet: bool, as_json: bool
+) -> None:
     import time
 
+    from quadsim.cli.progress import progress_bar
     from quadsim.simulator.figures.panels import save_figure
     from quadsim.simulator.support import store
     from quadsim.simulator.support.checks import check_choice
@@ -192,7 +198,8 @@ def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, ends: E
     folder = _folder(out, asked | run)
     options = _study_options(name, asked, run)
     found: NormPlacement | HeadGrowth
-    found = norm_placement(**options) if name == "norm-placement" else head_growth(**options)
+    with progress_bar(quiet=quiet):  # neither study counts its steps; a line now and then says that it runs
+        found = norm_placement(**options) if name == "norm-placement" else head_growth(**options)
     with ends.attempt("the data", _NO_DATA.format(folder)):
         folder.mkdir(parents=True, exist_ok=True)
         store.write_json(folder / store.CONFIG, {"kind": "inspect", **asked, **run})
