@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.stack import Stack
-from quadsim.simulator.problems.exact_input import numbers_of
+from quadsim.simulator.support.arrays import numbers_of
 from quadsim.simulator.support.threads import in_threads, own_threads
 from quadsim.simulator.support.torch_modes import own_modes
 

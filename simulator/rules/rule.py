@@ -10,7 +10,7 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from sympy.printing.precedence import PRECEDENCE
 
-from quadsim.simulator.problems.exact_input import array_of
+from quadsim.simulator.support.arrays import array_of
 from quadsim.simulator.support.checks import check_interval, check_known
 
 __all__ = [
