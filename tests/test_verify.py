@@ -195,7 +195,7 @@ def test_frozen_ratios_against_the_published_share():
 def test_frozen_bounds_are_ordered_over_the_dial_space():
     names = ("adam-frozen-exact", "adam-frozen", "adam-frozen-published")
     compared = 0
-    for run in instances.sample_runs("adam-frozen", 5, 500):
+    for run in instances.TRIALS["adam-frozen"].runs("adam-frozen", 500, 5):
         both = THEOREMS["adam-frozen-published"].applies(run) & THEOREMS["adam-frozen"].applies(run)
         exact, sharp, published = (evaluate(THEOREMS[name].decrease, run)[both] for name in names)
         slack = 1 - 1e-9
@@ -206,11 +206,28 @@ def test_frozen_bounds_are_ordered_over_the_dial_space():
 
 
 def test_the_search_finds_that_the_published_bound_is_loose():
-    assert search_tightest(THEOREMS["gd-upper"]).margin > 0.999
-    assert search_tightest(THEOREMS["adam-frozen"]).margin > 0.99
-    assert search_tightest(THEOREMS["adam-frozen-published"]).margin < 0.7
-    with pytest.raises(ValueError, match=r"only upper bounds are searched"):
-        search_tightest(THEOREMS["gd-lower"])
+    found = {
+        name: search_tightest(THEOREMS[name], instances.TRIALS[name].searched).margin
+        for name in ("gd-upper", "adam-frozen", "adam-frozen-published")
+    }
+    assert found["gd-upper"] > 0.999
+    assert found["adam-frozen"] > 0.99
+    assert found["adam-frozen-published"] < 0.7
+
+
+def test_every_theorem_has_a_trial_and_every_upper_bound_of_a_step_is_searched():
+    assert set(instances.TRIALS) == set(THEOREMS)
+    searched = {name for name, trial in instances.TRIALS.items() if trial.searched is not None}
+    assert searched == {
+        name for name, theorem in THEOREMS.items() if theorem.direction == "upper" and name != "gd-noise"
+    }
+
+
+def test_a_theorem_without_a_trial_is_one_line_and_may_bring_its_own():
+    own = replace(THEOREMS["gd-upper"], name="gd-mine")
+    with pytest.raises(ValueError, match=r"must have a Trial in quadsim.theory.verifying.trials.TRIALS, got gd-mine"):
+        verify_theorem(own, problems=10)
+    assert verify_theorem(own, trial=instances.TRIALS["gd-upper"], problems=10, search=0).verdict == "proved"
 
 
 def test_closeness_is_the_share_of_the_decrease():
@@ -473,7 +490,7 @@ def test_symbols_are_known_by_name_and_by_rule():
 
 def test_the_search_s_counter_examples_count():
     loose = replace(THEOREMS["sign-constant"], bound=THEOREMS["sign-constant"].bound * sp.Rational(9, 10))
-    assert search_tightest(loose).suspects
+    assert search_tightest(loose, instances.TRIALS["sign-constant"].searched).suspects
     # The random instances leave a tenth of slack; the search does not.
     assert verify_theorem(loose, problems=100, search=0).verdicts["refuted"] == 0
     assert verify_theorem(loose, problems=100).verdict == "refuted"

@@ -15,6 +15,7 @@ from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.verifying.false_claims import FALSE_CLAIMS
 from quadsim.theory.verifying.frozen_ratios import frozen_ratios, rates_and_ratios
 from quadsim.theory.verifying.tightness import search_tightest
+from quadsim.theory.verifying.trials import TRIALS
 from quadsim.theory.verifying.verification import verify_theorem
 
 __all__ = ["BOUNDS", "TOMIHARI", "ZHANG", "proved", "tried"]
@@ -131,8 +132,9 @@ def _frozen_adam(setting: Setting) -> Found:
     measured: list[Measured] = []
     for name, theorem in _FROZEN.items():
         measured += tried(theorem, problems, setting.seed)
-        if name != "exact":
-            search = search_tightest(THEOREMS[theorem], evaluations=evaluations, seed=setting.seed)
+        family = TRIALS[theorem].searched
+        if name != "exact" and family is not None:
+            search = search_tightest(THEOREMS[theorem], family, evaluations=evaluations, seed=setting.seed)
             measured.append(Measured(f"share of the decrease that the {name} bound guarantees, at best", search.margin))
     ratios = frozen_ratios(trials=setting.pick(tiny=100, quick=1000, full=10_000), seed=setting.seed)
     measured.append(Measured("trials out of order", ratios.trials - ratios.ordered))

@@ -4,7 +4,7 @@ Differential evolution (Storn and Price, 1997) over two blocks of two coordinate
 Rates are brought to 1 by scaling the Hessian or the start, so that each member of a generation can have its own.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,9 +18,25 @@ from quadsim.theory.checking.floats import compare_floats
 from quadsim.theory.statements.quantities import evaluate_along
 from quadsim.theory.statements.theorem import Theorem
 
-__all__ = ["SEARCHED", "Tightest", "closeness", "search_tightest"]
+__all__ = [
+    "Family",
+    "Tightest",
+    "closeness",
+    "search_adam_frozen",
+    "search_adam_frozen_any",
+    "search_block_gd",
+    "search_gd",
+    "search_gd_lambda",
+    "search_heavy_ball",
+    "search_sign_lambda",
+    "search_signsgd",
+    "search_tightest",
+]
 
 Array = NDArray[np.float64]
+
+Family = Callable[[Array], Trajectory]
+"""A generation of the search, a column an instance of the unknowns of _BOUNDS, as one batch of runs."""
 
 _BOUNDS = [(-3.0, 0.0)] * 4 + [(0.0, np.pi / 2)] * 2 + [(-1.0, 1.0)] * 4 + [(0.02, 2.2)]
 """log10 of four eigenvalues, an angle a block, four coefficients of the start, and the scale that stands for the rate."""
@@ -75,16 +91,18 @@ def _scaled_start(problem: BlockQuadratic, factor: Array) -> BlockQuadratic:
     return BlockQuadratic.from_blocks(blocks, initial_error=start)
 
 
-def _gd(x: Array) -> Trajectory:
+def search_gd(x: Array) -> Trajectory:
+    """Runs of gradient descent."""
     problem = _problem(x, x[10] / _largest(x))
     return simulate(problem, "gd", lr=1.0, steps=_STEPS, observe=["gradient_norm", "Lambda_G"], engine="reference")
 
 
-def _block_gd(x: Array) -> Trajectory:
+def search_block_gd(x: Array) -> Trajectory:
+    """Runs of one rate per block."""
     return simulate(_problem(x, np.ones(x.shape[1])), "block-gd", lr=[0.5, 1.0], steps=_STEPS)
 
 
-def _heavy_ball(x: Array) -> Trajectory:
+def search_heavy_ball(x: Array) -> Trajectory:
     """L = 1 and mu = 1/25 in every member, which makes the rate and the momentum theirs."""
     x = x.copy()
     x[0], x[1] = 0.0, -2 * np.log10(5.0)
@@ -94,7 +112,7 @@ def _heavy_ball(x: Array) -> Trajectory:
     )
 
 
-def _adam_frozen(x: Array) -> Trajectory:
+def search_adam_frozen(x: Array) -> Trajectory:
     """The start scaled so that min_l C1_l is 1, and a little more."""
     problem = _problem(x, np.ones(x.shape[1]))
     smoothness = np.repeat(problem.block_smoothness, 2, axis=1)
@@ -104,7 +122,8 @@ def _adam_frozen(x: Array) -> Trajectory:
     )
 
 
-def _adam_frozen_any(x: Array) -> Trajectory:
+def search_adam_frozen_any(x: Array) -> Trajectory:
+    """Runs of frozen Adam at any rate."""
     problem = _problem(x, np.ones(x.shape[1]))
     return simulate(_scaled_start(problem, 1.0 / x[10]), "adam-frozen", lr=1.0, steps=_STEPS)
 
@@ -114,41 +133,23 @@ def _sized_start(x: Array) -> BlockQuadratic:
     return _scaled_start(_problem(x, np.ones(x.shape[1])), 10.0 ** (x[10] - 1))
 
 
-def _signsgd(x: Array) -> Trajectory:
+def search_signsgd(x: Array) -> Trajectory:
+    """Runs of sign descent."""
     return simulate(_sized_start(x), "signsgd", lr=1.0, steps=_STEPS, observe=["gradient_norm_1"])
 
 
-def _gd_lambda(x: Array) -> Trajectory:
+def search_gd_lambda(x: Array) -> Trajectory:
+    """Runs of gradient steps of 1/Lambda_G."""
     return simulate(
         _problem(x, np.ones(x.shape[1])), "gd-lambda", lr=1.0, steps=_STEPS, observe=["gradient_norm", "Lambda_G"]
     )
 
 
-def _sign_lambda(x: Array) -> Trajectory:
+def search_sign_lambda(x: Array) -> Trajectory:
+    """Runs of sign steps of |g|_1/(P Lambda_P)."""
     return simulate(
         _problem(x, np.ones(x.shape[1])), "sign-lambda", lr=[0.5, 1.0], steps=_STEPS, observe=["gradient_norm_1"]
     )
-
-
-SEARCHED: Mapping[str, Callable[[Array], Trajectory]] = {
-    "gd-upper": _gd,
-    "block-gd": _block_gd,
-    "heavy-ball": _heavy_ball,
-    "adam-frozen-published": _adam_frozen,
-    "adam-frozen": _adam_frozen,
-    "adam-frozen-exact": _adam_frozen_any,
-    "adam-vs-gd": _adam_frozen,
-    "gradient-descent-lemma": _gd,
-    "sign-descent-lemma": _signsgd,
-    "gradient-complexity": _gd_lambda,
-    "sign-complexity": _sign_lambda,
-    "gradient-rate": _gd_lambda,
-    "gradient-rate-uniform": _gd_lambda,
-    "sign-rate": _sign_lambda,
-    "sign-rate-inf": _sign_lambda,
-    "sign-constant": _signsgd,
-}
-"""Upper bounds to the family of runs that is searched."""
 
 
 def closeness(theorem: Theorem, trajectory: Trajectory) -> Array:
@@ -184,22 +185,15 @@ def _only(run: Trajectory, m: int) -> Trajectory:
     )
 
 
-def search_tightest(theorem: Theorem, *, evaluations: int = 3000, seed: int = 0) -> Tightest:
+def search_tightest(theorem: Theorem, family: Family, *, evaluations: int = 3000, seed: int = 0) -> Tightest:
     """Look for the run that comes closest to an upper bound.
 
     Args:
-        theorem: one of SEARCHED by name.
+        theorem: an upper bound.
+        family: the runs among which to search, as `TRIALS[name].searched`.
         evaluations: instances to try, about.
         seed: of the search.
-
-    Raises:
-        ValueError: a theorem that is not searched.
     """
-    if theorem.name not in SEARCHED:
-        raise ValueError(
-            f"theorem must be one of {', '.join(SEARCHED)}, got {theorem.name}; only upper bounds are searched."
-        )
-    family = SEARCHED[theorem.name]
     best, tried = (-np.inf, np.zeros(len(_BOUNDS))), 0
     suspects: list[Trajectory] = []
 

@@ -3,7 +3,8 @@
 A sampler yields runs that meet the theorem's hypotheses, or mostly do; `applies` has the last word.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -14,15 +15,68 @@ from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.statements.adam_cycle import adam_on_orbit
 from quadsim.theory.statements.quantities import MEANINGS
+from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import Symbol
+from quadsim.theory.verifying.frozen_ratios import ratio_notes
+from quadsim.theory.verifying.tightness import (
+    Family,
+    search_adam_frozen,
+    search_adam_frozen_any,
+    search_block_gd,
+    search_gd,
+    search_gd_lambda,
+    search_heavy_ball,
+    search_sign_lambda,
+    search_signsgd,
+)
 
-__all__ = ["BATCH", "RATIONAL", "SAMPLED", "random_problems", "rational_problem", "rational_run", "sample_runs"]
+__all__ = ["BATCH", "TRIALS", "Trial", "random_problems", "rational_problem", "trial_of"]
 
 BATCH = 50
 """Problems that share their dials."""
 
 STEPS = 30
 Draw = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The runs on which a theorem is tried.
+
+    Attributes:
+        sampled: makes a batch of that many random problems and runs them, under one or more rules and settings.
+        rational: makes a short run in rationals that meets the hypotheses; None where the theorem has no exact check.
+        searched: of an upper bound, the runs among which the tightest is searched; see `tightness.search_tightest`.
+        heads: the theorem speaks of linear heads, which are checked in place of runs; see `checking.heads`.
+        notes: makes what is reported beside the verdict, from a number of problems and a seed.
+    """
+
+    sampled: Callable[[Draw, int], Iterator[Trajectory]] | None = None
+    rational: Callable[[Draw], Trajectory] | None = None
+    searched: Family | None = None
+    heads: bool = False
+    notes: Callable[[int, int], tuple[str, ...]] = lambda problems, seed: ()
+
+    def runs(
+        self, name: str, problems: int, seed: int, *, exact: bool = False, beside: int = 0
+    ) -> Iterator[Trajectory]:
+        """Runs on at least `problems` fresh problems, `BATCH` or fewer at a time; the draws depend on the name and the seed.
+
+        Args:
+            name: of the theorem.
+            problems: how many.
+            seed: of the draws.
+            exact: only those in rationals, where the trial has them.
+            beside: runs in rationals beside the sampled ones.
+        """
+        if self.sampled is not None and not (exact and self.rational is not None):
+            draw = np.random.default_rng([seed, *name.encode()])
+            for begin in range(0, problems, BATCH):
+                yield from self.sampled(draw, min(BATCH, problems - begin))
+        if self.rational is not None:
+            draw = np.random.default_rng([seed, 1, *name.encode()])
+            for _ in range(problems if exact else beside):
+                yield self.rational(draw)
 
 
 def random_problems(draw: Draw, problems: int) -> BlockQuadratic:
@@ -53,13 +107,6 @@ def random_problems(draw: Draw, problems: int) -> BlockQuadratic:
             alignment = draw.uniform(-1, 1) if blocks > 2 else draw.choice([-1.0, 1.0])
             dials["alignment"] = float(alignment)
     return BlockQuadratic.generate(blocks, heterogeneity=heterogeneity, condition_number=within, **dials)
-
-
-def sample_runs(name: str, seed: int, problems: int) -> Iterator[Trajectory]:
-    """Runs for one theorem on at least `problems` fresh problems, `BATCH` or fewer at a time."""
-    draw = np.random.default_rng([seed, *name.encode()])
-    for begin in range(0, problems, BATCH):
-        yield from SAMPLED[name](draw, min(BATCH, problems - begin))
 
 
 def _powers(draw: Draw, low: float, high: float) -> float:
@@ -230,34 +277,6 @@ def _any_rule(draw: Draw, number: int) -> Iterator[Trajectory]:
     yield simulate(problem, rule, lr=rate, steps=STEPS, observe=seen)
 
 
-Sampler = Callable[[Draw, int], Iterator[Trajectory]]
-SAMPLED: Mapping[str, Sampler] = {
-    "gd-exact": _gd_stepped,
-    "gd-upper": _gd,
-    "gd-lower": _witness,
-    "gd-noise": _noisy,
-    "block-gd": _block_gd,
-    "heavy-ball": _heavy_ball,
-    "adam-frozen-published": _adam_frozen,
-    "adam-frozen": _adam_frozen,
-    "adam-frozen-exact": _adam_frozen_any,
-    "adam-vs-gd": _even_gradient,
-    "adam-cycle": _orbits,
-    "adam-is-sign": _memoryless_adam,
-    "gradient-descent-lemma": _gradient_steps,
-    "sign-descent-lemma": _sign_steps,
-    "gradient-complexity": _gd_lambda,
-    "sign-complexity": _sign_lambda,
-    "covariance-identity": _any_rule,
-    "gradient-rate": _gd_lambda,
-    "gradient-rate-uniform": _gd_lambda,
-    "sign-rate": _sign_lambda,
-    "sign-rate-inf": _sign_lambda_inf,
-    "sign-constant": _signsgd,
-}
-"""Theorem to its sampler: one batch of that many problems, under one or more rules and settings."""
-
-
 def _fraction(draw: Draw, top: int = 9) -> Fraction:
     return Fraction(int(draw.integers(1, top + 1)), int(draw.integers(1, top + 1)))
 
@@ -315,11 +334,6 @@ def _dyadic(value: float) -> float:
     """The value rounded down to 20 bits: exact arithmetic then stays short, and a limit is not passed by a rounding."""
     exponent = np.floor(np.log2(value)) - 20
     return float(np.floor(value / 2.0**exponent) * 2.0**exponent)
-
-
-def rational_run(name: str, draw: Draw) -> Trajectory:
-    """A short run for one theorem on a problem in rationals that meets its hypotheses."""
-    return RATIONAL[name](draw)
 
 
 def _rational(
@@ -383,28 +397,69 @@ def _rational_orbit(draw: Draw) -> Trajectory:
     return simulate(problem, adam_on_orbit(), lr=float(rate), beta1=float(beta1), beta2=beta2, eps=0.0, steps=6)
 
 
-RATIONAL: Mapping[str, Callable[[Draw], Trajectory]] = {
-    "gd-exact": _rational("gd"),
-    "gd-upper": _rational("gd"),
-    "gd-lower": _rational_witness,
-    "block-gd": _rational("block-gd", low=0.1, high=1.2),
-    "heavy-ball": _rational_heavy_ball,
-    "adam-frozen-published": _rational_frozen,
-    "adam-frozen": _rational_frozen,
-    "adam-frozen-exact": _rational_frozen,
-    "adam-vs-gd": _rational_against_gd,
-    "adam-cycle": _rational_orbit,
-    "adam-is-sign": _rational("adam", low=0.1, high=2.0, beta1=0, beta2=0, eps=0, observe=["step_sign_cosine"]),
-    "gradient-descent-lemma": _rational("gd", observe=["gradient_norm", "Lambda_G"]),
-    "sign-descent-lemma": _rational("signsgd", observe=["gradient_norm_1"]),
+TRIALS: dict[str, Trial] = {
+    "gd-exact": Trial(_gd_stepped, rational=_rational("gd")),
+    "gd-upper": Trial(_gd, rational=_rational("gd"), searched=search_gd),
+    "gd-lower": Trial(_witness, rational=_rational_witness),
+    "gd-noise": Trial(_noisy),
+    "block-gd": Trial(_block_gd, rational=_rational("block-gd", low=0.1, high=1.2), searched=search_block_gd),
+    "heavy-ball": Trial(_heavy_ball, rational=_rational_heavy_ball, searched=search_heavy_ball),
+    "adam-frozen-published": Trial(
+        _adam_frozen, rational=_rational_frozen, searched=search_adam_frozen, notes=ratio_notes
+    ),
+    "adam-frozen": Trial(_adam_frozen, rational=_rational_frozen, searched=search_adam_frozen),
+    "adam-frozen-exact": Trial(_adam_frozen_any, rational=_rational_frozen, searched=search_adam_frozen_any),
+    "adam-vs-gd": Trial(_even_gradient, rational=_rational_against_gd, searched=search_adam_frozen),
+    "adam-cycle": Trial(_orbits, rational=_rational_orbit),
+    "adam-is-sign": Trial(
+        _memoryless_adam,
+        rational=_rational("adam", low=0.1, high=2.0, beta1=0, beta2=0, eps=0, observe=["step_sign_cosine"]),
+    ),
+    "gradient-descent-lemma": Trial(
+        _gradient_steps, rational=_rational("gd", observe=["gradient_norm", "Lambda_G"]), searched=search_gd
+    ),
+    "sign-descent-lemma": Trial(
+        _sign_steps, rational=_rational("signsgd", observe=["gradient_norm_1"]), searched=search_signsgd
+    ),
     # The digits of a step of 1/Lambda_G triple from one to the next.
-    "gradient-complexity": _rational("gd-lambda", steps=5, low=1, high=1, observe=["gradient_norm", "Lambda_G"]),
-    "sign-complexity": _rational("sign-lambda", low=1, high=1, observe=["gradient_norm_1"]),
-    "covariance-identity": _rational("signsgd", observe=["gradient_norm", "block_gradient_norm", "Lambda_G"]),
-    "gradient-rate": _rational("gd-lambda", steps=5, observe=["gradient_norm", "Lambda_G"]),
-    "gradient-rate-uniform": _rational("gd-lambda", steps=5),
-    "sign-rate": _rational("sign-lambda"),
-    "sign-rate-inf": _rational("sign-lambda"),
-    "sign-constant": _rational("signsgd", observe=["gradient_norm_1"]),
+    "gradient-complexity": Trial(
+        _gd_lambda,
+        rational=_rational("gd-lambda", steps=5, low=1, high=1, observe=["gradient_norm", "Lambda_G"]),
+        searched=search_gd_lambda,
+    ),
+    "sign-complexity": Trial(
+        _sign_lambda,
+        rational=_rational("sign-lambda", low=1, high=1, observe=["gradient_norm_1"]),
+        searched=search_sign_lambda,
+    ),
+    "covariance-identity": Trial(
+        _any_rule, rational=_rational("signsgd", observe=["gradient_norm", "block_gradient_norm", "Lambda_G"])
+    ),
+    "gradient-rate": Trial(
+        _gd_lambda,
+        rational=_rational("gd-lambda", steps=5, observe=["gradient_norm", "Lambda_G"]),
+        searched=search_gd_lambda,
+    ),
+    "gradient-rate-uniform": Trial(_gd_lambda, rational=_rational("gd-lambda", steps=5), searched=search_gd_lambda),
+    "sign-rate": Trial(_sign_lambda, rational=_rational("sign-lambda"), searched=search_sign_lambda),
+    "sign-rate-inf": Trial(_sign_lambda_inf, rational=_rational("sign-lambda"), searched=search_sign_lambda),
+    "sign-constant": Trial(
+        _signsgd, rational=_rational("signsgd", observe=["gradient_norm_1"]), searched=search_signsgd
+    ),
+    "head-drift": Trial(heads=True),
 }
-"""Theorem to a short run in rationals. gd-noise speaks of means and has none; head-drift is checked in `head`."""
+"""Theorem to its trial. gd-noise speaks of means and has no exact runs."""
+
+
+def trial_of(theorem: Theorem) -> Trial:
+    """The trial of a theorem.
+
+    Raises:
+        ValueError: a theorem without one.
+    """
+    if theorem.name not in TRIALS:
+        raise ValueError(
+            f"a theorem to verify must have a Trial in quadsim.theory.verifying.trials.TRIALS, got {theorem.name} without one; "
+            "add the runs on which it is tried, or prove it alone: quadsim.theory.prove(step) for its steps."
+        )
+    return TRIALS[theorem.name]

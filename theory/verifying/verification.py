@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,9 +17,8 @@ from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.verifying.false_claims import FALSE_CLAIMS, FalseClaim, Refutation
-from quadsim.theory.verifying.frozen_ratios import frozen_ratios
-from quadsim.theory.verifying.tightness import SEARCHED, search_tightest
-from quadsim.theory.verifying.trials import RATIONAL, rational_run, sample_runs
+from quadsim.theory.verifying.tightness import search_tightest
+from quadsim.theory.verifying.trials import Trial, trial_of
 
 __all__ = [
     "ClaimReport",
@@ -152,22 +151,41 @@ def verify(
 
 
 def verify_theorem(
-    theorem: Theorem, *, problems: int = 1000, seed: int = 0, exact: bool = False, search: int = 3000
+    theorem: Theorem,
+    *,
+    trial: Trial | None = None,
+    problems: int = 1000,
+    seed: int = 0,
+    exact: bool = False,
+    search: int = 3000,
 ) -> TheoremReport:
-    """One theorem: its proof, its instances, and the search for the tightest; see `verify`."""
+    """One theorem: its proof, its instances, and the search for the tightest; see `verify`.
+
+    Args:
+        theorem: what to verify, one of THEOREMS or your own.
+        trial: the runs on which it is tried; None: those of its name in TRIALS.
+        problems: fresh random problems.
+        seed: of the draws.
+        exact: only runs in rationals, where the trial has them.
+        search: instances tried in the search for the tightest; 0: no search.
+
+    Raises:
+        ValueError: a theorem without a trial.
+    """
+    trial = trial_of(theorem) if trial is None else trial
     try:
         steps = tuple((step, prove(step)) for step in theorem.proof)
     except ValueError as error:  # the rule is not even of the kind that the proof speaks of
         steps = ((Step(False, str(error)), Discharge("refuted", "the rule itself", 0.0)),)
     tally = _Tally()
-    if theorem.name == "head-drift":
+    if trial.heads:
         _try_heads(theorem, tally, problems, seed, exact)
     else:
-        for run in _runs(theorem.name, problems, seed, exact):
+        for run in trial.runs(theorem.name, problems, seed, exact=exact, beside=_RATIONAL_BESIDE):
             tally.add(theorem, run)
     tightness, tightest = math.nan, ""
-    if search and not exact and theorem.name in SEARCHED:
-        found = search_tightest(theorem, evaluations=search, seed=seed)
+    if search and not exact and trial.searched is not None:
+        found = search_tightest(theorem, trial.searched, evaluations=search, seed=seed)
         for run in found.suspects:
             tally.add(theorem, run)
         tightness, tightest = found.margin, f"{found.instance} ({found.evaluations} instances tried)"
@@ -183,7 +201,7 @@ def verify_theorem(
         tightness=tightness,
         tightest=tightest,
         complaints=tuple(tally.complaints[:3]),
-        notes=_notes(theorem.name, problems, seed),
+        notes=trial.notes(problems, seed),
     )
 
 
@@ -195,15 +213,6 @@ def _verdict(steps: tuple[tuple[Step, Discharge], ...], counts: Mapping[str, int
     if counts["undecided"]:
         return "undecided"
     return "proved" if instances else "untested"
-
-
-def _runs(name: str, problems: int, seed: int, exact: bool) -> Iterator[Trajectory]:
-    if not exact or name not in RATIONAL:
-        yield from sample_runs(name, seed, problems)
-    if name in RATIONAL:
-        draw = np.random.default_rng([seed, 1, *name.encode()])
-        for _ in range(problems if exact else _RATIONAL_BESIDE):
-            yield rational_run(name, draw)
 
 
 def _try_heads(theorem: Theorem, tally: _Tally, problems: int, seed: int, exact: bool) -> None:
@@ -218,15 +227,3 @@ def _try_heads(theorem: Theorem, tally: _Tally, problems: int, seed: int, exact:
         tally.worst = max(tally.worst, found.margin)
         if found.reason:
             tally.complaints.append(f"C = {classes}, b = {batch}: {found.reason}")
-
-
-def _notes(name: str, problems: int, seed: int) -> tuple[str, ...]:
-    if name != "adam-frozen-published":
-        return ()
-    found = frozen_ratios(trials=4 * problems, seed=seed)
-    return (
-        f"on the paper's heterogeneous example ({found.trials} Haar draws): P(r_pub <= 1000) = {found.share_r_pub:.3f} "
-        f"(s.e. {found.error:.4f}), where at least 2/3 is published; median r_pub {found.median_r_pub:.0f}, median r "
-        f"{found.median_r:.1f}, P(r <= 1000) = {found.share_r:.3f}; exact <= sharpened <= published factor in {found.ordered} of "
-        f"{found.trials}",
-    )
