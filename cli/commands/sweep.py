@@ -20,6 +20,7 @@ from quadsim.cli.console import (
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.backends import Backend
+    from quadsim.simulator.sweeps.config.families import Family
     from quadsim.simulator.sweeps.config.grid import SweepGrid
     from quadsim.simulator.sweeps.results.results import Results
 
@@ -291,38 +292,51 @@ def _check_length(config: "SweepGrid", however_long: bool) -> None:
 
 
 def _config(given: dict[str, Any], stored: Path | None) -> "SweepGrid":
-    from dataclasses import fields
-
     from quadsim.simulator.support import store
     from quadsim.simulator.sweeps.config.families import config_from_json
-    from quadsim.simulator.sweeps.config.quadratics import FIXED_BY_CASE, SweepConfig
-    from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
-
-    def option(name: str) -> str:
-        return "--" + name.replace("_", "-")
 
     if stored is not None:
         if given:
             raise ValueError(
-                f"{option(next(iter(given)))} must be left out with --config, which fixes it, got both; drop one of the two."
+                f"{_flag(next(iter(given)))} must be left out with --config, which fixes it, got both; drop one of the two."
             )
         return config_from_json(store.read_json(stored, "config"))
-    kind = ModelSweepConfig if "model" in given else SweepConfig
-    known = [field.name for field in fields(kind)]
+    family = _family(given)
+    family.config_class.check_options(given)
+    return family.config_class(**given)
+
+
+def _flag(name: str) -> str:
+    """The option of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def _family(given: Mapping[str, Any]) -> "Family":
+    """The family that the options ask for.
+
+    Raises:
+        ValueError: an option that belongs to another family.
+    """
+    from dataclasses import fields
+
+    from quadsim.simulator.sweeps.config.families import FAMILIES
+
+    families = list(FAMILIES.values())
+    family = next((one for one in families if one.option in given), None)
+    default = next(one for one in families if one.option is None)
+    chosen = family or default
+    known = [field.name for field in fields(chosen.config_class)]
     for name in given:
-        if name not in known:
-            where = "with --model, which trains networks" if "model" in given else "without --model, on quadratics"
-            fix = "drop one of the two" if "model" in given else "drop it, or name a model"
-            raise ValueError(f"{option(name)} must be left out {where}, got it; {fix}.")
-    if "case" in given:
-        fixed = [name for name in FIXED_BY_CASE if name in given]
-        if fixed:
-            raise ValueError(
-                f"{option(fixed[0])} must be left out with --case, which fixes it, got both; drop one of the two."
-            )
-        if not given["case"]:
-            raise ValueError("case must hold at least one name, got an empty list; give one or leave it out.")
-    return kind(**given)
+        if name in known:
+            continue
+        if family is not None:
+            where, fix = f"with {_flag(family.option or '')}, which {family.purpose}", "drop one of the two"
+        else:
+            owner = next(one for one in families if name in [field.name for field in fields(one.config_class)])
+            where = f"without {_flag(owner.option or '')}, on {default.problems}"
+            fix = f"drop it, or name a {owner.option}"
+        raise ValueError(f"{_flag(name)} must be left out {where}, got it; {fix}.")
+    return chosen
 
 
 def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
@@ -385,10 +399,10 @@ def _results(config: "SweepGrid", folder: Path, backend: "Backend", *, quiet: bo
     """
     from quadsim.cli.progress import progress_bar
     from quadsim.simulator.support.paths import shown
+    from quadsim.simulator.sweeps.config.families import family_of, imported
     from quadsim.simulator.sweeps.results.results import load_results
     from quadsim.simulator.sweeps.run.driver import UnfinishedError, check, sweep
     from quadsim.simulator.sweeps.run.folder import has_finished, remove_leftovers
-    from quadsim.theory import judge
 
     if has_finished(folder, config.to_json()):
         remove_leftovers(folder)
@@ -396,7 +410,8 @@ def _results(config: "SweepGrid", folder: Path, backend: "Backend", *, quiet: bo
         print(f"Already finished; this is the stored result in {shown(folder)}.", file=sys.stderr)
     else:
         check(config)
-        if config.kept == "quantiles" and getattr(config, "keep", None) is None and not quiet:
+        judge = family_of(config).judge
+        if config.kept == "quantiles" and config.kept_by_size and not quiet:
             print(
                 f"{config.runs:,} runs: counts and histograms are kept, no row a run (--keep rows for those).",
                 file=sys.stderr,
@@ -405,7 +420,7 @@ def _results(config: "SweepGrid", folder: Path, backend: "Backend", *, quiet: bo
             with library_messages(quiet=quiet or as_json), progress_bar(quiet=quiet) as progress:
                 results = sweep(
                     config,
-                    judge if config.kind == "quadratic" else None,
+                    None if judge is None else imported(judge),
                     out=folder,
                     progress=progress,
                     backend=backend,

@@ -23,6 +23,15 @@ MODEL_OPTIONS = ("norm", "layers", "width", "heads", "kernel")
 
 _COLUMNS = ("model", *MODEL_OPTIONS, "task", "dial", "mode", "heterogeneity")
 
+_DIAL_LABELS = {
+    "frequency": "frequency: largest over smallest class weight",
+    "zipf": "zipf: most over least frequent token",
+    "separable": "separable: largest over smallest weight of a copy",
+    "reparametrisation": "reparametrisation: max s² / min s² over blocks",
+    "init-scale": "factor on the initial weights",
+    "temperature": "temperature of the attention",
+}
+
 _TYPICAL = {symbols.L: 2.0, symbols.mu: 0.02, symbols.trace: 200.0, symbols.error_scale: 0.1}
 """Of the tiny models here; only to centre the grids of learning rates, which are extended where this is wrong."""
 
@@ -154,6 +163,26 @@ class ModelSweepConfig(SweepGrid):
     def axis(self) -> str:
         """The column along which results are compared."""
         return "heterogeneity"
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """See `SweepGrid.compared`: the dials."""
+        return self.dial
+
+    @property
+    def axis_label(self) -> str:
+        """See `SweepGrid.axis_label`."""
+        return _DIAL_LABELS[self.dial[0]] if len(self.dial) == 1 else "value of the dial"
+
+    @property
+    def axis_words(self) -> str:
+        """See `SweepGrid.axis_words`."""
+        return "the dial"
+
+    @property
+    def place(self) -> str:
+        """See `SweepGrid.place`."""
+        return "on {model}, {dial} {heterogeneity}"
 
     @property
     def point_columns(self) -> tuple[str, ...]:
