@@ -155,7 +155,8 @@ def gap_figure(results: "Results") -> Figure:
         top = 1.0
         for o, style in enumerate(styles.values()):
             gap = curves[value][p, o].values
-            relative = gap / np.where(gap[:, :1] > 0.0, gap[:, :1], 1.0)
+            with np.errstate(over="ignore"):  # a run that diverges late is not infinite yet; the axis ends far below
+                relative = gap / np.where(gap[:, :1] > 0.0, gap[:, :1], 1.0)
             low, middle, high = (np.clip(quantile(relative, q, axis=0), bottom / 10, 1e12) for q in (0.1, 0.5, 0.9))
             top = max(top, float(np.max(high[1:], initial=1.0)))
             color = style["color"]
