@@ -381,14 +381,11 @@ def _run(config: "SweepGrid", out: Path | None, backend: "Backend", *, quiet: bo
 
 def _present(results: "Results", folder: Path, ends: Ends) -> None:
     """Figures and report of finished results, where the folder does not hold them."""
-    from quadsim.cli.pages import write_sweep_report
-    from quadsim.simulator.support import store
-    from quadsim.simulator.sweeps.run.driver import draw_missing
+    from quadsim.cli.pages import present
 
     then = f"the results in {folder} are finished, and quadsim report {folder} makes the rest"
     with ends.attempt("figures and report", then):
-        if draw_missing(results) or not (folder / store.REPORT).is_file():
-            write_sweep_report(results)
+        present(results)
 
 
 def _results(config: "SweepGrid", folder: Path, backend: "Backend", *, quiet: bool, as_json: bool) -> "Results":
@@ -424,7 +421,7 @@ def _results(config: "SweepGrid", folder: Path, backend: "Backend", *, quiet: bo
                     out=folder,
                     progress=progress,
                     backend=backend,
-                    figures=False,
+                    present=None,
                 )
         except UnfinishedError as error:
             print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["CLAIMS", "KINDS", "VERIFIED", "kind_of", "write_report", "write_sweep_report"]
+__all__ = ["CLAIMS", "KINDS", "VERIFIED", "kind_of", "present", "write_report"]
 
 VERIFIED, CLAIMS = "verify.json", "claims.json"
 
@@ -62,10 +62,7 @@ def write_report(folder: Path, *, figures: bool = True) -> Path:
     if kind == "sweep":
         from quadsim.simulator.sweeps.results.results import load_results
 
-        results = load_results(folder)
-        if figures:
-            results.save_figures(folder)
-        return write_sweep_report(results)
+        return _write_sweep_report(load_results(folder), figures=figures)
     if kind == "verify":
         from quadsim.cli.pages.verify import verify_page
 
@@ -79,11 +76,29 @@ def write_report(folder: Path, *, figures: bool = True) -> Path:
     return write_page(claims_page(folder), folder)
 
 
-def write_sweep_report(results: "Results") -> Path:
-    """The report of a sweep whose figures are drawn."""
+def present(results: "Results") -> None:
+    """Draw the figures of a stored sweep and write its `report.html`, where its folder does not hold them.
+
+    Installed as the entry point `quadsim.presenters`, through which `quadsim.simulator.sweep` finds it.
+
+    Raises:
+        ValueError: a folder that another process works on, or that cannot be written.
+    """
+    from quadsim.simulator.support import store
+
+    if results.folder is not None and not (results.has_figures and (results.folder / store.REPORT).is_file()):
+        _write_sweep_report(results, figures=not results.has_figures)
+
+
+def _write_sweep_report(results: "Results", *, figures: bool) -> Path:
     from quadsim.cli.pages.page import write_page
     from quadsim.cli.pages.sweep import sweep_page
+    from quadsim.simulator.figures.sweep_figures import save_figures
+    from quadsim.simulator.support import store
+    from quadsim.simulator.sweeps.run.folder import locked_folder
 
-    page = sweep_page(results)
     assert results.folder is not None  # a page is made of a stored sweep only
-    return write_page(page, results.folder)
+    with locked_folder(results.folder, results.config.to_json()):
+        if figures:
+            save_figures(results, results.folder / store.FIGURES)
+        return write_page(sweep_page(results), results.folder)

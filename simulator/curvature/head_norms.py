@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.models.problem import ToyProblem
-from quadsim.simulator.problems.exact_input import numbers_of
 from quadsim.simulator.problems.heterogeneity import norm
+from quadsim.simulator.support.arrays import numbers_of
 
 __all__ = ["HeadNorms", "head_norms"]
 

@@ -1,8 +1,8 @@
 """The Hessian of toy models by products: float64, whatever the dtype of training, of the optimised loss.
 
 In float32 the largest eigenvalue is off by percents near a minimum. The loss is that on the data of the stack (all of them,
-unless `Stack.rows` picked some), in the parameters that are stored; see `quadsim.simulator.curvature.block_spectra` for what these are under
-the dial `reparametrisation`.
+unless `Stack.rows` picked some), in the parameters that are stored; see `quadsim.simulator.curvature.block_spectra` for
+what these are under the dial `reparametrisation`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.stack import Stack
-from quadsim.simulator.problems.exact_input import numbers_of
+from quadsim.simulator.support.arrays import numbers_of
 from quadsim.simulator.support.threads import in_threads, own_threads
 from quadsim.simulator.support.torch_modes import own_modes
 

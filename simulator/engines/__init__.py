@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from quadsim.simulator.engines import closed_form, fused, reference
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.number_range import check_range
-from quadsim.simulator.problems.exact_input import numbers_of
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import resolve_rule
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.runs.trajectory import OBSERVABLES, Trajectory, recorded_steps
+from quadsim.simulator.support.arrays import numbers_of
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval
 from quadsim.simulator.support.devices import check_device, resolve_dtype
 from quadsim.simulator.support.memory import memory_text, physical_memory

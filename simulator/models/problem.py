@@ -17,7 +17,7 @@ from quadsim.simulator.models.partitions import Partition, partition
 from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.models.tasks import Data, Task, TokenMap, resolve_task
 from quadsim.simulator.models.transformer import Transformer
-from quadsim.simulator.problems.exact_input import array_of, numbers_of, positions_of
+from quadsim.simulator.support.arrays import array_of, numbers_of, positions_of
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, check_seed
 from quadsim.simulator.support.draws import Purpose, normals, uniforms
 from quadsim.simulator.support.memory import memory_text, physical_memory

@@ -14,19 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.problems.exact_input import (
     ExactQuadratic,
-    array_of,
     check_labels,
     checked_block,
     checked_vector,
     exact_quadratic,
-    list_of,
-    numbers_of,
-    plain,
-    positions_of,
 )
 from quadsim.simulator.problems.layout import BlockLayout
 from quadsim.simulator.problems.spectra import Spectra, case_spectra, spectra_from_dials
 from quadsim.simulator.problems.starts import check_gradient_dials, start_by_gradient, start_by_rank
+from quadsim.simulator.support.arrays import array_of, list_of, numbers_of, plain, positions_of
 from quadsim.simulator.support.checks import check_count, check_interval, check_seed
 from quadsim.simulator.support.draws import haar_rotations, rotation_power
 

@@ -10,7 +10,7 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from sympy.printing.precedence import PRECEDENCE
 
-from quadsim.simulator.problems.exact_input import array_of
+from quadsim.simulator.support.arrays import array_of
 from quadsim.simulator.support.checks import check_interval, check_known
 
 __all__ = [
@@ -327,6 +327,8 @@ class Rule:
         updates = {s: e.doit() for s, e in self.update.items() if s not in frozen}
         rows = [self.step.doit().subs(updates, simultaneous=True), *(updates[s] for s in active)]
         moving = (symbols.g, *active)
+        if not all(row.is_polynomial(*moving) for row in rows):
+            return None  # seen at once; simplifying a quotient of roots takes a second
         preconditioner: sp.Expr | None = None
         lam = sp.Symbol("lambda", positive=True)
         coefficients: list[list[sp.Expr]] = []

@@ -4,11 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
 from quadsim.simulator.models.problem import ToyProblem
@@ -17,6 +15,10 @@ from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.runs.trajectory import STATUSES
 from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import local_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 __all__ = ["DIVERGED_ABOVE", "Snapshots", "TrainingRun"]
 
@@ -98,8 +100,10 @@ class TrainingRun:
         """The loss that counts as solved."""
         return self.tolerance * float(np.log(self.problem.classes))
 
-    def to_dataset(self) -> xr.Dataset:
+    def to_dataset(self) -> "xr.Dataset":
         """The run as an xarray Dataset with the axes problem, setting, step; snapshots are left out."""
+        import xarray as xr
+
         axes = ("problem", "setting", "step")
         data: dict[str, Any] = {"loss": (axes, self.loss), "loss_weighted": (axes, self.loss_weighted)}
         for name in _PER_RUN:
@@ -131,7 +135,7 @@ class TrainingRun:
         }
         return xr.Dataset(data, coords=coordinates, attrs=attributes)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """A row per problem, setting and recorded step."""
         return self.to_dataset().to_dataframe().reset_index().assign(optimizer=self.optimizer)
 
@@ -174,7 +178,7 @@ class TrainingRun:
         found["start"] = found["start"] or _DRAWN  # older files know no other
         same = found == asked and dataset.attrs.get("quadsim_format") == _FORMAT
         for name in ("index", "heterogeneity"):
-            same = same and np.array_equal(dataset.get(name, xr.DataArray()), getattr(problem, name))
+            same = same and name in dataset and np.array_equal(dataset[name], getattr(problem, name))
         if not same:
             raise ValueError(
                 f"training file must be of {problem!r} and {rule.name}, got {path} with {found}; run it again."

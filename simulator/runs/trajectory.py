@@ -4,11 +4,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
 from quadsim.simulator.problems.quadratic import BlockQuadratic
@@ -18,6 +16,10 @@ from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.support import store
 from quadsim.simulator.support.checks import check_choice, check_count
 from quadsim.simulator.support.paths import local_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 __all__ = ["DIVERGED_ABOVE", "OBSERVABLES", "STATUSES", "Trajectory", "divergence_limit", "recorded_steps"]
 
@@ -89,8 +91,10 @@ class Trajectory:
         """K."""
         return int(self.gap.shape[1])
 
-    def to_dataset(self) -> xr.Dataset:
+    def to_dataset(self) -> "xr.Dataset":
         """The run as an xarray Dataset with the axes problem, setting, step (and block or coordinate)."""
+        import xarray as xr
+
         axes = ("problem", "setting", "step")
         data: dict[str, Any] = {"gap": (axes, self.gap)}
         data |= {name: ((*axes, *OBSERVABLES[name]), values) for name, values in self.observed.items()}
@@ -110,7 +114,7 @@ class Trajectory:
         }
         return xr.Dataset(data, coords=coordinates, attrs=attributes)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """A row per problem, setting and recorded step; quantities with further axes are left out (see `to_dataset`)."""
         dataset = self.to_dataset()
         wide = [name for name, axes in OBSERVABLES.items() if axes and name in dataset]
@@ -237,7 +241,7 @@ def _problem_arrays(problem: BlockQuadratic) -> dict[str, Any]:
     }
 
 
-def _problem_from_record(record: dict[str, Any], dataset: xr.Dataset) -> BlockQuadratic:
+def _problem_from_record(record: dict[str, Any], dataset: "xr.Dataset") -> BlockQuadratic:
     dials, index = dict(record["dials"]), np.asarray(record["index"])
     if dials.get("blocks") == "given":
         ends = np.cumsum(record["block_sizes"])

@@ -1,14 +1,15 @@
 """Tables as plain data for JSON."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["plain_records"]
 
 
-def plain_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def plain_records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     """A mapping per row; NaN and infinite numbers, which JSON does not have, become None."""
     return [{str(key): _plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
 

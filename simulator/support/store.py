@@ -7,12 +7,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-import xarray as xr
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import xarray as xr
 
 __all__ = [
     "CONFIG",
@@ -115,7 +116,7 @@ def json_text(content: Any) -> str:
 # address ("run:1/a.parquet", "a::b/c.nc") for one on another machine; an open file, or an absolute path, is neither.
 
 
-def write_frame(path: Path, frame: pd.DataFrame) -> None:
+def write_frame(path: Path, frame: "pd.DataFrame") -> None:
     """Write a table as Parquet."""
 
     def write(temporary: Path) -> None:
@@ -125,38 +126,46 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
     write_whole(path, write)
 
 
-def read_frame(path: Path, **options: Any) -> pd.DataFrame:
+def read_frame(path: Path, **options: Any) -> "pd.DataFrame":
     """Read a table from Parquet; the options are those of `pandas.read_parquet`."""
+    import pandas as pd
+
     with path.open("rb") as file:
         return pd.read_parquet(file, **options)
 
 
 @contextmanager
-def parquet_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+def parquet_writer(path: Path, schema: "pa.Schema") -> "Iterator[pq.ParquetWriter]":
     """Write a Parquet file piece by piece."""
+    import pyarrow.parquet as pq
+
     with path.open("wb") as file, pq.ParquetWriter(file, schema) as writer:
         yield writer
 
 
 @contextmanager
-def parquet_reader(path: Path) -> Iterator[pq.ParquetFile]:
+def parquet_reader(path: Path) -> "Iterator[pq.ParquetFile]":
     """Read a Parquet file piece by piece."""
+    import pyarrow.parquet as pq
+
     with path.open("rb") as file, pq.ParquetFile(file) as reader:
         yield reader
 
 
-def put_dataset(path: Path, dataset: xr.Dataset) -> None:
+def put_dataset(path: Path, dataset: "xr.Dataset") -> None:
     """Write a Dataset as NetCDF under the name that is given, as `write_whole` wants it."""
     dataset.to_netcdf(path.absolute(), engine="h5netcdf")
 
 
-def write_dataset(path: Path, dataset: xr.Dataset) -> None:
+def write_dataset(path: Path, dataset: "xr.Dataset") -> None:
     """Write a Dataset as NetCDF."""
     write_whole(path, lambda temporary: put_dataset(temporary, dataset))
 
 
-def open_dataset(path: Path) -> xr.Dataset:
+def open_dataset(path: Path) -> "xr.Dataset":
     """A Dataset from NetCDF, of which the parts are read when they are used."""
+    import xarray as xr
+
     return xr.open_dataset(path.absolute(), engine="h5netcdf")
 
 

@@ -113,8 +113,8 @@ def check(theorem: Theorem | str, trajectory: Trajectory, *, seconds: float = 10
 
     A per-step bound is compared between recorded steps s < t as factor^(t-s), so that no step can hide behind an earlier
     one that did better than it had to. In floating point a statement `holds` within the rounding budget of
-    `quadsim.theory.checking.budget`. A run that is flagged, and one on a problem given in rationals, is run again in exact arithmetic
-    (float64 only: a float32 run refutes nothing), which alone can say `verified` or `refuted`.
+    `quadsim.theory.checking.budget`. A run that is flagged, and one on a problem given in rationals, is run again in exact
+    arithmetic (float64 only: a float32 run refutes nothing), which alone can say `verified` or `refuted`.
 
     Args:
         theorem: the statement, or its name in THEOREMS.

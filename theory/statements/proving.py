@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
+import lazy_loader
 import sympy as sp
-import z3
 from sympy.logic.boolalg import Boolean
+
+z3: Any = lazy_loader.load("z3")  # half a second, and only a proof needs it
 
 __all__ = ["CITABLE", "Discharge", "Step", "prove"]
 

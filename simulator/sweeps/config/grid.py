@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import torch
 
-from quadsim.simulator.problems.exact_input import array_of
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.schedules import resolve_schedule
 from quadsim.simulator.rules.settings_first import check_settings
+from quadsim.simulator.support.arrays import array_of
 from quadsim.simulator.support.checks import check_count, check_interval, check_known, check_seed
 from quadsim.simulator.support.devices import check_device, resolve_dtype
 

@@ -127,12 +127,6 @@ class Results:
         """What a reader of the answer has to know: how rates were chosen, edges, and what the answer leaves out."""
         return notes_on(self)
 
-    def save_figures(self, folder: Path) -> None:
-        """Draw the figures of the folder, at first or again."""
-        from quadsim.simulator.figures.sweep_figures import save_figures
-
-        save_figures(self, folder / store.FIGURES)
-
     def to_json(self) -> dict[str, Any]:
         """The answer and the table of best rates as plain data; a step count that is `inf` becomes null."""
         return {

@@ -33,13 +33,14 @@ from quadsim.simulator.sweeps.run.folder import (
     restored,
     writable,
 )
+from quadsim.simulator.sweeps.run.presenting import Presenter, present_as_installed
 from quadsim.simulator.sweeps.run.rows import KeptRows
 from quadsim.simulator.sweeps.run.runner import ChunkRunner, Progress, UnfinishedError
 from quadsim.simulator.sweeps.work.chunk import work_of
 from quadsim.simulator.sweeps.work.units import Unit, first_range, number_of_units, units_of
 from quadsim.simulator.sweeps.work.work import Work
 
-__all__ = ["Estimate", "Judge", "Progress", "UnfinishedError", "check", "draw_missing", "estimate", "sweep", "work_of"]
+__all__ = ["Estimate", "Judge", "Progress", "UnfinishedError", "check", "estimate", "sweep", "work_of"]
 
 _log = logging.getLogger("quadsim")
 
@@ -63,13 +64,13 @@ def sweep(
     out: str | Path | None = None,
     progress: Progress | None = None,
     backend: Backend | None = None,
-    figures: bool = True,
+    present: Presenter | None = present_as_installed,
 ) -> Results:
     """Run the whole grid.
 
     Learning rates are `natural * 10^(k/density)`; the natural rate of a rule at a point comes from the dials (see
-    `quadsim.simulator.rules.catalogue`). All optimizers get grids of equal size, from k = -density to density, extended for all of
-    them together by a decade wherever any best rate lies at an edge, up to four decades.
+    `quadsim.simulator.rules.catalogue`). All optimizers get grids of equal size, from k = -density to density, extended for
+    all of them together by a decade wherever any best rate lies at an edge, up to four decades.
 
     The grid is run in chunks, which go to disk as they are finished and are put together there, so that memory does not grow
     with the number of runs. On an unfinished folder it goes on where it stopped; what was damaged there is run again.
@@ -79,10 +80,10 @@ def sweep(
         judge: adds columns from a theory (bound_steps, verdict, ...); without it they say `not applicable`.
         out: a folder that gets everything. None: a temporary one, which goes with the results.
         progress: called when a chunk begins and when it ends.
-        backend: where chunks run, see `quadsim.simulator.sweeps.backends.resolve_backend`; None: in this process. The results are the
-            same, bit for bit on CPUs and on GPUs of one kind.
-        figures: whether to draw those that the folder does not hold. Where drawing fails, a warning is logged and the results,
-            which are finished by then, are returned.
+        backend: where chunks run, see `quadsim.simulator.sweeps.backends.resolve_backend`; None: in this process. The results
+            are the same, bit for bit on CPUs and on GPUs of one kind.
+        present: draws figures and writes a report in `out`, where it does not hold them; None: nothing does. Where that fails, a
+            warning is logged and the results, which are finished by then, are returned.
 
     Returns:
         Results.
@@ -119,30 +120,17 @@ def sweep(
     if found is None:
         remove_leftovers(out)
         found = Results.load(out)
-    if figures:
+    if present is not None:
         try:
-            draw_missing(found)
+            present(found)
         except Exception as error:  # whatever it is: the work is done, and its results are returned
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             _log.warning(
-                "the figures of %s could not be drawn (%s); the results are finished, and `quadsim report` draws them.",
+                "figures and report of %s could not be made (%s); the results are finished, and `quadsim report` makes them.",
                 out,
                 reason,
             )
     return found
-
-
-def draw_missing(results: Results) -> bool:
-    """Draw the figures of a stored sweep where its folder does not hold them; whether it had to be done.
-
-    Raises:
-        ValueError: a folder that another process works on, or that cannot be written.
-    """
-    if results.folder is None or results.has_figures:
-        return False
-    with locked_folder(results.folder, results.config.to_json()):
-        results.save_figures(results.folder)
-    return True
 
 
 def _sweep(
@@ -177,6 +165,9 @@ def _sweep(
         seconds = time.perf_counter() - began
         manifest = provenance(seconds, device=config.device, dtype=config.dtype, seed=config.seed)
         manifest["files"] = checksums(folder)
+        # What an earlier run drew says nothing of these tables.
+        shutil.rmtree(folder / store.FIGURES, ignore_errors=True)
+        (folder / store.REPORT).unlink(missing_ok=True)
         if out is not None:
             store.write_json(folder / store.MANIFEST, manifest)
     remove_leftovers(folder)

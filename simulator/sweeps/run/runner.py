@@ -11,7 +11,7 @@ from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.backends import Backend, Lost
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.run.folder import FAILURES, UNITS, no_room, writable
-from quadsim.simulator.sweeps.work.chunk import ChunkFunction, Outcome, maker_of
+from quadsim.simulator.sweeps.work.chunk import ChunkFunction, Outcome, producer_of
 from quadsim.simulator.sweeps.work.sealed import SealedFiles
 from quadsim.simulator.sweeps.work.units import Unit
 
@@ -52,9 +52,9 @@ class ChunkRunner:
         progress: Progress | None,
     ) -> None:
         self._config, self._folder, self._name, self._backend = config, folder, name, backend
-        maker = maker_of(judge)
-        self._function = ChunkFunction(json.dumps(config.to_json()), judge, folder / UNITS, maker)
-        self._files = SealedFiles(folder / UNITS, maker)
+        producer = producer_of(judge)
+        self._function = ChunkFunction(json.dumps(config.to_json()), judge, folder / UNITS, producer)
+        self._files = SealedFiles(folder / UNITS, producer)
         self._progress, self._lock = progress, threading.Lock()
         self._done = self._total = 0
         self.paths: dict[str, Path] = {}

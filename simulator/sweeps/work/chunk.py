@@ -5,7 +5,6 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from quadsim.simulator.runs.judged import Judge, judged
+from quadsim.simulator.support.provenance import producer
 from quadsim.simulator.sweeps.config.families import config_from_json, family_of, imported
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.work.sealed import seal
 from quadsim.simulator.sweeps.work.units import Unit, rates_of
 from quadsim.simulator.sweeps.work.work import Work
 
-__all__ = ["CURVE", "ChunkFunction", "Outcome", "chunk_suffix", "maker_of", "read_rates", "work_of"]
+__all__ = ["CURVE", "ChunkFunction", "Outcome", "chunk_suffix", "producer_of", "read_rates", "work_of"]
 
 CURVE = "curve:"
 """Before the name of a curve among the columns of a chunk."""
@@ -54,13 +54,13 @@ class ChunkFunction:
         config: the configuration as it is stored: a worker makes its own from it.
         judge: see `sweep`; goes to a worker by its name, or whole where it has none that can be imported.
         folder: of the sealed files.
-        maker: see `maker_of`.
+        producer: see `producer_of`.
     """
 
     config: str
     judge: Judge | None
     folder: Path
-    maker: str
+    producer: str
 
     def __call__(self, unit: Unit, device: str | None = None) -> Outcome:
         """Run one chunk and write it; whatever goes wrong is in what comes back.
@@ -70,16 +70,16 @@ class ChunkFunction:
             device: used in place of the configuration's.
         """
         try:
-            if maker_of(self.judge) != self.maker:
+            if producer_of(self.judge) != self.producer:
                 return Outcome(
-                    error=f"the worker has {maker_of(self.judge)}, the sweep {self.maker}; install the same one."
+                    error=f"the worker has {producer_of(self.judge)}, the sweep {self.producer}; install the same one."
                 )
             work = work_of(_config(self.config, device))
             content = _content(work, unit, self.judge)
         except Exception:
             return Outcome(error=traceback.format_exc())
         try:
-            return Outcome(seal(self.folder, unit.key, chunk_suffix(work.config), content, self.maker))
+            return Outcome(seal(self.folder, unit.key, chunk_suffix(work.config), content, self.producer))
         except OSError as error:
             if error.errno in _NO_ROOM:
                 return Outcome(no_room=str(error))
@@ -96,12 +96,12 @@ def work_of(config: SweepGrid) -> AnyWork:
     return work
 
 
-def maker_of(judge: Judge | None) -> str:
-    """What chunks depend on beside the configuration: this package and the judge."""
+def producer_of(judge: Judge | None) -> str:
+    """What chunks depend on beside the configuration: the code that runs, what it computes with, and the judge."""
     name = (
         "" if judge is None else f" judged by {judge.__module__}.{getattr(judge, '__qualname__', type(judge).__name__)}"
     )
-    return f"quadsim {version('quadsim')}{name}"
+    return f"{producer()}{name}"
 
 
 def chunk_suffix(config: SweepGrid) -> str:

@@ -12,7 +12,7 @@ _DIGITS = 32
 _PIECE = 1 << 20
 
 
-def seal(folder: Path, key: str, suffix: str, content: bytes | memoryview, maker: str) -> Path:
+def seal(folder: Path, key: str, suffix: str, content: bytes | memoryview, producer: str) -> Path:
     """Write a chunk.
 
     Args:
@@ -20,12 +20,12 @@ def seal(folder: Path, key: str, suffix: str, content: bytes | memoryview, maker
         key: which chunk.
         suffix: of the file.
         content: of the file.
-        maker: who computed it; the checksum covers that as well, so that a chunk of another maker counts as damaged.
+        producer: what computed it; the checksum covers that as well, so that a chunk of another producer is computed again.
 
     Returns:
         The file, named `key.checksum.suffix`.
     """
-    digest = hashlib.sha256(f"{maker}\n".encode())
+    digest = hashlib.sha256(f"{producer}\n".encode())
     digest.update(content)
     path = folder / f"{key}.{digest.hexdigest()[:_DIGITS]}{suffix}"
     store.write_bytes(path, content)
@@ -35,8 +35,8 @@ def seal(folder: Path, key: str, suffix: str, content: bytes | memoryview, maker
 class SealedFiles:
     """The chunks in a folder. Damaged ones are removed without being opened, as a damaged file can hang a reader."""
 
-    def __init__(self, folder: Path, maker: str) -> None:
-        self._folder, self._maker = folder, maker
+    def __init__(self, folder: Path, producer: str) -> None:
+        self._folder, self._producer = folder, producer
         self._found: dict[str, list[str]] = {}
         self.look()
 
@@ -58,7 +58,7 @@ class SealedFiles:
 
     def is_whole(self, path: Path) -> bool:
         """Whether a file is as it was written."""
-        digest = hashlib.sha256(f"{self._maker}\n".encode())
+        digest = hashlib.sha256(f"{self._producer}\n".encode())
         try:
             with path.open("rb") as file:
                 while piece := file.read(_PIECE):
