@@ -1,7 +1,7 @@
 """Gradient descent on f(e) = a e^4 / 4 + e^2 / 2, as a family of problems for sweeps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -13,8 +13,15 @@ from quadsim.simulator.runs.trajectory import STATUSES, recorded_steps
 from quadsim.simulator.support.checks import check_interval
 from quadsim.simulator.sweeps.config.families import Family
 from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.config.options import SHARED, Option
 from quadsim.simulator.sweeps.work.work import PROCESS_BYTES, Columns, Work
 
+OPTIONS = {
+    "sharpness": Option((1.0, 10.0), "a of a quartic instead of quadratics", "numbers"),
+    "steps": replace(SHARED["steps"], default=300),
+    "tolerance": Option(1e-2, "height to reach, relative to the start", "number", "NUMBER"),
+    "optimizers": replace(SHARED["optimizers"], default=("gd", "signsgd")),
+}
 STEPS = {"gd": lambda gradient: gradient, "signsgd": np.sign}
 
 
@@ -43,10 +50,10 @@ class QuarticConfig(SweepGrid):
     kind: ClassVar[str] = "quartic"
     dials: ClassVar[tuple[str, ...]] = ("sharpness",)
 
-    steps: int = 300
-    tolerance: float = 1e-2
-    optimizers: tuple[str, ...] = ("gd", "signsgd")
-    sharpness: tuple[float, ...] = (1.0, 10.0)
+    steps: int = OPTIONS["steps"].field()
+    tolerance: float = OPTIONS["tolerance"].field()
+    optimizers: tuple[str, ...] = OPTIONS["optimizers"].field()
+    sharpness: tuple[float, ...] = OPTIONS["sharpness"].field()
 
     axis = "sharpness"
     point_columns = ("sharpness",)
@@ -119,10 +126,11 @@ QUARTIC = Family(
     kind="quartic",
     config="quartic:QuarticConfig",
     work="quartic:QuarticWork",
+    options=OPTIONS,
     value="height",
     problems="quartics",
     curve_caption="Height over the height at the start",
     figure="height",
-    option="quartic",
+    option="sharpness",
     purpose="descends on a quartic",
 )

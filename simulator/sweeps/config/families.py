@@ -9,6 +9,8 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from quadsim.simulator.sweeps.config.options import QUADRATICS, SHARED, TOY_MODELS, Options
+
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.config.grid import SweepGrid
 
@@ -26,6 +28,7 @@ class Family:
         kind: its name in `config.json`, equal to `kind` of the configuration class.
         config: path of the configuration class, a `SweepGrid`.
         work: path of the `Work` class, which runs the points of a configuration.
+        options: its own options, by the names of the fields of the configuration class; those of `SHARED` are added.
         value: X of the columns `initial_X` and `final_X` and of the curve X: what the optimizers decrease.
         problems: what the problems are called, in the plural.
         steps_label: label of the axis of steps; `{tolerance}`, `{power}` (the tolerance as a power of ten) and `{criterion}`
@@ -34,8 +37,8 @@ class Family:
         curve_caption: what the curve figure shows, as the start of its caption.
         draw: path of the function that draws it from `Results`.
         judge: path of the `Judge` that holds runs against theorems; None: no theorem applies to these problems.
-        option: the option of `quadsim sweep` that asks for this family; None: the family that runs where no option asks for
-            another. Exactly one family has None.
+        option: the one of its options that asks for this family on the command line; None: the family that runs where no
+            option asks for another. Exactly one family has None.
         purpose: what the command does with that option, as the end of "with --model, which".
         named_dials: dials that the label of a point names, so that titles do not repeat them.
         states_criterion: whether every answer begins with the criterion.
@@ -52,6 +55,7 @@ class Family:
     kind: str
     config: str
     work: str
+    options: Options
     value: str
     problems: str
     curve_caption: str
@@ -71,6 +75,11 @@ class Family:
     sections: tuple[str, ...] = ()
 
     @property
+    def all_options(self) -> Options:
+        """Its options and those of every sweep, as this family has them."""
+        return {**self.options, **{name: option for name, option in SHARED.items() if name not in self.options}}
+
+    @property
     def config_class(self) -> "type[SweepGrid]":
         """The configuration class, imported."""
         found: type[SweepGrid] = imported(self.config)
@@ -81,6 +90,7 @@ _QUADRATICS = Family(
     kind="quadratic",
     config="quadsim.simulator.sweeps.config.quadratics:SweepConfig",
     work="quadsim.simulator.sweeps.work.quadratics:QuadraticWork",
+    options=QUADRATICS,
     value="gap",
     problems="quadratics",
     curve_caption="Gap over the gap at the start",
@@ -98,6 +108,7 @@ _TOY_MODELS = Family(
     kind="model",
     config="quadsim.simulator.sweeps.config.toy_models:ModelSweepConfig",
     work="quadsim.simulator.sweeps.work.toy_models:ModelWork",
+    options=TOY_MODELS,
     value="loss",
     problems="toy models",
     curve_caption="Loss",

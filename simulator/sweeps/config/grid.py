@@ -18,6 +18,7 @@ from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.support.arrays import array_of
 from quadsim.simulator.support.checks import check_count, check_interval, check_known, check_seed
 from quadsim.simulator.support.devices import check_device, resolve_dtype
+from quadsim.simulator.sweeps.config.options import SHARED
 
 __all__ = ["FIRST_DECADES", "ROWS_UP_TO", "SweepGrid", "SweepPoint", "option_name", "unique_values"]
 
@@ -73,16 +74,16 @@ class SweepGrid:
     dials: ClassVar[tuple[str, ...]]
     """Fields that hold several values, which are crossed."""
 
-    seeds: int = 16
-    seed: int = 0
-    steps: int = 10_000
-    tolerance: float = 1e-6
-    schedule: str = "constant"
-    optimizers: tuple[str, ...] = ("gd", "signsgd", "adam")
-    lr: tuple[float, ...] | None = None
-    lr_density: int = 4
-    dtype: str = "float64"
-    device: str = "cpu"
+    seeds: int = SHARED["seeds"].field()
+    seed: int = SHARED["seed"].field()
+    steps: int = SHARED["steps"].field()
+    tolerance: float = SHARED["tolerance"].field()
+    schedule: str = SHARED["schedule"].field()
+    optimizers: tuple[str, ...] = SHARED["optimizers"].field()
+    lr: tuple[float, ...] | None = SHARED["lr"].field()
+    lr_density: int = SHARED["lr_density"].field()
+    dtype: str = SHARED["dtype"].field()
+    device: str = SHARED["device"].field()
 
     def _check_grid(self) -> None:
         """Check what every sweep has and put it in one form.

@@ -24,6 +24,7 @@ from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.support.checks import check_choice, check_interval, check_ratio
 from quadsim.simulator.support.memory import memory_text, physical_memory
 from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, SweepGrid, option_name, unique_values
+from quadsim.simulator.sweeps.config.options import QUADRATICS
 
 __all__ = [
     "DIALS",
@@ -163,17 +164,17 @@ class SweepConfig(SweepGrid):
     stores_kind: ClassVar[bool] = False
     dials: ClassVar[tuple[str, ...]] = DIALS
 
-    heterogeneity: tuple[float, ...] = (1.0, 10.0, 100.0)
-    mode: tuple[str, ...] = ("scale",)
-    blocks: tuple[int, ...] = (4,)
-    block_size: tuple[int | tuple[int, ...], ...] = (8,)
-    condition_number: tuple[float | None, ...] = (None,)
-    gradient_heterogeneity: tuple[float | None, ...] = (None,)
-    alignment: tuple[float | None, ...] = (None,)
-    rotation: tuple[float, ...] = (1.0,)
-    case: tuple[str, ...] = ()
-    engine: str = "auto"
-    keep: str | None = None
+    heterogeneity: tuple[float, ...] = QUADRATICS["heterogeneity"].field()
+    mode: tuple[str, ...] = QUADRATICS["mode"].field()
+    blocks: tuple[int, ...] = QUADRATICS["blocks"].field()
+    block_size: tuple[int | tuple[int, ...], ...] = QUADRATICS["block_size"].field()
+    condition_number: tuple[float | None, ...] = QUADRATICS["condition_number"].field()
+    gradient_heterogeneity: tuple[float | None, ...] = QUADRATICS["gradient_heterogeneity"].field()
+    alignment: tuple[float | None, ...] = QUADRATICS["alignment"].field()
+    rotation: tuple[float, ...] = QUADRATICS["rotation"].field()
+    case: tuple[str, ...] = QUADRATICS["case"].field()
+    engine: str = QUADRATICS["engine"].field()
+    keep: str | None = QUADRATICS["keep"].field()
 
     def __post_init__(self) -> None:
         self._check_grid()

@@ -14,6 +14,7 @@ from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval, named_options
 from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.config.options import TOY_MODELS
 from quadsim.simulator.training.loop import check_trainable
 
 __all__ = ["MODEL_OPTIONS", "ModelPoint", "ModelSweepConfig"]
@@ -111,23 +112,23 @@ class ModelSweepConfig(SweepGrid):
     kind: ClassVar[str] = "model"
     dials: ClassVar[tuple[str, ...]] = _COLUMNS
 
-    seeds: int = 4
-    steps: int = 1000
-    tolerance: float = 0.1
-    dtype: str = "float32"
-    model: tuple[str, ...] = ("transformer",)
-    norm: tuple[str | None, ...] = (None,)
-    layers: tuple[int | None, ...] = (None,)
-    width: tuple[int | None, ...] = (None,)
-    heads: tuple[int | None, ...] = (None,)
-    kernel: tuple[int | None, ...] = (None,)
-    task: tuple[str, ...] = ("token-map",)
-    dial: tuple[str, ...] = ("frequency",)
-    mode: tuple[str, ...] = ("parameter",)
-    heterogeneity: tuple[float, ...] = (1.0, 10.0, 100.0)
-    evaluate_every: int = 10
-    partition: str = "module"
-    compile: bool = False
+    seeds: int = TOY_MODELS["seeds"].field()
+    steps: int = TOY_MODELS["steps"].field()
+    tolerance: float = TOY_MODELS["tolerance"].field()
+    dtype: str = TOY_MODELS["dtype"].field()
+    model: tuple[str, ...] = TOY_MODELS["model"].field()
+    norm: tuple[str | None, ...] = TOY_MODELS["norm"].field()
+    layers: tuple[int | None, ...] = TOY_MODELS["layers"].field()
+    width: tuple[int | None, ...] = TOY_MODELS["width"].field()
+    heads: tuple[int | None, ...] = TOY_MODELS["heads"].field()
+    kernel: tuple[int | None, ...] = TOY_MODELS["kernel"].field()
+    task: tuple[str, ...] = TOY_MODELS["task"].field()
+    dial: tuple[str, ...] = TOY_MODELS["dial"].field()
+    mode: tuple[str, ...] = TOY_MODELS["mode"].field()
+    heterogeneity: tuple[float, ...] = TOY_MODELS["heterogeneity"].field()
+    evaluate_every: int = TOY_MODELS["evaluate_every"].field()
+    partition: str = TOY_MODELS["partition"].field()
+    compile: bool = TOY_MODELS["compile"].field()
 
     def __post_init__(self) -> None:
         self._check_grid()
