@@ -37,8 +37,8 @@ def _table(results: Results, label: str, best: Any) -> Callable[[bool], Table]:
     asked = config.axis
     most = "" if results.histogram is None else " (at most)"
     columns = extra_columns(config)
-    headings = (" / ".join(config.compared), "optimizer", "best lr", f"median steps{most}", f"10-90%{most}")
-    headings += tuple(column.heading for column in columns)
+    shared = (" / ".join(config.compared), "optimizer", "best lr", f"median steps{most}", f"10-90%{most}")
+    headings = (*shared, *(column.heading for column in columns))
     rows: list[tuple[str, ...] | None] = []
     last = None
     for row in best.to_dict("records"):
