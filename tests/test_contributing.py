@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import quartic
 import typer
 from typer.testing import CliRunner
+
+from quadsim.simulator.sweeps.config import families
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -22,7 +25,7 @@ def example(recipe: str) -> dict:
 
 
 def test_there_is_a_recipe_for_everything_that_is_added():
-    assert RECIPES.keys() >= {"optimizer", "theorem", "model", "claim", "command"}
+    assert RECIPES.keys() >= {"optimizer", "theorem", "model", "family", "claim", "command"}
     for name, text in RECIPES.items():
         assert "To add it to quadsim:\n\n1. " in text, name
 
@@ -49,6 +52,13 @@ def test_a_model():
     assert (names["trained"].final_loss[:, 1] < start[:, 1]).all()
 
 
+def test_a_family(monkeypatch):
+    monkeypatch.setattr(families, "FAMILIES", dict(families.FAMILIES))  # the recipe registers it in this copy
+    names = example("family")
+    assert names["QUARTIC"] == quartic.QUARTIC
+    assert names["swept"].answers[0].startswith("Steps until the height is 0.01 of the start: gd needs")
+
+
 def test_a_claim():
     names = example("claim")
     assert names["judgement"].verdict == "reproduced"
@@ -67,7 +77,13 @@ def test_a_command():
 
 
 # Files that a recipe makes for its example.
-MADE = {"simulator/models/linear.py", "cli/commands/smoothness.py"}
+MADE = {
+    "simulator/models/linear.py",
+    "simulator/sweeps/config/quartics.py",
+    "simulator/sweeps/work/quartics.py",
+    "tests/test_quartics.py",
+    "cli/commands/smoothness.py",
+}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

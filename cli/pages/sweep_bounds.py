@@ -1,7 +1,7 @@
 """What theory says of a sweep: which theorem speaks of which optimizer, and what became of its bound on the runs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from quadsim.theory import THEOREMS
 from quadsim.theory.checking.comparison import VERDICTS
 from quadsim.theory.checking.judge import BOUND_OF_RULE
 
-__all__ = ["bounds_section", "theorem_cell", "theorems_at"]
+__all__ = ["bounds_section", "theorem_columns"]
 
 _MOST_AGAINST = 5
 _COUNTED = "verdict_"
@@ -64,7 +64,7 @@ class _Found:
         return f"no theorem here bounds the steps of {self.spec.rule.name}{about}"
 
 
-def theorems_at(results: Results) -> dict[tuple[int, str], list[str]]:
+def _theorems_at(results: Results) -> dict[tuple[int, str], list[str]]:
     """Names of the theorems that speak of the best runs, by point and optimizer."""
     runs = results.tables.best_runs
     return {
@@ -73,9 +73,20 @@ def theorems_at(results: Results) -> dict[tuple[int, str], list[str]]:
     }
 
 
-def theorem_cell(names: Sequence[str]) -> Cell:
+def _theorem_cell(names: Sequence[str]) -> Cell:
     """Names of theorems, with links to the cards of those that are ours."""
     return Cell(links=tuple((name, anchor(name) if name in THEOREMS else "") for name in names))
+
+
+def theorem_columns(results: Results) -> list[tuple[Column, Callable[[Mapping[Any, Any]], Cell]]]:
+    """The column of the table of best rates that names the theorems, with what it says of a row of `best`."""
+    theorems = _theorems_at(results)
+
+    def cell(row: Mapping[Any, Any]) -> Cell:
+        names = theorems.get((int(row["point"]), str(row["optimizer"])), [])
+        return _theorem_cell(names) if names else Cell("no theorem")
+
+    return [(Column("theorem"), cell)]
 
 
 def bounds_section(results: Results) -> Section:
@@ -106,7 +117,7 @@ def _row(found: _Found) -> tuple[Cell, ...]:
     verdict, why = found.verdict()
     return (
         Cell(found.spec.label),
-        theorem_cell(found.theorems),
+        _theorem_cell(found.theorems),
         Cell(verdict.word, verdict=verdict),
         Cell(f"{found.checked:,}", float(found.checked)),
         Cell("" if math.isnan(found.worst) else margin_text(found.worst), found.worst),

@@ -25,7 +25,7 @@ def settings_section(results: Results) -> Section:
     """All dials with the values that were used, also where they were left to their defaults."""
     config = results.config
     used = {name: list(dict.fromkeys(results.best[name])) for name in config.point_columns if name in results.best}
-    if config.axis != "case" and used.get("heterogeneity_achieved") == used.get("heterogeneity"):
+    if not config.is_categorical and used.get("heterogeneity_achieved") == used.get("heterogeneity"):
         used.pop("heterogeneity_achieved", None)
     rest = {name: value for name, value in config.to_json().items() if name not in (*_SKIPPED, *used)}
     rest["keep"] = config.kept

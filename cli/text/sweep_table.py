@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from quadsim.cli.text.narrow import output, print_table, titled
+from quadsim.cli.text.sweep_columns import extra_columns, steps_text
 from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import shown
-from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
 from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["point_text", "print_results", "steps_text"]
+__all__ = ["point_text", "print_results"]
 
 
 def print_results(results: Results, *, quiet: bool) -> None:
@@ -36,11 +35,10 @@ def _table(results: Results, label: str, best: Any) -> Callable[[int], Table]:
     size = f"{config.seeds} problems a row, at most {config.steps} steps"
     title = f"Steps until {config.criterion} ({size})"
     asked = config.axis
-    dial = " / ".join(config.dial) if isinstance(config, ModelSweepConfig) else asked
     most = "" if results.histogram is None else " (at most)"
-    # Of models, whose steps no theorem bounds, the steps on the loss that is optimised.
-    columns = ("last loss", "on optimised loss", "at lr") if config.kind == "model" else ("bound", "steps / bound")
-    headings = (dial, "optimizer", "best lr", f"median steps{most}", f"10-90%{most}", *columns)
+    columns = extra_columns(config)
+    shared = (" / ".join(config.compared), "optimizer", "best lr", f"median steps{most}", f"10-90%{most}")
+    headings = (*shared, *(column.heading for column in columns))
     rows: list[tuple[str, ...] | None] = []
     last = None
     for row in best.to_dict("records"):
@@ -52,36 +50,16 @@ def _table(results: Results, label: str, best: Any) -> Callable[[int], Table]:
             f"{row['lr']:.3g}" + (" (edge)" if row["at_edge"] else ""),
             steps_text(row["steps_median"], config.steps),
             f"{steps_text(row['steps_q10'], config.steps)} - {steps_text(row['steps_q90'], config.steps)}",
-            *(_on_optimised_loss(row, config.steps) if config.kind == "model" else _bound(row, config.steps)),
+            *(column.text(row, config.steps) for column in columns),
         ))
         last = row["point"]
     return titled(f"{title}; {label}" if label else title, headings, (0, 1), rows)
 
 
-def _bound(row: dict[str, Any], steps: int) -> tuple[str, str]:
-    return (
-        "no theorem" if np.isnan(row["bound_median"]) else steps_text(row["bound_median"], steps),
-        "" if np.isnan(row["margin_median"]) or np.isinf(row["bound_median"]) else f"{row['margin_median']:.2f}",
-    )
-
-
-def _on_optimised_loss(row: dict[str, Any], steps: int) -> tuple[str, str, str]:
-    lr = row["lr_weighted"]
-    return (
-        f"{row['loss_median']:.3g}",
-        steps_text(row["steps_weighted_median"], steps),
-        "" if np.isnan(lr) else f"{lr:.3g}",
-    )
-
-
 def point_text(row: dict[Any, Any], name: str) -> str:
     """A point on the axis of comparison, with what was achieved where that is not what was asked."""
-    if name == "case":
-        return f"{row['case']} (c = {row['heterogeneity_achieved']:.4g})"
-    asked, achieved = row["heterogeneity"], row.get("heterogeneity_achieved", row["heterogeneity"])
+    asked = row[name]
+    if isinstance(asked, str):
+        return f"{asked} (c = {row['heterogeneity_achieved']:.4g})" if "heterogeneity_achieved" in row else asked
+    achieved = row.get(f"{name}_achieved", asked)
     return f"{asked:g}" if abs(achieved / asked - 1.0) < 1e-9 else f"{asked:g} (got {achieved:.4g})"
-
-
-def steps_text(value: float, most: int) -> str:
-    """A number of steps; one that was not reached within `most` says so."""
-    return f"> {most}" if np.isinf(value) else f"{value:g}"

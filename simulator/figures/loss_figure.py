@@ -1,6 +1,6 @@
 """Learning curves of a sweep over toy models."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,7 +9,6 @@ from matplotlib.lines import Line2D
 from quadsim.simulator.figures.panels import finish, legend_rows, panels, point_title, styles_of
 from quadsim.simulator.figures.style import drawn
 from quadsim.simulator.support.statistics import quantile
-from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def loss_figure(results: "Results") -> Figure:
     Raises:
         ValueError: results without curves.
     """
-    config, curves = results.config, results.curves
+    config, curves = cast(ModelSweepConfig, results.config), results.curves
     if curves is None:
         raise ValueError("results must hold curves, got those of a sweep that kept none; run it again.")
     styles = styles_of(config.optimizers)
@@ -70,9 +69,8 @@ def loss_figure(results: "Results") -> Figure:
     return figure
 
 
-def _looked_at(config: SweepGrid, point: int, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _looked_at(config: ModelSweepConfig, point: int, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which of the steps to draw and where: with mini-batches a value stands until the next look, and is drawn once."""
-    assert isinstance(config, ModelSweepConfig)
     every = 1 if config.points[point].example.task.batch is None else config.evaluate_every
     at = np.minimum(steps // every * every, config.steps)
     at[-1] = config.steps  # the last step is always looked at

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from quadsim.simulator.figures.style import drawing, drawn
 from quadsim.simulator.support import store
+from quadsim.simulator.sweeps.config.families import family_of
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
@@ -77,17 +78,15 @@ def panels(number: int, rows_of_legend: int) -> tuple[Figure, list[Axes]]:
 
 def point_title(results: "Results", curves: xr.Dataset, point: int) -> str:
     """What a panel shows."""
-    if results.config.axis == "case":
-        parts = [str(curves["case"].values[point])]
-    else:
-        parts = [results.config.points[point].label]
-        asked = float(curves["heterogeneity"].values[point])
-        achieved = (
-            float(curves["heterogeneity_achieved"].values[point]) if "heterogeneity_achieved" in curves else asked
-        )
+    config = results.config
+    parts = [config.points[point].label]
+    if not config.is_categorical:
+        asked, name = float(curves[config.axis].values[point]), f"{config.axis}_achieved"
+        achieved = float(curves[name].values[point]) if name in curves else asked
         if abs(achieved / asked - 1.0) > 1e-3:
             parts[0] += f" (achieved {achieved:.3g})"
-    parts += [f"{name.replace('_', ' ')} {curves[name].values[point]}" for name in results.facets if name != "dial"]
+    facets = [name for name in results.facets if name not in family_of(config).named_dials]
+    parts += [f"{name.replace('_', ' ')} {curves[name].values[point]}" for name in facets]
     return ", ".join(parts)
 
 

@@ -15,8 +15,8 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLo
 from quadsim.simulator.figures.panels import finish, legend_rows, panels, point_title, save_figure, styles_of
 from quadsim.simulator.figures.style import drawn
 from quadsim.simulator.support.statistics import quantile
+from quadsim.simulator.sweeps.config.families import family_of, imported
 from quadsim.simulator.sweeps.config.grid import SweepGrid
-from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
@@ -24,22 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["gap_figure", "save_figures", "steps_figure"]
 
 _CARET: Any = CARETUP
-_DIAL_LABELS = {
-    "frequency": "frequency: largest over smallest class weight",
-    "zipf": "zipf: most over least frequent token",
-    "separable": "separable: largest over smallest weight of a copy",
-    "reparametrisation": "reparametrisation: max s² / min s² over blocks",
-    "init-scale": "factor on the initial weights",
-    "temperature": "temperature of the attention",
-}
 _BELOW_TOLERANCE = 1e-3  # how far below the tolerance the gap is drawn
 
 
 def save_figures(results: "Results", folder: Path) -> None:
     """Write both figures as PNG and PDF; without curves, the steps alone."""
-    from quadsim.simulator.figures.loss_figure import loss_figure
-
-    draws: dict[str, Callable[[Results], Figure]] = {"steps": steps_figure, "gap": gap_figure, "loss": loss_figure}
+    family = family_of(results.config)
+    draws: dict[str, Callable[[Results], Figure]] = {"steps": steps_figure, family.figure: imported(family.draw)}
     folder.mkdir(exist_ok=True)
     for name in results.figures:
         save_figure(draws[name](results), folder, name)
@@ -54,15 +45,15 @@ def steps_figure(results: "Results") -> Figure:
     has_bound = any_missed = some_missed = False
     for axis, (label, _, best) in zip(axes, groups, strict=True):
         points = list(dict.fromkeys(best["point"]))
-        x = _positions(axis, config.axis, best.drop_duplicates("point")[config.axis].tolist())
+        x = _positions(axis, best.drop_duplicates("point")[config.axis].tolist(), names=config.is_categorical)
         for name, style in styles.items():
             rows = best[best["optimizer"] == name].set_index("point").loc[points]
             median = rows["steps_median"].to_numpy()
             reached = np.isfinite(median)
             low = rows["steps_q10"].to_numpy()
             high = np.where(np.isfinite(rows["steps_q90"]), rows["steps_q90"], config.steps)
-            shift = _shift(list(styles).index(name), len(styles), log=config.axis != "case")
-            at = x * shift if config.axis != "case" else x + shift
+            shift = _shift(list(styles).index(name), len(styles), log=not config.is_categorical)
+            at = x * shift if not config.is_categorical else x + shift
             axis.errorbar(
                 at[reached],
                 median[reached],
@@ -71,7 +62,7 @@ def steps_figure(results: "Results") -> Figure:
                 markersize=5,
                 linewidth=1.4,
                 elinewidth=0.9,
-                linestyle="-" if config.axis != "case" else "none",
+                linestyle="-" if not config.is_categorical else "none",
                 **style,
             )
             beyond = reached & np.isinf(rows["steps_q90"].to_numpy())
@@ -97,7 +88,7 @@ def steps_figure(results: "Results") -> Figure:
             if np.isfinite(bound).any():
                 has_bound = True
                 shown = np.isfinite(bound)
-                line = "--" if shown.sum() > 1 and config.axis != "case" else "none"
+                line = "--" if shown.sum() > 1 and not config.is_categorical else "none"
                 marker = "" if line == "--" else "_"
                 axis.plot(
                     at[shown], bound[shown], line, marker=marker, markersize=14, color=style["color"], linewidth=1.2
@@ -109,10 +100,10 @@ def steps_figure(results: "Results") -> Figure:
             axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set_ylabel(_steps_label(config))
-        axis.set_xlabel(_axis_label(config))
+        axis.set_xlabel(config.axis_label)
         axis.set_title(label, fontsize=9)
     handles = [Line2D([], [], linestyle="-", markersize=5, **style, label=name) for name, style in styles.items()]
-    if config.kind == "model":
+    if "steps_weighted_median" in results.best:
         handles.append(Line2D([], [], color="0.35", linestyle=":", label="on the optimised loss, at its own best rate"))
     if has_bound:
         handles.append(Line2D([], [], color="0.35", linestyle="--", label="theorem: at most this many"))
@@ -146,7 +137,9 @@ def steps_figure(results: "Results") -> Figure:
 
 @drawn
 def gap_figure(results: "Results") -> Figure:
-    """Gap against step at every point, at each optimizer's best rate: median line and 10-90% band.
+    """What the optimizers decrease (of quadratics the gap) against step at every point, at each optimizer's best rate.
+
+    A line for the median over the problems and a band from the 10% to the 90% quantile.
 
     Raises:
         ValueError: results without curves.
@@ -154,15 +147,16 @@ def gap_figure(results: "Results") -> Figure:
     config, curves = results.config, results.curves
     if curves is None:
         raise ValueError("results must hold curves, got those of a sweep that kept quantiles; use --keep rows.")
-    styles = styles_of(config.optimizers)
+    styles, value = styles_of(config.optimizers), family_of(config).value
     figure, axes = panels(curves.sizes["point"], rows_of_legend=legend_rows(config.optimizers))
     steps = curves["step"].values
     bottom = config.tolerance * _BELOW_TOLERANCE
     for p, axis in enumerate(axes):
         top = 1.0
         for o, style in enumerate(styles.values()):
-            gap = curves["gap"][p, o].values
-            relative = gap / np.where(gap[:, :1] > 0.0, gap[:, :1], 1.0)
+            gap = curves[value][p, o].values
+            with np.errstate(over="ignore"):  # a run that diverges late is not infinite yet; the axis ends far below
+                relative = gap / np.where(gap[:, :1] > 0.0, gap[:, :1], 1.0)
             low, middle, high = (np.clip(quantile(relative, q, axis=0), bottom / 10, 1e12) for q in (0.1, 0.5, 0.9))
             top = max(top, float(np.max(high[1:], initial=1.0)))
             color = style["color"]
@@ -174,7 +168,7 @@ def gap_figure(results: "Results") -> Figure:
         axis.set_xlim(1, max(steps[-1], 2))
         axis.set_ylim(bottom, min(top * 2, 1e4))
         axis.set_xlabel("step")
-        axis.set_ylabel("gap / initial gap")
+        axis.set_ylabel(f"{value} / initial {value}")
         axis.set_title(point_title(results, curves, p), fontsize=9)
     handles = [Line2D([], [], markersize=5, linewidth=1.5, **style, label=name) for name, style in styles.items()]
     handles.append(Line2D([], [], color="0.35", linestyle=":", label="tolerance"))
@@ -182,9 +176,9 @@ def gap_figure(results: "Results") -> Figure:
     return figure
 
 
-def _positions(axis: Axes, name: str, values: list[Any]) -> np.ndarray:
-    """X of every point, with a tick at each: on a log axis, or one after the other for cases."""
-    if name == "case":
+def _positions(axis: Axes, values: list[Any], *, names: bool) -> np.ndarray:
+    """X of every point, with a tick at each: on a log axis, or one after the other for names."""
+    if names:
         axis.set_xticks(range(len(values)), [str(value) for value in values])
         axis.set_xlim(-0.5, len(values) - 0.5)
         return np.arange(len(values), dtype=float)
@@ -207,15 +201,8 @@ def _shift(position: int, number: int, *, log: bool) -> float:
 
 
 def _steps_label(config: SweepGrid) -> str:
-    if isinstance(config, ModelSweepConfig):
-        return f"steps until unweighted loss ≤ {config.tolerance:g} ln(classes)"
-    return f"steps until gap ≤ {_power(config.tolerance)} of the initial gap"
-
-
-def _axis_label(config: SweepGrid) -> str:
-    if isinstance(config, ModelSweepConfig):
-        return _DIAL_LABELS[config.dial[0]] if len(config.dial) == 1 else "value of the dial"
-    return "case" if config.axis == "case" else "Hessian heterogeneity (max L / min L over blocks)"
+    label, power = family_of(config).steps_label, _power(config.tolerance)
+    return label.format(tolerance=config.tolerance, power=power, criterion=config.criterion)
 
 
 def _power(value: float) -> str:

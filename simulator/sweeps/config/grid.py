@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from functools import cached_property
@@ -18,6 +18,7 @@ from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.support.arrays import array_of
 from quadsim.simulator.support.checks import check_count, check_interval, check_known, check_seed
 from quadsim.simulator.support.devices import check_device, resolve_dtype
+from quadsim.simulator.sweeps.config.options import SHARED
 
 __all__ = ["FIRST_DECADES", "ROWS_UP_TO", "SweepGrid", "SweepPoint", "option_name", "unique_values"]
 
@@ -67,19 +68,22 @@ class SweepGrid:
     """
 
     kind: ClassVar[str]
+    """Name of the family in the registry (see `families`)."""
+    stores_kind: ClassVar[bool] = True
+    """Whether `config.json` names the kind; that of quadratics does not, as in the first format there was no other."""
     dials: ClassVar[tuple[str, ...]]
     """Fields that hold several values, which are crossed."""
 
-    seeds: int = 16
-    seed: int = 0
-    steps: int = 10_000
-    tolerance: float = 1e-6
-    schedule: str = "constant"
-    optimizers: tuple[str, ...] = ("gd", "signsgd", "adam")
-    lr: tuple[float, ...] | None = None
-    lr_density: int = 4
-    dtype: str = "float64"
-    device: str = "cpu"
+    seeds: int = SHARED["seeds"].field()
+    seed: int = SHARED["seed"].field()
+    steps: int = SHARED["steps"].field()
+    tolerance: float = SHARED["tolerance"].field()
+    schedule: str = SHARED["schedule"].field()
+    optimizers: tuple[str, ...] = SHARED["optimizers"].field()
+    lr: tuple[float, ...] | None = SHARED["lr"].field()
+    lr_density: int = SHARED["lr_density"].field()
+    dtype: str = SHARED["dtype"].field()
+    device: str = SHARED["device"].field()
 
     def _check_grid(self) -> None:
         """Check what every sweep has and put it in one form.
@@ -144,6 +148,31 @@ class SweepGrid:
         """The dials beside the compared one that take several values."""
 
     @property
+    def is_categorical(self) -> bool:
+        """Whether the values along the axis are names, which have no order, and not numbers."""
+        return False
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Names of what varies along the axis, as the heading of a column."""
+        return (option_name(self.axis),)
+
+    @property
+    def axis_label(self) -> str:
+        """Label of the axis of comparison in figures."""
+        return option_name(self.axis)
+
+    @property
+    def axis_words(self) -> str:
+        """What the axis of comparison is called within a sentence."""
+        return option_name(self.axis)
+
+    @property
+    def place(self) -> str:
+        """The end of "How many steps gd and adam need": a template with the fields whose values it lists in braces."""
+        return f"at {option_name(self.axis)} {{{self.axis}}}"
+
+    @property
     def runs(self) -> int:
         """Number of runs before any extension of the grid."""
         rates = len(self.lr) if self.lr is not None else 2 * FIRST_DECADES * self.lr_density + 1
@@ -154,6 +183,24 @@ class SweepGrid:
         """What is kept: a row a run, or counts."""
         return "rows"
 
+    @property
+    def kept_by_size(self) -> bool:
+        """Whether `kept` follows from the number of runs, because the user did not ask for either."""
+        return False
+
+    @classmethod
+    def check_options(cls, given: Mapping[str, Any]) -> None:
+        """Check options that were given on the command line for combinations that contradict each other.
+
+        A configuration cannot tell a default from the same value given by the user; here they can be told apart.
+
+        Args:
+            given: the values by the names of their fields.
+
+        Raises:
+            ValueError: two options of which one must be left out.
+        """
+
     def exponent(self, k: int) -> Fraction:
         """The k-th exponent of the grid of learning rates, exactly."""
         return Fraction(k, self.lr_density)
@@ -161,7 +208,7 @@ class SweepGrid:
     def to_json(self) -> dict[str, Any]:
         """The configuration as it is stored."""
         out = {name: _plain(value) for name, value in asdict(self).items()}
-        return {"quadsim_format": _FORMAT, **({} if self.kind == "quadratic" else {"kind": self.kind}), **out}
+        return {"quadsim_format": _FORMAT, **({"kind": self.kind} if self.stores_kind else {}), **out}
 
     @classmethod
     def from_json(cls, content: Any) -> Self:
@@ -171,7 +218,7 @@ class SweepGrid:
             ValueError: something that is not a configuration of this kind.
         """
         right = isinstance(content, dict) and content.get("quadsim_format") == _FORMAT
-        if not right or content.get("kind", "quadratic") != cls.kind:
+        if not right or content.get("kind", None if cls.stores_kind else cls.kind) != cls.kind:
             raise ValueError(
                 f"config must be a document with quadsim_format {_FORMAT}, got {str(content)[:80]!r}; give a config.json that a "
                 "sweep wrote."

@@ -24,6 +24,7 @@ from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.support.checks import check_choice, check_interval, check_ratio
 from quadsim.simulator.support.memory import memory_text, physical_memory
 from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, SweepGrid, option_name, unique_values
+from quadsim.simulator.sweeps.config.options import QUADRATICS
 
 __all__ = [
     "DIALS",
@@ -160,19 +161,20 @@ class SweepConfig(SweepGrid):
     """
 
     kind: ClassVar[str] = "quadratic"
+    stores_kind: ClassVar[bool] = False
     dials: ClassVar[tuple[str, ...]] = DIALS
 
-    heterogeneity: tuple[float, ...] = (1.0, 10.0, 100.0)
-    mode: tuple[str, ...] = ("scale",)
-    blocks: tuple[int, ...] = (4,)
-    block_size: tuple[int | tuple[int, ...], ...] = (8,)
-    condition_number: tuple[float | None, ...] = (None,)
-    gradient_heterogeneity: tuple[float | None, ...] = (None,)
-    alignment: tuple[float | None, ...] = (None,)
-    rotation: tuple[float, ...] = (1.0,)
-    case: tuple[str, ...] = ()
-    engine: str = "auto"
-    keep: str | None = None
+    heterogeneity: tuple[float, ...] = QUADRATICS["heterogeneity"].field()
+    mode: tuple[str, ...] = QUADRATICS["mode"].field()
+    blocks: tuple[int, ...] = QUADRATICS["blocks"].field()
+    block_size: tuple[int | tuple[int, ...], ...] = QUADRATICS["block_size"].field()
+    condition_number: tuple[float | None, ...] = QUADRATICS["condition_number"].field()
+    gradient_heterogeneity: tuple[float | None, ...] = QUADRATICS["gradient_heterogeneity"].field()
+    alignment: tuple[float | None, ...] = QUADRATICS["alignment"].field()
+    rotation: tuple[float, ...] = QUADRATICS["rotation"].field()
+    case: tuple[str, ...] = QUADRATICS["case"].field()
+    engine: str = QUADRATICS["engine"].field()
+    keep: str | None = QUADRATICS["keep"].field()
 
     def __post_init__(self) -> None:
         self._check_grid()
@@ -221,6 +223,28 @@ class SweepConfig(SweepGrid):
         return self.keep or ("rows" if self.runs <= ROWS_UP_TO else "quantiles")
 
     @property
+    def kept_by_size(self) -> bool:
+        """See `SweepGrid.kept_by_size`."""
+        return self.keep is None
+
+    @classmethod
+    def check_options(cls, given: Mapping[str, Any]) -> None:
+        """See `SweepGrid.check_options`: a case fixes five of the dials.
+
+        Raises:
+            ValueError: one of those beside a case, or no name of a case.
+        """
+        if "case" not in given:
+            return
+        for name in FIXED_BY_CASE:
+            if name in given:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} must be left out with --case, which fixes it, got both; drop one of the two."
+                )
+        if not given["case"]:
+            raise ValueError("case must hold at least one name, got an empty list; give one or leave it out.")
+
+    @property
     def criterion(self) -> str:
         """When a run counts as solved, in words."""
         return f"the gap is {self.tolerance:g} of the start"
@@ -229,6 +253,26 @@ class SweepConfig(SweepGrid):
     def axis(self) -> str:
         """The column along which results are compared."""
         return "case" if self.case else "heterogeneity"
+
+    @property
+    def is_categorical(self) -> bool:
+        """See `SweepGrid.is_categorical`."""
+        return bool(self.case)
+
+    @property
+    def axis_label(self) -> str:
+        """See `SweepGrid.axis_label`."""
+        return "case" if self.case else "Hessian heterogeneity (max L / min L over blocks)"
+
+    @property
+    def axis_words(self) -> str:
+        """See `SweepGrid.axis_words`."""
+        return "case" if self.case else "Hessian heterogeneity"
+
+    @property
+    def place(self) -> str:
+        """See `SweepGrid.place`."""
+        return "on the cases {case}" if self.case else super().place
 
     @property
     def point_columns(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval, named_options
 from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.config.options import TOY_MODELS
 from quadsim.simulator.training.loop import check_trainable
 
 __all__ = ["MODEL_OPTIONS", "ModelPoint", "ModelSweepConfig"]
@@ -22,6 +23,15 @@ MODEL_OPTIONS = ("norm", "layers", "width", "heads", "kernel")
 """Fields of models that a sweep can set; a model has some of them."""
 
 _COLUMNS = ("model", *MODEL_OPTIONS, "task", "dial", "mode", "heterogeneity")
+
+_DIAL_LABELS = {
+    "frequency": "frequency: largest over smallest class weight",
+    "zipf": "zipf: most over least frequent token",
+    "separable": "separable: largest over smallest weight of a copy",
+    "reparametrisation": "reparametrisation: max s² / min s² over blocks",
+    "init-scale": "factor on the initial weights",
+    "temperature": "temperature of the attention",
+}
 
 _TYPICAL = {symbols.L: 2.0, symbols.mu: 0.02, symbols.trace: 200.0, symbols.error_scale: 0.1}
 """Of the tiny models here; only to centre the grids of learning rates, which are extended where this is wrong."""
@@ -102,23 +112,23 @@ class ModelSweepConfig(SweepGrid):
     kind: ClassVar[str] = "model"
     dials: ClassVar[tuple[str, ...]] = _COLUMNS
 
-    seeds: int = 4
-    steps: int = 1000
-    tolerance: float = 0.1
-    dtype: str = "float32"
-    model: tuple[str, ...] = ("transformer",)
-    norm: tuple[str | None, ...] = (None,)
-    layers: tuple[int | None, ...] = (None,)
-    width: tuple[int | None, ...] = (None,)
-    heads: tuple[int | None, ...] = (None,)
-    kernel: tuple[int | None, ...] = (None,)
-    task: tuple[str, ...] = ("token-map",)
-    dial: tuple[str, ...] = ("frequency",)
-    mode: tuple[str, ...] = ("parameter",)
-    heterogeneity: tuple[float, ...] = (1.0, 10.0, 100.0)
-    evaluate_every: int = 10
-    partition: str = "module"
-    compile: bool = False
+    seeds: int = TOY_MODELS["seeds"].field()
+    steps: int = TOY_MODELS["steps"].field()
+    tolerance: float = TOY_MODELS["tolerance"].field()
+    dtype: str = TOY_MODELS["dtype"].field()
+    model: tuple[str, ...] = TOY_MODELS["model"].field()
+    norm: tuple[str | None, ...] = TOY_MODELS["norm"].field()
+    layers: tuple[int | None, ...] = TOY_MODELS["layers"].field()
+    width: tuple[int | None, ...] = TOY_MODELS["width"].field()
+    heads: tuple[int | None, ...] = TOY_MODELS["heads"].field()
+    kernel: tuple[int | None, ...] = TOY_MODELS["kernel"].field()
+    task: tuple[str, ...] = TOY_MODELS["task"].field()
+    dial: tuple[str, ...] = TOY_MODELS["dial"].field()
+    mode: tuple[str, ...] = TOY_MODELS["mode"].field()
+    heterogeneity: tuple[float, ...] = TOY_MODELS["heterogeneity"].field()
+    evaluate_every: int = TOY_MODELS["evaluate_every"].field()
+    partition: str = TOY_MODELS["partition"].field()
+    compile: bool = TOY_MODELS["compile"].field()
 
     def __post_init__(self) -> None:
         self._check_grid()
@@ -154,6 +164,26 @@ class ModelSweepConfig(SweepGrid):
     def axis(self) -> str:
         """The column along which results are compared."""
         return "heterogeneity"
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """See `SweepGrid.compared`: the dials."""
+        return self.dial
+
+    @property
+    def axis_label(self) -> str:
+        """See `SweepGrid.axis_label`."""
+        return _DIAL_LABELS[self.dial[0]] if len(self.dial) == 1 else "value of the dial"
+
+    @property
+    def axis_words(self) -> str:
+        """See `SweepGrid.axis_words`."""
+        return "the dial"
+
+    @property
+    def place(self) -> str:
+        """See `SweepGrid.place`."""
+        return "on {model}, {dial} {heterogeneity}"
 
     @property
     def point_columns(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ _Ratio = Callable[[tuple[Any, Any], tuple[Any, Any]], tuple[float, float, float]
 """Ratio of the medians at two (point, optimizer), and the ends of its interval."""
 
 
-def answer(runs: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> str:
+def answer(runs: pd.DataFrame, best: pd.DataFrame, point: str, steps: int, value: str = "gap") -> str:
     """The result in words: how each optimizer's steps grow, and who needs the fewest where.
 
     Args:
@@ -25,11 +25,12 @@ def answer(runs: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> st
         best: rows of `best_rates`, for the same points.
         point: the column along which the comparison goes (`heterogeneity`, or `case`).
         steps: length of the runs.
+        value: what the optimizers decrease, X of the column `final_X_median`.
     """
     table = {
         key: effective_steps(group.sort_values("seed")) for key, group in runs.groupby([point, "optimizer"], sort=False)
     }
-    return _in_words(best, point, steps, lambda above, below: bootstrap_ratio(table[above], table[below]))
+    return _in_words(best, point, steps, lambda above, below: bootstrap_ratio(table[above], table[below]), value)
 
 
 def optimised_answer(summary: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> str:
@@ -63,7 +64,7 @@ def optimised_answer(summary: pd.DataFrame, best: pd.DataFrame, point: str, step
     return f"On the loss that is optimised, at rates that are best for it: {'; '.join(growth)}."
 
 
-def counted_answer(bins: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> str:
+def counted_answer(bins: pd.DataFrame, best: pd.DataFrame, point: str, steps: int, value: str = "gap") -> str:
     """As `answer`, from histograms at the best rates; intervals are not paired, see `bootstrap_counted_ratio`.
 
     Args:
@@ -71,6 +72,7 @@ def counted_answer(bins: pd.DataFrame, best: pd.DataFrame, point: str, steps: in
         best: rows of `best_counted_rates`, for the same points.
         point: as in `answer`.
         steps: as in `answer`.
+        value: as in `answer`.
     """
     table = {key: group for key, group in bins.groupby([point, "optimizer"], sort=False)}
 
@@ -79,14 +81,13 @@ def counted_answer(bins: pd.DataFrame, best: pd.DataFrame, point: str, steps: in
         totals = [int(group[["converged", "running", "diverged"]].iloc[0].sum()) for group in (a, b)]
         return bootstrap_counted_ratio(a["runs"], b["runs"], a["up_to"], (totals[0], totals[1]))
 
-    return _in_words(best, point, steps, ratio)
+    return _in_words(best, point, steps, ratio, value)
 
 
-def _in_words(best: pd.DataFrame, point: str, steps: int, ratio: _Ratio) -> str:
+def _in_words(best: pd.DataFrame, point: str, steps: int, ratio: _Ratio, what: str) -> str:
     values = list(dict.fromkeys(best[point]))
     optimizers = list(dict.fromkeys(best["optimizer"]))
     medians = {(row[point], row["optimizer"]): row["steps_median"] for row in best.to_dict("records")}
-    what = "loss" if "final_loss_median" in best else "gap"
     sentences = []
     if len(values) > 1:
         growth: list[str] = []

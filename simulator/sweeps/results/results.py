@@ -10,9 +10,9 @@ import xarray as xr
 from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import local_path
 from quadsim.simulator.support.records import plain_records
-from quadsim.simulator.sweeps.config.families import config_from_json
+from quadsim.simulator.sweeps.config.families import config_from_json, family_of, imported
 from quadsim.simulator.sweeps.config.grid import SweepGrid
-from quadsim.simulator.sweeps.results.answers import answer, counted_answer, optimised_answer
+from quadsim.simulator.sweeps.results.answers import answer, counted_answer
 from quadsim.simulator.sweeps.results.integrity import damaged_files
 from quadsim.simulator.sweeps.results.notes import notes_on
 from quadsim.simulator.sweeps.results.tables import Tables
@@ -78,8 +78,7 @@ class Results:
     @property
     def figures(self) -> tuple[str, ...]:
         """Names of the figures of the folder; without curves, the steps alone."""
-        curves = "loss" if self.config.kind == "model" else "gap"
-        return ("steps",) if self.curves is None else ("steps", curves)
+        return ("steps",) if self.curves is None else ("steps", family_of(self.config).figure)
 
     @property
     def has_figures(self) -> bool:
@@ -108,15 +107,15 @@ class Results:
     @property
     def answers(self) -> list[str]:
         """The result in words, one text per combination of the facets."""
-        out = []
+        config, family, out = self.config, family_of(self.config), []
+        begin = f"Steps until {config.criterion}: " if family.states_criterion else ""
         for label, runs, best in self.groups():
             words = answer if self.histogram is None else counted_answer
-            text = words(runs, best, self.config.axis, self.config.steps)
-            if self.config.kind == "model":
-                whole = self.summary[self.summary["point"].isin(best["point"])]
-                text = f"{text} {optimised_answer(whole, best, self.config.axis, self.config.steps)}".strip()
-            out.append(f"{label}: {text}" if label else text)
-        return [f"Steps until {self.config.criterion}: {text}" if self.config.kind == "model" else text for text in out]
+            text = words(runs, best, config.axis, config.steps, family.value)
+            if family.answer is not None:
+                text = f"{text} {imported(family.answer)(self, best)}".strip()
+            out.append(begin + (f"{label}: {text}" if label else text))
+        return out
 
     @property
     def at_edge(self) -> pd.DataFrame:

@@ -12,7 +12,6 @@ from quadsim.simulator.support.statistics import effective_steps, quantile
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 
 __all__ = [
-    "STATISTICS",
     "RateStatistics",
     "best_counted_rates",
     "best_of",
@@ -20,10 +19,11 @@ __all__ = [
     "best_rates",
     "best_row",
     "rate_statistics",
+    "statistics_columns",
 ]
 
 
-def best_rates(summary: pd.DataFrame, carried: Sequence[str]) -> pd.DataFrame:
+def best_rates(summary: pd.DataFrame, carried: Sequence[str], value: str = "gap") -> pd.DataFrame:
     """The best learning rate of every optimizer at every point of the grid, and its statistics over the seeds.
 
     Best: the smallest median steps to tolerance over all seeds; where no rate reaches the tolerance in half of them, the
@@ -31,9 +31,10 @@ def best_rates(summary: pd.DataFrame, carried: Sequence[str]) -> pd.DataFrame:
     rate. This is hindsight, the same for all optimizers.
 
     Args:
-        summary: a row per run, with point, optimizer, lr, status, steps_to_tolerance, bound_steps, and final_gap and initial_gap
-            or, of models, final_loss, initial_loss and steps_to_tolerance_weighted.
+        summary: a row per run, with point, optimizer, lr, status, steps_to_tolerance, bound_steps, initial_X and final_X, and,
+            of models, steps_to_tolerance_weighted.
         carried: columns that are the same for all runs of a point, to be kept.
+        value: X, what the optimizers decrease (see `Family.value`).
 
     Returns:
         A row per point and optimizer: lr, lr_exponent, steps_median, steps_q10, steps_q90, reached (fraction),
@@ -42,7 +43,7 @@ def best_rates(summary: pd.DataFrame, carried: Sequence[str]) -> pd.DataFrame:
     """
     rows = []
     for (point, optimizer), group in summary.groupby(["point", "optimizer"], sort=False):
-        rates = [rate_statistics(float(str(lr)), same) for lr, same in group.groupby("lr", sort=True)]
+        rates = [rate_statistics(float(str(lr)), same, value) for lr, same in group.groupby("lr", sort=True)]
         what = {"point": point, **{name: group[name].iloc[0] for name in carried}, "optimizer": optimizer}
         position = best_position(rates)
         same = group[group["lr"] == rates[position].lr]
@@ -67,14 +68,14 @@ class RateStatistics:
     weighted: tuple[float, float] | None = None
 
 
-def rate_statistics(lr: float, runs: pd.DataFrame) -> RateStatistics:
+def rate_statistics(lr: float, runs: pd.DataFrame, value: str) -> RateStatistics:
     """Statistics over the seeds at one rate.
 
     Args:
         lr: the rate.
         runs: rows of a summary, at this rate; see `best_rates`.
+        value: as in `best_rates`.
     """
-    value = "gap" if "final_gap" in runs else "loss"
     steps = effective_steps(runs)
     end = (runs[f"final_{value}"] / runs[f"initial_{value}"]).fillna(np.inf).to_numpy()
     bound = runs["bound_steps"].to_numpy(dtype=np.float64)
@@ -182,14 +183,14 @@ def _ratio(a: float, b: float) -> float:
     return a / b if np.isfinite(a) or np.isfinite(b) else np.nan
 
 
-STATISTICS = (
-    "status",
-    "steps_to_tolerance",
-    "bound_steps",
-    *(f"{when}_{what}" for what in ("gap", "loss") for when in ("initial", "final")),
-    "steps_to_tolerance_weighted",
-)
-"""Columns that `rate_statistics` reads, where they are there."""
+def statistics_columns(value: str) -> tuple[str, ...]:
+    """Columns that `rate_statistics` reads, where they are there.
+
+    Args:
+        value: as in `best_rates`.
+    """
+    steps = ("steps_to_tolerance", "steps_to_tolerance_weighted", "bound_steps")
+    return ("status", *steps, f"initial_{value}", f"final_{value}")
 
 
 def best_of(

@@ -12,14 +12,15 @@ import xarray as xr
 
 from quadsim.simulator.runs.trajectory import STATUSES
 from quadsim.simulator.support import store
+from quadsim.simulator.sweeps.config.families import family_of
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.histogram import mark_best, settings_frame
 from quadsim.simulator.sweeps.results.statistics import (
-    STATISTICS,
     RateStatistics,
     best_counted_rates,
     best_of,
     rate_statistics,
+    statistics_columns,
 )
 
 __all__ = ["Tables"]
@@ -67,10 +68,11 @@ class Tables:
             )
         positions = {spec.label: o for o, spec in enumerate(self._config.specs)}
         found: dict[tuple[int, int], tuple[list[RateStatistics], dict[float, str]]] = {}
+        value = family_of(self._config).value
         for runs in self._rates():
             point, optimizer, lr, exponent = runs[[*_KEYS, "lr_exponent"]].iloc[0]
             rates, exponents = found.setdefault((int(point), positions[optimizer]), ([], {}))
-            rates.append(rate_statistics(float(lr), runs))
+            rates.append(rate_statistics(float(lr), runs, value))
             exponents[float(lr)] = exponent
         return best_of(self._config, found)
 
@@ -125,8 +127,9 @@ class Tables:
     def _rates(self) -> Iterator[pd.DataFrame]:
         """Rows of the summary, the columns that statistics need, rate by rate."""
         path = self._folder / store.SUMMARY
+        needed = statistics_columns(family_of(self._config).value)
         with _readable(path), store.parquet_reader(path) as file:
-            columns = [*_KEYS, "lr_exponent", *(n for n in STATISTICS if n in file.schema_arrow.names)]
+            columns = [*_KEYS, "lr_exponent", *(n for n in needed if n in file.schema_arrow.names)]
             rest = pd.DataFrame()
             for batch in file.iter_batches(columns=columns):
                 frame = batch.to_pandas()

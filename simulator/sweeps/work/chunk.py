@@ -14,13 +14,9 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.runs.judged import Judge, judged
 from quadsim.simulator.support.provenance import producer
-from quadsim.simulator.sweeps.config.families import config_from_json
+from quadsim.simulator.sweeps.config.families import config_from_json, family_of, imported
 from quadsim.simulator.sweeps.config.grid import SweepGrid
-from quadsim.simulator.sweeps.config.quadratics import SweepConfig
-from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
-from quadsim.simulator.sweeps.work.quadratics import QuadraticWork
 from quadsim.simulator.sweeps.work.sealed import seal
-from quadsim.simulator.sweeps.work.toy_models import ModelWork
 from quadsim.simulator.sweeps.work.units import Unit, rates_of
 from quadsim.simulator.sweeps.work.work import Work
 
@@ -94,13 +90,10 @@ def work_of(config: SweepGrid) -> AnyWork:
     """What runs the units of a configuration.
 
     Raises:
-        TypeError: a configuration of no known kind.
+        TypeError: a configuration of no registered family.
     """
-    if isinstance(config, SweepConfig):
-        return QuadraticWork(config)
-    if isinstance(config, ModelSweepConfig):
-        return ModelWork(config)
-    raise TypeError(f"config must be a SweepConfig or a ModelSweepConfig, got {type(config).__name__}; make one.")
+    work: AnyWork = imported(family_of(config).work)(config)
+    return work
 
 
 def producer_of(judge: Judge | None) -> str:

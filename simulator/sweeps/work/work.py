@@ -2,19 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.runs.judged import Judge
-from quadsim.simulator.runs.training_run import TrainingRun
-from quadsim.simulator.runs.trajectory import Trajectory, recorded_steps
+from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.support.memory import memory_text, physical_memory
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.histogram import Counted
 
-__all__ = ["PROCESS_BYTES", "ROW_BYTES", "UNIT_BYTES", "Columns", "Work"]
+__all__ = ["PROCESS_BYTES", "ROW_BYTES", "UNIT_BYTES", "Columns", "Indexed", "Run", "Work"]
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -28,9 +28,38 @@ _CURVES_ALIVE = 4  # of the curves of one optimizer at a point, while they are d
 _STORED_ROW_BYTES = 170.0  # of a row in its chunk and in the summary
 _STORED_COUNTS_BYTES = 600.0  # of the counts of a rate in a chunk
 
+
+class Indexed(Protocol):
+    """Problems that know their number: M of them."""
+
+    @property
+    def index(self) -> Any:
+        """The seed of every problem, (M,)."""
+
+
+class Run(Protocol):
+    """What a chunk takes from M problems under K rates; `Trajectory` and `TrainingRun` have it."""
+
+    @property
+    def problem(self) -> Indexed:
+        """The problems."""
+
+    @property
+    def status(self) -> NDArray[np.str_]:
+        """Of STATUSES, (M, K)."""
+
+    @property
+    def steps_to_tolerance(self) -> NDArray[np.float64]:
+        """First step at which a run counts as solved, (M, K); `inf` if none."""
+
+    @property
+    def engine(self) -> str:
+        """What ran."""
+
+
 ConfigT = TypeVar("ConfigT", bound=SweepGrid)
 PointT = TypeVar("PointT")
-RunT = TypeVar("RunT", Trajectory, TrainingRun)
+RunT = TypeVar("RunT", bound=Run)
 
 
 class Work(ABC, Generic[ConfigT, PointT, RunT]):

@@ -1,0 +1,133 @@
+"""The options of `quadsim sweep` that make a configuration: from the tables of the families to parameters, help and readers."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import typer
+
+from quadsim.cli.console import comma_list, number
+from quadsim.simulator.sweeps.config.families import FAMILIES, Family
+from quadsim.simulator.sweeps.config.options import SHARED, Option
+
+__all__ = ["FLAGS", "READERS", "family_of_options", "flag", "names_of", "with_options"]
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """A comma list of names."""
+    return comma_list(text, str)
+
+
+def _sizes(text: str) -> Any:
+    """`8`, or `1+4+9` for the sizes within one problem."""
+    return tuple(number(item) for item in text.split("+")) if "+" in text else number(text)
+
+
+_READ: dict[str, Callable[[str], Any]] = {
+    "number": number,
+    "numbers": lambda text: comma_list(text, number),
+    "names": names_of,
+    "sizes": lambda text: comma_list(text, _sizes),
+    "text": str,
+}
+
+
+def _ordered() -> list[Family]:
+    """Families, the one that needs no option first."""
+    return sorted(FAMILIES.values(), key=lambda family: family.option is not None)
+
+
+def _owners() -> dict[str, list[tuple[Family, Option]]]:
+    """Every option with the families that have it: those of the families in their order, then those of all sweeps."""
+    families = _ordered()
+    names = [name for family in families for name in family.options if name not in SHARED]
+    return {
+        name: [(family, family.all_options[name]) for family in families if name in family.all_options]
+        for name in dict.fromkeys([*names, *SHARED])
+    }
+
+
+_KINDS = {name: owners[0][1].read for name, owners in _owners().items()}
+
+READERS = {name: _READ[kind] for name, kind in _KINDS.items() if kind != "flag"}
+"""How the text of every option of a configuration is read; what it says is checked by the library."""
+
+FLAGS = tuple(name for name, kind in _KINDS.items() if kind == "flag")
+"""Options without a value."""
+
+
+def flag(name: str) -> str:
+    """The option of a field, as it is written on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def _help(owners: list[tuple[Family, Option]]) -> str:
+    """What the families say of one option, as "Problems at every point [16; toy models 4]"."""
+    (_, first), *others = owners
+    texts, defaults = [(first.help, [first.default_text])], [first.default_text]
+    for family, option in others:
+        if option.help == first.help:
+            if option.default_text != first.default_text:
+                texts[0][1].append(f"{family.problems} {option.default_text}")
+        else:
+            texts.append((f"with {flag(family.option or '')} {option.help}", [option.default_text]))
+        defaults.append(option.default_text)
+    if len(texts) > 1 and len(set(defaults)) == 1:  # one default for all stands at the end
+        texts = [(text, defaults[:1] if text == texts[-1][0] else []) for text, _ in texts]
+    said = ((text, "; ".join(one for one in values if one)) for text, values in texts)
+    return "; ".join(f"{text} [{values}]" if values else text for text, values in said)
+
+
+def _panel(owners: list[tuple[Family, Option]]) -> str:
+    """The heading under which an option stands."""
+    if len(owners) == len(FAMILIES):
+        return "Every sweep"
+    names = [f"with {flag(family.option)}" if family.option else f"on {family.problems}" for family, _ in owners]
+    return f"Only {' or '.join(names)}"
+
+
+def _parameters() -> Iterable[inspect.Parameter]:
+    for name, owners in _owners().items():
+        option = owners[0][1]
+        annotation: Any
+        if option.read == "flag":
+            shown = typer.Option(flag(name), help=_help(owners), rich_help_panel=_panel(owners))
+            annotation, default = Annotated[bool, shown], False
+        else:  # stays text: the library checks it, with its own message
+            shown = typer.Option(
+                help=_help(owners), metavar=option.metavar, show_default=False, rich_help_panel=_panel(owners)
+            )
+            annotation, default = Annotated[str | None, shown], None
+        yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, which takes any keyword arguments, the options of all families as parameters before its own."""
+    signature = inspect.signature(command)
+    *own, _ = signature.parameters.values()  # the last takes the options
+    parameters = [*_parameters(), *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own)]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def family_of_options(given: Iterable[str]) -> Family:
+    """The family that the given options ask for.
+
+    Raises:
+        ValueError: an option that belongs to another family.
+    """
+    families, names = _ordered(), list(given)
+    family = next((one for one in families if one.option in names), None)
+    chosen = family or families[0]
+    for name in names:
+        if name in chosen.all_options:
+            continue
+        if family is not None:
+            where, fix = f"with {flag(family.option or '')}, which {family.purpose}", "drop one of the two"
+        else:
+            owner = next(one for one in families if name in one.all_options)
+            where = f"without {flag(owner.option or '')}, on {chosen.problems}"
+            fix = f"drop it, or name a {owner.option}"
+        raise ValueError(f"{flag(name)} must be left out {where}, got it; {fix}.")
+    return chosen

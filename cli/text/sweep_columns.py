@@ -1,0 +1,72 @@
+"""Columns that the table of a sweep has for one family of problems, in the terminal and in the report."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from quadsim.simulator.sweeps.config.families import family_of, imported
+from quadsim.simulator.sweeps.config.grid import SweepGrid
+
+__all__ = ["BOUNDS", "OPTIMISED", "ExtraColumn", "extra_columns", "steps_text"]
+
+Row = Mapping[Any, Any]
+"""A row of `Results.best`."""
+
+
+@dataclass(frozen=True)
+class ExtraColumn:
+    """A column of the table of best rates.
+
+    Attributes:
+        heading: its name.
+        number: what the report sorts by; NaN where there is nothing, which the report leaves empty.
+        text: what it says of a row, given the length of the runs.
+    """
+
+    heading: str
+    number: Callable[[Row], float]
+    text: Callable[[Row, int], str]
+
+
+def steps_text(value: float, most: int) -> str:
+    """A number of steps; one that was not reached within `most` says so."""
+    return f"> {most}" if np.isinf(value) else f"{value:g}"
+
+
+def extra_columns(config: SweepGrid) -> tuple[ExtraColumn, ...]:
+    """Those of the family of a configuration."""
+    path = family_of(config).table_columns
+    found: tuple[ExtraColumn, ...] = () if path is None else imported(path)
+    return found
+
+
+def _three_digits(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.3g}"
+
+
+def _bound(row: Row, steps: int) -> str:
+    return "no theorem" if np.isnan(row["bound_median"]) else steps_text(row["bound_median"], steps)
+
+
+def _margin(row: Row) -> float:
+    return float("nan") if np.isinf(row["bound_median"]) else float(row["margin_median"])
+
+
+BOUNDS = (
+    ExtraColumn("bound", lambda row: float(row["bound_median"]), _bound),
+    ExtraColumn("steps / bound", _margin, lambda row, _: "" if np.isnan(_margin(row)) else f"{_margin(row):.2f}"),
+)
+"""Of quadratics: the steps that a theorem allows."""
+
+OPTIMISED = (
+    ExtraColumn("last loss", lambda row: float(row["loss_median"]), lambda row, _: f"{row['loss_median']:.3g}"),
+    ExtraColumn(
+        "on optimised loss",
+        lambda row: float(row["steps_weighted_median"]),
+        lambda row, steps: steps_text(row["steps_weighted_median"], steps),
+    ),
+    ExtraColumn("at lr", lambda row: float(row["lr_weighted"]), lambda row, _: _three_digits(row["lr_weighted"])),
+)
+"""Of toy models, whose steps no theorem bounds: the steps on the loss that is optimised."""

@@ -1,0 +1,31 @@
+"""What a sweep over quadratics says beside what every sweep says."""
+
+from typing import TYPE_CHECKING
+
+from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.sweeps.results.notes import text_of_point
+
+if TYPE_CHECKING:
+    from quadsim.simulator.sweeps.results.results import Results
+
+__all__ = ["notes"]
+
+
+def notes(results: "Results") -> list[str]:
+    """Gaps that left the tolerance again, and weight decay."""
+    config, out = results.config, []
+    left = results.best[results.best["final_gap_median"].gt(config.tolerance) & results.best["reached"].ge(0.5)]
+    for name, rows in left.groupby("optimizer", sort=False):
+        where = ", ".join(dict.fromkeys(text_of_point(results, row) for row in rows.to_dict("records")))
+        out.append(
+            f"Steps are first crossings: at its best rate {name} is above the tolerance again at the end ({where})."
+        )
+    for spec in config.specs:
+        decay = spec.hyperparameters.get("weight_decay", _default_decay(spec.rule))
+        if decay > 0.0:
+            out.append(f"The minimiser is 0 here, so the weight decay of {spec.label} pulls towards the solution.")
+    return out
+
+
+def _default_decay(rule: Rule) -> float:
+    return next((h.default for key, h in rule.hyperparameters.items() if str(key) == "weight_decay"), 0.0)
