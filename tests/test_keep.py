@@ -112,7 +112,13 @@ def test_stored_results_are_what_was_computed(both):
         pd.testing.assert_frame_equal(getattr(stored, name), getattr(counts, name), check_exact=True)
     assert (stored.answers, stored.notes, stored.config) == (counts.answers, counts.notes, counts.config)
     assert stored.curves is None
-    assert {p.name for p in counts.folder.iterdir()} == {"config.json", "manifest.json", "histogram.parquet", "figures"}
+    assert {p.name for p in counts.folder.iterdir()} == {
+        "config.json",
+        "manifest.json",
+        "histogram.parquet",
+        "figures",
+        "report.html",
+    }
     assert {p.name for p in (counts.folder / "figures").iterdir()} == {"steps.png", "steps.pdf"}
     with pytest.raises(
         ValueError, match="results must hold curves, got those of a sweep that kept quantiles; use --keep"

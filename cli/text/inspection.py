@@ -56,7 +56,7 @@ def print_inspection(found: Inspection, local: Any, folder: Path, *, quiet: bool
     console.print(f"Files: {shown(folder)}/ ({names})", highlight=False)
 
 
-def _blocks(found: Inspection) -> Callable[[bool], Table]:
+def _blocks(found: Inspection) -> Callable[[int], Table]:
     """Medians over the seeds."""
     when = "at the start" if found.step == 0 else f"after {found.step} steps"
     what = f"median (smallest - largest) of {found.problem.problems} seeds"
@@ -72,7 +72,7 @@ def _blocks(found: Inspection) -> Callable[[bool], Table]:
     return titled(f"Blocks of the partition {found.partition.name} {when}; {what}", headings, (0,), lines)
 
 
-def _whole(found: Inspection) -> Callable[[bool], Table]:
+def _whole(found: Inspection) -> Callable[[int], Table]:
     title = f"The whole; median (smallest - largest) of {found.problem.problems} seeds"
     summary = found.summary
     lines = [(text, _median_and_range(summary[name])) for name, text in _MEANINGS.items() if name in summary]
