@@ -1,6 +1,5 @@
 """The public names of `quadsim.theory`; `__init__.py` imports each from the module named here when it is first used."""
 
-
 from .checking import VERDICTS as VERDICTS
 from .checking import Check as Check
 from .checking import assert_bound as assert_bound
