@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Ask pip whether the requirements have a solution: every Python, both builds of torch, every extra, with and without constraints.
+"""Ask pip whether the requirements have a solution: every Python, both builds of torch, every extra.
 
     python .ci/resolve.py                                   # all of it; needs a package index, and minutes
     python .ci/resolve.py --python 3.13 --build cuda --extra test
     python .ci/resolve.py --cpu-wheel torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl
 
-Nothing is installed (`pip install --dry-run`). A Python that is not on this machine can be asked for, as only wheels are looked
-at. The CUDA build of torch is the one of the package index (`torch===2.13.0`); the CPU build (`torch===2.13.0+cpu`) must come from
-an index that pip is configured for (PIP_EXTRA_INDEX_URL), or from one wheel on disk: its list of requirements, which is the same
-for every Python, is then put in place of the others. Exit code 1 if a combination has no solution.
+Nothing is installed (`pip install --dry-run`). A Python that is not on this machine can be asked for, as only wheels are
+looked at. The CUDA build of torch is the one of the package index (`torch===2.13.0`); the CPU build (`torch===2.13.0+cpu`)
+must come from an index that pip is configured for (PIP_EXTRA_INDEX_URL), or from one wheel on disk: its list of requirements,
+which is the same for every Python, is then put in place of the others. Exit code 1 if a combination has no solution.
 """
 
 import argparse

@@ -13,9 +13,11 @@ for). They are imported where they are first used, so that `import quadsim` cost
 
 from typing import Any
 
-__all__ = ["__version__", "cli", "simulator", "theory"]
+__all__ = ["__version__"]
 
 __version__: str
+
+_PARTS = ("cli", "simulator", "theory")
 
 
 def __getattr__(name: str) -> Any:
@@ -23,12 +25,12 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("quadsim")
-    if name in __all__:
+    if name in _PARTS:
         from importlib import import_module
 
         return import_module(f"quadsim.{name}")
-    raise AttributeError(f"module 'quadsim' has no attribute {name!r}; it has {', '.join(__all__)}")
+    raise AttributeError(f"module 'quadsim' has no attribute {name!r}; it has {', '.join((*__all__, *_PARTS))}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_PARTS})
