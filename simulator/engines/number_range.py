@@ -67,10 +67,10 @@ def check_range(problem: BlockQuadratic, rule: Rule | None, tolerance: float, dt
     if any(e.has(symbols.L_l) for e in (rule.step, *rule.update.values(), *rule.start.values())):
         with np.errstate(over="ignore"):
             square = square * max(1.0, scales.largest_eigenvalue)
-    if not np.all(square <= most):
+    if not np.all(square <= largest / 4.0):
         raise refuse(
-            f"squared norm of the gradient at the start, which {rule.name} needs,", f"at most {most:.3g}",
-            float(square[~(square <= most)][0]), "scale initial_error or the blocks down",
+            f"squared norm of the gradient at the start, which {rule.name} needs,", f"at most {largest / 4.0:.3g}",
+            float(square[~(square <= largest / 4.0)][0]), "scale initial_error or the blocks down",
         )  # fmt: skip
     square = scales.squared_gradient[moving]
     if rule.is_global and np.any(square < smallest):
