@@ -97,7 +97,8 @@ def test_training_in_float32_keeps_the_memory(name, near):
     problem = ToyProblem.generate(Transformer(width=4, layers=1), TokenMap(vocabulary=6), problems=1)
     rate = 1e-6 if name == "rmsprop" else 1e-2
     single, double = (
-        train(problem, name, lr=rate, steps=20, beta2=near, dtype=dtype, record="all") for dtype in ("float32", "float64")
+        train(problem, name, lr=rate, steps=20, beta2=near, dtype=dtype, record="all")
+        for dtype in ("float32", "float64")
     )
     assert single.status.item() != "diverged"
     np.testing.assert_allclose(single.loss, double.loss, rtol=1e-4)
@@ -109,15 +110,16 @@ def test_a_sum_of_settings_within_a_sum_is_formed_first():
     m, p = sp.Symbol("m", real=True), sp.Symbol("p", positive=True)
     rule = Rule(
         name="mine",
-        update={m: m + g * beta - g * p + (1 - beta) - p * (1 - beta) ** 2},
+        update={m: m + 1 - beta + g * (1 - beta) * p},
         clocks={p: p * beta},
-        step=-lr * m / (1 - beta) - lr * (1 - p) * g,
+        step=-lr * m / (1 - beta) - lr * (1 - p) / (1 - beta) * g,
         hyperparameters={beta: Hyperparameter(0.9, 0.0, 1.0, high_open=True)},
     )
     near = 1 - 1e-8
     for engine in ("reference", "fused"):
         single, double = (
-            simulate(ONE, rule, lr=0.01, steps=50, dtype=dtype, engine=engine, beta=near) for dtype in ("float32", "float64")
+            simulate(ONE, rule, lr=0.01, steps=50, dtype=dtype, engine=engine, beta=near)
+            for dtype in ("float32", "float64")
         )
         np.testing.assert_allclose(single.gap, double.gap, rtol=1e-3)
         assert double.gap[0, 0, -1] < 0.9
@@ -155,7 +157,7 @@ def test_what_is_still_rounded_to_an_excluded_end_is_refused(name):
         if name != "adamw":
             assert call(what, name, steps=5, dtype="float64", **given) is not None
     rates = given.pop("lr")
-    text = ":".join([name, *(f"{key}={np.atleast_1d(value)[-1]!r}" for key, value in given.items())])
+    text = ":".join([name, *(f"{key}={float(np.atleast_1d(value)[-1])!r}" for key, value in given.items())])
     with pytest.raises(ValueError, match=message):
         SweepConfig(optimizers=(text,), lr=(rates,), dtype="float32")
 
@@ -172,7 +174,7 @@ def everywhere(problem, rule, dtype="float64", **arguments):
     """Status and hitting time in every engine, or the one message they refuse with."""
     runs, messages = {}, set()
     for engine in ENGINES:
-        if engine == "closed-form" and dtype == "float32":
+        if engine == "closed-form" and (dtype == "float32" or not RULES[rule].is_linear):
             continue
         try:
             runs[engine] = simulate(problem, rule, engine=engine, dtype=dtype, **arguments)
@@ -188,20 +190,33 @@ def everywhere(problem, rule, dtype="float64", **arguments):
     return message
 
 
-REFUSALS = r"gap at the start .* must be|entries of initial_error must be"
+REFUSALS = r"gap at the start .*must be|entries of initial_error must be"
 
 
 @pytest.mark.parametrize(("dtype", "powers"), [("float64", range(-175, 205, 5)), ("float32", range(-26, 27))])
-@pytest.mark.parametrize(("rule", "lr"), [("gd", [0.5]), ("heavy-ball", [0.1])])
+@pytest.mark.parametrize(("rule", "lr"), [("gd", 0.5), ("heavy-ball", 0.1)])
 def test_a_linear_rule_does_the_same_at_every_scale_or_is_refused_alike(rule, lr, dtype, powers):
     expected = everywhere(scaled(1.0), rule, dtype, lr=lr, steps=400)
     assert expected[0] == "converged"
-    found = {power: everywhere(scaled(10.0**power), rule, dtype, lr=lr, steps=400) for power in powers}
-    ran = [power for power, what in found.items() if not isinstance(what, str)]
-    assert {found[power] for power in ran} == {expected}
-    assert all(re.match(REFUSALS, what) for what in found.values() if isinstance(what, str))
+    refused = {}
+    for power in powers:
+        try:
+            prepare(scaled(10.0**power), rule, lr=lr, steps=400, dtype=dtype)
+        except ValueError as error:
+            refused[power] = str(error)
+    ran = [power for power in powers if power not in refused]
     assert ran == [power for power in powers if ran[0] <= power <= ran[-1]]
     assert (ran[0], ran[-1]) == ((-150, 145) if dtype == "float64" else (-16, 12))
+    for power in (powers[0], ran[0] - 1, ran[-1] + 3, powers[-1]):
+        message = everywhere(scaled(10.0**power), rule, dtype, lr=lr, steps=400)
+        assert re.match(REFUSALS, message), (power, message)
+    blocks = [np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([[0.1]])]
+    starts = np.array([1.0, -2.0, 0.7]) * 10.0 ** np.array(ran)[:, None].astype(float)
+    batch = BlockQuadratic.from_blocks(blocks, initial_error=starts)
+    for engine in ENGINES:
+        if engine != "closed-form" or dtype == "float64":
+            run = simulate(batch, rule, lr=lr, steps=400, engine=engine, dtype=dtype)
+            assert set(zip(run.status.ravel(), run.steps_to_tolerance.ravel(), strict=True)) == {expected}
 
 
 @pytest.mark.parametrize("curvature", [1e-280, 1e-150, 1e150, 1e280])
@@ -218,10 +233,14 @@ def test_squares_may_leave_the_range_where_gaps_do_not(rule, curvature):
 def test_observables_of_an_extreme_start_are_to_scale():
     for curvature, scale in ((1e-280, 1e160), (1e280, 1e-160)):
         seen = [
-            simulate(scaled(scale, curvature), "heavy-ball", lr=0.1 / curvature, steps=30, engine=engine, observe="iterate")
+            simulate(
+                scaled(scale, curvature), "heavy-ball", lr=0.1 / curvature, steps=30, engine=engine, observe="iterate"
+            )
             for engine in ("closed-form", "reference")
         ]
-        np.testing.assert_allclose(seen[0].observed["iterate"], seen[1].observed["iterate"], rtol=1e-9, atol=1e-12 * scale)
+        np.testing.assert_allclose(
+            seen[0].observed["iterate"], seen[1].observed["iterate"], rtol=1e-9, atol=1e-12 * scale
+        )
 
 
 REFUSED_STARTS = {
@@ -259,7 +278,9 @@ def test_the_one_problem_of_a_batch_is_found():
 def test_curvature_beyond_float32_is_refused():
     for value in (1e-40, 1e39):
         problem = BlockQuadratic.from_blocks([[[1.0]], [[value]]], initial_error=[1.0, 1e-3])
-        with pytest.raises(ValueError, match=r"eigenvalues of the blocks must be from 1.18e-38 to 3.4e\+38 in float32, got 1e"):
+        with pytest.raises(
+            ValueError, match=r"eigenvalues of the blocks must be from 1.18e-38 to 3.4e\+38 in float32, got 1e"
+        ):
             simulate(problem, "adam", lr=0.1, steps=5, dtype="float32")
         assert simulate(problem, "adam", lr=0.1, steps=5).status.item() == "running"
 
@@ -275,12 +296,10 @@ def test_a_sweep_is_refused_before_it_runs():
 @pytest.mark.parametrize("name", sorted(RULES))
 @pytest.mark.parametrize(("dtype", "rate"), [("float64", 1e200), ("float64", 1e308), ("float32", 1e30)])
 def test_no_gap_is_ever_nan(name, dtype, rate):
-    for engine in ENGINES:
-        try:
-            run = simulate(FEW, name, lr=rate, steps=30, engine=engine, dtype=dtype)
-        except ValueError as error:
-            assert str(error).startswith("engine for"), error
+    for engine in ENGINES if name in ("gd", "adam") else ("reference",):  # the others would cost a kernel each
+        if engine == "closed-form" and (name == "adam" or dtype == "float32"):
             continue
+        run = simulate(FEW, name, lr=rate, steps=30, engine=engine, dtype=dtype)
         assert not np.isnan(run.gap).any()
         assert (run.gap[0, 0, -1] == np.inf) == (run.status.item() == "diverged")
 
@@ -299,4 +318,6 @@ def test_a_start_at_the_solution_is_not_refused():
     for dtype in ("float64", "float32"):
         at = BlockQuadratic.from_blocks([[[2.0]]], initial_error=[0.0], minimizer=[1.0])
         assert everywhere(at, "adam", dtype, lr=0.1, steps=5) == ("converged", 0.0)
-        assert simulate(at, "adamw", lr=1e300 if dtype == "float64" else 1e30, steps=50, dtype=dtype).gap[0, 0, 0] == 0.0
+        assert (
+            simulate(at, "adamw", lr=1e300 if dtype == "float64" else 1e30, steps=50, dtype=dtype).gap[0, 0, 0] == 0.0
+        )

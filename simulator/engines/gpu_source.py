@@ -106,7 +106,9 @@ class _Printer(ExpressionPrinter):
         return str(super()._print_Pow(expression, **settings))
 
     def call(self, function: str, *arguments: str) -> str:
-        return super().call(f"{function}_", *(f"{self.number_of}({a})" if _NUMBER.fullmatch(a) else a for a in arguments))
+        return super().call(
+            f"{function}_", *(f"{self.number_of}({a})" if _NUMBER.fullmatch(a) else a for a in arguments)
+        )
 
 
 class _Source:

@@ -81,7 +81,7 @@ def check_settings(rule: Rule, settings: Mapping[str, NDArray[np.float64]], dtyp
         if np.any(~np.isfinite(rounded)):
             largest = float(np.finfo(kind).max)
             raise ValueError(
-                f"{name} must be finite in {dtype} too, got {values[~np.isfinite(rounded)][0]!r}; "
+                f"{name} must be finite in {dtype} too, got {float(values[~np.isfinite(rounded)][0])!r}; "
                 f"give at most {largest:.6g}, or use float64."
             )
         if name == "lr":

@@ -76,6 +76,51 @@ _NAMESPACE = {
 }
 
 
+class _Functions:
+    """What a TorchRule calls, printed for tensors of one type.
+
+    In float64 nothing has to be formed before it is rounded, and the expressions stay as the rule has them.
+    """
+
+    def __init__(self, rule: Rule, block_mean: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
+        stages = rule.stages
+        settings = (symbols.lr, *rule.hyperparameters)
+        coordinate = (symbols.g, symbols.w, symbols.L_l, symbols.mu_l)
+        namespace = {**_NAMESPACE, "BlockMean": lambda x: block_mean(x) if isinstance(x, Tensor) else x}
+
+        def function(arguments: Sequence[sp.Symbol], expressions: Sequence[sp.Expr]) -> Callable[..., tuple[Any, ...]]:
+            # A tuple, not a list: lists cost an allocation a call in the compiled engines, which share this habit.
+            printer = _Printer({"fully_qualified_modules": False, "allow_unknown_functions": True})
+            out: Callable[..., tuple[Any, ...]] = sp.lambdify(
+                arguments, tuple(expressions), modules=[namespace], printer=printer, cse=True
+            )
+            return out
+
+        clocks = tuple(rule.clocks)
+        own = {*settings, *clocks} if dtype != torch.float64 else set()
+        at_start: dict[sp.Expr, sp.Symbol] = {}
+        at_step: dict[sp.Expr, sp.Symbol] = {}
+
+        def cut(expressions: Iterable[sp.Expr], formed: dict[sp.Expr, sp.Symbol]) -> list[sp.Expr]:
+            return [cut_settings(expression, own, formed) for expression in expressions]
+
+        start_totals, starts = (cut(e.values(), at_start) for e in (stages.start_totals, stages.starts))
+        update_totals, updates = (cut(e.values(), at_step) for e in (stages.update_totals, stages.updates))
+        step_totals, (step,) = cut(stages.step_totals.values(), at_step), cut([stages.step], at_step)
+        first = (*settings, *at_start.values(), *coordinate)
+        old = (*settings, *clocks, *at_step.values(), *coordinate, *rule.states)
+        new = (*settings, *clocks, *at_step.values(), *coordinate, *rule.update)
+        self.clocks = function((*settings, *clocks), list(rule.clocks.values()))
+        self.formed_at_start = function(settings, list(at_start))
+        self.formed_at_step = function((*settings, *clocks), list(at_step))
+        self.start_totals = function(first, start_totals)
+        self.start = function((*first, *stages.start_totals), starts)
+        self.update_totals = function(old, update_totals)
+        self.update = function((*old, *stages.update_totals), updates)
+        self.step_totals = function(new, step_totals)
+        self.step = function((*new, *stages.step_totals), [step])
+
+
 class TorchRule:
     """A Rule as functions of tensors that broadcast against each other.
 
@@ -92,51 +137,23 @@ class TorchRule:
         self.rule = rule
         self._total = total
         self._keep = tuple(list(rule.update).index(state) for state in rule.states)
-        stages = rule.stages
-        settings = (symbols.lr, *rule.hyperparameters)
-        coordinate = (symbols.g, symbols.w, symbols.L_l, symbols.mu_l)
-        namespace = {**_NAMESPACE, "BlockMean": lambda x: block_mean(x) if isinstance(x, Tensor) else x}
+        self._block_mean = block_mean
+        self._functions: dict[torch.dtype, _Functions] = {}
 
-        def function(arguments: Sequence[sp.Symbol], expressions: Sequence[sp.Expr]) -> Callable[..., tuple[Any, ...]]:
-            # A tuple, not a list: lists cost an allocation a call in the compiled engines, which share this habit.
-            printer = _Printer({"fully_qualified_modules": False, "allow_unknown_functions": True})
-            out: Callable[..., tuple[Any, ...]] = sp.lambdify(
-                arguments, tuple(expressions), modules=[namespace], printer=printer, cse=True
-            )
-            return out
-
-        clocks = tuple(rule.clocks)
-        own = {*settings, *clocks}
-        at_start: dict[sp.Expr, sp.Symbol] = {}
-        at_step: dict[sp.Expr, sp.Symbol] = {}
-
-        def cut(expressions: Iterable[sp.Expr], formed: dict[sp.Expr, sp.Symbol]) -> list[sp.Expr]:
-            return [cut_settings(expression, own, formed) for expression in expressions]
-
-        start_totals, starts = (cut(e.values(), at_start) for e in (stages.start_totals, stages.starts))
-        update_totals, updates = (cut(e.values(), at_step) for e in (stages.update_totals, stages.updates))
-        step_totals, (step,) = cut(stages.step_totals.values(), at_step), cut([stages.step], at_step)
-        first = (*settings, *at_start.values(), *coordinate)
-        old = (*settings, *clocks, *at_step.values(), *coordinate, *rule.states)
-        new = (*settings, *clocks, *at_step.values(), *coordinate, *rule.update)
-        self._clocks = function((*settings, *clocks), list(rule.clocks.values()))
-        self._formed_at_start = function(settings, list(at_start))
-        self._formed_at_step = function((*settings, *clocks), list(at_step))
-        self._start_totals = function(first, start_totals)
-        self._start = function((*first, *stages.start_totals), starts)
-        self._update_totals = function(old, update_totals)
-        self._update = function((*old, *stages.update_totals), updates)
-        self._step_totals = function(new, step_totals)
-        self._step = function((*new, *stages.step_totals), [step])
+    def _of(self, parts: Sequence[Mapping[str, Tensor]]) -> "_Functions":
+        dtype = parts[0]["g"].dtype
+        if dtype not in self._functions:
+            self._functions[dtype] = _Functions(self.rule, self._block_mean, dtype)
+        return self._functions[dtype]
 
     def start(self, parts: Sequence[Mapping[str, Tensor]], settings: Mapping[str, Tensor]) -> list[list[Tensor]]:
         """States before the first step, a list for every part, each broadcast to the gradient's shape."""
-        values = self._wide(settings)
-        values = _rounded([*values, *self._formed_at_start(*values)], parts[0]["g"])
+        of, values = self._of(parts), self._wide(settings)
+        values = _rounded([*values, *of.formed_at_start(*values)], parts[0]["g"])
         first = [(*values, *_coordinates(part)) for part in parts]
-        totals = self._sum(self._start_totals, parts, first)
+        totals = self._sum(of.start_totals, parts, first)
         return [
-            [_like(x, part["g"]).clone() for x in self._start(*arguments, *totals)]
+            [_like(x, part["g"]).clone() for x in of.start(*arguments, *totals)]
             for part, arguments in zip(parts, first, strict=True)
         ]
 
@@ -155,17 +172,17 @@ class TorchRule:
         settings: Mapping[str, Tensor],
     ) -> tuple[list[Tensor], list[list[Tensor]], list[Tensor]]:
         """One step: what is added to each part's iterate, the new states and the new clocks."""
-        values = self._wide(settings)
-        clocks = list(self._clocks(*values, *clocks))
+        of, values = self._of(parts), self._wide(settings)
+        clocks = list(of.clocks(*values, *clocks))
         values = [*values, *clocks]
-        values = _rounded([*values, *self._formed_at_step(*values)], parts[0]["g"])
+        values = _rounded([*values, *of.formed_at_step(*values)], parts[0]["g"])
         before = [(*values, *_coordinates(part), *state) for part, state in zip(parts, states, strict=True)]
-        totals = self._sum(self._update_totals, parts, before)
-        updated = [list(self._update(*arguments, *totals)) for arguments in before]
+        totals = self._sum(of.update_totals, parts, before)
+        updated = [list(of.update(*arguments, *totals)) for arguments in before]
         after = [(*values, *_coordinates(part), *new) for part, new in zip(parts, updated, strict=True)]
-        totals = self._sum(self._step_totals, parts, after)
+        totals = self._sum(of.step_totals, parts, after)
         steps = [
-            _like(self._step(*arguments, *totals)[0], part["g"]) for part, arguments in zip(parts, after, strict=True)
+            _like(of.step(*arguments, *totals)[0], part["g"]) for part, arguments in zip(parts, after, strict=True)
         ]
         return steps, [[new[i] for i in self._keep] for new in updated], clocks
 
