@@ -45,15 +45,15 @@ def in_torch(name, near):
 
 @pytest.mark.parametrize("near", NEAR)
 @pytest.mark.parametrize("name", ["adam, beta1", "adam, beta2", "adam, both", "adamw", "rmsprop"])
-@pytest.mark.parametrize("engine", ["reference", "fused"])
-def test_a_memory_near_one_is_that_of_torch(name, near, engine):
+def test_a_memory_near_one_is_that_of_torch(name, near):
     kind, options, rule, ours = in_torch(name, near)
-    rate = 1e-5 if rule == "rmsprop" else 2e-3  # without bias correction the first steps are 1/sqrt(1 - beta2) as long
+    rate = 1e-5 if rule == "rmsprop" else 4e-3  # without bias correction the first steps are 1/sqrt(1 - beta2) as long
     for dtype, rtol in (("float64", 1e-9), ("float32", 2e-3)):
-        theirs = simulate_torch(FEW, kind, lr=rate, steps=250, dtype=dtype, **options)
-        run = simulate(FEW, rule, lr=rate, steps=250, dtype=dtype, engine=engine, **ours)
-        np.testing.assert_allclose(run.gap, theirs.gap, rtol=rtol)
-        assert run.gap[0, 0, -1] < 0.9 * run.gap[0, 0, 0]  # and it moved
+        theirs = simulate_torch(FEW, kind, lr=rate, steps=120, dtype=dtype, **options)
+        for engine in ("reference", "fused"):
+            run = simulate(FEW, rule, lr=rate, steps=120, dtype=dtype, engine=engine, **ours)
+            np.testing.assert_allclose(run.gap, theirs.gap, rtol=rtol)
+            assert run.gap[0, 0, -1] < 0.9 * run.gap[0, 0, 0]  # and it moved
 
 
 @pytest.mark.parametrize("name", ["signum", "lion", "adam-mini"])

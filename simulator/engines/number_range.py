@@ -35,32 +35,34 @@ def check_range(problem: BlockQuadratic, rule: Rule | None, tolerance: float, dt
     other = "" if dtype == "float64" else f" in {dtype}"
     fix = "" if dtype == "float64" else ", or use float64"
 
-    def refuse(what: str, allowed: str, got: float, fix_first: str) -> ValueError:
-        return ValueError(f"{what} must be {allowed}{other}, got {got:.6g}; {fix_first}{fix}.")
+    def line(what: str, allowed: str, got: float, fix_first: str) -> str:
+        return f"{what} must be {allowed}{other}, got {got:.6g}; {fix_first}{fix}."
 
     if scales.smallest_eigenvalue < smallest or scales.largest_eigenvalue > largest:
         got = scales.smallest_eigenvalue if scales.smallest_eigenvalue < smallest else scales.largest_eigenvalue
-        raise refuse("eigenvalues of the blocks", f"from {smallest:.3g} to {largest:.3g}", got, "scale the blocks")
+        raise ValueError(
+            line("eigenvalues of the blocks", f"from {smallest:.3g} to {largest:.3g}", got, "scale the blocks")
+        )
     # An entry of e_0 that is rounded to 0 would keep a sign step from ever moving there.
     for what, (low, high) in (("entries of initial_error", scales.error), ("entries of minimizer", scales.minimizer)):
         if high > largest:
-            raise refuse(what, f"at most {largest:.3g} in size", high, "scale them")
+            raise ValueError(line(what, f"at most {largest:.3g} in size", high, "scale them"))
         if low < float(kind.smallest_subnormal) and low > 0.0:
-            raise refuse(what, f"0 or at least {kind.smallest_subnormal:.3g} in size", low, "set it to 0")
+            raise ValueError(line(what, f"0 or at least {kind.smallest_subnormal:.3g} in size", low, "set it to 0"))
     moving = scales.moving
     if not moving.any():
         return
     gap = scales.gap[moving]
     if not np.all(gap <= most):
-        raise refuse(
+        raise ValueError(line(
             "gap at the start", f"at most {most:.3g}, as a run is followed up to {DIVERGED_ABOVE:g} times it",
             float(gap[~(gap <= most)][0]), "scale initial_error or the blocks down",
-        )  # fmt: skip
+        ))  # fmt: skip
     if np.any(tolerance * gap < smallest):
-        raise refuse(
+        raise ValueError(line(
             f"gap at the start times the tolerance ({tolerance:g})", f"at least {smallest:.3g}, the smallest normal number",
             float(tolerance * gap.min()), "scale initial_error or the blocks up, or raise the tolerance",
-        )  # fmt: skip
+        ))  # fmt: skip
     if rule is None or not _squares(rule):
         return
     square = scales.squared_gradient[moving]
@@ -68,16 +70,16 @@ def check_range(problem: BlockQuadratic, rule: Rule | None, tolerance: float, dt
         with np.errstate(over="ignore"):
             square = square * max(1.0, scales.largest_eigenvalue)
     if not np.all(square <= largest / 4.0):
-        raise refuse(
+        raise ValueError(line(
             f"squared norm of the gradient at the start, which {rule.name} needs,", f"at most {largest / 4.0:.3g}",
             float(square[~(square <= largest / 4.0)][0]), "scale initial_error or the blocks down",
-        )  # fmt: skip
+        ))  # fmt: skip
     square = scales.squared_gradient[moving]
     if rule.is_global and np.any(square < smallest):
-        raise refuse(
+        raise ValueError(line(
             f"squared norm of the gradient at the start, which {rule.name} divides by,", f"at least {smallest:.3g}",
             float(square.min()), "scale initial_error or the blocks up",
-        )  # fmt: skip
+        ))  # fmt: skip
 
 
 def _squares(rule: Rule) -> bool:

@@ -6,7 +6,7 @@ so in float64, too. Clocks are running products of settings and stay in float64 
 The fused kernels find these expressions by the levels of `codegen.program`: what runs `once` or once a `step`.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 import numpy as np
