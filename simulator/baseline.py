@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from quadsim.simulator.checks import check_choice, check_count, check_interval
 from quadsim.simulator.engines import as_trajectory, check_device, resolve_dtype
 from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.engines.number_range import check_range
 from quadsim.simulator.engines.observables import Observer
 from quadsim.simulator.engines.reference import Follower
 from quadsim.simulator.quadratic import BlockQuadratic
@@ -55,7 +56,7 @@ def simulate_torch(
         Trajectory with `rule` None and the class name as `optimizer`.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument out of range, or a start whose gaps the dtype cannot hold (see `simulate`).
     """
     steps = check_count("steps", steps)
     if isinstance(observe, str):
@@ -73,6 +74,7 @@ def simulate_torch(
         dtype=resolve_dtype(dtype),
         device=check_device(device),
     )
+    check_range(problem, None, job.tolerance, job.dtype_name)
     outcomes = [
         [_run_one(job, problem.select([m]), optimizer, float(rate), options) for rate in job.settings["lr"]]
         for m in range(problem.problems)

@@ -28,6 +28,29 @@ MOST_BLOCKS = 10**7
 
 
 @dataclass(frozen=True, eq=False)
+class Scales:
+    """How large and small the numbers of a batch are, for a check that the type of a run can hold them.
+
+    Attributes:
+        smallest_eigenvalue: of all blocks of all problems.
+        largest_eigenvalue: likewise.
+        error: smallest and largest size of an entry of e_0 that is not 0; (0, 0) where there is none.
+        minimizer: likewise of w*.
+        moving: whether a problem does not start at its solution, (M,).
+        gap: 1/2 e_0'H e_0, in an order that overflows only where the gap does, (M,).
+        squared_gradient: |H e_0|^2, (M,).
+    """
+
+    smallest_eigenvalue: float
+    largest_eigenvalue: float
+    error: tuple[float, float]
+    minimizer: tuple[float, float]
+    moving: NDArray[np.bool_]
+    gap: FloatArray
+    squared_gradient: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
 class BlockQuadratic:
     """A batch of M block-diagonal quadratics with the same block sizes.
 
@@ -304,6 +327,23 @@ class BlockQuadratic:
         )
 
     @cached_property
+    def scales(self) -> Scales:
+        """How large and small the numbers of the batch are; inf or 0 where they leave float64."""
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            gradient = {s: self.eigenvalues[s] * c for s, c in self.initial_coefficients.items()}
+            gap = sum(np.sum(g * self.initial_coefficients[s] / 2, axis=(1, 2)) for s, g in gradient.items())
+            squares = sum(np.sum(g * g, axis=(1, 2)) for g in gradient.values())
+        return Scales(
+            smallest_eigenvalue=min(float(values[..., 0].min()) for values in self.eigenvalues.values()),
+            largest_eigenvalue=max(float(values[..., -1].max()) for values in self.eigenvalues.values()),
+            error=_extent(self.initial_error),
+            minimizer=_extent(self.minimizer),
+            moving=np.any([np.any(e != 0.0, axis=(1, 2)) for e in self.initial_error.values()], axis=0),
+            gap=np.asarray(gap),
+            squared_gradient=np.asarray(squares),
+        )
+
+    @cached_property
     def achieved(self) -> dict[str, FloatArray]:
         """What the dials came to, from the spectra and the start.
 
@@ -375,6 +415,15 @@ def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int,
             )
         return sizes
     return (check_count("block size", block_size),) * check_count("blocks", blocks, high=MOST_BLOCKS)
+
+
+def _extent(groups: Mapping[int, FloatArray]) -> tuple[float, float]:
+    """Smallest and largest size of the entries that are not 0."""
+    sizes = [np.abs(array[array != 0.0]) for array in groups.values()]
+    return (
+        min((float(x.min()) for x in sizes if x.size), default=0.0),
+        max((float(x.max()) for x in sizes if x.size), default=0.0),
+    )
 
 
 def _transposed_times(vectors: FloatArray, array: FloatArray) -> FloatArray:

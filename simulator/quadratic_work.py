@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.engines import choose_engine, prepare, simulate
 from quadsim.simulator.engines.job import Job
+from quadsim.simulator.engines.number_range import check_range
 from quadsim.simulator.histogram import Counted
 from quadsim.simulator.sweep_config import Point, SweepConfig
 from quadsim.simulator.sweep_grid import OptimizerSpec
@@ -36,6 +37,10 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
         if config.kept == "rows":
             fewer = f"--keep quantiles, which keeps counts and histograms alone, or {fewer}"
         self.check_memory(fewer)
+        for point in config.points:
+            first = point.problem(1, config.seed)
+            for rule in {spec.rule for spec in config.specs}:
+                check_range(first, rule, config.tolerance, config.dtype)
         if config.engine != "auto":
             for point in config.points:
                 for spec in config.specs:

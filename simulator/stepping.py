@@ -71,7 +71,7 @@ class Stepper:
         self._stack = problem.stack(which, dtype, device)
         self.theta = self._stack.start().contiguous()
         values = torch.from_numpy(np.stack([settings[name] for name in rule.names], axis=1))
-        values = values.to(device=device, dtype=dtype)
+        values = values.to(device)  # in float64: a rule forms 1 - beta and the like before it rounds them
         self._update: FusedUpdate | _TorchUpdate
         if device == "cpu" and why_no_update(rule) is None:
             self._update = FusedUpdate(rule, values, self.theta)
@@ -79,7 +79,7 @@ class Stepper:
             self._update = _TorchUpdate(rule, values, blocks, compile=compile)
         self._rows: Tensor | None = None  # sequences of the steps of a stretch, (stretch, E, b)
         self._host_factors = np.ones(stretch)
-        self._factors = torch.ones(stretch, dtype=dtype, device=device)
+        self._factors = torch.ones(stretch, dtype=torch.float64, device=device)
         self._seen = self.theta.new_empty((stretch, 2, self.theta.shape[0]))
         self._replay: Replay | None = None
 

@@ -14,6 +14,7 @@ import sympy as sp
 
 from quadsim.simulator.checks import check_count, check_interval, check_known, check_seed, named_options
 from quadsim.simulator.engines import check_device, resolve_dtype
+from quadsim.simulator.engines.settings_first import check_settings
 from quadsim.simulator.rule import Rule
 from quadsim.simulator.rules import resolve_rule
 from quadsim.simulator.schedules import resolve_schedule
@@ -137,9 +138,11 @@ class SweepGrid:
         schedule = resolve_schedule(None if self.schedule is None else str(self.schedule))
         schedule.check(self.steps)
         object.__setattr__(self, "schedule", str(schedule))
-        resolve_dtype(self.dtype)
+        dtype = str(resolve_dtype(self.dtype)).removeprefix("torch.")
         check_device(self.device)
-        self.specs  # noqa: B018 - reading the optimizers checks them
+        for spec in self.specs:  # reading the optimizers checks them, too
+            rates = 1.0 if self.lr is None else self.lr
+            check_settings(spec.rule, spec.rule.settings(rates, **spec.hyperparameters), dtype)
 
     @cached_property
     def specs(self) -> tuple[OptimizerSpec, ...]:

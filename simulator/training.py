@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.checks import check_count, check_interval
 from quadsim.simulator.engines import check_device, resolve_dtype
+from quadsim.simulator.engines.settings_first import check_settings
 from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
@@ -106,6 +107,7 @@ def train(
         compile=compile,
     )
     job.schedule.check(steps)
+    check_settings(rule, settings, str(job.dtype).removeprefix("torch."))
     if compile:
         check_compile(job.device)
     return _gather(job, _in_chunks(job))

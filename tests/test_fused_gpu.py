@@ -73,6 +73,17 @@ def check_float32(device):
         agrees(job(sizes, "adam", device, dtype="float32", steps=3), rtol=1e-3)
 
 
+def check_settings_in_float32(device):
+    """What is made of settings alone is formed in float64: rounded to float32, each of these memories is 1."""
+    near_one = {"beta1": 1 - 1e-8, "beta2": 1 - 1e-8, "momentum": 1 - 1e-8}
+    for name in ("adam", "adam-mini", "rmsprop", "signum", "lion"):
+        own = {key: near_one[key] for key in RULES[name].names if key in near_one}
+        for sizes in ((3, 1), (5, 17)):
+            got = agrees(job(sizes, name, device, steps=6, lr=(0.003, 0.01), dtype="float32", **own), rtol=1e-3)
+            wide = reference.run(job(sizes, name, "cpu", steps=6, lr=(0.003, 0.01), **own))
+            np.testing.assert_allclose(got.gap, wide.gap, rtol=1e-3)
+
+
 def check_records_and_schedules(device):
     for record, schedule in (("log", "cosine:warmup=2"), (3, "linear"), ("all", "inverse-sqrt")):
         for sizes in ((3, 3), (5, 9)):
@@ -202,6 +213,7 @@ CHECKS = [
     check_rules,
     check_sizes,
     check_float32,
+    check_settings_in_float32,
     check_records_and_schedules,
     check_hits_and_divergence,
     check_minimizer,

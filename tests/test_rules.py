@@ -411,7 +411,10 @@ def test_the_dtype_is_kept(dtype):
         states, clocks = compiled.start(parts, settings), compiled.start_clocks(settings)
         for _ in range(2):
             steps, states, clocks = compiled.advance(parts, states, clocks, settings)
-            assert {x.dtype for x in (*steps, *states[0], *clocks)} == {dtype}, rule.name
+            assert {x.dtype for x in (*steps, *states[0])} == {dtype}, rule.name
+            assert {x.dtype for x in clocks} <= {torch.float64}, (
+                rule.name
+            )  # 1 - beta^t is not rounded before it is formed
             assert steps[0].shape == (1, 2, 3, 2)
 
 

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from quadsim.simulator.checks import check_choice, check_count, check_interval
 from quadsim.simulator.engines import closed_form, fused, reference
 from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.engines.number_range import check_range
+from quadsim.simulator.engines.settings_first import check_settings
 from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.quadratic import BlockQuadratic
 from quadsim.simulator.rule import Rule
@@ -65,7 +67,9 @@ def simulate(
         Trajectory with gap (M, K, R). A run that diverges is a status, not an error.
 
     Raises:
-        ValueError: an argument out of range, or an engine that cannot run the rule.
+        ValueError: an argument out of range, an engine that cannot run the rule, or numbers that the dtype cannot hold: a gap
+            at the start that is, times the tolerance, below the smallest normal number or, times the factor that counts as
+            diverged, above the largest one; a setting that is rounded to an end its range excludes.
 
     Examples:
         >>> problem = BlockQuadratic.generate(heterogeneity=100, problems=2)
@@ -131,6 +135,8 @@ def prepare(
         gradient_noise_std=check_interval("gradient_noise_std", gradient_noise_std, 0.0),
     )
     job.schedule.check(steps)
+    check_settings(rule, settings, job.dtype_name)
+    check_range(problem, rule, job.tolerance, job.dtype_name)
     return job
 
 
@@ -151,11 +157,14 @@ def _check_record(steps: int, record: str | int, runs: int) -> None:
 
 def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None, engine: str) -> Trajectory:
     """Name every run's state and cut it off at divergence: from there on the gap counts as infinite, so nothing is hit."""
-    diverged = np.isfinite(outcome.diverged)
     gap = outcome.gap
+    unknown = np.isnan(gap)  # of inf - inf: that an engine notices it by itself is not relied on
+    first = np.where(unknown.any(axis=-1), job.record[unknown.argmax(axis=-1)], np.inf)
+    divergence = np.minimum(outcome.diverged, first)
+    diverged = np.isfinite(divergence)
     if diverged.any():
-        gap[diverged] = np.where(job.record >= outcome.diverged[diverged][:, None], np.inf, gap[diverged])
-    hit = np.where(outcome.hit >= outcome.diverged, np.inf, outcome.hit)
+        gap[diverged] = np.where(job.record >= divergence[diverged][:, None], np.inf, gap[diverged])
+    hit = np.where(outcome.hit >= divergence, np.inf, outcome.hit)
     status = np.array(["running", "converged", "diverged"])[np.where(diverged, 2, np.isfinite(hit))]
     return Trajectory(
         problem=job.problem,
@@ -171,7 +180,7 @@ def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None,
         observed=outcome.observed,
         gradient_noise_std=job.gradient_noise_std,
         engine=engine,
-        dtype=str(job.dtype).removeprefix("torch."),
+        dtype=job.dtype_name,
         device=job.device,
     )
 

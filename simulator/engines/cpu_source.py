@@ -4,6 +4,9 @@ A vector holds one number for each of LANES settings. For one problem and one su
 blocks one after the other through a stretch of steps, with the block's Hessian, errors and states in cache: rows of the
 product H_l e stay in registers until the rule has used them. Then it follows the gaps of the stretch, summed over the blocks.
 
+What depends on settings and the step alone is computed in float64 and then rounded to the type of the run: 1 - beta2 would be
+0 in float32 for a beta2 that is rounded to 1.
+
 Arrays are flat, with the tile's lanes last. The kernel's own names end in an underscore; all others come from the rule.
 """
 
@@ -44,12 +47,12 @@ def cpu_source(rule: Rule, block_sizes: Iterable[int], *, dtype: str = "float64"
 class _Printer(ExpressionPrinter):
     """Sums of products as fused multiply-adds, numbers as vectors, names of coordinate values with the row they belong to."""
 
-    def __init__(self, by_row: set[sp.Symbol] | None = None, row: int = 0) -> None:
+    def __init__(self, by_row: set[sp.Symbol] | None = None, row: int = 0, number: str = "number_") -> None:
         super().__init__()
-        self._by_row, self._row = by_row or set(), row
+        self._by_row, self._row, self._number = by_row or set(), row, number
 
     def number(self, value: float) -> str:
-        return f"number_({value!r})"
+        return f"{self._number}({value!r})"
 
     def _print_Symbol(self, symbol: sp.Symbol) -> str:
         return f"{symbol.name}__{self._row}" if symbol in self._by_row else str(symbol.name)
@@ -87,6 +90,8 @@ class _Source:
         self._line(f"STATES_, BLOCK_STATES_ = {len(self._program.states)}, {len(self._program.block_states)}")
         self._line(f"real_ = np.{self._dtype}")
         self._line("load_, spread_, number_ = vectors_.vectors_of(LANES_, real_)")
+        self._line("wide_ = vectors_.vectors_of(LANES_, np.float64)[2]")
+        self._line("narrow_ = vectors_.narrow_to(real_)")
         self._line('entry_ = njit(nogil=True, error_model="numpy", cache=True)')
         self._line('part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)')
         self._clocks()
@@ -123,10 +128,15 @@ class _Source:
 
     # Pieces.
 
-    def _settings(self) -> None:
-        for index, symbol in enumerate(self._program.hyperparameters, 1):
+    def _settings(self, *, narrow: bool) -> None:
+        """Hyperparameters and what is made of them, in float64 or rounded to the run's type."""
+        whole = self._program
+        for index, symbol in enumerate(whole.hyperparameters, 1):
             self._line(f"{symbol} = load_(settings_, settings_at_ + {index} * LANES_)")
-        self._assign(self._program.once)
+        self._assign(whole.once, _Printer(number="wide_"))
+        if narrow:
+            for name in (*whole.hyperparameters, *(assignment.name for assignment in whole.once)):
+                self._line(f"{name} = narrow_({name})")
 
     def _clocks(self) -> None:
         whole = self._program
@@ -136,19 +146,20 @@ class _Source:
         self._open("def steps_(tile_, factors_, settings_, clocks_, table_):")
         self._line(f"settings_at_ = tile_ * {len(whole.hyperparameters) + 1} * LANES_")
         self._line("lr_ = load_(settings_, settings_at_)")
-        self._settings()
+        self._settings(narrow=False)
         at = f"tile_ * {len(whole.clocks)}"
         for index, clock in enumerate(whole.clocks):
             self._line(f"{clock.name} = load_(clocks_, ({at} + {index}) * LANES_)")
         self._open("for t_ in range(factors_.size):")
         self._line(f"{symbols.lr} = lr_ * spread_(factors_[t_])")
         if whole.clocks:
-            printer = _Printer()
+            printer = _Printer(number="wide_")
             names = ", ".join(str(clock.name) for clock in whole.clocks)
             self._line(f"{names} = {', '.join(printer.doprint(clock.value) for clock in whole.clocks)}")
-        self._assign(whole.step)
+        self._assign(whole.step, _Printer(number="wide_"))
         for index, name in enumerate(self._step_names()):
-            self._line(f"store_(table_, ((tile_ * factors_.size + t_) * STEP_VALUES_ + {index}) * LANES_, {name})")
+            place = f"((tile_ * factors_.size + t_) * STEP_VALUES_ + {index}) * LANES_"
+            self._line(f"store_(table_, {place}, narrow_({name}))")
         self._close()
         for index, clock in enumerate(whole.clocks):
             self._line(f"store_(clocks_, ({at} + {index}) * LANES_, {clock.name})")
@@ -171,7 +182,7 @@ class _Source:
         self._open(f"def {what}_{kind}_({_BLOCK_ARGUMENTS}):")
         if kind <= _UNROLLED:
             self._line(f"size_ = {kind}")
-        self._settings()
+        self._settings(narrow=True)
         self._line(f"{symbols.L_l} = spread_(extremes_[extremes_at_])")
         self._line(f"{symbols.mu_l} = spread_(extremes_[extremes_at_ + 1])")
         self._assign(whole.per_block)

@@ -103,11 +103,11 @@ class _Run:
         # Settings beyond the last one are copies of it: every lane does the same work.
         own = np.array([job.settings[name] for name in job.rule.names])
         padded = own[:, np.minimum(np.arange(self._tiles * lanes), job.number_of_settings - 1)]
-        self._settings = self._aligned((self._tiles, len(own), lanes))
+        self._settings = self._aligned((self._tiles, len(own), lanes), np.dtype(np.float64))
         self._settings[:] = np.swapaxes(padded.reshape(len(own), self._tiles, lanes), 0, 1)
 
         blocks = len(sizes)
-        self._clocks = self._aligned((self._tiles, len(whole.clocks), lanes))
+        self._clocks = self._aligned((self._tiles, len(whole.clocks), lanes), np.dtype(np.float64))
         self._clocks[:] = 1.0
         self._error = self._aligned((problem.problems, self._tiles, 2, self._dimension, lanes))
         self._error[:, :, 0] = problem.layout.flatten(problem.initial_error)[:, None, :, None]
@@ -123,10 +123,11 @@ class _Run:
         self._gap = np.empty((problem.problems, job.number_of_settings, job.record.size))
         self._values = int(kernel.STEP_VALUES_)
 
-    def _aligned(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        """An array that begins at a cache line, so that no vector lies across two."""
-        count, width = int(np.prod(shape)), self._dtype.itemsize
-        raw = np.empty(count + 64 // width, dtype=self._dtype)
+    def _aligned(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
+        """An array, of the run's type by default, that begins at a cache line, so that no vector lies across two."""
+        dtype = dtype or self._dtype
+        count, width = int(np.prod(shape)), dtype.itemsize
+        raw = np.empty(count + 64 // width, dtype=dtype)
         begin = -raw.ctypes.data % 64 // width
         return raw[begin : begin + count].reshape(shape)
 
@@ -135,7 +136,7 @@ class _Run:
         job = self._job
         # One step more than is taken: the gap of the last is wanted, and the step after it is not looked at.
         total = job.steps + 1
-        factors = np.append(job.schedule.factors(job.steps), 0.0).astype(self._dtype)
+        factors = np.append(job.schedule.factors(job.steps), 0.0)
         products = int(np.sum(self._sizes**2)) * self._lanes
         threads = max(1, min(_number_of_threads(), self._jobs))
         calls = max(threads * _CALLS_PER_THREAD, products * self._jobs * STRETCH // _PRODUCTS_AT_ONCE)

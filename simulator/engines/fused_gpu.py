@@ -261,13 +261,12 @@ class Run:
         factors = np.append(job.schedule.factors(job.steps), 0.0)
         groups = job.problem.layout.groups
         of_unit = [self._slots if unit.whole else self._slots[groups[unit.sizes[0]]] for unit in units]
-        kind = np.dtype(_name(job.dtype))
-        tables = [(own, kind), (factors, kind), (np.array([job.tolerance]), np.dtype(np.float64))]
+        tables = [(array, np.dtype(np.float64)) for array in (own, factors, np.array([job.tolerance]))]
         self._settings, self._factors, self._tolerance, *slots = _on_device(
             tables + [(places, np.dtype(np.int32)) for places in of_unit], device
         )
         self._parts = [self._part(*each) for each in zip(units, chosen, map(blocks, units), slots, strict=True)]
-        self._clocks = torch.ones((len(self._program.clocks), self._width), dtype=job.dtype, device=device)
+        self._clocks = torch.ones((len(self._program.clocks), self._width), dtype=torch.float64, device=device)
         self._below = torch.empty(self._columns, dtype=torch.float64, device=device)
         self._limit = torch.empty_like(self._below)
         aligned = -(-self._columns // _ALIGNED) * _ALIGNED
@@ -376,7 +375,7 @@ class Run:
     def _table(self, first: int, last: int) -> torch.Tensor:
         """What depends on the step alone, for steps `first` to `last`: (steps, values, settings)."""
         steps, width, lanes = last - first, self._width, 128
-        clocks = torch.empty((steps, len(self._program.clocks), width), dtype=self._job.dtype, device=self._device)
+        clocks = torch.empty((steps, len(self._program.clocks), width), dtype=torch.float64, device=self._device)
         if self._program.clocks:
             grid = (-(-width // 32),)
             self._kernels.clocks_[grid](self._settings, self._clocks, clocks, steps, width, LANES_=32, num_warps=1)

@@ -1,10 +1,12 @@
 """One pass over parameters, gradients and states that updates a stack of models: a Rule printed for Numba.
 
 Coordinates of an instance go through a loop of their own, one IEEE operation after the other, so that an instance has the same
-bits whatever is beside it. The kernel's own names end in an underscore; all others come from the rule.
+bits whatever is beside it. Settings and clocks, and what is made of them alone, are float64 under names that end in `_wide_`,
+and then rounded to the type of the parameters. The kernel's own names end in an underscore; all others come from the rule.
 """
 
 import logging
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -49,7 +51,7 @@ class FusedUpdate:
 
     Args:
         rule: one for which `why_no_update` is None.
-        settings: learning rate and hyperparameters in the order of `rule.names`, (E, number).
+        settings: learning rate and hyperparameters in the order of `rule.names`, (E, number); best in float64.
         theta: parameters, (E, P), contiguous.
     """
 
@@ -57,8 +59,8 @@ class FusedUpdate:
         whole = program(rule)
         self._module = _module(rule, str(theta.dtype).removeprefix("torch."))
         self._started = whole.starts_at_numbers
-        self.settings = settings.contiguous()
-        self.clocks = torch.ones((theta.shape[0], len(whole.clocks)), dtype=theta.dtype)
+        self.settings = settings.to(torch.float64).contiguous()
+        self.clocks = torch.ones((theta.shape[0], len(whole.clocks)), dtype=torch.float64)
         self.states = [torch.zeros_like(theta) for _ in whole.states]
         if self._started:
             for kept, state in zip(self.states, whole.states, strict=True):
@@ -81,7 +83,7 @@ class FusedUpdate:
         if not self._started:
             self._module.start_(*arrays)
             self._started = True
-        self._module.update_(arrays[0].dtype.type(float(factor)), *arrays)
+        self._module.update_(float(factor), *arrays)
 
     def select(self, at: Tensor) -> None:
         """Go on with some of the instances."""
@@ -116,6 +118,16 @@ class _Printer(ExpressionPrinter):
         return super().call(f"{function}_", *arguments)
 
 
+class _WidePrinter(_Printer):
+    """Likewise for what is computed in float64."""
+
+    def number(self, value: float) -> str:
+        return f"np.float64({value!r})"
+
+    def _print_Symbol(self, symbol: sp.Symbol) -> str:
+        return f"{symbol.name}_wide_"
+
+
 def update_source(rule: Rule, dtype: str) -> str:
     """Source of the kernel.
 
@@ -124,14 +136,21 @@ def update_source(rule: Rule, dtype: str) -> str:
         dtype: float64 or float32.
     """
     whole = program(rule)
-    print_ = _Printer().doprint
+    print_, wide = _Printer().doprint, _WidePrinter().doprint
 
     def lines(assignments: tuple[Assignment, ...], depth: int) -> list[str]:
         return [f"{'    ' * depth}{a.name} = {print_(a.value)}" for a in assignments]
 
-    names = (symbols.lr, *whole.hyperparameters)
-    settings = [f"        {name} = settings_[e_, {index}]" for index, name in enumerate(names)]
-    settings += lines((*whole.once, *whole.per_block), 2)
+    def wide_lines(assignments: tuple[Assignment, ...]) -> list[str]:
+        return [f"        {wide(a.name)} = {wide(a.value)}" for a in assignments]
+
+    def rounded(names: Iterable[sp.Symbol]) -> list[str]:
+        return [f"        {name} = real_({wide(name)})" for name in names]
+
+    clocks = tuple(clock.name for clock in whole.clocks)
+    own = (symbols.lr, *whole.hyperparameters, *(a.name for a in whole.once))
+    settings = [f"        {wide(n)} = settings_[e_, {i}]" for i, n in enumerate((symbols.lr, *whole.hyperparameters))]
+    settings += wide_lines(whole.once)
     (start,), (advance,) = whole.start, whole.advance
     out = [f'"""Update of {label(rule)}, {dtype}."""', "", *_HEADER.splitlines(), f"real_ = np.{dtype}", ""]
 
@@ -139,18 +158,19 @@ def update_source(rule: Rule, dtype: str) -> str:
     states = {state: f"state{index}_[e_, i_]" for index, state in enumerate(whole.states)}
     arguments = ", ".join([_ARGUMENTS, *(place.split("[")[0] for place in states.values())])
     out += ["@entry_", f"def start_({arguments}):", "    for e_ in range(theta_.shape[0]):", *settings]
-    out += [*lines(start.block, 2), *_loop(), *lines(start.coordinate, 3)]
+    out += [*rounded(own), *lines(start.block, 2), *_loop(), *lines(start.coordinate, 3)]
     out += [f"            {place} = {print_(whole.started[state])}" for state, place in states.items()]
 
     out += ["", "", "@entry_", f"def update_(factor_, {arguments}):"]
     out += ["    keep_ = increment_.size > 0", "    for e_ in range(theta_.shape[0]):", *settings]
-    out += [f"        {symbols.lr} = {symbols.lr} * factor_"]
-    out += [f"        {clock.name} = clocks_[e_, {index}]" for index, clock in enumerate(whole.clocks)]
-    if whole.clocks:
-        left = ", ".join(str(clock.name) for clock in whole.clocks)
-        out += [f"        {left} = {', '.join(print_(clock.value) for clock in whole.clocks)}"]
-    out += [f"        clocks_[e_, {index}] = {clock.name}" for index, clock in enumerate(whole.clocks)]
-    out += [*lines(whole.step, 2), *lines(advance.block, 2), *_loop()]
+    out += [f"        {wide(symbols.lr)} = {wide(symbols.lr)} * factor_"]
+    out += [f"        {wide(clock)} = clocks_[e_, {index}]" for index, clock in enumerate(clocks)]
+    if clocks:
+        left = ", ".join(map(wide, clocks))
+        out += [f"        {left} = {', '.join(wide(clock.value) for clock in whole.clocks)}"]
+    out += [f"        clocks_[e_, {index}] = {wide(clock)}" for index, clock in enumerate(clocks)]
+    out += [*wide_lines(whole.step), *rounded((*own, *clocks, *(a.name for a in whole.step)))]
+    out += [*lines(advance.block, 2), *_loop()]
     out += [f"            {state} = {place}" for state, place in states.items()]
     out += lines(advance.coordinate, 3)
     moved = {place: whole.advanced[state] for state, place in states.items() if whole.advanced[state] != state}

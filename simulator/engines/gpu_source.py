@@ -5,6 +5,8 @@ a problem where these are small together, and holds its numbers in registers. A 
 coordinates), filled up to a power of two with coordinates that stay 0, whose gradient is a matrix product. Either way one
 launch takes many steps; between launches errors and states lie in memory.
 
+What depends on settings and the step alone is computed in float64 and then rounded to the type of the run.
+
 A product of float32 is made of six of bfloat16 on the matrix units, good to some units in the last place of a float32.
 
 The kernel's own names end in an underscore; all others come from the rule.
@@ -89,6 +91,7 @@ class _Printer(ExpressionPrinter):
     """Names get the coordinate or block that they belong to; bare numbers become tensors where a function takes them."""
 
     ends: Mapping[sp.Symbol, str] = field(default_factory=dict)
+    number_of: str = "number_"
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -103,7 +106,9 @@ class _Printer(ExpressionPrinter):
         return str(super()._print_Pow(expression, **settings))
 
     def call(self, function: str, *arguments: str) -> str:
-        return super().call(f"{function}_", *(f"number_({a})" if _NUMBER.fullmatch(a) else a for a in arguments))
+        return super().call(
+            f"{function}_", *(f"{self.number_of}({a})" if _NUMBER.fullmatch(a) else a for a in arguments)
+        )
 
 
 class _Source:
@@ -117,6 +122,8 @@ class _Source:
             self._by_coordinate |= {a.name for a in phase.coordinate}
             self._by_block |= {a.name for a in (*phase.block, *phase.means)}
         self._shuffles = dtype == "float64"
+        self._narrows = dtype != "float64"
+        self._wide = _Printer(number_of="wide_number_" if self._narrows else "number_")
         self._quiet = _padding_is_quiet(whole)
 
     def text(self, name: str, units: Iterable[Unit]) -> str:
@@ -124,6 +131,8 @@ class _Source:
         self._lines += [f'"""Fused kernels of {name} on a GPU, {self._dtype}."""', "", *_HEADER.splitlines()]
         self._line()
         self._function("number_", "value_", [f"return tl.full((1,), value_, tl.{self._dtype})"])
+        if self._narrows:
+            self._function("wide_number_", "value_", ["return tl.full((1,), value_, tl.float64)"])
         self._clocks()
         for unit in units:
             for starting in (True, False):
@@ -146,8 +155,13 @@ class _Source:
         for line in body:
             self._line(line)
 
-    def _assign(self, assignments: Iterable[Assignment], ends: Mapping[sp.Symbol, str] | None = None) -> None:
-        printer = _Printer(ends or {})
+    def _assign(
+        self,
+        assignments: Iterable[Assignment],
+        ends: Mapping[sp.Symbol, str] | None = None,
+        printer: _Printer | None = None,
+    ) -> None:
+        printer = printer or _Printer(ends or {})
         for assignment in assignments:
             self._line(f"{printer.doprint(assignment.name)} = {printer.doprint(assignment.value)}")
 
@@ -158,10 +172,18 @@ class _Source:
 
     # What depends on the step alone.
 
-    def _settings(self, columns: str = "k_") -> None:
-        for index, symbol in enumerate(self._program.hyperparameters, 1):
-            self._line(f"{symbol} = tl.load(settings_ + {index} * width_ + {columns})")
-        self._assign(self._program.once)
+    def _settings(self, *, narrow: bool) -> None:
+        """Hyperparameters and what is made of them, in float64 or rounded to the run's type."""
+        whole = self._program
+        for index, symbol in enumerate(whole.hyperparameters, 1):
+            self._line(f"{symbol} = tl.load(settings_ + {index} * width_ + k_)")
+        self._assign(whole.once, printer=self._wide)
+        if narrow and self._narrows:
+            for name in (*whole.hyperparameters, *(assignment.name for assignment in whole.once)):
+                self._line(f"{name} = {self._rounded(name)}")
+
+    def _rounded(self, name: sp.Symbol) -> str:
+        return f"{name}.to(tl.{self._dtype})" if self._narrows else str(name)
 
     def _clocks(self) -> None:
         """Clocks advance one step after the other; what is made of them is then computed for all steps at once."""
@@ -169,12 +191,12 @@ class _Source:
         if number:
             self._function("clocks_", "settings_, clocks_, table_, steps_, width_, LANES_: tl.constexpr")
             self._line("k_ = tl.minimum(tl.program_id(0) * LANES_ + tl.arange(0, LANES_), width_ - 1)")
-            self._settings()
+            self._settings(narrow=False)
             for index, clock in enumerate(whole.clocks):
                 self._line(f"{clock.name} = tl.load(clocks_ + {index} * width_ + k_)")
             self._line("for t_ in range(count_(steps_)):")
             self._depth += 1
-            printer = _Printer()
+            printer = self._wide
             names = ", ".join(str(clock.name) for clock in whole.clocks)
             self._line(f"{names} = {', '.join(printer.doprint(clock.value) for clock in whole.clocks)}")
             for index, clock in enumerate(whole.clocks):
@@ -187,14 +209,14 @@ class _Source:
         self._line("n_ = tl.minimum(tl.program_id(0) * LANES_ + tl.arange(0, LANES_), steps_ * width_ - 1)")
         self._line("t_ = n_ // width_")
         self._line("k_ = n_ % width_")
-        self._settings()
+        self._settings(narrow=False)
         self._line(f"{symbols.lr} = tl.load(settings_ + k_) * tl.load(factors_ + t_)")
         for index, clock in enumerate(whole.clocks):
             self._line(f"{clock.name} = tl.load(clock_table_ + (t_ * {number} + {index}) * width_ + k_)")
-        self._assign(whole.step)
+        self._assign(whole.step, printer=self._wide)
         values = step_names(whole)
         for index, name in enumerate(values):
-            self._line(f"tl.store(table_ + (t_ * {len(values)} + {index}) * width_ + k_, {name})")
+            self._line(f"tl.store(table_ + (t_ * {len(values)} + {index}) * width_ + k_, {self._rounded(name)})")
 
     def _load_step(self) -> None:
         values = step_names(self._program)
@@ -214,7 +236,7 @@ class _Source:
         self._line("n_ = tl.minimum(tl.program_id(0).to(tl.int64) * LANES_ + tl.arange(0, LANES_), lanes_ - 1)")
         self._line("row_ = n_ // width_")
         self._line("k_ = (n_ % width_).to(tl.int32)")
-        self._settings()
+        self._settings(narrow=True)
         for block, size in enumerate(sizes):
             for i in range(size):
                 for j in range(i, size):
@@ -344,7 +366,7 @@ class _Source:
         if not self._shuffles:
             self._thirds("h", "h_")
         self._line("e_ = tl.load(error_ + at_, mask=real_, other=0.0)")
-        self._settings()
+        self._settings(narrow=True)
         self._extremes("row_ * 2 + tl.zeros_like(k_)", "")
         self._assign(whole.per_block)
         if self._uses_iterate():

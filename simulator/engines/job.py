@@ -35,6 +35,11 @@ class Job:
         """K."""
         return int(self.settings["lr"].size)
 
+    @property
+    def dtype_name(self) -> str:
+        """The number type as `float64` or `float32`."""
+        return str(self.dtype).removeprefix("torch.")
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:

@@ -103,7 +103,7 @@ def _run_captured(job: Job) -> Outcome:
         total = job.steps + 1
         factors = np.zeros(-(-total // _CAPTURED) * _CAPTURED)
         factors[: job.steps] = job.schedule.factors(job.steps)
-        all_factors = batch.tensor(factors).view(-1, _CAPTURED)
+        all_factors = batch.wide(factors).view(-1, _CAPTURED)
         own_factors = all_factors[0].clone()
         shape = (_CAPTURED, job.problem.problems, job.number_of_settings)
         gaps = torch.empty(shape, dtype=job.dtype, device=job.device)
@@ -150,14 +150,18 @@ class _Batch:
         self._minimizer = {size: self.tensor(problem.minimizer[size][..., None]) for size in self.sizes}
         start = {size: self.tensor(problem.initial_error[size][..., None]) for size in self.sizes}
         self.error = {size: e.expand(-1, -1, -1, job.number_of_settings).contiguous() for size, e in start.items()}
-        self._settings = {name: self.tensor(values) for name, values in job.settings.items()}
+        self._settings = {name: self.wide(values) for name, values in job.settings.items()}
         self._rate = self._settings["lr"]
         self._clocks = self._rule.start_clocks(self._settings)
         self._states: list[list[torch.Tensor]] | None = None
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         """A copy in the job's type on its device."""
-        return torch.from_numpy(np.array(array, dtype=np.float64)).to(device=self._job.device, dtype=self._job.dtype)
+        return self.wide(array).to(self._job.dtype)
+
+    def wide(self, array: np.ndarray) -> torch.Tensor:
+        """A copy in float64 on the job's device: what a rule makes of its settings alone is not rounded before."""
+        return torch.from_numpy(np.array(array, dtype=np.float64)).to(device=self._job.device)
 
     def gradient(self) -> dict[int, torch.Tensor]:
         """H e, by block size."""

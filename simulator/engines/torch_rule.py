@@ -1,6 +1,6 @@
 """The readable torch function of a Rule: what runs in the reference engine."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, reduce
 from typing import Any
 
@@ -8,6 +8,7 @@ import sympy as sp
 import torch
 from sympy.printing.pycode import PythonCodePrinter
 
+from quadsim.simulator.engines.settings_first import cut_settings
 from quadsim.simulator.rule import Rule, symbols
 
 __all__ = ["TorchRule", "compile_torch"]
@@ -75,21 +76,13 @@ _NAMESPACE = {
 }
 
 
-class TorchRule:
-    """A Rule as functions of tensors that broadcast against each other.
+class _Functions:
+    """What a TorchRule calls, printed for tensors of one type.
 
-    The caller fixes what a block and the whole are: coordinates come as a list of *parts* (blocks of one size, or the
-    parameters of a model), each a mapping of `g`, `w`, `L_l`, `mu_l` to tensors; clocks and settings are tensors that
-    broadcast against every part. `block_mean` averages over a part's coordinates, keeping the axes; `total` sums a list with
-    one tensor a part over everything.
+    In float64 nothing has to be formed before it is rounded, and the expressions stay as the rule has them.
     """
 
-    def __init__(
-        self, rule: Rule, block_mean: Callable[[Tensor], Tensor], total: Callable[[list[Tensor]], Tensor]
-    ) -> None:
-        self.rule = rule
-        self._total = total
-        self._keep = tuple(list(rule.update).index(state) for state in rule.states)
+    def __init__(self, rule: Rule, block_mean: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
         stages = rule.stages
         settings = (symbols.lr, *rule.hyperparameters)
         coordinate = (symbols.g, symbols.w, symbols.L_l, symbols.mu_l)
@@ -104,27 +97,72 @@ class TorchRule:
             return out
 
         clocks = tuple(rule.clocks)
-        old = (*coordinate, *settings, *clocks, *rule.states)
-        new = (*coordinate, *settings, *clocks, *rule.update)
-        first = (*coordinate, *settings)
-        self._start_totals = function(first, list(stages.start_totals.values()))
-        self._start = function((*first, *stages.start_totals), list(stages.starts.values()))
-        self._clocks = function((*settings, *clocks), list(rule.clocks.values()))
-        self._update_totals = function(old, list(stages.update_totals.values()))
-        self._update = function((*old, *stages.update_totals), list(stages.updates.values()))
-        self._step_totals = function(new, list(stages.step_totals.values()))
-        self._step = function((*new, *stages.step_totals), [stages.step])
+        own = {*settings, *clocks} if dtype != torch.float64 else set()
+        at_start: dict[sp.Expr, sp.Symbol] = {}
+        at_step: dict[sp.Expr, sp.Symbol] = {}
+
+        def cut(expressions: Iterable[sp.Expr], formed: dict[sp.Expr, sp.Symbol]) -> list[sp.Expr]:
+            return [cut_settings(expression, own, formed) for expression in expressions]
+
+        start_totals, starts = (cut(e.values(), at_start) for e in (stages.start_totals, stages.starts))
+        update_totals, updates = (cut(e.values(), at_step) for e in (stages.update_totals, stages.updates))
+        step_totals, (step,) = cut(stages.step_totals.values(), at_step), cut([stages.step], at_step)
+        first = (*settings, *at_start.values(), *coordinate)
+        old = (*settings, *clocks, *at_step.values(), *coordinate, *rule.states)
+        new = (*settings, *clocks, *at_step.values(), *coordinate, *rule.update)
+        self.clocks = function((*settings, *clocks), list(rule.clocks.values()))
+        self.formed_at_start = function(settings, list(at_start))
+        self.formed_at_step = function((*settings, *clocks), list(at_step))
+        self.start_totals = function(first, start_totals)
+        self.start = function((*first, *stages.start_totals), starts)
+        self.update_totals = function(old, update_totals)
+        self.update = function((*old, *stages.update_totals), updates)
+        self.step_totals = function(new, step_totals)
+        self.step = function((*new, *stages.step_totals), [step])
+
+
+class TorchRule:
+    """A Rule as functions of tensors that broadcast against each other.
+
+    The caller fixes what a block and the whole are: coordinates come as a list of *parts* (blocks of one size, or the
+    parameters of a model), each a mapping of `g`, `w`, `L_l`, `mu_l` to tensors of the run's type; clocks and settings are
+    tensors that broadcast against every part. Clocks, and what is made of settings and clocks alone, are computed in float64
+    and then rounded to the run's type, so give settings in float64. `block_mean` averages over a part's coordinates, keeping
+    the axes; `total` sums a list with one tensor a part over everything.
+    """
+
+    def __init__(
+        self, rule: Rule, block_mean: Callable[[Tensor], Tensor], total: Callable[[list[Tensor]], Tensor]
+    ) -> None:
+        self.rule = rule
+        self._total = total
+        self._keep = tuple(list(rule.update).index(state) for state in rule.states)
+        self._block_mean = block_mean
+        self._functions: dict[torch.dtype, _Functions] = {}
+
+    def _of(self, parts: Sequence[Mapping[str, Tensor]]) -> "_Functions":
+        dtype = parts[0]["g"].dtype
+        if dtype not in self._functions:
+            self._functions[dtype] = _Functions(self.rule, self._block_mean, dtype)
+        return self._functions[dtype]
 
     def start(self, parts: Sequence[Mapping[str, Tensor]], settings: Mapping[str, Tensor]) -> list[list[Tensor]]:
         """States before the first step, a list for every part, each broadcast to the gradient's shape."""
-        values = [settings[name] for name in self.rule.names]
-        first = [(*_coordinates(part), *values) for part in parts]
-        totals = self._sum(self._start_totals, first)
-        return [[_like(x, part[0]).clone() for x in self._start(*part, *totals)] for part in first]
+        of, values = self._of(parts), self._wide(settings)
+        values = _rounded([*values, *of.formed_at_start(*values)], parts[0]["g"])
+        first = [(*values, *_coordinates(part)) for part in parts]
+        totals = self._sum(of.start_totals, parts, first)
+        return [
+            [_like(x, part["g"]).clone() for x in of.start(*arguments, *totals)]
+            for part, arguments in zip(parts, first, strict=True)
+        ]
 
     def start_clocks(self, settings: Mapping[str, Tensor]) -> list[Tensor]:
-        """Clocks before the first step."""
-        return [torch.ones_like(settings["lr"]) for _ in self.rule.clocks]
+        """Clocks before the first step, in float64."""
+        return [torch.ones_like(settings["lr"], dtype=torch.float64) for _ in self.rule.clocks]
+
+    def _wide(self, settings: Mapping[str, Tensor]) -> list[Any]:
+        return [settings[name].to(torch.float64) for name in self.rule.names]
 
     def advance(
         self,
@@ -134,20 +172,36 @@ class TorchRule:
         settings: Mapping[str, Tensor],
     ) -> tuple[list[Tensor], list[list[Tensor]], list[Tensor]]:
         """One step: what is added to each part's iterate, the new states and the new clocks."""
-        values = [settings[name] for name in self.rule.names]
-        clocks = list(self._clocks(*values, *clocks))
-        before = [(*_coordinates(part), *values, *clocks, *state) for part, state in zip(parts, states, strict=True)]
-        totals = self._sum(self._update_totals, before)
-        updated = [list(self._update(*arguments, *totals)) for arguments in before]
-        after = [(*_coordinates(part), *values, *clocks, *new) for part, new in zip(parts, updated, strict=True)]
-        totals = self._sum(self._step_totals, after)
-        steps = [_like(self._step(*arguments, *totals)[0], arguments[0]) for arguments in after]
+        of, values = self._of(parts), self._wide(settings)
+        clocks = list(of.clocks(*values, *clocks))
+        values = [*values, *clocks]
+        values = _rounded([*values, *of.formed_at_step(*values)], parts[0]["g"])
+        before = [(*values, *_coordinates(part), *state) for part, state in zip(parts, states, strict=True)]
+        totals = self._sum(of.update_totals, parts, before)
+        updated = [list(of.update(*arguments, *totals)) for arguments in before]
+        after = [(*values, *_coordinates(part), *new) for part, new in zip(parts, updated, strict=True)]
+        totals = self._sum(of.step_totals, parts, after)
+        steps = [
+            _like(of.step(*arguments, *totals)[0], part["g"]) for part, arguments in zip(parts, after, strict=True)
+        ]
         return steps, [[new[i] for i in self._keep] for new in updated], clocks
 
-    def _sum(self, function: Callable[..., tuple[Any, ...]], arguments: list[tuple[Any, ...]]) -> list[Tensor]:
+    def _sum(
+        self,
+        function: Callable[..., tuple[Any, ...]],
+        parts: Sequence[Mapping[str, Tensor]],
+        arguments: list[tuple[Any, ...]],
+    ) -> list[Tensor]:
         """Sums over the whole, each over every coordinate (a summand without `g` counts once for each)."""
-        parts = [[x * torch.ones_like(a[0]) for x in function(*a)] for a in arguments]
-        return [self._total([part[i] for part in parts]) for i in range(len(parts[0]))]
+        summands = [
+            [x * torch.ones_like(part["g"]) for x in function(*a)] for part, a in zip(parts, arguments, strict=True)
+        ]
+        return [self._total([part[i] for part in summands]) for i in range(len(summands[0]))]
+
+
+def _rounded(values: list[Any], like: Tensor) -> list[Any]:
+    """To the run's type; a plain number takes the type of what it meets."""
+    return [x.to(like.dtype) if isinstance(x, Tensor) else x for x in values]
 
 
 def _coordinates(part: Mapping[str, Tensor]) -> tuple[Tensor, ...]:

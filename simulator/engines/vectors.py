@@ -16,8 +16,8 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, register_model
 
 __all__ = [
-    "Vector", "absolute", "exp", "fma", "log", "maximum", "minimum", "pick", "power", "ratio", "sign", "sqrt", "store", "tanh",
-    "unless_below", "vectors_of", "widen",
+    "Vector", "absolute", "exp", "fma", "log", "maximum", "minimum", "narrow_to", "pick", "power", "ratio", "sign", "sqrt",
+    "store", "tanh", "unless_below", "vectors_of", "widen",
 ]  # fmt: skip
 
 
@@ -195,6 +195,22 @@ def store(typing, array, index, vector):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
+
+
+def narrow_to(dtype: Any) -> Any:
+    """A function of a vector of float64 that rounds its numbers to `dtype`."""
+    own = types.float64 if np.dtype(dtype) == np.float64 else types.float32
+
+    @intrinsic
+    def narrow(typing, a):  # type: ignore[no-untyped-def]
+        kind = Vector(a.lanes, own)
+
+        def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            return args[0] if a == kind else builder.fptrunc(args[0], _llvm(kind))
+
+        return kind(a), generate
+
+    return narrow
 
 
 def vectors_of(lanes: int, dtype: Any) -> tuple[Any, Any, Any]:

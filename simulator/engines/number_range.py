@@ -1,0 +1,89 @@
+"""Which problems a run can be followed on: those whose gaps are normal numbers of the run's type until they are judged.
+
+A run is judged against two gaps, `tolerance` times that at the start and DIVERGED_ABOVE times it. Where either lies among the
+subnormal numbers or beyond the largest one, the gap is rounded to 0 or to infinity before the run has converged or diverged,
+and the status says so. Such a problem is refused before it runs, alike for every engine.
+"""
+
+import numpy as np
+import sympy as sp
+
+from quadsim.simulator.quadratic import BlockQuadratic
+from quadsim.simulator.rule import Rule, symbols
+from quadsim.simulator.trajectory import DIVERGED_ABOVE
+
+__all__ = ["check_range"]
+
+
+def check_range(problem: BlockQuadratic, rule: Rule | None, tolerance: float, dtype: str) -> None:
+    """Check that a run on every problem of a batch can be followed. A start at the solution can.
+
+    Args:
+        problem: M problems.
+        rule: that is run; one that squares gradients needs their squares, too. None: not known.
+        tolerance: relative to the gap at the start.
+        dtype: float64 or float32.
+
+    Raises:
+        ValueError: eigenvalues, a start, a minimiser or gaps beyond the normal numbers of the type.
+    """
+    kind = np.finfo(dtype)
+    smallest, largest = float(kind.tiny), float(kind.max)
+    scales = problem.scales
+    # The engines compute e'He before they halve it: hence a quarter of the largest number, with room for rounding.
+    most = largest / DIVERGED_ABOVE / 4.0
+    other = "" if dtype == "float64" else f" in {dtype}"
+    fix = "" if dtype == "float64" else ", or use float64"
+
+    def line(what: str, allowed: str, got: float, fix_first: str) -> str:
+        return f"{what} must be {allowed}{other}, got {got:.6g}; {fix_first}{fix}."
+
+    if scales.smallest_eigenvalue < smallest or scales.largest_eigenvalue > largest:
+        got = scales.smallest_eigenvalue if scales.smallest_eigenvalue < smallest else scales.largest_eigenvalue
+        raise ValueError(
+            line("eigenvalues of the blocks", f"from {smallest:.3g} to {largest:.3g}", got, "scale the blocks")
+        )
+    # An entry of e_0 that is rounded to 0 would keep a sign step from ever moving there.
+    for what, (low, high) in (("entries of initial_error", scales.error), ("entries of minimizer", scales.minimizer)):
+        if high > largest:
+            raise ValueError(line(what, f"at most {largest:.3g} in size", high, "scale them"))
+        if low < float(kind.smallest_subnormal) and low > 0.0:
+            raise ValueError(line(what, f"0 or at least {kind.smallest_subnormal:.3g} in size", low, "set it to 0"))
+    moving = scales.moving
+    if not moving.any():
+        return
+    gap = scales.gap[moving]
+    if not np.all(gap <= most):
+        raise ValueError(line(
+            "gap at the start", f"at most {most:.3g}, as a run is followed up to {DIVERGED_ABOVE:g} times it",
+            float(gap[~(gap <= most)][0]), "scale initial_error or the blocks down",
+        ))  # fmt: skip
+    if np.any(tolerance * gap < smallest):
+        raise ValueError(line(
+            f"gap at the start times the tolerance ({tolerance:g})", f"at least {smallest:.3g}, the smallest normal number",
+            float(tolerance * gap.min()), "scale initial_error or the blocks up, or raise the tolerance",
+        ))  # fmt: skip
+    if rule is None or not _squares(rule):
+        return
+    square = scales.squared_gradient[moving]
+    if any(e.has(symbols.L_l) for e in (rule.step, *rule.update.values(), *rule.start.values())):
+        with np.errstate(over="ignore"):
+            square = square * max(1.0, scales.largest_eigenvalue)
+    if not np.all(square <= largest / 4.0):
+        raise ValueError(line(
+            f"squared norm of the gradient at the start, which {rule.name} needs,", f"at most {largest / 4.0:.3g}",
+            float(square[~(square <= largest / 4.0)][0]), "scale initial_error or the blocks down",
+        ))  # fmt: skip
+    square = scales.squared_gradient[moving]
+    if rule.is_global and np.any(square < smallest):
+        raise ValueError(line(
+            f"squared norm of the gradient at the start, which {rule.name} divides by,", f"at least {smallest:.3g}",
+            float(square.min()), "scale initial_error or the blocks up",
+        ))  # fmt: skip
+
+
+def _squares(rule: Rule) -> bool:
+    """Whether a power of the gradient, or of a state that is made of it, is formed."""
+    coordinate = {symbols.g, *rule.update}
+    powers = set().union(*(e.atoms(sp.Pow) for e in (rule.step, *rule.update.values(), *rule.start.values())))
+    return any(p.exp.is_number and p.exp > 1 and p.base.free_symbols & coordinate for p in powers)

@@ -1,0 +1,101 @@
+"""What a rule makes of its settings alone, formed in float64 whatever the type of the run, and only then rounded to it.
+
+Rounded first, beta2 = 1 - 1e-8 is 1 in float32, and 1 - beta2 is 0. torch.optim forms such expressions in Python's floats, and
+so in float64, too. Clocks are running products of settings and stay in float64 for the same reason.
+
+The fused kernels find these expressions by the levels of `codegen.program`: what runs `once` or once a `step`.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+
+from quadsim.simulator.rule import BlockMean, Rule, Total, symbols
+
+__all__ = ["check_settings", "cut_settings"]
+
+
+def cut_settings(
+    expression: sp.Expr, settings: Collection[sp.Symbol], formed: dict[sp.Expr, sp.Symbol], prefix: str = "formed"
+) -> sp.Expr:
+    """Replace what depends on settings alone by a symbol, the largest such parts first.
+
+    In float64 the rest computes what the whole did, operation for operation: a divisor is cut without its quotient, and a
+    product of settings and coordinates keeps its factors. Terms of settings in a sum with others are put together.
+
+    Args:
+        expression: of a rule.
+        settings: learning rate, hyperparameters and clocks.
+        formed: expression to the symbol that stands for it; grows.
+        prefix: of the symbols' names.
+    """
+    if expression.is_Symbol or expression.is_number:
+        return expression
+    arguments = list(expression.args)
+    own = [a for a in arguments if _is_of(a, settings)]
+    if _is_of(expression, settings):
+        if not (expression.is_Pow and expression.exp.is_number and expression.exp.is_negative):
+            return formed.setdefault(expression, sp.Symbol(f"{prefix}_{len(formed)}", real=True))
+    elif isinstance(expression, sp.Add) and len(own) > 1:
+        arguments = [sp.Add(*own), *(a for a in arguments if a not in own)]
+    return expression.func(*(cut_settings(a, settings, formed, prefix) for a in arguments))
+
+
+def _is_of(expression: sp.Expr, settings: Collection[sp.Symbol]) -> bool:
+    return expression.free_symbols <= set(settings) and not expression.has(BlockMean, Total)
+
+
+@lru_cache(maxsize=256)
+def _never_formed(rule: Rule) -> frozenset[str]:
+    """Hyperparameters that a rule uses as they are and nowhere else: the run's type holds nothing of them but this number."""
+    formed: dict[sp.Expr, sp.Symbol] = {}
+    settings = {symbols.lr, *rule.hyperparameters, *rule.clocks}
+    for expression in (rule.step, *rule.update.values(), *rule.start.values()):
+        cut_settings(expression, settings, formed)
+    used = set().union(*(e.free_symbols for e in (*formed, *rule.clocks.values())), set())
+    return frozenset(str(symbol) for symbol in rule.hyperparameters if symbol not in used)
+
+
+def check_settings(rule: Rule, settings: Mapping[str, NDArray[np.float64]], dtype: str) -> None:
+    """Check that settings are the same optimizer in the run's type.
+
+    A memory of 1 - 1e-8 is rounded to 1 in float32. Where the rule also forms 1 minus it, as Adam does, that is 1e-8 and the run
+    is one of torch.optim in float32; where it does not, as in heavy ball, the run would be one with a memory of 1.
+
+    Args:
+        rule: that is run.
+        settings: name to values, in range.
+        dtype: float64 or float32.
+
+    Raises:
+        ValueError: a value that overflows, or is rounded to an end that its range excludes.
+    """
+    kind = np.dtype(dtype)
+    ranges = {str(symbol): hyperparameter for symbol, hyperparameter in rule.hyperparameters.items()}
+    for name, values in settings.items():
+        with np.errstate(over="ignore"):
+            rounded = values.astype(kind).astype(np.float64)
+        if np.any(~np.isfinite(rounded)):
+            largest = float(np.finfo(kind).max)
+            raise ValueError(
+                f"{name} must be finite in {dtype} too, got {float(values[~np.isfinite(rounded)][0])!r}; "
+                f"give at most {largest:.6g}, or use float64."
+            )
+        if name == "lr":
+            excluded = [0.0]
+        elif name in _never_formed(rule):
+            own = ranges[name]
+            excluded = [end for end, is_open in ((own.low, own.low_open), (own.high, own.high_open)) if is_open]
+        else:
+            continue
+        for end in excluded:
+            if np.any(at := (rounded == end) & (values != end)):
+                toward = kind.type(np.inf if values[at][0] > end else -np.inf)
+                nearest = np.nextafter(kind.type(end), toward)
+                raise ValueError(
+                    f"{name} of {rule.name} must not be {end:g} in {dtype} either, got {float(values[at][0])!r}, which is "
+                    f"rounded to it; give {nearest!s} or a number farther from {end:g}, or use float64."
+                )
