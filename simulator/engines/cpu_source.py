@@ -87,7 +87,7 @@ class _Source:
         self._line(f"STATES_, BLOCK_STATES_ = {len(self._program.states)}, {len(self._program.block_states)}")
         self._line(f"real_ = np.{self._dtype}")
         self._line("load_, spread_, number_ = vectors_.vectors_of(LANES_, real_)")
-        self._line('entry_ = njit(nogil=True, error_model="numpy", cache=True)')
+        self._line('entry_ = njit(nogil=True, error_model="numpy")')
         self._line('part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)')
         self._clocks()
         for kind in self._variants:

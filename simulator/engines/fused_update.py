@@ -4,9 +4,7 @@ Coordinates of an instance go through a loop of their own, one IEEE operation af
 bits whatever is beside it. The kernel's own names end in an underscore; all others come from the rule.
 """
 
-import logging
 from functools import lru_cache
-from pathlib import Path
 from threading import Lock
 from types import ModuleType
 from typing import Any
@@ -15,14 +13,13 @@ import sympy as sp
 import torch
 
 from quadsim.simulator.engines.codegen import Assignment, ExpressionPrinter, Program, label, program, why_no_program
-from quadsim.simulator.engines.kernel_cache import import_source
+from quadsim.simulator.engines.kernel_cache import import_source, say_if_new
 from quadsim.simulator.rule import Rule, symbols
 
 __all__ = ["FusedUpdate", "update_source", "why_no_update"]
 
 Tensor = torch.Tensor
 
-_LOG = logging.getLogger("quadsim")
 _LOADING = Lock()  # threads with a chunk of instances each ask for the same module
 
 
@@ -101,8 +98,7 @@ def _load(rule: Rule, dtype: str) -> ModuleType:
 
     source = update_source(rule, dtype)
     module = import_source(f"{source}\n# Made with {numba.__version__} {llvmlite.__version__}\n", "update")
-    if not any(Path(str(module.__file__)).parent.glob(f"__pycache__/{module.__name__}.*.nbi")):
-        _LOG.info("compiling the update of %s (once; kept in %s)", rule.name, Path(str(module.__file__)).parent)
+    say_if_new(module, f"the update of {rule.name}")
     return module
 
 
@@ -176,7 +172,7 @@ import math
 import numpy as np
 from numba import njit
 
-entry_ = njit(nogil=True, error_model="numpy", cache=True)
+entry_ = njit(nogil=True, error_model="numpy")
 part_ = njit(inline="always", error_model="numpy")
 sqrt_, exp_, log_, tanh_, absolute_ = math.sqrt, math.exp, math.log, math.tanh, abs
 
