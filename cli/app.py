@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import warnings
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -51,6 +52,8 @@ def main() -> None:
     """Entry point of a process of its own: figures need no backend of the user's, and output that fails is one line."""
     # What a notebook hands down ("module://matplotlib_inline..."), or a name that Matplotlib does not know, would stop it.
     os.environ["MPLBACKEND"] = "agg"
+    # Where processes cannot share anything: the commands that would need it say so themselves.
+    warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
     output = _watched_output()
     try:
         try:

@@ -207,5 +207,5 @@ def is_finished(folder: Path) -> bool:
         return (folder / MANIFEST).is_file()
     except OSError as error:  # a name that is too long, say
         raise ValueError(
-            f"out must be the name of a folder, got {str(folder)[:80]} ({error.strerror}); choose another."
+            f"out must be the name of a folder, got {folder.name[:80]} ({error.strerror}); choose another."
         ) from error

@@ -40,8 +40,8 @@ def cache_directory() -> Path | None:
     try:
         place = chosen or platformdirs.user_cache_path("quadsim", appauthor=False, opinion=False)
         folder = local_path(CACHE_VARIABLE if chosen else "the cache folder", place)
-    except ValueError as error:
-        _warn(str(error))
+    except (ValueError, RuntimeError) as error:  # of platformdirs where nobody knows a home folder
+        _warn(f"{' '.join(str(error).split())}; kernels stay in memory, and the next process makes its own.")
         return None
     reason = _why_unusable(folder)
     if reason is None:

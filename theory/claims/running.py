@@ -15,6 +15,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from quadsim.simulator import store
+from quadsim.simulator.backends.processes import why_no_processes
 from quadsim.simulator.checks import check_choice, check_count
 from quadsim.simulator.paths import local_path
 from quadsim.simulator.provenance import provenance
@@ -200,7 +201,11 @@ def _document(entries: Mapping[str, Any]) -> dict[str, Any]:
 
 def _outcomes(claims: list[Claim], setting: Setting, workers: int) -> Iterator[Outcome]:
     """Outcomes as they are finished."""
-    if workers == 1 or len(claims) == 1:
+    alone = workers == 1 or len(claims) == 1
+    if not alone and (reason := why_no_processes()) is not None:
+        _log.warning("worker processes cannot be started here (%s); the claims run one after the other.", reason)
+        alone = True
+    if alone:
         yield from (_run(claim, setting) for claim in claims)
         return
     from joblib import Parallel, delayed, parallel_config
