@@ -1,6 +1,11 @@
 """The application: commands joined together."""
 
-from typing import Annotated
+import io
+import os
+import sys
+import warnings
+from contextlib import suppress
+from typing import Annotated, Any
 
 import typer
 
@@ -44,5 +49,58 @@ def _root(
 
 
 def main() -> None:
-    """Entry point."""
-    app(prog_name="quadsim")
+    """Entry point of a process of its own: figures need no backend of the user's, and output that fails is one line."""
+    # What a notebook hands down ("module://matplotlib_inline..."), or a name that Matplotlib does not know, would stop it.
+    os.environ["MPLBACKEND"] = "agg"
+    # Where processes cannot share anything: the commands that would need it say so themselves.
+    warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
+    output = _watched_output()
+    try:
+        try:
+            app(prog_name="quadsim")
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # else Python does at its end, where nothing can be done about an error
+    except OSError:
+        if output is None or output.error is None:
+            raise
+    finally:
+        if output is not None and output.error is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())  # so that what is left does not fail again
+            if not isinstance(output.error, BrokenPipeError):  # whoever read it, as `head` does, has enough
+                with suppress(OSError):  # stderr may go to the same full disk
+                    reason = output.error.strerror
+                    print(
+                        f"Error: the output could not be written ({reason}); make room, or send it elsewhere.",
+                        file=sys.stderr,
+                    )
+            sys.exit(1)
+
+
+class _Output(io.FileIO):
+    """Standard output that remembers an error, so that it can be told from one of any other file."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def _watched_output() -> _Output | None:
+    """Put standard output through an `_Output`, unless it is closed or a terminal."""
+    old = sys.stdout
+    if not isinstance(old, io.TextIOWrapper) or old.isatty():
+        return None
+    raw = _Output(old.fileno(), "w", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=old.encoding,
+        errors=old.errors,
+        line_buffering=old.line_buffering,
+        write_through=old.write_through,
+    )
+    return raw

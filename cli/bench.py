@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quadsim.cli.console import comma_list, number, print_json, usage_errors
+from quadsim.cli.console import Ends, StyleOption, comma_list, given_path, number, print_json, usage_errors
 
 if TYPE_CHECKING:
     from quadsim.simulator.bench import Comparison, Slope
@@ -46,6 +46,7 @@ def bench(
     instances: Annotated[int | None, typer.Option(help="With --model: instances (default 64; on a GPU 4096).")] = None,
     compile: Annotated[bool, typer.Option("--compile", help="With --model: also ours with torch.compile.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for bench.json, bench.png and bench.pdf.")] = None,
+    style: StyleOption = "quadsim",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
@@ -57,6 +58,8 @@ def bench(
     """
     import sys
 
+    with usage_errors():
+        out = given_path("out", out)
     if model:
         from quadsim.cli.bench_model import bench_model
 
@@ -67,10 +70,12 @@ def bench(
         return
     dtype = dtype or "float64"
 
+    from quadsim.simulator import store
     from quadsim.simulator.bench import WAYS, Work, compare, compare_closed_form, measure_slope
     from quadsim.simulator.bench.ways import RULES_BENCHED
     from quadsim.simulator.checks import check_choice, check_count
     from quadsim.simulator.engines import check_device, resolve_dtype
+    from quadsim.simulator.paths import shown
 
     def progress(text: str) -> None:
         if not (quiet or as_json):
@@ -112,20 +117,22 @@ def bench(
     progress("closed form: 10^9 steps against 10^3")
     closed = compare_closed_form(rounds=rounds).tolist()
     record = document(found, growth, closed)
+    ends = Ends()
     if out is not None:
-        import json
+        with ends.attempt("bench.json", "the times are printed all the same"):
+            out.mkdir(parents=True, exist_ok=True)
+            store.write_json(out / "bench.json", record)
+        with ends.attempt("the figure", "the times are printed all the same"):
+            from quadsim.cli.bench_figure import save_figure
 
-        from quadsim.cli.bench_figure import save_figure
-
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n")
-        save_figure(found, out / "bench")
+            save_figure(found, out)
     if as_json:
         print_json(record)
     else:
         typer.echo(text(found, growth, closed))
-        if out is not None:
-            typer.echo(f"Files: {out}/ (bench.json, bench.png, bench.pdf)")
+        if out is not None and not ends.failed:
+            typer.echo(f"Files: {shown(out)}/ (bench.json, bench.png, bench.pdf)")
+    ends.exit()
 
 
 def document(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) -> dict[str, Any]:

@@ -3,22 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from quadsim.simulator import figures
 from quadsim.simulator.bench import WAYS, Comparison
+from quadsim.simulator.plot_style import drawing
 
 __all__ = ["save_figure"]
 
 
-def save_figure(found: Sequence[Comparison], path: Path) -> None:
-    """Write `path`.png and `path`.pdf: a row for each work, a mark with its spread for each way, on a logarithmic axis."""
-    with mpl.rc_context(sns.axes_style("whitegrid") | {"font.size": 9}):
+def save_figure(found: Sequence[Comparison], folder: Path) -> None:
+    """Write bench.png and bench.pdf: a row for each work, a mark with its spread for each way, on a logarithmic axis."""
+    own = sns.axes_style("whitegrid") | {"font.size": 9}
+    with drawing(own):
         figure = _draw(found)
-        for suffix in ("png", "pdf"):
-            figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=200)
+    figures.save_figure(figure, folder, "bench", own)
 
 
 def _draw(found: Sequence[Comparison]) -> Figure:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from quadsim.cli.bench import spread
-from quadsim.cli.console import comma_list, print_json, usage_errors
+from quadsim.cli.console import Ends, comma_list, print_json, usage_errors
 
 if TYPE_CHECKING:
     from quadsim.simulator.bench import ModelComparison
@@ -35,9 +35,11 @@ def bench_model(
     """Check, time, print; the options are those of `bench`."""
     import sys
 
+    from quadsim.simulator import store
     from quadsim.simulator.bench import MODEL_RULES, MODEL_SIZES, MODEL_WAYS, ModelWork, compare_models
     from quadsim.simulator.checks import check_choice, check_count
     from quadsim.simulator.engines import check_device, resolve_dtype
+    from quadsim.simulator.paths import shown
 
     def progress(text: str) -> None:
         if not (quiet or as_json):
@@ -64,17 +66,18 @@ def bench_model(
         check_count("rounds", rounds)
     found = compare_models(work, rounds=rounds, ways=beside, progress=progress)
     record = document(found)
+    ends = Ends()
     if out is not None:
-        import json
-
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "bench-model.json").write_text(json.dumps(record, indent=2) + "\n")
+        with ends.attempt("bench-model.json", "the times are printed all the same"):
+            out.mkdir(parents=True, exist_ok=True)
+            store.write_json(out / "bench-model.json", record)
     if as_json:
         print_json(record)
     else:
         typer.echo(text(found))
-        if out is not None:
-            typer.echo(f"File: {out}/bench-model.json")
+        if out is not None and not ends.failed:
+            typer.echo(f"File: {shown(out)}/bench-model.json")
+    ends.exit()
 
 
 def document(found: "ModelComparison") -> dict[str, Any]:

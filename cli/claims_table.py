@@ -6,8 +6,9 @@ and keeps RESULTS/claims.json as STORED, from which the tests make the table aga
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
+
+from quadsim.simulator.paths import local_path
 
 __all__ = ["MARKERS", "markdown", "placed"]
 
@@ -67,10 +68,10 @@ def placed(readme: str, table: str) -> str:
 
 
 def _main(results: str, readme: str, stored: str) -> None:
-    document = json.loads((Path(results) / "claims.json").read_text(encoding="utf-8"))
-    page = Path(readme)
+    document = json.loads((local_path("results", results) / "claims.json").read_text(encoding="utf-8"))
+    page = local_path("readme", readme)
     page.write_text(placed(page.read_text(encoding="utf-8"), markdown(document)), encoding="utf-8")
-    Path(stored).write_text(json.dumps(document) + "\n", encoding="utf-8")
+    local_path("stored", stored).write_text(json.dumps(document) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

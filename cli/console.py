@@ -5,11 +5,21 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-__all__ = ["comma_list", "library_messages", "number", "print_json", "usage_errors"]
+__all__ = [
+    "Ends",
+    "StyleOption",
+    "comma_list",
+    "given_path",
+    "library_messages",
+    "number",
+    "print_json",
+    "usage_errors",
+]
 
 T = TypeVar("T")
 
@@ -26,6 +36,61 @@ def usage_errors() -> Iterator[None]:
     except ValueError as error:
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+class Ends:
+    """What a command does once its work is done: figures, reports, files. Where one fails, the others are still done.
+
+    A failure is one line on stderr, and exit code 1 in the end.
+
+    Attributes:
+        failed: whether anything did.
+    """
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    @contextmanager
+    def attempt(self, what: str, then: str) -> Iterator[None]:
+        """Do one of these.
+
+        Args:
+            what: is made, as "the figures".
+            then: what is kept all the same, and the command that makes the missing again.
+        """
+        try:
+            yield
+        except Exception as error:  # whatever it is, it must not take finished work with it
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            print(f"Error: {what} could not be written ({reason}); {then}.", file=sys.stderr)
+            self.failed = True
+
+    def exit(self) -> None:
+        """Leave with code 1 if anything failed.
+
+        Raises:
+            Exit: then.
+        """
+        if self.failed:
+            raise typer.Exit(1)
+
+
+def _take_style(context: typer.Context, name: str) -> str:
+    if name != "quadsim":  # the usual one is not worth loading the library here
+        from quadsim.simulator.plot_style import chosen_style
+
+        with usage_errors():
+            context.with_resource(chosen_style(name))
+    return name
+
+
+StyleOption = Annotated[
+    str,
+    typer.Option(
+        "--style", help="Of figures: quadsim, or user for the settings of your matplotlibrc.", callback=_take_style
+    ),
+]
+"""Of every command that draws; in force until the command ends."""
 
 
 @contextmanager
@@ -60,6 +125,17 @@ def number(text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+def given_path(what: str, path: Path | None) -> Path | None:
+    """A path that was given as an option, if it was, expanded and absolute.
+
+    Raises:
+        ValueError: one that cannot be.
+    """
+    from quadsim.simulator.paths import local_path
+
+    return None if path is None else local_path(what, path)
 
 
 def comma_list(text: str, read: Callable[[str], T]) -> tuple[T, ...]:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quadsim.cli.console import comma_list, number, print_json, usage_errors
+from quadsim.cli.console import Ends, StyleOption, comma_list, given_path, number, print_json, usage_errors
 
 if TYPE_CHECKING:
     from quadsim.simulator.inspection import Inspection
     from quadsim.simulator.models import ToyProblem
 
 _LARGE = 20_000  # parameters from which the Hessian of one start takes minutes
+_NO_DATA = "the tables are all there is; make room in {} or choose another folder, and give the same command again"
+_NO_FIGURES = "the tables in {} are finished, and the same command again makes the figures"
 _STUDIES = ("norm-placement", "head-growth")
 
 
@@ -53,6 +55,7 @@ def inspect(
     out: Annotated[
         Path | None, typer.Option("--out", help="Result folder [runs/inspect-<hash>]", show_default=False)
     ] = None,
+    style: StyleOption = "quadsim",
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the summary.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -78,11 +81,14 @@ def inspect(
     }
     run = {"partition": partition, "seeds": seeds, "seed": seed, "curvature": curvature}
     run |= {"optimizer": optimizer, "lr": lr, "at": at, "study": study}
+    ends = Ends()
     with usage_errors():
+        out = given_path("out", out)
         if study is not None:
-            _study(asked, run, out, quiet=quiet, as_json=as_json)
+            _study(asked, run, out, ends, as_json=as_json)
         else:
-            _inspect(asked, run, out, quiet=quiet, as_json=as_json)
+            _inspect(asked, run, out, ends, quiet=quiet, as_json=as_json)
+    ends.exit()
 
 
 def _problem(asked: dict[str, Any], seeds: int, seed: int) -> "ToyProblem":
@@ -94,7 +100,9 @@ def _problem(asked: dict[str, Any], seeds: int, seed: int) -> "ToyProblem":
     return ModelPoint(dials).problem(seeds, seed)
 
 
-def _inspect(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, quiet: bool, as_json: bool) -> None:
+def _inspect(
+    asked: dict[str, Any], run: dict[str, Any], out: Path | None, ends: Ends, *, quiet: bool, as_json: bool
+) -> None:
     import time
 
     from quadsim.cli.inspect_report import print_inspection
@@ -121,7 +129,7 @@ def _inspect(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, qu
         from quadsim.simulator.records import plain_records
 
         document["local"] = {"text": local.text().splitlines(), "steps": plain_records(local.to_frame())}
-    _save(found, local, folder, asked | run, time.perf_counter() - began)
+    _save(found, local, folder, asked | run, time.perf_counter() - began, ends)
     if as_json:
         print_json(document)
     else:
@@ -168,12 +176,13 @@ def _columns_bar(problem: "ToyProblem", *, quiet: bool) -> Iterator[Callable[[in
         yield columns
 
 
-def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, quiet: bool, as_json: bool) -> None:
+def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, ends: Ends, *, as_json: bool) -> None:
     import time
 
     from quadsim.simulator import store
     from quadsim.simulator.checks import check_choice
     from quadsim.simulator.figures import save_figure
+    from quadsim.simulator.paths import shown
     from quadsim.simulator.provenance import provenance
     from quadsim.simulator.records import plain_records
     from quadsim.simulator.studies import HeadGrowth, NormPlacement, head_growth, norm_placement
@@ -184,12 +193,14 @@ def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, quie
     options = _study_options(name, asked, run)
     found: NormPlacement | HeadGrowth
     found = norm_placement(**options) if name == "norm-placement" else head_growth(**options)
-    _make(folder)
-    (folder / store.FIGURES).mkdir(exist_ok=True)
-    save_figure(found.figure(), folder / store.FIGURES, name)
-    store.write_frame(folder / store.SUMMARY, found.runs)
-    store.write_json(folder / store.CONFIG, {"kind": "inspect", **asked, **run})
-    store.write_json(folder / store.MANIFEST, provenance(time.perf_counter() - began, seed=options["seed"]))
+    with ends.attempt("the data", _NO_DATA.format(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+        store.write_json(folder / store.CONFIG, {"kind": "inspect", **asked, **run})
+        store.write_frame(folder / store.SUMMARY, found.runs)
+        store.write_json(folder / store.MANIFEST, provenance(time.perf_counter() - began, seed=options["seed"]))
+    with ends.attempt("the figure", _NO_FIGURES.format(folder)):
+        (folder / store.FIGURES).mkdir(exist_ok=True)
+        save_figure(found.figure(), folder / store.FIGURES, name)
     if as_json:
         records = {key: plain_records(frame) for key, frame in found.tables.items()}
         print_json({"study": name, **records, "config": asked | run, "folder": str(folder)})
@@ -198,7 +209,7 @@ def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, quie
         typer.echo(frame.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
         typer.echo("")
     typer.echo(
-        f"Files: {folder}/ ({store.SUMMARY}, {store.FIGURES}/{name}.png and .pdf, {store.CONFIG}, {store.MANIFEST})"
+        f"Files: {shown(folder)}/ ({store.SUMMARY}, {store.FIGURES}/{name}.png and .pdf, {store.CONFIG}, {store.MANIFEST})"
     )
 
 
@@ -241,42 +252,54 @@ def _study_options(name: str, asked: dict[str, Any], run: dict[str, Any]) -> dic
 def _folder(out: Path | None, asked: dict[str, Any]) -> Path:
     """Where the result goes.
 
-    A named folder must be new or empty; the default one is named after what was asked and is written again.
+    A named folder must be new, empty, or hold a result of the same options, which is then written again; the default one is
+    named after what was asked.
     """
     import hashlib
     import json
 
-    if out is not None:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ValueError(f"out must be new or an empty folder, got {out} with other files; choose another.")
-        return out
-    text = json.dumps(asked, sort_keys=True)
-    return Path("runs") / f"inspect-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    from quadsim.simulator.paths import local_path
 
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    if out is None:
+        text = json.dumps(asked, sort_keys=True)
+        out = local_path("out", f"runs/inspect-{hashlib.sha256(text.encode()).hexdigest()[:10]}")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())) and not _holds(out, asked):
         raise ValueError(
-            f"out must be a folder that can be written, got {folder} ({error}); choose another."
-        ) from error
+            f"out must be new or an empty folder, or hold a result of the same options, got {out} with other files; choose "
+            "another."
+        )
+    return out
 
 
-def _save(found: "Inspection", local: Any, folder: Path, asked: dict[str, Any], seconds: float) -> None:
+def _holds(folder: Path, asked: dict[str, Any]) -> bool:
+    """Whether a folder holds a result of the same options, or what an end that failed left of it."""
+    from quadsim.simulator import store
+
+    if not (folder / store.CONFIG).is_file():
+        return False
+    return bool(store.read_json(folder / store.CONFIG, "config in out") == {"kind": "inspect", **asked})
+
+
+def _save(found: "Inspection", local: Any, folder: Path, asked: dict[str, Any], seconds: float, ends: Ends) -> None:
     from quadsim.simulator import store
     from quadsim.simulator.figures import save_figure
     from quadsim.simulator.inspect_figures import save_inspection_figures
     from quadsim.simulator.local_figure import local_figure
     from quadsim.simulator.provenance import provenance
 
-    _make(folder)
-    store.write_frame(folder / "blocks.parquet", found.blocks)
-    store.write_frame(folder / store.SUMMARY, found.summary)
-    if local is not None:
-        store.write_frame(folder / "local.parquet", local.to_frame())
+    with ends.attempt("the data", _NO_DATA.format(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+        # First, so that the same command may write here again whatever fails after it.
+        store.write_json(folder / store.CONFIG, {"kind": "inspect", **asked})
+        store.write_frame(folder / "blocks.parquet", found.blocks)
+        store.write_frame(folder / store.SUMMARY, found.summary)
+        if local is not None:
+            store.write_frame(folder / "local.parquet", local.to_frame())
+        store.write_json(folder / store.MANIFEST, provenance(seconds, seed=found.problem.seed))
+    if ends.failed:
+        return
+    with ends.attempt("the figures", _NO_FIGURES.format(folder)):
         (folder / store.FIGURES).mkdir(exist_ok=True)
-        save_figure(local_figure(local.to_frame()), folder / store.FIGURES, "local")
-    save_inspection_figures(found, folder / store.FIGURES)
-    store.write_json(folder / store.CONFIG, {"kind": "inspect", **asked})
-    store.write_json(folder / store.MANIFEST, provenance(seconds, seed=found.problem.seed))
+        if local is not None:
+            save_figure(local_figure(local.to_frame()), folder / store.FIGURES, "local")
+        save_inspection_figures(found, folder / store.FIGURES)

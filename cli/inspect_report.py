@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from quadsim.simulator.inspection import JS_BINS, Inspection
+from quadsim.simulator.paths import shown
 
 __all__ = ["print_inspection"]
 
@@ -53,7 +54,7 @@ def print_inspection(found: Inspection, local: Any, folder: Path, *, quiet: bool
         )
     console.print(f"{problem!r}", highlight=False)
     names = "blocks.parquet, summary.parquet, figures/, config.json, manifest.json"
-    console.print(f"Files: {folder}/ ({names})", highlight=False)
+    console.print(f"Files: {shown(folder)}/ ({names})", highlight=False)
 
 
 def _blocks(found: Inspection) -> Table:

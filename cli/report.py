@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from quadsim.cli.console import print_json, usage_errors
+from quadsim.cli.console import Ends, StyleOption, given_path, print_json, usage_errors
 
 __all__ = ["report"]
 
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that sweep, verify or reproduce wrote.")],
+    style: StyleOption = "quadsim",
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the path alone, no table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -20,13 +21,22 @@ def report(
     Example: quadsim report runs/mine
     """
     from quadsim.cli.pages import kind_of, write_report
+    from quadsim.simulator.paths import shown
 
+    ends = Ends()
     with usage_errors():
+        folder = given_path("DIR", folder) or folder
         kind = kind_of(folder)
         try:
             path = write_report(folder)
+        except ValueError:
+            raise
         except OSError as error:
             raise ValueError(f"the folder must be one that can be written, got {folder} ({error}); copy it.") from error
+        except Exception as error:
+            with ends.attempt("figures and report", f"the results in {folder} are as they were"):
+                raise error
+            ends.exit()
     if as_json:
         print_json({"kind": kind, "report": str(path)})
         return
@@ -35,4 +45,4 @@ def report(
         from quadsim.simulator.results import load_results
 
         print_results(load_results(folder), quiet=False)
-    print(path if quiet else f"Report: {path}")
+    print(path if quiet else f"Report: {shown(path)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quadsim.cli.console import print_json, usage_errors
+from quadsim.cli.console import Ends, StyleOption, print_json, usage_errors
 
 if TYPE_CHECKING:
     from quadsim.theory.claims import Claim, Outcome
@@ -25,6 +25,7 @@ def reproduce(
     workers: Annotated[
         int | None, typer.Option(help="Processes that run a claim each [as many as cores, at most 8].", min=1)
     ] = None,
+    style: StyleOption = "quadsim",
     listing: Annotated[bool, typer.Option("--list", help="Show the claims and their criteria, run nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
@@ -36,10 +37,12 @@ def reproduce(
     Example: quadsim reproduce gd-lower adam-r-probability
     """
     from quadsim.cli.progress import progress_bar
+    from quadsim.simulator.paths import local_path, shown
     from quadsim.theory.claims import CLAIMS
     from quadsim.theory.claims import reproduce as run
 
     outcomes: list[Outcome] = []
+    ends = Ends()
     with usage_errors():
         if quick and full:
             raise ValueError("size must be one of --quick and --full, got both; give one.")
@@ -49,7 +52,7 @@ def reproduce(
             chosen = [CLAIMS[check_choice("claim", name, CLAIMS)] for name in ids or CLAIMS]
             print_json({"claims": [listed(claim) for claim in chosen]}) if as_json else typer.echo(list_text(chosen))
             return
-        folder = out if out is not None else Path("runs") / f"claims-{'full' if full else 'quick'}"
+        folder = local_path("out", Path("runs") / f"claims-{'full' if full else 'quick'}" if out is None else out)
         interrupted = False
         with progress_bar(quiet=quiet or as_json) as progress:
             try:
@@ -64,9 +67,14 @@ def reproduce(
                 )
             except KeyboardInterrupt:
                 interrupted = True
-        if outcomes:
-            from quadsim.cli.pages import write_report
+            except OSError as error:  # of the files of one claim, after it was judged
+                with ends.attempt("data", f"make room in {folder}; the claims below are all that were finished"):
+                    raise error
+    if outcomes and not ends.failed:
+        from quadsim.cli.pages import write_report
 
+        then = f"the results in {folder} are finished, and quadsim report {folder} makes the rest"
+        with ends.attempt("report", then):
             write_report(folder, figures=False)
     order = list(CLAIMS)
     outcomes.sort(key=lambda outcome: order.index(outcome.claim.id))
@@ -74,10 +82,15 @@ def reproduce(
         print_json({"claims": [outcome.to_json() for outcome in outcomes]})
     else:
         typer.echo(text(outcomes))
-        typer.echo(f"\nFiles: {folder}/ (report.html, claims.json, and figure and data of every claim)")
+        typer.echo(f"\nFiles: {shown(folder)}/ (report.html, claims.json, and figure and data of every claim)")
     if interrupted:
-        print(f"Interrupted: what was finished is kept in {folder}.", file=sys.stderr)
+        print(f"Interrupted: what was finished is kept in {shown(folder)}.", file=sys.stderr)
         raise typer.Exit(130)
+    if any(
+        outcome.found is not None and not (folder / outcome.claim.id / "figure.pdf").is_file() for outcome in outcomes
+    ):
+        raise typer.Exit(1)  # the library has said which and why
+    ends.exit()
 
 
 def listed(claim: "Claim") -> dict[str, Any]:

@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quadsim.cli.console import comma_list, library_messages, number, print_json, usage_errors
+from quadsim.cli.console import (
+    Ends,
+    StyleOption,
+    comma_list,
+    given_path,
+    library_messages,
+    number,
+    print_json,
+    usage_errors,
+)
 
 if TYPE_CHECKING:
     from quadsim.simulator.backends import Backend
+    from quadsim.simulator.results import Results
     from quadsim.simulator.sweep_grid import SweepGrid
 
 
@@ -145,6 +155,7 @@ def sweep_command(
     config: Annotated[
         Path | None, typer.Option("--config", help="Repeat a stored config.json.", show_default=False)
     ] = None,
+    style: StyleOption = "quadsim",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and memory.")] = False,
     however_long: Annotated[bool, typer.Option("--however-long", help="Run it whatever the estimate says.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no table, only the answer.")] = False,
@@ -167,6 +178,7 @@ def sweep_command(
     with usage_errors():
         if devices is not None and device is None and config is None:
             given["device"] = devices.split(",")[0].strip().partition(":")[0]
+        out, config = given_path("out", out), given_path("config", config)
         settings = _config(given, config)
         chosen = _backend({name: text for name, text in where.items() if text is not None})
         if dry_run:
@@ -325,20 +337,56 @@ def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
 
 
 def _run(config: "SweepGrid", out: Path | None, backend: "Backend", *, quiet: bool, as_json: bool) -> None:
-    from quadsim.cli.pages import write_sweep_report
-    from quadsim.cli.progress import progress_bar
     from quadsim.cli.tables import print_results
+    from quadsim.simulator.paths import local_path, shown
+
+    folder = local_path("out", Path("runs") / f"sweep-{config.digest}" if out is None else out)
+    ends = Ends()
+    try:
+        results = _results(config, folder, backend, quiet=quiet, as_json=as_json)
+        _present(results, folder, ends)
+    except KeyboardInterrupt:
+        print(
+            f"Interrupted; what was finished is kept in {shown(folder)}. The same command goes on from there.",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
+    if as_json:
+        print_json(results.to_json())
+    else:
+        print_results(results, quiet=quiet)
+    ends.exit()
+
+
+def _present(results: "Results", folder: Path, ends: Ends) -> None:
+    """Figures and report of finished results, where the folder does not hold them."""
+    from quadsim.cli.pages import write_sweep_report
     from quadsim.simulator import store
+    from quadsim.simulator.sweep import draw_missing
+
+    then = f"the results in {folder} are finished, and quadsim report {folder} makes the rest"
+    with ends.attempt("figures and report", then):
+        if draw_missing(results) or not (folder / store.REPORT).is_file():
+            write_sweep_report(results)
+
+
+def _results(config: "SweepGrid", folder: Path, backend: "Backend", *, quiet: bool, as_json: bool) -> "Results":
+    """Run what is missing, or read what is finished.
+
+    Raises:
+        Exit: with code 1, where chunks failed.
+    """
+    from quadsim.cli.progress import progress_bar
+    from quadsim.simulator.paths import shown
     from quadsim.simulator.results import load_results
     from quadsim.simulator.sweep import UnfinishedError, check, sweep
-    from quadsim.simulator.sweep_folder import has_finished, remove_leftovers, writable
+    from quadsim.simulator.sweep_folder import has_finished, remove_leftovers
     from quadsim.theory import judge
 
-    folder = out if out is not None else Path("runs") / f"sweep-{config.digest}"
     if has_finished(folder, config.to_json()):
         remove_leftovers(folder)
         results = load_results(folder)
-        print(f"Already finished; this is the stored result in {folder}.", file=sys.stderr)
+        print(f"Already finished; this is the stored result in {shown(folder)}.", file=sys.stderr)
     else:
         check(config)
         if config.kept == "quantiles" and getattr(config, "keep", None) is None and not quiet:
@@ -354,20 +402,9 @@ def _run(config: "SweepGrid", out: Path | None, backend: "Backend", *, quiet: bo
                     out=folder,
                     progress=progress,
                     backend=backend,
+                    figures=False,
                 )
-        except KeyboardInterrupt:
-            print(
-                f"Interrupted; what was finished is kept in {folder}. The same command goes on from there.",
-                file=sys.stderr,
-            )
-            raise typer.Exit(130) from None
         except UnfinishedError as error:
             print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
             raise typer.Exit(1) from None
-    if not (folder / store.REPORT).is_file():
-        with writable(folder):
-            write_sweep_report(results)
-    if as_json:
-        print_json(results.to_json())
-    else:
-        print_results(results, quiet=quiet)
+    return results

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from quadsim.simulator import store
 from quadsim.simulator.model_sweep import ModelSweepConfig
+from quadsim.simulator.paths import shown
 from quadsim.simulator.results import Results
 
 __all__ = ["point_text", "print_results", "steps_text"]
@@ -28,11 +29,8 @@ def print_results(results: Results, *, quiet: bool) -> None:
         return
     console.print(" ".join(results.notes), highlight=False)
     if results.folder is not None:
-        reports = [store.REPORT] if (results.folder / store.REPORT).is_file() else []
-        console.print(
-            f"Files: {results.folder}/ ({', '.join([*reports, *results.files])})",
-            highlight=False,
-        )
+        names = [name for name in (store.REPORT, *results.files) if (results.folder / name).exists()]
+        console.print(f"Files: {shown(results.folder)}/ ({', '.join(names)})", highlight=False)
 
 
 def _table(results: Results, label: str, best: Any) -> Table:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quadsim.cli.console import print_json, usage_errors
+from quadsim.cli.console import Ends, StyleOption, given_path, print_json, usage_errors
 
 if TYPE_CHECKING:
     from quadsim.theory.verify import ClaimReport, TheoremReport
@@ -32,6 +32,7 @@ def verify(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for verify.json and report.html.", show_default=False)
     ] = None,
+    style: StyleOption = "quadsim",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
@@ -42,6 +43,7 @@ def verify(
     Example: quadsim verify gd-upper adam-frozen --problems 200
     """
     from quadsim.cli.progress import progress_bar
+    from quadsim.simulator.paths import shown
     from quadsim.theory.verify import verify as run
 
     reports: list[TheoremReport] = []
@@ -52,6 +54,7 @@ def verify(
             raise ValueError(
                 f"search must be left out with --exact, which runs instances in rationals only, got {search}."
             )
+        out = given_path("out", out)
         if out is not None:
             _prepare(out)
         try:
@@ -66,20 +69,23 @@ def verify(
             )
         except KeyboardInterrupt:
             interrupted = True
+    ends, page = Ends(), None
+    if out is not None:
+        asked = {"names": list(names or ()), "problems": problems, "seed": seed, "exact": exact, "search": search}
+        seconds = time.perf_counter() - began
+        page = _write(out, document(reports, claims) | {"asked": asked, "interrupted": interrupted}, seconds, ends)
     if as_json:
         print_json(document(reports, claims))
     else:
         typer.echo(text(reports, claims))
-    if out is not None:
-        asked = {"names": list(names or ()), "problems": problems, "seed": seed, "exact": exact, "search": search}
-        seconds = time.perf_counter() - began
-        path = _write(out, document(reports, claims) | {"asked": asked, "interrupted": interrupted}, seconds)
-        print(f"Report: {path}", file=sys.stderr if as_json else sys.stdout)
+    if page is not None:
+        print(f"Report: {shown(page)}", file=sys.stderr if as_json else sys.stdout)
     if interrupted:
         print("Interrupted: the table holds what was finished.", file=sys.stderr)
         raise typer.Exit(130)
     if any(report.verdict != "proved" for report in reports) or any(c.refutation.verdict != "refuted" for c in claims):
         raise typer.Exit(1)
+    ends.exit()
 
 
 def _prepare(folder: Path) -> None:
@@ -103,14 +109,20 @@ def _prepare(folder: Path) -> None:
         )
 
 
-def _write(folder: Path, content: dict[str, Any], seconds: float) -> Path:
+def _write(folder: Path, content: dict[str, Any], seconds: float, ends: Ends) -> Path | None:
     """The document with its provenance, and the report made of it."""
     from quadsim.cli.pages import VERIFIED, write_report
     from quadsim.simulator import store
     from quadsim.simulator.provenance import provenance
 
-    store.write_json(folder / VERIFIED, content | {"manifest": provenance(seconds)})
-    return write_report(folder)
+    with ends.attempt(f"{folder / VERIFIED}", "the table is all there is; make room and run the command again"):
+        store.write_json(folder / VERIFIED, content | {"manifest": provenance(seconds)})
+    if ends.failed:
+        return None
+    then = f"the results in {folder} are finished, and quadsim report {folder} makes the rest"
+    with ends.attempt("figure and report", then):
+        return write_report(folder)
+    return None
 
 
 def document(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> dict[str, Any]:

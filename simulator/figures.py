@@ -1,11 +1,10 @@
 """The figures of a sweep, readable in print: colour-blind-safe colours, a marker for every optimizer, labels with units."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 import xarray as xr
@@ -17,6 +16,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLo
 
 from quadsim.simulator import store
 from quadsim.simulator.model_sweep import ModelSweepConfig
+from quadsim.simulator.plot_style import drawing, drawn, figure_style
 from quadsim.simulator.statistics import quantile
 from quadsim.simulator.sweep_grid import SweepGrid
 
@@ -55,30 +55,27 @@ _BELOW_TOLERANCE = 1e-3  # how far below the tolerance the gap is drawn
 
 def save_figures(results: "Results", folder: Path) -> None:
     """Write both figures as PNG and PDF; without curves, the steps alone."""
+    from quadsim.simulator.model_figures import loss_figure
+
+    draws: dict[str, Callable[[Results], Figure]] = {"steps": steps_figure, "gap": gap_figure, "loss": loss_figure}
     folder.mkdir(exist_ok=True)
-    if results.config.kind == "model":
-        from quadsim.simulator.model_figures import loss_figure
-
-        curves: dict[str, Callable[[Results], Figure]] = {"loss": loss_figure}
-    else:
-        curves = {"gap": gap_figure}
-    figures = {"steps": steps_figure} | ({} if results.curves is None else curves)
-    with mpl.rc_context(figure_style()):
-        for name, draw in figures.items():
-            save_figure(draw(results), folder, name)
+    for name in results.figures:
+        save_figure(draws[name](results), folder, name)
 
 
-def save_figure(figure: Figure, folder: Path, name: str) -> None:
+def save_figure(figure: Figure, folder: Path, name: str, own: Mapping[str, Any] | None = None) -> None:
     """Write a figure as PNG and PDF; without dates, so that the same results give the same file."""
-    for suffix in ("png", "pdf"):
+    for suffix, backend in (("png", "agg"), ("pdf", "pdf")):
         metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
 
-        def write(path: Path, metadata: dict[str, None] = metadata) -> None:
-            figure.savefig(path, dpi=DPI, metadata=metadata)
+        def write(path: Path, metadata: dict[str, None] = metadata, backend: str = backend) -> None:
+            with drawing(own):
+                figure.savefig(path, dpi=DPI, metadata=metadata, backend=backend)
 
         store.write_whole(folder / f"{name}.{suffix}", write)
 
 
+@drawn
 def steps_figure(results: "Results") -> Figure:
     """Steps to tolerance against heterogeneity, a line per optimizer, the bound dashed; log-log."""
     config, groups = results.config, results.groups()
@@ -177,6 +174,7 @@ def steps_figure(results: "Results") -> Figure:
     return figure
 
 
+@drawn
 def gap_figure(results: "Results") -> Figure:
     """Gap against step at every point, at each optimizer's best rate: median line and 10-90% band.
 
@@ -214,11 +212,6 @@ def gap_figure(results: "Results") -> Figure:
     return figure
 
 
-def figure_style() -> Any:
-    """Seaborn's plain style, with fonts that journals accept (TrueType in PDF)."""
-    return {**sns.axes_style("ticks"), **sns.plotting_context("paper"), "pdf.fonttype": 42}
-
-
 def styles_of(optimizers: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Colour and marker of every optimizer, the same in every figure."""
     colors = sns.color_palette("colorblind", min(len(optimizers), 10))
@@ -230,14 +223,14 @@ def legend_rows(optimizers: Sequence[str]) -> int:
     return math.ceil((len(optimizers) + 3) / 4)
 
 
+@drawn
 def panels(number: int, rows_of_legend: int) -> tuple[Figure, list[Axes]]:
     """A figure with so many panels that share their y axis, and room for a legend below."""
     columns = 2 if number == 4 else min(number, _MOST_COLUMNS)  # three and one leave two places empty
     rows = math.ceil(number / columns)
     width = max(_PANEL[0] * columns, 6.4)
-    with mpl.rc_context(figure_style()):
-        figure = Figure(figsize=(width, _PANEL[1] * rows + 0.3 + 0.2 * rows_of_legend), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    figure = Figure(figsize=(width, _PANEL[1] * rows + 0.3 + 0.2 * rows_of_legend), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     axes: list[Axes] = list(grid.ravel())
     for axis in axes[number:]:
         axis.remove()

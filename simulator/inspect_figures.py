@@ -4,16 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from quadsim.simulator.figures import figure_style, save_figure
+from quadsim.simulator.figures import save_figure
 from quadsim.simulator.inspection import JS_BINS, Inspection, place_of_block
 from quadsim.simulator.models.partitions import partition
+from quadsim.simulator.plot_style import drawn
 
 __all__ = ["distance_figure", "gradient_figure", "save_inspection_figures", "spectra_figure"]
 
@@ -29,12 +29,12 @@ def save_inspection_figures(found: Inspection, folder: Path) -> list[str]:
     if found.spectra is not None:
         draws |= {"spectra": spectra_figure, "distances": distance_figure}
     folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(figure_style()):
-        for name, draw in draws.items():
-            save_figure(draw(found), folder, name)
+    for name, draw in draws.items():
+        save_figure(draw(found), folder, name)
     return list(draws)
 
 
+@drawn
 def gradient_figure(found: Inspection) -> Figure:
     """|g_l|/sqrt(P_l) of every block through the model: a colour and marker for each kind, median and range over the seeds."""
     figure, axis = _one_panel(7.5, 4.0)
@@ -64,6 +64,7 @@ def gradient_figure(found: Inspection) -> Figure:
     return figure
 
 
+@drawn
 def spectra_figure(found: Inspection) -> Figure:
     """Eigenvalues of every block as a heat map: share of the block's eigenvalues in each bin, on both sides of 0.
 
@@ -101,6 +102,7 @@ def spectra_figure(found: Inspection) -> Figure:
     return figure
 
 
+@drawn
 def distance_figure(found: Inspection) -> Figure:
     """Jensen-Shannon distance between the spectra of all blocks, mean over the seeds.
 
@@ -139,9 +141,8 @@ def _block_labels(axis: Axes, found: Inspection, side: str) -> None:
 
 
 def _one_panel(width: float, height: float) -> tuple[Figure, Axes]:
-    with mpl.rc_context(figure_style()):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots()
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
 
 
 def _title(figure: Figure, found: Inspection, what: str) -> None:

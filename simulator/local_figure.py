@@ -1,12 +1,12 @@
 """A figure of steps along training against what the local models predict of them."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from quadsim.simulator.figures import figure_style, styles_of
+from quadsim.simulator.figures import styles_of
+from quadsim.simulator.plot_style import drawn
 
 __all__ = ["local_figure"]
 
@@ -19,6 +19,7 @@ _SHOWN = {
 }
 
 
+@drawn
 def local_figure(steps: pd.DataFrame) -> Figure:
     """Change of the optimised loss in one step at every snapshot: what happened, and what each local model says.
 
@@ -28,9 +29,8 @@ def local_figure(steps: pd.DataFrame) -> Figure:
     """
     at = sorted(set(steps["step"]))
     shown = {name: label for name, label in _SHOWN.items() if steps[name].notna().any()}
-    with mpl.rc_context(figure_style()):
-        figure = Figure(figsize=(max(5.6, 1.1 * len(at) + 2.5), 3.8), layout="constrained")
-        axis = figure.subplots()
+    figure = Figure(figsize=(max(5.6, 1.1 * len(at) + 2.5), 3.8), layout="constrained")
+    axis = figure.subplots()
     styles = styles_of(list(shown.values()))
     for k, (name, label) in enumerate(shown.items()):
         values = [steps.loc[steps["step"] == t, name].dropna().to_numpy() for t in at]

@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 
 from quadsim.simulator.figures import finish, legend_rows, panels, point_title, styles_of
 from quadsim.simulator.model_sweep import ModelSweepConfig
+from quadsim.simulator.plot_style import drawn
 from quadsim.simulator.statistics import quantile
 from quadsim.simulator.sweep_grid import SweepGrid
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["loss_figure"]
 
 
+@drawn
 def loss_figure(results: "Results") -> Figure:
     """Unweighted loss over ln(classes) against step at every point, at each optimizer's best rate; the optimised loss dotted.
 

@@ -10,6 +10,7 @@ import xarray as xr
 from quadsim.simulator import store
 from quadsim.simulator.answers import answer, counted_answer, optimised_answer
 from quadsim.simulator.notes import notes_on
+from quadsim.simulator.paths import local_path
 from quadsim.simulator.records import plain_records
 from quadsim.simulator.sweep_configs import config_from_json
 from quadsim.simulator.sweep_folder import damaged_files
@@ -75,6 +76,20 @@ class Results:
         return [*tables, f"{store.FIGURES}/", store.CONFIG, store.MANIFEST]
 
     @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures of the folder; without curves, the steps alone."""
+        curves = "loss" if self.config.kind == "model" else "gap"
+        return ("steps",) if self.curves is None else ("steps", curves)
+
+    @property
+    def has_figures(self) -> bool:
+        """Whether the folder holds all of them; they are drawn once the results are finished, and that may fail."""
+        if self.folder is None:
+            return False
+        place = self.folder / store.FIGURES
+        return all((place / f"{name}.{suffix}").is_file() for name in self.figures for suffix in ("png", "pdf"))
+
+    @property
     def facets(self) -> list[str]:
         """The dials beside the compared one that take several values."""
         return self.config.facets
@@ -132,13 +147,13 @@ class Results:
         }
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: str | Path) -> Self:
         """Read a finished sweep.
 
         Raises:
             ValueError: a folder without one.
         """
-        folder = Path(folder)
+        folder = local_path("folder", folder)
         if not store.is_finished(folder):
             raise ValueError(
                 f"results must be a folder with a finished sweep, got {folder}; run the sweep again to finish it."
@@ -180,4 +195,4 @@ def load_results(folder: str | Path) -> Results:
     Raises:
         ValueError: a folder without a finished sweep.
     """
-    return Results.load(Path(folder))
+    return Results.load(folder)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from quadsim.simulator.engines.fused_update import FusedUpdate, why_no_update
+from quadsim.simulator.engines.kernel_cache import jit_is_off
 from quadsim.simulator.engines.torch_rule import TorchRule
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
@@ -73,7 +74,7 @@ class Stepper:
         values = torch.from_numpy(np.stack([settings[name] for name in rule.names], axis=1))
         values = values.to(device)  # in float64: a rule forms 1 - beta and the like before it rounds them
         self._update: FusedUpdate | _TorchUpdate
-        if device == "cpu" and why_no_update(rule) is None:
+        if device == "cpu" and why_no_update(rule) is None and not jit_is_off():
             self._update = FusedUpdate(rule, values, self.theta)
         else:
             self._update = _TorchUpdate(rule, values, blocks, compile=compile)

@@ -4,11 +4,14 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import xarray as xr
 
 __all__ = [
@@ -23,6 +26,11 @@ __all__ = [
     "checksum",
     "is_finished",
     "json_text",
+    "open_dataset",
+    "parquet_reader",
+    "parquet_writer",
+    "put_dataset",
+    "read_frame",
     "read_json",
     "write_bytes",
     "write_dataset",
@@ -103,18 +111,53 @@ def json_text(content: Any) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
+# Tables and datasets are written and read here alone. pandas, pyarrow and xarray take a path whose text has the form of an
+# address ("run:1/a.parquet", "a::b/c.nc") for one on another machine; an open file, or an absolute path, is neither.
+
+
 def write_frame(path: Path, frame: pd.DataFrame) -> None:
     """Write a table as Parquet."""
-    write_whole(path, lambda temporary: frame.to_parquet(temporary, index=False))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            frame.to_parquet(file, index=False)
+
+    write_whole(path, write)
+
+
+def read_frame(path: Path, **options: Any) -> pd.DataFrame:
+    """Read a table from Parquet; the options are those of `pandas.read_parquet`."""
+    with path.open("rb") as file:
+        return pd.read_parquet(file, **options)
+
+
+@contextmanager
+def parquet_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Write a Parquet file piece by piece."""
+    with path.open("wb") as file, pq.ParquetWriter(file, schema) as writer:
+        yield writer
+
+
+@contextmanager
+def parquet_reader(path: Path) -> Iterator[pq.ParquetFile]:
+    """Read a Parquet file piece by piece."""
+    with path.open("rb") as file, pq.ParquetFile(file) as reader:
+        yield reader
+
+
+def put_dataset(path: Path, dataset: xr.Dataset) -> None:
+    """Write a Dataset as NetCDF under the name that is given, as `write_whole` wants it."""
+    dataset.to_netcdf(path.absolute(), engine="h5netcdf")
 
 
 def write_dataset(path: Path, dataset: xr.Dataset) -> None:
     """Write a Dataset as NetCDF."""
+    write_whole(path, lambda temporary: put_dataset(temporary, dataset))
 
-    def write(temporary: Path) -> None:
-        dataset.to_netcdf(temporary, engine="h5netcdf")
 
-    write_whole(path, write)
+def open_dataset(path: Path) -> xr.Dataset:
+    """A Dataset from NetCDF, of which the parts are read when they are used."""
+    return xr.open_dataset(path.absolute(), engine="h5netcdf")
 
 
 def read_json(path: Path, what: str, fix: str = "give a config.json that a sweep wrote") -> Any:
@@ -164,5 +207,5 @@ def is_finished(folder: Path) -> bool:
         return (folder / MANIFEST).is_file()
     except OSError as error:  # a name that is too long, say
         raise ValueError(
-            f"out must be the name of a folder, got {str(folder)[:80]} ({error.strerror}); choose another."
+            f"out must be the name of a folder, got {folder.name[:80]} ({error.strerror}); choose another."
         ) from error

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -12,12 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from quadsim.simulator.checks import check_count, check_interval
-from quadsim.simulator.figures import figure_style, styles_of
+from quadsim.simulator.figures import styles_of
 from quadsim.simulator.hessian import gradient
 from quadsim.simulator.heterogeneity import block_gradient_norms, head_norms, spread
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.models.tasks import TokenMap
 from quadsim.simulator.models.transformer import Transformer
+from quadsim.simulator.plot_style import drawn
 from quadsim.simulator.statistics import quantile
 from quadsim.simulator.sweep_grid import OptimizerSpec
 from quadsim.simulator.training import train
@@ -46,11 +46,11 @@ class NormPlacement:
         """What is printed, by name."""
         return {"table": self.table, "post_over_pre": self.post_over_pre}
 
+    @drawn
     def figure(self) -> Figure:
         """The ratio against depth, a line for each norm: median and range of the seeds."""
-        with mpl.rc_context(figure_style()):
-            figure = Figure(figsize=(5.6, 3.8), layout="constrained")
-            axis = figure.subplots()
+        figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+        axis = figure.subplots()
         norms = list(dict.fromkeys(self.table["norm"]))
         seeds = int(self.runs["index"].nunique())
         for (name, style), shift in zip(
@@ -151,13 +151,13 @@ class HeadGrowth:
         steps = self.table["step"]
         return {"table": self.table[steps.isin([100, steps.max()])]}
 
+    @drawn
     def figure(self) -> Figure:
         """Growth of the common part against step, a panel for each number of classes, a line for each rule."""
         classes = list(dict.fromkeys(self.table["classes"]))
         styles = styles_of(list(dict.fromkeys(self.table["optimizer"])))
-        with mpl.rc_context(figure_style()):
-            figure = Figure(figsize=(2.6 * len(classes) + 0.8, 3.4), layout="constrained")
-            axes = figure.subplots(1, len(classes), squeeze=False, sharey=True)[0]
+        figure = Figure(figsize=(2.6 * len(classes) + 0.8, 3.4), layout="constrained")
+        axes = figure.subplots(1, len(classes), squeeze=False, sharey=True)[0]
         for axis, number in zip(axes, classes, strict=True):
             for name, style in styles.items():
                 rows = self.table[(self.table["classes"] == number) & (self.table["optimizer"] == name)]

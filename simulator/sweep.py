@@ -1,5 +1,6 @@
 """sweep: a grid of problems, optimizers and learning rates, in chunks that fit in memory, to results on disk."""
 
+import logging
 import shutil
 import tempfile
 import time
@@ -13,6 +14,7 @@ import pandas as pd
 
 from quadsim.simulator import store
 from quadsim.simulator.backends import Backend, Serial
+from quadsim.simulator.paths import local_path
 from quadsim.simulator.provenance import provenance
 from quadsim.simulator.results import Results
 from quadsim.simulator.sweep_chunks import work_of
@@ -34,7 +36,9 @@ from quadsim.simulator.sweep_units import Unit, first_range, number_of_units, un
 from quadsim.simulator.sweep_work import Judge, Work
 from quadsim.simulator.tables import Tables
 
-__all__ = ["Estimate", "Judge", "Progress", "UnfinishedError", "check", "estimate", "sweep", "work_of"]
+__all__ = ["Estimate", "Judge", "Progress", "UnfinishedError", "check", "draw_missing", "estimate", "sweep", "work_of"]
+
+_log = logging.getLogger("quadsim")
 
 MOST_DECADES = 4
 """The grid of learning rates is extended up to this many decades on each side of the natural rate."""
@@ -52,9 +56,10 @@ def sweep(
     config: SweepGrid,
     judge: Judge | None = None,
     *,
-    out: Path | None = None,
+    out: str | Path | None = None,
     progress: Progress | None = None,
     backend: Backend | None = None,
+    figures: bool = True,
 ) -> Results:
     """Run the whole grid.
 
@@ -72,6 +77,8 @@ def sweep(
         progress: called when a chunk begins and when it ends.
         backend: where chunks run, see `quadsim.simulator.backends.resolve_backend`; None: in this process. The results are the
             same, bit for bit on CPUs and on GPUs of one kind.
+        figures: whether to draw those that the folder does not hold. Where drawing fails, a warning is logged and the results,
+            which are finished by then, are returned.
 
     Returns:
         Results.
@@ -99,13 +106,39 @@ def sweep(
             raise
         weakref.finalize(results.tables, shutil.rmtree, folder, ignore_errors=True)
         return results
-    out = Path(out)
+    out = local_path("out", out)
+    found = None
     if not has_finished(out, config.to_json()):
         with locked_folder(out, config.to_json()):
             if not restored(out, config.to_json()):
-                return _sweep(work, judge, out, out, progress, run_on)
-    remove_leftovers(out)
-    return Results.load(out)
+                found = _sweep(work, judge, out, out, progress, run_on)
+    if found is None:
+        remove_leftovers(out)
+        found = Results.load(out)
+    if figures:
+        try:
+            draw_missing(found)
+        except Exception as error:  # whatever it is: the work is done, and its results are returned
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            _log.warning(
+                "the figures of %s could not be drawn (%s); the results are finished, and `quadsim report` draws them.",
+                out,
+                reason,
+            )
+    return found
+
+
+def draw_missing(results: Results) -> bool:
+    """Draw the figures of a stored sweep where its folder does not hold them; whether it had to be done.
+
+    Raises:
+        ValueError: a folder that another process works on, or that cannot be written.
+    """
+    if results.folder is None or results.has_figures:
+        return False
+    with locked_folder(results.folder, results.config.to_json()):
+        results.save_figures(results.folder)
+    return True
 
 
 def _sweep(
@@ -140,12 +173,10 @@ def _sweep(
         seconds = time.perf_counter() - began
         manifest = provenance(seconds, device=config.device, dtype=config.dtype, seed=config.seed)
         manifest["files"] = checksums(folder)
-        results = Results(config, Tables(folder, config), manifest, out)
         if out is not None:
-            results.save_figures(folder)
             store.write_json(folder / store.MANIFEST, manifest)
     remove_leftovers(folder)
-    return results
+    return Results(config, Tables(folder, config), manifest, out)
 
 
 def _units(work: Work[Any, Any, Any], pieces: list[tuple[int, int]]) -> Iterator[Unit]:

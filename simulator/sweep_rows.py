@@ -9,7 +9,6 @@ import h5netcdf
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -120,7 +119,7 @@ class KeptRows:
         columns = pd.DataFrame([point.columns for point in config.points]).to_dict("list")
         points = {str(name): pa.array(list(values), from_pandas=True) for name, values in columns.items()}
         schema = self._schema(points)
-        with pq.ParquetWriter(path, schema) as writer:
+        with store.parquet_writer(path, schema) as writer:
             waiting: list[pa.Table] = []
             number = 0
             for p, o, rate in self._ordered():
@@ -161,7 +160,7 @@ class KeptRows:
         rates = np.array([[chosen[p, spec.label] for spec in config.specs] for p in range(len(config.points))])
         axes = ("point", "optimizer", "seed", "step")
         frame = xr.Dataset(coords={**coordinates, "lr": (axes[:2], rates)})
-        frame.to_netcdf(path, engine="h5netcdf")
+        store.put_dataset(path, frame)
         with h5netcdf.File(path, "a") as file:
             if "point" not in file.dimensions:
                 file.dimensions["point"] = len(config.points)

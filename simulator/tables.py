@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import xarray as xr
 
 from quadsim.simulator import store
@@ -98,7 +97,7 @@ class Tables:
         """See `Results`."""
         if not self.has_rows:
             return None
-        dataset = xr.open_dataset(self._folder / store.CURVES, engine="h5netcdf")
+        dataset = store.open_dataset(self._folder / store.CURVES)
         if dataset.nbytes > _IN_MEMORY:
             return dataset
         with dataset:
@@ -108,19 +107,20 @@ class Tables:
     def runs(self) -> int:
         """How many were made."""
         if self.histogram is None:
-            with _readable(self._folder / store.SUMMARY):
-                return int(pq.read_metadata(self._folder / store.SUMMARY).num_rows)
+            path = self._folder / store.SUMMARY
+            with _readable(path), store.parquet_reader(path) as file:
+                return int(file.metadata.num_rows)
         return int(self.summary[list(STATUSES)].to_numpy().sum())
 
     def _read(self, name: str, **options: Any) -> pd.DataFrame:
         """A table, or a part of it, that a stranger may have damaged."""
         with _readable(self._folder / name):
-            return pd.read_parquet(self._folder / name, **options)
+            return store.read_frame(self._folder / name, **options)
 
     def _rates(self) -> Iterator[pd.DataFrame]:
         """Rows of the summary, the columns that statistics need, rate by rate."""
         path = self._folder / store.SUMMARY
-        with _readable(path), pq.ParquetFile(path) as file:
+        with _readable(path), store.parquet_reader(path) as file:
             columns = [*_KEYS, "lr_exponent", *(n for n in STATISTICS if n in file.schema_arrow.names)]
             rest = pd.DataFrame()
             for batch in file.iter_batches(columns=columns):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator import store
 from quadsim.simulator.models.problem import ToyProblem
+from quadsim.simulator.paths import local_path
 from quadsim.simulator.rule import Rule
 from quadsim.simulator.schedules import Schedule, resolve_schedule
 from quadsim.simulator.trajectory import STATUSES
@@ -138,7 +139,7 @@ class TrainingRun:
         """Write everything but problem, rule and snapshots to one NetCDF file (through a temporary name)."""
         dataset = self.to_dataset()
         dataset.attrs["quadsim_format"] = _FORMAT
-        store.write_dataset(Path(path), dataset)
+        store.write_dataset(local_path("path", path), dataset)
 
     @classmethod
     def load(cls, path: str | Path, problem: ToyProblem, rule: Rule) -> Self:
@@ -152,8 +153,9 @@ class TrainingRun:
         Raises:
             ValueError: not such a file, or one of another problem or rule.
         """
+        path = local_path("path", path)
         try:
-            with xr.open_dataset(path, engine="h5netcdf") as opened:
+            with store.open_dataset(path) as opened:
                 dataset = opened.load()
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ValueError(

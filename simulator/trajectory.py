@@ -11,7 +11,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from quadsim.simulator import store
 from quadsim.simulator.checks import check_choice, check_count
+from quadsim.simulator.paths import local_path
 from quadsim.simulator.quadratic import BlockQuadratic
 from quadsim.simulator.rule import Rule
 from quadsim.simulator.rules import RULES
@@ -120,15 +122,13 @@ class Trajectory:
 
         A generated problem is stored as its dials and made again when loaded; a problem from `from_blocks` is stored whole.
         """
-        path = Path(path)
+        path = local_path("path", path)
         dataset = self.to_dataset()
         dataset.attrs |= {"quadsim_format": _FORMAT, "rule": self.rule.name if self.rule else ""}
         dataset.attrs["problem"] = json.dumps(_problem_record(self.problem), default=lambda number: number.item())
         if self.problem.dials.get("blocks") == "given":
             dataset = dataset.assign(_problem_arrays(self.problem))
-        temporary = path.with_name(path.name + ".partial")
-        dataset.to_netcdf(temporary, engine="h5netcdf")
-        temporary.replace(path)
+        store.write_dataset(path, dataset)
 
     @classmethod
     def load(cls, path: str | Path, rule: Rule | None = None) -> "Trajectory":
@@ -141,8 +141,9 @@ class Trajectory:
         Raises:
             ValueError: not a trajectory file, or a rule that is unknown and was not given.
         """
+        path = local_path("path", path)
         try:
-            with xr.open_dataset(path, engine="h5netcdf") as opened:
+            with store.open_dataset(path) as opened:
                 dataset = opened.load()
         except (OSError, ValueError) as error:
             raise ValueError(

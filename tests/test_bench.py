@@ -110,7 +110,7 @@ def test_the_command(tmp_path, fixed_ceiling):
     assert [w["work"]["rule"] for w in document["works"]] == ["adam", "gd"]
     assert document["works"][0]["ratios"]["ours"] == [1.0]
     assert json.loads((tmp_path / "bench.json").read_text()) == document
-    assert (tmp_path / "bench.png").stat().st_size > 10_000
+    assert (tmp_path / "bench.png").stat().st_size > 3_000
     found = CliRunner().invoke(app, ["bench", *options, "--quiet"])
     assert "adam 4x2 float64" in found.stdout
     assert "torch CUDA graph: needs a GPU" in found.stdout

@@ -1,6 +1,8 @@
 """The fused engine against the reference, and what only it promises: the same bits whatever runs beside."""
 
 import os
+import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -11,6 +13,7 @@ import numba
 import numpy as np
 import pytest
 import sympy as sp
+from numba.core import event
 from test_codegen import ODD, SEPARABLE
 from test_engines import CASES, STEPS, diagonal_problem, mixed_problem
 
@@ -294,7 +297,7 @@ def test_a_second_process_does_not_compile_again(tmp_path, monkeypatch, caplog):
     assert other.stdout.split() == ["0", run.gap[0, 1, -1].hex()]
     assert other.stderr == ""
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert [p.suffix for p in folder.iterdir() if p.is_file()] == [".py"]
+    assert sorted(p.suffix for p in folder.iterdir()) == [".kernel", ".kernel", ".py"]
 
 
 def test_source_that_was_changed_on_disk_is_written_again(tmp_path, monkeypatch):
@@ -308,24 +311,125 @@ def test_source_that_was_changed_on_disk_is_written_again(tmp_path, monkeypatch)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
-def test_a_folder_that_others_may_write_to_is_refused(tmp_path, monkeypatch):
+def test_a_folder_that_others_may_write_to_is_not_used(tmp_path, monkeypatch, caplog):
+    kernel_cache._warn.cache_clear()
     monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
     tmp_path.chmod(0o777)
-    with pytest.raises(
-        ValueError, match=r"QUADSIM_CACHE must name a folder .* \(others may write to it\); .* chmod 700"
-    ):
-        kernel_cache.cache_directory()
+    assert kernel_cache.cache_directory() is None
+    assert re.search(r"QUADSIM_CACHE must be a folder .* \(others may write to it\); .* chmod 700", caplog.text)
     tmp_path.chmod(0o700)
     assert kernel_cache.cache_directory() == tmp_path
 
 
-def test_without_a_home_kernels_go_to_a_temporary_folder(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
+def run_anew():
+    """As in a new process: nothing of the kernel is in memory."""
+    fused_cpu._kernel.cache_clear()
+    kernel_cache._warn.cache_clear()
+    for name in [name for name in sys.modules if name.startswith("quadsim_cpu_")]:
+        del sys.modules[name]
+    problem = BlockQuadratic.generate(blocks=1, block_size=3)
+    with event.install_recorder("numba:compile") as compiled:
+        run = simulate(problem, "signsgd", lr=[0.01, 0.1], steps=20, engine="fused")
+    return run.gap, len(compiled.buffer) > 0
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def foreign(path):
+    """Whole, but nothing that Numba can use."""
+    kernel_cache.write_kept(path, pickle.dumps(("another key", None)) if "run_" in path.name else b"no pickle")
+
+
+def a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def test_a_damaged_cache_heals(tmp_path, monkeypatch):
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
+    gap, _ = run_anew()
+    source, first, second = sorted(tmp_path.iterdir(), key=lambda path: (path.suffix == ".kernel", path.name))
+    for damages in ((flipped, truncated, flipped), (truncated, foreign, foreign), (flipped, a_folder, truncated)):
+        for path, damage in zip((source, first, second), damages, strict=True):
+            damage(path)
+        again, compiled = run_anew()
+        np.testing.assert_array_equal(again, gap)
+        assert compiled
+    first.rmdir()
+    for compiles in (True, False):
+        again, compiled = run_anew()
+        np.testing.assert_array_equal(again, gap)
+        assert compiled == compiles
+
+
+def test_a_full_disk_and_no_home_cost_time_only(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path / "a"))
+    gap, _ = run_anew()
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    def unknown(*arguments, **options):
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path / "b"))
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel_cache.store, "write_bytes", full)
+        np.testing.assert_array_equal(run_anew()[0], gap)
+    assert "the kernel cache cannot be written ([Errno 28] No space left on device)" in caplog.text
+    assert list((tmp_path / "b").iterdir()) == []
+    monkeypatch.setenv("QUADSIM_CACHE", "~nouser/x")
+    np.testing.assert_array_equal(run_anew()[0], gap)
+    assert "QUADSIM_CACHE must begin with a home folder that is known here, got ~nouser/x" in caplog.text
     monkeypatch.delenv("QUADSIM_CACHE")
-    monkeypatch.setattr(kernel_cache, "_platform_cache", lambda: tmp_path / "file")
-    folder = kernel_cache.cache_directory()
-    assert folder.is_dir()
-    assert folder == kernel_cache.cache_directory() != tmp_path / "file" / "quadsim"
+    monkeypatch.setattr(kernel_cache.platformdirs, "user_cache_path", unknown)
+    assert kernel_cache.cache_directory() is None
+    assert [record.levelname for record in caplog.records if "home directory" in record.message] == ["WARNING"]
+
+
+NO_JIT = """
+from quadsim.simulator import BlockQuadratic, simulate
+problem = BlockQuadratic.generate(blocks=1, block_size=3)
+run = simulate(problem, "signsgd", lr=[0.01, 0.1], steps=20)
+print(run.engine, run.gap[0, 1, -1].hex())
+try:
+    simulate(problem, "adam", lr=0.1, steps=5, engine="fused")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_without_numbas_compiler_the_reference_engine_runs():
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    found = subprocess.run([sys.executable, "-c", NO_JIT], capture_output=True, text=True, check=True, env=environment)
+    first, message = found.stdout.splitlines()
+    engine, number = first.split()
+    assert engine == "reference"
+    assert float.fromhex(number) == pytest.approx(run_anew()[0][0, 1, -1], rel=1e-10)
+    assert "got 'fused' (Numba is told not to compile, by NUMBA_DISABLE_JIT); use engine reference" in message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", ["empty", "damaged"])
+def test_several_processes_at_once(tmp_path, monkeypatch, state):
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
+    if state == "damaged":
+        subprocess.run([sys.executable, "-c", AGAIN], capture_output=True, check=True)
+        for path in tmp_path.iterdir():
+            truncated(path)
+    many = [subprocess.Popen([sys.executable, "-c", AGAIN], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert len({process.communicate()[0].split()[1] for process in many}) == 1
+    last = subprocess.run([sys.executable, "-c", AGAIN], capture_output=True, text=True, check=True)
+    assert last.stdout.split()[0] == "0"
+    assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
 
 
 def test_every_separable_rule_has_a_kernel_that_can_be_read():

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from quadsim.cli.pages import CLAIMS as DOCUMENT
 from quadsim.cli.pages.reading import document_of, listed, mapping, texts
+from quadsim.simulator import store
 from quadsim.simulator.figures import save_figure
 from quadsim.theory.claims import CLAIMS
 from quadsim.theory.claims.running import draw
@@ -34,7 +33,7 @@ def _draw(folder: Path, name: str, claim: dict[str, Any]) -> None:
     if not wanted:
         return
     try:
-        figure = draw(CLAIMS[name], {key: pd.read_parquet(found[key]) for key in wanted})
+        figure = draw(CLAIMS[name], {key: store.read_frame(found[key]) for key in wanted})
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(

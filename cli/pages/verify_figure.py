@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from quadsim.cli.pages.reading import number
 from quadsim.simulator import store
-from quadsim.simulator.figures import figure_style, save_figure
+from quadsim.simulator.figures import save_figure
+from quadsim.simulator.plot_style import drawn
 from quadsim.theory import THEOREMS
 
 __all__ = ["FIGURE", "save_tightness"]
@@ -29,11 +29,11 @@ def save_tightness(reports: Sequence[Mapping[str, Any]], folder: Path) -> bool:
     if len(rows) < 2:
         return False
     (folder / store.FIGURES).mkdir(exist_ok=True)
-    with mpl.rc_context(figure_style()):
-        save_figure(_draw(rows), folder / store.FIGURES, FIGURE)
+    save_figure(_draw(rows), folder / store.FIGURES, FIGURE)
     return True
 
 
+@drawn
 def _draw(rows: Sequence[tuple[str, float, float]]) -> Figure:
     figure = Figure(figsize=(6.4, 1.2 + 0.24 * len(rows)), layout="constrained")
     axis = figure.subplots()

@@ -1,5 +1,6 @@
 """Processes on this machine, through joblib; one for each device where devices are named."""
 
+import multiprocessing
 import tempfile
 import threading
 import time
@@ -16,7 +17,19 @@ from joblib.externals.loky.process_executor import BrokenProcessPool, Terminated
 from quadsim.simulator.backends import Backend, Function, Lost, usual_workers
 from quadsim.simulator.engines import check_device
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "why_no_processes"]
+
+
+def why_no_processes() -> str | None:
+    """Why worker processes cannot be started here; None if they can.
+
+    Python's processes share semaphores, which Linux keeps in /dev/shm: a container may have that read-only or full.
+    """
+    try:
+        multiprocessing.get_context("spawn").Lock()
+    except (OSError, ImportError) as error:
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    return None
 
 
 class Processes(Backend):
@@ -41,7 +54,17 @@ class Processes(Backend):
 
     @contextmanager
     def started(self, folder: Path) -> Iterator[None]:
-        """See `Backend.started`."""
+        """See `Backend.started`.
+
+        Raises:
+            ValueError: a system on which processes cannot share anything.
+        """
+        reason = why_no_processes()
+        if reason is not None:
+            raise ValueError(
+                f"backend processes must have semaphores, on Linux a /dev/shm that can be written, got none ({reason}); use "
+                "backend serial, or mount /dev/shm with room."
+            )
         with tempfile.TemporaryDirectory(prefix="quadsim-devices-") as claims:
             self._claims = Path(claims)
             try:

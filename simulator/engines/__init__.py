@@ -234,11 +234,11 @@ def choose_engine(engine: str, job: Job) -> str:
         ValueError: an unknown engine, or one that cannot run the job.
     """
     check_choice("engine", engine, ("auto", *ENGINES))
-    reasons = {name: module.why_not(job) for name, module in ENGINES.items()}
-    usable = [name for name, reason in reasons.items() if reason is None]
-    if engine == "auto":
-        return usable[0]
-    if engine not in usable:
+    if engine == "auto":  # one by one: the later ones need not be loaded
+        return next(name for name, module in ENGINES.items() if module.why_not(job) is None)
+    if ENGINES[engine].why_not(job) is not None:
+        reasons = {name: module.why_not(job) for name, module in ENGINES.items()}
+        usable = [name for name, reason in reasons.items() if reason is None]
         raise ValueError(
             f"engine for {job.rule.name} must be one of {', '.join(['auto', *usable])} here, got {engine!r} ({reasons[engine]}); "
             f"use engine {usable[0]}."

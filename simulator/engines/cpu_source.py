@@ -92,7 +92,7 @@ class _Source:
         self._line("load_, spread_, number_ = vectors_.vectors_of(LANES_, real_)")
         self._line("wide_ = vectors_.vectors_of(LANES_, np.float64)[2]")
         self._line("narrow_ = vectors_.narrow_to(real_)")
-        self._line('entry_ = njit(nogil=True, error_model="numpy", cache=True)')
+        self._line('entry_ = njit(nogil=True, error_model="numpy")')
         self._line('part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)')
         self._clocks()
         for kind in self._variants:

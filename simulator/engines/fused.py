@@ -2,6 +2,7 @@
 
 from quadsim.simulator.engines.codegen import why_no_program
 from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.engines.kernel_cache import jit_is_off
 
 __all__ = ["run", "why_not"]
 
@@ -14,11 +15,13 @@ def why_not(job: Job) -> str | None:
     if job.gradient_noise_std != 0.0:
         return "the gradient is noisy"
     reason = why_no_program(job.rule)
-    if reason is None and job.device != "cpu":
-        from quadsim.simulator.engines import fused_gpu
+    if reason is not None:
+        return reason
+    if job.device == "cpu":
+        return "Numba is told not to compile, by NUMBA_DISABLE_JIT" if jit_is_off() else None
+    from quadsim.simulator.engines import fused_gpu
 
-        return fused_gpu.why_not(job)
-    return reason
+    return fused_gpu.why_not(job)
 
 
 def run(job: Job) -> Outcome:

@@ -1,6 +1,5 @@
 """The fused engine on a CPU: a separable rule, printed for Numba, with a block's numbers in cache through many steps."""
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -21,12 +20,11 @@ from quadsim.simulator.engines import vectors
 from quadsim.simulator.engines.codegen import program
 from quadsim.simulator.engines.cpu_source import STRETCH, cpu_source, variant
 from quadsim.simulator.engines.job import Job, Outcome
-from quadsim.simulator.engines.kernel_cache import import_source
+from quadsim.simulator.engines.kernel_cache import import_source, say_if_new
 from quadsim.simulator.rule import Rule
 
 __all__ = ["kernel_source", "run"]
 
-_LOG = logging.getLogger("quadsim")
 _TABLE_BYTES = 1 << 25  # for what depends on the step alone
 _PRODUCTS_AT_ONCE = 1 << 31  # in one call of the kernel: a tenth of a second, after which Ctrl-C is noticed
 _TIME_PER_LANE = {4: 1.0, 2: 1.2, 1: 1.5}  # of tiles of so many vectors; measured for Adam
@@ -71,10 +69,7 @@ def _kernel(rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int) -> Mo
     source = cpu_source(rule, variants, dtype=dtype, lanes=lanes)
     made_with = f"{numba.__version__} {llvmlite.__version__} {sha256(Path(vectors.__file__).read_bytes()).hexdigest()}"
     module = import_source(f"{source}\n# Made with {made_with}\n", "cpu")
-    if not any(Path(str(module.__file__)).parent.glob(f"__pycache__/{module.__name__}.*.nbi")):
-        _LOG.info(
-            "compiling %s for blocks of this size (once; kept in %s)", rule.name, Path(str(module.__file__)).parent
-        )
+    say_if_new(module, f"{rule.name} for blocks of this size")
     return module
 
 

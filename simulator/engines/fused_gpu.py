@@ -7,15 +7,12 @@ block sizes, the type and the tile's layout alone. The layout is fixed for a rul
 import hashlib
 import importlib.util
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from functools import lru_cache, partial
 from itertools import accumulate
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -27,7 +24,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.engines.codegen import program
 from quadsim.simulator.engines.gpu_source import Unit, gpu_source, step_names, units_of
 from quadsim.simulator.engines.job import Job, Outcome
-from quadsim.simulator.engines.kernel_cache import cache_directory, import_source
+from quadsim.simulator.engines.kernel_cache import cache_directory, import_source, read_kept, write_kept
 from quadsim.simulator.quadratic import BlockQuadratic
 from quadsim.simulator.rule import Rule
 
@@ -45,7 +42,7 @@ __all__ = [
     "why_not",
 ]
 
-_SHAPES = "gpu_shapes.json"
+_SHAPES = "gpu.shapes"
 NEVER = 2**31 - 1
 """The step at which something happens that does not."""
 
@@ -509,19 +506,15 @@ def _key(rule: Rule, unit: Unit, dtype: str, device: torch.device) -> str:
 
 @lru_cache(maxsize=1)
 def _stored_shapes() -> dict[str, Shape]:
-    path = cache_directory() / _SHAPES
-    try:
-        return {key: Shape(*values) for key, values in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (OSError, ValueError, TypeError):
-        return {}
+    folder = cache_directory()
+    content = None if folder is None else read_kept(folder / _SHAPES)
+    return {} if content is None else {key: Shape(*values) for key, values in json.loads(content).items()}
 
 
 def _write_shapes(shapes: Mapping[str, Shape]) -> None:
-    path = cache_directory() / _SHAPES
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({key: astuple(shape) for key, shape in shapes.items()}, file, indent=1)
-    Path(temporary).replace(path)
+    folder = cache_directory()
+    if folder is not None:
+        write_kept(folder / _SHAPES, json.dumps({key: astuple(shape) for key, shape in shapes.items()}).encode())
     _stored_shapes.cache_clear()
 
 

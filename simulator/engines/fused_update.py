@@ -5,10 +5,8 @@ bits whatever is beside it. Settings and clocks, and what is made of them alone,
 and then rounded to the type of the parameters. The kernel's own names end in an underscore; all others come from the rule.
 """
 
-import logging
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
 from threading import Lock
 from types import ModuleType
 from typing import Any
@@ -17,14 +15,13 @@ import sympy as sp
 import torch
 
 from quadsim.simulator.engines.codegen import Assignment, ExpressionPrinter, Program, label, program, why_no_program
-from quadsim.simulator.engines.kernel_cache import import_source
+from quadsim.simulator.engines.kernel_cache import import_source, say_if_new
 from quadsim.simulator.rule import Rule, symbols
 
 __all__ = ["FusedUpdate", "update_source", "why_no_update"]
 
 Tensor = torch.Tensor
 
-_LOG = logging.getLogger("quadsim")
 _LOADING = Lock()  # threads with a chunk of instances each ask for the same module
 
 
@@ -103,8 +100,7 @@ def _load(rule: Rule, dtype: str) -> ModuleType:
 
     source = update_source(rule, dtype)
     module = import_source(f"{source}\n# Made with {numba.__version__} {llvmlite.__version__}\n", "update")
-    if not any(Path(str(module.__file__)).parent.glob(f"__pycache__/{module.__name__}.*.nbi")):
-        _LOG.info("compiling the update of %s (once; kept in %s)", rule.name, Path(str(module.__file__)).parent)
+    say_if_new(module, f"the update of {rule.name}")
     return module
 
 
@@ -196,7 +192,7 @@ import math
 import numpy as np
 from numba import njit
 
-entry_ = njit(nogil=True, error_model="numpy", cache=True)
+entry_ = njit(nogil=True, error_model="numpy")
 part_ = njit(inline="always", error_model="numpy")
 sqrt_, exp_, log_, tanh_, absolute_ = math.sqrt, math.exp, math.log, math.tanh, abs
 

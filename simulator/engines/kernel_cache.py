@@ -1,45 +1,63 @@
-"""Generated source on disk: kernels are imported from files, so that what was compiled is found by the next process."""
+"""Generated source and compiled kernels on disk, so that the next process need not make them again.
+
+The cache only saves time: where it is damaged, full, read-only or has no place at all, kernels are compiled again, in memory, and
+a warning says so once. Nothing is read from it that is not, to the bit, what was written: a checksum covers every file.
+"""
 
 import hashlib
-import importlib.util
+import linecache
 import logging
 import os
+import pickle
 import stat
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-__all__ = ["cache_directory", "import_source"]
+import platformdirs
+
+from quadsim.simulator import store
+from quadsim.simulator.paths import local_path
+
+__all__ = ["cache_directory", "import_source", "jit_is_off", "read_kept", "say_if_new", "write_kept"]
 
 _LOG = logging.getLogger("quadsim")
 CACHE_VARIABLE = "QUADSIM_CACHE"
+_DIGEST = 32  # bytes of SHA-256
 
 
-def cache_directory() -> Path:
+def cache_directory() -> Path | None:
     """The folder for generated kernels, made where it is missing; only its owner may write to it.
 
-    It is QUADSIM_CACHE where that is set, else the platform's cache folder; where that cannot be used, a new temporary folder.
+    It is QUADSIM_CACHE where that is set, else `quadsim` in the platform's cache folder.
 
-    Raises:
-        ValueError: QUADSIM_CACHE is a folder that cannot be used.
+    Returns:
+        The folder; None where it cannot be used, which a warning says once.
     """
     chosen = os.environ.get(CACHE_VARIABLE)
-    folder = Path(chosen).expanduser().absolute() if chosen else _platform_cache() / "quadsim"
+    try:
+        place = chosen or platformdirs.user_cache_path("quadsim", appauthor=False, opinion=False)
+        folder = local_path(CACHE_VARIABLE if chosen else "the cache folder", place)
+    except (ValueError, RuntimeError) as error:  # of platformdirs where nobody knows a home folder
+        _warn(f"{' '.join(str(error).split())}; kernels stay in memory, and the next process makes its own.")
+        return None
     reason = _why_unusable(folder)
     if reason is None:
         return folder
-    if chosen:
-        raise ValueError(
-            f"{CACHE_VARIABLE} must name a folder that you own and only you may write to, got {chosen} ({reason}); "
-            "choose another or run chmod 700 on it."
-        )
-    return _temporary_folder()
+    _warn(
+        f"{CACHE_VARIABLE if chosen else 'the cache'} must be a folder that you own and only you may write to, got "
+        f"{folder} ({reason}); choose another with {CACHE_VARIABLE}, or run chmod 700 on it."
+    )
+    return None
 
 
 def import_source(source: str, name: str) -> ModuleType:
-    """Import a module from its source, through a file named after the hash of its content.
+    """Import a module from its source, which is also put into a file named after the hash of its content.
+
+    What Numba compiles of it is kept beside the file. Python's own compiled form (.pyc) is neither read nor written, as a
+    damaged one cannot be told from a whole one.
 
     Args:
         source: the text of the module.
@@ -48,33 +66,150 @@ def import_source(source: str, name: str) -> ModuleType:
     module_name = f"quadsim_{name}_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
     if module_name in sys.modules:
         return sys.modules[module_name]
-    path = cache_directory() / f"{module_name}.py"
-    if not path.exists() or path.read_text(encoding="utf-8") != source:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(source)
-        Path(temporary).replace(path)
-        if name == "gpu":  # Triton compiles at the first launch and keeps the result in a cache of its own
-            _LOG.info("compiling new GPU kernels at their first launch (once; source kept in %s)", path.parent)
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    path = _written(f"{module_name}.py", source)
+    module = ModuleType(module_name)
+    module.__file__ = f"<{module_name}>" if path is None else str(path)
+    if path is None:  # Triton and tracebacks ask for the text of a function
+        linecache.cache[module.__file__] = (len(source), None, source.splitlines(keepends=True), module.__file__)
     sys.modules[module_name] = module  # Numba finds a cached function's module here
     try:
-        spec.loader.exec_module(module)
+        exec(compile(source, module.__file__, "exec"), module.__dict__)
+        if path is not None:
+            _keep_compiled(module, path)
     except BaseException:
         del sys.modules[module_name]
         raise
     return module
 
 
-def _platform_cache() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def say_if_new(module: ModuleType, what: str) -> None:
+    """Say that something will be compiled, where nothing of a module of `import_source` is kept yet."""
+    path = Path(str(module.__file__))
+    if not path.is_file():
+        _LOG.info("compiling %s (kept in memory)", what)
+    elif not any(path.parent.glob(f"{path.stem}.*.kernel")):
+        _LOG.info("compiling %s (once; kept in %s)", what, path.parent)
+
+
+def jit_is_off() -> bool:
+    """Whether Numba is told not to compile (NUMBA_DISABLE_JIT), so that kernels for a CPU cannot be made."""
+    import numba  # a process that asks is about to need it, and its settings may come from a file too
+
+    return bool(numba.config.DISABLE_JIT)
+
+
+def read_kept(path: Path) -> bytes | None:
+    """What `write_kept` wrote; None where there is nothing, or something else."""
+    try:
+        whole = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _warn(f"the kernel cache cannot be read ({error}): kernels are compiled again.")
+        return None
+    content = whole[_DIGEST:]
+    if hashlib.sha256(content).digest() != whole[:_DIGEST]:
+        _LOG.info("%s in the kernel cache is damaged and is made again.", path)
+        return None
+    return content
+
+
+def write_kept(path: Path, content: bytes) -> None:
+    """Write a file of the cache with its checksum, or warn that it cannot be written."""
+    try:
+        store.write_bytes(path, hashlib.sha256(content).digest() + content)
+    except OSError as error:
+        _warn(f"the kernel cache cannot be written ({error}): the next process compiles its kernels again.")
+
+
+def _written(name: str, source: str) -> Path | None:
+    """The file with a source, written where it is not there as it should be; None if it cannot be."""
+    folder = cache_directory()
+    if folder is None:
+        return None
+    path, content = folder / name, source.encode()
+    try:
+        if not path.is_file() or path.read_bytes() != content:
+            store.write_bytes(path, content)
+            if name.startswith(
+                "quadsim_gpu_"
+            ):  # Triton compiles at the first launch, and keeps that in a cache of its own
+                _LOG.info("compiling new GPU kernels at their first launch (once; source kept in %s)", folder)
+    except OSError as error:
+        _warn(
+            f"the kernel cache cannot be written ({error}): kernels stay in memory, and the next process makes its own."
+        )
+        return None
+    return path
+
+
+_ENTRIES = ("steps_", "run_", "start_", "update_")
+"""Functions of generated modules that are called from outside, and whose compiled form is kept."""
+
+
+def _keep_compiled(module: ModuleType, path: Path) -> None:
+    """Have Numba look for what it compiles of a module on disk, and put it there."""
+    for name in _ENTRIES:
+        dispatcher = getattr(module, name, None)
+        if hasattr(dispatcher, "_cache"):
+            dispatcher._cache = _Kernels(path.with_suffix(f".{name}"))
+
+
+class _Kernels:
+    """What Numba asks in place of a cache of its own: a file for each signature of a function and kind of processor.
+
+    Numba's cache has an index and numbered files, raises on a damaged one, and of two processes that compile at once may leave an
+    index that names the file of another signature.
+    """
+
+    def __init__(self, stem: Path) -> None:
+        self._stem = stem
+        self.cache_path = str(stem.parent)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled form for a signature; None if there is none that can be used."""
+        from numba.core.compiler import CompileResult
+
+        target_context.refresh()
+        key = _key(sig, target_context.codegen())
+        content = read_kept(self._path(key))
+        if content is None:
+            return None
+        try:
+            stored, data = pickle.loads(content)
+            return CompileResult._rebuild(target_context, *data) if stored == key else None
+        except Exception as error:  # whole, but nothing that this Numba can use
+            _LOG.info("a kernel in the cache cannot be used (%s: %s) and is made again.", type(error).__name__, error)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled."""
+        from numba.core.serialize import dumps
+
+        if not data.library.has_dynamic_globals and all(lifted.can_cache for lifted in data.lifted):
+            key = _key(sig, data.codegen)
+            write_kept(self._path(key), dumps((key, data._reduce())))
+
+    def enable(self) -> None:
+        """Numba's interface; it is always on."""
+
+    def disable(self) -> None:
+        """Numba's interface; it is always on."""
+
+    def flush(self) -> None:
+        """Forget everything."""
+        for path in self._stem.parent.glob(f"{self._stem.name}.*.kernel"):
+            path.unlink(missing_ok=True)
+
+    def _path(self, key: Any) -> Path:
+        return self._stem.with_name(f"{self._stem.name}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.kernel")
+
+
+def _key(sig: Any, codegen: Any) -> Any:
+    """What a compiled form depends on beside the source, whose hash is in the name of the file."""
+    import numba
+
+    return (sig, codegen.magic_tuple(), sys.implementation.cache_tag, numba.__version__)
 
 
 def _why_unusable(folder: Path) -> str | None:
@@ -93,5 +228,6 @@ def _why_unusable(folder: Path) -> str | None:
 
 
 @cache
-def _temporary_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="quadsim-"))
+def _warn(text: str) -> None:
+    """Once in a process."""
+    _LOG.warning("%s", text)

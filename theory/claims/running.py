@@ -1,6 +1,7 @@
 """reproduce: claims run one after the other, each judged by its own criterion, with figures and data in a folder."""
 
 import importlib.util
+import logging
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +15,9 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from quadsim.simulator import store
+from quadsim.simulator.backends.processes import why_no_processes
 from quadsim.simulator.checks import check_choice, check_count
+from quadsim.simulator.paths import local_path
 from quadsim.simulator.provenance import provenance
 from quadsim.theory.claims.claim import SIZES, Claim, Found, Judgement, Measured, Setting
 from quadsim.theory.claims.registry import CLAIMS
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["CLAIMS_FILE", "Outcome", "load_claims", "reproduce"]
+
+_log = logging.getLogger("quadsim")
 
 CLAIMS_FILE = "claims.json"
 _LOCK = "running.lock"
@@ -132,7 +137,7 @@ def reproduce(
     *,
     size: str = "quick",
     seed: int = 0,
-    out: Path | None = None,
+    out: str | Path | None = None,
     progress: Progress = lambda done, total, text: None,
     into: list[Outcome] | None = None,
     workers: int = 1,
@@ -144,7 +149,7 @@ def reproduce(
         size: `quick` (all in minutes) or `full` (what the README's table is made from); `tiny` only shows that it runs.
         seed: added to the seed of every draw.
         out: a folder for data, figures and `claims.json`, written claim by claim. One that holds earlier results keeps those of
-            other claims, at whatever size they were made.
+            other claims, at whatever size they were made. Where a figure cannot be drawn, a warning is logged at the end.
         progress: told after every claim (done, total, what it was).
         into: a list that is filled as it goes, so that an interrupt leaves what is finished.
         workers: processes that run a claim each, with a thread each; 1: this process.
@@ -158,6 +163,8 @@ def reproduce(
     chosen = [CLAIMS[check_choice("claim", name, CLAIMS)] for name in dict.fromkeys(ids)] or list(CLAIMS.values())
     setting = Setting(check_choice("size", size, SIZES), check_count("seed", seed, 0))
     outcomes: list[Outcome] = [] if into is None else into
+    out = None if out is None else local_path("out", out)
+    undrawn: dict[str, str] = {}
     check_count("workers", workers)
     with _alone(out) as entries:
         began = time.perf_counter()
@@ -165,13 +172,24 @@ def reproduce(
         for done, outcome in enumerate(_outcomes(chosen, setting, workers), 1):
             outcomes.append(outcome)
             if out is not None:
-                _save(outcome, out)
+                _save_tables(outcome, out)
                 entries[outcome.claim.id] = outcome.to_json()
                 store.write_json(
                     out / CLAIMS_FILE,
                     _document(entries) | {"manifest": provenance(time.perf_counter() - began, seed=seed)},
                 )
+                try:
+                    _save_figure(outcome, out)
+                except Exception as error:  # whatever it is: the claim is judged, and its tables are stored
+                    undrawn[outcome.claim.id] = " ".join(f"{type(error).__name__}: {error}".split())
             progress(done, len(chosen), f"{outcome.claim.id}: {outcome.verdict}")
+    if undrawn:
+        _log.warning(
+            "the figures of %s could not be drawn (%s); their results are finished, and `quadsim report %s` draws them.",
+            ", ".join(undrawn),
+            next(iter(undrawn.values())),
+            out,
+        )
     return outcomes
 
 
@@ -183,7 +201,11 @@ def _document(entries: Mapping[str, Any]) -> dict[str, Any]:
 
 def _outcomes(claims: list[Claim], setting: Setting, workers: int) -> Iterator[Outcome]:
     """Outcomes as they are finished."""
-    if workers == 1 or len(claims) == 1:
+    alone = workers == 1 or len(claims) == 1
+    if not alone and (reason := why_no_processes()) is not None:
+        _log.warning("worker processes cannot be started here (%s); the claims run one after the other.", reason)
+        alone = True
+    if alone:
         yield from (_run(claim, setting) for claim in claims)
         return
     from joblib import Parallel, delayed, parallel_config
@@ -220,11 +242,9 @@ def load_claims(folder: Path) -> dict[str, Any]:
 
 def draw(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """The figure of a claim, in the style of the project."""
-    import matplotlib as mpl
+    from quadsim.simulator.plot_style import drawing
 
-    from quadsim.simulator.figures import figure_style
-
-    with mpl.rc_context(figure_style()):
+    with drawing():
         return claim.draw(tables)
 
 
@@ -275,16 +295,23 @@ def _alone(out: Path | None) -> Iterator[dict[str, Any]]:
         lock.release()
 
 
-def _save(outcome: Outcome, out: Path) -> None:
+def _save_tables(outcome: Outcome, out: Path) -> None:
+    if outcome.found is None:
+        return
+    folder = out / outcome.claim.id
+    folder.mkdir(exist_ok=True)
+    for suffix in ("png", "pdf"):  # a figure of earlier tables says nothing of these
+        (folder / f"figure.{suffix}").unlink(missing_ok=True)
+    for name, table in outcome.found.tables.items():
+        store.write_frame(folder / f"{name}.parquet", table)
+
+
+def _save_figure(outcome: Outcome, out: Path) -> None:
     if outcome.found is None:
         return
     from quadsim.simulator.figures import save_figure
 
-    folder = out / outcome.claim.id
-    folder.mkdir(exist_ok=True)
-    for name, table in outcome.found.tables.items():
-        store.write_frame(folder / f"{name}.parquet", table)
-    save_figure(outcome.figure(), folder, "figure")
+    save_figure(outcome.figure(), out / outcome.claim.id, "figure")
 
 
 def _finite(value: float) -> float | None:

@@ -1,0 +1,53 @@
+"""Paths that a user gives: expanded and absolute before anything else sees them.
+
+A relative path such as `run:1` or `a::b` is an address to some libraries (pyarrow, pandas and xarray look for a scheme at its
+beginning), and `~` is a folder of that name to most. An absolute path begins with a separator or a drive, so that it is neither.
+"""
+
+import os
+from pathlib import Path
+
+__all__ = ["local_path", "shown"]
+
+
+def local_path(what: str, given: str | os.PathLike[str]) -> Path:
+    """An absolute path on this machine, with a leading `~` or `~user` replaced by the home folder.
+
+    Symbolic links stay as they are.
+
+    Args:
+        what: name of the argument, for the message.
+        given: the path; relative ones are taken from the working directory.
+
+    Raises:
+        ValueError: no path, an empty one, a home folder that is unknown, or a working directory that is gone.
+
+    Examples:
+        >>> local_path("out", "run:1").is_absolute()
+        True
+    """
+    text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise ValueError(f"{what} must be a path, as text or pathlib.Path, got {given!r}; write it as text.")
+    if not text.strip() or "\0" in text:
+        raise ValueError(f"{what} must be the name of a file or folder, got {text!r}; name one.")
+    expanded = os.path.expanduser(text)  # Path.expanduser would also expand "./~"
+    if text.startswith("~") and not os.path.isabs(expanded):
+        raise ValueError(
+            f"{what} must begin with a home folder that is known here, got {text}; write the folder in full, or ./{text} for "
+            "a folder of that name."
+        )
+    try:
+        return Path(expanded).absolute()
+    except OSError as error:
+        raise ValueError(
+            f"{what} must be absolute where the working directory is gone, got {text} ({error.strerror}); write it in full."
+        ) from error
+
+
+def shown(path: Path) -> str:
+    """A path as it is printed: relative where it lies in the working directory."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
