@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from quadsim.simulator.given import numbers_of
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.threads import in_threads, own_threads
@@ -59,7 +60,7 @@ def hessian_products(stack: Stack, theta: ArrayLike | Tensor, tangents: ArrayLik
     Raises:
         ValueError: a shape that does not fit.
     """
-    points, vectors = as_points(stack, theta), torch.as_tensor(tangents, dtype=torch.float64).cpu()
+    points, vectors = as_points(stack, theta), torch.from_numpy(np.array(numbers_of("tangents", tangents)))
     if vectors.ndim != 3 or vectors.shape[1:] != points.shape:
         raise ValueError(
             f"tangents must have the shape (n, {', '.join(map(str, points.shape))}), got {tuple(vectors.shape)}; give one for "
@@ -169,8 +170,10 @@ def as_points(stack: Stack, theta: ArrayLike | Tensor) -> Tensor:
     Raises:
         ValueError: another shape.
     """
-    given = theta if isinstance(theta, Tensor) else torch.from_numpy(np.array(theta))
-    points = given.detach().to(device=stack.weights.device, dtype=torch.float64)
+    values = np.array(numbers_of("theta", theta))
+    # A tensor stays in torch's memory, which begins at a multiple of 64 bytes: the last bits of products depend on it.
+    points = torch.tensor(values, device="cpu") if isinstance(theta, Tensor) else torch.from_numpy(values)
+    points = points.to(stack.weights.device)
     if points.shape != (stack.instances, stack.problem.dimension):
         raise ValueError(
             f"theta must have the shape ({stack.instances}, {stack.problem.dimension}), got {tuple(points.shape)}; give a row an "

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from quadsim.simulator.checks import check_choice, check_count, check_interval
 from quadsim.simulator.engines import closed_form, fused, reference
 from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.given import numbers_of
 from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.quadratic import BlockQuadratic
 from quadsim.simulator.rule import Rule
@@ -183,7 +184,7 @@ def grid(**axes: ArrayLike) -> dict[str, NDArray[np.float64]]:
         >>> {name: values.tolist() for name, values in grid(lr=[0.1, 0.2], beta1=[0.0, 0.9]).items()}
         {'lr': [0.1, 0.1, 0.2, 0.2], 'beta1': [0.0, 0.9, 0.0, 0.9]}
     """
-    rows = list(itertools.product(*(np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in axes.values())))
+    rows = list(itertools.product(*(np.atleast_1d(numbers_of(name, values)) for name, values in axes.items())))
     return {name: np.array([row[i] for row in rows]) for i, name in enumerate(axes)}
 
 
