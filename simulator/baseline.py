@@ -16,11 +16,13 @@ from quadsim.simulator.quadratic import BlockQuadratic
 from quadsim.simulator.rule import LEARNING_RATE
 from quadsim.simulator.rules import RULES
 from quadsim.simulator.schedules import Schedule
+from quadsim.simulator.torch_modes import own_modes
 from quadsim.simulator.trajectory import OBSERVABLES, Trajectory, recorded_steps
 
 __all__ = ["simulate_torch"]
 
 
+@own_modes()
 def simulate_torch(
     problem: BlockQuadratic,
     optimizer: type[torch.optim.Optimizer],

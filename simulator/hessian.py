@@ -17,6 +17,7 @@ from quadsim.simulator.given import numbers_of
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.threads import in_threads, own_threads
+from quadsim.simulator.torch_modes import own_modes
 
 __all__ = [
     "OneInstance",
@@ -35,6 +36,7 @@ TOKENS_AT_ONCE = 16_000
 _ON_DEVICE = 32  # times as many on a GPU
 
 
+@own_modes()
 @own_threads()
 def gradient(stack: Stack, theta: ArrayLike | Tensor) -> Array:
     """Gradient of the optimised loss, (E, P), unscaled in every mode."""
@@ -45,6 +47,7 @@ def gradient(stack: Stack, theta: ArrayLike | Tensor) -> Array:
     return np.asarray(found.cpu().numpy())
 
 
+@own_modes()
 @own_threads()
 def hessian_products(stack: Stack, theta: ArrayLike | Tensor, tangents: ArrayLike | Tensor) -> Array:
     """H v of every instance, by differentiating the gradient once more.
@@ -134,8 +137,8 @@ class OneInstance:
         wanted = np.flatnonzero(np.isin(cut.block_of, numbers))
 
         def fill(chunk: NDArray[np.int64]) -> None:
-            tangents = torch.zeros(chunk.size, self.dimension, dtype=torch.float64)
-            tangents[torch.arange(chunk.size), torch.from_numpy(chunk)] = 1.0
+            tangents = torch.zeros(chunk.size, self.dimension, dtype=torch.float64, device="cpu")
+            tangents[torch.from_numpy(np.arange(chunk.size)), torch.from_numpy(chunk)] = 1.0
             columns, of = self.products(tangents), cut.block_of[chunk]
             for b in np.unique(of).tolist():
                 (begin, end), mine = cut.ranges[b], of == b
@@ -159,7 +162,7 @@ class _Within:
 
     def __call__(self, v: Tensor) -> Tensor:
         begin, end = self.bounds
-        tangent = torch.zeros(self.one.dimension, dtype=torch.float64)
+        tangent = torch.zeros(self.one.dimension, dtype=torch.float64, device="cpu")
         tangent[begin:end] = v
         return torch.from_numpy(self.one.product(tangent)[begin:end].copy())
 

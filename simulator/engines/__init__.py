@@ -17,6 +17,7 @@ from quadsim.simulator.quadratic import BlockQuadratic
 from quadsim.simulator.rule import Rule
 from quadsim.simulator.rules import resolve_rule
 from quadsim.simulator.schedules import Schedule, resolve_schedule
+from quadsim.simulator.torch_modes import own_modes
 from quadsim.simulator.trajectory import OBSERVABLES, Trajectory, recorded_steps
 
 __all__ = ["DTYPES", "ENGINES", "check_device", "choose_engine", "grid", "prepare", "resolve_dtype", "simulate"]
@@ -27,6 +28,7 @@ ENGINES: Mapping[str, ModuleType] = {"closed-form": closed_form, "fused": fused,
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
+@own_modes()
 def simulate(
     problem: BlockQuadratic,
     rule: Rule | str,

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from quadsim.simulator import store
 from quadsim.simulator.checks import check_choice, check_count
 from quadsim.simulator.provenance import provenance
+from quadsim.simulator.torch_modes import own_modes
 from quadsim.theory.claims.claim import SIZES, Claim, Found, Judgement, Measured, Setting
 from quadsim.theory.claims.registry import CLAIMS
 
@@ -127,6 +128,7 @@ class Outcome:
         }
 
 
+@own_modes()
 def reproduce(
     ids: Iterable[str] = (),
     *,
