@@ -118,7 +118,7 @@ def bench(
         from quadsim.cli.bench_figure import save_figure
 
         out.mkdir(parents=True, exist_ok=True)
-        (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n")
+        (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         save_figure(found, out / "bench")
     if as_json:
         print_json(record)

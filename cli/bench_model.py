@@ -68,7 +68,7 @@ def bench_model(
         import json
 
         out.mkdir(parents=True, exist_ok=True)
-        (out / "bench-model.json").write_text(json.dumps(record, indent=2) + "\n")
+        (out / "bench-model.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if as_json:
         print_json(record)
     else:

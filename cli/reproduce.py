@@ -51,7 +51,7 @@ def reproduce(
             return
         folder = out if out is not None else Path("runs") / f"claims-{'full' if full else 'quick'}"
         interrupted = False
-        with progress_bar(quiet=quiet or as_json) as progress:
+        with progress_bar(quiet=quiet) as progress:
             try:
                 run(
                     ids or (),

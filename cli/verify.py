@@ -47,7 +47,7 @@ def verify(
     reports: list[TheoremReport] = []
     claims: list[ClaimReport] = []
     interrupted, began = False, time.perf_counter()
-    with usage_errors(), progress_bar(quiet=quiet or as_json) as progress:
+    with usage_errors(), progress_bar(quiet=quiet) as progress:
         if exact and search:
             raise ValueError(
                 f"search must be left out with --exact, which runs instances in rationals only, got {search}."

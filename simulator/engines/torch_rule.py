@@ -39,7 +39,11 @@ class _Printer(PythonCodePrinter):  # type: ignore[misc]
 
 def _elementwise(function: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
     def call(x: Any) -> Any:
-        return function(x) if isinstance(x, Tensor) else function(torch.tensor(x, dtype=torch.float64, device="cpu")).item()
+        return (
+            function(x)
+            if isinstance(x, Tensor)
+            else function(torch.tensor(x, dtype=torch.float64, device="cpu")).item()
+        )
 
     return call
 
