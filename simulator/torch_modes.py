@@ -26,10 +26,18 @@ def own_modes() -> Iterator[None]:
     are deterministic anyway), the flushing of subnormal numbers, NumPy's handling of floating-point errors and SymPy's
     `evaluate`. Only what differs from a fresh process is touched, and a nested call does nothing. A default dtype is not
     touched, as every tensor here is made with its own.
+
+    Raises:
+        ValueError: within a function that torch.func transforms, which cannot be set aside.
     """
     if _inside.get():
         yield
         return
+    if torch._C._are_functorch_transforms_active():
+        raise ValueError(
+            "a call must be outside of the functions that torch.func transforms (grad, vmap, jvp), got one within; compute it "
+            "before, and hand in the result."
+        )
     token = _inside.set(True)
     try:
         with ExitStack() as stack:
