@@ -381,7 +381,9 @@ def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int,
     """
     several = None if isinstance(block_size, str | int) else array_of("block size", block_size)
     if several is not None and several.ndim:
-        sizes = tuple(check_count("block size", size) for size in several.tolist())
+        # From the entries as they came: one array of them would turn numbers beside text into text.
+        given = block_size if isinstance(block_size, list | tuple) else several.tolist()
+        sizes = tuple(check_count("block size", size) for size in given)
         if not sizes:
             raise ValueError("block size must hold at least one size, got none; give a size for every block.")
         # The default number of blocks (4) does not contradict a list of sizes: the list says how many there are.
