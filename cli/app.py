@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from quadsim.cli import bench, commands, inspect, report, reproduce, sweep, verify
+from quadsim.cli.strict import StrictCommand, StrictGroup
 
 app = typer.Typer(
     name="quadsim",
+    cls=StrictGroup,
     help="A laboratory for when and why sign-based and adaptive optimizers beat gradient descent.\n\n"
     "Example: quadsim sweep --heterogeneity 1,10,100",
     no_args_is_help=True,
@@ -20,15 +22,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("sweep")(sweep.sweep_command)
-app.command("inspect")(inspect.inspect)
-app.command("verify")(verify.verify)
-app.command("reproduce")(reproduce.reproduce)
-app.command("report")(report.report)
-app.command("bench")(bench.bench)
-app.command("rules")(commands.rules)
-app.command("theorems")(commands.theorems)
-app.command("info")(commands.info)
+for _name, _command in {
+    "sweep": sweep.sweep_command,
+    "inspect": inspect.inspect,
+    "verify": verify.verify,
+    "reproduce": reproduce.reproduce,
+    "report": report.report,
+    "bench": bench.bench,
+    "rules": commands.rules,
+    "theorems": commands.theorems,
+    "info": commands.info,
+}.items():
+    app.command(_name, cls=StrictCommand)(_command)
 
 
 def _version(asked: bool) -> None:

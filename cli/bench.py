@@ -125,7 +125,7 @@ def bench(
         with ends.attempt("the figure", "the times are printed all the same"):
             from quadsim.cli.bench_figure import save_figure
 
-            save_figure(found, out)
+            save_figure(found, out / "bench")
     if as_json:
         print_json(record)
     else:
@@ -170,6 +170,7 @@ def text(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) 
     """A table: a row for each work, a column for each way."""
     import numpy as np
 
+    from quadsim.cli.narrow import aligned
     from quadsim.simulator.bench import WAYS
     from quadsim.simulator.memory import memory_text
 
@@ -187,14 +188,7 @@ def text(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) 
             f"{one.run_steps:.2g}",
             share,
         ))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = aligned(rows, (0, 1))
     lines += [
         "",
         "Columns of ways: their time over ours, median of the rounds [least, largest]; all take turns in each round, after a run",

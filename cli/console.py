@@ -1,8 +1,10 @@
 """What all commands share: bad input in one line, one JSON document, text in columns, comma lists."""
 
+import codecs
 import json
 import logging
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ __all__ = [
     "Ends",
     "StyleOption",
     "comma_list",
+    "encodable_output",
     "given_path",
     "library_messages",
     "number",
@@ -22,6 +25,60 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+
+_PLAIN = {
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-",
+    "\N{MINUS SIGN}": "-",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{MIDDLE DOT}": "*",
+    "\N{LESS-THAN OR EQUAL TO}": "<=",
+    "\N{GREATER-THAN OR EQUAL TO}": ">=",
+    "\N{NOT EQUAL TO}": "!=",
+    "\N{ALMOST EQUAL TO}": "~",
+    "\N{RIGHTWARDS ARROW}": "->",
+    "\N{SQUARE ROOT}": "sqrt",
+    "\N{INFINITY}": "inf",
+    "\N{LEFT SINGLE QUOTATION MARK}": "'",
+    "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    "\N{LEFT DOUBLE QUOTATION MARK}": '"',
+    "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
+    "\N{HORIZONTAL ELLIPSIS}": "...",
+    "\N{FRACTION SLASH}": "/",
+}
+
+
+def _in_ascii(character: str) -> str:
+    """A character in ASCII: the letter under an accent, the name of a Greek letter, else its number as Python writes it."""
+    if character in _PLAIN:
+        return _PLAIN[character]
+    script, _, name = unicodedata.name(character, "").partition(" LETTER ")
+    if script in ("GREEK SMALL", "GREEK CAPITAL") and name.isalpha():
+        name = name.replace("LAMDA", "LAMBDA")
+        return name.lower() if script == "GREEK SMALL" else name.capitalize()
+    parts = unicodedata.normalize("NFKD", character)
+    plain = "".join(_PLAIN.get(part, part) for part in parts if not unicodedata.combining(part))
+    return plain if plain.isascii() and plain else character.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _substitute(error: UnicodeError) -> tuple[str, int]:
+    """What to write instead of characters that an encoding does not have.
+
+    Raises:
+        UnicodeError: where bytes cannot be read.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_in_ascii, error.object[error.start : error.end])), error.end
+
+
+def encodable_output() -> None:
+    """Write what the encoding of a terminal or file does not have in ASCII: a command must not end in the middle for it."""
+    codecs.register_error("quadsim-ascii", _substitute)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="quadsim-ascii")
 
 
 @contextmanager

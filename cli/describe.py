@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from quadsim.cli.narrow import wrapped
 from quadsim.simulator.rule import LEARNING_RATE, Hyperparameter, Rule
 from quadsim.simulator.rules import RULES
 from quadsim.theory import Theorem, prove
@@ -26,12 +27,9 @@ __all__ = [
 def rules_table() -> str:
     """A line for every rule: name, kind, summary."""
     width = max(map(len, RULES))
-    lines = [f"{rule.name:{width}}  {rule.kind:9}  {rule.summary}" for rule in RULES.values()]
-    return "\n".join([
-        *lines,
-        "",
-        "linear: closed form exists; separable: acts within a block; global: needs the whole gradient.",
-    ])
+    lines = [wrapped(f"{rule.name:{width}}  {rule.kind:9}  {rule.summary}", width + 13) for rule in RULES.values()]
+    kinds = "linear: closed form exists; separable: acts within a block; global: needs the whole gradient."
+    return "\n".join([*lines, "", wrapped(kinds)])
 
 
 def rule_text(rule: Rule) -> str:
@@ -127,7 +125,9 @@ def theorems_table(records: list[dict[str, Any]]) -> str:
     """A line for every theorem."""
     width = max(len(record["name"]) for record in records)
     lines = [
-        f"{r['name']:{width}}  {r['direction']:5} {r['kind']:11}  {len(r['steps']):2} steps  {_rules(r)}"
+        wrapped(
+            f"{r['name']:{width}}  {r['direction']:5} {r['kind']:11}  {len(r['steps']):2} steps  {_rules(r)}", width + 2
+        )
         for r in records
     ]
     return "\n".join([*lines, "", "quadsim theorems NAME shows one and proves its steps."])

@@ -1,13 +1,14 @@
 """The tables and the words that quadsim inspect prints."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
+from quadsim.cli.narrow import output, print_table, titled
 from quadsim.simulator.inspection import JS_BINS, Inspection
 from quadsim.simulator.paths import shown
 
@@ -35,13 +36,11 @@ _MEANINGS = {
 
 def print_inspection(found: Inspection, local: Any, folder: Path, *, quiet: bool) -> None:
     """A row per block, what holds for the whole, and, along training, how the local models did."""
-    console = Console(soft_wrap=True) if not Console().is_terminal else Console()
-    if not console.is_terminal:
-        console.width = 160
+    console = output()
     problem = found.problem
     if not quiet:
-        console.print(_blocks(found))
-    console.print(_whole(found))
+        print_table(console, _blocks(found))
+    print_table(console, _whole(found))
     if local is not None:
         console.print(local.text(), highlight=False)
     if quiet:
@@ -57,35 +56,27 @@ def print_inspection(found: Inspection, local: Any, folder: Path, *, quiet: bool
     console.print(f"Files: {shown(folder)}/ ({names})", highlight=False)
 
 
-def _blocks(found: Inspection) -> Table:
+def _blocks(found: Inspection) -> Callable[[bool], Table]:
     """Medians over the seeds."""
     when = "at the start" if found.step == 0 else f"after {found.step} steps"
     what = f"median (smallest - largest) of {found.problem.problems} seeds"
-    table = Table(title=f"Blocks of the partition {found.partition.name} {when}; {what}")
-    table.add_column("block")
-    table.add_column("parameters", justify="right")
-    table.add_column("|g|/sqrt(P)", justify="right")
-    if found.spectra is not None:
-        table.add_column("largest eigenvalue", justify="right")
-        table.add_column("smallest", justify="right")
+    headings = ["block", "parameters", "|g|/sqrt(P)"]
+    headings += [] if found.spectra is None else ["largest eigenvalue", "smallest"]
+    lines: list[list[str]] = []
     frame = found.blocks
     for label, rows in frame.groupby("block", sort=False):
         cells = [str(label), str(rows["size"].iloc[0]), _median_and_range(rows["gradient_norm"])]
         if found.spectra is not None:
             cells += [_median_and_range(rows["smoothness"]), _median_and_range(rows["smallest"])]
-        table.add_row(*cells)
-    return table
+        lines.append(cells)
+    return titled(f"Blocks of the partition {found.partition.name} {when}; {what}", headings, (0,), lines)
 
 
-def _whole(found: Inspection) -> Table:
-    table = Table(title=f"The whole; median (smallest - largest) of {found.problem.problems} seeds")
-    table.add_column("quantity")
-    table.add_column("value", justify="right")
+def _whole(found: Inspection) -> Callable[[bool], Table]:
+    title = f"The whole; median (smallest - largest) of {found.problem.problems} seeds"
     summary = found.summary
-    for name, meaning in _MEANINGS.items():
-        if name in summary:
-            table.add_row(meaning, _median_and_range(summary[name]))
-    return table
+    lines = [(text, _median_and_range(summary[name])) for name, text in _MEANINGS.items() if name in summary]
+    return titled(title, ("quantity", "value"), (0,), lines)
 
 
 def _median_and_range(values: pd.Series) -> str:

@@ -1,5 +1,8 @@
-"""A progress bar on stderr: counts, what runs, time left."""
+"""Progress on stderr: a bar in a terminal, a line now and then in a file or a pipe."""
 
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,14 +11,56 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 __all__ = ["progress_bar"]
 
+LINE_EVERY = 30.0
+"""Seconds between two lines where stderr is no terminal."""
+
 
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
-    """Give a function of (done, total, text) that moves the bar; with `quiet`, or without a terminal, it does nothing."""
+    """Give a function of (done, total, text) that moves the bar; with `quiet` it does nothing.
+
+    Without a terminal a line is written every LINE_EVERY seconds, also where nothing has moved: a log that stands still for an
+    hour cannot be told from a run that hangs.
+    """
     console = Console(stderr=True)
-    if quiet or not console.is_terminal:  # a file or a pipe gets no bar
+    if quiet:
         yield lambda done, total, text: None
-        return
+    elif not console.is_terminal:
+        with _lines() as move:
+            yield move
+    else:
+        with _bar(console) as move:
+            yield move
+
+
+@contextmanager
+def _lines() -> Iterator[Callable[[int, int, str], None]]:
+    began, over, state = time.monotonic(), threading.Event(), [""]
+
+    def move(done: int, total: int, text: str) -> None:
+        state[0] = f": {done:,} of {total:,}, {text}" if text else f": {done:,} of {total:,}"
+
+    def report() -> None:
+        while not over.wait(LINE_EVERY):
+            print(f"Running for {_duration(time.monotonic() - began)}{state[0]}", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield move
+    finally:
+        over.set()
+        thread.join()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Callable[[int, int, str], None]]:
     columns = (
         BarColumn(),
         MofNCompleteColumn(),

@@ -54,7 +54,7 @@ def reproduce(
             return
         folder = local_path("out", Path("runs") / f"claims-{'full' if full else 'quick'}" if out is None else out)
         interrupted = False
-        with progress_bar(quiet=quiet or as_json) as progress:
+        with progress_bar(quiet=quiet) as progress:
             try:
                 run(
                     ids or (),

@@ -1,11 +1,12 @@
 """The table and the words that a sweep prints."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from quadsim.cli.narrow import output, print_table, titled
 from quadsim.simulator import store
 from quadsim.simulator.model_sweep import ModelSweepConfig
 from quadsim.simulator.paths import shown
@@ -16,13 +17,10 @@ __all__ = ["point_text", "print_results", "steps_text"]
 
 def print_results(results: Results, *, quiet: bool) -> None:
     """Table, answer, how rates were chosen, and where the files are; with `quiet` the answer alone."""
-    # A pipe or a file is as wide as the table needs: cut-off columns could not be told from missing ones.
-    console = Console(soft_wrap=True) if not Console().is_terminal else Console()
-    if not console.is_terminal:
-        console.width = 200
+    console = output()
     if not quiet:
         for label, _, best in results.groups():
-            console.print(_table(results, label, best))
+            print_table(console, _table(results, label, best))
     for text in results.answers:
         console.print(text, highlight=False)
     if quiet:
@@ -33,33 +31,31 @@ def print_results(results: Results, *, quiet: bool) -> None:
         console.print(f"Files: {shown(results.folder)}/ ({', '.join(names)})", highlight=False)
 
 
-def _table(results: Results, label: str, best: Any) -> Table:
+def _table(results: Results, label: str, best: Any) -> Callable[[bool], Table]:
     config = results.config
     size = f"{config.seeds} problems a row, at most {config.steps} steps"
     title = f"Steps until {config.criterion} ({size})"
-    table = Table(title=f"{title}; {label}" if label else title)
     asked = config.axis
-    table.add_column(" / ".join(config.dial) if isinstance(config, ModelSweepConfig) else asked)
-    table.add_column("optimizer")
+    dial = " / ".join(config.dial) if isinstance(config, ModelSweepConfig) else asked
     most = "" if results.histogram is None else " (at most)"
     # Of models, whose steps no theorem bounds, the steps on the loss that is optimised.
     columns = ("last loss", "on optimised loss", "at lr") if config.kind == "model" else ("bound", "steps / bound")
-    for name in ("best lr", f"median steps{most}", f"10-90%{most}", *columns):
-        table.add_column(name, justify="right")
+    headings = (dial, "optimizer", "best lr", f"median steps{most}", f"10-90%{most}", *columns)
+    rows: list[tuple[str, ...] | None] = []
     last = None
     for row in best.to_dict("records"):
         if last is not None and row["point"] != last:
-            table.add_section()
-        table.add_row(
+            rows.append(None)
+        rows.append((
             point_text(row, asked) if row["point"] != last else "",
             row["optimizer"],
             f"{row['lr']:.3g}" + (" (edge)" if row["at_edge"] else ""),
             steps_text(row["steps_median"], config.steps),
             f"{steps_text(row['steps_q10'], config.steps)} - {steps_text(row['steps_q90'], config.steps)}",
             *(_on_optimised_loss(row, config.steps) if config.kind == "model" else _bound(row, config.steps)),
-        )
+        ))
         last = row["point"]
-    return table
+    return titled(f"{title}; {label}" if label else title, headings, (0, 1), rows)
 
 
 def _bound(row: dict[str, Any], steps: int) -> tuple[str, str]:

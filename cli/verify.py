@@ -49,7 +49,7 @@ def verify(
     reports: list[TheoremReport] = []
     claims: list[ClaimReport] = []
     interrupted, began = False, time.perf_counter()
-    with usage_errors(), progress_bar(quiet=quiet or as_json) as progress:
+    with usage_errors(), progress_bar(quiet=quiet) as progress:
         if exact and search:
             raise ValueError(
                 f"search must be left out with --exact, which runs instances in rationals only, got {search}."
@@ -164,9 +164,21 @@ def document(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> dic
     }
 
 
+_EXPLAINED = (
+    "proved: steps discharged by SymPy or Z3; cited: steps that rest on a named fact. instances: problems times settings",
+    "that meet the hypotheses; verified: of these in exact arithmetic, the others in floating point within a derived budget.",
+    "A verdict of proved: every step is discharged, the bound is the one that was proved, and no instance spoke against it.",
+    "margin: what was seen over the bound; tightness: how close a search for the worst instance came (1: attained).",
+)
+
+
 def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
     """The table, what speaks against a theorem, what was measured beside it, and the false claims."""
-    rows = [("theorem", "proved", "cited", "instances", "verified", "worst margin", "tightness", "verdict")]
+    from quadsim.cli.narrow import aligned, wrapped
+
+    soft = "\N{SOFT HYPHEN}"
+    headings = ("proved", "cited", f"in{soft}stances", f"veri{soft}fied", "worst margin", f"tight{soft}ness", "verdict")
+    rows = [("theorem", *headings)]
     rows += [
         (
             report.name,
@@ -180,22 +192,8 @@ def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
         )
         for report in reports
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    left = (0, len(widths) - 1)
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    lines += [
-        "",
-        "proved: steps discharged by SymPy or Z3; cited: steps that rest on a named fact. instances: problems times settings",
-        "that meet the hypotheses; verified: of these in exact arithmetic, the others in floating point within a derived budget.",
-        "A verdict of proved: every step is discharged, the bound is the one that was proved, and no instance spoke against it.",
-        "margin: what was seen over the bound; tightness: how close a search for the worst instance came (1: attained).",
-    ]
+    lines = aligned(rows, (0, len(rows[0]) - 1))
+    lines += ["", *map(wrapped, _EXPLAINED)]
     for report in reports:
         lines += [f"\n{report.name}: {note}" for note in report.notes]
         for step, found in report.steps:

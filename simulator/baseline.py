@@ -1,6 +1,7 @@
 """Any torch.optim class on a problem, for comparison: one optimizer object per problem and setting."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,16 @@ from quadsim.simulator.quadratic import BlockQuadratic
 from quadsim.simulator.rule import LEARNING_RATE
 from quadsim.simulator.rules import RULES
 from quadsim.simulator.schedules import Schedule
+from quadsim.simulator.torch_modes import own_modes
 from quadsim.simulator.trajectory import OBSERVABLES, Trajectory, recorded_steps
 
 __all__ = ["simulate_torch"]
 
 
+@own_modes()
 def simulate_torch(
     problem: BlockQuadratic,
-    optimizer: type[torch.optim.Optimizer],
+    optimizer: Callable[..., torch.optim.Optimizer],
     *,
     lr: ArrayLike,
     steps: int,
@@ -42,7 +45,8 @@ def simulate_torch(
 
     Args:
         problem: M problems.
-        optimizer: a class whose `step` needs no closure.
+        optimizer: a class whose `step` needs no closure, or a callable that makes one from parameters and `lr`, as
+            `functools.partial(torch.optim.SGD, momentum=0.9)`.
         lr: learning rate, a number or a sequence (K,).
         steps: how many.
         record: as in `simulate`.
@@ -53,7 +57,7 @@ def simulate_torch(
         **options: passed to the class as they are, as `betas=(0.9, 0.99)`.
 
     Returns:
-        Trajectory with `rule` None and the class name as `optimizer`.
+        Trajectory with `rule` None and the name of the class that ran as `optimizer`.
 
     Raises:
         ValueError: an argument out of range, or a start whose gaps the dtype cannot hold (see `simulate`).
@@ -75,24 +79,71 @@ def simulate_torch(
         device=check_device(device),
     )
     check_range(problem, None, job.tolerance, job.dtype_name)
+    name = _check_optimizer(optimizer, float(job.settings["lr"][0]), options, job)
     outcomes = [
         [_run_one(job, problem.select([m]), optimizer, float(rate), options) for rate in job.settings["lr"]]
         for m in range(problem.problems)
     ]
 
-    def stack(name: str) -> np.ndarray:
-        return np.concatenate([np.concatenate([getattr(o, name) for o in row], axis=1) for row in outcomes])
+    def stack(part: str) -> np.ndarray:
+        return np.concatenate([np.concatenate([getattr(o, part) for o in row], axis=1) for row in outcomes])
 
     observed = {
-        name: np.concatenate([np.concatenate([o.observed[name] for o in row], axis=1) for row in outcomes])
-        for name in outcomes[0][0].observed
+        seen: np.concatenate([np.concatenate([o.observed[seen] for o in row], axis=1) for row in outcomes])
+        for seen in outcomes[0][0].observed
     }
     outcome = Outcome(stack("gap"), stack("hit"), stack("diverged"), observed)
-    return as_trajectory(job, outcome, optimizer.__name__, None, "reference")
+    return as_trajectory(job, outcome, name, None, "reference")
+
+
+def _check_optimizer(
+    optimizer: Callable[..., torch.optim.Optimizer], lr: float, options: dict[str, Any], job: Job
+) -> str:
+    """Make one optimizer on one parameter before anything is run; the name of its class.
+
+    Raises:
+        ValueError: something that makes no optimizer with these options, or one whose step needs a closure.
+    """
+    if not callable(optimizer):
+        kind = type(optimizer).__name__
+        what = f"the name {optimizer!r}" if isinstance(optimizer, str) else f"an object of the class {kind}"
+        fix = "its class, as torch.optim.Adam" if isinstance(optimizer, str | torch.optim.Optimizer) else "a class"
+        raise ValueError(f"optimizer must be a class or a callable that makes an optimizer, got {what}; give {fix}.")
+    parameter = torch.zeros(1, dtype=job.dtype, device=job.device, requires_grad=True)
+    try:
+        made = optimizer([parameter], lr=lr, **options)
+    except TypeError as error:
+        raise ValueError(
+            f"optimizer must make one from a list of parameters, lr and the given options, got {' '.join(str(error).split())}; "
+            "look at its arguments."
+        ) from error
+    name = type(made).__name__
+    step = getattr(made, "step", None)
+    if not callable(step):
+        raise ValueError(
+            f"optimizer must make an object with a method step, got a {name}; give a class of torch.optim."
+        )
+    needed = [p.name for p in signature(step).parameters.values() if p.default is p.empty and p.kind < p.VAR_POSITIONAL]
+    if needed:
+        raise ValueError(
+            f"optimizer must take steps without a closure, got {name}, whose step needs {needed[0]}; use another."
+        )
+    parameter.grad = torch.ones_like(parameter)
+    try:
+        step()
+    except RuntimeError as error:  # as of one that wants sparse gradients
+        raise ValueError(
+            f"optimizer must step on dense gradients, got {name}: {' '.join(str(error).split())}"
+        ) from error
+    return name
 
 
 def _run_one(
-    job: Job, problem: BlockQuadratic, optimizer: type[torch.optim.Optimizer], lr: float, options: dict[str, Any]
+    job: Job,
+    problem: BlockQuadratic,
+    optimizer: Callable[..., torch.optim.Optimizer],
+    lr: float,
+    options: dict[str, Any],
 ) -> Outcome:
     """One problem at one rate; parts are (1, B_size, P_l, 1)."""
 
@@ -105,7 +156,7 @@ def _run_one(
     center = {size: tensor(w)[..., None] for size, w in problem.minimizer.items()}
     start = {size: tensor(e)[..., None] + center[size] for size, e in problem.initial_error.items()}
     parameters = [start[size][0, b, :, 0].clone().requires_grad_() for size, b in blocks]
-    stepper = optimizer(parameters, lr=lr, **options)  # type: ignore[call-arg]
+    stepper = optimizer(parameters, lr=lr, **options)
     follow, observer = Follower(1, 1, job), Observer(problem)
     observed: dict[str, list[np.ndarray]] = {name: [] for name in job.observe if name != "gap"}
     recorded = set(job.record.tolist())

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 __all__ = [
@@ -110,8 +110,14 @@ def check_seed(value: Any) -> int:
     return number
 
 
-def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+def check_choice(name: str, value: Any, allowed: Iterable[str], other_names: Mapping[str, str] | None = None) -> str:
     """Return `value` if it is one of `allowed`; the error names the nearest one.
+
+    Args:
+        name: parameter as the user knows it.
+        value: what came.
+        allowed: what it may be.
+        other_names: what the field also calls some of them, in lower case; only suggested, never taken.
 
     Raises:
         ValueError: not one of them.
@@ -119,8 +125,10 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     options = list(allowed)
     if value in options:
         return str(value)
-    near = difflib.get_close_matches(str(value), options, n=1, cutoff=0.4)
-    fix = f"did you mean {near[0]!r}?" if near else "choose one of these."
+    spelled = str(value).strip().casefold().replace("_", "-").replace(" ", "-")
+    known = {**{option.casefold(): option for option in options}, **(other_names or {})}
+    near = difflib.get_close_matches(spelled, known, n=1, cutoff=0.4)
+    fix = f"did you mean {known[near[0]]!r}?" if near else "choose one of these."
     raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}; {fix}")
 
 
@@ -144,12 +152,21 @@ def named_options(what: str, text: str) -> tuple[str, dict[str, Any]]:
         ValueError: a part that is not `key=value`.
     """
     name, *parts = str(text).strip().split(":")
+    if "=" in name:
+        raise ValueError(
+            f"{what} must be NAME or NAME:key=value:key=value, got {text!r}; put a : before every option, and no comma, which "
+            "begins the next name."
+        )
     options: dict[str, Any] = {}
     for part in parts:
         key, equals, value = part.partition("=")
         if not equals:
             raise ValueError(
                 f"{what} must be NAME or NAME:key=value, got {text!r}; put an = between an option and its value."
+            )
+        if "," in value:
+            raise ValueError(
+                f"{what} must be NAME:key=value:key=value, got {text!r}; put a : between options, no comma."
             )
         options[key] = as_number(value)
     return name, options

@@ -29,6 +29,7 @@ from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.quadrature import quadrature
 from quadsim.simulator.threads import in_threads, own_threads
+from quadsim.simulator.torch_modes import own_modes
 
 __all__ = [
     "LARGEST_BLOCK",
@@ -67,6 +68,7 @@ class BlockHessians:
     blocks: tuple[Array, ...]
     asymmetry: Array
 
+    @own_modes()
     @own_threads()
     def spectra(self) -> "BlockSpectra":
         """Eigenvalues of every block."""
@@ -120,6 +122,7 @@ class BlockSpectra:
         return np.maximum(np.abs(self.largest), np.abs(self.smallest))
 
 
+@own_modes()
 @own_threads()
 def block_hessians(stack: Stack, theta: ArrayLike | Tensor, partition: str | Partition = "module") -> BlockHessians:
     """All diagonal blocks, written out: E sum_l P_l^2 numbers.
@@ -142,6 +145,7 @@ def block_hessians(stack: Stack, theta: ArrayLike | Tensor, partition: str | Par
     )
 
 
+@own_modes()
 @own_threads()
 def block_spectra(
     stack: Stack,
@@ -188,6 +192,7 @@ def block_spectra(
     return BlockSpectra(cut, tuple(joined[0]), tuple(joined[1]), exact, asymmetry)
 
 
+@own_modes()
 @own_threads()
 def whole_hessian(stack: Stack, theta: ArrayLike | Tensor, *, largest: int = LARGEST_WHOLE) -> tuple[Array, Array]:
     """The Hessians (E, P, P), symmetric as in BlockHessians, and their asymmetry (E,).

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from quadsim.simulator.given import numbers_of
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.threads import in_threads, own_threads
+from quadsim.simulator.torch_modes import own_modes
 
 __all__ = [
     "OneInstance",
@@ -34,6 +36,7 @@ TOKENS_AT_ONCE = 16_000
 _ON_DEVICE = 32  # times as many on a GPU
 
 
+@own_modes()
 @own_threads()
 def gradient(stack: Stack, theta: ArrayLike | Tensor) -> Array:
     """Gradient of the optimised loss, (E, P), unscaled in every mode."""
@@ -44,6 +47,7 @@ def gradient(stack: Stack, theta: ArrayLike | Tensor) -> Array:
     return np.asarray(found.cpu().numpy())
 
 
+@own_modes()
 @own_threads()
 def hessian_products(stack: Stack, theta: ArrayLike | Tensor, tangents: ArrayLike | Tensor) -> Array:
     """H v of every instance, by differentiating the gradient once more.
@@ -59,7 +63,7 @@ def hessian_products(stack: Stack, theta: ArrayLike | Tensor, tangents: ArrayLik
     Raises:
         ValueError: a shape that does not fit.
     """
-    points, vectors = as_points(stack, theta), torch.as_tensor(tangents, dtype=torch.float64).cpu()
+    points, vectors = as_points(stack, theta), torch.from_numpy(np.array(numbers_of("tangents", tangents)))
     if vectors.ndim != 3 or vectors.shape[1:] != points.shape:
         raise ValueError(
             f"tangents must have the shape (n, {', '.join(map(str, points.shape))}), got {tuple(vectors.shape)}; give one for "
@@ -133,8 +137,8 @@ class OneInstance:
         wanted = np.flatnonzero(np.isin(cut.block_of, numbers))
 
         def fill(chunk: NDArray[np.int64]) -> None:
-            tangents = torch.zeros(chunk.size, self.dimension, dtype=torch.float64)
-            tangents[torch.arange(chunk.size), torch.from_numpy(chunk)] = 1.0
+            tangents = torch.zeros(chunk.size, self.dimension, dtype=torch.float64, device="cpu")
+            tangents[torch.from_numpy(np.arange(chunk.size)), torch.from_numpy(chunk)] = 1.0
             columns, of = self.products(tangents), cut.block_of[chunk]
             for b in np.unique(of).tolist():
                 (begin, end), mine = cut.ranges[b], of == b
@@ -158,7 +162,7 @@ class _Within:
 
     def __call__(self, v: Tensor) -> Tensor:
         begin, end = self.bounds
-        tangent = torch.zeros(self.one.dimension, dtype=torch.float64)
+        tangent = torch.zeros(self.one.dimension, dtype=torch.float64, device="cpu")
         tangent[begin:end] = v
         return torch.from_numpy(self.one.product(tangent)[begin:end].copy())
 
@@ -169,8 +173,10 @@ def as_points(stack: Stack, theta: ArrayLike | Tensor) -> Tensor:
     Raises:
         ValueError: another shape.
     """
-    given = theta if isinstance(theta, Tensor) else torch.from_numpy(np.array(theta))
-    points = given.detach().to(device=stack.weights.device, dtype=torch.float64)
+    values = np.array(numbers_of("theta", theta))
+    # A tensor stays in torch's memory, which begins at a multiple of 64 bytes: the last bits of products depend on it.
+    points = torch.tensor(values, device="cpu") if isinstance(theta, Tensor) else torch.from_numpy(values)
+    points = points.to(stack.weights.device)
     if points.shape != (stack.instances, stack.problem.dimension):
         raise ValueError(
             f"theta must have the shape ({stack.instances}, {stack.problem.dimension}), got {tuple(points.shape)}; give a row an "

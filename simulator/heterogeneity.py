@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quadsim.simulator.given import numbers_of
+
 if TYPE_CHECKING:
     from quadsim.simulator.models.problem import ToyProblem
 
@@ -163,7 +165,7 @@ def head_norms(problem: "ToyProblem", theta: ArrayLike, which: ArrayLike | None 
     Raises:
         ValueError: a shape that does not fit.
     """
-    theta = np.asarray(theta, dtype=np.float64)
+    theta = numbers_of("theta", theta)
     chosen = np.arange(problem.problems) if which is None else np.asarray(which)
     if theta.shape != (chosen.size, problem.dimension):
         raise ValueError(

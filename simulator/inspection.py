@@ -20,6 +20,7 @@ from quadsim.simulator.off_block import spectra_and_off_block
 from quadsim.simulator.records import plain_records
 from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
 from quadsim.simulator.sweep_grid import OptimizerSpec
+from quadsim.simulator.torch_modes import own_modes
 from quadsim.simulator.training import train
 from quadsim.simulator.training_run import TrainingRun
 
@@ -90,6 +91,7 @@ class Inspection:
         }
 
 
+@own_modes()
 def inspect_model(
     problem: ToyProblem,
     partition: str = "module",
@@ -141,6 +143,7 @@ def inspect_model(
     return Inspection(problem, cut, step, norms, spectra, distances, whole)
 
 
+@own_modes()
 def inspect_trained(
     problem: ToyProblem,
     optimizer: str,

@@ -15,6 +15,7 @@ from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.off_block import spectra_and_off_block
 from quadsim.simulator.spectral_distance import jensen_shannon, mean_over_pairs
+from quadsim.simulator.torch_modes import own_modes
 from quadsim.simulator.training_run import Snapshots, TrainingRun
 
 __all__ = ["Present", "measure", "snapshots_of", "stacks_at_snapshots"]
@@ -22,6 +23,7 @@ __all__ = ["Present", "measure", "snapshots_of", "stacks_at_snapshots"]
 Array = NDArray[np.float64]
 
 
+@own_modes()
 def measure(
     run: TrainingRun,
     *,
@@ -122,6 +124,7 @@ class Present:
         self.start = run.problem.start[which].astype(run.dtype).astype(np.float64)
         self.stack: Stack = run.problem.stack(which)
 
+    @own_modes()
     def losses(self, theta: Array) -> Array:
         """Optimised loss on all data, (E,)."""
         with torch.no_grad():

@@ -12,6 +12,7 @@ from quadsim.simulator.hessian import OneInstance, Progress, as_points, no_progr
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.threads import own_threads
+from quadsim.simulator.torch_modes import own_modes
 
 __all__ = ["OffBlock", "off_block", "off_block_of", "spectra_and_off_block"]
 
@@ -36,6 +37,7 @@ class OffBlock:
     whole_over_block: Array
 
 
+@own_modes()
 def off_block(
     stack: Stack,
     theta: ArrayLike | torch.Tensor,
@@ -57,6 +59,7 @@ def off_block(
     return spectra_and_off_block(stack, theta, partition, largest=largest, spectra=False)[1]
 
 
+@own_modes()
 @own_threads()
 def spectra_and_off_block(
     stack: Stack,

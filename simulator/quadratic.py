@@ -14,7 +14,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.checks import check_count, check_interval, check_seed
 from quadsim.simulator.draws import haar_rotations, rotation_power
-from quadsim.simulator.given import ExactQuadratic, checked_block, checked_vector, exact_quadratic, numbers_of
+from quadsim.simulator.given import (
+    ExactQuadratic,
+    array_of,
+    check_labels,
+    checked_block,
+    checked_vector,
+    exact_quadratic,
+    list_of,
+    numbers_of,
+    plain,
+    positions_of,
+)
 from quadsim.simulator.layout import BlockLayout
 from quadsim.simulator.spectra import Spectra, case_spectra, spectra_from_dials
 from quadsim.simulator.starts import check_gradient_dials, start_by_gradient, start_by_rank
@@ -166,7 +177,8 @@ class BlockQuadratic:
         Raises:
             ValueError: an eigenvalue that is not positive and finite, or a dial out of range.
         """
-        if len(spectra) == 0:
+        spectra = list_of("spectra", spectra, "spectrum")
+        if not spectra:
             raise ValueError("spectra must hold at least one block, got none; give the eigenvalues of every block.")
         ascending = tuple(np.sort(numbers_of(f"spectra[{block}]", s).ravel()) for block, s in enumerate(spectra))
         for block, spectrum in enumerate(ascending):
@@ -193,8 +205,12 @@ class BlockQuadratic:
         Raises:
             ValueError: a matrix that is not square, symmetric, finite and positive definite, or a length that does not fit.
         """
-        if len(blocks) == 0:
+        blocks = list_of("blocks", blocks, "matrix")
+        if not blocks:
             raise ValueError("blocks must hold at least one matrix, got none; give a list of matrices.")
+        check_labels(blocks, {"initial_error": initial_error, "minimizer": minimizer})
+        blocks = [plain(f"blocks[{number}]", block) for number, block in enumerate(blocks)]
+        initial_error = plain("initial_error", initial_error)
         matrices = [checked_block(number, block) for number, block in enumerate(blocks)]
         layout = BlockLayout(tuple(int(matrix.shape[-1]) for matrix in matrices))
         error = checked_vector("initial_error", initial_error, layout.dimension)
@@ -373,7 +389,7 @@ class BlockQuadratic:
 
     def select(self, problems: Sequence[int]) -> "BlockQuadratic":
         """The batch of just these positions, same draws: for looking at one instance alone."""
-        chosen = np.asarray(problems, dtype=np.int64)
+        chosen = positions_of("problems", problems, self.problems, low=-self.problems)
 
         def pick(groups: Mapping[int, FloatArray]) -> dict[int, FloatArray]:
             return {size: array[chosen] for size, array in groups.items()}
@@ -403,8 +419,11 @@ def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int,
     Raises:
         ValueError: a count below 1, or sizes whose number is not `blocks`.
     """
-    if isinstance(block_size, Sequence | np.ndarray) and not isinstance(block_size, str):
-        sizes = tuple(check_count("block size", size) for size in block_size)
+    several = None if isinstance(block_size, str | int) else array_of("block size", block_size)
+    if several is not None and several.ndim:
+        # From the entries as they came: one array of them would turn numbers beside text into text.
+        given = block_size if isinstance(block_size, list | tuple) else several.tolist()
+        sizes = tuple(check_count("block size", size) for size in given)
         if not sizes:
             raise ValueError("block size must hold at least one size, got none; give a size for every block.")
         # The default number of blocks (4) does not contradict a list of sizes: the list says how many there are.

@@ -42,7 +42,7 @@ def quadrature(
             "a smaller limit; raise `largest` or install quadsim[curvature]."
         ) from error
     # The package stops a run at an absolute residual of 1e-12: in units of the matrix that is the relative one.
-    probe = product(torch.ones(size, dtype=torch.float64))
+    probe = product(torch.ones(size, dtype=torch.float64, device="cpu"))
     unit = float(probe.abs().max()) or 1.0
     operator = LambdaOperator(lambda v: product(v) / unit, size, dtype=torch.float64)
     found = spectral_density(

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sympy.printing.precedence import PRECEDENCE
 
 from quadsim.simulator.checks import check_interval, check_known
+from quadsim.simulator.given import array_of
 
 __all__ = [
     "BlockMean",
@@ -110,7 +111,7 @@ class Hyperparameter:
         Raises:
             ValueError: a value outside the range.
         """
-        array = np.atleast_1d(np.asarray(values))
+        array = np.atleast_1d(array_of(name, values))
         if array.ndim != 1 or array.size == 0:
             raise ValueError(
                 f"{name} must be a number or a sequence of numbers, got shape {array.shape}; give one axis."

@@ -193,10 +193,45 @@ RULES: dict[str, Rule] = {rule.name: rule for rule in _ALL}
 """All of them by name."""
 
 
+OTHER_NAMES = {
+    "momentum": "heavy-ball",
+    "gd-momentum": "heavy-ball",
+    "sgd-momentum": "heavy-ball",
+    "sgdm": "heavy-ball",
+    "msgd": "heavy-ball",
+    "polyak": "heavy-ball",
+    "hb": "heavy-ball",
+    "nag": "nesterov",
+    "nesterov-momentum": "nesterov",
+    "accelerated-gd": "nesterov",
+    "gradient-descent": "gd",
+    "steepest-descent": "gd",
+    "ngd": "normalized-gd",
+    "normalised-gd": "normalized-gd",
+    "sign": "signsgd",
+    "sign-sgd": "signsgd",
+    "signgd": "signsgd",
+    "sign-descent": "signsgd",
+    "signsgd-momentum": "signum",
+    "sign-momentum": "signum",
+    "adamax": "adam",
+    "nadam": "adam",
+    "radam": "adam",
+    "amsgrad": "adam",
+    "adam-w": "adamw",
+    "adagrad": "rmsprop",
+    "adadelta": "rmsprop",
+    "rms": "rmsprop",
+    "evolved-sign-momentum": "lion",
+    "adam-frozen-v": "adam-frozen",
+}
+"""What the field also calls them, or the nearest one there is: for suggestions alone."""
+
+
 def resolve_rule(rule: Rule | str) -> Rule:
     """The rule of this name, or the rule itself.
 
     Raises:
         ValueError: an unknown name; the message suggests the nearest.
     """
-    return rule if isinstance(rule, Rule) else RULES[check_choice("optimizer", rule, RULES)]
+    return rule if isinstance(rule, Rule) else RULES[check_choice("optimizer", rule, RULES, OTHER_NAMES)]

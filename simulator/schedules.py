@@ -86,7 +86,7 @@ def resolve_schedule(schedule: "Schedule | str | None") -> Schedule:
     if schedule is None:
         return Schedule()
     name, colon, option = str(schedule).partition(":")
-    if not colon:
+    if not colon and "=" not in name:
         return Schedule(name)
     key, _, value = option.partition("=")
     if key != "warmup" or not value.isdecimal():

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.checks import check_choice, check_count, check_interval
 from quadsim.simulator.curvature import BlockSpectra
+from quadsim.simulator.torch_modes import own_modes
 
 __all__ = ["NORMALISATIONS", "histograms", "jensen_shannon", "mean_over_pairs"]
 
@@ -17,6 +18,7 @@ NORMALISATIONS = ("none", "block")
 their largest modulus, so that only the shapes of spectra are compared."""
 
 
+@own_modes()
 def jensen_shannon(spectra: BlockSpectra, *, bins: int = 100, normalise: str = "none", base: float = 2.0) -> Array:
     """Distances between all blocks of every instance, (E, B, B): symmetric, 0 on the diagonal.
 

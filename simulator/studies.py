@@ -20,6 +20,7 @@ from quadsim.simulator.models.transformer import Transformer
 from quadsim.simulator.plot_style import drawn
 from quadsim.simulator.statistics import quantile
 from quadsim.simulator.sweep_grid import OptimizerSpec
+from quadsim.simulator.torch_modes import own_modes
 from quadsim.simulator.training import train
 
 __all__ = ["HeadGrowth", "NormPlacement", "head_growth", "norm_placement"]
@@ -76,6 +77,7 @@ class NormPlacement:
         return figure
 
 
+@own_modes()
 def norm_placement(
     layers: Sequence[int] = (2, 4, 8, 12),
     norms: Sequence[str] = ("pre", "post"),
@@ -181,6 +183,7 @@ class HeadGrowth:
         return figure
 
 
+@own_modes()
 def head_growth(
     classes: Sequence[int] = (4, 32, 128, 512),
     optimizers: Sequence[str] = ("signsgd", "signum", "adam"),

@@ -35,6 +35,7 @@ from quadsim.simulator.sweep_run import ChunkRunner, Progress, UnfinishedError
 from quadsim.simulator.sweep_units import Unit, first_range, number_of_units, units_of
 from quadsim.simulator.sweep_work import Judge, Work
 from quadsim.simulator.tables import Tables
+from quadsim.simulator.torch_modes import own_modes
 
 __all__ = ["Estimate", "Judge", "Progress", "UnfinishedError", "check", "draw_missing", "estimate", "sweep", "work_of"]
 
@@ -52,6 +53,7 @@ class _Plan:
     high: int
 
 
+@own_modes()
 def sweep(
     config: SweepGrid,
     judge: Judge | None = None,
@@ -210,6 +212,7 @@ class Estimate:
     disk_bytes: float
 
 
+@own_modes()
 def estimate(config: SweepGrid) -> Estimate:
     """Time and memory of a sweep, from short runs of the first unit of every point and optimizer."""
     work = work_of(config)

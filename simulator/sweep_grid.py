@@ -11,10 +11,12 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import sympy as sp
+import torch
 
 from quadsim.simulator.checks import check_count, check_interval, check_known, check_seed, named_options
 from quadsim.simulator.engines import check_device, resolve_dtype
 from quadsim.simulator.engines.settings_first import check_settings
+from quadsim.simulator.given import array_of
 from quadsim.simulator.rule import Rule
 from quadsim.simulator.rules import resolve_rule
 from quadsim.simulator.schedules import resolve_schedule
@@ -225,6 +227,8 @@ class SweepGrid:
 
 def unique_values(values: Any) -> tuple[Any, ...]:
     """One value or several as a tuple, repeated ones dropped."""
+    if isinstance(values, torch.Tensor | np.ma.MaskedArray):
+        values = np.atleast_1d(array_of("the values of a dial", values)).tolist()
     if isinstance(values, str) or not isinstance(values, Iterable):
         values = (values,)
     plain = [value.item() if isinstance(value, np.generic) else value for value in values]

@@ -20,6 +20,7 @@ from quadsim.simulator.rules import resolve_rule
 from quadsim.simulator.schedules import Schedule, resolve_schedule
 from quadsim.simulator.stepping import Stepper, check_compile, instances_that_fit, together
 from quadsim.simulator.threads import in_threads, own_threads
+from quadsim.simulator.torch_modes import own_modes
 from quadsim.simulator.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
 from quadsim.simulator.trajectory import recorded_steps
 
@@ -35,6 +36,7 @@ _SNAPSHOTS_ALIVE = 3  # parameters, gradient and update
 _STRETCH = 8  # steps between two looks for instances that are done
 
 
+@own_modes()
 def train(
     problem: ToyProblem,
     rule: Rule | str,

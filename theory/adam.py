@@ -139,7 +139,11 @@ def _against_gd() -> tuple[Step, ...]:
     )
 
 
-_NO_ZERO = Hypothesis("no entry of g_0 is 0", _no_zero)
+_NO_ZERO = Hypothesis(
+    "no entry of g_0 is 0",
+    _no_zero,
+    seen=lambda run: {"zeros": np.sum(first_gradient(run) == 0.0, axis=1)[:, None]},
+)
 _AT_MOST = Hypothesis("lr <= min_l C1_l", _at_most_smallest, sp.Le(eta, _SMALLEST_C1))
 _FROM_Z = "After Zhang et al., arXiv 2402.16788, Theorem 1"
 

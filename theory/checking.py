@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.checks import check_choice
 from quadsim.simulator.rules import RULES
+from quadsim.simulator.torch_modes import own_modes
 from quadsim.simulator.trajectory import Trajectory
 from quadsim.theory.in_floats import STANDARD_ERRORS, compare_floats
 from quadsim.theory.in_rationals import compare_exactly
@@ -106,6 +107,7 @@ class Check:
 _UNTESTED = "nothing could be compared: gaps of 0 or beyond overflow, or a claim within what rounding can do"
 
 
+@own_modes()
 def check(theorem: Theorem | str, trajectory: Trajectory, *, seconds: float = 10.0) -> Check:
     """Compare a theorem with a run.
 

@@ -177,10 +177,24 @@ def _is_sign() -> tuple[Step, ...]:
     )
 
 
-def _is_diagonal(trajectory: Trajectory) -> NDArray[np.bool_]:
+def _largest_off_diagonal(trajectory: Trajectory) -> NDArray[np.float64]:
     problem = trajectory.problem
     off = [np.abs(h * (1 - np.eye(size))).max(axis=(1, 2, 3)) for size, h in problem.hessian.items()]
-    return np.asarray((np.max(off, axis=0) == 0.0)[:, None])
+    return np.asarray(np.max(off, axis=0)[:, None])
+
+
+def _is_diagonal(trajectory: Trajectory) -> NDArray[np.bool_]:
+    return np.asarray(_largest_off_diagonal(trajectory) == 0.0)
+
+
+def _starts_seen(trajectory: Trajectory) -> dict[str, NDArray[np.float64]]:
+    b1, rate = trajectory.settings["beta1"], trajectory.settings["lr"]
+    start = np.abs(trajectory.problem.layout.flatten(trajectory.problem.initial_error))[:, None]
+    return {
+        "for the smallest": start.min(axis=-1),
+        "for the largest": start.max(axis=-1),
+        "wanted": (rate * (1 - b1) / (2 * (1 + b1)))[None, :],
+    }
 
 
 def _starts_on_orbit(trajectory: Trajectory) -> NDArray[np.bool_]:
@@ -230,7 +244,7 @@ def _orbit_rounding(trajectory: Trajectory) -> NDArray[np.float64]:
     return out
 
 
-_WITHOUT_EPS = Hypothesis("eps = 0", _without_eps)
+_WITHOUT_EPS = Hypothesis("eps = 0", _without_eps, seen=lambda run: {"for eps": run.settings["eps"][None, :]})
 
 CYCLE = (
     Theorem(
@@ -242,9 +256,13 @@ CYCLE = (
         ),
         hypotheses=(
             _WITHOUT_EPS,
-            Hypothesis("H is diagonal", _is_diagonal),
-            Hypothesis("every |e_0,i| is lr (1-beta1)/(2 (1+beta1))", _starts_on_orbit),
-            Hypothesis("no bias correction and memories on the orbit (adam-on-orbit), or beta1 = 0", _memories_fit),
+            Hypothesis("H is diagonal", _is_diagonal, seen=lambda run: {"off it": _largest_off_diagonal(run)}),
+            Hypothesis("every |e_0,i| is lr (1-beta1)/(2 (1+beta1))", _starts_on_orbit, seen=_starts_seen),
+            Hypothesis(
+                "no bias correction and memories on the orbit (adam-on-orbit), or beta1 = 0",
+                _memories_fit,
+                seen=lambda run: {"for beta1": run.settings["beta1"][None, :]},
+            ),
             Hypothesis.of(sp.Gt(beta2, 0), "beta2 > 0"),
         ),
         kind="identity",

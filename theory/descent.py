@@ -264,6 +264,15 @@ def _at_witness(trajectory: Trajectory) -> NDArray[np.bool_]:
     return out[:, None]
 
 
+def _eigenvectors_used(run: Trajectory) -> NDArray[np.int64]:
+    return np.count_nonzero(run.problem.layout.flatten(run.problem.initial_coefficients), axis=1)[:, None]
+
+
+def _needed(name: str, wanted: sp.Expr, run: Trajectory) -> dict[str, NDArray[np.float64]]:
+    """A setting as it is and as a theorem needs it."""
+    return {f"for {name}": run.settings[name][None, :], f"needed for {name}": evaluate(wanted, run)}
+
+
 DESCENT = (
     Theorem(
         name="gd-exact",
@@ -305,6 +314,7 @@ DESCENT = (
                     0,
                     evaluate=False,
                 ),
+                lambda run: {"eigenvectors in the error": _eigenvectors_used(run)},
             ),
         ),
         kind="existence",
@@ -342,11 +352,13 @@ DESCENT = (
                 "lr = 4/(sqrt L + sqrt mu)^2",
                 lambda run: _close(run.settings["lr"], evaluate(_ALPHA, run)),
                 sp.Eq(eta, _ALPHA, evaluate=False),
+                lambda run: _needed("lr", _ALPHA, run) | _needed("momentum", _ROOT_BETA**2, run),
             ),
             Hypothesis(
                 "momentum = ((sqrt L - sqrt mu)/(sqrt L + sqrt mu))^2",
                 lambda run: _close(run.settings["momentum"], evaluate(_ROOT_BETA**2, run)),
                 sp.Eq(Symbol.momentum, _ROOT_BETA**2, evaluate=False),
+                lambda run: _needed("momentum", _ROOT_BETA**2, run),
             ),
         ),
         kind="horizon",

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quadsim.simulator.torch_modes import own_modes
 from quadsim.simulator.trajectory import Trajectory
 from quadsim.theory.checking import check
 from quadsim.theory.registry import THEOREMS
@@ -24,6 +25,7 @@ BOUND_OF_RULE = {
 """The upper bounds that a sweep reports for a rule: the first whose hypotheses hold on the run."""
 
 
+@own_modes()
 def judge(trajectory: Trajectory, *, seconds: float = 10.0) -> Mapping[str, NDArray[Any]]:
     """Columns of a sweep's summary, each (M, K).
 

@@ -24,6 +24,7 @@ from quadsim.simulator.curvature import LARGEST_BLOCK, block_spectra
 from quadsim.simulator.hessian import gradient, hessian_products
 from quadsim.simulator.measurement import Present, snapshots_of, stacks_at_snapshots
 from quadsim.simulator.models.partitions import Partition
+from quadsim.simulator.torch_modes import own_modes
 from quadsim.simulator.training_run import TrainingRun
 from quadsim.theory.registry import THEOREMS
 from quadsim.theory.symbols import Symbol
@@ -169,6 +170,7 @@ def bound_on_change(theorem: Theorem) -> sp.Expr:
     return change
 
 
+@own_modes()
 def local_steps(
     run: TrainingRun,
     *,

@@ -1,6 +1,6 @@
 """Theorem: a statement with its hypotheses, its bound and its source, in a form that can be evaluated on a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -33,11 +33,34 @@ class Hypothesis:
         text: the condition in words.
         holds: whether it holds, for every problem and setting: (M, K) or broadcastable.
         relation: the same as a SymPy relation, where it is one: exact arithmetic looks at it again.
+        seen: the numbers of a run that the condition is about, by name, each (M, K) or broadcastable; where it is left out, both
+            sides of the relation are shown.
     """
 
     text: str
     holds: Callable[[Trajectory], NDArray[np.bool_]]
     relation: Relational | None = None
+    seen: Callable[[Trajectory], Mapping[str, NDArray[Any]]] | None = None
+
+    def failure(self, trajectory: Trajectory) -> NDArray[np.object_]:
+        """What to say where it does not hold, with the numbers, (M, K) of text."""
+        shape = trajectory.status.shape
+        if self.seen is not None:
+            numbers = self.seen(trajectory)
+        elif self.relation is not None:
+            sides = (self.relation.lhs, self.relation.rhs)
+            names = ("on the left", "on the right")
+            numbers = {n: evaluate(side, trajectory) for n, side in zip(names, sides, strict=True)}
+        else:
+            numbers = {}
+        arrays = [np.broadcast_to(values, shape) for values in numbers.values()]
+        out = np.empty(shape, dtype=object)
+        for at in np.ndindex(*shape):
+            values = [array[at] for array in arrays]
+            digits = next(d for d in (6, 17) if d == 17 or len({f"{v:.6g}" for v in values}) == len(set(values)))
+            shown = ", ".join(f"{v:.{digits}g} {name}" for v, name in zip(values, numbers, strict=True))
+            out[at] = f"hypothesis fails: {self.text}" + (f" (here {shown})" if shown else "")
+        return out
 
     @classmethod
     def of(cls, relation: Relational, text: str = "") -> "Hypothesis":
@@ -243,15 +266,22 @@ class Theorem:
 
         return check(self, trajectory, seconds=seconds)
 
-    def why_not(self, trajectory: Trajectory) -> NDArray[np.object_]:
-        """The reason why it does not apply, (M, K) of text; empty where it applies."""
+    def why_not(self, trajectory: Trajectory, *, explain: bool = True) -> NDArray[np.object_]:
+        """The reason why it does not apply, (M, K) of text; empty where it applies.
+
+        Args:
+            trajectory: the run.
+            explain: whether to give the numbers on which a hypothesis fails, which takes time where there are many runs.
+        """
         shape = trajectory.status.shape
         rule = "none (a baseline)" if trajectory.rule is None else trajectory.rule.name
         if self.rules and (trajectory.rule is None or rule not in self.rules):
             return np.full(shape, f"the rule is {rule}, not {' or '.join(self.rules)}", dtype=object)
         if not trajectory.schedule.is_constant or (trajectory.gradient_noise_std > 0.0 and not self.noisy):
             noise = "" if self.noisy else " and the gradient without noise"
-            return np.full(shape, f"the rate must be constant{noise}", dtype=object)
+            std = "" if self.noisy else f" and noise of standard deviation {trajectory.gradient_noise_std:g}"
+            found = f"got the schedule {trajectory.schedule}{std}"
+            return np.full(shape, f"the rate must be constant{noise}, {found}", dtype=object)
         assert self.quantity is not None
         settings = sum(
             (sp.Add(h.relation.lhs, h.relation.rhs) for h in self.conditions if h.relation is not None), sp.S.Zero
@@ -263,13 +293,14 @@ class Theorem:
             return np.full(shape, missing, dtype=object)
         out = np.full(shape, "", dtype=object)
         for hypothesis in self.conditions:
-            fails = np.broadcast_to(~hypothesis.holds(trajectory), shape)
-            out = np.where((out == "") & fails, f"hypothesis fails: {hypothesis.text}", out)
+            fails = np.broadcast_to(~hypothesis.holds(trajectory), shape) & (out == "")
+            if fails.any():
+                out[fails] = hypothesis.failure(trajectory)[fails] if explain else hypothesis.text
         return out
 
     def applies(self, trajectory: Trajectory) -> NDArray[np.bool_]:
         """Whether rule and hypotheses fit, (M, K)."""
-        return np.asarray(self.why_not(trajectory) == "")
+        return np.asarray(self.why_not(trajectory, explain=False) == "")
 
     def decrease_on(self, trajectory: Trajectory) -> NDArray[np.float64]:
         """1 - factor of a per-step theorem that does not depend on the state, (M, K)."""

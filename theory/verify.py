@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.checks import check_choice, check_count
 from quadsim.simulator.engines import simulate
 from quadsim.simulator.quadratic import BlockQuadratic
+from quadsim.simulator.torch_modes import own_modes
 from quadsim.simulator.trajectory import Trajectory
 from quadsim.theory.checking import VERDICTS, check
 from quadsim.theory.false_claims import FALSE_CLAIMS, FalseClaim, Refutation
@@ -109,6 +110,7 @@ class _Tally:
             self.complaints.append(found.complaint(int(m), int(k)))
 
 
+@own_modes()
 def verify(
     names: tuple[str, ...] = (),
     *,

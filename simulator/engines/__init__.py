@@ -13,11 +13,13 @@ from quadsim.simulator.engines import closed_form, fused, reference
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.number_range import check_range
 from quadsim.simulator.engines.settings_first import check_settings
+from quadsim.simulator.given import numbers_of
 from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.quadratic import BlockQuadratic
 from quadsim.simulator.rule import Rule
 from quadsim.simulator.rules import resolve_rule
 from quadsim.simulator.schedules import Schedule, resolve_schedule
+from quadsim.simulator.torch_modes import own_modes
 from quadsim.simulator.trajectory import OBSERVABLES, Trajectory, recorded_steps
 
 __all__ = ["DTYPES", "ENGINES", "check_device", "choose_engine", "grid", "prepare", "resolve_dtype", "simulate"]
@@ -28,6 +30,7 @@ ENGINES: Mapping[str, ModuleType] = {"closed-form": closed_form, "fused": fused,
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
+@own_modes()
 def simulate(
     problem: BlockQuadratic,
     rule: Rule | str,
@@ -192,7 +195,7 @@ def grid(**axes: ArrayLike) -> dict[str, NDArray[np.float64]]:
         >>> {name: values.tolist() for name, values in grid(lr=[0.1, 0.2], beta1=[0.0, 0.9]).items()}
         {'lr': [0.1, 0.1, 0.2, 0.2], 'beta1': [0.0, 0.9, 0.0, 0.9]}
     """
-    rows = list(itertools.product(*(np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in axes.values())))
+    rows = list(itertools.product(*(np.atleast_1d(numbers_of(name, values)) for name, values in axes.items())))
     return {name: np.array([row[i] for row in rows]) for i, name in enumerate(axes)}
 
 

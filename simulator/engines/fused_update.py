@@ -57,7 +57,7 @@ class FusedUpdate:
         self._module = _module(rule, str(theta.dtype).removeprefix("torch."))
         self._started = whole.starts_at_numbers
         self.settings = settings.to(torch.float64).contiguous()
-        self.clocks = torch.ones((theta.shape[0], len(whole.clocks)), dtype=torch.float64)
+        self.clocks = torch.ones((theta.shape[0], len(whole.clocks)), dtype=torch.float64, device="cpu")
         self.states = [torch.zeros_like(theta) for _ in whole.states]
         if self._started:
             for kept, state in zip(self.states, whole.states, strict=True):

@@ -40,7 +40,11 @@ class _Printer(PythonCodePrinter):  # type: ignore[misc]
 
 def _elementwise(function: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
     def call(x: Any) -> Any:
-        return function(x) if isinstance(x, Tensor) else function(torch.tensor(x, dtype=torch.float64)).item()
+        return (
+            function(x)
+            if isinstance(x, Tensor)
+            else function(torch.tensor(x, dtype=torch.float64, device="cpu")).item()
+        )
 
     return call
 
@@ -53,7 +57,7 @@ def _ratio(a: Any, b: Any) -> Any:
 
 def _chain(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
     def call(*arguments: Any) -> Tensor:
-        like = next((x for x in arguments if isinstance(x, Tensor)), torch.zeros((), dtype=torch.float64))
+        like = next((x for x in arguments if isinstance(x, Tensor)), torch.zeros((), dtype=torch.float64, device="cpu"))
         return reduce(function, (torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in arguments))
 
     return call

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.checks import check_choice, check_count, check_interval, check_known, check_seed
 from quadsim.simulator.draws import Purpose, normals, uniforms
+from quadsim.simulator.given import array_of, numbers_of, positions_of
 from quadsim.simulator.memory import memory_text, physical_memory
 from quadsim.simulator.models.base import Model, Parameter
 from quadsim.simulator.models.conv import Conv
@@ -140,8 +141,10 @@ class ToyProblem:
             ValueError: a value out of range, or problems that do not fit in memory.
         """
         check_count("problems", problems)
-        several = list(heterogeneity) if isinstance(heterogeneity, Sequence | np.ndarray) else [heterogeneity]
-        if isinstance(heterogeneity, str) or not several:
+        several = (
+            [] if isinstance(heterogeneity, str) else np.atleast_1d(array_of("heterogeneity", heterogeneity)).tolist()
+        )
+        if not several:
             raise ValueError(f"heterogeneity must be a number or several, got {heterogeneity!r}; give at least one.")
         values = np.array([check_interval("heterogeneity", value) for value in several])
         first, seed = check_count("first", first, 0, None), check_seed(seed)
@@ -190,9 +193,7 @@ class ToyProblem:
         Raises:
             ValueError: none, or a number that is not one of a problem.
         """
-        chosen = np.asarray(problems, dtype=np.int64)
-        if not chosen.size or chosen.min() < 0 or chosen.max() >= self.problems:
-            raise ValueError(f"problems must be in [0, {self.problems}), got {problems!r}; give at least one of these.")
+        chosen = positions_of("problems", problems, self.problems)
         start = None if self.given_start is None else self.given_start[chosen]
         return replace(self, heterogeneity=self.heterogeneity[chosen], index=self.index[chosen], given_start=start)
 
@@ -205,7 +206,7 @@ class ToyProblem:
         Raises:
             ValueError: another shape, numbers that are not finite (of a run that has diverged), or a dial that is in the start.
         """
-        start = np.array(theta, dtype=np.float64)
+        start = np.array(numbers_of("theta", theta))
         if self.dial == "init-scale":
             raise ValueError(
                 "dial of a problem with a given start must not be init-scale, which scales drawn ones; use another."

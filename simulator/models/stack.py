@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from quadsim.simulator.models.base import ALIGNED, Tensor
+from quadsim.simulator.torch_modes import own_modes
 
 if TYPE_CHECKING:
     from quadsim.simulator.models.problem import ToyProblem
@@ -48,6 +49,7 @@ class Stack:
     scale: Tensor | None
 
     @classmethod
+    @own_modes()
     def of(cls, problem: "ToyProblem", which: NDArray[np.int64], dtype: torch.dtype, device: str) -> "Stack":
         """See `ToyProblem.stack`."""
 
@@ -77,10 +79,12 @@ class Stack:
         """E."""
         return int(self.which.size)
 
+    @own_modes()
     def start(self) -> Tensor:
         """Parameters at the start, (E, P)."""
         return torch.tensor(self.problem.start[self.which], device=self.weights.device, dtype=self.weights.dtype)
 
+    @own_modes()
     def rows(self, sequences: Tensor) -> "Stack":
         """The same instances on some of their sequences only, (E, b); the optimised loss stays that of all in the mean."""
         number = sequences.shape[1]
@@ -96,6 +100,7 @@ class Stack:
             share=self.share[at] * factor,
         )
 
+    @own_modes()
     def select(self, instances: Tensor) -> "Stack":
         """Some of the instances."""
         chosen = {f.name: getattr(self, f.name)[instances] for f in fields(self) if _is_tensor(self, f.name)}
@@ -136,6 +141,7 @@ class Stack:
         logits = problem.model.logits(named, inputs, problem.task.shape, temperature)
         return logits.view(instances, copies, *logits.shape[1:])
 
+    @own_modes()
     def gradient(self, theta: Tensor, losses: "Losses | None" = None) -> tuple[Tensor, Tensor, Tensor]:
         """What a rule sees, (E, P), with both losses, (E,) each.
 
@@ -145,7 +151,8 @@ class Stack:
             theta: parameters, (E, P).
             losses: computes what `Stack.losses` does, as its compiled form.
         """
-        theta = theta.detach().requires_grad_()
+        # A tensor of inference mode can never be differentiated at, a copy of it can.
+        theta = (theta.clone() if theta.is_inference() else theta.detach()).requires_grad_()
         weighted, unweighted = self.losses(theta) if losses is None else losses(self, theta)
         (gradient,) = torch.autograd.grad(weighted.sum(), theta)
         if self.scale is not None and self.problem.mode == "gradient":

@@ -19,6 +19,7 @@ from quadsim.simulator.backends.processes import why_no_processes
 from quadsim.simulator.checks import check_choice, check_count
 from quadsim.simulator.paths import local_path
 from quadsim.simulator.provenance import provenance
+from quadsim.simulator.torch_modes import own_modes
 from quadsim.theory.claims.claim import SIZES, Claim, Found, Judgement, Measured, Setting
 from quadsim.theory.claims.registry import CLAIMS
 
@@ -132,6 +133,7 @@ class Outcome:
         }
 
 
+@own_modes()
 def reproduce(
     ids: Iterable[str] = (),
     *,

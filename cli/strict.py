@@ -1,0 +1,93 @@
+"""The classes that all commands are made of: no option twice, every usage error in one line, output that can be encoded."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from quadsim.cli.console import encodable_output
+
+__all__ = ["StrictCommand", "StrictGroup"]
+
+# Newer versions of typer bring their own click: the class is found through what both hand out.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+@contextmanager
+def _in_one_line(path: str) -> Iterator[None]:
+    """Say in one line what click says in four, with its exit code; `path` is the command that was called.
+
+    Raises:
+        Exit: with code 2, after a usage error.
+    """
+    try:
+        yield
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # its text is the help
+            raise
+        context: Any = getattr(error, "ctx", None)
+        message: str = error.format_message()  # type: ignore[attr-defined]
+        path = path if context is None else context.command_path
+        print(f"Error: {' '.join(message.split()).rstrip('.')}; see {path} --help.", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def _refuse_twice(command: Any, context: Any, args: list[str]) -> None:
+    """Refuse an option that is given several times and would keep its last value alone.
+
+    Raises:
+        Exit: with code 2.
+    """
+    if context.resilient_parsing:
+        return
+    order = command.make_parser(context).parse_args(args=list(args))[2]
+    for option, times in Counter(order).items():
+        repeats = option.param_type_name != "option" or option.multiple or option.count
+        if times > 1 and not repeats:
+            name = max(option.opts, key=len)
+            fix = "put all values into one, with commas" if option.metavar == "LIST" else "leave one out"
+            print(f"Error: {name} must be given once, got it {times} times; {fix}.", file=sys.stderr)
+            raise typer.Exit(2)
+
+
+class StrictCommand(TyperCommand):
+    """A command that takes each option once."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """As typer's, with usage errors in one line."""
+        with _in_one_line(" ".join(filter(None, (parent and parent.command_path, info_name)))):
+            return super().make_context(info_name, args, parent, **extra)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As typer's, after a look for options given twice."""
+        _refuse_twice(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+
+class StrictGroup(TyperGroup):
+    """The program: as StrictCommand, and with output that any terminal or file takes."""
+
+    def main(self, *args: Any, **others: Any) -> Any:
+        """As typer's."""
+        encodable_output()
+        return super().main(*args, **others)
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """As typer's, with usage errors in one line."""
+        with _in_one_line(" ".join(filter(None, (parent and parent.command_path, info_name)))):
+            return super().make_context(info_name, args, parent, **extra)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As typer's, after a look for options given twice."""
+        if args:
+            _refuse_twice(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As typer's, with an unknown command in one line."""
+        with _in_one_line(ctx.command_path):
+            return super().resolve_command(ctx, args)

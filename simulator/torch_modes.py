@@ -1,0 +1,87 @@
+"""The modes a program may have switched on around a call, set aside while we work: a result depends on its arguments alone."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+import sympy as sp
+import torch
+
+__all__ = ["own_modes"]
+
+_AUTOCAST = ("cpu", "cuda")
+_SMALLEST = np.array([5e-324])  # positive unless the processor takes subnormal numbers for 0
+_USUAL_FLOATS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+
+_inside: ContextVar[bool] = ContextVar("inside", default=False)
+
+
+@contextmanager
+def own_modes() -> Iterator[None]:
+    """Work as in a fresh process, whatever the caller has switched on; also a decorator, for every function a user calls.
+
+    Set aside and restored afterwards are no_grad, inference mode, autocast, anomaly detection, a default device, a lower
+    precision of float32 products, deterministic algorithms (torch refuses products on a GPU under them; all operations here
+    are deterministic anyway), the flushing of subnormal numbers, NumPy's handling of floating-point errors and SymPy's
+    `evaluate`. Only what differs from a fresh process is touched, and a nested call does nothing. A default dtype is not
+    touched, as every tensor here is made with its own.
+
+    Raises:
+        ValueError: within a function that torch.func transforms, which cannot be set aside.
+    """
+    if _inside.get():
+        yield
+        return
+    if torch._C._are_functorch_transforms_active():
+        raise ValueError(
+            "a call must be outside of the functions that torch.func transforms (grad, vmap, jvp), got one within; compute it "
+            "before, and hand in the result."
+        )
+    token = _inside.set(True)
+    try:
+        with ExitStack() as stack:
+            _of_torch(stack)
+            stack.enter_context(np.errstate(**_USUAL_FLOATS))  # type: ignore[arg-type]
+            if not sp.core.parameters.global_parameters.evaluate:
+                stack.enter_context(sp.evaluate(True))
+            yield
+    finally:
+        _inside.reset(token)
+
+
+def _of_torch(stack: ExitStack) -> None:
+    if torch.is_inference_mode_enabled():
+        stack.enter_context(torch.inference_mode(False))
+    if not torch.is_grad_enabled():
+        stack.enter_context(torch.enable_grad())
+    for kind in _AUTOCAST:
+        if torch.is_autocast_enabled(kind):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+    if torch.is_anomaly_enabled():  # it would raise at the first NaN of a run that diverges
+        stack.enter_context(torch.autograd.set_detect_anomaly(False))
+    if torch.get_default_device().type != "cpu":
+        stack.enter_context(torch.device("cpu"))
+    if torch.are_deterministic_algorithms_enabled():
+        warns = torch.is_deterministic_algorithms_warn_only_enabled()
+        torch.use_deterministic_algorithms(False)
+        stack.callback(torch.use_deterministic_algorithms, True, warn_only=warns)
+    if not _SMALLEST[0] > 0.0:
+        torch.set_flush_denormal(False)
+        stack.callback(torch.set_flush_denormal, True)
+    _full_precision(stack)
+
+
+def _full_precision(stack: ExitStack) -> None:
+    """Products of float32 in float32: `medium` and `high` compute them in bfloat16 or TF32 where the hardware can."""
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:  # torch's way of saying that the newer setting of each backend was used
+        for backend in (torch.backends.cuda, torch.backends.mkldnn):
+            precision = backend.matmul.fp32_precision
+            backend.matmul.fp32_precision = "ieee"
+            stack.callback(setattr, backend.matmul, "fp32_precision", precision)
+        return
+    if before != "highest":
+        torch.set_float32_matmul_precision("highest")
+        stack.callback(torch.set_float32_matmul_precision, before)
