@@ -125,7 +125,7 @@ def bench(
         with ends.attempt("the figure", "the times are printed all the same"):
             from quadsim.cli.bench_figure import save_figure
 
-            save_figure(found, out / "bench")
+            save_figure(found, out)
     if as_json:
         print_json(record)
     else:
