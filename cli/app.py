@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _name, _command in {
+_COMMANDS: dict[str, Callable[..., None]] = {
     "sweep": sweep.sweep_command,
     "inspect": inspect.inspect,
     "verify": verify.verify,
@@ -32,7 +33,8 @@ for _name, _command in {
     "rules": commands.rules,
     "theorems": commands.theorems,
     "info": commands.info,
-}.items():
+}
+for _name, _command in _COMMANDS.items():
     app.command(_name, cls=StrictCommand)(_command)
 
 

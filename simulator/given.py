@@ -382,7 +382,7 @@ def _module_of(values: Any) -> str:
 
 def _has_extension(values: Any) -> bool:
     """Whether a pandas object has a dtype that can hold NA, of which NumPy makes objects."""
-    dtypes = getattr(values, "dtypes", None)
+    dtypes: Any = getattr(values, "dtypes", None)
     several = list(dtypes) if hasattr(dtypes, "__iter__") else [getattr(values, "dtype", None)]
     return any(not isinstance(kind, np.dtype) for kind in several)
 

@@ -54,7 +54,7 @@ def drawing(own: Mapping[str, Any] | None = None) -> Iterator[None]:
         with mpl.rc_context():
             yield
         return
-    defaults = {name: value for name, value in mpl.rcParamsDefault.items() if name not in _NOT_LOOKS}
+    defaults: dict[Any, Any] = {name: value for name, value in mpl.rcParamsDefault.items() if name not in _NOT_LOOKS}
     with mpl.rc_context(defaults | dict(figure_style() if own is None else own)):
         yield
 

@@ -143,8 +143,8 @@ class SweepGrid:
         dtype = str(resolve_dtype(self.dtype)).removeprefix("torch.")
         check_device(self.device)
         for spec in self.specs:  # reading the optimizers checks them, too
-            rates = 1.0 if self.lr is None else self.lr
-            check_settings(spec.rule, spec.rule.settings(rates, **spec.hyperparameters), dtype)
+            tried = 1.0 if self.lr is None else self.lr
+            check_settings(spec.rule, spec.rule.settings(tried, **spec.hyperparameters), dtype)
 
     @cached_property
     def specs(self) -> tuple[OptimizerSpec, ...]:

@@ -265,7 +265,8 @@ def _at_witness(trajectory: Trajectory) -> NDArray[np.bool_]:
 
 
 def _eigenvectors_used(run: Trajectory) -> NDArray[np.int64]:
-    return np.count_nonzero(run.problem.layout.flatten(run.problem.initial_coefficients), axis=1)[:, None]
+    used: NDArray[np.int64] = np.count_nonzero(run.problem.layout.flatten(run.problem.initial_coefficients), axis=1)
+    return used[:, None]
 
 
 def _needed(name: str, wanted: sp.Expr, run: Trajectory) -> dict[str, NDArray[np.float64]]:

@@ -150,7 +150,7 @@ _ENTRIES = ("steps_", "run_", "start_", "update_")
 def _keep_compiled(module: ModuleType, path: Path) -> None:
     """Have Numba look for what it compiles of a module on disk, and put it there."""
     for name in _ENTRIES:
-        dispatcher = getattr(module, name, None)
+        dispatcher: Any = getattr(module, name, None)
         if hasattr(dispatcher, "_cache"):
             dispatcher._cache = _Kernels(path.with_suffix(f".{name}"))
 
