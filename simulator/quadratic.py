@@ -49,6 +49,7 @@ class Scales:
         minimizer: likewise of w*.
         moving: whether a problem does not start at its solution, (M,).
         gap: 1/2 e_0'H e_0, in an order that overflows only where the gap does, (M,).
+        products: the larger of |e_0| |H e_0|, which bounds what the gap is a sum of, and L |e_0|, likewise for H e_0, (M,).
         squared_gradient: |H e_0|^2, (M,).
     """
 
@@ -58,6 +59,7 @@ class Scales:
     minimizer: tuple[float, float]
     moving: NDArray[np.bool_]
     gap: FloatArray
+    products: FloatArray
     squared_gradient: FloatArray
 
 
@@ -349,6 +351,9 @@ class BlockQuadratic:
             gradient = {s: self.eigenvalues[s] * c for s, c in self.initial_coefficients.items()}
             gap = sum(np.sum(g * self.initial_coefficients[s] / 2, axis=(1, 2)) for s, g in gradient.items())
             squares = sum(np.sum(g * g, axis=(1, 2)) for g in gradient.values())
+            start = _safe_norm(self.initial_coefficients)
+            largest = np.max([values[..., -1].max(axis=1) for values in self.eigenvalues.values()], axis=0)
+            products = np.maximum(start * _safe_norm(gradient), largest * start)
         return Scales(
             smallest_eigenvalue=min(float(values[..., 0].min()) for values in self.eigenvalues.values()),
             largest_eigenvalue=max(float(values[..., -1].max()) for values in self.eigenvalues.values()),
@@ -356,6 +361,7 @@ class BlockQuadratic:
             minimizer=_extent(self.minimizer),
             moving=np.any([np.any(e != 0.0, axis=(1, 2)) for e in self.initial_error.values()], axis=0),
             gap=np.asarray(gap),
+            products=products,
             squared_gradient=np.asarray(squares),
         )
 
@@ -434,6 +440,14 @@ def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int,
             )
         return sizes
     return (check_count("block size", block_size),) * check_count("blocks", blocks, high=MOST_BLOCKS)
+
+
+def _safe_norm(groups: Mapping[int, FloatArray]) -> FloatArray:
+    """Norm of every problem's coordinates, (M,), without squares that overflow."""
+    flat = np.concatenate([array.reshape(array.shape[0], -1) for array in groups.values()], axis=1)
+    largest = np.abs(flat).max(axis=1)
+    scale = np.where(largest > 0.0, largest, 1.0)
+    return np.asarray(np.sqrt(np.sum((flat / scale[:, None]) ** 2, axis=1)) * scale)
 
 
 def _extent(groups: Mapping[int, FloatArray]) -> tuple[float, float]:

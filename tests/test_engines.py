@@ -340,7 +340,7 @@ def test_running_means_not_hit():
 AXES = {"block": len(SIZES), "coordinate": sum(SIZES)}
 
 
-SMALL = 2.0**-660  # about 1e-199; its square underflows, products with it are exact
+SMALL = 2.0**-480  # about 3e-145; products of gaps with it underflow, products with it are exact
 
 
 @pytest.mark.parametrize(("engine", "name", "start"), [

@@ -125,7 +125,6 @@ REFUSED = {  # the rules that a start is refused for, and why
         set(RULES),
         r"gap at the start times the tolerance \(1e-06\) must be at least 2.23e-308, .* got 0;",
     ),
-    "huge start": (set(RULES), r"gap at the start must be at most 4.49e\+295, .* got 1.5e\+306; scale"),
     "tiny curvature": (
         {"gd-lambda", "normalized-gd"},
         r"squared norm of the gradient at the start, which .* divides by, must be at least 2.23e-308, got 0;",

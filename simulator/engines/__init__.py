@@ -71,8 +71,8 @@ def simulate(
 
     Raises:
         ValueError: an argument out of range, an engine that cannot run the rule, or numbers that the dtype cannot hold: a gap
-            at the start that is, times the tolerance, below the smallest normal number or, times the factor that counts as
-            diverged, above the largest one; a setting that is rounded to an end its range excludes.
+            at the start that overflows or that times the tolerance is below the smallest normal number (also where it is 0
+            though the error is not), or a setting that is rounded to an end its range excludes.
 
     Examples:
         >>> problem = BlockQuadratic.generate(heterogeneity=100, problems=2)

@@ -32,7 +32,6 @@ Matrix = list[list[Array]]
 
 _NEWTON_STEPS = 6
 _NUMBERS_AT_ONCE = 1 << 22  # held while evaluating a formula at many steps (32 MB)
-_LARGEST_EXPONENT = 400  # of two: the square of a coefficient is far from overflow and underflow
 _SMALLEST_LEAP = 4  # leaps of fewer than 2^4 steps cost more to justify than they save
 
 
@@ -269,14 +268,15 @@ def _bisect(reached: Callable[[Array], NDArray[np.bool_]], shape: tuple[int, ...
 
 def _with_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
     shape = recursion.increment[0].shape
-    # Squares of coefficients beyond some 1e150 would overflow where the gap does not. Modes do not meet, so each can have a scale
-    # of its own; a power of two changes no bit.
-    exponents = np.frexp(modes.start)[1]
-    exponents = np.where(np.abs(exponents) > _LARGEST_EXPONENT, exponents, 0)[:, None]
-    start = np.broadcast_to(np.ldexp(modes.start[:, None], -exponents), shape)
+    # Coefficients are kept times a power of two near the root of the eigenvalue, so that their squares leave the range only where
+    # the gap does. Modes do not meet, so each can have a scale of its own, and a power of two changes no bit.
+    exponents = np.frexp(modes.eigenvalues)[1] // 2
+    kept_digits = np.abs(np.ldexp(modes.start, exponents)) >= np.finfo(np.float64).tiny
+    exponents = np.where(kept_digits, exponents, 0)[:, None]
+    start = np.broadcast_to(np.ldexp(modes.start[:, None], exponents), shape)
     absent = start == 0.0  # such a mode stays 0, also where its matrix overflows
     matrix = [[np.where(absent, 0.0, entry) for entry in row] for row in recursion.matrix]
-    weights = np.broadcast_to(np.ldexp(modes.eigenvalues[:, None], 2 * exponents), shape)
+    weights = np.broadcast_to(np.ldexp(modes.eigenvalues[:, None], -2 * exponents), shape)
     states = [start, *(np.zeros(shape) for _ in matrix[1:])]
     observing = any(name != "gap" for name in job.observe)
     kept: list[tuple[Array, Array]] = []
@@ -288,7 +288,7 @@ def _with_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
         gaps[:, :, r] = _gap(weights, states[0])
         if observing:
             moves = [a * x for a, x in zip(recursion.increment, states, strict=True)]
-            kept.append((np.ldexp(states[0], exponents), np.ldexp(np.sum(moves, axis=0), exponents)))
+            kept.append((np.ldexp(states[0], -exponents), np.ldexp(np.sum(moves, axis=0), -exponents)))
     initial = gaps[:, :, 0]
     limit = divergence_limit(initial)
     hit, diverged = _first_passage(matrix, start, weights, job.tolerance * initial, limit, job.steps)

@@ -1,8 +1,9 @@
-"""Which problems a run can be followed on: those whose gaps are normal numbers of the run's type until they are judged.
+"""Which problems a run can be followed on: those whose gap is a finite number of the run's type, and normal until it is solved.
 
-A run is judged against two gaps, `tolerance` times that at the start and DIVERGED_ABOVE times it. Where either lies among the
-subnormal numbers or beyond the largest one, the gap is rounded to 0 or to infinity before the run has converged or diverged,
-and the status says so. Such a problem is refused before it runs, alike for every engine.
+A run has converged when its gap is at most `tolerance` times that at the start. Where this lies below the normal numbers, the
+gap is rounded to 0 before the run is there, or at once, and the status says so. Where a product of the gap at the start
+overflows, there is nothing to compare with. Such a problem is refused before it runs, alike for every engine. A gap that
+overflows later has diverged.
 """
 
 import numpy as np
@@ -10,7 +11,6 @@ import sympy as sp
 
 from quadsim.simulator.quadratic import BlockQuadratic
 from quadsim.simulator.rule import Rule, symbols
-from quadsim.simulator.trajectory import DIVERGED_ABOVE
 
 __all__ = ["check_range"]
 
@@ -30,8 +30,7 @@ def check_range(problem: BlockQuadratic, rule: Rule | None, tolerance: float, dt
     kind = np.finfo(dtype)
     smallest, largest = float(kind.tiny), float(kind.max)
     scales = problem.scales
-    # The engines compute e'He before they halve it: hence a quarter of the largest number, with room for rounding.
-    most = largest / DIVERGED_ABOVE / 4.0
+    most = largest / 4.0  # of a sum, with room for rounding
     other = "" if dtype == "float64" else f" in {dtype}"
     fix = "" if dtype == "float64" else ", or use float64"
 
@@ -53,10 +52,11 @@ def check_range(problem: BlockQuadratic, rule: Rule | None, tolerance: float, dt
     if not moving.any():
         return
     gap = scales.gap[moving]
-    if not np.all(gap <= most):
+    products = scales.products[moving]
+    if not np.all(products <= most):
         raise ValueError(line(
-            "gap at the start", f"at most {most:.3g}, as a run is followed up to {DIVERGED_ABOVE:g} times it",
-            float(gap[~(gap <= most)][0]), "scale initial_error or the blocks down",
+            "|e_0| |H e_0| and L |e_0| at the start", f"at most {most:.3g}, as the gap is made of such products",
+            float(products[~(products <= most)][0]), "scale initial_error or the blocks down",
         ))  # fmt: skip
     if np.any(tolerance * gap < smallest):
         raise ValueError(line(
@@ -69,10 +69,10 @@ def check_range(problem: BlockQuadratic, rule: Rule | None, tolerance: float, dt
     if any(e.has(symbols.L_l) for e in (rule.step, *rule.update.values(), *rule.start.values())):
         with np.errstate(over="ignore"):
             square = square * max(1.0, scales.largest_eigenvalue)
-    if not np.all(square <= largest / 4.0):
+    if not np.all(square <= most):
         raise ValueError(line(
-            f"squared norm of the gradient at the start, which {rule.name} needs,", f"at most {largest / 4.0:.3g}",
-            float(square[~(square <= largest / 4.0)][0]), "scale initial_error or the blocks down",
+            f"squared norm of the gradient at the start, which {rule.name} needs,", f"at most {most:.3g}",
+            float(square[~(square <= most)][0]), "scale initial_error or the blocks down",
         ))  # fmt: skip
     square = scales.squared_gradient[moving]
     if rule.is_global and np.any(square < smallest):
