@@ -45,7 +45,9 @@ def bench(
     tokens: Annotated[int, typer.Option(help="With --model: tokens of a step of one instance, 64 or 512.")] = 64,
     instances: Annotated[int | None, typer.Option(help="With --model: instances (default 64; on a GPU 4096).")] = None,
     compile: Annotated[bool, typer.Option("--compile", help="With --model: also ours with torch.compile.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for bench.json, bench.png and bench.pdf.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for bench.json, bench.png and bench.pdf.", parser=str, metavar="PATH")
+    ] = None,
     style: StyleOption = "quadsim",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,

@@ -184,8 +184,10 @@ def number(text: str) -> Any:
     return text
 
 
-def given_path(what: str, path: Path | None) -> Path | None:
+def given_path(what: str, path: str | Path | None) -> Path | None:
     """A path that was given as an option, if it was, expanded and absolute.
+
+    Such options are read with `parser=str`: a Path would make "" the working directory, and "./~" a home folder.
 
     Raises:
         ValueError: one that cannot be.

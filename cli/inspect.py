@@ -53,7 +53,10 @@ def inspect(
         _text("norm-placement (gradients by norm and depth) or head-growth (the head under mini-batches) instead"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Result folder [runs/inspect-<hash>]", show_default=False)
+        Path | None,
+        typer.Option(
+            "--out", help="Result folder [runs/inspect-<hash>]", show_default=False, parser=str, metavar="PATH"
+        ),
     ] = None,
     style: StyleOption = "quadsim",
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the summary.")] = False,

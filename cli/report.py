@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
-from quadsim.cli.console import Ends, StyleOption, given_path, print_json, usage_errors
+from quadsim.cli.console import Ends, StyleOption, print_json, usage_errors
 
 __all__ = ["report"]
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that sweep, verify or reproduce wrote.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=str, help="A folder that sweep, verify or reproduce wrote.")
+    ],
     style: StyleOption = "quadsim",
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the path alone, no table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -21,11 +23,11 @@ def report(
     Example: quadsim report runs/mine
     """
     from quadsim.cli.pages import kind_of, write_report
-    from quadsim.simulator.paths import shown
+    from quadsim.simulator.paths import local_path, shown
 
     ends = Ends()
     with usage_errors():
-        folder = given_path("DIR", folder) or folder
+        folder = local_path("DIR", folder)
         kind = kind_of(folder)
         try:
             path = write_report(folder)

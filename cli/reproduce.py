@@ -20,7 +20,10 @@ def reproduce(
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Claims; all if left out.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small experiments, minutes in all (the default).")] = False,
     full: Annotated[bool, typer.Option("--full", help="Full experiments, minutes each.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for data and figures [runs/claims-quick or -full].")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for data and figures [runs/claims-quick or -full].", parser=str, metavar="PATH"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Added to the seed of every draw.")] = 0,
     workers: Annotated[
         int | None, typer.Option(help="Processes that run a claim each [as many as cores, at most 8].", min=1)

@@ -150,10 +150,17 @@ def sweep_command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Result folder [runs/sweep-<hash of the configuration>]", show_default=False),
+        typer.Option(
+            "--out",
+            help="Result folder [runs/sweep-<hash of the configuration>]",
+            show_default=False,
+            parser=str,
+            metavar="PATH",
+        ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="Repeat a stored config.json.", show_default=False)
+        Path | None,
+        typer.Option("--config", help="Repeat a stored config.json.", show_default=False, parser=str, metavar="PATH"),
     ] = None,
     style: StyleOption = "quadsim",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and memory.")] = False,

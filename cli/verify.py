@@ -30,7 +30,10 @@ def verify(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for verify.json and report.html.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--out", help="Folder for verify.json and report.html.", show_default=False, parser=str, metavar="PATH"
+        ),
     ] = None,
     style: StyleOption = "quadsim",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

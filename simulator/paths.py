@@ -29,8 +29,8 @@ def local_path(what: str, given: str | os.PathLike[str]) -> Path:
     text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
     if not isinstance(text, str):
         raise ValueError(f"{what} must be a path, as text or pathlib.Path, got {given!r}; write it as text.")
-    if not text.strip() or "\0" in text:
-        raise ValueError(f"{what} must be the name of a file or folder, got {text!r}; name one.")
+    if not text.strip() or "\0" in text or not _is_unicode(text):
+        raise ValueError(f"{what} must be the name of a file or folder, in Unicode, got {text!r}; name one.")
     expanded = os.path.expanduser(text)  # Path.expanduser would also expand "./~"
     if text.startswith("~") and not os.path.isabs(expanded):
         raise ValueError(
@@ -43,6 +43,15 @@ def local_path(what: str, given: str | os.PathLike[str]) -> Path:
         raise ValueError(
             f"{what} must be absolute where the working directory is gone, got {text} ({error.strerror}); write it in full."
         ) from error
+
+
+def _is_unicode(text: str) -> bool:
+    """Bytes of another encoding in a name become surrogates, which neither HDF5 nor a report can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def shown(path: Path) -> str:

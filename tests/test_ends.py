@@ -67,8 +67,9 @@ def test_paths_are_expanded_and_absolute(tmp_path, monkeypatch):
     assert local_path("out", "./~/x") == tmp_path / "~/x"
     for given, message in [
         ("~nouser/x", "out must begin with a home folder that is known here, got ~nouser/x; write the folder in full"),
-        ("", "out must be the name of a file or folder, got ''; name one."),
-        ("a\0b", "out must be the name of a file or folder, got 'a"),
+        ("", "out must be the name of a file or folder, in Unicode, got ''; name one."),
+        ("a\0b", "out must be the name of a file or folder, in Unicode, got 'a"),
+        ("a\udcff", "out must be the name of a file or folder, in Unicode, got 'a"),
         (None, "out must be a path, as text or pathlib.Path, got None; "),
         (b"a", "out must be a path, as text or pathlib.Path, got b'a'; "),
     ]:
@@ -104,6 +105,8 @@ def test_trajectories_and_results_of_the_library(run, tmp_path):
         result = run(command, "--out", "~nouser/x")
         assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1), result.output
         assert "out must begin with a home folder that is known here, got ~nouser/x" in result.stderr
+    result = run("sweep", *SMALL, "--out", "")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
     assert "DIR must begin with a home folder" in run("report", "~nouser/x").stderr
 
 
