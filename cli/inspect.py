@@ -171,6 +171,7 @@ def _columns_bar(problem: "ToyProblem", *, quiet: bool) -> Iterator[Callable[[in
 def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, quiet: bool, as_json: bool) -> None:
     import time
 
+    from quadsim.cli.progress import progress_bar
     from quadsim.simulator import store
     from quadsim.simulator.checks import check_choice
     from quadsim.simulator.figures import save_figure
@@ -183,7 +184,8 @@ def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, quie
     folder = _folder(out, asked | run)
     options = _study_options(name, asked, run)
     found: NormPlacement | HeadGrowth
-    found = norm_placement(**options) if name == "norm-placement" else head_growth(**options)
+    with progress_bar(quiet=quiet):  # neither study counts its steps; without a terminal a line now and then says that it runs
+        found = norm_placement(**options) if name == "norm-placement" else head_growth(**options)
     _make(folder)
     (folder / store.FIGURES).mkdir(exist_ok=True)
     save_figure(found.figure(), folder / store.FIGURES, name)
