@@ -88,7 +88,7 @@ def inspect(
     with usage_errors():
         out = given_path("out", out)
         if study is not None:
-            _study(asked, run, out, ends, as_json=as_json)
+            _study(asked, run, out, ends, quiet=quiet, as_json=as_json)
         else:
             _inspect(asked, run, out, ends, quiet=quiet, as_json=as_json)
     ends.exit()
@@ -179,9 +179,12 @@ def _columns_bar(problem: "ToyProblem", *, quiet: bool) -> Iterator[Callable[[in
         yield columns
 
 
-def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, ends: Ends, *, as_json: bool) -> None:
+def _study(
+    asked: dict[str, Any], run: dict[str, Any], out: Path | None, ends: Ends, *, quiet: bool, as_json: bool
+) -> None:
     import time
 
+    from quadsim.cli.progress import progress_bar
     from quadsim.simulator import store
     from quadsim.simulator.checks import check_choice
     from quadsim.simulator.figures import save_figure
@@ -195,7 +198,8 @@ def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, ends: E
     folder = _folder(out, asked | run)
     options = _study_options(name, asked, run)
     found: NormPlacement | HeadGrowth
-    found = norm_placement(**options) if name == "norm-placement" else head_growth(**options)
+    with progress_bar(quiet=quiet):  # neither study counts its steps; a line now and then says that it runs
+        found = norm_placement(**options) if name == "norm-placement" else head_growth(**options)
     with ends.attempt("the data", _NO_DATA.format(folder)):
         folder.mkdir(parents=True, exist_ok=True)
         store.write_json(folder / store.CONFIG, {"kind": "inspect", **asked, **run})

@@ -18,7 +18,7 @@ _SOFT = "\N{SOFT HYPHEN}"
 
 def text_width() -> int | None:
     """Columns that there are for text; None, as many as it takes, in a file or a pipe where COLUMNS does not say it."""
-    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "0").strip("0").isdigit():
         return max(shutil.get_terminal_size().columns, 20)
     return None
 

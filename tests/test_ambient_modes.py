@@ -15,7 +15,6 @@ from quadsim.simulator.curvature import block_spectra
 from quadsim.simulator.hessian import gradient, hessian_products
 from quadsim.simulator.inspection import inspect_model
 from quadsim.simulator.models.tasks import resolve_task
-from quadsim.simulator.off_block import off_block
 from quadsim.theory import check, local_steps
 
 TASK = resolve_task("token-map", vocabulary=8)
@@ -26,7 +25,7 @@ def quadratic():
 
 
 def toy(**dials):
-    return ToyProblem.generate("transformer", TASK, problems=1, layers=1, width=8, heads=1, **dials)
+    return ToyProblem.generate("transformer", TASK, problems=1, layers=1, width=4, heads=1, **dials)
 
 
 @cache
@@ -47,12 +46,12 @@ def of_stack():
     theta = torch.tensor(problem.start, device="cpu")
     along = torch.ones(1, 1, problem.dimension, device="cpu")
     found = [gradient(s, theta) for s in (stack, part)] + [s.gradient(theta)[0].numpy() for s in (stack, part)]
-    return [*found, hessian_products(stack, theta, along), off_block(stack, theta).spectral]
+    return [*found, hessian_products(stack, theta, along)]
 
 
 def of_lanczos():
     problem = toy()
-    return block_spectra(problem.stack(), problem.start, largest=70, nodes=4, runs=1).nodes
+    return block_spectra(problem.stack(), problem.start, largest=40, nodes=4, runs=1).nodes
 
 
 def of_local_steps():
