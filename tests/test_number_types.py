@@ -105,6 +105,18 @@ def test_training_in_float32_keeps_the_memory(name, near):
     assert not np.allclose(double.loss[..., -1], double.loss[..., 0], rtol=1e-3)
 
 
+def test_settings_side_by_side_keep_their_own_memories():
+    memories = [0.9, 1 - 1e-8, 1 - 1e-10]
+    for engine in ("reference", "fused"):
+        single, double = (
+            simulate(
+                FEW, "adam", lr=[2e-3] * 3, beta2=memories, steps=100, dtype=dtype, engine=engine, schedule="cosine"
+            )
+            for dtype in ("float32", "float64")
+        )
+        np.testing.assert_allclose(single.gap, double.gap, rtol=1e-5)
+
+
 def test_a_sum_of_settings_within_a_sum_is_formed_first():
     beta = sp.Symbol("beta", nonnegative=True)
     m, p = sp.Symbol("m", real=True), sp.Symbol("p", positive=True)
@@ -207,7 +219,7 @@ def test_a_linear_rule_does_the_same_at_every_scale_or_is_refused_alike(rule, lr
     ran = [power for power in powers if power not in refused]
     assert ran == [power for power in powers if ran[0] <= power <= ran[-1]]
     assert (ran[0], ran[-1]) == ((-150, 150) if dtype == "float64" else (-16, 18))
-    for power in (powers[0], ran[0] - 1, ran[-1] + 3, powers[-1]):
+    for power in (powers[0], ran[0] - 1, ran[-1] + 4, powers[-1]):
         message = everywhere(scaled(10.0**power), rule, dtype, lr=lr, steps=400)
         assert re.match(REFUSALS, message), (power, message)
     blocks = [np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([[0.1]])]
@@ -228,6 +240,16 @@ def test_squares_may_leave_the_range_where_gaps_do_not(rule, curvature):
     assert everywhere(scaled(scale, curvature), rule, lr=rate, steps=400) == usual
     extreme = 1e160 if curvature == 1e-280 else 1e-160 if curvature == 1e280 else scale
     assert everywhere(scaled(extreme, curvature), rule, lr=rate, steps=400) == usual
+
+
+def test_modes_of_very_different_size_agree():
+    for blocks, start, rate in (
+        ([[[1.0]], [[1.0]]], [1e150, 1e-150], 0.1),
+        ([[[1e200]], [[1e199]]], [1e-190, -1e-191], 1e-201),
+        ([[[1.0]], [[1e-14]]], [1e150, 1e153], 0.5),
+    ):
+        found = everywhere(BlockQuadratic.from_blocks(blocks, initial_error=start), "heavy-ball", lr=rate, steps=300)
+        assert found[0] == "converged"
 
 
 def test_observables_of_an_extreme_start_are_to_scale():

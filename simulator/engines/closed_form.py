@@ -268,15 +268,10 @@ def _bisect(reached: Callable[[Array], NDArray[np.bool_]], shape: tuple[int, ...
 
 def _with_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
     shape = recursion.increment[0].shape
-    # Coefficients are kept times a power of two near the root of the eigenvalue, so that their squares leave the range only where
-    # the gap does. Modes do not meet, so each can have a scale of its own, and a power of two changes no bit.
-    exponents = np.frexp(modes.eigenvalues)[1] // 2
-    kept_digits = np.abs(np.ldexp(modes.start, exponents)) >= np.finfo(np.float64).tiny
-    exponents = np.where(kept_digits, exponents, 0)[:, None]
-    start = np.broadcast_to(np.ldexp(modes.start[:, None], exponents), shape)
+    start = np.broadcast_to(modes.start[:, None], shape)
     absent = start == 0.0  # such a mode stays 0, also where its matrix overflows
     matrix = [[np.where(absent, 0.0, entry) for entry in row] for row in recursion.matrix]
-    weights = np.broadcast_to(np.ldexp(modes.eigenvalues[:, None], -2 * exponents), shape)
+    weights = _Weights.of(np.broadcast_to(modes.eigenvalues[:, None], shape))
     states = [start, *(np.zeros(shape) for _ in matrix[1:])]
     observing = any(name != "gap" for name in job.observe)
     kept: list[tuple[Array, Array]] = []
@@ -285,10 +280,10 @@ def _with_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
     for r, t in enumerate(job.record.tolist()):
         if r:
             states = _apply(powers.of(t - int(job.record[r - 1])), states)
-        gaps[:, :, r] = _gap(weights, states[0])
+        gaps[:, :, r] = weights.gap(states[0])
         if observing:
             moves = [a * x for a, x in zip(recursion.increment, states, strict=True)]
-            kept.append((np.ldexp(states[0], -exponents), np.ldexp(np.sum(moves, axis=0), -exponents)))
+            kept.append((states[0], np.sum(moves, axis=0)))
     initial = gaps[:, :, 0]
     limit = divergence_limit(initial)
     hit, diverged = _first_passage(matrix, start, weights, job.tolerance * initial, limit, job.steps)
@@ -298,7 +293,7 @@ def _with_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
 
 
 def _first_passage(
-    matrix: Matrix, start: Array, eigenvalues: Array, threshold: Array, limit: Array, steps: int
+    matrix: Matrix, start: Array, whole: "_Weights", threshold: Array, limit: Array, steps: int
 ) -> tuple[Array, Array]:
     """First steps at which the gap is at most `threshold`, and above `limit`; `inf` where it never is. Each (M, K).
 
@@ -318,17 +313,17 @@ def _first_passage(
         return np.ascontiguousarray(array.reshape(-1, array.shape[-1]))
 
     low, high = threshold.ravel(), limit.ravel()
-    weights, states = flat(eigenvalues), [flat(start), *(np.zeros_like(flat(start)) for _ in matrix[1:])]
+    weights, states = whole.map(flat), [flat(start), *(np.zeros_like(flat(start)) for _ in matrix[1:])]
     powers = _Powers([[flat(entry) for entry in row] for row in matrix])
 
     t, leap = 0, 0
     while rows.size:
-        gap = _gap(weights, states[0])
+        gap = weights.gap(states[0])
         is_low, is_high = gap <= low, ~(gap <= high)
         hit[rows[is_low]], diverged[rows[is_high & ~is_low]] = t, t
         stay = ~(is_low | is_high)
         if not stay.all():
-            rows, low, high, weights = rows[stay], low[stay], high[stay], weights[stay]
+            rows, low, high, weights = rows[stay], low[stay], high[stay], weights.select(stay)
             states, powers = [x[stay] for x in states], powers.select(stay)
         if t >= steps or not rows.size:
             break
@@ -344,7 +339,7 @@ def _first_passage(
     return hit.reshape(shape), diverged.reshape(shape)
 
 
-def _may_leap(powers: "_Powers", states: list[Array], weights: Array, threshold: Array, moves: int) -> bool:
+def _may_leap(powers: "_Powers", states: list[Array], weights: "_Weights", threshold: Array, moves: int) -> bool:
     """Whether no run can reach its threshold within 2 * `moves` steps; see `_first_passage`."""
     two = powers.of(2)
     trace, determinant = two[0][0] + two[1][1], two[0][0] * two[1][1] - two[0][1] * two[1][0]
@@ -366,14 +361,40 @@ def _may_leap(powers: "_Powers", states: list[Array], weights: Array, threshold:
         # Each difference above carries at most 8 units of rounding of the three positions it is made from.
         rounding = np.finfo(float).eps * 4.0 * (np.abs(y0[0]) + np.abs(y1[0]) + np.abs(y2[0])) * (1.0 + amplification)
         move = np.where(y0[0] == 0.0, np.where(move > 0.0, move, 0.0), move + growth * rounding)
-        longest = moves * np.sqrt(2.0 * _gap(weights, move))
-        if not np.all(np.sqrt(2.0 * _gap(weights, y0[0])) - longest > np.sqrt(2.0 * threshold)):
+        longest = moves * np.sqrt(2.0 * weights.gap(move))
+        if not np.all(np.sqrt(2.0 * weights.gap(y0[0])) - longest > np.sqrt(2.0 * threshold)):
             return False
     return True
 
 
-def _gap(eigenvalues: Array, x: Array) -> Array:
-    return np.asarray(np.sum(eigenvalues * x**2, axis=-1) / 2.0)
+@dataclass(frozen=True)
+class _Weights:
+    """Eigenvalues lambda in parts, lambda = rest scale^2 with a power of two for a scale.
+
+    A sum of rest (scale x)^2 has the bits of one of lambda x^2 and leaves the range only where the gap does; x^2 alone may be
+    infinite where lambda is small.
+    """
+
+    rest: Array
+    scale: Array
+
+    @classmethod
+    def of(cls, eigenvalues: Array) -> "_Weights":
+        """Split eigenvalues."""
+        exponents = np.frexp(eigenvalues)[1] // 2
+        return cls(np.ldexp(eigenvalues, -2 * exponents), np.ldexp(1.0, exponents))
+
+    def gap(self, x: Array) -> Array:
+        """The gap of modes with these coefficients, summed over the last axis."""
+        return np.asarray(np.sum(self.rest * (x * self.scale) ** 2, axis=-1) / 2.0)
+
+    def map(self, function: Callable[[Array], Array]) -> "_Weights":
+        """Both parts put through a function."""
+        return _Weights(function(self.rest), function(self.scale))
+
+    def select(self, rows: NDArray[np.bool_]) -> "_Weights":
+        """The weights of some of the batch."""
+        return _Weights(self.rest[rows], self.scale[rows])
 
 
 def _apply(matrix: Matrix, states: list[Array]) -> list[Array]:
