@@ -184,7 +184,9 @@ def _study(asked: dict[str, Any], run: dict[str, Any], out: Path | None, *, quie
     folder = _folder(out, asked | run)
     options = _study_options(name, asked, run)
     found: NormPlacement | HeadGrowth
-    with progress_bar(quiet=quiet):  # neither study counts its steps; without a terminal a line now and then says that it runs
+    with progress_bar(
+        quiet=quiet
+    ):  # neither study counts its steps; without a terminal a line now and then says that it runs
         found = norm_placement(**options) if name == "norm-placement" else head_growth(**options)
     _make(folder)
     (folder / store.FIGURES).mkdir(exist_ok=True)
