@@ -175,6 +175,9 @@ def _sweep(
         seconds = time.perf_counter() - began
         manifest = provenance(seconds, device=config.device, dtype=config.dtype, seed=config.seed)
         manifest["files"] = checksums(folder)
+        # What an earlier run drew says nothing of these tables.
+        shutil.rmtree(folder / store.FIGURES, ignore_errors=True)
+        (folder / store.REPORT).unlink(missing_ok=True)
         if out is not None:
             store.write_json(folder / store.MANIFEST, manifest)
     remove_leftovers(folder)
