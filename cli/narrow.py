@@ -32,10 +32,14 @@ def output() -> Console:
 
 def titled(
     title: str, headings: Sequence[str], left: Collection[int], rows: Sequence[Sequence[str] | None]
-) -> Callable[[bool], Table]:
-    """A table in two forms, a wide and a narrow one; None among the rows is a line across."""
+) -> Callable[[int], Table]:
+    """A table in three forms, from the widest to the narrowest; None among the rows is a line across.
 
-    def make(narrow: bool) -> Table:
+    Headings over several lines come first, as they cost a reader least; cells are broken only where that is not enough.
+    """
+
+    def make(form: int) -> Table:
+        narrow, narrowest = form >= 1, form >= 2
         table = Table(title=title)
         if narrow:
             table = Table(title=title, box=box.HORIZONTALS, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
@@ -46,19 +50,22 @@ def titled(
             if row is None:
                 table.add_section()
             else:
-                table.add_row(*(map(_broken, row) if narrow else row))
+                table.add_row(*(map(_broken, row) if narrowest else row))
         return table
 
     return make
 
 
-def print_table(console: Console, make: Callable[[bool], Table]) -> None:
-    """Print the wide form of a table where it fits, else the narrow one; a file is as wide as the table."""
-    table = make(False)
-    needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+def print_table(console: Console, make: Callable[[int], Table]) -> None:
+    """Print the widest form of a table that fits, the narrowest where none does; a file is as wide as the table."""
+
+    def needed(form: int) -> int:
+        return console.measure(make(form), options=console.options.update(max_width=10_000)).maximum
+
     if text_width() is None:
-        console.width = max(console.width, needed)
-    console.print(table if needed <= console.width else make(True), soft_wrap=False)
+        console.width = max(console.width, needed(0))
+    fits = (form for form in (0, 1) if needed(form) <= console.width)
+    console.print(make(next(fits, 2)), soft_wrap=False)
 
 
 def _broken(cell: str) -> str:

@@ -31,7 +31,7 @@ def print_results(results: Results, *, quiet: bool) -> None:
         console.print(f"Files: {shown(results.folder)}/ ({', '.join(names)})", highlight=False)
 
 
-def _table(results: Results, label: str, best: Any) -> Callable[[bool], Table]:
+def _table(results: Results, label: str, best: Any) -> Callable[[int], Table]:
     config = results.config
     size = f"{config.seeds} problems a row, at most {config.steps} steps"
     title = f"Steps until {config.criterion} ({size})"

@@ -63,3 +63,9 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--case", "cnn-like", "--heterogeneity", "3"], r"--heterogeneity must be left out with --case"),
 ]
 """Options of `quadsim sweep` and what the one line says: what, allowed, got, fix."""
+
+
+def with_defaults(defaults, arguments):
+    """The arguments after those defaults, name and value in turn, that they do not give: an option may be given only once."""
+    pairs = zip(defaults[::2], defaults[1::2], strict=True)
+    return [*(word for pair in pairs if pair[0] not in arguments for word in pair), *arguments]

@@ -244,7 +244,7 @@ def test_a_table_fits_eighty_columns_with_every_name_and_rate(swept, monkeypatch
     table = shown[: shown.index("\n", shown.index("\n100 "))]
     assert max(map(len, table.splitlines())) <= 80
     assert "\u2026" not in shown
-    assert all(part in table for part in ("adam:", "beta1=0.875:", "beta2=0.96875:", "eps=1e-12", "> 100000"))
+    assert all(part in table for part in ("adam:", "beta1=0.875:", "beta2=0.96875:", "eps=1e-12", "(edge)"))
     assert "heterogeneity" in shown
     assert "0.0123" in shown
 

@@ -61,13 +61,13 @@ def test_the_table_of_claims_is_made_from_a_full_run():
 def test_the_three_line_test_passes_in_a_strangers_folder(pytester):
     (test,) = (block for block in BLOCKS["README.md"] if "def test_" in block)
     pytester.makepyfile(test)
-    pytester.runpytest("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 def test_a_false_claim_fails_in_a_strangers_folder(pytester):
     (test,) = (block for block in BLOCKS["README.md"] if "def test_" in block)
     pytester.makepyfile(test.replace('"gd", lr=', '"adam", lr='))
-    result = pytester.runpytest("-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*gd-upper: not applicable on problem 0*"])
 
