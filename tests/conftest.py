@@ -16,6 +16,12 @@ def coarse_figures():
     figures.DPI = fine
 
 
+@pytest.fixture(autouse=True)
+def any_width(monkeypatch):
+    """Tables keep to COLUMNS, which pytest's workers set; a test that wants a width says so."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def one_thread():
     """Small operations of torch on several threads wait for each other."""

@@ -24,7 +24,6 @@ SMALL = ["--heterogeneity", "1,4", "--seeds", "3", "--steps", "400", "--block-si
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)  # pytest's workers set it, and tables keep to it
 
     def call(*arguments):
         return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)

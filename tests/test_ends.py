@@ -46,8 +46,9 @@ def full_disk(monkeypatch):
         raise OSError(28, "No space left on device")
 
     for name in (
-        "simulator.figures",
-        "simulator.inspect_figures",
+        "simulator.figures.panels",
+        "simulator.figures.sweep_figures",
+        "simulator.figures.inspection_figures",
         "cli.pages.claims_figures",
         "cli.pages.verify_figure",
     ):
@@ -179,7 +180,7 @@ def test_the_library_returns_what_is_finished(tmp_path, full_disk, caplog):
     assert len(sweep(CONFIG, out=tmp_path / "a").summary) == 2
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert (
-        "could not be drawn (OSError: [Errno 28] No space left on device); the results are finished" in record.message
+        "could not be made (OSError: [Errno 28] No space left on device); the results are finished" in record.message
     )
     full_disk.setattr(drawn_figures, "save_figure", PLAIN)
     assert sweep(CONFIG, out=tmp_path / "a").has_figures

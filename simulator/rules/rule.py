@@ -237,6 +237,11 @@ class Rule:
                 f"{what} of rule {self.name} may use {', '.join(sorted(map(str, allowed)))}, got {names}; declare it as a "
                 "state, clock or hyperparameter (use quadsim.simulator.rules.rule.symbols for g, w, lr, L_l, mu_l)."
             )
+        for total in sorted(expression.atoms(Total), key=str):
+            if total.args[0].has(Total):
+                raise ValueError(
+                    f"Total(...) must not hold another Total, got {total}; write the sums one after the other."
+                )
         others = {f for f in expression.atoms(sp.Function, sp.Max, sp.Min) if not isinstance(f, functions)}
         if others:
             raise ValueError(
@@ -373,17 +378,9 @@ class Rule:
 
 
 def _cut_totals(expression: sp.Expr, totals: dict[sp.Symbol, sp.Expr], prefix: str) -> sp.Expr:
-    """Replace every Total(...) by a symbol and note what it sums.
-
-    Raises:
-        ValueError: a Total within a Total.
-    """
+    """Replace every Total(...) by a symbol and note what it sums."""
     for total in sorted(expression.atoms(Total), key=str):
         inner = total.args[0]
-        if inner.has(Total):
-            raise ValueError(
-                f"Total(...) must not hold another Total, got {total}; write the sums one after the other."
-            )
         known = next((symbol for symbol, summed in totals.items() if summed == inner), None)
         symbol = known or sp.Symbol(f"{prefix}_{len(totals)}", real=True)
         totals[symbol] = inner
