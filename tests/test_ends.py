@@ -179,9 +179,7 @@ def test_a_sweep_whose_figures_fail_is_finished(run, tmp_path, full_disk):
 def test_the_library_returns_what_is_finished(tmp_path, full_disk, caplog):
     assert len(sweep(CONFIG, out=tmp_path / "a").summary) == 2
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert (
-        "could not be made (OSError: [Errno 28] No space left on device); the results are finished" in record.message
-    )
+    assert "could not be made (OSError: [Errno 28] No space left on device); the results are finished" in record.message
     full_disk.setattr(drawn_figures, "save_figure", PLAIN)
     assert sweep(CONFIG, out=tmp_path / "a").has_figures
 

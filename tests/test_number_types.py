@@ -20,6 +20,7 @@ from quadsim.simulator.training.loop import train
 from quadsim.simulator.training.stepping import _TorchUpdate
 
 g, w, lr = symbols.g, symbols.w, symbols.lr
+SLOW = pytest.mark.slow
 NEAR = (1 - 1e-7, 1 - 1e-8)  # in float32 these are 1 - 1.19e-7 and 1
 ONE = BlockQuadratic.from_blocks([[[2.0]]], initial_error=[1.0])
 FEW = BlockQuadratic.from_blocks(
@@ -316,7 +317,10 @@ def test_a_sweep_is_refused_before_it_runs():
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
-@pytest.mark.parametrize(("dtype", "rate"), [("float64", 1e200), ("float64", 1e308), ("float32", 1e30)])
+@pytest.mark.parametrize(
+    ("dtype", "rate"),
+    [("float64", 1e200), pytest.param("float64", 1e308, marks=SLOW), pytest.param("float32", 1e30, marks=SLOW)],
+)
 def test_no_gap_is_ever_nan(name, dtype, rate):
     for engine in ENGINES if name in ("gd", "adam") else ("reference",):  # the others would cost a kernel each
         if engine == "closed-form" and (name == "adam" or dtype == "float32"):
