@@ -183,6 +183,7 @@ def test_what_makes_no_optimizer_is_refused_before_the_run(optimizer, options, m
         simulate_torch(BlockQuadratic.generate(2, 2), optimizer, lr=0.01, steps=1000, **options)
 
 
+@pytest.mark.slow
 def test_output_is_written_under_any_encoding():
     code = "from quadsim.cli.app import main; main()"
     for encoding in ("cp932", "ascii"):

@@ -35,7 +35,7 @@ def oracle(stack, theta):
     for e in range(stack.instances):
         one = stack.select(torch.tensor([e]))
         with warnings.catch_warnings():  # importing forward mode uses what torch itself calls deprecated
-            warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
             out.append(torch.func.hessian(lambda x, one=one: one.losses(x[None])[0][0])(theta[e]).detach().numpy())
     return np.stack(out)
 

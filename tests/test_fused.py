@@ -372,6 +372,7 @@ def test_a_damaged_cache_heals(tmp_path, monkeypatch):
         assert compiled == compiles
 
 
+@pytest.mark.slow
 def test_a_full_disk_and_no_home_cost_time_only(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path / "a"))
     gap, _ = run_anew()

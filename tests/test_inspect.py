@@ -87,6 +87,7 @@ def test_every_number_of_the_whole_is_what_its_name_says():
     assert found.blocks["exact"].all()
 
 
+@pytest.mark.slow
 def test_small_limits_leave_out_the_whole_and_estimate_large_blocks():
     problem = small()
     at_the_limit = inspect_model(problem, "module", largest_whole=problem.dimension)

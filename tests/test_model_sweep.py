@@ -55,6 +55,7 @@ def test_the_frequency_dial_slows_gd_on_the_unweighted_loss_only():
     assert gd[0] == weighted[0]  # equal weights: one loss
 
 
+@pytest.mark.slow
 def test_separable_copies_are_the_exact_control():
     config = ModelSweepConfig(
         dial=("separable",), task=("token-map:vocabulary=16",), layers=(1,), norm=("none",), heterogeneity=(1, 10, 100),
