@@ -1,4 +1,13 @@
-"""Tables that several tests walk through."""
+"""Tables that several tests walk through.
+
+A new optimizer or toy model gets one line here; a test that walks every one of them then covers it, and a test of the
+table says so where the line is missing.
+"""
+
+from dataclasses import dataclass
+
+from quadsim.simulator import grid
+from quadsim.simulator.models import MLP, Conv, Mixer, Model, Transformer
 
 BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--heterogeneity", "0.5"], r"heterogeneity must be a number of at least 1, got 0.5"),
@@ -69,3 +78,74 @@ def with_defaults(defaults, arguments):
     """The arguments after those defaults, name and value in turn, that they do not give: an option may be given only once."""
     pairs = zip(defaults[::2], defaults[1::2], strict=True)
     return [*(word for pair in pairs if pair[0] not in arguments for word in pair), *arguments]
+
+
+@dataclass(frozen=True)
+class OptimizerCase:
+    """What the tests know of an optimizer, independently of its rule: how it is run, and where.
+
+    Attributes:
+        kind: `linear`, `separable` or `global`, as `Rule.kind` must have it.
+        steps: for how many steps the engines are compared with `tests/reference.py`.
+        settings: at which hyperparameters, one list a name.
+    """
+
+    kind: str
+    steps: int
+    settings: dict[str, list[float]]
+
+
+WHOLE, EARLY = 600, 50
+OPTIMIZERS = {
+    "gd": OptimizerCase("linear", WHOLE, grid(lr=[0.1, 1.0, 1.9])),
+    "sgd": OptimizerCase("linear", WHOLE, grid(lr=[0.1, 1.0])),
+    "heavy-ball": OptimizerCase("linear", WHOLE, grid(lr=[0.1, 1.5], momentum=[0.0, 0.9])),
+    "nesterov": OptimizerCase("linear", WHOLE, grid(lr=[0.1, 1.0], momentum=[0.3, 0.9])),
+    "block-gd": OptimizerCase("linear", WHOLE, grid(lr=[0.1, 1.0])),
+    "adam-frozen": OptimizerCase("linear", WHOLE, grid(lr=[0.001, 0.02])),
+    "signsgd": OptimizerCase("separable", WHOLE, grid(lr=[0.001, 0.03])),
+    "sign-lambda": OptimizerCase("global", EARLY, grid(lr=[0.3, 1.0])),
+    "signum": OptimizerCase("separable", WHOLE, grid(lr=[0.001, 0.03], momentum=[0.0, 0.5, 0.9])),
+    "lion": OptimizerCase(
+        "separable",
+        WHOLE,
+        {
+            "lr": [0.001, 0.03, 0.01],
+            "beta1": [0.0, 0.9, 0.5],
+            "beta2": [0.5, 0.99, 0.0],
+            "weight_decay": [0.0, 0.3, 1.0],
+        },
+    ),
+    "gd-lambda": OptimizerCase("global", EARLY, grid(lr=[0.3, 1.0, 1.9])),
+    "normalized-gd": OptimizerCase("global", EARLY, grid(lr=[0.001, 0.03])),
+    "rmsprop": OptimizerCase(
+        "separable", EARLY, {"lr": [0.003, 0.1, 0.002], "beta2": [0.99, 0.5, 0.9], "eps": [1e-8, 0.3, 0.0]}
+    ),
+    "adam": OptimizerCase(
+        "separable",
+        EARLY,
+        {"lr": [0.01, 0.1, 0.003], "beta1": [0.9, 0.0, 0.5], "beta2": [0.999, 0.9, 0.99], "eps": [1e-8, 0.3, 0.0]},
+    ),
+    "adamw": OptimizerCase(
+        "separable", EARLY, {"lr": [0.01, 0.03, 0.03], "beta1": [0.9, 0.0, 0.9], "weight_decay": [0.0, 0.3, 1.0]}
+    ),
+    "adam-mini": OptimizerCase(
+        "separable", EARLY, {"lr": [0.01, 0.03, 0.01], "beta1": [0.9, 0.0, 0.5], "beta2": [0.999, 0.9, 0.99]}
+    ),
+}
+"""Every built-in optimizer: a new one gets a line here and a step in `tests/reference.py`, and every test walks it."""
+
+MODELS: dict[str, Model] = {
+    "transformer": Transformer(width=6, layers=2, heads=3),
+    "mlp": MLP(width=5),
+    "conv": Conv(width=6, kernel=3),
+    "mixer": Mixer(width=5),
+}
+"""A small instance of every toy model: a new one gets a line here and torch modules in `cli/bench/modules.py`."""
+
+
+def registered(table, registry, name):
+    """Fail with the names that the table of this file and a registry of the product do not share."""
+    missing, unknown = sorted(set(registry) - set(table)), sorted(set(table) - set(registry))
+    assert not missing, f"tests/cases.py: {name} lacks {', '.join(missing)}; add a line for each"
+    assert not unknown, f"tests/cases.py: {name} holds {', '.join(unknown)}, which the product does not register"

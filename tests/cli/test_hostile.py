@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

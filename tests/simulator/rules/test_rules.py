@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
+from cases import OPTIMIZERS
 from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -30,24 +31,6 @@ PROBLEMS, SIZES = 2, {1: 2, 3: 2, 5: 1}  # block size: how many
 BLOCK_SIZES = [size for size, number in SIZES.items() for _ in range(number)]
 DIMENSION = sum(BLOCK_SIZES)
 
-KINDS = {
-    "gd": "linear",
-    "sgd": "linear",
-    "heavy-ball": "linear",
-    "nesterov": "linear",
-    "adam-frozen": "linear",
-    "block-gd": "linear",
-    "normalized-gd": "global",
-    "gd-lambda": "global",
-    "sign-lambda": "global",
-    "signsgd": "separable",
-    "signum": "separable",
-    "rmsprop": "separable",
-    "adam": "separable",
-    "adamw": "separable",
-    "lion": "separable",
-    "adam-mini": "separable",
-}
 STRATEGIES = {
     "lr": st.floats(1e-4, 0.3),
     "momentum": st.floats(0.01, 0.99),  # torch refuses nesterov with 0
@@ -677,7 +660,7 @@ def test_natural_rates():
 
 
 def test_the_kind_of_every_rule():
-    assert {name: rule.kind for name, rule in RULES.items()} == KINDS
+    assert {name: rule.kind for name, rule in RULES.items()} == {name: case.kind for name, case in OPTIMIZERS.items()}
 
 
 def by_hand(name):
@@ -699,7 +682,7 @@ def by_hand(name):
 @pytest.mark.parametrize("name", RULES)
 def test_linear_form(name):
     form = RULES[name].linear_form
-    if KINDS[name] != "linear":
+    if OPTIMIZERS[name].kind != "linear":
         assert form is None
         return
     matrix, preconditioner = by_hand(name)
@@ -760,7 +743,7 @@ def test_linear_rules_of_a_user():
     assert frozen.linear_form.preconditioner == 1 / d
 
 
-@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind == "linear"])
+@pytest.mark.parametrize("name", [name for name, case in OPTIMIZERS.items() if case.kind == "linear"])
 def test_the_linear_form_is_the_code_that_runs(name):
     rng = np.random.default_rng(7)
     spectrum = rng.uniform(0.5, 4.0, (PROBLEMS, DIMENSION))

@@ -541,7 +541,7 @@ def test_a_report_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
 def test_every_file_of_the_template_is_in_the_wheel():
     import tomllib
 
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     data = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     listed = {path.name for pattern in data["quadsim.cli.pages"] for path in (root / "cli/pages").glob(pattern)}
     found = {path.name for path in (root / "cli/pages").iterdir() if path.is_file() and path.suffix != ".py"}

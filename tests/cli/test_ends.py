@@ -19,7 +19,7 @@ from quadsim.simulator.support.paths import local_path
 from quadsim.simulator.sweeps.backends import processes, resolve_backend
 from quadsim.theory.claims import reproduce
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMALL = ["--heterogeneity", "2", "--optimizers", "gd", "--seeds", "2", "--steps", "50", "--lr", "0.1"]
 CONFIG = SweepConfig(heterogeneity=(2,), optimizers=("gd",), seeds=2, steps=50, lr=(0.1,))
 FIGURES = ["gap.pdf", "gap.png", "steps.pdf", "steps.png"]

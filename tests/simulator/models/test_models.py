@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from cases import MODELS, registered
 
 from quadsim.cli.bench.modules import ToyModule, flat_gradient, flat_parameters, set_parameters
 from quadsim.simulator import ToyProblem
@@ -21,11 +22,11 @@ from quadsim.simulator.models import (
     TokenMap,
     Transformer,
 )
+from quadsim.simulator.models import MODELS as product_models
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 NORMS = ("pre", "post", "none")
-MODELS = (Transformer(width=6, layers=2, heads=3), MLP(width=5), Conv(width=6, kernel=3), Mixer(width=5))
 TASKS = {
     "every": TokenMap(vocabulary=5, tokens=3),
     "last": ModularAddition(p=3),
@@ -62,8 +63,12 @@ def check_against_modules(problem, sequences=None):
         np.testing.assert_allclose([x[m].item() for x in losses], [weighted.item(), unweighted.item()], rtol=1e-13)
 
 
+def test_every_model_has_a_case():
+    registered(MODELS, product_models, "MODELS")
+
+
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
 def test_losses_and_gradients_are_those_of_modules(model, norm):
     for task in TASKS.values():
         check_against_modules(
@@ -83,7 +88,7 @@ def test_losses_and_gradients_are_those_of_modules(model, norm):
     ],
 )
 def test_dials_are_those_of_modules(dial, options):
-    for model in MODELS if dial != "temperature" else MODELS[:1]:
+    for model in MODELS.values() if dial != "temperature" else [MODELS["transformer"]]:
         task = TASKS["every"] if dial == "zipf" else TASKS["every, causal"]
         check_against_modules(
             ToyProblem.generate(model, task, dial=dial, heterogeneity=[1.0, 7.0], problems=2, **options)
@@ -94,7 +99,7 @@ def test_dials_are_those_of_modules(dial, options):
 def test_mini_batches_are_those_of_modules(dial):
     """Under zipf the problems differ in their number of sequences, which scales the loss of a mini-batch."""
     task = TokenMap(vocabulary=5, tokens=3, batch=2)
-    problem = ToyProblem.generate(MODELS[0], task, dial=dial, heterogeneity=[1.0, 30.0], problems=2)
+    problem = ToyProblem.generate(MODELS["transformer"], task, dial=dial, heterogeneity=[1.0, 30.0], problems=2)
     check_against_modules(problem, problem.batch(4))
 
 
@@ -112,10 +117,10 @@ def test_mini_batches_have_the_loss_of_all_data_in_the_mean():
             assert torch.stack(parts)[:, m].mean().item() == pytest.approx(whole[m].item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("model", [*MODELS, MLP(width=4), Conv(width=8, norm="post")], ids=str)
+@pytest.mark.parametrize("model", [*MODELS.values(), MLP(width=4), Conv(width=8, norm="post")], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_matrices_of_every_instance_begin_at_multiples_of_64_bytes(model, dtype, monkeypatch):
-    """What tests/test_training.py sees of it, the same bits in any stack, depends on the machine."""
+    """What tests/simulator/training/test_training.py sees of it, the same bits in any stack, depends on the machine."""
     product, seen = torch.bmm, []
 
     def watched(*operands):
@@ -159,7 +164,7 @@ def test_copy_weights_have_the_ratio_c_and_the_mean_1():
 def test_block_scales_have_the_ratio_c_and_leave_the_function_alone():
     def generate(dial, mode="parameter"):
         return ToyProblem.generate(
-            MODELS[0], TASKS["every"], dial=dial, heterogeneity=[1.0, 49.0], problems=3, mode=mode
+            MODELS["transformer"], TASKS["every"], dial=dial, heterogeneity=[1.0, 49.0], problems=3, mode=mode
         )
 
     problem = generate("reparametrisation")
@@ -201,7 +206,7 @@ def test_the_start_has_the_stated_spread_and_scale():
 
 
 @pytest.mark.parametrize("copies", [1, 4])
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
 def test_partitions_are_nested_and_cover_everything(model, copies):
     dial = "separable" if copies == 4 else "frequency"
     problem = ToyProblem.generate(with_norm(model, "pre"), TASKS["every"], dial=dial, problems=1)
@@ -229,7 +234,7 @@ def test_labels_of_a_transformer():
 
 
 def test_in_a_causal_task_no_answer_changes_with_later_tokens():
-    for model in MODELS:
+    for model in MODELS.values():
         problem = ToyProblem.generate(model, TASKS["every, causal"], problems=2)
         stack = problem.stack()
         changed = replace(stack, inputs=stack.inputs.clone())

@@ -267,7 +267,7 @@ def test_readme_sweeps_are_valid():
     """Every sweep the README and its page on toy models show is accepted (its configuration, not its run)."""
     from quadsim.cli.commands import sweep as module
 
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     shown = (root / "README.md").read_text() + (root / "docs/toy-models.md").read_text()
     commands = {line.split("#")[0].strip() for line in shown.splitlines() if line.startswith("quadsim sweep")}
     assert len(commands) >= 8

@@ -18,7 +18,7 @@ from quadsim.simulator.sweeps.config import families
 from quadsim.simulator.sweeps.config.families import FAMILIES, config_from_json, family_of, imported
 from quadsim.simulator.sweeps.run.driver import estimate, work_of
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 SMALL = {"seeds": 6, "steps": 120, "lr_density": 2, "sharpness": (10.0, 1.0)}
 
 

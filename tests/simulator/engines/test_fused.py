@@ -13,9 +13,10 @@ import numba
 import numpy as np
 import pytest
 import sympy as sp
+from cases import OPTIMIZERS
 from numba.core import event
-from test_codegen import ODD, SEPARABLE
-from test_engines import CASES, STEPS, diagonal_problem, mixed_problem
+from odd_rules import ODD, SEPARABLE
+from problems import diagonal_problem, mixed_problem
 
 from quadsim.simulator import RULES, BlockQuadratic, Rule, simulate, symbols
 from quadsim.simulator.engines import as_trajectory, prepare, reference
@@ -62,11 +63,11 @@ def assert_agree(fused, expected, rtol=1e-10):
 
 @pytest.mark.parametrize("name", SEPARABLE)
 def test_every_rule_agrees_with_the_reference(name):
-    length, settings = CASES[name]
+    case = OPTIMIZERS[name]
     problem = mixed_problem(seed=6, sizes=SIZES)  # with 5, AdamW is chaotic before step 50 already
     for schedule, record in (("constant", "all"), ("cosine:warmup=7", "log"), ("inverse-sqrt:warmup=10", 7)):
-        arguments = {"steps": STEPS[length], "schedule": schedule, "record": record, "tolerance": 0.1}
-        assert_agree(*both(problem, name, **settings, **arguments))
+        arguments = {"steps": case.steps, "schedule": schedule, "record": record, "tolerance": 0.1}
+        assert_agree(*both(problem, name, **case.settings, **arguments))
 
 
 def reordered(problem, seed=0):
@@ -84,7 +85,7 @@ def reordered(problem, seed=0):
 @pytest.mark.parametrize("name", ["adam", "rmsprop", "adamw", "adam-mini"])
 def test_later_on_it_agrees_as_far_as_the_reference_does_with_itself(name):
     problem = mixed_problem(seed=6, sizes=SIZES)
-    arguments = {"steps": 200, **CASES[name][1]}
+    arguments = {"steps": 200, **OPTIMIZERS[name].settings}
     fused, expected = both(problem, name, **arguments)
     spread = np.zeros(expected.gap.shape)
     for seed in range(3):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
+from cases import OPTIMIZERS, registered
+from problems import SIZES, diagonal_problem, mixed_problem
 from reference import RULES as ORACLE
 from reference import block_extremes, block_slices, hessian_times, run, steps_to_tolerance
 
@@ -17,26 +19,6 @@ from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE, OBSERVABLES, diver
 from quadsim.simulator.support.draws import Purpose, normals
 
 LINEAR = ("gd", "sgd", "heavy-ball", "nesterov", "block-gd", "adam-frozen")
-SIZES = (3, 1, 5, 3)  # unequal, and one size twice but apart
-
-
-def mixed_problem(seed=0, problems=3, sizes=SIZES, condition_number=30.0):
-    """Random blocks, eigenvalues in [1/condition number, 1] and 1 among them, with a minimizer, through `from_blocks`."""
-    rng = np.random.default_rng(seed)
-    blocks = []
-    for size in sizes:
-        basis = np.linalg.qr(rng.standard_normal((problems, size, size)))[0]
-        spectrum = condition_number ** -rng.random((problems, 1, size))
-        spectrum[:, 0, 0] = spectrum[:, 0, 0] if blocks else 1.0
-        matrix = basis * spectrum @ np.swapaxes(basis, 1, 2)
-        blocks.append((matrix + np.swapaxes(matrix, 1, 2)) / 2)
-    start, minimizer = rng.standard_normal((2, problems, sum(sizes)))
-    return BlockQuadratic.from_blocks(blocks, initial_error=start, minimizer=minimizer, seed=seed)
-
-
-def diagonal_problem(eigenvalues, start, minimizer=None):
-    """Blocks of one coordinate: eigenvalues (P,), starts (P,) or (M, P)."""
-    return BlockQuadratic.from_blocks([[[float(x)]] for x in eigenvalues], initial_error=start, minimizer=minimizer)
 
 
 def oracle(problem, m, name, steps, **arguments):
@@ -54,38 +36,15 @@ def setting(trajectory, k):
 
 # The reference engine against tests/reference.py.
 
-STEPS = {"whole": 600, "early": 50}
-CASES = {  # how long to compare, settings
-    "gd": ("whole", grid(lr=[0.1, 1.0, 1.9])),
-    "sgd": ("whole", grid(lr=[0.1, 1.0])),
-    "heavy-ball": ("whole", grid(lr=[0.1, 1.5], momentum=[0.0, 0.9])),
-    "nesterov": ("whole", grid(lr=[0.1, 1.0], momentum=[0.3, 0.9])),
-    "block-gd": ("whole", grid(lr=[0.1, 1.0])),
-    "adam-frozen": ("whole", grid(lr=[0.001, 0.02])),
-    "signsgd": ("whole", grid(lr=[0.001, 0.03])),
-    "sign-lambda": ("early", grid(lr=[0.3, 1.0])),
-    "signum": ("whole", grid(lr=[0.001, 0.03], momentum=[0.0, 0.5, 0.9])),
-    "lion": ("whole", {"lr": [0.001, 0.03, 0.01], "beta1": [0.0, 0.9, 0.5], "beta2": [0.5, 0.99, 0.0],
-                       "weight_decay": [0.0, 0.3, 1.0]}),
-    "gd-lambda": ("early", grid(lr=[0.3, 1.0, 1.9])),
-    "normalized-gd": ("early", grid(lr=[0.001, 0.03])),
-    "rmsprop": ("early", {"lr": [0.003, 0.1, 0.002], "beta2": [0.99, 0.5, 0.9], "eps": [1e-8, 0.3, 0.0]}),
-    "adam": ("early", {"lr": [0.01, 0.1, 0.003], "beta1": [0.9, 0.0, 0.5], "beta2": [0.999, 0.9, 0.99],
-                       "eps": [1e-8, 0.3, 0.0]}),
-    "adamw": ("early", {"lr": [0.01, 0.03, 0.03], "beta1": [0.9, 0.0, 0.9], "weight_decay": [0.0, 0.3, 1.0]}),
-    "adam-mini": ("early", {"lr": [0.01, 0.03, 0.01], "beta1": [0.9, 0.0, 0.5], "beta2": [0.999, 0.9, 0.99]}),
-}  # fmt: skip
-
 
 def test_every_rule_has_a_case():
-    assert set(CASES) == set(RULES)
+    registered(OPTIMIZERS, RULES, "OPTIMIZERS")
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine:warmup=7", "linear", "inverse-sqrt:warmup=10"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_reference_engine_matches_numpy(name, schedule):
-    length, settings = CASES[name]
-    steps = STEPS[length]
+    steps, settings = OPTIMIZERS[name].steps, OPTIMIZERS[name].settings
     problem = mixed_problem(seed=len(name))
     result = simulate(
         problem, name, steps=steps, schedule=schedule, engine="reference", observe="iterate", tolerance=0.1, **settings
@@ -103,7 +62,7 @@ def test_reference_engine_matches_numpy(name, schedule):
                 **setting(result, k),
             )
             # Where a gradient passes through 0, Adam's relatives divide what rounding left of it by something as small.
-            atol = 1e-13 if length == "whole" else 1e-10
+            atol = 1e-13 if steps > 50 else 1e-10
             np.testing.assert_allclose(errors[m, k], expected, rtol=1e-10, atol=atol)
             np.testing.assert_allclose(result.gap[m, k], gaps, rtol=1e-10)
             assert result.steps_to_tolerance[m, k] == steps_to_tolerance(gaps, 0.1)
