@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,21 @@ def parquet_reader(path: Path) -> "Iterator[pq.ParquetFile]":
 
 def put_dataset(path: Path, dataset: "xr.Dataset") -> None:
     """Write a Dataset as NetCDF under the name that is given, as `write_whole` wants it."""
-    dataset.to_netcdf(path.absolute(), engine="h5netcdf")
+    with _without_dask():
+        dataset.to_netcdf(path.absolute(), engine="h5netcdf")
+
+
+def _without_dask() -> AbstractContextManager[Any]:
+    """Keep xarray from asking a Dask cluster of the user for the lock of a file that only this process writes.
+
+    xarray takes the lock from the default client of Dask wherever there is one, and that cluster may be gone.
+    """
+    if "dask" not in sys.modules:
+        return nullcontext()
+    import dask
+
+    setting: AbstractContextManager[Any] = dask.config.set(scheduler="synchronous")
+    return setting
 
 
 def write_dataset(path: Path, dataset: "xr.Dataset") -> None:

@@ -34,14 +34,19 @@ class DaskCluster(Backend):
             ValueError: no scheduler answers, it has no workers, or none can be started.
         """
         from distributed import Client
+        from distributed.comm import parse_address
+        from distributed.comm.registry import get_backend
 
+        # No client becomes the default of this process, which belongs to the user. An unknown scheme is refused before there is
+        # a client, as one that cannot even begin to connect takes a minute to close.
         with ExitStack() as stack:
             if self._scheduler is None:
                 cluster = stack.enter_context(_own_cluster(self._workers))
-                self._client = stack.enter_context(Client(cluster))
+                self._client = stack.enter_context(Client(cluster, set_as_default=False))
             else:
                 try:
-                    self._client = stack.enter_context(Client(self._scheduler, timeout=10))
+                    get_backend(parse_address(self._scheduler)[0])
+                    self._client = stack.enter_context(Client(self._scheduler, timeout=10, set_as_default=False))
                     self._client.wait_for_workers(1, timeout=60)
                 except (OSError, ValueError) as error:
                     raise ValueError(
@@ -59,7 +64,7 @@ class DaskCluster(Backend):
         source = iter(chunks)
         at_once = 1 if alone else 2 * max(1, sum(self._client.nthreads().values()))
         out: dict[Any, Any] = {}
-        waiting = as_completed()
+        waiting = as_completed(loop=self._client.loop)
 
         def hand_out() -> None:
             for chunk in source:

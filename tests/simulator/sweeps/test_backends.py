@@ -8,13 +8,14 @@ import threading
 import time
 import types
 
+import distributed
 import psutil
 import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
-from quadsim.simulator import ModelSweepConfig, SweepConfig, sweep
+from quadsim.simulator import BlockQuadratic, ModelSweepConfig, SweepConfig, Trajectory, simulate, sweep
 from quadsim.simulator.sweeps.backends import Lost, Serial, resolve_backend
 from quadsim.simulator.sweeps.backends.processes import Processes
 from quadsim.simulator.sweeps.run.driver import UnfinishedError
@@ -272,6 +273,21 @@ def test_a_scheduler_that_does_not_answer(run):
     result = run("--backend", "dask", "--scheduler", "nonsense://1")
     assert result.exit_code == 2
     assert "scheduler must be the address of a Dask scheduler with workers" in result.stderr
+    with pytest.raises(ValueError, match="No clients found"):  # it was refused before there was one
+        distributed.default_client()
+
+
+def test_no_cluster_is_asked_when_a_file_is_written(tmp_path, monkeypatch):
+    """xarray takes a lock from the default client of Dask, which a notebook may hold, and whose cluster may be gone."""
+
+    def asked(*_, **__):
+        raise AssertionError("the cluster was asked for a lock")
+
+    monkeypatch.setattr("distributed.Lock.acquire", asked)
+    run = simulate(BlockQuadratic.generate(), "gd", lr=0.1, steps=3)
+    with distributed.Client(processes=False, dashboard_address=None):
+        run.save(tmp_path / "run.nc")
+    assert Trajectory.load(tmp_path / "run.nc").gap.shape == run.gap.shape
 
 
 def is_worker(process):
