@@ -61,7 +61,7 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--mode", "arrange", "--heterogeneity", "5000"], r"from 2.28 \(interleaved.* to 730.7 \(sorted\).* got 5000"),
     (["--engine", "closed-form"], r"engine for signsgd must be one of auto, fused, reference here, got 'closed-form'"),
     (["--engine", "fussed"], r"engine must be one of auto, closed-form, fused, reference"),
-    (["--device", "cuda"], r"device cuda must exist, got a machine on which torch sees \d+ GPUs"),
+    (["--device", "cuda:99"], r"device cuda:99 must exist, got a machine on which torch sees \d+ GPUs"),
     (["--device", "tpu"], r"device must be cpu, cuda or cuda:N, got 'tpu'"),
     (
         ["--seeds", "100000000", "--keep", "rows"],

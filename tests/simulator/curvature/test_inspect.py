@@ -166,7 +166,7 @@ BAD = [
     (["--seeds", "0"], "seeds must be a whole number of at least 1, got 0"),
     (["--seeds", "1000000000"], "problems must fit in memory .*, got 1,000,000,000 of "),
     (["--width", "100000"], "problems must fit in memory .* parameters on token-map, which need about "),
-    (["--task", "text-char:sequences=100000000"], "problems must fit in memory .* on text"),
+    (["--task", "text-char:sequences=100000000000"], "problems must fit in memory .* on text"),
     (
         ["--optimizer", "gd", "--lr", "0.1", "--at", "1000000000000"],
         "training must fit in memory .* 1,000,000,000,000 steps",

@@ -199,7 +199,7 @@ BAD = [
     (["--model", "transformer", "--steps", "1000000000000"], "grid must fit in memory"),
     (["--model", "transformer", "--width", "100000"], "problems must fit in memory .* 240,013,500,000 parameters"),
     (["--model", "transformer", "--layers", "1000000000"], "layers must be a whole number of at most 10000, got 1000000000"),
-    (["--model", "transformer", "--task", "text-char:sequences=100000000"], "problems must fit in memory .* on text"),
+    (["--model", "transformer", "--task", "text-char:sequences=100000000000"], "problems must fit in memory .* on text"),
     (["--model", "transformer", "--task", "token-map:vocabulary=1000000000"], "problems must fit in memory"),
     (["--model", "transformer", "--dial", "zipf", "--heterogeneity", "1e12"], "problems must fit in memory"),
 ]  # fmt: skip
