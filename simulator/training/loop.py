@@ -15,6 +15,7 @@ from quadsim.simulator.rules.catalogue import resolve_rule
 from quadsim.simulator.rules.rule import Rule, symbols
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.rules.settings_first import check_settings
+from quadsim.simulator.runs.status import statuses_of
 from quadsim.simulator.runs.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.support.checks import check_count, check_interval
@@ -317,7 +318,7 @@ def _gather(job: _Job, found: _Found) -> TrainingRun:
     diverged = np.isfinite(found.diverged)
     losses = np.where(job.record >= found.diverged[:, None], np.inf, found.losses)
     hit = np.where(found.hit >= found.diverged, np.inf, found.hit)
-    status = np.array(["running", "converged", "diverged"])[np.where(diverged, 2, np.isfinite(hit[0]))]
+    status = statuses_of(np.isfinite(hit[0]), diverged)
 
     def to_shape(x: NDArray[Any]) -> NDArray[Any]:
         return x.reshape(*job.shape, *x.shape[1:])
