@@ -81,19 +81,9 @@ def simulate(
         ((2, 2), 'closed-form')
     """
     job = prepare(
-        problem,
-        rule,
-        lr=lr,
-        steps=steps,
-        schedule=schedule,
-        record=record,
-        observe=observe,
-        tolerance=tolerance,
-        dtype=dtype,
-        device=device,
-        gradient_noise_std=gradient_noise_std,
-        **hyperparameters,
-    )
+        problem, rule, lr=lr, steps=steps, schedule=schedule, record=record, observe=observe, tolerance=tolerance,
+        dtype=dtype, device=device, gradient_noise_std=gradient_noise_std, **hyperparameters,
+    )  # fmt: skip
     name = choose_engine(engine, job)
     return as_trajectory(job, ENGINES[name].run(job), job.rule.name, job.rule, name)
 

@@ -83,6 +83,24 @@ def train(
     Raises:
         ValueError: an argument out of range, a rule that cannot run, or a run that does not fit in memory.
     """
+    job = _prepare(
+        problem, rule, lr=lr, steps=steps, schedule=schedule, record=record, tolerance=tolerance, stop=stop,
+        snapshots=snapshots, evaluate_every=evaluate_every, partition=partition, dtype=dtype, device=device,
+        compile=compile, **hyperparameters,
+    )  # fmt: skip
+    return _gather(job, _in_chunks(job))
+
+
+def _prepare(
+    problem: ToyProblem, rule: Rule | str, *, lr: ArrayLike | None, steps: int, schedule: Schedule | str | None,
+    record: str | int, tolerance: float, stop: bool, snapshots: Iterable[int], evaluate_every: int, partition: str,
+    dtype: torch.dtype | str, device: str, compile: bool, **hyperparameters: ArrayLike,
+) -> "_Job":  # fmt: skip
+    """Check the arguments of `train` and gather them, without running anything.
+
+    Raises:
+        ValueError: an argument out of range, a rule that cannot run, or a run that does not fit in memory.
+    """
     rule = resolve_rule(rule)
     check_trainable(rule)
     steps = check_count("steps", steps)
@@ -113,7 +131,7 @@ def train(
     check_settings(rule, settings, str(job.dtype).removeprefix("torch."))
     if compile:
         check_compile(job.device)
-    return _gather(job, _in_chunks(job))
+    return job
 
 
 def check_trainable(rule: Rule) -> None:
