@@ -57,7 +57,8 @@ def lines_figure(
             kept = part[part[by].astype(str) == name]
             if kept.empty:
                 continue
-            cells = kept.groupby(x)[y].agg(low=_quantile(0.1), median=_quantile(0.5), high=_quantile(0.9))
+            measured = kept.groupby(x)[y]
+            cells = pd.DataFrame(measured.agg(low=_quantile(0.1), median=_quantile(0.5), high=_quantile(0.9)))
             _draw_medians(axis, cells, top, joined=joined, style=style)
         if reference is not None:
             axis.axhline(reference, color="0.4", linestyle=":", linewidth=1)
