@@ -14,13 +14,17 @@ import typer
 
 __all__ = [
     "Ends",
+    "JsonOption",
+    "QuietOption",
     "StyleOption",
     "comma_list",
     "encodable_output",
     "given_path",
     "library_messages",
     "number",
+    "path_option",
     "print_json",
+    "progress_lines",
     "usage_errors",
 ]
 
@@ -150,6 +154,35 @@ StyleOption = Annotated[
 """Of every command that draws; in force until the command ends."""
 
 
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+"""Of every command that reports results."""
+
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+"""Of commands that show nothing else on the way."""
+
+
+def path_option(name: str, text: str) -> Any:
+    """An option that takes a path.
+
+    It is read with `parser=str`: a Path would make "" the working directory, and "./~" a home folder. See `given_path`.
+
+    Args:
+        name: as it is written, as `--out`.
+        text: its help.
+    """
+    return typer.Option(name, help=text, show_default=False, parser=str, metavar="PATH")
+
+
+def progress_lines(*, quiet: bool) -> Callable[[str], None]:
+    """What writes a line of progress to stderr; nothing where `quiet`."""
+
+    def progress(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr)
+
+    return progress
+
+
 @contextmanager
 def library_messages(*, quiet: bool) -> Iterator[None]:
     """Show what the library has to say while it works (that it compiles a kernel, say) on stderr."""
@@ -186,8 +219,6 @@ def number(text: str) -> Any:
 
 def given_path(what: str, path: str | Path | None) -> Path | None:
     """A path that was given as an option, if it was, expanded and absolute.
-
-    Such options are read with `parser=str`: a Path would make "" the working directory, and "./~" a home folder.
 
     Raises:
         ValueError: one that cannot be.

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from quadsim.simulator.rules.optimizer import OptimizerSpec
-from quadsim.simulator.runs.trajectory import STATUSES, recorded_steps
+from quadsim.simulator.runs.status import statuses_of
+from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.support.checks import check_interval
 from quadsim.simulator.sweeps.config.families import Family
 from quadsim.simulator.sweeps.config.grid import SweepGrid
@@ -99,12 +100,10 @@ class QuarticWork(Work[QuarticConfig, QuarticPoint, Any]):
                 e = e - np.array(rates) * STEPS[spec.rule.name](point.sharpness * e**3 + e)
         solved = height <= self.config.tolerance * height[..., :1]
         reached = np.where(solved.any(axis=2), solved.argmax(axis=2), np.inf)
-        converged, unfinished, diverged = STATUSES
-        status = np.where(np.isfinite(reached), converged, unfinished)
         return SimpleNamespace(
             problem=SimpleNamespace(index=index),
             steps_to_tolerance=reached,
-            status=np.where(np.isinf(height[..., -1]), diverged, status),
+            status=statuses_of(np.isfinite(reached), np.isinf(height[..., -1])),
             engine="numpy",
             height=height,
         )

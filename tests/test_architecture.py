@@ -67,6 +67,25 @@ def test_no_room_is_crowded():
     assert [path.name for path in (ROOT / "simulator").glob("*.py")] == ["__init__.py"]
 
 
+LONG = {
+    "simulator/figures/sweep_figures.py: steps_figure": "is being divided as the figures of a sweep change",
+    "simulator/sweeps/run/driver.py: sweep": "is being divided as the run of a sweep changes",
+    "cli/commands/sweep.py: sweep_command": "is being divided as the run of a sweep changes",
+}
+"""Functions of 60 lines or more, each with the reason why it is not divided."""
+
+
+def test_no_function_has_sixty_lines():
+    """Signature and docstring count: a function that a reader cannot see whole is divided into named steps of its work."""
+    found = set()
+    for path in (*FILES, *(ROOT / "package").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno + 1 >= 60:
+                found.add(f"{path.relative_to(ROOT).as_posix()}: {node.name}")
+    assert not found - LONG.keys(), "divide these functions into named steps"
+    assert not LONG.keys() - found, "these functions are short by now: take them off the list"
+
+
 def test_a_package_hands_on_nothing_that_is_named_like_its_module():
     """Else `import quadsim.simulator.sweep as m` gives a function, or the name a module, by the order of imports."""
     for init in (path for path in FILES if path.name == "__init__.py"):

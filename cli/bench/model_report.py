@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from quadsim.cli.console import Ends, comma_list, print_json, usage_errors
+from quadsim.cli.console import Ends, comma_list, print_json, progress_lines, usage_errors
 from quadsim.cli.text.numbers import spread
 
 if TYPE_CHECKING:
-    from quadsim.cli.bench import ModelComparison
+    from quadsim.cli.bench import ModelComparison, ModelWork
 
 __all__ = ["bench_model"]
 
@@ -33,38 +33,16 @@ def bench_model(
     quiet: bool,
 ) -> None:
     """Check, time, print; the options are those of `bench`."""
-    import sys
-
-    from quadsim.cli.bench import MODEL_RULES, MODEL_SIZES, MODEL_WAYS, ModelWork, compare_models
+    from quadsim.cli.bench import compare_models
     from quadsim.simulator.support import store
-    from quadsim.simulator.support.checks import check_choice, check_count
-    from quadsim.simulator.support.devices import check_device, resolve_dtype
     from quadsim.simulator.support.paths import shown
 
-    def progress(text: str) -> None:
-        if not (quiet or as_json):
-            print(text, file=sys.stderr)
-
     with usage_errors():
-        check_choice("model", model, ("transformer",))
-        rule = check_choice("rules", next(iter(comma_list(rules, str)), ""), MODEL_RULES)
-        beside = [check_choice("ways", name, MODEL_WAYS) for name in comma_list(ways, str)] or list(MODEL_WAYS)
-        if not compiled:
-            beside = [name for name in beside if name != "ours compiled"]
-        if tokens not in MODEL_SIZES:
-            raise ValueError(f"tokens must be one of {', '.join(map(str, MODEL_SIZES))}, got {tokens}; use 64.")
-        resolve_dtype(dtype)
-        kind = check_device(device).split(":")[0]
-        work = ModelWork(
-            rule,
-            tokens,
-            instances=check_count("instances", (64 if kind == "cpu" else 4096) if instances is None else instances),
-            steps=check_count("steps", steps or _STEPS[kind]),
-            dtype=dtype,
-            device=device,
-        )
-        check_count("rounds", rounds)
-    found = compare_models(work, rounds=rounds, ways=beside, progress=progress)
+        work, beside = _work(
+            model, rules=rules, ways=ways, tokens=tokens, instances=instances, compiled=compiled, steps=steps,
+            dtype=dtype, device=device, rounds=rounds,
+        )  # fmt: skip
+    found = compare_models(work, rounds=rounds, ways=beside, progress=progress_lines(quiet=quiet or as_json))
     record = document(found)
     ends = Ends()
     if out is not None:
@@ -78,6 +56,40 @@ def bench_model(
         if out is not None and not ends.failed:
             typer.echo(f"File: {shown(out)}/bench-model.json")
     ends.exit()
+
+
+def _work(
+    model: str, *, rules: str, ways: str, tokens: int, instances: int | None, compiled: bool, steps: int | None,
+    dtype: str, device: str, rounds: int,
+) -> "tuple[ModelWork, list[str]]":  # fmt: skip
+    """What is timed, and the ways to run beside ours.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+    from quadsim.cli.bench import MODEL_RULES, MODEL_SIZES, MODEL_WAYS, ModelWork
+    from quadsim.simulator.support.checks import check_choice, check_count
+    from quadsim.simulator.support.devices import check_device, resolve_dtype
+
+    check_choice("model", model, ("transformer",))
+    rule = check_choice("rules", next(iter(comma_list(rules, str)), ""), MODEL_RULES)
+    beside = [check_choice("ways", name, MODEL_WAYS) for name in comma_list(ways, str)] or list(MODEL_WAYS)
+    if not compiled:
+        beside = [name for name in beside if name != "ours compiled"]
+    if tokens not in MODEL_SIZES:
+        raise ValueError(f"tokens must be one of {', '.join(map(str, MODEL_SIZES))}, got {tokens}; use 64.")
+    resolve_dtype(dtype)
+    kind = check_device(device).split(":")[0]
+    work = ModelWork(
+        rule,
+        tokens,
+        instances=check_count("instances", (64 if kind == "cpu" else 4096) if instances is None else instances),
+        steps=check_count("steps", steps or _STEPS[kind]),
+        dtype=dtype,
+        device=device,
+    )
+    check_count("rounds", rounds)
+    return work, beside
 
 
 def document(found: "ModelComparison") -> dict[str, Any]:

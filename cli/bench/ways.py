@@ -130,68 +130,82 @@ def torch_loop(work: Work) -> Callable[[], Final]:
 
 def torch_batched(work: Work, *, graph: bool = False) -> Callable[[], Final]:
     """All runs in one tensor (M B, P_l, K), in place; with `graph`, 50 steps captured in a CUDA graph."""
-    dtype, shape = DTYPES[work.dtype], (work.problems * work.blocks, work.block_size)
-
-    def tensor(array: Any) -> torch.Tensor:
-        return torch.from_numpy(np.array(array)).to(device=work.device, dtype=dtype)
-
-    h = tensor(work.problem.hessian[work.block_size]).reshape(*shape, work.block_size)
-    e0 = (
-        tensor(work.problem.initial_error[work.block_size])
-        .reshape(*shape, 1)
-        .expand(-1, -1, work.settings)
-        .contiguous()
-    )
-    lr = tensor(work.rates)
-    e, m, v, g = e0.clone(), torch.zeros_like(e0), torch.zeros_like(e0), torch.empty_like(e0)
-    p1, p2 = (torch.ones((), dtype=dtype, device=work.device) for _ in range(2))
-    gaps = torch.zeros((_AT_ONCE, work.problems, work.settings), dtype=dtype, device=work.device)
-
-    def step() -> None:
-        if work.rule == "gd":
-            e.sub_(g * lr)
-        elif work.rule == "signsgd":
-            e.sub_(torch.sign(g).mul_(lr))
-        else:
-            p1.mul_(_BETA1)
-            p2.mul_(_BETA2)
-            m.mul_(_BETA1).add_(g, alpha=1 - _BETA1)
-            v.mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
-            e.sub_((m * (lr / (1 - p1))).div_((v / (1 - p2)).sqrt_().add_(_EPS)))
-
-    def some() -> None:
-        for t in range(_AT_ONCE):
-            step()
-            torch.bmm(h, e, out=g)
-            gaps[t] = (e * g).view(work.problems, -1, work.settings).sum(1)
-
-    def start() -> None:
-        e.copy_(e0)
-        for state in (m, v):
-            state.zero_()
-        for clock in (p1, p2):
-            clock.fill_(1.0)
-        torch.bmm(h, e, out=g)
-
-    call: Callable[[], Any] = some
-    if graph:
-        start()
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(stream):
-            some()
-        torch.cuda.synchronize()
-        captured = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(captured):
-            some()
-        call = captured.replay
+    batch = _Batch(work)
+    advance = _captured(batch) if graph else batch.advance
 
     def run() -> Final:
-        start()
+        batch.start()
         for _ in range(work.steps // _AT_ONCE):
-            call()
-        return gaps[-1].double().cpu().numpy() / 2
+            advance()
+        return batch.gaps[-1].double().cpu().numpy() / 2
 
     return run
+
+
+class _Batch:
+    """The tensors of `torch_batched`, allocated once: a CUDA graph repeats what it saw at the same addresses.
+
+    Attributes:
+        gaps: twice the gaps after each of the last _AT_ONCE steps, (_AT_ONCE, M, K).
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        dtype, shape = DTYPES[work.dtype], (work.problems * work.blocks, work.block_size)
+
+        def tensor(array: Any) -> torch.Tensor:
+            return torch.from_numpy(np.array(array)).to(device=work.device, dtype=dtype)
+
+        self._h = tensor(work.problem.hessian[work.block_size]).reshape(*shape, work.block_size)
+        e0 = tensor(work.problem.initial_error[work.block_size]).reshape(*shape, 1)
+        self._e0 = e0.expand(-1, -1, work.settings).contiguous()
+        self._lr = tensor(work.rates)
+        self._e, self._g = self._e0.clone(), torch.empty_like(self._e0)
+        self._m, self._v = torch.zeros_like(self._e0), torch.zeros_like(self._e0)
+        self._p1, self._p2 = (torch.ones((), dtype=dtype, device=work.device) for _ in range(2))
+        self.gaps = torch.zeros((_AT_ONCE, work.problems, work.settings), dtype=dtype, device=work.device)
+
+    def start(self) -> None:
+        """Go back to the start."""
+        self._e.copy_(self._e0)
+        for state in (self._m, self._v):
+            state.zero_()
+        for clock in (self._p1, self._p2):
+            clock.fill_(1.0)
+        torch.bmm(self._h, self._e, out=self._g)
+
+    def advance(self) -> None:
+        """Take _AT_ONCE steps."""
+        for t in range(_AT_ONCE):
+            self._step()
+            torch.bmm(self._h, self._e, out=self._g)
+            self.gaps[t] = (self._e * self._g).view(self._work.problems, -1, self._work.settings).sum(1)
+
+    def _step(self) -> None:
+        e, g, m, v, lr = self._e, self._g, self._m, self._v, self._lr
+        if self._work.rule == "gd":
+            e.sub_(g * lr)
+        elif self._work.rule == "signsgd":
+            e.sub_(torch.sign(g).mul_(lr))
+        else:
+            self._p1.mul_(_BETA1)
+            self._p2.mul_(_BETA2)
+            m.mul_(_BETA1).add_(g, alpha=1 - _BETA1)
+            v.mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
+            e.sub_((m * (lr / (1 - self._p1))).div_((v / (1 - self._p2)).sqrt_().add_(_EPS)))
+
+
+def _captured(batch: _Batch) -> Callable[[], None]:
+    """The steps of a batch as a CUDA graph, after a first run on a stream of its own, as torch wants it."""
+    batch.start()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(stream):
+        batch.advance()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        batch.advance()
+    return graph.replay
 
 
 def jax_scan(work: Work) -> Callable[[], Final]:

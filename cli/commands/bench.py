@@ -1,15 +1,27 @@
 """quadsim bench: speed against the ways a user has today."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from quadsim.cli.console import Ends, StyleOption, comma_list, given_path, number, print_json, usage_errors
+from quadsim.cli.commands import bench_options as options
+from quadsim.cli.console import (
+    Ends,
+    JsonOption,
+    StyleOption,
+    comma_list,
+    given_path,
+    number,
+    print_json,
+    progress_lines,
+    usage_errors,
+)
 from quadsim.cli.text.numbers import spread
 
 if TYPE_CHECKING:
-    from quadsim.cli.bench import Comparison, Slope
+    from quadsim.cli.bench import Comparison, Slope, Work
 
 __all__ = ["bench", "spread"]
 
@@ -18,40 +30,25 @@ _STEPS = {3: 1000, 30: 500, 64: 200}
 
 
 def bench(
-    rules: Annotated[str, typer.Option(help="Optimizers, of adam, signsgd, gd.")] = "adam,signsgd,gd",
-    block_sizes: Annotated[str, typer.Option(help="Block sizes, a work for each.")] = "3,30,64",
-    problems: Annotated[int, typer.Option(help="M, problems.")] = 32,
-    settings: Annotated[int, typer.Option(help="K, learning rates.")] = 64,
-    dtype: Annotated[
-        str, typer.Option(help="float64 or float32 (default float64; of a model float32).", show_default=False)
-    ] = "",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    rounds: Annotated[int, typer.Option(help="Every way runs so often, in turns.")] = 5,
-    ways: Annotated[
-        str, typer.Option(help="What to run beside ours, of the columns of the table (default: all).")
-    ] = "",
-    steps: Annotated[
-        int | None,
-        typer.Option(help="Steps, a multiple of 50 (default 1000, 500 or 200 by block size; on a GPU ten times that)."),
-    ] = None,
-    memory: Annotated[
-        bool, typer.Option("--memory", help="Also peak memory, each way in a process of its own.")
-    ] = False,
-    slopes: Annotated[
-        bool, typer.Option("--slopes", help="Also how our time grows with M, K, steps, block size.")
-    ] = False,
-    model: Annotated[
-        str, typer.Option(help="Train this toy model (transformer) instead, with the first of --rules.")
-    ] = "",
-    tokens: Annotated[int, typer.Option(help="With --model: tokens of a step of one instance, 64 or 512.")] = 64,
-    instances: Annotated[int | None, typer.Option(help="With --model: instances (default 64; on a GPU 4096).")] = None,
-    compile: Annotated[bool, typer.Option("--compile", help="With --model: also ours with torch.compile.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for bench.json, bench.png and bench.pdf.", parser=str, metavar="PATH")
-    ] = None,
+    rules: options.Rules = "adam,signsgd,gd",
+    block_sizes: options.BlockSizes = "3,30,64",
+    problems: options.Problems = 32,
+    settings: options.Settings = 64,
+    dtype: options.Dtype = "",
+    device: options.Device = "cpu",
+    rounds: options.Rounds = 5,
+    ways: options.Ways = "",
+    steps: options.Steps = None,
+    memory: options.Memory = False,
+    slopes: options.Slopes = False,
+    model: options.Model = "",
+    tokens: options.Tokens = 64,
+    instances: options.Instances = None,
+    compile: options.Compile = False,
+    out: options.Out = None,
     style: StyleOption = "quadsim",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    as_json: JsonOption = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Time the same work through torch, JAX (extra bench) and ours, in one process and in turns; report ratios.
 
@@ -59,8 +56,6 @@ def bench(
 
     Example: quadsim bench --model transformer --tokens 64 --compile
     """
-    import sys
-
     with usage_errors():
         out = given_path("out", out)
     if model:
@@ -71,52 +66,71 @@ def bench(
             dtype=dtype or "float32", device=device, rounds=rounds, out=out, as_json=as_json, quiet=quiet,
         )  # fmt: skip
         return
-    dtype = dtype or "float64"
+    with usage_errors():
+        works, beside = _works(
+            rules, block_sizes, ways, problems=problems, settings=settings, steps=steps, dtype=dtype or "float64",
+            device=device, rounds=rounds,
+        )  # fmt: skip
+    progress = progress_lines(quiet=quiet or as_json)
+    _time(works, beside, rounds, out, memory=memory, slopes=slopes, as_json=as_json, progress=progress)
 
-    from quadsim.cli.bench import WAYS, Work, compare, compare_closed_form, measure_slope
+
+def _works(
+    rules: str, block_sizes: str, ways: str, *, problems: int, settings: int, steps: int | None, dtype: str, device: str,
+    rounds: int,
+) -> "tuple[list[Work], list[str]]":  # fmt: skip
+    """What is timed: a work for every rule and block size, and the ways to run beside ours.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+    from quadsim.cli.bench import WAYS, Work
     from quadsim.cli.bench.ways import RULES_BENCHED
-    from quadsim.simulator.support import store
     from quadsim.simulator.support.checks import check_choice, check_count
     from quadsim.simulator.support.devices import check_device, resolve_dtype
+
+    chosen = [check_choice("rules", name, RULES_BENCHED) for name in comma_list(rules, str)]
+    beside = [check_choice("ways", name, WAYS) for name in comma_list(ways, str)] or list(WAYS)
+    sizes = [check_count("block size", size) for size in comma_list(block_sizes, number)]
+    if not chosen or not sizes:
+        raise ValueError("rules and block sizes must hold at least one item each, got none; leave the option out.")
+    check_count("rounds", rounds)
+    if steps is not None and (check_count("steps", steps) % 50):
+        raise ValueError(f"steps must be a multiple of 50, got {steps}; use {steps // 50 * 50 + 50}.")
+    resolve_dtype(dtype)
+    check_device(device)
+    works = [
+        Work(
+            rule,
+            _BLOCKS.get(size, 4),
+            size,
+            problems=check_count("problems", problems),
+            settings=check_count("settings", settings),
+            # On a GPU a short run would measure what a call costs, not the kernels.
+            steps=steps or _STEPS.get(size, 500) * (1 if device == "cpu" else 10),
+            dtype=dtype,
+            device=device,
+        )
+        for rule in chosen
+        for size in sizes
+    ]
+    return works, beside
+
+
+def _time(
+    works: "list[Work]", beside: list[str], rounds: int, out: Path | None, *, memory: bool, slopes: bool, as_json: bool,
+    progress: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Time the works, write the files and print the table."""
+    from quadsim.cli.bench import compare, compare_closed_form, measure_slope
+    from quadsim.simulator.support import store
     from quadsim.simulator.support.paths import shown
 
-    def progress(text: str) -> None:
-        if not (quiet or as_json):
-            print(text, file=sys.stderr)
-
-    with usage_errors():
-        chosen = [check_choice("rules", name, RULES_BENCHED) for name in comma_list(rules, str)]
-        beside = [check_choice("ways", name, WAYS) for name in comma_list(ways, str)] or list(WAYS)
-        sizes = [check_count("block size", size) for size in comma_list(block_sizes, number)]
-        if not chosen or not sizes:
-            raise ValueError("rules and block sizes must hold at least one item each, got none; leave the option out.")
-        check_count("rounds", rounds)
-        if steps is not None and (check_count("steps", steps) % 50):
-            raise ValueError(f"steps must be a multiple of 50, got {steps}; use {steps // 50 * 50 + 50}.")
-        resolve_dtype(dtype)
-        check_device(device)
-        works = [
-            Work(
-                rule,
-                _BLOCKS.get(size, 4),
-                size,
-                problems=check_count("problems", problems),
-                settings=check_count("settings", settings),
-                # On a GPU a short run would measure what a call costs, not the kernels.
-                steps=steps or _STEPS.get(size, 500) * (1 if device == "cpu" else 10),
-                dtype=dtype,
-                device=device,
-            )
-            for rule in chosen
-            for size in sizes
-        ]
     found = [compare(work, rounds=rounds, ways=beside, memory=memory, progress=progress) for work in works]
     growth: list[Slope] = []
-    if slopes:
-        first = works[0]
-        for quantity in ("problems", "settings", "steps", "block_size"):
-            progress(f"slope in {quantity}")
-            growth.append(measure_slope(first, quantity, rounds=min(rounds, 3)))
+    for quantity in ("problems", "settings", "steps", "block_size") if slopes else ():
+        progress(f"slope in {quantity}")
+        growth.append(measure_slope(works[0], quantity, rounds=min(rounds, 3)))
     progress("closed form: 10^9 steps against 10^3")
     closed = compare_closed_form(rounds=rounds).tolist()
     record = document(found, growth, closed)

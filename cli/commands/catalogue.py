@@ -4,9 +4,7 @@ from typing import Annotated
 
 import typer
 
-from quadsim.cli.console import print_json, usage_errors
-
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+from quadsim.cli.console import JsonOption, print_json, usage_errors
 
 
 def rules(
@@ -15,7 +13,7 @@ def rules(
         str | None,
         typer.Option("--source", help="Show the generated kernel of NAME instead: cpu or gpu.", show_default=False),
     ] = None,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the optimizers, or one with its formula, settings and source.
 
@@ -40,7 +38,7 @@ def rules(
 
 def theorems(
     name: Annotated[str | None, typer.Argument(help="A theorem; all of them if left out.")] = None,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the theorems, or one with its statement, hypotheses and proof, every step discharged anew.
 
@@ -70,7 +68,7 @@ def theorems(
         raise typer.Exit(1)
 
 
-def info(as_json: _Json = False) -> None:
+def info(as_json: JsonOption = False) -> None:
     """Show versions, devices and engines.
 
     Example: quadsim info --json

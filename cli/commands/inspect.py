@@ -4,11 +4,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from quadsim.cli.console import Ends, StyleOption, comma_list, given_path, number, print_json, usage_errors
+from quadsim.cli.commands import inspect_options as options
+from quadsim.cli.console import (
+    Ends,
+    JsonOption,
+    StyleOption,
+    comma_list,
+    given_path,
+    number,
+    print_json,
+    usage_errors,
+)
 
 if TYPE_CHECKING:
     from quadsim.simulator.curvature.inspection import Inspection
@@ -20,47 +30,29 @@ _NO_FIGURES = "the tables in {} are finished, and the same command again makes t
 _STUDIES = ("norm-placement", "head-growth")
 
 
-def _text(help: str, metavar: str = "NAME") -> Any:
-    return typer.Option(help=help, metavar=metavar, show_default=False)
-
-
 def inspect(
-    model: Annotated[str, _text("transformer, mlp, conv or mixer [transformer]")] = "transformer",
-    norm: Annotated[str | None, _text("pre, post or none [pre; mlp and conv none]")] = None,
-    layers: Annotated[str | None, _text("Layers [2]", "N")] = None,
-    width: Annotated[str | None, _text("Width [16]", "N")] = None,
-    heads: Annotated[str | None, _text("Attention heads [2]", "N")] = None,
-    kernel: Annotated[str | None, _text("Tokens a convolution sees [3]", "N")] = None,
-    task: Annotated[
-        str, _text("As in quadsim sweep, with options as token-map:vocabulary=32 [token-map]")
-    ] = "token-map",
-    dial: Annotated[str, _text("As in quadsim sweep [frequency]")] = "frequency",
-    heterogeneity: Annotated[str, _text("Value of the dial [1]", "NUMBER")] = "1",
-    mode: Annotated[str, _text("Of the reparametrisation: parameter or gradient [parameter]")] = "parameter",
-    partition: Annotated[str, _text("Blocks: layer, module or unit [module]")] = "module",
-    seeds: Annotated[
-        str | None, _text("Starts [3; 1 above 20,000 parameters with curvature; studies 10 and 3]", "N")
-    ] = None,
-    seed: Annotated[str, _text("Key of all random draws [0]", "N")] = "0",
-    optimizer: Annotated[str | None, _text("Train with this one first, as adam:beta1=0 (needs --lr and --at)")] = None,
-    lr: Annotated[str | None, _text("Its learning rate", "NUMBER")] = None,
-    at: Annotated[
-        str | None, _text("Steps to look at, as 0,10,100; the last one is shown block by block", "LIST")
-    ] = None,
-    curvature: Annotated[bool, typer.Option(help="Whether to take Hessian blocks.")] = True,
-    study: Annotated[
-        str | None,
-        _text("norm-placement (gradients by norm and depth) or head-growth (the head under mini-batches) instead"),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="Result folder [runs/inspect-<hash>]", show_default=False, parser=str, metavar="PATH"
-        ),
-    ] = None,
+    model: options.Model = options.DEFAULTS["model"],
+    norm: options.Norm = None,
+    layers: options.Layers = None,
+    width: options.Width = None,
+    heads: options.Heads = None,
+    kernel: options.Kernel = None,
+    task: options.Task = options.DEFAULTS["task"],
+    dial: options.Dial = options.DEFAULTS["dial"],
+    heterogeneity: options.Heterogeneity = options.DEFAULTS["heterogeneity"],
+    mode: options.Mode = options.DEFAULTS["mode"],
+    partition: options.Partition = options.DEFAULTS["partition"],
+    seeds: options.Seeds = None,
+    seed: options.Seed = options.DEFAULTS["seed"],
+    optimizer: options.Optimizer = None,
+    lr: options.Lr = None,
+    at: options.At = None,
+    curvature: options.Curvature = True,
+    study: options.Study = None,
+    out: options.Out = None,
     style: StyleOption = "quadsim",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Only the summary.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: options.Quiet = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show gradient norms and curvature of every block of a toy model, with three figures.
 
@@ -70,18 +62,8 @@ def inspect(
 
     Example: quadsim inspect --study norm-placement --layers 2,4,8,12
     """
-    asked = {
-        "model": model,
-        "norm": norm,
-        "layers": layers,
-        "width": width,
-        "heads": heads,
-        "kernel": kernel,
-        "task": task,
-        "dial": dial,
-        "heterogeneity": heterogeneity,
-        "mode": mode,
-    }
+    asked = {"model": model, "norm": norm, "layers": layers, "width": width, "heads": heads, "kernel": kernel}
+    asked |= {"task": task, "dial": dial, "heterogeneity": heterogeneity, "mode": mode}
     run = {"partition": partition, "seeds": seeds, "seed": seed, "curvature": curvature}
     run |= {"optimizer": optimizer, "lr": lr, "at": at, "study": study}
     ends = Ends()
@@ -240,14 +222,7 @@ def _study_options(name: str, asked: dict[str, Any], run: dict[str, Any]) -> dic
     else:
         known |= {"optimizer": ("optimizers", names), "lr": ("lr", number)}
     given = asked | run
-    fixed = {
-        "model": "transformer",
-        "task": "token-map",
-        "dial": "frequency",
-        "heterogeneity": "1",
-        "mode": "parameter",
-    }
-    fixed |= {"partition": "module", "study": name}
+    fixed = {**options.DEFAULTS, "model": "transformer", "study": name}
     for key, value in given.items():
         if key not in known and value != fixed.get(key) and value is not True:
             raise ValueError(

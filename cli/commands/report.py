@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from quadsim.cli.console import Ends, StyleOption, print_json, usage_errors
+from quadsim.cli.console import Ends, JsonOption, StyleOption, print_json, usage_errors
 
 __all__ = ["report"]
 
@@ -16,7 +16,7 @@ def report(
     ],
     style: StyleOption = "quadsim",
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the path alone, no table.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make tables, figures and report.html again from stored results; nothing is run.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quadsim.cli.console import Ends, StyleOption, print_json, usage_errors
+from quadsim.cli.console import Ends, JsonOption, QuietOption, StyleOption, path_option, print_json, usage_errors
 
 if TYPE_CHECKING:
     from quadsim.theory.claims import Claim, Outcome
@@ -21,8 +21,7 @@ def reproduce(
     quick: Annotated[bool, typer.Option("--quick", help="Small experiments, minutes in all (the default).")] = False,
     full: Annotated[bool, typer.Option("--full", help="Full experiments, minutes each.")] = False,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for data and figures [runs/claims-quick or -full].", parser=str, metavar="PATH"),
+        Path | None, path_option("--out", "Folder for data and figures [runs/claims-quick or -full].")
     ] = None,
     seed: Annotated[int, typer.Option(help="Added to the seed of every draw.")] = 0,
     workers: Annotated[
@@ -30,8 +29,8 @@ def reproduce(
     ] = None,
     style: StyleOption = "quadsim",
     listing: Annotated[bool, typer.Option("--list", help="Show the claims and their criteria, run nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Run the papers' claims and say of each: reproduced, partly, not at this scale, or refuted.
 
@@ -39,48 +38,24 @@ def reproduce(
 
     Example: quadsim reproduce gd-lower adam-r-probability
     """
-    from quadsim.cli.progress import progress_bar
     from quadsim.simulator.support.paths import local_path, shown
-    from quadsim.theory.claims import CLAIMS
-    from quadsim.theory.claims import reproduce as run
 
-    outcomes: list[Outcome] = []
     ends = Ends()
     with usage_errors():
         if quick and full:
             raise ValueError("size must be one of --quick and --full, got both; give one.")
         if listing:
-            from quadsim.simulator.support.checks import check_choice
-
-            chosen = [CLAIMS[check_choice("claim", name, CLAIMS)] for name in ids or CLAIMS]
-            print_json({"claims": [listed(claim) for claim in chosen]}) if as_json else typer.echo(list_text(chosen))
+            _list(ids, as_json=as_json)
             return
-        folder = local_path("out", Path("runs") / f"claims-{'full' if full else 'quick'}" if out is None else out)
-        interrupted = False
-        with progress_bar(quiet=quiet) as progress:
-            try:
-                run(
-                    ids or (),
-                    size="full" if full else "quick",
-                    seed=seed,
-                    out=folder,
-                    progress=progress,
-                    into=outcomes,
-                    workers=workers or min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, 8),
-                )
-            except KeyboardInterrupt:
-                interrupted = True
-            except OSError as error:  # of the files of one claim, after it was judged
-                with ends.attempt("data", f"make room in {folder}; the claims below are all that were finished"):
-                    raise error
+        size = "full" if full else "quick"
+        folder = local_path("out", Path("runs") / f"claims-{size}" if out is None else out)
+        outcomes, interrupted = _outcomes(ids or (), size, seed, folder, workers, ends, quiet=quiet)
     if outcomes and not ends.failed:
         from quadsim.cli.pages import write_report
 
         then = f"the results in {folder} are finished, and quadsim report {folder} makes the rest"
         with ends.attempt("report", then):
             write_report(folder, figures=False)
-    order = list(CLAIMS)
-    outcomes.sort(key=lambda outcome: order.index(outcome.claim.id))
     if as_json:
         print_json({"claims": [outcome.to_json() for outcome in outcomes]})
     else:
@@ -89,11 +64,59 @@ def reproduce(
     if interrupted:
         print(f"Interrupted: what was finished is kept in {shown(folder)}.", file=sys.stderr)
         raise typer.Exit(130)
-    if any(
-        outcome.found is not None and not (folder / outcome.claim.id / "figure.pdf").is_file() for outcome in outcomes
-    ):
+    if any(o.found is not None and not (folder / o.claim.id / "figure.pdf").is_file() for o in outcomes):
         raise typer.Exit(1)  # the library has said which and why
     ends.exit()
+
+
+def _list(ids: Sequence[str] | None, *, as_json: bool) -> None:
+    """Show the claims and their criteria.
+
+    Raises:
+        ValueError: an unknown claim.
+    """
+    from quadsim.simulator.support.checks import check_choice
+    from quadsim.theory.claims import CLAIMS
+
+    chosen = [CLAIMS[check_choice("claim", name, CLAIMS)] for name in ids or CLAIMS]
+    print_json({"claims": [listed(claim) for claim in chosen]}) if as_json else typer.echo(list_text(chosen))
+
+
+def _outcomes(
+    ids: Sequence[str], size: str, seed: int, folder: Path, workers: int | None, ends: Ends, *, quiet: bool
+) -> "tuple[list[Outcome], bool]":
+    """Run the claims.
+
+    Returns:
+        Those that were finished, in the order of CLAIMS, and whether the user ended it before the rest.
+
+    Raises:
+        ValueError: an unknown claim, or a folder that cannot be used.
+    """
+    from quadsim.cli.progress import progress_bar
+    from quadsim.theory.claims import CLAIMS, reproduce
+
+    outcomes: list[Outcome] = []
+    interrupted = False
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    with progress_bar(quiet=quiet) as progress:
+        try:
+            reproduce(
+                ids,
+                size=size,
+                seed=seed,
+                out=folder,
+                progress=progress,
+                into=outcomes,
+                workers=workers or min(cores, 8),
+            )
+        except KeyboardInterrupt:
+            interrupted = True
+        except OSError as error:  # of the files of one claim, after it was judged
+            with ends.attempt("data", f"make room in {folder}; the claims below are all that were finished"):
+                raise error
+    order = list(CLAIMS)
+    return sorted(outcomes, key=lambda outcome: order.index(outcome.claim.id)), interrupted
 
 
 def listed(claim: "Claim") -> dict[str, Any]:

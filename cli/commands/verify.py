@@ -3,12 +3,22 @@
 import math
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quadsim.cli.console import Ends, StyleOption, given_path, print_json, usage_errors
+from quadsim.cli.console import (
+    Ends,
+    JsonOption,
+    QuietOption,
+    StyleOption,
+    given_path,
+    path_option,
+    print_json,
+    usage_errors,
+)
 
 if TYPE_CHECKING:
     from quadsim.theory.verifying.verification import ClaimReport, TheoremReport
@@ -16,28 +26,25 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 
+_Problems = Annotated[
+    int | None, typer.Option(help="Fresh random problems for each theorem (default 1000, with --exact 50).")
+]
+_Search = Annotated[
+    int | None,
+    typer.Option(help="Instances that the search for the tightest may try, per upper bound (default 3000; 0: none)."),
+]
+
+
 def verify(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Theorems; all if left out.")] = None,
-    problems: Annotated[
-        int | None, typer.Option(help="Fresh random problems for each theorem (default 1000, with --exact 50).")
-    ] = None,
+    problems: _Problems = None,
     seed: Annotated[int, typer.Option(help="Seed of the problems.")] = 0,
     exact: Annotated[bool, typer.Option("--exact", help="Problems built in rationals throughout.")] = False,
-    search: Annotated[
-        int | None,
-        typer.Option(
-            help="Instances that the search for the tightest may try, per upper bound (default 3000; 0: none)."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="Folder for verify.json and report.html.", show_default=False, parser=str, metavar="PATH"
-        ),
-    ] = None,
+    search: _Search = None,
+    out: Annotated[Path | None, path_option("--out", "Folder for verify.json and report.html.")] = None,
     style: StyleOption = "quadsim",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Prove every theorem, try it on fresh random problems, and refute the claims that are known to be false.
 
@@ -45,14 +52,9 @@ def verify(
 
     Example: quadsim verify gd-upper adam-frozen --problems 200
     """
-    from quadsim.cli.progress import progress_bar
-    from quadsim.simulator.support.paths import shown
-    from quadsim.theory.verifying.verification import verify as run
-
-    reports: list[TheoremReport] = []
-    claims: list[ClaimReport] = []
-    interrupted, began = False, time.perf_counter()
-    with usage_errors(), progress_bar(quiet=quiet) as progress:
+    began = time.perf_counter()
+    asked = {"names": list(names or ()), "problems": problems, "seed": seed, "exact": exact, "search": search}
+    with usage_errors():
         if exact and search:
             raise ValueError(
                 f"search must be left out with --exact, which runs instances in rationals only, got {search}."
@@ -60,35 +62,57 @@ def verify(
         out = given_path("out", out)
         if out is not None:
             _prepare(out)
-        try:
-            run(
-                tuple(names or ()),
-                problems=problems,
-                seed=seed,
-                exact=exact,
-                search=3000 if search is None else search,
-                progress=progress,
-                into=(reports, claims),
-            )
-        except KeyboardInterrupt:
-            interrupted = True
+        reports, claims, interrupted = _verified(asked, quiet=quiet)
     ends, page = Ends(), None
     if out is not None:
-        asked = {"names": list(names or ()), "problems": problems, "seed": seed, "exact": exact, "search": search}
-        seconds = time.perf_counter() - began
-        page = _write(out, document(reports, claims) | {"asked": asked, "interrupted": interrupted}, seconds, ends)
-    if as_json:
-        print_json(document(reports, claims))
-    else:
-        typer.echo(text(reports, claims))
-    if page is not None:
-        print(f"Report: {shown(page)}", file=sys.stderr if as_json else sys.stdout)
+        content = document(reports, claims) | {"asked": asked, "interrupted": interrupted}
+        page = _write(out, content, time.perf_counter() - began, ends)
+    _print(reports, claims, page, as_json=as_json)
     if interrupted:
         print("Interrupted: the table holds what was finished.", file=sys.stderr)
         raise typer.Exit(130)
     if any(report.verdict != "proved" for report in reports) or any(c.refutation.verdict != "refuted" for c in claims):
         raise typer.Exit(1)
     ends.exit()
+
+
+def _verified(asked: Mapping[str, Any], *, quiet: bool) -> "tuple[list[TheoremReport], list[ClaimReport], bool]":
+    """The reports on theorems and on false claims that were finished, and whether the user ended it before the rest.
+
+    Raises:
+        ValueError: an unknown name, or a number out of range.
+    """
+    from quadsim.cli.progress import progress_bar
+    from quadsim.theory.verifying.verification import verify as run
+
+    reports: list[TheoremReport] = []
+    claims: list[ClaimReport] = []
+    with progress_bar(quiet=quiet) as progress:
+        try:
+            run(
+                tuple(asked["names"]),
+                problems=asked["problems"],
+                seed=asked["seed"],
+                exact=asked["exact"],
+                search=3000 if asked["search"] is None else asked["search"],
+                progress=progress,
+                into=(reports, claims),
+            )
+        except KeyboardInterrupt:
+            return reports, claims, True
+    return reports, claims, False
+
+
+def _print(reports: "list[TheoremReport]", claims: "list[ClaimReport]", page: Path | None, *, as_json: bool) -> None:
+    """The document or the table, and where the report is, if there is one."""
+    from quadsim.simulator.support.paths import shown
+
+    if as_json:
+        print_json(document(reports, claims))
+    else:
+        typer.echo(text(reports, claims))
+    if page is not None:
+        print(f"Report: {shown(page)}", file=sys.stderr if as_json else sys.stdout)
 
 
 def _prepare(folder: Path) -> None:

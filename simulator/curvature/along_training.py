@@ -1,7 +1,7 @@
 """measure: gradients, curvature and the head along the snapshots of a training run, as one table."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -21,6 +21,16 @@ from quadsim.simulator.support.torch_modes import own_modes
 __all__ = ["Present", "measure", "snapshots_of", "stacks_at_snapshots"]
 
 Array = NDArray[np.float64]
+
+_Columns = dict[str, tuple[tuple[str, ...], Array]]
+
+
+class _Distance(TypedDict):
+    """Arguments of `jensen_shannon`."""
+
+    bins: int
+    normalise: str
+    base: float
 
 
 @own_modes()
@@ -71,34 +81,54 @@ def measure(
     Raises:
         ValueError: a run without snapshots, or a value out of range.
     """
-    kept = snapshots_of(run)
     cut = run.problem.partition(partition) if isinstance(partition, str) else partition
+    distance: _Distance = {"bins": bins, "normalise": normalise, "base": base}
+    exact = {"largest": largest_whole} if off_blocks else {"largest": largest, **quadrature}
+    columns = _columns(run, cut, distance, exact, curvature=curvature, off_blocks=off_blocks)
+    return _dataset(run, cut, columns, {**distance, "largest_exact_block": max(cut.sizes) if off_blocks else largest})
+
+
+def _columns(
+    run: TrainingRun, cut: Partition, distance: _Distance, exact: dict[str, Any], *, curvature: bool, off_blocks: bool
+) -> _Columns:
+    """Snapshot by snapshot, what `measure` computes of the instances that had not diverged.
+
+    Args:
+        run: trained with snapshots=(...).
+        cut: blocks.
+        distance: arguments of `jensen_shannon`.
+        exact: how the spectra are computed, arguments of `block_spectra` or, with `off_blocks`, of `spectra_and_off_block`.
+        curvature: as in `measure`.
+        off_blocks: as in `measure`.
+    """
     table = _Table(run, len(cut.sizes))
     for here in stacks_at_snapshots(run):
         table.add(here, _at_hand(here, cut.sizes))
         spectra = None
         if off_blocks:
             # Both from the whole Hessian, at the cost of one.
-            spectra, rest = spectra_and_off_block(here.stack, here.theta, cut, largest=largest_whole, spectra=curvature)
+            spectra, rest = spectra_and_off_block(here.stack, here.theta, cut, spectra=curvature, **exact)
             table.add(here, of_off_block(rest))
         elif curvature:
-            spectra = block_spectra(here.stack, here.theta, cut, largest=largest, **quadrature)
+            spectra = block_spectra(here.stack, here.theta, cut, **exact)
         if spectra is not None:
-            distances = jensen_shannon(spectra, bins=bins, normalise=normalise, base=base)
+            distances = jensen_shannon(spectra, **distance)
             table.add(here, of_curvature(here.gradient, cut.sizes, spectra) | {"js0": mean_over_pairs(distances)})
             table.add(here, {"smoothness": spectra.smoothness, "spectral_norm": spectra.spectral_norm})
             table.add(here, {"smallest_eigenvalue": spectra.smallest, "asymmetry": spectra.asymmetry})
+    return table.columns()
+
+
+def _dataset(run: TrainingRun, cut: Partition, columns: _Columns, settings: dict[str, Any]) -> xr.Dataset:
+    """The columns with what each problem, setting, step and block is."""
     source = run.to_dataset()
     coordinates: dict[str, Any] = {str(n): values for n, values in source.coords.items() if "step" not in values.dims}
-    coordinates |= {"step": kept.steps, "block": list(cut.labels), "block_size": ("block", np.array(cut.sizes))}
-    settings = {
-        "partition": cut.name,
-        "bins": bins,
-        "normalise": normalise,
-        "base": base,
-        "largest_exact_block": max(cut.sizes) if off_blocks else largest,
+    coordinates |= {
+        "step": snapshots_of(run).steps,
+        "block": list(cut.labels),
+        "block_size": ("block", np.array(cut.sizes)),
     }
-    return xr.Dataset(table.columns(), coords=coordinates, attrs=source.attrs | settings)
+    return xr.Dataset(columns, coords=coordinates, attrs=source.attrs | {"partition": cut.name} | settings)
 
 
 class Present:
@@ -169,7 +199,7 @@ class _Table:
             column = self._values.setdefault(name, np.full(shape, np.nan))
             column[here.at, here.step] = found
 
-    def columns(self) -> dict[str, tuple[tuple[str, ...], Array]]:
+    def columns(self) -> _Columns:
         axes = ("problem", "setting", "step", "block")
         shaped = {name: values.reshape(*self._shape, *values.shape[2:]) for name, values in self._values.items()}
         return {name: (axes[: values.ndim], values) for name, values in shaped.items()}

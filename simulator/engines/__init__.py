@@ -16,6 +16,7 @@ from quadsim.simulator.rules.catalogue import resolve_rule
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.rules.settings_first import check_settings
+from quadsim.simulator.runs.status import statuses_of
 from quadsim.simulator.runs.trajectory import OBSERVABLES, Trajectory, recorded_steps
 from quadsim.simulator.support.arrays import numbers_of
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval
@@ -80,19 +81,9 @@ def simulate(
         ((2, 2), 'closed-form')
     """
     job = prepare(
-        problem,
-        rule,
-        lr=lr,
-        steps=steps,
-        schedule=schedule,
-        record=record,
-        observe=observe,
-        tolerance=tolerance,
-        dtype=dtype,
-        device=device,
-        gradient_noise_std=gradient_noise_std,
-        **hyperparameters,
-    )
+        problem, rule, lr=lr, steps=steps, schedule=schedule, record=record, observe=observe, tolerance=tolerance,
+        dtype=dtype, device=device, gradient_noise_std=gradient_noise_std, **hyperparameters,
+    )  # fmt: skip
     name = choose_engine(engine, job)
     return as_trajectory(job, ENGINES[name].run(job), job.rule.name, job.rule, name)
 
@@ -167,7 +158,7 @@ def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None,
     if diverged.any():
         gap[diverged] = np.where(job.record >= divergence[diverged][:, None], np.inf, gap[diverged])
     hit = np.where(outcome.hit >= divergence, np.inf, outcome.hit)
-    status = np.array(["running", "converged", "diverged"])[np.where(diverged, 2, np.isfinite(hit))]
+    status = statuses_of(np.isfinite(hit), diverged)
     return Trajectory(
         problem=job.problem,
         optimizer=optimizer,

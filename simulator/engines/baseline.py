@@ -1,6 +1,6 @@
 """Any torch.optim class on a problem, for comparison: one optimizer object per problem and setting."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
 from typing import Any
 
@@ -64,9 +64,6 @@ def simulate_torch(
         ValueError: an argument out of range, or a start whose gaps the dtype cannot hold (see `simulate`).
     """
     steps = check_count("steps", steps)
-    if isinstance(observe, str):
-        observe = (observe,)
-    allowed = [name for name in OBSERVABLES if name != "step_sign_cosine"]
     job = Job(
         problem=problem,
         rule=RULES["gd"],  # not run: an outcome needs settings, not a rule
@@ -74,7 +71,7 @@ def simulate_torch(
         steps=steps,
         schedule=Schedule(),
         record=recorded_steps(steps, record),
-        observe=tuple(check_choice("observe", name, allowed) for name in observe),
+        observe=_observable(observe),
         tolerance=check_interval("tolerance", tolerance, 0.0, 1.0, low_open=True, high_open=True),
         dtype=resolve_dtype(dtype),
         device=check_device(device),
@@ -85,16 +82,31 @@ def simulate_torch(
         [_run_one(job, problem.select([m]), optimizer, float(rate), options) for rate in job.settings["lr"]]
         for m in range(problem.problems)
     ]
+    return as_trajectory(job, _joined(outcomes), name, None, "reference")
 
-    def stack(part: str) -> np.ndarray:
-        return np.concatenate([np.concatenate([getattr(o, part) for o in row], axis=1) for row in outcomes])
 
-    observed = {
-        seen: np.concatenate([np.concatenate([o.observed[seen] for o in row], axis=1) for row in outcomes])
-        for seen in outcomes[0][0].observed
-    }
-    outcome = Outcome(stack("gap"), stack("hit"), stack("diverged"), observed)
-    return as_trajectory(job, outcome, name, None, "reference")
+def _joined(outcomes: Sequence[Sequence[Outcome]]) -> Outcome:
+    """One outcome of all, from those of each problem (a row) and setting."""
+
+    def joined(rows: Iterable[list[np.ndarray]]) -> np.ndarray:
+        return np.concatenate([np.concatenate(row, axis=1) for row in rows])
+
+    return Outcome(
+        joined([one.gap for one in row] for row in outcomes),
+        joined([one.hit for one in row] for row in outcomes),
+        joined([one.diverged for one in row] for row in outcomes),
+        {name: joined([one.observed[name] for one in row] for row in outcomes) for name in outcomes[0][0].observed},
+    )
+
+
+def _observable(names: Iterable[str]) -> tuple[str, ...]:
+    """What is to be observed: of a class from torch the step is not known before it is taken.
+
+    Raises:
+        ValueError: something else.
+    """
+    allowed = [name for name in OBSERVABLES if name != "step_sign_cosine"]
+    return tuple(check_choice("observe", name, allowed) for name in ((names,) if isinstance(names, str) else names))
 
 
 def _check_optimizer(

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from quadsim.simulator.runs.trajectory import STATUSES, Trajectory, recorded_steps
+from quadsim.simulator.runs.status import CONVERGED, DIVERGED, NOT_REACHED, STATUSES
+from quadsim.simulator.runs.trajectory import Trajectory, recorded_steps
 
 __all__ = ["Counter", "Tally", "bin_edges", "count_runs", "count_steps"]
 
@@ -57,11 +58,11 @@ class Counter:
         Args:
             hit: step at which a converged run reached the tolerance, of any type, (M, K).
             converged: (M, K).
-            diverged: (M, K); what is neither is running.
+            diverged: (M, K); a run that is neither did not reach the tolerance.
         """
         bins = torch.bucketize(torch.where(converged, hit, 0).long(), self._ends) + self._first_bins
         self._hits += torch.bincount(bins[converged], minlength=self._hits.numel())
-        kept = {"converged": converged, "diverged": diverged, "running": ~(converged | diverged)}
+        kept = {CONVERGED: converged, DIVERGED: diverged, NOT_REACHED: ~(converged | diverged)}
         self._status += torch.stack([kept[name].sum(0) for name in STATUSES], dim=1)
 
     def tally(self, settings: Mapping[str, NDArray[np.float64]]) -> Tally:
@@ -80,8 +81,8 @@ def count_runs(trajectory: Trajectory) -> Tally:
     counter = Counter(trajectory.number_of_settings, int(trajectory.steps[-1]))
     counter.add(
         torch.from_numpy(trajectory.steps_to_tolerance),
-        torch.from_numpy(trajectory.status == "converged"),
-        torch.from_numpy(trajectory.status == "diverged"),
+        torch.from_numpy(trajectory.status == CONVERGED),
+        torch.from_numpy(trajectory.status == DIVERGED),
     )
     return counter.tally(trajectory.settings)
 

@@ -9,7 +9,7 @@ overflows later has diverged.
 import numpy as np
 import sympy as sp
 
-from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.problems.quadratic import BlockQuadratic, Scales
 from quadsim.simulator.rules.rule import Rule, symbols
 
 __all__ = ["check_range"]
@@ -27,59 +27,96 @@ def check_range(problem: BlockQuadratic, rule: Rule | None, tolerance: float, dt
     Raises:
         ValueError: eigenvalues, a start, a minimiser or gaps beyond the normal numbers of the type.
     """
-    kind = np.finfo(dtype)
-    smallest, largest = float(kind.tiny), float(kind.max)
-    scales = problem.scales
-    most = largest / 4.0  # of a sum, with room for rounding
-    other = "" if dtype == "float64" else f" in {dtype}"
-    fix = "" if dtype == "float64" else ", or use float64"
+    kind, scales = _Range(dtype), problem.scales
+    _check_numbers(scales, kind)
+    if not scales.moving.any():
+        return
+    _check_gaps(scales, tolerance, kind)
+    if rule is not None and _squares(rule):
+        _check_squares(scales, rule, kind)
 
-    def line(what: str, allowed: str, got: float, fix_first: str) -> str:
-        return f"{what} must be {allowed}{other}, got {got:.6g}; {fix_first}{fix}."
 
-    if scales.smallest_eigenvalue < smallest or scales.largest_eigenvalue > largest:
-        got = scales.smallest_eigenvalue if scales.smallest_eigenvalue < smallest else scales.largest_eigenvalue
-        raise ValueError(
-            line("eigenvalues of the blocks", f"from {smallest:.3g} to {largest:.3g}", got, "scale the blocks")
-        )
+class _Range:
+    """The numbers of a floating point type.
+
+    Attributes:
+        smallest: the smallest normal number.
+        subnormal: the smallest number that is not rounded to 0.
+        largest: the largest number.
+        most: the largest value of a sum, with room for rounding.
+    """
+
+    def __init__(self, dtype: str) -> None:
+        kind = np.finfo(dtype)
+        self.smallest, self.subnormal = float(kind.tiny), float(kind.smallest_subnormal)
+        self.largest, self.most = float(kind.max), float(kind.max) / 4.0
+        self._dtype = dtype
+
+    def refusal(self, what: str, allowed: str, got: float, fix: str) -> ValueError:
+        """The error of a problem whose numbers do not fit."""
+        other, wider = ("", "") if self._dtype == "float64" else (f" in {self._dtype}", ", or use float64")
+        return ValueError(f"{what} must be {allowed}{other}, got {got:.6g}; {fix}{wider}.")
+
+
+def _check_numbers(scales: Scales, kind: _Range) -> None:
+    """Check what is given: eigenvalues, starts and minimisers.
+
+    Raises:
+        ValueError: one of them is beyond the numbers of the type.
+    """
+    low, high = scales.smallest_eigenvalue, scales.largest_eigenvalue
+    if low < kind.smallest or high > kind.largest:
+        allowed = f"from {kind.smallest:.3g} to {kind.largest:.3g}"
+        got = low if low < kind.smallest else high
+        raise kind.refusal("eigenvalues of the blocks", allowed, got, "scale the blocks")
     # An entry of e_0 that is rounded to 0 would keep a sign step from ever moving there.
     for what, (low, high) in (("entries of initial_error", scales.error), ("entries of minimizer", scales.minimizer)):
-        if high > largest:
-            raise ValueError(line(what, f"at most {largest:.3g} in size", high, "scale them"))
-        if low < float(kind.smallest_subnormal) and low > 0.0:
-            raise ValueError(line(what, f"0 or at least {kind.smallest_subnormal:.3g} in size", low, "set it to 0"))
-    moving = scales.moving
-    if not moving.any():
-        return
-    gap = scales.gap[moving]
-    products = scales.products[moving]
-    if not np.all(products <= most):
-        raise ValueError(line(
-            "|e_0| |H e_0| and L |e_0| at the start", f"at most {most:.3g}, as the gap is made of such products",
-            float(products[~(products <= most)][0]), "scale initial_error or the blocks down",
-        ))  # fmt: skip
-    if np.any(tolerance * gap < smallest):
-        raise ValueError(line(
-            f"gap at the start times the tolerance ({tolerance:g})", f"at least {smallest:.3g}, the smallest normal number",
+        if high > kind.largest:
+            raise kind.refusal(what, f"at most {kind.largest:.3g} in size", high, "scale them")
+        if 0.0 < low < kind.subnormal:
+            raise kind.refusal(what, f"0 or at least {kind.subnormal:.3g} in size", low, "set it to 0")
+
+
+def _check_gaps(scales: Scales, tolerance: float, kind: _Range) -> None:
+    """Check the gaps at the starts, and those at which runs have converged.
+
+    Raises:
+        ValueError: a product that a gap is made of overflows, or a gap is not normal until its run has converged.
+    """
+    gap, products = scales.gap[scales.moving], scales.products[scales.moving]
+    if not np.all(products <= kind.most):
+        raise kind.refusal(
+            "|e_0| |H e_0| and L |e_0| at the start", f"at most {kind.most:.3g}, as the gap is made of such products",
+            float(products[~(products <= kind.most)][0]), "scale initial_error or the blocks down",
+        )  # fmt: skip
+    if np.any(tolerance * gap < kind.smallest):
+        raise kind.refusal(
+            f"gap at the start times the tolerance ({tolerance:g})",
+            f"at least {kind.smallest:.3g}, the smallest normal number",
             float(tolerance * gap.min()), "scale initial_error or the blocks up, or raise the tolerance",
-        ))  # fmt: skip
-    if rule is None or not _squares(rule):
-        return
-    square = scales.squared_gradient[moving]
+        )  # fmt: skip
+
+
+def _check_squares(scales: Scales, rule: Rule, kind: _Range) -> None:
+    """Check the squared gradients at the starts, for a rule that needs them.
+
+    Raises:
+        ValueError: one overflows, or the rule divides by one that is not normal.
+    """
+    square = needed = scales.squared_gradient[scales.moving]
     if any(e.has(symbols.L_l) for e in (rule.step, *rule.update.values(), *rule.start.values())):
         with np.errstate(over="ignore"):
-            square = square * max(1.0, scales.largest_eigenvalue)
-    if not np.all(square <= most):
-        raise ValueError(line(
-            f"squared norm of the gradient at the start, which {rule.name} needs,", f"at most {most:.3g}",
-            float(square[~(square <= most)][0]), "scale initial_error or the blocks down",
-        ))  # fmt: skip
-    square = scales.squared_gradient[moving]
-    if rule.is_global and np.any(square < smallest):
-        raise ValueError(line(
-            f"squared norm of the gradient at the start, which {rule.name} divides by,", f"at least {smallest:.3g}",
-            float(square.min()), "scale initial_error or the blocks up",
-        ))  # fmt: skip
+            needed = square * max(1.0, scales.largest_eigenvalue)
+    if not np.all(needed <= kind.most):
+        raise kind.refusal(
+            f"squared norm of the gradient at the start, which {rule.name} needs,", f"at most {kind.most:.3g}",
+            float(needed[~(needed <= kind.most)][0]), "scale initial_error or the blocks down",
+        )  # fmt: skip
+    if rule.is_global and np.any(square < kind.smallest):
+        raise kind.refusal(
+            f"squared norm of the gradient at the start, which {rule.name} divides by,",
+            f"at least {kind.smallest:.3g}", float(square.min()), "scale initial_error or the blocks up",
+        )  # fmt: skip
 
 
 def _squares(rule: Rule) -> bool:

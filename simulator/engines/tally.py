@@ -88,8 +88,19 @@ def tally(
         raise ValueError(
             f"rule and blocks must suit counting on the device, got {job.rule.name} ({reason}); use simulate."
         )
+    return _counted(job, seed, first, problems)
 
-    place = torch.device(device)
+
+def _counted(job: Job, seed: int, first: int, problems: int) -> Tally:
+    """Draw and run the problems, as many at once as fit on the device.
+
+    Args:
+        job: on one of the problems, which has the spectra of all.
+        seed: key of the draws.
+        first: index of the first problem.
+        problems: how many.
+    """
+    place, one = torch.device(job.device), job.problem
     spectra = [one.eigenvalues[size][0, at] for size, at in _places(one.block_sizes)]
     kernels = kernels_of(job.rule, one.block_sizes, str(job.dtype).removeprefix("torch."))
     counter = Counter(job.number_of_settings, job.steps, place)

@@ -57,27 +57,40 @@ def lines_figure(
             kept = part[part[by].astype(str) == name]
             if kept.empty:
                 continue
-            cells = kept.groupby(x)[y].agg(low=_quantile(0.1), median=_quantile(0.5), high=_quantile(0.9))
-            shown = cells.clip(upper=top)
-            at = cells.index.to_numpy(dtype=float)
-            axis.errorbar(
-                at,
-                shown["median"],
-                yerr=[shown["median"] - shown["low"], shown["high"] - shown["median"]],
-                capsize=2,
-                markersize=5,
-                linewidth=1.4,
-                elinewidth=0.9,
-                linestyle="-" if joined else "none",
-                **style,
-            )
-            beyond = cells.index[np.isinf(cells["high"])]
-            axis.plot(beyond, [top] * len(beyond), linestyle="none", marker="^", markersize=6, color=style["color"])
+            measured = kept.groupby(x)[y]
+            cells = pd.DataFrame(measured.agg(low=_quantile(0.1), median=_quantile(0.5), high=_quantile(0.9)))
+            _draw_medians(axis, cells, top, joined=joined, style=style)
         if reference is not None:
             axis.axhline(reference, color="0.4", linestyle=":", linewidth=1)
         axis.set(xlabel=xlabel, ylabel=ylabel, title=label)
     finish(figure, axes, _handles(styles), title)
     return figure
+
+
+def _draw_medians(axis: Axes, cells: pd.DataFrame, top: float, *, joined: bool, style: dict[str, Any]) -> None:
+    """Medians with bars from 10% to 90%.
+
+    Args:
+        axis: that is drawn on.
+        cells: low, median and high by the place along the axis.
+        top: height at which what lies above it is drawn; a caret there tells that the 90% quantile is `inf`.
+        joined: whether the medians are joined.
+        style: colour and marker.
+    """
+    shown = cells.clip(upper=top)
+    axis.errorbar(
+        cells.index.to_numpy(dtype=float),
+        shown["median"],
+        yerr=[shown["median"] - shown["low"], shown["high"] - shown["median"]],
+        capsize=2,
+        markersize=5,
+        linewidth=1.4,
+        elinewidth=0.9,
+        linestyle="-" if joined else "none",
+        **style,
+    )
+    beyond = cells.index[np.isinf(cells["high"])]
+    axis.plot(beyond, [top] * len(beyond), linestyle="none", marker="^", markersize=6, color=style["color"])
 
 
 def points_figure(

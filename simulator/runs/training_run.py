@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
-from quadsim.simulator.runs.trajectory import STATUSES
+from quadsim.simulator.runs.status import STATUSES, current_names
 from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import local_path
 
@@ -62,7 +62,8 @@ class TrainingRun:
         loss_weighted: the loss that was optimised, likewise.
         steps_to_tolerance: first step with unweighted loss <= target, (M, K); `inf` if none.
         steps_to_tolerance_weighted: first step with optimised loss <= target; `inf` if none.
-        status: (M, K) of `converged` (the unweighted loss reached the target and did not diverge), `running`, `diverged`.
+        status: (M, K) of `converged` (the unweighted loss reached the target and did not diverge), `not_reached`,
+            `diverged`.
         stopped: the last step that was looked at, (M, K).
         final_loss: the unweighted loss there, (M, K); `inf` after divergence.
         final_loss_weighted: the optimised loss there.
@@ -193,7 +194,7 @@ class TrainingRun:
             settings={str(name): np.asarray(values) for name, values in settings.items()},
             schedule=resolve_schedule(dataset.attrs["schedule"]),
             steps=dataset["step"].values,
-            status=dataset["status"].values.astype(str),
+            status=current_names(dataset["status"].values),
             tolerance=float(dataset.attrs["tolerance"]),
             evaluated_every=int(dataset.attrs["evaluated_every"]),
             dtype=dataset.attrs["dtype"],

@@ -13,6 +13,7 @@ from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
+from quadsim.simulator.runs.status import STATUSES, current_names
 from quadsim.simulator.support import store
 from quadsim.simulator.support.checks import check_choice, check_count
 from quadsim.simulator.support.paths import local_path
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["DIVERGED_ABOVE", "OBSERVABLES", "STATUSES", "Trajectory", "divergence_limit", "recorded_steps"]
+__all__ = ["DIVERGED_ABOVE", "OBSERVABLES", "Trajectory", "divergence_limit", "recorded_steps"]
 
-STATUSES = ("converged", "running", "diverged")
 DIVERGED_ABOVE = 1e12
 """A run has diverged when its gap is not finite or above this many times the gap at the start."""
 
@@ -57,7 +57,7 @@ class Trajectory:
         gap: suboptimality gap f(w_t) - f*, (M, K, R); `inf` after a run has diverged.
         observed: further quantities by name, (M, K, R, ...), NaN where undefined; see OBSERVABLES.
         steps_to_tolerance: first step with gap_t <= tolerance * gap_0, (M, K), followed at every step; `inf` if none.
-        status: (M, K) of `converged` (reached the tolerance and did not diverge), `running`, `diverged`.
+        status: (M, K) of `converged` (reached the tolerance and did not diverge), `not_reached`, `diverged`.
         tolerance: relative to the gap at the start.
         gradient_noise_std: standard deviation of the noise on each coordinate of the gradient.
         engine: which engine ran.
@@ -175,7 +175,7 @@ class Trajectory:
             steps=dataset["step"].values,
             gap=dataset["gap"].values,
             steps_to_tolerance=dataset["steps_to_tolerance"].values,
-            status=dataset["status"].values.astype(str),
+            status=current_names(dataset["status"].values),
             tolerance=float(dataset.attrs["tolerance"]),
             observed={n: dataset[n].values for n in OBSERVABLES if n != "gap" and n in dataset},
             gradient_noise_std=float(dataset.attrs["gradient_noise_std"]),

@@ -15,6 +15,7 @@ from quadsim.simulator.rules.catalogue import resolve_rule
 from quadsim.simulator.rules.rule import Rule, symbols
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.rules.settings_first import check_settings
+from quadsim.simulator.runs.status import statuses_of
 from quadsim.simulator.runs.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.support.checks import check_count, check_interval
@@ -82,6 +83,24 @@ def train(
     Raises:
         ValueError: an argument out of range, a rule that cannot run, or a run that does not fit in memory.
     """
+    job = _prepare(
+        problem, rule, lr=lr, steps=steps, schedule=schedule, record=record, tolerance=tolerance, stop=stop,
+        snapshots=snapshots, evaluate_every=evaluate_every, partition=partition, dtype=dtype, device=device,
+        compile=compile, **hyperparameters,
+    )  # fmt: skip
+    return _gather(job, _in_chunks(job))
+
+
+def _prepare(
+    problem: ToyProblem, rule: Rule | str, *, lr: ArrayLike | None, steps: int, schedule: Schedule | str | None,
+    record: str | int, tolerance: float, stop: bool, snapshots: Iterable[int], evaluate_every: int, partition: str,
+    dtype: torch.dtype | str, device: str, compile: bool, **hyperparameters: ArrayLike,
+) -> "_Job":  # fmt: skip
+    """Check the arguments of `train` and gather them, without running anything.
+
+    Raises:
+        ValueError: an argument out of range, a rule that cannot run, or a run that does not fit in memory.
+    """
     rule = resolve_rule(rule)
     check_trainable(rule)
     steps = check_count("steps", steps)
@@ -112,7 +131,7 @@ def train(
     check_settings(rule, settings, str(job.dtype).removeprefix("torch."))
     if compile:
         check_compile(job.device)
-    return _gather(job, _in_chunks(job))
+    return job
 
 
 def check_trainable(rule: Rule) -> None:
@@ -317,7 +336,7 @@ def _gather(job: _Job, found: _Found) -> TrainingRun:
     diverged = np.isfinite(found.diverged)
     losses = np.where(job.record >= found.diverged[:, None], np.inf, found.losses)
     hit = np.where(found.hit >= found.diverged, np.inf, found.hit)
-    status = np.array(["running", "converged", "diverged"])[np.where(diverged, 2, np.isfinite(hit[0]))]
+    status = statuses_of(np.isfinite(hit[0]), diverged)
 
     def to_shape(x: NDArray[Any]) -> NDArray[Any]:
         return x.reshape(*job.shape, *x.shape[1:])

@@ -221,23 +221,41 @@ def head_growth(
         problem = ToyProblem.generate(
             Transformer(width=width), TokenMap(vocabulary=number, batch=sequences), problems=seeds, seed=seed
         )
-        for name in dict.fromkeys(optimizers):
-            spec = OptimizerSpec.parse(name)
-            options: dict[str, Any] = dict(spec.hyperparameters)
-            run = train(problem, spec.rule, lr=lr, steps=steps, snapshots=at, evaluate_every=1, **options)
-            assert run.snapshots is not None
-            theta = run.snapshots.theta[:, 0]  # from step 0 on, which is the start in the run's own precision
-            loss = dict(zip(run.steps.tolist(), run.loss[:, 0].T, strict=True))
-            for s, t in enumerate(at):
-                moved = head_norms(problem, theta[:, s] - theta[:, 0])
-                frames.append(
-                    pd.DataFrame(
-                        {"classes": number, "optimizer": name, "step": t, "index": problem.index}
-                        | {"common": moved.common, "centred": moved.centred}
-                        | {"loss": loss.get(t, np.full(seeds, np.nan)) / np.log(number)}
-                    )
-                )
+        frames += [_growth_of_head(problem, name, lr, at) for name in dict.fromkeys(optimizers)]
     runs = pd.concat(frames, ignore_index=True)
+    return HeadGrowth(runs, _over_seeds(runs), lr, 2 * sequences)
+
+
+def _growth_of_head(problem: ToyProblem, optimizer: str, lr: float, at: Sequence[int]) -> pd.DataFrame:
+    """A row per step and seed: norms of the parts of the change of the head since the start, and the loss over ln(classes).
+
+    Args:
+        problem: a batch, a problem per seed.
+        optimizer: as on the command line.
+        lr: its learning rate.
+        at: steps, ascending; training ends with the last.
+    """
+    spec = OptimizerSpec.parse(optimizer)
+    options: dict[str, Any] = dict(spec.hyperparameters)
+    run = train(problem, spec.rule, lr=lr, steps=at[-1], snapshots=at, evaluate_every=1, **options)
+    assert run.snapshots is not None
+    theta = run.snapshots.theta[:, 0]  # from step 0 on, which is the start in the run's own precision
+    loss = dict(zip(run.steps.tolist(), run.loss[:, 0].T, strict=True))
+    frames = []
+    for s, t in enumerate(at):
+        moved = head_norms(problem, theta[:, s] - theta[:, 0])
+        frames.append(
+            pd.DataFrame(
+                {"classes": problem.classes, "optimizer": optimizer, "step": t, "index": problem.index}
+                | {"common": moved.common, "centred": moved.centred}
+                | {"loss": loss.get(t, np.full(problem.problems, np.nan)) / np.log(problem.classes)}
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _over_seeds(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row per number of classes, optimizer and step: medians over the seeds, and the range of the common part."""
     rows = []
     for key, group in runs.groupby(["classes", "optimizer", "step"], sort=False):
         medians = {column: float(quantile(group[column], 0.5)) for column in ("common", "centred", "loss")}
@@ -246,7 +264,7 @@ def head_growth(
             | medians
             | {"common_min": group["common"].min(), "common_max": group["common"].max()}
         )
-    return HeadGrowth(runs, pd.DataFrame(rows), lr, 2 * sequences)
+    return pd.DataFrame(rows)
 
 
 def _check_several(name: str, values: Sequence[object]) -> None:

@@ -226,10 +226,7 @@ class _Source:
     # Lanes.
 
     def _lanes(self, unit: Unit, *, starting: bool) -> None:
-        whole, sizes = self._program, unit.sizes
-        begins = [sum(sizes[:block]) for block in range(len(sizes))]
-        entries = [sum(size**2 for size in sizes[:block]) for block in range(len(sizes))]
-        dimension = sum(sizes)
+        """The kernel of lanes: load what the run has so far, take the steps, store it."""
         verb = "start" if starting else "advance"
         self._function(f"{verb}_{unit.name}_", _arguments(unit, starting=starting) + ", LANES_: tl.constexpr")
         self._line("lanes_ = rows_.to(tl.int64) * width_")
@@ -237,51 +234,73 @@ class _Source:
         self._line("row_ = n_ // width_")
         self._line("k_ = (n_ % width_).to(tl.int32)")
         self._settings(narrow=True)
+        self._lanes_problem(unit.sizes)
+        places = self._lanes_places(unit.sizes)
+        if starting:
+            self._lanes_blocks(unit, starting=True)
+            if unit.whole:
+                self._line("below_of_, limit_of_ = limits_of_(twice_ * 0.5, tl.load(tolerance_))")
+                self._line("tl.store(below_ + n_, below_of_)")
+                self._line("tl.store(limit_ + n_, limit_of_)")
+        else:
+            self._lanes_loop(unit, places)
+        for state, place in places:
+            self._line(f"tl.store({place}, {state})")
+
+    def _lanes_problem(self, sizes: Sequence[int]) -> None:
+        """Load the upper triangles of the blocks, what is computed once per block, the errors and the minimiser."""
+        dimension, first = sum(sizes), 0
         for block, size in enumerate(sizes):
             for i in range(size):
                 for j in range(i, size):
-                    at = f"row_ * {sum(s**2 for s in sizes)} + {entries[block] + i * size + j}"
+                    at = f"row_ * {sum(s**2 for s in sizes)} + {first + i * size + j}"
                     self._line(f"h{block}_{i}_{j}_ = tl.load(hessian_ + {at})")
+            first += size**2
             self._extremes(f"(row_ * {len(sizes)} + {block}) * 2", f"__{block}")
-            self._assign(whole.per_block, self._ends(block, 0))
+            self._assign(self._program.per_block, self._ends(block, 0))
         for c in range(dimension):
             self._line(f"e{c}_ = tl.load(error_ + {c} * lanes_ + n_)")
-        if self._uses_iterate():
-            for c in range(dimension):
-                self._line(f"o{c}_ = tl.load(minimizer_ + row_ * {dimension} + {c})")
-        place_of = []
-        for index, state in enumerate(whole.states):
-            place_of += [(state, c, f"states_ + {index * dimension + c} * lanes_ + n_") for c in range(dimension)]
-        for index, state in enumerate(whole.block_states):
-            first = index * len(sizes)
-            place_of += [(state, b, f"block_states_ + {first + b} * lanes_ + n_") for b in range(len(sizes))]
-        if not starting:
-            for state, index, place in place_of:
-                self._line(f"{state}__{index} = tl.load({place})")
-            self._before_loop(unit)
-            self._line("for t_ in range(count_(steps_)):")
-            self._depth += 1
-            self._load_step()
+        for c in range(dimension) if self._uses_iterate() else ():
+            self._line(f"o{c}_ = tl.load(minimizer_ + row_ * {dimension} + {c})")
+
+    def _lanes_places(self, sizes: Sequence[int]) -> list[tuple[str, str]]:
+        """Every value of a state, by coordinate or by block, with its place in memory."""
+        found = []
+        for states, memory, number in (
+            (self._program.states, "states_", sum(sizes)),
+            (self._program.block_states, "block_states_", len(sizes)),
+        ):
+            for index, state in enumerate(states):
+                places = (f"{memory} + {index * number + at} * lanes_ + n_" for at in range(number))
+                found += [(f"{state}__{at}", place) for at, place in enumerate(places)]
+        return found
+
+    def _lanes_blocks(self, unit: Unit, *, starting: bool) -> None:
         if unit.whole:
             self._line("twice_ = tl.zeros((LANES_,), tl.float64)")
-        for block, size in enumerate(sizes):
-            self._lanes_block(unit, block, size, begins[block], starting=starting)
-        if starting and unit.whole:
-            self._line("below_of_, limit_of_ = limits_of_(twice_ * 0.5, tl.load(tolerance_))")
-            self._line("tl.store(below_ + n_, below_of_)")
-            self._line("tl.store(limit_ + n_, limit_of_)")
-        if not starting:
-            self._after_step(unit)
-            for c in range(dimension):
-                self._line(f"e{c}_ = next{c}_")
-            self._depth -= 1
-            for c in range(dimension):
-                self._line(f"tl.store(error_ + {c} * lanes_ + n_, e{c}_)")
-            if unit.whole:
-                self._line("tl.store(hit_ + n_, hit_of_)")
-                self._line("tl.store(diverged_ + n_, diverged_of_)")
-        for state, index, place in place_of:
-            self._line(f"tl.store({place}, {state}__{index})")
+        begin = 0
+        for block, size in enumerate(unit.sizes):
+            self._lanes_block(unit, block, size, begin, starting=starting)
+            begin += size
+
+    def _lanes_loop(self, unit: Unit, places: Iterable[tuple[str, str]]) -> None:
+        """Take the steps, from the stored states to the errors (and hits) that are stored."""
+        for state, place in places:
+            self._line(f"{state} = tl.load({place})")
+        self._before_loop(unit)
+        self._line("for t_ in range(count_(steps_)):")
+        self._depth += 1
+        self._load_step()
+        self._lanes_blocks(unit, starting=False)
+        self._after_step(unit)
+        for c in range(sum(unit.sizes)):
+            self._line(f"e{c}_ = next{c}_")
+        self._depth -= 1
+        for c in range(sum(unit.sizes)):
+            self._line(f"tl.store(error_ + {c} * lanes_ + n_, e{c}_)")
+        if unit.whole:
+            self._line("tl.store(hit_ + n_, hit_of_)")
+            self._line("tl.store(diverged_ + n_, diverged_of_)")
 
     def _ends(self, block: int, coordinate: int) -> dict[sp.Symbol, str]:
         return dict.fromkeys(self._by_block, f"__{block}") | dict.fromkeys(self._by_coordinate, f"__{coordinate}")
@@ -343,12 +362,31 @@ class _Source:
     # Tiles.
 
     def _tile(self, unit: Unit, *, starting: bool) -> None:
+        """The kernel of tiles: load what the run has so far, take the steps, store it."""
         whole = self._program
         verb = "start" if starting else "advance"
         constants = ", SIZE_: tl.constexpr, PAD_: tl.constexpr, LANES_: tl.constexpr"
         if not starting:
             constants += ", PARTS_: tl.constexpr"
         self._function(f"{verb}_tile_", _arguments(unit, starting=starting) + constants)
+        self._tile_problem(starting=starting)
+        one = "rows_.to(tl.int64) * width_"
+        places = [(s, f"states_ + {i} * {one} * SIZE_ + at_", ", mask=real_") for i, s in enumerate(whole.states)]
+        places += [
+            (s, f"block_states_ + {i} * {one} + row_ * width_ + k_", "") for i, s in enumerate(whole.block_states)
+        ]
+        if starting:
+            self._product(starting=True)
+            self._tile_values(starting=True)
+        else:
+            for state, place, mask in places:
+                self._line(f"{state} = tl.load({place}{mask}{', other=0.0' if mask else ''})")
+            self._tile_loop(unit)
+        for state, place, mask in places:
+            self._line(f"tl.store({place}, {state}{mask})")
+
+    def _tile_problem(self, *, starting: bool) -> None:
+        """Load the block, the errors, what is computed once per block, and the minimiser."""
         self._line("tiles_ = width_ // LANES_")
         self._line("row_ = (tl.program_id(0) // tiles_).to(tl.int64)")
         self._line("k_ = (tl.program_id(0) % tiles_ * LANES_ + tl.arange(0, LANES_))[:, None]")
@@ -368,26 +406,30 @@ class _Source:
         self._line("e_ = tl.load(error_ + at_, mask=real_, other=0.0)")
         self._settings(narrow=True)
         self._extremes("row_ * 2 + tl.zeros_like(k_)", "")
-        self._assign(whole.per_block)
+        self._assign(self._program.per_block)
         if self._uses_iterate():
             self._line("o_ = tl.load(minimizer_ + row_ * SIZE_ + i_, mask=i_ < SIZE_, other=0.0)[None, :]")
-        one = "rows_.to(tl.int64) * width_"
-        place_of = [(s, f"states_ + {i} * {one} * SIZE_ + at_", ", mask=real_") for i, s in enumerate(whole.states)]
-        place_of += [
-            (s, f"block_states_ + {i} * {one} + row_ * width_ + k_", "") for i, s in enumerate(whole.block_states)
-        ]
-        if not starting:
-            for state, place, mask in place_of:
-                self._line(f"{state} = tl.load({place}{mask}{', other=0.0' if mask else ''})")
-            self._before_loop(unit)
-            self._line("for t_ in range(count_(steps_)):")
-            self._depth += 1
-            self._load_step()
-        self._product(starting=starting)
-        if not starting:
-            # A slot for the coordinates of every warp: then no warp waits for another to add them up.
-            self._line("parts_ = tl.reshape(e_ * g, (LANES_, PAD_ // 8 // PARTS_, PARTS_, 8))")
-            self._line("gap_ = tl.sum(tl.sum(parts_, axis=1), axis=2)")
+
+    def _tile_loop(self, unit: Unit) -> None:
+        """Take the steps, from the loaded states to the errors that are stored."""
+        self._before_loop(unit)
+        self._line("for t_ in range(count_(steps_)):")
+        self._depth += 1
+        self._load_step()
+        self._product(starting=False)
+        # A slot for the coordinates of every warp: then no warp waits for another to add them up.
+        self._line("parts_ = tl.reshape(e_ * g, (LANES_, PAD_ // 8 // PARTS_, PARTS_, 8))")
+        self._line("gap_ = tl.sum(tl.sum(parts_, axis=1), axis=2)")
+        self._tile_values(starting=False)
+        self._after_step(unit)
+        increment = _Printer().doprint(self._program.increment)
+        self._line(f"e_ = e_ + {increment}" if self._quiet else f"e_ = e_ + tl.where(real_, {increment}, 0.0)")
+        self._depth -= 1
+        self._line("tl.store(error_ + at_, e_, mask=real_)")
+
+    def _tile_values(self, *, starting: bool) -> None:
+        """From the gradient to the new states."""
+        whole = self._program
         if self._uses_iterate():
             self._line("w = e_ + o_")
         for phase in whole.start if starting else whole.advance:
@@ -402,17 +444,6 @@ class _Source:
                     (self._by_coordinate, "e_") if state in whole.states else (self._by_block, f"{symbols.L_l}")
                 )
                 self._line(f"{state} = {self._shaped(value, like, {}, shaped)}")
-        if not starting:
-            self._after_step(unit)
-            increment = _Printer().doprint(whole.increment)
-            if self._quiet:
-                self._line(f"e_ = e_ + {increment}")
-            else:
-                self._line(f"e_ = e_ + tl.where(real_, {increment}, 0.0)")
-            self._depth -= 1
-            self._line("tl.store(error_ + at_, e_, mask=real_)")
-        for state, place, mask in place_of:
-            self._line(f"tl.store({place}, {state}{mask})")
 
     def _matrix(self, name: str, rows: str) -> None:
         """Some rows of a block's Hessian.

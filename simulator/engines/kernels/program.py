@@ -284,16 +284,7 @@ class _Builder:
         coordinate: list[dict[sp.Symbol, sp.Expr]] = []
         handed: list[dict[sp.Symbol, sp.Expr]] = []
         for number, outgoing in enumerate(wanted):
-            used = set().union(*(value.free_symbols for value in outgoing.values()))
-            local = {s: self._split(e) for s, e in plain.items() if s in used and self._levels[s] == _Level.COORDINATE}
-            names = {}
-            for key, value in outgoing.items():
-                if self._level(value) != _Level.COORDINATE or value.is_Symbol:
-                    names[key] = self._name(value)
-                    continue
-                label = f"{key}_first" if key in self._states else f"{key}_of" if number < last else str(key)
-                names[key] = key if label == str(key) else sp.Symbol(self._names.safe(label, "value"), real=True)
-                local[names[key]] = self._split(value)
+            local, names = self._handed_over(outgoing, plain, "_of" if number < last else "")
             coordinate.append(local)
             handed.append(names)
 
@@ -309,6 +300,31 @@ class _Builder:
                 )
             )
         return tuple(phases), handed[last]
+
+    def _handed_over(
+        self, outgoing: Mapping[sp.Symbol, sp.Expr], plain: Mapping[sp.Symbol, sp.Expr], end: str
+    ) -> tuple[dict[sp.Symbol, sp.Expr], dict[sp.Symbol, sp.Expr]]:
+        """What a phase computes for every coordinate, and what it hands over.
+
+        Args:
+            outgoing: values that are handed over: those that means are taken of, or, in the last phase, the outputs.
+            plain: definitions without means, of which the phase computes what it uses.
+            end: of the name of a handed value, which `outgoing` knows by that of its mean, or by its own.
+
+        Returns:
+            Assignments by coordinate, and each of `outgoing` as a symbol or a number.
+        """
+        used = set().union(*(value.free_symbols for value in outgoing.values()))
+        local = {s: self._split(e) for s, e in plain.items() if s in used and self._levels[s] == _Level.COORDINATE}
+        names = {}
+        for key, value in outgoing.items():
+            if self._level(value) != _Level.COORDINATE or value.is_Symbol:
+                names[key] = self._name(value)
+                continue
+            label = f"{key}_first" if key in self._states else f"{key}{end}"
+            names[key] = key if label == str(key) else sp.Symbol(self._names.safe(label, "value"), real=True)
+            local[names[key]] = self._split(value)
+        return local, names
 
     def _level(self, expression: sp.Expr) -> _Level:
         if expression.is_Symbol:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quadsim.simulator.runs.status import STATUSES
 from quadsim.simulator.support.statistics import bootstrap_counted_ratio, bootstrap_ratio, effective_steps
 
 __all__ = ["answer", "counted_answer", "optimised_answer"]
@@ -68,7 +69,8 @@ def counted_answer(bins: pd.DataFrame, best: pd.DataFrame, point: str, steps: in
     """As `answer`, from histograms at the best rates; intervals are not paired, see `bootstrap_counted_ratio`.
 
     Args:
-        bins: a row per point, optimizer and bin at the best rates, with up_to, runs, converged, running and diverged.
+        bins: a row per point, optimizer and bin at the best rates, with up_to, runs, converged, not_reached and
+            diverged.
         best: rows of `best_counted_rates`, for the same points.
         point: as in `answer`.
         steps: as in `answer`.
@@ -78,7 +80,7 @@ def counted_answer(bins: pd.DataFrame, best: pd.DataFrame, point: str, steps: in
 
     def ratio(above: tuple[Any, Any], below: tuple[Any, Any]) -> tuple[float, float, float]:
         a, b = table[above], table[below]
-        totals = [int(group[["converged", "running", "diverged"]].iloc[0].sum()) for group in (a, b)]
+        totals = [int(group[list(STATUSES)].iloc[0].sum()) for group in (a, b)]
         return bootstrap_counted_ratio(a["runs"], b["runs"], a["up_to"], (totals[0], totals[1]))
 
     return _in_words(best, point, steps, ratio, value)

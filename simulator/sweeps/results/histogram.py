@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.engines.counting import Tally, count_runs, count_steps
 from quadsim.simulator.runs.judged import Judge, judged
-from quadsim.simulator.runs.trajectory import STATUSES, Trajectory
+from quadsim.simulator.runs.status import STATUSES
+from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.statistics import counted_quantile
 
 __all__ = ["Counted", "bins_frame", "mark_best", "settings_frame"]

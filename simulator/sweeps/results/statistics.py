@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quadsim.simulator.runs.status import DIVERGED, STATUSES
 from quadsim.simulator.support.statistics import effective_steps, quantile
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 
@@ -86,7 +87,7 @@ def rate_statistics(lr: float, runs: pd.DataFrame, value: str) -> RateStatistics
         "steps_q10": float(quantile(steps, 0.1)),
         "steps_q90": late,
         "reached": float(np.mean(np.isfinite(steps))),
-        "diverged": float(np.mean(runs["status"] == "diverged")),
+        "diverged": float(np.mean(runs["status"] == DIVERGED)),
         f"final_{value}_median": last,
         "bound_median": bounded,
         "margin_median": _ratio(median, bounded) if not np.isnan(bounded) else np.nan,
@@ -143,8 +144,8 @@ def best_counted_rates(settings: pd.DataFrame, carried: Sequence[str]) -> pd.Dat
     rate; where none reaches it at all, no rate is called an edge.
 
     Args:
-        settings: a row per point, optimizer and rate, with converged, running and diverged (runs), steps_median, steps_q10,
-            steps_q90, bound_median, lr and lr_exponent.
+        settings: a row per point, optimizer and rate, with converged, not_reached and diverged (runs), steps_median,
+            steps_q10, steps_q90, bound_median, lr and lr_exponent.
         carried: columns that are the same for all rows of a point, to be kept.
     """
     rows = []
@@ -153,7 +154,7 @@ def best_counted_rates(settings: pd.DataFrame, carried: Sequence[str]) -> pd.Dat
         position = min(range(len(ordered)), key=lambda i: _rank_of_rate(ordered[i]))
         row = ordered[position]
         edge = "low" if position == 0 else "high" if position == len(ordered) - 1 else ""
-        runs = row["converged"] + row["running"] + row["diverged"]
+        runs = sum(row[name] for name in STATUSES)
         rows.append(
             {"point": point, **{name: row[name] for name in carried}, "optimizer": optimizer}
             | {name: row[name] for name in ("lr", "lr_exponent", "steps_median", "steps_q10", "steps_q90")}

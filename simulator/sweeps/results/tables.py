@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import xarray as xr
 
-from quadsim.simulator.runs.trajectory import STATUSES
+from quadsim.simulator.runs.status import STATUSES, current_frame
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.families import family_of
 from quadsim.simulator.sweeps.config.grid import SweepGrid
@@ -122,7 +122,7 @@ class Tables:
     def _read(self, name: str, **options: Any) -> pd.DataFrame:
         """A table, or a part of it, that a stranger may have damaged."""
         with _readable(self._folder / name):
-            return store.read_frame(self._folder / name, **options)
+            return current_frame(store.read_frame(self._folder / name, **options))
 
     def _rates(self) -> Iterator[pd.DataFrame]:
         """Rows of the summary, the columns that statistics need, rate by rate."""
@@ -132,7 +132,7 @@ class Tables:
             columns = [*_KEYS, "lr_exponent", *(n for n in needed if n in file.schema_arrow.names)]
             rest = pd.DataFrame()
             for batch in file.iter_batches(columns=columns):
-                frame = batch.to_pandas()
+                frame = current_frame(batch.to_pandas())
                 rest = frame if rest.empty else pd.concat([rest, frame], ignore_index=True)
                 groups = [group for _, group in rest.groupby(_KEYS, sort=False)]
                 yield from groups[:-1]

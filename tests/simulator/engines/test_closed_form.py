@@ -358,7 +358,7 @@ def test_what_happens_after_the_last_step_does_not_count(rule, eigenvalues, star
     arguments = {"lr": edge * fraction, "engine": "closed-form", "record": "log", "tolerance": 1e-9, **hyperparameters}
     problem = diagonal_problem(eigenvalues, start)
     whole = simulate(problem, rule, steps=10**7, **arguments)
-    assert whole.status[0, 0] != "running"
+    assert whole.status[0, 0] != "not_reached"
     hit = whole.steps_to_tolerance[0, 0]
     if np.isfinite(hit):
         for steps in (hit - 1, hit, hit + 1, hit + 1000):
@@ -521,7 +521,7 @@ def test_at_the_edge_of_stability_exactly_the_gap_stays(rule):
     hyperparameters = {} if rule == "gd" else {"momentum": momentum}
     problem = diagonal_problem([4.0, 1.0], [1.0, 1.0])
     result = simulate(problem, rule, lr=edge, steps=10**9, record="log", observe="iterate", **hyperparameters)
-    assert result.status.tolist() == [["running"]]
+    assert result.status.tolist() == [["not_reached"]]
     signs = np.where(result.steps % 2 == 0, 1.0, -1.0)
     late = result.steps > 1000
     np.testing.assert_allclose(
@@ -549,7 +549,7 @@ def test_a_thousand_million_steps(name):
         **hyperparameters,
     )
     assert result.engine == "closed-form"
-    assert result.status[0].tolist() == ["running"] * 3 + ["converged"] * 3 + ["diverged"] * 3
+    assert result.status[0].tolist() == ["not_reached"] * 3 + ["converged"] * 3 + ["diverged"] * 3
     assert np.array_equal(np.isinf(result.steps_to_tolerance[0]), fractions != np.clip(fractions, 1e-6, 1.0))
     np.testing.assert_allclose(result.gap[0, :2], result.gap[0, 0, 0], rtol=1e-9)
     assert np.all(result.gap[0, 2, 1:] <= result.gap[0, 2, :-1] * (1 + 1e-15))
@@ -568,7 +568,7 @@ def test_momentum_that_never_hits_in_a_thousand_million_steps(name):
     problem = BlockQuadratic.generate(blocks=2, block_size=3, heterogeneity=10.0, problems=2)
     momentum = np.array([0.0, 0.5, 0.9, 0.99, 0.999, 0.9999])
     result = simulate(problem, name, lr=1e-13 * (1 - momentum), momentum=momentum, steps=10**9, record="log")
-    assert np.all(result.status == "running")
+    assert np.all(result.status == "not_reached")
     assert np.all(np.diff(result.gap, axis=2) <= result.gap[:, :, :-1] * 1e-15)
 
 

@@ -284,13 +284,13 @@ def test_a_hit_before_divergence_is_kept():
     outcome = Outcome(np.ones((1, 3, 10)), np.array([[3.0, 7.0, np.inf]]), np.array([[5.0, 5.0, np.inf]]))
     result = as_trajectory(job, outcome, "gd", None, "reference")
     assert result.steps_to_tolerance.tolist() == [[3.0, np.inf, np.inf]]
-    assert result.status.tolist() == [["diverged", "diverged", "running"]]
+    assert result.status.tolist() == [["diverged", "diverged", "not_reached"]]
     assert result.gap[0, 0].tolist() == [1.0] * 5 + [np.inf] * 5
 
 
 def test_running_means_not_hit():
     result = simulate(mixed_problem(), "gd", lr=1e-3, steps=10)
-    assert np.all(result.status == "running")
+    assert np.all(result.status == "not_reached")
     assert np.all(np.isinf(result.steps_to_tolerance))
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from quadsim.simulator import BlockQuadratic, simulate
 from quadsim.simulator.engines import ENGINES
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.runs.trajectory import STATUSES, divergence_limit
+from quadsim.simulator.runs.status import STATUSES
+from quadsim.simulator.runs.trajectory import divergence_limit
 
 STEPS = 20
 PROFILE = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

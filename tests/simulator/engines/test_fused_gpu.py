@@ -202,10 +202,10 @@ def check_sweep_that_keeps_quantiles(device, monkeypatch):
     monkeypatch.setattr(module.QuadraticWork, "_is_tallied", lambda *_: True) if device == "cpu" else None
     monkeypatch.setattr(module, "_TALLIED_RUNS", 6)
     counted = sweep(replace(config, device=device))
-    columns = ["point", "optimizer", "lr", "up_to", "runs", "converged", "running", "diverged"]
+    columns = ["point", "optimizer", "lr", "up_to", "runs", "converged", "not_reached", "diverged"]
     assert counted.histogram[columns].equals(expected[columns])
     assert set(counted.histogram["engine"]) == {"fused"}
-    assert (expected[["converged", "running", "diverged"]].sum() > 0).all()
+    assert (expected[["converged", "not_reached", "diverged"]].sum() > 0).all()
     assert "Bounds were not checked on these runs." in counted.notes
 
 

@@ -262,7 +262,7 @@ def test_it_carries_what_it_was_made_from():
 
 def test_repr_counts_the_states():
     run = simulate(random_blocks(), "gd", lr=[1e-6, 1e6], steps=30)
-    assert repr(run) == "Trajectory(gd on 3 problems x 2 settings, 30 steps, 0 converged, 3 running, 3 diverged)"
+    assert repr(run) == "Trajectory(gd on 3 problems x 2 settings, 30 steps, 0 converged, 3 not_reached, 3 diverged)"
 
 
 def test_the_record_of_a_problem_is_json(tmp_path):

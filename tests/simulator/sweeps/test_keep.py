@@ -41,7 +41,7 @@ def test_status_counts_are_those_of_the_rows(both):
     rows, counts = both
     expected = rows.summary.groupby([*KEYS, "status"]).size().unstack(fill_value=0)
     found = counts.summary.set_index(KEYS)
-    for status in ("converged", "running", "diverged"):
+    for status in ("converged", "not_reached", "diverged"):
         assert expected[status].sum() > 0
         pd.testing.assert_series_equal(found[status], expected[status].reindex(found.index), check_names=False)
     assert counts.runs == rows.runs == len(rows.summary)
@@ -218,7 +218,7 @@ def test_bootstrap_of_counts_resamples_each_histogram():
 def test_where_no_rate_reaches_the_tolerance_the_middle_one_is_named():
     def rate(lr, exponent, converged, diverged=0):
         steps = dict.fromkeys(("steps_median", "steps_q10", "steps_q90"), np.inf)
-        counts = {"converged": converged, "running": 10 - converged - diverged, "diverged": diverged}
+        counts = {"converged": converged, "not_reached": 10 - converged - diverged, "diverged": diverged}
         return (
             {"point": 0, "optimizer": "gd", "lr": lr, "lr_exponent": exponent, "bound_median": np.nan} | steps | counts
         )
@@ -238,7 +238,7 @@ def test_one_function_counts_trajectories_and_bounds():
     )
     counted = count_runs(run)
     assert {name: counts.tolist() for name, counts in counted.status.items()} == {
-        name: (run.status == name).sum(axis=0).tolist() for name in ("converged", "running", "diverged")
+        name: (run.status == name).sum(axis=0).tolist() for name in ("converged", "not_reached", "diverged")
     }
     assert counted.status["diverged"][2] == 9
     reached = np.where(run.status == "converged", run.steps_to_tolerance, np.inf)

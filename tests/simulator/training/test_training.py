@@ -258,7 +258,7 @@ def test_mini_batches_depend_on_seed_index_and_step_alone():
 def test_diverged_instances_are_named_and_stay():
     problem = small(problems=3)
     run = train(problem, "gd", lr=[0.1, 1e6, 1e30], steps=30, record="all", stop=False, snapshots=[0, 25])
-    assert run.status.tolist() == [["running", "diverged", "diverged"]] * 3
+    assert run.status.tolist() == [["not_reached", "diverged", "diverged"]] * 3
     assert np.all(np.isinf(run.steps_to_tolerance[:, 1:]))
     limit = DIVERGED_ABOVE * np.maximum(run.loss[:, :, :1], np.log(5))
     for k in (1, 2):
@@ -272,7 +272,7 @@ def test_diverged_instances_are_named_and_stay():
     assert np.all(np.isfinite(run.snapshots.theta[:, :, 0]))
     assert np.all(np.isfinite(run.snapshots.theta[:, 0, 1]))
     assert np.all(np.isnan(run.snapshots.theta[:, 1:, 1]))
-    assert "3 running" in repr(run)
+    assert "3 not_reached" in repr(run)
     assert "6 diverged" in repr(run)
 
 
