@@ -62,7 +62,7 @@ def run(job: Job) -> Outcome:
 
 
 def _lanes(dtype: str, settings: int) -> int:
-    """Return the settings per tile: 1, 2 or 4 of this processor's widest vectors, whichever needs least time for all settings.
+    """Return the settings per tile: 1, 2 or 4 of this processor's widest vectors, whichever needs least time.
 
     A wider tile uses each loaded entry of the Hessian for more settings, but the last tile may be mostly copies.
     """
@@ -75,7 +75,7 @@ def _lanes(dtype: str, settings: int) -> int:
 
 
 def _number_of_threads() -> int:
-    """Return Numba's number of threads, without starting its threading layer (after which a fork is not safe)."""
+    """Return Numba's number of threads, without starting its threading layer (a fork is not safe after that)."""
     if numba.np.ufunc.parallel._is_initialized:
         return int(numba.get_num_threads())
     return int(numba.config.NUMBA_NUM_THREADS)
@@ -83,8 +83,8 @@ def _number_of_threads() -> int:
 
 @lru_cache(maxsize=256)
 def _kernel(rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int) -> ModuleType:
-    # The versions and the hash of `cpu_vectors` are part of the source, and so of the key in the cache: a kernel that was compiled
-    # with other vector code must not be reused.
+    # The versions and the hash of `cpu_vectors` are part of the source, and so of the key in the cache: a kernel that was
+    # compiled with other vector code must not be reused.
     source = cpu_source(rule, variants, dtype=dtype, lanes=lanes)
     made_with = f"{numba.__version__} {llvmlite.__version__} {sha256(Path(vectors.__file__).read_bytes()).hexdigest()}"
     module = import_source(f"{source}\n# Made with {made_with}\n", "cpu")
@@ -95,8 +95,8 @@ def _kernel(rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int) -> Mo
 class _Run:
     """The arrays of one run, and the calls of the kernel.
 
-    Shapes: errors (problems, tiles, 2, P, lanes), states (jobs, states, P, lanes), clocks (tiles, clocks, lanes). Everything that a
-    job writes is in rows of its own, so that threads need no lock.
+    Shapes: errors (problems, tiles, 2, P, lanes), states (jobs, states, P, lanes), clocks (tiles, clocks, lanes). Everything
+    that a job writes is in rows of its own, so that threads need no lock.
     """
 
     def __init__(self, job: Job, kernel: ModuleType, dtype: np.dtype[Any], lanes: int) -> None:
@@ -142,7 +142,7 @@ class _Run:
         self._values = int(kernel.STEP_VALUES_)
 
     def _aligned(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
-        """Return an uninitialised array (in the run's type by default) that begins at a cache line, so that no vector spans two."""
+        """Return an uninitialised array (by default in the run's type) that begins at a cache line: no vector spans two."""
         dtype = dtype or self._dtype
         count, width = int(np.prod(shape)), dtype.itemsize
         raw = np.empty(count + 64 // width, dtype=dtype)

@@ -1,13 +1,13 @@
 """Print the fused CPU kernel of a rule as Python source for Numba, with the vector type of `cpu_vectors.py`.
 
-Layout. A vector holds one number for each of LANES settings (a *tile*). One *job* of the kernel is one problem under one tile of
-settings. Different settings never interact, so all lanes run the same operations and no lane depends on its neighbours.
+Layout. A vector holds one number for each of LANES settings (a *tile*). One *job* of the kernel is one problem under one tile
+of settings. Different settings never interact, so all lanes run the same operations and no lane depends on its neighbours.
 
 Order of the loops, outermost first: job, stretch of STRETCH steps, block, step, row of H_l. Blocks do not interact within a
 step (the gradient of block l is H_l e_l), so a block can run many steps before the next block starts. Its Hessian, errors and
-states then stay in the cache, which is the reason why the kernel is fast; with the step outside the block, every step would load all
-Hessians again. Only the gap needs all blocks: each block adds its part to `sums_`, and after the stretch `follow_` reads the
-total gap of every step.
+states then stay in the cache, which is the reason why the kernel is fast; with the step outside the block, every step would
+load all Hessians again. Only the gap needs all blocks: each block adds its part to `sums_`, and after the stretch `follow_`
+reads the total gap of every step.
 
 Within a block, up to 4 rows of the product H_l e are accumulated in registers, and the rule uses the gradient from there; it is
 not written to memory unless the rule has means over the block and must visit the coordinates again.

@@ -52,7 +52,7 @@ NEVER = 2**31 - 1
 
 _LARGEST_BLOCK = 128
 _STEPS = NEVER - 1  # largest number of steps: kernels count them in 32 bits
-_COORDINATE_STEPS_AT_ONCE = 1 << 34  # coordinates times steps in one launch: some tenths of a second, so that Ctrl-C is noticed
+_COORDINATE_STEPS_AT_ONCE = 1 << 34  # coordinates times steps per launch: tenths of a second, so that Ctrl-C works
 _TABLE_BYTES = 1 << 25  # size of the table of values that depend on settings and the step alone
 _GAP_BYTES = 1 << 27  # size of the gaps of every block at every step of a launch
 _PINNED_BYTES = 1 << 28  # results up to this size are copied through pinned memory, larger ones through ordinary memory
@@ -109,7 +109,7 @@ def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=256)
 def kernels_of(rule: Rule, block_sizes: tuple[int, ...], dtype: str) -> ModuleType:
-    """Return the module of kernels for a rule on problems with these block sizes; Triton compiles a kernel at its first launch."""
+    """Return the module of kernels for a rule on these block sizes; Triton compiles a kernel at its first launch."""
     return import_source(kernel_source(rule, block_sizes, dtype), "gpu")
 
 
@@ -388,7 +388,7 @@ class Run:
                 gap[:, :, first : first + at_once] = _on_host(seen)
             begin = end
         firsts = self._firsts.view(2, self._problems, self._width)[:, :, :settings]
-        if gap is None:  # hit and diverged (two 32-bit integers) fit in the place of one float64 gap: one transfer for all
+        if gap is None:  # hit and diverged, two int32, fit in the place of one more gap: one transfer
             both = torch.empty((number + 1) * shape[0] * shape[1], dtype=torch.float64, device=self._device)
             last = shape[0] * shape[1] * number
             both[:last].view(shape).copy_(seen)
@@ -424,7 +424,7 @@ class Run:
                         running.pop(0).synchronize()
 
     def _table(self, first: int, last: int) -> torch.Tensor:
-        """Return the values that depend on settings and the step alone, for steps `first` to `last`: (steps, values, settings)."""
+        """Return the values that depend on settings and the step alone: (steps `first` to `last`, values, settings)."""
         steps, width, lanes = last - first, self._width, 128
         clocks = torch.empty((steps, len(self._program.clocks), width), dtype=torch.float64, device=self._device)
         if self._program.clocks:
@@ -558,7 +558,7 @@ def _values_of(rule: Rule) -> int:
 
 
 def _key(rule: Rule, unit: Unit, dtype: str, device: torch.device) -> str:
-    """Return the key under which a measured layout is stored: name of the device, block size, number type, hash of the kernel."""
+    """Return the key under which a measured layout is stored: device, block size, number type, hash of the kernel."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "interpreter"
     source = hashlib.sha256(kernel_source(rule, unit.sizes, dtype).encode()).hexdigest()[:16]
     return f"{name}, {unit.sizes[0]} coordinates, {dtype}, {source}"

@@ -174,7 +174,7 @@ class _Source:
     def _function(self, name: str, arguments: str, body: Iterable[str] = ()) -> None:
         """Write the head of a kernel, and its body if there is one.
 
-        Counts are marked `do_not_specialize`: Triton would else compile the kernel again for a count of 1 and for multiples of 16.
+        Counts are marked `do_not_specialize`: else Triton would compile again for a count of 1 and for multiples of 16.
         """
         self._depth = 0
         counts = ", ".join(repr(name) for name in _COUNTS if name in arguments.split(", "))
@@ -196,7 +196,7 @@ class _Source:
             self._line(f"{printer.doprint(assignment.name)} = {printer.doprint(assignment.value)}")
 
     def _shaped(self, value: sp.Expr, like: str, ends: Mapping[sp.Symbol, str], shaped: set[sp.Symbol]) -> str:
-        """Return the source of a symbol or number with the full shape of `like`: a value that a loop carries must keep its shape."""
+        """Return the source of a symbol or number with the full shape of `like`: a loop must not change a value's shape."""
         text = _Printer(ends).doprint(value)
         return text if value in shaped else f"{text} + tl.zeros_like({like})"
 

@@ -1,4 +1,6 @@
-"""Convert a Rule to straight-line code (a `Program`), sorted by how often each part must run. The fused kernels are printed from it.
+"""Convert a Rule to straight-line code (a `Program`), sorted by how often each part must run.
+
+The fused kernels are printed from such programs.
 
 Why: a formula such as Adam's step mixes values that change with the setting, the block, the step and the coordinate. A kernel
 that evaluates all of it for every coordinate repeats divisions and square roots whose result is the same for the whole block.

@@ -1,6 +1,6 @@
 """Print the update of a stack of models as a Numba kernel: one pass over parameters, gradients and states, in place.
 
-Used by training on a CPU (`FusedUpdate`). As torch operations, an Adam step reads and writes every array about ten times; one
+Used by training on a CPU (`FusedUpdate`). As torch operations, an Adam step reads and writes every array many times; one
 pass reads and writes each array once.
 
 Each instance has a loop over its coordinates, with plain IEEE operations in a fixed order, so that an instance has the same bits
@@ -166,8 +166,8 @@ def update_source(rule: Rule, dtype: str) -> str:
     (start,), (advance,) = whole.start, whole.advance
     out = [f'"""Update of {label(rule)}, {dtype}."""', "", *_HEADER.splitlines(), f"real_ = np.{dtype}", ""]
 
-    # Every state is an array of its own. In one array for all states the compiler could not prove that a write to one state leaves
-    # the others unchanged, and would not use vector instructions.
+    # Every state is an array of its own. In one array for all states the compiler could not prove that a write to one state
+    # leaves the others unchanged, and would not use vector instructions.
     states = {state: f"state{index}_[e_, i_]" for index, state in enumerate(whole.states)}
     arguments = ", ".join([_ARGUMENTS, *(place.split("[")[0] for place in states.values())])
     out += ["@entry_", f"def start_({arguments}):", "    for e_ in range(theta_.shape[0]):", *settings]
