@@ -1,7 +1,7 @@
 """One step of training against its local models: first order, block-diagonal, whole, and the bounds of the descent lemmas.
 
-The lemmas of theory.md section 4 speak of quadratics with a block-diagonal Hessian. A model's loss is neither, so at a snapshot w
-with the step u there are two gaps between picture and truth, and both are measured:
+The lemmas of docs/theory.md section 4 speak of quadratics with a block-diagonal Hessian. A model's loss is neither, so at a
+snapshot w with the step u there are two gaps between picture and truth, and both are measured:
 
     f(w + u) - f(w) = g'u + u'H_blk u/2 + u'(H - H_blk)u/2 + remainder,
 

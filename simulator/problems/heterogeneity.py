@@ -89,7 +89,7 @@ def spread(values: Array) -> Spread:
 
 
 def gradient_weighted_smoothness(gradient: Array, sizes: Sequence[int], smoothness: Array) -> Array:
-    """Lambda_G = sum_l |g_l|^2/|g|^2 L_l (theory.md, section 1), (...); NaN at g = 0.
+    """Lambda_G = sum_l |g_l|^2/|g|^2 L_l (docs/theory.md, section 1), (...); NaN at g = 0.
 
     Args:
         gradient: (..., P).
@@ -105,7 +105,7 @@ def gradient_weighted_smoothness(gradient: Array, sizes: Sequence[int], smoothne
 
 
 def size_weighted_smoothness(sizes: Sequence[int], smoothness: Array) -> Array:
-    """Lambda_P = sum_l (P_l/P) L_l (theory.md, section 1): (..., B) to (...)."""
+    """Lambda_P = sum_l (P_l/P) L_l (docs/theory.md, section 1): (..., B) to (...)."""
     return np.asarray(np.sum(smoothness * (np.asarray(sizes) / sum(sizes)), axis=-1))
 
 

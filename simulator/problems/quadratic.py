@@ -129,7 +129,7 @@ class BlockQuadratic:
             ValueError: a dial out of range, or dials that contradict each other.
 
         References:
-            theory.md section 1 of the project; the dials follow arXiv 2402.16788 and 2502.00213.
+            docs/theory.md section 1 of the project; the dials follow arXiv 2402.16788 and 2502.00213.
         """
         sizes = block_sizes_from(blocks, block_size)
         spectra = spectra_from_dials(sizes, heterogeneity, mode, condition_number)

@@ -1,6 +1,6 @@
 """Eigenvalues of each block from the dials: how stiff every block is, and which eigenvalues sit together.
 
-Two modes (theory.md section 1). `scale`: every block has the same shape of spectrum and a scale of its own, so that more
+Two modes (docs/theory.md section 1). `scale`: every block has the same shape of spectrum and a scale of its own, so that more
 heterogeneity also means a worse condition number of the whole. `arrange`: the eigenvalues of the whole never change, only
 which block each belongs to; gradient descent cannot see the difference.
 """

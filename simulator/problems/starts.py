@@ -13,7 +13,7 @@ FloatArray = NDArray[np.float64]
 
 
 def check_gradient_dials(spectra: Spectra, gradient_heterogeneity: float | None, alignment: float | None) -> None:
-    """Check that the gradient dials can be had on these spectra (theory.md section 1).
+    """Check that the gradient dials can be had on these spectra (docs/theory.md section 1).
 
     Raises:
         ValueError: a dial out of range, or one that these blocks cannot have.
@@ -55,7 +55,7 @@ def start_by_gradient(
     """Gradients g_l with the asked spread and alignment of |g_l|/sqrt(P_l); the direction in a block is uniform.
 
     log norms `y = a x + sqrt(1 - a^2) r`, scaled so that they range over log(ratio): x the standardised log L_l, r a random
-    direction orthogonal to x and to the ones vector (theory.md section 1).
+    direction orthogonal to x and to the ones vector (docs/theory.md section 1).
     """
     blocks = len(spectra)
     stiffness = np.log([s[-1] for s in spectra])

@@ -7,7 +7,7 @@ that all draws share bitwise the same rates. How each was found, with s the typi
   contracts more slowly than at 1/L, above 2/L the stiffest one diverges. With momentum the end of the stable range is
   2(1+momentum)/L (heavy-ball) or 2(1+momentum)/((1+2 momentum) L) (nesterov), and the middle moves with it.
 - sign steps: near the solution a coordinate jumps between a and a - lr, 0 < a < lr, which leaves up to tr(H) lr^2/2
-  (theory.md, adam-cycle) of a start of tr(H) s^2/2; the rate at which this is `tolerance` times the start is
+  (docs/theory.md, adam-cycle) of a start of tr(H) s^2/2; the rate at which this is `tolerance` times the start is
   s sqrt(tolerance). Memory of a fraction beta overshoots for about 1/(1-beta) steps, and the rate shrinks by that.
 - one step of length lr for the whole gradient: the last jitter is along the stiffest direction,
   L lr^2/2.
@@ -176,7 +176,7 @@ _ALL = (
         natural_lr=sp.S.One,
         default_lr=1.0,
         summary="Gradient descent with the best constant rate of every block, times lr.",
-        source="theory.md section 2, block-gd.",
+        source="docs/theory.md section 2, block-gd.",
     ),
     Rule(
         name="adam-mini",

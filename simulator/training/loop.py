@@ -93,7 +93,7 @@ def train(
         ValueError: an argument out of range, a rule that cannot run, or a run that does not fit in memory.
 
     Examples:
-        >>> from quadsim.simulator import MLP, ToyProblem
+        >>> from quadsim.simulator.models.mlp import MLP
         >>> toys = ToyProblem.generate(MLP(width=8), "token-map", heterogeneity=[1, 10], problems=2)
         >>> train(toys, "adam", lr=[0.01, 0.1], steps=20).final_loss.shape
         (4, 2)

@@ -22,8 +22,8 @@ __all__ = ["VERDICTS", "Check", "assert_bound", "check"]
 _CLAIMED = {"upper": "at most", "lower": "at least", "equal": "exactly"}
 
 VERDICTS = ("verified", "holds", "refuted", "undecided", "not applicable")
-"""Words of theory.md section 7: exact arithmetic says so; a float run stays within its rounding budget; exact arithmetic has a
-counter-example; a flag in floating point that exact arithmetic could not settle; a hypothesis fails."""
+"""Words of docs/theory.md section 7: exact arithmetic says so; a float run stays within its rounding budget; exact arithmetic
+has a counter-example; a flag in floating point that exact arithmetic could not settle; a hypothesis fails."""
 
 Array = NDArray[np.float64]
 

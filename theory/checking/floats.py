@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 STANDARD_ERRORS = 4.0
-"""A normal mean this many standard errors off is flagged: once in 16,000 true ones (theory.md section 2)."""
+"""A normal mean this many standard errors off is flagged: once in 16,000 true ones (docs/theory.md section 2)."""
 
 _TINY = 1e-280  # below, float64 loses digits
 

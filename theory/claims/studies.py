@@ -196,7 +196,8 @@ def head_growth(
     seed: int = 0,
     width: int = 16,
 ) -> HeadGrowth:
-    """How the head moves with mini-batches that do not hold every class (theory.md, head-drift; arXiv 2502.00213, section 5).
+    """How the head moves with mini-batches that do not hold every class (docs/theory.md, head-drift; arXiv 2502.00213, section
+    5).
 
     Args:
         classes: C, each a token-map of C tokens to C classes.

@@ -1,4 +1,4 @@
-"""Adam (theory.md section 3)."""
+"""Adam (docs/theory.md section 3)."""
 
 import numpy as np
 import sympy as sp

@@ -1,4 +1,4 @@
-"""Limit cycles of Adam and its limit, sign descent (theory.md section 3)."""
+"""Limit cycles of Adam and its limit, sign descent (docs/theory.md section 3)."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def adam_on_orbit() -> Rule:
         step=adam.step.subs(dict.fromkeys(adam.clocks, 0)),
         start={m: -(1 - b1) / (1 + b1) * g, v: g**2},
         summary="Adam without bias correction, started on its period-2 orbit.",
-        source="theory.md section 3, adam-cycle.",
+        source="docs/theory.md section 3, adam-cycle.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Gradient heterogeneity against Hessian heterogeneity (theory.md section 4): the covariance identity."""
+"""Gradient heterogeneity against Hessian heterogeneity (docs/theory.md section 4): the covariance identity."""
 
 import sympy as sp
 

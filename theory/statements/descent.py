@@ -1,4 +1,4 @@
-"""Gradient descent and its relatives on quadratics (theory.md section 2)."""
+"""Gradient descent and its relatives on quadratics (docs/theory.md section 2)."""
 
 import numpy as np
 import sympy as sp
@@ -297,7 +297,7 @@ DESCENT = (
         tight="at eta = 2/(L+mu), for errors in the eigenspaces of mu and L",
         argument=_gd_upper,
         conclusion=lambda bound: concludes(bound, sp.Max(*(_gd_factor(end) ** 2 for end in (mu, L)))),
-        source="Classical, in the form derived here (theory.md section 2).",
+        source="Classical, in the form derived here (docs/theory.md section 2).",
     ),
     Theorem(
         name="gd-lower",

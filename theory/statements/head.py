@@ -1,4 +1,4 @@
-"""The drift of a linear softmax head under SignSGD (theory.md section 5, after Tomihari and Sato)."""
+"""The drift of a linear softmax head under SignSGD (docs/theory.md section 5, after Tomihari and Sato)."""
 
 from collections.abc import Mapping
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Gradient steps against sign steps (theory.md section 4): descent lemmas, rates and complexities.
+"""Gradient steps against sign steps (docs/theory.md section 4): descent lemmas, rates and complexities.
 
 After Tomihari and Sato, arXiv 2502.00213, in the form derived here for block-diagonal quadratics. `length` is what a step
 multiplies -g or -sign(g) by: the learning rate, or what the rules gd-lambda and sign-lambda make of it.

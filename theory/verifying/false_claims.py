@@ -1,6 +1,6 @@
 """Claims that are false, some of them in circulation, each with the instance that refutes it in exact arithmetic.
 
-They are true on other instances, so the instance belongs to the claim (theory.md section 7). A checker that let one of them
+They are true on other instances, so the instance belongs to the claim (docs/theory.md section 7). A checker that let one of them
 pass would not be worth trusting with the true ones.
 """
 
