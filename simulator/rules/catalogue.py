@@ -1,7 +1,7 @@
-"""Every optimizer as one symbolic definition. Nothing else in the project writes these formulas down.
+"""Define every optimizer as one symbolic Rule. No other file of the project contains these formulas.
 
-Defaults and the place of `eps` follow torch. `natural_lr` centres a grid of learning rates: it is made of the dials alone, so
-that all draws share bitwise the same rates. How each was found, with s the typical size of a coordinate of e_0:
+Defaults and the place of `eps` follow torch. `natural_lr` is the centre of a grid of learning rates. It depends on the dials
+alone, so that all draws have bitwise the same rates. Its derivations, with s the typical size of a coordinate of e_0:
 
 - gradient steps: sqrt(2)/L, the geometric middle of [1/L, 2/L], in which the best constant rate lies: below 1/L every mode
   contracts more slowly than at 1/L, above 2/L the stiffest one diverges. With momentum the end of the stable range is
@@ -190,7 +190,7 @@ _ALL = (
 )
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in _ALL}
-"""All of them by name."""
+"""All optimizers by name."""
 
 
 OTHER_NAMES = {
@@ -225,11 +225,11 @@ OTHER_NAMES = {
     "evolved-sign-momentum": "lion",
     "adam-frozen-v": "adam-frozen",
 }
-"""What the field also calls them, or the nearest one there is: for suggestions alone."""
+"""Other names of the optimizers in the field, or the nearest optimizer here; used only for suggestions in error messages."""
 
 
 def resolve_rule(rule: Rule | str) -> Rule:
-    """The rule of this name, or the rule itself.
+    """Return the rule with this name; a Rule is returned as it is.
 
     Raises:
         ValueError: an unknown name; the message suggests the nearest.

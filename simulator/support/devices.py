@@ -1,4 +1,4 @@
-"""Devices and number types by name."""
+"""Check devices and number types, and resolve them by name."""
 
 import torch
 
@@ -11,19 +11,19 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def resolve_dtype(dtype: torch.dtype | str) -> torch.dtype:
-    """torch.float32 or torch.float64, from either form.
+    """Return torch.float32 or torch.float64, from the type itself or its name.
 
     Raises:
-        ValueError: another type.
+        ValueError: any other type.
     """
     return DTYPES[check_choice("dtype", str(dtype).removeprefix("torch."), DTYPES)]
 
 
 def check_device(device: str) -> str:
-    """A device torch can use here.
+    """Return the name of a device if torch can use it on this machine.
 
     Raises:
-        ValueError: an unknown name, or a GPU that is not there.
+        ValueError: an unknown name, or a GPU that this machine does not have.
     """
     device = str(device)
     kind, _, number = device.partition(":")

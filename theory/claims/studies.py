@@ -196,8 +196,9 @@ def head_growth(
     seed: int = 0,
     width: int = 16,
 ) -> HeadGrowth:
-    """How the head moves with mini-batches that do not hold every class (docs/theory.md, head-drift; arXiv 2502.00213, section
-    5).
+    """Measure how the head moves with mini-batches that do not contain every class.
+
+    See docs/theory.md, head-drift, and arXiv 2502.00213, section 5.
 
     Args:
         classes: C, each a token-map of C tokens to C classes.
