@@ -122,7 +122,7 @@ def _inspect(
     local = None
     if run["optimizer"] is None:
         if run["lr"] is not None or run["at"] is not None:
-            raise ValueError("lr and at must come with an optimizer to train with, got none; add --optimizer, as gd.")
+            raise ValueError("--lr and --at must come with an optimizer, got none; add --optimizer, as gd.")
         with _columns_bar(problem, quiet=quiet or not run["curvature"]) as progress:
             found = inspect_model(problem, run["partition"], curvature=run["curvature"], progress=progress)
     else:
@@ -145,7 +145,9 @@ def _along_training(problem: "ToyProblem", run: dict[str, Any], *, quiet: bool) 
     from quadsim.theory.local import local_steps
 
     if run["lr"] is None or run["at"] is None:
-        raise ValueError("optimizer must come with a learning rate and steps to look at, got none; add --lr and --at.")
+        raise ValueError(
+            "optimizer must come with a learning rate and the steps to inspect, got none; add --lr and --at."
+        )
     partition, curvature = run["partition"], run["curvature"]
     with _columns_bar(problem, quiet=quiet or not curvature) as progress:
         found, trained = inspect_trained(
@@ -251,7 +253,7 @@ def _study_options(name: str, asked: dict[str, Any], run: dict[str, Any]) -> dic
     for key, value in given.items():
         if key not in known and value != fixed.get(key) and value is not True:
             raise ValueError(
-                f"--{key} must be left out with --study {name}, which fixes it, got {value}; drop one of the two."
+                f"--{key} cannot be combined with --study {name}, which fixes it, got {value}; leave one of the two out."
             )
     return {argument: read(given[key]) for key, (argument, read) in known.items() if given[key] is not None}
 

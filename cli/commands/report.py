@@ -34,7 +34,7 @@ def report(
         except ValueError:
             raise
         except OSError as error:
-            raise ValueError(f"the folder must be one that can be written, got {folder} ({error}); copy it.") from error
+            raise ValueError(f"the folder must be writable, got {folder} ({error}); copy it.") from error
         except Exception as error:
             with ends.attempt("figures and report", f"the results in {folder} are as they were"):
                 raise error

@@ -48,7 +48,7 @@ def reproduce(
     ends = Ends()
     with usage_errors():
         if quick and full:
-            raise ValueError("size must be one of --quick and --full, got both; give one.")
+            raise ValueError("--quick cannot be combined with --full, got both; give one.")
         if listing:
             from quadsim.simulator.support.checks import check_choice
 

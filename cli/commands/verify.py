@@ -55,7 +55,7 @@ def verify(
     with usage_errors(), progress_bar(quiet=quiet) as progress:
         if exact and search:
             raise ValueError(
-                f"search must be left out with --exact, which runs instances in rationals only, got {search}."
+                f"--search cannot be combined with --exact, which runs rational instances only, got {search}; leave one out."
             )
         out = given_path("out", out)
         if out is not None:

@@ -46,7 +46,7 @@ def head_norms(problem: ToyProblem, theta: ArrayLike, which: ArrayLike | None = 
     chosen = np.arange(problem.problems) if which is None else np.asarray(which)
     if theta.shape != (chosen.size, problem.dimension):
         raise ValueError(
-            f"theta must have the shape ({chosen.size}, {problem.dimension}), got {theta.shape}; give a row an instance."
+            f"theta must have the shape ({chosen.size}, {problem.dimension}), got {theta.shape}; give one row per instance."
         )
     if problem.block_scales is not None and problem.mode == "parameter":
         theta = theta * problem.block_scales[chosen]

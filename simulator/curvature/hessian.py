@@ -207,8 +207,8 @@ def as_points(stack: Stack, theta: ArrayLike | Tensor) -> Tensor:
     points = points.to(stack.weights.device)
     if points.shape != (stack.instances, stack.problem.dimension):
         raise ValueError(
-            f"theta must have the shape ({stack.instances}, {stack.problem.dimension}), got {tuple(points.shape)}; give a row an "
-            "instance."
+            f"theta must have the shape ({stack.instances}, {stack.problem.dimension}), got {tuple(points.shape)}; give one row "
+            "per instance."
         )
     return points
 

@@ -185,7 +185,7 @@ def inspect_trained(
     alive = np.flatnonzero(np.all(np.isfinite(theta), axis=1))
     if not alive.size:
         raise ValueError(
-            f"lr must let a run live until step {last}, got {lr}, at which all diverge; use a smaller one."
+            f"lr must be small enough that a run reaches step {last}, got {lr}, with which all diverge; use a smaller one."
         )
     found = inspect_model(
         problem.select(alive.tolist()), partition, theta=theta[alive], step=last, curvature=curvature, progress=progress

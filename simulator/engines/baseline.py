@@ -117,7 +117,7 @@ def _check_optimizer(
     except TypeError as error:
         raise ValueError(
             f"optimizer must make one from a list of parameters, lr and the given options, got {' '.join(str(error).split())}; "
-            "look at its arguments."
+            "check them against the arguments of the class."
         ) from error
     name = type(made).__name__
     step = getattr(made, "step", None)
@@ -128,7 +128,7 @@ def _check_optimizer(
     needed = [p.name for p in signature(step).parameters.values() if p.default is p.empty and p.kind < p.VAR_POSITIONAL]
     if needed:
         raise ValueError(
-            f"optimizer must take steps without a closure, got {name}, whose step needs {needed[0]}; use another."
+            f"optimizer must take steps without a closure, got {name}, whose step needs {needed[0]}; use another optimizer."
         )
     parameter.grad = torch.ones_like(parameter)
     try:

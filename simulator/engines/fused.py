@@ -22,7 +22,7 @@ def why_not(job: Job) -> str | None:
     if reason is not None:
         return reason
     if job.device == "cpu":
-        return "Numba is told not to compile, by NUMBA_DISABLE_JIT" if jit_is_off() else None
+        return "Numba's compiler is switched off by NUMBA_DISABLE_JIT" if jit_is_off() else None
     from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
 
     return fused_gpu.why_not(job)

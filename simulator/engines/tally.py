@@ -95,7 +95,7 @@ def tally(
     reason = why_not(job)
     if reason is not None:
         raise ValueError(
-            f"rule and blocks must suit counting on the device, got {job.rule.name} ({reason}); use simulate."
+            f"rule and blocks must be ones that can be counted on the device, got {job.rule.name} ({reason}); use simulate."
         )
 
     place = torch.device(device)

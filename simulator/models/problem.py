@@ -58,7 +58,9 @@ def resolve_model(model: Model | str, **options: Any) -> Model:
     """
     if isinstance(model, Model):
         if options:
-            raise ValueError(f"options of a model must come with its name, got a {model.name} and {options}; give one.")
+            raise ValueError(
+                f"options of a model must come with its name, got a {model.name} and {options}; give the name or no options."
+            )
         return model
     kind = MODELS[check_choice("model", model, MODELS)]
     check_known(f"option of {model}", options, [f.name for f in fields(kind)])  # type: ignore[arg-type]
@@ -210,16 +212,16 @@ class ToyProblem:
         start = np.array(numbers_of("theta", theta))
         if self.dial == "init-scale":
             raise ValueError(
-                "dial of a problem with a given start must not be init-scale, which scales drawn ones; use another."
+                "dial of a problem with a given start must not be init-scale, which scales drawn starts; use another dial."
             )
         if start.shape != (self.problems, self.dimension):
             raise ValueError(
-                f"theta must have the shape ({self.problems}, {self.dimension}), got {start.shape}; give a row a problem."
+                f"theta must have the shape ({self.problems}, {self.dimension}), got {start.shape}; give one row per problem."
             )
         if not np.all(np.isfinite(start)):
             raise ValueError(
                 f"theta must be finite, got {int(np.sum(~np.isfinite(start)))} numbers that are not; select problems whose "
-                "runs lived."
+                "runs did not diverge."
             )
         return replace(self, given_start=start)
 

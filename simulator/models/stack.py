@@ -86,7 +86,7 @@ class Stack:
 
     @own_modes()
     def rows(self, sequences: Tensor) -> "Stack":
-        """Return the same instances with some of their sequences, (E, b); the mean of their optimised loss is that on all data."""
+        """Return the same instances with some of their sequences, (E, b); the optimised loss is unbiased for that on all data."""
         number = sequences.shape[1]
         sequences = F.pad(sequences, (0, -number % ALIGNED))
         at = torch.arange(self.instances, device=sequences.device)[:, None], sequences

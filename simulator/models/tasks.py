@@ -177,7 +177,7 @@ class Induction(Task):
         _check_counts(self, "vocabulary", "tokens", "sequences", vocabulary=2, tokens=3)
         if self.tokens > self.vocabulary + 1:
             raise ValueError(
-                f"tokens must be at most the vocabulary and one more ({self.vocabulary + 1}), got {self.tokens}; use shorter "
+                f"tokens must be at most vocabulary + 1 ({self.vocabulary + 1}), got {self.tokens}; use shorter "
                 "sequences."
             )
 
@@ -234,7 +234,7 @@ class Digits(Task):
         if self.patch not in (1, 2, 4, 8):
             raise ValueError(f"patch must be 1, 2, 4 or 8, got {self.patch}; give one of these.")
         if self.sequences > 1797:
-            raise ValueError(f"sequences must be at most 1797, the images there are, got {self.sequences}; use fewer.")
+            raise ValueError(f"sequences must be at most 1797, the number of images, got {self.sequences}; use fewer.")
 
     @property
     def shape(self) -> DataShape:
@@ -291,7 +291,7 @@ class Text(Task):
         available = text_tokens(self.level, 0)[1]
         if self.vocabulary > available:
             raise ValueError(
-                f"vocabulary must be at most {available}, the {self.level}s there are, got {self.vocabulary}; use fewer."
+                f"vocabulary must be at most {available}, the number of {self.level}s, got {self.vocabulary}; use less."
             )
 
     @property
@@ -387,7 +387,9 @@ def resolve_task(task: Task | str, **options: Any) -> Task:
     """
     if isinstance(task, Task):
         if options:
-            raise ValueError(f"options of a task must come with its name, got a {task.name} and {options}; give one.")
+            raise ValueError(
+                f"options of a task must come with its name, got a {task.name} and {options}; give the name or no options."
+            )
         return task
     make = TASKS[check_choice("task", task, TASKS)]
     kind: Any = make.func if isinstance(make, partial) else make

@@ -44,7 +44,7 @@ def checked_block(number: int, block: Any) -> FloatArray:
     if matrix.ndim != 3 or matrix.shape[1] != matrix.shape[2] or matrix.size == 0:
         raise ValueError(
             f"blocks[{number}] must be a square matrix (P_l, P_l) or a batch (M, P_l, P_l) of them, got shape "
-            f"{given}; {'a single matrix goes in a list: [H]' if len(given) == 1 else 'give one matrix a block'}."
+            f"{given}; {'a single matrix goes in a list: [H]' if len(given) == 1 else 'give one matrix per block'}."
         )
     size = matrix.shape[-1]
     # Q diag(lambda) Q' in float64 is symmetric up to the rounding of a sum of P_l products.

@@ -75,10 +75,12 @@ def positions_of(name: str, values: Any, count: int, low: int = 0) -> NDArray[np
     """
     array = np.atleast_1d(array_of(name, values))
     if array.dtype.kind == "b":
-        raise ValueError(f"{name} must be numbers of problems, got truth values; use np.flatnonzero(...) of them.")
+        raise ValueError(f"{name} must be indices of problems, got truth values; use np.flatnonzero(...) of them.")
     whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool(np.all(array == np.floor(array))))
     if array.ndim != 1 or not array.size or not whole or array.min() < low or array.max() >= count:
-        raise ValueError(f"{name} must be in [{low}, {count}), got {values!r}; give at least one of these.")
+        raise ValueError(
+            f"{name} must be whole numbers from {low} to {count - 1}, got {values!r}; give at least one of these."
+        )
     return array.astype(np.int64)
 
 
@@ -95,12 +97,12 @@ def list_of(name: str, values: Any, what: str) -> list[Any]:
     """
     kind = type(values).__name__
     if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping | set | frozenset):
-        raise ValueError(f"{name} must be a list with one {what} a block, got a {kind}; give a list: [...].")
+        raise ValueError(f"{name} must be a list with one {what} per block, got a {kind}; give a list: [...].")
     # A data frame would run over the names of its columns, and a matrix over its rows or its entries.
     rows = _module_of(values) in ("pandas", "scipy", "sympy")
     if rows or getattr(values, "ndim", 1) == 0 or (what == "matrix" and getattr(values, "ndim", 1) == 2):
         raise ValueError(
-            f"{name} must be a list with one {what} a block, got a single {kind}; put it in a list: [...]."
+            f"{name} must be a list with one {what} per block, got a single {kind}; put it in a list: [...]."
         )
     return list(values)
 
@@ -158,7 +160,7 @@ def _of_tensor(name: str, tensor: "torch.Tensor") -> Any:
         raise ValueError(f"{name} must hold numbers of full precision, got a quantised tensor; use .dequantize().")
     if tensor.is_meta:
         raise ValueError(
-            f"{name} must hold numbers, got a tensor on the device meta, which has none; make it on a cpu."
+            f"{name} must hold numbers, got a tensor on the device meta, which has none; create it on the cpu."
         )
     found = tensor.detach().cpu().resolve_conj().resolve_neg()
     if found.is_floating_point() and found.element_size() < 4:
@@ -193,7 +195,9 @@ def _check_objects(name: str, array: NDArray[Any]) -> None:
             place = f" at {at[0] if len(at) == 1 else at}" if at else ""
             raise ValueError(f"{name} must hold numbers, got {x!r}{place}; give a number in every place.")
         if isinstance(x, list | tuple):
-            raise ValueError(f"{name} must be a rectangular array, got rows of different lengths; fill them up.")
+            raise ValueError(
+                f"{name} must be a rectangular array, got rows of different lengths; make them equally long."
+            )
         if isinstance(x, complex | np.complexfloating):
             _refuse(name, array.tolist(), _complex_advice(np.array([y for y in array.ravel()], dtype=complex)))
 

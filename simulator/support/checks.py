@@ -141,7 +141,7 @@ def check_known(name: str, given: Iterable[str], allowed: Iterable[str]) -> None
     options = list(allowed)
     for key in given:
         if key not in options and not options:
-            raise ValueError(f"{name}: there is none to set, got {key!r}; leave it out.")
+            raise ValueError(f"{name} must not be given, as there is none, got {key!r}; leave it out.")
         check_choice(name, key, options)
 
 

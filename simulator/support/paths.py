@@ -41,7 +41,7 @@ def local_path(what: str, given: str | os.PathLike[str]) -> Path:
         return Path(expanded).absolute()
     except OSError as error:
         raise ValueError(
-            f"{what} must be absolute where the working directory is gone, got {text} ({error.strerror}); write it in full."
+            f"{what} must be absolute, as the working directory was deleted, got {text} ({error.strerror}); write it in full."
         ) from error
 
 

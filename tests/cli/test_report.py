@@ -535,7 +535,7 @@ def test_a_report_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     (folder / "report.html").mkdir()
     result = run("report", folder)
     assert result.exit_code == 2
-    assert "the folder must be one that can be written" in result.stderr
+    assert "the folder must be writable" in result.stderr
 
 
 def test_every_file_of_the_template_is_in_the_wheel():

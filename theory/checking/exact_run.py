@@ -130,7 +130,7 @@ class _ExactRule:
         stages = rule.stages
         whole = (rule.step, *rule.update.values(), *rule.start.values())
         if any(e.has(BlockMean, sp.exp, sp.log, sp.tanh) for e in (*whole, *rule.clocks.values())):
-            raise NotExact(f"{rule.name} has a mean over a block or a function that leaves the rationals")
+            raise NotExact(f"{rule.name} has a mean over a block or a function with irrational values")
         self.uses_extremes = any(e.has(symbols.L_l, symbols.mu_l) for e in whole)
         self._keep = tuple(list(rule.update).index(state) for state in rule.states)
         first = (symbols.g, symbols.w, symbols.L_l, symbols.mu_l, symbols.lr, *rule.hyperparameters)

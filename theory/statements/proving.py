@@ -249,7 +249,7 @@ class _Translator:
             return z3.Q(int(expression.p), int(expression.q))
         if expression.is_Symbol:
             if not expression.is_real:
-                raise TypeError(f"Z3 has no real for {expression}, which is not said to be real")
+                raise TypeError(f"Z3 has no real for {expression}, which is not declared real")
             if expression not in self._symbols:
                 taken = {str(real) for real in self._symbols.values()}  # symbols may share a name
                 name = str(expression)

@@ -184,12 +184,12 @@ def test_iterators_and_read_only_arrays_are_read():
 @pytest.mark.parametrize(
     ("blocks", "message"),
     [
-        (H, "blocks must be a list with one matrix a block, got a single ndarray"),
+        (H, "blocks must be a list with one matrix per block, got a single ndarray"),
         (torch.tensor(H), "got a single Tensor"),
         (FRAME, "got a single DataFrame"),
         (scipy.sparse.csr_matrix(H), "got a single csr_matrix"),
         (H.tolist(), r"a single matrix goes in a list: \[H\]"),
-        (sp.eye(3), "one matrix a block"),
+        (sp.eye(3), "one matrix per block"),
         ({"a": H}, "got a dict"),
         (5.0, "got a float"),
         (np.array(5.0), "got a single ndarray"),
