@@ -1,4 +1,4 @@
-"""quadsim bench: speed against the ways a user has today."""
+"""The command `quadsim bench`: time quadsim against torch and JAX."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,7 +53,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
-    """Time the same work through torch, JAX (extra bench) and ours, in one process and in turns; report ratios.
+    """Time the same work with torch, JAX (extra bench) and quadsim, in turn in one process, and report ratios.
 
     Example: quadsim bench --rules adam --block-sizes 3,30 --rounds 3
 
@@ -139,7 +139,7 @@ def bench(
 
 
 def document(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) -> dict[str, Any]:
-    """Everything as plain data."""
+    """Return the result as plain data."""
     import math
     from dataclasses import asdict
 
@@ -170,7 +170,7 @@ def document(found: "list[Comparison]", growth: "list[Slope]", closed: list[floa
 
 
 def text(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) -> str:
-    """A table: a row for each work, a column for each way."""
+    """Return the result as a table with one row per work and one column per way."""
     import numpy as np
 
     from quadsim.cli.bench import WAYS

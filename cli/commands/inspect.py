@@ -1,4 +1,4 @@
-"""quadsim inspect: gradients and curvature of a toy model, block by block."""
+"""The command `quadsim inspect`: gradients and curvature of a toy model, block by block."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -140,7 +140,7 @@ def _inspect(
 
 
 def _along_training(problem: "ToyProblem", run: dict[str, Any], *, quiet: bool) -> tuple["Inspection", Any]:
-    """Train, look at the last of the steps block by block, and hold every one against its local models."""
+    """Train, inspect the last of the steps block by block, and compare every step with its local models."""
     from quadsim.simulator.curvature.inspection import inspect_trained
     from quadsim.theory.local import local_steps
 
@@ -167,7 +167,7 @@ def _along_training(problem: "ToyProblem", run: dict[str, Any], *, quiet: bool) 
 
 @contextmanager
 def _columns_bar(problem: "ToyProblem", *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar that moves with the columns of the Hessians."""
+    """Return a function that advances the bar by finished columns of the Hessians."""
     from quadsim.cli.progress import progress_bar
 
     total, done = problem.problems * problem.dimension, 0
@@ -223,7 +223,7 @@ def _study(
 
 
 def _study_options(name: str, asked: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
-    """What was asked for of what a study can be asked for; its own defaults for the rest."""
+    """Return the options of a study that were given; the study has defaults for all others."""
 
     def numbers(text: str) -> tuple[Any, ...]:
         return comma_list(text, number)
@@ -259,10 +259,10 @@ def _study_options(name: str, asked: dict[str, Any], run: dict[str, Any]) -> dic
 
 
 def _folder(out: Path | None, asked: dict[str, Any]) -> Path:
-    """Where the result goes.
+    """Return the folder of the result.
 
-    A named folder must be new, empty, or hold a result of the same options, which is then written again; the default one is
-    named after what was asked.
+    A given folder must be new, empty, or hold a result of the same options, which is then overwritten. The default folder is
+    named after the options.
     """
     import hashlib
     import json
@@ -281,7 +281,7 @@ def _folder(out: Path | None, asked: dict[str, Any]) -> Path:
 
 
 def _holds(folder: Path, asked: dict[str, Any]) -> bool:
-    """Whether a folder holds a result of the same options, or what an end that failed left of it."""
+    """Whether a folder holds a result of the same options, complete or incomplete."""
     from quadsim.simulator.support import store
 
     if not (folder / store.CONFIG).is_file():

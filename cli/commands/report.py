@@ -1,4 +1,4 @@
-"""quadsim report: tables, figures and report.html again, from stored results."""
+"""The command `quadsim report`: write tables, figures and report.html again from stored results."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ def report(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the path alone, no table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Make tables, figures and report.html again from stored results; nothing is run.
+    """Write tables, figures and report.html again from stored results; nothing is run.
 
     Example: quadsim report runs/mine
     """

@@ -1,4 +1,4 @@
-"""quadsim reproduce: the papers' claims, each with its figure and verdict."""
+"""The command `quadsim reproduce`: run the papers' claims, each with its figure and verdict."""
 
 import os
 import sys
@@ -33,7 +33,7 @@ def reproduce(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
-    """Run the papers' claims and say of each: reproduced, partly, not at this scale, or refuted.
+    """Run the papers' claims and report a verdict for each: reproduced, partly, not at this scale, or refuted.
 
     The criterion of every claim is fixed before the run (--list shows it). A folder that holds earlier claims keeps them.
 
@@ -97,7 +97,7 @@ def reproduce(
 
 
 def listed(claim: "Claim") -> dict[str, Any]:
-    """A claim without its result, as plain data."""
+    """Return a claim without a result, as plain data."""
     return {
         "id": claim.id,
         "claim": claim.claim,
@@ -109,7 +109,7 @@ def listed(claim: "Claim") -> dict[str, Any]:
 
 
 def list_text(claims: Sequence["Claim"]) -> str:
-    """Claims with source and criterion."""
+    """Return the claims with source and criterion, as text."""
     lines = []
     for claim in claims:
         lines += [f"{claim.id}  ({claim.group}; {claim.source})", f"  {claim.claim}", f"  Tried: {claim.method}"]
@@ -119,7 +119,7 @@ def list_text(claims: Sequence["Claim"]) -> str:
 
 
 def text(outcomes: Sequence["Outcome"]) -> str:
-    """The table of verdicts, then claim by claim what the verdict rests on."""
+    """Return the table of verdicts, and then the reason of the verdict for every claim."""
     width = max((len(outcome.claim.id) for outcome in outcomes), default=0)
     lines = [f"{'claim'.ljust(width)}  {'verdict':<17}  seconds"]
     lines += [f"{o.claim.id.ljust(width)}  {o.verdict:<17}  {o.seconds:7.1f}" for o in outcomes]

@@ -1,4 +1,4 @@
-"""The figures of reproduce again, from the tables that it stored."""
+"""Draw the figures of reproduce again from its stored tables."""
 
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ __all__ = ["draw_again"]
 
 
 def draw_again(folder: Path) -> None:
-    """Draw the figure of every claim of ours whose tables lie in the folder.
+    """Draw the figure of every known claim whose tables are in the folder.
 
     Raises:
-        ValueError: tables that are not what the claim's experiment leaves.
+        ValueError: tables that the experiment of the claim did not write.
     """
     for claim in map(mapping, listed(document_of(folder / DOCUMENT).get("claims"))):
         name = claim.get("id")
