@@ -60,7 +60,7 @@ def main() -> None:
     """Run the program in a process of its own: figures do not use the user's backend, and failing output is a one-line error."""
     # What a notebook hands down ("module://matplotlib_inline..."), or a name that Matplotlib does not know, would stop it.
     os.environ["MPLBACKEND"] = "agg"
-    # Where processes cannot share anything: the commands that would need it say so themselves.
+    # If processes cannot share anything, the commands that need it report this themselves.
     warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
     output = _watched_output()
     try:

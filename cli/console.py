@@ -117,7 +117,7 @@ class Ends:
         """
         try:
             yield
-        except Exception as error:  # whatever it is, it must not take finished work with it
+        except Exception as error:  # any error: finished work must be kept
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             print(f"Error: {what} could not be written ({reason}); {then}.", file=sys.stderr)
             self.failed = True
@@ -144,7 +144,9 @@ def _take_style(context: typer.Context, name: str) -> str:
 StyleOption = Annotated[
     str,
     typer.Option(
-        "--style", help="Of figures: quadsim, or user for the settings of your matplotlibrc.", callback=_take_style
+        "--style",
+        help="Style of figures: quadsim, or user for the settings of your matplotlibrc.",
+        callback=_take_style,
     ),
 ]
 """The option of every command that draws; it is in effect until the command ends."""

@@ -18,34 +18,35 @@ _STEPS = {3: 1000, 30: 500, 64: 200}
 
 
 def bench(
-    rules: Annotated[str, typer.Option(help="Optimizers, of adam, signsgd, gd.")] = "adam,signsgd,gd",
-    block_sizes: Annotated[str, typer.Option(help="Block sizes, a work for each.")] = "3,30,64",
-    problems: Annotated[int, typer.Option(help="M, problems.")] = 32,
-    settings: Annotated[int, typer.Option(help="K, learning rates.")] = 64,
+    rules: Annotated[str, typer.Option(help="Optimizers: adam, signsgd, gd.")] = "adam,signsgd,gd",
+    block_sizes: Annotated[str, typer.Option(help="Block sizes; each is a work of its own.")] = "3,30,64",
+    problems: Annotated[int, typer.Option(help="M, number of problems.")] = 32,
+    settings: Annotated[int, typer.Option(help="K, number of learning rates.")] = 64,
     dtype: Annotated[
-        str, typer.Option(help="float64 or float32 (default float64; of a model float32).", show_default=False)
+        str, typer.Option(help="float64 or float32 (default float64; with --model float32).", show_default=False)
     ] = "",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    rounds: Annotated[int, typer.Option(help="Every way runs so often, in turns.")] = 5,
-    ways: Annotated[
-        str, typer.Option(help="What to run beside ours, of the columns of the table (default: all).")
-    ] = "",
+    rounds: Annotated[int, typer.Option(help="Number of rounds; each runs all ways in turn.")] = 5,
+    ways: Annotated[str, typer.Option(help="Ways to time beside quadsim: columns of the table (default: all).")] = "",
     steps: Annotated[
         int | None,
         typer.Option(help="Steps, a multiple of 50 (default 1000, 500 or 200 by block size; on a GPU ten times that)."),
     ] = None,
     memory: Annotated[
-        bool, typer.Option("--memory", help="Also peak memory, each way in a process of its own.")
+        bool, typer.Option("--memory", help="Measure peak memory too, each way in a process of its own.")
     ] = False,
     slopes: Annotated[
-        bool, typer.Option("--slopes", help="Also how our time grows with M, K, steps, block size.")
+        bool,
+        typer.Option("--slopes", help="Measure too how the time of quadsim grows with M, K, steps and block size."),
     ] = False,
     model: Annotated[
         str, typer.Option(help="Train this toy model (transformer) instead, with the first of --rules.")
     ] = "",
-    tokens: Annotated[int, typer.Option(help="With --model: tokens of a step of one instance, 64 or 512.")] = 64,
+    tokens: Annotated[int, typer.Option(help="With --model: tokens per step of one instance, 64 or 512.")] = 64,
     instances: Annotated[int | None, typer.Option(help="With --model: instances (default 64; on a GPU 4096).")] = None,
-    compile: Annotated[bool, typer.Option("--compile", help="With --model: also ours with torch.compile.")] = False,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="With --model: time quadsim with torch.compile too.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for bench.json, bench.png and bench.pdf.", parser=str, metavar="PATH")
     ] = None,

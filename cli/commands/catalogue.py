@@ -10,7 +10,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def rules(
-    name: Annotated[str | None, typer.Argument(help="An optimizer; all of them if left out.")] = None,
+    name: Annotated[str | None, typer.Argument(help="An optimizer; without a name all of them are listed.")] = None,
     source: Annotated[
         str | None,
         typer.Option("--source", help="Show the generated kernel of NAME instead: cpu or gpu.", show_default=False),
@@ -39,7 +39,7 @@ def rules(
 
 
 def theorems(
-    name: Annotated[str | None, typer.Argument(help="A theorem; all of them if left out.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A theorem; without a name all of them are listed.")] = None,
     as_json: _Json = False,
 ) -> None:
     """Show the theorems, or one with its statement, hypotheses and proof; every step of the proof is checked again.

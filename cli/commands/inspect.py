@@ -42,12 +42,14 @@ def inspect(
         str | None, _text("Starts [3; 1 above 20,000 parameters with curvature; studies 10 and 3]", "N")
     ] = None,
     seed: Annotated[str, _text("Key of all random draws [0]", "N")] = "0",
-    optimizer: Annotated[str | None, _text("Train with this one first, as adam:beta1=0 (needs --lr and --at)")] = None,
-    lr: Annotated[str | None, _text("Its learning rate", "NUMBER")] = None,
-    at: Annotated[
-        str | None, _text("Steps to look at, as 0,10,100; the last one is shown block by block", "LIST")
+    optimizer: Annotated[
+        str | None, _text("Optimizer to train with first, as adam:beta1=0 (needs --lr and --at)")
     ] = None,
-    curvature: Annotated[bool, typer.Option(help="Whether to take Hessian blocks.")] = True,
+    lr: Annotated[str | None, _text("Learning rate of --optimizer", "NUMBER")] = None,
+    at: Annotated[
+        str | None, _text("Steps to inspect, as 0,10,100; the last one is shown block by block", "LIST")
+    ] = None,
+    curvature: Annotated[bool, typer.Option(help="Whether to compute Hessian blocks.")] = True,
     study: Annotated[
         str | None,
         _text("norm-placement (gradients by norm and depth) or head-growth (the head under mini-batches) instead"),
@@ -200,7 +202,7 @@ def _study(
     folder = _folder(out, asked | run)
     options = _study_options(name, asked, run)
     found: NormPlacement | HeadGrowth
-    with progress_bar(quiet=quiet):  # neither study counts its steps; a line now and then says that it runs
+    with progress_bar(quiet=quiet):  # the studies do not report steps; lines at intervals show that they run
         found = norm_placement(**options) if name == "norm-placement" else head_growth(**options)
     with ends.attempt("the data", _NO_DATA.format(folder)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -298,7 +300,7 @@ def _save(found: "Inspection", local: Any, folder: Path, asked: dict[str, Any], 
 
     with ends.attempt("the data", _NO_DATA.format(folder)):
         folder.mkdir(parents=True, exist_ok=True)
-        # First, so that the same command may write here again whatever fails after it.
+        # Written first, so that the same command may write here again if a later part fails.
         store.write_json(folder / store.CONFIG, {"kind": "inspect", **asked})
         store.write_frame(folder / "blocks.parquet", found.blocks)
         store.write_frame(folder / store.SUMMARY, found.summary)

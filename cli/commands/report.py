@@ -12,10 +12,10 @@ __all__ = ["report"]
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", parser=str, help="A folder that sweep, verify or reproduce wrote.")
+        Path, typer.Argument(metavar="DIR", parser=str, help="Result folder of sweep, verify or reproduce.")
     ],
     style: StyleOption = "quadsim",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the path alone, no table.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the path only, no table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Write tables, figures and report.html again from stored results; nothing is run.

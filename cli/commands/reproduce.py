@@ -17,19 +17,22 @@ __all__ = ["reproduce"]
 
 
 def reproduce(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Claims; all if left out.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Small experiments, minutes in all (the default).")] = False,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Claims; without names all of them.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small experiments, minutes in total (the default).")] = False,
     full: Annotated[bool, typer.Option("--full", help="Full experiments, minutes each.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for data and figures [runs/claims-quick or -full].", parser=str, metavar="PATH"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Added to the seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Number that is added to the seed of every draw.")] = 0,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that run a claim each [as many as cores, at most 8].", min=1)
+        int | None,
+        typer.Option(help="Number of processes, each with one claim at a time [number of cores, at most 8].", min=1),
     ] = None,
     style: StyleOption = "quadsim",
-    listing: Annotated[bool, typer.Option("--list", help="Show the claims and their criteria, run nothing.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="Show the claims and their criteria; run nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
@@ -92,7 +95,7 @@ def reproduce(
     if any(
         outcome.found is not None and not (folder / outcome.claim.id / "figure.pdf").is_file() for outcome in outcomes
     ):
-        raise typer.Exit(1)  # the library has said which and why
+        raise typer.Exit(1)  # the library has reported which and why
     ends.exit()
 
 

@@ -17,16 +17,21 @@ __all__ = ["verify"]
 
 
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Theorems; all if left out.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Theorems; without names all of them and the false claims."),
+    ] = None,
     problems: Annotated[
-        int | None, typer.Option(help="Fresh random problems for each theorem (default 1000, with --exact 50).")
+        int | None, typer.Option(help="Number of random problems per theorem (default 1000, with --exact 50).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the problems.")] = 0,
-    exact: Annotated[bool, typer.Option("--exact", help="Problems built in rationals throughout.")] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Use rational problems only; every verdict is by exact arithmetic.")
+    ] = False,
     search: Annotated[
         int | None,
         typer.Option(
-            help="Instances that the search for the tightest may try, per upper bound (default 3000; 0: none)."
+            help="Number of instances in the search for the tightest one, per upper bound (default 3000; 0: none)."
         ),
     ] = None,
     out: Annotated[

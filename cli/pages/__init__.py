@@ -22,7 +22,7 @@ def kind_of(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise ValueError(
-            f"the argument must be a result folder, got {folder}, which is none; name one that a command wrote."
+            f"the argument must be a result folder, got {folder}, which is not a folder; name one that a command wrote."
         )
     found = [kind for kind, name in KINDS.items() if (folder / name).is_file()]
     if len(found) > 1:
@@ -97,7 +97,7 @@ def _write_sweep_report(results: "Results", *, figures: bool) -> Path:
     from quadsim.simulator.support import store
     from quadsim.simulator.sweeps.run.folder import locked_folder
 
-    assert results.folder is not None  # a page is made of a stored sweep only
+    assert results.folder is not None  # only a stored sweep has a page
     with locked_folder(results.folder, results.config.to_json()):
         if figures:
             save_figures(results, results.folder / store.FIGURES)

@@ -30,7 +30,7 @@ def claims_page(folder: Path) -> Page:
     """
     document = document_of(folder / CLAIMS)
     if not isinstance(document.get("claims"), list):
-        raise ValueError(f"{CLAIMS} must list claims, got none in {folder / CLAIMS}; make it with quadsim reproduce.")
+        raise ValueError(f"{CLAIMS} must list claims, got none in {folder / CLAIMS}; write it with quadsim reproduce.")
     claims = [mapping(claim) for claim in listed(document["claims"], 300)]
     manifest = mapping(document.get("manifest"))
     size = text(document.get("size"), 40)

@@ -27,7 +27,7 @@ def draw_again(folder: Path) -> None:
 
 def _draw(folder: Path, name: str, claim: dict[str, Any]) -> None:
     home = folder.resolve() / name
-    # Only what lies there under its plain name: a path of a stranger might lead anywhere.
+    # Only files in the folder under their plain names: an untrusted path might lead anywhere.
     found = {path.stem: path for path in sorted(home.glob("*.parquet")) if path.resolve().parent == home}
     wanted = [key for key in found if f"{name}/{key}.parquet" in texts(claim.get("tables"))]
     if not wanted:

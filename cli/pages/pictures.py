@@ -37,7 +37,7 @@ def picture_of(folder: Path, name: str, alt: str, caption: str = "", widest: int
         if path.stat().st_size > _LARGEST_FILE:
             return f"The figure {name} is left out: it has more than {_LARGEST_FILE:,} bytes."
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is looked at here
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked here
             with Image.open(path, formats=("PNG",)) as opened:
                 if opened.width * opened.height > _MOST_PIXELS:
                     return f"The figure {name} is left out: it has more than {_MOST_PIXELS:,} pixels."

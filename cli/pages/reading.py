@@ -28,10 +28,10 @@ def document_of(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"{name} must be a readable file, got {path} ({error}); run the command again.") from error
     if size > _LARGEST:
-        raise ValueError(f"{name} must have at most {_LARGEST:,} bytes, got {size:,} in {path}; make it again.")
+        raise ValueError(f"{name} must have at most {_LARGEST:,} bytes, got {size:,} in {path}; run the command again.")
     content = store.read_json(path, name, "run the command that made it again")
     if not isinstance(content, dict):
-        raise ValueError(f"{name} must hold one object, got {type(content).__name__} in {path}; make it again.")
+        raise ValueError(f"{name} must hold one object, got {type(content).__name__} in {path}; run the command again.")
     return content
 
 

@@ -30,7 +30,7 @@ def sweep_page(results: Results) -> Page:
         ValueError: results that are not in a folder.
     """
     if results.folder is None:
-        raise ValueError("results must lie in a folder to have a report, got some that are not stored; pass out=.")
+        raise ValueError("results must be stored in a folder to have a report, got results that are not; pass out=.")
     family = family_of(results.config)
     first, *others = _figures(results)
     lead, more = _answers(results)

@@ -54,7 +54,7 @@ def verify_page(folder: Path) -> Page:
     document = document_of(folder / VERIFIED)
     if not isinstance(document.get("theorems"), list):
         raise ValueError(
-            f"{VERIFIED} must list theorems, got none in {folder / VERIFIED}; make it with quadsim verify --out."
+            f"{VERIFIED} must list theorems, got none in {folder / VERIFIED}; write it with quadsim verify --out."
         )
     reports = [one for one in map(mapping, listed(document["theorems"])) if text(one.get("name"))]
     claims = [one for one in map(mapping, listed(document.get("false_claims"))) if text(one.get("name"))]

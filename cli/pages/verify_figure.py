@@ -16,7 +16,7 @@ from quadsim.theory import THEOREMS
 __all__ = ["FIGURE", "save_tightness"]
 
 FIGURE = "tightness"
-_SHOWN = 1.05  # beyond the bound, where a refuted theorem stands
+_SHOWN = 1.05  # position of a refuted theorem, beyond the bound
 
 
 def save_tightness(reports: Sequence[Mapping[str, Any]], folder: Path) -> bool:

@@ -152,7 +152,7 @@ class ToyProblem:
         values = np.array([check_interval("heterogeneity", value) for value in several])
         first, seed = check_count("first", first, 0, None), check_seed(seed)
         model, task = resolve_model(model, **options), resolve_task(task)
-        # What all of them take is known from one of each, before anything large is made.
+        # One problem per value of the dial gives the memory of all, before anything large is allocated.
         _check_memory(cls(model, task, dial, values, np.full(values.size, first), seed, mode), problems)
         which = np.tile(np.arange(first, first + problems), values.size)
         return cls(model, task, dial, np.repeat(values, problems), which, seed, mode)
@@ -355,7 +355,7 @@ def _check_memory(example: ToyProblem, times: int) -> None:
     """
     number, available = times * example.problems, physical_memory()
     needed = number * _COORDINATE_BYTES * example.dimension
-    if needed <= available:  # else counting the sequences of a large vocabulary takes too much itself
+    if needed <= available:  # checked first: counting the sequences of a large vocabulary needs much memory itself
         needed += number * example.data_bytes
     if needed > available:
         raise ValueError(

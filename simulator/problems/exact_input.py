@@ -64,7 +64,7 @@ def checked_block(number: int, block: Any) -> FloatArray:
         )
     matrix = (matrix + np.swapaxes(matrix, 1, 2)) / 2
     eigenvalues = np.linalg.eigvalsh(matrix)
-    # Below a few P_l u L an eigenvalue's sign is rounding (of the entries, and of the eigensolver; 1.5 was seen).
+    # Below a few P_l u L the sign of an eigenvalue is rounding (of the entries and of the eigensolver; 1.5 was observed).
     if np.any(eigenvalues[:, 0] <= 4.0 * size * np.finfo(float).eps * np.abs(eigenvalues).max(axis=1)):
         raise ValueError(
             f"blocks[{number}] must be positive definite, got smallest eigenvalue {eigenvalues[:, 0].min():.6g}; "

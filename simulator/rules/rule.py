@@ -334,7 +334,7 @@ class Rule:
         rows = [self.step.doit().subs(updates, simultaneous=True), *(updates[s] for s in active)]
         moving = (symbols.g, *active)
         if not all(row.is_polynomial(*moving) for row in rows):
-            return None  # seen at once; simplifying a quotient of roots takes a second
+            return None  # no need to simplify a quotient of roots, which takes a second
         preconditioner: sp.Expr | None = None
         lam = sp.Symbol("lambda", positive=True)
         coefficients: list[list[sp.Expr]] = []

@@ -167,7 +167,7 @@ def _of_tensor(name: str, tensor: "torch.Tensor") -> Any:
         found = found.float()
     try:
         return found.numpy()
-    except RuntimeError as error:  # of a transformation of torch.func, or a tensor that only stands for one
+    except RuntimeError as error:  # inside a transformation of torch.func, or a fake tensor
         raise ValueError(
             f"{name} must hold numbers, got a tensor without any here ({' '.join(str(error).split())})."
         ) from None

@@ -30,7 +30,7 @@ def check_device(device: str) -> str:
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
         raise ValueError(f"device must be cpu, cuda or cuda:N, got {device!r}; choose one of these.")
     if kind == "cuda":
-        # Once CUDA runs there is nothing to ask, and asking takes a fifth of a millisecond.
+        # Once CUDA is initialised it is available; a query would take a fifth of a millisecond.
         present = torch.cuda.is_initialized() or torch.cuda.is_available()  # type: ignore[no-untyped-call]
         available = torch.cuda.device_count() if present else 0
         if int(number or 0) >= available:

@@ -216,7 +216,7 @@ def is_finished(folder: Path) -> bool:
     """
     try:
         return (folder / MANIFEST).is_file()
-    except OSError as error:  # a name that is too long, say
+    except OSError as error:  # for example a name that is too long
         raise ValueError(
             f"out must be the name of a folder, got {folder.name[:80]} ({error.strerror}); choose another."
         ) from error

@@ -14,7 +14,7 @@ __all__ = ["in_threads", "own_threads"]
 ItemT = TypeVar("ItemT")
 FoundT = TypeVar("FoundT")
 
-_threads: ContextVar[int | None] = ContextVar("threads", default=None)  # how many are ours, within `own_threads`
+_threads: ContextVar[int | None] = ContextVar("threads", default=None)  # number of Python threads, within `own_threads`
 
 
 class _Usual:
@@ -48,7 +48,7 @@ def own_threads() -> Iterator[None]:
     It may be nested, and entered by several threads at once. Torch's own threads wait for each other after every operation, which
     on a busy machine takes twenty times as long. They also split the matrices of a single instance, which changes its last bits.
     """
-    if _threads.get() is not None:  # nested, or within a thread of ours
+    if _threads.get() is not None:  # nested, or in a thread of `in_threads`
         yield
         return
     token = _threads.set(_usual.enter())

@@ -77,7 +77,7 @@ def _powers_of_factor(theorem: Theorem, trajectory: Trajectory) -> Compared:
         # A factor f allows sqrt(f) + growth for the root of the gap in one step (for a lower bound less growth).
         growth = growth_budget(trajectory, root[:, :, 0])[:, :, None]
         shifted = 2.0 * np.log(np.maximum(root + sign * growth, 0.0))
-        # A closed form takes each step's power anew, so that what rounding does to a factor counts t times, not t - s times.
+        # A closed form evaluates the power of each step separately: the rounding of a factor counts t times, not t - s times.
         counted = steps[1:].astype(np.float64) if trajectory.engine == "closed-form" else apart
         bound = per_step * apart
         limit = (
@@ -103,7 +103,7 @@ def _gap_by_horizon(theorem: Theorem, trajectory: Trajectory) -> Compared:
     found = _logarithms(theorem, trajectory, start, gap, bound, bound + sign * slack, steps)
     if steps.size == 1:
         return found
-    # The start may violate a claim, but that it does not says nothing of the run.
+    # The start may violate a claim; if it does not, the run is not tested by that.
     later = _logarithms(
         theorem, trajectory, start, gap[:, :, 1:], bound[:, :, 1:], (bound + sign * slack)[:, :, 1:], steps[1:]
     )

@@ -38,7 +38,7 @@ VERDICTS = ("reproduced", "partly", "not at this scale", "refuted", "not run")
 
 T = TypeVar("T")
 
-_MOST_REASONS = 3  # conditions that a reason spells out; the rest stand in the list of conditions
+_MOST_REASONS = 3  # number of conditions that a reason names; all are in the list of conditions
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ def reproduce(
                 )
                 try:
                     _save_figure(outcome, out)
-                except Exception as error:  # whatever it is: the claim is judged, and its tables are stored
+                except Exception as error:  # any error: the claim is judged and its tables are stored
                     undrawn[outcome.claim.id] = " ".join(f"{type(error).__name__}: {error}".split())
             progress(done, len(chosen), f"{outcome.claim.id}: {outcome.verdict}")
     if undrawn:
@@ -212,7 +212,7 @@ def _outcomes(claims: list[Claim], setting: Setting, workers: int) -> Iterator[O
         return
     from joblib import Parallel, delayed, parallel_config
 
-    # A claim holds functions: its id is what a process is sent, and what was found is what comes back.
+    # A claim contains functions, which cannot be pickled: a process gets its id and returns the results.
     with parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "A worker stopped")  # it is replaced where its memory has grown
         found = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch=workers)(
@@ -293,7 +293,7 @@ def _alone(out: Path | None) -> Iterator[dict[str, Any]]:
         found = load_claims(out)["claims"] if (out / CLAIMS_FILE).is_file() else []
         yield {entry["id"]: entry for entry in found}
     finally:
-        (out / _LOCK).unlink(missing_ok=True)  # while it is held: whoever opened it before finds it gone
+        (out / _LOCK).unlink(missing_ok=True)  # while it is locked: a process that opened it before finds it deleted
         lock.release()
 
 
@@ -302,7 +302,7 @@ def _save_tables(outcome: Outcome, out: Path) -> None:
         return
     folder = out / outcome.claim.id
     folder.mkdir(exist_ok=True)
-    for suffix in ("png", "pdf"):  # a figure of earlier tables says nothing of these
+    for suffix in ("png", "pdf"):  # a figure of earlier tables does not belong to these
         (folder / f"figure.{suffix}").unlink(missing_ok=True)
     for name, table in outcome.found.tables.items():
         store.write_frame(folder / f"{name}.parquet", table)

@@ -167,7 +167,7 @@ def closeness(theorem: Theorem, trajectory: Trajectory) -> Array:
             # Below sqrt(u) both decreases are mostly rounding, and so is a gap that far below the start.
             usable = (guaranteed > 1e-8) & (seen > 0.0) & (gap[:, :, 1:] > 1e-8 * gap[:, :, :1])
             margin = np.max(np.where(usable, guaranteed / seen, 0.0), axis=-1)
-    # What exceeds 1 by more than rounding is a suspect, for `check` to look at, not the tightest instance.
+    # An instance that exceeds 1 by more than rounding is a suspect, which `check` examines, not the tightest instance.
     sound = theorem.applies(trajectory) & (margin <= 1.0 + 1e-6)
     out: Array = np.where(sound, margin, 0.0)
     return out
