@@ -29,7 +29,7 @@ __all__ = ["Conv"]
 
 @dataclass(frozen=True)
 class Conv(Model):
-    """Embedding, L layers of convolution over the tokens and GELU, head; no residuals, no biases.
+    """A convolution network: embedding, L layers (a convolution over the tokens and a GELU each), head; no residuals, no biases.
 
     The output at a token depends on the token and its neighbours (zeros beyond the ends); in a causal task on itself and
     earlier tokens.

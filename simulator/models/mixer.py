@@ -32,7 +32,9 @@ HIDDEN = 4
 
 @dataclass(frozen=True)
 class Mixer(Model):
-    """Embedding, L layers of GELU networks over the tokens and over the channels, head (Tolstikhin et al., arXiv 2105.01601).
+    """An MLP-Mixer (Tolstikhin et al., arXiv 2105.01601): embedding, L layers, head.
+
+    A layer has a GELU network over the tokens and one over the channels.
 
     The hidden width of both networks is four times their input width. The network over tokens is the same for every channel. In a
     causal task each of its hidden units belongs to a token and reads this token and earlier ones; each output token reads the

@@ -27,7 +27,7 @@ __all__ = ["MLP"]
 
 @dataclass(frozen=True)
 class MLP(Model):
-    """Embedding, L layers of matrix and GELU, head; no residuals, no biases.
+    """An MLP: embedding, L layers (a matrix and a GELU each), head. It has no residual sums and no biases.
 
     If the task wants an answer at every token, each token is an input of its own; else the concatenated embeddings of a
     sequence are one input.

@@ -77,7 +77,8 @@ class ToyProblem:
         model: the model.
         task: the task.
         dial: one of DIALS_OF_MODELS.
-        heterogeneity: c, the value of the dial, (M,).
+        heterogeneity: c, the value of the dial, (M,). For `init-scale` and `temperature` it is that scale or temperature, not a
+            ratio between blocks.
         index: index of the draws of every problem, (M,).
         seed: key of all draws.
         mode: mode of the dial `reparametrisation`, one of MODES.

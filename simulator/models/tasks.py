@@ -211,7 +211,7 @@ class Induction(Task):
 
 @dataclass(frozen=True)
 class Digits(Task):
-    """The 8x8 digits of scikit-learn (UCI, Alpaydin and Kaynak 1998), patches as tokens.
+    """Classify the 8x8 digits of scikit-learn (UCI, Alpaydin and Kaynak 1998), with patches as tokens.
 
     Attributes:
         patch: width and height of a patch in pixels: 1, 2, 4 or 8.

@@ -32,7 +32,9 @@ FEW_TOKENS = (4, 16)
 
 @dataclass(frozen=True)
 class Transformer(Model):
-    """Embedding, L layers of attention and a GELU network four times as wide, head (Vaswani et al., arXiv 1706.03762).
+    """A Transformer (Vaswani et al., arXiv 1706.03762): embedding, L layers, head.
+
+    A layer has attention and a GELU network of four times the width.
 
     Attributes:
         width: d, width of the embedding and of every layer.

@@ -75,9 +75,9 @@ def Norm(expression: sp.Expr) -> sp.Expr:
 class symbols:
     """The symbols that a rule may use beside its own states, clocks and hyperparameters.
 
-    `g` gradient coordinate; `w` iterate coordinate (for weight decay); `lr` learning rate of this step; `L_l`, `mu_l` extreme
-    eigenvalues of the coordinate's block. In `natural_lr` only: `L`, `mu` of the whole, `trace` of H, `dimension` P,
-    `error_scale` (typical size of a coordinate of e_0) and `tolerance`.
+    `g` gradient coordinate; `w` iterate coordinate (for weight decay); `lr` learning rate of this step (`eta` in
+    `quadsim.theory.symbols`); `L_l`, `mu_l` extreme eigenvalues of the coordinate's block. In `natural_lr` only: `L`, `mu` of
+    the whole, `trace` of H, `dimension` P, `error_scale` (typical size of a coordinate of e_0) and `tolerance`.
     """
 
     g, w = sp.symbols("g w", real=True)

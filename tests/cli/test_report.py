@@ -451,7 +451,7 @@ def test_a_sweep_over_models(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (None, r"the argument must be a result folder, got \S+, which is none; name"),
+        (None, r"the argument must be a result folder, got \S+, which is not a folder; name"),
         ({}, r"must hold one of manifest.json, verify.json, claims.json, got \S+ with none of these; name another"),
         ({"config.json": "{}"}, r"got \S+ with an unfinished sweep; finish it with quadsim sweep --config"),
         (

@@ -115,7 +115,7 @@ def kernels_of(rule: Rule, block_sizes: tuple[int, ...], dtype: str) -> ModuleTy
 
 @dataclass(frozen=True)
 class Shape:
-    """The layout of a unit on the device. It changes the last bits of the gap (the order of a sum), not the trajectory's meaning.
+    """The layout of a unit on the device. It decides the speed, and the last bits of the gap (the order of a sum).
 
     Attributes:
         lanes: settings per program for a tile; runs per program for lanes.
