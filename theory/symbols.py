@@ -41,8 +41,8 @@ class Symbol:
     """The namespace of the symbols; `quantities.MEANINGS` has the meaning of each and its value on a run.
 
     An index `_l` runs over blocks, `_i` over coordinates. `eta` is the learning rate, the setting `lr` of runs and the symbol
-    `lr` of rules. Symbols that change along the run have a value at every recorded
-    step; a bound with such a symbol is compared only between consecutive steps.
+    `lr` of rules. Symbols that change along the run have a value at every recorded step; a bound with such a symbol is
+    compared only between consecutive steps.
     """
 
     t = sp.Symbol("t", integer=True, nonnegative=True)

@@ -4,9 +4,9 @@ A *mode* is an eigenvector of H. Along a mode, one step of a linear rule is a sm
 the states of that mode; it is derived from the Rule itself (`Rule.linear_form`). A rule with a frozen preconditioner phi is the
 same on phi^(1/2) H phi^(1/2).
 
-- Without memory (gd) A is a number r, and the gap is the sum of `(a_i r_i^t)^2`. It is evaluated as
-  `(a_i exp(t log|r_i|))^2` with log|r_i| from log1p: r = 1 - eta lambda rounds to few digits of eta lambda when that is
-  small, and the power would lose eight digits at t = 10^9.
+- Without memory (gd) A is a number r, and the gap is the sum of `(a_i r_i^t)^2`. It is evaluated as `(a_i exp(t log|r_i|))^2`
+  with log|r_i| from log1p: r = 1 - eta lambda rounds to few digits of eta lambda when that is small, and the power would lose
+  eight digits at t = 10^9.
 - With memory (momentum) A^t is computed by repeated squaring. Eigenvectors of A are never used: at the best momentum the two
   roots of A coincide, A has only one eigenvector, and near there its eigenvectors are numerically useless (docs/theory.md,
   gd-exact).

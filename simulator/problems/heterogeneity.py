@@ -1,7 +1,7 @@
 """Measure how unequal the blocks of a parameter vector are: spread of gradient norms, and curvature weighted by gradients.
 
-Coordinates are on the last axis, with any number of leading axes. Blocks are contiguous and given by
-their sizes, (B,). Sums are float64, after division by the largest entry, so that squares neither overflow nor vanish.
+Coordinates are on the last axis, with any number of leading axes. Blocks are contiguous and given by their sizes, (B,). Sums
+are float64, after division by the largest entry, so that squares neither overflow nor vanish.
 """
 
 from collections.abc import Sequence

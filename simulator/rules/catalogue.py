@@ -9,8 +9,7 @@ alone, so that all draws have bitwise the same rates. Its derivations, with s th
 - sign steps: near the solution a coordinate jumps between a and a - lr, 0 < a < lr, which leaves up to tr(H) lr^2/2
   (docs/theory.md, adam-cycle) of a start of tr(H) s^2/2; the rate at which this is `tolerance` times the start is
   s sqrt(tolerance). Memory of a fraction beta overshoots for about 1/(1-beta) steps, and the rate shrinks by that.
-- one step of length lr for the whole gradient: the last jitter is along the stiffest direction,
-  L lr^2/2.
+- one step of length lr for the whole gradient: the last jitter is along the stiffest direction, L lr^2/2.
 - Adam and its relatives: the second moment averages over the run, so that a coordinate follows gradient descent with
   about the rate lr/rms(g) and may reach the tolerance before it jitters: ten steps to cross, s/10.
 - rates relative to a bound that the rule computes itself: 1.

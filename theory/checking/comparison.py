@@ -112,10 +112,10 @@ _UNTESTED = "nothing could be compared: gaps of 0 or beyond overflow, or a claim
 def check(theorem: Theorem | str, trajectory: Trajectory, *, seconds: float = 10.0) -> Check:
     """Compare a theorem with a run, for every problem and setting.
 
-    A per-step bound is compared between recorded steps s < t as factor^(t-s), so that a slow step is not
-    hidden by an earlier step that was faster than the bound. In floating point a statement `holds` within the rounding budget of
-    `quadsim.theory.checking.budget`. A flagged run, and a run on a problem given in rationals, is repeated in
-    exact arithmetic, which alone gives the verdicts `verified` and `refuted` (float64 only: a float32 run refutes nothing).
+    A per-step bound is compared between recorded steps s < t as factor^(t-s), so that a slow step is not hidden by an earlier
+    step that was faster than the bound. In floating point a statement `holds` within the rounding budget of
+    `quadsim.theory.checking.budget`. A flagged run, and a run on a problem given in rationals, is repeated in exact
+    arithmetic, which alone gives the verdicts `verified` and `refuted` (float64 only: a float32 run refutes nothing).
 
     Args:
         theorem: the statement, or its name in THEOREMS.

@@ -150,8 +150,8 @@ def reproduce(
         ids: ids of claims; None: all claims.
         size: `quick` (all in minutes) or `full` (used for the table of the README); `tiny` only shows that it runs.
         seed: added to the seed of every draw.
-        out: a folder for data, figures and `claims.json`, written claim by claim. Earlier results of
-            other claims in it are kept, whatever their size. A warning is logged for a figure that cannot be drawn.
+        out: a folder for data, figures and `claims.json`, written claim by claim. Earlier results of other claims in it are
+            kept, whatever their size. A warning is logged for a figure that cannot be drawn.
         progress: called after every claim with (done, total, name).
         into: a list to which outcomes are appended, so that finished ones are available after an interrupt.
         workers: number of processes, each with one thread and one claim at a time; 1: this process.

@@ -25,8 +25,8 @@ _AMPLITUDE = eta * (1 - beta1) / (2 * (1 + beta1))
 def adam_on_orbit() -> Rule:
     """Return Adam without bias correction, with the moments at the start as on its period-2 orbit.
 
-    It is derived from the rule adam: with the clocks p1 = p2 = 0 the corrections are 1. On the orbit
-    m_t = (1-beta1)/(1+beta1) g_t, so before the first step m is the negative of that, and v = g^2.
+    It is derived from the rule adam: with the clocks p1 = p2 = 0 the corrections are 1. On the orbit m_t =
+    (1-beta1)/(1+beta1) g_t, so before the first step m is the negative of that, and v = g^2.
     """
     adam = RULES["adam"]
     m, v = adam.states
