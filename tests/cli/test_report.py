@@ -460,7 +460,7 @@ def test_a_sweep_over_models(tmp_path):
         ),
         ({"verify.json": "{"}, r"verify.json must be JSON"),
         ({"verify.json": "[]"}, r"verify.json must hold one object, got list"),
-        ({"verify.json": "{}"}, r"verify.json must list theorems, got none in \S+; make it"),
+        ({"verify.json": "{}"}, r"verify.json must list theorems, got none in \S+; write it"),
         ({"claims.json": '{"claims": {}}'}, r"claims.json must list claims, got none"),
         ({"claims.json": "[" * 100_000}, r"claims.json must be (JSON|a plain document)"),
         ({"manifest.json": "{}"}, r"config must be a readable file"),

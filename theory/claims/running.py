@@ -285,7 +285,7 @@ def _alone(out: Path | None) -> Iterator[dict[str, Any]]:
         lock.acquire()
     except Timeout:
         raise ValueError(
-            f"out must not be in use, got {out}, to which another process writes; wait for it, or choose another folder."
+            f"out must be free, got {out}, on which another process works; wait for it, or choose another folder."
         ) from None
     except OSError as error:
         raise ValueError(f"out must be a folder that can be written, got {out} ({error}); choose another.") from error

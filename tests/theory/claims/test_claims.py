@@ -120,7 +120,7 @@ def test_a_folder_keeps_other_claims_and_refuses_strangers(tmp_path):
         reproduce(["gd-lower-unsquared"], out=tmp_path / "strange")
     with (
         FileLock(out / "running.lock"),
-        pytest.raises(ValueError, match=r"out must not be in use, got .* another process writes"),
+        pytest.raises(ValueError, match=r"out must be free, got .* another process works"),
     ):
         reproduce(["gd-lower-unsquared"], size="tiny", out=out)
     killed = tmp_path / "killed"  # before the first document was written
