@@ -146,7 +146,7 @@ def check_known(name: str, given: Iterable[str], allowed: Iterable[str]) -> None
 
 
 def named_options(what: str, text: str) -> tuple[str, dict[str, Any]]:
-    """Read `NAME` or `NAME:key=value:key=value`; numbers become numbers, anything else stays text.
+    """Return the name and the options of `NAME` or `NAME:key=value:key=value`; numbers are converted, other values stay text.
 
     Raises:
         ValueError: a part that is not `key=value`.
