@@ -1,3 +1,3 @@
-"""Command line: how it is asked for. Heavy imports happen inside commands, so that help answers at once."""
+"""The command line. Heavy imports happen inside the commands, so that the help is printed at once."""
 
 from quadsim.cli.app import main as main

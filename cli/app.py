@@ -57,10 +57,10 @@ def _root(
 
 
 def main() -> None:
-    """Entry point of a process of its own: figures need no backend of the user's, and output that fails is one line."""
+    """Run the program in a process of its own: figures do not use the user's backend, and failing output is a one-line error."""
     # What a notebook hands down ("module://matplotlib_inline..."), or a name that Matplotlib does not know, would stop it.
     os.environ["MPLBACKEND"] = "agg"
-    # Where processes cannot share anything: the commands that would need it say so themselves.
+    # If processes cannot share anything, the commands that need it report this themselves.
     warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
     output = _watched_output()
     try:
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 class _Output(io.FileIO):
-    """Standard output that remembers an error, so that it can be told from one of any other file."""
+    """Standard output that records an error, so that it can be distinguished from the error of another file."""
 
     error: OSError | None = None
 
@@ -99,7 +99,7 @@ class _Output(io.FileIO):
 
 
 def _watched_output() -> _Output | None:
-    """Put standard output through an `_Output`, unless it is closed or a terminal."""
+    """Replace standard output by an `_Output`, unless it is closed or a terminal."""
     old = sys.stdout
     if not isinstance(old, io.TextIOWrapper) or old.isatty():
         return None

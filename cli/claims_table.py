@@ -1,4 +1,4 @@
-"""Tables of claims in the README and in docs/claims.md, made from what `quadsim reproduce` stored; nothing in them is typed.
+"""Write the tables of claims in the README and in docs/claims.md from stored results of `quadsim reproduce`.
 
 `python -m quadsim.cli.claims_table RESULTS STORED PAGE...` keeps RESULTS/claims.json as STORED, from which the tests make the
 tables again, and writes a table between the markers of every PAGE. The first marker may list the claims that the table
@@ -63,7 +63,7 @@ def _counts(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def _figures(entry: dict[str, Any]) -> str:
-    """What speaks against the claim or leaves it open; where nothing does, the first figures with an interval."""
+    """Return the numbers that contradict the claim or leave it open; if there are none, the first ones with an interval."""
     figures = {figure["name"]: figure for figure in entry["measured"]}
     conditions = entry["conditions"]
     if not figures:

@@ -1,4 +1,4 @@
-"""What all commands share: bad input in one line, one JSON document, text in columns, comma lists."""
+"""Functions of all commands: bad input in one line, one JSON document, text in columns, comma lists."""
 
 import codecs
 import json
@@ -54,7 +54,7 @@ _PLAIN = {
 
 
 def _in_ascii(character: str) -> str:
-    """A character in ASCII: the letter under an accent, the name of a Greek letter, else its number as Python writes it."""
+    """Return a character in ASCII: the letter without its accent, the name of a Greek letter, else its code as in Python."""
     if character in _PLAIN:
         return _PLAIN[character]
     script, _, name = unicodedata.name(character, "").partition(" LETTER ")
@@ -67,10 +67,10 @@ def _in_ascii(character: str) -> str:
 
 
 def _substitute(error: UnicodeError) -> tuple[str, int]:
-    """What to write instead of characters that an encoding does not have.
+    """Return the text that replaces characters that an encoding does not have.
 
     Raises:
-        UnicodeError: where bytes cannot be read.
+        UnicodeError: an error of decoding, not of encoding.
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
@@ -78,7 +78,7 @@ def _substitute(error: UnicodeError) -> tuple[str, int]:
 
 
 def encodable_output() -> None:
-    """Write what the encoding of a terminal or file does not have in ASCII: a command must not end in the middle for it."""
+    """Write characters that the encoding of a terminal or file does not have in ASCII, instead of ending with an error."""
     codecs.register_error("quadsim-ascii", _substitute)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -90,7 +90,7 @@ def usage_errors() -> Iterator[None]:
     """Turn the library's ValueError into one line on stderr and exit code 2, its text unchanged.
 
     Raises:
-        Exit: with code 2, where the library raised a ValueError.
+        Exit: with code 2, if the library raised a ValueError.
     """
     try:
         yield
@@ -100,12 +100,12 @@ def usage_errors() -> Iterator[None]:
 
 
 class Ends:
-    """What a command does once its work is done: figures, reports, files. Where one fails, the others are still done.
+    """The last parts of a command: figures, reports, files. If one of them fails, the others are still done.
 
-    A failure is one line on stderr, and exit code 1 in the end.
+    A failure is reported by one line on stderr, and by exit code 1 at the end.
 
     Attributes:
-        failed: whether anything did.
+        failed: whether a part has failed.
     """
 
     def __init__(self) -> None:
@@ -113,24 +113,24 @@ class Ends:
 
     @contextmanager
     def attempt(self, what: str, then: str) -> Iterator[None]:
-        """Do one of these.
+        """Run one part; catch and report its failure.
 
         Args:
-            what: is made, as "the figures".
-            then: what is kept all the same, and the command that makes the missing again.
+            what: the part that is written, as "the figures".
+            then: text that says what is stored anyway, and which command writes the missing part.
         """
         try:
             yield
-        except Exception as error:  # whatever it is, it must not take finished work with it
+        except Exception as error:  # any error: finished work must be kept
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             print(f"Error: {what} could not be written ({reason}); {then}.", file=sys.stderr)
             self.failed = True
 
     def exit(self) -> None:
-        """Leave with code 1 if anything failed.
+        """Exit with code 1 if a part has failed.
 
         Raises:
-            Exit: then.
+            Exit: with code 1, if a part has failed.
         """
         if self.failed:
             raise typer.Exit(1)
@@ -148,10 +148,12 @@ def _take_style(context: typer.Context, name: str) -> str:
 StyleOption = Annotated[
     str,
     typer.Option(
-        "--style", help="Of figures: quadsim, or user for the settings of your matplotlibrc.", callback=_take_style
+        "--style",
+        help="Style of figures: quadsim, or user for the settings of your matplotlibrc.",
+        callback=_take_style,
     ),
 ]
-"""Of every command that draws; in force until the command ends."""
+"""The option of every command that draws; it is in effect until the command ends."""
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -185,7 +187,7 @@ def progress_lines(*, quiet: bool) -> Callable[[str], None]:
 
 @contextmanager
 def library_messages(*, quiet: bool) -> Iterator[None]:
-    """Show what the library has to say while it works (that it compiles a kernel, say) on stderr."""
+    """Show the log messages of the library (as that it compiles a kernel) on stderr."""
     log, handler = logging.getLogger("quadsim"), logging.StreamHandler(sys.stderr)
     level = log.level
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -200,14 +202,14 @@ def library_messages(*, quiet: bool) -> Iterator[None]:
 
 
 def print_json(document: Any) -> None:
-    """The one document of a command with --json. NaN and inf are not JSON: they must be null by now."""
+    """Print the document of a command with --json. NaN and inf are not JSON; the caller must have replaced them by None."""
     print(json.dumps(document, indent=2, allow_nan=False))
 
 
 def number(text: str) -> Any:
-    """An int or a float where the text is one; else the text itself, for the library to complain about.
+    """Return the int or float that a text is; else the text itself, which the library refuses.
 
-    As `checks.as_number`, which cannot be had without loading the whole library.
+    It does the same as `checks.as_number`, which cannot be imported without loading the whole library.
     """
     for kind in (int, float):
         try:
@@ -218,10 +220,10 @@ def number(text: str) -> Any:
 
 
 def given_path(what: str, path: str | Path | None) -> Path | None:
-    """A path that was given as an option, if it was, expanded and absolute.
+    """Return a path that was given as an option, expanded and absolute; None if it was not given.
 
     Raises:
-        ValueError: one that cannot be.
+        ValueError: a path that cannot be made absolute.
     """
     from quadsim.simulator.support.paths import local_path
 
@@ -229,5 +231,5 @@ def given_path(what: str, path: str | Path | None) -> Path | None:
 
 
 def comma_list(text: str, read: Callable[[str], T]) -> tuple[T, ...]:
-    """Items between commas, read one by one; empty items are dropped, so that an empty text is an empty list."""
+    """Return the items between commas, each converted; empty items are dropped, so that an empty text is an empty list."""
     return tuple(read(item.strip()) for item in text.split(",") if item.strip())

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar in a terminal, a line now and then in a file or a pipe."""
+"""Show progress on stderr: as a bar in a terminal, as lines at intervals in a file or a pipe."""
 
 import sys
 import threading
@@ -12,15 +12,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 __all__ = ["progress_bar"]
 
 LINE_EVERY = 30.0
-"""Seconds between two lines where stderr is no terminal."""
+"""Seconds between two lines if stderr is not a terminal."""
 
 
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
-    """Give a function of (done, total, text) that moves the bar; with `quiet` it does nothing.
+    """Yield a function of (done, total, text) that updates the bar; with `quiet` it does nothing.
 
-    Without a terminal a line is written every LINE_EVERY seconds, also where nothing has moved: a log that stands still for an
-    hour cannot be told from a run that hangs.
+    Without a terminal a line is written every LINE_EVERY seconds, also if nothing has changed: a log without new lines looks
+    like a process that hangs.
     """
     console = Console(stderr=True)
     if quiet:

@@ -1,4 +1,4 @@
-"""The classes that all commands are made of: no option twice, every usage error in one line, output that can be encoded."""
+"""Base classes of all commands: no option twice, every usage error in one line, output that any encoding accepts."""
 
 import sys
 from collections import Counter
@@ -19,7 +19,7 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 @contextmanager
 def _in_one_line(path: str) -> Iterator[None]:
-    """Say in one line what click says in four, with its exit code; `path` is the command that was called.
+    """Report an error of click in one line instead of four, with its exit code; `path` is the command that was called.
 
     Raises:
         Exit: with code 2, after a usage error.
@@ -37,7 +37,7 @@ def _in_one_line(path: str) -> Iterator[None]:
 
 
 def _refuse_twice(command: Any, context: Any, args: list[str]) -> None:
-    """Refuse an option that is given several times and would keep its last value alone.
+    """Refuse an option that is given several times; click would silently use the last value.
 
     Raises:
         Exit: with code 2.
@@ -55,39 +55,39 @@ def _refuse_twice(command: Any, context: Any, args: list[str]) -> None:
 
 
 class StrictCommand(TyperCommand):
-    """A command that takes each option once."""
+    """A command that accepts each option once."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """As typer's, with usage errors in one line."""
+        """Do the same as typer, with usage errors in one line."""
         with _in_one_line(" ".join(filter(None, (parent and parent.command_path, info_name)))):
             return super().make_context(info_name, args, parent, **extra)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As typer's, after a look for options given twice."""
+        """Do the same as typer, after a check for options that are given twice."""
         _refuse_twice(self, ctx, args)
         return super().parse_args(ctx, args)
 
 
 class StrictGroup(TyperGroup):
-    """The program: as StrictCommand, and with output that any terminal or file takes."""
+    """The program: as StrictCommand, with output that any terminal or file accepts."""
 
     def main(self, *args: Any, **others: Any) -> Any:
-        """As typer's."""
+        """Run the program as typer does, with encodable output."""
         encodable_output()
         return super().main(*args, **others)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """As typer's, with usage errors in one line."""
+        """Do the same as typer, with usage errors in one line."""
         with _in_one_line(" ".join(filter(None, (parent and parent.command_path, info_name)))):
             return super().make_context(info_name, args, parent, **extra)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As typer's, after a look for options given twice."""
+        """Do the same as typer, after a check for options that are given twice."""
         if args:
             _refuse_twice(self, ctx, args)
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """As typer's, with an unknown command in one line."""
+        """Do the same as typer, with an unknown command reported in one line."""
         with _in_one_line(ctx.command_path):
             return super().resolve_command(ctx, args)

@@ -30,7 +30,7 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--optimizers", "adam:beta1=1"], r"beta1 must be a number in \[0, 1\), got 1"),
     (["--optimizers", "adam:beta1"], r"optimizer must be NAME or NAME:key=value, got 'adam:beta1'"),
     (["--optimizers", "adam:lr=1"], r"lr must be given for all optimizers alike"),
-    (["--optimizers", "gd:beta1=0"], r"hyperparameter of gd: there is none to set, got 'beta1'"),
+    (["--optimizers", "gd:beta1=0"], r"hyperparameter of gd must not be given, as there is none, got 'beta1'"),
     (["--mode", "scaled"], r"mode must be one of scale, arrange, got 'scaled'; did you mean 'scale'\?"),
     (["--case", "homogenous"], r"case must be one of .* did you mean 'homogeneous'\?"),
     (["--case", ""], r"case must hold at least one name"),

@@ -72,7 +72,7 @@ def test_the_page_on_theory_has_seven_sections():
 
 
 def test_every_reference_to_the_page_on_theory_resolves():
-    """A reference is "theory.md section N", "theory.md section N, NAME" or "theory.md, NAME"."""
+    """A reference is "docs/theory.md section N", "docs/theory.md section N, NAME" or "docs/theory.md, NAME"."""
     wrong, found = [], 0
     for file, text in shipped_texts():
         references = list(REFERENCE.finditer(text))

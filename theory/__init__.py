@@ -1,7 +1,7 @@
-"""Theory: what is claimed, and whether a run bears it out.
+"""Theory: theorems with machine-checked proofs, checks of runs against them, and the claims of the papers.
 
 The public names stand in `__init__.pyi`, and each is imported when it is first used: a test suite of somebody else, whose
-pytest loads our plugin from this package, must pay neither for SymPy nor for Z3.
+pytest loads our plugin from this package, must not have to load SymPy and Z3.
 """
 
 import lazy_loader

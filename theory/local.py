@@ -1,13 +1,14 @@
-"""One step of training against its local models: first order, block-diagonal, whole, and the bounds of the descent lemmas.
+"""Compare one step of training with its local models (first order, block-diagonal, whole) and with the descent lemmas.
 
-The lemmas of theory.md section 4 speak of quadratics with a block-diagonal Hessian. A model's loss is neither, so at a snapshot w
-with the step u there are two gaps between picture and truth, and both are measured:
+The lemmas of docs/theory.md section 4 are about quadratics with a block-diagonal Hessian. The loss of a model is neither
+quadratic nor block-diagonal. So at a snapshot w with the step u two errors are measured, the last two terms of
 
     f(w + u) - f(w) = g'u + u'H_blk u/2 + u'(H - H_blk)u/2 + remainder,
 
-H_blk the diagonal blocks of the Hessian at w. The remainder is of third order in u. The bound of a lemma, with the measured L_l,
-is never below the first two terms; it is `violated` where the third, or the remainder, lifts the observed change above it. Both
-sides are quadratic in the rate, so the third does so at every short step or at none: for gd where g'Hg > Lambda_G |g|^2.
+where H_blk is the diagonal blocks of the Hessian at w, and the remainder is of third order in u. The bound of a lemma, with the
+measured L_l, is never below the first two terms. It is `violated` if the third term or the remainder makes the observed change
+larger than it. Bound and third term are quadratic in the learning rate, so the third term does this at every short step or at
+none: for gd if g'Hg > Lambda_G |g|^2.
 """
 
 from dataclasses import dataclass
@@ -46,21 +47,22 @@ _OTHER_GRADIENT = "the rule saw another gradient than that of the loss (a mini-b
 
 @dataclass(frozen=True, eq=False)
 class LocalSteps:
-    """The step at every snapshot and what was to be expected of it; all arrays (M, K, S), NaN where a run had diverged.
+    """The steps at the snapshots of a run, with their local models and bounds; arrays (M, K, S), NaN after a divergence.
 
     Attributes:
-        run: with M problems, K settings and S snapshots.
+        run: the run, with M problems, K settings and S snapshots.
         partition: name of the blocks.
         observed: f(w + u) - f(w) of the optimised loss on all data, float64.
-        first_order: product g'u, g the gradient of that loss at w.
+        first_order: g'u, with the gradient g of that loss at w.
         quadratic_block: half of u'H_blk u.
         quadratic_whole: half of u'Hu.
-        rounding: of `observed`, and how far the step is from being exactly the lemma's: the bound is compared up to this.
+        rounding: allowance of the comparison with the bound: rounding of `observed`, and the difference of the step from the
+            step of the lemma.
         theorem: name of the lemma of the rule; empty if there is none.
-        bound: on the change, by that lemma with the measured L_l; NaN where it does not apply.
+        bound: bound on the change by that lemma with the measured L_l; NaN where it does not apply.
         state: one of STATES.
-        reason: why it is not applicable, or what violates it: `curvature between blocks` (already the whole second-order model
-            is above the bound) or `third order`; else empty.
+        reason: the reason why it is not applicable, or the cause of a violation: `curvature between blocks` (the whole
+            second-order model is already above the bound) or `third order`; else empty.
     """
 
     run: TrainingRun
@@ -77,29 +79,29 @@ class LocalSteps:
 
     @property
     def block_model(self) -> Array:
-        """The change by the block-diagonal model, g'u + u'H_blk u/2."""
+        """The change that the block-diagonal model predicts, g'u + u'H_blk u/2."""
         return self.first_order + self.quadratic_block
 
     @property
     def whole_model(self) -> Array:
-        """The change by the second-order model, g'u + u'Hu/2."""
+        """The change that the second-order model predicts, g'u + u'Hu/2."""
         return self.first_order + self.quadratic_whole
 
     @property
     def remainder(self) -> Array:
-        """What the whole second-order model leaves unexplained: of third order in the step."""
+        """The observed change less that of the second-order model; it is of third order in the step."""
         with np.errstate(invalid="ignore"):
             return self.observed - self.whole_model
 
     @property
     def ratio(self) -> Array:
-        """By how much the block-diagonal picture misses the curvature along the step, u'Hu / u'H_blk u; NaN where that is 0."""
+        """The curvature along the step over that of the block-diagonal model, u'Hu / u'H_blk u; NaN where the divisor is 0."""
         safe = np.where(self.quadratic_block == 0.0, np.nan, self.quadratic_block)
         with np.errstate(all="ignore"):
             return np.asarray(self.quadratic_whole / safe)
 
     def to_frame(self) -> pd.DataFrame:
-        """A row per problem, setting and snapshot."""
+        """Return a table with one row per problem, setting and snapshot."""
         columns: dict[str, Any] = {
             "observed": self.observed,
             "first_order": self.first_order,
@@ -124,7 +126,7 @@ class LocalSteps:
         return frame.assign(optimizer=self.run.optimizer, partition=self.partition, theorem=self.theorem)
 
     def text(self) -> str:
-        """What was found, in words."""
+        """Return the result in words."""
         known = np.isfinite(self.observed)
         if not known.any():
             return f"{self.run.optimizer}: all runs had diverged at all snapshots."
@@ -153,10 +155,10 @@ class LocalSteps:
 
 
 def bound_on_change(theorem: Theorem) -> sp.Expr:
-    """What a per-step theorem says of f(w + u) - f(w): (factor - 1) times the gap, which must cancel.
+    """Return the bound of a per-step theorem on f(w + u) - f(w): (factor - 1) times the gap, in which the gap must cancel.
 
     Raises:
-        ValueError: a theorem that is not per step, or whose bound on the change needs the gap itself.
+        ValueError: a theorem that is not per step, or whose bound on the change depends on the gap.
     """
     if theorem.kind != "per step":
         raise ValueError(
@@ -181,16 +183,16 @@ def local_steps(
 ) -> LocalSteps:
     """Compare every step at a snapshot with its local models and, for gd and signsgd, with its descent lemma.
 
-    L_l is max(largest eigenvalue of block l at w, 0): the bound is then right for a quadratic with these blocks, and what it
-    misses on this loss is curvature between blocks and the third order.
+    L_l is max(largest eigenvalue of block l at w, 0). The bound then holds for a quadratic with these blocks; on this loss it
+    leaves out the curvature between blocks and the third order.
 
     Args:
-        run: trained with snapshots=(...).
+        run: a run of `train(..., snapshots=(...))`.
         partition: blocks, or their name in PARTITIONS.
-        measured: what `measure` found of this run with this partition, to save its spectra; else they are computed where a
-            lemma speaks of the rule.
-        largest: parameters of the largest block with exact eigenvalues; that of a larger one is approached from below.
-        **quadrature: nodes, runs, seed of larger blocks; see `block_spectra`.
+        measured: result of `measure` for this run and partition, whose spectra are reused; else they are computed if there is a
+            lemma for the rule.
+        largest: largest number of parameters of a block with exact eigenvalues; L_l of a larger one is estimated from below.
+        **quadrature: nodes, runs and seed of the quadrature of larger blocks; see `block_spectra`.
 
     Raises:
         ValueError: a run without snapshots, or measurements of another partition or without curvature.
@@ -232,7 +234,7 @@ _NUMBERS = ("observed", "first_order", "quadratic_block", "quadratic_whole", "ro
 
 
 def _models(here: Present, ranges: tuple[tuple[int, int], ...]) -> dict[str, Array]:
-    """The terms of the local models, (E,) each, and the true gradient, (E, P)."""
+    """Return the terms of the local models, (E,) each, and the true gradient, (E, P)."""
     u, slope = here.update, gradient(here.stack, here.theta)
     # The step, and the part of it in each block: H times these gives both quadratic terms.
     parts = np.zeros((len(ranges) + 1, *u.shape))
@@ -254,7 +256,7 @@ def _models(here: Present, ranges: tuple[tuple[int, int], ...]) -> dict[str, Arr
 def _judge(
     here: Present, theorem: Theorem, sizes: tuple[int, ...], L: Array, numbers: dict[str, Array]
 ) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-    """State and reason of every instance, (E,); puts bound and rounding among the numbers."""
+    """Return state and reason of every instance, (E,), and add bound and rounding to the numbers."""
     u, slope = here.update, numbers["gradient"]
     of_signs = Symbol.norm1 in theorem.bound.free_symbols
     direction = np.sign(here.gradient) if of_signs else here.gradient
@@ -306,10 +308,10 @@ def _value(expression: sp.Expr, values: dict[sp.Symbol, Any]) -> Array:
 
 
 def _smoothness_of(measured: xr.Dataset, run: TrainingRun, cut: Partition) -> Array:
-    """L_l by instance, (M K, S, B).
+    """Return L_l of every instance, (M K, S, B).
 
     Raises:
-        ValueError: measurements of something else.
+        ValueError: measurements of another run or partition.
     """
     shape = (*snapshots_of(run).theta.shape[:3], len(cut.sizes))
     found = measured.get("smoothness")
@@ -322,7 +324,7 @@ def _smoothness_of(measured: xr.Dataset, run: TrainingRun, cut: Partition) -> Ar
 
 
 def _range(values: Array) -> str:
-    """Median and ends of what is finite."""
+    """Return median, smallest and largest of the finite values, as text."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return "undefined"

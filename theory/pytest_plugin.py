@@ -1,4 +1,4 @@
-"""pytest fixture `assert_bound`, found by pytest itself once the package is installed."""
+"""The pytest fixture `assert_bound`; pytest finds it once the package is installed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ __all__ = ["assert_bound"]
 
 @pytest.fixture
 def assert_bound() -> Callable[..., Any]:
-    """`quadsim.theory.assert_bound`, imported only where a test asks for it."""
+    """Return `quadsim.theory.assert_bound`; it is imported only for tests that use the fixture."""
     from quadsim.theory import assert_bound as function
 
     return function

@@ -1,4 +1,4 @@
-"""Symbols of the statements and the reductions over their index; what each means and is worth is in `quantities`."""
+"""Symbols of the statements, and reductions over their index; `quantities` defines their meanings and values."""
 
 from typing import Any
 
@@ -38,10 +38,11 @@ class SumOver(_Over):
 
 
 class Symbol:
-    """Namespace of the symbols; `quantities.MEANINGS` says what each is and what it is worth on a run.
+    """The namespace of the symbols; `quantities.MEANINGS` has the meaning of each and its value on a run.
 
-    An index `_l` runs over blocks, `_i` over coordinates. Symbols of a state of the run have a value at every recorded step;
-    a bound that holds one is compared from a step to the very next.
+    An index `_l` runs over blocks, `_i` over coordinates. `eta` is the learning rate, the setting `lr` of runs and the symbol
+    `lr` of rules. Symbols that change along the run have a value at every recorded step; a bound with such a symbol is
+    compared only between consecutive steps.
     """
 
     t = sp.Symbol("t", integer=True, nonnegative=True)

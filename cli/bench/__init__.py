@@ -1,4 +1,4 @@
-"""Bench: the same work through the ways a user has today and through ours, in one process, as ratios."""
+"""Bench: time the same work with quadsim and with alternatives (torch, JAX), in one process, and report ratios."""
 
 from quadsim.cli.bench.ceilings import Ceiling as Ceiling
 from quadsim.cli.bench.ceilings import measure_ceiling as measure_ceiling

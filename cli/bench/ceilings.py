@@ -1,4 +1,4 @@
-"""What a machine could do at most: a measured rate of matrix products and one of square roots with a division."""
+"""Measure the peak rates of a machine: matrix products, and square roots with a division."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,23 +18,23 @@ _LANES = 512  # numbers that a thread takes roots of again and again: they stay 
 
 @dataclass(frozen=True)
 class Ceiling:
-    """Rates of a device in one dtype.
+    """Peak rates of a device for one number type.
 
     Attributes:
-        product_flops: floating-point operations a second of a large matrix product.
-        roots: square roots with a division a second.
+        product_flops: floating-point operations per second of a large matrix product.
+        roots: square roots with a division per second.
     """
 
     product_flops: float
     roots: float
 
     def coordinate_steps(self, rule: str, block_size: int) -> float:
-        """Coordinate-steps a second: a row of the product for each, and for Adam a root with a division."""
+        """Return the largest possible coordinate-steps per second: one row of the product each, and for Adam one root."""
         return 1.0 / (2.0 * block_size / self.product_flops + (1.0 / self.roots if rule == "adam" else 0.0))
 
 
 def measure_ceiling(dtype: str, device: str) -> Ceiling:
-    """Measure both rates once, in less than a second."""
+    """Measure both rates of a device once, in less than a second."""
     kind = DTYPES[dtype]
     size = _CPU_SIZE if device == "cpu" else _GPU_SIZE
     a, b = (torch.randn(size, size, dtype=kind, device=device) for _ in range(2))
@@ -43,7 +43,7 @@ def measure_ceiling(dtype: str, device: str) -> Ceiling:
 
 
 def _seconds(function: Any, device: str) -> float:
-    """The fastest of three: a ceiling that a busy moment lowered would flatter us."""
+    """Return the fastest of three times: a ceiling that other load lowered would make the shares too large."""
     times = []
     for _ in range(4):
         begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The figure of quadsim bench: time of every way over ours."""
+"""Draw the figure of quadsim bench: the time of every way over that of quadsim."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ __all__ = ["save_figure"]
 
 
 def save_figure(found: Sequence[Comparison], folder: Path) -> None:
-    """Write bench.png and bench.pdf: a row for each work, a mark with its spread for each way, on a logarithmic axis."""
+    """Write bench.png and bench.pdf: one row per work, one mark with its spread per way, on a logarithmic axis."""
     own = sns.axes_style("whitegrid") | {"font.size": 9}
     with drawing(own):
         figure = _draw(found)

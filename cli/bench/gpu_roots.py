@@ -1,4 +1,4 @@
-"""A Triton kernel that does nothing but take square roots and divide, for the ceiling of a GPU."""
+"""A Triton kernel that only evaluates square roots and quotients, for the peak rate of a GPU."""
 
 import time
 
@@ -23,7 +23,7 @@ def _roots(x_, steps_, N: tl.constexpr):
 
 
 def roots_with_division(dtype: torch.dtype, device: str) -> float:
-    """Square roots with a division a second, on every multiprocessor at once."""
+    """Return the square roots with a division per second, on all multiprocessors at once."""
     programs = 16 * torch.cuda.get_device_properties(device).multi_processor_count
     x = torch.rand(programs * _LANES, dtype=dtype, device=device)
     _roots[(programs,)](x, 1, _LANES, num_warps=4)

@@ -1,4 +1,4 @@
-"""Timing: all ways take turns within every round, so that what else the machine does meets all of them alike."""
+"""Time ways to do the same work: every round runs all ways in turn, so that other load affects all of them alike."""
 
 import gc
 import json
@@ -24,16 +24,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One work through several ways.
+    """The times of one work with several ways.
 
     Attributes:
-        work: what was run.
-        seconds: way to the time of every round; of the Python loop, scaled up to all runs.
+        work: the work.
+        seconds: way to the time of every round; the time of the Python loop is scaled up to all runs.
         left_out: way to the reason why it did not run.
-        memory: way to the peak memory beyond what was there before, in bytes, where it was asked for; NaN where it cannot be
-            told. On a CPU it holds what compiling takes.
-        ceilings: of every round.
-        difference: way to the median relative difference of its last gaps from ours; NaN where they cannot be compared.
+        memory: way to its additional peak memory in bytes, if it was measured; NaN if the system does not report it. On a CPU it
+            includes the memory of compiling.
+        ceilings: the peak rates in every round.
+        difference: way to the median relative difference of its last gaps from those of quadsim; NaN if not comparable.
     """
 
     work: Work
@@ -44,18 +44,18 @@ class Comparison:
     difference: Mapping[str, float]
 
     def ratios(self, way: str) -> NDArray[np.float64]:
-        """Its time over ours, round by round."""
+        """Return the time of a way over that of quadsim, round by round."""
         ratios: NDArray[np.float64] = self.seconds[way] / self.seconds["ours"]
         return ratios
 
     @property
     def run_steps(self) -> float:
-        """Ours: steps of single runs a second, median."""
+        """Steps of single runs per second of quadsim, the median over rounds."""
         return float(np.median(self.work.runs * self.work.steps / self.seconds["ours"]))
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Ours: share of the ceiling measured in the same round."""
+        """Share of the peak rate of the same round that quadsim reaches, round by round."""
         most = np.array([c.coordinate_steps(self.work.rule, self.work.block_size) for c in self.ceilings])
         shares: NDArray[np.float64] = self.work.coordinate_steps / self.seconds["ours"] / most
         return shares
@@ -63,7 +63,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Slope:
-    """How the time of ours grows with one number: medians of seconds at its values, and the slope between logarithms."""
+    """The growth of quadsim's time with one number: median seconds at its values, and the slope between logarithms."""
 
     quantity: str
     values: tuple[int, ...]
@@ -82,11 +82,11 @@ def compare(
     """Time every way that can do the work.
 
     Args:
-        work: what to run.
-        rounds: how often each way runs, after one run that is not timed (it compiles).
-        ways: names in WAYS; ours is always among them.
-        memory: also measure each way's peak memory, on a CPU in a process of its own.
-        progress: told what comes next.
+        work: the work.
+        rounds: number of timed runs of each way, after one run that is not timed (it compiles).
+        ways: names in WAYS; that of quadsim is always included.
+        memory: whether the peak memory of each way is measured too, on a CPU in a process of its own.
+        progress: called with the name of the next part.
     """
     names = [name for name in WAYS if name in {*ways, "ours"}]
     left_out = {name: reason for name in names if (reason := why_not(name, work)) is not None}
@@ -122,13 +122,13 @@ def compare(
 
 
 def measure_slope(work: Work, quantity: str, *, doublings: int = 2, rounds: int = 3) -> Slope:
-    """Time ours at a number and its doubles.
+    """Time quadsim at a number and its doubles.
 
     Args:
-        work: the smallest.
+        work: the smallest work.
         quantity: `problems`, `settings`, `steps` or `block_size`.
-        doublings: how many.
-        rounds: all sizes take turns so often.
+        doublings: number of doublings.
+        rounds: number of rounds; each runs all sizes in turn.
     """
     values = tuple(getattr(work, quantity) * 2**k for k in range(doublings + 1))
     runs = [WAYS["ours"](replace(work, **{quantity: value})) for value in values]
@@ -141,7 +141,7 @@ def measure_slope(work: Work, quantity: str, *, doublings: int = 2, rounds: int 
 
 
 def compare_closed_form(*, rounds: int = 5, problems: int = 32, settings: int = 64) -> NDArray[np.float64]:
-    """Time of 10^9 steps of GD over that of 10^3, round by round, (rounds,): the closed form takes any step at once."""
+    """Return the time of 10^9 steps of GD over that of 10^3, (rounds,): the closed form evaluates any step directly."""
     work = Work("gd", 3, 3, problems=problems, settings=settings)
 
     def run(steps: int) -> Callable[[], Any]:
@@ -164,7 +164,7 @@ def _seconds(run: Callable[[], Any], device: str) -> float:
 
 
 def _best_of_threads(run: Callable[[], Any], device: str) -> float:
-    """Torch with all its threads or with one, whichever is faster: on small tensors threads can cost more than they bring."""
+    """Return the faster of torch with all threads and torch with one; on small tensors several threads can be slower."""
     times = [_seconds(run, device)]
     threads = torch.get_num_threads()
     if device == "cpu" and threads > 1:
@@ -177,9 +177,9 @@ def _best_of_threads(run: Callable[[], Any], device: str) -> float:
 
 
 def _own_process_peak(name: str, work: Work) -> float:
-    """Peak resident memory that a way adds in a process of its own, in bytes; NaN where the system does not say.
+    """Return the additional peak memory of a way in a process of its own, in bytes; NaN if the system does not report it.
 
-    In this process what an earlier way has freed would be used again and not be seen.
+    In this process, memory that an earlier way has freed would be reused and would not be counted.
     """
     code = (
         "import json, sys; from quadsim.cli.bench.ways import WAYS, Work\n"
@@ -197,7 +197,7 @@ def _own_process_peak(name: str, work: Work) -> float:
 
 
 def _device_peak(name: str, run: Callable[[], Any]) -> float:
-    """Peak memory on a GPU beyond what was there before; JAX has an allocator of its own that torch does not see."""
+    """Return the additional peak memory on a GPU; JAX has an allocator of its own, which torch does not measure."""
     if name == "jax scan":
         return float("nan")
     torch.cuda.reset_peak_memory_stats()

@@ -1,4 +1,4 @@
-"""Timing of ways to train models, in turns within every round as those of `measure.py`."""
+"""Time ways to train models: every round runs all ways in turn, as in `measure.py`."""
 
 import json
 import subprocess
@@ -19,14 +19,14 @@ __all__ = ["ModelComparison", "compare_models"]
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """One work through several ways.
+    """The times of one training work with several ways.
 
     Attributes:
-        work: what was trained.
-        seconds: way to the time of every round; of the Python loop, scaled up to all instances.
+        work: the work.
+        seconds: way to the time of every round; the time of the Python loop is scaled up to all instances.
         left_out: way to the reason why it did not run.
-        memory: way to the peak memory beyond what was there before, in bytes; NaN where it cannot be told.
-        difference: way to the largest relative difference of its first losses from ours.
+        memory: way to its additional peak memory in bytes; NaN if the system does not report it.
+        difference: way to the largest relative difference of its first losses from those of quadsim.
     """
 
     work: ModelWork
@@ -36,12 +36,12 @@ class ModelComparison:
     difference: Mapping[str, float]
 
     def speed(self, way: str) -> NDArray[np.float64]:
-        """The module loop's time over this way's, round by round."""
+        """Return the time of the loop over modules divided by that of this way, round by round."""
         ratios: NDArray[np.float64] = self.seconds["module loop"] / self.seconds[way]
         return ratios
 
     def instance_steps(self, way: str) -> float:
-        """Steps of single instances a second, median."""
+        """Return the steps of single instances per second, the median over rounds."""
         return float(np.median(self.work.instances * self.work.steps / self.seconds[way]))
 
 
@@ -55,10 +55,10 @@ def compare_models(
     """Time every way that can do the work, after one run of each that is not timed (it compiles).
 
     Args:
-        work: what to train.
-        rounds: how often each way runs.
-        ways: names in MODEL_WAYS; ours and the loop are always among them.
-        progress: told what comes next.
+        work: the work.
+        rounds: number of timed runs of each way.
+        ways: names in MODEL_WAYS; quadsim and the loop are always included.
+        progress: called with the name of the next part.
     """
     names = [name for name in MODEL_WAYS if name in {*ways, "ours", "module loop"}]
     left_out = {name: reason for name in names if (reason := why_not_model(name, work)) is not None}
@@ -99,7 +99,7 @@ def _peak(name: str, run: Callable[[], Any]) -> float:
 
 
 def _own_process_peak(name: str, work: ModelWork) -> float:
-    """Peak resident memory that a way adds in a process of its own, in bytes; NaN where the system does not say."""
+    """Return the additional peak memory of a way in a process of its own, in bytes; NaN if the system does not report it."""
     code = (
         "import json, sys; from quadsim.cli.bench.model_ways import MODEL_WAYS, ModelWork\n"
         "import quadsim.simulator.engines.kernels.cpu_run\n"

@@ -1,4 +1,4 @@
-"""quadsim bench --model: training many instances against a Python loop of modules."""
+"""Report of `quadsim bench --model`: training many instances against a Python loop over modules."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +93,7 @@ def _work(
 
 
 def document(found: "ModelComparison") -> dict[str, Any]:
-    """Everything as plain data."""
+    """Return the result as plain data."""
     import math
     from dataclasses import asdict
 
@@ -116,7 +116,7 @@ def document(found: "ModelComparison") -> dict[str, Any]:
 
 
 def text(found: "ModelComparison") -> str:
-    """A table: a row for each way."""
+    """Return the result as a table with one row per way."""
     from quadsim.simulator.support.memory import memory_text
 
     work = found.work

@@ -1,4 +1,4 @@
-"""Ways to train many instances of one small Transformer: a Python loop of modules, torch.func, and ours."""
+"""Ways to train many instances of one small Transformer: a Python loop over modules, torch.func, and quadsim."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ MODEL_SIZES: Mapping[int, tuple[Transformer, TokenMap]] = {
     64: (Transformer(), TokenMap()),
     512: (Transformer(layers=1), TokenMap(vocabulary=32, tokens=8, repeats=16)),  # 64 sequences
 }
-"""Tokens of a step of one instance to the model and its task."""
+"""Number of tokens per step of one instance to the model and its task."""
 
 LOOPED_INSTANCES = 2
-"""Instances that the Python loop really trains: its time is proportional to their number."""
+"""Number of instances that the Python loop trains; its time is proportional to their number, and is scaled up."""
 
 _LR = 1e-3
 
@@ -35,13 +35,13 @@ Losses = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ModelWork:
-    """What is trained: every instance from a start and on data of its own, on all of them in each step.
+    """A training work: every instance has its own start and data, and every step uses all its data.
 
     Attributes:
         rule: one of MODEL_RULES.
-        tokens: of a step of one instance, a key of MODEL_SIZES.
-        instances: E.
-        steps: of every instance.
+        tokens: number of tokens per step of one instance, a key of MODEL_SIZES.
+        instances: E, number of instances.
+        steps: number of steps of every instance.
         dtype: `float64` or `float32`.
         device: `cpu` or `cuda`.
     """
@@ -55,7 +55,7 @@ class ModelWork:
 
     @cached_property
     def problem(self) -> ToyProblem:
-        """One problem for every instance, its numbers drawn."""
+        """Return the problem of every instance, with its data drawn."""
         model, task = MODEL_SIZES[self.tokens]
         problem = ToyProblem.generate(model, task, problems=self.instances, seed=1)
         _ = problem.start, problem.weights
@@ -63,12 +63,12 @@ class ModelWork:
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """A short name for tables."""
         return f"{self.rule} {self.tokens} tokens {self.dtype}"
 
 
 def ours(work: ModelWork, *, compile: bool = False) -> Callable[[], Losses]:
-    """`train`, everything included but the first compilation."""
+    """Run `train`; everything is timed except the first compilation."""
 
     def run() -> Losses:
         found = train(
@@ -88,7 +88,7 @@ def ours(work: ModelWork, *, compile: bool = False) -> Callable[[], Losses]:
 
 
 def module_loop(work: ModelWork) -> Callable[[], Losses]:
-    """A Python loop over torch.nn modules, each with its own torch.optim object; LOOPED_INSTANCES of them are trained."""
+    """Train LOOPED_INSTANCES torch.nn modules in a Python loop, each with a torch.optim object of its own."""
     few, dtype = work.problem.select(range(min(LOOPED_INSTANCES, work.instances))), resolve_dtype(work.dtype)
     _ = few.start, few.weights
 
@@ -100,7 +100,7 @@ def module_loop(work: ModelWork) -> Callable[[], Losses]:
 
 
 def vmap_grad(work: ModelWork) -> Callable[[], Losses]:
-    """The same modules through torch.func: vmap of grad over stacked parameters, and one optimizer for all of them."""
+    """Train the same modules with torch.func: vmap of grad over stacked parameters, and one optimizer for all of them."""
     dtype = resolve_dtype(work.dtype)
     stack = work.problem.stack(None, dtype, work.device)
     module = ToyModule(work.problem.select([0]), 0, dtype).to(work.device).copies[0]
@@ -142,11 +142,11 @@ MODEL_WAYS: Mapping[str, Callable[[ModelWork], Callable[[], Losses]]] = {
     "ours compiled": lambda work: ours(work, compile=True),
     "ours": ours,
 }
-"""A function of the work that prepares, and returns what is timed: from numbers in place to the losses, (instances, steps)."""
+"""A function of the work that prepares it and returns the function that is timed; that one returns losses (instances, steps)."""
 
 
 def why_not_model(way: str, work: ModelWork) -> str | None:
-    """Why a way cannot do a work here; None if it can."""
+    """Return the reason why a way cannot do a work on this machine; None if it can."""
     if way == "ours compiled":
         from quadsim.simulator.training.stepping import check_compile
 

@@ -1,6 +1,6 @@
-"""The toy models as a user of torch has them today: a torch.nn.Module for each instance, trained one after the other.
+"""The toy models as torch.nn.Module objects, one per instance, trained one after the other.
 
-Written without the code of the stacks, which the tests compare with it; it is also a way of the benchmark.
+They share no code with the stacks, so the tests compare the stacks with them. They are also a way of the benchmark.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class Embedding(nn.Module):
         self.pos = nn.Embedding(shape.tokens, width)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Token plus position."""
+        """Return token plus position embedding."""
         out: Tensor = self.embed(inputs) + self.pos.weight
         return out
 
@@ -140,7 +140,7 @@ class ResidualModule(nn.Module):
         return out
 
     def in_order(self) -> Iterator[nn.Module]:
-        """Everything with one weight, in the order in which a stack lays the weights out."""
+        """Return all layers with a weight, in the order in which a stack stores the weights."""
         return (layer for layer in self.modules() if isinstance(layer, nn.Embedding | nn.Linear | nn.LayerNorm))
 
 
@@ -202,8 +202,8 @@ class ToyModule(nn.Module):
 
     Args:
         problem: the batch.
-        number: which of its problems.
-        dtype: of all numbers.
+        number: index of the problem in the batch.
+        dtype: number type.
     """
 
     inputs: Tensor
@@ -245,7 +245,7 @@ class ToyModule(nn.Module):
         set_parameters(self, problem.start[number])
 
     def losses(self, sequences: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
-        """The optimised and the unweighted loss, on all sequences or on those with these numbers, (b,)."""
+        """Return the optimised and the unweighted loss, on all sequences or on those with the given indices, (b,)."""
         at = slice(None) if sequences is None else torch.from_numpy(sequences).to(self.inputs.device)
         inputs, targets, weights, share = (x[at] for x in (self.inputs, self.targets, self.weights, self.share))
         factor = self.inputs.shape[0] / inputs.shape[0]
@@ -257,7 +257,7 @@ class ToyModule(nn.Module):
         return (torch.stack(weighted) * self.copy_weights).mean(), torch.stack(unweighted).max()
 
     def values(self) -> Tensor:
-        """Both losses on all sequences, (2,), without a graph."""
+        """Return both losses on all sequences, (2,), without a graph of derivatives."""
         with torch.no_grad():
             return torch.stack(self.losses())
 
@@ -274,7 +274,7 @@ class _Scaled(nn.Module):
 
 
 def _reparametrise(layer: nn.Module, scales: Tensor, mode: str) -> None:
-    """By the scales of the layer's coordinates, in the order of a stack."""
+    """Reparametrise a layer by the scales of its coordinates, which are in the order of a stack."""
     weight = _weight(layer)
     scale = torch.empty_like(weight.detach())
     place = _as_stacked(layer, scale)
@@ -286,12 +286,12 @@ def _reparametrise(layer: nn.Module, scales: Tensor, mode: str) -> None:
 
 
 def _layers(module: ToyModule) -> list[nn.Module]:
-    """Everything with one weight, copy by copy, in the order of a stack."""
+    """Return all layers with a weight, copy by copy, in the order of a stack."""
     return [layer for copy in module.copies for layer in copy.in_order()]  # type: ignore[operator]
 
 
 def _weight(layer: nn.Module) -> nn.Parameter:
-    """What is trained: where the layer is reparametrised, phi."""
+    """Return the parameter that is trained; for a reparametrised layer it is phi."""
     weight: Any = layer.parametrizations["weight"] if parametrize.is_parametrized(layer) else layer  # type: ignore[index]
     weight = weight.original if isinstance(weight, parametrize.ParametrizationList) else weight.weight
     assert isinstance(weight, nn.Parameter)
@@ -299,7 +299,7 @@ def _weight(layer: nn.Module) -> nn.Parameter:
 
 
 def _as_stacked(layer: nn.Module, values: Tensor) -> Tensor:
-    """A view of something like the weight of a layer, with its axes in the order of a stack."""
+    """Return a view of a tensor that is shaped as the weight of a layer, with its axes in the order of a stack."""
     if isinstance(layer, nn.Conv1d):  # (out, channel, place) to (out, place, channel)
         return values.transpose(1, 2)
     return values.T if isinstance(layer, Features) else values
@@ -316,13 +316,13 @@ def set_parameters(module: ToyModule, theta: NDArray[np.float64]) -> None:
 
 
 def flat_parameters(module: ToyModule) -> NDArray[np.float64]:
-    """The parameters as a stack has them, (P,)."""
+    """Return the parameters in the order of a stack, (P,)."""
     parts = [_as_stacked(layer, _weight(layer).detach()).reshape(-1) for layer in _layers(module)]
     return torch.cat(parts).double().cpu().numpy()
 
 
 def flat_gradient(module: ToyModule) -> NDArray[np.float64]:
-    """What `backward` left in the parameters, (P,)."""
+    """Return the gradient that `backward` stored in the parameters, (P,)."""
     parts = []
     for layer in _layers(module):
         gradient = _weight(layer).grad
@@ -333,10 +333,10 @@ def flat_gradient(module: ToyModule) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class ModuleRun:
-    """M problems, each trained alone.
+    """The result of training M problems one by one.
 
     Attributes:
-        steps: at which the losses were computed, ascending, (R,).
+        steps: steps at which the losses were evaluated, ascending, (R,).
         loss: the unweighted loss on all data, (M, R).
         loss_weighted: the loss that was optimised, likewise.
         theta: the parameters after the last step, (M, P).
@@ -361,18 +361,18 @@ def train_modules(
 ) -> ModuleRun:
     """Train every problem with an optimizer of torch: a Python loop over problems, and one over steps within.
 
-    The full batch is seen, and its losses noted, at every step; of a task with mini-batches, those of `problem.batch` are seen,
-    and the losses on all data computed every so many steps and after the last.
+    Without mini-batches every step uses all data, and its losses are recorded. With mini-batches the steps use those of
+    `problem.batch`, and the losses on all data are evaluated every `evaluate_every` steps and after the last step.
 
     Args:
         problem: M problems.
-        optimizer_class: as torch.optim.Adam.
+        optimizer_class: a class of torch.optim, as torch.optim.Adam.
         lr: learning rate.
-        steps: how many.
-        evaluate_every: with mini-batches, steps between two looks at all data.
+        steps: number of steps.
+        evaluate_every: with mini-batches, number of steps between two evaluations on all data.
         dtype: torch.float32 or torch.float64.
-        device: where.
-        **options: of the optimizer, as `betas`.
+        device: device of all tensors.
+        **options: further arguments of the optimizer, as `betas`.
 
     Raises:
         ValueError: a number of steps below 1.

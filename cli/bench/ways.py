@@ -1,7 +1,7 @@
-"""Ways to run one optimizer on many small quadratics: ours, and those of a user of torch or JAX.
+"""Ways to run one optimizer on many small quadratics: with quadsim, and with torch or JAX.
 
-All start from the same numbers, take the same steps and know the gap of every step of every run. Each is written as somebody
-who cares about speed would write it: in place, batched, compiled where that is offered.
+All ways start from the same numbers, take the same steps and compute the gap of every step of every run. Each is written for
+speed: in place, batched, and compiled where the library can compile.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ __all__ = ["RULES_BENCHED", "WAYS", "Work", "why_not"]
 
 RULES_BENCHED = ("adam", "signsgd", "gd")
 LOOPED_RUNS = 2
-"""Runs that the Python loop over instances really makes: its time is proportional to their number, and would be hours."""
+"""Number of runs of the Python loop over instances; its time is proportional to their number, and is scaled up."""
 
 _AT_ONCE = 50  # steps in one CUDA graph
 _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
@@ -33,15 +33,15 @@ Final = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Work:
-    """What is run.
+    """A benchmark work.
 
     Attributes:
         rule: one of RULES_BENCHED.
-        blocks: B.
-        block_size: P_l, of every block.
-        problems: M.
-        settings: K learning rates.
-        steps: a multiple of 50.
+        blocks: B, number of blocks.
+        block_size: P_l, size of every block.
+        problems: M, number of problems.
+        settings: K, number of learning rates.
+        steps: number of steps, a multiple of 50.
         dtype: `float64` or `float32`.
         device: `cpu` or `cuda`.
     """
@@ -57,7 +57,7 @@ class Work:
 
     @cached_property
     def problem(self) -> BlockQuadratic:
-        """The problems: heterogeneity 10, seed 1."""
+        """Return the problems, with heterogeneity 10 and seed 1."""
         heterogeneity = 10 if self.blocks > 1 else 1
         return BlockQuadratic.generate(
             blocks=self.blocks,
@@ -70,27 +70,27 @@ class Work:
 
     @property
     def rates(self) -> NDArray[np.float64]:
-        """Learning rates, (K,), none of which diverges: a diverged run could be dropped early."""
+        """Learning rates, (K,), of which none diverges, as a way may drop diverged runs early."""
         return np.geomspace(1e-3, 1e-1, self.settings)
 
     @property
     def runs(self) -> int:
-        """M K."""
+        """Number of runs, M K."""
         return self.problems * self.settings
 
     @property
     def coordinate_steps(self) -> float:
-        """How many times a coordinate is advanced."""
+        """Number of coordinate-steps: coordinates times steps, over all runs."""
         return float(self.runs) * self.blocks * self.block_size * self.steps
 
     @property
     def name(self) -> str:
-        """In short, as `adam 3x3 float64`."""
+        """A short name, as `adam 3x3 float64`."""
         return f"{self.rule} {self.blocks}x{self.block_size} {self.dtype}"
 
 
 def ours(work: Work) -> Callable[[], Final]:
-    """`simulate` with the fused engine, everything included but the first compilation."""
+    """Run `simulate` with the fused engine; everything is timed except the first compilation."""
 
     def run() -> Final:
         found = simulate(
@@ -109,7 +109,7 @@ def ours(work: Work) -> Callable[[], Final]:
 
 
 def torch_loop(work: Work) -> Callable[[], Final]:
-    """A Python loop over instances, each with its own torch.optim object; LOOPED_RUNS of them are run."""
+    """Run LOOPED_RUNS instances in a Python loop, each with a torch.optim object of its own."""
     kind = torch.optim.Adam if work.rule == "adam" else torch.optim.SGD
     few = replace(work, problems=1)
 
@@ -209,7 +209,7 @@ def _captured(batch: _Batch) -> Callable[[], None]:
 
 
 def jax_scan(work: Work) -> Callable[[], Final]:
-    """jax.lax.scan of an optax optimizer under vmap over problems and settings, compiled whole."""
+    """Run jax.lax.scan of an optax optimizer under vmap over problems and settings, compiled as a whole."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -244,11 +244,11 @@ WAYS: Mapping[str, Callable[[Work], Callable[[], Final]]] = {
     "jax scan": jax_scan,
     "ours": ours,
 }
-"""A function of the work that prepares, and returns what is timed: from numbers in place to the last gaps, an array (M, K)."""
+"""A function of the work that prepares it and returns the function that is timed; that one returns the last gaps, (M, K)."""
 
 
 def why_not(way: str, work: Work) -> str | None:
-    """Why a way cannot do a work here; None if it can."""
+    """Return the reason why a way cannot do a work on this machine; None if it can."""
     if way == "torch CUDA graph" and work.device == "cpu":
         return "needs a GPU"
     if way == "jax scan" and (find_spec("jax") is None or find_spec("optax") is None):

@@ -1,4 +1,4 @@
-"""quadsim bench: speed against the ways a user has today."""
+"""The command `quadsim bench`: time quadsim against torch and JAX."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +50,7 @@ def bench(
     as_json: JsonOption = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Time the same work through torch, JAX (extra bench) and ours, in one process and in turns; report ratios.
+    """Time the same work with torch, JAX (extra bench) and quadsim, in turn in one process, and report ratios.
 
     Example: quadsim bench --rules adam --block-sizes 3,30 --rounds 3
 
@@ -153,7 +153,7 @@ def _time(
 
 
 def document(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) -> dict[str, Any]:
-    """Everything as plain data."""
+    """Return the result as plain data."""
     import math
     from dataclasses import asdict
 
@@ -184,7 +184,7 @@ def document(found: "list[Comparison]", growth: "list[Slope]", closed: list[floa
 
 
 def text(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) -> str:
-    """A table: a row for each work, a column for each way."""
+    """Return the result as a table with one row per work and one column per way."""
     import numpy as np
 
     from quadsim.cli.bench import WAYS

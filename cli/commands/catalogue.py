@@ -1,4 +1,4 @@
-"""The small commands: rules, theorems and info."""
+"""The commands `quadsim rules`, `quadsim theorems` and `quadsim info`."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from quadsim.cli.console import JsonOption, print_json, usage_errors
 
 
 def rules(
-    name: Annotated[str | None, typer.Argument(help="An optimizer; all of them if left out.")] = None,
+    name: Annotated[str | None, typer.Argument(help="An optimizer; without a name all of them are listed.")] = None,
     source: Annotated[
         str | None,
         typer.Option("--source", help="Show the generated kernel of NAME instead: cpu or gpu.", show_default=False),
@@ -40,9 +40,9 @@ def theorems(
     name: Annotated[str | None, typer.Argument(help="A theorem; all of them if left out.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the theorems, or one with its statement, hypotheses and proof, every step discharged anew.
+    """Show the theorems, or one with its statement, hypotheses and proof; every step of the proof is checked again.
 
-    Exit code 1 if a step of the one that is shown cannot be proved.
+    Exit code 1 if a step of the shown proof cannot be proved.
 
     Example: quadsim theorems gd-upper
     """

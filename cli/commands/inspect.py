@@ -1,4 +1,4 @@
-"""quadsim inspect: gradients and curvature of a toy model, block by block."""
+"""The command `quadsim inspect`: gradients and curvature of a toy model, block by block."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -104,7 +104,7 @@ def _inspect(
     local = None
     if run["optimizer"] is None:
         if run["lr"] is not None or run["at"] is not None:
-            raise ValueError("lr and at must come with an optimizer to train with, got none; add --optimizer, as gd.")
+            raise ValueError("--lr and --at must come with an optimizer, got none; add --optimizer, as gd.")
         with _columns_bar(problem, quiet=quiet or not run["curvature"]) as progress:
             found = inspect_model(problem, run["partition"], curvature=run["curvature"], progress=progress)
     else:
@@ -122,12 +122,14 @@ def _inspect(
 
 
 def _along_training(problem: "ToyProblem", run: dict[str, Any], *, quiet: bool) -> tuple["Inspection", Any]:
-    """Train, look at the last of the steps block by block, and hold every one against its local models."""
+    """Train, inspect the last of the steps block by block, and compare every step with its local models."""
     from quadsim.simulator.curvature.inspection import inspect_trained
     from quadsim.theory.local import local_steps
 
     if run["lr"] is None or run["at"] is None:
-        raise ValueError("optimizer must come with a learning rate and steps to look at, got none; add --lr and --at.")
+        raise ValueError(
+            "optimizer must come with a learning rate and the steps to inspect, got none; add --lr and --at."
+        )
     partition, curvature = run["partition"], run["curvature"]
     with _columns_bar(problem, quiet=quiet or not curvature) as progress:
         found, trained = inspect_trained(
@@ -147,7 +149,7 @@ def _along_training(problem: "ToyProblem", run: dict[str, Any], *, quiet: bool) 
 
 @contextmanager
 def _columns_bar(problem: "ToyProblem", *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar that moves with the columns of the Hessians."""
+    """Return a function that advances the bar by finished columns of the Hessians."""
     from quadsim.cli.progress import progress_bar
 
     total, done = problem.problems * problem.dimension, 0
@@ -180,7 +182,7 @@ def _study(
     folder = _folder(out, asked | run)
     options = _study_options(name, asked, run)
     found: NormPlacement | HeadGrowth
-    with progress_bar(quiet=quiet):  # neither study counts its steps; a line now and then says that it runs
+    with progress_bar(quiet=quiet):  # the studies do not report steps; lines at intervals show that they run
         found = norm_placement(**options) if name == "norm-placement" else head_growth(**options)
     with ends.attempt("the data", _NO_DATA.format(folder)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -203,7 +205,7 @@ def _study(
 
 
 def _study_options(name: str, asked: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
-    """What was asked for of what a study can be asked for; its own defaults for the rest."""
+    """Return the options of a study that were given; the study has defaults for all others."""
 
     def numbers(text: str) -> tuple[Any, ...]:
         return comma_list(text, number)
@@ -226,16 +228,16 @@ def _study_options(name: str, asked: dict[str, Any], run: dict[str, Any]) -> dic
     for key, value in given.items():
         if key not in known and value != fixed.get(key) and value is not True:
             raise ValueError(
-                f"--{key} must be left out with --study {name}, which fixes it, got {value}; drop one of the two."
+                f"--{key} cannot be combined with --study {name}, which fixes it, got {value}; leave one of the two out."
             )
     return {argument: read(given[key]) for key, (argument, read) in known.items() if given[key] is not None}
 
 
 def _folder(out: Path | None, asked: dict[str, Any]) -> Path:
-    """Where the result goes.
+    """Return the folder of the result.
 
-    A named folder must be new, empty, or hold a result of the same options, which is then written again; the default one is
-    named after what was asked.
+    A given folder must be new, empty, or hold a result of the same options, which is then overwritten. The default folder is
+    named after the options.
     """
     import hashlib
     import json
@@ -254,7 +256,7 @@ def _folder(out: Path | None, asked: dict[str, Any]) -> Path:
 
 
 def _holds(folder: Path, asked: dict[str, Any]) -> bool:
-    """Whether a folder holds a result of the same options, or what an end that failed left of it."""
+    """Whether a folder holds a result of the same options, complete or incomplete."""
     from quadsim.simulator.support import store
 
     if not (folder / store.CONFIG).is_file():
@@ -271,7 +273,7 @@ def _save(found: "Inspection", local: Any, folder: Path, asked: dict[str, Any], 
 
     with ends.attempt("the data", _NO_DATA.format(folder)):
         folder.mkdir(parents=True, exist_ok=True)
-        # First, so that the same command may write here again whatever fails after it.
+        # Written first, so that the same command may write here again if a later part fails.
         store.write_json(folder / store.CONFIG, {"kind": "inspect", **asked})
         store.write_frame(folder / "blocks.parquet", found.blocks)
         store.write_frame(folder / store.SUMMARY, found.summary)

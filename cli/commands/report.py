@@ -1,4 +1,4 @@
-"""quadsim report: tables, figures and report.html again, from stored results."""
+"""The command `quadsim report`: write tables, figures and report.html again from stored results."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,13 +12,13 @@ __all__ = ["report"]
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", parser=str, help="A folder that sweep, verify or reproduce wrote.")
+        Path, typer.Argument(metavar="DIR", parser=str, help="Result folder of sweep, verify or reproduce.")
     ],
     style: StyleOption = "quadsim",
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the path alone, no table.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make tables, figures and report.html again from stored results; nothing is run.
+    """Write tables, figures and report.html again from stored results; nothing is run.
 
     Example: quadsim report runs/mine
     """
@@ -34,7 +34,7 @@ def report(
         except ValueError:
             raise
         except OSError as error:
-            raise ValueError(f"the folder must be one that can be written, got {folder} ({error}); copy it.") from error
+            raise ValueError(f"the folder must be writable, got {folder} ({error}); copy it.") from error
         except Exception as error:
             with ends.attempt("figures and report", f"the results in {folder} are as they were"):
                 raise error

@@ -1,4 +1,4 @@
-"""quadsim reproduce: the papers' claims, each with its figure and verdict."""
+"""The command `quadsim reproduce`: run the papers' claims, each with its figure and verdict."""
 
 import os
 import sys
@@ -17,22 +17,25 @@ __all__ = ["reproduce"]
 
 
 def reproduce(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Claims; all if left out.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Small experiments, minutes in all (the default).")] = False,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Claims; without names all of them.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small experiments, minutes in total (the default).")] = False,
     full: Annotated[bool, typer.Option("--full", help="Full experiments, minutes each.")] = False,
     out: Annotated[
         Path | None, path_option("--out", "Folder for data and figures [runs/claims-quick or -full].")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Added to the seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Number that is added to the seed of every draw.")] = 0,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that run a claim each [as many as cores, at most 8].", min=1)
+        int | None,
+        typer.Option(help="Number of processes, each with one claim at a time [number of cores, at most 8].", min=1),
     ] = None,
     style: StyleOption = "quadsim",
     listing: Annotated[bool, typer.Option("--list", help="Show the claims and their criteria, run nothing.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Run the papers' claims and say of each: reproduced, partly, not at this scale, or refuted.
+    """Run the papers' claims and report a verdict for each: reproduced, partly, not at this scale, or refuted.
 
     The criterion of every claim is fixed before the run (--list shows it). A folder that holds earlier claims keeps them.
 
@@ -43,7 +46,7 @@ def reproduce(
     ends = Ends()
     with usage_errors():
         if quick and full:
-            raise ValueError("size must be one of --quick and --full, got both; give one.")
+            raise ValueError("--quick cannot be combined with --full, got both; give one.")
         if listing:
             _list(ids, as_json=as_json)
             return
@@ -120,7 +123,7 @@ def _outcomes(
 
 
 def listed(claim: "Claim") -> dict[str, Any]:
-    """A claim without its result, as plain data."""
+    """Return a claim without a result, as plain data."""
     return {
         "id": claim.id,
         "claim": claim.claim,
@@ -132,7 +135,7 @@ def listed(claim: "Claim") -> dict[str, Any]:
 
 
 def list_text(claims: Sequence["Claim"]) -> str:
-    """Claims with source and criterion."""
+    """Return the claims with source and criterion, as text."""
     lines = []
     for claim in claims:
         lines += [f"{claim.id}  ({claim.group}; {claim.source})", f"  {claim.claim}", f"  Tried: {claim.method}"]
@@ -142,7 +145,7 @@ def list_text(claims: Sequence["Claim"]) -> str:
 
 
 def text(outcomes: Sequence["Outcome"]) -> str:
-    """The table of verdicts, then claim by claim what the verdict rests on."""
+    """Return the table of verdicts, and then the reason of the verdict for every claim."""
     width = max((len(outcome.claim.id) for outcome in outcomes), default=0)
     lines = [f"{'claim'.ljust(width)}  {'verdict':<17}  seconds"]
     lines += [f"{o.claim.id.ljust(width)}  {o.verdict:<17}  {o.seconds:7.1f}" for o in outcomes]

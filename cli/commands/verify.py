@@ -1,4 +1,4 @@
-"""quadsim verify: prove, try, refute, and say so in one table."""
+"""The command `quadsim verify`: prove the theorems, check them on random problems, and refute false claims."""
 
 import math
 import sys
@@ -46,7 +46,7 @@ def verify(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Prove every theorem, try it on fresh random problems, and refute the claims that are known to be false.
+    """Prove every theorem, check it on new random problems, and refute the claims that are known to be false.
 
     Exit code 1 if anything is refuted, undecided, untested or unproved, or a false claim survives.
 
@@ -57,7 +57,7 @@ def verify(
     with usage_errors():
         if exact and search:
             raise ValueError(
-                f"search must be left out with --exact, which runs instances in rationals only, got {search}."
+                f"--search cannot be combined with --exact, which runs rational instances only, got {search}; leave one out."
             )
         out = given_path("out", out)
         if out is not None:
@@ -116,10 +116,10 @@ def _print(reports: "list[TheoremReport]", claims: "list[ClaimReport]", page: Pa
 
 
 def _prepare(folder: Path) -> None:
-    """Make the folder, or check that it is empty or holds an earlier verify.
+    """Create the folder, or check that it is empty or holds an earlier verify.
 
     Raises:
-        ValueError: something else, or a folder that cannot be made.
+        ValueError: a folder with other content, or one that cannot be created.
     """
     from quadsim.cli.pages import VERIFIED
 
@@ -137,7 +137,7 @@ def _prepare(folder: Path) -> None:
 
 
 def _write(folder: Path, content: dict[str, Any], seconds: float, ends: Ends) -> Path | None:
-    """The document with its provenance, and the report made of it."""
+    """Write the document with its provenance, and its report."""
     from quadsim.cli.pages import VERIFIED, write_report
     from quadsim.simulator.support import store
     from quadsim.simulator.support.provenance import provenance
@@ -153,7 +153,7 @@ def _write(folder: Path, content: dict[str, Any], seconds: float, ends: Ends) ->
 
 
 def document(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> dict[str, Any]:
-    """Everything as plain data."""
+    """Return the results as plain data."""
     return {
         "theorems": [
             {
@@ -200,7 +200,7 @@ _EXPLAINED = (
 
 
 def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
-    """The table, what speaks against a theorem, what was measured beside it, and the false claims."""
+    """Return the table, the messages against theorems, the remarks, and the false claims, as text."""
     from quadsim.cli.text.narrow import aligned, wrapped
 
     soft = "\N{SOFT HYPHEN}"
@@ -238,7 +238,7 @@ def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
 
 
 def _digits(value: float) -> str:
-    """A ratio; one that is 1 but for rounding reads 1, and one just below it is not rounded up to it."""
+    """Return a ratio as text: "1" if it is 1 up to rounding; one just below 1 is not rounded up to it."""
     if math.isnan(value):
         return "-"
     if abs(value - 1) < 1e-9:

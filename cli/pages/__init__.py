@@ -1,4 +1,4 @@
-"""Reports: `report.html` of a result folder, from what the folder holds."""
+"""Write the report (`report.html`) of a result folder, from the files of the folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,18 +11,18 @@ __all__ = ["CLAIMS", "KINDS", "VERIFIED", "kind_of", "present", "write_report"]
 VERIFIED, CLAIMS = "verify.json", "claims.json"
 
 KINDS = {"sweep": "manifest.json", "verify": VERIFIED, "reproduce": CLAIMS}
-"""The command that fills a folder, and the file that marks it as finished."""
+"""Command to the file that marks its result folder as finished."""
 
 
 def kind_of(folder: Path) -> str:
-    """Which command filled a folder.
+    """Return the command that wrote a folder.
 
     Raises:
-        ValueError: no folder, or none of ours that is finished.
+        ValueError: no folder, or no finished result folder of quadsim.
     """
     if not folder.is_dir():
         raise ValueError(
-            f"the argument must be a result folder, got {folder}, which is none; name one that a command wrote."
+            f"the argument must be a result folder, got {folder}, which is not a folder; name one that a command wrote."
         )
     found = [kind for kind, name in KINDS.items() if (folder / name).is_file()]
     if len(found) > 1:
@@ -44,17 +44,17 @@ def kind_of(folder: Path) -> str:
 
 
 def write_report(folder: Path, *, figures: bool = True) -> Path:
-    """Make figures and `report.html` of a finished sweep, verify or reproduce again, from its files alone.
+    """Write figures and `report.html` of a finished sweep, verify or reproduce again, from its files alone.
 
     Args:
-        folder: what the command wrote.
-        figures: whether to draw them again, or to take those that are there (verify has but one, which is always drawn).
+        folder: a result folder.
+        figures: whether figures are drawn again; else the stored ones are used (that of verify is always drawn).
 
     Returns:
-        Where the report is.
+        The path of the report.
 
     Raises:
-        ValueError: a folder that holds none of them, or files that cannot be read.
+        ValueError: a folder without a finished result, or files that cannot be read.
     """
     from quadsim.cli.pages.page import write_page
 
@@ -77,12 +77,12 @@ def write_report(folder: Path, *, figures: bool = True) -> Path:
 
 
 def present(results: "Results") -> None:
-    """Draw the figures of a stored sweep and write its `report.html`, where its folder does not hold them.
+    """Draw the figures of a stored sweep and write its `report.html`, if they are not in its folder.
 
     Installed as the entry point `quadsim.presenters`, through which `quadsim.simulator.sweep` finds it.
 
     Raises:
-        ValueError: a folder that another process works on, or that cannot be written.
+        ValueError: a folder to which another process writes, or that is not writable.
     """
     from quadsim.simulator.support import store
 
@@ -97,7 +97,7 @@ def _write_sweep_report(results: "Results", *, figures: bool) -> Path:
     from quadsim.simulator.support import store
     from quadsim.simulator.sweeps.run.folder import locked_folder
 
-    assert results.folder is not None  # a page is made of a stored sweep only
+    assert results.folder is not None  # only a stored sweep has a page
     with locked_folder(results.folder, results.config.to_json()):
         if figures:
             save_figures(results, results.folder / store.FIGURES)

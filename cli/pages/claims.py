@@ -1,4 +1,4 @@
-"""The report of quadsim reproduce: the papers' claims, each with its criterion, what was measured, and its verdict."""
+"""The report of quadsim reproduce: the papers' claims, each with its criterion, its measured numbers and its verdict."""
 
 import math
 from collections import Counter
@@ -23,14 +23,14 @@ _ROOM = 1_400_000  # bytes for all figures: beyond, the page names them
 
 
 def claims_page(folder: Path) -> Page:
-    """Everything about a finished reproduce, from its document and figures.
+    """Return the report page of a finished reproduce, from its document and figures.
 
     Raises:
         ValueError: no document of reproduce, or one that cannot be read.
     """
     document = document_of(folder / CLAIMS)
     if not isinstance(document.get("claims"), list):
-        raise ValueError(f"{CLAIMS} must list claims, got none in {folder / CLAIMS}; make it with quadsim reproduce.")
+        raise ValueError(f"{CLAIMS} must list claims, got none in {folder / CLAIMS}; write it with quadsim reproduce.")
     claims = [mapping(claim) for claim in listed(document["claims"], 300)]
     manifest = mapping(document.get("manifest"))
     size = text(document.get("size"), 40)
@@ -96,7 +96,7 @@ def _name(claim: dict[str, Any]) -> str:
 
 
 def _anchor(position: int) -> str:
-    """Counted, as the names of strangers may not be fit for an id, or not different."""
+    """Return the id of a claim on the page. It is a counter, as untrusted names may be invalid as an id or not unique."""
     return f"claim-{position + 1}"
 
 
@@ -122,7 +122,7 @@ def _overview(claims: list[dict[str, Any]]) -> Table:
 
 
 def _card(folder: Path, claim: dict[str, Any], position: int, room: int) -> tuple[Card, int]:
-    """The card of a claim, and the bytes that its figure takes of the room there is."""
+    """Return the card of a claim, and the number of bytes of its figure, which count towards the limit of the page."""
     criterion = mapping(claim.get("criterion"))
     blocks: list[Block] = [Text(text(claim.get("claim")))]
     blocks += [Text(f"Why: {text(claim.get('reason'))}")] if text(claim.get("reason")) else []
@@ -168,7 +168,7 @@ def _measured(claim: dict[str, Any]) -> list[Block]:
 
 
 def _conditions(claim: dict[str, Any], criterion: dict[str, Any]) -> list[Block]:
-    """What was asked before the run, and how each condition came out; those without an outcome are listed too."""
+    """Return the table of the conditions and their outcomes; conditions without an outcome are listed too."""
     outcomes = listed(claim.get("conditions"), 100)
     rows = tuple(
         (
@@ -187,13 +187,13 @@ def _conditions(claim: dict[str, Any], criterion: dict[str, Any]) -> list[Block]
 
 
 def _in_words(figure: dict[str, Any]) -> str:
-    """Its text, where the numbers beside it do not say the same: a value that is infinite is none in JSON."""
+    """Return the text of a measured number if it says more than the number: an infinite value is null in JSON."""
     said, name = text(figure.get("text")), text(figure.get("name"), 200)
     return "" if said.startswith(name) and not math.isnan(number(figure.get("value"))) else said
 
 
 def _threshold(condition: dict[str, Any]) -> str:
-    """Four digits; one just below 1 is not rounded up to it."""
+    """Return a threshold with four digits; one just below 1 is not rounded up to it."""
     found = number(condition.get("threshold"))
     if math.isnan(found):
         return text(condition.get("threshold"), 40)

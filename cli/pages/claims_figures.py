@@ -1,4 +1,4 @@
-"""The figures of reproduce again, from the tables that it stored."""
+"""Draw the figures of reproduce again from its stored tables."""
 
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ __all__ = ["draw_again"]
 
 
 def draw_again(folder: Path) -> None:
-    """Draw the figure of every claim of ours whose tables lie in the folder.
+    """Draw the figure of every known claim whose tables are in the folder.
 
     Raises:
-        ValueError: tables that are not what the claim's experiment leaves.
+        ValueError: tables that the experiment of the claim did not write.
     """
     for claim in map(mapping, listed(document_of(folder / DOCUMENT).get("claims"))):
         name = claim.get("id")
@@ -27,7 +27,7 @@ def draw_again(folder: Path) -> None:
 
 def _draw(folder: Path, name: str, claim: dict[str, Any]) -> None:
     home = folder.resolve() / name
-    # Only what lies there under its plain name: a path of a stranger might lead anywhere.
+    # Only files in the folder under their plain names: an untrusted path might lead anywhere.
     found = {path.stem: path for path in sorted(home.glob("*.parquet")) if path.resolve().parent == home}
     wanted = [key for key in found if f"{name}/{key}.parquet" in texts(claim.get("tables"))]
     if not wanted:

@@ -1,4 +1,4 @@
-"""Formulas as MathML that browsers draw by themselves: of our own theorems, never from the text of a folder."""
+"""Convert formulas of the theorems to MathML, which browsers draw. Text of a result folder is never converted."""
 
 from functools import cache
 from typing import Any
@@ -34,13 +34,13 @@ _NAMES = {
         Symbol.tie: r"p_{\mathrm{tie}}",
     }.items()
 } | {"momentum": r"\beta"}
-"""By name: proofs use symbols of the same names with other assumptions."""
+"""Names of symbols to their MathML. The key is the name, as proofs use symbols with other assumptions."""
 
 _CARRY_A_POWER = ("_2^2", "_F^2", "{s<t}")
 
 
 class _Printer(LatexPrinter):  # type: ignore[misc]
-    """SymPy's, with 1 - x for its - x + 1, an expectation as one, and powers of names that carry a power in brackets."""
+    """SymPy's printer, but with 1 - x instead of -x + 1, expectations, and brackets around a power that is raised to a power."""
 
     def _as_ordered_terms(self, expression: Any, order: Any = None) -> Any:
         terms = super()._as_ordered_terms(expression, order=order)
@@ -67,27 +67,27 @@ def _latex(expression: Any) -> str:
 
 @cache
 def mathml(latex: str, *, block: bool = False) -> Markup:
-    """A formula of ours."""
+    """Return an expression as MathML."""
     return Markup(latex2mathml.converter.convert(latex, display="block" if block else "inline"))
 
 
 def statement(theorem: Theorem) -> Markup:
-    """A theorem as it is written."""
+    """Return the statement of a theorem as MathML."""
     return mathml(theorem.statement, block=True)
 
 
 def as_checked(theorem: Theorem) -> Markup:
-    """The relation that a run is compared with, from the SymPy object itself."""
+    """Return the relation with which runs are compared, from the SymPy object itself, as MathML."""
     return mathml(_latex(theorem.relation), block=True)
 
 
 def symbols_of(theorem: Theorem) -> tuple[tuple[Markup, str], ...]:
-    """Every symbol of that relation and what it means."""
+    """Return every symbol of that relation with its meaning."""
     return tuple((mathml(_latex(symbol)), text) for symbol, text in theorem.symbols.items())
 
 
 def claims_of(theorem: Theorem) -> dict[str, Markup]:
-    """The claims of the proof's steps, by their text."""
+    """Return the claims of the proof's steps as MathML, by their text."""
     return {
         str(step.claim): mathml(_latex(step.claim), block=True)
         for step in theorem.proof

@@ -1,4 +1,4 @@
-"""A page: what a report is made of, and its rendering to one HTML file that needs nothing else."""
+"""The parts of a report page, and its rendering to one self-contained HTML file."""
 
 import base64
 import hashlib
@@ -35,12 +35,12 @@ __all__ = [
 ]
 
 SIGNS = {"good": "✓", "part": "~", "bad": "✗", "open": "?", "none": "\N{EN DASH}"}
-"""The sign before a verdict's word, so that it reads without colour."""
+"""The sign before the word of a verdict, so that the verdict does not depend on colour."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A word, with a sign and a colour that say the same.
+    """A verdict: a word, with a sign and a colour of the same meaning.
 
     Attributes:
         word: the verdict itself.
@@ -52,7 +52,7 @@ class Verdict:
 
     @property
     def sign(self) -> str:
-        """What stands before the word."""
+        """The sign before the word."""
         return SIGNS[self.tone]
 
 
@@ -74,7 +74,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Facts:
-    """Pairs of a name and what there is to say; a name may be a formula, so may what is said."""
+    """Pairs of a name and a text; both may be formulas."""
 
     kind: ClassVar[str] = "facts"
     facts: tuple[tuple[str, str], ...]
@@ -82,7 +82,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Code:
-    """Text to be copied, as commands."""
+    """Text that a reader copies, as commands."""
 
     kind: ClassVar[str] = "code"
     text: str
@@ -90,7 +90,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Formula:
-    """MathML, made by `formulas` alone: a plain text in its place would be shown as text."""
+    """A formula in MathML. Only `formulas` creates it; any other text is escaped."""
 
     kind: ClassVar[str] = "formula"
     mathml: Markup
@@ -101,11 +101,11 @@ class Picture:
     """A PNG inside the page.
 
     Attributes:
-        data: the file.
-        width: in pixels.
-        height: in pixels.
-        alt: what it shows, for those who cannot see it.
-        caption: below it.
+        data: the bytes of the PNG file.
+        width: width in pixels.
+        height: height in pixels.
+        alt: description for readers who cannot see it.
+        caption: text below it.
     """
 
     kind: ClassVar[str] = "picture"
@@ -117,24 +117,24 @@ class Picture:
 
     @property
     def uri(self) -> str:
-        """The file as an address."""
+        """The file as a data URI."""
         return "data:image/png;base64," + base64.b64encode(self.data).decode("ascii")
 
     @property
     def is_wide(self) -> bool:
-        """Whether a phone shows a part of it at a time, as letters would be too small to read."""
+        """Whether a phone shows it in parts, as its letters would be too small when shown whole."""
         return self.width > 1500
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell.
+    """A cell of a table.
 
     Attributes:
-        text: what stands there.
-        value: what a column of numbers is sorted by: `inf` and NaN (missing) come last whichever way.
-        verdict: in place of the text.
-        links: in place of the text, words and the ids on the page that they lead to; an empty id leads nowhere.
+        text: the text.
+        value: the number by which a column is sorted; `inf` and NaN (missing) are last in both directions.
+        verdict: a verdict instead of the text.
+        links: words with ids on the page, instead of the text; a word with an empty id is not a link.
     """
 
     text: str = ""
@@ -150,12 +150,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A heading.
+    """A column of a table.
 
     Attributes:
         name: the heading.
         numeric: whether its cells are numbers.
-        wide: whether its cells are sentences, which may break.
+        wide: whether its cells are sentences, which may be broken into lines.
     """
 
     name: str
@@ -173,10 +173,10 @@ class Table:
     """A table that can be sorted by its headings.
 
     Attributes:
-        caption: above it.
-        columns: the headings.
-        rows: the cells.
-        note: below it.
+        caption: text above it.
+        columns: the columns.
+        rows: the cells, row by row.
+        note: text below it.
     """
 
     kind: ClassVar[str] = "table"
@@ -188,7 +188,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Details:
-    """What opens on a click; in print it is open."""
+    """A part that opens on a click; in print it is open."""
 
     kind: ClassVar[str] = "details"
     summary: str
@@ -197,7 +197,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Card:
-    """A part with a heading of its own, a verdict and a place to link to."""
+    """A part with a heading, a verdict and an id for links."""
 
     kind: ClassVar[str] = "card"
     title: str
@@ -223,12 +223,12 @@ class Page:
     """A report.
 
     Attributes:
-        title: what was asked.
-        kicker: above the title: which command, what kind of result.
+        title: the question.
+        kicker: text above the title: the command and the kind of result.
         lead: the answer in sentences.
-        more: the same in detail.
-        sections: the rest, in reading order.
-        foot: at the very end.
+        more: the answer in detail.
+        sections: the sections, in reading order.
+        foot: text at the end.
     """
 
     title: str
@@ -239,7 +239,7 @@ class Page:
     foot: str = ""
 
     def blocks(self) -> Iterator[Block]:
-        """All blocks, those inside others too."""
+        """Yield all blocks, also those inside other blocks."""
         waiting: list[Block] = [block for section in self.sections for block in section.blocks]
         while waiting:
             block = waiting.pop(0)
@@ -247,7 +247,7 @@ class Page:
             waiting = [*(block.blocks if isinstance(block, Details | Card) else ()), *waiting]
 
     def html(self) -> str:
-        """The file. Everything but MathML is escaped, and the policy lets nothing in but what is inside."""
+        """Return the HTML. All text but MathML is escaped, and the content policy forbids everything from outside the file."""
         style, script = _text("page.css"), _text("page.js")
         return _template().render(
             page=self, style=Markup(style), script=Markup(script), style_hash=_hash(style), script_hash=_hash(script)
@@ -284,5 +284,5 @@ def _template() -> jinja2.Template:
 
 
 def _hash(text: str) -> str:
-    """For the page's policy, which then runs this text and no other."""
+    """Return the hash of a script for the page's content policy, which then allows this script only."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

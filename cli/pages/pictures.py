@@ -1,4 +1,4 @@
-"""PNG files of a folder as pictures of a page: read with care, as small as they can be, without whatever else was in them."""
+"""Read PNG files of an untrusted folder for a page: checked, reduced in size, and without metadata."""
 
 import io
 import warnings
@@ -16,17 +16,17 @@ _WIDEST = 2000  # pixels: twice what a wide screen gives a page's column
 
 
 def picture_of(folder: Path, name: str, alt: str, caption: str = "", widest: int = _WIDEST) -> Picture | str:
-    """A picture, or in words why there is none.
+    """Return a picture, or the reason why there is none, as text.
 
-    It is drawn anew on white with at most 256 colours, which makes plots three times smaller and leaves nothing of the file but
-    what is seen.
+    The image is drawn again on white with at most 256 colours. This makes plots three times smaller, and removes everything from
+    the file that is not visible.
 
     Args:
-        folder: that the file must lie in, also where links lead.
-        name: path within it.
-        alt: what it shows.
-        caption: below it.
-        widest: pixels to which it is made smaller.
+        folder: folder that must contain the file, also after links are resolved.
+        name: path of the file in the folder.
+        alt: description of the picture.
+        caption: text below it.
+        widest: largest width in pixels; a wider picture is reduced.
     """
     try:
         path = (folder / name).resolve()
@@ -37,7 +37,7 @@ def picture_of(folder: Path, name: str, alt: str, caption: str = "", widest: int
         if path.stat().st_size > _LARGEST_FILE:
             return f"The figure {name} is left out: it has more than {_LARGEST_FILE:,} bytes."
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is looked at here
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked here
             with Image.open(path, formats=("PNG",)) as opened:
                 if opened.width * opened.height > _MOST_PIXELS:
                     return f"The figure {name} is left out: it has more than {_MOST_PIXELS:,} pixels."

@@ -1,4 +1,4 @@
-"""The end of every report: where the numbers come from, and how to have them again."""
+"""The end of every report: the origin of the numbers, and the commands that reproduce them."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ _KNOWN = ("command", "versions", "platform", "wall_seconds", "finished")
 
 
 def provenance_section(manifest: dict[str, Any], settings: dict[str, Any] | None = None) -> Section:
-    """Command, settings, versions, machine, time: what the folder's manifest says."""
+    """Return the section with command, settings, versions, machine and time, from the manifest of the folder."""
     command = shown_command(manifest)
     rest = {key: value for key, value in ((settings or {}) | manifest).items() if key not in _KNOWN}
     facts = [(key.replace("_", " ").capitalize(), text(value)) for key, value in rest.items()]
@@ -28,7 +28,7 @@ def provenance_section(manifest: dict[str, Any], settings: dict[str, Any] | None
 
 
 def again_section(commands: tuple[str, ...], files: tuple[str, ...], note: str) -> Section:
-    """Commands, and what the folder of the report holds."""
+    """Return the section with the commands that reproduce the result, and the list of the folder's files."""
     return Section(
         "How to run it again", (Text(note), Code("\n".join(commands)), Text("The folder holds:"), Items(files))
     )

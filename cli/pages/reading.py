@@ -1,4 +1,4 @@
-"""Reading documents of strangers: whatever is not what it should be is left out, and nothing is longer than a page can bear."""
+"""Read untrusted documents: entries of a wrong type are left out, and long ones are cut to a length that a page can show."""
 
 import math
 import shlex
@@ -10,14 +10,14 @@ from quadsim.simulator.support import store
 __all__ = ["document_of", "listed", "mapping", "number", "shown_command", "text", "texts"]
 
 _LARGEST = 20_000_000
-"""Bytes of a document; ours have some hundred thousand."""
+"""Largest size of a document in bytes; those of quadsim have some hundred thousand."""
 
 _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(9), 11, 12, *range(14, 32), *range(127, 160))}
-"""No text needs them, and HTML does not allow them all."""
+"""Control characters, which are removed: no text needs them, and HTML forbids some."""
 
 
 def document_of(path: Path) -> dict[str, Any]:
-    """A JSON document from a folder.
+    """Return a JSON document of a folder.
 
     Raises:
         ValueError: a file that cannot be read, is not a document, or is far larger than one.
@@ -28,25 +28,25 @@ def document_of(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"{name} must be a readable file, got {path} ({error}); run the command again.") from error
     if size > _LARGEST:
-        raise ValueError(f"{name} must have at most {_LARGEST:,} bytes, got {size:,} in {path}; make it again.")
+        raise ValueError(f"{name} must have at most {_LARGEST:,} bytes, got {size:,} in {path}; run the command again.")
     content = store.read_json(path, name, "run the command that made it again")
     if not isinstance(content, dict):
-        raise ValueError(f"{name} must hold one object, got {type(content).__name__} in {path}; make it again.")
+        raise ValueError(f"{name} must hold one object, got {type(content).__name__} in {path}; run the command again.")
     return content
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """The value if it is a mapping, else an empty one."""
+    """Return the value if it is a mapping, else an empty mapping."""
     return value if isinstance(value, dict) else {}
 
 
 def listed(value: Any, most: int = 1000) -> list[Any]:
-    """The first entries of a list; nothing of anything else."""
+    """Return the first entries of a list; an empty list for any other value."""
     return value[:most] if isinstance(value, list) else []
 
 
 def text(value: Any, most: int = 4000) -> str:
-    """Text, or a number as text; nothing of anything else."""
+    """Return a text, or a number as text; "" for any other value."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     said = str(value).translate(_CONTROLS)
@@ -54,12 +54,12 @@ def text(value: Any, most: int = 4000) -> str:
 
 
 def texts(value: Any, most: int = 1000) -> list[str]:
-    """The texts of a list."""
+    """Return the texts of a list."""
     return [said for said in (text(entry) for entry in listed(value, most)) if said]
 
 
 def number(value: Any) -> float:
-    """A number; NaN for anything else."""
+    """Return a number; NaN for any other value."""
     return (
         float(value)
         if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
@@ -68,7 +68,7 @@ def number(value: Any) -> float:
 
 
 def shown_command(manifest: dict[str, Any]) -> str:
-    """The command of a manifest as one would type it; a call of the module is shown as `quadsim`."""
+    """Return the command of a manifest as a user types it; a call of the module is shown as `quadsim`."""
     words = texts(manifest.get("command"))
     if words and words[0] == "__main__.py":
         words[0] = "quadsim"

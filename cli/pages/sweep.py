@@ -24,13 +24,13 @@ _MOST_ROWS = 1000
 
 
 def sweep_page(results: Results) -> Page:
-    """Everything about a sweep, from what its folder holds.
+    """Return the report page of a sweep, from the files of its folder.
 
     Raises:
-        ValueError: results that are in no folder.
+        ValueError: results that are not in a folder.
     """
     if results.folder is None:
-        raise ValueError("results must lie in a folder to have a report, got some that are not stored; pass out=.")
+        raise ValueError("results must be stored in a folder to have a report, got results that are not; pass out=.")
     family = family_of(results.config)
     first, *others = _figures(results)
     lead, more = _answers(results)
@@ -59,7 +59,7 @@ def sweep_page(results: Results) -> Page:
 
 
 def _answers(results: Results) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The answer; of a single one, the sentences about growth first and those about each point below."""
+    """Return the answers; for a single one, the sentences about growth first and those about each point below."""
     answers = tuple(results.answers)
     if len(answers) != 1:
         return answers, ()
@@ -82,7 +82,7 @@ def _plain(value: Any) -> str:
 
 
 def _figures(results: Results) -> list[Block]:
-    """The steps first, then the curves, where they were kept."""
+    """Return the figures: first the steps, then the curves if they were stored."""
     config, folder, family = results.config, results.folder, family_of(results.config)
     assert folder is not None
     medians = "; ".join(

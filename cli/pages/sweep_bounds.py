@@ -1,4 +1,4 @@
-"""What theory says of a sweep: which theorem speaks of which optimizer, and what became of its bound on the runs."""
+"""The section of a sweep's report about theory: the theorems of each optimizer, and their bounds against the runs."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ _COUNTED = "verdict_"
 
 @dataclass(frozen=True)
 class _Found:
-    """What became of the bounds of one optimizer: the theorems, runs by verdict, the largest margin."""
+    """The bounds of one optimizer against its runs: the theorems, runs by verdict, and the largest margin."""
 
     spec: OptimizerSpec
     theorems: tuple[str, ...]
@@ -36,7 +36,7 @@ class _Found:
         return sum(count for word, count in self.counts.items() if word != "not applicable")
 
     def verdict(self) -> tuple[Verdict, str]:
-        """The word, and why."""
+        """The verdict, and its reason."""
         counts, of = self.counts, f"{self.checked:,} runs"
         if not self.checked:
             return Verdict("no bound", "none"), self._why_none()
@@ -65,7 +65,7 @@ class _Found:
 
 
 def _theorems_at(results: Results) -> dict[tuple[int, str], list[str]]:
-    """Names of the theorems that speak of the best runs, by point and optimizer."""
+    """Return the names of the theorems that apply to the best runs, by point and optimizer."""
     runs = results.tables.best_runs
     return {
         (int(str(point)), str(optimizer)): _names(rows["theorem"])
@@ -74,12 +74,12 @@ def _theorems_at(results: Results) -> dict[tuple[int, str], list[str]]:
 
 
 def _theorem_cell(names: Sequence[str]) -> Cell:
-    """Names of theorems, with links to the cards of those that are ours."""
+    """Return a cell with names of theorems, with links to the cards of known ones."""
     return Cell(links=tuple((name, anchor(name) if name in THEOREMS else "") for name in names))
 
 
 def theorem_columns(results: Results) -> list[tuple[Column, Callable[[Mapping[Any, Any]], Cell]]]:
-    """The column of the table of best rates that names the theorems, with what it says of a row of `best`."""
+    """Return the column of theorems in the table of best rates, with the function that fills its cells."""
     theorems = _theorems_at(results)
 
     def cell(row: Mapping[Any, Any]) -> Cell:
@@ -90,7 +90,7 @@ def theorem_columns(results: Results) -> list[tuple[Column, Callable[[Mapping[An
 
 
 def bounds_section(results: Results) -> Section:
-    """A table of all optimizers, and a card for every theorem."""
+    """Return the section: a table of all optimizers, and a card for every theorem."""
     found = [_found(results, spec) for spec in results.config.specs]
     names = [name for name in dict.fromkeys(name for one in found for name in one.theorems) if name in THEOREMS]
     columns = (
@@ -145,7 +145,7 @@ def _names(column: Any) -> list[str]:
 
 
 def _against(results: Results) -> list[Block]:
-    """The first runs that speak against a bound, or that nothing decided."""
+    """Return the first runs that violate a bound or are undecided."""
     if results.histogram is not None:
         return []
     rows = results.tables.rows({"verdict": ["refuted", "undecided"]})

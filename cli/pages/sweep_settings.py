@@ -1,4 +1,4 @@
-"""What a sweep ran, setting by setting."""
+"""The section of a sweep's report with its settings."""
 
 import math
 from typing import Any
@@ -22,7 +22,7 @@ _LABELS = {
 
 
 def settings_section(results: Results) -> Section:
-    """All dials with the values that were used, also where they were left to their defaults."""
+    """Return the section with all dials and the values that were used, defaults included."""
     config = results.config
     used = {name: list(dict.fromkeys(results.best[name])) for name in config.point_columns if name in results.best}
     if not config.is_categorical and used.get("heterogeneity_achieved") == used.get("heterogeneity"):

@@ -1,4 +1,4 @@
-"""A theorem on a page: statement, what is checked, hypotheses, where it is attained, source."""
+"""The card of a theorem on a page: statement, relation that is checked, hypotheses, tightness, source."""
 
 from quadsim.cli.pages.formulas import as_checked, statement, symbols_of
 from quadsim.cli.pages.page import Block, Card, Details, Facts, Formula, Verdict
@@ -18,14 +18,14 @@ _OF = {
 
 
 def anchor(name: str) -> str:
-    """The id of a theorem on its page."""
+    """Return the id of a theorem on its page."""
     return f"theorem-{name}"
 
 
 def theorem_card(
     theorem: Theorem, blocks: tuple[Block, ...] = (), verdict: Verdict | None = None, last: tuple[Block, ...] = ()
 ) -> Card:
-    """The card; `blocks` follow the statement, `last` comes at the end."""
+    """Return the card of a theorem; `blocks` follow the statement, `last` is at the end."""
     conditions = "; ".join(h.text for h in theorem.conditions) or "none beside a constant rate and no noise"
     facts = (
         ("Holds for", ", ".join(theorem.rules) or "any rule"),

@@ -46,7 +46,7 @@ _WORDS = (
 
 
 def verify_page(folder: Path) -> Page:
-    """Everything about a finished verify, from its document; the figure is drawn again.
+    """Return the report page of a finished verify, from its document; the figure is drawn again.
 
     Raises:
         ValueError: no document of verify, or one that cannot be read.
@@ -54,7 +54,7 @@ def verify_page(folder: Path) -> Page:
     document = document_of(folder / VERIFIED)
     if not isinstance(document.get("theorems"), list):
         raise ValueError(
-            f"{VERIFIED} must list theorems, got none in {folder / VERIFIED}; make it with quadsim verify --out."
+            f"{VERIFIED} must list theorems, got none in {folder / VERIFIED}; write it with quadsim verify --out."
         )
     reports = [one for one in map(mapping, listed(document["theorems"])) if text(one.get("name"))]
     claims = [one for one in map(mapping, listed(document.get("false_claims"))) if text(one.get("name"))]
@@ -195,7 +195,7 @@ def _card(report: dict[str, Any]) -> Card:
 
 
 def _step(position: int, step: dict[str, Any], claims: dict[str, Any]) -> Card:
-    """A formula where the claim is word for word one of the theorem's, the text of the folder otherwise."""
+    """Return a formula if the claim is, word for word, one of the theorem's; else the text of the folder."""
     claim, status = text(step.get("claim")), text(step.get("status"), 20)
     cited = status == "cited"
     blocks: list[Block] = [Text(claim) if cited else Formula(claims[claim]) if claim in claims else Code(claim)]
@@ -225,7 +225,7 @@ def _claims_table(claims: list[dict[str, Any]]) -> Table:
 
 
 def _claim_verdict(claim: dict[str, Any]) -> Verdict:
-    """Of a false claim the refutation is the good end."""
+    """Return the verdict on a false claim, for which `refuted` is the good result."""
     word = text(claim.get("verdict"), 40)
     return Verdict(
         f"{word}, as it should be" if word == "refuted" else word or "none", "good" if word == "refuted" else "bad"

@@ -1,4 +1,4 @@
-"""The figure of verify: how close runs come to the bounds."""
+"""Draw the figure of verify: how close runs come to the bounds."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ from quadsim.theory import THEOREMS
 __all__ = ["FIGURE", "save_tightness"]
 
 FIGURE = "tightness"
-_SHOWN = 1.05  # beyond the bound, where a refuted theorem stands
+_SHOWN = 1.05  # position of a refuted theorem, beyond the bound
 
 
 def save_tightness(reports: Sequence[Mapping[str, Any]], folder: Path) -> bool:
-    """Draw what was seen of the theorems known here, as PNG and PDF, where two of them or more have something to show."""
+    """Draw the closeness for all known theorems, as PNG and PDF, if at least two of them have a value."""
     known = {report["name"]: report for report in reports if report["name"] in THEOREMS}
     rows = [
         (name, number(report.get("worst_margin")), number(report.get("tightness"))) for name, report in known.items()

@@ -1,1 +1,1 @@
-"""Curvature: Hessians of toy models, their spectra, and what is measured along training."""
+"""Curvature: Hessians of toy models, their spectra, and metrics along training."""

@@ -1,4 +1,4 @@
-"""measure: gradients, curvature and the head along the snapshots of a training run, as one table."""
+"""Measure gradients, curvature and the head at the snapshots of a training run, as one table (`measure`)."""
 
 from collections.abc import Iterator
 from typing import Any, TypedDict
@@ -47,26 +47,26 @@ def measure(
     base: float = 2.0,
     **quadrature: Any,
 ) -> xr.Dataset:
-    """All metrics of every instance at every snapshot; NaN where it had diverged.
+    """Compute all metrics of every instance at every snapshot; NaN where an instance had diverged before.
 
-    The gradient is what the rule saw: of a mini-batch if there are any, and scaled in the mode `gradient` of the dial
-    `reparametrisation`. Curvature is that of the optimised loss on all data, float64, in the parameters that are stored (see
-    `quadsim.simulator.curvature.block_spectra`, also for what a smoothness is).
+    The gradient is the one that the rule got in training: that of the mini-batch, if there are mini-batches, and scaled in the
+    mode `gradient` of the dial `reparametrisation`. The curvature is that of the optimised loss on all data, in float64, by the
+    stored parameters (`quadsim.simulator.curvature.block_spectra` explains this and the smoothness).
 
     Args:
-        run: trained with snapshots=(...).
+        run: a run of `train(..., snapshots=(...))`.
         partition: blocks, or their name in PARTITIONS.
-        curvature: whether spectra of blocks are computed: P products with the Hessian for every instance and snapshot.
-        off_blocks: whether the whole Hessian is computed: what lies off the blocks, and exact spectra whatever their size.
-        largest: parameters of the largest block with exact eigenvalues; see `block_spectra`.
-        largest_whole: parameters of the largest whole Hessian.
-        bins: of the Jensen-Shannon distance; see `jensen_shannon`.
-        normalise: likewise.
-        base: likewise.
-        **quadrature: nodes, runs, seed of larger blocks.
+        curvature: whether spectra of blocks are computed. This needs P products with the Hessian per instance and snapshot.
+        off_blocks: whether the whole Hessian is computed, for the part outside the blocks and exact spectra of large blocks.
+        largest: largest number of parameters of a block with exact eigenvalues; see `block_spectra`.
+        largest_whole: largest number of parameters for a whole Hessian.
+        bins: number of bins, as in `jensen_shannon`.
+        normalise: as in `jensen_shannon`.
+        base: as in `jensen_shannon`.
+        **quadrature: nodes, runs and seed of the quadrature of larger blocks, as in `block_spectra`.
 
     Returns:
-        Dataset with the axes problem, setting, step (the snapshots) and, where it says so, block:
+        Dataset with the axes problem, setting, step (the snapshots) and, where noted, block:
 
         - `loss_weighted`, optimised loss on all data;
         - `gradient_norm` (block), |g_l|/sqrt(P_l), and over blocks `gradient_ratio`, `gradient_log_std`, `gradient_gini`,
@@ -132,16 +132,16 @@ def _dataset(run: TrainingRun, cut: Partition, columns: _Columns, settings: dict
 
 
 class Present:
-    """Instances at one snapshot, those that had not diverged.
+    """The instances at one snapshot that had not diverged.
 
     Attributes:
-        step: number of the snapshot in the run's list.
-        at: their places in the flat list of (problem, setting), setting fastest, (E,).
-        stack: float64, all data.
-        theta: before the step, (E, P).
-        start: where training began, rounded as the run's numbers are, (E, P).
-        gradient: what the rule saw, (E, P).
-        update: what it added, (E, P).
+        step: index of the snapshot in the run's list.
+        at: their positions in the flat list of (problem, setting), the setting varying fastest, (E,).
+        stack: the instances in float64, with all data.
+        theta: parameters before the step, (E, P).
+        start: parameters at the start of training, rounded to the number type of the run, (E, P).
+        gradient: the gradient that the rule got, (E, P).
+        update: the step that the rule added, (E, P).
     """
 
     def __init__(self, run: TrainingRun, step: int) -> None:
@@ -162,7 +162,7 @@ class Present:
 
 
 def stacks_at_snapshots(run: TrainingRun) -> Iterator[Present]:
-    """The instances at each snapshot at which there are any.
+    """Yield the instances at each snapshot; a snapshot at which all have diverged is skipped.
 
     Raises:
         ValueError: a run without snapshots.
@@ -174,10 +174,10 @@ def stacks_at_snapshots(run: TrainingRun) -> Iterator[Present]:
 
 
 def snapshots_of(run: TrainingRun) -> Snapshots:
-    """Those of the run.
+    """Return the snapshots of a run.
 
     Raises:
-        ValueError: there are none.
+        ValueError: a run without snapshots.
     """
     if run.snapshots is None:
         raise ValueError("run must have snapshots, got one without; train with snapshots=(0, 10, ...).")
@@ -185,7 +185,7 @@ def snapshots_of(run: TrainingRun) -> Snapshots:
 
 
 class _Table:
-    """Columns (M, K, S) or (M, K, S, B), NaN until added to."""
+    """Columns (M, K, S) or (M, K, S, B) of the table; entries are NaN until they are added."""
 
     def __init__(self, run: TrainingRun, blocks: int) -> None:
         self._shape = snapshots_of(run).theta.shape[:3]
@@ -206,7 +206,7 @@ class _Table:
 
 
 def _at_hand(here: Present, sizes: tuple[int, ...]) -> dict[str, Array]:
-    """What needs no Hessian."""
+    """Return the metrics that need no Hessian."""
     problem, which = here.stack.problem, here.stack.which
     norms = het.block_gradient_norms(here.gradient, sizes)
     growth = of_head(problem, here.theta - here.start, which)

@@ -1,17 +1,18 @@
-"""Curvature of toy models: the diagonal blocks of the Hessian and their spectra.
+"""Compute the diagonal blocks of the Hessian of toy models, and their spectra.
 
-Everything is float64, whatever the dtype of training: in float32 the largest eigenvalue is off by percents near a minimum. The
-Hessian is that of the optimised loss on the data of the stack (all of them, unless `Stack.rows` picked some), in the parameters
-that are stored. Under the dial `reparametrisation` in its mode `parameter` these are the phi_b that the rule trains. In the
-mode `gradient` they are the blocks themselves: the rule then sees diag(s^2) g, which is no gradient of the loss, and its own
-Jacobian diag(s^2) H is not symmetric; it has the eigenvalues of the phi's Hessian diag(s) H diag(s).
+Everything is float64, whatever the number type of training: in float32 the largest eigenvalue is wrong by percents near a
+minimum. The Hessian is that of the optimised loss on the data of the stack (all data, unless `Stack.rows` selected some), by
+the stored parameters. Under the dial `reparametrisation` this has two meanings. In the mode `parameter` the stored parameters
+are the phi_b that the rule trains. In the mode `gradient` they are the blocks themselves; the rule then gets diag(s^2) g,
+which is not the gradient of any loss. Its Jacobian diag(s^2) H is not symmetric, but has the eigenvalues of the phi's Hessian
+diag(s) H diag(s).
 
-Eigenvalues may be negative, so two numbers are named apart:
+Eigenvalues may be negative, so two numbers must not be confused:
 
-- `smoothness` L_l = max(largest eigenvalue, 0): what a descent lemma needs, as u'Hu <= L |u|^2;
-- `spectral_norm` = largest modulus of an eigenvalue: what bounds |Hu|, and how much there is off the blocks.
+- `smoothness` L_l = max(largest eigenvalue, 0). A descent lemma needs this one: u'Hu <= L |u|^2.
+- `spectral_norm` = largest modulus of an eigenvalue. It bounds |Hu|, and measures the entries outside the blocks.
 
-Instances are worked on one after the other, with many columns of a Hessian at once: so none depends on its batch-mates.
+Instances are evaluated one after the other, many columns of a Hessian at once, so none depends on the others of the stack.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,9 +50,9 @@ Tensor = torch.Tensor
 Array = NDArray[np.float64]
 
 LARGEST_BLOCK = 1024
-"""Parameters of the largest block whose eigenvalues are exact by default: all modules of the default models."""
+"""Largest number of parameters of a block with exact eigenvalues, by default: enough for all modules of the default models."""
 LARGEST_WHOLE = 10_000
-"""Parameters of the largest Hessian that is written out: 800 MB, and as much again for its symmetric part."""
+"""Largest number of parameters for a whole Hessian: it needs 800 MB, and as much again for its symmetric part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +60,11 @@ class BlockHessians:
     """Diagonal blocks of the Hessian of E instances.
 
     Attributes:
-        partition: what the blocks are.
-        blocks: of every block the matrices, (E, P_l, P_l): symmetric, the mean of what was computed and its transpose.
-        asymmetry: largest |H - H'| within the blocks over the largest |H|, before that, (E,): the rounding of the products.
+        partition: the blocks.
+        blocks: for every block its matrices, (E, P_l, P_l). They are symmetric: the mean of the computed matrix and its
+            transpose.
+        asymmetry: largest |H - H'| within the blocks over the largest |H|, before the symmetrisation, (E,): a measure of the
+            rounding of the products.
     """
 
     partition: Partition
@@ -71,7 +74,7 @@ class BlockHessians:
     @own_modes()
     @own_threads()
     def spectra(self) -> "BlockSpectra":
-        """Eigenvalues of every block."""
+        """Return the eigenvalues of every block, as exact spectra."""
         return BlockSpectra.exactly(self.partition, eigenvalues(self.blocks), self.asymmetry)
 
 
@@ -80,13 +83,13 @@ class BlockSpectra:
     """Spectra of the blocks of E instances, as nodes with weights.
 
     Attributes:
-        partition: what the blocks are.
-        nodes: of every block, (E, n_l), ascending: all P_l eigenvalues of an exact one; else the nodes of a quadrature, of which
-            the extreme ones approach the extreme eigenvalues from within. NaN fills up a row with fewer nodes, and the row of a
-            block that is not finite.
-        weights: of every block, (E, n_l), with the sum 1; 1/P_l for an exact one; 0 where a node is NaN.
-        exact: whether the nodes are the eigenvalues, (B,).
-        asymmetry: as in BlockHessians, of the exact blocks, (E,).
+        partition: the blocks.
+        nodes: for every block an array (E, n_l), ascending. For an exact block these are all P_l eigenvalues; for another one the
+            nodes of a quadrature, whose extreme ones approach the extreme eigenvalues from within. Rows with fewer nodes are
+            filled up with NaN; a block that is not finite has only NaN.
+        weights: for every block an array (E, n_l) with the sum 1: 1/P_l for an exact block; 0 where a node is NaN.
+        exact: whether the nodes of a block are its eigenvalues, (B,).
+        asymmetry: as in BlockHessians, over the exact blocks, (E,).
     """
 
     partition: Partition
@@ -97,7 +100,13 @@ class BlockSpectra:
 
     @classmethod
     def exactly(cls, partition: Partition, values: Sequence[Array], asymmetry: Array) -> "BlockSpectra":
-        """From all eigenvalues of every block, (E, P_l)."""
+        """Return exact spectra.
+
+        Args:
+            partition: the blocks.
+            values: for every block all its eigenvalues, ascending, (E, P_l).
+            asymmetry: as in BlockHessians, (E,).
+        """
         weights = tuple(np.full(v.shape, 1.0 / v.shape[1]) for v in values)
         return cls(partition, tuple(values), weights, np.ones(len(values), dtype=bool), asymmetry)
 
@@ -125,7 +134,7 @@ class BlockSpectra:
 @own_modes()
 @own_threads()
 def block_hessians(stack: Stack, theta: ArrayLike | Tensor, partition: str | Partition = "module") -> BlockHessians:
-    """All diagonal blocks, written out: E sum_l P_l^2 numbers.
+    """Compute all diagonal blocks as matrices; they need E * sum_l P_l^2 numbers in memory.
 
     Args:
         stack: E instances.
@@ -158,18 +167,18 @@ def block_spectra(
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> BlockSpectra:
-    """Spectra of all diagonal blocks; only one instance's matrices are held at a time.
+    """Compute the spectra of all diagonal blocks; the matrices of only one instance are in memory at a time.
 
     Args:
         stack: E instances.
         theta: parameters, (E, P).
         partition: blocks, or their name in PARTITIONS.
-        largest: blocks of up to so many parameters have exact eigenvalues. Others are estimated by stochastic Lanczos quadrature,
-            whose distances between spectra come out too large (see `jensen_shannon`).
-        nodes: of one run of the quadrature.
-        runs: of the quadrature, each from another random vector.
-        seed: of those vectors.
-        progress: told of columns of the exact blocks that are done; E times their sizes in all.
+        largest: largest number of parameters of a block with exact eigenvalues. The spectra of larger blocks are estimated by
+            stochastic Lanczos quadrature, with which distances between spectra come out too large (see `jensen_shannon`).
+        nodes: nodes per run of the quadrature.
+        runs: runs of the quadrature, each from another random vector.
+        seed: seed of those vectors.
+        progress: called with the number of columns of exact blocks that were just finished.
 
     Raises:
         ValueError: a value out of range, a shape that does not fit, or a larger block without the extra `curvature`.
@@ -195,7 +204,15 @@ def block_spectra(
 @own_modes()
 @own_threads()
 def whole_hessian(stack: Stack, theta: ArrayLike | Tensor, *, largest: int = LARGEST_WHOLE) -> tuple[Array, Array]:
-    """The Hessians (E, P, P), symmetric as in BlockHessians, and their asymmetry (E,).
+    """Compute whole Hessians, not only diagonal blocks.
+
+    Args:
+        stack: E instances.
+        theta: parameters, (E, P).
+        largest: largest number of parameters that is allowed.
+
+    Returns:
+        The Hessians (E, P, P), symmetrised as in BlockHessians, and their asymmetry (E,).
 
     Raises:
         ValueError: more than `largest` parameters, or a shape that does not fit.
@@ -208,7 +225,14 @@ def whole_hessian(stack: Stack, theta: ArrayLike | Tensor, *, largest: int = LAR
 
 
 def eigenvalues(matrices: Iterable[Array]) -> list[Array]:
-    """Of symmetric matrices or batches of them, ascending; NaN where a matrix is not finite."""
+    """Return the eigenvalues of symmetric matrices, ascending; NaN for a matrix that is not finite.
+
+    Args:
+        matrices: matrices (..., n, n), each possibly of another size.
+
+    Returns:
+        One array (..., n) for each.
+    """
 
     def of(matrix: Array) -> Array:
         finite = np.all(np.isfinite(matrix), axis=(-2, -1))
@@ -222,7 +246,7 @@ _FILLS = ((0, np.nan), (1, 0.0))
 
 
 def _filled(rows: list[Array], fill: float) -> Array:
-    """Rows of different lengths to one array."""
+    """Return rows of different lengths as one array, padded with `fill`."""
     out = np.full((len(rows), max(row.size for row in rows)), fill)
     for i, row in enumerate(rows):
         out[i, : row.size] = row
@@ -230,7 +254,7 @@ def _filled(rows: list[Array], fill: float) -> Array:
 
 
 def symmetric(matrices: dict[int, Array]) -> tuple[dict[int, Array], float]:
-    """The mean of each matrix and its transpose, and the largest difference of the two over the largest entry."""
+    """Return the mean of each matrix and its transpose, and the largest difference of the two over the largest entry."""
     with np.errstate(invalid="ignore"):
         difference = max((float(np.abs(m - m.T).max()) for m in matrices.values()), default=0.0)
         scale = max((float(np.abs(m).max()) for m in matrices.values()), default=0.0)
@@ -238,10 +262,10 @@ def symmetric(matrices: dict[int, Array]) -> tuple[dict[int, Array], float]:
 
 
 def partition_of(stack: Stack, partition: str | Partition) -> Partition:
-    """The blocks from their name.
+    """Return a partition from its name in PARTITIONS; a Partition is checked and returned.
 
     Raises:
-        ValueError: an unknown name, or blocks of another problem.
+        ValueError: an unknown name, or a partition of another number of parameters.
     """
     cut = stack.problem.partition(partition) if isinstance(partition, str) else partition
     if sum(cut.sizes) != stack.problem.dimension:
@@ -252,7 +276,7 @@ def partition_of(stack: Stack, partition: str | Partition) -> Partition:
 
 
 def check_whole(stack: Stack, largest: int) -> None:
-    """Refuse a Hessian that is too large to be written out.
+    """Check that a whole Hessian is not too large.
 
     Raises:
         ValueError: more than `largest` parameters.

@@ -1,4 +1,4 @@
-"""Metrics of instances by name: the columns that `inspect_model` and `measure` have in common, (E,) each."""
+"""Compute the metrics that `inspect_model` and `measure` have in common: name to values, (E,) each."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 
 def of_gradient_norms(norms: Array) -> dict[str, Array]:
-    """How unequal the gradient norms of blocks are, from (E, B); see `Spread`."""
+    """Return the measures of how unequal the gradient norms of blocks (E, B) are; see `Spread`."""
     over = spread(norms)
     return {
         "gradient_ratio": over.ratio,
@@ -33,21 +33,22 @@ def of_gradient_norms(norms: Array) -> dict[str, Array]:
 
 
 def of_head(problem: ToyProblem, theta: ArrayLike, which: ArrayLike | None = None) -> dict[str, Array]:
-    """Norms of the two parts of the head; arguments as in `head_norms`."""
+    """Return the norms of the two parts of the head; arguments as in `head_norms`."""
     norms = head_norms(problem, theta, which)
     return {"head_common": norms.common, "head_centred": norms.centred}
 
 
 def of_curvature(gradient: Array, sizes: Sequence[int], spectra: BlockSpectra) -> dict[str, Array]:
-    """Curvature of the blocks, weighted in two ways.
+    """Return the smoothness of the blocks averaged with two kinds of weights.
 
     Args:
-        gradient: (E, P).
-        sizes: P_l.
-        spectra: of the blocks.
+        gradient: gradients, (E, P).
+        sizes: P_l of every block.
+        spectra: spectra of the blocks.
 
     Returns:
-        `Lambda_G`, `Lambda_P`, `Lambda_ratio` (G over P; NaN where no block curves up) and `covariance` (their difference).
+        `Lambda_G`, `Lambda_P`, `Lambda_ratio` (G over P; NaN where no block has positive curvature) and `covariance` (their
+        difference).
     """
     smoothness = spectra.smoothness
     by_gradient = gradient_weighted_smoothness(gradient, sizes, smoothness)
@@ -61,7 +62,7 @@ def of_curvature(gradient: Array, sizes: Sequence[int], spectra: BlockSpectra) -
 
 
 def of_off_block(rest: OffBlock) -> dict[str, Array]:
-    """What lies off the blocks; see `OffBlock`."""
+    """Return the measures of the part of the Hessian outside its blocks; see `OffBlock`."""
     return {
         "off_block_spectral": rest.spectral,
         "off_block_frobenius": rest.frobenius,

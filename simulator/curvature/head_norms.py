@@ -1,4 +1,4 @@
-"""The two parts of the head's motion: what all classes share, and the rest."""
+"""Split the weights of the head into the part that all classes share and the rest, and compute their norms."""
 
 from dataclasses import dataclass
 from itertools import accumulate
@@ -21,7 +21,7 @@ class HeadNorms:
 
     Attributes:
         common: sqrt(C) times the norm of the mean class row, which cancels in the softmax, (E,).
-        centred: of what is left, (E,).
+        centred: norm of the rest, (E,).
     """
 
     common: Array
@@ -29,15 +29,15 @@ class HeadNorms:
 
 
 def head_norms(problem: ToyProblem, theta: ArrayLike, which: ArrayLike | None = None) -> HeadNorms:
-    """Norms of the head's two parts at parameters theta, (E, P), in the weights that the model computes with.
+    """Return the norms of the two parts of the head at parameters theta, (E, P), in the weights that the model uses.
 
-    Under the dial `reparametrisation` in its mode `parameter` those are s_b phi_b. Of a difference theta_t - theta_0 they say how
-    each part has grown (head-drift).
+    Under the dial `reparametrisation` in its mode `parameter` these weights are s_b phi_b. For a difference theta_t - theta_0 the
+    norms are the growth of each part (head-drift).
 
     Args:
         problem: M problems.
         theta: parameters or a difference of them, (E, P).
-        which: the problem of every instance, (E,); None: each once.
+        which: the problem of every instance, (E,); None: every problem once.
 
     Raises:
         ValueError: a shape that does not fit.
@@ -46,7 +46,7 @@ def head_norms(problem: ToyProblem, theta: ArrayLike, which: ArrayLike | None = 
     chosen = np.arange(problem.problems) if which is None else np.asarray(which)
     if theta.shape != (chosen.size, problem.dimension):
         raise ValueError(
-            f"theta must have the shape ({chosen.size}, {problem.dimension}), got {theta.shape}; give a row an instance."
+            f"theta must have the shape ({chosen.size}, {problem.dimension}), got {theta.shape}; give one row per instance."
         )
     if problem.block_scales is not None and problem.mode == "parameter":
         theta = theta * problem.block_scales[chosen]

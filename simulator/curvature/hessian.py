@@ -1,8 +1,10 @@
-"""The Hessian of toy models by products: float64, whatever the dtype of training, of the optimised loss.
+"""Evaluate the Hessian of toy models by products H v, by differentiating the gradient once more.
 
-In float32 the largest eigenvalue is off by percents near a minimum. The loss is that on the data of the stack (all of them,
-unless `Stack.rows` picked some), in the parameters that are stored; see `quadsim.simulator.curvature.block_spectra` for
-what these are under the dial `reparametrisation`.
+Everything is float64, whatever the number type of training: in float32 the largest eigenvalue is wrong by percents near a
+minimum. The loss is the optimised loss on the data of the stack (all data, unless `Stack.rows` selected some), as a function
+of the stored parameters; `quadsim.simulator.curvature.block_spectra` explains what these are under the dial `reparametrisation`.
+
+Instances are evaluated one after the other, so the Hessian of an instance does not depend on the others of the stack.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,14 +34,25 @@ Tensor = torch.Tensor
 Array = NDArray[np.float64]
 
 TOKENS_AT_ONCE = 16_000
-"""Tokens times columns of a product on a CPU: about 16 kB each at width 16, and no gain beyond."""
-_ON_DEVICE = 32  # times as many on a GPU
+"""Tokens times columns of one product on a CPU: about 16 kB each at width 16; more columns at once are not faster."""
+_ON_DEVICE = 32  # factor for a GPU
 
 
 @own_modes()
 @own_threads()
 def gradient(stack: Stack, theta: ArrayLike | Tensor) -> Array:
-    """Gradient of the optimised loss, (E, P), unscaled in every mode."""
+    """Return the gradient of the optimised loss, (E, P), in float64.
+
+    It is the derivative by the stored parameters. Not to be confused with what the rule gets in training: under the dial
+    `reparametrisation` in its mode `gradient` that is diag(s^2) times this gradient.
+
+    Args:
+        stack: E instances.
+        theta: parameters, (E, P).
+
+    Raises:
+        ValueError: a shape that does not fit.
+    """
     points = as_points(stack, theta)
     stack = _in_float64(stack)
     points = points.requires_grad_()
@@ -50,15 +63,15 @@ def gradient(stack: Stack, theta: ArrayLike | Tensor) -> Array:
 @own_modes()
 @own_threads()
 def hessian_products(stack: Stack, theta: ArrayLike | Tensor, tangents: ArrayLike | Tensor) -> Array:
-    """H v of every instance, by differentiating the gradient once more.
+    """Return Hessian-vector products H v of every instance, in float64.
 
     Args:
         stack: E instances.
         theta: parameters, (E, P).
-        tangents: v, (n, E, P).
+        tangents: the vectors v, n for every instance, (n, E, P).
 
     Returns:
-        (n, E, P).
+        H v, (n, E, P).
 
     Raises:
         ValueError: a shape that does not fit.
@@ -79,15 +92,20 @@ def hessian_products(stack: Stack, theta: ArrayLike | Tensor, tangents: ArrayLik
 
 
 Progress = Callable[[int], None]
-"""Called with the number of columns of a Hessian that are done; from any thread."""
+"""A function that is called with the number of Hessian columns that were just finished; it may be called from any thread."""
 
 
 def no_progress(columns: int) -> None:
-    """Say nothing."""
+    """Ignore the progress."""
 
 
 class OneInstance:
-    """One instance: the columns of its Hessian."""
+    """The Hessian of one instance, as products and blocks.
+
+    Attributes:
+        dimension: number of parameters, P.
+        at_once: number of columns that one backward pass evaluates.
+    """
 
     def __init__(self, stack: Stack, theta: Tensor) -> None:
         self._stack, self._theta = stack, theta
@@ -99,19 +117,20 @@ class OneInstance:
 
     @classmethod
     def of(cls, stack: Stack, points: Tensor, number: int) -> "OneInstance":
-        """Number `number` of a stack at points (E, P)."""
+        """Return instance `number` of a stack at the parameters `points`, (E, P)."""
         at = torch.tensor([number], device=points.device)
         return cls(_in_float64(stack.select(at)), points[at])
 
     def products(self, tangents: Tensor) -> Array:
-        """H v of (n, P): the derivative of g'v, for all v in one backward pass.
+        """Return H v for all vectors v (n, P): the derivative of g'v, in one batched backward pass.
 
-        Forward mode would do as well, but its levels are shared by all threads.
+        Not in forward mode: torch's levels of forward differentiation are shared by all threads, and the columns of a Hessian are
+        evaluated in several.
         """
         return self._backward(*self._graph(), tangents)
 
     def product(self, tangent: Tensor) -> Array:
-        """H v of (P,), from a graph that is kept for the next one."""
+        """Return H v for one vector (P,). The graph of the gradient is kept for the next call (Lanczos needs many)."""
         if self._kept is None:
             self._kept = self._graph()
         return np.asarray(self._backward(*self._kept, tangent[None], keep=True)[0])
@@ -132,7 +151,16 @@ class OneInstance:
         return np.asarray(found[:, 0].cpu().numpy(), dtype=np.float64)
 
     def blocks(self, cut: Partition, numbers: Sequence[int], progress: Progress = no_progress) -> dict[int, Array]:
-        """The asked blocks by their number, as computed: some columns at a time, each in a row."""
+        """Return diagonal blocks of the Hessian, as computed (not symmetrised).
+
+        Args:
+            cut: the partition.
+            numbers: the blocks that are wanted.
+            progress: called with the number of columns that were just finished.
+
+        Returns:
+            Number of a block to its matrix (P_l, P_l), with column j of the Hessian in row j.
+        """
         out = {b: np.empty((cut.sizes[b], cut.sizes[b])) for b in numbers}
         wanted = np.flatnonzero(np.isin(cut.block_of, numbers))
 
@@ -149,13 +177,13 @@ class OneInstance:
         return out
 
     def within(self, bounds: tuple[int, int]) -> "_Within":
-        """The product with the diagonal block of these coordinates."""
+        """Return the product with the diagonal block of the coordinates `bounds` = (begin, end)."""
         return _Within(self, bounds)
 
 
 @dataclass(frozen=True, eq=False)
 class _Within:
-    """The product with one diagonal block, of vectors (P_l,)."""
+    """A function that multiplies one diagonal block by a vector (P_l,)."""
 
     one: OneInstance
     bounds: tuple[int, int]
@@ -168,25 +196,28 @@ class _Within:
 
 
 def as_points(stack: Stack, theta: ArrayLike | Tensor) -> Tensor:
-    """Parameters (E, P) in float64 where the stack is.
+    """Return parameters (E, P) as a float64 tensor on the device of the stack.
 
     Raises:
-        ValueError: another shape.
+        ValueError: another shape than (E, P).
     """
     values = np.array(numbers_of("theta", theta))
-    # A tensor stays in torch's memory, which begins at a multiple of 64 bytes: the last bits of products depend on it.
+    # A tensor stays in memory that torch allocated, at a multiple of 64 bytes: the last bits of products depend on the address.
     points = torch.tensor(values, device="cpu") if isinstance(theta, Tensor) else torch.from_numpy(values)
     points = points.to(stack.weights.device)
     if points.shape != (stack.instances, stack.problem.dimension):
         raise ValueError(
-            f"theta must have the shape ({stack.instances}, {stack.problem.dimension}), got {tuple(points.shape)}; give a row an "
-            "instance."
+            f"theta must have the shape ({stack.instances}, {stack.problem.dimension}), got {tuple(points.shape)}; give one row "
+            "per instance."
         )
     return points
 
 
 def _in_float64(stack: Stack) -> Stack:
-    """Weights and features of a float32 stack stay rounded to float32; `ToyProblem.stack` makes exact ones."""
+    """Return the stack in float64. Its weights and features keep the values that they had, also those rounded to float32.
+
+    For unrounded data, create the stack in float64 (`ToyProblem.stack`).
+    """
     held = {f.name: getattr(stack, f.name) for f in fields(stack)}
     floating: dict[str, Any] = {n: v.double() for n, v in held.items() if torch.is_tensor(v) and v.is_floating_point()}
     return replace(stack, **floating)

@@ -1,4 +1,4 @@
-"""inspect_model: gradients and curvature of a toy model, block by block, at the start or along training."""
+"""Inspect gradients and curvature of a toy model, block by block, at the start or along training (`inspect_model`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,21 +27,21 @@ from quadsim.simulator.training.loop import train
 __all__ = ["JS_BINS", "Inspection", "inspect_model", "inspect_trained", "place_of_block"]
 
 JS_BINS = 100
-"""Bins of the Jensen-Shannon distances shown here, of equal width over the range of all blocks; logarithm to base 2."""
+"""Number of bins of the Jensen-Shannon distances, of equal width over the range of all blocks; logarithm to base 2."""
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What was seen of M problems, each a seed.
+    """Gradients and curvature of M problems (seeds) at one step of training.
 
     Attributes:
         problem: the problems.
         partition: the blocks, B of them.
-        step: after how many steps of training.
+        step: number of training steps before; 0 is the start.
         gradient_norms: |g_l|/sqrt(P_l), (M, B).
-        spectra: of the Hessian's blocks; None where curvature was left out.
+        spectra: spectra of the Hessian's blocks; None without curvature.
         distances: Jensen-Shannon distances between them, (M, B, B), or None.
-        whole: per problem one number each, by name (see `summary`).
+        whole: name to one number per problem, (M,) (see `summary`).
     """
 
     problem: ToyProblem
@@ -54,7 +54,7 @@ class Inspection:
 
     @property
     def blocks(self) -> pd.DataFrame:
-        """A row per problem and block: index, block, size, gradient_norm and, with curvature, smoothness, smallest, exact."""
+        """Return one row per problem and block: index, block, size, gradient_norm; with curvature smoothness, smallest, exact."""
         problems, blocks = self.gradient_norms.shape
         columns: dict[str, Any] = {
             "index": np.repeat(self.problem.index, blocks),
@@ -72,16 +72,16 @@ class Inspection:
 
     @property
     def summary(self) -> pd.DataFrame:
-        """A row per problem: its index and what is known of it as a whole.
+        """Return one row per problem: its index and the metrics of the whole problem.
 
         `gradient_ratio`, `gradient_log_std`, `gradient_gini`, `gradient_variation` over blocks; `loss`, `loss_weighted`;
-        `head_common`, `head_centred`; with curvature `Lambda_G`, `Lambda_P`, `Lambda_ratio`, `covariance`, `JS0`, and where the
-        whole Hessian can be written out `off_block_spectral`, `off_block_frobenius`, `whole_over_block`.
+        `head_common`, `head_centred`; with curvature `Lambda_G`, `Lambda_P`, `Lambda_ratio`, `covariance`, `JS0`, and if the
+        whole Hessian was computed `off_block_spectral`, `off_block_frobenius`, `whole_over_block`.
         """
         return pd.DataFrame({"index": self.problem.index, **self.whole})
 
     def to_json(self) -> dict[str, Any]:
-        """Both tables as plain data; a number that is not finite becomes null."""
+        """Return both tables as plain data for JSON; a number that is not finite becomes None."""
         return {
             "partition": self.partition.name,
             "parameters": self.problem.dimension,
@@ -103,19 +103,19 @@ def inspect_model(
     largest_whole: int = 3000,
     progress: Progress = no_progress,
 ) -> Inspection:
-    """Look at all problems of a batch.
+    """Compute gradients and curvature of all problems of a batch, at the start or at given parameters.
 
-    The gradient is what a rule sees of the optimised loss on all data: scaled in the mode `gradient` of the reparametrisation.
+    The gradient is the one that a rule would get on all data, scaled in the mode `gradient` of the dial `reparametrisation`.
 
     Args:
         problem: M problems.
         partition: `layer`, `module` or `unit`.
         theta: parameters, (M, P); None: the start.
-        step: after how many steps of training they were reached; 0 at the start.
-        curvature: whether to take Hessian blocks too.
-        largest_block: blocks of up to so many parameters have exact spectra; see `block_spectra`.
-        largest_whole: with up to so many parameters the mass off the blocks is computed.
-        progress: told of columns of Hessians that are done, M P in all.
+        step: number of training steps after which `theta` was reached; reported only.
+        curvature: whether Hessian blocks are computed.
+        largest_block: largest number of parameters of a block with an exact spectrum; see `block_spectra`.
+        largest_whole: largest number of parameters with which the part outside the blocks is computed.
+        progress: called with the number of Hessian columns that were just finished; M P in total.
 
     Raises:
         ValueError: an unknown partition, a shape that does not fit, or a larger block without the extra `curvature`.
@@ -154,19 +154,19 @@ def inspect_trained(
     curvature: bool = True,
     progress: Progress = no_progress,
 ) -> tuple[Inspection, TrainingRun]:
-    """Train in float64, and look at what lives at the last of the steps `at`.
+    """Train in float64, and inspect the problems that have not diverged at the last of the steps `at`.
 
     Args:
         problem: M problems.
         optimizer: as on the command line, `adam:beta1=0`.
         partition: `layer`, `module` or `unit`.
         lr: learning rate.
-        at: steps of which the run keeps snapshots.
-        curvature: whether to take Hessian blocks too.
-        progress: told of columns of Hessians that are done, P for each problem that lives.
+        at: steps at which the run stores snapshots.
+        curvature: whether Hessian blocks are computed.
+        progress: called with the number of Hessian columns that were just finished; P per inspected problem in total.
 
     Returns:
-        Inspection of the problems that live (`found.problem`), and the run of all.
+        Inspection of the problems that have not diverged (`found.problem`), and the run of all problems.
 
     Raises:
         ValueError: a value out of range, no steps, or a run in which all had diverged by then.
@@ -185,7 +185,7 @@ def inspect_trained(
     alive = np.flatnonzero(np.all(np.isfinite(theta), axis=1))
     if not alive.size:
         raise ValueError(
-            f"lr must let a run live until step {last}, got {lr}, at which all diverge; use a smaller one."
+            f"lr must be small enough that a run reaches step {last}, got {lr}, with which all diverge; use a smaller one."
         )
     found = inspect_model(
         problem.select(alive.tolist()), partition, theta=theta[alive], step=last, curvature=curvature, progress=progress
@@ -194,7 +194,7 @@ def inspect_trained(
 
 
 def place_of_block(label: str, layers: Sequence[str]) -> tuple[int, str]:
-    """Where a block stands in the model and what it is: `layer3.q` to (4, "q"), `embed[7]` to (0, "embed"), `head` to the end."""
+    """Return the depth and the kind of a block: (4, "q") for `layer3.q`, (0, "embed") for `embed[7]`; `head` is deepest."""
     plain = label.partition("[")[0]
     if plain.startswith("copy"):
         plain = plain.partition(".")[2]

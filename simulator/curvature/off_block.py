@@ -1,4 +1,4 @@
-"""What the diagonal blocks of a Hessian leave out."""
+"""Measure how much of a Hessian lies outside its diagonal blocks: the error of a block-diagonal model of the curvature."""
 
 from dataclasses import dataclass
 
@@ -25,18 +25,18 @@ __all__ = ["OffBlock", "off_block", "off_block_of", "spectra_and_off_block"]
 
 Array = NDArray[np.float64]
 
-_DENSE_NORM = 1000  # up to this size the spectral norm is taken from all eigenvalues
+_DENSE_NORM = 1000  # up to this size the spectral norm is computed from all eigenvalues, above it by Lanczos
 
 
 @dataclass(frozen=True, eq=False)
 class OffBlock:
-    """How much of the Hessian the diagonal blocks leave out, (E,) each.
+    """The part of the Hessian outside its diagonal blocks, for E instances, each attribute (E,).
 
     Attributes:
         spectral: |H - blkdiag(H)| / |H| in the spectral norm.
-        frobenius: the same in the Frobenius norm.
-        whole_over_block: |H| / max_l |H_l| in the spectral norm, at least 1: by so much a block-diagonal picture can understate
-            curvature.
+        frobenius: the same ratio in the Frobenius norm.
+        whole_over_block: |H| / max_l |H_l| in the spectral norm, at least 1: the factor by which a block-diagonal model may
+            underestimate the curvature.
     """
 
     spectral: Array
@@ -52,13 +52,13 @@ def off_block(
     *,
     largest: int = LARGEST_WHOLE,
 ) -> OffBlock:
-    """From the whole Hessian of one instance after the other.
+    """Measure the part of the Hessian outside its diagonal blocks, from the whole Hessian of one instance after the other.
 
     Args:
         stack: E instances.
         theta: parameters, (E, P).
         partition: blocks, or their name in PARTITIONS.
-        largest: number of parameters from which the whole is too large.
+        largest: largest number of parameters that is allowed.
 
     Raises:
         ValueError: more than `largest` parameters, a shape that does not fit, or an unknown partition.
@@ -77,15 +77,18 @@ def spectra_and_off_block(
     spectra: bool = True,
     progress: Progress = no_progress,
 ) -> tuple[BlockSpectra | None, OffBlock]:
-    """Both from one whole Hessian, at the cost of one; the spectra are exact, whatever the size of a block.
+    """Compute the spectra of the blocks and the part outside them from one whole Hessian; all spectra are exact.
 
     Args:
-        stack: as in `off_block`.
-        theta: likewise.
-        partition: likewise.
-        largest: likewise.
-        spectra: whether they are wanted; else None.
-        progress: told of columns that are done; E P in all.
+        stack: E instances.
+        theta: parameters, (E, P).
+        partition: blocks, or their name in PARTITIONS.
+        largest: largest number of parameters that is allowed.
+        spectra: whether the spectra are computed.
+        progress: called with the number of columns that were just finished; E P in total.
+
+    Returns:
+        The spectra (None unless `spectra`) and the part outside the blocks.
 
     Raises:
         ValueError: as in `off_block`.
@@ -108,7 +111,10 @@ def spectra_and_off_block(
 
 
 def off_block_of(hessian: Array, partition: Partition) -> tuple[float, float, float]:
-    """The three measures of OffBlock for one symmetric matrix (P, P); NaN where it is 0 or not finite."""
+    """Return the three measures of OffBlock for one symmetric matrix (P, P); NaN for a matrix that is 0 or not finite.
+
+    If only the diagonal blocks are 0 the measures are 1, 1 and inf.
+    """
     if not np.all(np.isfinite(hessian)):
         return np.nan, np.nan, np.nan
     rest = hessian.copy()
@@ -124,10 +130,10 @@ def off_block_of(hessian: Array, partition: Partition) -> tuple[float, float, fl
 
 
 def _spectral_norm(matrix: Array) -> float:
-    """Largest modulus of an eigenvalue of a symmetric matrix; by Lanczos to rounding where it is large."""
+    """Return the largest modulus of an eigenvalue of a symmetric matrix, for a large one by Lanczos, up to rounding."""
     if not np.any(matrix):
         return 0.0
     if matrix.shape[0] <= _DENSE_NORM:
         return float(np.abs(eigenvalues([matrix])[0]).max())
-    start = np.random.default_rng(0).standard_normal(matrix.shape[0])  # a fixed start: the same number every time
+    start = np.random.default_rng(0).standard_normal(matrix.shape[0])  # a fixed start: the result is reproducible
     return float(np.abs(eigsh(matrix, k=1, which="LM", v0=start, return_eigenvectors=False))[0])

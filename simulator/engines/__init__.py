@@ -1,4 +1,8 @@
-"""Engines: ways to run a rule on a batch of problems, behind one function `simulate`."""
+"""Engines: implementations that run a rule on a batch of problems, behind one function `simulate`.
+
+`closed-form` evaluates linear rules at any step directly, `fused` runs one generated kernel for all steps, `reference` runs one
+step after the other in torch. Each engine is a module with `why_not(job)`, the reason why it cannot run a job, and `run(job)`.
+"""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -27,7 +31,7 @@ from quadsim.simulator.support.torch_modes import own_modes
 __all__ = ["ENGINES", "choose_engine", "grid", "prepare", "simulate"]
 
 ENGINES: Mapping[str, ModuleType] = {"closed-form": closed_form, "fused": fused, "reference": reference}
-"""In the order in which `auto` tries them."""
+"""Name of each engine to its module, in the order in which the engine "auto" tries them."""
 
 
 @own_modes()
@@ -53,21 +57,23 @@ def simulate(
         problem: M problems.
         rule: a Rule or its name in RULES.
         lr: learning rate, a number or a sequence; may be left out for a rule that has a default.
-        steps: how many steps.
-        schedule: multiplies the learning rate, as `cosine:warmup=100`; None is constant.
-        record: "all", "log" (20 a decade) or every how many steps; 0 and the last are always recorded.
-        observe: names from OBSERVABLES; the gap is always there.
-        tolerance: relative to the gap at the start, in (0, 1).
-        engine: "auto" (the first that applies), "closed-form", "fused" or "reference".
+        steps: number of steps.
+        schedule: factors that multiply the learning rate, as `cosine:warmup=100`; None is constant.
+        record: which steps are recorded: "all", "log" (20 per decade) or a number n for every n-th step. Step 0 and the last step
+            are always recorded.
+        observe: names from OBSERVABLES; the gap is always recorded.
+        tolerance: a run has converged when its gap is at most this fraction of the gap at the start; in (0, 1).
+        engine: "auto" (the first engine that can run the request), "closed-form", "fused" or "reference".
         dtype: torch.float64 or torch.float32.
         device: "cpu", "cuda" or "cuda:N".
-        gradient_noise_std: standard deviation of normal noise on every coordinate of the gradient, drawn by (seed, problem,
-            step) and so the same for all settings.
+        gradient_noise_std: standard deviation of normal noise that is added to every coordinate of the gradient. The draw
+            depends on (seed, problem, step), so it is the same for all settings.
         **hyperparameters: of the rule; numbers or sequences. Sequences, the learning rates included, have one common length
             K and are zipped; `grid` makes products.
 
     Returns:
-        Trajectory with gap (M, K, R). A run that diverges is a status, not an error.
+        Trajectory with gap (M, K, R): problem, setting, recorded step. A run that diverges has the status "diverged"; it raises
+        no error.
 
     Raises:
         ValueError: an argument out of range, an engine that cannot run the rule, or numbers that the dtype cannot hold: a gap
@@ -103,7 +109,7 @@ def prepare(
     gradient_noise_std: float = 0.0,
     **hyperparameters: ArrayLike,
 ) -> Job:
-    """Check the arguments of `simulate` and gather them, without running anything.
+    """Return the arguments of `simulate`, checked, as a Job; nothing runs.
 
     Raises:
         ValueError: an argument out of range.
@@ -134,10 +140,10 @@ def prepare(
 
 
 def _check_record(steps: int, record: str | int, runs: int) -> None:
-    """Find out before the records are made whether they fit in memory.
+    """Check that the records of a run fit in memory, before they are allocated.
 
     Raises:
-        ValueError: they do not.
+        ValueError: the records need more than the physical memory.
     """
     every = record if isinstance(record, int) and record >= 1 else 1
     needed = 8.0 * runs * (steps // every + 1)
@@ -149,7 +155,18 @@ def _check_record(steps: int, record: str | int, runs: int) -> None:
 
 
 def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None, engine: str) -> Trajectory:
-    """Name every run's state and cut it off at divergence: from there on the gap counts as infinite, so nothing is hit."""
+    """Return the Trajectory of a job: the status of every run, and gaps that are infinite from the divergence on.
+
+    After its divergence a run may return below the tolerance by chance (or by overflow), so a hit that is not earlier than the
+    divergence does not count. A NaN gap counts as divergence too.
+
+    Args:
+        job: the request that was run.
+        outcome: the result of an engine.
+        optimizer: the name to report.
+        rule: the rule that was run; None for a torch optimizer.
+        engine: the name of the engine.
+    """
     gap = outcome.gap
     unknown = np.isnan(gap)  # of inf - inf: that an engine notices it by itself is not relied on
     first = np.where(unknown.any(axis=-1), job.record[unknown.argmax(axis=-1)], np.inf)
@@ -179,7 +196,13 @@ def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None,
 
 
 def grid(**axes: ArrayLike) -> dict[str, NDArray[np.float64]]:
-    """All combinations of several settings, as sequences of one length for `simulate`.
+    """Return all combinations of several settings, as sequences of one common length for `simulate`.
+
+    Args:
+        **axes: name of a setting to its values, a number or a sequence.
+
+    Returns:
+        Name to values, (K,), with K the product of the lengths; the last axis varies fastest.
 
     Examples:
         >>> {name: values.tolist() for name, values in grid(lr=[0.1, 0.2], beta1=[0.0, 0.9]).items()}
@@ -190,13 +213,13 @@ def grid(**axes: ArrayLike) -> dict[str, NDArray[np.float64]]:
 
 
 def choose_engine(engine: str, job: Job) -> str:
-    """The engine's name; "auto" takes the first that can run the job.
+    """Return the name of the engine that runs a job; "auto" chooses the first one that can.
 
     Raises:
-        ValueError: an unknown engine, or one that cannot run the job.
+        ValueError: an unknown engine, or an engine that cannot run the job.
     """
     check_choice("engine", engine, ("auto", *ENGINES))
-    if engine == "auto":  # one by one: the later ones need not be loaded
+    if engine == "auto":  # one by one: asking an engine may load its libraries
         return next(name for name, module in ENGINES.items() if module.why_not(job) is None)
     if ENGINES[engine].why_not(job) is not None:
         reasons = {name: module.why_not(job) for name, module in ENGINES.items()}

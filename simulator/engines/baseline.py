@@ -1,4 +1,4 @@
-"""Any torch.optim class on a problem, for comparison: one optimizer object per problem and setting."""
+"""Run any torch.optim class on quadratics, for comparison: one optimizer object per problem and setting."""
 
 from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
@@ -39,23 +39,24 @@ def simulate_torch(
     device: str = "cpu",
     **options: Any,
 ) -> Trajectory:
-    """Run a class from torch.optim, every block a parameter of its own.
+    """Run a class of torch.optim on every problem of a batch under every learning rate.
 
-    Slow (a Python loop over problems and settings), but it runs what a user has today, block-wise optimizers included. The
-    parameters are the iterates e + w*, the gradients H e.
+    Each block is a parameter tensor of its own, so that block-wise optimizers work. The parameters are the iterates w = e + w*,
+    and the gradients are H e. This is slow (a Python loop over problems and settings), but it runs the optimizer that a user has,
+    not a rule of this package.
 
     Args:
         problem: M problems.
         optimizer: a class whose `step` needs no closure, or a callable that makes one from parameters and `lr`, as
             `functools.partial(torch.optim.SGD, momentum=0.9)`.
         lr: learning rate, a number or a sequence (K,).
-        steps: how many.
+        steps: number of steps.
         record: as in `simulate`.
         observe: as in `simulate`, without step_sign_cosine.
         tolerance: as in `simulate`.
         dtype: as in `simulate`.
         device: as in `simulate`.
-        **options: passed to the class as they are, as `betas=(0.9, 0.99)`.
+        **options: further arguments of the class, passed unchanged, as `betas=(0.9, 0.99)`.
 
     Returns:
         Trajectory with `rule` None and the name of the class that ran as `optimizer`.
@@ -112,10 +113,10 @@ def _observable(names: Iterable[str]) -> tuple[str, ...]:
 def _check_optimizer(
     optimizer: Callable[..., torch.optim.Optimizer], lr: float, options: dict[str, Any], job: Job
 ) -> str:
-    """Make one optimizer on one parameter before anything is run; the name of its class.
+    """Construct one optimizer on one parameter and take one step, before anything runs; return the name of its class.
 
     Raises:
-        ValueError: something that makes no optimizer with these options, or one whose step needs a closure.
+        ValueError: a callable that returns no optimizer with these options, or an optimizer whose step needs a closure.
     """
     if not callable(optimizer):
         kind = type(optimizer).__name__
@@ -128,7 +129,7 @@ def _check_optimizer(
     except TypeError as error:
         raise ValueError(
             f"optimizer must make one from a list of parameters, lr and the given options, got {' '.join(str(error).split())}; "
-            "look at its arguments."
+            "check them against the arguments of the class."
         ) from error
     name = type(made).__name__
     step = getattr(made, "step", None)
@@ -139,7 +140,7 @@ def _check_optimizer(
     needed = [p.name for p in signature(step).parameters.values() if p.default is p.empty and p.kind < p.VAR_POSITIONAL]
     if needed:
         raise ValueError(
-            f"optimizer must take steps without a closure, got {name}, whose step needs {needed[0]}; use another."
+            f"optimizer must take steps without a closure, got {name}, whose step needs {needed[0]}; use another optimizer."
         )
     parameter.grad = torch.ones_like(parameter)
     try:
@@ -158,7 +159,7 @@ def _run_one(
     lr: float,
     options: dict[str, Any],
 ) -> Outcome:
-    """One problem at one rate; parts are (1, B_size, P_l, 1)."""
+    """Run one problem at one learning rate; arrays of blocks have the shape (1, B_size, P_l, 1)."""
 
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.array(array)).to(device=job.device, dtype=job.dtype)

@@ -1,12 +1,18 @@
-"""The closed-form engine: linear rules at a constant rate, any step at a cost that does not depend on how far it is.
+"""The closed-form engine: linear rules at a constant learning rate. The cost of a step does not depend on its number.
 
-Along an eigenvector a linear rule is a small matrix A(lambda), derived from the Rule itself (`Rule.linear_form`). Without
-memory A is a number r and the gap a sum of `(a_i r_i^t)^2`, evaluated as `(a_i exp(t log|r_i|))^2`: powers would lose eight
-digits at t = 10^9. With memory A^t comes by squaring, never through eigenvectors, as A is defective where the momentum is
-best (theory.md, gd-exact). A rule with a frozen preconditioner phi is the same on phi^(1/2) H phi^(1/2).
+A *mode* is an eigenvector of H. Along a mode, one step of a linear rule is a small matrix A(lambda) that multiplies the error and
+the states of that mode; it is derived from the Rule itself (`Rule.linear_form`). A rule with a frozen preconditioner phi is the
+same on phi^(1/2) H phi^(1/2).
 
-Hitting times. Without memory the gap is convex in t, so that its first passage is found by bisection. With memory it may
-oscillate; see `_first_passage`.
+- Without memory (gd) A is a number r, and the gap is the sum of `(a_i r_i^t)^2`. It is evaluated as `(a_i exp(t log|r_i|))^2`
+  with log|r_i| from log1p: r = 1 - eta lambda rounds to few digits of eta lambda when that is small, and the power would lose
+  eight digits at t = 10^9.
+- With memory (momentum) A^t is computed by repeated squaring. Eigenvectors of A are never used: at the best momentum the two
+  roots of A coincide, A has only one eigenvector, and near there its eigenvectors are numerically useless (docs/theory.md,
+  gd-exact).
+
+Hitting times (the first step at which the gap is below the tolerance). Without memory the gap is convex in t, so bisection finds
+the first passage. With memory the gap may oscillate: see `_first_passage`.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,15 +34,15 @@ __all__ = ["run", "why_not"]
 
 Array = NDArray[np.float64]
 Matrix = list[list[Array]]
-"""A batch of n x n matrices: entry [i][j] is an array over the batch."""
+"""A batch of n x n matrices: entry [i][j] is an array over the batch. n is 1 or 2."""
 
-_NEWTON_STEPS = 6
-_NUMBERS_AT_ONCE = 1 << 22  # held while evaluating a formula at many steps (32 MB)
-_SMALLEST_LEAP = 4  # leaps of fewer than 2^4 steps cost more to justify than they save
+_NEWTON_STEPS = 6  # of `_crossing`, which only makes a guess
+_NUMBERS_AT_ONCE = 1 << 22  # numbers in memory while a formula is evaluated at many steps (32 MB)
+_SMALLEST_LEAP = 4  # a leap over fewer than 2^4 steps costs more to justify than it saves
 
 
 def why_not(job: Job) -> str | None:
-    """Why this engine cannot run the job; None if it can."""
+    """Return the reason why this engine cannot run a job, as a clause for an error message; None if it can."""
     form = job.rule.linear_form
     if form is None:
         return f"{job.rule.name} is not linear"
@@ -59,7 +65,13 @@ def why_not(job: Job) -> str | None:
 
 
 def run(job: Job) -> Outcome:
-    """Run all problems under all settings; arrays have the coordinates (of the eigenbasis) last: (M, K, P)."""
+    """Run all problems under all settings.
+
+    Arrays inside have the shape (M, K, P): problem, setting, mode.
+
+    Returns:
+        Outcome with gap (M, K, R), hit (M, K), diverged (M, K) and the observables that were asked for.
+    """
     with np.errstate(all="ignore"):  # overflow is divergence, underflow is convergence; both are named afterwards
         modes = _modes(job)
         recursion = _evaluate(job, modes)
@@ -70,7 +82,14 @@ def run(job: Job) -> Outcome:
 
 @dataclass(frozen=True)
 class _Modes:
-    """Eigenvectors of the (preconditioned) blocks: eigenvalues and start (M, P), and the way back to coordinates."""
+    """The modes of the (preconditioned) blocks.
+
+    Attributes:
+        eigenvalues: lambda of every mode, (M, P).
+        start: coefficient of e_0 along every mode, (M, P).
+        to_error: coefficients (M, K, P) to errors by block size, (M, B_size, P_l, K).
+        to_gradient: coefficients (M, K, P) to gradients, likewise.
+    """
 
     eigenvalues: Array
     start: Array
@@ -80,13 +99,20 @@ class _Modes:
 
 @dataclass(frozen=True)
 class _Recursion:
-    """A(lambda), entries (M, K, P), and its first row less the identity."""
+    """One step along every mode.
+
+    Attributes:
+        matrix: A(lambda), entries (M, K, P).
+        increment: first row of A - I, entries (M, K, P): what a step adds to the error. It is evaluated separately because
+            A[0][0] = 1 + increment has lost the digits of a small increment.
+    """
 
     matrix: Matrix
     increment: list[Array]
 
 
 def _modes(job: Job) -> _Modes:
+    """Return the modes: those of the problem, or those of phi^(1/2) H_l phi^(1/2) where the rule has a preconditioner phi."""
     problem, layout = job.problem, job.problem.layout
     form = job.rule.linear_form
     assert form is not None
@@ -107,7 +133,7 @@ def _modes(job: Job) -> _Modes:
         parts = layout.split(np.swapaxes(x, 1, 2))
         out = {}
         for size, part in parts.items():
-            # One product a setting: a product with all of them at once would round by their number.
+            # One product per setting: how a product with all settings at once is rounded depends on their number.
             columns = np.ascontiguousarray(np.swapaxes(part, -1, -2))[..., None]
             errors = np.matmul(vectors[size][:, :, None], columns)[..., 0] * roots[size][:, :, None] ** power
             out[size] = torch.from_numpy(np.ascontiguousarray(np.swapaxes(errors, -1, -2)))
@@ -123,7 +149,7 @@ def _modes(job: Job) -> _Modes:
 
 
 def _preconditioner(job: Job) -> Array:
-    """Phi at every coordinate, (M, P), from the first gradient."""
+    """Return the preconditioner phi at every coordinate, (M, P), from the first gradient; it may be 0 or infinite."""
     problem, rule = job.problem, job.rule
     form = rule.linear_form
     assert form is not None
@@ -132,13 +158,13 @@ def _preconditioner(job: Job) -> Array:
     arguments = (symbols.g, symbols.L_l, symbols.mu_l)
     frozen = {state: rule.start.get(state, sp.S.Zero) for state in form.preconditioner.free_symbols & set(rule.update)}
     function = sp.lambdify(arguments, form.preconditioner.subs(frozen), modules="numpy")
-    with np.errstate(all="ignore"):  # `why_not` looks whether they are finite
+    with np.errstate(all="ignore"):  # `why_not` refuses values that are not finite
         values = function(problem.layout.flatten(gradient), *_per_coordinate(job))
     return np.broadcast_to(values, (problem.problems, problem.dimension)).copy()
 
 
 def _per_coordinate(job: Job) -> tuple[Array, Array]:
-    """L_l and mu_l of every coordinate's block, each (M, P)."""
+    """Return L_l and mu_l of every coordinate's block, each (M, P)."""
     sizes = job.problem.block_sizes
     return (
         np.repeat(job.problem.block_smoothness, sizes, axis=1),
@@ -148,7 +174,7 @@ def _per_coordinate(job: Job) -> tuple[Array, Array]:
 
 @lru_cache(maxsize=64)
 def _compiled(rule: Rule) -> Callable[..., tuple[Any, ...]]:
-    """The entries of A(lambda) and of its increment as one numpy function."""
+    """Return the entries of A(lambda) and of its increment as one NumPy function."""
     form = rule.linear_form
     assert form is not None
     arguments = (form.eigenvalue, symbols.L_l, symbols.mu_l, symbols.lr, *rule.hyperparameters)
@@ -159,6 +185,7 @@ def _compiled(rule: Rule) -> Callable[..., tuple[Any, ...]]:
 
 
 def _evaluate(job: Job, modes: _Modes) -> _Recursion:
+    """Return A(lambda) for every problem, setting and mode."""
     form = job.rule.linear_form
     assert form is not None
     n = form.matrix.shape[0]
@@ -171,16 +198,19 @@ def _evaluate(job: Job, modes: _Modes) -> _Recursion:
 
 
 def _without_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
+    """Run a rule without states: every mode is multiplied by r = 1 + increment at each step."""
     increment = recursion.increment[0]
     start = np.broadcast_to(modes.start[:, None], increment.shape)
-    # The square root of a mode's gap: a start of 1e-170 moves, although its gap underflows.
+    # The square root of a mode's part of the gap, not the part itself: a start of 1e-170 still moves, although its gap
+    # underflows.
     amplitude = np.broadcast_to((np.sqrt(modes.eigenvalues / 2) * np.abs(modes.start))[:, None], increment.shape)
-    # log|1 + x|, also for x < -1, where |1 + x| = 1 - (2 + x); r = 0 gives -inf. A mode that is absent stays absent.
+    # log|1 + x|, also for x < -1, where |1 + x| = 1 + (-2 - x). At r = 0 it is -inf: exp(t * -inf) = 0 is the right value for
+    # t >= 1. A mode with amplitude 0 gets 0 in place of -inf or inf, as 0 * inf would be NaN.
     log_modulus = np.where(increment > -1.0, np.log1p(increment), np.log1p(-2.0 - increment))
     log_modulus = np.where(amplitude == 0.0, 0.0, log_modulus)
 
     def gap(t: Array, slope: bool = False) -> Array:
-        """Gap, or its derivative in t, at steps t >= 1 of shape (R,) or (M, K, R)."""
+        """Return the gap, or its derivative in t, at steps t >= 1 of shape (R,) or (M, K, R)."""
         terms = np.square(amplitude[:, :, None] * np.exp(t[..., None] * log_modulus[:, :, None]))
         if slope:
             terms = np.where(terms == 0.0, 0.0, terms * log_modulus[:, :, None])
@@ -197,8 +227,9 @@ def _without_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
         chosen = slice(begin, begin + at_once)
         gaps[:, :, chosen] = gap(job.record[chosen].astype(np.float64))
 
-    # The gap is convex in t >= 1: "low enough or no longer falling" is false up to a step and true from there on, and so is
-    # "above the limit of divergence".
+    # The gap is a sum of exponentials in t, hence convex for t >= 1. So "at most the threshold, or no longer falling" is false up
+    # to some step and true from there on, and bisection applies; likewise "above the limit of divergence". If the first such
+    # step is one where the gap stopped falling above the threshold, the tolerance is never reached.
     threshold, limit = job.tolerance * initial, divergence_limit(initial)
     parts = 2.0 * np.log(amplitude)
     settled = _bisect(
@@ -226,10 +257,17 @@ def _without_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
 
 
 def _crossing(parts: Array, slopes: Array, level: Array, sign: float, steps: int) -> Array:
-    """About the t in [1, steps] at which log sum exp(parts + t slopes) passes `level`, falling (-1) or rising (1), (M, K).
+    """Return a guess of the t in [1, steps] at which log sum exp(parts + t slopes) passes `level`, (M, K).
 
-    The function is convex in t, so that Newton's method from where its largest term alone passes the level comes closer from one
-    side and needs a few steps however large t is. Only a guess: where a run never passes, it is anything in the range.
+    The function is convex in t. Newton's method starts where one term alone passes the level and then approaches the crossing
+    from one side, in a few steps however large t is. For a run that never passes, the guess is any number in the range.
+
+    Args:
+        parts: logarithm of every mode's part of the gap at t = 0, (M, K, P).
+        slopes: its change per step, (M, K, P).
+        level: logarithm of the threshold, (M, K).
+        sign: -1 for a crossing from above, 1 for a crossing from below.
+        steps: largest t.
     """
     own = np.where(sign * slopes > 0.0, (level[:, :, None] - parts) / slopes, 1.0)
     t = np.clip(np.nanmax(own, axis=-1) if sign < 0 else np.nanmin(own, axis=-1), 1.0, steps)
@@ -245,9 +283,10 @@ def _crossing(parts: Array, slopes: Array, level: Array, sign: float, steps: int
 
 
 def _bisect(reached: Callable[[Array], NDArray[np.bool_]], shape: tuple[int, ...], steps: int, guess: Array) -> Array:
-    """First t in [1, steps] at which `reached` (false, then true) holds, `inf` where it never does.
+    """Return the first t in [1, steps] at which `reached` holds, (M, K); `inf` where it never does.
 
-    The guess, where it is right to a step, saves nearly all of the bisection; where it is wrong, it costs nothing else.
+    `reached` must be false up to some t and true from there on. A guess that is right to one step saves nearly all evaluations; a
+    wrong guess does not change the result.
     """
     low, high = np.ones(shape), np.full(shape, float(steps))
     found = reached(high)
@@ -258,7 +297,7 @@ def _bisect(reached: Callable[[Array], NDArray[np.bool_]], shape: tuple[int, ...
         is_reached = reached(np.where(inside, near, low))
         low = np.where(inside & ~is_reached, near + 1.0, low)
         high = np.where(inside & is_reached, near, high)
-    low = np.where(found, low, high)  # nothing to look for
+    low = np.where(found, low, high)  # no search for runs that never reach it
     while np.any(low < high):
         middle = np.floor((low + high) / 2)
         is_reached = reached(middle)
@@ -267,9 +306,10 @@ def _bisect(reached: Callable[[Array], NDArray[np.bool_]], shape: tuple[int, ...
 
 
 def _with_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
+    """Run a rule with one state: go from one recorded step to the next by powers of A, then find the first passages."""
     shape = recursion.increment[0].shape
     start = np.broadcast_to(modes.start[:, None], shape)
-    absent = start == 0.0  # such a mode stays 0, also where its matrix overflows
+    absent = start == 0.0  # a mode that starts at 0 stays 0; its matrix may overflow, and 0 * inf is NaN
     matrix = [[np.where(absent, 0.0, entry) for entry in row] for row in recursion.matrix]
     weights = _Weights.of(np.broadcast_to(modes.eigenvalues[:, None], shape))
     states = [start, *(np.zeros(shape) for _ in matrix[1:])]
@@ -295,15 +335,32 @@ def _with_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
 def _first_passage(
     matrix: Matrix, start: Array, whole: "_Weights", threshold: Array, limit: Array, steps: int
 ) -> tuple[Array, Array]:
-    """First steps at which the gap is at most `threshold`, and above `limit`; `inf` where it never is. Each (M, K).
+    """Return the first step at which the gap is at most `threshold`, and the first at which it is above `limit`.
 
-    All runs march together. They leap over 2^j steps where no run can touch its threshold on the way: sqrt(2 gap) is the
-    H-norm of the error, so that it falls by at most the sum of the H-norms of the moves. Even and odd steps are followed
-    apart (a mode with a root near -1 jumps to and fro, but moves slowly at every second step). The moves u_k of one mode
-    obey the recursion of A^2, and with its roots r1 >= r2 (or rho e^(+-i phi)), by induction,
+    The gap may oscillate, so bisection could miss a passage: every step must be excluded by evaluation or by proof. All runs
+    advance together. They leap over 2^j steps where no run can reach its threshold on the way. The proof: sqrt(2 gap) is the
+    H-norm of the error, so it falls by at most the sum of the H-norms of the moves (the changes of the error from step to step).
+
+    Even and odd steps are bounded separately: a mode with a root near -1 changes its sign at every step and has large moves, but
+    moves slowly from one even step to the next. The moves u_k of one mode over two steps obey the recursion of A^2. With its
+    roots r1 >= r2 >= 0, or rho e^(+-i phi) if they are complex, induction on k gives
 
         |u_k| <= max(1, |r1|)^k (|u_0| + min(k, 1/(r1 - r2)) |u_1 - r1 u_0|),
         |u_k| <= max(1, rho)^k (|u_0| + min(k, 1/sin phi) |u_1/rho - u_0 cos phi|).
+
+    A run that has reached its threshold or its limit leaves the batch. A leap may pass over a divergence unseen between two
+    evaluations only if the gap has returned below the limit at its end; the caller adds the divergences at recorded steps.
+
+    Args:
+        matrix: A(lambda), entries (M, K, P).
+        start: coefficients of e_0, (M, K, P).
+        whole: eigenvalues, (M, K, P).
+        threshold: gap to reach, (M, K).
+        limit: gap above which a run has diverged, (M, K).
+        steps: largest step.
+
+    Returns:
+        Hit and divergence, each (M, K); `inf` where it never happens. A run stops at whichever is first.
     """
     shape = threshold.shape
     rows = np.arange(threshold.size)
@@ -340,11 +397,14 @@ def _first_passage(
 
 
 def _may_leap(powers: "_Powers", states: list[Array], weights: "_Weights", threshold: Array, moves: int) -> bool:
-    """Whether no run can reach its threshold within 2 * `moves` steps; see `_first_passage`."""
+    """Whether it is proved that no run reaches its threshold within 2 * `moves` steps; see `_first_passage`.
+
+    NaN (0/0 in a bound, an overflow) makes the last comparison false: then no leap is taken, which is slow but never wrong.
+    """
     two = powers.of(2)
     trace, determinant = two[0][0] + two[1][1], two[0][0] * two[1][1] - two[0][1] * two[1][0]
     discriminant = trace**2 - 4.0 * determinant
-    # On real roots r1 = (trace + root)/2 >= r2 >= 0, as both are squares.
+    # Real roots of A^2 are squares of real roots of A, so r1 = (trace + root)/2 >= r2 >= 0.
     root = np.sqrt(np.maximum(discriminant, 0.0))
     real = discriminant >= 0.0
     modulus = np.where(real, (trace + root) / 2.0, np.sqrt(np.maximum(determinant, 0.0)))
@@ -358,7 +418,8 @@ def _may_leap(powers: "_Powers", states: list[Array], weights: "_Weights", thres
         first, second = y1[0] - y0[0], y2[0] - y1[0]
         change = np.where(real, second - modulus * first, second / modulus - first * trace / (2.0 * modulus))
         move = growth * (np.abs(first) + amplification * np.abs(change))
-        # Each difference above carries at most 8 units of rounding of the three positions it is made from.
+        # The bound must hold in floating point too: each difference above carries at most 8 units of rounding of the three
+        # positions that it is made from. Without this term a mode that has nearly stopped would seem to move less than it does.
         rounding = np.finfo(float).eps * 4.0 * (np.abs(y0[0]) + np.abs(y1[0]) + np.abs(y2[0])) * (1.0 + amplification)
         move = np.where(y0[0] == 0.0, np.where(move > 0.0, move, 0.0), move + growth * rounding)
         longest = moves * np.sqrt(2.0 * weights.gap(move))
@@ -369,10 +430,10 @@ def _may_leap(powers: "_Powers", states: list[Array], weights: "_Weights", thres
 
 @dataclass(frozen=True)
 class _Weights:
-    """Eigenvalues lambda in parts, lambda = rest scale^2 with a power of two for a scale.
+    """Eigenvalues in two factors, lambda = rest * scale^2, where scale is a power of two.
 
-    A sum of rest (scale x)^2 has the bits of one of lambda x^2 and leaves the range only where the gap does; x^2 alone may be
-    infinite where lambda is small.
+    The gap is the sum of lambda x^2 / 2. With a small lambda, x^2 alone may overflow although lambda x^2 does not. A sum of
+    rest * (scale x)^2 has the same bits, as a power of two does not round, and overflows only where the gap does.
     """
 
     rest: Array
@@ -380,36 +441,40 @@ class _Weights:
 
     @classmethod
     def of(cls, eigenvalues: Array) -> "_Weights":
-        """Split eigenvalues."""
+        """Return the two factors of eigenvalues."""
         exponents = np.frexp(eigenvalues)[1] // 2
         return cls(np.ldexp(eigenvalues, -2 * exponents), np.ldexp(1.0, exponents))
 
     def gap(self, x: Array) -> Array:
-        """The gap of modes with these coefficients, summed over the last axis."""
+        """Return the gap of modes with the coefficients x, summed over the last axis."""
         return np.asarray(np.sum(self.rest * (x * self.scale) ** 2, axis=-1) / 2.0)
 
     def map(self, function: Callable[[Array], Array]) -> "_Weights":
-        """Both parts put through a function."""
+        """Return the weights with `function` applied to both factors (a reshaping)."""
         return _Weights(function(self.rest), function(self.scale))
 
     def select(self, rows: NDArray[np.bool_]) -> "_Weights":
-        """The weights of some of the batch."""
+        """Return the weights of the rows of the batch where `rows` is true."""
         return _Weights(self.rest[rows], self.scale[rows])
 
 
 def _apply(matrix: Matrix, states: list[Array]) -> list[Array]:
+    """Return matrix times states; the error is the first state."""
     return [sum((a * x for a, x in zip(row[1:], states[1:], strict=True)), row[0] * states[0]) for row in matrix]
 
 
 class _Powers:
-    """Powers of a batch of small matrices, by squaring; squares are kept."""
+    """Powers of a batch of small matrices by repeated squaring.
+
+    The squares A, A^2, A^4, ... are kept, as is the last power: records that are equally far apart ask for the same power.
+    """
 
     def __init__(self, matrix: Matrix, squares: list[Matrix] | None = None) -> None:
         self._squares = squares or [matrix]
         self._last: tuple[int, Matrix] = (1, matrix)
 
     def of(self, exponent: int) -> Matrix:
-        """A^exponent for an exponent of at least 1."""
+        """Return A^exponent; the exponent must be at least 1."""
         if self._last[0] == exponent:
             return self._last[1]
         out: Matrix | None = None
@@ -423,12 +488,13 @@ class _Powers:
         return out
 
     def select(self, rows: NDArray[np.bool_]) -> "_Powers":
-        """The powers for some of the batch."""
+        """Return the powers of the rows of the batch where `rows` is true."""
         chosen = [[[entry[rows] for entry in row] for row in square] for square in self._squares]
         return _Powers(chosen[0], chosen)
 
 
 def _compose(a: Matrix, b: Matrix) -> Matrix:
+    """Return the product a b."""
     columns = list(zip(*b, strict=True))
     return [
         [sum((x * y for x, y in zip(row[1:], column[1:], strict=True)), row[0] * column[0]) for column in columns]
@@ -437,7 +503,7 @@ def _compose(a: Matrix, b: Matrix) -> Matrix:
 
 
 def _observe(job: Job, modes: _Modes, states: Iterator[tuple[Array, Array]]) -> dict[str, Array]:
-    """Observables from the modes and their increments at the recorded steps."""
+    """Return the observables (M, K, R, ...) from the coefficients of the modes and their increments at the recorded steps."""
     names = [name for name in job.observe if name != "gap"]
     if not names:
         return {}

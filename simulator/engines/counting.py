@@ -1,4 +1,4 @@
-"""Counts in place of runs: statuses, and a fixed-bin histogram of hitting times, by setting."""
+"""Count runs instead of keeping them: statuses and a histogram of hitting times with fixed bins, per setting."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ __all__ = ["Counter", "Tally", "bin_edges", "count_runs", "count_steps"]
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Counts over problems, by setting.
+    """Counts of runs over problems, per setting. A sum of two tallies describes the problems of both.
 
     Attributes:
         settings: name to values, each (K,).
-        edges: steps that end the bins, ascending: bin i holds hits above edges[i - 1] and up to edges[i], (bins,).
-        hits: runs by setting and bin of the step at which the tolerance was reached, (K, bins).
-        status: status to the number of runs in it, (K,).
+        edges: last step of each bin, ascending, (bins,): bin i counts hitting times above edges[i - 1] and up to edges[i].
+        hits: number of runs that reached the tolerance, by setting and bin of the hitting time, (K, bins).
+        status: status to the number of runs with it, (K,).
     """
 
     settings: Mapping[str, NDArray[np.float64]]
@@ -31,20 +31,20 @@ class Tally:
 
 
 def bin_edges(steps: int) -> NDArray[np.int64]:
-    """Steps that end the bins of hitting times in a run of so many: the log-spaced recorded ones (20 a decade)."""
+    """Return the last step of each bin of hitting times, for runs of `steps` steps: 20 bins per decade, (bins,)."""
     return recorded_steps(steps, "log")
 
 
 class Counter:
-    """Adds up the runs of many problems on their device."""
+    """Counts the runs of many problems on their device, so that no per-run result is copied to the host."""
 
     def __init__(self, settings: int, steps: int, device: torch.device | str = "cpu") -> None:
-        """Nothing counted yet.
+        """Start with all counts at 0.
 
         Args:
-            settings: K.
-            steps: of every run.
-            device: of what is added.
+            settings: number of settings, K.
+            steps: number of steps of every run.
+            device: device of the tensors that `add` gets.
         """
         self._edges = bin_edges(steps)
         self._ends = torch.from_numpy(self._edges).to(device)
@@ -53,7 +53,7 @@ class Counter:
         self._status = torch.zeros((settings, len(STATUSES)), dtype=torch.int64, device=device)
 
     def add(self, hit: torch.Tensor, converged: torch.Tensor, diverged: torch.Tensor) -> None:
-        """Count some problems.
+        """Add the runs of M problems to the counts.
 
         Args:
             hit: step at which a converged run reached the tolerance, of any type, (M, K).
@@ -66,7 +66,11 @@ class Counter:
         self._status += torch.stack([kept[name].sum(0) for name in STATUSES], dim=1)
 
     def tally(self, settings: Mapping[str, NDArray[np.float64]]) -> Tally:
-        """What was counted."""
+        """Return the counts so far as a Tally.
+
+        Args:
+            settings: name to values, each (K,), in the order of the columns that were counted.
+        """
         counts = self._status.cpu().numpy()
         return Tally(
             settings=settings,
@@ -77,7 +81,7 @@ class Counter:
 
 
 def count_runs(trajectory: Trajectory) -> Tally:
-    """The counts of a trajectory."""
+    """Return the counts of the runs of a trajectory."""
     counter = Counter(trajectory.number_of_settings, int(trajectory.steps[-1]))
     counter.add(
         torch.from_numpy(trajectory.steps_to_tolerance),
@@ -88,7 +92,10 @@ def count_runs(trajectory: Trajectory) -> Tally:
 
 
 def count_steps(values: ArrayLike, steps: int) -> NDArray[np.int64]:
-    """A histogram of step counts (M, K) with the bins of runs of so many steps, (K, bins); one beyond the run is in no bin."""
+    """Return a histogram (K, bins) of step counts (M, K), with the bins of `bin_edges(steps)`.
+
+    A count is rounded up to a whole step; a count above `steps` (also `inf`) is in no bin.
+    """
     found = np.asarray(values, dtype=np.float64)
     counter = Counter(found.shape[1], steps)
     within = torch.from_numpy(found <= steps)

@@ -1,4 +1,8 @@
-"""The fused engine: a separable rule as one generated kernel that takes all steps itself, on the job's device."""
+"""The fused engine: one generated kernel per rule runs all steps of a job, on the job's device.
+
+"Fused" means that gradient, update and step are one kernel, and that many steps run before control returns to Python; an engine
+that calls torch for every operation spends most of its time on the calls. It runs separable rules only (`kernels.program`).
+"""
 
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.kernels.cache import jit_is_off
@@ -8,7 +12,7 @@ __all__ = ["run", "why_not"]
 
 
 def why_not(job: Job) -> str | None:
-    """Why this engine cannot run the job; None if it can."""
+    """Return the reason why this engine cannot run a job, as a clause for an error message; None if it can."""
     others = [name for name in job.observe if name != "gap"]
     if others:
         return f"it observes the gap alone, not {', '.join(others)}"
@@ -18,14 +22,18 @@ def why_not(job: Job) -> str | None:
     if reason is not None:
         return reason
     if job.device == "cpu":
-        return "Numba is told not to compile, by NUMBA_DISABLE_JIT" if jit_is_off() else None
+        return "Numba's compiler is switched off by NUMBA_DISABLE_JIT" if jit_is_off() else None
     from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
 
     return fused_gpu.why_not(job)
 
 
 def run(job: Job) -> Outcome:
-    """Run all problems under all settings."""
+    """Run all problems under all settings.
+
+    Returns:
+        Outcome with gap (M, K, R), hit (M, K) and diverged (M, K); no observables.
+    """
     if job.device != "cpu":
         from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
 

@@ -1,4 +1,4 @@
-"""What an engine is given and what it returns."""
+"""The interface of the engines: a Job is what an engine gets, an Outcome is what it returns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,21 @@ __all__ = ["Job", "Outcome"]
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A checked request: M problems times K settings, `steps` steps, recorded at `record` (R,)."""
+    """A checked request: M problems times K settings. An engine may rely on every value being valid (`prepare` checks).
+
+    Attributes:
+        problem: M problems.
+        rule: the rule to run.
+        settings: name (`lr` and the hyperparameters) to values, each (K,).
+        steps: number of steps.
+        schedule: factors of the learning rate.
+        record: recorded steps, ascending, from 0 to `steps`, (R,).
+        observe: names of observables; the gap is always recorded.
+        tolerance: fraction of the gap at the start at which a run has converged.
+        dtype: number type of errors, states and gradients.
+        device: "cpu", "cuda" or "cuda:N".
+        gradient_noise_std: standard deviation of the noise on every coordinate of the gradient.
+    """
 
     problem: BlockQuadratic
     rule: Rule
@@ -32,24 +46,26 @@ class Job:
 
     @property
     def number_of_settings(self) -> int:
-        """K."""
+        """K, the number of settings."""
         return int(self.settings["lr"].size)
 
     @property
     def dtype_name(self) -> str:
-        """The number type as `float64` or `float32`."""
+        """The number type as text, "float64" or "float32"."""
         return str(self.dtype).removeprefix("torch.")
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What an engine found.
+    """The result of an engine, before statuses are assigned (`as_trajectory`).
+
+    Not to be confused with the Outcome of a claim (`theory.claims`) or of a sweep's chunk.
 
     Attributes:
-        gap: (M, K, R), not yet cut off after divergence.
-        hit: first step within the tolerance, (M, K), `inf` if none.
-        diverged: first step known to be diverged, (M, K), `inf` if none.
-        observed: further quantities, (M, K, R, ...).
+        gap: gap at the recorded steps, (M, K, R); values after a divergence are still in it.
+        hit: first step at which the gap is within the tolerance, (M, K); `inf` if there is none.
+        diverged: first step at which the run is known to have diverged, (M, K); `inf` if there is none.
+        observed: name of an observable to its values, (M, K, R, ...).
     """
 
     gap: NDArray[np.float64]

@@ -1,9 +1,9 @@
-"""Which problems a run can be followed on: those whose gap is a finite number of the run's type, and normal until it is solved.
+"""Check before a run that the number type can hold its gaps, from the start to the tolerance.
 
-A run has converged when its gap is at most `tolerance` times that at the start. Where this lies below the normal numbers, the
-gap is rounded to 0 before the run is there, or at once, and the status says so. Where a product of the gap at the start
-overflows, there is nothing to compare with. Such a problem is refused before it runs, alike for every engine. A gap that
-overflows later has diverged.
+A run has converged when its gap is at most `tolerance` times the gap at the start. If this threshold is below the smallest normal
+number, the gap is rounded to 0 too early and the run would be called converged. If the gap at the start overflows, there is
+nothing to compare with. Such a problem is refused before it runs, by every engine in the same way. A gap that overflows later
+counts as a divergence.
 """
 
 import numpy as np
@@ -16,16 +16,16 @@ __all__ = ["check_range"]
 
 
 def check_range(problem: BlockQuadratic, rule: Rule | None, tolerance: float, dtype: str) -> None:
-    """Check that a run on every problem of a batch can be followed. A start at the solution can.
+    """Check that the number type can hold the gaps of every problem of a batch. A start at the solution passes.
 
     Args:
         problem: M problems.
-        rule: that is run; one that squares gradients needs their squares, too. None: not known.
-        tolerance: relative to the gap at the start.
-        dtype: float64 or float32.
+        rule: the rule that will run; for a rule that squares gradients, their squares are checked too. None if it is not known.
+        tolerance: fraction of the gap at the start.
+        dtype: "float64" or "float32".
 
     Raises:
-        ValueError: eigenvalues, a start, a minimiser or gaps beyond the normal numbers of the type.
+        ValueError: eigenvalues, a start, a minimizer or gaps outside the range of normal numbers of the type.
     """
     kind, scales = _Range(dtype), problem.scales
     _check_numbers(scales, kind)
@@ -120,7 +120,7 @@ def _check_squares(scales: Scales, rule: Rule, kind: _Range) -> None:
 
 
 def _squares(rule: Rule) -> bool:
-    """Whether a power of the gradient, or of a state that is made of it, is formed."""
+    """Whether the rule evaluates a power above 1 of the gradient or of a state."""
     coordinate = {symbols.g, *rule.update}
     powers = set().union(*(e.atoms(sp.Pow) for e in (rule.step, *rule.update.values(), *rule.start.values())))
     return any(p.exp.is_number and p.exp > 1 and p.base.free_symbols & coordinate for p in powers)

@@ -1,4 +1,4 @@
-"""Quantities of a state, the same for every engine."""
+"""Compute the observables of a step (norms, block gaps, cosines), with the same code for every engine."""
 
 from collections.abc import Mapping
 
@@ -16,13 +16,26 @@ Parts = Mapping[int, torch.Tensor]
 
 
 class Observer:
-    """Computes observables of one step from errors, gradients and the step about to be taken, all as `Parts`."""
+    """Computes observables of one step from errors, gradients and the step that follows, all as `Parts`.
+
+    Args:
+        problem: M problems.
+    """
 
     def __init__(self, problem: BlockQuadratic) -> None:
         self._problem = problem
 
     def __call__(self, name: str, error: Parts, gradient: Parts, step: Parts | None) -> NDArray[np.float64]:
-        """One observable, (M, K), (M, K, B) or (M, K, P); inf or NaN, without a warning, where the run has overflowed."""
+        """Return one observable: (M, K), (M, K, B) for a value per block, or (M, K, P) for a value per coordinate.
+
+        Where a run has overflowed the value is inf or NaN, without a warning.
+
+        Args:
+            name: a name of OBSERVABLES except "gap".
+            error: e = w - w*.
+            gradient: H e.
+            step: the step that the rule takes next; only "step_sign_cosine" needs it.
+        """
         with np.errstate(all="ignore"):
             return self._observe(name, error, gradient, step)
 
@@ -46,7 +59,7 @@ class Observer:
         return sign_cosine(self._flat(step), g)
 
     def _flat(self, parts: Parts) -> NDArray[np.float64]:
-        """(M, K, P), a view of (M, P, K)."""
+        """Return the values of all coordinates, (M, K, P), as a view of (M, P, K)."""
         flat = self._problem.layout.flatten({size: part.double().cpu().numpy() for size, part in parts.items()})
         return np.moveaxis(flat, 1, -1)
 

@@ -1,4 +1,9 @@
-"""The reference engine: every rule, batched torch, one step at a time. The oracle for the other engines."""
+"""The reference engine: runs every rule, in batched torch operations, one step after the other.
+
+It is the oracle of the other engines: it runs the readable torch function of the rule, without cutting, reordering or compiling
+anything. It is also the only engine with gradient noise and with every observable. On a GPU a long run is captured in a CUDA
+graph of the same operations, which changes no bit.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,29 +20,34 @@ from quadsim.simulator.support.draws import Purpose, normals
 
 __all__ = ["Follower", "run", "why_not"]
 
-_PRODUCTS_FOR_THREADS = 100_000_000  # in one step: some ten milliseconds for one core
-_BUFFER = 64  # steps whose gaps are looked at together
+_PRODUCTS_FOR_THREADS = 100_000_000  # multiply-adds in one step: some ten milliseconds for one core
+_BUFFER = 64  # steps whose gaps are compared with the limits together
 _CAPTURED = 32  # steps in a CUDA graph
-_CACHE_LINE = 64  # bytes; torch starts its tensors at a multiple of this
+_CACHE_LINE = 64  # bytes; torch allocates tensors at multiples of this
 
 
 def why_not(job: Job) -> str | None:
-    """Why this engine cannot run the job; None if it can."""
+    """Return None: this engine can run every job."""
     return None
 
 
 def run(job: Job) -> Outcome:
-    """Run all problems under all settings; errors are tensors (M, B_size, P_l, K)."""
+    """Run all problems under all settings; errors are tensors (M, B_size, P_l, K).
+
+    Returns:
+        Outcome with gap (M, K, R), hit (M, K), diverged (M, K) and the observables that were asked for.
+    """
     with _threads_for(job):
         return _run(job)
 
 
 @contextmanager
 def _threads_for(job: Job) -> Iterator[None]:
-    """One thread where a step is small.
+    """Use one thread of torch while the steps are small.
 
-    Threads meet at the end of every operation, thousands of times a second here; where another process wants a core too, each
-    of these meetings can cost a time slice (measured: up to a hundred times slower with 2 threads than with 1).
+    Torch's threads wait for each other at the end of every operation, thousands of times per second here. If another process uses
+    one of the cores, each wait can cost a time slice of the operating system (measured: up to a hundred times slower with 2
+    threads than with 1).
     """
     sizes = job.problem.block_sizes
     products = job.problem.problems * job.number_of_settings * sum(size**2 for size in sizes)
@@ -65,7 +75,7 @@ def _run(job: Job) -> Outcome:
             step = None
         else:
             seen = gradient if job.gradient_noise_std == 0.0 else _with_noise(job, gradient, t)
-            # The step after the last one is only looked at, so any factor serves; its direction does not depend on it.
+            # The step after the last one is not taken, only observed (its cosine with the gradient), so any factor will do.
             step = batch.step(seen, float(factors[min(t, job.steps - 1)]))
         if recording:
             for name, values in observed.items():
@@ -81,7 +91,10 @@ def _run(job: Job) -> Outcome:
 
 
 def _can_be_captured(job: Job) -> bool:
-    """Whether the steps can be a CUDA graph: nothing in them may come from the host."""
+    """Whether the steps can be captured in a CUDA graph: they may read nothing from the host.
+
+    Noise is drawn on the host, observables are computed on the host, and Max, Min or a step without symbols create tensors there.
+    """
     rule = job.rule
     expressions = (rule.step, *rule.update.values(), *rule.clocks.values())
     return (
@@ -95,7 +108,12 @@ def _can_be_captured(job: Job) -> bool:
 
 
 def _run_captured(job: Job) -> Outcome:
-    """The same steps as a CUDA graph of several of them, launched again and again; the same operations, so the same bits."""
+    """Run the job as a CUDA graph of `_CAPTURED` steps that is launched repeatedly.
+
+    The graph holds the operations of `_run`, so the results have the same bits; it saves the launches from Python, which take
+    longer than the operations. A graph reads and writes fixed memory: every pass ends by copying the new errors, states and
+    clocks back to the tensors that it began with.
+    """
     with torch.cuda.device(job.device):
         batch = _Batch(job)
         batch.start(batch.gradient())
@@ -120,7 +138,7 @@ def _run_captured(job: Job) -> Outcome:
 
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # libraries set themselves up in a first call, which a capture must not see
+        with torch.cuda.stream(side):  # the first call of a library allocates memory, which must not be captured
             some_steps()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
@@ -138,7 +156,7 @@ def _run_captured(job: Job) -> Outcome:
 
 
 class _Batch:
-    """Errors, states and clocks of all runs, and one step of them."""
+    """Errors, states and clocks of all runs, and the operations of one step. Tensors by block size: (M, B_size, P_l, K)."""
 
     def __init__(self, job: Job) -> None:
         problem = job.problem
@@ -156,27 +174,35 @@ class _Batch:
         self._states: list[list[torch.Tensor]] | None = None
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
-        """A copy in the job's type on its device."""
+        """Return a copy in the job's number type on its device."""
         return self.wide(array).to(self._job.dtype)
 
     def wide(self, array: np.ndarray) -> torch.Tensor:
-        """A copy in float64 on the job's device: what a rule makes of its settings alone is not rounded before."""
+        """Return a copy in float64 on the job's device, for settings: they are rounded only after the rule has used them."""
         return torch.from_numpy(np.array(array, dtype=np.float64)).to(device=self._job.device)
 
     def gradient(self) -> dict[int, torch.Tensor]:
-        """H e, by block size."""
+        """Return the gradient H e, by block size."""
         return {size: self._product[size](self.error[size]) for size in self.sizes}
 
     def twice_gap(self, gradient: dict[int, torch.Tensor]) -> "torch.Tensor | int":
-        """e'He, (M, K)."""
+        """Return twice the gap, e'He, (M, K)."""
         return sum((self.error[size] * gradient[size]).sum(dim=(1, 2)) for size in self.sizes)
 
     def start(self, seen: dict[int, torch.Tensor]) -> None:
-        """Give the states their first values, from the first gradient."""
+        """Give the states their first values, from the first gradient `seen`."""
         self._states = self._rule.start(self._parts(seen), self._settings)
 
     def step(self, seen: dict[int, torch.Tensor], factor: "float | torch.Tensor") -> dict[int, torch.Tensor]:
-        """Advance states and clocks; what is to be added to the errors."""
+        """Advance states and clocks by one step.
+
+        Args:
+            seen: the gradient that the rule gets (with noise, if there is any), by block size.
+            factor: the schedule's factor of this step.
+
+        Returns:
+            The step, which `move` adds to the errors, by block size.
+        """
         if self._states is None:
             self.start(seen)
         assert self._states is not None
@@ -187,7 +213,7 @@ class _Batch:
         return {size: s.broadcast_to(self.error[size].shape) for size, s in zip(self.sizes, steps, strict=True)}
 
     def move(self, step: dict[int, torch.Tensor]) -> None:
-        """Add the step."""
+        """Add the step to the errors."""
         self.error = {size: self.error[size] + step[size] for size in self.sizes}
 
     def _parts(self, seen: dict[int, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
@@ -204,7 +230,7 @@ class _Batch:
 
     @property
     def tensors(self) -> list[torch.Tensor]:
-        """Everything that a step changes."""
+        """All tensors that a step changes: errors, clocks, states."""
         states = self._states or []
         return [*self.error.values(), *self._clocks, *(state for part in states for state in part)]
 
@@ -217,7 +243,7 @@ class _Batch:
 
 
 def _with_noise(job: Job, gradient: dict[int, torch.Tensor], t: int) -> dict[int, torch.Tensor]:
-    """The gradient plus noise drawn for (seed, problem, step), the same for all settings."""
+    """Return the gradient plus noise. The draw depends on (seed, problem, step), so it is the same for all settings."""
     problem = job.problem
     draws = normals(problem.seed, problem.index, Purpose.NOISE, t, problem.dimension) * job.gradient_noise_std
     parts = problem.layout.split(draws)
@@ -228,10 +254,10 @@ def _with_noise(job: Job, gradient: dict[int, torch.Tensor], t: int) -> dict[int
 
 
 class _Product:
-    """H_l e_l for all problems at once, with the same bits for a problem in any batch.
+    """H_l e_l for all problems at once, with the same bits for a problem in every batch.
 
-    How MKL rounds a product depends on the memory address of the matrices modulo a cache line, and on whether there is one
-    or more of them. So blocks are filled up with zeros to whole lines, and a lone one is multiplied twice.
+    The rounding of a product in MKL depends on the memory address of the matrices modulo a cache line, and on whether there is
+    one matrix or several. So blocks are padded with zeros to whole cache lines, and a single block is multiplied twice.
     """
 
     def __init__(self, hessian: torch.Tensor) -> None:
@@ -241,7 +267,7 @@ class _Product:
         self._hessian = torch.nn.functional.pad(hessian, (0, self._zeros, 0, self._zeros)).repeat(copies, 1, 1, 1)
 
     def __call__(self, error: torch.Tensor) -> torch.Tensor:
-        """Shapes: (M, B_size, P_l, K) to the same."""
+        """Return H_l e_l; shapes (M, B_size, P_l, K) to the same."""
         padded = torch.nn.functional.pad(error, (0, 0, 0, self._zeros))  # a copy, and so at the start of a line
         problems = error.shape[0]
         return torch.matmul(self._hessian, padded.expand(self._hessian.shape[0], -1, -1, -1))[
@@ -250,7 +276,21 @@ class _Product:
 
 
 class Follower:
-    """Follows the gap at every step: what is recorded, the first hit of the tolerance and the first divergence."""
+    """Follows the gap at every step: keeps the recorded gaps, the first hit of the tolerance and the first divergence.
+
+    Gaps are collected in a buffer and compared with the limits `_BUFFER` steps at a time, as each comparison has a fixed cost.
+    A NaN gap counts as a divergence: the comparison is `not (gap <= limit)`.
+
+    Args:
+        problems: number of problems, M.
+        settings: number of settings, K.
+        job: the request; its steps, record and tolerance are used.
+
+    Attributes:
+        gap: recorded gaps, (M, K, R).
+        hit: first step within the tolerance, (M, K); `inf` if there is none so far.
+        diverged: first step above the limit of divergence, (M, K); `inf` if there is none so far.
+    """
 
     def __init__(self, problems: int, settings: int, job: Job) -> None:
         self._job = job
@@ -264,7 +304,12 @@ class Follower:
         self.diverged = np.full((problems, settings), np.inf)
 
     def see(self, t: int, twice_gap: "torch.Tensor | int") -> None:
-        """Note the gaps of step t; `twice_gap` is e'He, (M, K)."""
+        """Record the gaps of step t. Steps must come in order, from 0 to the last one, none left out.
+
+        Args:
+            t: the step.
+            twice_gap: e'He, (M, K).
+        """
         assert isinstance(twice_gap, torch.Tensor)
         self._buffer[self._filled] = twice_gap.cpu().numpy()
         self._filled += 1

@@ -1,4 +1,9 @@
-"""Very many runs on one GPU: problems drawn on the device, and counts kept instead of curves."""
+"""Count the results of very many runs on one GPU: problems are drawn on the device, and no curve leaves it.
+
+The Hessians, the starts and the results of a million problems would take longer to copy than to compute. So the draws of
+`BlockQuadratic.generate` are repeated here in torch operations on the device, and each batch of runs is reduced to counts
+(`Tally`) before the next one starts.
+"""
 
 from contextlib import nullcontext
 from functools import partial
@@ -26,8 +31,8 @@ __all__ = ["draw_blocks", "tally", "why_not"]
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = 0xFFFFFFFF
-_LARGEST_BLOCK = 8  # drawn by vectorised reflections
-_LANES_AT_ONCE = 1 << 23
+_LARGEST_BLOCK = 8  # rotations are drawn by a loop over columns, vectorised over problems
+_LANES_AT_ONCE = 1 << 23  # runs (problems times settings) in one batch
 
 
 def tally(
@@ -49,30 +54,34 @@ def tally(
     device: str = "cuda",
     **hyperparameters: ArrayLike,
 ) -> Tally:
-    """Run a rule on problems `first` to `first + problems` of `BlockQuadratic.generate` under every setting and count.
+    """Run a rule on generated problems under every setting and count the results.
 
-    The draws are those of `generate` up to rounding of logarithms and cosines. Memory does not grow with `problems`.
+    The problems are those of `BlockQuadratic.generate` with the indices `first` to `first + problems - 1`, up to the rounding of
+    logarithms and cosines. Memory does not grow with `problems`.
 
     Args:
-        rule: a rule that acts within blocks.
-        lr: learning rates, as for `simulate`.
-        steps: how many.
-        problems: how many.
-        blocks: as `generate`, like the arguments up to `first`.
-        block_size: at most 8.
-        heterogeneity: see there.
-        mode: see there.
-        condition_number: see there.
-        seed: see there.
+        rule: a Rule or its name; it must act within blocks (`why_no_program` is None).
+        lr: learning rates, as in `simulate`.
+        steps: number of steps.
+        problems: number of problems.
+        blocks: number of blocks, as in `BlockQuadratic.generate`.
+        block_size: coordinates per block, at most 8.
+        heterogeneity: as in `BlockQuadratic.generate`.
+        mode: as in `BlockQuadratic.generate`.
+        condition_number: as in `BlockQuadratic.generate`.
+        seed: as in `BlockQuadratic.generate`.
         first: index of the first problem.
-        schedule: as `simulate`, like those that follow.
-        tolerance: see there.
-        dtype: see there.
-        device: see there.
-        **hyperparameters: see there.
+        schedule: as in `simulate`.
+        tolerance: as in `simulate`.
+        dtype: as in `simulate`.
+        device: as in `simulate`.
+        **hyperparameters: as in `simulate`.
+
+    Returns:
+        Tally: by setting, a histogram of the hitting times and the number of runs of each status.
 
     Raises:
-        ValueError: an argument out of range, or a rule or size that cannot be run so.
+        ValueError: an argument out of range, or a rule or block size that cannot be counted on the device.
     """
     problems = check_count("problems", problems)
     one = BlockQuadratic.generate(
@@ -86,7 +95,7 @@ def tally(
     reason = why_not(job)
     if reason is not None:
         raise ValueError(
-            f"rule and blocks must suit counting on the device, got {job.rule.name} ({reason}); use simulate."
+            f"rule and blocks must be ones that can be counted on the device, got {job.rule.name} ({reason}); use simulate."
         )
     return _counted(job, seed, first, problems)
 
@@ -116,19 +125,23 @@ def _counted(job: Job, seed: int, first: int, problems: int) -> Tally:
 
 
 def why_not(job: Job) -> str | None:
-    """Why runs of a job's rule on such blocks cannot be counted; None if they can."""
+    """Return the reason why the runs of a job cannot be counted on the device, as a clause for a message; None if they can.
+
+    Args:
+        job: the request; its rule, block sizes and device decide.
+    """
     if max(job.problem.block_sizes) > _LARGEST_BLOCK:
         return f"a block has more than {_LARGEST_BLOCK} coordinates"
     return why_no_program(job.rule) or fused_gpu.why_not(job)
 
 
 def _places(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Size of every block and its number among those of its size."""
+    """Return the size of every block and its position among the blocks of that size."""
     return [(size, sizes[:block].count(size)) for block, size in enumerate(sizes)]
 
 
 def _rows(unit: Unit, drawn: list[tuple[torch.Tensor, torch.Tensor]], spectra: list[Any], dtype: torch.dtype) -> Blocks:
-    """The drawn blocks as the rows of a unit."""
+    """Return the drawn blocks as the rows of a unit; the minimizer is 0, as in `BlockQuadratic.generate`."""
     own = [b for b, spectrum in enumerate(spectra) if unit.whole or spectrum.size == unit.sizes[0]]
     number, device = drawn[0][1].shape[0], drawn[0][1].device
     ends = torch.tensor([[spectra[b][-1], spectra[b][0]] for b in own], dtype=dtype, device=device)
@@ -146,12 +159,15 @@ def _rows(unit: Unit, drawn: list[tuple[torch.Tensor, torch.Tensor]], spectra: l
 def draw_blocks(
     seed: int, index: torch.Tensor, spectra: list[NDArray[np.float64]]
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Hessian (M, P_l, P_l) and start e_0 (M, P_l) of every block, as `BlockQuadratic.generate` draws them, on a device.
+    """Draw the blocks of problems on a device, as `BlockQuadratic.generate` draws them, up to rounding.
 
     Args:
         seed: key of the draws.
-        index: problem indices, (M,), on the device.
+        index: indices of the problems, (M,), on the device.
         spectra: ascending eigenvalues of every block.
+
+    Returns:
+        For every block its Hessians (M, P_l, P_l) and starts e_0 (M, P_l), in float64.
     """
     ranks = np.argsort(np.argsort(np.concatenate(spectra), kind="stable"), kind="stable")
     start = _normals(seed, index, Purpose.START, 0, ranks.size)[:, torch.from_numpy(ranks).to(index.device)]
@@ -167,7 +183,11 @@ def draw_blocks(
 
 
 def _uniforms(seed: int, index: torch.Tensor, purpose: Purpose, number: int, pairs: int) -> torch.Tensor:
-    """As `quadsim.simulator.support.draws.uniforms`, bit for bit: (M, pairs, 2)."""
+    """Return the numbers of `quadsim.simulator.support.draws.uniforms`, bit for bit: (M, pairs, 2).
+
+    The generator is Philox 4x32 with 10 rounds. Torch has no unsigned 64-bit products, so the signed product may wrap; only
+    its bits are used, and each half is masked to 32 bits.
+    """
     draw = torch.arange(pairs, device=index.device) | (int(purpose) << 28)
     shape = (index.numel(), pairs)
     words = [draw.expand(shape), torch.full(shape, number, device=index.device)]
@@ -182,14 +202,18 @@ def _uniforms(seed: int, index: torch.Tensor, purpose: Purpose, number: int, pai
 
 
 def _normals(seed: int, index: torch.Tensor, purpose: Purpose, number: int, count: int) -> torch.Tensor:
-    """As `quadsim.simulator.support.draws.normals`, to rounding: (M, count)."""
+    """Return the numbers of `quadsim.simulator.support.draws.normals`, up to rounding: (M, count)."""
     pairs = _uniforms(seed, index, purpose, number, (count + 1) // 2)
     radius, angle = torch.sqrt(-2.0 * torch.log(pairs[:, :, 0])), 2.0 * np.pi * pairs[:, :, 1]
     return torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=-1).flatten(1)[:, :count]
 
 
 def _rotations(seed: int, index: torch.Tensor, block: int, size: int) -> torch.Tensor:
-    """As `quadsim.simulator.support.draws.haar_rotations`, to rounding: (M, size, size)."""
+    """Return the rotations of `quadsim.simulator.support.draws.haar_rotations`, up to rounding: (M, size, size).
+
+    A product of Householder reflections with normal vectors of decreasing length; the signs make its distribution uniform and its
+    determinant 1.
+    """
     rotation = torch.eye(size, dtype=torch.float64, device=index.device).repeat(index.numel(), 1, 1)
     if size == 1:
         return rotation

@@ -1,4 +1,4 @@
-"""The readable torch function of a Rule: what runs in the reference engine."""
+"""Convert a Rule to a readable torch function (`TorchRule`), which the reference engine and training run."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, reduce
@@ -17,7 +17,10 @@ Tensor = torch.Tensor
 
 
 class _Printer(PythonCodePrinter):  # type: ignore[misc]
-    """Plain function calls, which the namespace below maps to torch; the inherited ones branch on a number's sign."""
+    """Prints functions as plain calls, which `_NAMESPACE` maps to torch.
+
+    The inherited printers of sign, Max and Abs write Python conditions, which a tensor cannot decide.
+    """
 
     def _print_call(self, expression: sp.Expr) -> str:
         arguments = ", ".join(self._print(argument) for argument in expression.args)
@@ -34,11 +37,13 @@ class _Printer(PythonCodePrinter):  # type: ignore[misc]
         return str(super()._print_Pow(expression))
 
 
-# A plain number may stand wherever a tensor may. It stays one, or takes the dtype of a tensor beside it: as a tensor of its
-# own it would be float32 or an integer.
+# An argument may be a plain number instead of a tensor (a rule may contain constants). A number stays a number, or takes the
+# number type of a tensor beside it; converted to a tensor by itself it would become float32 or an integer.
 
 
 def _elementwise(function: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
+    """Return `function` for tensors and plain numbers."""
+
     def call(x: Any) -> Any:
         return (
             function(x)
@@ -50,12 +55,15 @@ def _elementwise(function: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
 
 
 def _ratio(a: Any, b: Any) -> Any:
+    """Return a/b, and 0 wherever a is 0 (also where b is 0)."""
     if not isinstance(a, Tensor):
         return a / b if a != 0 else 0.0
     return torch.where(a == 0, torch.zeros_like(a), a / b)
 
 
 def _chain(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Return a function of any number of arguments that applies `function` to them one after the other."""
+
     def call(*arguments: Any) -> Tensor:
         like = next((x for x in arguments if isinstance(x, Tensor)), torch.zeros((), dtype=torch.float64, device="cpu"))
         return reduce(function, (torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in arguments))
@@ -81,9 +89,12 @@ _NAMESPACE = {
 
 
 class _Functions:
-    """What a TorchRule calls, printed for tensors of one type.
+    """The functions that a TorchRule calls, printed for tensors of one number type.
 
-    In float64 nothing has to be formed before it is rounded, and the expressions stay as the rule has them.
+    In float32, subexpressions in settings and clocks alone (as 1 - beta2) are cut out (`cut_settings`), evaluated in float64 and
+    then rounded. In float64 there is nothing to cut, and the expressions stay as they are in the rule.
+
+    A step has three stages, each with its sums over the whole problem (`*_totals`) before it: start, update, step.
     """
 
     def __init__(self, rule: Rule, block_mean: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
@@ -93,7 +104,7 @@ class _Functions:
         namespace = {**_NAMESPACE, "BlockMean": lambda x: block_mean(x) if isinstance(x, Tensor) else x}
 
         def function(arguments: Sequence[sp.Symbol], expressions: Sequence[sp.Expr]) -> Callable[..., tuple[Any, ...]]:
-            # A tuple, not a list: lists cost an allocation a call in the compiled engines, which share this habit.
+            # A tuple, not a list: it is what the compiled engines return too.
             printer = _Printer({"fully_qualified_modules": False, "allow_unknown_functions": True})
             out: Callable[..., tuple[Any, ...]] = sp.lambdify(
                 arguments, tuple(expressions), modules=[namespace], printer=printer, cse=True
@@ -128,11 +139,15 @@ class _Functions:
 class TorchRule:
     """A Rule as functions of tensors that broadcast against each other.
 
-    The caller fixes what a block and the whole are: coordinates come as a list of *parts* (blocks of one size, or the
-    parameters of a model), each a mapping of `g`, `w`, `L_l`, `mu_l` to tensors of the run's type; clocks and settings are
-    tensors that broadcast against every part. Clocks, and what is made of settings and clocks alone, are computed in float64
-    and then rounded to the run's type, so give settings in float64. `block_mean` averages over a part's coordinates, keeping
-    the axes; `total` sums a list with one tensor a part over everything.
+    The caller defines what a block is. Coordinates are a list of *parts* (the blocks of one size, or the parameters of a
+    model). A part maps `g`, `w`, `L_l` and `mu_l` to tensors of the run's number type. Clocks and settings are tensors that
+    broadcast against every part. Clocks, and values that depend on settings and clocks alone, are evaluated in float64 and then
+    rounded to the run's type, so give settings in float64.
+
+    Args:
+        rule: the rule.
+        block_mean: function that averages a tensor over the coordinates of each block and keeps its axes.
+        total: function that sums a list with one tensor per part over all coordinates of the problem.
     """
 
     def __init__(
@@ -151,7 +166,12 @@ class TorchRule:
         return self._functions[dtype]
 
     def start(self, parts: Sequence[Mapping[str, Tensor]], settings: Mapping[str, Tensor]) -> list[list[Tensor]]:
-        """States before the first step, a list for every part, each broadcast to the gradient's shape."""
+        """Return the states before the first step: a list for every part, each state in the shape of the gradient.
+
+        Args:
+            parts: the parts at the first gradient.
+            settings: name to values in float64.
+        """
         of, values = self._of(parts), self._wide(settings)
         values = _rounded([*values, *of.formed_at_start(*values)], parts[0]["g"])
         first = [(*values, *_coordinates(part)) for part in parts]
@@ -162,7 +182,7 @@ class TorchRule:
         ]
 
     def start_clocks(self, settings: Mapping[str, Tensor]) -> list[Tensor]:
-        """Clocks before the first step, in float64."""
+        """Return the clocks before the first step: 1 for each, in float64, in the shape of the learning rate."""
         return [torch.ones_like(settings["lr"], dtype=torch.float64) for _ in self.rule.clocks]
 
     def _wide(self, settings: Mapping[str, Tensor]) -> list[Any]:
@@ -175,7 +195,17 @@ class TorchRule:
         clocks: list[Tensor],
         settings: Mapping[str, Tensor],
     ) -> tuple[list[Tensor], list[list[Tensor]], list[Tensor]]:
-        """One step: what is added to each part's iterate, the new states and the new clocks."""
+        """Evaluate one step; no argument is changed.
+
+        Args:
+            parts: the parts at the present iterate.
+            states: states of every part, as `start` or the last `advance` returned them.
+            clocks: clocks before the step.
+            settings: name to values in float64; `lr` with the schedule's factor of this step.
+
+        Returns:
+            The step of every part (to be added to its iterate), the new states of every part, and the new clocks.
+        """
         of, values = self._of(parts), self._wide(settings)
         clocks = list(of.clocks(*values, *clocks))
         values = [*values, *clocks]
@@ -196,7 +226,7 @@ class TorchRule:
         parts: Sequence[Mapping[str, Tensor]],
         arguments: list[tuple[Any, ...]],
     ) -> list[Tensor]:
-        """Sums over the whole, each over every coordinate (a summand without `g` counts once for each)."""
+        """Return sums over all coordinates; a summand that does not depend on the coordinate counts once for each of them."""
         summands = [
             [x * torch.ones_like(part["g"]) for x in function(*a)] for part, a in zip(parts, arguments, strict=True)
         ]
@@ -204,7 +234,7 @@ class TorchRule:
 
 
 def _rounded(values: list[Any], like: Tensor) -> list[Any]:
-    """To the run's type; a plain number takes the type of what it meets."""
+    """Return tensors in the number type of `like`; plain numbers stay, as they take the type of the tensor they meet."""
     return [x.to(like.dtype) if isinstance(x, Tensor) else x for x in values]
 
 
@@ -225,5 +255,5 @@ def _sum_over_problem(parts: list[Tensor]) -> Tensor:
 
 @lru_cache(maxsize=64)
 def compile_torch(rule: Rule) -> TorchRule:
-    """The rule on batches of quadratics: parts are (M, B_size, P_l, K), settings (K,)."""
+    """Return the TorchRule for batches of quadratics: tensors of a part are (M, B_size, P_l, K), settings (K,)."""
     return TorchRule(rule, _mean_over_coordinates, _sum_over_problem)

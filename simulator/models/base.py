@@ -1,11 +1,11 @@
-"""What all models share: parameters with their blocks, and layers written for stacks of instances.
+"""Define the base class of models, parameters with their blocks, and layers for stacks of instances.
 
 A *stack* is E instances of one model with a leading axis: parameters are (E, ...), activations (E, N, width) with N tokens
-per instance. A model is a frozen configuration; it keeps no tensors.
+per instance. A model is a frozen configuration; it holds no tensors.
 
-On a CPU the last bits of a matrix product depend on where in memory a matrix begins, and those of a GELU on whether a number
-is among the last of its tensor. So every matrix of every instance begins at a multiple of ALIGNED numbers here: N is one (see
-`Stack`), and `linear` fills up the matrices of which it is not the size. Then an instance has the same bits in any stack.
+On a CPU the last bits of a matrix product depend on the memory address at which a matrix begins, and those of a GELU on whether a
+number is among the last of its tensor. So every matrix of every instance begins at a multiple of ALIGNED numbers: N is such a
+multiple (see `Stack`), and `linear` pads other matrices to one. Then an instance has the same bits in every stack.
 """
 
 import math
@@ -36,15 +36,15 @@ __all__ = [
 Tensor = torch.Tensor
 
 ALIGNED = 16
-"""Numbers in 64 bytes, a cache line and the longest vector, in float32."""
+"""How many float32 numbers fit in 64 bytes (a cache line, and the longest vector register)."""
 
 Weights = Mapping[str, Tensor]
-"""Name to the parameter of every instance, (E, *shape)."""
+"""Name of a parameter to its values for every instance, (E, *shape)."""
 
 NORMS = ("pre", "post", "none")
 MOST_LAYERS = 10_000  # each is a Python object or more
 READOUTS = ("every", "last", "mean")
-"""Where a model answers: at every token, at the last one, or once from the mean over tokens."""
+"""Where a model gives an answer: at every token, at the last token, or once from the mean over tokens."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Parameter:
     """One parameter tensor of a model.
 
     Attributes:
-        name: as `layer0.o`; also its block in the partition `module`.
+        name: name, as `layer0.o`; also the name of its block in the partition `module`.
         shape: matrices are (out, in), as in torch.nn.Linear.
-        std: of the normal draw at the start; None: ones (a norm's gain).
+        std: standard deviation of the normal draw at the start; None: all entries start at 1 (the gain of a norm).
         layer: block in the partition `layer`.
         by_row: whether each row is a block in the partition `unit` (one token, position or class).
-        parts: blocks in the partition `module` where it holds several of them, equally many rows each.
+        parts: names of its blocks in the partition `module` if it has several, with equally many rows each.
     """
 
     name: str
@@ -75,14 +75,14 @@ class Parameter:
 
 @dataclass(frozen=True)
 class DataShape:
-    """What a model has to know of its task.
+    """The properties of a task that a model needs.
 
     Attributes:
-        inputs: number of tokens of the vocabulary, or of features where an input is a vector of numbers.
-        tokens: T, tokens in a sequence.
-        classes: C.
+        inputs: size of the vocabulary, or number of features if an input is a vector of numbers.
+        tokens: T, number of tokens in a sequence.
+        classes: C, number of classes.
         readout: one of READOUTS.
-        causal: whether a token may only see those before it and itself.
+        causal: whether the output at a token may depend only on this token and earlier ones.
     """
 
     inputs: int
@@ -96,31 +96,31 @@ class DataShape:
 
 
 class Model(ABC):
-    """A frozen configuration that says which parameters there are and computes logits from them."""
+    """A frozen configuration that defines the parameters of a model and computes its logits."""
 
     name: ClassVar[str]
 
     @abstractmethod
     def parameters(self, shape: DataShape) -> tuple[Parameter, ...]:
-        """All parameters, in the order in which they are stored."""
+        """Return all parameters, in the order in which they are stored."""
 
     @abstractmethod
     def logits(self, weights: Weights, inputs: Tensor, shape: DataShape, temperature: Tensor | None = None) -> Tensor:
-        """Logits of every instance.
+        """Return the logits of every instance.
 
         Args:
-            weights: name to (E, *shape).
+            weights: name to values, (E, *shape).
             inputs: token ids (E, B, T), or features (E, B, T, F).
-            shape: of the data.
+            shape: properties of the task.
             temperature: (E,), divides the attention scores; None is 1. A model without attention ignores it.
 
         Returns:
-            (E, B, R, C): R = T answers a sequence where the readout is `every`, else 1.
+            (E, B, R, C): R = T answers per sequence if the readout is `every`, else R = 1.
         """
 
 
 def check_sizes(model: Model, *names: str) -> None:
-    """Check counts of a model, `layers` among them, and its norm, and put them in one form.
+    """Check the sizes of a model (`layers` included) and its norm, and store them as int and str.
 
     Raises:
         ValueError: a value out of range.
@@ -134,28 +134,28 @@ def check_sizes(model: Model, *names: str) -> None:
 
 
 def matrix(name: str, out: int, fan_in: int, layer: str) -> Parameter:
-    """A matrix with the variance 1/fan_in, which keeps the size of activations."""
+    """Return a matrix parameter with the variance 1/fan_in, which keeps the scale of activations."""
     return Parameter(name, (out, fan_in), fan_in**-0.5, layer)
 
 
 def embedding(shape: DataShape, width: int) -> Iterator[Parameter]:
-    """Token (or feature) and position embedding."""
+    """Return the parameters of the token (or feature) embedding and the position embedding."""
     yield Parameter("embed", (shape.inputs, width), width**-0.5, "embedding", by_row=True)
     yield Parameter("pos", (shape.tokens, width), width**-0.5, "embedding", by_row=True)
 
 
 def head(shape: DataShape, width: int) -> Parameter:
-    """The untied head; a row is a class."""
+    """Return the parameter of the head (not tied to the embedding); each row is a class."""
     return Parameter("head", (shape.classes, width), width**-0.5, "head", by_row=True)
 
 
 def gain(name: str, width: int, layer: str) -> Parameter:
-    """The gain of a norm."""
+    """Return the parameter of the gain of a norm."""
     return Parameter(name, (width,), None, layer)
 
 
 def embed(weights: Weights, inputs: Tensor) -> Tensor:
-    """Token plus position embedding, (E, B T, width)."""
+    """Return token plus position embedding of all inputs, (E, B T, width)."""
     table, position = weights["embed"], weights["pos"]
     instances, batch, tokens = inputs.shape[:3]
     if inputs.is_floating_point():
@@ -169,7 +169,7 @@ def embed(weights: Weights, inputs: Tensor) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """(E, N, in) times (E, out, in), as torch.nn.Linear without bias: (E, N, out)."""
+    """Return inputs (E, N, in) times matrices (E, out, in), as torch.nn.Linear without bias: (E, N, out)."""
     out, into = weight.shape[1:]
     if out * into % ALIGNED == 0:
         return torch.bmm(x, weight.transpose(1, 2))
@@ -178,7 +178,7 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def normalise(x: Tensor, gain: Tensor) -> Tensor:
-    """Layer norm over the width, with a gain (E, width) and no bias; epsilon as torch's default."""
+    """Return the layer norm over the width, with a gain (E, width) and no bias; epsilon is torch's default."""
     if not x.is_cuda or torch.compiler.is_compiling():
         return F.layer_norm(x, x.shape[-1:]) * gain[:, None]
     # Torch's own kernel there is made for rows of thousands: on rows of 16 it took half of a step.
@@ -187,7 +187,7 @@ def normalise(x: Tensor, gain: Tensor) -> Tensor:
 
 
 def read(x: Tensor, weights: Weights, shape: DataShape) -> Tensor:
-    """The head on (E, B T, width), read out where the task asks: (E, B, R, C)."""
+    """Return the logits (E, B, R, C) of the head on activations (E, B T, width), at the tokens of the readout."""
     instances, _, width = x.shape
     if shape.readout != "every":
         sequences = x.view(instances, -1, shape.tokens, width)

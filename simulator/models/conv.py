@@ -1,4 +1,4 @@
-"""A one-dimensional convolution network: the control with weights shared over positions and no attention."""
+"""A one-dimensional convolution network: the control without attention, but with weights shared over positions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,14 +29,15 @@ __all__ = ["Conv"]
 
 @dataclass(frozen=True)
 class Conv(Model):
-    """Embedding, L layers of convolution over the tokens and GELU, head; no residuals, no biases.
+    """A convolution network: embedding, L layers (a convolution over the tokens and a GELU each), head; no residuals, no biases.
 
-    A token sees itself and its neighbours, padded with zeros; in a causal task itself and those before it.
+    The output at a token depends on the token and its neighbours (zeros beyond the ends); in a causal task on itself and
+    earlier tokens.
 
     Attributes:
-        width: d, channels of every layer.
-        layers: L.
-        kernel: tokens a convolution sees; odd.
+        width: d, number of channels of every layer.
+        layers: L, number of layers.
+        kernel: number of tokens that a convolution covers; odd.
         norm: `pre` (a layer norm over the channels before each convolution), `post` (after each GELU) or `none`.
 
     Raises:
@@ -56,7 +57,7 @@ class Conv(Model):
             raise ValueError(f"kernel must be odd, got {self.kernel}; give {self.kernel + 1}.")
 
     def parameters(self, shape: DataShape) -> tuple[Parameter, ...]:
-        """Embedding, one kernel a layer as a matrix (width, kernel width), gains, head."""
+        """Return embedding, one kernel per layer as a matrix (width, kernel * width), gains and head."""
         return tuple(self._parameters(shape))
 
     def _parameters(self, shape: DataShape) -> Iterator[Parameter]:
@@ -80,7 +81,7 @@ class Conv(Model):
         return read(x, weights, shape)
 
     def _windows(self, x: Tensor, shape: DataShape) -> Tensor:
-        """Each token beside its neighbours, oldest first: (E, B T, kernel width)."""
+        """Return each token together with its neighbours, in the order of positions: (E, B T, kernel * width)."""
         instances, tokens, width = x.shape
         before = self.kernel - 1 if shape.causal else self.kernel // 2
         padded = F.pad(x.view(instances, -1, shape.tokens, width), (0, 0, before, self.kernel - 1 - before))

@@ -1,4 +1,4 @@
-"""A small MLP-Mixer: residual branches as in a Transformer, with a network over the positions in the place of attention."""
+"""A small MLP-Mixer: residual branches as in a Transformer, with a network over positions instead of attention."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,20 +27,22 @@ from quadsim.simulator.models.base import (
 __all__ = ["HIDDEN", "Mixer"]
 
 HIDDEN = 4
-"""Hidden numbers of both networks, for each number that goes in."""
+"""Hidden width of both networks, as a multiple of their input width."""
 
 
 @dataclass(frozen=True)
 class Mixer(Model):
-    """Embedding, L layers of GELU networks over the tokens and over the channels, head (Tolstikhin et al., arXiv 2105.01601).
+    """An MLP-Mixer (Tolstikhin et al., arXiv 2105.01601): embedding, L layers, head.
 
-    Both networks are four times as wide as what goes in; that over the tokens is the same for every channel. In a causal task
-    each of its hidden numbers belongs to a token and sees that and those before it, and each token sees the hidden numbers of
-    itself and those before it; the entries of its matrices that are masked so have the gradient 0. No biases.
+    A layer has a GELU network over the tokens and one over the channels.
+
+    The hidden width of both networks is four times their input width. The network over tokens is the same for every channel. In a
+    causal task each of its hidden units belongs to a token and reads this token and earlier ones; each output token reads the
+    hidden units of itself and of earlier tokens. Masked entries of its matrices have the gradient 0. No biases.
 
     Attributes:
-        width: d, channels.
-        layers: L.
+        width: d, number of channels.
+        layers: L, number of layers.
         norm: `pre` (norm inside each branch, and one before the head, as published), `post` (after each residual sum) or `none`.
 
     Raises:
@@ -57,7 +59,7 @@ class Mixer(Model):
         check_sizes(self, "width", "layers")
 
     def parameters(self, shape: DataShape) -> tuple[Parameter, ...]:
-        """Embedding, t1, t2 (over the tokens), w1, w2 (over the channels) of every layer, gains, head."""
+        """Return embedding, t1, t2 (over tokens), w1, w2 (over channels) of every layer, gains and head."""
         return tuple(self._parameters(shape))
 
     def _parameters(self, shape: DataShape) -> Iterator[Parameter]:
@@ -88,7 +90,7 @@ class Mixer(Model):
         return read(x, weights, shape)
 
     def _over_tokens(self, x: Tensor, weights: Weights, layer: str, shape: DataShape) -> Tensor:
-        """One network over the positions for all channels of all sequences: rows of T numbers."""
+        """Apply the network over positions to all channels of all sequences: rows of T numbers."""
         instances, tokens, width = x.shape
         first, second = weights[f"{layer}.t1"], weights[f"{layer}.t2"]
         if shape.causal:

@@ -27,14 +27,14 @@ __all__ = ["MLP"]
 
 @dataclass(frozen=True)
 class MLP(Model):
-    """Embedding, L layers of matrix and GELU, head; no residuals, no biases.
+    """An MLP: embedding, L layers (a matrix and a GELU each), head. It has no residual sums and no biases.
 
-    Where the task asks for an answer at every token, each token is an input of its own; else the embedded tokens of a
-    sequence, laid end to end, are one input.
+    If the task wants an answer at every token, each token is an input of its own; else the concatenated embeddings of a
+    sequence are one input.
 
     Attributes:
-        width: d, of the embedding and of every layer.
-        layers: L.
+        width: d, width of the embedding and of every layer.
+        layers: L, number of layers.
         norm: `pre` (a layer norm before each matrix), `post` (after each GELU) or `none`.
 
     Raises:
@@ -51,7 +51,7 @@ class MLP(Model):
         check_sizes(self, "width", "layers")
 
     def parameters(self, shape: DataShape) -> tuple[Parameter, ...]:
-        """Embedding, one matrix a layer, gains, head."""
+        """Return embedding, one matrix per layer, gains and head."""
         return tuple(self._parameters(shape))
 
     def _parameters(self, shape: DataShape) -> Iterator[Parameter]:

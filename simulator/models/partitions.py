@@ -1,4 +1,4 @@
-"""Three nested ways to cut the parameters of a model into blocks."""
+"""Partition the parameters of a model into blocks, in three nested ways."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -14,8 +14,9 @@ from quadsim.simulator.support.checks import check_choice
 __all__ = ["PARTITIONS", "Partition", "partition"]
 
 PARTITIONS = ("layer", "module", "unit")
-"""Coarse to fine: `layer` (embedding, each layer, head), `module` (embed, pos, q, k, v, o, w1, w2, each norm's gain, head),
-`unit` (as `module`, but each row of embed, pos and head apart: one token, position or class)."""
+"""Names of the partitions, from coarse to fine: `layer` (embedding, each layer, head), `module` (embed, pos, q, k, v, o, w1,
+w2, each norm's gain, head), `unit` (as `module`, but each row of embed, pos and head is a block: one token, position or
+class)."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,18 @@ class Partition:
 
     @cached_property
     def ranges(self) -> tuple[tuple[int, int], ...]:
-        """First coordinate of every block, and the one after its last."""
+        """For every block its first coordinate and the one after its last."""
         ends = list(itertools.accumulate(self.sizes))
         return tuple(zip([0, *ends], ends, strict=False))
 
     @cached_property
     def block_of(self) -> NDArray[np.int64]:
-        """Number of the block of every coordinate, (P,)."""
+        """Index of the block of every coordinate, (P,)."""
         return np.repeat(np.arange(len(self.sizes)), self.sizes)
 
 
 def partition(parameters: Sequence[Parameter], name: str, copies: int = 1) -> Partition:
-    """The blocks of a model with these parameters, for all its copies one after the other.
+    """Return the partition of a model with these parameters; its copies follow one after the other.
 
     Raises:
         ValueError: an unknown partition.

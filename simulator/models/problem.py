@@ -1,4 +1,4 @@
-"""ToyProblem: a model, a task and a dial, for M starts."""
+"""A batch of training problems (`ToyProblem`): a model, a task and a dial, for M starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -27,22 +27,23 @@ __all__ = ["DIALS_OF_MODELS", "MODELS", "MODES", "ToyProblem", "resolve_model"]
 MODELS: dict[str, type[Model]] = {"transformer": Transformer, "mlp": MLP, "conv": Conv, "mixer": Mixer}
 
 DIALS_OF_MODELS = ("frequency", "zipf", "separable", "reparametrisation", "init-scale", "temperature")
-"""What the heterogeneity c turns:
+"""The dials of toy models: the quantity that the heterogeneity c changes.
 
 - `frequency`: class k of C has the weight c^(-k/(C-1)) in the loss, scaled to the mean 1 over the data.
-- `zipf`: the data hold the most frequent class c times as often as the least frequent one (see TokenMap).
+- `zipf`: the data contain the most frequent class c times as often as the least frequent one (see TokenMap).
 - `separable`: four independent copies of the model, copy i with the weight c^(-i/3), scaled to the mean 1. The unweighted loss is
   that of the worst copy.
-- `reparametrisation`: each block b of the partition `module` is s_b phi_b, max s^2 / min s^2 = c, the s_b^2 a geometric
-  ladder with geometric mean 1 in drawn order. Mode `parameter` trains phi; mode `gradient` trains the blocks themselves and
-  multiplies the gradient of block b by s_b^2. Gradient descent takes the same steps in both; a rule that does not
-  change with the scale of a block's gradient does not see the second.
-- `init-scale`: the start of all matrices is c times as large; `temperature`: attention scores are divided by c."""
+- `reparametrisation`: each block b of the partition `module` is s_b phi_b with max s^2 / min s^2 = c; the s_b^2 are a
+  geometric sequence with geometric mean 1, in random order. Mode `parameter` trains phi; mode `gradient` trains the blocks
+  themselves and multiplies the gradient of block b by s_b^2. Gradient descent takes the same steps in both modes; a rule whose
+  step does not depend on the scale of a block's gradient (sign descent) is not changed by the mode `gradient`.
+- `init-scale`: the start of all matrices is c times as large.
+- `temperature`: attention scores are divided by c."""
 
 MODES = ("parameter", "gradient")
 COPIES = 4
 LARGEST_DIAL = 1e12
-"""Largest heterogeneity: more would not survive float32."""
+"""Largest heterogeneity; larger ones exceed the precision of float32."""
 
 _COORDINATE_BYTES = 24.0  # of a start, while it is drawn
 _ANSWER_BYTES = 40.0  # class, share and weight, while they are made
@@ -50,14 +51,16 @@ _DRAW_BYTES = 16.0
 
 
 def resolve_model(model: Model | str, **options: Any) -> Model:
-    """A Model from itself, or from its name and its fields.
+    """Return a Model from its name and its fields; a Model is returned as it is.
 
     Raises:
         ValueError: an unknown name or field, or a value out of range.
     """
     if isinstance(model, Model):
         if options:
-            raise ValueError(f"options of a model must come with its name, got a {model.name} and {options}; give one.")
+            raise ValueError(
+                f"options of a model must come with its name, got a {model.name} and {options}; give the name or no options."
+            )
         return model
     kind = MODELS[check_choice("model", model, MODELS)]
     check_known(f"option of {model}", options, [f.name for f in fields(kind)])  # type: ignore[arg-type]
@@ -66,19 +69,20 @@ def resolve_model(model: Model | str, **options: Any) -> Model:
 
 @dataclass(frozen=True, eq=False)
 class ToyProblem:
-    """M problems: each a start of the model, data of the task, and a value of the dial.
+    """M training problems: each is a start of the model, data of the task, and a value of the dial.
 
-    Problem m is a function of (seed, index[m], heterogeneity[m]) alone, whatever else is in the batch.
+    Problem m depends on (seed, index[m], heterogeneity[m]) alone, not on the other problems of the batch.
 
     Attributes:
-        model: which.
-        task: which.
+        model: the model.
+        task: the task.
         dial: one of DIALS_OF_MODELS.
-        heterogeneity: c, (M,).
-        index: of the draws, (M,).
+        heterogeneity: c, the value of the dial, (M,). For `init-scale` and `temperature` it is that scale or temperature, not a
+            ratio between blocks.
+        index: index of the draws of every problem, (M,).
         seed: key of all draws.
-        mode: of the reparametrisation, one of MODES.
-        given_start: parameters at which training begins, (M, P); None: drawn ones. See `starting_at`.
+        mode: mode of the dial `reparametrisation`, one of MODES.
+        given_start: parameters at the start of training, (M, P); None: they are drawn. See `starting_at`.
 
     Raises:
         ValueError: a value out of range.
@@ -124,18 +128,18 @@ class ToyProblem:
         mode: str = "parameter",
         **options: Any,
     ) -> "ToyProblem":
-        """Problems `first` to `first + problems - 1` at every value of the dial; values vary slowest.
+        """Create problems `first` to `first + problems - 1` at every value of the dial; the value varies slowest.
 
         Args:
             model: a Model, or its name in MODELS.
             task: a Task, or its name in TASKS.
             dial: one of DIALS_OF_MODELS.
             heterogeneity: one value or several.
-            problems: starts at each value.
+            problems: number of starts at each value.
             seed: key of all draws.
-            first: index of the first.
-            mode: of the reparametrisation.
-            **options: fields of the model where it is given by name.
+            first: index of the first problem.
+            mode: mode of the dial `reparametrisation`.
+            **options: fields of the model if it is given by name.
 
         Raises:
             ValueError: a value out of range, or problems that do not fit in memory.
@@ -149,38 +153,38 @@ class ToyProblem:
         values = np.array([check_interval("heterogeneity", value) for value in several])
         first, seed = check_count("first", first, 0, None), check_seed(seed)
         model, task = resolve_model(model, **options), resolve_task(task)
-        # What all of them take is known from one of each, before anything large is made.
+        # One problem per value of the dial gives the memory of all, before anything large is allocated.
         _check_memory(cls(model, task, dial, values, np.full(values.size, first), seed, mode), problems)
         which = np.tile(np.arange(first, first + problems), values.size)
         return cls(model, task, dial, np.repeat(values, problems), which, seed, mode)
 
     @property
     def problems(self) -> int:
-        """M."""
+        """M, the number of problems."""
         return int(self.index.size)
 
     @property
     def classes(self) -> int:
-        """C."""
+        """C, the number of classes."""
         return self.task.shape.classes
 
     @property
     def copies(self) -> int:
-        """Independent copies of the model in each problem."""
+        """Number of independent copies of the model in each problem."""
         return COPIES if self.dial == "separable" else 1
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """Of one copy."""
+        """The parameters of one copy of the model."""
         return self.model.parameters(self.task.shape)
 
     @cached_property
     def dimension(self) -> int:
-        """P, coordinates of one problem, all copies included."""
+        """P, the number of coordinates of one problem, all copies included."""
         return self.copies * sum(p.size for p in self.parameters)
 
     def partition(self, name: str) -> Partition:
-        """The blocks of a partition.
+        """Return a partition of the parameters.
 
         Raises:
             ValueError: an unknown partition.
@@ -188,43 +192,43 @@ class ToyProblem:
         return partition(self.parameters, name, self.copies)
 
     def select(self, problems: Sequence[int]) -> "ToyProblem":
-        """Some of the problems.
+        """Return the batch of the problems at these positions.
 
         Raises:
-            ValueError: none, or a number that is not one of a problem.
+            ValueError: no position, or a position out of range.
         """
         chosen = positions_of("problems", problems, self.problems)
         start = None if self.given_start is None else self.given_start[chosen]
         return replace(self, heterogeneity=self.heterogeneity[chosen], index=self.index[chosen], given_start=start)
 
     def starting_at(self, theta: ArrayLike) -> "ToyProblem":
-        """The same problems from other parameters, as those that training on another task has left.
+        """Return the same problems with another start, for example the parameters after training on another task.
 
         Args:
-            theta: parameters as they are stored and trained (`snapshots.theta`), (M, P).
+            theta: parameters in the stored form (as `snapshots.theta`), (M, P).
 
         Raises:
-            ValueError: another shape, numbers that are not finite (of a run that has diverged), or a dial that is in the start.
+            ValueError: another shape, numbers that are not finite (from a run that diverged), or a dial that changes the start.
         """
         start = np.array(numbers_of("theta", theta))
         if self.dial == "init-scale":
             raise ValueError(
-                "dial of a problem with a given start must not be init-scale, which scales drawn ones; use another."
+                "dial of a problem with a given start must not be init-scale, which scales drawn starts; use another dial."
             )
         if start.shape != (self.problems, self.dimension):
             raise ValueError(
-                f"theta must have the shape ({self.problems}, {self.dimension}), got {start.shape}; give a row a problem."
+                f"theta must have the shape ({self.problems}, {self.dimension}), got {start.shape}; give one row per problem."
             )
         if not np.all(np.isfinite(start)):
             raise ValueError(
                 f"theta must be finite, got {int(np.sum(~np.isfinite(start)))} numbers that are not; select problems whose "
-                "runs lived."
+                "runs did not diverge."
             )
         return replace(self, given_start=start)
 
     @cached_property
     def data(self) -> Data:
-        """Of all problems; where their numbers of sequences differ, filled up with sequences that no loss counts."""
+        """The data of all problems. Problems with fewer sequences are padded with sequences of weight 0."""
         if self.dial != "zipf":
             return self.task.data(self.seed, self.index)
         parts = {}
@@ -245,7 +249,7 @@ class ToyProblem:
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
-        """Weight of every answer in the loss that is optimised, (M, N, R); sums to 1 for each problem."""
+        """Weight of every answer in the optimised loss, (M, N, R); the sum is 1 for each problem."""
         data = self.data
         counts = (data.share > 0.0).astype(np.float64)
         if self.dial == "frequency":
@@ -255,7 +259,7 @@ class ToyProblem:
 
     @cached_property
     def copy_weights(self) -> NDArray[np.float64]:
-        """Weight of every copy in the loss that is optimised, (M, copies), with the mean 1."""
+        """Weight of every copy in the optimised loss, (M, copies), with the mean 1."""
         if self.copies == 1:
             return np.ones((self.problems, 1))
         ladder = self.heterogeneity[:, None] ** -(np.arange(self.copies) / (self.copies - 1))
@@ -263,7 +267,7 @@ class ToyProblem:
 
     @cached_property
     def block_scales(self) -> NDArray[np.float64] | None:
-        """s_b of every coordinate under the dial reparametrisation, (M, P); None under another."""
+        """s_b of every coordinate under the dial `reparametrisation`, (M, P); None under another dial."""
         if self.dial != "reparametrisation":
             return None
         blocks = self.partition("module")
@@ -274,7 +278,7 @@ class ToyProblem:
 
     @cached_property
     def start(self) -> NDArray[np.float64]:
-        """Where training begins, (M, P)."""
+        """Parameters at the start of training, (M, P)."""
         if self.given_start is not None:
             return self.given_start
         scale = self.heterogeneity if self.dial == "init-scale" else np.ones(self.problems)
@@ -293,19 +297,19 @@ class ToyProblem:
 
     @cached_property
     def sequences(self) -> NDArray[np.int64]:
-        """How many each problem has, (M,); they differ under the dial zipf only."""
+        """Number of sequences of each problem, (M,); it differs between problems under the dial `zipf` only."""
         return np.asarray((self.data.share[:, :, 0] > 0.0).sum(axis=1))
 
     @property
     def longest(self) -> int:
-        """N, sequences of the problem that has most, without drawing them."""
+        """N, the largest number of sequences of a problem; nothing is drawn to compute it."""
         if self.dial != "zipf":
             return self.task.size
         return replace(self.task, zipf=float(self.heterogeneity.max())).size  # type: ignore[type-var]
 
     @property
     def data_bytes(self) -> float:
-        """Memory that the data of one problem take while they are made, about."""
+        """Estimate of the bytes that the data of one problem need while they are drawn."""
         shape = self.task.shape
         answers = shape.tokens if shape.readout == "every" else 1
         each = _DRAW_BYTES * (self.task.draws + shape.tokens) + _ANSWER_BYTES * answers
@@ -313,13 +317,13 @@ class ToyProblem:
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens one instance sees in a step, over all copies; the most of all problems."""
+        """Largest number of tokens that one instance processes in a step, over all copies."""
         return self.copies * (self.task.batch or self.longest) * self.task.shape.tokens
 
     def batch(self, step: int) -> NDArray[np.int64] | None:
-        """Numbers of the sequences of a step, (M, b), drawn by (seed, index, step); None: all of them.
+        """Return the indices of the sequences of a step, (M, b), drawn by (seed, index, step); None: all sequences.
 
-        Instances with the same index see the same ones, whatever their rule, rate or dial.
+        Instances with the same index get the same mini-batches, whatever their rule, learning rate or dial.
         """
         if self.task.batch is None:
             return None
@@ -330,12 +334,12 @@ class ToyProblem:
     def stack(
         self, which: NDArray[np.int64] | None = None, dtype: torch.dtype = torch.float64, device: str = "cpu"
     ) -> "Stack":
-        """Instances as tensors.
+        """Return instances of the problems as tensors.
 
         Args:
-            which: the problem of every instance, (E,); None: each once.
-            dtype: of all numbers.
-            device: of all tensors.
+            which: the problem of every instance, (E,); None: every problem once.
+            dtype: number type.
+            device: device of all tensors.
         """
         return Stack.of(self, np.arange(self.problems) if which is None else which, dtype, device)
 
@@ -345,14 +349,14 @@ class ToyProblem:
 
 
 def _check_memory(example: ToyProblem, times: int) -> None:
-    """Refuse so many problems like each of an example if they do not fit.
+    """Check that as many problems as wanted, each like the example, fit in memory.
 
     Raises:
-        ValueError: they do not.
+        ValueError: they need more than the physical memory.
     """
     number, available = times * example.problems, physical_memory()
     needed = number * _COORDINATE_BYTES * example.dimension
-    if needed <= available:  # else counting the sequences of a large vocabulary takes too much itself
+    if needed <= available:  # checked first: counting the sequences of a large vocabulary needs much memory itself
         needed += number * example.data_bytes
     if needed > available:
         raise ValueError(

@@ -22,18 +22,18 @@ __all__ = ["Stack"]
 class Stack:
     """E instances of a problem: data, and the losses at any parameters theta, (E, P).
 
-    The data are filled up to a whole multiple of ALIGNED sequences by ones that no loss counts; that is N here.
+    N is a multiple of ALIGNED: the data are padded with sequences of weight 0.
 
     Attributes:
-        problem: what they are instances of.
-        which: the problem of every instance, (E,).
-        inputs: (E, N, T) or (E, N, T, F).
-        targets: (E, N, R).
-        weights: of every answer in the optimised loss, (E, N, R).
-        share: of every answer in the unweighted loss, (E, N, R).
-        sequences: that are counted, (E,).
-        copy_weights: (E, copies).
-        temperature: (E,), or None.
+        problem: the batch of problems.
+        which: index of the problem of every instance, (E,).
+        inputs: token ids (E, N, T), or features (E, N, T, F).
+        targets: classes, (E, N, R).
+        weights: weight of every answer in the optimised loss, (E, N, R).
+        share: weight of every answer in the unweighted loss, (E, N, R).
+        sequences: number of sequences without the padding, (E,).
+        copy_weights: weight of every copy in the optimised loss, (E, copies).
+        temperature: divisor of the attention scores, (E,), or None.
         scale: s_b of every coordinate, (E, P), or None.
     """
 
@@ -76,17 +76,17 @@ class Stack:
 
     @property
     def instances(self) -> int:
-        """E."""
+        """E, the number of instances."""
         return int(self.which.size)
 
     @own_modes()
     def start(self) -> Tensor:
-        """Parameters at the start, (E, P)."""
+        """Return the parameters at the start, (E, P)."""
         return torch.tensor(self.problem.start[self.which], device=self.weights.device, dtype=self.weights.dtype)
 
     @own_modes()
     def rows(self, sequences: Tensor) -> "Stack":
-        """The same instances on some of their sequences only, (E, b); the optimised loss stays that of all in the mean."""
+        """Return the same instances with some of their sequences, (E, b); the optimised loss is unbiased for that on all data."""
         number = sequences.shape[1]
         sequences = F.pad(sequences, (0, -number % ALIGNED))
         at = torch.arange(self.instances, device=sequences.device)[:, None], sequences
@@ -102,21 +102,21 @@ class Stack:
 
     @own_modes()
     def select(self, instances: Tensor) -> "Stack":
-        """Some of the instances."""
+        """Return the stack of the instances at these positions."""
         chosen = {f.name: getattr(self, f.name)[instances] for f in fields(self) if _is_tensor(self, f.name)}
         return replace(self, which=self.which[instances.cpu().numpy()], **chosen)
 
     def losses(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """The optimised and the unweighted loss of every instance, (E,) each; differentiable in theta, (E, P).
+        """Return the optimised and the unweighted loss of every instance, (E,) each; differentiable in theta, (E, P).
 
-        Of several copies the unweighted loss is the largest: the problem is solved when every copy is.
+        With several copies the unweighted loss is the largest of theirs: a problem is solved when every copy is.
         """
         each = self.cross_entropy(theta)
         weighted = ((each * self.weights[:, None]).sum(dim=(2, 3)) * self.copy_weights).sum(dim=1) / each.shape[1]
         return weighted, (each * self.share[:, None]).sum(dim=(2, 3)).amax(dim=1)
 
     def cross_entropy(self, theta: Tensor) -> Tensor:
-        """Of every answer, (E, copies, N, R)."""
+        """Return the cross-entropy of every answer, (E, copies, N, R)."""
         logits = self.logits(theta)
         instances, copies, batch, answers, classes = logits.shape
         targets = self.targets[:, None].expand(-1, copies, -1, -1).reshape(-1)
@@ -124,7 +124,7 @@ class Stack:
         return each.view(instances, copies, batch, answers)
 
     def logits(self, theta: Tensor) -> Tensor:
-        """(E, copies, N, R, C)."""
+        """Return the logits, (E, copies, N, R, C)."""
         problem, copies = self.problem, self.problem.copies
         if self.scale is not None and problem.mode == "parameter":
             theta = theta * self.scale
@@ -143,13 +143,13 @@ class Stack:
 
     @own_modes()
     def gradient(self, theta: Tensor, losses: "Losses | None" = None) -> tuple[Tensor, Tensor, Tensor]:
-        """What a rule sees, (E, P), with both losses, (E,) each.
+        """Return the gradient that a rule gets, (E, P), with the optimised and the unweighted loss, (E,) each.
 
-        One call of autograd on the sum over instances gives every instance its own gradient.
+        One call of autograd on the sum over instances gives every instance its own gradient, as instances share no parameter.
 
         Args:
             theta: parameters, (E, P).
-            losses: computes what `Stack.losses` does, as its compiled form.
+            losses: function with the result of `Stack.losses`, for example its compiled form.
         """
         # A tensor of inference mode can never be differentiated at, a copy of it can.
         theta = (theta.clone() if theta.is_inference() else theta.detach()).requires_grad_()

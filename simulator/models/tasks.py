@@ -1,4 +1,4 @@
-"""What the toy models learn: small synthetic tasks, and two sets of real data that come with Python packages."""
+"""Tasks for toy models: small synthetic ones, and two sets of real data that come with Python packages."""
 
 import re
 from abc import ABC, abstractmethod
@@ -23,13 +23,13 @@ HALVES = ("both", "first", "second")
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """The data of M problems; N sequences each, of T tokens, with R answers.
+    """The data of M problems: N sequences each, of T tokens, with R answers per sequence.
 
     Attributes:
         inputs: token ids (M, N, T), or features (M, N, T, F).
         targets: classes, (M, N, R).
-        share: weight of every answer in the unweighted loss, (M, N, R); sums to 1 for each problem. Where the frequency of the
-            classes is a dial every class has the same share, else every answer.
+        share: weight of every answer in the unweighted loss, (M, N, R); the sum is 1 for each problem. If the frequency
+            of the classes is a dial, every class has the same total weight; else every answer has the same.
     """
 
     inputs: NDArray[Any]
@@ -38,7 +38,7 @@ class Data:
 
 
 class Task(ABC):
-    """A frozen configuration that makes the data of any problem from (seed, problem index) alone."""
+    """A frozen configuration that draws the data of a problem from (seed, problem index) alone."""
 
     name: ClassVar[str]
     batch: int | None
@@ -46,34 +46,34 @@ class Task(ABC):
     @property
     @abstractmethod
     def shape(self) -> DataShape:
-        """What a model has to know."""
+        """The properties that a model needs."""
 
     @property
     @abstractmethod
     def size(self) -> int:
-        """N, sequences of one problem, without drawing them."""
+        """Return N, the number of sequences of one problem, without drawing them."""
 
     @property
     def draws(self) -> int:
-        """Numbers that drawing one of them takes, about."""
+        """Return about how many numbers are drawn per sequence, for an estimate of memory."""
         return self.shape.tokens
 
     @abstractmethod
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
-        """The data of the problems `index`, (M,)."""
+        """Draw the data of the problems with these indices, (M,)."""
 
 
 @dataclass(frozen=True)
 class TokenMap(Task):
-    """Every token has a class, which is to be learned; the classes are a random arrangement, one for every problem.
+    """Learn the class of every token. The classes are a random permutation of the tokens, drawn for every problem.
 
     Attributes:
-        vocabulary: V tokens, one class each.
-        tokens: T, in a sequence.
-        repeats: how often the least frequent token comes.
-        zipf: most over least frequent token: token k of V comes repeats * round(zipf k^-s) times, s = ln(zipf)/ln(V). 1: as
-            often as each other.
-        batch: sequences per step, drawn with replacement; None: all of them.
+        vocabulary: V, number of tokens; each has a class of its own.
+        tokens: T, number of tokens in a sequence.
+        repeats: number of occurrences of the least frequent token.
+        zipf: frequency of the most over that of the least frequent token. Token k of V occurs repeats * round(zipf k^-s) times,
+            s = ln(zipf)/ln(V). 1: all are equally frequent.
+        batch: number of sequences per step, drawn with replacement; None: all sequences at every step.
     """
 
     name: ClassVar[str] = "token-map"
@@ -99,13 +99,13 @@ class TokenMap(Task):
         return -(-int(self._wanted().sum()) // self.tokens)
 
     def _wanted(self) -> NDArray[np.float64]:
-        """How often each token comes before sequences are filled up, (V,): whole numbers, which may be too large for an int."""
+        """Return the occurrences of each token before sequences are filled up, (V,): whole numbers; they may exceed an int."""
         ranks = np.arange(1, self.vocabulary + 1)
         wanted = np.round(self.zipf * ranks ** -(np.log(self.zipf) / np.log(self.vocabulary)))
         return np.asarray(wanted * self.repeats)
 
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
-        """Tokens in an order that is drawn, filled up to whole sequences with the most frequent ones."""
+        """Draw the order of the tokens; the last sequence is filled up with the most frequent tokens."""
         counts = self._wanted().astype(np.int64)
         missing = -int(counts.sum()) % self.tokens
         whole, rest = divmod(missing, self.vocabulary)
@@ -121,7 +121,7 @@ class TokenMap(Task):
 
 @dataclass(frozen=True)
 class ModularAddition(Task):
-    """(a + b) mod p from the tokens a and b and a token that asks, for all p^2 pairs (Power et al., arXiv 2201.02177).
+    """Learn (a + b) mod p from the tokens a, b and a query token, for all p^2 pairs (Power et al., arXiv 2201.02177).
 
     Attributes:
         p: the modulus.
@@ -138,7 +138,7 @@ class ModularAddition(Task):
 
     @property
     def shape(self) -> DataShape:
-        """Of p numbers and the question, to p classes at the last token."""
+        """From p + 1 tokens (the numbers and the query) to p classes, at the last token."""
         return DataShape(self.p + 1, 3, self.p, readout="last")
 
     @property
@@ -147,7 +147,7 @@ class ModularAddition(Task):
         return self.p**2
 
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
-        """The same for all problems, which differ in their start."""
+        """Return the data, the same for all problems; problems differ in their start."""
         a, b = (x.ravel() for x in np.meshgrid(np.arange(self.p), np.arange(self.p), indexing="ij"))
         inputs = np.stack([a, b, np.full_like(a, self.p)], axis=1)
         return _shared(inputs, ((a + b) % self.p)[:, None], index.size)
@@ -155,14 +155,14 @@ class ModularAddition(Task):
 
 @dataclass(frozen=True)
 class Induction(Task):
-    """After a token that came before, say what followed it then (Olsson et al., arXiv 2209.11895).
+    """Predict the token that followed the last token at its earlier occurrence (Olsson et al., arXiv 2209.11895).
 
-    A sequence holds different tokens in a drawn order, then one of them (not the last) again.
+    A sequence has different tokens in random order, and then one of them (not the last) again.
 
     Attributes:
-        vocabulary: V.
-        tokens: T, the repeated one included; at most V + 1.
-        sequences: N.
+        vocabulary: V, number of tokens.
+        tokens: T, length of a sequence with the repeated token; at most V + 1.
+        sequences: N, number of sequences.
         batch: as in TokenMap.
     """
 
@@ -177,7 +177,7 @@ class Induction(Task):
         _check_counts(self, "vocabulary", "tokens", "sequences", vocabulary=2, tokens=3)
         if self.tokens > self.vocabulary + 1:
             raise ValueError(
-                f"tokens must be at most the vocabulary and one more ({self.vocabulary + 1}), got {self.tokens}; use shorter "
+                f"tokens must be at most vocabulary + 1 ({self.vocabulary + 1}), got {self.tokens}; use shorter "
                 "sequences."
             )
 
@@ -193,11 +193,11 @@ class Induction(Task):
 
     @property
     def draws(self) -> int:
-        """A key for every token of the vocabulary."""
+        """Return V: one number per token of the vocabulary is drawn for every sequence."""
         return self.vocabulary
 
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
-        """Drawn for every problem."""
+        """Draw the sequences, separately for every problem."""
         number, before = index.size * self.sequences, self.tokens - 1
         keys = uniforms(seed, index, Purpose.DATA, 0, self.sequences * self.vocabulary)
         tokens = np.argsort(keys.reshape(number, self.vocabulary), axis=1, kind="stable")[:, :before]
@@ -211,13 +211,13 @@ class Induction(Task):
 
 @dataclass(frozen=True)
 class Digits(Task):
-    """The 8x8 digits of scikit-learn (UCI, Alpaydin and Kaynak 1998), patches as tokens.
+    """Classify the 8x8 digits of scikit-learn (UCI, Alpaydin and Kaynak 1998), with patches as tokens.
 
     Attributes:
-        patch: pixels a patch is wide and high: 1, 2, 4 or 8.
-        sequences: images, drawn from the 1797 for every problem.
+        patch: width and height of a patch in pixels: 1, 2, 4 or 8.
+        sequences: number of images, drawn from the 1797 for every problem.
         batch: as in TokenMap.
-        turns: quarter turns of every image, 0 to 3: another task on the same images.
+        turns: number of quarter turns of every image, 0 to 3; it makes another task with the same images.
     """
 
     name: ClassVar[str] = "digits"
@@ -234,7 +234,7 @@ class Digits(Task):
         if self.patch not in (1, 2, 4, 8):
             raise ValueError(f"patch must be 1, 2, 4 or 8, got {self.patch}; give one of these.")
         if self.sequences > 1797:
-            raise ValueError(f"sequences must be at most 1797, the images there are, got {self.sequences}; use fewer.")
+            raise ValueError(f"sequences must be at most 1797, the number of images, got {self.sequences}; use fewer.")
 
     @property
     def shape(self) -> DataShape:
@@ -248,11 +248,11 @@ class Digits(Task):
 
     @property
     def draws(self) -> int:
-        """The pixels, more than the permutation of all images that is drawn."""
+        """Return the number of pixels of an image, which is more than the draws for the permutation of the images."""
         return 64
 
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
-        """Grey values in [0, 1]."""
+        """Draw the images; features are grey values in [0, 1]."""
         images, labels = _digits()
         images = np.rot90(images, self.turns, axes=(1, 2))
         side = 8 // self.patch
@@ -263,16 +263,16 @@ class Digits(Task):
 
 @dataclass(frozen=True)
 class Text(Task):
-    """The next character or word of the text of Python's own help topics (`pydoc_data.topics`): a heavy-tailed vocabulary.
+    """Predict the next character or word of Python's help topics (`pydoc_data.topics`), a text with a heavy-tailed vocabulary.
 
     Attributes:
         level: `char` or `word`.
-        vocabulary: the most frequent characters or words; all others share one more token.
-        tokens: T.
-        sequences: windows of the text, drawn for every problem.
+        vocabulary: number of the most frequent characters or words that have a token; all others share one more token.
+        tokens: T, number of tokens in a sequence.
+        sequences: number of windows of the text, drawn for every problem.
         batch: as in TokenMap.
-        half: `first` or `second` half of the text, whose topics come in alphabetical order, or `both`. The vocabulary is
-            always that of the whole.
+        half: `first` or `second` half of the text (topics are in alphabetical order), or `both`. The vocabulary is always that
+            of the whole text.
     """
 
     name: ClassVar[str] = "text"
@@ -291,7 +291,7 @@ class Text(Task):
         available = text_tokens(self.level, 0)[1]
         if self.vocabulary > available:
             raise ValueError(
-                f"vocabulary must be at most {available}, the {self.level}s there are, got {self.vocabulary}; use fewer."
+                f"vocabulary must be at most {available}, the number of {self.level}s, got {self.vocabulary}; use less."
             )
 
     @property
@@ -305,7 +305,7 @@ class Text(Task):
         return self.sequences
 
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
-        """Windows that may overlap."""
+        """Draw windows of the text; they may overlap."""
         ids, _ = text_tokens(self.level, self.vocabulary)
         middle = ids.size // 2
         ids = {"both": ids, "first": ids[:middle], "second": ids[middle:]}[self.half]
@@ -315,7 +315,7 @@ class Text(Task):
 
 
 def text_tokens(level: str, vocabulary: int) -> tuple[NDArray[np.int64], int]:
-    """The text as ids (most frequent first, the rest as `vocabulary`), and how many different tokens there are."""
+    """Return the text as token ids (0 is the most frequent; rare ones are `vocabulary`), and the number of different tokens."""
     ranks, available = _ranked_text(level)
     return np.minimum(ranks, vocabulary), available
 
@@ -340,12 +340,12 @@ def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def _permutations(seed: int, index: NDArray[np.int64], number: int, size: int) -> NDArray[np.int64]:
-    """A permutation of `size` things for every problem, (M, size)."""
+    """Draw a permutation of 0..size-1 for every problem, (M, size)."""
     return np.argsort(uniforms(seed, index, Purpose.DATA, number, size), axis=1, kind="stable")
 
 
 def _below(drawn: NDArray[np.float64], high: int) -> NDArray[np.int64]:
-    """Whole numbers in [0, high) from uniforms in (0, 1]."""
+    """Convert uniforms in (0, 1] to whole numbers in [0, high)."""
     return np.minimum(((1.0 - drawn) * high).astype(np.int64), high - 1)
 
 
@@ -376,18 +376,20 @@ TASKS: dict[str, Callable[..., Task]] = {
     "text-char": Text,
     "text-word": partial(Text, level="word", vocabulary=255),
 }
-"""By the names of the command line; called with options of the task."""
+"""The tasks by their names on the command line; each is a function of the options of the task."""
 
 
 def resolve_task(task: Task | str, **options: Any) -> Task:
-    """A Task from itself, or from its name in TASKS and its fields.
+    """Return a Task from its name in TASKS and its fields; a Task is returned as it is.
 
     Raises:
         ValueError: an unknown name or field, or a value out of range.
     """
     if isinstance(task, Task):
         if options:
-            raise ValueError(f"options of a task must come with its name, got a {task.name} and {options}; give one.")
+            raise ValueError(
+                f"options of a task must come with its name, got a {task.name} and {options}; give the name or no options."
+            )
         return task
     make = TASKS[check_choice("task", task, TASKS)]
     kind: Any = make.func if isinstance(make, partial) else make

@@ -27,17 +27,19 @@ from quadsim.simulator.models.base import (
 __all__ = ["Transformer"]
 
 FEW_TOKENS = (4, 16)
-"""Up to so many tokens attention is sums of products, above it products of matrices; the second under torch.compile."""
+"""Largest number of tokens with which attention is sums of products; else, and under torch.compile, it is matrix products."""
 
 
 @dataclass(frozen=True)
 class Transformer(Model):
-    """Embedding, L layers of attention and a GELU network four times as wide, head (Vaswani et al., arXiv 1706.03762).
+    """A Transformer (Vaswani et al., arXiv 1706.03762): embedding, L layers, head.
+
+    A layer has attention and a GELU network of four times the width.
 
     Attributes:
-        width: d.
-        layers: L.
-        heads: attention heads; divides the width.
+        width: d, width of the embedding and of every layer.
+        layers: L, number of layers.
+        heads: number of attention heads; it must divide the width.
         norm: `pre` (norm inside each branch, and one before the head; Xiong et al., arXiv 2002.04745), `post` (after each
             residual sum, as first published) or `none`.
 
@@ -60,7 +62,7 @@ class Transformer(Model):
             )
 
     def parameters(self, shape: DataShape) -> tuple[Parameter, ...]:
-        """Embedding, q, k, v, o, w1, w2 of every layer, gains, head."""
+        """Return embedding, q, k, v, o, w1, w2 of every layer, gains and head."""
         return tuple(self._parameters(shape))
 
     def _parameters(self, shape: DataShape) -> Iterator[Parameter]:
@@ -96,7 +98,7 @@ class Transformer(Model):
     def _attention(
         self, x: Tensor, weights: Weights, layer: str, shape: DataShape, temperature: Tensor | None
     ) -> Tensor:
-        """Written out: fused attention has no second derivative on a CPU."""
+        """Return attention in single operations, as torch's fused attention has no second derivative on a CPU."""
         instances, tokens, width = x.shape
         each = width // self.heads
         split = linear(x, weights[f"{layer}.qkv"]).view(instances, -1, shape.tokens, 3, self.heads, each)
@@ -115,7 +117,7 @@ class Transformer(Model):
 
 
 def _mix(split: Tensor, temperature: Tensor | None, ahead: Tensor | None) -> Tensor:
-    """Attention of q, k, v (E, B, T, 3, heads, each), as products of matrices: (E, B, T, heads, each)."""
+    """Return the attention of q, k, v (E, B, T, 3, heads, each) by matrix products: (E, B, T, heads, each)."""
     q, k, v = split.permute(3, 0, 1, 4, 2, 5).unbind(0)  # (E, B, heads, T, each)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if temperature is not None:
@@ -126,9 +128,9 @@ def _mix(split: Tensor, temperature: Tensor | None, ahead: Tensor | None) -> Ten
 
 
 def _mix_few(split: Tensor, temperature: Tensor | None, ahead: Tensor | None, last: bool | None = None) -> Tensor:
-    """The same for few tokens, as sums of products: matrices of 2 x 2 cost more to call than to multiply.
+    """Return the same for few tokens by sums of products: a call for 2 x 2 matrices takes longer than their product.
 
-    With the sequences `last`, each operation runs along all of them; a fused kernel on a GPU needs no such copy.
+    With the sequences as the last axis (`last`) each operation runs along all of them; a fused GPU kernel needs no such copy.
     """
     if last is None:
         last = not (split.is_cuda and torch.compiler.is_compiling())

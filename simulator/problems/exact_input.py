@@ -1,4 +1,4 @@
-"""A user's own matrices: checked, as floats, and exactly where they are given exactly."""
+"""Read a user's own matrices: check them, convert them to float64, and keep integers and Fractions exactly."""
 
 import numbers
 from collections.abc import Mapping, Sequence
@@ -30,10 +30,10 @@ class ExactQuadratic:
 
 
 def checked_block(number: int, block: Any) -> FloatArray:
-    """One block as a batch (M, P_l, P_l) of float64 matrices, symmetric to the last bit.
+    """Return one block as a batch (M, P_l, P_l) of float64 matrices that are symmetric to the last bit.
 
     Raises:
-        ValueError: not square, not symmetric or not positive definite.
+        ValueError: a matrix that is not square, not symmetric or not positive definite.
     """
     matrix = numbers_of(f"blocks[{number}]", block)
     if matrix.ndim >= 2 and not np.all(np.isfinite(matrix)) and (advice := _triangle_advice(matrix)):
@@ -44,7 +44,7 @@ def checked_block(number: int, block: Any) -> FloatArray:
     if matrix.ndim != 3 or matrix.shape[1] != matrix.shape[2] or matrix.size == 0:
         raise ValueError(
             f"blocks[{number}] must be a square matrix (P_l, P_l) or a batch (M, P_l, P_l) of them, got shape "
-            f"{given}; {'a single matrix goes in a list: [H]' if len(given) == 1 else 'give one matrix a block'}."
+            f"{given}; {'a single matrix goes in a list: [H]' if len(given) == 1 else 'give one matrix per block'}."
         )
     size = matrix.shape[-1]
     # Q diag(lambda) Q' in float64 is symmetric up to the rounding of a sum of P_l products.
@@ -64,7 +64,7 @@ def checked_block(number: int, block: Any) -> FloatArray:
         )
     matrix = (matrix + np.swapaxes(matrix, 1, 2)) / 2
     eigenvalues = np.linalg.eigvalsh(matrix)
-    # Below a few P_l u L an eigenvalue's sign is rounding (of the entries, and of the eigensolver; 1.5 was seen).
+    # Below a few P_l u L the sign of an eigenvalue is rounding (of the entries and of the eigensolver; 1.5 was observed).
     if np.any(eigenvalues[:, 0] <= 4.0 * size * np.finfo(float).eps * np.abs(eigenvalues).max(axis=1)):
         raise ValueError(
             f"blocks[{number}] must be positive definite, got smallest eigenvalue {eigenvalues[:, 0].min():.6g}; "
@@ -74,9 +74,9 @@ def checked_block(number: int, block: Any) -> FloatArray:
 
 
 def _triangle_advice(matrices: FloatArray) -> str:
-    """What to say of matrices (..., P, P) of which only one triangle is filled; empty if they are something else.
+    """Return advice for matrices (..., P, P) with only one triangle filled, for the error message; "" for other matrices.
 
-    LAPACK, scipy's factorisations and many file formats keep one triangle of a symmetric matrix; in the other there are zeros,
+    LAPACK, SciPy's factorisations and many file formats keep one triangle of a symmetric matrix; in the other there are zeros,
     NaN or, of a correlation or a unit triangular factor, ones.
     """
     size = matrices.shape[-1]
@@ -102,11 +102,11 @@ def _triangle_advice(matrices: FloatArray) -> str:
 
 
 def check_labels(blocks: Sequence[Any], vectors: Mapping[str, Any]) -> None:
-    """Refuse labelled arrays (pandas, xarray) whose labels stand in different orders: by position they would be mixed up.
+    """Refuse labelled arrays (pandas, xarray) whose labels are in different orders: entries are matched by position.
 
     Args:
-        blocks: matrices as they came.
-        vectors: name to a vector of the whole problem, as it came.
+        blocks: matrices as the user gave them.
+        vectors: name to a vector of the whole problem, as the user gave it.
 
     Raises:
         ValueError: a matrix whose rows and columns, or a vector that with the matrices, has the same labels in another order;
@@ -138,7 +138,7 @@ def check_labels(blocks: Sequence[Any], vectors: Mapping[str, Any]) -> None:
 
 
 def _labels(matrix: Any) -> tuple[list[Any] | None, list[Any] | None]:
-    """Labels along the axes of a data frame, a series or a labelled array; None where there are none."""
+    """Return the labels along the axes of a data frame, a series or a labelled array; None for an array without labels."""
     if hasattr(matrix, "iloc") and hasattr(matrix, "index"):
         return list(matrix.index), list(matrix.columns) if hasattr(matrix, "columns") else None
     dims, indexes = getattr(matrix, "dims", None), getattr(matrix, "indexes", None)
@@ -149,7 +149,7 @@ def _labels(matrix: Any) -> tuple[list[Any] | None, list[Any] | None]:
 
 
 def checked_vector(name: str, vector: Any, dimension: int) -> FloatArray:
-    """A vector of the problem as a batch (M, P).
+    """Return a vector of the problem as a batch (M, P).
 
     Raises:
         ValueError: numbers that are not finite, or another shape.
@@ -171,10 +171,10 @@ def _short(labels: list[Any]) -> str:
 
 
 def exact_quadratic(blocks: Sequence[Any], initial_error: Any) -> ExactQuadratic | None:
-    """The problem in Fractions if every number is an integer or a rational, else None.
+    """Return the problem in Fractions if every number is an integer or a rational; else None.
 
     Raises:
-        ValueError: entries that differ from their mirror images, be it by less than float64 can tell.
+        ValueError: a matrix that is not exactly symmetric, even if float64 cannot represent the difference.
     """
     arrays = [np.asarray(block, dtype=object) for block in blocks]
     start = np.asarray(initial_error, dtype=object)

@@ -1,7 +1,7 @@
-"""How unequal the blocks of a parameter vector are: gradients, curvature weighted by them.
+"""Measure how unequal the blocks of a parameter vector are: spread of gradient norms, and curvature weighted by gradients.
 
-All functions take the coordinates on the last axis and work on any number of leading ones; blocks are contiguous and given by
-their sizes, (B,). Sums are float64, after division by the largest entry, so that squares neither overflow nor vanish.
+Coordinates are on the last axis, with any number of leading axes. Blocks are contiguous and given by their sizes, (B,). Sums
+are float64, after division by the largest entry, so that squares neither overflow nor vanish.
 """
 
 from collections.abc import Sequence
@@ -27,25 +27,25 @@ Array = NDArray[np.float64]
 
 
 def norm(x: Array) -> Array:
-    """Euclidean norm along the last axis, (...)."""
+    """Return the Euclidean norm along the last axis, (...)."""
     scale = _largest(x)
     return np.asarray(scale * np.sqrt(np.sum(np.square(x / scale[..., None]), axis=-1)))
 
 
 def cosine(a: Array, b: Array) -> Array:
-    """Cosine of the angle along the last axis, (...); NaN where a side is 0."""
+    """Return the cosine of the angle between two vectors on the last axis, (...); NaN where one of them is 0."""
     a, b = a / _largest(a)[..., None], b / _largest(b)[..., None]
     with np.errstate(invalid="ignore"):
         return np.asarray(np.sum(a * b, axis=-1) / (np.sqrt(np.sum(a**2, axis=-1)) * np.sqrt(np.sum(b**2, axis=-1))))
 
 
 def sign_cosine(update: Array, gradient: Array) -> Array:
-    """Cosine of a rule's step with the sign step -sign(g), (...); NaN where either is 0."""
+    """Return the cosine of the angle between a rule's step and the sign step -sign(g), (...); NaN where either is 0."""
     return cosine(update, -np.sign(gradient))
 
 
 def block_gradient_norms(gradient: Array, sizes: Sequence[int]) -> Array:
-    """|g_l|/sqrt(P_l), the root mean square of a coordinate of each block: (..., P) to (..., B).
+    """Return |g_l|/sqrt(P_l), the root mean square of the gradient in each block: (..., P) to (..., B).
 
     Raises:
         ValueError: sizes that do not add up to P.
@@ -56,13 +56,13 @@ def block_gradient_norms(gradient: Array, sizes: Sequence[int]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """How unequal B values of at least 0 are, each measure (...).
+    """Measures of how unequal B values of at least 0 are. Each measure has the shape (...).
 
     Attributes:
-        ratio: largest over smallest; NaN with a zero among them.
-        log_std: standard deviation of the natural logarithm (of a population, divided by B); NaN with a zero.
-        gini: sum_ij |x_i - x_j| / (2 B^2 mean), from 0 (equal) to 1 - 1/B (one has all); NaN where all are 0.
-        variation: standard deviation (of a population) over mean; NaN where all are 0.
+        ratio: largest over smallest value; NaN if a value is 0.
+        log_std: standard deviation of the natural logarithms (divided by B, not B - 1); NaN if a value is 0.
+        gini: sum_ij |x_i - x_j| / (2 B^2 mean), from 0 (all equal) to 1 - 1/B (only one is not 0); NaN if all are 0.
+        variation: standard deviation (divided by B) over mean; NaN if all are 0.
     """
 
     ratio: Array
@@ -72,7 +72,7 @@ class Spread:
 
 
 def spread(values: Array) -> Spread:
-    """Of values (..., B), at least 0; where one is not finite all measures are NaN."""
+    """Return the measures of values (..., B), at least 0; if a value is not finite, all measures are NaN."""
     values = np.where(np.all(np.isfinite(values), axis=-1, keepdims=True), values, np.nan)
     number = values.shape[-1]
     positive = np.where(np.min(values, axis=-1, keepdims=True) > 0.0, values, np.nan)
@@ -89,7 +89,7 @@ def spread(values: Array) -> Spread:
 
 
 def gradient_weighted_smoothness(gradient: Array, sizes: Sequence[int], smoothness: Array) -> Array:
-    """Lambda_G = sum_l |g_l|^2/|g|^2 L_l (theory.md, section 1), (...); NaN at g = 0.
+    """Return Lambda_G = sum_l |g_l|^2/|g|^2 L_l (docs/theory.md, section 1), (...); NaN at g = 0.
 
     Args:
         gradient: (..., P).
@@ -105,14 +105,16 @@ def gradient_weighted_smoothness(gradient: Array, sizes: Sequence[int], smoothne
 
 
 def size_weighted_smoothness(sizes: Sequence[int], smoothness: Array) -> Array:
-    """Lambda_P = sum_l (P_l/P) L_l (theory.md, section 1): (..., B) to (...)."""
+    """Return Lambda_P = sum_l (P_l/P) L_l (docs/theory.md, section 1): (..., B) to (...)."""
     return np.asarray(np.sum(smoothness * (np.asarray(sizes) / sum(sizes)), axis=-1))
 
 
 def smoothness_covariance(gradient: Array, sizes: Sequence[int], smoothness: Array) -> Array:
-    """Cov_pi(u_l, L_l), pi_l = P_l/P, u_l = (|g_l|^2/P_l)/(|g|^2/P): equal to Lambda_G - Lambda_P (covariance-identity).
+    """Return Lambda_G - Lambda_P as the covariance Cov_pi(u_l, L_l) (covariance-identity), (...).
 
-    Computed as a covariance, so that it keeps its digits where the two are close. NaN at g = 0.
+    Here pi_l = P_l/P and u_l = (|g_l|^2/P_l)/(|g|^2/P).
+
+    The difference would lose its digits where both are close; the covariance keeps them. NaN at g = 0.
 
     Args:
         gradient: (..., P).
@@ -131,7 +133,7 @@ def smoothness_covariance(gradient: Array, sizes: Sequence[int], smoothness: Arr
 
 
 def _largest(x: Array) -> Array:
-    """Largest modulus along the last axis, 1 where all are 0: dividing by it keeps squares from underflow."""
+    """Return the largest modulus along the last axis, or 1 where all are 0. Divided by it, no square overflows or vanishes."""
     largest = np.max(np.abs(x), axis=-1)
     return np.where(largest == 0.0, 1.0, largest)
 
@@ -147,6 +149,6 @@ def _slices(x: Array, sizes: Sequence[int]) -> list[slice]:
 
 
 def _block_squares(x: Array, sizes: Sequence[int]) -> Array:
-    """Squares summed over every block, up to a common factor, (..., B)."""
+    """Return the sum of squares in every block, up to a common factor, (..., B)."""
     scaled = np.square(x / _largest(x)[..., None])
     return np.stack([np.sum(scaled[..., s], axis=-1) for s in _slices(x, sizes)], axis=-1)

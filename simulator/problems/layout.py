@@ -1,4 +1,4 @@
-"""Blocks of different sizes in one problem: where each block's coordinates are, and arrays grouped by block size."""
+"""Map blocks of different sizes to the coordinates of a problem, and convert between flat arrays and arrays by block size."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ __all__ = ["BlockLayout"]
 
 @dataclass(frozen=True)
 class BlockLayout:
-    """Contiguous blocks of coordinates; blocks of one size are worked on together.
+    """Contiguous blocks of coordinates. Blocks of equal size are stored in one array, so that operations run on all of them.
 
     Attributes:
         block_sizes: P_l of every block, in the order of the coordinates.
@@ -28,18 +28,18 @@ class BlockLayout:
 
     @cached_property
     def groups(self) -> dict[int, NDArray[np.int64]]:
-        """Block size to the indices of the blocks of that size, shape (B_size,)."""
+        """Maps a block size to the indices of the blocks of that size, (B_size,)."""
         sizes = np.array(self.block_sizes)
         return {int(size): np.flatnonzero(sizes == size) for size in dict.fromkeys(self.block_sizes)}
 
     @cached_property
     def positions(self) -> dict[int, NDArray[np.int64]]:
-        """Block size to the coordinates of those blocks, shape (B_size, P_size)."""
+        """Maps a block size to the coordinates of the blocks of that size, (B_size, P_size)."""
         begins = np.concatenate([[0], np.cumsum(self.block_sizes)[:-1]])
         return {size: begins[blocks][:, None] + np.arange(size) for size, blocks in self.groups.items()}
 
     def flatten(self, groups: Mapping[int, NDArray[Any]]) -> NDArray[Any]:
-        """Arrays (M, B_size, P_size, ...) by block size to one array (M, P, ...)."""
+        """Convert arrays (M, B_size, P_size, ...) by block size to one array (M, P, ...)."""
         first = next(iter(groups.values()))
         out = np.empty((first.shape[0], self.dimension, *first.shape[3:]), dtype=first.dtype)
         for size, positions in self.positions.items():
@@ -47,11 +47,11 @@ class BlockLayout:
         return out
 
     def split(self, flat: NDArray[Any]) -> dict[int, NDArray[Any]]:
-        """One array (M, P, ...) to contiguous arrays (M, B_size, P_size, ...) by block size."""
+        """Convert one array (M, P, ...) to contiguous arrays (M, B_size, P_size, ...) by block size."""
         return {size: np.ascontiguousarray(flat[:, positions]) for size, positions in self.positions.items()}
 
     def join_blocks(self, groups: Mapping[int, NDArray[Any]]) -> NDArray[Any]:
-        """Arrays (M, B_size, ...) of one entry a block to one array (M, B, ...) in block order."""
+        """Convert arrays (M, B_size, ...) with one entry per block to one array (M, B, ...) in block order."""
         first = next(iter(groups.values()))
         out = np.empty((first.shape[0], len(self.block_sizes), *first.shape[2:]), dtype=first.dtype)
         for size, blocks in self.groups.items():
@@ -59,5 +59,5 @@ class BlockLayout:
         return out
 
     def group(self, blocks: Sequence[NDArray[Any]]) -> dict[int, NDArray[Any]]:
-        """A list of (M, ...) arrays, one a block, to arrays (M, B_size, ...) by block size."""
+        """Convert a list of arrays (M, ...), one per block, to arrays (M, B_size, ...) by block size."""
         return {size: np.stack([blocks[b] for b in members], axis=1) for size, members in self.groups.items()}

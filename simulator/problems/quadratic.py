@@ -31,21 +31,22 @@ __all__ = ["BlockQuadratic", "block_sizes_from"]
 FloatArray = NDArray[np.float64]
 
 MOST_BLOCKS = 10**7
-"""Each block is an object of its own in some places; ten million fill the memory of a workstation."""
+"""Largest number of blocks. Some functions keep a Python object per block; ten million fill the memory of a workstation."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scales:
-    """How large and small the numbers of a batch are, for a check that the type of a run can hold them.
+    """The largest and smallest numbers of a batch, to check that the number type of a run can hold them.
 
     Attributes:
-        smallest_eigenvalue: of all blocks of all problems.
-        largest_eigenvalue: likewise.
-        error: smallest and largest size of an entry of e_0 that is not 0; (0, 0) where there is none.
-        minimizer: likewise of w*.
-        moving: whether a problem does not start at its solution, (M,).
-        gap: 1/2 e_0'H e_0, in an order that overflows only where the gap does, (M,).
-        products: the larger of |e_0| |H e_0|, which bounds what the gap is a sum of, and L |e_0|, likewise for H e_0, (M,).
+        smallest_eigenvalue: smallest eigenvalue of all blocks of all problems.
+        largest_eigenvalue: largest eigenvalue of all blocks of all problems.
+        error: smallest and largest modulus of the entries of e_0 that are not 0; (0, 0) if all are 0.
+        minimizer: the same for w*.
+        moving: whether the start differs from the solution, (M,).
+        gap: 1/2 e_0'H e_0, evaluated in an order that overflows only if the gap does, (M,).
+        products: the larger of |e_0| |H e_0|, which bounds the terms of the gap, and L |e_0|, which bounds the terms of H e_0,
+            (M,).
         squared_gradient: |H e_0|^2, (M,).
     """
 
@@ -63,8 +64,8 @@ class Scales:
 class BlockQuadratic:
     """A batch of M block-diagonal quadratics with the same block sizes.
 
-    Make one with `generate` (from dials), `from_spectra`, `case` (the paper's) or `from_blocks` (your own matrices).
-    Arrays are grouped by block size, as blocks of one size are worked on together; `layout` maps them to coordinates.
+    Create one with `generate` (from dials), `from_spectra`, `case` (case studies of the paper) or `from_blocks` (your own
+    matrices). Arrays are grouped by block size; `layout` maps them to coordinates.
 
     Attributes:
         layout: block sizes and coordinates.
@@ -73,12 +74,12 @@ class BlockQuadratic:
         eigenvectors: block size to eigenvectors in columns, (M, B_size, P_l, P_l).
         initial_coefficients: block size to e_0 in the eigenbasis, (M, B_size, P_l).
         initial_error: block size to e_0, (M, B_size, P_l).
-        minimizer: block size to w*, (M, B_size, P_l). Only weight decay notices it: with the default 0 decay pulls
+        minimizer: block size to w*, (M, B_size, P_l). It matters for weight decay only: with the default 0, decay pulls
             towards the solution.
         seed: key of the random draws.
         index: problem index of every problem, (M,); with `seed` it fixes all draws.
-        dials: the arguments the batch was made from.
-        exact: the problem in rationals, where it was given in integers or Fractions.
+        dials: the arguments from which the batch was created.
+        exact: the problem in rationals if it was given in integers or Fractions; else None.
     """
 
     layout: BlockLayout
@@ -108,17 +109,17 @@ class BlockQuadratic:
         seed: int = 0,
         first: int = 0,
     ) -> Self:
-        """Random problems whose heterogeneity is as asked.
+        """Draw random problems with the given heterogeneity.
 
         Args:
             blocks: B, the number of blocks.
             block_size: P_l, one number or one per block.
             heterogeneity: c = max L_l / min L_l, at least 1.
-            mode: `scale` (every block its own scale) or `arrange` (one set of eigenvalues, dealt out differently); see
-                `quadsim.simulator.problems.spectra`.
-            condition_number: of a block in `scale` (default 10), of the whole in `arrange` (default 5000).
+            mode: `scale` (every block has a scale of its own) or `arrange` (one set of eigenvalues, assigned to blocks
+                differently); see `quadsim.simulator.problems.spectra`.
+            condition_number: condition number of each block in `scale` (default 10), of the whole in `arrange` (default 5000).
             gradient_heterogeneity: max/min over the blocks of |g_l|/sqrt(P_l) at the start. None: the start has a standard
-                normal coefficient on every eigenvector, attached to the rank of its eigenvalue.
+                normal coefficient on every eigenvector, drawn by the rank of its eigenvalue.
             alignment: Pearson correlation of log L_l with log(|g_l|/sqrt(P_l)) at the start; None: not controlled.
             rotation: 0 = eigenvectors on the coordinate axes, 1 = Haar; between, the geodesic power.
             problems: M.
@@ -129,7 +130,7 @@ class BlockQuadratic:
             ValueError: a dial out of range, or dials that contradict each other.
 
         References:
-            theory.md section 1 of the project; the dials follow arXiv 2402.16788 and 2502.00213.
+            docs/theory.md section 1; the dials follow arXiv 2402.16788 and 2502.00213.
         """
         sizes = block_sizes_from(blocks, block_size)
         spectra = spectra_from_dials(sizes, heterogeneity, mode, condition_number)
@@ -153,7 +154,7 @@ class BlockQuadratic:
 
     @classmethod
     def case(cls, name: str, **arguments: Any) -> Self:
-        """One of the paper's case studies: `heterogeneous`, `homogeneous`, `transformer-like`, `cnn-like`.
+        """Draw problems with the spectra of a case study: `heterogeneous`, `homogeneous`, `transformer-like` or `cnn-like`.
 
         Args:
             name: see `quadsim.simulator.problems.spectra.case_spectra`.
@@ -166,10 +167,10 @@ class BlockQuadratic:
 
     @classmethod
     def from_spectra(cls, spectra: Sequence[ArrayLike], **arguments: Any) -> Self:
-        """Random problems with the eigenvalues of every block given.
+        """Draw random problems with given eigenvalues of every block.
 
         Args:
-            spectra: positive eigenvalues, one array (P_l,) a block.
+            spectra: positive eigenvalues, one array (P_l,) per block.
             **arguments: gradient_heterogeneity, alignment, rotation, problems, seed, first as in `generate`.
 
         Raises:
@@ -190,15 +191,15 @@ class BlockQuadratic:
 
     @classmethod
     def from_blocks(cls, blocks: Sequence[Any], *, initial_error: Any, minimizer: Any = None, seed: int = 0) -> Self:
-        """A problem from your own matrices.
+        """Create problems from your own matrices.
 
-        Integers and Fractions (SymPy's too) are kept exactly in `exact`, beside the float64 copy that runs.
+        Integers and Fractions (also SymPy's) are kept exactly in `exact`, beside the float64 copy that the engines use.
 
         Args:
             blocks: symmetric positive definite matrices (P_l, P_l), or batches (M, P_l, P_l) of them.
             initial_error: e_0 = w_0 - w*, (P,) or (M, P).
-            minimizer: w*, (P,) or (M, P); default 0. Only weight decay notices it.
-            seed: key of the gradient noise, if there is any.
+            minimizer: w*, (P,) or (M, P); default 0. It matters for weight decay only.
+            seed: key of the gradient noise.
 
         Raises:
             ValueError: a matrix that is not square, symmetric, finite and positive definite, or a length that does not fit.
@@ -342,7 +343,7 @@ class BlockQuadratic:
 
     @cached_property
     def scales(self) -> Scales:
-        """How large and small the numbers of the batch are; inf or 0 where they leave float64."""
+        """The largest and smallest numbers of the batch; inf or 0 where they are out of the range of float64."""
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             gradient = {s: self.eigenvalues[s] * c for s, c in self.initial_coefficients.items()}
             gap = sum(np.sum(g * self.initial_coefficients[s] / 2, axis=(1, 2)) for s, g in gradient.items())
@@ -363,7 +364,7 @@ class BlockQuadratic:
 
     @cached_property
     def achieved(self) -> dict[str, FloatArray]:
-        """What the dials came to, from the spectra and the start.
+        """Return the values of the dials that the batch really has, computed from its spectra and its start.
 
         Returns:
             `heterogeneity`, `condition_number` (of the whole), `gradient_heterogeneity` and `alignment` at the start, each
@@ -382,7 +383,7 @@ class BlockQuadratic:
             }
 
     def dense(self, problem: int) -> tuple[FloatArray, FloatArray]:
-        """The matrix H (P, P) and the start e_0 (P,) of one problem, float64."""
+        """Return the matrix H (P, P) and the start e_0 (P,) of one problem, in float64."""
         matrix = np.zeros((self.dimension, self.dimension))
         for size, positions in self.layout.positions.items():
             for block, coordinates in enumerate(positions):
@@ -390,7 +391,7 @@ class BlockQuadratic:
         return matrix, self.layout.flatten({s: e[[problem]] for s, e in self.initial_error.items()})[0]
 
     def select(self, problems: Sequence[int]) -> "BlockQuadratic":
-        """The batch of just these positions, same draws: for looking at one instance alone."""
+        """Return the batch of the problems at these positions, with the same draws: for running one instance alone."""
         chosen = positions_of("problems", problems, self.problems, low=-self.problems)
 
         def pick(groups: Mapping[int, FloatArray]) -> dict[int, FloatArray]:
@@ -416,7 +417,7 @@ class BlockQuadratic:
 
 
 def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int, ...]:
-    """P_l of every block from a number of blocks and one size, or a size each.
+    """Return P_l of every block from a number of blocks and one size, or one size per block.
 
     Raises:
         ValueError: a count below 1, or sizes whose number is not `blocks`.
@@ -439,7 +440,7 @@ def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int,
 
 
 def _safe_norm(groups: Mapping[int, FloatArray]) -> FloatArray:
-    """Norm of every problem's coordinates, (M,), without squares that overflow."""
+    """Return the norm of every problem's coordinates, (M,), without squares that overflow."""
     flat = np.concatenate([array.reshape(array.shape[0], -1) for array in groups.values()], axis=1)
     largest = np.abs(flat).max(axis=1)
     scale = np.where(largest > 0.0, largest, 1.0)
@@ -447,7 +448,7 @@ def _safe_norm(groups: Mapping[int, FloatArray]) -> FloatArray:
 
 
 def _extent(groups: Mapping[int, FloatArray]) -> tuple[float, float]:
-    """Smallest and largest size of the entries that are not 0."""
+    """Return the smallest and largest modulus of the entries that are not 0."""
     sizes = [np.abs(array[array != 0.0]) for array in groups.values()]
     return (
         min((float(x.min()) for x in sizes if x.size), default=0.0),
@@ -460,7 +461,7 @@ def _transposed_times(vectors: FloatArray, array: FloatArray) -> FloatArray:
 
 
 def _correlation(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Pearson correlation of logarithms along the last axis; NaN where a side varies by rounding only."""
+    """Return the Pearson correlation of logarithms along the last axis; NaN where one side varies by rounding only."""
     constant = np.minimum(np.ptp(a, axis=-1), np.ptp(b, axis=-1)) < 1e-12
     a, b = a - a.mean(axis=-1, keepdims=True), b - b.mean(axis=-1, keepdims=True)
     correlation = np.sum(a * b, axis=-1) / np.sqrt(np.sum(a**2, axis=-1) * np.sum(b**2, axis=-1))

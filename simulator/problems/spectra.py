@@ -1,8 +1,8 @@
-"""Eigenvalues of each block from the dials: how stiff every block is, and which eigenvalues sit together.
+"""Compute the eigenvalues of each block from the dials.
 
-Two modes (theory.md section 1). `scale`: every block has the same shape of spectrum and a scale of its own, so that more
-heterogeneity also means a worse condition number of the whole. `arrange`: the eigenvalues of the whole never change, only
-which block each belongs to; gradient descent cannot see the difference.
+Two modes (docs/theory.md section 1). `scale`: every block has the same shape of spectrum and a scale of its own, so more
+heterogeneity also means a larger condition number of the whole. `arrange`: the set of all eigenvalues is fixed, only their
+assignment to blocks changes; gradient descent behaves the same for every assignment.
 """
 
 import math
@@ -46,13 +46,13 @@ CASES = tuple(_CASES)
 def spectra_from_dials(
     block_sizes: Sequence[int], heterogeneity: float, mode: str, condition_number: float | None
 ) -> Spectra:
-    """Spectra of the blocks for `heterogeneity` c = max L_l / min L_l.
+    """Return the spectra of the blocks for the heterogeneity c = max L_l / min L_l.
 
     Args:
         block_sizes: P_l of every block.
         heterogeneity: c, at least 1.
         mode: `scale` or `arrange`.
-        condition_number: of a block in `scale` (default 10; a block of one coordinate has 1), of the whole in `arrange`
+        condition_number: of each block in `scale` (default 10; a block of one coordinate has 1), of the whole in `arrange`
             (default 5000).
 
     Raises:
@@ -75,7 +75,7 @@ def spectra_from_dials(
 
 
 def scaled_spectra(block_sizes: Sequence[int], heterogeneity: float, condition_number: float) -> Spectra:
-    """Mode `scale`: geometric from 1/kappa_block to 1 in every block, times c^(l/(B-1)) for block l = 0..B-1.
+    """Return the spectra of mode `scale`: geometric from 1/kappa_block to 1, times c^(l/(B-1)) for block l = 0..B-1.
 
     A block of one coordinate has the eigenvalue 1 times its scale, and so the condition number 1.
 
@@ -93,15 +93,15 @@ def scaled_spectra(block_sizes: Sequence[int], heterogeneity: float, condition_n
 
 
 def arranged_spectra(block_sizes: Sequence[int], heterogeneity: float, condition_number: float) -> Spectra:
-    """Mode `arrange`: P eigenvalues, geometric from 1/kappa to 1, dealt out to the blocks.
+    """Return the spectra of mode `arrange`: P eigenvalues, geometric from 1/kappa to 1, assigned to the blocks.
 
     The family: slot j = 1..P_l of block l has the key `(1-t) j/P_l + t (P_1+..+P_(l-1)+j)/P`, and the eigenvalues go to
     the slots in the order of their keys (ties by block). At t = 0 every block spans the range (interleaved: smallest c);
     at t = 1 the spectrum is cut into pieces (sorted: largest c). The first block always has the smallest L_l, and its last
-    slot only falls in rank as t grows, so c grows with t. Of the c that occur, the nearest in log scale is taken.
+    slot only falls in rank as t grows, so c grows with t. Only finitely many c occur; the nearest one in log scale is used.
 
     Raises:
-        ValueError: a heterogeneity above the sorted arrangement's, or several eigenvalues asked of one coordinate.
+        ValueError: a heterogeneity above the sorted arrangement's, or a condition number above 1 with one coordinate.
     """
     total = sum(block_sizes)
     if total == 1 and condition_number != 1.0:
@@ -124,11 +124,11 @@ def arranged_spectra(block_sizes: Sequence[int], heterogeneity: float, condition
 
 
 def case_spectra(name: str) -> Spectra:
-    """One of the four named cases, after Zhang et al. (arXiv 2402.16788), section 3.
+    """Return the spectra of one of the four named cases, after Zhang et al. (arXiv 2402.16788), section 3.
 
     `heterogeneous` and `homogeneous` hold the same nine eigenvalues. `transformer-like` and `cnn-like` are four 30x30
     blocks over the same 120 eigenvalues, geometric from 1 to 5000: sorted (very different spectra) and interleaved (similar
-    ones). The paper's two were sampled from trained networks; these keep its design, not its numbers.
+    ones). The spectra of the paper were sampled from trained networks; these have the same design, not the same numbers.
 
     Raises:
         ValueError: an unknown name.
@@ -143,18 +143,18 @@ def case_spectra(name: str) -> Spectra:
 
 
 def heterogeneity_of(spectra: Spectra) -> float:
-    """Heterogeneity c = max L_l / min L_l."""
+    """Return the heterogeneity c = max L_l / min L_l."""
     largest = [float(spectrum[-1]) for spectrum in spectra]
     return max(largest) / min(largest)
 
 
 def extreme_eigenvalues(spectra: Spectra) -> tuple[float, float]:
-    """L and mu, the largest and the smallest eigenvalue of the whole."""
+    """Return L and mu, the largest and the smallest eigenvalue of the whole."""
     return max(float(s[-1]) for s in spectra), min(float(s[0]) for s in spectra)
 
 
 def geometric(ratio: float, count: int) -> NDArray[np.float64]:
-    """`count` numbers from 1/ratio to 1 with equal quotients; just 1 where `count` is 1."""
+    """Return `count` numbers from 1/ratio to 1 with equal quotients; only 1 if `count` is 1."""
     if count == 1:
         return np.ones(1)
     return np.array([ratio ** (j / (count - 1) - 1.0) for j in range(count)])
@@ -171,15 +171,15 @@ def _keys(block_sizes: Sequence[int], t: Fraction) -> list[tuple[Fraction, int]]
 
 
 def _owners(block_sizes: Sequence[int], t: Fraction) -> NDArray[np.int64]:
-    """The block of each eigenvalue, ascending, at position t of the family."""
+    """Return the block of each eigenvalue (in ascending order of eigenvalues) at position t of the family."""
     return np.array([block for _, block in sorted(_keys(block_sizes, t))])
 
 
 def _reachable_ranks(block_sizes: Sequence[int]) -> list[tuple[int, Fraction]]:
-    """Every rank the first block's largest eigenvalue takes along the family, with a t where it does.
+    """Return every rank that the first block's largest eigenvalue has along the family, with a t at which it has it.
 
-    The rank falls by one where a slot of another block that was below crosses above; between two crossings it stays, and t
-    is taken in the middle. Keys are linear in t, so each slot crosses once at most.
+    The rank falls by one where a slot of another block that was below crosses above; between two crossings it is constant, and t
+    is their middle. Keys are linear in t, so each slot crosses once at most.
     """
     first = block_sizes[0]
     start, end = _keys(block_sizes, Fraction(0)), _keys(block_sizes, Fraction(1))

@@ -1,4 +1,4 @@
-"""Where a run starts: a coefficient for every eigenvalue, or a gradient with the asked spread over the blocks."""
+"""Draw the start of a run: a coefficient for every eigenvalue, or gradients with a given spread over the blocks."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,10 @@ FloatArray = NDArray[np.float64]
 
 
 def check_gradient_dials(spectra: Spectra, gradient_heterogeneity: float | None, alignment: float | None) -> None:
-    """Check that the gradient dials can be had on these spectra (theory.md section 1).
+    """Validate gradient heterogeneity and alignment for these spectra (docs/theory.md section 1).
 
     Raises:
-        ValueError: a dial out of range, or one that these blocks cannot have.
+        ValueError: a dial out of range, or a value that no start on these blocks has.
     """
     number = len(spectra)
     if gradient_heterogeneity is not None:
@@ -43,7 +43,7 @@ def check_gradient_dials(spectra: Spectra, gradient_heterogeneity: float | None,
 
 
 def start_by_rank(seed: int, index: NDArray[np.int64], spectra: Spectra) -> list[FloatArray]:
-    """One standard normal for every eigenvalue of the whole, by rank (ties by position), dealt out to the blocks."""
+    """Draw one standard normal for every eigenvalue of the whole, by rank (ties by position), and assign them to the blocks."""
     ranks = np.argsort(np.argsort(np.concatenate(spectra), kind="stable"), kind="stable")
     draws = normals(seed, index, Purpose.START, 0, ranks.size)[:, ranks]
     return np.split(draws, np.cumsum([s.size for s in spectra])[:-1], axis=1)
@@ -52,10 +52,10 @@ def start_by_rank(seed: int, index: NDArray[np.int64], spectra: Spectra) -> list
 def start_by_gradient(
     seed: int, index: NDArray[np.int64], spectra: Spectra, ratio: float, alignment: float | None
 ) -> list[FloatArray]:
-    """Gradients g_l with the asked spread and alignment of |g_l|/sqrt(P_l); the direction in a block is uniform.
+    """Draw gradients g_l with a given spread and alignment of |g_l|/sqrt(P_l); directions within a block are uniform.
 
-    log norms `y = a x + sqrt(1 - a^2) r`, scaled so that they range over log(ratio): x the standardised log L_l, r a random
-    direction orthogonal to x and to the ones vector (theory.md section 1).
+    The logarithms of the norms are y = a x + sqrt(1 - a^2) r, scaled to the range log(ratio): x is the standardised log L_l, r a
+    random direction orthogonal to x and to the ones vector (docs/theory.md section 1).
     """
     blocks = len(spectra)
     stiffness = np.log([s[-1] for s in spectra])

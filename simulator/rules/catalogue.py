@@ -1,16 +1,15 @@
-"""Every optimizer as one symbolic definition. Nothing else in the project writes these formulas down.
+"""Define every optimizer as one symbolic Rule. No other file of the project contains these formulas.
 
-Defaults and the place of `eps` follow torch. `natural_lr` centres a grid of learning rates: it is made of the dials alone, so
-that all draws share bitwise the same rates. How each was found, with s the typical size of a coordinate of e_0:
+Defaults and the place of `eps` follow torch. `natural_lr` is the centre of a grid of learning rates. It depends on the dials
+alone, so that all draws have bitwise the same rates. Its derivations, with s the typical size of a coordinate of e_0:
 
 - gradient steps: sqrt(2)/L, the geometric middle of [1/L, 2/L], in which the best constant rate lies: below 1/L every mode
   contracts more slowly than at 1/L, above 2/L the stiffest one diverges. With momentum the end of the stable range is
   2(1+momentum)/L (heavy-ball) or 2(1+momentum)/((1+2 momentum) L) (nesterov), and the middle moves with it.
 - sign steps: near the solution a coordinate jumps between a and a - lr, 0 < a < lr, which leaves up to tr(H) lr^2/2
-  (theory.md, adam-cycle) of a start of tr(H) s^2/2; the rate at which this is `tolerance` times the start is
+  (docs/theory.md, adam-cycle) of a start of tr(H) s^2/2; the rate at which this is `tolerance` times the start is
   s sqrt(tolerance). Memory of a fraction beta overshoots for about 1/(1-beta) steps, and the rate shrinks by that.
-- one step of length lr for the whole gradient: the last jitter is along the stiffest direction,
-  L lr^2/2.
+- one step of length lr for the whole gradient: the last jitter is along the stiffest direction, L lr^2/2.
 - Adam and its relatives: the second moment averages over the run, so that a coordinate follows gradient descent with
   about the rate lr/rms(g) and may reach the tolerance before it jitters: ten steps to cross, s/10.
 - rates relative to a bound that the rule computes itself: 1.
@@ -176,7 +175,7 @@ _ALL = (
         natural_lr=sp.S.One,
         default_lr=1.0,
         summary="Gradient descent with the best constant rate of every block, times lr.",
-        source="theory.md section 2, block-gd.",
+        source="docs/theory.md section 2, block-gd.",
     ),
     Rule(
         name="adam-mini",
@@ -190,7 +189,7 @@ _ALL = (
 )
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in _ALL}
-"""All of them by name."""
+"""All optimizers by name."""
 
 
 OTHER_NAMES = {
@@ -225,11 +224,11 @@ OTHER_NAMES = {
     "evolved-sign-momentum": "lion",
     "adam-frozen-v": "adam-frozen",
 }
-"""What the field also calls them, or the nearest one there is: for suggestions alone."""
+"""Other names of the optimizers in the field, or the nearest optimizer here; used only for suggestions in error messages."""
 
 
 def resolve_rule(rule: Rule | str) -> Rule:
-    """The rule of this name, or the rule itself.
+    """Return the rule with this name; a Rule is returned as it is.
 
     Raises:
         ValueError: an unknown name; the message suggests the nearest.

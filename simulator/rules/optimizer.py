@@ -1,4 +1,4 @@
-"""OptimizerSpec: an optimizer with hyperparameters, as it is written on the command line."""
+"""Read optimizers with hyperparameters from their text on the command line (`OptimizerSpec`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class OptimizerSpec:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the text.
+        """Return the OptimizerSpec of a text.
 
         Raises:
             ValueError: an unknown optimizer or hyperparameter, or a value out of range.
@@ -39,6 +39,6 @@ class OptimizerSpec:
         return cls(text.strip(), rule, values)
 
     def natural_lr(self, values: Mapping[sp.Symbol, float]) -> float:
-        """`Rule.natural_lr` at these values of its symbols and the hyperparameters asked for."""
+        """Return `Rule.natural_lr` for these values of its symbols, with the hyperparameters of the text."""
         own = {s: self.hyperparameters.get(str(s), h.default) for s, h in self.rule.hyperparameters.items()}
         return float(sp.N(self.rule.natural_lr.subs({**values, **own})))

@@ -1,4 +1,4 @@
-"""Rule: an optimizer as one symbolic object, from which everything that runs or is proved is made."""
+"""Rule: an optimizer as one symbolic object. Kernels, torch functions, closed forms and proofs are derived from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,14 +39,14 @@ class Total(sp.Function):  # type: ignore[misc]
 
 
 class Ratio(sp.Function):  # type: ignore[misc]
-    """a/b, and 0 wherever a = 0 (also at 0/0), so that a rule stands still where there is no gradient."""
+    """The quotient a/b, and 0 wherever a = 0 (also at 0/0), so that a rule does not move where the gradient is 0."""
 
     nargs = 2
     precedence = PRECEDENCE["Mul"]  # printed as a quotient, so a power of it needs brackets
 
     @classmethod
     def eval(cls, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
-        """Fold numbers."""
+        """Evaluate a Ratio of numbers."""
         if a.is_zero:
             return sp.S.Zero
         if a.is_number and b.is_number and not b.is_zero:
@@ -54,7 +54,7 @@ class Ratio(sp.Function):  # type: ignore[misc]
         return None
 
     def doit(self, **hints: Any) -> sp.Expr:
-        """The plain quotient, for algebra away from a = 0."""
+        """Return the plain quotient, for algebra where a is not 0."""
         a, b = (argument.doit(**hints) for argument in self.args)
         return a / b
 
@@ -73,11 +73,11 @@ def Norm(expression: sp.Expr) -> sp.Expr:
 
 
 class symbols:
-    """The symbols a rule may use beside its own states, clocks and hyperparameters.
+    """The symbols that a rule may use beside its own states, clocks and hyperparameters.
 
-    `g` gradient coordinate; `w` iterate coordinate (for weight decay); `lr` learning rate of this step; `L_l`, `mu_l` extreme
-    eigenvalues of the coordinate's block. In `natural_lr` only: `L`, `mu` of the whole, `trace` of H, `dimension` P,
-    `error_scale` (typical size of a coordinate of e_0) and `tolerance`.
+    `g` gradient coordinate; `w` iterate coordinate (for weight decay); `lr` learning rate of this step (`eta` in
+    `quadsim.theory.symbols`); `L_l`, `mu_l` extreme eigenvalues of the coordinate's block. In `natural_lr` only: `L`, `mu` of
+    the whole, `trace` of H, `dimension` P, `error_scale` (typical size of a coordinate of e_0) and `tolerance`.
     """
 
     g, w = sp.symbols("g w", real=True)
@@ -96,7 +96,7 @@ _OF_NUMBERS = tuple(f for f in _FUNCTIONS if f not in (BlockMean, Total))
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameter:
-    """Default and allowed range of a hyperparameter; an end marked open is itself excluded."""
+    """Default and allowed range of a hyperparameter; an end that is marked open is excluded."""
 
     default: float
     low: float = -np.inf
@@ -126,7 +126,7 @@ LEARNING_RATE = Hyperparameter(np.nan, 0.0, low_open=True, meaning="learning rat
 
 @dataclass(frozen=True)
 class LinearForm:
-    """A rule that is a linear recursion, seen along one eigenvector.
+    """The linear recursion of a rule along one eigenvector.
 
     With the preconditioner `phi` (1 if there is none) and M = phi^(1/2) H phi^(1/2), the vector (x, states) of
     x = phi^(-1/2) e moves along an eigenvector of M with eigenvalue lambda by `matrix`; `increment` is its first row less the
@@ -147,7 +147,7 @@ class LinearForm:
 
 @dataclass(frozen=True)
 class Stages:
-    """A rule cut into what is computed one after the other: whole-problem sums first, then what uses them.
+    """A rule cut into stages that are evaluated one after the other: sums over the whole problem first, then what uses them.
 
     Attributes:
         update_totals: symbol to the expression summed, for the updates.
@@ -171,22 +171,23 @@ class Rule:
     """An optimizer, coordinate by coordinate.
 
     One step: the clocks advance; then all states advance at once (on the right of an update stand the old states); then
-    `step` is added to the iterate (in it stand the new states). A state that no update reads is a temporary name only.
+    `step` is added to the iterate (in it stand the new states). A state that no update reads is only a name for a part of the
+    step, and is not stored.
 
     Attributes:
-        name: as on the command line.
+        name: name on the command line.
         step: what is added to the iterate, in g, w, lr, L_l, mu_l, states, clocks, hyperparameters.
         update: state to its next value.
         clocks: clock to its next value, the same for all coordinates; every clock starts at 1.
         start: state to its value before the first step; may use g, the first gradient. Default 0.
         hyperparameters: symbol to default and range (a plain number is a default without a range).
-        natural_lr: learning rate to centre a grid on, from quantities that do not depend on a draw.
-        default_lr: learning rate where none is given; None: it must be given.
-        summary: one line.
-        source: paper, and what it may be confused with.
+        natural_lr: centre of a grid of learning rates, in quantities that do not depend on a draw.
+        default_lr: learning rate that is used if none is given; None: it must be given.
+        summary: description in one line.
+        source: the paper, and variants with which it may be confused.
 
     Raises:
-        ValueError: an expression with a symbol or function that a rule cannot have.
+        ValueError: an expression with a symbol or a function that is not allowed in a rule.
     """
 
     name: str
@@ -251,18 +252,18 @@ class Rule:
 
     @cached_property
     def states(self) -> tuple[sp.Symbol, ...]:
-        """The states that are kept from step to step; the other updates are names for parts of the step."""
+        """The states that are stored from step to step; other updates are names for parts of the step."""
         read = set().union(*(e.free_symbols for e in self.update.values())) if self.update else set()
         return tuple(state for state in self.update if state in read)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of the hyperparameters, the learning rate first."""
+        """Names of the settings: `lr` and then the hyperparameters."""
         return ("lr", *(str(key) for key in self.hyperparameters))
 
     @property
     def uses_iterate(self) -> bool:
-        """Whether the rule sees w itself (weight decay), not the gradient alone."""
+        """Whether the rule reads the iterate w (weight decay), not only the gradient."""
         return any(symbols.w in e.free_symbols for e in (self.step, *self.update.values()))
 
     @property
@@ -281,7 +282,7 @@ class Rule:
         return "linear" if self.is_linear else "global" if self.is_global else "separable"
 
     def settings(self, lr: ArrayLike | None, **hyperparameters: ArrayLike) -> dict[str, NDArray[np.float64]]:
-        """The settings axis: learning rates and hyperparameters of length 1 or K, zipped.
+        """Return the settings of a run: learning rates and hyperparameters of length 1 or K, zipped.
 
         Returns:
             Name to array (K,), the learning rate first.
@@ -308,7 +309,7 @@ class Rule:
 
     @cached_property
     def stages(self) -> Stages:
-        """The rule cut at its whole-problem sums; see `Stages`."""
+        """The rule cut at its sums over the whole problem; see `Stages`."""
         update_totals: dict[sp.Symbol, sp.Expr] = {}
         step_totals: dict[sp.Symbol, sp.Expr] = {}
         start_totals: dict[sp.Symbol, sp.Expr] = {}
@@ -319,7 +320,7 @@ class Rule:
 
     @cached_property
     def linear_form(self) -> LinearForm | None:
-        """The recursion along an eigenvector, derived from `update` and `step`; None where the rule is not linear."""
+        """The recursion along an eigenvector, derived from `update` and `step`; None if the rule is not linear."""
         whole = (self.step, *self.update.values())
         if self.clocks or self.uses_iterate or any(e.has(Total, BlockMean) for e in whole):
             return None
@@ -333,7 +334,7 @@ class Rule:
         rows = [self.step.doit().subs(updates, simultaneous=True), *(updates[s] for s in active)]
         moving = (symbols.g, *active)
         if not all(row.is_polynomial(*moving) for row in rows):
-            return None  # seen at once; simplifying a quotient of roots takes a second
+            return None  # no need to simplify a quotient of roots, which takes a second
         preconditioner: sp.Expr | None = None
         lam = sp.Symbol("lambda", positive=True)
         coefficients: list[list[sp.Expr]] = []
@@ -357,13 +358,13 @@ class Rule:
         return LinearForm(lam, matrix, increment, preconditioner)
 
     def formula(self) -> str:
-        """The rule as plain text, a line for every start, clock and update, the step last."""
+        """Return the rule as plain text: one line for every start, clock and update; the step last."""
         lines = [f"{s} = {e} at the start" for s, e in self.start.items()]
         lines += [f"{s} <- {e}" for s, e in {**self.clocks, **self.update}.items()]
         return "\n".join([*lines, f"w <- w + ({self.step})"])
 
     def latex(self) -> str:
-        """The rule in LaTeX, lines joined by a line break."""
+        """Return the rule in LaTeX, with line breaks between its lines."""
 
         def text(expression: sp.Expr) -> str:
             names = {symbols.lr: r"\eta", sp.Symbol("eps", nonnegative=True): r"\varepsilon"}
@@ -378,7 +379,7 @@ class Rule:
 
 
 def _cut_totals(expression: sp.Expr, totals: dict[sp.Symbol, sp.Expr], prefix: str) -> sp.Expr:
-    """Replace every Total(...) by a symbol and note what it sums."""
+    """Replace every Total(...) by a symbol, and add its summand to the table."""
     for total in sorted(expression.atoms(Total), key=str):
         inner = total.args[0]
         known = next((symbol for symbol, summed in totals.items() if summed == inner), None)

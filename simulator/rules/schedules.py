@@ -14,14 +14,15 @@ SCHEDULES = ("constant", "cosine", "linear", "inverse-sqrt")
 
 @dataclass(frozen=True)
 class Schedule:
-    """A shape and a warm-up.
+    """A learning-rate schedule: a shape and a warm-up. It gives a factor in [0, 1] for every step.
 
-    With s steps after the warm-up of `warmup` steps and n of them in all: `constant` 1; `cosine` (1 + cos(pi s/n))/2;
-    `linear` 1 - s/n; `inverse-sqrt` sqrt(k/(k+s)), k = max(warmup, 1). The warm-up rises linearly, (t+1)/warmup at step t.
+    At the s-th step after the warm-up of `warmup` steps, with n steps after the warm-up in total: `constant` 1;
+    `cosine` (1 + cos(pi s/n))/2; `linear` 1 - s/n; `inverse-sqrt` sqrt(k/(k+s)) with k = max(warmup, 1). The warm-up rises
+    linearly: (t+1)/warmup at step t.
 
     Attributes:
         name: one of SCHEDULES.
-        warmup: steps.
+        warmup: number of steps of the warm-up.
 
     Raises:
         ValueError: an unknown name or a negative warm-up.
@@ -41,10 +42,10 @@ class Schedule:
         return self.name == "constant" and self.warmup == 0
 
     def check(self, steps: int) -> None:
-        """Check that the warm-up leaves a step.
+        """Check that the warm-up is shorter than the run.
 
         Raises:
-            ValueError: it does not.
+            ValueError: the warm-up has as many steps as the run, or more.
         """
         if self.warmup >= steps:
             raise ValueError(
@@ -52,10 +53,10 @@ class Schedule:
             )
 
     def factors(self, steps: int) -> NDArray[np.float64]:
-        """The factor of every step, (steps,).
+        """Return the factor of every step, (steps,).
 
         Raises:
-            ValueError: a warm-up that leaves no step.
+            ValueError: a warm-up that is not shorter than the run.
         """
         self.check(steps)
         after = np.arange(steps, dtype=np.float64) - self.warmup
@@ -76,7 +77,7 @@ class Schedule:
 
 
 def resolve_schedule(schedule: "Schedule | str | None") -> Schedule:
-    """A Schedule from its text `name` or `name:warmup=N`; None is constant.
+    """Return a Schedule from its text `name` or `name:warmup=N`; None is constant.
 
     Raises:
         ValueError: a text of another form, an unknown name or a bad warm-up.

@@ -1,9 +1,10 @@
-"""What a rule makes of its settings alone, formed in float64 whatever the type of the run, and only then rounded to it.
+"""Cut the parts of a rule that depend on its settings alone, to evaluate them in float64 before rounding.
 
-Rounded first, beta2 = 1 - 1e-8 is 1 in float32, and 1 - beta2 is 0. torch.optim forms such expressions in Python's floats, and
-so in float64, too. Clocks are running products of settings and stay in float64 for the same reason.
+If settings were rounded first, beta2 = 1 - 1e-8 would be 1 in float32, and 1 - beta2 would be 0. torch.optim evaluates such
+expressions in Python's floats, and so in float64, too. Clocks are running products of settings and stay in float64 for the
+same reason.
 
-The fused kernels find these expressions by the levels of `codegen.program`: what runs `once` or once a `step`.
+The fused kernels find these expressions by the levels of `kernels.program`: parts that run `once` or once per `step`.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,16 +22,16 @@ __all__ = ["check_settings", "cut_settings"]
 def cut_settings(
     expression: sp.Expr, settings: Collection[sp.Symbol], formed: dict[sp.Expr, sp.Symbol], prefix: str = "formed"
 ) -> sp.Expr:
-    """Replace what depends on settings alone by a symbol, the largest such parts first.
+    """Replace the largest parts that depend on settings alone by symbols.
 
-    In float64 the rest computes what the whole did, operation for operation: a divisor is cut without its quotient, and a
-    product of settings and coordinates keeps its factors. Terms of settings in a sum with others are put together.
+    In float64 the remaining expression has the same operations as the whole: a divisor is cut without its quotient, and a
+    product of settings and coordinates keeps its factors. Terms that depend on settings alone are combined within a sum.
 
     Args:
-        expression: of a rule.
+        expression: an expression of a rule.
         settings: learning rate, hyperparameters and clocks.
-        formed: expression to the symbol that stands for it; grows.
-        prefix: of the symbols' names.
+        formed: expression to the symbol that replaces it; new entries are added.
+        prefix: beginning of the names of new symbols.
     """
     if expression.is_Symbol or expression.is_number:
         return expression
@@ -50,7 +51,7 @@ def _is_of(expression: sp.Expr, settings: Collection[sp.Symbol]) -> bool:
 
 @lru_cache(maxsize=256)
 def _never_formed(rule: Rule) -> frozenset[str]:
-    """Hyperparameters that a rule uses as they are and nowhere else: the run's type holds nothing of them but this number."""
+    """Return the hyperparameters that a rule uses only directly, so that the run depends on their rounded values alone."""
     formed: dict[sp.Expr, sp.Symbol] = {}
     settings = {symbols.lr, *rule.hyperparameters, *rule.clocks}
     for expression in (rule.step, *rule.update.values(), *rule.start.values()):
@@ -60,18 +61,18 @@ def _never_formed(rule: Rule) -> frozenset[str]:
 
 
 def check_settings(rule: Rule, settings: Mapping[str, NDArray[np.float64]], dtype: str) -> None:
-    """Check that settings are the same optimizer in the run's type.
+    """Check that the settings still describe the same optimizer after rounding to the number type of the run.
 
-    A memory of 1 - 1e-8 is rounded to 1 in float32. Where the rule also forms 1 minus it, as Adam does, that is 1e-8 and the run
-    is one of torch.optim in float32; where it does not, as in heavy ball, the run would be one with a memory of 1.
+    A momentum of 1 - 1e-8 is rounded to 1 in float32. If the rule also evaluates 1 - beta, as Adam does, this is 1e-8
+    (float64) and the run agrees with torch.optim in float32. If it does not, as in heavy-ball, the run would have the momentum 1.
 
     Args:
-        rule: that is run.
-        settings: name to values, in range.
+        rule: the rule that will run.
+        settings: name to values that are in range.
         dtype: float64 or float32.
 
     Raises:
-        ValueError: a value that overflows, or is rounded to an end that its range excludes.
+        ValueError: a value that overflows, or that is rounded to an excluded end of its range.
     """
     kind = np.dtype(dtype)
     ranges = {str(symbol): hyperparameter for symbol, hyperparameter in rule.hyperparameters.items()}

@@ -1,1 +1,1 @@
-"""Runs: what a run leaves behind."""
+"""Runs: the results of simulation and training."""

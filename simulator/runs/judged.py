@@ -1,4 +1,4 @@
-"""The columns of a sweep that a judge fills in, with what they say where nothing was judged."""
+"""Define the columns of a sweep that a judge (a theory) fills in, with their values for runs that were not judged."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ Judged = Mapping[str, NDArray[Any]]
 """Column name to values, (M, K) each."""
 
 Judge = Callable[[Any], Judged]
-"""Makes the columns of a run: `theorem`, `bound_steps`, `bound_rate`, `margin`, `verdict`, and what else a theory says."""
+"""A function of a run that returns its columns: `theorem`, `bound_steps`, `bound_rate`, `margin`, `verdict` and others."""
 
 _DEFAULTS: Mapping[str, Any] = {
     "theorem": "",
@@ -24,10 +24,10 @@ _DEFAULTS: Mapping[str, Any] = {
 
 
 def unjudged(shape: tuple[int, ...]) -> dict[str, NDArray[Any]]:
-    """The columns of runs that no theorem speaks of.
+    """Return the columns of runs to which no theorem applies.
 
     Args:
-        shape: of each column, (M, K) for M problems and K settings.
+        shape: shape of each column, (M, K) for M problems and K settings.
 
     Returns:
         `theorem` (name; empty where none applies), `bound_steps` (steps after which the bound has fallen to the tolerance),
@@ -40,10 +40,10 @@ def unjudged(shape: tuple[int, ...]) -> dict[str, NDArray[Any]]:
 
 
 def judged(judge: Judge | None, run: Any) -> dict[str, NDArray[Any]]:
-    """The columns of a run, (M, K) each: those of the judge, and for the others that nothing was judged.
+    """Return the columns of a run, (M, K) each: those of the judge, and the values of `unjudged` for all others.
 
     Args:
-        judge: what judges; None: nothing does.
+        judge: the judge; None: the run is not judged.
         run: a Trajectory or a TrainingRun.
     """
     found = {} if judge is None else judge(run)

@@ -1,4 +1,4 @@
-"""TrainingRun: what training leaves behind, with its status, its settings and the problem it ran on."""
+"""The result of training (`TrainingRun`): losses, statuses, settings and the problem."""
 
 import hashlib
 from collections.abc import Mapping
@@ -32,13 +32,13 @@ _PER_RUN = ("steps_to_tolerance", "steps_to_tolerance_weighted", "stopped", "fin
 
 @dataclass(frozen=True, eq=False)
 class Snapshots:
-    """What the instances were at chosen steps, S of them; NaN where an instance had diverged.
+    """Parameters, gradients and updates at S chosen steps; NaN where an instance had diverged before.
 
     Attributes:
-        steps: (S,).
+        steps: the chosen steps, (S,).
         theta: parameters before the step, (M, K, S, P).
-        gradient: what the rule saw, (M, K, S, P).
-        update: what it added, (M, K, S, P).
+        gradient: the gradient that the rule got, (M, K, S, P).
+        update: the step that the rule added, (M, K, S, P).
     """
 
     steps: NDArray[np.int64]
@@ -56,7 +56,7 @@ class TrainingRun:
         optimizer: name of the rule.
         rule: the rule.
         settings: name to values, each (K,); the learning rate is `lr`.
-        schedule: what multiplied the learning rate.
+        schedule: the schedule of the learning rate.
         steps: recorded steps, ascending, (R,); the first is 0 and the last is the end of a run that was not stopped.
         loss: the unweighted loss, (M, K, R); `inf` from divergence on, NaN after a run was stopped at its target.
         loss_weighted: the loss that was optimised, likewise.
@@ -68,11 +68,11 @@ class TrainingRun:
         final_loss: the unweighted loss there, (M, K); `inf` after divergence.
         final_loss_weighted: the optimised loss there.
         tolerance: the target is this times ln(classes).
-        evaluated_every: steps between two looks at the losses, where steps see mini-batches.
+        evaluated_every: number of steps between two evaluations of the losses on all data; 1 without mini-batches.
         snapshots: parameters at chosen steps, or None.
-        dtype: floating point type of the run, as `float32`.
-        device: as `cpu`.
-        engine: what ran.
+        dtype: number type of the run, as `float32`.
+        device: device of the run, as `cpu`.
+        engine: name of the engine.
     """
 
     problem: ToyProblem
@@ -98,11 +98,11 @@ class TrainingRun:
 
     @property
     def target(self) -> float:
-        """The loss that counts as solved."""
+        """The loss at which a run has converged: tolerance times ln(classes)."""
         return self.tolerance * float(np.log(self.problem.classes))
 
     def to_dataset(self) -> "xr.Dataset":
-        """The run as an xarray Dataset with the axes problem, setting, step; snapshots are left out."""
+        """Return the run as an xarray Dataset with the axes problem, setting and step, without the snapshots."""
         import xarray as xr
 
         axes = ("problem", "setting", "step")
@@ -137,11 +137,11 @@ class TrainingRun:
         return xr.Dataset(data, coords=coordinates, attrs=attributes)
 
     def to_frame(self) -> "pd.DataFrame":
-        """A row per problem, setting and recorded step."""
+        """Return a table with one row per problem, setting and recorded step."""
         return self.to_dataset().to_dataframe().reset_index().assign(optimizer=self.optimizer)
 
     def save(self, path: str | Path) -> None:
-        """Write everything but problem, rule and snapshots to one NetCDF file (through a temporary name)."""
+        """Write the run to one NetCDF file, without problem, rule and snapshots."""
         dataset = self.to_dataset()
         dataset.attrs["quadsim_format"] = _FORMAT
         store.write_dataset(local_path("path", path), dataset)
@@ -152,11 +152,11 @@ class TrainingRun:
 
         Args:
             path: the file.
-            problem: what was run; a file holds its description, not the problem.
-            rule: what it was run with.
+            problem: the problem that was run; the file contains only its description.
+            rule: the rule that was run.
 
         Raises:
-            ValueError: not such a file, or one of another problem or rule.
+            ValueError: a file of another kind, or of another problem or rule.
         """
         path = local_path("path", path)
         try:
@@ -209,7 +209,7 @@ class TrainingRun:
 
 
 def _start_of(problem: ToyProblem) -> str:
-    """`drawn`, or the fingerprint of a given start."""
+    """Return "drawn", or the fingerprint of a given start."""
     if problem.given_start is None:
         return _DRAWN
     return hashlib.sha256(np.ascontiguousarray(problem.given_start).tobytes()).hexdigest()[:16]

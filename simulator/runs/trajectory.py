@@ -1,4 +1,4 @@
-"""Trajectory: what a run leaves behind, with its status, its settings and the problem it ran on."""
+"""The result of a simulation (`Trajectory`): gaps, statuses, settings and the problem."""
 
 import json
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ OBSERVABLES: Mapping[str, tuple[str, ...]] = {
     "block_gradient_norm": ("block",),
     "iterate": ("coordinate",),
 }
-"""What can be observed, and the axes each has after (problem, setting, step)."""
+"""Names of the observables, and the axes of each after (problem, setting, step)."""
 
 _FORMAT = 1
 _LOG_PER_DECADE = 20
@@ -52,7 +52,7 @@ class Trajectory:
         optimizer: name of the rule, or of the torch class for a baseline.
         rule: the rule; None for a baseline from torch.
         settings: name to values, each (K,); the learning rate is `lr`.
-        schedule: what multiplied the learning rate.
+        schedule: the schedule of the learning rate.
         steps: recorded steps, ascending, (R,); the first is 0 and the last is the end of the run.
         gap: suboptimality gap f(w_t) - f*, (M, K, R); `inf` after a run has diverged.
         observed: further quantities by name, (M, K, R, ...), NaN where undefined; see OBSERVABLES.
@@ -60,9 +60,9 @@ class Trajectory:
         status: (M, K) of `converged` (reached the tolerance and did not diverge), `not_reached`, `diverged`.
         tolerance: relative to the gap at the start.
         gradient_noise_std: standard deviation of the noise on each coordinate of the gradient.
-        engine: which engine ran.
-        dtype: floating point type of the run, as `float64`.
-        device: as `cpu`.
+        engine: name of the engine.
+        dtype: number type of the run, as `float64`.
+        device: device of the run, as `cpu`.
     """
 
     problem: BlockQuadratic
@@ -83,16 +83,16 @@ class Trajectory:
 
     @property
     def problems(self) -> int:
-        """M."""
+        """M, the number of problems."""
         return int(self.gap.shape[0])
 
     @property
     def number_of_settings(self) -> int:
-        """K."""
+        """K, the number of settings."""
         return int(self.gap.shape[1])
 
     def to_dataset(self) -> "xr.Dataset":
-        """The run as an xarray Dataset with the axes problem, setting, step (and block or coordinate)."""
+        """Return the run as an xarray Dataset with the axes problem, setting, step (and block or coordinate)."""
         import xarray as xr
 
         axes = ("problem", "setting", "step")
@@ -115,16 +115,16 @@ class Trajectory:
         return xr.Dataset(data, coords=coordinates, attrs=attributes)
 
     def to_frame(self) -> "pd.DataFrame":
-        """A row per problem, setting and recorded step; quantities with further axes are left out (see `to_dataset`)."""
+        """Return a table with one row per problem, setting and recorded step, without observables that have further axes."""
         dataset = self.to_dataset()
         wide = [name for name, axes in OBSERVABLES.items() if axes and name in dataset]
         frame = dataset.drop_vars(wide).to_dataframe().reset_index()
         return frame.assign(optimizer=self.optimizer)
 
     def save(self, path: str | Path) -> None:
-        """Write everything, the problem included, to one NetCDF file (through a temporary name).
+        """Write the run and its problem to one NetCDF file.
 
-        A generated problem is stored as its dials and made again when loaded; a problem from `from_blocks` is stored whole.
+        A generated problem is stored as its dials and generated again by `load`; a problem from `from_blocks` is stored whole.
         """
         path = local_path("path", path)
         dataset = self.to_dataset()
@@ -140,10 +140,10 @@ class Trajectory:
 
         Args:
             path: the file.
-            rule: the rule, where it was your own (a file holds its name and formula, not code).
+            rule: the rule, if it is your own (a file contains its name and formula, not its code).
 
         Raises:
-            ValueError: not a trajectory file, or a rule that is unknown and was not given.
+            ValueError: a file of another kind, or an unknown rule that was not given.
         """
         path = local_path("path", path)
         try:
@@ -193,17 +193,17 @@ class Trajectory:
 
 
 def divergence_limit(initial_gap: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Largest gap that still counts as a run; a start at the solution has no scale, so only finiteness counts there."""
+    """Return the gap above which a run has diverged; for a start at the solution it is the largest float64."""
     largest = np.finfo(float).max
     scale = np.minimum(initial_gap, np.nextafter(largest / DIVERGED_ABOVE, 0.0))  # the limit is never inf
     return np.where(initial_gap > 0.0, DIVERGED_ABOVE * scale, largest)
 
 
 def recorded_steps(steps: int, record: str | int) -> NDArray[np.int64]:
-    """The steps to record: always 0 and the last, and between them all, log-spaced (20 a decade) or every n.
+    """Return the steps to record, (R,): 0 and the last, and between them all, log-spaced (20 per decade) or every n-th.
 
     Raises:
-        ValueError: `record` is none of "all", "log" and a whole number of at least 1.
+        ValueError: a `record` that is not "all", "log" or a whole number of at least 1.
     """
     if isinstance(record, str):
         check_choice("record", record, ("all", "log"))

@@ -1,1 +1,1 @@
-"""Support: what every room uses and nothing of ours is used by: checks, draws, files, statistics."""
+"""Support: functions that every other package uses (checks, draws, files, statistics); it imports none of them."""

@@ -1,4 +1,7 @@
-"""Arrays as users have them, from any library: read as what they hold, or refused in one line."""
+"""Read arrays of any library (NumPy, torch, pandas, xarray, SymPy), or refuse them with a one-line error.
+
+An array is refused if NumPy would silently change its values: masked, sparse, quantised or complex arrays, text, None.
+"""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,10 +19,10 @@ FloatArray = NDArray[np.float64]
 
 
 def as_float(name: str, values: Any) -> FloatArray:
-    """Finite numbers as a float64 array.
+    """Return finite numbers as a float64 array.
 
     Raises:
-        ValueError: not numbers, or not finite.
+        ValueError: values that are not numbers, or not finite.
     """
     array = numbers_of(name, values)
     if not np.all(np.isfinite(array)):
@@ -28,13 +31,13 @@ def as_float(name: str, values: Any) -> FloatArray:
 
 
 def numbers_of(name: str, values: Any) -> FloatArray:
-    """Real numbers as a float64 array; NaN and infinities are let through.
+    """Return real numbers as a float64 array; NaN and infinities are allowed.
 
-    Takes numbers, nested sequences, iterators, and the arrays of NumPy, torch (detached, from any device), pandas, xarray and
-    SymPy. An integer or rational that float64 does not hold is rounded.
+    Accepts numbers, nested sequences, iterators, and the arrays of NumPy, torch (detached, from any device), pandas, xarray and
+    SymPy. An integer or rational that float64 cannot represent is rounded.
 
     Raises:
-        ValueError: not a rectangular array of real numbers, or one of which a part would be lost.
+        ValueError: values that are no rectangular array of real numbers, or of which NumPy would lose a part.
     """
     array = array_of(name, values)
     if array.dtype.kind == "c":
@@ -51,10 +54,10 @@ def numbers_of(name: str, values: Any) -> FloatArray:
 
 
 def array_of(name: str, values: Any) -> NDArray[Any]:
-    """What came as a NumPy array of whatever it holds; see `plain`.
+    """Return an argument as a NumPy array of its own number type; see `plain`.
 
     Raises:
-        ValueError: not a rectangular array, or one that NumPy reads as something else.
+        ValueError: no rectangular array, or an array whose values NumPy would change.
     """
     values = plain(name, values)
     try:
@@ -65,48 +68,50 @@ def array_of(name: str, values: Any) -> NDArray[Any]:
 
 
 def positions_of(name: str, values: Any, count: int, low: int = 0) -> NDArray[np.int64]:
-    """Whole numbers in [low, count) that pick problems, (n,), at least one.
+    """Return indices of problems, whole numbers in [low, count), (n,) with n >= 1.
 
     Raises:
-        ValueError: none, truth values, or a number out of range; it would be rounded or taken for another one.
+        ValueError: no index, truth values (which NumPy would read as a mask), fractions, or an index out of range.
     """
     array = np.atleast_1d(array_of(name, values))
     if array.dtype.kind == "b":
-        raise ValueError(f"{name} must be numbers of problems, got truth values; use np.flatnonzero(...) of them.")
+        raise ValueError(f"{name} must be indices of problems, got truth values; use np.flatnonzero(...) of them.")
     whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool(np.all(array == np.floor(array))))
     if array.ndim != 1 or not array.size or not whole or array.min() < low or array.max() >= count:
-        raise ValueError(f"{name} must be in [{low}, {count}), got {values!r}; give at least one of these.")
+        raise ValueError(
+            f"{name} must be whole numbers from {low} to {count - 1}, got {values!r}; give at least one of these."
+        )
     return array.astype(np.int64)
 
 
 def list_of(name: str, values: Any, what: str) -> list[Any]:
-    """Several arrays as a list, from any iterable but one array, a mapping or text.
+    """Return several arrays as a list, from any iterable except one array, a mapping or text.
 
     Args:
-        name: argument as the user knows it.
-        values: what came.
-        what: what there is one of for every entry, as `matrix`.
+        name: name of the argument, for the message.
+        values: the argument.
+        what: what one entry is, for the message, as "matrix".
 
     Raises:
-        ValueError: something that is no list of arrays.
+        ValueError: an argument that is no list of arrays.
     """
     kind = type(values).__name__
     if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping | set | frozenset):
-        raise ValueError(f"{name} must be a list with one {what} a block, got a {kind}; give a list: [...].")
+        raise ValueError(f"{name} must be a list with one {what} per block, got a {kind}; give a list: [...].")
     # A data frame would run over the names of its columns, and a matrix over its rows or its entries.
     rows = _module_of(values) in ("pandas", "scipy", "sympy")
     if rows or getattr(values, "ndim", 1) == 0 or (what == "matrix" and getattr(values, "ndim", 1) == 2):
         raise ValueError(
-            f"{name} must be a list with one {what} a block, got a single {kind}; put it in a list: [...]."
+            f"{name} must be a list with one {what} per block, got a single {kind}; put it in a list: [...]."
         )
     return list(values)
 
 
 def plain(name: str, values: Any) -> Any:
-    """What NumPy can read without losing a part: tensors detached, iterators as lists, the rest as it is.
+    """Return a form that NumPy reads without changing a value: tensors detached, iterators as lists, all else unchanged.
 
     Raises:
-        ValueError: an array that NumPy reads as something else (masked, sparse, quantised, without values).
+        ValueError: an array whose values NumPy would change (masked, sparse, quantised, without values).
     """
     if isinstance(values, float | int | str | np.generic):
         return values
@@ -136,16 +141,16 @@ def plain(name: str, values: Any) -> Any:
 
 
 def _is_tensor(values: Any) -> bool:
-    """Whether it is a tensor of torch, which need not be imported for this: without it there are none."""
+    """Whether a value is a torch tensor. Torch is not imported for the answer: if it is not loaded, there are no tensors."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(values, torch.Tensor)
 
 
 def _of_tensor(name: str, tensor: "torch.Tensor") -> Any:
-    """The numbers of a tensor; bfloat16 and float16 are exact in float32.
+    """Return the numbers of a tensor as a NumPy array; bfloat16 and float16 become float32, which holds them exactly.
 
     Raises:
-        ValueError: a tensor that has no dense numbers.
+        ValueError: a tensor without dense numbers (sparse, quantised, on the meta device).
     """
     if tensor.is_nested:
         raise ValueError(f"{name} must be a rectangular array, got a nested tensor; give its parts one by one.")
@@ -155,14 +160,14 @@ def _of_tensor(name: str, tensor: "torch.Tensor") -> Any:
         raise ValueError(f"{name} must hold numbers of full precision, got a quantised tensor; use .dequantize().")
     if tensor.is_meta:
         raise ValueError(
-            f"{name} must hold numbers, got a tensor on the device meta, which has none; make it on a cpu."
+            f"{name} must hold numbers, got a tensor on the device meta, which has none; create it on the cpu."
         )
     found = tensor.detach().cpu().resolve_conj().resolve_neg()
     if found.is_floating_point() and found.element_size() < 4:
         found = found.float()
     try:
         return found.numpy()
-    except RuntimeError as error:  # of a transformation of torch.func, or a tensor that only stands for one
+    except RuntimeError as error:  # inside a transformation of torch.func, or a fake tensor
         raise ValueError(
             f"{name} must hold numbers, got a tensor without any here ({' '.join(str(error).split())})."
         ) from None
@@ -182,7 +187,7 @@ def _check_objects(name: str, array: NDArray[Any]) -> None:
     """Check that an object array holds numbers only: NumPy would read None as NaN and the text '1' as 1.
 
     Raises:
-        ValueError: something else among them.
+        ValueError: an entry that is no number.
     """
     for at, x in np.ndenumerate(array):
         wrong = x is None or x is np.ma.masked or isinstance(x, bool | np.bool_ | str | bytes)
@@ -190,13 +195,15 @@ def _check_objects(name: str, array: NDArray[Any]) -> None:
             place = f" at {at[0] if len(at) == 1 else at}" if at else ""
             raise ValueError(f"{name} must hold numbers, got {x!r}{place}; give a number in every place.")
         if isinstance(x, list | tuple):
-            raise ValueError(f"{name} must be a rectangular array, got rows of different lengths; fill them up.")
+            raise ValueError(
+                f"{name} must be a rectangular array, got rows of different lengths; make them equally long."
+            )
         if isinstance(x, complex | np.complexfloating):
             _refuse(name, array.tolist(), _complex_advice(np.array([y for y in array.ravel()], dtype=complex)))
 
 
 def _is_missing(x: Any) -> bool:
-    """Whether it is pandas' NA, without loading pandas."""
+    """Whether a value is pandas' NA; pandas is not imported for the answer."""
     return type(x).__name__ in ("NAType", "NaTType")
 
 
@@ -208,7 +215,7 @@ def _complex_advice(array: NDArray[Any]) -> str:
 
 
 def _refuse(name: str, values: Any, advice: str) -> NoReturn:
-    """Say what came and what to do.
+    """Raise the error that names the argument, its kind and what to do.
 
     Raises:
         ValueError: always.
@@ -219,12 +226,12 @@ def _refuse(name: str, values: Any, advice: str) -> NoReturn:
 
 
 def _module_of(values: Any) -> str:
-    """The package of a class, which need not be imported for this."""
+    """Return the name of the package that defines the class of a value, without importing it."""
     return type(values).__module__.partition(".")[0]
 
 
 def _has_extension(values: Any) -> bool:
-    """Whether a pandas object has a dtype that can hold NA, of which NumPy makes objects."""
+    """Whether a pandas object has a dtype with NA, which NumPy would convert to an array of objects."""
     dtypes: Any = getattr(values, "dtypes", None)
     several = list(dtypes) if hasattr(dtypes, "__iter__") else [getattr(values, "dtype", None)]
     return any(not isinstance(kind, np.dtype) for kind in several)

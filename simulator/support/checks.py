@@ -1,4 +1,4 @@
-"""One sentence shape for every bad argument: what, what is allowed, what came, what to do."""
+"""Check arguments. Every error has one form: name of the argument, what is allowed, what was given, what to do."""
 
 import difflib
 import math
@@ -19,10 +19,10 @@ __all__ = [
 ]
 
 MOST_COUNTED = 2**53
-"""Beyond it a float64 does not hold every whole number."""
+"""Largest whole number up to which float64 holds every whole number."""
 
 MOST_RATIO = 1e100
-"""The largest ratio of curvatures or gradients: squares and sums of them stay far from overflow."""
+"""Largest allowed ratio of curvatures or gradients; its squares and their sums are far from overflow."""
 
 
 def check_interval(
@@ -38,16 +38,16 @@ def check_interval(
     """Return `value` as a float if it is a finite number in the interval.
 
     Args:
-        name: parameter as the user knows it.
-        value: what came.
+        name: name of the argument, for the message.
+        value: the argument.
         low: smallest allowed value.
         high: largest allowed value.
         low_open: whether `low` itself is excluded.
         high_open: whether `high` itself is excluded.
-        fix: what to do, put after the value; a default is made from the interval.
+        fix: advice for the message; by default it is derived from the interval.
 
     Raises:
-        ValueError: not a number, not finite, or outside.
+        ValueError: a value that is not a number, not finite, or outside the interval.
     """
     try:
         number = float(value)
@@ -67,7 +67,7 @@ def check_count(name: str, value: Any, low: int = 1, high: int | None = MOST_COU
     """Return `value` as an int if it is a whole number from `low` to `high`.
 
     Raises:
-        ValueError: not a whole number, too small or too large.
+        ValueError: a value that is not a whole number, or out of range.
     """
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole:
@@ -90,7 +90,7 @@ def check_ratio(name: str, value: Any) -> float:
     """Return `value` as a float if it is a ratio of curvatures or gradients, largest over smallest.
 
     Raises:
-        ValueError: not a number, below 1, or above MOST_RATIO.
+        ValueError: a value that is not a number, below 1, or above MOST_RATIO.
     """
     ratio = check_interval(name, value, 1.0)
     if ratio > MOST_RATIO:
@@ -99,10 +99,10 @@ def check_ratio(name: str, value: Any) -> float:
 
 
 def check_seed(value: Any) -> int:
-    """A key of 64 bits: a larger one would silently draw what its low bits draw.
+    """Return `value` as an int if it fits in 64 bits; a larger seed would silently give the draws of its low bits.
 
     Raises:
-        ValueError: not a whole number, or out of range.
+        ValueError: a value that is not a whole number, or out of range.
     """
     number = check_count("seed", value, 0, None)
     if number >= 1 << 64:
@@ -114,13 +114,13 @@ def check_choice(name: str, value: Any, allowed: Iterable[str], other_names: Map
     """Return `value` if it is one of `allowed`; the error names the nearest one.
 
     Args:
-        name: parameter as the user knows it.
-        value: what came.
-        allowed: what it may be.
-        other_names: what the field also calls some of them, in lower case; only suggested, never taken.
+        name: name of the argument, for the message.
+        value: the argument.
+        allowed: the allowed values.
+        other_names: other names in the field, in lower case, to an allowed value; they are suggested, but not accepted.
 
     Raises:
-        ValueError: not one of them.
+        ValueError: a value that is not allowed.
     """
     options = list(allowed)
     if value in options:
@@ -141,12 +141,12 @@ def check_known(name: str, given: Iterable[str], allowed: Iterable[str]) -> None
     options = list(allowed)
     for key in given:
         if key not in options and not options:
-            raise ValueError(f"{name}: there is none to set, got {key!r}; leave it out.")
+            raise ValueError(f"{name} must not be given, as there is none, got {key!r}; leave it out.")
         check_choice(name, key, options)
 
 
 def named_options(what: str, text: str) -> tuple[str, dict[str, Any]]:
-    """Read `NAME` or `NAME:key=value:key=value`; numbers become numbers, anything else stays text.
+    """Return the name and the options of `NAME` or `NAME:key=value:key=value`; numbers are converted, other values stay text.
 
     Raises:
         ValueError: a part that is not `key=value`.
@@ -173,7 +173,7 @@ def named_options(what: str, text: str) -> tuple[str, dict[str, Any]]:
 
 
 def as_number(text: str) -> Any:
-    """An int or a float where the text is one; else the text itself, for a check to complain about."""
+    """Return the int or float that a text is; else the text itself, which a later check refuses."""
     for kind in (int, float):
         try:
             return kind(text)

@@ -1,9 +1,9 @@
 """Counter-based random numbers: every draw is a function of (seed, problem index, purpose) alone.
 
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw, *Parallel random numbers: as easy as 1, 2, 3*, SC 2011) keyed by the seed; the
-counter holds the problem index, what the draw is for, and its number. So problem 7 gets the same bits in a batch of 8, in a
-batch of 1000, in any chunk and in any worker. Everything after the uniforms is elementwise, or one LAPACK call per
-matrix, for the same reason.
+counter holds the problem index, the purpose of the draw, and its number. So problem 7 gets the same bits in a batch of 8, in a
+batch of 1000, in any chunk and in any worker. For the same reason everything after the uniforms is elementwise, or one LAPACK
+call per matrix.
 """
 
 from enum import IntEnum
@@ -22,7 +22,7 @@ _QR_FROM = 17  # block size from which one LAPACK call per matrix beats vectoris
 
 
 class Purpose(IntEnum):
-    """What a draw is for; the top four bits of the first counter word."""
+    """The purpose of a draw: the top four bits of the first counter word. Draws with different purposes are independent."""
 
     START = 0
     ROTATION = 1
@@ -59,13 +59,13 @@ def philox4x32(
 
 
 def uniforms(seed: int, problems: NDArray[np.int64], purpose: Purpose, index: int, count: int) -> NDArray[np.float64]:
-    """Uniforms in (0, 1] with 53 bits.
+    """Draw uniform numbers in (0, 1] with 53 bits.
 
     Args:
         seed: 64-bit key.
         problems: problem indices, shape (M,).
-        purpose: what the draws are for.
-        index: which block or step they belong to.
+        purpose: purpose of the draws.
+        index: the block or step to which they belong.
         count: draws per problem.
 
     Returns:
@@ -91,7 +91,7 @@ def uniforms(seed: int, problems: NDArray[np.int64], purpose: Purpose, index: in
 
 
 def normals(seed: int, problems: NDArray[np.int64], purpose: Purpose, index: int, count: int) -> NDArray[np.float64]:
-    """Standard normals by Box and Muller (1958); arguments and shape as `uniforms`."""
+    """Draw standard normals by the method of Box and Muller (1958); arguments and shape as in `uniforms`."""
     even = count + count % 2
     pairs = uniforms(seed, problems, purpose, index, even).reshape(problems.size, even // 2, 2)
     # Contiguous copies: numpy's vectorised and strided loops for log and cos need not round alike.
@@ -102,7 +102,7 @@ def normals(seed: int, problems: NDArray[np.int64], purpose: Purpose, index: int
 
 
 def haar_rotations(seed: int, problems: NDArray[np.int64], block: int, size: int) -> NDArray[np.float64]:
-    """Rotations drawn from the Haar measure on SO(size), one per problem: shape (M, size, size).
+    """Draw rotations from the Haar measure on SO(size), one per problem, (M, size, size).
 
     Products of Householder reflections of random vectors (Stewart 1980), the determinant made 1 by the last sign; from
     block size 17 on, the QR factor of a normal matrix with R's diagonal made positive (Mezzadri 2007).
@@ -132,7 +132,7 @@ def haar_rotations(seed: int, problems: NDArray[np.int64], block: int, size: int
 
 
 def rotation_power(rotation: NDArray[np.float64], power: float) -> NDArray[np.float64]:
-    """Geodesic power Q^s of rotations of shape (..., P, P): every rotation angle is multiplied by s.
+    """Return the geodesic power Q^s of rotations (..., P, P): every rotation angle is multiplied by s.
 
     (Q + Q')/2 has the cosines of the angles as eigenvalues, each twice (and one 1 where P is odd); on each such plane Q is
     a plane rotation, whose angle is scaled. Q^0 = I, Q^1 = Q, and Q^s Q^t = Q^(s+t). The angles have to differ, as those
@@ -159,7 +159,7 @@ def rotation_power(rotation: NDArray[np.float64], power: float) -> NDArray[np.fl
 
 
 def _dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Row by row, one term after the other, so that no sum depends on how many rows there are."""
+    """Return the scalar products of rows, one term after the other, so that a sum does not depend on the number of rows."""
     total = a[:, 0] * b[:, 0]
     for j in range(1, a.shape[1]):
         total = total + a[:, j] * b[:, j]
@@ -167,6 +167,6 @@ def _dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _to_unit(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """53 bits to (0, 1]: 27 from one word, 26 from the other; 1 - x keeps the logarithm finite."""
+    """Convert two words to a number in (0, 1] with 53 bits (27 and 26); it is never 0, so its logarithm is finite."""
     bits = (high >> np.uint64(5)) * np.uint64(1 << 26) + (low >> np.uint64(6))
     return 1.0 - bits.astype(np.float64) * 2.0**-53

@@ -1,4 +1,4 @@
-"""How much memory there is, and sizes for people."""
+"""Report the memory of the machine, and format sizes in bytes."""
 
 import math
 import os
@@ -7,7 +7,7 @@ __all__ = ["memory_text", "physical_memory"]
 
 
 def physical_memory() -> float:
-    """Memory of this machine in bytes; where it cannot be asked for, no limit is set."""
+    """Return the physical memory of this machine in bytes; infinity if the system does not report it."""
     try:
         return float(os.sysconf("SC_PAGE_SIZE")) * float(os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):  # not on Windows
@@ -15,6 +15,6 @@ def physical_memory() -> float:
 
 
 def memory_text(size: float) -> str:
-    """A size in bytes for people."""
+    """Return a size in bytes as text with a unit, as "1.5 GB"."""
     scale = max(min(int(math.log10(max(size, 1.0)) // 3), 4), 0) if math.isfinite(size) else 0
     return f"{size / 1000.0**scale:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[scale]}"

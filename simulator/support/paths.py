@@ -1,4 +1,4 @@
-"""Paths that a user gives: expanded and absolute before anything else sees them.
+"""Convert paths that a user gives to absolute paths before any library gets them.
 
 A relative path such as `run:1` or `a::b` is an address to some libraries (pyarrow, pandas and xarray look for a scheme at its
 beginning), and `~` is a folder of that name to most. An absolute path begins with a separator or a drive, so that it is neither.
@@ -11,16 +11,16 @@ __all__ = ["local_path", "shown"]
 
 
 def local_path(what: str, given: str | os.PathLike[str]) -> Path:
-    """An absolute path on this machine, with a leading `~` or `~user` replaced by the home folder.
+    """Return an absolute path on this machine, with a leading `~` or `~user` replaced by the home folder.
 
-    Symbolic links stay as they are.
+    Symbolic links are not resolved.
 
     Args:
         what: name of the argument, for the message.
-        given: the path; relative ones are taken from the working directory.
+        given: the path; a relative one starts from the working directory.
 
     Raises:
-        ValueError: no path, an empty one, a home folder that is unknown, or a working directory that is gone.
+        ValueError: no path, an empty path, an unknown home folder, or a working directory that was deleted.
 
     Examples:
         >>> local_path("out", "run:1").is_absolute()
@@ -41,12 +41,12 @@ def local_path(what: str, given: str | os.PathLike[str]) -> Path:
         return Path(expanded).absolute()
     except OSError as error:
         raise ValueError(
-            f"{what} must be absolute where the working directory is gone, got {text} ({error.strerror}); write it in full."
+            f"{what} must be absolute, as the working directory was deleted, got {text} ({error.strerror}); write it in full."
         ) from error
 
 
 def _is_unicode(text: str) -> bool:
-    """Bytes of another encoding in a name become surrogates, which neither HDF5 nor a report can hold."""
+    """Whether a name is valid Unicode. Bytes of another encoding become surrogates, which HDF5 and reports cannot store."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -55,7 +55,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def shown(path: Path) -> str:
-    """A path as it is printed: relative where it lies in the working directory."""
+    """Return a path for messages: relative if it is inside the working directory."""
     try:
         return str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):

@@ -1,4 +1,4 @@
-"""Where a result comes from: command, versions, machine."""
+"""Record the origin of a result: command, versions, machine."""
 
 import hashlib
 import platform
@@ -15,11 +15,11 @@ _PACKAGES = ("quadsim", "torch", "numpy", "sympy", "pandas", "xarray")
 
 
 def provenance(seconds: float, **facts: Any) -> dict[str, Any]:
-    """The manifest of a result folder.
+    """Return the manifest of a result folder.
 
     Args:
-        seconds: that the work took.
-        **facts: what else is known, as device, dtype and seed.
+        seconds: duration of the work.
+        **facts: further entries, as device, dtype and seed.
     """
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -36,16 +36,16 @@ _ARITHMETIC = ("torch", "numpy", "numba")
 
 
 def producer() -> str:
-    """What computes results here: a digest of the installed sources of this package, and the versions of what it computes with.
+    """Return the producer version: a digest of the installed sources of this package, and the versions of its libraries.
 
-    The version of the package does not tell: that of an editable installation is the one of the day it was made.
+    The version number is not enough: for an editable installation it is that of the day of the installation.
     """
     return ", ".join([f"quadsim {source_digest()}", *(f"{name} {version(name)}" for name in _ARITHMETIC)])
 
 
 @lru_cache(maxsize=1)
 def source_digest() -> str:
-    """Twelve hexadecimal digits of all Python files of the simulator and of theory, whose judge fills columns of a sweep."""
+    """Return twelve hexadecimal digits of a hash of all Python files of the simulator and of theory (which judges sweeps)."""
     import quadsim.simulator
 
     digest = hashlib.sha256()

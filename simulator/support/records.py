@@ -1,4 +1,4 @@
-"""Tables as plain data for JSON."""
+"""Convert tables to plain data for JSON."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ __all__ = ["plain_records"]
 
 
 def plain_records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
-    """A mapping per row; NaN and infinite numbers, which JSON does not have, become None."""
+    """Return one mapping per row; NaN and infinite numbers become None, as JSON has neither."""
     return [{str(key): _plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
 
 

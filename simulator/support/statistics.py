@@ -1,4 +1,4 @@
-"""Statistics of hitting times in which `inf` (not reached) is an ordinary value."""
+"""Compute statistics of hitting times, in which `inf` (tolerance not reached) is an ordinary value."""
 
 import numpy as np
 import pandas as pd
@@ -15,13 +15,13 @@ __all__ = [
 ]
 
 BOOTSTRAP = 4000
-"""Resamples: the 2.5% end of an interval then rests on 100 of them."""
+"""Number of bootstrap resamples: 100 of them are beyond each end of a 95% interval."""
 
 _DRAWN = 1 << 22  # numbers of resamples that are in memory at once
 
 
 def quantile(values: ArrayLike, q: float, axis: int = -1) -> NDArray[np.float64]:
-    """Quantile of values that may be `inf`, which interpolation would turn into NaN.
+    """Return a quantile of values that may be `inf`; interpolation would turn them into NaN.
 
     The average of the two order statistics that share the quantile where there are two (so the 0.5 quantile is the usual
     median), else the one (averaged inverted distribution function; Hyndman and Fan 1996, definition 2).
@@ -32,7 +32,7 @@ def quantile(values: ArrayLike, q: float, axis: int = -1) -> NDArray[np.float64]
 
 
 def _ranks(q: float, number: int) -> tuple[int, int]:
-    """The two order statistics of so many, counted from 0, that share a quantile; often the same one twice."""
+    """Return the two order statistics, counted from 0, whose mean is a quantile; often both are the same."""
     position = q * number
     # Products like 0.9 * 10 must count as whole numbers: their rounding is below 2 units in the last place.
     whole = abs(position - round(position)) <= 2 * np.spacing(position)
@@ -43,14 +43,14 @@ def _ranks(q: float, number: int) -> tuple[int, int]:
 
 
 def median_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of the median between two order statistics, valid for independent draws of any distribution (sign test).
+    """Return a confidence interval of the median between two order statistics, valid for any distribution (sign test).
 
     Args:
         values: (S,), may hold `inf`.
-        confidence: least probability that the interval holds the median.
+        confidence: smallest probability that the interval contains the median.
 
     Returns:
-        The ends; (-inf, inf) where so few values allow none: fewer than six at 95%.
+        Lower and upper end; (-inf, inf) if there are too few values (fewer than six at 95%).
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64).ravel())
     # The r-th smallest and the r-th largest miss the median with probability 2 P(Binomial(S, 1/2) < r).
@@ -61,12 +61,12 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float,
 
 
 def counted_quantile(edges: ArrayLike, counts: ArrayLike, total: int, q: float) -> NDArray[np.float64]:
-    """`quantile` of values of which a histogram is known: each counts as the upper end of its bin, one in no bin as `inf`.
+    """Return `quantile` from a histogram: each value counts as the upper end of its bin, a value in no bin as `inf`.
 
     Args:
         edges: upper ends of the bins, ascending, (bins,).
-        counts: values in each bin, (..., bins).
-        total: values in all, those in no bin among them; at least 1.
+        counts: number of values in each bin, (..., bins).
+        total: number of all values, those in no bin included; at least 1.
         q: in [0, 1].
     """
     upper = np.append(np.asarray(edges, dtype=np.float64), np.inf)
@@ -76,21 +76,21 @@ def counted_quantile(edges: ArrayLike, counts: ArrayLike, total: int, q: float) 
 
 
 def effective_steps(summary: pd.DataFrame, column: str = "steps_to_tolerance") -> NDArray[np.float64]:
-    """Steps to tolerance with `inf` for a run that diverged later: it cannot be said to have solved the problem."""
+    """Return steps to tolerance, with `inf` for a run that diverged afterwards: it has not solved the problem."""
     steps = summary[column].to_numpy(dtype=np.float64)
     return np.where(summary["status"].to_numpy() == "diverged", np.inf, steps)
 
 
 def bootstrap_ratio(numerator: ArrayLike, denominator: ArrayLike, seed: int = 0) -> tuple[float, float, float]:
-    """Ratio of two medians over the same seeds, with its 95% bootstrap interval (seeds resampled in pairs).
+    """Return the ratio of two medians over the same seeds, with its 95% bootstrap interval (seeds resampled in pairs).
 
     Args:
         numerator: (S,), may hold `inf`.
         denominator: (S,), the same seeds.
-        seed: of the resampling.
+        seed: seed of the resampling.
 
     Returns:
-        Ratio, lower and upper end; NaN where both medians are `inf`.
+        Ratio, lower end and upper end; NaN if both medians are `inf`.
     """
     a, b = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     generator, resampled = np.random.default_rng(seed), []
@@ -106,14 +106,14 @@ def bootstrap_ratio(numerator: ArrayLike, denominator: ArrayLike, seed: int = 0)
 def bootstrap_counted_ratio(
     numerator: ArrayLike, denominator: ArrayLike, edges: ArrayLike, totals: tuple[int, int], seed: int = 0
 ) -> tuple[float, float, float]:
-    """As `bootstrap_ratio` from two histograms, each resampled by itself: a histogram does not know which runs are pairs.
+    """Return the same as `bootstrap_ratio` from two histograms, each resampled by itself, as histograms do not hold pairs.
 
     Args:
-        numerator: runs in each bin, (bins,).
-        denominator: the same bins.
+        numerator: number of runs in each bin, (bins,).
+        denominator: the same for the denominator, with the same bins.
         edges: upper ends of the bins.
-        totals: runs in all of either, those in no bin among them.
-        seed: of the resampling.
+        totals: number of all runs of each, those in no bin included.
+        seed: seed of the resampling.
     """
     generator = np.random.default_rng(seed)
     whole, medians = [], []
@@ -128,7 +128,7 @@ def bootstrap_counted_ratio(
 
 
 def _interval_of(resampled: NDArray[np.float64]) -> tuple[float, float]:
-    """The middle 95%."""
+    """Return the 2.5% and the 97.5% quantile."""
     # inf/inf: neither is known; it counts as no change in the interval's ends only if every resample is so.
     known = resampled[~np.isnan(resampled)]
     if known.size == 0:

@@ -1,4 +1,7 @@
-"""The files of a result folder: each written to a temporary name and renamed, so that a killed run leaves whole files."""
+"""Read and write the files of a result folder.
+
+Every file is written under a temporary name and then renamed, so that a run that is killed leaves only complete files.
+"""
 
 import hashlib
 import json
@@ -52,16 +55,16 @@ CONFIG, MANIFEST, SUMMARY, HISTOGRAM, CURVES, FIGURES, REPORT = (
 )
 _DEEPEST = 30
 PARTIAL = ".partial-"
-"""In the name of a file that is being written."""
+"""Part of the name of a file that is being written."""
 
 
 def write_whole(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
     """Write a file under a temporary name and rename it.
 
     Args:
-        path: what it is called in the end.
-        write: writes to the path it is given.
-        durable: see to it that the content is on the disk before the name is. Not needed where a checksum tells.
+        path: the final name.
+        write: function that writes to the path that it gets.
+        durable: whether the content must be on the disk before the name. Not needed for a file with a checksum.
     """
     # Of its own: several processes may write the same file.
     temporary = path.with_name(f"{path.stem}{PARTIAL}{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
@@ -78,7 +81,7 @@ def write_whole(path: Path, write: Callable[[Path], None], *, durable: bool = Tr
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until a file, or the entries of a folder, are on the disk."""
     if os.name != "posix" and path.is_dir():
         return
     number = os.open(path, os.O_RDONLY)
@@ -89,7 +92,7 @@ def _sync(path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file whose name holds its checksum."""
+    """Write bytes to a file; not durable, so the file or its name must contain a checksum."""
     write_whole(path, lambda temporary: _write(temporary, content), durable=False)
 
 
@@ -98,7 +101,7 @@ def _write(path: Path, content: bytes | memoryview) -> None:
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file, read piece by piece."""
+    """Return the SHA-256 of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -109,7 +112,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def json_text(content: Any) -> str:
-    """The document as it is stored."""
+    """Return the text of a JSON document, as it is stored."""
     return json.dumps(content, indent=2) + "\n"
 
 
@@ -137,7 +140,7 @@ def read_frame(path: Path, **options: Any) -> "pd.DataFrame":
 
 @contextmanager
 def parquet_writer(path: Path, schema: "pa.Schema") -> "Iterator[pq.ParquetWriter]":
-    """Write a Parquet file piece by piece."""
+    """Open a Parquet file for writing in pieces."""
     import pyarrow.parquet as pq
 
     with path.open("wb") as file, pq.ParquetWriter(file, schema) as writer:
@@ -146,7 +149,7 @@ def parquet_writer(path: Path, schema: "pa.Schema") -> "Iterator[pq.ParquetWrite
 
 @contextmanager
 def parquet_reader(path: Path) -> "Iterator[pq.ParquetFile]":
-    """Read a Parquet file piece by piece."""
+    """Open a Parquet file for reading in pieces."""
     import pyarrow.parquet as pq
 
     with path.open("rb") as file, pq.ParquetFile(file) as reader:
@@ -178,18 +181,17 @@ def write_dataset(path: Path, dataset: "xr.Dataset") -> None:
 
 
 def open_dataset(path: Path) -> "xr.Dataset":
-    """A Dataset from NetCDF, of which the parts are read when they are used."""
+    """Open a Dataset from NetCDF; its arrays are read when they are used."""
     import xarray as xr
 
     return xr.open_dataset(path.absolute(), engine="h5netcdf")
 
 
 def read_json(path: Path, what: str, fix: str = "give a config.json that a sweep wrote") -> Any:
-    """Read a JSON document that may come from a stranger.
+    """Read untrusted JSON.
 
     Raises:
-        ValueError: the file cannot be read, is not JSON, or holds what no document of ours does: nesting without end, or text
-            that cannot be written again.
+        ValueError: a file that cannot be read, is not JSON, is nested too deeply, or contains text that cannot be written again.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -203,10 +205,10 @@ def read_json(path: Path, what: str, fix: str = "give a config.json that a sweep
 
 
 def _check_depth(content: Any) -> None:
-    """Whatever walks through a document may recurse.
+    """Check the depth of a document, because functions that walk through it recurse.
 
     Raises:
-        ValueError: lists and objects inside each other deeper than any document of ours.
+        ValueError: lists and objects that are nested deeper than in any document that quadsim writes.
     """
     level = [content]
     for _ in range(_DEEPEST):
@@ -222,14 +224,14 @@ def _check_depth(content: Any) -> None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a sweep has written everything there; the manifest is written last.
+    """Whether the folder holds a finished sweep; its manifest is written last.
 
     Raises:
-        ValueError: a name that the system does not take.
+        ValueError: a name that the file system does not accept.
     """
     try:
         return (folder / MANIFEST).is_file()
-    except OSError as error:  # a name that is too long, say
+    except OSError as error:  # for example a name that is too long
         raise ValueError(
             f"out must be the name of a folder, got {folder.name[:80]} ({error.strerror}); choose another."
         ) from error

@@ -1,4 +1,4 @@
-"""Threads of our own around operations of one thread each."""
+"""Run torch operations with one thread each, in several Python threads."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +14,11 @@ __all__ = ["in_threads", "own_threads"]
 ItemT = TypeVar("ItemT")
 FoundT = TypeVar("FoundT")
 
-_threads: ContextVar[int | None] = ContextVar("threads", default=None)  # how many are ours, within `own_threads`
+_threads: ContextVar[int | None] = ContextVar("threads", default=None)  # number of Python threads, within `own_threads`
 
 
 class _Usual:
-    """How many threads torch has where nobody has changed it, and how many callers have it changed now."""
+    """The number of torch threads outside `own_threads`, and the number of callers that are inside now."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -43,12 +43,12 @@ _usual = _Usual()
 
 @contextmanager
 def own_threads() -> Iterator[None]:
-    """One thread within each operation, and threads of our own around them.
+    """Use one torch thread per operation inside this context; `in_threads` then uses Python threads.
 
-    It may be nested, and entered by several threads at once. Those of torch wait for each other after every operation, which on
-    a busy machine takes twenty times as long; and they split the matrices of an instance that is alone.
+    It may be nested, and entered by several threads at once. Torch's own threads wait for each other after every operation, which
+    on a busy machine takes twenty times as long. They also split the matrices of a single instance, which changes its last bits.
     """
-    if _threads.get() is not None:  # nested, or within a thread of ours
+    if _threads.get() is not None:  # nested, or in a thread of `in_threads`
         yield
         return
     token = _threads.set(_usual.enter())
@@ -60,7 +60,7 @@ def own_threads() -> Iterator[None]:
 
 
 def in_threads(work: Callable[[ItemT], FoundT], items: Iterable[ItemT]) -> list[FoundT]:
-    """Work on all items, in as many threads as torch had before `own_threads`."""
+    """Return `work(item)` for all items, in order,, in as many threads as torch had before `own_threads`."""
     items, threads = list(items), _threads.get() or 1
     if min(threads, len(items)) < 2:
         return [work(item) for item in items]

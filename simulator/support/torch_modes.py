@@ -1,4 +1,4 @@
-"""The modes a program may have switched on around a call, set aside while we work: a result depends on its arguments alone."""
+"""Switch off the caller's modes (autocast, inference mode, ...) during a call, so that results depend on arguments alone."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,16 +19,16 @@ _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
 @contextmanager
 def own_modes() -> Iterator[None]:
-    """Work as in a fresh process, whatever the caller has switched on; also a decorator, for every function a user calls.
+    """Run the body as in a fresh process, whatever modes the caller has switched on; also a decorator.
 
-    Set aside and restored afterwards are no_grad, inference mode, autocast, anomaly detection, a default device, a lower
-    precision of float32 products, deterministic algorithms (torch refuses products on a GPU under them; all operations here
-    are deterministic anyway), the flushing of subnormal numbers, NumPy's handling of floating-point errors and SymPy's
-    `evaluate`. Only what differs from a fresh process is touched, and a nested call does nothing. A default dtype is not
-    touched, as every tensor here is made with its own.
+    Every public function that computes has it. Switched off and restored afterwards are no_grad, inference mode, autocast,
+    anomaly detection, a default device, a lower precision of float32 products, deterministic algorithms (torch refuses
+    products on a GPU under them; all operations here are deterministic anyway), the flushing of subnormal numbers, NumPy's
+    handling of floating-point errors and SymPy's `evaluate`. Only modes that differ from a fresh process are changed, and a
+    nested call does nothing. The default dtype is not changed, as every tensor is created with an explicit one.
 
     Raises:
-        ValueError: within a function that torch.func transforms, which cannot be set aside.
+        ValueError: a call inside a function that torch.func transforms; such a transformation cannot be switched off.
     """
     if _inside.get():
         yield
@@ -73,7 +73,7 @@ def _of_torch(stack: ExitStack) -> None:
 
 
 def _full_precision(stack: ExitStack) -> None:
-    """Products of float32 in float32: `medium` and `high` compute them in bfloat16 or TF32 where the hardware can."""
+    """Compute float32 products in float32; the modes `medium` and `high` use bfloat16 or TF32 if the hardware has them."""
     try:
         before = torch.get_float32_matmul_precision()
     except RuntimeError:  # torch's way of saying that the newer setting of each backend was used

@@ -1,4 +1,12 @@
-"""train: any rule on a stack of toy models, all problems and settings at once."""
+"""Train toy models (`train`): one rule, all problems and settings at once, as a stack of instances.
+
+An *instance* is one problem under one setting. Instances are split into chunks; every chunk runs by itself, on a CPU in a
+thread of its own. Within a chunk, steps run in stretches without a decision in between; after a stretch, instances that have
+converged or diverged are dropped (`Stepper.select`), so that late steps cost less.
+
+On a CPU the losses of an instance have the same bits whatever else is in its chunk: a chunk holds only
+instances with equally many sequences, so none is padded to the length of another.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,13 +36,14 @@ from quadsim.simulator.training.stepping import Stepper, check_compile, instance
 __all__ = ["check_trainable", "chunk_bytes", "schedule_bytes", "train"]
 
 TOKENS_AT_ONCE = 16_000
-"""Tokens of all instances of a chunk on a CPU: more do not fit its caches, fewer leave it waiting for Python."""
+"""Tokens of all instances of a chunk on a CPU: more do not fit in its caches; with fewer, Python takes most of the time."""
 
-_ARRAYS_ALIVE = 12  # of the parameters' size, in a step
-_ACTIVATIONS_ALIVE = 40  # of one activation's size, between the forward and the backward pass
-_FACTORS_ALIVE = 5  # of the schedule, while they are computed
+# Estimates of memory, in arrays that exist at the same time.
+_ARRAYS_ALIVE = 12  # arrays of the size of the parameters, in a step
+_ACTIVATIONS_ALIVE = 40  # arrays of the size of one activation, between the forward and the backward pass
+_FACTORS_ALIVE = 5  # arrays of the schedule, while its factors are computed
 _SNAPSHOTS_ALIVE = 3  # parameters, gradient and update
-_STRETCH = 8  # steps between two looks for instances that are done
+_STRETCH = 8  # steps between two checks for instances that have finished
 
 
 @own_modes()
@@ -58,30 +67,37 @@ def train(
 ) -> TrainingRun:
     """Train every problem of a batch under every setting.
 
-    An instance has the same bits whatever else runs beside it, on a CPU.
+    On a CPU the result of an instance (a problem under a setting) has the same bits whatever other instances run.
 
     Args:
         problem: M problems.
-        rule: a Rule or its name in RULES. A rule that needs the curvature of blocks (L_l, mu_l) cannot run.
+        rule: a Rule or its name in RULES. A rule that needs the curvature of blocks (L_l, mu_l) is refused.
         lr: learning rate, a number or a sequence.
-        steps: at most so many.
-        schedule: multiplies the learning rate, as `cosine:warmup=100`; None is constant.
-        record: "all", "log" (20 a decade) or every how many steps; 0 and the last are always recorded.
-        tolerance: the target is a loss of this times ln(classes), in (0, 1).
-        stop: whether a run ends once both its losses have reached the target.
-        snapshots: steps at which parameters, gradient and update are kept; then no run is stopped.
-        evaluate_every: with mini-batches, the losses on all data are computed every so many steps.
-        partition: blocks of a rule that averages over its block (adam-mini).
+        steps: largest number of steps.
+        schedule: factors that multiply the learning rate, as `cosine:warmup=100`; None is constant.
+        record: which steps are recorded: "all", "log" (20 per decade) or a number n for every n-th step. Step 0 and the last step
+            are always recorded.
+        tolerance: a run has converged when its loss is at most this times ln(classes), the loss of a uniform guess; in (0, 1).
+        stop: whether a run ends once both its losses (unweighted and optimised) have reached that target.
+        snapshots: steps at which parameters, gradient and update are stored; if there are any, no run stops early.
+        evaluate_every: with mini-batches, the losses on all data are evaluated at every step that is a multiple of this.
+        partition: name of the partition into blocks, for a rule that averages over its block (adam-mini).
         dtype: torch.float32 or torch.float64.
         device: "cpu", "cuda" or "cuda:N".
-        compile: whether torch.compile fuses the operations of a step; it takes some ten seconds before the first.
+        compile: whether torch.compile fuses the operations of a step; compiling takes some ten seconds.
         **hyperparameters: of the rule; see `simulate`.
 
     Returns:
-        TrainingRun with loss (M, K, R).
+        TrainingRun with loss (M, K, R): problem, setting, recorded step.
 
     Raises:
         ValueError: an argument out of range, a rule that cannot run, or a run that does not fit in memory.
+
+    Examples:
+        >>> from quadsim.simulator.models.mlp import MLP
+        >>> toys = ToyProblem.generate(MLP(width=8), "token-map", heterogeneity=[1, 10], problems=2)
+        >>> train(toys, "adam", lr=[0.01, 0.1], steps=20).final_loss.shape
+        (4, 2)
     """
     job = _prepare(
         problem, rule, lr=lr, steps=steps, schedule=schedule, record=record, tolerance=tolerance, stop=stop,
@@ -138,7 +154,7 @@ def check_trainable(rule: Rule) -> None:
     """Check that a rule can run on models.
 
     Raises:
-        ValueError: a rule that needs the curvature of blocks.
+        ValueError: a rule that needs the curvature of blocks (L_l, mu_l).
     """
     used = {symbols.L_l, symbols.mu_l}
     expressions = (rule.step, *rule.update.values(), *rule.start.values())
@@ -150,7 +166,11 @@ def check_trainable(rule: Rule) -> None:
 
 
 def chunk_bytes(problem: ToyProblem, instances: int, dtype: torch.dtype | str, device: str) -> float:
-    """Memory that so many instances need while they are trained: data, parameters, states and what a backward pass keeps."""
+    """Return an estimate of the bytes that `instances` instances need while they are trained.
+
+    It counts data, parameters, states and the activations that a backward pass keeps. On a CPU, only as many instances count as
+    run at the same time.
+    """
     if device == "cpu":
         instances = min(instances, torch.get_num_threads() * _most_at_once(problem))
     width = max(p.shape[-1] for p in problem.parameters)
@@ -159,17 +179,17 @@ def chunk_bytes(problem: ToyProblem, instances: int, dtype: torch.dtype | str, d
 
 
 def schedule_bytes(steps: int) -> float:
-    """Memory of the factors of so many learning rates, while they are computed."""
+    """Return the bytes that the factors of a schedule of `steps` steps need while they are computed."""
     return 8.0 * _FACTORS_ALIVE * steps
 
 
 def _check_memory(
     problem: ToyProblem, settings: int, steps: int, snapshots: int, dtype: torch.dtype | str, device: str
 ) -> None:
-    """Find out before anything large is made whether a run fits.
+    """Check that a run fits in memory, before anything large is allocated.
 
     Raises:
-        ValueError: it does not.
+        ValueError: the run needs more than the physical memory.
     """
     instances, available = problem.problems * settings, physical_memory()
     needed = schedule_bytes(steps) + 8.0 * _SNAPSHOTS_ALIVE * snapshots * instances * problem.dimension
@@ -189,7 +209,7 @@ def _most_at_once(problem: ToyProblem) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """A checked request."""
+    """A checked request to `train`; `record` holds the steps at which losses are kept, (R,)."""
 
     problem: ToyProblem
     rule: Rule
@@ -217,12 +237,21 @@ class _Job:
 
     @cached_property
     def factors(self) -> NDArray[np.float64]:
-        """Of the learning rate at every step, (steps,)."""
+        """The schedule's factors of the learning rate, (steps,)."""
         return self.schedule.factors(self.steps)
 
 
 class _Found:
-    """What is known of E instances: losses at recorded steps, first steps, snapshots."""
+    """The results of E instances so far. The first axis of a pair is (unweighted loss, optimised loss).
+
+    Attributes:
+        losses: losses at recorded steps, (2, E, R); NaN where not reached yet.
+        hit: first step with a loss within the tolerance, (2, E); `inf` if there is none.
+        diverged: first step with a loss above the limit of divergence or NaN, (E,); `inf` if there is none.
+        stopped: last step that the instance ran, (E,).
+        last: losses at that step, (2, E).
+        snapshots: parameters, gradient and update at the steps of the snapshots, (3, E, steps, P).
+    """
 
     def __init__(self, job: _Job, instances: int) -> None:
         self._job = job
@@ -236,7 +265,16 @@ class _Found:
         self._place = {int(step): r for r, step in enumerate(job.record)}
 
     def see(self, t: int, at: NDArray[np.int64], losses: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Note the losses (2, instances) at step t of the instances `at`; which of them go on."""
+        """Add the losses at one step.
+
+        Args:
+            t: the step.
+            at: indices of the instances.
+            losses: their losses, (2, instances).
+
+        Returns:
+            Whether each of the instances continues, (instances,).
+        """
         if t == 0:
             scale = np.maximum(losses, np.log(self._job.problem.classes))
             self._limit[:, at] = np.where(np.isfinite(scale), DIVERGED_ABOVE * scale, 0.0)
@@ -254,7 +292,7 @@ class _Found:
 
 
 def _in_chunks(job: _Job) -> _Found:
-    """Run all instances, some at a time; an instance is (problem, setting), the setting varying fastest."""
+    """Run all instances in chunks. Instances are ordered by problem and then setting (the setting varies fastest)."""
     total = job.shape[0] * job.shape[1]
     found = _Found(job, total)
     if job.device != "cpu":
@@ -264,12 +302,13 @@ def _in_chunks(job: _Job) -> _Found:
     workers = torch.get_num_threads()
     most = min(_most_at_once(job.problem), -(-total // workers))
     chunks = []
-    # Only instances with as many sequences together: an instance filled up for the sake of another would round differently.
+    # A chunk holds only instances with equally many sequences. Padding an instance to the length of another would change the
+    # order of its sums, and with it the last bits of its losses.
     sequences = np.repeat(job.problem.sequences, job.shape[1])
     for number in np.unique(sequences):
         alike = np.flatnonzero(sequences == number)
         chunks += np.array_split(alike, -(-alike.size // most))
-    _ = job.factors, job.problem.start, job.problem.weights  # once, not in every thread
+    _ = job.factors, job.problem.start, job.problem.weights  # computed here once, not in every thread
     with own_threads():
         in_threads(lambda chunk: _run(job, chunk, found), chunks)
     return found
@@ -280,10 +319,15 @@ def _fit(job: _Job) -> int:
 
 
 def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
-    """Run the instances of a chunk and write down what is seen of them."""
+    """Run the instances of a chunk and write their results to `found`.
+
+    Two cases. Without mini-batches every step evaluates the losses on all data anyway, so they come with the stretch (`losses`).
+    With mini-batches the losses on all data are extra work, done every `job.every` steps (`stepper.look`), and stretches end
+    there.
+    """
     alive, going = chunk, np.ones(chunk.size, dtype=bool)
     problems, settings = np.divmod(chunk, job.shape[1])
-    every_step = job.problem.task.batch is None  # every step sees all data, and so its losses are those of the run
+    every_step = job.problem.task.batch is None  # no mini-batches: the losses of a step are the losses on all data
     length = together(_STRETCH if every_step else job.every)
     stepper = Stepper(
         job.problem,
@@ -332,7 +376,7 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
 
 
 def _gather(job: _Job, found: _Found) -> TrainingRun:
-    """Cut off what came after divergence and name every run's state."""
+    """Return the TrainingRun: statuses, and losses that are infinite from the divergence on."""
     diverged = np.isfinite(found.diverged)
     losses = np.where(job.record >= found.diverged[:, None], np.inf, found.losses)
     hit = np.where(found.hit >= found.diverged, np.inf, found.hit)

@@ -1,4 +1,9 @@
-"""Steps of a stack: eager, compiled, or several of them captured in a CUDA graph; the same operations in all three."""
+"""Take training steps of a stack of instances: directly, compiled, or captured in a CUDA graph.
+
+The three ways run the same operations. A small model's step takes less time than its launches from Python, so on a GPU several
+steps are captured in one CUDA graph and launched together. This fixes the memory: within a step everything is updated in place,
+and the schedule's factors and the rows of the mini-batches are copied to fixed tensors before (`Stepper._fill`).
+"""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -22,34 +27,42 @@ __all__ = ["Stepper", "check_compile", "instances_that_fit", "together"]
 
 Tensor = torch.Tensor
 
-_LONGEST = 16  # steps together
+_LONGEST = 16  # steps in one stretch, at most
 
-_PROBED = 32  # instances whose memory is measured
-_SHARE = 0.8  # of the free memory of a GPU that is used
+_PROBED = 32  # number of instances whose memory is measured
+_SHARE = 0.8  # share of the free memory of a GPU that is used
 
-_SHAPES = 1000  # of stacks in one process, each of which is compiled
+_SHAPES = 1000  # number of shapes of stacks that one process may compile; dropping instances changes the shape
 
 Replay = Callable[[], None]
 
 
 def together(every: int) -> int:
-    """Steps taken together, in a CUDA graph and between two looks for instances that are done: a divisor of `every`."""
+    """Return the length of a stretch: the largest divisor of `every` that is at most 16.
+
+    A stretch runs without a check for finished instances; on a GPU it is one CUDA graph. A divisor, so that evaluations every
+    `every` steps fall on the end of a stretch.
+
+    Examples:
+        >>> together(10), together(24), together(17)
+        (10, 12, 1)
+    """
     return max(n for n in range(1, _LONGEST + 1) if every % n == 0)
 
 
 class Stepper:
-    """Parameters, states and clocks of E instances, and steps of them.
+    """Parameters, states and clocks of E instances, and the steps that change them.
 
     Args:
-        problem: what they are instances of.
-        which: the problem of every instance, (E,).
-        rule: what updates them.
+        problem: the batch of problems.
+        which: index of the problem of every instance, (E,).
+        rule: the rule that updates the parameters.
         settings: name to the value of every instance, (E,).
-        blocks: of a rule that averages over its block.
-        stretch: steps taken together, at most.
-        dtype: of all numbers.
-        device: of all tensors.
-        compile: whether torch.compile fuses loss and gradient.
+        blocks: blocks, for a rule that averages over its block.
+        stretch: largest number of steps in one call of `stretch`.
+        dtype: number type of the parameters.
+        device: device of all tensors.
+        compile: whether torch.compile fuses the operations of loss and update.
     """
 
     def __init__(
@@ -72,7 +85,7 @@ class Stepper:
         self._stack = problem.stack(which, dtype, device)
         self.theta = self._stack.start().contiguous()
         values = torch.from_numpy(np.stack([settings[name] for name in rule.names], axis=1))
-        values = values.to(device)  # in float64: a rule forms 1 - beta and the like before it rounds them
+        values = values.to(device)  # in float64: rounding comes after 1 - beta and the like
         self._update: FusedUpdate | _TorchUpdate
         if device == "cpu" and why_no_update(rule) is None and not jit_is_off():
             self._update = FusedUpdate(rule, values, self.theta)
@@ -86,17 +99,17 @@ class Stepper:
 
     @property
     def instances(self) -> int:
-        """E."""
+        """E, the number of instances."""
         return self.theta.shape[0]
 
     def look(self) -> NDArray[np.float64]:
-        """Unweighted and optimised loss on all data, (2, E)."""
+        """Evaluate the unweighted and the optimised loss on all data, (2, E); no step is taken."""
         with torch.no_grad(), self._calm():
             losses = self._losses(self._stack, self.theta)
         return torch.stack(losses[::-1]).double().cpu().numpy()
 
     def kept_step(self, t: int, factor: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Take step t; parameters before it, gradient and update, (E, P) each."""
+        """Take step t and return the parameters before it, the gradient and the update, (E, P) each."""
         self._fill(t, np.array([factor]))
         before, update = self.theta.clone(), torch.empty_like(self.theta)
         with self._calm():
@@ -105,10 +118,14 @@ class Stepper:
         return before, gradient, update
 
     def stretch(self, t: int, factors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Take steps t, t + 1, ..., one for every factor of the learning rates, at most as many as go together.
+        """Take steps t, t + 1, ..., one for every factor.
+
+        Args:
+            t: the first step.
+            factors: the schedule's factors of these steps, at most `stretch` of them.
 
         Returns:
-            Unweighted and optimised loss before every step, on what it saw, (steps, 2, E).
+            Unweighted and optimised loss before every step, on the data of that step (its mini-batch), (steps, 2, E).
         """
         self._fill(t, factors)
         if self._captures and factors.size == self._longest:
@@ -121,7 +138,7 @@ class Stepper:
         return self._seen[: factors.size].double().cpu().numpy().copy()
 
     def select(self, chosen: NDArray[np.int64]) -> None:
-        """Go on with some of the instances."""
+        """Keep the instances with the indices `chosen` and drop all others."""
         at = torch.from_numpy(chosen).to(self._device)
         self._replay = None  # and with it the memory of the graph
         self._stack = self._stack.select(at)
@@ -130,13 +147,16 @@ class Stepper:
         self._update.select(at)
 
     def worth_dropping(self, left: int) -> bool:
-        """Whether to go on with so many instances: a new graph costs more than a few idle ones."""
+        """Whether it is worth dropping finished instances when `left` remain.
+
+        On a GPU dropping needs a new CUDA graph, which costs more than a few idle instances: at least half must have finished.
+        """
         return left < self.instances and (2 * left <= self.instances or not self._captures)
 
-    # Steps. Nothing in them comes from the host, and what they change stays where it is: they can be captured.
+    # Steps. They read nothing from the host and change tensors in place, so that a CUDA graph can capture them.
 
     def _fill(self, t: int, factors: NDArray[np.float64]) -> None:
-        """What steps t, t + 1, ... need from the host."""
+        """Copy what steps t, t + 1, ... need from the host: factors and rows of mini-batches."""
         self._host_factors = factors
         self._factors[: factors.size] = torch.from_numpy(factors)
         for i in range(factors.size):
@@ -152,7 +172,7 @@ class Stepper:
         return float(self._host_factors[i]) if isinstance(self._update, FusedUpdate) else self._factors[i]
 
     def _gradient(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
-        """What the rule sees, (E, P), with both losses, (E,) each."""
+        """Return the gradient of step i of the stretch, (E, P), with the optimised and the unweighted loss, (E,) each."""
         stack = self._stack if self._rows is None else self._stack.rows(self._rows[i])
         return stack.gradient(self.theta, self._losses)
 
@@ -163,13 +183,18 @@ class Stepper:
             self._update(self.theta, gradient, self._factor(i))
 
     def _capture(self) -> Replay:
+        """Return a function that runs one full stretch as a CUDA graph.
+
+        The steps before the capture are a rehearsal (libraries allocate memory at their first call), so the parameters, states
+        and clocks are saved before it and restored after it.
+        """
         assert isinstance(self._update, _TorchUpdate)
         with torch.cuda.device(self._device), _quiet():
             own = [self.theta, *self._update.start(self.theta, lambda: self._gradient(0)[0])]
             first = [tensor.clone() for tensor in own]
             side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):  # libraries set themselves up in a first call, which a capture must not see
+            with torch.cuda.stream(side):  # the first call of a library allocates memory, which must not be captured
                 self._steps(2)
             torch.cuda.current_stream().wait_stream(side)
             torch.cuda.empty_cache()
@@ -182,7 +207,7 @@ class Stepper:
 
 
 class _TorchUpdate:
-    """The update by the readable torch function of the rule, in place as FusedUpdate's, for any rule and device."""
+    """The update by the torch function of the rule: in place, as FusedUpdate, but for every rule and device."""
 
     def __init__(self, rule: Rule, settings: Tensor, blocks: Partition, *, compile: bool) -> None:
         self._settings = {name: settings[:, i : i + 1] for i, name in enumerate(rule.names)}
@@ -192,7 +217,10 @@ class _TorchUpdate:
         self._states: list[Tensor] | None = None
 
     def start(self, theta: Tensor, gradient: Callable[[], Tensor]) -> list[Tensor]:
-        """Give the states their first values, which may need the first gradient; everything that a step changes."""
+        """Start the states if they are not started, and return all tensors that a step changes (clocks, states).
+
+        `gradient` is called only if the start of a state depends on the first gradient.
+        """
         if self._states is None:
             g = gradient() if self._looks_at_first else torch.zeros_like(theta)
             (self._states,) = self._rule.start(self._part(theta, g), self._settings)
@@ -201,7 +229,7 @@ class _TorchUpdate:
     def __call__(
         self, theta: Tensor, gradient: Tensor, factor: "float | Tensor", increment: Tensor | None = None
     ) -> None:
-        """See `FusedUpdate`."""
+        """Take one step in place; see `FusedUpdate`."""
         own = self.start(theta, lambda: gradient)
         assert self._states is not None
         settings = {**self._settings, "lr": self._settings["lr"] * factor}
@@ -216,7 +244,7 @@ class _TorchUpdate:
                 tensor.copy_(value)
 
     def select(self, at: Tensor) -> None:
-        """Go on with some of the instances."""
+        """Keep the instances with the indices `at` and drop all others."""
         self._settings = {name: values[at] for name, values in self._settings.items()}
         self._clocks = [clock[at] for clock in self._clocks]
         self._states = None if self._states is None else [state[at] for state in self._states]
@@ -227,7 +255,10 @@ class _TorchUpdate:
 
 @lru_cache(maxsize=64)
 def _flat_rule(rule: Rule, blocks: Partition, compile: bool) -> tuple[TorchRule, Callable[..., Any]]:
-    """The rule on one part (E, P), with settings (E, 1), and its `advance`; kept, as what is compiled is kept with it."""
+    """Return the rule on one part (E, P), with settings (E, 1), and its `advance`, compiled if wanted.
+
+    Cached, because torch keeps compiled code with the function object.
+    """
 
     def block_mean(x: Tensor) -> Tensor:
         if x.shape[-1] == 1:
@@ -244,7 +275,7 @@ def _flat_rule(rule: Rule, blocks: Partition, compile: bool) -> tuple[TorchRule,
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Compiling warns of what it would rather have (lower precision) and of its own parts; a user can change neither."""
+    """Silence the warnings of torch.compile: they recommend lower precision or concern torch's own code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -252,17 +283,17 @@ def _quiet() -> Iterator[None]:
 
 @cache
 def _compiled_losses() -> Callable[[Stack, Tensor], tuple[Tensor, Tensor]]:
-    """One for all stacks: what was compiled for one serves any other of the same shapes."""
+    """Return the compiled losses, one function for all stacks, so that stacks of the same shapes share compiled code."""
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
     return torch.compile(Stack.losses)
 
 
 @cache
 def check_compile(device: str) -> None:
-    """Compile something small.
+    """Check that torch.compile works, by compiling a small function.
 
     Raises:
-        ValueError: torch.compile does not work here.
+        ValueError: torch.compile fails on this device.
     """
     try:
         with _quiet():
@@ -278,7 +309,14 @@ def check_compile(device: str) -> None:
 
 
 def instances_that_fit(problem: ToyProblem, dtype: torch.dtype, device: str, states: int) -> int:
-    """How many instances fit into the free memory of a GPU, by what a few of them take."""
+    """Return how many instances fit in the free memory of a GPU, from the measured memory of 32 instances.
+
+    Args:
+        problem: the batch of problems.
+        dtype: number type of the parameters.
+        device: "cuda" or "cuda:N".
+        states: number of states of the rule, each of the size of the parameters.
+    """
     with torch.cuda.device(device):
         torch.cuda.empty_cache()
         free, _ = torch.cuda.mem_get_info()

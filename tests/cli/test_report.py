@@ -451,7 +451,7 @@ def test_a_sweep_over_models(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (None, r"the argument must be a result folder, got \S+, which is none; name"),
+        (None, r"the argument must be a result folder, got \S+, which is not a folder; name"),
         ({}, r"must hold one of manifest.json, verify.json, claims.json, got \S+ with none of these; name another"),
         ({"config.json": "{}"}, r"got \S+ with an unfinished sweep; finish it with quadsim sweep --config"),
         (
@@ -460,7 +460,7 @@ def test_a_sweep_over_models(tmp_path):
         ),
         ({"verify.json": "{"}, r"verify.json must be JSON"),
         ({"verify.json": "[]"}, r"verify.json must hold one object, got list"),
-        ({"verify.json": "{}"}, r"verify.json must list theorems, got none in \S+; make it"),
+        ({"verify.json": "{}"}, r"verify.json must list theorems, got none in \S+; write it"),
         ({"claims.json": '{"claims": {}}'}, r"claims.json must list claims, got none"),
         ({"claims.json": "[" * 100_000}, r"claims.json must be (JSON|a plain document)"),
         ({"manifest.json": "{}"}, r"config must be a readable file"),
@@ -535,7 +535,7 @@ def test_a_report_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     (folder / "report.html").mkdir()
     result = run("report", folder)
     assert result.exit_code == 2
-    assert "the folder must be one that can be written" in result.stderr
+    assert "the folder must be writable" in result.stderr
 
 
 def test_every_file_of_the_template_is_in_the_wheel():

@@ -1,1 +1,1 @@
-"""Checking: a theorem against a run, in floats, in rationals, and as columns of a sweep."""
+"""Checking: compare theorems with runs, in floats, in rationals, and as columns of a sweep."""

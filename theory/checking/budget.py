@@ -1,4 +1,4 @@
-"""Rounding budgets: by how much a true statement may seem to fail in floating point. Derived, not picked.
+"""Derive rounding budgets: the largest amount by which a true statement may seem to fail in floating point.
 
 Throughout u is the unit roundoff of the run's dtype and n the size of the largest block.
 """
@@ -21,7 +21,7 @@ def _unit(trajectory: Trajectory) -> float:
 
 
 def _conditioning(trajectory: Trajectory) -> tuple[Array, Array]:
-    """Largest eigenvalue and worst block condition of the matrix the recursion runs on, (M, K) or (M, 1)."""
+    """Return the largest eigenvalue and the worst block condition number of the recursion's matrix, (M, K) or (M, 1)."""
     name = "" if trajectory.rule is None else trajectory.rule.name
     if name == "adam-frozen":
         sigma = frozen_spectrum(trajectory)
@@ -33,15 +33,15 @@ def _conditioning(trajectory: Trajectory) -> tuple[Array, Array]:
 
 
 def _kappa(trajectory: Trajectory) -> Array:
-    """Worst condition number of a block, (M, 1): blocks do not mix, so errors are amplified within one only."""
+    """Return the worst condition number of a block, (M, 1): blocks do not mix, so errors grow within a block only."""
     problem = trajectory.problem
     return np.asarray((problem.block_smoothness / problem.block_strong_convexity).max(axis=1)[:, None])
 
 
 def growth_budget(trajectory: Trajectory, root: Array | float = 1.0) -> Array:
-    """What rounding can add to the factor sqrt(gap_{t+1}/gap_t) in one step, (M, K); `root` is the factor itself.
+    """Return what rounding can add to the factor sqrt(gap_{t+1}/gap_t) in one step, (M, K); `root` is the factor itself.
 
-    With u the unit roundoff and n the largest block: the stored matrix differs from one with the asked eigenvalues by at
+    With u the unit roundoff and n the largest block: the stored matrix differs from one with the exact eigenvalues by at
     most gamma L, gamma = 8 n^(3/2) u (product of three matrices, the outer two orthogonal to n^(3/2) u; Higham, Accuracy
     and Stability, 2002, section 3.5), which moves 1 - eta lambda by eta L gamma. The step itself is computed with an error
     of at most u (1 + (n+3) sqrt(n) eta L) |e|, as | |H||e| | <= sqrt(n) L |e|, and in the H-norm an error counts up to
@@ -71,18 +71,18 @@ def growth_budget(trajectory: Trajectory, root: Array | float = 1.0) -> Array:
 
 
 def evaluation_budget(trajectory: Trajectory) -> Array:
-    """Relative error of gap_t / gap_s as measured: each is 1/2 e'He with error n u |e||H||e| <= n^(3/2) u kappa_l 2 gap."""
+    """Return the relative error of a measured gap_t / gap_s: each gap has the error n u |e||H||e| <= n^(3/2) u kappa_l 2 gap."""
     n, number = max(trajectory.problem.block_sizes), len(trajectory.problem.block_sizes)
     size = 2.0 * (2.0 * n**1.5 + number) * _unit(trajectory)
     return np.asarray(size * _kappa(trajectory) * np.ones(trajectory.status.shape))
 
 
 def symbol_budget(trajectory: Trajectory) -> Array:
-    """Relative error to which every symbol of a statement is known on a run, (M, 1).
+    """Return the relative error with which every symbol of a statement is known on a run, (M, 1).
 
     With kappa the worst block condition and P, B the numbers of coordinates and blocks: a gradient is computed with an error
     of n^(3/2) u L_l |e_l| <= n^(3/2) u kappa |g_l| in 2-norm and sqrt(n) times that in 1-norm, a square has twice its relative
-    error, Lambda_G two squares. The stored matrix differs by 8 n^(3/2) u L_l from one with the asked eigenvalues, so that mu_l
+    error, Lambda_G two squares. The stored matrix differs by 8 n^(3/2) u L_l from one with the exact eigenvalues, so that mu_l
     and the inverse are known to 8 n^(3/2) u kappa, and the largest diagonal entry of the inverse, at least a share 1/n of its
     norm, to n times that: the largest of all, which 16 n^(5/2) u kappa covers twice. Sums add at most a unit a term.
     """
@@ -92,7 +92,7 @@ def symbol_budget(trajectory: Trajectory) -> Array:
 
 
 def one_step_budget(trajectory: Trajectory, before: Array, after: Array) -> Array:
-    """What rounding can add to gap_{t+1} in one step from a given state, (M, K, R), for gaps before and after.
+    """Return what rounding can add to gap_{t+1} in one step from a given state, (M, K, R), for gaps before and after.
 
     Every rule here adds to each coordinate a step that is known to (n+8) units of itself, and rounds the sum: an error of at
     most (n+8) u (|e_t| + |e_{t+1}|), coordinate by coordinate, as the step is their difference. In the H-norm it counts up to

@@ -1,4 +1,4 @@
-"""A theorem against a run: verdict, margin and first violation of every problem and setting; assert_bound."""
+"""Compare a theorem with a run (`check`, `assert_bound`): verdict, margin and first violation per problem and setting."""
 
 import time
 from collections.abc import Sequence
@@ -22,24 +22,25 @@ __all__ = ["VERDICTS", "Check", "assert_bound", "check"]
 _CLAIMED = {"upper": "at most", "lower": "at least", "equal": "exactly"}
 
 VERDICTS = ("verified", "holds", "refuted", "undecided", "not applicable")
-"""Words of theory.md section 7: exact arithmetic says so; a float run stays within its rounding budget; exact arithmetic has a
-counter-example; a flag in floating point that exact arithmetic could not settle; a hypothesis fails."""
+"""The verdicts (docs/theory.md section 7), in order: exact arithmetic confirms it; a float run stays within its rounding
+budget; exact arithmetic has a counter-example; a flag in floating point that exact arithmetic could not settle; a hypothesis
+fails."""
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """What a theorem's comparison with a run found; arrays are (M, K).
+    """The result of comparing a theorem with a run; arrays are (M, K).
 
     Attributes:
         theorem: the statement.
         trajectory: the run.
-        verdict: words of VERDICTS.
-        margin: largest ratio of what was seen to the bound (of a lower bound the inverse); see `compare_floats`. NaN where
-            not applicable. At most 1 up to rounding where the statement is true.
-        step: first recorded step that violates the statement, -1 where none does.
-        reason: the hypothesis that fails, both sides where exact arithmetic refutes, or what it could not do; else empty.
+        verdict: one of VERDICTS.
+        margin: largest ratio of the observed quantity to the bound (for a lower bound the inverse); see `compare_floats`. At most
+            1, up to rounding, if the statement is true; NaN where it is not applicable.
+        step: first recorded step that violates the statement; -1 if none does.
+        reason: the hypothesis that fails, both sides of a refuted statement, or the reason why it is undecided; else empty.
     """
 
     theorem: Theorem
@@ -50,17 +51,17 @@ class Check:
     reason: NDArray[np.object_]
 
     def counts(self) -> dict[str, int]:
-        """How many instances and settings have each verdict."""
+        """Verdict to the number of instances (problem and setting) with it."""
         return {word: int(np.sum(self.verdict == word)) for word in VERDICTS}
 
     @property
     def tightness(self) -> tuple[float, float]:
-        """Worst and median margin over what the theorem applies to; NaN where it applies to nothing."""
+        """Worst and median margin over the instances to which the theorem applies; NaN if there are none."""
         margin = self.margin[~np.isnan(self.margin)]
         return (float(margin.max()), float(np.median(margin))) if margin.size else (np.nan, np.nan)
 
     def complaint(self, m: int, k: int, number: int = 1) -> str:
-        """What to say of problem m under setting k, one of `number` that failed, and how to run it alone."""
+        """Return the message for problem m under setting k, one of `number` that failed, and the code that runs it alone."""
         trajectory, theorem = self.trajectory, self.theorem
         settings = ", ".join(f"{name}={float(values[k])!r}" for name, values in trajectory.settings.items())
         total = self.verdict.size
@@ -87,7 +88,7 @@ class Check:
         return "\n".join(lines)
 
     def _sides(self, m: int, k: int, step: int) -> str:
-        """What was seen at a step and what is claimed of it."""
+        """Return the observed value and the claimed value at a step, as text."""
         theorem, one = self.theorem, self.trajectory
         position = min(int(np.searchsorted(one.steps, step)), one.steps.size - 1)
         before, since = max(position - 1, 0), int(one.steps[max(position - 1, 0)])
@@ -109,17 +110,17 @@ _UNTESTED = "nothing could be compared: gaps of 0 or beyond overflow, or a claim
 
 @own_modes()
 def check(theorem: Theorem | str, trajectory: Trajectory, *, seconds: float = 10.0) -> Check:
-    """Compare a theorem with a run.
+    """Compare a theorem with a run, for every problem and setting.
 
-    A per-step bound is compared between recorded steps s < t as factor^(t-s), so that no step can hide behind an earlier
-    one that did better than it had to. In floating point a statement `holds` within the rounding budget of
-    `quadsim.theory.checking.budget`. A run that is flagged, and one on a problem given in rationals, is run again in exact
-    arithmetic (float64 only: a float32 run refutes nothing), which alone can say `verified` or `refuted`.
+    A per-step bound is compared between recorded steps s < t as factor^(t-s), so that a slow step is not hidden by an earlier
+    step that was faster than the bound. In floating point a statement `holds` within the rounding budget of
+    `quadsim.theory.checking.budget`. A flagged run, and a run on a problem given in rationals, is repeated in exact
+    arithmetic, which alone gives the verdicts `verified` and `refuted` (float64 only: a float32 run refutes nothing).
 
     Args:
         theorem: the statement, or its name in THEOREMS.
         trajectory: the run.
-        seconds: most that exact arithmetic may take in all.
+        seconds: time limit for exact arithmetic, in total.
 
     Raises:
         ValueError: an unknown name.
@@ -168,13 +169,13 @@ def assert_bound(
     *,
     seconds: float = 10.0,
 ) -> Check:
-    """Assert that a theorem is borne out by every problem and setting of a run; for users' tests.
+    """Assert that every problem and setting of a run satisfies a theorem; for users' tests.
 
     Args:
         theorem: the statement, or its name in THEOREMS.
         trajectory: any result of `simulate`.
-        allow: verdicts that pass. `not applicable` is not among them by default: a check that tested nothing must not pass.
-        seconds: most that exact arithmetic may take.
+        allow: verdicts that pass. By default `not applicable` does not: a check that tested nothing must not pass.
+        seconds: time limit for exact arithmetic, in total.
 
     Returns:
         The check.

@@ -1,8 +1,13 @@
-"""Problems and values in rationals or certified balls, for a verdict that floats cannot give (theory.md section 7).
+"""Evaluate problems and theorems in exact arithmetic, for verdicts that floats cannot give (docs/theory.md, section 7).
 
-A problem given in integers or Fractions is run as it is; a float problem is read as the exact rational matrix that its floats
-are, with its own eigenvalues, not the ones that were asked for. Eigenvalues that are rational are exact; the others are
-certified balls (Arb), and a comparison that the balls cannot separate stays undecided: equality is never decided by balls.
+Two kinds of numbers. A *rational* (`fmpq` of FLINT) is exact. A *ball* (`arb`) is an interval that certainly contains the
+value; it is used for eigenvalues and roots that are not rational. A comparison is decided only if the balls do not overlap. Two
+overlapping balls stay undecided, however small they are: equality is never decided by balls. `with_doubling` repeats a
+computation with more bits until it is decided.
+
+A problem that was given in integers or Fractions is used as it was given. A float problem is read as the rational matrix that its
+floats are. Its eigenvalues then differ in the last digits from those that were asked for at its generation, and the statement
+is checked for the matrix that was run.
 """
 
 import itertools
@@ -35,11 +40,11 @@ __all__ = [
     "with_doubling",
 ]
 
-_PRECISIONS = (128, 512, 2048)  # bits, doubled twice and again: the cap of the balls
+_PRECISIONS = (128, 512, 2048)  # bits of the balls, tried in this order; the last one is the cap
 
 
 class NotExact(Exception):
-    """The rule or the bound needs what rationals do not have (a root of the gradient, a sum over the problem)."""
+    """A rule or a bound needs a value that has no exact form here (a root of the gradient, a mean over a block)."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,8 @@ class ExactProblem:
     """One problem in rationals.
 
     Attributes:
-        blocks: H_l.
-        initial_error: e_0 of every block.
+        blocks: H_l of every block, (P_l, P_l).
+        initial_error: e_0 = w_0 - w* of every block, P_l entries.
     """
 
     blocks: tuple[fmpq_mat, ...]
@@ -57,25 +62,28 @@ class ExactProblem:
 
     @cached_property
     def first_gradient(self) -> tuple[tuple[fmpq, ...], ...]:
-        """g_0 of every block."""
+        """g_0 = H e_0, for every block P_l entries."""
         return tuple(tuple(times(h, e)) for h, e in zip(self.blocks, self.initial_error, strict=True))
 
     @cached_property
     def initial_gap(self) -> fmpq:
-        """gap_0."""
+        """gap_0 = e_0' H e_0 / 2."""
         pairs = zip(self.initial_error, self.first_gradient, strict=True)
         return sum((x * y for e, g in pairs for x, y in zip(e, g, strict=True)), fmpq(0)) / 2
 
     @property
     def extremes(self) -> list[tuple[Any, Any]]:
-        """Smallest and largest eigenvalue of every block, rationals where they are, else balls at the present precision."""
+        """Smallest and largest eigenvalue of every block: rationals, or balls at the present precision of FLINT.
+
+        Kept by precision, because a ball of 128 bits must not be reused in a computation with 512.
+        """
         if ctx.prec not in self._extremes:
             self._extremes[ctx.prec] = [extremes(block) for block in self.blocks]
         return self._extremes[ctx.prec]
 
 
 def as_exact(problem: BlockQuadratic, index: int) -> ExactProblem:
-    """Problem `index` of a batch in rationals: as it was given, or else as its floats are."""
+    """Return problem `index` of a batch in rationals: as the user gave it, or, for a float problem, as its floats are."""
     sizes = problem.block_sizes
     ends = np.cumsum(sizes)
     if problem.exact is not None:
@@ -95,7 +103,15 @@ def as_exact(problem: BlockQuadratic, index: int) -> ExactProblem:
 def values_of(
     problem: ExactProblem, settings: Mapping[str, float], wanted: Iterable[sp.Symbol]
 ) -> dict[sp.Symbol, Any]:
-    """Values of symbols that do not change along a run, in rationals or balls; a symbol with an index has a list.
+    """Return values of symbols that do not change along a run.
+
+    Args:
+        problem: the problem.
+        settings: name to value; a float is read as the rational that it is.
+        wanted: the symbols.
+
+    Returns:
+        Symbol to a rational or a ball; a symbol with an index (as L_l) has a list of them.
 
     Raises:
         NotExact: a symbol without an exact value.
@@ -114,14 +130,18 @@ def values_of(
 
 
 def evaluate_exactly(expression: sp.Expr, values: Mapping[sp.Symbol, Any]) -> Any:
-    """An expression's value as a rational, or as a ball where an eigenvalue or a root is not rational.
+    """Return the value of an expression: a rational if all its parts are, else a ball.
+
+    Args:
+        expression: sums, products, powers (integer or half-integer), Abs, Max, Min, exp, log, and Max, Min or sums over an index.
+        values: symbol to value, as `values_of` returns them.
 
     Raises:
         NotExact: a symbol without an exact value, or a function that has none.
     """
     if expression.is_Rational:
         return fmpq(int(expression.p), int(expression.q))
-    if expression.is_Float:  # as the binary number that it is
+    if expression.is_Float:  # the binary number itself, not its decimal text
         return rational(float(expression))
     if expression.is_Symbol:
         if expression not in values:
@@ -151,7 +171,10 @@ def evaluate_exactly(expression: sp.Expr, values: Mapping[sp.Symbol, Any]) -> An
 
 
 def with_doubling(compute: Callable[[], Any], decided: Callable[[Any], bool]) -> Any:
-    """Compute with more and more bits until `decided`, up to the cap; the last value either way."""
+    """Call `compute` with 128, 512 and 2048 bits until `decided(value)` holds; return the last value, decided or not.
+
+    The precision of FLINT is restored afterwards.
+    """
     before = ctx.prec
     try:
         for ctx.prec in _PRECISIONS:
@@ -164,8 +187,9 @@ def with_doubling(compute: Callable[[], Any], decided: Callable[[Any], bool]) ->
 
 
 def _over_index(expression: sp.Expr, values: Mapping[sp.Symbol, Any]) -> Any:
+    """Return the maximum, minimum or sum of an expression over the index of its symbols (blocks, or eigenvalues)."""
     inner, values = expression.args[0], dict(values)
-    for nested in inner.atoms(MaxOver, MinOver, SumOver):  # a number by itself: it has its own index
+    for nested in inner.atoms(MaxOver, MinOver, SumOver):  # first: it has an index of its own
         value = sp.Dummy()
         values[value] = evaluate_exactly(nested, values)
         inner = inner.subs(nested, value)
@@ -186,7 +210,7 @@ def _power(base: Any, exponent: sp.Expr) -> Any:
 
 
 def root(value: Any) -> Any:
-    """The root, a rational where the value is the square of one."""
+    """Return the square root: a rational if the value is the square of a rational, else a ball."""
     if isinstance(value, fmpq):
         p, q = int(value.p), int(value.q)
         if p >= 0 and isqrt(p) ** 2 == p and isqrt(q) ** 2 == q:
@@ -196,7 +220,7 @@ def root(value: Any) -> Any:
 
 
 def largest(values: Sequence[Any]) -> Any:
-    """Maximum of rationals, or a ball that holds the maximum."""
+    """Return the maximum: a rational if all values are rational, else a ball that contains the maximum."""
     if all(isinstance(value, fmpq) for value in values):
         return max(values)
     balls = [arb(value) for value in values]
@@ -207,7 +231,11 @@ def largest(values: Sequence[Any]) -> Any:
 
 
 def eigenvalues_of(matrix: fmpq_mat) -> list[Any]:
-    """Eigenvalues, with multiplicity, of a rational matrix that are known to be real: rationals, else certified balls."""
+    """Return the eigenvalues, with multiplicity, of a rational matrix whose eigenvalues are known to be real.
+
+    The characteristic polynomial is factored over the rationals. Linear factors give rational eigenvalues, listed first; the
+    roots of the other factors are isolated as certified balls. The order is not ascending.
+    """
     polynomial = matrix.charpoly().numer()
     exact: list[Any] = []
     balls: list[Any] = []
@@ -221,12 +249,13 @@ def eigenvalues_of(matrix: fmpq_mat) -> list[Any]:
 
 
 def extremes(matrix: fmpq_mat) -> tuple[Any, Any]:
-    """Smallest and largest eigenvalue of a symmetric rational matrix: rationals where they are, else certified balls."""
+    """Return the smallest and the largest eigenvalue of a symmetric rational matrix: rationals where possible, else balls."""
     values = eigenvalues_of(matrix)
 
     def extreme(sign: int) -> Any:
         best = sign * largest([sign * v for v in values])
-        # A rational that no other eigenvalue's ball reaches is the eigenvalue itself.
+        # A rational eigenvalue that is certainly beyond the balls of all others is the extreme one, exactly. Without this check
+        # one irrational eigenvalue in the middle would turn a rational L_l into a ball, and equality could not be decided.
         for value in values:
             others = [arb(v) for v in values if not (isinstance(v, fmpq) and v == value)]
             if isinstance(value, fmpq) and all(sign * other < sign * arb(value) for other in others):
@@ -237,9 +266,9 @@ def extremes(matrix: fmpq_mat) -> tuple[Any, Any]:
 
 
 def _all_parts(problem: ExactProblem) -> list[list[tuple[fmpq, fmpq]]]:
-    """For every block its eigenvalues with multiplicity and the part of the gap on each.
+    """Return, for every block, pairs of an eigenvalue (with multiplicity) and the part of the gap along its eigenvector.
 
-    Where an eigenvalue is not simple its eigenvectors can be chosen so that one of them carries the whole part.
+    The eigenvectors of a multiple eigenvalue can be chosen so that one of them carries the whole part and the others carry 0.
 
     Raises:
         NotExact: an eigenvalue that is not rational.
@@ -254,7 +283,7 @@ def _parts(matrix: fmpq_mat, error: Sequence[fmpq]) -> list[tuple[fmpq, fmpq]]:
     found = [(fmpq(-int(factor[0]), int(factor[1])), multiplicity) for factor, multiplicity in factors]
     out = []
     for value, multiplicity in found:
-        part = list(error)  # Lagrange: the projection on an eigenspace is the product of (H - other)/(value - other)
+        part = list(error)  # projection on an eigenspace: the product of (H - other)/(value - other) over the others
         for other, _ in found:
             if other != value:
                 part = [(y - other * x) / (value - other) for x, y in zip(part, times(matrix, part), strict=True)]
@@ -264,7 +293,7 @@ def _parts(matrix: fmpq_mat, error: Sequence[fmpq]) -> list[tuple[fmpq, fmpq]]:
 
 
 def _scaled_rows(matrix: fmpq_mat, gradient: Sequence[fmpq]) -> fmpq_mat:
-    """D^-1 H, which has the eigenvalues of D^(-1/2) H D^(-1/2).
+    """Return D^-1 H with D = diag(|g|), which has the eigenvalues of D^(-1/2) H D^(-1/2) but needs no roots.
 
     Raises:
         NotExact: a coordinate of the gradient that is 0.
@@ -280,7 +309,7 @@ def _diagonal(matrix: fmpq_mat) -> list[fmpq]:
 
 
 def _largest_on_signs(matrix: fmpq_mat) -> fmpq:
-    """Maximum of s'H s over sign vectors.
+    """Return the maximum of s'H s over sign vectors s, by trying all (s and -s give the same value, so half of them).
 
     Raises:
         NotExact: a block too large to enumerate.
@@ -300,13 +329,13 @@ def _sum(values: Sequence[Any]) -> Any:
 
 
 def times(matrix: fmpq_mat, vector: Sequence[fmpq]) -> list[fmpq]:
-    """Matrix times vector."""
+    """Return matrix times vector, as a list."""
     product = matrix * fmpq_mat(len(vector), 1, list(vector))
     return [product[i, 0] for i in range(len(vector))]
 
 
 def rational(value: Any) -> fmpq:
-    """A float, integer or Fraction as it is."""
+    """Return a float, integer or Fraction as the rational that it is: 0.1 becomes 3602879701896397/36028797018963968."""
     numerator, denominator = value.as_integer_ratio()
     return fmpq(int(numerator), int(denominator))
 

@@ -1,4 +1,7 @@
-"""A run of a Rule in rationals, from the Rule's own expressions."""
+"""Run a Rule in rationals, from the Rule's own expressions, so that the run that is checked follows the formula that is proved.
+
+No engine is used: an engine's arithmetic cannot check itself.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +18,7 @@ from quadsim.theory.checking.exact import ExactProblem, NotExact, rational, root
 
 __all__ = ["ExactState", "run_exactly"]
 
-_MOST_BITS = 1 << 17  # a rate of 1/Lambda_G triples the bits with every step: the next one could take minutes
+_MOST_BITS = 1 << 17  # of a gap; with lr = 1/Lambda_G every step triples the bits, and one more could take minutes
 
 Vector = tuple[tuple[Any, ...], ...]
 """A number for every coordinate, block by block."""
@@ -23,12 +26,12 @@ Vector = tuple[tuple[Any, ...], ...]
 
 @dataclass(frozen=True)
 class ExactState:
-    """A run at one step.
+    """The state of a run at one step t.
 
     Attributes:
-        gradient: g_t.
+        gradient: g_t, block by block.
         gap: gap_t.
-        step: what the rule adds next; None where the run ends.
+        step: the step that the rule adds to the iterate next; None at the end of the run.
     """
 
     gradient: Vector
@@ -39,12 +42,23 @@ class ExactState:
 def run_exactly(
     problem: ExactProblem, rule: Rule, settings: Mapping[str, float], steps: int, seconds: float
 ) -> list[ExactState]:
-    """The states at steps 0, 1, ...: as many as the time and 2^17 bits of a gap allow, `steps` + 1 at most.
+    """Run a rule on one problem in rationals.
 
-    Roots are taken where their argument is the square of a rational.
+    The number of digits grows with every step, so a run ends early when its time is over or a gap has more than 2^17 bits. A
+    square root is evaluated only if its argument is the square of a rational.
+
+    Args:
+        problem: the problem.
+        rule: the rule.
+        settings: name to value; a float is read as the rational that it is.
+        steps: number of steps.
+        seconds: time for the run.
+
+    Returns:
+        The states at steps 0, 1, ..., at most `steps` + 1 of them.
 
     Raises:
-        NotExact: a rule that leaves the rationals (another root, an eigenvalue that is not rational, a mean over a block).
+        NotExact: a rule that needs irrational numbers (another root, an eigenvalue, exp), or a mean over a block.
     """
     advance = _compile(rule)
     values = [rational(settings[name]) for name in rule.names]
@@ -83,7 +97,7 @@ def _bits(value: fmpq) -> int:
 
 
 class _Printer(PythonCodePrinter):  # type: ignore[misc]
-    """Numbers as rationals; the inherited sign, extremes and absolute value are for floats."""
+    """Prints constants as rationals, and sign, Ratio and roots as the functions of `_function`."""
 
     def _print_Rational(self, expression: sp.Rational) -> str:
         return f"fmpq({expression.p}, {expression.q})"
@@ -110,13 +124,13 @@ class _Printer(PythonCodePrinter):  # type: ignore[misc]
 
 
 class _ExactRule:
-    """The stages of a rule as functions of rationals; see `Rule.stages`."""
+    """The stages of a rule (`Rule.stages`) as functions of rationals: start, clocks, update, step, with sums before each."""
 
     def __init__(self, rule: Rule) -> None:
         stages = rule.stages
         whole = (rule.step, *rule.update.values(), *rule.start.values())
         if any(e.has(BlockMean, sp.exp, sp.log, sp.tanh) for e in (*whole, *rule.clocks.values())):
-            raise NotExact(f"{rule.name} has a mean over a block or a function that leaves the rationals")
+            raise NotExact(f"{rule.name} has a mean over a block or a function with irrational values")
         self.uses_extremes = any(e.has(symbols.L_l, symbols.mu_l) for e in whole)
         self._keep = tuple(list(rule.update).index(state) for state in rule.states)
         first = (symbols.g, symbols.w, symbols.L_l, symbols.mu_l, symbols.lr, *rule.hyperparameters)
@@ -137,7 +151,17 @@ class _ExactRule:
         clocks: tuple[Any, ...],
         values: Sequence[Any],
     ) -> tuple[list[Any], tuple[tuple[Any, ...], ...], tuple[Any, ...]]:
-        """One step: what is added to every coordinate, the new states and clocks."""
+        """Evaluate one step.
+
+        Args:
+            coordinates: (g, w, L_l, mu_l) of every coordinate of the problem.
+            states: states of every coordinate; None before the first step.
+            clocks: clocks before the step.
+            values: values of `rule.names`.
+
+        Returns:
+            The step of every coordinate, the new states of every coordinate, and the new clocks.
+        """
         if states is None:
             at_start = [(*x, *values) for x in coordinates]
             totals = _sums(self._start_totals, at_start)
@@ -158,6 +182,7 @@ def _compile(rule: Rule) -> _ExactRule:
 
 
 def _sums(function: Callable[..., tuple[Any, ...]], arguments: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return the sums of the function's values over all coordinates."""
     return tuple(sum(column, fmpq(0)) for column in zip(*(function(*a) for a in arguments), strict=True))
 
 
@@ -177,6 +202,11 @@ def _function(names: Sequence[sp.Symbol], expressions: Sequence[sp.Expr]) -> Cal
 
 
 def _rational_root(value: Any) -> fmpq:
+    """Return the square root of a rational.
+
+    Raises:
+        NotExact: the root is not rational.
+    """
     found = root(fmpq(value))
     if not isinstance(found, fmpq):
         raise NotExact(f"the root of {value} is not rational")

@@ -1,7 +1,7 @@
-"""A theorem against what a run recorded, in floating point: what lies beyond the rounding budget is flagged.
+"""Compare a theorem with the recorded steps of a run in floating point, and flag violations beyond the rounding budget.
 
-A comparison *tests* a claim only if rounding leaves something of it: a claimed decrease that the budget swallows, a gap of 0 or
-beyond overflow where the claim is about a ratio, or a bound that is not a number test nothing.
+A comparison *tests* a claim only if it could fail. It tests nothing if the claimed decrease is smaller than the budget, if the
+claim is about a ratio and a gap is 0 or has overflowed, or if the bound is NaN.
 """
 
 from dataclasses import dataclass
@@ -22,21 +22,21 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 STANDARD_ERRORS = 4.0
-"""A normal mean this many standard errors off is flagged: once in 16,000 true ones (theory.md section 2)."""
+"""Number of standard errors beyond which a mean is flagged: once in 16,000 if it is true (docs/theory.md section 2)."""
 
 _TINY = 1e-280  # below, float64 loses digits
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """What floats say; arrays are (M, K). Where the theorem does not apply they mean nothing.
+    """The result of a comparison in floats; arrays are (M, K). Entries have no meaning where the theorem does not apply.
 
     Attributes:
         tested: whether any comparison could have failed.
-        flagged: whether one did, beyond the rounding budget.
-        margin: largest ratio of what was seen to the bound (of a lower bound the inverse; of an identity 1 plus the largest
-            difference over the size of the terms; of an expectation the standard errors over those allowed).
-        step: first flagged step, -1 where none is.
+        flagged: whether one did fail, beyond the rounding budget.
+        margin: largest ratio of the observed quantity to the bound. For a lower bound it is the inverse; for an identity 1 plus
+            the largest difference over the size of the terms; for an expectation the standard errors over those allowed.
+        step: first flagged step; -1 if there is none.
     """
 
     tested: Mask
@@ -46,7 +46,7 @@ class Compared:
 
 
 def compare_floats(theorem: Theorem, trajectory: Trajectory) -> Compared:
-    """Hold a theorem against the recorded steps of a run."""
+    """Compare a theorem with the recorded steps of a run in floating point."""
     if theorem.kind == "expectation":
         return _mean(theorem, trajectory)
     if theorem.is_local:
@@ -57,7 +57,7 @@ def compare_floats(theorem: Theorem, trajectory: Trajectory) -> Compared:
 
 
 def _compared(usable: Mask, informative: Mask, violates: Mask, ratio: Array, steps: NDArray[np.int64]) -> Compared:
-    """From single comparisons (M, K, steps)."""
+    """Return the result from single comparisons (M, K, steps)."""
     flagged = np.asarray(violates.any(axis=-1))
     margin = np.max(np.where(usable | violates, ratio, -np.inf), axis=-1)
     first = np.where(flagged, steps[violates.argmax(axis=-1)], -1)
@@ -65,7 +65,7 @@ def _compared(usable: Mask, informative: Mask, violates: Mask, ratio: Array, ste
 
 
 def _powers_of_factor(theorem: Theorem, trajectory: Trajectory) -> Compared:
-    """Logarithms of gap_t/gap_s for consecutive recorded steps against factor^(t-s)."""
+    """Compare the logarithms of gap_t/gap_s, for consecutive recorded steps, with those of factor^(t-s)."""
     steps, gap = trajectory.steps, trajectory.gap
     before, after = gap[:, :, :-1], gap[:, :, 1:]
     evaluation = evaluation_budget(trajectory)[:, :, None]
@@ -77,7 +77,7 @@ def _powers_of_factor(theorem: Theorem, trajectory: Trajectory) -> Compared:
         # A factor f allows sqrt(f) + growth for the root of the gap in one step (for a lower bound less growth).
         growth = growth_budget(trajectory, root[:, :, 0])[:, :, None]
         shifted = 2.0 * np.log(np.maximum(root + sign * growth, 0.0))
-        # A closed form takes each step's power anew, so that what rounding does to a factor counts t times, not t - s times.
+        # A closed form evaluates the power of each step separately: the rounding of a factor counts t times, not t - s times.
         counted = steps[1:].astype(np.float64) if trajectory.engine == "closed-form" else apart
         bound = per_step * apart
         limit = (
@@ -88,7 +88,7 @@ def _powers_of_factor(theorem: Theorem, trajectory: Trajectory) -> Compared:
 
 
 def _gap_by_horizon(theorem: Theorem, trajectory: Trajectory) -> Compared:
-    """Logarithms of gap_t, or of gap_t/gap_0, against the bound at step t."""
+    """Compare the logarithm of gap_t, or of gap_t/gap_0, with that of the bound at step t."""
     steps, gap = trajectory.steps, trajectory.gap
     sign = -1.0 if theorem.direction == "lower" else 1.0
     with np.errstate(all="ignore"):
@@ -103,7 +103,7 @@ def _gap_by_horizon(theorem: Theorem, trajectory: Trajectory) -> Compared:
     found = _logarithms(theorem, trajectory, start, gap, bound, bound + sign * slack, steps)
     if steps.size == 1:
         return found
-    # The start may violate a claim, but that it does not says nothing of the run.
+    # The start may violate a claim; if it does not, the run is not tested by that.
     later = _logarithms(
         theorem, trajectory, start, gap[:, :, 1:], bound[:, :, 1:], (bound + sign * slack)[:, :, 1:], steps[1:]
     )
@@ -113,7 +113,7 @@ def _gap_by_horizon(theorem: Theorem, trajectory: Trajectory) -> Compared:
 
 
 def _log_bounds(theorem: Theorem, trajectory: Trajectory) -> Array:
-    """Logarithm of the bound at every recorded step, (M, K, R), powers of t taken out of it; a few steps at a time."""
+    """Return the logarithm of the bound at every recorded step, (M, K, R), without powers of t, a few steps at a time."""
     logarithm = sp.expand_log(sp.log(theorem.bound), force=True)
     at_once = max(1, int(1e7 / (trajectory.gap[:, :, 0].size * trajectory.problem.dimension)))
     out = np.empty(trajectory.gap.shape)
@@ -132,7 +132,7 @@ def _logarithms(
     limit: Array,
     steps: NDArray[np.int64],
 ) -> Compared:
-    """log(after) - start against `bound`, which rounding moves to `limit`."""
+    """Compare log(after) - start with `bound`, which rounding moves to `limit`."""
     direction = theorem.direction
     with np.errstate(all="ignore"):
         seen = np.log(after) - start
@@ -158,7 +158,7 @@ def _logarithms(
 
 
 def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
-    """gap_{t+1} against bound(w_t) gap_t, where both steps are recorded."""
+    """Compare gap_{t+1} with bound(w_t) gap_t, where both steps are recorded."""
     steps, gap = trajectory.steps, trajectory.gap
     before, after = gap[:, :, :-1], gap[:, :, 1:]
     sign = -1.0 if theorem.direction == "lower" else 1.0
@@ -183,7 +183,7 @@ def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
 
 
 def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
-    """Another quantity than the gap against its bound, at every recorded step where both are defined."""
+    """Compare a quantity other than the gap with its bound, at every recorded step where both are defined."""
     assert theorem.quantity is not None
     sign = -1.0 if theorem.direction == "lower" else 1.0
     with np.errstate(all="ignore"):
@@ -202,7 +202,7 @@ def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
 
 
 def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
-    """The mean over the problems at the last recorded step, one look for each setting; all problems share its outcome."""
+    """Compare the mean over the problems at the last recorded step, once per setting; all problems share the result."""
     assert theorem.quantity is not None
     assert theorem.variance is not None
     last = int(trajectory.steps[-1])

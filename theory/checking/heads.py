@@ -1,4 +1,4 @@
-"""A linear softmax head against head-drift: exactly, from the distribution of the walk, or by simulated heads."""
+"""Check head-drift on a linear softmax head: exactly, from the distribution of the random walk, or by simulation."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,12 +20,12 @@ __all__ = ["HeadCheck", "check_head"]
 
 @dataclass(frozen=True)
 class HeadCheck:
-    """A head against head-drift.
+    """The result of checking head-drift on one head.
 
     Attributes:
-        verdict: a word of VERDICTS.
+        verdict: one of VERDICTS.
         margin: second moment over the bound (`verified`), or standard errors over those allowed (`holds`).
-        reason: what differs.
+        reason: the values that differ; else empty.
     """
 
     verdict: str
@@ -39,13 +39,13 @@ def check_head(
     """Check head-drift for one head of one shared feature at rate 1.
 
     Args:
-        classes: C, at least 2.
-        batch: b.
-        steps: t.
-        runs: 0: exactly, from the distribution of the walk. Else that many simulated heads (mini-batches of labels drawn for all
-            classes at once): the mean of |V_t - V_0|_F^2 and the drift of the mean row must lie within four standard errors.
-        seed: of the simulated mini-batches.
-        theorem: another statement than head-drift.
+        classes: C, number of classes, at least 2.
+        batch: b, number of samples in a mini-batch.
+        steps: t, number of steps.
+        runs: 0 for an exact check, from the distribution of the walk. Else the number of simulated heads (with labels drawn for
+            all classes at once): the mean of |V_t - V_0|_F^2 and the drift of the mean row must lie within four standard errors.
+        seed: seed of the simulated mini-batches.
+        theorem: the statement; None: head-drift.
     """
     theorem = THEOREMS["head-drift"] if theorem is None else theorem
     check_count("classes", classes, 2)
@@ -86,7 +86,7 @@ def check_head(
 
 
 def _standard_errors(sample: np.ndarray, expected: float, terms: int) -> float:
-    """Of the mean of a sample; a sample that does not vary (b = 1) has the rounding of a sum of so many terms instead."""
+    """Return the standard error of a sample's mean; for a constant sample (b = 1) the rounding of the sum instead."""
     error = float(sample.std(ddof=1)) / np.sqrt(sample.size)
     difference = abs(float(sample.mean()) - expected)
     return float(difference / max(error, terms * np.finfo(float).eps * abs(expected))) if difference else 0.0

@@ -1,4 +1,4 @@
-"""judge: the columns of a sweep that theory fills in."""
+"""Compute the columns of a sweep that theory fills in (`judge`): bound, margin and verdict."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,16 +23,16 @@ BOUND_OF_RULE = {
     "gd-lambda": ("gradient-rate-uniform",),
     "sign-lambda": ("sign-rate", "sign-rate-inf"),
 }
-"""The upper bounds that a sweep reports for a rule: the first whose hypotheses hold on the run."""
+"""Rule to upper bounds; a sweep reports the first one whose hypotheses hold on the run."""
 
 
 @own_modes()
 def judge(trajectory: Trajectory, *, seconds: float = 10.0) -> Mapping[str, NDArray[Any]]:
-    """Columns of a sweep's summary, each (M, K).
+    """Return the columns of theory in the summary of a sweep, each (M, K).
 
     Args:
         trajectory: the run.
-        seconds: most that exact arithmetic may take for each theorem, where a run is flagged.
+        seconds: time limit for exact arithmetic, per theorem; it is used for flagged runs.
 
     Returns:
         `theorem` (name, empty where none applies), `bound_steps` (steps after which the bound has fallen to the tolerance; NaN

@@ -1,4 +1,12 @@
-"""One instance of a run again in exact arithmetic, and the theorem's claim on it: verified, refuted or undecided."""
+"""Check a theorem on one run in exact arithmetic: verified, refuted or undecided.
+
+The check repeats the run in rationals (`run_exactly`) and compares every step with the bound. It is the judge of cases where
+floats cannot decide, such as a bound that holds with equality. "Undecided" always comes with its reason; it is never an error.
+
+Order of the checks in `compare_exactly`: a hypothesis that fails in exact arithmetic means that the theorem says nothing about
+this run; a float run that is not the exact run up to rounding means that a verdict on the exact run says nothing about it;
+only then the bound is compared.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,12 +35,18 @@ from quadsim.theory.symbols import Symbol
 
 __all__ = ["Exact", "compare_exactly"]
 
-_TINY = 1e-280
+_TINY = 1e-280  # absolute allowance: floats near underflow have no relative precision
 
 
 @dataclass(frozen=True)
 class Exact:
-    """A verdict of exact arithmetic: the step that violates the statement, with both sides, or why it could not decide."""
+    """A verdict of exact arithmetic.
+
+    Attributes:
+        verdict: "verified", "refuted" or "undecided".
+        step: the first step that violates the statement; -1 unless refuted.
+        reason: both sides of the violated statement, or the reason why it is undecided.
+    """
 
     verdict: str
     step: int = -1
@@ -40,7 +54,15 @@ class Exact:
 
 
 def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, seconds: float) -> Exact:
-    """Problem m under setting k, every step of it, in rationals."""
+    """Check a theorem on problem m under setting k of a trajectory, at every step, in exact arithmetic.
+
+    Args:
+        theorem: the theorem.
+        trajectory: the float run; its problem, rule, settings and number of steps are used.
+        m: index of the problem.
+        k: index of the setting.
+        seconds: time for the exact run.
+    """
     if seconds <= 0.0:
         return Exact("undecided", reason="no time was left for exact arithmetic")
     if theorem.kind == "expectation":
@@ -65,14 +87,14 @@ def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, se
 
 
 def _specialised(theorem: Theorem, rule: str) -> Theorem:
-    """With the length of the rule's step put in."""
+    """Return the theorem with the length of this rule's step in place of the symbol."""
     if Symbol.length not in theorem.bound.free_symbols:
         return theorem
     return replace(theorem, bound=theorem.bound.subs(Symbol.length, LENGTHS[rule]))
 
 
 def _certainly_fails(relation: Any, problem: ExactProblem, settings: Mapping[str, float]) -> bool:
-    """Whether a hypothesis is certainly wrong; balls that overlap, or no exact value, leave it to the float comparison."""
+    """Whether a hypothesis is certainly wrong. Overlapping balls or a missing exact value leave it to the float comparison."""
     try:
         difference = with_doubling(
             lambda: evaluate_exactly(relation.lhs - relation.rhs, values_of(problem, settings, relation.free_symbols)),
@@ -92,10 +114,11 @@ def _certainly_fails(relation: Any, problem: ExactProblem, settings: Mapping[str
 
 
 def _differs(trajectory: Trajectory, m: int, k: int, gaps: Sequence[fmpq]) -> str:
-    """What is wrong where the float run is not the exact one up to rounding: then the exact verdict is not about that run.
+    """Return a description of the first difference between the float run and the exact run that rounding cannot explain, or "".
 
-    Only for linear rules, whose rounding errors grow by no more than a budget that is known. After a sign has been taken the
-    other way two runs of one rule may part.
+    If there is one, an exact verdict would not be about the float run. Checked for linear rules only, whose rounding errors are
+    within a known budget. For a rule with a sign, one coordinate near 0 may get the other sign by rounding, and from there on two
+    correct runs differ.
     """
     assert trajectory.rule is not None
     if not trajectory.rule.is_linear:
@@ -106,7 +129,8 @@ def _differs(trajectory: Trajectory, m: int, k: int, gaps: Sequence[fmpq]) -> st
         if step >= len(gaps):
             break
         exact = _as_float(gaps[step])
-        # An error of the size `growth` |e| a step, undamped, against what is left of the gap (or has grown).
+        # Rounding adds an error of at most growth * |e| at each step. In the worst case it is not damped, while the gap has
+        # shrunk (or the gap has grown): hence the mixed term with the larger of both gaps, and the square of the error itself.
         with np.errstate(all="ignore"):
             allowed = 2.0 * growth * step * np.sqrt(np.float64(max(start, exact)) * exact)
             allowed += evaluation_budget(trajectory)[m, k] * exact + (growth * step) ** 2 * start
@@ -118,6 +142,7 @@ def _differs(trajectory: Trajectory, m: int, k: int, gaps: Sequence[fmpq]) -> st
 
 
 def _as_float(value: fmpq) -> float:
+    """Return a rational as a float; infinite where it is out of range."""
     try:
         return int(value.p) / int(value.q)
     except OverflowError:
@@ -127,14 +152,17 @@ def _as_float(value: fmpq) -> float:
 def _compare(
     theorem: Theorem, problem: ExactProblem, settings: Mapping[str, float], states: Sequence[ExactState], steps: int
 ) -> Exact:
-    """Every step against the bound, rationals or balls that get more bits until they decide."""
+    """Compare every step with the bound, in rationals, or in balls that get more bits until they decide.
+
+    With more bits all steps are compared again, as every ball has become smaller.
+    """
     assert theorem.quantity is not None
     quantity = Symbol.gap_next if theorem.is_factor else theorem.quantity
-    # Expanded, so that a factor over the gap does not divide by a gap of 0.
+    # A local factor has the gap in its divisor; expanded, it cancels, and a gap of 0 causes no division by 0.
     bound = sp.expand(theorem.bound * Symbol.gap) if theorem.is_local else theorem.bound
     wanted = quantity.free_symbols | bound.free_symbols | ({Symbol.gap} if theorem.is_factor else set())
     fixed = {s for s in wanted if s not in _OF_STATE and not (s in MEANINGS and MEANINGS[s].of_state)}
-    # A statement about a quantity before step t says nothing at t = 0.
+    # A statement about the steps before t has nothing to say at t = 0.
     first = 1 if wanted & _LOOKING_BACK or theorem.kind == "complexity" else 0
     last = len(states) - 1 if theorem.is_factor or Symbol.cosine in wanted else len(states)
 
@@ -151,7 +179,7 @@ def _compare(
                     left, right = here[Symbol.gap_next], factor * here[Symbol.gap]
                 else:
                     left, right = (evaluate_exactly(x.subs(Symbol.t, t), here) for x in (quantity, bound))
-            except ZeroDivisionError:  # at the solution, where a quotient of the statement is not defined
+            except ZeroDivisionError:  # 0/0 at the solution: the statement says nothing there
                 continue
             satisfied, violated = _sides(left, right, theorem.direction)
             if violated:
@@ -171,7 +199,7 @@ def _compare(
 
 
 _RELATION = {"upper": "at most", "lower": "at least", "equal": "equal to"}
-_LONGEST = 40  # characters of a rational that a reader can still take in
+_LONGEST = 40  # characters; a longer rational is reported as a float
 
 
 def _text(value: Any) -> str:
@@ -183,7 +211,7 @@ def _text(value: Any) -> str:
 
 
 def _sides(left: Any, right: Any, direction: str) -> tuple[bool, bool]:
-    """Whether the claim holds, and whether it is violated; neither where balls overlap."""
+    """Return whether the claim certainly holds and whether it is certainly violated; both are false where balls overlap."""
     if not (isinstance(left, fmpq) and isinstance(right, fmpq)):
         left, right = arb(left), arb(right)
         if direction == "equal":
@@ -205,7 +233,7 @@ def _values_at(
     wanted: set[sp.Symbol],
     problem: ExactProblem,
 ) -> dict[sp.Symbol, Any]:
-    """Values of the symbols of the state at step t; None where one is undefined (Lambda_G at g = 0)."""
+    """Return the values at step t of symbols that change along a run; None for an undefined value (Lambda_G at g = 0)."""
     out: dict[sp.Symbol, Any] = {}
     for symbol in wanted:
         if symbol == Symbol.gap_next:
@@ -237,7 +265,7 @@ def _Lambda_G(state: ExactState, problem: ExactProblem) -> Any:
 
 
 def _cosine(state: ExactState, problem: ExactProblem) -> Any:
-    """Cosine of the step and -sign(g); None for a zero step."""
+    """Return the cosine of the angle between the step and -sign(g); None for a step of length 0."""
     assert state.step is not None
     steps = [x for block in state.step for x in block]
     signs = [fmpq(int(g < 0) - int(g > 0)) for block in state.gradient for g in block]

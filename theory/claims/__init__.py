@@ -1,4 +1,4 @@
-"""The papers' claims as runnable experiments: each with a criterion fixed beforehand, and a verdict."""
+"""Claims of the papers as experiments: each has a criterion that is fixed before the run, and gets a verdict."""
 
 from quadsim.theory.claims.claim import SIZES, VERDICTS, Claim, Condition, Found, Judgement, Measured, Setting
 from quadsim.theory.claims.registry import CLAIMS

@@ -1,4 +1,4 @@
-"""Claims about Adam on quadratics: limit cycles at a constant rate, and what its preconditioner does to the condition number."""
+"""Claims about Adam on quadratics: limit cycles at a constant rate, and its effect on the condition number."""
 
 from collections.abc import Mapping
 
@@ -70,7 +70,7 @@ def _cycles(setting: Setting) -> Found:
 
 
 def _tops(problem: BlockQuadratic, beta1: float, beta2: float, steps: int) -> NDArray[np.float64]:
-    """Largest gap over the last half of the run at each of the rates, (M, rates)."""
+    """Return the largest gap over the last half of the run at each of the learning rates, (M, rates)."""
     run = simulate(
         problem, "adam", lr=_RATES, beta1=beta1, beta2=beta2, eps=0.0, steps=steps, record=max(1, steps // 10_000)
     )
@@ -149,7 +149,7 @@ def _preconditioner(setting: Setting) -> Found:
 
 
 def _condition(hessian: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Condition number of D^-1/2 H D^-1/2 for D = diag(denominator), (M,)."""
+    """Return the condition number of D^-1/2 H D^-1/2 for D = diag(denominator), (M,)."""
     root = np.sqrt(denominator)
     values = np.linalg.eigvalsh(hessian / (root[:, :, None] * root[:, None, :]))
     ratio: NDArray[np.float64] = values[:, -1] / values[:, 0]

@@ -1,4 +1,4 @@
-"""Claims on the gap between gradient descent and Adam in networks: what predicts it, and in which networks it opens."""
+"""Claims on the gap between gradient descent and Adam in networks: what predicts it, and in which networks it is large."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ _NOISE = "the project's threshold: a factor below 1.5 is noise at this size"
 
 
 def _models(width: int, layers: int, norm: str) -> dict[str, Model]:
-    """All four with the same width, layers and norm."""
+    """Return the four models, with the same width, number of layers and norm."""
     kinds = {"Transformer": Transformer, "convolution": Conv, "MLP": MLP, "Mixer": Mixer}
     return {name: kind(width=width, layers=layers, norm=norm) for name, kind in kinds.items()}
 
@@ -70,7 +70,7 @@ def _predicts(setting: Setting) -> Found:
 
 
 def _rank_correlation(points: pd.DataFrame) -> float:
-    """Spearman's, in which `inf` is the largest; 0 where one of the two is the same everywhere and so tells nothing."""
+    """Return Spearman's rank correlation, with `inf` as the largest value; 0 if one of the two is constant."""
     ranks = [stats.rankdata(points[name]) for name in ("JS0", "gap")]
     if min(np.ptp(rank) for rank in ranks) == 0:
         return 0.0
@@ -78,7 +78,7 @@ def _rank_correlation(points: pd.DataFrame) -> float:
 
 
 def _medians(table: pd.DataFrame) -> list[float]:
-    """Of the gap over all configurations, a number for every seed."""
+    """Return the median of the gap over all configurations, one number per seed."""
     return [float(quantile(same["gap"], 0.5)) for _, same in table.groupby("index")]
 
 

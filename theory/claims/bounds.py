@@ -25,7 +25,7 @@ TOMIHARI = "Tomihari and Sato"
 
 
 def proved(theorem: str) -> tuple[Condition, ...]:
-    """A statement that is claimed of every problem: proved from the rule, and no instance against it."""
+    """Return the conditions for a statement about every problem: it is proved from the rule, and no instance violates it."""
     return (
         Condition(f"steps of the proof of {theorem} left open", "<=", 0, "a proof with a gap is none"),
         Condition(
@@ -35,7 +35,7 @@ def proved(theorem: str) -> tuple[Condition, ...]:
 
 
 def tried(theorem: str, problems: int, seed: int) -> tuple[Measured, ...]:
-    """What speaks against a theorem: proof steps that are not discharged, and instances, floats and rationals."""
+    """Count what contradicts a theorem: proof steps that are not proved, and instances in floats and rationals."""
     report = verify_theorem(THEOREMS[theorem], problems=problems, seed=seed, search=0)
     return (
         Measured(f"steps of the proof of {theorem} left open", len(report.steps) - report.proved - report.cited),
@@ -59,7 +59,7 @@ def _lower_bound(setting: Setting) -> Found:
 
 
 def _contraction_on_witnesses(kappas: Iterable[float]) -> pd.DataFrame:
-    """Worst contraction of 50 steps of GD on the witness against the rate; at the middle it is the bound itself."""
+    """Return the worst contraction of 50 steps of GD on the witness, by learning rate; at the middle it equals the bound."""
     rates = np.linspace(0.1, 1.6, 31)  # with 1 among them
     rows = []
     for kappa in kappas:
@@ -142,7 +142,7 @@ def _frozen_adam(setting: Setting) -> Found:
 
 
 def _decreases(setting: Setting) -> pd.DataFrame:
-    """What each bound guarantees of a step at lr = min_l C1_l, on random heterogeneous problems."""
+    """Return the decrease that each bound guarantees for a step at lr = min_l C1_l, on random heterogeneous problems."""
     problem = BlockQuadratic.case("heterogeneous", problems=setting.pick(tiny=20, quick=60, full=60), seed=setting.seed)
     rates = rates_and_ratios(problem)[0]
     run = simulate(problem, "adam-frozen", lr=rates, steps=1)
@@ -205,7 +205,7 @@ def _complexities(setting: Setting) -> Found:
 
 
 def _arrivals(setting: Setting) -> pd.DataFrame:
-    """Steps of both methods at their theoretical rates until |g|_1 <= P delta, and what their bounds say."""
+    """Return the steps of both methods at their theoretical rates until |g|_1 <= P delta, and the steps by their bounds."""
     number, steps = setting.pick(tiny=4, quick=40, full=400), setting.pick(tiny=300, quick=5000, full=5000)
     rows = []
     for alignment in (-1.0, -0.5, 0.0, 0.5, 1.0):

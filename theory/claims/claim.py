@@ -1,4 +1,4 @@
-"""Claim: a sentence of a paper with the experiment and the criterion, fixed beforehand, that decide about it."""
+"""Claim: a sentence of a paper, with an experiment and a criterion, fixed before the run, that decide about it."""
 
 import hashlib
 import json
@@ -31,19 +31,19 @@ __all__ = [
 ]
 
 SIZES = ("tiny", "quick", "full")
-"""Of an experiment: `tiny` shows that it runs (for tests), `quick` takes seconds, `full` minutes."""
+"""Sizes of an experiment: `tiny` only shows that it runs (for tests), `quick` takes seconds, `full` takes minutes."""
 
 VERDICTS = ("reproduced", "partly", "not at this scale", "refuted", "not run")
-"""What becomes of a claim; see `Claim.judge`."""
+"""The verdicts on a claim; see `Claim.judge`."""
 
 T = TypeVar("T")
 
-_MOST_REASONS = 3  # conditions that a reason spells out; the rest stand in the list of conditions
+_MOST_REASONS = 3  # number of conditions that a reason names; all are in the list of conditions
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What an experiment is run with.
+    """The size and the seed of an experiment.
 
     Attributes:
         size: one of SIZES.
@@ -54,21 +54,21 @@ class Setting:
     seed: int = 0
 
     def pick(self, *, tiny: T, quick: T, full: T) -> T:
-        """The value for this size."""
+        """Return the value for this size."""
         return {"tiny": tiny, "quick": quick, "full": full}[self.size]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A figure with its uncertainty.
+    """A measured number with its uncertainty.
 
     Attributes:
-        name: what it is; conditions refer to it.
-        value: the figure; `inf` for a median of runs that did not arrive.
-        low: lower end of a 95% interval; `value` itself where nothing is random.
-        high: upper end.
-        seeds: independent draws behind it; 0 where nothing is random.
-        unit: what it counts, empty for a pure number.
+        name: its name, to which conditions refer.
+        value: the number; `inf` for a median of runs that did not reach the target.
+        low: lower end of a 95% interval; equal to `value` if nothing is random.
+        high: upper end of that interval.
+        seeds: number of independent draws; 0 if nothing is random.
+        unit: its unit, as "steps"; empty for a pure number.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Measured:
 
 
 def measured_median(name: str, values: ArrayLike, unit: str = "") -> Measured:
-    """Median over independent seeds with its distribution-free 95% interval, which fewer than six values do not have."""
+    """Return the median over independent seeds with its distribution-free 95% interval (infinite below six values)."""
     array = np.asarray(values, dtype=float).ravel()
     low, high = (
         (-np.inf, np.inf) if np.isnan(array).any() else median_interval(array)
@@ -101,7 +101,7 @@ def measured_median(name: str, values: ArrayLike, unit: str = "") -> Measured:
 
 
 def measured_share(name: str, happened: ArrayLike) -> Measured:
-    """Share of independent trials in which something happened, with the exact (Clopper-Pearson) 95% interval."""
+    """Return the share of independent trials with an event, with the exact (Clopper-Pearson) 95% interval."""
     array = np.asarray(happened, dtype=bool).ravel()
     interval = stats.binomtest(int(array.sum()), array.size).proportion_ci(0.95, method="exact")
     return Measured(name, float(array.mean()), float(interval.low), float(interval.high), array.size)
@@ -109,13 +109,13 @@ def measured_share(name: str, happened: ArrayLike) -> Measured:
 
 @dataclass(frozen=True)
 class Condition:
-    """What a measured figure must be for its part of the claim to hold.
+    """A condition on a measured number, which decides a part of the claim.
 
     Attributes:
-        measure: name of the figure.
-        comparison: of the figure with the threshold.
-        threshold: fixed before the run.
-        because: where the threshold comes from.
+        measure: name of the measured number.
+        comparison: the comparison with the threshold, as ">=".
+        threshold: the threshold, fixed before the run.
+        because: the reason for the threshold.
     """
 
     measure: str
@@ -124,14 +124,14 @@ class Condition:
     because: str
 
     def state(self, figure: Measured) -> str:
-        """`holds` or `fails` where the whole interval says so, else `open`."""
+        """Return `holds` or `fails` if the whole interval agrees, else `open`."""
         if self.comparison == ">=":
             return "holds" if figure.low >= self.threshold else "fails" if figure.high < self.threshold else "open"
         return "holds" if figure.high <= self.threshold else "fails" if figure.low > self.threshold else "open"
 
     @property
     def wanted(self) -> str:
-        """The threshold in words."""
+        """The comparison and the threshold, as text."""
         return f"{ {'>=': 'at least', '<=': 'at most'}[self.comparison] } {_digits(self.threshold)}"
 
     def __str__(self) -> str:
@@ -140,12 +140,12 @@ class Condition:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What an experiment leaves.
+    """The results of an experiment.
 
     Attributes:
-        measured: the figures.
-        tables: name to data; the figure is drawn from these alone, so that it can be drawn again.
-        notes: what a reader has to know besides.
+        measured: the measured numbers.
+        tables: name to data; the figure is drawn from these tables alone, so it can be drawn again from stored results.
+        notes: remarks for the reader.
     """
 
     measured: Sequence[Measured]
@@ -155,7 +155,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict from VERDICTS, what it rests on, and the state of every condition."""
+    """A verdict of VERDICTS, its reason, and the state of every condition."""
 
     verdict: str
     reason: str
@@ -167,18 +167,18 @@ class Claim:
     """A claim that can be tried at this scale.
 
     Attributes:
-        id: what it is called on the command line.
-        claim: in one sentence.
-        group: whose claim it is.
-        source: paper, version, place.
-        anywhere: whether the claim speaks of any problem of the kind tried here, so that a failure refutes it; a claim about
-            large models can only fail to show at this scale.
-        conditions: the criterion: every figure that must be so.
-        method: the experiment in a sentence or two.
-        experiment: measures.
-        draw: makes the figure from the tables.
-        caption: what the figure shows.
-        modules: of extras that the experiment imports, by extra.
+        id: its name on the command line.
+        claim: the claim in one sentence.
+        group: the paper or authors of the claim.
+        source: paper, version and place.
+        anywhere: whether the claim is about every problem of the kind that is run here, so that a failure refutes it. A claim
+            about large models can only be `not at this scale`.
+        conditions: the criterion: all conditions on measured numbers.
+        method: the experiment in one or two sentences.
+        experiment: function from a Setting to the results.
+        draw: function from the tables to the figure.
+        caption: the caption of the figure.
+        modules: name of an extra to the modules that the experiment imports from it.
     """
 
     id: str
@@ -195,7 +195,7 @@ class Claim:
 
     @property
     def criterion(self) -> dict[str, Any]:
-        """All that decides the verdict, as plain data."""
+        """Everything that decides the verdict, as plain data."""
         return {
             "text": "; ".join(map(str, self.conditions)),
             "conditions": [vars(condition) for condition in self.conditions],
@@ -205,18 +205,19 @@ class Claim:
 
     @property
     def digest(self) -> str:
-        """Fingerprint of the claim and its criterion: a result made under another one does not carry it."""
+        """Fingerprint of the claim and its criterion. A stored result under another criterion has another fingerprint."""
         text = json.dumps({"id": self.id, "claim": self.claim} | self.criterion, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def judge(self, measured: Sequence[Measured]) -> Judgement:
-        """The verdict, by the same rule for every claim.
+        """Return the verdict, by the same rule for every claim.
 
-        All conditions hold: `reproduced`. Some do: `partly`. None does: `refuted` if one fails and the claim is about any such
+        All conditions hold: `reproduced`. Some hold: `partly`. None holds: `refuted` if one fails and the claim is about every
+            such
         problem, else `not at this scale` (a failure in small models, or intervals that leave it open).
 
         Raises:
-            ValueError: a figure is missing that a condition speaks of, or is not a number.
+            ValueError: the number of a condition is missing, or is NaN.
         """
         figures = {figure.name: figure for figure in measured}
         for condition in self.conditions:

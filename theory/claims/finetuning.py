@@ -1,4 +1,4 @@
-"""A claim about fine-tuning: sign-based and adaptive rules against gradient descent, from a start that another task has left."""
+"""A claim about fine-tuning: sign-based and adaptive rules against gradient descent, after training on another task."""
 
 from collections.abc import Mapping
 
@@ -65,12 +65,12 @@ def _fine_tuning(setting: Setting) -> Found:
 
 
 def _quotient(numerator: pd.Series, denominator: pd.Series) -> pd.Series:
-    """Seed by seed; where both diverged nothing is known, and the seed counts as no difference."""
+    """Return the quotient seed by seed; 1 where both diverged, which counts as no difference."""
     return (numerator / denominator).fillna(1.0)
 
 
 def _pretrained(model: Model, before: Task, after: Task, number: int, setting: Setting) -> tuple[ToyProblem, float]:
-    """The second task from where Adam has left the first one, but for a new head; and the loss there over ln C."""
+    """Return the second task with Adam's parameters of the first and a new head, and the first one's final loss over ln C."""
     steps = setting.pick(tiny=5, quick=_BEFORE, full=_BEFORE)
     first = ToyProblem.generate(model, before, problems=number, seed=setting.seed)
     run = train(first, "adam", lr=0.01, steps=steps, schedule="cosine", stop=False, snapshots=[steps])
@@ -85,7 +85,7 @@ def _pretrained(model: Model, before: Task, after: Task, number: int, setting: S
 
 
 def _tuned(problem: ToyProblem, setting: Setting) -> pd.DataFrame:
-    """Loss over ln C at the end, a row per rule, rate and seed."""
+    """Return the final loss over ln C, one row per rule, learning rate and seed."""
     every = setting.pick(tiny=2.5, quick=0.5, full=1 / 3)
     rates = 10.0 ** np.arange(-4, 1 + every / 2, every)
     steps = setting.pick(tiny=4, quick=_STEPS, full=_STEPS)
@@ -101,7 +101,7 @@ def _tuned(problem: ToyProblem, setting: Setting) -> pd.DataFrame:
 
 
 def _at_best_rate(runs: pd.DataFrame) -> pd.DataFrame:
-    """Of every rule the runs at the rate with the smallest median loss, and whether that is an edge of the grid."""
+    """Return, per rule, the runs at the learning rate with the smallest median loss, and whether it is at the grid's edge."""
     kept = []
     for _, part in runs.groupby(["task", "model", "optimizer"], sort=False):
         middle = part.groupby("lr")["loss"].agg(lambda losses: float(quantile(losses, 0.5)))

@@ -1,4 +1,4 @@
-"""Claims about gradients in Transformers: where norms stand, curvature beside them, and the linear head."""
+"""Claims about gradients in Transformers: the placement of norms, gradients against curvature, and the linear head."""
 
 from collections.abc import Mapping
 
@@ -168,7 +168,7 @@ def _correlation(setting: Setting) -> Found:
 
 
 def _norms(model: Model, task: Task, number: int, seed: int) -> pd.DataFrame:
-    """Both norms of every block at both moments, a row each."""
+    """Return both norms of every block at both steps, one row each."""
     toys = ToyProblem.generate(model, task, problems=number, seed=seed)
     cut = toys.partition("module")
     layers = toys.partition("layer").labels

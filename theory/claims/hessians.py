@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 
 def _along_training(problem: ToyProblem, steps: tuple[int, ...], lr: float) -> Iterator[tuple[int, Array]]:
-    """Step and parameters (M, P) along a run of Adam in float64."""
+    """Return step and parameters (M, P) along a run of Adam in float64."""
     run = train(problem, "adam", lr=lr, steps=max(steps[-1], 1), snapshots=steps, dtype="float64")
     assert run.snapshots is not None
     for i, step in enumerate(run.snapshots.steps.tolist()):
@@ -36,10 +36,9 @@ _TOKENS, _DIGITS = "MLP 16-16 on tokens", "MLP of 8 neurons on digits"
 
 
 def _neurons(problem: ToyProblem) -> Partition:
-    """A block per neuron, the row of its incoming weights (of an embedded token: its vector), in every matrix.
+    """Return a partition with one block per neuron: its row of incoming weights; for an embedded token its vector.
 
-    Where the embedding is a linear map of features it is one block: it is stored by feature, and so its neurons are not
-    contiguous.
+    An embedding of features (a linear map) is one block: it is stored by feature, so the weights of a neuron are not contiguous.
     """
     blocks = []
     for p in problem.parameters:
@@ -122,7 +121,7 @@ def _draw_off_blocks(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def _plain_models(setting: Setting, norm: str) -> dict[str, Model]:
-    """All with the same width, layers and norm."""
+    """Return the models, with the same width, number of layers and norm."""
     width = setting.pick(tiny=4, quick=8, full=8)
     layers = setting.pick(tiny=1, quick=1, full=2)
     return {

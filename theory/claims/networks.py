@@ -1,4 +1,4 @@
-"""What several claims about networks measure: distances between spectra, and steps of rules at rates chosen with hindsight."""
+"""Measurements that several claims about networks share: distances between spectra, and steps at the best learning rates."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ __all__ = ["CENTRES", "RACE", "distance", "gaps", "groups", "js0", "quotient", "
 Array = NDArray[np.float64]
 
 CENTRES = {"gd": 0.5, "heavy-ball": 0.1, "adam": 0.05}
-"""Rates about which grids begin; they are extended, so that no result depends on them."""
+"""Centre of the first grid of learning rates of each rule; grids are extended, so no result depends on it."""
 
 MOST_EXTENSIONS = 4
 _MOST_NAMED = 4  # configurations in a note
@@ -37,13 +37,13 @@ def js0(
     normalise: str = "none",
     bins: int = 100,
 ) -> Array:
-    """Mean Jensen-Shannon distance over pairs of blocks, exact spectra, base 2, (M,); at the start without theta."""
+    """Return the mean Jensen-Shannon distance (base 2) over pairs of blocks with exact spectra, (M,); by default at the start."""
     spectra = block_spectra(problem.stack(), problem.start if theta is None else theta, partition, largest=10_000)
     return mean_over_pairs(jensen_shannon(spectra, bins=bins, normalise=normalise))
 
 
 def distance(first: Array, second: Array, *, normalise: str, bins: int = 100) -> float:
-    """Jensen-Shannon distance, base 2, of two spectra (P,) and (Q,) as if they were two blocks."""
+    """Return the Jensen-Shannon distance (base 2) of two spectra, (P,) and (Q,), as if they were two blocks."""
     pair = Partition("two", ("first", "second"), (first.size, second.size))
     spectra = BlockSpectra.exactly(pair, [first[None], second[None]], np.zeros(1))
     return float(jensen_shannon(spectra, bins=bins, normalise=normalise)[0, 0, 1])
@@ -57,21 +57,21 @@ def race(
     density: int = 4,
     tolerance: float = 0.1,
 ) -> pd.DataFrame:
-    """Steps to the target of every rule on every problem at the best rate of a grid.
+    """Return the steps to the target of every rule on every problem, at the best learning rate of a grid.
 
-    The best rate is that of the seed alone: the fewest steps, then the smallest loss at the end. One rate for all seeds leaves
-    some of them beyond the edge of stability, and a figure per seed would then tell how far rates of seeds are apart.
+    The best rate is chosen for each seed: the fewest steps, then the smallest final loss. With one rate for all seeds some
+    seeds would be beyond the edge of stability, and a number per seed would measure how much the best rates of seeds differ.
 
     Args:
-        problems: by what they are called.
-        rules: names among CENTRES.
-        steps: at most so many.
-        density: rates a decade.
+        problems: name to problems.
+        rules: names in CENTRES.
+        steps: largest number of steps.
+        density: learning rates per decade.
         tolerance: the target is this times ln(classes).
 
     Returns:
-        A row per configuration, heterogeneity, rule and seed: `configuration`, `heterogeneity`, `rule`, `index`, `steps` (`inf`
-        where the target was not reached), `loss` (the last), `lr`, `edge` (whether that is the last rate tried) and `limit`.
+        One row per configuration, heterogeneity, rule and seed: `configuration`, `heterogeneity`, `rule`, `index`, `steps` (`inf`
+        if the target was not reached), `loss` (final), `lr`, `edge` (whether it is the last rate that was tried) and `limit`.
     """
     frames = []
     for name, problem in problems.items():
@@ -107,16 +107,17 @@ def _best(problem: ToyProblem, rule: str, steps: int, density: int, tolerance: f
 
 
 def groups(table: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """The rows that agree in some columns, in the order in which they come."""
+    """Yield the groups of rows that agree in some columns, in the order of their first rows."""
     for key, same in table.groupby(list(columns), sort=False):
         values: Any = key
         yield tuple(values), same
 
 
 def gaps(runs: pd.DataFrame, slow: str = "gd", fast: str = "adam") -> pd.DataFrame:
-    """Steps of one rule over those of another, seed by seed: `configuration`, `heterogeneity`, `index` and `gap`.
+    """Return steps of one rule over those of another, seed by seed: `configuration`, `heterogeneity`, `index` and `gap`.
 
-    `inf` where only the slow one does not arrive; 0 where the fast one does not, so that a run that failed never speaks for it.
+    The gap is `inf` where only the slow rule does not reach the target, and 0 where the fast rule does not: a failed run is never
+    evidence for the fast rule.
     """
     wide = runs.pivot(index=["configuration", "heterogeneity", "index"], columns="rule", values="steps")
     wide = wide.loc[list(dict.fromkeys(wide.index))]
@@ -126,14 +127,14 @@ def gaps(runs: pd.DataFrame, slow: str = "gd", fast: str = "adam") -> pd.DataFra
 
 
 def quotient(of: ArrayLike, over: ArrayLike) -> Array:
-    """Of steps or gaps, seed by seed; 1 where neither is finite or both are 0, which says nothing."""
+    """Return quotients of steps or gaps, seed by seed; 1 where neither is finite or both are 0 (no information)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         found = np.asarray(of, dtype=float) / np.asarray(over, dtype=float)
     return np.where(np.isnan(found), 1.0, found)
 
 
 def race_notes(runs: pd.DataFrame) -> tuple[str, ...]:
-    """What a reader has to know of a race: runs that did not arrive, and best rates at an edge."""
+    """Return the remarks on a race: runs that did not reach the target, and best rates at an edge of the grid."""
     notes = []
     for rule, same in runs.groupby("rule", sort=False):
         late = same[np.isinf(same["steps"])]

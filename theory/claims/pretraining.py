@@ -71,7 +71,7 @@ def _pretraining(setting: Setting) -> Found:
 
 
 def _trained(problem: ToyProblem, steps: int) -> tuple[Array, Array]:
-    """Parameters (M, P) after so many steps of Adam, and the loss there over ln(classes), (M,)."""
+    """Return the parameters (M, P) after `steps` steps of Adam, and the loss there over ln(classes), (M,)."""
     run = train(problem, "adam", lr=0.01, steps=steps, snapshots=[steps], dtype="float64")
     assert run.snapshots is not None
     return run.snapshots.theta[:, 0, 0], run.final_loss[:, 0] / np.log(problem.classes)

@@ -20,16 +20,16 @@ __all__ = ["BEYOND", "NOISE", "QUADRATICS"]
 
 BEYOND = "Beyond the papers"
 NOISE = 1.5
-"""Factors between two numbers of steps below this one count as noise in this project (prototype runs of a few seeds)."""
+"""Smallest ratio of two step counts that counts as a difference; smaller ones are noise (prototype runs of a few seeds)."""
 
 _WITHIN_REACH = 1e-3
-"""A tolerance that sign steps of constant length reach: below some gap they only rattle about the minimiser."""
+"""A tolerance that sign steps of constant length can reach: below some gap they only oscillate around the minimizer."""
 
 Steps = dict[tuple[Any, str], NDArray[np.float64]]
 
 
 def _steps(config: SweepConfig, by: str) -> tuple[Steps, pd.DataFrame]:
-    """Steps of every seed at the best rate of its optimizer and point: by (value of the dial, optimizer), and as a table."""
+    """Return the steps of every seed at the best rate of its optimizer and point, by (value, optimizer) and as a table."""
     results = sweep(config)
     at_best = results.summary[results.summary["best_lr"]]
     table = at_best[[by, "optimizer", "seed", "lr", "steps_to_tolerance"]].rename(
@@ -43,7 +43,7 @@ def _steps(config: SweepConfig, by: str) -> tuple[Steps, pd.DataFrame]:
 
 
 def _ratio(name: str, numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> Measured:
-    """Median over seeds of a quotient of steps; where neither arrived nothing is known, and the seed counts as no difference."""
+    """Return the median over seeds of a quotient of steps; a seed where neither reached the target counts as 1."""
     with np.errstate(invalid="ignore"):
         quotient = numerator / denominator
     return measured_median(name, np.where(np.isnan(quotient), 1.0, quotient))

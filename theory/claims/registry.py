@@ -27,4 +27,4 @@ CLAIMS: dict[str, Claim] = {
         *FINETUNING,
     )
 }
-"""All of them by id."""
+"""All claims by id."""

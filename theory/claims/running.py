@@ -1,4 +1,4 @@
-"""reproduce: claims run one after the other, each judged by its own criterion, with figures and data in a folder."""
+"""Run claims of the papers (`reproduce`): each is judged by its own criterion; data and figures go to a folder."""
 
 import importlib.util
 import logging
@@ -39,14 +39,14 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of a claim.
+    """The result of running a claim. Not to be confused with the Outcome of an engine.
 
     Attributes:
-        claim: with its criterion.
+        claim: the claim, with its criterion.
         judgement: verdict and reason.
-        found: figures, data and notes; None where it was not run.
-        setting: size and seed.
-        seconds: it took.
+        found: numbers, data and remarks; None if the claim was not run.
+        setting: size and seed of the run.
+        seconds: duration of the run.
     """
 
     claim: Claim
@@ -62,36 +62,36 @@ class Outcome:
 
     @property
     def reason(self) -> str:
-        """What the verdict rests on."""
+        """The reason of the verdict."""
         return self.judgement.reason
 
     @property
     def judged(self) -> list[Measured]:
-        """The figure that every condition speaks of, in their order; empty for a claim that was not run."""
+        """The measured number of every condition, in their order; empty for a claim that was not run."""
         figures = {} if self.found is None else {figure.name: figure for figure in self.found.measured}
         return [figures[c.measure] for c in self.claim.conditions if c.measure in figures]
 
     def table(self, name: str | None = None) -> pd.DataFrame:
-        """Data of the experiment; the first table without a name.
+        """Return a table of the experiment; without a name the first one.
 
         Raises:
-            ValueError: no such table.
+            ValueError: an unknown name.
         """
         tables = {} if self.found is None else self.found.tables
         return tables[check_choice("table", next(iter(tables), "") if name is None else name, tables)]
 
     def figure(self) -> "Figure":
-        """The figure of the claim, from its tables.
+        """Draw the figure of the claim from its tables.
 
         Raises:
             ValueError: a claim that was not run.
         """
         if self.found is None:
-            raise ValueError(f"claim {self.claim.id} must have been run, got none: {self.reason}.")
+            raise ValueError(f"claim {self.claim.id} must have been run, got no result: {self.reason}.")
         return draw(self.claim, self.found.tables)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the data, as plain data; what is not finite becomes null, with its text beside it."""
+        """Return all but the tables as plain data; a number that is not finite becomes None, with its text beside it."""
         claim, found = self.claim, self.found
         states = self.judgement.states or ("missing",) * len(claim.conditions)
         return {
@@ -147,17 +147,17 @@ def reproduce(
     """Run claims of the papers and judge them.
 
     Args:
-        ids: of claims; all of them if left out.
-        size: `quick` (all in minutes) or `full` (what the README's table is made from); `tiny` only shows that it runs.
+        ids: ids of claims; None: all claims.
+        size: `quick` (all in minutes) or `full` (used for the table of the README); `tiny` only shows that it runs.
         seed: added to the seed of every draw.
-        out: a folder for data, figures and `claims.json`, written claim by claim. One that holds earlier results keeps those of
-            other claims, at whatever size they were made. Where a figure cannot be drawn, a warning is logged at the end.
-        progress: told after every claim (done, total, what it was).
-        into: a list that is filled as it goes, so that an interrupt leaves what is finished.
-        workers: processes that run a claim each, with a thread each; 1: this process.
+        out: a folder for data, figures and `claims.json`, written claim by claim. Earlier results of other claims in it are
+            kept, whatever their size. A warning is logged for a figure that cannot be drawn.
+        progress: called after every claim with (done, total, name).
+        into: a list to which outcomes are appended, so that finished ones are available after an interrupt.
+        workers: number of processes, each with one thread and one claim at a time; 1: this process.
 
     Returns:
-        An outcome for every claim, in the order in which they were finished.
+        One outcome per claim, in the order in which they finished.
 
     Raises:
         ValueError: an unknown id or size, or a folder that cannot be written or holds something else.
@@ -182,7 +182,7 @@ def reproduce(
                 )
                 try:
                     _save_figure(outcome, out)
-                except Exception as error:  # whatever it is: the claim is judged, and its tables are stored
+                except Exception as error:  # any error: the claim is judged and its tables are stored
                     undrawn[outcome.claim.id] = " ".join(f"{type(error).__name__}: {error}".split())
             progress(done, len(chosen), f"{outcome.claim.id}: {outcome.verdict}")
     if undrawn:
@@ -196,13 +196,13 @@ def reproduce(
 
 
 def _document(entries: Mapping[str, Any]) -> dict[str, Any]:
-    """What is stored, in reading order."""
+    """Return the JSON document of the outcomes, in reading order."""
     ordered = [entries[name] for name in dict.fromkeys([*CLAIMS, *entries]) if name in entries]
     return {"claims": ordered, "size": " and ".join(dict.fromkeys(str(entry.get("size")) for entry in ordered))}
 
 
 def _outcomes(claims: list[Claim], setting: Setting, workers: int) -> Iterator[Outcome]:
-    """Outcomes as they are finished."""
+    """Yield outcomes in the order in which they finish."""
     alone = workers == 1 or len(claims) == 1
     if not alone and (reason := why_no_processes()) is not None:
         _log.warning("worker processes cannot be started here (%s); the claims run one after the other.", reason)
@@ -212,7 +212,7 @@ def _outcomes(claims: list[Claim], setting: Setting, workers: int) -> Iterator[O
         return
     from joblib import Parallel, delayed, parallel_config
 
-    # A claim holds functions: its id is what a process is sent, and what was found is what comes back.
+    # A claim contains functions, which cannot be pickled: a process gets its id and returns the results.
     with parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "A worker stopped")  # it is replaced where its memory has grown
         found = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch=workers)(
@@ -228,10 +228,10 @@ def _find(name: str, setting: Setting) -> tuple[str, Judgement, Found | None, fl
 
 
 def load_claims(folder: Path) -> dict[str, Any]:
-    """The document that `reproduce` left in a folder.
+    """Return the document that `reproduce` wrote to a folder.
 
     Raises:
-        ValueError: there is none, or it is not one of ours.
+        ValueError: a folder without such a document, or with one of another kind.
     """
     document: dict[str, Any] = store.read_json(folder / CLAIMS_FILE, "claims", _AGAIN)
     entries = document.get("claims") if isinstance(document, dict) else None
@@ -243,7 +243,7 @@ def load_claims(folder: Path) -> dict[str, Any]:
 
 
 def draw(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> "Figure":
-    """The figure of a claim, in the style of the project."""
+    """Return the figure of a claim, in the style of the project."""
     from quadsim.simulator.figures.style import drawing
 
     with drawing():
@@ -263,7 +263,7 @@ def _run(claim: Claim, setting: Setting) -> Outcome:
 
 @contextmanager
 def _alone(out: Path | None) -> Iterator[dict[str, Any]]:
-    """The folder, if there is one, for one process; and the entries of other claims that it holds.
+    """Lock the folder, if there is one, for this process, and yield the entries of other claims that it contains.
 
     Raises:
         ValueError: other content, another process at work, or a folder that cannot be written.
@@ -293,7 +293,7 @@ def _alone(out: Path | None) -> Iterator[dict[str, Any]]:
         found = load_claims(out)["claims"] if (out / CLAIMS_FILE).is_file() else []
         yield {entry["id"]: entry for entry in found}
     finally:
-        (out / _LOCK).unlink(missing_ok=True)  # while it is held: whoever opened it before finds it gone
+        (out / _LOCK).unlink(missing_ok=True)  # while it is locked: a process that opened it before finds it deleted
         lock.release()
 
 
@@ -302,7 +302,7 @@ def _save_tables(outcome: Outcome, out: Path) -> None:
         return
     folder = out / outcome.claim.id
     folder.mkdir(exist_ok=True)
-    for suffix in ("png", "pdf"):  # a figure of earlier tables says nothing of these
+    for suffix in ("png", "pdf"):  # a figure of earlier tables does not belong to these
         (folder / f"figure.{suffix}").unlink(missing_ok=True)
     for name, table in outcome.found.tables.items():
         store.write_frame(folder / f"{name}.parquet", table)

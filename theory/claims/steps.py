@@ -1,4 +1,4 @@
-"""Claims about the sign step: how near Adam's step is to it, and how its best rate depends on the number of parameters."""
+"""Claims about the sign step: how close Adam's step is to it, and how its best rate depends on the number of parameters."""
 
 from collections.abc import Mapping
 
@@ -68,7 +68,7 @@ def _soft_sign(setting: Setting) -> Found:
 
 
 def _best_rate(where: str, rates: Array, losses: Array) -> tuple[float, str]:
-    """The rate with the smallest median loss at the end, and a note that names it."""
+    """Return the learning rate with the smallest median final loss, and a remark that names it."""
     middle = quantile(np.where(np.isnan(losses), np.inf, losses), 0.5, axis=0)
     best = int(np.argmin(middle))
     edge = ", at the edge of the grid" if best in (0, rates.size - 1) else ""
@@ -145,21 +145,21 @@ def _dimension(setting: Setting) -> Found:
 
 
 def _problem(dimension: int, growing: str, number: int, seed: int) -> BlockQuadratic:
-    """Four scales of L_l from 1 to 10, condition number 10 in every block: Lambda_P is their mean whatever P is."""
+    """Return problems with four scales of L_l from 1 to 10 and block condition number 10; Lambda_P does not depend on P."""
     size = dimension // len(_SCALES) if growing == _GROWING[0] else 4
     spectra = [scale * np.geomspace(0.1, 1.0, size) for scale in _SCALES for _ in range(dimension // (4 * size))]
     return BlockQuadratic.from_spectra(spectra, problems=number, seed=seed)
 
 
 def _with_unit_gap(problem: BlockQuadratic) -> BlockQuadratic:
-    """The same from a start on the same ray with the gap 1."""
+    """Return the same problems with the starts scaled so that the gap is 1."""
     (hessian,) = problem.hessian.values()
     start = problem.layout.flatten(problem.initial_error) / np.sqrt(problem.initial_gap)[:, None]
     return BlockQuadratic.from_blocks([hessian[:, b] for b in range(hessian.shape[1])], initial_error=start)
 
 
 def _best_rates(problem: BlockQuadratic) -> pd.DataFrame:
-    """Of every problem the rate with the smallest min_{t<T} |g_t|_1, and the one that minimises the bound on it."""
+    """Return, for every problem, the rate with the smallest min_{t<T} |g_t|_1, and the rate that minimises its bound."""
     run = simulate(problem, "signsgd", lr=_SIGN_RATES, steps=_T, observe=["gradient_norm_1"])
     least = run.observed["gradient_norm_1"][:, :, :_T].min(axis=2)
     weighted = (problem.block_smoothness * np.array(problem.block_sizes)).sum(axis=1) / problem.dimension

@@ -1,4 +1,4 @@
-"""Two questions about toy models that take many of them: where norms stand, and how the head grows."""
+"""Two studies that need many toy models: the placement of norms, and the growth of the head."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,11 +32,11 @@ class NormPlacement:
     """Spread of the blocks' gradient norms at the start, by norm placement and depth.
 
     Attributes:
-        runs: a row per norm, layers and seed, with ratio (largest over smallest |g_l|/sqrt(P_l) over the blocks of the partition
-            `module`), log_std, gini and variation.
-        table: a row per norm and layers, with median, smallest and largest of `ratio` and medians of the others.
-        post_over_pre: a row per layers: median over the seeds of the ratio's quotient post over pre, its smallest and largest,
-            and the number of seeds in which post is larger.
+        runs: one row per norm, layers and seed, with ratio (largest over smallest |g_l|/sqrt(P_l) over the blocks of the
+            partition `module`), log_std, gini and variation.
+        table: one row per norm and layers, with median, smallest and largest of `ratio` and medians of the others.
+        post_over_pre: one row per layers: median, smallest and largest over the seeds of the quotient of the ratios (post over
+            pre), and the number of seeds in which post is larger.
     """
 
     runs: pd.DataFrame
@@ -50,7 +50,7 @@ class NormPlacement:
 
     @drawn
     def figure(self) -> Figure:
-        """The ratio against depth, a line for each norm: median and range of the seeds."""
+        """Draw the ratio against depth, one line per norm: median and range of the seeds."""
         figure = Figure(figsize=(5.6, 3.8), layout="constrained")
         axis = figure.subplots()
         norms = list(dict.fromkeys(self.table["norm"]))
@@ -87,14 +87,16 @@ def norm_placement(
     seed: int = 0,
     width: int = 16,
 ) -> NormPlacement:
-    """Whether norms after each residual sum spread gradients more than norms before each branch (arXiv 2502.00213, section 4).
+    """Measure whether norms after each residual sum spread gradients more than norms before each branch.
+
+    The claim is in arXiv 2502.00213, section 4.
 
     Args:
         layers: depths.
-        norms: placements.
-        seeds: starts of each.
+        norms: placements of the norm.
+        seeds: number of starts of each.
         seed: key of all draws.
-        width: of the Transformers, on the task token-map.
+        width: width of the Transformers, on the task token-map.
 
     Raises:
         ValueError: a value out of range.
@@ -133,14 +135,14 @@ def norm_placement(
 
 @dataclass(frozen=True, eq=False)
 class HeadGrowth:
-    """How far the two parts of the head have moved under mini-batches, by number of classes and rule.
+    """The growth of the two parts of the head with mini-batches, by number of classes and rule.
 
     Attributes:
-        runs: a row per classes, optimizer, step and seed: `common` (growth of sqrt(C) times the mean class row, which the softmax
-            does not see), `centred` (of the rest), and `loss` over ln C on all data.
-        table: a row per classes, optimizer and step: medians over the seeds, and smallest and largest of `common`.
-        lr: learning rate of all of them.
-        batch: tokens in a step.
+        runs: one row per classes, optimizer, step and seed: `common` (growth of sqrt(C) times the mean class row, which
+            cancels in the softmax), `centred` (growth of the rest), and `loss` over ln C on all data.
+        table: one row per classes, optimizer and step: medians over the seeds, and smallest and largest of `common`.
+        lr: learning rate of all runs.
+        batch: number of tokens in a step.
     """
 
     runs: pd.DataFrame
@@ -150,13 +152,13 @@ class HeadGrowth:
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """What is printed, by name: of the table, step 100 and the last."""
+        """The tables that are printed, by name: steps 100 and the last of `table`."""
         steps = self.table["step"]
         return {"table": self.table[steps.isin([100, steps.max()])]}
 
     @drawn
     def figure(self) -> Figure:
-        """Growth of the common part against step, a panel for each number of classes, a line for each rule."""
+        """Draw the growth of the common part against the step: one panel per number of classes, one line per rule."""
         classes = list(dict.fromkeys(self.table["classes"]))
         styles = styles_of(list(dict.fromkeys(self.table["optimizer"])))
         figure = Figure(figsize=(2.6 * len(classes) + 0.8, 3.4), layout="constrained")
@@ -196,17 +198,19 @@ def head_growth(
     seed: int = 0,
     width: int = 16,
 ) -> HeadGrowth:
-    """How the head moves with mini-batches that do not hold every class (theory.md, head-drift; arXiv 2502.00213, section 5).
+    """Measure how the head moves with mini-batches that do not contain every class.
+
+    See docs/theory.md, head-drift, and arXiv 2502.00213, section 5.
 
     Args:
-        classes: C, each a token-map of C tokens to C classes.
-        optimizers: as on the command line.
-        steps: of training.
+        classes: numbers of classes C; each is a token-map of C tokens to C classes.
+        optimizers: optimizers, as on the command line.
+        steps: number of training steps.
         lr: the same for all rules: after t steps all coordinates of a SignSGD head have moved by at most t lr.
-        batch: tokens in a step, in sequences of two.
-        seeds: starts of each.
+        batch: number of tokens in a step, in sequences of two.
+        seeds: number of starts of each.
         seed: key of all draws.
-        width: of the two-layer Transformers.
+        width: width of the two-layer Transformers.
 
     Raises:
         ValueError: a value out of range.

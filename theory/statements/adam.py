@@ -1,4 +1,4 @@
-"""Adam (theory.md section 3)."""
+"""Theorems about Adam with a frozen preconditioner (docs/theory.md section 3)."""
 
 import numpy as np
 import sympy as sp
@@ -28,7 +28,7 @@ def _no_zero(trajectory: Trajectory) -> NDArray[np.bool_]:
 
 
 def _rounding(trajectory: Trajectory) -> NDArray[np.float64]:
-    """Relative error with which min_l C1_l is known: of L_l (8 n^(3/2) u, see checking) and of the entry of g_0."""
+    """Return the relative error with which min_l C1_l is known: that of L_l (8 n^(3/2) u, see `checking`) plus that of g_0."""
     n, unit = max(trajectory.problem.block_sizes), np.finfo(float).eps / 2
     return np.asarray(8.0 * n**1.5 * unit + n * unit * gradient_condition(trajectory))
 
@@ -44,7 +44,7 @@ def _not_too_small(trajectory: Trajectory) -> NDArray[np.bool_]:
 
 
 def _frozen_factor(sigma: sp.Expr) -> sp.Expr:
-    """By which a step of the rule multiplies D^(1/2) e along an eigenvector of D^(-1/2) H D^(-1/2), where g = D sigma e."""
+    """Return the factor by which a step multiplies D^(1/2) e along an eigenvector of D^(-1/2) H D^(-1/2): g = D sigma e."""
     rule = RULES["adam-frozen"]
     (memory,) = rule.states
     d = sp.Symbol("d", positive=True)

@@ -1,4 +1,4 @@
-"""Limit cycles of Adam and its limit, sign descent (theory.md section 3)."""
+"""Theorems about limit cycles of Adam and of its limit, sign descent (docs/theory.md section 3)."""
 
 from dataclasses import replace
 
@@ -23,10 +23,10 @@ _AMPLITUDE = eta * (1 - beta1) / (2 * (1 + beta1))
 
 
 def adam_on_orbit() -> Rule:
-    """Adam without bias correction, whose memories start where its period-2 orbit has them.
+    """Return Adam without bias correction, with the moments at the start as on its period-2 orbit.
 
-    Made from the rule adam: with the clocks p1 = p2 = 0 the corrections are 1. On the orbit m_t = (1-beta1)/(1+beta1) g_t,
-    so that before the first step m is minus that, and v = g^2.
+    It is derived from the rule adam: with the clocks p1 = p2 = 0 the corrections are 1. On the orbit m_t =
+    (1-beta1)/(1+beta1) g_t, so before the first step m is the negative of that, and v = g^2.
     """
     adam = RULES["adam"]
     m, v = adam.states
@@ -39,7 +39,7 @@ def adam_on_orbit() -> Rule:
         step=adam.step.subs(dict.fromkeys(adam.clocks, 0)),
         start={m: -(1 - b1) / (1 + b1) * g, v: g**2},
         summary="Adam without bias correction, started on its period-2 orbit.",
-        source="theory.md section 3, adam-cycle.",
+        source="docs/theory.md section 3, adam-cycle.",
     )
 
 
@@ -104,7 +104,7 @@ def _cycle() -> tuple[Step, ...]:
 
 
 def _corrected() -> tuple[Step, ...]:
-    """With beta1 = 0 the orbit is also one of the rule with bias correction, from its own start."""
+    """Return the proof steps for beta1 = 0, where the orbit is also one of Adam with bias correction, from its usual start."""
     adam = RULES["adam"]
     m, v = adam.states
     b1, b2, eps = (_hyperparameters(adam)[name] for name in ("beta1", "beta2", "eps"))
@@ -130,7 +130,7 @@ def _corrected() -> tuple[Step, ...]:
 
 
 def _linearised(rule: Rule, z: sp.Symbol) -> sp.Expr:
-    """Characteristic polynomial of one step and a reflection of e and m, linearised at the orbit."""
+    """Return the characteristic polynomial of one step followed by a reflection of e and m, linearised at the orbit."""
     m, v = rule.states
     b1, b2, eps = (_hyperparameters(rule)[name] for name in ("beta1", "beta2", "eps"))
     position, memory, square = sp.symbols("e m v", positive=True)
@@ -198,7 +198,7 @@ def _starts_seen(trajectory: Trajectory) -> dict[str, NDArray[np.float64]]:
 
 
 def _starts_on_orbit(trajectory: Trajectory) -> NDArray[np.bool_]:
-    """|e_0,i| = eta (1-beta1)/(2 (1+beta1)) for every i, up to the rounding of the formula and of a start that was rounded."""
+    """Whether |e_0,i| = eta (1-beta1)/(2 (1+beta1)) for every i, up to the rounding of the formula and of the start."""
     b1, rate = trajectory.settings["beta1"], trajectory.settings["lr"]
     start = np.abs(trajectory.problem.layout.flatten(trajectory.problem.initial_error))[:, None]
     wanted = (rate * (1 - b1) / (2 * (1 + b1)))[None, :, None]
@@ -206,7 +206,7 @@ def _starts_on_orbit(trajectory: Trajectory) -> NDArray[np.bool_]:
 
 
 def _memories_fit(trajectory: Trajectory) -> NDArray[np.bool_]:
-    """The orbit's own start, or beta1 = 0, where the bias correction makes it so from the first step."""
+    """Whether the moments start on the orbit: by the rule's start, or by beta1 = 0, where the bias correction does it."""
     own = trajectory.rule is not None and trajectory.rule.name == "adam-on-orbit"
     return np.asarray(own | (trajectory.settings["beta1"] == 0.0))[None, :]
 
@@ -216,7 +216,7 @@ def _without_eps(trajectory: Trajectory) -> NDArray[np.bool_]:
 
 
 def _orbit_rounding(trajectory: Trajectory) -> NDArray[np.float64]:
-    """Relative error of the recorded gaps, (M, K, R).
+    """Return the relative error of the recorded gaps, (M, K, R).
 
     In units of a, lambda a and (lambda a)^2 a step of (e, m, v) is the same for every coordinate. Its matrix J, linearised at
     the orbit, carries a rounding error of at most 16 units a step (the start included) on: after t steps |e| is off by at most

@@ -1,4 +1,4 @@
-"""Gradient descent and its relatives on quadratics (theory.md section 2)."""
+"""Theorems about gradient descent and related rules on quadratics (docs/theory.md section 2)."""
 
 import numpy as np
 import sympy as sp
@@ -239,18 +239,18 @@ _LEVEL = eta * Symbol.noise_std**2 * (1 - _POWER) / (2 - eta * lambda_i)  # lamb
 
 
 def _part_at(end: sp.Expr) -> sp.Expr:
-    """Part of the gap on the eigenvectors of L or mu; on one between, the factor is neither 0 nor 1."""
+    """Return the part of the gap along the eigenvectors of L or mu; along one between, the factor is neither 0 nor 1."""
     other = mu if end == L else L
     return SumOver(Symbol.part_i * (lambda_i - other) / (end - other))
 
 
 def _close(value: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Equal up to the rounding of the formula: a dozen operations, each within half a unit in the last place."""
+    """Whether a value equals a formula up to its rounding: a dozen operations, each within half a unit in the last place."""
     return np.abs(value - wanted) <= 12 * np.finfo(float).eps * np.abs(wanted)
 
 
 def _at_witness(trajectory: Trajectory) -> NDArray[np.bool_]:
-    """Whether the error sits on one eigenvector of L and one of mu, in the proportion mu : L."""
+    """Whether the error is along one eigenvector of L and one of mu, in the proportion mu : L."""
     problem = trajectory.problem
     values = problem.layout.flatten(problem.eigenvalues)
     start = np.abs(problem.layout.flatten(problem.initial_coefficients))
@@ -270,7 +270,7 @@ def _eigenvectors_used(run: Trajectory) -> NDArray[np.int64]:
 
 
 def _needed(name: str, wanted: sp.Expr, run: Trajectory) -> dict[str, NDArray[np.float64]]:
-    """A setting as it is and as a theorem needs it."""
+    """Return the value of a setting and the value that a theorem needs."""
     return {f"for {name}": run.settings[name][None, :], f"needed for {name}": evaluate(wanted, run)}
 
 
@@ -297,7 +297,7 @@ DESCENT = (
         tight="at eta = 2/(L+mu), for errors in the eigenspaces of mu and L",
         argument=_gd_upper,
         conclusion=lambda bound: concludes(bound, sp.Max(*(_gd_factor(end) ** 2 for end in (mu, L)))),
-        source="Classical, in the form derived here (theory.md section 2).",
+        source="Classical, in the form derived here (docs/theory.md section 2).",
     ),
     Theorem(
         name="gd-lower",

@@ -1,4 +1,4 @@
-"""The drift of a linear softmax head under SignSGD (theory.md section 5, after Tomihari and Sato)."""
+"""The drift of a linear softmax head under SignSGD (docs/theory.md section 5, after Tomihari and Sato)."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -30,7 +30,7 @@ C, b, n, s, tie, t, eta = (
 
 
 def drift(classes: int, batch: int) -> tuple[Fraction, Fraction]:
-    """P(k < b/C) - P(k > b/C) and P(k = b/C) for k ~ Binomial(b, 1/C), exactly."""
+    """Return P(k < b/C) - P(k > b/C) and P(k = b/C) for k ~ Binomial(b, 1/C), exactly."""
     p = Fraction(1, classes)
     weights = [comb(batch, k) * p**k * (1 - p) ** (batch - k) for k in range(batch + 1)]
     below = sum((w for k, w in enumerate(weights) if k * classes < batch), Fraction(0))
@@ -40,7 +40,7 @@ def drift(classes: int, batch: int) -> tuple[Fraction, Fraction]:
 
 @lru_cache(maxsize=1024)
 def step_distribution(classes: int, batch: int, rule: str = "signsgd") -> Mapping[Fraction, Fraction]:
-    """What the rule adds to a class row's weight in one step at rate 1, with its probability, from the Rule itself.
+    """Return the changes of a class row's weight in one step at rate 1 with their probabilities, from the Rule itself.
 
     The row's gradient along a feature that all samples share, at uniform predictions, is 1/C - k/b.
     """
@@ -55,7 +55,7 @@ def step_distribution(classes: int, batch: int, rule: str = "signsgd") -> Mappin
 
 
 def moments_of_walk(distribution: Mapping[Fraction, Fraction], steps: int) -> tuple[Fraction, Fraction]:
-    """Mean and second moment of a sum of `steps` independent steps, from the distribution of the sum itself."""
+    """Return mean and second moment of a sum of `steps` independent steps, from the distribution of the sum."""
     walk = {Fraction(0): Fraction(1)}
     for _ in range(steps):
         longer: dict[Fraction, Fraction] = {}

@@ -1,7 +1,12 @@
-"""Proofs as data: every step is a claim that a machine discharges, or a named fact that is cited.
+"""Check proofs by machine. A proof is data: a list of steps, each a claim that a machine proves or a named fact that is cited.
 
-Identities go to SymPy (symbolic exponents too), inequalities to Z3 on the negation: `unsat` proves the claim for all reals, a
-model is a counter-example, `unknown` stays unknown. Nothing is proved by trying numbers.
+Identities (also with symbolic exponents) are proved by SymPy: the difference of both sides simplifies to 0. Inequalities are
+proved by Z3 (an SMT solver over the reals), which gets the *negation* of the claim: `unsat` means that no real numbers violate
+the claim, so it is proved; a model is a counter-example; `unknown` stays unknown. Numbers may refute a claim, but never prove
+one.
+
+Three traps, each of which would let Z3 "prove" a false step, are closed in `_by_z3`: given relations that contradict each
+other (anything follows from them), a quotient by 0 and a root of a negative number (for Z3 both may be any real number).
 """
 
 import time
@@ -24,9 +29,9 @@ CITABLE = (
     "bound on Chebyshev polynomials of the second kind",
     "central facts on binomials",
 )
-"""The only facts a proof may cite."""
+"""The only facts that a proof may cite without proving them."""
 
-_MILLISECONDS = 20_000
+_MILLISECONDS = 20_000  # time for Z3, per step
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,17 @@ class Step:
     """One step of a proof.
 
     Attributes:
-        claim: an equation (for SymPy), an inequality or a Boolean combination of them (for Z3), or the text of a cited fact.
-        because: why it matters: what the step does in the argument; of a cited fact, its name in CITABLE.
-        given: relations the claim may use. The assumptions of the symbols (positive, nonnegative, ...) always hold.
+        claim: an equation (for SymPy), an inequality or a Boolean combination of relations (for Z3), or the text of a cited fact.
+        because: what the step does in the argument; for a cited fact, its name in CITABLE.
+        given: relations that the claim may use. The assumptions of the symbols (positive, nonnegative, ...) always hold.
 
     Raises:
-        ValueError: a text that cites something else, or a claim that is neither a text nor a relation.
+        ValueError: a text that cites a fact outside CITABLE, or a claim that is neither a text nor a relation.
+
+    Examples:
+        >>> x = sp.Symbol("x", real=True)
+        >>> prove(Step(sp.Ge(x**2 + 1, 2 * x), "the square of x - 1 is not negative")).status
+        'proved'
     """
 
     claim: Any
@@ -59,20 +69,20 @@ class Step:
 
     @property
     def is_cited(self) -> bool:
-        """Whether the step rests on a named fact."""
+        """Whether the step cites a named fact instead of being proved."""
         return isinstance(self.claim, str)
 
 
 @dataclass(frozen=True)
 class Discharge:
-    """What became of a step.
+    """The result of checking one step.
 
     Attributes:
-        status: `proved`, `cited`, `refuted` or `unknown` (also where the given relations contradict each other, so that
-            anything would follow, and where the claim is not defined everywhere).
+        status: `proved`, `cited`, `refuted` or `unknown`. It is also `unknown` where the given relations contradict each other
+            (anything would follow) and where the claim is not defined everywhere.
         by: `SymPy`, `Z3` or the name of the cited fact.
-        seconds: how long it took.
-        counter_example: symbol to value; of an unknown, what stood in the way.
+        seconds: duration of the check.
+        counter_example: for a refuted step, symbol to value; for an unknown one, the reason.
     """
 
     status: str
@@ -82,16 +92,19 @@ class Discharge:
 
 
 def prove(step: Step, milliseconds: int = _MILLISECONDS) -> Discharge:
-    """Discharge one step.
+    """Check one step of a proof.
 
     Args:
         step: the step.
-        milliseconds: most that Z3 may take.
+        milliseconds: time limit for Z3.
+
+    Returns:
+        Discharge; a step that cannot be decided is `unknown`, not an error.
     """
     if step.is_cited:
         return Discharge("cited", step.because, 0.0)
     begin = time.perf_counter()
-    if step.claim in (sp.true, sp.false):  # SymPy saw it on construction
+    if step.claim in (sp.true, sp.false):  # SymPy has already decided it while constructing the relation
         return Discharge("proved" if step.claim == sp.true else "refuted", "SymPy", time.perf_counter() - begin)
     if isinstance(step.claim, sp.Eq) and not step.given:
         if _is_identity(step.claim):
@@ -103,7 +116,10 @@ def prove(step: Step, milliseconds: int = _MILLISECONDS) -> Discharge:
 
 
 def _is_identity(equation: sp.Eq) -> bool:
-    """Whether both sides are the same function: their difference is simplified to 0, never evaluated at numbers."""
+    """Whether both sides are the same function: some simplification of their difference gives 0.
+
+    Simplifications are tried from cheap to expensive. None of them evaluates the difference at numbers.
+    """
     difference = (equation.lhs - equation.rhs).doit()
     simplifications = (
         sp.expand,
@@ -115,7 +131,7 @@ def _is_identity(equation: sp.Eq) -> bool:
 
 
 def _where_it_fails(equation: sp.Eq) -> dict[str, str]:
-    """Rational numbers at which the sides differ, to 30 digits; empty if none are found (numbers refute, they never prove)."""
+    """Return rational numbers at which the sides differ by more than 1e-30, evaluated to 40 digits; empty if none are found."""
     difference = (equation.lhs - equation.rhs).doit()
     names = sorted(difference.free_symbols, key=str)
     for attempt in range(5):
@@ -127,25 +143,30 @@ def _where_it_fails(equation: sp.Eq) -> dict[str, str]:
             found = sp.N(difference.subs(values), 40)
             if found.is_number and found.is_finite and abs(found) > sp.Float(10) ** -30:
                 return {str(s): str(v) for s, v in values.items()}
-        except (TypeError, ValueError):  # a function without a number there
+        except (TypeError, ValueError):  # a function that is not defined at these numbers
             continue
     return {}
 
 
 def _by_z3(step: Step, milliseconds: int) -> tuple[str, dict[str, str]]:
+    """Return the status of a step by Z3, and a counter-example or a reason.
+
+    The order matters: first the given relations must be consistent, then the claim must be defined wherever they hold, and only
+    then its negation is tried.
+    """
     translator = _Translator()
     solver = z3.Solver()
     solver.set("timeout", milliseconds)
     try:
         given = [translator.boolean(relation) for relation in step.given]
-        assumed = len(translator.domain)  # a given relation that holds is defined
+        assumed = len(translator.domain)  # a given relation that holds is also defined
         claim = translator.boolean(step.claim)
     except TypeError as error:
         return "unknown", {"claim": str(error)}
     solver.add(*given, *translator.domain[:assumed], *translator.assumptions(), *translator.definitions)
     if solver.check() == z3.unsat:
         return "unknown", {"given": "contradictory: the step would say nothing"}
-    # That the claim is defined is part of it: a quotient or root is not taken to be fine because it stands there.
+    # The claim includes that it is defined: Z3 must prove that no divisor is 0 and no argument of a root is negative.
     for condition in translator.domain[assumed:]:
         solver.push()
         solver.add(z3.Not(condition))
@@ -163,7 +184,15 @@ def _by_z3(step: Step, milliseconds: int) -> tuple[str, dict[str, str]]:
 
 
 class _Translator:
-    """SymPy to Z3 over the reals. Roots and quotients become auxiliary reals with their defining relations."""
+    """Translates SymPy expressions to Z3 over the reals.
+
+    A root becomes an auxiliary real with its defining relations (root >= 0, root^2 = argument), as Z3 has no roots.
+
+    Attributes:
+        domain: conditions under which the translated expressions are defined (divisors are not 0, arguments of roots not
+            negative).
+        definitions: relations that define the auxiliary reals.
+    """
 
     def __init__(self) -> None:
         self._symbols: dict[sp.Symbol, Any] = {}
@@ -172,7 +201,7 @@ class _Translator:
         self.definitions: list[Any] = []
 
     def assumptions(self) -> list[Any]:
-        """The assumptions of the symbols seen."""
+        """Return the assumptions of all translated symbols (positive, nonnegative, ...) as Z3 relations."""
         out = []
         for symbol, real in self._symbols.items():
             if symbol.is_positive:
@@ -188,10 +217,10 @@ class _Translator:
         return out
 
     def boolean(self, expression: Any) -> Any:
-        """A relation or a Boolean combination of relations.
+        """Translate a relation or a Boolean combination of relations.
 
         Raises:
-            TypeError: something else.
+            TypeError: any other expression.
         """
         if expression in (sp.true, sp.false, True, False):
             return z3.BoolVal(bool(expression))
@@ -211,18 +240,18 @@ class _Translator:
         return relations[expression.func](self.real(expression.lhs), self.real(expression.rhs))
 
     def real(self, expression: sp.Expr) -> Any:
-        """A real expression.
+        """Translate a real expression.
 
         Raises:
-            TypeError: a function that has no meaning for Z3 here.
+            TypeError: a function without a translation, or a symbol that is not declared real.
         """
         if expression.is_Rational:
             return z3.Q(int(expression.p), int(expression.q))
         if expression.is_Symbol:
             if not expression.is_real:
-                raise TypeError(f"Z3 has no real for {expression}, which is not said to be real")
+                raise TypeError(f"Z3 has no real for {expression}, which is not declared real")
             if expression not in self._symbols:
-                taken = {str(real) for real in self._symbols.values()}  # two symbols may have one name
+                taken = {str(real) for real in self._symbols.values()}  # symbols may share a name
                 name = str(expression)
                 while name in taken:
                     name += "'"
@@ -249,7 +278,7 @@ class _Translator:
             product = reduce(lambda a, b: a * b, [self.real(base)] * count, z3.RealVal(1))
             if exponent > 0:
                 return product
-            # x/0 is any number for Z3: without this condition it could pick one.
+            # For Z3, x/0 may be any number, so a claim could hold for the number that it picks: require a divisor that is not 0.
             self.domain.append(self.real(base) != 0)
             return z3.RealVal(1) / product
         if exponent.is_Rational and exponent.q == 2:

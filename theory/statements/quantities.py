@@ -1,7 +1,7 @@
-"""What every symbol of a statement means, and its value on a run.
+"""Define the meaning of every symbol of a statement, and compute its value on a run.
 
-A value has the axes (problem, setting), one more for the recorded step where the symbol speaks of a state of the run, and one
-more for blocks or coordinates where it has an index. Values come from the problem's data, the settings and what the run
+A value has the axes (problem, setting), an axis for the recorded step if the symbol changes along the run, and an axis for
+blocks or coordinates if it has an index. Values come from the problem's data, the settings and what the run
 recorded, never from an engine.
 """
 
@@ -35,20 +35,20 @@ __all__ = [
 
 Array = NDArray[np.float64]
 LARGEST_ENUMERATED = 12
-"""Largest block whose signs are enumerated for L_inf: 2^11 vectors, as s and -s give the same."""
+"""Largest block size for which sign vectors are enumerated (L_inf): 2^11 vectors, as s and -s give the same value."""
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a symbol is.
+    """The meaning of a symbol.
 
     Attributes:
-        text: in words, with its range.
-        value: on a run, (M, K) or broadcastable; with the recorded steps (M, K, R) if `of_state`; and an axis for its index.
-        of_state: whether it changes along the run.
+        text: the meaning in words, with the range.
+        value: function from a run to the value, (M, K) or broadcastable; (M, K, R) if `of_state`; and an axis for its index.
+        of_state: whether the value changes along the run.
         needs: names of OBSERVABLES that the run must have recorded.
-        every_step: whether all steps must be recorded (it looks back over all of them).
-        setting: the setting that it is, which the rule must have.
+        every_step: whether all steps must be recorded, as the value depends on all earlier steps.
+        setting: name of the setting whose value it is; the rule must have it.
     """
 
     text: str
@@ -60,14 +60,14 @@ class Meaning:
 
 
 def first_gradient(trajectory: Trajectory) -> Array:
-    """g_0 = H e_0, (M, P)."""
+    """Return g_0 = H e_0, (M, P)."""
     problem = trajectory.problem
     groups = {s: np.matmul(problem.hessian[s], problem.initial_error[s][..., None])[..., 0] for s in problem.hessian}
     return problem.layout.flatten(groups)
 
 
 def gradient_condition(trajectory: Trajectory) -> Array:
-    """max_i (|H||e_0|)_i / |g_0,i|, (M, 1): how many units of rounding the smallest entries of g_0 carry."""
+    """Return max_i (|H||e_0|)_i / |g_0,i|, (M, 1): the relative error of the smallest entries of g_0, in units of rounding."""
     problem = trajectory.problem
     moduli = {
         size: np.matmul(np.abs(problem.hessian[size]), np.abs(problem.initial_error[size])[..., None])[..., 0]
@@ -79,7 +79,7 @@ def gradient_condition(trajectory: Trajectory) -> Array:
 
 
 def frozen_spectrum(trajectory: Trajectory) -> Array:
-    """Eigenvalues of D^(-1/2) H D^(-1/2) with D = diag|g_0|, (M, 1, P); infinite where an entry of g_0 is 0."""
+    """Return the eigenvalues of D^(-1/2) H D^(-1/2) with D = diag|g_0|, (M, 1, P); infinite if an entry of g_0 is 0."""
     problem = trajectory.problem
     roots = problem.layout.split(np.sqrt(np.abs(first_gradient(trajectory))))
     values = {}
@@ -92,7 +92,7 @@ def frozen_spectrum(trajectory: Trajectory) -> Array:
 
 
 def _per_block(trajectory: Trajectory, reduce: Callable[..., Array]) -> Array:
-    """A reduction of |g_0| over each block, (M, 1, B)."""
+    """Return a reduction of |g_0| over each block, (M, 1, B)."""
     modulus = np.abs(first_gradient(trajectory))
     ends = np.cumsum(trajectory.problem.block_sizes)
     begins = ends - np.array(trajectory.problem.block_sizes)
@@ -122,7 +122,7 @@ def _weighted_smoothness(trajectory: Trajectory) -> Array:
 
 
 def _smallest_inverse(trajectory: Trajectory) -> Array:
-    """1 / max_i (H^-1)_ii, (M, 1), from the eigenvectors."""
+    """Return 1 / max_i (H^-1)_ii, (M, 1), from the eigenvectors."""
     problem = trajectory.problem
     diagonals = {
         size: np.einsum("mbij,mbj->mbi", problem.eigenvectors[size] ** 2, 1.0 / problem.eigenvalues[size])
@@ -132,7 +132,7 @@ def _smallest_inverse(trajectory: Trajectory) -> Array:
 
 
 def _largest_on_signs(trajectory: Trajectory) -> Array:
-    """sum_l max_s s'H_l s over sign vectors, (M, 1); NaN where a block is too large to enumerate."""
+    """Return sum_l max_s s'H_l s over sign vectors, (M, 1); NaN if a block is too large to enumerate."""
     problem = trajectory.problem
     total = np.zeros((problem.problems, 1))
     for size, matrices in problem.hessian.items():
@@ -145,7 +145,7 @@ def _largest_on_signs(trajectory: Trajectory) -> Array:
 
 
 def _parts(trajectory: Trajectory) -> Array:
-    """lambda_i c_i^2 / 2, (M, 1, P)."""
+    """Return lambda_i c_i^2 / 2, the part of the gap along every eigenvector, (M, 1, P)."""
     problem = trajectory.problem
     values, start = (problem.layout.flatten(x) for x in (problem.eigenvalues, problem.initial_coefficients))
     return np.asarray((values * start**2 / 2)[:, None])
@@ -160,7 +160,7 @@ def _observed(name: str, power: int = 1) -> Callable[[Trajectory], Array]:
 
 
 def _before(name: str, accumulate: Callable[..., Array], power: int, empty: float) -> Callable[[Trajectory], Array]:
-    """Smallest or largest value at the steps before each, (M, K, R)."""
+    """Return the smallest or largest value over all earlier steps, for every step, (M, K, R)."""
 
     def value(trajectory: Trajectory) -> Array:
         observed = trajectory.observed[name]
@@ -178,12 +178,12 @@ LENGTHS: Mapping[str, sp.Expr] = {
     "gd-lambda": Symbol.eta / Symbol.Lambda_G,
     "sign-lambda": Symbol.eta * Symbol.norm1 / (Symbol.P * Symbol.Lambda_P),
 }
-"""What a rule multiplies -g or -sign(g) by."""
+"""Rule to the factor by which its step multiplies -g or -sign(g)."""
 
 
 def _only_on_a_head(trajectory: Trajectory) -> Array:
     raise ValueError(
-        "the statement speaks of a softmax head, got a run on a quadratic; use quadsim.theory.statements.head."
+        "the statement is about a softmax head, got a run on a quadratic; use quadsim.theory.statements.head."
     )
 
 
@@ -294,7 +294,7 @@ _REDUCTIONS = {
 
 
 def misplaced(expression: sp.Expr) -> str:
-    """A symbol with an index outside a reduction, or two kinds of index inside one; empty if all is in place."""
+    """Return a message about a symbol with an index outside a reduction, or two kinds of index in one; else ""."""
     kinds = {s: "_l" if str(s).endswith("_l") else "_i" for s in expression.free_symbols if str(s)[-2:] in ("_l", "_i")}
     outer = expression
     for over in sorted(expression.atoms(MaxOver, MinOver, SumOver), key=lambda o: -len(str(o))):
@@ -314,7 +314,7 @@ def is_of_state(expression: sp.Expr) -> bool:
 
 
 def unmet_needs(expression: sp.Expr, trajectory: Trajectory) -> str:
-    """What the run would have had to record for the expression to have a value; empty if nothing is missing."""
+    """Return a message that names what the run must record so that the expression has a value; "" if nothing is missing."""
     meanings = [MEANINGS[s] for s in expression.free_symbols if s in MEANINGS]
     rule = "none" if trajectory.rule is None else trajectory.rule.name
     for meaning in meanings:
@@ -331,10 +331,10 @@ def unmet_needs(expression: sp.Expr, trajectory: Trajectory) -> str:
 
 
 def evaluate(expression: sp.Expr, trajectory: Trajectory) -> Array:
-    """The value of an expression that does not change along the run, (M, K).
+    """Return the value of an expression that does not change along the run, (M, K).
 
     Raises:
-        ValueError: a symbol without a meaning, or of a state.
+        ValueError: a symbol without a meaning, or one that changes along the run.
     """
     of_state = sorted(str(s) for s in expression.free_symbols if s in MEANINGS and MEANINGS[s].of_state)
     if of_state:
@@ -344,9 +344,9 @@ def evaluate(expression: sp.Expr, trajectory: Trajectory) -> Array:
 
 
 def evaluate_along(expression: sp.Expr, trajectory: Trajectory, steps: NDArray[np.int64] | None = None) -> Array:
-    """The value of an expression at every recorded step, (M, K, R); a symbol without a meaning is a ValueError.
+    """Return the value of an expression at every recorded step, (M, K, R); a symbol without a meaning is a ValueError.
 
-    With `steps` at these instead, for an expression that depends on the step number but on nothing else of the state.
+    With `steps` it is evaluated at these steps instead; then it may depend on the step number, but not on the state.
     """
     value = _call(expression, trajectory, steps)
     count = trajectory.steps.size if steps is None else steps.size
@@ -354,7 +354,7 @@ def evaluate_along(expression: sp.Expr, trajectory: Trajectory, steps: NDArray[n
 
 
 def sum_of_terms(expression: sp.Expr, trajectory: Trajectory) -> Array:
-    """Sum over the expanded terms of |term| times the number of symbols in it, (M, K, R).
+    """Return the sum over the expanded terms of |term| times the number of symbols in it, (M, K, R).
 
     If every symbol is known to a relative error of at most e, the expression is known to e times this, to first order.
     """
@@ -367,7 +367,7 @@ def sum_of_terms(expression: sp.Expr, trajectory: Trajectory) -> Array:
 
 
 def _degree(expression: sp.Expr) -> int:
-    """Symbols in a product, each as often as it is multiplied; at least 1 (the rounding of the product itself)."""
+    """Return the number of symbols in a product, with multiplicity; at least 1 (the rounding of the product itself)."""
     if expression.is_Pow and expression.exp.is_Rational:
         return int(np.ceil(abs(float(expression.exp)) * _degree(expression.base)))
     if expression.is_Symbol or not expression.args:
@@ -376,7 +376,7 @@ def _degree(expression: sp.Expr) -> int:
 
 
 def _call(expression: sp.Expr, trajectory: Trajectory, steps: NDArray[np.int64] | None = None) -> Array:
-    """Values on the axes (M, K, R, index), each of length 1 where nothing depends on it.
+    """Return values with the axes (M, K, R, index); an axis has the length 1 if nothing depends on it.
 
     Raises:
         ValueError: a symbol without a meaning.

@@ -11,4 +11,4 @@ from quadsim.theory.statements.theorem import Theorem
 __all__ = ["THEOREMS"]
 
 THEOREMS: dict[str, Theorem] = {t.name: t for t in (*DESCENT, *ADAM, *CYCLE, *SIGN, *HETEROGENEITY, *HEAD)}
-"""Ours by name, in reading order."""
+"""The theorems of this project by name, in reading order."""

@@ -1,7 +1,7 @@
-"""Gradient steps against sign steps (theory.md section 4): descent lemmas, rates and complexities.
+"""Theorems that compare gradient steps with sign steps (docs/theory.md section 4): descent lemmas, rates, complexities.
 
-After Tomihari and Sato, arXiv 2502.00213, in the form derived here for block-diagonal quadratics. `length` is what a step
-multiplies -g or -sign(g) by: the learning rate, or what the rules gd-lambda and sign-lambda make of it.
+After Tomihari and Sato, arXiv 2502.00213, in the form derived here for block-diagonal quadratics. `length` is the factor by
+which a step multiplies -g or -sign(g): the learning rate, or that of the rules gd-lambda and sign-lambda.
 """
 
 import numpy as np
@@ -42,7 +42,7 @@ _next = sp.Symbol("gap_next", nonnegative=True)
 
 
 def _with_totals(name: str, totals: dict[sp.Expr, sp.Expr]) -> sp.Expr:
-    """The step of a rule with its sums over the problem put in, as a function of g."""
+    """Return the step of a rule as a function of g, with the given values for its sums over the problem."""
     expression = RULES[name].step.subs({Total(inner): value for inner, value in totals.items()})
     return expression.subs(rule_symbols.lr, eta).doit()
 
@@ -128,7 +128,7 @@ def _sign_lemma() -> tuple[Step, ...]:
 
 
 def _telescope() -> tuple[Step, ...]:
-    """From a least decrease a step to a number of steps."""
+    """Return the proof steps from a smallest decrease per step to a number of steps."""
     start, now, d, steps = sp.symbols("gap_0 gap d t", nonnegative=True)
     return (
         Step(
@@ -222,7 +222,7 @@ def _gradient_rate_uniform() -> tuple[Step, ...]:
 
 
 def _norm_against_gap() -> tuple[Step, ...]:
-    """|g|_1^2 >= 2 nu gap."""
+    """Return the proof steps of |g|_1^2 >= 2 nu gap."""
     a, b, c = sp.symbols("A_ii A_jj A_ij", real=True)
     top = sp.Symbol("A_max", positive=True)
     x, y = sp.symbols("x y", real=True)

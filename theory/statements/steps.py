@@ -1,4 +1,4 @@
-"""Steps and symbols that several proofs share."""
+"""Proof steps and symbols that several proofs share."""
 
 import sympy as sp
 
@@ -12,17 +12,17 @@ lam = sp.Symbol("lambda", positive=True)
 
 
 def equal(left: sp.Expr, right: sp.Expr) -> sp.Eq:
-    """An equation that stays one: SymPy would turn an obvious one into `True`, which nobody can read."""
+    """Return an unevaluated equation; SymPy would replace an obvious one by `True`, which a reader cannot check."""
     return sp.Eq(left, right, evaluate=False)
 
 
 def inside(expression: sp.Expr) -> sp.Expr:
-    """What a reduction over an index is taken of."""
+    """Return the expression inside a reduction over an index."""
     return expression.args[0] if isinstance(expression, MaxOver | MinOver | SumOver) else expression
 
 
 def concludes(bound: sp.Expr, proved: sp.Expr) -> Step:
-    """The last step of a proof: the bound of the statement, as it is evaluated on runs, is what was proved."""
+    """Return the last step of a proof: the bound that is evaluated on runs equals the bound that was proved."""
     return Step(equal(bound, proved), "conclusion: the bound that runs are held against is the one that was proved")
 
 

@@ -31,10 +31,10 @@ class Hypothesis:
 
     Attributes:
         text: the condition in words.
-        holds: whether it holds, for every problem and setting: (M, K) or broadcastable.
-        relation: the same as a SymPy relation, where it is one: exact arithmetic looks at it again.
-        seen: the numbers of a run that the condition is about, by name, each (M, K) or broadcastable; where it is left out, both
-            sides of the relation are shown.
+        holds: function from a run to whether the condition holds, (M, K) or broadcastable.
+        relation: the condition as a SymPy relation, if it is one; exact arithmetic evaluates it again.
+        seen: function from a run to the numbers that the condition is about, by name, each (M, K) or broadcastable; by default
+            both sides of the relation are shown.
     """
 
     text: str
@@ -43,7 +43,7 @@ class Hypothesis:
     seen: Callable[[Trajectory], Mapping[str, NDArray[Any]]] | None = None
 
     def failure(self, trajectory: Trajectory) -> NDArray[np.object_]:
-        """What to say where it does not hold, with the numbers, (M, K) of text."""
+        """Return the message where the condition does not hold, with its numbers, (M, K) of text."""
         shape = trajectory.status.shape
         if self.seen is not None:
             numbers = self.seen(trajectory)
@@ -64,13 +64,13 @@ class Hypothesis:
 
     @classmethod
     def of(cls, relation: Relational, text: str = "") -> "Hypothesis":
-        """A condition from a SymPy relation between symbols that do not change along the run.
+        """Return a condition from a SymPy relation between symbols that do not change along the run.
 
         In floating point `<=`, `>=` and `==` hold up to eight units in the last place of each side, the rounding of a side with
-        a few operations; in exact arithmetic they hold or not.
+        a few operations; in exact arithmetic there is no allowance.
 
         Raises:
-            ValueError: a symbol without a meaning, or of a state of the run.
+            ValueError: a symbol without a meaning, or one that changes along the run.
         """
         by_name = {str(symbol): symbol for symbol in MEANINGS}
         relation = relation.func(
@@ -81,7 +81,10 @@ class Hypothesis:
             evaluate=False,
         )
         if wrong := misplaced(relation.lhs) or misplaced(relation.rhs):
-            raise ValueError(f"a hypothesis must reduce symbols with an index, got {wrong}; wrap it.")
+            raise ValueError(
+                f"a hypothesis must reduce symbols with an index, got {wrong}; "
+                "mu_l is per block: use MaxOver(s.mu_l), MinOver or SumOver."
+            )
         strange = sorted(str(s) for s in relation.free_symbols if s not in MEANINGS or MEANINGS[s].of_state)
         if strange:
             raise ValueError(
@@ -109,31 +112,33 @@ class Hypothesis:
 class Theorem:
     """A statement about runs of a rule.
 
-    Your own needs a name, a bound and hypotheses; checking and `assert_bound` come for free.
+    Your own theorem needs a name, a bound and hypotheses; `check` and `assert_bound` then work with it.
 
     Attributes:
-        name: in THEOREMS, for ours.
+        name: its name; for a theorem of this project the name in THEOREMS.
         bound: SymPy expression in the symbols of `quadsim.theory.symbols`.
-        rules: names of the rules it speaks of; empty: any.
-        hypotheses: when it applies, beside the rule's name: Hypothesis objects or SymPy relations.
-        kind: `per step` (the bound is the factor from one gap to the next; if it holds a symbol of the state it is compared from
-            a recorded step to the very next), `horizon` (of the quantity at step t, by default gap_t/gap_0), `complexity` (of the
-            number of steps t), `identity` (of the quantity, by default gap_t), `existence` (a factor, claimed at a witness) or
-            `expectation` (the mean of the quantity over the noise; needs `variance`).
+        rules: optimizers it applies to; empty means all.
+        hypotheses: the conditions under which it applies, as Hypothesis objects or SymPy relations.
+        kind: `per step` (the bound is the factor from one gap to the next; a bound that depends on the state is compared only
+            between consecutive steps that are both recorded), `horizon` (of the quantity at step t, by default gap_t/gap_0),
+            `complexity` (of the number of steps t), `identity` (of the quantity, by default gap_t), `existence` (a factor,
+            claimed at a witness) or `expectation` (the mean of the quantity over the noise; needs `variance`).
         direction: `upper`, `lower` or `equal`.
-        quantity: what is bounded, where the kind does not say.
-        variance: of the quantity of an expectation.
-        noisy: whether it speaks of gradients with noise.
-        statement: LaTeX; made from the bound where it is left out.
-        tight: where it is attained; empty if it is not known to be.
-        argument: makes the steps of the proof, which start from the Rule itself; see `proof`.
-        conclusion: from the bound, the last step: that it is what was proved. Without it a wrong bound could keep its proof.
-        rounding: relative error of the recorded gaps, (M, K, R), where the general budget does not fit the recursion.
-        source: paper and version, `in the form derived here` where it was.
+        quantity: the quantity that is bounded; by default that of the kind.
+        variance: variance of the quantity, for an expectation.
+        noisy: whether it is about gradients with noise.
+        statement: the statement in LaTeX; by default it is derived from the bound.
+        tight: where the bound is attained; empty if this is not known.
+        argument: function that returns the steps of the proof, which start from the Rule itself; see `proof`.
+        conclusion: function from the bound to the last step of the proof: the bound equals what was proved. Without it, a bound
+            that is changed by mistake would keep its proof.
+        rounding: function from a run to the relative error of its recorded gaps, (M, K, R); needed if the general budget does
+            not fit the recursion.
+        source: paper and version, with "in the form derived here" if the form differs.
 
     Raises:
-        ValueError: an unknown kind or direction, a symbol without a meaning on a run or with an index that nothing runs over,
-            a quantity or variance where there must be none.
+        ValueError: an unknown kind or direction, a symbol without a meaning on a run, a symbol with an index outside a reduction,
+            or a quantity or variance that the kind does not allow.
 
     Examples:
         >>> from quadsim.theory import Theorem
@@ -177,7 +182,7 @@ class Theorem:
         of_run = self.quantity != Symbol.growth  # a head has no run to take a variance from
         if of_run and (self.kind == "expectation") != (self.variance is not None):
             raise ValueError(
-                f"variance of {self.name} must be given for an expectation and for nothing else; see gd-noise."
+                f"variance of {self.name} must be given for the kind expectation and left out for all others; see gd-noise."
             )
         default = {"horizon": Symbol.gap / Symbol.gap_0, "complexity": Symbol.t}
         if self.is_factor:
@@ -192,10 +197,10 @@ class Theorem:
         return tuple(self.hypotheses) if isinstance(self.hypotheses, tuple | list) else (self.hypotheses,)
 
     def _checked(self, what: str, expression: Any) -> sp.Expr:
-        """A real expression in symbols that have a meaning; a symbol of the same name is taken for ours.
+        """Return a real expression in symbols that have a meaning; a symbol with the name of one of ours is replaced by it.
 
         Raises:
-            ValueError: something else.
+            ValueError: any other expression.
         """
         expression = sp.sympify(expression) if isinstance(expression, int | float) else expression
         if not isinstance(expression, sp.Expr) or expression.has(sp.I, sp.zoo, sp.nan, sp.oo):
@@ -214,12 +219,15 @@ class Theorem:
                 "these (quadsim.theory.symbols.Symbol)."
             )
         if wrong := misplaced(expression):
-            raise ValueError(f"the {what} of {self.name} must reduce symbols with an index, got {wrong}; wrap it.")
+            raise ValueError(
+                f"the {what} of {self.name} must reduce symbols with an index, got {wrong}; "
+                "mu_l is per block: use MaxOver(s.mu_l), MinOver or SumOver."
+            )
         return expression
 
     @property
     def conditions(self) -> tuple[Hypothesis, ...]:
-        """The hypotheses, all as objects."""
+        """The hypotheses, all as Hypothesis objects."""
         return tuple(h for h in self.hypotheses if isinstance(h, Hypothesis))
 
     @property
@@ -229,12 +237,12 @@ class Theorem:
 
     @cached_property
     def is_local(self) -> bool:
-        """Whether that factor depends on the state, so that it says nothing across several steps."""
+        """Whether that factor depends on the state, so that it cannot be applied across several steps."""
         return self.is_factor and is_of_state(self.bound)
 
     @property
     def of_gap(self) -> bool:
-        """Whether it bounds gap_t or gap_t/gap_0 by what is known from the start."""
+        """Whether it bounds gap_t or gap_t/gap_0 by values that are known at the start."""
         return self.quantity in (Symbol.gap, Symbol.gap / Symbol.gap_0) and not is_of_state(self.bound)
 
     @property
@@ -245,12 +253,12 @@ class Theorem:
 
     @cached_property
     def decrease(self) -> sp.Expr:
-        """1 - bound, in a form that keeps its digits where a factor is close to 1."""
+        """1 - bound, in a form without cancellation where a factor is close to 1."""
         return _one_minus(self.bound)
 
     @cached_property
     def proof(self) -> tuple[Step, ...]:
-        """The steps that `quadsim.theory.statements.proving.prove` discharges."""
+        """The steps of the proof, which `quadsim.theory.statements.proving.prove` checks."""
         return self.argument() + (() if self.conclusion is None else (self.conclusion(self.bound),))
 
     @property
@@ -261,11 +269,11 @@ class Theorem:
         return {symbol: MEANINGS[symbol].text for symbol in sorted(used, key=str)}
 
     def why_not(self, trajectory: Trajectory, *, explain: bool = True) -> NDArray[np.object_]:
-        """The reason why it does not apply, (M, K) of text; empty where it applies.
+        """Return the reason why the theorem does not apply, (M, K) of text; empty where it applies.
 
         Args:
             trajectory: the run.
-            explain: whether to give the numbers on which a hypothesis fails, which takes time where there are many runs.
+            explain: whether the reason includes the numbers of a failed hypothesis; this takes time with many runs.
         """
         shape = trajectory.status.shape
         rule = "none (a baseline)" if trajectory.rule is None else trajectory.rule.name
@@ -293,17 +301,17 @@ class Theorem:
         return out
 
     def applies(self, trajectory: Trajectory) -> NDArray[np.bool_]:
-        """Whether rule and hypotheses fit, (M, K)."""
+        """Return whether the rule and the hypotheses fit, (M, K)."""
         return np.asarray(self.why_not(trajectory, explain=False) == "")
 
     def decrease_on(self, trajectory: Trajectory) -> NDArray[np.float64]:
-        """1 - factor of a per-step theorem that does not depend on the state, (M, K)."""
+        """Return 1 - factor, for a per-step theorem whose factor does not depend on the state, (M, K)."""
         return evaluate(self.decrease, trajectory)
 
     def log_bound(self, trajectory: Trajectory, t: int) -> NDArray[np.float64]:
-        """Logarithm of the bound at step t relative to gap_0 (of an identity: of the gap itself), (M, K).
+        """Return the logarithm of the bound at step t relative to gap_0 (of an identity: of the gap itself), (M, K).
 
-        Powers of t are taken out of the logarithm, so that a bound far below the smallest float keeps its digits.
+        Powers of t become factors of logarithms, so that a bound far below the smallest float keeps its digits.
         """
         if self.is_factor:
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -311,7 +319,7 @@ class Theorem:
         return evaluate(sp.expand_log(sp.log(self.bound.subs(Symbol.t, t)), force=True), trajectory)
 
     def steps_on(self, trajectory: Trajectory) -> NDArray[np.float64]:
-        """Steps after which an upper bound has fallen to the tolerance, (M, K); `inf` where not within the run."""
+        """Return the steps after which an upper bound is at most the tolerance, (M, K); `inf` if this is beyond the run."""
         last = float(trajectory.steps[-1])
         if self.is_factor:
             # u relative error in each of log, log1p and the quotient: two units cover them, always towards more steps.
@@ -324,7 +332,7 @@ class Theorem:
         return self._first_below(trajectory)
 
     def _first_below(self, trajectory: Trajectory) -> NDArray[np.float64]:
-        """Bisection for a horizon bound, which rises at first, at most, and then falls for ever."""
+        """Return the same for a horizon bound by bisection: it may rise at first, and then it only falls."""
         target = np.log(trajectory.tolerance)
         shape = trajectory.status.shape
         low, high = np.zeros(shape), np.full(shape, float(trajectory.steps[-1]))
@@ -342,10 +350,10 @@ class Theorem:
 
 
 def _conditions(given: Any) -> tuple[Hypothesis, ...]:
-    """A hypothesis in any of its forms; what SymPy knows to be true is no condition.
+    """Return the conditions of a hypothesis in any of its forms; a relation that SymPy evaluates to true is dropped.
 
     Raises:
-        ValueError: something else, or what SymPy knows to be false.
+        ValueError: an object of another kind, or a relation that SymPy evaluates to false.
     """
     if isinstance(given, Hypothesis):
         return (given,)
@@ -361,7 +369,7 @@ def _conditions(given: Any) -> tuple[Hypothesis, ...]:
 
 
 def _one_minus(expression: sp.Expr) -> sp.Expr:
-    """1 - expression without cancellation: extremes turn round, and 1 - (1-x)^2 is x (2-x)."""
+    """Return 1 - expression without cancellation: Max and Min are exchanged, and 1 - (1-x)^2 becomes x (2-x)."""
     turned = {sp.Max: sp.Min, sp.Min: sp.Max, MaxOver: MinOver, MinOver: MaxOver}
     if expression.func in turned:
         return turned[expression.func](*(_one_minus(argument) for argument in expression.args))

@@ -1,1 +1,1 @@
-"""Verifying: every theorem proved and tried on fresh problems, false claims refuted."""
+"""Verifying: prove every theorem, check it on new random problems, and refute false claims."""

@@ -1,7 +1,7 @@
 """Claims that are false, some of them in circulation, each with the instance that refutes it in exact arithmetic.
 
-They are true on other instances, so the instance belongs to the claim (theory.md section 7). A checker that let one of them
-pass would not be worth trusting with the true ones.
+Each claim is true on other instances, so the instance belongs to the claim (docs/theory.md section 7). They test the checker:
+one that accepts a false claim cannot be trusted with the true ones.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ __all__ = ["FALSE_CLAIMS", "FalseClaim", "Refutation"]
 
 @dataclass(frozen=True)
 class Refutation:
-    """What became of a false claim: `refuted` or `survived`, and the counter-example."""
+    """The result for a false claim: `refuted` or `survived`, and the counter-example."""
 
     verdict: str
     counter_example: str
@@ -36,9 +36,9 @@ class FalseClaim:
     """A claim to be refuted.
 
     Attributes:
-        name: what it is called.
-        claim: in words.
-        refute: tries its instance in exact arithmetic.
+        name: its name.
+        claim: the claim in words.
+        refute: function that checks its instance in exact arithmetic.
     """
 
     name: str

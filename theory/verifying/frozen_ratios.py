@@ -17,16 +17,16 @@ __all__ = ["FrozenRatios", "frozen_ratios", "rates_and_ratios", "ratio_notes"]
 
 @dataclass(frozen=True)
 class FrozenRatios:
-    """r and r_pub of frozen Adam on the paper's heterogeneous example.
+    """Statistics of r and r_pub of frozen Adam on the paper's heterogeneous example.
 
     Attributes:
-        trials: how many.
-        median_r: of max_l C2_l / min_l C1_l.
-        median_r_pub: of its square.
-        share_r: with r <= 1000.
-        share_r_pub: with r_pub <= 1000.
+        trials: number of trials.
+        median_r: median of r = max_l C2_l / min_l C1_l.
+        median_r_pub: median of r_pub = r^2.
+        share_r: share of trials with r <= 1000.
+        share_r_pub: share of trials with r_pub <= 1000.
         error: standard error of `share_r_pub`.
-        ordered: trials with exact <= sharpened <= published factor at lr = min_l C1_l.
+        ordered: number of trials with exact <= sharpened <= published factor at lr = min_l C1_l.
         ratios: r of every trial.
     """
 
@@ -41,7 +41,7 @@ class FrozenRatios:
 
 
 def rates_and_ratios(problem: BlockQuadratic) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """min_l C1_l, the rate of frozen Adam's bounds, and r of every problem, (M,) each."""
+    """Return min_l C1_l (the learning rate of frozen Adam's bounds) and r of every problem, (M,) each."""
     probe = simulate(problem, "adam-frozen", lr=1e-300, steps=1)
     low, high = (MEANINGS[s].value(probe)[:, 0] for s in (Symbol.C1_l, Symbol.C2_l))
     rates = low.min(axis=1)
@@ -77,7 +77,7 @@ def frozen_ratios(*, trials: int = 4000, seed: int = 0) -> FrozenRatios:
 
 
 def ratio_notes(problems: int, seed: int) -> tuple[str, ...]:
-    """What is reported beside `adam-frozen-published`: how often r_pub is as small as published, from four draws a problem."""
+    """Return the remark on `adam-frozen-published`: how often r_pub is as small as published, from four draws per problem."""
     found = frozen_ratios(trials=4 * problems, seed=seed)
     return (
         f"on the paper's heterogeneous example ({found.trials} Haar draws): P(r_pub <= 1000) = {found.share_r_pub:.3f} "

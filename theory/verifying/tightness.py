@@ -1,7 +1,7 @@
-"""How close a run can come to an upper bound: a gradient-free search over spectra, rotations, starts and rates.
+"""Search for runs that come close to an upper bound, over spectra, rotations, starts and learning rates, without gradients.
 
 Differential evolution (Storn and Price, 1997) over two blocks of two coordinates; a whole generation is one batch of problems.
-Rates are brought to 1 by scaling the Hessian or the start, so that each member of a generation can have its own.
+The learning rate of all members is 1; scaling the Hessian or the start has the effect of another rate, separately for each.
 """
 
 from collections.abc import Callable
@@ -36,10 +36,10 @@ __all__ = [
 Array = NDArray[np.float64]
 
 Family = Callable[[Array], Trajectory]
-"""A generation of the search, a column an instance of the unknowns of _BOUNDS, as one batch of runs."""
+"""A function that runs one generation of the search as one batch; each column has the unknowns of _BOUNDS."""
 
 _BOUNDS = [(-3.0, 0.0)] * 4 + [(0.0, np.pi / 2)] * 2 + [(-1.0, 1.0)] * 4 + [(0.02, 2.2)]
-"""log10 of four eigenvalues, an angle a block, four coefficients of the start, and the scale that stands for the rate."""
+"""Ranges of the unknowns: log10 of four eigenvalues, an angle per block, four coefficients of the start, and the scale."""
 
 _STEPS = 8
 _POPULATION = 6  # members of a generation for each of the 11 unknowns
@@ -47,13 +47,13 @@ _POPULATION = 6  # members of a generation for each of the 11 unknowns
 
 @dataclass(frozen=True)
 class Tightest:
-    """The best of a search.
+    """The result of a search.
 
     Attributes:
-        margin: the largest `closeness` seen.
-        evaluations: instances tried.
-        instance: eigenvalues, start and scale of the best.
-        suspects: runs that went beyond the bound by more than rounding, for `check` to look at; three at most.
+        margin: the largest `closeness` that was found.
+        evaluations: number of instances that were run.
+        instance: eigenvalues, start and scale of the best instance.
+        suspects: runs that are beyond the bound by more than rounding, for `check`; at most three.
     """
 
     margin: float
@@ -63,7 +63,7 @@ class Tightest:
 
 
 def _problem(x: Array, scale: Array) -> BlockQuadratic:
-    """A batch from the columns of x, the Hessian times `scale`."""
+    """Return the batch of problems of the columns of x, with the Hessian times `scale`."""
     values = 10.0 ** x[:4]
     blocks = []
     for b in range(2):
@@ -92,18 +92,18 @@ def _scaled_start(problem: BlockQuadratic, factor: Array) -> BlockQuadratic:
 
 
 def search_gd(x: Array) -> Trajectory:
-    """Runs of gradient descent."""
+    """Run gradient descent."""
     problem = _problem(x, x[10] / _largest(x))
     return simulate(problem, "gd", lr=1.0, steps=_STEPS, observe=["gradient_norm", "Lambda_G"], engine="reference")
 
 
 def search_block_gd(x: Array) -> Trajectory:
-    """Runs of one rate per block."""
+    """Run gradient descent with one learning rate per block."""
     return simulate(_problem(x, np.ones(x.shape[1])), "block-gd", lr=[0.5, 1.0], steps=_STEPS)
 
 
 def search_heavy_ball(x: Array) -> Trajectory:
-    """L = 1 and mu = 1/25 in every member, which makes the rate and the momentum theirs."""
+    """Run heavy-ball with L = 1 and mu = 1/25 in every member, so that all have the same learning rate and momentum."""
     x = x.copy()
     x[0], x[1] = 0.0, -2 * np.log10(5.0)
     x[2:4] = np.maximum(x[2:4], x[1])
@@ -113,7 +113,7 @@ def search_heavy_ball(x: Array) -> Trajectory:
 
 
 def search_adam_frozen(x: Array) -> Trajectory:
-    """The start scaled so that min_l C1_l is 1, and a little more."""
+    """Run frozen Adam with the start scaled so that min_l C1_l is slightly above 1."""
     problem = _problem(x, np.ones(x.shape[1]))
     smoothness = np.repeat(problem.block_smoothness, 2, axis=1)
     smallest = np.min(np.abs(_gradient(problem)) / smoothness, axis=1)
@@ -123,40 +123,40 @@ def search_adam_frozen(x: Array) -> Trajectory:
 
 
 def search_adam_frozen_any(x: Array) -> Trajectory:
-    """Runs of frozen Adam at any rate."""
+    """Run frozen Adam at any learning rate."""
     problem = _problem(x, np.ones(x.shape[1]))
     return simulate(_scaled_start(problem, 1.0 / x[10]), "adam-frozen", lr=1.0, steps=_STEPS)
 
 
 def _sized_start(x: Array) -> BlockQuadratic:
-    """For sign steps, the size of the start stands for the rate."""
+    """Return problems with starts of different sizes, which for sign steps has the effect of different learning rates."""
     return _scaled_start(_problem(x, np.ones(x.shape[1])), 10.0 ** (x[10] - 1))
 
 
 def search_signsgd(x: Array) -> Trajectory:
-    """Runs of sign descent."""
+    """Run sign descent."""
     return simulate(_sized_start(x), "signsgd", lr=1.0, steps=_STEPS, observe=["gradient_norm_1"])
 
 
 def search_gd_lambda(x: Array) -> Trajectory:
-    """Runs of gradient steps of 1/Lambda_G."""
+    """Run gradient descent with the learning rate 1/Lambda_G."""
     return simulate(
         _problem(x, np.ones(x.shape[1])), "gd-lambda", lr=1.0, steps=_STEPS, observe=["gradient_norm", "Lambda_G"]
     )
 
 
 def search_sign_lambda(x: Array) -> Trajectory:
-    """Runs of sign steps of |g|_1/(P Lambda_P)."""
+    """Run sign descent with steps of length |g|_1/(P Lambda_P)."""
     return simulate(
         _problem(x, np.ones(x.shape[1])), "sign-lambda", lr=[0.5, 1.0], steps=_STEPS, observe=["gradient_norm_1"]
     )
 
 
 def closeness(theorem: Theorem, trajectory: Trajectory) -> Array:
-    """How close a run comes to an upper bound, (M, K): 1 where it attains it, 0 where the theorem says nothing of it.
+    """Return how close a run comes to an upper bound, (M, K): 1 if it attains the bound, 0 if the theorem does not apply.
 
-    For a factor below 1 it is the decrease that is guaranteed over the decrease seen, at the step where they are closest (a
-    ratio of gaps would be close to 1 for every slow run); for other bounds what was seen over the bound.
+    For a factor below 1 it is the guaranteed over the observed decrease, at the step where they are closest (a ratio of gaps
+    would be close to 1 for every slow run); for other bounds it is the observed value over the bound.
     """
     margin = compare_floats(theorem, trajectory).margin
     if theorem.is_factor:
@@ -167,14 +167,14 @@ def closeness(theorem: Theorem, trajectory: Trajectory) -> Array:
             # Below sqrt(u) both decreases are mostly rounding, and so is a gap that far below the start.
             usable = (guaranteed > 1e-8) & (seen > 0.0) & (gap[:, :, 1:] > 1e-8 * gap[:, :, :1])
             margin = np.max(np.where(usable, guaranteed / seen, 0.0), axis=-1)
-    # What exceeds 1 by more than rounding is a suspect, for `check` to look at, not the tightest instance.
+    # An instance that exceeds 1 by more than rounding is a suspect, which `check` examines, not the tightest instance.
     sound = theorem.applies(trajectory) & (margin <= 1.0 + 1e-6)
     out: Array = np.where(sound, margin, 0.0)
     return out
 
 
 def _only(run: Trajectory, m: int) -> Trajectory:
-    """One problem of a run."""
+    """Return the run of one problem."""
     return replace(
         run,
         problem=run.problem.select([m]),
@@ -186,13 +186,13 @@ def _only(run: Trajectory, m: int) -> Trajectory:
 
 
 def search_tightest(theorem: Theorem, family: Family, *, evaluations: int = 3000, seed: int = 0) -> Tightest:
-    """Look for the run that comes closest to an upper bound.
+    """Search for the run that comes closest to an upper bound.
 
     Args:
         theorem: an upper bound.
-        family: the runs among which to search, as `TRIALS[name].searched`.
-        evaluations: instances to try, about.
-        seed: of the search.
+        family: the runs that are searched, as `TRIALS[name].searched`.
+        evaluations: approximate number of instances to run.
+        seed: seed of the search.
     """
     best, tried = (-np.inf, np.zeros(len(_BOUNDS))), 0
     suspects: list[Trajectory] = []

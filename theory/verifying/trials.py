@@ -1,6 +1,6 @@
-"""Runs on which a theorem is tried: fresh random problems over the whole dial space, and small ones built in rationals.
+"""Define the runs on which each theorem is checked: random problems over the whole range of dials, and small rational ones.
 
-A sampler yields runs that meet the theorem's hypotheses, or mostly do; `applies` has the last word.
+A sampler returns runs of which most meet the hypotheses of the theorem; `Theorem.applies` decides for each.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ from quadsim.theory.verifying.tightness import (
 __all__ = ["BATCH", "TRIALS", "Trial", "random_problems", "rational_problem", "trial_of"]
 
 BATCH = 50
-"""Problems that share their dials."""
+"""Number of problems that share their dials."""
 
 STEPS = 30
 Draw = np.random.Generator
@@ -41,14 +41,14 @@ Draw = np.random.Generator
 
 @dataclass(frozen=True)
 class Trial:
-    """The runs on which a theorem is tried.
+    """The runs on which a theorem is checked.
 
     Attributes:
-        sampled: makes a batch of that many random problems and runs them, under one or more rules and settings.
-        rational: makes a short run in rationals that meets the hypotheses; None where the theorem has no exact check.
-        searched: of an upper bound, the runs among which the tightest is searched; see `tightness.search_tightest`.
-        heads: the theorem speaks of linear heads, which are checked in place of runs; see `checking.heads`.
-        notes: makes what is reported beside the verdict, from a number of problems and a seed.
+        sampled: function that draws a batch of random problems and runs them, under one or more rules and settings.
+        rational: function that returns a short run in rationals that meets the hypotheses; None if there is no exact check.
+        searched: for an upper bound, the runs that are searched for the tightest; see `tightness.search_tightest`.
+        heads: whether the theorem is about linear heads, which are checked instead of runs; see `checking.heads`.
+        notes: function from a number of problems and a seed to the remarks that are reported beside the verdict.
     """
 
     sampled: Callable[[Draw, int], Iterator[Trajectory]] | None = None
@@ -60,14 +60,14 @@ class Trial:
     def runs(
         self, name: str, problems: int, seed: int, *, exact: bool = False, beside: int = 0
     ) -> Iterator[Trajectory]:
-        """Runs on at least `problems` fresh problems, `BATCH` or fewer at a time; the draws depend on the name and the seed.
+        """Yield runs on at least `problems` new problems, at most `BATCH` at a time; the draws depend on the name and the seed.
 
         Args:
-            name: of the theorem.
-            problems: how many.
-            seed: of the draws.
-            exact: only those in rationals, where the trial has them.
-            beside: runs in rationals beside the sampled ones.
+            name: name of the theorem.
+            problems: number of problems.
+            seed: seed of the draws.
+            exact: whether only runs in rationals are wanted, if the trial has them.
+            beside: number of runs in rationals in addition to the sampled ones.
         """
         if self.sampled is not None and not (exact and self.rational is not None):
             draw = np.random.default_rng([seed, *name.encode()])
@@ -80,7 +80,7 @@ class Trial:
 
 
 def random_problems(draw: Draw, problems: int) -> BlockQuadratic:
-    """A batch whose dials are drawn over their whole range: blocks, sizes, heterogeneity, mode, rotation, gradient, alignment."""
+    """Draw a batch whose dials are random over their whole range: blocks, sizes, heterogeneity, rotation, gradient, ..."""
     blocks = int(draw.integers(1, 7))
     sizes = [int(s) for s in draw.integers(1, 9, size=blocks)]
     if draw.random() < 0.5:
@@ -114,13 +114,13 @@ def _powers(draw: Draw, low: float, high: float) -> float:
 
 
 def _value(run: Trajectory, symbol: Any) -> np.ndarray:
-    """A symbol's value on every problem, from a run under one setting."""
+    """Return the value of a symbol on every problem, from a run under one setting."""
     value = np.asarray(MEANINGS[symbol].value(run))
     return value.reshape(value.shape[0], -1)
 
 
 def _probe(problem: BlockQuadratic) -> Trajectory:
-    """A run of one step, for the values of symbols on a problem."""
+    """Return a run of one step, for the values of symbols on a problem."""
     return simulate(problem, "adam-frozen", lr=1e-300, steps=1)
 
 
@@ -132,14 +132,14 @@ def _gd(draw: Draw, number: int) -> Iterator[Trajectory]:
 
 
 def _gd_stepped(draw: Draw, number: int) -> Iterator[Trajectory]:
-    """In steps: the closed form is the statement itself."""
+    """Run gd step by step; the closed form would check the statement with itself."""
     problem = random_problems(draw, number)
     rates = draw.uniform(0.05, 2.1, size=2) / problem.block_smoothness.max()
     yield simulate(problem, "gd", lr=rates, steps=STEPS, engine="reference")
 
 
 def _witness(draw: Draw, number: int) -> Iterator[Trajectory]:
-    """Errors on one eigenvector of L and one of mu, in the proportion mu : L, in two blocks or inside one."""
+    """Run gd with the error along one eigenvector of L and one of mu (proportion mu : L), in several blocks or in one."""
     size, scale = int(draw.integers(0, 4)), draw.uniform(0.1, 10.0, size=(number, 1))
     L, mu = np.ones((number, 1)), 10.0 ** -draw.uniform(0.01, 3.0, size=(number, 1))
     between = mu + (L - mu) * draw.uniform(0.1, 0.9, size=(number, size))
@@ -171,7 +171,7 @@ def _heavy_ball(draw: Draw, number: int) -> Iterator[Trajectory]:
 
 
 def _adam_frozen(draw: Draw, number: int) -> Iterator[Trajectory]:
-    """Rates at most the smallest min_l C1_l of the batch, and each problem's own for a few."""
+    """Run frozen Adam at rates up to the smallest min_l C1_l of the batch, and at each problem's own rate for a few."""
     problem = random_problems(draw, number)
     smallest = _value(_probe(problem), Symbol.C1_l).min(axis=1)
     rates = [smallest.min(), *draw.choice(smallest, size=3), smallest.max()]
@@ -179,14 +179,14 @@ def _adam_frozen(draw: Draw, number: int) -> Iterator[Trajectory]:
 
 
 def _adam_frozen_any(draw: Draw, number: int) -> Iterator[Trajectory]:
-    """Any rate up to where the stiffest mode diverges."""
+    """Run frozen Adam at rates up to the one where the stiffest mode diverges."""
     problem = random_problems(draw, number)
     largest = _value(_probe(problem), Symbol.sigma_i).max(axis=1)
     yield simulate(problem, "adam-frozen", lr=draw.uniform(0.1, 2.2) / draw.choice(largest, size=2), steps=STEPS)
 
 
 def _even_gradient(draw: Draw, number: int) -> Iterator[Trajectory]:
-    """Well-conditioned blocks, far apart in scale, and gradients in proportion to L_l: where r max kappa_l is small."""
+    """Run on well-conditioned blocks with very different scales and gradients proportional to L_l: r max kappa_l is small."""
     sizes = tuple(int(s) for s in draw.integers(1, 4, size=int(draw.integers(2, 5))))
     problem = BlockQuadratic.generate(
         len(sizes),
@@ -255,7 +255,7 @@ def _sign_lambda(draw: Draw, number: int) -> Iterator[Trajectory]:
 
 
 def _sign_lambda_inf(draw: Draw, number: int) -> Iterator[Trajectory]:
-    """Also at the rate that makes the step |g|_1/L_inf for one of the problems."""
+    """Run sign-lambda, also at the rate that gives steps of length |g|_1/L_inf for one of the problems."""
     problem = random_problems(draw, number)
     probe = _probe(problem)
     best = problem.dimension * _value(probe, Symbol.Lambda_P)[:, 0] / _value(probe, Symbol.L_inf)[:, 0]
@@ -282,7 +282,7 @@ def _fraction(draw: Draw, top: int = 9) -> Fraction:
 
 
 def _rational_rotation(draw: Draw, size: int) -> list[list[Fraction]]:
-    """Cayley transform (I - S)(I + S)^-1 of a random rational skew-symmetric S: orthogonal and rational."""
+    """Draw an orthogonal rational matrix: the Cayley transform (I - S)(I + S)^-1 of a rational skew-symmetric S."""
     skew = [[Fraction(0)] * size for _ in range(size)]
     for i in range(size):
         for j in range(i):
@@ -309,12 +309,12 @@ def _inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
 
 
 def rational_problem(draw: Draw, *, largest_block: int = 3, spectrum: list[Fraction] | None = None) -> BlockQuadratic:
-    """One problem in rationals: rational eigenvalues, rational rotations, a rational start on every coordinate.
+    """Draw one problem in rationals: rational eigenvalues, rational rotations, and a rational start in every coordinate.
 
     Args:
-        draw: random numbers.
-        largest_block: of the two blocks.
-        spectrum: eigenvalues to choose from; random fractions by default.
+        draw: generator of random numbers.
+        largest_block: largest size of the two blocks.
+        spectrum: eigenvalues to choose from; by default random fractions.
     """
     blocks = []
     for _ in range(2):
@@ -331,7 +331,7 @@ def rational_problem(draw: Draw, *, largest_block: int = 3, spectrum: list[Fract
 
 
 def _dyadic(value: float) -> float:
-    """The value rounded down to 20 bits: exact arithmetic then stays short, and a limit is not passed by a rounding."""
+    """Return a value rounded down to 20 bits: exact arithmetic stays fast, and rounding never exceeds a limit."""
     exponent = np.floor(np.log2(value)) - 20
     return float(np.floor(value / 2.0**exponent) * 2.0**exponent)
 
@@ -339,7 +339,7 @@ def _dyadic(value: float) -> float:
 def _rational(
     rule: str, steps: int = 10, low: float = 0.1, high: float = 1.9, **options: Any
 ) -> Callable[[Draw], Trajectory]:
-    """Rates relative to 1/L, or to 1 for a rule that sets its own."""
+    """Return a sampler of rational runs; rates are relative to 1/L, or to 1 for a rule that sets its own rate."""
 
     def run(draw: Draw) -> Trajectory:
         problem = rational_problem(draw)
@@ -358,7 +358,7 @@ def _rational_witness(draw: Draw) -> Trajectory:
 
 
 def _rational_heavy_ball(draw: Draw) -> Trajectory:
-    """With sqrt L + sqrt mu a power of two, so that rate and momentum are floats."""
+    """Run heavy-ball in rationals, with sqrt L + sqrt mu a power of two, so that rate and momentum are exact floats."""
     low = Fraction(int(draw.integers(1, 8)), 8)
     high = 2 - low
     spectrum = [high**2, low**2, (high**2 + low**2) / 2]
@@ -379,7 +379,7 @@ def _rational_frozen(draw: Draw) -> Trajectory:
 
 
 def _rational_against_gd(draw: Draw) -> Trajectory:
-    """Blocks of one, the gradient in proportion to L_l."""
+    """Run rational problems with blocks of one coordinate and gradients proportional to L_l."""
     values = [_fraction(draw), _fraction(draw) * 30, _fraction(draw)]
     start = [int(draw.choice([-1, 1])) * (1 + Fraction(int(draw.integers(0, 3)), 8)) for _ in values]
     return simulate(
@@ -448,11 +448,11 @@ TRIALS: dict[str, Trial] = {
     ),
     "head-drift": Trial(heads=True),
 }
-"""Theorem to its trial. gd-noise speaks of means and has no exact runs."""
+"""Name of each theorem to its trial. gd-noise is about means and has no exact runs."""
 
 
 def trial_of(theorem: Theorem) -> Trial:
-    """The trial of a theorem.
+    """Return the trial of a theorem.
 
     Raises:
         ValueError: a theorem without one.
@@ -460,6 +460,6 @@ def trial_of(theorem: Theorem) -> Trial:
     if theorem.name not in TRIALS:
         raise ValueError(
             f"a theorem to verify must have a Trial in quadsim.theory.verifying.trials.TRIALS, got {theorem.name} without one; "
-            "add the runs on which it is tried, or prove it alone: quadsim.theory.prove(step) for its steps."
+            "add the runs on which it is checked, or only prove it: quadsim.theory.prove(step) for its steps."
         )
     return TRIALS[theorem.name]

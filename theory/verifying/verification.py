@@ -1,4 +1,4 @@
-"""Everything at once: prove every step, try every theorem on fresh problems, refute the false claims."""
+"""Verify all theorems (`verify`): prove every step, check every theorem on new problems, and refute the false claims."""
 
 import math
 import time
@@ -30,25 +30,26 @@ __all__ = [
 Progress = Callable[[int, int, str], None]
 
 _RATIONAL_BESIDE = 10
-"""Instances in rationals that every theorem gets beside the float ones."""
+"""Number of rational instances per theorem, in addition to the float ones."""
 
 
 @dataclass(frozen=True)
 class TheoremReport:
-    """What became of a theorem.
+    """The result of verifying a theorem.
 
     Attributes:
-        name: of the theorem.
-        verdict: `proved` (every step discharged, and no instance against it), `unproved` (a step is open or wrong), `refuted` (an
-            instance is, in exact arithmetic), `undecided` (an instance is flagged and not settled) or `untested`.
-        steps: each step with what became of it.
-        instances: problems times settings that met the hypotheses and tested the claim.
-        verdicts: word to count; also of those that are not applicable, and `untested`, where rounding left nothing to compare.
-        worst_margin: largest margin over the instances; NaN without any.
-        tightness: how close the best instance known comes to the bound (see `tightness.closeness`); NaN where not searched.
+        name: name of the theorem.
+        verdict: `proved` (every step is proved or cited, and no instance violates it), `unproved` (a step is not proved),
+            `refuted` (an instance violates it in exact arithmetic), `undecided` (an instance is flagged and not decided) or
+            `untested`.
+        steps: each step with the result of its check.
+        instances: number of instances (problem and setting) that met the hypotheses and tested the claim.
+        verdicts: verdict to the number of instances, `not applicable` and `untested` (nothing left beyond rounding) included.
+        worst_margin: largest margin over the instances; NaN if there are none.
+        tightness: closeness of the best instance to the bound (see `tightness.closeness`); NaN without a search.
         tightest: that instance, in words.
-        complaints: the first instances that speak against it.
-        notes: measured beside the published claim.
+        complaints: messages about the first instances that violate it.
+        notes: remarks, as measurements beside a published claim.
     """
 
     name: str
@@ -64,18 +65,18 @@ class TheoremReport:
 
     @property
     def proved(self) -> int:
-        """Steps proved by machine."""
+        """Number of steps that were proved by machine."""
         return sum(found.status == "proved" for _, found in self.steps)
 
     @property
     def cited(self) -> int:
-        """Steps that rest on a named fact."""
+        """Number of steps that cite a named fact."""
         return sum(found.status == "cited" for _, found in self.steps)
 
 
 @dataclass(frozen=True)
 class ClaimReport:
-    """A false claim and what became of it: `refuted`, as it should be, or `survived`."""
+    """The result for a false claim: `refuted`, as it should be, or `survived`."""
 
     claim: FalseClaim
     refutation: Refutation
@@ -113,19 +114,19 @@ def verify(
     progress: Progress = lambda done, total, text: None,
     into: tuple[list[TheoremReport], list[ClaimReport]] | None = None,
 ) -> tuple[list[TheoremReport], list[ClaimReport]]:
-    """Prove, try and refute.
+    """Prove theorems, check them on new problems, and refute the false claims.
 
     Args:
-        names: of theorems; all of them, and the false claims, if left out.
-        problems: fresh problems for each theorem (default 1000, or 50 with `exact`).
-        seed: of the problems.
-        exact: problems built in rationals throughout, every verdict in exact arithmetic.
-        search: instances that the search for the tightest one may try, for each upper bound; 0: no search.
-        progress: told before every piece (done, total, what).
-        into: lists that are filled as it goes, so that an interrupt leaves what is finished.
+        names: names of theorems; None: all theorems and the false claims.
+        problems: number of new problems per theorem (default 1000, or 50 with `exact`).
+        seed: seed of the problems.
+        exact: whether all problems are rational, so that every verdict is by exact arithmetic.
+        search: number of instances in the search for the tightest one, for each upper bound; 0: no search.
+        progress: called before every part with (done, total, name).
+        into: lists to which results are appended, so that finished ones are available after an interrupt.
 
     Returns:
-        A report for every theorem and every false claim.
+        One report per theorem and per false claim.
 
     Raises:
         ValueError: an unknown name or a number out of range.
@@ -159,15 +160,15 @@ def verify_theorem(
     exact: bool = False,
     search: int = 3000,
 ) -> TheoremReport:
-    """One theorem: its proof, its instances, and the search for the tightest; see `verify`.
+    """Verify one theorem: its proof, its instances, and the search for the tightest instance; see `verify`.
 
     Args:
-        theorem: what to verify, one of THEOREMS or your own.
-        trial: the runs on which it is tried; None: those of its name in TRIALS.
-        problems: fresh random problems.
-        seed: of the draws.
-        exact: only runs in rationals, where the trial has them.
-        search: instances tried in the search for the tightest; 0: no search.
+        theorem: the theorem, one of THEOREMS or your own.
+        trial: the runs on which it is checked; None: the trial with its name in TRIALS.
+        problems: number of new random problems.
+        seed: seed of the draws.
+        exact: whether only runs in rationals are used, if the trial has them.
+        search: number of instances in the search for the tightest one; 0: no search.
 
     Raises:
         ValueError: a theorem without a trial.
@@ -216,7 +217,7 @@ def _verdict(steps: tuple[tuple[Step, Discharge], ...], counts: Mapping[str, int
 
 
 def _try_heads(theorem: Theorem, tally: _Tally, problems: int, seed: int, exact: bool) -> None:
-    """Heads of random size: exactly, for short walks; and simulated, for a few long ones."""
+    """Check heads of random size: exactly for short walks, and by simulation for a few long ones."""
     draw = np.random.default_rng([seed, *b"head"])
     for number in range(problems):
         classes, batch, steps = int(draw.integers(2, 65)), int(draw.integers(1, 65)), int(draw.integers(1, 5))

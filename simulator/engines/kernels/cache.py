@@ -1,7 +1,11 @@
-"""Generated source and compiled kernels on disk, so that the next process need not make them again.
+"""Keep generated source and compiled kernels on disk, so that the next process does not compile them again.
 
-The cache only saves time: where it is damaged, full, read-only or has no place at all, kernels are compiled again, in memory, and
-a warning says so once. Nothing is read from it that is not, to the bit, what was written: a checksum covers every file.
+The cache only saves time. If it is damaged, full, read-only or has no folder, kernels are compiled in memory and one warning says
+so. A file is used only if it is, bit for bit, what was written: a checksum covers every compiled kernel, and a source file is
+compared with the source that was just generated.
+
+The folder must belong to the user and be writable by nobody else (`_why_unusable`): a compiled kernel is a pickle, and loading
+a pickle that somebody else wrote would run their code.
 """
 
 import hashlib
@@ -29,12 +33,12 @@ _DIGEST = 32  # bytes of SHA-256
 
 
 def cache_directory() -> Path | None:
-    """The folder for generated kernels, made where it is missing; only its owner may write to it.
+    """Return the folder for generated kernels; create it if it is missing. Only its owner may write to it.
 
-    It is QUADSIM_CACHE where that is set, else `quadsim` in the platform's cache folder.
+    The folder is the value of QUADSIM_CACHE if that is set, else `quadsim` in the cache folder of the platform.
 
     Returns:
-        The folder; None where it cannot be used, which a warning says once.
+        The folder; None if it cannot be used, which is reported by one warning per process.
     """
     chosen = os.environ.get(CACHE_VARIABLE)
     try:
@@ -54,14 +58,17 @@ def cache_directory() -> Path | None:
 
 
 def import_source(source: str, name: str) -> ModuleType:
-    """Import a module from its source, which is also put into a file named after the hash of its content.
+    """Import a module from its source, and write the source to a file that is named after the hash of its content.
 
-    What Numba compiles of it is kept beside the file. Python's own compiled form (.pyc) is neither read nor written, as a
-    damaged one cannot be told from a whole one.
+    Kernels that Numba compiles are kept beside the file. Python's own compiled form (.pyc) is neither read nor written: it has no
+    checksum, so a damaged one would be used.
 
     Args:
-        source: the text of the module.
-        name: beginning of the file's name, for people who look.
+        source: the text of the module. The same text gives the same module object.
+        name: beginning of the file's name (`cpu`, `gpu`, `update`), so that a person can recognise the file.
+
+    Returns:
+        The module.
     """
     module_name = f"quadsim_{name}_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
     if module_name in sys.modules:
@@ -83,7 +90,12 @@ def import_source(source: str, name: str) -> ModuleType:
 
 
 def say_if_new(module: ModuleType, what: str) -> None:
-    """Say that something will be compiled, where nothing of a module of `import_source` is kept yet."""
+    """Log that something will be compiled, if no compiled kernel of this module is in the cache yet.
+
+    Args:
+        module: a module of `import_source`.
+        what: what is compiled, as "adam for blocks of this size".
+    """
     path = Path(str(module.__file__))
     if not path.is_file():
         _LOG.info("compiling %s (kept in memory)", what)
@@ -92,14 +104,14 @@ def say_if_new(module: ModuleType, what: str) -> None:
 
 
 def jit_is_off() -> bool:
-    """Whether Numba is told not to compile (NUMBA_DISABLE_JIT), so that kernels for a CPU cannot be made."""
+    """Whether the user has switched off Numba's compiler (NUMBA_DISABLE_JIT), so that CPU kernels cannot be compiled."""
     import numba  # a process that asks is about to need it, and its settings may come from a file too
 
     return bool(numba.config.DISABLE_JIT)
 
 
 def read_kept(path: Path) -> bytes | None:
-    """What `write_kept` wrote; None where there is nothing, or something else."""
+    """Return the content that `write_kept` wrote to a file; None if the file is missing, unreadable or damaged."""
     try:
         whole = path.read_bytes()
     except FileNotFoundError:
@@ -115,7 +127,7 @@ def read_kept(path: Path) -> bytes | None:
 
 
 def write_kept(path: Path, content: bytes) -> None:
-    """Write a file of the cache with its checksum, or warn that it cannot be written."""
+    """Write a file of the cache with its checksum; log a warning if it cannot be written."""
     try:
         store.write_bytes(path, hashlib.sha256(content).digest() + content)
     except OSError as error:
@@ -123,7 +135,7 @@ def write_kept(path: Path, content: bytes) -> None:
 
 
 def _written(name: str, source: str) -> Path | None:
-    """The file with a source, written where it is not there as it should be; None if it cannot be."""
+    """Return the file with a source; write it if it is missing or differs. None if it cannot be written."""
     folder = cache_directory()
     if folder is None:
         return None
@@ -144,11 +156,11 @@ def _written(name: str, source: str) -> Path | None:
 
 
 _ENTRIES = ("steps_", "run_", "start_", "update_")
-"""Functions of generated modules that are called from outside, and whose compiled form is kept."""
+"""Entry points of generated modules: the functions that Python calls, whose compiled form is kept."""
 
 
 def _keep_compiled(module: ModuleType, path: Path) -> None:
-    """Have Numba look for what it compiles of a module on disk, and put it there."""
+    """Replace Numba's cache of each entry point of a module by one that reads and writes files beside `path`."""
     for name in _ENTRIES:
         dispatcher: Any = getattr(module, name, None)
         if hasattr(dispatcher, "_cache"):
@@ -156,10 +168,10 @@ def _keep_compiled(module: ModuleType, path: Path) -> None:
 
 
 class _Kernels:
-    """What Numba asks in place of a cache of its own: a file for each signature of a function and kind of processor.
+    """A cache with the interface of Numba's own: one file for each signature of a function and kind of processor.
 
-    Numba's cache has an index and numbered files, raises on a damaged one, and of two processes that compile at once may leave an
-    index that names the file of another signature.
+    Numba's own cache is not used because it raises an error on a damaged file, and because its index is shared: of two processes
+    that compile at the same time, one may leave an index entry that points to the kernel of another signature.
     """
 
     def __init__(self, stem: Path) -> None:
@@ -167,7 +179,7 @@ class _Kernels:
         self.cache_path = str(stem.parent)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled form for a signature; None if there is none that can be used."""
+        """Return the compiled kernel for a signature; None if there is none that can be used."""
         from numba.core.compiler import CompileResult
 
         target_context.refresh()
@@ -183,7 +195,7 @@ class _Kernels:
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep what was compiled."""
+        """Write a compiled kernel to the cache, unless it refers to objects of this process."""
         from numba.core.serialize import dumps
 
         if not data.library.has_dynamic_globals and all(lifted.can_cache for lifted in data.lifted):
@@ -197,7 +209,7 @@ class _Kernels:
         """Numba's interface; it is always on."""
 
     def flush(self) -> None:
-        """Forget everything."""
+        """Delete all files of this function."""
         for path in self._stem.parent.glob(f"{self._stem.name}.*.kernel"):
             path.unlink(missing_ok=True)
 
@@ -206,14 +218,14 @@ class _Kernels:
 
 
 def _key(sig: Any, codegen: Any) -> Any:
-    """What a compiled form depends on beside the source, whose hash is in the name of the file."""
+    """Return everything that a compiled kernel depends on beside its source, whose hash is in the name of the file."""
     import numba
 
     return (sig, codegen.magic_tuple(), sys.implementation.cache_tag, numba.__version__)
 
 
 def _why_unusable(folder: Path) -> str | None:
-    """Why code must not be imported from a folder, or cannot be written to it; None if all is well."""
+    """Return the reason why a folder is not safe to load code from, or cannot be written to; None if it can be used."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
@@ -229,5 +241,5 @@ def _why_unusable(folder: Path) -> str | None:
 
 @cache
 def _warn(text: str) -> None:
-    """Once in a process."""
+    """Log a warning, once per process for each text."""
     _LOG.warning("%s", text)

@@ -1,4 +1,8 @@
-"""The fused engine on a CPU: a separable rule, printed for Numba, with a block's numbers in cache through many steps."""
+"""Run the fused engine on a CPU: compile the kernel of `cpu_source` with Numba and call it from several threads.
+
+A job of the kernel is one problem under one tile of settings. Jobs are independent, so the result does not depend on how they are
+spread over threads and calls. The number of settings per tile changes nothing either: lanes do not interact.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -25,21 +29,31 @@ from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["kernel_source", "run"]
 
-_TABLE_BYTES = 1 << 25  # for what depends on the step alone
-_PRODUCTS_AT_ONCE = 1 << 31  # in one call of the kernel: a tenth of a second, after which Ctrl-C is noticed
-_TIME_PER_LANE = {4: 1.0, 2: 1.2, 1: 1.5}  # of tiles of so many vectors; measured for Adam
+_TABLE_BYTES = 1 << 25  # size of the table of values that depend on settings and the step alone
+_PRODUCTS_AT_ONCE = 1 << 31  # multiply-adds in one call of the kernel: a tenth of a second, so that Ctrl-C is noticed
+_TIME_PER_LANE = {4: 1.0, 2: 1.2, 1: 1.5}  # relative time, by vectors in a tile; measured for Adam
 _CALLS_PER_THREAD = 16  # so that a thread that finishes early finds more to do
 
 
 def kernel_source(rule: Rule, sizes: tuple[int, ...], dtype: str = "float64", settings: int = 64) -> str:
-    """The source that would run a rule on blocks of these sizes under so many settings."""
+    """Return the source of the kernel that runs a rule; nothing is compiled.
+
+    Args:
+        rule: a rule for which `why_no_program` is None.
+        sizes: the block sizes of the problems.
+        dtype: "float64" or "float32".
+        settings: how many settings run; decides the width of a tile on this processor.
+    """
     return cpu_source(rule, sizes, dtype=dtype, lanes=_lanes(dtype, settings))
 
 
 def run(job: Job) -> Outcome:
     """Run all problems under all settings, one problem and one tile of settings at a time.
 
-    The threads are Numba's (`numba.set_num_threads`, NUMBA_NUM_THREADS); a result does not depend on their number.
+    The number of threads is Numba's (`numba.set_num_threads`, NUMBA_NUM_THREADS); the result does not depend on it.
+
+    Returns:
+        Outcome with gap (M, K, R), hit (M, K) and diverged (M, K).
     """
     dtype = str(job.dtype).removeprefix("torch.")
     lanes = _lanes(dtype, job.number_of_settings)
@@ -48,7 +62,10 @@ def run(job: Job) -> Outcome:
 
 
 def _lanes(dtype: str, settings: int) -> int:
-    """Settings in a tile: 1, 2 or 4 of the widest vectors here, whichever takes the least time for so many settings."""
+    """Return the settings per tile: 1, 2 or 4 of this processor's widest vectors, whichever needs least time.
+
+    A wider tile uses each loaded entry of the Hessian for more settings, but the last tile may be mostly copies.
+    """
     features = llvmlite.binding.get_host_cpu_features()
     bits = 512 if features.get("avx512f") else 256 if features.get("avx") else 128
     one = bits // (64 if dtype == "float64" else 32)
@@ -58,7 +75,7 @@ def _lanes(dtype: str, settings: int) -> int:
 
 
 def _number_of_threads() -> int:
-    """Numba's number of threads, without starting its threading layer just to ask."""
+    """Return Numba's number of threads, without starting its threading layer (a fork is not safe after that)."""
     if numba.np.ufunc.parallel._is_initialized:
         return int(numba.get_num_threads())
     return int(numba.config.NUMBA_NUM_THREADS)
@@ -66,6 +83,8 @@ def _number_of_threads() -> int:
 
 @lru_cache(maxsize=256)
 def _kernel(rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int) -> ModuleType:
+    # The versions and the hash of `cpu_vectors` are part of the source, and so of the key in the cache: a kernel that was
+    # compiled with other vector code must not be reused.
     source = cpu_source(rule, variants, dtype=dtype, lanes=lanes)
     made_with = f"{numba.__version__} {llvmlite.__version__} {sha256(Path(vectors.__file__).read_bytes()).hexdigest()}"
     module = import_source(f"{source}\n# Made with {made_with}\n", "cpu")
@@ -74,7 +93,11 @@ def _kernel(rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int) -> Mo
 
 
 class _Run:
-    """The arrays of one run, and the calls of the kernel."""
+    """The arrays of one run, and the calls of the kernel.
+
+    Shapes: errors (problems, tiles, 2, P, lanes), states (jobs, states, P, lanes), clocks (tiles, clocks, lanes). Everything
+    that a job writes is in rows of its own, so that threads need no lock.
+    """
 
     def __init__(self, job: Job, kernel: ModuleType, dtype: np.dtype[Any], lanes: int) -> None:
         problem, whole = job.problem, program(job.rule)
@@ -95,7 +118,7 @@ class _Run:
         self._extremes = np.stack([problem.block_smoothness, problem.block_strong_convexity], axis=-1).astype(dtype)
         self._minimizer = problem.layout.flatten(problem.minimizer).astype(dtype)
 
-        # Settings beyond the last one are copies of it: every lane does the same work.
+        # The last tile is filled up with copies of the last setting, whose results are cut off at the end.
         own = np.array([job.settings[name] for name in job.rule.names])
         padded = own[:, np.minimum(np.arange(self._tiles * lanes), job.number_of_settings - 1)]
         self._settings = self._aligned((self._tiles, len(own), lanes), np.dtype(np.float64))
@@ -119,7 +142,7 @@ class _Run:
         self._values = int(kernel.STEP_VALUES_)
 
     def _aligned(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
-        """An array, of the run's type by default, that begins at a cache line, so that no vector lies across two."""
+        """Return an uninitialised array (by default in the run's type) that begins at a cache line: no vector spans two."""
         dtype = dtype or self._dtype
         count, width = int(np.prod(shape)), dtype.itemsize
         raw = np.empty(count + 64 // width, dtype=dtype)
@@ -127,9 +150,10 @@ class _Run:
         return raw[begin : begin + count].reshape(shape)
 
     def outcome(self) -> Outcome:
-        """Run everything."""
+        """Run all steps and return gaps, first hits and first divergences."""
         job = self._job
-        # One step more than is taken: the gap of the last is wanted, and the step after it is not looked at.
+        # The kernel evaluates the gap before it takes the step, so the gap after the last step needs one step more, whose result
+        # is not used; its learning rate is 0.
         total = job.steps + 1
         factors = np.append(job.schedule.factors(job.steps), 0.0)
         products = int(np.sum(self._sizes**2)) * self._lanes
@@ -156,7 +180,7 @@ class _Run:
     def _advance(
         self, begin: int, steps: int, factors: NDArray[Any], ranges: list[tuple[int, int]], workers: "_Workers"
     ) -> None:
-        """All jobs from step `begin` on for so many steps."""
+        """Advance all jobs by `steps` steps from step `begin` on."""
         job, lanes = self._job, self._lanes
         table = self._aligned((self._tiles, steps, self._values, lanes)).ravel()
         own = factors[begin : begin + steps]
@@ -181,17 +205,18 @@ class _Run:
 
 
 def _ranges(number: int, parts: int) -> Iterator[tuple[int, int]]:
-    """`number` things in at most so many contiguous parts of nearly one size."""
+    """Yield `number` jobs as at most `parts` contiguous ranges (first, last) of nearly equal size."""
     parts = min(parts, number)
     for part in range(parts):
         yield number * part // parts, number * (part + 1) // parts
 
 
 class _Workers:
-    """The caller's thread and others, which run calls of a kernel that holds no lock.
+    """The caller's thread and helper threads, which call a kernel that releases Python's global lock.
 
-    Python's threads and not Numba's parallel loops: those need a threading layer, of which one cannot be used from two threads
-    and another not after a fork. The caller works too: a thread that only waits may find its helpers put on one core.
+    Python threads are used, not Numba's parallel loops: these need a threading layer, and of the layers one cannot be used from
+    two threads at once and another fails after a fork. The caller's thread also works: if it only waited, the operating
+    system might put all helpers on one core.
     """
 
     def __init__(self, threads: int) -> None:
@@ -206,7 +231,7 @@ class _Workers:
             self._pool.shutdown()
 
     def all(self, function: Callable[..., None], arguments: Sequence[tuple[int, ...]]) -> None:
-        """Call with each of the arguments and wait."""
+        """Call `function` with each of the arguments and return when all calls are done; the first error is raised again."""
         waiting = deque(arguments)
 
         def work() -> None:
@@ -222,7 +247,7 @@ class _Workers:
         try:
             work()
         finally:
-            waiting.clear()  # after an error or Ctrl-C the others finish the call they are in, and no more
+            waiting.clear()  # after an error or Ctrl-C the helpers finish their present call and start no other
             wait(futures)
         for future in futures:
             future.result()

@@ -1,13 +1,25 @@
-"""The fused CPU kernel of a rule as Python source for Numba, with the vectors of `vectors.py`.
+"""Print the fused CPU kernel of a rule as Python source for Numba, with the vector type of `cpu_vectors.py`.
 
-A vector holds one number for each of LANES settings. For one problem and one such tile of settings, the kernel takes the
-blocks one after the other through a stretch of steps, with the block's Hessian, errors and states in cache: rows of the
-product H_l e stay in registers until the rule has used them. Then it follows the gaps of the stretch, summed over the blocks.
+Layout. A vector holds one number for each of LANES settings (a *tile*). One *job* of the kernel is one problem under one tile
+of settings. Different settings never interact, so all lanes run the same operations and no lane depends on its neighbours.
 
-What depends on settings and the step alone is computed in float64 and then rounded to the type of the run: 1 - beta2 would be
-0 in float32 for a beta2 that is rounded to 1.
+Order of the loops, outermost first: job, stretch of STRETCH steps, block, step, row of H_l. Blocks do not interact within a
+step (the gradient of block l is H_l e_l), so a block can run many steps before the next block starts. Its Hessian, errors and
+states then stay in the cache, which is the reason why the kernel is fast; with the step outside the block, every step would
+load all Hessians again. Only the gap needs all blocks: each block adds its part to `sums_`, and after the stretch `follow_`
+reads the total gap of every step.
 
-Arrays are flat, with the tile's lanes last. The kernel's own names end in an underscore; all others come from the rule.
+Within a block, up to 4 rows of the product H_l e are accumulated in registers, and the rule uses the gradient from there; it is
+not written to memory unless the rule has means over the block and must visit the coordinates again.
+
+Precision. Values that depend on settings and the step alone are evaluated in float64 and then rounded to the type of the run. In
+float32, 1 - beta2 would be 0 for a beta2 that is rounded to 1.
+
+Errors are kept at two places, `now_` and `next_`, that are exchanged after every step: a row of H_l e reads the errors of all
+coordinates, so none may be overwritten before the last row is done.
+
+Arrays are flat, with the lanes of the tile as the last axis. Names of the kernel end in an underscore; all other names come from
+the rule.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,31 +33,48 @@ from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE
 __all__ = ["STRETCH", "cpu_source", "variant"]
 
 STRETCH = 128
-"""Steps that a block takes before the next one does; even, as errors are kept in two places by turns."""
+"""Steps that one block runs before the next block starts.
 
-_ROWS = 4  # of the product, kept in registers together
-_UNROLLED = 7  # up to this size all rows of a block are
+It must be even: the errors are at two places in turn, and `run_` expects those of the next stretch at the first place.
+"""
+
+_ROWS = 4  # rows of the product H_l e that are accumulated in registers at the same time
+_UNROLLED = 7  # largest block size with all rows in registers and its own code
 
 
 def variant(size: int) -> int:
-    """Which code runs a block: sizes up to 7 have their own, larger ones share by their remainder of rows."""
+    """Return the number of the code that runs a block of this size.
+
+    Sizes up to 7 have code of their own, with all rows in registers. Larger sizes share code: rows run four at a time, so only
+    the remainder of the size divided by 4 makes a difference. Fewer variants mean less to compile.
+
+    Examples:
+        >>> variant(3), variant(8), variant(12), variant(13)
+        (3, 8, 8, 9)
+    """
     return size if size <= _UNROLLED else 8 + size % _ROWS
 
 
 def cpu_source(rule: Rule, block_sizes: Iterable[int], *, dtype: str = "float64", lanes: int = 16) -> str:
-    """Source of the kernel.
+    """Return the source of the kernel, a Python module that defines the entry points `steps_` and `run_`.
+
+    `steps_` writes the table of values that depend on settings and the step alone; `run_` runs jobs over a range of steps.
 
     Args:
-        rule: a rule that has a program.
-        block_sizes: sizes it has to be able to run; only their variants matter.
-        dtype: float64 or float32.
+        rule: a rule for which `why_no_program` is None.
+        block_sizes: block sizes that the kernel must run; only their variants matter.
+        dtype: "float64" or "float32", the type of errors and states.
         lanes: settings in a tile.
     """
     return _Source(program(rule), sorted({variant(size) for size in block_sizes}), dtype, lanes).text(label(rule))
 
 
 class _Printer(ExpressionPrinter):
-    """Sums of products as fused multiply-adds, numbers as vectors, names of coordinate values with the row they belong to."""
+    """Prints sums of products as fused multiply-adds, constants as vectors, and coordinate values with the number of their row.
+
+    LLVM is not allowed to contract a*b + c by itself, so that the result is the same on every machine. Where the kernel uses a
+    fused multiply-add is therefore decided here, by the formula alone.
+    """
 
     def __init__(self, by_row: set[sp.Symbol] | None = None, row: int = 0, number: str = "number_") -> None:
         super().__init__()
@@ -71,18 +100,20 @@ class _Printer(ExpressionPrinter):
 
 
 def _is_product(term: sp.Expr) -> bool:
-    """Whether a term is a product of two values or more, none of them a sign or a divisor."""
+    """Whether a term can be the product of a fused multiply-add: at least two factors, none of them -1 or a divisor."""
     return isinstance(term, sp.Mul) and not any(f == -1 or (f.is_Pow and f.args[1].is_negative) for f in term.args)
 
 
 class _Source:
+    """Writes the lines of one kernel module; `_depth` is the present indentation."""
+
     def __init__(self, whole: Program, variants: Sequence[int], dtype: str, lanes: int) -> None:
         self._program, self._variants, self._dtype, self._lanes = whole, variants, dtype, lanes
         self._lines: list[str] = []
         self._depth = 0
 
     def text(self, name: str) -> str:
-        """The whole module."""
+        """Return the source of the whole module, with the name of the rule in its docstring."""
         for line in _HEADER.splitlines():
             self._line(line)
         for key, value in {"LANES_": self._lanes, "STRETCH_": STRETCH, "STEP_VALUES_": len(self._step_names())}.items():
@@ -129,7 +160,7 @@ class _Source:
     # Pieces.
 
     def _settings(self, *, narrow: bool) -> None:
-        """Hyperparameters and what is made of them, in float64 or rounded to the run's type."""
+        """Load the hyperparameters and evaluate `once`, in float64; with `narrow`, round all of them to the run's type after."""
         whole = self._program
         for index, symbol in enumerate(whole.hyperparameters, 1):
             self._line(f"{symbol} = load_(settings_, settings_at_ + {index} * LANES_)")
@@ -139,6 +170,7 @@ class _Source:
                 self._line(f"{name} = narrow_({name})")
 
     def _clocks(self) -> None:
+        """Write `steps_`: advance the clocks step by step and store what the blocks need of every step in a table."""
         whole = self._program
         self._line()
         self._line()
@@ -166,14 +198,14 @@ class _Source:
         self._close()
 
     def _step_names(self) -> list[sp.Symbol]:
-        """What the blocks need of a step."""
+        """Return the values of a step that the blocks read (lr, clocks, `step`), in the order of the table's columns."""
         read = self._program.uses(self._program.advance) | self._program.increment.free_symbols
         read |= set().union(*(value.free_symbols for value in self._program.advanced.values()), set())
         candidates = [symbols.lr, *(c.name for c in self._program.clocks), *(s.name for s in self._program.step)]
         return [name for name in candidates if name in read]
 
     def _block(self, kind: int, what: str, phases: tuple[Phase, ...]) -> None:
-        """The function that starts a block, or advances it by some steps."""
+        """Write the function that starts a block (`what` = "start") or advances it by `steps_` steps (`what` = "advance")."""
         starting = what == "start"
         whole = self._program
         self._line()
@@ -211,6 +243,11 @@ class _Source:
         self._close()
 
     def _phase(self, kind: int, phase: Phase, *, starting: bool, first: bool, last: bool, more: bool) -> None:
+        """Write one pass over the coordinates of a block.
+
+        Only the first pass evaluates the gradient. A large block with several passes keeps the gradient in `gradient_`; a small
+        one has it in registers (`g__0`, `g__1`, ...) through all passes.
+        """
         self._assign(phase.block)
         for mean in phase.means:
             self._line(f"{mean.name}_sum_ = number_(0.0)")
@@ -238,13 +275,14 @@ class _Source:
             self._line(f"{mean.name} = {mean.name}_sum_ / count_")
 
     def _reads_gradient(self, starting: bool) -> bool:
-        """Whether a start looks at the gradient; an advance always does, for the gap."""
+        """Whether a start needs the gradient; an advance always does, as the gap is e'g / 2."""
         started = self._program.started.values()
         return not starting or symbols.g in self._program.uses(self._program.start).union(
             *(v.free_symbols for v in started)
         )
 
     def _product(self, rows: int) -> None:
+        """Write the loop that evaluates `rows` rows of H_l e, one fused multiply-add per entry, in the order of the columns."""
         self._line(f"{', '.join(f'g__{r}' for r in range(rows))} = {', '.join(['number_(0.0)'] * rows)}")
         self._line("row_ = hessian_at_ + i_ * size_")
         self._open("for j_ in range(size_):")
@@ -254,6 +292,7 @@ class _Source:
         self._close()
 
     def _coordinate(self, phase: Phase, row: int, *, starting: bool, first: bool, last: bool, kept: bool) -> None:
+        """Write what one phase evaluates for one coordinate; the last phase also stores the new states and the new error."""
         whole = self._program
         by_row = {symbols.g, symbols.w, *whole.states, *(a.name for a in phase.coordinate)}
         printer = _Printer(by_row, row)
@@ -277,6 +316,7 @@ class _Source:
         for index, state in enumerate(whole.states):
             if state in read and not starting:
                 self._line(f"{printer.doprint(state)} = load_(states_, {place.format(index)})")
+        # The increment is not assigned to a name: printed as one sum with the error, its last product becomes a multiply-add.
         inside = {a.name: a.value for a in phase.coordinate}
         increment = inside.get(whole.increment, whole.increment)
         self._assign((a for a in phase.coordinate if starting or a.name != whole.increment), printer)
@@ -292,7 +332,7 @@ class _Source:
             self._line(f"store_(error_, next_ + (i_ + {row}) * LANES_, {text})")
 
     def _take_block(self) -> None:
-        """The call that runs a block, by its size."""
+        """Write the calls that run a block, chosen by its size."""
         for number, kind in enumerate(self._variants):
             test = f"size_ == {kind}" if kind <= _UNROLLED else f"size_ > {_UNROLLED} and size_ % {_ROWS} == {kind - 8}"
             self._open(f"{'if' if number == 0 else 'elif'} {test}:")

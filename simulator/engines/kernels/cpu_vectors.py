@@ -1,7 +1,11 @@
-"""Vectors of settings for Numba: a value of type `Vector` is one number for each of a fixed number of lanes.
+"""A vector type for Numba: a value of type `Vector` holds one number for each of a fixed number of lanes (settings).
 
-Written out as LLVM vector code, so that nothing is left to a vectoriser: every lane goes through the same IEEE operations
-whatever its neighbours hold, and fused multiply-adds are where the source says, on any machine and for any number of lanes.
+Each operation is emitted as one LLVM vector instruction or intrinsic. Nothing is left to LLVM's automatic vectoriser, which may
+or may not vectorise a loop, reorder its sums and contract a*b + c, depending on the machine and on the number of lanes. Here
+every lane runs the same IEEE operations, whatever its neighbours hold, and a fused multiply-add is used exactly where the
+source calls `fma`. A run therefore has the same bits on every machine and for every number of lanes.
+
+Functions of a vector work lane by lane. Those with an index (`pick`, `store`, `load`) do not check it.
 """
 
 import operator
@@ -22,7 +26,12 @@ __all__ = [
 
 
 class Vector(types.Type):
-    """`lanes` numbers of a Numba float type."""
+    """The Numba type of a vector.
+
+    Attributes:
+        lanes: how many numbers.
+        dtype: their Numba type, float64 or float32.
+    """
 
     def __init__(self, lanes: int, dtype: types.Float) -> None:
         self.lanes, self.dtype = lanes, dtype
@@ -52,7 +61,7 @@ def _spread(builder: Any, kind: Vector, scalar: Any) -> Any:
 
 
 def _call(builder: Any, name: str, kind: Vector, *arguments: Any) -> Any:
-    """An LLVM intrinsic, which applies lane by lane."""
+    """Call an LLVM intrinsic on whole vectors; it applies lane by lane."""
     llvm, bits = _llvm(kind), 64 if kind.dtype == types.float64 else 32
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(llvm, [llvm] * len(arguments)), f"llvm.{name}.v{kind.lanes}f{bits}"
@@ -93,7 +102,7 @@ for _function, _instruction, _number in (
 
 
 def _lanewise(name: str, number: int) -> Any:
-    """A function of `number` vectors that is an LLVM intrinsic."""
+    """Return a function of `number` vectors (1, 2 or 3) that is the LLVM intrinsic `name`."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _call(builder, name, sig.return_type, *args)
@@ -123,7 +132,7 @@ fma = _lanewise("fma", 3)
 
 @intrinsic
 def sign(typing, a):  # type: ignore[no-untyped-def]
-    """-1, 0 or 1; 0 at NaN."""
+    """Return -1, 0 or 1; 0 at NaN, as ordered comparisons with NaN are false."""
 
     def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
         (kind,), (x,) = sig.args, args
@@ -136,7 +145,7 @@ def sign(typing, a):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def ratio(typing, a, b):  # type: ignore[no-untyped-def]
-    """The quotient a / b, and 0 wherever a is 0."""
+    """Return a / b, and 0 wherever a is 0 (also where b is 0): Adam with eps = 0 does not move where the gradient is 0."""
 
     def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
         zero = _constant(sig.return_type, 0.0)
@@ -147,7 +156,11 @@ def ratio(typing, a, b):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def unless_below(typing, value, limit, otherwise, below):  # type: ignore[no-untyped-def]
-    """Give `below` in the lanes where value <= limit, `otherwise` in the others, NaN included."""
+    """Return `below` in the lanes where value <= limit, and `otherwise` in the others, NaN included.
+
+    The order of the arguments is (value, limit, otherwise, below). A NaN gap thus counts as not below any limit: the run has
+    not reached the tolerance, and it has diverged.
+    """
 
     def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
         x, bound, other, chosen = args
@@ -158,7 +171,7 @@ def unless_below(typing, value, limit, otherwise, below):  # type: ignore[no-unt
 
 @intrinsic
 def widen(typing, a):  # type: ignore[no-untyped-def]
-    """The same numbers in float64."""
+    """Return the same numbers in float64."""
     wide = Vector(a.lanes, types.float64)
 
     def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
@@ -168,7 +181,10 @@ def widen(typing, a):  # type: ignore[no-untyped-def]
 
 
 def _place(context: Any, builder: Any, array: Any, value: Any, index: Any, llvm: Any) -> tuple[Any, int]:
-    """Pointer to a vector that begins at an entry of a one-dimensional contiguous array, and its alignment."""
+    """Return the pointer to a vector that begins at an entry of a one-dimensional contiguous array, and its alignment in bytes.
+
+    The alignment is that of one number, not of the vector: a block may begin at any entry.
+    """
     data = context.make_array(array)(context, builder, value).data
     width = 8 if array.dtype == types.float64 else 4
     return builder.bitcast(builder.gep(data, [index]), llvm.as_pointer()), width
@@ -176,7 +192,7 @@ def _place(context: Any, builder: Any, array: Any, value: Any, index: Any, llvm:
 
 @intrinsic
 def pick(typing, array, index):  # type: ignore[no-untyped-def]
-    """Read `array[index]`; nothing is checked, and a negative index does not count from the end."""
+    """Return the number `array[index]`. The index is not checked, and a negative index does not count from the end."""
 
     def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
@@ -187,7 +203,7 @@ def pick(typing, array, index):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def store(typing, array, index, vector):  # type: ignore[no-untyped-def]
-    """Write a vector to `array[index:index + lanes]`; nothing is checked."""
+    """Write a vector to `array[index:index + lanes]`. The index is not checked."""
 
     def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
         pointer, width = _place(context, builder, sig.args[0], args[0], args[1], _llvm(sig.args[2]))
@@ -198,7 +214,7 @@ def store(typing, array, index, vector):  # type: ignore[no-untyped-def]
 
 
 def narrow_to(dtype: Any) -> Any:
-    """A function of a vector of float64 that rounds its numbers to `dtype`."""
+    """Return a function that rounds a float64 vector to `dtype` (the identity for float64)."""
     own = types.float64 if np.dtype(dtype) == np.float64 else types.float32
 
     @intrinsic
@@ -214,12 +230,16 @@ def narrow_to(dtype: Any) -> Any:
 
 
 def vectors_of(lanes: int, dtype: Any) -> tuple[Any, Any, Any]:
-    """Ways to make vectors of so many lanes.
+    """Return three functions that create vectors with this number of lanes.
+
+    Args:
+        lanes: how many numbers a vector holds.
+        dtype: float64 or float32, the type of `number`.
 
     Returns:
-        `load(array, index)`: the vector at `array[index:index + lanes]`, of the array's type; nothing is checked.
-        `spread(scalar)`: the same number in all lanes.
-        `number(literal)`: likewise, in `dtype`.
+        `load(array, index)`: the vector at `array[index:index + lanes]`, in the array's type; the index is not checked.
+        `spread(scalar)`: the scalar in all lanes, in the scalar's type.
+        `number(literal)`: a float64 literal in all lanes, in `dtype`.
     """
     own = types.float64 if np.dtype(dtype) == np.float64 else types.float32
 

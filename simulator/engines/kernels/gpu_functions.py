@@ -1,9 +1,11 @@
-"""What the printed GPU kernels call: functions of one number, and the kernels that are the same for every rule.
+"""Functions that the printed GPU kernels call, and the two kernels that are the same for every rule (`limits`, `follow`).
 
-Square roots and quotients in float64 start from the hardware's seeds of some twenty bits and are refined by one step of third
-order, to a unit in the last place: the exactly rounded ones take longer, and are most of Adam's time. What is neither exact
-nor NaN where it should be lies beyond 1e-290 and 1e+290: below 2.2e-308 a square root is rough and a divisor counts as one of
-about 1e-308, and by an infinite divisor the quotient is NaN. Under Triton's interpreter the plain ones are used.
+Square roots and quotients in float64 start from the approximation of the hardware (about 20 bits) and are refined by one
+iteration of third order, to one unit in the last place. Correctly rounded ones take longer and would be most of the time of an
+Adam step. The price: results are imprecise for numbers below 1e-290 or above 1e+290. Below 2.2e-308 a square root is rough and a
+divisor counts as about 1e-308; a quotient by an infinite divisor is NaN. Runs with such numbers have converged or diverged.
+
+Under Triton's interpreter (tests without a GPU) the plain operations are used, so results there differ in the last place.
 """
 
 import numpy as np
@@ -34,15 +36,16 @@ __all__ = [
 ]
 
 NEVER = tl.constexpr(2**31 - 1)
-"""The step at which something happens that does not."""
+"""The step number that stands for "it never happened" (the run did not reach the tolerance, or did not diverge)."""
 
 _INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
 _DIVERGED_ABOVE = tl.constexpr(DIVERGED_ABOVE)
 _LARGEST = tl.constexpr(float(np.finfo(np.float64).max))
 _LARGEST_START = tl.constexpr(float(np.nextafter(np.finfo(np.float64).max / DIVERGED_ABOVE, 0.0)))
 
-# From the hardware's seed y of 1/sqrt(x): t + t*e*(1/2 + 3/8 e) with t = x*y and e = 1 - t*y. The seed is taken of 2^-1022 at
-# least and is itself so large at least: then nothing special has to be done at 0 and at infinity.
+# From the hardware's approximation y of 1/sqrt(x): t + t*e*(1/2 + 3/8 e) with t = x*y and e = 1 - t*y. The argument of the
+# approximation and its result are both raised to at least 2^-1022 (`max.u32` on the high word): at x = 0 the result is then
+# 0 * finite = 0, and at x = infinity it is infinity * positive, without a branch. A raised result instead of 0 keeps NaN out.
 _ROOT = tl.constexpr(
     """{
 .reg .b32 lo, hi; .reg .f64 x, y, t, n, e, p;
@@ -53,7 +56,8 @@ mul.rn.f64 t, $1, y; neg.f64 n, t; fma.rn.f64 e, n, y, 0d3FF0000000000000;
 fma.rn.f64 p, e, 0d3FD8000000000000, 0d3FE0000000000000; mul.rn.f64 p, p, e; fma.rn.f64 $0, t, p, t;
 }"""
 )
-# From the seed r of 1/b: a*(r + r*e*(1 + e)) with e = 1 - b*r. The seed is 2^1021 at most, so that 0 times it is 0.
+# From the approximation r of 1/b: a*(r + r*e*(1 + e)) with e = 1 - b*r. The approximation is cut at 2^1021: at b = 0 it would be
+# infinite, and 0 * infinity is NaN where Ratio(0, 0) must be 0.
 _RATIO = tl.constexpr(
     """{
 .reg .b32 lo, hi; .reg .f64 r, n, e;
@@ -70,20 +74,23 @@ _RATIO_32 = tl.constexpr("{.reg .f32 r; rcp.approx.ftz.f32 r, $2; min.NaN.f32 r,
 if _INTERPRETED:
 
     def count(x):
-        """A whole number that bounds a loop; the interpreter of triton 3.6 cannot make one of it under numpy 2.4."""
+        """Return an integer argument as the bound of a loop; Triton 3.6's interpreter cannot convert it under NumPy 2.4."""
         return int(x.handle.data.item())
 
 else:
 
     @triton.jit
     def count(x):
-        """A whole number that bounds a loop."""
+        """Return an integer argument as the bound of a loop."""
         return x
 
 
 @triton.jit
 def first_bits(x):
-    """The first 8 bits of a float32, as a bfloat16, and the rest. The interpreter has no product of bfloat16: all bits."""
+    """Return the first 8 significant bits of a float32 as a bfloat16, and the exact remainder as a float32.
+
+    Triton's interpreter has no product of bfloat16: there the first part is the whole number and the remainder is 0.
+    """
     if _INTERPRETED:
         return x, x - x
     else:
@@ -94,7 +101,10 @@ def first_bits(x):
 
 @triton.jit
 def root(x):
-    """Square root of a number that is not negative; NaN of others and of -0."""
+    """Return the square root of a number that is known not to be negative; NaN for a negative number and for -0.
+
+    `sqrt` also handles -0; this function saves its addition.
+    """
     if x.dtype == tl.float64 and not _INTERPRETED:
         return tl.inline_asm_elementwise(_ROOT, "=d,d", [x], dtype=tl.float64, is_pure=True, pack=1)
     elif not _INTERPRETED:
@@ -105,13 +115,13 @@ def root(x):
 
 @triton.jit
 def sqrt(x):
-    """Square root."""
+    """Return the square root; adding 0 turns -0 into 0."""
     return root(x + 0.0)
 
 
 @triton.jit
 def ratio(a, b):
-    """a/b, and 0 wherever a is 0."""
+    """Return a/b, and 0 wherever a is 0 (also where b is 0)."""
     if b.dtype == tl.float64 and not _INTERPRETED:
         return tl.inline_asm_elementwise(_RATIO, "=d,d,d", [a, b], dtype=tl.float64, is_pure=True, pack=1)
     elif not _INTERPRETED:
@@ -122,7 +132,10 @@ def ratio(a, b):
 
 @triton.jit
 def sign(x):
-    """-1, 0 or 1; 0 at 0 and at NaN. Made of bits: comparisons of float64 take turns with the matrix products."""
+    """Return -1, 0 or 1; 0 at 0 and at NaN.
+
+    The sign bit is copied with integer operations: float64 comparisons would wait for the units that the matrix product uses.
+    """
     if x.dtype == tl.float64:
         bits = (x.to(tl.int64, bitcast=True) & -0x8000000000000000) | 0x3FF0000000000000
     else:
@@ -132,25 +145,25 @@ def sign(x):
 
 @triton.jit
 def absolute(x):
-    """Absolute value."""
+    """Return the absolute value."""
     return tl.abs(x)
 
 
 @triton.jit
 def exp(x):
-    """Exponential."""
+    """Return the exponential."""
     return tl.exp(x)
 
 
 @triton.jit
 def log(x):
-    """Natural logarithm."""
+    """Return the natural logarithm."""
     return tl.log(x)
 
 
 @triton.jit
 def tanh(x):
-    """Hyperbolic tangent."""
+    """Return the hyperbolic tangent."""
     if _INTERPRETED:
         e = tl.exp(-2.0 * tl.abs(x))
         return sign(x) * (1.0 - e) / (1.0 + e)
@@ -160,7 +173,7 @@ def tanh(x):
 
 @triton.jit
 def power(x, y):
-    """The power x^y."""
+    """Return the power x^y."""
     if _INTERPRETED:
         return tl.exp(y * tl.log(x))
     else:
@@ -169,19 +182,23 @@ def power(x, y):
 
 @triton.jit
 def maximum(a, b):
-    """The larger of two; NaN where either is."""
+    """Return the larger of two numbers; NaN where either is NaN."""
     return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
 def minimum(a, b):
-    """The smaller of two; NaN where either is."""
+    """Return the smaller of two numbers; NaN where either is NaN."""
     return tl.minimum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
 def limits_of(start, tolerance):
-    """What counts as reached, and above what a run has diverged, from its first gap (float64)."""
+    """Return the gap at which a run has reached the tolerance, and the gap above which it has diverged, from its first gap.
+
+    All in float64. The first gap is capped so that the limit of divergence stays finite; a start at the solution has the largest
+    float64 as its limit.
+    """
     scale = tl.where(start < _LARGEST_START, start, tl.full(start.shape, _LARGEST_START, tl.float64))
     largest = tl.full(start.shape, _LARGEST, tl.float64)
     return tolerance * start, tl.where(start > 0.0, _DIVERGED_ABOVE * scale, largest)
@@ -189,7 +206,7 @@ def limits_of(start, tolerance):
 
 @triton.jit
 def _sum_of_blocks(gaps_, first_, blocks_, width_, mask):
-    """Twice the gap, summed over the slots of a problem in their order: its blocks, or parts of them."""
+    """Return twice the gap: the sum over the slots of a problem (its blocks, or parts of them), always in the same order."""
     twice = tl.zeros(first_.shape, tl.float64)
     for block in range(count(blocks_)):
         twice += tl.load(gaps_ + first_ + block * width_, mask=mask, other=0.0).to(tl.float64)
@@ -198,7 +215,7 @@ def _sum_of_blocks(gaps_, first_, blocks_, width_, mask):
 
 @triton.jit
 def limits(gaps_, blocks_, width_, columns_, tolerance_, below_, limit_, LANES_: tl.constexpr):
-    """`limits_of` every run, from the gaps of step 0."""
+    """Store the `limits_of` every run, from the gaps of step 0."""
     n = tl.program_id(0).to(tl.int64) * LANES_ + tl.arange(0, LANES_)
     inside = n < columns_
     first = n // width_ * blocks_ * width_ + n % width_
@@ -212,9 +229,10 @@ def follow(
     gaps_, blocks_, width_, columns_, begin_, steps_, slots_, below_, limit_, hit_, diverged_, records_,
     STEPS_: tl.constexpr, LANES_: tl.constexpr,
 ):  # fmt: skip
-    """First hits, first divergences and records from gaps (steps, problems, slots, width) of the steps from begin_ on.
+    """Update first hits and first divergences and store the recorded gaps.
 
-    Which programs run first does not matter: the smallest step wins.
+    `gaps_` has the shape (steps, problems, slots, width) and begins at step `begin_`. The order in which programs run does not
+    change the result: the smallest step wins (atomic minimum).
     """
     n = tl.program_id(0).to(tl.int64) * LANES_ + tl.arange(0, LANES_)
     t = tl.program_id(1) * STEPS_ + tl.arange(0, STEPS_)

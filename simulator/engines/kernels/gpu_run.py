@@ -1,7 +1,11 @@
-"""The fused engine on a GPU: a separable rule, printed for Triton, with a block's numbers in registers through many steps.
+"""Run the fused engine on a GPU: launch the kernels of `gpu_source`, which keep a block's numbers in registers for many steps.
 
-What a run gives does not depend on its batch-mates: every lane and tile is computed on its own, in an order that depends on the
-block sizes, the type and the tile's layout alone. The layout is fixed for a rule and a block size, unless `tune` is called.
+The result of a run does not depend on the other runs of the batch. Every lane and tile is evaluated on its own, in an order that
+depends on the block sizes, the number type and the layout of the tile (`Shape`) alone. The layout is fixed for a rule and a block
+size until `tune` is called, and `tune` is never called by a run.
+
+Three limits on memory and time decide how the work is cut, and none of them changes a result: as many problems at a time as fit
+(`problems_at_once`), as many steps per launch that Ctrl-C still works, and as many recorded steps at a time as fit.
 """
 
 import hashlib
@@ -44,28 +48,37 @@ __all__ = [
 
 _SHAPES = "gpu.shapes"
 NEVER = 2**31 - 1
-"""The step at which something happens that does not."""
+"""The step number that stands for "it never happened"; the same number as `gpu_functions.NEVER`, which needs Triton."""
 
 _LARGEST_BLOCK = 128
-_STEPS = NEVER - 1  # are counted in 32 bits
-_COORDINATE_STEPS_AT_ONCE = 1 << 34  # in one launch: some tenths of a second, after which Ctrl-C is noticed
-_TABLE_BYTES = 1 << 25  # for what depends on the step alone
-_GAP_BYTES = 1 << 27  # for the gaps of every block at every step of a launch
-_PINNED_BYTES = 1 << 28  # larger results go through ordinary memory
-_KEPT_BYTES = 1 << 28  # of a problem, on the device between runs
-_ALIGNED = 128  # bytes
+_STEPS = NEVER - 1  # largest number of steps: kernels count them in 32 bits
+_COORDINATE_STEPS_AT_ONCE = 1 << 34  # coordinates times steps per launch: tenths of a second, so that Ctrl-C works
+_TABLE_BYTES = 1 << 25  # size of the table of values that depend on settings and the step alone
+_GAP_BYTES = 1 << 27  # size of the gaps of every block at every step of a launch
+_PINNED_BYTES = 1 << 28  # results up to this size are copied through pinned memory, larger ones through ordinary memory
+_KEPT_BYTES = 1 << 28  # size up to which the arrays of a problem stay on the device between runs
+_ALIGNED = 128  # bytes; every array begins at a multiple, so that wide loads are possible
 _TYPES = {np.dtype(name): getattr(torch, name) for name in ("float64", "float32", "int32")}
-_FOLLOWED = 32  # steps that a program of `follow` looks at together
+_FOLLOWED = 32  # steps per program of the kernel `follow`
 
 
 @lru_cache(maxsize=256)
 def kernel_source(rule: Rule, sizes: tuple[int, ...], dtype: str = "float64") -> str:
-    """The source that would run a rule on problems with blocks of these sizes."""
+    """Return the source of the kernels that run a rule on problems with these block sizes; nothing is compiled.
+
+    Args:
+        rule: a rule for which `why_no_program` is None.
+        sizes: the block sizes of the problems.
+        dtype: "float64" or "float32".
+    """
     return gpu_source(rule, sizes, dtype=dtype)
 
 
 def why_not(job: Job) -> str | None:
-    """Why this engine cannot run a job whose rule has a program; None if it can."""
+    """Return the reason why this engine cannot run a job, as a clause for an error message; None if it can.
+
+    The job's rule must have a program (`why_no_program` is None).
+    """
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     if max(job.problem.block_sizes) > _LARGEST_BLOCK:
@@ -74,7 +87,11 @@ def why_not(job: Job) -> str | None:
 
 
 def run(job: Job) -> Outcome:
-    """Run all problems under all settings, as many problems at a time as fit in the device's memory."""
+    """Run all problems under all settings, as many problems at a time as fit in the memory of the device.
+
+    Returns:
+        Outcome with gap (M, K, R), hit (M, K) and diverged (M, K).
+    """
     device = torch.device(job.device)
     kernels = kernels_of(job.rule, job.problem.block_sizes, _name(job.dtype))
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
@@ -92,19 +109,19 @@ def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=256)
 def kernels_of(rule: Rule, block_sizes: tuple[int, ...], dtype: str) -> ModuleType:
-    """The module of kernels for a rule on such problems."""
+    """Return the module of kernels for a rule on these block sizes; Triton compiles a kernel at its first launch."""
     return import_source(kernel_source(rule, block_sizes, dtype), "gpu")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How a unit is laid out on the device.
+    """The layout of a unit on the device. It decides the speed, and the last bits of the gap (the order of a sum).
 
     Attributes:
-        lanes: settings in a program, or runs where a unit is in lanes.
-        warps: that run a program.
-        parts: into which the coordinates of a tile are dealt for its gap; best one for every warp that has its own ones.
-        registers: of a thread at most.
+        lanes: settings per program for a tile; runs per program for lanes.
+        warps: warps per program.
+        parts: number of partial sums of a tile's gap. Best is one for every warp that holds coordinates of its own.
+        registers: largest number of registers per thread; None leaves it to the compiler.
     """
 
     lanes: int
@@ -114,7 +131,7 @@ class Shape:
 
 
 def _parts(job: Job, device: torch.device) -> Iterator[slice]:
-    """Problems at a time."""
+    """Yield the ranges of problems that run together."""
     problems = job.problem.problems
     at_once = problems_at_once(job, device, problems)
     for begin in range(0, problems, at_once):
@@ -122,7 +139,16 @@ def _parts(job: Job, device: torch.device) -> Iterator[slice]:
 
 
 def problems_at_once(job: Job, device: torch.device, problems: int) -> int:
-    """How many of so many problems fit: half of the free memory for numbers that stay, the rest for what comes and goes."""
+    """Return how many of `problems` problems run at a time on the device, at least 1.
+
+    Half of the free memory is for arrays that stay through the run (errors, states, Hessians); the other half is for tables, gaps
+    and records.
+
+    Args:
+        job: the request; its rule, settings and block sizes give the bytes per problem.
+        device: a torch device.
+        problems: how many problems there are.
+    """
     whole, problem = program(job.rule), job.problem
     values = problem.dimension * (1 + len(whole.states)) + len(problem.block_sizes) * len(whole.block_states)
     each = job.number_of_settings * (8 * values + 64) + 16 * sum(size**2 for size in problem.block_sizes)
@@ -130,11 +156,14 @@ def problems_at_once(job: Job, device: torch.device, problems: int) -> int:
 
 
 def _free_memory(device: torch.device, needed: int) -> int:
-    """Bytes, or all there are where few are needed; what torch keeps for later use counts as free."""
+    """Return the free bytes of the device; memory that torch has reserved and does not use counts as free.
+
+    Where little is needed the whole memory is returned instead, because the query takes longer than a small run.
+    """
     if device.type != "cuda":
         return 1 << 30
     total = int(torch.cuda.get_device_properties(device).total_memory)
-    if needed < total // 64:  # the question itself takes a while
+    if needed < total // 64:
         return total
     free, _ = torch.cuda.mem_get_info(device)
     return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -142,13 +171,13 @@ def _free_memory(device: torch.device, needed: int) -> int:
 
 @dataclass(frozen=True)
 class Blocks:
-    """What a unit's rows start from, on the device: a row is a block, or a whole problem.
+    """The data of a unit on the device, before the first step. A row is one block, or one whole problem (`Unit.whole`).
 
     Attributes:
-        hessian: (rows, ...), the matrices of a row one after the other.
+        hessian: the matrices of each row one after the other, (rows, ...).
         extremes: largest and smallest eigenvalue of each block, (rows, ..., 2).
-        minimizer: (rows, coordinates).
-        error: (rows, coordinates).
+        minimizer: w*, (rows, coordinates).
+        error: e_0 = w_0 - w*, (rows, coordinates).
     """
 
     hessian: torch.Tensor
@@ -158,7 +187,11 @@ class Blocks:
 
 
 def _blocks_of(problem: BlockQuadratic, own: slice, unit: Unit, dtype: torch.dtype, device: torch.device) -> Blocks:
-    """From the host, or as an earlier run on the same problem left them on the device: the way takes time."""
+    """Return the data of a unit on the device, copied from the host or kept from an earlier run on the same problem.
+
+    A sweep runs many rules on one problem, and the copy can take longer than the run. Kept data stay valid because the arrays
+    of the problem are made read-only.
+    """
     index = torch.cuda.current_device() if device.type == "cuda" else -1
     key = (own.start, own.stop, unit, dtype, index)
     kept = _KEPT.get(problem, {})
@@ -171,7 +204,7 @@ def _blocks_of(problem: BlockQuadratic, own: slice, unit: Unit, dtype: torch.dty
     if size <= _KEPT_BYTES:
         for group in (problem.hessian, problem.eigenvalues, problem.initial_error, problem.minimizer):
             for array in group.values():
-                array.flags.writeable = False  # what is written there would not be noticed
+                array.flags.writeable = False  # a later change would not reach the copy on the device
         _KEPT.clear()
         _KEPT[problem] = {**kept, key: blocks}
     return blocks
@@ -181,7 +214,7 @@ _KEPT: WeakKeyDictionary[BlockQuadratic, dict[tuple[Any, ...], Blocks]] = WeakKe
 
 
 def _arrays_of(problem: BlockQuadratic, own: slice, unit: Unit) -> tuple[NDArray[np.float64], ...]:
-    """What `Blocks` are made of."""
+    """Return the arrays of `Blocks` on the host, in the order of its fields."""
     if unit.whole:
         position = {block: (size, at) for size, m in problem.layout.groups.items() for at, block in enumerate(m)}
         places = [position[block] for block in range(len(problem.block_sizes))]
@@ -200,7 +233,10 @@ def _arrays_of(problem: BlockQuadratic, own: slice, unit: Unit) -> tuple[NDArray
 
 
 def _on_device(arrays: Sequence[tuple[NDArray[Any], np.dtype[Any]]], device: torch.device) -> list[torch.Tensor]:
-    """Copies of the given types, in one transfer that nobody waits for; each begins where wide loads may."""
+    """Return copies of arrays in the given types on the device, sent in one asynchronous transfer.
+
+    One transfer, as each has a fixed cost; every array begins at a multiple of `_ALIGNED` bytes.
+    """
     sizes = [array.size * kind.itemsize for array, kind in arrays]
     *begins, end = accumulate((-(-size // _ALIGNED) * _ALIGNED for size in sizes), initial=0)
     pinned = device.type == "cuda" and end <= _PINNED_BYTES
@@ -216,7 +252,7 @@ def _on_device(arrays: Sequence[tuple[NDArray[Any], np.dtype[Any]]], device: tor
 
 
 class _Part:
-    """The arrays of one unit: all blocks of one size, or all problems whole."""
+    """The arrays of one unit on the device: errors, states and the places where its gaps are written."""
 
     def __init__(self, unit: Unit, shape: Shape, blocks: Blocks, slots: torch.Tensor) -> None:
         self.unit, self.shape, self.blocks, self.slots = unit, shape, blocks, slots
@@ -225,7 +261,16 @@ class _Part:
 
 
 class Run:
-    """The arrays of some of the problems on the device, and the launches of the kernels."""
+    """The arrays of some of the problems on the device, and the launches of the kernels. Use a Run once: it has no reset.
+
+    Args:
+        job: the request.
+        kernels: the module of `kernels_of`.
+        device: a torch device.
+        problems: how many problems run.
+        blocks: function from a unit to its data.
+        shapes: layouts by `_key`, for `tune`; None uses the stored layout or the default.
+    """
 
     def __init__(
         self,
@@ -246,7 +291,8 @@ class Run:
         chosen = [_shape(job.rule, unit, _name(job.dtype), device, shapes or {}) for unit in units]
         multiple = max([shape.lanes for unit, shape in zip(units, chosen, strict=True) if not unit.in_lanes], default=1)
         self._width = -(-settings // multiple) * multiple
-        # Settings beyond the last one are copies of it: every column does the same work.
+        # The width is filled up to whole tiles with copies of the last setting. Zeros could make a NaN or a divergence that is
+        # slow; a copy is always as harmless as the setting itself. The results of the copies are cut off at the end.
         own = np.array([job.settings[name] for name in job.rule.names])
         own = own[:, np.minimum(np.arange(self._width), settings - 1)]
         self._columns = self._problems * self._width
@@ -254,7 +300,8 @@ class Run:
         parts = {unit.sizes[0]: shape.parts for unit, shape in zip(units, chosen, strict=True)}
         ends = np.cumsum([parts[size] for size in job.problem.block_sizes if not units[0].whole])
         self._slots, self._blocks = np.append(0, ends)[:-1].astype(np.int32), int(ends[-1]) if ends.size else 0
-        # The factors are of all steps and one more: the gap after the last is wanted, and the step after it is not looked at.
+        # A kernel evaluates the gap before it takes the step, so the gap after the last step needs one step more, whose result is
+        # not used; its learning rate is 0.
         factors = np.append(job.schedule.factors(job.steps), 0.0)
         groups = job.problem.layout.groups
         of_unit = [self._slots if unit.whole else self._slots[groups[unit.sizes[0]]] for unit in units]
@@ -291,17 +338,17 @@ class Run:
         return part
 
     def seconds(self) -> float:
-        """Run everything, for the time it takes."""
+        """Run all steps and return the seconds that they took."""
         torch.cuda.synchronize(self._device)
         begin = time.perf_counter()
         self.outcome()
         return time.perf_counter() - begin
 
     def firsts(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run everything and record nothing.
+        """Run all steps without recording gaps.
 
         Returns:
-            First hit and first divergence on the device, each (problems, settings), NEVER where there is none.
+            First hit and first divergence as tensors on the device, each (problems, settings); NEVER where there is none.
         """
         slots = torch.full((self._job.steps + 1,), -1, dtype=torch.int32, device=self._device)
         self._begin()
@@ -316,7 +363,10 @@ class Run:
                 self._launch(part, "start", self._tolerance, self._below, self._limit)
 
     def outcome(self) -> Outcome:
-        """Run everything."""
+        """Run all steps and record.
+
+        Records that do not fit on the device are copied to the host in parts, between which the run pauses.
+        """
         job, settings = self._job, self._job.number_of_settings
         total, number = job.steps + 1, job.record.size
         each = 8 * self._columns
@@ -338,7 +388,7 @@ class Run:
                 gap[:, :, first : first + at_once] = _on_host(seen)
             begin = end
         firsts = self._firsts.view(2, self._problems, self._width)[:, :, :settings]
-        if gap is None:  # two ints take the place of one more gap of each run: one transfer
+        if gap is None:  # hit and diverged, two int32, fit in the place of one more gap: one transfer
             both = torch.empty((number + 1) * shape[0] * shape[1], dtype=torch.float64, device=self._device)
             last = shape[0] * shape[1] * number
             both[:last].view(shape).copy_(seen)
@@ -351,7 +401,11 @@ class Run:
         return Outcome(gap=gap, hit=hit, diverged=diverged)
 
     def _steps(self, begin: int, end: int, slots: torch.Tensor, records: torch.Tensor) -> None:
-        """Launch steps `begin` to `end`, never many launches ahead of the device: a wait in the driver hears no Ctrl-C."""
+        """Launch steps `begin` to `end`.
+
+        Launches return before the kernels run. Only two may wait at a time: once the queue of the driver is full, a launch
+        blocks inside the driver, where Ctrl-C is not noticed.
+        """
         table_steps = max(1, _TABLE_BYTES // (self._width * max(self._values, 1) * 8))
         steps = max(1, _COORDINATE_STEPS_AT_ONCE // (self._columns * self._job.problem.dimension))
         if not self._whole:
@@ -370,7 +424,7 @@ class Run:
                         running.pop(0).synchronize()
 
     def _table(self, first: int, last: int) -> torch.Tensor:
-        """What depends on the step alone, for steps `first` to `last`: (steps, values, settings)."""
+        """Return the values that depend on settings and the step alone: (steps `first` to `last`, values, settings)."""
         steps, width, lanes = last - first, self._width, 128
         clocks = torch.empty((steps, len(self._program.clocks), width), dtype=torch.float64, device=self._device)
         if self._program.clocks:
@@ -445,12 +499,16 @@ def _run_of(
 
 
 def tune(job: Job) -> dict[str, Shape]:
-    """Measure the layouts of a job's tiles on its device and keep the fastest for later runs, in the cache folder.
+    """Measure the candidate layouts of a job's tiles on its device and store the fastest in the cache folder for later runs.
 
-    Runs themselves never measure: which layout they use, and with it the last bits of their gaps, changes by this call alone.
+    A run never measures by itself: the layout changes the last bits of the gaps, and a result must not depend on the load of the
+    device. Only this call changes the layout.
+
+    Args:
+        job: the request whose tiles are measured; units in lanes have one layout.
 
     Returns:
-        Unit to the layout that is now used.
+        Key of each tile (device, block size, number type, kernel) to the layout that is used from now on.
     """
     device, sizes, dtype = torch.device(job.device), job.problem.block_sizes, _name(job.dtype)
     kernels = kernels_of(job.rule, sizes, dtype)
@@ -476,8 +534,10 @@ CANDIDATES = {
     64: (Shape(16, 2, 2), Shape(64, 4, registers=168), Shape(64, 4), Shape(32, 2, 2), Shape(16, 1)),
     128: (Shape(32, 8, 8), Shape(16, 8, 8), Shape(16, 4, 4)),
 }
-"""Layouts that `tune` tries, by the size that a tile is filled up to; the first is used where nothing was measured (the second
-at 64 for a rule without states, whose registers have room for it)."""
+"""Layouts that `tune` measures, by the padded width of the tile.
+
+Without a measurement the first one is used; at 64, a rule without states uses the second one, as it needs fewer registers.
+"""
 
 
 def _shape(rule: Rule, unit: Unit, dtype: str, device: torch.device, chosen: Mapping[str, Shape]) -> Shape:
@@ -493,12 +553,12 @@ def _shape(rule: Rule, unit: Unit, dtype: str, device: torch.device, chosen: Map
 
 @lru_cache(maxsize=256)
 def _values_of(rule: Rule) -> int:
-    """How many numbers the blocks need of a step."""
+    """Return the number of values that the blocks read of a step."""
     return len(step_names(program(rule)))
 
 
 def _key(rule: Rule, unit: Unit, dtype: str, device: torch.device) -> str:
-    """What a measured layout holds for: the device, the kernel and the size of its blocks."""
+    """Return the key under which a measured layout is stored: device, block size, number type, hash of the kernel."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "interpreter"
     source = hashlib.sha256(kernel_source(rule, unit.sizes, dtype).encode()).hexdigest()[:16]
     return f"{name}, {unit.sizes[0]} coordinates, {dtype}, {source}"
@@ -519,7 +579,7 @@ def _write_shapes(shapes: Mapping[str, Shape]) -> None:
 
 
 def _pad(size: int) -> int:
-    """What a tile is filled up to."""
+    """Return the padded width of a tile: the next power of two, at least 16 (the smallest operand of the matrix units)."""
     return max(16, 1 << (size - 1).bit_length())
 
 
@@ -528,7 +588,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _on_host(tensor: torch.Tensor) -> NDArray[Any]:
-    """A copy in ordinary memory, through pinned memory where it is not too large."""
+    """Return a copy on the host, through pinned memory (which is faster) up to `_PINNED_BYTES`."""
     if tensor.device.type != "cuda":
         return np.array(tensor.numpy())
     tensor = tensor.contiguous()

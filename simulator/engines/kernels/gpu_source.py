@@ -1,15 +1,23 @@
-"""The fused GPU kernels of a rule as Python source for Triton, with the functions of `gpu_functions.py`.
+"""Print the fused GPU kernels of a rule as Python source for Triton, with the functions of `gpu_functions.py`.
 
-Two layouts. Blocks of up to LANES_UP_TO coordinates are written out: a *lane* is one setting on one block, or on all blocks of
-a problem where these are small together, and holds its numbers in registers. A larger block is a *tile* (settings x
-coordinates), filled up to a power of two with coordinates that stay 0, whose gradient is a matrix product. Either way one
-launch takes many steps; between launches errors and states lie in memory.
+There are two layouts, because a small matrix product is too small for the matrix units and a large one does not fit in the
+registers of one thread:
 
-What depends on settings and the step alone is computed in float64 and then rounded to the type of the run.
+- *Lanes*, for blocks of up to LANES_UP_TO coordinates. A lane is one setting on one block (or on all blocks of a problem, where
+  they have at most WHOLE_UP_TO coordinates together). It holds its Hessian, errors and states in registers, and the kernel
+  writes every entry of the product out: `g__0 = h0_0_0_ * e0_ + h0_0_1_ * e1_`.
+- *Tiles*, for larger blocks. A tile is an array (settings x coordinates) that one program holds. Its width is filled up to a
+  power of two (PAD_) with coordinates that stay 0, because Triton's arrays need such a size. The gradient is a matrix product.
 
-A product of float32 is made of six of bfloat16 on the matrix units, good to some units in the last place of a float32.
+In both layouts one launch runs many steps; errors and states are in memory only between launches. A lane that holds the whole
+problem knows the gap and follows it itself. Otherwise every block writes its part of the gap per step (`gaps_`), and the kernel
+`follow` adds the parts in a fixed order: sums by atomic additions would depend on the order in which the programs finish.
 
-The kernel's own names end in an underscore; all others come from the rule.
+Precision. Values that depend on settings and the step alone are evaluated in float64 and then rounded to the type of the run
+(in float32, 1 - beta2 would be 0 for a beta2 that is rounded to 1). A float32 matrix product is the sum of six bfloat16 products
+on the matrix units (see `_Source._thirds`), exact to a few units in the last place of a float32.
+
+Names of the kernel end in an underscore; all other names come from the rule.
 """
 
 import re
@@ -24,19 +32,21 @@ from quadsim.simulator.rules.rule import Rule, symbols
 __all__ = ["LANES_UP_TO", "WHOLE_UP_TO", "Unit", "gpu_source", "step_names", "units_of"]
 
 LANES_UP_TO = 8
-"""Largest block that is written out."""
+"""Largest number of coordinates of a block in the layout of lanes."""
 
 WHOLE_UP_TO = 12
-"""Coordinates of the largest problem of which one lane holds all blocks."""
+"""Largest number of coordinates of a problem whose blocks are all held by one lane."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What one lane or tile runs.
+    """What one lane or tile runs: the blocks of one size, or all blocks of a problem. Each unit has its own pair of kernels.
+
+    Not to be confused with the units of work of a sweep (chunks).
 
     Attributes:
-        sizes: the blocks; more than one, or `whole`, where a lane runs all blocks of a problem.
-        whole: whether these are all blocks, so that the lane can follow the gap itself.
+        sizes: the block sizes; one size, or those of all blocks where `whole` is true.
+        whole: whether the unit is the whole problem, so that a lane can add up the gap and follow it without memory traffic.
     """
 
     sizes: tuple[int, ...]
@@ -44,38 +54,43 @@ class Unit:
 
     @property
     def in_lanes(self) -> bool:
-        """Whether it is written out coordinate by coordinate."""
+        """Whether the unit has the layout of lanes; else it has the layout of tiles."""
         return self.whole or self.sizes[0] <= LANES_UP_TO
 
     @property
     def name(self) -> str:
-        """End of its kernels' names; all tiles share theirs."""
+        """The end of the names of its kernels, as `lanes_8`. All tiles share one pair, which has the size as a constant."""
         if not self.in_lanes:
             return "tile"
         return ("whole" if self.whole else "lanes") + "".join(f"_{size}" for size in self.sizes)
 
 
 def units_of(block_sizes: Sequence[int]) -> tuple[Unit, ...]:
-    """The units that run problems with these blocks: one for the whole, or one for every size."""
+    """Return the units that run problems with these blocks: one unit for the whole problem, or one per block size.
+
+    Examples:
+        >>> [unit.name for unit in units_of((4, 4))], [unit.name for unit in units_of((8, 16, 8))]
+        (['whole_4_4'], ['lanes_8', 'tile'])
+    """
     if max(block_sizes) <= LANES_UP_TO and sum(block_sizes) <= WHOLE_UP_TO:
         return (Unit(tuple(block_sizes), whole=True),)
     return tuple(Unit((size,)) for size in dict.fromkeys(block_sizes))
 
 
 def gpu_source(rule: Rule, block_sizes: Sequence[int], *, dtype: str = "float64") -> str:
-    """Source of the kernels.
+    """Return the source of the kernels, a Python module that needs `triton`.
 
     Args:
-        rule: a rule that has a program.
-        block_sizes: of the problems.
-        dtype: float64 or float32.
+        rule: a rule for which `why_no_program` is None.
+        block_sizes: the block sizes of the problems.
+        dtype: "float64" or "float32", the type of errors and states.
     """
     units = {unit.name: unit for unit in units_of(block_sizes)}
     return _Source(program(rule), dtype).text(label(rule), units.values())
 
 
 def step_names(whole: Program) -> list[sp.Symbol]:
-    """What the blocks need of a step."""
+    """Return the values of a step that the blocks read (lr, clocks, `step`), in the order of the table's columns."""
     read = whole.uses(whole.advance) | whole.increment.free_symbols
     read |= set().union(*(value.free_symbols for value in whole.advanced.values()), set())
     candidates = [symbols.lr, *(c.name for c in whole.clocks), *(s.name for s in whole.step)]
@@ -88,7 +103,13 @@ _NUMBER = re.compile(r"\(?-?(\d+(\.\d*)?(e[+-]?\d+)?|inf)\)?")
 
 @dataclass
 class _Printer(ExpressionPrinter):
-    """Names get the coordinate or block that they belong to; bare numbers become tensors where a function takes them."""
+    """Prints names with the number of their coordinate or block, and constants as tensors where a function needs one.
+
+    Attributes:
+        ends: symbol to the end of its name, as `__0`; symbols that are not listed have none.
+        number_of: the function that makes a tensor of a constant. The functions of `gpu_functions` read the number type of their
+            arguments, and a bare literal has none.
+    """
 
     ends: Mapping[sp.Symbol, str] = field(default_factory=dict)
     number_of: str = "number_"
@@ -112,6 +133,12 @@ class _Printer(ExpressionPrinter):
 
 
 class _Source:
+    """Writes the lines of one kernel module; `_depth` is the present indentation.
+
+    Two choices are made once, from the number type and the rule. `_shuffles`: float64 tiles reorder the operands of the product
+    (see `_SHUFFLE`). `_quiet`: the padding of a tile stays 0 by itself, so that no mask is needed (see `_padding_is_quiet`).
+    """
+
     def __init__(self, whole: Program, dtype: str) -> None:
         self._program, self._dtype = whole, dtype
         self._lines: list[str] = []
@@ -127,7 +154,7 @@ class _Source:
         self._quiet = _padding_is_quiet(whole)
 
     def text(self, name: str, units: Iterable[Unit]) -> str:
-        """The whole module."""
+        """Return the source of the whole module, with the name of the rule in its docstring."""
         self._lines += [f'"""Fused kernels of {name} on a GPU, {self._dtype}."""', "", *_HEADER.splitlines()]
         self._line()
         self._function("number_", "value_", [f"return tl.full((1,), value_, tl.{self._dtype})"])
@@ -145,7 +172,10 @@ class _Source:
         self._lines.append("    " * self._depth + text if text else "")
 
     def _function(self, name: str, arguments: str, body: Iterable[str] = ()) -> None:
-        """Begin a kernel; with a body, all of it."""
+        """Write the head of a kernel, and its body if there is one.
+
+        Counts are marked `do_not_specialize`: else Triton would compile again for a count of 1 and for multiples of 16.
+        """
         self._depth = 0
         counts = ", ".join(repr(name) for name in _COUNTS if name in arguments.split(", "))
         decorator = f"@triton.jit(do_not_specialize=[{counts}])" if counts else "@triton.jit"
@@ -166,14 +196,14 @@ class _Source:
             self._line(f"{printer.doprint(assignment.name)} = {printer.doprint(assignment.value)}")
 
     def _shaped(self, value: sp.Expr, like: str, ends: Mapping[sp.Symbol, str], shaped: set[sp.Symbol]) -> str:
-        """A symbol or number as a value of the full shape."""
+        """Return the source of a symbol or number with the full shape of `like`: a loop must not change a value's shape."""
         text = _Printer(ends).doprint(value)
         return text if value in shaped else f"{text} + tl.zeros_like({like})"
 
     # What depends on the step alone.
 
     def _settings(self, *, narrow: bool) -> None:
-        """Hyperparameters and what is made of them, in float64 or rounded to the run's type."""
+        """Load the hyperparameters and evaluate `once`, in float64; with `narrow`, round all of them to the run's type after."""
         whole = self._program
         for index, symbol in enumerate(whole.hyperparameters, 1):
             self._line(f"{symbol} = tl.load(settings_ + {index} * width_ + k_)")
@@ -186,7 +216,11 @@ class _Source:
         return f"{name}.to(tl.{self._dtype})" if self._narrows else str(name)
 
     def _clocks(self) -> None:
-        """Clocks advance one step after the other; what is made of them is then computed for all steps at once."""
+        """Write the kernels `clocks_` and `steps_`.
+
+        The clocks depend on their values at the step before, so one loop over the steps advances them and stores every value.
+        Everything that is made of them depends on one step alone, so `steps_` evaluates it for all steps in parallel.
+        """
         whole, number = self._program, len(self._program.clocks)
         if number:
             self._function("clocks_", "settings_, clocks_, table_, steps_, width_, LANES_: tl.constexpr")
@@ -303,9 +337,11 @@ class _Source:
             self._line("tl.store(diverged_ + n_, diverged_of_)")
 
     def _ends(self, block: int, coordinate: int) -> dict[sp.Symbol, str]:
+        """Return the ends of the names: `__block` for values per block, `__coordinate` for values per coordinate."""
         return dict.fromkeys(self._by_block, f"__{block}") | dict.fromkeys(self._by_coordinate, f"__{coordinate}")
 
     def _before_loop(self, unit: Unit) -> None:
+        """Write what a kernel needs before its first step to follow the gap, or to store its part of the gap."""
         if unit.whole:
             for name in ("below", "limit", "hit", "diverged"):
                 self._line(f"{name}_of_ = tl.load({name}_ + n_)")
@@ -316,6 +352,11 @@ class _Source:
             self._line("stride_ = rows_.to(tl.int64) // group_ * blocks_ * width_")
 
     def _after_step(self, unit: Unit) -> None:
+        """Write what a kernel does with the gap of a step.
+
+        A whole problem compares the gap with its limits. The comparisons are written so that a NaN gap counts as diverged and
+        never as reached: `gap_ <= limit` is false at NaN.
+        """
         if not unit.whole:
             self._line("tl.store(gaps_ + t_ * stride_ + gap_at_, gap_)")
             return
@@ -328,6 +369,7 @@ class _Source:
         self._line("    tl.store(records_ + slot_ * lanes_ + n_, gap_)")
 
     def _lanes_block(self, unit: Unit, block: int, size: int, begin: int, *, starting: bool) -> None:
+        """Write one step of one block in a lane: gradient, part of the gap, phases, new states and new errors (`next0_`, ...)."""
         whole = self._program
         phases = whole.start if starting else whole.advance
         outputs = whole.started if starting else whole.advanced
@@ -353,7 +395,7 @@ class _Source:
             for i in range(size if state in whole.states else 1):
                 name = _Printer(ends[i]).doprint(state)
                 if starting or value != state:
-                    # Old states are not read any more: phases that need one of another coordinate do not exist.
+                    # The old state may be overwritten: all phases are done, and no later line reads a state of this block.
                     self._line(f"{name} = {self._shaped(value, f'e{begin}_', ends[i], shaped)}")
         if not starting:
             for i in range(size):
@@ -396,8 +438,9 @@ class _Source:
         self._line(f"j_ = {_SHUFFLED if self._shuffles else 'i_'}")
         self._matrix("h_", "j_")
         if self._shuffles and not starting:
-            # One product after the other lays every warp along whole rows of a tile that has as many rows as columns: then no
-            # warp waits for another's errors. What is not used of the matrix is not loaded either.
+            # Two products of half the matrix, one after the other, make Triton give every warp whole rows of a tile that has as
+            # many rows as columns: then no warp waits for the errors of another. The compiler drops the loads that the chosen
+            # branch of `_product` does not use.
             self._line(f"half_ = {_SHUFFLED.replace('i_', 'tl.arange(0, PAD_ // 2)')}")
             self._matrix("h0_", "half_")
             self._matrix("h1_", "(half_ + PAD_ // 2)")
@@ -446,9 +489,10 @@ class _Source:
                 self._line(f"{state} = {self._shaped(value, like, {}, shaped)}")
 
     def _matrix(self, name: str, rows: str) -> None:
-        """Some rows of a block's Hessian.
+        """Write the load of some rows of a block's Hessian.
 
-        In float64 its transpose is read: so shared memory holds what a warp reads of its right operand in different banks.
+        In float64 the transpose is loaded (H is symmetric, so the values are the same): what a warp reads of the right operand
+        then is in different banks of shared memory.
         """
         places = ("i_[None, :]", f"{rows}[:, None]")[:: 1 if self._shuffles else -1]
         corner = f"hessian_ + row_ * SIZE_ * SIZE_ + {places[0]} * SIZE_ + {places[1]}"
@@ -456,6 +500,11 @@ class _Source:
         self._line(f"{name} = tl.load({corner}, mask={mask}, other=0.0)")
 
     def _product(self, *, starting: bool) -> None:
+        """Write g = e H for the tile.
+
+        In float32 the six partial products are added from the smallest to the largest, so that the small ones are not lost to
+        rounding.
+        """
         if self._shuffles:
             self._line(f"a_ = {_SHUFFLE}")
             if starting:
@@ -475,12 +524,16 @@ class _Source:
             self._line(f"g = tl.dot(a{left}_, h{right}_, g, out_dtype=tl.float32)")
 
     def _thirds(self, name: str, value: str) -> None:
-        """A float32 as the sum of three bfloat16, which hold its 24 bits; the six largest of their products make a product."""
+        """Write the split of a float32 value into three bfloat16 values, whose 8 bits each hold its 24 bits.
+
+        A product of two such values has nine parts; the three smallest are below the rounding of a float32 and are left out.
+        """
         self._line(f"{name}0_, {name}_rest_ = first_bits_({value})")
         self._line(f"{name}1_, {name}_rest_ = first_bits_({name}_rest_)")
         self._line(f"{name}2_, {name}_rest_ = first_bits_({name}_rest_)")
 
     def _extremes(self, at: str, end: str) -> None:
+        """Write the loads of L_l and mu_l of a block."""
         self._line(f"{symbols.L_l}{end} = tl.load(extremes_ + {at})")
         self._line(f"{symbols.mu_l}{end} = tl.load(extremes_ + {at} + 1)")
 
@@ -499,7 +552,12 @@ def _arguments(unit: Unit, *, starting: bool) -> str:
 
 
 def _padding_is_quiet(whole: Program) -> bool:
-    """Whether a coordinate at which g, w and the starts of the states are 0 stays where it is, whatever the settings."""
+    """Whether a coordinate with g = 0, w = 0 and states that start at 0 is never moved, whatever the settings.
+
+    Decided by algebra: assume that the states which start at 0 stay 0; drop a state whose update is not 0 under this assumption,
+    until none is dropped; then the increment must be 0. A rule for which this cannot be shown gets a mask at every step, which
+    is slower but safe.
+    """
     zero = dict.fromkeys((symbols.g, symbols.w), sp.S.Zero)
 
     def after(phases: tuple[Phase, ...], known: Mapping[sp.Symbol, sp.Expr], value: sp.Expr) -> sp.Expr:
@@ -518,8 +576,11 @@ def _padding_is_quiet(whole: Program) -> bool:
         still -= moved
 
 
-# In float64 the errors are the left operand of the matrix units' product straight from the registers in which its last result
-# was: four threads hold coordinates 2q and 2q + 1 of every 8 but have to give q and q + 4, so both operands are reordered.
+# In float64 the new errors are computed in the registers that held the last product, and they are the left operand of the next
+# one. The matrix units return a result in another order than they read an operand: of every 8 coordinates, thread q holds 2q and
+# 2q + 1, but must supply q and q + 4. Instead of moving the errors through shared memory at every step, both
+# operands are reordered in the same way (`_SHUFFLE` for the errors, `_SHUFFLED` for the rows of H), which leaves the product
+# unchanged, as a sum over the same pairs.
 _SHUFFLE = "tl.reshape(tl.permute(tl.reshape(e_, (LANES_, PAD_ // 8, 4, 2)), (0, 1, 3, 2)), (LANES_, PAD_))"
 _PRODUCT = '{} = tl.dot({}, {}, input_precision="ieee", out_dtype=tl.float64)'
 _SHUFFLED = "i_ // 8 * 8 + i_ % 4 * 2 + i_ // 4 % 2"

@@ -1,9 +1,19 @@
-"""A Rule as straight-line code, cut by how often each part has to run: what the fused kernels are printed from.
+"""Convert a Rule to straight-line code (a `Program`), sorted by how often each part must run.
 
-Expressions are split at every sum and product, so that what does not depend on the coordinate leaves the coordinate loop:
-Adam's step becomes `step0*Ratio(m_new, step1*sqrt(v_new) + eps)` with `step0 = -lr/(1 - p1)` and `step1 = sqrt(1/(1 - p2))`
-computed once for all coordinates. This moves roundings about, and nothing else. Nothing here knows of a device: a printer
-needs `program(rule)`, an `ExpressionPrinter` and the loops around it.
+The fused kernels are printed from such programs.
+
+Why: a formula such as Adam's step mixes values that change with the setting, the block, the step and the coordinate. A kernel
+that evaluates all of it for every coordinate repeats divisions and square roots whose result is the same for the whole block.
+So every sum, product and quotient is split, and the part that does not depend on the coordinate leaves the coordinate loop:
+Adam's step becomes `step1*Ratio(m_new, step0*sqrt(v_new) + eps)`, where `step0 = sqrt(1/(1 - p2))` and `step1 = -lr/(1 - p1)`
+are evaluated once for all coordinates. The value in exact arithmetic is unchanged; only the places where rounding happens move.
+
+How it is built, in `_Builder`: rename the rule's symbols to safe identifiers, give every symbol a *level* (what its value depends
+on, `_Level`), cut the update and the step into *phases* at each mean over the block, then give a name to every largest
+subexpression of a lower level than the whole expression.
+
+This module contains no code for a device. A printer needs `program(rule)`, an `ExpressionPrinter` and the loops around them
+(`cpu_source`, `gpu_source`, `update_source`).
 """
 
 import builtins
@@ -26,7 +36,12 @@ __all__ = ["FUNCTIONS", "Assignment", "ExpressionPrinter", "Phase", "Program", "
 
 @dataclass(frozen=True)
 class Assignment:
-    """`name = value`."""
+    """One line of a program, `name = value`.
+
+    Attributes:
+        name: the symbol that gets the value; each symbol is assigned once in a program.
+        value: an expression in symbols that are assigned earlier or that are inputs (g, w, lr, hyperparameters, states).
+    """
 
     name: sp.Symbol
     value: sp.Expr
@@ -37,14 +52,18 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a step between two means over the block.
+    """A part of a step between two means over the block: one pass over the block's coordinates.
+
+    A mean is known only after all coordinates of the block were visited. A rule with a mean (for example adam-mini) therefore
+    needs one pass more than it has levels of nested means; a rule without a mean has exactly one phase.
 
     Attributes:
-        block: run first, once per block (and setting and step); may use the means of the phases before.
-        coordinate: run next, for every coordinate of the block. It stands on its own: it uses g, w, the old states and what is
-            computed less often, never a coordinate value of another phase.
-        means: mean over the block's coordinates of a value (a name from `coordinate`, g, w or an old state); none in the last
-            phase.
+        block: assignments that run first, once per block (and setting and step). They may use the means of earlier phases.
+        coordinate: assignments that run next, for every coordinate of the block. They read g, w, the old states and values of
+            lower levels, but never a coordinate value of another phase: kernels keep no coordinate values between two passes,
+            so a later phase recomputes what it needs.
+        means: assignments `name = value`, where `name` becomes the mean of `value` over the block's coordinates; `value` is a
+            name from `coordinate`, g, w or an old state. Empty in the last phase.
     """
 
     block: tuple[Assignment, ...]
@@ -54,31 +73,44 @@ class Phase:
 
 @dataclass(frozen=True)
 class Program:
-    """A separable rule as straight-line code; names are valid identifiers, never end in `_`, and shadow no builtin.
+    """A separable rule as straight-line code.
 
-    In order of how often things run. Everything has a value per setting.
+    Names are valid identifiers that shadow no builtin and never end in `_`: names that end in `_` are reserved for the kernels'
+    own variables, so the two cannot collide.
 
-    1. `once`: before the run; in the hyperparameters only.
-    2. `per_block`: before the run, for every block; in L_l, mu_l, hyperparameters and `once`.
-    3. `start`: for every block, at the first gradient g: its phases, then `started` gives each state its value.
-    4. every step: `clocks` (each starts at 1) advance all at once from their old values; then `step`, in lr (of this step,
-       schedule included), the new clocks and everything above.
-    5. every step, for every block: the phases of `advance`; then all states take the values `advanced` at once, and
-       `increment` is added to the iterate.
+    The parts run in this order, from rarely to often. Every value exists once per setting.
+
+    1. `once`: before the run. Uses the hyperparameters only.
+    2. `per_block`: before the run, for every block. Uses L_l, mu_l, hyperparameters and `once`.
+    3. `start`: at the first gradient g, for every block. Its phases run, then `started` gives each state its first value.
+    4. At every step: all `clocks` (each starts at 1) advance at the same time, from their old values; then `step` runs. It uses
+       lr (of this step, schedule included), the new clocks and everything above.
+    5. At every step, for every block: the phases of `advance` run; then all states get their values from `advanced` at the same
+       time, and `increment` is added to the iterate.
+
+    "At the same time" matters: an update may read the old value of another state, so no state is overwritten before all new
+    values are known.
 
     Attributes:
-        hyperparameters: name of each in the program, in the order of `rule.hyperparameters`.
-        clocks: new value of each clock, in old clocks and hyperparameters.
-        once: see above.
-        per_block: see above.
-        step: see above.
-        states: states with a value per coordinate.
-        block_states: states with one value per block, as their updates see the coordinates through means only.
-        start: phases.
-        started: state to its first value, a symbol or a number.
-        advance: phases.
-        advanced: state to its new value, a symbol or a number.
-        increment: what is added to the iterate, a symbol or a number.
+        hyperparameters: the symbol of each hyperparameter, in the order of `rule.hyperparameters`.
+        clocks: the new value of each clock, in old clocks and hyperparameters.
+        once: assignments of part 1.
+        per_block: assignments of part 2.
+        step: assignments of part 4.
+        states: the states with a value per coordinate.
+        block_states: the states with one value per block: their updates depend on the coordinates through means only.
+        start: the phases of part 3.
+        started: maps each state to its first value, a symbol or a number.
+        advance: the phases of part 5.
+        advanced: maps each state to its new value, a symbol or a number.
+        increment: the value that is added to the iterate, a symbol or a number.
+
+    Examples:
+        >>> from quadsim.simulator.rules.catalogue import RULES
+        >>> print(program(RULES["signsgd"]))
+        step: step0 = -lr
+        advance, coordinate: increment = step0*sign(g)
+        advance: w <- w + increment
     """
 
     hyperparameters: tuple[sp.Symbol, ...]
@@ -96,11 +128,11 @@ class Program:
 
     @property
     def starts_at_numbers(self) -> bool:
-        """Whether no start has to be computed."""
+        """Whether every state starts at a number, so that no kernel has to compute the start from the first gradient."""
         return all(value.is_number for value in self.started.values())
 
     def uses(self, phases: Iterable[Phase]) -> set[sp.Symbol]:
-        """Symbols read in the phases, without those that they assign themselves."""
+        """The symbols that the phases read and do not assign themselves."""
         whole = [assignment for phase in phases for assignment in (*phase.block, *phase.coordinate, *phase.means)]
         return set().union(*(a.value.free_symbols for a in whole)) - {a.name for a in whole}
 
@@ -132,19 +164,23 @@ FUNCTIONS: Mapping[type, str] = {
     sp.Max: "maximum",  # of two; NaN where either is
     sp.Min: "minimum",
 }
-"""Functions of the printed source beside `sqrt` and `power`."""
+"""The functions that every printed module defines, beside `sqrt` and `power`: class of the SymPy node to name in the source."""
 
 _SUPPORTED = (sp.Symbol, sp.Add, sp.Mul, sp.Pow, BlockMean, *FUNCTIONS)
 
 
 def label(rule: Rule) -> str:
-    """The rule's name as it may stand in source: anything but letters, digits, `-` and `_` could end the text it stands in."""
+    """Return the rule's name in a form that is safe inside the docstring of generated source.
+
+    A rule may come from a user and have any name. A quote or a line break would end the string literal and the rest of the name
+    would run as code, so every character but letters, digits, `-` and `_` becomes `?`, and the name is cut at 60 characters.
+    """
     return re.sub(r"[^A-Za-z0-9_-]", "?", rule.name)[:60]
 
 
 @lru_cache(maxsize=256)
 def why_no_program(rule: Rule) -> str | None:
-    """Why a rule has no straight-line program; None if it has."""
+    """Return the reason why a rule has no straight-line program, as a clause for an error message; None if it has one."""
     if rule.is_global:
         return f"{rule.name} needs the whole gradient at once"
     for expression in (rule.step, *rule.update.values(), *rule.clocks.values(), *rule.start.values()):
@@ -156,13 +192,16 @@ def why_no_program(rule: Rule) -> str | None:
 
 @lru_cache(maxsize=64)
 def program(rule: Rule) -> Program:
-    """The straight-line program of a rule for which `why_no_program` is None."""
+    """Return the straight-line program of a rule; `why_no_program(rule)` must be None."""
     assert why_no_program(rule) is None, rule
     return _Builder(rule).build()
 
 
 class _Level(IntFlag):
-    """What a value depends on beside the setting; joined by `|`."""
+    """What a value depends on, beside the setting. The level of an expression is the union (`|`) of the levels of its parts.
+
+    COORDINATE includes the bits of BLOCK and STEP: a value per coordinate is also a value per block and per step.
+    """
 
     ONCE = 0
     BLOCK = 1
@@ -172,7 +211,11 @@ class _Level(IntFlag):
 
 
 class _Builder:
-    """Makes the Program of one rule."""
+    """Builds the Program of one rule.
+
+    Invariant: `_levels` holds every symbol that may occur in an expression, the new ones included. A symbol without a level
+    raises a KeyError in `_level`, which is better than code that runs at the wrong place.
+    """
 
     def __init__(self, rule: Rule) -> None:
         self._names = _Names()
@@ -204,7 +247,12 @@ class _Builder:
         self._named: dict[_Level, dict[sp.Expr, sp.Symbol]] = {level: {} for level in _PREFIX}
 
     def _level_states(self) -> None:
-        """A state has a value per block until its start or update is found to depend on the coordinate."""
+        """Find the states that have one value per block.
+
+        Assume that every state has one value per block; then change a state to a value per coordinate when its start or update
+        depends on the coordinate, until nothing changes. Such a change can make the update of another state depend on the
+        coordinate, hence the loop. It ends, as a level only rises.
+        """
         old = {new: state for state, new in self._new.items()}
         self._levels |= dict.fromkeys((*self._states, *self._update), _Level.BLOCK_STEP)
         expressions = [*self._start.items(), *self._update.items()]
@@ -218,7 +266,12 @@ class _Builder:
                     changed = True
 
     def build(self) -> Program:
-        """The whole program. What is named at a level may name more at the levels below it, so the order matters."""
+        """Return the whole program.
+
+        The order of the calls matters. Splitting an expression of one level can put new names into the tables of lower levels
+        (`_named`), so the definitions are read from the highest level to the lowest: phases, STEP, BLOCK, ONCE. Reading `once`
+        earlier would lose the names that the splitting of `step` adds.
+        """
         start, started = self._phases({}, self._start, "start")
         increment = sp.Symbol(self._names.safe("increment", "increment"), real=True)
         outputs = {state: self._new.get(state, state) for state in self._states}
@@ -245,10 +298,18 @@ class _Builder:
     def _phases(
         self, definitions: Mapping[sp.Symbol, sp.Expr], outputs: Mapping[sp.Symbol, sp.Expr], prefix: str
     ) -> tuple[tuple[Phase, ...], dict[sp.Symbol, sp.Expr]]:
-        """Cut `outputs`, which may use `definitions`, at the means over the block.
+        """Cut `outputs`, which may use `definitions`, into phases at the means over the block.
+
+        A mean that was found gets a symbol; `since` says from which phase on a symbol is known (a mean over values of phase n is
+        known from phase n + 1 on). Phase n then computes what the means of phase n + 1 need, and the last phase the outputs.
+
+        Args:
+            definitions: name to expression (the new states).
+            outputs: key to expression whose value is wanted.
+            prefix: start of the names of the means.
 
         Returns:
-            The phases, and every output as a symbol or a number that is known after them.
+            The phases, and each output as a symbol or a number that is known after the last phase.
         """
         self._named[_Level.BLOCK_STEP] = {}
         means: dict[sp.Expr, sp.Symbol] = {}
@@ -335,7 +396,7 @@ class _Builder:
         return _Level.BLOCK_STEP if isinstance(expression, BlockMean) and level == _Level.COORDINATE else level
 
     def _name(self, expression: sp.Expr) -> sp.Expr:
-        """A symbol for an expression, computed at the expression's own level."""
+        """Return a symbol for an expression, to be evaluated at the expression's own level; numbers and symbols stay."""
         if expression.is_Symbol or expression.is_number:
             return expression
         level = self._level(expression)
@@ -346,11 +407,18 @@ class _Builder:
         return named[expression]
 
     def _split(self, expression: sp.Expr) -> sp.Expr:
-        """The expression with a name for every largest part that runs less often than the whole."""
+        """Return the expression with a name in place of every largest part that runs less often than the whole.
+
+        `_pull` runs first: a factor inside a Ratio cannot be hoisted while it is inside.
+        """
         return self._hoist(self._pull(expression))
 
     def _pull(self, expression: sp.Expr) -> sp.Expr:
-        """Take factors that run less often out of every Ratio; only those that cannot be 0, as Ratio(0, b) is 0."""
+        """Move factors that run less often out of every Ratio.
+
+        Only factors that cannot be 0 may move. Ratio(0, b) is 0 for every b, also for b = 0; a factor 0 that is moved out of the
+        divisor would make this 0/0, which is NaN.
+        """
         if expression.is_Symbol or expression.is_number:
             return expression
         arguments = [self._pull(argument) for argument in expression.args]
@@ -366,6 +434,11 @@ class _Builder:
         return outside[0] / outside[1] * Ratio(*inside)
 
     def _hoist(self, expression: sp.Expr) -> sp.Expr:
+        """Return the expression with a name for each largest part of a lower level.
+
+        In a sum or product the terms of lower levels are first combined to one term, so that the coordinate loop has one
+        operation for all of them. This reassociates floating-point sums, which is the one change of rounding that is allowed.
+        """
         level = self._level(expression)
         if not expression.args or level == _Level.ONCE:
             return expression
@@ -378,7 +451,8 @@ class _Builder:
         together = expression.func(*low)
         if self._level(together) != level:
             return expression.func(*top, self._name(together))
-        # Values per block and values per step meet here: each are put together first.
+        # Values per block and values per step meet in a value per block and step: combine each kind separately first, so that
+        # neither is evaluated more often than it changes. A constant joins the first kind, it needs no name of its own.
         parts: dict[_Level, list[sp.Expr]] = {}
         for argument in sorted(low, key=self._level, reverse=True):
             own = self._level(argument)
@@ -386,7 +460,11 @@ class _Builder:
         return expression.func(*top, *(self._name(expression.func(*part)) for part in parts.values()))
 
     def _share(self, named: Mapping[sp.Symbol, sp.Expr]) -> tuple[Assignment, ...]:
-        """Assignments with common subexpressions computed once, each after what it uses."""
+        """Return the assignments with common subexpressions evaluated once, each assignment after those that it reads.
+
+        SymPy returns the replacements in an order that holds among themselves only, hence the topological sort. `next` without
+        a default raises where two assignments need each other: that would be a mistake here, not in the rule.
+        """
         fresh = (sp.Symbol(self._names.fresh("x"), real=True) for _ in iter(int, 1))
         replaced, reduced = sp.cse(list(named.values()), symbols=fresh)
         waiting = [Assignment(*pair) for pair in (*replaced, *zip(named, reduced, strict=True))]
@@ -407,20 +485,24 @@ _TAKEN = {*map(str, _COORDINATE), *keyword.kwlist, *keyword.softkwlist, *dir(bui
 
 
 class _Names:
-    """Identifiers that are safe to put into source, each handed out once."""
+    """Hands out identifiers that are safe in generated source, each of them once.
+
+    A rule may come from a user, whose symbols can have any name (`lambda`, `g`, `1x`, an import statement). Such a name never
+    reaches the source: it is replaced by `fallback0`, `fallback1`, ...
+    """
 
     def __init__(self) -> None:
         self._taken = set(_TAKEN)
 
     def safe(self, wished: str, otherwise: str) -> str:
-        """The wished name where it is an identifier and free."""
+        """Return the wished name if it is an identifier that is free, else a fresh name that starts with `otherwise`."""
         if not _IDENTIFIER.fullmatch(wished) or wished in self._taken:
             return self.fresh(otherwise)
         self._taken.add(wished)
         return wished
 
     def fresh(self, prefix: str) -> str:
-        """The first free one of prefix0, prefix1, ..."""
+        """Return the first free name of prefix0, prefix1, ..."""
         numbered = (f"{prefix}{number}" for number in range(len(self._taken) + 1))
         name = next(name for name in numbered if name not in self._taken)
         self._taken.add(name)
@@ -428,17 +510,18 @@ class _Names:
 
 
 class ExpressionPrinter(PythonCodePrinter):  # type: ignore[misc]
-    """An expression of a Program as source that is Python, and so Numba's or Triton's.
+    """Prints an expression of a Program as Python source, which Numba or Triton then compiles.
 
-    Everything but sums, products, quotients and small powers is a call of one of `FUNCTIONS`, which the printed module
-    defines; a number goes through `number`, by default a bare float literal.
+    Sums, products, quotients and powers up to 4 are printed as operators. Everything else is a call of `sqrt`, `power` or a
+    function of `FUNCTIONS`, which the printed module defines. A subclass changes `number` (a constant), `call` (a function call)
+    or `_print_Symbol` (a name).
     """
 
     def __init__(self) -> None:
         super().__init__({"fully_qualified_modules": False, "allow_unknown_functions": True})
 
     def number(self, value: float) -> str:
-        """A constant."""
+        """Return the source of a constant; by default a float literal with all its digits."""
         return repr(value)
 
     def _print(self, expression: Any, **settings: Any) -> str:
@@ -448,13 +531,13 @@ class ExpressionPrinter(PythonCodePrinter):  # type: ignore[misc]
         return str(super()._print(expression, **settings))
 
     def parenthesize(self, item: Any, level: int, strict: bool = False) -> str:
-        """Brackets where `item` binds less tightly than `level`; a call never needs them."""
+        """Return the source of `item`, in brackets where it binds less tightly than `level`; a call never needs them."""
         return (
             self._print(item) if isinstance(item, tuple(FUNCTIONS)) else str(super().parenthesize(item, level, strict))
         )
 
     def call(self, function: str, *arguments: str) -> str:
-        """A call of `sqrt`, `power` or one of FUNCTIONS."""
+        """Return the source of a call of `sqrt`, `power` or a function of FUNCTIONS."""
         return f"{function}({', '.join(arguments)})"
 
     def _print_Pow(self, expression: sp.Expr, **_: Any) -> str:

@@ -1,8 +1,13 @@
-"""One pass over parameters, gradients and states that updates a stack of models: a Rule printed for Numba.
+"""Print the update of a stack of models as a Numba kernel: one pass over parameters, gradients and states, in place.
 
-Coordinates of an instance go through a loop of their own, one IEEE operation after the other, so that an instance has the same
-bits whatever is beside it. Settings and clocks, and what is made of them alone, are float64 under names that end in `_wide_`,
-and then rounded to the type of the parameters. The kernel's own names end in an underscore; all others come from the rule.
+Used by training on a CPU (`FusedUpdate`). As torch operations, an Adam step reads and writes every array many times; one
+pass reads and writes each array once.
+
+Each instance has a loop over its coordinates, with plain IEEE operations in a fixed order, so that an instance has the same bits
+whatever other instances are in the stack. Settings, clocks and values that depend on them alone are float64 under names that end
+in `_wide_`, and are then rounded to the type of the parameters (1 - beta2 would lose its digits in float32).
+
+Names of the kernel end in an underscore; all other names come from the rule.
 """
 
 from collections.abc import Iterable
@@ -29,12 +34,15 @@ __all__ = ["FusedUpdate", "update_source", "why_no_update"]
 
 Tensor = torch.Tensor
 
-_LOADING = Lock()  # threads with a chunk of instances each ask for the same module
+_LOADING = Lock()  # threads that train different chunks ask for the same module at the same time; it is compiled once
 
 
 @lru_cache(maxsize=256)
 def why_no_update(rule: Rule) -> str | None:
-    """Why a rule cannot be updated in one pass; None if it can."""
+    """Return the reason why a rule cannot be updated in one pass, as a clause for an error message; None if it can.
+
+    A mean over a block needs a second pass, and L_l and mu_l are not known for models.
+    """
     if (reason := why_no_program(rule)) is not None:
         return reason
     whole = program(rule)
@@ -54,9 +62,10 @@ class FusedUpdate:
     """States and clocks of E instances on a CPU, and their update in place.
 
     Args:
-        rule: one for which `why_no_update` is None.
-        settings: learning rate and hyperparameters in the order of `rule.names`, (E, number); best in float64.
-        theta: parameters, (E, P), contiguous.
+        rule: a rule for which `why_no_update` is None.
+        settings: learning rate and hyperparameters in the order of `rule.names`, (E, number of names). Give float64: values are
+            rounded to the type of `theta` only after the rule has used them.
+        theta: parameters, (E, P), contiguous; its number type is the type of the run.
     """
 
     def __init__(self, rule: Rule, settings: Tensor, theta: Tensor) -> None:
@@ -73,13 +82,13 @@ class FusedUpdate:
     def __call__(
         self, theta: Tensor, gradient: Tensor, factor: "float | Tensor", increment: Tensor | None = None
     ) -> None:
-        """One step: theta, clocks and states change in place.
+        """Take one step: theta, clocks and states change in place. The first call also starts the states from its gradient.
 
         Args:
-            theta: (E, P), contiguous.
-            gradient: (E, P).
-            factor: of the learning rates.
-            increment: takes what is added to theta, where it is wanted, (E, P).
+            theta: parameters, (E, P), contiguous.
+            gradient: gradient at theta, (E, P).
+            factor: the schedule's factor, which multiplies all learning rates.
+            increment: receives the values that were added to theta, (E, P); None where they are not needed.
         """
         kept = theta.new_empty((0, 0)) if increment is None else increment
         own = (self.settings, self.clocks, theta, gradient.contiguous(), kept, *self.states)
@@ -90,7 +99,7 @@ class FusedUpdate:
         self._module.update_(float(factor), *arrays)
 
     def select(self, at: Tensor) -> None:
-        """Go on with some of the instances."""
+        """Keep the instances with the indices `at` and drop all others."""
         self.settings, self.clocks = self.settings[at], self.clocks[at]
         self.states = [state[at] for state in self.states]
 
@@ -112,7 +121,7 @@ def _load(rule: Rule, dtype: str) -> ModuleType:
 
 
 class _Printer(ExpressionPrinter):
-    """Numbers in the kernel's type, and functions under the names of its header."""
+    """Prints constants in the kernel's number type, and functions under the names of its header."""
 
     def number(self, value: float) -> str:
         return f"real_({value!r})"
@@ -122,7 +131,7 @@ class _Printer(ExpressionPrinter):
 
 
 class _WidePrinter(_Printer):
-    """Likewise for what is computed in float64."""
+    """Prints constants in float64 and names with the end `_wide_`, for values that are rounded later."""
 
     def number(self, value: float) -> str:
         return f"np.float64({value!r})"
@@ -132,11 +141,11 @@ class _WidePrinter(_Printer):
 
 
 def update_source(rule: Rule, dtype: str) -> str:
-    """Source of the kernel.
+    """Return the source of the kernel, a Python module that defines the entry points `start_` and `update_`.
 
     Args:
-        rule: one for which `why_no_update` is None.
-        dtype: float64 or float32.
+        rule: a rule for which `why_no_update` is None.
+        dtype: "float64" or "float32", the type of the parameters.
     """
     whole = program(rule)
     print_, wide = _Printer().doprint, _WidePrinter().doprint
@@ -157,7 +166,8 @@ def update_source(rule: Rule, dtype: str) -> str:
     (start,), (advance,) = whole.start, whole.advance
     out = [f'"""Update of {label(rule)}, {dtype}."""', "", *_HEADER.splitlines(), f"real_ = np.{dtype}", ""]
 
-    # An array for every state: in one for all, the compiler would not know them apart, and vectors would not be used.
+    # Every state is an array of its own. In one array for all states the compiler could not prove that a write to one state
+    # leaves the others unchanged, and would not use vector instructions.
     states = {state: f"state{index}_[e_, i_]" for index, state in enumerate(whole.states)}
     arguments = ", ".join([_ARGUMENTS, *(place.split("[")[0] for place in states.values())])
     out += ["@entry_", f"def start_({arguments}):", "    for e_ in range(theta_.shape[0]):", *settings]

@@ -172,21 +172,21 @@ BAD = [
         "training must fit in memory .* 1,000,000,000,000 steps",
     ),
     (["--optimizer", "gd", "--lr", "0.1", "--at", ","], "at must hold at least one step"),
-    (["--lr", "0.1"], "lr and at must come with an optimizer"),
-    (["--optimizer", "gd"], "optimizer must come with a learning rate and steps"),
+    (["--lr", "0.1"], "--lr and --at must come with an optimizer"),
+    (["--optimizer", "gd"], "optimizer must come with a learning rate and the steps"),
     (["--optimizer", "gd", "--lr", "0.1", "--at", "a"], "at must be a whole number of at least 0, got 'a'"),
-    (["--optimizer", "gd", "--lr", "1e9", "--at", "50"], "lr must let a run live until step 50"),
+    (["--optimizer", "gd", "--lr", "1e9", "--at", "50"], "lr must be small enough that a run reaches step 50"),
     (["--optimizer", "block-gd", "--lr", "1", "--at", "5"], "must not need the curvature of blocks, got block-gd"),
     (
         ["--study", "norm-placement", "--model", "mlp"],
-        "--task must be left out with --study|--model must be left out with --study",
+        "--task cannot be combined with --study|--model cannot be combined with --study",
     ),
     (["--mode", "gradient"], "mode gradient must go with the dial reparametrisation, got frequency"),
     (["--dial", "init-scale", "--heterogeneity", "1e200"], r"heterogeneity \(dial init-scale\) must be a number in"),
     (["--study", "depth"], "study must be one of norm-placement, head-growth, got 'depth'"),
     (
         ["--study", "norm-placement", "--norm", "side"],
-        "--task must be left out with --study|norm must be one of pre, post, none, got 'side'",
+        "--task cannot be combined with --study|norm must be one of pre, post, none, got 'side'",
     ),
 ]
 

@@ -718,7 +718,7 @@ BAD = {
     "beta1 of 1": ({"beta1": 1.0}, r"beta1 must be a number in \[0, 1\), got 1.0"),
     "eps below 0": ({"eps": -1e-8}, "eps must be a number of at least 0, got -1e-08"),
     "unknown hyperparameter": ({"beta3": 0.5}, r"hyperparameter of adam must be one of beta1, beta2, eps, got 'beta3'; did you mean"),
-    "a hyperparameter where there is none": ({"rule": "gd", "momentum": 0.5}, "hyperparameter of gd: there is none to set, got 'momentum'"),
+    "a hyperparameter where there is none": ({"rule": "gd", "momentum": 0.5}, "hyperparameter of gd must not be given, as there is none, got 'momentum'"),
     "noise below 0": ({"gradient_noise_std": -0.1}, "gradient_noise_std must be a number of at least 0, got -0.1"),
     "noise inf": ({"gradient_noise_std": np.inf}, "gradient_noise_std must be a number of at least 0, got inf"),
     "unknown schedule": ({"schedule": "cosin"}, r"schedule must be one of .*, got 'cosin'; did you mean 'cosine'\?"),

@@ -418,7 +418,7 @@ def test_without_numbas_compiler_the_reference_engine_runs():
     engine, number = first.split()
     assert engine == "reference"
     assert float.fromhex(number) == pytest.approx(run_anew()[0][0, 1, -1], rel=1e-10)
-    assert "got 'fused' (Numba is told not to compile, by NUMBA_DISABLE_JIT); use engine reference" in message
+    assert "got 'fused' (Numba's compiler is switched off by NUMBA_DISABLE_JIT); use engine reference" in message
 
 
 @pytest.mark.slow

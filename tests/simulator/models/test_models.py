@@ -307,8 +307,8 @@ def test_a_row_of_the_head_sees_only_its_class_and_of_the_embedding_its_token():
         (lambda: ToyProblem.generate(mode="both"), r"mode must be one of parameter, gradient, got 'both'"),
         (lambda: ToyProblem.generate(problems=0), r"problems must be a whole number of at least 1, got 0"),
         (lambda: ToyProblem.generate(problems=2).partition("block"), r"partition must be one of layer, module, unit, got"),
-        (lambda: ToyProblem.generate(problems=2).select([2]), r"problems must be in \[0, 2\), got \[2\]"),
-        (lambda: ToyProblem.generate(problems=2).select([]), r"problems must be in \[0, 2\), got \[\]"),
+        (lambda: ToyProblem.generate(problems=2).select([2]), r"problems must be whole numbers from 0 to 1, got \[2\]"),
+        (lambda: ToyProblem.generate(problems=2).select([]), r"problems must be whole numbers from 0 to 1, got \[\]"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_said_in_one_line(make, message):

@@ -201,7 +201,7 @@ def test_mini_batches_cover_the_sequences_alike_and_differ_from_step_to_step():
         (lambda: Digits(turns=4), r"turns must be 0, 1, 2 or 3 quarter turns, got 4"),
         (lambda: Text(half="third"), r"half must be one of both, first, second, got 'third'"),
         (lambda: Text(level="letter"), r"level must be one of char, word, got 'letter'"),
-        (lambda: Text(vocabulary=10**6), r"vocabulary must be at most \d+, the chars there are, got 1000000"),
+        (lambda: Text(vocabulary=10**6), r"vocabulary must be at most \d+, the number of chars, got 1000000"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(make, message):

@@ -197,7 +197,9 @@ def test_the_heads_of_copies_are_taken_together():
 
 
 def test_theta_must_fit_the_problem():
-    with pytest.raises(ValueError, match=r"theta must have the shape \(2, \d+\), got \(1, 3\); give a row an instance"):
+    with pytest.raises(
+        ValueError, match=r"theta must have the shape \(2, \d+\), got \(1, 3\); give one row per instance"
+    ):
         head_norms(problem_of(problems=2), np.zeros((1, 3)))
 
 

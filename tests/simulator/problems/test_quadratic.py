@@ -529,7 +529,7 @@ EYE = np.eye(2)
     ("blocks", "arguments", "message"),
     [
         ([], {}, r"blocks must hold at least one matrix, got none; give a list of matrices"),
-        (EYE, {}, r"blocks must be a list with one matrix a block, got a single ndarray; put it in a list"),
+        (EYE, {}, r"blocks must be a list with one matrix per block, got a single ndarray; put it in a list"),
         ([EYE, np.ones((2, 3))], {}, r"blocks\[1\] must be a square matrix .*, got shape \(2, 3\)"),
         ([np.ones((1, 1, 2, 2))], {}, r"blocks\[0\] must be a square matrix .*, got shape \(1, 1, 2, 2\)"),
         ([np.zeros((0, 2, 2))], {}, r"blocks\[0\] must be a square matrix .*, got shape \(0, 2, 2\)"),

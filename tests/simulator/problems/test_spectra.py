@@ -341,5 +341,5 @@ def test_check_choice_and_check_known():
         ValueError, match=r"^setting must be one of beta1, beta2, got 'beta3'; did you mean 'beta[12]'\?$"
     ):
         check_known("setting", ["beta1", "beta3"], ["beta1", "beta2"])
-    with pytest.raises(ValueError, match=r"^setting: there is none to set, got 'beta1'; leave it out\.$"):
+    with pytest.raises(ValueError, match=r"^setting must not be given, as there is none, got 'beta1'; leave it out\.$"):
         check_known("setting", ["beta1"], [])

@@ -597,7 +597,7 @@ BAD_SETTINGS = [
     ("adam", {"lr": 0.1, "beta_1": 0.5}, r"hyperparameter of adam must be one of .*, got 'beta_1'; did you mean 'beta1'\?"),
     ("adam", {"lr": 0.1, "betas": 0.5}, r"got 'betas'; did you mean 'beta[12]'\?"),
     ("adam", {"lr": 0.1, "zzz": 0.5}, r"got 'zzz'; choose one of these"),
-    ("gd", {"lr": 0.1, "momentum": 0.5}, r"hyperparameter of gd: there is none to set, got 'momentum'; leave it out"),
+    ("gd", {"lr": 0.1, "momentum": 0.5}, r"hyperparameter of gd must not be given, as there is none, got 'momentum'; leave it out"),
 ]  # fmt: skip
 
 
