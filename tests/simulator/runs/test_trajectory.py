@@ -217,7 +217,7 @@ def test_to_dataset_names_every_axis():
     assert dataset["step"].values.tolist() == [0, 3, 6, 7]
     assert dataset["lr"].dims == ("setting",)
     assert dataset["beta1"].values.tolist() == [0.5] * 3
-    assert set(dataset.data_vars) == {*OBSERVABLES, "steps_to_tolerance", "status"}
+    assert set(dataset.data_vars) == {*OBSERVABLES, "steps_to_tolerance", "steps_to_stay", "status"}
     for name, axes in OBSERVABLES.items():
         assert dataset[name].dims == ("problem", "setting", "step", *axes)
         expected = run.gap if name == "gap" else run.observed[name]
@@ -238,7 +238,8 @@ def test_to_frame_has_a_row_for_every_problem_setting_and_step():
     frame = run.to_frame()
     assert len(frame) == 3 * 2 * 3
     assert set(frame.columns) == {
-        "problem", "setting", "step", "lr", "momentum", "gap", "Lambda_G", "steps_to_tolerance", "status", "optimizer",
+        "problem", "setting", "step", "lr", "momentum", "gap", "Lambda_G", "steps_to_tolerance", "steps_to_stay", "status",
+        "optimizer",
     }  # fmt: skip
     row = frame[(frame["problem"] == 1) & (frame["lr"] == 10.0) & (frame["step"] == 20)].iloc[0]
     assert row["gap"] == run.gap[1, 1, 1] == np.inf
