@@ -491,9 +491,8 @@ def _last_passage(orbit: _Orbit, hit: Array, steps: int) -> Array:
         at = begin[:, None] + np.arange(window)
         above = ~(some.gaps(begin, window) <= some.threshold[:, None]) & (at <= end[:, None])
         found = above.any(axis=-1)
-        out[rows[found]] = (begin + window - np.argmax(above[:, ::-1], axis=-1))[
-            found
-        ]  # the step after the last one above
+        after = begin + window - np.argmax(above[:, ::-1], axis=-1)  # the step after the last one above
+        out[rows[found]] = after[found]
         going = ~found & (begin > hit[rows])
         rows, end = rows[going], begin[going] - 1.0
         window = _wider(window, rows.size, orbit.start.shape[-1])
