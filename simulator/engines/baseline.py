@@ -95,6 +95,8 @@ def _joined(outcomes: Sequence[Sequence[Outcome]]) -> Outcome:
     return Outcome(
         joined([one.gap for one in row] for row in outcomes),
         joined([one.hit for one in row] for row in outcomes),
+        joined([one.stay for one in row] for row in outcomes),
+        joined([one.mean for one in row] for row in outcomes),
         joined([one.diverged for one in row] for row in outcomes),
         {name: joined([one.observed[name] for one in row] for row in outcomes) for name in outcomes[0][0].observed},
     )
@@ -192,5 +194,10 @@ def _run_one(
                 parameter.grad = gradient[size][0, b, :, 0].clone()
             stepper.step()
     return Outcome(
-        follow.gap, follow.hit, follow.diverged, {name: np.stack(values, axis=2) for name, values in observed.items()}
+        follow.gap,
+        follow.hit,
+        follow.stay,
+        follow.mean,
+        follow.diverged,
+        {name: np.stack(values, axis=2) for name, values in observed.items()},
     )
