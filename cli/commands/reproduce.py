@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quadsim.cli.console import Ends, StyleOption, print_json, usage_errors
+from quadsim.cli.console import Ends, StyleOption, given_path, print_json, usage_errors
 
 if TYPE_CHECKING:
     from quadsim.theory.claims import Claim, Outcome
@@ -24,6 +24,16 @@ def reproduce(
         Path | None,
         typer.Option(help="Folder for data and figures [runs/claims-quick or -full].", parser=str, metavar="PATH"),
     ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            "--merge",
+            help="Stored table, as docs/claims.json, that takes the results in place of earlier ones.",
+            show_default=False,
+            parser=str,
+            metavar="FILE",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Added to the seed of every draw.")] = 0,
     workers: Annotated[
         int | None, typer.Option(help="Processes that run a claim each [as many as cores, at most 8].", min=1)
@@ -38,6 +48,8 @@ def reproduce(
     The criterion of every claim is fixed before the run (--list shows it). A folder that holds earlier claims keeps them.
 
     Example: quadsim reproduce gd-lower adam-r-probability
+
+    Example: quadsim reproduce norm-placement --full --merge docs/claims.json
     """
     from quadsim.cli.progress import progress_bar
     from quadsim.simulator.support.paths import local_path, shown
@@ -55,6 +67,10 @@ def reproduce(
             chosen = [CLAIMS[check_choice("claim", name, CLAIMS)] for name in ids or CLAIMS]
             print_json({"claims": [listed(claim) for claim in chosen]}) if as_json else typer.echo(list_text(chosen))
             return
+        if (table := given_path("merge", into)) is not None:
+            from quadsim.cli.claims_table import check_mergeable
+
+            check_mergeable(table, "full" if full else "quick", seed)
         folder = local_path("out", Path("runs") / f"claims-{'full' if full else 'quick'}" if out is None else out)
         interrupted = False
         with progress_bar(quiet=quiet) as progress:
@@ -79,6 +95,14 @@ def reproduce(
         then = f"the results in {folder} are finished, and quadsim report {folder} makes the rest"
         with ends.attempt("report", then):
             write_report(folder, figures=False)
+    if table is not None and not ends.failed:
+        from quadsim.cli.claims_table import merge
+
+        then = (
+            f"the results in {folder} are finished; merge them with python -m quadsim.cli.claims_table {table} {folder}"
+        )
+        with ends.attempt("the stored table", then):
+            merge(table, [outcome.to_json() for outcome in outcomes])
     order = list(CLAIMS)
     outcomes.sort(key=lambda outcome: order.index(outcome.claim.id))
     if as_json:
@@ -86,6 +110,8 @@ def reproduce(
     else:
         typer.echo(text(outcomes))
         typer.echo(f"\nFiles: {shown(folder)}/ (report.html, claims.json, and figure and data of every claim)")
+        if table is not None and not ends.failed:
+            typer.echo(f"Merged into {shown(table)} and its pages.")
     if interrupted:
         print(f"Interrupted: what was finished is kept in {shown(folder)}.", file=sys.stderr)
         raise typer.Exit(130)
@@ -104,7 +130,7 @@ def listed(claim: "Claim") -> dict[str, Any]:
         "group": claim.group,
         "source": claim.source,
         "method": claim.method,
-        "criterion": {"conditions": claim.criterion["conditions"], "hash": claim.digest},
+        "criterion": {"conditions": claim.criterion["conditions"], "hash": claim.digest()},
     }
 
 

@@ -6,9 +6,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from quadsim.simulator.support import store
 from quadsim.simulator.support.checks import check_choice, check_count
 from quadsim.simulator.support.paths import local_path
-from quadsim.simulator.support.provenance import provenance
+from quadsim.simulator.support.provenance import origin, provenance
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.simulator.sweeps.backends.processes import why_no_processes
 from quadsim.theory.claims.claim import SIZES, Claim, Found, Judgement, Measured, Setting
@@ -26,13 +26,15 @@ from quadsim.theory.claims.registry import CLAIMS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["CLAIMS_FILE", "Outcome", "load_claims", "reproduce"]
+__all__ = ["CLAIMS_FILE", "Outcome", "in_reading_order", "load_claims", "reproduce"]
 
 _log = logging.getLogger("quadsim")
 
 CLAIMS_FILE = "claims.json"
 _LOCK = "running.lock"
 _AGAIN = "run `quadsim reproduce` again elsewhere"
+
+T = TypeVar("T")
 
 Progress = Callable[[int, int, str], None]
 
@@ -47,6 +49,7 @@ class Outcome:
         found: figures, data and notes; None where it was not run.
         setting: size and seed.
         seconds: it took.
+        made: date, commit and command of the run.
     """
 
     claim: Claim
@@ -54,6 +57,7 @@ class Outcome:
     found: Found | None
     setting: Setting
     seconds: float
+    made: Mapping[str, str] = field(default_factory=origin)
 
     @property
     def verdict(self) -> str:
@@ -104,7 +108,7 @@ class Outcome:
             "criterion": {
                 "text": claim.criterion["text"],
                 "conditions": claim.criterion["conditions"],
-                "hash": claim.digest,
+                "hash": claim.digest(self.setting),
             },
             "verdict": self.verdict,
             "reason": self.reason,
@@ -130,6 +134,7 @@ class Outcome:
             "size": self.setting.size,
             "seed": self.setting.seed,
             "seconds": round(self.seconds, 1),
+            "made": dict(self.made),
         }
 
 
@@ -195,9 +200,14 @@ def reproduce(
     return outcomes
 
 
+def in_reading_order(entries: Mapping[str, T]) -> dict[str, T]:
+    """Return what is known of claims by id, in the order of CLAIMS; claims of another version come last."""
+    return {name: entries[name] for name in dict.fromkeys([*CLAIMS, *entries]) if name in entries}
+
+
 def _document(entries: Mapping[str, Any]) -> dict[str, Any]:
     """What is stored, in reading order."""
-    ordered = [entries[name] for name in dict.fromkeys([*CLAIMS, *entries]) if name in entries]
+    ordered = list(in_reading_order(entries).values())
     return {"claims": ordered, "size": " and ".join(dict.fromkeys(str(entry.get("size")) for entry in ordered))}
 
 
