@@ -53,7 +53,9 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
-    """Time the same work through torch, JAX (extra bench) and ours, in one process and in turns; report ratios.
+    """Time the same work through torch, JAX (extra bench) and ours.
+
+    All run in one process and in turns, and ratios of their times are reported.
 
     Example: quadsim bench --rules adam --block-sizes 3,30 --rounds 3
 
@@ -143,7 +145,7 @@ def document(found: "list[Comparison]", growth: "list[Slope]", closed: list[floa
     import math
     from dataclasses import asdict
 
-    from quadsim.cli.text.describe import environment
+    from quadsim.cli.text.environment import environment
 
     def finite(value: float) -> float | None:
         return float(value) if math.isfinite(value) else None

@@ -62,7 +62,9 @@ def inspect(
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the summary.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show gradient norms and curvature of every block of a toy model, with three figures.
+    """Show gradients and curvature of a toy model, block by block.
+
+    The blocks' gradient norms, Hessian spectra and their distances are shown in tables and three figures.
 
     Example: quadsim inspect --model transformer --norm post --layers 12
 

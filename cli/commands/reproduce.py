@@ -43,9 +43,10 @@ def reproduce(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
-    """Run the papers' claims and say of each: reproduced, partly, not at this scale, or refuted.
+    """Run the papers' claims and judge each by its own criterion.
 
-    The criterion of every claim is fixed before the run (--list shows it). A folder that holds earlier claims keeps them.
+    The verdict is: reproduced, partly, not at this scale, or refuted. The criterion of every claim is fixed before the run
+    (--list shows it). A folder that holds earlier claims keeps them.
 
     Example: quadsim reproduce gd-lower adam-r-probability
 

@@ -39,7 +39,9 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
-    """Prove every theorem, try it on fresh random problems, and refute the claims that are known to be false.
+    """Prove the theorems and try them on fresh random problems.
+
+    The claims that are known to be false are refuted.
 
     Exit code 1 if anything is refuted, undecided, untested or unproved, or a false claim survives.
 

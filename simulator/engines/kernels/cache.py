@@ -7,50 +7,18 @@ a warning says so once. Nothing is read from it that is not, to the bit, what wa
 import hashlib
 import linecache
 import logging
-import os
 import pickle
-import stat
 import sys
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import platformdirs
-
 from quadsim.simulator.support import store
-from quadsim.simulator.support.paths import local_path
+from quadsim.simulator.support.kept import cache_directory, read_kept, warn_once, write_kept
 
-__all__ = ["cache_directory", "import_source", "jit_is_off", "read_kept", "say_if_new", "write_kept"]
+__all__ = ["import_source", "jit_is_off", "say_if_new"]
 
 _LOG = logging.getLogger("quadsim")
-CACHE_VARIABLE = "QUADSIM_CACHE"
-_DIGEST = 32  # bytes of SHA-256
-
-
-def cache_directory() -> Path | None:
-    """The folder for generated kernels, made where it is missing; only its owner may write to it.
-
-    It is QUADSIM_CACHE where that is set, else `quadsim` in the platform's cache folder.
-
-    Returns:
-        The folder; None where it cannot be used, which a warning says once.
-    """
-    chosen = os.environ.get(CACHE_VARIABLE)
-    try:
-        place = chosen or platformdirs.user_cache_path("quadsim", appauthor=False, opinion=False)
-        folder = local_path(CACHE_VARIABLE if chosen else "the cache folder", place)
-    except (ValueError, RuntimeError) as error:  # of platformdirs where nobody knows a home folder
-        _warn(f"{' '.join(str(error).split())}; kernels stay in memory, and the next process makes its own.")
-        return None
-    reason = _why_unusable(folder)
-    if reason is None:
-        return folder
-    _warn(
-        f"{CACHE_VARIABLE if chosen else 'the cache'} must be a folder that you own and only you may write to, got "
-        f"{folder} ({reason}); choose another with {CACHE_VARIABLE}, or run chmod 700 on it."
-    )
-    return None
 
 
 def import_source(source: str, name: str) -> ModuleType:
@@ -98,30 +66,6 @@ def jit_is_off() -> bool:
     return bool(numba.config.DISABLE_JIT)
 
 
-def read_kept(path: Path) -> bytes | None:
-    """What `write_kept` wrote; None where there is nothing, or something else."""
-    try:
-        whole = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        _warn(f"the kernel cache cannot be read ({error}): kernels are compiled again.")
-        return None
-    content = whole[_DIGEST:]
-    if hashlib.sha256(content).digest() != whole[:_DIGEST]:
-        _LOG.info("%s in the kernel cache is damaged and is made again.", path)
-        return None
-    return content
-
-
-def write_kept(path: Path, content: bytes) -> None:
-    """Write a file of the cache with its checksum, or warn that it cannot be written."""
-    try:
-        store.write_bytes(path, hashlib.sha256(content).digest() + content)
-    except OSError as error:
-        _warn(f"the kernel cache cannot be written ({error}): the next process compiles its kernels again.")
-
-
 def _written(name: str, source: str) -> Path | None:
     """The file with a source, written where it is not there as it should be; None if it cannot be."""
     folder = cache_directory()
@@ -136,9 +80,7 @@ def _written(name: str, source: str) -> Path | None:
             ):  # Triton compiles at the first launch, and keeps that in a cache of its own
                 _LOG.info("compiling new GPU kernels at their first launch (once; source kept in %s)", folder)
     except OSError as error:
-        _warn(
-            f"the kernel cache cannot be written ({error}): kernels stay in memory, and the next process makes its own."
-        )
+        warn_once(f"the cache cannot be written ({error}): kernels stay in memory, and the next process makes its own.")
         return None
     return path
 
@@ -210,24 +152,3 @@ def _key(sig: Any, codegen: Any) -> Any:
     import numba
 
     return (sig, codegen.magic_tuple(), sys.implementation.cache_tag, numba.__version__)
-
-
-def _why_unusable(folder: Path) -> str | None:
-    """Why code must not be imported from a folder, or cannot be written to it; None if all is well."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-    except OSError as error:
-        return error.strerror or str(error)
-    if os.name == "posix":
-        if status.st_uid != os.getuid():
-            return "another user owns it"
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return "others may write to it"
-    return None if os.access(folder, os.W_OK) else "it is read-only"
-
-
-@cache
-def _warn(text: str) -> None:
-    """Once in a process."""
-    _LOG.warning("%s", text)
