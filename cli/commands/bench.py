@@ -65,6 +65,10 @@ def bench(
 
     with usage_errors():
         out = given_path("out", out)
+        if out is not None:
+            from quadsim.simulator.sweeps.run.folder import check_folder
+
+            check_folder(out, "an earlier bench", "bench-model.json" if model else "bench.json")
     if model:
         from quadsim.cli.bench.model_report import bench_model
 

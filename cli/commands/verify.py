@@ -61,7 +61,10 @@ def verify(
             )
         out = given_path("out", out)
         if out is not None:
-            _prepare(out)
+            from quadsim.cli.pages import VERIFIED
+            from quadsim.simulator.sweeps.run.folder import make_folder
+
+            make_folder(out, "an earlier verify", VERIFIED)
         try:
             run(
                 tuple(names or ()),
@@ -91,27 +94,6 @@ def verify(
     if any(report.verdict != "proved" for report in reports) or any(c.refutation.verdict != "refuted" for c in claims):
         raise typer.Exit(1)
     ends.exit()
-
-
-def _prepare(folder: Path) -> None:
-    """Make the folder, or check that it is empty or holds an earlier verify.
-
-    Raises:
-        ValueError: something else, or a folder that cannot be made.
-    """
-    from quadsim.cli.pages import VERIFIED
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        strange = any(folder.iterdir()) and not (folder / VERIFIED).is_file()
-    except OSError as error:
-        raise ValueError(
-            f"out must be a folder that can be written, got {folder} ({error}); choose another."
-        ) from error
-    if strange:
-        raise ValueError(
-            f"out must be empty or hold an earlier verify, got {folder} with other files; choose another folder."
-        )
 
 
 def _write(folder: Path, content: dict[str, Any], seconds: float, ends: Ends) -> Path | None:

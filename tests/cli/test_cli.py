@@ -92,17 +92,32 @@ def test_another_configuration_in_that_folder_is_refused(run):
     assert re.search("out must hold the same configuration, got .*/a with another one", result.stderr)
 
 
-@pytest.mark.parametrize("make", ["folder", "file"])
-def test_a_folder_that_is_not_ours_is_refused(run, tmp_path, make):
+WRITERS = {
+    "sweep": SMALL,
+    "inspect": ["--no-curvature"],
+    "inspect --study norm-placement": [],
+    "verify": ["gd-upper"],
+    "reproduce": ["gd-lower"],
+    "bench": [],
+    "bench --model transformer": [],
+}
+
+
+@pytest.mark.parametrize("make", ["folder", "file", "long name"])
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_folder_that_is_not_ours_is_refused(run, tmp_path, command, make):
+    name = "a" * 300 if make == "long name" else "a"
     if make == "folder":
         (tmp_path / "a").mkdir()
         (tmp_path / "a/thesis.tex").write_text("mine")
-    else:
+    elif make == "file":
         (tmp_path / "a").write_text("mine")
-    result = run("sweep", *SMALL, "--out", "a")
-    assert result.exit_code == 2
-    assert re.search(r"out must be (empty|a folder).* got .*a.*; choose another", result.stderr)
-    assert [p.read_text() for p in tmp_path.rglob("*") if p.is_file()] == ["mine"]
+    result = run(*command.split(), *WRITERS[command], "--out", name)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1), result.stderr
+    assert re.search(
+        r"out must be (empty or hold|a folder|the name of a folder).* got .*a.*; .*choose another", result.stderr
+    )
+    assert [p.read_text() for p in tmp_path.rglob("*") if p.is_file()] == [] if make == "long name" else ["mine"]
 
 
 def test_a_folder_that_cannot_be_made_is_refused(run):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from quadsim.simulator.support import store
 from quadsim.simulator.support.checks import check_choice, check_count
@@ -20,6 +19,7 @@ from quadsim.simulator.support.paths import local_path
 from quadsim.simulator.support.provenance import origin, provenance
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.simulator.sweeps.backends.processes import why_no_processes
+from quadsim.simulator.sweeps.run.folder import folder_for_one
 from quadsim.theory.claims.claim import SIZES, Claim, Found, Judgement, Measured, Setting
 from quadsim.theory.claims.registry import CLAIMS
 
@@ -31,7 +31,6 @@ __all__ = ["CLAIMS_FILE", "Outcome", "in_reading_order", "load_claims", "reprodu
 _log = logging.getLogger("quadsim")
 
 CLAIMS_FILE = "claims.json"
-_LOCK = "running.lock"
 _AGAIN = "run `quadsim reproduce` again elsewhere"
 
 T = TypeVar("T")
@@ -281,30 +280,10 @@ def _alone(out: Path | None) -> Iterator[dict[str, Any]]:
     if out is None:
         yield {}
         return
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"out must be a folder, got the file {out}; choose another name.")
-    ours = {store.REPORT, _LOCK, *CLAIMS}  # what a process that was killed may have left before its first document
-    known = not out.is_dir() or (out / CLAIMS_FILE).is_file() or all(path.name in ours for path in out.iterdir())
-    if not known:
-        raise ValueError(
-            f"out must be empty or hold earlier claims, got {out} with other files; choose another folder."
-        )
-    lock = FileLock(out / _LOCK, timeout=0)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise ValueError(
-            f"out must be free, got {out}, on which another process works; wait for it, or choose another folder."
-        ) from None
-    except OSError as error:
-        raise ValueError(f"out must be a folder that can be written, got {out} ({error}); choose another.") from error
-    try:
+    # What a process that was killed may have left before its first document.
+    with folder_for_one(out, "earlier claims", CLAIMS_FILE, lambda path: path.name in {store.REPORT, *CLAIMS}):
         found = load_claims(out)["claims"] if (out / CLAIMS_FILE).is_file() else []
         yield {entry["id"]: entry for entry in found}
-    finally:
-        (out / _LOCK).unlink(missing_ok=True)  # while it is held: whoever opened it before finds it gone
-        lock.release()
 
 
 def _save_tables(outcome: Outcome, out: Path) -> None:
