@@ -128,7 +128,10 @@ def _pages(path: Path, table: dict[str, Any]) -> dict[Path, str]:
 
 
 def _write(path: Path, text: str) -> None:
-    store.write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    store.write_whole(path, write)
 
 
 def stale(path: Path) -> list[str]:
