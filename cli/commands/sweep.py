@@ -11,6 +11,7 @@ from quadsim.cli.commands.sweep_options import FLAGS, READERS, family_of_options
 from quadsim.cli.console import (
     Ends,
     StyleOption,
+    duration_text,
     given_path,
     library_messages,
     number,
@@ -75,7 +76,7 @@ def sweep_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     **options: Any,
 ) -> None:
-    """Run optimizers on problems of different heterogeneity and compare them.
+    """Compare optimizers on problems of different heterogeneity.
 
     Options that take several values are comma lists; dials are crossed with each other. The best learning rate of every
     optimizer is chosen with hindsight, for all of them alike. With --model, tiny networks are trained instead of quadratics.
@@ -146,8 +147,8 @@ def _check_length(config: "SweepGrid", however_long: bool) -> None:
     found = estimate(config)
     raise ValueError(
         f"runs times steps must be at most {MOST_STEPS:.0e} without --however-long, got {config.runs:,} x "
-        f"{config.steps:,}, which take about {found.seconds:.2g} s and {memory_text(found.memory_bytes)} on this machine; give "
-        "fewer, or --however-long."
+        f"{config.steps:,}, which take about {duration_text(found.seconds)} and {memory_text(found.memory_bytes)} on this "
+        "machine; give fewer, or --however-long."
     )
 
 
@@ -177,8 +178,8 @@ def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
         print_json(asdict(found) | {"kept": config.kept, "config": config.to_json()})
         return
     typer.echo(
-        f"{found.runs:,} runs of {config.steps:,} steps: about {found.seconds:.2g} s and {memory_text(found.memory_bytes)} "
-        f"on this machine, {memory_text(found.disk_bytes)} on disk, {config.kept} kept"
+        f"{found.runs:,} runs of {config.steps:,} steps: about {duration_text(found.seconds)} and "
+        f"{memory_text(found.memory_bytes)} on this machine, {memory_text(found.disk_bytes)} on disk, {config.kept} kept"
         + ("" if config.lr else "; more if the grid of rates has to be extended")
         + ". Nothing was run or written."
     )

@@ -37,7 +37,8 @@ _WIDE = 8.0  # inches, from which six entries of a legend stand side by side
 
 
 def save_figure(figure: Figure, folder: Path, name: str, own: Mapping[str, Any] | None = None) -> None:
-    """Write a figure as PNG and PDF; without dates, so that the same results give the same file."""
+    """Write a figure as PNG and PDF into a folder, which is made; without dates, so that the same results give the same file."""
+    folder.mkdir(parents=True, exist_ok=True)
     for suffix, backend in (("png", "agg"), ("pdf", "pdf")):
         metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
 

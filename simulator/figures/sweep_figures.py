@@ -31,7 +31,6 @@ def save_figures(results: "Results", folder: Path) -> None:
     """Write both figures as PNG and PDF; without curves, the steps alone."""
     family = family_of(results.config)
     draws: dict[str, Callable[[Results], Figure]] = {"steps": steps_figure, family.figure: imported(family.draw)}
-    folder.mkdir(exist_ok=True)
     for name in results.figures:
         save_figure(draws[name](results), folder, name)
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import quadsim
 from quadsim.cli.app import app
-from quadsim.cli.console import library_messages
+from quadsim.cli.console import duration_text, library_messages
 from quadsim.simulator.sweeps.config.quadratics import SweepConfig
 
 SMALL = ["--heterogeneity", "1,4", "--seeds", "3", "--steps", "400", "--block-size", "3", "--blocks", "2"]
@@ -92,17 +92,32 @@ def test_another_configuration_in_that_folder_is_refused(run):
     assert re.search("out must hold the same configuration, got .*/a with another one", result.stderr)
 
 
-@pytest.mark.parametrize("make", ["folder", "file"])
-def test_a_folder_that_is_not_ours_is_refused(run, tmp_path, make):
+WRITERS = {
+    "sweep": SMALL,
+    "inspect": ["--no-curvature"],
+    "inspect --study norm-placement": [],
+    "verify": ["gd-upper"],
+    "reproduce": ["gd-lower"],
+    "bench": [],
+    "bench --model transformer": [],
+}
+
+
+@pytest.mark.parametrize("make", ["folder", "file", "long name"])
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_folder_that_is_not_ours_is_refused(run, tmp_path, command, make):
+    name = "a" * 300 if make == "long name" else "a"
     if make == "folder":
         (tmp_path / "a").mkdir()
         (tmp_path / "a/thesis.tex").write_text("mine")
-    else:
+    elif make == "file":
         (tmp_path / "a").write_text("mine")
-    result = run("sweep", *SMALL, "--out", "a")
-    assert result.exit_code == 2
-    assert re.search(r"out must be (empty|a folder).* got .*a.*; choose another", result.stderr)
-    assert [p.read_text() for p in tmp_path.rglob("*") if p.is_file()] == ["mine"]
+    result = run(*command.split(), *WRITERS[command], "--out", name)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1), result.stderr
+    assert re.search(
+        r"out must be (empty or hold|a folder|the name of a folder).* got .*a.*; .*choose another", result.stderr
+    )
+    assert [p.read_text() for p in tmp_path.rglob("*") if p.is_file()] == [] if make == "long name" else ["mine"]
 
 
 def test_a_folder_that_cannot_be_made_is_refused(run):
@@ -156,7 +171,7 @@ def test_corrupt_config(run, tmp_path, text, message):
 def test_dry_run_estimates_and_writes_nothing(run, tmp_path):
     result = run("sweep", *SMALL, "--dry-run")
     assert result.exit_code == 0
-    assert re.search(r"162 runs of 400 steps: about \S+ s and \S+ \w+", result.stdout)
+    assert re.search(r"162 runs of 400 steps: about \S+ \w+ and \S+ \w+", result.stdout)
     assert list(tmp_path.iterdir()) == []
     document = json.loads(run("sweep", *SMALL, "--dry-run", "--json").stdout)
     assert document["runs"] == 162
@@ -261,6 +276,79 @@ def test_help_imports_nothing_heavy():
     code = "import sys, quadsim.cli.app; print([m for m in ('torch', 'numpy', 'sympy', 'numba', 'pandas', 'rich') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_help_shows_the_summary_of_every_command_whole(run):
+    summaries = [line for line in run("--help").stdout.partition("Commands:")[2].splitlines() if line.strip()]
+    assert len(summaries) >= 9
+    assert max(map(len, summaries)) <= 80
+    assert [line for line in summaries if not line.endswith(".") or line.endswith("...")] == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"),
+        (0.0123, "0.012 s"),
+        (9.96, "10 s"),
+        (4.66, "4.7 s"),
+        (99.4, "99 s"),
+        (119.0, "120 s"),
+        (580, "10 min"),
+        (6000, "100 min"),
+        (7200, "2 h"),
+        (2e5, "2.3 days"),
+        (1e9, "32 years"),
+        (1e15, "32,000,000 years"),
+    ],
+)
+def test_an_estimate_is_told_in_the_unit_that_one_would_choose(seconds, text):
+    assert duration_text(seconds) == text
+
+
+LIGHT = {
+    "help": ("--help",),
+    "rules": ("rules", "adam"),
+    "theorems": ("theorems",),
+    "info": ("info",),
+}
+HEAVY = ("torch", "sympy", "numba", "scipy", "pandas", "seaborn", "matplotlib", "xarray", "z3")
+LOADED = """
+import sys
+sys.argv = ["quadsim", *sys.argv[1:]]
+from quadsim.cli import main
+try:
+    main()
+finally:
+    print("loaded", sorted(set(HEAVY) & set(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_what_is_shown_a_second_time_loads_no_heavy_library(run, name, tmp_path, monkeypatch):
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv("COLUMNS", "80")
+    first = run(*LIGHT[name])  # keeps the texts of SymPy
+    code = LOADED.replace("HEAVY", repr(HEAVY))
+    second = subprocess.run([sys.executable, "-c", code, *LIGHT[name]], capture_output=True, text=True, check=True)
+    assert second.stderr.strip() == "loaded []"
+    assert second.stdout == first.stdout
+
+
+def test_texts_are_kept_for_each_width_and_form(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
+    tmp_path.chmod(0o700)
+    texts = []
+    for width in ("40", "70", "40"):
+        monkeypatch.setenv("COLUMNS", width)
+        texts.append(run("rules").stdout)
+    assert texts[0] == texts[2] != texts[1]
+    assert json.loads(run("rules", "--json").stdout)[0]["name"] == "gd"
+    assert len(list(tmp_path.iterdir())) == 2
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:-9])  # damaged
+    assert run("rules").stdout == texts[2]
 
 
 def test_readme_sweeps_are_valid():

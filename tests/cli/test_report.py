@@ -522,14 +522,6 @@ def test_verify_leaves_a_document_and_a_report(tmp_path):
     assert json.loads(found.stdout)["theorems"][0]["name"] == "gd-upper"
 
 
-def test_verify_writes_into_no_folder_of_others(tmp_path):
-    (tmp_path / "thesis.tex").write_text("mine")
-    result = run("verify", "gd-upper", "--out", tmp_path)
-    assert result.exit_code == 2
-    assert re.search(r"out must be empty or hold an earlier verify, got \S+ with other files; choose", result.stderr)
-    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
-
-
 def test_a_report_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     folder = write(tmp_path / "a", "claims.json", claims_document())
     (folder / "report.html").mkdir()

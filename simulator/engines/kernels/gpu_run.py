@@ -26,11 +26,12 @@ import torch
 from numpy.typing import NDArray
 
 from quadsim.simulator.engines.job import Job, Outcome, step_after
-from quadsim.simulator.engines.kernels.cache import cache_directory, import_source, read_kept, write_kept
+from quadsim.simulator.engines.kernels.cache import import_source
 from quadsim.simulator.engines.kernels.gpu_source import Unit, gpu_source, step_names, units_of
 from quadsim.simulator.engines.kernels.program import program
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.support.kept import cache_directory, read_kept, write_kept
 
 __all__ = [
     "CANDIDATES",

@@ -131,7 +131,8 @@ def test_the_command_writes_tables_and_three_figures(run, tmp_path, partition):
     assert frame["index"].nunique() == 2
     again = run("inspect", *SMALL, "--out", "here")
     assert again.exit_code == 2
-    assert "out must be new or an empty folder" in again.stderr
+    assert "out must hold the same configuration, got" in again.stderr
+    assert '(norm: "post" there, null asked' in again.stderr
 
 
 def test_json_is_one_document(run):

@@ -22,6 +22,7 @@ from quadsim.simulator import RULES, BlockQuadratic, Rule, simulate, symbols
 from quadsim.simulator.engines import as_trajectory, prepare, reference
 from quadsim.simulator.engines.kernels import cache as kernel_cache
 from quadsim.simulator.engines.kernels import cpu_run as fused_cpu
+from quadsim.simulator.support import kept
 
 SIZES = (3, 9, 3)  # rows of a block all at once, and four at a time with one left over
 
@@ -330,19 +331,19 @@ def test_source_that_was_changed_on_disk_is_written_again(tmp_path, monkeypatch)
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 def test_a_folder_that_others_may_write_to_is_not_used(tmp_path, monkeypatch, caplog):
-    kernel_cache._warn.cache_clear()
+    kept.warn_once.cache_clear()
     monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
     tmp_path.chmod(0o777)
-    assert kernel_cache.cache_directory() is None
+    assert kept.cache_directory() is None
     assert re.search(r"QUADSIM_CACHE must be a folder .* \(others may write to it\); .* chmod 700", caplog.text)
     tmp_path.chmod(0o700)
-    assert kernel_cache.cache_directory() == tmp_path
+    assert kept.cache_directory() == tmp_path
 
 
 def run_anew():
     """As in a new process: nothing of the kernel is in memory."""
     fused_cpu._kernel.cache_clear()
-    kernel_cache._warn.cache_clear()
+    kept.warn_once.cache_clear()
     for name in [name for name in sys.modules if name.startswith("quadsim_cpu_")]:
         del sys.modules[name]
     problem = BlockQuadratic.generate(blocks=1, block_size=3)
@@ -363,7 +364,7 @@ def flipped(path):
 
 def foreign(path):
     """Whole, but nothing that Numba can use."""
-    kernel_cache.write_kept(path, pickle.dumps(("another key", None)) if "run_" in path.name else b"no pickle")
+    kept.write_kept(path, pickle.dumps(("another key", None)) if "run_" in path.name else b"no pickle")
 
 
 def a_folder(path):
@@ -401,16 +402,16 @@ def test_a_full_disk_and_no_home_cost_time_only(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path / "b"))
     with monkeypatch.context() as patch:
-        patch.setattr(kernel_cache.store, "write_bytes", full)
+        patch.setattr(kept.store, "write_bytes", full)
         np.testing.assert_array_equal(run_anew()[0], gap)
-    assert "the kernel cache cannot be written ([Errno 28] No space left on device)" in caplog.text
+    assert "the cache cannot be written ([Errno 28] No space left on device)" in caplog.text
     assert list((tmp_path / "b").iterdir()) == []
     monkeypatch.setenv("QUADSIM_CACHE", "~nouser/x")
     np.testing.assert_array_equal(run_anew()[0], gap)
     assert "QUADSIM_CACHE must begin with a home folder that is known here, got ~nouser/x" in caplog.text
     monkeypatch.delenv("QUADSIM_CACHE")
-    monkeypatch.setattr(kernel_cache.platformdirs, "user_cache_path", unknown)
-    assert kernel_cache.cache_directory() is None
+    monkeypatch.setattr(kept.platformdirs, "user_cache_path", unknown)
+    assert kept.cache_directory() is None
     assert [record.levelname for record in caplog.records if "home directory" in record.message] == ["WARNING"]
 
 
