@@ -74,8 +74,8 @@ def theorems(
 ) -> None:
     """Show the theorems, or one with its proof.
 
-    One is shown with its statement, hypotheses and proof, every step of the proof checked again. Exit code 1 if a step of it cannot be
-    proved.
+    With NAME: its statement, hypotheses and proof; every step of the proof is checked again, and the exit code is 1 if one
+    cannot be proved.
 
     Example: quadsim theorems gd-upper
     """

@@ -233,9 +233,9 @@ def _study_options(name: str, asked: dict[str, Any], run: dict[str, Any]) -> dic
 
 
 def _folder(out: Path | None, asked: dict[str, Any]) -> Path:
-    """Return the folder of the result: one that is new, empty, or holds a result of the same options, which is then written again.
+    """Return the folder of the result; the default one is named after the options.
 
-    The default one is named after what was asked.
+    A given folder must be new, empty, or hold a result of the same options, which is then overwritten.
 
     Raises:
         ValueError: a folder with other content, or a result of other options.
