@@ -73,20 +73,7 @@ def reproduce(
             check_mergeable(table, size, seed)
         folder = local_path("out", Path("runs") / f"claims-{size}" if out is None else out)
         outcomes, interrupted = _outcomes(ids or (), size, seed, folder, workers, ends, quiet=quiet)
-    if outcomes and not ends.failed:
-        from quadsim.cli.pages import write_report
-
-        then = f"the results in {folder} are finished, and quadsim report {folder} makes the rest"
-        with ends.attempt("report", then):
-            write_report(folder, figures=False)
-    if table is not None and not ends.failed:
-        from quadsim.cli.claims_table import merge
-
-        then = (
-            f"the results in {folder} are finished; merge them with python -m quadsim.cli.claims_table {table} {folder}"
-        )
-        with ends.attempt("the stored table", then):
-            merge(table, [outcome.to_json() for outcome in outcomes])
+    _write(outcomes, folder, table, ends)
     if as_json:
         print_json({"claims": [outcome.to_json() for outcome in outcomes]})
     else:
@@ -100,6 +87,22 @@ def reproduce(
     if any(o.found is not None and not (folder / o.claim.id / "figure.pdf").is_file() for o in outcomes):
         raise typer.Exit(1)  # the library has said which and why
     ends.exit()
+
+
+def _write(outcomes: "Sequence[Outcome]", folder: Path, table: Path | None, ends: Ends) -> None:
+    """Write the report, and merge the results into the stored table if there is one."""
+    if outcomes and not ends.failed:
+        from quadsim.cli.pages import write_report
+
+        then = f"the results in {folder} are finished, and quadsim report {folder} makes the rest"
+        with ends.attempt("report", then):
+            write_report(folder, figures=False)
+    if table is not None and not ends.failed:
+        from quadsim.cli.claims_table import merge
+
+        again = f"python -m quadsim.cli.claims_table {table} {folder}"
+        with ends.attempt("the stored table", f"the results in {folder} are finished; merge them with {again}"):
+            merge(table, [outcome.to_json() for outcome in outcomes])
 
 
 def _list(ids: Sequence[str] | None, *, as_json: bool) -> None:
