@@ -149,7 +149,7 @@ OPTIMIZERS = {
     "clipped-gd": OptimizerCase("global", EARLY, {"lr": [0.1, 1.0, 0.3], "max_norm": [1.0, 0.1, 10.0]}),
     "sgdw": OptimizerCase("separable", WHOLE, {"lr": [0.1, 1.5], "momentum": [0.0, 0.9], "weight_decay": [0.01, 0.3]}),
     "lamb": OptimizerCase(
-        "separable", EARLY, {"lr": [0.01, 0.03, 0.01], "beta1": [0.9, 0.0, 0.5], "weight_decay": [0.0, 0.3, 0.01]}
+        "separable", EARLY, {"lr": [0.01, 0.003, 0.003], "beta1": [0.9, 0.7, 0.5], "weight_decay": [0.0, 0.3, 0.01]}
     ),
 }
 """Every built-in optimizer: a new one gets a line here and a step in `tests/reference.py`, and every test walks it."""
