@@ -13,7 +13,7 @@ from quadsim.simulator.engines.torch_rule import compile_torch
 from quadsim.simulator.runs.trajectory import divergence_limit
 from quadsim.simulator.support.draws import Purpose, normals
 
-__all__ = ["Follower", "run", "why_not"]
+__all__ = ["Follower", "Product", "run", "threads_for", "why_not"]
 
 _PRODUCTS_FOR_THREADS = 100_000_000  # in one step: some ten milliseconds for one core
 _BUFFER = 64  # steps whose gaps are looked at together
@@ -28,12 +28,12 @@ def why_not(job: Job) -> str | None:
 
 def run(job: Job) -> Outcome:
     """Run all problems under all settings; errors are tensors (M, B_size, P_l, K)."""
-    with _threads_for(job):
+    with threads_for(job):
         return _run(job)
 
 
 @contextmanager
-def _threads_for(job: Job) -> Iterator[None]:
+def threads_for(job: Job) -> Iterator[None]:
     """One thread where a step is small.
 
     Threads meet at the end of every operation, thousands of times a second here; where another process wants a core too, each
@@ -144,7 +144,7 @@ class _Batch:
         problem = job.problem
         self._job, self._rule = job, compile_torch(job.rule)
         self.sizes = tuple(problem.layout.groups)
-        self._product = {size: _Product(self.tensor(problem.hessian[size])) for size in self.sizes}
+        self._product = {size: Product(self.tensor(problem.hessian[size])) for size in self.sizes}
         self._smoothness = {size: self.tensor(problem.eigenvalues[size][..., -1:, None]) for size in self.sizes}
         self._convexity = {size: self.tensor(problem.eigenvalues[size][..., :1, None]) for size in self.sizes}
         self._minimizer = {size: self.tensor(problem.minimizer[size][..., None]) for size in self.sizes}
@@ -227,7 +227,7 @@ def _with_noise(job: Job, gradient: dict[int, torch.Tensor], t: int) -> dict[int
     }
 
 
-class _Product:
+class Product:
     """H_l e_l for all problems at once, with the same bits for a problem in any batch.
 
     How MKL rounds a product depends on the memory address of the matrices modulo a cache line, and on whether there is one
