@@ -144,7 +144,12 @@ OPTIMIZERS = {
     "nadam": OptimizerCase(
         "separable",
         EARLY,
-        {"lr": [0.01, 0.1, 0.003], "beta1": [0.9, 0.0, 0.5], "eps": [1e-8, 0.3, 0.0], "momentum_decay": [0.004, 1.0, 0.0]},
+        {
+            "lr": [0.01, 0.1, 0.003],
+            "beta1": [0.9, 0.0, 0.5],
+            "eps": [1e-8, 0.3, 0.0],
+            "momentum_decay": [0.004, 1.0, 0.0],
+        },
     ),
     "clipped-gd": OptimizerCase("global", EARLY, {"lr": [0.1, 1.0, 0.3], "max_norm": [1.0, 0.1, 10.0]}),
     "sgdw": OptimizerCase("separable", WHOLE, {"lr": [0.1, 1.5], "momentum": [0.0, 0.9], "weight_decay": [0.01, 0.3]}),

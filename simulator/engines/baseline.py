@@ -1,28 +1,29 @@
 """Any torch.optim class on a problem: all runs in one optimizer object where the class allows it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from inspect import signature
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from quadsim.simulator.engines import as_trajectory
+from quadsim.simulator.engines import as_trajectory, simulate
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.number_range import check_range
 from quadsim.simulator.engines.observables import Observer
 from quadsim.simulator.engines.reference import Follower, Product, threads_for
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import LEARNING_RATE
+from quadsim.simulator.rules.optimizer import OptimizerSpec
+from quadsim.simulator.rules.rule import LEARNING_RATE, Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
+from quadsim.simulator.rules.torch_classes import check_optimizer
 from quadsim.simulator.runs.trajectory import OBSERVABLES, Trajectory, recorded_steps
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval
 from quadsim.simulator.support.devices import check_device, resolve_dtype
 from quadsim.simulator.support.torch_modes import own_modes
 
-__all__ = ["ARRANGEMENTS", "simulate_torch"]
+__all__ = ["ARRANGEMENTS", "simulate_optimizer", "simulate_torch"]
 
 ARRANGEMENTS = ("elementwise", "block by block", "run by run")
 """How runs share optimizer objects, the fastest first. `elementwise`: one object, one parameter for every learning rate, which
@@ -94,7 +95,7 @@ def simulate_torch(
     )
     job.schedule.check(steps)
     check_range(problem, None, job.tolerance, job.dtype_name)
-    name = _check_optimizer(optimizer, float(job.settings["lr"][0]), options, job)
+    name = check_optimizer(optimizer, float(job.settings["lr"][0]), options, job.dtype, job.device)
 
     def make(parameters: Any, lr: float) -> torch.optim.Optimizer:
         return optimizer(parameters, lr=lr, **options)
@@ -105,46 +106,37 @@ def simulate_torch(
     return as_trajectory(job, outcome, name, None, f"torch, {arrangement}")
 
 
-def _check_optimizer(
-    optimizer: Callable[..., torch.optim.Optimizer], lr: float, options: dict[str, Any], job: Job
-) -> str:
-    """Make one optimizer on one parameter before anything is run; the name of its class.
+def simulate_optimizer(
+    problem: BlockQuadratic,
+    spec: OptimizerSpec,
+    *,
+    lr: ArrayLike,
+    steps: int,
+    engine: str = "auto",
+    **arguments: Any,
+) -> Trajectory:
+    """Run what a spec names: a rule by `simulate`, a torch class by `simulate_torch`.
+
+    Args:
+        problem: M problems.
+        spec: optimizer and hyperparameters.
+        lr: learning rate, a number or a sequence (K,).
+        steps: how many.
+        engine: as in `simulate`; a torch class has its own and takes "auto" alone.
+        **arguments: schedule, record, observe, tolerance, dtype and device, as in `simulate`.
 
     Raises:
-        ValueError: something that makes no optimizer with these options, or one whose step needs a closure.
+        ValueError: an argument out of range, an engine that cannot run it, or a class of which only the record is known.
     """
-    if not callable(optimizer):
-        kind = type(optimizer).__name__
-        what = f"the name {optimizer!r}" if isinstance(optimizer, str) else f"an object of the class {kind}"
-        fix = "its class, as torch.optim.Adam" if isinstance(optimizer, str | torch.optim.Optimizer) else "a class"
-        raise ValueError(f"optimizer must be a class or a callable that makes an optimizer, got {what}; give {fix}.")
-    parameter = torch.zeros(1, dtype=job.dtype, device=job.device, requires_grad=True)
-    try:
-        made = optimizer([parameter], lr=lr, **options)
-    except TypeError as error:
+    hyperparameters: dict[str, Any] = dict(spec.hyperparameters)
+    if isinstance(spec.optimizer, Rule):
+        return simulate(problem, spec.optimizer, lr=lr, steps=steps, engine=engine, **arguments, **hyperparameters)
+    if engine != "auto":
         raise ValueError(
-            f"optimizer must make one from a list of parameters, lr and the given options, got {' '.join(str(error).split())}; "
-            "look at its arguments."
-        ) from error
-    name = type(made).__name__
-    step = getattr(made, "step", None)
-    if not callable(step):
-        raise ValueError(
-            f"optimizer must make an object with a method step, got a {name}; give a class of torch.optim."
+            f"engine for the torch class {spec.optimizer.name} must be auto, got {engine!r}; use engine auto."
         )
-    needed = [p.name for p in signature(step).parameters.values() if p.default is p.empty and p.kind < p.VAR_POSITIONAL]
-    if needed:
-        raise ValueError(
-            f"optimizer must take steps without a closure, got {name}, whose step needs {needed[0]}; use another."
-        )
-    parameter.grad = torch.ones_like(parameter)
-    try:
-        step()
-    except RuntimeError as error:  # as of one that wants sparse gradients
-        raise ValueError(
-            f"optimizer must step on dense gradients, got {name}: {' '.join(str(error).split())}"
-        ) from error
-    return name
+    options = spec.optimizer.options(hyperparameters)
+    return simulate_torch(problem, spec.optimizer.check_loaded(), lr=lr, steps=steps, **arguments, **options)
 
 
 # Runs. Iterates and gradients of all are one tensor (K, M, P) each, and the parameters of the optimizers are views of it, so that

@@ -84,7 +84,18 @@ def rule_document(rule: Rule) -> dict[str, Any]:
         "symbols": own.declared,
     }
     read = rule_from_document(document)
-    parts = ("name", "clocks", "start", "update", "step", "hyperparameters", "natural_lr", "default_lr", "summary", "source")
+    parts = (
+        "name",
+        "clocks",
+        "start",
+        "update",
+        "step",
+        "hyperparameters",
+        "natural_lr",
+        "default_lr",
+        "summary",
+        "source",
+    )
     if changed := [part for part in parts if getattr(read, part) != getattr(rule, part)]:
         raise ValueError(
             f"rule {rule.name!r} must be the same when it is read again, got another {changed[0]}; write its expressions "
@@ -157,7 +168,9 @@ class _Names:
     def _power(self, expression: sp.Expr) -> str:
         if isinstance(expression, sp.Pow) and expression.exp is not sp.S.Half:
             base, exponent = map(self._atom, expression.args)
-            base = f"({base})" if "/" in base and expression.base.is_Number else base  # to a human 2/3**x is another number
+            base = (
+                f"({base})" if "/" in base and expression.base.is_Number else base
+            )  # to a human 2/3**x is another number
             return f"{base}**{exponent}"
         return self._atom(expression)
 
@@ -190,7 +203,11 @@ class _Names:
 def _assumptions_of(symbol: sp.Symbol) -> tuple[tuple[str, bool], ...]:
     """The fewest assumptions that make the symbol: those that no others imply."""
     implied_last = ("real", "nonnegative", "nonpositive", "negative", "positive")
-    left = dict(sorted(symbol.assumptions0.items(), key=lambda item: implied_last.index(item[0]) if item[0] in implied_last else -1))
+    left = dict(
+        sorted(
+            symbol.assumptions0.items(), key=lambda item: implied_last.index(item[0]) if item[0] in implied_last else -1
+        )
+    )
     for name in list(left):
         fewer = {key: value for key, value in left.items() if key != name}
         if sp.Symbol(symbol.name, **fewer) == symbol:
@@ -457,7 +474,10 @@ def _range(what: str, own: Any) -> Hyperparameter:
 
 def _with_keys(what: str, mapping: Any, keys: Iterable[str]) -> dict[str, Any]:
     if not isinstance(mapping, dict) or set(mapping) != set(keys):
-        raise _bad(f"{what} with the keys {', '.join(keys)}", ", ".join(map(str, mapping)) if isinstance(mapping, dict) else mapping)
+        raise _bad(
+            f"{what} with the keys {', '.join(keys)}",
+            ", ".join(map(str, mapping)) if isinstance(mapping, dict) else mapping,
+        )
     return mapping
 
 
@@ -468,7 +488,12 @@ def _line(what: str, text: Any) -> str:
 
 
 def _double(what: str, number: Any) -> float:
-    if not isinstance(number, float | int) or isinstance(number, bool) or not abs(number) < math.inf or abs(number) > 1e308:
+    if (
+        not isinstance(number, float | int)
+        or isinstance(number, bool)
+        or not abs(number) < math.inf
+        or abs(number) > 1e308
+    ):
         raise _bad(f"{what} as a finite number", number)
     return float(number)
 

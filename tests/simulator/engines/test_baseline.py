@@ -149,7 +149,14 @@ class Stepping(Normalized):
 
 
 ARRANGED = {
-    "elementwise": [torch.optim.SGD, torch.optim.Adam, torch.optim.NAdam, torch.optim.Adagrad, torch.optim.Rprop, Replacing],
+    "elementwise": [
+        torch.optim.SGD,
+        torch.optim.Adam,
+        torch.optim.NAdam,
+        torch.optim.Adagrad,
+        torch.optim.Rprop,
+        Replacing,
+    ],
     "block by block": [Normalized, Stepping, torch.optim.Adafactor],
     "run by run": [Clipped, OwnRate, Ungrouped],
 }

@@ -16,7 +16,18 @@ from quadsim.simulator.rules.rule_text import rule_from_document, rule_from_text
 
 g, w, lr, L_l, mu_l = symbols.g, symbols.w, symbols.lr, symbols.L_l, symbols.mu_l
 m, beta = sp.Symbol("m", real=True), sp.Symbol("beta", nonnegative=True)
-PARTS = ("name", "clocks", "start", "update", "step", "hyperparameters", "natural_lr", "default_lr", "summary", "source")
+PARTS = (
+    "name",
+    "clocks",
+    "start",
+    "update",
+    "step",
+    "hyperparameters",
+    "natural_lr",
+    "default_lr",
+    "summary",
+    "source",
+)
 
 
 def assert_same(ours, theirs):
@@ -36,7 +47,8 @@ UNEVALUATED = Rule(
 )  # fmt: skip
 SHADOWING = Rule(  # symbols with the names of symbols, functions and numbers
     name="shadowing; import os",
-    step=-lr * sp.Symbol("mu") * sp.Symbol("Abs", positive=True) * sp.Symbol("0x1p+0") * g + sp.pi * sp.E * sp.log(3) * w,
+    step=-lr * sp.Symbol("mu") * sp.Symbol("Abs", positive=True) * sp.Symbol("0x1p+0") * g
+    + sp.pi * sp.E * sp.log(3) * w,
     hyperparameters={sp.Symbol("mu"): 1, sp.Symbol("Abs", positive=True): 2, sp.Symbol("0x1p+0"): 3},
     natural_lr=symbols.mu / symbols.L,
 )

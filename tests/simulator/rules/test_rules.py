@@ -159,7 +159,9 @@ def in_torch(name, value):
     if name == "adagrad":
         return torch.optim.Adagrad, value
     if name == "sgdw":
-        return DecoupledSGD, {key: x for key, x in value.items() if key != "weight_decay"} | {"decay": value["weight_decay"]}
+        return DecoupledSGD, {key: x for key, x in value.items() if key != "weight_decay"} | {
+            "decay": value["weight_decay"]
+        }
     if name == "amsgrad":
         return torch.optim.Adam, in_torch("adam", value)[1] | {"amsgrad": True}
     betas = {key: x for key, x in value.items() if key not in ("beta1", "beta2")}
@@ -250,7 +252,9 @@ def test_defaults_are_torchs(name):
     theirs = kind([torch.nn.Parameter(torch.zeros(1))]).defaults
     assert arguments.keys() - {"lr"}
     variant = ("lr", "centered", "amsgrad")
-    assert {k: theirs[k] for k in arguments if k not in variant} == {k: v for k, v in arguments.items() if k not in variant}
+    assert {k: theirs[k] for k in arguments if k not in variant} == {
+        k: v for k, v in arguments.items() if k not in variant
+    }
 
 
 # Against the numpy reference
