@@ -200,15 +200,18 @@ class _Quadratics:
     def parts(self, iterate: torch.Tensor) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
         """Errors and gradients by block size, (M, B_size, P_l, K) each."""
         whole = iterate - self._center
-        error = {
-            size: whole[:, :, span].unflatten(2, (-1, size)).permute(1, 2, 3, 0) for size, span in self._spans.items()
-        }
+        error = {size: _by_block(whole[:, :, span], size).permute(1, 2, 3, 0) for size, span in self._spans.items()}
         return error, {size: self._product[size](e) for size, e in error.items()}
 
     def flatten(self, parts: Mapping[int, torch.Tensor], out: torch.Tensor) -> None:
         """Parts by block size into (K, M, P)."""
         for size, span in self._spans.items():
-            out[:, :, span].unflatten(2, (-1, size)).copy_(parts[size].permute(3, 0, 1, 2))
+            _by_block(out[:, :, span], size).copy_(parts[size].permute(3, 0, 1, 2))
+
+
+def _by_block(part: torch.Tensor, size: int) -> torch.Tensor:
+    """(K, M, B_size P_l) as (K, M, B_size, P_l), without a copy."""
+    return part.view(*part.shape[:2], -1, size)
 
 
 class _Stepper:

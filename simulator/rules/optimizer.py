@@ -93,7 +93,7 @@ class OptimizerSpec:
         """Check that it can run at these rates in a number type (see `check_settings`); a torch class takes one step.
 
         Raises:
-            ValueError: a value out of range or one that the type rounds to an end of its range, or a class that takes no such step.
+            ValueError: a value out of range or that the type rounds to an end of its range, or a class that takes no step.
         """
         settings = self.settings(lr)
         if isinstance(self.optimizer, Rule):

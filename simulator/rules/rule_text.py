@@ -10,8 +10,8 @@ Expressions are text in a small grammar, which `_Reader` walks by recursive desc
 
 A minus before a product belongs to its first factor if that is a number, else it is a factor -1. A whole number, a quotient of two
 and a double in hexadecimal are exact. Names are those of `symbols` and those that the document declares, each with its
-SymPy assumptions; a function is one that a Rule may use, or `sqrt`. Sums and products keep the order and the brackets of the text
-and nothing is evaluated, so that the tree that was written is the tree that is read.
+SymPy assumptions; a function is one that a Rule may use, or `sqrt`. Sums and products keep the order and the brackets of the
+text and nothing is evaluated, so that the tree that was written is the tree that is read.
 
 A document may come from somebody else. It is text in, data out: no name of it is looked up anywhere but in the tables here, and
 its size, its depth and its powers of numbers are limited, since SymPy evaluates `10**10**10` when it is asked for anything.
@@ -62,7 +62,7 @@ def rule_document(rule: Rule) -> dict[str, Any]:
     """The rule as numbers, text, lists and mappings that JSON holds; see `rule_from_document`.
 
     Raises:
-        ValueError: something that a document cannot hold, such as a function of SymPy's that no rule needs, or an unprintable name.
+        ValueError: something that a document cannot hold, such as a number of more than double precision or an unprintable name.
     """
     own = _Names(rule)
 
@@ -187,7 +187,7 @@ class _Names:
         if isinstance(expression, sp.Pow) and expression.exp is sp.S.Half:
             return f"sqrt({self.text(expression.base)})"
         function = type(expression).__name__
-        if _FUNCTIONS.get(function) is type(expression):
+        if type(expression) in _FUNCTIONS.values():
             return f"{function}({', '.join(map(self.text, expression.args))})"
         if isinstance(expression, sp.Add | sp.Mul | sp.Pow) or (expression.is_Number and expression.is_negative):
             return f"({self.text(expression)})"
@@ -237,7 +237,7 @@ def rule_from_document(document: Any) -> Rule:
     try:
         text = json.dumps(document, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise _bad("a mapping of JSON", type(document).__name__) from error
+        raise ValueError(_bad("a mapping of JSON", type(document).__name__)) from error
     return rule_from_text(text)
 
 
@@ -249,11 +249,11 @@ def rule_from_text(text: str) -> Rule:
         ValueError: see `rule_from_document`.
     """
     if not isinstance(text, str) or len(text) > 50 * _MOST_TEXT:
-        raise _bad(f"text of at most {50 * _MOST_TEXT} characters", type(text).__name__)
+        raise ValueError(_bad(f"text of at most {50 * _MOST_TEXT} characters", type(text).__name__))
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _bad("JSON", text) from error
+        raise ValueError(_bad("JSON", text)) from error
     return _Document(document).rule()
 
 
@@ -270,11 +270,11 @@ class _Document:
     def __init__(self, document: Any) -> None:
         self._document = _with_keys("document of a rule", document, _KEYS)
         if document["format"] != _FORMAT or isinstance(document["format"], bool):
-            raise _bad(f"format {_FORMAT}", document["format"], "use the version of quadsim that wrote it")
+            raise ValueError(_bad(f"format {_FORMAT}", document["format"], "use the version of quadsim that wrote it"))
         self._symbols = dict(_KNOWN)
         declared = document["symbols"]
         if not isinstance(declared, dict) or len(declared) > 5 * _MOST_ENTRIES:
-            raise _bad("symbols as a mapping", declared)
+            raise ValueError(_bad("symbols as a mapping", declared))
         for alias, own in declared.items():
             self._declare(alias, _with_keys(f"symbol {alias!r}", own, ("name", "assumptions")))
 
@@ -302,17 +302,17 @@ class _Document:
 
     def _declare(self, alias: str, own: Mapping[str, Any]) -> None:
         if not _IDENTIFIER.fullmatch(alias) or alias in _RESERVED:
-            raise _bad("symbols with names of letters, digits and _ that are not taken", alias)
+            raise ValueError(_bad("symbols with names of letters, digits and _ that are not taken", alias))
         assumptions = own["assumptions"]
         known = isinstance(assumptions, dict) and all(
             key in _ASSUMPTIONS and isinstance(value, bool) for key, value in assumptions.items()
         )
         if not known:
-            raise _bad(f"assumptions of {alias} that SymPy knows, each true or false", assumptions)
+            raise ValueError(_bad(f"assumptions of {alias} that SymPy knows, each true or false", assumptions))
         try:
             self._symbols[alias] = sp.Symbol(_line("name of a symbol", own["name"]), **assumptions)
         except sp.core.facts.InconsistentAssumptions as error:
-            raise _bad(f"assumptions of {alias} that do not contradict each other", assumptions) from error
+            raise ValueError(_bad(f"assumptions of {alias} that do not contradict each other", assumptions)) from error
 
     def _expressions(self, key: str) -> dict[sp.Symbol, sp.Expr]:
         return self._pairs(key, self._expression)
@@ -320,20 +320,20 @@ class _Document:
     def _pairs(self, key: str, read: Any) -> dict[sp.Symbol, Any]:
         entries = self._document[key]
         if not isinstance(entries, list) or len(entries) > _MOST_ENTRIES:
-            raise _bad(f"{key} as a list of at most {_MOST_ENTRIES} pairs", entries)
+            raise ValueError(_bad(f"{key} as a list of at most {_MOST_ENTRIES} pairs", entries))
         out: dict[sp.Symbol, Any] = {}
         for entry in entries:
             if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)):
-                raise _bad(f"{key} as pairs of a symbol and its value", entry)
+                raise ValueError(_bad(f"{key} as pairs of a symbol and its value", entry))
             symbol = self._symbols.get(entry[0])
             if symbol is None or symbol in out:
-                raise _bad(f"{key} with a declared symbol each, once", entry[0])
+                raise ValueError(_bad(f"{key} with a declared symbol each, once", entry[0]))
             out[symbol] = read(f"{key} of {entry[0]}", entry[1])
         return out
 
     def _expression(self, what: str, text: Any) -> sp.Expr:
         if not isinstance(text, str) or len(text) > _MOST_TEXT:
-            raise _bad(f"{what} as text of at most {_MOST_TEXT} characters", text)
+            raise ValueError(_bad(f"{what} as text of at most {_MOST_TEXT} characters", text))
         return _Reader(what, text, self._symbols).whole()
 
 
@@ -453,7 +453,9 @@ class _Reader:
             raise self._error(sign)
 
     def _error(self, allowed: str, got: str | None = None) -> ValueError:
-        return _bad(f"{self._what} with {allowed}", self._token if got is None else got, "see the grammar of rule_text")
+        return ValueError(
+            _bad(f"{self._what} with {allowed}", self._token if got is None else got, "see the grammar of rule_text")
+        )
 
 
 def _range(what: str, own: Any) -> Hyperparameter:
@@ -461,7 +463,7 @@ def _range(what: str, own: Any) -> Hyperparameter:
     low, high = own["low"], own["high"]
     for key in ("low_open", "high_open"):
         if not isinstance(own[key], bool):
-            raise _bad(f"{key} of {what} as true or false", own[key])
+            raise ValueError(_bad(f"{key} of {what} as true or false", own[key]))
     return Hyperparameter(
         _double(f"default of {what}", own["default"]),
         -math.inf if low is None else _double(f"low of {what}", low),
@@ -474,16 +476,18 @@ def _range(what: str, own: Any) -> Hyperparameter:
 
 def _with_keys(what: str, mapping: Any, keys: Iterable[str]) -> dict[str, Any]:
     if not isinstance(mapping, dict) or set(mapping) != set(keys):
-        raise _bad(
-            f"{what} with the keys {', '.join(keys)}",
-            ", ".join(map(str, mapping)) if isinstance(mapping, dict) else mapping,
+        raise ValueError(
+            _bad(
+                f"{what} with the keys {', '.join(keys)}",
+                ", ".join(map(str, mapping)) if isinstance(mapping, dict) else mapping,
+            )
         )
     return mapping
 
 
 def _line(what: str, text: Any) -> str:
     if not isinstance(text, str) or len(text) > _MOST_TEXT or not text.isprintable():
-        raise _bad(f"{what} as one line of printable text", text)
+        raise ValueError(_bad(f"{what} as one line of printable text", text))
     return text
 
 
@@ -494,11 +498,11 @@ def _double(what: str, number: Any) -> float:
         or not abs(number) < math.inf
         or abs(number) > 1e308
     ):
-        raise _bad(f"{what} as a finite number", number)
+        raise ValueError(_bad(f"{what} as a finite number", number))
     return float(number)
 
 
-def _bad(allowed: str, got: Any, fix: str = "write rules with Rule.to_document") -> ValueError:
+def _bad(allowed: str, got: Any, fix: str = "write rules with Rule.to_document") -> str:
     shown = repr(got)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    return ValueError(f"document of a rule must have {allowed}, got {shown}; {fix}.")
+    return f"document of a rule must have {allowed}, got {shown}; {fix}."

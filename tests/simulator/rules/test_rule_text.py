@@ -125,7 +125,7 @@ def test_a_rule_without_text_is_refused():
     }.items():
         with pytest.raises(ValueError, match=message):
             Rule(name="x", step=step).to_document()
-    with pytest.raises(ValueError, match="symbols made by sympy.Symbol, got .* of the class Dummy"):
+    with pytest.raises(ValueError, match=r"symbols made by sympy.Symbol, got .* of the class Dummy"):
         Rule(name="x", step=-lr * g, hyperparameters={sp.Dummy("d"): 1}).to_document()
     with pytest.raises(ValueError, match="must have name as one line of printable text"):
         Rule(name="x\ny", step=-lr * g).to_document()
@@ -190,7 +190,7 @@ DOCUMENTS = {
 
 @pytest.mark.parametrize("case", DOCUMENTS)
 def test_a_document_of_another_kind_is_refused(case):
-    with pytest.raises(ValueError, match="document of a rule must have|must differ in name") as error:
+    with pytest.raises(ValueError, match=r"document of a rule must have|must differ in name") as error:
         rule_from_document(DOCUMENTS[case])
     assert "\n" not in str(error.value)
 
