@@ -16,6 +16,7 @@ from .rules.rule import Rule as Rule
 from .rules.rule import Total as Total
 from .rules.rule import symbols as symbols
 from .rules.rule_text import rule_from_document as rule_from_document
+from .rules.rule_text import rule_to_document as rule_to_document
 from .rules.schedules import Schedule as Schedule
 from .runs.training_run import TrainingRun as TrainingRun
 from .runs.trajectory import Trajectory as Trajectory

@@ -62,6 +62,7 @@ def test_the_public_names():
         "load_results",
         "measure",
         "rule_from_document",
+        "rule_to_document",
         "simulate",
         "simulate_torch",
         "sweep",

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from quadsim.simulator.rules.catalogue import OTHER_NAMES, RULES
 from quadsim.simulator.rules.optimizer_file import check_own_name
 from quadsim.simulator.rules.rule import LEARNING_RATE, Rule, symbols
-from quadsim.simulator.rules.rule_text import rule_from_document
+from quadsim.simulator.rules.rule_text import rule_from_document, rule_to_document
 from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.rules.torch_classes import TorchOptimizer, check_optimizer
 from quadsim.simulator.support.checks import check_choice, check_interval, check_known, named_options
@@ -113,13 +113,13 @@ class OptimizerSpec:
         """What is stored: the label of a built-in rule, else the label with the rule as text or the record of the class.
 
         Raises:
-            ValueError: a rule that has no text (see `Rule.to_document`).
+            ValueError: a rule that has no text (see `rule_to_document`).
         """
         if isinstance(self.optimizer, TorchOptimizer):
             return {"label": self.label, "class": self.optimizer.to_document()}
         if RULES.get(self.optimizer.name) is self.optimizer:
             return self.label
-        return {"label": self.label, "rule": self.optimizer.to_document()}
+        return {"label": self.label, "rule": rule_to_document(self.optimizer)}
 
     @classmethod
     def from_document(cls, document: Any, own: Iterable[Rule | TorchOptimizer] = ()) -> Self:
@@ -148,7 +148,11 @@ class OptimizerSpec:
 
 
 def _with_class(stored: TorchOptimizer, own: Iterable[Rule | TorchOptimizer]) -> TorchOptimizer:
-    """The class of that name among the user's, if it has the same source; else the record alone."""
+    """The class of that name among the user's, or the record alone where there is none.
+
+    Raises:
+        ValueError: one of that name with another source.
+    """
     given = [o for o in own if isinstance(o, TorchOptimizer) and o.name == stored.name]
     if not given or stored.loaded is not None:
         return stored

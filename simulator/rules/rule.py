@@ -373,26 +373,6 @@ class Rule:
         lines += [rf"{text(s)} \leftarrow {text(e)}" for s, e in {**self.clocks, **self.update}.items()]
         return " \\\\\n".join([*lines, rf"w \leftarrow w + \left({text(self.step)}\right)"])
 
-    def to_document(self) -> dict[str, Any]:
-        """The rule as data that JSON holds; `rule_from_document` makes the same rule of it, without running code.
-
-        Raises:
-            ValueError: a part that has no text, as a number that is neither exact nor a double.
-        """
-        from quadsim.simulator.rules.rule_text import rule_document  # which reads rules, too
-
-        return rule_document(self)
-
-    def to_text(self) -> str:
-        """`to_document` as one line of JSON.
-
-        Raises:
-            ValueError: see `to_document`.
-        """
-        from quadsim.simulator.rules.rule_text import rule_text
-
-        return rule_text(self)
-
     def __repr__(self) -> str:
         return f"Rule({self.name}: {self.step})"
 

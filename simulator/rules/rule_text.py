@@ -8,13 +8,13 @@ Expressions are text in a small grammar, which `_Reader` walks by recursive desc
     atom     = number | name | function "(" sum { "," sum } ")" | "(" sum ")"
     number   = 12 | 2/3 | 0x1.999999999999ap-4
 
-A minus before a product belongs to its first factor if that is a number, else it is a factor -1. A whole number, a quotient of two
-and a double in hexadecimal are exact. Names are those of `symbols` and those that the document declares, each with its
+A minus before a product belongs to its first factor if that is a number, else it is a factor -1. A whole number, a quotient of
+two and a double in hexadecimal are exact. Names are those of `symbols` and those that the document declares, each with its
 SymPy assumptions; a function is one that a Rule may use, or `sqrt`. Sums and products keep the order and the brackets of the
 text and nothing is evaluated, so that the tree that was written is the tree that is read.
 
-A document may come from somebody else. It is text in, data out: no name of it is looked up anywhere but in the tables here, and
-its size, its depth and its powers of numbers are limited, since SymPy evaluates `10**10**10` when it is asked for anything.
+A document may come from somebody else. It is text in, data out: no name of it is looked up anywhere but in the tables here,
+and its size, its depth and its powers of numbers are limited, since SymPy evaluates `10**10**10` when it is asked for anything.
 """
 
 import json
@@ -28,7 +28,7 @@ import sympy as sp
 
 from quadsim.simulator.rules.rule import BlockMean, Hyperparameter, Ratio, Rule, Total, symbols
 
-__all__ = ["rule_document", "rule_from_document", "rule_from_text", "rule_text"]
+__all__ = ["rule_from_document", "rule_from_text", "rule_to_document", "rule_to_text"]
 
 _FORMAT = 1
 _MOST_TEXT = 20_000  # characters of an expression, or of a name or a sentence
@@ -58,7 +58,7 @@ _TOKEN = re.compile(
 # Writing.
 
 
-def rule_document(rule: Rule) -> dict[str, Any]:
+def rule_to_document(rule: Rule) -> dict[str, Any]:
     """The rule as numbers, text, lists and mappings that JSON holds; see `rule_from_document`.
 
     Raises:
@@ -104,13 +104,13 @@ def rule_document(rule: Rule) -> dict[str, Any]:
     return document
 
 
-def rule_text(rule: Rule) -> str:
-    """`rule_document` as one line of JSON.
+def rule_to_text(rule: Rule) -> str:
+    """`rule_to_document` as one line of JSON.
 
     Raises:
-        ValueError: see `rule_document`.
+        ValueError: see `rule_to_document`.
     """
-    return json.dumps(rule_document(rule), allow_nan=False)
+    return json.dumps(rule_to_document(rule), allow_nan=False)
 
 
 def _range_document(own: Hyperparameter) -> dict[str, Any]:
@@ -179,7 +179,11 @@ class _Names:
             return self.alias(expression)
         if isinstance(expression, sp.Rational) and not expression.is_negative and expression.is_finite:
             return str(expression)
-        if isinstance(expression, sp.Float) and not expression.is_negative and expression._prec == 53:
+        if (
+            isinstance(expression, sp.Float)
+            and not expression.is_negative
+            and sp.Float(float(expression)) == expression
+        ):
             return float(expression).hex()
         for name, constant in _CONSTANTS.items():
             if expression is constant:
@@ -191,7 +195,9 @@ class _Names:
             return f"{function}({', '.join(map(self.text, expression.args))})"
         if isinstance(expression, sp.Add | sp.Mul | sp.Pow) or (expression.is_Number and expression.is_negative):
             return f"({self.text(expression)})"
-        raise self._refusal(f"exact numbers, doubles and {', '.join(_FUNCTIONS)}, got {expression} ({function})")
+        raise self._refusal(
+            f"exact numbers, doubles and {', '.join(_FUNCTIONS)}, got {str(expression):.60} ({function})"
+        )
 
     def _refusal(self, allowed_and_got: str) -> ValueError:
         return ValueError(
@@ -223,7 +229,7 @@ def _assumptions(symbol: sp.Symbol) -> dict[str, bool]:
 
 
 def rule_from_document(document: Any) -> Rule:
-    """The rule that `rule_document` wrote. Nothing of the document is run.
+    """The rule that `rule_to_document` wrote. Nothing of the document is run.
 
     Args:
         document: a mapping as read from JSON; it may come from anybody.
@@ -502,7 +508,7 @@ def _double(what: str, number: Any) -> float:
     return float(number)
 
 
-def _bad(allowed: str, got: Any, fix: str = "write rules with Rule.to_document") -> str:
+def _bad(allowed: str, got: Any, fix: str = "write it with rule_to_document") -> str:
     shown = repr(got)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     return f"document of a rule must have {allowed}, got {shown}; {fix}."

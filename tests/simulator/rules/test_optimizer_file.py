@@ -8,6 +8,7 @@ import torch
 from quadsim.simulator import RULES, BlockQuadratic, Rule, load_optimizer_file, simulate, simulate_torch, symbols
 from quadsim.simulator.engines.baseline import simulate_optimizer
 from quadsim.simulator.rules.optimizer import OptimizerSpec, resolve_optimizer
+from quadsim.simulator.rules.rule_text import rule_to_document
 from quadsim.simulator.rules.torch_classes import TorchOptimizer
 
 OWN = """
@@ -190,7 +191,7 @@ def test_anything_that_names_an_optimizer_is_resolved():
     ({"label": "x"}, "stored optimizer must be a label, or a mapping"),
     ({"label": "x", "rule": {}}, "document of a rule must have"),
     ({"label": "x", "class": {"name": "x"}}, "document of a torch class must have the keys"),
-    ({"label": "x", "rule": RULES["adam"].to_document()}, "must not be that of a built-in one, got 'adam'"),
+    ({"label": "x", "rule": rule_to_document(RULES["adam"])}, "must not be that of a built-in one, got 'adam'"),
 ], ids=str)  # fmt: skip
 def test_what_names_no_optimizer_is_refused(value, message):
     with pytest.raises(ValueError, match=message) as error:
