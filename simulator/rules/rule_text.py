@@ -195,9 +195,7 @@ class _Names:
             return f"{function}({', '.join(map(self.text, expression.args))})"
         if isinstance(expression, sp.Add | sp.Mul | sp.Pow) or (expression.is_Number and expression.is_negative):
             return f"({self.text(expression)})"
-        raise self._refusal(
-            f"exact numbers, doubles and {', '.join(_FUNCTIONS)}, got {str(expression):.60} ({function})"
-        )
+        raise self._refusal(f"exact numbers, doubles and {', '.join(_FUNCTIONS)}, got {expression!s:.60} ({function})")
 
     def _refusal(self, allowed_and_got: str) -> ValueError:
         return ValueError(

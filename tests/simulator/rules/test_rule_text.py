@@ -78,12 +78,16 @@ LEAVES = st.one_of(st.sampled_from([g, w, lr, L_l, mu_l, m, beta]), NUMBERS)
 EXPONENTS = st.sampled_from([2, 3, -1, -2, sp.S.Half, -sp.S.Half, sp.Rational(1, 3), sp.Float(0.3), beta])
 
 
+def ordered(expression):
+    return of_a_rule(expression) and bool(expression.free_symbols or expression.is_comparable)
+
+
 def _largest(*arguments):
-    return sp.Max(*filter(of_a_rule, arguments), g)
+    return sp.Max(*filter(ordered, arguments), g)
 
 
 def _smallest(*arguments):
-    return sp.Min(*filter(of_a_rule, arguments), g)
+    return sp.Min(*filter(ordered, arguments), g)
 
 
 def grown(inner):
