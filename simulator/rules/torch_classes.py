@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self
 
@@ -14,6 +14,9 @@ __all__ = ["TorchOptimizer", "check_optimizer", "is_optimizer_class"]
 
 _HOW_IT_RUNS = {"foreach", "fused", "maximize", "capturable", "differentiable"}  # not what it computes
 _KEYS = ("name", "qualified_name", "package", "version", "source_hash", "hyperparameters")
+
+_GIVEN: dict[tuple[str, str], Any] = {}
+"""Qualified name and hash of the source to class, of those that a user has given in this process."""
 
 
 def is_optimizer_class(value: Any) -> bool:
@@ -73,12 +76,14 @@ class TorchOptimizer:
                 source = inspect.getsource(optimizer)
             except (OSError, TypeError):  # of a class typed at a prompt: there is no source to hash
                 source = optimizer.__qualname__
+        name, source_hash = f"{file}:{optimizer.__name__}" if file else own, hashlib.sha256(source.encode()).hexdigest()
+        _GIVEN[name, source_hash] = optimizer
         return cls(
             name=optimizer.__name__,
-            qualified_name=f"{file}:{optimizer.__name__}" if file else own,
+            qualified_name=name,
             package=package,
             version=_version(package),
-            source_hash=hashlib.sha256(source.encode()).hexdigest(),
+            source_hash=source_hash,
             hyperparameters={name: default for name, (default, _) in _arguments(optimizer).items()},
             loaded=optimizer,
         )
@@ -91,7 +96,10 @@ class TorchOptimizer:
 
     @classmethod
     def from_document(cls, document: Any) -> Self:
-        """The record again. Its class is found only if it is one of the installed torch.optim, of the same version and source.
+        """The record again, with its class where that is known; nothing is imported for the sake of a record.
+
+        A class is known that the installed torch.optim has, or that the user has given in this process, with the same version and
+        source.
 
         Raises:
             ValueError: not a record, in one line.
@@ -114,7 +122,8 @@ class TorchOptimizer:
         installed = _torch_class(stored.qualified_name)
         if installed is not None and (found := cls.of(installed)) == stored:
             return found
-        return stored
+        given = _GIVEN.get((stored.qualified_name, stored.source_hash))
+        return stored if installed is not None or given is None else replace(stored, loaded=given)
 
     def check_loaded(self) -> Any:
         """The class, to make optimizers with.
@@ -146,7 +155,8 @@ class TorchOptimizer:
             default, (argument, place) = arguments[name]
             if isinstance(default, bool) and value not in (0, 1):
                 raise ValueError(f"{name} of {self.name} must be 0 or 1, got {value!r}; give one of these.")
-            kept: Any = bool(value) if isinstance(default, bool) else value
+            whole = isinstance(default, int) and float(value).is_integer()  # as a count, which may be no float
+            kept: Any = bool(value) if isinstance(default, bool) else int(value) if whole else float(value)
             if place is None:
                 out[argument] = kept
             else:
@@ -154,6 +164,22 @@ class TorchOptimizer:
                 out[argument] = tuple([*parts[:place], kept, *parts[place + 1 :]])
         check_optimizer(loaded, 1.0, out)
         return out
+
+    def has_momentum(self, values: Mapping[str, float]) -> bool:
+        """Whether, at these hyperparameters, it moves a parameter at 0 whose gradient is 0 after one that was not.
+
+        Raises:
+            ValueError: only the record is known, or hyperparameters that it refuses.
+        """
+        import torch
+
+        parameter = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+        optimizer = self.check_loaded()([parameter], lr=1e-3, **self.options(values))
+        for gradient in (1.0, 0.0):
+            parameter.data.zero_()  # where weight decay does nothing
+            parameter.grad = torch.full_like(parameter, gradient)
+            optimizer.step()
+        return bool(parameter.detach().item() != 0.0)
 
 
 def check_optimizer(

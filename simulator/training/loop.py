@@ -70,7 +70,7 @@ def train(
         stop: whether a run ends once both its losses have reached the target.
         snapshots: steps at which parameters, gradient and update are kept; then no run is stopped.
         evaluate_every: with mini-batches, the losses on all data are computed every so many steps.
-        partition: blocks of a rule that averages over its block (adam-mini).
+        partition: blocks of a rule that averages over its block (adam-mini, lamb).
         dtype: torch.float32 or torch.float64.
         device: "cpu", "cuda" or "cuda:N".
         compile: whether torch.compile fuses the operations of a step; it takes some ten seconds before the first.

@@ -7,6 +7,7 @@ import torch
 
 from quadsim.simulator import RULES, BlockQuadratic, Rule, load_optimizer_file, simulate, simulate_torch, symbols
 from quadsim.simulator.engines.baseline import simulate_optimizer
+from quadsim.simulator.rules import torch_classes
 from quadsim.simulator.rules.optimizer import OptimizerSpec, resolve_optimizer
 from quadsim.simulator.rules.rule_text import rule_to_document
 from quadsim.simulator.rules.torch_classes import TorchOptimizer
@@ -127,13 +128,15 @@ def test_amsgrad_in_a_file_is_ours_and_runs_from_its_text(own):
     assert (runs[1].gap == ours.gap).all()
 
 
-def test_a_class_from_a_file_is_a_record_where_the_file_is_not_given(own):
+def test_a_class_from_a_file_is_a_record_where_the_file_is_not_given(own, monkeypatch):
     loaded = load_optimizer_file(own)
     spec = OptimizerSpec.parse("Halved:share=0.25:beta1=0:twice=1", loaded)
     problem = BlockQuadratic.generate(heterogeneity=10, problems=2)
     run = simulate_optimizer(problem, spec, lr=[0.1, 0.2], steps=20)
     gd = simulate(problem, "gd", lr=[0.05, 0.1], steps=20, engine="reference")
     assert abs(run.gap / gd.gap - 1).max() < 1e-9
+    assert stored(spec).optimizer.loaded is loaded[1].loaded  # given in this process
+    monkeypatch.setattr(torch_classes, "_GIVEN", {})
     record = stored(spec)
     assert record.is_torch
     assert (record.label, record.hyperparameters) == (spec.label, spec.hyperparameters)
@@ -219,3 +222,12 @@ def test_a_class_that_needs_a_closure_is_refused_before_a_run():
         simulate_optimizer(
             BlockQuadratic.generate(heterogeneity=2), resolve_optimizer(torch.optim.SGD), lr=1, steps=1, engine="fused"
         )
+
+
+@pytest.mark.parametrize(("optimizer", "values", "momentum"), [
+    (torch.optim.SGD, {}, False), (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.1}, True),
+    (torch.optim.Adam, {}, True), (torch.optim.Adam, {"beta1": 0}, False), (torch.optim.NAdam, {}, True),
+    (torch.optim.AdamW, {"beta1": 0}, False), (torch.optim.Adagrad, {}, False), (torch.optim.RMSprop, {"alpha": 0.9}, False),
+])  # fmt: skip
+def test_momentum_of_a_class_is_seen_at_a_zero_gradient(optimizer, values, momentum):
+    assert TorchOptimizer.of(optimizer).has_momentum(values) is momentum
