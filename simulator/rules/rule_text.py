@@ -34,7 +34,6 @@ _FORMAT = 1
 _MOST_TEXT = 20_000  # characters of an expression, or of a name or a sentence
 _MOST_DEPTH = 60  # brackets and calls within each other
 _MOST_ENTRIES = 200  # states, clocks or hyperparameters
-_MOST_DIGITS = 40
 _MOST_EXPONENT = 100
 
 _FUNCTIONS: dict[str, type] = {
@@ -386,11 +385,10 @@ class _Reader:
         return terms[0] if len(terms) == 1 else sp.Add(*terms, evaluate=False)
 
     def _product(self, sign: str) -> sp.Expr:
-        bare = self._kind in ("number", "double")  # and not within brackets
         factors = [self._power()]
         while self._takes("*"):
             factors.append(self._power())
-        if sign == "-" and bare and factors[0].is_Number:
+        if sign == "-" and factors[0].is_Number:
             factors[0] = -factors[0]
         elif sign == "-":
             factors.insert(0, sp.S.NegativeOne)
