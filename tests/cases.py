@@ -132,6 +132,30 @@ OPTIMIZERS = {
     "adam-mini": OptimizerCase(
         "separable", EARLY, {"lr": [0.01, 0.03, 0.01], "beta1": [0.9, 0.0, 0.5], "beta2": [0.999, 0.9, 0.99]}
     ),
+    "adagrad": OptimizerCase("separable", EARLY, {"lr": [0.03, 1.0, 0.3], "eps": [1e-10, 0.3, 0.0]}),
+    "rmsprop-centered": OptimizerCase(
+        "separable", EARLY, {"lr": [0.003, 0.01, 0.002], "beta2": [0.99, 0.5, 0.9], "eps": [1e-8, 0.3, 1e-3]}
+    ),
+    "amsgrad": OptimizerCase(
+        "separable",
+        EARLY,
+        {"lr": [0.01, 0.1, 0.003], "beta1": [0.9, 0.0, 0.5], "beta2": [0.999, 0.9, 0.99], "eps": [1e-8, 0.3, 0.0]},
+    ),
+    "nadam": OptimizerCase(
+        "separable",
+        EARLY,
+        {
+            "lr": [0.01, 0.1, 0.003],
+            "beta1": [0.9, 0.0, 0.5],
+            "eps": [1e-8, 0.3, 0.0],
+            "momentum_decay": [0.004, 1.0, 0.0],
+        },
+    ),
+    "clipped-gd": OptimizerCase("global", EARLY, {"lr": [0.1, 1.0, 0.3], "max_norm": [1.0, 0.1, 10.0]}),
+    "sgdw": OptimizerCase("separable", WHOLE, {"lr": [0.1, 1.5], "momentum": [0.0, 0.9], "weight_decay": [0.01, 0.3]}),
+    "lamb": OptimizerCase(
+        "separable", EARLY, {"lr": [0.01, 0.003, 0.003], "beta1": [0.9, 0.7, 0.5], "weight_decay": [0.0, 0.3, 0.01]}
+    ),
 }
 """Every built-in optimizer: a new one gets a line here and a step in `tests/reference.py`, and every test walks it."""
 

@@ -18,7 +18,7 @@ from quadsim.simulator.engines.torch_rule import compile_torch
 from quadsim.simulator.runs.trajectory import MEAN_WINDOW, divergence_limit
 from quadsim.simulator.support.draws import Purpose, normals
 
-__all__ = ["Follower", "run", "why_not"]
+__all__ = ["Follower", "Product", "run", "threads_for", "why_not"]
 
 _PRODUCTS_FOR_THREADS = 100_000_000  # multiply-adds in one step: some ten milliseconds for one core
 _BUFFER = 64  # steps whose gaps are compared with the limits together
@@ -37,12 +37,12 @@ def run(job: Job) -> Outcome:
     Returns:
         Outcome with gap (M, K, R), hit (M, K), diverged (M, K) and the observables that were asked for.
     """
-    with _threads_for(job):
+    with threads_for(job):
         return _run(job)
 
 
 @contextmanager
-def _threads_for(job: Job) -> Iterator[None]:
+def threads_for(job: Job) -> Iterator[None]:
     """Use one thread of torch while the steps are small.
 
     Torch's threads wait for each other at the end of every operation, thousands of times per second here. If another process uses
@@ -164,7 +164,7 @@ class _Batch:
         problem = job.problem
         self._job, self._rule = job, compile_torch(job.rule)
         self.sizes = tuple(problem.layout.groups)
-        self._product = {size: _Product(self.tensor(problem.hessian[size])) for size in self.sizes}
+        self._product = {size: Product(self.tensor(problem.hessian[size])) for size in self.sizes}
         self._smoothness = {size: self.tensor(problem.eigenvalues[size][..., -1:, None]) for size in self.sizes}
         self._convexity = {size: self.tensor(problem.eigenvalues[size][..., :1, None]) for size in self.sizes}
         self._minimizer = {size: self.tensor(problem.minimizer[size][..., None]) for size in self.sizes}
@@ -255,7 +255,7 @@ def _with_noise(job: Job, gradient: dict[int, torch.Tensor], t: int) -> dict[int
     }
 
 
-class _Product:
+class Product:
     """H_l e_l for all problems at once, with the same bits for a problem in every batch.
 
     The rounding of a product in MKL depends on the memory address of the matrices modulo a cache line, and on whether there is

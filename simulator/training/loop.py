@@ -82,7 +82,7 @@ def train(
             stayed there is then not known (`steps_to_stay` is NaN); with False every run goes on to the last step.
         snapshots: steps at which parameters, gradient and update are stored; if there are any, no run stops early.
         evaluate_every: with mini-batches, the losses on all data are evaluated at every step that is a multiple of this.
-        partition: name of the partition into blocks, for a rule that averages over its block (adam-mini).
+        partition: name of the partition into blocks, for a rule that averages over its block (adam-mini, lamb).
         dtype: torch.float32 or torch.float64.
         device: "cpu", "cuda" or "cuda:N".
         compile: whether torch.compile fuses the operations of a step; compiling takes some ten seconds.

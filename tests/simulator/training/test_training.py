@@ -90,7 +90,7 @@ def steps_of_numpy(name, blocks, run, m, k):
 def test_every_rule_is_that_of_numpy(name):
     # What adam-frozen divides by is 0 for a token that the first mini-batch did not hold.
     problem = small(task=SMALL if name == "adam-frozen" else MINI)
-    for partition in ("layer", "module", "unit") if name == "adam-mini" else ("module",):
+    for partition in ("layer", "module", "unit") if name in ("adam-mini", "lamb") else ("module",):
         run = full(problem, name, 6, lr=[0.01, 0.03], snapshots=range(7), partition=partition)
         for m in range(2):
             for k in range(2):
