@@ -12,12 +12,14 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import torch
 
+from quadsim.simulator.rules.momentum import FAMILY_WORDS, MomentumFamily
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.schedules import resolve_schedule
 from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.support.arrays import array_of
 from quadsim.simulator.support.checks import check_count, check_interval, check_known, check_seed
 from quadsim.simulator.support.devices import check_device, resolve_dtype
+from quadsim.simulator.sweeps.config.optimizers import SweptOptimizer, display_names
 from quadsim.simulator.sweeps.config.options import SHARED
 
 __all__ = ["FIRST_DECADES", "ROWS_UP_TO", "SweepGrid", "SweepPoint", "option_name", "unique_values"]
@@ -57,7 +59,7 @@ class SweepGrid:
         steps: length of every run.
         tolerance: what counts as solved, relative to the start or to the loss of a guess.
         schedule: as `cosine:warmup=100`.
-        optimizers: as `adam:beta1=0`.
+        optimizers: as `adam:beta1=0`, or `adam:beta1=0|0.9` for several settings of which the best is chosen.
         lr: fixed learning rates for all optimizers; None: a grid around each rule's natural rate.
         lr_density: rates a decade in that grid.
         dtype: `float64` or `float32`.
@@ -93,6 +95,8 @@ class SweepGrid:
         """
         for name in (*self.dials, "optimizers"):
             object.__setattr__(self, name, unique_values(getattr(self, name)))
+            if name == "optimizers":
+                object.__setattr__(self, name, tuple(dict.fromkeys(str(text).strip() for text in self.optimizers)))
             if not getattr(self, name):
                 raise ValueError(
                     f"{option_name(name)} must hold at least one value, got an empty list; give one or leave it out."
@@ -118,9 +122,30 @@ class SweepGrid:
             check_settings(spec.rule, spec.rule.settings(tried, **spec.hyperparameters), dtype)
 
     @cached_property
-    def specs(self) -> tuple[OptimizerSpec, ...]:
+    def swept(self) -> tuple[SweptOptimizer, ...]:
         """The optimizers, read."""
-        return tuple(OptimizerSpec.parse(str(text)) for text in self.optimizers)
+        return tuple(SweptOptimizer.parse(str(text)) for text in self.optimizers)
+
+    @cached_property
+    def specs(self) -> tuple[OptimizerSpec, ...]:
+        """All settings of all optimizers: what is run."""
+        return tuple(spec for optimizer in self.swept for spec in optimizer.settings)
+
+    @cached_property
+    def optimizer_of(self) -> tuple[int, ...]:
+        """For every one of `specs`, the position of its optimizer in `swept`."""
+        return tuple(o for o, optimizer in enumerate(self.swept) for _ in optimizer.settings)
+
+    @cached_property
+    def families(self) -> dict[MomentumFamily, list[str]]:
+        """The families that occur, `plain` first, with the texts of their optimizers."""
+        found = {name: [one.text for one in self.swept if one.family == name] for name in FAMILY_WORDS}
+        return {name: texts for name, texts in found.items() if texts}
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What every optimizer is called in figures and sentences, by its text."""
+        return display_names(self.swept)
 
     @property
     @abstractmethod
@@ -204,6 +229,10 @@ class SweepGrid:
     def exponent(self, k: int) -> Fraction:
         """The k-th exponent of the grid of learning rates, exactly."""
         return Fraction(k, self.lr_density)
+
+    def rates(self, natural: float, exponents: Iterable[int]) -> list[float]:
+        """Learning rates of a grid around a natural rate: natural * 10^(k/density) for every k of `exponents`."""
+        return [natural * 10.0 ** float(self.exponent(k)) for k in exponents]
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as it is stored."""

@@ -175,6 +175,6 @@ def settings_frame(bins: pd.DataFrame) -> pd.DataFrame:
 
 def mark_best(frame: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     """With a column `best_lr` that is true at the best rate of an optimizer at a point."""
-    keys = ["point", "optimizer", "lr"]
+    keys = [name for name in ("point", "optimizer", "setting", "lr") if name in frame]
     marked = frame.merge(best[keys].assign(best_lr=True), on=keys, how="left", validate="many_to_one")
     return marked.assign(best_lr=marked["best_lr"].eq(True))

@@ -16,8 +16,9 @@ from quadsim.simulator.sweeps.config.families import family_of
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.histogram import mark_best, settings_frame
 from quadsim.simulator.sweeps.results.statistics import (
+    KEYS,
     RateStatistics,
-    best_counted_rates,
+    best_counted_of,
     best_of,
     rate_statistics,
     statistics_columns,
@@ -27,8 +28,6 @@ __all__ = ["Tables"]
 
 _IN_MEMORY = 1 << 28
 """Bytes of curves that are read at once; of larger ones each part when it is used."""
-
-_KEYS = ["point", "optimizer", "lr"]
 
 
 class Tables:
@@ -63,17 +62,14 @@ class Tables:
     def best(self) -> pd.DataFrame:
         """See `Results`."""
         if self.histogram is not None:
-            return best_counted_rates(
-                settings_frame(self.histogram.drop(columns="best_lr")), self._config.point_columns
-            )
-        positions = {spec.label: o for o, spec in enumerate(self._config.specs)}
-        found: dict[tuple[int, int], tuple[list[RateStatistics], dict[float, str]]] = {}
+            return best_counted_of(self._config, settings_frame(self.histogram.drop(columns="best_lr")))
+        positions = {optimizer.text: o for o, optimizer in enumerate(self._config.swept)}
+        found: dict[tuple[int, int], list[RateStatistics]] = {}
         value = family_of(self._config).value
         for runs in self._rates():
-            point, optimizer, lr, exponent = runs[[*_KEYS, "lr_exponent"]].iloc[0]
-            rates, exponents = found.setdefault((int(point), positions[optimizer]), ([], {}))
-            rates.append(rate_statistics(float(lr), runs, value))
-            exponents[float(lr)] = exponent
+            point, optimizer, setting, lr, exponent = runs[[*KEYS, "lr_exponent"]].iloc[0]
+            tried = found.setdefault((int(point), positions[optimizer]), [])
+            tried.append(rate_statistics(setting, float(lr), exponent, runs, value))
         return best_of(self._config, found)
 
     @cached_property
@@ -125,16 +121,22 @@ class Tables:
             return store.read_frame(self._folder / name, **options)
 
     def _rates(self) -> Iterator[pd.DataFrame]:
-        """Rows of the summary, the columns that statistics need, rate by rate."""
+        """Rows of the summary, the columns that statistics need, rate by rate.
+
+        A table without settings was written before there were any: its optimizers are settings.
+        """
         path = self._folder / store.SUMMARY
         needed = statistics_columns(family_of(self._config).value)
         with _readable(path), store.parquet_reader(path) as file:
-            columns = [*_KEYS, "lr_exponent", *(n for n in needed if n in file.schema_arrow.names)]
+            names = file.schema_arrow.names
+            columns = [name for name in (*KEYS, "lr_exponent", *needed) if name in names]
             rest = pd.DataFrame()
             for batch in file.iter_batches(columns=columns):
                 frame = batch.to_pandas()
+                if "setting" not in frame:
+                    frame["setting"] = frame["optimizer"]
                 rest = frame if rest.empty else pd.concat([rest, frame], ignore_index=True)
-                groups = [group for _, group in rest.groupby(_KEYS, sort=False)]
+                groups = [group for _, group in rest.groupby(KEYS, sort=False)]
                 yield from groups[:-1]
                 rest = groups[-1]
             if not rest.empty:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.runs.judged import Judge
 from quadsim.simulator.support import store
@@ -158,7 +156,7 @@ def _sweep(
             runner.finish(_units(work, pieces), number)
             for piece in pieces:
                 kept.take(units_of(work, piece), runner.paths)
-            pieces = [] if config.lr is not None else _extensions(kept.best(), plan, density)
+            pieces = [] if config.lr is not None else _extensions(kept.edges(), plan, density)
     runner.say("writing")
     with writable(out or folder):
         kept.write(folder)
@@ -210,13 +208,12 @@ def estimate(config: SweepGrid) -> Estimate:
     """Time and memory of a sweep, from short runs of the first unit of every point and optimizer."""
     work = work_of(config)
     work.check()
-    rates = config.lr or [10.0 ** float(config.exponent(k)) for k in first_range(config)]
     seconds = 0.0
     for point in config.points:
         for spec in config.specs:
-            natural = 1.0 if config.lr else point.natural_lr(spec, config.tolerance)
-            chosen = [natural * rate for rate in rates]
-            units = work.firsts(point, spec, len(rates))
+            natural = point.natural_lr(spec, config.tolerance)
+            chosen = list(config.lr or config.rates(natural, first_range(config)))
+            units = work.firsts(point, spec, len(chosen))
             seeds = (0, min(units.step, config.seeds))
             short = min(work.short_run, config.steps)
             _try(work, point, spec, chosen, seeds, 1)  # compilation is paid once, not per unit
@@ -236,13 +233,13 @@ def _try(
     return str(work.count(point, spec, rates, seeds, steps, None).engine[0])
 
 
-def _extensions(best: pd.DataFrame, plan: _Plan, density: int) -> list[tuple[int, int]]:
-    """New ranges of k for all optimizers, where any best rate lies at an edge that may still move."""
+def _extensions(edges: set[str], plan: _Plan, density: int) -> list[tuple[int, int]]:
+    """New ranges of k for all optimizers, where the best rate of any setting lies at an edge that may still move."""
     pieces = []
-    if (best["at_edge"] == "low").any() and plan.low > -MOST_DECADES * density:
+    if "low" in edges and plan.low > -MOST_DECADES * density:
         pieces.append((plan.low - density, plan.low - 1))
         plan.low -= density
-    if (best["at_edge"] == "high").any() and plan.high < MOST_DECADES * density:
+    if "high" in edges and plan.high < MOST_DECADES * density:
         pieces.append((plan.high + 1, plan.high + density))
         plan.high += density
     return pieces
