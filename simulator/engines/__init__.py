@@ -167,6 +167,7 @@ def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None,
     if diverged.any():
         gap[diverged] = np.where(job.record >= divergence[diverged][:, None], np.inf, gap[diverged])
     hit = np.where(outcome.hit >= divergence, np.inf, outcome.hit)
+    stay = np.where(diverged, np.inf, outcome.stay)
     status = np.array(["running", "converged", "diverged"])[np.where(diverged, 2, np.isfinite(hit))]
     return Trajectory(
         problem=job.problem,
@@ -177,6 +178,7 @@ def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None,
         steps=job.record,
         gap=gap,
         steps_to_tolerance=hit,
+        steps_to_stay=stay,
         status=status,
         tolerance=job.tolerance,
         observed=outcome.observed,

@@ -5,8 +5,8 @@ memory A is a number r and the gap a sum of `(a_i r_i^t)^2`, evaluated as `(a_i 
 digits at t = 10^9. With memory A^t comes by squaring, never through eigenvectors, as A is defective where the momentum is
 best (theory.md, gd-exact). A rule with a frozen preconditioner phi is the same on phi^(1/2) H phi^(1/2).
 
-Hitting times. Without memory the gap is convex in t, so that its first passage is found by bisection. With memory it may
-oscillate; see `_first_passage`.
+Hitting times. Without memory the gap is convex in t, so that its first passage is found by bisection, and the last one needs no
+search. With memory it may oscillate; see `_first_passage` and `_last_passage`.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,6 +32,7 @@ Matrix = list[list[Array]]
 
 _NEWTON_STEPS = 6
 _NUMBERS_AT_ONCE = 1 << 22  # held while evaluating a formula at many steps (32 MB)
+_SEARCHED = 64  # steps before a last passage whose gaps are computed together, at first
 _SMALLEST_LEAP = 4  # leaps of fewer than 2^4 steps cost more to justify than they save
 
 
@@ -222,7 +223,10 @@ def _without_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
             x = start * sign * (np.exp(t * log_modulus) if t else 1.0)
             yield x, increment * x
 
-    return Outcome(gaps, hit, diverged, _observe(job, modes, states()))
+    # A convex gap that is low at `hit` and at the last step is low at every step between: it stays from `hit` on. (At t = 0 the
+    # formula leaves out the modes with r = 0, which add to the gap; so a low gap there means a low value of the formula.)
+    stay = np.where(at(np.full(initial.shape, float(job.steps))) <= threshold, hit, np.inf)
+    return Outcome(gaps, hit, stay, diverged, _observe(job, modes, states()))
 
 
 def _crossing(parts: Array, slopes: Array, level: Array, sign: float, steps: int) -> Array:
@@ -289,7 +293,14 @@ def _with_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
     hit, diverged = _first_passage(matrix, start, weights, job.tolerance * initial, limit, job.steps)
     seen = ~(gaps <= limit[:, :, None])
     recorded = np.where(seen.any(axis=-1), job.record[seen.argmax(axis=-1)], np.inf)
-    return Outcome(gaps, hit, np.minimum(diverged, recorded), _observe(job, modes, iter(kept)))
+    stay = np.where(gaps[:, :, -1] <= job.tolerance * initial, hit, np.inf)
+    again = np.isfinite(stay) & (hit < job.steps)  # may rise above the tolerance after the first passage
+    if again.any():
+        rows = [[entry[again] for entry in row] for row in matrix]
+        some = weights.map(lambda array: array[again])
+        threshold = job.tolerance * initial[again]
+        stay[again] = _last_passage(rows, start[again], some, threshold, hit[again], job.steps)
+    return Outcome(gaps, hit, stay, np.minimum(diverged, recorded), _observe(job, modes, iter(kept)))
 
 
 def _first_passage(
@@ -367,6 +378,116 @@ def _may_leap(powers: "_Powers", states: list[Array], weights: "_Weights", thres
     return True
 
 
+def _last_passage(matrix: Matrix, start: Array, weights: "_Weights", threshold: Array, hit: Array, steps: int) -> Array:
+    """First steps from which on the gap is at most `threshold` up to the last step, (rows,).
+
+    Args:
+        matrix: entries (rows, P).
+        start: (rows, P).
+        weights: of the gap, (rows, P).
+        threshold: (rows,).
+        hit: first step at which the gap is at most `threshold`, finite, (rows,).
+        steps: the last step; the gap there is at most `threshold`.
+
+    The search comes from the end. First, by halving, a step from which on an envelope of the gap is below the threshold for the
+    rest of the run (`_envelope`): so the gap is, and the last passage lies before. From there the gaps of all steps are computed,
+    backwards in windows, until one is above the threshold. The envelope leads the last passage by a share of a period or of
+    the time in which the gap falls to a half, not by a share of the run: 10^9 steps cost 30 halvings.
+    """
+    at_once = max(1, _NUMBERS_AT_ONCE // (start.shape[-1] * _SEARCHED))
+    parts = []
+    for begin in range(0, hit.size, at_once):
+        own = slice(begin, begin + at_once)
+        powers = _Powers([[entry[own] for entry in row] for row in matrix])
+        part = weights.map(lambda array, own=own: array[own])  # type: ignore[misc]
+        last = _last_open(powers, start[own], part, threshold[own], steps)
+        parts.append(_search_back(powers, start[own], part, threshold[own], hit[own], last))
+    return np.concatenate(parts)
+
+
+def _last_open(powers: "_Powers", start: Array, weights: "_Weights", threshold: Array, steps: int) -> Array:
+    """A step (rows,) after which the envelope keeps the gap at most at `threshold`; `steps` - 1 where none is found.
+
+    Steps are added from the largest power of two down, wherever the envelope is not yet low after them. The one after the
+    result was seen to be low, or is the last step.
+    """
+    states, t = [start, *(np.zeros_like(start) for _ in powers.of(1)[1:])], np.zeros(threshold.shape)
+    for bit in reversed(range(steps.bit_length())):
+        after = t + float(1 << bit)
+        moved = _apply(powers.of(1 << bit), states)
+        bound = weights.gap(_envelope(powers, moved, np.maximum(steps - after, 0.0)))
+        is_open = (after < steps) & ~(bound <= threshold)
+        t = np.where(is_open, after, t)
+        states = [np.where(is_open[:, None], new, old) for new, old in zip(moved, states, strict=True)]
+    return t
+
+
+def _envelope(powers: "_Powers", states: list[Array], left: Array) -> Array:
+    """Bounds (rows, P) of every mode |x_k| over the next `left` steps k, (rows,).
+
+    A mode obeys x_(k+2) = trace x_(k+1) - determinant x_k. With the roots r1, r2 (|r1| >= |r2|) it is a r1^k + b r2^k, so that
+    |x_k| <= |a| |r1|^k + |b| |r2|^k; on a pair rho e^(+-i phi) the two add up to an amplitude sqrt(x_0^2 + c^2) rho^k with
+    c = (x_1/rho - x_0 cos phi) / sin phi. Where the roots (nearly) meet, a and b cancel, and
+
+        |x_k| <= rho^k |x_0| + k rho^(k-1) |x_1 - q x_0|    with q = r1, or trace/2 on a pair,
+
+    serves, as k rho^(k-1) <= 1 + rho + ... + rho^(k-1) <= 1/(1 - rho).
+    """
+    one = powers.of(1)
+    x, y = states[0], _apply(one, states)[0]
+    trace, determinant = one[0][0] + one[1][1], one[0][0] * one[1][1] - one[0][1] * one[1][0]
+    discriminant = trace**2 - 4.0 * determinant
+    is_real, root = discriminant >= 0.0, np.sqrt(np.abs(discriminant))
+    first = np.where(trace < 0.0, trace - root, trace + root) / 2.0
+    second = trace - first
+    rho = np.where(is_real, np.abs(first), np.sqrt(np.abs(determinant)))
+    left = left[:, None]
+    growth = np.maximum(1.0, rho) ** left
+    # On a pair, 2 rho sin phi = root. A state x carries some units of rounding, which the differences below multiply.
+    rounding = 8.0 * np.finfo(float).eps * (np.abs(x) * np.maximum(1.0, np.abs(trace)) + np.abs(y))
+    b = (np.abs(first * x - y) + rounding) / root
+    c = 2.0 * (np.abs(y - x * trace / 2.0) + rounding) / root
+    apart = np.where(
+        is_real, growth * (np.abs(x) + b) + np.maximum(1.0, np.abs(second)) ** left * b, growth * np.hypot(x, c)
+    )
+    difference = np.abs(y - np.where(is_real, first, trace / 2.0) * x) + rounding
+    together = growth * (np.abs(x) + np.where(rho < 1.0, np.minimum(left, 1.0 / (1.0 - rho)), left) * difference)
+    bound = np.fmin(apart, together)
+    return np.where((x == 0.0) & (y == 0.0), 0.0, np.where(np.isnan(bound), np.inf, bound * (1.0 + 1e-9)))
+
+
+def _search_back(
+    powers: "_Powers", start: Array, weights: "_Weights", threshold: Array, hit: Array, last: Array
+) -> Array:
+    """The step after the last one of hit - 1 ... last at which the gap is above `threshold`, (rows,); it is at hit - 1."""
+    out, rows, window = hit.copy(), np.flatnonzero(last >= hit), _SEARCHED
+    end = last[rows]
+    while rows.size:
+        own = powers.select(rows)
+        begin = np.maximum(end - window + 1.0, hit[rows])
+        states = own.run_to([start[rows], *(np.zeros_like(start[rows]) for _ in powers.of(1)[1:])], begin)
+        gaps = _gaps_of_window(own, states, weights.map(lambda array: array[rows]), window)  # noqa: B023
+        steps = begin[:, None] + np.arange(window)
+        above = ~(gaps <= threshold[rows, None]) & (steps <= end[:, None])
+        found = above.any(axis=-1)
+        at = window - 1 - np.argmax(above[:, ::-1], axis=-1)
+        out[rows[found]] = (begin + at + 1.0)[found]
+        open_ = ~found & (begin > hit[rows])
+        rows, end = rows[open_], begin[open_] - 1.0
+        window = max(_SEARCHED, min(2 * window, _NUMBERS_AT_ONCE // (start.shape[-1] * max(rows.size, 1))))
+    return out
+
+
+def _gaps_of_window(powers: "_Powers", states: list[Array], weights: "_Weights", steps: int) -> Array:
+    """Gaps (rows, steps) from these states on: the states of 2^j steps and A^(2^j) give those of 2^(j+1)."""
+    wide = [state[:, None] for state in states]
+    while wide[0].shape[1] < steps:
+        number = wide[0].shape[1]
+        matrix = [[entry[:, None] for entry in row] for row in powers.of(number)]
+        wide = [np.concatenate(pair, axis=1)[:, :steps] for pair in zip(wide, _apply(matrix, wide), strict=True)]
+    return weights.map(lambda array: array[:, None]).gap(wide[0])
+
+
 @dataclass(frozen=True)
 class _Weights:
     """Eigenvalues lambda in parts, lambda = rest scale^2 with a power of two for a scale.
@@ -422,7 +543,16 @@ class _Powers:
         self._last = (exponent, out)
         return out
 
-    def select(self, rows: NDArray[np.bool_]) -> "_Powers":
+    def run_to(self, states: list[Array], steps: Array) -> list[Array]:
+        """States after a number of steps of every row's own, (rows,)."""
+        whole = steps.astype(np.int64)
+        for bit in range(int(whole.max()).bit_length()):
+            moves = (whole >> bit & 1).astype(bool)[:, None]
+            moved = _apply(self.of(1 << bit), states)
+            states = [np.where(moves, new, old) for new, old in zip(moved, states, strict=True)]
+        return states
+
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "_Powers":
         """The powers for some of the batch."""
         chosen = [[[entry[rows] for entry in row] for row in square] for square in self._squares]
         return _Powers(chosen[0], chosen)

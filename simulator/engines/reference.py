@@ -7,7 +7,7 @@ import numpy as np
 import sympy as sp
 import torch
 
-from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.observables import Observer
 from quadsim.simulator.engines.torch_rule import compile_torch
 from quadsim.simulator.runs.trajectory import divergence_limit
@@ -75,6 +75,7 @@ def _run(job: Job) -> Outcome:
     return Outcome(
         gap=follow.gap,
         hit=follow.hit,
+        stay=follow.stay,
         diverged=follow.diverged,
         observed={name: np.stack(values, axis=2) for name, values in observed.items()},
     )
@@ -134,7 +135,7 @@ def _run_captured(job: Job) -> Outcome:
             graph.replay()
             for t, twice_gap in enumerate(gaps.cpu()[: total - begin]):
                 follow.see(begin + t, twice_gap)
-        return Outcome(gap=follow.gap, hit=follow.hit, diverged=follow.diverged)
+        return Outcome(gap=follow.gap, hit=follow.hit, stay=follow.stay, diverged=follow.diverged)
 
 
 class _Batch:
@@ -250,7 +251,7 @@ class _Product:
 
 
 class Follower:
-    """Follows the gap at every step: what is recorded, the first hit of the tolerance and the first divergence."""
+    """Follows the gap at every step: records, the first step within the tolerance, the last above it, the first divergence."""
 
     def __init__(self, problems: int, settings: int, job: Job) -> None:
         self._job = job
@@ -262,6 +263,12 @@ class Follower:
         self.gap = np.empty((problems, settings, job.record.size))
         self.hit = np.full((problems, settings), np.inf)
         self.diverged = np.full((problems, settings), np.inf)
+        self._last_above = np.full((problems, settings), -1)
+
+    @property
+    def stay(self) -> np.ndarray:
+        """`Outcome.stay`, once the last step was noted."""
+        return step_after(self._last_above, self._job.steps)
 
     def see(self, t: int, twice_gap: "torch.Tensor | int") -> None:
         """Note the gaps of step t; `twice_gap` is e'He, (M, K)."""
@@ -275,13 +282,16 @@ class Follower:
         gaps = self._buffer[: self._filled] / 2.0
         if self._start is None:
             self._start = gaps[0].copy()
+        within = gaps <= self._job.tolerance * self._start
         for first, reached in (
-            (self.hit, gaps <= self._job.tolerance * self._start),
+            (self.hit, within),
             (self.diverged, ~(gaps <= divergence_limit(self._start))),
         ):
             step = np.where(reached.any(axis=0), self._begin + reached.argmax(axis=0), np.inf)
             np.minimum(first, step, out=first)
         end = self._begin + self._filled
+        last = end - 1 - np.argmax(~within[::-1], axis=0)  # argmax gives the first of the reversed steps
+        self._last_above = np.where(within.all(axis=0), self._last_above, last)
         while self._position < self._job.record.size and self._job.record[self._position] < end:
             self.gap[:, :, self._position] = gaps[self._job.record[self._position] - self._begin]
             self._position += 1

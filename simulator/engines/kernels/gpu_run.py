@@ -82,6 +82,7 @@ def run(job: Job) -> Outcome:
     return Outcome(
         gap=_joined([part.gap for part in parts]),
         hit=_joined([part.hit for part in parts]),
+        stay=_joined([part.stay for part in parts]),
         diverged=_joined([part.diverged for part in parts]),
     )
 
@@ -348,7 +349,7 @@ class Run:
         else:
             first_steps = _on_host(firsts)
         hit, diverged = np.where(first_steps == NEVER, np.inf, first_steps)
-        return Outcome(gap=gap, hit=hit, diverged=diverged)
+        return Outcome(gap=gap, hit=hit, stay=np.full(hit.shape, np.nan), diverged=diverged)
 
     def _steps(self, begin: int, end: int, slots: torch.Tensor, records: torch.Tensor) -> None:
         """Launch steps `begin` to `end`, never many launches ahead of the device: a wait in the driver hears no Ctrl-C."""

@@ -281,7 +281,12 @@ def test_a_run_that_comes_back_has_diverged():
 
 def test_a_hit_before_divergence_is_kept():
     job = prepare(diagonal_problem([1.0], [1.0]), "gd", lr=[0.1, 0.1, 0.1], steps=9)
-    outcome = Outcome(np.ones((1, 3, 10)), np.array([[3.0, 7.0, np.inf]]), np.array([[5.0, 5.0, np.inf]]))
+    outcome = Outcome(
+        np.ones((1, 3, 10)),
+        np.array([[3.0, 7.0, np.inf]]),
+        np.array([[3.0, 7.0, np.inf]]),
+        np.array([[5.0, 5.0, np.inf]]),
+    )
     result = as_trajectory(job, outcome, "gd", None, "reference")
     assert result.steps_to_tolerance.tolist() == [[3.0, np.inf, np.inf]]
     assert result.status.tolist() == [["diverged", "diverged", "running"]]
