@@ -9,7 +9,7 @@ import numpy as np
 from quadsim.simulator.sweeps.config.families import family_of, imported
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 
-__all__ = ["BOUNDS", "OPTIMISED", "ExtraColumn", "extra_columns", "steps_text"]
+__all__ = ["BOUNDS", "OPTIMISED", "ExtraColumn", "choice_columns", "extra_columns", "steps_text"]
 
 Row = Mapping[Any, Any]
 """A row of `Results.best`."""
@@ -40,6 +40,19 @@ def extra_columns(config: SweepGrid) -> tuple[ExtraColumn, ...]:
     path = family_of(config).table_columns
     found: tuple[ExtraColumn, ...] = () if path is None else imported(path)
     return found
+
+
+def choice_columns(config: SweepGrid) -> tuple[ExtraColumn, ...]:
+    """What was tried for every row, where optimizers list several settings: settings times rates."""
+    if all(len(optimizer.settings) == 1 for optimizer in config.swept):
+        return ()
+    return (
+        ExtraColumn(
+            "tried",
+            lambda row: float(row["settings_tried"] * row["rates_tried"]),
+            lambda row, _: f"{row['settings_tried']} x {row['rates_tried']}",
+        ),
+    )
 
 
 def _three_digits(value: float) -> str:

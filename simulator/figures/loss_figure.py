@@ -57,7 +57,9 @@ def loss_figure(results: "Results") -> Figure:
         axis.set_xlabel("step")
         axis.set_ylabel("loss / ln(classes)")
         axis.set_title(point_title(results, curves, p), fontsize=9)
-    handles = [Line2D([], [], markersize=5, linewidth=1.5, **style, label=name) for name, style in styles.items()]
+    handles = [
+        Line2D([], [], markersize=5, linewidth=1.5, **style, label=config.names[name]) for name, style in styles.items()
+    ]
     handles.append(Line2D([], [], color="0.35", linestyle=":", label="optimised loss"))
     handles.append(Line2D([], [], color="0.35", linestyle="--", label="target"))
     finish(

@@ -42,7 +42,7 @@ class Family:
         purpose: what the command does with that option, as the end of "with --model, which".
         named_dials: dials that the label of a point names, so that titles do not repeat them.
         states_criterion: whether every answer begins with the criterion.
-        answer: path of a function (results, rows of `best`) that returns a further sentence of the answer.
+        answer: path of a function of `Results` that returns a further sentence of the answer, or the empty text.
         notes: path of a function of `Results` that returns further notes.
         table_columns: path of a tuple of `ExtraColumn`, after those that every table of best rates has.
         page_columns: path of a function of `Results` that returns further columns of the table in the report: pairs of a

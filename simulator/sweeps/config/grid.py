@@ -193,6 +193,11 @@ class SweepGrid:
         return option_name(self.axis)
 
     @property
+    def axis_short(self) -> str:
+        """What a value of the axis is called, as in "heterogeneity 10"."""
+        return self.compared[0] if len(self.compared) == 1 else option_name(self.axis)
+
+    @property
     def place(self) -> str:
         """The end of "How many steps gd and adam need": a template with the fields whose values it lists in braces."""
         return f"at {option_name(self.axis)} {{{self.axis}}}"

@@ -19,8 +19,9 @@ class Option:
     Attributes:
         default: of the field.
         help: what it is, for `--help`.
-        read: how the text of a user is read: `number`, `numbers` (a comma list), `names` (a comma list), `optimizers` (a comma list,
-            in which key=value goes on with the optimizer before it), `sizes` (a comma list of numbers or sums as 1+4+9), `text`, or `flag` (an option without a value).
+        read: how the text of a user is read: `number`, `numbers` (a comma list), `names` (a comma list), `optimizers` (a comma
+            list, in which key=value goes on with the optimizer before it), `sizes` (a comma list of numbers or sums as 1+4+9),
+            `text`, or `flag` (an option without a value).
         metavar: what stands for the value in `--help`.
         shown: the default in words; None: as the value itself; empty: not at all.
     """

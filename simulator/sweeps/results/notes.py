@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from quadsim.simulator.sweeps.config.families import family_of, imported
 from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO
+from quadsim.simulator.sweeps.results.comparison import ENOUGH_SEEDS, TIE
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
 
 __all__ = ["notes_on", "text_of_point"]
-
-_ENOUGH_SEEDS = 6  # below, the ends of a 95% interval are the extremes of the resamples
 
 
 def notes_on(results: "Results") -> list[str]:
@@ -33,10 +32,14 @@ def notes_on(results: "Results") -> list[str]:
     family = family_of(config)
     if family.notes is not None:
         out += imported(family.notes)(results)
-    if config.seeds < _ENOUGH_SEEDS:
+    if config.seeds < ENOUGH_SEEDS:
         out.append(
-            f"Bootstrap intervals from {config.seeds} seeds cover less than they say; {_ENOUGH_SEEDS} seeds are enough."
+            f"From {config.seeds} seed{'s' * (config.seeds > 1)} no intervals are given: they would cover much less than 95%. "
+            f"From {ENOUGH_SEEDS} on they are."
         )
+    else:
+        out.append("Intervals are 95% bootstrap intervals of ratios of medians.")
+    out.append(f"Optimizers tie where their medians differ by less than {TIE - 1:.0%}.")
     return out
 
 

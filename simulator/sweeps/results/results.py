@@ -12,7 +12,8 @@ from quadsim.simulator.support.paths import local_path
 from quadsim.simulator.support.records import plain_records
 from quadsim.simulator.sweeps.config.families import config_from_json, family_of, imported
 from quadsim.simulator.sweeps.config.grid import SweepGrid
-from quadsim.simulator.sweeps.results.answers import answer, counted_answer
+from quadsim.simulator.sweeps.results.answers import Group, answer
+from quadsim.simulator.sweeps.results.comparison import Comparison, draws_of_bins, draws_of_rows
 from quadsim.simulator.sweeps.results.integrity import damaged_files
 from quadsim.simulator.sweeps.results.notes import notes_on
 from quadsim.simulator.sweeps.results.tables import Tables
@@ -105,17 +106,23 @@ class Results:
         return out
 
     @property
+    def compared(self) -> list[Group]:
+        """The optimizers, compared with each other at every combination of the facets."""
+        config = self.config
+        draws = draws_of_rows if self.histogram is None else draws_of_bins
+        return [
+            Group(label, Comparison(best, config.axis, config.seeds, config.steps, draws(runs)))
+            for label, runs, best in self.groups()
+        ]
+
+    @property
     def answers(self) -> list[str]:
-        """The result in words, one text per combination of the facets."""
-        config, family, out = self.config, family_of(self.config), []
-        begin = f"Steps until {config.criterion}: " if family.states_criterion else ""
-        for label, runs, best in self.groups():
-            words = answer if self.histogram is None else counted_answer
-            text = words(runs, best, config.axis, config.steps, family.value)
-            if family.answer is not None:
-                text = f"{text} {imported(family.answer)(self, best)}".strip()
-            out.append(begin + (f"{label}: {text}" if label else text))
-        return out
+        """The result in words: at most five sentences."""
+        config, family = self.config, family_of(self.config)
+        further = "" if family.answer is None else imported(family.answer)(self)
+        begin = f"Steps until {config.criterion}. " if family.states_criterion else ""
+        first, *others = answer(config, self.compared, further)
+        return [f"{begin}{first}", *others]
 
     @property
     def at_edge(self) -> pd.DataFrame:
@@ -177,7 +184,7 @@ class Results:
         Raises:
             ValueError: they do not, so that they are of another grid or were changed.
         """
-        wanted = {(point, name) for point in range(len(self.config.points)) for name in self.config.optimizers}
+        wanted = {(point, one.text) for point in range(len(self.config.points)) for one in self.config.swept}
         if set(zip(self.best["point"], self.best["optimizer"], strict=True)) != wanted:
             raise ValueError(f"the tables do not hold the {len(wanted)} points and optimizers of the configuration")
 

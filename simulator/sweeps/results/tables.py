@@ -96,6 +96,15 @@ class Tables:
         return found if columns is None else found[list(columns)]
 
     @cached_property
+    def setting_column(self) -> str:
+        """The column with the label of the setting; `optimizer` in a table of a version in which that was one setting."""
+        if self.histogram is not None:
+            return "setting" if "setting" in self.histogram else "optimizer"
+        path = self._folder / store.SUMMARY
+        with _readable(path), store.parquet_reader(path) as file:
+            return "setting" if "setting" in file.schema_arrow.names else "optimizer"
+
+    @cached_property
     def curves(self) -> xr.Dataset | None:
         """See `Results`."""
         if not self.has_rows:

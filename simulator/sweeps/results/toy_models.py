@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from quadsim.simulator.sweeps.results.answers import optimised_answer
+from quadsim.simulator.sweeps.results.answers import Group, growth_sentence
+from quadsim.simulator.sweeps.results.comparison import Comparison, draws_of_rows
 from quadsim.simulator.sweeps.results.notes import text_of_point
 
 if TYPE_CHECKING:
@@ -14,10 +14,24 @@ if TYPE_CHECKING:
 __all__ = ["notes", "on_optimised_loss"]
 
 
-def on_optimised_loss(results: "Results", best: pd.DataFrame) -> str:
-    """The sentence on the loss that is optimised, for these rows of `best`; see `optimised_answer`."""
-    whole = results.summary[results.summary["point"].isin(best["point"])]
-    return optimised_answer(whole, best, results.config.axis, results.config.steps)
+def on_optimised_loss(results: "Results") -> str:
+    """How the steps grow on the loss that is optimised, every optimizer at the setting and rate that are best for it."""
+    config = results.config
+    chosen = results.best[["point", "optimizer", "setting_weighted", "lr_weighted"]]
+    chosen = chosen.rename(columns={"setting_weighted": "setting", "lr_weighted": "lr"})
+    runs = results.summary
+    if "setting" not in runs:  # a table of a version in which an optimizer was one setting
+        runs = runs.assign(setting=runs["optimizer"])
+    runs = runs.merge(chosen, on=["point", "optimizer", "setting", "lr"])
+    draw = draws_of_rows(runs, "steps_to_tolerance_weighted")
+    groups = [
+        Group(label, Comparison(best, config.axis, config.seeds, config.steps, draw, "steps_weighted_median"))
+        for label, _, best in results.groups()
+    ]
+    if len(groups[0].comparison.points) < 2:
+        return ""
+    text = growth_sentence(config, groups, list(config.names))
+    return f"On the loss that is optimised: {text[:1].lower()}{text[1:]}" if text else ""
 
 
 def notes(results: "Results") -> list[str]:
