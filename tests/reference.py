@@ -211,6 +211,18 @@ def steps_to_tolerance(gaps: ArrayLike, tolerance: float) -> float:
     return next((float(t) for t, gap in enumerate(gaps) if gap <= tolerance * gaps[0]), float("inf"))
 
 
+def steps_to_stay(gaps: ArrayLike, tolerance: float) -> float:
+    """Return the first t from which on every gap is <= tolerance * gap_0; inf if the last one is not (NaN never is)."""
+    gaps = np.asarray(gaps, dtype=np.float64)
+    stay = float("inf")
+    for t, gap in enumerate(gaps):
+        if not gap <= tolerance * gaps[0]:
+            stay = float("inf")
+        elif stay == float("inf"):
+            stay = float(t)
+    return stay
+
+
 def frozen_adam_bounds(blocks: Blocks, e0: ArrayLike) -> dict[str, Any]:
     """Return the constants and the per-step gap factors of adam-frozen at lr = eta = min_l C1_l (theory.md section 3).
 

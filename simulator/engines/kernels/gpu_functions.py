@@ -209,12 +209,12 @@ def limits(gaps_, blocks_, width_, columns_, tolerance_, below_, limit_, LANES_:
 
 @triton.jit
 def follow(
-    gaps_, blocks_, width_, columns_, begin_, steps_, slots_, below_, limit_, hit_, diverged_, records_,
+    gaps_, blocks_, width_, columns_, begin_, steps_, slots_, below_, limit_, hit_, above_, diverged_, records_,
     STEPS_: tl.constexpr, LANES_: tl.constexpr,
 ):  # fmt: skip
-    """First hits, first divergences and records from gaps (steps, problems, slots, width) of the steps from begin_ on.
+    """First hits, last steps above the tolerance, first divergences and records, of the steps from begin_ on.
 
-    Which programs run first does not matter: the smallest step wins.
+    Gaps are (steps, problems, slots, width). Which programs run first does not matter: the smallest step wins, or the largest.
     """
     n = tl.program_id(0).to(tl.int64) * LANES_ + tl.arange(0, LANES_)
     t = tl.program_id(1) * STEPS_ + tl.arange(0, STEPS_)
@@ -226,6 +226,8 @@ def follow(
     now = tl.where(inside, (begin_ + t)[:, None], NEVER)
     hit = tl.min(tl.where(gap <= below[None, :], now, NEVER), axis=0)
     tl.atomic_min(hit_ + n, hit, mask=(n < columns_) & (hit < NEVER))
+    above = tl.max(tl.where(inside & ~(gap <= below[None, :]), now, -1), axis=0)
+    tl.atomic_max(above_ + n, above, mask=(n < columns_) & (above >= 0))
     diverged = tl.min(tl.where(gap <= limit[None, :], NEVER, now), axis=0)
     tl.atomic_min(diverged_ + n, diverged, mask=(n < columns_) & (diverged < NEVER))
     slot = tl.load(slots_ + begin_ + t, mask=t < steps_, other=-1)

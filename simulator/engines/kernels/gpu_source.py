@@ -279,6 +279,7 @@ class _Source:
                 self._line(f"tl.store(error_ + {c} * lanes_ + n_, e{c}_)")
             if unit.whole:
                 self._line("tl.store(hit_ + n_, hit_of_)")
+                self._line("tl.store(above_ + n_, above_of_)")
                 self._line("tl.store(diverged_ + n_, diverged_of_)")
         for state, index, place in place_of:
             self._line(f"tl.store({place}, {state}__{index})")
@@ -288,7 +289,7 @@ class _Source:
 
     def _before_loop(self, unit: Unit) -> None:
         if unit.whole:
-            for name in ("below", "limit", "hit", "diverged"):
+            for name in ("below", "limit", "hit", "above", "diverged"):
                 self._line(f"{name}_of_ = tl.load({name}_ + n_)")
         else:
             part = "" if unit.in_lanes else " + tl.arange(0, PARTS_)[None, :]"
@@ -303,6 +304,7 @@ class _Source:
         self._line("gap_ = twice_ * 0.5")
         self._line("now_ = begin_ + t_")
         self._line("hit_of_ = tl.where(gap_ <= below_of_, tl.minimum(hit_of_, now_), hit_of_)")
+        self._line("above_of_ = tl.where(gap_ <= below_of_, above_of_, now_)")
         self._line("diverged_of_ = tl.where(gap_ <= limit_of_, diverged_of_, tl.minimum(diverged_of_, now_))")
         self._line("slot_ = tl.load(slots_ + now_)")
         self._line("if slot_ >= 0:")
@@ -463,7 +465,7 @@ def _arguments(unit: Unit, *, starting: bool) -> str:
     if starting:
         return f"{first}, tolerance_, below_, limit_" if unit.whole else first
     if unit.whole:
-        return f"{first}, table_, begin_, steps_, slots_, below_, limit_, hit_, diverged_, records_"
+        return f"{first}, table_, begin_, steps_, slots_, below_, limit_, hit_, above_, diverged_, records_"
     return f"{first}, table_, steps_, gaps_, slots_, group_, blocks_"
 
 

@@ -10,7 +10,7 @@ import torch
 from cases import OPTIMIZERS, registered
 from problems import SIZES, diagonal_problem, mixed_problem
 from reference import RULES as ORACLE
-from reference import block_extremes, block_slices, hessian_times, run, steps_to_tolerance
+from reference import block_extremes, block_slices, hessian_times, run, steps_to_stay, steps_to_tolerance
 
 from quadsim.simulator import RULES, BlockQuadratic, Rule, Schedule, grid, simulate, symbols
 from quadsim.simulator.engines import as_trajectory, choose_engine, prepare, reference
@@ -66,6 +66,7 @@ def test_reference_engine_matches_numpy(name, schedule):
             np.testing.assert_allclose(errors[m, k], expected, rtol=1e-10, atol=atol)
             np.testing.assert_allclose(result.gap[m, k], gaps, rtol=1e-10)
             assert result.steps_to_tolerance[m, k] == steps_to_tolerance(gaps, 0.1)
+            assert result.steps_to_stay[m, k] == steps_to_stay(gaps, 0.1)
 
 
 def schedule_factors(schedule, steps):

@@ -38,7 +38,7 @@ def both(problem, rule, **arguments):
 
 
 def assert_same_bits(one, other):
-    for attribute in ("gap", "steps_to_tolerance", "status"):
+    for attribute in ("gap", "steps_to_tolerance", "steps_to_stay", "status"):
         assert np.array_equal(getattr(one, attribute), getattr(other, attribute)), attribute
 
 
@@ -48,6 +48,7 @@ def pick(trajectory, problems, settings):
         trajectory,
         gap=trajectory.gap[rows],
         steps_to_tolerance=trajectory.steps_to_tolerance[rows],
+        steps_to_stay=trajectory.steps_to_stay[rows],
         status=trajectory.status[rows],
     )
 
@@ -55,6 +56,7 @@ def pick(trajectory, problems, settings):
 def assert_agree(fused, expected, rtol=1e-10):
     np.testing.assert_allclose(fused.gap, expected.gap, rtol=rtol)
     assert np.array_equal(fused.steps_to_tolerance, expected.steps_to_tolerance)
+    assert np.array_equal(fused.steps_to_stay, expected.steps_to_stay)
     assert np.array_equal(fused.status, expected.status)
 
 

@@ -71,7 +71,7 @@ def assert_same_trajectory(a, b):
     for attribute in ("tolerance", "gradient_noise_std", "engine", "dtype", "device"):
         assert getattr(a, attribute) == getattr(b, attribute), attribute
         assert type(getattr(a, attribute)) is type(getattr(b, attribute)), attribute
-    for attribute in ("steps", "gap", "steps_to_tolerance", "status"):
+    for attribute in ("steps", "gap", "steps_to_tolerance", "steps_to_stay", "status"):
         assert np.array_equal(getattr(a, attribute), getattr(b, attribute)), attribute
     assert a.steps.dtype == b.steps.dtype
     assert list(a.settings) == list(b.settings)
@@ -114,6 +114,17 @@ def test_a_closed_form_run_comes_back_too(tmp_path):
     loaded = Trajectory.load(tmp_path / "run.nc")
     assert loaded.engine == "closed-form"
     assert_same_trajectory(run, loaded)
+
+
+def test_a_file_of_an_older_version_does_not_know_what_it_did_not_record(tmp_path):
+    run = simulate(random_blocks(), "gd", lr=[0.1, 0.2], steps=10)
+    run.save(tmp_path / "run.nc")
+    xr.load_dataset(tmp_path / "run.nc", engine="h5netcdf").drop_vars("steps_to_stay").to_netcdf(
+        tmp_path / "older.nc", engine="h5netcdf"
+    )
+    loaded = Trajectory.load(tmp_path / "older.nc")
+    assert np.isnan(loaded.steps_to_stay).all()
+    assert_same_trajectory(replace(loaded, steps_to_stay=run.steps_to_stay), run)
 
 
 def test_a_second_save_replaces_the_first(tmp_path):

@@ -243,6 +243,7 @@ def test_one_function_counts_trajectories_and_bounds():
     assert counted.status["diverged"][2] == 9
     reached = np.where(run.status == "converged", run.steps_to_tolerance, np.inf)
     np.testing.assert_array_equal(counted.hits, count_steps(reached, 90))
+    np.testing.assert_array_equal(counted.stays, count_steps(run.steps_to_stay, 90))
     np.testing.assert_array_equal(count_steps([[0.0], [1.5], [90.0], [91.0], [np.nan]], 90).sum(), 3)
 
 

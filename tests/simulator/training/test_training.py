@@ -136,7 +136,15 @@ ODD = {
 }
 
 
-PER_INSTANCE = ("loss", "loss_weighted", "steps_to_tolerance", "steps_to_tolerance_weighted", "status", "stopped")
+PER_INSTANCE = (
+    "loss",
+    "loss_weighted",
+    "steps_to_tolerance",
+    "steps_to_tolerance_weighted",
+    "steps_to_stay",
+    "status",
+    "stopped",
+)
 
 
 def assert_same_bits(a, b):
@@ -289,6 +297,7 @@ def test_a_snapshot_of_what_has_diverged_is_nan_at_once():
 def test_steps_to_tolerance(task):
     problem = small(task=task, heterogeneity=[1.0, 100.0], problems=2)
     run = train(problem, "adam", lr=0.05, steps=80, tolerance=0.4, record=30, evaluate_every=4, dtype="float64")
+    whole = train(problem, "adam", lr=0.05, steps=80, tolerance=0.4, evaluate_every=4, dtype="float64", stop=False)
     theirs = train_modules(problem, torch.optim.Adam, 0.05, 80, evaluate_every=4, dtype=torch.float64)
     assert run.target == 0.4 * np.log(5)
     for m in range(4):
@@ -298,9 +307,17 @@ def test_steps_to_tolerance(task):
         ):
             below = theirs.steps[losses <= run.target]
             assert 0 < found == (below[0] if below.size else np.inf)
+        for name, losses in (("steps_to_stay", theirs.loss[m]), ("steps_to_stay_weighted", theirs.loss_weighted[m])):
+            above = np.flatnonzero(~(losses <= run.target))
+            stays = np.inf if above[-1] == losses.size - 1 else theirs.steps[above[-1] + 1]
+            assert getattr(whole, name)[m, 0] == stays
+            # Of a run that was stopped nobody knows whether it would have stayed.
+            np.testing.assert_equal(getattr(run, name)[m, 0], np.nan if run.stopped[m, 0] < 80 else stays)
         both = max(run.steps_to_tolerance[m, 0], run.steps_to_tolerance_weighted[m, 0])
         assert run.stopped[m, 0] == min(both, 80)
     assert np.any(run.steps_to_tolerance != run.steps_to_tolerance_weighted)
+    assert np.any(run.stopped < 80)
+    assert np.any(whole.steps_to_stay != whole.steps_to_tolerance)
 
 
 def test_recorded_steps():
