@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
+from quadsim.simulator.sweeps.config.families import family_of
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.comparison import ENOUGH_SEEDS, TIE, Comparison, Lead, Ratio
 from quadsim.simulator.sweeps.results.crossover import Crossover
@@ -22,7 +23,7 @@ _MOST_SEGMENTS = 3
 """Changes of the lead along the axis that one sentence tells; of more, it tells how often each leads."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """The points that differ along the axis of comparison alone.
 
@@ -43,6 +44,8 @@ def answer(config: SweepGrid, groups: Sequence[Group], further: str = "") -> lis
         groups: one for every combination of the other dials.
         further: a sentence of the family of problems.
     """
+    if not any(np.isfinite(median) for group in groups for median in group.comparison.medians.values()):
+        return [_nobody(config, groups, list(config.names))]
     found = [growth_sentence(config, groups, list(config.names))]
     compared = _compared(config)
     found += [_lead_sentence(config, groups, names, begin) for begin, names in compared]
@@ -122,7 +125,8 @@ def _growth(config: SweepGrid, group: Group, name: str) -> _Growth | None:
     comparison = group.comparison
     points = comparison.points
     reached = [p for p in points if np.isfinite(comparison.medians[p, name]) and comparison.medians[p, name] > 0.0]
-    if len(points) < 2 or not reached:
+    starts_within = any(comparison.medians[p, name] == 0.0 for p in points)
+    if len(points) < 2 or not reached or (starts_within and len(reached) < 2):
         return None
     low, high = reached[0], reached[-1]
     if config.is_categorical:
@@ -135,31 +139,45 @@ def _growth(config: SweepGrid, group: Group, name: str) -> _Growth | None:
 
 
 def _single(config: SweepGrid, groups: Sequence[Group], optimizers: Sequence[str]) -> str:
-    """Where nothing grows: the steps at the only value, or that nobody reaches the tolerance."""
-    every = [(g, p) for g in groups for p in g.comparison.points]
-    if not any(np.isfinite(g.comparison.medians[p, name]) for g, p in every for name in optimizers):
-        return f"No optimizer reaches the tolerance within {config.steps} steps in half of the problems of any point."
-    if len(every) > 1:
+    """Where nothing grows along the axis: the steps of the only optimizer."""
+    every = [(g, p, name) for g in groups for p in g.comparison.points for name in optimizers]
+    medians = {key: key[0].comparison.medians[key[1:]] for key in every}
+    if len(optimizers) > 1:
         return ""
-    (group, point) = every[0]
-    medians = {name: group.comparison.medians[point, name] for name in optimizers}
-    best = min(medians, key=lambda name: medians[name])
-    where = _value(group.comparison.values[point])
-    if medians[best] == 0.0:
-        there = [config.names[name] for name in optimizers if medians[name] == 0.0]
-        return f"At {where} the start is within the tolerance already ({_listed(there)})."
-    return f"At {where} {config.names[best]} needs the fewest steps ({medians[best]:g})."
+    name = config.names[optimizers[0]]
+    low, high = (pick(every, key=lambda key: medians[key]) for pick in (min, max))
+    texts = []
+    for key in dict.fromkeys((low, high)):
+        where = f"at {_value(key[0].comparison.values[key[1]])}{', ' + key[0].label if key[0].label else ''}"
+        number = f"over {config.steps}" if np.isinf(medians[key]) else f"{medians[key]:g}"
+        texts.append(f"{number} steps {where}")
+    if medians[high] == 0.0:
+        return f"{name} starts within the tolerance."
+    return f"{name} needs {' to '.join(texts)}."
+
+
+def _nobody(config: SweepGrid, groups: Sequence[Group], optimizers: Sequence[str]) -> str:
+    """Where no optimizer reaches the tolerance: who came furthest, if that is known."""
+    text = f"No optimizer reaches the tolerance within {config.steps} steps on half of the problems of any point"
+    value = family_of(config).value
+    ends = {
+        (group, point, name): group.comparison.ends[point, name]
+        for group in groups
+        for point in group.comparison.points
+        for name in optimizers
+        if np.isfinite(group.comparison.ends[point, name])
+    }
+    if not ends:
+        return f"{text}."
+    group, point, name = min(ends, key=lambda key: ends[key])
+    where = "" if len(ends) == len(optimizers) else f" at {_value(group.comparison.values[point])}"
+    least = f"{ends[group, point, name]:.3g} of the start, median"
+    return f"{text}; the lowest {value} at the end is that of {config.names[name]}{where} ({least})."
 
 
 def _lead_sentence(config: SweepGrid, groups: Sequence[Group], names: Sequence[str], begin: str) -> str:
     """Who leads where among the optimizers that are compared, and where the lead changes."""
     leads = [[group.comparison.lead(point, names) for point in group.comparison.points] for group in groups]
-    if not any(lead.ahead for each in leads for lead in each):
-        return (
-            f"{begin}no optimizer reaches the tolerance within {config.steps} steps."
-            if len(config.families) > 1
-            else ""
-        )
     segments = _segments(leads[0])
     if len(groups) > 1 or config.is_categorical or len(segments) > _MOST_SEGMENTS:
         return begin + _counted_leads(config, groups, leads) + "."
@@ -186,7 +204,9 @@ def _segment(
     segment = segments[position]
     first, last = (comparison.values[segment[i].point] for i in (0, -1))
     ahead = [config.names[name] for name in segment[0].ahead]
-    if not ahead:
+    if ahead and all(comparison.medians[lead.point, lead.ahead[0]] == 0.0 for lead in segment):
+        who = f"the start is within the tolerance already ({_listed(ahead)})"
+    elif not ahead:
         who = f"no optimizer reaches the tolerance within {config.steps} steps"
     else:
         who = f"{_listed(ahead)} {'tie' if len(ahead) > 1 else 'is ahead'}"

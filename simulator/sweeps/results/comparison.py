@@ -74,6 +74,7 @@ class Comparison:
         steps: length of the runs.
         draw: resampled medians of a (point, optimizer), see `resampled_medians`.
         column: the medians in `best`.
+        value: what the optimizers decrease, X of the column `final_X_median`.
     """
 
     def __init__(
@@ -84,12 +85,15 @@ class Comparison:
         steps: int,
         draw: Draw,
         column: str = "steps_median",
+        value: str = "gap",
     ) -> None:
         self.seeds, self.steps = seeds, steps
         rows = best.to_dict("records")
         self.values: dict[int, Any] = {row["point"]: row[axis] for row in rows}
         self.medians: dict[Key, float] = {(row["point"], row["optimizer"]): row[column] for row in rows}
         self.reached: dict[Key, float] = {(row["point"], row["optimizer"]): row["reached"] for row in rows}
+        end = f"final_{value}_median"
+        self.ends: dict[Key, float] = {(row["point"], row["optimizer"]): row.get(end, np.nan) for row in rows}
         self._draw, self._drawn = draw, dict[Key, NDArray[np.float64]]()
 
     @property

@@ -108,10 +108,10 @@ class Results:
     @property
     def compared(self) -> list[Group]:
         """The optimizers, compared with each other at every combination of the facets."""
-        config = self.config
+        config, value = self.config, family_of(self.config).value
         draws = draws_of_rows if self.histogram is None else draws_of_bins
         return [
-            Group(label, Comparison(best, config.axis, config.seeds, config.steps, draws(runs)))
+            Group(label, Comparison(best, config.axis, config.seeds, config.steps, draws(runs), value=value))
             for label, runs, best in self.groups()
         ]
 
