@@ -11,12 +11,11 @@ from quadsim.cli.pages.provenance_section import again_section, provenance_secti
 from quadsim.cli.pages.reading import mapping
 from quadsim.cli.pages.sweep_settings import settings_section
 from quadsim.cli.pages.words import listing
-from quadsim.cli.text.sweep_columns import ExtraColumn, choice_columns, extra_columns, steps_text
+from quadsim.cli.text.sweep_columns import ExtraColumn, choice_columns, criterion_columns, extra_columns, steps_text
 from quadsim.cli.text.sweep_table import point_text
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.families import family_of, imported
-from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.results import Results
 
 __all__ = ["sweep_page"]
@@ -89,7 +88,7 @@ def _figures(results: Results) -> list[Block]:
     )
     caption = (
         f"Steps until {config.criterion}, against {config.axis_words}. Every optimizer at its best rate{panels}; bars: "
-        f"10 to 90% of {config.seeds} problems."
+        f"10 to 90% of {len(config.reported)} problems."
     )
     found = [picture_of(folder, f"{store.FIGURES}/steps.png", alt, caption)]
     if results.curves is not None:
@@ -99,7 +98,7 @@ def _figures(results: Results) -> list[Block]:
                 folder,
                 f"{store.FIGURES}/{family.figure}.png",
                 f"{about}, with a band from the 10% to the 90% quantile. The table above says when each reaches the target.",
-                f"{about}; median and 10 to 90% of {config.seeds} problems.",
+                f"{about}; median and 10 to 90% of {len(config.reported)} problems.",
             )
         )
     return [Text(one) if isinstance(one, str) else one for one in found]
@@ -109,7 +108,7 @@ def _best_table(results: Results) -> Table:
     config, family = results.config, family_of(results.config)
     most = "" if results.histogram is None else " (at most)"
     facets = [name for name in results.facets if name in results.best]
-    numbers = [column.heading for column in _own_columns(config)]
+    numbers = [column.heading for column in _own_columns(results)]
     families = [Column("family")] if len(config.families) > 1 else []
     columns = [Column(listing(list(config.compared)), numeric=not config.is_categorical)]
     columns += [*(Column(name.replace("_", " ")) for name in facets)]
@@ -124,14 +123,15 @@ def _best_table(results: Results) -> Table:
     kept = store.SUMMARY if results.histogram is None else store.HISTOGRAM
     left = f" The first {_MOST_ROWS} of {len(results.best)} rows." if len(results.best) > _MOST_ROWS else ""
     every = f"All {results.runs:,} runs at all rates: {kept}, with pandas.read_parquet."
-    runs = f"{config.seeds} problems a row, at most {config.steps:,} steps"
+    runs = f"{len(config.reported)} problems a row, at most {config.steps:,} steps"
     return Table(
         f"Steps until {config.criterion} ({runs})", tuple(columns), tuple(rows), f"{family.table_note}{every}{left}"
     )
 
 
-def _own_columns(config: SweepGrid) -> tuple[ExtraColumn, ...]:
-    return (*choice_columns(config), *extra_columns(config))
+def _own_columns(results: Results) -> tuple[ExtraColumn, ...]:
+    config = results.config
+    return (*criterion_columns(config, results.best), *choice_columns(config), *extra_columns(config))
 
 
 def _row(results: Results, row: dict[Any, Any], facets: list[str]) -> tuple[Cell, ...]:
@@ -145,7 +145,7 @@ def _row(results: Results, row: dict[Any, Any], facets: list[str]) -> tuple[Cell
     ]
     cells += [_steps(row[name], most) for name in ("steps_median", "steps_q10", "steps_q90")]
     cells.append(Cell(f"{row['lr']:.3g}" + (" (edge)" if row["at_edge"] else ""), float(row["lr"])))
-    for column in _own_columns(config):
+    for column in _own_columns(results):
         value = column.number(row)
         cells.append(Cell("" if math.isnan(value) else column.text(row, most), value))
     return tuple(cells)

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from quadsim.cli.text.narrow import output, print_table, titled
-from quadsim.cli.text.sweep_columns import ExtraColumn, choice_columns, extra_columns, steps_text
+from quadsim.cli.text.sweep_columns import ExtraColumn, choice_columns, criterion_columns, extra_columns, steps_text
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import shown
@@ -34,10 +34,10 @@ def print_results(results: Results, *, quiet: bool) -> None:
 
 def _table(results: Results, label: str, best: Any) -> Callable[[int], Table]:
     config = results.config
-    size = f"{config.seeds} problems a row, at most {config.steps} steps"
+    size = f"{len(config.reported)} problems a row, at most {config.steps} steps"
     title = f"Steps until {config.criterion} ({size})"
     most = "" if results.histogram is None else " (at most)"
-    columns = (*choice_columns(config), *extra_columns(config))
+    columns = (*criterion_columns(config, results.best), *choice_columns(config), *extra_columns(config))
     shared = (" / ".join(config.compared), "optimizer", "best lr", f"median steps{most}", f"10-90%{most}")
     headings = (*shared, *(column.heading for column in columns))
     rows: list[tuple[str, ...] | None] = []

@@ -29,6 +29,7 @@ def loss_figure(results: "Results") -> Figure:
     config, curves = cast(ModelSweepConfig, results.config), results.curves
     if curves is None:
         raise ValueError("results must hold curves, got those of a sweep that kept none; run it again.")
+    curves = curves.isel(seed=config.reported)
     styles = styles_of(config.optimizers)
     figure, axes = panels(curves.sizes["point"], rows_of_legend=legend_rows(config.optimizers))
     steps = curves["step"].values
@@ -66,7 +67,7 @@ def loss_figure(results: "Results") -> Figure:
         figure,
         axes,
         handles,
-        f"Best rate of each optimizer; median and 10-90% of {config.seeds} seeds, unweighted loss",
+        f"Best rate of each optimizer; median and 10-90% of {len(config.reported)} seeds, unweighted loss",
     )
     return figure
 

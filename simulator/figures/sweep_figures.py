@@ -66,7 +66,7 @@ def steps_figure(results: "Results") -> Figure:
         _log_ticks(axis)
     handles = _optimizer_handles(config, styles, linestyle="-", markersize=5)
     how = "" if results.histogram is None else " (upper ends of bins)"
-    title = f"Best rate of each optimizer; median and 10-90% of {config.seeds} problems{how}"
+    title = f"Best rate of each optimizer; median and 10-90% of {len(config.reported)} problems{how}"
     finish(figure, axes, [*handles, *_mark_handles(marks, config.steps)], title)
     return figure
 
@@ -176,7 +176,7 @@ def gap_figure(results: "Results") -> Figure:
     for p, axis in enumerate(axes):
         top = 1.0
         for o, style in enumerate(styles.values()):
-            gap = curves[value][p, o].values
+            gap = curves[value][p, o].values[config.reported]
             with np.errstate(over="ignore"):  # a run that diverges late is not infinite yet; the axis ends far below
                 relative = gap / np.where(gap[:, :1] > 0.0, gap[:, :1], 1.0)
             low, middle, high = (np.clip(quantile(relative, q, axis=0), bottom / 10, 1e12) for q in (0.1, 0.5, 0.9))
@@ -194,7 +194,7 @@ def gap_figure(results: "Results") -> Figure:
         axis.set_title(point_title(results, curves, p), fontsize=9)
     handles = _optimizer_handles(config, styles, markersize=5, linewidth=1.5)
     handles.append(Line2D([], [], color="0.35", linestyle=":", label="tolerance"))
-    finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {config.seeds} problems")
+    finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {len(config.reported)} problems")
     return figure
 
 
@@ -224,7 +224,8 @@ def _shift(position: int, number: int, *, log: bool) -> float:
 
 def _steps_label(config: SweepGrid) -> str:
     label, power = family_of(config).steps_label, _power(config.tolerance)
-    return label.format(tolerance=config.tolerance, power=power, criterion=config.criterion)
+    stays = "stays " if config.until == "stays" else ""
+    return label.format(tolerance=config.tolerance, power=power, criterion=config.criterion, stays=stays)
 
 
 def _power(value: float) -> str:

@@ -17,12 +17,21 @@ from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.schedules import resolve_schedule
 from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.support.arrays import array_of
-from quadsim.simulator.support.checks import check_count, check_interval, check_known, check_seed
+from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, check_seed
 from quadsim.simulator.support.devices import check_device, resolve_dtype
 from quadsim.simulator.sweeps.config.optimizers import SweptOptimizer, display_names
 from quadsim.simulator.sweeps.config.options import SHARED
 
-__all__ = ["FIRST_DECADES", "ROWS_UP_TO", "SweepGrid", "SweepPoint", "option_name", "unique_values"]
+__all__ = [
+    "FIRST_DECADES",
+    "ROWS_UP_TO",
+    "SELECT_ON",
+    "UNTIL",
+    "SweepGrid",
+    "SweepPoint",
+    "option_name",
+    "unique_values",
+]
 
 MOST_LR_DENSITY = 1000  # rates a decade
 FIRST_DECADES = 1
@@ -31,7 +40,14 @@ FIRST_DECADES = 1
 ROWS_UP_TO = 10**7
 """Runs up to which rows are kept where nothing else is asked for."""
 
+UNTIL = {"first": "steps_to_tolerance", "stays": "steps_to_stay"}
+"""What counts as solved, with the column of its steps: the first step within the tolerance, or the step from which on a run is
+within it up to its last step."""
+
+SELECT_ON = ("all", "half")
+
 _FORMAT = 1
+_ADDED_FIELDS = ("until", "select_on")
 
 
 class SweepPoint(Protocol):
@@ -58,6 +74,9 @@ class SweepGrid:
         seed: key of all draws.
         steps: length of every run.
         tolerance: what counts as solved, relative to the start or to the loss of a guess.
+        until: what counts as solved, see UNTIL.
+        select_on: seeds on which the best settings and rates are chosen: `all`, of which the statistics are as well (hindsight),
+            or `half`: chosen on the even-numbered ones, statistics of the odd-numbered ones.
         schedule: as `cosine:warmup=100`.
         optimizers: as `adam:beta1=0`, or `adam:beta1=0|0.9` for several settings of which the best is chosen.
         lr: fixed learning rates for all optimizers; None: a grid around each rule's natural rate.
@@ -75,11 +94,15 @@ class SweepGrid:
     """Whether `config.json` names the kind; that of quadratics does not, as in the first format there was no other."""
     dials: ClassVar[tuple[str, ...]]
     """Fields that hold several values, which are crossed."""
+    criteria: ClassVar[tuple[str, ...]] = ("first",)
+    """The values of `until` that the runs of this family record."""
 
     seeds: int = SHARED["seeds"].field()
     seed: int = SHARED["seed"].field()
     steps: int = SHARED["steps"].field()
     tolerance: float = SHARED["tolerance"].field()
+    until: str = SHARED["until"].field()
+    select_on: str = SHARED["select_on"].field()
     schedule: str = SHARED["schedule"].field()
     optimizers: tuple[str, ...] = SHARED["optimizers"].field()
     lr: tuple[float, ...] | None = SHARED["lr"].field()
@@ -112,6 +135,16 @@ class SweepGrid:
         object.__setattr__(self, "seed", check_seed(self.seed))
         tolerance = check_interval("tolerance", self.tolerance, 0.0, 1.0, low_open=True, high_open=True)
         object.__setattr__(self, "tolerance", tolerance)
+        check_choice("until", self.until, self.criteria)
+        check_choice("select on", self.select_on, SELECT_ON)
+        if self.select_on == "half" and self.seeds < 2:
+            raise ValueError(
+                f"seeds must be at least 2 to choose on half of them, got {self.seeds}; give more, or --select-on all."
+            )
+        if self.select_on == "half" and self.kept != "rows":
+            raise ValueError(
+                "select on must be all where counts are kept, which do not tell seeds apart, got 'half'; use --keep rows."
+            )
         schedule = resolve_schedule(None if self.schedule is None else str(self.schedule))
         schedule.check(self.steps)
         object.__setattr__(self, "schedule", str(schedule))
@@ -209,6 +242,16 @@ class SweepGrid:
         return len(self.points) * len(self.specs) * self.seeds * rates
 
     @property
+    def chosen_on(self) -> list[int]:
+        """The seeds on which the best settings and rates are chosen."""
+        return list(range(0, self.seeds, 1 if self.select_on == "all" else 2))
+
+    @property
+    def reported(self) -> list[int]:
+        """The seeds of which statistics are given."""
+        return list(range(self.seeds)) if self.select_on == "all" else list(range(1, self.seeds, 2))
+
+    @property
     def kept(self) -> str:
         """What is kept: a row a run, or counts."""
         return "rows"
@@ -240,8 +283,13 @@ class SweepGrid:
         return [natural * 10.0 ** float(self.exponent(k)) for k in exponents]
 
     def to_json(self) -> dict[str, Any]:
-        """The configuration as it is stored."""
-        out = {name: _plain(value) for name, value in asdict(self).items()}
+        """The configuration as it is stored.
+
+        Fields that the format did not have from the beginning are left out at their defaults, so that a folder of an older
+        version holds the same configuration.
+        """
+        added = {name: SHARED[name].default for name in _ADDED_FIELDS}
+        out = {name: _plain(value) for name, value in asdict(self).items() if name not in added or value != added[name]}
         return {"quadsim_format": _FORMAT, **({"kind": self.kind} if self.stores_kind else {}), **out}
 
     @classmethod

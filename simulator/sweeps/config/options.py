@@ -66,6 +66,15 @@ SHARED: Options = {
     "seed": _number(0, "Key of all random draws"),
     "steps": _number(10_000, "Length of every run"),
     "tolerance": _number(1e-6, "Gap to reach, relative to the start", "NUMBER", "1e-6"),
+    "until": _text(
+        "first",
+        "What counts as solved: first (the tolerance is reached), stays (it is kept from then on to the last step)",
+    ),
+    "select_on": _text(
+        "all",
+        "Seeds on which the best setting and rate are chosen: all (hindsight), or half (chosen on the even-numbered seeds, "
+        "reported on the odd-numbered ones)",
+    ),
     "schedule": _text("constant", "constant, cosine, linear or inverse-sqrt, as cosine:warmup=100"),
     "optimizers": Option(
         ("gd", "signsgd", "adam:beta1=0", "heavy-ball", "signum", "adam"),

@@ -23,7 +23,7 @@ from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.support.checks import check_choice, check_interval, check_ratio
 from quadsim.simulator.support.memory import memory_text, physical_memory
-from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, SweepGrid, option_name, unique_values
+from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, UNTIL, SweepGrid, option_name, unique_values
 from quadsim.simulator.sweeps.config.options import QUADRATICS
 
 __all__ = [
@@ -163,6 +163,7 @@ class SweepConfig(SweepGrid):
     kind: ClassVar[str] = "quadratic"
     stores_kind: ClassVar[bool] = False
     dials: ClassVar[tuple[str, ...]] = DIALS
+    criteria: ClassVar[tuple[str, ...]] = tuple(UNTIL)
 
     heterogeneity: tuple[float, ...] = QUADRATICS["heterogeneity"].field()
     mode: tuple[str, ...] = QUADRATICS["mode"].field()
@@ -247,7 +248,8 @@ class SweepConfig(SweepGrid):
     @property
     def criterion(self) -> str:
         """When a run counts as solved, in words."""
-        return f"the gap is {self.tolerance:g} of the start"
+        words = {"first": "is", "stays": "stays within"}
+        return f"the gap {words[self.until]} {self.tolerance:g} of the start"
 
     @property
     def axis(self) -> str:

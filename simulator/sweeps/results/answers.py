@@ -368,6 +368,8 @@ def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequenc
     """How sure all this is: what the medians rest on, leads that are not certain, and problems that stay unsolved."""
     seeds = groups[0].comparison.seeds
     rest = f"Medians over {seeds} problems" if seeds > 1 else "One problem at every point"
+    if config.select_on == "half":
+        rest += f", at rates chosen on {len(config.chosen_on)} others"
     parts = [rest if seeds >= ENOUGH_SEEDS else f"{rest}, too few for intervals"]
     unsure = [
         (group, lead)

@@ -157,11 +157,12 @@ def draws_of_rows(runs: pd.DataFrame, column: str = "steps_to_tolerance") -> Dra
     return lambda key: resampled_medians(table[key])
 
 
-def draws_of_bins(bins: pd.DataFrame) -> Draw:
+def draws_of_bins(bins: pd.DataFrame, column: str = "runs") -> Draw:
     """As `draws_of_rows`, from histograms at the best rates, which do not tell which runs are of one problem.
 
     Args:
-        bins: a row per point, optimizer and bin at the best rates, with up_to, runs, converged, running and diverged.
+        bins: a row per point, optimizer and bin at the best rates, with up_to, converged, running and diverged.
+        column: the runs in every bin.
     """
     table = dict(_by_key(bins))
     numbers = {key: number for number, key in enumerate(table)}
@@ -169,7 +170,7 @@ def draws_of_bins(bins: pd.DataFrame) -> Draw:
     def draw(key: Key) -> NDArray[np.float64]:
         own = table[key]
         total = int(own[list(STATUSES)].iloc[0].sum())
-        return resampled_counted_medians(own["runs"], own["up_to"], total, numbers[key])
+        return resampled_counted_medians(own[column], own["up_to"], total, numbers[key])
 
     return draw
 

@@ -12,16 +12,15 @@ import xarray as xr
 
 from quadsim.simulator.runs.trajectory import STATUSES
 from quadsim.simulator.support import store
-from quadsim.simulator.sweeps.config.families import family_of
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.histogram import mark_best, settings_frame
 from quadsim.simulator.sweeps.results.statistics import (
     KEYS,
     RateStatistics,
+    Reading,
     best_counted_of,
     best_of,
     rate_statistics,
-    statistics_columns,
 )
 
 __all__ = ["Tables"]
@@ -56,20 +55,22 @@ class Tables:
         """See `Results`."""
         if self.histogram is None:
             return self._read(store.SUMMARY)
-        return mark_best(settings_frame(self.histogram.drop(columns="best_lr")), self.best)
+        return mark_best(settings_frame(self.histogram.drop(columns="best_lr"), self._config.until), self.best)
 
     @cached_property
     def best(self) -> pd.DataFrame:
         """See `Results`."""
         if self.histogram is not None:
-            return best_counted_of(self._config, settings_frame(self.histogram.drop(columns="best_lr")))
+            return best_counted_of(
+                self._config, settings_frame(self.histogram.drop(columns="best_lr"), self._config.until)
+            )
         positions = {optimizer.text: o for o, optimizer in enumerate(self._config.swept)}
         found: dict[tuple[int, int], list[RateStatistics]] = {}
-        value = family_of(self._config).value
+        reading = Reading.of(self._config)
         for runs in self._rates():
             point, optimizer, setting, lr, exponent = runs[[*KEYS, "lr_exponent"]].iloc[0]
             tried = found.setdefault((int(point), positions[optimizer]), [])
-            tried.append(rate_statistics(setting, float(lr), exponent, runs, value))
+            tried.append(rate_statistics(setting, float(lr), exponent, runs, reading))
         return best_of(self._config, found)
 
     @cached_property
@@ -135,7 +136,7 @@ class Tables:
         A table without settings was written before there were any: its optimizers are settings.
         """
         path = self._folder / store.SUMMARY
-        needed = statistics_columns(family_of(self._config).value)
+        needed = Reading.of(self._config).columns
         with _readable(path), store.parquet_reader(path) as file:
             names = file.schema_arrow.names
             columns = [name for name in (*KEYS, "lr_exponent", *needed) if name in names]

@@ -44,12 +44,12 @@ class KeptHistograms:
 
     def edges(self) -> set[str]:
         """See `best_at_edge`, over all points and optimizers."""
-        frame = settings_frame(self._bins())
+        frame = settings_frame(self._bins(), self._work.config.until)
         each = best_counted_rates(frame.assign(optimizer=frame["optimizer"] + frame["setting"]), ())
         return set(each["at_edge"]) - {""}
 
     def write(self, folder: Path) -> None:
         """Write the histogram."""
         bins = self._bins()
-        best = best_counted_of(self._work.config, settings_frame(bins))
+        best = best_counted_of(self._work.config, settings_frame(bins, self._work.config.until))
         store.write_frame(folder / store.HISTOGRAM, mark_best(bins, best))

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.support import store
-from quadsim.simulator.sweeps.config.families import family_of
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.statistics import (
     RateStatistics,
+    Reading,
     best_at_edge,
     best_of,
     rate_statistics,
-    statistics_columns,
 )
 from quadsim.simulator.sweeps.work.chunk import CURVE, AnyWork, read_rates
 from quadsim.simulator.sweeps.work.units import Unit, exponents_of, rates_of
@@ -81,17 +80,16 @@ class KeptRows:
     def _take(self, config: SweepGrid, parts: tuple[tuple[Unit, Path], ...]) -> None:
         unit = parts[0][0]
         found = self._rates.setdefault((unit.point, unit.optimizer), [])
-        value = family_of(config).value
-        needed = statistics_columns(value)
+        reading = Reading.of(config)
         for index, (lr, exponent) in enumerate(zip(rates_of(config, unit), exponents_of(config, unit), strict=True)):
             frames = [
-                batch.select([name for name in needed if name in batch.schema.names]).to_pandas()
+                batch.select([name for name in reading.columns if name in batch.schema.names]).to_pandas()
                 for _, path in parts
                 for batch in read_rates(path, range(index, index + 1))
             ]
             runs = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
             label = config.specs[unit.optimizer].label
-            found.append(_Rate(index, parts, rate_statistics(label, lr, exponent, runs, value)))
+            found.append(_Rate(index, parts, rate_statistics(label, lr, exponent, runs, reading)))
         found.sort(key=lambda rate: rate.statistics.lr)
 
     def edges(self) -> set[str]:

@@ -157,9 +157,9 @@ def test_curves_are_the_best_runs(default):
             best = default.best[(default.best["point"] == p) & (default.best["optimizer"] == name)]
             assert lr == best["lr"].item()
     run = simulate(
-        default.config.points[1].problem(16, 0), "adam", lr=float(curves["lr"].values[1, 2]), steps=10_000, record="log"
+        default.config.points[1].problem(16, 0), "adam", lr=float(curves["lr"].values[1, 5]), steps=10_000, record="log"
     )
-    np.testing.assert_allclose(curves["gap"].values[1, 2][:, :30], run.gap[:, 0, :30], rtol=1e-9)
+    np.testing.assert_allclose(curves["gap"].values[1, 5][:, :30], run.gap[:, 0, :30], rtol=1e-9)
 
 
 def test_load_results_needs_a_finished_sweep(tmp_path):
