@@ -85,13 +85,13 @@ def _draw_steps(axis: Axes, at: np.ndarray, rows: pd.DataFrame, style: dict[str,
         Which marks, of _MARKS, were drawn beside medians and bars.
     """
     marks = set()
-    median, late = rows["steps_median"].to_numpy(), rows["steps_q90"].to_numpy()
+    early, median, late = (rows[name].to_numpy() for name in ("steps_q10", "steps_median", "steps_q90"))
     reached = np.isfinite(median)
     high = np.where(np.isfinite(late), late, config.steps)
     axis.errorbar(
         at[reached],
         median[reached],
-        yerr=[(median - rows["steps_q10"].to_numpy())[reached], np.maximum(high[reached] - median[reached], 0.0)],
+        yerr=[median[reached] - early[reached], np.maximum(high[reached] - median[reached], 0.0)],
         capsize=2,
         markersize=5,
         linewidth=1.4,

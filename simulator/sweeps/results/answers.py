@@ -342,19 +342,24 @@ def _momentum_sentence(config: SweepGrid, groups: Sequence[Group]) -> str:
             ratio = comparison.ratio((point, new.text), (point, old.text))
             where = f"at {_value(comparison.values[point])}" if len(points) > 1 else ""
             text = _fewer(ratio.value, comparison, (point, new.text), (point, old.text))
+            if not text:
+                continue
             than = f" {'as' if text.startswith('about') else 'than'} {config.names[old.text]}"
             said.append(f"{text}{'' if said else than} {where}".rstrip())
-        parts.append(f"{config.names[new.text]} {'needs ' if not parts else ''}{_listed(said)}")
+        if said:
+            parts.append(f"{config.names[new.text]} {'needs ' if not parts else ''}{_listed(said)}")
+    if not parts:
+        return ""
     more = f"; and {len(pairs) - _MOST_NAMED} more pairs" if len(pairs) > _MOST_NAMED else ""
     label = f" ({groups[0].label})" if groups[0].label else ""
     return f"Momentum alone{label}: {'; '.join(parts)}{more}."
 
 
 def _fewer(ratio: float, comparison: Comparison, new: tuple[int, str], old: tuple[int, str]) -> str:
-    """A ratio of steps as "14x fewer steps", "3.4x more steps" or "about as many steps"."""
+    """A ratio of steps as "14x fewer steps", "3.4x more steps" or "about as many steps"; empty where neither is reached."""
     steps, known = comparison.steps, [np.isfinite(comparison.medians[key]) for key in (new, old)]
     if not any(known):
-        return f"over {steps} steps, no fewer"
+        return ""
     if not known[1]:
         return f"over {_times(steps / max(comparison.medians[new], 1.0))} fewer steps"
     if not known[0]:

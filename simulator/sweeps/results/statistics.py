@@ -65,9 +65,9 @@ class Reading:
 def best_rates(summary: pd.DataFrame, carried: Sequence[str], reading: Reading | None = None) -> pd.DataFrame:
     """The best setting and learning rate of every optimizer at every point of the grid, and its statistics over the seeds.
 
-    Best: the smallest median steps until the criterion over all seeds (see `Reading`); where no rate reaches the tolerance in half of them, the
-    smallest median gap at the end (relative to the start). Ties go to the smaller 90% quantile, then to the setting listed
-    first, then to the smaller rate. This is hindsight, the same for all optimizers.
+    Best: the smallest median steps until the criterion over all seeds (see `Reading`); where no rate meets it in half of them,
+    the smallest median gap at the end (relative to the start). Ties go to the smaller 90% quantile, then to the setting
+    listed first, then to the smaller rate. This is hindsight, the same for all optimizers, unless `Reading.halves`.
 
     Args:
         summary: a row per run, with point, optimizer, setting (absent: the optimizer), lr, status, steps_to_tolerance,
@@ -77,9 +77,10 @@ def best_rates(summary: pd.DataFrame, carried: Sequence[str], reading: Reading |
 
     Returns:
         A row per point and optimizer: setting, lr, lr_exponent, steps_median, steps_q10, steps_q90 (until the criterion),
-        steps_first_median, steps_stay_median (NaN where not recorded), reached (fraction), bound_median (NaN without a theorem, `inf` beyond the run), margin_median (median steps over it), rates_tried (of each
+        steps_first_median, steps_stay_median (NaN where not recorded), reached (fraction), bound_median (NaN without a
+        theorem, `inf` beyond the run), margin_median (median steps of the first crossing over it), rates_tried (of each
         setting), settings_tried, at_edge (of the rates that were tried: "low", "high" or ""); of models also loss_median,
-        steps_weighted_median and lr_weighted.
+        steps_weighted_median, lr_weighted and setting_weighted.
     """
     rows = []
     frame = summary if "setting" in summary else summary.assign(setting=summary["optimizer"])

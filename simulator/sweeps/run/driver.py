@@ -93,22 +93,9 @@ def sweep(
     work = work_of(config)
     work.check()
     run_on = backend or Serial()
-    kind = config.device.partition(":")[0]
-    for device in run_on.devices:
-        if device.partition(":")[0] != kind:
-            raise ValueError(
-                f"devices must be of the kind of device, got {device} with {config.device}; name one kind in both."
-            )
+    _check_devices(config, run_on)
     if out is None:
-        folder = Path(tempfile.mkdtemp(prefix="quadsim-sweep-"))
-        try:
-            with locked_folder(folder, config.to_json()):
-                results = _sweep(work, judge, folder, None, progress, run_on)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        weakref.finalize(results.tables, shutil.rmtree, folder, ignore_errors=True)
-        return results
+        return _in_temporary_folder(work, judge, progress, run_on)
     out = local_path("out", out)
     found = None
     if not has_finished(out, config.to_json()):
@@ -119,16 +106,50 @@ def sweep(
         remove_leftovers(out)
         found = Results.load(out)
     if present is not None:
-        try:
-            present(found)
-        except Exception as error:  # whatever it is: the work is done, and its results are returned
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            _log.warning(
-                "figures and report of %s could not be made (%s); the results are finished, and `quadsim report` makes them.",
-                out,
-                reason,
-            )
+        _present(found, present)
     return found
+
+
+def _check_devices(config: SweepGrid, backend: Backend) -> None:
+    """Check that a backend runs on devices of the kind that the configuration names.
+
+    Raises:
+        ValueError: it has one of another kind.
+    """
+    kind = config.device.partition(":")[0]
+    for device in backend.devices:
+        if device.partition(":")[0] != kind:
+            raise ValueError(
+                f"devices must be of the kind of device, got {device} with {config.device}; name one kind in both."
+            )
+
+
+def _in_temporary_folder(
+    work: Work[Any, Any, Any], judge: Judge | None, progress: Progress | None, backend: Backend
+) -> Results:
+    """Run everything in a folder that is removed with the results."""
+    folder = Path(tempfile.mkdtemp(prefix="quadsim-sweep-"))
+    try:
+        with locked_folder(folder, work.config.to_json()):
+            results = _sweep(work, judge, folder, None, progress, backend)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(results.tables, shutil.rmtree, folder, ignore_errors=True)
+    return results
+
+
+def _present(results: Results, present: Presenter) -> None:
+    """Draw figures and write a report; where that fails, log a warning."""
+    try:
+        present(results)
+    except Exception as error:  # whatever it is: the work is done, and its results are returned
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        _log.warning(
+            "figures and report of %s could not be made (%s); the results are finished, and `quadsim report` makes them.",
+            results.folder,
+            reason,
+        )
 
 
 def _sweep(
