@@ -223,6 +223,13 @@ def steps_to_stay(gaps: ArrayLike, tolerance: float) -> float:
     return stay
 
 
+def steps_to_mean(gaps: ArrayLike, tolerance: float, window: int = 10) -> float:
+    """Return the end of the first window (steps 1 to 10, 11 to 20, ...) whose mean gap is <= tolerance * gap_0, or inf."""
+    gaps = np.asarray(gaps, dtype=np.float64)
+    ends = range(window, len(gaps), window)
+    return next((float(t) for t in ends if np.mean(gaps[t - window + 1 : t + 1]) <= tolerance * gaps[0]), float("inf"))
+
+
 def frozen_adam_bounds(blocks: Blocks, e0: ArrayLike) -> dict[str, Any]:
     """Return the constants and the per-step gap factors of adam-frozen at lr = eta = min_l C1_l (theory.md section 3).
 

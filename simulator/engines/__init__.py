@@ -168,6 +168,7 @@ def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None,
         gap[diverged] = np.where(job.record >= divergence[diverged][:, None], np.inf, gap[diverged])
     hit = np.where(outcome.hit >= divergence, np.inf, outcome.hit)
     stay = np.where(diverged, np.inf, outcome.stay)
+    mean = np.where(outcome.mean >= divergence, np.inf, outcome.mean)
     status = np.array(["running", "converged", "diverged"])[np.where(diverged, 2, np.isfinite(hit))]
     return Trajectory(
         problem=job.problem,
@@ -179,6 +180,7 @@ def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None,
         gap=gap,
         steps_to_tolerance=hit,
         steps_to_stay=stay,
+        steps_to_mean=mean,
         status=status,
         tolerance=job.tolerance,
         observed=outcome.observed,

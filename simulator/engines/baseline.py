@@ -93,7 +93,7 @@ def simulate_torch(
         seen: np.concatenate([np.concatenate([o.observed[seen] for o in row], axis=1) for row in outcomes])
         for seen in outcomes[0][0].observed
     }
-    outcome = Outcome(stack("gap"), stack("hit"), stack("stay"), stack("diverged"), observed)
+    outcome = Outcome(stack("gap"), stack("hit"), stack("stay"), stack("mean"), stack("diverged"), observed)
     return as_trajectory(job, outcome, name, None, "reference")
 
 
@@ -182,6 +182,7 @@ def _run_one(
         follow.gap,
         follow.hit,
         follow.stay,
+        follow.mean,
         follow.diverged,
         {name: np.stack(values, axis=2) for name, values in observed.items()},
     )

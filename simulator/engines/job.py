@@ -51,6 +51,8 @@ class Outcome:
         hit: first step within the tolerance, (M, K), `inf` if none.
         stay: first step from which on every gap up to the last step is within the tolerance, (M, K); `inf` if the last gap is
             not. A gap that is NaN is not.
+        mean: last step of the first window of MEAN_WINDOW steps (1 to W, W + 1 to 2 W, ...) over which the mean of the gap is
+            within the tolerance, (M, K); `inf` if none, NaN if the engine does not follow it.
         diverged: first step known to be diverged, (M, K), `inf` if none.
         observed: further quantities, (M, K, R, ...).
     """
@@ -58,6 +60,7 @@ class Outcome:
     gap: NDArray[np.float64]
     hit: NDArray[np.float64]
     stay: NDArray[np.float64]
+    mean: NDArray[np.float64]
     diverged: NDArray[np.float64]
     observed: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 

@@ -10,7 +10,7 @@ import torch
 from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.observables import Observer
 from quadsim.simulator.engines.torch_rule import compile_torch
-from quadsim.simulator.runs.trajectory import divergence_limit
+from quadsim.simulator.runs.trajectory import MEAN_WINDOW, divergence_limit
 from quadsim.simulator.support.draws import Purpose, normals
 
 __all__ = ["Follower", "run", "why_not"]
@@ -76,6 +76,7 @@ def _run(job: Job) -> Outcome:
         gap=follow.gap,
         hit=follow.hit,
         stay=follow.stay,
+        mean=follow.mean,
         diverged=follow.diverged,
         observed={name: np.stack(values, axis=2) for name, values in observed.items()},
     )
@@ -135,7 +136,7 @@ def _run_captured(job: Job) -> Outcome:
             graph.replay()
             for t, twice_gap in enumerate(gaps.cpu()[: total - begin]):
                 follow.see(begin + t, twice_gap)
-        return Outcome(gap=follow.gap, hit=follow.hit, stay=follow.stay, diverged=follow.diverged)
+        return Outcome(follow.gap, follow.hit, follow.stay, follow.mean, follow.diverged)
 
 
 class _Batch:
@@ -263,7 +264,9 @@ class Follower:
         self.gap = np.empty((problems, settings, job.record.size))
         self.hit = np.full((problems, settings), np.inf)
         self.diverged = np.full((problems, settings), np.inf)
+        self.mean = np.full((problems, settings), np.inf)
         self._last_above = np.full((problems, settings), -1)
+        self._window_sum = np.zeros((problems, settings))
 
     @property
     def stay(self) -> np.ndarray:
@@ -289,6 +292,7 @@ class Follower:
         ):
             step = np.where(reached.any(axis=0), self._begin + reached.argmax(axis=0), np.inf)
             np.minimum(first, step, out=first)
+        self._follow_windows(gaps)
         end = self._begin + self._filled
         last = end - 1 - np.argmax(~within[::-1], axis=0)  # argmax gives the first of the reversed steps
         self._last_above = np.where(within.all(axis=0), self._last_above, last)
@@ -296,3 +300,14 @@ class Follower:
             self.gap[:, :, self._position] = gaps[self._job.record[self._position] - self._begin]
             self._position += 1
         self._begin, self._filled = end, 0
+
+    def _follow_windows(self, gaps: np.ndarray) -> None:
+        """Sum the gaps of every window in the order of its steps, as the kernels do; step 0 is in none."""
+        assert self._start is not None
+        for t, gap in enumerate(gaps, self._begin):
+            self._window_sum += gap
+            if t % MEAN_WINDOW == 0:
+                if t:
+                    low = self._window_sum / MEAN_WINDOW <= self._job.tolerance * self._start
+                    self.mean = np.where(low, np.minimum(self.mean, t), self.mean)
+                self._window_sum[:] = 0.0

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DIVERGED_ABOVE",
+    "MEAN_WINDOW",
     "OBSERVABLES",
     "STATUSES",
     "Trajectory",
@@ -34,6 +35,9 @@ __all__ = [
 STATUSES = ("converged", "running", "diverged")
 DIVERGED_ABOVE = 1e12
 """A run has diverged when its gap is not finite or above this many times the gap at the start."""
+
+MEAN_WINDOW = 10
+"""Steps of a window over which the gap is averaged for `Trajectory.steps_to_mean`."""
 
 OBSERVABLES: Mapping[str, tuple[str, ...]] = {
     "gap": (),
@@ -47,7 +51,7 @@ OBSERVABLES: Mapping[str, tuple[str, ...]] = {
 }
 """What can be observed, and the axes each has after (problem, setting, step)."""
 
-_STEPS_TO = ("steps_to_tolerance", "steps_to_stay")
+_STEPS_TO = ("steps_to_tolerance", "steps_to_stay", "steps_to_mean")
 _FORMAT = 1
 _LOG_PER_DECADE = 20
 
@@ -69,6 +73,9 @@ class Trajectory:
         steps_to_stay: first step from which on gap_t <= tolerance * gap_0 at every step up to the last, (M, K): the last step
             above the tolerance, plus one. 0 if the gap never was above it, `inf` if it is at the last step or the run
             diverged; never below `steps_to_tolerance`. NaN = not recorded (a file of an older version).
+        steps_to_mean: last step of the first window of MEAN_WINDOW steps (steps k W + 1 to (k + 1) W) over which the mean of the
+            gap is at most tolerance * gap_0, (M, K); `inf` if there is none. NaN = not recorded (the fused engine on a GPU, or
+            a file of an older version).
         status: (M, K) of `converged` (reached the tolerance and did not diverge), `running`, `diverged`.
         tolerance: relative to the gap at the start.
         gradient_noise_std: standard deviation of the noise on each coordinate of the gradient.
@@ -86,6 +93,7 @@ class Trajectory:
     gap: NDArray[np.float64]
     steps_to_tolerance: NDArray[np.float64]
     steps_to_stay: NDArray[np.float64]
+    steps_to_mean: NDArray[np.float64]
     status: NDArray[np.str_]
     tolerance: float
     observed: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)

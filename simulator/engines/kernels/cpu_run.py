@@ -113,7 +113,8 @@ class _Run:
                 for index, state in enumerate(states):
                     kept[:, index] = float(whole.started[state])
         self._below, self._limit = np.empty((2, self._jobs * lanes))
-        self._hit, self._diverged = np.full((2, self._jobs * lanes), np.inf)
+        self._hit, self._mean, self._diverged = np.full((3, self._jobs * lanes), np.inf)
+        self._window = np.zeros(self._jobs * lanes)
         self._last_above = np.full(self._jobs * lanes, -1.0)
         self._done = np.zeros(self._jobs, dtype=np.bool_)
         self._gap = np.empty((problem.problems, job.number_of_settings, job.record.size))
@@ -154,6 +155,7 @@ class _Run:
             gap=self._gap,
             hit=self._hit.reshape(shape)[:, kept],
             stay=step_after(self._last_above.reshape(shape)[:, kept], job.steps),
+            mean=self._mean.reshape(shape)[:, kept],
             diverged=self._diverged.reshape(shape)[:, kept],
         )
 
@@ -178,7 +180,7 @@ class _Run:
                 self._sizes, self._coordinates, self._entries, self._hessian.ravel(), self._extremes.ravel(),
                 self._minimizer.ravel(), settings, table, self._error.ravel(), self._states.ravel(),
                 self._block_states.ravel(), gradient, sums, self._below, self._limit, self._hit,
-                self._last_above, self._diverged, self._done, self._gap,
+                self._last_above, self._window, self._mean, self._diverged, self._done, self._gap,
             )  # fmt: skip
 
         workers.all(call, ranges)

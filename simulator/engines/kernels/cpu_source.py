@@ -16,7 +16,7 @@ import sympy as sp
 
 from quadsim.simulator.engines.kernels.program import Assignment, ExpressionPrinter, Phase, Program, label, program
 from quadsim.simulator.rules.rule import Rule, symbols
-from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE
+from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE, MEAN_WINDOW
 
 __all__ = ["STRETCH", "cpu_source", "variant"]
 
@@ -346,18 +346,27 @@ def limits_(sums_, tolerance_, at_, below_, limit_):
 
 
 @part_
-def follow_(begin_, steps_, sums_, at_, below_, limit_, hit_, above_, diverged_):
-    """First step within the tolerance, last step above it (or at NaN), and first divergence."""
+def follow_(begin_, steps_, sums_, at_, below_, limit_, hit_, above_, window_, mean_, diverged_):
+    """First step within the tolerance, last step above it (or at NaN), first window within it, and first divergence."""
     below_v_, limit_v_ = load_(below_, at_), load_(limit_, at_)
     hit_v_, above_v_, diverged_v_ = load_(hit_, at_), load_(above_, at_), load_(diverged_, at_)
+    window_v_, mean_v_ = load_(window_, at_), load_(mean_, at_)
     for t_ in range(steps_):
         twice_ = widen_(load_(sums_, t_ * LANES_))
         gap_v_, step_v_ = twice_ / spread_(2.0), spread_(np.float64(begin_ + t_))
         hit_v_ = unless_below_(gap_v_, below_v_, hit_v_, minimum_(hit_v_, step_v_))
         above_v_ = unless_below_(gap_v_, below_v_, step_v_, above_v_)
+        window_v_ = window_v_ + gap_v_
+        if (begin_ + t_) % {MEAN_WINDOW} == 0:
+            if begin_ + t_ > 0:  # step 0 is in no window
+                average_ = window_v_ / spread_({float(MEAN_WINDOW)!r})
+                mean_v_ = unless_below_(average_, below_v_, mean_v_, minimum_(mean_v_, step_v_))
+            window_v_ = spread_(0.0)
         diverged_v_ = unless_below_(gap_v_, limit_v_, minimum_(diverged_v_, step_v_), diverged_v_)
     store_(hit_, at_, hit_v_)
     store_(above_, at_, above_v_)
+    store_(window_, at_, window_v_)
+    store_(mean_, at_, mean_v_)
     store_(diverged_, at_, diverged_v_)
 
 
@@ -365,7 +374,7 @@ def follow_(begin_, steps_, sums_, at_, below_, limit_, hit_, above_, diverged_)
 def run_(
     first_, last_, begin_, total_, record_, record_at_, tolerance_, tiles_, dimension_, sizes_, coordinates_, entries_,
     hessian_, extremes_, minimizer_, settings_, table_, error_, states_, block_states_, gradient_, sums_, below_, limit_,
-    hit_, above_, diverged_, done_, gap_,
+    hit_, above_, window_, mean_, diverged_, done_, gap_,
 ):
     """Jobs first_ to last_, each a problem and a tile of settings, from step begin_ on for total_ steps."""
     blocks_ = sizes_.size
@@ -396,7 +405,7 @@ def run_(
                 <blocks>
             if begin_ + t_ == 0:
                 limits_(sums_, tolerance_, at_, below_, limit_)
-            follow_(begin_ + t_, steps_, sums_, at_, below_, limit_, hit_, above_, diverged_)
+            follow_(begin_ + t_, steps_, sums_, at_, below_, limit_, hit_, above_, window_, mean_, diverged_)
             end_ = r_
             while end_ < record_.size and record_[end_] < begin_ + t_ + steps_:
                 end_ += 1

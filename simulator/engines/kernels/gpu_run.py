@@ -83,6 +83,7 @@ def run(job: Job) -> Outcome:
         gap=_joined([part.gap for part in parts]),
         hit=_joined([part.hit for part in parts]),
         stay=_joined([part.stay for part in parts]),
+        mean=_joined([part.mean for part in parts]),
         diverged=_joined([part.diverged for part in parts]),
     )
 
@@ -357,6 +358,7 @@ class Run:
             gap=gap,
             hit=np.where(hit == NEVER, np.inf, hit),
             stay=step_after(last_above, job.steps),
+            mean=np.full(hit.shape, np.nan),
             diverged=np.where(diverged == NEVER, np.inf, diverged),
         )
 

@@ -51,6 +51,7 @@ def test_simulate_torch_is_simulate_for_the_same_optimizer(pair):
     assert np.array_equal(theirs.steps, ours.steps)
     assert np.array_equal(theirs.steps_to_tolerance, ours.steps_to_tolerance)
     assert np.array_equal(theirs.steps_to_stay, ours.steps_to_stay)
+    assert np.array_equal(theirs.steps_to_mean, ours.steps_to_mean)
     assert np.array_equal(theirs.status, ours.status)
     assert theirs.optimizer == optimizer.__name__
     assert theirs.rule is None

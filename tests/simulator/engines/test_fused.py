@@ -38,7 +38,7 @@ def both(problem, rule, **arguments):
 
 
 def assert_same_bits(one, other):
-    for attribute in ("gap", "steps_to_tolerance", "steps_to_stay", "status"):
+    for attribute in ("gap", "steps_to_tolerance", "steps_to_stay", "steps_to_mean", "status"):
         assert np.array_equal(getattr(one, attribute), getattr(other, attribute)), attribute
 
 
@@ -49,6 +49,7 @@ def pick(trajectory, problems, settings):
         gap=trajectory.gap[rows],
         steps_to_tolerance=trajectory.steps_to_tolerance[rows],
         steps_to_stay=trajectory.steps_to_stay[rows],
+        steps_to_mean=trajectory.steps_to_mean[rows],
         status=trajectory.status[rows],
     )
 
@@ -57,6 +58,7 @@ def assert_agree(fused, expected, rtol=1e-10):
     np.testing.assert_allclose(fused.gap, expected.gap, rtol=rtol)
     assert np.array_equal(fused.steps_to_tolerance, expected.steps_to_tolerance)
     assert np.array_equal(fused.steps_to_stay, expected.steps_to_stay)
+    assert np.array_equal(fused.steps_to_mean, expected.steps_to_mean)
     assert np.array_equal(fused.status, expected.status)
 
 
@@ -70,6 +72,17 @@ def test_every_rule_agrees_with_the_reference(name):
     for schedule, record in (("constant", "all"), ("cosine:warmup=7", "log"), ("inverse-sqrt:warmup=10", 7)):
         arguments = {"steps": case.steps, "schedule": schedule, "record": record, "tolerance": 0.1}
         assert_agree(*both(problem, name, **case.settings, **arguments))
+
+
+@pytest.mark.parametrize(("name", "settings"), [
+    ("heavy-ball", {"lr": [0.03, 0.5, 1.5, 1.5], "momentum": [0.9, 0.9, 0.9, 0.99]}), ("adam", {"lr": [0.1, 0.3]}),
+])  # fmt: skip
+def test_runs_that_leave_the_tolerance_again(name, settings):
+    fused, expected = both(mixed_problem(seed=6, sizes=SIZES), name, steps=140, tolerance=0.05, **settings)
+    for steps in ("steps_to_tolerance", "steps_to_stay", "steps_to_mean"):
+        assert np.array_equal(getattr(fused, steps), getattr(expected, steps))
+    assert np.any(np.isfinite(fused.steps_to_stay) & (fused.steps_to_stay > fused.steps_to_tolerance))
+    assert np.any(np.isfinite(fused.steps_to_mean))
 
 
 def reordered(problem, seed=0):

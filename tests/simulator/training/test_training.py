@@ -297,7 +297,6 @@ def test_a_snapshot_of_what_has_diverged_is_nan_at_once():
 def test_steps_to_tolerance(task):
     problem = small(task=task, heterogeneity=[1.0, 100.0], problems=2)
     run = train(problem, "adam", lr=0.05, steps=80, tolerance=0.4, record=30, evaluate_every=4, dtype="float64")
-    whole = train(problem, "adam", lr=0.05, steps=80, tolerance=0.4, evaluate_every=4, dtype="float64", stop=False)
     theirs = train_modules(problem, torch.optim.Adam, 0.05, 80, evaluate_every=4, dtype=torch.float64)
     assert run.target == 0.4 * np.log(5)
     for m in range(4):
@@ -307,17 +306,36 @@ def test_steps_to_tolerance(task):
         ):
             below = theirs.steps[losses <= run.target]
             assert 0 < found == (below[0] if below.size else np.inf)
-        for name, losses in (("steps_to_stay", theirs.loss[m]), ("steps_to_stay_weighted", theirs.loss_weighted[m])):
-            above = np.flatnonzero(~(losses <= run.target))
-            stays = np.inf if above[-1] == losses.size - 1 else theirs.steps[above[-1] + 1]
-            assert getattr(whole, name)[m, 0] == stays
-            # Of a run that was stopped nobody knows whether it would have stayed.
-            np.testing.assert_equal(getattr(run, name)[m, 0], np.nan if run.stopped[m, 0] < 80 else stays)
         both = max(run.steps_to_tolerance[m, 0], run.steps_to_tolerance_weighted[m, 0])
         assert run.stopped[m, 0] == min(both, 80)
     assert np.any(run.steps_to_tolerance != run.steps_to_tolerance_weighted)
-    assert np.any(run.stopped < 80)
-    assert np.any(whole.steps_to_stay != whole.steps_to_tolerance)
+
+
+@pytest.mark.parametrize("task", [SMALL, TokenMap(vocabulary=5, tokens=3, batch=4)], ids=["full", "mini"])
+def test_losses_that_leave_the_target_again(task):
+    problem = small(task=task, heterogeneity=[1.0, 100.0], problems=2)
+    arguments = {"lr": [0.5, 0.7, 0.2, 1e30], "steps": 80, "tolerance": 0.4, "evaluate_every": 4, "dtype": "float64"}
+    whole = train(problem, "adam", record="all", stop=False, **arguments)
+    stopped = train(problem, "adam", **arguments)
+    left = []
+    for suffix in ("", "_weighted"):
+        stays, known = getattr(whole, f"steps_to_stay{suffix}"), stopped.stopped == 80
+        for m, k in np.ndindex(stays.shape):
+            losses = getattr(whole, f"loss{suffix}")[m, k]
+            within = [np.all(losses[r:] <= whole.target) for r in range(losses.size)]
+            assert stays[m, k] == (whole.steps[within.index(True)] if any(within) else np.inf)
+        hits = getattr(whole, f"steps_to_tolerance{suffix}")
+        assert np.any(np.isfinite(stays) & (stays > hits))
+        left.append(np.any(np.isinf(stays) & np.isfinite(hits)))
+        # Of a run that was stopped at its target nobody knows whether it would have stayed; one that diverged did not.
+        found = getattr(stopped, f"steps_to_stay{suffix}")
+        np.testing.assert_array_equal(found[known], stays[known])
+        diverged = stopped.status == "diverged"
+        assert np.all(np.isinf(found[diverged]))
+        assert np.all(np.isnan(found[~known & ~diverged]))
+    assert any(left)
+    assert diverged.any()
+    assert np.any(~known & ~diverged)
 
 
 def test_recorded_steps():
