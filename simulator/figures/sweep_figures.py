@@ -224,8 +224,8 @@ def _shift(position: int, number: int, *, log: bool) -> float:
 
 def _steps_label(config: SweepGrid) -> str:
     label, power = family_of(config).steps_label, _power(config.tolerance)
-    stays = "stays " if config.until == "stays" else ""
-    return label.format(tolerance=config.tolerance, power=power, criterion=config.criterion, stays=stays)
+    asked = {name: f"{name} " if config.until == name else "" for name in ("stays", "mean")}
+    return label.format(tolerance=config.tolerance, power=power, criterion=config.criterion, **asked)
 
 
 def _power(value: float) -> str:

@@ -31,8 +31,8 @@ class Family:
         options: its own options, by the names of the fields of the configuration class; those of `SHARED` are added.
         value: X of the columns `initial_X` and `final_X` and of the curve X: what the optimizers decrease.
         problems: what the problems are called, in the plural.
-        steps_label: label of the axis of steps; `{tolerance}`, `{power}` (the tolerance as a power of ten), `{criterion}` and
-            `{stays}` ("stays " where that is asked for) are filled in.
+        steps_label: label of the axis of steps; `{tolerance}`, `{power}` (the tolerance as a power of ten), `{criterion}`,
+            `{stays}` and `{mean}` ("stays " or "mean " where that is asked for) are filled in.
         figure: name of the file of the curve figure.
         curve_caption: what the curve figure shows, as the start of its caption.
         draw: path of the function that draws it from `Results`.
@@ -94,7 +94,7 @@ _QUADRATICS = Family(
     value="gap",
     problems="quadratics",
     curve_caption="Gap over the gap at the start",
-    steps_label="steps until gap {stays}≤ {power} of the initial gap",
+    steps_label="steps until {mean}gap {stays}≤ {power} of the initial gap",
     judge="quadsim.theory:judge",
     states_criterion=False,
     notes="quadsim.simulator.sweeps.results.quadratics:notes",

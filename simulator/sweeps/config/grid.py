@@ -40,9 +40,9 @@ FIRST_DECADES = 1
 ROWS_UP_TO = 10**7
 """Runs up to which rows are kept where nothing else is asked for."""
 
-UNTIL = {"first": "steps_to_tolerance", "stays": "steps_to_stay"}
-"""What counts as solved, with the column of its steps: the first step within the tolerance, or the step from which on a run is
-within it up to its last step."""
+UNTIL = {"first": "steps_to_tolerance", "stays": "steps_to_stay", "mean": "steps_to_mean"}
+"""What counts as solved, with the column of its steps: the first step within the tolerance; the step from which on a run is
+within it up to its last step; the end of the first window of ten steps whose mean is within it."""
 
 SELECT_ON = ("all", "half")
 

@@ -68,7 +68,8 @@ SHARED: Options = {
     "tolerance": _number(1e-6, "Gap to reach, relative to the start", "NUMBER", "1e-6"),
     "until": _text(
         "first",
-        "What counts as solved: first (the tolerance is reached), stays (it is kept from then on to the last step)",
+        "What counts as solved: first (the tolerance is reached), stays (it is kept from then on to the last step), or mean (the "
+        "mean gap of ten steps is within it)",
     ),
     "select_on": _text(
         "all",

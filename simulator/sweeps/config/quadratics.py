@@ -183,6 +183,12 @@ class SweepConfig(SweepGrid):
         check_choice("engine", self.engine, ("auto", *ENGINES))
         if self.keep is not None:
             check_choice("keep", self.keep, KEEP)
+        if self.until == "mean" and (self.kept != "rows" or self.device != "cpu"):
+            what = "counts are kept" if self.kept != "rows" else f"the device is {self.device}"
+            raise ValueError(
+                f"until must be first or stays where {what}, got 'mean', which is not recorded there; use --keep rows and "
+                "--device cpu."
+            )
         if self.case:
             for name in FIXED_BY_CASE:
                 if getattr(self, name) != _DEFAULTS[name]:
@@ -248,8 +254,8 @@ class SweepConfig(SweepGrid):
     @property
     def criterion(self) -> str:
         """When a run counts as solved, in words."""
-        words = {"first": "is", "stays": "stays within"}
-        return f"the gap {words[self.until]} {self.tolerance:g} of the start"
+        words = {"first": "the gap is", "stays": "the gap stays within", "mean": "the mean gap of ten steps is"}
+        return f"{words[self.until]} {self.tolerance:g} of the start"
 
     @property
     def axis(self) -> str:

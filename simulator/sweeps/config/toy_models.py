@@ -13,7 +13,7 @@ from quadsim.simulator.models.tasks import resolve_task
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval, named_options
-from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid
+from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.config.options import TOY_MODELS
 from quadsim.simulator.training.loop import check_trainable
 
@@ -111,7 +111,7 @@ class ModelSweepConfig(SweepGrid):
 
     kind: ClassVar[str] = "model"
     dials: ClassVar[tuple[str, ...]] = _COLUMNS
-    criteria: ClassVar[tuple[str, ...]] = tuple(UNTIL)
+    criteria: ClassVar[tuple[str, ...]] = ("first", "stays")
 
     seeds: int = TOY_MODELS["seeds"].field()
     steps: int = TOY_MODELS["steps"].field()

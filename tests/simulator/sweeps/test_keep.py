@@ -220,7 +220,10 @@ def test_where_no_rate_reaches_the_tolerance_the_middle_one_is_named():
         steps = dict.fromkeys(("steps_median", "steps_q10", "steps_q90"), np.inf)
         counts = {"converged": converged, "running": 10 - converged - diverged, "diverged": diverged}
         return (
-            {"point": 0, "optimizer": "gd", "lr": lr, "lr_exponent": exponent, "bound_median": np.nan} | steps | counts
+            {"point": 0, "optimizer": "gd", "lr": lr, "lr_exponent": exponent, "bound_median": np.nan}
+            | {"solved": converged, "steps_first_median": np.inf, "steps_stay_median": np.inf}
+            | steps
+            | counts
         )
 
     def best(*rows):
