@@ -40,16 +40,16 @@ class SweptOptimizer:
             raise ValueError(
                 f"optimizer must be NAME:key=value{BETWEEN_VALUES}value, got {text!r}; put a comma between optimizers."
             )
-        choices = []
+        choices: list[list[str]] = []
         for part in parts:
-            key, equals, values = part.partition("=")
-            several = dict.fromkeys(value.strip() for value in values.split(BETWEEN_VALUES))
+            key, _, values = part.partition("=")
+            several = list(dict.fromkeys([value.strip() for value in values.split(BETWEEN_VALUES)]))
             if len(several) > 1 and "" in several:
                 raise ValueError(
                     f"{key} of {name} must be value{BETWEEN_VALUES}value, got {values!r}; give a value on both sides of every "
                     f"{BETWEEN_VALUES}."
                 )
-            choices.append([f"{key}{equals}{value}" for value in several] if BETWEEN_VALUES in values else [part])
+            choices.append([f"{key}={value}" for value in several] if BETWEEN_VALUES in values else [part])
         settings = tuple(OptimizerSpec.parse(":".join((name, *chosen))) for chosen in itertools.product(*choices))
         keys = [part.partition("=")[0] for part, several in zip(parts, choices, strict=True) if len(several) > 1]
         listed = {key: tuple(dict.fromkeys(spec.hyperparameters[key] for spec in settings)) for key in keys}
