@@ -76,7 +76,7 @@ def _figures(results: Results) -> list[Block]:
     config, folder, family = results.config, results.folder, family_of(results.config)
     assert folder is not None
     medians = "; ".join(
-        f"{config.names[name]}: "
+        f"{config.names[str(name)]}: "
         + ", ".join(steps_text(value, config.steps) for value in rows["steps_median"].head(30))
         for name, rows in results.best.groupby("optimizer", sort=False)
     )

@@ -105,7 +105,7 @@ def _draw_steps(axis: Axes, at: np.ndarray, rows: pd.DataFrame, style: dict[str,
     axis.plot(at[beyond], high[beyond], linestyle="none", marker=_CARET, color=style["color"], markersize=6)
     for position in at[~reached]:  # an unclipped line without points would upset the layout
         marks.add("median missed")
-        hollow = {"linestyle": "none", "markerfacecolor": "none", "markersize": 7, "clip_on": False}
+        hollow: dict[str, Any] = {"linestyle": "none", "markerfacecolor": "none", "markersize": 7, "clip_on": False}
         axis.plot(position, config.steps, **hollow, **style)
     if "steps_weighted_median" in rows:
         marks.add("weighted")

@@ -239,7 +239,7 @@ def _factors(
     if not leader or not rival:
         return ""
     ends = list(dict.fromkeys((segment[0].point, segment[-1].point)))
-    parts = []
+    parts: list[str] = []
     for point in ends:
         where = f" at {_value(comparison.values[point])}" if len(ends) > 1 else ""
         own, other = (comparison.medians[point, name] for name in (_best(comparison, segment[0], point), rival))
@@ -338,9 +338,9 @@ def _momentum_sentence(config: SweepGrid, groups: Sequence[Group]) -> str:
     comparison = groups[0].comparison
     points = comparison.points
     ends = list(dict.fromkeys((points[0], points[-1])))
-    parts = []
+    parts: list[str] = []
     for old, new in pairs[:_MOST_NAMED]:
-        said = []
+        said: list[str] = []
         for point in ends:
             ratio = comparison.ratio((point, new.text), (point, old.text))
             where = f"at {_value(comparison.values[point])}" if len(points) > 1 else ""

@@ -143,7 +143,7 @@ class Comparison:
             a, b = (np.array([self.drawn(key) for key in each]) for each in keys)
             drawn = (a, b)
         dial = [self.values[point] for point in self.points]
-        return crossover(dial, *medians, drawn, self.steps, factor)
+        return crossover(dial, medians[0], medians[1], drawn, self.steps, factor)
 
 
 def draws_of_rows(runs: pd.DataFrame, column: str = "steps_to_tolerance") -> Draw:

@@ -266,7 +266,7 @@ def best_counted_of(config: SweepGrid, settings: pd.DataFrame) -> pd.DataFrame:
     """`best_counted_rates` of a grid, with the family of every optimizer."""
     best = best_counted_rates(settings, config.point_columns)
     families = {optimizer.text: optimizer.family for optimizer in config.swept}
-    best.insert(best.columns.get_loc("optimizer") + 1, "family", best["optimizer"].map(families))
+    best.insert(list(best.columns).index("optimizer") + 1, "family", best["optimizer"].map(families))
     return best
 
 
