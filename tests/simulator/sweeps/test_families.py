@@ -154,7 +154,7 @@ def test_every_path_of_a_record_leads_somewhere(quartic):
         assert set(imported(family.work).curves) >= {family.value}
         paths = [family.draw, family.judge, family.answer, family.notes, family.page_columns, *family.sections]
         assert all(callable(imported(path)) for path in paths if path is not None)
-        assert family.steps_label.format(tolerance=0.1, power="", criterion="")
+        assert family.steps_label.format(tolerance=0.1, power="", stays="", mean="", criterion="")
         if family.table_columns is not None:
             assert all(column.heading for column in imported(family.table_columns))
     assert [family.kind for family in FAMILIES.values() if family.option is None] == ["quadratic"]
