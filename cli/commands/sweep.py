@@ -85,12 +85,9 @@ def sweep_command(
 
     Example: quadsim sweep --model transformer --dial frequency --heterogeneity 1,10,100
     """
-    given = read_options({name: options[name] for name in READERS if options[name] is not None})
-    given |= {name: True for name in FLAGS if options[name]}
     where = {"name": backend, "workers": workers, "devices": devices, "scheduler": scheduler, "slurm": slurm}
     with usage_errors():
-        if devices is not None and "device" not in given and config is None:
-            given["device"] = devices.split(",")[0].strip().partition(":")[0]
+        given = _given(options, None if config is not None else devices)
         out, config = given_path("out", out), given_path("config", config)
         settings = _config(given, config)
         chosen = _backend({name: text for name, text in where.items() if text is not None})
@@ -99,6 +96,15 @@ def sweep_command(
         else:
             _check_length(settings, however_long)
             _run(settings, out, chosen, quiet=quiet, as_json=as_json)
+
+
+def _given(options: Mapping[str, Any], devices: str | None) -> dict[str, Any]:
+    """The options that were given; the kind of device follows from `devices` where it was not."""
+    given = read_options({name: options[name] for name in READERS if options[name] is not None})
+    given |= {name: True for name in FLAGS if options[name]}
+    if devices is not None and "device" not in given:
+        given["device"] = devices.split(",")[0].strip().partition(":")[0]
+    return given
 
 
 def _backend(given: dict[str, str]) -> "Backend":

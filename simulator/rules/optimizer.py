@@ -103,7 +103,10 @@ class OptimizerSpec:
             check_optimizer(self.optimizer.check_loaded(), float(settings["lr"][0]), options)
 
     def natural_lr(self, values: Mapping[sp.Symbol, float]) -> float:
-        """Return `Rule.natural_lr` for these values of its symbols, with the hyperparameters of the text; for a torch class Adam's."""
+        """Return `Rule.natural_lr` for these values of its symbols and the hyperparameters of the text.
+
+        For a torch class it is the natural rate of Adam.
+        """
         if isinstance(self.optimizer, TorchOptimizer):
             return float(sp.N(_TORCH_NATURAL_LR.subs(values)))
         own = {s: self.hyperparameters.get(str(s), h.default) for s, h in self.optimizer.hyperparameters.items()}
