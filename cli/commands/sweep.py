@@ -20,6 +20,7 @@ from quadsim.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from quadsim.cli.text.stored_table import Printed
     from quadsim.simulator.sweeps.backends import Backend
     from quadsim.simulator.sweeps.config.grid import SweepGrid
     from quadsim.simulator.sweeps.results.results import Results
@@ -33,7 +34,7 @@ def _option(text: str, metavar: str = "LIST", group: str = "Where it runs") -> A
 MOST_STEPS = 10**14
 """Of all runs together: on the fused engine of a workstation, a week or so."""
 
-_WHERE = "Where it runs"
+_WHERE, _OUTPUT, _RUN = "Where it runs", "What comes out", "How long it takes"
 
 
 @with_options
@@ -70,9 +71,21 @@ def sweep_command(
         typer.Option("--config", help="Repeat a stored config.json.", show_default=False, parser=str, metavar="PATH"),
     ] = None,
     style: StyleOption = "quadsim",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and memory.")] = False,
-    however_long: Annotated[bool, typer.Option("--however-long", help="Run it whatever the estimate says.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no table, only the answer.")] = False,
+    no_figures: Annotated[
+        bool,
+        typer.Option(
+            "--no-figures", help="No figures and no report; quadsim report makes them.", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only estimate time and memory.", rich_help_panel=_RUN)
+    ] = False,
+    however_long: Annotated[
+        bool, typer.Option("--however-long", help="Run it whatever the estimate says.", rich_help_panel=_RUN)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress bar and no table, only the answer.", rich_help_panel=_OUTPUT)
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     **options: Any,
 ) -> None:
@@ -86,16 +99,82 @@ def sweep_command(
     Example: quadsim sweep --model transformer --dial frequency --heterogeneity 1,10,100
     """
     where = {"name": backend, "workers": workers, "devices": devices, "scheduler": scheduler, "slurm": slurm}
+    named = {name: text for name, text in where.items() if text is not None}
     with usage_errors():
         given = _given(options, None if config is not None else devices)
         out, config = given_path("out", out), given_path("config", config)
+        if (
+            not named
+            and not dry_run
+            and _printed_again(given, out, config, quiet=quiet, as_json=as_json, figures=not no_figures)
+        ):
+            return
+        if config is None:
+            from quadsim.cli.commands.early_checks import check_early
+
+            check_early(given)
         settings = _config(given, config)
-        chosen = _backend({name: text for name, text in where.items() if text is not None})
+        chosen = _backend(named)
         if dry_run:
             _estimate(settings, as_json=as_json)
         else:
             _check_length(settings, however_long)
-            _run(settings, out, chosen, quiet=quiet, as_json=as_json)
+            _run(
+                settings,
+                out,
+                chosen,
+                given if config is None else None,
+                quiet=quiet,
+                as_json=as_json,
+                figures=not no_figures,
+            )
+
+
+def _printed_again(
+    given: dict[str, Any], out: Path | None, config: Path | None, *, quiet: bool, as_json: bool, figures: bool
+) -> bool:
+    """Print the stored table of a finished sweep of the same options, where there is one, without any library that computes."""
+    from quadsim.cli.text.stored_table import TABLE, question_of, read_printed
+    from quadsim.simulator.support import store
+    from quadsim.simulator.support.paths import shown
+    from quadsim.simulator.sweeps.run.folder import has_leftovers
+
+    asked: str | None = None
+    if config is None:
+        asked = question_of(given)
+        folders = (
+            [out] if out is not None else [path.parent for path in sorted(Path("runs").absolute().glob(f"*/{TABLE}"))]
+        )
+    elif given or out is None or not (out / store.CONFIG).is_file():
+        return False
+    else:
+        folders = [out] if store.checksum(config) == store.checksum(out / store.CONFIG) else []
+    for folder in folders:
+        printed = None if has_leftovers(folder) else read_printed(folder, asked, figures=figures)
+        if printed is not None:
+            print(f"Already finished; this is the stored result in {shown(folder)}.", file=sys.stderr)
+            _print(printed, folder, quiet=quiet, as_json=as_json)
+            _print_place(printed, folder, quiet=quiet or as_json)
+            return True
+    return False
+
+
+def _print(printed: "Printed", folder: Path, *, quiet: bool, as_json: bool) -> None:
+    """The answer of a sweep, at once: what follows may take a while."""
+    from quadsim.cli.text.stored_table import print_answer
+
+    if as_json:
+        print_json(printed.document | {"folder": str(folder)})
+    else:
+        print_answer(printed, quiet=quiet)
+    sys.stdout.flush()
+
+
+def _print_place(printed: "Printed", folder: Path, *, quiet: bool) -> None:
+    if not quiet:
+        from quadsim.cli.text.stored_table import print_files
+
+        print_files(printed, folder)
 
 
 def _given(options: Mapping[str, Any], devices: str | None) -> dict[str, Any]:
@@ -191,25 +270,38 @@ def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
     )
 
 
-def _run(config: "SweepGrid", out: Path | None, backend: "Backend", *, quiet: bool, as_json: bool) -> None:
-    from quadsim.cli.text.sweep_table import print_results
+def _run(
+    config: "SweepGrid",
+    out: Path | None,
+    backend: "Backend",
+    given: dict[str, Any] | None,
+    *,
+    quiet: bool,
+    as_json: bool,
+    figures: bool,
+) -> None:
+    from quadsim.cli.text.stored_table import question_of, write_printed
+    from quadsim.cli.text.sweep_table import printed_of
     from quadsim.simulator.support.paths import local_path, shown
 
     folder = local_path("out", Path("runs") / f"sweep-{config.digest}" if out is None else out)
     ends = Ends()
     try:
-        results = _results(config, folder, backend, quiet=quiet, as_json=as_json)
-        _present(results, folder, ends)
+        results, fresh = _results(config, folder, backend, quiet=quiet, as_json=as_json, figures=figures)
+        printed = printed_of(results)
+        _print(printed, folder, quiet=quiet, as_json=as_json)
+        if fresh:
+            with ends.attempt("the stored table", f"the results in {folder} are finished"):
+                write_printed(folder, question_of({"config": config.to_json()} if given is None else given), printed)
+        if figures:
+            _present(results, folder, ends)
     except KeyboardInterrupt:
         print(
             f"Interrupted; what was finished is kept in {shown(folder)}. The same command goes on from there.",
             file=sys.stderr,
         )
         raise typer.Exit(130) from None
-    if as_json:
-        print_json(results.to_json())
-    else:
-        print_results(results, quiet=quiet)
+    _print_place(printed, folder, quiet=quiet or as_json)
     ends.exit()
 
 
@@ -222,8 +314,10 @@ def _present(results: "Results", folder: Path, ends: Ends) -> None:
         present(results)
 
 
-def _results(config: "SweepGrid", folder: Path, backend: "Backend", *, quiet: bool, as_json: bool) -> "Results":
-    """Run what is missing, or read what is finished.
+def _results(
+    config: "SweepGrid", folder: Path, backend: "Backend", *, quiet: bool, as_json: bool, figures: bool
+) -> "tuple[Results, bool]":
+    """Run what is missing, or read what is finished; whether it was run.
 
     Raises:
         Exit: with code 1, where chunks failed.
@@ -237,27 +331,27 @@ def _results(config: "SweepGrid", folder: Path, backend: "Backend", *, quiet: bo
 
     if has_finished(folder, config.to_json()):
         remove_leftovers(folder)
-        results = load_results(folder)
         print(f"Already finished; this is the stored result in {shown(folder)}.", file=sys.stderr)
-    else:
-        check(config)
-        judge = family_of(config).judge
-        if config.kept == "quantiles" and config.kept_by_size and not quiet:
-            print(
-                f"{config.runs:,} runs: counts and histograms are kept, no row a run (--keep rows for those).",
-                file=sys.stderr,
+        return load_results(folder), False
+    check(config)
+    judge = family_of(config).judge
+    if config.kept == "quantiles" and config.kept_by_size and not quiet:
+        print(
+            f"{config.runs:,} runs: counts and histograms are kept, no row a run (--keep rows for those).",
+            file=sys.stderr,
+        )
+    try:
+        with library_messages(quiet=quiet or as_json), progress_bar(quiet=quiet) as progress:
+            results = sweep(
+                config,
+                None if judge is None else imported(judge),
+                out=folder,
+                progress=progress,
+                backend=backend,
+                present=None,
+                figures=figures,
             )
-        try:
-            with library_messages(quiet=quiet or as_json), progress_bar(quiet=quiet) as progress:
-                results = sweep(
-                    config,
-                    None if judge is None else imported(judge),
-                    out=folder,
-                    progress=progress,
-                    backend=backend,
-                    present=None,
-                )
-        except UnfinishedError as error:
-            print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
-            raise typer.Exit(1) from None
-    return results
+    except UnfinishedError as error:
+        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    return results, True

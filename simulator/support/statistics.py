@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 __all__ = [
     "counted_quantile",
@@ -53,6 +52,8 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float,
     Returns:
         Lower and upper end; (-inf, inf) if there are too few values (fewer than six at 95%).
     """
+    from scipy import stats  # takes a second to import, and a sweep does not need it
+
     ordered = np.sort(np.asarray(values, dtype=np.float64).ravel())
     # The r-th smallest and the r-th largest miss the median with probability 2 P(Binomial(S, 1/2) < r).
     r = int(stats.binom.ppf((1 - confidence) / 2, ordered.size, 0.5))

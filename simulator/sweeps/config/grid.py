@@ -20,7 +20,7 @@ from quadsim.simulator.support.arrays import array_of
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, check_seed
 from quadsim.simulator.support.devices import check_device, resolve_dtype
 from quadsim.simulator.sweeps.config.optimizers import SweptOptimizer, display_names
-from quadsim.simulator.sweeps.config.options import SHARED
+from quadsim.simulator.sweeps.config.options import MOST_LR_DENSITY, SHARED
 
 __all__ = [
     "FIRST_DECADES",
@@ -33,7 +33,6 @@ __all__ = [
     "unique_values",
 ]
 
-MOST_LR_DENSITY = 1000  # rates a decade
 FIRST_DECADES = 1
 """The grid of learning rates spans this many decades on each side of the natural rate to begin with."""
 

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-__all__ = ["QUADRATICS", "SHARED", "TOY_MODELS", "Option", "Options"]
+__all__ = ["MOST_LR_DENSITY", "QUADRATICS", "SHARED", "TOY_MODELS", "Option", "Options"]
+
+MOST_LR_DENSITY = 1000
+"""Learning rates a decade, at most."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,9 @@ class Option:
             `text`, or `flag` (an option without a value).
         metavar: what stands for the value in `--help`.
         shown: the default in words; None: as the value itself; empty: not at all.
+        choices: names that are allowed, where each value has to be one of them.
+        check: what each value has to be, where that is a number in a fixed range: `count` (at least 1), `density` (a count, at
+            most MOST_LR_DENSITY), `seed`, `fraction` (above 0 and below 1) or `positive`.
     """
 
     default: Any
@@ -31,6 +37,8 @@ class Option:
     read: Literal["number", "numbers", "names", "optimizers", "sizes", "text", "flag"] = "names"
     metavar: str = "LIST"
     shown: str | None = None
+    choices: tuple[str, ...] = ()
+    check: Literal["", "count", "density", "seed", "fraction", "positive"] = ""
 
     def field(self) -> Any:
         """The field of a dataclass, with this option in its metadata as `option`."""
@@ -49,32 +57,34 @@ Options = Mapping[str, Option]
 """By the names of the fields, in the order of `--help`."""
 
 
-def _number(default: Any, help: str, metavar: str = "N", shown: str | None = None) -> Option:
-    return Option(default, help, "number", metavar, shown)
+def _number(default: Any, help: str, check: Any, metavar: str = "N", shown: str | None = None) -> Option:
+    return Option(default, help, "number", metavar, shown, check=check)
 
 
 def _numbers(default: Any, help: str, shown: str | None = None) -> Option:
     return Option(default, help, "numbers", "LIST", shown)
 
 
-def _text(default: Any, help: str, shown: str | None = None) -> Option:
-    return Option(default, help, "text", "NAME", shown)
+def _text(default: Any, help: str, shown: str | None = None, choices: tuple[str, ...] = ()) -> Option:
+    return Option(default, help, "text", "NAME", shown, choices)
 
 
 SHARED: Options = {
-    "seeds": _number(16, "Problems at every point"),
-    "seed": _number(0, "Key of all random draws"),
-    "steps": _number(10_000, "Length of every run"),
-    "tolerance": _number(1e-6, "Gap to reach, relative to the start", "NUMBER", "1e-6"),
+    "seeds": _number(16, "Problems at every point", "count"),
+    "seed": _number(0, "Key of all random draws", "seed"),
+    "steps": _number(10_000, "Length of every run", "count"),
+    "tolerance": _number(1e-6, "Gap to reach, relative to the start", "fraction", "NUMBER", "1e-6"),
     "until": _text(
         "first",
         "What counts as solved: first (the tolerance is reached), stays (it is kept from then on to the last step), or mean (the "
         "mean gap of ten steps is within it)",
+        choices=("first", "stays", "mean"),
     ),
     "select_on": _text(
         "all",
         "Seeds on which the best setting and rate are chosen: all (hindsight), or half (chosen on the even-numbered seeds, "
         "reported on the odd-numbered ones)",
+        choices=("all", "half"),
     ),
     "schedule": _text("constant", "constant, cosine, linear or inverse-sqrt, as cosine:warmup=100"),
     "optimizers": Option(
@@ -83,15 +93,19 @@ SHARED: Options = {
         "optimizers",
     ),
     "lr": _numbers(None, "Fixed learning rates for all optimizers", "a grid around each rule's natural rate"),
-    "lr_density": _number(4, "Learning rates a decade"),
-    "dtype": _text("float64", "float64 or float32"),
+    "lr_density": _number(4, "Learning rates a decade", "density"),
+    "dtype": _text("float64", "float64 or float32", choices=("float32", "float64")),
     "device": _text("cpu", "cpu, cuda or cuda:N"),
 }
 """Of every sweep."""
 
 QUADRATICS: Options = {
     "heterogeneity": _numbers((1.0, 10.0, 100.0), "max L / min L over blocks"),
-    "mode": Option(("scale",), "scale (each block its own scale) or arrange (one spectrum, dealt out differently)"),
+    "mode": Option(
+        ("scale",),
+        "scale (each block its own scale) or arrange (one spectrum, dealt out differently)",
+        choices=("scale", "arrange"),
+    ),
     "blocks": _numbers((4,), "Number of blocks"),
     "block_size": Option((8,), "Size of the blocks; 3,30 sweeps, 1+4+9 are sizes in one problem", "sizes"),
     "condition_number": _numbers((None,), "Of a block in scale [10], of the whole in arrange [5000]", ""),
@@ -100,19 +114,32 @@ QUADRATICS: Options = {
     ),
     "alignment": _numbers((None,), "Correlation of log L_l and log |g_l|/sqrt(P_l), -1 to 1", "not controlled"),
     "rotation": _numbers((1.0,), "Eigenvectors: 0 on the axes, 1 Haar"),
-    "case": Option((), "heterogeneous, homogeneous, transformer-like or cnn-like instead of the first five", shown=""),
-    "engine": _text("auto", "auto, closed-form, fused or reference"),
+    "case": Option(
+        (),
+        "heterogeneous, homogeneous, transformer-like or cnn-like instead of the first five",
+        shown="",
+        choices=("heterogeneous", "homogeneous", "transformer-like", "cnn-like"),
+    ),
+    "engine": _text(
+        "auto", "auto, closed-form, fused or reference", choices=("auto", "closed-form", "fused", "reference")
+    ),
     "keep": _text(
         None,
         "rows (one a run, and curves) or quantiles (counts by status and histograms of steps, in memory that does not grow with "
         "--seeds)",
         "rows up to 10^7 runs",
+        ("rows", "quantiles"),
     ),
 }
 """Of sweeps over quadratics, beside SHARED."""
 
 TOY_MODELS: Options = {
-    "model": Option(("transformer",), "transformer, mlp, conv or mixer instead of quadratics", shown=""),
+    "model": Option(
+        ("transformer",),
+        "transformer, mlp, conv or mixer instead of quadratics",
+        shown="",
+        choices=("transformer", "mlp", "conv", "mixer"),
+    ),
     "task": Option(
         ("token-map",),
         "token-map, modular-addition, many-classes, induction, digits, text-char or text-word, with options as "
@@ -121,20 +148,24 @@ TOY_MODELS: Options = {
     "dial": Option(
         ("frequency",),
         "What heterogeneity turns: frequency, zipf, separable, reparametrisation, init-scale or temperature",
+        choices=("frequency", "zipf", "separable", "reparametrisation", "init-scale", "temperature"),
     ),
-    "mode": Option(("parameter",), "of the reparametrisation, parameter or gradient"),
+    "mode": Option(
+        ("parameter",), "of the reparametrisation, parameter or gradient", choices=("parameter", "gradient")
+    ),
     "heterogeneity": _numbers((1.0, 10.0, 100.0), "the value of the dial"),
     "norm": Option((None,), "pre, post or none", shown="pre; mlp and conv none"),
     "layers": _numbers((None,), "Layers", "2"),
     "width": _numbers((None,), "Width", "16"),
     "heads": _numbers((None,), "Attention heads", "2"),
     "kernel": _numbers((None,), "Tokens a convolution sees", "3"),
-    "evaluate_every": _number(10, "With mini-batches, steps between two looks at the losses"),
-    "partition": _text("module", "Blocks of adam-mini: layer, module or unit"),
+    "evaluate_every": _number(10, "With mini-batches, steps between two looks at the losses", "count"),
+    "partition": _text("module", "Blocks of adam-mini: layer, module or unit", choices=("layer", "module", "unit")),
     "compile": Option(False, "Fuse operations with torch.compile.", "flag", shown=""),
     "seeds": replace(SHARED["seeds"], default=4),
     "steps": replace(SHARED["steps"], default=1000),
-    "tolerance": _number(0.1, "loss over ln(classes)", "NUMBER"),
+    "tolerance": _number(0.1, "loss over ln(classes)", "fraction", "NUMBER"),
     "dtype": replace(SHARED["dtype"], default="float32"),
+    "until": replace(SHARED["until"], choices=("first", "stays")),
 }
 """Of sweeps over toy models, beside those of SHARED that they do not change."""

@@ -1,10 +1,11 @@
 """Which files of a finished sweep are as they were written, by the checksums in its manifest."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from quadsim.simulator.support import store
 
-__all__ = ["checksums", "damaged_files"]
+__all__ = ["checksums", "damaged_files", "has_figures"]
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -27,3 +28,9 @@ def damaged_files(folder: Path) -> list[str]:
         return [store.MANIFEST]
     found = checksums(folder)
     return [name for name, digest in stated.items() if found.get(name) != digest]
+
+
+def has_figures(folder: Path, names: Iterable[str]) -> bool:
+    """Whether a folder holds the figures of these names, each as PNG and as PDF."""
+    place = folder / store.FIGURES
+    return all((place / f"{name}.{suffix}").is_file() for name in names for suffix in ("png", "pdf"))

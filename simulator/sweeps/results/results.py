@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid
 from quadsim.simulator.sweeps.results.answers import Group, answer
 from quadsim.simulator.sweeps.results.comparison import Comparison, Draw, draws_of_bins, draws_of_rows
 from quadsim.simulator.sweeps.results.histogram import COUNTED
-from quadsim.simulator.sweeps.results.integrity import damaged_files
+from quadsim.simulator.sweeps.results.integrity import damaged_files, has_figures
 from quadsim.simulator.sweeps.results.notes import notes_on
 from quadsim.simulator.sweeps.results.tables import Tables
 
@@ -87,10 +87,7 @@ class Results:
     @property
     def has_figures(self) -> bool:
         """Whether the folder holds all of them; they are drawn once the results are finished, and that may fail."""
-        if self.folder is None:
-            return False
-        place = self.folder / store.FIGURES
-        return all((place / f"{name}.{suffix}").is_file() for name in self.figures for suffix in ("png", "pdf"))
+        return self.folder is not None and has_figures(self.folder, self.figures)
 
     @property
     def facets(self) -> list[str]:
@@ -127,7 +124,7 @@ class Results:
             for label, runs, best in self.groups()
         ]
 
-    @property
+    @cached_property
     def answers(self) -> list[str]:
         """The result in words: at most five sentences."""
         config, family = self.config, family_of(self.config)

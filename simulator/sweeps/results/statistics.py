@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from quadsim.simulator.runs.status import DIVERGED, STATUSES
 from quadsim.simulator.support.statistics import effective_steps, quantile
@@ -142,13 +143,23 @@ def rate_statistics(setting: str, lr: float, exponent: str, runs: pd.DataFrame, 
 
 
 def _described(runs: pd.DataFrame, reading: Reading) -> tuple[tuple[float, float], dict[str, float]]:
-    """The rank of a rate on these runs, and what `best_rates` says of them."""
-    value, steps = reading.value, effective_steps(runs, UNTIL[reading.until])
-    end = (runs[f"final_{value}"] / runs[f"initial_{value}"]).fillna(np.inf).to_numpy()
+    """The rank of a rate on these runs, and what `best_rates` says of them.
+
+    The columns are taken out of the table once: this is done for every rate of a sweep, and pandas would take most of the time.
+    """
+    value = reading.value
+    diverged = runs["status"].to_numpy() == DIVERGED
+    names = {UNTIL[reading.until], UNTIL["first"], UNTIL["stays"]} & set(runs.columns)
+    known = {name: runs[name].to_numpy(dtype=np.float64) for name in names}
+    steps = np.where(diverged, np.inf, known[UNTIL[reading.until]])
+    first_gap, last_gap = (runs[f"{name}_{value}"].to_numpy(dtype=np.float64) for name in ("initial", "final"))
+    with np.errstate(all="ignore"):
+        end = last_gap / first_gap
+    end[np.isnan(end)] = np.inf
     bound = runs["bound_steps"].to_numpy(dtype=np.float64)
     median, late, last = float(quantile(steps, 0.5)), float(quantile(steps, 0.9)), float(quantile(end, 0.5))
     bounded = float(quantile(bound, 0.5)) if not bool(np.any(np.isnan(bound))) else np.nan
-    first, stay = (_median(runs, name) for name in (UNTIL["first"], UNTIL["stays"]))
+    first, stay = (_median(known.get(UNTIL[name]), diverged) for name in ("first", "stays"))
     columns = {
         "steps_median": median,
         "steps_q10": float(quantile(steps, 0.1)),
@@ -156,7 +167,7 @@ def _described(runs: pd.DataFrame, reading: Reading) -> tuple[tuple[float, float
         "steps_first_median": first,
         "steps_stay_median": stay,
         "reached": float(np.mean(np.isfinite(steps))),
-        "diverged": float(np.mean(runs["status"] == DIVERGED)),
+        "diverged": float(np.mean(diverged)),
         f"final_{value}_median": last,
         "bound_median": bounded,
         "margin_median": _ratio(first, bounded) if not np.isnan(bounded) else np.nan,
@@ -166,11 +177,11 @@ def _described(runs: pd.DataFrame, reading: Reading) -> tuple[tuple[float, float
     return (median, late if np.isfinite(median) else last), columns
 
 
-def _median(runs: pd.DataFrame, column: str) -> float:
-    """The median of steps; NaN where they were not recorded."""
-    if column not in runs or bool(runs[column].isna().any()):
+def _median(steps: NDArray[np.float64] | None, diverged: NDArray[np.bool_]) -> float:
+    """The median of steps, with `inf` for runs that diverged; NaN where steps were not recorded."""
+    if steps is None or bool(np.isnan(steps).any()):
         return float("nan")
-    return float(quantile(effective_steps(runs, column), 0.5))
+    return float(quantile(np.where(diverged, np.inf, steps), 0.5))
 
 
 def best_position(tried: Sequence[RateStatistics]) -> int:

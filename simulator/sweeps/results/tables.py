@@ -35,10 +35,11 @@ class Tables:
     Args:
         folder: that holds them.
         config: the sweep.
+        best: the rows of the best rates, where the sweep that has just finished knows them; else they are computed again.
     """
 
-    def __init__(self, folder: Path, config: SweepGrid) -> None:
-        self._folder, self._config = folder, config
+    def __init__(self, folder: Path, config: SweepGrid, best: pd.DataFrame | None = None) -> None:
+        self._folder, self._config, self._best = folder, config, best
 
     @property
     def has_rows(self) -> bool:
@@ -60,6 +61,8 @@ class Tables:
     @cached_property
     def best(self) -> pd.DataFrame:
         """See `Results`."""
+        if self._best is not None:
+            return self._best
         if self.histogram is not None:
             return best_counted_of(
                 self._config, settings_frame(self.histogram.drop(columns="best_lr"), self._config.until)

@@ -48,8 +48,9 @@ class KeptHistograms:
         each = best_counted_rates(frame.assign(optimizer=frame["optimizer"] + frame["setting"]), ())
         return set(each["at_edge"]) - {""}
 
-    def write(self, folder: Path) -> None:
-        """Write the histogram."""
+    def write(self, folder: Path) -> pd.DataFrame:
+        """Write the histogram, and return the rows of the best rates."""
         bins = self._bins()
         best = best_counted_of(self._work.config, settings_frame(bins, self._work.config.until))
         store.write_frame(folder / store.HISTOGRAM, mark_best(bins, best))
+        return best

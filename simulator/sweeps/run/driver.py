@@ -42,6 +42,9 @@ __all__ = ["Estimate", "Judge", "Progress", "UnfinishedError", "check", "estimat
 
 _log = logging.getLogger("quadsim")
 
+LEFT_OUT = "left out as asked for; quadsim report makes them and the report"
+"""What a manifest says of figures that were not asked for."""
+
 MOST_DECADES = 4
 """The grid of learning rates is extended up to this many decades on each side of the natural rate."""
 
@@ -63,6 +66,7 @@ def sweep(
     progress: Progress | None = None,
     backend: Backend | None = None,
     present: Presenter | None = present_as_installed,
+    figures: bool = True,
 ) -> Results:
     """Run the whole grid.
 
@@ -82,6 +86,8 @@ def sweep(
             are the same, bit for bit on CPUs and on GPUs of one kind.
         present: draws figures and writes a report in `out`, where it does not hold them; None: nothing does. Where that fails, a
             warning is logged and the results, which are finished by then, are returned.
+        figures: False: figures and report are left out, which the manifest says; the sweep is finished without them, and
+            `quadsim report` makes them.
 
     Returns:
         Results.
@@ -101,11 +107,11 @@ def sweep(
     if not has_finished(out, config.to_json()):
         with locked_folder(out, config.to_json()):
             if not restored(out, config.to_json()):
-                found = _sweep(work, judge, out, out, progress, run_on)
+                found = _sweep(work, judge, out, out, progress, run_on, figures=figures)
     if found is None:
         remove_leftovers(out)
         found = Results.load(out)
-    if present is not None:
+    if present is not None and figures:
         _present(found, present)
     return found
 
@@ -159,6 +165,8 @@ def _sweep(
     out: Path | None,
     progress: Progress | None,
     backend: Backend,
+    *,
+    figures: bool = True,
 ) -> Results:
     """Run what is missing and put the whole together."""
     config = work.config
@@ -180,17 +188,19 @@ def _sweep(
             pieces = [] if config.lr is not None else _extensions(kept.edges(), plan, density)
     runner.say("writing")
     with writable(out or folder):
-        kept.write(folder)
+        best = kept.write(folder)
         seconds = time.perf_counter() - began
         manifest = provenance(seconds, device=config.device, dtype=config.dtype, seed=config.seed)
         manifest["files"] = checksums(folder)
+        if not figures:
+            manifest["figures"] = LEFT_OUT
         # What an earlier run drew says nothing of these tables.
         shutil.rmtree(folder / store.FIGURES, ignore_errors=True)
         (folder / store.REPORT).unlink(missing_ok=True)
         if out is not None:
             store.write_json(folder / store.MANIFEST, manifest)
     remove_leftovers(folder)
-    return Results(config, Tables(folder, config), manifest, out)
+    return Results(config, Tables(folder, config, best), manifest, out)
 
 
 def _units(work: Work[Any, Any, Any], pieces: list[tuple[int, int]]) -> Iterator[Unit]:

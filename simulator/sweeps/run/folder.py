@@ -27,6 +27,7 @@ __all__ = [
     "check_same",
     "folder_for_one",
     "has_finished",
+    "has_leftovers",
     "locked_folder",
     "make_folder",
     "no_room",
@@ -198,6 +199,11 @@ def locked_folder(folder: Path, config: dict[str, Any]) -> Iterator[None]:
         except OSError as error:
             raise ValueError(_not_writable(folder, error)) from error
         yield
+
+
+def has_leftovers(folder: Path) -> bool:
+    """Whether there is anything that `remove_leftovers` drops."""
+    return any((folder / name).exists() for name in (UNITS, FAILURES, JOBS, _LOCK))
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -103,8 +103,8 @@ class KeptRows:
             found.setdefault((p, self._work.config.optimizer_of[s]), []).append(rate.statistics)
         return found
 
-    def write(self, folder: Path) -> None:
-        """Write the summary and the curves."""
+    def write(self, folder: Path) -> pd.DataFrame:
+        """Write the summary and the curves, and return the rows of the best rates."""
         config = self._work.config
         best = best_of(config, self._tried())
         chosen = {
@@ -113,6 +113,7 @@ class KeptRows:
         }
         store.write_whole(folder / store.SUMMARY, lambda path: self._write_summary(path, chosen))
         store.write_whole(folder / store.CURVES, lambda path: self._write_curves(path, chosen))
+        return best
 
     def _ordered(self) -> Iterator[tuple[int, int, _Rate]]:
         """Point, position in `SweepGrid.specs` and rate, by point, setting (as listed) and size of the rate."""

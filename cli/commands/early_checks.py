@@ -1,0 +1,87 @@
+"""Checks of the options of a sweep that need no library: a mistyped name is refused at once.
+
+Whatever passes here is checked again where the configuration is made, with the same functions, which give the same messages.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from quadsim.cli.commands.sweep_options import family_of_options
+from quadsim.simulator.support.checks import (
+    as_number,
+    check_choice,
+    check_count,
+    check_interval,
+    check_known,
+    check_seed,
+)
+from quadsim.simulator.sweeps.config.options import MOST_LR_DENSITY
+
+__all__ = ["check_early"]
+
+_CHECKS: dict[str, Callable[[str, Any], object]] = {
+    "count": check_count,
+    "density": lambda name, value: check_count(name, value, high=MOST_LR_DENSITY),
+    "seed": lambda name, value: check_seed(value),
+    "fraction": lambda name, value: check_interval(name, value, 0.0, 1.0, low_open=True, high_open=True),
+    "positive": lambda name, value: check_interval(name, value, 0.0, low_open=True),
+}
+
+
+def check_early(given: Mapping[str, Any]) -> None:
+    """Check what the user gave, as far as that needs no library.
+
+    Args:
+        given: options by the names of their fields, as they were read.
+
+    Raises:
+        ValueError: an option of another family of problems, a name that is unknown, or a number out of range.
+    """
+    options = family_of_options(given).all_options
+    for name, value in given.items():
+        option = options[name]
+        words = name.replace("_", " ")
+        for one in value if isinstance(value, tuple) else (value,):
+            if option.choices:
+                check_choice(words, one, option.choices)
+            if option.check:
+                _CHECKS[option.check](words, one)
+    if "optimizers" in given:
+        _check_optimizers(given["optimizers"])
+
+
+def _check_optimizers(texts: tuple[str, ...]) -> None:
+    """Check names and hyperparameters; of what is not NAME:key=value, only the library says what is wrong."""
+    known = _known_optimizers()
+    for text in texts:
+        name, *parts = text.strip().split(":")
+        pairs = [part.partition("=") for part in parts]
+        if "=" in name or "|" in name or any(not equals or key == "lr" for key, equals, _ in pairs):
+            continue
+        hyperparameters = known["rules"][check_choice("optimizer", name, known["rules"], known["other_names"])]
+        values = [(key, as_number(value.strip())) for key, _, several in pairs for value in several.split("|")]
+        for key, value in values:
+            check_interval(f"{key} of {name}", value)
+        check_known(f"hyperparameter of {name}", [key for key, _ in values], hyperparameters)
+        for key, value in values:
+            low, high, low_open, high_open = hyperparameters[key]
+            check_interval(key, value, low, high, low_open=low_open, high_open=high_open)
+
+
+def _known_optimizers() -> dict[str, Any]:
+    """The built-in optimizers with the ranges of their hyperparameters, from the cache: rules are SymPy, which takes a second."""
+    from quadsim.simulator.support.kept import kept_document
+    from quadsim.simulator.support.provenance import source_digest
+
+    found: dict[str, Any] = kept_document("optimizers", source_digest(), _from_the_rules)
+    return found
+
+
+def _from_the_rules() -> dict[str, Any]:
+    from quadsim.simulator.rules.catalogue import OTHER_NAMES, RULES
+
+    rules = {
+        name: {str(key): (one.low, one.high, one.low_open, one.high_open) for key, one in rule.hyperparameters.items()}
+        for name, rule in RULES.items()
+    }
+    return {"rules": rules, "other_names": dict(OTHER_NAMES)}

@@ -1,0 +1,139 @@
+"""What a sweep prints, as plain data: printed when the sweep finishes, and stored beside its results.
+
+The same command on a finished folder prints what is stored. This module imports no library that computes, so that this takes a
+fraction of a second.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from quadsim.cli.text.narrow import output, print_table, titled
+from quadsim.simulator.support import store
+from quadsim.simulator.support.paths import shown as shown_path
+from quadsim.simulator.support.provenance import source_digest
+from quadsim.simulator.sweeps.results.integrity import damaged_files, has_figures
+
+__all__ = [
+    "TABLE",
+    "Printed",
+    "PrintedTable",
+    "print_answer",
+    "print_files",
+    "question_of",
+    "read_printed",
+    "write_printed",
+]
+
+TABLE = "table.json"
+"""Name of the file in a result folder."""
+
+
+@dataclass(frozen=True)
+class PrintedTable:
+    """One table in words.
+
+    Attributes:
+        title: of the table.
+        headings: of its columns; the first two are set to the left.
+        rows: cells; None is a line across.
+    """
+
+    title: str
+    headings: list[str]
+    rows: list[list[str] | None]
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a sweep prints.
+
+    Attributes:
+        tables: one for every combination of the dials that are not compared.
+        answers: the result in words.
+        notes: what a reader of the answer has to know.
+        files: what the folder may hold, the report first.
+        figures: names of the figures.
+        document: what --json prints.
+    """
+
+    tables: list[PrintedTable]
+    answers: list[str]
+    notes: list[str]
+    files: list[str]
+    figures: list[str]
+    document: dict[str, Any]
+
+
+def print_answer(printed: Printed, *, quiet: bool) -> None:
+    """Print tables, answer, and how rates were chosen; with `quiet` the answer alone."""
+    console = output()
+    if not quiet:
+        for table in printed.tables:
+            print_table(console, titled(table.title, table.headings, (0, 1), table.rows))
+    for sentence in printed.answers:
+        console.print(sentence, highlight=False)
+    if not quiet:
+        console.print(" ".join(printed.notes), highlight=False)
+
+
+def print_files(printed: Printed, folder: Path) -> None:
+    """Print where the files are, those that are there."""
+    names = [name for name in printed.files if (folder / name).exists()]
+    output().print(f"Files: {shown_path(folder)}/ ({', '.join(names)})", highlight=False)
+
+
+def question_of(options: Mapping[str, Any]) -> str:
+    """What a command asks for: its options, as they were read, and the code that says what they mean and words the answer."""
+    wording = [path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(json.dumps([source_digest(), wording, options], sort_keys=True).encode()).hexdigest()
+
+
+def write_printed(folder: Path, question: str, printed: Printed) -> None:
+    """Store what was printed, with checksums of itself and of the manifest, which holds those of the results.
+
+    Args:
+        folder: of a finished sweep.
+        question: see `question_of`.
+        printed: what was printed.
+    """
+    content = {"question": question, "manifest": store.checksum(folder / store.MANIFEST), "printed": asdict(printed)}
+    store.write_json(folder / TABLE, {**content, "checksum": _checksum(content)})
+
+
+def read_printed(folder: Path, question: str | None, *, figures: bool) -> Printed | None:
+    """What the finished sweep in a folder printed.
+
+    Args:
+        folder: a folder that may hold a finished sweep.
+        question: see `question_of`; None: any, where the configuration is known to be that of the folder.
+        figures: whether the folder has to hold its figures and report.
+
+    Returns:
+        None where the folder holds no finished sweep, another one, one that was printed by other code, or anything that is not as
+        it was written: then the results themselves have to be read.
+    """
+    if not (folder / TABLE).is_file() or not store.is_finished(folder):
+        return None
+    try:
+        content = store.read_json(folder / TABLE, "the stored table")
+    except ValueError:  # damaged: the results are read instead, and the command goes on as if it were not there
+        return None
+    if not isinstance(content, dict) or content.pop("checksum", None) != _checksum(content):
+        return None
+    if question is not None and content["question"] != question:
+        return None
+    if content["manifest"] != store.checksum(folder / store.MANIFEST) or damaged_files(folder):
+        return None
+    stored = content["printed"]
+    printed = Printed(**stored | {"tables": [PrintedTable(**table) for table in stored["tables"]]})
+    if figures and not (has_figures(folder, printed.figures) and (folder / store.REPORT).is_file()):
+        return None
+    return printed
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
