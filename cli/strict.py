@@ -67,6 +67,18 @@ class StrictCommand(TyperCommand):
         _refuse_twice(self, ctx, args)
         return super().parse_args(ctx, args)
 
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options under the headings that they name as `rich_help_panel`; typer does so only with boxes around them."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                panels.setdefault(getattr(parameter, "rich_help_panel", None) or usual, []).append(record)
+        for heading, records in panels.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
 
 class StrictGroup(TyperGroup):
     """The program: as StrictCommand, with output that any terminal or file accepts."""

@@ -64,6 +64,7 @@ def sweep_command(
             show_default=False,
             parser=str,
             metavar="PATH",
+            rich_help_panel=_OUTPUT,
         ),
     ] = None,
     config: Annotated[
@@ -86,7 +87,7 @@ def sweep_command(
     quiet: Annotated[
         bool, typer.Option("--quiet", help="No progress bar and no table, only the answer.", rich_help_panel=_OUTPUT)
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=_OUTPUT)] = False,
     **options: Any,
 ) -> None:
     """Compare optimizers on problems of different heterogeneity.
@@ -102,6 +103,10 @@ def sweep_command(
     named = {name: text for name, text in where.items() if text is not None}
     with usage_errors():
         given = _given(options, None if config is not None else devices)
+        if config is None:
+            from quadsim.cli.commands.early_checks import check_early
+
+            check_early(given)
         out, config = given_path("out", out), given_path("config", config)
         if (
             not named
@@ -109,10 +114,6 @@ def sweep_command(
             and _printed_again(given, out, config, quiet=quiet, as_json=as_json, figures=not no_figures)
         ):
             return
-        if config is None:
-            from quadsim.cli.commands.early_checks import check_early
-
-            check_early(given)
         settings = _config(given, config)
         chosen = _backend(named)
         if dry_run:
@@ -237,6 +238,26 @@ def _check_length(config: "SweepGrid", however_long: bool) -> None:
     )
 
 
+_STATED = 30.0
+"""Seconds from which on a command states how long it is going to take."""
+
+
+def _state_time(config: "SweepGrid") -> None:
+    """Say on stderr how long a sweep takes, where that is long; a short one is not estimated, as that takes a second, too."""
+    from quadsim.simulator.sweeps.config.families import family_of
+    from quadsim.simulator.sweeps.run.driver import estimate
+
+    if config.runs * config.steps < family_of(config).long_from:
+        return
+    seconds = estimate(config).seconds
+    if seconds >= _STATED:
+        print(
+            f"{config.runs:,} runs of {config.steps:,} steps: about {duration_text(seconds)}"
+            f"{'' if config.lr else ', more if the grid of rates has to be extended'}. Ctrl-C keeps what is finished.",
+            file=sys.stderr,
+        )
+
+
 def _config(given: dict[str, Any], stored: Path | None) -> "SweepGrid":
     from quadsim.simulator.support import store
     from quadsim.simulator.sweeps.config.families import config_from_json
@@ -340,6 +361,8 @@ def _results(
             f"{config.runs:,} runs: counts and histograms are kept, no row a run (--keep rows for those).",
             file=sys.stderr,
         )
+    if not quiet:
+        _state_time(config)
     try:
         with library_messages(quiet=quiet or as_json), progress_bar(quiet=quiet) as progress:
             results = sweep(

@@ -39,6 +39,7 @@ class Family:
         judge: path of the `Judge` that holds runs against theorems; None: no theorem applies to these problems.
         option: the one of its options that asks for this family on the command line; None: the family that runs where no
             option asks for another. Exactly one family has None.
+        long_from: runs times steps from which on a sweep may take ten seconds or more, so that its time is worth an estimate.
         purpose: what the command does with that option, as the end of "with --model, which".
         named_dials: dials that the label of a point names, so that titles do not repeat them.
         states_criterion: whether every answer begins with the criterion.
@@ -64,6 +65,7 @@ class Family:
     steps_label: str = "steps until {criterion}"
     judge: str | None = None
     option: str | None = None
+    long_from: float = 1e8
     purpose: str = ""
     named_dials: tuple[str, ...] = ()
     states_criterion: bool = True
@@ -116,6 +118,7 @@ _TOY_MODELS = Family(
     draw="quadsim.simulator.figures.loss_figure:loss_figure",
     steps_label="steps until unweighted loss {stays}≤ {tolerance:g} ln(classes)",
     option="model",
+    long_from=2e5,
     purpose="trains networks",
     named_dials=("dial",),
     answer="quadsim.simulator.sweeps.results.toy_models:on_optimised_loss",
