@@ -60,10 +60,9 @@ def _check_optimizers(texts: tuple[str, ...]) -> None:
             continue
         hyperparameters = known["rules"][check_choice("optimizer", name, known["rules"], known["other_names"])]
         values = [(key, as_number(value.strip())) for key, _, several in pairs for value in several.split("|")]
-        for key, value in values:
-            check_interval(f"{key} of {name}", value)
-        check_known(f"hyperparameter of {name}", [key for key, _ in values], hyperparameters)
-        for key, value in values:
+        numbers = [(key, check_interval(f"{key} of {name}", value)) for key, value in values]
+        check_known(f"hyperparameter of {name}", [key for key, _ in numbers], hyperparameters)
+        for key, value in numbers:
             low, high, low_open, high_open = hyperparameters[key]
             check_interval(key, value, low, high, low_open=low_open, high_open=high_open)
 

@@ -15,9 +15,21 @@ from typer.testing import CliRunner
 
 import quadsim
 from quadsim.cli.app import app
+from quadsim.cli.commands import sweep as sweep_command
+from quadsim.cli.commands.early_checks import check_early
+from quadsim.cli.commands.sweep import config_from_texts, read_options
 from quadsim.cli.console import duration_text, library_messages
-from quadsim.simulator import RULES
-from quadsim.simulator.sweeps.config.quadratics import SweepConfig
+from quadsim.simulator import RULES, load_results, sweep
+from quadsim.simulator.engines import ENGINES
+from quadsim.simulator.models.partitions import PARTITIONS
+from quadsim.simulator.models.problem import DIALS_OF_MODELS, MODELS, MODES
+from quadsim.simulator.problems import spectra
+from quadsim.simulator.support.devices import DTYPES
+from quadsim.simulator.sweeps.config.families import FAMILIES
+from quadsim.simulator.sweeps.config.grid import SELECT_ON
+from quadsim.simulator.sweeps.config.quadratics import KEEP, SweepConfig
+from quadsim.simulator.sweeps.run import driver
+from quadsim.theory import judge
 
 SMALL = ["--heterogeneity", "1,4", "--seeds", "3", "--steps", "400", "--block-size", "3", "--blocks", "2"]
 
@@ -319,6 +331,8 @@ LIGHT = {
     "rules": ("rules", "adam"),
     "theorems": ("theorems",),
     "info": ("info",),
+    "a finished sweep": ("sweep", *SMALL, "--optimizers", "gd,adam", "--no-figures", "--out", "here"),
+    "its JSON": ("sweep", *SMALL, "--optimizers", "gd,adam", "--no-figures", "--out", "here", "--json"),
 }
 HEAVY = ("torch", "sympy", "numba", "scipy", "pandas", "seaborn", "matplotlib", "xarray", "z3")
 LOADED = """
@@ -337,11 +351,144 @@ def test_what_is_shown_a_second_time_loads_no_heavy_library(run, name, tmp_path,
     monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
     tmp_path.chmod(0o700)
     monkeypatch.setenv("COLUMNS", "80")
-    first = run(*LIGHT[name])  # keeps the texts of SymPy
+    first = run(*LIGHT[name])  # keeps the texts of SymPy, and the table of the sweep
     code = LOADED.replace("HEAVY", repr(HEAVY))
     second = subprocess.run([sys.executable, "-c", code, *LIGHT[name]], capture_output=True, text=True, check=True)
-    assert second.stderr.strip() == "loaded []"
+    assert second.stderr.splitlines()[-1] == "loaded []"
     assert second.stdout == first.stdout
+
+
+MISTYPED = [
+    ("--optimizers", "gd,adm"),
+    ("--optimizers", "gd,adam:beta=0"),
+    ("--optimizers", "adam:beta1=0|2"),
+    ("--optimizers", "adam:beta1=x"),
+    ("--until", "frist"),
+    ("--engine", "fussed"),
+    ("--mode", "scale,arange"),
+    ("--case", "cnn"),
+    ("--keep", "row"),
+    ("--dtype", "float16"),
+    ("--select-on", "none"),
+    ("--seeds", "0"),
+    ("--steps", "1.5"),
+    ("--tolerance", "1"),
+    ("--lr-density", "2000"),
+    ("--seed", "-1"),
+    ("--model", "mlpp"),
+    ("--model", "mlp", "--dial", "zip"),
+    ("--model", "mlp", "--until", "mean"),
+    ("--model", "mlp", "--partition", "all"),
+]
+
+
+@pytest.mark.parametrize("arguments", MISTYPED, ids=" ".join)
+def test_what_is_mistyped_is_refused_by_the_early_check_in_the_words_of_the_library(arguments):
+    """The early check repeats names and ranges that the library has, so the two are compared."""
+    texts = {
+        flag.removeprefix("--").replace("-", "_"): text
+        for flag, text in zip(arguments[::2], arguments[1::2], strict=True)
+    }
+    given = read_options(texts)
+    with pytest.raises(ValueError, match="must be") as early:
+        check_early(given)
+    with pytest.raises(ValueError, match="must be") as late:
+        config_from_texts(texts)
+    assert str(early.value) == str(late.value)
+
+
+def test_the_early_check_loads_no_library(tmp_path, monkeypatch):
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
+    tmp_path.chmod(0o700)
+    check_early({"optimizers": ("adam",)})  # keeps the names
+    code = LOADED.replace("HEAVY", repr(HEAVY))
+    for arguments in (MISTYPED[0], MISTYPED[4]):
+        command = [sys.executable, "-c", code, "sweep", *arguments]
+        out = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert out.returncode == 2
+        assert out.stderr.splitlines()[-1] == "loaded []"
+
+
+def test_options_have_the_choices_of_the_library():
+    """The tables of options are written without imports."""
+    owners = {"quadratic": {"mode": spectra.MODES, "case": spectra.CASES, "engine": ("auto", *ENGINES), "keep": KEEP}}
+    owners["model"] = {"model": tuple(MODELS), "dial": DIALS_OF_MODELS, "partition": PARTITIONS, "mode": MODES}
+    for kind, family in FAMILIES.items():
+        options = family.all_options
+        shared = {"until": family.config_class.criteria, "select_on": SELECT_ON, "dtype": tuple(DTYPES)}
+        expected = owners[kind] | shared
+        assert {name: options[name].choices for name in expected} == expected
+        assert {name for name, option in options.items() if option.choices} == set(expected)
+
+
+@pytest.fixture
+def finished(run, tmp_path):
+    """A finished sweep without figures, with the command."""
+    command = ("sweep", *SMALL, "--optimizers", "gd,adam", "--no-figures")
+    first = run(*command, "--out", "here")
+    assert first.exit_code == 0, first.stderr
+    return command, first.stdout, tmp_path / "here"
+
+
+def test_a_sweep_without_figures_is_finished_and_says_so(run, finished):
+    command, stdout, folder = finished
+    assert not (folder / "figures").exists()
+    assert not (folder / "report.html").exists()
+    assert "left out" in json.loads((folder / "manifest.json").read_text())["figures"]
+    assert "report.html" not in stdout
+    assert run("report", folder).exit_code == 0
+    assert (folder / "report.html").is_file()
+    assert run(*command[:-1], "--out", folder).exit_code == 0
+
+
+def test_the_stored_table_is_printed_only_where_it_is_that_of_the_folder(run, finished, monkeypatch):
+    command, stdout, folder = finished
+    monkeypatch.setattr(sweep_command, "_results", lambda *_, **__: pytest.fail("the results were read"))
+    again = run(*command, "--out", folder)
+    assert again.stdout == stdout
+    assert again.stderr.startswith("Already finished")
+    assert run("sweep", "--config", folder / "config.json", "--out", folder, "--no-figures").stdout == stdout
+    table, summary = folder / "table.json", folder / "summary.parquet"
+    kept = table.read_text(), summary.read_bytes()
+
+    def is_read(*arguments):
+        with pytest.raises(pytest.fail.Exception, match="the results were read"):
+            run(*(arguments or (*command, "--out", folder)))
+
+    table.write_text(kept[0].replace("optimizer", "optimiser", 1))
+    is_read()
+    table.write_text("[1]")
+    is_read()
+    table.write_text(kept[0])
+    summary.write_bytes(kept[1][:-1] + bytes([kept[1][-1] ^ 1]))
+    is_read()
+    summary.write_bytes(kept[1])
+    is_read(*command[:-1], "--out", folder)  # with figures, which are not there
+    assert run(*command, "--out", folder).stdout == stdout
+
+
+def test_the_best_rates_of_a_sweep_are_those_read_again(finished):
+    *_, folder = finished
+    config = SweepConfig(heterogeneity=(1, 4), seeds=3, steps=400, block_size=3, blocks=2, optimizers=("gd", "adam"))
+    pd.testing.assert_frame_equal(sweep(config, judge).best, load_results(folder).best)
+
+
+def test_a_long_sweep_states_its_time_before_it_runs(monkeypatch, capsys):
+    monkeypatch.setattr(driver, "estimate", lambda config: driver.Estimate(config.runs, 95.0, 0.0, 0.0))
+    config = SweepConfig(steps=10**6, lr=(1.0,))
+    sweep_command._state_time(config)
+    assert capsys.readouterr().err.startswith(f"{config.runs} runs of 1,000,000 steps: about 95 s. Ctrl-C")
+    sweep_command._state_time(SweepConfig(steps=100, lr=(1.0,)))
+    assert capsys.readouterr().err == ""
+
+
+def test_the_help_of_sweep_is_in_groups(run):
+    lines = run("sweep", "--help").stdout.splitlines()
+    headings = [line.rstrip(":") for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert {"Every sweep", "Only on quadratics", "Only with --model", "Where it runs", "What comes out"} <= set(
+        headings
+    )
+    assert lines.index("Only with --model:") < next(i for i, line in enumerate(lines) if line.startswith("  --kernel"))
 
 
 def test_texts_are_kept_for_each_width_and_form(run, tmp_path, monkeypatch):
