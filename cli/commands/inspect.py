@@ -101,6 +101,8 @@ def _inspect(
         run = run | {"seeds": "1" if many else "3"}
     problem = _problem(asked, check_count("seeds", number(run["seeds"])), seed)
     folder = _folder(out, asked | run)
+    if run["curvature"] and not quiet:
+        _state_columns(problem)
     began = time.perf_counter()
     local = None
     if run["optimizer"] is None:
@@ -120,6 +122,18 @@ def _inspect(
         print_json(document)
     else:
         print_inspection(found, local, folder, quiet=quiet)
+
+
+def _state_columns(problem: "ToyProblem") -> None:
+    """Say on stderr what takes long, before it begins, and what is cheaper."""
+    number, each = problem.problems, problem.dimension
+    if number * each > _LARGE:
+        fewer = "" if number == 1 else f", --seeds 1 takes {number} times less"
+        print(
+            f"The Hessian of each of {number} seed{'s' * (number > 1)} has {each:,} columns, which take most of the time: "
+            f"--no-curvature leaves them out{fewer}.",
+            file=sys.stderr,
+        )
 
 
 def _along_training(problem: "ToyProblem", run: dict[str, Any], *, quiet: bool) -> tuple["Inspection", Any]:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from quadsim.cli import console, progress
 from quadsim.cli.app import app
-from quadsim.cli.commands import verify
+from quadsim.cli.commands import inspect, verify
 from quadsim.cli.text import narrow
 from quadsim.simulator import BlockQuadratic, simulate, simulate_torch
 from quadsim.simulator.rules.catalogue import OTHER_NAMES, RULES, resolve_rule
@@ -283,3 +283,12 @@ def test_a_file_is_as_wide_as_its_text(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     assert narrow.text_width() is None
     assert narrow.wrapped("word " * 100) == "word " * 100
+
+
+def test_inspect_says_before_it_starts_what_takes_long_and_what_is_cheaper(capsys):
+    inspect._state_columns(SimpleNamespace(problems=3, dimension=9_000))
+    said = capsys.readouterr().err
+    assert said.startswith("The Hessian of each of 3 seeds has 9,000 columns")
+    assert "--no-curvature leaves them out, --seeds 1 takes 3 times less." in said
+    inspect._state_columns(SimpleNamespace(problems=1, dimension=100))
+    assert capsys.readouterr().err == ""
