@@ -59,7 +59,10 @@ def _check_optimizers(texts: tuple[str, ...]) -> None:
         if "=" in name or "|" in name or any(not equals or key == "lr" for key, equals, _ in pairs):
             continue
         hyperparameters = known["rules"][check_choice("optimizer", name, known["rules"], known["other_names"])]
-        values = [(key, as_number(value.strip())) for key, _, several in pairs for value in several.split("|")]
+        texts_of = [(key, value.strip()) for key, _, several in pairs for value in several.split("|")]
+        if "" in (value for _, value in texts_of):
+            continue
+        values = [(key, as_number(value)) for key, value in texts_of]
         numbers = [(key, check_interval(f"{key} of {name}", value)) for key, value in values]
         check_known(f"hyperparameter of {name}", [key for key, _ in numbers], hyperparameters)
         for key, value in numbers:
