@@ -108,7 +108,7 @@ def assert_same(folder, whole):
     found, expected = (xr.load_dataset(f / "trajectories.nc", engine="h5netcdf") for f in (folder, whole))
     assert found.identical(expected)
     assert found["gap"].values.tobytes() == expected["gap"].values.tobytes()
-    assert {path.name for path in folder.iterdir()} - {"report.html"} == FILES  # which the command line adds
+    assert {path.name for path in folder.iterdir()} - {"report.html", "table.json"} == FILES  # which the command line adds
     assert load_results(folder).answers == load_results(whole).answers
 
 
