@@ -85,6 +85,7 @@ def test_sweep_prints_table_answer_choice_and_files(run, tmp_path):
         "trajectories.nc",
         "figures",
         "report.html",
+        "table.json",
     }
     assert {p.name for p in (folder / "figures").iterdir()} == {"steps.png", "steps.pdf", "gap.png", "gap.pdf"}
 
