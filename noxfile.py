@@ -26,8 +26,9 @@ def tests(session: nox.Session) -> None:
     """Run the default tests with coverage; arguments after `--` go to pytest."""
     session.install(*CONSTRAINED, "-e", ".[test]", "pytest-cov")
     session.run(
-        "pytest", "-n", "logical", "--dist", "worksteal", "--cov", "--cov-report=term:skip-covered", "--cov-report=xml", *session.posargs
-    )
+        "pytest", "-n", "logical", "--dist", "worksteal",
+        "--cov", "--cov-report=term:skip-covered", "--cov-report=xml", *session.posargs,
+    )  # fmt: skip
 
 
 @nox.session
