@@ -5,6 +5,7 @@ from .engines import grid as grid
 from .engines import simulate as simulate
 from .engines.baseline import simulate_torch as simulate_torch
 from .models import ToyProblem as ToyProblem
+from .problems.files import load_problem as load_problem
 from .problems.quadratic import BlockQuadratic as BlockQuadratic
 from .rules.catalogue import RULES as RULES
 from .rules.rule import BlockMean as BlockMean

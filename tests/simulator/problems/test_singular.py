@@ -8,7 +8,7 @@ from quadsim.simulator import BlockQuadratic, Trajectory, simulate, simulate_tor
 from quadsim.theory import THEOREMS, check
 
 RNG = np.random.default_rng(5)
-SPECTRA = ((0.0, 0.0, 0.3, 2.0), (0.5, 1.0, 7.0), (0.0, 4.0), (3.0,))
+SPECTRA = ((0.0, 0.3, 2.0), (3.0,), (0.0, 0.0, 0.5, 1.0, 7.0), (0.5, 1.0, 4.0))  # of the sizes of `mixed_problem`
 SIZES = tuple(map(len, SPECTRA))
 
 
@@ -40,10 +40,10 @@ def both(request):
 
 def test_the_null_space_is_reported_and_condition_numbers_are_of_the_range(both):
     problem = both[0]
-    assert problem.null_dimensions.tolist() == [[2, 0, 1, 0]]
-    np.testing.assert_array_equal(problem.eigenvalues[4][0, 0, :2], 0.0)
-    np.testing.assert_allclose(problem.block_strong_convexity[0], [0.3, 0.5, 4.0, 3.0])
-    np.testing.assert_allclose(problem.achieved["block_condition_number"][0], [2 / 0.3, 14.0, 1.0, 1.0])
+    assert problem.null_dimensions.tolist() == [[1, 0, 2, 0]]
+    np.testing.assert_array_equal(problem.eigenvalues[5][0, 0, :2], 0.0)
+    np.testing.assert_allclose(problem.block_strong_convexity[0], [0.3, 3.0, 0.5, 0.5])
+    np.testing.assert_allclose(problem.achieved["block_condition_number"][0], [2 / 0.3, 1.0, 14.0, 8.0])
     np.testing.assert_allclose(problem.achieved["condition_number"], [7 / 0.3])
     np.testing.assert_allclose(problem.achieved["heterogeneity"], [7 / 2])
 
@@ -54,11 +54,11 @@ def test_the_gap_is_the_one_of_the_range(both):
     np.testing.assert_allclose(problem.initial_gap, error @ matrix @ error / 2, rtol=1e-12)
 
 
-@pytest.mark.parametrize("rule", ["gd", "heavy-ball", "nesterov", "block-gd"])
+@pytest.mark.parametrize(("rule", "rates"), [("heavy-ball", [0.02, 0.1]), ("block-gd", [0.3, 1.0])])
 @pytest.mark.parametrize("engine", ["closed-form", "fused", "reference"])
-def test_moving_along_the_null_space_changes_no_gap(both, rule, engine):
+def test_moving_along_the_null_space_changes_no_gap(both, rule, rates, engine):
     one, other, rounding = both
-    runs = [simulate(p, rule, lr=[0.05, 0.2], steps=60, engine=engine, tolerance=1e-3) for p in (one, other)]
+    runs = [simulate(p, rule, lr=rates, steps=60, engine=engine, tolerance=1e-3) for p in (one, other)]
     # Rounding of H n is added at every step, relative to the gap at the start.
     slack = np.broadcast_to(rounding * runs[0].gap[:, :, :1], runs[0].gap.shape)
     assert np.all(np.abs(runs[0].gap - runs[1].gap) <= slack)
@@ -66,10 +66,10 @@ def test_moving_along_the_null_space_changes_no_gap(both, rule, engine):
     assert (runs[0].status == "converged").any()
 
 
-@pytest.mark.parametrize("rule", ["gd", "heavy-ball", "nesterov", "block-gd", "adam", "signsgd", "adam-mini"])
+@pytest.mark.parametrize("rule", ["heavy-ball", "block-gd", "adam"])
 def test_the_engines_agree_on_singular_blocks(both, rule):
     problem = both[1]
-    names = ["reference", "fused"] + (["closed-form"] if rule in ("gd", "heavy-ball", "nesterov", "block-gd") else [])
+    names = ["reference", "fused"] + (["closed-form"] if rule != "adam" else [])
     runs = [simulate(problem, rule, lr=0.02, steps=50, engine=name) for name in names]
     for run in runs[1:]:
         np.testing.assert_allclose(run.gap, runs[0].gap, rtol=1e-7, atol=1e-13)
@@ -131,7 +131,7 @@ def test_draws_of_a_start_do_not_depend_on_the_batch(both):
         for size, error in part.initial_error.items():
             np.testing.assert_array_equal(error, whole.initial_error[size][3:5])
         other = BlockQuadratic.from_blocks(blocks, initial_error=law, problems=6, seed=4)
-        assert not np.array_equal(other.initial_error[4], whole.initial_error[4])
+        assert not np.array_equal(other.initial_error[5], whole.initial_error[5])
 
 
 def test_starts_have_their_law_on_the_range():
@@ -139,14 +139,14 @@ def test_starts_have_their_law_on_the_range():
     normal = BlockQuadratic.from_blocks(blocks, initial_error="normal", problems=4000)
     inside = {s: normal.initial_coefficients[s][normal.eigenvalues[s] > 0.0] for s in normal.hessian}
     values = np.concatenate([x.ravel() for x in inside.values()])
-    assert values.size == 4000 * 7
+    assert values.size == 4000 * 9
     assert abs(values.mean()) < 4 / np.sqrt(values.size)
     assert abs(values.var() - 1.0) < 4 * np.sqrt(2 / values.size)
     for size, c in normal.initial_coefficients.items():
         assert np.abs(c[normal.eigenvalues[size] == 0.0]).max(initial=0.0) < 1e-14
     sphere = BlockQuadratic.from_blocks(blocks, initial_error="sphere", problems=50)
     squares = np.sum(sphere.layout.flatten(sphere.initial_error) ** 2, axis=1)
-    np.testing.assert_allclose(squares, 7.0)
+    np.testing.assert_allclose(squares, 9.0)
 
 
 def test_zero_start_begins_at_w_0():
@@ -160,6 +160,6 @@ def test_a_saved_run_on_singular_blocks_is_restored(tmp_path):
     run = simulate(problem, "gd", lr=0.1, steps=4)
     run.save(tmp_path / "run.nc")
     found = Trajectory.load(tmp_path / "run.nc").problem
-    assert found.null_dimensions.tolist() == [[2, 0, 1, 0]] * 3
+    assert found.null_dimensions.tolist() == [[1, 0, 2, 0]] * 3
     assert found.dials == problem.dials
     np.testing.assert_array_equal(found.index, problem.index)
