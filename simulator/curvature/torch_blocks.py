@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.func import functional_call, grad, jacrev, jvp, vmap
+from torch.func import functional_call, grad, jacrev, vjp, vmap
 
 from quadsim.simulator.support.arrays import array_of
 from quadsim.simulator.support.checks import check_choice, check_count
@@ -149,12 +149,14 @@ class _Flat:
         def output(part: Tensor) -> Tensor:
             return self.output(self._with(part, begin, end))
 
+        # In reverse mode twice, as torch's forward mode compiles with the deprecated TorchScript.
         part = self.start[begin:end]
-        at = output(part)
+        at, pull = vjp(output, part)
+        _, push = vjp(lambda u: pull(u)[0], torch.zeros_like(at))
+        _, curve = vjp(grad(self.loss), at)
         basis = torch.eye(len(part), dtype=part.dtype, device=part.device)
-        columns = vmap(lambda v: jvp(output, (part,), (v,))[1], chunk_size=_COLUMNS)(basis)
-        slope = grad(self.loss)
-        weighted = vmap(lambda column: jvp(slope, (at,), (column,))[1], chunk_size=_COLUMNS)(columns)
+        columns = vmap(lambda v: push(v)[0], chunk_size=_COLUMNS)(basis)
+        weighted = vmap(lambda column: curve(column)[0], chunk_size=_COLUMNS)(columns)
         return columns.reshape(len(part), -1) @ weighted.reshape(len(part), -1).T
 
     def _with(self, part: Tensor, begin: int, end: int) -> Tensor:

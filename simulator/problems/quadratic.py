@@ -248,10 +248,11 @@ class BlockQuadratic:
         exact = None if law else exact_quadratic(blocks, given["initial_error"])
         null = [null_dimensions(n, block, m) for n, (block, m) in enumerate(zip(blocks, matrices, strict=True))]
         number = _batch_size([*matrices, *vectors.values()], problems, is_drawn=law is not None)
+        shared = max(m.shape[0] for m in matrices)  # 1 where all problems have the same matrices: decomposed once
         return cls._given(
             layout,
-            layout.group([np.broadcast_to(m, (number, *m.shape[1:])) for m in matrices]),
-            layout.group([np.broadcast_to(n, number) for n in null]),
+            layout.group([np.broadcast_to(m, (shared, *m.shape[1:])) for m in matrices]),
+            layout.group([np.broadcast_to(n, shared) for n in null]),
             vectors,
             law=law,
             seed=check_seed(seed),
@@ -276,8 +277,8 @@ class BlockQuadratic:
 
         Args:
             layout: block sizes.
-            hessian: block size to H_l, (M, B_size, P_l, P_l).
-            null: block size to the dimensions of null spaces, (M, B_size).
+            hessian: block size to H_l, (M, B_size, P_l, P_l) or (1, B_size, P_l, P_l).
+            null: block size to the dimensions of null spaces, (M, B_size) or (1, B_size).
             vectors: `minimizer` and, unless there is a law, `initial_error`, (M, P) or (1, P).
             law: one of START_LAWS, or None.
             seed: key of the draws.
@@ -291,6 +292,10 @@ class BlockQuadratic:
         for size, stacked in hessian.items():
             values, eigenvectors[size] = np.linalg.eigh(stacked)
             eigenvalues[size] = np.where(np.arange(size) < null[size][..., None], 0.0, values)
+        hessian, eigenvalues, eigenvectors = (
+            {size: np.repeat(x, index.size // x.shape[0], axis=0) for size, x in groups.items()}
+            for groups in (hessian, eigenvalues, eigenvectors)
+        )
         shape = (index.size, layout.dimension)
         if law:
             outside = {s: np.where(v[..., None, :] == 0.0, eigenvectors[s], 0.0) for s, v in eigenvalues.items()}

@@ -55,7 +55,7 @@ def test_hessian_blocks_of_a_network_are_torchs():
     np.testing.assert_allclose(found[2], expected[2][2].reshape(8, 8).numpy(), atol=1e-13)
     np.testing.assert_allclose(found[3], expected[3][3].numpy(), atol=1e-13)
     jacobian = torch.func.jacrev(lambda w: torch.func.functional_call(model, {"0.weight": w}, (X.double(),)))(values[0])
-    j = jacobian.reshape(40, 2, 12).numpy()
+    j = jacobian.detach().reshape(40, 2, 12).numpy()
     p = torch.softmax(model(X.double()), dim=1).detach().numpy()
     curvature = (np.einsum("na,ab->nab", p, np.eye(2)) - np.einsum("na,nb->nab", p, p)) / 40
     np.testing.assert_allclose(found[0], np.einsum("nai,nab,nbj->ij", j, curvature, j), atol=1e-13)
