@@ -3,6 +3,7 @@
 import codecs
 import json
 import logging
+import math
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ __all__ = [
     "QuietOption",
     "StyleOption",
     "comma_list",
+    "duration_text",
     "encodable_output",
     "given_path",
     "library_messages",
@@ -228,6 +230,26 @@ def given_path(what: str, path: str | Path | None) -> Path | None:
     from quadsim.simulator.support.paths import local_path
 
     return None if path is None else local_path(what, path)
+
+
+def duration_text(seconds: float) -> str:
+    """Return an estimated time in words: a number of at most two digits in the unit that one would choose.
+
+    Examples:
+        >>> duration_text(580)
+        '10 min'
+        >>> duration_text(0.0123)
+        '0.012 s'
+    """
+    for unit, size in (("years", 365 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{_two_digits(seconds / size)} {unit}"
+    return f"{_two_digits(seconds)} s"
+
+
+def _two_digits(value: float) -> str:
+    """Two significant digits without an exponent; a whole number from 5 on, as this is of estimates."""
+    return f"{round(value, 1 - math.floor(math.log10(max(value, 10)))):,.0f}" if value >= 5 else f"{value:.2g}"
 
 
 def comma_list(text: str, read: Callable[[str], T]) -> tuple[T, ...]:

@@ -9,6 +9,7 @@ from .models import ToyProblem as ToyProblem
 from .problems.files import load_problem as load_problem
 from .problems.quadratic import BlockQuadratic as BlockQuadratic
 from .rules.catalogue import RULES as RULES
+from .rules.optimizer_file import load_optimizer_file as load_optimizer_file
 from .rules.rule import BlockMean as BlockMean
 from .rules.rule import Hyperparameter as Hyperparameter
 from .rules.rule import Norm as Norm
@@ -16,6 +17,8 @@ from .rules.rule import Ratio as Ratio
 from .rules.rule import Rule as Rule
 from .rules.rule import Total as Total
 from .rules.rule import symbols as symbols
+from .rules.rule_text import rule_from_document as rule_from_document
+from .rules.rule_text import rule_to_document as rule_to_document
 from .rules.schedules import Schedule as Schedule
 from .runs.training_run import TrainingRun as TrainingRun
 from .runs.trajectory import Trajectory as Trajectory

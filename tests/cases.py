@@ -31,6 +31,24 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--optimizers", "adam:beta1"], r"optimizer must be NAME or NAME:key=value, got 'adam:beta1'"),
     (["--optimizers", "adam:lr=1"], r"lr must be given for all optimizers alike"),
     (["--optimizers", "gd:beta1=0"], r"hyperparameter of gd must not be given, as there is none, got 'beta1'"),
+    (["--optimizers", "gd|adam"], r"optimizer must be NAME:key=value\|value, got 'gd\|adam'; put a comma"),
+    (
+        ["--optimizers", "adam:beta1=0||0.9"],
+        r"beta1 of adam must be value\|value, got '0\|\|0.9'; give a value on both sides",
+    ),
+    (["--optimizers", "adam:beta1=0|1"], r"beta1 must be a number in \[0, 1\), got 1"),
+    (["--optimizers", "adam:beta1=0|x"], r"beta1 of adam must be a number.*, got 'x'"),
+    (["--optimizers", "adam:beta3=0|1"], r"hyperparameter of adam must be one of .* did you mean 'beta[12]'\?"),
+    (["--optimizers", "beta1=0,adam"], r"optimizer must be NAME or NAME:key=value:key=value, got 'beta1=0'"),
+    (
+        ["--optimizers", "gd,momentum=0|0.9"],
+        r"hyperparameter of gd must not be given, as there is none, got 'momentum'",
+    ),
+    (["--until", "stay"], r"until must be one of first, stays, mean, got 'stay'; did you mean 'stays'\?"),
+    (["--until", "mean", "--keep", "quantiles"], r"until must be first or stays where counts are kept, got 'mean'"),
+    (["--select-on", "third"], r"select on must be one of all, half, got 'third'"),
+    (["--select-on", "half", "--seeds", "1"], r"seeds must be at least 2 to choose on half of them, got 1; give more"),
+    (["--select-on", "half", "--keep", "quantiles"], r"select on must be all where counts are kept.*got 'half'"),
     (["--mode", "scaled"], r"mode must be one of scale, arrange, got 'scaled'; did you mean 'scale'\?"),
     (["--case", "homogenous"], r"case must be one of .* did you mean 'homogeneous'\?"),
     (["--case", ""], r"case must hold at least one name"),
@@ -65,7 +83,7 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--device", "tpu"], r"device must be cpu, cuda or cuda:N, got 'tpu'"),
     (
         ["--seeds", "100000000", "--keep", "rows"],
-        r"grid must fit in memory \(.* got one that needs about .* for 8,100,000,000 runs",
+        r"grid must fit in memory \(.* got one that needs about .* for 16,200,000,000 runs",
     ),
     (["--block-size", "1000000"], r"block size must fit in memory .* got 1000000, whose matrix alone needs 8 TB"),
     (["--case", "cnn-like", "--blocks", "3"], r"--blocks must be left out with --case, which fixes it"),
@@ -131,6 +149,30 @@ OPTIMIZERS = {
     ),
     "adam-mini": OptimizerCase(
         "separable", EARLY, {"lr": [0.01, 0.03, 0.01], "beta1": [0.9, 0.0, 0.5], "beta2": [0.999, 0.9, 0.99]}
+    ),
+    "adagrad": OptimizerCase("separable", EARLY, {"lr": [0.03, 1.0, 0.3], "eps": [1e-10, 0.3, 0.0]}),
+    "rmsprop-centered": OptimizerCase(
+        "separable", EARLY, {"lr": [0.003, 0.01, 0.002], "beta2": [0.99, 0.5, 0.9], "eps": [1e-8, 0.3, 1e-3]}
+    ),
+    "amsgrad": OptimizerCase(
+        "separable",
+        EARLY,
+        {"lr": [0.01, 0.1, 0.003], "beta1": [0.9, 0.0, 0.5], "beta2": [0.999, 0.9, 0.99], "eps": [1e-8, 0.3, 0.0]},
+    ),
+    "nadam": OptimizerCase(
+        "separable",
+        EARLY,
+        {
+            "lr": [0.01, 0.1, 0.003],
+            "beta1": [0.9, 0.0, 0.5],
+            "eps": [1e-8, 0.3, 0.0],
+            "momentum_decay": [0.004, 1.0, 0.0],
+        },
+    ),
+    "clipped-gd": OptimizerCase("global", EARLY, {"lr": [0.1, 1.0, 0.3], "max_norm": [1.0, 0.1, 10.0]}),
+    "sgdw": OptimizerCase("separable", WHOLE, {"lr": [0.1, 1.5], "momentum": [0.0, 0.9], "weight_decay": [0.01, 0.3]}),
+    "lamb": OptimizerCase(
+        "separable", EARLY, {"lr": [0.01, 0.003, 0.003], "beta1": [0.9, 0.7, 0.5], "weight_decay": [0.0, 0.3, 0.01]}
     ),
 }
 """Every built-in optimizer: a new one gets a line here and a step in `tests/reference.py`, and every test walks it."""

@@ -166,8 +166,71 @@ def block_gd(s: Rule, g: Array, w: Array) -> Array:
     return np.repeat(2 / (s.L + s.mu), s.sizes) * g
 
 
+def adagrad(s: Rule, g: Array, w: Array, eps: float = 1e-10) -> Array:
+    """torch.optim.Adagrad: v = v + g^2; direction g / (sqrt(v) + eps)."""
+    s.v = s.v + g**2
+    return _ratio(g, np.sqrt(s.v) + eps)
+
+
+def rmsprop_centered(s: Rule, g: Array, w: Array, beta2: float = 0.99, eps: float = 1e-8) -> Array:
+    """torch.optim.RMSprop with centered=True: averages m, v of g and g^2; direction g / (sqrt(v - m^2) + eps)."""
+    s.m = beta2 * s.m + (1 - beta2) * g
+    s.v = beta2 * s.v + (1 - beta2) * g**2
+    return _ratio(g, np.sqrt(np.maximum(s.v - s.m**2, 0.0)) + eps)
+
+
+def amsgrad(s: Rule, g: Array, w: Array, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Array:
+    """torch.optim.Adam with amsgrad=True: Adam with the largest v so far, each divided by the present 1 - beta2^t."""
+    s.m = beta1 * s.m + (1 - beta1) * g
+    s.v = beta2 * s.v + (1 - beta2) * g**2
+    s.largest = np.maximum(getattr(s, "largest", 0.0), s.v)
+    return _ratio(s.m / (1 - beta1**s.t), np.sqrt(s.largest / (1 - beta2**s.t)) + eps)
+
+
+def nadam(
+    s: Rule,
+    g: Array,
+    w: Array,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    momentum_decay: float = 0.004,
+) -> Array:
+    """torch.optim.NAdam: momentum mu_t = beta1 (1 - .96^(t momentum_decay) / 2) and its products correct the bias."""
+    mu = [beta1 * (1 - 0.5 * 0.96 ** (step * momentum_decay)) for step in range(1, s.t + 2)]
+    s.m = beta1 * s.m + (1 - beta1) * g
+    s.v = beta2 * s.v + (1 - beta2) * g**2
+    mean = (1 - mu[-2]) / (1 - np.prod(mu[:-1])) * g + mu[-1] / (1 - np.prod(mu)) * s.m
+    return _ratio(mean, np.sqrt(s.v / (1 - beta2**s.t)) + eps)
+
+
+def clipped_gd(s: Rule, g: Array, w: Array, max_norm: float = 1.0) -> Array:
+    """torch.nn.utils.clip_grad_norm_, then SGD: direction g min(1, max_norm / (|g|_2 + 1e-6))."""
+    return g * min(1.0, max_norm / (float(np.linalg.norm(g)) + 1e-6))
+
+
+def sgdw(s: Rule, g: Array, w: Array, momentum: float = 0.9, weight_decay: float = 0.01) -> Array:
+    """Heavy ball's direction + weight_decay w, the decay not in m."""
+    s.m = momentum * s.m + g
+    return s.m + weight_decay * w
+
+
+def lamb(
+    s: Rule, g: Array, w: Array, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-6, weight_decay: float = 0.01
+) -> Array:
+    """You et al., Algorithm 2: u = Adam's direction + weight_decay w; in every block |w_l| u_l / |u_l|, 0 where u_l = 0."""
+    u = _adam(s, g, g**2, beta1, beta2, eps) + weight_decay * w
+    lengths = [np.linalg.norm(u[part]) for part in s.parts]
+    scaled = [
+        np.linalg.norm(w[part]) * u[part] / length if length else u[part]
+        for part, length in zip(s.parts, lengths, strict=True)
+    ]
+    return np.concatenate(scaled)
+
+
 _DIRECTIONS = [gd, heavy_ball, nesterov, normalized_gd, gd_lambda, signsgd, sign_lambda, signum]
 _DIRECTIONS += [rmsprop, adam, adam_frozen, adamw, lion, block_gd, adam_mini]
+_DIRECTIONS += [adagrad, rmsprop_centered, amsgrad, nadam, clipped_gd, sgdw, lamb]
 
 # "heavy-ball" -> constructor (blocks, *, lr, **hyperparameters), and so on; lr may be left out only for block-gd.
 RULES: dict[str, Callable[..., Rule]] = {f.__name__.replace("_", "-"): partial(Rule, f) for f in _DIRECTIONS}
@@ -209,6 +272,25 @@ def steps_to_tolerance(gaps: ArrayLike, tolerance: float) -> float:
     """Return the first t with gap_t <= tolerance * gap_0, inf if there is none."""
     gaps = np.asarray(gaps, dtype=np.float64)
     return next((float(t) for t, gap in enumerate(gaps) if gap <= tolerance * gaps[0]), float("inf"))
+
+
+def steps_to_stay(gaps: ArrayLike, tolerance: float) -> float:
+    """Return the first t from which on every gap is <= tolerance * gap_0; inf if the last one is not (NaN never is)."""
+    gaps = np.asarray(gaps, dtype=np.float64)
+    stay = float("inf")
+    for t, gap in enumerate(gaps):
+        if not gap <= tolerance * gaps[0]:
+            stay = float("inf")
+        elif stay == float("inf"):
+            stay = float(t)
+    return stay
+
+
+def steps_to_mean(gaps: ArrayLike, tolerance: float, window: int = 10) -> float:
+    """Return the end of the first window (steps 1 to 10, 11 to 20, ...) whose mean gap is <= tolerance * gap_0, or inf."""
+    gaps = np.asarray(gaps, dtype=np.float64)
+    ends = range(window, len(gaps), window)
+    return next((float(t) for t in ends if np.mean(gaps[t - window + 1 : t + 1]) <= tolerance * gaps[0]), float("inf"))
 
 
 def frozen_adam_bounds(blocks: Blocks, e0: ArrayLike) -> dict[str, Any]:

@@ -21,17 +21,20 @@ EVERY_RULE = (
 )
 
 SWEEPS = {
-    "default": "--heterogeneity 1,10,100 --seeds 4 --steps 2000",
-    "arrange": "--mode arrange --heterogeneity 3,30,300 --seeds 3 --steps 1000",
+    "default": "--optimizers gd,signsgd,adam --heterogeneity 1,10,100 --seeds 4 --steps 2000",
+    "arrange": "--optimizers gd,signsgd,adam --mode arrange --heterogeneity 3,30,300 --seeds 3 --steps 1000",
     "cases": "--case heterogeneous,homogeneous --optimizers gd,adam:beta1=0 --seeds 3 --steps 500",
-    "rotated": "--rotation 0,0.5,1 --heterogeneity 10 --condition-number 100 --seeds 3 --steps 500",
-    "gradient-dials": "--heterogeneity 100 --gradient-heterogeneity 10 --alignment=-1,0,1 --seeds 3 --steps 500",
+    "rotated": "--optimizers gd,signsgd,adam --rotation 0,0.5,1 --heterogeneity 10 --condition-number 100 --seeds 3 --steps 500",
+    "gradient-dials": "--optimizers gd,signsgd,adam --heterogeneity 100 --gradient-heterogeneity 10 --alignment=-1,0,1 --seeds 3 --steps 500",
     "every-rule": f"--optimizers {EVERY_RULE},block-gd,adam-mini --heterogeneity 1,30 --seeds 2 --steps 300 --engine reference",
     "float32": "--dtype float32 --heterogeneity 10 --optimizers gd,signum,rmsprop --schedule cosine:warmup=10 --seeds 3 --steps 300",
-    "quantiles": "--keep quantiles --heterogeneity 1,100 --seeds 40 --steps 500",
+    "quantiles": "--optimizers gd,signsgd,adam --keep quantiles --heterogeneity 1,100 --seeds 40 --steps 500",
     "transformer": "--model transformer --heterogeneity 1,10 --optimizers gd,adam --seeds 2 --steps 60",
     "mlp": "--model mlp --dial separable --heterogeneity 1,10 --optimizers gd,signsgd --seeds 2 --steps 60",
 }
+
+ADDED = ("setting", "family", "steps_to_stay", "steps_to_mean", "steps_to_stay_weighted", "stay_runs")
+"""Columns that were added since: the others are compared with older commits."""
 
 
 EARLIER = {"not_reached": "running"}
@@ -46,7 +49,7 @@ def hashed(folder: Path) -> str:
             frame = pd.read_parquet(folder / name).rename(columns=EARLIER)
             if "status" in frame:
                 frame["status"] = frame["status"].replace(EARLIER)
-            for column in frame.columns:
+            for column in frame.columns.difference(ADDED, sort=False):
                 values = frame[column].to_numpy()
                 digest.update(column.encode())
                 digest.update(values.tobytes() if values.dtype.kind in "fiub" else "\n".join(map(str, values)).encode())

@@ -56,7 +56,7 @@ def test_a_family(monkeypatch):
     monkeypatch.setattr(families, "FAMILIES", dict(families.FAMILIES))  # the recipe registers it in this copy
     names = example("family")
     assert names["QUARTIC"] == quartic.QUARTIC
-    assert names["swept"].answers[0].startswith("Steps until the height is 0.01 of the start: gd needs")
+    assert names["swept"].answers[0].startswith("Steps until the height is 0.01 of the start. From")
 
 
 def test_a_claim():

@@ -97,7 +97,7 @@ def document(found: "ModelComparison") -> dict[str, Any]:
     import math
     from dataclasses import asdict
 
-    from quadsim.cli.text.describe import environment
+    from quadsim.cli.text.environment import environment
 
     def finite(values: "dict[str, float]") -> dict[str, float | None]:
         return {name: float(value) if math.isfinite(value) else None for name, value in values.items()}

@@ -230,8 +230,11 @@ class ToyModule(nn.Module):
         def body() -> nn.Module:
             if isinstance(model, Transformer | Mixer):
                 return ResidualModule(model, shape, features, temperature)
-            assert isinstance(model, MLP | Conv)
-            return PlainModule(model, shape, features)
+            if isinstance(model, MLP | Conv):
+                return PlainModule(model, shape, features)
+            raise ValueError(
+                f"model must have torch modules in cli/bench/modules.py, got {model.name}; write them and name them in ToyModule."
+            )
 
         self.copies = nn.ModuleList(body() for _ in range(problem.copies)).to(dtype)
         if problem.block_scales is not None:

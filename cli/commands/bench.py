@@ -50,7 +50,9 @@ def bench(
     as_json: JsonOption = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Time the same work with torch, JAX (extra bench) and quadsim, in turn in one process, and report ratios.
+    """Time the same work with torch, JAX (extra bench) and quadsim.
+
+    All run in turn in one process, and ratios of their times are reported.
 
     Example: quadsim bench --rules adam --block-sizes 3,30 --rounds 3
 
@@ -58,6 +60,10 @@ def bench(
     """
     with usage_errors():
         out = given_path("out", out)
+        if out is not None:
+            from quadsim.simulator.sweeps.run.folder import check_folder
+
+            check_folder(out, "an earlier bench", "bench-model.json" if model else "bench.json")
     if model:
         from quadsim.cli.bench.model_report import bench_model
 
@@ -157,7 +163,7 @@ def document(found: "list[Comparison]", growth: "list[Slope]", closed: list[floa
     import math
     from dataclasses import asdict
 
-    from quadsim.cli.text.describe import environment
+    from quadsim.cli.text.environment import environment
 
     def finite(value: float) -> float | None:
         return float(value) if math.isfinite(value) else None

@@ -1,6 +1,8 @@
 """The commands `quadsim rules`, `quadsim theorems` and `quadsim info`."""
 
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -15,50 +17,78 @@ def rules(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the optimizers, or one with its formula, settings and source.
+    """Show the optimizers, or one with its formula and settings.
 
     Example: quadsim rules adam
     """
-    from quadsim.cli.text.describe import kernel_text, rule_record, rule_text, rules_table
+    with usage_errors():
+        if source is not None:
+            from quadsim.cli.text.describe import kernel_text
+            from quadsim.simulator.rules.catalogue import resolve_rule
+
+            kernel = kernel_text(None if name is None else resolve_rule(name), source)
+            print_json({"rule": name, "kernel": kernel}) if as_json else typer.echo(kernel)
+            return
+        shown = _kept("rules", name, _rules)
+    print_json(shown["record"]) if as_json else typer.echo(shown["text"])
+
+
+def _kept(what: str, name: str | None, make: Callable[[str | None], dict[str, Any]]) -> dict[str, Any]:
+    """What `make` says of a name, from the cache where it was said before: SymPy takes a second for it.
+
+    It depends on the sources of rules and theorems, on the modules that word it, on the width of the terminal, and on the
+    version of SymPy.
+    """
+    from importlib.metadata import version
+
+    from quadsim.cli.text.narrow import text_width
+    from quadsim.simulator.support.kept import kept_document
+    from quadsim.simulator.support.provenance import source_digest
+
+    wording = [Path(__file__).parent.with_name("text") / f"{module}.py" for module in ("describe", "narrow")]
+    depends_on = [
+        what,
+        name,
+        text_width(),
+        version("sympy"),
+        source_digest(),
+        *(path.read_text("utf-8") for path in wording),
+    ]
+    found: dict[str, Any] = kept_document(what, repr(depends_on), lambda: make(name))
+    return found
+
+
+def _rules(name: str | None) -> dict[str, Any]:
+    from quadsim.cli.text.describe import rule_record, rule_text, rules_table
     from quadsim.simulator.rules.catalogue import RULES, resolve_rule
 
-    with usage_errors():
-        chosen = None if name is None else resolve_rule(name)
-        kernel = None if source is None else kernel_text(chosen, source)
-    if kernel is not None:
-        if as_json:
-            print_json({"rule": name, "kernel": kernel})
-        else:
-            typer.echo(kernel)
-    elif as_json:
-        print_json([rule_record(rule) for rule in RULES.values()] if chosen is None else rule_record(chosen))
-    else:
-        typer.echo(rules_table() if chosen is None else rule_text(chosen))
+    if name is None:
+        return {"text": rules_table(), "record": [rule_record(rule) for rule in RULES.values()]}
+    rule = resolve_rule(name)
+    return {"text": rule_text(rule), "record": rule_record(rule)}
 
 
 def theorems(
     name: Annotated[str | None, typer.Argument(help="A theorem; all of them if left out.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the theorems, or one with its statement, hypotheses and proof; every step of the proof is checked again.
+    """Show the theorems, or one with its proof.
 
-    Exit code 1 if a step of the shown proof cannot be proved.
+    With NAME: its statement, hypotheses and proof; every step of the proof is checked again, and the exit code is 1 if one
+    cannot be proved.
 
     Example: quadsim theorems gd-upper
     """
-    from quadsim.cli.text.describe import theorem_record, theorem_text, theorems_table
+    if name is None:
+        shown = _kept("theorems", None, _theorems)
+        print_json(shown["record"]) if as_json else typer.echo(shown["text"])
+        return
+    from quadsim.cli.text.describe import theorem_record, theorem_text
     from quadsim.simulator.support.checks import check_choice
     from quadsim.theory import THEOREMS
 
     with usage_errors():
-        chosen = None if name is None else THEOREMS[check_choice("theorem", name, THEOREMS)]
-    if chosen is None:
-        records = [theorem_record(theorem, discharge=False) for theorem in THEOREMS.values()]
-        if as_json:
-            print_json(records)
-        else:
-            typer.echo(theorems_table(records))
-        return
+        chosen = THEOREMS[check_choice("theorem", name, THEOREMS)]
     record = theorem_record(chosen, discharge=True)
     if as_json:
         print_json(record)
@@ -68,12 +98,20 @@ def theorems(
         raise typer.Exit(1)
 
 
+def _theorems(_: str | None) -> dict[str, Any]:
+    from quadsim.cli.text.describe import theorem_record, theorems_table
+    from quadsim.theory import THEOREMS
+
+    records = [theorem_record(theorem, discharge=False) for theorem in THEOREMS.values()]
+    return {"text": theorems_table(records), "record": records}
+
+
 def info(as_json: JsonOption = False) -> None:
     """Show versions, devices and engines.
 
     Example: quadsim info --json
     """
-    from quadsim.cli.text.describe import environment
+    from quadsim.cli.text.environment import environment
 
     record = environment()
     if as_json:

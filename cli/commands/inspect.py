@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _LARGE = 20_000  # parameters from which the Hessian of one start takes minutes
 _NO_DATA = "the tables are all there is; make room in {} or choose another folder, and give the same command again"
 _NO_FIGURES = "the tables in {} are finished, and the same command again makes the figures"
-_STUDIES = ("norm-placement", "head-growth")
 
 
 def inspect(
@@ -55,7 +54,9 @@ def inspect(
     quiet: options.Quiet = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show gradient norms and curvature of every block of a toy model, with three figures.
+    """Show gradients and curvature of a toy model, block by block.
+
+    The blocks' gradient norms, Hessian spectra and their distances are shown in tables and three figures.
 
     Example: quadsim inspect --model transformer --norm post --layers 12
 
@@ -228,22 +229,20 @@ def _study(
     from quadsim.simulator.support.paths import shown
     from quadsim.simulator.support.provenance import provenance
     from quadsim.simulator.support.records import plain_records
-    from quadsim.theory.claims.studies import HeadGrowth, NormPlacement, head_growth, norm_placement
+    from quadsim.theory.claims.studies import STUDIES
 
-    name = check_choice("study", run["study"], _STUDIES)
+    name = check_choice("study", run["study"], STUDIES)
     began = time.perf_counter()
     folder = _folder(out, asked | run)
     options = _study_options(name, asked, run)
-    found: NormPlacement | HeadGrowth
     with progress_bar(quiet=quiet):  # the studies do not report steps; lines at intervals show that they run
-        found = norm_placement(**options) if name == "norm-placement" else head_growth(**options)
+        found = STUDIES[name](**options)
     with ends.attempt("the data", _NO_DATA.format(folder)):
         folder.mkdir(parents=True, exist_ok=True)
         store.write_json(folder / store.CONFIG, {"kind": "inspect", **asked, **run})
         store.write_frame(folder / store.SUMMARY, found.runs)
         store.write_json(folder / store.MANIFEST, provenance(time.perf_counter() - began, seed=options["seed"]))
     with ends.attempt("the figure", _NO_FIGURES.format(folder)):
-        (folder / store.FIGURES).mkdir(exist_ok=True)
         save_figure(found.figure(), folder / store.FIGURES, name)
     if as_json:
         records = {key: plain_records(frame) for key, frame in found.tables.items()}
@@ -287,34 +286,27 @@ def _study_options(name: str, asked: dict[str, Any], run: dict[str, Any]) -> dic
 
 
 def _folder(out: Path | None, asked: dict[str, Any]) -> Path:
-    """Return the folder of the result.
+    """Return the folder of the result; the default one is named after the options.
 
-    A given folder must be new, empty, or hold a result of the same options, which is then overwritten. The default folder is
-    named after the options.
+    A given folder must be new, empty, or hold a result of the same options, which is then overwritten.
+
+    Raises:
+        ValueError: a folder with other content, or a result of other options.
     """
     import hashlib
     import json
 
+    from quadsim.simulator.support import store
     from quadsim.simulator.support.paths import local_path
+    from quadsim.simulator.sweeps.run.folder import check_folder, check_same
 
     if out is None:
         text = json.dumps(asked, sort_keys=True)
         out = local_path("out", f"runs/inspect-{hashlib.sha256(text.encode()).hexdigest()[:10]}")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())) and not _holds(out, asked):
-        raise ValueError(
-            f"out must be new or an empty folder, or hold a result of the same options, got {out} with other files; choose "
-            "another."
-        )
+    check_folder(out, "a result of the same options", store.CONFIG)
+    if (out / store.CONFIG).is_file():
+        check_same(out, {"kind": "inspect", **asked}, repeats=False)
     return out
-
-
-def _holds(folder: Path, asked: dict[str, Any]) -> bool:
-    """Whether a folder holds a result of the same options, complete or incomplete."""
-    from quadsim.simulator.support import store
-
-    if not (folder / store.CONFIG).is_file():
-        return False
-    return bool(store.read_json(folder / store.CONFIG, "config in out") == {"kind": "inspect", **asked})
 
 
 def _save(found: "Inspection", local: Any, folder: Path, asked: dict[str, Any], seconds: float, ends: Ends) -> None:
@@ -336,7 +328,6 @@ def _save(found: "Inspection", local: Any, folder: Path, asked: dict[str, Any], 
     if ends.failed:
         return
     with ends.attempt("the figures", _NO_FIGURES.format(folder)):
-        (folder / store.FIGURES).mkdir(exist_ok=True)
         if local is not None:
             save_figure(local_figure(local.to_frame()), folder / store.FIGURES, "local")
         save_inspection_figures(found, folder / store.FIGURES)

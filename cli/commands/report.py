@@ -18,7 +18,9 @@ def report(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the path alone, no table.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write tables, figures and report.html again from stored results; nothing is run.
+    """Make tables, figures and report again from stored results.
+
+    Nothing is run. The report is report.html in the folder.
 
     Example: quadsim report runs/mine
     """

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quadsim.cli.console import Ends, JsonOption, QuietOption, StyleOption, path_option, print_json, usage_errors
+from quadsim.cli.console import (
+    Ends,
+    JsonOption,
+    QuietOption,
+    StyleOption,
+    given_path,
+    path_option,
+    print_json,
+    usage_errors,
+)
 
 if TYPE_CHECKING:
     from quadsim.theory.claims import Claim, Outcome
@@ -25,6 +34,10 @@ def reproduce(
     out: Annotated[
         Path | None, path_option("--out", "Folder for data and figures [runs/claims-quick or -full].")
     ] = None,
+    into: Annotated[
+        Path | None,
+        path_option("--merge", "Stored table, as docs/claims.json, whose rows of these claims are replaced."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Number that is added to the seed of every draw.")] = 0,
     workers: Annotated[
         int | None,
@@ -35,11 +48,14 @@ def reproduce(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Run the papers' claims and report a verdict for each: reproduced, partly, not at this scale, or refuted.
+    """Run the papers' claims and judge each by its own criterion.
 
-    The criterion of every claim is fixed before the run (--list shows it). A folder that holds earlier claims keeps them.
+    The verdict is: reproduced, partly, not at this scale, or refuted. The criterion of every claim is fixed before the run
+    (--list shows it). A folder that holds earlier claims keeps them.
 
     Example: quadsim reproduce gd-lower adam-r-probability
+
+    Example: quadsim reproduce norm-placement --full --merge docs/claims.json
     """
     from quadsim.simulator.support.paths import local_path, shown
 
@@ -51,25 +67,42 @@ def reproduce(
             _list(ids, as_json=as_json)
             return
         size = "full" if full else "quick"
+        if (table := given_path("merge", into)) is not None:
+            from quadsim.cli.claims_table import check_mergeable
+
+            check_mergeable(table, size, seed)
         folder = local_path("out", Path("runs") / f"claims-{size}" if out is None else out)
         outcomes, interrupted = _outcomes(ids or (), size, seed, folder, workers, ends, quiet=quiet)
-    if outcomes and not ends.failed:
-        from quadsim.cli.pages import write_report
-
-        then = f"the results in {folder} are finished, and quadsim report {folder} makes the rest"
-        with ends.attempt("report", then):
-            write_report(folder, figures=False)
+    _write(outcomes, folder, table, ends)
     if as_json:
         print_json({"claims": [outcome.to_json() for outcome in outcomes]})
     else:
         typer.echo(text(outcomes))
         typer.echo(f"\nFiles: {shown(folder)}/ (report.html, claims.json, and figure and data of every claim)")
+        if table is not None and not ends.failed:
+            typer.echo(f"Merged into {shown(table)} and its pages.")
     if interrupted:
         print(f"Interrupted: what was finished is kept in {shown(folder)}.", file=sys.stderr)
         raise typer.Exit(130)
     if any(o.found is not None and not (folder / o.claim.id / "figure.pdf").is_file() for o in outcomes):
         raise typer.Exit(1)  # the library has said which and why
     ends.exit()
+
+
+def _write(outcomes: "Sequence[Outcome]", folder: Path, table: Path | None, ends: Ends) -> None:
+    """Write the report, and merge the results into the stored table if there is one."""
+    if outcomes and not ends.failed:
+        from quadsim.cli.pages import write_report
+
+        then = f"the results in {folder} are finished, and quadsim report {folder} makes the rest"
+        with ends.attempt("report", then):
+            write_report(folder, figures=False)
+    if table is not None and not ends.failed:
+        from quadsim.cli.claims_table import merge
+
+        again = f"python -m quadsim.cli.claims_table {table} {folder}"
+        with ends.attempt("the stored table", f"the results in {folder} are finished; merge them with {again}"):
+            merge(table, [outcome.to_json() for outcome in outcomes])
 
 
 def _list(ids: Sequence[str] | None, *, as_json: bool) -> None:
@@ -130,7 +163,7 @@ def listed(claim: "Claim") -> dict[str, Any]:
         "group": claim.group,
         "source": claim.source,
         "method": claim.method,
-        "criterion": {"conditions": claim.criterion["conditions"], "hash": claim.digest},
+        "criterion": {"conditions": claim.criterion["conditions"], "hash": claim.digest()},
     }
 
 

@@ -11,6 +11,7 @@ from quadsim.cli.commands.sweep_options import FLAGS, READERS, family_of_options
 from quadsim.cli.console import (
     Ends,
     StyleOption,
+    duration_text,
     given_path,
     library_messages,
     number,
@@ -75,7 +76,7 @@ def sweep_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     **options: Any,
 ) -> None:
-    """Run optimizers on problems of different heterogeneity and compare them.
+    """Compare optimizers on problems of different heterogeneity.
 
     Options that take several values are comma lists; dials are crossed with each other. The best learning rate of every
     optimizer is chosen with hindsight, for all of them alike. With --model, tiny networks are trained instead of quadratics.
@@ -84,12 +85,9 @@ def sweep_command(
 
     Example: quadsim sweep --model transformer --dial frequency --heterogeneity 1,10,100
     """
-    given = read_options({name: options[name] for name in READERS if options[name] is not None})
-    given |= {name: True for name in FLAGS if options[name]}
     where = {"name": backend, "workers": workers, "devices": devices, "scheduler": scheduler, "slurm": slurm}
     with usage_errors():
-        if devices is not None and "device" not in given and config is None:
-            given["device"] = devices.split(",")[0].strip().partition(":")[0]
+        given = _given(options, None if config is not None else devices)
         out, config = given_path("out", out), given_path("config", config)
         settings = _config(given, config)
         chosen = _backend({name: text for name, text in where.items() if text is not None})
@@ -98,6 +96,15 @@ def sweep_command(
         else:
             _check_length(settings, however_long)
             _run(settings, out, chosen, quiet=quiet, as_json=as_json)
+
+
+def _given(options: Mapping[str, Any], devices: str | None) -> dict[str, Any]:
+    """The options that were given; the kind of device follows from `devices` where it was not."""
+    given = read_options({name: options[name] for name in READERS if options[name] is not None})
+    given |= {name: True for name in FLAGS if options[name]}
+    if devices is not None and "device" not in given:
+        given["device"] = devices.split(",")[0].strip().partition(":")[0]
+    return given
 
 
 def _backend(given: dict[str, str]) -> "Backend":
@@ -146,8 +153,8 @@ def _check_length(config: "SweepGrid", however_long: bool) -> None:
     found = estimate(config)
     raise ValueError(
         f"runs times steps must be at most {MOST_STEPS:.0e} without --however-long, got {config.runs:,} x "
-        f"{config.steps:,}, which take about {found.seconds:.2g} s and {memory_text(found.memory_bytes)} on this machine; give "
-        "fewer, or --however-long."
+        f"{config.steps:,}, which take about {duration_text(found.seconds)} and {memory_text(found.memory_bytes)} on this "
+        "machine; give fewer, or --however-long."
     )
 
 
@@ -177,8 +184,8 @@ def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
         print_json(asdict(found) | {"kept": config.kept, "config": config.to_json()})
         return
     typer.echo(
-        f"{found.runs:,} runs of {config.steps:,} steps: about {found.seconds:.2g} s and {memory_text(found.memory_bytes)} "
-        f"on this machine, {memory_text(found.disk_bytes)} on disk, {config.kept} kept"
+        f"{found.runs:,} runs of {config.steps:,} steps: about {duration_text(found.seconds)} and "
+        f"{memory_text(found.memory_bytes)} on this machine, {memory_text(found.disk_bytes)} on disk, {config.kept} kept"
         + ("" if config.lr else "; more if the grid of rates has to be extended")
         + ". Nothing was run or written."
     )

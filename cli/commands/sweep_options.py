@@ -18,6 +18,17 @@ def names_of(text: str) -> tuple[str, ...]:
     return comma_list(text, str)
 
 
+def _optimizers(text: str) -> tuple[str, ...]:
+    """A comma list of optimizers; what begins with key=value is a further hyperparameter of the one before it."""
+    found: list[str] = []
+    for item in names_of(text):
+        if found and "=" in item.partition(":")[0]:
+            found[-1] += f":{item}"
+        else:
+            found.append(item)
+    return tuple(found)
+
+
 def _sizes(text: str) -> Any:
     """`8`, or `1+4+9` for the sizes within one problem."""
     return tuple(number(item) for item in text.split("+")) if "+" in text else number(text)
@@ -27,6 +38,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "number": number,
     "numbers": lambda text: comma_list(text, number),
     "names": names_of,
+    "optimizers": _optimizers,
     "sizes": lambda text: comma_list(text, _sizes),
     "text": str,
 }

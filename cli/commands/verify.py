@@ -46,7 +46,9 @@ def verify(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Prove every theorem, check it on new random problems, and refute the claims that are known to be false.
+    """Prove the theorems and check them on new random problems.
+
+    The claims that are known to be false are refuted.
 
     Exit code 1 if anything is refuted, undecided, untested or unproved, or a false claim survives.
 
@@ -61,7 +63,10 @@ def verify(
             )
         out = given_path("out", out)
         if out is not None:
-            _prepare(out)
+            from quadsim.cli.pages import VERIFIED
+            from quadsim.simulator.sweeps.run.folder import make_folder
+
+            make_folder(out, "an earlier verify", VERIFIED)
         reports, claims, interrupted = _verified(asked, quiet=quiet)
     ends, page = Ends(), None
     if out is not None:
@@ -113,27 +118,6 @@ def _print(reports: "list[TheoremReport]", claims: "list[ClaimReport]", page: Pa
         typer.echo(text(reports, claims))
     if page is not None:
         print(f"Report: {shown(page)}", file=sys.stderr if as_json else sys.stdout)
-
-
-def _prepare(folder: Path) -> None:
-    """Create the folder, or check that it is empty or holds an earlier verify.
-
-    Raises:
-        ValueError: a folder with other content, or one that cannot be created.
-    """
-    from quadsim.cli.pages import VERIFIED
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        strange = any(folder.iterdir()) and not (folder / VERIFIED).is_file()
-    except OSError as error:
-        raise ValueError(
-            f"out must be a folder that can be written, got {folder} ({error}); choose another."
-        ) from error
-    if strange:
-        raise ValueError(
-            f"out must be empty or hold an earlier verify, got {folder} with other files; choose another folder."
-        )
 
 
 def _write(folder: Path, content: dict[str, Any], seconds: float, ends: Ends) -> Path | None:

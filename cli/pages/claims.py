@@ -142,6 +142,11 @@ def _card(folder: Path, claim: dict[str, Any], position: int, room: int) -> tupl
     blocks += _conditions(claim, criterion)
     blocks += [Items(tuple(texts(claim.get("notes"), 50)))] if texts(claim.get("notes")) else []
     facts = [(key.capitalize(), text(claim.get(key))) for key in ("method", "scope", "source", "size")]
+    made = mapping(claim.get("made"))
+    facts += [
+        (words, text(made.get(key)))
+        for words, key in (("Run on", "date"), ("Commit", "commit"), ("Command", "command"))
+    ]
     facts.append(("Tables", ", ".join(texts(claim.get("tables"), 50))))
     blocks.append(Facts(tuple((key, said) for key, said in facts if said)))
     return Card(_name(claim), tuple(blocks), id=_anchor(position), verdict=_verdict(claim)), taken

@@ -1,7 +1,6 @@
 """The report of a sweep."""
 
 import math
-import re
 from collections.abc import Callable
 from string import Formatter
 from typing import Any
@@ -12,8 +11,9 @@ from quadsim.cli.pages.provenance_section import again_section, provenance_secti
 from quadsim.cli.pages.reading import mapping
 from quadsim.cli.pages.sweep_settings import settings_section
 from quadsim.cli.pages.words import listing
-from quadsim.cli.text.sweep_columns import extra_columns, steps_text
+from quadsim.cli.text.sweep_columns import ExtraColumn, choice_columns, criterion_columns, extra_columns, steps_text
 from quadsim.cli.text.sweep_table import point_text
+from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.families import family_of, imported
 from quadsim.simulator.sweeps.results.results import Results
@@ -33,7 +33,7 @@ def sweep_page(results: Results) -> Page:
         raise ValueError("results must be stored in a folder to have a report, got results that are not; pass out=.")
     family = family_of(results.config)
     first, *others = _figures(results)
-    lead, more = _answers(results)
+    lead, *more = results.answers
     sections = [
         Section("Steps by optimizer", (first, _best_table(results), *_edges(results))),
         Section("Along the runs", tuple(others)) if others else None,
@@ -51,21 +51,11 @@ def sweep_page(results: Results) -> Page:
     return Page(
         title=_title(results),
         kicker=f"quadsim sweep on {family.problems}",
-        lead=lead,
-        more=more,
+        lead=(lead,),
+        more=tuple(more),
         sections=tuple(section for section in sections if section is not None),
         foot="Made by quadsim from the files of this folder. It needs no network and no other file.",
     )
-
-
-def _answers(results: Results) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the answers; for a single one, the sentences about growth first and those about each point below."""
-    answers = tuple(results.answers)
-    if len(answers) != 1:
-        return answers, ()
-    sentences = re.split(r"(?<=\.) (?=At |On the loss)", answers[0])
-    first = [one for one in sentences if not one.startswith("At ")]
-    return tuple(first or sentences), tuple(one for one in sentences if first and one.startswith("At "))
 
 
 def _title(results: Results) -> str:
@@ -73,7 +63,7 @@ def _title(results: Results) -> str:
     listed = [name for _, name, _, _ in Formatter().parse(config.place) if name]
     values = {name: listing([_plain(value) for value in getattr(config, name)]) for name in listed}
     by = [name.replace("_", " ") for name in results.facets if name not in listed]
-    needed = f"How many steps {listing(list(config.optimizers))} need {config.place.format(**values)}"
+    needed = f"How many steps {listing(list(config.names.values()))} need {config.place.format(**values)}"
     return needed + (f", by {listing(by)}" if by else "")
 
 
@@ -86,16 +76,19 @@ def _figures(results: Results) -> list[Block]:
     config, folder, family = results.config, results.folder, family_of(results.config)
     assert folder is not None
     medians = "; ".join(
-        f"{name}: " + ", ".join(steps_text(value, config.steps) for value in rows["steps_median"].head(30))
+        f"{config.names[str(name)]}: "
+        + ", ".join(steps_text(value, config.steps) for value in rows["steps_median"].head(30))
         for name, rows in results.best.groupby("optimizer", sort=False)
     )
+    panels = ", optimizers without and with momentum in a panel each" if len(config.families) > 1 else ""
     alt = (
-        f"Median steps until {config.criterion} against {config.axis_words}, a line for each optimizer, bars from 10% to 90%; "
+        f"Median steps until {config.criterion} against {config.axis_words}, a line for each optimizer, bars from 10% to 90%"
+        f"{panels}; "
         f"from left to right {medians}."
     )
     caption = (
-        f"Steps until {config.criterion}, against {config.axis_words}. Every optimizer at its best rate; bars: "
-        f"10 to 90% of {config.seeds} problems."
+        f"Steps until {config.criterion}, against {config.axis_words}. Every optimizer at its best rate{panels}; bars: "
+        f"10 to 90% of {len(config.reported)} problems."
     )
     found = [picture_of(folder, f"{store.FIGURES}/steps.png", alt, caption)]
     if results.curves is not None:
@@ -105,7 +98,7 @@ def _figures(results: Results) -> list[Block]:
                 folder,
                 f"{store.FIGURES}/{family.figure}.png",
                 f"{about}, with a band from the 10% to the 90% quantile. The table above says when each reaches the target.",
-                f"{about}; median and 10 to 90% of {config.seeds} problems.",
+                f"{about}; median and 10 to 90% of {len(config.reported)} problems.",
             )
         )
     return [Text(one) if isinstance(one, str) else one for one in found]
@@ -115,10 +108,11 @@ def _best_table(results: Results) -> Table:
     config, family = results.config, family_of(results.config)
     most = "" if results.histogram is None else " (at most)"
     facets = [name for name in results.facets if name in results.best]
-    numbers = [column.heading for column in extra_columns(config)]
+    numbers = [column.heading for column in _own_columns(results)]
+    families = [Column("family")] if len(config.families) > 1 else []
     columns = [Column(listing(list(config.compared)), numeric=not config.is_categorical)]
     columns += [*(Column(name.replace("_", " ")) for name in facets)]
-    columns += [Column("optimizer")]
+    columns += [*families, Column("optimizer")]
     columns += [Column(name, True) for name in (f"median steps{most}", f"10%{most}", f"90%{most}", "best lr", *numbers)]
     more: list[tuple[Column, Callable[[Any], Cell]]] = []
     if family.page_columns is not None:
@@ -129,10 +123,15 @@ def _best_table(results: Results) -> Table:
     kept = store.SUMMARY if results.histogram is None else store.HISTOGRAM
     left = f" The first {_MOST_ROWS} of {len(results.best)} rows." if len(results.best) > _MOST_ROWS else ""
     every = f"All {results.runs:,} runs at all rates: {kept}, with pandas.read_parquet."
-    runs = f"{config.seeds} problems a row, at most {config.steps:,} steps"
+    runs = f"{len(config.reported)} problems a row, at most {config.steps:,} steps"
     return Table(
         f"Steps until {config.criterion} ({runs})", tuple(columns), tuple(rows), f"{family.table_note}{every}{left}"
     )
+
+
+def _own_columns(results: Results) -> tuple[ExtraColumn, ...]:
+    config = results.config
+    return (*criterion_columns(config, results.best), *choice_columns(config), *extra_columns(config))
 
 
 def _row(results: Results, row: dict[Any, Any], facets: list[str]) -> tuple[Cell, ...]:
@@ -141,11 +140,12 @@ def _row(results: Results, row: dict[Any, Any], facets: list[str]) -> tuple[Cell
     cells = [
         point,
         *(Cell("" if row[name] is None else str(row[name])) for name in facets),
-        Cell(str(row["optimizer"])),
+        *([Cell(FAMILY_WORDS[row["family"]])] if len(config.families) > 1 else []),
+        Cell(str(row["setting"])),
     ]
     cells += [_steps(row[name], most) for name in ("steps_median", "steps_q10", "steps_q90")]
     cells.append(Cell(f"{row['lr']:.3g}" + (" (edge)" if row["at_edge"] else ""), float(row["lr"])))
-    for column in extra_columns(config):
+    for column in _own_columns(results):
         value = column.number(row)
         cells.append(Cell("" if math.isnan(value) else column.text(row, most), value))
     return tuple(cells)

@@ -127,7 +127,7 @@ def _row(found: _Found) -> tuple[Cell, ...]:
 
 def _found(results: Results, spec: OptimizerSpec) -> _Found:
     columns = ["theorem", "verdict", "margin"] if results.histogram is None else None
-    rows = results.tables.rows({"optimizer": [spec.label]}, columns)
+    rows = results.tables.rows({results.tables.setting_column: [spec.label]}, columns)
     if results.histogram is None:
         words = rows["verdict"].value_counts()
         counts = {word: int(words.get(word, 0)) for word in VERDICTS}

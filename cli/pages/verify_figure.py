@@ -28,7 +28,6 @@ def save_tightness(reports: Sequence[Mapping[str, Any]], folder: Path) -> bool:
     rows = [row for row in rows if np.isfinite(row[1:]).any()][::-1]
     if len(rows) < 2:
         return False
-    (folder / store.FIGURES).mkdir(exist_ok=True)
     save_figure(_draw(rows), folder / store.FIGURES, FIGURE)
     return True
 

@@ -9,7 +9,7 @@ import numpy as np
 from quadsim.simulator.sweeps.config.families import family_of, imported
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 
-__all__ = ["BOUNDS", "OPTIMISED", "ExtraColumn", "extra_columns", "steps_text"]
+__all__ = ["BOUNDS", "OPTIMISED", "ExtraColumn", "choice_columns", "criterion_columns", "extra_columns", "steps_text"]
 
 Row = Mapping[Any, Any]
 """A row of `Results.best`."""
@@ -40,6 +40,53 @@ def extra_columns(config: SweepGrid) -> tuple[ExtraColumn, ...]:
     path = family_of(config).table_columns
     found: tuple[ExtraColumn, ...] = () if path is None else imported(path)
     return found
+
+
+def choice_columns(config: SweepGrid) -> tuple[ExtraColumn, ...]:
+    """What was tried for every row, where optimizers list several settings: settings times rates."""
+    if all(len(optimizer.settings) == 1 for optimizer in config.swept):
+        return ()
+    return (
+        ExtraColumn(
+            "tried",
+            lambda row: float(row["settings_tried"] * row["rates_tried"]),
+            lambda row, _: f"{row['settings_tried']} x {row['rates_tried']}",
+        ),
+    )
+
+
+def criterion_columns(config: SweepGrid, best: Any) -> tuple[ExtraColumn, ...]:
+    """The steps of the criterion that was not asked for, where its median differs by more than 10% in any row.
+
+    Args:
+        config: the grid.
+        best: rows of `Results.best`.
+    """
+    names = {"first": "first crossing", "stays": "to stay"}
+    found = []
+    for until, column in _MEDIANS.items():
+        if until != config.until and any(_differs(row, column) for row in best.to_dict("records")):
+            found.append(_other_criterion(names[until], column))
+    return tuple(found)
+
+
+_MEDIANS = {"first": "steps_first_median", "stays": "steps_stay_median"}
+
+
+def _other_criterion(heading: str, column: str) -> ExtraColumn:
+    return ExtraColumn(
+        heading,
+        lambda row: float(row[column]) if _differs(row, column) else float("nan"),
+        lambda row, steps: steps_text(row[column], steps) if _differs(row, column) else "",
+    )
+
+
+def _differs(row: Row, column: str) -> bool:
+    """Whether the median of the other criterion is known and differs by more than 10%."""
+    asked, other = float(row["steps_median"]), float(row[column])
+    if np.isnan(other) or asked == other:
+        return False
+    return bool(np.isinf(other) or np.isinf(asked) or abs(other - asked) > 0.1 * asked)
 
 
 def _three_digits(value: float) -> str:

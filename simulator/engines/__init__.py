@@ -175,6 +175,8 @@ def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None,
     if diverged.any():
         gap[diverged] = np.where(job.record >= divergence[diverged][:, None], np.inf, gap[diverged])
     hit = np.where(outcome.hit >= divergence, np.inf, outcome.hit)
+    stay = np.where(diverged, np.inf, outcome.stay)
+    mean = np.where(outcome.mean >= divergence, np.inf, outcome.mean)
     status = statuses_of(np.isfinite(hit), diverged)
     return Trajectory(
         problem=job.problem,
@@ -185,6 +187,8 @@ def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None,
         steps=job.record,
         gap=gap,
         steps_to_tolerance=hit,
+        steps_to_stay=stay,
+        steps_to_mean=mean,
         status=status,
         tolerance=job.tolerance,
         observed=outcome.observed,

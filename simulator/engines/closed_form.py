@@ -11,8 +11,9 @@ same on phi^(1/2) H phi^(1/2).
   roots of A coincide, A has only one eigenvector, and near there its eigenvectors are numerically useless (docs/theory.md,
   gd-exact).
 
-Hitting times (the first step at which the gap is below the tolerance). Without memory the gap is convex in t, so bisection finds
-the first passage. With memory the gap may oscillate: see `_first_passage`.
+Hitting times (the first step at which the gap is within the tolerance, and the one from which on it stays there). Without memory
+the gap is convex in t, so bisection finds the first passage, and the last one needs no search. With memory the gap may oscillate:
+see `_first_passage` and `_last_passage`.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,16 +29,19 @@ from numpy.typing import NDArray
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.observables import Observer
 from quadsim.simulator.rules.rule import Rule, symbols
-from quadsim.simulator.runs.trajectory import divergence_limit
+from quadsim.simulator.runs.trajectory import MEAN_WINDOW, divergence_limit
 
 __all__ = ["run", "why_not"]
 
 Array = NDArray[np.float64]
 Matrix = list[list[Array]]
 """A batch of n x n matrices: entry [i][j] is an array over the batch. n is 1 or 2."""
+Rows = NDArray[np.bool_] | NDArray[np.int64] | tuple[NDArray[np.int64], ...]
+"""An index of a part of a batch."""
 
 _NEWTON_STEPS = 6  # of `_crossing`, which only makes a guess
 _NUMBERS_AT_ONCE = 1 << 22  # numbers in memory while a formula is evaluated at many steps (32 MB)
+_SEARCHED = 64  # steps before a last passage whose gaps are computed together, at first
 _SMALLEST_LEAP = 4  # a leap over fewer than 2^4 steps costs more to justify than it saves
 
 
@@ -211,16 +215,7 @@ def _without_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
     log_modulus = np.where(increment > -1.0, np.log1p(increment), np.log1p(-2.0 - increment))
     log_modulus = np.where(amplitude == 0.0, 0.0, log_modulus)
 
-    def gap(t: Array, slope: bool = False) -> Array:
-        """Return the gap, or its derivative in t, at steps t >= 1 of shape (R,) or (M, K, R)."""
-        terms = np.square(amplitude[:, :, None] * np.exp(t[..., None] * log_modulus[:, :, None]))
-        if slope:
-            terms = np.where(terms == 0.0, 0.0, terms * log_modulus[:, :, None])
-        return np.asarray(np.sum(terms, axis=-1))
-
-    def at(t: Array) -> Array:
-        return gap(t[:, :, None])[:, :, 0]
-
+    gap = _SumOfModes(amplitude, log_modulus)
     initial = np.sum(np.square(amplitude), axis=-1)
     gaps = np.empty((*initial.shape, job.record.size))
     gaps[:, :, 0] = initial
@@ -235,15 +230,15 @@ def _without_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
     threshold, limit = job.tolerance * initial, divergence_limit(initial)
     parts = 2.0 * np.log(amplitude)
     settled = _bisect(
-        lambda t: (at(t) <= threshold) | (gap(t[:, :, None], slope=True)[:, :, 0] >= 0.0),
+        lambda t: (gap.at(t) <= threshold) | (gap.at(t, slope=True) >= 0.0),
         initial.shape,
         job.steps,
         _crossing(parts, 2.0 * log_modulus, np.log(threshold), -1.0, job.steps),
     )
-    hit = np.where(at(np.minimum(settled, job.steps)) <= threshold, settled, np.inf)
+    hit = np.where(gap.at(np.minimum(settled, job.steps)) <= threshold, settled, np.inf)
     hit = np.where(initial <= threshold, 0.0, hit)
     diverged = _bisect(
-        lambda t: ~(at(t) <= limit),
+        lambda t: ~(gap.at(t) <= limit),
         initial.shape,
         job.steps,
         _crossing(parts, 2.0 * log_modulus, np.log(limit), 1.0, job.steps),
@@ -255,7 +250,51 @@ def _without_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
             x = start * sign * (np.exp(t * log_modulus) if t else 1.0)
             yield x, increment * x
 
-    return Outcome(gaps, hit, diverged, _observe(job, modes, states()))
+    # A convex gap that is low at `hit` and at the last step is low at every step between: it stays from `hit` on. (At t = 0 the
+    # formula leaves out the modes with r = 0, which add to the gap; so a low gap there means a low value of the formula.)
+    stay = np.where(gap.at(np.full(initial.shape, float(job.steps))) <= threshold, hit, np.inf)
+    mean = _first_low_mean(gap, threshold, hit, job.steps)
+    return Outcome(gaps, hit, stay, mean, diverged, _observe(job, modes, states()))
+
+
+@dataclass(frozen=True)
+class _SumOfModes:
+    """The function sum (a_i exp(t log|r_i|))^2 of t; a_i and log|r_i| are (M, K, P), with 0 for the log where a_i is 0."""
+
+    amplitude: Array
+    log_modulus: Array
+
+    def __call__(self, t: Array, slope: bool = False) -> Array:
+        """The value, or half its derivative in t, at t of shape (R,) or (M, K, R)."""
+        terms = np.square(self.amplitude[:, :, None] * np.exp(t[..., None] * self.log_modulus[:, :, None]))
+        if slope:
+            terms = np.where(terms == 0.0, 0.0, terms * self.log_modulus[:, :, None])
+        return np.asarray(np.sum(terms, axis=-1))
+
+    def at(self, t: Array, slope: bool = False) -> Array:
+        """Likewise, at one t for each run, (M, K)."""
+        return self(t[:, :, None], slope)[:, :, 0]
+
+
+def _first_low_mean(gap: _SumOfModes, threshold: Array, hit: Array, steps: int) -> Array:
+    """Last step of the first window over which the mean gap is at most `threshold`, `inf` if none, (M, K).
+
+    The mean over window n = 1, 2, ... is such a sum again: sum (b_i r_i^(W (n - 1)))^2 with b_i^2 = a_i^2 mean_j r_i^(2j). So it
+    is convex in n and found by bisection, near the window in which the gap itself is first low.
+    """
+    number = steps // MEAN_WINDOW
+    if number == 0:
+        return np.full(hit.shape, np.inf)
+    powers = sum(np.exp(2.0 * j * gap.log_modulus) for j in range(1, MEAN_WINDOW + 1))
+    amplitude = gap.amplitude * np.sqrt(powers / MEAN_WINDOW)
+    mean = _SumOfModes(amplitude, np.where(amplitude == 0.0, 0.0, MEAN_WINDOW * gap.log_modulus))
+    settled = _bisect(
+        lambda n: (mean.at(n - 1.0) <= threshold) | (mean.at(n - 1.0, slope=True) >= 0.0),
+        hit.shape,
+        number,
+        np.ceil(hit / MEAN_WINDOW),
+    )
+    return np.where(mean.at(np.minimum(settled, number) - 1.0) <= threshold, settled * MEAN_WINDOW, np.inf)
 
 
 def _crossing(parts: Array, slopes: Array, level: Array, sign: float, steps: int) -> Array:
@@ -331,7 +370,9 @@ def _with_memory(job: Job, modes: _Modes, recursion: _Recursion) -> Outcome:
     hit, diverged = _first_passage(matrix, start, weights, job.tolerance * initial, limit, job.steps)
     seen = ~(gaps <= limit[:, :, None])
     recorded = np.where(seen.any(axis=-1), job.record[seen.argmax(axis=-1)], np.inf)
-    return Outcome(gaps, hit, np.minimum(diverged, recorded), _observe(job, modes, iter(kept)))
+    diverged = np.minimum(diverged, recorded)
+    stay, mean = _later_passages(matrix, start, weights, gaps[:, :, -1], hit, diverged, job)
+    return Outcome(gaps, hit, stay, mean, diverged, _observe(job, modes, iter(kept)))
 
 
 def _first_passage(
@@ -430,6 +471,172 @@ def _may_leap(powers: "_Powers", states: list[Array], weights: "_Weights", thres
     return True
 
 
+def _later_passages(
+    matrix: Matrix, start: Array, weights: "_Weights", final: Array, hit: Array, diverged: Array, job: Job
+) -> tuple[Array, Array]:
+    """`Outcome.stay` and `Outcome.mean` of runs with memory, from their final gaps, first hits and divergence, each (M, K).
+
+    Some runs at a time, so that the gaps of a window of steps of all of them fit in memory.
+    """
+    threshold = job.tolerance * weights.gap(start)
+    stay, mean = np.where(final <= threshold, hit, np.inf), np.full(hit.shape, np.inf)
+    have_hit = np.argwhere(np.isfinite(hit))
+    at_once = max(1, _NUMBERS_AT_ONCE // (start.shape[-1] * _SEARCHED))
+    for begin in range(0, len(have_hit), at_once):
+        own = tuple(have_hit[begin : begin + at_once].T)
+        powers = _Powers([[entry[own] for entry in row] for row in matrix])
+        some = _Orbit(powers, start[own], weights.select(own), threshold[own])
+        may_leave = np.flatnonzero(np.isfinite(stay[own]))
+        stays = stay[own]
+        stays[may_leave] = _last_passage(some.select(may_leave), stays[may_leave], job.steps)
+        stay[own] = stays
+        # The first window that begins where the run stays, or less than W steps later, is low throughout, and ends less than 2 W
+        # steps later. What has diverged is not followed.
+        ends = np.minimum(np.minimum(stays + 2 * MEAN_WINDOW, diverged[own]), job.steps)
+        mean[own] = _first_low_window(some, hit[own], ends)
+    return stay, mean
+
+
+@dataclass(frozen=True)
+class _Orbit:
+    """Some runs, whose gaps are compared with thresholds: arrays (rows, P), thresholds (rows,)."""
+
+    powers: "_Powers"
+    start: Array
+    weights: "_Weights"
+    threshold: Array
+
+    def select(self, rows: NDArray[np.int64]) -> "_Orbit":
+        """Some of the runs."""
+        return _Orbit(self.powers.select(rows), self.start[rows], self.weights.select(rows), self.threshold[rows])
+
+    @property
+    def states(self) -> list[Array]:
+        """At step 0."""
+        return [self.start, *(np.zeros_like(self.start) for _ in self.powers.of(1)[1:])]
+
+    def gaps(self, begin: Array, steps: int) -> Array:
+        """Gaps (rows, steps) from a step of every row's own on, (rows,).
+
+        The states of 2^j steps and A^(2^j) give those of 2^(j+1).
+        """
+        wide = [state[:, None] for state in self.powers.run_to(self.states, begin)]
+        while wide[0].shape[1] < steps:
+            number = wide[0].shape[1]
+            matrix = [[entry[:, None] for entry in row] for row in self.powers.of(number)]
+            wide = [np.concatenate(pair, axis=1)[:, :steps] for pair in zip(wide, _apply(matrix, wide), strict=True)]
+        return self.weights.map(lambda array: array[:, None]).gap(wide[0])
+
+
+def _wider(window: int, rows: int, coordinates: int) -> int:
+    """Twice as many steps, as far as their numbers fit."""
+    return max(window, min(2 * window, _NUMBERS_AT_ONCE // (coordinates * max(rows, 1))))
+
+
+def _last_passage(orbit: _Orbit, hit: Array, steps: int) -> Array:
+    """First steps from which on the gap is at most the threshold up to the last step, (rows,).
+
+    Args:
+        orbit: runs whose gap is at most the threshold at the last step.
+        hit: first step at which it is, (rows,).
+        steps: the last step.
+
+    The search comes from the end. First, by halving, a step from which on an envelope of the gap is below the threshold for the
+    rest of the run (`_envelope`): so the gap is, and the last passage lies before. From there the gaps of all steps are computed,
+    backwards in windows, until one is above the threshold. The envelope leads the last passage by a share of a period or of
+    the time in which the gap falls to a half, not by a share of the run: 10^9 steps cost 30 halvings.
+    """
+    last = _last_open(orbit, steps)
+    out, rows, window = hit.copy(), np.flatnonzero(last >= hit), _SEARCHED
+    end = last[rows]
+    while rows.size:
+        some = orbit.select(rows)
+        begin = np.maximum(end - window + 1.0, hit[rows])  # the gap is above the threshold at hit - 1
+        at = begin[:, None] + np.arange(window)
+        above = ~(some.gaps(begin, window) <= some.threshold[:, None]) & (at <= end[:, None])
+        found = above.any(axis=-1)
+        after = begin + window - np.argmax(above[:, ::-1], axis=-1)  # the step after the last one above
+        out[rows[found]] = after[found]
+        going = ~found & (begin > hit[rows])
+        rows, end = rows[going], begin[going] - 1.0
+        window = _wider(window, rows.size, orbit.start.shape[-1])
+    return out
+
+
+def _first_low_window(orbit: _Orbit, hit: Array, ends: Array) -> Array:
+    """Last step of the first window over which the mean gap is at most the threshold, `inf` if none, (rows,).
+
+    Such a window holds a step at which the gap is that low, so the search begins where the first of them, `hit`, lies; no
+    window that ends after `ends` is looked at. Both are (rows,).
+    """
+    out, rows = np.full(hit.shape, np.inf), np.arange(hit.size)
+    begin, window = np.maximum(np.ceil(hit / MEAN_WINDOW) - 1.0, 0.0) * MEAN_WINDOW, 2 * MEAN_WINDOW
+    while True:
+        going = begin + MEAN_WINDOW <= ends[rows]
+        rows, begin = rows[going], begin[going]
+        if not rows.size:
+            return out
+        some = orbit.select(rows)
+        means = np.mean(some.gaps(begin + 1.0, window).reshape(rows.size, -1, MEAN_WINDOW), axis=-1)
+        last = begin[:, None] + MEAN_WINDOW * np.arange(1, means.shape[1] + 1)
+        low = (means <= some.threshold[:, None]) & (last <= ends[rows, None])
+        found = low.any(axis=-1)
+        out[rows[found]] = last[found, np.argmax(low[found], axis=-1)]
+        rows, begin = rows[~found], begin[~found] + window
+        window = _wider(window, rows.size, orbit.start.shape[-1]) // MEAN_WINDOW * MEAN_WINDOW
+
+
+def _last_open(orbit: _Orbit, steps: int) -> Array:
+    """A step (rows,) after which the envelope keeps the gap at most at `threshold`; `steps` - 1 where none is found.
+
+    Steps are added from the largest power of two down, wherever the envelope is not yet low after them. The one after the
+    result was seen to be low, or is the last step.
+    """
+    states, powers, t = orbit.states, orbit.powers, np.zeros(orbit.threshold.shape)
+    for bit in reversed(range(steps.bit_length())):
+        after = t + float(1 << bit)
+        moved = _apply(powers.of(1 << bit), states)
+        bound = orbit.weights.gap(_envelope(powers, moved, np.maximum(steps - after, 0.0)))
+        is_open = (after < steps) & ~(bound <= orbit.threshold)
+        t = np.where(is_open, after, t)
+        states = [np.where(is_open[:, None], new, old) for new, old in zip(moved, states, strict=True)]
+    return t
+
+
+def _envelope(powers: "_Powers", states: list[Array], left: Array) -> Array:
+    """Bounds (rows, P) of every mode |x_k| over the next `left` steps k, (rows,).
+
+    A mode obeys x_(k+2) = trace x_(k+1) - determinant x_k. With the roots r1, r2 (|r1| >= |r2|) it is a r1^k + b r2^k, so that
+    |x_k| <= |a| |r1|^k + |b| |r2|^k; on a pair rho e^(+-i phi) the two add up to an amplitude sqrt(x_0^2 + c^2) rho^k with
+    c = (x_1/rho - x_0 cos phi) / sin phi. Where the roots (nearly) meet, a and b cancel, and
+
+        |x_k| <= rho^k |x_0| + k rho^(k-1) |x_1 - q x_0|    with q = r1, or trace/2 on a pair,
+
+    serves, as k rho^(k-1) <= 1 + rho + ... + rho^(k-1) <= 1/(1 - rho).
+    """
+    one = powers.of(1)
+    x, y = states[0], _apply(one, states)[0]
+    trace, determinant = one[0][0] + one[1][1], one[0][0] * one[1][1] - one[0][1] * one[1][0]
+    discriminant = trace**2 - 4.0 * determinant
+    is_real, root = discriminant >= 0.0, np.sqrt(np.abs(discriminant))
+    first = np.where(trace < 0.0, trace - root, trace + root) / 2.0
+    second = trace - first
+    rho = np.where(is_real, np.abs(first), np.sqrt(np.abs(determinant)))
+    left = left[:, None]
+    growth = np.maximum(1.0, rho) ** left
+    # On a pair, 2 rho sin phi = root. A state x carries some units of rounding, which the differences below multiply.
+    rounding = 8.0 * np.finfo(float).eps * (np.abs(x) * np.maximum(1.0, np.abs(trace)) + np.abs(y))
+    b = (np.abs(first * x - y) + rounding) / root
+    c = 2.0 * (np.abs(y - x * trace / 2.0) + rounding) / root
+    apart = np.where(
+        is_real, growth * (np.abs(x) + b) + np.maximum(1.0, np.abs(second)) ** left * b, growth * np.hypot(x, c)
+    )
+    difference = np.abs(y - np.where(is_real, first, trace / 2.0) * x) + rounding
+    together = growth * (np.abs(x) + np.where(rho < 1.0, np.minimum(left, 1.0 / (1.0 - rho)), left) * difference)
+    bound = np.fmin(apart, together)
+    return np.where((x == 0.0) & (y == 0.0), 0.0, np.where(np.isnan(bound), np.inf, bound * (1.0 + 1e-9)))
+
+
 @dataclass(frozen=True)
 class _Weights:
     """Eigenvalues in two factors, lambda = rest * scale^2, where scale is a power of two.
@@ -455,8 +662,8 @@ class _Weights:
         """Return the weights with `function` applied to both factors (a reshaping)."""
         return _Weights(function(self.rest), function(self.scale))
 
-    def select(self, rows: NDArray[np.bool_]) -> "_Weights":
-        """Return the weights of the rows of the batch where `rows` is true."""
+    def select(self, rows: Rows) -> "_Weights":
+        """Return the weights of some rows of the batch."""
         return _Weights(self.rest[rows], self.scale[rows])
 
 
@@ -489,8 +696,17 @@ class _Powers:
         self._last = (exponent, out)
         return out
 
-    def select(self, rows: NDArray[np.bool_]) -> "_Powers":
-        """Return the powers of the rows of the batch where `rows` is true."""
+    def run_to(self, states: list[Array], steps: Array) -> list[Array]:
+        """Return the states after a number of steps of every row's own, (rows,)."""
+        whole = steps.astype(np.int64)
+        for bit in range(int(whole.max()).bit_length()):
+            moves = (whole >> bit & 1).astype(bool)[:, None]
+            moved = _apply(self.of(1 << bit), states)
+            states = [np.where(moves, new, old) for new, old in zip(moved, states, strict=True)]
+        return states
+
+    def select(self, rows: Rows) -> "_Powers":
+        """Return the powers of some rows of the batch."""
         chosen = [[[entry[rows] for entry in row] for row in square] for square in self._squares]
         return _Powers(chosen[0], chosen)
 

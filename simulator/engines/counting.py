@@ -21,12 +21,15 @@ class Tally:
         settings: name to values, each (K,).
         edges: last step of each bin, ascending, (bins,): bin i counts hitting times above edges[i - 1] and up to edges[i].
         hits: number of runs that reached the tolerance, by setting and bin of the hitting time, (K, bins).
+        stays: number of converged runs by setting and bin of the step from which on they stay within the tolerance, (K, bins); a
+            run whose gap is above it at the last step is in no bin.
         status: status to the number of runs with it, (K,).
     """
 
     settings: Mapping[str, NDArray[np.float64]]
     edges: NDArray[np.int64]
     hits: NDArray[np.int64]
+    stays: NDArray[np.int64]
     status: Mapping[str, NDArray[np.int64]]
 
 
@@ -50,20 +53,35 @@ class Counter:
         self._ends = torch.from_numpy(self._edges).to(device)
         self._first_bins = torch.arange(settings, device=device) * self._edges.size
         self._hits = torch.zeros(settings * self._edges.size, dtype=torch.int64, device=device)
+        self._stays = torch.zeros_like(self._hits)
         self._status = torch.zeros((settings, len(STATUSES)), dtype=torch.int64, device=device)
 
-    def add(self, hit: torch.Tensor, converged: torch.Tensor, diverged: torch.Tensor) -> None:
+    def add(
+        self,
+        hit: torch.Tensor,
+        converged: torch.Tensor,
+        diverged: torch.Tensor,
+        stay: torch.Tensor,
+        stayed: torch.Tensor,
+    ) -> None:
         """Add the runs of M problems to the counts.
 
         Args:
             hit: step at which a converged run reached the tolerance, of any type, (M, K).
             converged: (M, K).
             diverged: (M, K); a run that is neither did not reach the tolerance.
+            stay: step from which on a run that stayed is within the tolerance, (M, K).
+            stayed: whether it is at the last step, (M, K); of converged runs alone this counts.
         """
-        bins = torch.bucketize(torch.where(converged, hit, 0).long(), self._ends) + self._first_bins
-        self._hits += torch.bincount(bins[converged], minlength=self._hits.numel())
+        self._hits += self._histogram(hit, converged)
+        self._stays += self._histogram(stay, converged & stayed)
         kept = {CONVERGED: converged, DIVERGED: diverged, NOT_REACHED: ~(converged | diverged)}
         self._status += torch.stack([kept[name].sum(0) for name in STATUSES], dim=1)
+
+    def _histogram(self, steps: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+        """Numbers of the counted runs (M, K) by setting and bin of their steps, flat."""
+        bins = torch.bucketize(torch.where(counted, steps, 0).long(), self._ends) + self._first_bins
+        return torch.bincount(bins[counted], minlength=self._hits.numel())
 
     def tally(self, settings: Mapping[str, NDArray[np.float64]]) -> Tally:
         """Return the counts so far as a Tally.
@@ -76,6 +94,7 @@ class Counter:
             settings=settings,
             edges=self._edges,
             hits=self._hits.view(counts.shape[0], -1).cpu().numpy(),
+            stays=self._stays.view(counts.shape[0], -1).cpu().numpy(),
             status={name: counts[:, i] for i, name in enumerate(STATUSES)},
         )
 
@@ -87,6 +106,8 @@ def count_runs(trajectory: Trajectory) -> Tally:
         torch.from_numpy(trajectory.steps_to_tolerance),
         torch.from_numpy(trajectory.status == CONVERGED),
         torch.from_numpy(trajectory.status == DIVERGED),
+        torch.from_numpy(trajectory.steps_to_stay),
+        torch.from_numpy(np.isfinite(trajectory.steps_to_stay)),
     )
     return counter.tally(trajectory.settings)
 
@@ -99,5 +120,6 @@ def count_steps(values: ArrayLike, steps: int) -> NDArray[np.int64]:
     found = np.asarray(values, dtype=np.float64)
     counter = Counter(found.shape[1], steps)
     within = torch.from_numpy(found <= steps)
-    counter.add(torch.from_numpy(np.ceil(found)), within, ~within)
+    steps_found = torch.from_numpy(np.ceil(found))
+    counter.add(steps_found, within, ~within, steps_found, within)
     return counter.tally({}).hits

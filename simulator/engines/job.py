@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule
 
-__all__ = ["Job", "Outcome"]
+__all__ = ["Job", "Outcome", "step_after"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +65,22 @@ class Outcome:
     Attributes:
         gap: gap at the recorded steps, (M, K, R); values after a divergence are still in it.
         hit: first step at which the gap is within the tolerance, (M, K); `inf` if there is none.
+        stay: first step from which on every gap up to the last step is within the tolerance, (M, K); `inf` if the last gap is
+            not. A gap that is NaN is not.
+        mean: last step of the first window of MEAN_WINDOW steps (1 to W, W + 1 to 2 W, ...) over which the mean of the gap is
+            within the tolerance, (M, K); `inf` if there is none, NaN if the engine does not follow it.
         diverged: first step at which the run is known to have diverged, (M, K); `inf` if there is none.
         observed: name of an observable to its values, (M, K, R, ...).
     """
 
     gap: NDArray[np.float64]
     hit: NDArray[np.float64]
+    stay: NDArray[np.float64]
+    mean: NDArray[np.float64]
     diverged: NDArray[np.float64]
     observed: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+def step_after(last_above: NDArray[Any], steps: int) -> NDArray[np.float64]:
+    """The `stay` of an outcome from the last step at which the gap was above the tolerance (-1 if it never was)."""
+    return np.where(last_above >= steps, np.inf, last_above + 1.0)

@@ -10,7 +10,7 @@ import numpy as np
 import sympy as sp
 
 from quadsim.simulator.problems.quadratic import BlockQuadratic, Scales
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.rule import Ratio, Rule, Total, symbols
 
 __all__ = ["check_range"]
 
@@ -131,11 +131,17 @@ def _check_squares(scales: Scales, rule: Rule, kind: _Range) -> None:
             f"squared norm of the gradient at the start, which {rule.name} needs,", f"at most {kind.most:.3g}",
             float(needed[~(needed <= kind.most)][0]), "scale initial_error or the blocks down",
         )  # fmt: skip
-    if rule.is_global and np.any(square < kind.smallest):
+    if _divides_by_totals(rule) and np.any(square < kind.smallest):
         raise kind.refusal(
             f"squared norm of the gradient at the start, which {rule.name} divides by,",
             f"at least {kind.smallest:.3g}", float(square.min()), "scale initial_error or the blocks up",
         )  # fmt: skip
+
+
+def _divides_by_totals(rule: Rule) -> bool:
+    """Whether a quotient has a sum over the whole gradient below."""
+    quotients = set().union(*(e.atoms(Ratio) for e in (rule.step, *rule.update.values(), *rule.start.values())))
+    return any(quotient.args[1].has(Total) for quotient in quotients)
 
 
 def _squares(rule: Rule) -> bool:

@@ -12,13 +12,13 @@ import numpy as np
 import sympy as sp
 import torch
 
-from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.observables import Observer
 from quadsim.simulator.engines.torch_rule import compile_torch
-from quadsim.simulator.runs.trajectory import divergence_limit
+from quadsim.simulator.runs.trajectory import MEAN_WINDOW, divergence_limit
 from quadsim.simulator.support.draws import Purpose, normals
 
-__all__ = ["Follower", "run", "why_not"]
+__all__ = ["Follower", "Product", "run", "threads_for", "why_not"]
 
 _PRODUCTS_FOR_THREADS = 100_000_000  # multiply-adds in one step: some ten milliseconds for one core
 _BUFFER = 64  # steps whose gaps are compared with the limits together
@@ -37,12 +37,12 @@ def run(job: Job) -> Outcome:
     Returns:
         Outcome with gap (M, K, R), hit (M, K), diverged (M, K) and the observables that were asked for.
     """
-    with _threads_for(job):
+    with threads_for(job):
         return _run(job)
 
 
 @contextmanager
-def _threads_for(job: Job) -> Iterator[None]:
+def threads_for(job: Job) -> Iterator[None]:
     """Use one thread of torch while the steps are small.
 
     Torch's threads wait for each other at the end of every operation, thousands of times per second here. If another process uses
@@ -85,6 +85,8 @@ def _run(job: Job) -> Outcome:
     return Outcome(
         gap=follow.gap,
         hit=follow.hit,
+        stay=follow.stay,
+        mean=follow.mean,
         diverged=follow.diverged,
         observed={name: np.stack(values, axis=2) for name, values in observed.items()},
     )
@@ -152,7 +154,7 @@ def _run_captured(job: Job) -> Outcome:
             graph.replay()
             for t, twice_gap in enumerate(gaps.cpu()[: total - begin]):
                 follow.see(begin + t, twice_gap)
-        return Outcome(gap=follow.gap, hit=follow.hit, diverged=follow.diverged)
+        return Outcome(follow.gap, follow.hit, follow.stay, follow.mean, follow.diverged)
 
 
 class _Batch:
@@ -162,7 +164,7 @@ class _Batch:
         problem = job.problem
         self._job, self._rule = job, compile_torch(job.rule)
         self.sizes = tuple(problem.layout.groups)
-        self._product = {size: _Product(self.tensor(problem.hessian[size])) for size in self.sizes}
+        self._product = {size: Product(self.tensor(problem.hessian[size])) for size in self.sizes}
         self._smoothness = {size: self.tensor(problem.extremes[size][..., :1, None]) for size in self.sizes}
         self._convexity = {size: self.tensor(problem.extremes[size][..., 1:, None]) for size in self.sizes}
         self._minimizer = {size: self.tensor(problem.minimizer[size][..., None]) for size in self.sizes}
@@ -253,7 +255,7 @@ def _with_noise(job: Job, gradient: dict[int, torch.Tensor], t: int) -> dict[int
     }
 
 
-class _Product:
+class Product:
     """H_l e_l for all problems at once, with the same bits for a problem in every batch.
 
     The rounding of a product in MKL depends on the memory address of the matrices modulo a cache line, and on whether there is
@@ -276,7 +278,7 @@ class _Product:
 
 
 class Follower:
-    """Follows the gap at every step: keeps the recorded gaps, the first hit of the tolerance and the first divergence.
+    """Follows the gap at every step: keeps the recorded gaps, hits of the tolerance and the first divergence.
 
     Gaps are collected in a buffer and compared with the limits `_BUFFER` steps at a time, as each comparison has a fixed cost.
     A NaN gap counts as a divergence: the comparison is `not (gap <= limit)`.
@@ -289,6 +291,7 @@ class Follower:
     Attributes:
         gap: recorded gaps, (M, K, R).
         hit: first step within the tolerance, (M, K); `inf` if there is none so far.
+        stay, mean: see `Outcome`.
         diverged: first step above the limit of divergence, (M, K); `inf` if there is none so far.
     """
 
@@ -302,6 +305,14 @@ class Follower:
         self.gap = np.empty((problems, settings, job.record.size))
         self.hit = np.full((problems, settings), np.inf)
         self.diverged = np.full((problems, settings), np.inf)
+        self.mean = np.full((problems, settings), np.inf)
+        self._last_above = np.full((problems, settings), -1)
+        self._window_sum = np.zeros((problems, settings))
+
+    @property
+    def stay(self) -> np.ndarray:
+        """`Outcome.stay`, once the last step was noted."""
+        return step_after(self._last_above, self._job.steps)
 
     def see(self, t: int, twice_gap: "torch.Tensor | int") -> None:
         """Record the gaps of step t. Steps must come in order, from 0 to the last one, none left out.
@@ -320,14 +331,29 @@ class Follower:
         gaps = self._buffer[: self._filled] / 2.0
         if self._start is None:
             self._start = gaps[0].copy()
+        within = gaps <= self._job.tolerance * self._start
         for first, reached in (
-            (self.hit, gaps <= self._job.tolerance * self._start),
+            (self.hit, within),
             (self.diverged, ~(gaps <= divergence_limit(self._start))),
         ):
             step = np.where(reached.any(axis=0), self._begin + reached.argmax(axis=0), np.inf)
             np.minimum(first, step, out=first)
+        self._follow_windows(gaps)
         end = self._begin + self._filled
+        last = end - 1 - np.argmax(~within[::-1], axis=0)  # argmax gives the first of the reversed steps
+        self._last_above = np.where(within.all(axis=0), self._last_above, last)
         while self._position < self._job.record.size and self._job.record[self._position] < end:
             self.gap[:, :, self._position] = gaps[self._job.record[self._position] - self._begin]
             self._position += 1
         self._begin, self._filled = end, 0
+
+    def _follow_windows(self, gaps: np.ndarray) -> None:
+        """Sum the gaps of every window in the order of its steps, as the kernels do; step 0 is in none."""
+        assert self._start is not None
+        for t, gap in enumerate(gaps, self._begin):
+            self._window_sum += gap
+            if t % MEAN_WINDOW == 0:
+                if t:
+                    low = self._window_sum / MEAN_WINDOW <= self._job.tolerance * self._start
+                    self.mean = np.where(low, np.minimum(self.mean, t), self.mean)
+                self._window_sum[:] = 0.0

@@ -119,8 +119,10 @@ def _counted(job: Job, seed: int, first: int, problems: int) -> Tally:
             count = min(at_once, problems - begin)
             index = torch.arange(first + begin, first + begin + count, device=place)
             rows = partial(_rows, drawn=draw_blocks(seed, index, spectra), spectra=spectra, dtype=job.dtype)
-            hit, diverged = Run(job, kernels, place, count, rows).firsts()
-            counter.add(hit, (hit < diverged) & (diverged == NEVER), diverged < NEVER)
+            hit, last_above, diverged = Run(job, kernels, place, count, rows).found()
+            counter.add(
+                hit, (hit < diverged) & (diverged == NEVER), diverged < NEVER, last_above + 1, last_above < job.steps
+            )
     return counter.tally(job.settings)
 
 

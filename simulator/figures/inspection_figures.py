@@ -28,7 +28,6 @@ def save_inspection_figures(found: Inspection, folder: Path) -> list[str]:
     draws: dict[str, Callable[[Inspection], Figure]] = {"gradients": gradient_figure}
     if found.spectra is not None:
         draws |= {"spectra": spectra_figure, "distances": distance_figure}
-    folder.mkdir(parents=True, exist_ok=True)
     for name, draw in draws.items():
         save_figure(draw(found), folder, name)
     return list(draws)

@@ -29,6 +29,7 @@ def loss_figure(results: "Results") -> Figure:
     config, curves = cast(ModelSweepConfig, results.config), results.curves
     if curves is None:
         raise ValueError("results must hold curves, got those of a sweep that kept none; run it again.")
+    curves = curves.isel(seed=config.reported)
     styles = styles_of(config.optimizers)
     figure, axes = panels(curves.sizes["point"], rows_of_legend=legend_rows(config.optimizers))
     steps = curves["step"].values
@@ -57,14 +58,16 @@ def loss_figure(results: "Results") -> Figure:
         axis.set_xlabel("step")
         axis.set_ylabel("loss / ln(classes)")
         axis.set_title(point_title(results, curves, p), fontsize=9)
-    handles = [Line2D([], [], markersize=5, linewidth=1.5, **style, label=name) for name, style in styles.items()]
+    handles = [
+        Line2D([], [], markersize=5, linewidth=1.5, **style, label=config.names[name]) for name, style in styles.items()
+    ]
     handles.append(Line2D([], [], color="0.35", linestyle=":", label="optimised loss"))
     handles.append(Line2D([], [], color="0.35", linestyle="--", label="target"))
     finish(
         figure,
         axes,
         handles,
-        f"Best rate of each optimizer; median and 10-90% of {config.seeds} seeds, unweighted loss",
+        f"Best rate of each optimizer; median and 10-90% of {len(config.reported)} seeds, unweighted loss",
     )
     return figure
 

@@ -37,7 +37,8 @@ _WIDE = 8.0  # inches, from which six entries of a legend stand side by side
 
 
 def save_figure(figure: Figure, folder: Path, name: str, own: Mapping[str, Any] | None = None) -> None:
-    """Write a figure as PNG and PDF; without dates, so that the same results give the same file."""
+    """Write a figure as PNG and PDF into a folder, which is made; without dates, so that the same results give the same file."""
+    folder.mkdir(parents=True, exist_ok=True)
     for suffix, backend in (("png", "agg"), ("pdf", "pdf")):
         metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
 
@@ -60,9 +61,16 @@ def legend_rows(optimizers: Sequence[str]) -> int:
 
 
 @drawn
-def panels(number: int, rows_of_legend: int) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels that share their y axis, and room for a legend below."""
-    columns = 2 if number == 4 else min(number, _MOST_COLUMNS)  # three and one leave two places empty
+def panels(number: int, rows_of_legend: int, columns: int | None = None) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels that share their y axis, and room for a legend below.
+
+    Args:
+        number: of the panels.
+        rows_of_legend: of the legend below.
+        columns: panels side by side; None: as many as fit.
+    """
+    if columns is None:
+        columns = 2 if number == 4 else min(number, _MOST_COLUMNS)  # three and one leave two places empty
     rows = math.ceil(number / columns)
     width = max(_PANEL[0] * columns, 6.4)
     figure = Figure(figsize=(width, _PANEL[1] * rows + 0.3 + 0.2 * rows_of_legend), layout="constrained")

@@ -12,7 +12,8 @@ alone, so that all draws have bitwise the same rates. Its derivations, with s th
 - one step of length lr for the whole gradient: the last jitter is along the stiffest direction, L lr^2/2.
 - Adam and its relatives: the second moment averages over the run, so that a coordinate follows gradient descent with
   about the rate lr/rms(g) and may reach the tolerance before it jitters: ten steps to cross, s/10.
-- rates relative to a bound that the rule computes itself: 1.
+- Adagrad divides by the root of a sum, which grows like the root of the number of steps: one step crosses, s.
+- rates relative to a bound or length that the rule computes itself: 1.
 """
 
 from dataclasses import replace
@@ -27,9 +28,10 @@ __all__ = ["RULES", "resolve_rule"]
 g, w, lr = symbols.g, symbols.w, symbols.lr
 L_l, mu_l = symbols.L_l, symbols.mu_l
 m, c = sp.symbols("m c", real=True)
-v, d = sp.symbols("v d", nonnegative=True)
-p1, p2 = sp.symbols("p1 p2", positive=True)
+v, d, v_max = sp.symbols("v d v_max", nonnegative=True)
+p1, p2, decay, p_mu = sp.symbols("p1 p2 decay p_mu", positive=True)
 beta1, beta2, eps, momentum, weight_decay = sp.symbols("beta1 beta2 eps momentum weight_decay", nonnegative=True)
+momentum_decay, max_norm = sp.Symbol("momentum_decay", nonnegative=True), sp.Symbol("max_norm", positive=True)
 
 
 def _fraction(default: float, meaning: str) -> Hyperparameter:
@@ -47,6 +49,16 @@ _MOMENTUM = _fraction(0.9, "memory of past gradients")
 _JITTER = symbols.error_scale * sp.sqrt(symbols.tolerance)
 _ADAM_STATES = {m: beta1 * m + (1 - beta1) * g, v: beta2 * v + (1 - beta2) * g**2}
 _ADAM_STEP = -lr * Ratio(m / (1 - p1), sp.sqrt(v / (1 - p2)) + eps)
+_ADAM_CLOCKS = {p1: beta1 * p1, p2: beta2 * p2}
+_ADAM_SETTINGS = {beta1: _BETA1, beta2: _BETA2, eps: _EPS}
+
+# NAdam's momentum of step t is beta1 (1 - decay_t/2), decay_t = .96^(t momentum_decay). The step needs that of the step
+# after, too; the product of all so far corrects the bias. Clocks advance together, so `p_mu` reads the old `decay`.
+_DECAY = sp.Rational(96, 100) ** momentum_decay
+_MU, _MU_NEXT = (beta1 * (1 - power / 2) for power in (decay, decay * _DECAY))
+
+# LAMB's direction before it is rescaled. A block has one size, so that a quotient of norms is one of root mean squares.
+_LAMB = Ratio(m / (1 - p1), sp.sqrt(v / (1 - p2)) + eps) + weight_decay * w
 
 GD = Rule(
     name="gd",
@@ -127,10 +139,10 @@ _ALL = (
     ),
     Rule(
         name="adam",
-        clocks={p1: beta1 * p1, p2: beta2 * p2},
+        clocks=_ADAM_CLOCKS,
         update=_ADAM_STATES,
         step=_ADAM_STEP,
-        hyperparameters={beta1: _BETA1, beta2: _BETA2, eps: _EPS},
+        hyperparameters=_ADAM_SETTINGS,
         summary="The mean gradient over the root of the mean squared gradient, both bias-corrected.",
         source="Kingma and Ba (2015), Algorithm 1, arXiv 1412.6980. torch.optim.Adam: eps outside the root.",
     ),
@@ -144,13 +156,11 @@ _ALL = (
     ),
     Rule(
         name="adamw",
-        clocks={p1: beta1 * p1, p2: beta2 * p2},
+        clocks=_ADAM_CLOCKS,
         update=_ADAM_STATES,
         step=-lr * weight_decay * w + _ADAM_STEP,
         hyperparameters={
-            beta1: _BETA1,
-            beta2: _BETA2,
-            eps: _EPS,
+            **_ADAM_SETTINGS,
             weight_decay: _non_negative(0.01, "decoupled: acts on the iterate w = e + w*, not on the gradient"),
         },
         summary="Adam with decoupled weight decay.",
@@ -179,12 +189,96 @@ _ALL = (
     ),
     Rule(
         name="adam-mini",
-        clocks={p1: beta1 * p1, p2: beta2 * p2},
+        clocks=_ADAM_CLOCKS,
         update={m: beta1 * m + (1 - beta1) * g, v: beta2 * v + (1 - beta2) * BlockMean(g**2)},
         step=_ADAM_STEP,
-        hyperparameters={beta1: _BETA1, beta2: _BETA2, eps: _EPS},
+        hyperparameters=_ADAM_SETTINGS,
         summary="Adam with one second moment for every block.",
         source="Zhang et al. (2024), arXiv 2406.16793. Blocks are those of the Hessian.",
+    ),
+    Rule(
+        name="adagrad",
+        update={v: v + g**2},
+        step=-lr * Ratio(g, sp.sqrt(v) + eps),
+        hyperparameters={eps: _non_negative(1e-10, "added to the root, as in torch; 0 is allowed")},
+        natural_lr=symbols.error_scale,
+        summary="The gradient over the root of the sum of all its squares.",
+        source="Duchi et al. (2011), JMLR 12. torch.optim.Adagrad without lr_decay, its sum starting at 0.",
+    ),
+    Rule(
+        name="rmsprop-centered",
+        update={m: beta2 * m + (1 - beta2) * g, v: beta2 * v + (1 - beta2) * g**2},
+        step=-lr * Ratio(g, sp.sqrt(sp.Max(v - m**2, 0)) + eps),
+        hyperparameters={beta2: _fraction(0.99, "memory of both means (torch: alpha)"), eps: _EPS},
+        natural_lr=_JITTER,
+        summary="The gradient over its standard deviation.",
+        source="Graves (2013), arXiv 1308.0850. torch.optim.RMSprop(centered=True); where rounding makes the variance negative, "
+        "torch returns NaN and this rule takes 0.",
+    ),
+    Rule(
+        name="amsgrad",
+        clocks=_ADAM_CLOCKS,
+        update={**_ADAM_STATES, v_max: sp.Max(v_max, _ADAM_STATES[v])},
+        step=-lr * Ratio(m / (1 - p1), sp.sqrt(v_max / (1 - p2)) + eps),
+        hyperparameters=_ADAM_SETTINGS,
+        summary="Adam with the largest second moment so far.",
+        source="Reddi et al. (2018), arXiv 1904.09237. torch.optim.Adam(amsgrad=True): the maximum is taken before the bias is "
+        "corrected.",
+    ),
+    Rule(
+        name="nadam",
+        clocks={decay: decay * _DECAY, p_mu: p_mu * _MU_NEXT, p2: beta2 * p2},
+        update=_ADAM_STATES,
+        step=-lr
+        * Ratio(
+            (1 - _MU) / (1 - p_mu) * g + _MU_NEXT / (1 - p_mu * _MU_NEXT) * m,
+            sp.sqrt(v / (1 - p2)) + eps,
+        ),
+        hyperparameters={
+            **_ADAM_SETTINGS,
+            momentum_decay: _non_negative(0.004, "how fast the momentum rises to beta1"),
+        },
+        summary="Adam with Nesterov's momentum.",
+        source="Dozat (2016). torch.optim.NAdam.",
+    ),
+    Rule(
+        name="clipped-gd",
+        step=-lr * g * sp.Min(1, max_norm / (Norm(g) + sp.Rational(1, 10**6))),
+        hyperparameters={
+            max_norm: Hyperparameter(1.0, 0.0, low_open=True, meaning="norm above which the gradient is scaled down")
+        },
+        natural_lr=sp.sqrt(2) / symbols.L,
+        summary="Gradient descent with the norm of the whole gradient clipped.",
+        source="Pascanu et al. (2013), arXiv 1211.5063. torch.nn.utils.clip_grad_norm_, whose 1e-6 it keeps, then SGD.",
+    ),
+    Rule(
+        name="sgdw",
+        update={m: momentum * m + g},
+        step=-lr * (m + weight_decay * w),
+        hyperparameters={
+            momentum: _MOMENTUM,
+            weight_decay: _non_negative(0.01, "decoupled: acts on the iterate w = e + w*, not on the gradient"),
+        },
+        natural_lr=sp.sqrt(2) * (1 + momentum) / symbols.L,
+        summary="Heavy-ball with decoupled weight decay.",
+        source="Loshchilov and Hutter (2019), arXiv 1711.05101, Algorithm 1, with the decay multiplied by lr as in "
+        "torch.optim.AdamW.",
+    ),
+    Rule(
+        name="lamb",
+        clocks=_ADAM_CLOCKS,
+        update=_ADAM_STATES,
+        step=-lr * Ratio(sp.sqrt(BlockMean(w**2)) * _LAMB, sp.sqrt(BlockMean(_LAMB**2))),
+        hyperparameters={
+            beta1: _BETA1,
+            beta2: _BETA2,
+            eps: _non_negative(1e-6, "added to the root, as in the paper's code; 0 is allowed"),
+            weight_decay: _non_negative(0.01, "added to the direction before it is rescaled"),
+        },
+        natural_lr=sp.S.One,
+        summary="Adam's direction, in every block as long as lr times the block of the iterate.",
+        source="You et al. (2020), arXiv 1904.00962, Algorithm 2 with phi(z) = z. A block whose iterate w = e + w* is 0 stays "
+        "there; with w* = 0 the steps shrink with the error.",
     ),
 )
 
@@ -214,12 +308,18 @@ OTHER_NAMES = {
     "signsgd-momentum": "signum",
     "sign-momentum": "signum",
     "adamax": "adam",
-    "nadam": "adam",
     "radam": "adam",
-    "amsgrad": "adam",
+    "adam-amsgrad": "amsgrad",
+    "nesterov-adam": "nadam",
     "adam-w": "adamw",
-    "adagrad": "rmsprop",
     "adadelta": "rmsprop",
+    "rmsprop-centred": "rmsprop-centered",
+    "centered-rmsprop": "rmsprop-centered",
+    "gradient-clipping": "clipped-gd",
+    "gd-clipped": "clipped-gd",
+    "clipped-sgd": "clipped-gd",
+    "sgd-w": "sgdw",
+    "lars": "lamb",
     "rms": "rmsprop",
     "evolved-sign-momentum": "lion",
     "adam-frozen-v": "adam-frozen",

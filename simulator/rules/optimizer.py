@@ -1,44 +1,187 @@
-"""Read optimizers with hyperparameters from their text on the command line (`OptimizerSpec`)."""
+"""OptimizerSpec: an optimizer with hyperparameters, as it is written on the command line, given in Python, or stored."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 import sympy as sp
+from numpy.typing import ArrayLike, NDArray
 
-from quadsim.simulator.rules.catalogue import resolve_rule
-from quadsim.simulator.rules.rule import Rule
-from quadsim.simulator.support.checks import check_interval, named_options
+from quadsim.simulator.rules.catalogue import OTHER_NAMES, RULES
+from quadsim.simulator.rules.optimizer_file import check_own_name
+from quadsim.simulator.rules.rule import LEARNING_RATE, Rule, symbols
+from quadsim.simulator.rules.rule_text import rule_from_document, rule_to_document
+from quadsim.simulator.rules.settings_first import check_settings
+from quadsim.simulator.rules.torch_classes import TorchOptimizer, check_optimizer
+from quadsim.simulator.support.checks import check_choice, check_interval, check_known, named_options
 
-__all__ = ["OptimizerSpec"]
+__all__ = ["OptimizerSpec", "resolve_optimizer"]
+
+_TORCH_NATURAL_LR = symbols.error_scale / 10  # Adam's; the grid of a sweep widens where the best rate lies at its edge
 
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """An optimizer with hyperparameters, as in `adam:beta1=0:beta2=0.95`; that text is its label."""
+    """An optimizer with hyperparameters, as in `adam:beta1=0:beta2=0.95`; that text is its label.
+
+    Attributes:
+        label: NAME or NAME:key=value.
+        optimizer: a rule, or a class of torch.optim's shape.
+        hyperparameters: those that differ from the defaults.
+    """
 
     label: str
-    rule: Rule
+    optimizer: Rule | TorchOptimizer
     hyperparameters: Mapping[str, float]
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, own: Iterable[Rule | TorchOptimizer] = ()) -> Self:
         """Return the OptimizerSpec of a text.
+
+        Args:
+            text: NAME or NAME:key=value:key=value.
+            own: optimizers of the user's, which have names beside those of RULES.
 
         Raises:
             ValueError: an unknown optimizer or hyperparameter, or a value out of range.
         """
         name, options = named_options("optimizer", text)
-        rule = resolve_rule(name)
+        known: dict[str, Rule | TorchOptimizer] = {**RULES, **{optimizer.name: optimizer for optimizer in own}}
+        optimizer = known[check_choice("optimizer", name, known, OTHER_NAMES)]
         values: dict[str, float] = {}
         for key, value in options.items():
             if key == "lr":
                 raise ValueError(f"lr must be given for all optimizers alike, got {text!r}; use --lr for fixed rates.")
             values[key] = check_interval(f"{key} of {name}", value)
-        rule.settings(1.0, **values)
-        return cls(text.strip(), rule, values)
+        spec = cls(text.strip(), optimizer, values)
+        spec.settings(1.0)
+        return spec
+
+    @property
+    def is_torch(self) -> bool:
+        """Whether it is a class of torch.optim's shape, which has no rule."""
+        return isinstance(self.optimizer, TorchOptimizer)
+
+    @property
+    def rule(self) -> Rule:
+        """The rule.
+
+        Raises:
+            ValueError: it is a torch class.
+        """
+        if isinstance(self.optimizer, TorchOptimizer):
+            raise ValueError(
+                f"optimizer must be a rule here, got the torch class {self.optimizer.name}, which has no formula; leave it out."
+            )
+        return self.optimizer
+
+    def settings(self, lr: ArrayLike) -> dict[str, NDArray[np.float64]]:
+        """The settings axis, as `Rule.settings`; of a torch class the learning rates alone.
+
+        Raises:
+            ValueError: a hyperparameter that is unknown or out of range.
+        """
+        if isinstance(self.optimizer, Rule):
+            return self.optimizer.settings(lr, **self.hyperparameters)
+        check_known(f"hyperparameter of {self.optimizer.name}", self.hyperparameters, self.optimizer.hyperparameters)
+        if self.optimizer.loaded is not None:
+            self.optimizer.options(self.hyperparameters)
+        return {"lr": LEARNING_RATE.check("lr", lr)}
+
+    def check(self, lr: ArrayLike, dtype: str) -> None:
+        """Check that it can run at these rates in a number type (see `check_settings`); a torch class takes one step.
+
+        Raises:
+            ValueError: a value out of range or that the type rounds to an end of its range, or a class that takes no step.
+        """
+        settings = self.settings(lr)
+        if isinstance(self.optimizer, Rule):
+            check_settings(self.optimizer, settings, dtype)
+        else:
+            options = self.optimizer.options(self.hyperparameters)
+            check_optimizer(self.optimizer.check_loaded(), float(settings["lr"][0]), options)
 
     def natural_lr(self, values: Mapping[sp.Symbol, float]) -> float:
-        """Return `Rule.natural_lr` for these values of its symbols, with the hyperparameters of the text."""
-        own = {s: self.hyperparameters.get(str(s), h.default) for s, h in self.rule.hyperparameters.items()}
-        return float(sp.N(self.rule.natural_lr.subs({**values, **own})))
+        """Return `Rule.natural_lr` for these values of its symbols and the hyperparameters of the text.
+
+        For a torch class it is the natural rate of Adam.
+        """
+        if isinstance(self.optimizer, TorchOptimizer):
+            return float(sp.N(_TORCH_NATURAL_LR.subs(values)))
+        own = {s: self.hyperparameters.get(str(s), h.default) for s, h in self.optimizer.hyperparameters.items()}
+        return float(sp.N(self.optimizer.natural_lr.subs({**values, **own})))
+
+    def to_document(self) -> str | dict[str, Any]:
+        """What is stored: the label of a built-in rule, else the label with the rule as text or the record of the class.
+
+        Raises:
+            ValueError: a rule that has no text (see `rule_to_document`).
+        """
+        if isinstance(self.optimizer, TorchOptimizer):
+            return {"label": self.label, "class": self.optimizer.to_document()}
+        if RULES.get(self.optimizer.name) is self.optimizer:
+            return self.label
+        return {"label": self.label, "rule": rule_to_document(self.optimizer)}
+
+    @classmethod
+    def from_document(cls, document: Any, own: Iterable[Rule | TorchOptimizer] = ()) -> Self:
+        """What `to_document` stored. Runs no code: a class that torch.optim does not have is taken from `own`, or is a record.
+
+        Args:
+            document: a label, or a mapping with `label` and `rule` or `class`; it may come from anybody.
+            own: what `load_optimizer_file` returned.
+
+        Raises:
+            ValueError: another document, or a class in `own` whose source is not the one that was stored.
+        """
+        if isinstance(document, str):
+            return cls.parse(document, own)
+        if isinstance(document, dict) and isinstance(document.get("label"), str):
+            if set(document) == {"label", "rule"}:
+                stored = rule_from_document(document["rule"])
+                check_own_name(stored)
+                return cls.parse(document["label"], [stored])
+            if set(document) == {"label", "class"}:
+                return cls.parse(document["label"], [_with_class(TorchOptimizer.from_document(document["class"]), own)])
+        raise ValueError(
+            f"stored optimizer must be a label, or a mapping of label and rule or class, got {document!r:.80}; "
+            "write it with OptimizerSpec.to_document."
+        )
+
+
+def _with_class(stored: TorchOptimizer, own: Iterable[Rule | TorchOptimizer]) -> TorchOptimizer:
+    """The class of that name among the user's, or the record alone where there is none.
+
+    Raises:
+        ValueError: one of that name with another source.
+    """
+    given = [o for o in own if isinstance(o, TorchOptimizer) and o.name == stored.name]
+    if not given or stored.loaded is not None:
+        return stored
+    if given[0].source_hash != stored.source_hash:
+        raise ValueError(
+            f"optimizer {stored.name} must have the source that was stored ({stored.source_hash[:12]}), got "
+            f"{given[0].qualified_name} with {given[0].source_hash[:12]}; give the file as it was, or a new folder."
+        )
+    return given[0]
+
+
+def resolve_optimizer(value: Any, own: Iterable[Rule | TorchOptimizer] = ()) -> OptimizerSpec:
+    """The spec of anything that names an optimizer.
+
+    Args:
+        value: text as `adam:beta1=0`, a Rule, a class derived from torch.optim.Optimizer, a TorchOptimizer, a spec or what
+            `OptimizerSpec.to_document` stored.
+        own: optimizers of the user's that text may name.
+
+    Raises:
+        ValueError: anything else, or a name that is taken.
+    """
+    if isinstance(value, OptimizerSpec):
+        return value
+    if isinstance(value, str | dict):
+        return OptimizerSpec.from_document(value, own)
+    optimizer = value if isinstance(value, Rule | TorchOptimizer) else TorchOptimizer.of(value)
+    check_own_name(optimizer)
+    return OptimizerSpec.parse(optimizer.name, [optimizer])

@@ -13,6 +13,7 @@ from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.runs.status import STATUSES, current_names
+from quadsim.simulator.runs.trajectory import recorded_or_nan
 from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import local_path
 
@@ -27,7 +28,16 @@ DIVERGED_ABOVE = 100.0
 
 _FORMAT = 1
 _DRAWN = "drawn"
-_PER_RUN = ("steps_to_tolerance", "steps_to_tolerance_weighted", "stopped", "final_loss", "final_loss_weighted")
+_PER_RUN = (
+    "steps_to_tolerance",
+    "steps_to_tolerance_weighted",
+    "steps_to_stay",
+    "steps_to_stay_weighted",
+    "stopped",
+    "final_loss",
+    "final_loss_weighted",
+)
+_NOT_IN_OLDER_FILES = ("steps_to_stay", "steps_to_stay_weighted")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +72,10 @@ class TrainingRun:
         loss_weighted: the loss that was optimised, likewise.
         steps_to_tolerance: first step with unweighted loss <= target, (M, K); `inf` if none.
         steps_to_tolerance_weighted: first step with optimised loss <= target; `inf` if none.
+        steps_to_stay: first evaluated step from which on the unweighted loss is <= target at every evaluated step up to the
+            last, (M, K); `inf` if the loss is above it at the last step or the run diverged. NaN = not known: the run was
+            stopped at its target (`train(stop=True)`), or the file is of a version that did not record it.
+        steps_to_stay_weighted: likewise for the optimised loss.
         status: (M, K) of `converged` (the unweighted loss reached the target and did not diverge), `not_reached`,
             `diverged`.
         stopped: the last step that was looked at, (M, K).
@@ -85,6 +99,8 @@ class TrainingRun:
     loss_weighted: NDArray[np.float64]
     steps_to_tolerance: NDArray[np.float64]
     steps_to_tolerance_weighted: NDArray[np.float64]
+    steps_to_stay: NDArray[np.float64]
+    steps_to_stay_weighted: NDArray[np.float64]
     status: NDArray[np.str_]
     stopped: NDArray[np.int64]
     final_loss: NDArray[np.float64]
@@ -185,8 +201,9 @@ class TrainingRun:
                 f"training file must be of {problem!r} and {rule.name}, got {path} with {found}; run it again."
             )
         settings = {n: c.values for n, c in dataset.coords.items() if c.dims == ("setting",) and n != "setting"}
-        names = ("loss", "loss_weighted", *_PER_RUN)
+        names = ("loss", "loss_weighted", *(name for name in _PER_RUN if name not in _NOT_IN_OLDER_FILES))
         arrays: dict[str, Any] = {name: dataset[name].values for name in names}
+        arrays |= {name: recorded_or_nan(dataset, name) for name in _NOT_IN_OLDER_FILES}
         return cls(
             problem=problem,
             optimizer=dataset.attrs["optimizer"],

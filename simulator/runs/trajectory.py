@@ -22,10 +22,21 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["DIVERGED_ABOVE", "OBSERVABLES", "Trajectory", "divergence_limit", "recorded_steps"]
+__all__ = [
+    "DIVERGED_ABOVE",
+    "MEAN_WINDOW",
+    "OBSERVABLES",
+    "Trajectory",
+    "divergence_limit",
+    "recorded_or_nan",
+    "recorded_steps",
+]
 
 DIVERGED_ABOVE = 1e12
 """A run has diverged when its gap is not finite or above this many times the gap at the start."""
+
+MEAN_WINDOW = 10
+"""Steps of a window over which the gap is averaged for `Trajectory.steps_to_mean`."""
 
 OBSERVABLES: Mapping[str, tuple[str, ...]] = {
     "gap": (),
@@ -39,6 +50,7 @@ OBSERVABLES: Mapping[str, tuple[str, ...]] = {
 }
 """Names of the observables, and the axes of each after (problem, setting, step)."""
 
+_STEPS_TO = ("steps_to_tolerance", "steps_to_stay", "steps_to_mean")
 _FORMAT = 1
 _LOG_PER_DECADE = 20
 
@@ -57,6 +69,12 @@ class Trajectory:
         gap: suboptimality gap f(w_t) - f*, (M, K, R); `inf` after a run has diverged.
         observed: further quantities by name, (M, K, R, ...), NaN where undefined; see OBSERVABLES.
         steps_to_tolerance: first step with gap_t <= tolerance * gap_0, (M, K), followed at every step; `inf` if none.
+        steps_to_stay: first step from which on gap_t <= tolerance * gap_0 at every step up to the last, (M, K): the last step
+            above the tolerance, plus one. 0 if the gap never was above it, `inf` if it is at the last step or the run
+            diverged; never below `steps_to_tolerance`. NaN = not recorded (a file of an older version).
+        steps_to_mean: last step of the first window of MEAN_WINDOW steps (steps k W + 1 to (k + 1) W) over which the mean of the
+            gap is at most tolerance * gap_0, (M, K); `inf` if there is none. NaN = not recorded (the fused engine on a GPU, or
+            a file of an older version).
         status: (M, K) of `converged` (reached the tolerance and did not diverge), `not_reached`, `diverged`.
         tolerance: relative to the gap at the start.
         gradient_noise_std: standard deviation of the noise on each coordinate of the gradient.
@@ -73,6 +91,8 @@ class Trajectory:
     steps: NDArray[np.int64]
     gap: NDArray[np.float64]
     steps_to_tolerance: NDArray[np.float64]
+    steps_to_stay: NDArray[np.float64]
+    steps_to_mean: NDArray[np.float64]
     status: NDArray[np.str_]
     tolerance: float
     observed: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -98,7 +118,8 @@ class Trajectory:
         axes = ("problem", "setting", "step")
         data: dict[str, Any] = {"gap": (axes, self.gap)}
         data |= {name: ((*axes, *OBSERVABLES[name]), values) for name, values in self.observed.items()}
-        data["steps_to_tolerance"] = (axes[:2], self.steps_to_tolerance)
+        for name in _STEPS_TO:
+            data[name] = (axes[:2], getattr(self, name))
         data["status"] = (axes[:2], self.status.astype(object))
         coordinates: dict[str, Any] = {"problem": self.problem.index, "step": self.steps}
         coordinates |= {name: ("setting", values) for name, values in self.settings.items()}
@@ -174,7 +195,7 @@ class Trajectory:
             schedule=resolve_schedule(dataset.attrs["schedule"]),
             steps=dataset["step"].values,
             gap=dataset["gap"].values,
-            steps_to_tolerance=dataset["steps_to_tolerance"].values,
+            **{name: recorded_or_nan(dataset, name) for name in _STEPS_TO},
             status=current_names(dataset["status"].values),
             tolerance=float(dataset.attrs["tolerance"]),
             observed={n: dataset[n].values for n in OBSERVABLES if n != "gap" and n in dataset},
@@ -197,6 +218,13 @@ def divergence_limit(initial_gap: NDArray[np.float64]) -> NDArray[np.float64]:
     largest = np.finfo(float).max
     scale = np.minimum(initial_gap, np.nextafter(largest / DIVERGED_ABOVE, 0.0))  # the limit is never inf
     return np.where(initial_gap > 0.0, DIVERGED_ABOVE * scale, largest)
+
+
+def recorded_or_nan(dataset: "xr.Dataset", name: str) -> NDArray[np.float64]:
+    """A number of every run in a file, (M, K); NaN where the file is of a version that did not record it."""
+    if name in dataset:
+        return np.asarray(dataset[name].values)
+    return np.full(dataset["steps_to_tolerance"].shape, np.nan)
 
 
 def recorded_steps(steps: int, record: str | int) -> NDArray[np.int64]:

@@ -6,12 +6,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 __all__ = [
-    "bootstrap_counted_ratio",
-    "bootstrap_ratio",
     "counted_quantile",
     "effective_steps",
     "median_interval",
+    "middle_95",
     "quantile",
+    "resampled_counted_medians",
+    "resampled_medians",
 ]
 
 BOOTSTRAP = 4000
@@ -81,56 +82,47 @@ def effective_steps(summary: pd.DataFrame, column: str = "steps_to_tolerance") -
     return np.where(summary["status"].to_numpy() == "diverged", np.inf, steps)
 
 
-def bootstrap_ratio(numerator: ArrayLike, denominator: ArrayLike, seed: int = 0) -> tuple[float, float, float]:
-    """Return the ratio of two medians over the same seeds, with its 95% bootstrap interval (seeds resampled in pairs).
+def resampled_medians(values: ArrayLike, seed: int = 0) -> NDArray[np.float64]:
+    """The median of every bootstrap resample.
+
+    Samples of one size that are resampled with one `seed` are resampled in pairs: entry i of both results comes from the same
+    positions (the same problems), so that their quotient has the spread of a paired comparison.
 
     Args:
-        numerator: (S,), may hold `inf`.
-        denominator: (S,), the same seeds.
-        seed: seed of the resampling.
+        values: (S,), may hold `inf`.
+        seed: of the resampling.
 
     Returns:
-        Ratio, lower end and upper end; NaN if both medians are `inf`.
+        (BOOTSTRAP,).
     """
-    a, b = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
-    generator, resampled = np.random.default_rng(seed), []
-    at_once = min(BOOTSTRAP, max(1, _DRAWN // a.size))  # the draws are the same however they are split
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = float(quantile(a, 0.5) / quantile(b, 0.5))
-        for begin in range(0, BOOTSTRAP, at_once):
-            rows = generator.integers(0, a.size, size=(min(at_once, BOOTSTRAP - begin), a.size))
-            resampled.append(quantile(a[rows], 0.5) / quantile(b[rows], 0.5))
-    return ratio, *_interval_of(np.concatenate(resampled))
+    sample = np.asarray(values, dtype=np.float64)
+    generator, medians = np.random.default_rng(seed), []
+    at_once = min(BOOTSTRAP, max(1, _DRAWN // sample.size))  # the draws are the same however they are split
+    for begin in range(0, BOOTSTRAP, at_once):
+        rows = generator.integers(0, sample.size, size=(min(at_once, BOOTSTRAP - begin), sample.size))
+        medians.append(quantile(sample[rows], 0.5))
+    return np.concatenate(medians)
 
 
-def bootstrap_counted_ratio(
-    numerator: ArrayLike, denominator: ArrayLike, edges: ArrayLike, totals: tuple[int, int], seed: int = 0
-) -> tuple[float, float, float]:
-    """Return the same as `bootstrap_ratio` from two histograms, each resampled by itself, as histograms do not hold pairs.
+def resampled_counted_medians(counts: ArrayLike, edges: ArrayLike, total: int, seed: int) -> NDArray[np.float64]:
+    """As `resampled_medians` from a histogram, which does not know which runs are pairs: samples need seeds of their own.
 
     Args:
-        numerator: number of runs in each bin, (bins,).
-        denominator: the same for the denominator, with the same bins.
+        counts: runs in each bin, (bins,).
         edges: upper ends of the bins.
-        totals: number of all runs of each, those in no bin included.
-        seed: seed of the resampling.
+        total: runs in all, those in no bin among them.
+        seed: of the resampling.
     """
-    generator = np.random.default_rng(seed)
-    whole, medians = [], []
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for counts, total in zip((np.asarray(numerator), np.asarray(denominator)), totals, strict=True):
-            shares = np.append(counts, total - counts.sum()) / total
-            drawn = generator.multinomial(total, shares, size=BOOTSTRAP)[:, :-1]
-            whole.append(float(counted_quantile(edges, counts, total, 0.5)))
-            medians.append(counted_quantile(edges, drawn, total, 0.5))
-        ratio = np.float64(whole[0]) / np.float64(whole[1])
-        return float(ratio), *_interval_of(medians[0] / medians[1])
+    found = np.asarray(counts)
+    shares = np.append(found, total - found.sum()) / total
+    drawn = np.random.default_rng(seed).multinomial(total, shares, size=BOOTSTRAP)[:, :-1]
+    return counted_quantile(edges, drawn, total, 0.5)
 
 
-def _interval_of(resampled: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 2.5% and the 97.5% quantile."""
-    # inf/inf: neither is known; it counts as no change in the interval's ends only if every resample is so.
-    known = resampled[~np.isnan(resampled)]
+def middle_95(resampled: ArrayLike) -> tuple[float, float]:
+    """The ends of the middle 95% of resampled values, without those that are NaN; NaN where all are."""
+    values = np.asarray(resampled, dtype=np.float64)
+    known = values[~np.isnan(values)]
     if known.size == 0:
         return np.nan, np.nan
     return float(quantile(known, 0.025)), float(quantile(known, 0.975))

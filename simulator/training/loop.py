@@ -78,10 +78,11 @@ def train(
         record: which steps are recorded: "all", "log" (20 per decade) or a number n for every n-th step. Step 0 and the last step
             are always recorded.
         tolerance: a run has converged when its loss is at most this times ln(classes), the loss of a uniform guess; in (0, 1).
-        stop: whether a run ends once both its losses (unweighted and optimised) have reached that target.
+        stop: whether a run ends once both its losses (unweighted and optimised) have reached that target. Whether it would have
+            stayed there is then not known (`steps_to_stay` is NaN); with False every run goes on to the last step.
         snapshots: steps at which parameters, gradient and update are stored; if there are any, no run stops early.
         evaluate_every: with mini-batches, the losses on all data are evaluated at every step that is a multiple of this.
-        partition: name of the partition into blocks, for a rule that averages over its block (adam-mini).
+        partition: name of the partition into blocks, for a rule that averages over its block (adam-mini, lamb).
         dtype: torch.float32 or torch.float64.
         device: "cpu", "cuda" or "cuda:N".
         compile: whether torch.compile fuses the operations of a step; compiling takes some ten seconds.
@@ -257,6 +258,7 @@ class _Found:
         self._job = job
         self.losses = np.full((2, instances, job.record.size), np.nan)
         self.hit = np.full((2, instances), np.inf)
+        self.stay = np.full((2, instances), np.inf)
         self.diverged = np.full(instances, np.inf)
         self.stopped = np.full(instances, job.steps)
         self.last = np.full((2, instances), np.inf)
@@ -280,7 +282,9 @@ class _Found:
             self._limit[:, at] = np.where(np.isfinite(scale), DIVERGED_ABOVE * scale, 0.0)
         lost = ~np.all(losses <= self._limit[:, at], axis=0)
         self.diverged[at] = np.minimum(self.diverged[at], np.where(lost, t, np.inf))
-        self.hit[:, at] = np.minimum(self.hit[:, at], np.where((losses <= self._job.target) & ~lost, t, np.inf))
+        within = (losses <= self._job.target) & ~lost
+        self.hit[:, at] = np.minimum(self.hit[:, at], np.where(within, t, np.inf))
+        self.stay[:, at] = np.where(within, np.minimum(self.stay[:, at], t), np.inf)
         self.last[:, at] = np.where(lost, np.inf, losses)
         if t in self._place:
             self.losses[:, at, self._place[t]] = losses
@@ -380,6 +384,7 @@ def _gather(job: _Job, found: _Found) -> TrainingRun:
     diverged = np.isfinite(found.diverged)
     losses = np.where(job.record >= found.diverged[:, None], np.inf, found.losses)
     hit = np.where(found.hit >= found.diverged, np.inf, found.hit)
+    stay = np.where(diverged, np.inf, np.where(found.stopped < job.steps, np.nan, found.stay))
     status = statuses_of(np.isfinite(hit[0]), diverged)
 
     def to_shape(x: NDArray[Any]) -> NDArray[Any]:
@@ -397,6 +402,8 @@ def _gather(job: _Job, found: _Found) -> TrainingRun:
         loss_weighted=to_shape(losses[1]),
         steps_to_tolerance=to_shape(hit[0]),
         steps_to_tolerance_weighted=to_shape(hit[1]),
+        steps_to_stay=to_shape(stay[0]),
+        steps_to_stay_weighted=to_shape(stay[1]),
         status=to_shape(status),
         stopped=to_shape(found.stopped),
         final_loss=to_shape(found.last[0]),

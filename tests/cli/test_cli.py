@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 import quadsim
 from quadsim.cli.app import app
-from quadsim.cli.console import library_messages
+from quadsim.cli.console import duration_text, library_messages
+from quadsim.simulator import RULES
 from quadsim.simulator.sweeps.config.quadratics import SweepConfig
 
 SMALL = ["--heterogeneity", "1,4", "--seeds", "3", "--steps", "400", "--block-size", "3", "--blocks", "2"]
@@ -48,14 +49,21 @@ def test_sweep_json_is_one_document(run, tmp_path):
     document = json.loads(result.stdout)
     assert document["runs"] == len(pd.read_parquet(tmp_path / "here/summary.parquet"))
     assert document["folder"] == str(tmp_path / "here")
-    assert {row["optimizer"] for row in document["best"]} == {"gd", "signsgd", "adam"}
-    assert any("gd needs" in text for text in document["answer"])
+    assert {row["optimizer"] for row in document["best"]} == {
+        "gd",
+        "signsgd",
+        "adam:beta1=0",
+        "heavy-ball",
+        "signum",
+        "adam",
+    }
+    assert any("gd is ahead" in text for text in document["answer"])
 
 
 def test_sweep_prints_table_answer_choice_and_files(run, tmp_path):
     result = run("sweep", *SMALL)
     assert result.exit_code == 0, result.stderr
-    for text in ("median steps", "10-90%", "no theorem", "fewest steps", "chosen with hindsight", "Files: runs/sweep-"):
+    for text in ("median steps", "10-90%", "no theorem", "fewer steps", "chosen with hindsight", "Files: runs/sweep-"):
         assert text in result.stdout, text
     (folder,) = (tmp_path / "runs").iterdir()
     assert {p.name for p in folder.iterdir()} == {
@@ -71,8 +79,8 @@ def test_sweep_prints_table_answer_choice_and_files(run, tmp_path):
 
 def test_quiet_prints_the_answer_alone(run):
     result = run("sweep", *SMALL, "--quiet")
-    assert len(result.stdout.strip().splitlines()) == 1
-    assert "fewest steps" in result.stdout
+    assert len(result.stdout.strip().splitlines()) == 5
+    assert "is ahead" in result.stdout
 
 
 def test_a_finished_sweep_is_shown_again_not_run_again(run, tmp_path):
@@ -92,17 +100,32 @@ def test_another_configuration_in_that_folder_is_refused(run):
     assert re.search("out must hold the same configuration, got .*/a with another one", result.stderr)
 
 
-@pytest.mark.parametrize("make", ["folder", "file"])
-def test_a_folder_that_is_not_ours_is_refused(run, tmp_path, make):
+WRITERS = {
+    "sweep": SMALL,
+    "inspect": ["--no-curvature"],
+    "inspect --study norm-placement": [],
+    "verify": ["gd-upper"],
+    "reproduce": ["gd-lower"],
+    "bench": [],
+    "bench --model transformer": [],
+}
+
+
+@pytest.mark.parametrize("make", ["folder", "file", "long name"])
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_folder_that_is_not_ours_is_refused(run, tmp_path, command, make):
+    name = "a" * 300 if make == "long name" else "a"
     if make == "folder":
         (tmp_path / "a").mkdir()
         (tmp_path / "a/thesis.tex").write_text("mine")
-    else:
+    elif make == "file":
         (tmp_path / "a").write_text("mine")
-    result = run("sweep", *SMALL, "--out", "a")
-    assert result.exit_code == 2
-    assert re.search(r"out must be (empty|a folder).* got .*a.*; choose another", result.stderr)
-    assert [p.read_text() for p in tmp_path.rglob("*") if p.is_file()] == ["mine"]
+    result = run(*command.split(), *WRITERS[command], "--out", name)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1), result.stderr
+    assert re.search(
+        r"out must be (empty or hold|a folder|the name of a folder).* got .*a.*; .*choose another", result.stderr
+    )
+    assert [p.read_text() for p in tmp_path.rglob("*") if p.is_file()] == [] if make == "long name" else ["mine"]
 
 
 def test_a_folder_that_cannot_be_made_is_refused(run):
@@ -156,10 +179,10 @@ def test_corrupt_config(run, tmp_path, text, message):
 def test_dry_run_estimates_and_writes_nothing(run, tmp_path):
     result = run("sweep", *SMALL, "--dry-run")
     assert result.exit_code == 0
-    assert re.search(r"162 runs of 400 steps: about \S+ s and \S+ \w+", result.stdout)
+    assert re.search(r"324 runs of 400 steps: about \S+ \w+ and \S+ \w+", result.stdout)
     assert list(tmp_path.iterdir()) == []
     document = json.loads(run("sweep", *SMALL, "--dry-run", "--json").stdout)
-    assert document["runs"] == 162
+    assert document["runs"] == 324
     assert document["seconds"] > 0
 
 
@@ -169,7 +192,7 @@ def test_a_diverging_rate_is_a_status(run, tmp_path):
     summary = pd.read_parquet(tmp_path / "a/summary.parquet")
     assert set(summary["status"]) == {"diverged"}
     assert "> 10000" in result.stdout
-    assert "no optimizer reaches the tolerance within 10000 steps" in result.stdout
+    assert "No optimizer reaches the tolerance within 10000 steps" in result.stdout
 
 
 def test_interrupt_keeps_what_is_finished_and_the_same_command_goes_on(run, tmp_path, monkeypatch):
@@ -205,7 +228,7 @@ def test_rules_lists_and_shows_one(run):
     assert r"\leftarrow" in text
     record = json.loads(run("rules", "adam", "--json").stdout)
     assert record["hyperparameters"]["beta2"]["default"] == 0.999
-    assert len(json.loads(run("rules", "--json").stdout)) == 16
+    assert [rule["name"] for rule in json.loads(run("rules", "--json").stdout)] == list(RULES)
     bad = run("rules", "adan")
     assert bad.exit_code == 2
     assert "did you mean 'adam'" in bad.stderr
@@ -261,6 +284,79 @@ def test_help_imports_nothing_heavy():
     code = "import sys, quadsim.cli.app; print([m for m in ('torch', 'numpy', 'sympy', 'numba', 'pandas', 'rich') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_help_shows_the_summary_of_every_command_whole(run):
+    summaries = [line for line in run("--help").stdout.partition("Commands:")[2].splitlines() if line.strip()]
+    assert len(summaries) >= 9
+    assert max(map(len, summaries)) <= 80
+    assert [line for line in summaries if not line.endswith(".") or line.endswith("...")] == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"),
+        (0.0123, "0.012 s"),
+        (9.96, "10 s"),
+        (4.66, "4.7 s"),
+        (99.4, "99 s"),
+        (119.0, "120 s"),
+        (580, "10 min"),
+        (6000, "100 min"),
+        (7200, "2 h"),
+        (2e5, "2.3 days"),
+        (1e9, "32 years"),
+        (1e15, "32,000,000 years"),
+    ],
+)
+def test_an_estimate_is_told_in_the_unit_that_one_would_choose(seconds, text):
+    assert duration_text(seconds) == text
+
+
+LIGHT = {
+    "help": ("--help",),
+    "rules": ("rules", "adam"),
+    "theorems": ("theorems",),
+    "info": ("info",),
+}
+HEAVY = ("torch", "sympy", "numba", "scipy", "pandas", "seaborn", "matplotlib", "xarray", "z3")
+LOADED = """
+import sys
+sys.argv = ["quadsim", *sys.argv[1:]]
+from quadsim.cli import main
+try:
+    main()
+finally:
+    print("loaded", sorted(set(HEAVY) & set(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_what_is_shown_a_second_time_loads_no_heavy_library(run, name, tmp_path, monkeypatch):
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv("COLUMNS", "80")
+    first = run(*LIGHT[name])  # keeps the texts of SymPy
+    code = LOADED.replace("HEAVY", repr(HEAVY))
+    second = subprocess.run([sys.executable, "-c", code, *LIGHT[name]], capture_output=True, text=True, check=True)
+    assert second.stderr.strip() == "loaded []"
+    assert second.stdout == first.stdout
+
+
+def test_texts_are_kept_for_each_width_and_form(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
+    tmp_path.chmod(0o700)
+    texts = []
+    for width in ("40", "70", "40"):
+        monkeypatch.setenv("COLUMNS", width)
+        texts.append(run("rules").stdout)
+    assert texts[0] == texts[2] != texts[1]
+    assert json.loads(run("rules", "--json").stdout)[0]["name"] == "gd"
+    assert len(list(tmp_path.iterdir())) == 2
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:-9])  # damaged
+    assert run("rules").stdout == texts[2]
 
 
 def test_readme_sweeps_are_valid():

@@ -266,6 +266,14 @@ def test_processes_where_nothing_can_be_shared(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(processes.multiprocessing, "get_context", lambda name: Context())
     with pytest.raises(ValueError, match=r"/dev/shm that can be written, got none \(OSError: .* use backend serial"):
         sweep(CONFIG, out=tmp_path / "a", backend=resolve_backend("processes", workers=2))
+    pytest.importorskip("distributed")
+    with (
+        pytest.raises(
+            ValueError, match=r"backend dask must have semaphores, .* got none \(OSError: .* use backend serial"
+        ),
+        resolve_backend("dask", workers=2).started(tmp_path),
+    ):
+        pass
     outcomes = reproduce(("gd-lower", "complexities"), size="tiny", workers=2)
     assert len(outcomes) == 2
     assert "worker processes cannot be started here (OSError: [Errno 30] Read-only file system)" in caplog.text

@@ -195,19 +195,29 @@ class Claim:
 
     @property
     def criterion(self) -> dict[str, Any]:
-        """Everything that decides the verdict, as plain data."""
+        """The conditions as plain data, and in words."""
         return {
             "text": "; ".join(map(str, self.conditions)),
             "conditions": [vars(condition) for condition in self.conditions],
-            "anywhere": self.anywhere,
-            "method": self.method,
         }
 
-    @property
-    def digest(self) -> str:
-        """Fingerprint of the claim and its criterion. A stored result under another criterion has another fingerprint."""
-        text = json.dumps({"id": self.id, "claim": self.claim} | self.criterion, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def digest(self, setting: Setting = Setting("full")) -> str:
+        """Return the fingerprint of what decides the verdict of a run: a result made under another criterion has another one.
+
+        It covers the id, the size and seed of the run, what each condition measures, compares and demands, and `anywhere`. It
+        does not cover prose (claim, source, method, caption, reasons of thresholds), so that a sentence can be corrected without
+        running the experiment again. It cannot cover the code of the experiment: whoever changes what is measured changes the
+        name of the measure, or runs the claim again.
+
+        Args:
+            setting: size and seed of the run; those of the published table by default.
+
+        Returns:
+            16 hexadecimal digits.
+        """
+        conditions = sorted([c.measure, c.comparison, float(c.threshold)] for c in self.conditions)
+        decides = [self.id, setting.size, setting.seed, self.anywhere, conditions]
+        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
     def judge(self, measured: Sequence[Measured]) -> Judgement:
         """Return the verdict, by the same rule for every claim.

@@ -6,33 +6,34 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from quadsim.simulator.support import store
 from quadsim.simulator.support.checks import check_choice, check_count
 from quadsim.simulator.support.paths import local_path
-from quadsim.simulator.support.provenance import provenance
+from quadsim.simulator.support.provenance import origin, provenance
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.simulator.sweeps.backends.processes import why_no_processes
+from quadsim.simulator.sweeps.run.folder import folder_for_one
 from quadsim.theory.claims.claim import SIZES, Claim, Found, Judgement, Measured, Setting
 from quadsim.theory.claims.registry import CLAIMS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["CLAIMS_FILE", "Outcome", "load_claims", "reproduce"]
+__all__ = ["CLAIMS_FILE", "Outcome", "in_reading_order", "load_claims", "reproduce"]
 
 _log = logging.getLogger("quadsim")
 
 CLAIMS_FILE = "claims.json"
-_LOCK = "running.lock"
 _AGAIN = "run `quadsim reproduce` again elsewhere"
+
+T = TypeVar("T")
 
 Progress = Callable[[int, int, str], None]
 
@@ -47,6 +48,7 @@ class Outcome:
         found: numbers, data and remarks; None if the claim was not run.
         setting: size and seed of the run.
         seconds: duration of the run.
+        made: date, commit and command of the run.
     """
 
     claim: Claim
@@ -54,6 +56,7 @@ class Outcome:
     found: Found | None
     setting: Setting
     seconds: float
+    made: Mapping[str, str] = field(default_factory=origin)
 
     @property
     def verdict(self) -> str:
@@ -104,7 +107,7 @@ class Outcome:
             "criterion": {
                 "text": claim.criterion["text"],
                 "conditions": claim.criterion["conditions"],
-                "hash": claim.digest,
+                "hash": claim.digest(self.setting),
             },
             "verdict": self.verdict,
             "reason": self.reason,
@@ -130,6 +133,7 @@ class Outcome:
             "size": self.setting.size,
             "seed": self.setting.seed,
             "seconds": round(self.seconds, 1),
+            "made": dict(self.made),
         }
 
 
@@ -195,9 +199,14 @@ def reproduce(
     return outcomes
 
 
+def in_reading_order(entries: Mapping[str, T]) -> dict[str, T]:
+    """Return what is known of claims by id, in the order of CLAIMS; claims of another version come last."""
+    return {name: entries[name] for name in dict.fromkeys([*CLAIMS, *entries]) if name in entries}
+
+
 def _document(entries: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON document of the outcomes, in reading order."""
-    ordered = [entries[name] for name in dict.fromkeys([*CLAIMS, *entries]) if name in entries]
+    ordered = list(in_reading_order(entries).values())
     return {"claims": ordered, "size": " and ".join(dict.fromkeys(str(entry.get("size")) for entry in ordered))}
 
 
@@ -271,30 +280,10 @@ def _alone(out: Path | None) -> Iterator[dict[str, Any]]:
     if out is None:
         yield {}
         return
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"out must be a folder, got the file {out}; choose another name.")
-    ours = {store.REPORT, _LOCK, *CLAIMS}  # what a process that was killed may have left before its first document
-    known = not out.is_dir() or (out / CLAIMS_FILE).is_file() or all(path.name in ours for path in out.iterdir())
-    if not known:
-        raise ValueError(
-            f"out must be empty or hold earlier claims, got {out} with other files; choose another folder."
-        )
-    lock = FileLock(out / _LOCK, timeout=0)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise ValueError(
-            f"out must be free, got {out}, on which another process works; wait for it, or choose another folder."
-        ) from None
-    except OSError as error:
-        raise ValueError(f"out must be a folder that can be written, got {out} ({error}); choose another.") from error
-    try:
+    # What a process that was killed may have left before its first document.
+    with folder_for_one(out, "earlier claims", CLAIMS_FILE, lambda path: path.name in {store.REPORT, *CLAIMS}):
         found = load_claims(out)["claims"] if (out / CLAIMS_FILE).is_file() else []
         yield {entry["id"]: entry for entry in found}
-    finally:
-        (out / _LOCK).unlink(missing_ok=True)  # while it is locked: a process that opened it before finds it deleted
-        lock.release()
 
 
 def _save_tables(outcome: Outcome, out: Path) -> None:

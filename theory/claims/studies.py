@@ -1,6 +1,6 @@
 """Two studies that need many toy models: the placement of norms, and the growth of the head."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.simulator.training.loop import train
 
-__all__ = ["HeadGrowth", "NormPlacement", "head_growth", "norm_placement"]
+__all__ = ["STUDIES", "HeadGrowth", "NormPlacement", "head_growth", "norm_placement"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,3 +274,10 @@ def _over_seeds(runs: pd.DataFrame) -> pd.DataFrame:
 def _check_several(name: str, values: Sequence[object]) -> None:
     if not values:
         raise ValueError(f"{name} must hold at least one value, got an empty list; give one or leave it out.")
+
+
+STUDIES: dict[str, Callable[..., NormPlacement | HeadGrowth]] = {
+    "norm-placement": norm_placement,
+    "head-growth": head_growth,
+}
+"""Both by name: `quadsim inspect --study NAME` runs one, and the claim of that name runs it at the size of a claim."""

@@ -180,6 +180,8 @@ def _only(run: Trajectory, m: int) -> Trajectory:
         problem=run.problem.select([m]),
         gap=run.gap[[m]],
         steps_to_tolerance=run.steps_to_tolerance[[m]],
+        steps_to_stay=run.steps_to_stay[[m]],
+        steps_to_mean=run.steps_to_mean[[m]],
         status=run.status[[m]],
         observed={name: values[[m]] for name, values in run.observed.items()},
     )

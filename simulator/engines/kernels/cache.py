@@ -11,50 +11,18 @@ a pickle that somebody else wrote would run their code.
 import hashlib
 import linecache
 import logging
-import os
 import pickle
-import stat
 import sys
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import platformdirs
-
 from quadsim.simulator.support import store
-from quadsim.simulator.support.paths import local_path
+from quadsim.simulator.support.kept import cache_directory, read_kept, warn_once, write_kept
 
-__all__ = ["cache_directory", "import_source", "jit_is_off", "read_kept", "say_if_new", "write_kept"]
+__all__ = ["import_source", "jit_is_off", "say_if_new"]
 
 _LOG = logging.getLogger("quadsim")
-CACHE_VARIABLE = "QUADSIM_CACHE"
-_DIGEST = 32  # bytes of SHA-256
-
-
-def cache_directory() -> Path | None:
-    """Return the folder for generated kernels; create it if it is missing. Only its owner may write to it.
-
-    The folder is the value of QUADSIM_CACHE if that is set, else `quadsim` in the cache folder of the platform.
-
-    Returns:
-        The folder; None if it cannot be used, which is reported by one warning per process.
-    """
-    chosen = os.environ.get(CACHE_VARIABLE)
-    try:
-        place = chosen or platformdirs.user_cache_path("quadsim", appauthor=False, opinion=False)
-        folder = local_path(CACHE_VARIABLE if chosen else "the cache folder", place)
-    except (ValueError, RuntimeError) as error:  # of platformdirs where nobody knows a home folder
-        _warn(f"{' '.join(str(error).split())}; kernels stay in memory, and the next process makes its own.")
-        return None
-    reason = _why_unusable(folder)
-    if reason is None:
-        return folder
-    _warn(
-        f"{CACHE_VARIABLE if chosen else 'the cache'} must be a folder that you own and only you may write to, got "
-        f"{folder} ({reason}); choose another with {CACHE_VARIABLE}, or run chmod 700 on it."
-    )
-    return None
 
 
 def import_source(source: str, name: str) -> ModuleType:
@@ -110,30 +78,6 @@ def jit_is_off() -> bool:
     return bool(numba.config.DISABLE_JIT)
 
 
-def read_kept(path: Path) -> bytes | None:
-    """Return the content that `write_kept` wrote to a file; None if the file is missing, unreadable or damaged."""
-    try:
-        whole = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        _warn(f"the kernel cache cannot be read ({error}): kernels are compiled again.")
-        return None
-    content = whole[_DIGEST:]
-    if hashlib.sha256(content).digest() != whole[:_DIGEST]:
-        _LOG.info("%s in the kernel cache is damaged and is made again.", path)
-        return None
-    return content
-
-
-def write_kept(path: Path, content: bytes) -> None:
-    """Write a file of the cache with its checksum; log a warning if it cannot be written."""
-    try:
-        store.write_bytes(path, hashlib.sha256(content).digest() + content)
-    except OSError as error:
-        _warn(f"the kernel cache cannot be written ({error}): the next process compiles its kernels again.")
-
-
 def _written(name: str, source: str) -> Path | None:
     """Return the file with a source; write it if it is missing or differs. None if it cannot be written."""
     folder = cache_directory()
@@ -148,9 +92,7 @@ def _written(name: str, source: str) -> Path | None:
             ):  # Triton compiles at the first launch, and keeps that in a cache of its own
                 _LOG.info("compiling new GPU kernels at their first launch (once; source kept in %s)", folder)
     except OSError as error:
-        _warn(
-            f"the kernel cache cannot be written ({error}): kernels stay in memory, and the next process makes its own."
-        )
+        warn_once(f"the cache cannot be written ({error}): kernels stay in memory, and the next process makes its own.")
         return None
     return path
 
@@ -222,24 +164,3 @@ def _key(sig: Any, codegen: Any) -> Any:
     import numba
 
     return (sig, codegen.magic_tuple(), sys.implementation.cache_tag, numba.__version__)
-
-
-def _why_unusable(folder: Path) -> str | None:
-    """Return the reason why a folder is not safe to load code from, or cannot be written to; None if it can be used."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-    except OSError as error:
-        return error.strerror or str(error)
-    if os.name == "posix":
-        if status.st_uid != os.getuid():
-            return "another user owns it"
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return "others may write to it"
-    return None if os.access(folder, os.W_OK) else "it is read-only"
-
-
-@cache
-def _warn(text: str) -> None:
-    """Log a warning, once per process for each text."""
-    _LOG.warning("%s", text)

@@ -20,7 +20,7 @@ import numba.np.ufunc.parallel
 import numpy as np
 from numpy.typing import NDArray
 
-from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.kernels import cpu_vectors as vectors
 from quadsim.simulator.engines.kernels.cache import import_source, say_if_new
 from quadsim.simulator.engines.kernels.cpu_source import STRETCH, cpu_source, variant
@@ -136,7 +136,9 @@ class _Run:
                 for index, state in enumerate(states):
                     kept[:, index] = float(whole.started[state])
         self._below, self._limit = np.empty((2, self._jobs * lanes))
-        self._hit, self._diverged = np.full((2, self._jobs * lanes), np.inf)
+        self._hit, self._mean, self._diverged = np.full((3, self._jobs * lanes), np.inf)
+        self._window = np.zeros(self._jobs * lanes)
+        self._last_above = np.full(self._jobs * lanes, -1.0)
         self._done = np.zeros(self._jobs, dtype=np.bool_)
         self._gap = np.empty((problem.problems, job.number_of_settings, job.record.size))
         self._values = int(kernel.STEP_VALUES_)
@@ -174,7 +176,11 @@ class _Run:
         shape = (job.problem.problems, self._tiles * self._lanes)
         kept = slice(0, job.number_of_settings)
         return Outcome(
-            gap=self._gap, hit=self._hit.reshape(shape)[:, kept], diverged=self._diverged.reshape(shape)[:, kept]
+            gap=self._gap,
+            hit=self._hit.reshape(shape)[:, kept],
+            stay=step_after(self._last_above.reshape(shape)[:, kept], job.steps),
+            mean=self._mean.reshape(shape)[:, kept],
+            diverged=self._diverged.reshape(shape)[:, kept],
         )
 
     def _advance(
@@ -197,8 +203,8 @@ class _Run:
                 first, last, begin, steps, job.record, record_at, job.tolerance, self._tiles, self._dimension,
                 self._sizes, self._coordinates, self._entries, self._hessian.ravel(), self._extremes.ravel(),
                 self._minimizer.ravel(), settings, table, self._error.ravel(), self._states.ravel(),
-                self._block_states.ravel(), gradient, sums, self._below, self._limit, self._hit, self._diverged,
-                self._done, self._gap,
+                self._block_states.ravel(), gradient, sums, self._below, self._limit, self._hit,
+                self._last_above, self._window, self._mean, self._diverged, self._done, self._gap,
             )  # fmt: skip
 
         workers.all(call, ranges)

@@ -28,7 +28,7 @@ import sympy as sp
 
 from quadsim.simulator.engines.kernels.program import Assignment, ExpressionPrinter, Phase, Program, label, program
 from quadsim.simulator.rules.rule import Rule, symbols
-from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE
+from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE, MEAN_WINDOW
 
 __all__ = ["STRETCH", "cpu_source", "variant"]
 
@@ -386,24 +386,48 @@ def limits_(sums_, tolerance_, at_, below_, limit_):
 
 
 @part_
-def follow_(begin_, steps_, sums_, at_, below_, limit_, hit_, diverged_):
-    """First step within the tolerance and first divergence."""
+def follow_(begin_, steps_, sums_, at_, below_, limit_, hit_, above_, diverged_):
+    """First step within the tolerance, last step above it (or at NaN), and first divergence."""
     below_v_, limit_v_ = load_(below_, at_), load_(limit_, at_)
-    hit_v_, diverged_v_ = load_(hit_, at_), load_(diverged_, at_)
+    hit_v_, above_v_, diverged_v_ = load_(hit_, at_), load_(above_, at_), load_(diverged_, at_)
     for t_ in range(steps_):
         twice_ = widen_(load_(sums_, t_ * LANES_))
         gap_v_, step_v_ = twice_ / spread_(2.0), spread_(np.float64(begin_ + t_))
         hit_v_ = unless_below_(gap_v_, below_v_, hit_v_, minimum_(hit_v_, step_v_))
+        above_v_ = unless_below_(gap_v_, below_v_, step_v_, above_v_)
         diverged_v_ = unless_below_(gap_v_, limit_v_, minimum_(diverged_v_, step_v_), diverged_v_)
     store_(hit_, at_, hit_v_)
+    store_(above_, at_, above_v_)
     store_(diverged_, at_, diverged_v_)
+
+
+@part_
+def average_(begin_, steps_, sums_, at_, below_, window_, mean_):
+    """First window whose mean gap is within the tolerance; what a stretch leaves of a window is kept for the next one.
+
+    A loop of its own: in that of `follow_` the sum and the result would push other vectors out of the registers.
+    """
+    below_v_, window_v_, mean_v_ = load_(below_, at_), load_(window_, at_), load_(mean_, at_)
+    t_ = 1 if begin_ == 0 else 0  # step 0 is in no window
+    while t_ < steps_:
+        left_ = {MEAN_WINDOW} - (begin_ + t_ - 1) % {MEAN_WINDOW}
+        end_ = min(t_ + left_, steps_)
+        for s_ in range(t_, end_):
+            window_v_ = window_v_ + widen_(load_(sums_, s_ * LANES_)) / spread_(2.0)
+        if end_ == t_ + left_:
+            step_v_, gap_v_ = spread_(np.float64(begin_ + end_ - 1)), window_v_ / spread_({float(MEAN_WINDOW)!r})
+            mean_v_ = unless_below_(gap_v_, below_v_, mean_v_, minimum_(mean_v_, step_v_))
+            window_v_ = spread_(0.0)
+        t_ = end_
+    store_(window_, at_, window_v_)
+    store_(mean_, at_, mean_v_)
 
 
 @entry_
 def run_(
     first_, last_, begin_, total_, record_, record_at_, tolerance_, tiles_, dimension_, sizes_, coordinates_, entries_,
     hessian_, extremes_, minimizer_, settings_, table_, error_, states_, block_states_, gradient_, sums_, below_, limit_,
-    hit_, diverged_, done_, gap_,
+    hit_, above_, window_, mean_, diverged_, done_, gap_,
 ):
     """Jobs first_ to last_, each a problem and a tile of settings, from step begin_ on for total_ steps."""
     blocks_ = sizes_.size
@@ -434,7 +458,8 @@ def run_(
                 <blocks>
             if begin_ + t_ == 0:
                 limits_(sums_, tolerance_, at_, below_, limit_)
-            follow_(begin_ + t_, steps_, sums_, at_, below_, limit_, hit_, diverged_)
+            follow_(begin_ + t_, steps_, sums_, at_, below_, limit_, hit_, above_, diverged_)
+            average_(begin_ + t_, steps_, sums_, at_, below_, window_, mean_)
             end_ = r_
             while end_ < record_.size and record_[end_] < begin_ + t_ + steps_:
                 end_ += 1

@@ -226,13 +226,13 @@ def limits(gaps_, blocks_, width_, columns_, tolerance_, below_, limit_, LANES_:
 
 @triton.jit
 def follow(
-    gaps_, blocks_, width_, columns_, begin_, steps_, slots_, below_, limit_, hit_, diverged_, records_,
+    gaps_, blocks_, width_, columns_, begin_, steps_, slots_, below_, limit_, hit_, above_, diverged_, records_,
     STEPS_: tl.constexpr, LANES_: tl.constexpr,
 ):  # fmt: skip
-    """Update first hits and first divergences and store the recorded gaps.
+    """Update first hits, last steps above the tolerance and first divergences, and store the recorded gaps.
 
     `gaps_` has the shape (steps, problems, slots, width) and begins at step `begin_`. The order in which programs run does not
-    change the result: the smallest step wins (atomic minimum).
+    change the result: the smallest step wins (atomic minimum), or the largest (atomic maximum).
     """
     n = tl.program_id(0).to(tl.int64) * LANES_ + tl.arange(0, LANES_)
     t = tl.program_id(1) * STEPS_ + tl.arange(0, STEPS_)
@@ -244,6 +244,8 @@ def follow(
     now = tl.where(inside, (begin_ + t)[:, None], NEVER)
     hit = tl.min(tl.where(gap <= below[None, :], now, NEVER), axis=0)
     tl.atomic_min(hit_ + n, hit, mask=(n < columns_) & (hit < NEVER))
+    above = tl.max(tl.where(inside & ~(gap <= below[None, :]), now, -1), axis=0)
+    tl.atomic_max(above_ + n, above, mask=(n < columns_) & (above >= 0))
     diverged = tl.min(tl.where(gap <= limit[None, :], NEVER, now), axis=0)
     tl.atomic_min(diverged_ + n, diverged, mask=(n < columns_) & (diverged < NEVER))
     slot = tl.load(slots_ + begin_ + t, mask=t < steps_, other=-1)

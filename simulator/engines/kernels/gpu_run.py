@@ -25,12 +25,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadsim.simulator.engines.job import Job, Outcome
-from quadsim.simulator.engines.kernels.cache import cache_directory, import_source, read_kept, write_kept
+from quadsim.simulator.engines.job import Job, Outcome, step_after
+from quadsim.simulator.engines.kernels.cache import import_source
 from quadsim.simulator.engines.kernels.gpu_source import Unit, gpu_source, step_names, units_of
 from quadsim.simulator.engines.kernels.program import program
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.support.kept import cache_directory, read_kept, write_kept
 
 __all__ = [
     "CANDIDATES",
@@ -99,6 +100,8 @@ def run(job: Job) -> Outcome:
     return Outcome(
         gap=_joined([part.gap for part in parts]),
         hit=_joined([part.hit for part in parts]),
+        stay=_joined([part.stay for part in parts]),
+        mean=_joined([part.mean for part in parts]),
         diverged=_joined([part.diverged for part in parts]),
     )
 
@@ -314,8 +317,9 @@ class Run:
         self._below = torch.empty(self._columns, dtype=torch.float64, device=device)
         self._limit = torch.empty_like(self._below)
         aligned = -(-self._columns // _ALIGNED) * _ALIGNED
-        self._firsts = torch.full((2, aligned), NEVER, dtype=torch.int32, device=device)[:, : self._columns]
-        self._hit, self._diverged = self._firsts
+        self._found = torch.full((3, aligned), NEVER, dtype=torch.int32, device=device)[:, : self._columns]
+        self._hit, self._above, self._diverged = self._found
+        self._above.fill_(-1)
         self._gaps = torch.empty(0, dtype=job.dtype, device=device)
         self._whole = self._parts[0].unit.whole
 
@@ -344,18 +348,20 @@ class Run:
         self.outcome()
         return time.perf_counter() - begin
 
-    def firsts(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def found(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Run all steps without recording gaps.
 
         Returns:
-            First hit and first divergence as tensors on the device, each (problems, settings); NEVER where there is none.
+            On the device, each (problems, settings): the first hit (NEVER where there is none), the last step above the
+            tolerance (-1 where there is none) and the first divergence (NEVER).
         """
         slots = torch.full((self._job.steps + 1,), -1, dtype=torch.int32, device=self._device)
         self._begin()
         self._steps(0, self._job.steps + 1, slots, self._below)
         shape = (self._problems, self._width)
         settings = self._job.number_of_settings
-        return self._hit.view(shape)[:, :settings], self._diverged.view(shape)[:, :settings]
+        hit, above, diverged = (each.view(shape)[:, :settings] for each in self._found)
+        return hit, above, diverged
 
     def _begin(self) -> None:
         for part in self._parts:
@@ -387,18 +393,25 @@ class Run:
             if gap is not None:
                 gap[:, :, first : first + at_once] = _on_host(seen)
             begin = end
-        firsts = self._firsts.view(2, self._problems, self._width)[:, :, :settings]
-        if gap is None:  # hit and diverged, two int32, fit in the place of one more gap: one transfer
-            both = torch.empty((number + 1) * shape[0] * shape[1], dtype=torch.float64, device=self._device)
-            last = shape[0] * shape[1] * number
-            both[:last].view(shape).copy_(seen)
-            both[last:].view(torch.int32).view(firsts.shape).copy_(firsts)
-            found = _on_host(both)
-            gap, first_steps = found[:last].reshape(shape), found[last:].view(np.int32).reshape(firsts.shape)
+        found = self._found.view(3, self._problems, self._width)[:, :, :settings]
+        if gap is None:  # three ints take the place of two more gaps of each run, less one int: one transfer
+            runs = shape[0] * shape[1]
+            both = torch.empty((number + 2) * runs, dtype=torch.float64, device=self._device)
+            both[: number * runs].view(shape).copy_(seen)
+            both[number * runs :].view(torch.int32)[: 3 * runs].view(found.shape).copy_(found)
+            host = _on_host(both)
+            gap = host[: number * runs].reshape(shape)
+            found_steps = host[number * runs :].view(np.int32)[: 3 * runs].reshape(found.shape)
         else:
-            first_steps = _on_host(firsts)
-        hit, diverged = np.where(first_steps == NEVER, np.inf, first_steps)
-        return Outcome(gap=gap, hit=hit, diverged=diverged)
+            found_steps = _on_host(found)
+        hit, last_above, diverged = found_steps
+        return Outcome(
+            gap=gap,
+            hit=np.where(hit == NEVER, np.inf, hit),
+            stay=step_after(last_above, job.steps),
+            mean=np.full(hit.shape, np.nan),
+            diverged=np.where(diverged == NEVER, np.inf, diverged),
+        )
 
     def _steps(self, begin: int, end: int, slots: torch.Tensor, records: torch.Tensor) -> None:
         """Launch steps `begin` to `end`.
@@ -450,6 +463,7 @@ class Run:
                 self._below,
                 self._limit,
                 self._hit,
+                self._above,
                 self._diverged,
                 records,
             )
@@ -467,8 +481,8 @@ class Run:
         if begin == 0:
             limits[(columns,)](self._gaps, *sizes, self._tolerance, self._below, self._limit, LANES_=lanes, num_warps=4)
         follow[(columns, -(-steps // _FOLLOWED))](
-            self._gaps, *sizes, begin, steps, slots, self._below, self._limit, self._hit, self._diverged, records,
-            STEPS_=_FOLLOWED, LANES_=lanes, num_warps=4,
+            self._gaps, *sizes, begin, steps, slots, self._below, self._limit, self._hit, self._above, self._diverged,
+            records, STEPS_=_FOLLOWED, LANES_=lanes, num_warps=4,
         )  # fmt: skip
 
     def _launch(self, part: _Part, what: str, *arguments: Any) -> None:

@@ -334,6 +334,7 @@ class _Source:
             self._line(f"tl.store(error_ + {c} * lanes_ + n_, e{c}_)")
         if unit.whole:
             self._line("tl.store(hit_ + n_, hit_of_)")
+            self._line("tl.store(above_ + n_, above_of_)")
             self._line("tl.store(diverged_ + n_, diverged_of_)")
 
     def _ends(self, block: int, coordinate: int) -> dict[sp.Symbol, str]:
@@ -343,7 +344,7 @@ class _Source:
     def _before_loop(self, unit: Unit) -> None:
         """Write what a kernel needs before its first step to follow the gap, or to store its part of the gap."""
         if unit.whole:
-            for name in ("below", "limit", "hit", "diverged"):
+            for name in ("below", "limit", "hit", "above", "diverged"):
                 self._line(f"{name}_of_ = tl.load({name}_ + n_)")
         else:
             part = "" if unit.in_lanes else " + tl.arange(0, PARTS_)[None, :]"
@@ -363,6 +364,7 @@ class _Source:
         self._line("gap_ = twice_ * 0.5")
         self._line("now_ = begin_ + t_")
         self._line("hit_of_ = tl.where(gap_ <= below_of_, tl.minimum(hit_of_, now_), hit_of_)")
+        self._line("above_of_ = tl.where(gap_ <= below_of_, above_of_, now_)")
         self._line("diverged_of_ = tl.where(gap_ <= limit_of_, diverged_of_, tl.minimum(diverged_of_, now_))")
         self._line("slot_ = tl.load(slots_ + now_)")
         self._line("if slot_ >= 0:")
@@ -547,7 +549,7 @@ def _arguments(unit: Unit, *, starting: bool) -> str:
     if starting:
         return f"{first}, tolerance_, below_, limit_" if unit.whole else first
     if unit.whole:
-        return f"{first}, table_, begin_, steps_, slots_, below_, limit_, hit_, diverged_, records_"
+        return f"{first}, table_, begin_, steps_, slots_, below_, limit_, hit_, above_, diverged_, records_"
     return f"{first}, table_, steps_, gaps_, slots_, group_, blocks_"
 
 

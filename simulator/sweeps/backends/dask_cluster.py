@@ -98,6 +98,10 @@ def _own_cluster(workers: int) -> Any:
     """
     from distributed import LocalCluster
 
+    from quadsim.simulator.sweeps.backends.processes import check_processes
+
+    check_processes("dask")  # without semaphores every worker dies as it starts, however few there are
+
     share = str(max(1, usual_workers() // workers))
     threads = {name: share for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
     attempts = 3

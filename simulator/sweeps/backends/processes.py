@@ -17,7 +17,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool, Terminated
 from quadsim.simulator.support.devices import check_device
 from quadsim.simulator.sweeps.backends import Backend, Function, Lost, usual_workers
 
-__all__ = ["Processes", "why_no_processes"]
+__all__ = ["Processes", "check_processes", "why_no_processes"]
 
 
 def why_no_processes() -> str | None:
@@ -30,6 +30,20 @@ def why_no_processes() -> str | None:
     except (OSError, ImportError) as error:
         return " ".join(f"{type(error).__name__}: {error}".split())
     return None
+
+
+def check_processes(backend: str) -> None:
+    """Refuse a backend that starts worker processes on this machine where there can be none.
+
+    Raises:
+        ValueError: a system on which processes cannot share anything.
+    """
+    reason = why_no_processes()
+    if reason is not None:
+        raise ValueError(
+            f"backend {backend} must have semaphores, on Linux a /dev/shm that can be written, got none ({reason}); use "
+            "backend serial, or mount /dev/shm with room."
+        )
 
 
 class Processes(Backend):
@@ -59,12 +73,7 @@ class Processes(Backend):
         Raises:
             ValueError: a system on which processes cannot share anything.
         """
-        reason = why_no_processes()
-        if reason is not None:
-            raise ValueError(
-                f"backend processes must have semaphores, on Linux a /dev/shm that can be written, got none ({reason}); use "
-                "backend serial, or mount /dev/shm with room."
-            )
+        check_processes(self.name)
         with tempfile.TemporaryDirectory(prefix="quadsim-devices-") as claims:
             self._claims = Path(claims)
             try:

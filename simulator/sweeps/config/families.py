@@ -31,8 +31,8 @@ class Family:
         options: its own options, by the names of the fields of the configuration class; those of `SHARED` are added.
         value: X of the columns `initial_X` and `final_X` and of the curve X: what the optimizers decrease.
         problems: what the problems are called, in the plural.
-        steps_label: label of the axis of steps; `{tolerance}`, `{power}` (the tolerance as a power of ten) and `{criterion}`
-            are filled in.
+        steps_label: label of the axis of steps; `{tolerance}`, `{power}` (the tolerance as a power of ten), `{criterion}`,
+            `{stays}` and `{mean}` ("stays " or "mean " where that is asked for) are filled in.
         figure: name of the file of the curve figure.
         curve_caption: what the curve figure shows, as the start of its caption.
         draw: path of the function that draws it from `Results`.
@@ -42,7 +42,7 @@ class Family:
         purpose: what the command does with that option, as the end of "with --model, which".
         named_dials: dials that the label of a point names, so that titles do not repeat them.
         states_criterion: whether every answer begins with the criterion.
-        answer: path of a function (results, rows of `best`) that returns a further sentence of the answer.
+        answer: path of a function of `Results` that returns a further sentence of the answer, or the empty text.
         notes: path of a function of `Results` that returns further notes.
         table_columns: path of a tuple of `ExtraColumn`, after those that every table of best rates has.
         page_columns: path of a function of `Results` that returns further columns of the table in the report: pairs of a
@@ -94,7 +94,7 @@ _QUADRATICS = Family(
     value="gap",
     problems="quadratics",
     curve_caption="Gap over the gap at the start",
-    steps_label="steps until gap ≤ {power} of the initial gap",
+    steps_label="steps until {mean}gap {stays}≤ {power} of the initial gap",
     judge="quadsim.theory:judge",
     states_criterion=False,
     notes="quadsim.simulator.sweeps.results.quadratics:notes",
@@ -114,7 +114,7 @@ _TOY_MODELS = Family(
     curve_caption="Loss",
     figure="loss",
     draw="quadsim.simulator.figures.loss_figure:loss_figure",
-    steps_label="steps until unweighted loss ≤ {tolerance:g} ln(classes)",
+    steps_label="steps until unweighted loss {stays}≤ {tolerance:g} ln(classes)",
     option="model",
     purpose="trains networks",
     named_dials=("dial",),

@@ -12,15 +12,26 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import torch
 
+from quadsim.simulator.rules.momentum import FAMILY_WORDS, MomentumFamily
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.schedules import resolve_schedule
 from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.support.arrays import array_of
-from quadsim.simulator.support.checks import check_count, check_interval, check_known, check_seed
+from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, check_seed
 from quadsim.simulator.support.devices import check_device, resolve_dtype
+from quadsim.simulator.sweeps.config.optimizers import SweptOptimizer, display_names
 from quadsim.simulator.sweeps.config.options import SHARED
 
-__all__ = ["FIRST_DECADES", "ROWS_UP_TO", "SweepGrid", "SweepPoint", "option_name", "unique_values"]
+__all__ = [
+    "FIRST_DECADES",
+    "ROWS_UP_TO",
+    "SELECT_ON",
+    "UNTIL",
+    "SweepGrid",
+    "SweepPoint",
+    "option_name",
+    "unique_values",
+]
 
 MOST_LR_DENSITY = 1000  # rates a decade
 FIRST_DECADES = 1
@@ -29,7 +40,14 @@ FIRST_DECADES = 1
 ROWS_UP_TO = 10**7
 """Runs up to which rows are kept where nothing else is asked for."""
 
+UNTIL = {"first": "steps_to_tolerance", "stays": "steps_to_stay", "mean": "steps_to_mean"}
+"""What counts as solved, with the column of its steps: the first step within the tolerance; the step from which on a run is
+within it up to its last step; the end of the first window of ten steps whose mean is within it."""
+
+SELECT_ON = ("all", "half")
+
 _FORMAT = 1
+_ADDED_FIELDS = ("until", "select_on")
 
 
 class SweepPoint(Protocol):
@@ -56,8 +74,11 @@ class SweepGrid:
         seed: key of all draws.
         steps: length of every run.
         tolerance: what counts as solved, relative to the start or to the loss of a guess.
+        until: what counts as solved, see UNTIL.
+        select_on: seeds on which the best settings and rates are chosen: `all`, of which the statistics are as well (hindsight),
+            or `half`: chosen on the even-numbered ones, statistics of the odd-numbered ones.
         schedule: as `cosine:warmup=100`.
-        optimizers: as `adam:beta1=0`.
+        optimizers: as `adam:beta1=0`, or `adam:beta1=0|0.9` for several settings of which the best is chosen.
         lr: fixed learning rates for all optimizers; None: a grid around each rule's natural rate.
         lr_density: rates a decade in that grid.
         dtype: `float64` or `float32`.
@@ -73,11 +94,15 @@ class SweepGrid:
     """Whether `config.json` names the kind; that of quadratics does not, as in the first format there was no other."""
     dials: ClassVar[tuple[str, ...]]
     """Fields that hold several values, which are crossed."""
+    criteria: ClassVar[tuple[str, ...]] = ("first",)
+    """The values of `until` that the runs of this family record."""
 
     seeds: int = SHARED["seeds"].field()
     seed: int = SHARED["seed"].field()
     steps: int = SHARED["steps"].field()
     tolerance: float = SHARED["tolerance"].field()
+    until: str = SHARED["until"].field()
+    select_on: str = SHARED["select_on"].field()
     schedule: str = SHARED["schedule"].field()
     optimizers: tuple[str, ...] = SHARED["optimizers"].field()
     lr: tuple[float, ...] | None = SHARED["lr"].field()
@@ -93,6 +118,8 @@ class SweepGrid:
         """
         for name in (*self.dials, "optimizers"):
             object.__setattr__(self, name, unique_values(getattr(self, name)))
+            if name == "optimizers":
+                object.__setattr__(self, name, tuple(dict.fromkeys(str(text).strip() for text in self.optimizers)))
             if not getattr(self, name):
                 raise ValueError(
                     f"{option_name(name)} must hold at least one value, got an empty list; give one or leave it out."
@@ -108,6 +135,16 @@ class SweepGrid:
         object.__setattr__(self, "seed", check_seed(self.seed))
         tolerance = check_interval("tolerance", self.tolerance, 0.0, 1.0, low_open=True, high_open=True)
         object.__setattr__(self, "tolerance", tolerance)
+        check_choice("until", self.until, self.criteria)
+        check_choice("select on", self.select_on, SELECT_ON)
+        if self.select_on == "half" and self.seeds < 2:
+            raise ValueError(
+                f"seeds must be at least 2 to choose on half of them, got {self.seeds}; give more, or --select-on all."
+            )
+        if self.select_on == "half" and self.kept != "rows":
+            raise ValueError(
+                "select on must be all where counts are kept, which do not tell seeds apart, got 'half'; use --keep rows."
+            )
         schedule = resolve_schedule(None if self.schedule is None else str(self.schedule))
         schedule.check(self.steps)
         object.__setattr__(self, "schedule", str(schedule))
@@ -118,9 +155,30 @@ class SweepGrid:
             check_settings(spec.rule, spec.rule.settings(tried, **spec.hyperparameters), dtype)
 
     @cached_property
-    def specs(self) -> tuple[OptimizerSpec, ...]:
+    def swept(self) -> tuple[SweptOptimizer, ...]:
         """The optimizers, read."""
-        return tuple(OptimizerSpec.parse(str(text)) for text in self.optimizers)
+        return tuple(SweptOptimizer.parse(str(text)) for text in self.optimizers)
+
+    @cached_property
+    def specs(self) -> tuple[OptimizerSpec, ...]:
+        """All settings of all optimizers: what is run."""
+        return tuple(spec for optimizer in self.swept for spec in optimizer.settings)
+
+    @cached_property
+    def optimizer_of(self) -> tuple[int, ...]:
+        """For every one of `specs`, the position of its optimizer in `swept`."""
+        return tuple(o for o, optimizer in enumerate(self.swept) for _ in optimizer.settings)
+
+    @cached_property
+    def families(self) -> dict[MomentumFamily, list[str]]:
+        """The families that occur, `plain` first, with the texts of their optimizers."""
+        found = {name: [one.text for one in self.swept if one.family == name] for name in FAMILY_WORDS}
+        return {name: texts for name, texts in found.items() if texts}
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What every optimizer is called in figures and sentences, by its text."""
+        return display_names(self.swept)
 
     @property
     @abstractmethod
@@ -168,6 +226,11 @@ class SweepGrid:
         return option_name(self.axis)
 
     @property
+    def axis_short(self) -> str:
+        """What a value of the axis is called, as in "heterogeneity 10"."""
+        return self.compared[0] if len(self.compared) == 1 else option_name(self.axis)
+
+    @property
     def place(self) -> str:
         """The end of "How many steps gd and adam need": a template with the fields whose values it lists in braces."""
         return f"at {option_name(self.axis)} {{{self.axis}}}"
@@ -177,6 +240,16 @@ class SweepGrid:
         """Number of runs before any extension of the grid."""
         rates = len(self.lr) if self.lr is not None else 2 * FIRST_DECADES * self.lr_density + 1
         return len(self.points) * len(self.specs) * self.seeds * rates
+
+    @property
+    def chosen_on(self) -> list[int]:
+        """The seeds on which the best settings and rates are chosen."""
+        return list(range(0, self.seeds, 1 if self.select_on == "all" else 2))
+
+    @property
+    def reported(self) -> list[int]:
+        """The seeds of which statistics are given."""
+        return list(range(self.seeds)) if self.select_on == "all" else list(range(1, self.seeds, 2))
 
     @property
     def kept(self) -> str:
@@ -205,9 +278,18 @@ class SweepGrid:
         """The k-th exponent of the grid of learning rates, exactly."""
         return Fraction(k, self.lr_density)
 
+    def rates(self, natural: float, exponents: Iterable[int]) -> list[float]:
+        """Learning rates of a grid around a natural rate: natural * 10^(k/density) for every k of `exponents`."""
+        return [natural * 10.0 ** float(self.exponent(k)) for k in exponents]
+
     def to_json(self) -> dict[str, Any]:
-        """The configuration as it is stored."""
-        out = {name: _plain(value) for name, value in asdict(self).items()}
+        """The configuration as it is stored.
+
+        Fields that the format did not have from the beginning are left out at their defaults, so that a folder of an older
+        version holds the same configuration.
+        """
+        added = {name: SHARED[name].default for name in _ADDED_FIELDS}
+        out = {name: _plain(value) for name, value in asdict(self).items() if name not in added or value != added[name]}
         return {"quadsim_format": _FORMAT, **({"kind": self.kind} if self.stores_kind else {}), **out}
 
     @classmethod

@@ -19,15 +19,16 @@ class Option:
     Attributes:
         default: of the field.
         help: what it is, for `--help`.
-        read: how the text of a user is read: `number`, `numbers` (a comma list), `names` (a comma list), `sizes` (a comma list of
-            numbers or sums as 1+4+9), `text`, or `flag` (an option without a value).
+        read: how the text of a user is read: `number`, `numbers` (a comma list), `names` (a comma list), `optimizers` (a comma
+            list, in which key=value goes on with the optimizer before it), `sizes` (a comma list of numbers or sums as 1+4+9),
+            `text`, or `flag` (an option without a value).
         metavar: what stands for the value in `--help`.
         shown: the default in words; None: as the value itself; empty: not at all.
     """
 
     default: Any
     help: str
-    read: Literal["number", "numbers", "names", "sizes", "text", "flag"] = "names"
+    read: Literal["number", "numbers", "names", "optimizers", "sizes", "text", "flag"] = "names"
     metavar: str = "LIST"
     shown: str | None = None
 
@@ -65,8 +66,22 @@ SHARED: Options = {
     "seed": _number(0, "Key of all random draws"),
     "steps": _number(10_000, "Length of every run"),
     "tolerance": _number(1e-6, "Gap to reach, relative to the start", "NUMBER", "1e-6"),
+    "until": _text(
+        "first",
+        "What counts as solved: first (the tolerance is reached), stays (it is kept from then on to the last step), or mean (the "
+        "mean gap of ten steps is within it)",
+    ),
+    "select_on": _text(
+        "all",
+        "Seeds on which the best setting and rate are chosen: all (hindsight), or half (chosen on the even-numbered seeds, "
+        "reported on the odd-numbered ones)",
+    ),
     "schedule": _text("constant", "constant, cosine, linear or inverse-sqrt, as cosine:warmup=100"),
-    "optimizers": Option(("gd", "signsgd", "adam"), "As gd,adam,adam:beta1=0 (see quadsim rules)"),
+    "optimizers": Option(
+        ("gd", "signsgd", "adam:beta1=0", "heavy-ball", "signum", "adam"),
+        "As gd,adam:beta1=0 (see quadsim rules); 'adam:beta1=0|0.9,beta2=0.99|0.999' takes the best of four settings",
+        "optimizers",
+    ),
     "lr": _numbers(None, "Fixed learning rates for all optimizers", "a grid around each rule's natural rate"),
     "lr_density": _number(4, "Learning rates a decade"),
     "dtype": _text("float64", "float64 or float32"),

@@ -23,7 +23,7 @@ from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.support.checks import check_choice, check_interval, check_ratio
 from quadsim.simulator.support.memory import memory_text, physical_memory
-from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, SweepGrid, option_name, unique_values
+from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, UNTIL, SweepGrid, option_name, unique_values
 from quadsim.simulator.sweeps.config.options import QUADRATICS
 
 __all__ = [
@@ -163,6 +163,7 @@ class SweepConfig(SweepGrid):
     kind: ClassVar[str] = "quadratic"
     stores_kind: ClassVar[bool] = False
     dials: ClassVar[tuple[str, ...]] = DIALS
+    criteria: ClassVar[tuple[str, ...]] = tuple(UNTIL)
 
     heterogeneity: tuple[float, ...] = QUADRATICS["heterogeneity"].field()
     mode: tuple[str, ...] = QUADRATICS["mode"].field()
@@ -182,6 +183,12 @@ class SweepConfig(SweepGrid):
         check_choice("engine", self.engine, ("auto", *ENGINES))
         if self.keep is not None:
             check_choice("keep", self.keep, KEEP)
+        if self.until == "mean" and (self.kept != "rows" or self.device != "cpu"):
+            what = "counts are kept" if self.kept != "rows" else f"the device is {self.device}"
+            raise ValueError(
+                f"until must be first or stays where {what}, got 'mean', which is not recorded there; use --keep rows and "
+                "--device cpu."
+            )
         if self.case:
             for name in FIXED_BY_CASE:
                 if getattr(self, name) != _DEFAULTS[name]:
@@ -247,7 +254,8 @@ class SweepConfig(SweepGrid):
     @property
     def criterion(self) -> str:
         """When a run counts as solved, in words."""
-        return f"the gap is {self.tolerance:g} of the start"
+        words = {"first": "the gap is", "stays": "the gap stays within", "mean": "the mean gap of ten steps is"}
+        return f"{words[self.until]} {self.tolerance:g} of the start"
 
     @property
     def axis(self) -> str:

@@ -111,6 +111,7 @@ class ModelSweepConfig(SweepGrid):
 
     kind: ClassVar[str] = "model"
     dials: ClassVar[tuple[str, ...]] = _COLUMNS
+    criteria: ClassVar[tuple[str, ...]] = ("first", "stays")
 
     seeds: int = TOY_MODELS["seeds"].field()
     steps: int = TOY_MODELS["steps"].field()
@@ -158,7 +159,8 @@ class ModelSweepConfig(SweepGrid):
         number = (
             f" {min(classes)} ({self.tolerance * math.log(min(classes)):.3g})" if len(classes) == 1 else "(classes)"
         )
-        return f"{loss} is {self.tolerance:g} ln{number}, dial {', '.join(self.dial)}"
+        words = {"first": "is", "stays": "stays within"}
+        return f"{loss} {words[self.until]} {self.tolerance:g} ln{number}, dial {', '.join(self.dial)}"
 
     @property
     def axis(self) -> str:

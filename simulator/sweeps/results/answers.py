@@ -1,168 +1,448 @@
-"""The answer of a sweep in words."""
+"""The answer of a sweep in words: at most five sentences, whatever the grid."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from quadsim.simulator.runs.status import STATUSES
-from quadsim.simulator.support.statistics import bootstrap_counted_ratio, bootstrap_ratio, effective_steps
+from quadsim.simulator.rules.momentum import FAMILY_WORDS
+from quadsim.simulator.sweeps.config.families import family_of
+from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.results.comparison import ENOUGH_SEEDS, TIE, Comparison, Lead, Ratio
+from quadsim.simulator.sweeps.results.crossover import Crossover
 
-__all__ = ["answer", "counted_answer", "optimised_answer"]
+__all__ = ["MOST_SENTENCES", "Group", "answer", "growth_sentence", "number_text"]
 
-_Medians = Mapping[tuple[Any, Any], float]
-"""(point, optimizer) to the median of the steps."""
+MOST_SENTENCES = 5
 
-_Ratio = Callable[[tuple[Any, Any], tuple[Any, Any]], tuple[float, float, float]]
-"""Ratio of the medians at two (point, optimizer), and the ends of its interval."""
+_MOST_NAMED = 3
+"""Names, leads or pairs that one sentence lists."""
+
+_MOST_SEGMENTS = 3
+"""Changes of the lead along the axis that one sentence tells; of more, it tells how often each leads."""
 
 
-def answer(runs: pd.DataFrame, best: pd.DataFrame, point: str, steps: int, value: str = "gap") -> str:
-    """The result in words: how each optimizer's steps grow, and who needs the fewest where.
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The points that differ along the axis of comparison alone.
+
+    Attributes:
+        label: the values of the other dials, `alignment -1`; empty where they have one value each.
+        comparison: the optimizers at these points.
+    """
+
+    label: str
+    comparison: Comparison
+
+
+def answer(config: SweepGrid, groups: Sequence[Group], further: str = "") -> list[str]:
+    """The result in words: the largest effect, who leads within each family and from where on, momentum alone, how sure.
 
     Args:
-        runs: rows of the summary at the best rates.
-        best: rows of `best_rates`, for the same points.
-        point: the column along which the comparison goes (`heterogeneity`, or `case`).
-        steps: length of the runs.
-        value: what the optimizers decrease, X of the column `final_X_median`.
+        config: the grid.
+        groups: one for every combination of the other dials.
+        further: a sentence of the family of problems.
     """
-    table = {
-        key: effective_steps(group.sort_values("seed")) for key, group in runs.groupby([point, "optimizer"], sort=False)
-    }
-    return _in_words(best, point, steps, lambda above, below: bootstrap_ratio(table[above], table[below]), value)
+    if not any(np.isfinite(median) for group in groups for median in group.comparison.medians.values()):
+        return [_nobody(config, groups, list(config.names))]
+    found = [growth_sentence(config, groups, list(config.names))]
+    compared = _compared(config)
+    found += [_lead_sentence(config, groups, names, begin) for begin, names in compared]
+    found += [_momentum_sentence(config, groups), further]
+    sure = _sure_sentence(config, groups, [names for _, names in compared])
+    sentences = [text for text in found if text]
+    if len(sentences) >= MOST_SENTENCES:
+        return [*sentences[: MOST_SENTENCES - 1], f"{sentences[MOST_SENTENCES - 1].removesuffix('.')}; {_lower(sure)}"]
+    return [*sentences, sure]
 
 
-def optimised_answer(summary: pd.DataFrame, best: pd.DataFrame, point: str, steps: int) -> str:
-    """Of models, in words: how the steps grow on the loss that is optimised, each rule at a best rate of its own.
+def _compared(config: SweepGrid) -> list[tuple[str, list[str]]]:
+    """The optimizers that are compared with each other, with the words that begin their sentence.
 
-    Args:
-        summary: rows of the summary at all rates.
-        best: rows of `best_rates`, for the same points, with steps_weighted_median and lr_weighted.
-        point: as in `answer`.
-        steps: as in `answer`.
+    They are those of a family. Where every optimizer is alone in its family, all are compared, and the words say so.
     """
-    values = list(dict.fromkeys(best[point]))
-    if len(values) < 2:
+    families = config.families
+    several = [(name, texts) for name, texts in families.items() if len(texts) > 1]
+    if len(families) == 1:
+        return [("", texts) for _, texts in several]
+    if several:
+        return [(f"{FAMILY_WORDS[name].capitalize()}, ", texts) for name, texts in several]
+    unlike = " and ".join(f"{config.names[texts[0]]} {FAMILY_WORDS[name]}" for name, texts in families.items())
+    return [(f"Unlike with unlike ({unlike}): ", [text for texts in families.values() for text in texts])]
+
+
+def growth_sentence(config: SweepGrid, groups: Sequence[Group], optimizers: Sequence[str]) -> str:
+    """The largest growth of the steps along the axis, and that of the others; empty where there is one value alone."""
+    growths = [_growth(config, group, name) for group in groups for name in optimizers]
+    known = [growth for growth in growths if growth is not None]
+    if not known:
+        return _single(config, groups, optimizers)
+    largest = max(known, key=lambda growth: growth.size)
+    if largest.size < TIE and largest.low != largest.high and not config.is_categorical:
+        who = "any optimizer" if len(optimizers) > 1 else config.names[optimizers[0]]
+        ends = f"{_value(largest.low)} to {_value(largest.high)}"
+        return f"From {config.axis_short} {ends}, steps do not grow by 10% or more for {who}."
+    others = [growth for growth in known if growth is not largest and growth.whole]
+    text = largest.words(config)
+    if others:
+        second = max(others, key=lambda growth: growth.size)
+        who = _who(config, second)
+        if second.size < TIE:
+            text += f"; those of {who if len(others) == 1 else 'the others'} grow by less than 10%"
+        elif len(others) == 1:
+            text += f"; those of {who} grow {_times(second.size)}"
+        else:
+            text += f"; those of the others grow at most {_times(second.size)} ({who})"
+    return f"{text}."
+
+
+@dataclass(frozen=True)
+class _Growth:
+    """How the steps of an optimizer grow from one value of the axis to another, the last at which it reaches the tolerance."""
+
+    optimizer: str
+    label: str
+    low: Any
+    high: Any
+    ratio: Ratio
+    size: float
+    whole: bool
+
+    def words(self, config: SweepGrid) -> str:
+        """The sentence on it, without its end."""
+        who = _who(config, self)
+        if self.low == self.high:
+            return f"{who} reaches the tolerance within {config.steps} steps at {_value(self.low)} alone"
+        if config.is_categorical:
+            text = f"Steps differ most for {who}, {_times(self.ratio.value)} more on {self.high} than on {self.low}"
+        else:
+            text = f"From {config.axis_short} {_value(self.low)} to {_value(self.high)}, steps "
+            text += f"grow {_times(self.ratio.value)} for {who}"
+        text += _interval(self.ratio)
+        return text if self.whole else f"{text}, which does not reach the tolerance within {config.steps} steps beyond"
+
+
+def _growth(config: SweepGrid, group: Group, name: str) -> _Growth | None:
+    """None where the optimizer reaches the tolerance nowhere, or starts within it, or where there is one value."""
+    comparison = group.comparison
+    points = comparison.points
+    reached = [p for p in points if np.isfinite(comparison.medians[p, name]) and comparison.medians[p, name] > 0.0]
+    starts_within = any(comparison.medians[p, name] == 0.0 for p in points)
+    if len(points) < 2 or not reached or (starts_within and len(reached) < 2):
+        return None
+    low, high = reached[0], reached[-1]
+    if config.is_categorical:
+        low, high = (pick(reached, key=lambda p: comparison.medians[p, name]) for pick in (min, max))
+    whole = len(reached) == len(points) if config.is_categorical else points[-1] == high
+    ratio = comparison.ratio((high, name), (low, name))
+    # One that no longer reaches the tolerance would need more than the length of the runs.
+    size = ratio.value if whole else max(ratio.value, comparison.steps / comparison.medians[low, name])
+    return _Growth(name, group.label, comparison.values[low], comparison.values[high], ratio, size, whole)
+
+
+def _single(config: SweepGrid, groups: Sequence[Group], optimizers: Sequence[str]) -> str:
+    """Where nothing grows along the axis: the steps of the only optimizer."""
+    every = [(g, p, name) for g in groups for p in g.comparison.points for name in optimizers]
+    medians = {key: key[0].comparison.medians[key[1:]] for key in every}
+    if len(optimizers) > 1:
         return ""
-    rows = {(row[point], row["optimizer"]): row for row in best.to_dict("records")}
-    medians = {key: row["steps_weighted_median"] for key, row in rows.items()}
-
-    def ratio(above: tuple[Any, Any], below: tuple[Any, Any]) -> tuple[float, float, float]:
-        taken = []
-        for key in (above, below):
-            row = rows[key]
-            same = summary[summary["point"].eq(row["point"]) & summary["optimizer"].eq(row["optimizer"])]
-            same = same[same["lr"].eq(row["lr_weighted"])].sort_values("seed")
-            taken.append(effective_steps(same, "steps_to_tolerance_weighted"))
-        return bootstrap_ratio(taken[0], taken[1])
-
-    growth: list[str] = []
-    for name in dict.fromkeys(best["optimizer"]):
-        first = not any(" times the steps at " in text for text in growth)
-        growth.append(_growth(name, values, medians, ratio, steps, first=first))
-    return f"On the loss that is optimised, at rates that are best for it: {'; '.join(growth)}."
+    name = config.names[optimizers[0]]
+    low, high = (pick(every, key=lambda key: medians[key]) for pick in (min, max))
+    texts = []
+    for key in dict.fromkeys((low, high)):
+        where = f"at {_value(key[0].comparison.values[key[1]])}{', ' + key[0].label if key[0].label else ''}"
+        number = f"over {config.steps}" if np.isinf(medians[key]) else f"{medians[key]:g}"
+        texts.append(f"{number} steps {where}")
+    if medians[high] == 0.0:
+        return f"{name} starts within the tolerance."
+    return f"{name} needs {' to '.join(texts)}."
 
 
-def counted_answer(bins: pd.DataFrame, best: pd.DataFrame, point: str, steps: int, value: str = "gap") -> str:
-    """As `answer`, from histograms at the best rates; intervals are not paired, see `bootstrap_counted_ratio`.
-
-    Args:
-        bins: a row per point, optimizer and bin at the best rates, with up_to, runs, converged, not_reached and
-            diverged.
-        best: rows of `best_counted_rates`, for the same points.
-        point: as in `answer`.
-        steps: as in `answer`.
-        value: as in `answer`.
-    """
-    table = {key: group for key, group in bins.groupby([point, "optimizer"], sort=False)}
-
-    def ratio(above: tuple[Any, Any], below: tuple[Any, Any]) -> tuple[float, float, float]:
-        a, b = table[above], table[below]
-        totals = [int(group[list(STATUSES)].iloc[0].sum()) for group in (a, b)]
-        return bootstrap_counted_ratio(a["runs"], b["runs"], a["up_to"], (totals[0], totals[1]))
-
-    return _in_words(best, point, steps, ratio, value)
-
-
-def _in_words(best: pd.DataFrame, point: str, steps: int, ratio: _Ratio, what: str) -> str:
-    values = list(dict.fromkeys(best[point]))
-    optimizers = list(dict.fromkeys(best["optimizer"]))
-    medians = {(row[point], row["optimizer"]): row["steps_median"] for row in best.to_dict("records")}
-    sentences = []
-    if len(values) > 1:
-        growth: list[str] = []
-        for name in optimizers:
-            first = not any(" times the steps at " in text for text in growth)
-            growth.append(_growth(name, values, medians, ratio, steps, first=first))
-        sentences.append("; ".join(growth) + ".")
-    ends = {(row[point], row["optimizer"]): row.get(f"final_{what}_median", np.nan) for row in best.to_dict("records")}
-    sentences += [
-        _fewest(value, optimizers, medians, ratio, steps) + _lowest(value, optimizers, medians, ends, what)
-        for value in values
-    ]
-    return " ".join(sentences)
-
-
-def _growth(name: str, values: Sequence[object], medians: _Medians, ratio: _Ratio, steps: int, first: bool) -> str:
-    low, high = values[0], values[-1]
-    missed = [_text(value) for value in (low, high) if not np.isfinite(medians[value, name])]
-    if missed:
-        return f"{name} does not reach the tolerance within {steps} steps at {' and '.join(missed)}"
-    if medians[low, name] == 0.0:
-        later = f"{medians[high, name]:g} steps at {_text(high)}"
-        return f"{name} is within the tolerance from the start at {_text(low)} and needs {later}"
-    times, lower, upper = ratio((high, name), (low, name))
-    where = f" times the steps at {_text(high)} that it needs at {_text(low)}" if first else ""
-    interval = _interval(lower, upper)
-    return f"{name} needs {_number(times)}{where} ({interval})" if first else f"{name} {_number(times)} ({interval})"
-
-
-def _fewest(value: object, optimizers: Sequence[str], table: _Medians, ratio: _Ratio, steps: int) -> str:
-    medians = {name: table[value, name] for name in optimizers}
-    order = sorted(optimizers, key=lambda name: medians[name])
-    where = f"At {_text(value)}"
-    if not np.isfinite(medians[order[0]]):
-        return f"{where} no optimizer reaches the tolerance within {steps} steps."
-    if medians[order[0]] == 0.0:
-        there = [name for name in order if medians[name] == 0.0]
-        return f"{where} the start is within the tolerance already ({', '.join(there)})."
-    text = f"{where} {order[0]} needs the fewest steps ({medians[order[0]]:g})"
-    if len(order) == 1:
-        return text + "."
-    second = order[1]
-    if not np.isfinite(medians[second]):
-        return f"{text}; no other reaches the tolerance."
-    times, lower, upper = ratio((value, second), (value, order[0]))
-    if lower <= 1.0:
-        return f"{text}, but {second} ({medians[second]:g}) cannot be told from it (ratio: {_interval(lower, upper)})."
-    return f"{text}, {_number(times)} times fewer than {second} ({_interval(lower, upper)})."
-
-
-def _lowest(
-    value: object, optimizers: Sequence[str], table: _Medians, ends: Mapping[tuple[Any, Any], float], what: str
-) -> str:
+def _nobody(config: SweepGrid, groups: Sequence[Group], optimizers: Sequence[str]) -> str:
     """Where no optimizer reaches the tolerance: who came furthest, if that is known."""
-    last = {name: ends[value, name] for name in optimizers if np.isfinite(ends[value, name])}
-    if not last or any(np.isfinite(table[value, name]) for name in optimizers):
+    text = f"No optimizer reaches the tolerance within {config.steps} steps on half of the problems of any point"
+    value = family_of(config).value
+    ends = {
+        (group, point, name): group.comparison.ends[point, name]
+        for group in groups
+        for point in group.comparison.points
+        for name in optimizers
+        if np.isfinite(group.comparison.ends[point, name])
+    }
+    if not ends:
+        return f"{text}."
+    group, point, name = min(ends, key=lambda key: ends[key])
+    where = "" if len(ends) == len(optimizers) else f" at {_value(group.comparison.values[point])}"
+    least = f"{ends[group, point, name]:.3g} of the start, median"
+    return f"{text}; the lowest {value} at the end is that of {config.names[name]}{where} ({least})."
+
+
+def _lead_sentence(config: SweepGrid, groups: Sequence[Group], names: Sequence[str], begin: str) -> str:
+    """Who leads where among the optimizers that are compared, and where the lead changes."""
+    leads = [[group.comparison.lead(point, names) for point in group.comparison.points] for group in groups]
+    segments = _segments(leads[0])
+    if len(groups) > 1 or config.is_categorical or len(segments) > _MOST_SEGMENTS:
+        return begin + _counted_leads(config, groups, leads) + "."
+    comparison = groups[0].comparison
+    parts = [_segment(config, comparison, segments, position, names) for position in range(len(segments))]
+    return f"{begin}{_listed(parts)}{_crossing(config, comparison, segments)}."
+
+
+def _segments(leads: Sequence[Lead]) -> list[list[Lead]]:
+    """Neighbouring points with the same optimizers ahead."""
+    out: list[list[Lead]] = []
+    for lead in leads:
+        if out and out[-1][-1].ahead == lead.ahead:
+            out[-1].append(lead)
+        else:
+            out.append([lead])
+    return out
+
+
+def _segment(
+    config: SweepGrid, comparison: Comparison, segments: Sequence[list[Lead]], position: int, names: Sequence[str]
+) -> str:
+    """One stretch of the axis: who is ahead, where, and by how much over whom."""
+    segment = segments[position]
+    first, last = (comparison.values[segment[i].point] for i in (0, -1))
+    ahead = [config.names[name] for name in segment[0].ahead]
+    if ahead and all(comparison.medians[lead.point, lead.ahead[0]] == 0.0 for lead in segment):
+        who = f"the start is within the tolerance already ({_listed(ahead)})"
+    elif not ahead:
+        who = f"no optimizer reaches the tolerance within {config.steps} steps"
+    else:
+        who = f"{_listed(ahead)} {'tie' if len(ahead) > 1 else 'is ahead'}"
+    if len(segments) == 1:
+        where = f"at {_value(first)}" if first == last else f"at every {config.axis_short}"
+    elif position == 0:
+        where = (
+            f"at {config.axis_short} {_value(first)}" if first == last else f"up to {config.axis_short} {_value(last)}"
+        )
+    elif position == len(segments) - 1:
+        where = f"at {_value(last)}" if first == last else f"from {_value(first)} on"
+    else:
+        where = f"at {_value(first)}" if first == last else f"from {_value(first)} to {_value(last)}"
+    factors = _factors(config, comparison, segments, position, names)
+    return f"{who} {where}{factors}"
+
+
+def _factors(
+    config: SweepGrid, comparison: Comparison, segments: Sequence[list[Lead]], position: int, names: Sequence[str]
+) -> str:
+    """By how much a stretch is led, at its ends: over who leads the neighbouring stretch, else over the next."""
+    segment = segments[position]
+    leader = _best(comparison, segment[0])
+    neighbour = segments[position - 1] if position else segments[1] if len(segments) > 1 else None
+    rival = "" if neighbour is None else next((n for n in neighbour[0].ahead if n not in segment[0].ahead), "")
+    rival = rival or segment[0].next
+    if not leader or not rival:
         return ""
-    name = min(last, key=lambda each: last[each])
-    return f" The lowest {what} at the end is that of {name} ({last[name]:.3g} of the start, median)."
+    ends = list(dict.fromkeys((segment[0].point, segment[-1].point)))
+    parts: list[str] = []
+    for point in ends:
+        where = f" at {_value(comparison.values[point])}" if len(ends) > 1 else ""
+        own, other = (comparison.medians[point, name] for name in (_best(comparison, segment[0], point), rival))
+        if own == 0.0:
+            continue
+        least = f"over {_times(comparison.steps / own)}" if not np.isfinite(other) else _times(other / own)
+        parts.append(f"{least} fewer steps than {config.names[rival]}{where}" if not parts else f"{least}{where}")
+    return f" ({', '.join(parts)})" if parts else ""
 
 
-def _interval(lower: float, upper: float) -> str:
-    return f"95% bootstrap {_number(lower)}-{_number(upper)}"
+def _best(comparison: Comparison, lead: Lead, point: int | None = None) -> str:
+    """The one of those ahead that needs the fewest steps at a point."""
+    at = lead.point if point is None else point
+    return min(lead.ahead, key=lambda name: comparison.medians[at, name], default="")
 
 
-def _text(value: object) -> str:
+def _crossing(config: SweepGrid, comparison: Comparison, segments: Sequence[list[Lead]]) -> str:
+    """Where the lead passes from the first stretch to the last, or where a tie ends."""
+    led = [segment[0] for segment in segments if segment[0].ahead]
+    if len(led) < 2 or config.is_categorical:
+        return ""
+    first, last = led[0], led[-1]
+    old = next((name for name in first.ahead if name not in last.ahead), "")
+    new = next((name for name in last.ahead if name not in first.ahead), "")
+    if old and new:
+        return _crossed("; they cross", comparison.crossover(old, new), config)
+    if old:  # a tie that one of them leaves
+        return _crossed("; they part", comparison.crossover(old, _best(comparison, last), TIE), config)
+    return ""
+
+
+def _crossed(begin: str, found: Crossover, config: SweepGrid) -> str:
+    """The crossover, with its interval or the name of its outcome."""
+    if found.outcome != "found":
+        return f"{begin}: {found.outcome}"
+    if np.isnan(found.low):
+        return f"{begin} near {number_text(found.at)}"
+    low = "below the grid" if found.low == 0.0 else number_text(found.low)
+    high = "beyond the grid" if found.high == np.inf else number_text(found.high)
+    between = "-" if found.low > 0.0 and found.high < np.inf else " to "
+    return f"{begin} at {number_text(found.at)} (95% CI {low}{between}{high})"
+
+
+def _counted_leads(config: SweepGrid, groups: Sequence[Group], leads: Sequence[Sequence[Lead]]) -> str:
+    """How often each leads, where that takes too long to tell point by point, and the largest lead."""
+    if len(groups) == 1 and config.is_categorical and len(leads[0]) <= MOST_SENTENCES:
+        return _by_case(config, groups[0].comparison, leads[0])
+    where: dict[tuple[str, ...], int] = {}
+    largest: tuple[float, str] = (0.0, "")
+    for group, each in zip(groups, leads, strict=True):
+        for lead in each:
+            where[lead.ahead] = where.get(lead.ahead, 0) + 1
+            best = _best(group.comparison, lead)
+            if not best or not lead.next or group.comparison.medians[lead.point, best] == 0.0:
+                continue
+            other = group.comparison.medians[lead.point, lead.next]
+            times = min(other, group.comparison.steps) / group.comparison.medians[lead.point, best]
+            at = f"{_value(group.comparison.values[lead.point])}{', ' + group.label if group.label else ''}"
+            text = f"{config.names[best]} by {'over ' if np.isinf(other) else ''}{_times(times)} at {at}"
+            largest = max(largest, (times, text))
+    total = sum(where.values())
+    order = sorted(where, key=lambda ahead: -where[ahead])
+    said = [
+        f"{_listed([config.names[name] for name in ahead]) or 'nobody'} {'tie' if len(ahead) > 1 else 'leads'} at "
+        f"{where[ahead]}"
+        for ahead in order[:_MOST_NAMED]
+    ]
+    rest = sum(where[ahead] for ahead in order[_MOST_NAMED:])
+    more = [f"others at {rest}"] if rest else []
+    return f"{_listed([*said, *more])} of {total} points; the largest lead is that of {largest[1]}"
+
+
+def _by_case(config: SweepGrid, comparison: Comparison, leads: Sequence[Lead]) -> str:
+    """Every case with who leads it."""
+    parts = []
+    for ahead in dict.fromkeys(lead.ahead for lead in leads):
+        here = [lead for lead in leads if lead.ahead == ahead]
+        names = [config.names[name] for name in ahead]
+        who = f"{_listed(names)} {'tie' if len(names) > 1 else 'is ahead'}" if names else "nobody reaches the tolerance"
+        cases = []
+        for lead in here:
+            best, other = _best(comparison, lead), comparison.medians.get((lead.point, lead.next), np.nan)
+            times = min(other, comparison.steps) / comparison.medians[lead.point, best] if best else np.nan
+            over = "over " if np.isinf(other) else ""
+            by = f" ({over}{_times(times)} fewer steps than {config.names[lead.next]})" if np.isfinite(times) else ""
+            cases.append(f"{comparison.values[lead.point]}{by}")
+        parts.append(f"{who} on {_listed(cases)}")
+    return "; ".join(parts)
+
+
+def _momentum_sentence(config: SweepGrid, groups: Sequence[Group]) -> str:
+    """What momentum alone does: every optimizer with momentum over the one that it is without."""
+    pairs = [(old, new) for new in config.swept for old in config.swept if new.adds_momentum_to(old)]
+    if not pairs:
+        return ""
+    comparison = groups[0].comparison
+    points = comparison.points
+    ends = list(dict.fromkeys((points[0], points[-1])))
+    parts: list[str] = []
+    for old, new in pairs[:_MOST_NAMED]:
+        said: list[str] = []
+        for point in ends:
+            ratio = comparison.ratio((point, new.text), (point, old.text))
+            where = f"at {_value(comparison.values[point])}" if len(points) > 1 else ""
+            text = _fewer(ratio.value, comparison, (point, new.text), (point, old.text))
+            if not text:
+                continue
+            than = f" {'as' if text.startswith('about') else 'than'} {config.names[old.text]}"
+            said.append(f"{text}{'' if said else than} {where}".rstrip())
+        if said:
+            parts.append(f"{config.names[new.text]} {'needs ' if not parts else ''}{_listed(said)}")
+    if not parts:
+        return ""
+    more = f"; and {len(pairs) - _MOST_NAMED} more pairs" if len(pairs) > _MOST_NAMED else ""
+    label = f" ({groups[0].label})" if groups[0].label else ""
+    return f"Momentum alone{label}: {'; '.join(parts)}{more}."
+
+
+def _fewer(ratio: float, comparison: Comparison, new: tuple[int, str], old: tuple[int, str]) -> str:
+    """A ratio of steps as "14x fewer steps", "3.4x more steps" or "about as many steps"; empty where neither is reached."""
+    steps, known = comparison.steps, [np.isfinite(comparison.medians[key]) for key in (new, old)]
+    if not any(known):
+        return ""
+    if not known[1]:
+        return f"over {_times(steps / max(comparison.medians[new], 1.0))} fewer steps"
+    if not known[0]:
+        return f"over {_times(steps / max(comparison.medians[old], 1.0))} more steps"
+    if np.isnan(ratio) or 1 / TIE <= ratio <= TIE:
+        return "about as many steps"
+    return f"{_times(ratio)} more steps" if ratio > 1 else f"{_times(1 / ratio)} fewer steps"
+
+
+def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequence[Sequence[str]]) -> str:
+    """How sure all this is: what the medians rest on, leads that are not certain, and problems that stay unsolved."""
+    seeds = groups[0].comparison.seeds
+    rest = f"Medians over {seeds} problems" if seeds > 1 else "One problem at every point"
+    if config.select_on == "half":
+        rest += f", at rates chosen on {len(config.chosen_on)} others"
+    parts = [rest if seeds >= ENOUGH_SEEDS else f"{rest}, too few for intervals"]
+    unsure = [
+        (group, lead)
+        for names in compared
+        for group in groups
+        for point in group.comparison.points
+        if not (lead := group.comparison.lead(point, names)).certain
+    ]
+    if unsure:
+        named = [
+            f"{config.names[_best(group.comparison, lead)]} over {config.names[lead.next]} at "
+            f"{_value(group.comparison.values[lead.point])}{', ' + group.label if group.label else ''}"
+            for group, lead in unsure[:_MOST_NAMED]
+        ]
+        more = f" and {len(unsure) - _MOST_NAMED} more" if len(unsure) > _MOST_NAMED else ""
+        parts.append(f"not certain (the 95% interval holds 1): {_listed(named)}{more}")
+    missed: dict[str, float] = {}
+    for group in groups:
+        for (_, name), share in group.comparison.reached.items():
+            if 0.0 < share < 1.0:
+                missed[name] = max(missed.get(name, 0.0), 1.0 - share)
+    if missed:
+        order = sorted(missed, key=lambda name: -missed[name])[:_MOST_NAMED]
+        named = [f"{config.names[name]} on up to {missed[name]:.0%}" for name in order]
+        more = f" and {len(missed) - _MOST_NAMED} more" if len(missed) > _MOST_NAMED else ""
+        parts.append(f"not solved within {config.steps} steps at the best rate: {_listed(named)} of the problems{more}")
+    return "; ".join(parts) + "."
+
+
+def _who(config: SweepGrid, growth: _Growth) -> str:
+    return config.names[growth.optimizer] + (f" ({growth.label})" if growth.label else "")
+
+
+def _interval(ratio: Ratio) -> str:
+    """The interval in brackets; an end that is no number is not printed."""
+    if not np.isfinite(ratio.low) and not np.isfinite(ratio.high):
+        return ""
+    if not np.isfinite(ratio.high):
+        return f" (95% CI above {number_text(ratio.low)})" if ratio.low > 0.0 else ""
+    if not ratio.low > 0.0:
+        return f" (95% CI below {number_text(ratio.high)})"
+    return f" (95% CI {number_text(ratio.low)}-{number_text(ratio.high)})"
+
+
+def _times(value: float) -> str:
+    return f"{number_text(value)}x"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float | int | np.floating | np.integer) else str(value)
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
     """Two digits below 10, whole numbers above: more would not survive another draw."""
-    if not np.isfinite(value):
-        return str(value)
+    if value >= 10_000:
+        return f"{value:.2g}"
     if value >= 10 or value == 0:
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 0.995 else f"{value:.2g}"

@@ -15,11 +15,16 @@ from quadsim.simulator.runs.status import STATUSES
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.statistics import counted_quantile
 
-__all__ = ["Counted", "bins_frame", "mark_best", "settings_frame"]
+__all__ = ["COUNTED", "Counted", "bins_frame", "mark_best", "settings_frame"]
 
 Counts = NDArray[np.int64]
 
 _VERDICT = "verdict_"
+
+COUNTED = {"first": "runs", "stays": "stay_runs"}
+"""The column of a histogram with the runs that meet a criterion, by the values of `SweepGrid.until`."""
+
+_STEP_COUNTS = (*COUNTED.values(), "bound_runs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +33,7 @@ class Counted:
 
     Attributes:
         hits: runs by rate and bin of the step at which the tolerance was reached, (K, bins).
+        stays: runs by rate and bin of the step from which on they stay within the tolerance, (K, bins).
         status: (K, 3), in the order of STATUSES.
         bounds: runs by rate and bin of the steps that a theorem allows, (K, bins).
         bounded: runs that a bound speaks of, (K,); those it allows more steps than were taken are in no bin.
@@ -38,6 +44,7 @@ class Counted:
     """
 
     hits: Counts
+    stays: Counts
     status: Counts
     bounds: Counts
     bounded: Counts
@@ -52,6 +59,7 @@ class Counted:
         settings = tally.hits.shape[0]
         return cls(
             hits=tally.hits,
+            stays=tally.stays,
             status=np.stack([tally.status[name] for name in STATUSES], axis=1),
             bounds=np.zeros_like(tally.hits),
             bounded=np.zeros(settings, dtype=np.int64),
@@ -72,6 +80,7 @@ class Counted:
         words, theorems = columns["verdict"].astype(str), columns["theorem"].astype(str)
         return cls(
             hits=counted.hits,
+            stays=counted.stays,
             status=counted.status,
             bounds=count_steps(bound, int(trajectory.steps[-1])),
             bounded=np.sum(~np.isnan(bound), axis=0),
@@ -87,6 +96,7 @@ class Counted:
         words = sorted({*self.verdicts, *other.verdicts})
         return type(self)(
             hits=self.hits + other.hits,
+            stays=self.stays + other.stays,
             status=self.status + other.status,
             bounds=self.bounds + other.bounds,
             bounded=self.bounded + other.bounded,
@@ -113,7 +123,7 @@ class Counted:
         return cls(verdicts=verdicts, **{name: arrays[name] for name in _ARRAYS})
 
 
-_ARRAYS = ("hits", "status", "bounds", "bounded", "margin", "theorem", "engine")
+_ARRAYS = ("hits", "stays", "status", "bounds", "bounded", "margin", "theorem", "engine")
 
 
 def _joined(names: Iterable[str]) -> str:
@@ -140,9 +150,8 @@ def bins_frame(parts: Iterable[tuple[Mapping[str, Any], Counted]], edges: Counts
         own |= {_column(word): counted.verdicts.get(word, none) for word in words}
         own["engine"] = counted.engine
         frame = pd.DataFrame({name: np.repeat(values, bins) for name, values in own.items()})
-        frames.append(
-            frame.assign(up_to=np.tile(edges, rates), runs=counted.hits.ravel(), bound_runs=counted.bounds.ravel())
-        )
+        hits, stays, bounds = (each.ravel() for each in (counted.hits, counted.stays, counted.bounds))
+        frames.append(frame.assign(up_to=np.tile(edges, rates), runs=hits, stay_runs=stays, bound_runs=bounds))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -150,8 +159,12 @@ def _column(word: str) -> str:
     return _VERDICT + word.replace(" ", "_")
 
 
-def settings_frame(bins: pd.DataFrame) -> pd.DataFrame:
+def settings_frame(bins: pd.DataFrame, until: str = "first") -> pd.DataFrame:
     """A row per point, optimizer and rate: the counts, and quantiles of the steps (upper ends of bins).
+
+    Args:
+        bins: see `bins_frame`; a table of an older version has no `stay_runs`.
+        until: the criterion of the quantiles, see `SweepGrid.until`; `solved` are the runs that meet it.
 
     Raises:
         ValueError: a table of another shape.
@@ -159,9 +172,15 @@ def settings_frame(bins: pd.DataFrame) -> pd.DataFrame:
     edges = np.unique(bins["up_to"].to_numpy())
     if len(bins) % edges.size or not (bins["up_to"].to_numpy().reshape(-1, edges.size) == edges).all():
         raise ValueError("a histogram must hold all bins of every rate in order, got a table that does not")
-    out = bins.iloc[:: edges.size].drop(columns=["up_to", "runs", "bound_runs"]).reset_index(drop=True)
+    out = (
+        bins
+        .iloc[:: edges.size]
+        .drop(columns=["up_to", "runs", "stay_runs", "bound_runs"], errors="ignore")
+        .reset_index(drop=True)
+    )
     total = out[list(STATUSES)].sum(axis=1).to_numpy()
-    hits, bounds = (bins[name].to_numpy().reshape(-1, edges.size) for name in ("runs", "bound_runs"))
+    counts = {name: bins[name].to_numpy().reshape(-1, edges.size) for name in _STEP_COUNTS if name in bins}
+    hits, bounds = counts[COUNTED[until]], counts["bound_runs"]
 
     def quantiles(counts: Counts, q: float) -> list[float]:
         return [float(counted_quantile(edges, row, int(n), q)) for row, n in zip(counts, total, strict=True)]
@@ -170,12 +189,15 @@ def settings_frame(bins: pd.DataFrame) -> pd.DataFrame:
         steps_median=quantiles(hits, 0.5),
         steps_q10=quantiles(hits, 0.1),
         steps_q90=quantiles(hits, 0.9),
+        steps_first_median=quantiles(counts["runs"], 0.5),
+        steps_stay_median=quantiles(counts["stay_runs"], 0.5) if "stay_runs" in counts else np.nan,
+        solved=hits.sum(axis=1),
         bound_median=np.where(out["bounded"].to_numpy() == total, quantiles(bounds, 0.5), np.nan),
     )
 
 
 def mark_best(frame: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     """With a column `best_lr` that is true at the best rate of an optimizer at a point."""
-    keys = ["point", "optimizer", "lr"]
+    keys = [name for name in ("point", "optimizer", "setting", "lr") if name in frame]
     marked = frame.merge(best[keys].assign(best_lr=True), on=keys, how="left", validate="many_to_one")
     return marked.assign(best_lr=marked["best_lr"].eq(True))

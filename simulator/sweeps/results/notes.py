@@ -5,37 +5,73 @@ from typing import TYPE_CHECKING, Any
 
 from quadsim.simulator.sweeps.config.families import family_of, imported
 from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO
+from quadsim.simulator.sweeps.results.comparison import ENOUGH_SEEDS, TIE
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
 
 __all__ = ["notes_on", "text_of_point"]
 
-_ENOUGH_SEEDS = 6  # below, the ends of a 95% interval are the extremes of the resamples
-
 
 def notes_on(results: "Results") -> list[str]:
     """How rates were chosen, edges, runs that left the tolerance again, weight decay, what counts leave out."""
-    config = results.config
-    how = "Best rates are chosen with hindsight over all seeds, for all optimizers alike"
+    config, tried = results.config, results.best["rates_tried"]
+    if config.select_on == "all":
+        how = "Best rates are chosen with hindsight over all seeds, for all optimizers alike"
+    else:
+        how = (
+            f"Best rates are chosen on the {len(config.chosen_on)} even-numbered seeds, for all optimizers alike, and all "
+            f"numbers are those of the {len(config.reported)} odd-numbered ones"
+        )
     if config.lr is not None:
         out = [f"{how}, from the {len(config.lr)} given."]
     else:
-        out = [f"{how}, from grids of {int(results.best['rates_tried'].max())} rates around each rule's natural rate."]
+        out = [f"{how}, from grids of {int(tried.max())} rates around each rule's natural rate."]
+    out += _on_settings(results)
     if results.histogram is not None:
         out += _on_counts(results)
     for row in results.at_edge.to_dict("records"):
         end = {"low": "smallest", "high": "largest"}[row["at_edge"]]
         out.append(
-            f"The best rate of {row['optimizer']} at {text_of_point(results, row)} is the {end} one tried: a better "
+            f"The best rate of {row['setting']} at {text_of_point(results, row)} is the {end} one tried: a better "
             "one may exist."
         )
     family = family_of(config)
     if family.notes is not None:
         out += imported(family.notes)(results)
-    if config.seeds < _ENOUGH_SEEDS:
+    if (seeds := len(config.reported)) < ENOUGH_SEEDS:
         out.append(
-            f"Bootstrap intervals from {config.seeds} seeds cover less than they say; {_ENOUGH_SEEDS} seeds are enough."
+            f"From {seeds} seed{'s' * (seeds > 1)} no intervals are given: they would cover much less than 95%. "
+            f"From {ENOUGH_SEEDS} on they are."
+        )
+    else:
+        out.append("Intervals are 95% bootstrap intervals of ratios of medians.")
+    out.append(f"Optimizers tie where their medians differ by less than {TIE - 1:.0%}.")
+    return out
+
+
+def _on_settings(results: "Results") -> list[str]:
+    """Where optimizers list settings: how many combinations each had, and settings at an end of what was listed."""
+    config, best = results.config, results.best
+    numbers = {config.names[one.text]: len(one.settings) for one in config.swept}
+    if set(numbers.values()) == {1}:
+        return []
+    rates = int(best["rates_tried"].max())
+    if len(set(numbers.values())) == 1:
+        out = [f"Every optimizer had {next(iter(numbers.values()))} settings x {rates} rates."]
+    else:
+        said = ", ".join(f"{name} {number} x {rates}" for name, number in numbers.items())
+        out = [f"Budgets differ (settings x rates): {said}; the best of more combinations is better by chance alone."]
+    settings = {spec.label: spec for spec in config.specs}
+    swept = {one.text: one for one in config.swept}
+    ends: dict[tuple[str, str, str], list[str]] = {}
+    for row in best.to_dict("records"):
+        for name, end in swept[row["optimizer"]].values_at_edge(settings[row["setting"]]):
+            ends.setdefault((row["optimizer"], name, end), []).append(text_of_point(results, row))
+    for (text, name, end), where in ends.items():
+        out.append(
+            f"The best {name} of {config.names[text]} at {', '.join(dict.fromkeys(where))} is the {end} one listed: a better one "
+            "may exist."
         )
     return out
 
@@ -60,7 +96,7 @@ def _on_counts(results: "Results") -> list[str]:
             out.append(f"On {results.runs - sum(verdicts.values()):,} runs bounds were not checked.")
     missed = results.best[results.best["reached"].lt(0.5)]
     if len(missed):
-        where = ", ".join(f"{row['optimizer']} at {text_of_point(results, row)}" for row in missed.to_dict("records"))
+        where = ", ".join(f"{row['setting']} at {text_of_point(results, row)}" for row in missed.to_dict("records"))
         out.append(
             f"Where no rate reaches the tolerance in half of the runs ({where}), the best is the one that reaches it most "
             "often, and of equals the one nearest to the natural rate, as gaps at the end are not kept."

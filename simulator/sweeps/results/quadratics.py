@@ -12,13 +12,15 @@ __all__ = ["notes"]
 
 
 def notes(results: "Results") -> list[str]:
-    """Gaps that left the tolerance again, and weight decay."""
-    config, out = results.config, []
-    left = results.best[results.best["final_gap_median"].gt(config.tolerance) & results.best["reached"].ge(0.5)]
-    for name, rows in left.groupby("optimizer", sort=False):
-        where = ", ".join(dict.fromkeys(text_of_point(results, row) for row in rows.to_dict("records")))
+    """Which gaps left the tolerance again, and weight decay."""
+    config, best, out = results.config, results.best, []
+    left = best[best["final_gap_median"].gt(config.tolerance) & best["reached"].ge(0.5)]
+    if config.until == "first" and len(left):
+        names = ", ".join(config.names[text] for text in dict.fromkeys(left["optimizer"]))
+        where = ", ".join(dict.fromkeys(text_of_point(results, row) for row in left.to_dict("records")))
         out.append(
-            f"Steps are first crossings: at its best rate {name} is above the tolerance again at the end ({where})."
+            f"Steps are first crossings: at their best rates {names} are above the tolerance again at the end ({where}); "
+            "--until stays chooses rates at which they are not."
         )
     for spec in config.specs:
         decay = spec.hyperparameters.get("weight_decay", _default_decay(spec.rule))

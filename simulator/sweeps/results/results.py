@@ -1,6 +1,8 @@
 """Results of a sweep: its table, its curves, its answer, and the folder they are stored in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,8 +13,10 @@ from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import local_path
 from quadsim.simulator.support.records import plain_records
 from quadsim.simulator.sweeps.config.families import config_from_json, family_of, imported
-from quadsim.simulator.sweeps.config.grid import SweepGrid
-from quadsim.simulator.sweeps.results.answers import answer, counted_answer
+from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid
+from quadsim.simulator.sweeps.results.answers import Group, answer
+from quadsim.simulator.sweeps.results.comparison import Comparison, Draw, draws_of_bins, draws_of_rows
+from quadsim.simulator.sweeps.results.histogram import COUNTED
 from quadsim.simulator.sweeps.results.integrity import damaged_files
 from quadsim.simulator.sweeps.results.notes import notes_on
 from quadsim.simulator.sweeps.results.tables import Tables
@@ -94,8 +98,13 @@ class Results:
         return self.config.facets
 
     def groups(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
-        """(label, runs or bins at the best rates, rows of `best`) for every combination of the facets."""
+        """(label, runs or bins at the best rates, rows of `best`) for every combination of the facets.
+
+        The runs are those of the seeds of which statistics are given.
+        """
         runs = self.tables.best_runs
+        if self.histogram is None:
+            runs = runs[runs["seed"].isin(self.config.reported)]
         if not self.facets:
             return [("", runs, self.best)]
         out = []
@@ -105,17 +114,27 @@ class Results:
         return out
 
     @property
+    def compared(self) -> list[Group]:
+        """The optimizers, compared with each other at every combination of the facets."""
+        config, value = self.config, family_of(self.config).value
+        draws: Callable[[pd.DataFrame], Draw]
+        if self.histogram is None:
+            draws = partial(draws_of_rows, column=UNTIL[config.until])
+        else:
+            draws = partial(draws_of_bins, column=COUNTED[config.until])
+        return [
+            Group(label, Comparison(best, config.axis, len(config.reported), config.steps, draws(runs), value=value))
+            for label, runs, best in self.groups()
+        ]
+
+    @property
     def answers(self) -> list[str]:
-        """The result in words, one text per combination of the facets."""
-        config, family, out = self.config, family_of(self.config), []
-        begin = f"Steps until {config.criterion}: " if family.states_criterion else ""
-        for label, runs, best in self.groups():
-            words = answer if self.histogram is None else counted_answer
-            text = words(runs, best, config.axis, config.steps, family.value)
-            if family.answer is not None:
-                text = f"{text} {imported(family.answer)(self, best)}".strip()
-            out.append(begin + (f"{label}: {text}" if label else text))
-        return out
+        """The result in words: at most five sentences."""
+        config, family = self.config, family_of(self.config)
+        further = "" if family.answer is None else imported(family.answer)(self)
+        begin = f"Steps until {config.criterion}. " if family.states_criterion else ""
+        first, *others = answer(config, self.compared, further)
+        return [f"{begin}{first}", *others]
 
     @property
     def at_edge(self) -> pd.DataFrame:
@@ -177,7 +196,7 @@ class Results:
         Raises:
             ValueError: they do not, so that they are of another grid or were changed.
         """
-        wanted = {(point, name) for point in range(len(self.config.points)) for name in self.config.optimizers}
+        wanted = {(point, one.text) for point in range(len(self.config.points)) for one in self.config.swept}
         if set(zip(self.best["point"], self.best["optimizer"], strict=True)) != wanted:
             raise ValueError(f"the tables do not hold the {len(wanted)} points and optimizers of the configuration")
 

@@ -1,4 +1,4 @@
-"""The best learning rate of every optimizer at every point of a grid, and its statistics over the seeds."""
+"""The best setting and learning rate of every optimizer at every point of a grid, and its statistics over the seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,129 +10,218 @@ import pandas as pd
 
 from quadsim.simulator.runs.status import DIVERGED, STATUSES
 from quadsim.simulator.support.statistics import effective_steps, quantile
-from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.config.families import family_of
+from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid
 
 __all__ = [
+    "KEYS",
     "RateStatistics",
+    "Reading",
+    "best_at_edge",
+    "best_counted_of",
     "best_counted_rates",
     "best_of",
     "best_position",
     "best_rates",
     "best_row",
+    "edge_of",
     "rate_statistics",
-    "statistics_columns",
 ]
 
+KEYS = ["point", "optimizer", "setting", "lr"]
+"""Columns that say what was run on every seed."""
 
-def best_rates(summary: pd.DataFrame, carried: Sequence[str], value: str = "gap") -> pd.DataFrame:
-    """The best learning rate of every optimizer at every point of the grid, and its statistics over the seeds.
 
-    Best: the smallest median steps to tolerance over all seeds; where no rate reaches the tolerance in half of them, the
-    smallest median gap at the end (relative to the start). Ties go to the smaller 90% quantile, then to the smaller
-    rate. This is hindsight, the same for all optimizers.
+@dataclass(frozen=True)
+class Reading:
+    """How runs are judged: what counts as solved, and on which seeds is chosen and reported.
+
+    Attributes:
+        value: X of the columns initial_X and final_X: what the optimizers decrease (see `Family.value`).
+        until: see `SweepGrid.until`.
+        halves: whether the best is chosen on the even-numbered seeds and statistics are those of the odd-numbered ones.
+    """
+
+    value: str = "gap"
+    until: str = "first"
+    halves: bool = False
+
+    @classmethod
+    def of(cls, config: SweepGrid) -> "Reading":
+        """The one of a configuration."""
+        return cls(family_of(config).value, config.until, config.select_on == "half")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that `rate_statistics` reads, where they are there."""
+        steps = (*UNTIL.values(), "steps_to_tolerance_weighted", "steps_to_stay_weighted", "bound_steps")
+        return ("seed", "status", *steps, f"initial_{self.value}", f"final_{self.value}")
+
+    @property
+    def weighted(self) -> str:
+        """Of models, the column of the steps on the optimised loss."""
+        return f"{UNTIL[self.until]}_weighted"
+
+
+def best_rates(summary: pd.DataFrame, carried: Sequence[str], reading: Reading | None = None) -> pd.DataFrame:
+    """The best setting and learning rate of every optimizer at every point of the grid, and its statistics over the seeds.
+
+    Best: the smallest median steps until the criterion over all seeds (see `Reading`); where no rate meets it in half of them,
+    the smallest median gap at the end (relative to the start). Ties go to the smaller 90% quantile, then to the setting
+    listed first, then to the smaller rate. This is hindsight, the same for all optimizers, unless `Reading.halves`.
 
     Args:
-        summary: a row per run, with point, optimizer, lr, status, steps_to_tolerance, bound_steps, initial_X and final_X, and,
-            of models, steps_to_tolerance_weighted.
+        summary: a row per run, with point, optimizer, setting (absent: the optimizer), lr, status, steps_to_tolerance,
+            bound_steps, initial_X and final_X, and, of models, steps_to_tolerance_weighted.
         carried: columns that are the same for all runs of a point, to be kept.
-        value: X, what the optimizers decrease (see `Family.value`).
+        reading: how runs are judged.
 
     Returns:
-        A row per point and optimizer: lr, lr_exponent, steps_median, steps_q10, steps_q90, reached (fraction),
-        bound_median (NaN without a theorem, `inf` beyond the run), margin_median (median steps over it), at_edge (of the rates
-        that were tried: "low", "high" or ""); of models also loss_median, steps_weighted_median and lr_weighted.
+        A row per point and optimizer: setting, lr, lr_exponent, steps_median, steps_q10, steps_q90 (until the criterion),
+        steps_first_median, steps_stay_median (NaN where not recorded), reached (fraction), bound_median (NaN without a
+        theorem, `inf` beyond the run), margin_median (median steps of the first crossing over it), rates_tried (of each
+        setting), settings_tried, at_edge (of the rates that were tried: "low", "high" or ""); of models also loss_median,
+        steps_weighted_median, lr_weighted and setting_weighted.
     """
     rows = []
-    for (point, optimizer), group in summary.groupby(["point", "optimizer"], sort=False):
-        rates = [rate_statistics(float(str(lr)), same, value) for lr, same in group.groupby("lr", sort=True)]
+    frame = summary if "setting" in summary else summary.assign(setting=summary["optimizer"])
+    for (point, optimizer), group in frame.groupby(["point", "optimizer"], sort=False):
+        tried = []
+        for setting, same in group.groupby("setting", sort=False):
+            tried += [
+                rate_statistics(str(setting), float(str(lr)), runs["lr_exponent"].iloc[0], runs, reading or Reading())
+                for lr, runs in same.groupby("lr", sort=True)
+            ]
         what = {"point": point, **{name: group[name].iloc[0] for name in carried}, "optimizer": optimizer}
-        position = best_position(rates)
-        same = group[group["lr"] == rates[position].lr]
-        rows.append(what | best_row(rates, same["lr_exponent"].iloc[0]))
+        rows.append(what | best_row(tried))
     return pd.DataFrame(rows)
 
 
 @dataclass(frozen=True)
 class RateStatistics:
-    """What is told of all runs of an optimizer at one point and rate: enough to choose the best rate and to describe it.
+    """Statistics of all runs of a setting at one point and rate: enough to choose the best rate and to describe it.
 
     Attributes:
+        setting: label of the setting.
         lr: the rate.
+        exponent: of the rate, see `exponents_of`.
         rank: the smaller, the better.
         columns: what `best_rates` says of the best rate.
-        weighted: of models, median and 90% quantile of the steps on the optimised loss.
+        weighted_rank: of models, the same for the steps on the optimised loss: their median and 90% quantile.
+        weighted_median: of models, their median over the seeds that are reported.
     """
 
+    setting: str
     lr: float
+    exponent: str
     rank: tuple[float, float]
     columns: Mapping[str, float]
-    weighted: tuple[float, float] | None = None
+    weighted_rank: tuple[float, float] | None = None
+    weighted_median: float = np.nan
 
 
-def rate_statistics(lr: float, runs: pd.DataFrame, value: str) -> RateStatistics:
+def rate_statistics(setting: str, lr: float, exponent: str, runs: pd.DataFrame, reading: Reading) -> RateStatistics:
     """Statistics over the seeds at one rate.
 
     Args:
+        setting: label of the setting.
         lr: the rate.
-        runs: rows of a summary, at this rate; see `best_rates`.
-        value: as in `best_rates`.
+        exponent: of the rate.
+        runs: rows of a summary, of this setting and rate; see `best_rates`.
+        reading: as in `best_rates`.
     """
-    steps = effective_steps(runs)
+    odd = runs["seed"].to_numpy() % 2 == 1 if reading.halves else None
+    chosen, reported = (runs, runs) if odd is None else (runs[~odd], runs[odd])
+    rank, _ = _described(chosen, reading)
+    _, columns = _described(reported, reading)
+    if reading.weighted not in runs:
+        return RateStatistics(setting, lr, exponent, rank, columns)
+    first, second = (effective_steps(part, reading.weighted) for part in (chosen, reported))
+    weighted_rank = (float(quantile(first, 0.5)), float(quantile(first, 0.9)))
+    return RateStatistics(setting, lr, exponent, rank, columns, weighted_rank, float(quantile(second, 0.5)))
+
+
+def _described(runs: pd.DataFrame, reading: Reading) -> tuple[tuple[float, float], dict[str, float]]:
+    """The rank of a rate on these runs, and what `best_rates` says of them."""
+    value, steps = reading.value, effective_steps(runs, UNTIL[reading.until])
     end = (runs[f"final_{value}"] / runs[f"initial_{value}"]).fillna(np.inf).to_numpy()
     bound = runs["bound_steps"].to_numpy(dtype=np.float64)
     median, late, last = float(quantile(steps, 0.5)), float(quantile(steps, 0.9)), float(quantile(end, 0.5))
     bounded = float(quantile(bound, 0.5)) if not bool(np.any(np.isnan(bound))) else np.nan
+    first, stay = (_median(runs, name) for name in (UNTIL["first"], UNTIL["stays"]))
     columns = {
         "steps_median": median,
         "steps_q10": float(quantile(steps, 0.1)),
         "steps_q90": late,
+        "steps_first_median": first,
+        "steps_stay_median": stay,
         "reached": float(np.mean(np.isfinite(steps))),
         "diverged": float(np.mean(runs["status"] == DIVERGED)),
         f"final_{value}_median": last,
         "bound_median": bounded,
-        "margin_median": _ratio(median, bounded) if not np.isnan(bounded) else np.nan,
+        "margin_median": _ratio(first, bounded) if not np.isnan(bounded) else np.nan,
     }
-    weighted = None
-    if "steps_to_tolerance_weighted" in runs:
+    if reading.weighted in runs:
         columns["loss_median"] = float(quantile(runs["final_loss"].to_numpy(), 0.5))
-        other = effective_steps(runs, "steps_to_tolerance_weighted")
-        weighted = (float(quantile(other, 0.5)), float(quantile(other, 0.9)))
-    return RateStatistics(lr, (median, late if np.isfinite(median) else last), columns, weighted)
+    return (median, late if np.isfinite(median) else last), columns
 
 
-def best_position(rates: Sequence[RateStatistics]) -> int:
-    """Which of the rates of an optimizer at a point, in ascending order, is the best."""
-    return min(range(len(rates)), key=lambda i: (*rates[i].rank, rates[i].lr))
+def _median(runs: pd.DataFrame, column: str) -> float:
+    """The median of steps; NaN where they were not recorded."""
+    if column not in runs or bool(runs[column].isna().any()):
+        return float("nan")
+    return float(quantile(effective_steps(runs, column), 0.5))
 
 
-def best_row(rates: Sequence[RateStatistics], exponent: str) -> dict[str, Any]:
-    """The best of the rates of an optimizer at a point, as a row of `best_rates`.
+def best_position(tried: Sequence[RateStatistics]) -> int:
+    """The position of the best among settings in the order listed, the rates of each in ascending order."""
+    return min(range(len(tried)), key=lambda i: tried[i].rank)  # of equals the first
+
+
+def edge_of(rates: Sequence[float], lr: float) -> str:
+    """`low` or `high` where a rate is the smallest or the largest of those tried, else the empty text."""
+    return "low" if lr == min(rates) else "high" if lr == max(rates) else ""
+
+
+def best_at_edge(tried: Sequence[RateStatistics]) -> set[str]:
+    """The edges at which the best rate of any setting lies, `low` or `high`: a better one may exist beyond them."""
+    edges = set()
+    for setting in {each.setting for each in tried}:
+        own = [each for each in tried if each.setting == setting]
+        edges.add(edge_of([each.lr for each in own], own[best_position(own)].lr))
+    return edges - {""}
+
+
+def best_row(tried: Sequence[RateStatistics]) -> dict[str, Any]:
+    """The best of the settings and rates of an optimizer at a point, as a row of `best_rates`.
 
     Args:
-        rates: in ascending order.
-        exponent: of the best one.
+        tried: settings in the order listed, the rates of each in ascending order.
     """
-    position = best_position(rates)
-    best = rates[position]
+    best = tried[best_position(tried)]
     columns = dict(best.columns)
     loss = {"loss_median": columns.pop("loss_median")} if "loss_median" in columns else {}
-    edge = "low" if position == 0 else "high" if position == len(rates) - 1 else ""
-    row = {"lr": best.lr, "lr_exponent": exponent} | columns | {"rates_tried": len(rates), "at_edge": edge}
-    return row | _on_losses(rates, loss)
+    rates = [each.lr for each in tried if each.setting == best.setting]
+    row = {"setting": best.setting, "lr": best.lr, "lr_exponent": best.exponent} | columns
+    row |= {"rates_tried": len(rates), "settings_tried": len({each.setting for each in tried})}
+    row["at_edge"] = edge_of(rates, best.lr)
+    return row | _on_losses(tried, loss)
 
 
-def _on_losses(rates: Sequence[RateStatistics], loss: Mapping[str, float]) -> dict[str, Any]:
-    """Of models: the last unweighted loss at the best rate, and the steps on the optimised loss, at the rate best for that."""
-    ranks = {each.lr: each.weighted for each in rates if each.weighted is not None}
-    if not ranks:
+def _on_losses(tried: Sequence[RateStatistics], loss: Mapping[str, float]) -> dict[str, Any]:
+    """Of models: the last unweighted loss at the best rate, and the steps on the optimised loss, at what is best for that."""
+    ranked = [(each.weighted_rank, i) for i, each in enumerate(tried) if each.weighted_rank is not None]
+    if not ranked:
         return {}
-    lr = min(ranks, key=lambda rate: (*ranks[rate], rate))
-    edge = {min(ranks): "low", max(ranks): "high"}.get(lr, "") if np.isfinite(ranks[lr][0]) else ""
+    (median, _), position = min(ranked)
+    best, known = tried[position], np.isfinite(median)
+    rates = [each.lr for each in tried if each.setting == best.setting]
     return {
-        "at_edge_weighted": edge,
+        "at_edge_weighted": edge_of(rates, best.lr) if known else "",
         **loss,
-        "steps_weighted_median": ranks[lr][0],
-        "lr_weighted": lr if np.isfinite(ranks[lr][0]) else np.nan,
+        "steps_weighted_median": best.weighted_median,
+        "lr_weighted": best.lr if known else np.nan,
+        "setting_weighted": best.setting,
     }
 
 
@@ -144,31 +233,42 @@ def best_counted_rates(settings: pd.DataFrame, carried: Sequence[str]) -> pd.Dat
     rate; where none reaches it at all, no rate is called an edge.
 
     Args:
-        settings: a row per point, optimizer and rate, with converged, not_reached and diverged (runs), steps_median,
-            steps_q10, steps_q90, bound_median, lr and lr_exponent.
+        settings: a row per point, optimizer, setting (absent: the optimizer) and rate, with converged, not_reached, diverged
+            and solved (runs), steps_median, steps_q10, steps_q90, bound_median, lr and lr_exponent.
         carried: columns that are the same for all rows of a point, to be kept.
     """
     rows = []
-    for (point, optimizer), group in settings.groupby(["point", "optimizer"], sort=False):
-        ordered = group.sort_values("lr").to_dict("records")
-        position = min(range(len(ordered)), key=lambda i: _rank_of_rate(ordered[i]))
-        row = ordered[position]
-        edge = "low" if position == 0 else "high" if position == len(ordered) - 1 else ""
+    frame = settings if "setting" in settings else settings.assign(setting=settings["optimizer"])
+    for (point, optimizer), group in frame.groupby(["point", "optimizer"], sort=False):
+        every = group.to_dict("records")
+        row = min(every, key=_rank_of_rate)
+        own = [each["lr"] for each in every if each["setting"] == row["setting"]]
         runs = sum(row[name] for name in STATUSES)
         rows.append(
             {"point": point, **{name: row[name] for name in carried}, "optimizer": optimizer}
-            | {name: row[name] for name in ("lr", "lr_exponent", "steps_median", "steps_q10", "steps_q90")}
+            | {name: row[name] for name in ("setting", "lr", "lr_exponent", "steps_median", "steps_q10", "steps_q90")}
             | {
-                "reached": row["converged"] / runs,
+                "steps_first_median": row["steps_first_median"],
+                "steps_stay_median": row["steps_stay_median"],
+                "reached": row["solved"] / runs,
                 "diverged": row["diverged"] / runs,
                 "final_gap_median": np.nan,
                 "bound_median": row["bound_median"],
-                "margin_median": _ratio(row["steps_median"], row["bound_median"]),
-                "rates_tried": len(ordered),
-                "at_edge": edge if any(each["converged"] for each in ordered) else "",
+                "margin_median": _ratio(row["steps_first_median"], row["bound_median"]),
+                "rates_tried": len(own),
+                "settings_tried": len({each["setting"] for each in every}),
+                "at_edge": edge_of(own, row["lr"]) if any(each["solved"] for each in every) else "",
             }
         )
     return pd.DataFrame(rows)
+
+
+def best_counted_of(config: SweepGrid, settings: pd.DataFrame) -> pd.DataFrame:
+    """`best_counted_rates` of a grid, with the family of every optimizer."""
+    best = best_counted_rates(settings, config.point_columns)
+    families = {optimizer.text: optimizer.family for optimizer in config.swept}
+    best.insert(list(best.columns).index("optimizer") + 1, "family", best["optimizer"].map(families))
+    return best
 
 
 def _rank_of_rate(row: Mapping[Any, Any]) -> tuple[float, ...]:
@@ -176,7 +276,7 @@ def _rank_of_rate(row: Mapping[Any, Any]) -> tuple[float, ...]:
     if np.isfinite(row["steps_median"]):
         return row["steps_median"], row["steps_q90"], row["lr"]
     off = abs(float(Fraction(row["lr_exponent"]))) if row["lr_exponent"] else 0.0
-    return np.inf, -row["converged"], row["diverged"], off, row["lr"]
+    return np.inf, -row["solved"], row["diverged"], off, row["lr"]
 
 
 def _ratio(a: float, b: float) -> float:
@@ -184,30 +284,17 @@ def _ratio(a: float, b: float) -> float:
     return a / b if np.isfinite(a) or np.isfinite(b) else np.nan
 
 
-def statistics_columns(value: str) -> tuple[str, ...]:
-    """Columns that `rate_statistics` reads, where they are there.
-
-    Args:
-        value: as in `best_rates`.
-    """
-    steps = ("steps_to_tolerance", "steps_to_tolerance_weighted", "bound_steps")
-    return ("status", *steps, f"initial_{value}", f"final_{value}")
-
-
-def best_of(
-    config: SweepGrid, found: dict[tuple[int, int], tuple[list[RateStatistics], dict[float, str]]]
-) -> pd.DataFrame:
-    """A row per point and optimizer, as `best_rates` makes it.
+def best_of(config: SweepGrid, found: Mapping[tuple[int, int], Sequence[RateStatistics]]) -> pd.DataFrame:
+    """A row per point and optimizer, as `best_rates` makes it, with the family of the optimizer.
 
     Args:
         config: the grid.
-        found: for (point, optimizer) the statistics of its rates in ascending order, and the exponent of each.
+        found: for (point, optimizer) the statistics of its settings and rates, see `best_row`.
     """
     rows = []
-    for (p, o), (rates, exponents) in sorted(found.items()):
-        row = best_row(rates, "")
-        row["lr_exponent"] = exponents[row["lr"]]
+    for (p, o), tried in sorted(found.items()):
         columns = config.points[p].columns
         own = {name: columns[name] for name in config.point_columns}
-        rows.append({"point": p, **own, "optimizer": config.specs[o].label} | row)
+        optimizer = config.swept[o]
+        rows.append({"point": p, **own, "optimizer": optimizer.text, "family": optimizer.family} | best_row(tried))
     return pd.DataFrame(rows)

@@ -12,23 +12,21 @@ import xarray as xr
 
 from quadsim.simulator.runs.status import STATUSES, current_frame
 from quadsim.simulator.support import store
-from quadsim.simulator.sweeps.config.families import family_of
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.histogram import mark_best, settings_frame
 from quadsim.simulator.sweeps.results.statistics import (
+    KEYS,
     RateStatistics,
-    best_counted_rates,
+    Reading,
+    best_counted_of,
     best_of,
     rate_statistics,
-    statistics_columns,
 )
 
 __all__ = ["Tables"]
 
 _IN_MEMORY = 1 << 28
 """Bytes of curves that are read at once; of larger ones each part when it is used."""
-
-_KEYS = ["point", "optimizer", "lr"]
 
 
 class Tables:
@@ -57,23 +55,22 @@ class Tables:
         """See `Results`."""
         if self.histogram is None:
             return self._read(store.SUMMARY)
-        return mark_best(settings_frame(self.histogram.drop(columns="best_lr")), self.best)
+        return mark_best(settings_frame(self.histogram.drop(columns="best_lr"), self._config.until), self.best)
 
     @cached_property
     def best(self) -> pd.DataFrame:
         """See `Results`."""
         if self.histogram is not None:
-            return best_counted_rates(
-                settings_frame(self.histogram.drop(columns="best_lr")), self._config.point_columns
+            return best_counted_of(
+                self._config, settings_frame(self.histogram.drop(columns="best_lr"), self._config.until)
             )
-        positions = {spec.label: o for o, spec in enumerate(self._config.specs)}
-        found: dict[tuple[int, int], tuple[list[RateStatistics], dict[float, str]]] = {}
-        value = family_of(self._config).value
+        positions = {optimizer.text: o for o, optimizer in enumerate(self._config.swept)}
+        found: dict[tuple[int, int], list[RateStatistics]] = {}
+        reading = Reading.of(self._config)
         for runs in self._rates():
-            point, optimizer, lr, exponent = runs[[*_KEYS, "lr_exponent"]].iloc[0]
-            rates, exponents = found.setdefault((int(point), positions[optimizer]), ([], {}))
-            rates.append(rate_statistics(float(lr), runs, value))
-            exponents[float(lr)] = exponent
+            point, optimizer, setting, lr, exponent = runs[[*KEYS, "lr_exponent"]].iloc[0]
+            tried = found.setdefault((int(point), positions[optimizer]), [])
+            tried.append(rate_statistics(setting, float(lr), exponent, runs, reading))
         return best_of(self._config, found)
 
     @cached_property
@@ -98,6 +95,15 @@ class Tables:
         for name, values in only.items():
             found = found[found[name].isin(values)]
         return found if columns is None else found[list(columns)]
+
+    @cached_property
+    def setting_column(self) -> str:
+        """The column with the label of the setting; `optimizer` in a table of a version in which that was one setting."""
+        if self.histogram is not None:
+            return "setting" if "setting" in self.histogram else "optimizer"
+        path = self._folder / store.SUMMARY
+        with _readable(path), store.parquet_reader(path) as file:
+            return "setting" if "setting" in file.schema_arrow.names else "optimizer"
 
     @cached_property
     def curves(self) -> xr.Dataset | None:
@@ -125,16 +131,22 @@ class Tables:
             return current_frame(store.read_frame(self._folder / name, **options))
 
     def _rates(self) -> Iterator[pd.DataFrame]:
-        """Rows of the summary, the columns that statistics need, rate by rate."""
+        """Rows of the summary, the columns that statistics need, rate by rate.
+
+        A table without settings was written before there were any: its optimizers are settings.
+        """
         path = self._folder / store.SUMMARY
-        needed = statistics_columns(family_of(self._config).value)
+        needed = Reading.of(self._config).columns
         with _readable(path), store.parquet_reader(path) as file:
-            columns = [*_KEYS, "lr_exponent", *(n for n in needed if n in file.schema_arrow.names)]
+            names = file.schema_arrow.names
+            columns = [name for name in (*KEYS, "lr_exponent", *needed) if name in names]
             rest = pd.DataFrame()
             for batch in file.iter_batches(columns=columns):
                 frame = current_frame(batch.to_pandas())
+                if "setting" not in frame:
+                    frame["setting"] = frame["optimizer"]
                 rest = frame if rest.empty else pd.concat([rest, frame], ignore_index=True)
-                groups = [group for _, group in rest.groupby(_KEYS, sort=False)]
+                groups = [group for _, group in rest.groupby(KEYS, sort=False)]
                 yield from groups[:-1]
                 rest = groups[-1]
             if not rest.empty:

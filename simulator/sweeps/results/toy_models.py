@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from quadsim.simulator.sweeps.results.answers import optimised_answer
+from quadsim.simulator.sweeps.results.answers import Group, growth_sentence
+from quadsim.simulator.sweeps.results.comparison import Comparison, draws_of_rows
 from quadsim.simulator.sweeps.results.notes import text_of_point
+from quadsim.simulator.sweeps.results.statistics import Reading
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
@@ -14,10 +15,24 @@ if TYPE_CHECKING:
 __all__ = ["notes", "on_optimised_loss"]
 
 
-def on_optimised_loss(results: "Results", best: pd.DataFrame) -> str:
-    """The sentence on the loss that is optimised, for these rows of `best`; see `optimised_answer`."""
-    whole = results.summary[results.summary["point"].isin(best["point"])]
-    return optimised_answer(whole, best, results.config.axis, results.config.steps)
+def on_optimised_loss(results: "Results") -> str:
+    """How the steps grow on the loss that is optimised, every optimizer at the setting and rate that are best for it."""
+    config = results.config
+    chosen = results.best[["point", "optimizer", "setting_weighted", "lr_weighted"]]
+    chosen = chosen.rename(columns={"setting_weighted": "setting", "lr_weighted": "lr"})
+    runs = results.summary
+    if "setting" not in runs:  # a table of a version in which an optimizer was one setting
+        runs = runs.assign(setting=runs["optimizer"])
+    runs = runs.merge(chosen, on=["point", "optimizer", "setting", "lr"])
+    draw = draws_of_rows(runs[runs["seed"].isin(config.reported)], Reading.of(config).weighted)
+    groups = [
+        Group(label, Comparison(best, config.axis, len(config.reported), config.steps, draw, "steps_weighted_median"))
+        for label, _, best in results.groups()
+    ]
+    if len(groups[0].comparison.points) < 2:
+        return ""
+    text = growth_sentence(config, groups, list(config.names))
+    return f"On the loss that is optimised: {text[:1].lower()}{text[1:]}" if text else ""
 
 
 def notes(results: "Results") -> list[str]:
@@ -26,13 +41,13 @@ def notes(results: "Results") -> list[str]:
     for row in best[best["at_edge_weighted"] != ""].to_dict("records"):
         end = {"low": "smallest", "high": "largest"}[row["at_edge_weighted"]]
         out.append(
-            f"On the optimised loss the best rate of {row['optimizer']} at {text_of_point(results, row)} is the {end} "
+            f"On the optimised loss the best rate of {row['setting_weighted']} at {text_of_point(results, row)} is the {end} "
             "one tried: a better one may exist."
         )
     left = best[best["loss_median"].gt(config.tolerance * np.log(best["classes"])) & best["reached"].ge(0.5)]
-    for row in left.to_dict("records"):
+    if config.until == "first" and len(left):
+        where = ", ".join(f"{row['setting']} at {text_of_point(results, row)}" for row in left.to_dict("records"))
         out.append(
-            f"Steps are first crossings: at its best rate {row['optimizer']} is above the target again at the end "
-            f"({text_of_point(results, row)})."
+            f"Steps are first crossings: at the best rate the loss is above the target again at the end ({where})."
         )
     return out

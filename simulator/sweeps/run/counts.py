@@ -8,7 +8,7 @@ import pandas as pd
 from quadsim.simulator.engines.counting import bin_edges
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.results.histogram import Counted, bins_frame, mark_best, settings_frame
-from quadsim.simulator.sweeps.results.statistics import best_counted_rates
+from quadsim.simulator.sweeps.results.statistics import best_counted_of, best_counted_rates
 from quadsim.simulator.sweeps.work.chunk import AnyWork
 from quadsim.simulator.sweeps.work.units import Unit, exponents_of, rates_of
 
@@ -30,22 +30,26 @@ class KeptHistograms:
             self._counted[key] = self._counted[key] + found if key in self._counted else found
 
     def _bins(self) -> pd.DataFrame:
-        """All bins by point, optimizer (as asked) and rate."""
+        """All bins by point, setting (as listed) and rate."""
         config = self._work.config
         parts = []
         for (p, o, exponents), counted in sorted(self._counted.items(), key=lambda item: item[0]):
             unit = Unit(p, o, exponents, (0, 0))
-            columns = {"point": p, **config.points[p].columns, "optimizer": config.optimizers[o]}
+            optimizer = config.swept[config.optimizer_of[o]]
+            columns = {"point": p, **config.points[p].columns, "optimizer": optimizer.text}
+            columns |= {"setting": config.specs[o].label, "family": optimizer.family}
             columns |= {"lr": rates_of(config, unit), "lr_exponent": exponents_of(config, unit)}
             parts.append((columns, counted))
         return bins_frame(parts, bin_edges(config.steps))
 
-    def best(self) -> pd.DataFrame:
-        """The best rates so far."""
-        return best_counted_rates(settings_frame(self._bins()), self._work.config.point_columns)
+    def edges(self) -> set[str]:
+        """See `best_at_edge`, over all points and optimizers."""
+        frame = settings_frame(self._bins(), self._work.config.until)
+        each = best_counted_rates(frame.assign(optimizer=frame["optimizer"] + frame["setting"]), ())
+        return set(each["at_edge"]) - {""}
 
     def write(self, folder: Path) -> None:
         """Write the histogram."""
         bins = self._bins()
-        best = best_counted_rates(settings_frame(bins), self._work.config.point_columns)
+        best = best_counted_of(self._work.config, settings_frame(bins, self._work.config.until))
         store.write_frame(folder / store.HISTOGRAM, mark_best(bins, best))

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.runs.judged import Judge
 from quadsim.simulator.support import store
@@ -95,22 +93,9 @@ def sweep(
     work = work_of(config)
     work.check()
     run_on = backend or Serial()
-    kind = config.device.partition(":")[0]
-    for device in run_on.devices:
-        if device.partition(":")[0] != kind:
-            raise ValueError(
-                f"devices must be of the kind of device, got {device} with {config.device}; name one kind in both."
-            )
+    _check_devices(config, run_on)
     if out is None:
-        folder = Path(tempfile.mkdtemp(prefix="quadsim-sweep-"))
-        try:
-            with locked_folder(folder, config.to_json()):
-                results = _sweep(work, judge, folder, None, progress, run_on)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        weakref.finalize(results.tables, shutil.rmtree, folder, ignore_errors=True)
-        return results
+        return _in_temporary_folder(work, judge, progress, run_on)
     out = local_path("out", out)
     found = None
     if not has_finished(out, config.to_json()):
@@ -121,16 +106,50 @@ def sweep(
         remove_leftovers(out)
         found = Results.load(out)
     if present is not None:
-        try:
-            present(found)
-        except Exception as error:  # whatever it is: the work is done, and its results are returned
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            _log.warning(
-                "figures and report of %s could not be made (%s); the results are finished, and `quadsim report` makes them.",
-                out,
-                reason,
-            )
+        _present(found, present)
     return found
+
+
+def _check_devices(config: SweepGrid, backend: Backend) -> None:
+    """Check that a backend runs on devices of the kind that the configuration names.
+
+    Raises:
+        ValueError: it has one of another kind.
+    """
+    kind = config.device.partition(":")[0]
+    for device in backend.devices:
+        if device.partition(":")[0] != kind:
+            raise ValueError(
+                f"devices must be of the kind of device, got {device} with {config.device}; name one kind in both."
+            )
+
+
+def _in_temporary_folder(
+    work: Work[Any, Any, Any], judge: Judge | None, progress: Progress | None, backend: Backend
+) -> Results:
+    """Run everything in a folder that is removed with the results."""
+    folder = Path(tempfile.mkdtemp(prefix="quadsim-sweep-"))
+    try:
+        with locked_folder(folder, work.config.to_json()):
+            results = _sweep(work, judge, folder, None, progress, backend)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(results.tables, shutil.rmtree, folder, ignore_errors=True)
+    return results
+
+
+def _present(results: Results, present: Presenter) -> None:
+    """Draw figures and write a report; where that fails, log a warning."""
+    try:
+        present(results)
+    except Exception as error:  # whatever it is: the work is done, and its results are returned
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        _log.warning(
+            "figures and report of %s could not be made (%s); the results are finished, and `quadsim report` makes them.",
+            results.folder,
+            reason,
+        )
 
 
 def _sweep(
@@ -158,7 +177,7 @@ def _sweep(
             runner.finish(_units(work, pieces), number)
             for piece in pieces:
                 kept.take(units_of(work, piece), runner.paths)
-            pieces = [] if config.lr is not None else _extensions(kept.best(), plan, density)
+            pieces = [] if config.lr is not None else _extensions(kept.edges(), plan, density)
     runner.say("writing")
     with writable(out or folder):
         kept.write(folder)
@@ -210,13 +229,12 @@ def estimate(config: SweepGrid) -> Estimate:
     """Time and memory of a sweep, from short runs of the first unit of every point and optimizer."""
     work = work_of(config)
     work.check()
-    rates = config.lr or [10.0 ** float(config.exponent(k)) for k in first_range(config)]
     seconds = 0.0
     for point in config.points:
         for spec in config.specs:
-            natural = 1.0 if config.lr else point.natural_lr(spec, config.tolerance)
-            chosen = [natural * rate for rate in rates]
-            units = work.firsts(point, spec, len(rates))
+            natural = point.natural_lr(spec, config.tolerance)
+            chosen = list(config.lr or config.rates(natural, first_range(config)))
+            units = work.firsts(point, spec, len(chosen))
             seeds = (0, min(units.step, config.seeds))
             short = min(work.short_run, config.steps)
             _try(work, point, spec, chosen, seeds, 1)  # compilation is paid once, not per unit
@@ -236,13 +254,13 @@ def _try(
     return str(work.count(point, spec, rates, seeds, steps, None).engine[0])
 
 
-def _extensions(best: pd.DataFrame, plan: _Plan, density: int) -> list[tuple[int, int]]:
-    """New ranges of k for all optimizers, where any best rate lies at an edge that may still move."""
+def _extensions(edges: set[str], plan: _Plan, density: int) -> list[tuple[int, int]]:
+    """New ranges of k for all optimizers, where the best rate of any setting lies at an edge that may still move."""
     pieces = []
-    if (best["at_edge"] == "low").any() and plan.low > -MOST_DECADES * density:
+    if "low" in edges and plan.low > -MOST_DECADES * density:
         pieces.append((plan.low - density, plan.low - 1))
         plan.low -= density
-    if (best["at_edge"] == "high").any() and plan.high < MOST_DECADES * density:
+    if "high" in edges and plan.high < MOST_DECADES * density:
         pieces.append((plan.high + 1, plan.high + density))
         plan.high += density
     return pieces

@@ -1,4 +1,7 @@
-"""The folder of a sweep: made, locked, compared with what is asked for, and cleaned of what a killed process left."""
+"""Result folders: checked, made and locked by one rule for all commands.
+
+The folder of a sweep is also compared with what is asked for, and cleaned of what a killed process left.
+"""
 
 import hashlib
 import json
@@ -6,7 +9,7 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,12 @@ __all__ = [
     "FAILURES",
     "JOBS",
     "UNITS",
+    "check_folder",
+    "check_same",
+    "folder_for_one",
     "has_finished",
     "locked_folder",
+    "make_folder",
     "no_room",
     "remove_leftovers",
     "restored",
@@ -46,7 +53,7 @@ def has_finished(folder: Path, config: dict[str, Any]) -> bool:
         return False
     damaged = damaged_files(folder)
     if store.CONFIG not in damaged:
-        _check_same(folder, config)
+        check_same(folder, config)
     elif _digest(config) != _stated(folder, store.CONFIG):
         raise ValueError(
             f"out must hold the same configuration, got {folder} with another one, whose {store.CONFIG} was altered; choose "
@@ -99,21 +106,58 @@ def no_room(folder: Path, reason: str) -> str:
     )
 
 
+def check_folder(
+    folder: Path, earlier: str, marker: str, is_leftover: Callable[[Path], bool] = lambda path: False
+) -> None:
+    """Refuse a folder in which a command must not write; the rule is the same for all commands.
+
+    A command may write where there is nothing yet, or an empty folder, or an earlier result of its own.
+
+    Args:
+        folder: an absolute path.
+        earlier: what an earlier result is called, as "an earlier sweep".
+        marker: name of the file by which it is known.
+        is_leftover: whether a process that was killed before it wrote the marker may have left a path.
+
+    Raises:
+        ValueError: a file, or a folder with other content or that cannot be read.
+    """
+    try:
+        is_folder = folder.is_dir()
+        if folder.exists() and not is_folder:
+            raise ValueError(f"out must be a folder, got the file {folder}; choose another name.")
+        free = not is_folder or (folder / marker).is_file() or all(is_leftover(path) for path in folder.iterdir())
+    except OSError as error:  # as of a name that is too long, or a folder that must not be read
+        raise ValueError(_not_writable(folder, error)) from error
+    if not free:
+        raise ValueError(f"out must be empty or hold {earlier}, got {folder} with other files; choose another folder.")
+
+
+def make_folder(folder: Path, earlier: str, marker: str) -> None:
+    """Check a folder as `check_folder` and make it, before the work whose result it takes.
+
+    Raises:
+        ValueError: as `check_folder`, or a folder that cannot be made.
+    """
+    check_folder(folder, earlier, marker)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(_not_writable(folder, error)) from error
+
+
 @contextmanager
-def locked_folder(folder: Path, config: dict[str, Any]) -> Iterator[None]:
-    """The folder for one process alone, made where it is not there, and cleaned of files that were never finished.
+def folder_for_one(
+    folder: Path, earlier: str, marker: str, is_leftover: Callable[[Path], bool] = lambda path: False
+) -> Iterator[None]:
+    """Check a folder as `check_folder`, make it, and keep other processes out of it.
 
     The lock is the kernel's: it goes when the process does, however it ends.
 
     Raises:
-        ValueError: other content, another configuration, another process at work, or a folder that cannot be written.
+        ValueError: as `check_folder`, another process at work, or a folder that cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out must be a folder, got the file {folder}; choose another name.")
-    if folder.is_dir() and not (folder / store.CONFIG).is_file() and any(not _is_ours(p) for p in folder.iterdir()):
-        raise ValueError(
-            f"out must be empty or hold an earlier sweep, got {folder} with other files; choose another folder."
-        )
+    check_folder(folder, earlier, marker, lambda path: path.name == _LOCK or is_leftover(path))
     lock = FileLock(folder / _LOCK, timeout=0, thread_local=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,12 +171,6 @@ def locked_folder(folder: Path, config: dict[str, Any]) -> Iterator[None]:
     try:
         try:
             (folder / _LOCK).write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
-            if (folder / store.CONFIG).is_file():
-                if not store.is_finished(folder):  # of a finished one has_finished compares more closely
-                    _check_same(folder, config)
-            else:
-                store.write_json(folder / store.CONFIG, config)
-            _remove_partial(folder)
         except OSError as error:
             raise ValueError(_not_writable(folder, error)) from error
         yield
@@ -140,6 +178,26 @@ def locked_folder(folder: Path, config: dict[str, Any]) -> Iterator[None]:
         with suppress(OSError):
             (folder / _LOCK).unlink(missing_ok=True)  # while it is held: whoever opened it before finds it gone
         lock.release()
+
+
+@contextmanager
+def locked_folder(folder: Path, config: dict[str, Any]) -> Iterator[None]:
+    """The folder of a sweep for one process alone, made where it is not there, and cleaned of files that were never finished.
+
+    Raises:
+        ValueError: other content, another configuration, another process at work, or a folder that cannot be written.
+    """
+    with folder_for_one(folder, "an earlier sweep", store.CONFIG, _is_partial_config):
+        try:
+            if (folder / store.CONFIG).is_file():
+                if not store.is_finished(folder):  # of a finished one has_finished compares more closely
+                    check_same(folder, config)
+            else:
+                store.write_json(folder / store.CONFIG, config)
+            _remove_partial(folder)
+        except OSError as error:
+            raise ValueError(_not_writable(folder, error)) from error
+        yield
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -151,9 +209,9 @@ def remove_leftovers(folder: Path) -> None:
         (folder / _LOCK).unlink(missing_ok=True)
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether a process that was killed before it could write its configuration may have left this."""
-    return path.name == _LOCK or path.name.startswith(f"{Path(store.CONFIG).stem}{store.PARTIAL}")
+def _is_partial_config(path: Path) -> bool:
+    """Whether a process that was killed while it wrote its configuration may have left this."""
+    return path.name.startswith(f"{Path(store.CONFIG).stem}{store.PARTIAL}")
 
 
 def _remove_partial(folder: Path) -> None:
@@ -174,17 +232,23 @@ def _holder(folder: Path) -> str:
     return f"process {number} on {host}" if number and host else "another process"
 
 
-def _check_same(folder: Path, config: Mapping[str, Any]) -> None:
-    """Compare the configuration there with the one asked for.
+def check_same(folder: Path, config: Mapping[str, Any], *, repeats: bool = True) -> None:
+    """Compare the configuration that a folder holds with the one asked for.
+
+    Args:
+        folder: with a configuration.
+        config: the one asked for.
+        repeats: whether the command takes the stored one with --config, which the message then says.
 
     Raises:
         ValueError: they differ; the message says in what.
     """
     stored = store.read_json(folder / store.CONFIG, "config in out")
     if stored != config:
+        again = f", or repeat it with --config {folder / store.CONFIG}" if repeats else ""
         raise ValueError(
             f"out must hold the same configuration, got {folder} with another one ({_difference(stored, config)}); choose "
-            f"another folder, or repeat it with --config {folder / store.CONFIG}."
+            f"another folder{again}."
         )
 
 
@@ -197,6 +261,8 @@ def _difference(stored: Any, asked: Mapping[str, Any]) -> str:
     def text(value: Any) -> str:
         return "nothing" if value is absent else json.dumps(value)
 
+    if stored.get("kind", absent) != asked.get("kind", absent):  # then nothing is the same
+        return f"kind: {text(stored.get('kind', absent))} there, {text(asked.get('kind', absent))} asked"
     names = [n for n in dict.fromkeys([*asked, *stored]) if stored.get(n, absent) != asked.get(n, absent)]
     return "; ".join(f"{n}: {text(stored.get(n, absent))} there, {text(asked.get(n, absent))} asked" for n in names)
 

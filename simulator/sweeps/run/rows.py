@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.support import store
-from quadsim.simulator.sweeps.config.families import family_of
 from quadsim.simulator.sweeps.config.grid import SweepGrid
-from quadsim.simulator.sweeps.results.statistics import RateStatistics, best_of, rate_statistics, statistics_columns
+from quadsim.simulator.sweeps.results.statistics import (
+    RateStatistics,
+    Reading,
+    best_at_edge,
+    best_of,
+    rate_statistics,
+)
 from quadsim.simulator.sweeps.work.chunk import CURVE, AnyWork, read_rates
 from quadsim.simulator.sweeps.work.units import Unit, exponents_of, rates_of
 
@@ -32,16 +37,14 @@ _MOST_MAPPED = 4096
 
 @dataclass(frozen=True)
 class _Rate:
-    """One rate of an optimizer at a point.
+    """One rate of a setting at a point.
 
     Attributes:
-        exponent: of the rate, see `exponents_of`.
         index: its place among those of its chunks.
         parts: the chunks that hold its problems, in order, with their files.
         statistics: of all problems.
     """
 
-    exponent: str
     index: int
     parts: tuple[tuple[Unit, Path], ...]
     statistics: RateStatistics
@@ -51,6 +54,10 @@ class _Rate:
         for unit, path in self.parts:
             for batch in read_rates(path, range(self.index, self.index + 1)):
                 yield unit, batch
+
+
+_Chosen = dict[tuple[int, str], tuple[str, float]]
+"""(point, optimizer) to its best setting and rate."""
 
 
 class KeptRows:
@@ -73,43 +80,48 @@ class KeptRows:
     def _take(self, config: SweepGrid, parts: tuple[tuple[Unit, Path], ...]) -> None:
         unit = parts[0][0]
         found = self._rates.setdefault((unit.point, unit.optimizer), [])
-        value = family_of(config).value
-        needed = statistics_columns(value)
+        reading = Reading.of(config)
         for index, (lr, exponent) in enumerate(zip(rates_of(config, unit), exponents_of(config, unit), strict=True)):
             frames = [
-                batch.select([name for name in needed if name in batch.schema.names]).to_pandas()
+                batch.select([name for name in reading.columns if name in batch.schema.names]).to_pandas()
                 for _, path in parts
                 for batch in read_rates(path, range(index, index + 1))
             ]
             runs = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
-            found.append(_Rate(exponent, index, parts, rate_statistics(lr, runs, value)))
+            label = config.specs[unit.optimizer].label
+            found.append(_Rate(index, parts, rate_statistics(label, lr, exponent, runs, reading)))
         found.sort(key=lambda rate: rate.statistics.lr)
 
-    def best(self) -> pd.DataFrame:
-        """The best rates so far."""
-        found = {
-            key: ([rate.statistics for rate in rates], {rate.statistics.lr: rate.exponent for rate in rates})
-            for key, rates in self._rates.items()
-        }
-        return best_of(self._work.config, found)
+    def edges(self) -> set[str]:
+        """See `best_at_edge`, over all points and optimizers."""
+        return set().union(*(best_at_edge(tried) for tried in self._tried().values()))
+
+    def _tried(self) -> dict[tuple[int, int], list[RateStatistics]]:
+        """For (point, optimizer) the statistics of its settings and rates, see `best_row`."""
+        found: dict[tuple[int, int], list[RateStatistics]] = {}
+        for p, s, rate in self._ordered():
+            found.setdefault((p, self._work.config.optimizer_of[s]), []).append(rate.statistics)
+        return found
 
     def write(self, folder: Path) -> None:
         """Write the summary and the curves."""
-        best = self.best()
+        config = self._work.config
+        best = best_of(config, self._tried())
         chosen = {
-            (row["point"], row["optimizer"]): row["lr"] for row in best[["point", "optimizer", "lr"]].to_dict("records")
+            (row["point"], row["optimizer"]): (row["setting"], row["lr"])
+            for row in best[["point", "optimizer", "setting", "lr"]].to_dict("records")
         }
         store.write_whole(folder / store.SUMMARY, lambda path: self._write_summary(path, chosen))
         store.write_whole(folder / store.CURVES, lambda path: self._write_curves(path, chosen))
 
     def _ordered(self) -> Iterator[tuple[int, int, _Rate]]:
-        """Rates by point, optimizer (as asked) and size."""
-        for p, o in sorted(self._rates):
-            for rate in self._rates[p, o]:
-                yield p, o, rate
+        """Point, position in `SweepGrid.specs` and rate, by point, setting (as listed) and size of the rate."""
+        for p, s in sorted(self._rates):
+            for rate in self._rates[p, s]:
+                yield p, s, rate
 
-    def _write_summary(self, path: Path, chosen: dict[tuple[int, str], float]) -> None:
-        """Rows by point, optimizer (as asked), rate and seed, with a mark at the best rate."""
+    def _write_summary(self, path: Path, chosen: _Chosen) -> None:
+        """Rows by point, setting (as listed), rate and seed, with a mark at the best setting and rate."""
         config = self._work.config
         columns = pd.DataFrame([point.columns for point in config.points]).to_dict("list")
         points = {str(name): pa.array(list(values), from_pandas=True) for name, values in columns.items()}
@@ -117,12 +129,13 @@ class KeptRows:
         with store.parquet_writer(path, schema) as writer:
             waiting: list[pa.Table] = []
             number = 0
-            for p, o, rate in self._ordered():
-                label = config.specs[o].label
+            for p, s, rate in self._ordered():
+                optimizer, tried = config.swept[config.optimizer_of[s]], rate.statistics
                 own = {"point": pa.scalar(p, pa.int64()), **{name: values[p] for name, values in points.items()}}
-                own |= {"optimizer": pa.scalar(label), "lr": pa.scalar(rate.statistics.lr)}
-                own |= {"lr_exponent": pa.scalar(rate.exponent)}
-                own["best_lr"] = pa.scalar(chosen[p, label] == rate.statistics.lr)
+                own |= {"optimizer": pa.scalar(optimizer.text), "setting": pa.scalar(tried.setting)}
+                own |= {"family": pa.scalar(optimizer.family)}
+                own |= {"lr": pa.scalar(tried.lr), "lr_exponent": pa.scalar(tried.exponent)}
+                own["best_lr"] = pa.scalar(chosen[p, optimizer.text] == (tried.setting, tried.lr))
                 for _, batch in rate.batches():
                     waiting.append(_widened(batch, own, schema))
                     number += batch.num_rows
@@ -144,24 +157,28 @@ class KeptRows:
         runs = pa.unify_schemas(list(found), promote_options="permissive")
         own = [field for field in runs if not field.name.startswith(CURVE) and field.name != "seed"]
         fields = [pa.field("point", pa.int64()), *(pa.field(name, values.type) for name, values in points.items())]
-        fields += [pa.field("seed", pa.int64()), pa.field("optimizer", pa.string())]
+        fields += [pa.field("seed", pa.int64())]
+        fields += [pa.field(name, pa.string()) for name in ("optimizer", "setting", "family")]
         fields += [pa.field("lr", pa.float64()), pa.field("lr_exponent", pa.string())]
         return pa.schema([*fields, *own, pa.field("best_lr", pa.bool_())])
 
-    def _write_curves(self, path: Path, chosen: dict[tuple[int, str], float]) -> None:
+    def _write_curves(self, path: Path, chosen: _Chosen) -> None:
         """Curves at the best rates: point x optimizer x seed x step, with what each point is as coordinates."""
         config = self._work.config
         coordinates = _coordinates(config)
-        rates = np.array([[chosen[p, spec.label] for spec in config.specs] for p in range(len(config.points))])
+        best = [[chosen[p, optimizer.text] for optimizer in config.swept] for p in range(len(config.points))]
         axes = ("point", "optimizer", "seed", "step")
-        frame = xr.Dataset(coords={**coordinates, "lr": (axes[:2], rates)})
+        coordinates["lr"] = (axes[:2], np.array([[lr for _, lr in row] for row in best]))
+        coordinates["setting"] = (axes[:2], np.array([[setting for setting, _ in row] for row in best], dtype=object))
+        frame = xr.Dataset(coords=coordinates)
         store.put_dataset(path, frame)
         with h5netcdf.File(path, "a") as file:
             if "point" not in file.dimensions:
                 file.dimensions["point"] = len(config.points)
             arrays = {name: file.create_variable(name, axes, np.dtype("float64")) for name in self._work.curves}
-            for p, o, rate in self._ordered():
-                if rate.statistics.lr != chosen[p, config.specs[o].label]:
+            for p, s, rate in self._ordered():
+                o = config.optimizer_of[s]
+                if (rate.statistics.setting, rate.statistics.lr) != best[p][o]:
                     continue
                 for unit, batch in rate.batches():
                     first, number = unit.seeds

@@ -119,7 +119,7 @@ class ChunkRunner:
 
     def _say(self, unit: Unit) -> None:
         if self._progress is not None:
-            label = f"{self._config.optimizers[unit.optimizer]} at {self._config.points[unit.point].label}"
+            label = f"{self._config.specs[unit.optimizer].label} at {self._config.points[unit.point].label}"
             with self._lock:
                 self._progress(self._done, self._total, label)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.runs.judged import Judge, judged
 from quadsim.simulator.support.provenance import producer
 from quadsim.simulator.sweeps.config.families import config_from_json, family_of, imported
-from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid
 from quadsim.simulator.sweeps.work.sealed import seal
 from quadsim.simulator.sweeps.work.units import Unit, rates_of
 from quadsim.simulator.sweeps.work.work import Work
@@ -139,8 +139,8 @@ def _rows(work: AnyWork, run: Any, judge: Judge | None) -> memoryview:
     columns: dict[str, NDArray[Any]] = {
         "seed": np.broadcast_to(np.asarray(run.problem.index)[:, None], shape),
         "status": run.status,
-        "steps_to_tolerance": run.steps_to_tolerance,
     }
+    columns |= {UNTIL[name]: getattr(run, UNTIL[name]) for name in work.config.criteria}
     columns |= dict(work.columns(run))
     columns |= judged(judge, run)
     columns["engine"] = per_run(run.engine)

@@ -45,6 +45,7 @@ class ModelWork(Work[ModelSweepConfig, ModelPoint, TrainingRun]):
             dtype=config.dtype,
             device=config.device,
             compile=config.compile,
+            stop=config.until == "first",
             **hyperparameters,
         )
 
@@ -55,6 +56,7 @@ class ModelWork(Work[ModelSweepConfig, ModelPoint, TrainingRun]):
             rate = np.exp(np.log(run.final_loss / initial) / run.stopped)
         return {
             "steps_to_tolerance_weighted": run.steps_to_tolerance_weighted,
+            "steps_to_stay_weighted": run.steps_to_stay_weighted,
             "stopped": run.stopped,
             "initial_loss": initial,
             "final_loss": run.final_loss,

@@ -16,7 +16,7 @@ class Unit:
 
     Attributes:
         point: which.
-        optimizer: which.
+        optimizer: which of `SweepGrid.specs`, a setting of an optimizer.
         exponents: first and last k of the rates.
         seeds: first problem and how many.
     """
@@ -38,7 +38,7 @@ def rates_of(config: SweepGrid, unit: Unit) -> list[float]:
     if config.lr is not None:
         return list(config.lr)
     natural = config.points[unit.point].natural_lr(config.specs[unit.optimizer], config.tolerance)
-    return [natural * 10.0 ** float(config.exponent(k)) for k in range(first, last + 1)]
+    return config.rates(natural, range(first, last + 1))
 
 
 def exponents_of(config: SweepGrid, unit: Unit) -> list[str]:

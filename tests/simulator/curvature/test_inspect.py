@@ -10,7 +10,7 @@ from cases import with_defaults
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
-from quadsim.simulator import ToyProblem
+from quadsim.simulator import ModelSweepConfig, ToyProblem
 from quadsim.simulator.curvature.block_spectra import block_hessians
 from quadsim.simulator.curvature.inspection import inspect_model, inspect_trained, place_of_block
 from quadsim.simulator.figures.inspection_figures import distance_figure, spectra_figure
@@ -132,7 +132,8 @@ def test_the_command_writes_tables_and_three_figures(run, tmp_path, partition):
     assert frame["index"].nunique() == 2
     again = run("inspect", *SMALL, "--out", "here")
     assert again.exit_code == 2
-    assert "out must be new or an empty folder" in again.stderr
+    assert "out must hold the same configuration, got" in again.stderr
+    assert '(norm: "post" there, null asked' in again.stderr
 
 
 def test_json_is_one_document(run):
@@ -279,8 +280,8 @@ def test_save_blocks_writes_the_hessian_blocks(run, tmp_path):
     assert re.search(
         r"\d+ of \d+ Hessian blocks in .*blocks\.npz are indefinite, and a sweep refuses them", found.stderr
     )
-    options = {"task": "token-map:vocabulary=6", "width": 4, "layers": 1, "problems": 2}
-    inspected, _ = inspect_trained(ToyProblem.generate("transformer", **options), "gd", lr=0.1, at=[2])
+    config = ModelSweepConfig(task="token-map:vocabulary=6", width=4, layers=1, heterogeneity=1)
+    inspected, _ = inspect_trained(config.points[0].problem(2, 0), "gd", lr=0.1, at=[2])
     expected = block_hessians(inspected.problem.stack(), inspected.theta, "module")
     blocks = read_blocks(tmp_path / "own/blocks.npz").blocks
     assert len(blocks) == len(expected.partition.sizes)

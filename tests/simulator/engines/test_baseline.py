@@ -30,6 +30,9 @@ PAIRS = {  # torch class, its options, our rule, its hyperparameters
     "adam with betas": (
         torch.optim.Adam, {"betas": (0.5, 0.9), "eps": 1e-3}, "adam", {"beta1": 0.5, "beta2": 0.9, "eps": 1e-3},
     ),
+    "amsgrad": (torch.optim.Adam, {"amsgrad": True}, "amsgrad", {}),
+    "adagrad": (torch.optim.Adagrad, {}, "adagrad", {}),
+    "rmsprop-centered": (torch.optim.RMSprop, {"centered": True}, "rmsprop-centered", {}),
     "adamw": (torch.optim.AdamW, {"weight_decay": 0.3}, "adamw", {"weight_decay": 0.3}),
     "rmsprop": (torch.optim.RMSprop, {"alpha": 0.9, "eps": 1e-2}, "rmsprop", {"beta2": 0.9, "eps": 1e-2}),
 }  # fmt: skip
@@ -50,6 +53,8 @@ def test_simulate_torch_is_simulate_for_the_same_optimizer(pair):
         np.testing.assert_allclose(theirs.observed[observable], values, rtol=1e-9, atol=1e-12, err_msg=observable)
     assert np.array_equal(theirs.steps, ours.steps)
     assert np.array_equal(theirs.steps_to_tolerance, ours.steps_to_tolerance)
+    assert np.array_equal(theirs.steps_to_stay, ours.steps_to_stay)
+    assert np.array_equal(theirs.steps_to_mean, ours.steps_to_mean)
     assert np.array_equal(theirs.status, ours.status)
     assert theirs.optimizer == optimizer.__name__
     assert theirs.rule is None
@@ -92,6 +97,93 @@ class Normalized(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter -= group["lr"] * parameter.numel() * parameter.grad / parameter.grad.norm()
+
+
+class Clipped(torch.optim.SGD):
+    """A step along the gradient of all parameters, whose norm is at most 0.1."""
+
+    def step(self, closure=None):
+        torch.nn.utils.clip_grad_norm_([p for group in self.param_groups for p in group["params"]], 0.1)
+        super().step()
+
+
+class OwnRate(torch.optim.SGD):
+    """A class that looks at the rate it was made with, not at that of its groups."""
+
+    def __init__(self, parameters, lr):
+        super().__init__(parameters, lr=lr)
+        self.own = lr
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter -= self.own * parameter.grad
+
+
+class Replacing(OwnRate):
+    """A class that puts new tensors in the place of its parameters' data."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data = parameter - group["lr"] * parameter.grad
+
+
+class Ungrouped(OwnRate):
+    """A class that takes tensors alone."""
+
+    def __init__(self, parameters, lr):
+        super().__init__(parameters, lr)
+        assert len(self.param_groups) == 1
+
+
+class Stepping(Normalized):
+    """Coupled at its 8th step alone."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        self.t = getattr(self, "t", 0) + 1
+        for group in self.param_groups:
+            for p in group["params"]:
+                p -= group["lr"] * (p.grad / p.grad.norm() if self.t == 8 else p.grad)
+
+
+ARRANGED = {
+    "elementwise": [
+        torch.optim.SGD,
+        torch.optim.Adam,
+        torch.optim.NAdam,
+        torch.optim.Adagrad,
+        torch.optim.Rprop,
+        Replacing,
+    ],
+    "block by block": [Normalized, Stepping, torch.optim.Adafactor],
+    "run by run": [Clipped, OwnRate, Ungrouped],
+}
+
+
+@pytest.mark.parametrize(("arrangement", "optimizer"), [(key, value) for key in ARRANGED for value in ARRANGED[key]])
+def test_runs_share_an_object_where_the_class_allows_it(arrangement, optimizer):
+    problem, rates = mixed_problem(problems=3), [0.01, 0.02, 0.03]
+    arguments = {"steps": 12, "schedule": "cosine:warmup=3"}
+    together = simulate_torch(problem, optimizer, lr=rates, **arguments)
+    assert together.engine == f"torch, {arrangement}"
+    assert together.status.shape == (3, 3)
+    for m in range(3):
+        for k, rate in enumerate(rates):
+            alone = simulate_torch(problem.select([m]), optimizer, lr=rate, **arguments)
+            assert alone.engine == "torch, run by run"
+            np.testing.assert_allclose(together.gap[m, k], alone.gap[0, 0], rtol=1e-12)
+
+
+def test_a_schedule_is_that_of_simulate():
+    arguments = {"lr": [0.01, 0.03], "steps": 60, "schedule": "cosine:warmup=10", "tolerance": 0.5}
+    theirs = simulate_torch(mixed_problem(), torch.optim.Adam, **arguments)
+    ours = simulate(mixed_problem(), "adam", engine="reference", **arguments)
+    np.testing.assert_allclose(theirs.gap, ours.gap, rtol=1e-9)
+    assert str(theirs.schedule) == "cosine:warmup=10"
 
 
 def test_every_block_is_a_parameter_of_its_own():

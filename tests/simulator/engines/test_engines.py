@@ -10,7 +10,7 @@ import torch
 from cases import OPTIMIZERS, registered
 from problems import SIZES, diagonal_problem, mixed_problem
 from reference import RULES as ORACLE
-from reference import block_extremes, block_slices, hessian_times, run, steps_to_tolerance
+from reference import block_extremes, block_slices, hessian_times, run, steps_to_mean, steps_to_stay, steps_to_tolerance
 
 from quadsim.simulator import RULES, BlockQuadratic, Rule, Schedule, grid, simulate, symbols
 from quadsim.simulator.engines import as_trajectory, choose_engine, prepare, reference
@@ -66,6 +66,8 @@ def test_reference_engine_matches_numpy(name, schedule):
             np.testing.assert_allclose(errors[m, k], expected, rtol=1e-10, atol=atol)
             np.testing.assert_allclose(result.gap[m, k], gaps, rtol=1e-10)
             assert result.steps_to_tolerance[m, k] == steps_to_tolerance(gaps, 0.1)
+            assert result.steps_to_stay[m, k] == steps_to_stay(gaps, 0.1)
+            assert result.steps_to_mean[m, k] == steps_to_mean(gaps, 0.1)
 
 
 def schedule_factors(schedule, steps):
@@ -281,9 +283,17 @@ def test_a_run_that_comes_back_has_diverged():
 
 def test_a_hit_before_divergence_is_kept():
     job = prepare(diagonal_problem([1.0], [1.0]), "gd", lr=[0.1, 0.1, 0.1], steps=9)
-    outcome = Outcome(np.ones((1, 3, 10)), np.array([[3.0, 7.0, np.inf]]), np.array([[5.0, 5.0, np.inf]]))
+    outcome = Outcome(
+        np.ones((1, 3, 10)),
+        np.array([[3.0, 7.0, np.inf]]),
+        np.array([[3.0, 7.0, np.inf]]),
+        np.array([[4.0, 7.0, np.inf]]),
+        np.array([[5.0, 5.0, np.inf]]),
+    )
     result = as_trajectory(job, outcome, "gd", None, "reference")
     assert result.steps_to_tolerance.tolist() == [[3.0, np.inf, np.inf]]
+    assert result.steps_to_stay.tolist() == [[np.inf, np.inf, np.inf]]
+    assert result.steps_to_mean.tolist() == [[4.0, np.inf, np.inf]]
     assert result.status.tolist() == [["diverged", "diverged", "not_reached"]]
     assert result.gap[0, 0].tolist() == [1.0] * 5 + [np.inf] * 5
 

@@ -22,6 +22,7 @@ from quadsim.simulator import RULES, BlockQuadratic, Rule, simulate, symbols
 from quadsim.simulator.engines import as_trajectory, prepare, reference
 from quadsim.simulator.engines.kernels import cache as kernel_cache
 from quadsim.simulator.engines.kernels import cpu_run as fused_cpu
+from quadsim.simulator.support import kept
 
 SIZES = (3, 9, 3)  # rows of a block all at once, and four at a time with one left over
 
@@ -38,7 +39,7 @@ def both(problem, rule, **arguments):
 
 
 def assert_same_bits(one, other):
-    for attribute in ("gap", "steps_to_tolerance", "status"):
+    for attribute in ("gap", "steps_to_tolerance", "steps_to_stay", "steps_to_mean", "status"):
         assert np.array_equal(getattr(one, attribute), getattr(other, attribute)), attribute
 
 
@@ -48,6 +49,8 @@ def pick(trajectory, problems, settings):
         trajectory,
         gap=trajectory.gap[rows],
         steps_to_tolerance=trajectory.steps_to_tolerance[rows],
+        steps_to_stay=trajectory.steps_to_stay[rows],
+        steps_to_mean=trajectory.steps_to_mean[rows],
         status=trajectory.status[rows],
     )
 
@@ -55,6 +58,8 @@ def pick(trajectory, problems, settings):
 def assert_agree(fused, expected, rtol=1e-10):
     np.testing.assert_allclose(fused.gap, expected.gap, rtol=rtol)
     assert np.array_equal(fused.steps_to_tolerance, expected.steps_to_tolerance)
+    assert np.array_equal(fused.steps_to_stay, expected.steps_to_stay)
+    assert np.array_equal(fused.steps_to_mean, expected.steps_to_mean)
     assert np.array_equal(fused.status, expected.status)
 
 
@@ -68,6 +73,17 @@ def test_every_rule_agrees_with_the_reference(name):
     for schedule, record in (("constant", "all"), ("cosine:warmup=7", "log"), ("inverse-sqrt:warmup=10", 7)):
         arguments = {"steps": case.steps, "schedule": schedule, "record": record, "tolerance": 0.1}
         assert_agree(*both(problem, name, **case.settings, **arguments))
+
+
+@pytest.mark.parametrize(("name", "settings"), [
+    ("heavy-ball", {"lr": [0.03, 0.5, 1.5, 1.5], "momentum": [0.9, 0.9, 0.9, 0.99]}), ("adam", {"lr": [0.1, 0.3]}),
+])  # fmt: skip
+def test_runs_that_leave_the_tolerance_again(name, settings):
+    fused, expected = both(mixed_problem(seed=6, sizes=SIZES), name, steps=140, tolerance=0.05, **settings)
+    for steps in ("steps_to_tolerance", "steps_to_stay", "steps_to_mean"):
+        assert np.array_equal(getattr(fused, steps), getattr(expected, steps))
+    assert np.any(np.isfinite(fused.steps_to_stay) & (fused.steps_to_stay > fused.steps_to_tolerance))
+    assert np.any(np.isfinite(fused.steps_to_mean))
 
 
 def reordered(problem, seed=0):
@@ -315,19 +331,19 @@ def test_source_that_was_changed_on_disk_is_written_again(tmp_path, monkeypatch)
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 def test_a_folder_that_others_may_write_to_is_not_used(tmp_path, monkeypatch, caplog):
-    kernel_cache._warn.cache_clear()
+    kept.warn_once.cache_clear()
     monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
     tmp_path.chmod(0o777)
-    assert kernel_cache.cache_directory() is None
+    assert kept.cache_directory() is None
     assert re.search(r"QUADSIM_CACHE must be a folder .* \(others may write to it\); .* chmod 700", caplog.text)
     tmp_path.chmod(0o700)
-    assert kernel_cache.cache_directory() == tmp_path
+    assert kept.cache_directory() == tmp_path
 
 
 def run_anew():
     """As in a new process: nothing of the kernel is in memory."""
     fused_cpu._kernel.cache_clear()
-    kernel_cache._warn.cache_clear()
+    kept.warn_once.cache_clear()
     for name in [name for name in sys.modules if name.startswith("quadsim_cpu_")]:
         del sys.modules[name]
     problem = BlockQuadratic.generate(blocks=1, block_size=3)
@@ -348,7 +364,7 @@ def flipped(path):
 
 def foreign(path):
     """Whole, but nothing that Numba can use."""
-    kernel_cache.write_kept(path, pickle.dumps(("another key", None)) if "run_" in path.name else b"no pickle")
+    kept.write_kept(path, pickle.dumps(("another key", None)) if "run_" in path.name else b"no pickle")
 
 
 def a_folder(path):
@@ -386,16 +402,16 @@ def test_a_full_disk_and_no_home_cost_time_only(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path / "b"))
     with monkeypatch.context() as patch:
-        patch.setattr(kernel_cache.store, "write_bytes", full)
+        patch.setattr(kept.store, "write_bytes", full)
         np.testing.assert_array_equal(run_anew()[0], gap)
-    assert "the kernel cache cannot be written ([Errno 28] No space left on device)" in caplog.text
+    assert "the cache cannot be written ([Errno 28] No space left on device)" in caplog.text
     assert list((tmp_path / "b").iterdir()) == []
     monkeypatch.setenv("QUADSIM_CACHE", "~nouser/x")
     np.testing.assert_array_equal(run_anew()[0], gap)
     assert "QUADSIM_CACHE must begin with a home folder that is known here, got ~nouser/x" in caplog.text
     monkeypatch.delenv("QUADSIM_CACHE")
-    monkeypatch.setattr(kernel_cache.platformdirs, "user_cache_path", unknown)
-    assert kernel_cache.cache_directory() is None
+    monkeypatch.setattr(kept.platformdirs, "user_cache_path", unknown)
+    assert kept.cache_directory() is None
     assert [record.levelname for record in caplog.records if "home directory" in record.message] == ["WARNING"]
 
 

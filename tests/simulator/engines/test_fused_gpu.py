@@ -52,6 +52,7 @@ def agrees(one, *, rtol=1e-10, runner=None):
     )
     np.testing.assert_allclose(got.gap, want.gap[:, :, one.record], rtol=rtol, atol=0.0)
     np.testing.assert_array_equal(got.hit, want.hit)
+    np.testing.assert_array_equal(got.stay, want.stay)
     np.testing.assert_array_equal(got.diverged, want.diverged)
     return got
 
@@ -102,6 +103,18 @@ def check_hits_and_divergence(device):
         assert np.isfinite(got.diverged).any()
 
 
+def check_stays(device):
+    """Runs that leave the tolerance again, and come back or not; the two forms of the kernel, in one launch and in many."""
+    for sizes in ((3, 3), (3, 9)):
+        stiff = float(problem(sizes).block_smoothness.max())
+        one = job(sizes, "heavy-ball", device, steps=50, lr=[1.0 / stiff, 0.3 / stiff], momentum=0.9, tolerance=0.3)
+        got = agrees(one, rtol=1e-9)
+        assert (np.isfinite(got.stay) & (got.stay > got.hit)).any()
+        longer = agrees(prepare(one.problem, "heavy-ball", lr=one.settings["lr"], steps=50, momentum=0.99, tolerance=0.3,
+                                device=device), rtol=1e-9)  # fmt: skip
+        assert (np.isinf(longer.stay) & np.isfinite(longer.hit)).any()
+
+
 def check_minimizer(device):
     blocks = [np.diag([1.0, 2.0, 5.0]), np.eye(9) + 0.1 * np.ones((9, 9))]
     given = BlockQuadratic.from_blocks(blocks, initial_error=np.linspace(1, 2, 12), minimizer=np.linspace(-1, 1, 12))
@@ -149,14 +162,15 @@ def check_launches(device, monkeypatch):
     from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
 
     for sizes in ((3, 3), (3, 9)):
-        one = job(sizes, "adam", device, steps=9)
+        one = job(sizes, "adam", device, steps=9, tolerance=0.8)
         whole = fused_gpu.run(one)
         with monkeypatch.context() as patch:
             patch.setattr(fused_gpu, "_COORDINATE_STEPS_AT_ONCE", 2 * one.problem.dimension * 100)
             patch.setattr(fused_gpu, "_TABLE_BYTES", 3 * 3 * 2 * 8)
             patch.setattr(fused_gpu, "_free_memory", lambda *_: 2000)
             cut = fused_gpu.run(one)
-        for name in ("gap", "hit", "diverged"):
+        assert np.isfinite(whole.stay).any()
+        for name in ("gap", "hit", "stay", "diverged"):
             np.testing.assert_array_equal(getattr(cut, name), getattr(whole, name))
 
 
@@ -176,15 +190,18 @@ def check_tally(device):
 
     for blocks, size in ((2, 3), (5, 3)):
         dials = {"blocks": blocks, "block_size": size, "heterogeneity": 5, "problems": 6, "seed": 3, "first": 2}
-        how = {"lr": [0.5, 0.02, 4.0], "steps": 12, "tolerance": 0.1, "device": device}
-        counted = tally.tally("gd", **dials, **how)
-        run = simulate(BlockQuadratic.generate(**dials), "gd", **how | {"device": "cpu"}, engine="reference")
+        how = {"lr": [0.5, 0.02, 4.0], "momentum": 0.8, "steps": 40, "tolerance": 0.1, "device": device}
+        counted = tally.tally("heavy-ball", **dials, **how)
+        run = simulate(BlockQuadratic.generate(**dials), "heavy-ball", **how | {"device": "cpu"}, engine="reference")
+        assert (np.isfinite(run.steps_to_stay) & (run.steps_to_stay > run.steps_to_tolerance)).any()
         for name, counts in counted.status.items():
             np.testing.assert_array_equal(counts, (run.status == name).sum(axis=0))
         assert len([name for name, counts in counted.status.items() if counts.any()]) > 1
         reached = np.where(run.status == "converged", run.steps_to_tolerance, np.inf)
         upto = (reached[:, :, None] <= counted.edges).sum(axis=0)
         np.testing.assert_array_equal(np.cumsum(counted.hits, axis=1), upto)
+        upto = (run.steps_to_stay[:, :, None] <= counted.edges).sum(axis=0)
+        np.testing.assert_array_equal(np.cumsum(counted.stays, axis=1), upto)
 
 
 def check_sweep_that_keeps_quantiles(device, monkeypatch):
@@ -216,6 +233,7 @@ CHECKS = [
     check_settings_in_float32,
     check_records_and_schedules,
     check_hits_and_divergence,
+    check_stays,
     check_minimizer,
     check_own_rule,
     check_again,

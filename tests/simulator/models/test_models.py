@@ -37,7 +37,9 @@ TASKS = {
 
 
 def with_norm(model, norm):
-    return type(model)(**{**vars(model), "norm": norm})
+    return (
+        type(model)(**{**vars(model), "norm": norm}) if hasattr(model, "norm") else model
+    )  # a model may have no place for norms
 
 
 def near_start(problem, seed=0):

@@ -334,7 +334,8 @@ def test_an_engine_that_records_nan_has_diverged_there():
     job = prepare(ONE, "gd", lr=[0.1, 0.2], steps=4)
     gap = np.array([[[1.0, np.inf, np.nan, np.nan, np.nan], [1.0, 0.5, 0.2, 0.1, 0.0]]])
     never = np.full((1, 2), np.inf)
-    run = as_trajectory(job, Outcome(gap, np.array([[3.0, np.inf]]), never), "gd", RULES["gd"], "reference")
+    hit = np.array([[3.0, np.inf]])
+    run = as_trajectory(job, Outcome(gap, hit, hit, hit, never), "gd", RULES["gd"], "reference")
     assert run.status.tolist() == [["diverged", "not_reached"]]
     assert not np.isnan(run.gap).any()
     assert run.steps_to_tolerance[0, 0] == np.inf

@@ -71,7 +71,7 @@ def assert_same_trajectory(a, b):
     for attribute in ("tolerance", "gradient_noise_std", "engine", "dtype", "device"):
         assert getattr(a, attribute) == getattr(b, attribute), attribute
         assert type(getattr(a, attribute)) is type(getattr(b, attribute)), attribute
-    for attribute in ("steps", "gap", "steps_to_tolerance", "status"):
+    for attribute in ("steps", "gap", "steps_to_tolerance", "steps_to_stay", "steps_to_mean", "status"):
         assert np.array_equal(getattr(a, attribute), getattr(b, attribute)), attribute
     assert a.steps.dtype == b.steps.dtype
     assert list(a.settings) == list(b.settings)
@@ -114,6 +114,18 @@ def test_a_closed_form_run_comes_back_too(tmp_path):
     loaded = Trajectory.load(tmp_path / "run.nc")
     assert loaded.engine == "closed-form"
     assert_same_trajectory(run, loaded)
+
+
+def test_a_file_of_an_older_version_does_not_know_what_it_did_not_record(tmp_path):
+    run = simulate(random_blocks(), "gd", lr=[0.1, 0.2], steps=10)
+    run.save(tmp_path / "run.nc")
+    xr.load_dataset(tmp_path / "run.nc", engine="h5netcdf").drop_vars(["steps_to_stay", "steps_to_mean"]).to_netcdf(
+        tmp_path / "older.nc", engine="h5netcdf"
+    )
+    loaded = Trajectory.load(tmp_path / "older.nc")
+    assert np.isnan(loaded.steps_to_stay).all()
+    assert np.isnan(loaded.steps_to_mean).all()
+    assert_same_trajectory(replace(loaded, steps_to_stay=run.steps_to_stay, steps_to_mean=run.steps_to_mean), run)
 
 
 def test_a_second_save_replaces_the_first(tmp_path):
@@ -206,7 +218,7 @@ def test_to_dataset_names_every_axis():
     assert dataset["step"].values.tolist() == [0, 3, 6, 7]
     assert dataset["lr"].dims == ("setting",)
     assert dataset["beta1"].values.tolist() == [0.5] * 3
-    assert set(dataset.data_vars) == {*OBSERVABLES, "steps_to_tolerance", "status"}
+    assert set(dataset.data_vars) == {*OBSERVABLES, "steps_to_tolerance", "steps_to_stay", "steps_to_mean", "status"}
     for name, axes in OBSERVABLES.items():
         assert dataset[name].dims == ("problem", "setting", "step", *axes)
         expected = run.gap if name == "gap" else run.observed[name]
@@ -227,7 +239,8 @@ def test_to_frame_has_a_row_for_every_problem_setting_and_step():
     frame = run.to_frame()
     assert len(frame) == 3 * 2 * 3
     assert set(frame.columns) == {
-        "problem", "setting", "step", "lr", "momentum", "gap", "Lambda_G", "steps_to_tolerance", "status", "optimizer",
+        "problem", "setting", "step", "lr", "momentum", "gap", "Lambda_G", "steps_to_tolerance", "steps_to_stay",
+        "steps_to_mean", "status", "optimizer",
     }  # fmt: skip
     row = frame[(frame["problem"] == 1) & (frame["lr"] == 10.0) & (frame["step"] == 20)].iloc[0]
     assert row["gap"] == run.gap[1, 1, 1] == np.inf

@@ -38,3 +38,21 @@ def test_a_chunk_of_another_producer_counts_as_damaged(tmp_path):
     path = seal(tmp_path, "key", ".bin", b"content", "quadsim 1")
     assert SealedFiles(tmp_path, "quadsim 1").get("key") == path
     assert SealedFiles(tmp_path, "quadsim 2").get("key") is None
+
+
+def test_the_commit_is_that_of_the_repository_which_tracks_the_sources(monkeypatch):
+    commit = provenance.commit.__wrapped__
+    answers = {"ls-files": "provenance.py", "describe": "0123456789ab-dirty"}
+    monkeypatch.setattr(provenance, "_git", lambda folder, what, *rest: answers[what])
+    monkeypatch.setattr(provenance, "version", lambda name: "0.2.0.dev3+g89abcdef0.d20260102")
+    assert commit() == "0123456789ab-dirty"
+    answers["ls-files"] = ""  # an environment that lies in the repository of another project
+    assert commit() == "89abcdef0"
+    monkeypatch.setattr(provenance, "version", lambda name: "0.2.0")
+    assert commit() == "unknown"
+
+
+def test_git_that_fails_or_is_missing_says_nothing(tmp_path, monkeypatch):
+    assert provenance._git(tmp_path, "describe", "--always") == ""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance._git(tmp_path, "--version") == ""

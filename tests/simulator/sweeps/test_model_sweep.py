@@ -104,9 +104,9 @@ def test_stored_results_are_the_results(small):
 
 
 def test_the_words_name_the_dial_and_the_loss(small):
-    (text,) = small.answers
-    assert text.startswith("Steps until the unweighted loss is 0.1 ln 8 (0.208), dial frequency: gd needs")
-    assert "On the loss that is optimised, at rates that are best for it: gd needs" in text
+    text = " ".join(small.answers)
+    assert text.startswith("Steps until the unweighted loss is 0.1 ln 8 (0.208), dial frequency. ")
+    assert "On the loss that is optimised: " in text
     assert "chosen with hindsight" in small.notes[0]
 
 
@@ -163,8 +163,8 @@ def test_several_models_norms_and_tasks_are_facets():
     results = sweep(config)
     assert results.facets == ["model", "norm", "task"]
     assert len(results.groups()) == 8
-    assert all("0.1 ln(classes)" in text for text in results.answers)
-    assert results.answers[0].startswith("Steps until")
+    assert results.answers[0].startswith("Steps until the unweighted loss is 0.1 ln(classes), dial frequency. ")
+    assert len(results.answers) <= 5
 
 
 def test_an_estimate_says_what_it_would_cost():
@@ -247,7 +247,8 @@ def test_where_nobody_arrives_the_words_say_who_came_furthest():
     results = sweep(config)
     (text,) = results.answers
     best = results.best.sort_values("loss_median").iloc[0]
-    assert "At 1 no optimizer reaches the tolerance within 3 steps. The lowest loss at the end is that of " in text
+    assert "No optimizer reaches the tolerance within 3 steps" in text
+    assert "the lowest loss at the end is that of " in text
     assert f"that of {best['optimizer']} (" in text
     assert (results.best["loss_median"] > 0.1).all()
 
@@ -257,8 +258,8 @@ def test_words_and_notes_where_the_start_is_good_enough_or_a_rate_is_at_the_edge
         **SMALL | {"tolerance": 0.99, "steps": 5, "dial": ("init-scale",), "heterogeneity": (0.1, 1)}
     )
     text = " ".join(sweep(config).answers)
-    assert "At 0.1 the start is within the tolerance already" in text
-    assert "inf times" not in text
+    assert "the start is within the tolerance already" in text
+    assert "inf" not in text
     assert "nan" not in text
     config = ModelSweepConfig(**SMALL | {"optimizers": ("adam",), "lr": (0.001, 0.01)})
     notes = " ".join(sweep(config).notes)

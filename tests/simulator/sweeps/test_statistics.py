@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadsim.simulator.support.statistics import bootstrap_ratio, quantile
-from quadsim.simulator.sweeps.results.answers import answer
+from quadsim.simulator import SweepConfig
+from quadsim.simulator.support.statistics import middle_95, quantile, resampled_medians
+from quadsim.simulator.sweeps.results.answers import Group, answer
+from quadsim.simulator.sweeps.results.comparison import Comparison, draws_of_rows
+from quadsim.simulator.sweeps.results.crossover import crossover
 from quadsim.simulator.sweeps.results.statistics import best_rates
 
 
@@ -47,11 +50,21 @@ def frame(steps, statuses=None, final=None):
     return pd.DataFrame(rows)
 
 
-def words(steps, **options):
-    runs = frame(steps, **options)
+def sentences(steps, **options):
+    """The answer to made-up runs, steps[optimizer][heterogeneity] -> list over seeds."""
+    runs = frame({name: {c: {0.1: each} for c, each in values.items()} for name, values in steps.items()}, **options)
     best = best_rates(runs, ["heterogeneity"])
-    chosen = runs.merge(best[["point", "optimizer", "lr"]], on=["point", "optimizer", "lr"])
-    return answer(chosen, best, "heterogeneity", 1000)
+    points = tuple(float(c) for c in next(iter(steps.values())))
+    config = SweepConfig(heterogeneity=points, optimizers=tuple(steps), seeds=runs["seed"].nunique(), steps=1000)
+    comparison = Comparison(best, "heterogeneity", config.seeds, config.steps, draws_of_rows(runs))
+    found = answer(config, [Group("", comparison)])
+    assert len(found) <= 5
+    assert not any(word in " ".join(found) for word in ("nan", "inf ", "inf)", "inf-", "1.0 times", "1.0x"))
+    return found
+
+
+def ratio_of(a, b):
+    return middle_95(resampled_medians(a) / resampled_medians(b))
 
 
 def test_best_rate_has_the_smallest_median_and_edges_are_named():
@@ -78,48 +91,135 @@ def test_where_no_rate_reaches_the_tolerance_the_smallest_final_gap_is_best():
     assert (row["lr"], row["steps_median"], row["reached"]) == (0.2, inf, 0.0)
 
 
+def test_the_best_setting_is_chosen_like_the_rate_and_its_rates_alone_make_an_edge():
+    runs = pd.concat([
+        frame({"a": {1: {0.1: [9, 9], 0.2: [8, 8], 0.4: [9, 9]}}}).assign(setting="first"),
+        frame({"a": {1: {0.3: [5, 5], 0.5: [7, 7], 0.6: [8, 8]}}}).assign(setting="second"),
+    ])
+    row = best_rates(runs, []).iloc[0]
+    assert (row["setting"], row["lr"], row["steps_median"], row["at_edge"]) == ("second", 0.3, 5.0, "low")
+    assert (row["settings_tried"], row["rates_tried"]) == (2, 3)
+    tie = runs.assign(steps_to_tolerance=4.0)
+    assert best_rates(tie, []).iloc[0][["setting", "lr"]].tolist() == ["first", 0.1]
+
+
 def test_bootstrap_interval_covers_and_is_reproducible():
     rng = np.random.default_rng(0)
     a, b = rng.lognormal(np.log(500), 0.3, 200), rng.lognormal(np.log(100), 0.3, 200)
-    ratio, low, high = bootstrap_ratio(a, b)
+    low, high = ratio_of(a, b)
     assert low < 5.0 < high
-    assert low < ratio < high
     assert high - low < 1.0  # about 4 * 5 * 1.25 * .3 * sqrt(2/200)
-    assert bootstrap_ratio(a, b) == (ratio, low, high)
+    assert ratio_of(a, b) == (low, high)
 
 
 def test_bootstrap_pairs_the_seeds():
     base = np.exp(np.random.default_rng(0).normal(size=50))
-    assert bootstrap_ratio(3 * base, base) == pytest.approx((3.0, 3.0, 3.0))
+    assert ratio_of(3 * base, base) == pytest.approx((3.0, 3.0))
 
 
-def test_words_when_gd_wins_and_when_it_loses():
-    text = words({
-        "gd": {1: {0.1: [10] * 8}, 100: {0.1: [500] * 8}},
-        "adam": {1: {0.1: [40] * 8}, 100: {0.1: [40] * 8}},
+def test_words_compare_within_families_and_say_what_momentum_alone_does():
+    found = sentences({
+        "gd": {1: [10] * 8, 100: [500] * 8},
+        "adam:beta1=0": {1: [40] * 8, 100: [40] * 8},
+        "heavy-ball": {1: [20] * 8, 100: [21] * 8},
+        "adam": {1: [20] * 8, 100: [20] * 8},
     })
-    assert "gd needs 50 times the steps at 100 that it needs at 1 (95% bootstrap 50-50); adam 1.0" in text
-    assert "At 1 gd needs the fewest steps (10), 4.0 times fewer than adam" in text
-    assert "At 100 adam needs the fewest steps (40), 12 times fewer than gd" in text
+    assert found == [
+        "From heterogeneity 1 to 100, steps grow 50x for gd (95% CI 50-50); those of the others grow by less than 10%.",
+        "Without momentum, gd is ahead at heterogeneity 1 (4.0x fewer steps than adam:beta1=0) and adam:beta1=0 is ahead at "
+        "100 (12x fewer steps than gd); they cross at 5.1 (95% CI 5.1-5.1).",
+        "With momentum, heavy-ball and adam tie at every heterogeneity.",
+        "Momentum alone: heavy-ball needs 2.0x more steps than gd at 1 and 24x fewer steps at 100; adam 2.0x fewer steps than "
+        "adam:beta1=0 at 1 and 2.0x fewer steps at 100.",
+        "Medians over 8 problems.",
+    ]  # they cross where 10 c ** (log 50 / log 100) = 40, at c = 5.11
+
+
+def test_words_where_a_tie_ends():
+    found = sentences({
+        "gd": {1: [100] * 8, 10: [100] * 8, 100: [400] * 8},
+        "signsgd": {1: [100] * 8, 10: [98] * 8, 100: [100] * 8},
+    })
+    assert found[1] == (
+        "gd and signsgd tie up to heterogeneity 10 and signsgd is ahead at 100 (4.0x fewer steps than gd); they part at 11 "
+        "(95% CI 11-11)."
+    )
+
+
+def test_words_of_unlike_optimizers_say_so():
+    found = sentences({"gd": {1: [10] * 8, 9: [99] * 8}, "adam": {1: [40] * 8, 9: [40] * 8}})
+    assert found[1].startswith("Unlike with unlike (gd without momentum and adam with momentum): gd is ahead at")
 
 
 def test_words_when_nothing_can_be_told():
     rng = np.random.default_rng(1)
-    a, b = rng.permutation(np.arange(50, 150)), rng.permutation(np.arange(51, 151))
-    assert "cannot be told from it" in words({"gd": {1: {0.1: a}}, "adam": {1: {0.1: b}}})
+    a, b = rng.permutation(np.arange(50, 150)), rng.permutation(np.arange(60, 160))
+    found = sentences({"gd": {1: a}, "signsgd": {1: b}})
+    assert found[0].startswith("gd is ahead at 1 (1.1x fewer steps than signsgd)")
+    assert "not certain (the 95% interval holds 1): gd over signsgd at 1" in found[-1]
+
+
+def test_words_give_no_interval_of_few_seeds():
+    for seeds in (1, 5):
+        found = sentences({"gd": {1: [10] * seeds, 9: [90] * seeds}, "signsgd": {1: [40] * seeds, 9: [40] * seeds}})
+        assert "CI" not in " ".join(found)
+        assert "too few for intervals" in found[-1]
+        assert "they cross near 4.0" in found[1]
+    assert "One problem" in sentences({"gd": {1: [10], 9: [90]}})[-1]
 
 
 def test_words_when_the_tolerance_is_not_reached():
     inf = np.inf
-    text = words({"gd": {1: {0.1: [10] * 4}, 9: {0.1: [inf] * 4}}, "adam": {1: {0.1: [inf] * 4}, 9: {0.1: [inf] * 4}}})
-    assert "gd does not reach the tolerance within 1000 steps at 9; adam does not" in text
-    assert "adam does not reach the tolerance within 1000 steps at 1 and 9" in text
-    assert "At 1 gd needs the fewest steps (10); no other reaches the tolerance." in text
-    assert "At 9 no optimizer reaches the tolerance within 1000 steps." in text
-    assert "nan" not in text
+    found = sentences({"gd": {1: [10] * 8, 9: [inf] * 8}, "signsgd": {1: [inf] * 8, 9: [inf] * 8}})
+    assert found[0] == "gd reaches the tolerance within 1000 steps at 1 alone."
+    assert "gd is ahead at heterogeneity 1 (over 100x fewer steps than signsgd) and no optimizer reaches" in found[1]
+    never = {"gd": {1: [inf] * 8}, "signsgd": {1: [inf] * 8}}
+    assert sentences(never, final={("gd", 0.1): 0.5, ("signsgd", 0.1): 0.25}) == [
+        "No optimizer reaches the tolerance within 1000 steps on half of the problems of any point; the lowest gap at the end "
+        "is that of signsgd (0.25 of the start, median)."
+    ]
 
 
-def test_words_are_whole_also_where_the_first_optimizer_fails():
+def test_words_where_the_lead_changes_often_are_counted():
+    values = {c: ([10] * 8, [20] * 8)[i % 2] for i, c in enumerate((1, 2, 4, 8, 16, 32))}
+    found = sentences({"gd": values, "signsgd": {c: [15] * 8 for c in values}})
+    assert found[1] == "gd leads at 3 and signsgd leads at 3 of 6 points; the largest lead is that of gd by 1.5x at 4."
+
+
+def planted(rng, seeds, cross, spread, slope=1.0):
+    """Steps of two optimizers on the same problems, which cross at a heterogeneity."""
+    grid = np.array([1.0, 10.0, 100.0, 1000.0])
+    problems = rng.lognormal(0.0, spread, (seeds, 1))
+    own = rng.lognormal(0.0, spread / 2, (2, seeds, grid.size))
+    first, second = 300 * (grid / cross) ** slope * problems * own[0], 300 * problems * own[1]
+    drawn = tuple(np.array([resampled_medians(each[:, i]) for i in range(grid.size)]) for each in (first, second))
+    return crossover(grid, np.median(first, axis=0), np.median(second, axis=0), drawn, 1e9)
+
+
+def test_a_planted_crossover_is_found_within_its_interval():
+    rng = np.random.default_rng(3)
+    found = [planted(rng, 16, 30.0, 0.3) for _ in range(40)]
+    assert {each.outcome for each in found} == {"found"}
+    assert np.mean([each.low <= 30.0 <= each.high for each in found]) >= 0.85  # 95%, less four standard errors of 40
+    assert np.median([each.at for each in found]) == pytest.approx(30.0, rel=0.1)
+    assert np.median([each.high / each.low for each in found]) < 2.0
+
+
+def test_a_crossover_outside_the_grid_and_none_are_named():
+    rng = np.random.default_rng(4)
+    null = [planted(rng, 16, 30.0, 0.3, slope=0.0).outcome for _ in range(40)]
+    assert null.count("not distinguishable") > 15
+    assert planted(rng, 16, 1e9, 0.3).outcome == "no crossover in the grid"
+    assert planted(rng, 16, 1e-9, 0.3) == crossover([1.0, 2.0], [9.0, 9.0], [1.0, 1.0], ([[9.0]] * 2, [[1.0]] * 2), 99)
+    near = crossover([1.0, 10.0], [1.0, 9.5], [10.0, 10.0], ([[1.0] * 4, [9.0, 9.0, 11.0, 11.0]], [[10.0] * 4] * 2), 99)
+    assert (near.outcome, near.at) == ("beyond the grid", np.inf)
+
+
+def test_a_crossover_is_interpolated_in_logarithms_and_unreached_steps_count_as_the_length_of_the_run():
     inf = np.inf
-    text = words({"gd": {1: {0.1: [10] * 4}, 9: {0.1: [inf] * 4}}, "adam": {1: {0.1: [10] * 4}, 9: {0.1: [20] * 4}}})
-    assert "adam needs 2.0 times the steps at 9 that it needs at 1" in text
+    assert crossover([1, 100], [10, 1000], [100, 100], None, 1e4).at == pytest.approx(10.0)
+    assert crossover([1, 100], [10, inf], [100, 100], None, 1000).at == pytest.approx(10.0)
+    assert crossover([1, 100], [10, 1000], [100, 100], None, 1e4, factor=10.0).at == inf
+    assert crossover([1, 10, 100], [9, 1, 9], [3, 3, 3], None, 1e4).at == pytest.approx(
+        10 ** (1 + np.log(3) / np.log(9))
+    )

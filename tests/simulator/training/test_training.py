@@ -90,7 +90,7 @@ def steps_of_numpy(name, blocks, run, m, k):
 def test_every_rule_is_that_of_numpy(name):
     # What adam-frozen divides by is 0 for a token that the first mini-batch did not hold.
     problem = small(task=SMALL if name == "adam-frozen" else MINI)
-    for partition in ("layer", "module", "unit") if name == "adam-mini" else ("module",):
+    for partition in ("layer", "module", "unit") if name in ("adam-mini", "lamb") else ("module",):
         run = full(problem, name, 6, lr=[0.01, 0.03], snapshots=range(7), partition=partition)
         for m in range(2):
             for k in range(2):
@@ -136,7 +136,15 @@ ODD = {
 }
 
 
-PER_INSTANCE = ("loss", "loss_weighted", "steps_to_tolerance", "steps_to_tolerance_weighted", "status", "stopped")
+PER_INSTANCE = (
+    "loss",
+    "loss_weighted",
+    "steps_to_tolerance",
+    "steps_to_tolerance_weighted",
+    "steps_to_stay",
+    "status",
+    "stopped",
+)
 
 
 def assert_same_bits(a, b):
@@ -301,6 +309,33 @@ def test_steps_to_tolerance(task):
         both = max(run.steps_to_tolerance[m, 0], run.steps_to_tolerance_weighted[m, 0])
         assert run.stopped[m, 0] == min(both, 80)
     assert np.any(run.steps_to_tolerance != run.steps_to_tolerance_weighted)
+
+
+@pytest.mark.parametrize("task", [SMALL, TokenMap(vocabulary=5, tokens=3, batch=4)], ids=["full", "mini"])
+def test_losses_that_leave_the_target_again(task):
+    problem = small(task=task, heterogeneity=[1.0, 100.0], problems=2)
+    arguments = {"lr": [0.5, 0.7, 0.2, 1e30], "steps": 80, "tolerance": 0.4, "evaluate_every": 4, "dtype": "float64"}
+    whole = train(problem, "adam", record="all", stop=False, **arguments)
+    stopped = train(problem, "adam", **arguments)
+    left = []
+    for suffix in ("", "_weighted"):
+        stays, known = getattr(whole, f"steps_to_stay{suffix}"), stopped.stopped == 80
+        for m, k in np.ndindex(stays.shape):
+            losses = getattr(whole, f"loss{suffix}")[m, k]
+            within = [np.all(losses[r:] <= whole.target) for r in range(losses.size)]
+            assert stays[m, k] == (whole.steps[within.index(True)] if any(within) else np.inf)
+        hits = getattr(whole, f"steps_to_tolerance{suffix}")
+        assert np.any(np.isfinite(stays) & (stays > hits))
+        left.append(np.any(np.isinf(stays) & np.isfinite(hits)))
+        # Of a run that was stopped at its target nobody knows whether it would have stayed; one that diverged did not.
+        found = getattr(stopped, f"steps_to_stay{suffix}")
+        np.testing.assert_array_equal(found[known], stays[known])
+        diverged = stopped.status == "diverged"
+        assert np.all(np.isinf(found[diverged]))
+        assert np.all(np.isnan(found[~known & ~diverged]))
+    assert any(left)
+    assert diverged.any()
+    assert np.any(~known & ~diverged)
 
 
 def test_recorded_steps():

@@ -64,12 +64,39 @@ def test_an_experiment_that_does_not_measure_is_an_error():
             claim.judge(measured)
 
 
-def test_the_criterion_has_a_fingerprint():
-    claim = made_up(1, 2)
-    changed = replace(claim, conditions=(Condition("it", ">=", 0.9, "so claimed"),))
-    assert claim.digest != changed.digest
-    assert claim.digest == made_up(0, 9).digest  # the result is no part of it
-    assert len({claim.digest for claim in CLAIMS.values()}) == len(CLAIMS)
+REWORDED = {
+    "claim": "It is at least one.",
+    "group": "somebody",
+    "source": "somewhere",
+    "method": "some",
+    "caption": "what is drawn",
+    "conditions": (Condition("it", ">=", 1.0, "another reason"),),
+}
+OTHERWISE = {
+    "id": "another",
+    "anywhere": False,
+    "threshold": {"conditions": (Condition("it", ">=", 0.9, "so claimed"),)},
+    "comparison": {"conditions": (Condition("it", "<=", 1, "so claimed"),)},
+    "measure": {"conditions": (Condition("that", ">=", 1, "so claimed"),)},
+    "one more": {"conditions": (Condition("it", ">=", 1, "so claimed"), Condition("that", ">=", 1, ""))},
+}
+
+
+@pytest.mark.parametrize("name", REWORDED)
+def test_rewording_leaves_the_fingerprint_of_a_claim(name):
+    assert made_up(1, 2, **{name: REWORDED[name]}).digest() == made_up(0, 9).digest()  # nor is the result a part of it
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_another_criterion_has_another_fingerprint(name):
+    change = OTHERWISE[name] if isinstance(OTHERWISE[name], dict) else {name: OTHERWISE[name]}
+    assert made_up(1, 2, **change).digest() != made_up(1, 2).digest()
+
+
+def test_another_size_or_seed_has_another_fingerprint():
+    settings = (Setting("full"), Setting("quick"), Setting("full", 1))
+    assert len({made_up(1, 2).digest(setting) for setting in settings}) == 3
+    assert len({claim.digest() for claim in CLAIMS.values()}) == len(CLAIMS)
 
 
 def test_intervals_cover_as_often_as_they_say():
@@ -92,7 +119,8 @@ def test_every_claim_in_reduced_form(name, tmp_path):
     assert outcome.verdict in VERDICTS[:4], outcome.reason
     entry = load_claims(tmp_path)["claims"][0]
     assert json.loads(json.dumps(entry, allow_nan=False)) == entry
-    assert entry["criterion"]["hash"] == CLAIMS[name].digest
+    assert entry["criterion"]["hash"] == CLAIMS[name].digest(Setting("tiny"))
+    assert set(entry["made"]) == {"date", "commit", "command"}
     assert (tmp_path / entry["figure"]).stat().st_size > 5000
     again = {path.split("/")[1].removesuffix(".parquet"): pd.read_parquet(tmp_path / path) for path in entry["tables"]}
     for axis in draw(CLAIMS[name], again).axes:  # from the stored data alone

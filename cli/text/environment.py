@@ -1,0 +1,43 @@
+"""The environment as plain data, without importing what it speaks of."""
+
+import ast
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import quadsim.simulator
+
+__all__ = ["environment"]
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and engines."""
+    packages = ("quadsim", "torch", "numba", "numpy", "sympy", "pandas", "xarray", "seaborn")
+    return {
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "gpus": _gpus(),
+        "engines": _engines(),
+    }
+
+
+def _gpus() -> list[str]:
+    """Names of the GPUs that torch sees; a build for CPUs, which its version names, sees none and need not be imported."""
+    if version("torch").endswith("+cpu"):
+        return []
+    import torch
+
+    return (
+        [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
+
+
+def _engines() -> dict[str, str]:
+    """The first line of each engine's docstring, from its source: importing an engine takes seconds."""
+    folder = Path(quadsim.simulator.__file__).parent / "engines"
+    files = {name: folder / f"{name.replace('-', '_')}.py" for name in ("closed-form", "fused", "reference")}
+    texts = {name: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for name, path in files.items()}
+    return {name: (text or "").splitlines()[0] for name, text in texts.items()}
