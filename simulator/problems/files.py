@@ -86,7 +86,7 @@ def load_problem(
     """Create problems from a file of your own matrices.
 
     - `.npz`: one array per block, in the order of their names with numbers in them read as numbers (`block_0`, `block_1`, ...,
-      `block_10`), or one matrix and the array `partition`; optional arrays `initial_error` and `minimizer`.
+      `block_10`), or an array `matrix`, with or without `partition`; optional arrays `initial_error` and `minimizer`.
     - `.mtx` (MatrixMarket): one matrix.
     - `.json`: `{"blocks": [...]}` or `{"matrix": ..., "partition": [...]}`, with optional `initial_error` and `minimizer`.
       Integers stay exact.
