@@ -128,7 +128,7 @@ class _Flat:
         inputs, targets = (_double(x) for x in data)
 
         def output(theta: Tensor) -> Any:
-            parts = theta.split(sizes)
+            parts = torch.split(theta, sizes)
             named = {name: part.view(shape) for name, part, shape in zip(own, parts, shapes, strict=True)}
             return functional_call(module, {**fixed, **named}, (inputs,))
 
@@ -141,22 +141,23 @@ class _Flat:
         def of_block(part: Tensor) -> Tensor:
             return self.loss(self.output(self._with(part, begin, end)))
 
-        return jacrev(grad(of_block), chunk_size=_COLUMNS)(self.start[begin:end])
+        matrix: Tensor = jacrev(grad(of_block), chunk_size=_COLUMNS)(self.start[begin:end])
+        return matrix
 
     def gauss_newton(self, begin: int, end: int) -> Tensor:
         """Return the same block of the Gauss-Newton matrix, without the Hessian by the output as a matrix."""
 
-        def output(part: Tensor) -> Tensor:
+        def output(part: Tensor) -> Any:
             return self.output(self._with(part, begin, end))
 
         # In reverse mode twice, as torch's forward mode compiles with the deprecated TorchScript.
         part = self.start[begin:end]
-        at, pull = vjp(output, part)
-        _, push = vjp(lambda u: pull(u)[0], torch.zeros_like(at))
-        _, curve = vjp(grad(self.loss), at)
+        at, pull = vjp(output, part)[:2]
+        push = vjp(lambda u: pull(u)[0], torch.zeros_like(at))[1]
+        curve = vjp(grad(self.loss), at)[1]
         basis = torch.eye(len(part), dtype=part.dtype, device=part.device)
-        columns = vmap(lambda v: push(v)[0], chunk_size=_COLUMNS)(basis)
-        weighted = vmap(lambda column: curve(column)[0], chunk_size=_COLUMNS)(columns)
+        columns: Tensor = vmap(lambda v: push(v)[0], chunk_size=_COLUMNS)(basis)
+        weighted: Tensor = vmap(lambda column: curve(column)[0], chunk_size=_COLUMNS)(columns)
         return columns.reshape(len(part), -1) @ weighted.reshape(len(part), -1).T
 
     def _with(self, part: Tensor, begin: int, end: int) -> Tensor:

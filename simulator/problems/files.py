@@ -233,7 +233,7 @@ def _of_matrix(given: Any, sizes: Any, vectors: Mapping[str, NDArray[Any]]) -> G
     _check_outside(matrix, pattern, labels)
     order = np.argsort(labels, kind="stable")
     places = np.split(order, np.cumsum(np.bincount(labels))[:-1])
-    rows = scipy.sparse.csr_array(matrix) if scipy.sparse.issparse(matrix) else matrix
+    rows: Any = scipy.sparse.csr_array(matrix) if scipy.sparse.issparse(matrix) else matrix
     blocks = [rows[own][:, own] for own in places]
     dense = tuple(block.toarray() if scipy.sparse.issparse(block) else block for block in blocks)
     moved = {name: x[..., order] for name, x in vectors.items() if x.shape[-1:] == (dimension,)}

@@ -46,7 +46,7 @@ class GivenProblem:
         self.name, self.partition, self.start = name, partition, start
         self.block_sizes = problem.block_sizes
         self._blocks = [problem.hessian[size][0, at] for size, at in found]
-        self._vectors = {"minimizer": problem.layout.flatten(problem.minimizer)[0]}
+        self._vectors: dict[str, FloatArray] = {"minimizer": problem.layout.flatten(problem.minimizer)[0]}
         if start == "given":
             self._vectors["initial_error"] = problem.layout.flatten(problem.initial_error)[0]
         values = [problem.eigenvalues[size][0, at] for size, at in found]

@@ -165,12 +165,12 @@ class GivenPoint(Point):
         return self.given.problem(self.start, problems, seed, first)
 
     @property
-    def block_sizes(self) -> tuple[int, ...]:  # type: ignore[override]
+    def block_sizes(self) -> tuple[int, ...]:
         """P_l of every block."""
         return self.given.block_sizes
 
     @property
-    def spectra(self) -> Spectra:  # type: ignore[override]
+    def spectra(self) -> Spectra:
         """The eigenvalues above 0 of every block."""
         return self.given.spectra
 
