@@ -106,7 +106,7 @@ def _run(file: Path, source: str) -> ModuleType:
     """
     module = ModuleType(f"quadsim_optimizers_{hashlib.sha256(f'{file.resolve()} {source}'.encode()).hexdigest()[:16]}")
     module.__file__ = str(file)
-    sys.modules[module.__name__] = module  # dataclasses and pickle look there
+    sys.modules[module.__name__] = module  # where dataclasses look for it
     beside = str(file.resolve().parent)
     sys.path.insert(0, beside)
     try:

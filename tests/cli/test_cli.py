@@ -4,6 +4,7 @@ import importlib
 import json
 import logging
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -367,7 +368,7 @@ def test_readme_sweeps_are_valid():
     shown = (root / "README.md").read_text() + (root / "docs/toy-models.md").read_text()
     commands = {line.split("#")[0].strip() for line in shown.splitlines() if line.startswith("quadsim sweep")}
     assert len(commands) >= 8
-    for command in (text.split() for text in sorted(commands)):
+    for command in (shlex.split(text) for text in sorted(commands)):
         result = CliRunner().invoke(app, [*command[1:], *([] if "--dry-run" in command else ["--dry-run"])])
         assert result.exit_code == 0, (command, result.stderr)
     assert module.sweep_command.__doc__

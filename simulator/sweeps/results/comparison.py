@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quadsim.simulator.runs.trajectory import STATUSES
+from quadsim.simulator.runs.status import STATUSES
 from quadsim.simulator.support.statistics import (
     effective_steps,
     middle_95,

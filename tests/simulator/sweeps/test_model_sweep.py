@@ -18,11 +18,11 @@ work = importlib.import_module("quadsim.simulator.sweeps.work.toy_models")
 
 SMALL = {
     "task": ("token-map:vocabulary=8",), "width": (4,), "layers": (1,), "heterogeneity": (1, 100), "seeds": 2, "steps": 150,
-    "lr_density": 2,
+    "lr_density": 2, "optimizers": ("gd", "signsgd", "adam"),
 }  # fmt: skip
 FLAGS = [
     "--model", "transformer", "--task", "token-map:vocabulary=8", "--width", "4", "--layers", "1", "--heterogeneity", "1,100",
-    "--seeds", "2", "--steps", "150", "--lr-density", "2",
+    "--seeds", "2", "--steps", "150", "--lr-density", "2", "--optimizers", "gd,signsgd,adam",
 ]  # fmt: skip
 
 
