@@ -167,7 +167,7 @@ def _config(given: dict[str, Any], stored: Path | None) -> "SweepGrid":
             raise ValueError(
                 f"{flag(next(iter(given)))} must be left out with --config, which fixes it, got both; drop one of the two."
             )
-        return config_from_json(store.read_json(stored, "config"))
+        return config_from_json(store.read_json(stored, "config"), stored.parent)
     family = family_of_options(given)
     family.config_class.check_options(given)
     return family.config_class(**given)

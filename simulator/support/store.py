@@ -26,6 +26,7 @@ __all__ = [
     "HISTOGRAM",
     "MANIFEST",
     "PARTIAL",
+    "PROBLEM",
     "REPORT",
     "SUMMARY",
     "checksum",
@@ -54,6 +55,8 @@ CONFIG, MANIFEST, SUMMARY, HISTOGRAM, CURVES, FIGURES, REPORT = (
     "report.html",
 )
 _DEEPEST = 30
+PROBLEM = "problem.npz"
+"""The blocks of a problem of a user's own, beside the configuration that names them."""
 PARTIAL = ".partial-"
 """Part of the name of a file that is being written."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -292,9 +293,29 @@ class SweepGrid:
         out = {name: _plain(value) for name, value in asdict(self).items() if name not in added or value != added[name]}
         return {"quadsim_format": _FORMAT, **({"kind": self.kind} if self.stores_kind else {}), **out}
 
+    def write_files(self, folder: Path) -> None:
+        """Write what belongs to the configuration and is too large for `config.json` into a result folder."""
+
     @classmethod
-    def from_json(cls, content: Any) -> Self:
+    def read_files(cls, values: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+        """Return the fields that `write_files` wrote.
+
+        Args:
+            values: the entries of `config.json`.
+            folder: where it lies; None where it is in no folder.
+
+        Raises:
+            ValueError: files that are missing or are not those of the configuration.
+        """
+        return {}
+
+    @classmethod
+    def from_json(cls, content: Any, folder: Path | None = None) -> Self:
         """Read what `to_json` made.
+
+        Args:
+            content: the document.
+            folder: where it lies, with what `write_files` wrote.
 
         Raises:
             ValueError: something that is not a configuration of this kind.
@@ -308,7 +329,7 @@ class SweepGrid:
         values = {key: value for key, value in content.items() if key not in ("quadsim_format", "kind")}
         check_known("config entry", values, [f.name for f in fields(cls)])
         try:
-            arguments: dict[str, Any] = {k: _frozen(v) for k, v in values.items()}
+            arguments: dict[str, Any] = {k: _frozen(v) for k, v in values.items()} | cls.read_files(values, folder)
             return cls(**arguments)
         except TypeError as error:
             raise ValueError(

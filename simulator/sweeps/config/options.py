@@ -101,6 +101,17 @@ QUADRATICS: Options = {
     "alignment": _numbers((None,), "Correlation of log L_l and log |g_l|/sqrt(P_l), -1 to 1", "not controlled"),
     "rotation": _numbers((1.0,), "Eigenvectors: 0 on the axes, 1 Haar"),
     "case": Option((), "heterogeneous, homogeneous, transformer-like or cnn-like instead of the first five", shown=""),
+    "problem_file": Option(
+        None,
+        "Matrices of your own instead of the dials: .npz with a block an array, .mtx or .json; one matrix is divided by "
+        "--block-size 10+20, or into its connected components",
+        "text",
+        "FILE",
+        "",
+    ),
+    "start": _text(
+        None, "With --problem-file: normal, sphere, zero-start (w = 0) or given", "given in the file, else normal"
+    ),
     "engine": _text("auto", "auto, closed-form, fused or reference"),
     "keep": _text(
         None,

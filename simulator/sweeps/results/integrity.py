@@ -9,7 +9,7 @@ __all__ = ["checksums", "damaged_files"]
 
 def checksums(folder: Path) -> dict[str, str]:
     """Of the files that hold the results, as the manifest states them."""
-    names = (store.CONFIG, store.SUMMARY, store.CURVES, store.HISTOGRAM)
+    names = (store.CONFIG, store.PROBLEM, store.SUMMARY, store.CURVES, store.HISTOGRAM)
     return {name: store.checksum(folder / name) for name in names if (folder / name).is_file()}
 
 

@@ -176,7 +176,7 @@ class Results:
                 f"results must be as they were written, got {folder}, where {' and '.join(damaged)} changed since; run the "
                 "sweep again with this folder as out, which makes them anew."
             )
-        config = config_from_json(store.read_json(folder / store.CONFIG, "config"))
+        config = config_from_json(store.read_json(folder / store.CONFIG, "config"), folder)
         manifest = store.read_json(folder / store.MANIFEST, "manifest")
         results = cls(config, Tables(folder, config), manifest, folder)
         try:

@@ -170,6 +170,7 @@ def _sweep(
     with writable(out or folder):
         (folder / UNITS).mkdir(exist_ok=True)
         (folder / JOBS).mkdir(exist_ok=True)
+        config.write_files(folder)  # before the first chunk: a worker reads them
     with backend.started((folder / JOBS).resolve()):
         runner = ChunkRunner(config, judge, folder.resolve(), out, backend, progress)
         while pieces:

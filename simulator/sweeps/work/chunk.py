@@ -53,7 +53,7 @@ class ChunkFunction:
     Attributes:
         config: the configuration as it is stored: a worker makes its own from it.
         judge: see `sweep`; goes to a worker by its name, or whole where it has none that can be imported.
-        folder: of the sealed files.
+        folder: of the sealed files, in that of the configuration.
         producer: see `producer_of`.
     """
 
@@ -74,7 +74,7 @@ class ChunkFunction:
                 return Outcome(
                     error=f"the worker has {producer_of(self.judge)}, the sweep {self.producer}; install the same one."
                 )
-            work = work_of(_config(self.config, device))
+            work = work_of(_config(self.config, self.folder.parent, device))
             content = _content(work, unit, self.judge)
         except Exception:
             return Outcome(error=traceback.format_exc())
@@ -110,11 +110,11 @@ def chunk_suffix(config: SweepGrid) -> str:
 
 
 @lru_cache(maxsize=4)
-def _config(text: str, device: str | None) -> SweepGrid:
+def _config(text: str, folder: Path, device: str | None) -> SweepGrid:
     """The configuration of a worker, read once."""
     import json
 
-    config = config_from_json(json.loads(text))
+    config = config_from_json(json.loads(text), folder)
     return config if device is None else replace(config, device=device)
 
 

@@ -145,7 +145,12 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
     def _is_tallied(self, point: Point, spec: OptimizerSpec) -> bool:
         """Whether the device draws the problems and counts their runs."""
         config = self.config
-        if config.kept == "rows" or config.device == "cpu" or config.engine not in ("auto", "fused") or config.case:
+        if (
+            config.kept == "rows"
+            or config.device == "cpu"
+            or config.engine not in ("auto", "fused")
+            or config.is_categorical
+        ):
             return False
         dials = point.dials
         if dials["rotation"] != 1.0 or dials["gradient_heterogeneity"] is not None or dials["alignment"] is not None:
