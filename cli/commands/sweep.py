@@ -53,8 +53,8 @@ def sweep_command(
     optimizer_file: Annotated[
         str | None,
         _option(
-            "Optimizers that a file of yours defines: mine.py, or mine.py:NAME for one of them. They run beside the default ones; "
-            "with --optimizers, those of them that it names",
+            "Optimizers that a file of yours defines: mine.py, or mine.py:NAME for one of them. They run beside the default "
+            "ones; with --optimizers, those of them that it names",
             group="Every sweep",
         ),
     ] = None,
