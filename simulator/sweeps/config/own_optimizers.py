@@ -36,7 +36,13 @@ class OwnOptimizer:
         Raises:
             ValueError: another text.
         """
-        document = json.loads(text)
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise ValueError(
+                f"own must hold rules, classes or stored optimizers, got the text {text!r:.80}; of a file give what "
+                "load_optimizer_file returns."
+            ) from error
         labels = document.pop(_WITH_MOMENTUM, []) if isinstance(document, dict) else []
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise ValueError(

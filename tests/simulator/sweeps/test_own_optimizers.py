@@ -247,6 +247,8 @@ def test_two_optimizers_of_one_name_are_refused_and_one_twice_is_one():
         SweepConfig(optimizers=(rule, other))
     assert SweepConfig(optimizers=rule).own == SweepConfig(optimizers="mine", own=rule).own
     assert SweepConfig(optimizers="gd", own=rule).own == ()
+    with pytest.raises(ValueError, match=r"own must hold rules, classes or stored optimizers, got the text 'mine.py'"):
+        SweepConfig(own="mine.py")
 
 
 def test_values_listed_for_a_class_have_edges_where_torch_has_no_end():
