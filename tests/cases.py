@@ -5,9 +5,16 @@ table says so where the line is missing.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from quadsim.simulator import grid
 from quadsim.simulator.models import MLP, Conv, Mixer, Model, Transformer
+
+
+def own_file(name):
+    """The path of a file of optimizers, `FILE.py` or `FILE.py:NAME`, that `quadsim sweep --optimizer-file` takes."""
+    return str(Path(__file__).parent / "own_optimizers" / name)
+
 
 BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--heterogeneity", "0.5"], r"heterogeneity must be a number of at least 1, got 0.5"),
@@ -101,6 +108,35 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--block-size", "1000000"], r"block size must fit in memory .* got 1000000, whose matrix alone needs 8 TB"),
     (["--case", "cnn-like", "--blocks", "3"], r"--blocks must be left out with --case, which fixes it"),
     (["--case", "cnn-like", "--heterogeneity", "3"], r"--heterogeneity must be left out with --case"),
+    (["--optimizer-file", "mine.py"], r"optimizer file must be a file that can be read, got 'mine.py'"),
+    (["--optimizer-file", "mine.txt"], r"optimizer file must be FILE.py or FILE.py:NAME, got 'mine.txt'"),
+    (["--optimizer-file", ","], r"optimizer file must name at least one file, got an empty list"),
+    (["--optimizer-file", own_file("raises.py")], r"must run without an error, got KeyError: 'beta' in line 3 of"),
+    (["--optimizer-file", own_file("empty.py")], r"must define a Rule or a class .*, got none in"),
+    (["--optimizer-file", own_file("mine.py:NADAM")], r"must define NADAM, got AMSGRAD, MyNAdam; name one"),
+    (["--optimizer-file", own_file("clash.py")], r"must not be that of a built-in one, got 'adam'; rename it"),
+    (
+        ["--optimizer-file", f"{own_file('mine.py')},{own_file('other.py')}"],
+        r"optimizers must differ in name, got two that are called 'my-amsgrad'",
+    ),
+    (["--optimizer-file", own_file("sparse.py")], r"must step on dense gradients, got Sparse: SparseAdam does not"),
+    (["--optimizer-file", own_file("broken.py")], r"must take a step without an error, got AttributeError from Broken"),
+    (
+        ["--optimizer-file", own_file("mine.py"), "--optimizers", "my-amsgrad:beta3=0"],
+        r"hyperparameter of my-amsgrad must be one of .* did you mean 'beta[12]'\?",
+    ),
+    (
+        ["--optimizer-file", own_file("mine.py"), "--optimizers", "MyNAdam:beta1=2"],
+        r"optimizer must make one from .* Invalid beta parameter",
+    ),
+    (
+        ["--optimizer-file", own_file("mine.py"), "--optimizers", "gd,adam"],
+        r"optimizers must name one of my-amsgrad, MyNAdam with --optimizer-file, got gd, adam",
+    ),
+    (
+        ["--optimizer-file", own_file("mine.py"), "--model", "mlp"],
+        r"optimizer must be a rule here, got the torch class MyNAdam, which has no formula; leave it out",
+    ),
 ]
 """Options of `quadsim sweep` and what the one line says: what, allowed, got, fix."""
 

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quadsim.cli.commands.sweep_options import FLAGS, READERS, family_of_options, flag, names_of, with_options
+from quadsim.cli.commands.sweep_options import (
+    FLAGS,
+    READERS,
+    check_own,
+    family_of_options,
+    flag,
+    names_of,
+    own_of_file,
+    with_options,
+    with_own,
+)
 from quadsim.cli.console import (
     Ends,
     StyleOption,
@@ -20,6 +30,8 @@ from quadsim.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from quadsim.simulator.rules.rule import Rule
+    from quadsim.simulator.rules.torch_classes import TorchOptimizer
     from quadsim.simulator.sweeps.backends import Backend
     from quadsim.simulator.sweeps.config.grid import SweepGrid
     from quadsim.simulator.sweeps.results.results import Results
@@ -38,6 +50,14 @@ _WHERE = "Where it runs"
 
 @with_options
 def sweep_command(
+    optimizer_file: Annotated[
+        str | None,
+        _option(
+            "Optimizers that a file of yours defines: mine.py, or mine.py:NAME for one of them. They run beside the default "
+            "ones; with --optimizers, those of them that it names",
+            group="Every sweep",
+        ),
+    ] = None,
     backend: Annotated[
         str | None,
         _option(
@@ -89,7 +109,7 @@ def sweep_command(
     with usage_errors():
         given = _given(options, None if config is not None else devices)
         out, config = given_path("out", out), given_path("config", config)
-        settings = _config(given, config)
+        settings = _config(given, config, own_of_file(optimizer_file))
         chosen = _backend({name: text for name, text in where.items() if text is not None})
         if dry_run:
             _estimate(settings, as_json=as_json)
@@ -136,7 +156,7 @@ def config_from_texts(texts: Mapping[str, str]) -> "SweepGrid":
     Raises:
         ValueError: texts that make none.
     """
-    return _config(read_options(texts), None)
+    return _config(read_options(texts), None, ())
 
 
 def _check_length(config: "SweepGrid", however_long: bool) -> None:
@@ -158,7 +178,7 @@ def _check_length(config: "SweepGrid", however_long: bool) -> None:
     )
 
 
-def _config(given: dict[str, Any], stored: Path | None) -> "SweepGrid":
+def _config(given: dict[str, Any], stored: Path | None, own: "tuple[Rule | TorchOptimizer, ...]") -> "SweepGrid":
     from quadsim.simulator.support import store
     from quadsim.simulator.sweeps.config.families import config_from_json
 
@@ -167,10 +187,12 @@ def _config(given: dict[str, Any], stored: Path | None) -> "SweepGrid":
             raise ValueError(
                 f"{flag(next(iter(given)))} must be left out with --config, which fixes it, got both; drop one of the two."
             )
-        return config_from_json(store.read_json(stored, "config"), stored.parent)
+        config = config_from_json(store.read_json(stored, "config"), stored.parent)
+        check_own(config, own)
+        return config
     family = family_of_options(given)
     family.config_class.check_options(given)
-    return family.config_class(**given)
+    return family.config_class(**with_own(given, own, family))
 
 
 def _estimate(config: "SweepGrid", *, as_json: bool) -> None:

@@ -141,7 +141,7 @@ TOY_MODELS: Options = {
     "heads": _numbers((None,), "Attention heads", "2"),
     "kernel": _numbers((None,), "Tokens a convolution sees", "3"),
     "evaluate_every": _number(10, "With mini-batches, steps between two looks at the losses"),
-    "partition": _text("module", "Blocks of adam-mini: layer, module or unit"),
+    "partition": _text("module", "Blocks of adam-mini and lamb: layer, module or unit"),
     "compile": Option(False, "Fuse operations with torch.compile.", "flag", shown=""),
     "seeds": replace(SHARED["seeds"], default=4),
     "steps": replace(SHARED["steps"], default=1000),

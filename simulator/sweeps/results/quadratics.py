@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.sweeps.config.given import GivenProblem
 from quadsim.simulator.sweeps.config.quadratics import SweepConfig
@@ -30,7 +31,7 @@ def notes(results: "Results") -> list[str]:
             "--until stays chooses rates at which they are not."
         )
     for spec in config.specs:
-        decay = spec.hyperparameters.get("weight_decay", _default_decay(spec.rule))
+        decay = spec.hyperparameters.get("weight_decay", _default_decay(spec))
         if decay > 0.0 and (config.problem is None or not config.problem.minimizer.any()):
             out.append(f"The minimiser is 0 here, so the weight decay of {spec.label} pulls towards the solution.")
     return out
@@ -45,5 +46,8 @@ def _on_problem(given: GivenProblem, start: str) -> str:
     return f"{given.name}: {given.partition} ({sizes}){singular}. Starts: {words[start]}."
 
 
-def _default_decay(rule: Rule) -> float:
-    return next((h.default for key, h in rule.hyperparameters.items() if str(key) == "weight_decay"), 0.0)
+def _default_decay(spec: OptimizerSpec) -> float:
+    if isinstance(spec.optimizer, Rule):
+        known = spec.optimizer.hyperparameters.items()
+        return next((h.default for key, h in known if str(key) == "weight_decay"), 0.0)
+    return spec.optimizer.hyperparameters.get("weight_decay", 0.0)

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from quadsim.simulator.rules.optimizer_file import make_known
+from quadsim.simulator.rules.torch_classes import TorchOptimizer
 from quadsim.simulator.runs.judged import Judge, judged
 from quadsim.simulator.support.provenance import producer
 from quadsim.simulator.sweeps.config.families import config_from_json, family_of, imported
@@ -55,12 +57,14 @@ class ChunkFunction:
         judge: see `sweep`; goes to a worker by its name, or whole where it has none that can be imported.
         folder: of the sealed files, in that of the configuration.
         producer: see `producer_of`.
+        classes: classes of optimizers that a worker cannot import by a name in the configuration, see `portable`.
     """
 
     config: str
     judge: Judge | None
     folder: Path
     producer: str
+    classes: tuple[TorchOptimizer, ...] = ()
 
     def __call__(self, unit: Unit, device: str | None = None) -> Outcome:
         """Run one chunk and write it; whatever goes wrong is in what comes back.
@@ -74,6 +78,7 @@ class ChunkFunction:
                 return Outcome(
                     error=f"the worker has {producer_of(self.judge)}, the sweep {self.producer}; install the same one."
                 )
+            make_known(self.classes)
             work = work_of(_config(self.config, self.folder.parent, device))
             content = _content(work, unit, self.judge)
         except Exception:
