@@ -57,6 +57,7 @@ def test_the_public_names():
         "ToyProblem",
         "TrainingRun",
         "Trajectory",
+        "extend",
         "grid",
         "load_optimizer_file",
         "load_results",

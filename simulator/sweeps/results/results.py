@@ -17,7 +17,7 @@ from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid
 from quadsim.simulator.sweeps.results.answers import Group, answer
 from quadsim.simulator.sweeps.results.comparison import Comparison, Draw, draws_of_bins, draws_of_rows
 from quadsim.simulator.sweeps.results.histogram import COUNTED
-from quadsim.simulator.sweeps.results.integrity import damaged_files
+from quadsim.simulator.sweeps.results.integrity import damaged_files, place_of
 from quadsim.simulator.sweeps.results.notes import notes_on
 from quadsim.simulator.sweeps.results.tables import Tables
 
@@ -170,18 +170,19 @@ class Results:
             raise ValueError(
                 f"results must be a folder with a finished sweep, got {folder}; run the sweep again to finish it."
             )
-        damaged = damaged_files(folder)
+        place = place_of(folder)
+        damaged = damaged_files(place)
         if damaged:
             raise ValueError(
                 f"results must be as they were written, got {folder}, where {' and '.join(damaged)} changed since; run the "
                 "sweep again with this folder as out, which makes them anew."
             )
-        config = config_from_json(store.read_json(folder / store.CONFIG, "config"))
-        manifest = store.read_json(folder / store.MANIFEST, "manifest")
-        results = cls(config, Tables(folder, config), manifest, folder)
+        config = config_from_json(store.read_json(place / store.CONFIG, "config"))
+        manifest = store.read_json(place / store.MANIFEST, "manifest")
+        results = cls(config, Tables(place, config), manifest, folder)
         try:
             results._check_rows()
-            if not (folder / store.HISTOGRAM).is_file():
+            if not (place / store.HISTOGRAM).is_file():
                 results.curves  # noqa: B018 - reading it shows whether it can be read
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
