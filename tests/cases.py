@@ -91,6 +91,43 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
 ]
 """Options of `quadsim sweep` and what the one line says: what, allowed, got, fix."""
 
+BAD_EXTENSIONS: list[tuple[list[str], str]] = [
+    (["--extend", "a", "--steps", "8"], r"steps must be 300 as in the sweep that is extended, got 8; leave it out"),
+    (["--extend", "a", "--tolerance", "1e-3"], r"tolerance must be 1e-06 as in the sweep that is extended, got 0.001"),
+    (["--extend", "a", "--dtype", "float32"], r"dtype must be float64 as in the sweep that is extended, got float32"),
+    (["--extend", "a", "--select-on", "half"], r"select on must be all as in the sweep that is extended, got half"),
+    (["--extend", "a", "--lr", "0.1"], r"lr must be None as in the sweep that is extended, got \(0.1,\); leave it out"),
+    (["--extend", "a", "--case", "cnn-like"], r"heterogeneity must be left out with a case|case must be \(\)"),
+    (
+        ["--extend", "a", "--model", "mlp"],
+        r"model must be left out where a sweep on quadratics is extended, .* drop it",
+    ),
+    (
+        ["--extend", "a", "--seeds", "4"],
+        r"seeds must be at least those of the sweep that is extended \(5\), got 4; give more",
+    ),
+    (["--extend", "a", "--lr-density", "6"], r"lr density must be a multiple .* \(4\), got 6; give 8"),
+    (["--extend", "a", "--optimizers", "adma"], r"optimizer must be one of .* got 'adma'; did you mean 'adam'\?"),
+    (["--extend", "a", "--heterogeneity", "0.5"], r"heterogeneity must be a number of at least 1, got 0.5"),
+    (["--extend", "a", "--heterogeneity", "ten"], r"heterogeneity must be a number .* got 'ten'"),
+    (
+        ["--extend", "a", "--seeds", "1000000"],
+        r"runs must be few enough to keep rows as the sweep that is extended, got 36,0",
+    ),
+    (
+        ["--extend", "a", "--out", "b"],
+        r"--out must be left out with --extend, which works in the folder it names, got both",
+    ),
+    (["--extend", "a", "--config", "a/config.json"], r"--config must be left out with --extend"),
+    (["--extend", "a", "--dry-run"], r"--dry-run must be left out with --extend"),
+    (
+        ["--extend", "b", "--seeds", "9"],
+        r"results must be a folder with a finished sweep, got .*b; run the sweep again",
+    ),
+    (["--extend", "", "--seeds", "9"], r"extend must .* got ''"),
+]
+"""Options of `quadsim sweep` on a finished sweep in the folder a (tests/simulator/sweeps/test_extension.py), and the one line."""
+
 
 def with_defaults(defaults, arguments):
     """The arguments after those defaults, name and value in turn, that they do not give: an option may be given only once."""

@@ -73,7 +73,7 @@ def sweep_command(
         Path | None,
         typer.Option(
             "--extend",
-            help="Add the given seeds, rates, optimizers or values to the finished sweep in this folder; only what is missing is run.",
+            help="Add the given seeds, rates, optimizers or values to the finished sweep in DIR; only what is missing is run.",
             show_default=False,
             parser=str,
             metavar="DIR",
@@ -288,7 +288,11 @@ def _results(
     from quadsim.simulator.sweeps.run.extension import extend
     from quadsim.simulator.sweeps.run.folder import has_finished, remove_leftovers
 
-    finished = load_results(folder).config == config if changes is not None else has_finished(folder, config.to_json())
+    finished = (
+        load_results(folder).config.to_json() == config.to_json()
+        if changes is not None
+        else has_finished(folder, config.to_json())
+    )
     if finished:
         remove_leftovers(folder)
         results = load_results(folder)

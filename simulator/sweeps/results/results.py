@@ -113,15 +113,16 @@ class Results:
             out.append((label, runs[runs["point"].isin(same["point"])], same))
         return out
 
+    def draws(self, sample: int = 0) -> Callable[[pd.DataFrame], Draw]:
+        """What resamples the medians of runs or bins at the best rates; see `draws_of_rows` for `sample`."""
+        if self.histogram is None:
+            return partial(draws_of_rows, column=UNTIL[self.config.until], sample=sample)
+        return partial(draws_of_bins, column=COUNTED[self.config.until], sample=sample)
+
     @property
     def compared(self) -> list[Group]:
         """The optimizers, compared with each other at every combination of the facets."""
-        config, value = self.config, family_of(self.config).value
-        draws: Callable[[pd.DataFrame], Draw]
-        if self.histogram is None:
-            draws = partial(draws_of_rows, column=UNTIL[config.until])
-        else:
-            draws = partial(draws_of_bins, column=COUNTED[config.until])
+        config, value, draws = self.config, family_of(self.config).value, self.draws()
         return [
             Group(label, Comparison(best, config.axis, len(config.reported), config.steps, draws(runs), value=value))
             for label, runs, best in self.groups()

@@ -66,7 +66,7 @@ def extend(
         work.check()
         check_devices(config, run_on)
         with locked_folder(folder, old.config.to_json()):
-            if Results.load(folder).config != old.config:
+            if Results.load(folder).config.to_json() != old.config.to_json():
                 raise ValueError(
                     f"the sweep that is extended must stay as it is, got {folder}, which another process extended; give the same "
                     "command again."

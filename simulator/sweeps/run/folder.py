@@ -4,7 +4,6 @@ The folder of a sweep is also compared with what is asked for, and cleaned of wh
 """
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from quadsim.simulator.support import store
+from quadsim.simulator.sweeps.config.sameness import differences
 from quadsim.simulator.sweeps.results.integrity import EXTENSION, damaged_files, place_of
 
 __all__ = [
@@ -289,15 +289,8 @@ def _difference(stored: Any, asked: Mapping[str, Any]) -> str:
     """Fields that differ, with both values."""
     if not isinstance(stored, dict):
         return "which is none"
-    absent = object()
-
-    def text(value: Any) -> str:
-        return "nothing" if value is absent else json.dumps(value)
-
-    if stored.get("kind", absent) != asked.get("kind", absent):  # then nothing is the same
-        return f"kind: {text(stored.get('kind', absent))} there, {text(asked.get('kind', absent))} asked"
-    names = [n for n in dict.fromkeys([*asked, *stored]) if stored.get(n, absent) != asked.get(n, absent)]
-    return "; ".join(f"{n}: {text(stored.get(n, absent))} there, {text(asked.get(n, absent))} asked" for n in names)
+    found = differences(stored, asked)
+    return "; ".join(f"{name}: {there} there, {wanted} asked" for name, (there, wanted) in found.items())
 
 
 def _digest(config: Mapping[str, Any]) -> str:

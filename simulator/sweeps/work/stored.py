@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.config.sameness import point_key
 from quadsim.simulator.sweeps.results.histogram import Counted
 from quadsim.simulator.sweeps.results.results import Results
 from quadsim.simulator.sweeps.work.chunk import CURVE, AnyWork, chunk_suffix, rows_content
@@ -41,14 +42,14 @@ class Stored:
     def _same(self) -> dict[tuple[int, int], tuple[int, str, str]]:
         """For (point, setting) of the larger sweep: point, optimizer and setting of the smaller one that are the same."""
         new, old = self._work.config, self._old.config
-        points = {_point_key(point): p for p, point in enumerate(old.points)}
+        points = {point_key(point): p for p, point in enumerate(old.points)}
         settings = [(spec, one.text) for one in old.swept for spec in one.settings]
         found = {}
         for p, point in enumerate(new.points):
             for s, spec in enumerate(new.specs):
                 texts = [text for known, text in settings if known == spec]
-                if texts and _point_key(point) in points:
-                    found[p, s] = (points[_point_key(point)], texts[0], spec.label)
+                if texts and point_key(point) in points:
+                    found[p, s] = (points[point_key(point)], texts[0], spec.label)
         return found
 
     @cached_property
@@ -138,8 +139,3 @@ class Stored:
                 array = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
                 table = table.append_column(CURVE + name, array)
         return table
-
-
-def _point_key(point: Any) -> str:
-    """What makes a point: two with the same columns have the same problems."""
-    return repr(sorted(point.columns.items()))
