@@ -128,6 +128,52 @@ BAD_EXTENSIONS: list[tuple[list[str], str]] = [
 ]
 """Options of `quadsim sweep` on a finished sweep in the folder a (tests/simulator/sweeps/test_extension.py), and the one line."""
 
+BAD_COMPARISONS: list[tuple[list[str], str]] = [
+    (["a"], r"sweeps must be 2 or 3, got 1; name A, B and perhaps C"),
+    (["a", "a", "a", "a"], r"sweeps must be 2 or 3, got 4"),
+    (
+        ["a", "model"],
+        r"sweeps must be on one family of problems, got quadratics and toy models; compare like with like",
+    ),
+    (["a", "other"], r"sweeps must share a point and an optimizer, got A and B without one in common; compare others"),
+    (["a", "unfinished"], r"results must be a folder with a finished sweep, got .*unfinished; run the sweep again"),
+    (
+        ["a", "damaged"],
+        r"results must be as they were written, got .*damaged, where summary.parquet changed since; run",
+    ),
+    (["a", "missing"], r"results must be a folder with a finished sweep, got .*missing"),
+    (
+        ["a", "a", "--out", "b"],
+        r"out must be empty or hold an earlier comparison, got .*b with other files; choose another",
+    ),
+]
+"""Arguments of `quadsim compare` on the folders of tests/cli/test_compare.py, and the one line."""
+
+BAD_PARTS: list[tuple[list[str], str]] = [
+    (
+        ["a", "--only", "optimizer=adam"],
+        r"optimizer must be one of gd, heavy-ball here, got 'adam'; choose some of these",
+    ),
+    (["a", "--only", "optimizer="], r"optimizer must be one of gd, heavy-ball here, got no value"),
+    (["a", "--only", "heterogeneity=3"], r"heterogeneity must be one of 1, 10 here, got '3'"),
+    (["a", "--only", "seeds=3"], r"only must name one of optimizer, heterogeneity, .* got 'seeds'; choose one"),
+    (["a", "--only", "gd"], r"only must be NAME=value,value, got 'gd'; write for example optimizer=adam,gd"),
+    (
+        ["a", "--only", "optimizer=gd", "--only", "optimizer=gd"],
+        r"only must name optimizer once, got it twice; put all",
+    ),
+    (["a", "--out", "c"], r"--out must be left out without --only"),
+    (
+        ["a", "--only", "optimizer=gd", "--out", "b"],
+        r"out must be empty or hold an earlier part, got .*b with other files",
+    ),
+    (
+        ["unfinished", "--only", "optimizer=gd"],
+        r"a result folder must hold one of .*, got .*unfinished with an unfinished",
+    ),
+]
+"""Arguments of `quadsim report` on the same folders, and the one line."""
+
 
 def with_defaults(defaults, arguments):
     """The arguments after those defaults, name and value in turn, that they do not give: an option may be given only once."""
