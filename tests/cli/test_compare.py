@@ -57,7 +57,9 @@ def times(folder):
 def medians(folder):
     """From the stored rows alone."""
     rows = pd.read_parquet(folder / "summary.parquet").query("best_lr")
-    return rows.groupby(["heterogeneity", "optimizer"])["steps_to_tolerance"].agg(lambda values: quantile(values, 0.5))
+    return rows.groupby(["heterogeneity", "optimizer"])["steps_to_tolerance"].agg(
+        lambda values: float(quantile(values, 0.5))
+    )
 
 
 def test_ratios_are_those_of_the_stored_medians(made):
@@ -147,9 +149,7 @@ def test_the_command_reports_a_part_and_changes_nothing_else(made, tmp_path):
     (part,) = folder.glob("only-*")
     assert (part / "report.html").is_file()
     assert (part / "figures" / "steps.png").is_file()
-    assert {path: when for path, when in times(folder).items() if part not in (path, *path.parents)} == before | {
-        folder: folder.stat().st_mtime_ns
-    }
+    assert {path: when for path, when in times(folder).items() if part not in (path, *path.parents)} == before
     again = call("report", folder, "--only", "optimizer=gd", "--quiet")
     assert again.stdout == f"{part / 'report.html'}\n"
     assert load_results(folder).answers == load_results(made / "a").answers

@@ -75,6 +75,8 @@ def narrowed(config: SweepGrid, only: Mapping[str, Sequence[str]]) -> SweepGrid:
         if name not in names:
             raise ValueError(f"only must name one of {', '.join(names)}, got {name!r}; choose one of these.")
         values = {_text(value): value for value in getattr(config, names[name])}
+        if name == "optimizer":
+            values = dict(zip((one.text for one in config.swept), config.optimizers, strict=True))
         missing = [text for text in texts if _same_number(text) not in values]
         if missing or not texts:
             got = repr(missing[0]) if missing else "no value"

@@ -35,7 +35,7 @@ def write_part(whole: Results, config: SweepGrid, only: Mapping[str, Sequence[st
     before = {point_key(point): p for p, point in enumerate(whole.config.points)}
     points = [before[point_key(point)] for point in config.points]
     number = {old: new for new, old in enumerate(points)}
-    texts = list(config.optimizers)
+    texts = [one.text for one in config.swept]
     store.write_json(
         folder / PART, {"of": str(whole.folder), "only": {name: list(values) for name, values in only.items()}}
     )
@@ -45,7 +45,8 @@ def write_part(whole: Results, config: SweepGrid, only: Mapping[str, Sequence[st
         _write_rows(whole, number, texts, folder / store.SUMMARY)
         curves = whole.curves
         assert curves is not None  # rows are kept with curves
-        chosen = [list(whole.config.optimizers).index(text) for text in texts]
+        every = [one.text for one in whole.config.swept]
+        chosen = [every.index(text) for text in texts]
         store.write_dataset(folder / store.CURVES, curves.isel(point=points, optimizer=chosen))
     else:
         kept = bins[bins["point"].isin(points) & bins["optimizer"].isin(texts)]

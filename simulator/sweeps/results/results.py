@@ -180,7 +180,7 @@ class Results:
             )
         config = config_from_json(store.read_json(place / store.CONFIG, "config"))
         manifest = store.read_json(place / store.MANIFEST, "manifest")
-        results = cls(config, Tables(place, config), manifest, folder)
+        results = cls(config, Tables(folder, config), manifest, folder)
         try:
             results._check_rows()
             if not (place / store.HISTOGRAM).is_file():

@@ -14,6 +14,7 @@ from quadsim.simulator.runs.status import STATUSES, current_frame
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.histogram import mark_best, settings_frame
+from quadsim.simulator.sweeps.results.integrity import place_of
 from quadsim.simulator.sweeps.results.statistics import (
     KEYS,
     RateStatistics,
@@ -38,7 +39,12 @@ class Tables:
     """
 
     def __init__(self, folder: Path, config: SweepGrid) -> None:
-        self.folder, self._config = folder, config
+        self._folder, self._config = folder, config
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are now: an extension that is finished may move from a folder inside into the folder itself."""
+        return place_of(self._folder)
 
     @property
     def has_rows(self) -> bool:
