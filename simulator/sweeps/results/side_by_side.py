@@ -56,7 +56,7 @@ class SideBySide:
         """How many of the ratios differ from 1, in one sentence a sweep."""
         sentences = []
         for name, rows in self.table.groupby("sweep", sort=False):
-            ratios = [Ratio(row.ratio, row.low, row.high) for row in rows.itertuples()]
+            ratios = [Ratio(*map(float, row)) for row in rows[["ratio", "low", "high"]].to_numpy()]
             slower = sum(each.value >= TIE and (each.is_certain or np.isnan(each.low)) for each in ratios)
             faster = sum(each.value <= 1 / TIE and (each.is_certain or np.isnan(each.low)) for each in ratios)
             known = [each.value for each in ratios if 0.0 < each.value < np.inf]
@@ -116,9 +116,10 @@ def _rows(first: Results, other: Results, sample: int) -> pd.DataFrame:
     draw_first, draw_other = first.draws()(_reported(first)), other.draws(sample)(_reported(other))
     rows = []
     for own in first.best.to_dict("records"):
-        key = (points[own["point"]], own["optimizer"])
-        if key not in theirs:
+        point = points[own["point"]]
+        if point is None or (point, own["optimizer"]) not in theirs:
             continue
+        key = (point, own["optimizer"])
         row = theirs[key]
         steps = np.array([own["steps_median"], row["steps_median"]])
         low = high = np.nan
