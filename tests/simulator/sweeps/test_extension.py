@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from cases import BAD_EXTENSIONS
@@ -13,6 +14,7 @@ from quadsim.simulator import ModelSweepConfig, SweepConfig, extend, load_result
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.backends import Serial
 from quadsim.simulator.sweeps.results.integrity import EXTENSION
+from quadsim.simulator.sweeps.run import extension
 from quadsim.simulator.sweeps.run import folder as folders
 from quadsim.theory import judge
 
@@ -154,10 +156,17 @@ def test_an_interrupted_extension_leaves_the_old_results_and_goes_on(finished, t
 
 
 def test_wherever_the_files_stop_taking_their_place_the_folder_is_whole(finished, tmp_path, monkeypatch):
-    """The old results until the manifest of the new ones is written, then the new ones, at every moment."""
-    real_write, real_remove, moments = store.write_whole, shutil.rmtree, 0
+    """Once the manifest of the new results is written they are read, at every moment until their files are in place."""
+    grown = finished(tmp_path / "grown")
+    with monkeypatch.context() as patch:
+        patch.setattr(extension, "settle", lambda folder: None)
+        new = extend(grown, judge, present=None, heterogeneity=3)
+    assert new.config.heterogeneity == (1.0, 3.0, 10.0)
+    assert list(grown.glob(f"{EXTENSION}*"))
+    (grown / "figures").mkdir()
+    stops = 0
     for stop in range(30):
-        folder, left = finished(tmp_path / str(stop)), [stop]
+        folder, left = shutil.copytree(grown, tmp_path / str(stop)), [stop]
 
         def step(function, left=left):
             def counted(*args, **kwargs):
@@ -168,27 +177,27 @@ def test_wherever_the_files_stop_taking_their_place_the_folder_is_whole(finished
 
             return counted
 
-        monkeypatch.setattr(store, "write_whole", step(real_write))
-        monkeypatch.setattr(folders.shutil, "rmtree", step(real_remove))
-        try:
-            extend(folder, judge, present=None, heterogeneity=3)
-            ended = True
-        except KeyboardInterrupt:
-            ended = False
-        monkeypatch.setattr(store, "write_whole", real_write)
-        monkeypatch.setattr(folders.shutil, "rmtree", real_remove)
         seen = load_results(folder)
-        assert seen.config.heterogeneity in ((1.0, 10.0), (1.0, 3.0, 10.0))
-        assert len(seen.summary) == seen.runs
-        moments += not ended and len(seen.config.heterogeneity) == 3
-        found = extend(folder, judge, present=None, heterogeneity=3)
-        assert found.config.heterogeneity == (1.0, 3.0, 10.0)
-        extend(folder, judge, present=None, heterogeneity=3, seeds=6)  # which locks and tidies the folder
-        assert not list(folder.glob(f"{EXTENSION}*"))
+        with monkeypatch.context() as patch:
+            for where, name in ((store, "write_whole"), (folders.shutil, "rmtree"), (Path, "unlink")):
+                patch.setattr(where, name, step(getattr(where, name)))
+            try:
+                folders.settle(folder)
+                ended = True
+            except KeyboardInterrupt:
+                ended = False
+        for found in (load_results(folder), seen):  # results that were opened before are still readable, too
+            assert found.config == new.config
+            assert len(found.summary) == new.runs
+        folders.settle(folder)
+        assert table(folder) == table(grown / next(path.name for path in grown.glob(f"{EXTENSION}*")))
+        assert load_results(folder).config == new.config
+        stops += not ended
         if ended:
+            assert not list(folder.glob(f"{EXTENSION}*"))
             break
     assert ended
-    assert moments >= 4
+    assert stops >= 6
 
 
 def test_results_of_other_code_are_not_extended(finished, tmp_path):
