@@ -1,7 +1,7 @@
 """The figure of sweeps that are compared: the ratio of their steps along the axis, with intervals."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -65,7 +65,7 @@ def _places(axis: Axes, values: Sequence[object], *, names: bool) -> dict[object
     return places
 
 
-def _draw(axis: Axes, at: np.ndarray, rows: pd.DataFrame, style: dict[str, object], categorical: bool) -> None:
+def _draw(axis: Axes, at: np.ndarray, rows: pd.DataFrame, style: dict[str, Any], categorical: bool) -> None:
     """One optimizer in a panel; an end of an interval that is not known, or not finite, is not drawn."""
     ratio, low, high = (rows[name].to_numpy() for name in ("ratio", "low", "high"))
     shown = np.isfinite(ratio) & (ratio > 0)
