@@ -79,7 +79,7 @@ def _document(compared: "SideBySide") -> dict[str, Any]:
 
 def _write(compared: "SideBySide", folder: Path, seconds: float) -> None:
     """Write the document, the figure with its numbers, and the report."""
-    from quadsim.cli.pages.compare import FIGURE, compare_page
+    from quadsim.cli.commands.compare_page import FIGURE, compare_page
     from quadsim.cli.pages.page import write_page
     from quadsim.simulator.figures.panels import save_figure
     from quadsim.simulator.figures.ratio_figure import ratio_figure
