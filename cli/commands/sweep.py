@@ -15,6 +15,7 @@ from quadsim.cli.console import (
     given_path,
     library_messages,
     number,
+    path_option,
     print_json,
     usage_errors,
 )
@@ -34,6 +35,8 @@ MOST_STEPS = 10**14
 """Of all runs together: on the fused engine of a workstation, a week or so."""
 
 _WHERE = "Where it runs"
+
+_EXTEND = "Add the given seeds, rates, optimizers or values to the finished sweep in this folder; only what is missing is run."
 
 
 @with_options
@@ -55,30 +58,9 @@ def sweep_command(
     slurm: Annotated[
         str | None, _option("For submitit, as partition=gpu,time=60,gpus_per_node=1", "KEY=VALUE", _WHERE)
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="Result folder [runs/sweep-<hash of the configuration>]",
-            show_default=False,
-            parser=str,
-            metavar="PATH",
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="Repeat a stored config.json.", show_default=False, parser=str, metavar="PATH"),
-    ] = None,
-    extend: Annotated[
-        Path | None,
-        typer.Option(
-            "--extend",
-            help="Add the given seeds, rates, optimizers or values to the finished sweep in DIR; only what is missing is run.",
-            show_default=False,
-            parser=str,
-            metavar="DIR",
-        ),
-    ] = None,
+    out: Annotated[Path | None, path_option("--out", "Result folder [runs/sweep-<hash of the configuration>]")] = None,
+    config: Annotated[Path | None, path_option("--config", "Repeat a stored config.json.")] = None,
+    extend: Annotated[Path | None, path_option("--extend", _EXTEND)] = None,
     style: StyleOption = "quadsim",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and memory.")] = False,
     however_long: Annotated[bool, typer.Option("--however-long", help="Run it whatever the estimate says.")] = False,
