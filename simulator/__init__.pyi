@@ -27,4 +27,5 @@ from .sweeps.config.toy_models import ModelSweepConfig as ModelSweepConfig
 from .sweeps.results.results import Results as Results
 from .sweeps.results.results import load_results as load_results
 from .sweeps.run.driver import sweep as sweep
+from .sweeps.run.extension import extend as extend
 from .training.loop import train as train

@@ -140,6 +140,89 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
 ]
 """Options of `quadsim sweep` and what the one line says: what, allowed, got, fix."""
 
+BAD_EXTENSIONS: list[tuple[list[str], str]] = [
+    (["--extend", "a", "--steps", "8"], r"steps must be 300 as in the sweep that is extended, got 8; leave it out"),
+    (["--extend", "a", "--tolerance", "1e-3"], r"tolerance must be 1e-06 as in the sweep that is extended, got 0.001"),
+    (["--extend", "a", "--dtype", "float32"], r"dtype must be float64 as in the sweep that is extended, got float32"),
+    (["--extend", "a", "--select-on", "half"], r"select on must be all as in the sweep that is extended, got half"),
+    (["--extend", "a", "--lr", "0.1"], r"lr must be None as in the sweep that is extended, got \(0.1,\); leave it out"),
+    (["--extend", "a", "--case", "cnn-like"], r"heterogeneity must be left out with a case|case must be \(\)"),
+    (
+        ["--extend", "a", "--model", "mlp"],
+        r"model must be left out where a sweep on quadratics is extended, .* drop it",
+    ),
+    (
+        ["--extend", "a", "--seeds", "4"],
+        r"seeds must be at least those of the sweep that is extended \(5\), got 4; give more",
+    ),
+    (["--extend", "a", "--lr-density", "6"], r"lr density must be a multiple .* \(4\), got 6; give 8"),
+    (["--extend", "a", "--optimizers", "adma"], r"optimizer must be one of .* got 'adma'; did you mean 'adam'\?"),
+    (["--extend", "a", "--heterogeneity", "0.5"], r"heterogeneity must be a number of at least 1, got 0.5"),
+    (["--extend", "a", "--heterogeneity", "ten"], r"heterogeneity must be a number .* got 'ten'"),
+    (
+        ["--extend", "a", "--seeds", "1000000"],
+        r"runs must be few enough to keep rows as the sweep that is extended, got 36,0",
+    ),
+    (
+        ["--extend", "a", "--out", "b"],
+        r"--out must be left out with --extend, which works in the folder it names, got both",
+    ),
+    (["--extend", "a", "--config", "a/config.json"], r"--config must be left out with --extend"),
+    (["--extend", "a", "--dry-run"], r"--dry-run must be left out with --extend"),
+    (
+        ["--extend", "b", "--seeds", "9"],
+        r"results must be a folder with a finished sweep, got .*b; run the sweep again",
+    ),
+    (["--extend", "", "--seeds", "9"], r"extend must .* got ''"),
+]
+"""Options of `quadsim sweep` on a finished sweep in the folder a (tests/simulator/sweeps/test_extension.py), and the one line."""
+
+BAD_COMPARISONS: list[tuple[list[str], str]] = [
+    (["a"], r"sweeps must be 2 or 3, got 1; name A, B and perhaps C"),
+    (["a", "a", "a", "a"], r"sweeps must be 2 or 3, got 4"),
+    (
+        ["a", "model"],
+        r"sweeps must be on one family of problems, got quadratics and toy models; compare like with like",
+    ),
+    (["a", "other"], r"sweeps must share a point and an optimizer, got A and B without one in common; compare others"),
+    (["a", "unfinished"], r"results must be a folder with a finished sweep, got .*unfinished; run the sweep again"),
+    (
+        ["a", "damaged"],
+        r"results must be as they were written, got .*damaged, where summary.parquet changed since; run",
+    ),
+    (["a", "missing"], r"results must be a folder with a finished sweep, got .*missing"),
+    (
+        ["a", "a", "--out", "b"],
+        r"out must be empty or hold an earlier comparison, got .*b with other files; choose another",
+    ),
+]
+"""Arguments of `quadsim compare` on the folders of tests/cli/test_compare.py, and the one line."""
+
+BAD_PARTS: list[tuple[list[str], str]] = [
+    (
+        ["a", "--only", "optimizer=adam"],
+        r"optimizer must be one of gd, heavy-ball here, got 'adam'; choose some of these",
+    ),
+    (["a", "--only", "optimizer="], r"optimizer must be one of gd, heavy-ball here, got no value"),
+    (["a", "--only", "heterogeneity=3"], r"heterogeneity must be one of 1, 10 here, got '3'"),
+    (["a", "--only", "seeds=3"], r"only must name one of optimizer, heterogeneity, .* got 'seeds'; choose one"),
+    (["a", "--only", "gd"], r"only must be NAME=value,value, got 'gd'; write for example optimizer=adam,gd"),
+    (
+        ["a", "--only", "optimizer=gd", "--only", "optimizer=gd"],
+        r"only must name optimizer once, got it twice; put all",
+    ),
+    (["a", "--out", "c"], r"--out must be left out without --only"),
+    (
+        ["a", "--only", "optimizer=gd", "--out", "b"],
+        r"out must be empty or hold an earlier part, got .*b with other files",
+    ),
+    (
+        ["unfinished", "--only", "optimizer=gd"],
+        r"a result folder must hold one of .*, got .*unfinished with an unfinished",
+    ),
+]
+"""Arguments of `quadsim report` on the same folders, and the one line."""
+
 
 def with_defaults(defaults, arguments):
     """The arguments after those defaults, name and value in turn, that they do not give: an option may be given only once."""

@@ -58,6 +58,7 @@ def test_the_public_names():
         "TrainingRun",
         "Trajectory",
         "blocks_of",
+        "extend",
         "grid",
         "load_optimizer_file",
         "load_problem",

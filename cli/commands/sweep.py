@@ -25,6 +25,7 @@ from quadsim.cli.console import (
     given_path,
     library_messages,
     number,
+    path_option,
     print_json,
     usage_errors,
 )
@@ -46,6 +47,8 @@ MOST_STEPS = 10**14
 """Of all runs together: on the fused engine of a workstation, a week or so."""
 
 _WHERE = "Where it runs"
+
+_EXTEND = "Add the given seeds, rates, optimizers or values to the finished sweep in this folder; only what is missing is run."
 
 
 @with_options
@@ -75,20 +78,9 @@ def sweep_command(
     slurm: Annotated[
         str | None, _option("For submitit, as partition=gpu,time=60,gpus_per_node=1", "KEY=VALUE", _WHERE)
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="Result folder [runs/sweep-<hash of the configuration>]",
-            show_default=False,
-            parser=str,
-            metavar="PATH",
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="Repeat a stored config.json.", show_default=False, parser=str, metavar="PATH"),
-    ] = None,
+    out: Annotated[Path | None, path_option("--out", "Result folder [runs/sweep-<hash of the configuration>]")] = None,
+    config: Annotated[Path | None, path_option("--config", "Repeat a stored config.json.")] = None,
+    extend: Annotated[Path | None, path_option("--extend", _EXTEND)] = None,
     style: StyleOption = "quadsim",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and memory.")] = False,
     however_long: Annotated[bool, typer.Option("--however-long", help="Run it whatever the estimate says.")] = False,
@@ -107,15 +99,23 @@ def sweep_command(
     """
     where = {"name": backend, "workers": workers, "devices": devices, "scheduler": scheduler, "slurm": slurm}
     with usage_errors():
-        given = _given(options, None if config is not None else devices)
-        out, config = given_path("out", out), given_path("config", config)
-        settings = _config(given, config, own_of_file(optimizer_file))
+        given = _given(options, None if config is not None or extend is not None else devices)
+        out, config, extend = given_path("out", out), given_path("config", config), given_path("extend", extend)
+        changes = None
+        if extend is not None:
+            settings, changes, out = (
+                _extended(extend, given, {"--out": out, "--config": config, "--dry-run": dry_run}),
+                given,
+                extend,
+            )
+        else:
+            settings = _config(given, config, own_of_file(optimizer_file))
         chosen = _backend({name: text for name, text in where.items() if text is not None})
         if dry_run:
             _estimate(settings, as_json=as_json)
         else:
             _check_length(settings, however_long)
-            _run(settings, out, chosen, quiet=quiet, as_json=as_json)
+            _run(settings, out, chosen, changes, quiet=quiet, as_json=as_json)
 
 
 def _given(options: Mapping[str, Any], devices: str | None) -> dict[str, Any]:
@@ -125,6 +125,23 @@ def _given(options: Mapping[str, Any], devices: str | None) -> dict[str, Any]:
     if devices is not None and "device" not in given:
         given["device"] = devices.split(",")[0].strip().partition(":")[0]
     return given
+
+
+def _extended(folder: Path, given: dict[str, Any], others: Mapping[str, Any]) -> "SweepGrid":
+    """The configuration of a finished sweep, with the given options added.
+
+    Raises:
+        ValueError: options that do not go together, no finished sweep, or what is no extension of it.
+    """
+    from quadsim.simulator.sweeps.config.extending import extended
+    from quadsim.simulator.sweeps.results.results import load_results
+
+    for name, value in others.items():
+        if value:
+            raise ValueError(
+                f"{name} must be left out with --extend, which works in the folder it names, got both; drop one."
+            )
+    return extended(load_results(folder).config, given)
 
 
 def _backend(given: dict[str, str]) -> "Backend":
@@ -213,14 +230,23 @@ def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
     )
 
 
-def _run(config: "SweepGrid", out: Path | None, backend: "Backend", *, quiet: bool, as_json: bool) -> None:
+def _run(
+    config: "SweepGrid",
+    out: Path | None,
+    backend: "Backend",
+    changes: Mapping[str, Any] | None = None,
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Run a sweep, or extend the one in `out` where there are changes, and show it."""
     from quadsim.cli.text.sweep_table import print_results
     from quadsim.simulator.support.paths import local_path, shown
 
     folder = local_path("out", Path("runs") / f"sweep-{config.digest}" if out is None else out)
     ends = Ends()
     try:
-        results = _results(config, folder, backend, quiet=quiet, as_json=as_json)
+        results = _results(config, folder, backend, changes, quiet=quiet, as_json=as_json)
         _present(results, folder, ends)
     except KeyboardInterrupt:
         print(
@@ -244,7 +270,15 @@ def _present(results: "Results", folder: Path, ends: Ends) -> None:
         present(results)
 
 
-def _results(config: "SweepGrid", folder: Path, backend: "Backend", *, quiet: bool, as_json: bool) -> "Results":
+def _results(
+    config: "SweepGrid",
+    folder: Path,
+    backend: "Backend",
+    changes: Mapping[str, Any] | None,
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> "Results":
     """Run what is missing, or read what is finished.
 
     Raises:
@@ -255,9 +289,15 @@ def _results(config: "SweepGrid", folder: Path, backend: "Backend", *, quiet: bo
     from quadsim.simulator.sweeps.config.families import family_of, imported
     from quadsim.simulator.sweeps.results.results import load_results
     from quadsim.simulator.sweeps.run.driver import UnfinishedError, check, sweep
+    from quadsim.simulator.sweeps.run.extension import extend
     from quadsim.simulator.sweeps.run.folder import has_finished, remove_leftovers
 
-    if has_finished(folder, config.to_json()):
+    finished = (
+        load_results(folder).config.to_json() == config.to_json()
+        if changes is not None
+        else has_finished(folder, config.to_json())
+    )
+    if finished:
         remove_leftovers(folder)
         results = load_results(folder)
         print(f"Already finished; this is the stored result in {shown(folder)}.", file=sys.stderr)
@@ -271,14 +311,10 @@ def _results(config: "SweepGrid", folder: Path, backend: "Backend", *, quiet: bo
             )
         try:
             with library_messages(quiet=quiet or as_json), progress_bar(quiet=quiet) as progress:
-                results = sweep(
-                    config,
-                    None if judge is None else imported(judge),
-                    out=folder,
-                    progress=progress,
-                    backend=backend,
-                    present=None,
-                )
+                judged = None if judge is None else imported(judge)
+                if changes is not None:
+                    return extend(folder, judged, progress=progress, backend=backend, present=None, **changes)
+                results = sweep(config, judged, out=folder, progress=progress, backend=backend, present=None)
         except UnfinishedError as error:
             print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
             raise typer.Exit(1) from None

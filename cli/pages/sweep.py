@@ -44,8 +44,7 @@ def sweep_page(results: Results) -> Page:
         again_section(
             ("quadsim sweep --config config.json --out again", "quadsim report ."),
             _files(results),
-            "In the folder of this report. The first command runs the same grid again, with the same results; the second makes "
-            "the figures and this page again from what is stored.",
+            _again(results),
         ),
     ]
     return Page(
@@ -55,6 +54,16 @@ def sweep_page(results: Results) -> Page:
         more=tuple(more),
         sections=tuple(section for section in sections if section is not None),
         foot="Made by quadsim from the files of this folder. It needs no network and no other file.",
+    )
+
+
+def _again(results: Results) -> str:
+    runs = "runs the same grid again, with the same results"
+    if "part_of" in results.manifest:
+        runs = "runs this part alone, whose grid of learning rates may be smaller, as it is widened for all optimizers together"
+    return (
+        f"In the folder of this report. The first command {runs}; the second makes the figures and this page again from what is "
+        "stored."
     )
 
 

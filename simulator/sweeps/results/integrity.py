@@ -4,7 +4,23 @@ from pathlib import Path
 
 from quadsim.simulator.support import store
 
-__all__ = ["checksums", "damaged_files"]
+__all__ = ["EXTENSION", "checksums", "damaged_files", "place_of"]
+
+EXTENSION = "extension-"
+"""Begin of the name of the folder, inside that of a finished sweep, in which its extension grows."""
+
+
+def place_of(folder: Path) -> Path:
+    """The folder that holds the files of a sweep: itself, or inside it that of a finished extension.
+
+    The manifest of an extension is written last. From then on the sweep is the extended one, wherever the process ends that
+    puts its files in place of the earlier ones.
+    """
+    try:
+        finished = [path.parent for path in folder.glob(f"{EXTENSION}*/{store.MANIFEST}")]
+    except OSError:  # a folder that must not be read holds nothing for us; whoever opens a file in it says so
+        return folder
+    return finished[0] if finished else folder
 
 
 def checksums(folder: Path) -> dict[str, str]:

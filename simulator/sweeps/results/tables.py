@@ -14,6 +14,7 @@ from quadsim.simulator.runs.status import STATUSES, current_frame
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.histogram import mark_best, settings_frame
+from quadsim.simulator.sweeps.results.integrity import place_of
 from quadsim.simulator.sweeps.results.statistics import (
     KEYS,
     RateStatistics,
@@ -41,9 +42,14 @@ class Tables:
         self._folder, self._config = folder, config
 
     @property
+    def folder(self) -> Path:
+        """Where the files are now: an extension that is finished may move from a folder inside into the folder itself."""
+        return place_of(self._folder)
+
+    @property
     def has_rows(self) -> bool:
         """Whether there is a row a run; else there are counts."""
-        return not (self._folder / store.HISTOGRAM).is_file()
+        return not (self.folder / store.HISTOGRAM).is_file()
 
     @cached_property
     def histogram(self) -> pd.DataFrame | None:
@@ -101,7 +107,7 @@ class Tables:
         """The column with the label of the setting; `optimizer` in a table of a version in which that was one setting."""
         if self.histogram is not None:
             return "setting" if "setting" in self.histogram else "optimizer"
-        path = self._folder / store.SUMMARY
+        path = self.folder / store.SUMMARY
         with _readable(path), store.parquet_reader(path) as file:
             return "setting" if "setting" in file.schema_arrow.names else "optimizer"
 
@@ -110,7 +116,7 @@ class Tables:
         """See `Results`."""
         if not self.has_rows:
             return None
-        dataset = store.open_dataset(self._folder / store.CURVES)
+        dataset = store.open_dataset(self.folder / store.CURVES)
         if dataset.nbytes > _IN_MEMORY:
             return dataset
         with dataset:
@@ -120,22 +126,22 @@ class Tables:
     def runs(self) -> int:
         """How many were made."""
         if self.histogram is None:
-            path = self._folder / store.SUMMARY
+            path = self.folder / store.SUMMARY
             with _readable(path), store.parquet_reader(path) as file:
                 return int(file.metadata.num_rows)
         return int(self.summary[list(STATUSES)].to_numpy().sum())
 
     def _read(self, name: str, **options: Any) -> pd.DataFrame:
         """A table, or a part of it, that a stranger may have damaged."""
-        with _readable(self._folder / name):
-            return current_frame(store.read_frame(self._folder / name, **options))
+        with _readable(self.folder / name):
+            return current_frame(store.read_frame(self.folder / name, **options))
 
     def _rates(self) -> Iterator[pd.DataFrame]:
         """Rows of the summary, the columns that statistics need, rate by rate.
 
         A table without settings was written before there were any: its optimizers are settings.
         """
-        path = self._folder / store.SUMMARY
+        path = self.folder / store.SUMMARY
         needed = Reading.of(self._config).columns
         with _readable(path), store.parquet_reader(path) as file:
             names = file.schema_arrow.names

@@ -63,6 +63,10 @@ class ChunkRunner:
         self._done = self._total = 0
         self.paths: dict[str, Path] = {}
 
+    def look(self) -> None:
+        """See which chunks there are now."""
+        self._files.look()
+
     def finish(self, units: Iterable[Unit], number: int) -> None:
         """Run all that is missing; then `paths` has the file of every one by its key.
 

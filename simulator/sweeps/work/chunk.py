@@ -22,7 +22,7 @@ from quadsim.simulator.sweeps.work.sealed import seal
 from quadsim.simulator.sweeps.work.units import Unit, rates_of
 from quadsim.simulator.sweeps.work.work import Work
 
-__all__ = ["CURVE", "ChunkFunction", "Outcome", "chunk_suffix", "producer_of", "read_rates", "work_of"]
+__all__ = ["CURVE", "ChunkFunction", "Outcome", "chunk_suffix", "producer_of", "read_rates", "rows_content", "work_of"]
 
 CURVE = "curve:"
 """Before the name of a curve among the columns of a chunk."""
@@ -153,11 +153,15 @@ def _rows(work: AnyWork, run: Any, judge: Judge | None) -> memoryview:
     for name, values in work.recorded(run).items():
         flat = np.ravel(np.swapaxes(np.asarray(values, dtype=np.float64), 0, 1))
         arrays[CURVE + name] = pa.FixedSizeListArray.from_arrays(pa.array(flat), values.shape[2])
-    table = pa.table(arrays)
+    return rows_content(pa.table(arrays), shape[0])
+
+
+def rows_content(table: pa.Table, problems: int) -> memoryview:
+    """The file of a chunk of rows: a batch for each rate, of so many problems."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
-        for rate in range(shape[1]):
-            writer.write_table(table.slice(rate * shape[0], shape[0]))
+        for first in range(0, table.num_rows, problems):
+            writer.write_batch(table.slice(first, problems).combine_chunks().to_batches()[0])
     return memoryview(sink.getvalue())
 
 
