@@ -101,7 +101,7 @@ def _draw_losses(axis: Axes, rows: pd.DataFrame, style: dict[str, Any]) -> None:
         style: colour, marker and line.
     """
     x, color = rows["step"], style["color"]
-    axis.plot(x, rows["median"], markevery=0.2, **style)
+    axis.plot(x, rows["median"], markevery=(0.1, 0.2), **style)
     axis.fill_between(x, rows["q10"], rows["q90"], color=color, alpha=0.15, linewidth=0)
     axis.plot(x, rows["optimised_median"], ":", linewidth=1.1, color=color)
 

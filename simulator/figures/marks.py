@@ -42,8 +42,10 @@ def missed_band(steps: int, lowest: float) -> tuple[float, float]:
 
 
 def draw_band(axes: Sequence[Axes], steps: int, top: float) -> None:
-    """Shade the place of runs that miss, in panels of steps."""
+    """Shade the place of runs that miss, in panels of steps, which get a log axis that ends with it."""
     for axis in axes:
+        axis.set_yscale("log")  # before the limits, which on a linear axis may lie below 0
+        axis.set_ylim(top=top)
         axis.axhspan(steps, top, color="0.93", linewidth=0, zorder=0)
         axis.text(
             0.015,

@@ -73,7 +73,6 @@ def rates_figure(results: "Results", table: pd.DataFrame) -> Figure:
         axis.set_ylabel(steps_label(config))
     if np.isinf(steps).any():
         draw_band(axes, config.steps, top)
-        axes[0].set_ylim(top=top)
     for axis in axes:
         log_ticks(axis)
     plain: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": "0.5"}

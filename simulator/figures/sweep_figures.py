@@ -114,7 +114,6 @@ def steps_figure(results: "Results", table: pd.DataFrame) -> Figure:
         axis.set_xlabel(config.axis_label)
     if missed:
         draw_band(axes, config.steps, top)
-        axes[0].set_ylim(top=top)
     for axis in axes:
         log_ticks(axis)
     look = {"linestyle": "none"} if config.is_categorical else {}
@@ -278,7 +277,7 @@ def _draw_curve(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: S
     """
     x, color = rows["step"].to_numpy(), style["color"]
     axis.plot(x, rows["median"], linewidth=1.5, **{**style, "marker": ""})
-    axis.fill_between(x, rows["q10"], rows["q90"], color=color, alpha=0.15, linewidth=0)
+    axis.fill_between(x, rows["q10"], rows["q90"], color=color, alpha=0.12, linewidth=0)
     hit = float(rows["steps_median"].iloc[0])
     if np.isfinite(hit):
         edge = {"markeredgecolor": "0.15", "linestyle": "none", "zorder": 5, "clip_on": False}

@@ -141,7 +141,7 @@ def _draw_cell(axis: Axes, cell: pd.Series, config: SweepGrid, styles: dict[str,
     corner = (cell["column"] - 0.5, cell["row"] - 0.5)
     axis.add_patch(Rectangle(corner, 1, 1, facecolor=color, edgecolor="0.6", linewidth=0.6, **look))
     names = " = ".join(config.names[text] for text in ahead) or _NOBODY
-    factor = f"{'> ' if cell['at_least'] else ''}{cell['factor']:.2g}x" if np.isfinite(cell["factor"]) and len(ahead) == 1 else ""
+    factor = f"{'over ' if cell['at_least'] else ''}{cell['factor']:.2g}x" if np.isfinite(cell["factor"]) and len(ahead) == 1 else ""
     size = mpl.rcParams["legend.fontsize"]
     text = "\n".join(filter(None, (wrapped(names, width, size), factor)))
     size = size * min(1.0, width / max(text_width(text, size), 1e-6)) if isinstance(size, int | float) else size
