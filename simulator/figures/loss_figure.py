@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from quadsim.simulator.figures.marks import optimizer_handles
+from quadsim.simulator.figures.marks import optimizer_handles, problems_text
 from quadsim.simulator.figures.palette import optimizer_styles
 from quadsim.simulator.figures.panels import figure_from, finish, panels, parts_of, point_title
 from quadsim.simulator.support.statistics import quantile
@@ -87,7 +87,7 @@ def loss_figure(results: "Results", table: pd.DataFrame) -> Figure:
     handles = optimizer_handles(config, styles)
     handles.append(Line2D([], [], color="0.35", linestyle=":", label="optimised loss"))
     handles.append(Line2D([], [], color="0.35", linestyle="--", label="target"))
-    title = f"Best rate of each optimizer; median and 10-90% of {len(config.reported)} seeds, unweighted loss"
+    title = f"Best rate of each optimizer; {problems_text(config)}, unweighted loss"
     finish(figure, axes, handles, title)
     return figure
 

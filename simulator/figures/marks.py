@@ -13,7 +13,18 @@ from quadsim.simulator.figures.panels import text_width
 from quadsim.simulator.sweeps.config.families import family_of
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 
-__all__ = ["MISSED", "draw_band", "hollow", "log_ticks", "missed_band", "optimizer_handles", "places", "shift", "steps_label"]
+__all__ = [
+    "MISSED",
+    "draw_band",
+    "hollow",
+    "log_ticks",
+    "missed_band",
+    "optimizer_handles",
+    "places",
+    "problems_text",
+    "shift",
+    "steps_label",
+]
 
 _BAND = 0.14
 """Share of the height of a log axis that is added for runs that miss."""
@@ -30,26 +41,34 @@ def hollow(style: Mapping[str, Any]) -> dict[str, Any]:
     return {**style, "fillstyle": "full", "markerfacecolor": "none"}
 
 
-def missed_band(steps: int, lowest: float) -> tuple[float, float]:
+def missed_band(steps: int, lowest: float, share: float = _BAND) -> tuple[float, float]:
     """Return the height at which runs that do not reach the tolerance are drawn, and the top of their band.
 
     Args:
         steps: length of the runs, where the band begins.
         lowest: smallest number of steps that is drawn.
+        share: height of the band over that of the rest.
     """
-    factor = max((steps / max(lowest, 1.0)) ** _BAND, 1.3)
+    factor = max((steps / max(lowest, 1.0)) ** share, 1.3)
     return steps * factor**0.5, steps * factor
 
 
-def draw_band(axes: Sequence[Axes], steps: int, top: float) -> None:
-    """Shade the place of runs that miss, in panels of steps, which get a log axis that ends with it."""
+def draw_band(axes: Sequence[Axes], steps: int, top: float, words: float = 0.5) -> None:
+    """Shade the place of runs that miss, in panels of steps, which get a log axis that ends with it.
+
+    Args:
+        axes: the panels.
+        steps: length of the runs, where the band begins.
+        top: where it ends.
+        words: height of its words within it, from 0 to 1.
+    """
     for axis in axes:
         axis.set_yscale("log")  # before the limits, which on a linear axis may lie below 0
         axis.set_ylim(top=top)
         axis.axhspan(steps, top, color="0.93", linewidth=0, zorder=0)
         axis.text(
             0.015,
-            steps * (top / steps) ** 0.5,
+            steps * (top / steps) ** words,
             f"not within {steps:,} steps",
             transform=axis.get_yaxis_transform(),
             va="center",
@@ -111,6 +130,14 @@ def shift(x: np.ndarray, position: int, number: int, *, names: bool) -> np.ndarr
 def optimizer_handles(config: SweepGrid, styles: Mapping[str, Mapping[str, Any]], **look: Any) -> list[Line2D]:
     """Entries of the legend for the optimizers."""
     return [Line2D([], [], **{**style, **look}, label=config.names[text]) for text, style in styles.items()]
+
+
+def problems_text(config: SweepGrid, *, bars: bool = True) -> str:
+    """Return what is drawn of how many problems, as a part of a title."""
+    number = len(config.reported)
+    if number == 1:
+        return "one problem"
+    return f"median {'and 10-90% ' if bars else ''}of {number} problems"
 
 
 def steps_label(config: SweepGrid) -> str:

@@ -8,7 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from quadsim.simulator.figures.marks import MISSED, draw_band, hollow, log_ticks, missed_band, optimizer_handles, steps_label
+from quadsim.simulator.figures.marks import (
+    MISSED,
+    draw_band,
+    hollow,
+    log_ticks,
+    missed_band,
+    optimizer_handles,
+    problems_text,
+    steps_label,
+)
 from quadsim.simulator.figures.palette import optimizer_styles
 from quadsim.simulator.figures.panels import figure_from, finish, panels, parts_of
 
@@ -16,6 +25,8 @@ if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
 
 __all__ = ["rates_figure", "rates_table"]
+
+_LANES = 0.3  # of the height of the axis, for rates that miss
 
 
 def rates_table(results: "Results") -> pd.DataFrame:
@@ -43,7 +54,9 @@ def rates_table(results: "Results") -> pd.DataFrame:
                     "panel": ", ".join(filter(None, (words, point.label, *facets))),
                     **{name: chosen[name] for name in (config.axis, *results.facets)},
                     "optimizer": text,
-                    **{name: rows[name].to_numpy() for name in ("setting", "lr", "steps_median", "reached", "diverged")},
+                    **{
+                        name: rows[name].to_numpy() for name in ("setting", "lr", "steps_median", "reached", "diverged")
+                    },
                     "end": (lr == lr.min()) | (lr == lr.max()),
                     "best": lr == chosen["lr"],
                 }
@@ -63,16 +76,19 @@ def rates_figure(results: "Results", table: pd.DataFrame) -> Figure:
     parts = len(parts_of(config))
     figure, axes = panels(len(groups), parts if parts > 1 else None)
     steps = table["steps_median"].to_numpy()
-    height, top = missed_band(config.steps, float(np.min(steps, initial=config.steps, where=steps > 0.0)))
+    _, top = missed_band(config.steps, float(np.min(steps, initial=config.steps, where=steps > 0.0)), _LANES)
     for axis, rows in zip(axes, groups, strict=True):
         axis.set_xscale("log")
-        for text, own in rows.groupby("optimizer", sort=False):
-            _draw_rates(axis, own, styles[str(text)], height)
+        texts = list(dict.fromkeys(rows["optimizer"]))
+        for lane, text in enumerate(texts):  # each has a lane of its own in the band, below its words
+            share = (len(texts) - lane - 0.5) / (len(texts) + 1.5)
+            height = config.steps * (top / config.steps) ** share
+            _draw_rates(axis, rows[rows["optimizer"] == text], styles[text], height)
         axis.set_title(rows["panel"].iloc[0])
         axis.set_xlabel("learning rate")
         axis.set_ylabel(steps_label(config))
     if np.isinf(steps).any():
-        draw_band(axes, config.steps, top)
+        draw_band(axes, config.steps, top, words=0.91)
     for axis in axes:
         log_ticks(axis)
     plain: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": "0.5"}
@@ -81,7 +97,7 @@ def rates_figure(results: "Results", table: pd.DataFrame) -> Figure:
         Line2D([], [], **plain, markeredgecolor="black", label="best rate"),
         Line2D([], [], **plain, markerfacecolor="none", label="end of the rates tried"),
     ]
-    finish(figure, axes, handles, f"Every rate that was tried; median of {len(config.reported)} problems")
+    finish(figure, axes, handles, f"Every rate that was tried; {problems_text(config, bars=False)}")
     return figure
 
 
@@ -99,7 +115,13 @@ def _draw_rates(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], height: f
     missed = ~np.isfinite(steps)
     y = np.where(missed, height, steps)
     axis.plot(lr, np.where(missed, np.nan, steps), **{**style, "marker": ""}, alpha=0.85)
-    chosen = {"markeredgecolor": "black", "markersize": 8, "zorder": 5}
-    for where, look in ((~end & ~best, style), (end & ~best, hollow(style)), (best, (hollow(style) if end[best].any() else style) | chosen)):
-        if where.any():
-            axis.plot(lr[where], y[where], **{**look, **MISSED})
+    chosen_look = {
+        **(hollow(style) if end[best].any() else style),
+        "markeredgecolor": "black",
+        "markersize": 8,
+        "zorder": 5,
+    }
+    for where, look in ((~end & ~best, style), (end & ~best, hollow(style)), (best, chosen_look)):
+        for some, size in ((where & ~missed, {}), (where & missed, {"markersize": 5 if look is chosen_look else 3})):
+            if some.any():  # an unclipped line without points would upset the layout
+                axis.plot(lr[some], y[some], **{**look, **MISSED, **size})

@@ -102,9 +102,16 @@ _PAPER: dict[str, Any] = {
     "mathtext.fontset": "stix",
     **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize", "figure.titlesize"), 8),
     **dict.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 7),
-    **{f"{side}tick.{kind}.{what}": size for side in "xy" for kind, what, size in (
-        ("major", "size", 3.0), ("minor", "size", 1.8), ("major", "width", 0.6), ("minor", "width", 0.4)
-    )},
+    **{
+        f"{side}tick.{kind}.{what}": size
+        for side in "xy"
+        for kind, what, size in (
+            ("major", "size", 3.0),
+            ("minor", "size", 1.8),
+            ("major", "width", 0.6),
+            ("minor", "width", 0.4),
+        )
+    },
     "axes.linewidth": 0.6,
     "lines.linewidth": 1.0,
     "lines.markersize": 3.5,

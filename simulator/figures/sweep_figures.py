@@ -18,6 +18,7 @@ from quadsim.simulator.figures.marks import (
     missed_band,
     optimizer_handles,
     places,
+    problems_text,
     shift,
     steps_label,
 )
@@ -119,13 +120,8 @@ def steps_figure(results: "Results", table: pd.DataFrame) -> Figure:
     look = {"linestyle": "none"} if config.is_categorical else {}
     handles = [*optimizer_handles(config, styles, **look), *_mark_handles(marks, config.steps)]
     how = "" if results.histogram is None else " (upper ends of bins)"
-    finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {_problems(config)}{how}")
+    finish(figure, axes, handles, f"Best rate of each optimizer; {problems_text(config)}{how}")
     return figure
-
-
-def _problems(config: SweepGrid) -> str:
-    number = len(config.reported)
-    return f"{number} problem{'' if number == 1 else 's'}"
 
 
 def _draw_steps(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: SweepGrid, height: float) -> set[str]:
@@ -209,9 +205,13 @@ def gap_table(results: "Results") -> pd.DataFrame:
             panel = ", ".join(filter(None, (words, point_title(results, curves, p))))
             for text in texts:
                 gap = curves[value][p, config.optimizers.index(text)].values[config.reported]
-                with np.errstate(over="ignore"):  # a run that diverges late is not infinite yet; the axis ends far below
+                with np.errstate(
+                    over="ignore"
+                ):  # a run that diverges late is not infinite yet; the axis ends far below
                     relative = gap / np.where(gap[:, :1] > 0.0, gap[:, :1], 1.0)
-                low, middle, high = (np.clip(quantile(relative, q, axis=0), bottom / 10, _HIGHEST) for q in (0.1, 0.5, 0.9))
+                low, middle, high = (
+                    np.clip(quantile(relative, q, axis=0), bottom / 10, _HIGHEST) for q in (0.1, 0.5, 0.9)
+                )
                 drawn = {"step": steps, "median": middle, "q10": low, "q90": high, "bound": np.nan}
                 if (p, text) in rates:
                     drawn["bound"] = quantile(rates[p, text][:, None] ** steps, 0.5, axis=0)
@@ -262,7 +262,7 @@ def gap_figure(results: "Results", table: pd.DataFrame) -> Figure:
     handles.append(Line2D([], [], color="0.35", linestyle=":", label="tolerance; on it, median steps until solved"))
     if bounded:
         handles.append(Line2D([], [], color="0.35", linestyle="--", label="guaranteed by a theorem"))
-    finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {_problems(config)}")
+    finish(figure, axes, handles, f"Best rate of each optimizer; {problems_text(config)}")
     return figure
 
 

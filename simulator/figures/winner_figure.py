@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from quadsim.simulator.figures.marks import problems_text
 from quadsim.simulator.figures.palette import optimizer_styles
 from quadsim.simulator.figures.panels import figure_from, finish, panels, text_width, wrapped
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
@@ -49,7 +50,10 @@ def winner_table(results: "Results") -> pd.DataFrame:
             for point in group.comparison.points:
                 own = results.best[results.best["point"] == point].iloc[0]
                 place = (own[first], tuple(own[name] for name in others))
-                columns, rows = ([*known, one] if one not in known else known for known, one in zip((columns, rows), place, strict=True))
+                columns, rows = (
+                    [*known, one] if one not in known else known
+                    for known, one in zip((columns, rows), place, strict=True)
+                )
                 dials = {name: own[name] for name in (first, *others)}
                 cell = {"column": columns.index(place[0]), "row": rows.index(place[1])}
                 out.append({"panel": words, **dials, **cell, **_winner(group.comparison, point, texts)})
@@ -115,7 +119,7 @@ def winner_figure(results: "Results", table: pd.DataFrame) -> Figure:
     handles = [Patch(color=styles[text]["color"], label=config.names[text]) for text in shown]
     if not table["distinguishable"].all():
         handles.append(Patch(facecolor="white", edgecolor="0.35", hatch=_HATCH, label="not distinguishable"))
-    title = f"Who needs the fewest steps, and how many times fewer than the next; medians of {len(config.reported)} problems"
+    title = f"Who needs the fewest steps, and how many times fewer than the next; {problems_text(config, bars=False)}"
     finish(figure, axes, handles, title)
     return figure
 
@@ -141,7 +145,11 @@ def _draw_cell(axis: Axes, cell: pd.Series, config: SweepGrid, styles: dict[str,
     corner = (cell["column"] - 0.5, cell["row"] - 0.5)
     axis.add_patch(Rectangle(corner, 1, 1, facecolor=color, edgecolor="0.6", linewidth=0.6, **look))
     names = " = ".join(config.names[text] for text in ahead) or _NOBODY
-    factor = f"{'over ' if cell['at_least'] else ''}{cell['factor']:.2g}x" if np.isfinite(cell["factor"]) and len(ahead) == 1 else ""
+    factor = (
+        f"{'over ' if cell['at_least'] else ''}{cell['factor']:.2g}x"
+        if np.isfinite(cell["factor"]) and len(ahead) == 1
+        else ""
+    )
     size = mpl.rcParams["legend.fontsize"]
     text = "\n".join(filter(None, (wrapped(names, width, size), factor)))
     size = size * min(1.0, width / max(text_width(text, size), 1e-6)) if isinstance(size, int | float) else size
