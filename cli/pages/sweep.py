@@ -112,13 +112,13 @@ def _figures(results: Results) -> list[Block]:
 _WORDS = {
     "rates": (
         "Median steps until {criterion} against the learning rate, a panel for each point, a line for each optimizer.",
-        "Every learning rate that was tried. Black edge: the best rate; open: the smallest and the largest that were tried; above "
-        "{steps:,} steps: rates at which the median run does not reach the target.",
+        "Every learning rate that was tried. Black edge: the best rate; open: the smallest and the largest that were tried; "
+        "above {steps:,} steps: rates at which the median run does not reach the target.",
     ),
     "winner": (
         "Who needs the fewest steps at every point: {winners}.",
-        "Who needs the fewest steps until {criterion}, and how many times fewer than the next one. Hatched: within 10%, or the 95% "
-        "interval of the ratio holds 1.",
+        "Who needs the fewest steps until {criterion}, and how many times fewer than the next one. Hatched: within 10%, or the "
+        "95% interval of the ratio holds 1.",
     ),
 }
 """Figure to its description in words and its caption."""

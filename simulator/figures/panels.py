@@ -265,8 +265,8 @@ def _finish(figure: Figure, axes: Sequence[Axes], handles: Sequence[Any], title:
         if not axis.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             axis.set_ylabel("")
         for text, room in (
-            (axis.title, 0.85 * panel[0]),
-            (axis.xaxis.label, 0.85 * panel[0]),
+            (axis.title, 0.75 * panel[0]),
+            (axis.xaxis.label, 0.75 * panel[0]),
             (axis.yaxis.label, 0.8 * panel[1]),
         ):
             text.set_text(wrapped(text.get_text(), room, text.get_fontsize()))

@@ -15,8 +15,8 @@ from quadsim.simulator.support.checks import check_choice
 __all__ = ["COLUMN", "STYLES", "chosen_style", "current_style", "drawing", "drawn", "figure_style"]
 
 STYLES = ("quadsim", "paper", "user")
-"""`quadsim`: Matplotlib's defaults and our settings. `paper`: a column of a two-column paper, with its fonts. `user`: the settings
-(rcParams) of whoever runs this."""
+"""`quadsim`: Matplotlib's defaults and our settings. `paper`: a column of a two-column paper, with its fonts. `user`: the
+settings (rcParams) of whoever runs this."""
 
 COLUMN = 3.3
 """Width of a column of a two-column paper, in inches."""

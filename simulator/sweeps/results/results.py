@@ -81,8 +81,11 @@ class Results:
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """Names of the figures of the folder: the steps, the curves where they were kept, the rates where several were tried, and
-        who wins where dials are crossed and optimizers are compared."""
+        """Names of the figures of the folder.
+
+        The steps; the curves where they were kept; the rates where several were tried; who wins where dials are crossed and
+        optimizers are compared.
+        """
         config, best = self.config, self.best
         known = {
             "steps": True,

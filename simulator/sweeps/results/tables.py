@@ -68,8 +68,11 @@ class Tables:
 
     @cached_property
     def rates(self) -> pd.DataFrame:
-        """A row per point, optimizer, setting and rate: `lr`, the median, 10% and 90% quantile of the steps (`steps_median`,
-        `steps_q10`, `steps_q90`), `reached` and `diverged` (fractions of the runs)."""
+        """A row per point, optimizer, setting and rate.
+
+        Columns `lr`, the median and quantiles of the steps (`steps_median`, `steps_q10`, `steps_q90`), and `reached` and
+        `diverged` (fractions of the runs).
+        """
         names = ["steps_median", "steps_q10", "steps_q90", "reached", "diverged"]
         if self.histogram is not None:
             found = self.summary
