@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
@@ -287,9 +288,8 @@ def _add_legend(figure: Figure, handles: Sequence[Any], width: float) -> float:
     labels = [wrapped(str(handle.get_label()), 0.95 * width - beside, size) for handle in handles]
     most = 4 if width < _WIDE else 6
     columns = min(len(labels), most)
-    while columns > 1:  # columns are as wide as their widest entry; Matplotlib fills them one after the other
-        rows = math.ceil(len(labels) / columns)
-        each = [labels[i : i + rows] for i in range(0, len(labels), rows)]
+    while columns > 1:  # a column is as wide as its widest entry; Matplotlib deals entries out as array_split does
+        each = np.array_split(np.array(labels, dtype=object), columns)
         if sum(max(text_width(label, size) for label in column) + beside for column in each) <= 0.97 * width:
             break
         columns -= 1
