@@ -93,6 +93,8 @@ def test_the_numbers_of_gaps_and_bounds_are_those_drawn(crossed):
             )
             hit = own["steps_median"].iloc[0]
             marks = drawn_points(axis, color=style["color"], marker=style["marker"], fillstyle=style["fillstyle"])
+            marks = marks[marks[:, 1] == 1e-6]  # without the open marker at the end of a curve that misses
+            assert len(marks) == np.isfinite(hit)
             if np.isfinite(hit):
                 np.testing.assert_array_equal(marks, [[hit, 1e-6]])
     bounded = table[table["bound"].notna()]
