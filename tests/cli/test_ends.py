@@ -42,7 +42,7 @@ def run(tmp_path, monkeypatch):
 def full_disk(monkeypatch):
     """No figure can be written."""
 
-    def save_figure(*arguments):
+    def save_figure(*arguments, **options):
         raise OSError(28, "No space left on device")
 
     for name in (
