@@ -151,7 +151,7 @@ StyleOption = Annotated[
     str,
     typer.Option(
         "--style",
-        help="Style of figures: quadsim, or user for the settings of your matplotlibrc.",
+        help="Style of figures: quadsim, paper for a column of a paper, or user for the settings of your matplotlibrc.",
         callback=_take_style,
     ),
 ]

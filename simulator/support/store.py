@@ -39,6 +39,7 @@ __all__ = [
     "read_frame",
     "read_json",
     "write_bytes",
+    "write_csv",
     "write_dataset",
     "write_frame",
     "write_json",
@@ -131,6 +132,11 @@ def write_frame(path: Path, frame: "pd.DataFrame") -> None:
             frame.to_parquet(file, index=False)
 
     write_whole(path, write)
+
+
+def write_csv(path: Path, frame: "pd.DataFrame") -> None:
+    """Write a table as CSV; every number has the digits that give the same number again."""
+    write_whole(path, lambda temporary: _write(temporary, frame.to_csv(index=False, lineterminator="\n").encode()))
 
 
 def read_frame(path: Path, **options: Any) -> "pd.DataFrame":

@@ -81,8 +81,19 @@ class Results:
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """Names of the figures of the folder; without curves, the steps alone."""
-        return ("steps",) if self.curves is None else ("steps", family_of(self.config).figure)
+        """Names of the figures of the folder.
+
+        The steps; the curves where they were kept; the rates where several were tried; who wins where dials are crossed and
+        optimizers are compared.
+        """
+        config, best = self.config, self.best
+        known = {
+            "steps": True,
+            family_of(config).figure: self.curves is not None,
+            "rates": bool((best["rates_tried"] > 1).any()),
+            "winner": bool(self.facets) and best[config.axis].nunique() > 1 and len(config.optimizers) > 1,
+        }
+        return tuple(name for name, drawn in known.items() if drawn)
 
     @property
     def has_figures(self) -> bool:
@@ -90,7 +101,7 @@ class Results:
         if self.folder is None:
             return False
         place = self.folder / store.FIGURES
-        return all((place / f"{name}.{suffix}").is_file() for name in self.figures for suffix in ("png", "pdf"))
+        return all((place / f"{name}.{suffix}").is_file() for name in self.figures for suffix in ("png", "pdf", "csv"))
 
     @property
     def facets(self) -> list[str]:

@@ -70,6 +70,32 @@ class Tables:
             return best_counted_of(
                 self._config, settings_frame(self.histogram.drop(columns="best_lr"), self._config.until)
             )
+        return best_of(self._config, self._tried)
+
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """A row per point, optimizer, setting and rate.
+
+        Columns `lr`, the median and quantiles of the steps (`steps_median`, `steps_q10`, `steps_q90`), and `reached` and
+        `diverged` (fractions of the runs).
+        """
+        names = ["steps_median", "steps_q10", "steps_q90", "reached", "diverged"]
+        if self.histogram is not None:
+            found = self.summary
+            runs = found[list(STATUSES)].sum(axis=1)
+            found = found.assign(reached=found["solved"] / runs, diverged=found["diverged"] / runs)
+            return found[[*KEYS, *names]].reset_index(drop=True)
+        rows = [
+            {"point": p, "optimizer": self._config.swept[o].text, "setting": one.setting, "lr": one.lr}
+            | {name: one.columns[name] for name in names}
+            for (p, o), tried in sorted(self._tried.items())
+            for one in tried
+        ]
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def _tried(self) -> dict[tuple[int, int], list[RateStatistics]]:
+        """Statistics of every setting and rate, by point and optimizer."""
         positions = {optimizer.text: o for o, optimizer in enumerate(self._config.swept)}
         found: dict[tuple[int, int], list[RateStatistics]] = {}
         reading = Reading.of(self._config)
@@ -77,7 +103,7 @@ class Tables:
             point, optimizer, setting, lr, exponent = runs[[*KEYS, "lr_exponent"]].iloc[0]
             tried = found.setdefault((int(point), positions[optimizer]), [])
             tried.append(rate_statistics(setting, float(lr), exponent, runs, reading))
-        return best_of(self._config, found)
+        return found
 
     @cached_property
     def best_runs(self) -> pd.DataFrame:
