@@ -77,7 +77,8 @@ class Stored:
         columns = [*_SCALE, "lr_exponent", "engine", "best_lr"]
         bins = self._old.histogram
         if bins is not None:
-            return bins[bins["up_to"] == bins["up_to"].min()][columns]
+            rows: pd.DataFrame = bins[bins["up_to"] == bins["up_to"].min()]
+            return rows[columns]
         path = self._old.tables.folder / store.SUMMARY
         return store.read_frame(path, columns=columns, filters=[("seed", "==", 0)])
 
