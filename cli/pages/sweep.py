@@ -133,7 +133,7 @@ _WORDS = {
 """Figure to its description in words and its caption."""
 
 
-def _words_of(results: Results, name: str) -> list[str]:
+def _words_of(results: Results, name: str) -> tuple[str, str]:
     """Return the description and the caption of a figure."""
     config, winners = results.config, ""
     if name == "winner":
@@ -148,7 +148,8 @@ def _words_of(results: Results, name: str) -> list[str]:
         ]
         winners = ", ".join(said)
     values = {"criterion": config.criterion, "steps": config.steps, "winners": winners}
-    return [text.format(**values) for text in _WORDS[name]]
+    about, caption = _WORDS[name]
+    return about.format(**values), caption.format(**values)
 
 
 def _best_table(results: Results) -> Table:

@@ -210,10 +210,10 @@ def text_width(text: str, size: Any) -> float:
         text: may hold mathtext.
         size: in points, or relative as `small`.
     """
-    renderer = RendererAgg(1, 1, 72)
+    renderer: Any = RendererAgg(1, 1, 72)  # type: ignore[no-untyped-call]
     font = FontProperties(size=size)
     lines = text.split("\n")
-    return max(renderer.get_text_width_height_descent(line, font, "$" in line)[0] for line in lines) / 72
+    return float(max(renderer.get_text_width_height_descent(line, font, "$" in line)[0] for line in lines) / 72)
 
 
 def wrapped(text: str, width: float, size: Any) -> str:
@@ -275,7 +275,7 @@ def _finish(figure: Figure, axes: Sequence[Axes], handles: Sequence[Any], title:
     if title and current_style() != "paper":
         shown = figure.suptitle(title)
         shown.set_text(wrapped(title, 0.95 * width, shown.get_fontsize()))
-        added += _LINE * shown.get_fontsize() * (shown.get_text().count("\n") + 1) / 72
+        added += _LINE * float(shown.get_fontsize()) * (shown.get_text().count("\n") + 1) / 72
     if handles:
         added += _add_legend(figure, handles, width)
     figure.set_size_inches(width, height + added)

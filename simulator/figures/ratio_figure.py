@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
 
-from quadsim.simulator.figures.panels import finish, legend_rows, panels, styles_of
+from quadsim.simulator.figures.palette import optimizer_styles
+from quadsim.simulator.figures.panels import finish, panels
 from quadsim.simulator.figures.style import drawn
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ def ratio_figure(compared: "SideBySide") -> Figure:
     first = compared.sweeps[0]
     config, table = first.config, compared.table
     names = list(dict.fromkeys(table["optimizer"]))
-    styles = styles_of(names)
+    styles = optimizer_styles(names)
     facets = [name for name in first.facets if name in table]
     groups = list(table.groupby(["sweep", *facets], sort=False, dropna=False))
-    figure, axes = panels(len(groups), legend_rows(names))
+    figure, axes = panels(len(groups))
     for axis, (values, rows) in zip(axes, groups, strict=True):
         sweep, *others = values
         at = _places(axis, rows[config.axis].tolist(), names=config.is_categorical)

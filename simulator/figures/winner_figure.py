@@ -44,7 +44,9 @@ def winner_table(results: "Results") -> pd.DataFrame:
     """
     config = results.config
     first, *others = _crossed(config)
-    columns, rows, out = [], [], []
+    columns: list[Any] = []
+    rows: list[Any] = []
+    out = []
     for words, texts in _compared(config):
         for group in results.compared:
             for point in group.comparison.points:
@@ -135,7 +137,8 @@ def _draw_cell(axis: Axes, cell: pd.Series, config: SweepGrid, styles: dict[str,
         width: of the cell in inches.
     """
     ahead = [text for text in cell["winner"].split(", ") if text]
-    color, look = "white", {}
+    color: Any = "white"
+    look: dict[str, Any] = {}
     if len(ahead) == 1 and np.isfinite(cell["factor"]):
         strength = min(math.log(max(cell["factor"], 1.0)) / math.log(_STRONGEST), 1.0)
         strength = _FAINTEST + (1.0 - _FAINTEST) * strength
