@@ -18,7 +18,7 @@ CONSTRAINED = ("-c", "constraints.txt")
 def quick(session: nox.Session) -> None:
     """Run a fast test of every room in one process; arguments after `--` go to pytest."""
     session.install(*CONSTRAINED, "-e", ".[test]")
-    session.run("pytest", "-n", "0", "-m", "quick", *session.posargs)
+    session.run("pytest", "-m", "quick", *session.posargs)
 
 
 @nox.session(python=PYTHONS)
@@ -26,8 +26,9 @@ def tests(session: nox.Session) -> None:
     """Run the default tests with coverage; arguments after `--` go to pytest."""
     session.install(*CONSTRAINED, "-e", ".[test]", "pytest-cov")
     session.run(
-        "pytest", "-n", "logical", "--cov", "--cov-report=term:skip-covered", "--cov-report=xml", *session.posargs
-    )
+        "pytest", "-n", "logical", "--dist", "worksteal",
+        "--cov", "--cov-report=term:skip-covered", "--cov-report=xml", *session.posargs,
+    )  # fmt: skip
 
 
 @nox.session

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quadsim.cli.commands import bench, inspect, report, reproduce, sweep, verify
+from quadsim.cli.commands import bench, compare, inspect, report, reproduce, sweep, verify
 from quadsim.cli.commands import catalogue as commands
 from quadsim.cli.strict import StrictCommand, StrictGroup
 
@@ -30,6 +30,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify.verify,
     "reproduce": reproduce.reproduce,
     "report": report.report,
+    "compare": compare.compare,
     "bench": bench.bench,
     "rules": commands.rules,
     "theorems": commands.theorems,

@@ -151,7 +151,7 @@ StyleOption = Annotated[
     str,
     typer.Option(
         "--style",
-        help="Style of figures: quadsim, or user for the settings of your matplotlibrc.",
+        help="Style of figures: quadsim, paper for a column of a paper, or user for the settings of your matplotlibrc.",
         callback=_take_style,
     ),
 ]
@@ -165,7 +165,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 """Of commands that show nothing else on the way."""
 
 
-def path_option(name: str, text: str) -> Any:
+def path_option(name: str, text: str, group: str | None = None) -> Any:
     """An option that takes a path.
 
     It is read with `parser=str`: a Path would make "" the working directory, and "./~" a home folder. See `given_path`.
@@ -173,8 +173,9 @@ def path_option(name: str, text: str) -> Any:
     Args:
         name: as it is written, as `--out`.
         text: its help.
+        group: heading in the help.
     """
-    return typer.Option(name, help=text, show_default=False, parser=str, metavar="PATH")
+    return typer.Option(name, help=text, show_default=False, parser=str, metavar="PATH", rich_help_panel=group)
 
 
 def progress_lines(*, quiet: bool) -> Callable[[str], None]:

@@ -1,10 +1,12 @@
 """The public names of `quadsim.simulator`; `__init__.py` imports each from the module named here when it is first used."""
 
 from .curvature.along_training import measure as measure
+from .curvature.torch_blocks import blocks_of as blocks_of
 from .engines import grid as grid
 from .engines import simulate as simulate
 from .engines.baseline import simulate_torch as simulate_torch
 from .models import ToyProblem as ToyProblem
+from .problems.files import load_problem as load_problem
 from .problems.quadratic import BlockQuadratic as BlockQuadratic
 from .rules.catalogue import RULES as RULES
 from .rules.optimizer_file import load_optimizer_file as load_optimizer_file
@@ -25,4 +27,5 @@ from .sweeps.config.toy_models import ModelSweepConfig as ModelSweepConfig
 from .sweeps.results.results import Results as Results
 from .sweeps.results.results import load_results as load_results
 from .sweeps.run.driver import sweep as sweep
+from .sweeps.run.extension import extend as extend
 from .training.loop import train as train

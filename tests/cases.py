@@ -5,9 +5,16 @@ table says so where the line is missing.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from quadsim.simulator import grid
 from quadsim.simulator.models import MLP, Conv, Mixer, Model, Transformer
+
+
+def own_file(name):
+    """The path of a file of optimizers, `FILE.py` or `FILE.py:NAME`, that `quadsim sweep --optimizer-file` takes."""
+    return str(Path(__file__).parent / "own_optimizers" / name)
+
 
 BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--heterogeneity", "0.5"], r"heterogeneity must be a number of at least 1, got 0.5"),
@@ -49,6 +56,19 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--select-on", "third"], r"select on must be one of all, half, got 'third'"),
     (["--select-on", "half", "--seeds", "1"], r"seeds must be at least 2 to choose on half of them, got 1; give more"),
     (["--select-on", "half", "--keep", "quantiles"], r"select on must be all where counts are kept.*got 'half'"),
+    (["--problem-file", "missing.npz"], r"problem file must exist, got .*missing\.npz; check the name"),
+    (["--problem-file", "blocks.txt"], r"problem file must end in \.npz, \.mtx, \.json, got blocks\.txt"),
+    (["--problem-file", ""], r"problem file must be the name of a file or folder"),
+    (
+        ["--problem-file", "b.npz", "--heterogeneity", "3"],
+        r"--heterogeneity must be left out with --problem-file, which fixes",
+    ),
+    (["--problem-file", "b.npz", "--case", "homogeneous"], r"--case must be left out with --problem-file"),
+    (["--problem-file", "b.npz", "--block-size", "3"], r"block size must be sizes that divide the matrix .* as 10\+20"),
+    (
+        ["--start", "normal"],
+        r"start must come with a problem of your own, got 'normal' without one; add --problem-file",
+    ),
     (["--mode", "scaled"], r"mode must be one of scale, arrange, got 'scaled'; did you mean 'scale'\?"),
     (["--case", "homogenous"], r"case must be one of .* did you mean 'homogeneous'\?"),
     (["--case", ""], r"case must hold at least one name"),
@@ -88,8 +108,121 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--block-size", "1000000"], r"block size must fit in memory .* got 1000000, whose matrix alone needs 8 TB"),
     (["--case", "cnn-like", "--blocks", "3"], r"--blocks must be left out with --case, which fixes it"),
     (["--case", "cnn-like", "--heterogeneity", "3"], r"--heterogeneity must be left out with --case"),
+    (["--optimizer-file", "mine.py"], r"optimizer file must be a file that can be read, got 'mine.py'"),
+    (["--optimizer-file", "mine.txt"], r"optimizer file must be FILE.py or FILE.py:NAME, got 'mine.txt'"),
+    (["--optimizer-file", ","], r"optimizer file must name at least one file, got an empty list"),
+    (["--optimizer-file", own_file("raises.py")], r"must run without an error, got KeyError: 'beta' in line 3 of"),
+    (["--optimizer-file", own_file("empty.py")], r"must define a Rule or a class .*, got none in"),
+    (["--optimizer-file", own_file("mine.py:NADAM")], r"must define NADAM, got AMSGRAD, MyNAdam; name one"),
+    (["--optimizer-file", own_file("clash.py")], r"must not be that of a built-in one, got 'adam'; rename it"),
+    (
+        ["--optimizer-file", f"{own_file('mine.py')},{own_file('other.py')}"],
+        r"optimizers must differ in name, got two that are called 'my-amsgrad'",
+    ),
+    (["--optimizer-file", own_file("sparse.py")], r"must step on dense gradients, got Sparse: SparseAdam does not"),
+    (["--optimizer-file", own_file("broken.py")], r"must take a step without an error, got AttributeError from Broken"),
+    (
+        ["--optimizer-file", own_file("mine.py"), "--optimizers", "my-amsgrad:beta3=0"],
+        r"hyperparameter of my-amsgrad must be one of .* did you mean 'beta[12]'\?",
+    ),
+    (
+        ["--optimizer-file", own_file("mine.py"), "--optimizers", "MyNAdam:beta1=2"],
+        r"optimizer must make one from .* Invalid beta parameter",
+    ),
+    (
+        ["--optimizer-file", own_file("mine.py"), "--optimizers", "gd,adam"],
+        r"optimizers must name one of my-amsgrad, MyNAdam with --optimizer-file, got gd, adam",
+    ),
+    (
+        ["--optimizer-file", own_file("mine.py"), "--model", "mlp"],
+        r"optimizer must be a rule here, got the torch class MyNAdam, which has no formula; leave it out",
+    ),
 ]
 """Options of `quadsim sweep` and what the one line says: what, allowed, got, fix."""
+
+BAD_EXTENSIONS: list[tuple[list[str], str]] = [
+    (["--extend", "a", "--steps", "8"], r"steps must be 300 as in the sweep that is extended, got 8; leave it out"),
+    (["--extend", "a", "--tolerance", "1e-3"], r"tolerance must be 1e-06 as in the sweep that is extended, got 0.001"),
+    (["--extend", "a", "--dtype", "float32"], r"dtype must be float64 as in the sweep that is extended, got float32"),
+    (["--extend", "a", "--select-on", "half"], r"select on must be all as in the sweep that is extended, got half"),
+    (["--extend", "a", "--lr", "0.1"], r"lr must be None as in the sweep that is extended, got \(0.1,\); leave it out"),
+    (["--extend", "a", "--case", "cnn-like"], r"heterogeneity must be left out with a case|case must be \(\)"),
+    (
+        ["--extend", "a", "--model", "mlp"],
+        r"model must be left out where a sweep on quadratics is extended, .* drop it",
+    ),
+    (
+        ["--extend", "a", "--seeds", "4"],
+        r"seeds must be at least those of the sweep that is extended \(5\), got 4; give more",
+    ),
+    (["--extend", "a", "--lr-density", "6"], r"lr density must be a multiple .* \(4\), got 6; give 8"),
+    (["--extend", "a", "--optimizers", "adma"], r"optimizer must be one of .* got 'adma'; did you mean 'adam'\?"),
+    (["--extend", "a", "--heterogeneity", "0.5"], r"heterogeneity must be a number of at least 1, got 0.5"),
+    (["--extend", "a", "--heterogeneity", "ten"], r"heterogeneity must be a number .* got 'ten'"),
+    (
+        ["--extend", "a", "--seeds", "1000000"],
+        r"runs must be few enough to keep rows as the sweep that is extended, got 36,0",
+    ),
+    (
+        ["--extend", "a", "--out", "b"],
+        r"--out must be left out with --extend, which works in the folder it names, got both",
+    ),
+    (["--extend", "a", "--config", "a/config.json"], r"--config must be left out with --extend"),
+    (["--extend", "a", "--optimizer-file", "mine.py"], r"--optimizer-file must be left out with --extend"),
+    (["--extend", "a", "--dry-run"], r"--dry-run must be left out with --extend"),
+    (
+        ["--extend", "b", "--seeds", "9"],
+        r"results must be a folder with a finished sweep, got .*b; run the sweep again",
+    ),
+    (["--extend", "", "--seeds", "9"], r"extend must .* got ''"),
+]
+"""Options of `quadsim sweep` on a finished sweep in the folder a (tests/simulator/sweeps/test_extension.py), and the one line."""
+
+BAD_COMPARISONS: list[tuple[list[str], str]] = [
+    (["a"], r"sweeps must be 2 or 3, got 1; name A, B and perhaps C"),
+    (["a", "a", "a", "a"], r"sweeps must be 2 or 3, got 4"),
+    (
+        ["a", "model"],
+        r"sweeps must be on one family of problems, got quadratics and toy models; compare like with like",
+    ),
+    (["a", "other"], r"sweeps must share a point and an optimizer, got A and B without one in common; compare others"),
+    (["a", "unfinished"], r"results must be a folder with a finished sweep, got .*unfinished; run the sweep again"),
+    (
+        ["a", "damaged"],
+        r"results must be as they were written, got .*damaged, where summary.parquet changed since; run",
+    ),
+    (["a", "missing"], r"results must be a folder with a finished sweep, got .*missing"),
+    (
+        ["a", "a", "--out", "b"],
+        r"out must be empty or hold an earlier comparison, got .*b with other files; choose another",
+    ),
+]
+"""Arguments of `quadsim compare` on the folders of tests/cli/test_compare.py, and the one line."""
+
+BAD_PARTS: list[tuple[list[str], str]] = [
+    (
+        ["a", "--only", "optimizer=adam"],
+        r"optimizer must be one of gd, heavy-ball here, got 'adam'; choose some of these",
+    ),
+    (["a", "--only", "optimizer="], r"optimizer must be one of gd, heavy-ball here, got no value"),
+    (["a", "--only", "heterogeneity=3"], r"heterogeneity must be one of 1, 10 here, got '3'"),
+    (["a", "--only", "seeds=3"], r"only must name one of optimizer, heterogeneity, .* got 'seeds'; choose one"),
+    (["a", "--only", "gd"], r"only must be NAME=value,value, got 'gd'; write for example optimizer=adam,gd"),
+    (
+        ["a", "--only", "optimizer=gd", "--only", "optimizer=gd"],
+        r"only must name optimizer once, got it twice; put all",
+    ),
+    (["a", "--out", "c"], r"--out must be left out without --only"),
+    (
+        ["a", "--only", "optimizer=gd", "--out", "b"],
+        r"out must be empty or hold an earlier part, got .*b with other files",
+    ),
+    (
+        ["unfinished", "--only", "optimizer=gd"],
+        r"a result folder must hold one of .*, got .*unfinished with an unfinished",
+    ),
+]
+"""Arguments of `quadsim report` on the same folders, and the one line."""
 
 
 def with_defaults(defaults, arguments):

@@ -1,9 +1,21 @@
 """Shared by all tests."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 pytest_plugins = ["pytester"]
+
+MEASURED_SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").splitlines()[2:])
+"""Tests that are slow by measurement: those above four seconds, and of a table of cases those beyond its first seconds."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before the markers are read
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.nodeid in MEASURED_SLOW:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -95,3 +95,11 @@ def test_result_folders_alone_are_ignored():
         check=True,
     ).stdout.split()
     assert [name for name in hidden if not name.endswith((".pyc", ".pyo")) and "cache" not in name] == []
+
+
+def test_the_list_of_slow_tests_names_tests_that_are_there():
+    names = (ROOT / "tests/slow.txt").read_text(encoding="utf-8").splitlines()[2:]
+    assert names
+    assert len(set(names)) == len(names)
+    for path, _, function in (name.partition("[")[0].partition("::") for name in names):
+        assert f"def {function}(" in (ROOT / path).read_text(encoding="utf-8"), (path, function)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 from quadsim.cli.claims_table import markdown, placed, stale, stored_table
@@ -35,6 +36,34 @@ def test_python_of_the_page_on_toy_models_runs():
     trained = run_blocks("docs/toy-models.md")["trained"]
     assert trained.steps_to_tolerance.shape == (4, 3)
     assert (trained.status == "converged").any()
+
+
+def test_the_page_on_ones_own_optimizer_runs(tmp_path, monkeypatch):
+    """Its file, its commands and its Python; in the reference engine, which compiles nothing, and with few steps."""
+    name = "docs/own-optimizer.md"
+    file, python = BLOCKS[name]
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(file)
+    (commands,) = re.findall(r"```sh\n(.*?)```", PAGES[name], re.DOTALL)
+    few = ["--steps", "20", "--seeds", "2", "--lr", "0.1", "--engine", "reference", "--dry-run", "--json"]
+    found = []
+    for line in commands.strip().splitlines():
+        said = CliRunner().invoke(app, [*shlex.split(line.split(" #")[0])[1:], *few], catch_exceptions=False)
+        assert said.exit_code == 0, said.stderr
+        found.append(json.loads(said.stdout)["config"]["optimizers"])
+    assert [names[-2:] for names in found] == [
+        ["my-amsgrad", "Halved"],
+        ["my-amsgrad:beta1=0|0.9", "Halved:momentum=0.9"],
+        ["adam", "my-amsgrad"],
+    ]
+    names: dict = {}
+    exec(file, names)
+    exec(python.replace("steps=1000", 'steps=50, seeds=2, engine="reference"'), names)
+    best = names["results"].best
+    assert best["optimizer"].tolist() == ["gd", "my-amsgrad", "NAdam"] * 2
+    assert best["family"].tolist() == ["plain", "momentum", "momentum"] * 2
+    called = eval(re.search(r"`(SweepConfig\(.*own=\(my_rule,\)\))`", PAGES[name])[1], names)
+    assert len(called.specs) == 3
 
 
 def test_python_of_the_page_on_bounds_runs():

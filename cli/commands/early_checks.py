@@ -28,11 +28,12 @@ _CHECKS: dict[str, Callable[[str, Any], object]] = {
 }
 
 
-def check_early(given: Mapping[str, Any]) -> None:
+def check_early(given: Mapping[str, Any], *, own: bool = False) -> None:
     """Check what the user gave, as far as that needs no library.
 
     Args:
         given: options by the names of their fields, as they were read.
+        own: whether a file defines further optimizers, whose names only the library reads.
 
     Raises:
         ValueError: an option of another family of problems, a name that is unknown, or a number out of range.
@@ -46,7 +47,7 @@ def check_early(given: Mapping[str, Any]) -> None:
                 check_choice(words, one, option.choices)
             if option.check:
                 _CHECKS[option.check](words, one)
-    if "optimizers" in given:
+    if "optimizers" in given and not own:
         _check_optimizers(given["optimizers"])
 
 

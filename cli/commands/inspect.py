@@ -48,6 +48,7 @@ def inspect(
     at: options.At = None,
     curvature: options.Curvature = True,
     study: options.Study = None,
+    save_blocks: options.SaveBlocks = None,
     out: options.Out = None,
     style: StyleOption = "quadsim",
     quiet: options.Quiet = False,
@@ -62,6 +63,8 @@ def inspect(
     Example: quadsim inspect --optimizer gd --lr 0.5 --at 0,5,20
 
     Example: quadsim inspect --study norm-placement --layers 2,4,8,12
+
+    Example: quadsim inspect --optimizer gd --lr 0.5 --at 200 --seeds 1 --save-blocks blocks.npz
     """
     asked = {"model": model, "norm": norm, "layers": layers, "width": width, "heads": heads, "kernel": kernel}
     asked |= {"task": task, "dial": dial, "heterogeneity": heterogeneity, "mode": mode}
@@ -69,12 +72,33 @@ def inspect(
     run |= {"optimizer": optimizer, "lr": lr, "at": at, "study": study}
     ends = Ends()
     with usage_errors():
-        out = given_path("out", out)
+        out, blocks = given_path("out", out), _blocks_file(save_blocks, run)
         if study is not None:
             _study(asked, run, out, ends, quiet=quiet, as_json=as_json)
         else:
-            _inspect(asked, run, out, ends, quiet=quiet, as_json=as_json)
+            _inspect(asked, run, out, blocks, ends, quiet=quiet, as_json=as_json)
     ends.exit()
+
+
+def _blocks_file(given: Path | None, run: dict[str, Any]) -> Path | None:
+    """Return the file for the Hessian blocks, or None where none was asked for.
+
+    Raises:
+        ValueError: another ending than .npz, or options with which no Hessian block is computed.
+    """
+    file = given_path("save blocks", given)
+    if file is None:
+        return None
+    if file.suffix != ".npz":
+        raise ValueError(
+            f"save blocks must be a file that ends in .npz, got {file.name}; write --save-blocks blocks.npz."
+        )
+    if run["study"] is not None or not run["curvature"]:
+        other = "--study" if run["study"] is not None else "--no-curvature"
+        raise ValueError(
+            f"--save-blocks cannot be combined with {other}, which computes no blocks; leave one of the two out."
+        )
+    return file
 
 
 def _problem(asked: dict[str, Any], seeds: int, seed: int) -> "ToyProblem":
@@ -87,7 +111,14 @@ def _problem(asked: dict[str, Any], seeds: int, seed: int) -> "ToyProblem":
 
 
 def _inspect(
-    asked: dict[str, Any], run: dict[str, Any], out: Path | None, ends: Ends, *, quiet: bool, as_json: bool
+    asked: dict[str, Any],
+    run: dict[str, Any],
+    out: Path | None,
+    blocks: Path | None,
+    ends: Ends,
+    *,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     import time
 
@@ -118,6 +149,9 @@ def _inspect(
 
         document["local"] = {"text": local.text().splitlines(), "steps": plain_records(local.to_frame())}
     _save(found, local, folder, asked | run, time.perf_counter() - began, ends)
+    if blocks is not None:
+        with ends.attempt("the blocks", f"choose another file than {blocks}, and give the same command again"):
+            _save_blocks(found, blocks)
     if as_json:
         print_json(document)
     else:
@@ -160,6 +194,25 @@ def _along_training(problem: "ToyProblem", run: dict[str, Any], *, quiet: bool) 
     if lost:
         print(f"{lost} of {problem.problems} seeds had diverged and are left out.", file=sys.stderr)
     return found, local_steps(trained, partition=partition) if curvature else None
+
+
+def _save_blocks(found: "Inspection", file: Path) -> None:
+    """Write the Hessian blocks, and say on stderr which of them no sweep will take."""
+    from quadsim.simulator.curvature.block_spectra import block_hessians
+    from quadsim.simulator.problems.files import write_blocks
+
+    hessians = block_hessians(found.problem.stack(), found.theta, found.partition)
+    matrices = [block[0] if block.shape[0] == 1 else block for block in hessians.blocks]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_blocks(file, matrices)
+    assert found.spectra is not None
+    negative = int((found.spectra.smallest < -1e-12 * found.spectra.spectral_norm).any(axis=0).sum())
+    if negative:
+        print(
+            f"{negative} of {len(matrices)} Hessian blocks in {file} are indefinite, and a sweep refuses them; inspect after "
+            "more steps of training, or use quadsim.simulator.blocks_of with gauss-newton.",
+            file=sys.stderr,
+        )
 
 
 @contextmanager

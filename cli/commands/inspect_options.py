@@ -26,6 +26,7 @@ __all__ = [
     "Out",
     "Partition",
     "Quiet",
+    "SaveBlocks",
     "Seed",
     "Seeds",
     "Study",
@@ -78,6 +79,9 @@ Curvature = Annotated[bool, typer.Option(help="Whether to take Hessian blocks.")
 Study = Annotated[
     str | None,
     _text("norm-placement (gradients by norm and depth) or head-growth (the head under mini-batches) instead"),
+]
+SaveBlocks = Annotated[
+    Path | None, path_option("--save-blocks", "Also write the Hessian blocks, as FILE.npz for sweep --problem-file")
 ]
 Out = Annotated[Path | None, path_option("--out", "Result folder [runs/inspect-<hash>]")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Only the summary.")]

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quadsim.cli.commands.sweep_options import FLAGS, READERS, family_of_options, flag, names_of, with_options
+from quadsim.cli.commands.sweep_options import (
+    FLAGS,
+    READERS,
+    check_own,
+    family_of_options,
+    flag,
+    names_of,
+    own_of_file,
+    with_options,
+    with_own,
+)
 from quadsim.cli.console import (
     Ends,
     StyleOption,
@@ -15,12 +25,15 @@ from quadsim.cli.console import (
     given_path,
     library_messages,
     number,
+    path_option,
     print_json,
     usage_errors,
 )
 
 if TYPE_CHECKING:
     from quadsim.cli.text.stored_table import Printed
+    from quadsim.simulator.rules.rule import Rule
+    from quadsim.simulator.rules.torch_classes import TorchOptimizer
     from quadsim.simulator.sweeps.backends import Backend
     from quadsim.simulator.sweeps.config.grid import SweepGrid
     from quadsim.simulator.sweeps.results.results import Results
@@ -31,23 +44,31 @@ def _option(text: str, metavar: str = "LIST", group: str = "Where it runs") -> A
     return typer.Option(help=text, metavar=metavar, show_default=False, rich_help_panel=group)
 
 
+def _switch(name: str, text: str, group: str) -> Any:
+    """An option without a value."""
+    return typer.Option(name, help=text, rich_help_panel=group)
+
+
 MOST_STEPS = 10**14
 """Of all runs together: on the fused engine of a workstation, a week or so."""
 
 _WHERE, _OUTPUT, _RUN = "Where it runs", "What comes out", "How long it takes"
 
+_OPTIMIZER_FILE = (
+    "Optimizers that a file of yours defines: mine.py, or mine.py:NAME for one of them. They run beside the default ones; with "
+    "--optimizers, those of them that it names"
+)
+_BACKEND = (
+    "serial (this process), processes (on this machine), slurm (job arrays) or dask (a cluster): the results are the same "
+    "[serial]"
+)
+_EXTEND = "Add the given seeds, rates, optimizers or values to the finished sweep in this folder; only what is missing is run."
+
 
 @with_options
 def sweep_command(
-    backend: Annotated[
-        str | None,
-        _option(
-            "serial (this process), processes (on this machine), slurm (job arrays) or dask (a cluster): the results are the "
-            "same [serial]",
-            "NAME",
-            _WHERE,
-        ),
-    ] = None,
+    optimizer_file: Annotated[str | None, _option(_OPTIMIZER_FILE, group="Every sweep")] = None,
+    backend: Annotated[str | None, _option(_BACKEND, "NAME", _WHERE)] = None,
     workers: Annotated[str | None, _option("At a time [as many as cores; slurm 100]", "N", _WHERE)] = None,
     devices: Annotated[str | None, _option("One process for each, as cuda:0,cuda:1 [--device]", group=_WHERE)] = None,
     scheduler: Annotated[
@@ -57,37 +78,18 @@ def sweep_command(
         str | None, _option("For submitit, as partition=gpu,time=60,gpus_per_node=1", "KEY=VALUE", _WHERE)
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="Result folder [runs/sweep-<hash of the configuration>]",
-            show_default=False,
-            parser=str,
-            metavar="PATH",
-            rich_help_panel=_OUTPUT,
-        ),
+        Path | None, path_option("--out", "Result folder [runs/sweep-<hash of the configuration>]", _OUTPUT)
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="Repeat a stored config.json.", show_default=False, parser=str, metavar="PATH"),
-    ] = None,
+    config: Annotated[Path | None, path_option("--config", "Repeat a stored config.json.")] = None,
+    extend: Annotated[Path | None, path_option("--extend", _EXTEND)] = None,
     style: StyleOption = "quadsim",
     no_figures: Annotated[
-        bool,
-        typer.Option(
-            "--no-figures", help="No figures and no report; quadsim report makes them.", rich_help_panel=_OUTPUT
-        ),
+        bool, _switch("--no-figures", "No figures and no report; quadsim report makes them.", _OUTPUT)
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only estimate time and memory.", rich_help_panel=_RUN)
-    ] = False,
-    however_long: Annotated[
-        bool, typer.Option("--however-long", help="Run it whatever the estimate says.", rich_help_panel=_RUN)
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="No progress bar and no table, only the answer.", rich_help_panel=_OUTPUT)
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=_OUTPUT)] = False,
+    dry_run: Annotated[bool, _switch("--dry-run", "Only estimate time and memory.", _RUN)] = False,
+    however_long: Annotated[bool, _switch("--however-long", "Run it whatever the estimate says.", _RUN)] = False,
+    quiet: Annotated[bool, _switch("--quiet", "No progress bar and no table, only the answer.", _OUTPUT)] = False,
+    as_json: Annotated[bool, _switch("--json", "Print one JSON document.", _OUTPUT)] = False,
     **options: Any,
 ) -> None:
     """Compare optimizers on problems of different heterogeneity.
@@ -102,40 +104,38 @@ def sweep_command(
     where = {"name": backend, "workers": workers, "devices": devices, "scheduler": scheduler, "slurm": slurm}
     named = {name: text for name, text in where.items() if text is not None}
     with usage_errors():
-        given = _given(options, None if config is not None else devices)
-        if config is None:
+        new = config is None and extend is None
+        given = _given(options, devices if new else None)
+        if new:
             from quadsim.cli.commands.early_checks import check_early
 
-            check_early(given)
-        out, config = given_path("out", out), given_path("config", config)
-        if (
-            not named
-            and not dry_run
-            and _printed_again(given, out, config, quiet=quiet, as_json=as_json, figures=not no_figures)
-        ):
+            check_early(given, own=optimizer_file is not None)
+        out, config, extend = given_path("out", out), given_path("config", config), given_path("extend", extend)
+        how: dict[str, bool] = {"quiet": quiet, "as_json": as_json, "figures": not no_figures}
+        # What a file of the user's holds is no part of the options, and an extension is asked for by its folder.
+        whole = extend is None and optimizer_file is None and "problem_file" not in given
+        if whole and not named and not dry_run and _printed_again(given, out, config, **how):
             return
-        settings = _config(given, config)
+        changes = None
+        if extend is not None:
+            others = {"--out": out, "--config": config, "--optimizer-file": optimizer_file, "--dry-run": dry_run}
+            settings, changes, out = _extended(extend, given, others), given, extend
+        else:
+            settings = _config(given, config, own_of_file(optimizer_file))
         chosen = _backend(named)
         if dry_run:
             _estimate(settings, as_json=as_json)
         else:
             _check_length(settings, however_long)
-            _run(
-                settings,
-                out,
-                chosen,
-                given if config is None else None,
-                quiet=quiet,
-                as_json=as_json,
-                figures=not no_figures,
-            )
+            asked = given if new and whole else {"config": settings.to_json()}
+            _run(settings, out, chosen, changes, asked, **how)
 
 
 def _printed_again(
     given: dict[str, Any], out: Path | None, config: Path | None, *, quiet: bool, as_json: bool, figures: bool
 ) -> bool:
     """Print the stored table of a finished sweep of the same options, where there is one, without any library that computes."""
-    from quadsim.cli.text.stored_table import TABLE, question_of, read_printed
+    from quadsim.cli.text.stored_table import question_of, read_printed
     from quadsim.simulator.support import store
     from quadsim.simulator.support.paths import shown
     from quadsim.simulator.sweeps.run.folder import has_leftovers
@@ -144,14 +144,19 @@ def _printed_again(
     if config is None:
         asked = question_of(given)
         folders = (
-            [out] if out is not None else [path.parent for path in sorted(Path("runs").absolute().glob(f"*/{TABLE}"))]
+            [out]
+            if out is not None
+            else [path.parent for path in sorted(Path("runs").absolute().glob(f"*/{store.TABLE}"))]
         )
     elif given or out is None or not (out / store.CONFIG).is_file():
         return False
     else:
         folders = [out] if store.checksum(config) == store.checksum(out / store.CONFIG) else []
     for folder in folders:
-        printed = None if has_leftovers(folder) else read_printed(folder, asked, figures=figures)
+        try:
+            printed = None if has_leftovers(folder) else read_printed(folder, asked, figures=figures)
+        except OSError:  # as of a name that is too long; whoever opens or makes the folder says so
+            return False
         if printed is not None:
             print(f"Already finished; this is the stored result in {shown(folder)}.", file=sys.stderr)
             _print(printed, folder, quiet=quiet, as_json=as_json)
@@ -187,6 +192,23 @@ def _given(options: Mapping[str, Any], devices: str | None) -> dict[str, Any]:
     return given
 
 
+def _extended(folder: Path, given: dict[str, Any], others: Mapping[str, Any]) -> "SweepGrid":
+    """The configuration of a finished sweep, with the given options added.
+
+    Raises:
+        ValueError: options that do not go together, no finished sweep, or what is no extension of it.
+    """
+    from quadsim.simulator.sweeps.config.extending import extended
+    from quadsim.simulator.sweeps.results.results import load_results
+
+    for name, value in others.items():
+        if value:
+            raise ValueError(
+                f"{name} must be left out with --extend, which works in the folder it names, got both; drop one."
+            )
+    return extended(load_results(folder).config, given)
+
+
 def _backend(given: dict[str, str]) -> "Backend":
     from quadsim.simulator.sweeps.backends import resolve_backend
 
@@ -216,7 +238,7 @@ def config_from_texts(texts: Mapping[str, str]) -> "SweepGrid":
     Raises:
         ValueError: texts that make none.
     """
-    return _config(read_options(texts), None)
+    return _config(read_options(texts), None, ())
 
 
 def _check_length(config: "SweepGrid", however_long: bool) -> None:
@@ -258,7 +280,7 @@ def _state_time(config: "SweepGrid") -> None:
         )
 
 
-def _config(given: dict[str, Any], stored: Path | None) -> "SweepGrid":
+def _config(given: dict[str, Any], stored: Path | None, own: "tuple[Rule | TorchOptimizer, ...]") -> "SweepGrid":
     from quadsim.simulator.support import store
     from quadsim.simulator.sweeps.config.families import config_from_json
 
@@ -267,10 +289,12 @@ def _config(given: dict[str, Any], stored: Path | None) -> "SweepGrid":
             raise ValueError(
                 f"{flag(next(iter(given)))} must be left out with --config, which fixes it, got both; drop one of the two."
             )
-        return config_from_json(store.read_json(stored, "config"))
+        config = config_from_json(store.read_json(stored, "config"), stored.parent)
+        check_own(config, own)
+        return config
     family = family_of_options(given)
     family.config_class.check_options(given)
-    return family.config_class(**given)
+    return family.config_class(**with_own(given, own, family))
 
 
 def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
@@ -295,12 +319,14 @@ def _run(
     config: "SweepGrid",
     out: Path | None,
     backend: "Backend",
-    given: dict[str, Any] | None,
+    changes: Mapping[str, Any] | None,
+    asked: Mapping[str, Any],
     *,
     quiet: bool,
     as_json: bool,
     figures: bool,
 ) -> None:
+    """Run a sweep, or extend the one in `out` where there are changes; show it, and store what is printed."""
     from quadsim.cli.text.stored_table import question_of, write_printed
     from quadsim.cli.text.sweep_table import printed_of
     from quadsim.simulator.support.paths import local_path, shown
@@ -308,12 +334,12 @@ def _run(
     folder = local_path("out", Path("runs") / f"sweep-{config.digest}" if out is None else out)
     ends = Ends()
     try:
-        results, fresh = _results(config, folder, backend, quiet=quiet, as_json=as_json, figures=figures)
+        results, fresh = _results(config, folder, backend, changes, quiet=quiet, as_json=as_json, figures=figures)
         printed = printed_of(results)
         _print(printed, folder, quiet=quiet, as_json=as_json)
         if fresh:
             with ends.attempt("the stored table", f"the results in {folder} are finished"):
-                write_printed(folder, question_of({"config": config.to_json()} if given is None else given), printed)
+                write_printed(folder, question_of(asked), printed)
         if figures:
             _present(results, folder, ends)
     except KeyboardInterrupt:
@@ -336,7 +362,14 @@ def _present(results: "Results", folder: Path, ends: Ends) -> None:
 
 
 def _results(
-    config: "SweepGrid", folder: Path, backend: "Backend", *, quiet: bool, as_json: bool, figures: bool
+    config: "SweepGrid",
+    folder: Path,
+    backend: "Backend",
+    changes: Mapping[str, Any] | None,
+    *,
+    quiet: bool,
+    as_json: bool,
+    figures: bool,
 ) -> "tuple[Results, bool]":
     """Run what is missing, or read what is finished; whether it was run.
 
@@ -348,14 +381,21 @@ def _results(
     from quadsim.simulator.sweeps.config.families import family_of, imported
     from quadsim.simulator.sweeps.results.results import load_results
     from quadsim.simulator.sweeps.run.driver import UnfinishedError, check, sweep
+    from quadsim.simulator.sweeps.run.extension import extend
     from quadsim.simulator.sweeps.run.folder import has_finished, remove_leftovers
 
-    if has_finished(folder, config.to_json()):
+    finished = (
+        load_results(folder).config.to_json() == config.to_json()
+        if changes is not None
+        else has_finished(folder, config.to_json())
+    )
+    if finished:
         remove_leftovers(folder)
         print(f"Already finished; this is the stored result in {shown(folder)}.", file=sys.stderr)
         return load_results(folder), False
     check(config)
-    judge = family_of(config).judge
+    path = family_of(config).judge
+    judge = None if path is None else imported(path)
     if config.kept == "quantiles" and config.kept_by_size and not quiet:
         print(
             f"{config.runs:,} runs: counts and histograms are kept, no row a run (--keep rows for those).",
@@ -365,16 +405,10 @@ def _results(
         _state_time(config)
     try:
         with library_messages(quiet=quiet or as_json), progress_bar(quiet=quiet) as progress:
-            results = sweep(
-                config,
-                None if judge is None else imported(judge),
-                out=folder,
-                progress=progress,
-                backend=backend,
-                present=None,
-                figures=figures,
-            )
+            how: dict[str, Any] = {"progress": progress, "backend": backend, "present": None, "figures": figures}
+            if changes is not None:
+                return extend(folder, judge, **how, **changes), True
+            return sweep(config, judge, out=folder, **how), True
     except UnfinishedError as error:
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
         raise typer.Exit(1) from None
-    return results, True

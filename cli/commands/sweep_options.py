@@ -1,8 +1,8 @@
 """The options of `quadsim sweep` that make a configuration: from the tables of the families to parameters, help and readers."""
 
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,7 +10,22 @@ from quadsim.cli.console import comma_list, number
 from quadsim.simulator.sweeps.config.families import FAMILIES, Family
 from quadsim.simulator.sweeps.config.options import SHARED, Option
 
-__all__ = ["FLAGS", "READERS", "family_of_options", "flag", "names_of", "with_options"]
+if TYPE_CHECKING:
+    from quadsim.simulator.rules.rule import Rule
+    from quadsim.simulator.rules.torch_classes import TorchOptimizer
+    from quadsim.simulator.sweeps.config.grid import SweepGrid
+
+__all__ = [
+    "FLAGS",
+    "READERS",
+    "check_own",
+    "family_of_options",
+    "flag",
+    "names_of",
+    "own_of_file",
+    "with_options",
+    "with_own",
+]
 
 
 def names_of(text: str) -> tuple[str, ...]:
@@ -143,3 +158,51 @@ def family_of_options(given: Iterable[str]) -> Family:
             fix = f"drop it, or name a {owner.option}"
         raise ValueError(f"{flag(name)} must be left out {where}, got it; {fix}.")
     return chosen
+
+
+def own_of_file(text: str | None) -> "tuple[Rule | TorchOptimizer, ...]":
+    """Return the optimizers of the files that --optimizer-file lists; running these files is what the user asks for with it.
+
+    Raises:
+        ValueError: no file, or see `load_optimizer_file`.
+    """
+    if text is None:
+        return ()
+    from quadsim.simulator.rules.optimizer_file import load_optimizer_file
+
+    files = names_of(text)
+    if not files:
+        raise ValueError("optimizer file must name at least one file, got an empty list; give FILE.py or leave it out.")
+    return tuple(optimizer for file in files for optimizer in load_optimizer_file(file))
+
+
+def with_own(given: Mapping[str, Any], own: "tuple[Rule | TorchOptimizer, ...]", family: Family) -> dict[str, Any]:
+    """Return the options with optimizers of the user's own: all of them beside the default ones, or those that are named.
+
+    Raises:
+        ValueError: --optimizers names none of them.
+    """
+    if not own:
+        return dict(given)
+    names = [optimizer.name for optimizer in own]
+    listed = given.get("optimizers")
+    if listed is None:
+        return {**given, "optimizers": (*family.all_options["optimizers"].default, *names), "own": own}
+    if listed and not {text.partition(":")[0] for text in listed} & set(names):
+        raise ValueError(
+            f"optimizers must name one of {', '.join(names)} with --optimizer-file, got {', '.join(listed)}; add one, or leave "
+            "out --optimizers, which runs all of the file."
+        )
+    return {**given, "own": own}
+
+
+def check_own(config: "SweepGrid", own: "tuple[Rule | TorchOptimizer, ...]") -> None:
+    """Check that classes of a stored configuration have the source that was stored, where a file defines them.
+
+    Raises:
+        ValueError: another source.
+    """
+    from quadsim.simulator.rules.optimizer import OptimizerSpec
+
+    for stored in config.own_optimizers:
+        OptimizerSpec.from_document(stored.document, own)

@@ -44,8 +44,7 @@ def sweep_page(results: Results) -> Page:
         again_section(
             ("quadsim sweep --config config.json --out again", "quadsim report ."),
             _files(results),
-            "In the folder of this report. The first command runs the same grid again, with the same results; the second makes "
-            "the figures and this page again from what is stored.",
+            _again(results),
         ),
     ]
     return Page(
@@ -55,6 +54,16 @@ def sweep_page(results: Results) -> Page:
         more=tuple(more),
         sections=tuple(section for section in sections if section is not None),
         foot="Made by quadsim from the files of this folder. It needs no network and no other file.",
+    )
+
+
+def _again(results: Results) -> str:
+    runs = "runs the same grid again, with the same results"
+    if "part_of" in results.manifest:
+        runs = "runs this part alone, whose grid of learning rates may be smaller, as it is widened for all optimizers together"
+    return (
+        f"In the folder of this report. The first command {runs}; the second makes the figures and this page again from what is "
+        "stored."
     )
 
 
@@ -101,7 +110,46 @@ def _figures(results: Results) -> list[Block]:
                 f"{about}; median and 10 to 90% of {len(config.reported)} problems.",
             )
         )
+    found += [
+        picture_of(folder, f"{store.FIGURES}/{name}.png", *_words_of(results, name))
+        for name in results.figures
+        if name in _WORDS
+    ]
     return [Text(one) if isinstance(one, str) else one for one in found]
+
+
+_WORDS = {
+    "rates": (
+        "Median steps until {criterion} against the learning rate, a panel for each point, a line for each optimizer.",
+        "Every learning rate that was tried. Black edge: the best rate; open: the smallest and the largest that were tried; "
+        "above {steps:,} steps: rates at which the median run does not reach the target.",
+    ),
+    "winner": (
+        "Who needs the fewest steps at every point: {winners}.",
+        "Who needs the fewest steps until {criterion}, and how many times fewer than the next one. Hatched: within 10%, or the "
+        "95% interval of the ratio holds 1.",
+    ),
+}
+"""Figure to its description in words and its caption."""
+
+
+def _words_of(results: Results, name: str) -> tuple[str, str]:
+    """Return the description and the caption of a figure."""
+    config, winners = results.config, ""
+    if name == "winner":
+        from quadsim.simulator.figures.winner_figure import winner_table
+
+        cells = winner_table(results)
+        said = [
+            f"{cell['winner'] or 'nobody'} (factor {cell['factor']:.2g})"
+            if cell["distinguishable"]
+            else "not distinguishable"
+            for cell in cells.head(30).to_dict("records")
+        ]
+        winners = ", ".join(said)
+    values = {"criterion": config.criterion, "steps": config.steps, "winners": winners}
+    about, caption = _WORDS[name]
+    return about.format(**values), caption.format(**values)
 
 
 def _best_table(results: Results) -> Table:
@@ -173,7 +221,7 @@ def _files(results: Results) -> tuple[str, ...]:
         tables = (f"{store.HISTOGRAM}: counts by status and histograms of steps (pandas.read_parquet)",)
     return (
         *tables,
-        f"{store.FIGURES}/: the figures as PNG and PDF",
+        f"{store.FIGURES}/: the figures as PNG and PDF, their numbers as CSV",
         f"{store.CONFIG}: the whole grid",
         f"{store.MANIFEST}: versions, machine, command",
     )

@@ -51,7 +51,7 @@ class _Found:
         return Verdict("holds", "good"), f"no step of {of} lies above it{exact}{left}"
 
     def _why_none(self) -> str:
-        names = BOUND_OF_RULE.get(self.spec.rule.name)
+        names = BOUND_OF_RULE.get(self.spec.optimizer.name)
         if names:
             if not sum(self.counts.values()):
                 return "bounds were not checked on these runs"
@@ -59,9 +59,9 @@ class _Found:
                 f"{n} ({'; '.join(h.text for h in THEOREMS[n].conditions) or 'constant rate'})" for n in names
             )
             return f"the hypotheses do not hold on these runs: {wanted}"
-        others = [name for name, theorem in THEOREMS.items() if self.spec.rule.name in theorem.rules]
+        others = [name for name, theorem in THEOREMS.items() if self.spec.optimizer.name in theorem.rules]
         about = f"; of other things: {', '.join(others)} (quadsim theorems NAME)" if others else ""
-        return f"no theorem here bounds the steps of {self.spec.rule.name}{about}"
+        return f"no theorem here bounds the steps of {self.spec.optimizer.name}{about}"
 
 
 def _theorems_at(results: Results) -> dict[tuple[int, str], list[str]]:

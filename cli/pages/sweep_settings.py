@@ -18,6 +18,7 @@ _LABELS = {
     "seed": "key of all random draws",
     "steps": "steps at most",
     "keep": "kept",
+    "own": "optimizers that are not built in",
 }
 
 
@@ -29,6 +30,7 @@ def settings_section(results: Results) -> Section:
         used.pop("heterogeneity_achieved", None)
     rest = {name: value for name, value in config.to_json().items() if name not in (*_SKIPPED, *used)}
     rest["keep"] = config.kept
+    rest["own"] = [one.words for one in config.own_optimizers]
     if rest.get("lr") is None:
         tried = int(results.best["rates_tried"].max())
         rest["lr"] = f"{tried} around each rule's natural rate"

@@ -15,10 +15,9 @@ from quadsim.cli.text.narrow import output, print_table, titled
 from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import shown as shown_path
 from quadsim.simulator.support.provenance import source_digest
-from quadsim.simulator.sweeps.results.integrity import damaged_files, has_figures
+from quadsim.simulator.sweeps.results.integrity import damaged_files, has_figures, place_of
 
 __all__ = [
-    "TABLE",
     "Printed",
     "PrintedTable",
     "print_answer",
@@ -27,9 +26,6 @@ __all__ = [
     "read_printed",
     "write_printed",
 ]
-
-TABLE = "table.json"
-"""Name of the file in a result folder."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ def write_printed(folder: Path, question: str, printed: Printed) -> None:
         printed: what was printed.
     """
     content = {"question": question, "manifest": store.checksum(folder / store.MANIFEST), "printed": asdict(printed)}
-    store.write_json(folder / TABLE, {**content, "checksum": _checksum(content)})
+    store.write_json(folder / store.TABLE, {**content, "checksum": _checksum(content)})
 
 
 def read_printed(folder: Path, question: str | None, *, figures: bool) -> Printed | None:
@@ -113,13 +109,14 @@ def read_printed(folder: Path, question: str | None, *, figures: bool) -> Printe
         figures: whether the folder has to hold its figures and report.
 
     Returns:
-        None where the folder holds no finished sweep, another one, one that was printed by other code, or anything that is not as
+        None where the folder holds no finished sweep, another one, an extension that has not taken the place of the
+        earlier results yet, one that was printed by other code, or anything that is not as
         it was written: then the results themselves have to be read.
     """
-    if not (folder / TABLE).is_file() or not store.is_finished(folder):
+    if not (folder / store.TABLE).is_file() or not store.is_finished(folder) or place_of(folder) != folder:
         return None
     try:
-        content = store.read_json(folder / TABLE, "the stored table")
+        content = store.read_json(folder / store.TABLE, "the stored table")
     except ValueError:  # damaged: the results are read instead, and the command goes on as if it were not there
         return None
     if not isinstance(content, dict) or content.pop("checksum", None) != _checksum(content):

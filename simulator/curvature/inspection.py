@@ -42,6 +42,7 @@ class Inspection:
         spectra: spectra of the Hessian's blocks; None without curvature.
         distances: Jensen-Shannon distances between them, (M, B, B), or None.
         whole: name to one number per problem, (M,) (see `summary`).
+        theta: the parameters, (M, P).
     """
 
     problem: ToyProblem
@@ -51,6 +52,7 @@ class Inspection:
     spectra: BlockSpectra | None
     distances: NDArray[np.float64] | None
     whole: dict[str, NDArray[np.float64]]
+    theta: NDArray[np.float64]
 
     @property
     def blocks(self) -> pd.DataFrame:
@@ -131,7 +133,7 @@ def inspect_model(
     whole = {"loss": unweighted.numpy(), "loss_weighted": weighted.numpy()}
     whole |= of_gradient_norms(norms) | of_head(problem, at)
     if not curvature:
-        return Inspection(problem, cut, step, norms, None, None, whole)
+        return Inspection(problem, cut, step, norms, None, None, whole, np.asarray(at))
     if problem.dimension <= largest_whole:
         spectra, rest = spectra_and_off_block(stack, at, cut, largest=largest_whole, progress=progress)
         whole |= of_off_block(rest)
@@ -140,7 +142,7 @@ def inspect_model(
     assert spectra is not None
     distances = jensen_shannon(spectra, bins=JS_BINS)
     whole |= of_curvature(g, cut.sizes, spectra) | {"JS0": mean_over_pairs(distances)}
-    return Inspection(problem, cut, step, norms, spectra, distances, whole)
+    return Inspection(problem, cut, step, norms, spectra, distances, whole, np.asarray(at))
 
 
 @own_modes()

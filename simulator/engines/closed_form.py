@@ -128,7 +128,9 @@ def _modes(job: Job) -> _Modes:
         values, vectors, start = {}, {}, {}
         for size, root in roots.items():
             scaled = root[..., :, None] * problem.hessian[size] * root[..., None, :]
-            values[size], vectors[size] = np.linalg.eigh((scaled + np.swapaxes(scaled, -1, -2)) / 2)
+            found, vectors[size] = np.linalg.eigh((scaled + np.swapaxes(scaled, -1, -2)) / 2)
+            # phi is positive, so that the null space keeps its dimension (Sylvester): what is found there is rounding.
+            values[size] = np.where(problem.eigenvalues[size] == 0.0, 0.0, found)
             back = np.ascontiguousarray(np.swapaxes(vectors[size], -1, -2))
             start[size] = np.matmul(back, (problem.initial_error[size] / root)[..., None])[..., 0]
 

@@ -31,6 +31,7 @@ def check_range(problem: BlockQuadratic, rule: Rule | None, tolerance: float, dt
     _check_numbers(scales, kind)
     if not scales.moving.any():
         return
+    _check_null_part(scales, tolerance, dtype)
     _check_gaps(scales, tolerance, kind)
     if rule is not None and _squares(rule):
         _check_squares(scales, rule, kind)
@@ -75,6 +76,24 @@ def _check_numbers(scales: Scales, kind: _Range) -> None:
             raise kind.refusal(what, f"at most {kind.largest:.3g} in size", high, "scale them")
         if 0.0 < low < kind.subnormal:
             raise kind.refusal(what, f"0 or at least {kind.subnormal:.3g} in size", low, "set it to 0")
+
+
+def _check_null_part(scales: Scales, tolerance: float, dtype: str) -> None:
+    """Check that a part of the start in the null space of a block does not drown the gap.
+
+    That part n adds nothing to the gap 1/2 e'He, but H n is 0 up to rounding only: about eps L n^2 are added.
+
+    Raises:
+        ValueError: this rounding is above the gap at which a run has converged.
+    """
+    rounding = np.finfo(dtype).eps * scales.null_part
+    drowned = scales.moving & (rounding > tolerance * scales.gap)
+    if drowned.any():
+        raise ValueError(
+            f"initial_error must have a small part in the null space of the blocks, got one whose rounding in {dtype} "
+            f"({rounding[drowned][0]:.3g}) is above the tolerance times the gap at the start "
+            f"({tolerance * scales.gap[drowned][0]:.3g}); project initial_error on the range, or draw it: normal or sphere."
+        )
 
 
 def _check_gaps(scales: Scales, tolerance: float, kind: _Range) -> None:

@@ -165,8 +165,8 @@ class _Batch:
         self._job, self._rule = job, compile_torch(job.rule)
         self.sizes = tuple(problem.layout.groups)
         self._product = {size: Product(self.tensor(problem.hessian[size])) for size in self.sizes}
-        self._smoothness = {size: self.tensor(problem.eigenvalues[size][..., -1:, None]) for size in self.sizes}
-        self._convexity = {size: self.tensor(problem.eigenvalues[size][..., :1, None]) for size in self.sizes}
+        self._smoothness = {size: self.tensor(problem.extremes[size][..., :1, None]) for size in self.sizes}
+        self._convexity = {size: self.tensor(problem.extremes[size][..., 1:, None]) for size in self.sizes}
         self._minimizer = {size: self.tensor(problem.minimizer[size][..., None]) for size in self.sizes}
         start = {size: self.tensor(problem.initial_error[size][..., None]) for size in self.sizes}
         self.error = {size: e.expand(-1, -1, -1, job.number_of_settings).contiguous() for size, e in start.items()}

@@ -1,27 +1,31 @@
 """Learning curves of a sweep over toy models."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from quadsim.simulator.figures.panels import finish, legend_rows, panels, point_title, styles_of
-from quadsim.simulator.figures.style import drawn
+from quadsim.simulator.figures.marks import optimizer_handles, problems_text
+from quadsim.simulator.figures.palette import optimizer_styles
+from quadsim.simulator.figures.panels import figure_from, finish, panels, parts_of, point_title
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["loss_figure"]
+__all__ = ["loss_figure", "loss_table"]
 
 
-@drawn
-def loss_figure(results: "Results") -> Figure:
-    """Unweighted loss over ln(classes) against step at every point, at each optimizer's best rate; the optimised loss dotted.
+def loss_table(results: "Results") -> pd.DataFrame:
+    """What the figure of learning curves shows.
 
-    Median line and 10-90% band over the seeds that still run; a line ends where more than half have reached their target.
+    Returns:
+        A row per panel, optimizer and step that is drawn: panel, optimizer, step, median, q10 and q90 of the unweighted loss over
+        ln(classes), over the seeds, and optimised_median of the optimised loss.
 
     Raises:
         ValueError: results without curves.
@@ -30,46 +34,76 @@ def loss_figure(results: "Results") -> Figure:
     if curves is None:
         raise ValueError("results must hold curves, got those of a sweep that kept none; run it again.")
     curves = curves.isel(seed=config.reported)
-    styles = styles_of(config.optimizers)
-    figure, axes = panels(curves.sizes["point"], rows_of_legend=legend_rows(config.optimizers))
-    steps = curves["step"].values
-    for p, axis in enumerate(axes):
+    steps, out = curves["step"].values, []
+    for p in range(curves.sizes["point"]):
         guess = float(np.log(curves["classes"].values[p]))
-        longest, low, high = 1, config.tolerance, 1.0
         looked, x = _looked_at(config, p, steps)
-        for o, style in enumerate(styles.values()):
-            loss = _held(curves["loss"][p, o].values) / guess
-            weighted = _held(curves["loss_weighted"][p, o].values) / guess
-            known = np.mean(np.isfinite(curves["loss"][p, o].values), axis=0) >= 0.5
-            known &= (steps > 0) & looked
-            if not known.any():
-                continue
-            lower, middle, upper = (np.clip(quantile(loss, q, axis=0), 1e-4, 1e3) for q in (0.1, 0.5, 0.9))
-            axis.plot(x[known], middle[known], linewidth=1.5, markevery=0.2, markersize=5, **style)
-            axis.fill_between(x[known], lower[known], upper[known], color=style["color"], alpha=0.18, linewidth=0)
-            axis.plot(x[known], quantile(weighted, 0.5, axis=0)[known], ":", linewidth=1.1, color=style["color"])
-            longest, low = max(longest, int(steps[known][-1])), min(low, float(middle[known].min()))
-            high = max(high, float(middle[known].max()))
+        for words, texts in parts_of(config):
+            panel = ", ".join(filter(None, (words, point_title(results, curves, p))))
+            for text in texts:
+                o = config.optimizers.index(text)
+                loss = _held(curves["loss"][p, o].values) / guess
+                weighted = _held(curves["loss_weighted"][p, o].values) / guess
+                known = np.mean(np.isfinite(curves["loss"][p, o].values), axis=0) >= 0.5
+                known &= (steps > 0) & looked
+                lower, middle, upper = (np.clip(quantile(loss, q, axis=0), 1e-4, 1e3)[known] for q in (0.1, 0.5, 0.9))
+                drawn = {"step": x[known], "median": middle, "q10": lower, "q90": upper}
+                drawn["optimised_median"] = quantile(weighted, 0.5, axis=0)[known]
+                out.append(pd.DataFrame({"panel": panel, "optimizer": text, **drawn}))
+    return pd.concat(out, ignore_index=True)
+
+
+@figure_from(loss_table)
+def loss_figure(results: "Results", table: pd.DataFrame) -> Figure:
+    """Unweighted loss over ln(classes) against step at every point, at each optimizer's best rate; the optimised loss dotted.
+
+    Median line and 10-90% band over the seeds that still run; a line ends where more than half have reached their target.
+
+    Raises:
+        ValueError: results without curves.
+    """
+    config = cast(ModelSweepConfig, results.config)
+    styles = optimizer_styles(config.optimizers)
+    titles = [
+        ", ".join(filter(None, (words, point_title(results, cast(Any, results.curves), p))))
+        for p in range(len(config.points))
+        for words, _ in parts_of(config)
+    ]
+    parts = len(parts_of(config))
+    figure, axes = panels(len(titles), parts if parts > 1 else None)
+    for axis, title in zip(axes, titles, strict=True):
+        rows = table[table["panel"] == title]
+        for text, own in rows.groupby("optimizer", sort=False):
+            _draw_losses(axis, own, styles[str(text)])
         axis.axhline(config.tolerance, color="0.35", linewidth=1.0, linestyle="--")
         axis.set_xscale("log")
         axis.set_yscale("log")
-        axis.set_xlim(1, max(longest, 2))
+        axis.set_xlim(1, max(2, int(rows["step"].max()) if len(rows) else 2))
+        low, high = min(config.tolerance, rows["median"].min()), max(1.0, rows["median"].max())
         axis.set_ylim(max(low / 2, 1e-3), min(high * 1.5, 100.0))
         axis.set_xlabel("step")
         axis.set_ylabel("loss / ln(classes)")
-        axis.set_title(point_title(results, curves, p), fontsize=9)
-    handles = [
-        Line2D([], [], markersize=5, linewidth=1.5, **style, label=config.names[name]) for name, style in styles.items()
-    ]
+        axis.set_title(title)
+    handles = optimizer_handles(config, styles)
     handles.append(Line2D([], [], color="0.35", linestyle=":", label="optimised loss"))
     handles.append(Line2D([], [], color="0.35", linestyle="--", label="target"))
-    finish(
-        figure,
-        axes,
-        handles,
-        f"Best rate of each optimizer; median and 10-90% of {len(config.reported)} seeds, unweighted loss",
-    )
+    title = f"Best rate of each optimizer; {problems_text(config)}, unweighted loss"
+    finish(figure, axes, handles, title)
     return figure
+
+
+def _draw_losses(axis: Axes, rows: pd.DataFrame, style: dict[str, Any]) -> None:
+    """One optimizer in a panel.
+
+    Args:
+        axis: the panel.
+        rows: of `loss_table`.
+        style: colour, marker and line.
+    """
+    x, color = rows["step"], style["color"]
+    axis.plot(x, rows["median"], markevery=(0.1, 0.2), **style)
+    axis.fill_between(x, rows["q10"], rows["q90"], color=color, alpha=0.15, linewidth=0)
+    axis.plot(x, rows["optimised_median"], ":", linewidth=1.1, color=color)
 
 
 def _looked_at(config: ModelSweepConfig, point: int, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

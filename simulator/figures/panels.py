@@ -1,33 +1,57 @@
-"""What figures share: panels, a colour and a marker for every optimizer, the legend below, and files without dates."""
+"""What figures share: panels, texts that fit, the legend below, and files without dates."""
 
 import math
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import seaborn as sns
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.font_manager import FontProperties
 
-from quadsim.simulator.figures.style import drawing, drawn
+from quadsim.simulator.figures.palette import styles_of
+from quadsim.simulator.figures.style import COLUMN, current_style, drawing, drawn
+from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.families import family_of
+from quadsim.simulator.sweeps.config.grid import SweepGrid
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["finish", "legend_rows", "panels", "point_title", "save_figure", "styles_of"]
+__all__ = [
+    "MOST_TOGETHER",
+    "SweepFigure",
+    "figure_from",
+    "finish",
+    "panels",
+    "parts_of",
+    "point_title",
+    "save_figure",
+    "styles_of",
+    "text_width",
+    "wrapped",
+]
 
 
 DPI = 200  # of PNG files
 
 
-_MARKERS = "osD^vPX*<"  # nine against ten colours: ninety different pairs
+MOST_TOGETHER = 8
+"""Optimizers that one panel shows; of more, every family has panels of its own."""
 
 
 _PANEL = (4.2, 3.3)  # inches
+
+
+_NARROWEST = 6.4  # inches
 
 
 _MOST_COLUMNS = 3
@@ -36,51 +60,128 @@ _MOST_COLUMNS = 3
 _WIDE = 8.0  # inches, from which six entries of a legend stand side by side
 
 
-def save_figure(figure: Figure, folder: Path, name: str, own: Mapping[str, Any] | None = None) -> None:
-    """Write a figure as PNG and PDF into a folder, which is made; without dates, so that the same results give the same file."""
+_LINE = 1.45  # height of a line of text, in font sizes
+
+
+@dataclass(frozen=True)
+class SweepFigure:
+    """A figure of a sweep with the table of the numbers that it shows.
+
+    Calling it with `Results` returns the `Figure`.
+
+    Attributes:
+        table: returns the numbers, as they are drawn.
+        draw: draws the figure from the results' configuration and these numbers alone.
+    """
+
+    table: "Callable[[Results], pd.DataFrame]"
+    draw: "Callable[[Results, pd.DataFrame], Figure]"
+
+    def __call__(self, results: "Results") -> Figure:
+        """Return the figure."""
+        return self.draw(results, self.table(results))
+
+
+def figure_from(
+    table: "Callable[[Results], pd.DataFrame]",
+) -> "Callable[[Callable[[Results, pd.DataFrame], Figure]], SweepFigure]":
+    """Make a function that draws a table into a `SweepFigure`, drawn in the chosen style.
+
+    Args:
+        table: returns the numbers that the function draws.
+    """
+
+    def decorate(draw: "Callable[[Results, pd.DataFrame], Figure]") -> SweepFigure:
+        return SweepFigure(table, drawn(draw))
+
+    return decorate
+
+
+def save_figure(
+    figure: Figure, folder: Path, name: str, own: Mapping[str, Any] | None = None, table: pd.DataFrame | None = None
+) -> None:
+    """Write a figure as PNG and PDF into a folder, which is made; without dates, so that the same results give the same file.
+
+    In the style `paper` it is written as PGF as well, where the LaTeX that measures its texts is installed.
+
+    Args:
+        figure: the figure.
+        folder: the folder.
+        name: of the files, without suffix.
+        own: see `drawing`.
+        table: the numbers that the figure shows, written as CSV beside it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for suffix, backend in (("png", "agg"), ("pdf", "pdf")):
+    formats = [("png", "agg"), ("pdf", "pdf")]
+    with drawing(own):
+        user = current_style() == "user" and mpl.rcParams["savefig.dpi"] != "figure"
+        dpi = mpl.rcParams["savefig.dpi"] if user else DPI
+        if current_style() == "paper" and shutil.which(mpl.rcParams["pgf.texsystem"]) is not None:
+            formats.append(("pgf", "pgf"))
+    for suffix, backend in formats:
         metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
 
         def write(path: Path, metadata: dict[str, None] = metadata, backend: str = backend) -> None:
             with drawing(own):
-                figure.savefig(path, dpi=DPI, metadata=metadata, backend=backend)
+                figure.savefig(path, dpi=dpi, metadata=metadata, backend=backend)
 
         store.write_whole(folder / f"{name}.{suffix}", write)
+        figure.set_layout_engine("none")  # of the first file is that of all: it takes a third of the time
+    if table is not None:
+        store.write_csv(folder / f"{name}.csv", table)
 
 
-def styles_of(optimizers: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Colour and marker of every optimizer, the same in every figure."""
-    colors = sns.color_palette("colorblind", min(len(optimizers), 10))
-    return {name: {"color": colors[i % 10], "marker": _MARKERS[i % len(_MARKERS)]} for i, name in enumerate(optimizers)}
+def parts_of(config: SweepGrid, *, by_family: bool = False) -> list[tuple[str, list[str]]]:
+    """Return the optimizers that share a panel, with the words of their panel's title.
 
+    Args:
+        config: the grid.
+        by_family: whether optimizers without and with momentum are apart even where all of them fit into one panel.
 
-def legend_rows(optimizers: Sequence[str]) -> int:
-    """Rows that a legend of so many and three more takes."""
-    return math.ceil((len(optimizers) + 3) / 4)
+    Returns:
+        (words, texts of optimizers); the words are empty where there is one part.
+    """
+    if not by_family and len(config.optimizers) <= MOST_TOGETHER:
+        return [("", list(config.optimizers))]
+    out = []
+    for family, texts in config.families.items():
+        number = math.ceil(len(texts) / MOST_TOGETHER)
+        size = math.ceil(len(texts) / number)
+        for i in range(number):
+            words = FAMILY_WORDS[family] if len(config.families) > 1 else ""
+            several = f"{i + 1} of {number}" if number > 1 else ""
+            out.append((", ".join(filter(None, (words, several))), texts[i * size : (i + 1) * size]))
+    return out
 
 
 @drawn
-def panels(number: int, rows_of_legend: int, columns: int | None = None) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels that share their y axis, and room for a legend below.
+def panels(number: int, columns: int | None = None) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels that share their y axis; `finish` makes room for a legend.
 
     Args:
         number: of the panels.
-        rows_of_legend: of the legend below.
         columns: panels side by side; None: as many as fit.
     """
-    if columns is None:
-        columns = 2 if number == 4 else min(number, _MOST_COLUMNS)  # three and one leave two places empty
+    paper = current_style() == "paper"
+    if columns is None or paper:
+        most = 2 if paper or number == 4 else _MOST_COLUMNS  # three and one leave two places empty
+        columns = min(number, most)
     rows = math.ceil(number / columns)
-    width = max(_PANEL[0] * columns, 6.4)
-    figure = Figure(figsize=(width, _PANEL[1] * rows + 0.3 + 0.2 * rows_of_legend), layout="constrained")
+    default = tuple(mpl.rcParamsDefault["figure.figsize"])
+    asked = tuple(mpl.rcParams["figure.figsize"])
+    width, height = asked if current_style() == "user" and asked != default else _PANEL
+    size = (max(width * columns, _NARROWEST), height * rows)
+    if paper:
+        size = (COLUMN, (2.2 if columns == 1 else 1.7) * rows)
+    figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     axes: list[Axes] = list(grid.ravel())
     for axis in axes[number:]:
         axis.remove()
-    for axis in axes[:number]:
-        axis.grid(True, which="major", color="0.88", linewidth=0.6)
-        axis.set_axisbelow(True)
+    if current_style() != "user":
+        for axis in axes[:number]:
+            axis.grid(True, which="major", color="0.88", linewidth=0.6)
+            axis.set_axisbelow(True)
     return figure, axes[:number]
 
 
@@ -94,31 +195,113 @@ def point_title(results: "Results", curves: xr.Dataset, point: int) -> str:
         if abs(achieved / asked - 1.0) > 1e-3:
             parts[0] += f" (achieved {achieved:.3g})"
     facets = [name for name in results.facets if name not in family_of(config).named_dials]
-    parts += [f"{name.replace('_', ' ')} {curves[name].values[point]}" for name in facets]
+    parts += [f"{name.replace('_', ' ')} {_plain(curves[name].values[point])}" for name in facets]
     return ", ".join(parts)
 
 
-def _legend_columns(figure: Figure, handles: list[Line2D]) -> int:
-    """As many as fit side by side: six in a wide figure, four in others, fewer with long names (13 letters an inch)."""
-    longest = (
-        max((len(str(handle.get_label())) for handle in handles), default=1) + 7
-    )  # the line and the space beside it
-    most = 4 if figure.get_figwidth() < _WIDE else 6
-    return max(1, min(len(handles), most, int(13 * figure.get_figwidth() / longest)))
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def finish(figure: Figure, axes: list[Axes], handles: list[Line2D], title: str) -> None:
-    """Title, legend, and no frame but the axes."""
+def text_width(text: str, size: Any) -> float:
+    """Return the width of the widest line of a text in inches, in the font of the current style.
+
+    Args:
+        text: may hold mathtext.
+        size: in points, or relative as `small`.
+    """
+    renderer: Any = RendererAgg(1, 1, 72)  # type: ignore[no-untyped-call]
+    font = FontProperties(size=size)
+    lines = text.split("\n")
+    return float(max(renderer.get_text_width_height_descent(line, font, "$" in line)[0] for line in lines) / 72)
+
+
+def wrapped(text: str, width: float, size: Any) -> str:
+    """Return a text with line breaks, so that it is at most so many inches wide where its words allow that.
+
+    Lines break at blanks, and, where a word alone is too wide, after a colon, a comma, an equals sign or a bar.
+    """
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if text_width(longer, size) <= width:
+            lines[-1] = longer
+            continue
+        pieces = [word] if text_width(word, size) <= width or "$" in word else _pieces(word)
+        if lines[-1]:
+            lines.append("")
+        for piece in pieces:
+            if lines[-1] and text_width(lines[-1] + piece, size) > width:
+                lines.append("")
+            lines[-1] += piece
+    return "\n".join(lines)
+
+
+def _pieces(word: str) -> list[str]:
+    out = [""]
+    for letter in word:
+        out[-1] += letter
+        if letter in ":,=|":
+            out.append("")
+    return [piece for piece in out if piece]
+
+
+def finish(figure: Figure, axes: Sequence[Axes], handles: Sequence[Any], title: str) -> None:
+    """Add title and legend, for which the figure grows, break texts that are too long, and leave no frame but the axes.
+
+    A figure for a paper has no title, as its caption stands in the text.
+    """
+    with drawing():
+        _finish(figure, axes, handles, title)
+
+
+def _finish(figure: Figure, axes: Sequence[Axes], handles: Sequence[Any], title: str) -> None:
+    width, height = figure.get_size_inches()
+    grid = axes[0].get_subplotspec().get_gridspec() if axes else None  # type: ignore[union-attr]
+    panel = (width / grid.ncols, height / grid.nrows) if grid is not None else (width, height)
     for axis in axes:
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
+        if current_style() != "user":
+            for side in ("top", "right"):
+                axis.spines[side].set_visible(False)
         if not axis.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             axis.set_ylabel("")
-    figure.suptitle(title, fontsize=9)
+        for text, room in (
+            (axis.title, 0.75 * panel[0]),
+            (axis.xaxis.label, 0.75 * panel[0]),
+            (axis.yaxis.label, 0.8 * panel[1]),
+        ):
+            text.set_text(wrapped(text.get_text(), room, text.get_fontsize()))
+    added = 0.0
+    if title and current_style() != "paper":
+        shown = figure.suptitle(title)
+        shown.set_text(wrapped(title, 0.95 * width, shown.get_fontsize()))
+        added += _LINE * float(shown.get_fontsize()) * (shown.get_text().count("\n") + 1) / 72
+    if handles:
+        added += _add_legend(figure, handles, width)
+    figure.set_size_inches(width, height + added)
+
+
+def _add_legend(figure: Figure, handles: Sequence[Any], width: float) -> float:
+    """Add the legend below, with as many columns as fit; returns its height in inches."""
+    size = FontProperties(size=mpl.rcParams["legend.fontsize"]).get_size_in_points()
+    beside = (mpl.rcParams["legend.handlelength"] + 1.0 + 1.2) * size / 72  # the line, and the spaces beside it
+    labels = [wrapped(str(handle.get_label()), 0.95 * width - beside, size) for handle in handles]
+    most = 4 if width < _WIDE else 6
+    columns = min(len(labels), most)
+    while columns > 1:  # a column is as wide as its widest entry; Matplotlib deals entries out as array_split does
+        each = np.array_split(np.array(labels, dtype=object), columns)
+        if sum(max(text_width(label, size) for label in column) + beside for column in each) <= 0.97 * width:
+            break
+        columns -= 1
+    rows = math.ceil(len(labels) / columns)
+    lines = max(label.count("\n") + 1 for label in labels)
     figure.legend(
-        handles=handles,
+        handles=list(handles),
+        labels=labels,
         loc="outside lower center",
-        ncols=_legend_columns(figure, handles),
+        ncols=columns,
         frameon=False,
-        fontsize=8,
+        fontsize=size,
+        columnspacing=1.2,
     )
+    return rows * lines * _LINE * size / 72 + 0.15

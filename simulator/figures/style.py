@@ -1,4 +1,4 @@
-"""How figures look: as this project has them, whatever the user's matplotlibrc says, or as the user has them, on request.
+"""How figures look: as this project has them, whatever the user's matplotlibrc says; on request as a paper or the user has them.
 
 Figures are made as `matplotlib.figure.Figure` and saved through Agg and the PDF writer. Nothing goes through pyplot, so that the
 user's backend is neither needed nor changed.
@@ -12,10 +12,14 @@ from typing import Any, ParamSpec, TypeVar
 
 from quadsim.simulator.support.checks import check_choice
 
-__all__ = ["STYLES", "chosen_style", "drawing", "drawn", "figure_style"]
+__all__ = ["COLUMN", "STYLES", "chosen_style", "current_style", "drawing", "drawn", "figure_style"]
 
-STYLES = ("quadsim", "user")
-"""`quadsim`: Matplotlib's defaults and our settings. `user`: the settings (rcParams) of whoever runs this."""
+STYLES = ("quadsim", "paper", "user")
+"""`quadsim`: Matplotlib's defaults and our settings. `paper`: a column of a two-column paper, with its fonts. `user`: the
+settings (rcParams) of whoever runs this."""
+
+COLUMN = 3.3
+"""Width of a column of a two-column paper, in inches."""
 
 _NOT_LOOKS = ("backend", "interactive")  # settings that are no part of how a figure looks
 
@@ -39,6 +43,11 @@ def chosen_style(name: str) -> Iterator[None]:
         _style.reset(token)
 
 
+def current_style() -> str:
+    """Return the name of the style in which figures are drawn now."""
+    return _style.get()
+
+
 @contextmanager
 def drawing(own: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Within it, Matplotlib has the settings of the chosen style; afterwards it has those that it had before.
@@ -55,7 +64,8 @@ def drawing(own: Mapping[str, Any] | None = None) -> Iterator[None]:
             yield
         return
     defaults: dict[Any, Any] = {name: value for name, value in mpl.rcParamsDefault.items() if name not in _NOT_LOOKS}
-    with mpl.rc_context(defaults | dict(figure_style() if own is None else own)):
+    paper = _PAPER if _style.get() == "paper" else {}
+    with mpl.rc_context(defaults | dict(figure_style() if own is None else own) | paper):
         yield
 
 
@@ -74,4 +84,36 @@ def figure_style() -> dict[str, Any]:
     """Seaborn's plain style, with fonts that journals accept (TrueType in PDF)."""
     import seaborn as sns
 
-    return {**sns.axes_style("ticks"), **sns.plotting_context("paper"), "pdf.fonttype": 42}
+    return {**sns.axes_style("ticks"), **sns.plotting_context("paper"), **_SIZES, "pdf.fonttype": 42}
+
+
+_SIZES: dict[str, Any] = {
+    "axes.titlesize": 9,
+    "figure.titlesize": 9,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5,
+}
+
+_PAPER: dict[str, Any] = {
+    # STIX has the forms of Times, which most two-column templates have, comes with Matplotlib, and needs no LaTeX. Matplotlib's
+    # Computer Modern lacks signs that the labels use, such as that of "at most".
+    "font.family": "STIXGeneral",
+    "mathtext.fontset": "stix",
+    **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize", "figure.titlesize"), 8),
+    **dict.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 7),
+    **{
+        f"{side}tick.{kind}.{what}": size
+        for side in "xy"
+        for kind, what, size in (
+            ("major", "size", 3.0),
+            ("minor", "size", 1.8),
+            ("major", "width", 0.6),
+            ("minor", "width", 0.4),
+        )
+    },
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 3.5,
+    "pdf.fonttype": 42,
+}

@@ -1,7 +1,5 @@
-"""The figures of a sweep, readable in print: colour-blind-safe colours, a marker for every optimizer, labels with units."""
+"""The figures of a sweep, readable in print: steps against the dial, and curves against the step."""
 
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +9,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.markers import CARETUP
-from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from quadsim.simulator.figures.panels import finish, legend_rows, panels, point_title, save_figure, styles_of
-from quadsim.simulator.figures.style import drawn
-from quadsim.simulator.rules.momentum import FAMILY_WORDS
+from quadsim.simulator.figures.marks import (
+    MISSED,
+    draw_band,
+    hollow,
+    log_ticks,
+    missed_band,
+    optimizer_handles,
+    places,
+    problems_text,
+    shift,
+    steps_label,
+)
+from quadsim.simulator.figures.palette import optimizer_styles
+from quadsim.simulator.figures.panels import (
+    SweepFigure,
+    figure_from,
+    finish,
+    panels,
+    parts_of,
+    point_title,
+    save_figure,
+)
+from quadsim.simulator.figures.rates_figure import rates_figure
+from quadsim.simulator.figures.winner_figure import winner_figure
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.sweeps.config.families import family_of, imported
 from quadsim.simulator.sweeps.config.grid import SweepGrid
@@ -23,89 +41,115 @@ from quadsim.simulator.sweeps.config.grid import SweepGrid
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["gap_figure", "save_figures", "steps_figure"]
+__all__ = ["gap_figure", "gap_table", "save_figures", "steps_figure", "steps_table"]
 
 _CARET: Any = CARETUP
 _BELOW_TOLERANCE = 1e-3  # how far below the tolerance the gap is drawn
+_HIGHEST = 1e12
 
 
 def save_figures(results: "Results", folder: Path) -> None:
-    """Write both figures as PNG and PDF; without curves, the steps alone."""
+    """Write the figures that the results have (`Results.figures`) as PNG and PDF, each with its numbers as CSV."""
     family = family_of(results.config)
-    draws: dict[str, Callable[[Results], Figure]] = {"steps": steps_figure, family.figure: imported(family.draw)}
+    known: dict[str, SweepFigure] = {
+        "steps": steps_figure,
+        "rates": rates_figure,
+        "winner": winner_figure,
+        family.figure: imported(family.draw),
+    }
     for name in results.figures:
-        save_figure(draws[name](results), folder, name)
+        figure = known[name]
+        table = figure.table(results)
+        save_figure(figure.draw(results, table), folder, name, table=table)
 
 
-@drawn
-def steps_figure(results: "Results") -> Figure:
+def steps_table(results: "Results") -> pd.DataFrame:
+    """What the figure of steps shows.
+
+    Returns:
+        A row per panel, optimizer and point: panel, the dials, optimizer, setting, lr, drawn_at (its place along the axis),
+        steps_median, steps_q10, steps_q90 (`inf`: not within the length of the runs), steps_weighted_median (of toy models) and
+        bound_median.
+    """
+    config = results.config
+    kept = ["setting", "lr", "steps_median", "steps_q10", "steps_q90", "steps_weighted_median", "bound_median"]
+    out = []
+    for label, _, best in results.groups():
+        points = list(dict.fromkeys(best["point"]))
+        values = best.drop_duplicates("point")[config.axis].tolist()
+        x = np.arange(len(values), dtype=float) if config.is_categorical else np.asarray(values, dtype=float)
+        for words, texts in parts_of(config, by_family=True):
+            for position, text in enumerate(texts):
+                rows = best[best["optimizer"] == text].set_index("point").loc[points]
+                at = shift(x, position, len(texts), names=config.is_categorical)
+                known = {name: rows[name].to_numpy() for name in kept if name in rows}
+                dials = {name: rows[name].to_numpy() for name in (config.axis, *results.facets)}
+                panel = ", ".join(filter(None, (words, label)))
+                out.append(pd.DataFrame({"panel": panel, **dials, "optimizer": text, "drawn_at": at, **known}))
+    return pd.concat(out, ignore_index=True)
+
+
+@figure_from(steps_table)
+def steps_figure(results: "Results", table: pd.DataFrame) -> Figure:
     """Steps to tolerance against heterogeneity, a line per optimizer, the bound dashed; log-log.
 
-    Optimizers without and with momentum have a panel each, on the same scale.
+    Optimizers without and with momentum have a panel each, on the same scale. Medians that are not reached within the length of
+    the runs lie in a band above it.
     """
-    config, groups = results.config, results.groups()
-    styles, families = styles_of(config.optimizers), config.families
-    columns = len(families) if len(families) > 1 and len(groups) > 1 else None
-    figure, axes = panels(len(groups) * len(families), legend_rows(config.optimizers), columns)
+    config, styles = results.config, optimizer_styles(results.config.optimizers)
+    groups = [rows for _, rows in table.groupby("panel", sort=False)]
+    parts = len(parts_of(config, by_family=True))
+    columns = parts if parts > 1 and len(groups) > parts else None
+    figure, axes = panels(len(groups), columns)
     marks: set[str] = set()
-    each = [(label, best, name, texts) for label, _, best in groups for name, texts in families.items()]
-    for axis, (label, best, name, texts) in zip(axes, each, strict=True):
-        x = _positions(axis, best.drop_duplicates("point")[config.axis].tolist(), names=config.is_categorical)
-        points = list(dict.fromkeys(best["point"]))
-        for place, text in enumerate(texts):
-            rows = best[best["optimizer"] == text].set_index("point").loc[points]
-            shift = _shift(place, len(texts), log=not config.is_categorical)
-            at = x + shift if config.is_categorical else x * shift
-            marks |= _draw_steps(axis, at, rows, styles[text], config)
-        words = FAMILY_WORDS[name] if len(families) > 1 else ""
-        axis.set_title(", ".join(filter(None, (words, label))), fontsize=9)
-        axis.set_ylabel(_steps_label(config))
+    missed = bool(np.isinf(table["steps_median"]).any())
+    early = table["steps_q10"].to_numpy()
+    low = float(np.min(early, initial=config.steps, where=early > 0.0))
+    height, top = missed_band(config.steps, low)
+    for axis, rows in zip(axes, groups, strict=True):
+        places(axis, rows.drop_duplicates(config.axis)[config.axis].tolist(), names=config.is_categorical)
+        for text, own in rows.groupby("optimizer", sort=False):
+            marks |= _draw_steps(axis, own, styles[str(text)], config, height)
+        axis.set_title(rows["panel"].iloc[0])
+        axis.set_ylabel(steps_label(config))
         axis.set_xlabel(config.axis_label)
+    if missed:
+        draw_band(axes, config.steps, top)
     for axis in axes:
-        _log_ticks(axis)
-    handles = _optimizer_handles(config, styles, linestyle="-", markersize=5)
+        log_ticks(axis)
+    look = {"linestyle": "none"} if config.is_categorical else {}
+    handles = [*optimizer_handles(config, styles, **look), *_mark_handles(marks, config.steps)]
     how = "" if results.histogram is None else " (upper ends of bins)"
-    title = f"Best rate of each optimizer; median and 10-90% of {len(config.reported)} problems{how}"
-    finish(figure, axes, [*handles, *_mark_handles(marks, config.steps)], title)
+    finish(figure, axes, handles, f"Best rate of each optimizer; {problems_text(config)}{how}")
     return figure
 
 
-def _draw_steps(axis: Axes, at: np.ndarray, rows: pd.DataFrame, style: dict[str, Any], config: SweepGrid) -> set[str]:
+def _draw_steps(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: SweepGrid, height: float) -> set[str]:
     """One optimizer in a panel.
 
     Args:
         axis: the panel.
-        at: x of every point.
-        rows: of `Results.best`, one a point.
-        style: colour and marker.
+        rows: of `steps_table`, one a point.
+        style: colour, marker and line.
         config: the grid.
+        height: at which medians are drawn that are not reached.
 
     Returns:
         Which marks, of _MARKS, were drawn beside medians and bars.
     """
-    marks = set()
+    marks, at = set(), rows["drawn_at"].to_numpy()
     early, median, late = (rows[name].to_numpy() for name in ("steps_q10", "steps_median", "steps_q90"))
     reached = np.isfinite(median)
     high = np.where(np.isfinite(late), late, config.steps)
-    axis.errorbar(
-        at[reached],
-        median[reached],
-        yerr=[median[reached] - early[reached], np.maximum(high[reached] - median[reached], 0.0)],
-        capsize=2,
-        markersize=5,
-        linewidth=1.4,
-        elinewidth=0.9,
-        linestyle="none" if config.is_categorical else "-",
-        **style,
-    )
+    bars = [median[reached] - early[reached], np.maximum(high[reached] - median[reached], 0.0)]
+    line = {"linestyle": "none"} if config.is_categorical else {}
+    axis.errorbar(at[reached], median[reached], yerr=bars, capsize=2, elinewidth=0.9, **{**style, **line})
     beyond = reached & np.isinf(late)
     if beyond.any():
         marks.add("some missed")
-    axis.plot(at[beyond], high[beyond], linestyle="none", marker=_CARET, color=style["color"], markersize=6)
+        axis.plot(at[beyond], high[beyond], linestyle="none", marker=_CARET, color=style["color"], markersize=6)
     for position in at[~reached]:  # an unclipped line without points would upset the layout
-        marks.add("median missed")
-        hollow: dict[str, Any] = {"linestyle": "none", "markerfacecolor": "none", "markersize": 7, "clip_on": False}
-        axis.plot(position, config.steps, **hollow, **style)
+        axis.plot(position, height, **{**hollow(style), **MISSED}, markersize=6)
     if "steps_weighted_median" in rows:
         marks.add("weighted")
         weighted = rows["steps_weighted_median"].to_numpy()
@@ -114,19 +158,15 @@ def _draw_steps(axis: Axes, at: np.ndarray, rows: pd.DataFrame, style: dict[str,
     shown = np.isfinite(bound)
     if shown.any():
         marks.add("bound")
-        line = "--" if shown.sum() > 1 and not config.is_categorical else "none"
-        marker = "" if line == "--" else "_"
-        axis.plot(at[shown], bound[shown], line, marker=marker, markersize=14, color=style["color"], linewidth=1.2)
+        dashes = "--" if shown.sum() > 1 and not config.is_categorical else "none"
+        marker = "" if dashes == "--" else "_"
+        axis.plot(at[shown], bound[shown], dashes, marker=marker, markersize=14, color=style["color"], linewidth=1.2)
     return marks
 
 
 _MARKS: dict[str, tuple[str, dict[str, Any]]] = {
     "weighted": ("on the optimised loss, at its own best rate", {"linestyle": ":"}),
     "bound": ("theorem: at most this many", {"linestyle": "--"}),
-    "median missed": (
-        "median not within {steps} steps",
-        {"marker": "o", "linestyle": "none", "markerfacecolor": "none"},
-    ),
     "some missed": ("10% or more not within {steps} steps", {"marker": _CARET, "linestyle": "none"}),
 }
 """What a mark in the figure of steps means, and how it looks."""
@@ -135,32 +175,19 @@ _MARKS: dict[str, tuple[str, dict[str, Any]]] = {
 def _mark_handles(marks: set[str], steps: int) -> list[Line2D]:
     """Entries of the legend for the marks that occur."""
     return [
-        Line2D([], [], color="0.35", label=text.format(steps=steps), **look)
+        Line2D([], [], color="0.35", label=text.format(steps=f"{steps:,}"), **look)
         for name, (text, look) in _MARKS.items()
         if name in marks
     ]
 
 
-def _optimizer_handles(config: SweepGrid, styles: dict[str, dict[str, Any]], **look: Any) -> list[Line2D]:
-    """Entries of the legend for the optimizers."""
-    return [Line2D([], [], **look, **style, label=config.names[text]) for text, style in styles.items()]
+def gap_table(results: "Results") -> pd.DataFrame:
+    """What the figure of curves shows.
 
-
-def _log_ticks(axis: Axes) -> None:
-    """A log axis of steps; where it spans little, with labels also between powers of ten, which alone would leave one or none."""
-    axis.set_yscale("log")
-    bottom, top = axis.get_ylim()
-    if top < 30 * bottom:
-        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.yaxis.set_minor_formatter(NullFormatter())
-
-
-@drawn
-def gap_figure(results: "Results") -> Figure:
-    """What the optimizers decrease (of quadratics the gap) against step at every point, at each optimizer's best rate.
-
-    A line for the median over the problems and a band from the 10% to the 90% quantile.
+    Returns:
+        A row per panel, optimizer and recorded step: panel, optimizer, step, median, q10 and q90 of the gap over the initial gap
+        (limited to what the axis can show), bound (the median of the guaranteed values; NaN where no theorem bounds every run
+        by a factor per step), and, the same in all rows of a curve, steps_median: the median of the steps until the criterion.
 
     Raises:
         ValueError: results without curves.
@@ -168,65 +195,96 @@ def gap_figure(results: "Results") -> Figure:
     config, curves = results.config, results.curves
     if curves is None:
         raise ValueError("results must hold curves, got those of a sweep that kept quantiles; use --keep rows.")
-    styles, value = styles_of(config.optimizers), family_of(config).value
-    figure, axes = panels(curves.sizes["point"], rows_of_legend=legend_rows(config.optimizers))
-    steps = curves["step"].values
+    value, steps = family_of(config).value, curves["step"].values
     bottom = config.tolerance * _BELOW_TOLERANCE
-    for p, axis in enumerate(axes):
-        top = 1.0
-        for o, style in enumerate(styles.values()):
-            gap = curves[value][p, o].values[config.reported]
-            with np.errstate(over="ignore"):  # a run that diverges late is not infinite yet; the axis ends far below
-                relative = gap / np.where(gap[:, :1] > 0.0, gap[:, :1], 1.0)
-            low, middle, high = (np.clip(quantile(relative, q, axis=0), bottom / 10, 1e12) for q in (0.1, 0.5, 0.9))
-            top = max(top, float(np.max(high[1:], initial=1.0)))
-            color = style["color"]
-            axis.plot(steps[1:], middle[1:], linewidth=1.5, markevery=0.2, markersize=5, **style)
-            axis.fill_between(steps[1:], low[1:], high[1:], color=color, alpha=0.18, linewidth=0)
+    medians = results.best.set_index(["point", "optimizer"])["steps_median"]
+    rates = _bound_rates(results)
+    out = []
+    for p in range(curves.sizes["point"]):
+        for words, texts in parts_of(config):
+            panel = ", ".join(filter(None, (words, point_title(results, curves, p))))
+            for text in texts:
+                gap = curves[value][p, config.optimizers.index(text)].values[config.reported]
+                with np.errstate(
+                    over="ignore"
+                ):  # a run that diverges late is not infinite yet; the axis ends far below
+                    relative = gap / np.where(gap[:, :1] > 0.0, gap[:, :1], 1.0)
+                low, middle, high = (
+                    np.clip(quantile(relative, q, axis=0), bottom / 10, _HIGHEST) for q in (0.1, 0.5, 0.9)
+                )
+                drawn = {"step": steps, "median": middle, "q10": low, "q90": high, "bound": np.nan}
+                if (p, text) in rates:
+                    drawn["bound"] = quantile(rates[p, text][:, None] ** steps, 0.5, axis=0)
+                out.append(pd.DataFrame({"panel": panel, "optimizer": text, **drawn, "steps_median": medians[p, text]}))
+    return pd.concat(out, ignore_index=True)
+
+
+def _bound_rates(results: "Results") -> dict[tuple[int, str], np.ndarray]:
+    """The guaranteed factor per step of every run at the best rate, by point and optimizer, where all runs have one."""
+    runs = results.tables.best_runs
+    runs = runs[runs["seed"].isin(results.config.reported)]
+    found = {}
+    for (point, text), same in runs.groupby(["point", "optimizer"], sort=False):
+        rates = same["bound_rate"].to_numpy(dtype=np.float64)
+        if not np.isnan(rates).any():
+            found[int(str(point)), str(text)] = rates
+    return found
+
+
+@figure_from(gap_table)
+def gap_figure(results: "Results", table: pd.DataFrame) -> Figure:
+    """What the optimizers decrease (of quadratics the gap) against step at every point, at each optimizer's best rate.
+
+    A line for the median over the problems and a band from the 10% to the 90% quantile; dashed the curve that a theorem
+    guarantees at this rate. The markers on the tolerance are the medians of the steps until the criterion.
+
+    Raises:
+        ValueError: results without curves.
+    """
+    config, value = results.config, family_of(results.config).value
+    styles = optimizer_styles(config.optimizers)
+    groups = [rows for _, rows in table.groupby("panel", sort=False)]
+    parts = len(parts_of(config))
+    figure, axes = panels(len(groups), parts if parts > 1 else None)
+    bottom, bounded = config.tolerance * _BELOW_TOLERANCE, False
+    for axis, rows in zip(axes, groups, strict=True):
         axis.axhline(config.tolerance, color="0.35", linewidth=1.0, linestyle=":")
+        for text, own in rows.groupby("optimizer", sort=False):
+            bounded |= _draw_curve(axis, own[own["step"] > 0], styles[str(text)], config)
         axis.set_xscale("log")
         axis.set_yscale("log")
-        axis.set_xlim(1, max(steps[-1], 2))
-        axis.set_ylim(bottom, min(top * 2, 1e4))
+        axis.set_xlim(1, max(config.steps, 2))
+        axis.set_ylim(bottom, min(max(1.0, float(rows["q90"][rows["step"] > 0].max())) * 2, 1e4))
         axis.set_xlabel("step")
         axis.set_ylabel(f"{value} / initial {value}")
-        axis.set_title(point_title(results, curves, p), fontsize=9)
-    handles = _optimizer_handles(config, styles, markersize=5, linewidth=1.5)
-    handles.append(Line2D([], [], color="0.35", linestyle=":", label="tolerance"))
-    finish(figure, axes, handles, f"Best rate of each optimizer; median and 10-90% of {len(config.reported)} problems")
+        axis.set_title(rows["panel"].iloc[0])
+    handles = optimizer_handles(config, styles)
+    handles.append(Line2D([], [], color="0.35", linestyle=":", label="tolerance; on it, median steps until solved"))
+    if bounded:
+        handles.append(Line2D([], [], color="0.35", linestyle="--", label="guaranteed by a theorem"))
+    finish(figure, axes, handles, f"Best rate of each optimizer; {problems_text(config)}")
     return figure
 
 
-def _positions(axis: Axes, values: list[Any], *, names: bool) -> np.ndarray:
-    """X of every point, with a tick at each: on a log axis, or one after the other for names."""
-    if names:
-        axis.set_xticks(range(len(values)), [str(value) for value in values])
-        axis.set_xlim(-0.5, len(values) - 0.5)
-        return np.arange(len(values), dtype=float)
-    x = np.asarray(values, dtype=float)
-    axis.set_xscale("log")
-    if len(set(values)) == 1:
-        axis.set_xlim(x[0] / 2, x[0] * 2)
-    if len(values) <= 8:
-        axis.xaxis.set_major_locator(FixedLocator(x.tolist()))
-        axis.xaxis.set_major_formatter(FixedFormatter([f"{value:g}" for value in values]))
-        axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    return x
+def _draw_curve(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: SweepGrid) -> bool:
+    """One optimizer in a panel of curves; whether a bound was drawn.
 
-
-def _shift(position: int, number: int, *, log: bool) -> float:
-    """A small step aside, so that error bars of several optimizers do not hide each other; of less than 5% on a log axis."""
-    offset = position - (number - 1) / 2
-    return float((1.0 + min(0.04, 0.09 / max(number - 1, 1))) ** offset) if log else 0.12 * offset
-
-
-def _steps_label(config: SweepGrid) -> str:
-    label, power = family_of(config).steps_label, _power(config.tolerance)
-    asked = {name: f"{name} " if config.until == name else "" for name in ("stays", "mean")}
-    return label.format(tolerance=config.tolerance, power=power, criterion=config.criterion, **asked)
-
-
-def _power(value: float) -> str:
-    exponent = math.log10(value)
-    return f"$10^{{{round(exponent)}}}$" if abs(exponent - round(exponent)) < 1e-9 else f"{value:g}"
+    Args:
+        axis: the panel.
+        rows: of `gap_table`, one a step.
+        style: colour, marker and line.
+        config: the grid.
+    """
+    x, color = rows["step"].to_numpy(), style["color"]
+    axis.plot(x, rows["median"], linewidth=1.5, **{**style, "marker": ""})
+    axis.fill_between(x, rows["q10"], rows["q90"], color=color, alpha=0.12, linewidth=0)
+    hit = float(rows["steps_median"].iloc[0])
+    if np.isfinite(hit):
+        edge = {"markeredgecolor": "0.15", "linestyle": "none", "zorder": 5, "clip_on": False}
+        axis.plot(max(hit, 1.0), config.tolerance, **{**style, **edge}, markersize=7)
+    else:
+        axis.plot(x[-1], rows["median"].iloc[-1], **{**hollow(style), **MISSED}, markersize=6)
+    bounded = bool(rows["bound"].notna().any())
+    if bounded:
+        axis.plot(x, rows["bound"], "--", color=color, linewidth=1.1)
+    return bounded

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from quadsim.simulator.figures.panels import finish, legend_rows, panels, styles_of
+from quadsim.simulator.figures.panels import finish, panels, styles_of
 from quadsim.simulator.support.statistics import quantile
 
 __all__ = ["dots_figure", "heat_figure", "lines_figure", "points_figure", "shares_figure", "ticks_at"]
@@ -48,7 +48,7 @@ def lines_figure(
     names = [str(name) for name in dict.fromkeys(table[by])]
     styles = styles_of(names)
     groups = [("", table)] if panel is None else [(str(key), part) for key, part in table.groupby(panel, sort=False)]
-    figure, axes = panels(len(groups), rows_of_legend=legend_rows(names))
+    figure, axes = panels(len(groups))
     for axis, (label, part) in zip(axes, groups, strict=True):
         _scale(axis, log)
         finite = part[y][part[y].abs() < float("inf")]
@@ -111,7 +111,7 @@ def points_figure(
     names = [str(name) for name in dict.fromkeys(table[by])]
     styles = styles_of(names)
     groups = [("", table)] if panel is None else [(str(key), part) for key, part in table.groupby(panel, sort=False)]
-    figure, axes = panels(len(groups), rows_of_legend=legend_rows(names))
+    figure, axes = panels(len(groups))
     for axis, (label, part) in zip(axes, groups, strict=True):
         _scale(axis, log)
         for name, style in styles.items():
@@ -133,7 +133,7 @@ def shares_figure(
 ) -> Figure:
     """Distribution functions of samples on a log axis; `at` marks a claimed point."""
     styles = styles_of(list(samples))
-    figure, (axis,) = panels(1, rows_of_legend=1)
+    figure, (axis,) = panels(1)
     axis.set_xscale("log")
     for name, style in styles.items():
         axis.ecdf(samples[name], color=style["color"])
@@ -162,7 +162,7 @@ def heat_figure(
 ) -> Figure:
     """Medians of `value` over x and y as numbers in cells, coloured by their log (blue below 1, red above); a panel per value."""
     groups = [(str(key), part) for key, part in table.groupby(panel, sort=False)]
-    figure, axes = panels(len(groups), rows_of_legend=0)
+    figure, axes = panels(len(groups))
     cells = [part.pivot_table(index=y, columns=x, values=value, aggfunc="median") for _, part in groups]
     most = max(float(np.abs(np.log10(cell.to_numpy())).max()) for cell in cells)
     for axis, (name, _), cell in zip(axes, groups, cells, strict=True):
@@ -209,7 +209,7 @@ def dots_figure(
     names = [""] if by is None else [str(name) for name in dict.fromkeys(table[by])]
     styles = styles_of(names)
     groups = [("", table)] if panel is None else [(str(key), part) for key, part in table.groupby(panel, sort=False)]
-    figure, axes = panels(len(groups), rows_of_legend=legend_rows(names) if by is not None else 0)
+    figure, axes = panels(len(groups))
     finite = table[y][table[y].abs() < float("inf")]
     top = float(finite.max()) * 1.3 if len(finite) else 1.0
     for axis, (label, part) in zip(axes, groups, strict=True):

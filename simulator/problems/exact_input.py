@@ -4,16 +4,19 @@ import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quadsim.simulator.support.arrays import FloatArray, as_float, numbers_of
 
-__all__ = ["ExactQuadratic", "check_labels", "checked_block", "checked_vector", "exact_quadratic"]
+__all__ = ["ExactQuadratic", "check_labels", "checked_block", "checked_vector", "exact_quadratic", "null_dimensions"]
 
 
 _ALMOST = 1e-3  # relative asymmetry up to which a matrix counts as a symmetric one with rounding or estimation errors
+_ROUNDED = 1e-5  # relative size up to which a negative eigenvalue may come from single precision
+_DECIDED_EXACTLY = 100  # largest size of a rational matrix whose rank is decided exactly; some 0.1 s
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ def checked_block(number: int, block: Any) -> FloatArray:
     """Return one block as a batch (M, P_l, P_l) of float64 matrices that are symmetric to the last bit.
 
     Raises:
-        ValueError: a matrix that is not square, not symmetric or not positive definite.
+        ValueError: a matrix that is not square, symmetric and finite.
     """
     matrix = numbers_of(f"blocks[{number}]", block)
     if matrix.ndim >= 2 and not np.all(np.isfinite(matrix)) and (advice := _triangle_advice(matrix)):
@@ -62,15 +65,81 @@ def checked_block(number: int, block: Any) -> FloatArray:
             f"blocks[{number}] must be symmetric, got a matrix that differs from its transpose by up to "
             f"{asymmetry.max():.3g}; {advice}."
         )
-    matrix = (matrix + np.swapaxes(matrix, 1, 2)) / 2
+    return np.asarray((matrix + np.swapaxes(matrix, 1, 2)) / 2)
+
+
+def null_dimensions(number: int, block: Any, matrix: FloatArray) -> NDArray[np.int64]:
+    """Return the dimension of the null space of every matrix of a block, (M,); 0 for a positive definite one.
+
+    An eigenvalue of at most 4 P_l eps L_l in size counts as 0: below that its sign is rounding, of the entries and of the
+    eigensolver (1.5 P_l eps L_l was observed). The rank of integers and Fractions is decided exactly instead, from the signs of
+    the coefficients of the characteristic polynomial.
+
+    Args:
+        number: position of the block, for the message.
+        block: the block as it was given.
+        matrix: its symmetric float64 matrices, (M, P_l, P_l).
+
+    Raises:
+        ValueError: an indefinite matrix, a matrix of zeros, or a rational matrix whose rank float64 cannot represent.
+    """
     eigenvalues = np.linalg.eigvalsh(matrix)
-    # Below a few P_l u L the sign of an eigenvalue is rounding (of the entries and of the eigensolver; 1.5 was observed).
-    if np.any(eigenvalues[:, 0] <= 4.0 * size * np.finfo(float).eps * np.abs(eigenvalues).max(axis=1)):
+    size, largest = matrix.shape[-1], np.abs(eigenvalues).max(axis=1)
+    rounding = 4.0 * size * np.finfo(float).eps * largest
+    if np.any(largest == 0.0):
         raise ValueError(
-            f"blocks[{number}] must be positive definite, got smallest eigenvalue {eigenvalues[:, 0].min():.6g}; "
-            "add a multiple of the identity or drop the flat directions."
+            f"blocks[{number}] must have an eigenvalue above 0, got a matrix of zeros, along which the loss never changes; "
+            "leave the block out."
         )
-    return matrix
+    if np.any(negative := eigenvalues[:, 0] < -rounding):
+        worst = int(np.argmin(np.where(negative, eigenvalues[:, 0] / largest, 0.0)))
+        _refuse_indefinite(number, float(eigenvalues[worst, 0]), float(largest[worst]))
+    found = np.sum(eigenvalues <= rounding[:, None], axis=1)
+    if not found.any() or size > _DECIDED_EXACTLY or (rows := _rational_rows(block)) is None:
+        return np.asarray(found, dtype=np.int64)
+    exact = _null_dimension_exactly(rows)
+    if exact is None:
+        _refuse_indefinite(number, float(eigenvalues[0, 0]), float(largest[0]))
+    if exact < int(found[0]):
+        raise ValueError(
+            f"blocks[{number}] must have eigenvalues that float64 can tell from 0, got {int(found[0]) - exact} of at most "
+            f"{rounding[0]:.3g}, which are not 0 in exact arithmetic; raise them or make them 0."
+        )
+    return np.array([exact])
+
+
+def _refuse_indefinite(number: int, smallest: float, largest: float) -> NoReturn:
+    """Raise the error of a matrix with a negative eigenvalue; the advice depends on its size.
+
+    Raises:
+        ValueError: always.
+    """
+    relative = -smallest / largest
+    advice = (
+        "if that is rounding, compute the matrix in float64 or set its negative eigenvalues to 0"
+        if relative <= _ROUNDED
+        else "for a model use the Gauss-Newton matrix or a point near a minimum, else add a multiple of the identity"
+    )
+    raise ValueError(
+        f"blocks[{number}] must be positive semi-definite, got an indefinite matrix: its smallest eigenvalue is {smallest:.6g}, "
+        f"-{relative:.3g} times the largest in size; {advice}."
+    )
+
+
+def _null_dimension_exactly(rows: tuple[tuple[Fraction, ...], ...]) -> int | None:
+    """Return the dimension of the null space of a symmetric rational matrix; None if the matrix is indefinite.
+
+    All roots of the characteristic polynomial are real. So none is negative exactly if the signs of its coefficients alternate,
+    zeros aside (Descartes), and 0 is a root as often as the lowest coefficients are 0.
+    """
+    from flint import fmpq, fmpq_mat  # only singular integers need it
+
+    size = len(rows)
+    matrix = fmpq_mat(size, size, [fmpq(x.numerator, x.denominator) for row in rows for x in row])
+    coefficients = matrix.charpoly().coeffs()
+    if any((-1) ** (size - power) * x < 0 for power, x in enumerate(coefficients)):
+        return None
+    return next(power for power, x in enumerate(coefficients) if x != 0)
 
 
 def _triangle_advice(matrices: FloatArray) -> str:
@@ -176,14 +245,14 @@ def exact_quadratic(blocks: Sequence[Any], initial_error: Any) -> ExactQuadratic
     Raises:
         ValueError: a matrix that is not exactly symmetric, even if float64 cannot represent the difference.
     """
-    arrays = [np.asarray(block, dtype=object) for block in blocks]
     start = np.asarray(initial_error, dtype=object)
-    numbers_given = [x for array in (*arrays, start) for x in array.ravel()]
-    if start.ndim != 1 or any(array.ndim != 2 for array in arrays):
+    if start.ndim != 1 or not all(isinstance(x, numbers.Rational) for x in start):
         return None
-    if not all(isinstance(x, numbers.Rational) for x in numbers_given):
-        return None
-    exact = tuple(tuple(tuple(map(_fraction, row)) for row in array) for array in arrays)
+    exact = []
+    for block in blocks:
+        if (given := _rational_rows(block)) is None:
+            return None
+        exact.append(given)
     for number, rows in enumerate(exact):
         for i, j in np.argwhere(np.tri(len(rows), k=-1)):
             if rows[i][j] != rows[j][i]:
@@ -191,7 +260,15 @@ def exact_quadratic(blocks: Sequence[Any], initial_error: Any) -> ExactQuadratic
                     f"blocks[{number}] must be symmetric, got {rows[i][j]} at ({i}, {j}) and {rows[j][i]} at ({j}, {i}); "
                     "integers and fractions are kept exactly, so write the same fraction in both places."
                 )
-    return ExactQuadratic(blocks=exact, initial_error=tuple(map(_fraction, start)))
+    return ExactQuadratic(blocks=tuple(exact), initial_error=tuple(map(_fraction, start)))
+
+
+def _rational_rows(block: Any) -> tuple[tuple[Fraction, ...], ...] | None:
+    """Return one matrix in Fractions if every number is an integer or a rational; else None."""
+    array = np.asarray(block, dtype=object)
+    if array.ndim != 2 or not all(isinstance(x, numbers.Rational) for x in array.ravel()):
+        return None
+    return tuple(tuple(map(_fraction, row)) for row in array)
 
 
 def _fraction(value: Any) -> Fraction:

@@ -1,7 +1,9 @@
 """BlockQuadratic: a batch of block-diagonal quadratics, in error coordinates.
 
-`f(w) = 1/2 (w - w*)' H (w - w*)` with `H = blkdiag(H_1..H_B)` positive definite. Everything is kept in terms of the error
-`e = w - w*`: the gradient is `H e` and the suboptimality gap `1/2 e' H e`, so neither loses digits near the minimiser.
+`f(w) = 1/2 (w - w*)' H (w - w*)` with `H = blkdiag(H_1..H_B)` positive definite; given matrices may also be positive
+semi-definite, and w* is then any of the minimisers. Everything is kept in terms of the error `e = w - w*`: the gradient is
+`H e` and the suboptimality gap `1/2 e' H e`, so neither loses digits near the minimiser. A direction of the null space moves
+neither of the two.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +20,11 @@ from quadsim.simulator.problems.exact_input import (
     checked_block,
     checked_vector,
     exact_quadratic,
+    null_dimensions,
 )
 from quadsim.simulator.problems.layout import BlockLayout
 from quadsim.simulator.problems.spectra import Spectra, case_spectra, spectra_from_dials
-from quadsim.simulator.problems.starts import check_gradient_dials, start_by_gradient, start_by_rank
+from quadsim.simulator.problems.starts import check_gradient_dials, start_by_gradient, start_by_law, start_by_rank
 from quadsim.simulator.support.arrays import array_of, list_of, numbers_of, plain, positions_of
 from quadsim.simulator.support.checks import check_count, check_interval, check_seed
 from quadsim.simulator.support.draws import haar_rotations, rotation_power
@@ -39,7 +42,7 @@ class Scales:
     """The largest and smallest numbers of a batch, to check that the number type of a run can hold them.
 
     Attributes:
-        smallest_eigenvalue: smallest eigenvalue of all blocks of all problems.
+        smallest_eigenvalue: smallest eigenvalue that is not 0, of all blocks of all problems.
         largest_eigenvalue: largest eigenvalue of all blocks of all problems.
         error: smallest and largest modulus of the entries of e_0 that are not 0; (0, 0) if all are 0.
         minimizer: the same for w*.
@@ -48,6 +51,8 @@ class Scales:
         products: the larger of |e_0| |H e_0|, which bounds the terms of the gap, and L |e_0|, which bounds the terms of H e_0,
             (M,).
         squared_gradient: |H e_0|^2, (M,).
+        null_part: sum over the blocks of L_l |n_l|^2, with n_l the part of e_0 in the null space of H_l, (M,): what rounding
+            multiplies by eps in the gap.
     """
 
     smallest_eigenvalue: float
@@ -58,6 +63,7 @@ class Scales:
     gap: FloatArray
     products: FloatArray
     squared_gradient: FloatArray
+    null_part: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +76,7 @@ class BlockQuadratic:
     Attributes:
         layout: block sizes and coordinates.
         hessian: block size to H_l, (M, B_size, P_l, P_l), symmetric.
-        eigenvalues: block size to ascending eigenvalues, (M, B_size, P_l).
+        eigenvalues: block size to ascending eigenvalues, (M, B_size, P_l); those of a null space are exactly 0.
         eigenvectors: block size to eigenvectors in columns, (M, B_size, P_l, P_l).
         initial_coefficients: block size to e_0 in the eigenbasis, (M, B_size, P_l).
         initial_error: block size to e_0, (M, B_size, P_l).
@@ -190,47 +196,114 @@ class BlockQuadratic:
         return cls._build(ascending, dials, **arguments)
 
     @classmethod
-    def from_blocks(cls, blocks: Sequence[Any], *, initial_error: Any, minimizer: Any = None, seed: int = 0) -> Self:
+    def from_blocks(
+        cls,
+        blocks: Sequence[Any],
+        *,
+        initial_error: Any,
+        minimizer: Any = None,
+        problems: int | None = None,
+        seed: int = 0,
+        first: int = 0,
+    ) -> Self:
         """Create problems from your own matrices.
 
         Integers and Fractions (also SymPy's) are kept exactly in `exact`, beside the float64 copy that the engines use.
 
+        A singular matrix has a null space (`null_dimensions`): an eigenvalue of at most 4 P_l eps L_l in size counts as 0, and
+        the rank of integers and Fractions is decided exactly. The gap is then measured on the range.
+
         Args:
-            blocks: symmetric positive definite matrices (P_l, P_l), or batches (M, P_l, P_l) of them.
-            initial_error: e_0 = w_0 - w*, (P,) or (M, P).
-            minimizer: w*, (P,) or (M, P); default 0. It matters for weight decay only.
-            seed: key of the gradient noise.
+            blocks: symmetric positive semi-definite matrices (P_l, P_l), or batches (M, P_l, P_l) of them.
+            initial_error: e_0 = w_0 - w*, (P,) or (M, P); or a name in START_LAWS, by which it is drawn: `normal`, `sphere`, or
+                `zero-start` (w_0 = 0).
+            minimizer: w*, (P,) or (M, P); default 0. It matters for weight decay and for `zero-start` only.
+            problems: M, where starts are drawn; None: the size of the batches.
+            seed: key of the draws of starts and of the gradient noise.
+            first: index of the first problem; problem i of `seed` has the same draws whatever `first` and `problems` are.
 
         Raises:
-            ValueError: a matrix that is not square, symmetric, finite and positive definite, or a length that does not fit.
+            ValueError: a matrix that is not square, symmetric, finite and positive semi-definite, or is 0, or a length that does
+                not fit.
+
+        Examples:
+            >>> singular = [[1, 1], [1, 1]]
+            >>> problem = BlockQuadratic.from_blocks([singular, [[3]]], initial_error="normal", problems=16)
+            >>> problem.problems, problem.null_dimensions[0].tolist()
+            (16, [1, 0])
         """
         blocks = list_of("blocks", blocks, "matrix")
         if not blocks:
             raise ValueError("blocks must hold at least one matrix, got none; give a list of matrices.")
-        check_labels(blocks, {"initial_error": initial_error, "minimizer": minimizer})
+        law = initial_error if isinstance(initial_error, str) else None
+        given = ({} if law else {"initial_error": initial_error}) | (
+            {} if minimizer is None else {"minimizer": minimizer}
+        )
+        check_labels(blocks, given)
         blocks = [plain(f"blocks[{number}]", block) for number, block in enumerate(blocks)]
-        initial_error = plain("initial_error", initial_error)
+        given = {name: plain(name, vector) for name, vector in given.items()}
         matrices = [checked_block(number, block) for number, block in enumerate(blocks)]
         layout = BlockLayout(tuple(int(matrix.shape[-1]) for matrix in matrices))
-        error = checked_vector("initial_error", initial_error, layout.dimension)
-        center = (
-            np.zeros((1, layout.dimension))
-            if minimizer is None
-            else checked_vector("minimizer", minimizer, layout.dimension)
+        vectors = {name: checked_vector(name, vector, layout.dimension) for name, vector in given.items()}
+        exact = None if law else exact_quadratic(blocks, given["initial_error"])
+        null = [null_dimensions(n, block, m) for n, (block, m) in enumerate(zip(blocks, matrices, strict=True))]
+        number = _batch_size([*matrices, *vectors.values()], problems, is_drawn=law is not None)
+        shared = max(m.shape[0] for m in matrices)  # 1 where all problems have the same matrices: decomposed once
+        return cls._given(
+            layout,
+            layout.group([np.broadcast_to(m, (shared, *m.shape[1:])) for m in matrices]),
+            layout.group([np.broadcast_to(n, shared) for n in null]),
+            vectors,
+            law=law,
+            seed=check_seed(seed),
+            index=_indices(number, first),
+            exact=exact,
         )
-        exact = exact_quadratic(blocks, initial_error)
-        counts = {array.shape[0] for array in (*matrices, error, center)} - {1}
-        if len(counts) > 1:
-            raise ValueError(
-                f"blocks, initial_error and minimizer must have one batch size or 1, got {sorted(counts)}; make them equal."
-            )
-        number = max(counts, default=1)
-        hessian = layout.group([np.broadcast_to(m, (number, *m.shape[1:])) for m in matrices])
-        error, center = (np.broadcast_to(a, (number, layout.dimension)) for a in (error, center))
-        split = layout.split(error)
+
+    @classmethod
+    def _given(
+        cls,
+        layout: BlockLayout,
+        hessian: Mapping[int, FloatArray],
+        null: Mapping[int, NDArray[np.int64]],
+        vectors: Mapping[str, FloatArray],
+        *,
+        law: str | None,
+        seed: int,
+        index: NDArray[np.int64],
+        exact: ExactQuadratic | None,
+    ) -> Self:
+        """Create problems from checked matrices and vectors.
+
+        Args:
+            layout: block sizes.
+            hessian: block size to H_l, (M, B_size, P_l, P_l) or (1, B_size, P_l, P_l).
+            null: block size to the dimensions of null spaces, (M, B_size) or (1, B_size).
+            vectors: `minimizer` and, unless there is a law, `initial_error`, (M, P) or (1, P).
+            law: one of START_LAWS, or None.
+            seed: key of the draws.
+            index: problem indices, (M,).
+            exact: the problem in rationals, or None.
+
+        Raises:
+            ValueError: a law that is unknown or does not fit the minimizer.
+        """
         eigenvalues, eigenvectors = {}, {}
         for size, stacked in hessian.items():
-            eigenvalues[size], eigenvectors[size] = np.linalg.eigh(stacked)
+            values, eigenvectors[size] = np.linalg.eigh(stacked)
+            eigenvalues[size] = np.where(np.arange(size) < null[size][..., None], 0.0, values)
+        hessian, eigenvalues, eigenvectors = (
+            {size: np.repeat(x, index.size // x.shape[0], axis=0) for size, x in groups.items()}
+            for groups in (hessian, eigenvalues, eigenvectors)
+        )
+        shape = (index.size, layout.dimension)
+        if law:
+            outside = {s: np.where(v[..., None, :] == 0.0, eigenvectors[s], 0.0) for s, v in eigenvalues.items()}
+            error = start_by_law(law, seed, index, layout, outside, vectors.get("minimizer"))
+        else:
+            error = vectors["initial_error"]
+        center = vectors.get("minimizer", np.zeros((1, layout.dimension)))
+        split, centers = (layout.split(np.broadcast_to(a, shape)) for a in (error, center))
         return cls(
             layout=layout,
             hessian=hessian,
@@ -238,10 +311,10 @@ class BlockQuadratic:
             eigenvectors=eigenvectors,
             initial_coefficients={s: _transposed_times(eigenvectors[s], split[s]) for s in hessian},
             initial_error=split,
-            minimizer=layout.split(center),
-            seed=check_seed(seed),
-            index=np.arange(number),
-            dials={"blocks": "given"},
+            minimizer=centers,
+            seed=seed,
+            index=index,
+            dials={"blocks": "given"} | ({"initial_error": law} if law else {}),
             exact=exact,
         )
 
@@ -264,10 +337,7 @@ class BlockQuadratic:
         alignment = None if alignment is None else float(alignment)
         number = check_count("problems", problems)
         seed = check_seed(seed)
-        first = check_count("first", first, 0, None)
-        if first + number > 1 << 63:
-            raise ValueError(f"first + problems must be at most 2^63, got {first} + {number}; give a smaller first.")
-        index = np.arange(number) + first
+        index = _indices(number, first)
         layout = BlockLayout(tuple(spectrum.size for spectrum in spectra))
         vectors, matrices = [], []
         for block, spectrum in enumerate(spectra):
@@ -291,7 +361,7 @@ class BlockQuadratic:
             "rotation": rotation,
             "problems": number,
             "seed": seed,
-            "first": first,
+            "first": int(index[0]),
         }
         return cls(
             layout=layout,
@@ -322,14 +392,28 @@ class BlockQuadratic:
         return self.layout.dimension
 
     @cached_property
+    def extremes(self) -> Mapping[int, FloatArray]:
+        """Block size to L_l and mu_l, (M, B_size, 2): the largest eigenvalue, and the smallest one that is not 0."""
+        out = {}
+        for size, values in self.eigenvalues.items():
+            null = np.sum(values == 0.0, axis=-1, keepdims=True)
+            out[size] = np.concatenate([values[..., -1:], np.take_along_axis(values, null, axis=-1)], axis=-1)
+        return out
+
+    @cached_property
     def block_smoothness(self) -> FloatArray:
         """L_l, the largest eigenvalue of every block, (M, B)."""
-        return self.layout.join_blocks({size: values[..., -1] for size, values in self.eigenvalues.items()})
+        return self.layout.join_blocks({size: both[..., 0] for size, both in self.extremes.items()})
 
     @cached_property
     def block_strong_convexity(self) -> FloatArray:
-        """mu_l, the smallest eigenvalue of every block, (M, B)."""
-        return self.layout.join_blocks({size: values[..., 0] for size, values in self.eigenvalues.items()})
+        """mu_l, the smallest eigenvalue of every block that is not 0, (M, B)."""
+        return self.layout.join_blocks({size: both[..., 1] for size, both in self.extremes.items()})
+
+    @cached_property
+    def null_dimensions(self) -> NDArray[np.int64]:
+        """Dimension of the null space of every block, (M, B); 0 where the block is positive definite."""
+        return self.layout.join_blocks({s: np.sum(values == 0.0, axis=-1) for s, values in self.eigenvalues.items()})
 
     @cached_property
     def initial_gap(self) -> FloatArray:
@@ -351,15 +435,20 @@ class BlockQuadratic:
             start = _safe_norm(self.initial_coefficients)
             largest = np.max([values[..., -1].max(axis=1) for values in self.eigenvalues.values()], axis=0)
             products = np.maximum(start * _safe_norm(gradient), largest * start)
+            null_part = sum(
+                np.sum(np.where(self.eigenvalues[s] == 0.0, self.extremes[s][..., :1] * c * c, 0.0), axis=(1, 2))
+                for s, c in self.initial_coefficients.items()
+            )
         return Scales(
-            smallest_eigenvalue=min(float(values[..., 0].min()) for values in self.eigenvalues.values()),
-            largest_eigenvalue=max(float(values[..., -1].max()) for values in self.eigenvalues.values()),
+            smallest_eigenvalue=min(float(both[..., 1].min()) for both in self.extremes.values()),
+            largest_eigenvalue=max(float(both[..., 0].max()) for both in self.extremes.values()),
             error=_extent(self.initial_error),
             minimizer=_extent(self.minimizer),
             moving=np.any([np.any(e != 0.0, axis=(1, 2)) for e in self.initial_error.values()], axis=0),
             gap=np.asarray(gap),
             products=products,
             squared_gradient=np.asarray(squares),
+            null_part=np.asarray(null_part),
         )
 
     @cached_property
@@ -368,7 +457,8 @@ class BlockQuadratic:
 
         Returns:
             `heterogeneity`, `condition_number` (of the whole), `gradient_heterogeneity` and `alignment` at the start, each
-            (M,), and `block_condition_number` (M, B). An alignment that is undefined (equal L_l, equal gradients) is NaN.
+            (M,), and `block_condition_number` (M, B). Condition numbers are of the range: eigenvalues of 0 are left out. An
+            alignment that is undefined (equal L_l, equal gradients) is NaN.
         """
         smoothness, convexity = self.block_smoothness, self.block_strong_convexity
         gradient = {size: self.eigenvalues[size] * c for size, c in self.initial_coefficients.items()}
@@ -437,6 +527,41 @@ def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int,
             )
         return sizes
     return (check_count("block size", block_size),) * check_count("blocks", blocks, high=MOST_BLOCKS)
+
+
+def _batch_size(arrays: Sequence[FloatArray], problems: int | None, *, is_drawn: bool) -> int:
+    """Return M from arrays (M, ...) or (1, ...), and from the number of problems to draw.
+
+    Raises:
+        ValueError: arrays of different M, or a number of problems that is not theirs.
+    """
+    counts = {array.shape[0] for array in arrays} - {1}
+    if len(counts) > 1:
+        raise ValueError(
+            f"blocks, initial_error and minimizer must have one batch size or 1, got {sorted(counts)}; make them equal."
+        )
+    number = max(counts, default=1)
+    if problems is None:
+        return number
+    problems = check_count("problems", problems)
+    if problems != number and (number > 1 or not is_drawn):
+        raise ValueError(
+            f"problems must be the number of problems that is given ({number}), got {problems}; leave it out, or draw the "
+            'starts: initial_error="normal".'
+        )
+    return problems
+
+
+def _indices(number: int, first: int) -> NDArray[np.int64]:
+    """Return the indices of `number` problems from `first` on, (M,).
+
+    Raises:
+        ValueError: an index that 64 bits do not hold.
+    """
+    first = check_count("first", first, 0, None)
+    if first + number > 1 << 63:
+        raise ValueError(f"first + problems must be at most 2^63, got {first} + {number}; give a smaller first.")
+    return np.arange(number) + first
 
 
 def _safe_norm(groups: Mapping[int, FloatArray]) -> FloatArray:

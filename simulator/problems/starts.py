@@ -1,15 +1,23 @@
-"""Draw the start of a run: a coefficient for every eigenvalue, or gradients with a given spread over the blocks."""
+"""Draw the start of a run: a coefficient for every eigenvalue, gradients with a given spread over the blocks, or by a law."""
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quadsim.simulator.problems.layout import BlockLayout
 from quadsim.simulator.problems.spectra import Spectra, heterogeneity_of
-from quadsim.simulator.support.checks import check_interval, check_ratio
+from quadsim.simulator.support.checks import check_choice, check_interval, check_ratio
 from quadsim.simulator.support.draws import Purpose, normals
 
-__all__ = ["check_gradient_dials", "start_by_gradient", "start_by_rank"]
+__all__ = ["START_LAWS", "check_gradient_dials", "start_by_gradient", "start_by_law", "start_by_rank"]
 
 FloatArray = NDArray[np.float64]
+
+START_LAWS = ("normal", "sphere", "zero-start")
+"""Laws of e_0 for given matrices: `normal` (independent standard normal coordinates), `sphere` (a uniform direction, with the
+mean square length of `normal`), `zero-start` (w_0 = 0, that is e_0 = -w*; nothing is drawn). The first two have no part in a null
+space, where a start changes neither gap nor gradient."""
 
 
 def check_gradient_dials(spectra: Spectra, gradient_heterogeneity: float | None, alignment: float | None) -> None:
@@ -80,3 +88,55 @@ def start_by_gradient(
         length = np.sqrt(np.mean(direction**2, axis=1, keepdims=True))
         gradients.append(direction / length * norms[:, [block]])
     return gradients
+
+
+def start_by_law(
+    law: str,
+    seed: int,
+    index: NDArray[np.int64],
+    layout: BlockLayout,
+    null_vectors: Mapping[int, FloatArray],
+    minimizer: FloatArray | None,
+) -> FloatArray:
+    """Return e_0 by one of START_LAWS, (M, P).
+
+    Coordinates are drawn, not coefficients of eigenvectors: those of a given matrix differ in sign, and within an eigenspace,
+    from one machine to the next.
+
+    Args:
+        law: its name.
+        seed: key of the draws.
+        index: problem indices, (M,).
+        layout: block sizes.
+        null_vectors: block size to the eigenvectors of H_l in columns, (M, B_size, P_l, P_l), of which those outside the null
+            space are 0.
+        minimizer: w*, (M, P) or (1, P); None if it was not given.
+
+    Raises:
+        ValueError: an unknown law, or one that does not fit the minimizer.
+    """
+    check_choice("initial_error", law, START_LAWS)
+    if law == "zero-start":
+        if minimizer is None or not np.any(minimizer):
+            raise ValueError(
+                f"initial_error zero-start needs a minimizer other than 0, got {'none' if minimizer is None else 'zeros'}; give "
+                "minimizer, or draw the start: normal or sphere."
+            )
+        if minimizer.shape[0] == 1 and index.size > 1:
+            raise ValueError(
+                f"problems must be 1 where every start is w = 0, got {index.size} equal ones; give one problem, or draw the "
+                "start: normal or sphere."
+            )
+        return -minimizer
+    error = normals(seed, index, Purpose.START, 0, layout.dimension)
+    rank = np.full(index.size, float(layout.dimension))
+    for size, vectors in null_vectors.items():
+        if not vectors.any():  # a definite block keeps its draws as they are, without another rounding
+            continue
+        part = error[:, layout.positions[size]][..., None]
+        inside = np.matmul(np.ascontiguousarray(np.swapaxes(vectors, -1, -2)), part)
+        error[:, layout.positions[size]] = (part - np.matmul(vectors, inside))[..., 0]
+        rank -= np.sum(np.any(vectors != 0.0, axis=-2), axis=(1, 2))
+    if law == "sphere":
+        error *= np.sqrt(rank / np.sum(error**2, axis=1))[:, None]
+    return error

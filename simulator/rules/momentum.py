@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import sympy as sp
 
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.rule import BlockMean, Rule, Total, symbols
 
 __all__ = ["FAMILY_WORDS", "MomentumFamily", "has_momentum", "momentum_family", "without_momentum"]
 
@@ -26,8 +26,8 @@ def has_momentum(rule: Rule, hyperparameters: Mapping[str, float]) -> bool:
     """Whether a rule, at these hyperparameters, still moves the iterate where the current gradient is zero.
 
     Then its step remembers past gradients, as that of heavy ball, signum, lion and Adam does. A memory that only scales the step
-    (the second moment of Adam or RMSprop) moves nothing at a zero gradient. Weight decay is left out, since it remembers no
-    gradient.
+    (the second moment of Adam or RMSprop) moves nothing at a zero gradient. What is left where the states are zero, too, is
+    weight decay, which remembers no gradient: it does not count.
 
     Args:
         rule: the optimizer.
@@ -68,8 +68,11 @@ def _complete(rule: Rule, hyperparameters: Mapping[str, float]) -> _Values:
 
 @lru_cache(maxsize=1024)
 def _moves_alone(rule: Rule, values: _Values) -> bool:
-    step, _ = _one_step(rule, values)
-    return bool(step.subs({symbols.g: sp.S.Zero, symbols.w: sp.S.Zero}) != 0)
+    step, updates = _one_step(rule, values)
+    # A mean or a sum over coordinates vanishes where every coordinate does, and does not where none does: so the expression of
+    # one coordinate can stand for it here.
+    alone = step.replace(lambda e: isinstance(e, BlockMean | Total), lambda e: e.args[0]).subs(symbols.g, sp.S.Zero)
+    return bool(alone - alone.subs(dict.fromkeys(updates, sp.S.Zero)) != 0)
 
 
 @lru_cache(maxsize=1024)

@@ -64,6 +64,11 @@ class OptimizerSpec:
         return isinstance(self.optimizer, TorchOptimizer)
 
     @property
+    def can_run(self) -> bool:
+        """Whether it is a rule or a class that is loaded, and not the record of a class alone."""
+        return isinstance(self.optimizer, Rule) or self.optimizer.loaded is not None
+
+    @property
     def rule(self) -> Rule:
         """The rule.
 

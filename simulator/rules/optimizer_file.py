@@ -4,6 +4,8 @@ import hashlib
 import re
 import sys
 import traceback
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +14,7 @@ from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.torch_classes import TorchOptimizer, is_optimizer_class
 
-__all__ = ["check_own_name", "load_optimizer_file"]
+__all__ = ["check_own_name", "load_optimizer_file", "make_known", "portable"]
 
 _FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>.*))?", re.DOTALL)
 
@@ -62,6 +64,7 @@ def load_optimizer_file(path: str | Path) -> tuple[Rule | TorchOptimizer, ...]:
 
 
 def _described(found: list[Any], file: Path, source: str, name: str | None) -> tuple[Rule | TorchOptimizer, ...]:
+    again = f"{file.resolve()}:{name}" if name is not None else str(file.resolve())
     out: dict[str, Rule | TorchOptimizer] = {}
     for value in found:
         if not isinstance(value, Rule) and not is_optimizer_class(value):
@@ -69,7 +72,7 @@ def _described(found: list[Any], file: Path, source: str, name: str | None) -> t
                 f"{name} of {file} must be a Rule or a class derived from torch.optim.Optimizer, got {type(value).__name__}; "
                 "name another."
             )
-        own = value if isinstance(value, Rule) else TorchOptimizer.of(value, file.name, source)
+        own = value if isinstance(value, Rule) else TorchOptimizer.of(value, file.name, source, again)
         check_own_name(own)
         if own.name in out:
             raise ValueError(f"optimizers of {file} must differ in name, got {own.name!r} twice; rename one.")
@@ -92,6 +95,30 @@ def check_own_name(optimizer: Rule | TorchOptimizer) -> None:
         )
 
 
+def portable(optimizers: Iterable[TorchOptimizer]) -> tuple[TorchOptimizer, ...]:
+    """Classes in a form that another process can unpickle: of a class from a file its path alone, since no process can import it.
+
+    Args:
+        optimizers: loaded classes.
+    """
+    return tuple(replace(one, loaded=None) if one.file else one for one in optimizers)
+
+
+def make_known(optimizers: Iterable[TorchOptimizer]) -> None:
+    """Load in this process what `portable` returned in another, so that stored optimizers find their classes.
+
+    Raises:
+        ValueError: a file that this process cannot load (see `load_optimizer_file`).
+    """
+    for one in optimizers:
+        if one.is_known:
+            continue
+        if one.loaded is None:
+            load_optimizer_file(one.file)
+        else:
+            one.remember()
+
+
 def _is_own(value: Any, module: ModuleType) -> bool:
     if isinstance(value, Rule):
         return RULES.get(value.name) is not value
@@ -106,7 +133,7 @@ def _run(file: Path, source: str) -> ModuleType:
     """
     module = ModuleType(f"quadsim_optimizers_{hashlib.sha256(f'{file.resolve()} {source}'.encode()).hexdigest()[:16]}")
     module.__file__ = str(file)
-    sys.modules[module.__name__] = module  # dataclasses and pickle look there
+    sys.modules[module.__name__] = module  # where dataclasses look for it
     beside = str(file.resolve().parent)
     sys.path.insert(0, beside)
     try:

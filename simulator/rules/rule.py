@@ -31,11 +31,21 @@ class BlockMean(sp.Function):  # type: ignore[misc]
 
     nargs = 1
 
+    @classmethod
+    def eval(cls, expression: sp.Expr) -> sp.Expr | None:
+        """Evaluate the mean of 0."""
+        return sp.S.Zero if expression == 0 else None
+
 
 class Total(sp.Function):  # type: ignore[misc]
     """Sum of an expression over all coordinates of the problem; a rule that has one is *global*."""
 
     nargs = 1
+
+    @classmethod
+    def eval(cls, expression: sp.Expr) -> sp.Expr | None:
+        """Evaluate the sum of 0, without which the norm of a zero gradient could not be compared in a Min."""
+        return sp.S.Zero if expression == 0 else None
 
 
 class Ratio(sp.Function):  # type: ignore[misc]

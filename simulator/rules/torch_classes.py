@@ -15,8 +15,8 @@ __all__ = ["TorchOptimizer", "check_optimizer", "is_optimizer_class"]
 _HOW_IT_RUNS = {"foreach", "fused", "maximize", "capturable", "differentiable"}  # not what it computes
 _KEYS = ("name", "qualified_name", "package", "version", "source_hash", "hyperparameters")
 
-_GIVEN: dict[tuple[str, str], Any] = {}
-"""Qualified name and hash of the source to class, of those that a user has given in this process."""
+_GIVEN: dict[tuple[str, str], "TorchOptimizer"] = {}
+"""Classes that a user has given in this process, by qualified name and hash of the source."""
 
 
 def is_optimizer_class(value: Any) -> bool:
@@ -41,6 +41,7 @@ class TorchOptimizer:
         hyperparameters: name to default, of those that are numbers or truths. A sequence such as `betas` is taken apart
             into beta1, beta2.
         loaded: the class; None where only its record is known.
+        file: for a class from a file, what `load_optimizer_file` takes, with an absolute path; it is stored nowhere.
     """
 
     name: str
@@ -50,15 +51,17 @@ class TorchOptimizer:
     source_hash: str
     hyperparameters: Mapping[str, float]
     loaded: Any = field(default=None, compare=False, repr=False)
+    file: str = field(default="", compare=False, repr=False)
 
     @classmethod
-    def of(cls, optimizer: Any, file: str = "", source: str = "") -> Self:
+    def of(cls, optimizer: Any, file: str = "", source: str = "", given: str = "") -> Self:
         """Describe a class.
 
         Args:
             optimizer: the class.
             file: name of the file that defines it; empty for a class of a package.
             source: of the file.
+            given: what `load_optimizer_file` takes to load it again.
 
         Raises:
             ValueError: not a class of torch.optim's shape.
@@ -77,8 +80,7 @@ class TorchOptimizer:
             except (OSError, TypeError):  # of a class typed at a prompt: there is no source to hash
                 source = optimizer.__qualname__
         name, source_hash = f"{file}:{optimizer.__name__}" if file else own, hashlib.sha256(source.encode()).hexdigest()
-        _GIVEN[name, source_hash] = optimizer
-        return cls(
+        described = cls(
             name=optimizer.__name__,
             qualified_name=name,
             package=package,
@@ -86,7 +88,19 @@ class TorchOptimizer:
             source_hash=source_hash,
             hyperparameters={name: default for name, (default, _) in _arguments(optimizer).items()},
             loaded=optimizer,
+            file=given,
         )
+        described.remember()
+        return described
+
+    def remember(self) -> None:
+        """Make the class known in this process, so that `from_document` finds it."""
+        _GIVEN[self.qualified_name, self.source_hash] = self
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the class is known in this process, with this source."""
+        return (self.qualified_name, self.source_hash) in _GIVEN
 
     def to_document(self) -> dict[str, Any]:
         """The record as data that JSON holds, without the class."""
@@ -123,7 +137,9 @@ class TorchOptimizer:
         if installed is not None and (found := cls.of(installed)) == stored:
             return found
         given = _GIVEN.get((stored.qualified_name, stored.source_hash))
-        return stored if installed is not None or given is None else replace(stored, loaded=given)
+        if installed is not None or given is None:
+            return stored
+        return replace(stored, loaded=given.loaded, file=given.file)
 
     def check_loaded(self) -> Any:
         """The class, to make optimizers with.
@@ -135,7 +151,8 @@ class TorchOptimizer:
             what = f"{self.package} {self.version}" if self.package else self.qualified_name
             raise ValueError(
                 f"optimizer {self.name} must be loaded to be run, got its record alone ({what}, source "
-                f"{self.source_hash[:12]}); give the file or the version that it came from."
+                f"{self.source_hash[:12]}); give "
+                + ("the version that it came from." if self.package else "its file as it was, with --optimizer-file.")
             )
         return self.loaded
 
@@ -200,7 +217,7 @@ def check_optimizer(
     parameter = torch.zeros(1, dtype=dtype, device=device, requires_grad=True)
     try:
         made = optimizer([parameter], lr=lr, **options)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # whatever somebody else's class raises
         raise ValueError(
             f"optimizer must make one from a list of parameters, lr and the given options, got {_one_line(error)}; "
             "look at its arguments."
@@ -224,7 +241,14 @@ def check_optimizer(
     try:
         step()
     except RuntimeError as error:  # as of one that wants sparse gradients
-        raise ValueError(f"optimizer must step on dense gradients, got {name}: {_one_line(error)}") from error
+        raise ValueError(
+            f"optimizer must step on dense gradients, got {name}: {_one_line(error)}; use another."
+        ) from error
+    except Exception as error:  # whatever somebody else's class raises
+        raise ValueError(
+            f"optimizer must take a step without an error, got {type(error).__name__} from {name}: {_one_line(error)}; "
+            "correct it."
+        ) from error
     return name
 
 

@@ -287,7 +287,7 @@ def _problem_from_record(record: dict[str, Any], dataset: "xr.Dataset") -> Block
         whole = BlockQuadratic.from_blocks(
             blocks, initial_error=start, minimizer=dataset["problem_minimizer"].values, seed=record["seed"]
         )
-        return replace(whole, index=index)  # the noise on the gradient is drawn by index
+        return replace(whole, index=index, dials=dials)  # the noise on the gradient is drawn by index
     dials |= {"first": int(index.min()), "problems": int(index.max() - index.min() + 1)}
     if isinstance(dials.get("block_size"), list):
         dials["block_size"] = tuple(dials["block_size"])

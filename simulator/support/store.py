@@ -26,8 +26,10 @@ __all__ = [
     "HISTOGRAM",
     "MANIFEST",
     "PARTIAL",
+    "PROBLEM",
     "REPORT",
     "SUMMARY",
+    "TABLE",
     "checksum",
     "is_finished",
     "json_text",
@@ -38,6 +40,7 @@ __all__ = [
     "read_frame",
     "read_json",
     "write_bytes",
+    "write_csv",
     "write_dataset",
     "write_frame",
     "write_json",
@@ -54,6 +57,10 @@ CONFIG, MANIFEST, SUMMARY, HISTOGRAM, CURVES, FIGURES, REPORT = (
     "report.html",
 )
 _DEEPEST = 30
+PROBLEM = "problem.npz"
+"""The blocks of a problem of a user's own, beside the configuration that names them."""
+TABLE = "table.json"
+"""What the command that ran the sweep printed; only a command writes it."""
 PARTIAL = ".partial-"
 """Part of the name of a file that is being written."""
 
@@ -128,6 +135,11 @@ def write_frame(path: Path, frame: "pd.DataFrame") -> None:
             frame.to_parquet(file, index=False)
 
     write_whole(path, write)
+
+
+def write_csv(path: Path, frame: "pd.DataFrame") -> None:
+    """Write a table as CSV; every number has the digits that give the same number again."""
+    write_whole(path, lambda temporary: _write(temporary, frame.to_csv(index=False, lineterminator="\n").encode()))
 
 
 def read_frame(path: Path, **options: Any) -> "pd.DataFrame":

@@ -4,6 +4,7 @@ import importlib
 import json
 import logging
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,8 @@ from quadsim.cli.commands import sweep as sweep_command
 from quadsim.cli.commands.early_checks import check_early
 from quadsim.cli.commands.sweep import config_from_texts, read_options
 from quadsim.cli.console import duration_text, library_messages
-from quadsim.simulator import RULES, load_results, sweep
+from quadsim.cli.text.stored_table import read_printed
+from quadsim.simulator import RULES, extend, load_results, sweep
 from quadsim.simulator.engines import ENGINES
 from quadsim.simulator.models.partitions import PARTITIONS
 from quadsim.simulator.models.problem import DIALS_OF_MODELS, MODELS, MODES
@@ -28,7 +30,7 @@ from quadsim.simulator.support.devices import DTYPES
 from quadsim.simulator.sweeps.config.families import FAMILIES
 from quadsim.simulator.sweeps.config.grid import SELECT_ON
 from quadsim.simulator.sweeps.config.quadratics import KEEP, SweepConfig
-from quadsim.simulator.sweeps.run import driver
+from quadsim.simulator.sweeps.run import driver, extension
 from quadsim.theory import judge
 
 SMALL = ["--heterogeneity", "1,4", "--seeds", "3", "--steps", "400", "--block-size", "3", "--blocks", "2"]
@@ -87,7 +89,9 @@ def test_sweep_prints_table_answer_choice_and_files(run, tmp_path):
         "report.html",
         "table.json",
     }
-    assert {p.name for p in (folder / "figures").iterdir()} == {"steps.png", "steps.pdf", "gap.png", "gap.pdf"}
+    assert {p.name for p in (folder / "figures").iterdir()} >= {
+        f"{name}.{suffix}" for name in ("steps", "gap") for suffix in ("png", "pdf", "csv")
+    }
 
 
 def test_quiet_prints_the_answer_alone(run):
@@ -468,6 +472,44 @@ def test_the_stored_table_is_printed_only_where_it_is_that_of_the_folder(run, fi
     assert run(*command, "--out", folder).stdout == stdout
 
 
+def test_an_extension_takes_the_stored_table_with_it(run, finished, monkeypatch):
+    *_, folder = finished
+    grown = run("sweep", "--extend", folder, "--seeds", "4", "--no-figures")
+    assert grown.exit_code == 0, grown.stderr
+    assert "4 problems a row" in " ".join(grown.stdout.split())
+    assert "left out" in json.loads((folder / "manifest.json").read_text())["figures"]
+    assert not (folder / "figures").exists()
+    again = run("sweep", "--config", folder / "config.json", "--out", folder, "--no-figures")
+    assert (again.stdout, again.stderr.startswith("Already finished")) == (grown.stdout, True)
+    assert read_printed(folder, None, figures=False) is not None
+    with monkeypatch.context() as patch:  # the process ends before the files take their place
+        patch.setattr(extension, "settle", lambda folder: None)
+        extend(folder, judge, present=None, seeds=5)
+    assert (folder / "table.json").is_file()
+    assert read_printed(folder, None, figures=False) is None
+    extend(folder, judge, present=None, seeds=6)
+    assert not (folder / "table.json").exists()
+
+
+def test_no_stored_table_answers_for_a_file_of_the_users(run, tmp_path):
+    """Options name the file alone, and its content may change; the same options without it ask for another sweep."""
+    text = "from quadsim.simulator import Rule, symbols\n\nMINE = Rule(name='mine', step=-FACTOR * symbols.lr * symbols.g)\n"
+    (tmp_path / "mine.py").write_text(text.replace("FACTOR", "1"))
+    command = ["sweep", "--heterogeneity", "1", "--seeds", "2", "--steps", "50", "--lr", "0.1", "--engine", "reference"]
+    command += ["--no-figures", "--out", "here"]
+    first = run(*command, "--optimizer-file", "mine.py")
+    assert first.exit_code == 0, first.stderr
+    again = run(*command, "--optimizer-file", "mine.py")
+    assert (again.exit_code, again.stdout) == (0, first.stdout)
+    without = run(*command)
+    assert (without.exit_code, without.stdout) == (2, "")
+    assert "the same configuration" in without.stderr
+    (tmp_path / "mine.py").write_text(text.replace("FACTOR", "2"))
+    changed = run(*command, "--optimizer-file", "mine.py")
+    assert (changed.exit_code, changed.stdout) == (2, "")
+    assert "the same configuration" in changed.stderr
+
+
 def test_the_best_rates_of_a_sweep_are_those_read_again(finished):
     *_, folder = finished
     config = SweepConfig(heterogeneity=(1, 4), seeds=3, steps=400, block_size=3, blocks=2, optimizers=("gd", "adam"))
@@ -515,7 +557,7 @@ def test_readme_sweeps_are_valid():
     shown = (root / "README.md").read_text() + (root / "docs/toy-models.md").read_text()
     commands = {line.split("#")[0].strip() for line in shown.splitlines() if line.startswith("quadsim sweep")}
     assert len(commands) >= 8
-    for command in (text.split() for text in sorted(commands)):
+    for command in (shlex.split(text) for text in sorted(commands)):
         result = CliRunner().invoke(app, [*command[1:], *([] if "--dry-run" in command else ["--dry-run"])])
         assert result.exit_code == 0, (command, result.stderr)
     assert module.sweep_command.__doc__

@@ -22,7 +22,7 @@ from quadsim.theory.claims import reproduce
 ROOT = Path(__file__).parents[2]
 SMALL = ["--heterogeneity", "2", "--optimizers", "gd", "--seeds", "2", "--steps", "50", "--lr", "0.1"]
 CONFIG = SweepConfig(heterogeneity=(2,), optimizers=("gd",), seeds=2, steps=50, lr=(0.1,))
-FIGURES = ["gap.pdf", "gap.png", "steps.pdf", "steps.png"]
+FIGURES = ["gap.csv", "gap.pdf", "gap.png", "steps.csv", "steps.pdf", "steps.png"]
 PLAIN = drawn_figures.save_figure
 
 
@@ -42,7 +42,7 @@ def run(tmp_path, monkeypatch):
 def full_disk(monkeypatch):
     """No figure can be written."""
 
-    def save_figure(*arguments):
+    def save_figure(*arguments, **options):
         raise OSError(28, "No space left on device")
 
     for name in (
@@ -148,7 +148,7 @@ def test_the_users_style_on_request(run, tmp_path):
         assert (tmp_path / "a/figures/gap.png").read_bytes() == ours
     result = run("report", "a", "--style", "mine")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "style must be one of quadsim, user, got 'mine'" in result.stderr
+    assert "style must be one of quadsim, paper, user, got 'mine'" in result.stderr
 
 
 # Failures after the work.
@@ -166,7 +166,7 @@ def test_a_sweep_whose_figures_fail_is_finished(run, tmp_path, full_disk):
     assert "trajectories.nc" in result.stdout
     assert len(load_results("a").summary) == 2
     assert {p.name for p in (tmp_path / "a").iterdir()} == {
-        "config.json", "manifest.json", "summary.parquet", "trajectories.nc", "figures",
+        "config.json", "manifest.json", "summary.parquet", "trajectories.nc",
     }  # fmt: skip
     full_disk.setattr(drawn_figures, "save_figure", PLAIN)
     again = run("sweep", *SMALL, "--out", "a")

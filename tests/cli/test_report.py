@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from cases import with_defaults
 from documents import HOSTILE, claim, claims_document, report, verify_document, write
 from PIL import Image
 from typer.testing import CliRunner
@@ -428,7 +429,10 @@ def test_steps_that_were_not_reached_sort_as_infinite_and_edges_are_said(swept):
 
 
 def test_a_sweep_that_kept_counts(tmp_path):
-    result = run("sweep", *SMALL, "--keep", "quantiles", "--optimizers", "gd,adam-frozen", "--out", tmp_path / "q")
+    result = run(
+        "sweep",
+        *with_defaults(SMALL, ["--keep", "quantiles", "--optimizers", "gd,adam-frozen", "--out", str(tmp_path / "q")]),
+    )
     assert result.exit_code == 0, result.stderr
     page = Page(tmp_path / "q/report.html")
     assert page.tags.count("img") == 1

@@ -122,13 +122,15 @@ def _weighted_smoothness(trajectory: Trajectory) -> Array:
 
 
 def _smallest_inverse(trajectory: Trajectory) -> Array:
-    """Return 1 / max_i (H^-1)_ii, (M, 1), from the eigenvectors."""
+    """Return 1 / max_i (H^-1)_ii, (M, 1), from the eigenvectors; NaN where H is singular."""
     problem = trajectory.problem
-    diagonals = {
-        size: np.einsum("mbij,mbj->mbi", problem.eigenvectors[size] ** 2, 1.0 / problem.eigenvalues[size])
-        for size in problem.hessian
-    }
-    return np.asarray(1.0 / np.max(problem.layout.flatten(diagonals), axis=1)[:, None])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        diagonals = {
+            size: np.einsum("mbij,mbj->mbi", problem.eigenvectors[size] ** 2, 1.0 / problem.eigenvalues[size])
+            for size in problem.hessian
+        }
+    found = 1.0 / np.max(problem.layout.flatten(diagonals), axis=1)
+    return np.asarray(np.where(problem.null_dimensions.any(axis=1), np.nan, found)[:, None])
 
 
 def _largest_on_signs(trajectory: Trajectory) -> Array:

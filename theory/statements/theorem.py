@@ -294,6 +294,10 @@ class Theorem:
         if missing:
             return np.full(shape, missing, dtype=object)
         out = np.full(shape, "", dtype=object)
+        # The proofs take H as positive definite, and the rounding budgets need |e|^2 <= e'He / mu, which a null space breaks.
+        null = trajectory.problem.null_dimensions.sum(axis=1)
+        for m in np.flatnonzero(null):
+            out[m] = f"H must be positive definite, got a null space of dimension {null[m]} (singular)"
         for hypothesis in self.conditions:
             fails = np.broadcast_to(~hypothesis.holds(trajectory), shape) & (out == "")
             if fails.any():

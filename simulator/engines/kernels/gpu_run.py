@@ -229,7 +229,7 @@ def _arrays_of(problem: BlockQuadratic, own: slice, unit: Unit) -> tuple[NDArray
     else:
         (size,) = unit.sizes
         hessian = problem.hessian[size][own]
-        extremes = problem.eigenvalues[size][own][..., [-1, 0]]
+        extremes = problem.extremes[size][own]
         minimizer = problem.minimizer[size][own].reshape(-1, size)
         error = problem.initial_error[size][own].reshape(-1, size)
     return hessian, extremes, minimizer, error

@@ -113,8 +113,8 @@ class Processes(Backend):
                     yield chunk, Lost(reason)
             except BrokenProcessPool as error:
                 raise ValueError(
-                    "judge must be a function that worker processes can import, got one they cannot "
-                    f"({error.__cause__ or error}); put it in a module that is installed, or use backend serial."
+                    "judge and classes of optimizers must be such that worker processes can import them, got one they "
+                    f"cannot ({error.__cause__ or error}); put it in a module that is installed, or use backend serial."
                 ) from error
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from quadsim.simulator.sweeps.config.options import QUADRATICS, SHARED, TOY_MODELS, Options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from quadsim.simulator.sweeps.config.grid import SweepGrid
 
 __all__ = ["FAMILIES", "Family", "config_from_json", "family_of", "imported"]
@@ -161,12 +163,16 @@ def family_of(config: Any) -> Family:
     return family
 
 
-def config_from_json(content: Any) -> "SweepGrid":
+def config_from_json(content: Any, folder: "Path | None" = None) -> "SweepGrid":
     """Read a stored configuration of any family.
+
+    Args:
+        content: the document.
+        folder: where it lies; it may have files beside it, as the blocks of a problem of a user's own.
 
     Raises:
         ValueError: something that is not a configuration.
     """
     kind = content.get("kind") if isinstance(content, dict) else None
     named = FAMILIES.get(kind) if isinstance(kind, str) else None
-    return (named or _QUADRATICS).config_class.from_json(content)  # the first format named no kind: quadratics
+    return (named or _QUADRATICS).config_class.from_json(content, folder)  # the first format named no kind: quadratics

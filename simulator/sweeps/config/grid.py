@@ -4,9 +4,10 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -15,12 +16,13 @@ import torch
 from quadsim.simulator.rules.momentum import FAMILY_WORDS, MomentumFamily
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.schedules import resolve_schedule
-from quadsim.simulator.rules.settings_first import check_settings
+from quadsim.simulator.rules.torch_classes import TorchOptimizer
 from quadsim.simulator.support.arrays import array_of
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, check_seed
 from quadsim.simulator.support.devices import check_device, resolve_dtype
 from quadsim.simulator.sweeps.config.optimizers import SweptOptimizer, display_names
 from quadsim.simulator.sweeps.config.options import MOST_LR_DENSITY, SHARED
+from quadsim.simulator.sweeps.config.own_optimizers import OwnOptimizer, named_optimizers
 
 __all__ = [
     "FIRST_DECADES",
@@ -77,11 +79,15 @@ class SweepGrid:
         select_on: seeds on which the best settings and rates are chosen: `all`, of which the statistics are as well (hindsight),
             or `half`: chosen on the even-numbered ones, statistics of the odd-numbered ones.
         schedule: as `cosine:warmup=100`.
-        optimizers: as `adam:beta1=0`, or `adam:beta1=0|0.9` for several settings of which the best is chosen.
+        optimizers: as `adam:beta1=0`, or `adam:beta1=0|0.9` for several settings of which the best is chosen. A Rule or a class
+            derived from torch.optim.Optimizer may stand among them; the field then holds its name.
         lr: fixed learning rates for all optimizers; None: a grid around each rule's natural rate.
         lr_density: rates a decade in that grid.
         dtype: `float64` or `float32`.
         device: `cpu` or `cuda`.
+        own: optimizers that are not built in and that texts in `optimizers` may name: rules, classes, or what
+            `load_optimizer_file` returned. The field then holds those that are named, each as a line of JSON (see
+            `OwnOptimizer`).
 
     Raises:
         ValueError: any value or combination that cannot run.
@@ -108,6 +114,7 @@ class SweepGrid:
     lr_density: int = SHARED["lr_density"].field()
     dtype: str = SHARED["dtype"].field()
     device: str = SHARED["device"].field()
+    own: tuple[str, ...] = ()
 
     def _check_grid(self) -> None:
         """Check what every sweep has and put it in one form.
@@ -115,10 +122,12 @@ class SweepGrid:
         Raises:
             ValueError: a value that cannot run.
         """
-        for name in (*self.dials, "optimizers"):
+        texts, own = named_optimizers(self.optimizers, self.own)
+        object.__setattr__(self, "optimizers", texts)
+        object.__setattr__(self, "own", tuple(one.text for one in own))
+        for name in self.dials:
             object.__setattr__(self, name, unique_values(getattr(self, name)))
-            if name == "optimizers":
-                object.__setattr__(self, name, tuple(dict.fromkeys(str(text).strip() for text in self.optimizers)))
+        for name in (*self.dials, "optimizers"):
             if not getattr(self, name):
                 raise ValueError(
                     f"{option_name(name)} must hold at least one value, got an empty list; give one or leave it out."
@@ -150,13 +159,27 @@ class SweepGrid:
         dtype = str(resolve_dtype(self.dtype)).removeprefix("torch.")
         check_device(self.device)
         for spec in self.specs:  # reading the optimizers checks them, too
-            tried = 1.0 if self.lr is None else self.lr
-            check_settings(spec.rule, spec.rule.settings(tried, **spec.hyperparameters), dtype)
+            if spec.can_run:
+                spec.check(1.0 if self.lr is None else self.lr, dtype)
+        object.__setattr__(self, "own", tuple(self._with_momentum(one).text for one in own))
+
+    def _with_momentum(self, own: OwnOptimizer) -> OwnOptimizer:
+        """An optimizer of the user's with what its class answers about momentum, which without the class nobody can."""
+        if not isinstance(own.optimizer, TorchOptimizer):
+            return own
+        swept = [one for one in self.swept if one.own is not None and one.own.optimizer.name == own.optimizer.name]
+        labels = dict.fromkeys(label for one in swept for label in one.settings_with_momentum)
+        return replace(own, with_momentum=tuple(labels))
+
+    @cached_property
+    def own_optimizers(self) -> tuple[OwnOptimizer, ...]:
+        """The optimizers that are not built in, read."""
+        return tuple(OwnOptimizer.read(text) for text in self.own)
 
     @cached_property
     def swept(self) -> tuple[SweptOptimizer, ...]:
         """The optimizers, read."""
-        return tuple(SweptOptimizer.parse(str(text)) for text in self.optimizers)
+        return tuple(SweptOptimizer.parse(text, self.own_optimizers) for text in self.optimizers)
 
     @cached_property
     def specs(self) -> tuple[OptimizerSpec, ...]:
@@ -289,11 +312,33 @@ class SweepGrid:
         """
         added = {name: SHARED[name].default for name in _ADDED_FIELDS}
         out = {name: _plain(value) for name, value in asdict(self).items() if name not in added or value != added[name]}
+        del out["own"]
+        out |= {"own": [json.loads(text) for text in self.own]} if self.own else {}
         return {"quadsim_format": _FORMAT, **({"kind": self.kind} if self.stores_kind else {}), **out}
 
+    def write_files(self, folder: Path) -> None:
+        """Write what belongs to the configuration and is too large for `config.json` into a result folder."""
+
     @classmethod
-    def from_json(cls, content: Any) -> Self:
+    def read_files(cls, values: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+        """Return the fields that `write_files` wrote.
+
+        Args:
+            values: the entries of `config.json`.
+            folder: where it lies; None where it is in no folder.
+
+        Raises:
+            ValueError: files that are missing or are not those of the configuration.
+        """
+        return {}
+
+    @classmethod
+    def from_json(cls, content: Any, folder: Path | None = None) -> Self:
         """Read what `to_json` made.
+
+        Args:
+            content: the document.
+            folder: where it lies, with what `write_files` wrote.
 
         Raises:
             ValueError: something that is not a configuration of this kind.
@@ -307,8 +352,8 @@ class SweepGrid:
         values = {key: value for key, value in content.items() if key not in ("quadsim_format", "kind")}
         check_known("config entry", values, [f.name for f in fields(cls)])
         try:
-            arguments: dict[str, Any] = {k: _frozen(v) for k, v in values.items()}
-            return cls(**arguments)
+            arguments: dict[str, Any] = {k: _frozen(v) for k, v in values.items() if k != "own"}
+            return cls(**arguments | cls.read_files(values, folder), own=_documents(values.get("own", [])))
         except TypeError as error:
             raise ValueError(
                 f"config must hold the entries of a sweep, got one that does not fit ({error})."
@@ -337,6 +382,19 @@ def option_name(name: str) -> str:
 
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _documents(value: Any) -> tuple[str, ...]:
+    """The texts of stored optimizers.
+
+    Raises:
+        ValueError: no list.
+    """
+    if not isinstance(value, list):
+        raise ValueError(
+            f"own must be a list of stored optimizers, got {value!r:.80}; give a config.json that a sweep wrote."
+        )
+    return tuple(json.dumps(document) for document in value)
 
 
 def _frozen(value: Any) -> Any:

@@ -1,11 +1,15 @@
 """The optimizers of a sweep: each is one setting, or several settings of which the best is chosen as the learning rate is."""
 
 import itertools
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from quadsim.simulator.rules.momentum import MomentumFamily, momentum_family, without_momentum
+from quadsim.simulator.rules.momentum import MomentumFamily, has_momentum, without_momentum
 from quadsim.simulator.rules.optimizer import OptimizerSpec
+from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.sweeps.config.own_optimizers import OwnOptimizer
 
 __all__ = ["BETWEEN_VALUES", "SweptOptimizer", "display_names"]
 
@@ -21,15 +25,21 @@ class SweptOptimizer:
         text: as it was asked for, `adam:beta1=0|0.9:beta2=0.99|0.999`; the column `optimizer` of tables.
         settings: the combinations, the last hyperparameter varying fastest; their labels are the column `setting`.
         listed: the hyperparameters of which several values are listed, with these values.
+        own: what is known of it where it is not built in.
     """
 
     text: str
     settings: tuple[OptimizerSpec, ...]
     listed: dict[str, tuple[float, ...]]
+    own: OwnOptimizer | None = None
 
     @classmethod
-    def parse(cls, text: str) -> "SweptOptimizer":
+    def parse(cls, text: str, own: Iterable[OwnOptimizer] = ()) -> "SweptOptimizer":
         """Read the text.
+
+        Args:
+            text: NAME:key=value|value:key=value.
+            own: optimizers of the user's, which have names beside the built-in ones.
 
         Raises:
             ValueError: an unknown optimizer or hyperparameter, a value out of range, or no value between two bars.
@@ -50,20 +60,31 @@ class SweptOptimizer:
                     f"{BETWEEN_VALUES}."
                 )
             choices.append([f"{key}={value}" for value in several] if BETWEEN_VALUES in values else [part])
-        settings = tuple(OptimizerSpec.parse(":".join((name, *chosen))) for chosen in itertools.product(*choices))
+        known = {one.optimizer.name: one for one in own}
+        optimizers = [one.optimizer for one in known.values()]
+        texts = (":".join((name, *chosen)) for chosen in itertools.product(*choices))
+        settings = tuple(OptimizerSpec.parse(one, optimizers) for one in texts)
         keys = [part.partition("=")[0] for part, several in zip(parts, choices, strict=True) if len(several) > 1]
         listed = {key: tuple(dict.fromkeys(spec.hyperparameters[key] for spec in settings)) for key in keys}
-        return cls(text, settings, listed)
+        return cls(text, settings, listed, known.get(settings[0].optimizer.name))
 
     @cached_property
     def family(self) -> MomentumFamily:
         """The family within which it is compared: `momentum` where any of its settings has momentum, else `plain`."""
-        families = [momentum_family(spec.rule, spec.hyperparameters) for spec in self.settings]
-        return "momentum" if "momentum" in families else "plain"
+        return "momentum" if self.settings_with_momentum else "plain"
+
+    @cached_property
+    def settings_with_momentum(self) -> tuple[str, ...]:
+        """Labels of its settings that have momentum."""
+        if self.own is not None:
+            return tuple(spec.label for spec in self.settings if self.own.has_momentum(spec))
+        return tuple(spec.label for spec in self.settings if has_momentum(spec.rule, spec.hyperparameters))
 
     def adds_momentum_to(self, plain: "SweptOptimizer") -> bool:
         """Whether it differs from another optimizer, which has no momentum, by momentum alone."""
         if (plain.family, self.family) != ("plain", "momentum"):
+            return False
+        if any(spec.is_torch for spec in (*plain.settings, *self.settings)):  # a class has no formula to compare
             return False
         forms = [{without_momentum(s.rule, s.hyperparameters) for s in one.settings} for one in (plain, self)]
         return forms[0] == forms[1]
@@ -71,14 +92,21 @@ class SweptOptimizer:
     def values_at_edge(self, setting: OptimizerSpec) -> list[tuple[str, str]]:
         """Hyperparameters at an end of the values listed that is no end of the range, with `smallest` or `largest`."""
         out = []
-        ranges = {str(symbol): known for symbol, known in setting.rule.hyperparameters.items()}
         for name, values in self.listed.items():
-            value = setting.hyperparameters[name]
-            if value == min(values) != ranges[name].low:
+            value, (low, high) = setting.hyperparameters[name], _range(setting, name)
+            if value == min(values) != low:
                 out.append((name, "smallest"))
-            elif value == max(values) != ranges[name].high:
+            elif value == max(values) != high:
                 out.append((name, "largest"))
         return out
+
+
+def _range(setting: OptimizerSpec, name: str) -> tuple[float, float]:
+    """Ends of the range of a hyperparameter; a class does not say its ranges: those of torch.optim begin at 0."""
+    if isinstance(setting.optimizer, Rule):
+        own = next(h for symbol, h in setting.optimizer.hyperparameters.items() if str(symbol) == name)
+        return own.low, own.high
+    return 0.0, 1.0 if isinstance(setting.optimizer.hyperparameters[name], bool) else math.inf
 
 
 def display_names(optimizers: tuple[SweptOptimizer, ...]) -> dict[str, str]:

@@ -120,6 +120,17 @@ QUADRATICS: Options = {
         shown="",
         choices=("heterogeneous", "homogeneous", "transformer-like", "cnn-like"),
     ),
+    "problem_file": Option(
+        None,
+        "Matrices of your own instead of the dials: .npz with a block an array, .mtx or .json; one matrix is divided by "
+        "--block-size 10+20, or into its connected components",
+        "text",
+        "FILE",
+        "",
+    ),
+    "start": _text(
+        None, "With --problem-file: normal, sphere, zero-start (w = 0) or given", "given in the file, else normal"
+    ),
     "engine": _text(
         "auto", "auto, closed-form, fused or reference", choices=("auto", "closed-form", "fused", "reference")
     ),
@@ -160,7 +171,9 @@ TOY_MODELS: Options = {
     "heads": _numbers((None,), "Attention heads", "2"),
     "kernel": _numbers((None,), "Tokens a convolution sees", "3"),
     "evaluate_every": _number(10, "With mini-batches, steps between two looks at the losses", "count"),
-    "partition": _text("module", "Blocks of adam-mini: layer, module or unit", choices=("layer", "module", "unit")),
+    "partition": _text(
+        "module", "Blocks of adam-mini and lamb: layer, module or unit", choices=("layer", "module", "unit")
+    ),
     "compile": Option(False, "Fuse operations with torch.compile.", "flag", shown=""),
     "seeds": replace(SHARED["seeds"], default=4),
     "steps": replace(SHARED["steps"], default=1000),

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,12 +24,14 @@ from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.support.checks import check_choice, check_interval, check_ratio
 from quadsim.simulator.support.memory import memory_text, physical_memory
+from quadsim.simulator.sweeps.config.given import STARTS, GivenProblem
 from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, UNTIL, SweepGrid, option_name, unique_values
 from quadsim.simulator.sweeps.config.options import QUADRATICS
 
 __all__ = [
     "DIALS",
     "FIXED_BY_CASE",
+    "FIXED_BY_PROBLEM",
     "KEEP",
     "POINT_COLUMNS",
     "Point",
@@ -51,6 +54,9 @@ POINT_COLUMNS = ("case", *DIALS, "heterogeneity_achieved")
 """Columns that say what a point of the grid is."""
 
 FIXED_BY_CASE = ("heterogeneity", "mode", "blocks", "block_size", "condition_number")
+
+FIXED_BY_PROBLEM = (*(name for name in DIALS if name != "block_size"), "case")
+"""What a problem of a user's own fixes; `block_size` may say how its matrix is divided."""
 
 KEEP = ("rows", "quantiles")
 """A row per run and curves, or counts by status and a histogram of hitting times per point, optimizer and rate."""
@@ -116,25 +122,94 @@ class Point:
     def natural_lr(self, spec: OptimizerSpec, tolerance: float) -> float:
         """The rate a rule's grid is centred on: `Rule.natural_lr` at this point's spectra.
 
-        The typical size of a coordinate of e_0 is 1 where coefficients are standard normal; with the gradient dial it is that
-        of H^-1 g for |g_i| of 1. No draw enters, so all seeds share the rate bit by bit.
+        No draw enters, so all seeds share the rate bit by bit.
         """
         eigenvalues = np.sort(np.concatenate(self.spectra))
-        has_gradient_dial = self.dials.get("gradient_heterogeneity") is not None
         values = {
             symbols.L: float(eigenvalues[-1]),
             symbols.mu: float(eigenvalues[0]),
             symbols.trace: float(np.sum(eigenvalues)),
-            symbols.dimension: float(eigenvalues.size),
-            symbols.error_scale: float(np.sqrt(np.mean(eigenvalues**-2.0))) if has_gradient_dial else 1.0,
+            symbols.dimension: float(sum(self.block_sizes)),
+            symbols.error_scale: self.error_scale,
             symbols.tolerance: tolerance,
         }
         return spec.natural_lr(values)
 
     @property
+    def error_scale(self) -> float:
+        """Typical size of a coordinate of e_0: 1 where coefficients are standard normal, else that of H^-1 g for |g_i| of 1."""
+        if self.dials.get("gradient_heterogeneity") is None:
+            return 1.0
+        return float(np.sqrt(np.mean(np.sort(np.concatenate(self.spectra)) ** -2.0)))
+
+    @property
     def label(self) -> str:
         """What the point is called on the axis of comparison."""
         return str(self.dials["case"]) if "case" in self.dials else f"heterogeneity {self.dials['heterogeneity']:g}"
+
+
+@dataclass(frozen=True)
+class GivenPoint(Point):
+    """A problem of a user's own as a point; its `dials` are empty.
+
+    Attributes:
+        given: its matrices.
+        start: how starts are made, of STARTS.
+    """
+
+    given: GivenProblem
+    start: str
+
+    def problem(self, problems: int, seed: int, first: int = 0) -> BlockQuadratic:
+        """Problems `first` to `first + problems - 1`: the same matrices, other starts."""
+        return self.given.problem(self.start, problems, seed, first)
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """P_l of every block."""
+        return self.given.block_sizes
+
+    @property
+    def spectra(self) -> Spectra:
+        """The eigenvalues above 0 of every block."""
+        return self.given.spectra
+
+    def check(self) -> None:
+        """Check the law of the starts.
+
+        Raises:
+            ValueError: one that this problem does not have.
+        """
+        self.given.check_start(self.start)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What the blocks have of the dials; condition numbers are of the range."""
+        achieved = heterogeneity_of(self.spectra)
+        largest, smallest = extreme_eigenvalues(self.spectra)
+        return dict.fromkeys(POINT_COLUMNS) | {
+            "case": self.label,
+            "heterogeneity": achieved,
+            "mode": "given",
+            "blocks": len(self.block_sizes),
+            "block_size": "+".join(map(str, self.block_sizes)),
+            "condition_number": largest / smallest,
+            "heterogeneity_achieved": achieved,
+        }
+
+    @property
+    def error_scale(self) -> float:
+        """Typical size of a coordinate of e_0; 1 for both laws by which it is drawn."""
+        if self.start not in ("given", "zero-start"):
+            return 1.0
+        error = self.given.error if self.start == "given" else self.given.minimizer
+        assert error is not None
+        return float(np.sqrt(np.mean(error**2))) or 1.0
+
+    @property
+    def label(self) -> str:
+        """The name of the problem."""
+        return self.given.name
 
 
 @dataclass(frozen=True)
@@ -153,6 +228,9 @@ class SweepConfig(SweepGrid):
         alignment: see there.
         rotation: see there.
         case: named cases instead of the first five dials.
+        problem_file: a file for `load_problem` instead of dials and cases; it becomes `problem`, and then this is None.
+        start: how starts of such a problem are made, of `given.STARTS`; None: as they are given with it, else `normal`.
+        problem: a `BlockQuadratic` of your own instead of a file; seeds draw its start.
         engine: `auto` or an engine's name.
         keep: `rows` or `quantiles`, see KEEP; None: rows up to ROWS_UP_TO runs (see `kept`).
 
@@ -174,10 +252,14 @@ class SweepConfig(SweepGrid):
     alignment: tuple[float | None, ...] = QUADRATICS["alignment"].field()
     rotation: tuple[float, ...] = QUADRATICS["rotation"].field()
     case: tuple[str, ...] = QUADRATICS["case"].field()
+    problem_file: str | None = QUADRATICS["problem_file"].field()
+    start: str | None = QUADRATICS["start"].field()
     engine: str = QUADRATICS["engine"].field()
     keep: str | None = QUADRATICS["keep"].field()
+    problem: Any = None
 
     def __post_init__(self) -> None:
+        self._take_problem()
         self._check_grid()
         object.__setattr__(self, "case", unique_values(self.case))
         check_choice("engine", self.engine, ("auto", *ENGINES))
@@ -208,9 +290,74 @@ class SweepConfig(SweepGrid):
                 )
             point.check()
 
+    def _take_problem(self) -> None:
+        """Put a problem of a user's own in one form: a `GivenProblem` and the law of its starts.
+
+        Raises:
+            ValueError: a file or a problem that cannot be swept, or dials beside it.
+        """
+        if self.problem_file is None and self.problem is None:
+            if self.start is not None:
+                raise ValueError(
+                    f"start must come with a problem of your own, got {self.start!r} without one; add --problem-file, or "
+                    "leave it out."
+                )
+            return
+        if self.problem_file is not None and self.problem is not None:
+            raise ValueError(
+                "problem must be left out with problem_file, which gives it, got both; drop one of the two."
+            )
+        for name in FIXED_BY_PROBLEM:
+            if getattr(self, name) != _DEFAULTS[name]:
+                raise ValueError(
+                    f"{option_name(name)} must be left out with a problem of your own, which fixes it, got "
+                    f"{getattr(self, name)}; drop one of the two."
+                )
+        sizes = None if self.block_size == _DEFAULTS["block_size"] else unique_values(self.block_size)
+        if sizes is not None and (self.problem_file is None or len(sizes) != 1 or not isinstance(sizes[0], tuple)):
+            raise ValueError(
+                f"block size must be sizes that divide the matrix of a problem file, got {self.block_size!r}; write them "
+                "as 10+20."
+            )
+        given = (
+            GivenProblem.of(self.problem)
+            if self.problem_file is None
+            else GivenProblem.from_file(self.problem_file, sizes and sizes[0])
+        )
+        start = check_choice("start", given.start if self.start is None else self.start, STARTS)
+        if start in ("given", "zero-start") and self.seeds != 1:
+            raise ValueError(
+                f"seeds must be 1 where the start is not drawn ({start}), got {self.seeds}; give --seeds 1, or --start normal."
+            )
+        values = {"problem": given, "start": start, "problem_file": None, "block_size": _DEFAULTS["block_size"]}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `SweepGrid.to_json`; of a problem of a user's own the numbers are in a file of their own, see `write_files`."""
+        out = super().to_json()
+        own: dict[str, Any] = {}
+        left_out = ["problem_file", "problem", "start"]
+        if self.problem is not None:
+            own = {"problem": self.problem.to_json(), "start": self.start}
+            left_out += [*FIXED_BY_PROBLEM, "block_size"]
+        return {name: value for name, value in out.items() if name not in left_out} | own
+
+    def write_files(self, folder: Path) -> None:
+        """See `SweepGrid.write_files`: the blocks of a problem of a user's own."""
+        if self.problem is not None:
+            self.problem.write(folder)
+
+    @classmethod
+    def read_files(cls, values: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+        """See `SweepGrid.read_files`."""
+        return {"problem": GivenProblem.from_folder(values["problem"], folder)} if "problem" in values else {}
+
     @cached_property
     def points(self) -> tuple[Point, ...]:
-        """All combinations of the dials, heterogeneity varying fastest."""
+        """All combinations of the dials, heterogeneity varying fastest; or the one problem of a user's own."""
+        if self.problem is not None:
+            return (GivenPoint({}, self.problem, str(self.start)),)
         free = {name: getattr(self, name) for name in ("gradient_heterogeneity", "alignment", "rotation")}
         if self.case:
             names = (*free, "case")
@@ -236,11 +383,18 @@ class SweepConfig(SweepGrid):
 
     @classmethod
     def check_options(cls, given: Mapping[str, Any]) -> None:
-        """See `SweepGrid.check_options`: a case fixes five of the dials.
+        """See `SweepGrid.check_options`: a case fixes five of the dials, a problem of a user's own all.
 
         Raises:
             ValueError: one of those beside a case, or no name of a case.
         """
+        if "problem_file" in given:
+            for name in FIXED_BY_PROBLEM:
+                if name in given:
+                    raise ValueError(
+                        f"--{name.replace('_', '-')} must be left out with --problem-file, which fixes it, got both; drop one of "
+                        "the two."
+                    )
         if "case" not in given:
             return
         for name in FIXED_BY_CASE:
@@ -260,26 +414,32 @@ class SweepConfig(SweepGrid):
     @property
     def axis(self) -> str:
         """The column along which results are compared."""
-        return "case" if self.case else "heterogeneity"
+        return "case" if self.is_categorical else "heterogeneity"
 
     @property
     def is_categorical(self) -> bool:
         """See `SweepGrid.is_categorical`."""
-        return bool(self.case)
+        return bool(self.case) or self.problem is not None
 
     @property
     def axis_label(self) -> str:
         """See `SweepGrid.axis_label`."""
+        if self.problem is not None:
+            return "problem"
         return "case" if self.case else "Hessian heterogeneity (max L / min L over blocks)"
 
     @property
     def axis_words(self) -> str:
         """See `SweepGrid.axis_words`."""
+        if self.problem is not None:
+            return "problem"
         return "case" if self.case else "Hessian heterogeneity"
 
     @property
     def place(self) -> str:
         """See `SweepGrid.place`."""
+        if self.problem is not None:
+            return "on {case}"
         return "on the cases {case}" if self.case else super().place
 
     @property
@@ -290,7 +450,7 @@ class SweepConfig(SweepGrid):
     @property
     def facets(self) -> list[str]:
         """The dials beside the compared one that take several values."""
-        free = [name for name in DIALS if not (self.case and name in FIXED_BY_CASE)]
+        free = [name for name in DIALS if not (self.is_categorical and name in FIXED_BY_CASE)]
         return [name for name in free if name != self.axis and len(getattr(self, name)) > 1]
 
 

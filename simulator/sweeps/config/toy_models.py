@@ -102,7 +102,7 @@ class ModelSweepConfig(SweepGrid):
         mode: of the reparametrisation, `parameter` or `gradient`.
         heterogeneity: the value of the dial.
         evaluate_every: steps between two looks at the losses, where steps see mini-batches.
-        partition: blocks of a rule that averages over its block (adam-mini).
+        partition: blocks of a rule that averages over its block (adam-mini, lamb).
         compile: whether torch.compile fuses the operations of a step.
 
     Raises:

@@ -181,7 +181,7 @@ def _nobody(config: SweepGrid, groups: Sequence[Group], optimizers: Sequence[str
 def _lead_sentence(config: SweepGrid, groups: Sequence[Group], names: Sequence[str], begin: str) -> str:
     """Who leads where among the optimizers that are compared, and where the lead changes."""
     leads = [[group.comparison.lead(point, names) for point in group.comparison.points] for group in groups]
-    segments = _segments(leads[0])
+    segments = _segments(groups[0].comparison, leads[0])
     if len(groups) > 1 or config.is_categorical or len(segments) > _MOST_SEGMENTS:
         return begin + _counted_leads(config, groups, leads) + "."
     comparison = groups[0].comparison
@@ -189,15 +189,20 @@ def _lead_sentence(config: SweepGrid, groups: Sequence[Group], names: Sequence[s
     return f"{begin}{_listed(parts)}{_crossing(config, comparison, segments)}."
 
 
-def _segments(leads: Sequence[Lead]) -> list[list[Lead]]:
-    """Neighbouring points with the same optimizers ahead."""
+def _segments(comparison: Comparison, leads: Sequence[Lead]) -> list[list[Lead]]:
+    """Return neighbouring points with the same optimizers ahead; points that are solved at the start stand alone."""
     out: list[list[Lead]] = []
     for lead in leads:
-        if out and out[-1][-1].ahead == lead.ahead:
+        if out and _kind(comparison, out[-1][-1]) == _kind(comparison, lead):
             out[-1].append(lead)
         else:
             out.append([lead])
     return out
+
+
+def _kind(comparison: Comparison, lead: Lead) -> tuple[tuple[str, ...], bool]:
+    """Return who is ahead at a point, and whether its start is within the tolerance already."""
+    return lead.ahead, bool(lead.ahead) and comparison.medians[lead.point, lead.ahead[0]] == 0.0
 
 
 def _segment(

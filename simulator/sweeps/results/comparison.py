@@ -146,23 +146,25 @@ class Comparison:
         return crossover(dial, medians[0], medians[1], drawn, self.steps, factor)
 
 
-def draws_of_rows(runs: pd.DataFrame, column: str = "steps_to_tolerance") -> Draw:
+def draws_of_rows(runs: pd.DataFrame, column: str = "steps_to_tolerance", sample: int = 0) -> Draw:
     """Resampled medians of the runs at the best rates; the same resample of problems for all optimizers and points.
 
     Args:
         runs: rows of the summary at the best rates.
         column: the steps.
+        sample: number of a sample; those of other problems need another one, else they are resampled in pairs.
     """
     table = {key: effective_steps(same.sort_values("seed"), column) for key, same in _by_key(runs)}
-    return lambda key: resampled_medians(table[key])
+    return lambda key: resampled_medians(table[key], sample)
 
 
-def draws_of_bins(bins: pd.DataFrame, column: str = "runs") -> Draw:
+def draws_of_bins(bins: pd.DataFrame, column: str = "runs", sample: int = 0) -> Draw:
     """As `draws_of_rows`, from histograms at the best rates, which do not tell which runs are of one problem.
 
     Args:
         bins: a row per point, optimizer and bin at the best rates, with up_to, converged, running and diverged.
         column: the runs in every bin.
+        sample: see `draws_of_rows`.
     """
     table = dict(_by_key(bins))
     numbers = {key: number for number, key in enumerate(table)}
@@ -170,7 +172,7 @@ def draws_of_bins(bins: pd.DataFrame, column: str = "runs") -> Draw:
     def draw(key: Key) -> NDArray[np.float64]:
         own = table[key]
         total = int(own[list(STATUSES)].iloc[0].sum())
-        return resampled_counted_medians(own[column], own["up_to"], total, numbers[key])
+        return resampled_counted_medians(own[column], own["up_to"], total, numbers[key] + sample * len(table))
 
     return draw
 

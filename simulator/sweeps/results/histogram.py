@@ -1,7 +1,7 @@
 """What a sweep keeps in place of its runs: counts and histograms per point, optimizer and rate, and tables made of them."""
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -104,6 +104,41 @@ class Counted:
             margin=np.fmax(self.margin, other.margin),
             theorem=np.array([_joined(both) for both in zip(self.theorem, other.theorem, strict=True)]),
             engine=np.array([_joined(both) for both in zip(self.engine, other.engine, strict=True)]),
+        )
+
+    def at(self, rate: int) -> Self:
+        """Of one of the rates, by its place among them."""
+        part = slice(rate, rate + 1)
+        verdicts = {word: counts[part] for word, counts in self.verdicts.items()}
+        return type(self)(verdicts=verdicts, **{name: getattr(self, name)[part] for name in _ARRAYS})
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The same problems under the rates of all parts."""
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+        words = sorted({word for part in parts for word in part.verdicts})
+        verdicts = {
+            word: np.concatenate([part.verdicts.get(word, np.zeros_like(part.bounded)) for part in parts])
+            for word in words
+        }
+        return cls(verdicts=verdicts, **arrays)
+
+    @classmethod
+    def of_bins(cls, bins: pd.DataFrame) -> Self:
+        """Read back what `bins_frame` made of one Counted: all bins of its rates."""
+        number = bins["up_to"].nunique()
+        each, prefix = bins.iloc[::number], _VERDICT
+        names = [str(name) for name in each.columns if str(name).startswith(prefix)]
+        return cls(
+            hits=bins["runs"].to_numpy().reshape(-1, number),
+            stays=bins["stay_runs"].to_numpy().reshape(-1, number),
+            status=each[list(STATUSES)].to_numpy(),
+            bounds=bins["bound_runs"].to_numpy().reshape(-1, number),
+            bounded=each["bounded"].to_numpy(),
+            verdicts={n.removeprefix(prefix).replace("_", " "): each[n].to_numpy() for n in names if each[n].any()},
+            margin=each["margin_worst"].to_numpy(),
+            theorem=each["theorem"].to_numpy().astype(str),
+            engine=each["engine"].to_numpy().astype(str),
         )
 
     def to_bytes(self) -> bytes:

@@ -5,12 +5,28 @@ from pathlib import Path
 
 from quadsim.simulator.support import store
 
-__all__ = ["checksums", "damaged_files", "has_figures"]
+__all__ = ["EXTENSION", "checksums", "damaged_files", "has_figures", "place_of"]
+
+EXTENSION = "extension-"
+"""Begin of the name of the folder, inside that of a finished sweep, in which its extension grows."""
+
+
+def place_of(folder: Path) -> Path:
+    """The folder that holds the files of a sweep: itself, or inside it that of a finished extension.
+
+    The manifest of an extension is written last. From then on the sweep is the extended one, wherever the process ends that
+    puts its files in place of the earlier ones.
+    """
+    try:
+        finished = [path.parent for path in folder.glob(f"{EXTENSION}*/{store.MANIFEST}")]
+    except OSError:  # a folder that must not be read holds nothing for us; whoever opens a file in it says so
+        return folder
+    return finished[0] if finished else folder
 
 
 def checksums(folder: Path) -> dict[str, str]:
     """Of the files that hold the results, as the manifest states them."""
-    names = (store.CONFIG, store.SUMMARY, store.CURVES, store.HISTOGRAM)
+    names = (store.CONFIG, store.PROBLEM, store.SUMMARY, store.CURVES, store.HISTOGRAM)
     return {name: store.checksum(folder / name) for name in names if (folder / name).is_file()}
 
 
@@ -31,6 +47,6 @@ def damaged_files(folder: Path) -> list[str]:
 
 
 def has_figures(folder: Path, names: Iterable[str]) -> bool:
-    """Whether a folder holds the figures of these names, each as PNG and as PDF."""
+    """Whether a folder holds the figures of these names, each as PNG and as PDF, with its numbers as CSV."""
     place = folder / store.FIGURES
-    return all((place / f"{name}.{suffix}").is_file() for name in names for suffix in ("png", "pdf"))
+    return all((place / f"{name}.{suffix}").is_file() for name in names for suffix in ("png", "pdf", "csv"))

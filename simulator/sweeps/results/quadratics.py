@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.sweeps.config.given import GivenProblem
+from quadsim.simulator.sweeps.config.quadratics import SweepConfig
 from quadsim.simulator.sweeps.results.notes import text_of_point
 
 if TYPE_CHECKING:
@@ -10,10 +13,15 @@ if TYPE_CHECKING:
 
 __all__ = ["notes"]
 
+_MOST_SIZES = 12
+
 
 def notes(results: "Results") -> list[str]:
-    """Which gaps left the tolerance again, and weight decay."""
+    """The problem of a user's own, which gaps left the tolerance again, and weight decay."""
     config, best, out = results.config, results.best, []
+    assert isinstance(config, SweepConfig)
+    if config.problem is not None:
+        out.append(_on_problem(config.problem, str(config.start)))
     left = best[best["final_gap_median"].gt(config.tolerance) & best["reached"].ge(0.5)]
     if config.until == "first" and len(left):
         names = ", ".join(config.names[text] for text in dict.fromkeys(left["optimizer"]))
@@ -23,11 +31,23 @@ def notes(results: "Results") -> list[str]:
             "--until stays chooses rates at which they are not."
         )
     for spec in config.specs:
-        decay = spec.hyperparameters.get("weight_decay", _default_decay(spec.rule))
-        if decay > 0.0:
+        decay = spec.hyperparameters.get("weight_decay", _default_decay(spec))
+        if decay > 0.0 and (config.problem is None or not config.problem.minimizer.any()):
             out.append(f"The minimiser is 0 here, so the weight decay of {spec.label} pulls towards the solution.")
     return out
 
 
-def _default_decay(rule: Rule) -> float:
-    return next((h.default for key, h in rule.hyperparameters.items() if str(key) == "weight_decay"), 0.0)
+def _on_problem(given: GivenProblem, start: str) -> str:
+    """How the problem was divided, its null space, and how it starts."""
+    words = {"normal": "drawn, normal", "sphere": "drawn, on a sphere", "zero-start": "w = 0", "given": "as given"}
+    sizes = f"sizes {', '.join(map(str, given.block_sizes))}" if len(given.block_sizes) <= _MOST_SIZES else "many sizes"
+    null = sum(given.null_dimensions)
+    singular = f"; its null space has dimension {null}, where no gap changes and no theorem applies" if null else ""
+    return f"{given.name}: {given.partition} ({sizes}){singular}. Starts: {words[start]}."
+
+
+def _default_decay(spec: OptimizerSpec) -> float:
+    if isinstance(spec.optimizer, Rule):
+        known = spec.optimizer.hyperparameters.items()
+        return next((h.default for key, h in known if str(key) == "weight_decay"), 0.0)
+    return spec.optimizer.hyperparameters.get("weight_decay", 0.0)

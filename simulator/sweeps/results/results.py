@@ -17,7 +17,7 @@ from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid
 from quadsim.simulator.sweeps.results.answers import Group, answer
 from quadsim.simulator.sweeps.results.comparison import Comparison, Draw, draws_of_bins, draws_of_rows
 from quadsim.simulator.sweeps.results.histogram import COUNTED
-from quadsim.simulator.sweeps.results.integrity import damaged_files, has_figures
+from quadsim.simulator.sweeps.results.integrity import damaged_files, has_figures, place_of
 from quadsim.simulator.sweeps.results.notes import notes_on
 from quadsim.simulator.sweeps.results.tables import Tables
 
@@ -81,8 +81,19 @@ class Results:
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """Names of the figures of the folder; without curves, the steps alone."""
-        return ("steps",) if self.curves is None else ("steps", family_of(self.config).figure)
+        """Names of the figures of the folder.
+
+        The steps; the curves where they were kept; the rates where several were tried; who wins where dials are crossed and
+        optimizers are compared.
+        """
+        config, best = self.config, self.best
+        known = {
+            "steps": True,
+            family_of(config).figure: self.curves is not None,
+            "rates": bool((best["rates_tried"] > 1).any()),
+            "winner": bool(self.facets) and best[config.axis].nunique() > 1 and len(config.optimizers) > 1,
+        }
+        return tuple(name for name, drawn in known.items() if drawn)
 
     @property
     def has_figures(self) -> bool:
@@ -110,15 +121,16 @@ class Results:
             out.append((label, runs[runs["point"].isin(same["point"])], same))
         return out
 
+    def draws(self, sample: int = 0) -> Callable[[pd.DataFrame], Draw]:
+        """What resamples the medians of runs or bins at the best rates; see `draws_of_rows` for `sample`."""
+        if self.histogram is None:
+            return partial(draws_of_rows, column=UNTIL[self.config.until], sample=sample)
+        return partial(draws_of_bins, column=COUNTED[self.config.until], sample=sample)
+
     @property
     def compared(self) -> list[Group]:
         """The optimizers, compared with each other at every combination of the facets."""
-        config, value = self.config, family_of(self.config).value
-        draws: Callable[[pd.DataFrame], Draw]
-        if self.histogram is None:
-            draws = partial(draws_of_rows, column=UNTIL[config.until])
-        else:
-            draws = partial(draws_of_bins, column=COUNTED[config.until])
+        config, value, draws = self.config, family_of(self.config).value, self.draws()
         return [
             Group(label, Comparison(best, config.axis, len(config.reported), config.steps, draws(runs), value=value))
             for label, runs, best in self.groups()
@@ -167,18 +179,19 @@ class Results:
             raise ValueError(
                 f"results must be a folder with a finished sweep, got {folder}; run the sweep again to finish it."
             )
-        damaged = damaged_files(folder)
+        place = place_of(folder)
+        damaged = damaged_files(place)
         if damaged:
             raise ValueError(
                 f"results must be as they were written, got {folder}, where {' and '.join(damaged)} changed since; run the "
                 "sweep again with this folder as out, which makes them anew."
             )
-        config = config_from_json(store.read_json(folder / store.CONFIG, "config"))
-        manifest = store.read_json(folder / store.MANIFEST, "manifest")
+        config = config_from_json(store.read_json(place / store.CONFIG, "config"), place)
+        manifest = store.read_json(place / store.MANIFEST, "manifest")
         results = cls(config, Tables(folder, config), manifest, folder)
         try:
             results._check_rows()
-            if not (folder / store.HISTOGRAM).is_file():
+            if not (place / store.HISTOGRAM).is_file():
                 results.curves  # noqa: B018 - reading it shows whether it can be read
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())

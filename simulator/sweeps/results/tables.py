@@ -14,6 +14,7 @@ from quadsim.simulator.runs.status import STATUSES, current_frame
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.histogram import mark_best, settings_frame
+from quadsim.simulator.sweeps.results.integrity import place_of
 from quadsim.simulator.sweeps.results.statistics import (
     KEYS,
     RateStatistics,
@@ -42,9 +43,14 @@ class Tables:
         self._folder, self._config, self._best = folder, config, best
 
     @property
+    def folder(self) -> Path:
+        """Where the files are now: an extension that is finished may move from a folder inside into the folder itself."""
+        return place_of(self._folder)
+
+    @property
     def has_rows(self) -> bool:
         """Whether there is a row a run; else there are counts."""
-        return not (self._folder / store.HISTOGRAM).is_file()
+        return not (self.folder / store.HISTOGRAM).is_file()
 
     @cached_property
     def histogram(self) -> pd.DataFrame | None:
@@ -67,6 +73,32 @@ class Tables:
             return best_counted_of(
                 self._config, settings_frame(self.histogram.drop(columns="best_lr"), self._config.until)
             )
+        return best_of(self._config, self._tried)
+
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """A row per point, optimizer, setting and rate.
+
+        Columns `lr`, the median and quantiles of the steps (`steps_median`, `steps_q10`, `steps_q90`), and `reached` and
+        `diverged` (fractions of the runs).
+        """
+        names = ["steps_median", "steps_q10", "steps_q90", "reached", "diverged"]
+        if self.histogram is not None:
+            found = self.summary
+            runs = found[list(STATUSES)].sum(axis=1)
+            found = found.assign(reached=found["solved"] / runs, diverged=found["diverged"] / runs)
+            return found[[*KEYS, *names]].reset_index(drop=True)
+        rows = [
+            {"point": p, "optimizer": self._config.swept[o].text, "setting": one.setting, "lr": one.lr}
+            | {name: one.columns[name] for name in names}
+            for (p, o), tried in sorted(self._tried.items())
+            for one in tried
+        ]
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def _tried(self) -> dict[tuple[int, int], list[RateStatistics]]:
+        """Statistics of every setting and rate, by point and optimizer."""
         positions = {optimizer.text: o for o, optimizer in enumerate(self._config.swept)}
         found: dict[tuple[int, int], list[RateStatistics]] = {}
         reading = Reading.of(self._config)
@@ -74,7 +106,7 @@ class Tables:
             point, optimizer, setting, lr, exponent = runs[[*KEYS, "lr_exponent"]].iloc[0]
             tried = found.setdefault((int(point), positions[optimizer]), [])
             tried.append(rate_statistics(setting, float(lr), exponent, runs, reading))
-        return best_of(self._config, found)
+        return found
 
     @cached_property
     def best_runs(self) -> pd.DataFrame:
@@ -104,7 +136,7 @@ class Tables:
         """The column with the label of the setting; `optimizer` in a table of a version in which that was one setting."""
         if self.histogram is not None:
             return "setting" if "setting" in self.histogram else "optimizer"
-        path = self._folder / store.SUMMARY
+        path = self.folder / store.SUMMARY
         with _readable(path), store.parquet_reader(path) as file:
             return "setting" if "setting" in file.schema_arrow.names else "optimizer"
 
@@ -113,7 +145,7 @@ class Tables:
         """See `Results`."""
         if not self.has_rows:
             return None
-        dataset = store.open_dataset(self._folder / store.CURVES)
+        dataset = store.open_dataset(self.folder / store.CURVES)
         if dataset.nbytes > _IN_MEMORY:
             return dataset
         with dataset:
@@ -123,22 +155,22 @@ class Tables:
     def runs(self) -> int:
         """How many were made."""
         if self.histogram is None:
-            path = self._folder / store.SUMMARY
+            path = self.folder / store.SUMMARY
             with _readable(path), store.parquet_reader(path) as file:
                 return int(file.metadata.num_rows)
         return int(self.summary[list(STATUSES)].to_numpy().sum())
 
     def _read(self, name: str, **options: Any) -> pd.DataFrame:
         """A table, or a part of it, that a stranger may have damaged."""
-        with _readable(self._folder / name):
-            return current_frame(store.read_frame(self._folder / name, **options))
+        with _readable(self.folder / name):
+            return current_frame(store.read_frame(self.folder / name, **options))
 
     def _rates(self) -> Iterator[pd.DataFrame]:
         """Rows of the summary, the columns that statistics need, rate by rate.
 
         A table without settings was written before there were any: its optimizers are settings.
         """
-        path = self._folder / store.SUMMARY
+        path = self.folder / store.SUMMARY
         needed = Reading.of(self._config).columns
         with _readable(path), store.parquet_reader(path) as file:
             names = file.schema_arrow.names

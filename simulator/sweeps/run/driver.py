@@ -34,11 +34,24 @@ from quadsim.simulator.sweeps.run.folder import (
 from quadsim.simulator.sweeps.run.presenting import Presenter, present_as_installed
 from quadsim.simulator.sweeps.run.rows import KeptRows
 from quadsim.simulator.sweeps.run.runner import ChunkRunner, Progress, UnfinishedError
-from quadsim.simulator.sweeps.work.chunk import work_of
-from quadsim.simulator.sweeps.work.units import Unit, first_range, number_of_units, units_of
+from quadsim.simulator.sweeps.work.chunk import producer_of, work_of
+from quadsim.simulator.sweeps.work.stored import Stored
+from quadsim.simulator.sweeps.work.units import Known, Unit, first_range, units_of
 from quadsim.simulator.sweeps.work.work import Work
 
-__all__ = ["Estimate", "Judge", "Progress", "UnfinishedError", "check", "estimate", "sweep", "work_of"]
+__all__ = [
+    "Estimate",
+    "Judge",
+    "Progress",
+    "UnfinishedError",
+    "check",
+    "check_devices",
+    "estimate",
+    "finish_sweep",
+    "present_results",
+    "sweep",
+    "work_of",
+]
 
 _log = logging.getLogger("quadsim")
 
@@ -99,7 +112,7 @@ def sweep(
     work = work_of(config)
     work.check()
     run_on = backend or Serial()
-    _check_devices(config, run_on)
+    check_devices(config, run_on)
     if out is None:
         return _in_temporary_folder(work, judge, progress, run_on)
     out = local_path("out", out)
@@ -107,16 +120,16 @@ def sweep(
     if not has_finished(out, config.to_json()):
         with locked_folder(out, config.to_json()):
             if not restored(out, config.to_json()):
-                found = _sweep(work, judge, out, out, progress, run_on, figures=figures)
+                found = finish_sweep(work, judge, out, out, progress, run_on, figures=figures)
     if found is None:
         remove_leftovers(out)
         found = Results.load(out)
     if present is not None and figures:
-        _present(found, present)
+        present_results(found, present)
     return found
 
 
-def _check_devices(config: SweepGrid, backend: Backend) -> None:
+def check_devices(config: SweepGrid, backend: Backend) -> None:
     """Check that a backend runs on devices of the kind that the configuration names.
 
     Raises:
@@ -137,7 +150,7 @@ def _in_temporary_folder(
     folder = Path(tempfile.mkdtemp(prefix="quadsim-sweep-"))
     try:
         with locked_folder(folder, work.config.to_json()):
-            results = _sweep(work, judge, folder, None, progress, backend)
+            results = finish_sweep(work, judge, folder, None, progress, backend)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -145,7 +158,7 @@ def _in_temporary_folder(
     return results
 
 
-def _present(results: Results, present: Presenter) -> None:
+def present_results(results: Results, present: Presenter) -> None:
     """Draw figures and write a report; where that fails, log a warning."""
     try:
         present(results)
@@ -158,54 +171,77 @@ def _present(results: Results, present: Presenter) -> None:
         )
 
 
-def _sweep(
+def finish_sweep(
     work: Work[Any, Any, Any],
     judge: Judge | None,
     folder: Path,
     out: Path | None,
     progress: Progress | None,
     backend: Backend,
+    stored: Stored | None = None,
     *,
     figures: bool = True,
 ) -> Results:
-    """Run what is missing and put the whole together."""
+    """Run what is missing and put the whole together.
+
+    Args:
+        work: what runs the chunks.
+        judge: see `sweep`.
+        folder: that gets everything.
+        out: how messages call it; None where it is a temporary one.
+        progress: see `sweep`.
+        backend: where chunks run.
+        stored: runs of an earlier sweep, which are not run again.
+        figures: see `sweep`.
+    """
     config = work.config
     began = time.perf_counter()
     density = config.lr_density
     plan = _Plan(-FIRST_DECADES * density, FIRST_DECADES * density)
     pieces = [(plan.low, plan.high)] if config.lr is None else [(0, len(config.lr) - 1)]
-    kept = (KeptRows if config.kept == "rows" else KeptHistograms)(work)
+    known = None if stored is None else stored.known
+    kept = (KeptRows if config.kept == "rows" else KeptHistograms)(work, known)
     with writable(out or folder):
         (folder / UNITS).mkdir(exist_ok=True)
         (folder / JOBS).mkdir(exist_ok=True)
+        config.write_files(folder)  # before the first chunk: a worker reads them
     with backend.started((folder / JOBS).resolve()):
         runner = ChunkRunner(config, judge, folder.resolve(), out, backend, progress)
         while pieces:
-            number = sum(number_of_units(work, piece) for piece in pieces)
-            runner.finish(_units(work, pieces), number)
+            number = 0
+            for unit in _units(work, pieces, known):
+                number += 1
+                if stored is not None and unit.stored:
+                    stored.provide(unit, folder / UNITS, producer_of(judge))
+            runner.look()
+            runner.finish(_units(work, pieces, known), number)
             for piece in pieces:
-                kept.take(units_of(work, piece), runner.paths)
+                kept.take(units_of(work, piece, known), runner.paths)
             pieces = [] if config.lr is not None else _extensions(kept.edges(), plan, density)
+        again = kept.without_curves()
+        runner.finish(again, len(again))
+        kept.take_curves(again, runner.paths)
     runner.say("writing")
     with writable(out or folder):
         best = kept.write(folder)
         seconds = time.perf_counter() - began
         manifest = provenance(seconds, device=config.device, dtype=config.dtype, seed=config.seed)
-        manifest["files"] = checksums(folder)
+        manifest |= {"producer": producer_of(judge), "files": checksums(folder)}
         if not figures:
             manifest["figures"] = LEFT_OUT
-        # What an earlier run drew says nothing of these tables.
+        # What an earlier run drew and printed says nothing of these tables.
         shutil.rmtree(folder / store.FIGURES, ignore_errors=True)
-        (folder / store.REPORT).unlink(missing_ok=True)
+        for name in (store.REPORT, store.TABLE):
+            (folder / name).unlink(missing_ok=True)
         if out is not None:
             store.write_json(folder / store.MANIFEST, manifest)
     remove_leftovers(folder)
     return Results(config, Tables(folder, config, best), manifest, out)
 
 
-def _units(work: Work[Any, Any, Any], pieces: list[tuple[int, int]]) -> Iterator[Unit]:
+def _units(work: Work[Any, Any, Any], pieces: list[tuple[int, int]], known: Known | None) -> Iterator[Unit]:
     for piece in pieces:
-        yield from units_of(work, piece)
+        yield from units_of(work, piece, known)
 
 
 def check(config: SweepGrid) -> None:

@@ -4,20 +4,21 @@ The folder of a sweep is also compared with what is asked for, and cleaned of wh
 """
 
 import hashlib
-import json
 import logging
 import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from quadsim.simulator.support import store
-from quadsim.simulator.sweeps.results.integrity import damaged_files
+from quadsim.simulator.sweeps.config.sameness import differences
+from quadsim.simulator.sweeps.results.integrity import EXTENSION, damaged_files, place_of
 
 __all__ = [
     "FAILURES",
@@ -33,6 +34,7 @@ __all__ = [
     "no_room",
     "remove_leftovers",
     "restored",
+    "settle",
     "writable",
 ]
 
@@ -52,6 +54,7 @@ def has_finished(folder: Path, config: dict[str, Any]) -> bool:
     """
     if not store.is_finished(folder):
         return False
+    folder = place_of(folder)
     damaged = damaged_files(folder)
     if store.CONFIG not in damaged:
         check_same(folder, config)
@@ -196,6 +199,7 @@ def locked_folder(folder: Path, config: dict[str, Any]) -> Iterator[None]:
             else:
                 store.write_json(folder / store.CONFIG, config)
             _remove_partial(folder)
+            settle(folder)
         except OSError as error:
             raise ValueError(_not_writable(folder, error)) from error
         yield
@@ -204,6 +208,36 @@ def locked_folder(folder: Path, config: dict[str, Any]) -> Iterator[None]:
 def has_leftovers(folder: Path) -> bool:
     """Whether there is anything that `remove_leftovers` drops."""
     return any((folder / name).exists() for name in (UNITS, FAILURES, JOBS, _LOCK))
+
+
+def settle(folder: Path) -> None:
+    """Put the files of a finished extension in place of those of the sweep; only where the folder is locked.
+
+    The extension is whole until all its files are in place, so that the folder can be read whenever the process ends.
+
+    Raises:
+        ValueError: a folder that cannot be written.
+    """
+    place = place_of(folder)
+    if place == folder:
+        return
+    with writable(folder):
+        shutil.rmtree(folder / store.FIGURES, ignore_errors=True)  # it shows the earlier results, as the two files do
+        for name in (store.REPORT, store.TABLE):
+            (folder / name).unlink(missing_ok=True)
+        for name in (store.SUMMARY, store.CURVES, store.HISTOGRAM, store.CONFIG, store.MANIFEST):
+            if (place / name).is_file():
+                store.write_whole(folder / name, partial(_link, place / name))
+        (place / store.MANIFEST).unlink()  # from here on the files of the folder itself are read
+        for each in folder.glob(f"{EXTENSION}*"):  # others, which were never finished, were made of the earlier results
+            shutil.rmtree(each, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -262,15 +296,8 @@ def _difference(stored: Any, asked: Mapping[str, Any]) -> str:
     """Fields that differ, with both values."""
     if not isinstance(stored, dict):
         return "which is none"
-    absent = object()
-
-    def text(value: Any) -> str:
-        return "nothing" if value is absent else json.dumps(value)
-
-    if stored.get("kind", absent) != asked.get("kind", absent):  # then nothing is the same
-        return f"kind: {text(stored.get('kind', absent))} there, {text(asked.get('kind', absent))} asked"
-    names = [n for n in dict.fromkeys([*asked, *stored]) if stored.get(n, absent) != asked.get(n, absent)]
-    return "; ".join(f"{n}: {text(stored.get(n, absent))} there, {text(asked.get(n, absent))} asked" for n in names)
+    found = differences(stored, asked)
+    return "; ".join(f"{name}: {there} there, {wanted} asked" for name, (there, wanted) in found.items())
 
 
 def _digest(config: Mapping[str, Any]) -> str:

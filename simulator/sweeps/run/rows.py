@@ -1,7 +1,7 @@
 """A row and curves for every run: finished chunks put together on disk, with one learning rate in memory at a time."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from quadsim.simulator.sweeps.results.statistics import (
     rate_statistics,
 )
 from quadsim.simulator.sweeps.work.chunk import CURVE, AnyWork, read_rates
-from quadsim.simulator.sweeps.work.units import Unit, exponents_of, rates_of
+from quadsim.simulator.sweeps.work.units import Known, Unit, exponents_of, rates_of, split_seeds
 
 __all__ = ["KeptRows"]
 
@@ -40,31 +40,45 @@ class _Rate:
     """One rate of a setting at a point.
 
     Attributes:
-        index: its place among those of its chunks.
+        k: of its exponent.
+        piece: first and last k of the rates that ran with it.
         parts: the chunks that hold its problems, in order, with their files.
         statistics: of all problems.
     """
 
-    index: int
+    k: int
+    piece: tuple[int, int]
     parts: tuple[tuple[Unit, Path], ...]
     statistics: RateStatistics
 
     def batches(self) -> Iterator[tuple[Unit, pa.RecordBatch]]:
         """Rows, chunk by chunk."""
         for unit, path in self.parts:
-            for batch in read_rates(path, range(self.index, self.index + 1)):
+            for batch in _batches(unit, path, self.k):
                 yield unit, batch
+
+
+def _batches(unit: Unit, path: Path, k: int) -> Iterator[pa.RecordBatch]:
+    index = k - unit.exponents[0]
+    yield from read_rates(path, range(index, index + 1))
 
 
 _Chosen = dict[tuple[int, str], tuple[str, float]]
 """(point, optimizer) to its best setting and rate."""
 
 
+def _chosen(best: pd.DataFrame) -> _Chosen:
+    return {
+        (row["point"], row["optimizer"]): (row["setting"], row["lr"])
+        for row in best[["point", "optimizer", "setting", "lr"]].to_dict("records")
+    }
+
+
 class KeptRows:
     """Puts a row and the curves of every run together."""
 
-    def __init__(self, work: AnyWork) -> None:
-        self._work = work
+    def __init__(self, work: AnyWork, known: Known | None = None) -> None:
+        self._work, self._known = work, known
         self._rates: dict[tuple[int, int], list[_Rate]] = {}
 
     def take(self, units: Iterable[Unit], paths: dict[str, Path]) -> None:
@@ -81,15 +95,20 @@ class KeptRows:
         unit = parts[0][0]
         found = self._rates.setdefault((unit.point, unit.optimizer), [])
         reading = Reading.of(config)
-        for index, (lr, exponent) in enumerate(zip(rates_of(config, unit), exponents_of(config, unit), strict=True)):
+        piece = min(each.exponents[0] for each, _ in parts), max(each.exponents[1] for each, _ in parts)
+        whole = replace(unit, exponents=piece)
+        each = zip(range(piece[0], piece[1] + 1), rates_of(config, whole), exponents_of(config, whole), strict=True)
+        for k, lr, exponent in each:
+            own = [part for part in parts if part[0].exponents[0] <= k <= part[0].exponents[1]]
+            own.sort(key=lambda part: part[0].seeds)
             frames = [
                 batch.select([name for name in reading.columns if name in batch.schema.names]).to_pandas()
-                for _, path in parts
-                for batch in read_rates(path, range(index, index + 1))
+                for part, path in own
+                for batch in _batches(part, path, k)
             ]
             runs = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
             label = config.specs[unit.optimizer].label
-            found.append(_Rate(index, parts, rate_statistics(label, lr, exponent, runs, reading)))
+            found.append(_Rate(k, piece, tuple(own), rate_statistics(label, lr, exponent, runs, reading)))
         found.sort(key=lambda rate: rate.statistics.lr)
 
     def edges(self) -> set[str]:
@@ -103,14 +122,36 @@ class KeptRows:
             found.setdefault((p, self._work.config.optimizer_of[s]), []).append(rate.statistics)
         return found
 
+    def without_curves(self) -> list[Unit]:
+        """Chunks that have to be run for their curves: a rate is the best now that was not in the sweep that is extended."""
+        if self._known is None:
+            return []
+        config, known, chosen, out = self._work.config, self._known, _chosen(self._best()), list[Unit]()
+        for p, s, rate in self._ordered():
+            wanted = chosen[p, config.swept[config.optimizer_of[s]].text]
+            stored = any(unit.stored for unit, _ in rate.parts) and known.curves.get((p, s)) != rate.k
+            if stored and wanted == (rate.statistics.setting, rate.statistics.lr):
+                exponents = rate.piece if (p, s) in known.together else (rate.k, rate.k)
+                out += split_seeds(self._work, Unit(p, s, exponents, (0, known.seeds)))
+        return out
+
+    def take_curves(self, units: Iterable[Unit], paths: dict[str, Path]) -> None:
+        """Put chunks of `without_curves`, now finished, in place of those without curves."""
+        for unit in units:
+            rates = self._rates[unit.point, unit.optimizer]
+            for number, rate in enumerate(rates):
+                if unit.exponents[0] <= rate.k <= unit.exponents[1]:
+                    own = [part for part in rate.parts if not part[0].stored] + [(unit, paths[unit.key])]
+                    own.sort(key=lambda part: part[0].seeds)
+                    rates[number] = replace(rate, parts=tuple(own))
+
+    def _best(self) -> pd.DataFrame:
+        return best_of(self._work.config, self._tried())
+
     def write(self, folder: Path) -> pd.DataFrame:
         """Write the summary and the curves, and return the rows of the best rates."""
-        config = self._work.config
-        best = best_of(config, self._tried())
-        chosen = {
-            (row["point"], row["optimizer"]): (row["setting"], row["lr"])
-            for row in best[["point", "optimizer", "setting", "lr"]].to_dict("records")
-        }
+        best = self._best()
+        chosen = _chosen(best)
         store.write_whole(folder / store.SUMMARY, lambda path: self._write_summary(path, chosen))
         store.write_whole(folder / store.CURVES, lambda path: self._write_curves(path, chosen))
         return best
@@ -141,12 +182,15 @@ class KeptRows:
                     waiting.append(_widened(batch, own, schema))
                     number += batch.num_rows
                     if number >= _GROUP:
-                        writer.write_table(pa.concat_tables(waiting))
-                        waiting, number = [], 0
+                        # Groups of one size, so that the file does not depend on how the problems were divided into chunks.
+                        whole = pa.concat_tables(waiting).combine_chunks()
+                        full = number // _GROUP * _GROUP
+                        writer.write_table(whole.slice(0, full), row_group_size=_GROUP)
+                        waiting, number = [whole.slice(full).combine_chunks()], number - full
                     elif len(waiting) >= _MOST_MAPPED:
                         waiting = [pa.concat_tables(waiting).combine_chunks()]  # a copy: no file is mapped for it
-            if waiting:
-                writer.write_table(pa.concat_tables(waiting))
+            if number:
+                writer.write_table(pa.concat_tables(waiting).combine_chunks())
 
     def _schema(self, points: dict[str, pa.Array]) -> pa.Schema:
         """Of the summary: a judge may say different things of different optimizers."""

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from quadsim.simulator.rules.optimizer_file import portable
+from quadsim.simulator.rules.torch_classes import TorchOptimizer
 from quadsim.simulator.runs.judged import Judge
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.backends import Backend, Lost
@@ -53,11 +55,17 @@ class ChunkRunner:
     ) -> None:
         self._config, self._folder, self._name, self._backend = config, folder, name, backend
         producer = producer_of(judge)
-        self._function = ChunkFunction(json.dumps(config.to_json()), judge, folder / UNITS, producer)
+        optimizers = [one.optimizer for one in config.own_optimizers]
+        classes = portable(one for one in optimizers if isinstance(one, TorchOptimizer))
+        self._function = ChunkFunction(json.dumps(config.to_json()), judge, folder / UNITS, producer, classes)
         self._files = SealedFiles(folder / UNITS, producer)
         self._progress, self._lock = progress, threading.Lock()
         self._done = self._total = 0
         self.paths: dict[str, Path] = {}
+
+    def look(self) -> None:
+        """See which chunks there are now."""
+        self._files.look()
 
     def finish(self, units: Iterable[Unit], number: int) -> None:
         """Run all that is missing; then `paths` has the file of every one by its key.

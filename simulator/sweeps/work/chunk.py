@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from quadsim.simulator.rules.optimizer_file import make_known
+from quadsim.simulator.rules.torch_classes import TorchOptimizer
 from quadsim.simulator.runs.judged import Judge, judged
 from quadsim.simulator.support.provenance import producer
 from quadsim.simulator.sweeps.config.families import config_from_json, family_of, imported
@@ -20,7 +22,7 @@ from quadsim.simulator.sweeps.work.sealed import seal
 from quadsim.simulator.sweeps.work.units import Unit, rates_of
 from quadsim.simulator.sweeps.work.work import Work
 
-__all__ = ["CURVE", "ChunkFunction", "Outcome", "chunk_suffix", "producer_of", "read_rates", "work_of"]
+__all__ = ["CURVE", "ChunkFunction", "Outcome", "chunk_suffix", "producer_of", "read_rates", "rows_content", "work_of"]
 
 CURVE = "curve:"
 """Before the name of a curve among the columns of a chunk."""
@@ -53,14 +55,16 @@ class ChunkFunction:
     Attributes:
         config: the configuration as it is stored: a worker makes its own from it.
         judge: see `sweep`; goes to a worker by its name, or whole where it has none that can be imported.
-        folder: of the sealed files.
+        folder: of the sealed files, in that of the configuration.
         producer: see `producer_of`.
+        classes: classes of optimizers that a worker cannot import by a name in the configuration, see `portable`.
     """
 
     config: str
     judge: Judge | None
     folder: Path
     producer: str
+    classes: tuple[TorchOptimizer, ...] = ()
 
     def __call__(self, unit: Unit, device: str | None = None) -> Outcome:
         """Run one chunk and write it; whatever goes wrong is in what comes back.
@@ -74,7 +78,8 @@ class ChunkFunction:
                 return Outcome(
                     error=f"the worker has {producer_of(self.judge)}, the sweep {self.producer}; install the same one."
                 )
-            work = work_of(_config(self.config, device))
+            make_known(self.classes)
+            work = work_of(_config(self.config, self.folder.parent, device))
             content = _content(work, unit, self.judge)
         except Exception:
             return Outcome(error=traceback.format_exc())
@@ -110,11 +115,11 @@ def chunk_suffix(config: SweepGrid) -> str:
 
 
 @lru_cache(maxsize=4)
-def _config(text: str, device: str | None) -> SweepGrid:
+def _config(text: str, folder: Path, device: str | None) -> SweepGrid:
     """The configuration of a worker, read once."""
     import json
 
-    config = config_from_json(json.loads(text))
+    config = config_from_json(json.loads(text), folder)
     return config if device is None else replace(config, device=device)
 
 
@@ -148,11 +153,15 @@ def _rows(work: AnyWork, run: Any, judge: Judge | None) -> memoryview:
     for name, values in work.recorded(run).items():
         flat = np.ravel(np.swapaxes(np.asarray(values, dtype=np.float64), 0, 1))
         arrays[CURVE + name] = pa.FixedSizeListArray.from_arrays(pa.array(flat), values.shape[2])
-    table = pa.table(arrays)
+    return rows_content(pa.table(arrays), shape[0])
+
+
+def rows_content(table: pa.Table, problems: int) -> memoryview:
+    """The file of a chunk of rows: a batch for each rate, of so many problems."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
-        for rate in range(shape[1]):
-            writer.write_table(table.slice(rate * shape[0], shape[0]))
+        for first in range(0, table.num_rows, problems):
+            writer.write_batch(table.slice(first, problems).combine_chunks().to_batches()[0])
     return memoryview(sink.getvalue())
 
 

@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quadsim.simulator.engines import choose_engine, prepare, simulate
+from quadsim.simulator.engines import choose_engine, prepare
+from quadsim.simulator.engines.baseline import simulate_optimizer
 from quadsim.simulator.engines.job import Job
 from quadsim.simulator.engines.number_range import check_range
 from quadsim.simulator.rules.optimizer import OptimizerSpec
+from quadsim.simulator.rules.torch_classes import TorchOptimizer
 from quadsim.simulator.runs.judged import Judge
 from quadsim.simulator.runs.trajectory import Trajectory, recorded_steps
 from quadsim.simulator.sweeps.config.quadratics import Point, SweepConfig
@@ -38,14 +40,18 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
         if config.kept == "rows":
             fewer = f"--keep quantiles, which keeps counts and histograms alone, or {fewer}"
         self.check_memory(fewer)
+        for spec in config.specs:
+            if isinstance(spec.optimizer, TorchOptimizer):
+                spec.optimizer.check_loaded()
         for point in config.points:
             first = point.problem(1, config.seed)
-            for rule in {spec.rule for spec in config.specs}:
+            for rule in {None if spec.is_torch else spec.rule for spec in config.specs}:
                 check_range(first, rule, config.tolerance, config.dtype)
         if config.engine != "auto":
             for point in config.points:
                 for spec in config.specs:
-                    choose_engine(config.engine, self._job(point, spec))
+                    if not spec.is_torch:
+                        choose_engine(config.engine, self._job(point, spec))
 
     def run(
         self, point: Point, spec: OptimizerSpec, rates: list[float], seeds: tuple[int, int], steps: int
@@ -53,19 +59,17 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
         """See `Work.run`."""
         config = self.config
         first, number = seeds
-        hyperparameters: dict[str, Any] = dict(spec.hyperparameters)
-        return simulate(
+        return simulate_optimizer(
             point.problem(number, config.seed, first),
-            spec.rule,
+            spec,
             lr=rates,
             steps=steps,
             schedule=self.schedule(steps),
             record="log",
             tolerance=config.tolerance,
-            engine=config.engine,
+            engine="auto" if spec.is_torch else config.engine,  # a class has its own
             dtype=config.dtype,
             device=config.device,
-            **hyperparameters,
         )
 
     def columns(self, run: Trajectory) -> Columns:
@@ -145,7 +149,14 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
     def _is_tallied(self, point: Point, spec: OptimizerSpec) -> bool:
         """Whether the device draws the problems and counts their runs."""
         config = self.config
-        if config.kept == "rows" or config.device == "cpu" or config.engine not in ("auto", "fused") or config.case:
+        if (
+            config.kept == "rows"
+            or config.device == "cpu"
+            or config.engine not in ("auto", "fused")
+            or config.is_categorical
+        ):
+            return False
+        if spec.is_torch:
             return False
         dials = point.dials
         if dials["rotation"] != 1.0 or dials["gradient_heterogeneity"] is not None or dials["alignment"] is not None:

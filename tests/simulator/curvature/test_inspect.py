@@ -10,10 +10,11 @@ from cases import with_defaults
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
-from quadsim.simulator import ToyProblem
+from quadsim.simulator import ModelSweepConfig, ToyProblem
 from quadsim.simulator.curvature.block_spectra import block_hessians
 from quadsim.simulator.curvature.inspection import inspect_model, inspect_trained, place_of_block
 from quadsim.simulator.figures.inspection_figures import distance_figure, spectra_figure
+from quadsim.simulator.problems.files import read_blocks
 from quadsim.theory.claims.studies import head_growth, norm_placement
 
 SMALL = ["--task", "token-map:vocabulary=6", "--width", "4", "--layers", "1", "--seeds", "2"]
@@ -271,3 +272,33 @@ def test_the_command_runs_a_study(run, tmp_path):
     assert "post_over_pre" in result.stdout
     assert (tmp_path / "here/figures/norm-placement.png").stat().st_size > 10_000
     assert len(pd.read_parquet(tmp_path / "here/summary.parquet")) == 8
+
+
+def test_save_blocks_writes_the_hessian_blocks(run, tmp_path):
+    found = run("inspect", *SMALL, "--optimizer", "gd", "--lr", "0.1", "--at", "2", "--save-blocks", "own/blocks.npz")
+    assert found.exit_code == 0
+    assert re.search(
+        r"\d+ of \d+ Hessian blocks in .*blocks\.npz are indefinite, and a sweep refuses them", found.stderr
+    )
+    config = ModelSweepConfig(task="token-map:vocabulary=6", width=4, layers=1, heterogeneity=1)
+    inspected, _ = inspect_trained(config.points[0].problem(2, 0), "gd", lr=0.1, at=[2])
+    expected = block_hessians(inspected.problem.stack(), inspected.theta, "module")
+    blocks = read_blocks(tmp_path / "own/blocks.npz").blocks
+    assert len(blocks) == len(expected.partition.sizes)
+    for ours, theirs in zip(blocks, expected.blocks, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--save-blocks", "blocks.csv"], r"save blocks must be a file that ends in \.npz, got blocks\.csv"),
+        (["--save-blocks", "b.npz", "--no-curvature"], r"--save-blocks cannot be combined with --no-curvature"),
+        (["--save-blocks", "b.npz", "--study", "head-growth"], r"--save-blocks cannot be combined with --study"),
+    ],
+)
+def test_bad_files_for_blocks_are_refused(run, tmp_path, options, message):
+    found = run("inspect", *SMALL, *options)
+    assert found.exit_code == 2
+    assert re.search(message, found.stderr)
+    assert not list(tmp_path.iterdir())

@@ -547,14 +547,48 @@ EYE = np.eye(2)
             r"blocks\[1\] must be symmetric, .* by up to 0.25; that is more than rounding",
         ),
         ([[[1, THIRD], [0.333, 1]]], {}, r"blocks\[0\] must be symmetric, .* by up to 0.000333; use \(H"),
-        ([[[1, 2], [2, 1]]], {}, r"blocks\[0\] must be positive definite, got smallest eigenvalue -1; add a multiple"),
         (
-            [[[1, 1], [1, 1]]],
+            [[[1, 2], [2, 1]]],
             {},
-            r"blocks\[0\] must be positive definite, got smallest eigenvalue .*e?-?\d*; add a mul",
+            r"blocks\[0\] must be positive semi-definite, got an indefinite matrix: its smallest eigenvalue is -1, -0.333 times "
+            r"the largest in size; for a model use the Gauss-Newton matrix .* else add a multiple of the identity",
         ),
-        ([np.zeros((2, 2))], {}, r"blocks\[0\] must be positive definite, got smallest eigenvalue 0; add"),
-        ([np.array([EYE, -EYE])], {}, r"blocks\[0\] must be positive definite, got smallest eigenvalue -1"),
+        (
+            [[[1, 0], [0, -1e-7]]],
+            {},
+            r"blocks\[0\] must be positive semi-definite, .* is -1e-07, -1e-07 times .*; if that is rounding, compute the matrix",
+        ),
+        (
+            [[[1, 0], [0, Fraction(-1, 10**30)]]],
+            {},
+            r"blocks\[0\] must be positive semi-definite, got an indefinite matrix",
+        ),
+        (
+            [[[1, 0], [0, Fraction(1, 10**30)]]],
+            {},
+            r"blocks\[0\] must have eigenvalues that float64 can tell from 0, got 1 of at most 1.78e-15, which are not 0",
+        ),
+        ([EYE, np.zeros((2, 2))], {}, r"blocks\[1\] must have an eigenvalue above 0, got a matrix of zeros.*leave the"),
+        ([np.array([EYE, -EYE])], {}, r"blocks\[0\] must be positive semi-definite, .* eigenvalue is -1, -1 times"),
+        ([EYE], {"initial_error": "gauss"}, r"initial_error must be one of normal, sphere, zero-start, got 'gauss'"),
+        ([EYE], {"initial_error": "zero-start"}, r"initial_error zero-start needs a minimizer other than 0, got none"),
+        (
+            [EYE],
+            {"initial_error": "zero-start", "minimizer": [0, 0]},
+            r"initial_error zero-start needs a minimizer other than 0, got zeros; give minimizer, or draw",
+        ),
+        (
+            [EYE],
+            {"initial_error": "zero-start", "minimizer": [0, 1], "problems": 2},
+            r"problems must be 1 where every start is w = 0, got 2 equal ones; give one problem, or draw",
+        ),
+        ([EYE], {"problems": 2}, r"problems must be the number of problems that is given \(1\), got 2; leave it out"),
+        (
+            [np.array([EYE] * 3)],
+            {"initial_error": "normal", "problems": 2},
+            r"problems must be the number of problems that is given \(3\), got 2",
+        ),
+        ([EYE], {"initial_error": "normal", "problems": 0}, r"problems must be a whole number of at least 1, got 0"),
         (
             [EYE],
             {"initial_error": [1, 2, 3]},
@@ -605,10 +639,11 @@ def test_exact_matrices_must_be_symmetric_exactly():
         [[91, -22, 6, -40], [-22, 74, -87, 14], [6, -87, 126, 39], [-40, 14, 39, 134]],
     ],
 )
-def test_singular_integer_matrices_are_refused_where_rounding_makes_them_definite(block):
+def test_the_rank_of_integer_matrices_is_decided_exactly(block):
     assert sp.Matrix(block).det() == 0  # and `eigvalsh` finds a smallest eigenvalue of 1.3 to 1.8 P_l u L
-    with pytest.raises(ValueError, match=r"blocks\[0\] must be positive definite, got smallest eigenvalue"):
-        BlockQuadratic.from_blocks([block], initial_error=[1] * len(block))
+    problem = BlockQuadratic.from_blocks([block], initial_error=[1] * len(block))
+    assert problem.null_dimensions.tolist() == [[1]]
+    assert problem.eigenvalues[len(block)][0, 0, 0] == 0.0
 
 
 # Bad dials

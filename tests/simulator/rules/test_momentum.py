@@ -22,7 +22,7 @@ def test_a_rule_has_momentum_where_its_reference_moves_at_a_zero_gradient(name):
         own = {key: value for key, value in values.items() if key not in ("lr", "weight_decay")}
         decay = {"weight_decay": 0.0} if "weight_decay" in settings else {}
         iterates = run_on_gradients(
-            "gd" if name == "sgd" else name, blocks, gradients, np.zeros(3), lr=0.1, **own, **decay
+            "gd" if name == "sgd" else name, blocks, gradients, np.array([1.0, -2.0, 0.5]), lr=0.1, **own, **decay
         )
         moved = bool(np.any(iterates[-1] != iterates[-2]))
         assert has_momentum(RULES[name], {**own, "weight_decay": 0.3} if decay else own) == moved, own

@@ -172,7 +172,7 @@ def test_a_function_that_workers_cannot_import_is_said(tmp_path, monkeypatch):
     backend = Processes(2)
     with (
         backend.started(tmp_path),
-        pytest.raises(ValueError, match="judge must be a function that worker processes can"),
+        pytest.raises(ValueError, match="judge and classes of optimizers must be such that worker processes can"),
     ):
         list(backend.run(nowhere.function, range(3)))
 

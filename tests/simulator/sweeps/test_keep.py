@@ -124,7 +124,10 @@ def test_stored_results_are_what_was_computed(both):
         "figures",
         "report.html",
     }
-    assert {p.name for p in (counts.folder / "figures").iterdir()} == {"steps.png", "steps.pdf"}
+    assert {p.name for p in (counts.folder / "figures").iterdir()} == {
+        f"{name}.{suffix}" for name in counts.figures for suffix in ("png", "pdf", "csv")
+    }
+    assert "gap" not in counts.figures
     with pytest.raises(
         ValueError, match="results must hold curves, got those of a sweep that kept quantiles; use --keep"
     ):

@@ -1,0 +1,93 @@
+"""The command `quadsim compare`: finished sweeps side by side."""
+
+import hashlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from quadsim.cli.console import Ends, JsonOption, StyleOption, given_path, path_option, print_json, usage_errors
+
+if TYPE_CHECKING:
+    from quadsim.simulator.sweeps.results.side_by_side import SideBySide
+
+__all__ = ["compare"]
+
+_MARKER = "compare.json"
+
+
+def compare(
+    folders: Annotated[
+        list[str], typer.Argument(metavar="A B [C]", help="Result folders of sweeps; B and C are compared with A.")
+    ],
+    out: Annotated[Path | None, path_option("--out", "Result folder [runs/compare-<hash of the results>]")] = None,
+    style: StyleOption = "quadsim",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the answer alone, no table.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare finished sweeps: ratios of median steps at every point and optimizer that they share.
+
+    Intervals are 95% bootstrap intervals, in pairs where the seeds are the same problems. Nothing is run.
+
+    Example: quadsim compare runs/without-decay runs/with-decay
+    """
+    from quadsim.simulator.support.paths import local_path, shown
+    from quadsim.simulator.sweeps.results.results import load_results
+    from quadsim.simulator.sweeps.results.side_by_side import side_by_side
+    from quadsim.simulator.sweeps.run.folder import make_folder
+
+    ends, began = Ends(), time.perf_counter()
+    with usage_errors():
+        chosen = given_path("out", out)
+        compared = side_by_side([load_results(local_path("folder", folder)) for folder in folders])
+        place = local_path("out", Path("runs") / f"compare-{_digest(compared)}") if chosen is None else chosen
+        make_folder(place, "an earlier comparison", _MARKER)
+    with ends.attempt("figure and report", "the table is all there is; make room and run the command again"):
+        _write(compared, place, time.perf_counter() - began)
+    if as_json:
+        print_json(_document(compared) | {"folder": str(place)})
+    elif quiet:
+        typer.echo(compared.answer)
+    else:
+        from quadsim.cli.text.ratios import print_ratios
+
+        print_ratios(compared)
+        typer.echo(f"Files: {shown(place)}/ (report.html, {_MARKER}, figures/)")
+    ends.exit()
+
+
+def _digest(compared: "SideBySide") -> str:
+    """Ten hexadecimal digits that name the results that are compared, in their order."""
+    from quadsim.simulator.support import store
+
+    texts = [store.json_text([each.config.to_json(), each.manifest.get("files")]) for each in compared.sweeps]
+    return hashlib.sha256("".join(texts).encode()).hexdigest()[:10]
+
+
+def _document(compared: "SideBySide") -> dict[str, Any]:
+    from quadsim.simulator.support.records import plain_records
+
+    return {
+        "answer": compared.answer,
+        "notes": compared.notes,
+        "sweeps": [str(each.folder) for each in compared.sweeps],
+        "differences": [{name: list(both) for name, both in found.items()} for found in compared.differences],
+        "ratios": plain_records(compared.table),
+    }
+
+
+def _write(compared: "SideBySide", folder: Path, seconds: float) -> None:
+    """Write the document, the figure with its numbers, and the report."""
+    from quadsim.cli.commands.compare_page import FIGURE, compare_page
+    from quadsim.cli.pages.page import write_page
+    from quadsim.simulator.figures.panels import save_figure
+    from quadsim.simulator.figures.ratio_figure import ratio_figure
+    from quadsim.simulator.support import store
+    from quadsim.simulator.support.provenance import provenance
+
+    manifest = provenance(seconds)
+    store.write_json(folder / _MARKER, _document(compared) | {"manifest": manifest})
+    save_figure(ratio_figure(compared), folder / store.FIGURES, FIGURE)
+    store.write_bytes(folder / store.FIGURES / f"{FIGURE}.csv", compared.table.to_csv(index=False).encode())
+    write_page(compare_page(compared, folder, manifest), folder)

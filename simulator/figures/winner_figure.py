@@ -1,0 +1,164 @@
+"""The heat map of a sweep over crossed dials: who needs the fewest steps where, and by what factor."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from quadsim.simulator.figures.marks import problems_text
+from quadsim.simulator.figures.palette import optimizer_styles
+from quadsim.simulator.figures.panels import figure_from, finish, panels, text_width, wrapped
+from quadsim.simulator.rules.momentum import FAMILY_WORDS
+from quadsim.simulator.sweeps.config.grid import SweepGrid, option_name
+
+if TYPE_CHECKING:
+    from quadsim.simulator.sweeps.results.comparison import Comparison
+    from quadsim.simulator.sweeps.results.results import Results
+
+__all__ = ["winner_figure", "winner_table"]
+
+_STRONGEST = 100.0
+"""Factor from which a winner has the full colour."""
+
+_FAINTEST = 0.3
+_NOBODY = "none"
+_HATCH = "////"
+
+
+def winner_table(results: "Results") -> pd.DataFrame:
+    """What the heat map shows.
+
+    Returns:
+        A row per family and point: panel, the dials, column and row (of the cell, from the left and from the bottom), winner (the
+        optimizers within 10% of the fewest steps, joined by a comma; empty where none reaches the tolerance), next (the best of
+        the others), factor (of the median steps, next over winner; of a next one that does not reach the tolerance the length of
+        the runs over the winner's steps, and at_least is true), low and high (95% interval; NaN where not known) and
+        distinguishable (whether there is one winner and the interval lies above 1).
+    """
+    config = results.config
+    first, *others = _crossed(config)
+    columns: list[Any] = []
+    rows: list[Any] = []
+    out = []
+    for words, texts in _compared(config):
+        for group in results.compared:
+            for point in group.comparison.points:
+                own = results.best[results.best["point"] == point].iloc[0]
+                place = (own[first], tuple(own[name] for name in others))
+                columns, rows = (
+                    [*known, one] if one not in known else known
+                    for known, one in zip((columns, rows), place, strict=True)
+                )
+                dials = {name: own[name] for name in (first, *others)}
+                cell = {"column": columns.index(place[0]), "row": rows.index(place[1])}
+                out.append({"panel": words, **dials, **cell, **_winner(group.comparison, point, texts)})
+    return pd.DataFrame(out)
+
+
+def _winner(comparison: "Comparison", point: int, texts: Sequence[str]) -> dict[str, Any]:
+    """Who is ahead at a point, and by how much."""
+    lead = comparison.lead(point, texts)
+    out = {"winner": ", ".join(lead.ahead), "next": lead.next, "factor": np.nan, "low": np.nan, "high": np.nan}
+    alone = len(lead.ahead) == 1
+    out |= {"at_least": False, "distinguishable": alone and lead.certain}
+    if lead.ahead and lead.next:
+        ahead = min(lead.ahead, key=lambda text: comparison.medians[point, text])
+        ratio = comparison.ratio((point, lead.next), (point, ahead))
+        out |= {"factor": ratio.value, "low": ratio.low, "high": ratio.high}
+        if math.isinf(ratio.value):
+            steps = max(comparison.medians[point, ahead], 1.0)
+            out |= {"factor": comparison.steps / steps, "at_least": True}
+    return out
+
+
+def _crossed(config: SweepGrid) -> list[str]:
+    """The dials that take several values, the compared one first."""
+    values = {point.columns[config.axis] for point in config.points}
+    return [*([config.axis] if len(values) > 1 else []), *config.facets]
+
+
+def _compared(config: SweepGrid) -> list[tuple[str, list[str]]]:
+    """The optimizers that are compared with each other: within a family; all where every one is alone in its family."""
+    several = {name: texts for name, texts in config.families.items() if len(texts) > 1}
+    if not several:
+        return [("", list(config.optimizers))]
+    return [(FAMILY_WORDS[name] if len(config.families) > 1 else "", texts) for name, texts in several.items()]
+
+
+@figure_from(winner_table)
+def winner_figure(results: "Results", table: pd.DataFrame) -> Figure:
+    """Who needs the fewest steps at every point of two crossed dials, and how many times fewer than the next one.
+
+    A panel per family. The colour is that of the winner, the stronger the larger the factor; cells are hatched where the winner
+    cannot be told from the next one (within 10%, or the 95% interval of the ratio holds 1).
+    """
+    config, styles = results.config, optimizer_styles(results.config.optimizers)
+    first, *others = _crossed(config)
+    groups = [rows for _, rows in table.groupby("panel", sort=False)]
+    figure, axes = panels(len(groups))
+    for axis, cells in zip(axes, groups, strict=True):
+        across, up = cells.drop_duplicates("column"), cells.drop_duplicates("row")
+        axis.set_xlim(-0.5, len(across) - 0.5)
+        axis.set_ylim(-0.5, len(up) - 0.5)
+        axis.grid(visible=False)
+        axis.set_xticks(range(len(across)), [_value(value) for value in across[first]])
+        axis.set_yticks(range(len(up)), [", ".join(_value(row[name]) for name in others) for _, row in up.iterrows()])
+        axis.tick_params(length=0)
+        axis.set_xlabel(config.axis_label if first == config.axis else option_name(first))
+        axis.set_ylabel(", ".join(map(option_name, others)))
+        axis.set_title(cells["panel"].iloc[0])
+        width = 0.8 * figure.get_figwidth() / len(axes) / len(across)
+        for _, cell in cells.iterrows():
+            _draw_cell(axis, cell, config, styles, width)
+    shown = [text for text in config.optimizers if any(text in cell.split(", ") for cell in table["winner"])]
+    handles = [Patch(color=styles[text]["color"], label=config.names[text]) for text in shown]
+    if not table["distinguishable"].all():
+        handles.append(Patch(facecolor="white", edgecolor="0.35", hatch=_HATCH, label="not distinguishable"))
+    title = f"Who needs the fewest steps, and how many times fewer than the next; {problems_text(config, bars=False)}"
+    finish(figure, axes, handles, title)
+    return figure
+
+
+def _draw_cell(axis: Axes, cell: pd.Series, config: SweepGrid, styles: dict[str, dict[str, Any]], width: float) -> None:
+    """One cell of the heat map.
+
+    Args:
+        axis: the panel.
+        cell: a row of `winner_table`.
+        config: the grid.
+        styles: of the optimizers.
+        width: of the cell in inches.
+    """
+    ahead = [text for text in cell["winner"].split(", ") if text]
+    color: Any = "white"
+    look: dict[str, Any] = {}
+    if len(ahead) == 1 and np.isfinite(cell["factor"]):
+        strength = min(math.log(max(cell["factor"], 1.0)) / math.log(_STRONGEST), 1.0)
+        strength = _FAINTEST + (1.0 - _FAINTEST) * strength
+        color = tuple(1.0 - strength * (1.0 - part) for part in to_rgb(styles[ahead[0]]["color"]))
+    if ahead and not cell["distinguishable"]:
+        look = {"hatch": _HATCH}
+    corner = (cell["column"] - 0.5, cell["row"] - 0.5)
+    axis.add_patch(Rectangle(corner, 1, 1, facecolor=color, edgecolor="0.6", linewidth=0.6, **look))
+    names = " = ".join(config.names[text] for text in ahead) or _NOBODY
+    factor = (
+        f"{'over ' if cell['at_least'] else ''}{cell['factor']:.2g}x"
+        if np.isfinite(cell["factor"]) and len(ahead) == 1
+        else ""
+    )
+    size = mpl.rcParams["legend.fontsize"]
+    text = "\n".join(filter(None, (wrapped(names, width, size), factor)))
+    size = size * min(1.0, width / max(text_width(text, size), 1e-6)) if isinstance(size, int | float) else size
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
+    axis.text(cell["column"], cell["row"], text, ha="center", va="center", fontsize=size, bbox=box)
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float | int) else str(value)

@@ -1,0 +1,3 @@
+"""A file without an optimizer."""
+
+BETA = 0.9

@@ -1,0 +1,3 @@
+"""A file that does not run."""
+
+raise KeyError("beta")

@@ -1,0 +1,233 @@
+"""Figures of a sweep: the numbers beside them are those that are drawn, names keep their look, and texts fit."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.patches import Rectangle
+
+from quadsim.simulator import RULES, SweepConfig, sweep
+from quadsim.simulator.figures import panels as shared
+from quadsim.simulator.figures.palette import optimizer_styles, styles_of
+from quadsim.simulator.figures.rates_figure import rates_figure
+from quadsim.simulator.figures.style import COLUMN, chosen_style
+from quadsim.simulator.figures.sweep_figures import gap_figure, save_figures, steps_figure
+from quadsim.simulator.figures.winner_figure import winner_figure
+from quadsim.theory import judge
+
+OPTIMIZERS = ("gd", "signsgd", "adam:beta1=0", "heavy-ball", "adam")
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory):
+    """A small sweep with all figures, in which some medians miss."""
+    config = SweepConfig(
+        heterogeneity=(2, 30),
+        alignment=(-1, 1),
+        gradient_heterogeneity=(5,),
+        blocks=(2,),
+        block_size=(2,),
+        optimizers=OPTIMIZERS,
+        seeds=6,
+        steps=150,
+        lr=(0.003, 0.03, 0.1, 3.0),
+    )
+    results = sweep(config, judge, out=tmp_path_factory.mktemp("figures") / "crossed", present=None)
+    save_figures(results, results.folder / "figures")
+    return results
+
+
+def stored(results, name):
+    return pd.read_csv(results.folder / f"figures/{name}.csv", engine="python")  # whose floats are exact
+
+
+def panels_of(figure, table):
+    """The axes of a figure with the rows of its table, by the title of the panel."""
+    groups = dict(list(table.groupby("panel", sort=False)))
+    found = [(axis, groups[axis.get_title().replace("\n", " ")]) for axis in figure.axes]
+    assert len(found) == len(groups)
+    return found
+
+
+def drawn_points(axis, **look):
+    """Points of all lines that look so, sorted."""
+    lines = [line for line in axis.lines if all(mpl.artist.getp(line, name) == value for name, value in look.items())]
+    points = np.concatenate([line.get_xydata() for line in lines]) if lines else np.empty((0, 2))
+    return points[np.lexsort(points.T)]
+
+
+def sorted_points(x, y):
+    points = np.column_stack([x, y]).astype(float)
+    return points[np.lexsort(points.T)]
+
+
+def test_the_numbers_of_steps_are_those_drawn(crossed):
+    table = stored(crossed, "steps")
+    styles, missed = optimizer_styles(OPTIMIZERS), 0
+    for axis, rows in panels_of(steps_figure(crossed), table):
+        for text, own in rows.groupby("optimizer"):
+            style = styles[text]
+            points = drawn_points(axis, color=style["color"], marker=style["marker"])
+            reached = np.isfinite(own["steps_median"])
+            below = points[points[:, 1] <= 150]
+            np.testing.assert_array_equal(below, sorted_points(own["drawn_at"][reached], own["steps_median"][reached]))
+            assert len(points) - len(below) == (~reached).sum(), "medians that miss lie above the length of the runs"
+            missed += (~reached).sum()
+            assert (np.abs(own["drawn_at"] / own["heterogeneity"] - 1.0) < 0.05).all()
+    assert 0 < missed < len(table)
+
+
+def test_the_numbers_of_gaps_and_bounds_are_those_drawn(crossed):
+    table = stored(crossed, "gap")
+    styles = optimizer_styles(OPTIMIZERS)
+    for axis, rows in panels_of(gap_figure(crossed), table):
+        rows = rows[rows["step"] > 0]
+        for text, own in rows.groupby("optimizer"):
+            style = styles[text]
+            curve = drawn_points(axis, color=style["color"], linestyle=_line(style), marker="")
+            np.testing.assert_array_equal(curve, sorted_points(own["step"], own["median"]))
+            bound = own[own["bound"].notna()]
+            np.testing.assert_array_equal(
+                drawn_points(axis, color=style["color"], linestyle="--"),
+                sorted_points(bound["step"], bound["bound"]),
+            )
+            hit = own["steps_median"].iloc[0]
+            marks = drawn_points(axis, color=style["color"], marker=style["marker"], fillstyle=style["fillstyle"])
+            marks = marks[marks[:, 1] == 1e-6]  # without the open marker at the end of a curve that misses
+            assert len(marks) == np.isfinite(hit)
+            if np.isfinite(hit):
+                np.testing.assert_array_equal(marks, [[hit, 1e-6]])
+    bounded = table[table["bound"].notna()]
+    assert set(bounded["optimizer"]) == {"gd"}
+    assert (bounded["median"] <= bounded["bound"] * (1 + 1e-9)).all()
+
+
+def _line(style):
+    """What Matplotlib calls the line style: dashes of one's own are `--` to it."""
+    return style["linestyle"] if isinstance(style["linestyle"], str) else "--"
+
+
+def test_the_numbers_of_rates_are_those_drawn(crossed):
+    table = stored(crossed, "rates")
+    assert sorted(set(table["lr"])) == [0.003, 0.03, 0.1, 3.0]
+    assert set(table["lr"][table["end"]]) == {0.003, 3.0}
+    styles = optimizer_styles(OPTIMIZERS)
+    for axis, rows in panels_of(rates_figure(crossed), table):
+        for text, own in rows.groupby("optimizer"):
+            style, reached = styles[text], np.isfinite(own["steps_median"])
+            points = drawn_points(axis, color=style["color"], marker=style["marker"], linestyle="None")
+            if text.startswith("adam"):
+                continue  # two settings of one name: told apart by the half that is filled, which open ends do not have
+            below = points[points[:, 1] <= 150]
+            np.testing.assert_array_equal(below, sorted_points(own["lr"][reached], own["steps_median"][reached]))
+            np.testing.assert_array_equal(np.sort(points[points[:, 1] > 150][:, 0]), np.sort(own["lr"][~reached]))
+            marks = [
+                line for line in axis.lines if line.get_color() == style["color"] and line.get_linestyle() == "None"
+            ]
+            opened = {x for line in marks if line.get_markerfacecolor() == "none" for x in line.get_xdata()}
+            assert opened == {0.003, 3.0}
+
+
+def test_the_numbers_of_winners_are_those_drawn(crossed):
+    table = stored(crossed, "winner")
+    assert len(table) == 8  # two families at four points
+    best = crossed.best.set_index(["heterogeneity", "alignment", "optimizer"])["steps_median"]
+    for axis, rows in panels_of(winner_figure(crossed), table):
+        cells = {patch.get_xy(): patch for patch in axis.patches if isinstance(patch, Rectangle)}
+        texts = {text.get_position(): text.get_text() for text in axis.texts}
+        for cell in rows.to_dict("records"):
+            patch = cells[cell["column"] - 0.5, cell["row"] - 0.5]
+            text = texts[cell["column"], cell["row"]].replace("\n", " ")
+            winners = [] if pd.isna(cell["winner"]) else cell["winner"].split(", ")
+            assert (patch.get_hatch() is not None) == (bool(winners) and not cell["distinguishable"])
+            assert all(name in text for name in winners)
+            if cell["distinguishable"] and not cell["at_least"]:
+                medians = [
+                    best[cell["heterogeneity"], cell["alignment"], who] for who in (cell["next"], cell["winner"])
+                ]
+                assert cell["factor"] == medians[0] / medians[1]
+                assert f"{cell['factor']:.2g}x" in text
+
+
+def test_an_optimizer_looks_the_same_whatever_else_is_swept():
+    alone = {name: optimizer_styles([name])[name] for name in RULES}
+    together = optimizer_styles(tuple(RULES))
+    assert alone == together
+    assert len({(style["color"], style["marker"]) for style in together.values()}) == len(RULES)
+    # Frozen: these may never change.
+    blue, orange, green = (
+        optimizer_styles(["gd", "signsgd", "adam"])[name]["color"] for name in ("gd", "signsgd", "adam")
+    )
+    assert [mpl.colors.to_hex(color) for color in (blue, orange, green)] == ["#0173b2", "#de8f05", "#029e73"]
+    assert optimizer_styles(["my-own"])["my-own"] == optimizer_styles(["gd", "my-own"])["my-own"]
+    assert optimizer_styles(["my-own"])["my-own"]["marker"] not in {style["marker"] for style in together.values()}
+
+
+def test_settings_of_one_name_share_the_colour_and_differ_in_the_line():
+    texts = ("adam:beta1=0", "adam", "adam:beta1=0.5")
+    styles = optimizer_styles(texts)
+    assert list(styles) == list(texts)
+    assert len({(style["color"], style["marker"]) for style in styles.values()}) == 1
+    assert len({str(style["linestyle"]) for style in styles.values()}) == 3
+    assert styles["adam"]["linestyle"] == "-"
+    assert optimizer_styles(["adam:beta1=0"])["adam:beta1=0"] == styles["adam:beta1=0"]
+
+
+def test_what_is_no_optimizer_never_looks_alike():
+    names = ["pre", "post", "none", "a", "b", "c", "gd"]
+    assert len({style["color"] for style in styles_of(names).values()}) == len(names)
+
+
+@pytest.mark.parametrize("style", ["quadsim", "paper", "user"])
+def test_no_text_is_cut_off(crossed, style):
+    with chosen_style(style), mpl.rc_context({"xtick.labelsize": 16, "ytick.labelsize": 16} if style == "user" else {}):
+        for make in (steps_figure, gap_figure, rates_figure, winner_figure):
+            figure = make(crossed)
+            with shared.drawing():
+                figure.draw_without_rendering()
+            width, height = figure.bbox.size
+            texts = [text for axis in figure.axes for text in (axis.title, axis.xaxis.label, axis.yaxis.label)]
+            texts += [*figure.texts, *figure.legends[0].get_texts()]
+            for text in texts:
+                box = text.get_window_extent()
+                inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
+                assert inside or not text.get_text(), (text.get_text(), box)
+            shown = [label for axis in figure.axes for label in (axis.xaxis.label, axis.title) if label.get_text()]
+            boxes = [label.get_window_extent() for label in shown]
+            for k, box in enumerate(boxes):
+                assert not any(box.overlaps(other) for other in boxes[:k]), shown[k]
+            if style == "paper":
+                assert figure.get_figwidth() == COLUMN
+
+
+def test_long_texts_are_broken_where_they_may():
+    text = "adam:beta1=0.9:beta2=0.99:eps=1e-08 (best of 12)"
+    lines = shared.wrapped(text, 1.2, 8).split("\n")
+    assert len(lines) > 1
+    assert all(shared.text_width(line, 8) <= 1.2 for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+def test_more_than_eight_optimizers_are_drawn_by_family():
+    names = tuple(RULES)[:20]
+    parts = shared.parts_of(SweepConfig(optimizers=names))
+    assert sorted(text for _, texts in parts for text in texts) == sorted(names)
+    assert all(len(texts) <= 8 for _, texts in parts)
+    assert shared.parts_of(SweepConfig(optimizers=names[:8])) == [("", list(names[:8]))]
+    assert [words for words, _ in shared.parts_of(SweepConfig(optimizers=names[:8]), by_family=True)] == [
+        "without momentum",
+        "with momentum",
+    ]
+
+
+def test_a_paper_has_pgf_only_where_latex_measures_its_texts(crossed, tmp_path, monkeypatch):
+    monkeypatch.setattr(shared.shutil, "which", lambda name: None)
+    with chosen_style("paper"):
+        figure = steps_figure(crossed)
+        shared.save_figure(figure, tmp_path, "steps")
+        assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".pdf"}
+        asked = []
+        monkeypatch.setattr(shared.shutil, "which", lambda name: name)
+        monkeypatch.setattr(figure, "savefig", lambda path, backend, **options: (asked.append(backend), path.touch()))
+        shared.save_figure(figure, tmp_path, "steps")
+    assert asked == ["agg", "pdf", "pgf"]
