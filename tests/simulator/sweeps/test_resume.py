@@ -384,7 +384,7 @@ def test_a_failing_chunk_is_tried_three_times_and_named_and_the_rest_finished(ru
     real, tries = work.simulate_optimizer, []
 
     def failing(problem, rule, **options):
-        if rule.name == "heavy-ball" and problem.index[0] == 2 and problem.dials["heterogeneity"] == 10:
+        if rule.label == "heavy-ball" and problem.index[0] == 2 and problem.dials["heterogeneity"] == 10:
             tries.append(1)
             raise ArithmeticError("as planned")
         return real(problem, rule, **options)
@@ -409,7 +409,7 @@ def test_a_chunk_that_fails_twice_is_no_failure(whole, tmp_path, monkeypatch):
     real, tries = work.simulate_optimizer, []
 
     def failing(problem, rule, **options):
-        if rule.name == "gd" and problem.index[0] == 0 and len(tries) < 2:
+        if rule.label == "gd" and problem.index[0] == 0 and len(tries) < 2:
             tries.append(1)
             raise ArithmeticError("as planned")
         return real(problem, rule, **options)
