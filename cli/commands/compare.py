@@ -26,9 +26,10 @@ def compare(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the answer alone, no table.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare finished sweeps: ratios of median steps at every point and optimizer that they share.
+    """Compare finished sweeps by the ratios of their steps.
 
-    Intervals are 95% bootstrap intervals, in pairs where the seeds are the same problems. Nothing is run.
+    Ratios are those of median steps, at every point and optimizer that the sweeps share. Intervals are 95% bootstrap
+    intervals, in pairs where the seeds are the same problems. Nothing is run.
 
     Example: quadsim compare runs/without-decay runs/with-decay
     """
@@ -89,5 +90,5 @@ def _write(compared: "SideBySide", folder: Path, seconds: float) -> None:
     manifest = provenance(seconds)
     store.write_json(folder / _MARKER, _document(compared) | {"manifest": manifest})
     save_figure(ratio_figure(compared), folder / store.FIGURES, FIGURE)
-    store.write_bytes(folder / store.FIGURES / f"{FIGURE}.csv", compared.table.to_csv(index=False).encode())
+    store.write_csv(folder / store.FIGURES / f"{FIGURE}.csv", compared.table)
     write_page(compare_page(compared, folder, manifest), folder)

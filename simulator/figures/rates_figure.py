@@ -46,7 +46,7 @@ def rates_table(results: "Results") -> pd.DataFrame:
     for p, point in enumerate(config.points):
         for words, texts in parts_of(config):
             for text in texts:
-                chosen: pd.Series[Any] = best.loc[(p, text), :]
+                chosen: Any = best.loc[(p, text)]
                 rows = rates[p, text, chosen["setting"]]
                 facets = [f"{name.replace('_', ' ')} {chosen[name]}" for name in results.facets]
                 lr = rows["lr"].to_numpy()

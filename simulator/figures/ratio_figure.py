@@ -47,7 +47,7 @@ def ratio_figure(compared: "SideBySide") -> Figure:
         axis.set_ylabel("ratio of median steps")
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.yaxis.set_minor_formatter(NullFormatter())
-    handles = [Line2D([], [], label=name, markersize=5, linestyle="-", **style) for name, style in styles.items()]
+    handles = [Line2D([], [], label=name, markersize=5, **style) for name, style in styles.items()]
     finish(
         figure, axes, handles, "Above 1: more steps than A. Best rate of each optimizer; bars: 95% bootstrap intervals"
     )
@@ -80,6 +80,5 @@ def _draw(axis: Axes, at: np.ndarray, rows: pd.DataFrame, style: dict[str, Any],
         markersize=5,
         linewidth=1.4,
         elinewidth=0.9,
-        linestyle="none" if categorical else "-",
-        **style,
+        **style | ({"linestyle": "none"} if categorical else {}),
     )

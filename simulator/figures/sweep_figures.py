@@ -214,7 +214,8 @@ def gap_table(results: "Results") -> pd.DataFrame:
                 )
                 drawn = {"step": steps, "median": middle, "q10": low, "q90": high, "bound": np.nan}
                 if (p, text) in rates:
-                    drawn["bound"] = quantile(rates[p, text][:, None] ** steps, 0.5, axis=0)
+                    with np.errstate(over="ignore"):  # at a rate that diverges the factor is above 1
+                        drawn["bound"] = quantile(rates[p, text][:, None] ** steps, 0.5, axis=0)
                 out.append(pd.DataFrame({"panel": panel, "optimizer": text, **drawn, "steps_median": medians[p, text]}))
     return pd.concat(out, ignore_index=True)
 

@@ -215,7 +215,7 @@ def test_a_diverging_rate_is_a_status(run, tmp_path):
 def test_interrupt_keeps_what_is_finished_and_the_same_command_goes_on(run, tmp_path, monkeypatch):
     work = importlib.import_module("quadsim.simulator.sweeps.work.quadratics")
     calls = []
-    real = work.simulate
+    real = work.simulate_optimizer
 
     def interrupted(*arguments, **options):
         calls.append(1)
@@ -223,7 +223,7 @@ def test_interrupt_keeps_what_is_finished_and_the_same_command_goes_on(run, tmp_
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(work, "simulate", interrupted)
+    monkeypatch.setattr(work, "simulate_optimizer", interrupted)
     stopped = run("sweep", *SMALL, "--out", "a")
     assert stopped.exit_code == 130
     assert "what was finished is kept in a" in stopped.stderr

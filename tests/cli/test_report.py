@@ -88,7 +88,7 @@ def test_the_report_of_a_sweep_says_what_was_asked_and_found(swept):
         said = "&gt;400" if np.isinf(row["steps_median"]) else f"{row['steps_median']:g}"
         cells = f'<td>{row["setting"]}</td><td class="number" data-value="{row["steps_median"]!r}">{said}</td>'
         assert re.sub(r"\s", "", cells) in re.sub(r"\s", "", page.html)
-    assert page.tags.count("img") == 2
+    assert page.tags.count("img") == 3
     for text in (
         "against Hessian heterogeneity",
         "1e-06 of the start",
@@ -117,7 +117,7 @@ def test_report_makes_figures_and_page_again_and_runs_nothing(swept, tmp_path, m
     for path in [again / "report.html", *(again / "figures").iterdir()]:
         path.unlink()
     work = importlib.import_module("quadsim.simulator.sweeps.work.quadratics")
-    monkeypatch.setattr(work, "simulate", lambda *a, **k: pytest.fail("a report simulates nothing"))
+    monkeypatch.setattr(work, "simulate_optimizer", lambda *a, **k: pytest.fail("a report simulates nothing"))
     result = run("report", again)
     assert result.exit_code == 0, result.stderr
     assert "median" in result.stdout
@@ -435,7 +435,7 @@ def test_a_sweep_that_kept_counts(tmp_path):
     )
     assert result.exit_code == 0, result.stderr
     page = Page(tmp_path / "q/report.html")
-    assert page.tags.count("img") == 1
+    assert page.tags.count("img") == 2
     assert "histogram.parquet: counts by status" in page.text
     assert "median steps (at most)" in page.text
     assert "✓ holds 54 1 no step of 54 runs lies above it" in page.text
@@ -449,7 +449,7 @@ def test_a_sweep_over_models(tmp_path):
     page = Page(tmp_path / "m/report.html")
     assert "How many steps gd and adam need on mlp, frequency 1 and 10" in page.html
     assert "on optimised loss" in page.text
-    assert page.tags.count("img") == 2
+    assert page.tags.count("img") == 3
     assert "Bounds" not in page.text
 
 

@@ -90,7 +90,8 @@ def narrowed(config: SweepGrid, only: Mapping[str, Sequence[str]]) -> SweepGrid:
 
 def _lists(config: SweepGrid) -> list[str]:
     """Fields that hold several values."""
-    return [f.name for f in fields(config) if isinstance(getattr(config, f.name), tuple) and getattr(config, f.name)]
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    return [name for name, value in values.items() if value and isinstance(value, tuple)]
 
 
 def _text(value: Any) -> str:

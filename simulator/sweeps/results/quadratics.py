@@ -1,14 +1,14 @@
 """What a sweep over quadratics says beside what every sweep says."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.sweeps.config.given import GivenProblem
-from quadsim.simulator.sweeps.config.quadratics import SweepConfig
 from quadsim.simulator.sweeps.results.notes import text_of_point
 
 if TYPE_CHECKING:
+    from quadsim.simulator.sweeps.config.quadratics import SweepConfig
     from quadsim.simulator.sweeps.results.results import Results
 
 __all__ = ["notes"]
@@ -18,8 +18,8 @@ _MOST_SIZES = 12
 
 def notes(results: "Results") -> list[str]:
     """The problem of a user's own, which gaps left the tolerance again, and weight decay."""
-    config, best, out = results.config, results.best, []
-    assert isinstance(config, SweepConfig)
+    config, best = cast("SweepConfig", results.config), results.best
+    out: list[str] = []
     if config.problem is not None:
         out.append(_on_problem(config.problem, str(config.start)))
     left = best[best["final_gap_median"].gt(config.tolerance) & best["reached"].ge(0.5)]

@@ -218,9 +218,9 @@ def finish_sweep(
             for piece in pieces:
                 kept.take(units_of(work, piece, known), runner.paths)
             pieces = [] if config.lr is not None else _extensions(kept.edges(), plan, density)
-        again = kept.without_curves()
-        runner.finish(again, len(again))
-        kept.take_curves(again, runner.paths)
+        if again := kept.without_curves():
+            runner.finish(again, len(again))
+            kept.take_curves(again, runner.paths)
     runner.say("writing")
     with writable(out or folder):
         best = kept.write(folder)

@@ -80,7 +80,7 @@ def test_a_third_family_goes_on_where_it_was_interrupted(quartic, tmp_path, monk
 def test_a_third_family_is_drawn_and_reported(quartic, tmp_path):
     config, folder = QuarticConfig(**SMALL), tmp_path / "q"
     results = sweep(config, out=folder)
-    assert results.figures == ("steps", "height")
+    assert results.figures == ("steps", "height", "rates")
     for name in results.figures:
         assert (folder / f"figures/{name}.png").stat().st_size > 10_000
     done = run("sweep", "--config", folder / "config.json", "--out", tmp_path / "again")
@@ -115,7 +115,8 @@ def test_a_configuration_of_no_registered_family_is_refused():
 def test_every_field_is_an_option_and_every_option_a_field(quartic):
     for family in FAMILIES.values():
         found = {each.name: each for each in fields(family.config_class)}
-        in_memory = {"problem"} & found.keys()  # a BlockQuadratic, which no text says; its option is --problem-file
+        # What no text says: a BlockQuadratic (--problem-file) and optimizers of the user (--optimizer-file).
+        in_memory = {"problem", "own"} & found.keys()
         assert found.keys() - in_memory == family.all_options.keys()
         for name, option in family.all_options.items():
             assert found[name].default == option.default

@@ -153,7 +153,7 @@ def test_a_histogram_with_a_row_missing_is_refused(both, tmp_path):
 def test_an_interrupted_sweep_goes_on_chunk_by_chunk(both, tmp_path, monkeypatch, damaged):
     config = both[1].config
     monkeypatch.setattr(work, "UNIT_BYTES", 4 * QuadraticWork(config).problem_bytes(config.points[0], 9))
-    real, calls = work.simulate, []
+    real, calls = work.simulate_optimizer, []
 
     def interrupted(*arguments, **options):
         calls.append(1)
@@ -161,7 +161,7 @@ def test_an_interrupted_sweep_goes_on_chunk_by_chunk(both, tmp_path, monkeypatch
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(work, "simulate", interrupted)
+    monkeypatch.setattr(work, "simulate_optimizer", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sweep(config, judge, out=tmp_path / "a")
     units = sorted((tmp_path / "a/units").iterdir())

@@ -201,7 +201,7 @@ def test_an_unfinished_sweep_goes_on_where_it_stopped(whole, tmp_path):
 
 
 def test_a_finished_sweep_says_so_and_runs_nothing(run, whole, monkeypatch):
-    monkeypatch.setattr(work, "simulate", None)
+    monkeypatch.setattr(work, "simulate_optimizer", None)
     result = run("--out", whole)
     assert result.exit_code == 0
     assert result.stderr == f"Already finished; this is the stored result in {whole}.\n"
@@ -382,15 +382,15 @@ def test_a_read_only_folder(zygote, whole, tmp_path, begun):
 
 
 def test_a_failing_chunk_is_tried_three_times_and_named_and_the_rest_finished(run, whole, tmp_path, monkeypatch):
-    real, tries = work.simulate, []
+    real, tries = work.simulate_optimizer, []
 
     def failing(problem, rule, **options):
-        if rule.name == "heavy-ball" and problem.index[0] == 2 and problem.dials["heterogeneity"] == 10:
+        if rule.label == "heavy-ball" and problem.index[0] == 2 and problem.dials["heterogeneity"] == 10:
             tries.append(1)
             raise ArithmeticError("as planned")
         return real(problem, rule, **options)
 
-    monkeypatch.setattr(work, "simulate", failing)
+    monkeypatch.setattr(work, "simulate_optimizer", failing)
     result = run("--out", "a")
     assert result.exit_code == 1
     assert len(tries) == 3
@@ -401,27 +401,27 @@ def test_a_failing_chunk_is_tried_three_times_and_named_and_the_rest_finished(ru
     assert 'raise ArithmeticError("as planned")' in (tmp_path / f"a/failures/{key}.txt").read_text()
     assert len(list((tmp_path / "a/units").iterdir())) == CHUNKS - 1
     assert not store.is_finished(tmp_path / "a")
-    monkeypatch.setattr(work, "simulate", real)
+    monkeypatch.setattr(work, "simulate_optimizer", real)
     assert run("--out", "a").exit_code == 0
     assert_same(tmp_path / "a", whole)
 
 
 def test_a_chunk_that_fails_twice_is_no_failure(whole, tmp_path, monkeypatch):
-    real, tries = work.simulate, []
+    real, tries = work.simulate_optimizer, []
 
     def failing(problem, rule, **options):
-        if rule.name == "gd" and problem.index[0] == 0 and len(tries) < 2:
+        if rule.label == "gd" and problem.index[0] == 0 and len(tries) < 2:
             tries.append(1)
             raise ArithmeticError("as planned")
         return real(problem, rule, **options)
 
-    monkeypatch.setattr(work, "simulate", failing)
+    monkeypatch.setattr(work, "simulate_optimizer", failing)
     assert_same(sweep(CONFIG, judge, out=tmp_path / "a").folder, whole)
     assert len(tries) == 2
 
 
 def test_without_a_folder_a_failure_says_what_went_wrong(monkeypatch):
-    monkeypatch.setattr(work, "simulate", None)
+    monkeypatch.setattr(work, "simulate_optimizer", None)
     with pytest.raises(
         UnfinishedError, match=r"12 of 12 chunks failed 3 times: .*; the first with: TypeError: 'NoneType'"
     ):

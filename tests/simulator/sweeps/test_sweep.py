@@ -225,7 +225,7 @@ def test_notes_say_what_a_reader_must_know():
 def test_a_damaged_unit_is_run_again(tmp_path, monkeypatch):
     config = SweepConfig(heterogeneity=(2,), optimizers=("gd", "adam"), seeds=2, steps=100, lr=(0.1,))
     whole = sweep(config).summary
-    real, calls = work.simulate, []
+    real, calls = work.simulate_optimizer, []
 
     def interrupted(*arguments, **options):
         calls.append(1)
@@ -233,7 +233,7 @@ def test_a_damaged_unit_is_run_again(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(work, "simulate", interrupted)
+    monkeypatch.setattr(work, "simulate_optimizer", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sweep(config, out=tmp_path / "a")
     (unit,) = (tmp_path / "a/units").iterdir()

@@ -56,8 +56,8 @@ def run(
     if largest:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     if hold:
-        left, real = iter(range(3)), work.simulate
-        work.simulate = lambda *a, **o: real(*a, **o) if next(left, None) is not None else time.sleep(600)
+        left, real = iter(range(3)), work.simulate_optimizer
+        work.simulate_optimizer = lambda *a, **o: real(*a, **o) if next(left, None) is not None else time.sleep(600)
     if user and os.getuid() == 0:
         os.setuid(user)
     sweep(SweepConfig(**config), judge, out=Path(folder))
