@@ -351,7 +351,8 @@ class Follower:
         """Sum the gaps of every window in the order of its steps, as the kernels do; step 0 is in none."""
         assert self._start is not None
         for t, gap in enumerate(gaps, self._begin):
-            self._window_sum += gap
+            with np.errstate(over="ignore"):  # the sum of a run that diverges may overflow: such a window is not low
+                self._window_sum += gap
             if t % MEAN_WINDOW == 0:
                 if t:
                     low = self._window_sum / MEAN_WINDOW <= self._job.tolerance * self._start

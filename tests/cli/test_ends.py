@@ -1,5 +1,6 @@
 """What a user's surroundings do to a command: paths, settings of plots, and failures after the work."""
 
+import importlib
 import json
 import logging
 import os
@@ -45,14 +46,16 @@ def full_disk(monkeypatch):
     def save_figure(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    for name in (
+    names = (
         "simulator.figures.panels",
         "simulator.figures.sweep_figures",
         "simulator.figures.inspection_figures",
         "cli.pages.claims_figures",
         "cli.pages.verify_figure",
-    ):
-        monkeypatch.setattr(f"quadsim.{name}.save_figure", save_figure)
+    )
+    # All of them are imported first: a module that is imported after the first was patched would keep what was patched.
+    for module in [importlib.import_module(f"quadsim.{name}") for name in names]:
+        monkeypatch.setattr(module, "save_figure", save_figure)
     return monkeypatch
 
 
