@@ -350,11 +350,11 @@ class Follower:
     def _follow_windows(self, gaps: np.ndarray) -> None:
         """Sum the gaps of every window in the order of its steps, as the kernels do; step 0 is in none."""
         assert self._start is not None
-        for t, gap in enumerate(gaps, self._begin):
-            with np.errstate(over="ignore"):  # the sum of a run that diverges may overflow: such a window is not low
+        with np.errstate(over="ignore"):  # the sum of a run that diverges may overflow: such a window is not low
+            for t, gap in enumerate(gaps, self._begin):
                 self._window_sum += gap
-            if t % MEAN_WINDOW == 0:
-                if t:
-                    low = self._window_sum / MEAN_WINDOW <= self._job.tolerance * self._start
-                    self.mean = np.where(low, np.minimum(self.mean, t), self.mean)
-                self._window_sum[:] = 0.0
+                if t % MEAN_WINDOW == 0:
+                    if t:
+                        low = self._window_sum / MEAN_WINDOW <= self._job.tolerance * self._start
+                        self.mean = np.where(low, np.minimum(self.mean, t), self.mean)
+                    self._window_sum[:] = 0.0
