@@ -82,7 +82,7 @@ def check_mergeable(path: Path, size: str, seed: int) -> None:
 def merge(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Put rows of results into the stored table, each in place of the earlier row of its claim, and write its pages again.
 
-    The lines of other claims stay as they are, byte for byte.
+    The numbers of other claims stay as they are, byte for byte; a claim that was withdrawn since its run gets that verdict.
 
     Args:
         path: of the stored table.
@@ -99,7 +99,7 @@ def merge(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             )
     table = stored_table(path)
     # A line of its own for every row, so that a change of one claim changes one line.
-    lines = {row["id"]: json.dumps(row) for row in (*table["claims"], *rows)}
+    lines = {row["id"]: json.dumps(_as_judged_today(row)) for row in (*table["claims"], *rows)}
     merged = table | {"claims": [json.loads(line) for line in in_reading_order(lines).values()]}
     pages = _pages(path, merged)
     rest = {key: value for key, value in table.items() if key != "claims"}
@@ -107,6 +107,14 @@ def merge(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     _write(path, f'{{"claims": [\n{text}\n],\n{json.dumps(rest)[1:]}\n')
     for page, content in pages.items():
         _write(page, content)
+
+
+def _as_judged_today(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row as it is, but with the verdict of a claim whose conditions were found to decide nothing after its run."""
+    claim = CLAIMS.get(row["id"])
+    if claim is None or not claim.unjudged:
+        return dict(row)
+    return dict(row) | {"verdict": claim.unjudged_as, "reason": claim.unjudged}
 
 
 def _pages(path: Path, table: dict[str, Any]) -> dict[Path, str]:
@@ -203,11 +211,16 @@ def _counts(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def _figures(entry: dict[str, Any]) -> str:
-    """Return the numbers that contradict the claim or leave it open; if there are none, the first ones with an interval."""
+    """Return the numbers that contradict the claim or leave it open; if there are none, the first ones with an interval.
+
+    A withdrawn claim has its reason in their place: numbers of an instrument that is not valid would be taken for evidence.
+    """
     figures = {figure["name"]: figure for figure in entry["measured"]}
     conditions = entry["conditions"]
-    if not figures:
+    if entry["verdict"] == "withdrawn" or not figures:
         return _cell(entry["reason"])
+    if entry["verdict"] == "estimate":
+        return _cell("; ".join([*(figures[c["measure"]]["text"] for c in conditions), entry["reason"]]))
     against = [c for c in conditions if c["state"] != "holds"]
     told = against or sorted(conditions, key=lambda c: figures[c["measure"]]["seeds"] == 0)
     said = dict.fromkeys(

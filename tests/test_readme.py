@@ -126,6 +126,8 @@ def test_the_tables_of_claims_are_made_from_full_runs():
     rows = stored_table(ROOT / "docs/claims.json")["claims"]
     assert {(row["size"], row["seed"]) for row in rows} == {("full", 0)}
     assert {row["verdict"] for row in rows} > {"reproduced", "refuted", "partly"}
+    unjudged = {row["id"]: row["verdict"] for row in rows if row["verdict"] in ("withdrawn", "estimate")}
+    assert unjudged == {claim.id: claim.unjudged_as for claim in CLAIMS.values() if claim.unjudged}
     assert {tuple(row["made"]) for row in rows} == {("date", "commit", "command")}
 
 

@@ -50,8 +50,9 @@ def reproduce(
 ) -> None:
     """Run the papers' claims and judge each by its own criterion.
 
-    The verdict is: reproduced, partly, not at this scale, or refuted. The criterion of every claim is fixed before the run
-    (--list shows it). A folder that holds earlier claims keeps them.
+    The verdict is: reproduced, partly, not at this scale, or refuted; or withdrawn, if the instrument of the claim fails its
+    control; or estimate, if the number depends on a choice that the paper leaves open. The criterion of every claim is fixed
+    before the run (--list shows it). A folder that holds earlier claims keeps them.
 
     Example: quadsim reproduce gd-lower adam-r-probability
 

@@ -14,7 +14,9 @@ from quadsim.cli.pages.words import listing
 
 __all__ = ["claims_page"]
 
-_TONES = {"reproduced": "good", "partly": "part", "not at this scale": "part", "refuted": "bad", "not run": "none"}
+_TONES = {"reproduced": "good", "partly": "part", "not at this scale": "part", "refuted": "bad"} | dict.fromkeys(
+    ("estimate", "withdrawn", "not run"), "none"
+)
 _STATES = {"holds": "good", "open": "open", "fails": "bad", "missing": "none"}
 _SIGNS = {">=": "≥", "<=": "≤"}
 _MOST_NAMED = 12  # claims that are not reproduced, at the head of the page

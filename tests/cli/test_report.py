@@ -335,12 +335,12 @@ def test_formulas_are_never_made_from_the_folder(tmp_path):
 
 
 def test_the_report_of_reproduce(tmp_path):
-    words = ("reproduced", "partly", "not at this scale", "refuted", "not run")
+    words = ("reproduced", "partly", "not at this scale", "refuted", "not run", "withdrawn")
     document = claims_document(*(claim(f"c{i}", word, reason=f"reason {i}") for i, word in enumerate(words)))
     page = Page(write_report(write(tmp_path, "claims.json", document)))
-    assert "<title>Can 5 claims of Zhang et al. be reproduced?</title>" in page.html
-    assert "1 reproduced, 1 partly, 1 not at this scale, 1 refuted and 1 not run" in page.text
-    for tone, word in zip(("good", "part", "part", "bad", "none"), words, strict=True):
+    assert "<title>Can 6 claims of Zhang et al. be reproduced?</title>" in page.html
+    assert "1 reproduced, 1 partly, 1 not at this scale, 1 refuted, 1 withdrawn and 1 not run" in page.text
+    for tone, word in zip(("good", "part", "part", "bad", "none", "none"), words, strict=True):
         assert re.search(rf'class="verdict {tone}"><span aria-hidden="true">\S</span> {word}<', page.html), word
     for text in (
         "c3: refuted; reason 3",

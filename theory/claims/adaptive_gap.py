@@ -12,7 +12,7 @@ from quadsim.simulator.models import MLP, Conv, Digits, Mixer, Model, TokenMap, 
 from quadsim.simulator.support.statistics import quantile
 from quadsim.theory.claims.bounds import ZHANG
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
-from quadsim.theory.claims.networks import RACE, gaps, js0, quotient, race, race_notes
+from quadsim.theory.claims.networks import JS0_NOT_VALID, RACE, gaps, js0, quotient, race, race_notes
 
 __all__ = ["ADAPTIVE_GAP"]
 
@@ -215,6 +215,7 @@ ADAPTIVE_GAP = (
         group=ZHANG,
         source="arXiv 2402.16788, the gap between SGD and Adam against JS0, in the form tried here",
         anywhere=False,
+        unjudged=JS0_NOT_VALID,
         conditions=(
             Condition(_ALL, ">=", 0.0, "prediction: a positive rank correlation"),
             Condition(_WITHIN, ">=", 0.0, "that it does not only tell models apart"),
@@ -261,6 +262,7 @@ ADAPTIVE_GAP = (
         group=ZHANG,
         source="arXiv 2402.16788, the experiment on MLP-Mixer, in the form tried here",
         anywhere=False,
+        unjudged=JS0_NOT_VALID,
         conditions=(
             *(
                 Condition(_more_than(other, norm), ">=", 1.0, "larger: a ratio above one")

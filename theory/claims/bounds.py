@@ -320,6 +320,8 @@ BOUNDS = (
         group=ZHANG,
         source="arXiv 2402.16788, after Theorem 1 (1000 trials)",
         anywhere=True,
+        unjudged="no refutation: the share depends on the law of the start and the block size, which the paper leaves open",
+        unjudged_as="estimate",
         conditions=(Condition("P(r_pub <= 1000)", ">=", 2 / 3, "the published share"),),
         method="Haar draws of the heterogeneous case with the start of theory section 1; r_pub = (max_l C2_l / min_l C1_l)^2.",
         experiment=_ratio_probability,

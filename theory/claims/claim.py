@@ -33,7 +33,7 @@ __all__ = [
 SIZES = ("tiny", "quick", "full")
 """Sizes of an experiment: `tiny` only shows that it runs (for tests), `quick` takes seconds, `full` takes minutes."""
 
-VERDICTS = ("reproduced", "partly", "not at this scale", "refuted", "not run")
+VERDICTS = ("reproduced", "partly", "not at this scale", "refuted", "estimate", "withdrawn", "not run")
 """The verdicts on a claim; see `Claim.judge`."""
 
 T = TypeVar("T")
@@ -179,6 +179,9 @@ class Claim:
         draw: function from the tables to the figure.
         caption: the caption of the figure.
         modules: name of an extra to the modules that the experiment imports from it.
+        unjudged: why the conditions decide nothing, in one sentence; empty for a claim that they decide.
+        unjudged_as: the verdict of such a claim: `withdrawn` if its instrument is not valid, `estimate` if its number depends on
+            a choice that the source leaves open.
     """
 
     id: str
@@ -192,6 +195,8 @@ class Claim:
     draw: "Callable[[Mapping[str, pd.DataFrame]], Figure]" = field(compare=False)
     caption: str
     modules: Mapping[str, str] = field(default_factory=dict)
+    unjudged: str = ""
+    unjudged_as: Literal["withdrawn", "estimate"] = "withdrawn"
 
     @property
     def criterion(self) -> dict[str, Any]:
@@ -223,8 +228,8 @@ class Claim:
         """Return the verdict, by the same rule for every claim.
 
         All conditions hold: `reproduced`. Some hold: `partly`. None holds: `refuted` if one fails and the claim is about every
-            such
-        problem, else `not at this scale` (a failure in small models, or intervals that leave it open).
+        such problem, else `not at this scale` (a failure in small models, or intervals that leave it open). A claim whose
+        conditions decide nothing (`unjudged`) is `withdrawn` or an `estimate`, whatever was measured.
 
         Raises:
             ValueError: the number of a condition is missing, or is NaN.
@@ -236,6 +241,8 @@ class Claim:
                     f"experiment {self.id} must measure {condition.measure!r}, got {sorted(figures)}; correct the experiment."
                 )
         states = tuple(condition.state(figures[condition.measure]) for condition in self.conditions)
+        if self.unjudged:
+            return Judgement(self.unjudged_as, self.unjudged, states)
         if all(state == "holds" for state in states):
             verdict = "reproduced"
         elif "holds" in states:

@@ -15,7 +15,7 @@ from quadsim.simulator.models import MLP, Conv, Digits, Model, Partition, TokenM
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.bounds import ZHANG
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
-from quadsim.theory.claims.networks import distance, groups, js0
+from quadsim.theory.claims.networks import JS0_NOT_VALID, distance, groups, js0
 
 __all__ = ["HESSIANS"]
 
@@ -296,6 +296,7 @@ HESSIANS = (
         group=ZHANG,
         source="arXiv 2402.16788, the comparison of JS distances between models, in the form tried here",
         anywhere=False,
+        unjudged=JS0_NOT_VALID,
         conditions=tuple(
             Condition(_js0_over(other, norm), ">=", 1.0, "larger: a ratio above one")
             for norm in ("norm none", "norm pre")

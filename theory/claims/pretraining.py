@@ -14,7 +14,7 @@ from quadsim.simulator.problems.heterogeneity import block_gradient_norms, sprea
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.bounds import ZHANG
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
-from quadsim.theory.claims.networks import RACE, gaps, groups, js0, quotient, race, race_notes
+from quadsim.theory.claims.networks import JS0_NOT_VALID, RACE, gaps, groups, js0, quotient, race, race_notes
 
 __all__ = ["PRETRAINING"]
 
@@ -106,6 +106,7 @@ PRETRAINING = (
         group=ZHANG,
         source="arXiv 2402.16788, the remark on pretrained models and fine-tuning, in the form tried here",
         anywhere=False,
+        unjudged=JS0_NOT_VALID,
         conditions=(
             *(
                 Condition(_over(measure, task), "<=", 1.0, _SMALLER)
