@@ -1,6 +1,7 @@
 """The environment as plain data, without importing what it speaks of."""
 
 import ast
+import ctypes
 import os
 import platform
 from importlib.metadata import version
@@ -25,14 +26,24 @@ def environment() -> dict[str, Any]:
 
 
 def _gpus() -> list[str]:
-    """Names of the GPUs that torch sees; a build for CPUs, which its version names, sees none and need not be imported."""
-    if version("torch").endswith("+cpu"):
+    """Names of the GPUs that torch sees. Its import takes seconds, and is left out where it can see none."""
+    build = version("torch")
+    if build.endswith("+cpu") or ("rocm" not in build and not _nvidia_driver()):
         return []
     import torch
 
     return (
         [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )
+
+
+def _nvidia_driver() -> bool:
+    """Whether the library of the driver can be loaded, without which no build for CUDA sees a GPU."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _engines() -> dict[str, str]:

@@ -179,7 +179,7 @@ def _read_npz(file: Path) -> dict[str, Any]:
 
 
 def _read_mtx(file: Path) -> dict[str, Any]:
-    return {"matrix": scipy.io.mmread(file)}
+    return {"matrix": scipy.io.mmread(file, spmatrix=False)}
 
 
 def _read_json(file: Path) -> dict[str, Any]:

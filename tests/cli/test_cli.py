@@ -20,6 +20,7 @@ from quadsim.cli.commands import sweep as sweep_command
 from quadsim.cli.commands.early_checks import check_early
 from quadsim.cli.commands.sweep import config_from_texts, read_options
 from quadsim.cli.console import duration_text, library_messages
+from quadsim.cli.text import environment
 from quadsim.cli.text.stored_table import read_printed
 from quadsim.simulator import RULES, extend, load_results, sweep
 from quadsim.simulator.engines import ENGINES
@@ -349,6 +350,21 @@ try:
 finally:
     print("loaded", sorted(set(HEAVY) & set(sys.modules)), file=sys.stderr)
 """
+
+
+@pytest.mark.parametrize(
+    ("build", "driver", "asked"),
+    [("2.13.0+cpu", True, False), ("2.15.0", False, False), ("2.15.0+cu132", False, False), ("2.15.0", True, True)],
+)
+def test_torch_is_asked_for_gpus_only_where_it_could_see_one(monkeypatch, build, driver, asked):
+    monkeypatch.setattr(environment, "version", lambda name: build)
+    monkeypatch.setattr(environment, "_nvidia_driver", lambda: driver)
+    monkeypatch.setitem(sys.modules, "torch", None)  # an import raises ModuleNotFoundError
+    if asked:
+        with pytest.raises(ModuleNotFoundError, match="torch"):
+            environment.environment()
+    else:
+        assert environment.environment()["gpus"] == []
 
 
 @pytest.mark.parametrize("name", LIGHT)
