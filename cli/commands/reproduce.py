@@ -45,6 +45,12 @@ def reproduce(
     ] = None,
     style: StyleOption = "quadsim",
     listing: Annotated[bool, typer.Option("--list", help="Show the claims and their criteria, run nothing.")] = False,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls", help="Show every instrument of the claims its known effect and its null, run no claim."
+        ),
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -64,8 +70,8 @@ def reproduce(
     with usage_errors():
         if quick and full:
             raise ValueError("--quick cannot be combined with --full, got both; give one.")
-        if listing:
-            _list(ids, as_json=as_json)
+        if listing or controls:
+            (_list if listing else _controls)(ids, as_json=as_json)
             return
         size = "full" if full else "quick"
         if (table := given_path("merge", into)) is not None:
@@ -117,6 +123,27 @@ def _list(ids: Sequence[str] | None, *, as_json: bool) -> None:
 
     chosen = [CLAIMS[check_choice("claim", name, CLAIMS)] for name in ids or CLAIMS]
     print_json({"claims": [listed(claim) for claim in chosen]}) if as_json else typer.echo(list_text(chosen))
+
+
+def _controls(ids: Sequence[str] | None, *, as_json: bool) -> None:
+    """Show the instruments of these claims, or all instruments, their controls; exit code 1 if one without a known fault fails.
+
+    Raises:
+        ValueError: an unknown claim.
+    """
+    from quadsim.simulator.support.checks import check_choice
+    from quadsim.theory.claims import CLAIMS
+    from quadsim.theory.instruments import INSTRUMENTS, show
+
+    chosen = [CLAIMS[check_choice("claim", name, CLAIMS)] for name in ids or ()]
+    names = dict.fromkeys(name for claim in chosen for name in claim.instruments) if chosen else INSTRUMENTS
+    shown = [show(INSTRUMENTS[name]) for name in names]
+    if as_json:
+        print_json({"controls": [found.to_json() for found in shown]})
+    else:
+        typer.echo("\n\n".join(map(str, shown)) or "These claims name no instrument.")
+    if any(not found.passes and not found.instrument.known_fault for found in shown):
+        raise typer.Exit(1)
 
 
 def _outcomes(

@@ -9,7 +9,7 @@ from quadsim.simulator.curvature.block_spectra import BlockSpectra
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval
 from quadsim.simulator.support.torch_modes import own_modes
 
-__all__ = ["NORMALISATIONS", "histograms", "jensen_shannon", "mean_over_pairs"]
+__all__ = ["NORMALISATIONS", "distances_of_densities", "histograms", "jensen_shannon", "mean_over_pairs"]
 
 Array = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ def jensen_shannon(spectra: BlockSpectra, *, bins: int = 100, normalise: str = "
     """
     base = check_interval("base", base, 1.0, low_open=True)
     density = histograms(spectra.nodes, spectra.weights, bins=bins, normalise=normalise)
-    return np.asarray(np.stack([_distances(one) for one in density]) / np.sqrt(np.log(base)))
+    return np.stack([distances_of_densities(one, base=base) for one in density])
 
 
 def mean_over_pairs(distances: Array) -> Array:
@@ -89,14 +89,14 @@ def _positive(x: Array) -> Array:
     return np.where(x > 0.0, x, 1.0)
 
 
-def _distances(density: Array) -> Array:
-    """Return the distances of densities (B, bins), (B, B), in nats and before the square root."""
+def distances_of_densities(density: Array, *, base: float = 2.0) -> Array:
+    """Return the Jensen-Shannon distances of densities (B, bins) whose rows have the sum 1, (B, B)."""
     out = np.zeros((density.shape[0],) * 2)
     for i, p in enumerate(density):
         q = density[i + 1 :]
         middle = (p + q) / 2
         out[i, i + 1 :] = np.sqrt(np.maximum((_divergence(p, middle) + _divergence(q, middle)) / 2, 0.0))
-    return out + out.T
+    return np.asarray((out + out.T) / np.sqrt(np.log(base)))
 
 
 def _divergence(p: Array, q: Array) -> Array:

@@ -216,6 +216,10 @@ ADAPTIVE_GAP = (
         source="arXiv 2402.16788, the gap between SGD and Adam against JS0, in the form tried here",
         anywhere=False,
         unjudged=JS0_NOT_VALID,
+        instruments=(
+            "js0",
+            "rank-correlation",
+        ),
         conditions=(
             Condition(_ALL, ">=", 0.0, "prediction: a positive rank correlation"),
             Condition(_WITHIN, ">=", 0.0, "that it does not only tell models apart"),
@@ -263,6 +267,7 @@ ADAPTIVE_GAP = (
         source="arXiv 2402.16788, the experiment on MLP-Mixer, in the form tried here",
         anywhere=False,
         unjudged=JS0_NOT_VALID,
+        instruments=("js0",),
         conditions=(
             *(
                 Condition(_more_than(other, norm), ">=", 1.0, "larger: a ratio above one")

@@ -179,6 +179,8 @@ class Claim:
         draw: function from the tables to the figure.
         caption: the caption of the figure.
         modules: name of an extra to the modules that the experiment imports from it.
+        instruments: names in `theory.instruments.INSTRUMENTS` of what its conditions measure; each must pass its controls before
+            the claim is judged.
         unjudged: why the conditions decide nothing, in one sentence; empty for a claim that they decide.
         unjudged_as: the verdict of such a claim: `withdrawn` if its instrument is not valid, `estimate` if its number depends on
             a choice that the source leaves open.
@@ -195,6 +197,7 @@ class Claim:
     draw: "Callable[[Mapping[str, pd.DataFrame]], Figure]" = field(compare=False)
     caption: str
     modules: Mapping[str, str] = field(default_factory=dict)
+    instruments: tuple[str, ...] = ()
     unjudged: str = ""
     unjudged_as: Literal["withdrawn", "estimate"] = "withdrawn"
 

@@ -241,6 +241,7 @@ GRADIENTS = (
         group=TOMIHARI,
         source="arXiv 2502.00213, section 4, in the form tried here",
         anywhere=False,
+        instruments=("gradient-spread",),
         conditions=tuple(
             Condition(f"spread with post-norm over pre-norm, {layers} layers", ">=", 1, _MORE) for layers in _DEPTHS
         ),

@@ -251,6 +251,7 @@ HESSIANS = (
         group=ZHANG,
         source="arXiv 2402.16788, the figure of an MLP with 8 neurons after Collobert (2004), in the form tried here",
         anywhere=False,
+        instruments=("off-block-share",),
         conditions=tuple(
             Condition(_share_of(model, cut), "<=", 0.5, _MORE_INSIDE)
             for model in (_TOKENS, _DIGITS)
@@ -297,6 +298,7 @@ HESSIANS = (
         source="arXiv 2402.16788, the comparison of JS distances between models, in the form tried here",
         anywhere=False,
         unjudged=JS0_NOT_VALID,
+        instruments=("js0",),
         conditions=tuple(
             Condition(_js0_over(other, norm), ">=", 1.0, "larger: a ratio above one")
             for norm in ("norm none", "norm pre")

@@ -107,6 +107,7 @@ PRETRAINING = (
         source="arXiv 2402.16788, the remark on pretrained models and fine-tuning, in the form tried here",
         anywhere=False,
         unjudged=JS0_NOT_VALID,
+        instruments=("js0",),
         conditions=(
             *(
                 Condition(_over(measure, task), "<=", 1.0, _SMALLER)

@@ -6,7 +6,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +23,7 @@ from quadsim.simulator.sweeps.backends.processes import why_no_processes
 from quadsim.simulator.sweeps.run.folder import folder_for_one
 from quadsim.theory.claims.claim import SIZES, Claim, Found, Judgement, Measured, Setting
 from quadsim.theory.claims.registry import CLAIMS
+from quadsim.theory.instruments import INSTRUMENTS, Controls, show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -265,9 +267,22 @@ def _run(claim: Claim, setting: Setting) -> Outcome:
         reason = f"needs the extra {', '.join(missing)} (pip install 'quadsim[{','.join(missing)}]')"
         return Outcome(claim, Judgement("not run", reason), None, setting, 0.0)
     began = time.perf_counter()
+    complaints = (
+        []
+        if claim.unjudged
+        else [f"{c.instrument.name} {c.complaint}" for c in map(_shown, claim.instruments) if not c.passes]
+    )
+    if complaints:
+        claim = replace(claim, unjudged=f"an instrument fails its control: {'; '.join(complaints)}")
     with np.errstate(all="ignore"):  # divergence is a state of a run, not a warning
         found = claim.experiment(setting)
     return Outcome(claim, claim.judge(found.measured), found, setting, time.perf_counter() - began)
+
+
+@cache
+def _shown(instrument: str) -> Controls:
+    """The controls of an instrument, once in a process."""
+    return show(INSTRUMENTS[instrument])
 
 
 @contextmanager

@@ -1,0 +1,128 @@
+"""Instruments: each is shown its known effect and its null, and broken ones are caught by their controls."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from quadsim.cli.app import app
+from quadsim.simulator.curvature.block_spectra import BlockSpectra
+from quadsim.simulator.curvature.spectral_heterogeneity import SPECTRAL_MEASURES, spectral_heterogeneity
+from quadsim.simulator.models import Partition
+from quadsim.simulator.problems.heterogeneity import sign_cosine
+from quadsim.theory.claims import CLAIMS, Condition, Found, Measured, reproduce, running
+from quadsim.theory.instruments import INSTRUMENTS, Control, Instrument, races, show
+
+TWO = Partition("two", ("a", "b"), (3, 3))
+
+
+def spectra_of(*blocks):
+    return BlockSpectra.exactly(TWO, [np.array([block], dtype=float) for block in blocks], np.zeros(1))
+
+
+@pytest.mark.parametrize("name", sorted(set(INSTRUMENTS) - {"js-kernel"}))
+def test_an_instrument_passes_its_controls_or_its_fault_is_known(name):
+    found = show(INSTRUMENTS[name])
+    assert found.passes == (not INSTRUMENTS[name].known_fault), found
+    assert found.table["value"].notna().all()
+
+
+def test_the_kernel_on_raw_eigenvalues_changes_with_the_unit_of_the_loss():
+    found = show(INSTRUMENTS["js-kernel"], seeds=3)
+    assert not found.passes
+    assert found.null_moved > 0.9 > 3 * found.moved
+
+
+def test_every_claim_names_instruments_that_may_judge_or_is_not_judged():
+    for claim in CLAIMS.values():
+        faulty = [name for name in claim.instruments if INSTRUMENTS[name].known_fault]
+        assert bool(faulty) == (claim.unjudged_as == "withdrawn" and bool(claim.unjudged)), claim.id
+
+
+BROKEN = {
+    "JS0 as the primary measure": lambda: replace(INSTRUMENTS["js0"], name="sd-largest"),
+    "the sign of the current gradient": lambda: of_agreement(
+        lambda step, memory, gradient: sign_cosine(step, gradient)
+    ),
+    "the sign with the wrong sign": lambda: of_agreement(lambda step, memory, gradient: -sign_cosine(step, memory)),
+    "a constant predictor": lambda: constant_predictor(),
+    "a measure that never moves": lambda: constant(1.0),
+    "a measure that is not there": lambda: constant(np.nan),
+    "a measure of the unit": lambda: of_the_unit(),
+}
+
+
+def of_agreement(agreement):
+    positive, null = races.soft_sign(agreement)
+    return replace(INSTRUMENTS["sign-agreement"], positive=positive, null=null)
+
+
+def constant_predictor():
+    def measure(levels, seeds):
+        outcome = np.random.default_rng(0).normal(size=(seeds, 30))
+        return np.array([[races.predictor(np.ones(30), row) for _ in levels] for row in outcome])
+
+    one = INSTRUMENTS["rank-correlation"]
+    return replace(one, positive=replace(one.positive, measure=measure))
+
+
+def constant(value):
+    one = INSTRUMENTS["gradient-spread"]
+    control = replace(one.positive, measure=lambda levels, seeds: np.full((seeds, len(levels)), value))
+    return replace(one, positive=control)
+
+
+def of_the_unit():
+    control = Control(dial="x", levels=(1.0, 2.0, 3.0), measure=lambda levels, seeds: np.tile(levels, (seeds, 1)))
+    return Instrument(name="unit", measures="x", direction="rises", positive=control, null=control)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_instrument_is_caught_by_its_controls(name):
+    assert not show(BROKEN[name]()).passes
+
+
+def test_a_claim_gets_no_verdict_while_its_instrument_fails(monkeypatch):
+    claim = replace(
+        CLAIMS["norm-placement"],
+        instruments=("broken",),
+        conditions=(Condition("it", ">=", 0, ""),),
+        experiment=lambda setting: Found([Measured("it", 1.0)], {}),
+    )
+    monkeypatch.setitem(running.INSTRUMENTS, "broken", constant(1.0))
+    monkeypatch.setitem(running.CLAIMS, claim.id, claim)
+    running._shown.cache_clear()
+    (outcome,) = reproduce([claim.id], size="tiny")
+    assert outcome.verdict == "withdrawn"
+    assert outcome.reason.startswith("an instrument fails its control: gradient-spread it falls or stays from 1 to 1")
+    monkeypatch.setitem(running.CLAIMS, claim.id, replace(claim, instruments=("gradient-spread",)))
+    (outcome,) = reproduce([claim.id], size="tiny")
+    assert outcome.verdict == "reproduced"
+
+
+@pytest.mark.parametrize("measure", SPECTRAL_MEASURES)
+def test_equal_spectra_do_not_differ_and_what_is_not_defined_is_nan(measure):
+    values = [0.1, 0.2, 1.0]
+    assert spectral_heterogeneity(spectra_of(values, values), measure)[0] == pytest.approx(0.0, abs=1e-12)
+    assert spectral_heterogeneity(spectra_of(values, [2 * x for x in values]), measure)[0] > 0.0
+    assert np.isnan(spectral_heterogeneity(spectra_of(values, [np.nan] * 3), measure)[0])
+
+
+def test_the_deviation_of_two_blocks_is_half_their_distance_in_decades():
+    found = spectral_heterogeneity(spectra_of([0.0, 0.0, 3.0], [0.0, 0.0, 300.0]))
+    assert found[0] == pytest.approx(1.0)
+    assert np.isnan(spectral_heterogeneity(spectra_of([-3.0, -2.0, -1.0], [0.0, 0.0, 3.0]))[0])  # nowhere curved up
+
+
+def test_the_command_shows_controls():
+    run = CliRunner().invoke(app, ["reproduce", "norm-placement", "js0-models", "--controls", "--json"])
+    assert run.exit_code == 0, run.output
+    found = {one["name"]: one for one in json.loads(run.stdout)["controls"]}
+    assert list(found) == ["gradient-spread", "js0"]
+    assert found["gradient-spread"]["passes"]
+    assert not found["js0"]["passes"]
+    assert found["js0"]["known_fault"]
+    text = CliRunner().invoke(app, ["reproduce", "block-diagonal-mlp", "--controls"])
+    assert "off-block-share: passes" in text.stdout
