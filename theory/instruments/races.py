@@ -129,7 +129,7 @@ def _race(heterogeneity: float, scale: float, seeds: int) -> Array:
     slow = simulate(problem, "gd", lr=np.geomspace(0.2, 2.0, 21) / stiffest, steps=_LIMIT, tolerance=1e-6, record="log")
     rates = 10.0 ** np.arange(-3.0, 1.01, 0.25)
     fast = simulate(problem, "adam", lr=rates, beta1=0.0, eps=0.0, steps=_LIMIT, tolerance=1e-6, record="log")
-    return np.log10(slow.steps_to_tolerance.min(axis=1) / fast.steps_to_tolerance.min(axis=1))
+    return np.asarray(np.log10(slow.steps_to_tolerance.min(axis=1) / fast.steps_to_tolerance.min(axis=1)))
 
 
 # A number that is said to predict another.
