@@ -29,7 +29,7 @@ from quadsim.simulator.support.arrays import array_of, list_of, numbers_of, plai
 from quadsim.simulator.support.checks import check_count, check_interval, check_seed
 from quadsim.simulator.support.draws import haar_rotations, rotation_power
 
-__all__ = ["BlockQuadratic", "block_sizes_from"]
+__all__ = ["BlockQuadratic", "block_sizes_from", "check_rotation"]
 
 FloatArray = NDArray[np.float64]
 
@@ -331,7 +331,7 @@ class BlockQuadratic:
         seed: int = 0,
         first: int = 0,
     ) -> Self:
-        rotation = check_interval("rotation", rotation, 0.0, 1.0)
+        rotation = check_rotation(rotation)
         check_gradient_dials(spectra, gradient_heterogeneity, alignment)
         gradient_heterogeneity = None if gradient_heterogeneity is None else float(gradient_heterogeneity)
         alignment = None if alignment is None else float(alignment)
@@ -527,6 +527,15 @@ def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int,
             )
         return sizes
     return (check_count("block size", block_size),) * check_count("blocks", blocks, high=MOST_BLOCKS)
+
+
+def check_rotation(rotation: Any) -> float:
+    """Return the rotation of eigenvectors as a float.
+
+    Raises:
+        ValueError: a value that is not in [0, 1].
+    """
+    return check_interval("rotation", rotation, 0.0, 1.0)
 
 
 def _batch_size(arrays: Sequence[FloatArray], problems: int | None, *, is_drawn: bool) -> int:

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from quadsim.simulator.engines import ENGINES
-from quadsim.simulator.problems.quadratic import BlockQuadratic, block_sizes_from
+from quadsim.simulator.problems.quadratic import BlockQuadratic, block_sizes_from, check_rotation
 from quadsim.simulator.problems.spectra import (
     DEFAULT_CONDITION_NUMBER,
     Spectra,
@@ -22,17 +21,16 @@ from quadsim.simulator.problems.spectra import (
 from quadsim.simulator.problems.starts import check_gradient_dials
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import symbols
-from quadsim.simulator.support.checks import check_choice, check_interval, check_ratio
+from quadsim.simulator.support.checks import check_choice
 from quadsim.simulator.support.memory import memory_text, physical_memory
 from quadsim.simulator.sweeps.config.given import STARTS, GivenProblem
-from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, UNTIL, SweepGrid, option_name, unique_values
+from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, SweepGrid, option_name, unique_values
 from quadsim.simulator.sweeps.config.options import QUADRATICS
 
 __all__ = [
     "DIALS",
     "FIXED_BY_CASE",
     "FIXED_BY_PROBLEM",
-    "KEEP",
     "POINT_COLUMNS",
     "Point",
     "SweepConfig",
@@ -57,9 +55,6 @@ FIXED_BY_CASE = ("heterogeneity", "mode", "blocks", "block_size", "condition_num
 
 FIXED_BY_PROBLEM = (*(name for name in DIALS if name != "block_size"), "case")
 """What a problem of a user's own fixes; `block_size` may say how its matrix is divided."""
-
-KEEP = ("rows", "quantiles")
-"""A row per run and curves, or counts by status and a histogram of hitting times per point, optimizer and rate."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,7 @@ class Point:
         Raises:
             ValueError: a dial out of range, or dials that contradict each other.
         """
-        check_interval("rotation", self.dials["rotation"], 0.0, 1.0)
+        check_rotation(self.dials["rotation"])
         check_gradient_dials(self.spectra, self.dials["gradient_heterogeneity"], self.dials["alignment"])
 
     @property
@@ -232,7 +227,8 @@ class SweepConfig(SweepGrid):
         start: how starts of such a problem are made, of `given.STARTS`; None: as they are given with it, else `normal`.
         problem: a `BlockQuadratic` of your own instead of a file; seeds draw its start.
         engine: `auto` or an engine's name.
-        keep: `rows` or `quantiles`, see KEEP; None: rows up to ROWS_UP_TO runs (see `kept`).
+        keep: `rows` (a row per run, and curves) or `quantiles` (counts by status and a histogram of hitting times per point,
+            optimizer and rate); None: rows up to ROWS_UP_TO runs (see `kept`).
 
     Raises:
         ValueError: any value or combination that cannot run.
@@ -241,8 +237,8 @@ class SweepConfig(SweepGrid):
     kind: ClassVar[str] = "quadratic"
     stores_kind: ClassVar[bool] = False
     dials: ClassVar[tuple[str, ...]] = DIALS
-    criteria: ClassVar[tuple[str, ...]] = tuple(UNTIL)
 
+    until: str = QUADRATICS["until"].field()
     heterogeneity: tuple[float, ...] = QUADRATICS["heterogeneity"].field()
     mode: tuple[str, ...] = QUADRATICS["mode"].field()
     blocks: tuple[int, ...] = QUADRATICS["blocks"].field()
@@ -261,10 +257,6 @@ class SweepConfig(SweepGrid):
     def __post_init__(self) -> None:
         self._take_problem()
         self._check_grid()
-        object.__setattr__(self, "case", unique_values(self.case))
-        check_choice("engine", self.engine, ("auto", *ENGINES))
-        if self.keep is not None:
-            check_choice("keep", self.keep, KEEP)
         if self.until == "mean" and (self.kept != "rows" or self.device != "cpu"):
             what = "counts are kept" if self.kept != "rows" else f"the device is {self.device}"
             raise ValueError(
@@ -279,8 +271,7 @@ class SweepConfig(SweepGrid):
                         "of the two."
                     )
         else:
-            numbers = unique_values(tuple(check_ratio("heterogeneity", c) for c in self.heterogeneity))
-            object.__setattr__(self, "heterogeneity", tuple(sorted(numbers)))
+            object.__setattr__(self, "heterogeneity", tuple(sorted(set(self.heterogeneity))))
         for point in self.points:
             largest = max(point.block_sizes) if not self.case else 1
             if 8.0 * largest**2 > physical_memory():
@@ -373,7 +364,7 @@ class SweepConfig(SweepGrid):
 
     @property
     def kept(self) -> str:
-        """What is kept, of KEEP."""
+        """What is kept: `rows` or `quantiles`."""
         return self.keep or ("rows" if self.runs <= ROWS_UP_TO else "quantiles")
 
     @property
