@@ -399,9 +399,9 @@ def test_what_is_mistyped_is_refused_by_the_early_check_in_the_words_of_the_libr
         for flag, text in zip(arguments[::2], arguments[1::2], strict=True)
     }
     given = read_options(texts)
-    with pytest.raises(ValueError, match="must (be|hold)") as early:
+    with pytest.raises(ValueError, match=r"must (be|hold)") as early:
         check_early(given)
-    with pytest.raises(ValueError, match="must (be|hold)") as late:
+    with pytest.raises(ValueError, match=r"must (be|hold)") as late:
         config_from_texts(texts)
     assert str(early.value) == str(late.value)
 
