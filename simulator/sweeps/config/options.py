@@ -210,12 +210,19 @@ QUADRATICS: Options = {
 }
 """Of sweeps over quadratics, beside those of SHARED that they do not change."""
 
+_MODELS = (
+    "transformer",
+    "mlp",
+    "conv",
+    "mixer",
+)  # as in `models.problem.MODELS`, which imports torch; a test compares them
+
 TOY_MODELS: Options = {
     "model": Option(
         ("transformer",),
-        "transformer, mlp, conv or mixer instead of quadratics",
+        f"{', '.join(_MODELS[:-1])} or {_MODELS[-1]} instead of quadratics",
         shown="",
-        choices=("transformer", "mlp", "conv", "mixer"),
+        choices=_MODELS,
     ),
     "task": Option(
         ("token-map",),
