@@ -210,12 +210,8 @@ QUADRATICS: Options = {
 }
 """Of sweeps over quadratics, beside those of SHARED that they do not change."""
 
-_MODELS = (
-    "transformer",
-    "mlp",
-    "conv",
-    "mixer",
-)  # as in `models.problem.MODELS`, which imports torch; a test compares them
+# As in `models.problem.MODELS`, which imports torch; a test compares them.
+_MODELS = ("transformer", "mlp", "conv", "mixer")
 
 TOY_MODELS: Options = {
     "model": Option(
