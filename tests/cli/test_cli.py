@@ -18,7 +18,7 @@ import quadsim
 from quadsim.cli.app import app
 from quadsim.cli.commands import sweep as sweep_command
 from quadsim.cli.commands.early_checks import check_early
-from quadsim.cli.commands.sweep import config_from_texts, read_options
+from quadsim.cli.commands.sweep_options import config_from_texts, read_options
 from quadsim.cli.console import duration_text, library_messages
 from quadsim.cli.text.stored_table import read_printed
 from quadsim.simulator import RULES, extend, load_results, sweep
