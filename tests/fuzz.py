@@ -194,7 +194,7 @@ def fuzz_config(corpus: Corpus, draw: random.Random, scratch: Path) -> None:
 
 def fuzz_options(corpus: Corpus, draw: random.Random, scratch: Path) -> None:
     """Options of the command line, lists above all."""
-    from quadsim.cli.commands.sweep import READERS, config_from_texts
+    from quadsim.cli.commands.sweep_options import READERS, config_from_texts
 
     texts = dict(draw.choice(VALID))
     for _ in range(draw.choice([1, 1, 1, 2, 3])):

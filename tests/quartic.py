@@ -11,16 +11,15 @@ import numpy as np
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.runs.status import statuses_of
 from quadsim.simulator.runs.trajectory import recorded_steps
-from quadsim.simulator.support.checks import check_interval
 from quadsim.simulator.sweeps.config.families import Family
 from quadsim.simulator.sweeps.config.grid import SweepGrid
-from quadsim.simulator.sweeps.config.options import SHARED, Option
+from quadsim.simulator.sweeps.config.options import SHARED, Option, above_zero, fraction
 from quadsim.simulator.sweeps.work.work import PROCESS_BYTES, Columns, Work
 
 OPTIONS = {
-    "sharpness": Option((1.0, 10.0), "a of a quartic instead of quadratics", "numbers"),
+    "sharpness": Option((1.0, 10.0), "a of a quartic instead of quadratics", "numbers", check=above_zero),
     "steps": replace(SHARED["steps"], default=300),
-    "tolerance": Option(1e-2, "height to reach, relative to the start", "number", "NUMBER"),
+    "tolerance": Option(1e-2, "height to reach, relative to the start", "number", "NUMBER", check=fraction),
     "optimizers": replace(SHARED["optimizers"], default=("gd", "signsgd")),
 }
 STEPS = {"gd": lambda gradient: gradient, "signsgd": np.sign}
@@ -62,8 +61,7 @@ class QuarticConfig(SweepGrid):
 
     def __post_init__(self) -> None:
         self._check_grid()
-        values = sorted(check_interval("sharpness", a, 0.0, low_open=True) for a in self.sharpness)
-        object.__setattr__(self, "sharpness", tuple(values))
+        object.__setattr__(self, "sharpness", tuple(sorted(self.sharpness)))
 
     @cached_property
     def points(self) -> tuple[QuarticPoint, ...]:

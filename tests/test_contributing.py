@@ -81,7 +81,7 @@ MADE = {
     "simulator/models/linear.py",
     "simulator/sweeps/config/quartics.py",
     "simulator/sweeps/work/quartics.py",
-    "tests/test_quartics.py",
+    "tests/simulator/sweeps/test_quartics.py",
     "cli/commands/smoothness.py",
 }
 

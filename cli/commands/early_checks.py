@@ -1,31 +1,22 @@
 """Checks of the options of a sweep that need no library: a mistyped name is refused at once.
 
-Whatever passes here is checked again where the configuration is made, with the same functions, which give the same messages.
+Ranges and choices are those of the table of options, which the configuration applies as well. Names and hyperparameters of
+optimizers are compared with a stored list; where the configuration is made, the rules themselves check them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from quadsim.cli.commands.sweep_options import family_of_options
 from quadsim.simulator.support.checks import (
     as_number,
     check_choice,
-    check_count,
     check_interval,
     check_known,
-    check_seed,
 )
-from quadsim.simulator.sweeps.config.options import MOST_LR_DENSITY
+from quadsim.simulator.sweeps.config.options import checked
 
 __all__ = ["check_early"]
-
-_CHECKS: dict[str, Callable[[str, Any], object]] = {
-    "count": check_count,
-    "density": lambda name, value: check_count(name, value, high=MOST_LR_DENSITY),
-    "seed": lambda name, value: check_seed(value),
-    "fraction": lambda name, value: check_interval(name, value, 0.0, 1.0, low_open=True, high_open=True),
-    "positive": lambda name, value: check_interval(name, value, 0.0, low_open=True),
-}
 
 
 def check_early(given: Mapping[str, Any], *, own: bool = False) -> None:
@@ -38,15 +29,7 @@ def check_early(given: Mapping[str, Any], *, own: bool = False) -> None:
     Raises:
         ValueError: an option of another family of problems, a name that is unknown, or a number out of range.
     """
-    options = family_of_options(given).all_options
-    for name, value in given.items():
-        option = options[name]
-        words = name.replace("_", " ")
-        for one in value if isinstance(value, tuple) else (value,):
-            if option.choices:
-                check_choice(words, one, option.choices)
-            if option.check:
-                _CHECKS[option.check](words, one)
+    checked(family_of_options(given).all_options, given)
     if "optimizers" in given and not own:
         _check_optimizers(given["optimizers"])
 

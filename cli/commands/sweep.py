@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quadsim.cli.commands.sweep_options import (
-    FLAGS,
-    READERS,
-    check_own,
-    family_of_options,
-    flag,
+    config_of,
+    extended_config,
+    given_options,
     names_of,
     own_of_file,
     with_options,
-    with_own,
 )
 from quadsim.cli.console import (
     Ends,
@@ -32,8 +29,6 @@ from quadsim.cli.console import (
 
 if TYPE_CHECKING:
     from quadsim.cli.text.stored_table import Printed
-    from quadsim.simulator.rules.rule import Rule
-    from quadsim.simulator.rules.torch_classes import TorchOptimizer
     from quadsim.simulator.sweeps.backends import Backend
     from quadsim.simulator.sweeps.config.grid import SweepGrid
     from quadsim.simulator.sweeps.results.results import Results
@@ -105,7 +100,7 @@ def sweep_command(
     named = {name: text for name, text in where.items() if text is not None}
     with usage_errors():
         new = config is None and extend is None
-        given = _given(options, devices if new else None)
+        given = given_options(options, devices if new else None)
         if new:
             from quadsim.cli.commands.early_checks import check_early
 
@@ -119,9 +114,9 @@ def sweep_command(
         changes = None
         if extend is not None:
             others = {"--out": out, "--config": config, "--optimizer-file": optimizer_file, "--dry-run": dry_run}
-            settings, changes, out = _extended(extend, given, others), given, extend
+            settings, changes, out = extended_config(extend, given, others), given, extend
         else:
-            settings = _config(given, config, own_of_file(optimizer_file))
+            settings = config_of(given, config, own_of_file(optimizer_file))
         chosen = _backend(named)
         if dry_run:
             _estimate(settings, as_json=as_json)
@@ -183,32 +178,6 @@ def _print_place(printed: "Printed", folder: Path, *, quiet: bool) -> None:
         print_files(printed, folder)
 
 
-def _given(options: Mapping[str, Any], devices: str | None) -> dict[str, Any]:
-    """The options that were given; the kind of device follows from `devices` where it was not."""
-    given = read_options({name: options[name] for name in READERS if options[name] is not None})
-    given |= {name: True for name in FLAGS if options[name]}
-    if devices is not None and "device" not in given:
-        given["device"] = devices.split(",")[0].strip().partition(":")[0]
-    return given
-
-
-def _extended(folder: Path, given: dict[str, Any], others: Mapping[str, Any]) -> "SweepGrid":
-    """The configuration of a finished sweep, with the given options added.
-
-    Raises:
-        ValueError: options that do not go together, no finished sweep, or what is no extension of it.
-    """
-    from quadsim.simulator.sweeps.config.extending import extended
-    from quadsim.simulator.sweeps.results.results import load_results
-
-    for name, value in others.items():
-        if value:
-            raise ValueError(
-                f"{name} must be left out with --extend, which works in the folder it names, got both; drop one."
-            )
-    return extended(load_results(folder).config, given)
-
-
 def _backend(given: dict[str, str]) -> "Backend":
     from quadsim.simulator.sweeps.backends import resolve_backend
 
@@ -225,20 +194,6 @@ def _pairs(text: str) -> dict[str, Any]:
                 f"slurm must be key=value,key=value, got {key!r}; put an = between a parameter and its value."
             )
     return {key: number(value) for key, _, value in pairs}
-
-
-def read_options(texts: Mapping[str, str]) -> dict[str, Any]:
-    """Options of a configuration from their texts."""
-    return {name: READERS[name](text) for name, text in texts.items()}
-
-
-def config_from_texts(texts: Mapping[str, str]) -> "SweepGrid":
-    """A configuration from the texts of its options.
-
-    Raises:
-        ValueError: texts that make none.
-    """
-    return _config(read_options(texts), None, ())
 
 
 def _check_length(config: "SweepGrid", however_long: bool) -> None:
@@ -278,23 +233,6 @@ def _state_time(config: "SweepGrid") -> None:
             f"{'' if config.lr else ', more if the grid of rates has to be extended'}. Ctrl-C keeps what is finished.",
             file=sys.stderr,
         )
-
-
-def _config(given: dict[str, Any], stored: Path | None, own: "tuple[Rule | TorchOptimizer, ...]") -> "SweepGrid":
-    from quadsim.simulator.support import store
-    from quadsim.simulator.sweeps.config.families import config_from_json
-
-    if stored is not None:
-        if given:
-            raise ValueError(
-                f"{flag(next(iter(given)))} must be left out with --config, which fixes it, got both; drop one of the two."
-            )
-        config = config_from_json(store.read_json(stored, "config"), stored.parent)
-        check_own(config, own)
-        return config
-    family = family_of_options(given)
-    family.config_class.check_options(given)
-    return family.config_class(**with_own(given, own, family))
 
 
 def _estimate(config: "SweepGrid", *, as_json: bool) -> None:

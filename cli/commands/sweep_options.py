@@ -1,7 +1,11 @@
-"""The options of `quadsim sweep` that make a configuration: from the tables of the families to parameters, help and readers."""
+"""The options of `quadsim sweep` that make a configuration.
+
+From the tables of the families follow parameters, help and readers; from what a user gave, the family and its configuration.
+"""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,13 +22,15 @@ if TYPE_CHECKING:
 __all__ = [
     "FLAGS",
     "READERS",
-    "check_own",
+    "config_from_texts",
+    "config_of",
+    "extended_config",
     "family_of_options",
-    "flag",
+    "given_options",
     "names_of",
     "own_of_file",
+    "read_options",
     "with_options",
-    "with_own",
 ]
 
 
@@ -176,7 +182,7 @@ def own_of_file(text: str | None) -> "tuple[Rule | TorchOptimizer, ...]":
     return tuple(optimizer for file in files for optimizer in load_optimizer_file(file))
 
 
-def with_own(given: Mapping[str, Any], own: "tuple[Rule | TorchOptimizer, ...]", family: Family) -> dict[str, Any]:
+def _with_own(given: Mapping[str, Any], own: "tuple[Rule | TorchOptimizer, ...]", family: Family) -> dict[str, Any]:
     """Return the options with optimizers of the user's own: all of them beside the default ones, or those that are named.
 
     Raises:
@@ -196,7 +202,7 @@ def with_own(given: Mapping[str, Any], own: "tuple[Rule | TorchOptimizer, ...]",
     return {**given, "own": own}
 
 
-def check_own(config: "SweepGrid", own: "tuple[Rule | TorchOptimizer, ...]") -> None:
+def _check_own(config: "SweepGrid", own: "tuple[Rule | TorchOptimizer, ...]") -> None:
     """Check that classes of a stored configuration have the source that was stored, where a file defines them.
 
     Raises:
@@ -206,3 +212,70 @@ def check_own(config: "SweepGrid", own: "tuple[Rule | TorchOptimizer, ...]") -> 
 
     for stored in config.own_optimizers:
         OptimizerSpec.from_document(stored.document, own)
+
+
+def given_options(options: Mapping[str, Any], devices: str | None) -> dict[str, Any]:
+    """The options that were given; the kind of device follows from `devices` where it was not."""
+    given = read_options({name: options[name] for name in READERS if options[name] is not None})
+    given |= {name: True for name in FLAGS if options[name]}
+    if devices is not None and "device" not in given:
+        given["device"] = devices.split(",")[0].strip().partition(":")[0]
+    return given
+
+
+def read_options(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Options of a configuration from their texts."""
+    return {name: READERS[name](text) for name, text in texts.items()}
+
+
+def config_of(given: dict[str, Any], stored: Path | None, own: "tuple[Rule | TorchOptimizer, ...]") -> "SweepGrid":
+    """The configuration that was asked for.
+
+    Args:
+        given: options by the names of their fields, as they were read.
+        stored: a `config.json` to repeat; None: the configuration follows from `given`.
+        own: optimizers of files of the user.
+
+    Raises:
+        ValueError: options beside a stored configuration, or no valid configuration.
+    """
+    from quadsim.simulator.support import store
+    from quadsim.simulator.sweeps.config.families import config_from_json
+
+    if stored is not None:
+        if given:
+            raise ValueError(
+                f"{flag(next(iter(given)))} must be left out with --config, which fixes it, got both; drop one of the two."
+            )
+        config = config_from_json(store.read_json(stored, "config"), stored.parent)
+        _check_own(config, own)
+        return config
+    family = family_of_options(given)
+    family.config_class.check_options(given)
+    return family.config_class(**_with_own(given, own, family))
+
+
+def config_from_texts(texts: Mapping[str, str]) -> "SweepGrid":
+    """A configuration from the texts of its options.
+
+    Raises:
+        ValueError: texts that make none.
+    """
+    return config_of(read_options(texts), None, ())
+
+
+def extended_config(folder: Path, given: dict[str, Any], others: Mapping[str, Any]) -> "SweepGrid":
+    """The configuration of a finished sweep, with the given options added.
+
+    Raises:
+        ValueError: options that do not go together, no finished sweep, or what is no extension of it.
+    """
+    from quadsim.simulator.sweeps.config.extending import extended
+    from quadsim.simulator.sweeps.results.results import load_results
+
+    for name, value in others.items():
+        if value:
+            raise ValueError(
+                f"{name} must be left out with --extend, which works in the folder it names, got both; drop one."
+            )
+    return extended(load_results(folder).config, given)

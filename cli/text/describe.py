@@ -67,7 +67,7 @@ def kernel_text(rule: Rule | None, device: str) -> str:
     Raises:
         ValueError: no rule, a rule without a kernel, or another device.
     """
-    from quadsim.simulator.engines.kernels.program import why_no_program
+    from quadsim.simulator.engines.kernels.lowering import why_no_program
     from quadsim.simulator.support.checks import check_choice
 
     check_choice("source", device, ("cpu", "gpu"))

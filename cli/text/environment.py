@@ -49,6 +49,9 @@ def _nvidia_driver() -> bool:
 def _engines() -> dict[str, str]:
     """The first line of each engine's docstring, from its source: importing an engine takes seconds."""
     folder = Path(quadsim.simulator.__file__).parent / "engines"
-    files = {name: folder / f"{name.replace('-', '_')}.py" for name in ("closed-form", "fused", "reference")}
-    texts = {name: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for name, path in files.items()}
-    return {name: (text or "").splitlines()[0] for name, text in texts.items()}
+    out = {}
+    for name in ("closed-form", "fused", "reference"):
+        module = folder / name.replace("-", "_")
+        source = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+        out[name] = (ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or "").splitlines()[0]
+    return out

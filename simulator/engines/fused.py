@@ -1,12 +1,12 @@
 """The fused engine: one generated kernel per rule runs all steps of a job, on the job's device.
 
 "Fused" means that gradient, update and step are one kernel, and that many steps run before control returns to Python; an engine
-that calls torch for every operation spends most of its time on the calls. It runs separable rules only (`kernels.program`).
+that calls torch for every operation spends most of its time on the calls. It runs separable rules only (`kernels.lowering`).
 """
 
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.kernels.cache import jit_is_off
-from quadsim.simulator.engines.kernels.program import why_no_program
+from quadsim.simulator.engines.kernels.lowering import why_no_program
 
 __all__ = ["run", "why_not"]
 

@@ -9,7 +9,8 @@ counts as a divergence.
 import numpy as np
 import sympy as sp
 
-from quadsim.simulator.problems.quadratic import BlockQuadratic, Scales
+from quadsim.simulator.problems.measures import Scales
+from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.rule import Ratio, Rule, Total, symbols
 
 __all__ = ["check_range"]

@@ -17,9 +17,10 @@ from quadsim.simulator.engines import prepare
 from quadsim.simulator.engines.counting import Counter, Tally
 from quadsim.simulator.engines.job import Job
 from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
-from quadsim.simulator.engines.kernels.gpu_run import NEVER, Blocks, Run, kernels_of, problems_at_once
+from quadsim.simulator.engines.kernels.gpu_blocks import Blocks
+from quadsim.simulator.engines.kernels.gpu_run import NEVER, Run, kernels_of, problems_at_once
 from quadsim.simulator.engines.kernels.gpu_source import Unit
-from quadsim.simulator.engines.kernels.program import why_no_program
+from quadsim.simulator.engines.kernels.lowering import why_no_program
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule

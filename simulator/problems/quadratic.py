@@ -23,47 +23,19 @@ from quadsim.simulator.problems.exact_input import (
     null_dimensions,
 )
 from quadsim.simulator.problems.layout import BlockLayout
+from quadsim.simulator.problems.measures import Scales, achieved_dials, scales_of
 from quadsim.simulator.problems.spectra import Spectra, case_spectra, spectra_from_dials
 from quadsim.simulator.problems.starts import check_gradient_dials, start_by_gradient, start_by_law, start_by_rank
 from quadsim.simulator.support.arrays import array_of, list_of, numbers_of, plain, positions_of
 from quadsim.simulator.support.checks import check_count, check_interval, check_seed
 from quadsim.simulator.support.draws import haar_rotations, rotation_power
 
-__all__ = ["BlockQuadratic", "block_sizes_from"]
+__all__ = ["BlockQuadratic", "block_sizes_from", "check_rotation"]
 
 FloatArray = NDArray[np.float64]
 
 MOST_BLOCKS = 10**7
 """Largest number of blocks. Some functions keep a Python object per block; ten million fill the memory of a workstation."""
-
-
-@dataclass(frozen=True, eq=False)
-class Scales:
-    """The largest and smallest numbers of a batch, to check that the number type of a run can hold them.
-
-    Attributes:
-        smallest_eigenvalue: smallest eigenvalue that is not 0, of all blocks of all problems.
-        largest_eigenvalue: largest eigenvalue of all blocks of all problems.
-        error: smallest and largest modulus of the entries of e_0 that are not 0; (0, 0) if all are 0.
-        minimizer: the same for w*.
-        moving: whether the start differs from the solution, (M,).
-        gap: 1/2 e_0'H e_0, evaluated in an order that overflows only if the gap does, (M,).
-        products: the larger of |e_0| |H e_0|, which bounds the terms of the gap, and L |e_0|, which bounds the terms of H e_0,
-            (M,).
-        squared_gradient: |H e_0|^2, (M,).
-        null_part: sum over the blocks of L_l |n_l|^2, with n_l the part of e_0 in the null space of H_l, (M,): what rounding
-            multiplies by eps in the gap.
-    """
-
-    smallest_eigenvalue: float
-    largest_eigenvalue: float
-    error: tuple[float, float]
-    minimizer: tuple[float, float]
-    moving: NDArray[np.bool_]
-    gap: FloatArray
-    products: FloatArray
-    squared_gradient: FloatArray
-    null_part: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,7 +303,7 @@ class BlockQuadratic:
         seed: int = 0,
         first: int = 0,
     ) -> Self:
-        rotation = check_interval("rotation", rotation, 0.0, 1.0)
+        rotation = check_rotation(rotation)
         check_gradient_dials(spectra, gradient_heterogeneity, alignment)
         gradient_heterogeneity = None if gradient_heterogeneity is None else float(gradient_heterogeneity)
         alignment = None if alignment is None else float(alignment)
@@ -428,28 +400,7 @@ class BlockQuadratic:
     @cached_property
     def scales(self) -> Scales:
         """The largest and smallest numbers of the batch; inf or 0 where they are out of the range of float64."""
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            gradient = {s: self.eigenvalues[s] * c for s, c in self.initial_coefficients.items()}
-            gap = sum(np.sum(g * self.initial_coefficients[s] / 2, axis=(1, 2)) for s, g in gradient.items())
-            squares = sum(np.sum(g * g, axis=(1, 2)) for g in gradient.values())
-            start = _safe_norm(self.initial_coefficients)
-            largest = np.max([values[..., -1].max(axis=1) for values in self.eigenvalues.values()], axis=0)
-            products = np.maximum(start * _safe_norm(gradient), largest * start)
-            null_part = sum(
-                np.sum(np.where(self.eigenvalues[s] == 0.0, self.extremes[s][..., :1] * c * c, 0.0), axis=(1, 2))
-                for s, c in self.initial_coefficients.items()
-            )
-        return Scales(
-            smallest_eigenvalue=min(float(both[..., 1].min()) for both in self.extremes.values()),
-            largest_eigenvalue=max(float(both[..., 0].max()) for both in self.extremes.values()),
-            error=_extent(self.initial_error),
-            minimizer=_extent(self.minimizer),
-            moving=np.any([np.any(e != 0.0, axis=(1, 2)) for e in self.initial_error.values()], axis=0),
-            gap=np.asarray(gap),
-            products=products,
-            squared_gradient=np.asarray(squares),
-            null_part=np.asarray(null_part),
-        )
+        return scales_of(self)
 
     @cached_property
     def achieved(self) -> dict[str, FloatArray]:
@@ -460,17 +411,7 @@ class BlockQuadratic:
             (M,), and `block_condition_number` (M, B). Condition numbers are of the range: eigenvalues of 0 are left out. An
             alignment that is undefined (equal L_l, equal gradients) is NaN.
         """
-        smoothness, convexity = self.block_smoothness, self.block_strong_convexity
-        gradient = {size: self.eigenvalues[size] * c for size, c in self.initial_coefficients.items()}
-        norms = self.layout.join_blocks({size: np.sqrt(np.mean(g**2, axis=-1)) for size, g in gradient.items()})
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return {
-                "heterogeneity": smoothness.max(axis=1) / smoothness.min(axis=1),
-                "condition_number": smoothness.max(axis=1) / convexity.min(axis=1),
-                "block_condition_number": smoothness / convexity,
-                "gradient_heterogeneity": norms.max(axis=1) / norms.min(axis=1),
-                "alignment": _correlation(np.log(smoothness), np.log(norms)),
-            }
+        return achieved_dials(self)
 
     def dense(self, problem: int) -> tuple[FloatArray, FloatArray]:
         """Return the matrix H (P, P) and the start e_0 (P,) of one problem, in float64."""
@@ -529,6 +470,15 @@ def block_sizes_from(blocks: int, block_size: int | Sequence[int]) -> tuple[int,
     return (check_count("block size", block_size),) * check_count("blocks", blocks, high=MOST_BLOCKS)
 
 
+def check_rotation(rotation: Any) -> float:
+    """Return the rotation of eigenvectors as a float.
+
+    Raises:
+        ValueError: a value that is not in [0, 1].
+    """
+    return check_interval("rotation", rotation, 0.0, 1.0)
+
+
 def _batch_size(arrays: Sequence[FloatArray], problems: int | None, *, is_drawn: bool) -> int:
     """Return M from arrays (M, ...) or (1, ...), and from the number of problems to draw.
 
@@ -564,30 +514,5 @@ def _indices(number: int, first: int) -> NDArray[np.int64]:
     return np.arange(number) + first
 
 
-def _safe_norm(groups: Mapping[int, FloatArray]) -> FloatArray:
-    """Return the norm of every problem's coordinates, (M,), without squares that overflow."""
-    flat = np.concatenate([array.reshape(array.shape[0], -1) for array in groups.values()], axis=1)
-    largest = np.abs(flat).max(axis=1)
-    scale = np.where(largest > 0.0, largest, 1.0)
-    return np.asarray(np.sqrt(np.sum((flat / scale[:, None]) ** 2, axis=1)) * scale)
-
-
-def _extent(groups: Mapping[int, FloatArray]) -> tuple[float, float]:
-    """Return the smallest and largest modulus of the entries that are not 0."""
-    sizes = [np.abs(array[array != 0.0]) for array in groups.values()]
-    return (
-        min((float(x.min()) for x in sizes if x.size), default=0.0),
-        max((float(x.max()) for x in sizes if x.size), default=0.0),
-    )
-
-
 def _transposed_times(vectors: FloatArray, array: FloatArray) -> FloatArray:
     return np.asarray(np.matmul(np.ascontiguousarray(np.swapaxes(vectors, -1, -2)), array[..., None])[..., 0])
-
-
-def _correlation(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Return the Pearson correlation of logarithms along the last axis; NaN where one side varies by rounding only."""
-    constant = np.minimum(np.ptp(a, axis=-1), np.ptp(b, axis=-1)) < 1e-12
-    a, b = a - a.mean(axis=-1, keepdims=True), b - b.mean(axis=-1, keepdims=True)
-    correlation = np.sum(a * b, axis=-1) / np.sqrt(np.sum(a**2, axis=-1) * np.sum(b**2, axis=-1))
-    return np.where(constant, np.nan, correlation)

@@ -4,7 +4,7 @@ If settings were rounded first, beta2 = 1 - 1e-8 would be 1 in float32, and 1 - 
 expressions in Python's floats, and so in float64, too. Clocks are running products of settings and stay in float64 for the
 same reason.
 
-The fused kernels find these expressions by the levels of `kernels.program`: parts that run `once` or once per `step`.
+The fused kernels find these expressions by the levels of `kernels.lowering`: parts that run `once` or once per `step`.
 """
 
 from collections.abc import Collection, Mapping

@@ -11,14 +11,14 @@ from scipy import stats
 from quadsim.simulator.curvature.along_training import stacks_at_snapshots
 from quadsim.simulator.curvature.block_spectra import block_spectra
 from quadsim.simulator.curvature.inspection import place_of_block
-from quadsim.simulator.figures.table_figures import lines_figure, points_figure, ticks_at
+from quadsim.simulator.figures.table_figures import points_figure
 from quadsim.simulator.models import MLP, Conv, Model, Task, Text, TokenMap, Transformer
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.problems import heterogeneity as het
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.bounds import TOMIHARI, proved, tried
 from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
-from quadsim.theory.claims.studies import head_growth, norm_placement
+from quadsim.theory.claims.studies import growth_figure, head_growth, norm_placement, placement_figure
 
 __all__ = ["GRADIENTS"]
 
@@ -43,20 +43,6 @@ def _placement(setting: Setting) -> Found:
     slopes = np.polyfit(np.log(logs.columns.to_numpy(dtype=float)), logs.to_numpy().T, 1)[0]
     measured.append(measured_median("exponent of that quotient in the depth", slopes))
     return Found(measured, {"spreads": study.runs})
-
-
-def _draw_placement(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    frame = tables["spreads"]
-    figure = lines_figure(
-        frame.assign(norm=frame["norm"] + "-norm"),
-        x="layers",
-        y="ratio",
-        by="norm",
-        xlabel="layers",
-        ylabel="largest / smallest gradient norm of a block",
-        title="Gradients at the start, blocks |g|/√P by module; median, 10% to 90%",
-    )
-    return ticks_at(figure, frame["layers"])
 
 
 _FEW = 4
@@ -100,21 +86,6 @@ def _growth(setting: Setting) -> Found:
         "do not stay uniform, as the theorem has them, and growth slows down."
     )
     return Found(measured, {"growth": study.runs}, (note,))
-
-
-def _draw_growth(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    frame = tables["growth"]
-    frame = frame[frame["step"] > 0]
-    return lines_figure(
-        frame.assign(panel=frame["classes"].map("{} classes".format)),
-        x="step",
-        y="common",
-        by="optimizer",
-        panel="panel",
-        xlabel="step",
-        ylabel="growth of the head's common part",
-        title="The part of the head that all classes share, 32 tokens a step, learning rate 0.001; median, 10% to 90%",
-    )
 
 
 _STEPS_BEFORE = 30
@@ -248,7 +219,7 @@ GRADIENTS = (
         method="Largest over smallest |g_l|/sqrt(P_l) over the blocks of the partition module at the start, on the task "
         "token-map with all data, width 16; the quotient of the two placements at the same seed, at four depths.",
         experiment=_placement,
-        draw=_draw_placement,
+        draw=lambda tables: placement_figure(tables["spreads"]),
         caption="Largest over smallest gradient norm of a block against the depth; medians over seeds, bars from 10% to 90%.",
     ),
     Claim(
@@ -274,7 +245,7 @@ GRADIENTS = (
         f"times the mean class row since the start, at step {_GROWN_AT}, and its exponent "
         f"between the steps {_LINEAR_FROM} and {_GROWN_AT}.",
         experiment=_growth,
-        draw=_draw_growth,
+        draw=lambda tables: growth_figure(tables["growth"]),
         caption="Growth of the common part of the head against the step, by number of classes and rule.",
     ),
 )

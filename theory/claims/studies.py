@@ -6,14 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from quadsim.simulator.curvature.head_norms import head_norms
 from quadsim.simulator.curvature.hessian import gradient
-from quadsim.simulator.figures.panels import styles_of
-from quadsim.simulator.figures.style import drawn
+from quadsim.simulator.figures.table_figures import lines_figure, ticks_at
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.models.tasks import TokenMap
 from quadsim.simulator.models.transformer import Transformer
@@ -24,7 +21,17 @@ from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.simulator.training.loop import train
 
-__all__ = ["STUDIES", "HeadGrowth", "NormPlacement", "head_growth", "norm_placement"]
+__all__ = [
+    "STUDIES",
+    "HeadGrowth",
+    "NormPlacement",
+    "growth_figure",
+    "head_growth",
+    "norm_placement",
+    "placement_figure",
+]
+
+_LR, _BATCH = 1e-3, 32  # of `head_growth`, whose claim is drawn from its table alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,34 +55,23 @@ class NormPlacement:
         """What is printed, by name."""
         return {"table": self.table, "post_over_pre": self.post_over_pre}
 
-    @drawn
     def figure(self) -> Figure:
-        """Draw the ratio against depth, one line per norm: median and range of the seeds."""
-        figure = Figure(figsize=(5.6, 3.8), layout="constrained")
-        axis = figure.subplots()
-        norms = list(dict.fromkeys(self.table["norm"]))
-        seeds = int(self.runs["index"].nunique())
-        for (name, style), shift in zip(
-            styles_of(norms).items(), np.linspace(0.98, 1.02, max(len(norms), 2)), strict=False
-        ):
-            rows = self.table[self.table["norm"] == name]
-            x, middle = rows["layers"].to_numpy() * shift, rows["ratio"].to_numpy()
-            reach = [middle - rows["ratio_min"], rows["ratio_max"] - middle]
-            axis.errorbar(x, middle, yerr=reach, capsize=3, markersize=5, linewidth=1.4, label=f"{name}-norm", **style)
-        layers = sorted(set(self.table["layers"]))
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(FixedLocator(layers))
-        axis.xaxis.set_major_formatter(FixedFormatter([str(n) for n in layers]))
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_yscale("log")
-        axis.set_xlabel("layers")
-        axis.set_ylabel("largest / smallest gradient norm of a block")
-        axis.legend(frameon=False)
-        sns.despine(figure)
-        figure.suptitle(
-            f"Gradients at the start, blocks |g|/√P by module; median and range of {seeds} seeds", fontsize=9
-        )
-        return figure
+        """Draw the ratio against depth, one line per norm."""
+        return placement_figure(self.runs)
+
+
+def placement_figure(runs: pd.DataFrame) -> Figure:
+    """Draw the ratio of `NormPlacement.runs` against depth, one line per norm: medians over the seeds, bars from 10% to 90%."""
+    figure = lines_figure(
+        runs.assign(norm=runs["norm"] + "-norm"),
+        x="layers",
+        y="ratio",
+        by="norm",
+        xlabel="layers",
+        ylabel="largest / smallest gradient norm of a block",
+        title=f"Gradients at the start, blocks |g|/√P by module; {_spread_of_seeds(runs)}",
+    )
+    return ticks_at(figure, runs["layers"])
 
 
 @own_modes()
@@ -156,34 +152,38 @@ class HeadGrowth:
         steps = self.table["step"]
         return {"table": self.table[steps.isin([100, steps.max()])]}
 
-    @drawn
     def figure(self) -> Figure:
         """Draw the growth of the common part against the step: one panel per number of classes, one line per rule."""
-        classes = list(dict.fromkeys(self.table["classes"]))
-        styles = styles_of(list(dict.fromkeys(self.table["optimizer"])))
-        figure = Figure(figsize=(2.6 * len(classes) + 0.8, 3.4), layout="constrained")
-        axes = figure.subplots(1, len(classes), squeeze=False, sharey=True)[0]
-        for axis, number in zip(axes, classes, strict=True):
-            for name, style in styles.items():
-                rows = self.table[(self.table["classes"] == number) & (self.table["optimizer"] == name)]
-                rows = rows[rows["step"] > 0]
-                axis.plot(rows["step"], rows["common"], markersize=4, linewidth=1.4, label=name, **style)
-                axis.fill_between(
-                    rows["step"], rows["common_min"], rows["common_max"], color=style["color"], alpha=0.18, linewidth=0
-                )
-            axis.set_xscale("log")
-            axis.set_yscale("log")
-            axis.set_title(f"{number} classes", fontsize=9)
-            axis.set_xlabel("step")
-        axes[0].set_ylabel("growth of the head's common part")
-        handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=8)
-        sns.despine(figure)
-        seeds = int(self.runs["index"].nunique())
-        figure.suptitle(
-            f"{self.batch} tokens a step, learning rate {self.lr:g}; median and range of {seeds} seeds", fontsize=9
-        )
-        return figure
+        return growth_figure(self.runs, lr=self.lr, batch=self.batch)
+
+
+def growth_figure(runs: pd.DataFrame, *, lr: float = _LR, batch: int = _BATCH) -> Figure:
+    """Draw the common part of `HeadGrowth.runs` against the step: medians over the seeds, bars from 10% to 90%.
+
+    Args:
+        runs: the table of that name.
+        lr: the learning rate of the runs, for the title.
+        batch: the number of tokens in a step, likewise.
+
+    Returns:
+        The figure: one panel per number of classes, one line per rule.
+    """
+    return lines_figure(
+        runs[runs["step"] > 0].assign(panel=lambda rows: rows["classes"].map("{} classes".format)),
+        x="step",
+        y="common",
+        by="optimizer",
+        panel="panel",
+        xlabel="step",
+        ylabel="growth of the head's common part",
+        title=f"The part of the head that all classes share, {batch} tokens a step, learning rate {lr:g}; "
+        f"{_spread_of_seeds(runs)}",
+    )
+
+
+def _spread_of_seeds(runs: pd.DataFrame) -> str:
+    seeds = runs["index"].nunique()
+    return "1 seed" if seeds == 1 else f"median, 10% to 90% of {seeds} seeds"
 
 
 @own_modes()
@@ -192,8 +192,8 @@ def head_growth(
     optimizers: Sequence[str] = ("signsgd", "signum", "adam"),
     *,
     steps: int = 1000,
-    lr: float = 1e-3,
-    batch: int = 32,
+    lr: float = _LR,
+    batch: int = _BATCH,
     seeds: int = 3,
     seed: int = 0,
     width: int = 16,

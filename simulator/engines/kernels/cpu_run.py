@@ -24,7 +24,7 @@ from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.kernels import cpu_vectors as vectors
 from quadsim.simulator.engines.kernels.cache import import_source, say_if_new
 from quadsim.simulator.engines.kernels.cpu_source import STRETCH, cpu_source, variant
-from quadsim.simulator.engines.kernels.program import program
+from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["kernel_source", "run"]

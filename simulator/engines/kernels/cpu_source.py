@@ -26,7 +26,9 @@ from collections.abc import Iterable, Sequence
 
 import sympy as sp
 
-from quadsim.simulator.engines.kernels.program import Assignment, ExpressionPrinter, Phase, Program, label, program
+from quadsim.simulator.engines.kernels.lowering import program
+from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
+from quadsim.simulator.engines.kernels.program import Assignment, Phase, Program
 from quadsim.simulator.rules.rule import Rule, symbols
 from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE, MEAN_WINDOW
 

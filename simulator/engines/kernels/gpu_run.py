@@ -8,18 +8,13 @@ Three limits on memory and time decide how the work is cut, and none of them cha
 (`problems_at_once`), as many steps per launch that Ctrl-C still works, and as many recorded steps at a time as fit.
 """
 
-import hashlib
 import importlib.util
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import astuple, dataclass
 from functools import lru_cache, partial
-from itertools import accumulate
 from types import ModuleType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -27,18 +22,23 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.kernels.cache import import_source
-from quadsim.simulator.engines.kernels.gpu_source import Unit, gpu_source, step_names, units_of
-from quadsim.simulator.engines.kernels.program import program
-from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.engines.kernels.gpu_blocks import ALIGNED, Blocks, blocks_of, on_device, on_host
+from quadsim.simulator.engines.kernels.gpu_shapes import (
+    CANDIDATES,
+    Shape,
+    padded,
+    shape_key,
+    shape_of,
+    stored_shapes,
+    write_shapes,
+)
+from quadsim.simulator.engines.kernels.gpu_source import Unit, kernel_source, step_names, units_of
+from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.rules.rule import Rule
-from quadsim.simulator.support.kept import cache_directory, read_kept, write_kept
 
 __all__ = [
-    "CANDIDATES",
     "NEVER",
-    "Blocks",
     "Run",
-    "Shape",
     "kernel_source",
     "kernels_of",
     "problems_at_once",
@@ -47,7 +47,6 @@ __all__ = [
     "why_not",
 ]
 
-_SHAPES = "gpu.shapes"
 NEVER = 2**31 - 1
 """The step number that stands for "it never happened"; the same number as `gpu_functions.NEVER`, which needs Triton."""
 
@@ -56,23 +55,7 @@ _STEPS = NEVER - 1  # largest number of steps: kernels count them in 32 bits
 _COORDINATE_STEPS_AT_ONCE = 1 << 34  # coordinates times steps per launch: tenths of a second, so that Ctrl-C works
 _TABLE_BYTES = 1 << 25  # size of the table of values that depend on settings and the step alone
 _GAP_BYTES = 1 << 27  # size of the gaps of every block at every step of a launch
-_PINNED_BYTES = 1 << 28  # results up to this size are copied through pinned memory, larger ones through ordinary memory
-_KEPT_BYTES = 1 << 28  # size up to which the arrays of a problem stay on the device between runs
-_ALIGNED = 128  # bytes; every array begins at a multiple, so that wide loads are possible
-_TYPES = {np.dtype(name): getattr(torch, name) for name in ("float64", "float32", "int32")}
 _FOLLOWED = 32  # steps per program of the kernel `follow`
-
-
-@lru_cache(maxsize=256)
-def kernel_source(rule: Rule, sizes: tuple[int, ...], dtype: str = "float64") -> str:
-    """Return the source of the kernels that run a rule on problems with these block sizes; nothing is compiled.
-
-    Args:
-        rule: a rule for which `why_no_program` is None.
-        sizes: the block sizes of the problems.
-        dtype: "float64" or "float32".
-    """
-    return gpu_source(rule, sizes, dtype=dtype)
 
 
 def why_not(job: Job) -> str | None:
@@ -94,7 +77,7 @@ def run(job: Job) -> Outcome:
         Outcome with gap (M, K, R), hit (M, K) and diverged (M, K).
     """
     device = torch.device(job.device)
-    kernels = kernels_of(job.rule, job.problem.block_sizes, _name(job.dtype))
+    kernels = kernels_of(job.rule, job.problem.block_sizes, job.dtype_name)
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         parts = [_run_of(job, kernels, device, part).outcome() for part in _parts(job, device)]
     return Outcome(
@@ -114,23 +97,6 @@ def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 def kernels_of(rule: Rule, block_sizes: tuple[int, ...], dtype: str) -> ModuleType:
     """Return the module of kernels for a rule on these block sizes; Triton compiles a kernel at its first launch."""
     return import_source(kernel_source(rule, block_sizes, dtype), "gpu")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The layout of a unit on the device. It decides the speed, and the last bits of the gap (the order of a sum).
-
-    Attributes:
-        lanes: settings per program for a tile; runs per program for lanes.
-        warps: warps per program.
-        parts: number of partial sums of a tile's gap. Best is one for every warp that holds coordinates of its own.
-        registers: largest number of registers per thread; None leaves it to the compiler.
-    """
-
-    lanes: int
-    warps: int
-    parts: int = 1
-    registers: int | None = None
 
 
 def _parts(job: Job, device: torch.device) -> Iterator[slice]:
@@ -172,88 +138,6 @@ def _free_memory(device: torch.device, needed: int) -> int:
     return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
-@dataclass(frozen=True)
-class Blocks:
-    """The data of a unit on the device, before the first step. A row is one block, or one whole problem (`Unit.whole`).
-
-    Attributes:
-        hessian: the matrices of each row one after the other, (rows, ...).
-        extremes: largest and smallest eigenvalue of each block, (rows, ..., 2).
-        minimizer: w*, (rows, coordinates).
-        error: e_0 = w_0 - w*, (rows, coordinates).
-    """
-
-    hessian: torch.Tensor
-    extremes: torch.Tensor
-    minimizer: torch.Tensor
-    error: torch.Tensor
-
-
-def _blocks_of(problem: BlockQuadratic, own: slice, unit: Unit, dtype: torch.dtype, device: torch.device) -> Blocks:
-    """Return the data of a unit on the device, copied from the host or kept from an earlier run on the same problem.
-
-    A sweep runs many rules on one problem, and the copy can take longer than the run. Kept data stay valid because the arrays
-    of the problem are made read-only.
-    """
-    index = torch.cuda.current_device() if device.type == "cuda" else -1
-    key = (own.start, own.stop, unit, dtype, index)
-    kept = _KEPT.get(problem, {})
-    if key in kept:
-        return kept[key]
-    arrays = _arrays_of(problem, own, unit)
-    kind = np.dtype(_name(dtype))
-    blocks = Blocks(*_on_device([(array, kind) for array in arrays], device))
-    size = sum(tensor.nbytes for each in (*kept.values(), blocks) for tensor in vars(each).values())
-    if size <= _KEPT_BYTES:
-        for group in (problem.hessian, problem.eigenvalues, problem.initial_error, problem.minimizer):
-            for array in group.values():
-                array.flags.writeable = False  # a later change would not reach the copy on the device
-        _KEPT.clear()
-        _KEPT[problem] = {**kept, key: blocks}
-    return blocks
-
-
-_KEPT: WeakKeyDictionary[BlockQuadratic, dict[tuple[Any, ...], Blocks]] = WeakKeyDictionary()  # one problem at most
-
-
-def _arrays_of(problem: BlockQuadratic, own: slice, unit: Unit) -> tuple[NDArray[np.float64], ...]:
-    """Return the arrays of `Blocks` on the host, in the order of its fields."""
-    if unit.whole:
-        position = {block: (size, at) for size, m in problem.layout.groups.items() for at, block in enumerate(m)}
-        places = [position[block] for block in range(len(problem.block_sizes))]
-        number = own.stop - own.start
-        hessian = np.concatenate([problem.hessian[size][own, at].reshape(number, -1) for size, at in places], axis=1)
-        extremes = np.stack([problem.block_smoothness[own], problem.block_strong_convexity[own]], axis=-1)
-        minimizer = np.concatenate([problem.minimizer[size][own, at] for size, at in places], axis=1)
-        error = np.concatenate([problem.initial_error[size][own, at] for size, at in places], axis=1)
-    else:
-        (size,) = unit.sizes
-        hessian = problem.hessian[size][own]
-        extremes = problem.extremes[size][own]
-        minimizer = problem.minimizer[size][own].reshape(-1, size)
-        error = problem.initial_error[size][own].reshape(-1, size)
-    return hessian, extremes, minimizer, error
-
-
-def _on_device(arrays: Sequence[tuple[NDArray[Any], np.dtype[Any]]], device: torch.device) -> list[torch.Tensor]:
-    """Return copies of arrays in the given types on the device, sent in one asynchronous transfer.
-
-    One transfer, as each has a fixed cost; every array begins at a multiple of `_ALIGNED` bytes.
-    """
-    sizes = [array.size * kind.itemsize for array, kind in arrays]
-    *begins, end = accumulate((-(-size // _ALIGNED) * _ALIGNED for size in sizes), initial=0)
-    pinned = device.type == "cuda" and end <= _PINNED_BYTES
-    buffer = torch.empty(end, dtype=torch.uint8, pin_memory=pinned)
-    host = buffer.numpy()
-    for (array, kind), begin, size in zip(arrays, begins, sizes, strict=True):
-        host[begin : begin + size].view(kind).reshape(array.shape)[...] = array
-    whole = buffer.to(device, non_blocking=True)
-    return [
-        whole[begin : begin + size].view(_TYPES[kind]).view(array.shape)
-        for (array, kind), begin, size in zip(arrays, begins, sizes, strict=True)
-    ]
-
-
 class _Part:
     """The arrays of one unit on the device: errors, states and the places where its gaps are written."""
 
@@ -272,7 +156,7 @@ class Run:
         device: a torch device.
         problems: how many problems run.
         blocks: function from a unit to its data.
-        shapes: layouts by `_key`, for `tune`; None uses the stored layout or the default.
+        shapes: layouts by `shape_key`, for `tune`; None uses the stored layout or the default.
     """
 
     def __init__(
@@ -291,7 +175,7 @@ class Run:
         self._starts_at_zero = all(value == 0 for value in self._program.started.values())
         units = units_of(job.problem.block_sizes)
         settings = job.number_of_settings
-        chosen = [_shape(job.rule, unit, _name(job.dtype), device, shapes or {}) for unit in units]
+        chosen = [shape_of(job.rule, unit, job.dtype_name, device, shapes or {}) for unit in units]
         multiple = max([shape.lanes for unit, shape in zip(units, chosen, strict=True) if not unit.in_lanes], default=1)
         self._width = -(-settings // multiple) * multiple
         # The width is filled up to whole tiles with copies of the last setting. Zeros could make a NaN or a divergence that is
@@ -309,14 +193,14 @@ class Run:
         groups = job.problem.layout.groups
         of_unit = [self._slots if unit.whole else self._slots[groups[unit.sizes[0]]] for unit in units]
         tables = [(array, np.dtype(np.float64)) for array in (own, factors, np.array([job.tolerance]))]
-        self._settings, self._factors, self._tolerance, *slots = _on_device(
+        self._settings, self._factors, self._tolerance, *slots = on_device(
             tables + [(places, np.dtype(np.int32)) for places in of_unit], device
         )
         self._parts = [self._part(*each) for each in zip(units, chosen, map(blocks, units), slots, strict=True)]
         self._clocks = torch.ones((len(self._program.clocks), self._width), dtype=torch.float64, device=device)
         self._below = torch.empty(self._columns, dtype=torch.float64, device=device)
         self._limit = torch.empty_like(self._below)
-        aligned = -(-self._columns // _ALIGNED) * _ALIGNED
+        aligned = -(-self._columns // ALIGNED) * ALIGNED
         self._found = torch.full((3, aligned), NEVER, dtype=torch.int32, device=device)[:, : self._columns]
         self._hit, self._above, self._diverged = self._found
         self._above.fill_(-1)
@@ -386,12 +270,12 @@ class Run:
             end = total if first + at_once >= number else int(steps[-1]) + 1
             places = np.full(total, -1, dtype=np.int32)
             places[steps] = np.arange(steps.size, dtype=np.int32)
-            (slots,) = _on_device([(places, places.dtype)], self._device)
+            (slots,) = on_device([(places, places.dtype)], self._device)
             records = torch.empty((steps.size, self._columns), dtype=torch.float64, device=self._device)
             self._steps(begin, end, slots, records)
             seen = records.view(-1, self._problems, self._width)[:, :, :settings].permute(1, 2, 0)
             if gap is not None:
-                gap[:, :, first : first + at_once] = _on_host(seen)
+                gap[:, :, first : first + at_once] = on_host(seen)
             begin = end
         found = self._found.view(3, self._problems, self._width)[:, :, :settings]
         if gap is None:  # three ints take the place of two more gaps of each run, less one int: one transfer
@@ -399,11 +283,11 @@ class Run:
             both = torch.empty((number + 2) * runs, dtype=torch.float64, device=self._device)
             both[: number * runs].view(shape).copy_(seen)
             both[number * runs :].view(torch.int32)[: 3 * runs].view(found.shape).copy_(found)
-            host = _on_host(both)
+            host = on_host(both)
             gap = host[: number * runs].reshape(shape)
             found_steps = host[number * runs :].view(np.int32)[: 3 * runs].reshape(found.shape)
         else:
-            found_steps = _on_host(found)
+            found_steps = on_host(found)
         hit, last_above, diverged = found_steps
         return Outcome(
             gap=gap,
@@ -496,7 +380,7 @@ class Run:
         else:
             (size,) = part.unit.sizes
             programs = part.rows * self._width // lanes
-            constants = {"SIZE_": size, "PAD_": _pad(size), "LANES_": lanes}
+            constants = {"SIZE_": size, "PAD_": padded(size), "LANES_": lanes}
             if what == "advance":
                 constants["PARTS_"] = part.shape.parts
         kernel[(programs,)](
@@ -508,7 +392,7 @@ class Run:
 def _run_of(
     job: Job, kernels: ModuleType, device: torch.device, own: slice, shapes: Mapping[str, Shape] | None = None
 ) -> Run:
-    blocks = partial(_blocks_of, job.problem, own, dtype=job.dtype, device=device)
+    blocks = partial(blocks_of, job.problem, own, dtype=job.dtype, device=device)
     return Run(job, kernels, device, own.stop - own.start, blocks, shapes)
 
 
@@ -524,7 +408,7 @@ def tune(job: Job) -> dict[str, Shape]:
     Returns:
         Key of each tile (device, block size, number type, kernel) to the layout that is used from now on.
     """
-    device, sizes, dtype = torch.device(job.device), job.problem.block_sizes, _name(job.dtype)
+    device, sizes, dtype = torch.device(job.device), job.problem.block_sizes, job.dtype_name
     kernels = kernels_of(job.rule, sizes, dtype)
     own = slice(0, job.problem.problems)
     best: dict[str, Shape] = {}
@@ -533,80 +417,16 @@ def tune(job: Job) -> dict[str, Shape]:
             if unit.in_lanes:
                 continue
             times = {}
-            for shape in CANDIDATES[_pad(unit.sizes[0])]:
-                chosen = {**best, _key(job.rule, unit, dtype, device): shape}
+            for shape in CANDIDATES[padded(unit.sizes[0])]:
+                chosen = {**best, shape_key(job.rule, unit, dtype, device): shape}
                 runs = [_run_of(job, kernels, device, own, chosen) for _ in range(3)]
                 times[shape] = min(run.seconds() for run in runs)
-            best[_key(job.rule, unit, dtype, device)] = min(times, key=times.__getitem__)
-    _write_shapes({**_stored_shapes(), **best})
+            best[shape_key(job.rule, unit, dtype, device)] = min(times, key=times.__getitem__)
+    write_shapes({**stored_shapes(), **best})
     return best
-
-
-CANDIDATES = {
-    16: (Shape(16, 1), Shape(32, 2), Shape(32, 2, 2)),
-    32: (Shape(16, 1), Shape(16, 1, registers=168), Shape(32, 2, 2), Shape(64, 4)),
-    64: (Shape(16, 2, 2), Shape(64, 4, registers=168), Shape(64, 4), Shape(32, 2, 2), Shape(16, 1)),
-    128: (Shape(32, 8, 8), Shape(16, 8, 8), Shape(16, 4, 4)),
-}
-"""Layouts that `tune` measures, by the padded width of the tile.
-
-Without a measurement the first one is used; at 64, a rule without states uses the second one, as it needs fewer registers.
-"""
-
-
-def _shape(rule: Rule, unit: Unit, dtype: str, device: torch.device, chosen: Mapping[str, Shape]) -> Shape:
-    if unit.in_lanes:
-        return Shape(128, 4)
-    pad, stored = _pad(unit.sizes[0]), _stored_shapes()
-    usual = CANDIDATES[pad][1 if pad == 64 and not program(rule).states else 0]
-    if not chosen and not stored:
-        return usual
-    key = _key(rule, unit, dtype, device)
-    return chosen.get(key) or stored.get(key) or usual
 
 
 @lru_cache(maxsize=256)
 def _values_of(rule: Rule) -> int:
     """Return the number of values that the blocks read of a step."""
     return len(step_names(program(rule)))
-
-
-def _key(rule: Rule, unit: Unit, dtype: str, device: torch.device) -> str:
-    """Return the key under which a measured layout is stored: device, block size, number type, hash of the kernel."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "interpreter"
-    source = hashlib.sha256(kernel_source(rule, unit.sizes, dtype).encode()).hexdigest()[:16]
-    return f"{name}, {unit.sizes[0]} coordinates, {dtype}, {source}"
-
-
-@lru_cache(maxsize=1)
-def _stored_shapes() -> dict[str, Shape]:
-    folder = cache_directory()
-    content = None if folder is None else read_kept(folder / _SHAPES)
-    return {} if content is None else {key: Shape(*values) for key, values in json.loads(content).items()}
-
-
-def _write_shapes(shapes: Mapping[str, Shape]) -> None:
-    folder = cache_directory()
-    if folder is not None:
-        write_kept(folder / _SHAPES, json.dumps({key: astuple(shape) for key, shape in shapes.items()}).encode())
-    _stored_shapes.cache_clear()
-
-
-def _pad(size: int) -> int:
-    """Return the padded width of a tile: the next power of two, at least 16 (the smallest operand of the matrix units)."""
-    return max(16, 1 << (size - 1).bit_length())
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _on_host(tensor: torch.Tensor) -> NDArray[Any]:
-    """Return a copy on the host, through pinned memory (which is faster) up to `_PINNED_BYTES`."""
-    if tensor.device.type != "cuda":
-        return np.array(tensor.numpy())
-    tensor = tensor.contiguous()
-    if tensor.numel() * 8 > _PINNED_BYTES:
-        return np.asarray(tensor.cpu().numpy())
-    out = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    return np.asarray(out.copy_(tensor).numpy())

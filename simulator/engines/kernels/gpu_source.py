@@ -23,13 +23,16 @@ Names of the kernel end in an underscore; all other names come from the rule.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import sympy as sp
 
-from quadsim.simulator.engines.kernels.program import Assignment, ExpressionPrinter, Phase, Program, label, program
+from quadsim.simulator.engines.kernels.lowering import program
+from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
+from quadsim.simulator.engines.kernels.program import Assignment, Phase, Program
 from quadsim.simulator.rules.rule import Rule, symbols
 
-__all__ = ["LANES_UP_TO", "WHOLE_UP_TO", "Unit", "gpu_source", "step_names", "units_of"]
+__all__ = ["LANES_UP_TO", "WHOLE_UP_TO", "Unit", "gpu_source", "kernel_source", "step_names", "units_of"]
 
 LANES_UP_TO = 8
 """Largest number of coordinates of a block in the layout of lanes."""
@@ -87,6 +90,18 @@ def gpu_source(rule: Rule, block_sizes: Sequence[int], *, dtype: str = "float64"
     """
     units = {unit.name: unit for unit in units_of(block_sizes)}
     return _Source(program(rule), dtype).text(label(rule), units.values())
+
+
+@lru_cache(maxsize=256)
+def kernel_source(rule: Rule, sizes: tuple[int, ...], dtype: str = "float64") -> str:
+    """Return the source of the kernels that run a rule on problems with these block sizes; nothing is compiled.
+
+    Args:
+        rule: a rule for which `why_no_program` is None.
+        sizes: the block sizes of the problems.
+        dtype: "float64" or "float32".
+    """
+    return gpu_source(rule, sizes, dtype=dtype)
 
 
 def step_names(whole: Program) -> list[sp.Symbol]:

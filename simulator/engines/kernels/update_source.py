@@ -20,14 +20,9 @@ import sympy as sp
 import torch
 
 from quadsim.simulator.engines.kernels.cache import import_source, say_if_new
-from quadsim.simulator.engines.kernels.program import (
-    Assignment,
-    ExpressionPrinter,
-    Program,
-    label,
-    program,
-    why_no_program,
-)
+from quadsim.simulator.engines.kernels.lowering import program, why_no_program
+from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
+from quadsim.simulator.engines.kernels.program import Assignment, Program
 from quadsim.simulator.rules.rule import Rule, symbols
 
 __all__ = ["FusedUpdate", "update_source", "why_no_update"]

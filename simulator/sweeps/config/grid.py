@@ -18,16 +18,15 @@ from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.schedules import resolve_schedule
 from quadsim.simulator.rules.torch_classes import TorchOptimizer
 from quadsim.simulator.support.arrays import array_of
-from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, check_seed
-from quadsim.simulator.support.devices import check_device, resolve_dtype
+from quadsim.simulator.support.checks import check_known
+from quadsim.simulator.support.devices import check_device
 from quadsim.simulator.sweeps.config.optimizers import SweptOptimizer, display_names
-from quadsim.simulator.sweeps.config.options import MOST_LR_DENSITY, SHARED
+from quadsim.simulator.sweeps.config.options import SHARED, Options, checked
 from quadsim.simulator.sweeps.config.own_optimizers import OwnOptimizer, named_optimizers
 
 __all__ = [
     "FIRST_DECADES",
     "ROWS_UP_TO",
-    "SELECT_ON",
     "UNTIL",
     "SweepGrid",
     "SweepPoint",
@@ -44,8 +43,6 @@ ROWS_UP_TO = 10**7
 UNTIL = {"first": "steps_to_tolerance", "stays": "steps_to_stay", "mean": "steps_to_mean"}
 """What counts as solved, with the column of its steps: the first step within the tolerance; the step from which on a run is
 within it up to its last step; the end of the first window of ten steps whose mean is within it."""
-
-SELECT_ON = ("all", "half")
 
 _FORMAT = 1
 _ADDED_FIELDS = ("until", "select_on")
@@ -99,8 +96,6 @@ class SweepGrid:
     """Whether `config.json` names the kind; that of quadratics does not, as in the first format there was no other."""
     dials: ClassVar[tuple[str, ...]]
     """Fields that hold several values, which are crossed."""
-    criteria: ClassVar[tuple[str, ...]] = ("first",)
-    """The values of `until` that the runs of this family record."""
 
     seeds: int = SHARED["seeds"].field()
     seed: int = SHARED["seed"].field()
@@ -125,26 +120,11 @@ class SweepGrid:
         texts, own = named_optimizers(self.optimizers, self.own)
         object.__setattr__(self, "optimizers", texts)
         object.__setattr__(self, "own", tuple(one.text for one in own))
-        for name in self.dials:
-            object.__setattr__(self, name, unique_values(getattr(self, name)))
-        for name in (*self.dials, "optimizers"):
-            if not getattr(self, name):
-                raise ValueError(
-                    f"{option_name(name)} must hold at least one value, got an empty list; give one or leave it out."
-                )
+        object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
+        for name, value in checked(self.options(), self._values()).items():
+            object.__setattr__(self, name, value)
         if self.lr is not None:
-            rates = sorted({check_interval("lr", lr, 0.0, low_open=True) for lr in unique_values(self.lr)})
-            if not rates:
-                raise ValueError("lr must hold at least one value, got an empty list; give one or leave it out.")
-            object.__setattr__(self, "lr", tuple(rates))
-        for name in ("seeds", "steps"):
-            object.__setattr__(self, name, check_count(option_name(name), getattr(self, name)))
-        object.__setattr__(self, "lr_density", check_count("lr density", self.lr_density, high=MOST_LR_DENSITY))
-        object.__setattr__(self, "seed", check_seed(self.seed))
-        tolerance = check_interval("tolerance", self.tolerance, 0.0, 1.0, low_open=True, high_open=True)
-        object.__setattr__(self, "tolerance", tolerance)
-        check_choice("until", self.until, self.criteria)
-        check_choice("select on", self.select_on, SELECT_ON)
+            object.__setattr__(self, "lr", tuple(sorted(set(self.lr))))
         if self.select_on == "half" and self.seeds < 2:
             raise ValueError(
                 f"seeds must be at least 2 to choose on half of them, got {self.seeds}; give more, or --select-on all."
@@ -156,12 +136,24 @@ class SweepGrid:
         schedule = resolve_schedule(None if self.schedule is None else str(self.schedule))
         schedule.check(self.steps)
         object.__setattr__(self, "schedule", str(schedule))
-        dtype = str(resolve_dtype(self.dtype)).removeprefix("torch.")
         check_device(self.device)
         for spec in self.specs:  # reading the optimizers checks them, too
             if spec.can_run:
-                spec.check(1.0 if self.lr is None else self.lr, dtype)
+                spec.check(1.0 if self.lr is None else self.lr, self.dtype)
         object.__setattr__(self, "own", tuple(self._with_momentum(one).text for one in own))
+
+    @classmethod
+    def options(cls) -> Options:
+        """The options of this configuration: those of its fields that have one."""
+        return {f.name: f.metadata["option"] for f in fields(cls) if "option" in f.metadata}
+
+    def _values(self) -> dict[str, Any]:
+        """The values of the options; a tuple, without repetitions, where an option has several."""
+        found = {name: getattr(self, name) for name in self.options()}
+        for name, option in self.options().items():
+            if option.has_several and not (found[name] is None and option.default is None):
+                found[name] = unique_values(found[name])
+        return found
 
     def _with_momentum(self, own: OwnOptimizer) -> OwnOptimizer:
         """An optimizer of the user's with what its class answers about momentum, which without the class nobody can."""
@@ -262,6 +254,11 @@ class SweepGrid:
         """Number of runs before any extension of the grid."""
         rates = len(self.lr) if self.lr is not None else 2 * FIRST_DECADES * self.lr_density + 1
         return len(self.points) * len(self.specs) * self.seeds * rates
+
+    @property
+    def criteria(self) -> tuple[str, ...]:
+        """The values of `until` that the runs of this family record."""
+        return self.options()["until"].choices
 
     @property
     def chosen_on(self) -> list[int]:

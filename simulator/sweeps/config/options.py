@@ -1,18 +1,36 @@
 """Options of sweeps, each written once: the default and metadata of a field of a configuration, and an option of the command.
 
 A family lists its own options in such a table, which stands in its record. From the tables follow the defaults and metadata of
-the dataclass fields, and the options of `quadsim sweep` with their help. This module imports nothing of ours, so that
-`quadsim --help` starts fast. The range of a value is checked where the configuration is made, so that it is in Python, too.
+the dataclass fields, the checks of their values, and the options of `quadsim sweep` with their help. This module imports no
+library that computes, so that `quadsim --help` starts fast, and the command refuses a wrong value before it loads one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
-__all__ = ["MOST_LR_DENSITY", "QUADRATICS", "SHARED", "TOY_MODELS", "Option", "Options"]
+from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_ratio, check_seed
 
-MOST_LR_DENSITY = 1000
-"""Learning rates a decade, at most."""
+__all__ = ["QUADRATICS", "SHARED", "TOY_MODELS", "Option", "Options", "above_zero", "checked", "fraction"]
+
+
+def above_zero(name: str, value: Any) -> float:
+    """Return a finite number above 0 as a float.
+
+    Raises:
+        ValueError: any other value.
+    """
+    return check_interval(name, value, 0.0, low_open=True)
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return a number above 0 and below 1 as a float.
+
+    Raises:
+        ValueError: any other value.
+    """
+    return check_interval(name, value, 0.0, 1.0, low_open=True, high_open=True)
 
 
 @dataclass(frozen=True)
@@ -28,8 +46,8 @@ class Option:
         metavar: what stands for the value in `--help`.
         shown: the default in words; None: as the value itself; empty: not at all.
         choices: names that are allowed, where each value has to be one of them.
-        check: what each value has to be, where that is a number in a fixed range: `count` (at least 1), `density` (a count, at
-            most MOST_LR_DENSITY), `seed`, `fraction` (above 0 and below 1) or `positive`.
+        check: a function of (name, value) that returns a value in the form in which it is kept, or raises `ValueError`; for
+            values in a range that does not depend on other options. None: other code checks them.
     """
 
     default: Any
@@ -38,11 +56,41 @@ class Option:
     metavar: str = "LIST"
     shown: str | None = None
     choices: tuple[str, ...] = ()
-    check: Literal["", "count", "density", "seed", "fraction", "positive"] = ""
+    check: Callable[[str, Any], Any] | None = None
 
     def field(self) -> Any:
         """The field of a dataclass, with this option in its metadata as `option`."""
         return field(default=self.default, metadata={"option": self})
+
+    @property
+    def has_several(self) -> bool:
+        """Whether it holds a tuple of values."""
+        return self.read in ("numbers", "names", "optimizers", "sizes")
+
+    def checked(self, name: str, value: Any) -> Any:
+        """Return a value of this option, or a tuple of values, in the form in which a configuration keeps it.
+
+        Args:
+            name: the name of the option, for the message.
+            value: the value; a tuple where the option has several. None, where that is the default, is left as it is.
+
+        Raises:
+            ValueError: an empty tuple, unless that is the default; a value out of range, or none of the choices.
+        """
+        if not self.has_several:
+            return self._checked_one(name, value)
+        if value is None and self.default is None:
+            return None
+        if not value and self.default != ():
+            raise ValueError(f"{name} must hold at least one value, got an empty list; give one or leave it out.")
+        return tuple(self._checked_one(name, one) for one in value)
+
+    def _checked_one(self, name: str, value: Any) -> Any:
+        if value is None and self.default in (None, (None,)):
+            return None
+        if self.choices:
+            check_choice(name, value, self.choices)
+        return value if self.check is None else self.check(name, value)
 
     @property
     def default_text(self) -> str:
@@ -57,12 +105,27 @@ Options = Mapping[str, Option]
 """By the names of the fields, in the order of `--help`."""
 
 
+def checked(options: Options, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of options in the form in which a configuration keeps them, in the order of the options.
+
+    Args:
+        options: all options, by the names of their fields.
+        values: those that are checked; tuples where an option has several.
+
+    Raises:
+        ValueError: a value that its option does not allow.
+    """
+    return {
+        name: option.checked(name.replace("_", " "), values[name]) for name, option in options.items() if name in values
+    }
+
+
 def _number(default: Any, help: str, check: Any, metavar: str = "N", shown: str | None = None) -> Option:
     return Option(default, help, "number", metavar, shown, check=check)
 
 
-def _numbers(default: Any, help: str, shown: str | None = None) -> Option:
-    return Option(default, help, "numbers", "LIST", shown)
+def _numbers(default: Any, help: str, shown: str | None = None, check: Any = None) -> Option:
+    return Option(default, help, "numbers", "LIST", shown, check=check)
 
 
 def _text(default: Any, help: str, shown: str | None = None, choices: tuple[str, ...] = ()) -> Option:
@@ -70,15 +133,15 @@ def _text(default: Any, help: str, shown: str | None = None, choices: tuple[str,
 
 
 SHARED: Options = {
-    "seeds": _number(16, "Problems at every point", "count"),
-    "seed": _number(0, "Key of all random draws", "seed"),
-    "steps": _number(10_000, "Length of every run", "count"),
-    "tolerance": _number(1e-6, "Gap to reach, relative to the start", "fraction", "NUMBER", "1e-6"),
+    "seeds": _number(16, "Problems at every point", check_count),
+    "seed": _number(0, "Key of all random draws", lambda name, value: check_seed(value)),
+    "steps": _number(10_000, "Length of every run", check_count),
+    "tolerance": _number(1e-6, "Gap to reach, relative to the start", fraction, "NUMBER", "1e-6"),
     "until": _text(
         "first",
         "What counts as solved: first (the tolerance is reached), stays (it is kept from then on to the last step), or mean (the "
         "mean gap of ten steps is within it)",
-        choices=("first", "stays", "mean"),
+        choices=("first",),  # what any family records; those that record more say so
     ),
     "select_on": _text(
         "all",
@@ -92,15 +155,17 @@ SHARED: Options = {
         "As gd,adam:beta1=0 (see quadsim rules); 'adam:beta1=0|0.9,beta2=0.99|0.999' takes the best of four settings",
         "optimizers",
     ),
-    "lr": _numbers(None, "Fixed learning rates for all optimizers", "a grid around each rule's natural rate"),
-    "lr_density": _number(4, "Learning rates a decade", "density"),
+    "lr": _numbers(
+        None, "Fixed learning rates for all optimizers", "a grid around each rule's natural rate", above_zero
+    ),
+    "lr_density": _number(4, "Learning rates a decade", partial(check_count, high=1000)),
     "dtype": _text("float64", "float64 or float32", choices=("float32", "float64")),
     "device": _text("cpu", "cpu, cuda or cuda:N"),
 }
 """Of every sweep."""
 
 QUADRATICS: Options = {
-    "heterogeneity": _numbers((1.0, 10.0, 100.0), "max L / min L over blocks"),
+    "heterogeneity": _numbers((1.0, 10.0, 100.0), "max L / min L over blocks", check=check_ratio),
     "mode": Option(
         ("scale",),
         "scale (each block its own scale) or arrange (one spectrum, dealt out differently)",
@@ -141,15 +206,19 @@ QUADRATICS: Options = {
         "rows up to 10^7 runs",
         ("rows", "quantiles"),
     ),
+    "until": replace(SHARED["until"], choices=("first", "stays", "mean")),
 }
-"""Of sweeps over quadratics, beside SHARED."""
+"""Of sweeps over quadratics, beside those of SHARED that they do not change."""
+
+# As in `models.problem.MODELS`, which imports torch; a test compares them.
+_MODELS = ("transformer", "mlp", "conv", "mixer")
 
 TOY_MODELS: Options = {
     "model": Option(
         ("transformer",),
-        "transformer, mlp, conv or mixer instead of quadratics",
+        f"{', '.join(_MODELS[:-1])} or {_MODELS[-1]} instead of quadratics",
         shown="",
-        choices=("transformer", "mlp", "conv", "mixer"),
+        choices=_MODELS,
     ),
     "task": Option(
         ("token-map",),
@@ -164,20 +233,20 @@ TOY_MODELS: Options = {
     "mode": Option(
         ("parameter",), "of the reparametrisation, parameter or gradient", choices=("parameter", "gradient")
     ),
-    "heterogeneity": _numbers((1.0, 10.0, 100.0), "the value of the dial"),
+    "heterogeneity": _numbers((1.0, 10.0, 100.0), "the value of the dial", check=above_zero),
     "norm": Option((None,), "pre, post or none", shown="pre; mlp and conv none"),
     "layers": _numbers((None,), "Layers", "2"),
     "width": _numbers((None,), "Width", "16"),
     "heads": _numbers((None,), "Attention heads", "2"),
     "kernel": _numbers((None,), "Tokens a convolution sees", "3"),
-    "evaluate_every": _number(10, "With mini-batches, steps between two looks at the losses", "count"),
+    "evaluate_every": _number(10, "With mini-batches, steps between two looks at the losses", check_count),
     "partition": _text(
         "module", "Blocks of adam-mini and lamb: layer, module or unit", choices=("layer", "module", "unit")
     ),
     "compile": Option(False, "Fuse operations with torch.compile.", "flag", shown=""),
     "seeds": replace(SHARED["seeds"], default=4),
     "steps": replace(SHARED["steps"], default=1000),
-    "tolerance": _number(0.1, "loss over ln(classes)", "fraction", "NUMBER"),
+    "tolerance": _number(0.1, "loss over ln(classes)", fraction, "NUMBER"),
     "dtype": replace(SHARED["dtype"], default="float32"),
     "until": replace(SHARED["until"], choices=("first", "stays")),
 }

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from quadsim.simulator.models.partitions import PARTITIONS
-from quadsim.simulator.models.problem import DIALS_OF_MODELS, ToyProblem, resolve_model
+from quadsim.simulator.models.problem import ToyProblem, resolve_model
 from quadsim.simulator.models.tasks import resolve_task
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import symbols
-from quadsim.simulator.support.checks import check_choice, check_count, check_interval, named_options
+from quadsim.simulator.support.checks import named_options
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.config.options import TOY_MODELS
 from quadsim.simulator.training.loop import check_trainable
@@ -111,11 +110,11 @@ class ModelSweepConfig(SweepGrid):
 
     kind: ClassVar[str] = "model"
     dials: ClassVar[tuple[str, ...]] = _COLUMNS
-    criteria: ClassVar[tuple[str, ...]] = ("first", "stays")
 
     seeds: int = TOY_MODELS["seeds"].field()
     steps: int = TOY_MODELS["steps"].field()
     tolerance: float = TOY_MODELS["tolerance"].field()
+    until: str = TOY_MODELS["until"].field()
     dtype: str = TOY_MODELS["dtype"].field()
     model: tuple[str, ...] = TOY_MODELS["model"].field()
     norm: tuple[str | None, ...] = TOY_MODELS["norm"].field()
@@ -133,13 +132,8 @@ class ModelSweepConfig(SweepGrid):
 
     def __post_init__(self) -> None:
         self._check_grid()
-        for dial in self.dial:
-            check_choice("dial", dial, DIALS_OF_MODELS)
-        numbers = sorted({check_interval("heterogeneity", c, 0.0, low_open=True) for c in self.heterogeneity})
-        object.__setattr__(self, "heterogeneity", tuple(numbers))
-        object.__setattr__(self, "evaluate_every", check_count("evaluate every", self.evaluate_every))
+        object.__setattr__(self, "heterogeneity", tuple(sorted(set(self.heterogeneity))))
         object.__setattr__(self, "compile", bool(self.compile))
-        check_choice("partition", self.partition, PARTITIONS)
         for spec in self.specs:
             check_trainable(spec.rule)
         for point in self.points:

@@ -13,7 +13,8 @@ from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.torch_classes import TorchOptimizer
 from quadsim.simulator.runs.judged import Judge
 from quadsim.simulator.runs.trajectory import Trajectory, recorded_steps
-from quadsim.simulator.sweeps.config.quadratics import Point, SweepConfig
+from quadsim.simulator.sweeps.config.quadratic_points import Point
+from quadsim.simulator.sweeps.config.quadratics import SweepConfig
 from quadsim.simulator.sweeps.results.histogram import Counted
 from quadsim.simulator.sweeps.work.work import PROCESS_BYTES, UNIT_BYTES, Columns, Work
 

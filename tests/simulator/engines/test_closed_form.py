@@ -9,7 +9,8 @@ import sympy as sp
 from reference import block_slices
 
 from quadsim.simulator import BlockQuadratic, Rule, simulate, symbols
-from quadsim.simulator.engines.closed_form import _may_leap, _Powers, _Weights
+from quadsim.simulator.engines.closed_form.first_passages import may_leap
+from quadsim.simulator.engines.closed_form.matrices import Powers, Weights
 
 LINEAR = ("gd", "heavy-ball", "nesterov", "block-gd", "adam-frozen")
 
@@ -409,11 +410,11 @@ def test_a_leap_never_passes_over_a_hit():
         for _ in range(2 * moves + 1):
             gaps.append(np.sum(weights * x[:, 0] ** 2) / 2)
             x = np.einsum("pij,pj->pi", matrices, x)
-        powers = _Powers([[matrices[None, :, i, j] for j in range(2)] for i in range(2)])
-        arguments = (powers, [states[None, :, i] for i in range(2)], _Weights.of(weights[None]))
+        powers = Powers([[matrices[None, :, i, j] for j in range(2)] for i in range(2)])
+        arguments = (powers, [states[None, :, i] for i in range(2)], Weights.of(weights[None]))
         with np.errstate(all="ignore"):
-            assert not _may_leap(*arguments, np.array([min(gaps) * (1 + 1e-9)]), moves)
-            allowed += _may_leap(*arguments, np.array([min(gaps) / 30]), moves)
+            assert not may_leap(*arguments, np.array([min(gaps) * (1 + 1e-9)]), moves)
+            allowed += may_leap(*arguments, np.array([min(gaps) / 30]), moves)
     assert allowed > 400  # not by never leaping
 
 

@@ -10,7 +10,8 @@ from odd_rules import ODD, SEPARABLE, a, u
 
 from quadsim.simulator import RULES, BlockQuadratic, Rule, simulate, symbols
 from quadsim.simulator.engines.kernels.cpu_source import cpu_source
-from quadsim.simulator.engines.kernels.program import ExpressionPrinter, program, why_no_program
+from quadsim.simulator.engines.kernels.lowering import program, why_no_program
+from quadsim.simulator.engines.kernels.printer import ExpressionPrinter
 from quadsim.simulator.rules.rule import BlockMean, Ratio, Total
 
 g, w, lr, L_l = symbols.g, symbols.w, symbols.lr, symbols.L_l

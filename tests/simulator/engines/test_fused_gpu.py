@@ -306,17 +306,18 @@ def test_the_reference_as_a_cuda_graph_gives_the_bits_of_its_steps(name, monkeyp
 @pytest.mark.gpu
 def test_measured_layouts_are_kept(tmp_path, monkeypatch):
     from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
+    from quadsim.simulator.engines.kernels import gpu_shapes
 
     monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
-    fused_gpu._stored_shapes.cache_clear()
+    gpu_shapes.stored_shapes.cache_clear()
     one = job((9, 3, 3, 3), "adam", "cuda", steps=50)
     best = fused_gpu.tune(one)
     assert len(best) == 1
-    assert set(best.values()) <= set(fused_gpu.CANDIDATES[16])
-    assert fused_gpu._stored_shapes() == best
+    assert set(best.values()) <= set(gpu_shapes.CANDIDATES[16])
+    assert gpu_shapes.stored_shapes() == best
     agrees(one)
     monkeypatch.undo()
-    fused_gpu._stored_shapes.cache_clear()
+    gpu_shapes.stored_shapes.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from problems import diagonal_problem, mixed_problem
 from reference import steps_to_mean, steps_to_stay, steps_to_tolerance
 
 from quadsim.simulator import BlockQuadratic, grid, simulate
-from quadsim.simulator.engines import closed_form
+from quadsim.simulator.engines.closed_form import later_passages
 from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE
 
 LINEAR = [name for name, case in OPTIMIZERS.items() if case.kind == "linear"]
@@ -133,8 +133,8 @@ def test_the_closed_form_searches_back_from_its_envelope(name, monkeypatch):
     for tolerance in (0.3, 1e-4):
         run = compare(problem, name, 900, tolerance, **settings)
         assert np.sum(np.isfinite(run.steps_to_stay) & (run.steps_to_stay > run.steps_to_tolerance)) > 10
-    monkeypatch.setattr(closed_form, "_SEARCHED", 3)
-    monkeypatch.setattr(closed_form, "_NUMBERS_AT_ONCE", 4 * 3 * 7)
+    monkeypatch.setattr(later_passages, "_SEARCHED", 3)
+    monkeypatch.setattr(later_passages, "NUMBERS_AT_ONCE", 4 * 3 * 7)
     compare(problem, name, 300, 0.1, **settings)
 
 

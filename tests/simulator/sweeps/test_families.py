@@ -104,7 +104,7 @@ def test_what_a_family_cannot_run_is_refused_in_one_line(quartic):
 
 def test_a_configuration_of_no_registered_family_is_refused():
     for config in (QuarticConfig(), "quadratic", None):
-        with pytest.raises(TypeError, match="config must be a SweepConfig or a ModelSweepConfig, got "):
+        with pytest.raises(TypeError, match=r"config must be a SweepConfig or a ModelSweepConfig.*, got "):
             work_of(config)
     for content in ({"quadsim_format": 1, "kind": "quartic"}, {"quadsim_format": 1, "kind": ["model"]}, [], "model"):
         with pytest.raises(ValueError, match="config must be a document with quadsim_format 1"):
@@ -120,7 +120,7 @@ def test_every_field_is_an_option_and_every_option_a_field(quartic):
         assert found.keys() - in_memory == family.all_options.keys()
         for name, option in family.all_options.items():
             assert found[name].default == option.default
-            assert found[name].metadata["option"].help == option.help, name  # a family may allow fewer choices
+            assert found[name].metadata["option"] is option, name
 
 
 def test_the_command_has_the_options_of_every_family(quartic):

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
-from quadsim.cli.commands.sweep import config_from_texts
+from quadsim.cli.commands.sweep_options import config_from_texts
 from quadsim.simulator import BlockQuadratic, SweepConfig, load_problem, load_results, simulate, sweep
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.families import config_from_json

@@ -1,0 +1,189 @@
+"""Points of sweeps over quadratics: one combination of dials, a case, or a problem of the user's own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from quadsim.simulator.problems.quadratic import BlockQuadratic, block_sizes_from, check_rotation
+from quadsim.simulator.problems.spectra import (
+    DEFAULT_CONDITION_NUMBER,
+    Spectra,
+    case_spectra,
+    extreme_eigenvalues,
+    heterogeneity_of,
+    spectra_from_dials,
+)
+from quadsim.simulator.problems.starts import check_gradient_dials
+from quadsim.simulator.rules.optimizer import OptimizerSpec
+from quadsim.simulator.rules.rule import symbols
+from quadsim.simulator.sweeps.config.given import GivenProblem
+
+__all__ = ["DIALS", "POINT_COLUMNS", "GivenPoint", "Point"]
+
+DIALS = (
+    "heterogeneity",
+    "mode",
+    "blocks",
+    "block_size",
+    "condition_number",
+    "gradient_heterogeneity",
+    "alignment",
+    "rotation",
+)
+"""Dials of `BlockQuadratic.generate`; each may hold several values, which are crossed."""
+
+POINT_COLUMNS = ("case", *DIALS, "heterogeneity_achieved")
+"""Columns that say what a point of the grid is."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of dials (or a case), as arguments that make its problems.
+
+    Attributes:
+        dials: arguments of `BlockQuadratic.generate`, or `case` and the dials a case leaves free.
+    """
+
+    dials: Mapping[str, Any]
+
+    def problem(self, problems: int, seed: int, first: int = 0) -> BlockQuadratic:
+        """Problems `first` to `first + problems - 1` of this point."""
+        arguments = dict(self.dials) | {"problems": problems, "seed": seed, "first": first}
+        if "case" in arguments:
+            return BlockQuadratic.case(arguments.pop("case"), **arguments)
+        return BlockQuadratic.generate(**arguments)
+
+    @cached_property
+    def block_sizes(self) -> tuple[int, ...]:
+        """P_l of every block."""
+        if "case" in self.dials:
+            return tuple(spectrum.size for spectrum in self.spectra)
+        return block_sizes_from(self.dials["blocks"], self.dials["block_size"])
+
+    @cached_property
+    def spectra(self) -> Spectra:
+        """The eigenvalues of every block: all that does not depend on a draw."""
+        if "case" in self.dials:
+            return case_spectra(self.dials["case"])
+        dials = self.dials
+        return spectra_from_dials(self.block_sizes, dials["heterogeneity"], dials["mode"], dials["condition_number"])
+
+    def check(self) -> None:
+        """Check all dials without making a problem.
+
+        Raises:
+            ValueError: a dial out of range, or dials that contradict each other.
+        """
+        check_rotation(self.dials["rotation"])
+        check_gradient_dials(self.spectra, self.dials["gradient_heterogeneity"], self.dials["alignment"])
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The dials as columns of the summary; a case has the values of its spectra."""
+        achieved = heterogeneity_of(self.spectra)
+        out: dict[str, Any] = {"case": self.dials.get("case")} | {name: self.dials.get(name) for name in DIALS}
+        size = out["block_size"]
+        out["block_size"] = "+".join(map(str, size)) if isinstance(size, tuple) else str(size)
+        out["blocks"] = len(self.block_sizes)
+        if out["case"] is not None:
+            largest, smallest = extreme_eigenvalues(self.spectra)
+            out |= {"heterogeneity": achieved, "mode": "case", "condition_number": largest / smallest}
+            out["block_size"] = "+".join(map(str, self.block_sizes))
+        elif out["condition_number"] is None:
+            out["condition_number"] = DEFAULT_CONDITION_NUMBER[out["mode"]]
+        return out | {"heterogeneity_achieved": achieved}
+
+    def natural_lr(self, spec: OptimizerSpec, tolerance: float) -> float:
+        """The rate a rule's grid is centred on: `Rule.natural_lr` at this point's spectra.
+
+        No draw enters, so all seeds share the rate bit by bit.
+        """
+        eigenvalues = np.sort(np.concatenate(self.spectra))
+        values = {
+            symbols.L: float(eigenvalues[-1]),
+            symbols.mu: float(eigenvalues[0]),
+            symbols.trace: float(np.sum(eigenvalues)),
+            symbols.dimension: float(sum(self.block_sizes)),
+            symbols.error_scale: self.error_scale,
+            symbols.tolerance: tolerance,
+        }
+        return spec.natural_lr(values)
+
+    @property
+    def error_scale(self) -> float:
+        """Typical size of a coordinate of e_0: 1 where coefficients are standard normal, else that of H^-1 g for |g_i| of 1."""
+        if self.dials.get("gradient_heterogeneity") is None:
+            return 1.0
+        return float(np.sqrt(np.mean(np.sort(np.concatenate(self.spectra)) ** -2.0)))
+
+    @property
+    def label(self) -> str:
+        """What the point is called on the axis of comparison."""
+        return str(self.dials["case"]) if "case" in self.dials else f"heterogeneity {self.dials['heterogeneity']:g}"
+
+
+@dataclass(frozen=True)
+class GivenPoint(Point):
+    """A problem of a user's own as a point; its `dials` are empty.
+
+    Attributes:
+        given: its matrices.
+        start: how starts are made, of STARTS.
+    """
+
+    given: GivenProblem
+    start: str
+
+    def problem(self, problems: int, seed: int, first: int = 0) -> BlockQuadratic:
+        """Problems `first` to `first + problems - 1`: the same matrices, other starts."""
+        return self.given.problem(self.start, problems, seed, first)
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """P_l of every block."""
+        return self.given.block_sizes
+
+    @property
+    def spectra(self) -> Spectra:
+        """The eigenvalues above 0 of every block."""
+        return self.given.spectra
+
+    def check(self) -> None:
+        """Check the law of the starts.
+
+        Raises:
+            ValueError: one that this problem does not have.
+        """
+        self.given.check_start(self.start)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What the blocks have of the dials; condition numbers are of the range."""
+        achieved = heterogeneity_of(self.spectra)
+        largest, smallest = extreme_eigenvalues(self.spectra)
+        return dict.fromkeys(POINT_COLUMNS) | {
+            "case": self.label,
+            "heterogeneity": achieved,
+            "mode": "given",
+            "blocks": len(self.block_sizes),
+            "block_size": "+".join(map(str, self.block_sizes)),
+            "condition_number": largest / smallest,
+            "heterogeneity_achieved": achieved,
+        }
+
+    @property
+    def error_scale(self) -> float:
+        """Typical size of a coordinate of e_0; 1 for both laws by which it is drawn."""
+        if self.start not in ("given", "zero-start"):
+            return 1.0
+        error = self.given.error if self.start == "given" else self.given.minimizer
+        assert error is not None
+        return float(np.sqrt(np.mean(error**2))) or 1.0
+
+    @property
+    def label(self) -> str:
+        """The name of the problem."""
+        return self.given.name
