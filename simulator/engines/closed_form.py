@@ -19,17 +19,18 @@ see `_first_passage` and `_last_passage`.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
-import torch
 from numpy.typing import NDArray
 
 from quadsim.simulator.engines.job import Job, Outcome
-from quadsim.simulator.engines.observables import Observer
 from quadsim.simulator.rules.rule import Rule, symbols
 from quadsim.simulator.runs.trajectory import MEAN_WINDOW, divergence_limit
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["run", "why_not"]
 
@@ -54,7 +55,7 @@ def why_not(job: Job) -> str | None:
         return f"the schedule {job.schedule} is not constant"
     if job.gradient_noise_std != 0.0:
         return "the gradient is noisy"
-    if job.dtype != torch.float64:
+    if job.dtype_name != "float64":
         return "its formulas are evaluated in float64 only"
     if form.matrix.shape[0] > 2:
         return f"{job.rule.name} keeps {form.matrix.shape[0] - 1} states, and hitting times are bounded for one at most"
@@ -97,8 +98,8 @@ class _Modes:
 
     eigenvalues: Array
     start: Array
-    to_error: Callable[[Array], dict[int, torch.Tensor]]
-    to_gradient: Callable[[Array], dict[int, torch.Tensor]]
+    to_error: Callable[[Array], "dict[int, torch.Tensor]"]
+    to_gradient: Callable[[Array], "dict[int, torch.Tensor]"]
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,10 @@ def _modes(job: Job) -> _Modes:
             back = np.ascontiguousarray(np.swapaxes(vectors[size], -1, -2))
             start[size] = np.matmul(back, (problem.initial_error[size] / root)[..., None])[..., 0]
 
-    def to_coordinates(x: Array, power: int) -> dict[int, torch.Tensor]:
+    def to_coordinates(x: Array, power: int) -> "dict[int, torch.Tensor]":
         """(M, K, P) in the eigenbasis to parts (M, B_size, P_l, K), times phi^(power/2)."""
+        import torch  # observables alone need it, and most runs observe the gap
+
         parts = layout.split(np.swapaxes(x, 1, 2))
         out = {}
         for size, part in parts.items():
@@ -725,6 +728,8 @@ def _observe(job: Job, modes: _Modes, states: Iterator[tuple[Array, Array]]) -> 
     names = [name for name in job.observe if name != "gap"]
     if not names:
         return {}
+    from quadsim.simulator.engines.observables import Observer
+
     observer = Observer(job.problem)
     columns: dict[str, list[Array]] = {name: [] for name in names}
     for x, increment in states:

@@ -420,7 +420,7 @@ def test_options_have_the_choices_of_the_library():
     owners["model"] = {"model": tuple(MODELS), "dial": DIALS_OF_MODELS, "partition": PARTITIONS, "mode": MODES}
     for kind, family in FAMILIES.items():
         options = family.all_options
-        shared = {"until": family.config_class.criteria, "select_on": SELECT_ON, "dtype": tuple(DTYPES)}
+        shared = {"until": family.config_class.criteria, "select_on": SELECT_ON, "dtype": DTYPES}
         expected = owners[kind] | shared
         assert {name: options[name].choices for name in expected} == expected
         assert {name for name, option in options.items() if option.choices} == set(expected)

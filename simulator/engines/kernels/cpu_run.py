@@ -55,7 +55,7 @@ def run(job: Job) -> Outcome:
     Returns:
         Outcome with gap (M, K, R), hit (M, K) and diverged (M, K).
     """
-    dtype = str(job.dtype).removeprefix("torch.")
+    dtype = job.dtype_name
     lanes = _lanes(dtype, job.number_of_settings)
     kernel = _kernel(job.rule, tuple(sorted({variant(size) for size in job.problem.block_sizes})), dtype, lanes)
     return _Run(job, kernel, np.dtype(dtype), lanes).outcome()

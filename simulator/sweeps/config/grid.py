@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
-import torch
 
 from quadsim.simulator.rules.momentum import FAMILY_WORDS, MomentumFamily
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.schedules import resolve_schedule
 from quadsim.simulator.rules.torch_classes import TorchOptimizer
-from quadsim.simulator.support.arrays import array_of
+from quadsim.simulator.support.arrays import array_of, is_tensor
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, check_seed
-from quadsim.simulator.support.devices import check_device, resolve_dtype
+from quadsim.simulator.support.devices import check_device, dtype_name
 from quadsim.simulator.sweeps.config.optimizers import SweptOptimizer, display_names
 from quadsim.simulator.sweeps.config.options import MOST_LR_DENSITY, SHARED
 from quadsim.simulator.sweeps.config.own_optimizers import OwnOptimizer, named_optimizers
@@ -156,7 +155,7 @@ class SweepGrid:
         schedule = resolve_schedule(None if self.schedule is None else str(self.schedule))
         schedule.check(self.steps)
         object.__setattr__(self, "schedule", str(schedule))
-        dtype = str(resolve_dtype(self.dtype)).removeprefix("torch.")
+        dtype = dtype_name(self.dtype)
         check_device(self.device)
         for spec in self.specs:  # reading the optimizers checks them, too
             if spec.can_run:
@@ -367,7 +366,7 @@ class SweepGrid:
 
 def unique_values(values: Any) -> tuple[Any, ...]:
     """One value or several as a tuple, repeated ones dropped."""
-    if isinstance(values, torch.Tensor | np.ma.MaskedArray):
+    if is_tensor(values) or isinstance(values, np.ma.MaskedArray):
         values = np.atleast_1d(array_of("the values of a dial", values)).tolist()
     if isinstance(values, str) or not isinstance(values, Iterable):
         values = (values,)

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quadsim.simulator.engines import choose_engine, prepare
-from quadsim.simulator.engines.baseline import simulate_optimizer
+from quadsim.simulator.engines import choose_engine, prepare, simulate_optimizer
 from quadsim.simulator.engines.job import Job
 from quadsim.simulator.engines.number_range import check_range
 from quadsim.simulator.rules.optimizer import OptimizerSpec
