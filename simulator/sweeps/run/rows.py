@@ -5,11 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import h5netcdf
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import xarray as xr
 from numpy.typing import NDArray
 
 from quadsim.simulator.runs.trajectory import recorded_steps
@@ -215,11 +213,8 @@ class KeptRows:
         axes = ("point", "optimizer", "seed", "step")
         coordinates["lr"] = (axes[:2], np.array([[lr for _, lr in row] for row in best]))
         coordinates["setting"] = (axes[:2], np.array([[setting for setting, _ in row] for row in best], dtype=object))
-        frame = xr.Dataset(coords=coordinates)
-        store.put_dataset(path, frame)
-        with h5netcdf.File(path, "a") as file:
-            if "point" not in file.dimensions:
-                file.dimensions["point"] = len(config.points)
+        sizes = (len(config.points), len(config.swept), config.seeds, len(coordinates["step"][1]))
+        with store.netcdf_writer(path, dict(zip(axes, sizes, strict=True)), coordinates) as file:
             arrays = {name: file.create_variable(name, axes, np.dtype("float64")) for name in self._work.curves}
             for p, s, rate in self._ordered():
                 o = config.optimizer_of[s]
@@ -249,9 +244,9 @@ def _widened(batch: pa.RecordBatch, own: dict[str, pa.Scalar], schema: pa.Schema
 def _coordinates(config: SweepGrid) -> dict[str, Any]:
     columns = pd.DataFrame([point.columns for point in config.points])
     out: dict[str, Any] = {
-        "optimizer": list(config.optimizers),
-        "seed": np.arange(config.seeds),
-        "step": recorded_steps(config.steps, "log"),
+        "optimizer": ("optimizer", np.array(config.optimizers, dtype=object)),
+        "seed": ("seed", np.arange(config.seeds)),
+        "step": ("step", recorded_steps(config.steps, "log")),
     }
     for name in columns.columns:
         values: NDArray[Any] = columns[name].to_numpy()
