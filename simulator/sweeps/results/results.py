@@ -91,7 +91,7 @@ class Results:
         config, best = self.config, self.best
         known = {
             "steps": True,
-            family_of(config).figure: self.curves is not None,
+            family_of(config).figure: self.tables.has_rows,
             "rates": bool((best["rates_tried"] > 1).any()),
             "winner": bool(self.facets) and best[config.axis].nunique() > 1 and len(config.optimizers) > 1,
         }

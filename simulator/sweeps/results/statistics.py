@@ -131,10 +131,12 @@ def rate_statistics(setting: str, lr: float, exponent: str, runs: pd.DataFrame, 
         runs: rows of a summary, of this setting and rate; see `best_rates`.
         reading: as in `best_rates`.
     """
-    odd = runs["seed"].to_numpy() % 2 == 1 if reading.halves else None
-    chosen, reported = (runs, runs) if odd is None else (runs[~odd], runs[odd])
-    rank, _ = _described(chosen, reading)
-    _, columns = _described(reported, reading)
+    chosen = reported = runs
+    rank, columns = _described(runs, reading)
+    if reading.halves:
+        odd = runs["seed"].to_numpy() % 2 == 1
+        chosen, reported = runs[~odd], runs[odd]
+        (rank, _), (_, columns) = _described(chosen, reading), _described(reported, reading)
     if reading.weighted not in runs:
         return RateStatistics(setting, lr, exponent, rank, columns)
     first, second = (effective_steps(part, reading.weighted) for part in (chosen, reported))
