@@ -4,6 +4,7 @@ Loading the libraries of figures and drawing takes as long as a sweep of usual s
 process is a fresh one: a fork would inherit the threads of BLAS and of the kernels.
 """
 
+import gc
 import json
 import os
 import signal
@@ -14,9 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["Drawer", "allow_second_process", "drawer"]
+__all__ = ["GARBAGE", "Drawer", "allow_second_process", "drawer"]
 
 _START = "from quadsim.cli.drawing import main; main()"
+
+GARBAGE = 50_000
+"""Objects made before Python looks for cycles among them: it would do so hundreds of times while libraries are imported."""
 
 _allowed = [False]
 
@@ -81,6 +85,7 @@ def drawer(wanted: bool) -> Iterator[Drawer | None]:
 def main() -> None:
     """In the second process: load, wait for a folder, draw."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to both; the first process ends this one
+    gc.set_threshold(GARBAGE)
     draw = _loaded()
     line = sys.stdin.readline()
     if not line:
