@@ -1,5 +1,6 @@
 """The application: commands joined together."""
 
+import gc
 import io
 import os
 import sys
@@ -12,6 +13,7 @@ import typer
 
 from quadsim.cli.commands import bench, compare, inspect, report, reproduce, sweep, verify
 from quadsim.cli.commands import catalogue as commands
+from quadsim.cli.drawing import GARBAGE, allow_second_process
 from quadsim.cli.strict import StrictCommand, StrictGroup
 
 app = typer.Typer(
@@ -61,6 +63,8 @@ def main() -> None:
     """Run the program in a process of its own: figures do not use the user's backend, and failing output is a one-line error."""
     # What a notebook hands down ("module://matplotlib_inline..."), or a name that Matplotlib does not know, would stop it.
     os.environ["MPLBACKEND"] = "agg"
+    allow_second_process()
+    gc.set_threshold(GARBAGE)
     # If processes cannot share anything, the commands that need it report this themselves.
     warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
     output = _watched_output()

@@ -124,9 +124,12 @@ class Ends:
         try:
             yield
         except Exception as error:  # any error: finished work must be kept
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            print(f"Error: {what} could not be written ({reason}); {then}.", file=sys.stderr)
-            self.failed = True
+            self.report(what, f"{type(error).__name__}: {error}", then)
+
+    def report(self, what: str, reason: str, then: str) -> None:
+        """Report the failure of a part, whose arguments are those of `attempt`."""
+        print(f"Error: {what} could not be written ({' '.join(reason.split())}); {then}.", file=sys.stderr)
+        self.failed = True
 
     def exit(self) -> None:
         """Exit with code 1 if a part has failed.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from quadsim.simulator.support.devices import DTYPES
+from quadsim.simulator.support.devices import resolve_dtype
 
 __all__ = ["Ceiling", "measure_ceiling"]
 
@@ -35,7 +35,7 @@ class Ceiling:
 
 def measure_ceiling(dtype: str, device: str) -> Ceiling:
     """Measure both rates of a device once, in less than a second."""
-    kind = DTYPES[dtype]
+    kind = resolve_dtype(dtype)
     size = _CPU_SIZE if device == "cpu" else _GPU_SIZE
     a, b = (torch.randn(size, size, dtype=kind, device=device) for _ in range(2))
     product = 2.0 * size**3 / _seconds(lambda: a @ b, device)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.engines import simulate
 from quadsim.simulator.engines.baseline import simulate_torch
 from quadsim.simulator.problems.quadratic import BlockQuadratic
-from quadsim.simulator.support.devices import DTYPES
+from quadsim.simulator.support.devices import resolve_dtype
 
 __all__ = ["RULES_BENCHED", "WAYS", "Work", "why_not"]
 
@@ -151,7 +151,7 @@ class _Batch:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        dtype, shape = DTYPES[work.dtype], (work.problems * work.blocks, work.block_size)
+        dtype, shape = resolve_dtype(work.dtype), (work.problems * work.blocks, work.block_size)
 
         def tensor(array: Any) -> torch.Tensor:
             return torch.from_numpy(np.array(array)).to(device=work.device, dtype=dtype)

@@ -26,6 +26,7 @@ from quadsim.cli.console import (
     print_json,
     usage_errors,
 )
+from quadsim.cli.drawing import Drawer, drawer
 
 if TYPE_CHECKING:
     from quadsim.cli.text.stored_table import Printed
@@ -112,18 +113,20 @@ def sweep_command(
         if whole and not named and not dry_run and _printed_again(given, out, config, **how):
             return
         changes = None
-        if extend is not None:
-            others = {"--out": out, "--config": config, "--optimizer-file": optimizer_file, "--dry-run": dry_run}
-            settings, changes, out = extended_config(extend, given, others), given, extend
-        else:
-            settings = config_of(given, config, own_of_file(optimizer_file))
-        chosen = _backend(named)
-        if dry_run:
-            _estimate(settings, as_json=as_json)
-        else:
+        # Before the first library that computes is imported: the two processes load theirs at the same time.
+        with drawer(not (no_figures or dry_run)) as drawn_by:
+            if extend is not None:
+                others = {"--out": out, "--config": config, "--optimizer-file": optimizer_file, "--dry-run": dry_run}
+                settings, changes, out = extended_config(extend, given, others), given, extend
+            else:
+                settings = config_of(given, config, own_of_file(optimizer_file))
+            chosen = _backend(named)
+            if dry_run:
+                _estimate(settings, as_json=as_json)
+                return
             _check_length(settings, however_long)
             asked = given if new and whole else {"config": settings.to_json()}
-            _run(settings, out, chosen, changes, asked, **how)
+            _run(settings, out, chosen, changes, asked, drawn_by, **how)
 
 
 def _printed_again(
@@ -259,6 +262,7 @@ def _run(
     backend: "Backend",
     changes: Mapping[str, Any] | None,
     asked: Mapping[str, Any],
+    drawn_by: Drawer | None,
     *,
     quiet: bool,
     as_json: bool,
@@ -279,7 +283,7 @@ def _run(
             with ends.attempt("the stored table", f"the results in {folder} are finished"):
                 write_printed(folder, question_of(asked), printed)
         if figures:
-            _present(results, folder, ends)
+            _present(results, folder, drawn_by, ends)
     except KeyboardInterrupt:
         print(
             f"Interrupted; what was finished is kept in {shown(folder)}. The same command goes on from there.",
@@ -290,13 +294,20 @@ def _run(
     ends.exit()
 
 
-def _present(results: "Results", folder: Path, ends: Ends) -> None:
+def _present(results: "Results", folder: Path, drawn_by: Drawer | None, ends: Ends) -> None:
     """Figures and report of finished results, where the folder does not hold them."""
-    from quadsim.cli.pages import present
+    from quadsim.cli.pages import is_presented, present
+    from quadsim.simulator.figures.style import current_style
 
-    then = f"the results in {folder} are finished, and quadsim report {folder} makes the rest"
-    with ends.attempt("figures and report", then):
-        present(results)
+    what, then = (
+        "figures and report",
+        f"the results in {folder} are finished, and quadsim report {folder} makes the rest",
+    )
+    with ends.attempt(what, then):
+        if drawn_by is None or is_presented(results):
+            present(results)
+        elif reason := drawn_by.draw(folder, current_style()):
+            ends.report(what, reason, then)
 
 
 def _results(

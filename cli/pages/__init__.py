@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["CLAIMS", "KINDS", "VERIFIED", "kind_of", "present", "write_report"]
+__all__ = ["CLAIMS", "KINDS", "VERIFIED", "is_presented", "kind_of", "present", "write_report"]
 
 VERIFIED, CLAIMS = "verify.json", "claims.json"
 
@@ -76,6 +76,13 @@ def write_report(folder: Path, *, figures: bool = True) -> Path:
     return write_page(claims_page(folder), folder)
 
 
+def is_presented(results: "Results") -> bool:
+    """Whether the folder of a stored sweep holds its figures and its report."""
+    from quadsim.simulator.support import store
+
+    return results.folder is not None and results.has_figures and (results.folder / store.REPORT).is_file()
+
+
 def present(results: "Results") -> None:
     """Draw the figures of a stored sweep and write its `report.html`, if they are not in its folder.
 
@@ -84,9 +91,7 @@ def present(results: "Results") -> None:
     Raises:
         ValueError: a folder to which another process writes, or that is not writable.
     """
-    from quadsim.simulator.support import store
-
-    if results.folder is not None and not (results.has_figures and (results.folder / store.REPORT).is_file()):
+    if results.folder is not None and not is_presented(results):
         _write_sweep_report(results, figures=not results.has_figures)
 
 

@@ -4,19 +4,20 @@
 step after the other in torch. Each engine is a module with `why_not(job)`, the reason why it cannot run a job, and `run(job)`.
 """
 
+import importlib
 import itertools
 from collections.abc import Iterable, Mapping
-from types import ModuleType
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
-from quadsim.simulator.engines import closed_form, fused, reference
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.number_range import check_range
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import resolve_rule
+from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.rules.settings_first import check_settings
@@ -24,14 +25,46 @@ from quadsim.simulator.runs.status import statuses_of
 from quadsim.simulator.runs.trajectory import OBSERVABLES, Trajectory, recorded_steps
 from quadsim.simulator.support.arrays import numbers_of
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval
-from quadsim.simulator.support.devices import check_device, resolve_dtype
+from quadsim.simulator.support.devices import check_device, dtype_name
 from quadsim.simulator.support.memory import memory_text, physical_memory
 from quadsim.simulator.support.torch_modes import own_modes
 
-__all__ = ["ENGINES", "choose_engine", "grid", "prepare", "simulate"]
+if TYPE_CHECKING:
+    import torch
 
-ENGINES: Mapping[str, ModuleType] = {"closed-form": closed_form, "fused": fused, "reference": reference}
-"""Name of each engine to its module, in the order in which the engine "auto" tries them."""
+__all__ = ["ENGINES", "Engine", "choose_engine", "grid", "prepare", "simulate", "simulate_optimizer"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine, whose module is imported when it is first asked: the reference engine needs torch.
+
+    Attributes:
+        module: name of a module of this package with the functions `why_not` and `run`.
+    """
+
+    module: str
+
+    def why_not(self, job: Job) -> str | None:
+        """Return the reason why it cannot run a job, as a clause for an error message; None if it can."""
+        reason: str | None = self._loaded().why_not(job)
+        return reason
+
+    def run(self, job: Job) -> Outcome:
+        """Run a job for which `why_not` is None."""
+        outcome: Outcome = self._loaded().run(job)
+        return outcome
+
+    def _loaded(self) -> Any:
+        return importlib.import_module(f"{__name__}.{self.module}")
+
+
+ENGINES: Mapping[str, Engine] = {
+    "closed-form": Engine("closed_form"),
+    "fused": Engine("fused"),
+    "reference": Engine("reference"),
+}
+"""Name of each engine to the engine, in the order in which the engine "auto" tries them."""
 
 
 @own_modes()
@@ -46,7 +79,7 @@ def simulate(
     observe: Iterable[str] = ("gap",),
     tolerance: float = 1e-6,
     engine: str = "auto",
-    dtype: torch.dtype | str = torch.float64,
+    dtype: "torch.dtype | str" = "float64",
     device: str = "cpu",
     gradient_noise_std: float = 0.0,
     **hyperparameters: ArrayLike,
@@ -64,7 +97,7 @@ def simulate(
         observe: names from OBSERVABLES; the gap is always recorded.
         tolerance: a run has converged when its gap is at most this fraction of the gap at the start; in (0, 1).
         engine: "auto" (the first engine that can run the request), "closed-form", "fused" or "reference".
-        dtype: torch.float64 or torch.float32.
+        dtype: "float64" or "float32", or the type of torch.
         device: "cpu", "cuda" or "cuda:N".
         gradient_noise_std: standard deviation of normal noise that is added to every coordinate of the gradient. The draw
             depends on (seed, problem, step), so it is the same for all settings.
@@ -94,6 +127,41 @@ def simulate(
     return as_trajectory(job, ENGINES[name].run(job), job.rule.name, job.rule, name)
 
 
+def simulate_optimizer(
+    problem: BlockQuadratic,
+    spec: OptimizerSpec,
+    *,
+    lr: ArrayLike,
+    steps: int,
+    engine: str = "auto",
+    **arguments: Any,
+) -> Trajectory:
+    """Run what a spec names: a rule by `simulate`, a torch class by `baseline.simulate_torch`.
+
+    Args:
+        problem: M problems.
+        spec: optimizer and hyperparameters.
+        lr: learning rate, a number or a sequence (K,).
+        steps: how many.
+        engine: as in `simulate`; a torch class has its own and takes "auto" alone.
+        **arguments: schedule, record, observe, tolerance, dtype and device, as in `simulate`.
+
+    Raises:
+        ValueError: an argument out of range, an engine that cannot run it, or a class of which only the record is known.
+    """
+    hyperparameters: dict[str, Any] = dict(spec.hyperparameters)
+    if isinstance(spec.optimizer, Rule):
+        return simulate(problem, spec.optimizer, lr=lr, steps=steps, engine=engine, **arguments, **hyperparameters)
+    if engine != "auto":
+        raise ValueError(
+            f"engine for the torch class {spec.optimizer.name} must be auto, got {engine!r}; use engine auto."
+        )
+    from quadsim.simulator.engines.baseline import simulate_torch
+
+    options = spec.optimizer.options(hyperparameters)
+    return simulate_torch(problem, spec.optimizer.check_loaded(), lr=lr, steps=steps, **arguments, **options)
+
+
 def prepare(
     problem: BlockQuadratic,
     rule: Rule | str,
@@ -104,7 +172,7 @@ def prepare(
     record: str | int = "all",
     observe: Iterable[str] = ("gap",),
     tolerance: float = 1e-6,
-    dtype: torch.dtype | str = torch.float64,
+    dtype: "torch.dtype | str" = "float64",
     device: str = "cpu",
     gradient_noise_std: float = 0.0,
     **hyperparameters: ArrayLike,
@@ -129,7 +197,7 @@ def prepare(
         record=recorded_steps(steps, record),
         observe=tuple(dict.fromkeys(check_choice("observe", name, OBSERVABLES) for name in observe)),
         tolerance=check_interval("tolerance", tolerance, 0.0, 1.0, low_open=True, high_open=True),
-        dtype=resolve_dtype(dtype),
+        dtype_name=dtype_name(dtype),
         device=check_device(device),
         gradient_noise_std=check_interval("gradient_noise_std", gradient_noise_std, 0.0),
     )
@@ -224,9 +292,9 @@ def choose_engine(engine: str, job: Job) -> str:
     """
     check_choice("engine", engine, ("auto", *ENGINES))
     if engine == "auto":  # one by one: asking an engine may load its libraries
-        return next(name for name, module in ENGINES.items() if module.why_not(job) is None)
+        return next(name for name, one in ENGINES.items() if one.why_not(job) is None)
     if ENGINES[engine].why_not(job) is not None:
-        reasons = {name: module.why_not(job) for name, module in ENGINES.items()}
+        reasons = {name: one.why_not(job) for name, one in ENGINES.items()}
         usable = [name for name, reason in reasons.items() if reason is None]
         raise ValueError(
             f"engine for {job.rule.name} must be one of {', '.join(['auto', *usable])} here, got {engine!r} ({reasons[engine]}); "

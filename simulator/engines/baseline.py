@@ -7,23 +7,22 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from quadsim.simulator.engines import as_trajectory, simulate
+from quadsim.simulator.engines import as_trajectory
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.number_range import check_range
 from quadsim.simulator.engines.observables import Observer
 from quadsim.simulator.engines.reference import Follower, Product, threads_for
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.optimizer import OptimizerSpec
-from quadsim.simulator.rules.rule import LEARNING_RATE, Rule
+from quadsim.simulator.rules.rule import LEARNING_RATE
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.rules.torch_classes import check_optimizer
 from quadsim.simulator.runs.trajectory import OBSERVABLES, Trajectory, recorded_steps
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval
-from quadsim.simulator.support.devices import check_device, resolve_dtype
+from quadsim.simulator.support.devices import check_device, dtype_name
 from quadsim.simulator.support.torch_modes import own_modes
 
-__all__ = ["ARRANGEMENTS", "simulate_optimizer", "simulate_torch"]
+__all__ = ["ARRANGEMENTS", "simulate_torch"]
 
 ARRANGEMENTS = ("elementwise", "block by block", "run by run")
 """How runs share optimizer objects, the fastest first. `elementwise`: one object, one parameter for every learning rate, which
@@ -46,7 +45,7 @@ def simulate_torch(
     record: str | int = "all",
     observe: Iterable[str] = ("gap",),
     tolerance: float = 1e-6,
-    dtype: torch.dtype | str = torch.float64,
+    dtype: torch.dtype | str = "float64",
     device: str = "cpu",
     **options: Any,
 ) -> Trajectory:
@@ -87,7 +86,7 @@ def simulate_torch(
         record=recorded_steps(steps, record),
         observe=_observable(observe),
         tolerance=check_interval("tolerance", tolerance, 0.0, 1.0, low_open=True, high_open=True),
-        dtype=resolve_dtype(dtype),
+        dtype_name=dtype_name(dtype),
         device=check_device(device),
     )
     job.schedule.check(steps)
@@ -111,39 +110,6 @@ def _observable(names: Iterable[str]) -> tuple[str, ...]:
     """
     allowed = [name for name in OBSERVABLES if name != "step_sign_cosine"]
     return tuple(check_choice("observe", name, allowed) for name in ((names,) if isinstance(names, str) else names))
-
-
-def simulate_optimizer(
-    problem: BlockQuadratic,
-    spec: OptimizerSpec,
-    *,
-    lr: ArrayLike,
-    steps: int,
-    engine: str = "auto",
-    **arguments: Any,
-) -> Trajectory:
-    """Run what a spec names: a rule by `simulate`, a torch class by `simulate_torch`.
-
-    Args:
-        problem: M problems.
-        spec: optimizer and hyperparameters.
-        lr: learning rate, a number or a sequence (K,).
-        steps: how many.
-        engine: as in `simulate`; a torch class has its own and takes "auto" alone.
-        **arguments: schedule, record, observe, tolerance, dtype and device, as in `simulate`.
-
-    Raises:
-        ValueError: an argument out of range, an engine that cannot run it, or a class of which only the record is known.
-    """
-    hyperparameters: dict[str, Any] = dict(spec.hyperparameters)
-    if isinstance(spec.optimizer, Rule):
-        return simulate(problem, spec.optimizer, lr=lr, steps=steps, engine=engine, **arguments, **hyperparameters)
-    if engine != "auto":
-        raise ValueError(
-            f"engine for the torch class {spec.optimizer.name} must be auto, got {engine!r}; use engine auto."
-        )
-    options = spec.optimizer.options(hyperparameters)
-    return simulate_torch(problem, spec.optimizer.check_loaded(), lr=lr, steps=steps, **arguments, **options)
 
 
 # Runs. Iterates and gradients of all are one tensor (K, M, P) each, and the parameters of the optimizers are views of it, so that
@@ -298,7 +264,7 @@ def _arrangement(job: Job, make: _Make) -> str:
         record=recorded_steps(min(job.steps, _PROBED_STEPS), "all"),
         observe=(),
         tolerance=job.tolerance,
-        dtype=job.dtype,
+        dtype_name=job.dtype_name,
         device=job.device,
     )
     expected = [_drawn(few, make, alone), _run(few, make, alone).gap]

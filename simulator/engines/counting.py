@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.runs.status import CONVERGED, DIVERGED, NOT_REACHED, STATUSES
 from quadsim.simulator.runs.trajectory import Trajectory, recorded_steps
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Counter", "Tally", "bin_edges", "count_runs", "count_steps"]
 
@@ -41,7 +44,7 @@ def bin_edges(steps: int) -> NDArray[np.int64]:
 class Counter:
     """Counts the runs of many problems on their device, so that no per-run result is copied to the host."""
 
-    def __init__(self, settings: int, steps: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, settings: int, steps: int, device: "torch.device | str" = "cpu") -> None:
         """Start with all counts at 0.
 
         Args:
@@ -49,6 +52,8 @@ class Counter:
             steps: number of steps of every run.
             device: device of the tensors that `add` gets.
         """
+        import torch
+
         self._edges = bin_edges(steps)
         self._ends = torch.from_numpy(self._edges).to(device)
         self._first_bins = torch.arange(settings, device=device) * self._edges.size
@@ -58,11 +63,11 @@ class Counter:
 
     def add(
         self,
-        hit: torch.Tensor,
-        converged: torch.Tensor,
-        diverged: torch.Tensor,
-        stay: torch.Tensor,
-        stayed: torch.Tensor,
+        hit: "torch.Tensor",
+        converged: "torch.Tensor",
+        diverged: "torch.Tensor",
+        stay: "torch.Tensor",
+        stayed: "torch.Tensor",
     ) -> None:
         """Add the runs of M problems to the counts.
 
@@ -73,13 +78,17 @@ class Counter:
             stay: step from which on a run that stayed is within the tolerance, (M, K).
             stayed: whether it is at the last step, (M, K); of converged runs alone this counts.
         """
+        import torch
+
         self._hits += self._histogram(hit, converged)
         self._stays += self._histogram(stay, converged & stayed)
         kept = {CONVERGED: converged, DIVERGED: diverged, NOT_REACHED: ~(converged | diverged)}
         self._status += torch.stack([kept[name].sum(0) for name in STATUSES], dim=1)
 
-    def _histogram(self, steps: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    def _histogram(self, steps: "torch.Tensor", counted: "torch.Tensor") -> "torch.Tensor":
         """Numbers of the counted runs (M, K) by setting and bin of their steps, flat."""
+        import torch
+
         bins = torch.bucketize(torch.where(counted, steps, 0).long(), self._ends) + self._first_bins
         return torch.bincount(bins[counted], minlength=self._hits.numel())
 
@@ -101,6 +110,8 @@ class Counter:
 
 def count_runs(trajectory: Trajectory) -> Tally:
     """Return the counts of the runs of a trajectory."""
+    import torch
+
     counter = Counter(trajectory.number_of_settings, int(trajectory.steps[-1]))
     counter.add(
         torch.from_numpy(trajectory.steps_to_tolerance),
@@ -117,6 +128,8 @@ def count_steps(values: ArrayLike, steps: int) -> NDArray[np.int64]:
 
     A count is rounded up to a whole step; a count above `steps` (also `inf`) is in no bin.
     """
+    import torch
+
     found = np.asarray(values, dtype=np.float64)
     counter = Counter(found.shape[1], steps)
     within = torch.from_numpy(found <= steps)

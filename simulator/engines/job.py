@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule
+from quadsim.simulator.support.devices import resolve_dtype
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Job", "Outcome", "step_after"]
 
@@ -28,7 +31,7 @@ class Job:
         record: recorded steps, ascending, from 0 to `steps`, (R,).
         observe: names of observables; the gap is always recorded.
         tolerance: fraction of the gap at the start at which a run has converged.
-        dtype: number type of errors, states and gradients.
+        dtype_name: number type of errors, states and gradients, "float64" or "float32".
         device: "cpu", "cuda" or "cuda:N".
         gradient_noise_std: standard deviation of the noise on every coordinate of the gradient.
     """
@@ -41,7 +44,7 @@ class Job:
     record: NDArray[np.int64]
     observe: tuple[str, ...]
     tolerance: float
-    dtype: torch.dtype = torch.float64
+    dtype_name: str = "float64"
     device: str = "cpu"
     gradient_noise_std: float = 0.0
 
@@ -51,9 +54,9 @@ class Job:
         return int(self.settings["lr"].size)
 
     @property
-    def dtype_name(self) -> str:
-        """The number type as text, "float64" or "float32"."""
-        return str(self.dtype).removeprefix("torch.")
+    def dtype(self) -> "torch.dtype":
+        """The number type of tensors, for engines that use torch."""
+        return resolve_dtype(self.dtype_name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,7 +112,7 @@ def _counted(job: Job, seed: int, first: int, problems: int) -> Tally:
     """
     place, one = torch.device(job.device), job.problem
     spectra = [one.eigenvalues[size][0, at] for size, at in _places(one.block_sizes)]
-    kernels = kernels_of(job.rule, one.block_sizes, str(job.dtype).removeprefix("torch."))
+    kernels = kernels_of(job.rule, one.block_sizes, job.dtype_name)
     counter = Counter(job.number_of_settings, job.steps, place)
     at_once = max(1, min(_LANES_AT_ONCE // job.number_of_settings, problems_at_once(job, place, problems)))
     with torch.cuda.device(place) if place.type == "cuda" else nullcontext():

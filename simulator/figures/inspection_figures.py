@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from quadsim.simulator.curvature.inspection import JS_BINS, Inspection, place_of_block
+from quadsim.simulator.figures.palette import COLORS
 from quadsim.simulator.figures.panels import save_figure
 from quadsim.simulator.figures.style import drawn
 from quadsim.simulator.models.partitions import partition
@@ -40,13 +40,12 @@ def gradient_figure(found: Inspection) -> Figure:
     layers = list(partition(found.problem.parameters, "layer").labels)
     places = [place_of_block(label, layers) for label in found.partition.labels]
     kinds = list(dict.fromkeys(kind for _, kind in places))
-    colors = sns.color_palette("colorblind", min(len(kinds), 10))
     for k, kind in enumerate(kinds):
         chosen = np.array([b for b, place in enumerate(places) if place[1] == kind])
         x = np.array([places[b][0] for b in chosen]) + 0.5 * ((k + 0.5) / len(kinds) - 0.5)
         values = found.gradient_norms[:, chosen]
         middle = np.median(values, axis=0)
-        style: dict[str, Any] = {"color": colors[k % 10], "marker": _MARKERS[k % len(_MARKERS)]}
+        style: dict[str, Any] = {"color": COLORS[k % len(COLORS)], "marker": _MARKERS[k % len(_MARKERS)]}
         line = "none" if len(set(x.tolist())) < len(x) or len(x) < 2 else "-"
         alpha = 1.0 if line == "-" or len(x) < 2 else 0.4
         axis.plot(x, middle, linestyle=line, linewidth=1.0, markersize=5, alpha=alpha, label=kind, **style)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from quadsim.simulator.figures.panels import styles_of
@@ -48,7 +47,7 @@ def local_figure(steps: pd.DataFrame) -> Figure:
     axis.set_xlabel("step")
     axis.set_ylabel("change of the optimised loss in one step")
     figure.legend(loc="outside right center", frameon=False, fontsize=8)
-    sns.despine(figure)
+    axis.spines[["top", "right"]].set_visible(False)
     first = steps.iloc[0]
     number = len(steps) // max(len(at), 1)
     figure.suptitle(

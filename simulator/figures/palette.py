@@ -8,9 +8,12 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-import seaborn as sns
+__all__ = ["COLORS", "LINES", "optimizer_styles", "styles_of"]
 
-__all__ = ["LINES", "optimizer_styles", "styles_of"]
+_HEX = "0173b2 de8f05 029e73 d55e00 cc78bc ca9161 fbafe4 949494 ece133 56b4e9"
+
+COLORS = tuple(tuple(int(text[i : i + 2], 16) / 255 for i in (0, 2, 4)) for text in _HEX.split())
+"""Red, green and blue of ten colours that colour-blind readers tell apart: "colorblind" of seaborn, which is slow to import."""
 
 _BUILT_IN: dict[str, tuple[int, str]] = {
     "gd": (0, "o"),
@@ -39,7 +42,6 @@ _BUILT_IN: dict[str, tuple[int, str]] = {
 }
 """Optimizer to its colour (a position in the palette) and marker. Add lines; change none."""
 
-_COLORS = 10
 _MARKERS = "osD^vPX*<"  # of what is no optimizer: nine against ten colours, ninety different pairs
 _OWN_MARKERS = ("h", "d", ">", "*", "H")  # of users' own optimizers; no built-in one has these
 
@@ -61,13 +63,13 @@ def optimizer_styles(optimizers: Sequence[str]) -> dict[str, dict[str, Any]]:
     Returns:
         Text to keyword arguments of a Matplotlib line.
     """
-    colors, styles, taken = sns.color_palette("colorblind", _COLORS), dict[str, dict[str, Any]](), dict[Any, int]()
+    styles, taken = dict[str, dict[str, Any]](), dict[Any, int]()
     for text in sorted(optimizers, key=lambda text: ":" in text):  # the solid line is that of the name alone
         color, marker = pair = _pair(text)
         position = taken.get(pair, int(":" in text))
         taken[pair] = position + 1
         styles[text] = {
-            "color": colors[color],
+            "color": COLORS[color],
             "marker": marker,
             "linestyle": LINES[position % len(LINES)],
             "fillstyle": _HALVES[position % len(_HALVES)],
@@ -83,11 +85,10 @@ def styles_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     of their position, as two of them must never look the same.
     """
     known = [_BUILT_IN.get(name) for name in names]
-    pairs = [pair or (i % _COLORS, _MARKERS[i % len(_MARKERS)]) for i, pair in enumerate(known)]
+    pairs = [pair or (i % len(COLORS), _MARKERS[i % len(_MARKERS)]) for i, pair in enumerate(known)]
     if None in known:
-        pairs = [(i % _COLORS, _MARKERS[i % len(_MARKERS)]) for i in range(len(names))]
-    colors = sns.color_palette("colorblind", _COLORS)
-    return {name: {"color": colors[c], "marker": marker} for name, (c, marker) in zip(names, pairs, strict=True)}
+        pairs = [(i % len(COLORS), _MARKERS[i % len(_MARKERS)]) for i in range(len(names))]
+    return {name: {"color": COLORS[c], "marker": marker} for name, (c, marker) in zip(names, pairs, strict=True)}
 
 
 def _pair(text: str) -> tuple[int, str]:
@@ -96,4 +97,4 @@ def _pair(text: str) -> tuple[int, str]:
     if name in _BUILT_IN:
         return _BUILT_IN[name]
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-    return number % _COLORS, _OWN_MARKERS[number // _COLORS % len(_OWN_MARKERS)]
+    return number % len(COLORS), _OWN_MARKERS[number // len(COLORS) % len(_OWN_MARKERS)]

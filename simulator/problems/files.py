@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
-import scipy.sparse
 from numpy.typing import NDArray
 
 from quadsim.simulator.problems.quadratic import BlockQuadratic
@@ -179,6 +177,8 @@ def _read_npz(file: Path) -> dict[str, Any]:
 
 
 def _read_mtx(file: Path) -> dict[str, Any]:
+    import scipy.io
+
     return {"matrix": scipy.io.mmread(file, spmatrix=False)}
 
 
@@ -207,6 +207,8 @@ def _of_matrix(given: Any, sizes: Any, vectors: Mapping[str, NDArray[Any]]) -> G
     Raises:
         ValueError: a matrix that is not square, too large blocks, a partition that does not fit, or entries outside of it.
     """
+    import scipy.sparse.csgraph
+
     matrix = given if scipy.sparse.issparse(given) else array_of("matrix", given)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.shape[0]:
         raise ValueError(f"matrix must be square, (P, P), got shape {matrix.shape}; give a symmetric matrix.")
@@ -247,6 +249,8 @@ def _check_outside(matrix: Any, pattern: Any, labels: NDArray[Any]) -> None:
     Raises:
         ValueError: entries outside the blocks.
     """
+    import scipy.sparse
+
     row, column = pattern.nonzero()
     entries = as_float(
         "matrix", scipy.sparse.csr_array(matrix)[row, column] if scipy.sparse.issparse(matrix) else matrix[row, column]

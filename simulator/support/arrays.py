@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FloatArray", "array_of", "as_float", "list_of", "numbers_of", "plain", "positions_of"]
+__all__ = ["FloatArray", "array_of", "as_float", "is_tensor", "list_of", "numbers_of", "plain", "positions_of"]
 
 FloatArray = NDArray[np.float64]
 
@@ -124,7 +124,7 @@ def plain(name: str, values: Any) -> Any:
         return np.ma.getdata(values)
     if isinstance(values, np.ndarray):
         return values
-    if _is_tensor(values):
+    if is_tensor(values):
         return _of_tensor(name, values)
     if _module_of(values) == "scipy" and hasattr(values, "toarray"):
         raise ValueError(f"{name} must be a dense array, got a sparse {type(values).__name__}; use .toarray().")
@@ -140,7 +140,7 @@ def plain(name: str, values: Any) -> Any:
     return values
 
 
-def _is_tensor(values: Any) -> bool:
+def is_tensor(values: Any) -> bool:
     """Whether a value is a torch tensor. Torch is not imported for the answer: if it is not loaded, there are no tensors."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(values, torch.Tensor)

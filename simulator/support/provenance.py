@@ -71,6 +71,7 @@ _ARITHMETIC = ("torch", "numpy", "numba")
 """Packages on whose versions the last bits of a result depend."""
 
 
+@lru_cache(maxsize=1)
 def producer() -> str:
     """Return the producer version: a digest of the installed sources of this package, and the versions of its libraries.
 

@@ -1,8 +1,13 @@
 """Compute statistics of hitting times, in which `inf` (tolerance not reached) is an ordinary value."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "counted_quantile",
@@ -77,10 +82,12 @@ def counted_quantile(edges: ArrayLike, counts: ArrayLike, total: int, q: float) 
     return np.asarray((low + high) / 2)
 
 
-def effective_steps(summary: pd.DataFrame, column: str = "steps_to_tolerance") -> NDArray[np.float64]:
+def effective_steps(
+    summary: "pd.DataFrame | Mapping[str, NDArray[Any]]", column: str = "steps_to_tolerance"
+) -> NDArray[np.float64]:
     """Return steps to tolerance, with `inf` for a run that diverged afterwards: it has not solved the problem."""
-    steps = summary[column].to_numpy(dtype=np.float64)
-    return np.where(summary["status"].to_numpy() == "diverged", np.inf, steps)
+    steps = np.asarray(summary[column], dtype=np.float64)
+    return np.where(np.asarray(summary["status"]) == "diverged", np.inf, steps)
 
 
 def resampled_medians(values: ArrayLike, seed: int = 0) -> NDArray[np.float64]:

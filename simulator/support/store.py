@@ -8,12 +8,14 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import h5netcdf
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -33,10 +35,10 @@ __all__ = [
     "checksum",
     "is_finished",
     "json_text",
+    "netcdf_writer",
     "open_dataset",
     "parquet_reader",
     "parquet_writer",
-    "put_dataset",
     "read_frame",
     "read_json",
     "write_bytes",
@@ -168,10 +170,32 @@ def parquet_reader(path: Path) -> "Iterator[pq.ParquetFile]":
         yield reader
 
 
-def put_dataset(path: Path, dataset: "xr.Dataset") -> None:
-    """Write a Dataset as NetCDF under the name that is given, as `write_whole` wants it."""
-    with _without_dask():
-        dataset.to_netcdf(path.absolute(), engine="h5netcdf")
+@contextmanager
+def netcdf_writer(
+    path: Path, sizes: Mapping[str, int], coordinates: "Mapping[str, tuple[Any, np.ndarray]]"
+) -> "Iterator[h5netcdf.File]":
+    """Open a NetCDF file for writing variables in pieces; its axes and coordinates are written first, as xarray writes them.
+
+    xarray would do for the coordinates, but importing it, and Dask with it, takes longer than the whole file.
+
+    Args:
+        path: the file.
+        sizes: axis to its length.
+        coordinates: name to the axis or axes and the values: whole numbers, floats, or text as an array of objects.
+    """
+    import h5netcdf
+    import h5py
+    import numpy as np
+
+    with h5netcdf.File(path.absolute(), "w") as file:
+        file.dimensions = dict(sizes)
+        for name, (axes, values) in coordinates.items():
+            own = (axes,) if isinstance(axes, str) else tuple(axes)
+            dtype = h5py.string_dtype() if values.dtype == object else values.dtype
+            fill = {"fillvalue": np.nan} if values.dtype.kind == "f" else {}  # by which xarray knows what is missing
+            file.create_variable(name, own, dtype, data=values, **fill)
+        file.attrs["coordinates"] = " ".join(sorted(set(coordinates) - set(sizes)))
+        yield file
 
 
 def _without_dask() -> AbstractContextManager[Any]:
@@ -189,7 +213,12 @@ def _without_dask() -> AbstractContextManager[Any]:
 
 def write_dataset(path: Path, dataset: "xr.Dataset") -> None:
     """Write a Dataset as NetCDF."""
-    write_whole(path, lambda temporary: put_dataset(temporary, dataset))
+
+    def write(temporary: Path) -> None:
+        with _without_dask():
+            dataset.to_netcdf(temporary.absolute(), engine="h5netcdf")
+
+    write_whole(path, write)
 
 
 def open_dataset(path: Path) -> "xr.Dataset":

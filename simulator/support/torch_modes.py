@@ -1,12 +1,14 @@
-"""Switch off the caller's modes (autocast, inference mode, ...) during a call, so that results depend on arguments alone."""
+"""Switch off the caller's modes (autocast, inference mode, ...) during a call, so that results depend on arguments alone.
 
+A library that is not loaded has no modes: neither torch nor SymPy is imported here.
+"""
+
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
 import numpy as np
-import sympy as sp
-import torch
 
 __all__ = ["own_modes"]
 
@@ -33,7 +35,8 @@ def own_modes() -> Iterator[None]:
     if _inside.get():
         yield
         return
-    if torch._C._are_functorch_transforms_active():
+    torch, sp = sys.modules.get("torch"), sys.modules.get("sympy")
+    if torch is not None and torch._C._are_functorch_transforms_active():
         raise ValueError(
             "a call must be outside of the functions that torch.func transforms (grad, vmap, jvp), got one within; compute it "
             "before, and hand in the result."
@@ -41,16 +44,29 @@ def own_modes() -> Iterator[None]:
     token = _inside.set(True)
     try:
         with ExitStack() as stack:
-            _of_torch(stack)
+            if torch is not None:
+                _of_torch(stack)
+            if not _SMALLEST[0] > 0.0:
+                _keep_subnormal_numbers(stack)
             stack.enter_context(np.errstate(**_USUAL_FLOATS))  # type: ignore[arg-type]
-            if not sp.core.parameters.global_parameters.evaluate:
+            if sp is not None and not sp.core.parameters.global_parameters.evaluate:
                 stack.enter_context(sp.evaluate(True))
             yield
     finally:
         _inside.reset(token)
 
 
+def _keep_subnormal_numbers(stack: ExitStack) -> None:
+    """Switch the flushing of subnormal numbers off, which any library may have switched on; torch knows how."""
+    import torch
+
+    torch.set_flush_denormal(False)
+    stack.callback(torch.set_flush_denormal, True)
+
+
 def _of_torch(stack: ExitStack) -> None:
+    import torch
+
     if torch.is_inference_mode_enabled():
         stack.enter_context(torch.inference_mode(False))
     if not torch.is_grad_enabled():
@@ -66,14 +82,13 @@ def _of_torch(stack: ExitStack) -> None:
         warns = torch.is_deterministic_algorithms_warn_only_enabled()
         torch.use_deterministic_algorithms(False)
         stack.callback(torch.use_deterministic_algorithms, True, warn_only=warns)
-    if not _SMALLEST[0] > 0.0:
-        torch.set_flush_denormal(False)
-        stack.callback(torch.set_flush_denormal, True)
     _full_precision(stack)
 
 
 def _full_precision(stack: ExitStack) -> None:
     """Compute float32 products in float32; the modes `medium` and `high` use bfloat16 or TF32 if the hardware has them."""
+    import torch
+
     try:
         before = torch.get_float32_matmul_precision()
     except RuntimeError:  # torch's way of saying that the newer setting of each backend was used

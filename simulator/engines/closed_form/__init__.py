@@ -10,7 +10,6 @@ them. With memory the gap may oscillate: `first_passages` and `later_passages` s
 """
 
 import numpy as np
-import torch
 
 from quadsim.simulator.engines.closed_form.modes import modes_of, preconditioner, recursion_along
 from quadsim.simulator.engines.closed_form.with_memory import run_with_memory
@@ -30,7 +29,7 @@ def why_not(job: Job) -> str | None:
         return f"the schedule {job.schedule} is not constant"
     if job.gradient_noise_std != 0.0:
         return "the gradient is noisy"
-    if job.dtype != torch.float64:
+    if job.dtype_name != "float64":
         return "its formulas are evaluated in float64 only"
     if form.matrix.shape[0] > 2:
         return f"{job.rule.name} keeps {form.matrix.shape[0] - 1} states, and hitting times are bounded for one at most"

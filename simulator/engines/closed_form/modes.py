@@ -7,16 +7,17 @@ the same on phi^(1/2) H phi^(1/2).
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
-import torch
 
 from quadsim.simulator.engines.closed_form.matrices import Array, Matrix
 from quadsim.simulator.engines.job import Job
-from quadsim.simulator.engines.observables import Observer
 from quadsim.simulator.rules.rule import Rule, symbols
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Modes", "Recursion", "modes_of", "observe_modes", "preconditioner", "recursion_along"]
 
@@ -34,8 +35,8 @@ class Modes:
 
     eigenvalues: Array
     start: Array
-    to_error: Callable[[Array], dict[int, torch.Tensor]]
-    to_gradient: Callable[[Array], dict[int, torch.Tensor]]
+    to_error: Callable[[Array], "dict[int, torch.Tensor]"]
+    to_gradient: Callable[[Array], "dict[int, torch.Tensor]"]
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,10 @@ def modes_of(job: Job) -> Modes:
             back = np.ascontiguousarray(np.swapaxes(vectors[size], -1, -2))
             start[size] = np.matmul(back, (problem.initial_error[size] / root)[..., None])[..., 0]
 
-    def to_coordinates(x: Array, power: int) -> dict[int, torch.Tensor]:
+    def to_coordinates(x: Array, power: int) -> "dict[int, torch.Tensor]":
         """(M, K, P) in the eigenbasis to parts (M, B_size, P_l, K), times phi^(power/2)."""
+        import torch  # observables alone need it, and most runs observe the gap
+
         parts = layout.split(np.swapaxes(x, 1, 2))
         out = {}
         for size, part in parts.items():
@@ -145,6 +148,8 @@ def observe_modes(job: Job, modes: Modes, states: Iterator[tuple[Array, Array]])
     names = [name for name in job.observe if name != "gap"]
     if not names:
         return {}
+    from quadsim.simulator.engines.observables import Observer
+
     observer = Observer(job.problem)
     columns: dict[str, list[Array]] = {name: [] for name in names}
     for x, increment in states:

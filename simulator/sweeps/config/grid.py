@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
-import torch
 
 from quadsim.simulator.rules.momentum import FAMILY_WORDS, MomentumFamily
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.schedules import resolve_schedule
 from quadsim.simulator.rules.torch_classes import TorchOptimizer
-from quadsim.simulator.support.arrays import array_of
+from quadsim.simulator.support.arrays import array_of, is_tensor
 from quadsim.simulator.support.checks import check_known
 from quadsim.simulator.support.devices import check_device
 from quadsim.simulator.sweeps.config.optimizers import SweptOptimizer, display_names
@@ -364,7 +363,7 @@ class SweepGrid:
 
 def unique_values(values: Any) -> tuple[Any, ...]:
     """One value or several as a tuple, repeated ones dropped."""
-    if isinstance(values, torch.Tensor | np.ma.MaskedArray):
+    if is_tensor(values) or isinstance(values, np.ma.MaskedArray):
         values = np.atleast_1d(array_of("the values of a dial", values)).tolist()
     if isinstance(values, str) or not isinstance(values, Iterable):
         values = (values,)

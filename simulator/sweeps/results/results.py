@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
-import xarray as xr
 
 from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import local_path
@@ -20,6 +19,9 @@ from quadsim.simulator.sweeps.results.histogram import COUNTED
 from quadsim.simulator.sweeps.results.integrity import damaged_files, has_figures, place_of
 from quadsim.simulator.sweeps.results.notes import notes_on
 from quadsim.simulator.sweeps.results.tables import Tables
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["Results", "load_results"]
 
@@ -59,7 +61,7 @@ class Results:
         return self.tables.best
 
     @property
-    def curves(self) -> xr.Dataset | None:
+    def curves(self) -> "xr.Dataset | None":
         """See the class."""
         return self.tables.curves
 
@@ -89,7 +91,7 @@ class Results:
         config, best = self.config, self.best
         known = {
             "steps": True,
-            family_of(config).figure: self.curves is not None,
+            family_of(config).figure: self.tables.has_rows,
             "rates": bool((best["rates_tried"] > 1).any()),
             "winner": bool(self.facets) and best[config.axis].nunique() > 1 and len(config.optimizers) > 1,
         }

@@ -121,42 +121,44 @@ class RateStatistics:
     weighted_median: float = np.nan
 
 
-def rate_statistics(setting: str, lr: float, exponent: str, runs: pd.DataFrame, reading: Reading) -> RateStatistics:
+def rate_statistics(
+    setting: str, lr: float, exponent: str, runs: pd.DataFrame | Mapping[str, NDArray[Any]], reading: Reading
+) -> RateStatistics:
     """Statistics over the seeds at one rate.
 
     Args:
         setting: label of the setting.
         lr: the rate.
         exponent: of the rate.
-        runs: rows of a summary, of this setting and rate; see `best_rates`.
+        runs: rows of a summary, of this setting and rate; see `best_rates`. Or their columns, name to values (S,).
         reading: as in `best_rates`.
     """
-    odd = runs["seed"].to_numpy() % 2 == 1 if reading.halves else None
-    chosen, reported = (runs, runs) if odd is None else (runs[~odd], runs[odd])
-    rank, _ = _described(chosen, reading)
-    _, columns = _described(reported, reading)
-    if reading.weighted not in runs:
+    # The columns are taken out of a table once: this is done for every rate of a sweep, and pandas would take most of the time.
+    chosen = reported = known = {name: np.asarray(runs[name]) for name in reading.columns if name in runs}
+    rank, columns = _described(known, reading)
+    if reading.halves:
+        odd = known["seed"] % 2 == 1
+        chosen, reported = ({name: values[own] for name, values in known.items()} for own in (~odd, odd))
+        (rank, _), (_, columns) = _described(chosen, reading), _described(reported, reading)
+    if reading.weighted not in known:
         return RateStatistics(setting, lr, exponent, rank, columns)
     first, second = (effective_steps(part, reading.weighted) for part in (chosen, reported))
     weighted_rank = (float(quantile(first, 0.5)), float(quantile(first, 0.9)))
     return RateStatistics(setting, lr, exponent, rank, columns, weighted_rank, float(quantile(second, 0.5)))
 
 
-def _described(runs: pd.DataFrame, reading: Reading) -> tuple[tuple[float, float], dict[str, float]]:
-    """The rank of a rate on these runs, and what `best_rates` says of them.
-
-    The columns are taken out of the table once: this is done for every rate of a sweep, and pandas would take most of the time.
-    """
+def _described(runs: Mapping[str, NDArray[Any]], reading: Reading) -> tuple[tuple[float, float], dict[str, float]]:
+    """The rank of a rate on these runs, and what `best_rates` says of them."""
     value = reading.value
-    diverged = runs["status"].to_numpy() == DIVERGED
-    names = {UNTIL[reading.until], UNTIL["first"], UNTIL["stays"]} & set(runs.columns)
-    known = {name: runs[name].to_numpy(dtype=np.float64) for name in names}
+    diverged = runs["status"] == DIVERGED
+    names = {UNTIL[reading.until], UNTIL["first"], UNTIL["stays"]} & set(runs)
+    known = {name: runs[name].astype(np.float64) for name in names}
     steps = np.where(diverged, np.inf, known[UNTIL[reading.until]])
-    first_gap, last_gap = (runs[f"{name}_{value}"].to_numpy(dtype=np.float64) for name in ("initial", "final"))
+    first_gap, last_gap = (runs[f"{name}_{value}"].astype(np.float64) for name in ("initial", "final"))
     with np.errstate(all="ignore"):
         end = last_gap / first_gap
     end[np.isnan(end)] = np.inf
-    bound = runs["bound_steps"].to_numpy(dtype=np.float64)
+    bound = runs["bound_steps"].astype(np.float64)
     median, late, last = float(quantile(steps, 0.5)), float(quantile(steps, 0.9)), float(quantile(end, 0.5))
     bounded = float(quantile(bound, 0.5)) if not bool(np.any(np.isnan(bound))) else np.nan
     first, stay = (_median(known.get(UNTIL[name]), diverged) for name in ("first", "stays"))
@@ -173,7 +175,7 @@ def _described(runs: pd.DataFrame, reading: Reading) -> tuple[tuple[float, float
         "margin_median": _ratio(first, bounded) if not np.isnan(bounded) else np.nan,
     }
     if reading.weighted in runs:
-        columns["loss_median"] = float(quantile(runs["final_loss"].to_numpy(), 0.5))
+        columns["loss_median"] = float(quantile(runs["final_loss"], 0.5))
     return (median, late if np.isfinite(median) else last), columns
 
 

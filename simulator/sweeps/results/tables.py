@@ -4,11 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
-import xarray as xr
 
 from quadsim.simulator.runs.status import STATUSES, current_frame
 from quadsim.simulator.support import store
@@ -23,6 +22,9 @@ from quadsim.simulator.sweeps.results.statistics import (
     best_of,
     rate_statistics,
 )
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["Tables"]
 
@@ -141,7 +143,7 @@ class Tables:
             return "setting" if "setting" in file.schema_arrow.names else "optimizer"
 
     @cached_property
-    def curves(self) -> xr.Dataset | None:
+    def curves(self) -> "xr.Dataset | None":
         """See `Results`."""
         if not self.has_rows:
             return None

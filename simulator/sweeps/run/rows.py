@@ -1,15 +1,13 @@
 """A row and curves for every run: finished chunks put together on disk, with one learning rate in memory at a time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import h5netcdf
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import xarray as xr
 from numpy.typing import NDArray
 
 from quadsim.simulator.runs.trajectory import recorded_steps
@@ -101,12 +99,8 @@ class KeptRows:
         for k, lr, exponent in each:
             own = [part for part in parts if part[0].exponents[0] <= k <= part[0].exponents[1]]
             own.sort(key=lambda part: part[0].seeds)
-            frames = [
-                batch.select([name for name in reading.columns if name in batch.schema.names]).to_pandas()
-                for part, path in own
-                for batch in _batches(part, path, k)
-            ]
-            runs = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+            batches = [batch for part, path in own for batch in _batches(part, path, k)]
+            runs = {name: _joined(batches, name) for name in reading.columns if name in batches[0].schema.names}
             label = config.specs[unit.optimizer].label
             found.append(_Rate(k, piece, tuple(own), rate_statistics(label, lr, exponent, runs, reading)))
         found.sort(key=lambda rate: rate.statistics.lr)
@@ -170,16 +164,19 @@ class KeptRows:
         schema = self._schema(points)
         with store.parquet_writer(path, schema) as writer:
             waiting: list[pa.Table] = []
-            number = 0
+            number, of_point = 0, None
             for p, s, rate in self._ordered():
                 optimizer, tried = config.swept[config.optimizer_of[s]], rate.statistics
-                own = {"point": pa.scalar(p, pa.int64()), **{name: values[p] for name, values in points.items()}}
-                own |= {"optimizer": pa.scalar(optimizer.text), "setting": pa.scalar(tried.setting)}
+                if of_point is None or p != of_point.number:
+                    of_point = _PointColumns(
+                        p, {"point": pa.scalar(p, pa.int64())} | {n: v[p] for n, v in points.items()}
+                    )
+                own = {"optimizer": pa.scalar(optimizer.text), "setting": pa.scalar(tried.setting)}
                 own |= {"family": pa.scalar(optimizer.family)}
                 own |= {"lr": pa.scalar(tried.lr), "lr_exponent": pa.scalar(tried.exponent)}
                 own["best_lr"] = pa.scalar(chosen[p, optimizer.text] == (tried.setting, tried.lr))
                 for _, batch in rate.batches():
-                    waiting.append(_widened(batch, own, schema))
+                    waiting.append(_widened(batch, of_point, own, schema))
                     number += batch.num_rows
                     if number >= _GROUP:
                         # Groups of one size, so that the file does not depend on how the problems were divided into chunks.
@@ -215,11 +212,8 @@ class KeptRows:
         axes = ("point", "optimizer", "seed", "step")
         coordinates["lr"] = (axes[:2], np.array([[lr for _, lr in row] for row in best]))
         coordinates["setting"] = (axes[:2], np.array([[setting for setting, _ in row] for row in best], dtype=object))
-        frame = xr.Dataset(coords=coordinates)
-        store.put_dataset(path, frame)
-        with h5netcdf.File(path, "a") as file:
-            if "point" not in file.dimensions:
-                file.dimensions["point"] = len(config.points)
+        sizes = (len(config.points), len(config.swept), config.seeds, len(coordinates["step"][1]))
+        with store.netcdf_writer(path, dict(zip(axes, sizes, strict=True)), coordinates) as file:
             arrays = {name: file.create_variable(name, axes, np.dtype("float64")) for name in self._work.curves}
             for p, s, rate in self._ordered():
                 o = config.optimizer_of[s]
@@ -232,12 +226,39 @@ class KeptRows:
                         array[p, o, first : first + number, :] = values
 
 
-def _widened(batch: pa.RecordBatch, own: dict[str, pa.Scalar], schema: pa.Schema) -> pa.Table:
+def _joined(batches: Sequence[pa.RecordBatch], name: str) -> NDArray[Any]:
+    """A column of all batches, (rows,)."""
+    return np.concatenate([batch.column(name).to_numpy(zero_copy_only=False) for batch in batches])
+
+
+class _PointColumns:
+    """Columns that are the same for all runs of a point: made once for all its rates, which have the same number of rows.
+
+    Args:
+        number: of the point.
+        values: name to value.
+    """
+
+    def __init__(self, number: int, values: dict[str, pa.Scalar]) -> None:
+        self.number, self.values = number, values
+        self._made: dict[tuple[str, int], pa.Array] = {}
+
+    def column(self, field: pa.Field, rows: int) -> pa.Array:
+        """A column of so many rows."""
+        key = field.name, rows
+        if key not in self._made:
+            self._made[key] = pa.repeat(self.values[field.name], rows).cast(field.type)
+        return self._made[key]
+
+
+def _widened(batch: pa.RecordBatch, of_point: _PointColumns, own: dict[str, pa.Scalar], schema: pa.Schema) -> pa.Table:
     """Rows with what is the same for all of them."""
     number = batch.num_rows
     arrays = []
     for field in schema:
-        if field.name in own:
+        if field.name in of_point.values:
+            arrays.append(of_point.column(field, number))
+        elif field.name in own:
             arrays.append(pa.repeat(own[field.name], number).cast(field.type))
         elif field.name in batch.schema.names:
             arrays.append(batch.column(field.name).cast(field.type))
@@ -249,9 +270,9 @@ def _widened(batch: pa.RecordBatch, own: dict[str, pa.Scalar], schema: pa.Schema
 def _coordinates(config: SweepGrid) -> dict[str, Any]:
     columns = pd.DataFrame([point.columns for point in config.points])
     out: dict[str, Any] = {
-        "optimizer": list(config.optimizers),
-        "seed": np.arange(config.seeds),
-        "step": recorded_steps(config.steps, "log"),
+        "optimizer": ("optimizer", np.array(config.optimizers, dtype=object)),
+        "seed": ("seed", np.arange(config.seeds)),
+        "step": ("step", recorded_steps(config.steps, "log")),
     }
     for name in columns.columns:
         values: NDArray[Any] = columns[name].to_numpy()

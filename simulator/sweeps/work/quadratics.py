@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quadsim.simulator.engines import choose_engine, prepare
-from quadsim.simulator.engines.baseline import simulate_optimizer
+from quadsim.simulator.engines import choose_engine, prepare, simulate_optimizer
 from quadsim.simulator.engines.job import Job
 from quadsim.simulator.engines.number_range import check_range
 from quadsim.simulator.rules.optimizer import OptimizerSpec
@@ -23,6 +22,7 @@ __all__ = ["QuadraticWork"]
 _MATRICES_ALIVE = 5  # of a problem, while it is made and taken over by an engine; measured, like what follows
 _ARRAYS_ALIVE = 12  # of the state's size, in a step
 _TILED_ARRAYS = 6  # of the state's size, where a kernel fills up its tiles of settings
+_LANES = 16  # settings in a tile, at most
 _CURVES_ALIVE = 6  # of the recorded gaps, while they are judged
 _NUMBERS_PER_PROBLEM = 40
 _BIN_BYTES = 1000.0  # of the histogram, while it is put together
@@ -132,7 +132,7 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
     def problem_bytes(self, point: Point, rates: int) -> float:
         """Working set of one problem under so many rates."""
         sizes = point.block_sizes
-        tiles = next((tile for tile in (8, 16) if rates <= tile), -(-rates // 32) * 32)
+        tiles = -(-rates // _LANES) * _LANES
         states = sum(sizes) * max(_ARRAYS_ALIVE * rates, _TILED_ARRAYS * tiles)
         curves = _CURVES_ALIVE * rates * recorded_steps(self.config.steps, "log").size
         return 8.0 * (_MATRICES_ALIVE * sum(size**2 for size in sizes) + states + curves + _NUMBERS_PER_PROBLEM)

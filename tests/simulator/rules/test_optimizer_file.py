@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from quadsim.simulator import RULES, BlockQuadratic, Rule, load_optimizer_file, simulate, simulate_torch, symbols
-from quadsim.simulator.engines.baseline import simulate_optimizer
+from quadsim.simulator.engines import simulate_optimizer
 from quadsim.simulator.rules import torch_classes
 from quadsim.simulator.rules.optimizer import OptimizerSpec, resolve_optimizer
 from quadsim.simulator.rules.rule_text import rule_to_document

@@ -1,0 +1,123 @@
+"""Draw figures and report of a sweep in a second process, which loads what it needs while the first one computes.
+
+Loading the libraries of figures and drawing takes as long as a sweep of usual size, and the second core has nothing to do. The
+process is a fresh one: a fork would inherit the threads of BLAS and of the kernels.
+"""
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["GARBAGE", "Drawer", "allow_second_process", "drawer"]
+
+_START = "from quadsim.cli.drawing import main; main()"
+
+GARBAGE = 50_000
+"""Objects made before Python looks for cycles among them: it would do so hundreds of times while libraries are imported."""
+
+_allowed = [False]
+
+
+def allow_second_process() -> None:
+    """Allow `drawer` to start a process: this one is a command, and no process of somebody else that calls a command."""
+    _allowed[0] = True
+
+
+class Drawer:
+    """A process that waits for the folder of a finished sweep, draws, and ends. It also ends where this one does."""
+
+    def __init__(self) -> None:
+        # -P: a module of the user's in the working directory does not stand in for one of a library.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def draw(self, folder: Path, style: str) -> str | None:
+        """Draw and write what the folder does not hold, and wait for it.
+
+        Returns:
+            What went wrong, in words; None if nothing did.
+        """
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps({"folder": str(folder), "style": style}) + "\n")
+            process.stdin.flush()
+        except BrokenPipeError:  # it has ended: what it says, or its exit code, follows
+            pass
+        said = process.stdout.read().splitlines()
+        code = process.wait()
+        if code or not said:
+            return f"the process that draws ended with exit code {code}"
+        error: str | None = json.loads(said[-1])["error"]
+        return error
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def drawer(wanted: bool) -> Iterator[Drawer | None]:
+    """Start a process that draws; None where there is to be none, or where it would only take turns with this one."""
+    from quadsim.simulator.sweeps.backends import usual_workers
+
+    if not (wanted and _allowed[0] and usual_workers() > 1):
+        yield None
+        return
+    found = Drawer()
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def main() -> None:
+    """In the second process: load, wait for a folder, draw."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to both; the first process ends this one
+    gc.set_threshold(GARBAGE)
+    draw = _loaded()
+    line = sys.stdin.readline()
+    if not line:
+        return
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
+    asked = json.loads(line)
+    error = None
+    try:
+        draw(Path(asked["folder"]), asked["style"])
+    except Exception as problem:  # whatever it is, the first process reports it
+        error = f"{type(problem).__name__}: {problem}"
+    print(json.dumps({"error": error}), flush=True)
+    os._exit(0)  # the thread waits for the first process, which waits for this one
+
+
+def _end_with_the_first() -> None:
+    """Wait until the first process has ended, however it did: then nobody waits for the figures."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+def _loaded() -> Callable[[Path, str], None]:
+    """What draws, with its libraries loaded."""
+    import matplotlib.backends.backend_pdf  # noqa: F401
+
+    import quadsim.simulator.figures.sweep_figures  # noqa: F401
+    from quadsim.cli.pages import present
+    from quadsim.simulator.figures.style import chosen_style
+    from quadsim.simulator.sweeps.results.results import load_results
+
+    def draw(folder: Path, style: str) -> None:
+        with chosen_style(style):
+            present(load_results(folder))
+
+    return draw

@@ -1,0 +1,191 @@
+"""Figures that a second process draws while the first one computes, and what a command does not load."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from quadsim.cli import drawing
+from quadsim.cli.drawing import Drawer, drawer
+from quadsim.simulator.sweeps import backends
+
+SMALL = ("--heterogeneity", "2", "--optimizers", "gd,signsgd", "--seeds", "1", "--steps", "50", "--lr", "0.1")
+
+CHILD = """
+import os, time
+from pathlib import Path
+from quadsim.cli import drawing
+def draw(folder, style):
+    {draw}
+drawing._loaded = lambda: draw
+drawing.main()
+"""
+"""A second process that loads nothing, and does something else in place of drawing."""
+
+
+@pytest.fixture
+def child(monkeypatch):
+    """Starts second processes, which are ended with the test."""
+    started = []
+
+    def start(draw):
+        monkeypatch.setattr(drawing, "_START", CHILD.format(draw=draw))
+        started.append(Drawer())
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+def ends(number):
+    """Whether a process ends within some seconds; one that nobody has waited for has ended, too."""
+    for _ in range(400):
+        try:
+            state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_the_second_process_draws_the_folder_in_the_style(child, tmp_path):
+    assert child("print('noise'); (folder / 'drawn').write_text(style)").draw(tmp_path, "paper") is None
+    assert (tmp_path / "drawn").read_text() == "paper"
+
+
+@pytest.mark.parametrize(
+    ("draw", "reason"),
+    [
+        ("raise OSError(28, 'No space left on device')", "OSError: [Errno 28] No space left on device"),
+        ("os._exit(3)", "the process that draws ended with exit code 3"),
+    ],
+)
+def test_what_goes_wrong_in_the_second_process_is_reported(child, tmp_path, draw, reason):
+    assert child(draw).draw(tmp_path, "quadsim") == reason
+
+
+def test_a_second_process_that_has_ended_before_it_is_asked_is_reported(child, tmp_path):
+    ended = child("pass")
+    ended._process.kill()
+    ended._process.wait()
+    assert ended.draw(tmp_path, "quadsim") == "the process that draws ended with exit code -9"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_that_is_not_asked_ends_with_the_command(monkeypatch):
+    monkeypatch.setattr(drawing, "_START", CHILD.format(draw="pass"))
+    monkeypatch.setattr(drawing, "_allowed", [True])
+    monkeypatch.setattr(backends, "usual_workers", lambda: 2)
+    with pytest.raises(KeyboardInterrupt), drawer(True) as found:
+        raise KeyboardInterrupt
+    assert ends(found._process.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("asked", [True, False], ids=["while it draws", "while it waits"])
+def test_ctrl_c_leaves_the_second_process_to_the_first_with_which_it_ends_however_that_does(tmp_path, asked):
+    first = f"""
+import sys, threading, time
+from pathlib import Path
+from quadsim.cli import drawing
+drawing._START = {CHILD.format(draw="(folder / 'begun').touch(); time.sleep(600)")!r}
+one = drawing.Drawer()
+print(one._process.pid, flush=True)
+if {asked}:
+    one.draw(Path({str(tmp_path)!r}), "quadsim")
+time.sleep(600)
+"""
+    process = subprocess.Popen([sys.executable, "-c", first], stdout=subprocess.PIPE, text=True)
+    try:
+        number = int(process.stdout.readline())
+        while asked and not (tmp_path / "begun").exists():
+            time.sleep(0.02)
+        if asked:  # before that, the signal may come while Python starts
+            os.kill(number, signal.SIGINT)
+            time.sleep(0.1)
+            os.kill(number, 0)  # it is still there
+        process.terminate()
+        process.wait()
+        assert ends(number)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(("wanted", "allowed", "cores"), [(False, True, 2), (True, False, 2), (True, True, 1)])
+def test_no_process_is_started_where_it_is_not_wanted_or_of_no_use(monkeypatch, wanted, allowed, cores):
+    monkeypatch.setattr(drawing, "_allowed", [allowed])
+    monkeypatch.setattr(backends, "usual_workers", lambda: cores)
+    monkeypatch.setattr(drawing, "Drawer", None)
+    with drawer(wanted) as found:
+        assert found is None
+
+
+NOT_LOADED = (
+    "torch",
+    "xarray",
+    "dask",
+    "distributed",
+    "seaborn",
+    "matplotlib",
+    "scipy.stats",
+    "scipy.io",
+    "joblib",
+    "jinja2",
+)
+LOADED = """
+import sys
+sys.argv = ["quadsim", *sys.argv[1:]]
+from quadsim.cli import main
+try:
+    main()
+finally:
+    print("loaded", sorted(set(NOT_LOADED) & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_a_sweep_on_a_cpu_loads_no_library_that_it_does_not_need_for_the_table(tmp_path):
+    command = [sys.executable, "-c", LOADED.replace("NOT_LOADED", repr(NOT_LOADED)), "sweep", *SMALL]
+    done = subprocess.run(
+        [*command, "--no-figures", "--out", str(tmp_path / "a")], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.splitlines()[-1] == "loaded []"
+    assert "signsgd" in done.stdout
+
+
+def test_the_command_writes_the_figures_that_one_process_writes(tmp_path):
+    def call(*arguments):
+        command = [sys.executable, "-m", "quadsim.cli", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert "report.html" in call("sweep", *SMALL, "--out", str(tmp_path / "a"))
+    files = [*(tmp_path / "a/figures").glob("*.png"), tmp_path / "a/report.html"]
+    drawn = [path.read_bytes() for path in files]
+    call("report", str(tmp_path / "a"))
+    assert len(files) > 1
+    assert drawn == [path.read_bytes() for path in files]
+
+
+def test_colours_and_style_are_those_of_seaborn():
+    import seaborn as sns
+
+    from quadsim.simulator.figures.palette import COLORS
+    from quadsim.simulator.figures.style import _PLAIN
+
+    assert [tuple(color) for color in COLORS] == [tuple(color) for color in sns.color_palette("colorblind", 10)]
+    theirs = {**sns.axes_style("ticks"), **sns.plotting_context("paper")}
+    del theirs["image.cmap"]
+    assert _same(_PLAIN, theirs)
+
+
+def _same(ours, theirs):
+    """Whether two settings of Matplotlib are equal; 12 * 0.8 is not 9.6 to the bit."""
+    close = {k: v if isinstance(v, (str, list, bool)) else pytest.approx(v) for k, v in theirs.items()}
+    return ours == close
