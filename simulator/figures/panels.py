@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MOST_TOGETHER",
     "SweepFigure",
+    "balanced",
     "figure_from",
     "finish",
     "panels",
@@ -237,6 +238,18 @@ def wrapped(text: str, width: float, size: Any) -> str:
     return "\n".join(lines)
 
 
+def balanced(text: str, width: float, size: Any) -> str:
+    """Return `wrapped` text with as many lines, but of about equal length, so that no word stands alone on the last one."""
+    best = wrapped(text, width, size)
+    lines = best.count("\n")
+    while lines:
+        narrower = wrapped(text, width := 0.95 * width, size)
+        if narrower.count("\n") > lines:
+            break
+        best = narrower
+    return best
+
+
 def _pieces(word: str) -> list[str]:
     out = [""]
     for letter in word:
@@ -270,11 +283,11 @@ def _finish(figure: Figure, axes: Sequence[Axes], handles: Sequence[Any], title:
             (axis.xaxis.label, 0.75 * panel[0]),
             (axis.yaxis.label, 0.8 * panel[1]),
         ):
-            text.set_text(wrapped(text.get_text(), room, text.get_fontsize()))
+            text.set_text(balanced(text.get_text(), room, text.get_fontsize()))
     added = 0.0
     if title and current_style() != "paper":
         shown = figure.suptitle(title)
-        shown.set_text(wrapped(title, 0.95 * width, shown.get_fontsize()))
+        shown.set_text(balanced(title, 0.95 * width, shown.get_fontsize()))
         added += _LINE * float(shown.get_fontsize()) * (shown.get_text().count("\n") + 1) / 72
     if handles:
         added += _add_legend(figure, handles, width)

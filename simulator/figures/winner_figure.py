@@ -117,7 +117,7 @@ def winner_figure(results: "Results", table: pd.DataFrame) -> Figure:
         width = 0.8 * figure.get_figwidth() / len(axes) / len(across)
         for _, cell in cells.iterrows():
             _draw_cell(axis, cell, config, styles, width)
-    shown = [text for text in config.optimizers if any(text in cell.split(", ") for cell in table["winner"])]
+    shown = [text for text in config.optimizers if table["winner"].eq(text).any()]  # a tie has no colour
     handles = [Patch(color=styles[text]["color"], label=config.names[text]) for text in shown]
     if not table["distinguishable"].all():
         handles.append(Patch(facecolor="white", edgecolor="0.35", hatch=_HATCH, label="not distinguishable"))

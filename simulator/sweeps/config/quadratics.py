@@ -19,7 +19,7 @@ from quadsim.simulator.problems.spectra import (
     heterogeneity_of,
     spectra_from_dials,
 )
-from quadsim.simulator.problems.starts import check_gradient_dials
+from quadsim.simulator.problems.starts import check_gradient_dials, gradient_spread
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.support.checks import check_choice, check_interval, check_ratio
@@ -74,7 +74,7 @@ class Point:
 
     def problem(self, problems: int, seed: int, first: int = 0) -> BlockQuadratic:
         """Problems `first` to `first + problems - 1` of this point."""
-        arguments = dict(self.dials) | {"problems": problems, "seed": seed, "first": first}
+        arguments = {**self.dials, **self.gradient_dials, "problems": problems, "seed": seed, "first": first}
         if "case" in arguments:
             return BlockQuadratic.case(arguments.pop("case"), **arguments)
         return BlockQuadratic.generate(**arguments)
@@ -101,13 +101,30 @@ class Point:
             ValueError: a dial out of range, or dials that contradict each other.
         """
         check_interval("rotation", self.dials["rotation"], 0.0, 1.0)
-        check_gradient_dials(self.spectra, self.dials["gradient_heterogeneity"], self.dials["alignment"])
+        check_gradient_dials(self.spectra, **self.gradient_dials)
+
+    @cached_property
+    def gradient_dials(self) -> dict[str, float | None]:
+        """The gradient heterogeneity and the alignment of the start, as arguments that make its problems.
+
+        The gradient heterogeneity is that of `gradient_spread`. The alignment is None where it has no effect.
+        """
+        ratio, alignment = self.dials.get("gradient_heterogeneity"), self.dials.get("alignment")
+        ratio = gradient_spread(self.spectra, ratio, alignment)
+        return {"gradient_heterogeneity": ratio, "alignment": None if self.ignores_alignment else alignment}
+
+    @property
+    def ignores_alignment(self) -> bool:
+        """Whether an alignment is asked for that has no effect, as either all L_l or all |g_l|/sqrt(P_l) are equal."""
+        equal = (self.dials.get("gradient_heterogeneity"), heterogeneity_of(self.spectra))
+        return self.dials.get("alignment") is not None and 1.0 in equal
 
     @property
     def columns(self) -> dict[str, Any]:
         """The dials as columns of the summary; a case has the values of its spectra."""
         achieved = heterogeneity_of(self.spectra)
         out: dict[str, Any] = {"case": self.dials.get("case")} | {name: self.dials.get(name) for name in DIALS}
+        out["gradient_heterogeneity"] = self.gradient_dials["gradient_heterogeneity"]
         size = out["block_size"]
         out["block_size"] = "+".join(map(str, size)) if isinstance(size, tuple) else str(size)
         out["blocks"] = len(self.block_sizes)
@@ -138,7 +155,7 @@ class Point:
     @property
     def error_scale(self) -> float:
         """Typical size of a coordinate of e_0: 1 where coefficients are standard normal, else that of H^-1 g for |g_i| of 1."""
-        if self.dials.get("gradient_heterogeneity") is None:
+        if self.gradient_dials["gradient_heterogeneity"] is None:
             return 1.0
         return float(np.sqrt(np.mean(np.sort(np.concatenate(self.spectra)) ** -2.0)))
 
@@ -289,6 +306,21 @@ class SweepConfig(SweepGrid):
                     f"needs {memory_text(8.0 * largest**2)}; use smaller blocks."
                 )
             point.check()
+        self._check_alignment()
+
+    def _check_alignment(self) -> None:
+        """Check that an alignment has an effect at one point at least.
+
+        Beside points of other heterogeneities, one of equal blocks is compared with as it is; alone, it would answer a question
+        that was not asked.
+
+        Raises:
+            ValueError: an alignment that has an effect nowhere.
+        """
+        asked = [point for point in self.points if point.dials.get("alignment") is not None]
+        if asked and all(point.ignores_alignment for point in asked):
+            dials = asked[0].dials
+            check_gradient_dials(asked[0].spectra, dials["gradient_heterogeneity"], dials["alignment"])
 
     def _take_problem(self) -> None:
         """Put a problem of a user's own in one form: a `GivenProblem` and the law of its starts.

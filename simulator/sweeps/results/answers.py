@@ -298,7 +298,7 @@ def _counted_leads(config: SweepGrid, groups: Sequence[Group], leads: Sequence[S
         for lead in each:
             where[lead.ahead] = where.get(lead.ahead, 0) + 1
             best = _best(group.comparison, lead)
-            if not best or not lead.next or group.comparison.medians[lead.point, best] == 0.0:
+            if len(lead.ahead) != 1 or not lead.next or group.comparison.medians[lead.point, best] == 0.0:
                 continue
             other = group.comparison.medians[lead.point, lead.next]
             times = min(other, group.comparison.steps) / group.comparison.medians[lead.point, best]
@@ -314,7 +314,8 @@ def _counted_leads(config: SweepGrid, groups: Sequence[Group], leads: Sequence[S
     ]
     rest = sum(where[ahead] for ahead in order[_MOST_NAMED:])
     more = [f"others at {rest}"] if rest else []
-    return f"{_listed([*said, *more])} of {total} points; the largest lead is that of {largest[1]}"
+    most = f"; the largest lead is that of {largest[1]}" if largest[1] else ""
+    return f"{_listed([*said, *more])} of {total} points{most}"
 
 
 def _by_case(config: SweepGrid, comparison: Comparison, leads: Sequence[Lead]) -> str:
@@ -398,7 +399,7 @@ def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequenc
             for group, lead in unsure[:_MOST_NAMED]
         ]
         more = f" and {len(unsure) - _MOST_NAMED} more" if len(unsure) > _MOST_NAMED else ""
-        parts.append(f"not certain (the 95% interval holds 1): {_listed(named)}{more}")
+        parts.append(f"not certain (the 95% interval contains 1): {_listed(named)}{more}")
     missed: dict[str, float] = {}
     for group in groups:
         for (_, name), share in group.comparison.reached.items():
@@ -413,7 +414,7 @@ def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequenc
 
 
 def _who(config: SweepGrid, growth: _Growth) -> str:
-    return config.names[growth.optimizer] + (f" ({growth.label})" if growth.label else "")
+    return config.names[growth.optimizer] + (f" at {growth.label}" if growth.label else "")
 
 
 def _interval(ratio: Ratio) -> str:

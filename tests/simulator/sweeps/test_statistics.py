@@ -156,7 +156,7 @@ def test_words_when_nothing_can_be_told():
     a, b = rng.permutation(np.arange(50, 150)), rng.permutation(np.arange(60, 160))
     found = sentences({"gd": {1: a}, "signsgd": {1: b}})
     assert found[0].startswith("gd is ahead at 1 (1.1x fewer steps than signsgd)")
-    assert "not certain (the 95% interval holds 1): gd over signsgd at 1" in found[-1]
+    assert "not certain (the 95% interval contains 1): gd over signsgd at 1" in found[-1]
 
 
 def test_words_give_no_interval_of_few_seeds():
