@@ -87,13 +87,13 @@ def growth_sentence(config: SweepGrid, groups: Sequence[Group], optimizers: Sequ
     text = largest.words(config)
     if others:
         second = max(others, key=lambda growth: growth.size)
-        who = _who(config, second)
+        who, verb = _who(config, second), "differ" if config.is_categorical else "grow"
         if second.size < TIE:
-            text += f"; those of {who if len(others) == 1 else 'the others'} grow by less than 10%"
+            text += f"; those of {who if len(others) == 1 else 'the others'} {verb} by less than 10%"
         elif len(others) == 1:
-            text += f"; those of {who} grow {_times(second.size)}"
+            text += f"; those of {who} {verb} {_times(second.size)}"
         else:
-            text += f"; those of the others grow at most {_times(second.size)} ({who})"
+            text += f"; those of the others {verb} at most {_times(second.size)} ({who})"
     return f"{text}."
 
 
@@ -120,7 +120,10 @@ class _Growth:
             text = f"From {config.axis_short} {_value(self.low)} to {_value(self.high)}, steps "
             text += f"grow {_times(self.ratio.value)} for {who}"
         text += _interval(self.ratio)
-        return text if self.whole else f"{text}, which does not reach the tolerance within {config.steps} steps beyond"
+        if self.whole:
+            return text
+        where = "on every case" if config.is_categorical else "beyond"
+        return f"{text}, which does not reach the tolerance within {config.steps} steps {where}"
 
 
 def _growth(config: SweepGrid, group: Group, name: str) -> _Growth | None:
@@ -349,7 +352,7 @@ def _momentum_sentence(config: SweepGrid, groups: Sequence[Group]) -> str:
         said: list[str] = []
         for point in ends:
             ratio = comparison.ratio((point, new.text), (point, old.text))
-            where = f"at {_value(comparison.values[point])}" if len(points) > 1 else ""
+            where = f"{_at(config)} {_value(comparison.values[point])}" if len(points) > 1 else ""
             text = _fewer(ratio.value, comparison, (point, new.text), (point, old.text))
             if not text:
                 continue
@@ -394,7 +397,7 @@ def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequenc
     ]
     if unsure:
         named = [
-            f"{config.names[_best(group.comparison, lead)]} over {config.names[lead.next]} at "
+            f"{config.names[_best(group.comparison, lead)]} over {config.names[lead.next]} {_at(config)} "
             f"{_value(group.comparison.values[lead.point])}{', ' + group.label if group.label else ''}"
             for group, lead in unsure[:_MOST_NAMED]
         ]
@@ -411,6 +414,11 @@ def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequenc
         more = f" and {len(missed) - _MOST_NAMED} more" if len(missed) > _MOST_NAMED else ""
         parts.append(f"not solved within {config.steps} steps at the best rate: {_listed(named)} of the problems{more}")
     return "; ".join(parts) + "."
+
+
+def _at(config: SweepGrid) -> str:
+    """The preposition before a value of the axis."""
+    return "on" if config.is_categorical else "at"
 
 
 def _who(config: SweepGrid, growth: _Growth) -> str:

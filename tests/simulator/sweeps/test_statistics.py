@@ -186,6 +186,16 @@ def test_words_where_the_lead_changes_often_are_counted():
     assert found[1] == "gd leads at 3 and signsgd leads at 3 of 6 points; the largest lead is that of gd by 1.5x at 4."
 
 
+def test_words_count_no_tie_as_a_lead():
+    """At 1 both need far fewer steps than a third, which is no lead of either."""
+    wins = {1: [10, 10, 90], 2: [20, 10, 90], 4: [10, 10, 90], 8: [20, 10, 90], 16: [10, 10, 90], 32: [20, 10, 90]}
+    names = ("gd", "signsgd", "adam:beta1=0")
+    found = sentences({name: {c: [steps[i]] * 8 for c, steps in wins.items()} for i, name in enumerate(names)})
+    assert found[1] == (
+        "gd and signsgd tie at 3 and signsgd leads at 3 of 6 points; the largest lead is that of signsgd by 2.0x at 8."
+    )
+
+
 def planted(rng, seeds, cross, spread, slope=1.0):
     """Steps of two optimizers on the same problems, which cross at a heterogeneity."""
     grid = np.array([1.0, 10.0, 100.0, 1000.0])
