@@ -33,7 +33,7 @@ MISSED = {"linestyle": "none", "clip_on": False}
 
 _MOST_TICKS = 8
 _WIDEST_SHIFT = 0.045  # on a log axis, each way
-_SLOT = 0.6  # of the place of a name that its optimizers share
+_SLOT = 0.5  # of the place of a name that its optimizers share
 
 
 def hollow(style: Mapping[str, Any]) -> dict[str, Any]:

@@ -239,9 +239,15 @@ def wrapped(text: str, width: float, size: Any) -> str:
 
 
 def balanced(text: str, width: float, size: Any) -> str:
-    """Return `wrapped` text with as many lines, but of about equal length, so that no word stands alone on the last one."""
+    """Return `wrapped` text with as many lines, but of about equal length, so that no word stands alone on the last one.
+
+    Of two lines the second is what stands in brackets, where the text ends with them.
+    """
     best = wrapped(text, width, size)
     lines = best.count("\n")
+    apart = text.replace(" (", "\n(")
+    if lines == 1 and text.endswith(")") and apart.count("\n") == 1 and text_width(apart, size) <= width:
+        return apart
     while lines:
         narrower = wrapped(text, width := 0.95 * width, size)
         if narrower.count("\n") > lines:

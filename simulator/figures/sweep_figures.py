@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["gap_figure", "gap_table", "save_figures", "steps_figure", "steps_table"]
 
-_ARROW = r"$\uparrow$"  # no marker of an optimizer looks like it
+_ARROW: dict[str, Any] = {"marker": r"$\uparrow$", "markersize": 8, "markeredgewidth": 0.0, "linestyle": "none"}
+"""No marker of an optimizer looks like it."""
 _BELOW_TOLERANCE = 1e-3  # how far below the tolerance the gap is drawn
 _HIGHEST = 1e12
 
@@ -146,7 +147,7 @@ def _draw_steps(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: S
     beyond = reached & np.isinf(late)
     if beyond.any():
         marks.add("some missed")
-        axis.plot(at[beyond], high[beyond], linestyle="none", marker=_ARROW, color=style["color"], markersize=8)
+        axis.plot(at[beyond], high[beyond], color=style["color"], **_ARROW)
     for position in at[~reached]:  # an unclipped line without points would upset the layout
         axis.plot(position, height, **{**hollow(style), **MISSED}, markersize=6)
     if "steps_weighted_median" in rows:
@@ -166,7 +167,7 @@ def _draw_steps(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: S
 _MARKS: dict[str, tuple[str, dict[str, Any]]] = {
     "weighted": ("on the optimised loss, at its own best rate", {"linestyle": ":"}),
     "bound": ("theorem: at most this many", {"linestyle": "--"}),
-    "some missed": ("10% or more not within {steps} steps", {"marker": _ARROW, "markersize": 8, "linestyle": "none"}),
+    "some missed": ("10% or more not within {steps} steps", _ARROW),
 }
 """What a mark in the figure of steps means, and how it looks."""
 

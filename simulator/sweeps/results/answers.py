@@ -87,9 +87,11 @@ def growth_sentence(config: SweepGrid, groups: Sequence[Group], optimizers: Sequ
     text = largest.words(config)
     if others:
         second = max(others, key=lambda growth: growth.size)
-        who, verb = _who(config, second), "differ" if config.is_categorical else "grow"
+        who, verb = _who(config, second), "differ by" if config.is_categorical else "grow"
         if second.size < TIE:
-            text += f"; those of {who if len(others) == 1 else 'the others'} {verb} by less than 10%"
+            text += (
+                f"; those of {who if len(others) == 1 else 'the others'} {verb.removesuffix(' by')} by less than 10%"
+            )
         elif len(others) == 1:
             text += f"; those of {who} {verb} {_times(second.size)}"
         else:
@@ -411,7 +413,7 @@ def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequenc
     if missed:
         order = sorted(missed, key=lambda name: -missed[name])[:_MOST_NAMED]
         named = [f"{config.names[name]} on up to {missed[name]:.0%}" for name in order]
-        more = f" and {len(missed) - _MOST_NAMED} more" if len(missed) > _MOST_NAMED else ""
+        more = f" (and {len(missed) - _MOST_NAMED} more optimizers)" if len(missed) > _MOST_NAMED else ""
         parts.append(f"not solved within {config.steps} steps at the best rate: {_listed(named)} of the problems{more}")
     return "; ".join(parts) + "."
 
