@@ -14,6 +14,7 @@ from quadsim.simulator.figures.marks import (
     draw_band,
     hollow,
     log_ticks,
+    mark_size,
     missed_band,
     optimizer_handles,
     places,
@@ -149,7 +150,7 @@ def _draw_steps(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: S
         marks.add("some missed")
         axis.plot(at[beyond], high[beyond], color=style["color"], **_ARROW)
     for position in at[~reached]:  # an unclipped line without points would upset the layout
-        axis.plot(position, height, **{**hollow(style), **MISSED}, markersize=6)
+        axis.plot(position, height, **{**hollow(style), **MISSED}, markersize=mark_size(1.2))
     if "steps_weighted_median" in rows:
         marks.add("weighted")
         weighted = rows["steps_weighted_median"].to_numpy()
@@ -160,7 +161,15 @@ def _draw_steps(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: S
         marks.add("bound")
         dashes = "--" if shown.sum() > 1 and not config.is_categorical else "none"
         marker = "" if dashes == "--" else "_"
-        axis.plot(at[shown], bound[shown], dashes, marker=marker, markersize=14, color=style["color"], linewidth=1.2)
+        axis.plot(
+            at[shown],
+            bound[shown],
+            dashes,
+            marker=marker,
+            markersize=mark_size(2.8),
+            color=style["color"],
+            linewidth=1.2,
+        )
     return marks
 
 
@@ -282,9 +291,9 @@ def _draw_curve(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: S
     hit = float(rows["steps_median"].iloc[0])
     if np.isfinite(hit):
         edge = {"markeredgecolor": "0.15", "linestyle": "none", "zorder": 5, "clip_on": False}
-        axis.plot(max(hit, 1.0), config.tolerance, **{**style, **edge}, markersize=7)
+        axis.plot(max(hit, 1.0), config.tolerance, **{**style, **edge}, markersize=mark_size(1.4))
     else:
-        axis.plot(x[-1], rows["median"].iloc[-1], **{**hollow(style), **MISSED}, markersize=6)
+        axis.plot(x[-1], rows["median"].iloc[-1], **{**hollow(style), **MISSED}, markersize=mark_size(1.2))
     bounded = bool(rows["bound"].notna().any())
     if bounded:
         axis.plot(x, rows["bound"], "--", color=color, linewidth=1.1)
