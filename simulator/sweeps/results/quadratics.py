@@ -23,6 +23,10 @@ def notes(results: "Results") -> list[str]:
     if config.problem is not None:
         out.append(_on_problem(config.problem, str(config.start)))
     out += _on_alignment(config)
+    if config.device != "cpu" and results.histogram is None and results.summary["steps_to_mean"].isna().any():
+        out.append(
+            "The fused engine on a GPU does not follow means of the gap: a steps_to_mean of NaN means not recorded."
+        )
     left = best[best["final_gap_median"].gt(config.tolerance) & best["reached"].ge(0.5)]
     if config.until == "first" and len(left):
         names = ", ".join(config.names[text] for text in dict.fromkeys(left["optimizer"]))
