@@ -89,7 +89,7 @@ def log_ticks(axis: Axes) -> None:
     """A log axis of steps; where it spans little, with labels also between powers of ten, which alone would leave one or none."""
     axis.set_yscale("log")
     bottom, top = axis.get_ylim()
-    if top < 30 * bottom:
+    if top < 300 * bottom:
         axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())

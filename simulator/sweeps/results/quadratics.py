@@ -23,7 +23,8 @@ def notes(results: "Results") -> list[str]:
     if config.problem is not None:
         out.append(_on_problem(config.problem, str(config.start)))
     out += _on_alignment(config)
-    if config.device != "cpu" and results.histogram is None and results.summary["steps_to_mean"].isna().any():
+    means = None if config.device == "cpu" or results.histogram is not None else results.summary.get("steps_to_mean")
+    if means is not None and means.isna().any():
         out.append(
             "The fused engine on a GPU does not follow means of the gap: a steps_to_mean of NaN means not recorded."
         )
