@@ -154,17 +154,18 @@ StyleOption = Annotated[
     str,
     typer.Option(
         "--style",
-        help="Style of figures: quadsim, paper for a column of a paper, or user for the settings of your matplotlibrc.",
+        help="Style of the figures: quadsim, paper (one column of a two-column paper) or user (the settings of your "
+        "matplotlibrc).",
         callback=_take_style,
     ),
 ]
 """The option of every command that draws; it is in effect until the command ends."""
 
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 """Of every command that reports results."""
 
-QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")]
 """Of commands that show nothing else on the way."""
 
 

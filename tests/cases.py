@@ -88,7 +88,11 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--gradient-heterogeneity", "0.5"], r"gradient heterogeneity must be a number of at least 1, got 0.5"),
     (["--gradient-heterogeneity", "3", "--alignment", "2"], r"alignment must be a number in \[-1, 1\], got 2"),
     (["--gradient-heterogeneity", "3", "--alignment", "1"], r"alignment needs a heterogeneity above 1, got 1"),
-    (["--heterogeneity", "5", "--alignment", "1"], r"alignment needs a gradient heterogeneity above 1, got None"),
+    (["--heterogeneity", "1", "--alignment", "-1,0"], r"alignment needs a heterogeneity above 1, got 1"),
+    (
+        ["--heterogeneity", "5,9", "--alignment", "1", "--gradient-heterogeneity", "1"],
+        r"alignment needs a gradient heterogeneity above 1, got 1; raise it or leave alignment out",
+    ),
     (
         ["--heterogeneity", "5", "--blocks", "2", "--gradient-heterogeneity", "3", "--alignment", "0"],
         r"alignment must be -1 or 1 with two blocks, got 0",

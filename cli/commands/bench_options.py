@@ -27,25 +27,40 @@ __all__ = [
     "Ways",
 ]
 
-Rules = Annotated[str, typer.Option(help="Optimizers, of adam, signsgd, gd.")]
-BlockSizes = Annotated[str, typer.Option(help="Block sizes, a work for each.")]
-Problems = Annotated[int, typer.Option(help="M, problems.")]
-Settings = Annotated[int, typer.Option(help="K, learning rates.")]
+Rules = Annotated[str, typer.Option(help="Optimizers to time: a list of adam, signsgd and gd.")]
+BlockSizes = Annotated[str, typer.Option(help="Block sizes, each timed on its own.")]
+Problems = Annotated[int, typer.Option(help="Number of problems (M).")]
+Settings = Annotated[int, typer.Option(help="Number of learning rates for every problem (K).")]
 Dtype = Annotated[
-    str, typer.Option(help="float64 or float32 (default float64; of a model float32).", show_default=False)
+    str,
+    typer.Option(help="Floating-point type: float64 or float32 [float64; with --model float32].", show_default=False),
 ]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Rounds = Annotated[int, typer.Option(help="Every way runs so often, in turns.")]
-Ways = Annotated[str, typer.Option(help="What to run beside ours, of the columns of the table (default: all).")]
+Device = Annotated[str, typer.Option(help="Device: cpu or cuda.")]
+Rounds = Annotated[int, typer.Option(help="Number of times that every implementation runs, in turns.")]
+Ways = Annotated[
+    str, typer.Option(help="Implementations to compare with, as the columns of the table name them [all].")
+]
 Steps = Annotated[
     int | None,
-    typer.Option(help="Steps, a multiple of 50 (default 1000, 500 or 200 by block size; on a GPU ten times that)."),
+    typer.Option(help="Number of steps, a multiple of 50 [1000, 500 or 200, by block size; on a GPU ten times that]."),
 ]
-Memory = Annotated[bool, typer.Option("--memory", help="Also peak memory, each way in a process of its own.")]
-Slopes = Annotated[bool, typer.Option("--slopes", help="Also how our time grows with M, K, steps, block size.")]
-Model = Annotated[str, typer.Option(help="Train this toy model (transformer) instead, with the first of --rules.")]
-Tokens = Annotated[int, typer.Option(help="With --model: tokens of a step of one instance, 64 or 512.")]
-Instances = Annotated[int | None, typer.Option(help="With --model: instances (default 64; on a GPU 4096).")]
-Compile = Annotated[bool, typer.Option("--compile", help="With --model: also ours with torch.compile.")]
+Memory = Annotated[
+    bool, typer.Option("--memory", help="Measure peak memory as well, each implementation in a process of its own.")
+]
+Slopes = Annotated[
+    bool,
+    typer.Option("--slopes", help="Measure as well how the time of quadsim grows with M, K, steps and block size."),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="Time the training of this toy model instead of quadratics, with the first of --rules: transformer."
+    ),
+]
+Tokens = Annotated[int, typer.Option(help="Tokens in a step of one instance, with --model: 64 or 512.")]
+Instances = Annotated[
+    int | None, typer.Option(help="Number of instances trained together, with --model [64; on a GPU 4096].")
+]
+Compile = Annotated[bool, typer.Option("--compile", help="Time quadsim with torch.compile as well, with --model.")]
 Out = Annotated[Path | None, path_option("--out", "Folder for bench.json, bench.png and bench.pdf.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress on stderr.")]

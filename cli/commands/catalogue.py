@@ -10,10 +10,16 @@ from quadsim.cli.console import JsonOption, print_json, usage_errors
 
 
 def rules(
-    name: Annotated[str | None, typer.Argument(help="An optimizer; without a name all of them are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of an optimizer; all of them are listed if left out.")
+    ] = None,
     source: Annotated[
         str | None,
-        typer.Option("--source", help="Show the generated kernel of NAME instead: cpu or gpu.", show_default=False),
+        typer.Option(
+            "--source",
+            help="Show the source of the kernel that is generated from this optimizer: cpu or gpu.",
+            show_default=False,
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,7 +75,7 @@ def _rules(name: str | None) -> dict[str, Any]:
 
 
 def theorems(
-    name: Annotated[str | None, typer.Argument(help="A theorem; all of them if left out.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a theorem; all of them are listed if left out.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the theorems, or one with its proof.

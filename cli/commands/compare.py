@@ -21,9 +21,11 @@ def compare(
     folders: Annotated[
         list[str], typer.Argument(metavar="A B [C]", help="Result folders of sweeps; B and C are compared with A.")
     ],
-    out: Annotated[Path | None, path_option("--out", "Result folder [runs/compare-<hash of the results>]")] = None,
+    out: Annotated[
+        Path | None, path_option("--out", "Folder for the results [runs/compare-<hash of the results>]")
+    ] = None,
     style: StyleOption = "quadsim",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the answer alone, no table.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the answer alone, without the table.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare finished sweeps by the ratios of their steps.

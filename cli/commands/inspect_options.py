@@ -53,9 +53,8 @@ def _text(help: str, metavar: str = "NAME") -> Any:
 def _of_sweep(name: str, metavar: str = "NAME") -> Any:
     """An option of `quadsim sweep --model`, of one value."""
     option = _SWEEP[name]
-    help = option.help.partition(" instead of ")[0]  # there is nothing else here
-    if help.startswith(("of ", "the ")):  # what follows "with --model" there; a list of choices begins with a name
-        help = help.capitalize()
+    help = option.help.partition(", instead of ")[0]  # there is nothing else here
+    help = help[0].upper() + help[1:]  # some follow "with --model" there
     return _text(f"{help} [{DEFAULTS.get(name, option.default_text)}]", metavar)
 
 
@@ -69,19 +68,33 @@ Task = Annotated[str, _of_sweep("task")]
 Dial = Annotated[str, _of_sweep("dial")]
 Heterogeneity = Annotated[str, _of_sweep("heterogeneity", "NUMBER")]
 Mode = Annotated[str, _of_sweep("mode")]
-Partition = Annotated[str, _text(f"Blocks: layer, module or unit [{DEFAULTS['partition']}]")]
-Seeds = Annotated[str | None, _text("Starts [3; 1 above 20,000 parameters with curvature; studies 10 and 3]", "N")]
+Partition = Annotated[str, _text(f"What is a block: layer, module or unit [{DEFAULTS['partition']}]")]
+Seeds = Annotated[
+    str | None,
+    _text(
+        "Number of random starts [3; 1 for curvature of over 20,000 parameters; norm-placement 10, head-growth 3]", "N"
+    ),
+]
 Seed = Annotated[str, _of_sweep("seed", "N")]
-Optimizer = Annotated[str | None, _text("Train with this one first, as adam:beta1=0 (needs --lr and --at)")]
-Lr = Annotated[str | None, _text("Its learning rate", "NUMBER")]
-At = Annotated[str | None, _text("Steps to look at, as 0,10,100; the last one is shown block by block", "LIST")]
-Curvature = Annotated[bool, typer.Option(help="Whether to take Hessian blocks.")]
+Optimizer = Annotated[
+    str | None, _text("Optimizer that trains the model before it is inspected, as adam:beta1=0; it needs --lr and --at")
+]
+Lr = Annotated[str | None, _text("Learning rate of --optimizer, above 0", "NUMBER")]
+At = Annotated[
+    str | None,
+    _text("Training steps at which the model is inspected, as 0,10,100; the tables by block show the last one", "LIST"),
+]
+Curvature = Annotated[bool, typer.Option(help="Whether to compute the Hessian blocks.")]
 Study = Annotated[
     str | None,
-    _text("norm-placement (gradients by norm and depth) or head-growth (the head under mini-batches) instead"),
+    _text(
+        "Study to run instead of an inspection: norm-placement (gradients by place of the norm and depth) or "
+        "head-growth (norm of "
+        "the head under mini-batches)"
+    ),
 ]
 SaveBlocks = Annotated[
-    Path | None, path_option("--save-blocks", "Also write the Hessian blocks, as FILE.npz for sweep --problem-file")
+    Path | None, path_option("--save-blocks", "File FILE.npz for the Hessian blocks, which sweep --problem-file reads")
 ]
-Out = Annotated[Path | None, path_option("--out", "Result folder [runs/inspect-<hash>]")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Only the summary.")]
+Out = Annotated[Path | None, path_option("--out", "Folder for the results [runs/inspect-<hash>]")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print the summary alone.")]

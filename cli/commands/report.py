@@ -25,20 +25,23 @@ __all__ = ["report"]
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", parser=str, help="Result folder of sweep, verify or reproduce.")
+        Path, typer.Argument(metavar="DIR", parser=str, help="Result folder of quadsim sweep, verify or reproduce.")
     ],
     only: Annotated[
         list[str] | None,
         typer.Option(
             "--only",
-            help="Of a sweep, a part: optimizer=adam,gd or a dial, as heterogeneity=1,10; may be given several times.",
+            help="Part of a sweep to show: optimizer=adam,gd, or values of a dial, as heterogeneity=1,10; may be given "
+            "several times.",
             show_default=False,
             metavar="NAME=LIST",
         ),
     ] = None,
-    out: Annotated[Path | None, path_option("--out", "With --only, the folder of the part [DIR/only-<hash>]")] = None,
+    out: Annotated[Path | None, path_option("--out", "Folder of the part, with --only [DIR/only-<hash>]")] = None,
     style: StyleOption = "quadsim",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the path alone, no table.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print the path of the report alone, without the table.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make tables, figures and report again from stored results.

@@ -27,16 +27,18 @@ __all__ = ["reproduce"]
 
 def reproduce(
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Claims; without names all of them.")
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Names of claims; all of them if left out.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Small experiments, minutes in total (the default).")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Full experiments, minutes each.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Run small experiments, minutes in total (the default).")
+    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Run the full experiments, minutes each.")] = False,
     out: Annotated[
-        Path | None, path_option("--out", "Folder for data and figures [runs/claims-quick or -full].")
+        Path | None, path_option("--out", "Folder for data and figures [runs/claims-quick or runs/claims-full].")
     ] = None,
     into: Annotated[
         Path | None,
-        path_option("--merge", "Stored table, as docs/claims.json, whose rows of these claims are replaced."),
+        path_option("--merge", "Stored table, as docs/claims.json, in which the rows of these claims are replaced."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Number that is added to the seed of every draw.")] = 0,
     workers: Annotated[
@@ -44,7 +46,9 @@ def reproduce(
         typer.Option(help="Number of processes, each with one claim at a time [number of cores, at most 8].", min=1),
     ] = None,
     style: StyleOption = "quadsim",
-    listing: Annotated[bool, typer.Option("--list", help="Show the claims and their criteria, run nothing.")] = False,
+    listing: Annotated[
+        bool, typer.Option("--list", help="Show the claims and their criteria, and run nothing.")
+    ] = False,
     controls: Annotated[
         bool,
         typer.Option(

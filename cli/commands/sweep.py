@@ -51,12 +51,12 @@ MOST_STEPS = 10**14
 _WHERE, _OUTPUT, _RUN = "Where it runs", "What comes out", "How long it takes"
 
 _OPTIMIZER_FILE = (
-    "Optimizers that a file of yours defines: mine.py, or mine.py:NAME for one of them. They run beside the default ones; with "
-    "--optimizers, those of them that it names"
+    "Files that define optimizers of your own: mine.py, or mine.py:NAME for one of them. They run beside the default "
+    "optimizers; with --optimizers, those run that it names"
 )
 _BACKEND = (
-    "serial (this process), processes (on this machine), slurm (job arrays) or dask (a cluster): the results are the same "
-    "[serial]"
+    "Where chunks of the sweep run: serial (this process), processes (on this machine), slurm (job arrays) or dask (a cluster); "
+    "the results are the same [serial]"
 )
 _EXTEND = "Add the given seeds, rates, optimizers or values to the finished sweep in this folder; only what is missing is run."
 
@@ -65,27 +65,37 @@ _EXTEND = "Add the given seeds, rates, optimizers or values to the finished swee
 def sweep_command(
     optimizer_file: Annotated[str | None, _option(_OPTIMIZER_FILE, group="Every sweep")] = None,
     backend: Annotated[str | None, _option(_BACKEND, "NAME", _WHERE)] = None,
-    workers: Annotated[str | None, _option("At a time [as many as cores; slurm 100]", "N", _WHERE)] = None,
-    devices: Annotated[str | None, _option("One process for each, as cuda:0,cuda:1 [--device]", group=_WHERE)] = None,
+    workers: Annotated[
+        str | None, _option("Number of chunks that run at the same time [number of cores; slurm 100]", "N", _WHERE)
+    ] = None,
+    devices: Annotated[
+        str | None, _option("Devices with one process each, as cuda:0,cuda:1 [--device]", group=_WHERE)
+    ] = None,
     scheduler: Annotated[
-        str | None, _option("Of dask, as tcp://host:8786 [a cluster of its own on this machine]", "ADDRESS", _WHERE)
+        str | None,
+        _option("Address of the dask scheduler, as tcp://host:8786 [a new cluster on this machine]", "ADDRESS", _WHERE),
     ] = None,
     slurm: Annotated[
-        str | None, _option("For submitit, as partition=gpu,time=60,gpus_per_node=1", "KEY=VALUE", _WHERE)
+        str | None,
+        _option("Settings of the jobs, for submitit, as partition=gpu,time=60,gpus_per_node=1", "KEY=VALUE", _WHERE),
     ] = None,
     out: Annotated[
-        Path | None, path_option("--out", "Result folder [runs/sweep-<hash of the configuration>]", _OUTPUT)
+        Path | None, path_option("--out", "Folder for the results [runs/sweep-<hash of the configuration>]", _OUTPUT)
     ] = None,
-    config: Annotated[Path | None, path_option("--config", "Repeat a stored config.json.")] = None,
+    config: Annotated[
+        Path | None, path_option("--config", "Run the configuration that this config.json holds.")
+    ] = None,
     extend: Annotated[Path | None, path_option("--extend", _EXTEND)] = None,
     style: StyleOption = "quadsim",
     no_figures: Annotated[
-        bool, _switch("--no-figures", "No figures and no report; quadsim report makes them.", _OUTPUT)
+        bool, _switch("--no-figures", "Write no figures and no report; quadsim report adds them later.", _OUTPUT)
     ] = False,
-    dry_run: Annotated[bool, _switch("--dry-run", "Only estimate time and memory.", _RUN)] = False,
-    however_long: Annotated[bool, _switch("--however-long", "Run it whatever the estimate says.", _RUN)] = False,
-    quiet: Annotated[bool, _switch("--quiet", "No progress bar and no table, only the answer.", _OUTPUT)] = False,
-    as_json: Annotated[bool, _switch("--json", "Print one JSON document.", _OUTPUT)] = False,
+    dry_run: Annotated[bool, _switch("--dry-run", "Estimate time and memory, and run nothing.", _RUN)] = False,
+    however_long: Annotated[
+        bool, _switch("--however-long", "Run the sweep even if the estimate is very long.", _RUN)
+    ] = False,
+    quiet: Annotated[bool, _switch("--quiet", "Print the answer alone: no progress and no table.", _OUTPUT)] = False,
+    as_json: Annotated[bool, _switch("--json", "Print one JSON document instead of text.", _OUTPUT)] = False,
     **options: Any,
 ) -> None:
     """Compare optimizers on problems of different heterogeneity.

@@ -27,21 +27,29 @@ __all__ = ["verify"]
 
 
 _Problems = Annotated[
-    int | None, typer.Option(help="Fresh random problems for each theorem (default 1000, with --exact 50).")
+    int | None, typer.Option(help="Number of new random problems for each theorem [1000; with --exact 50].")
 ]
 _Search = Annotated[
     int | None,
-    typer.Option(help="Instances that the search for the tightest may try, per upper bound (default 3000; 0: none)."),
+    typer.Option(
+        help="Number of instances that the search for the tightest case of an upper bound may try; 0 leaves the search out "
+        "[3000]."
+    ),
 ]
 
 
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Theorems; all if left out.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Names of theorems; all of them if left out.")
+    ] = None,
     problems: _Problems = None,
-    seed: Annotated[int, typer.Option(help="Seed of the problems.")] = 0,
-    exact: Annotated[bool, typer.Option("--exact", help="Problems built in rationals throughout.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the random problems.")] = 0,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Build the problems from rational numbers and check them in exact arithmetic."),
+    ] = False,
     search: _Search = None,
-    out: Annotated[Path | None, path_option("--out", "Folder for verify.json and report.html.")] = None,
+    out: Annotated[Path | None, path_option("--out", "Folder for verify.json and report.html [no files].")] = None,
     style: StyleOption = "quadsim",
     as_json: JsonOption = False,
     quiet: QuietOption = False,

@@ -13,9 +13,9 @@ _SKIPPED = ("quadsim_format", "kind")
 _LABELS = {
     "heterogeneity_achieved": "heterogeneity, achieved",
     "lr": "learning rates",
-    "lr_density": "learning rates a decade",
+    "lr_density": "learning rates per factor of 10",
     "seeds": "problems at every point",
-    "seed": "key of all random draws",
+    "seed": "seed of all random draws",
     "steps": "steps at most",
     "keep": "kept",
     "own": "optimizers that are not built in",

@@ -50,7 +50,7 @@ def ratio_rows(compared: SideBySide) -> list[tuple[str, ...]]:
 
 
 def difference_lines(compared: SideBySide) -> list[str]:
-    """One line a sweep: in which entries its configuration differs from that of A."""
+    """Return one line for each sweep: in which entries its configuration differs from that of A."""
     out = []
     for name, found in zip(NAMES[1:], compared.differences, strict=False):
         said = "; ".join(f"{entry.replace('_', ' ')}: A {a}, {name} {b}" for entry, (a, b) in found.items())

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -18,6 +19,7 @@ __all__ = [
     "draw_band",
     "hollow",
     "log_ticks",
+    "mark_size",
     "missed_band",
     "optimizer_handles",
     "places",
@@ -33,7 +35,12 @@ MISSED = {"linestyle": "none", "clip_on": False}
 
 _MOST_TICKS = 8
 _WIDEST_SHIFT = 0.045  # on a log axis, each way
-_SLOT = 0.6  # of the place of a name that its optimizers share
+_SLOT = 0.5  # of the place of a name that its optimizers share
+
+
+def mark_size(factor: float) -> float:
+    """Return a size of markers, as a multiple of that of the current style."""
+    return factor * float(mpl.rcParams["lines.markersize"])
 
 
 def hollow(style: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +89,7 @@ def log_ticks(axis: Axes) -> None:
     """A log axis of steps; where it spans little, with labels also between powers of ten, which alone would leave one or none."""
     axis.set_yscale("log")
     bottom, top = axis.get_ylim()
-    if top < 30 * bottom:
+    if top < 300 * bottom:
         axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MOST_TOGETHER",
     "SweepFigure",
+    "balanced",
     "figure_from",
     "finish",
     "panels",
@@ -61,6 +62,9 @@ _WIDE = 8.0  # inches, from which six entries of a legend stand side by side
 
 
 _LINE = 1.45  # height of a line of text, in font sizes
+
+
+_PAPER_SPACING = 1.0  # lines of a label; of these fonts a unit of Matplotlib is 1.5 font sizes
 
 
 @dataclass(frozen=True)
@@ -237,6 +241,25 @@ def wrapped(text: str, width: float, size: Any) -> str:
     return "\n".join(lines)
 
 
+def balanced(text: str, width: float, size: Any) -> str:
+    """Return `wrapped` text with as many lines, but of about equal length, so that no word stands alone on the last one.
+
+    Of two lines the second is what stands in brackets, where the text ends with them, or after the only comma.
+    """
+    best = wrapped(text, width, size)
+    lines = best.count("\n")
+    at_comma, at_bracket = text.replace(", ", ",\n"), text.replace(" (", "\n(")
+    for apart in (at_bracket if text.endswith(")") else "", at_comma):
+        if lines == 1 and apart.count("\n") == 1 and text_width(apart, size) <= width:
+            return apart
+    while lines:
+        narrower = wrapped(text, width := 0.95 * width, size)
+        if narrower.count("\n") > lines:
+            break
+        best = narrower
+    return best
+
+
 def _pieces(word: str) -> list[str]:
     out = [""]
     for letter in word:
@@ -259,6 +282,7 @@ def _finish(figure: Figure, axes: Sequence[Axes], handles: Sequence[Any], title:
     width, height = figure.get_size_inches()
     grid = axes[0].get_subplotspec().get_gridspec() if axes else None  # type: ignore[union-attr]
     panel = (width / grid.ncols, height / grid.nrows) if grid is not None else (width, height)
+    paper = current_style() == "paper"
     for axis in axes:
         if current_style() != "user":
             for side in ("top", "right"):
@@ -267,18 +291,32 @@ def _finish(figure: Figure, axes: Sequence[Axes], handles: Sequence[Any], title:
             axis.set_ylabel("")
         for text, room in (
             (axis.title, 0.75 * panel[0]),
-            (axis.xaxis.label, 0.75 * panel[0]),
+            (axis.xaxis.label, (0.85 if paper else 0.75) * panel[0]),
             (axis.yaxis.label, 0.8 * panel[1]),
         ):
-            text.set_text(wrapped(text.get_text(), room, text.get_fontsize()))
+            text.set_text(balanced(text.get_text(), room, text.get_fontsize()))
+            if paper:
+                text.set_linespacing(_PAPER_SPACING)
+    if paper:
+        _label_last_row(axes)
     added = 0.0
     if title and current_style() != "paper":
         shown = figure.suptitle(title)
-        shown.set_text(wrapped(title, 0.95 * width, shown.get_fontsize()))
+        shown.set_text(balanced(title, 0.95 * width, shown.get_fontsize()))
         added += _LINE * float(shown.get_fontsize()) * (shown.get_text().count("\n") + 1) / 72
     if handles:
         added += _add_legend(figure, handles, width)
     figure.set_size_inches(width, height + added)
+
+
+def _label_last_row(axes: Sequence[Axes]) -> None:
+    """Leave the x label only to the lowest panel of a column, where all have the same: rows of a column of a paper are low."""
+    if len({axis.get_xlabel() for axis in axes}) > 1:
+        return
+    columns = [axis.get_subplotspec().colspan.start for axis in axes]  # type: ignore[union-attr]
+    for i, axis in enumerate(axes):
+        if columns[i] in columns[i + 1 :]:
+            axis.set_xlabel("")
 
 
 def _add_legend(figure: Figure, handles: Sequence[Any], width: float) -> float:

@@ -13,6 +13,7 @@ from quadsim.simulator.figures.marks import (
     draw_band,
     hollow,
     log_ticks,
+    mark_size,
     missed_band,
     optimizer_handles,
     problems_text,
@@ -118,10 +119,13 @@ def _draw_rates(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], height: f
     chosen_look = {
         **(hollow(style) if end[best].any() else style),
         "markeredgecolor": "black",
-        "markersize": 8,
+        "markersize": mark_size(1.6),
         "zorder": 5,
     }
     for where, look in ((~end & ~best, style), (end & ~best, hollow(style)), (best, chosen_look)):
-        for some, size in ((where & ~missed, {}), (where & missed, {"markersize": 5 if look is chosen_look else 3})):
+        for some, size in (
+            (where & ~missed, {}),
+            (where & missed, {"markersize": mark_size(1.0 if look is chosen_look else 0.6)}),
+        ):
             if some.any():  # an unclipped line without points would upset the layout
                 axis.plot(lr[some], y[some], **{**look, **MISSED, **size})

@@ -8,13 +8,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.markers import CARETUP
 
 from quadsim.simulator.figures.marks import (
     MISSED,
     draw_band,
     hollow,
     log_ticks,
+    mark_size,
     missed_band,
     optimizer_handles,
     places,
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["gap_figure", "gap_table", "save_figures", "steps_figure", "steps_table"]
 
-_CARET: Any = CARETUP
+_ARROW: dict[str, Any] = {"marker": r"$\uparrow$", "markersize": 8, "markeredgewidth": 0.0, "linestyle": "none"}
+"""No marker of an optimizer looks like it."""
 _BELOW_TOLERANCE = 1e-3  # how far below the tolerance the gap is drawn
 _HIGHEST = 1e12
 
@@ -147,9 +148,9 @@ def _draw_steps(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: S
     beyond = reached & np.isinf(late)
     if beyond.any():
         marks.add("some missed")
-        axis.plot(at[beyond], high[beyond], linestyle="none", marker=_CARET, color=style["color"], markersize=6)
+        axis.plot(at[beyond], high[beyond], color=style["color"], **_ARROW)
     for position in at[~reached]:  # an unclipped line without points would upset the layout
-        axis.plot(position, height, **{**hollow(style), **MISSED}, markersize=6)
+        axis.plot(position, height, **{**hollow(style), **MISSED}, markersize=mark_size(1.2))
     if "steps_weighted_median" in rows:
         marks.add("weighted")
         weighted = rows["steps_weighted_median"].to_numpy()
@@ -160,14 +161,22 @@ def _draw_steps(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: S
         marks.add("bound")
         dashes = "--" if shown.sum() > 1 and not config.is_categorical else "none"
         marker = "" if dashes == "--" else "_"
-        axis.plot(at[shown], bound[shown], dashes, marker=marker, markersize=14, color=style["color"], linewidth=1.2)
+        axis.plot(
+            at[shown],
+            bound[shown],
+            dashes,
+            marker=marker,
+            markersize=mark_size(2.8),
+            color=style["color"],
+            linewidth=1.2,
+        )
     return marks
 
 
 _MARKS: dict[str, tuple[str, dict[str, Any]]] = {
     "weighted": ("on the optimised loss, at its own best rate", {"linestyle": ":"}),
     "bound": ("theorem: at most this many", {"linestyle": "--"}),
-    "some missed": ("10% or more not within {steps} steps", {"marker": _CARET, "linestyle": "none"}),
+    "some missed": ("10% or more not within {steps} steps", _ARROW),
 }
 """What a mark in the figure of steps means, and how it looks."""
 
@@ -282,9 +291,9 @@ def _draw_curve(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: S
     hit = float(rows["steps_median"].iloc[0])
     if np.isfinite(hit):
         edge = {"markeredgecolor": "0.15", "linestyle": "none", "zorder": 5, "clip_on": False}
-        axis.plot(max(hit, 1.0), config.tolerance, **{**style, **edge}, markersize=7)
+        axis.plot(max(hit, 1.0), config.tolerance, **{**style, **edge}, markersize=mark_size(1.4))
     else:
-        axis.plot(x[-1], rows["median"].iloc[-1], **{**hollow(style), **MISSED}, markersize=6)
+        axis.plot(x[-1], rows["median"].iloc[-1], **{**hollow(style), **MISSED}, markersize=mark_size(1.2))
     bounded = bool(rows["bound"].notna().any())
     if bounded:
         axis.plot(x, rows["bound"], "--", color=color, linewidth=1.1)

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch, Rectangle
 
 from quadsim.simulator.figures.marks import problems_text
@@ -28,6 +29,7 @@ _STRONGEST = 100.0
 """Factor from which a winner has the full colour."""
 
 _FAINTEST = 0.3
+_SPACING = 1.35  # between lines of a cell, in font sizes
 _NOBODY = "none"
 _HATCH = "////"
 
@@ -114,10 +116,12 @@ def winner_figure(results: "Results", table: pd.DataFrame) -> Figure:
         axis.set_xlabel(config.axis_label if first == config.axis else option_name(first))
         axis.set_ylabel(", ".join(map(option_name, others)))
         axis.set_title(cells["panel"].iloc[0])
-        width = 0.8 * figure.get_figwidth() / len(axes) / len(across)
+        columns = axis.get_subplotspec().get_gridspec().ncols  # type: ignore[union-attr]
+        width = 0.8 * figure.get_figwidth() / columns / len(across)
+        height = 0.6 * figure.get_figheight() / math.ceil(len(axes) / columns) / len(up)
         for _, cell in cells.iterrows():
-            _draw_cell(axis, cell, config, styles, width)
-    shown = [text for text in config.optimizers if any(text in cell.split(", ") for cell in table["winner"])]
+            _draw_cell(axis, cell, config, styles, (width, height))
+    shown = [text for text in config.optimizers if table["winner"].eq(text).any()]  # a tie has no colour
     handles = [Patch(color=styles[text]["color"], label=config.names[text]) for text in shown]
     if not table["distinguishable"].all():
         handles.append(Patch(facecolor="white", edgecolor="0.35", hatch=_HATCH, label="not distinguishable"))
@@ -126,7 +130,9 @@ def winner_figure(results: "Results", table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_cell(axis: Axes, cell: pd.Series, config: SweepGrid, styles: dict[str, dict[str, Any]], width: float) -> None:
+def _draw_cell(
+    axis: Axes, cell: pd.Series, config: SweepGrid, styles: dict[str, dict[str, Any]], room: tuple[float, float]
+) -> None:
     """One cell of the heat map.
 
     Args:
@@ -134,7 +140,7 @@ def _draw_cell(axis: Axes, cell: pd.Series, config: SweepGrid, styles: dict[str,
         cell: a row of `winner_table`.
         config: the grid.
         styles: of the optimizers.
-        width: of the cell in inches.
+        room: width and height of the cell, in inches.
     """
     ahead = [text for text in cell["winner"].split(", ") if text]
     color: Any = "white"
@@ -153,11 +159,12 @@ def _draw_cell(axis: Axes, cell: pd.Series, config: SweepGrid, styles: dict[str,
         if np.isfinite(cell["factor"]) and len(ahead) == 1
         else ""
     )
-    size = mpl.rcParams["legend.fontsize"]
-    text = "\n".join(filter(None, (wrapped(names, width, size), factor)))
-    size = size * min(1.0, width / max(text_width(text, size), 1e-6)) if isinstance(size, int | float) else size
+    size = FontProperties(size=mpl.rcParams["legend.fontsize"]).get_size_in_points()
+    text = "\n".join(filter(None, (wrapped(names, room[0], size), factor)))
+    spaced = _SPACING * size * (text.count("\n") + 1) / 72
+    size *= min(1.0, room[0] / max(text_width(text, size), 1e-6), room[1] / spaced)
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
-    axis.text(cell["column"], cell["row"], text, ha="center", va="center", fontsize=size, bbox=box)
+    axis.text(cell["column"], cell["row"], text, ha="center", va="center", fontsize=size, linespacing=0.9, bbox=box)
 
 
 def _value(value: Any) -> str:

@@ -25,7 +25,13 @@ from quadsim.simulator.problems.exact_input import (
 from quadsim.simulator.problems.layout import BlockLayout
 from quadsim.simulator.problems.measures import Scales, achieved_dials, scales_of
 from quadsim.simulator.problems.spectra import Spectra, case_spectra, spectra_from_dials
-from quadsim.simulator.problems.starts import check_gradient_dials, start_by_gradient, start_by_law, start_by_rank
+from quadsim.simulator.problems.starts import (
+    check_gradient_dials,
+    gradient_spread,
+    start_by_gradient,
+    start_by_law,
+    start_by_rank,
+)
 from quadsim.simulator.support.arrays import array_of, list_of, numbers_of, plain, positions_of
 from quadsim.simulator.support.checks import check_count, check_interval, check_seed
 from quadsim.simulator.support.draws import haar_rotations, rotation_power
@@ -96,8 +102,9 @@ class BlockQuadratic:
             mode: `scale` (every block has a scale of its own) or `arrange` (one set of eigenvalues, assigned to blocks
                 differently); see `quadsim.simulator.problems.spectra`.
             condition_number: condition number of each block in `scale` (default 10), of the whole in `arrange` (default 5000).
-            gradient_heterogeneity: max/min over the blocks of |g_l|/sqrt(P_l) at the start. None: the start has a standard
-                normal coefficient on every eigenvector, drawn by the rank of its eigenvalue.
+            gradient_heterogeneity: max/min over the blocks of |g_l|/sqrt(P_l) at the start. None: with an alignment, as large as
+                max L_l / min L_l; without, the start has a standard normal coefficient on every eigenvector, drawn by the rank of
+                its eigenvalue.
             alignment: Pearson correlation of log L_l with log(|g_l|/sqrt(P_l)) at the start; None: not controlled.
             rotation: 0 = eigenvectors on the coordinate axes, 1 = Haar; between, the geodesic power.
             problems: M.
@@ -305,7 +312,7 @@ class BlockQuadratic:
     ) -> Self:
         rotation = check_rotation(rotation)
         check_gradient_dials(spectra, gradient_heterogeneity, alignment)
-        gradient_heterogeneity = None if gradient_heterogeneity is None else float(gradient_heterogeneity)
+        gradient_heterogeneity = gradient_spread(spectra, gradient_heterogeneity, alignment)
         alignment = None if alignment is None else float(alignment)
         number = check_count("problems", problems)
         seed = check_seed(seed)

@@ -10,7 +10,14 @@ from quadsim.simulator.problems.spectra import Spectra, heterogeneity_of
 from quadsim.simulator.support.checks import check_choice, check_interval, check_ratio
 from quadsim.simulator.support.draws import Purpose, normals
 
-__all__ = ["START_LAWS", "check_gradient_dials", "start_by_gradient", "start_by_law", "start_by_rank"]
+__all__ = [
+    "START_LAWS",
+    "check_gradient_dials",
+    "gradient_spread",
+    "start_by_gradient",
+    "start_by_law",
+    "start_by_rank",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -18,6 +25,17 @@ START_LAWS = ("normal", "sphere", "zero-start")
 """Laws of e_0 for given matrices: `normal` (independent standard normal coordinates), `sphere` (a uniform direction, with the
 mean square length of `normal`), `zero-start` (w_0 = 0, that is e_0 = -w*; nothing is drawn). The first two have no part in a null
 space, where a start changes neither gap nor gradient."""
+
+
+def gradient_spread(spectra: Spectra, gradient_heterogeneity: float | None, alignment: float | None) -> float | None:
+    """Return the gradient heterogeneity of a start; None: not controlled.
+
+    With an alignment and no gradient heterogeneity, gradients spread as much as the blocks' L_l do. This is the spread that a
+    normal start has by itself, with an alignment near 1, so that the alignment alone is turned.
+    """
+    if gradient_heterogeneity is None and alignment is not None:
+        return heterogeneity_of(spectra)
+    return None if gradient_heterogeneity is None else float(gradient_heterogeneity)
 
 
 def check_gradient_dials(spectra: Spectra, gradient_heterogeneity: float | None, alignment: float | None) -> None:
@@ -37,9 +55,10 @@ def check_gradient_dials(spectra: Spectra, gradient_heterogeneity: float | None,
         return
     alignment = check_interval("alignment", alignment, -1.0, 1.0)
     achieved = heterogeneity_of(spectra)
-    if gradient_heterogeneity is None or gradient_heterogeneity == 1.0:
+    if gradient_heterogeneity == 1.0:
         raise ValueError(
-            f"alignment needs a gradient heterogeneity above 1, got {gradient_heterogeneity}; set it or leave alignment out."
+            "alignment needs a gradient heterogeneity above 1, got 1; raise it or leave alignment out (equal gradients have "
+            "nothing to align)."
         )
     if achieved == 1.0:
         raise ValueError(

@@ -70,7 +70,7 @@ class OptimizerSpec:
 
     @property
     def rule(self) -> Rule:
-        """The rule.
+        """The rule that this spec names, not a torch class.
 
         Raises:
             ValueError: it is a torch class.

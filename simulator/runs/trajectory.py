@@ -74,7 +74,7 @@ class Trajectory:
             diverged; never below `steps_to_tolerance`. NaN = not recorded (a file of an older version).
         steps_to_mean: last step of the first window of MEAN_WINDOW steps (steps k W + 1 to (k + 1) W) over which the mean of the
             gap is at most tolerance * gap_0, (M, K); `inf` if there is none. NaN = not recorded (the fused engine on a GPU, or
-            a file of an older version).
+            a file of an older version), and then named in `not_recorded`.
         status: (M, K) of `converged` (reached the tolerance and did not diverge), `not_reached`, `diverged`.
         tolerance: relative to the gap at the start.
         gradient_noise_std: standard deviation of the noise on each coordinate of the gradient.
@@ -110,6 +110,11 @@ class Trajectory:
     def number_of_settings(self) -> int:
         """K, the number of settings."""
         return int(self.gap.shape[1])
+
+    @property
+    def not_recorded(self) -> tuple[str, ...]:
+        """Names of the numbers of steps that this run does not have, and that are NaN; see the attributes."""
+        return tuple(name for name in _STEPS_TO if np.isnan(getattr(self, name)).any())
 
     def to_dataset(self) -> "xr.Dataset":
         """Return the run as an xarray Dataset with the axes problem, setting, step (and block or coordinate)."""

@@ -30,7 +30,7 @@ def local_path(what: str, given: str | os.PathLike[str]) -> Path:
     if not isinstance(text, str):
         raise ValueError(f"{what} must be a path, as text or pathlib.Path, got {given!r}; write it as text.")
     if not text.strip() or "\0" in text or not _is_unicode(text):
-        raise ValueError(f"{what} must be the name of a file or folder, in Unicode, got {text!r}; name one.")
+        raise ValueError(f"{what} must be the name of a file or folder, in Unicode, got {text!r}; give one.")
     expanded = os.path.expanduser(text)  # Path.expanduser would also expand "./~"
     if text.startswith("~") and not os.path.isabs(expanded):
         raise ValueError(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 from cases import BAD_SWEEPS
 from typer.testing import CliRunner
 
@@ -553,6 +554,20 @@ def test_the_help_of_sweep_is_in_groups(run):
         headings
     )
     assert lines.index("Only with --model:") < next(i for i, line in enumerate(lines) if line.startswith("  --kernel"))
+
+
+def test_every_option_of_every_command_is_explained():
+    """A noun phrase or a sentence: at least three words that begin with a capital letter, no list of values alone."""
+    commands = typer.main.get_command(app).commands
+    helps = {
+        f"{name} {parameter.name}": (getattr(parameter, "help", None) or "").partition(" [")[0]
+        for name, command in commands.items()
+        for parameter in command.params
+        if parameter.name != "help"
+    }
+    assert len(helps) > 80
+    short = {name: text for name, text in helps.items() if not text[:1].isupper() or len(text.split()) < 3}
+    assert short == {}
 
 
 def test_texts_are_kept_for_each_width_and_form(run, tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ def test_paths_are_expanded_and_absolute(tmp_path, monkeypatch):
     assert local_path("out", "./~/x") == tmp_path / "~/x"
     for given, message in [
         ("~nouser/x", "out must begin with a home folder that is known here, got ~nouser/x; write the folder in full"),
-        ("", "out must be the name of a file or folder, in Unicode, got ''; name one."),
+        ("", "out must be the name of a file or folder, in Unicode, got ''; give one."),
         ("a\0b", "out must be the name of a file or folder, in Unicode, got 'a"),
         ("a\udcff", "out must be the name of a file or folder, in Unicode, got 'a"),
         (None, "out must be a path, as text or pathlib.Path, got None; "),

@@ -128,7 +128,7 @@ class _Source:
         self.is_empty = False
 
     def feed(self) -> Iterator[tuple[int, Any]]:
-        """Numbers and chunks, until there are none or the pool is broken."""
+        """Yield every chunk with its number, until there are none or the pool is broken."""
         current = self._round
         while True:
             with self._lock:

@@ -159,7 +159,9 @@ def family_of(config: Any) -> Family:
     family = FAMILIES.get(getattr(config, "kind", ""))
     if family is None or not isinstance(config, family.config_class):
         classes = " or a ".join(known.config.partition(":")[2] for known in FAMILIES.values())
-        raise TypeError(f"config must be a {classes}, got {type(config).__name__}; make one.")
+        raise TypeError(
+            f"config must be a {classes}, got {type(config).__name__}; create one, as SweepConfig(heterogeneity=(1, 10))."
+        )
     return family
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import numpy as np
 
@@ -38,6 +38,13 @@ FIRST_DECADES = 1
 
 ROWS_UP_TO = 10**7
 """Runs up to which rows are kept where nothing else is asked for."""
+
+AnyOptimizer: TypeAlias = Any
+"""An optimizer as a configuration takes it: text, a Rule, or a class derived from torch.optim.Optimizer.
+
+What a configuration then holds is text alone. A dataclass field has one type for both, and a union would oblige everyone who
+reads a configuration to rule out what is never there.
+"""
 
 UNTIL = {"first": "steps_to_tolerance", "stays": "steps_to_stay", "mean": "steps_to_mean"}
 """What counts as solved, with the column of its steps: the first step within the tolerance; the step from which on a run is
@@ -103,12 +110,12 @@ class SweepGrid:
     until: str = SHARED["until"].field()
     select_on: str = SHARED["select_on"].field()
     schedule: str = SHARED["schedule"].field()
-    optimizers: tuple[str, ...] = SHARED["optimizers"].field()
+    optimizers: tuple[AnyOptimizer, ...] = SHARED["optimizers"].field()
     lr: tuple[float, ...] | None = SHARED["lr"].field()
     lr_density: int = SHARED["lr_density"].field()
     dtype: str = SHARED["dtype"].field()
     device: str = SHARED["device"].field()
-    own: tuple[str, ...] = ()
+    own: tuple[AnyOptimizer, ...] = ()
 
     def _check_grid(self) -> None:
         """Check what every sweep has and put it in one form.

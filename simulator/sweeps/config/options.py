@@ -132,77 +132,123 @@ def _text(default: Any, help: str, shown: str | None = None, choices: tuple[str,
     return Option(default, help, "text", "NAME", shown, choices)
 
 
+_MOST_LR_DENSITY = 1000
+
 SHARED: Options = {
-    "seeds": _number(16, "Problems at every point", check_count),
-    "seed": _number(0, "Key of all random draws", lambda name, value: check_seed(value)),
-    "steps": _number(10_000, "Length of every run", check_count),
-    "tolerance": _number(1e-6, "Gap to reach, relative to the start", fraction, "NUMBER", "1e-6"),
+    "seeds": _number(16, "Number of random problems at every point of the grid, at least 1", check_count),
+    "seed": _number(0, "Seed of all random draws, 0 or more", lambda name, value: check_seed(value)),
+    "steps": _number(10_000, "Largest number of steps of a run", check_count),
+    "tolerance": _number(
+        1e-6, "Gap f - f* to reach, as a fraction of the gap at the start; above 0, below 1", fraction, "NUMBER", "1e-6"
+    ),
     "until": _text(
         "first",
-        "What counts as solved: first (the tolerance is reached), stays (it is kept from then on to the last step), or mean (the "
-        "mean gap of ten steps is within it)",
+        "When a run counts as solved: first (the first step within the tolerance), stays (the first step from which it stays "
+        "within the tolerance up to the last step), or mean (the first step at which the mean gap of ten steps is within it)",
         choices=("first",),  # what any family records; those that record more say so
     ),
     "select_on": _text(
         "all",
-        "Seeds on which the best setting and rate are chosen: all (hindsight), or half (chosen on the even-numbered seeds, "
-        "reported on the odd-numbered ones)",
+        "Seeds on which the best setting and learning rate are chosen: all (with hindsight), or half (chosen on the "
+        "even-numbered "
+        "seeds, reported on the odd-numbered ones)",
         choices=("all", "half"),
     ),
-    "schedule": _text("constant", "constant, cosine, linear or inverse-sqrt, as cosine:warmup=100"),
+    "schedule": _text(
+        "constant",
+        "Learning-rate schedule: constant, cosine, linear or inverse-sqrt; with options, as cosine:warmup=100",
+    ),
     "optimizers": Option(
         ("gd", "signsgd", "adam:beta1=0", "heavy-ball", "signum", "adam"),
-        "As gd,adam:beta1=0 (see quadsim rules); 'adam:beta1=0|0.9,beta2=0.99|0.999' takes the best of four settings",
+        "Optimizers, as gd,adam:beta1=0; quadsim rules lists them. 'adam:beta1=0|0.9,beta2=0.99|0.999' tries four settings and "
+        "reports the best",
         "optimizers",
     ),
     "lr": _numbers(
-        None, "Fixed learning rates for all optimizers", "a grid around each rule's natural rate", above_zero
+        None,
+        "Learning rates that every optimizer tries, as 0.01,0.1",
+        "a grid around each rule's natural rate",
+        above_zero,
     ),
-    "lr_density": _number(4, "Learning rates a decade", partial(check_count, high=1000)),
-    "dtype": _text("float64", "float64 or float32", choices=("float32", "float64")),
-    "device": _text("cpu", "cpu, cuda or cuda:N"),
+    "lr_density": _number(
+        4,
+        f"Learning rates per factor of 10 in that grid, 1 to {_MOST_LR_DENSITY}",
+        partial(check_count, high=_MOST_LR_DENSITY),
+    ),
+    "dtype": _text("float64", "Floating-point type of the runs: float64 or float32", choices=("float32", "float64")),
+    "device": _text("cpu", "Device of the runs: cpu, cuda or cuda:N"),
 }
 """Of every sweep."""
 
 QUADRATICS: Options = {
-    "heterogeneity": _numbers((1.0, 10.0, 100.0), "max L / min L over blocks", check=check_ratio),
+    "heterogeneity": _numbers(
+        (1.0, 10.0, 100.0),
+        "Hessian heterogeneity: the largest over the smallest L_l of the blocks, at least 1",
+        check=check_ratio,
+    ),
     "mode": Option(
         ("scale",),
-        "scale (each block its own scale) or arrange (one spectrum, dealt out differently)",
+        "How blocks differ: scale (each block has its own scale of eigenvalues) or arrange (one set of eigenvalues, divided "
+        "among the blocks in different ways)",
         choices=("scale", "arrange"),
     ),
     "blocks": _numbers((4,), "Number of blocks"),
-    "block_size": Option((8,), "Size of the blocks; 3,30 sweeps, 1+4+9 are sizes in one problem", "sizes"),
-    "condition_number": _numbers((None,), "Of a block in scale [10], of the whole in arrange [5000]", ""),
-    "gradient_heterogeneity": _numbers(
-        (None,), "max/min over blocks of |g_l|/sqrt(P_l) at the start", "not controlled"
+    "block_size": Option(
+        (8,),
+        "Parameters in each block: 3,30 sweeps two sizes; 1+4+9 is one problem with blocks of three sizes",
+        "sizes",
     ),
-    "alignment": _numbers((None,), "Correlation of log L_l and log |g_l|/sqrt(P_l), -1 to 1", "not controlled"),
-    "rotation": _numbers((1.0,), "Eigenvectors: 0 on the axes, 1 Haar"),
+    "condition_number": _numbers(
+        (None,),
+        "Condition number, at least 1: of each block with --mode scale [10], of the whole Hessian with --mode arrange [5000]",
+        "",
+    ),
+    "gradient_heterogeneity": _numbers(
+        (None,),
+        "Gradient heterogeneity: the largest over the smallest |g_l|/sqrt(P_l) of the blocks at the start, at least 1",
+        "with --alignment, as the L_l spread; else not controlled",
+    ),
+    "alignment": _numbers(
+        (None,),
+        "Correlation over the blocks of log L_l with log(|g_l|/sqrt(P_l)) at the start, from -1 (large gradients on flat blocks) "
+        "to 1; write --alignment=-1,0,1",
+        "not controlled",
+    ),
+    "rotation": _numbers(
+        (1.0,), "Rotation of the eigenvectors within each block, from 0 (on the axes) to 1 (uniformly random, Haar)"
+    ),
     "case": Option(
         (),
-        "heterogeneous, homogeneous, transformer-like or cnn-like instead of the first five",
+        "Named spectra instead of the dials --heterogeneity to --condition-number: heterogeneous, homogeneous, "
+        "transformer-like or "
+        "cnn-like",
         shown="",
         choices=("heterogeneous", "homogeneous", "transformer-like", "cnn-like"),
     ),
     "problem_file": Option(
         None,
-        "Matrices of your own instead of the dials: .npz with a block an array, .mtx or .json; one matrix is divided by "
-        "--block-size 10+20, or into its connected components",
+        "Matrices of your own instead of the dials: .npz with one array for each block, .mtx or .json. A single matrix "
+        "is divided "
+        "by --block-size 10+20, or into its connected components",
         "text",
         "FILE",
         "",
     ),
     "start": _text(
-        None, "With --problem-file: normal, sphere, zero-start (w = 0) or given", "given in the file, else normal"
+        None,
+        "Law of the starts with --problem-file: normal, sphere, zero-start (w = 0) or given (the start in the file)",
+        "given if the file holds a start, else normal",
     ),
     "engine": _text(
-        "auto", "auto, closed-form, fused or reference", choices=("auto", "closed-form", "fused", "reference")
+        "auto",
+        "Engine of the runs: closed-form, fused, reference, or auto, the fastest that applies",
+        choices=("auto", "closed-form", "fused", "reference"),
     ),
     "keep": _text(
         None,
-        "rows (one a run, and curves) or quantiles (counts by status and histograms of steps, in memory that does not grow with "
-        "--seeds)",
+        "What is stored: rows (one row for each run, and curves) or quantiles (counts by status and histograms of "
+        "steps, in memory "
+        "that does not grow with --seeds)",
         "rows up to 10^7 runs",
         ("rows", "quantiles"),
     ),
@@ -216,37 +262,45 @@ _MODELS = ("transformer", "mlp", "conv", "mixer")
 TOY_MODELS: Options = {
     "model": Option(
         ("transformer",),
-        f"{', '.join(_MODELS[:-1])} or {_MODELS[-1]} instead of quadratics",
+        f"Toy models: {', '.join(_MODELS[:-1])} or {_MODELS[-1]}, instead of quadratics",
         shown="",
         choices=_MODELS,
     ),
     "task": Option(
         ("token-map",),
-        "token-map, modular-addition, many-classes, induction, digits, text-char or text-word, with options as "
-        "token-map:vocabulary=32",
+        "Task of the model: token-map, modular-addition, many-classes, induction, digits, text-char or text-word; with options, "
+        "as token-map:vocabulary=32",
     ),
     "dial": Option(
         ("frequency",),
-        "What heterogeneity turns: frequency, zipf, separable, reparametrisation, init-scale or temperature",
+        "What --heterogeneity changes: frequency (weights of the classes), zipf (their counts in the data), separable "
+        "(weights of "
+        "four copies of the model), reparametrisation (scales of the blocks), init-scale (size of the start) or "
+        "temperature (of the "
+        "attention)",
         choices=("frequency", "zipf", "separable", "reparametrisation", "init-scale", "temperature"),
     ),
     "mode": Option(
-        ("parameter",), "of the reparametrisation, parameter or gradient", choices=("parameter", "gradient")
+        ("parameter",),
+        "what the dial reparametrisation scales, parameter or gradient",
+        choices=("parameter", "gradient"),
     ),
-    "heterogeneity": _numbers((1.0, 10.0, 100.0), "the value of the dial", check=above_zero),
-    "norm": Option((None,), "pre, post or none", shown="pre; mlp and conv none"),
-    "layers": _numbers((None,), "Layers", "2"),
-    "width": _numbers((None,), "Width", "16"),
-    "heads": _numbers((None,), "Attention heads", "2"),
-    "kernel": _numbers((None,), "Tokens a convolution sees", "3"),
-    "evaluate_every": _number(10, "With mini-batches, steps between two looks at the losses", check_count),
+    "heterogeneity": _numbers((1.0, 10.0, 100.0), "the value of --dial", check=above_zero),
+    "norm": Option((None,), "Place of the layer normalisation: pre, post or none", shown="pre; mlp and conv none"),
+    "layers": _numbers((None,), "Number of layers", "2"),
+    "width": _numbers((None,), "Width of the layers", "16"),
+    "heads": _numbers((None,), "Number of attention heads of a transformer", "2"),
+    "kernel": _numbers((None,), "Number of tokens that a kernel of conv spans", "3"),
+    "evaluate_every": _number(10, "Steps between two evaluations of the losses, with mini-batches", check_count),
     "partition": _text(
-        "module", "Blocks of adam-mini and lamb: layer, module or unit", choices=("layer", "module", "unit")
+        "module", "What is a block for adam-mini and lamb: layer, module or unit", choices=("layer", "module", "unit")
     ),
-    "compile": Option(False, "Fuse operations with torch.compile.", "flag", shown=""),
+    "compile": Option(False, "Train with torch.compile, which fuses operations", "flag", shown=""),
     "seeds": replace(SHARED["seeds"], default=4),
     "steps": replace(SHARED["steps"], default=1000),
-    "tolerance": _number(0.1, "loss over ln(classes)", fraction, "NUMBER"),
+    "tolerance": _number(
+        0.1, "the loss to reach, as a fraction of ln(classes), the loss of a guess", fraction, "NUMBER"
+    ),
     "dtype": replace(SHARED["dtype"], default="float32"),
     "until": replace(SHARED["until"], choices=("first", "stays")),
 }

@@ -16,7 +16,7 @@ from quadsim.simulator.problems.spectra import (
     heterogeneity_of,
     spectra_from_dials,
 )
-from quadsim.simulator.problems.starts import check_gradient_dials
+from quadsim.simulator.problems.starts import check_gradient_dials, gradient_spread
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.sweeps.config.given import GivenProblem
@@ -51,7 +51,7 @@ class Point:
 
     def problem(self, problems: int, seed: int, first: int = 0) -> BlockQuadratic:
         """Problems `first` to `first + problems - 1` of this point."""
-        arguments = dict(self.dials) | {"problems": problems, "seed": seed, "first": first}
+        arguments = {**self.dials, **self.gradient_dials, "problems": problems, "seed": seed, "first": first}
         if "case" in arguments:
             return BlockQuadratic.case(arguments.pop("case"), **arguments)
         return BlockQuadratic.generate(**arguments)
@@ -78,13 +78,30 @@ class Point:
             ValueError: a dial out of range, or dials that contradict each other.
         """
         check_rotation(self.dials["rotation"])
-        check_gradient_dials(self.spectra, self.dials["gradient_heterogeneity"], self.dials["alignment"])
+        check_gradient_dials(self.spectra, **self.gradient_dials)
+
+    @cached_property
+    def gradient_dials(self) -> dict[str, float | None]:
+        """The gradient heterogeneity and the alignment of the start, as arguments that make its problems.
+
+        The gradient heterogeneity is that of `gradient_spread`. The alignment is None where it has no effect.
+        """
+        ratio, alignment = self.dials.get("gradient_heterogeneity"), self.dials.get("alignment")
+        ratio = gradient_spread(self.spectra, ratio, alignment)
+        return {"gradient_heterogeneity": ratio, "alignment": None if self.ignores_alignment else alignment}
+
+    @property
+    def ignores_alignment(self) -> bool:
+        """Whether an alignment is asked for that has no effect, as either all L_l or all |g_l|/sqrt(P_l) are equal."""
+        equal = (self.dials.get("gradient_heterogeneity"), heterogeneity_of(self.spectra))
+        return self.dials.get("alignment") is not None and 1.0 in equal
 
     @property
     def columns(self) -> dict[str, Any]:
         """The dials as columns of the summary; a case has the values of its spectra."""
         achieved = heterogeneity_of(self.spectra)
         out: dict[str, Any] = {"case": self.dials.get("case")} | {name: self.dials.get(name) for name in DIALS}
+        out["gradient_heterogeneity"] = self.gradient_dials["gradient_heterogeneity"]
         size = out["block_size"]
         out["block_size"] = "+".join(map(str, size)) if isinstance(size, tuple) else str(size)
         out["blocks"] = len(self.block_sizes)
@@ -115,7 +132,7 @@ class Point:
     @property
     def error_scale(self) -> float:
         """Typical size of a coordinate of e_0: 1 where coefficients are standard normal, else that of H^-1 g for |g_i| of 1."""
-        if self.dials.get("gradient_heterogeneity") is None:
+        if self.gradient_dials["gradient_heterogeneity"] is None:
             return 1.0
         return float(np.sqrt(np.mean(np.sort(np.concatenate(self.spectra)) ** -2.0)))
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from quadsim.simulator.problems.starts import check_gradient_dials
 from quadsim.simulator.support.checks import check_choice
 from quadsim.simulator.support.memory import memory_text, physical_memory
 from quadsim.simulator.sweeps.config.given import STARTS, GivenProblem
@@ -100,6 +101,21 @@ class SweepConfig(SweepGrid):
                     f"needs {memory_text(8.0 * largest**2)}; use smaller blocks."
                 )
             point.check()
+        self._check_alignment()
+
+    def _check_alignment(self) -> None:
+        """Check that an alignment has an effect at one point at least.
+
+        Beside points of other heterogeneities, one of equal blocks is compared with as it is; alone, it would answer a question
+        that was not asked.
+
+        Raises:
+            ValueError: an alignment that has an effect nowhere.
+        """
+        asked = [point for point in self.points if point.dials.get("alignment") is not None]
+        if asked and all(point.ignores_alignment for point in asked):
+            dials = asked[0].dials
+            check_gradient_dials(asked[0].spectra, dials["gradient_heterogeneity"], dials["alignment"])
 
     def _take_problem(self) -> None:
         """Put a problem of a user's own in one form: a `GivenProblem` and the law of its starts.

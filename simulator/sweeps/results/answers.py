@@ -87,13 +87,15 @@ def growth_sentence(config: SweepGrid, groups: Sequence[Group], optimizers: Sequ
     text = largest.words(config)
     if others:
         second = max(others, key=lambda growth: growth.size)
-        who = _who(config, second)
+        who, verb = _who(config, second), "differ by" if config.is_categorical else "grow"
         if second.size < TIE:
-            text += f"; those of {who if len(others) == 1 else 'the others'} grow by less than 10%"
+            text += (
+                f"; those of {who if len(others) == 1 else 'the others'} {verb.removesuffix(' by')} by less than 10%"
+            )
         elif len(others) == 1:
-            text += f"; those of {who} grow {_times(second.size)}"
+            text += f"; those of {who} {verb} {_times(second.size)}"
         else:
-            text += f"; those of the others grow at most {_times(second.size)} ({who})"
+            text += f"; those of the others {verb} at most {_times(second.size)} ({who})"
     return f"{text}."
 
 
@@ -120,7 +122,10 @@ class _Growth:
             text = f"From {config.axis_short} {_value(self.low)} to {_value(self.high)}, steps "
             text += f"grow {_times(self.ratio.value)} for {who}"
         text += _interval(self.ratio)
-        return text if self.whole else f"{text}, which does not reach the tolerance within {config.steps} steps beyond"
+        if self.whole:
+            return text
+        where = "on every case" if config.is_categorical else "beyond"
+        return f"{text}, which does not reach the tolerance within {config.steps} steps {where}"
 
 
 def _growth(config: SweepGrid, group: Group, name: str) -> _Growth | None:
@@ -298,7 +303,7 @@ def _counted_leads(config: SweepGrid, groups: Sequence[Group], leads: Sequence[S
         for lead in each:
             where[lead.ahead] = where.get(lead.ahead, 0) + 1
             best = _best(group.comparison, lead)
-            if not best or not lead.next or group.comparison.medians[lead.point, best] == 0.0:
+            if len(lead.ahead) != 1 or not lead.next or group.comparison.medians[lead.point, best] == 0.0:
                 continue
             other = group.comparison.medians[lead.point, lead.next]
             times = min(other, group.comparison.steps) / group.comparison.medians[lead.point, best]
@@ -314,7 +319,8 @@ def _counted_leads(config: SweepGrid, groups: Sequence[Group], leads: Sequence[S
     ]
     rest = sum(where[ahead] for ahead in order[_MOST_NAMED:])
     more = [f"others at {rest}"] if rest else []
-    return f"{_listed([*said, *more])} of {total} points; the largest lead is that of {largest[1]}"
+    most = f"; the largest lead is that of {largest[1]}" if largest[1] else ""
+    return f"{_listed([*said, *more])} of {total} points{most}"
 
 
 def _by_case(config: SweepGrid, comparison: Comparison, leads: Sequence[Lead]) -> str:
@@ -348,7 +354,7 @@ def _momentum_sentence(config: SweepGrid, groups: Sequence[Group]) -> str:
         said: list[str] = []
         for point in ends:
             ratio = comparison.ratio((point, new.text), (point, old.text))
-            where = f"at {_value(comparison.values[point])}" if len(points) > 1 else ""
+            where = f"{_at(config)} {_value(comparison.values[point])}" if len(points) > 1 else ""
             text = _fewer(ratio.value, comparison, (point, new.text), (point, old.text))
             if not text:
                 continue
@@ -393,12 +399,12 @@ def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequenc
     ]
     if unsure:
         named = [
-            f"{config.names[_best(group.comparison, lead)]} over {config.names[lead.next]} at "
+            f"{config.names[_best(group.comparison, lead)]} over {config.names[lead.next]} {_at(config)} "
             f"{_value(group.comparison.values[lead.point])}{', ' + group.label if group.label else ''}"
             for group, lead in unsure[:_MOST_NAMED]
         ]
         more = f" and {len(unsure) - _MOST_NAMED} more" if len(unsure) > _MOST_NAMED else ""
-        parts.append(f"not certain (the 95% interval holds 1): {_listed(named)}{more}")
+        parts.append(f"not certain (the 95% interval contains 1): {_listed(named)}{more}")
     missed: dict[str, float] = {}
     for group in groups:
         for (_, name), share in group.comparison.reached.items():
@@ -407,13 +413,18 @@ def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequenc
     if missed:
         order = sorted(missed, key=lambda name: -missed[name])[:_MOST_NAMED]
         named = [f"{config.names[name]} on up to {missed[name]:.0%}" for name in order]
-        more = f" and {len(missed) - _MOST_NAMED} more" if len(missed) > _MOST_NAMED else ""
+        more = f" (and {len(missed) - _MOST_NAMED} more optimizers)" if len(missed) > _MOST_NAMED else ""
         parts.append(f"not solved within {config.steps} steps at the best rate: {_listed(named)} of the problems{more}")
     return "; ".join(parts) + "."
 
 
+def _at(config: SweepGrid) -> str:
+    """The preposition before a value of the axis."""
+    return "on" if config.is_categorical else "at"
+
+
 def _who(config: SweepGrid, growth: _Growth) -> str:
-    return config.names[growth.optimizer] + (f" ({growth.label})" if growth.label else "")
+    return config.names[growth.optimizer] + (f" at {growth.label}" if growth.label else "")
 
 
 def _interval(ratio: Ratio) -> str:

@@ -17,23 +17,43 @@ _MOST_SIZES = 12
 
 
 def notes(results: "Results") -> list[str]:
-    """The problem of a user's own, which gaps left the tolerance again, and weight decay."""
+    """The problem of a user's own, the alignment of gradients, which gaps left the tolerance again, and weight decay."""
     config, best = cast("SweepConfig", results.config), results.best
     out: list[str] = []
     if config.problem is not None:
         out.append(_on_problem(config.problem, str(config.start)))
+    out += _on_alignment(config)
+    means = None if config.device == "cpu" or results.histogram is not None else results.summary.get("steps_to_mean")
+    if means is not None and means.isna().any():
+        out.append(
+            "The fused engine on a GPU does not follow means of the gap: a steps_to_mean of NaN means not recorded."
+        )
     left = best[best["final_gap_median"].gt(config.tolerance) & best["reached"].ge(0.5)]
     if config.until == "first" and len(left):
         names = ", ".join(config.names[text] for text in dict.fromkeys(left["optimizer"]))
         where = ", ".join(dict.fromkeys(text_of_point(results, row) for row in left.to_dict("records")))
+        where = f"on {where}" if config.is_categorical else f"at {config.axis_short} {where}"
         out.append(
-            f"Steps are first crossings: at their best rates {names} are above the tolerance again at the end ({where}); "
+            f"Steps are first crossings: at their best rates {names} are above the tolerance again in the end ({where}); "
             "--until stays chooses rates at which they are not."
         )
     for spec in config.specs:
         decay = spec.hyperparameters.get("weight_decay", _default_decay(spec))
         if decay > 0.0 and (config.problem is None or not config.problem.minimizer.any()):
             out.append(f"The minimiser is 0 here, so the weight decay of {spec.label} pulls towards the solution.")
+    return out
+
+
+def _on_alignment(config: "SweepConfig") -> list[str]:
+    """How gradients spread where only their alignment is asked for, and where an alignment has no effect."""
+    asked = [point for point in config.points if point.dials.get("alignment") is not None]
+    out = []
+    if any(point.dials["gradient_heterogeneity"] is None for point in asked):
+        out.append("Gradients spread over the blocks as the curvatures L_l do (no --gradient-heterogeneity given).")
+    where = dict.fromkeys(point.label for point in asked if point.ignores_alignment)
+    if where:
+        alike = "equal blocks or gradients have nothing to align, so the rows of all alignments show the same problems"
+        out.append(f"Alignment has no effect at {', '.join(where)}: {alike}.")
     return out
 
 

@@ -48,6 +48,6 @@ def notes(results: "Results") -> list[str]:
     if config.until == "first" and len(left):
         where = ", ".join(f"{row['setting']} at {text_of_point(results, row)}" for row in left.to_dict("records"))
         out.append(
-            f"Steps are first crossings: at the best rate the loss is above the target again at the end ({where})."
+            f"Steps are first crossings: at the best rate the loss is above the target again in the end ({where})."
         )
     return out

@@ -13,7 +13,7 @@ _PIECE = 1 << 20
 
 
 def seal(folder: Path, key: str, suffix: str, content: bytes | memoryview, producer: str) -> Path:
-    """Write a chunk.
+    """Write the result of a chunk to its file, with a checksum.
 
     Args:
         folder: where.

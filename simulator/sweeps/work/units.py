@@ -30,7 +30,7 @@ class Unit:
 
     @property
     def key(self) -> str:
-        """A name for a file."""
+        """The name of the file of this chunk, without suffix."""
         numbers = "_".join(map(str, (self.point, self.optimizer, *self.exponents, *self.seeds)))
         return f"{numbers}_stored" if self.stored else numbers
 

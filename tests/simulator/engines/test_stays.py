@@ -1,5 +1,7 @@
 """The step from which on a gap stays within the tolerance, and the first window whose mean is, against whole curves."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from cases import OPTIMIZERS
@@ -176,3 +178,11 @@ def test_the_gap_of_a_sum_of_modes_is_convex_without_memory():
         within = np.isfinite(run.steps_to_stay)
         np.testing.assert_array_equal(run.steps_to_stay[within], run.steps_to_tolerance[within])
         assert steps_to_tolerance(run.gap[0, 0], 0.3) == run.steps_to_tolerance[0, 0]
+
+
+def test_what_a_run_does_not_record_is_named():
+    """On a GPU the fused engine does not follow means: NaN means not recorded, and says so by name."""
+    run = simulate(BlockQuadratic.generate(blocks=1, block_size=2), "gd", lr=0.1, steps=20)
+    assert run.not_recorded == ()
+    without = dataclasses.replace(run, steps_to_mean=np.full_like(run.steps_to_mean, np.nan))
+    assert without.not_recorded == ("steps_to_mean",)

@@ -231,3 +231,22 @@ def test_a_paper_has_pgf_only_where_latex_measures_its_texts(crossed, tmp_path, 
         monkeypatch.setattr(figure, "savefig", lambda path, backend, **options: (asked.append(backend), path.touch()))
         shared.save_figure(figure, tmp_path, "steps")
     assert asked == ["agg", "pdf", "pgf"]
+
+
+def test_lines_of_a_text_are_of_about_equal_length():
+    """A label that is a little too long does not leave its last word alone."""
+    text = "Hessian heterogeneity (max L / min L over blocks)"
+    assert shared.balanced(text, 3.0, 10).split("\n") == ["Hessian heterogeneity", "(max L / min L over blocks)"]
+    first, second = shared.balanced(text.strip(")"), 3.0, 10).split("\n")
+    assert len(second) > len(first) / 2
+    assert f"{first} {second})" == text
+    assert shared.balanced(text, 9.0, 10) == text
+
+
+def test_the_legend_of_the_heat_map_names_optimizers_that_win_alone(crossed):
+    """One that only ties has no cell in its colour."""
+    table = winner_figure.table(crossed)
+    table["winner"] = ["gd"] * 4 + ["heavy-ball, adam"] * 4
+    table["distinguishable"] = [True] * 4 + [False] * 4
+    (legend,) = winner_figure.draw(crossed, table).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["gd", "not distinguishable"]

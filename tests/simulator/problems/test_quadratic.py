@@ -203,6 +203,13 @@ def test_alignment_and_gradient_heterogeneity_of_four_blocks(heterogeneity, alig
         assert found["condition_number"] == pytest.approx(10 * heterogeneity, rel=1e-10)
 
 
+def test_an_alignment_alone_spreads_the_gradients_as_the_blocks_curvatures():
+    alone = BlockQuadratic.generate(heterogeneity=20.0, alignment=-0.5, problems=3)
+    both = BlockQuadratic.generate(heterogeneity=20.0, alignment=-0.5, gradient_heterogeneity=20.0, problems=3)
+    np.testing.assert_array_equal(alone.initial_error[8], both.initial_error[8])
+    np.testing.assert_allclose(alone.achieved["gradient_heterogeneity"], 20.0, rtol=1e-10)
+
+
 @pytest.mark.parametrize("alignment", [-1.0, 1.0])
 def test_two_blocks_can_be_aligned_fully(alignment):
     problem = BlockQuadratic.generate(
@@ -706,12 +713,12 @@ def test_the_rank_of_integer_matrices_is_decided_exactly(block):
             r"alignment must be a number in \[-1, 1\], got nan",
         ),
         (
-            {"heterogeneity": 2.0, "alignment": 0.5},
-            r"alignment needs a gradient heterogeneity above 1, got None; set it or leave alignment out",
+            {"alignment": 0.5},
+            r"alignment needs a heterogeneity above 1, got 1; raise it or leave alignment out",
         ),
         (
             {"heterogeneity": 2.0, "gradient_heterogeneity": 1.0, "alignment": 0.5},
-            r"alignment needs a gradient heterogeneity above 1, got 1.0; set it or leave alignment out",
+            r"alignment needs a gradient heterogeneity above 1, got 1; raise it or leave alignment out",
         ),
         (
             {"gradient_heterogeneity": 2.0, "alignment": 0.5},

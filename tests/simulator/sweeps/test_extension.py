@@ -84,7 +84,7 @@ def assert_is_fresh(folder, fresh):
         ({}, {"lr_density": 8}, {"lr_density": 8}),
         ({"lr": (0.1,)}, {"lr": (0.05, 0.3), "seeds": 6}, {"lr": (0.05, 0.1, 0.3), "seeds": 6}),
         ({"keep": "quantiles"}, {"seeds": 9, "lr_density": 8}, {"keep": "quantiles", "seeds": 9, "lr_density": 8}),
-        ({}, {"alignment": 0.0, "gradient_heterogeneity": 2.0}, None),
+        ({}, {"blocks": 1, "gradient_heterogeneity": 2.0}, None),
     ],
     ids=lambda value: json.dumps(value),
 )
@@ -93,7 +93,7 @@ def test_the_union_is_a_fresh_run_and_only_the_difference_is_run(finished, tmp_p
     before = load_results(folder)
     runs = before.runs  # read now, as the folder changes
     if whole is None:  # dials that contradict each other where they are crossed
-        with pytest.raises(ValueError, match="alignment needs a gradient heterogeneity above 1"):
+        with pytest.raises(ValueError, match="gradient heterogeneity must be 1 with one block"):
             extend(folder, judge, **changes)
         assert load_results(folder).config == before.config
         return

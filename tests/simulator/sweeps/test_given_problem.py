@@ -173,4 +173,9 @@ def test_a_stored_problem_must_be_whole(tmp_path):
         config_from_json(config.to_json())
     with pytest.raises(ValueError, match=r"problem of a config must hold name, partition, start, sha256, got"):
         config_from_json(config.to_json() | {"problem": {"name": 3}}, tmp_path)
+    GivenProblem.of(BlockQuadratic.from_blocks([2 * np.eye(2)], initial_error="normal")).write(tmp_path)
+    with pytest.raises(ValueError, match=r"problem\.npz must be the one of its config, got one with other numbers"):
+        config_from_json(config.to_json(), tmp_path)
+    config.write_files(tmp_path)
+    assert config_from_json(config.to_json(), tmp_path) == config
     assert re.match(r"GivenProblem\(given: 1 given blocks, sizes 2\)", repr(GivenProblem.of(config.problem)))

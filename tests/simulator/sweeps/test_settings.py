@@ -1,6 +1,7 @@
 """Settings of which the best is chosen, what counts as solved, and choosing on half of the seeds."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 from quadsim.simulator import SweepConfig, load_results, sweep
 from quadsim.simulator.sweeps.config.families import config_from_json
+from quadsim.simulator.sweeps.results.quadratics import notes
 
 SMALL = {
     "heterogeneity": (1, 30),
@@ -98,6 +100,7 @@ def test_chosen_on_half_of_the_seeds_and_reported_on_the_other():
         even, odd = (runs[runs["seed"] % 2 == k].groupby("lr")["steps_to_tolerance"].median() for k in (0, 1))
         assert even[row["lr"]] == even.min()
         assert row["steps_median"] == odd[row["lr"]]
+    assert (half.config.chosen_on, half.config.reported) == ([0, 2, 4, 6], [1, 3, 5, 7])  # intervals are of these
     assert "chosen on the 4 even-numbered seeds" in half.notes[0]
     assert "Medians over 4 problems, at rates chosen on 4 others" in half.answers[-1]
 
@@ -120,3 +123,12 @@ def test_a_folder_of_a_version_without_settings_and_criteria_is_the_same_sweep(t
     kept = [name for name in results.best if name != "steps_stay_median"]
     pd.testing.assert_frame_equal(again.best[kept], results.best[kept], check_exact=True)
     assert again.best["steps_stay_median"].isna().all()
+
+
+@pytest.mark.parametrize(("mean", "said"), [(np.nan, 1), (20.0, 0)])
+def test_a_mean_that_a_gpu_does_not_record_is_said(mean, said):
+    config = SimpleNamespace(device="cuda", problem=None, points=(), specs=(), until="stays", tolerance=1e-6)
+    best = pd.DataFrame({"final_gap_median": [0.0], "reached": [1.0]})
+    summary = pd.DataFrame({"steps_to_mean": [mean]})
+    found = notes(SimpleNamespace(config=config, best=best, histogram=None, summary=summary))
+    assert len([note for note in found if "a steps_to_mean of NaN means not recorded" in note]) == said

@@ -156,7 +156,7 @@ def test_words_when_nothing_can_be_told():
     a, b = rng.permutation(np.arange(50, 150)), rng.permutation(np.arange(60, 160))
     found = sentences({"gd": {1: a}, "signsgd": {1: b}})
     assert found[0].startswith("gd is ahead at 1 (1.1x fewer steps than signsgd)")
-    assert "not certain (the 95% interval holds 1): gd over signsgd at 1" in found[-1]
+    assert "not certain (the 95% interval contains 1): gd over signsgd at 1" in found[-1]
 
 
 def test_words_give_no_interval_of_few_seeds():
@@ -184,6 +184,16 @@ def test_words_where_the_lead_changes_often_are_counted():
     values = {c: ([10] * 8, [20] * 8)[i % 2] for i, c in enumerate((1, 2, 4, 8, 16, 32))}
     found = sentences({"gd": values, "signsgd": {c: [15] * 8 for c in values}})
     assert found[1] == "gd leads at 3 and signsgd leads at 3 of 6 points; the largest lead is that of gd by 1.5x at 4."
+
+
+def test_words_count_no_tie_as_a_lead():
+    """At 1 both need far fewer steps than a third, which is no lead of either."""
+    wins = {1: [10, 10, 90], 2: [20, 10, 90], 4: [10, 10, 90], 8: [20, 10, 90], 16: [10, 10, 90], 32: [20, 10, 90]}
+    names = ("gd", "signsgd", "adam:beta1=0")
+    found = sentences({name: {c: [steps[i]] * 8 for c, steps in wins.items()} for i, name in enumerate(names)})
+    assert found[1] == (
+        "gd and signsgd tie at 3 and signsgd leads at 3 of 6 points; the largest lead is that of signsgd by 2.0x at 8."
+    )
 
 
 def planted(rng, seeds, cross, spread, slope=1.0):

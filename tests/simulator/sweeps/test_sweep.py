@@ -216,7 +216,7 @@ def test_config_round_trips_and_its_digest_names_it():
 def test_notes_say_what_a_reader_must_know():
     config = SweepConfig(heterogeneity=(1, 10), optimizers=("adam", "adamw"), seeds=3, steps=3000, lr=(0.3,))
     notes = " ".join(sweep(config).notes)
-    assert "adam, adamw are above the tolerance again at the end (1" in notes
+    assert "adam, adamw are above the tolerance again in the end (at heterogeneity 1" in notes
     assert "the weight decay of adamw pulls towards the solution" in notes
     assert "of adam pulls" not in notes
     assert "is the smallest one tried" in notes
@@ -249,3 +249,17 @@ def test_a_run_of_one_step_and_twelve_optimizers_can_be_drawn(tmp_path):
 
     styles = styles_of(tuple(RULES))
     assert len({(tuple(style["color"]), style["marker"]) for style in styles.values()}) == len(RULES)
+
+
+def test_an_alignment_beside_equal_blocks_runs_there_without_effect(tmp_path):
+    config = SweepConfig(
+        heterogeneity=(1, 9), alignment=(-1, 1), optimizers=("gd",), seeds=2, steps=30, blocks=(3,), block_size=(2,)
+    )
+    equal, aligned = ([p for p in config.points if p.dials["heterogeneity"] == c] for c in (1, 9))
+    first, second = (point.problem(2, 0).initial_error[2] for point in equal)
+    np.testing.assert_array_equal(first, second)
+    assert [point.problem(2, 0).achieved["alignment"][0] for point in aligned] == pytest.approx([-1, 1])
+    assert [point.columns["gradient_heterogeneity"] for point in config.points] == pytest.approx([1, 9, 1, 9])
+    notes = " ".join(sweep(config, out=tmp_path / "a", present=None).notes)
+    assert "Alignment has no effect at heterogeneity 1: " in notes
+    assert "Gradients spread over the blocks as the curvatures L_l do" in notes
