@@ -87,7 +87,10 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--rotation", "1.5"], r"rotation must be a number in \[0, 1\], got 1.5"),
     (["--gradient-heterogeneity", "0.5"], r"gradient heterogeneity must be a number of at least 1, got 0.5"),
     (["--gradient-heterogeneity", "3", "--alignment", "2"], r"alignment must be a number in \[-1, 1\], got 2"),
-    (["--heterogeneity", "1", "--gradient-heterogeneity", "3", "--alignment", "1"], r"alignment needs a heterogeneity above 1, got 1"),
+    (
+        ["--heterogeneity", "1", "--gradient-heterogeneity", "3", "--alignment", "1"],
+        r"alignment needs a heterogeneity above 1, got 1",
+    ),
     (["--heterogeneity", "1", "--alignment", "-1,0"], r"alignment needs a heterogeneity above 1, got 1"),
     (
         ["--heterogeneity", "5,9", "--alignment", "1", "--gradient-heterogeneity", "1"],

@@ -85,13 +85,7 @@ def reproduce(
         folder = local_path("out", Path("runs") / f"claims-{size}" if out is None else out)
         outcomes, interrupted = _outcomes(ids or (), size, seed, folder, workers, ends, quiet=quiet)
     _write(outcomes, folder, table, ends)
-    if as_json:
-        print_json({"claims": [outcome.to_json() for outcome in outcomes]})
-    else:
-        typer.echo(text(outcomes))
-        typer.echo(f"\nFiles: {shown(folder)}/ (report.html, claims.json, and figure and data of every claim)")
-        if table is not None and not ends.failed:
-            typer.echo(f"Merged into {shown(table)} and its pages.")
+    _print(outcomes, folder, None if ends.failed else table, as_json=as_json)
     if interrupted:
         print(f"Interrupted: what was finished is kept in {shown(folder)}.", file=sys.stderr)
         raise typer.Exit(130)
@@ -114,6 +108,19 @@ def _write(outcomes: "Sequence[Outcome]", folder: Path, table: Path | None, ends
         again = f"python -m quadsim.cli.claims_table {table} {folder}"
         with ends.attempt("the stored table", f"the results in {folder} are finished; merge them with {again}"):
             merge(table, [outcome.to_json() for outcome in outcomes])
+
+
+def _print(outcomes: "Sequence[Outcome]", folder: Path, merged: Path | None, *, as_json: bool) -> None:
+    """Print the verdicts, and where the rest is."""
+    from quadsim.simulator.support.paths import shown
+
+    if as_json:
+        print_json({"claims": [outcome.to_json() for outcome in outcomes]})
+        return
+    typer.echo(text(outcomes))
+    typer.echo(f"\nFiles: {shown(folder)}/ (report.html, claims.json, and figure and data of every claim)")
+    if merged is not None:
+        typer.echo(f"Merged into {shown(merged)} and its pages.")
 
 
 def _list(ids: Sequence[str] | None, *, as_json: bool) -> None:

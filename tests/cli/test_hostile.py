@@ -17,7 +17,9 @@ def corpus(tmp_path_factory):
     return fuzz.Corpus(tmp_path_factory.mktemp("corpus"))
 
 
-@pytest.mark.parametrize(("target", "inputs"), [("config", 40), ("config", 250), ("options", 250), ("folder", 25), ("documents", 25)])
+@pytest.mark.parametrize(
+    ("target", "inputs"), [("config", 40), ("config", 250), ("options", 250), ("folder", 25), ("documents", 25)]
+)
 def test_whatever_comes_is_accepted_or_refused_in_one_line(corpus, tmp_path, target, inputs):
     with fuzz.limits():
         found = [fuzz.try_one(target, number, 1, corpus, tmp_path) for number in range(inputs)]

@@ -454,6 +454,6 @@ def test_several_processes_at_once(tmp_path, monkeypatch, state):
 
 def test_every_separable_rule_has_a_kernel_that_can_be_read():
     for name in SEPARABLE:
-        source = fused_cpu.kernel_source(RULES[name], (3, 30), settings=5)
+        source = fused_cpu.kernel_source(RULES[name], (3, 30))
         assert source.startswith(f'"""Fused kernel of {name} on a CPU, float64, ')
         compile(source, name, "exec")
