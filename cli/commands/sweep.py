@@ -61,24 +61,20 @@ _BACKEND = (
 _EXTEND = "Add the given seeds, rates, optimizers or values to the finished sweep in this folder; only what is missing is run."
 
 
+_WORKERS = "Number of chunks that run at the same time [number of cores; slurm 100]"
+_DEVICES = "Devices with one process each, as cuda:0,cuda:1 [--device]"
+_SCHEDULER = "Address of the dask scheduler, as tcp://host:8786 [a new cluster on this machine]"
+_SLURM = "Settings of the jobs, for submitit, as partition=gpu,time=60,gpus_per_node=1"
+
+
 @with_options
 def sweep_command(
     optimizer_file: Annotated[str | None, _option(_OPTIMIZER_FILE, group="Every sweep")] = None,
     backend: Annotated[str | None, _option(_BACKEND, "NAME", _WHERE)] = None,
-    workers: Annotated[
-        str | None, _option("Number of chunks that run at the same time [number of cores; slurm 100]", "N", _WHERE)
-    ] = None,
-    devices: Annotated[
-        str | None, _option("Devices with one process each, as cuda:0,cuda:1 [--device]", group=_WHERE)
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        _option("Address of the dask scheduler, as tcp://host:8786 [a new cluster on this machine]", "ADDRESS", _WHERE),
-    ] = None,
-    slurm: Annotated[
-        str | None,
-        _option("Settings of the jobs, for submitit, as partition=gpu,time=60,gpus_per_node=1", "KEY=VALUE", _WHERE),
-    ] = None,
+    workers: Annotated[str | None, _option(_WORKERS, "N", _WHERE)] = None,
+    devices: Annotated[str | None, _option(_DEVICES, group=_WHERE)] = None,
+    scheduler: Annotated[str | None, _option(_SCHEDULER, "ADDRESS", _WHERE)] = None,
+    slurm: Annotated[str | None, _option(_SLURM, "KEY=VALUE", _WHERE)] = None,
     out: Annotated[
         Path | None, path_option("--out", "Folder for the results [runs/sweep-<hash of the configuration>]", _OUTPUT)
     ] = None,
@@ -111,11 +107,7 @@ def sweep_command(
     named = {name: text for name, text in where.items() if text is not None}
     with usage_errors():
         new = config is None and extend is None
-        given = given_options(options, devices if new else None)
-        if new:
-            from quadsim.cli.commands.early_checks import check_early
-
-            check_early(given, own=optimizer_file is not None)
+        given = _given(options, devices, new=new, own=optimizer_file is not None)
         out, config, extend = given_path("out", out), given_path("config", config), given_path("extend", extend)
         how: dict[str, bool] = {"quiet": quiet, "as_json": as_json, "figures": not no_figures}
         # What a file of the user's holds is no part of the options, and an extension is asked for by its folder.
@@ -137,6 +129,20 @@ def sweep_command(
             _check_length(settings, however_long)
             asked = given if new and whole else {"config": settings.to_json()}
             _run(settings, out, chosen, changes, asked, drawn_by, **how)
+
+
+def _given(options: dict[str, Any], devices: str | None, *, new: bool, own: bool) -> dict[str, Any]:
+    """The options that were given; those of a new sweep are checked before any library that computes is loaded.
+
+    Raises:
+        ValueError: a value that its option does not allow.
+    """
+    given = given_options(options, devices if new else None)
+    if new:
+        from quadsim.cli.commands.early_checks import check_early
+
+        check_early(given, own=own)
+    return given
 
 
 def _printed_again(

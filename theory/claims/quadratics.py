@@ -309,8 +309,8 @@ QUADRATICS = (
             for adam, other in _PAIRS.items()
         ),
         method="Steps until the gap is 1e-6 of the first, at the best constant rate of each rule over all seeds; gradient "
-        "descent and Adam both without momentum, and both with momentum 0.9 (heavy ball), as SGD in the paper has it; median over "
-        "seeds of the quotient of steps on the same problem.",
+        "descent and Adam both without momentum, and both with momentum 0.9 (heavy ball), as SGD in the paper has it; median "
+        "over seeds of the quotient of steps on the same problem.",
         experiment=_four_cases,
         draw=_draw_cases,
         caption="Steps of gradient descent and Adam, both without and both with momentum, on the four cases.",
