@@ -32,10 +32,13 @@ def gradient_spread(spectra: Spectra, gradient_heterogeneity: float | None, alig
 
     With an alignment and no gradient heterogeneity, gradients spread as much as the blocks' L_l do. This is the spread that a
     normal start has by itself, with an alignment near 1, so that the alignment alone is turned.
+
+    Raises:
+        ValueError: a gradient heterogeneity out of range.
     """
     if gradient_heterogeneity is None and alignment is not None:
         return heterogeneity_of(spectra)
-    return None if gradient_heterogeneity is None else float(gradient_heterogeneity)
+    return None if gradient_heterogeneity is None else check_ratio("gradient heterogeneity", gradient_heterogeneity)
 
 
 def check_gradient_dials(spectra: Spectra, gradient_heterogeneity: float | None, alignment: float | None) -> None:

@@ -93,7 +93,7 @@ def test_the_union_is_a_fresh_run_and_only_the_difference_is_run(finished, tmp_p
     before = load_results(folder)
     runs = before.runs  # read now, as the folder changes
     if whole is None:  # dials that contradict each other where they are crossed
-        with pytest.raises(ValueError, match="gradient heterogeneity must be 1 with one block"):
+        with pytest.raises(ValueError, match="heterogeneity must be 1 with one block"):
             extend(folder, judge, **changes)
         assert load_results(folder).config == before.config
         return
