@@ -65,6 +65,23 @@ class Symbol:
         "least_norm1_g least_norm2_g_squared largest_Lambda_G", positive=True
     )
     cosine = sp.Symbol("cosine", real=True)
+    # sign steps at a rate that is given: constants of blocks and coordinates, and recursions
+    S_l, nu_l, M_l = sp.symbols("S_l nu_l M_l", positive=True)
+    gap_0_l = sp.Symbol("gap_0_l", nonnegative=True)
+    target_l = sp.Symbol("x_T_l", positive=True)
+    u_l, v_l, w_l = sp.symbols("u_l v_l w_l", nonnegative=True)
+    smaller_gap = sp.Symbol("smaller_gap", nonnegative=True)
+    travelled = sp.Symbol("travelled", nonnegative=True)
+    start_i, inverse_i, curvature_i = sp.symbols("x_i a_i h_i", nonnegative=True)
+    unevenness = sp.Symbol("unevenness", nonnegative=True)
+    # a preconditioned run: B_t of the step to t, its spectrum with a block, and the energies of blocks
+    tau_low_l, tau_high_l = sp.symbols("tau_low_l tau_high_l", positive=True)
+    theta_l = sp.Symbol("theta_l", positive=True)
+    eps1 = sp.Symbol("epsilon1", positive=True)
+    energy_ratio_l, certified_ratio_l = sp.symbols("E_ratio_l V_ratio_l", nonnegative=True)
+    gap_ratio_l = sp.Symbol("gap_ratio_l", nonnegative=True)
+    from_state_l = sp.Symbol("G_l", nonnegative=True)
+    share_low = sp.Symbol("q", positive=True)
     # a softmax head
     classes, batch, features = sp.symbols("C b n", positive=True, integer=True)
     drift = sp.Symbol("s_drift", real=True)

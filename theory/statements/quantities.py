@@ -5,7 +5,6 @@ blocks or coordinates if it has an index. Values come from the problem's data, t
 recorded, never from an engine.
 """
 
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +14,8 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.problems.heterogeneity import size_weighted_smoothness
 from quadsim.simulator.runs.trajectory import Trajectory
+from quadsim.theory.running.constants import LARGEST_ENUMERATED, inverse_diagonal, largest_on_signs
+from quadsim.theory.running.meanings import RUN_MEANINGS
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
 __all__ = [
@@ -34,8 +35,6 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-LARGEST_ENUMERATED = 12
-"""Largest block size for which sign vectors are enumerated (L_inf): 2^11 vectors, as s and -s give the same value."""
 
 
 @dataclass(frozen=True)
@@ -122,15 +121,8 @@ def _weighted_smoothness(trajectory: Trajectory) -> Array:
 
 
 def _smallest_inverse(trajectory: Trajectory) -> Array:
-    """Return 1 / max_i (H^-1)_ii, (M, 1), from the eigenvectors; NaN where H is singular."""
-    problem = trajectory.problem
-    with np.errstate(divide="ignore", invalid="ignore"):
-        diagonals = {
-            size: np.einsum("mbij,mbj->mbi", problem.eigenvectors[size] ** 2, 1.0 / problem.eigenvalues[size])
-            for size in problem.hessian
-        }
-    found = 1.0 / np.max(problem.layout.flatten(diagonals), axis=1)
-    return np.asarray(np.where(problem.null_dimensions.any(axis=1), np.nan, found)[:, None])
+    """Return 1 / max_i (H^-1)_ii, (M, 1); NaN where H is singular."""
+    return np.asarray(1.0 / inverse_diagonal(trajectory.problem).max(axis=1))[:, None]
 
 
 def _largest_on_signs(trajectory: Trajectory) -> Array:
@@ -140,9 +132,7 @@ def _largest_on_signs(trajectory: Trajectory) -> Array:
     for size, matrices in problem.hessian.items():
         if size > LARGEST_ENUMERATED:
             return np.full((problem.problems, 1), np.nan)
-        signs = np.array([(1, *rest) for rest in itertools.product((1, -1), repeat=size - 1)], dtype=np.float64)
-        values = np.einsum("mbij,sj,si->mbs", matrices, signs, signs, optimize=True)
-        total[:, 0] += values.max(axis=-1).sum(axis=-1)
+        total[:, 0] += largest_on_signs(matrices).sum(axis=-1)
     return total
 
 
@@ -276,7 +266,7 @@ MEANINGS: Mapping[sp.Symbol, Meaning] = {
         of_state=True,
         needs=("step_sign_cosine",),
     ),
-} | {
+} | {symbol: Meaning(**record) for symbol, record in RUN_MEANINGS.items()} | {
     symbol: Meaning(text, _only_on_a_head)
     for symbol, text in {
         Symbol.classes: "number of classes, all equally frequent, at least 2",

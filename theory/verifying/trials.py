@@ -13,6 +13,7 @@ import numpy as np
 from quadsim.simulator.engines import simulate
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.runs.trajectory import Trajectory
+from quadsim.theory.running.constants import worst_signs
 from quadsim.theory.statements.adam_cycle import adam_on_orbit
 from quadsim.theory.statements.quantities import MEANINGS
 from quadsim.theory.statements.theorem import Theorem
@@ -269,6 +270,51 @@ def _signsgd(draw: Draw, number: int) -> Iterator[Trajectory]:
     yield simulate(problem, "signsgd", lr=rates, steps=STEPS, observe=["gradient_norm_1"])
 
 
+def _sign_rates(draw: Draw, problem: BlockQuadratic) -> np.ndarray:
+    """Draw rates from far below the size of the start, where sign steps converge for long, to above it, where they jitter."""
+    largest = max(float(np.abs(errors).max()) for errors in problem.initial_error.values())
+    return np.asarray(largest * 10.0 ** draw.uniform(-3, 0.3, size=2))
+
+
+def _signs_as_run(rule: str, **options: Any) -> Callable[[Draw, int], Iterator[Trajectory]]:
+    """Return a sampler of runs of a rule of signs at constant rates, or by a schedule."""
+
+    def run(draw: Draw, number: int) -> Iterator[Trajectory]:
+        problem = random_problems(draw, number)
+        own: dict[str, Any] = dict(options)
+        schedule = str(draw.choice(own.pop("schedules", ["constant"])))
+        if rule == "signum":
+            own["momentum"] = float(draw.choice([0.9, draw.uniform(0, 0.97)]))
+        if rule == "lion":
+            own |= {"beta1": float(draw.uniform(0, 0.97)), "beta2": float(draw.choice([0.99, draw.uniform(0, 0.99)]))}
+        yield simulate(problem, rule, lr=_sign_rates(draw, problem), steps=STEPS, schedule=schedule, **own)
+
+    return run
+
+
+_SCHEDULES = ("constant", "linear", "cosine:warmup=5", "inverse-sqrt")
+
+
+def _diagonal_signs(draw: Draw, number: int) -> Iterator[Trajectory]:
+    problem = BlockQuadratic.generate(
+        int(draw.integers(2, 5)), int(draw.integers(2, 7)), heterogeneity=_powers(draw, 0.01, 3), rotation=0.0,
+        condition_number=_powers(draw, 0, 3), problems=number, seed=int(draw.integers(2**32)),
+    )  # fmt: skip
+    yield simulate(problem, "signsgd", lr=_sign_rates(draw, problem), steps=STEPS)
+
+
+def _sign_cycles(draw: Draw, number: int) -> Iterator[Trajectory]:
+    """Run from the starts (k + 1/2) lr s of sign-cycle, with s a maximiser of s'Hs in every block."""
+    problem = random_problems(draw, number)
+    signs = problem.layout.flatten({size: worst_signs(h) for size, h in problem.hessian.items()})
+    rate, times = 2.0 ** int(draw.integers(-8, 3)), draw.integers(0, STEPS, size=(number, 1)) + 0.5
+    ends = np.cumsum(problem.block_sizes)
+    dense = [problem.dense(m)[0] for m in range(number)]
+    blocks = [np.stack([h[e - n : e, e - n : e] for h in dense]) for e, n in zip(ends, problem.block_sizes, strict=True)]
+    start = BlockQuadratic.from_blocks(blocks, initial_error=times * rate * signs)
+    yield simulate(start, "signsgd", lr=rate, steps=STEPS)
+
+
 def _any_rule(draw: Draw, number: int) -> Iterator[Trajectory]:
     rule = str(draw.choice(["gd", "signsgd", "adam", "sign-lambda", "heavy-ball", "lion"]))
     problem = random_problems(draw, number)
@@ -446,6 +492,14 @@ TRIALS: dict[str, Trial] = {
     "sign-constant": Trial(
         _signsgd, rational=_rational("signsgd", observe=["gradient_norm_1"]), searched=search_signsgd
     ),
+    "sign-constant-gap": Trial(_signs_as_run("signsgd", schedules=_SCHEDULES), searched=search_signsgd),
+    "sign-constant-steps": Trial(_signs_as_run("signsgd", observe=["block_gap"]), searched=search_signsgd),
+    "sign-midpoint": Trial(_signs_as_run("signsgd", observe=["iterate"]), searched=search_signsgd),
+    "signum-gap": Trial(_signs_as_run("signum")),
+    "lion-gap": Trial(_signs_as_run("lion")),
+    "sign-diagonal": Trial(_diagonal_signs),
+    "sign-distance": Trial(_signs_as_run("signsgd", schedules=_SCHEDULES)),
+    "sign-cycle": Trial(_sign_cycles),
     "head-drift": Trial(heads=True),
 }
 """Name of each theorem to its trial. gd-noise is about means and has no exact runs."""
