@@ -79,7 +79,9 @@ def certificates_for(beta1: float) -> Certificate:
     return Certificate(*np.array([(own, 0.0, 0.0, 0.0), (own, 0.0, 1.0, 0.0), *near]).T)
 
 
-def coefficients(beta1: Any, certificate: Certificate, rho: Any, omega: Any) -> tuple[list[Polynomial], list[Polynomial]]:
+def coefficients(
+    beta1: Any, certificate: Certificate, rho: Any, omega: Any
+) -> tuple[list[Polynomial], list[Polynomial]]:
     """Return R and N as polynomials in tau: for each the entries (u,u), (u,d) and (d,d).
 
     Args:
@@ -157,7 +159,8 @@ def bernstein(polynomial: Polynomial, low: Any, high: Any) -> list[Any]:
     """
     degree, width = len(polynomial) - 1, high - low
     shifted = [
-        sum(comb(j, k) * polynomial[j] * low ** (j - k) for j in range(k, degree + 1)) * width**k for k in range(degree + 1)
+        sum(comb(j, k) * polynomial[j] * low ** (j - k) for j in range(k, degree + 1)) * width**k
+        for k in range(degree + 1)
     ]
     return [
         sum(Fraction(comb(j, k), comb(degree, k)) * q if isinstance(q, Fraction) else comb(j, k) / comb(degree, k) * q

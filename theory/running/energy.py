@@ -18,6 +18,7 @@ __all__ = [
     "energy_factors",
     "energy_gaps",
     "span_gaps",
+    "span_rounding",
 ]
 
 Array = NDArray[np.float64]
@@ -179,3 +180,36 @@ def _norms(turned: Array, diagonal: Array, beta: float, first: Array, start: int
         known = np.isfinite(every).all(axis=(-1, -2))
         values = np.linalg.norm(np.where(known[..., None, None], every, 0.0), ord=2, axis=(-2, -1)) ** 2
     return np.asarray(np.where(known, values, np.inf))
+
+
+def span_rounding(replay: Replay, ends: NDArray[np.int64], k: int = 0, start: int = 0) -> Array:
+    """Return what rounding on the way can add to sqrt(2 gap) of every block at the steps `ends` (M,), (M, B).
+
+    A step rounds its state by some units of its norm, and the steps from there to the end carry the error on: a product of steps
+    that shrinks every start may yet magnify, on the way, what rounding puts in. In exact arithmetic it is 0.
+    """
+    beta = float(replay.beta[k])
+    out = np.zeros((ends.size, len(replay.layout.block_sizes)))
+    for size, positions in replay.layout.positions.items():
+        turned = replay.eigenvectors[size] * np.sqrt(replay.eigenvalues[size])[:, :, None]
+        diagonal = replay.preconditioner[:, k][..., positions]
+        gap = replay.forms(replay.error, replay.gradient)[:, k][..., replay.layout.groups[size]]
+        state = np.sqrt(
+            np.maximum(gap, 0.0)
+            + replay.inverse_forms(replay.gradient - replay.mean)[:, k][..., replay.layout.groups[size]]
+        )
+        condition = np.sqrt(replay.eigenvalues[size].max(axis=-1) / replay.eigenvalues[size].min(axis=-1))
+        onward = np.zeros((*turned.shape[:2], size, 2 * size))
+        found = np.zeros(turned.shape[:2])
+        with np.errstate(all="ignore"):
+            for t in range(int(ends.max()), start, -1):
+                onward[ends == t] = np.eye(size, 2 * size)
+                norm = np.sqrt(np.sum(onward**2, axis=(-2, -1)))
+                step = np.swapaxes(turned, -1, -2) @ (diagonal[:, t, :, :, None] * turned)
+                units = _ROUNDING * size * condition * (1.0 + np.sqrt(np.sum(step**2, axis=(-2, -1))))
+                found += np.where((ends >= t)[:, None], norm * units * (state[:, t] + state[:, t - 1]), 0.0)
+                y, d = onward[..., :size], onward[..., size:]
+                move = (y + d) @ step  # of the row (y, d) through y <- y - K u, d <- beta d - K u, u = y - beta d
+                onward = np.concatenate([y - move, beta * d + beta * move], axis=-1)
+        out[:, replay.layout.groups[size]] = found
+    return np.where(np.isfinite(out), out, np.inf)

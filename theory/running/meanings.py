@@ -160,5 +160,3 @@ RUN_MEANINGS: Mapping[sp.Symbol, Mapping[str, Any]] = {
         "of_state": True,
     },
 }
-
-

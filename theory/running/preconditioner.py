@@ -216,7 +216,8 @@ class _Functions:
         self._updates = self._function((symbols.g, *names, *rule.clocks, *rule.states), tuple(rule.update.values()))
         self._starts = self._function((symbols.g, *names), tuple(rule.start.get(s, sp.S.Zero) for s in rule.states))
         self._form_of = self._function(
-            (symbols.g, *names, *rule.clocks, *rule.update), (form.scale * (form.memory or symbols.g), form.preconditioner)
+            (symbols.g, *names, *rule.clocks, *rule.update),
+            (form.scale * (form.memory or symbols.g), form.preconditioner),
         )
         self._beta = self._function(names, (form.beta,))
 
@@ -262,4 +263,6 @@ def _functions(rule: Rule, layout: BlockLayout) -> _Functions:
 
 def _ratio(a: Array, b: Array) -> Array:
     """Return a/b, and 0 where a is 0; see `Ratio`."""
-    return np.asarray(np.where(a == 0.0, 0.0, a / np.where(b == 0.0, 1.0, b)) * np.where((b == 0.0) & (a != 0.0), np.inf, 1.0))
+    return np.asarray(
+        np.where(a == 0.0, 0.0, a / np.where(b == 0.0, 1.0, b)) * np.where((b == 0.0) & (a != 0.0), np.inf, 1.0)
+    )

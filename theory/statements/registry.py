@@ -11,5 +11,7 @@ from quadsim.theory.statements.theorem import Theorem
 
 __all__ = ["THEOREMS"]
 
-THEOREMS: dict[str, Theorem] = {t.name: t for t in (*DESCENT, *ADAM, *CYCLE, *SIGN, *SIGN_AS_RUN, *HETEROGENEITY, *HEAD)}
+THEOREMS: dict[str, Theorem] = {
+    t.name: t for t in (*DESCENT, *ADAM, *CYCLE, *SIGN, *SIGN_AS_RUN, *HETEROGENEITY, *HEAD)
+}
 """The theorems of this project by name, in reading order."""

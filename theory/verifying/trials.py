@@ -310,7 +310,9 @@ def _sign_cycles(draw: Draw, number: int) -> Iterator[Trajectory]:
     rate, times = 2.0 ** int(draw.integers(-8, 3)), draw.integers(0, STEPS, size=(number, 1)) + 0.5
     ends = np.cumsum(problem.block_sizes)
     dense = [problem.dense(m)[0] for m in range(number)]
-    blocks = [np.stack([h[e - n : e, e - n : e] for h in dense]) for e, n in zip(ends, problem.block_sizes, strict=True)]
+    blocks = [
+        np.stack([h[e - n : e, e - n : e] for h in dense]) for e, n in zip(ends, problem.block_sizes, strict=True)
+    ]
     start = BlockQuadratic.from_blocks(blocks, initial_error=times * rate * signs)
     yield simulate(start, "signsgd", lr=rate, steps=STEPS)
 

@@ -1,6 +1,5 @@
 """The step from which on a gap stays within the tolerance, and the first window whose mean is, against whole curves."""
 
-
 import numpy as np
 import pytest
 from cases import OPTIMIZERS

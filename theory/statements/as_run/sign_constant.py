@@ -337,9 +337,18 @@ SIGN_AS_RUN = (
         argument=_steps,
         conclusion=lambda bound: concludes(
             inside(bound),
-            1 + ((sp.sqrt(Symbol.gap_0_l) - Symbol.target_l) + eta * S_l / sp.sqrt(8 * nu_l) * sp.log(
-                (sp.sqrt(Symbol.gap_0_l) - eta * S_l / sp.sqrt(8 * nu_l)) / (Symbol.target_l - eta * S_l / sp.sqrt(8 * nu_l))
-            )) / (eta * sp.sqrt(nu_l) / sp.sqrt(2)),
+            1
+            + (
+                (sp.sqrt(Symbol.gap_0_l) - Symbol.target_l)
+                + eta
+                * S_l
+                / sp.sqrt(8 * nu_l)
+                * sp.log(
+                    (sp.sqrt(Symbol.gap_0_l) - eta * S_l / sp.sqrt(8 * nu_l))
+                    / (Symbol.target_l - eta * S_l / sp.sqrt(8 * nu_l))
+                )
+            )
+            / (eta * sp.sqrt(nu_l) / sp.sqrt(2)),
         ),
         source=(
             f"{_HERE}. From that step on the block stays below x_T^2. Checked for all x_T at once: in every block no step before t is"
