@@ -30,6 +30,9 @@ LARGEST_ENUMERATED = 12
 LARGEST_MIDPOINT = 8
 """Largest block size for which M_l is enumerated: 2^(P-1) sign vectors, and for each 2^(P-1) others and 2^P subsets."""
 
+_AT_ONCE = 1 << 21
+"""Numbers of an enumeration that are in memory at once."""
+
 
 def sign_vectors(size: int) -> Array:
     """Return the sign vectors that begin with 1, (2^(size-1), size); all others are the negatives of these."""
@@ -110,20 +113,30 @@ def _nu(matrices: Array) -> tuple[Array, Array]:
     return inverse, np.asarray(1.0 / np.einsum("...ii->...i", inverse).max(axis=-1))
 
 
+def _outer(vectors: Array) -> Array:
+    """Return the outer products of the rows with themselves, (N, P^2): forms of many matrices are then one matrix product."""
+    return np.asarray((vectors[:, :, None] * vectors[:, None, :]).reshape(len(vectors), -1))
+
+
 def _midpoint(matrices: Array) -> Array:
+    """Return M for matrices (..., P, P) by enumeration, a few matrices at a time."""
     size = matrices.shape[-1]
     flat = matrices.reshape(-1, size, size)
-    inverse, nu = _nu(flat)
     signs, subsets = sign_vectors(size), np.array(list(itertools.product((0.0, 1.0), repeat=size)))
-    found = np.zeros(len(flat))
-    for s in signs:
-        h = np.abs(flat @ s)
-        z = h[:, None] * signs
-        r = np.sqrt(np.sum((z @ inverse) * z, axis=-1).max(axis=-1))
-        part = subsets * s
-        q = (np.sum((part @ flat) * part, axis=-1) - h @ subsets.T).max(axis=-1)
-        found = np.maximum(found, np.sqrt(nu) * r + q)
-    return found.reshape(matrices.shape[:-2])
+    squares = _outer(signs).T
+    parts = _outer((signs[:, None] * subsets).reshape(-1, size)).T  # s_A for every s and A
+    at_once = max(1, _AT_ONCE // (signs.shape[0] * subsets.shape[0]))
+    found = []
+    for begin in range(0, len(flat), at_once):
+        some = flat[begin : begin + at_once]
+        inverse, nu = _nu(some)
+        h = np.abs(some @ signs.T).transpose(0, 2, 1)
+        weighted = inverse[:, None] * h[..., :, None] * h[..., None, :]
+        r = np.sqrt((weighted.reshape(-1, size**2) @ squares).max(axis=-1)).reshape(len(some), -1)
+        forms = (some.reshape(-1, size**2) @ parts).reshape(len(some), len(signs), -1)
+        q = (forms - h @ subsets.T).max(axis=-1)
+        found.append((np.sqrt(nu)[:, None] * r + q).max(axis=-1))
+    return np.concatenate(found).reshape(matrices.shape[:-2])
 
 
 def _above_midpoint(matrices: Array) -> Array:

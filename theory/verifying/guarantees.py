@@ -6,17 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.simulator.engines import simulate
+from quadsim.simulator.rules.schedules import resolve_schedule
 from quadsim.simulator.runs.guaranteed import A_PRIORI, ALONG, Asked, Guarantee
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.running.energy import certificate_gaps, energy_gaps, span_gaps, span_rounding
 from quadsim.theory.running.modes import mode_factors
-from quadsim.theory.running.preconditioner import Replay, preconditioned_form, replay
+from quadsim.theory.running.preconditioner import Replay, preconditioned_form, rehearse
 from quadsim.theory.running.sign_bounds import (
     DescentForm,
+    curve,
     distance_steps,
     gap_form,
     guaranteed_rate,
-    horizon,
     midpoint_form,
 )
 
@@ -105,8 +106,8 @@ def _of_signs(asked: Asked) -> Guarantee:
     elif np.isfinite(longest):
         why = f"runs of more than {_LONGEST_SIGNS:,} steps were not made; at least the given steps are needed (sign-distance)"
     at_least = np.ceil(distance_steps(problem, np.array([rate]), asked.tolerance)[:, 0])
-    curve = horizon(forms[theorem], rate, asked.recorded) / problem.initial_gap[:, None]
-    return Guarantee(A_PRIORI, theorem, rate, 0, bound, steps, at_least, curve, why)
+    shown = curve(forms[theorem], rate, asked.recorded) / problem.initial_gap[:, None]
+    return Guarantee(A_PRIORI, theorem, rate, 0, bound, steps, at_least, shown, why)
 
 
 def _steps_at(asked: Asked, rate: float, steps: int) -> Array:
@@ -180,11 +181,8 @@ def _along(asked: Asked) -> list[Guarantee]:
                 ALONG,
             )
         ]
-    run = simulate(
-        problem, asked.spec.rule, lr=asked.lr, steps=length, observe=["iterate"], schedule=asked.schedule,
-        tolerance=asked.tolerance, **asked.spec.hyperparameters,
-    )  # fmt: skip
-    seen = replay(run)
+    schedule = resolve_schedule(asked.schedule)
+    seen = rehearse(problem, asked.spec.rule, asked.spec.settings(asked.lr), length, schedule)
     with np.errstate(over="ignore", invalid="ignore"):
         if beta:
             own = _guarantee(asked, "adam-certificate", START, certificate_gaps(seen, 0, START), _NOT_POSITIVE)
