@@ -76,12 +76,9 @@ class Symbol:
     unevenness = sp.Symbol("unevenness", nonnegative=True)
     # a preconditioned run: B_t of the step to t, its spectrum with a block, and the energies of blocks
     tau_low_l, tau_high_l = sp.symbols("tau_low_l tau_high_l", positive=True)
-    theta_l = sp.Symbol("theta_l", positive=True)
     eps1 = sp.Symbol("epsilon1", positive=True)
     energy_ratio_l, certified_ratio_l = sp.symbols("E_ratio_l V_ratio_l", nonnegative=True)
-    gap_ratio_l = sp.Symbol("gap_ratio_l", nonnegative=True)
-    from_state_l = sp.Symbol("G_l", nonnegative=True)
-    share_low = sp.Symbol("q", positive=True)
+    certified_l, span_l, mode_i = sp.symbols("G_l Phi_l p_i", nonnegative=True)
     # a softmax head
     classes, batch, features = sp.symbols("C b n", positive=True, integer=True)
     drift = sp.Symbol("s_drift", real=True)

@@ -9,6 +9,16 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.running.constants import inverse_diagonal, midpoint_smoothness, one_norm_convexity, sign_smoothness
+from quadsim.theory.running.modes import mode_factors
+from quadsim.theory.running.run_values import (
+    FROM,
+    certificate_bounds,
+    certified_ratios,
+    energy_ratios,
+    epsilon,
+    next_tau,
+    span_bounds,
+)
 from quadsim.theory.running.sign_bounds import Start, block_gaps, recursion
 from quadsim.theory.symbols import Symbol
 
@@ -103,7 +113,22 @@ def _diagonal(trajectory: Trajectory) -> Array:
     return problem.layout.flatten(parts)[:, None]
 
 
+def _modes(trajectory: Trajectory) -> Array:
+    """Return |p_t(lambda_i)| of every eigenvalue, (M, K, R, P)."""
+    problem, rule = trajectory.problem, trajectory.rule
+    assert rule is not None
+    spectrum = problem.layout.flatten(problem.eigenvalues)
+    out = np.empty((*trajectory.status.shape, trajectory.steps.size, problem.dimension))
+    for k in range(trajectory.number_of_settings):
+        settings = {name: float(values[k]) for name, values in trajectory.settings.items()}
+        found = mode_factors(rule, settings, spectrum, int(trajectory.steps[-1]))
+        out[:, k] = np.abs(np.moveaxis(found[..., trajectory.steps], -1, 1))
+    out[:, :, 0] = np.nan  # 1 at the start, which says nothing
+    return out
+
+
 _ALONG: dict[str, Any] = {"of_state": True, "every_step": True}
+_ITERATES: dict[str, Any] = {"needs": ("iterate",), **_ALONG}
 
 RUN_MEANINGS: Mapping[sp.Symbol, Mapping[str, Any]] = {
     Symbol.S_l: {
@@ -158,5 +183,41 @@ RUN_MEANINGS: Mapping[sp.Symbol, Mapping[str, Any]] = {
         "value": _unevenness,
         "needs": ("block_gap",),
         "of_state": True,
+    },
+    Symbol.mode_i: {
+        "text": "for t >= 1: |p_t(lambda_i)|, by which t steps of the rule multiply the error on eigenvector i",
+        "value": _modes,
+        "of_state": True,
+    },
+    Symbol.eps1: {"text": "(1-beta)/(1+beta), beta the memory of the mean gradient; 1 without one", "value": epsilon},
+    Symbol.tau_low_l: {
+        "text": "smallest eigenvalue of B^(1/2) H_l B^(1/2), B the preconditioner of the step from t to t+1",
+        "value": next_tau(0),
+        **_ITERATES,
+    },
+    Symbol.tau_high_l: {
+        "text": "largest eigenvalue of B^(1/2) H_l B^(1/2), B the preconditioner of the step from t to t+1",
+        "value": next_tau(-1),
+        **_ITERATES,
+    },
+    Symbol.energy_ratio_l: {
+        "text": "E_(t+1)/E_t of block l, E = e'He + beta (g-m)'H^-1(g-m)",
+        "value": energy_ratios,
+        **_ITERATES,
+    },
+    Symbol.certified_ratio_l: {
+        "text": "largest V_(t+1)/(theta V_t) of block l over the certificates that are tried, where V and R are positive",
+        "value": certified_ratios,
+        **_ITERATES,
+    },
+    Symbol.certified_l: {
+        "text": f"V_l at step {FROM} times the thetas up to t, over 2 c_t: of all certificates the least; infinite without one",
+        "value": certificate_bounds,
+        **_ITERATES,
+    },
+    Symbol.span_l: {
+        "text": "|e_0|_H^2/2 of block l times the squared norm of the product of the steps up to t, from m = 0",
+        "value": span_bounds,
+        **_ITERATES,
     },
 }

@@ -292,6 +292,40 @@ def _signs_as_run(rule: str, **options: Any) -> Callable[[Draw, int], Iterator[T
     return run
 
 
+def _preconditioned(*, memory: bool | None = None) -> Callable[[Draw, int], Iterator[Trajectory]]:
+    """Return a sampler of runs of preconditioned rules as they are run: memories, eps, schedules and rates over four decades.
+
+    Args:
+        memory: whether the rule has a memory of gradients; None: either.
+    """
+
+    def run(draw: Draw, number: int) -> Iterator[Trajectory]:
+        problem = random_problems(draw, number)
+        without = ["rmsprop", "rmsprop-centered", "adagrad"]
+        rule = str(draw.choice(["adam", "amsgrad", "adam-mini", "adamw", *([] if memory else without)]))
+        options: dict[str, Any] = {"eps": float(draw.choice([0.0, 1e-8, 1e-3]))}
+        if rule not in without:
+            beta1 = float(draw.choice([0.9, 0.5, draw.uniform(0.05, 0.97)]))
+            options["beta1"] = beta1 if memory or (memory is None and draw.random() < 0.7) else 0.0
+        if rule != "adagrad":
+            options["beta2"] = float(draw.choice([0.999, 0.99, 0.95, draw.uniform(0.1, 0.9999)]))
+        if rule == "adamw":
+            options["weight_decay"] = 0.0
+        schedule = str(draw.choice(["constant", *_SCHEDULES]))
+        rates = _sign_rates(draw, problem) * 10.0 ** draw.uniform(-1, 0)
+        yield simulate(problem, rule, lr=rates, steps=STEPS, observe=["iterate"], schedule=schedule, **options)
+
+    return run
+
+
+def _momentum(draw: Draw, number: int) -> Iterator[Trajectory]:
+    """Run linear rules with momentum at any rate up to the edge of stability."""
+    problem, momentum = random_problems(draw, number), float(draw.uniform(0, 0.97))
+    rates = draw.uniform(0.01, 2.0, size=2) * (1 + momentum) / problem.block_smoothness.max()
+    rule = str(draw.choice(["heavy-ball", "nesterov"]))
+    yield simulate(problem, rule, lr=rates, momentum=momentum, steps=STEPS, engine="reference")
+
+
 _SCHEDULES = ("constant", "linear", "cosine:warmup=5", "inverse-sqrt")
 
 
@@ -502,6 +536,12 @@ TRIALS: dict[str, Trial] = {
     "sign-diagonal": Trial(_diagonal_signs),
     "sign-distance": Trial(_signs_as_run("signsgd", schedules=_SCHEDULES)),
     "sign-cycle": Trial(_sign_cycles),
+    "adam-local": Trial(_preconditioned(memory=False)),
+    "adam-energy": Trial(_preconditioned()),
+    "adam-certificate": Trial(_preconditioned(memory=True)),
+    "adam-certificate-gap": Trial(_preconditioned(memory=True)),
+    "adam-span": Trial(_preconditioned()),
+    "linear-modes": Trial(_momentum),
     "head-drift": Trial(heads=True),
 }
 """Name of each theorem to its trial. gd-noise is about means and has no exact runs."""
