@@ -73,11 +73,12 @@ class Symbol:
     smaller_gap = sp.Symbol("smaller_gap", nonnegative=True)
     travelled = sp.Symbol("travelled", nonnegative=True)
     start_i, inverse_i, curvature_i = sp.symbols("x_i a_i h_i", nonnegative=True)
-    unevenness = sp.Symbol("unevenness", nonnegative=True)
+    ratio_high, ratio_low = sp.symbols("r_high r_low", nonnegative=True)
     # a preconditioned run: B_t of the step to t, its spectrum with a block, and the energies of blocks
     tau_low_l, tau_high_l = sp.symbols("tau_low_l tau_high_l", positive=True)
     eps1 = sp.Symbol("epsilon1", positive=True)
     energy_ratio_l, certified_ratio_l = sp.symbols("E_ratio_l V_ratio_l", nonnegative=True)
+    least_ratio = sp.Symbol("q_rho", nonnegative=True)
     certified_l, span_l, mode_i = sp.symbols("G_l Phi_l p_i", nonnegative=True)
     # a softmax head
     classes, batch, features = sp.symbols("C b n", positive=True, integer=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.running.constants import inverse_diagonal, midpoint_smoothness, one_norm_convexity, sign_smoothness
+from quadsim.theory.running.gd_start import gd_least_ratio
 from quadsim.theory.running.modes import mode_factors
 from quadsim.theory.running.run_values import (
     FROM,
@@ -94,12 +95,15 @@ def _travelled(trajectory: Trajectory) -> Array:
     return np.concatenate([np.full_like(way[:, :1], np.nan), way], axis=1)[None][:, :, trajectory.steps]
 
 
-def _unevenness(trajectory: Trajectory) -> Array:
-    """Return max_l gap_l,t/gap_l,0 - min_l gap_l,t/gap_l,0, (M, K, R)."""
-    gaps = trajectory.observed["block_gap"]
-    with np.errstate(all="ignore"):
-        ratio = gaps / gaps[:, :, :1]
-    return np.asarray(ratio.max(axis=-1) - ratio.min(axis=-1))
+def _block_ratio(reduce: Callable[..., Array]) -> Callable[[Trajectory], Array]:
+    """Return the function from a run to the extreme of gap_l,t/gap_l,0 over the blocks, (M, K, R)."""
+
+    def value(trajectory: Trajectory) -> Array:
+        gaps = trajectory.observed["block_gap"]
+        with np.errstate(all="ignore"):
+            return np.asarray(reduce(gaps / gaps[:, :, :1], axis=-1))
+
+    return value
 
 
 def _start(trajectory: Trajectory) -> Array:
@@ -178,10 +182,21 @@ RUN_MEANINGS: Mapping[sp.Symbol, Mapping[str, Any]] = {
         "value": lambda run: inverse_diagonal(run.problem)[:, None],
     },
     Symbol.curvature_i: {"text": "H_ii, positive", "value": _diagonal},
-    Symbol.unevenness: {
-        "text": "max over l of gap_l,t/gap_l,0 less min over l of it",
-        "value": _unevenness,
+    Symbol.ratio_high: {
+        "text": "max over l of gap_l,t/gap_l,0",
+        "value": _block_ratio(np.max),
         "needs": ("block_gap",),
+        "of_state": True,
+    },
+    Symbol.ratio_low: {
+        "text": "min over l of gap_l,t/gap_l,0",
+        "value": _block_ratio(np.min),
+        "needs": ("block_gap",),
+        "of_state": True,
+    },
+    Symbol.least_ratio: {
+        "text": "for t >= 1: max over pairs of eigenvalues of min(q_i, q_j) ((k-1)/(k+1))^(2t), k their ratio, q shares of gap_0",
+        "value": lambda run: gd_least_ratio(run.problem, run.steps)[:, None],
         "of_state": True,
     },
     Symbol.mode_i: {

@@ -3,7 +3,7 @@
 A sampler returns runs of which most meet the hypotheses of the theorem; `Theorem.applies` decides for each.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -12,9 +12,11 @@ import numpy as np
 
 from quadsim.simulator.engines import simulate
 from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.running.constants import worst_signs
 from quadsim.theory.statements.adam_cycle import adam_on_orbit
+from quadsim.theory.statements.as_run.invariance import INVARIANT
 from quadsim.theory.statements.quantities import MEANINGS
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import Symbol
@@ -318,6 +320,31 @@ def _preconditioned(*, memory: bool | None = None) -> Callable[[Draw, int], Iter
     return run
 
 
+def _multiples(rules: Sequence[str]) -> Callable[[Draw, int], Iterator[Trajectory]]:
+    """Return a sampler of runs on blocks that are powers of two times one block, with the same start."""
+
+    def run(draw: Draw, number: int) -> Iterator[Trajectory]:
+        size = 1 if list(rules) == ["adam"] else int(draw.integers(1, 9))
+        one = BlockQuadratic.generate(
+            1,
+            size,
+            condition_number=_powers(draw, 0, 2) if size > 1 else 1.0,
+            problems=number,
+            seed=int(draw.integers(2**32)),
+        )
+        scales = 2.0 ** draw.integers(-10, 11, size=int(draw.integers(2, 5)))
+        start = np.concatenate([one.initial_error[size][:, 0]] * scales.size, axis=1)
+        problem = BlockQuadratic.from_blocks([c * one.hessian[size][:, 0] for c in scales], initial_error=start)
+        rule = str(draw.choice(list(rules)))
+        names = {str(name) for name in RULES[rule].hyperparameters}
+        options = {name: 0.0 for name in ("eps", "weight_decay") if name in names}
+        schedule = str(draw.choice(_SCHEDULES))
+        rates = _sign_rates(draw, problem)
+        yield simulate(problem, rule, lr=rates, steps=STEPS, observe=["block_gap"], schedule=schedule, **options)
+
+    return run
+
+
 def _momentum(draw: Draw, number: int) -> Iterator[Trajectory]:
     """Run linear rules with momentum at any rate up to the edge of stability."""
     problem, momentum = random_problems(draw, number), float(draw.uniform(0, 0.97))
@@ -542,6 +569,9 @@ TRIALS: dict[str, Trial] = {
     "adam-certificate-gap": Trial(_preconditioned(memory=True)),
     "adam-span": Trial(_preconditioned()),
     "linear-modes": Trial(_momentum),
+    "block-scale-invariance": Trial(_multiples(INVARIANT)),
+    "adam-diagonal": Trial(_multiples(("adam",))),
+    "gd-lower-start": Trial(_gd),
     "head-drift": Trial(heads=True),
 }
 """Name of each theorem to its trial. gd-noise is about means and has no exact runs."""
