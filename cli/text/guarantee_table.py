@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from quadsim.cli.text.stored_table import PrintedTable
+from quadsim.simulator.runs.guaranteed import ALONG, BELOW
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_rows
 from quadsim.simulator.sweeps.results.results import Results
 
@@ -58,7 +59,9 @@ def guarantee_cells(row: dict[Any, Any]) -> list[str]:
         ]
     ran = not np.isnan(row["steps"])
     steps = f"{row['steps']:g}" if ran else f">= {row['at_least_steps']:g}"
-    begin = "from the start" if row["kind"] == "a priori" else f"along the run from step {row['start']}"
+    begin = f"along the run from step {row['start']}" if row["kind"] == ALONG else "from the start"
+    if row["kind"] == BELOW:
+        begin = "every constant rate, from below"
     share = "" if row["problems"] == row["of"] else f", {row['problems']} of {row['of']}"
     return [
         str(row["setting"]),
@@ -66,7 +69,7 @@ def guarantee_cells(row: dict[Any, Any]) -> list[str]:
         f"{begin}{share}",
         f"{row['guaranteed_lr']:.3g}",
         steps,
-        f"{row['bound_steps']:g}",
+        f"{'>= ' if row['kind'] == BELOW else ''}{row['bound_steps']:g}",
         f"{'' if ran else '<= '}{row['ratio']:.2f}",
     ]
 

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 
-__all__ = ["ALONG", "A_PRIORI", "Asked", "Guarantee", "Guarantor"]
+__all__ = ["ALONG", "A_PRIORI", "BELOW", "Asked", "Guarantee", "Guarantor"]
 
 Array = NDArray[np.float64]
 
 A_PRIORI = "a priori"
 ALONG = "along the run"
+BELOW = "from below"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,7 @@ class Asked:
         recorded: steps at which a curve is wanted, (R,).
         tolerance: relative to the gap at the start.
         schedule: of the rate.
+        bounded: whether a theorem bounds all these runs at the best rate already.
     """
 
     problem: BlockQuadratic
@@ -40,6 +42,7 @@ class Asked:
     recorded: NDArray[np.int64]
     tolerance: float
     schedule: str
+    bounded: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +50,12 @@ class Guarantee:
     """A bound on the steps of an optimizer, at a rate that the theory chooses or along the run at the best rate.
 
     Attributes:
-        kind: `a priori` (known before the run) or `along the run` (the bound reads the run's preconditioner).
+        kind: `a priori` (known before the run), `along the run` (the bound reads the run's preconditioner) or `from below` (the
+            steps that are needed at any constant rate).
         theorem: its name; empty where there is none.
         lr: the rate that it speaks of.
         start: the step from whose state it is computed; 0 is the start.
-        bound: steps after which the tolerance is reached at the latest, (M,); `inf` where it says nothing.
+        bound: steps after which the tolerance is reached at the latest, from below: at the earliest, (M,); `inf`: nothing is said.
         steps: steps that a run at this rate took, (M,); NaN where there was no run.
         at_least: steps that any run at this rate takes at least, (M,); NaN where nothing is known.
         curve: the bound on the gap over the gap at the start, (M, R); NaN where it says nothing.

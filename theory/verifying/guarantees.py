@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.engines import simulate
 from quadsim.simulator.rules.schedules import resolve_schedule
-from quadsim.simulator.runs.guaranteed import A_PRIORI, ALONG, Asked, Guarantee
+from quadsim.simulator.runs.guaranteed import A_PRIORI, ALONG, BELOW, Asked, Guarantee
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.running.energy import certificate_gaps, energy_gaps, span_gaps, span_rounding
+from quadsim.theory.running.gd_start import gd_least_steps
 from quadsim.theory.running.modes import mode_factors
 from quadsim.theory.running.preconditioner import Replay, preconditioned_form, rehearse
 from quadsim.theory.running.sign_bounds import (
@@ -45,12 +46,14 @@ def guarantees(asked: Asked) -> Sequence[Guarantee]:
     """Return what theorems say of an optimizer at a rate of theirs, or along the run at its best rate; see `Guarantee`.
 
     Rules of signs get an a-priori bound at the rate that makes the largest bound of the problems smallest, and a run at that rate.
-    Linear rules with momentum get the exact worst case of their modes, at the best rate. Rules with a preconditioner get bounds
+    GD, which has a bound from above, gets one from below. Linear rules with momentum get the exact worst case of their modes, at the best rate. Rules with a preconditioner get bounds
     along the run at the best rate, for which it is run again by an engine that records every iterate.
 
     Args:
         asked: the optimizer, its problems and its best rate.
     """
+    if asked.bounded:
+        return _from_below(asked)
     if asked.spec.is_torch:
         return [_nothing(asked, "a class of torch has no formula, so no theorem speaks of it")]
     rule = asked.spec.rule
@@ -63,6 +66,15 @@ def guarantees(asked: Asked) -> Sequence[Guarantee]:
     if preconditioned_form(rule) is None:
         return [_nothing(asked, f"no theorem here speaks of {rule.name}")]
     return _along(asked)
+
+
+def _from_below(asked: Asked) -> list[Guarantee]:
+    """Return what GD needs at every constant rate from these starts, beside its bound from above."""
+    if asked.spec.is_torch or asked.spec.rule.name not in ("gd", "sgd") or asked.schedule != "constant":
+        return []
+    least = gd_least_steps(asked.problem, asked.tolerance)
+    nothing = np.full((least.size, asked.recorded.size), np.nan)
+    return [Guarantee(BELOW, "gd-lower-start", asked.lr, 0, least, asked.measured, least, nothing)]
 
 
 def _nothing(asked: Asked, why: str, kind: str = A_PRIORI) -> Guarantee:

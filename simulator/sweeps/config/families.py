@@ -104,6 +104,7 @@ _QUADRATICS = Family(
     judge="quadsim.theory:judge",
     guarantor="quadsim.theory:guarantees",
     states_criterion=False,
+    answer="quadsim.simulator.sweeps.results.guaranteed:certified_comparison",
     notes="quadsim.simulator.sweeps.results.quadratics:notes",
     table_columns="quadsim.cli.text.sweep_columns:BOUNDS",
     page_columns="quadsim.cli.pages.sweep_bounds:theorem_columns",

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quadsim.simulator.runs.guaranteed import ALONG, BELOW
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["guarantee_notes", "guarantee_rows"]
+__all__ = ["certified_comparison", "guarantee_notes", "guarantee_rows"]
 
 _NUMBERS = ("bound_steps", "steps", "at_least_steps")
 
@@ -48,3 +49,29 @@ def guarantee_notes(results: Results) -> list[str]:
     ):
         lines.append(f"{optimizer}{f', {theorem}' if theorem else ''}: {why}.")
     return lines
+
+
+def certified_comparison(results: Results) -> str:
+    """Return a sentence on where a bound of one optimizer lies below what GD needs at every constant rate, problem by problem.
+
+    Of the points at which it does so on at least half of the problems, the one with the most is named; else the text is empty.
+    """
+    found = results.guarantees
+    if found is None:
+        return ""
+    below = found[found["kind"] == BELOW].set_index(["point", "seed"])["bound_steps"]
+    best: tuple[float, str] = (0.5, "")
+    for (point, optimizer, theorem, start), same in found[found["kind"] == ALONG].groupby(
+        ["point", "optimizer", "theorem", "start"], sort=False
+    ):
+        needed = below.reindex(pd.MultiIndex.from_frame(same[["point", "seed"]])).to_numpy(dtype=np.float64)
+        won = same["bound_steps"].to_numpy(dtype=np.float64) < needed
+        if float(won.mean()) >= best[0] and won.mean() > 0.0:
+            value = results.best.loc[results.best["point"] == point, results.config.axis].iloc[0]
+            where = f"{value:g}" if isinstance(value, float) else str(value)
+            text = (
+                f"Certified on {int(won.sum())} of {len(won)} problems at {where}: the bound of {optimizer} along the run "
+                f"({theorem}, from step {start}) lies below what gd needs at every constant rate (gd-lower-start)."
+            )
+            best = (np.nextafter(float(won.mean()), 2.0), text)
+    return best[1]

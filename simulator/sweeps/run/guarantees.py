@@ -19,7 +19,7 @@ MOST_PROBLEMS = 64
 
 
 def write_guarantees(folder: Path, config: SweepGrid, best: pd.DataFrame, guarantor: Guarantor) -> None:
-    """Write a row for every problem and guarantee of an optimizer that no theorem bounds at its best rate.
+    """Write a row for every problem and guarantee that a theory gives of an optimizer, mostly where no theorem bounds its best rate.
 
     Columns: those of `KEYS` (the best rate is `lr`), seed, kind, theorem, guaranteed_lr, start, bound_steps, steps,
     at_least_steps, why_not and curve (a list, at the recorded steps of the sweep). Other runs of the sweep are not touched.
@@ -33,7 +33,7 @@ def write_guarantees(folder: Path, config: SweepGrid, best: pd.DataFrame, guaran
     specs = {spec.label: spec for spec in config.specs}
     seeds = np.asarray(config.reported)[:MOST_PROBLEMS]
     frames = []
-    for row in best[np.isnan(best["bound_median"].to_numpy(dtype=np.float64))].to_dict("records"):
+    for row in best.to_dict("records"):
         asked = _asked(folder, config, row, specs[str(row["setting"])], seeds)
         for found in guarantor(asked):
             columns: dict[str, Any] = {name: row[name] for name in KEYS}
@@ -60,4 +60,5 @@ def _asked(folder: Path, config: Any, row: dict[Any, Any], spec: Any, seeds: "np
         recorded=recorded_steps(config.steps, "log"),
         tolerance=config.tolerance,
         schedule=config.schedule,
+        bounded=not np.isnan(row["bound_median"]),
     )
