@@ -245,7 +245,7 @@ def _guaranteed_curves(results: "Results") -> dict[tuple[int, str], np.ndarray]:
         first = same[same["theorem"] == same["theorem"].iloc[0]]
         every = np.array(first["curve"].tolist(), dtype=np.float64)
         middle = quantile(np.where(np.isnan(every), np.inf, every), 0.5, axis=0)
-        curves[int(str(point)), str(text)] = np.where(np.isfinite(middle), middle, np.nan)
+        curves[int(str(point)), str(text)] = np.where(middle <= 1.0, middle, np.nan)  # above the start it says nothing
     return curves
 
 

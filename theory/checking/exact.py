@@ -194,6 +194,8 @@ def _over_index(expression: sp.Expr, values: Mapping[sp.Symbol, Any]) -> Any:
         values[value] = evaluate_exactly(nested, values)
         inner = inner.subs(nested, value)
     lists = {s: v for s, v in values.items() if s in inner.free_symbols and isinstance(v, list)}
+    if not lists:
+        raise NotExact(f"no exact value of {', '.join(sorted(map(str, inner.free_symbols)))}")
     count = len(next(iter(lists.values())))
     each = [evaluate_exactly(inner, {**values, **{s: v[i] for s, v in lists.items()}}) for i in range(count)]
     if isinstance(expression, SumOver):

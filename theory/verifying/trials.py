@@ -555,13 +555,17 @@ TRIALS: dict[str, Trial] = {
     "sign-constant": Trial(
         _signsgd, rational=_rational("signsgd", observe=["gradient_norm_1"]), searched=search_signsgd
     ),
-    "sign-constant-gap": Trial(_signs_as_run("signsgd", schedules=_SCHEDULES), searched=search_signsgd),
+    "sign-constant-gap": Trial(
+        _signs_as_run("signsgd", schedules=_SCHEDULES),
+        rational=_rational("signsgd", low=0.05, high=2.0),
+        searched=search_signsgd,
+    ),
     "sign-constant-steps": Trial(_signs_as_run("signsgd", observe=["block_gap"]), searched=search_signsgd),
     "sign-midpoint": Trial(_signs_as_run("signsgd", observe=["iterate"]), searched=search_signsgd),
     "signum-gap": Trial(_signs_as_run("signum")),
     "lion-gap": Trial(_signs_as_run("lion")),
     "sign-diagonal": Trial(_diagonal_signs),
-    "sign-distance": Trial(_signs_as_run("signsgd", schedules=_SCHEDULES)),
+    "sign-distance": Trial(_signs_as_run("signsgd", schedules=_SCHEDULES), rational=_rational("signsgd", low=0.05, high=0.3)),
     "sign-cycle": Trial(_sign_cycles),
     "adam-local": Trial(_preconditioned(memory=False)),
     "adam-energy": Trial(_preconditioned()),
