@@ -79,7 +79,7 @@ class Symbol:
     eps1 = sp.Symbol("epsilon1", positive=True)
     energy_ratio_l, certified_ratio_l = sp.symbols("E_ratio_l V_ratio_l", nonnegative=True)
     least_ratio = sp.Symbol("q_rho", nonnegative=True)
-    certified_l, span_l, mode_i = sp.symbols("G_l Phi_l p_i", nonnegative=True)
+    certified_l, span_l, from_state_l, mode_i = sp.symbols("G_l Phi_l F_l p_i", nonnegative=True)
     # a softmax head
     classes, batch, features = sp.symbols("C b n", positive=True, integer=True)
     drift = sp.Symbol("s_drift", real=True)

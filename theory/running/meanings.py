@@ -13,9 +13,11 @@ from quadsim.theory.running.gd_start import gd_least_ratio
 from quadsim.theory.running.modes import mode_factors
 from quadsim.theory.running.run_values import (
     FROM,
+    STATE,
     certificate_bounds,
     certified_ratios,
     energy_ratios,
+    from_state_bounds,
     epsilon,
     next_tau,
     span_bounds,
@@ -228,6 +230,11 @@ RUN_MEANINGS: Mapping[sp.Symbol, Mapping[str, Any]] = {
     Symbol.certified_l: {
         "text": f"V_l at step {FROM} times the thetas up to t, over 2 c_t: of all certificates the least; infinite without one",
         "value": certificate_bounds,
+        **_ITERATES,
+    },
+    Symbol.from_state_l: {
+        "text": f"for t > {STATE}: the bound on gap_l,t from the state (e, m, v) at step {STATE} alone; infinite without one",
+        "value": from_state_bounds,
         **_ITERATES,
     },
     Symbol.span_l: {

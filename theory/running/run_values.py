@@ -15,13 +15,16 @@ from quadsim.theory.running.energy import (
     energies,
     span_gaps,
 )
+from quadsim.theory.running.from_state import from_state_gaps
 from quadsim.theory.running.preconditioner import Replay, preconditioned_form, replay
 
 __all__ = [
     "FROM",
+    "STATE",
     "certificate_bounds",
     "certified_ratios",
     "energy_ratios",
+    "from_state_bounds",
     "epsilon",
     "memory_of",
     "next_tau",
@@ -33,6 +36,9 @@ Array = NDArray[np.float64]
 
 FROM = 1
 """Step from whose state the theorem adam-certificate-gap is checked."""
+
+STATE = 5
+"""Step whose state alone the theorem adam-from-state is checked with."""
 
 _KEPT: WeakKeyDictionary[Trajectory, Replay] = WeakKeyDictionary()
 
@@ -125,3 +131,22 @@ certificate_bounds = _bounds(certificate_gaps, FROM)
 
 span_bounds = _bounds(span_gaps, 0)
 """Bounds of adam-span on the gaps of blocks, (M, K, T + 1, B); `inf` where it says nothing."""
+
+
+def from_state_bounds(trajectory: Trajectory) -> Array:
+    """Return the bounds of adam-from-state on the gaps of blocks from the state at step STATE, (M, K, T + 1, B); NaN up to it."""
+    seen, settings = replay_of(trajectory), trajectory.settings
+    out = np.full(seen.smallest_tau.shape, np.nan)
+    last = out.shape[2] - 1
+    for k in range(out.shape[1]) if last > STATE else ():
+        beta1, beta2, eps, lr = (float(settings[name][k]) for name in ("beta1", "beta2", "eps", "lr"))
+        if not 0.0 < beta1 < 1.0 or beta2 == 0.0:
+            continue
+        second = np.zeros_like(seen.gradient[:, k, 0])
+        for t in range(STATE):
+            second = beta2 * second + (1.0 - beta2) * seen.gradient[:, k, t] ** 2
+        state = (seen.error[:, k, STATE], seen.mean[:, k, STATE], second)
+        with np.errstate(all="ignore"):
+            found = from_state_gaps(trajectory.problem, state, STATE, last, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+        out[:, k, STATE + 1 :] = found[:, 1:]
+    return out

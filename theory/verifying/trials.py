@@ -345,6 +345,18 @@ def _multiples(rules: Sequence[str]) -> Callable[[Draw, int], Iterator[Trajector
     return run
 
 
+def _adam_slowly(draw: Draw, number: int) -> Iterator[Trajectory]:
+    """Run Adam with slow memories on small blocks, where a bound from an early state has a chance."""
+    problem = BlockQuadratic.generate(
+        int(draw.integers(2, 4)), int(draw.integers(2, 4)), heterogeneity=_powers(draw, 0.01, 2), problems=number,
+        condition_number=_powers(draw, 0.01, 0.5), seed=int(draw.integers(2**32)),
+    )  # fmt: skip
+    beta1, beta2 = float(draw.choice([0.9, 0.8, 0.5])), float(draw.choice([0.999, 0.9999, 0.99]))
+    rates = _sign_rates(draw, problem) * 10.0 ** draw.uniform(-1, 0)
+    eps = float(draw.choice([0.0, 1e-8, 1e-3]))
+    yield simulate(problem, "adam", lr=rates, beta1=beta1, beta2=beta2, eps=eps, steps=STEPS, observe=["iterate"])
+
+
 def _momentum(draw: Draw, number: int) -> Iterator[Trajectory]:
     """Run linear rules with momentum at any rate up to the edge of stability."""
     problem, momentum = random_problems(draw, number), float(draw.uniform(0, 0.97))
@@ -571,6 +583,7 @@ TRIALS: dict[str, Trial] = {
     "adam-energy": Trial(_preconditioned()),
     "adam-certificate": Trial(_preconditioned(memory=True)),
     "adam-certificate-gap": Trial(_preconditioned(memory=True)),
+    "adam-from-state": Trial(_adam_slowly),
     "adam-span": Trial(_preconditioned()),
     "linear-modes": Trial(_momentum),
     "block-scale-invariance": Trial(_multiples(INVARIANT)),
