@@ -216,6 +216,11 @@ def _files(results: Results) -> tuple[str, ...]:
         tables = (
             f"{store.SUMMARY}: a row for every run (pandas.read_parquet)",
             f"{store.CURVES}: the curves at the best rates (xarray.open_dataset, engine h5netcdf)",
+            *(
+                [f"{store.GUARANTEES}: bounds at guaranteed rates and along runs (pandas.read_parquet)"]
+                if results.guarantees is not None
+                else []
+            ),
         )
     else:
         tables = (f"{store.HISTOGRAM}: counts by status and histograms of steps (pandas.read_parquet)",)

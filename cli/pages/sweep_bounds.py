@@ -63,7 +63,7 @@ class _Found:
             return f"the hypotheses do not hold on these runs: {wanted}"
         others = [name for name, theorem in THEOREMS.items() if self.spec.optimizer.name in theorem.rules]
         about = f"; of other things: {', '.join(others)} (quadsim theorems NAME)" if others else ""
-        return f"no theorem here bounds the steps of {self.spec.optimizer.name}{about}"
+        return f"no theorem here bounds the steps of {self.spec.optimizer.name} at every rate{about}"
 
 
 def _theorems_at(results: Results) -> dict[tuple[int, str], list[str]]:
