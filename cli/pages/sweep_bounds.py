@@ -131,8 +131,8 @@ def _guaranteed(results: Results, rows: pd.DataFrame) -> list[Block]:
     why = guarantee_notes(results)
     note = (
         "Of the optimizers that no theorem bounds at their best rates. From the start: the bound is known before the run, at the "
-        "rate that makes the largest bound of the problems smallest; a run at that rate was added. Along the run: the bound reads the "
-        "preconditioner of the run at the best rate, and no gap."
+        "rate that makes the largest bound of the problems smallest; a run at that rate was added. Along the run: it reads "
+        "the preconditioner of the run at the best rate, and no gap."
     )
     table = Table(GUARANTEES_TITLE, columns, cells, note)
     return [table, *([Text("Where a bound does not speak of all problems:"), Items(tuple(why))] if why else [])]

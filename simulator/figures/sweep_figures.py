@@ -236,7 +236,7 @@ def _bound_rates(results: "Results") -> dict[tuple[int, str], np.ndarray]:
 
 
 def _guaranteed_curves(results: "Results") -> dict[tuple[int, str], np.ndarray]:
-    """The median curve of the first guarantee of every point and optimizer; NaN where it speaks of less than half of the problems."""
+    """The median curve of the first guarantee of every point and optimizer; NaN where it speaks of less than half of them."""
     found = results.guarantees
     if found is None:
         return {}
@@ -254,7 +254,8 @@ def gap_figure(results: "Results", table: pd.DataFrame) -> Figure:
     """What the optimizers decrease (of quadratics the gap) against step at every point, at each optimizer's best rate.
 
     A line for the median over the problems and a band from the 10% to the 90% quantile; dashed the curve that a theorem
-    guarantees at this rate, at a rate of its own, or along the run. The markers on the tolerance are the medians of the steps until the criterion.
+    guarantees at this rate, at a rate of its own, or along the run. The markers on the tolerance are the medians of the
+    steps until the criterion.
 
     Raises:
         ValueError: results without curves.

@@ -55,7 +55,7 @@ class Guarantee:
         theorem: its name; empty where there is none.
         lr: the rate that it speaks of.
         start: the step from whose state it is computed; 0 is the start.
-        bound: steps after which the tolerance is reached at the latest, from below: at the earliest, (M,); `inf`: nothing is said.
+        bound: steps after which the tolerance is reached at the latest, from below: at the earliest, (M,); `inf`: nothing said.
         steps: steps that a run at this rate took, (M,); NaN where there was no run.
         at_least: steps that any run at this rate takes at least, (M,); NaN where nothing is known.
         curve: the bound on the gap over the gap at the start, (M, R); NaN where it says nothing.

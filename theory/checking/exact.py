@@ -187,7 +187,11 @@ def with_doubling(compute: Callable[[], Any], decided: Callable[[Any], bool]) ->
 
 
 def _over_index(expression: sp.Expr, values: Mapping[sp.Symbol, Any]) -> Any:
-    """Return the maximum, minimum or sum of an expression over the index of its symbols (blocks, or eigenvalues)."""
+    """Return the maximum, minimum or sum of an expression over the index of its symbols (blocks, or eigenvalues).
+
+    Raises:
+        NotExact: no symbol in it has exact values.
+    """
     inner, values = expression.args[0], dict(values)
     for nested in inner.atoms(MaxOver, MinOver, SumOver):  # first: it has an index of its own
         value = sp.Dummy()

@@ -2,8 +2,8 @@
 
 A certificate is four numbers (s, xi, a, b) for a beta1 > 0. With it the energy of a block is V = (1-s) e'He + s (g-m)'H^-1(g-m)
 - xi m'H^-1 m + (a/(2 eps1)) z'Bz - b g'Bg, eps1 = (1-beta1)/(1+beta1), z = eps1 g + (1-eps1) m. On an eigenvector of
-H^(1/2) B H^(1/2) with eigenvalue tau a step takes the quadratic form R(tau), which bounds the old V from below, to N(tau), the new
-V, in the coordinates u = H^(-1/2) m_(t+1) and d = H^(-1/2) (g_t - m_t). `coefficients` writes both as polynomials in tau; all
+H^(1/2) B H^(1/2) with eigenvalue tau a step takes the quadratic form R(tau), which bounds the old V from below, to N(tau), the
+new V, in the coordinates u = H^(-1/2) m_(t+1) and d = H^(-1/2) (g_t - m_t). `coefficients` writes both as polynomials in tau; all
 functions work on arrays, on Fractions and on symbols alike.
 
 Where R(tau) is not positive definite a factor does not exist: the answer is `inf`, never a large number.
@@ -51,8 +51,8 @@ _SHAPES = (
     (0.45, 0.2, 1.1, 0.9),
     (0.4, 0.1, 1.1, 0.9),
 )
-"""(s, xi, a/A, b/B) near the conserved form of frozen Adam, s = xi = 1/2, a = A = (1+beta1)/(2 beta1), b = B = (1-beta1)/(4 beta1),
-with slack: the conserved form itself is singular at two values of tau."""
+"""(s, xi, a/A, b/B) near the conserved form of frozen Adam, s = xi = 1/2, a = A = (1+beta1)/(2 beta1) and
+b = B = (1-beta1)/(4 beta1), with slack: the conserved form itself is singular at two values of tau."""
 
 _POINTS = 8  # pieces of an interval of tau
 _MARGIN = 0.02  # of 1 - theta, between the values at which a factor is guessed
@@ -114,7 +114,7 @@ def _value(polynomial: Polynomial, tau: Any) -> Any:
 
 
 def factor_at(tau: Array, beta1: Any, certificate: Certificate, rho: Any, omega: Any) -> Array:
-    """Return the smallest theta with theta R(tau) - N(tau) >= 0, the larger eigenvalue of R^-1 N; `inf` where R is not positive."""
+    """Return the smallest theta with theta R(tau) - N(tau) >= 0, the larger eigenvalue of R^-1 N; `inf` unless R is positive."""
     old, new = coefficients(beta1, certificate, rho, omega)
     r, n = [_value(p, tau) for p in old], [_value(p, tau) for p in new]
     with np.errstate(all="ignore"):
@@ -154,7 +154,7 @@ def pieces_of(low: Any, high: Any, number: int = _POINTS) -> list[Any]:
 def bernstein(polynomial: Polynomial, low: Any, high: Any) -> list[Any]:
     """Return the Bernstein coefficients of a polynomial on [low, high], between whose extremes all its values there lie.
 
-    With tau = low + w x, w = high - low, the polynomial is sum_k q_k x^k, and its j-th coefficient is sum_(k<=j) C(j,k)/C(n,k) q_k.
+    With tau = low + w x, w = high - low, the polynomial is sum_k q_k x^k; its j-th coefficient is sum_(k<=j) C(j,k)/C(n,k) q_k.
     In Fractions the result is exact.
     """
     degree, width = len(polynomial) - 1, high - low

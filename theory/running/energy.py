@@ -105,8 +105,8 @@ def certificate_factors(replay: Replay, certificate: Certificate, k: int = 0) ->
 def certificate_gaps(replay: Replay, k: int = 0, start: int = 1, certificate: Certificate | None = None) -> Array:
     """Return bounds on the gap of every block from V at a step, (M, T + 1, B): of all certificates the best; `inf` before it.
 
-    gap_t <= V_start theta_(start+1) ... theta_t / (2 c_t). There is no statement (`inf`) from a certificate whose V is not positive
-    at the start, whose R fails to be positive definite at any step, or whose floor c is not positive.
+    gap_t <= V_start theta_(start+1) ... theta_t / (2 c_t). There is no statement (`inf`) from a certificate whose V is not
+    positive at the start, whose R fails to be positive definite at any step, or whose floor c is not positive.
 
     Args:
         replay: the run.

@@ -19,7 +19,9 @@ Array = NDArray[np.float64]
 class _Enclosure:
     """Of the preconditioner of one group of blocks of equal size, step by step: bounds of tau, rho and omega."""
 
-    def __init__(self, hessian: Array, second: Array, t0: int, lr: Array, beta1: float, beta2: float, eps: float) -> None:
+    def __init__(
+        self, hessian: Array, second: Array, t0: int, lr: Array, beta1: float, beta2: float, eps: float
+    ) -> None:
         self._hessian, self._v, self._t0 = hessian[:, None], second[:, None], t0
         self._lr, self._beta1, self._beta2, self._eps = lr, beta1, beta2, eps
         self._curvature = np.einsum("...ii->...i", hessian)[:, None]
@@ -35,15 +37,15 @@ class _Enclosure:
         """Return low and high of tau, rho and omega for the step to t, (M, C, B), from bounds on the gaps at t - 1."""
         beta1, beta2, since = self._beta1, self._beta2, t - self._t0
         self._grown = beta2 * self._grown + (1.0 - beta2) * 2.0 * gaps
-        largest = np.sqrt((beta2**since * self._v + self._curvature * self._grown[..., None]) / (1.0 - beta2**t)) + self._eps
+        largest = (
+            np.sqrt((beta2**since * self._v + self._curvature * self._grown[..., None]) / (1.0 - beta2**t)) + self._eps
+        )
         root = np.sqrt(self._lr[:, None] / (1.0 - beta1**t) / largest)
         scaled = self._hessian * root[..., :, None] * root[..., None, :]
         low = np.maximum(np.linalg.eigvalsh(scaled)[..., 0] * (1.0 - 1e-9), 1e-16)
         fall = np.sqrt(beta2**since * (1.0 - beta2**self._t0) / (1.0 - beta2**t))
         base = (1.0 - beta1 ** (t - 1)) / (1.0 - beta1**t)
-        high = np.broadcast_to(
-            self._top * (1.0 - beta1**self._t0) / (1.0 - beta1**t) / fall * (1.0 + 1e-9), low.shape
-        )
+        high = np.broadcast_to(self._top * (1.0 - beta1**self._t0) / (1.0 - beta1**t) / fall * (1.0 + 1e-9), low.shape)
         rho = base * np.sqrt((1.0 - beta2**t) / (beta2 * (1.0 - beta2 ** (t - 1))))
         with np.errstate(all="ignore"):
             growth = beta2 + (1.0 - beta2) * 2.0 * gaps * self._slowest / beta2 ** (since - 1)
@@ -65,8 +67,8 @@ def from_state_gaps(
 ) -> Array:
     """Return bounds on the gap of every block at the steps t0, ..., T of Adam from its state at t0 alone, (M, T + 1 - t0, B).
 
-    `inf` where no certificate is left. Before every step b is raised towards its value as omega falls: a larger b lowers V, so that
-    this is free.
+    `inf` where no certificate is left. Before every step b is raised towards its value as omega falls: a larger b lowers V, so
+    that this is free.
 
     Args:
         problem: M problems.
@@ -98,7 +100,9 @@ def _of_group(
     s, xi, a, top = (np.asarray(x)[None, :, None] for x in chosen)
     shape = (error.shape[0], s.shape[1], error.shape[1])
     b = np.zeros(shape)
-    value = _energy(hessian, error, mean, rates / (1.0 - beta1**t0) / (np.sqrt(second / (1.0 - beta2**t0)) + eps), beta1, s, xi, a)
+    value = _energy(
+        hessian, error, mean, rates / (1.0 - beta1**t0) / (np.sqrt(second / (1.0 - beta2**t0)) + eps), beta1, s, xi, a
+    )
     gradient = np.einsum("mbij,mbj->mbi", hessian, error)
     gaps = np.broadcast_to(np.sum(error * gradient, axis=-1)[:, None] / 2.0, shape)
     value = np.where(value > 0.0, value, np.inf)
@@ -111,7 +115,9 @@ def _of_group(
             own = Certificate(s, xi, a, b)
             value = value * factor_on(low, high, beta1, own, rho, omega)
             floor = floor_on(low, high, beta1, own)
-            gaps = np.where((floor > 0.0) & np.isfinite(value), value / (2.0 * np.where(floor > 0.0, floor, 1.0)), np.inf)
+            gaps = np.where(
+                (floor > 0.0) & np.isfinite(value), value / (2.0 * np.where(floor > 0.0, floor, 1.0)), np.inf
+            )
         out.append(gaps.min(axis=1))
         if np.isinf(out[-1]).all():
             break

@@ -17,8 +17,8 @@ from quadsim.theory.running.run_values import (
     certificate_bounds,
     certified_ratios,
     energy_ratios,
-    from_state_bounds,
     epsilon,
+    from_state_bounds,
     next_tau,
     span_bounds,
 )
@@ -151,7 +151,10 @@ RUN_MEANINGS: Mapping[sp.Symbol, Mapping[str, Any]] = {
     },
     Symbol.gap_0_l: {"text": "gap of block l at the start", "value": lambda run: block_gaps(run.problem)[:, None]},
     Symbol.target_l: {
-        "text": "for t >= 2: sqrt(min over s < t of gap_l,s), where it is above eta sqrt(S_l/2) and eta S_l/(2 sqrt(2 nu_l)); else undefined",
+        "text": (
+            "for t >= 2: sqrt(min over s < t of gap_l,s), where it is above eta sqrt(S_l/2) and eta S_l/(2 sqrt(2 nu_l)); else"
+            " undefined"
+        ),
         "value": _target,
         "needs": ("block_gap",),
         **_ALONG,

@@ -2,7 +2,7 @@
 
 m_t = beta m_(t-1) + (1 - beta) g_(t-1) is the rule's mean of the gradients, or, with beta = 0, the gradient itself. Which rules
 are of this form is derived from their expressions. B_t of a run is replayed from the iterates that it recorded: the
-rule's own updates are evaluated on g = H e. So it is known for the runs of every engine that records iterates, and no gap is read.
+rule's own updates are evaluated on g = H e. So it is known for the runs of every engine that records iterates; no gap is read.
 """
 
 from collections.abc import Callable, Mapping
@@ -85,7 +85,7 @@ class Replay:
     """Errors, gradients, means of gradients and preconditioners along a run, recomputed from its iterates.
 
     Arrays are (M, K, T + 1, P) for the steps 0, ..., T. The preconditioner at t is that of the step from t - 1 to t; at 0 it is
-    NaN. Where the preconditioner of a coordinate is infinite (a second moment of 0 and eps = 0) the blocks it is in have no finite
+    NaN. Where the preconditioner of a coordinate is infinite (a second moment of 0 and eps = 0) its block has no finite
     extremes, so that no statement is made of them from there on.
 
     Attributes:
@@ -112,7 +112,7 @@ class Replay:
 
     @cached_property
     def taus(self) -> dict[int, Array]:
-        """Eigenvalues of B_t^(1/2) H_l B_t^(1/2), ascending, by block size, (M, K, T + 1, B_size, P_size); NaN where undefined."""
+        """Eigenvalues of B_t^(1/2) H_l B_t^(1/2), ascending, by block size, (M, K, T + 1, B_size, P_size); or NaN."""
         out = {}
         for size, positions in self.layout.positions.items():
             diagonal = self.preconditioner[..., positions]

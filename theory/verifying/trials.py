@@ -577,7 +577,9 @@ TRIALS: dict[str, Trial] = {
     "signum-gap": Trial(_signs_as_run("signum")),
     "lion-gap": Trial(_signs_as_run("lion")),
     "sign-diagonal": Trial(_diagonal_signs),
-    "sign-distance": Trial(_signs_as_run("signsgd", schedules=_SCHEDULES), rational=_rational("signsgd", low=0.05, high=0.3)),
+    "sign-distance": Trial(
+        _signs_as_run("signsgd", schedules=_SCHEDULES), rational=_rational("signsgd", low=0.05, high=0.3)
+    ),
     "sign-cycle": Trial(_sign_cycles),
     "adam-local": Trial(_preconditioned(memory=False)),
     "adam-energy": Trial(_preconditioned()),

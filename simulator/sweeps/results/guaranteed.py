@@ -18,9 +18,9 @@ def guarantee_rows(results: Results) -> pd.DataFrame:
     """Return a row per point, optimizer and bound that speaks of at least one problem.
 
     Returns:
-        Columns point, optimizer, setting, lr (the best rate), kind, theorem, guaranteed_lr, start, problems and of (how many of how
-        many it speaks of), and over these problems the medians bound_steps, steps (NaN without a run), at_least_steps and ratio:
-        of bound over steps, or over at_least_steps where there was no run.
+        Columns point, optimizer, setting, lr (the best rate), kind, theorem, guaranteed_lr, start, problems and of (how many of
+        how many it speaks of), and over these problems the medians bound_steps, steps (NaN without a run), at_least_steps and
+        ratio: of bound over steps, or over at_least_steps where there was no run.
     """
     found = results.guarantees
     if found is None:

@@ -104,8 +104,8 @@ def sweep(
             warning is logged and the results, which are finished by then, are returned.
         figures: False: figures and report are left out, which the manifest says; the sweep is finished without them, and
             `quadsim report` makes them.
-        guarantor: says, of every optimizer that no theorem bounds at its best rate, at which rate one does, or what one says along
-            the run (`quadsim.theory.guarantees`); further runs that this takes are added, no other changes.
+        guarantor: says, of every optimizer that no theorem bounds at its best rate, at which rate one does, or what one says
+            along the run (`quadsim.theory.guarantees`); further runs that this takes are added, no other changes.
 
     Returns:
         Results.

@@ -19,7 +19,7 @@ MOST_PROBLEMS = 64
 
 
 def write_guarantees(folder: Path, config: SweepGrid, best: pd.DataFrame, guarantor: Guarantor) -> None:
-    """Write a row for every problem and guarantee that a theory gives of an optimizer, mostly where no theorem bounds its best rate.
+    """Write a row for every problem and guarantee of an optimizer, mostly where no theorem bounds its best rate.
 
     Columns: those of `KEYS` (the best rate is `lr`), seed, kind, theorem, guaranteed_lr, start, bound_steps, steps,
     at_least_steps, why_not and curve (a list, at the recorded steps of the sweep). Other runs of the sweep are not touched.

@@ -15,7 +15,6 @@ from quadsim.theory.running.certificates import (
     bernstein,
     certificates_for,
     certified,
-    coefficients,
     factor_at,
     factor_on,
     floor_on,
@@ -94,7 +93,13 @@ def random_state(draw, size=4):
     q, _ = np.linalg.qr(draw.standard_normal((size, size)))
     matrix = (q * 10.0 ** draw.uniform(-1, 0, size)) @ q.T
     old = 10.0 ** draw.uniform(-1, 1, size)
-    return matrix, draw.standard_normal(size), draw.standard_normal(size), old, old * 10.0 ** draw.uniform(-0.05, 0.05, size)
+    return (
+        matrix,
+        draw.standard_normal(size),
+        draw.standard_normal(size),
+        old,
+        old * 10.0 ** draw.uniform(-0.05, 0.05, size),
+    )
 
 
 def energy_of(matrix, e, m, b, beta, certificate):
@@ -176,7 +181,16 @@ def test_a_factor_on_an_interval_is_certified_in_rationals_and_a_smaller_one_is_
     every, confirmed = certificates_for(beta), 0
     for low, high in ((0.1, 0.3), (0.5, 4.0), (2.0, 9.0)):
         for c in list(zip(*every, strict=True))[::2]:
-            theta = float(factor_on(np.float64(low), np.float64(high), beta, Certificate(*map(np.float64, c)), np.float64(1.01), np.float64(1.01)))
+            theta = float(
+                factor_on(
+                    np.float64(low),
+                    np.float64(high),
+                    beta,
+                    Certificate(*map(np.float64, c)),
+                    np.float64(1.01),
+                    np.float64(1.01),
+                )
+            )
             if not np.isfinite(theta):
                 continue
             ends = [Fraction(float(x)) for x in pieces_of(low, high)]
@@ -192,7 +206,9 @@ def test_where_r_is_not_positive_there_is_no_factor():
     """A certificate that has lost its positivity is over: the answer is infinite, not a large number."""
     c = Certificate(0.5, 0.6, 0.0, 0.0)  # xi above 1 - s: V is negative for some states
     assert np.isinf(factor_at(np.array([0.5, 2.0]), 0.9, c, 1.0, 1.0)).all()
-    assert not certified(Fraction(10**6), Fraction(9, 10), exact(c), Fraction(1), Fraction(1), [Fraction(1, 2), Fraction(2)])
+    assert not certified(
+        Fraction(10**6), Fraction(9, 10), exact(c), Fraction(1), Fraction(1), [Fraction(1, 2), Fraction(2)]
+    )
 
 
 def test_an_energy_that_is_not_positive_gives_no_statement(adam):
@@ -300,7 +316,10 @@ def test_adam_energy_needs_its_epsilon(problem):
     run = simulate(problem, "adam", lr=0.02, steps=30, observe=["iterate"])
     ends = (Symbol.tau_low_l, Symbol.tau_high_l)
     gone = replace(
-        THEOREMS["adam-energy"], name="neighbour", bound=MaxOver(sp.Max(*((1 - tau) ** 2 for tau in ends))), statement=""
+        THEOREMS["adam-energy"],
+        name="neighbour",
+        bound=MaxOver(sp.Max(*((1 - tau) ** 2 for tau in ends))),
+        statement="",
     )
     assert not violated("adam-energy", run)
     assert violated(gone, run)

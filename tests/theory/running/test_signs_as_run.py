@@ -102,7 +102,9 @@ def test_the_recursion_follows_a_schedule(problem):
     rates = 0.05 * np.linspace(1, 0.1, 40)
     run = simulate(problem, "signsgd", lr=0.05, steps=40, schedule="linear")
     assert check("sign-constant-gap", run).counts()["holds"] == 6
-    u = recursion(block_gaps(problem), one_norm_convexity(problem), sign_smoothness(problem), np.broadcast_to(rates, (6, 2, 40)))
+    u = recursion(
+        block_gaps(problem), one_norm_convexity(problem), sign_smoothness(problem), np.broadcast_to(rates, (6, 2, 40))
+    )
     assert u.shape == (6, 2, 41)
 
 

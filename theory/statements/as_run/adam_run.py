@@ -1,4 +1,4 @@
-"""Theorems about preconditioned rules with a running preconditioner: RMSProp, Adam and their relatives (docs/theory.md section 9).
+"""Theorems about rules with a running preconditioner: RMSProp, Adam and their relatives (docs/theory.md section 9).
 
 Nothing is assumed of how the preconditioner came about: eps, bias correction, maxima and schedules are covered. The bounds
 read it along the run, with the error and the mean gradient at one step; they read no gap of a later step.
@@ -63,11 +63,12 @@ def _form_of(name: str) -> Step:
         update = rule.update[form.memory]
         return Step(
             equal(
-                sp.expand(moved + form.preconditioner * mean) + sp.simplify(form.scale * update - form.beta * mean - (1 - form.beta) * g),
+                sp.expand(moved + form.preconditioner * mean)
+                + sp.simplify(form.scale * update - form.beta * mean - (1 - form.beta) * g),
                 0,
             ),
             because,
-        )  # fmt: skip
+        )
     return Step(equal(sp.expand(moved + form.preconditioner * mean), 0), because)
 
 
@@ -80,21 +81,46 @@ def _frame(*names: str) -> tuple[Step, ...]:
     uu = yy - beta * dd
     return (
         *(_form_of(name) for name in names),
-        Step(equal(sp.expand(m1 / sp.sqrt(lam) - uu), 0), "with y = H^(1/2) e, d = H^(-1/2) (g - m): H^(-1/2) m_next = u = y - beta d (one coordinate; for a block the same with the matrices)"),
-        Step(equal(sp.expand(sp.sqrt(lam) * (e - B * m1) - (yy - B * lam * uu)), 0), "y_next = y - K u with K = H^(1/2) B H^(1/2), block by block"),
-        Step(equal(sp.expand((lam * (e - B * m1) - m1) / sp.sqrt(lam) - (beta * dd - B * lam * uu)), 0), "d_next = beta d - K u"),
-        Step("K is symmetric positive definite and has the eigenvalues tau of B^(1/2) H B^(1/2): in its eigenbasis y_next = y - tau u, d_next = beta d - tau u", "spectral theorem"),
-    )  # fmt: skip
+        Step(
+            equal(sp.expand(m1 / sp.sqrt(lam) - uu), 0),
+            (
+                "with y = H^(1/2) e, d = H^(-1/2) (g - m): H^(-1/2) m_next = u = y - beta d (one coordinate; for a "
+                "block the same with the matrices)"
+            ),
+        ),
+        Step(
+            equal(sp.expand(sp.sqrt(lam) * (e - B * m1) - (yy - B * lam * uu)), 0),
+            "y_next = y - K u with K = H^(1/2) B H^(1/2), block by block",
+        ),
+        Step(
+            equal(sp.expand((lam * (e - B * m1) - m1) / sp.sqrt(lam) - (beta * dd - B * lam * uu)), 0),
+            "d_next = beta d - K u",
+        ),
+        Step(
+            (
+                "K is symmetric positive definite and has the eigenvalues tau of B^(1/2) H B^(1/2): in its "
+                "eigenbasis y_next = y - tau u, d_next = beta d - tau u"
+            ),
+            "spectral theorem",
+        ),
+    )
 
 
 def _local() -> tuple[Step, ...]:
     low, high, between = sp.symbols("tau_low tau_high tau_i", positive=True)
     return (
         *_frame("rmsprop", "adam"),
-        Step(equal((y - tau * y) ** 2, (1 - tau) ** 2 * y**2), "with beta = 0, u = y: twice the gap is |y|^2, and each mode's part is multiplied by (1 - tau)^2"),
-        Step(sp.Le((1 - between) ** 2, sp.Max((1 - low) ** 2, (1 - high) ** 2)), "which is largest at an end of the spectrum", (sp.Le(low, between), sp.Le(between, high))),
+        Step(
+            equal((y - tau * y) ** 2, (1 - tau) ** 2 * y**2),
+            "with beta = 0, u = y: twice the gap is |y|^2, and each mode's part is multiplied by (1 - tau)^2",
+        ),
+        Step(
+            sp.Le((1 - between) ** 2, sp.Max((1 - low) ** 2, (1 - high) ** 2)),
+            "which is largest at an end of the spectrum",
+            (sp.Le(low, between), sp.Le(between, high)),
+        ),
         _BLOCKS,
-    )  # fmt: skip
+    )
 
 
 def _energy() -> tuple[Step, ...]:
@@ -106,15 +132,34 @@ def _energy() -> tuple[Step, ...]:
     value = theta.subs(tau, between)
     return (
         *_frame(*PRECONDITIONED),
-        Step(equal(uu, beta * (1 + beta) * tau**2 / (1 - beta)), "theta E - E_next = A u^2 + 2 B u d + C d^2, E = y^2 + beta d^2, y = u + beta d, with A = beta (1+beta) tau^2/(1-beta)"),
-        Step(equal(dd, beta * (1 + beta) * (1 - beta - tau * (2 - tau / _EPS1))), "and C = beta (1+beta) (1 - beta - tau (2 - tau/eps1))"),
-        Step(equal(sp.simplify(uu * dd - ud**2 / 4), beta**3 * tau**2 * (2 - tau / _EPS1) ** 2), "certificate: A C - B^2 = beta^3 tau^2 (2 - tau/eps1)^2 >= 0"),
+        Step(
+            equal(uu, beta * (1 + beta) * tau**2 / (1 - beta)),
+            (
+                "theta E - E_next = A u^2 + 2 B u d + C d^2, E = y^2 + beta d^2, y = u + beta d, with A = beta "
+                "(1+beta) tau^2/(1-beta)"
+            ),
+        ),
+        Step(
+            equal(dd, beta * (1 + beta) * (1 - beta - tau * (2 - tau / _EPS1))),
+            "and C = beta (1+beta) (1 - beta - tau (2 - tau/eps1))",
+        ),
+        Step(
+            equal(sp.simplify(uu * dd - ud**2 / 4), beta**3 * tau**2 * (2 - tau / _EPS1) ** 2),
+            "certificate: A C - B^2 = beta^3 tau^2 (2 - tau/eps1)^2 >= 0",
+        ),
         Step(sp.Ge(dd, 0), "C is not negative, for any tau", (sp.Lt(beta, 1),)),
         _SEMIDEFINITE,
-        Step(sp.Le(value, sp.Max(theta.subs(tau, low), theta.subs(tau, high))), "theta is convex in tau: largest at an end of the spectrum", (sp.Lt(beta, 1), sp.Le(low, between), sp.Le(between, high))),
+        Step(
+            sp.Le(value, sp.Max(theta.subs(tau, low), theta.subs(tau, high))),
+            "theta is convex in tau: largest at an end of the spectrum",
+            (sp.Lt(beta, 1), sp.Le(low, between), sp.Le(between, high)),
+        ),
         _BLOCKS,
-        Step(equal(y**2 + beta * y**2, (1 + beta) * y**2), "at the start m = 0, so d = y and E_0 = (1 + beta) 2 gap_0; and 2 gap <= E at every step"),
-    )  # fmt: skip
+        Step(
+            equal(y**2 + beta * y**2, (1 + beta) * y**2),
+            "at the start m = 0, so d = y and E_0 = (1 + beta) 2 gap_0; and 2 gap <= E at every step",
+        ),
+    )
 
 
 def _form(yy: sp.Expr, dd: sp.Expr, zz: sp.Expr, rise: sp.Expr, fall: sp.Expr) -> sp.Expr:
@@ -155,18 +200,65 @@ def _certificate() -> tuple[Step, ...]:
     following = kept.subs({y: y - tau * u0, d: beta * d - tau * u0}, simultaneous=True)
     return (
         *_frame(*PRECONDITIONED),
-        Step(equal(sp.simplify(_EPS1 * now + (1 - _EPS1) * (now - d) - (u - _EPS1 * beta * d)), 0), "z = eps1 g + (1 - eps1) m is u - eps1 beta d in units of H^(1/2); m is y - d"),
-        Step(sp.And(sp.Ge(B0 * z**2, B1 * z**2 / rho), sp.Le(B0 * g**2, omega * B1 * g**2)), "coordinate by coordinate: B_t >= B_(t+1)/rho and B_t <= omega B_(t+1), so V_t is at least the form R, with B_(t+1)", (sp.Ge(B0 * rho, B1), sp.Le(B0, omega * B1))),
-        Step(equal(sp.simplify(sp.expand(_form(now, d, u - _EPS1 * beta * d, rho, omega) - _quadratic(old))), 0), "R(tau) in (u, d): the entries that are evaluated on runs"),
-        Step(equal(sp.simplify(sp.expand(_form(after, lag, _EPS1 * after + (1 - _EPS1) * u, sp.S.One, sp.S.One) - _quadratic(new))), 0), "V_(t+1) is N(tau) in (u, d)"),
+        Step(
+            equal(sp.simplify(_EPS1 * now + (1 - _EPS1) * (now - d) - (u - _EPS1 * beta * d)), 0),
+            "z = eps1 g + (1 - eps1) m is u - eps1 beta d in units of H^(1/2); m is y - d",
+        ),
+        Step(
+            sp.And(sp.Ge(B0 * z**2, B1 * z**2 / rho), sp.Le(B0 * g**2, omega * B1 * g**2)),
+            (
+                "coordinate by coordinate: B_t >= B_(t+1)/rho and B_t <= omega B_(t+1), so V_t is at least the form "
+                "R, with B_(t+1)"
+            ),
+            (sp.Ge(B0 * rho, B1), sp.Le(B0, omega * B1)),
+        ),
+        Step(
+            equal(sp.simplify(sp.expand(_form(now, d, u - _EPS1 * beta * d, rho, omega) - _quadratic(old))), 0),
+            "R(tau) in (u, d): the entries that are evaluated on runs",
+        ),
+        Step(
+            equal(
+                sp.simplify(
+                    sp.expand(_form(after, lag, _EPS1 * after + (1 - _EPS1) * u, sp.S.One, sp.S.One) - _quadratic(new))
+                ),
+                0,
+            ),
+            "V_(t+1) is N(tau) in (u, d)",
+        ),
         _SEMIDEFINITE,
-        Step(sp.Le(_q, _t * _p), "so where theta R(tau) - N(tau) is not negative for every tau of the block, V_(t+1) <= theta R <= theta V_t", (sp.Le(_q, _t * _r), sp.Le(_r, _p))),
-        Step(sp.Ge(c11 * _x**2 + 2 * c12 * _x * _w + c22 * _w**2, (c11 - c12**2 / c22) * _x**2), "V >= c |y|^2 with the Schur complement c of V in (y, d), where its (d,d) entry is positive"),
-        Step(sp.Ge(floor, ends), "V is affine in tau, so that c is a minimum of affine functions: on an interval least at an end", (sp.Le(low, between), sp.Le(between, high))),
+        Step(
+            sp.Le(_q, _t * _p),
+            (
+                "so where theta R(tau) - N(tau) is not negative for every tau of the block, V_(t+1) <= theta R <= "
+                "theta V_t"
+            ),
+            (sp.Le(_q, _t * _r), sp.Le(_r, _p)),
+        ),
+        Step(
+            sp.Ge(c11 * _x**2 + 2 * c12 * _x * _w + c22 * _w**2, (c11 - c12**2 / c22) * _x**2),
+            "V >= c |y|^2 with the Schur complement c of V in (y, d), where its (d,d) entry is positive",
+        ),
+        Step(
+            sp.Ge(floor, ends),
+            "V is affine in tau, so that c is a minimum of affine functions: on an interval least at an end",
+            (sp.Le(low, between), sp.Le(between, high)),
+        ),
         _BLOCKS,
-        Step(equal(sp.simplify(simple - closed), 0), "closed form at xi = b = 0, rho = 1, any omega: V - V_next = s (1-beta^2) d^2 + tau (2(1-s) - gamma tau) u^2 + 2 beta gamma tau u d, gamma = 1 - a (1 - eps1 tau/2)"),
-        Step(equal(sp.simplify(sp.expand(following - beta * kept)), 0), "where the certificates come from: with a frozen B, y d + tau/(1-beta) (y-d)(y - beta d) is multiplied by beta in every step, for every tau"),
-    )  # fmt: skip
+        Step(
+            equal(sp.simplify(simple - closed), 0),
+            (
+                "closed form at xi = b = 0, rho = 1, any omega: V - V_next = s (1-beta^2) d^2 + tau (2(1-s) - gamma "
+                "tau) u^2 + 2 beta gamma tau u d, gamma = 1 - a (1 - eps1 tau/2)"
+            ),
+        ),
+        Step(
+            equal(sp.simplify(sp.expand(following - beta * kept)), 0),
+            (
+                "where the certificates come from: with a frozen B, y d + tau/(1-beta) (y-d)(y - beta d) is "
+                "multiplied by beta in every step, for every tau"
+            ),
+        ),
+    )
 
 
 def _certificate_gap() -> tuple[Step, ...]:
@@ -174,9 +266,17 @@ def _certificate_gap() -> tuple[Step, ...]:
     after = sp.Symbol("V", nonnegative=True)
     return (
         *_certificate(),
-        Step(sp.Le(after, product * _t * value), "induction over t: V_(t+1) <= theta V_t and V_t <= (theta_1 ... theta_t) V_0 give the product for t + 1", (sp.Le(after, _t * _p), sp.Le(_p, product * value))),
-        Step(sp.Le(gap, product * value / (2 * floor)), "and 2 c gap <= V", (sp.Le(2 * floor * gap, after), sp.Le(after, product * value), sp.Gt(floor, 0))),
-    )  # fmt: skip
+        Step(
+            sp.Le(after, product * _t * value),
+            "induction over t: V_(t+1) <= theta V_t and V_t <= (theta_1 ... theta_t) V_0 give the product for t + 1",
+            (sp.Le(after, _t * _p), sp.Le(_p, product * value)),
+        ),
+        Step(
+            sp.Le(gap, product * value / (2 * floor)),
+            "and 2 c gap <= V",
+            (sp.Le(2 * floor * gap, after), sp.Le(after, product * value), sp.Gt(floor, 0)),
+        ),
+    )
 
 
 def _from_state() -> tuple[Step, ...]:
@@ -189,25 +289,72 @@ def _from_state() -> tuple[Step, ...]:
     gain, below, above, before = sp.symbols("growth B_old B_new v", positive=True)
     return (
         *_certificate(),
-        Step(sp.Ge(rule.update[v].subs({v: old, rule_symbols.g: g}), beta2 * old), "v_(t+1) >= beta2 v_t: D falls by the factor sqrt(beta2) a step at most, up to the corrections", (sp.Le(beta2, 1),)),
-        Step(sp.Le((x + eps) * part, larger + eps), "with eps: r x <= y and r <= 1 give r (x + eps) <= y + eps", (sp.Le(part * x, larger), sp.Le(part, 1))),
-        Step(sp.Le(g**2, curvature * 2 * gap), "g_i^2 <= H_ii e'He: the form of H at e - t u_i is not negative for any t", (sp.Ge(2 * gap - 2 * t * g + t**2 * curvature, 0), equal(t * curvature, g), sp.Gt(curvature, 0))),
-        Step(sp.Le(beta2 * old + (1 - beta2) * g**2, beta2 * old + (1 - beta2) * second), "so v_(t+1) is at most what the bounds on the gaps so far allow", (sp.Le(g**2, second), sp.Le(beta2, 1))),
-        Step(sp.Le((beta2 * before + (1 - beta2) * g**2) / before, beta2 + (1 - beta2) * gain), "and v_(t+1)/v_t is at most beta2 + (1-beta2) 2 G_t H_ii/v_t, which bounds omega", (sp.Le(g**2, gain * before), sp.Le(beta2, 1))),
-        Step(sp.Le(below * x**2, above * x**2), "a larger diagonal has the larger form: U >= D gives spec(H^(1/2) U^-1 H^(1/2)) <= spec(H^(1/2) D^-1 H^(1/2)), eigenvalue by eigenvalue", (sp.Le(below, above),)),
-        Step(sp.Le((_p - s * second) * x**2, (_p - s * old) * x**2), "V falls with b: raising b between steps, as -b g'Bg, is free (s stands for g'Bg, not negative)", (sp.Ge(second, old), sp.Ge(s, 0))),
-    )  # fmt: skip
+        Step(
+            sp.Ge(rule.update[v].subs({v: old, rule_symbols.g: g}), beta2 * old),
+            "v_(t+1) >= beta2 v_t: D falls by the factor sqrt(beta2) a step at most, up to the corrections",
+            (sp.Le(beta2, 1),),
+        ),
+        Step(
+            sp.Le((x + eps) * part, larger + eps),
+            "with eps: r x <= y and r <= 1 give r (x + eps) <= y + eps",
+            (sp.Le(part * x, larger), sp.Le(part, 1)),
+        ),
+        Step(
+            sp.Le(g**2, curvature * 2 * gap),
+            "g_i^2 <= H_ii e'He: the form of H at e - t u_i is not negative for any t",
+            (sp.Ge(2 * gap - 2 * t * g + t**2 * curvature, 0), equal(t * curvature, g), sp.Gt(curvature, 0)),
+        ),
+        Step(
+            sp.Le(beta2 * old + (1 - beta2) * g**2, beta2 * old + (1 - beta2) * second),
+            "so v_(t+1) is at most what the bounds on the gaps so far allow",
+            (sp.Le(g**2, second), sp.Le(beta2, 1)),
+        ),
+        Step(
+            sp.Le((beta2 * before + (1 - beta2) * g**2) / before, beta2 + (1 - beta2) * gain),
+            "and v_(t+1)/v_t is at most beta2 + (1-beta2) 2 G_t H_ii/v_t, which bounds omega",
+            (sp.Le(g**2, gain * before), sp.Le(beta2, 1)),
+        ),
+        Step(
+            sp.Le(below * x**2, above * x**2),
+            (
+                "a larger diagonal has the larger form: U >= D gives spec(H^(1/2) U^-1 H^(1/2)) <= spec(H^(1/2) "
+                "D^-1 H^(1/2)), eigenvalue by eigenvalue"
+            ),
+            (sp.Le(below, above),),
+        ),
+        Step(
+            sp.Le((_p - s * second) * x**2, (_p - s * old) * x**2),
+            "V falls with b: raising b between steps, as -b g'Bg, is free (s stands for g'Bg, not negative)",
+            (sp.Ge(second, old), sp.Ge(s, 0)),
+        ),
+    )
 
 
 def _span() -> tuple[Step, ...]:
     norm, start, end = sp.symbols("norm_squared start end", nonnegative=True)
     return (
         *_frame(*PRECONDITIONED),
-        Step(equal(y, y + 0 * d), "(y, d) <- (y - K u, beta d - K u), u = y - beta d, is linear: t steps are a product Phi of matrices that the preconditioners alone determine"),
-        Step("|Phi_y x|^2 <= lambda_max(Phi_y'Phi_y) |x|^2 for the rows Phi_y of y and x = y_0, as m_0 = 0 gives d_0 = y_0", "Rayleigh quotient"),
-        Step(sp.Le(end / 2, norm * (start / 2)), "twice the gap is |y|^2: gap_t <= |Phi_y|^2 gap_0, block by block", (sp.Le(end, norm * start),)),
+        Step(
+            equal(y, y + 0 * d),
+            (
+                "(y, d) <- (y - K u, beta d - K u), u = y - beta d, is linear: t steps are a product Phi of "
+                "matrices that the preconditioners alone determine"
+            ),
+        ),
+        Step(
+            (
+                "|Phi_y x|^2 <= lambda_max(Phi_y'Phi_y) |x|^2 for the rows Phi_y of y and x = y_0, as m_0 = 0 gives "
+                "d_0 = y_0"
+            ),
+            "Rayleigh quotient",
+        ),
+        Step(
+            sp.Le(end / 2, norm * (start / 2)),
+            "twice the gap is |y|^2: gap_t <= |Phi_y|^2 gap_0, block by block",
+            (sp.Le(end, norm * start),),
+        ),
         _BLOCKS,
-    )  # fmt: skip
+    )
 
 
 def _modes() -> tuple[Step, ...]:
@@ -221,7 +368,7 @@ def _modes() -> tuple[Step, ...]:
         after, states = advance(rule, e, form.eigenvalue * e, {state: m0})
         row = form.matrix * sp.Matrix([e, m0])
         steps += [
-            Step(equal(sp.expand(after - row[0]), 0), f"a step of the rule {name} on an eigenvector is linear in (e, m): the first row of its matrix"),
+            Step(equal(sp.expand(after - row[0]), 0), f"{name} on an eigenvector is linear in (e, m): the first row"),
             Step(equal(sp.expand(states[state] - row[1]), 0), "and the second"),
         ]  # fmt: skip
     own = RULES["heavy-ball"].linear_form
@@ -231,14 +378,39 @@ def _modes() -> tuple[Step, ...]:
     trace = 1 + beta - eta * own.eigenvalue
     top, value = sp.symbols("p_max p_i", nonnegative=True)
     return (
-        Step("a symmetric H has an orthonormal basis of eigenvectors, block by block; in it the gap is 1/2 sum_i lambda_i e_i^2", "spectral theorem"),
+        Step(
+            (
+                "a symmetric H has an orthonormal basis of eigenvectors, block by block; in it the gap is 1/2 sum_i "
+                "lambda_i e_i^2"
+            ),
+            "spectral theorem",
+        ),
         *steps,
-        Step(equal(lam * (value * e) ** 2 / 2, value**2 * (lam * e**2 / 2)), "from m = 0 the error on an eigenvector is p_t(lambda_i) e_i(0): its part of the gap is multiplied by p_t^2"),
+        Step(
+            equal(lam * (value * e) ** 2 / 2, value**2 * (lam * e**2 / 2)),
+            (
+                "from m = 0 the error on an eigenvector is p_t(lambda_i) e_i(0): its part of the gap is multiplied "
+                "by p_t^2"
+            ),
+        ),
         Step(sp.Le(value**2 * _q, top**2 * _q), "by at most the largest of these", (sp.Le(value, top),)),
         _BLOCKS,
-        Step(equal((own.matrix - z * sp.eye(2)).det(), z**2 - trace.subs({eta: rule_symbols.lr, beta: momentum}) * z + momentum), "heavy-ball: the characteristic polynomial of a mode is z^2 - (1 + beta - eta lambda) z + beta"),
-        Step(sp.And(sp.Gt(1 + trace + beta, 0), sp.Gt(1 - trace + beta, 0)), "its roots lie in the unit disc (Jury) iff beta < 1 and eta lambda < 2(1+beta): the edge tau = eta lambda/(1-beta) < 2(1+beta)/(1-beta) of frozen Adam", (sp.Lt(beta, 1), sp.Lt(eta * own.eigenvalue, 2 * (1 + beta)))),
-    )  # fmt: skip
+        Step(
+            equal(
+                (own.matrix - z * sp.eye(2)).det(),
+                z**2 - trace.subs({eta: rule_symbols.lr, beta: momentum}) * z + momentum,
+            ),
+            "heavy-ball: the characteristic polynomial of a mode is z^2 - (1 + beta - eta lambda) z + beta",
+        ),
+        Step(
+            sp.And(sp.Gt(1 + trace + beta, 0), sp.Gt(1 - trace + beta, 0)),
+            (
+                "its roots lie in the unit disc (Jury) iff beta < 1 and eta lambda < 2(1+beta): the edge tau = eta "
+                "lambda/(1-beta) < 2(1+beta)/(1-beta) of frozen Adam"
+            ),
+            (sp.Lt(beta, 1), sp.Lt(eta * own.eigenvalue, 2 * (1 + beta))),
+        ),
+    )
 
 
 def _is_form(trajectory: Trajectory) -> NDArray[np.bool_]:
@@ -263,7 +435,8 @@ _NO_DECAY = Hypothesis(
 _AS_RUN = r"e_{t+1} = e_t - B_{t+1} m_{t+1},\ m_{t+1} = \beta m_t + (1-\beta) g_t"
 _TAUS = r"\tau \in \mathrm{spec}(B_{t+1}^{1/2} H_l B_{t+1}^{1/2})"
 _V = (
-    r"V_t = (1-s) e_t'H_le_t + s (g_t-m_t)'H_l^{-1}(g_t-m_t) - \xi m_t'H_l^{-1}m_t + \frac{a}{2\varepsilon_1} z_t'B_tz_t - b g_t'B_tg_t,\quad"
+    r"V_t = (1-s) e_t'H_le_t + s (g_t-m_t)'H_l^{-1}(g_t-m_t) - \xi m_t'H_l^{-1}m_t + \frac{a}{2\varepsilon_1} "
+    r"z_t'B_tz_t - b g_t'B_tg_t,\quad"
     r" z = \varepsilon_1 g + (1-\varepsilon_1) m"
 )
 _RUN = "Reads the run's preconditioner, and no gap."
@@ -321,11 +494,13 @@ ADAM_AS_RUN = (
         rules=PRECONDITIONED,
         any_schedule=True,
         statement=(
-            r"\forall l\ \forall s, \xi \in \mathbb R, a, b \ge 0\ \forall t \ge 1: \theta R(\tau) - N(\tau) \succeq 0,\ R(\tau) \succ 0\ \forall "
+            r"\forall l\ \forall s, \xi \in \mathbb R, a, b \ge 0\ \forall t \ge 1: \theta R(\tau) - N(\tau) "
+            r"\succeq 0,\ R(\tau) \succ 0\ \forall "
             + _TAUS
             + r" \Rightarrow V_{t+1} \le \theta V_t,\quad "
             + _V
-            + r",\quad B_{t+1} \le \rho B_t,\ B_t \le \omega B_{t+1},\quad R, N: \text{the 2x2 forms of } V_t, V_{t+1} \text{ in } (H^{-1/2}m_{t+1},"
+            + r",\quad B_{t+1} \le \rho B_t,\ B_t \le \omega B_{t+1},\quad R, N:"
+            r" \text{the 2x2 forms of } V_t, V_{t+1} \text{ in } (H^{-1/2}m_{t+1},"
             r" H^{-1/2}(g_t - m_t))"
         ),
         hypotheses=(_FORM, _MEMORY),
@@ -335,14 +510,18 @@ ADAM_AS_RUN = (
         tight="for some states, to 2e-12; with a frozen B there are forms that fall by exactly beta",
         argument=_certificate,
         conclusion=lambda bound: concludes(bound, sp.S.One),
-        source=f"Derived here. R and N are written out in docs/theory.md section 9. Where R is not positive definite there is no statement. {_RUN}",
+        source=(
+            "Derived here. R and N are written out in docs/theory.md section 9. Where R is not positive definite there is no"
+            f" statement. {_RUN}"
+        ),
     ),
     Theorem(
         name="adam-certificate-gap",
         rules=PRECONDITIONED,
         any_schedule=True,
         statement=(
-            r"\forall t > t_0 \ge 1: f(w_t) - f^* \le \sum_l \min_{s,\xi,a,b} \frac{V_{l,t_0}\,\theta_{l,t_0+1}\cdots\theta_{l,t}}{2 c_{l,t}},\quad"
+            r"\forall t > t_0 \ge 1: f(w_t) - f^* \le \sum_l \min_{s,\xi,a,b} "
+            r"\frac{V_{l,t_0}\,\theta_{l,t_0+1}\cdots\theta_{l,t}}{2 c_{l,t}},\quad"
             r" V \ge c\,e'H_le \text{ at step } t,\quad R(\tau) \succ 0 \text{ at every step between}"
         ),
         hypotheses=(_FORM, _MEMORY),
@@ -358,8 +537,10 @@ ADAM_AS_RUN = (
         name="adam-from-state",
         rules=("adam",),
         statement=(
-            r"\forall t_0 \ge 1\ \forall t > t_0: f(w_t) - f^* \le \sum_l \min_{s,\xi,a,b} \frac{V_{l,t_0}\,\theta_{l,t_0+1}\cdots"
-            r"\theta_{l,t}}{2 c_{l,t}} \text{ with } \theta, c \text{ valid for all } \tau \in [lo_{l,t}, hi_{l,t}],\ \rho_t,\ \omega_t \text{ that follow from"
+            r"\forall t_0 \ge 1\ \forall t > t_0: f(w_t) - f^* \le \sum_l \min_{s,\xi,a,b} "
+            r"\frac{V_{l,t_0}\,\theta_{l,t_0+1}\cdots"
+            r"\theta_{l,t}}{2 c_{l,t}} \text{ with } \theta, c \text{ valid for all } \tau \in [lo_{l,t}, "
+            r"hi_{l,t}],\ \rho_t,\ \omega_t \text{ that follow from"
             r" } (e_{t_0}, m_{t_0}, v_{t_0}) \text{ and the bounds on the gaps before } t"
         ),
         hypotheses=(_MEMORY,),
@@ -370,7 +551,8 @@ ADAM_AS_RUN = (
         argument=_from_state,
         conclusion=lambda bound: concludes(inside(bound), Symbol.from_state_l),
         source=(
-            "Derived here. lo, hi, rho and omega are written out in docs/theory.md section 9; only numbers of single blocks enter. A theta is"
+            "Derived here. lo, hi, rho and omega are written out in docs/theory.md section 9; only numbers of "
+            "single blocks enter. A theta is"
             " certified on an interval by Bernstein coefficients. It reads nothing of the run after t_0."
         ),
     ),
@@ -379,7 +561,8 @@ ADAM_AS_RUN = (
         rules=PRECONDITIONED,
         any_schedule=True,
         statement=(
-            r"\forall t: f(w_t) - f^* \le \sum_l \|\Phi_{l,t}\|_2^2\,(f_l(w_0) - f_l^*),\quad \Phi_{l,t}: y_0 \mapsto y_t \text{ under } y \leftarrow"
+            r"\forall t: f(w_t) - f^* \le \sum_l \|\Phi_{l,t}\|_2^2\,(f_l(w_0) - f_l^*),\quad \Phi_{l,t}: y_0 "
+            r"\mapsto y_t \text{ under } y \leftarrow"
             r" y - K_l u,\ d \leftarrow \beta d - K_l u,\ u = y - \beta d,\ d_0 = y_0,\ K_l = H_l^{1/2}B H_l^{1/2}"
         ),
         hypotheses=(_FORM,),
@@ -395,8 +578,10 @@ ADAM_AS_RUN = (
         name="linear-modes",
         rules=("heavy-ball", "nesterov"),
         statement=(
-            r"\forall t: f(w_t) - f^* \le \max_i p_t(\lambda_i)^2 (f(w_0) - f^*),\quad e_i(t) = p_t(\lambda_i) e_i(0);\quad \text{heavy-ball: }"
-            r" p_{t+1} = (1 + \beta - \eta\lambda) p_t - \beta p_{t-1},\ p_0 = 1,\ p_1 = 1 - \eta\lambda;\ \lim p_t = 0 \iff \eta\lambda < 2(1+\beta)"
+            r"\forall t: f(w_t) - f^* \le \max_i p_t(\lambda_i)^2 (f(w_0) - f^*),\quad e_i(t) = p_t(\lambda_i) "
+            r"e_i(0);\quad \text{heavy-ball: }"
+            r" p_{t+1} = (1 + \beta - \eta\lambda) p_t - \beta p_{t-1},\ p_0 = 1,\ p_1 = 1 - \eta\lambda;\ \lim "
+            r"p_t = 0 \iff \eta\lambda < 2(1+\beta)"
         ),
         hypotheses=(_NO_DECAY,),
         kind="horizon",
@@ -406,7 +591,8 @@ ADAM_AS_RUN = (
         argument=_modes,
         conclusion=lambda bound: concludes(inside(bound), Symbol.mode_i**2),
         source=(
-            "Classical, in the form derived here. Adam with a frozen preconditioner and momentum is heavy-ball in the coordinates"
+            "Classical, in the form derived here. Adam with a frozen preconditioner and momentum is heavy-ball "
+            "in the coordinates"
             " D^(1/2) e, with tau = eta sigma = lr lambda/(1-beta): stable iff tau < 2(1+beta1)/(1-beta1), 38 at .9."
         ),
     ),

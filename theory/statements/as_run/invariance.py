@@ -49,7 +49,10 @@ def _scaled(name: str) -> Step:
     differences += [_plain(scaled[s] - (_c**2 if str(s) in squares else _c) * kept[s]) for s in rule.states]
     return Step(
         equal(sum((x**2 for x in differences), sp.S.Zero), 0),
-        f"{name}: with c g for g, c m for m and c^2 v for v, the step is the same and the states keep their scale (eps = 0; g, m > 0)",
+        (
+            f"{name}: with c g for g, c m for m and c^2 v for v, the step is the same and the states keep their "
+            f"scale (eps = 0; g, m > 0)"
+        ),
     )
 
 
@@ -81,12 +84,15 @@ def _invariance() -> tuple[Step, ...]:
         *(_scaled(name) for name in INVARIANT),
         Step(
             equal(_c * lam * e**2 / 2, _c * (lam * e**2 / 2)),
-            "so with c_l H_l for H_l and the same e_0 the gradient of the block is c_l g_l at every step and the errors are the same;"
-            " the gap of the block is c_l times what it was, and gap_l,t/gap_l,0 does not depend on c_l",
+            "so with c_l H_l for H_l and the same e_0 the gradient of the block is c_l g_l at every step and the errors"
+            " are the same; the gap of the block is c_l times what it was, and gap_l,t/gap_l,0 does not depend on c_l",
         ),
         Step(
             sp.Le(w1 * r1 + w2 * r2, top * (w1 + w2)),
-            "gap_t/gap_0 is a mean of the ratios of the blocks with the weights c_l gap_l,0 (two blocks; by induction all)",
+            (
+                "gap_t/gap_0 is a mean of the ratios of the blocks with the weights c_l gap_l,0 (two blocks; by "
+                "induction all)"
+            ),
             (sp.Le(r1, top), sp.Le(r2, top)),
         ),
     )
@@ -109,9 +115,15 @@ def _diagonal() -> tuple[Step, ...]:
     curved, _ = advance(rule, start, lam * start, {m: lam * m0, v: lam**2 * v0}, values)
     large, _ = advance(rule, _c * start, _c * start, {m: _c * m0, v: _c**2 * v0}, {**values, rule_symbols.lr: _c * eta})
     return (
-        Step(equal(_plain(curved - one), 0), "one coordinate, eps = 0: with lambda e for g, lambda m and lambda^2 v, lambda drops out of the step"),
-        Step(equal(_plain(large - _c * one), 0), "and with c e for e and c eta for eta everything is c times as large: e_t/e_0 depends on eta/|e_0| alone"),
-    )  # fmt: skip
+        Step(
+            equal(_plain(curved - one), 0),
+            "one coordinate, eps = 0: with lambda e for g, lambda m and lambda^2 v, lambda drops out of the step",
+        ),
+        Step(
+            equal(_plain(large - _c * one), 0),
+            "and with c e for e and c eta for eta everything is c times as large: e_t/e_0 depends on eta/|e_0| alone",
+        ),
+    )
 
 
 def _from_start() -> tuple[Step, ...]:
@@ -121,10 +133,27 @@ def _from_start() -> tuple[Step, ...]:
     factor = along_eigenvector(RULES["gd"], {rule_symbols.lr: Symbol.eta})
     return (
         EIGENBASIS,
-        Step(equal(factor, 1 - Symbol.eta * lam), "the rule gd multiplies the error on an eigenvector by 1 - eta lambda, at every step"),
-        Step(sp.Ge(r * (L + mu), L - mu), "if both |1 - eta lambda_i| and |1 - eta lambda_j| are at most r, then r >= (lambda_i - lambda_j)/(lambda_i + lambda_j), for every real eta", (sp.Le(1 - eta * mu, r), sp.Le(eta * L - 1, r), sp.Ge(L, mu))),
-        Step(sp.Ge(share * x + other * y + rest, q * sp.Max(x, y)), "gap_t/gap_0 >= q_i (1 - eta lambda_i)^(2t) + q_j (1 - eta lambda_j)^(2t), at least min(q_i, q_j) times the larger one", (sp.Le(q, share), sp.Le(q, other))),
-    )  # fmt: skip
+        Step(
+            equal(factor, 1 - Symbol.eta * lam),
+            "the rule gd multiplies the error on an eigenvector by 1 - eta lambda, at every step",
+        ),
+        Step(
+            sp.Ge(r * (L + mu), L - mu),
+            (
+                "if both |1 - eta lambda_i| and |1 - eta lambda_j| are at most r, then r >= (lambda_i - "
+                "lambda_j)/(lambda_i + lambda_j), for every real eta"
+            ),
+            (sp.Le(1 - eta * mu, r), sp.Le(eta * L - 1, r), sp.Ge(L, mu)),
+        ),
+        Step(
+            sp.Ge(share * x + other * y + rest, q * sp.Max(x, y)),
+            (
+                "gap_t/gap_0 >= q_i (1 - eta lambda_i)^(2t) + q_j (1 - eta lambda_j)^(2t), at least min(q_i, q_j) "
+                "times the larger one"
+            ),
+            (sp.Le(q, share), sp.Le(q, other)),
+        ),
+    )
 
 
 def _proportional(trajectory: Trajectory) -> NDArray[np.bool_]:
@@ -161,8 +190,10 @@ INVARIANCE = (
         rules=INVARIANT,
         any_schedule=True,
         statement=(
-            r"\forall c_1, \dots, c_B > 0\ \forall t: e_t \text{ is the same for } \mathrm{blkdiag}(c_l H_l) \text{ as for } \mathrm{blkdiag}(H_l),"
-            r"\quad \frac{f(w_t) - f^*}{f(w_0) - f^*} \le \max_l r_l(t),\quad r_l(t) = \frac{f_l(w_t) - f_l^*}{f_l(w_0) - f_l^*} \text{ free of } c"
+            r"\forall c_1, \dots, c_B > 0\ \forall t: e_t \text{ is the same for } \mathrm{blkdiag}(c_l H_l) "
+            r"\text{ as for } \mathrm{blkdiag}(H_l),"
+            r"\quad \frac{f(w_t) - f^*}{f(w_0) - f^*} \le \max_l r_l(t),\quad r_l(t) = \frac{f_l(w_t) - "
+            r"f_l^*}{f_l(w_0) - f_l^*} \text{ free of } c"
         ),
         hypotheses=(_NO_EPS, _PROPORTIONAL),
         kind="identity",
@@ -173,8 +204,10 @@ INVARIANCE = (
         argument=_invariance,
         conclusion=lambda bound: concludes(bound, Symbol.ratio_low),
         source=(
-            "Derived here: the exact form of 'adaptive methods do not see Hessian heterogeneity'. Checked within one run: blocks that"
-            " are multiples of each other, with the same start, have the same ratios of gaps. GD has no such property (gd-lower-start)."
+            "Derived here: the exact form of 'adaptive methods do not see Hessian heterogeneity'. Checked "
+            "within one run: blocks that"
+            " are multiples of each other, with the same start, have the same ratios of gaps. GD has no such "
+            "property (gd-lower-start)."
         ),
     ),
     Theorem(
@@ -182,7 +215,8 @@ INVARIANCE = (
         rules=("adam",),
         any_schedule=True,
         statement=(
-            r"H \text{ diagonal},\ \varepsilon = 0 \Rightarrow e_{t,i} = e_{0,i} X_t(\eta/|e_{0,i}|),\quad f(w_t) - f^* = \tfrac12\sum_i \lambda_i"
+            r"H \text{ diagonal},\ \varepsilon = 0 \Rightarrow e_{t,i} = e_{0,i} X_t(\eta/|e_{0,i}|),\quad "
+            r"f(w_t) - f^* = \tfrac12\sum_i \lambda_i"
             r" e_{0,i}^2 X_t(\eta/|e_{0,i}|)^2,\quad X_t \text{ free of } \lambda"
         ),
         hypotheses=(_NO_EPS, _SCALARS),
@@ -193,13 +227,17 @@ INVARIANCE = (
         tight="always",
         argument=_diagonal,
         conclusion=lambda bound: concludes(bound, Symbol.ratio_low),
-        source="Derived here. Checked where all |e_0,i| are one number: then every coordinate has the same ratio of gaps, whatever its eigenvalue.",
+        source=(
+            "Derived here. Checked where all |e_0,i| are one number: then every coordinate has the same ratio of gaps, whatever"
+            " its eigenvalue."
+        ),
     ),
     Theorem(
         name="gd-lower-start",
         rules=("gd", "sgd"),
         statement=(
-            r"\forall \eta \in \mathbb R\ \forall t\ \forall i \ne j: \frac{f(w_t) - f^*}{f(w_0) - f^*} \ge \min(q_i, q_j) \Big(\frac{k-1}{k+1}\Big)^{2t},"
+            r"\forall \eta \in \mathbb R\ \forall t\ \forall i \ne j: \frac{f(w_t) - f^*}{f(w_0) - f^*} \ge "
+            r"\min(q_i, q_j) \Big(\frac{k-1}{k+1}\Big)^{2t},"
             r"\quad k = \lambda_i/\lambda_j > 1,\ q_i = \frac{\lambda_i c_i^2/2}{f(w_0) - f^*}"
         ),
         kind="horizon",
@@ -210,7 +248,8 @@ INVARIANCE = (
         argument=_from_start,
         conclusion=lambda bound: concludes(bound, Symbol.least_ratio),
         source=(
-            "Classical in kind, derived here for every start, not only the witness of gd-lower. So T >= ln(q/tol)/(2 ln((k+1)/(k-1))) at every"
+            "Classical in kind, derived here for every start, not only the witness of gd-lower. So T >= "
+            "ln(q/tol)/(2 ln((k+1)/(k-1))) at every"
             " constant rate. Shares on equal eigenvalues are added up."
         ),
     ),

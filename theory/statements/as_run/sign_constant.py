@@ -47,12 +47,18 @@ def _descent() -> tuple[Step, ...]:
     p, q, z = sp.Symbol("p", nonnegative=True), sp.Symbol("q", real=True), sp.Symbol("z", real=True)
     return (
         EIGENBASIS,
-        Step(equal(after, e - _rate * sp.sign(_g)), "a step of the rule signsgd is e <- e - eta s, s = sign(g), in every block alone"),
+        Step(
+            equal(after, e - _rate * sp.sign(_g)),
+            "a step of the rule signsgd is e <- e - eta s, s = sign(g), in every block alone",
+        ),
         _expansion(),
         Step(equal(sp.sign(_g) * _g, sp.Abs(_g)), "s'g = |g|_1, coordinate by coordinate"),
         Step(
             sp.Le(p * z**2 + q * z, sp.Max(p + q, p - q)),
-            "s'Hs <= S_l: by definition for signs +-1; in a coordinate whose sign is 0 a convex function is largest at an end",
+            (
+                "s'Hs <= S_l: by definition for signs +-1; in a coordinate whose sign is 0 a convex function is "
+                "largest at an end"
+            ),
             (sp.Le(z, 1), sp.Ge(z, -1)),
         ),
         *norm_against_gap(),
@@ -61,12 +67,15 @@ def _descent() -> tuple[Step, ...]:
             "with x = sqrt(gap): gap_next <= x^2 - eta sqrt(2 nu) x + eta^2 S/2",
             (sp.Le(_next, _x**2 - _rate * _n1 + _rate**2 / 2 * _S), sp.Ge(_n1**2, 2 * _nu * _x**2)),
         ),
-    )  # fmt: skip
+    )
 
 
 _HULL = Step(
     sp.Le(_x**2 - _k * _x, sp.Max(0, _y**2 - _k * _y)),
-    "induction over t: with k = eta_t sqrt(2 nu), u -> max(0, u - k sqrt(u)) + eta_t^2 S/2 bounds the next gap for every gap <= u",
+    (
+        "induction over t: with k = eta_t sqrt(2 nu), u -> max(0, u - k sqrt(u)) + eta_t^2 S/2 bounds the next gap "
+        "for every gap <= u"
+    ),
     (sp.Le(_x, _y),),
 )
 
@@ -79,7 +88,7 @@ def _steps() -> tuple[Step, ...]:
     """Return the proof of the number of steps: Psi(x) = x + x* ln(x - x*) falls by a at least."""
     a, pole, x, after = sp.symbols("a x_star x x_next", positive=True)
     step, size, nu = sp.symbols("eta S nu", positive=True)
-    u, falls, first, last, t, target = sp.symbols("u Psi_fall Psi_0 Psi_t t Psi_T", real=True)
+    u, first, last, t, target = sp.symbols("u Psi_0 Psi_t t Psi_T", real=True)
     return (
         *_descent(),
         Step(
@@ -109,13 +118,16 @@ def _steps() -> tuple[Step, ...]:
         ),
         Step(
             sp.Le(t, u / a + 1),
-            "so the first t with x_t <= x_T is at most (Psi(x_0) - Psi(x_T))/a + 1: the step before it is not there yet",
+            (
+                "so the first t with x_t <= x_T is at most (Psi(x_0) - Psi(x_T))/a + 1: the step before it is not "
+                "there yet"
+            ),
             (sp.Le(a * (t - 1), u),),
         ),
     )
 
 
-def _midpoint() -> tuple[Step, ...]:  # noqa: PLR0914 - one symbol for every letter of the proof
+def _midpoint() -> tuple[Step, ...]:
     """Return the proof of the recursion of the midpoint."""
     h, z, after, u, s2 = sp.symbols("h z g_next u s_next", real=True)
     w, W2, kept, root, R, Q, size = sp.symbols("w W_next delta root_nu R Q S", nonnegative=True)
@@ -128,24 +140,86 @@ def _midpoint() -> tuple[Step, ...]:  # noqa: PLR0914 - one symbol for every let
     return (
         EIGENBASIS,
         Step(equal(step, e - _rate * sp.sign(_g)), "a step of the rule signsgd is e <- e - eta s, s = sign(g)"),
-        Step(equal((e - _rate * _s) - half * s2, (e - half * _s) - _rate * (_s + s2) / 2), "m = e - (eta/2) s is the middle of a step: m_next = m - eta u, u = (s + s_next)/2"),
-        Step(equal(_g - half * h, (_g + (_g - _rate * h)) / 2), "its gradient is z = Hm = (g + g_next)/2, with h = Hs, g_next = g - eta h"),
-        Step(sp.And(sp.Le(half * sp.Abs(h), sp.Abs(z)), sp.Gt(z * _g, 0)), "a coordinate that keeps its sign has u = s, u z = |z| >= (eta/2)|h|", (*own, sp.Gt(_g * after, 0))),
-        Step(sp.Le(sp.Abs(z), half * sp.Abs(h)), "one that changes it has u = 0 and |z| <= (eta/2)|h|", (*own, sp.Lt(_g * after, 0))),
-        Step(equal(lam * (x - _rate * u) ** 2 / 2, lam * x**2 / 2 - _rate * u * lam * x + _rate**2 / 2 * lam * u**2), "mode by mode, with W the gap at m: W_next = W - eta u'z + (eta^2/2) u'Hu"),
-        Step(equal(-_rate * (half * moved + norm) + _rate**2 / 2 * form, -_rate * norm + _rate**2 / 2 * (form - moved)), "split z = zeta + delta, |zeta_i| <= (eta/2)|h_i|, delta on the set A of kept signs alone: u'z = (eta/2) sum_A |h_i| + |delta|_1"),
-        Step(sp.Le(cross**2, p * q), "Cauchy-Schwarz in the norm of H^-1: the form at zeta + x delta is not negative for x = -c/q", (sp.Ge(p + 2 * x * cross + x**2 * q, 0), equal(x * q, -cross), sp.Gt(q, 0))),
-        Step(sp.Le(p + 2 * cross + q, (first + second) ** 2), "triangle inequality in it: |zeta + delta| <= |zeta| + |delta|", (sp.Le(cross**2, p * q), equal(first**2, p), equal(second**2, q))),
+        Step(
+            equal((e - _rate * _s) - half * s2, (e - half * _s) - _rate * (_s + s2) / 2),
+            "m = e - (eta/2) s is the middle of a step: m_next = m - eta u, u = (s + s_next)/2",
+        ),
+        Step(
+            equal(_g - half * h, (_g + (_g - _rate * h)) / 2),
+            "its gradient is z = Hm = (g + g_next)/2, with h = Hs, g_next = g - eta h",
+        ),
+        Step(
+            sp.And(sp.Le(half * sp.Abs(h), sp.Abs(z)), sp.Gt(z * _g, 0)),
+            "a coordinate that keeps its sign has u = s, u z = |z| >= (eta/2)|h|",
+            (*own, sp.Gt(_g * after, 0)),
+        ),
+        Step(
+            sp.Le(sp.Abs(z), half * sp.Abs(h)),
+            "one that changes it has u = 0 and |z| <= (eta/2)|h|",
+            (*own, sp.Lt(_g * after, 0)),
+        ),
+        Step(
+            equal(lam * (x - _rate * u) ** 2 / 2, lam * x**2 / 2 - _rate * u * lam * x + _rate**2 / 2 * lam * u**2),
+            "mode by mode, with W the gap at m: W_next = W - eta u'z + (eta^2/2) u'Hu",
+        ),
+        Step(
+            equal(-_rate * (half * moved + norm) + _rate**2 / 2 * form, -_rate * norm + _rate**2 / 2 * (form - moved)),
+            (
+                "split z = zeta + delta, |zeta_i| <= (eta/2)|h_i|, delta on the set A of kept signs alone: u'z = "
+                "(eta/2) sum_A |h_i| + |delta|_1"
+            ),
+        ),
+        Step(
+            sp.Le(cross**2, p * q),
+            "Cauchy-Schwarz in the norm of H^-1: the form at zeta + x delta is not negative for x = -c/q",
+            (sp.Ge(p + 2 * x * cross + x**2 * q, 0), equal(x * q, -cross), sp.Gt(q, 0)),
+        ),
+        Step(
+            sp.Le(p + 2 * cross + q, (first + second) ** 2),
+            "triangle inequality in it: |zeta + delta| <= |zeta| + |delta|",
+            (sp.Le(cross**2, p * q), equal(first**2, p), equal(second**2, q)),
+        ),
         *norm_against_gap(),
-        Step(sp.Ge(kept, root * (sp.sqrt(2) * w - half * R)), "|zeta| <= (eta/2) R and |delta| <= |delta|_1/sqrt(nu), so sqrt(2W) = |z| gives |delta|_1 >= sqrt(nu)(sqrt(2W) - (eta/2)R)", (sp.Le(sp.sqrt(2) * w, half * R + norm), sp.Ge(kept, root * norm))),
-        Step(sp.Le(W2, w**2 - _rate * root * sp.sqrt(2) * w + _rate**2 / 2 * (root * R + Q)), "so W_next <= W - eta sqrt(2 nu W) + (eta^2/2)(sqrt(nu) R + Q), and M_l is the largest of sqrt(nu) R + Q", (sp.Le(W2, w**2 - _rate * kept + _rate**2 / 2 * Q), sp.Ge(kept, root * (sp.sqrt(2) * w - half * R)))),
+        Step(
+            sp.Ge(kept, root * (sp.sqrt(2) * w - half * R)),
+            (
+                "|zeta| <= (eta/2) R and |delta| <= |delta|_1/sqrt(nu), so sqrt(2W) = |z| gives |delta|_1 >= "
+                "sqrt(nu)(sqrt(2W) - (eta/2)R)"
+            ),
+            (sp.Le(sp.sqrt(2) * w, half * R + norm), sp.Ge(kept, root * norm)),
+        ),
+        Step(
+            sp.Le(W2, w**2 - _rate * root * sp.sqrt(2) * w + _rate**2 / 2 * (root * R + Q)),
+            "so W_next <= W - eta sqrt(2 nu W) + (eta^2/2)(sqrt(nu) R + Q), and M_l is the largest of sqrt(nu) R + Q",
+            (sp.Le(W2, w**2 - _rate * kept + _rate**2 / 2 * Q), sp.Ge(kept, root * (sp.sqrt(2) * w - half * R))),
+        ),
         _HULL,
-        Step(equal(lam * ((e + (e - _rate * _s)) / 2) ** 2 / 2, (lam * e**2 / 2 + lam * (e - _rate * _s) ** 2 / 2) / 2 - _rate**2 / 8 * lam * _s**2), "W = (gap + gap_next)/2 - (eta^2/8) s'Hs"),
-        Step(sp.Le(sp.Min(_a, _b), _c + size / 8), "so the smaller one of gap_t and gap_(t+1) is at most W + eta^2 S/8 (S stands for eta^2 S)", (equal(_c, (_a + _b) / 2 - _d / 8), sp.Le(_d, size))),
+        Step(
+            equal(
+                lam * ((e + (e - _rate * _s)) / 2) ** 2 / 2,
+                (lam * e**2 / 2 + lam * (e - _rate * _s) ** 2 / 2) / 2 - _rate**2 / 8 * lam * _s**2,
+            ),
+            "W = (gap + gap_next)/2 - (eta^2/8) s'Hs",
+        ),
+        Step(
+            sp.Le(sp.Min(_a, _b), _c + size / 8),
+            "so the smaller one of gap_t and gap_(t+1) is at most W + eta^2 S/8 (S stands for eta^2 S)",
+            (equal(_c, (_a + _b) / 2 - _d / 8), sp.Le(_d, size)),
+        ),
         _SUM,
-        Step(equal(-4 * u * lam * (_s - u), lam * (2 * u - _s) ** 2 - lam * _s**2), "for large blocks: Q <= u'H(u - s) = ((2u-s)'H(2u-s) - s'Hs)/4 <= S/4, as |2u - s| <= 1 in every coordinate"),
-        Step(sp.Le(p, q * size), "and R^2 <= |Hs|^2/mu <= (L/mu) s'Hs <= kappa S, so that M <= sqrt(nu kappa S) + S/4", (sp.Le(p * Symbol.mu, norm), sp.Le(norm, Symbol.L * size), equal(q * Symbol.mu, Symbol.L))),
-    )  # fmt: skip
+        Step(
+            equal(-4 * u * lam * (_s - u), lam * (2 * u - _s) ** 2 - lam * _s**2),
+            (
+                "for large blocks: Q <= u'H(u - s) = ((2u-s)'H(2u-s) - s'Hs)/4 <= S/4, as |2u - s| <= 1 in every "
+                "coordinate"
+            ),
+        ),
+        Step(
+            sp.Le(p, q * size),
+            "and R^2 <= |Hs|^2/mu <= (L/mu) s'Hs <= kappa S, so that M <= sqrt(nu kappa S) + S/4",
+            (sp.Le(p * Symbol.mu, norm), sp.Le(norm, Symbol.L * size), equal(q * Symbol.mu, Symbol.L)),
+        ),
+    )
 
 
 def _with_memory(rule: str) -> tuple[Step, ...]:
@@ -162,18 +236,38 @@ def _with_memory(rule: str) -> tuple[Step, ...]:
     x = sp.Symbol("x", real=True)
     return (
         EIGENBASIS,
-        Step(equal(after, e - _rate * sp.sign(mean)), f"a step of the rule {rule} is e <- e - eta s with s = sign({mean}), a mean of gradients with positive weights"),
+        Step(
+            equal(after, e - _rate * sp.sign(mean)),
+            (
+                f"a step of the rule {rule} is e <- e - eta s with s = sign({mean}), a mean of gradients with "
+                f"positive weights"
+            ),
+        ),
         _expansion(),
-        Step(sp.Ge(sp.sign(_m) * _g, sp.Abs(_g) - 2 * sp.Abs(_g - _m)), "coordinate by coordinate: sign(m) g >= |g| - 2 |g - m|, for m the mean divided by the sum of its weights"),
-        Step(sp.Le(sp.Abs(_a - _b), d1 + d2), "|g_t - g_j|_1 is at most the sum of |g_(k+1) - g_k|_1 = eta |H s_k|_1 over the steps between", (sp.Le(sp.Abs(_a - x), d1), sp.Le(sp.Abs(x - _b), d2))),
-        Step(sp.Le(bound, size), "|Hs|_1 = r'Hs for r = sign(Hs), and (r'Hs)^2 <= r'Hr s'Hs <= S^2", (sp.Le(bound**2, rr * ss), sp.Le(rr, size), sp.Le(ss, size))),
+        Step(
+            sp.Ge(sp.sign(_m) * _g, sp.Abs(_g) - 2 * sp.Abs(_g - _m)),
+            "coordinate by coordinate: sign(m) g >= |g| - 2 |g - m|, for m the mean divided by the sum of its weights",
+        ),
+        Step(
+            sp.Le(sp.Abs(_a - _b), d1 + d2),
+            "|g_t - g_j|_1 is at most the sum of |g_(k+1) - g_k|_1 = eta |H s_k|_1 over the steps between",
+            (sp.Le(sp.Abs(_a - x), d1), sp.Le(sp.Abs(x - _b), d2)),
+        ),
+        Step(
+            sp.Le(bound, size),
+            "|Hs|_1 = r'Hs for r = sign(Hs), and (r'Hs)^2 <= r'Hr s'Hs <= S^2",
+            (sp.Le(bound**2, rr * ss), sp.Le(rr, size), sp.Le(ss, size)),
+        ),
         *_ages(rule),
-        Step(sp.Le(_next, new - _rate * _n1 + _rate**2 / 2 * size * (1 + 4 * age)), "gap_next <= gap - eta |g|_1 + (eta^2/2) S (1 + 4 A): S_l (1 + 4 A) stands in place of S_l",
-             (sp.Le(_next, new - _rate * (_n1 - 2 * off) + _rate**2 / 2 * size), sp.Le(off, _rate * size * age))),
+        Step(
+            sp.Le(_next, new - _rate * _n1 + _rate**2 / 2 * size * (1 + 4 * age)),
+            "gap_next <= gap - eta |g|_1 + (eta^2/2) S (1 + 4 A): S_l (1 + 4 A) stands in place of S_l",
+            (sp.Le(_next, new - _rate * (_n1 - 2 * off) + _rate**2 / 2 * size), sp.Le(off, _rate * size * age)),
+        ),
         *norm_against_gap(),
         _HULL,
         _SUM,
-    )  # fmt: skip
+    )
 
 
 def _ages(rule: str) -> tuple[Step, ...]:
@@ -182,14 +276,20 @@ def _ages(rule: str) -> tuple[Step, ...]:
     own = beta1 if rule == "signum" else beta2
     memory = Step(
         sp.Le(own * total * (age + 1), own / (1 - own) * (own * total + 1 - own)),
-        f"mean age of the memory, from W_next = {own} W + 1 - {own}: A_next = {own} W (A + 1)/W_next <= {own}/(1-{own})",
+        (
+            f"mean age of the memory, from W_next = {own} W + 1 - {own}: A_next = {own} W (A + 1)/W_next <= "
+            f"{own}/(1-{own})"
+        ),
         (sp.Lt(own, 1), sp.Le(age, own / (1 - own)), sp.Le(total, 1)),
     )
     if rule == "signum":
         return (memory,)
     mix = Step(
         sp.Le(beta1 * total * (age + 1), beta1 / (1 - beta2) * (beta1 * total + 1 - beta1)),
-        "of the mix of beta1 times the memory, one step older, and 1 - beta1 times g: beta1 W (A + 1)/(beta1 W + 1 - beta1)",
+        (
+            "of the mix of beta1 times the memory, one step older, and 1 - beta1 times g: beta1 W (A + 1)/(beta1 W "
+            "+ 1 - beta1)"
+        ),
         (sp.Lt(beta2, 1), sp.Le(beta1, 1), sp.Le(age, beta2 / (1 - beta2)), sp.Le(total, 1)),
     )
     return memory, mix
@@ -206,28 +306,46 @@ def _speed() -> tuple[Step, ...]:
         (factor,) = move.atoms(sp.sign)
         value = sp.Symbol("z", real=True)
         steps.append(
-            Step(sp.Le(sp.Abs(move.subs(factor, sp.sign(value))), _rate), f"a step of the rule {name} moves no coordinate by more than its rate")
-        )  # fmt: skip
+            Step(
+                sp.Le(sp.Abs(move.subs(factor, sp.sign(value))), _rate),
+                f"a step of the rule {name} moves no coordinate by more than its rate",
+            )
+        )
     return (
         *steps,
-        Step(sp.Ge(sp.Abs(y), x0 - size * (way + _rate)), "induction: |a'e_t| >= |a'e_0| - |a|_1 (eta_0 + ... + eta_(t-1))", (sp.Ge(sp.Abs(x), x0 - size * way), sp.Le(sp.Abs(y - x), _rate * size))),
-        Step(sp.Le(q**2, p * two_gap), "(a'e)^2 <= (a'H^-1 a)(e'He): the form of H^-1 at a - x He is not negative", (sp.Ge(p - 2 * x * q + x**2 * two_gap, 0), equal(x * two_gap, q), sp.Gt(two_gap, 0))),
-        Step(sp.Ge(two_gap * p, q**2), "with a the i-th unit vector: 2 gap (H^-1)_ii >= |e_t,i|^2 >= max(|e_0,i| - way, 0)^2", (sp.Le(q**2, p * two_gap),)),
-    )  # fmt: skip
+        Step(
+            sp.Ge(sp.Abs(y), x0 - size * (way + _rate)),
+            "induction: |a'e_t| >= |a'e_0| - |a|_1 (eta_0 + ... + eta_(t-1))",
+            (sp.Ge(sp.Abs(x), x0 - size * way), sp.Le(sp.Abs(y - x), _rate * size)),
+        ),
+        Step(
+            sp.Le(q**2, p * two_gap),
+            "(a'e)^2 <= (a'H^-1 a)(e'He): the form of H^-1 at a - x He is not negative",
+            (sp.Ge(p - 2 * x * q + x**2 * two_gap, 0), equal(x * two_gap, q), sp.Gt(two_gap, 0)),
+        ),
+        Step(
+            sp.Ge(two_gap * p, q**2),
+            "with a the i-th unit vector: 2 gap (H^-1)_ii >= |e_t,i|^2 >= max(|e_0,i| - way, 0)^2",
+            (sp.Le(q**2, p * two_gap),),
+        ),
+    )
 
 
 def _diagonal() -> tuple[Step, ...]:
     x, way, first = sp.Symbol("x", real=True), *sp.symbols("way x_0", nonnegative=True)
     after, _ = advance(RULES["signsgd"], x, lam * x, values={rule_symbols.lr: _rate})
     return (
-        Step(equal(after, x - _rate * sp.sign(x)), "H diagonal: a step of the rule signsgd is e_i <- e_i - eta sign(e_i), as lambda_i > 0"),
+        Step(
+            equal(after, x - _rate * sp.sign(x)),
+            "H diagonal: a step of the rule signsgd is e_i <- e_i - eta sign(e_i), as lambda_i > 0",
+        ),
         Step(
             sp.Le(sp.Abs(x - _rate * sp.sign(x)), sp.Max(first - way - _rate, _rate)),
             "induction over t: |e_t,i| <= max(|e_0,i| - eta t, eta), as every step lowers a modulus above eta by eta",
             (sp.Le(sp.Abs(x), sp.Max(first - way, _rate)),),
         ),
         _SUM,
-    )  # fmt: skip
+    )
 
 
 def _cycle() -> tuple[Step, ...]:
@@ -235,13 +353,29 @@ def _cycle() -> tuple[Step, ...]:
     k = sp.Symbol("k", nonnegative=True)
     after, _ = advance(RULES["signsgd"], (k + sp.Rational(1, 2)) * _rate * _s, _g, values={rule_symbols.lr: _rate})
     return (
-        Step(sp.Ge(_s * h, d), "s maximises s'Hs: flipping s_i changes it by 4 H_ii - 4 s_i (Hs)_i <= 0, so that s_i (Hs)_i >= H_ii > 0 and sign(Hs) = s", (sp.Le(4 * d - 4 * _s * h, 0),)),
+        Step(
+            sp.Ge(_s * h, d),
+            (
+                "s maximises s'Hs: flipping s_i changes it by 4 H_ii - 4 s_i (Hs)_i <= 0, so that s_i (Hs)_i >= "
+                "H_ii > 0 and sign(Hs) = s"
+            ),
+            (sp.Le(4 * d - 4 * _s * h, 0),),
+        ),
         Step(equal(after, (k + sp.Rational(1, 2)) * _rate * _s - _rate * sp.sign(_g)), "a step of the rule signsgd"),
-        Step(equal((k + sp.Rational(1, 2)) * _rate * _s - _rate * _s, (k - sp.Rational(1, 2)) * _rate * _s), "from e = (k + 1/2) eta s, k >= 0, the gradient has the signs s: a step leads to (k - 1/2) eta s, at last to -(eta/2) s and back, for ever"),
+        Step(
+            equal((k + sp.Rational(1, 2)) * _rate * _s - _rate * _s, (k - sp.Rational(1, 2)) * _rate * _s),
+            (
+                "from e = (k + 1/2) eta s, k >= 0, the gradient has the signs s: a step leads to (k - 1/2) eta s, "
+                "at last to -(eta/2) s and back, for ever"
+            ),
+        ),
         Step(sp.Ge((k + sp.Rational(1, 2)) ** 2, sp.Rational(1, 4)), "so |k + 1/2| is never below 1/2 on the way"),
-        Step(equal(lam * (_rate / 2 * _s) ** 2 / 2, _rate**2 / 8 * lam * _s**2), "the gap at (eta/2) s is (eta^2/8) s'Hs = eta^2 S_l/8 in every block"),
+        Step(
+            equal(lam * (_rate / 2 * _s) ** 2 / 2, _rate**2 / 8 * lam * _s**2),
+            "the gap at (eta/2) s is (eta^2/8) s'Hs = eta^2 S_l/8 in every block",
+        ),
         _SUM,
-    )  # fmt: skip
+    )
 
 
 def _log_steps() -> sp.Expr:
@@ -311,8 +445,10 @@ SIGN_AS_RUN = (
         rules=("signsgd",),
         any_schedule=True,
         statement=(
-            r"\forall t \ge 0: f(w_t) - f^* \le \sum_l u_{l,t},\quad u_{l,0} = f_l(w_0) - f_l^*,\quad u_{l,t+1} = \max(0, u_{l,t} -"
-            r" \eta_t\sqrt{2\nu_l u_{l,t}}) + \tfrac{\eta_t^2}{2} S_l,\quad S_l = \max_{s \in \{-1,1\}^{P_l}} s'H_l s,\quad"
+            r"\forall t \ge 0: f(w_t) - f^* \le \sum_l u_{l,t},\quad u_{l,0} = f_l(w_0) - f_l^*,\quad u_{l,t+1} "
+            r"= \max(0, u_{l,t} -"
+            r" \eta_t\sqrt{2\nu_l u_{l,t}}) + \tfrac{\eta_t^2}{2} S_l,\quad S_l = \max_{s \in \{-1,1\}^{P_l}} "
+            r"s'H_l s,\quad"
             r" \nu_l = \frac{1}{\max_i (H_l^{-1})_{ii}}"
         ),
         kind="horizon",
@@ -327,8 +463,10 @@ SIGN_AS_RUN = (
         name="sign-constant-steps",
         rules=("signsgd",),
         statement=(
-            r"\forall l\ \forall x_T > \max\Big(x^*, \eta\sqrt{S_l/2}\Big): \min\{t: \sqrt{f_l(w_t) - f_l^*} \le x_T\} \le 1 +"
-            r" \frac{1}{a}\Big[x_0 - x_T + x^*\ln\frac{x_0 - x^*}{x_T - x^*}\Big],\quad x_0 = \sqrt{f_l(w_0) - f_l^*} \ge x_T,\quad"
+            r"\forall l\ \forall x_T > \max\Big(x^*, \eta\sqrt{S_l/2}\Big): \min\{t: \sqrt{f_l(w_t) - f_l^*} \le "
+            r"x_T\} \le 1 +"
+            r" \frac{1}{a}\Big[x_0 - x_T + x^*\ln\frac{x_0 - x^*}{x_T - x^*}\Big],\quad x_0 = \sqrt{f_l(w_0) - "
+            r"f_l^*} \ge x_T,\quad"
             r" a = \eta\sqrt{\nu_l/2},\quad x^* = \frac{\eta S_l}{2\sqrt{2\nu_l}}"
         ),
         kind="complexity",
@@ -351,7 +489,8 @@ SIGN_AS_RUN = (
             / (eta * sp.sqrt(nu_l) / sp.sqrt(2)),
         ),
         source=(
-            f"{_HERE}. From that step on the block stays below x_T^2. Checked for all x_T at once: in every block no step before t is"
+            f"{_HERE}. From that step on the block stays below x_T^2. Checked for all x_T at once: in every "
+            f"block no step before t is"
             " within x_T as long as x_T^2 < min_(s<t) gap_l,s."
         ),
     ),
@@ -359,8 +498,10 @@ SIGN_AS_RUN = (
         name="sign-midpoint",
         rules=("signsgd",),
         statement=(
-            r"\forall t: \min(f(w_t), f(w_{t+1})) - f^* \le \sum_l \Big(W_{l,t} + \tfrac{\eta^2}{8} S_l\Big),\quad W_{l,0} = \tfrac12"
-            r" m'H_l m,\ m = e_0 - \tfrac{\eta}{2}\mathrm{sign}\,g_0,\quad W_{l,t+1} = \max(0, W_{l,t} - \eta\sqrt{2\nu_l W_{l,t}}) +"
+            r"\forall t: \min(f(w_t), f(w_{t+1})) - f^* \le \sum_l \Big(W_{l,t} + \tfrac{\eta^2}{8} "
+            r"S_l\Big),\quad W_{l,0} = \tfrac12"
+            r" m'H_l m,\ m = e_0 - \tfrac{\eta}{2}\mathrm{sign}\,g_0,\quad W_{l,t+1} = \max(0, W_{l,t} - "
+            r"\eta\sqrt{2\nu_l W_{l,t}}) +"
             r" \tfrac{\eta^2}{2} M_l"
         ),
         hypotheses=(_NEVER_ZERO,),
@@ -377,7 +518,8 @@ SIGN_AS_RUN = (
         rules=("signum",),
         any_schedule=False,
         statement=(
-            r"\forall t: f(w_t) - f^* \le \sum_l v_{l,t},\quad v_{l,0} = f_l(w_0) - f_l^*,\quad v_{l,t+1} = \max(0, v_{l,t} -"
+            r"\forall t: f(w_t) - f^* \le \sum_l v_{l,t},\quad v_{l,0} = f_l(w_0) - f_l^*,\quad v_{l,t+1} = "
+            r"\max(0, v_{l,t} -"
             r" \eta\sqrt{2\nu_l v_{l,t}}) + \tfrac{\eta^2}{2} S_l \Big(1 + \frac{4\beta}{1-\beta}\Big)"
         ),
         kind="horizon",
@@ -392,7 +534,8 @@ SIGN_AS_RUN = (
         name="lion-gap",
         rules=("lion",),
         statement=(
-            r"\forall t: f(w_t) - f^* \le \sum_l v_{l,t},\quad v_{l,0} = f_l(w_0) - f_l^*,\quad v_{l,t+1} = \max(0, v_{l,t} -"
+            r"\forall t: f(w_t) - f^* \le \sum_l v_{l,t},\quad v_{l,0} = f_l(w_0) - f_l^*,\quad v_{l,t+1} = "
+            r"\max(0, v_{l,t} -"
             r" \eta\sqrt{2\nu_l v_{l,t}}) + \tfrac{\eta^2}{2} S_l \Big(1 + \frac{4\beta_1}{1-\beta_2}\Big)"
         ),
         hypotheses=(_NO_DECAY,),
@@ -408,7 +551,8 @@ SIGN_AS_RUN = (
         name="sign-diagonal",
         rules=("signsgd",),
         statement=(
-            r"H \text{ diagonal} \Rightarrow \forall t: f(w_t) - f^* \le \tfrac12\sum_i \lambda_i \max(|e_{0,i}| - \eta t, \eta)^2"
+            r"H \text{ diagonal} \Rightarrow \forall t: f(w_t) - f^* \le \tfrac12\sum_i \lambda_i \max(|e_{0,i}| "
+            r"- \eta t, \eta)^2"
         ),
         hypotheses=(_IS_DIAGONAL,),
         kind="horizon",
@@ -438,13 +582,17 @@ SIGN_AS_RUN = (
         conclusion=lambda bound: concludes(
             inside(bound), sp.Max(0, Symbol.start_i - Symbol.travelled) ** 2 / Symbol.inverse_i / 2
         ),
-        source="Derived here: no coordinate moves faster than the rate. So T >= max_i (|e_0,i| - sqrt(2 (H^-1)_ii tol gap_0))/eta.",
+        source=(
+            "Derived here: no coordinate moves faster than the rate. So"
+            " T >= max_i (|e_0,i| - sqrt(2 (H^-1)_ii tol gap_0))/eta."
+        ),
     ),
     Theorem(
         name="sign-cycle",
         rules=("signsgd",),
         statement=(
-            r"\forall H\ \forall k \in \{0, 1, \dots\}\ \exists e_0: \forall t: f(w_t) - f^* \ge \tfrac{\eta^2}{8}\sum_l S_l ="
+            r"\forall H\ \forall k \in \{0, 1, \dots\}\ \exists e_0: \forall t: f(w_t) - f^* \ge "
+            r"\tfrac{\eta^2}{8}\sum_l S_l ="
             r" \frac{f(w_0) - f^*}{(2k+1)^2}"
         ),
         hypotheses=(_ENUMERATED, _ON_CYCLE),
@@ -456,7 +604,8 @@ SIGN_AS_RUN = (
         argument=_cycle,
         conclusion=lambda bound: concludes(bound, (eta / 2) ** 2 / 2 * Symbol.L_inf),
         source=(
-            "Derived here. No theorem can guarantee that SignSGD arrives from every start with that gap_0 at a rate above"
+            "Derived here. No theorem can guarantee that SignSGD arrives from every start with that gap_0 at a "
+            "rate above"
             " sqrt(8 tol gap_0/L_inf)."
         ),
     ),
