@@ -85,7 +85,8 @@ def inverse_diagonal(problem: BlockQuadratic) -> Array:
             for size in problem.hessian
         }
     found = problem.layout.flatten(diagonals)
-    return np.asarray(np.where(problem.null_dimensions.any(axis=1)[:, None], np.nan, found))
+    singular = np.asarray(problem.null_dimensions.any(axis=1))
+    return np.asarray(np.where(singular[:, None], np.nan, found))
 
 
 def one_norm_convexity(problem: BlockQuadratic) -> Array:
@@ -110,7 +111,7 @@ def midpoint_smoothness(problem: BlockQuadratic) -> Array:
 def _nu(matrices: Array) -> tuple[Array, Array]:
     """Return the inverses of matrices (..., P, P) and nu of each."""
     inverse = np.linalg.inv(matrices)
-    return inverse, np.asarray(1.0 / np.einsum("...ii->...i", inverse).max(axis=-1))
+    return np.asarray(inverse), np.asarray(1.0 / np.einsum("...ii->...i", inverse).max(axis=-1))
 
 
 def _outer(vectors: Array) -> Array:

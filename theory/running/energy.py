@@ -177,7 +177,7 @@ def _norms(turned: Array, diagonal: Array, beta: float, first: Array, start: int
             state = np.concatenate([y - move, d - move], axis=2)
             upper.append(state[:, :, :size])
         every = np.stack(upper, axis=1)
-        known = np.isfinite(every).all(axis=(-1, -2))
+        known = np.asarray(np.isfinite(every).all(axis=(-1, -2)))
         values = np.linalg.norm(np.where(known[..., None, None], every, 0.0), ord=2, axis=(-2, -1)) ** 2
     return np.asarray(np.where(known, values, np.inf))
 

@@ -110,7 +110,7 @@ def _block_ratio(reduce: Callable[..., Array]) -> Callable[[Trajectory], Array]:
 
 def _start(trajectory: Trajectory) -> Array:
     problem = trajectory.problem
-    return np.abs(problem.layout.flatten(problem.initial_error))[:, None]
+    return np.asarray(np.abs(problem.layout.flatten(problem.initial_error))[:, None])
 
 
 def _diagonal(trajectory: Trajectory) -> Array:

@@ -116,7 +116,7 @@ class Replay:
         out = {}
         for size, positions in self.layout.positions.items():
             diagonal = self.preconditioner[..., positions]
-            known = np.isfinite(diagonal).all(axis=-1)
+            known = np.asarray(np.isfinite(diagonal).all(axis=-1))
             root = np.sqrt(np.where(known[..., None], diagonal, 1.0))
             scaled = self.hessian[size][:, None, None] * root[..., :, None] * root[..., None, :]
             out[size] = np.where(known[..., None], np.linalg.eigvalsh(scaled), np.nan)

@@ -137,8 +137,8 @@ def from_state_bounds(trajectory: Trajectory) -> Array:
     """Return the bounds of adam-from-state on the gaps of blocks from the state at step STATE, (M, K, T + 1, B); NaN up to it."""
     seen, settings = replay_of(trajectory), trajectory.settings
     out = np.full(seen.smallest_tau.shape, np.nan)
-    last = out.shape[2] - 1
-    for k in range(out.shape[1]) if last > STATE else ():
+    last = int(trajectory.steps[-1])
+    for k in range(trajectory.number_of_settings) if last > STATE else ():
         beta1, beta2, eps, lr = (float(settings[name][k]) for name in ("beta1", "beta2", "eps", "lr"))
         if not 0.0 < beta1 < 1.0 or beta2 == 0.0:
             continue

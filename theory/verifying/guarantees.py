@@ -1,6 +1,7 @@
 """Answer a sweep about optimizers that no theorem bounds at their best rates: at which rate one does, or along the run."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,9 +126,10 @@ def _of_signs(asked: Asked) -> Guarantee:
 
 def _steps_at(asked: Asked, rate: float, steps: int) -> Array:
     """Return the steps until the tolerance at another rate, (M,)."""
+    hyperparameters: dict[str, Any] = dict(asked.spec.hyperparameters)
     run = simulate(
         asked.problem, asked.spec.rule, lr=rate, steps=max(steps, 1), record="log", tolerance=asked.tolerance,
-        **asked.spec.hyperparameters,
+        **hyperparameters,
     )  # fmt: skip
     return np.asarray(run.steps_to_tolerance[:, 0])
 

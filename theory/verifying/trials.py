@@ -337,7 +337,7 @@ def _multiples(rules: Sequence[str]) -> Callable[[Draw, int], Iterator[Trajector
         problem = BlockQuadratic.from_blocks([c * one.hessian[size][:, 0] for c in scales], initial_error=start)
         rule = str(draw.choice(list(rules)))
         names = {str(name) for name in RULES[rule].hyperparameters}
-        options = {name: 0.0 for name in ("eps", "weight_decay") if name in names}
+        options: dict[str, Any] = {name: 0.0 for name in ("eps", "weight_decay") if name in names}
         schedule = str(draw.choice(_SCHEDULES))
         rates = _sign_rates(draw, problem)
         yield simulate(problem, rule, lr=rates, steps=STEPS, observe=["block_gap"], schedule=schedule, **options)

@@ -176,28 +176,13 @@ def _polynomials(forms: list[tuple[sp.Expr, ...]]) -> list[sp.Expr]:
     return [sum(c * tau**k for k, c in enumerate(form)) for form in forms]
 
 
-def _certificate() -> tuple[Step, ...]:
+def _certificate_step() -> tuple[Step, ...]:
+    """Return the steps that lead to V_(t+1) <= theta V_t."""
     old, new = (_polynomials(forms) for forms in coefficients(beta, Certificate(s, xi, a, b), rho, omega))
     now = u + beta * d
     after, lag = now - tau * u, beta * d - tau * u
-    gamma = 1 - a * (1 - _EPS1 * tau / 2)
     B0, B1 = sp.symbols("B_old B_new", positive=True)
     z, g = sp.symbols("z g", real=True)
-    c11, c12, c22 = *sp.symbols("c11 c12", real=True), sp.Symbol("c22", positive=True)
-    low, high, between = sp.symbols("tau_low tau_high tau_i", positive=True)
-    p0, p1 = sp.symbols("p_0 p_1", real=True)
-    floor = sp.Min(p0 + between * p1, _x)
-    ends = sp.Min(sp.Min(p0 + low * p1, _x), sp.Min(p0 + high * p1, _x))
-    simple = sp.expand(
-        (
-            _form(now, d, u - _EPS1 * beta * d, sp.S.One, sp.S.One)
-            - _form(after, lag, _EPS1 * after + (1 - _EPS1) * u, sp.S.One, sp.S.One)
-        ).subs({xi: 0, b: 0})
-    )
-    closed = s * (1 - beta**2) * d**2 + tau * (2 * (1 - s) - gamma * tau) * u**2 + 2 * beta * gamma * tau * u * d
-    kept = y * d + tau / (1 - beta) * (y - d) * (y - beta * d)
-    u0 = y - beta * d
-    following = kept.subs({y: y - tau * u0, d: beta * d - tau * u0}, simultaneous=True)
     return (
         *_frame(*PRECONDITIONED),
         Step(
@@ -226,6 +211,18 @@ def _certificate() -> tuple[Step, ...]:
             "V_(t+1) is N(tau) in (u, d)",
         ),
         _SEMIDEFINITE,
+    )
+
+
+def _certificate_floor() -> tuple[Step, ...]:
+    """Return the steps of V >= c |y|^2, and the sum over modes and blocks."""
+    c11, c12 = sp.symbols("c11 c12", real=True)
+    c22 = sp.Symbol("c22", positive=True)
+    low, high, between = sp.symbols("tau_low tau_high tau_i", positive=True)
+    p0, p1 = sp.symbols("p_0 p_1", real=True)
+    floor = sp.Min(p0 + between * p1, _x)
+    ends = sp.Min(sp.Min(p0 + low * p1, _x), sp.Min(p0 + high * p1, _x))
+    return (
         Step(
             sp.Le(_q, _t * _p),
             (
@@ -243,6 +240,25 @@ def _certificate() -> tuple[Step, ...]:
             "V is affine in tau, so that c is a minimum of affine functions: on an interval least at an end",
             (sp.Le(low, between), sp.Le(between, high)),
         ),
+    )
+
+
+def _certificate_origin() -> tuple[Step, ...]:
+    """Return two identities: a closed form, and the conserved form of a frozen preconditioner."""
+    now = u + beta * d
+    after, lag = now - tau * u, beta * d - tau * u
+    gamma = 1 - a * (1 - _EPS1 * tau / 2)
+    simple = sp.expand(
+        (
+            _form(now, d, u - _EPS1 * beta * d, sp.S.One, sp.S.One)
+            - _form(after, lag, _EPS1 * after + (1 - _EPS1) * u, sp.S.One, sp.S.One)
+        ).subs({xi: 0, b: 0})
+    )
+    closed = s * (1 - beta**2) * d**2 + tau * (2 * (1 - s) - gamma * tau) * u**2 + 2 * beta * gamma * tau * u * d
+    kept = y * d + tau / (1 - beta) * (y - d) * (y - beta * d)
+    u0 = y - beta * d
+    following = kept.subs({y: y - tau * u0, d: beta * d - tau * u0}, simultaneous=True)
+    return (
         _BLOCKS,
         Step(
             equal(sp.simplify(simple - closed), 0),
@@ -259,6 +275,10 @@ def _certificate() -> tuple[Step, ...]:
             ),
         ),
     )
+
+
+def _certificate() -> tuple[Step, ...]:
+    return (*_certificate_step(), *_certificate_floor(), *_certificate_origin())
 
 
 def _certificate_gap() -> tuple[Step, ...]:

@@ -128,7 +128,8 @@ def _diagonal() -> tuple[Step, ...]:
 
 def _from_start() -> tuple[Step, ...]:
     L, mu, r = sp.symbols("lambda_i lambda_j r", positive=True)
-    eta, x, y = sp.Symbol("eta", real=True), *sp.symbols("x y", nonnegative=True)
+    eta = sp.Symbol("eta", real=True)
+    x, y = sp.symbols("x y", nonnegative=True)
     share, other, rest, q = sp.symbols("q_i q_j rest q", nonnegative=True)
     factor = along_eigenvector(RULES["gd"], {rule_symbols.lr: Symbol.eta})
     return (

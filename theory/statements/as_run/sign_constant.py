@@ -127,13 +127,9 @@ def _steps() -> tuple[Step, ...]:
     )
 
 
-def _midpoint() -> tuple[Step, ...]:
-    """Return the proof of the recursion of the midpoint."""
-    h, z, after, u, s2 = sp.symbols("h z g_next u s_next", real=True)
-    w, W2, kept, root, R, Q, size = sp.symbols("w W_next delta root_nu R Q S", nonnegative=True)
-    x, cross, p, q = sp.Symbol("x", real=True), sp.Symbol("c", real=True), *sp.symbols("p q", nonnegative=True)
-    first, second, norm = sp.symbols("|zeta| |delta| n", nonnegative=True)
-    moved, form = sp.symbols("sum_A_h uHu", real=True)
+def _midpoint_signs() -> tuple[Step, ...]:
+    """Return the steps on the coordinates: those that keep their sign, and those that change it."""
+    h, z, after, s2 = sp.symbols("h z g_next s_next", real=True)
     step, _ = advance(RULES["signsgd"], e, _g, values={rule_symbols.lr: _rate})
     half = _rate / 2
     own = (equal(z, (_g + after) / 2), equal(after, _g - _rate * h))
@@ -158,6 +154,18 @@ def _midpoint() -> tuple[Step, ...]:
             "one that changes it has u = 0 and |z| <= (eta/2)|h|",
             (*own, sp.Lt(_g * after, 0)),
         ),
+    )
+
+
+def _midpoint_split() -> tuple[Step, ...]:
+    """Return the steps on the gradient at the midpoint, divided into two parts."""
+    u = sp.Symbol("u", real=True)
+    x, cross = sp.symbols("x c", real=True)
+    p, q = sp.symbols("p q", nonnegative=True)
+    first, second, norm = sp.symbols("|zeta| |delta| n", nonnegative=True)
+    moved, form = sp.symbols("sum_A_h uHu", real=True)
+    half = _rate / 2
+    return (
         Step(
             equal(lam * (x - _rate * u) ** 2 / 2, lam * x**2 / 2 - _rate * u * lam * x + _rate**2 / 2 * lam * u**2),
             "mode by mode, with W the gap at m: W_next = W - eta u'z + (eta^2/2) u'Hu",
@@ -179,6 +187,15 @@ def _midpoint() -> tuple[Step, ...]:
             "triangle inequality in it: |zeta + delta| <= |zeta| + |delta|",
             (sp.Le(cross**2, p * q), equal(first**2, p), equal(second**2, q)),
         ),
+    )
+
+
+def _midpoint_recursion() -> tuple[Step, ...]:
+    """Return the steps that lead to the recursion."""
+    w, W2, kept, root, R, Q = sp.symbols("w W_next delta root_nu R Q", nonnegative=True)
+    norm = sp.Symbol("n", nonnegative=True)
+    half = _rate / 2
+    return (
         *norm_against_gap(),
         Step(
             sp.Ge(kept, root * (sp.sqrt(2) * w - half * R)),
@@ -194,6 +211,16 @@ def _midpoint() -> tuple[Step, ...]:
             (sp.Le(W2, w**2 - _rate * kept + _rate**2 / 2 * Q), sp.Ge(kept, root * (sp.sqrt(2) * w - half * R))),
         ),
         _HULL,
+    )
+
+
+def _midpoint_gap() -> tuple[Step, ...]:
+    """Return the steps from the midpoint to the gaps, and the constants of large blocks."""
+    u = sp.Symbol("u", real=True)
+    size = sp.Symbol("S", nonnegative=True)
+    p, q = sp.symbols("p q", nonnegative=True)
+    norm = sp.Symbol("n", nonnegative=True)
+    return (
         Step(
             equal(
                 lam * ((e + (e - _rate * _s)) / 2) ** 2 / 2,
@@ -220,6 +247,11 @@ def _midpoint() -> tuple[Step, ...]:
             (sp.Le(p * Symbol.mu, norm), sp.Le(norm, Symbol.L * size), equal(q * Symbol.mu, Symbol.L)),
         ),
     )
+
+
+def _midpoint() -> tuple[Step, ...]:
+    """Return the proof of the recursion of the midpoint."""
+    return (*_midpoint_signs(), *_midpoint_split(), *_midpoint_recursion(), *_midpoint_gap())
 
 
 def _with_memory(rule: str) -> tuple[Step, ...]:
@@ -296,7 +328,8 @@ def _ages(rule: str) -> tuple[Step, ...]:
 
 
 def _speed() -> tuple[Step, ...]:
-    x, y, q, p, two_gap, way = *sp.symbols("x y q p", real=True), *sp.symbols("two_gap way", nonnegative=True)
+    x, y, q, p = sp.symbols("x y q p", real=True)
+    two_gap, way = sp.symbols("two_gap way", nonnegative=True)
     size, x0 = sp.Symbol("a_1", nonnegative=True), sp.Symbol("x_0", real=True)
     steps: list[Step] = []
     for name in ("signsgd", "signum", "lion"):
@@ -332,7 +365,8 @@ def _speed() -> tuple[Step, ...]:
 
 
 def _diagonal() -> tuple[Step, ...]:
-    x, way, first = sp.Symbol("x", real=True), *sp.symbols("way x_0", nonnegative=True)
+    x = sp.Symbol("x", real=True)
+    way, first = sp.symbols("way x_0", nonnegative=True)
     after, _ = advance(RULES["signsgd"], x, lam * x, values={rule_symbols.lr: _rate})
     return (
         Step(
