@@ -135,7 +135,8 @@ def _guaranteed(results: Results, rows: pd.DataFrame) -> list[Block]:
         "the preconditioner of the run at the best rate, and no gap."
     )
     table = Table(GUARANTEES_TITLE, columns, cells, note)
-    return [table, *([Text("Where a bound does not speak of all problems:"), Items(tuple(why))] if why else [])]
+    reasons: list[Block] = [Text("Where a bound does not speak of all problems:"), Items(tuple(why))] if why else []
+    return [table, *reasons]
 
 
 def _row(found: _Found) -> tuple[Cell, ...]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Certificate",
+    "Polynomial",
     "bernstein",
     "certificates_for",
     "certified",

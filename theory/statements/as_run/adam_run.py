@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import symbols as rule_symbols
 from quadsim.simulator.runs.trajectory import Trajectory
-from quadsim.theory.running.certificates import Certificate, coefficients
+from quadsim.theory.running.certificates import Certificate, Polynomial, coefficients
 from quadsim.theory.running.preconditioner import preconditioned_form, why_no_form
 from quadsim.theory.running.run_values import memory_of
 from quadsim.theory.statements.proving import Step
@@ -172,7 +172,7 @@ def _quadratic(entries: list[sp.Expr]) -> sp.Expr:
     return entries[0] * u**2 + 2 * entries[1] * u * d + entries[2] * d**2
 
 
-def _polynomials(forms: list[tuple[sp.Expr, ...]]) -> list[sp.Expr]:
+def _polynomials(forms: list[Polynomial]) -> list[sp.Expr]:
     return [sum(c * tau**k for k, c in enumerate(form)) for form in forms]
 
 
