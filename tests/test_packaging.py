@@ -83,6 +83,7 @@ def test_the_public_names():
         "VERDICTS",
         "assert_bound",
         "check",
+        "guarantees",
         "judge",
         "local_steps",
         "prove",

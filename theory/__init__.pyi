@@ -13,3 +13,4 @@ from .statements.proving import prove as prove
 from .statements.registry import THEOREMS as THEOREMS
 from .statements.theorem import Hypothesis as Hypothesis
 from .statements.theorem import Theorem as Theorem
+from .verifying.guarantees import guarantees as guarantees

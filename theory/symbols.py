@@ -65,6 +65,21 @@ class Symbol:
         "least_norm1_g least_norm2_g_squared largest_Lambda_G", positive=True
     )
     cosine = sp.Symbol("cosine", real=True)
+    # sign steps at a rate that is given: constants of blocks and coordinates, and recursions
+    S_l, nu_l, M_l = sp.symbols("S_l nu_l M_l", positive=True)
+    gap_0_l = sp.Symbol("gap_0_l", nonnegative=True)
+    target_l = sp.Symbol("x_T_l", positive=True)
+    u_l, v_l, w_l = sp.symbols("u_l v_l w_l", nonnegative=True)
+    smaller_gap = sp.Symbol("smaller_gap", nonnegative=True)
+    travelled = sp.Symbol("travelled", nonnegative=True)
+    start_i, inverse_i, curvature_i = sp.symbols("x_i a_i h_i", nonnegative=True)
+    ratio_high, ratio_low = sp.symbols("r_high r_low", nonnegative=True)
+    # a preconditioned run: B_t of the step to t, its spectrum with a block, and the energies of blocks
+    tau_low_l, tau_high_l = sp.symbols("tau_low_l tau_high_l", positive=True)
+    eps1 = sp.Symbol("epsilon1", positive=True)
+    energy_ratio_l, certified_ratio_l = sp.symbols("E_ratio_l V_ratio_l", nonnegative=True)
+    least_ratio = sp.Symbol("q_rho", nonnegative=True)
+    certified_l, span_l, from_state_l, mode_i = sp.symbols("G_l Phi_l F_l p_i", nonnegative=True)
     # a softmax head
     classes, batch, features = sp.symbols("C b n", positive=True, integer=True)
     drift = sp.Symbol("s_drift", real=True)

@@ -76,6 +76,10 @@ def _rules(name: str | None) -> dict[str, Any]:
 
 def theorems(
     name: Annotated[str | None, typer.Argument(help="Name of a theorem; all of them are listed if left out.")] = None,
+    rule: Annotated[
+        str | None,
+        typer.Option("--for", help="List what speaks of this optimizer, and what is open.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the theorems, or one with its proof.
@@ -85,6 +89,9 @@ def theorems(
 
     Example: quadsim theorems gd-upper
     """
+    if rule is not None:
+        _theorems_for(name, rule, as_json=as_json)
+        return
     if name is None:
         shown = _kept("theorems", None, _theorems)
         print_json(shown["record"]) if as_json else typer.echo(shown["text"])
@@ -102,6 +109,27 @@ def theorems(
         typer.echo(theorem_text(record))
     if any(step["status"] not in ("proved", "cited") for step in record["steps"]):
         raise typer.Exit(1)
+
+
+def _theorems_for(name: str | None, rule: str, *, as_json: bool) -> None:
+    """Print the theorems that speak of a rule, and what is open."""
+    from quadsim.cli.text.describe import theorem_record, theorems_for_text
+    from quadsim.simulator.rules.catalogue import resolve_rule
+    from quadsim.theory import THEOREMS
+    from quadsim.theory.statements.as_run.open_questions import OPEN
+
+    with usage_errors():
+        if name is not None:
+            raise ValueError(
+                f"NAME must be left out with --for, which lists theorems, got {name!r} and {rule!r}; drop one."
+            )
+        found = resolve_rule(rule).name
+    records = [theorem_record(t, discharge=False) for t in THEOREMS.values() if found in t.rules]
+    open_ = list(OPEN.get(found, ()))
+    if as_json:
+        print_json({"rule": found, "theorems": records, "open": open_})
+    else:
+        typer.echo(theorems_for_text(found, records, open_))
 
 
 def _theorems(_: str | None) -> dict[str, Any]:

@@ -361,6 +361,7 @@ def _results(
     check(config)
     path = family_of(config).judge
     judge = None if path is None else imported(path)
+    asked = family_of(config).guarantor
     if config.kept == "quantiles" and config.kept_by_size and not quiet:
         print(
             f"{config.runs:,} runs: counts and histograms are kept, no row a run (--keep rows for those).",
@@ -371,6 +372,7 @@ def _results(
     try:
         with library_messages(quiet=quiet or as_json), progress_bar(quiet=quiet) as progress:
             how: dict[str, Any] = {"progress": progress, "backend": backend, "present": None, "figures": figures}
+            how["guarantor"] = None if asked is None else imported(asked)
             if changes is not None:
                 return extend(folder, judge, **how, **changes), True
             return sweep(config, judge, out=folder, **how), True

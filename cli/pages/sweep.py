@@ -11,8 +11,8 @@ from quadsim.cli.pages.provenance_section import again_section, provenance_secti
 from quadsim.cli.pages.reading import mapping
 from quadsim.cli.pages.sweep_settings import settings_section
 from quadsim.cli.pages.words import listing
+from quadsim.cli.text.guarantee_table import point_text
 from quadsim.cli.text.sweep_columns import ExtraColumn, choice_columns, criterion_columns, extra_columns, steps_text
-from quadsim.cli.text.sweep_table import point_text
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.families import family_of, imported
@@ -216,6 +216,11 @@ def _files(results: Results) -> tuple[str, ...]:
         tables = (
             f"{store.SUMMARY}: a row for every run (pandas.read_parquet)",
             f"{store.CURVES}: the curves at the best rates (xarray.open_dataset, engine h5netcdf)",
+            *(
+                [f"{store.GUARANTEES}: bounds at guaranteed rates and along runs (pandas.read_parquet)"]
+                if results.guarantees is not None
+                else []
+            ),
         )
     else:
         tables = (f"{store.HISTOGRAM}: counts by status and histograms of steps (pandas.read_parquet)",)

@@ -10,7 +10,9 @@ import pandas as pd
 from quadsim.cli.pages.page import Block, Cell, Column, Items, Section, Table, Text, Verdict
 from quadsim.cli.pages.theorem_card import anchor, theorem_card
 from quadsim.cli.pages.words import margin_text
+from quadsim.cli.text.guarantee_table import GUARANTEES_TITLE, guarantee_cells, guarantee_headings, point_text
 from quadsim.simulator.rules.optimizer import OptimizerSpec
+from quadsim.simulator.sweeps.results.guaranteed import guarantee_notes, guarantee_rows
 from quadsim.simulator.sweeps.results.results import Results
 from quadsim.theory import THEOREMS
 from quadsim.theory.checking.comparison import VERDICTS
@@ -61,7 +63,7 @@ class _Found:
             return f"the hypotheses do not hold on these runs: {wanted}"
         others = [name for name, theorem in THEOREMS.items() if self.spec.optimizer.name in theorem.rules]
         about = f"; of other things: {', '.join(others)} (quadsim theorems NAME)" if others else ""
-        return f"no theorem here bounds the steps of {self.spec.optimizer.name}{about}"
+        return f"no theorem here bounds the steps of {self.spec.optimizer.name} at every rate{about}"
 
 
 def _theorems_at(results: Results) -> dict[tuple[int, str], list[str]]:
@@ -108,9 +110,33 @@ def bounds_section(results: Results) -> Section:
         "Margin: what was seen over the bound, at the worst step; 1 is the bound itself. Verified: in exact arithmetic; holds: "
         "in floating point, within a budget for rounding that is derived.",
     )
-    blocks: list[Block] = [table, *_against(results)]
+    guaranteed = guarantee_rows(results)
+    names += [name for name in dict.fromkeys(guaranteed.get("theorem", ())) if name in THEOREMS and name not in names]
+    blocks: list[Block] = [table, *_against(results), *_guaranteed(results, guaranteed)]
     blocks += [theorem_card(THEOREMS[name]) for name in names]
     return Section("Bounds", tuple(blocks))
+
+
+def _guaranteed(results: Results, rows: pd.DataFrame) -> list[Block]:
+    """Return the table of bounds at guaranteed rates and along runs, and the reasons why some problems have none."""
+    if not len(rows):
+        return []
+    points = results.best.drop_duplicates("point").set_index("point").to_dict("index")
+    axis = results.config.axis
+    columns = tuple(Column(name, position > 3) for position, name in enumerate(guarantee_headings(results)))
+    cells = tuple(
+        (Cell(point_text(points[row["point"]], axis)), *map(Cell, guarantee_cells(row)))
+        for row in rows.to_dict("records")
+    )
+    why = guarantee_notes(results)
+    note = (
+        "Of the optimizers that no theorem bounds at their best rates. From the start: the bound is known before the run, at the "
+        "rate that makes the largest bound of the problems smallest; a run at that rate was added. Along the run: it reads "
+        "the preconditioner of the run at the best rate, and no gap."
+    )
+    table = Table(GUARANTEES_TITLE, columns, cells, note)
+    reasons: list[Block] = [Text("Where a bound does not speak of all problems:"), Items(tuple(why))] if why else []
+    return [table, *reasons]
 
 
 def _row(found: _Found) -> tuple[Cell, ...]:

@@ -16,6 +16,7 @@ __all__ = [
     "rules_table",
     "theorem_record",
     "theorem_text",
+    "theorems_for_text",
     "theorems_table",
 ]
 
@@ -126,6 +127,20 @@ def theorems_table(records: list[dict[str, Any]]) -> str:
         )
         for r in records
     ]
+    return "\n".join([*lines, "", "quadsim theorems NAME shows one and proves its steps."])
+
+
+def theorems_for_text(rule: str, records: list[dict[str, Any]], open_questions: list[str]) -> str:
+    """What speaks of one rule, each with its hypotheses, and what is open."""
+    if not records:
+        lines = [f"No theorem here speaks of {rule} alone; covariance-identity holds along every run."]
+    else:
+        lines = [f"Theorems on {rule}:", ""]
+    for record in records:
+        wanted = "; ".join(record["hypotheses"]) or "constant rate, no noise"
+        lines.append(wrapped(f"  {record['name']} ({record['direction']} bound, {record['kind']}): {wanted}", 6))
+        lines.append(wrapped(f"      tight: {record['tight'] or 'not known'}", 8))
+    lines += ["", "Open:", *(wrapped(f"  {text}.", 4) for text in open_questions)] if open_questions else []
     return "\n".join([*lines, "", "quadsim theorems NAME shows one and proves its steps."])
 
 

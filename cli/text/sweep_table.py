@@ -2,14 +2,16 @@
 
 from typing import Any
 
+from quadsim.cli.text.guarantee_table import guarantee_tables, point_text
 from quadsim.cli.text.stored_table import Printed, PrintedTable, print_answer, print_files
 from quadsim.cli.text.sweep_columns import ExtraColumn, choice_columns, criterion_columns, extra_columns, steps_text
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.results.guaranteed import guarantee_notes
 from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["point_text", "print_results", "printed_of"]
+__all__ = ["print_results", "printed_of"]
 
 
 def print_results(results: Results, *, quiet: bool) -> None:
@@ -23,9 +25,9 @@ def print_results(results: Results, *, quiet: bool) -> None:
 def printed_of(results: Results) -> Printed:
     """What a sweep prints, as plain data."""
     return Printed(
-        tables=[_table(results, label, best) for label, _, best in results.groups()],
+        tables=[*(_table(results, label, best) for label, _, best in results.groups()), *guarantee_tables(results)],
         answers=results.answers,
-        notes=results.notes,
+        notes=[*results.notes, *guarantee_notes(results)],
         files=[store.REPORT, *results.files],
         figures=list(results.figures),
         document=results.to_json(),
@@ -66,12 +68,3 @@ def _family_rows(config: SweepGrid, best: Any, columns: tuple[ExtraColumn, ...])
         ])
         last = row["point"]
     return rows if len(config.families) > 1 else rows[1:]
-
-
-def point_text(row: dict[Any, Any], name: str) -> str:
-    """A point on the axis of comparison, with what was achieved where that is not what was asked."""
-    asked = row[name]
-    if isinstance(asked, str):
-        return f"{asked} (c = {row['heterogeneity_achieved']:.4g})" if "heterogeneity_achieved" in row else asked
-    achieved = row.get(f"{name}_achieved", asked)
-    return f"{asked:g}" if abs(achieved / asked - 1.0) < 1e-9 else f"{asked:g} (got {achieved:.4g})"

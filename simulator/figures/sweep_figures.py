@@ -195,8 +195,9 @@ def gap_table(results: "Results") -> pd.DataFrame:
 
     Returns:
         A row per panel, optimizer and recorded step: panel, optimizer, step, median, q10 and q90 of the gap over the initial gap
-        (limited to what the axis can show), bound (the median of the guaranteed values; NaN where no theorem bounds every run
-        by a factor per step), and, the same in all rows of a curve, steps_median: the median of the steps until the criterion.
+        (limited to what the axis can show), bound (the median of the guaranteed values: of a theorem that bounds every run by a
+        factor per step, else of the first guarantee, at its own rate or along the run; NaN where there is none), and, the same
+        in all rows of a curve, steps_median: the median of the steps until the criterion.
 
     Raises:
         ValueError: results without curves.
@@ -207,7 +208,7 @@ def gap_table(results: "Results") -> pd.DataFrame:
     value, steps = family_of(config).value, curves["step"].values
     bottom = config.tolerance * _BELOW_TOLERANCE
     medians = results.best.set_index(["point", "optimizer"])["steps_median"]
-    rates = _bound_rates(results)
+    rates, guaranteed = _bound_rates(results), _guaranteed_curves(results)
     out = []
     for p in range(curves.sizes["point"]):
         for words, texts in parts_of(config):
@@ -222,6 +223,8 @@ def gap_table(results: "Results") -> pd.DataFrame:
                     np.clip(quantile(relative, q, axis=0), bottom / 10, _HIGHEST) for q in (0.1, 0.5, 0.9)
                 )
                 drawn = {"step": steps, "median": middle, "q10": low, "q90": high, "bound": np.nan}
+                if (p, text) in guaranteed:
+                    drawn["bound"] = guaranteed[p, text]
                 if (p, text) in rates:
                     with np.errstate(over="ignore"):  # at a rate that diverges the factor is above 1
                         drawn["bound"] = quantile(rates[p, text][:, None] ** steps, 0.5, axis=0)
@@ -241,12 +244,27 @@ def _bound_rates(results: "Results") -> dict[tuple[int, str], np.ndarray]:
     return found
 
 
+def _guaranteed_curves(results: "Results") -> dict[tuple[int, str], np.ndarray]:
+    """The median curve of the first guarantee of every point and optimizer; NaN where it speaks of less than half of them."""
+    found = results.guarantees
+    if found is None:
+        return {}
+    curves = {}
+    for (point, text), same in found.groupby(["point", "optimizer"], sort=False):
+        first = same[same["theorem"] == same["theorem"].iloc[0]]
+        every = np.array(first["curve"].tolist(), dtype=np.float64)
+        middle = quantile(np.where(np.isnan(every), np.inf, every), 0.5, axis=0)
+        curves[int(str(point)), str(text)] = np.where(middle <= 1.0, middle, np.nan)  # above the start it says nothing
+    return curves
+
+
 @figure_from(gap_table)
 def gap_figure(results: "Results", table: pd.DataFrame) -> Figure:
     """What the optimizers decrease (of quadratics the gap) against step at every point, at each optimizer's best rate.
 
     A line for the median over the problems and a band from the 10% to the 90% quantile; dashed the curve that a theorem
-    guarantees at this rate. The markers on the tolerance are the medians of the steps until the criterion.
+    guarantees at this rate, at a rate of its own, or along the run. The markers on the tolerance are the medians of the
+    steps until the criterion.
 
     Raises:
         ValueError: results without curves.
@@ -271,7 +289,11 @@ def gap_figure(results: "Results", table: pd.DataFrame) -> Figure:
     handles = optimizer_handles(config, styles)
     handles.append(Line2D([], [], color="0.35", linestyle=":", label="tolerance; on it, median steps until solved"))
     if bounded:
-        handles.append(Line2D([], [], color="0.35", linestyle="--", label="guaranteed by a theorem"))
+        handles.append(
+            Line2D(
+                [], [], color="0.35", linestyle="--", label="guaranteed by a theorem, at its own rate or along the run"
+            )
+        )
     finish(figure, axes, handles, f"Best rate of each optimizer; {problems_text(config)}")
     return figure
 

@@ -25,6 +25,7 @@ __all__ = [
     "CONFIG",
     "CURVES",
     "FIGURES",
+    "GUARANTEES",
     "HISTOGRAM",
     "MANIFEST",
     "PARTIAL",
@@ -59,6 +60,8 @@ CONFIG, MANIFEST, SUMMARY, HISTOGRAM, CURVES, FIGURES, REPORT = (
     "report.html",
 )
 _DEEPEST = 30
+GUARANTEES = "guarantees.parquet"
+"""Bounds at rates that a theory guarantees, and along runs at the best rates."""
 PROBLEM = "problem.npz"
 """The blocks of a problem of a user's own, beside the configuration that names them."""
 TABLE = "table.json"

@@ -87,6 +87,7 @@ def test_sweep_prints_table_answer_choice_and_files(run, tmp_path):
         "manifest.json",
         "summary.parquet",
         "trajectories.nc",
+        "guarantees.parquet",
         "figures",
         "report.html",
         "table.json",

@@ -169,7 +169,7 @@ def test_a_sweep_whose_figures_fail_is_finished(run, tmp_path, full_disk):
     assert "trajectories.nc" in result.stdout
     assert len(load_results("a").summary) == 2
     assert {p.name for p in (tmp_path / "a").iterdir()} == {
-        "config.json", "manifest.json", "summary.parquet", "trajectories.nc", "table.json",
+        "config.json", "manifest.json", "summary.parquet", "trajectories.nc", "guarantees.parquet", "table.json",
     }  # fmt: skip
     full_disk.setattr(drawn_figures, "save_figure", PLAIN)
     again = run("sweep", *SMALL, "--out", "a")

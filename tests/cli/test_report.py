@@ -102,7 +102,10 @@ def test_the_report_of_a_sweep_says_what_was_asked_and_found(swept):
     assert "theorem-gd-upper" in page.ids
     assert str(statement(THEOREMS["gd-upper"])) in page.html
     assert "✓ holds 54 1 no step of 54 runs lies above it" in page.text
-    assert "no theorem here bounds the steps of adam; of other things: adam-cycle, adam-is-sign" in page.text
+    assert (
+        "no theorem here bounds the steps of adam at every rate; of other things: adam-cycle, adam-is-sign, adam-local"
+        in page.text
+    )
 
 
 def test_every_link_leads_somewhere_and_every_id_is_there_once(tmp_path, swept):

@@ -187,13 +187,19 @@ def with_doubling(compute: Callable[[], Any], decided: Callable[[Any], bool]) ->
 
 
 def _over_index(expression: sp.Expr, values: Mapping[sp.Symbol, Any]) -> Any:
-    """Return the maximum, minimum or sum of an expression over the index of its symbols (blocks, or eigenvalues)."""
+    """Return the maximum, minimum or sum of an expression over the index of its symbols (blocks, or eigenvalues).
+
+    Raises:
+        NotExact: no symbol in it has exact values.
+    """
     inner, values = expression.args[0], dict(values)
     for nested in inner.atoms(MaxOver, MinOver, SumOver):  # first: it has an index of its own
         value = sp.Dummy()
         values[value] = evaluate_exactly(nested, values)
         inner = inner.subs(nested, value)
     lists = {s: v for s, v in values.items() if s in inner.free_symbols and isinstance(v, list)}
+    if not lists:
+        raise NotExact(f"no exact value of {', '.join(sorted(map(str, inner.free_symbols)))}")
     count = len(next(iter(lists.values())))
     each = [evaluate_exactly(inner, {**values, **{s: v[i] for s, v in lists.items()}}) for i in range(count)]
     if isinstance(expression, SumOver):

@@ -28,6 +28,7 @@ from quadsim.theory.checking.exact import (
     values_of,
     with_doubling,
 )
+from quadsim.theory.checking.exact_recursions import CONSTANTS, recursions_at
 from quadsim.theory.checking.exact_run import ExactState, run_exactly
 from quadsim.theory.statements.quantities import LENGTHS, MEANINGS
 from quadsim.theory.statements.theorem import Theorem
@@ -67,6 +68,8 @@ def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, se
         return Exact("undecided", reason="no time was left for exact arithmetic")
     if theorem.kind == "expectation":
         return Exact("undecided", reason="a mean over draws of the noise has no exact check")
+    if not trajectory.schedule.is_constant:
+        return Exact("undecided", reason="the exact run follows constant rates only")
     if trajectory.rule is None:
         return Exact("undecided", reason="a baseline has no rule that exact arithmetic could follow")
     settings = {name: float(values[k]) for name, values in trajectory.settings.items()}
@@ -167,11 +170,12 @@ def _compare(
     last = len(states) - 1 if theorem.is_factor or Symbol.cosine in wanted else len(states)
 
     def sweep() -> tuple[str, int, str]:
-        values = values_of(problem, settings, fixed)
+        values = values_of(problem, settings, fixed - set(CONSTANTS))
+        values |= {s: CONSTANTS[s](problem) for s in fixed & set(CONSTANTS)}
         factor = evaluate_exactly(theorem.bound, values) if theorem.is_factor and not theorem.is_local else None
         verdict = "verified"
         for t in range(first, last):
-            here = values | _values_at(t, states, wanted, problem)
+            here = values | _values_at(t, states, wanted, problem) | recursions_at(t, problem, settings, wanted)
             if not _defined(here):
                 continue
             try:

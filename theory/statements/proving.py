@@ -28,6 +28,7 @@ CITABLE = (
     "spectral theorem",
     "bound on Chebyshev polynomials of the second kind",
     "central facts on binomials",
+    "tangent of the logarithm",
 )
 """The only facts that a proof may cite without proving them."""
 

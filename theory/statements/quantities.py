@@ -5,7 +5,6 @@ blocks or coordinates if it has an index. Values come from the problem's data, t
 recorded, never from an engine.
 """
 
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +14,8 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.problems.heterogeneity import size_weighted_smoothness
 from quadsim.simulator.runs.trajectory import Trajectory
+from quadsim.theory.running.constants import LARGEST_ENUMERATED, inverse_diagonal, largest_on_signs
+from quadsim.theory.running.meanings import RUN_MEANINGS
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
 __all__ = [
@@ -34,8 +35,6 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-LARGEST_ENUMERATED = 12
-"""Largest block size for which sign vectors are enumerated (L_inf): 2^11 vectors, as s and -s give the same value."""
 
 
 @dataclass(frozen=True)
@@ -122,15 +121,8 @@ def _weighted_smoothness(trajectory: Trajectory) -> Array:
 
 
 def _smallest_inverse(trajectory: Trajectory) -> Array:
-    """Return 1 / max_i (H^-1)_ii, (M, 1), from the eigenvectors; NaN where H is singular."""
-    problem = trajectory.problem
-    with np.errstate(divide="ignore", invalid="ignore"):
-        diagonals = {
-            size: np.einsum("mbij,mbj->mbi", problem.eigenvectors[size] ** 2, 1.0 / problem.eigenvalues[size])
-            for size in problem.hessian
-        }
-    found = 1.0 / np.max(problem.layout.flatten(diagonals), axis=1)
-    return np.asarray(np.where(problem.null_dimensions.any(axis=1), np.nan, found)[:, None])
+    """Return 1 / max_i (H^-1)_ii, (M, 1); NaN where H is singular."""
+    return np.asarray(1.0 / inverse_diagonal(trajectory.problem).max(axis=1))[:, None]
 
 
 def _largest_on_signs(trajectory: Trajectory) -> Array:
@@ -140,9 +132,7 @@ def _largest_on_signs(trajectory: Trajectory) -> Array:
     for size, matrices in problem.hessian.items():
         if size > LARGEST_ENUMERATED:
             return np.full((problem.problems, 1), np.nan)
-        signs = np.array([(1, *rest) for rest in itertools.product((1, -1), repeat=size - 1)], dtype=np.float64)
-        values = np.einsum("mbij,sj,si->mbs", matrices, signs, signs, optimize=True)
-        total[:, 0] += values.max(axis=-1).sum(axis=-1)
+        total[:, 0] += largest_on_signs(matrices).sum(axis=-1)
     return total
 
 
@@ -192,101 +182,109 @@ def _only_on_a_head(trajectory: Trajectory) -> Array:
 _L = _whole(np.max, "block_smoothness")
 _mu = _whole(np.min, "block_strong_convexity")
 
-MEANINGS: Mapping[sp.Symbol, Meaning] = {
-    Symbol.t: Meaning("step, 0 or more", lambda run: run.steps.astype(np.float64)[None, None], of_state=True),
-    Symbol.eta: Meaning("learning rate, positive", _setting("lr"), setting="lr"),
-    Symbol.momentum: Meaning("momentum, in [0, 1)", _setting("momentum"), setting="momentum"),
-    Symbol.beta1: Meaning("memory of the mean gradient, in [0, 1)", _setting("beta1"), setting="beta1"),
-    Symbol.beta2: Meaning("memory of the mean squared gradient, in [0, 1)", _setting("beta2"), setting="beta2"),
-    Symbol.noise_std: Meaning(
-        "standard deviation of the noise on a coordinate of the gradient, 0 or more",
-        lambda run: np.full((1, 1), run.gradient_noise_std),
-    ),
-    Symbol.L: Meaning("largest eigenvalue of H", _L),
-    Symbol.mu: Meaning("smallest eigenvalue of H, positive", _mu),
-    Symbol.kappa: Meaning("condition number L/mu of H, at least 1", lambda run: _L(run) / _mu(run)),
-    Symbol.P: Meaning("number of coordinates", lambda run: np.full((1, 1), float(run.problem.dimension))),
-    Symbol.Lambda_P: Meaning("sum_l (P_l/P) L_l", _weighted_smoothness),
-    Symbol.nu: Meaning("1 / max_i (H^-1)_ii, positive", _smallest_inverse),
-    Symbol.L_inf: Meaning("sum_l max over sign vectors s of s'H_l s, at most P Lambda_P", _largest_on_signs),
-    Symbol.L_l: Meaning("largest eigenvalue of block l", lambda run: run.problem.block_smoothness[:, None]),
-    Symbol.mu_l: Meaning(
-        "smallest eigenvalue of block l, positive", lambda run: run.problem.block_strong_convexity[:, None]
-    ),
-    Symbol.P_l: Meaning("number of coordinates of block l", _sizes),
-    Symbol.kappa_l: Meaning(
-        "condition number L_l/mu_l of block l, at least 1",
-        lambda run: (run.problem.block_smoothness / run.problem.block_strong_convexity)[:, None],
-    ),
-    Symbol.C1_l: Meaning(
-        "smallest |g_0,li| of block l over L_l",
-        lambda run: _per_block(run, np.min) / run.problem.block_smoothness[:, None],
-    ),
-    Symbol.C2_l: Meaning(
-        "largest |g_0,li| of block l over L_l",
-        lambda run: _per_block(run, np.max) / run.problem.block_smoothness[:, None],
-    ),
-    Symbol.lambda_i: Meaning(
-        "eigenvalues of H, by block", lambda run: run.problem.layout.flatten(run.problem.eigenvalues)[:, None]
-    ),
-    Symbol.sigma_i: Meaning("eigenvalues of D^(-1/2) H D^(-1/2), D = diag|g_0|", frozen_spectrum),
-    Symbol.part_i: Meaning("part of gap_0 on eigenvector i, lambda_i c_i^2/2 for its coefficient c_i in e_0", _parts),
-    Symbol.gap_0: Meaning("suboptimality gap at the start", lambda run: run.gap[:, :, 0]),
-    Symbol.gap: Meaning("suboptimality gap f(w_t) - f*", lambda run: run.gap, of_state=True),
-    Symbol.norm1: Meaning("|g_t|_1", _observed("gradient_norm_1"), of_state=True, needs=("gradient_norm_1",)),
-    Symbol.norm2_squared: Meaning("|g_t|_2^2", _observed("gradient_norm", 2), of_state=True, needs=("gradient_norm",)),
-    Symbol.norm2_squared_l: Meaning(
-        "|g_t,l|_2^2 of block l",
-        _observed("block_gradient_norm", 2),
-        of_state=True,
-        needs=("block_gradient_norm",),
-    ),
-    Symbol.Lambda_G: Meaning(
-        "sum_l (|g_l|^2/|g|^2) L_l at w_t", _observed("Lambda_G"), of_state=True, needs=("Lambda_G",)
-    ),
-    Symbol.length: Meaning(
-        "what multiplies -g or -sign(g) at step t: lr, lr/Lambda_G (gd-lambda) or lr |g|_1/(P Lambda_P) (sign-lambda)",
-        lambda run: evaluate_along(LENGTHS[run.rule.name if run.rule else ""], run),
-        of_state=True,
-    ),
-    Symbol.least_norm1: Meaning(
-        "min over s < t of |g_s|_1",
-        _before("gradient_norm_1", np.minimum.accumulate, 1, np.nan),
-        of_state=True,
-        needs=("gradient_norm_1",),
-        every_step=True,
-    ),
-    Symbol.least_norm2_squared: Meaning(
-        "min over s < t of |g_s|_2^2",
-        _before("gradient_norm", np.minimum.accumulate, 2, np.nan),
-        of_state=True,
-        needs=("gradient_norm",),
-        every_step=True,
-    ),
-    Symbol.largest_Lambda_G: Meaning(
-        "max over s < t of Lambda_G(w_s)",
-        _before("Lambda_G", np.maximum.accumulate, 1, np.nan),
-        of_state=True,
-        needs=("Lambda_G",),
-        every_step=True,
-    ),
-    Symbol.cosine: Meaning(
-        "cosine of the angle between the step at w_t and -sign(g_t), in [-1, 1]",
-        _observed("step_sign_cosine"),
-        of_state=True,
-        needs=("step_sign_cosine",),
-    ),
-} | {
-    symbol: Meaning(text, _only_on_a_head)
-    for symbol, text in {
-        Symbol.classes: "number of classes, all equally frequent, at least 2",
-        Symbol.batch: "samples in a mini-batch, at least 1",
-        Symbol.features: "features that all samples share, at least 1",
-        Symbol.drift: "P(k < b/C) - P(k > b/C) for k ~ Binomial(b, 1/C)",
-        Symbol.tie: "P(k = b/C)",
-        Symbol.growth: "|V_t - V_0|_F^2 of the head's weights along the shared features",
-    }.items()
-}
+MEANINGS: Mapping[sp.Symbol, Meaning] = (
+    {
+        Symbol.t: Meaning("step, 0 or more", lambda run: run.steps.astype(np.float64)[None, None], of_state=True),
+        Symbol.eta: Meaning("learning rate, positive", _setting("lr"), setting="lr"),
+        Symbol.momentum: Meaning("momentum, in [0, 1)", _setting("momentum"), setting="momentum"),
+        Symbol.beta1: Meaning("memory of the mean gradient, in [0, 1)", _setting("beta1"), setting="beta1"),
+        Symbol.beta2: Meaning("memory of the mean squared gradient, in [0, 1)", _setting("beta2"), setting="beta2"),
+        Symbol.noise_std: Meaning(
+            "standard deviation of the noise on a coordinate of the gradient, 0 or more",
+            lambda run: np.full((1, 1), run.gradient_noise_std),
+        ),
+        Symbol.L: Meaning("largest eigenvalue of H", _L),
+        Symbol.mu: Meaning("smallest eigenvalue of H, positive", _mu),
+        Symbol.kappa: Meaning("condition number L/mu of H, at least 1", lambda run: _L(run) / _mu(run)),
+        Symbol.P: Meaning("number of coordinates", lambda run: np.full((1, 1), float(run.problem.dimension))),
+        Symbol.Lambda_P: Meaning("sum_l (P_l/P) L_l", _weighted_smoothness),
+        Symbol.nu: Meaning("1 / max_i (H^-1)_ii, positive", _smallest_inverse),
+        Symbol.L_inf: Meaning("sum_l max over sign vectors s of s'H_l s, at most P Lambda_P", _largest_on_signs),
+        Symbol.L_l: Meaning("largest eigenvalue of block l", lambda run: run.problem.block_smoothness[:, None]),
+        Symbol.mu_l: Meaning(
+            "smallest eigenvalue of block l, positive", lambda run: run.problem.block_strong_convexity[:, None]
+        ),
+        Symbol.P_l: Meaning("number of coordinates of block l", _sizes),
+        Symbol.kappa_l: Meaning(
+            "condition number L_l/mu_l of block l, at least 1",
+            lambda run: (run.problem.block_smoothness / run.problem.block_strong_convexity)[:, None],
+        ),
+        Symbol.C1_l: Meaning(
+            "smallest |g_0,li| of block l over L_l",
+            lambda run: _per_block(run, np.min) / run.problem.block_smoothness[:, None],
+        ),
+        Symbol.C2_l: Meaning(
+            "largest |g_0,li| of block l over L_l",
+            lambda run: _per_block(run, np.max) / run.problem.block_smoothness[:, None],
+        ),
+        Symbol.lambda_i: Meaning(
+            "eigenvalues of H, by block", lambda run: run.problem.layout.flatten(run.problem.eigenvalues)[:, None]
+        ),
+        Symbol.sigma_i: Meaning("eigenvalues of D^(-1/2) H D^(-1/2), D = diag|g_0|", frozen_spectrum),
+        Symbol.part_i: Meaning(
+            "part of gap_0 on eigenvector i, lambda_i c_i^2/2 for its coefficient c_i in e_0", _parts
+        ),
+        Symbol.gap_0: Meaning("suboptimality gap at the start", lambda run: run.gap[:, :, 0]),
+        Symbol.gap: Meaning("suboptimality gap f(w_t) - f*", lambda run: run.gap, of_state=True),
+        Symbol.norm1: Meaning("|g_t|_1", _observed("gradient_norm_1"), of_state=True, needs=("gradient_norm_1",)),
+        Symbol.norm2_squared: Meaning(
+            "|g_t|_2^2", _observed("gradient_norm", 2), of_state=True, needs=("gradient_norm",)
+        ),
+        Symbol.norm2_squared_l: Meaning(
+            "|g_t,l|_2^2 of block l",
+            _observed("block_gradient_norm", 2),
+            of_state=True,
+            needs=("block_gradient_norm",),
+        ),
+        Symbol.Lambda_G: Meaning(
+            "sum_l (|g_l|^2/|g|^2) L_l at w_t", _observed("Lambda_G"), of_state=True, needs=("Lambda_G",)
+        ),
+        Symbol.length: Meaning(
+            "what multiplies -g or -sign(g) at step t: lr, lr/Lambda_G (gd-lambda) or lr |g|_1/(P Lambda_P) (sign-lambda)",
+            lambda run: evaluate_along(LENGTHS[run.rule.name if run.rule else ""], run),
+            of_state=True,
+        ),
+        Symbol.least_norm1: Meaning(
+            "min over s < t of |g_s|_1",
+            _before("gradient_norm_1", np.minimum.accumulate, 1, np.nan),
+            of_state=True,
+            needs=("gradient_norm_1",),
+            every_step=True,
+        ),
+        Symbol.least_norm2_squared: Meaning(
+            "min over s < t of |g_s|_2^2",
+            _before("gradient_norm", np.minimum.accumulate, 2, np.nan),
+            of_state=True,
+            needs=("gradient_norm",),
+            every_step=True,
+        ),
+        Symbol.largest_Lambda_G: Meaning(
+            "max over s < t of Lambda_G(w_s)",
+            _before("Lambda_G", np.maximum.accumulate, 1, np.nan),
+            of_state=True,
+            needs=("Lambda_G",),
+            every_step=True,
+        ),
+        Symbol.cosine: Meaning(
+            "cosine of the angle between the step at w_t and -sign(g_t), in [-1, 1]",
+            _observed("step_sign_cosine"),
+            of_state=True,
+            needs=("step_sign_cosine",),
+        ),
+    }
+    | {symbol: Meaning(**record) for symbol, record in RUN_MEANINGS.items()}
+    | {
+        symbol: Meaning(text, _only_on_a_head)
+        for symbol, text in {
+            Symbol.classes: "number of classes, all equally frequent, at least 2",
+            Symbol.batch: "samples in a mini-batch, at least 1",
+            Symbol.features: "features that all samples share, at least 1",
+            Symbol.drift: "P(k < b/C) - P(k > b/C) for k ~ Binomial(b, 1/C)",
+            Symbol.tie: "P(k = b/C)",
+            Symbol.growth: "|V_t - V_0|_F^2 of the head's weights along the shared features",
+        }.items()
+    }
+)
 
 _REDUCTIONS = {
     "MaxOver": lambda x: np.max(x, axis=-1, keepdims=True),

@@ -2,6 +2,9 @@
 
 from quadsim.theory.statements.adam import ADAM
 from quadsim.theory.statements.adam_cycle import CYCLE
+from quadsim.theory.statements.as_run.adam_run import ADAM_AS_RUN
+from quadsim.theory.statements.as_run.invariance import INVARIANCE
+from quadsim.theory.statements.as_run.sign_constant import SIGN_AS_RUN
 from quadsim.theory.statements.covariance import HETEROGENEITY
 from quadsim.theory.statements.descent import DESCENT
 from quadsim.theory.statements.head import HEAD
@@ -10,5 +13,7 @@ from quadsim.theory.statements.theorem import Theorem
 
 __all__ = ["THEOREMS"]
 
-THEOREMS: dict[str, Theorem] = {t.name: t for t in (*DESCENT, *ADAM, *CYCLE, *SIGN, *HETEROGENEITY, *HEAD)}
+THEOREMS: dict[str, Theorem] = {
+    t.name: t for t in (*DESCENT, *ADAM, *CYCLE, *SIGN, *SIGN_AS_RUN, *ADAM_AS_RUN, *INVARIANCE, *HETEROGENEITY, *HEAD)
+}
 """The theorems of this project by name, in reading order."""

@@ -17,7 +17,7 @@ from quadsim.theory.statements.steps import EIGENBASIS, concludes, e, equal, lam
 from quadsim.theory.statements.theorem import Hypothesis, Theorem
 from quadsim.theory.symbols import Symbol
 
-__all__ = ["SIGN"]
+__all__ = ["SIGN", "norm_against_gap"]
 
 eta, P, Lambda_P, mu, L, nu, t = (
     Symbol.eta,
@@ -221,7 +221,7 @@ def _gradient_rate_uniform() -> tuple[Step, ...]:
     )
 
 
-def _norm_against_gap() -> tuple[Step, ...]:
+def norm_against_gap() -> tuple[Step, ...]:
     """Return the proof steps of |g|_1^2 >= 2 nu gap."""
     a, b, c = sp.symbols("A_ii A_jj A_ij", real=True)
     top = sp.Symbol("A_max", positive=True)
@@ -261,7 +261,7 @@ def _sign_rate() -> tuple[Step, ...]:
     now, norm = sp.symbols("gap norm1_g", nonnegative=True)
     return (
         *_sign_lemma(),
-        *_norm_against_gap(),
+        *norm_against_gap(),
         Step(
             equal(
                 (_step * norm - _step**2 / 2 * size).subs(_step, eta * norm / size),
@@ -283,7 +283,7 @@ def _sign_rate_inf() -> tuple[Step, ...]:
     factor = 1 - eta * nu / size * (2 - eta * form / size)
     return (
         *_sign_lemma(),
-        *_norm_against_gap(),
+        *norm_against_gap(),
         Step(
             equal(
                 (_step * norm - _step**2 / 2 * form).subs(_step, eta * norm / size),

@@ -127,6 +127,7 @@ class Theorem:
         quantity: the quantity that is bounded; by default that of the kind.
         variance: variance of the quantity, for an expectation.
         noisy: whether it is about gradients with noise.
+        any_schedule: whether it holds for every schedule of the rate; by default the rate must be constant.
         statement: the statement in LaTeX; by default it is derived from the bound.
         tight: where the bound is attained; empty if this is not known.
         argument: function that returns the steps of the proof, which start from the Rule itself; see `proof`.
@@ -155,6 +156,7 @@ class Theorem:
     quantity: sp.Expr | None = None
     variance: sp.Expr | None = None
     noisy: bool = False
+    any_schedule: bool = False
     statement: str = ""
     tight: str = ""
     argument: Callable[[], tuple[Step, ...]] = tuple
@@ -279,7 +281,8 @@ class Theorem:
         rule = "none (a baseline)" if trajectory.rule is None else trajectory.rule.name
         if self.rules and (trajectory.rule is None or rule not in self.rules):
             return np.full(shape, f"the rule is {rule}, not {' or '.join(self.rules)}", dtype=object)
-        if not trajectory.schedule.is_constant or (trajectory.gradient_noise_std > 0.0 and not self.noisy):
+        scheduled = not trajectory.schedule.is_constant and not self.any_schedule
+        if scheduled or (trajectory.gradient_noise_std > 0.0 and not self.noisy):
             noise = "" if self.noisy else " and the gradient without noise"
             std = "" if self.noisy else f" and noise of standard deviation {trajectory.gradient_noise_std:g}"
             found = f"got the schedule {trajectory.schedule}{std}"

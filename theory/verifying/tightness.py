@@ -135,7 +135,8 @@ def _sized_start(x: Array) -> BlockQuadratic:
 
 def search_signsgd(x: Array) -> Trajectory:
     """Run sign descent."""
-    return simulate(_sized_start(x), "signsgd", lr=1.0, steps=_STEPS, observe=["gradient_norm_1"])
+    seen = ["gradient_norm_1", "block_gap", "iterate"]
+    return simulate(_sized_start(x), "signsgd", lr=1.0, steps=_STEPS, observe=seen)
 
 
 def search_gd_lambda(x: Array) -> Trajectory:

@@ -3,7 +3,7 @@
 A sampler returns runs of which most meet the hypotheses of the theorem; `Theorem.applies` decides for each.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -12,8 +12,11 @@ import numpy as np
 
 from quadsim.simulator.engines import simulate
 from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.runs.trajectory import Trajectory
+from quadsim.theory.running.constants import worst_signs
 from quadsim.theory.statements.adam_cycle import adam_on_orbit
+from quadsim.theory.statements.as_run.invariance import INVARIANT
 from quadsim.theory.statements.quantities import MEANINGS
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import Symbol
@@ -269,6 +272,124 @@ def _signsgd(draw: Draw, number: int) -> Iterator[Trajectory]:
     yield simulate(problem, "signsgd", lr=rates, steps=STEPS, observe=["gradient_norm_1"])
 
 
+def _sign_rates(draw: Draw, problem: BlockQuadratic) -> np.ndarray:
+    """Draw rates from far below the size of the start, where sign steps converge for long, to above it, where they jitter."""
+    largest = max(float(np.abs(errors).max()) for errors in problem.initial_error.values())
+    return np.asarray(largest * 10.0 ** draw.uniform(-3, 0.3, size=2))
+
+
+def _signs_as_run(rule: str, **options: Any) -> Callable[[Draw, int], Iterator[Trajectory]]:
+    """Return a sampler of runs of a rule of signs at constant rates, or by a schedule."""
+
+    def run(draw: Draw, number: int) -> Iterator[Trajectory]:
+        problem = random_problems(draw, number)
+        own: dict[str, Any] = dict(options)
+        schedule = str(draw.choice(own.pop("schedules", ["constant"])))
+        if rule == "signum":
+            own["momentum"] = float(draw.choice([0.9, draw.uniform(0, 0.97)]))
+        if rule == "lion":
+            own |= {"beta1": float(draw.uniform(0, 0.97)), "beta2": float(draw.choice([0.99, draw.uniform(0, 0.99)]))}
+        yield simulate(problem, rule, lr=_sign_rates(draw, problem), steps=STEPS, schedule=schedule, **own)
+
+    return run
+
+
+def _preconditioned(*, memory: bool | None = None) -> Callable[[Draw, int], Iterator[Trajectory]]:
+    """Return a sampler of runs of preconditioned rules as they are run: memories, eps, schedules and rates over four decades.
+
+    Args:
+        memory: whether the rule has a memory of gradients; None: either.
+    """
+
+    def run(draw: Draw, number: int) -> Iterator[Trajectory]:
+        problem = random_problems(draw, number)
+        without = ["rmsprop", "rmsprop-centered", "adagrad"]
+        rule = str(draw.choice(["adam", "amsgrad", "adam-mini", "adamw", *([] if memory else without)]))
+        options: dict[str, Any] = {"eps": float(draw.choice([0.0, 1e-8, 1e-3]))}
+        if rule not in without:
+            beta1 = float(draw.choice([0.9, 0.5, draw.uniform(0.05, 0.97)]))
+            options["beta1"] = beta1 if memory or (memory is None and draw.random() < 0.7) else 0.0
+        if rule != "adagrad":
+            options["beta2"] = float(draw.choice([0.999, 0.99, 0.95, draw.uniform(0.1, 0.9999)]))
+        if rule == "adamw":
+            options["weight_decay"] = 0.0
+        schedule = str(draw.choice(["constant", *_SCHEDULES]))
+        rates = _sign_rates(draw, problem) * 10.0 ** draw.uniform(-1, 0)
+        yield simulate(problem, rule, lr=rates, steps=STEPS, observe=["iterate"], schedule=schedule, **options)
+
+    return run
+
+
+def _multiples(rules: Sequence[str]) -> Callable[[Draw, int], Iterator[Trajectory]]:
+    """Return a sampler of runs on blocks that are powers of two times one block, with the same start."""
+
+    def run(draw: Draw, number: int) -> Iterator[Trajectory]:
+        size = 1 if list(rules) == ["adam"] else int(draw.integers(1, 9))
+        one = BlockQuadratic.generate(
+            1,
+            size,
+            condition_number=_powers(draw, 0, 2) if size > 1 else 1.0,
+            problems=number,
+            seed=int(draw.integers(2**32)),
+        )
+        scales = 2.0 ** draw.integers(-10, 11, size=int(draw.integers(2, 5)))
+        start = np.concatenate([one.initial_error[size][:, 0]] * scales.size, axis=1)
+        problem = BlockQuadratic.from_blocks([c * one.hessian[size][:, 0] for c in scales], initial_error=start)
+        rule = str(draw.choice(list(rules)))
+        names = {str(name) for name in RULES[rule].hyperparameters}
+        options: dict[str, Any] = {name: 0.0 for name in ("eps", "weight_decay") if name in names}
+        schedule = str(draw.choice(_SCHEDULES))
+        rates = _sign_rates(draw, problem)
+        yield simulate(problem, rule, lr=rates, steps=STEPS, observe=["block_gap"], schedule=schedule, **options)
+
+    return run
+
+
+def _adam_slowly(draw: Draw, number: int) -> Iterator[Trajectory]:
+    """Run Adam with slow memories on small blocks, where a bound from an early state has a chance."""
+    problem = BlockQuadratic.generate(
+        int(draw.integers(2, 4)), int(draw.integers(2, 4)), heterogeneity=_powers(draw, 0.01, 2), problems=number,
+        condition_number=_powers(draw, 0.01, 0.5), seed=int(draw.integers(2**32)),
+    )  # fmt: skip
+    beta1, beta2 = float(draw.choice([0.9, 0.8, 0.5])), float(draw.choice([0.999, 0.9999, 0.99]))
+    rates = _sign_rates(draw, problem) * 10.0 ** draw.uniform(-1, 0)
+    eps = float(draw.choice([0.0, 1e-8, 1e-3]))
+    yield simulate(problem, "adam", lr=rates, beta1=beta1, beta2=beta2, eps=eps, steps=STEPS, observe=["iterate"])
+
+
+def _momentum(draw: Draw, number: int) -> Iterator[Trajectory]:
+    """Run linear rules with momentum at any rate up to the edge of stability."""
+    problem, momentum = random_problems(draw, number), float(draw.uniform(0, 0.97))
+    rates = draw.uniform(0.01, 2.0, size=2) * (1 + momentum) / problem.block_smoothness.max()
+    rule = str(draw.choice(["heavy-ball", "nesterov"]))
+    yield simulate(problem, rule, lr=rates, momentum=momentum, steps=STEPS, engine="reference")
+
+
+_SCHEDULES = ("constant", "linear", "cosine:warmup=5", "inverse-sqrt")
+
+
+def _diagonal_signs(draw: Draw, number: int) -> Iterator[Trajectory]:
+    problem = BlockQuadratic.generate(
+        int(draw.integers(2, 5)), int(draw.integers(2, 7)), heterogeneity=_powers(draw, 0.01, 3), rotation=0.0,
+        condition_number=_powers(draw, 0, 3), problems=number, seed=int(draw.integers(2**32)),
+    )  # fmt: skip
+    yield simulate(problem, "signsgd", lr=_sign_rates(draw, problem), steps=STEPS)
+
+
+def _sign_cycles(draw: Draw, number: int) -> Iterator[Trajectory]:
+    """Run from the starts (k + 1/2) lr s of sign-cycle, with s a maximiser of s'Hs in every block."""
+    problem = random_problems(draw, number)
+    signs = problem.layout.flatten({size: worst_signs(h) for size, h in problem.hessian.items()})
+    rate, times = 2.0 ** int(draw.integers(-8, 3)), draw.integers(0, STEPS, size=(number, 1)) + 0.5
+    ends = np.cumsum(problem.block_sizes)
+    dense = [problem.dense(m)[0] for m in range(number)]
+    blocks = [
+        np.stack([h[e - n : e, e - n : e] for h in dense]) for e, n in zip(ends, problem.block_sizes, strict=True)
+    ]
+    start = BlockQuadratic.from_blocks(blocks, initial_error=times * rate * signs)
+    yield simulate(start, "signsgd", lr=rate, steps=STEPS)
+
+
 def _any_rule(draw: Draw, number: int) -> Iterator[Trajectory]:
     rule = str(draw.choice(["gd", "signsgd", "adam", "sign-lambda", "heavy-ball", "lion"]))
     problem = random_problems(draw, number)
@@ -446,6 +567,30 @@ TRIALS: dict[str, Trial] = {
     "sign-constant": Trial(
         _signsgd, rational=_rational("signsgd", observe=["gradient_norm_1"]), searched=search_signsgd
     ),
+    "sign-constant-gap": Trial(
+        _signs_as_run("signsgd", schedules=_SCHEDULES),
+        rational=_rational("signsgd", low=0.05, high=2.0),
+        searched=search_signsgd,
+    ),
+    "sign-constant-steps": Trial(_signs_as_run("signsgd", observe=["block_gap"]), searched=search_signsgd),
+    "sign-midpoint": Trial(_signs_as_run("signsgd", observe=["iterate"]), searched=search_signsgd),
+    "signum-gap": Trial(_signs_as_run("signum")),
+    "lion-gap": Trial(_signs_as_run("lion")),
+    "sign-diagonal": Trial(_diagonal_signs),
+    "sign-distance": Trial(
+        _signs_as_run("signsgd", schedules=_SCHEDULES), rational=_rational("signsgd", low=0.05, high=0.3)
+    ),
+    "sign-cycle": Trial(_sign_cycles),
+    "adam-local": Trial(_preconditioned(memory=False)),
+    "adam-energy": Trial(_preconditioned()),
+    "adam-certificate": Trial(_preconditioned(memory=True)),
+    "adam-certificate-gap": Trial(_preconditioned(memory=True)),
+    "adam-from-state": Trial(_adam_slowly),
+    "adam-span": Trial(_preconditioned()),
+    "linear-modes": Trial(_momentum),
+    "block-scale-invariance": Trial(_multiples(INVARIANT)),
+    "adam-diagonal": Trial(_multiples(("adam",))),
+    "gd-lower-start": Trial(_gd),
     "head-drift": Trial(heads=True),
 }
 """Name of each theorem to its trial. gd-noise is about means and has no exact runs."""

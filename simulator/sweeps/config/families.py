@@ -39,6 +39,7 @@ class Family:
         curve_caption: what the curve figure shows, as the start of its caption.
         draw: path of the function that draws it from `Results`.
         judge: path of the `Judge` that holds runs against theorems; None: no theorem applies to these problems.
+        guarantor: path of the `Guarantor` that is asked about optimizers without a bound at their best rates; None: none.
         option: the one of its options that asks for this family on the command line; None: the family that runs where no
             option asks for another. Exactly one family has None.
         long_from: runs times steps from which on a sweep may take ten seconds or more, so that its time is worth an estimate.
@@ -66,6 +67,7 @@ class Family:
     draw: str = "quadsim.simulator.figures.sweep_figures:gap_figure"
     steps_label: str = "steps until {criterion}"
     judge: str | None = None
+    guarantor: str | None = None
     option: str | None = None
     long_from: float = 1e8
     purpose: str = ""
@@ -100,7 +102,9 @@ _QUADRATICS = Family(
     curve_caption="Gap over the gap at the start",
     steps_label="steps until {mean}gap {stays}≤ {power} of the initial gap",
     judge="quadsim.theory:judge",
+    guarantor="quadsim.theory:guarantees",
     states_criterion=False,
+    answer="quadsim.simulator.sweeps.results.guaranteed:certified_comparison",
     notes="quadsim.simulator.sweeps.results.quadratics:notes",
     table_columns="quadsim.cli.text.sweep_columns:BOUNDS",
     page_columns="quadsim.cli.pages.sweep_bounds:theorem_columns",

@@ -26,7 +26,7 @@ def place_of(folder: Path) -> Path:
 
 def checksums(folder: Path) -> dict[str, str]:
     """Of the files that hold the results, as the manifest states them."""
-    names = (store.CONFIG, store.PROBLEM, store.SUMMARY, store.CURVES, store.HISTOGRAM)
+    names = (store.CONFIG, store.PROBLEM, store.SUMMARY, store.CURVES, store.HISTOGRAM, store.GUARANTEES)
     return {name: store.checksum(folder / name) for name in names if (folder / name).is_file()}
 
 

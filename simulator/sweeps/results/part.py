@@ -48,6 +48,11 @@ def write_part(whole: Results, config: SweepGrid, only: Mapping[str, Sequence[st
         every = [one.text for one in whole.config.swept]
         chosen = [every.index(text) for text in texts]
         store.write_dataset(folder / store.CURVES, curves.isel(point=points, optimizer=chosen))
+        told = whole.guarantees
+        if told is not None:
+            told = told[told["point"].isin(points) & told["optimizer"].isin(texts)]
+            told = told.assign(point=told["point"].map(number)).sort_values("point", kind="stable")
+            store.write_frame(folder / store.GUARANTEES, told)
     else:
         kept = bins[bins["point"].isin(points) & bins["optimizer"].isin(texts)]
         kept = kept.assign(point=kept["point"].map(number)).sort_values("point", kind="stable")

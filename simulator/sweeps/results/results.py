@@ -43,6 +43,8 @@ class Results:
         histogram: where quantiles were kept, a row per point, optimizer, rate and bin of steps: `runs` that reached the
             tolerance within `up_to` steps and not within those of the bin before, `bound_runs` that a theorem allows so
             many; beside them, the same for all bins of a rate, what `summary` holds.
+        guarantees: a row per problem and bound of the optimizers that no theorem bounds at their best rates, see
+            `sweeps.run.guarantees`; None where no theory was asked, or there are none.
     """
 
     config: SweepGrid
@@ -71,6 +73,11 @@ class Results:
         return self.tables.histogram
 
     @property
+    def guarantees(self) -> pd.DataFrame | None:
+        """See the class."""
+        return self.tables.guarantees
+
+    @property
     def runs(self) -> int:
         """How many were made."""
         return self.tables.runs
@@ -78,7 +85,7 @@ class Results:
     @property
     def files(self) -> list[str]:
         """Names of what a folder holds."""
-        tables = [store.SUMMARY, store.CURVES] if self.histogram is None else [store.HISTOGRAM]
+        tables = [store.SUMMARY, store.CURVES, store.GUARANTEES] if self.histogram is None else [store.HISTOGRAM]
         return [*tables, f"{store.FIGURES}/", store.CONFIG, store.MANIFEST]
 
     @property

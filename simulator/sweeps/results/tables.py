@@ -111,6 +111,13 @@ class Tables:
         return found
 
     @cached_property
+    def guarantees(self) -> pd.DataFrame | None:
+        """See `Results`."""
+        if not (self.folder / store.GUARANTEES).is_file():
+            return None
+        return self._read(store.GUARANTEES)
+
+    @cached_property
     def best_runs(self) -> pd.DataFrame:
         """Rows or bins at the best rates."""
         if self.histogram is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from quadsim.simulator.rules.optimizer import OptimizerSpec
+from quadsim.simulator.runs.guaranteed import Guarantor
 from quadsim.simulator.runs.judged import Judge
 from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import local_path
@@ -31,6 +32,7 @@ from quadsim.simulator.sweeps.run.folder import (
     restored,
     writable,
 )
+from quadsim.simulator.sweeps.run.guarantees import write_guarantees
 from quadsim.simulator.sweeps.run.presenting import Presenter, present_as_installed
 from quadsim.simulator.sweeps.run.rows import KeptRows
 from quadsim.simulator.sweeps.run.runner import ChunkRunner, Progress, UnfinishedError
@@ -80,6 +82,7 @@ def sweep(
     backend: Backend | None = None,
     present: Presenter | None = present_as_installed,
     figures: bool = True,
+    guarantor: Guarantor | None = None,
 ) -> Results:
     """Run the whole grid.
 
@@ -101,6 +104,8 @@ def sweep(
             warning is logged and the results, which are finished by then, are returned.
         figures: False: figures and report are left out, which the manifest says; the sweep is finished without them, and
             `quadsim report` makes them.
+        guarantor: says, of every optimizer that no theorem bounds at its best rate, at which rate one does, or what one says
+            along the run (`quadsim.theory.guarantees`); further runs that this takes are added, no other changes.
 
     Returns:
         Results.
@@ -114,13 +119,13 @@ def sweep(
     run_on = backend or Serial()
     check_devices(config, run_on)
     if out is None:
-        return _in_temporary_folder(work, judge, progress, run_on)
+        return _in_temporary_folder(work, judge, progress, run_on, guarantor)
     out = local_path("out", out)
     found = None
     if not has_finished(out, config.to_json()):
         with locked_folder(out, config.to_json()):
             if not restored(out, config.to_json()):
-                found = finish_sweep(work, judge, out, out, progress, run_on, figures=figures)
+                found = finish_sweep(work, judge, out, out, progress, run_on, figures=figures, guarantor=guarantor)
     if found is None:
         remove_leftovers(out)
         found = Results.load(out)
@@ -144,13 +149,17 @@ def check_devices(config: SweepGrid, backend: Backend) -> None:
 
 
 def _in_temporary_folder(
-    work: Work[Any, Any, Any], judge: Judge | None, progress: Progress | None, backend: Backend
+    work: Work[Any, Any, Any],
+    judge: Judge | None,
+    progress: Progress | None,
+    backend: Backend,
+    guarantor: Guarantor | None,
 ) -> Results:
     """Run everything in a folder that is removed with the results."""
     folder = Path(tempfile.mkdtemp(prefix="quadsim-sweep-"))
     try:
         with locked_folder(folder, work.config.to_json()):
-            results = finish_sweep(work, judge, folder, None, progress, backend)
+            results = finish_sweep(work, judge, folder, None, progress, backend, guarantor=guarantor)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -181,6 +190,7 @@ def finish_sweep(
     stored: Stored | None = None,
     *,
     figures: bool = True,
+    guarantor: Guarantor | None = None,
 ) -> Results:
     """Run what is missing and put the whole together.
 
@@ -193,6 +203,7 @@ def finish_sweep(
         backend: where chunks run.
         stored: runs of an earlier sweep, which are not run again.
         figures: see `sweep`.
+        guarantor: see `sweep`.
     """
     config = work.config
     began = time.perf_counter()
@@ -224,6 +235,9 @@ def finish_sweep(
     runner.say("writing")
     with writable(out or folder):
         best = kept.write(folder)
+        if guarantor is not None and config.kept == "rows":
+            runner.say("bounds")
+            write_guarantees(folder, config, best, guarantor)
         seconds = time.perf_counter() - began
         manifest = provenance(seconds, device=config.device, dtype=config.dtype, seed=config.seed)
         manifest |= {"producer": producer_of(judge), "files": checksums(folder)}

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from quadsim.simulator.runs.guaranteed import Guarantor
 from quadsim.simulator.runs.judged import Judge
 from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import local_path
@@ -30,6 +31,7 @@ def extend(
     backend: Backend | None = None,
     present: Presenter | None = present_as_installed,
     figures: bool = True,
+    guarantor: Guarantor | None = None,
     **changes: Any,
 ) -> Results:
     """Add seeds, values of dials, optimizers or learning rates to a finished sweep, and run only what is missing.
@@ -49,6 +51,7 @@ def extend(
         backend: see `sweep`.
         present: see `sweep`.
         figures: see `sweep`.
+        guarantor: see `sweep`.
         **changes: see `extended`, as `seeds=64, heterogeneity=(1, 1000)`.
 
     Returns:
@@ -77,7 +80,9 @@ def extend(
             with writable(folder):
                 place.mkdir(exist_ok=True)
                 store.write_json(place / store.CONFIG, config.to_json())
-            finish_sweep(work, judge, place, place, progress, run_on, Stored(work, old), figures=figures)
+            finish_sweep(
+                work, judge, place, place, progress, run_on, Stored(work, old), figures=figures, guarantor=guarantor
+            )
             settle(folder)
     found = Results.load(folder)
     if present is not None and figures:

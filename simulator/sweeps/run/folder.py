@@ -225,7 +225,7 @@ def settle(folder: Path) -> None:
         shutil.rmtree(folder / store.FIGURES, ignore_errors=True)  # it shows the earlier results, as the two files do
         for name in (store.REPORT, store.TABLE):
             (folder / name).unlink(missing_ok=True)
-        for name in (store.SUMMARY, store.CURVES, store.HISTOGRAM, store.CONFIG, store.MANIFEST):
+        for name in (store.SUMMARY, store.CURVES, store.HISTOGRAM, store.GUARANTEES, store.CONFIG, store.MANIFEST):
             if (place / name).is_file():
                 store.write_whole(folder / name, partial(_link, place / name))
         (place / store.MANIFEST).unlink()  # from here on the files of the folder itself are read

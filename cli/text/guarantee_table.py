@@ -1,0 +1,83 @@
+"""The table of bounds of the optimizers that no theorem bounds at their best rates, and the name of a point in a table."""
+
+from typing import Any
+
+import numpy as np
+
+from quadsim.cli.text.stored_table import PrintedTable
+from quadsim.simulator.runs.guaranteed import ALONG, BELOW
+from quadsim.simulator.sweeps.results.guaranteed import guarantee_rows
+from quadsim.simulator.sweeps.results.results import Results
+
+__all__ = ["GUARANTEES_TITLE", "guarantee_cells", "guarantee_headings", "guarantee_tables", "point_text"]
+
+GUARANTEES_TITLE = "Bounds at the rate that a theorem guarantees, or along the runs at the best rate (medians)"
+
+
+def guarantee_headings(results: Results) -> list[str]:
+    """Return the headings of the table."""
+    return [
+        " / ".join(results.config.compared),
+        "optimizer",
+        "theorem",
+        "speaks of",
+        "lr",
+        "steps",
+        "bound",
+        "bound / steps",
+    ]
+
+
+def guarantee_tables(results: Results) -> list[PrintedTable]:
+    """Return the table of all points, or none where no theory was asked."""
+    found = guarantee_rows(results)
+    if not len(found):
+        return []
+    points = results.best.drop_duplicates("point").set_index("point").to_dict("index")
+    rows: list[list[str] | None] = []
+    last = None
+    for row in found.to_dict("records"):
+        if last is not None and row["point"] != last:
+            rows.append(None)
+        name = point_text(points[row["point"]], results.config.axis) if row["point"] != last else ""
+        rows.append([name, *guarantee_cells(row)])
+        last = row["point"]
+    return [PrintedTable(GUARANTEES_TITLE, guarantee_headings(results), rows)]
+
+
+def guarantee_cells(row: dict[Any, Any]) -> list[str]:
+    """Return the cells of a row of `guarantee_rows` after its point."""
+    if not row["problems"]:
+        return [
+            str(row["setting"]),
+            str(row["theorem"]) or "no theorem",
+            f"0 of {row['of']} problems",
+            "",
+            "",
+            "none",
+            "",
+        ]
+    ran = not np.isnan(row["steps"])
+    steps = f"{row['steps']:g}" if ran else f">= {row['at_least_steps']:g}"
+    begin = f"along the run from step {row['start']}" if row["kind"] == ALONG else "from the start"
+    if row["kind"] == BELOW:
+        begin = "every constant rate, from below"
+    share = "" if row["problems"] == row["of"] else f", {row['problems']} of {row['of']}"
+    return [
+        str(row["setting"]),
+        str(row["theorem"]),
+        f"{begin}{share}",
+        f"{row['guaranteed_lr']:.3g}",
+        steps,
+        f"{'>= ' if row['kind'] == BELOW else ''}{row['bound_steps']:g}",
+        f"{'' if ran else '<= '}{row['ratio']:.2f}",
+    ]
+
+
+def point_text(row: dict[Any, Any], name: str) -> str:
+    """A point on the axis of comparison, with what was achieved where that is not what was asked."""
+    asked = row[name]
+    if isinstance(asked, str):
+        return f"{asked} (c = {row['heterogeneity_achieved']:.4g})" if "heterogeneity_achieved" in row else asked
+    achieved = row.get(f"{name}_achieved", asked)
+    return f"{asked:g}" if abs(achieved / asked - 1.0) < 1e-9 else f"{asked:g} (got {achieved:.4g})"

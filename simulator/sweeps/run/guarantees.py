@@ -1,0 +1,64 @@
+"""Bounds at rates that a theory guarantees, and along runs at the best rates: asked once the best rates of a sweep are known."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from quadsim.simulator.runs.guaranteed import Asked, Guarantor
+from quadsim.simulator.runs.trajectory import recorded_steps
+from quadsim.simulator.support import store
+from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid
+from quadsim.simulator.sweeps.results.statistics import KEYS
+
+__all__ = ["MOST_PROBLEMS", "write_guarantees"]
+
+MOST_PROBLEMS = 64
+"""Problems of a point that a theory is asked about: the first of those that are reported."""
+
+
+def write_guarantees(folder: Path, config: SweepGrid, best: pd.DataFrame, guarantor: Guarantor) -> None:
+    """Write a row for every problem and guarantee of an optimizer, mostly where no theorem bounds its best rate.
+
+    Columns: those of `KEYS` (the best rate is `lr`), seed, kind, theorem, guaranteed_lr, start, bound_steps, steps,
+    at_least_steps, why_not and curve (a list, at the recorded steps of the sweep). Other runs of the sweep are not touched.
+
+    Args:
+        folder: that holds the summary.
+        config: the grid.
+        best: the best rates, see `Results.best`.
+        guarantor: the theory.
+    """
+    specs = {spec.label: spec for spec in config.specs}
+    seeds = np.asarray(config.reported)[:MOST_PROBLEMS]
+    frames = []
+    for row in best.to_dict("records"):
+        asked = _asked(folder, config, row, specs[str(row["setting"])], seeds)
+        for found in guarantor(asked):
+            columns: dict[str, Any] = {name: row[name] for name in KEYS}
+            columns |= {"seed": seeds, "kind": found.kind, "theorem": found.theorem, "guaranteed_lr": found.lr}
+            columns |= {"start": found.start, "bound_steps": found.bound, "steps": found.steps}
+            columns |= {"at_least_steps": found.at_least, "why_not": found.why_not, "curve": list(found.curve)}
+            frames.append(pd.DataFrame(columns))
+    if frames:
+        store.write_frame(folder / store.GUARANTEES, pd.concat(frames, ignore_index=True))
+
+
+def _asked(folder: Path, config: Any, row: dict[Any, Any], spec: Any, seeds: "np.ndarray[Any, Any]") -> Asked:
+    point = config.points[row["point"]]
+    same = [("point", "==", row["point"]), ("optimizer", "==", row["optimizer"]), ("best_lr", "==", True)]
+    runs = store.read_frame(folder / store.SUMMARY, columns=["seed", UNTIL["first"]], filters=same)
+    measured = runs.set_index("seed")[UNTIL["first"]].reindex(seeds).to_numpy(dtype=np.float64)
+    number = int(seeds[-1]) + 1
+    return Asked(
+        problem=point.problem(number, config.seed).select([int(seed) for seed in seeds]),
+        spec=spec,
+        lr=float(row["lr"]),
+        measured=measured,
+        steps=config.steps,
+        recorded=recorded_steps(config.steps, "log"),
+        tolerance=config.tolerance,
+        schedule=config.schedule,
+        bounded=not np.isnan(row["bound_median"]),
+    )

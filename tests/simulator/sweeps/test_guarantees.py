@@ -1,0 +1,150 @@
+"""Bounds that a theory gives once the best rates of a sweep are known: at guaranteed rates, along runs, from below."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from quadsim.cli.app import app
+from quadsim.simulator import BlockQuadratic, SweepConfig, load_results, sweep
+from quadsim.simulator.figures.sweep_figures import gap_table
+from quadsim.simulator.rules.optimizer import OptimizerSpec
+from quadsim.simulator.runs.guaranteed import Asked
+from quadsim.simulator.runs.trajectory import recorded_steps
+from quadsim.simulator.sweeps.results.guaranteed import certified_comparison, guarantee_notes, guarantee_rows
+from quadsim.theory import THEOREMS, guarantees, judge
+
+SMALL = SweepConfig(
+    seeds=4, steps=300, heterogeneity=(1.0, 100.0), lr_density=2, tolerance=1e-2, engine="reference",
+    optimizers=("gd", "signsgd", "signum", "adam:beta1=0", "heavy-ball", "adam", "nadam"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("sweep") / "it"
+
+
+@pytest.fixture(scope="module")
+def swept(folder):
+    return sweep(SMALL, judge, out=folder, guarantor=guarantees, figures=False)
+
+
+def asked(label, lr, heterogeneity, problems=16, measured=None, **options):
+    problem = BlockQuadratic.generate(heterogeneity=heterogeneity, problems=problems, seed=0)
+    steps = np.full(problems, 150.0) if measured is None else measured
+    told = {"steps": 10_000, "recorded": recorded_steps(10_000, "log"), "tolerance": 1e-6, "schedule": "constant"}
+    return Asked(
+        problem=problem, spec=OptimizerSpec.parse(label), lr=lr, measured=steps, bounded=False, **(told | options)
+    )
+
+
+def test_every_row_has_a_bound_or_a_line_why_not(swept):
+    told = swept.guarantees.set_index(["point", "optimizer"])
+    for row in swept.best.to_dict("records"):
+        if np.isnan(row["bound_median"]):
+            found = told.loc[(row["point"], row["optimizer"])]
+            assert np.isfinite(found["bound_steps"]).any() or (found["why_not"] != "").all(), row["optimizer"]
+    assert any("no theorem here speaks of nadam" in line for line in guarantee_notes(swept))
+    assert set(swept.guarantees["theorem"]) - {""} <= set(THEOREMS)
+
+
+def test_no_run_needs_more_than_its_bound_nor_less_than_its_bracket(swept):
+    told = swept.guarantees
+    known = told[np.isfinite(told["bound_steps"]) & told["steps"].notna() & (told["kind"] != "from below")]
+    assert len(known) >= 16
+    assert (known["steps"] <= known["bound_steps"]).all()
+    assert (known["at_least_steps"].isna() | (known["at_least_steps"] <= known["steps"])).all()
+    below = told[told["kind"] == "from below"]
+    assert set(below["optimizer"]) == {"gd"}
+    assert (below["bound_steps"] <= below["steps"]).all()
+
+
+def test_the_other_files_are_those_of_a_sweep_without_it(swept, folder, tmp_path):
+    plain = sweep(SMALL, judge, out=tmp_path / "plain", figures=False)
+    assert plain.guarantees is None
+    assert guarantee_rows(plain).empty
+    assert certified_comparison(plain) == ""
+    assert (folder / "summary.parquet").read_bytes() == (tmp_path / "plain/summary.parquet").read_bytes()
+
+
+def test_the_folder_keeps_it_and_notices_its_damage(swept, folder):
+    pd.testing.assert_frame_equal(load_results(folder).guarantees, swept.guarantees)
+    assert "guarantees.parquet" in swept.manifest["files"]
+
+
+def test_the_figure_draws_the_curve_of_the_guaranteed_rate(swept):
+    drawn = gap_table(swept).groupby("optimizer")["bound"]
+    assert drawn.apply(lambda bound: bound.notna().any()).loc[["gd", "signsgd", "signum", "heavy-ball", "adam"]].all()
+    assert (drawn.max().dropna() <= 1.0 + 1e-9).all()
+
+
+def test_rows_are_medians_over_the_problems_that_a_bound_speaks_of(swept):
+    rows = guarantee_rows(swept)
+    told = swept.guarantees
+    for row in rows[rows["problems"] > 0].to_dict("records"):
+        same = told[
+            (told["point"] == row["point"])
+            & (told["optimizer"] == row["optimizer"])
+            & (told["theorem"] == row["theorem"])
+        ]
+        spoken = same[np.isfinite(same["bound_steps"])]
+        assert (row["problems"], row["of"]) == (len(spoken), 4)
+        assert row["bound_steps"] == np.median(spoken["bound_steps"])
+
+
+@pytest.mark.parametrize("heterogeneity", [1.0, 100.0])
+def test_adam_has_a_bound_along_its_run_at_its_best_rate(heterogeneity):
+    """At most 12 steps in: finite on three of four problems at least, at most 1.5 times the steps at the median; and from the start."""
+    problem = BlockQuadratic.generate(heterogeneity=heterogeneity, problems=16, seed=0)
+    from quadsim.simulator import simulate
+
+    measured = simulate(problem, "adam", lr=0.31622776601683794, steps=400, record="log").steps_to_tolerance[:, 0]
+    certificate, span = guarantees(asked("adam", 0.31622776601683794, heterogeneity, measured=measured))
+    assert (certificate.theorem, certificate.start) == ("adam-certificate", 12)
+    for found in (certificate, span):
+        known = np.isfinite(found.bound)
+        assert known.mean() >= 0.75
+        assert np.median(found.bound[known] / measured[known]) <= 1.5
+        assert (found.bound[known] >= measured[known]).all()
+
+
+def test_signs_have_a_bound_from_the_start_at_their_guaranteed_rates():
+    (found,) = guarantees(asked("signsgd", 1e-3, 100.0))
+    assert found.theorem == "sign-midpoint"
+    assert np.isfinite(found.bound).all()
+    assert np.median(found.bound / found.steps) <= 3.5
+    (memory,) = guarantees(asked("signum", 1e-3, 100.0))
+    assert np.isfinite(memory.bound).all()
+    assert np.isnan(memory.steps).all()
+    assert (memory.at_least < memory.bound).all()
+
+
+@pytest.mark.parametrize(
+    ("label", "options", "why"),
+    [
+        ("signsgd", {"schedule": "cosine"}, "searched among constant ones"),
+        ("lion:weight_decay=0.1", {}, "weight decay of 0"),
+        ("adamw", {}, "weight decay of 0"),
+        ("heavy-ball", {"schedule": "linear"}, "constant rates"),
+        ("adam", {"measured": np.full(16, np.inf)}, "fewer than half of the runs"),
+        ("adam", {"measured": np.full(16, 9e5)}, "at most 4000 steps"),
+        ("normalized-gd", {}, "no theorem here speaks of normalized-gd"),
+    ],
+)
+def test_where_there_is_none_one_line_says_why(label, options, why):
+    (found,) = guarantees(asked(label, 0.01, 10.0, **options))
+    assert why in found.why_not
+    assert np.isinf(found.bound).all()
+
+
+def test_theorems_for_a_rule():
+    run = CliRunner()
+    text = run.invoke(app, ["theorems", "--for", "adam"]).stdout
+    assert "adam-certificate (upper bound" in text
+    assert "Open:" in text
+    assert "sign-midpoint" not in text
+    assert "covariance-identity holds along every run" in run.invoke(app, ["theorems", "--for", "normalized-gd"]).stdout
+    bad = run.invoke(app, ["theorems", "gd-upper", "--for", "gd"])
+    assert (bad.exit_code, "drop one" in bad.stderr) == (2, True)
+    assert run.invoke(app, ["theorems", "--for", "adman"]).exit_code == 2

@@ -1,0 +1,257 @@
+"""Why sign steps and Adam do not see the scales of blocks, and what GD needs in comparison (docs/theory.md sections 2, 8, 9)."""
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+
+from quadsim.simulator.rules.catalogue import RULES
+from quadsim.simulator.rules.rule import BlockMean, Ratio
+from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.simulator.runs.trajectory import Trajectory
+from quadsim.theory.statements.proving import Step
+from quadsim.theory.statements.recursion import advance, along_eigenvector
+from quadsim.theory.statements.steps import EIGENBASIS, concludes, e, equal, lam
+from quadsim.theory.statements.theorem import Hypothesis, Theorem
+from quadsim.theory.symbols import Symbol
+
+__all__ = ["INVARIANCE", "INVARIANT"]
+
+INVARIANT = (
+    "signsgd",
+    "signum",
+    "lion",
+    "adam",
+    "adamw",
+    "amsgrad",
+    "adam-mini",
+    "rmsprop",
+    "rmsprop-centered",
+    "adam-frozen",
+)
+"""Rules that do not see the scale of a block, with eps = 0."""
+
+_c = sp.Symbol("c", positive=True)
+_g = sp.Symbol("g", real=True)
+
+
+def _scaled(name: str) -> Step:
+    """Return the proof step that a rule moves alike when g is scaled by c, and its states keep their scale."""
+    rule = RULES[name]
+    own = {str(symbol): symbol for symbol in rule.hyperparameters}
+    values = {own[key]: sp.S.Zero for key in ("eps", "weight_decay") if key in own}
+    squares = ("v", "v_max")
+    old = {state: sp.Symbol(f"{state}_0", positive=True) for state in rule.states}
+    new = {state: (_c**2 if str(state) in squares else _c) * value for state, value in old.items()}
+    start, gradient = sp.Symbol("e", real=True), sp.Symbol("g", positive=True)
+    one, kept = advance(rule, start, gradient, old, values)
+    other, scaled = advance(rule, start, _c * gradient, new, values)
+    differences = [_plain(other - one)]
+    differences += [_plain(scaled[s] - (_c**2 if str(s) in squares else _c) * kept[s]) for s in rule.states]
+    return Step(
+        equal(sum((x**2 for x in differences), sp.S.Zero), 0),
+        (
+            f"{name}: with c g for g, c m for m and c^2 v for v, the step is the same and the states keep their "
+            f"scale (eps = 0; g, m > 0)"
+        ),
+    )
+
+
+def _plain(expression: sp.Expr) -> sp.Expr:
+    """Return an expression with a positive factor taken out of signs, means, maxima and quotients."""
+
+    def mean(inner: sp.Expr) -> sp.Expr:
+        power = 2 if sp.expand(inner / _c**2).has(_c) is False and inner.has(_c) else 0
+        return _c**power * BlockMean(sp.expand(inner / _c**power))
+
+    out = expression.replace(sp.sign, lambda x: sp.sign(sp.simplify(x / _c)) if x.has(_c) else sp.sign(x))
+    out = out.replace(BlockMean, mean)
+    out = out.replace(Ratio, lambda x, y: x / y)
+    out = out.replace(
+        sp.Max,
+        lambda *x: _c**2 * sp.Max(*(sp.expand(y / _c**2) for y in x)) if any(y.has(_c) for y in x) else sp.Max(*x),
+    )
+    return sp.simplify(sp.powsimp(sp.expand_power_base(sp.simplify(out), force=True)))
+
+
+def _invariance() -> tuple[Step, ...]:
+    w1, w2, r1, r2, top = sp.symbols("w_1 w_2 r_1 r_2 r", nonnegative=True)
+    x = sp.Symbol("x", real=True)
+    return (
+        Step(
+            equal(sp.sign(_c * x), sp.sign(x)),
+            "sign(c x) = sign(x) for c > 0: the sign of g, m and e does not enter below",
+        ),
+        *(_scaled(name) for name in INVARIANT),
+        Step(
+            equal(_c * lam * e**2 / 2, _c * (lam * e**2 / 2)),
+            "so with c_l H_l for H_l and the same e_0 the gradient of the block is c_l g_l at every step and the errors"
+            " are the same; the gap of the block is c_l times what it was, and gap_l,t/gap_l,0 does not depend on c_l",
+        ),
+        Step(
+            sp.Le(w1 * r1 + w2 * r2, top * (w1 + w2)),
+            (
+                "gap_t/gap_0 is a mean of the ratios of the blocks with the weights c_l gap_l,0 (two blocks; by "
+                "induction all)"
+            ),
+            (sp.Le(r1, top), sp.Le(r2, top)),
+        ),
+    )
+
+
+def _diagonal() -> tuple[Step, ...]:
+    rule = RULES["adam"]
+    own = {str(symbol): symbol for symbol in rule.hyperparameters}
+    p1, p2 = rule.clocks
+    m, v = rule.states
+    eta = sp.Symbol("eta", positive=True)
+    values = {
+        own["eps"]: sp.S.Zero,
+        rule_symbols.lr: eta,
+        p1: sp.Symbol("q_1", positive=True),
+        p2: sp.Symbol("q_2", positive=True),
+    }
+    start, m0, v0 = sp.symbols("e_t m_0 v_0", positive=True)
+    one, _ = advance(rule, start, start, {m: m0, v: v0}, values)
+    curved, _ = advance(rule, start, lam * start, {m: lam * m0, v: lam**2 * v0}, values)
+    large, _ = advance(rule, _c * start, _c * start, {m: _c * m0, v: _c**2 * v0}, {**values, rule_symbols.lr: _c * eta})
+    return (
+        Step(
+            equal(_plain(curved - one), 0),
+            "one coordinate, eps = 0: with lambda e for g, lambda m and lambda^2 v, lambda drops out of the step",
+        ),
+        Step(
+            equal(_plain(large - _c * one), 0),
+            "and with c e for e and c eta for eta everything is c times as large: e_t/e_0 depends on eta/|e_0| alone",
+        ),
+    )
+
+
+def _from_start() -> tuple[Step, ...]:
+    L, mu, r = sp.symbols("lambda_i lambda_j r", positive=True)
+    eta = sp.Symbol("eta", real=True)
+    x, y = sp.symbols("x y", nonnegative=True)
+    share, other, rest, q = sp.symbols("q_i q_j rest q", nonnegative=True)
+    factor = along_eigenvector(RULES["gd"], {rule_symbols.lr: Symbol.eta})
+    return (
+        EIGENBASIS,
+        Step(
+            equal(factor, 1 - Symbol.eta * lam),
+            "the rule gd multiplies the error on an eigenvector by 1 - eta lambda, at every step",
+        ),
+        Step(
+            sp.Ge(r * (L + mu), L - mu),
+            (
+                "if both |1 - eta lambda_i| and |1 - eta lambda_j| are at most r, then r >= (lambda_i - "
+                "lambda_j)/(lambda_i + lambda_j), for every real eta"
+            ),
+            (sp.Le(1 - eta * mu, r), sp.Le(eta * L - 1, r), sp.Ge(L, mu)),
+        ),
+        Step(
+            sp.Ge(share * x + other * y + rest, q * sp.Max(x, y)),
+            (
+                "gap_t/gap_0 >= q_i (1 - eta lambda_i)^(2t) + q_j (1 - eta lambda_j)^(2t), at least min(q_i, q_j) "
+                "times the larger one"
+            ),
+            (sp.Le(q, share), sp.Le(q, other)),
+        ),
+    )
+
+
+def _proportional(trajectory: Trajectory) -> NDArray[np.bool_]:
+    """Whether every block is a multiple of the first, with the same start: M problems, (M, 1)."""
+    problem = trajectory.problem
+    if len(problem.hessian) != 1:
+        return np.zeros((problem.problems, 1), dtype=bool)
+    ((size, matrices),) = problem.hessian.items()
+    scale = np.einsum("mbii->mb", matrices)
+    unit = matrices / scale[..., None, None]
+    start = problem.initial_error[size]
+    alike = np.abs(unit - unit[:, :1]).max(axis=(1, 2, 3)) <= 1e-15
+    return np.asarray((alike & (start == start[:, :1]).all(axis=(1, 2)))[:, None])
+
+
+_PROPORTIONAL = Hypothesis("every block is a power of two times the first, with the same start", _proportional)
+_NO_EPS = Hypothesis(
+    "eps = 0 and no weight decay",
+    lambda run: np.asarray(
+        (run.settings.get("eps", np.zeros(1)) == 0.0) & (run.settings.get("weight_decay", np.zeros(1)) == 0.0)
+    )[None, :],
+    seen=lambda run: {"for eps": run.settings.get("eps", np.zeros(1))[None, :]},
+)
+_SCALARS = Hypothesis(
+    "H is diagonal, in blocks of one, with one |e_0,i| for all coordinates",
+    lambda run: np.asarray(
+        (max(run.problem.block_sizes) == 1)
+        & (np.ptp(np.abs(run.problem.layout.flatten(run.problem.initial_error)), axis=1) == 0.0)
+    )[:, None],
+)
+INVARIANCE = (
+    Theorem(
+        name="block-scale-invariance",
+        rules=INVARIANT,
+        any_schedule=True,
+        statement=(
+            r"\forall c_1, \dots, c_B > 0\ \forall t: e_t \text{ is the same for } \mathrm{blkdiag}(c_l H_l) "
+            r"\text{ as for } \mathrm{blkdiag}(H_l),"
+            r"\quad \frac{f(w_t) - f^*}{f(w_0) - f^*} \le \max_l r_l(t),\quad r_l(t) = \frac{f_l(w_t) - "
+            r"f_l^*}{f_l(w_0) - f_l^*} \text{ free of } c"
+        ),
+        hypotheses=(_NO_EPS, _PROPORTIONAL),
+        kind="identity",
+        direction="equal",
+        quantity=Symbol.ratio_high,
+        bound=Symbol.ratio_low,
+        tight="always; bit for bit where the c_l are powers of two",
+        argument=_invariance,
+        conclusion=lambda bound: concludes(bound, Symbol.ratio_low),
+        source=(
+            "Derived here: the exact form of 'adaptive methods do not see Hessian heterogeneity'. Checked "
+            "within one run: blocks that"
+            " are multiples of each other, with the same start, have the same ratios of gaps. GD has no such "
+            "property (gd-lower-start)."
+        ),
+    ),
+    Theorem(
+        name="adam-diagonal",
+        rules=("adam",),
+        any_schedule=True,
+        statement=(
+            r"H \text{ diagonal},\ \varepsilon = 0 \Rightarrow e_{t,i} = e_{0,i} X_t(\eta/|e_{0,i}|),\quad "
+            r"f(w_t) - f^* = \tfrac12\sum_i \lambda_i"
+            r" e_{0,i}^2 X_t(\eta/|e_{0,i}|)^2,\quad X_t \text{ free of } \lambda"
+        ),
+        hypotheses=(_NO_EPS, _SCALARS),
+        kind="identity",
+        direction="equal",
+        quantity=Symbol.ratio_high,
+        bound=Symbol.ratio_low,
+        tight="always",
+        argument=_diagonal,
+        conclusion=lambda bound: concludes(bound, Symbol.ratio_low),
+        source=(
+            "Derived here. Checked where all |e_0,i| are one number: then every coordinate has the same ratio of gaps, whatever"
+            " its eigenvalue."
+        ),
+    ),
+    Theorem(
+        name="gd-lower-start",
+        rules=("gd", "sgd"),
+        statement=(
+            r"\forall \eta \in \mathbb R\ \forall t\ \forall i \ne j: \frac{f(w_t) - f^*}{f(w_0) - f^*} \ge "
+            r"\min(q_i, q_j) \Big(\frac{k-1}{k+1}\Big)^{2t},"
+            r"\quad k = \lambda_i/\lambda_j > 1,\ q_i = \frac{\lambda_i c_i^2/2}{f(w_0) - f^*}"
+        ),
+        kind="horizon",
+        direction="lower",
+        quantity=Symbol.gap / Symbol.gap_0,
+        bound=Symbol.least_ratio,
+        tight=".89 to .97 of the steps of GD at its best rate",
+        argument=_from_start,
+        conclusion=lambda bound: concludes(bound, Symbol.least_ratio),
+        source=(
+            "Classical in kind, derived here for every start, not only the witness of gd-lower. So T >= "
+            "ln(q/tol)/(2 ln((k+1)/(k-1))) at every"
+            " constant rate. Shares on equal eigenvalues are added up."
+        ),
+    ),
+)

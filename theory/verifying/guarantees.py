@@ -1,0 +1,238 @@
+"""Answer a sweep about optimizers that no theorem bounds at their best rates: at which rate one does, or along the run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadsim.simulator.engines import simulate
+from quadsim.simulator.rules.schedules import resolve_schedule
+from quadsim.simulator.runs.guaranteed import A_PRIORI, ALONG, BELOW, Asked, Guarantee
+from quadsim.simulator.support.torch_modes import own_modes
+from quadsim.theory.running.energy import certificate_gaps, energy_gaps, span_gaps, span_rounding
+from quadsim.theory.running.gd_start import gd_least_steps
+from quadsim.theory.running.modes import mode_factors
+from quadsim.theory.running.preconditioner import Replay, preconditioned_form, rehearse
+from quadsim.theory.running.sign_bounds import (
+    DescentForm,
+    curve,
+    distance_steps,
+    gap_form,
+    guaranteed_rate,
+    midpoint_form,
+)
+
+__all__ = ["START", "guarantees"]
+
+Array = NDArray[np.float64]
+
+START = 12
+"""Step from whose state the bound of adam-certificate is computed: before it bias correction changes B_t by over 1% a step."""
+
+_LONGEST_SIGNS = 100_000
+"""Steps of a run at a guaranteed rate, at most; a longer one is only bracketed by sign-distance."""
+
+_LONGEST_ALONG = 4000
+_MOST_WORK = 4e8
+"""Problems times steps times the sum of P_l^3 along a run."""
+
+_BEYOND = 1.6
+_BEYOND_MEMORYLESS = 1.3
+"""Length of the run along which a bound is looked for, relative to the median of the measured steps."""
+
+
+@own_modes()
+def guarantees(asked: Asked) -> Sequence[Guarantee]:
+    """Return what theorems say of an optimizer at a rate of theirs, or along the run at its best rate; see `Guarantee`.
+
+    Rules of signs get an a-priori bound at the rate that makes the largest bound of the problems smallest, and a run at that
+    rate. GD, which has a bound from above, gets one from below. Linear rules with momentum get the exact worst case of their
+    modes, at the best rate. Rules with a preconditioner get bounds along the run at the best rate, which is repeated in NumPy
+    from the rule's expressions: that takes a tenth of the time of an engine that records every iterate.
+
+    Args:
+        asked: the optimizer, its problems and its best rate.
+    """
+    if asked.bounded:
+        return _from_below(asked)
+    if asked.spec.is_torch:
+        return [_nothing(asked, "a class of torch has no formula, so no theorem speaks of it")]
+    rule = asked.spec.rule
+    if asked.problem.null_dimensions.any():
+        return [_nothing(asked, "H is singular, and every theorem takes it for positive definite")]
+    if rule.name in ("signsgd", "signum", "lion"):
+        return [_of_signs(asked)]
+    if rule.linear_form is not None and rule.linear_form.preconditioner is None:
+        return [_of_modes(asked)]
+    if preconditioned_form(rule) is None:
+        return [_nothing(asked, f"no theorem here speaks of {rule.name}")]
+    return _along(asked)
+
+
+def _from_below(asked: Asked) -> list[Guarantee]:
+    """Return what GD needs at every constant rate from these starts, beside its bound from above."""
+    if asked.spec.is_torch or asked.spec.rule.name not in ("gd", "sgd") or asked.schedule != "constant":
+        return []
+    least = gd_least_steps(asked.problem, asked.tolerance)
+    nothing = np.full((least.size, asked.recorded.size), np.nan)
+    return [Guarantee(BELOW, "gd-lower-start", asked.lr, 0, least, asked.measured, least, nothing)]
+
+
+def _nothing(asked: Asked, why: str, kind: str = A_PRIORI) -> Guarantee:
+    number = asked.problem.problems
+    none, unknown = np.full(number, np.inf), np.full(number, np.nan)
+    return Guarantee(kind, "", asked.lr, 0, none, unknown, unknown, np.full((number, asked.recorded.size), np.nan), why)
+
+
+def _settings(asked: Asked) -> dict[str, float]:
+    return {name: float(values[0]) for name, values in asked.spec.settings(asked.lr).items()}
+
+
+def _of_signs(asked: Asked) -> Guarantee:
+    """Return the best a-priori bound of a rule of signs, its rate, and a run at that rate."""
+    problem, settings, name = asked.problem, _settings(asked), asked.spec.rule.name
+    if asked.schedule != "constant":
+        return _nothing(
+            asked, f"guaranteed rates are searched among constant ones, and the schedule is {asked.schedule}"
+        )
+    if settings.get("weight_decay", 0.0) != 0.0:
+        return _nothing(asked, "the theorems on signs need a weight decay of 0")
+    forms: dict[str, DescentForm] = {}
+    if name == "signsgd":
+        forms = {
+            "sign-constant-steps": gap_form(problem, asked.tolerance),
+            "sign-midpoint": midpoint_form(problem, asked.tolerance),
+        }
+    else:
+        own, memory = ("momentum", "momentum") if name == "signum" else ("beta1", "beta2")
+        forms = {f"{name}-gap": gap_form(problem, asked.tolerance, settings[own] / (1.0 - settings[memory]))}
+    rates = {theorem: guaranteed_rate(form) for theorem, form in forms.items()}
+    bounds = {theorem: form.steps(np.array([rates[theorem]]))[:, 0] for theorem, form in forms.items()}
+    theorem = min(bounds, key=lambda key: float(bounds[key].max()))
+    rate, bound = rates[theorem], bounds[theorem]
+    steps, why = np.full(problem.problems, np.nan), ""
+    longest = float(bound.max())
+    if longest <= _LONGEST_SIGNS:
+        steps = _steps_at(asked, rate, int(longest))
+        late = int(np.sum(steps > bound))
+        why = f"on {late} problems a run took more steps than the bound: one of the two is wrong" if late else ""
+    elif np.isfinite(longest):
+        why = f"runs of more than {_LONGEST_SIGNS:,} steps were not made; at least the given steps are needed (sign-distance)"
+    at_least = np.ceil(distance_steps(problem, np.array([rate]), asked.tolerance)[:, 0])
+    shown = curve(forms[theorem], rate, asked.recorded) / problem.initial_gap[:, None]
+    return Guarantee(A_PRIORI, theorem, rate, 0, bound, steps, at_least, shown, why)
+
+
+def _steps_at(asked: Asked, rate: float, steps: int) -> Array:
+    """Return the steps until the tolerance at another rate, (M,)."""
+    hyperparameters: dict[str, Any] = dict(asked.spec.hyperparameters)
+    run = simulate(
+        asked.problem, asked.spec.rule, lr=rate, steps=max(steps, 1), record="log", tolerance=asked.tolerance,
+        **hyperparameters,
+    )  # fmt: skip
+    return np.asarray(run.steps_to_tolerance[:, 0])
+
+
+def _of_modes(asked: Asked) -> Guarantee:
+    """Return the worst case over starts of a linear rule, which is known for any rate: max_i p_t(lambda_i)^2."""
+    problem = asked.problem
+    if asked.schedule != "constant":
+        return _nothing(
+            asked, f"the polynomials of the modes are those of constant rates, and the schedule is {asked.schedule}"
+        )
+    settings = _settings(asked)
+    if settings.get("weight_decay", 0.0) != 0.0:
+        return _nothing(asked, "with weight decay the error is not a polynomial of H times the start")
+    finite = asked.measured[np.isfinite(asked.measured)]
+    length = min(asked.steps, int(4 * np.median(finite)) + 100) if finite.size else asked.steps
+    length = min(length, _LONGEST_ALONG)
+    spectrum = problem.layout.flatten(problem.eigenvalues)
+    worst = np.max(mode_factors(asked.spec.rule, settings, spectrum, length) ** 2, axis=1) * (1.0 + 1e-9)
+    bound = _first_within(worst, np.full(problem.problems, asked.tolerance))
+    why = _why_infinite(bound, "the worst start does not reach the tolerance within the steps that are looked at")
+    unknown = np.full(problem.problems, np.nan)
+    return Guarantee(A_PRIORI, "linear-modes", asked.lr, 0, bound, asked.measured, unknown, _at(worst, asked), why)
+
+
+def _first_within(values: Array, goals: Array) -> Array:
+    """Return the first step at which values (M, T + 1) are at most the goals (M,), (M,); `inf` if there is none."""
+    within = values <= goals[:, None]
+    return np.where(within.any(axis=1), within.argmax(axis=1).astype(np.float64), np.inf)
+
+
+def _at(values: Array, asked: Asked) -> Array:
+    """Return values (M, T + 1) at the recorded steps, NaN where they are infinite or beyond, (M, R)."""
+    out = np.full((values.shape[0], asked.recorded.size), np.nan)
+    inside = asked.recorded < values.shape[1]
+    out[:, inside] = values[:, asked.recorded[inside]]
+    return np.where(np.isfinite(out), out, np.nan)
+
+
+def _why_infinite(bound: Array, reason: str) -> str:
+    """Return the reason why a bound says nothing of some problems; empty if it speaks of all."""
+    return reason if bool(np.isinf(bound).any()) else ""
+
+
+def _along(asked: Asked) -> list[Guarantee]:
+    """Return the bounds along the run of a preconditioned rule at its best rate."""
+    problem = asked.problem
+    form = preconditioned_form(asked.spec.rule)
+    assert form is not None
+    settings = _settings(asked)
+    if settings.get("weight_decay", 0.0) != 0.0:
+        return [_nothing(asked, "the theorems on preconditioned steps need a weight decay of 0", ALONG)]
+    finite = asked.measured[np.isfinite(asked.measured)]
+    if 2 * finite.size < asked.measured.size:
+        return [_nothing(asked, "fewer than half of the runs reach the tolerance", ALONG)]
+    beta = float(form.beta.subs({s: settings[str(s)] for s in form.beta.free_symbols}))
+    length = int((_BEYOND if beta else _BEYOND_MEMORYLESS) * np.median(finite)) + 2 * START
+    work = length * problem.problems * sum(size**3 for size in problem.block_sizes)
+    if length > _LONGEST_ALONG or work > _MOST_WORK:
+        return [
+            _nothing(
+                asked,
+                f"bounds along a run are computed for runs of at most {_LONGEST_ALONG} steps and small blocks",
+                ALONG,
+            )
+        ]
+    schedule = resolve_schedule(asked.schedule)
+    seen = rehearse(problem, asked.spec.rule, asked.spec.settings(asked.lr), length, schedule)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if beta:
+            own = _guarantee(asked, "adam-certificate", START, certificate_gaps(seen, 0, START), _NOT_POSITIVE)
+            return [own, _span(asked, seen)]
+        return [_guarantee(asked, "adam-local", 0, energy_gaps(seen), _TAU_ABOVE_TWO)]
+
+
+_NOT_POSITIVE = "no energy stays positive in every step and falls far enough"
+_TAU_ABOVE_TWO = (
+    "without momentum a mode with tau > 2 grows, as happens now and then at useful rates; runs arrive all the same"
+)
+_PRODUCT = "the steps together do not shrink the worst start far enough, or only up to what rounding may add"
+_ALLOWED = 1.0 + 1e-6  # left for rounding on the way
+
+
+def _guarantee(asked: Asked, theorem: str, start: int, gaps: Array, reason: str) -> Guarantee:
+    """Return the guarantee of bounds on the gaps of blocks (M, T + 1, B)."""
+    total = np.where(np.isfinite(gaps).all(axis=-1), gaps.sum(axis=-1), np.inf)
+    initial = asked.problem.initial_gap
+    bound = _first_within(total, asked.tolerance * initial)
+    why = _why_infinite(bound, reason)
+    unknown = np.full(bound.size, np.nan)
+    curve = _at(total / initial[:, None], asked)
+    return Guarantee(ALONG, theorem, asked.lr, start, bound, asked.measured, unknown, curve, why)
+
+
+def _span(asked: Asked, seen: Replay) -> Guarantee:
+    """Return the guarantee of adam-span, where rounding on the way leaves it standing."""
+    gaps = span_gaps(seen)
+    found = _guarantee(asked, "adam-span", 0, gaps * _ALLOWED, _PRODUCT)
+    ends = np.where(np.isfinite(found.bound), found.bound, 0).astype(np.int64)
+    rounding = span_rounding(seen, ends)
+    there = np.take_along_axis(gaps, ends[:, None, None], axis=1)[:, 0]
+    total = np.sum((np.sqrt(there) + rounding / np.sqrt(2.0)) ** 2, axis=-1)
+    sound = total <= asked.tolerance * asked.problem.initial_gap
+    bound = np.where(sound, found.bound, np.inf)
+    why = _why_infinite(bound, _PRODUCT)
+    return Guarantee(ALONG, found.theorem, asked.lr, 0, bound, asked.measured, found.at_least, found.curve, why)
