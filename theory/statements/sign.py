@@ -441,6 +441,7 @@ SIGN = (
                 f"blocks of at most {LARGEST_ENUMERATED} coordinates, whose signs are enumerated",
                 lambda run: np.array(max(run.problem.block_sizes) <= LARGEST_ENUMERATED),
                 seen=lambda run: {"in the largest": np.array(max(run.problem.block_sizes))},
+                exactly=lambda problem, settings: all(b.nrows() <= LARGEST_ENUMERATED for b in problem.blocks),
             ),
             Hypothesis.of(sp.Le(eta * Symbol.L_inf, 2 * _SIZE), "lr <= 2 P Lambda_P/L_inf"),
         ),

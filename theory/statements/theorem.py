@@ -10,10 +10,20 @@ import sympy as sp
 from numpy.typing import NDArray
 from sympy.core.relational import Relational
 
+from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice
 from quadsim.theory.statements.proving import Step
-from quadsim.theory.statements.quantities import MEANINGS, evaluate, is_of_state, misplaced, unmet_needs
+from quadsim.theory.statements.quantities import (
+    MEANINGS,
+    canonical_name,
+    evaluate,
+    is_of_state,
+    logarithm,
+    misplaced,
+    same_rule,
+    unmet_needs,
+)
 from quadsim.theory.symbols import MaxOver, MinOver, Symbol
 
 if TYPE_CHECKING:
@@ -35,12 +45,16 @@ class Hypothesis:
         relation: the condition as a SymPy relation, if it is one; exact arithmetic evaluates it again.
         seen: function from a run to the numbers that the condition is about, by name, each (M, K) or broadcastable; by default
             both sides of the relation are shown.
+        exactly: function from a problem in rationals (with `blocks`, `initial_error`, `first_gradient`) and the settings to
+            whether the condition holds, or None where that is not known; for a condition that is no relation. A condition with
+            neither is assumed, and no violation can then refute the theorem.
     """
 
     text: str
     holds: Callable[[Trajectory], NDArray[np.bool_]]
     relation: Relational | None = None
     seen: Callable[[Trajectory], Mapping[str, NDArray[Any]]] | None = None
+    exactly: Callable[[Any, Mapping[str, float]], bool | None] | None = None
 
     def failure(self, trajectory: Trajectory) -> NDArray[np.object_]:
         """Return the message where the condition does not hold, with its numbers, (M, K) of text."""
@@ -117,7 +131,8 @@ class Theorem:
     Attributes:
         name: its name; for a theorem of this project the name in THEOREMS.
         bound: SymPy expression in the symbols of `quadsim.theory.symbols`.
-        rules: optimizers it applies to; empty means all.
+        rules: optimizers it applies to; empty means all. A run fits if its rule has the expressions of one of them.
+        own_rules: those of `rules` that are not in RULES.
         hypotheses: the conditions under which it applies, as Hypothesis objects or SymPy relations.
         kind: `per step` (the bound is the factor from one gap to the next; a bound that depends on the state is compared only
             between consecutive steps that are both recorded), `horizon` (of the quantity at step t, by default gap_t/gap_0),
@@ -149,6 +164,7 @@ class Theorem:
     name: str
     bound: sp.Expr
     rules: tuple[str, ...] = ()
+    own_rules: tuple[Rule, ...] = ()
     hypotheses: tuple[Hypothesis | Relational, ...] = ()
     kind: str = "per step"
     direction: str = "upper"
@@ -251,6 +267,16 @@ class Theorem:
         sides = sp.Function("E")(self.quantity) if self.kind == "expectation" else self.quantity, self.bound
         return {"upper": sp.Le, "lower": sp.Ge, "equal": sp.Eq}[self.direction](*sides, evaluate=False)
 
+    @property
+    def of_state(self) -> bool:
+        """Whether the bound depends on the state of the run, so that it may be undefined at some of its states."""
+        return is_of_state(self.bound)
+
+    @cached_property
+    def log_of_bound(self) -> sp.Expr:
+        """The logarithm of the bound, in which powers are factors of logarithms; see `logarithm`."""
+        return logarithm(self.bound)
+
     @cached_property
     def decrease(self) -> sp.Expr:
         """1 - bound, in a form without cancellation where a factor is close to 1."""
@@ -277,8 +303,9 @@ class Theorem:
         """
         shape = trajectory.status.shape
         rule = "none (a baseline)" if trajectory.rule is None else trajectory.rule.name
-        if self.rules and (trajectory.rule is None or rule not in self.rules):
-            return np.full(shape, f"the rule is {rule}, not {' or '.join(self.rules)}", dtype=object)
+        if self.rules and not self._speaks_of(trajectory.rule):
+            own = " of its own" if rule in self.rules else ""
+            return np.full(shape, f"the rule is {rule}{own}, not {' or '.join(self.rules)}", dtype=object)
         if not trajectory.schedule.is_constant or (trajectory.gradient_noise_std > 0.0 and not self.noisy):
             noise = "" if self.noisy else " and the gradient without noise"
             std = "" if self.noisy else f" and noise of standard deviation {trajectory.gradient_noise_std:g}"
@@ -304,6 +331,12 @@ class Theorem:
                 out[fails] = hypothesis.failure(trajectory)[fails] if explain else hypothesis.text
         return out
 
+    def _speaks_of(self, rule: Rule | None) -> bool:
+        """Whether a rule is one of the theorem's, by its expressions: a rule of one's own may have the name of another."""
+        if rule is None:
+            return False
+        return canonical_name(rule) in self.rules or any(same_rule(rule, own) for own in self.own_rules)
+
     def applies(self, trajectory: Trajectory) -> NDArray[np.bool_]:
         """Return whether the rule and the hypotheses fit, (M, K)."""
         return np.asarray(self.why_not(trajectory, explain=False) == "")
@@ -320,7 +353,7 @@ class Theorem:
         if self.is_factor:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return t * np.log1p(-self.decrease_on(trajectory)) if t else np.zeros(trajectory.status.shape)
-        return evaluate(sp.expand_log(sp.log(self.bound.subs(Symbol.t, t)), force=True), trajectory)
+        return evaluate(logarithm(self.bound.subs(Symbol.t, t)), trajectory)
 
     def steps_on(self, trajectory: Trajectory) -> NDArray[np.float64]:
         """Return the steps after which an upper bound is at most the tolerance, (M, K); `inf` if this is beyond the run."""

@@ -1,7 +1,6 @@
 """Verify all theorems (`verify`): prove every step, check every theorem on new problems, and refute the false claims."""
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,8 @@ import numpy as np
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice, check_count
 from quadsim.simulator.support.torch_modes import own_modes
-from quadsim.theory.checking.comparison import VERDICTS, check
+from quadsim.theory.checking.comparison import FOREIGN, VERDICTS, check
+from quadsim.theory.checking.exact_run import EFFORT
 from quadsim.theory.checking.heads import check_head
 from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.registry import THEOREMS
@@ -87,18 +87,20 @@ class _Tally:
     verdicts: Counter[str] = field(default_factory=Counter)
     worst: float = -math.inf
     complaints: list[str] = field(default_factory=list)
-    seconds: float = 3.0  # for exact arithmetic, once something speaks against the theorem
+    checks: int = 5  # in exact arithmetic, once something speaks against the theorem
 
     def add(self, theorem: Theorem, run: Trajectory) -> None:
-        begin = time.monotonic()
-        found = check(theorem, run, seconds=max(0.0, min(5.0, self.seconds)))
-        self.seconds -= time.monotonic() - begin if self.complaints else 0.0
+        found = check(theorem, run, effort=EFFORT / 2 if self.checks > 0 else 0.0)
+        self.checks -= bool(self.complaints)
         self.verdicts.update({word: count for word, count in found.counts().items() if count})
         untested = int(np.sum((found.verdict == "undecided") & (found.step < 0)))  # nothing spoke against it either
         self.verdicts.update({"undecided": -untested, "untested": untested})
-        margins = found.margin[np.isfinite(found.margin) & (found.verdict != "not applicable")]
+        margins = found.margin[
+            np.isfinite(found.margin) & ~np.isin(found.verdict.astype(str), ("not applicable", FOREIGN))
+        ]
         self.worst = max(self.worst, float(margins.max()) if margins.size else -math.inf)
-        against = (found.verdict == "refuted") | ((found.verdict == "undecided") & (found.step >= 0))
+        against = np.isin(found.verdict.astype(str), ("refuted", FOREIGN))
+        against |= (found.verdict == "undecided") & (found.step >= 0)
         for m, k in np.argwhere(against)[:1]:
             self.complaints.append(found.complaint(int(m), int(k)))
 
@@ -211,7 +213,7 @@ def _verdict(steps: tuple[tuple[Step, Discharge], ...], counts: Mapping[str, int
         return "refuted"
     if not steps or any(found.status not in ("proved", "cited") for _, found in steps):
         return "unproved"
-    if counts["undecided"]:
+    if counts["undecided"] or counts[FOREIGN]:
         return "undecided"
     return "proved" if instances else "untested"
 
