@@ -227,8 +227,8 @@ def _logarithms(
         share = _share(bound, limit, slack, apart, direction)
         if direction == "upper":
             violates = over
-            # A claim below the floor cannot be tested by a gap below it; a claim above it is borne out by one.
-            informative = (share <= MOST_SLACK) & ~large & (~small | (bound > least))
+            # A gap below the floor bears out what would be flagged above the floor, and tests nothing else.
+            informative = (share <= MOST_SLACK) & ~large & (~small | (limit > least))
             excess = np.where(small | large, -np.inf, seen - np.where(np.isinf(bound), limit, bound))
             noticed = np.where(small, np.exp(limit - least), np.exp(limit - seen)) - 1.0
         else:
