@@ -13,6 +13,15 @@ class _Over(sp.Function):  # type: ignore[misc]
     nargs = 1
     symbol = ""
 
+    def _eval_is_real(self) -> bool | None:
+        return self.args[0].is_real  # type: ignore[no-any-return]
+
+    def _eval_is_positive(self) -> bool | None:
+        return True if self.args[0].is_positive else None
+
+    def _eval_is_nonnegative(self) -> bool | None:
+        return True if self.args[0].is_nonnegative else None
+
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         index = "l" if any(str(s).endswith("_l") for s in self.free_symbols) else "i"
         power = "" if exp is None else f"^{{{exp}}}"

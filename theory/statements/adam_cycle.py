@@ -124,6 +124,7 @@ def _corrected() -> tuple[Step, ...]:
         Step(
             equal(states[v], (lam * a) ** 2 * rest),
             "with beta1 = 0 and bias correction: if v = g^2 (1 - beta2^(t-1)) before a step, then v = g^2 (1 - beta2^t) after",
+            (sp.Gt(beta2, 0),),
         ),
         Step(equal(states[m], lam * a), "and m = g, with p1 = 0"),
         Step(
@@ -173,7 +174,8 @@ def _is_sign() -> tuple[Step, ...]:
     return (
         Step(
             equal(after, e - eta * g / sp.Abs(g)),
-            "with beta1 = beta2 = 0 and eps = 0 a step of the rule adam is -eta g/|g|",
+            "with beta1 = beta2 = 0 and eps = 0 a step of the rule adam is -eta g/|g|, where g is not 0",
+            (sp.Ne(g, 0),),
         ),
         Step(equal(other, e - eta * sp.sign(g)), "a step of the rule signsgd is -eta sign(g)"),
         Step(sp.Eq(g / sp.Abs(g), sp.sign(g), evaluate=False), "the same where g is not 0", (sp.Ne(g, 0),)),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import sympy as sp
 
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice, check_count
@@ -179,7 +180,7 @@ def verify_theorem(
     try:
         steps = tuple((step, prove(step)) for step in theorem.proof)
     except ValueError as error:  # the rule is not even of the kind that the proof speaks of
-        steps = ((Step(False, str(error)), Discharge("refuted", "the rule itself", 0.0)),)
+        steps = ((Step(sp.Eq(0, 1, evaluate=False), str(error)), Discharge("refuted", "the rule itself", 0.0)),)
     tally = _Tally()
     if trial.heads:
         _try_heads(theorem, tally, problems, seed, exact)
