@@ -25,8 +25,11 @@ from functools import reduce
 from typing import Any
 
 import lazy_loader
+import numpy as np
 import sympy as sp
 from sympy.logic.boolalg import Boolean
+
+from quadsim.theory.symbols import MaxOver, MinOver, SumOver
 
 z3: Any = lazy_loader.load("z3")  # half a second, and only a proof needs it
 
@@ -58,6 +61,9 @@ class Step:
         claim: an equation (for SymPy), an inequality or a Boolean combination of relations (for Z3), or the text of a cited fact.
         because: what the step does in the argument; for a cited fact, its name in CITABLE.
         given: relations that the claim may use. The assumptions of the symbols (positive, nonnegative, ...) always hold.
+        label: name by which later steps of a derivation use the claim; see `quadsim.theory.statements.derived`.
+        uses: labels of the steps of a derivation from which the claim follows.
+        by: how a step of a derivation follows; "" by algebra.
 
     Raises:
         ValueError: a citation that is not in CITABLE, a claim that is neither a text nor a relation or that SymPy has decided
@@ -72,6 +78,9 @@ class Step:
     claim: Any
     because: str
     given: tuple[Any, ...] = ()
+    label: str = ""
+    uses: tuple[str, ...] = ()
+    by: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.claim, str | Boolean):
@@ -268,7 +277,9 @@ class _Query:
         answer = solver.check()
         if answer == z3.unsat:
             return "proved", {}
-        return ("refuted", self._translator.values(solver.model())) if answer == z3.sat else ("unknown", {})
+        if answer == z3.sat and self._translator.is_complete:
+            return "refuted", self._translator.values(solver.model())
+        return "unknown", {}
 
 
 def _factors_are_known(expression: sp.Expr, relation: str) -> bool:
@@ -279,25 +290,40 @@ def _factors_are_known(expression: sp.Expr, relation: str) -> bool:
 
 
 def _a_point(relations: tuple[Any, ...]) -> dict[str, str]:
-    """Return rational numbers that satisfy all relations and the assumptions of their symbols; empty if none are found."""
+    """Return rational numbers that satisfy all relations and the assumptions of their symbols; empty if none are found.
+
+    Floating-point numbers choose the points that are worth a look, and exact ones decide.
+    """
     names = sorted(set().union(*(r.free_symbols for r in relations if isinstance(r, sp.Basic))), key=str)
     draw = random.Random(0)
-    choices = [sp.Rational(p, q) for p, q in ((0, 1), (1, 8), (1, 4), (1, 2), (3, 4), (1, 1), (3, 2), (2, 1), (3, 1), (7, 1))]
-    for _ in range(_POINTS):
-        values = {}
-        for symbol in names:
-            number = draw.choice(choices)
-            number = sp.Integer(int(number) + 1) if symbol.is_integer else number
-            number = -number if symbol.is_nonnegative is None and draw.random() < 0.3 else number
-            values[symbol] = number
-        if any(value.is_positive is not True and symbol.is_positive for symbol, value in values.items()):
-            continue
-        if all(relation.subs(values, simultaneous=True) == sp.true for relation in relations):
-            return {str(symbol): str(value) for symbol, value in values.items()}
+    points = [{symbol: _a_number(symbol, draw) for symbol in names} for _ in range(_POINTS)]
+    try:
+        holds = sp.lambdify(names, relations, modules="numpy", cse=True)
+        with np.errstate(all="ignore"):
+            columns = [np.array([float(point[symbol]) for point in points]) for symbol in names]
+            likely = np.all([np.broadcast_to(found, _POINTS) for found in holds(*columns)], axis=0)
+    except (TypeError, NameError):  # a function that numpy does not have
+        likely = np.ones(_POINTS, dtype=bool)
+    for at in np.flatnonzero(likely)[:_CHECKED]:
+        point = points[at]
+        if all(relation.subs(point, simultaneous=True) == sp.true for relation in relations):
+            return {str(symbol): str(value) for symbol, value in point.items()}
     return {}
 
 
-_POINTS = 2000  # random points that are tried where Z3 finds none
+def _a_number(symbol: sp.Symbol, draw: random.Random) -> sp.Rational:
+    """Return a small rational number that satisfies the assumptions of a symbol."""
+    number = sp.Integer(draw.randint(0, 4)) if symbol.is_integer else sp.Rational(draw.randint(0, 16), draw.choice((1, 4, 8)))
+    if symbol.is_positive or symbol.is_negative or symbol.is_nonzero:
+        number += sp.Rational(1) if symbol.is_integer else sp.Rational(1, 8)
+    if symbol.is_nonpositive or (symbol.is_nonnegative is None and draw.random() < _SHARE_NEGATIVE):
+        number = -number
+    return number
+
+
+_POINTS = 4000  # random points that are tried where Z3 finds none
+_CHECKED = 20  # of these, how many are tried in exact numbers
+_SHARE_NEGATIVE = 0.3
 
 
 class _Translator:
@@ -308,6 +334,7 @@ class _Translator:
 
     Attributes:
         definitions: relations that define the auxiliary reals.
+        is_complete: whether every expression was translated in full, so that a model is a counter-example.
     """
 
     def __init__(self) -> None:
@@ -315,6 +342,7 @@ class _Translator:
         self._roots: dict[sp.Expr, Any] = {}
         self._domain: list[Any] = []
         self.definitions: list[Any] = []
+        self.is_complete = True
 
     def assumptions(self) -> list[Any]:
         """Return the assumptions of all translated symbols (positive, nonnegative, ...) as Z3 relations."""
@@ -396,7 +424,16 @@ class _Translator:
         if isinstance(expression, sp.sign):
             inner = self.real(expression.args[0])
             return z3.If(inner > 0, z3.RealVal(1), z3.If(inner < 0, z3.RealVal(-1), z3.RealVal(0)))
+        if isinstance(expression, MaxOver | MinOver | SumOver):
+            return self._opaque(expression)
         raise TypeError(f"Z3 has no real for {expression!r}")
+
+    def _opaque(self, expression: sp.Expr) -> Any:
+        """Return a real for an expression of which Z3 knows nothing but its sign: what holds for every real holds for it."""
+        if expression not in self._symbols:
+            self._symbols[expression] = z3.Real(f"symbol{len(self._symbols)}")
+            self.is_complete = False
+        return self._symbols[expression]
 
     def _power(self, base: sp.Expr, exponent: sp.Expr) -> Any:
         if exponent.is_Integer:
@@ -410,6 +447,8 @@ class _Translator:
         if exponent.is_Rational and exponent.q == 2:
             root = self._root(base)
             return self._power_of(root, int(exponent.p), base)
+        if exponent.free_symbols and base.is_real and exponent.is_integer:
+            return self._opaque(sp.Pow(base, exponent))
         raise TypeError(f"Z3 has no real for {base!r} to the power {exponent!r}")
 
     def _power_of(self, root: Any, count: int, base: sp.Expr) -> Any:

@@ -149,6 +149,8 @@ class Theorem:
             that is changed by mistake would keep its proof.
         rounding: function from a run to the relative error of its recorded gaps, (M, K, R); needed if the general budget does
             not fit the recursion.
+        derivation: function that returns the labelled steps from definitions and hypotheses to the statement; see
+            `quadsim.theory.statements.derived`. Without it a proof shows its lemmas only.
         source: paper and version, with "in the form derived here" if the form differs.
 
     Raises:
@@ -176,6 +178,7 @@ class Theorem:
     argument: Callable[[], tuple[Step, ...]] = tuple
     conclusion: Callable[[sp.Expr], Step] | None = None
     rounding: Callable[[Trajectory], NDArray[np.float64]] | None = None
+    derivation: Callable[[], tuple[Step, ...]] | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -266,6 +269,13 @@ class Theorem:
         """The statement as a SymPy relation."""
         sides = sp.Function("E")(self.quantity) if self.kind == "expectation" else self.quantity, self.bound
         return {"upper": sp.Le, "lower": sp.Ge, "equal": sp.Eq}[self.direction](*sides, evaluate=False)
+
+    @property
+    def relation_of_values(self) -> Relational:
+        """The statement between the values themselves; for an expectation that of the mean."""
+        assert self.quantity is not None
+        relation = {"upper": sp.Le, "lower": sp.Ge, "equal": sp.Eq}[self.direction]
+        return relation(self.quantity, self.bound, evaluate=False)
 
     @property
     def of_state(self) -> bool:
