@@ -313,7 +313,11 @@ def _a_point(relations: tuple[Any, ...]) -> dict[str, str]:
 
 def _a_number(symbol: sp.Symbol, draw: random.Random) -> sp.Rational:
     """Return a small rational number that satisfies the assumptions of a symbol."""
-    number = sp.Integer(draw.randint(0, 4)) if symbol.is_integer else sp.Rational(draw.randint(0, 16), draw.choice((1, 4, 8)))
+    number = (
+        sp.Integer(draw.randint(0, 4))
+        if symbol.is_integer
+        else sp.Rational(draw.randint(0, 16), draw.choice((1, 4, 8)))
+    )
     if symbol.is_positive or symbol.is_negative or symbol.is_nonzero:
         number += sp.Rational(1) if symbol.is_integer else sp.Rational(1, 8)
     if symbol.is_nonpositive or (symbol.is_nonnegative is None and draw.random() < _SHARE_NEGATIVE):

@@ -15,5 +15,5 @@ __all__ = ["THEOREMS"]
 
 _ALL = (*DESCENT, *ADAM, *CYCLE, *SIGN, *HETEROGENEITY, *HEAD)
 
-THEOREMS: dict[str, Theorem] = {t.name: replace(t, derivation=DERIVATIONS.get(t.name)) for t in _ALL}
+THEOREMS: dict[str, Theorem] = {t.name: replace(t, derivation=DERIVATIONS.get(t.name), statement="") for t in _ALL}
 """The theorems of this project by name, in reading order."""

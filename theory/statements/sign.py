@@ -463,9 +463,7 @@ SIGN = (
         quantity=Symbol.least_norm1,
         bound=gap_0 / (eta * t) + eta * _SIZE / 2,
         argument=_sign_constant,
-        conclusion=lambda bound: concludes(
-            bound, (gap_0 + t * eta**2 * P * Lambda_P / 2) / (eta * t), (sp.Ge(t, 1),)
-        ),
+        conclusion=lambda bound: concludes(bound, (gap_0 + t * eta**2 * P * Lambda_P / 2) / (eta * t), (sp.Ge(t, 1),)),
         source=f"{_DERIVED} The rate that minimises the bound is sqrt(2 gap_0/(T P Lambda_P)).",
     ),
 )

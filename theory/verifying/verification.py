@@ -14,6 +14,7 @@ from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.comparison import FOREIGN, VERDICTS, check
 from quadsim.theory.checking.exact_run import EFFORT
 from quadsim.theory.checking.heads import check_head
+from quadsim.theory.statements.derived.graph import Derived, derive
 from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
@@ -40,9 +41,10 @@ class TheoremReport:
 
     Attributes:
         name: name of the theorem.
-        verdict: `proved` (every step is proved or cited, and no instance violates it), `unproved` (a step is not proved),
-            `refuted` (an instance violates it in exact arithmetic), `undecided` (an instance is flagged and not decided) or
-            `untested`.
+        verdict: `proved` (every step is proved or cited, up to the statement itself, and no instance violates it),
+            `lemmas proved` (the same, but the statement is not derived from the lemmas), `unproved` (a step is not proved),
+            `refuted` (an instance violates it in exact arithmetic), `undecided` (an instance is flagged and not decided, or is
+            not the rule's run) or `untested`.
         steps: each step with the result of its check.
         instances: number of instances (problem and setting) that met the hypotheses and tested the claim.
         verdicts: verdict to the number of instances, `not applicable` and `untested` (nothing left beyond rounding) included.
@@ -51,6 +53,8 @@ class TheoremReport:
         tightest: that instance, in words.
         complaints: messages about the first instances that violate it.
         notes: remarks, as measurements beside a published claim.
+        derivation: the steps from definitions and hypotheses to the statement; None if it has no derivation.
+        unused: hypotheses on which the statement does not rest, by its derivation.
     """
 
     name: str
@@ -63,6 +67,8 @@ class TheoremReport:
     tightest: str = ""
     complaints: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    derivation: tuple[tuple[Step, Discharge], ...] | None = None
+    unused: tuple[str, ...] = ()
 
     @property
     def proved(self) -> int:
@@ -181,6 +187,7 @@ def verify_theorem(
         steps = tuple((step, prove(step)) for step in theorem.proof)
     except ValueError as error:  # the rule is not even of the kind that the proof speaks of
         steps = ((Step(sp.Eq(0, 1, evaluate=False), str(error)), Discharge("refuted", "the rule itself", 0.0)),)
+    derived = derive(theorem)
     tally = _Tally()
     if trial.heads:
         _try_heads(theorem, tally, problems, seed, exact)
@@ -197,7 +204,7 @@ def verify_theorem(
     instances = sum(counts.values()) - counts["not applicable"] - counts["untested"]
     return TheoremReport(
         name=theorem.name,
-        verdict=_verdict(steps, counts, instances),
+        verdict=_verdict(steps, derived, counts, instances),
         steps=steps,
         instances=instances,
         verdicts=counts,
@@ -206,17 +213,25 @@ def verify_theorem(
         tightest=tightest,
         complaints=tuple(tally.complaints[:3]),
         notes=trial.notes(problems, seed),
+        derivation=None if derived is None else derived.steps,
+        unused=() if derived is None else derived.unused,
     )
 
 
-def _verdict(steps: tuple[tuple[Step, Discharge], ...], counts: Mapping[str, int], instances: int) -> str:
+def _verdict(
+    steps: tuple[tuple[Step, Discharge], ...], derived: Derived | None, counts: Mapping[str, int], instances: int
+) -> str:
     if counts["refuted"]:
         return "refuted"
     if not steps or any(found.status not in ("proved", "cited") for _, found in steps):
         return "unproved"
+    if derived is not None and not derived.holds:
+        return "unproved"
     if counts["undecided"] or counts[FOREIGN]:
         return "undecided"
-    return "proved" if instances else "untested"
+    if not instances:
+        return "untested"
+    return "lemmas proved" if derived is None else "proved"
 
 
 def _try_heads(theorem: Theorem, tally: _Tally, problems: int, seed: int, exact: bool) -> None:

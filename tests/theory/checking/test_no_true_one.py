@@ -36,7 +36,9 @@ def test_block_gd_in_blocks_of_any_size():
 # B3: budgets that assume a root near 1.
 @pytest.mark.parametrize("engine", ["closed-form", "reference"])
 def test_gd_exact_near_the_identity(engine):
-    near = BlockQuadratic.generate(blocks=2, block_size=3, heterogeneity=1 + 1e-9, condition_number=1 + 1e-9, problems=30)
+    near = BlockQuadratic.generate(
+        blocks=2, block_size=3, heterogeneity=1 + 1e-9, condition_number=1 + 1e-9, problems=30
+    )
     run = simulate(near, "gd", lr=1.0, steps=12, engine=engine)
     assert "undecided" not in words("gd-exact", run)
     assert words("gd-exact", run) == {"holds"}
@@ -138,7 +140,9 @@ def test_the_limit_of_exact_arithmetic_counts_operations():
 def test_scales_do_not_matter(scale):
     draw = np.random.default_rng(1)
     values = scale * 10.0 ** draw.uniform(-1, 0, size=(5, 3))
-    scaled = BlockQuadratic.from_blocks([values[:, i, None, None] for i in range(3)], initial_error=draw.normal(size=(5, 3)))
+    scaled = BlockQuadratic.from_blocks(
+        [values[:, i, None, None] for i in range(3)], initial_error=draw.normal(size=(5, 3))
+    )
     seen = ["gradient_norm", "gradient_norm_1", "Lambda_G", "block_gradient_norm"]
     gd = simulate(scaled, "gd", lr=1.0 / scale, steps=20, observe=seen)
     for name in ("gd-upper", "gd-exact", "gradient-descent-lemma", "covariance-identity"):
@@ -146,5 +150,3 @@ def test_scales_do_not_matter(scale):
     sign = simulate(scaled, "sign-lambda", lr=1.0, steps=20, observe=seen, engine="reference")
     for name in ("sign-rate", "sign-complexity", "sign-descent-lemma"):
         assert words(name, sign) == {"holds"}, name
-
-

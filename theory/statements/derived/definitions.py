@@ -109,9 +109,7 @@ DEFINITIONS: Mapping[str, Any] = {
     "weighted smoothness": equal(_s.Lambda_G * _s.norm2_squared, SumOver(_s.L_l * _s.norm2_squared_l)),
     "mean smoothness": equal(_s.P * _s.Lambda_P, SumOver(_s.P_l * _s.L_l)),
     # A quadratic along its step, Rayleigh quotients, and norms against the gap.
-    "gradient step": equal(
-        _s.gap_next, _s.gap - _s.length * _s.norm2_squared + _s.length**2 / 2 * SumOver(Q.gHg_l)
-    ),
+    "gradient step": equal(_s.gap_next, _s.gap - _s.length * _s.norm2_squared + _s.length**2 / 2 * SumOver(Q.gHg_l)),
     "sign step": equal(_s.gap_next, _s.gap - _s.length * _s.norm1 + _s.length**2 / 2 * SumOver(Q.form_l)),
     "Rayleigh of the gradient": _le(Q.gHg_l, _s.L_l * _s.norm2_squared_l),
     "Rayleigh of the signs": _le(Q.form_l, _s.L_l * Q.signs_l),
@@ -291,9 +289,7 @@ def _with_momentum(_: str) -> Any:
     if sp.simplify(memories[memory] - (Q.error_i - after) / _s.eta) != 0 or rule.start.get(memory, 0) != 0:
         raise ValueError("rule must keep m = (e_previous - e)/lr from rest, got heavy-ball with another memory.")
     after = sp.expand(after).subs(Q.root**2 * previous, Q.root * Q.previous_i)
-    return sp.And(
-        equal(Q.error_next_i, sp.collect(after, Q.error_i)), equal(Q.previous_next_i, Q.root * Q.error_i)
-    )
+    return sp.And(equal(Q.error_next_i, sp.collect(after, Q.error_i)), equal(Q.previous_next_i, Q.root * Q.error_i))
 
 
 def _without_memory(_: str) -> Any:

@@ -27,7 +27,9 @@ from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
-__all__ = ["Derived", "derive"]
+__all__ = ["Derived", "concludes", "derive"]
+
+_CONCLUSIVE = "for the conclusion"  # how the reason of a step begins that the conclusion may use beside the last one
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,12 @@ def derive(theorem: Theorem) -> Derived | None:
     """Check the derivation of a theorem; None if it has none."""
     if theorem.derivation is None:
         return None
-    steps = theorem.derivation()
-    conclusion = Step(
-        theorem.relation_of_values,
-        "conclusion: the statement, as runs are held against it",
-        label="statement",
-        uses=(steps[-1].label, *_conclusive(theorem)),
-    )
+    try:
+        steps = theorem.derivation()
+    except ValueError as error:  # the rule is not even of the kind that the derivation speaks of
+        wrong = Step(sp.Eq(0, 1, evaluate=False), "the step of the rule", label="rule")
+        return Derived(((wrong, Discharge("refuted", "the rule itself", 0.0, {"rule": str(error)})),), ())
+    conclusion = _conclusion(theorem, steps)
     known: dict[str, Any] = {h.text: h.relation for h in theorem.conditions}
     found: list[tuple[Step, Discharge]] = []
     for step in (*steps, conclusion):
@@ -71,10 +72,22 @@ def derive(theorem: Theorem) -> Derived | None:
     return Derived(tuple(found), tuple(h.text for h in theorem.conditions if h.text not in _ancestors(found)))
 
 
-def _conclusive(theorem: Theorem) -> tuple[str, ...]:
-    """Return the labels beside the last step on which the conclusion may rest: those that a derivation marks for it."""
-    assert theorem.derivation is not None
-    return tuple(step.label for step in theorem.derivation() if step.because.startswith("for the conclusion"))
+def _conclusion(theorem: Theorem, steps: tuple[Step, ...]) -> Step:
+    return Step(
+        theorem.relation_of_values,
+        "conclusion: the statement, as runs are held against it",
+        label="statement",
+        uses=(steps[-1].label, *(step.label for step in steps if step.because.startswith(_CONCLUSIVE))),
+    )
+
+
+def concludes(theorem: Theorem, steps: tuple[Step, ...]) -> bool:
+    """Whether the statement follows from the last of the steps of a derivation, which are taken as checked."""
+    known = {step.label: step.claim for step in steps}
+    try:
+        return _follows(_conclusion(theorem, steps), known).status == "proved"
+    except ValueError:
+        return False
 
 
 def _ancestors(found: list[tuple[Step, Discharge]]) -> set[str]:
@@ -113,7 +126,9 @@ def _follows(step: Step, known: Mapping[str, Any]) -> Discharge:
         same = step_of_rule(step.label.removeprefix("rule ")) == step.claim
         return _proved("the rule", same, "the rule has another step")
     if step.by == "extreme":
-        return _proved("extreme", _is_extreme(step.claim), "it is no maximum over, or minimum over, what it is compared with")
+        return _proved(
+            "extreme", _is_extreme(step.claim), "it is no maximum over, or minimum over, what it is compared with"
+        )
     given = tuple(known[label] for label in step.uses)
     if any(relation is None for relation in given):
         return _unknown("a hypothesis without a relation cannot be used in algebra")
@@ -190,10 +205,8 @@ def _terms(expression: sp.Expr, called: Mapping[sp.Expr, sp.Expr]) -> dict[sp.Ex
     atoms = {over: sp.Symbol(f"extreme {sp.srepr(over)}", real=True) for over in expression.atoms(MaxOver, MinOver)}
     expression = expression.xreplace(atoms)
     for name, value in sorted(called.items(), key=lambda item: -sp.count_ops(item[0])):
-        if name.is_Symbol:
-            expression = expression.xreplace({name: value})
-        else:  # a product that is called by a sum, as P Lambda_P
-            expression = expression.subs(name, value)
+        # A product may be called by a sum, as P Lambda_P.
+        expression = expression.xreplace({name: value}) if name.is_Symbol else expression.subs(name, value)
     for term in sp.Add.make_args(sp.expand(expression)):
         sums = [x for x in sp.Mul.make_args(term) if isinstance(x, SumOver)]
         if len(sums) != 1:

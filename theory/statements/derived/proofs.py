@@ -112,9 +112,7 @@ def _gradient_lemma() -> Steps:
             "weighted smoothness",
             by="sum",
         ),
-        _step(
-            "lemma", _le(gap_next, gap - length * n2 + length**2 / 2 * Lambda_G * n2), "gradient step", "curvature"
-        ),
+        _step("lemma", _le(gap_next, gap - length * n2 + length**2 / 2 * Lambda_G * n2), "gradient step", "curvature"),
     )
 
 
@@ -140,9 +138,7 @@ def _gradient_rate() -> Steps:
         *_gradient_lemma(),
         *_norm_of_gradient(),
         _rule("gd-lambda"),
-        _step(
-            "decrease", _le(gap_next, gap - eta * (2 - eta) / (2 * Lambda_G) * n2), "lemma", "rule gd-lambda"
-        ),
+        _step("decrease", _le(gap_next, gap - eta * (2 - eta) / (2 * Lambda_G) * n2), "lemma", "rule gd-lambda"),
         _step(
             "rate",
             _le(gap_next, (1 - eta * (2 - eta) * mu / Lambda_G) * gap),
@@ -230,7 +226,9 @@ def _gradient_complexity() -> Steps:
         _rule("gd-lambda"),
         *_definitions("least norm", "largest weighted smoothness", "no gap is negative"),
         _step("decrease", _le(gap_next, gap - eta * (2 - eta) / (2 * Lambda_G) * n2), "lemma", "rule gd-lambda"),
-        _step("at the best rate", _le(gap_next, gap - n2 / (2 * Lambda_G)), "decrease", "lr = 1, the step of the lemma"),
+        _step(
+            "at the best rate", _le(gap_next, gap - n2 / (2 * Lambda_G)), "decrease", "lr = 1, the step of the lemma"
+        ),
         _step("least", _ge(n2 / (2 * Lambda_G), fall), "least norm", "largest weighted smoothness"),
         _step("fall", _le(gap_next, gap - fall), "at the best rate", "least"),
         _step("gaps", _le(gap, gap_0 - t * fall), "fall", by="induction"),
@@ -245,7 +243,9 @@ def _sign_complexity() -> Steps:
         _rule("sign-lambda"),
         *_definitions("least 1-norm", "no gap is negative"),
         _step("decrease", _le(gap_next, gap - eta * (2 - eta) * n1**2 / (2 * _SIZE)), "lemma", "rule sign-lambda"),
-        _step("at the best rate", _le(gap_next, gap - n1**2 / (2 * _SIZE)), "decrease", "lr = 1, the step of the lemma"),
+        _step(
+            "at the best rate", _le(gap_next, gap - n1**2 / (2 * _SIZE)), "decrease", "lr = 1, the step of the lemma"
+        ),
         _step("least", _ge(n1**2 / (2 * _SIZE), fall), "least 1-norm"),
         _step("fall", _le(gap_next, gap - fall), "at the best rate", "least"),
         _step("gaps", _le(gap, gap_0 - t * fall), "fall", by="induction"),
@@ -330,9 +330,7 @@ def _against_gd() -> Steps:
         *_frozen_ends(),
         _step("largest C2", _le(C2_l, MaxOver(C2_l)), by="extreme"),
         _step("largest condition", _le(kappa_l, MaxOver(kappa_l)), by="extreme"),
-        _step(
-            "product", _le(C2_l * kappa_l, MaxOver(C2_l) * MaxOver(kappa_l)), "largest C2", "largest condition"
-        ),
+        _step("product", _le(C2_l * kappa_l, MaxOver(C2_l) * MaxOver(kappa_l)), "largest C2", "largest condition"),
         _step(
             "at least",
             _ge(eta / (C2_l * kappa_l), 2 / (kappa + 1)),
@@ -433,9 +431,7 @@ def _gd_noise() -> Steps:
 
 def _heavy_ball() -> Steps:
     b, x, U, V, c = Q.root, Q.angle_i, Q.U_i, Q.V_i, Q.start_i
-    modes = sp.And(
-        equal(Q.error_i, b**t * (U - b * V) * c), equal(Q.previous_i, b**t * (V - b * (2 * x * V - U)) * c)
-    )
+    modes = sp.And(equal(Q.error_i, b**t * (U - b * V) * c), equal(Q.previous_i, b**t * (V - b * (2 * x * V - U)) * c))
     growth = (1 + t * (1 + b)) ** 2
     return (
         *_definitions("eigenvalues", "root of beta", because="for the conclusion, and by definition"),
