@@ -242,8 +242,8 @@ def document(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> dic
 _EXPLAINED = (
     "proved: steps discharged by SymPy or Z3; cited: steps that rest on a named fact. instances: problems times settings",
     "that meet the hypotheses; verified: of these in exact arithmetic, the others in floating point within a derived budget.",
-    "A verdict of proved: every step is discharged, from definitions and hypotheses to the statement with its quantifiers, and no",
-    "instance spoke against it; lemmas proved: the same, but the statement does not follow from the lemmas by machine.",
+    "A verdict of proved: every step is discharged, from definitions and hypotheses to the statement with its quantifiers, and",
+    "no instance spoke against it; lemmas proved: the same, but the statement is not derived from the lemmas by machine.",
     "margin: what was seen over the bound; tightness: how close a search for the worst instance came (1: attained).",
 )
 

@@ -1,10 +1,11 @@
 """Mutants (`quadsim verify --mutants`): statements, rules, records and the judge itself are changed, and each change must show.
 
-A mutant is *caught* if what it changes no longer passes: a statement whose derivation does not end in it, a record that is not the
-rule's run, a false claim that a changed budget or prover lets through. A statement that is changed and still derived is true, as
-the derivation proves it: it is listed as a survivor with that argument. Any other survivor is a hole.
+A mutant is *caught* if what it changes no longer passes: a statement whose derivation does not end in it, a record that is not
+the rule's run, a false claim that a changed budget or prover lets through. A statement that is changed and still derived is
+true, as the derivation proves it: it is listed as a survivor with that argument. Any other survivor is a hole.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -359,8 +360,10 @@ def _code(name: str, change: str, rule: Rule) -> Mutant:
 
     def survives() -> str:
         try:
-            run = _run(name, rule)
-        except (ValueError, TypeError, RuntimeError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # as of complex numbers
+                run = _run(name, rule)
+        except (ValueError, TypeError, RuntimeError, UserWarning):
             return ""  # it does not even run
         honest = _run(name, RULES[name])
         verdict = check(_ANY, replace(run, rule=RULES[name])).verdict

@@ -75,7 +75,7 @@ def test_an_identity_may_be_given_where_it_is_defined():
 
 
 def test_numbers_are_exact():
-    with pytest.raises(ValueError, match="numbers of a step must be exact, got 1.0.*use integers or sp.Rational"):
+    with pytest.raises(ValueError, match=r"numbers of a step must be exact, got 1\.0.*use integers or sp\.Rational"):
         Step(sp.Eq(x + sp.Float("1e-20") * x, x, evaluate=False), "a claim")
     with pytest.raises(ValueError, match="numbers of a step must be exact"):
         Step(sp.Ge(x, 0), "a claim", (sp.Ge(x, 0.5),))

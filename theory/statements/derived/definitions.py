@@ -5,13 +5,15 @@ eigenvalues, norms as sums, Rayleigh quotients, the expansion of a quadratic alo
 any block l; a derivation may use them as they stand and no others.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import Total
+from quadsim.simulator.rules.rule import Rule, Total
 from quadsim.simulator.rules.rule import symbols as rule_symbols
 from quadsim.theory.statements.recursion import advance, along_eigenvector
 from quadsim.theory.statements.steps import equal
@@ -87,7 +89,7 @@ AMPLITUDE = _s.eta * (1 - _s.beta1) / (2 * (1 + _s.beta1))
 
 
 def _le(*chain: sp.Expr) -> Any:
-    return sp.And(*(sp.Le(a, b, evaluate=False) for a, b in zip(chain, chain[1:], strict=False)))
+    return sp.And(*(sp.Le(a, b, evaluate=False) for a, b in itertools.pairwise(chain)))
 
 
 DEFINITIONS: Mapping[str, Any] = {
@@ -214,7 +216,11 @@ def _mode_rule(name: str) -> Any:
 
 
 def _frozen_rule(name: str) -> Any:
-    """Return the step of frozen Adam on x = D^(1/2) e along an eigenvector of M: there g = D^(1/2) sigma x."""
+    """Return the step of frozen Adam on x = D^(1/2) e along an eigenvector of M: there g = D^(1/2) sigma x.
+
+    Raises:
+        ValueError: the rule does not keep |g_0|.
+    """
     rule = RULES[name]
     (memory,) = rule.states
     d = sp.Symbol("d", positive=True)
@@ -335,4 +341,10 @@ def step_of_rule(name: str) -> Any:
     """
     if name not in _KINDS:
         raise ValueError(f"rule of a derivation must be one of {', '.join(_KINDS)}, got {name!r}; add its step there.")
+    return _worked_out(name, tuple(RULES.values()))
+
+
+@lru_cache(maxsize=256)
+def _worked_out(name: str, rules: tuple[Rule, ...]) -> Any:
+    """Return the step; the rules are the key, as a test may exchange one of them."""
     return _KINDS[name](name)

@@ -18,6 +18,7 @@ used; a hypothesis that is not used is named.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
@@ -141,6 +142,7 @@ def _follows(step: Step, known: Mapping[str, Any]) -> Discharge:
     return _by_algebra(step.claim, given)
 
 
+@lru_cache(maxsize=4096)
 def _by_algebra(claim: Any, given: tuple[Any, ...]) -> Discharge:
     """Prove a claim from others; equations for a symbol are put in first, so that powers of any exponent can be compared."""
     if claim == sp.true:
