@@ -50,7 +50,7 @@ CITABLE: Mapping[str, tuple[str, ...]] = {
 }
 """The only facts that a proof may cite without proving them: name to the sentences, of which a step cites one word for word."""
 
-_EFFORT = 20_000_000  # operations of Z3 in one query, its "resource units"; the hardest step here takes 60,000
+_EFFORT = 3_000_000  # operations of Z3 in one query, its "resource units"; the hardest step here takes 60,000
 
 
 @dataclass(frozen=True)
