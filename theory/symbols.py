@@ -13,6 +13,15 @@ class _Over(sp.Function):  # type: ignore[misc]
     nargs = 1
     symbol = ""
 
+    def _eval_is_real(self) -> bool | None:
+        return self.args[0].is_real  # type: ignore[no-any-return]
+
+    def _eval_is_positive(self) -> bool | None:
+        return True if self.args[0].is_positive else None
+
+    def _eval_is_nonnegative(self) -> bool | None:
+        return True if self.args[0].is_nonnegative else None
+
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         index = "l" if any(str(s).endswith("_l") for s in self.free_symbols) else "i"
         power = "" if exp is None else f"^{{{exp}}}"
@@ -72,7 +81,8 @@ class Symbol:
     u_l, v_l, w_l = sp.symbols("u_l v_l w_l", nonnegative=True)
     smaller_gap = sp.Symbol("smaller_gap", nonnegative=True)
     travelled = sp.Symbol("travelled", nonnegative=True)
-    start_i, inverse_i, curvature_i = sp.symbols("x_i a_i h_i", nonnegative=True)
+    start_i, curvature_i = sp.symbols("x_i h_i", nonnegative=True)
+    inverse_i = sp.Symbol("a_i", positive=True)
     ratio_high, ratio_low = sp.symbols("r_high r_low", nonnegative=True)
     # a preconditioned run: B_t of the step to t, its spectrum with a block, and the energies of blocks
     tau_low_l, tau_high_l = sp.symbols("tau_low_l tau_high_l", positive=True)

@@ -21,6 +21,7 @@ from quadsim.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from quadsim.theory.statements.proving import Discharge, Step
     from quadsim.theory.verifying.verification import ClaimReport, TheoremReport
 
 __all__ = ["verify"]
@@ -38,6 +39,19 @@ _Search = Annotated[
 ]
 
 
+_Mutants = Annotated[
+    bool,
+    typer.Option(
+        "--mutants",
+        help="Instead: change statements, rules, records and the judge one by one, and report the changes that nothing shows.",
+    ),
+]
+_Every = Annotated[
+    int | None,
+    typer.Option(help="With --mutants: only every so many-th of them (default 1: all, some 3,500 in half an hour)."),
+]
+
+
 def verify(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Names of theorems; all of them if left out.")
@@ -49,6 +63,8 @@ def verify(
         typer.Option("--exact", help="Build the problems from rational numbers and check them in exact arithmetic."),
     ] = False,
     search: _Search = None,
+    mutants: _Mutants = False,
+    every: _Every = None,
     out: Annotated[Path | None, path_option("--out", "Folder for verify.json and report.html [no files].")] = None,
     style: StyleOption = "quadsim",
     as_json: JsonOption = False,
@@ -58,17 +74,21 @@ def verify(
 
     The claims that are known to be false are refuted.
 
-    Exit code 1 if anything is refuted, undecided, untested or unproved, or a false claim survives.
+    Exit code 1 if anything is refuted, undecided, untested or unproved, or a false claim or a mutant survives.
 
     Example: quadsim verify gd-upper adam-frozen --problems 200
     """
     began = time.perf_counter()
     asked = {"names": list(names or ()), "problems": problems, "seed": seed, "exact": exact, "search": search}
     with usage_errors():
+        _check_mutants(asked | {"out": out}, every, mutants=mutants)
         if exact and search:
             raise ValueError(
                 f"--search cannot be combined with --exact, which runs rational instances only, got {search}; leave one out."
             )
+        if mutants:
+            _try_mutants(every or 1, seed, as_json=as_json, quiet=quiet)
+            return
         out = given_path("out", out)
         if out is not None:
             from quadsim.cli.pages import VERIFIED
@@ -84,9 +104,57 @@ def verify(
     if interrupted:
         print("Interrupted: the table holds what was finished.", file=sys.stderr)
         raise typer.Exit(130)
-    if any(report.verdict != "proved" for report in reports) or any(c.refutation.verdict != "refuted" for c in claims):
+    if any(report.verdict not in ("proved", "lemmas proved") for report in reports) or any(
+        c.refutation.verdict != "refuted" for c in claims
+    ):
         raise typer.Exit(1)
     ends.exit()
+
+
+def _check_mutants(given: Mapping[str, Any], every: int | None, *, mutants: bool) -> None:
+    """Check that --mutants stands alone, and --every not without it.
+
+    Raises:
+        ValueError: options that do not go together, or a number out of range.
+    """
+    from quadsim.simulator.support.checks import check_count
+
+    if every is not None:
+        check_count("every", every)
+        if not mutants:
+            raise ValueError(f"--every must come with --mutants, got {every} without it; add --mutants.")
+    others = [name for name in ("names", "problems", "exact", "search", "out") if given[name]]
+    if mutants and others:
+        text = "names of theorems" if others[0] == "names" else f"--{others[0]}"
+        raise ValueError(f"--mutants must stand alone, apart from --every and --seed, got {text}; leave one out.")
+
+
+def _try_mutants(every: int, seed: int, *, as_json: bool, quiet: bool) -> None:
+    """Try mutants and print what became of them; exit code 1 if one survives without an argument."""
+    from quadsim.cli.progress import progress_bar
+    from quadsim.theory.verifying.mutants import KINDS, try_mutants
+
+    with progress_bar(quiet=quiet) as progress:
+        found = try_mutants(every=every, seed=seed, progress=progress)
+    if as_json:
+        print_json({
+            "tried": dict(found.tried),
+            "caught": dict(found.caught),
+            "argued": list(found.argued),
+            "survived": list(found.holes),
+        })
+    else:
+        from quadsim.cli.text.narrow import aligned
+
+        rows = [("changed", "mutants", "caught")]
+        rows += [(kind, str(found.tried.get(kind, 0)), str(found.caught.get(kind, 0))) for kind in KINDS]
+        rows.append(("all", str(sum(found.tried.values())), str(sum(found.caught.values()))))
+        lines = [*aligned(rows, (0,)), "", f"{len(found.argued)} survive with an argument why they are no mutants:"]
+        lines += [f"  {line}" for line in found.argued]
+        lines += [f"{len(found.holes)} survive without one:", *(f"  {line}" for line in found.holes)]
+        typer.echo("\n".join(lines))
+    if found.holes:
+        raise typer.Exit(1)
 
 
 def _verified(asked: Mapping[str, Any], *, quiet: bool) -> "tuple[list[TheoremReport], list[ClaimReport], bool]":
@@ -151,16 +219,12 @@ def document(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> dic
             {
                 "name": report.name,
                 "verdict": report.verdict,
-                "steps": [
-                    {
-                        "claim": str(step.claim),
-                        "because": step.because,
-                        "status": found.status,
-                        "by": found.by,
-                        **({"counter_example": found.counter_example} if found.counter_example else {}),
-                    }
-                    for step, found in report.steps
+                "steps": [_step_record(step, found) for step, found in report.steps],
+                "derivation": [
+                    _step_record(step, found) | {"label": step.label, "uses": list(step.uses), "follows": step.by}
+                    for step, found in report.derivation or ()
                 ],
+                "unused_hypotheses": list(report.unused),
                 "instances": report.instances,
                 "verdicts": dict(report.verdicts),
                 "worst_margin": _number(report.worst_margin),
@@ -186,7 +250,8 @@ def document(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> dic
 _EXPLAINED = (
     "proved: steps discharged by SymPy or Z3; cited: steps that rest on a named fact. instances: problems times settings",
     "that meet the hypotheses; verified: of these in exact arithmetic, the others in floating point within a derived budget.",
-    "A verdict of proved: every step is discharged, the bound is the one that was proved, and no instance spoke against it.",
+    "A verdict of proved: every step is discharged, from definitions and hypotheses to the statement with its quantifiers, and",
+    "no instance spoke against it; lemmas proved: the same, but the statement is not derived from the lemmas by machine.",
     "margin: what was seen over the bound; tightness: how close a search for the worst instance came (1: attained).",
 )
 
@@ -215,7 +280,9 @@ def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
     lines += ["", *map(wrapped, _EXPLAINED)]
     for report in reports:
         lines += [f"\n{report.name}: {note}" for note in report.notes]
-        for step, found in report.steps:
+        if report.unused:
+            lines.append(f"\n{report.name}: its proof does not use the hypotheses {'; '.join(report.unused)}")
+        for step, found in (*report.steps, *(report.derivation or ())):
             if found.status not in ("proved", "cited"):
                 against = f", for {found.counter_example}" if found.counter_example else ""
                 lines.append(f"\n{report.name}: step {found.status}: {step.because}\n  {step.claim}{against}")
@@ -227,6 +294,17 @@ def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
             for r in claims
         ]
     return "\n".join(lines)
+
+
+def _step_record(step: "Step", found: "Discharge") -> dict[str, Any]:
+    """Return a step of a proof with the result of its check as plain data."""
+    record: dict[str, Any] = {
+        "claim": str(step.claim),
+        "because": step.because,
+        "status": found.status,
+        "by": found.by,
+    }
+    return record | ({"counter_example": found.counter_example} if found.counter_example else {})
 
 
 def _digits(value: float) -> str:

@@ -33,7 +33,14 @@ from quadsim.theory import THEOREMS
 
 __all__ = ["verify_page"]
 
-_TONES = {"proved": "good", "unproved": "bad", "refuted": "bad", "undecided": "open", "untested": "open"}
+_TONES = {
+    "proved": "good",
+    "lemmas proved": "good",
+    "unproved": "bad",
+    "refuted": "bad",
+    "undecided": "open",
+    "untested": "open",
+}
 _STEP_TONES = {"proved": "good", "cited": "none", "refuted": "bad", "unknown": "open"}
 _WORDS = (
     "Proved: every step of the proof is discharged by SymPy (identities) or Z3 (inequalities) or rests on a named fact, the "
@@ -162,8 +169,10 @@ def _why(report: dict[str, Any]) -> str:
     against = texts(report.get("complaints"))
     if word == "proved":
         return "every step discharged, no instance against it"
+    if word == "lemmas proved":
+        return "every lemma discharged; the statement does not follow from them by machine"
     if word == "unproved":
-        steps = [mapping(step) for step in listed(report.get("steps"))]
+        steps = [mapping(step) for name in ("steps", "derivation") for step in listed(report.get(name))]
         still = [text(s.get("because"), 300) for s in steps if text(s.get("status"), 20) not in ("proved", "cited")]
         return f"a step is not proved: {still[0]}" if still else "it has no proof"
     if word == "untested":
@@ -185,8 +194,12 @@ def _card(report: dict[str, Any]) -> Card:
     facts = [("Instances", ", ".join(said)), ("Tightest found", text(report.get("tightest")))]
     blocks.append(Facts(tuple((key, value) for key, value in facts if value)))
     steps = [mapping(step) for step in listed(report.get("steps"))]
+    derivation = [mapping(step) for step in listed(report.get("derivation"))]
     proof = Details(
-        f"The proof, in {len(steps)} steps", tuple(_step(n, step, claims) for n, step in enumerate(steps, 1))
+        f"The proof: {len(steps)} lemmas, and the statement from them and the definitions in {len(derivation)} steps"
+        if derivation
+        else f"The proof, in {len(steps)} steps",
+        tuple(_step(n, step, claims) for n, step in enumerate((*steps, *derivation), 1)),
     )
     if theorem is None:
         missing = Text("This version of quadsim has no theorem of that name, so its statement cannot be shown.")

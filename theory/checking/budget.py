@@ -3,14 +3,23 @@
 Throughout u is the unit roundoff of the run's dtype and n the size of the largest block.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
+import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.runs.trajectory import Trajectory
-from quadsim.theory.statements.quantities import evaluate, frozen_spectrum, gradient_condition
+from quadsim.theory.statements.quantities import (
+    LENGTHS,
+    canonical_name,
+    evaluate,
+    frozen_spectrum,
+    gradient_condition,
+)
 from quadsim.theory.symbols import Symbol
 
-__all__ = ["evaluation_budget", "growth_budget", "one_step_budget", "symbol_budget"]
+__all__ = ["evaluation_budget", "growth_budget", "one_step_budget", "spectral_radius", "symbol_budgets"]
 
 Array = NDArray[np.float64]
 _LINEAR = ("gd", "sgd", "heavy-ball", "block-gd", "adam-frozen")
@@ -22,7 +31,7 @@ def _unit(trajectory: Trajectory) -> float:
 
 def _conditioning(trajectory: Trajectory) -> tuple[Array, Array]:
     """Return the largest eigenvalue and the worst block condition number of the recursion's matrix, (M, K) or (M, 1)."""
-    name = "" if trajectory.rule is None else trajectory.rule.name
+    name = canonical_name(trajectory.rule)
     if name == "adam-frozen":
         sigma = frozen_spectrum(trajectory)
         return sigma.max(axis=-1), np.asarray(sigma.max(axis=-1) / sigma.min(axis=-1))
@@ -49,12 +58,12 @@ def growth_budget(trajectory: Trajectory, root: Array | float = 1.0) -> Array:
     horizon bound, and the powers of a closed form, are counted the same way.
 
     For a rule that is not linear see `one_step_budget`: its error of c = (n+8) u sqrt(kappa) times |e_t| + |e_{t+1}| in the
-    H-norm adds at most 2 c max(1, root) for c <= 1/2, and a factor of symbols known to e is itself known to 4 e.
+    H-norm adds at most 2 c max(1, root) for c <= 1/2, and a step whose length is known to e adds 4 e.
     """
-    name = "" if trajectory.rule is None else trajectory.rule.name
+    name = canonical_name(trajectory.rule)
     if name not in _LINEAR:
         c = (max(trajectory.problem.block_sizes) + 8) * _unit(trajectory) * np.sqrt(_kappa(trajectory))
-        return np.asarray((2.0 * c + 4.0 * symbol_budget(trajectory)) * np.maximum(1.0, root))
+        return np.asarray((2.0 * c + 4.0 * _length_budget(trajectory)) * np.maximum(1.0, root))
     unit, n = _unit(trajectory), max(trajectory.problem.block_sizes)
     largest, kappa = _conditioning(trajectory)
     curvature = np.abs(trajectory.settings["lr"])[None, :] * largest
@@ -63,9 +72,10 @@ def growth_budget(trajectory: Trajectory, root: Array | float = 1.0) -> Array:
         matrix = matrix + n * unit * gradient_condition(trajectory)
     if name == "heavy-ball":
         curvature = curvature + 2.0  # e_{t+1} also holds beta (e_t - e_{t-1}), two more products of about |e|
-        # The rate and the momentum are rounded too. At a double root of the recursion a discriminant known to 16 u makes a
-        # modulus known to half its root.
-        matrix = matrix + np.sqrt(16.0 * unit) / 2.0 / np.maximum(curvature, 1.0)
+        # The rate and the momentum are rounded too: the trace 2 b cos of the recursion is known to 4 u, its discriminant, 0 at a
+        # double root, therefore to 16 b u + 16 u^2, and a modulus to half the root of that.
+        b = np.sqrt(trajectory.settings["momentum"])[None, :]
+        matrix = matrix + np.sqrt(16.0 * unit * b + 16.0 * unit**2) / 2.0 / np.maximum(curvature, 1.0)
     with np.errstate(invalid="ignore", over="ignore"):
         return np.asarray(curvature * matrix + np.sqrt(kappa) * unit * (1.0 + (n + 3) * np.sqrt(n) * curvature))
 
@@ -77,18 +87,77 @@ def evaluation_budget(trajectory: Trajectory) -> Array:
     return np.asarray(size * _kappa(trajectory) * np.ones(trajectory.status.shape))
 
 
-def symbol_budget(trajectory: Trajectory) -> Array:
-    """Return the relative error with which every symbol of a statement is known on a run, (M, 1).
+def spectral_radius(trajectory: Trajectory) -> Array | None:
+    """Return the largest modulus of a root of the rule's recursion over the eigenvalues, (M, K); None if it is not known here."""
+    name = canonical_name(trajectory.rule)
+    rate = trajectory.settings["lr"][None, :]
+    if name in ("gd", "sgd"):
+        return np.asarray(
+            np.maximum(*(np.abs(1.0 - rate * evaluate(end, trajectory)) for end in (Symbol.L, Symbol.mu)))
+        )
+    if name == "heavy-ball":
+        return np.broadcast_to(np.sqrt(trajectory.settings["momentum"])[None, :], trajectory.status.shape)
+    return None
 
-    With kappa the worst block condition and P, B the numbers of coordinates and blocks: a gradient is computed with an error
-    of n^(3/2) u L_l |e_l| <= n^(3/2) u kappa |g_l| in 2-norm and sqrt(n) times that in 1-norm, a square has twice its relative
-    error, Lambda_G two squares. The stored matrix differs by 8 n^(3/2) u L_l from one with the exact eigenvalues, so that mu_l
-    and the inverse are known to 8 n^(3/2) u kappa, and the largest diagonal entry of the inverse, at least a share 1/n of its
-    norm, to n times that: the largest of all, which 16 n^(5/2) u kappa covers twice. Sums add at most a unit a term.
+
+_EXACT = (Symbol.t, Symbol.eta, Symbol.momentum, Symbol.beta1, Symbol.beta2, Symbol.noise_std, Symbol.P, Symbol.P_l)
+
+
+def symbol_budgets(trajectory: Trajectory) -> Mapping[sp.Symbol, Array]:
+    """Return the relative error with which each symbol of a statement is known on a run, (M, 1).
+
+    Every symbol pays for itself only. With n the largest block, kappa the worst block condition number, P and B the numbers of
+    coordinates and blocks, and s = 4 (P + B) u for its sums:
+
+    - settings and sizes are exact up to the rounding of their product;
+    - the stored matrix differs by 8 n^(3/2) u L_l from one with the exact eigenvalues, so L_l is known to 8 n^(3/2) u, mu_l to
+      kappa times that, and the largest diagonal entry of the inverse, at least a share 1/n of its norm, to n times that again;
+    - a form s'H s of signs is known to n^(5/2) u of L_l, which its largest value exceeds;
+    - a gradient is computed with an error of n^(3/2) u L_l |e_l| <= n^(3/2) u kappa |g_l| in 2-norm and sqrt(n) times that in
+      1-norm; a square has twice its relative error, Lambda_G two squares and L_l;
+    - gaps: see `evaluation_budget`. All others, sums over modes above all, get the largest of these.
     """
-    n, number = max(trajectory.problem.block_sizes), len(trajectory.problem.block_sizes)
-    sums = 4.0 * (trajectory.problem.dimension + number)
-    return np.asarray((16.0 * n**2.5 * _kappa(trajectory) + sums) * _unit(trajectory))
+    sizes = trajectory.problem.block_sizes
+    n, unit, kappa = max(sizes), _unit(trajectory), _kappa(trajectory)
+    sums = 4.0 * (trajectory.problem.dimension + len(sizes)) * unit
+    large, one = 8.0 * n**1.5 * unit, np.ones_like(kappa)
+    small, gradient = large * kappa, n**1.5 * unit * kappa
+    norm1, weighted = np.sqrt(n) * gradient + sums, 4.0 * gradient + (large + sums) * one
+    gap = np.max(evaluation_budget(trajectory), axis=1, keepdims=True)
+    out: dict[sp.Symbol, Array] = dict.fromkeys(_EXACT, 2.0 * unit * one)
+    out |= dict.fromkeys((Symbol.L, Symbol.L_l), large * one)
+    out |= dict.fromkeys((Symbol.mu, Symbol.mu_l), small)
+    out |= dict.fromkeys((Symbol.kappa, Symbol.kappa_l), small + large)
+    out |= dict.fromkeys((Symbol.norm1, Symbol.least_norm1, Symbol.cosine), norm1)
+    out |= dict.fromkeys(
+        (Symbol.norm2_squared, Symbol.norm2_squared_l, Symbol.least_norm2_squared), 2.0 * gradient + sums
+    )
+    out |= dict.fromkeys((Symbol.Lambda_G, Symbol.largest_Lambda_G), weighted)
+    out |= dict.fromkeys((Symbol.gap, Symbol.gap_0, Symbol.gap_next), gap)
+    out |= {
+        Symbol.Lambda_P: (large + sums) * one,
+        Symbol.L_inf: (n**2.5 * unit + large + sums) * one,
+        Symbol.nu: n * small,
+    }
+    length = LENGTHS.get(canonical_name(trajectory.rule), Symbol.eta)
+    out[Symbol.length] = np.asarray(sum(out[s] for s in length.free_symbols))
+    rest = np.asarray((16.0 * n**2.5 * kappa * unit) + sums)
+    return _WithDefault(out, rest)
+
+
+class _WithDefault(dict[sp.Symbol, Array]):
+    """A table in which every other symbol has one value."""
+
+    def __init__(self, known: Mapping[sp.Symbol, Array], rest: Array) -> None:
+        super().__init__(known)
+        self._rest = rest
+
+    def __missing__(self, symbol: sp.Symbol) -> Array:
+        return self._rest
+
+
+def _length_budget(trajectory: Trajectory) -> Array:
+    return symbol_budgets(trajectory)[Symbol.length]
 
 
 def one_step_budget(trajectory: Trajectory, before: Array, after: Array) -> Array:

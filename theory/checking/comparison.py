@@ -1,8 +1,7 @@
 """Compare a theorem with a run (`check`, `assert_bound`): verdict, margin and first violation per problem and setting."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,22 +10,58 @@ from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice
 from quadsim.simulator.support.torch_modes import own_modes
-from quadsim.theory.checking.floats import STANDARD_ERRORS, compare_floats
+from quadsim.theory.checking.exact import is_given_exactly
+from quadsim.theory.checking.exact_run import EFFORT, Effort
+from quadsim.theory.checking.floats import STANDARD_ERRORS, Compared, compare_floats
 from quadsim.theory.checking.rationals import compare_exactly
+from quadsim.theory.checking.records import Records, examine
 from quadsim.theory.statements.quantities import evaluate_along
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
 
-__all__ = ["VERDICTS", "Check", "assert_bound", "check"]
+__all__ = ["FOREIGN", "VERDICTS", "Check", "Evidence", "assert_bound", "check"]
 
 _CLAIMED = {"upper": "at most", "lower": "at least", "equal": "exactly"}
 
-VERDICTS = ("verified", "holds", "refuted", "undecided", "not applicable")
+FOREIGN = "not the rule's run"
+
+VERDICTS = ("verified", "holds", "refuted", "undecided", "not applicable", FOREIGN)
 """The verdicts (docs/theory.md section 7), in order: exact arithmetic confirms it; a float run stays within its rounding
-budget; exact arithmetic has a counter-example; a flag in floating point that exact arithmetic could not settle; a hypothesis
-fails."""
+budget; exact arithmetic has a counter-example; a flag in floating point that exact arithmetic could not settle, or nothing that
+could have failed; a hypothesis fails; the records contradict each other, the rule or the problem."""
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a verdict rests on; arrays are (M, K).
+
+    Attributes:
+        recorded: number of comparisons that the records allow: every recorded step, or every pair of neighbours.
+        compared: number of these that could have failed.
+        recomputed: number of recorded gaps that were made again from the rule and the problem, and agreed.
+        slack: largest share of the claim that rounding may take up, over the comparisons that could have failed; at most 0.1.
+        detectable: relative error that would have been noticed in *every* gap that was compared, by the comparison or by
+            making it again; NaN where nothing was compared.
+        assumed: hypotheses that exact arithmetic has not certified, separated by "; ".
+    """
+
+    recorded: int
+    compared: NDArray[np.int64]
+    recomputed: NDArray[np.int64]
+    slack: Array
+    detectable: Array
+    assumed: NDArray[np.object_]
+
+    def text(self, m: int, k: int) -> str:
+        """Return the evidence on problem m under setting k in one line."""
+        assumed = self.assumed[m, k]
+        return (
+            f"{self.compared[m, k]} of {self.recorded} comparisons could have failed, {self.recomputed[m, k]} gaps were made "
+            f"again; rounding takes up to {self.slack[m, k]:.2g} of the claim; a gap that is {self.detectable[m, k]:.2g} off "
+            f"would have been noticed" + (f"; assumed: {assumed}" if assumed else "")
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +75,9 @@ class Check:
         margin: largest ratio of the observed quantity to the bound (for a lower bound the inverse); see `compare_floats`. At most
             1, up to rounding, if the statement is true; NaN where it is not applicable.
         step: first recorded step that violates the statement; -1 if none does.
-        reason: the hypothesis that fails, both sides of a refuted statement, or the reason why it is undecided; else empty.
+        reason: the hypothesis that fails, what contradicts the rule, both sides of a refuted statement, or the reason why it is
+            undecided; else empty.
+        evidence: what the verdict rests on.
     """
 
     theorem: Theorem
@@ -49,6 +86,7 @@ class Check:
     margin: Array
     step: NDArray[np.int64]
     reason: NDArray[np.object_]
+    evidence: Evidence
 
     def counts(self) -> dict[str, int]:
         """Verdict to the number of instances (problem and setting) with it."""
@@ -108,19 +146,57 @@ class Check:
 _UNTESTED = "nothing could be compared: gaps of 0 or beyond overflow, or a claim within what rounding can do"
 
 
+def _gathered(found: Compared, records: Records, assumed: NDArray[np.object_]) -> Evidence:
+    """Return the evidence of a comparison in floats and of an examination of the records."""
+    noticed = np.minimum(found.noticed, records.noticed[..., -found.noticed.shape[-1] :])
+    counted = np.isfinite(found.noticed)
+    with np.errstate(invalid="ignore"):
+        largest = np.max(np.where(counted, noticed, -np.inf), axis=-1, initial=-np.inf)
+    return Evidence(
+        recorded=found.recorded,
+        compared=found.compared,
+        recomputed=records.recomputed,
+        slack=found.slack,
+        detectable=np.where(counted.any(axis=-1), largest, np.nan),
+        assumed=assumed,
+    )
+
+
+def _nothing(theorem: Theorem, trajectory: Trajectory, reason: NDArray[np.object_]) -> Check:
+    """Return the check of a theorem that speaks of no problem and setting of the run."""
+    shape = trajectory.status.shape
+    nan, zero = np.full(shape, np.nan), np.zeros(shape, dtype=np.int64)
+    evidence = Evidence(0, zero, zero, nan, nan, np.full(shape, "", dtype=object))
+    verdict = np.full(shape, "not applicable", dtype=object)
+    return Check(theorem, trajectory, verdict, nan, np.full(shape, -1), reason, evidence)
+
+
+def _untested(found: Compared, shape: tuple[int, ...]) -> NDArray[np.object_]:
+    """Return the reason why floats decide nothing, (M, K) of text; empty where they do."""
+    out = np.full(shape, "", dtype=object)
+    for m, k in np.argwhere(~found.tested | (found.undefined >= 0)):
+        share = f" ({found.compared[m, k]} of {found.recorded})"
+        undefined = int(found.undefined[m, k])
+        out[m, k] = (f"the bound has no value at step {undefined}" if undefined >= 0 else _UNTESTED) + share
+    return out
+
+
 @own_modes()
-def check(theorem: Theorem | str, trajectory: Trajectory, *, seconds: float = 10.0) -> Check:
+def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFFORT) -> Check:
     """Compare a theorem with a run, for every problem and setting.
 
-    A per-step bound is compared between recorded steps s < t as factor^(t-s), so that a slow step is not hidden by an earlier
-    step that was faster than the bound. In floating point a statement `holds` within the rounding budget of
-    `quadsim.theory.checking.budget`. A flagged run, and a run on a problem given in rationals, is repeated in exact
-    arithmetic, which alone gives the verdicts `verified` and `refuted` (float64 only: a float32 run refutes nothing).
+    The records are examined first (`quadsim.theory.checking.records`): a run that is not its rule's on its problem says nothing
+    about a theorem. A per-step bound is compared between recorded steps s < t as factor^(t-s), so that a slow step is not
+    hidden by an earlier step that was faster than the bound. In floating point a statement `holds` within the rounding budget
+    of `quadsim.theory.checking.budget`, if something could have failed and the bound has a value at every step. A flagged run,
+    and a run on a problem given in rationals, is repeated in exact arithmetic, which alone gives the verdicts `verified` and
+    `refuted` (float64 only: a float32 run refutes nothing).
 
     Args:
         theorem: the statement, or its name in THEOREMS.
         trajectory: the run.
-        seconds: time limit for exact arithmetic, in total.
+        effort: limit of exact arithmetic over all problems and settings, in millions of operations on 64-bit numbers; the
+            verdicts do not depend on the speed of the machine.
 
     Raises:
         ValueError: an unknown name.
@@ -128,38 +204,46 @@ def check(theorem: Theorem | str, trajectory: Trajectory, *, seconds: float = 10
     if isinstance(theorem, str):
         theorem = THEOREMS[check_choice("theorem", theorem, THEOREMS)]
     reason = theorem.why_not(trajectory)
-    applies = np.asarray(reason == "")
+    if not np.any(reason == ""):
+        return _nothing(theorem, trajectory, reason)
+    records = examine(trajectory)
+    foreign = (reason == "") & (records.reason != "")
+    applies = (reason == "") & ~foreign
+    reason = np.where(foreign, records.reason, reason)
     if not applies.any():
-        nothing = np.full(applies.shape, np.nan)
-        verdict = np.full(applies.shape, "not applicable", dtype=object)
-        return Check(theorem, trajectory, verdict, nothing, np.full(applies.shape, -1), reason)
-    found_in_floats = compare_floats(theorem, trajectory)
-    flagged, tested = applies & found_in_floats.flagged, found_in_floats.tested
-    verdict = np.where(applies, np.where(flagged | ~tested, "undecided", "holds"), "not applicable").astype(object)
-    reason = np.where(applies & ~tested, _UNTESTED, reason).astype(object)
-    margin = np.where(applies & tested, found_in_floats.margin, np.nan)
-    step = np.where(flagged, found_in_floats.step, -1)
+        found = _nothing(theorem, trajectory, reason)
+        return replace(found, verdict=np.where(foreign, FOREIGN, found.verdict).astype(object))
+    in_floats = compare_floats(theorem, trajectory)
+    flagged, open_ = applies & in_floats.flagged, _untested(in_floats, applies.shape)
+    undecided = flagged | (open_ != "")
+    verdict = np.where(applies, np.where(undecided, "undecided", "holds"), "not applicable").astype(object)
+    verdict[foreign] = FOREIGN
+    reason = np.where(applies & (open_ != ""), open_, reason).astype(object)
+    margin = np.where(applies & in_floats.tested, in_floats.margin, np.nan)
+    step = np.where(flagged, in_floats.step, -1)
+    texts = "; ".join(hypothesis.text for hypothesis in theorem.conditions)
+    assumed = np.where(applies, texts, "").astype(object)
     if trajectory.dtype == "float64":
-        deadline = time.monotonic() + seconds
-        for m, k in np.argwhere(applies & (flagged | (trajectory.problem.exact is not None))):
-            found = compare_exactly(theorem, trajectory, int(m), int(k), deadline - time.monotonic())
-            if (
-                found.verdict == "verified"
-                and flagged[m, k]
-                and trajectory.rule is not None
-                and not trajectory.rule.is_linear
-            ):
-                # For a linear rule the runs were compared. Here only the rule's exact run is known to bear the statement out.
-                reason[m, k] = (
-                    "the rule's exact run bears it out, the recorded one does not: another run, or more rounding"
-                )
+        left = Effort(effort)
+        given = np.array([is_given_exactly(trajectory.problem, m) for m in range(trajectory.problems)])[:, None]
+        for m, k in np.argwhere(applies & (flagged | given)):
+            exact = compare_exactly(theorem, trajectory, int(m), int(k), left)
+            assumed[m, k] = exact.assumed
+            if exact.verdict == "verified" and exact.unlike:
+                # The rule's exact run bears the statement out. That says nothing about a record that is not that run.
+                if flagged[m, k]:
+                    reason[m, k] = (
+                        "the rule's exact run bears it out, the recorded one does not: another run, or more rounding"
+                    )
+                else:
+                    reason[m, k] = reason[m, k] or exact.unlike
                 continue
-            reason[m, k] = found.reason or reason[m, k] * (found.verdict == "undecided")
-            if found.verdict != "undecided":
-                verdict[m, k], step[m, k] = found.verdict, found.step
+            reason[m, k] = exact.reason or reason[m, k] * (exact.verdict == "undecided")
+            if exact.verdict != "undecided":
+                verdict[m, k], step[m, k] = exact.verdict, exact.step
     else:
         reason = np.where(flagged, "float32 refutes nothing; run it in float64", reason)
-    return Check(theorem, trajectory, verdict, margin, step, reason)
+    return Check(theorem, trajectory, verdict, margin, step, reason, _gathered(in_floats, records, assumed))
 
 
 def assert_bound(
@@ -167,7 +251,7 @@ def assert_bound(
     trajectory: Trajectory,
     allow: Sequence[str] = ("verified", "holds"),
     *,
-    seconds: float = 10.0,
+    effort: float = EFFORT,
 ) -> Check:
     """Assert that every problem and setting of a run satisfies a theorem; for users' tests.
 
@@ -175,7 +259,7 @@ def assert_bound(
         theorem: the statement, or its name in THEOREMS.
         trajectory: any result of `simulate`.
         allow: verdicts that pass. By default `not applicable` does not: a check that tested nothing must not pass.
-        seconds: time limit for exact arithmetic, in total.
+        effort: limit of exact arithmetic; see `check`.
 
     Returns:
         The check.
@@ -187,7 +271,7 @@ def assert_bound(
     allow = (allow,) if isinstance(allow, str) else allow
     for word in allow:
         check_choice("allow", word, VERDICTS)
-    found = check(theorem, trajectory, seconds=seconds)
+    found = check(theorem, trajectory, effort=effort)
     bad = np.argwhere(~np.isin(found.verdict.astype(str), list(allow)))
     if bad.size:
         raise AssertionError(found.complaint(int(bad[0][0]), int(bad[0][1]), len(bad)))

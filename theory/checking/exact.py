@@ -32,6 +32,7 @@ __all__ = [
     "eigenvalues_of",
     "evaluate_exactly",
     "extremes",
+    "is_given_exactly",
     "largest",
     "rational",
     "root",
@@ -54,10 +55,12 @@ class ExactProblem:
     Attributes:
         blocks: H_l of every block, (P_l, P_l).
         initial_error: e_0 = w_0 - w* of every block, P_l entries.
+        minimizer: w* of every block, which weight decay feels.
     """
 
     blocks: tuple[fmpq_mat, ...]
     initial_error: tuple[tuple[fmpq, ...], ...]
+    minimizer: tuple[tuple[fmpq, ...], ...]
     _extremes: dict[int, list[tuple[Any, Any]]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -82,11 +85,33 @@ class ExactProblem:
         return self._extremes[ctx.prec]
 
 
+def is_given_exactly(problem: BlockQuadratic, index: int) -> bool:
+    """Whether problem `index` of a batch has rationals and they are those of its own matrices and start, as floats.
+
+    `dataclasses.replace` can change the matrices or the start and leave `exact` as it was: then the floats count.
+    """
+    if problem.exact is None:
+        return False
+    sizes, ends = problem.block_sizes, np.cumsum(problem.block_sizes)
+    matrix, error = problem.dense(index)
+    if len(problem.exact.blocks) != len(sizes) or len(problem.exact.initial_error) != error.size:
+        return False
+    for rows, size, end in zip(problem.exact.blocks, sizes, ends, strict=True):
+        if len(rows) != size or not np.array_equal(_as_floats(rows), matrix[end - size : end, end - size : end]):
+            return False
+    return bool(np.array_equal(_as_floats([problem.exact.initial_error])[0], error))
+
+
+def _as_floats(rows: Sequence[Sequence[Any]]) -> Any:
+    return np.array([[float(x) for x in row] for row in rows])
+
+
 def as_exact(problem: BlockQuadratic, index: int) -> ExactProblem:
     """Return problem `index` of a batch in rationals: as the user gave it, or, for a float problem, as its floats are."""
     sizes = problem.block_sizes
     ends = np.cumsum(sizes)
-    if problem.exact is not None:
+    if is_given_exactly(problem, index):
+        assert problem.exact is not None
         rows: Sequence[Any] = problem.exact.blocks
         start: Sequence[Any] = problem.exact.initial_error
     else:
@@ -96,8 +121,12 @@ def as_exact(problem: BlockQuadratic, index: int) -> ExactProblem:
     blocks = tuple(
         fmpq_mat(s, s, [rational(x) for row in block for x in row]) for s, block in zip(sizes, rows, strict=True)
     )
-    errors = tuple(tuple(rational(x) for x in start[e - s : e]) for e, s in zip(ends, sizes, strict=True))
-    return ExactProblem(blocks, errors)
+    solution = problem.layout.flatten(problem.minimizer)[index].tolist()
+    errors, minimizer = (
+        tuple(tuple(rational(x) for x in values[e - s : e]) for e, s in zip(ends, sizes, strict=True))
+        for values in (start, solution)
+    )
+    return ExactProblem(blocks, errors, minimizer)
 
 
 def values_of(

@@ -3,7 +3,6 @@
 No engine is used: an engine's arithmetic cannot check itself.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,9 +15,28 @@ from sympy.printing.pycode import PythonCodePrinter
 from quadsim.simulator.rules.rule import BlockMean, Rule, symbols
 from quadsim.theory.checking.exact import ExactProblem, NotExact, rational, root, times
 
-__all__ = ["ExactState", "run_exactly"]
+__all__ = ["EFFORT", "Effort", "ExactState", "run_exactly"]
 
 _MOST_BITS = 1 << 17  # of a gap; with lr = 1/Lambda_G every step triples the bits, and one more could take minutes
+
+EFFORT = 100.0
+"""Default limit of exact arithmetic, in millions of operations on words of 64 bits: some ten seconds."""
+
+
+@dataclass
+class Effort:
+    """Operations that are left for exact arithmetic, in millions of operations on 64-bit numbers.
+
+    A limit in operations gives the same verdict on every machine, however slow or busy it is.
+    """
+
+    left: float = EFFORT
+
+    def spend(self, operations: float) -> bool:
+        """Take a number of operations off; return whether any were left."""
+        self.left -= operations / 1e6
+        return self.left > 0.0
+
 
 Vector = tuple[tuple[Any, ...], ...]
 """A number for every coordinate, block by block."""
@@ -40,11 +58,11 @@ class ExactState:
 
 
 def run_exactly(
-    problem: ExactProblem, rule: Rule, settings: Mapping[str, float], steps: int, seconds: float
+    problem: ExactProblem, rule: Rule, settings: Mapping[str, float], steps: int, effort: Effort | None = None
 ) -> list[ExactState]:
     """Run a rule on one problem in rationals.
 
-    The number of digits grows with every step, so a run ends early when its time is over or a gap has more than 2^17 bits. A
+    The number of digits grows with every step, so a run ends early when its effort is spent or a gap has more than 2^17 bits. A
     square root is evaluated only if its argument is the square of a rational.
 
     Args:
@@ -52,7 +70,7 @@ def run_exactly(
         rule: the rule.
         settings: name to value; a float is read as the rational that it is.
         steps: number of steps.
-        seconds: time for the run.
+        effort: the operations that are left; None: the default.
 
     Returns:
         The states at steps 0, 1, ..., at most `steps` + 1 of them.
@@ -62,7 +80,8 @@ def run_exactly(
     """
     advance = _compile(rule)
     values = [rational(settings[name]) for name in rule.names]
-    deadline = time.monotonic() + seconds
+    effort = Effort() if effort is None else effort
+    products = sum(block.nrows() ** 2 + 8 * block.nrows() for block in problem.blocks)
     error: Vector = problem.initial_error
     ends: list[tuple[Any, Any]] = [(None, None)] * len(error)
     if advance.uses_extremes:
@@ -76,11 +95,13 @@ def run_exactly(
         gradient = tuple(tuple(times(h, e)) for h, e in zip(problem.blocks, error, strict=True))
         gap = sum((x * y for e, g in zip(error, gradient, strict=True) for x, y in zip(e, g, strict=True)), fmpq(0)) / 2
         step: Vector | None = None
-        if t < steps and time.monotonic() <= deadline and _bits(gap) <= _MOST_BITS:
+        words = 1 + _bits(gap) // 64
+        # A product of rationals of n words, brought to lowest terms, takes some n^1.5 steps.
+        if t < steps and words <= _MOST_BITS // 64 and effort.spend(products * words**1.5):
             coordinates = [
-                (g, e, high, low)
-                for gs, es, (low, high) in zip(gradient, error, ends, strict=True)
-                for g, e in zip(gs, es, strict=True)
+                (g, e + solution, high, low)
+                for gs, es, ws, (low, high) in zip(gradient, error, problem.minimizer, ends, strict=True)
+                for g, e, solution in zip(gs, es, ws, strict=True)
             ]
             flat, states, clocks = advance(coordinates, states, clocks, values)
             numbers = iter(flat)

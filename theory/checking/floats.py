@@ -1,22 +1,29 @@
 """Compare a theorem with the recorded steps of a run in floating point, and flag violations beyond the rounding budget.
 
-A comparison *tests* a claim only if it could fail. It tests nothing if the claimed decrease is smaller than the budget, if the
-claim is about a ratio and a gap is 0 or has overflowed, or if the bound is NaN.
+A comparison *tests* a claim only if it could fail. It tests nothing if what rounding can do is more than a tenth of what is
+claimed, if the claim lies below the gaps that the number type can hold (a censored gap is only known to be small), if the claim
+is about a ratio and a gap is 0 or has overflowed, or if the bound is NaN.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.runs.trajectory import Trajectory, divergence_limit
-from quadsim.theory.checking.budget import evaluation_budget, growth_budget, one_step_budget, symbol_budget
-from quadsim.theory.statements.quantities import evaluate, evaluate_along, sum_of_terms
+from quadsim.theory.checking.budget import (
+    evaluation_budget,
+    growth_budget,
+    one_step_budget,
+    spectral_radius,
+    symbol_budgets,
+)
+from quadsim.theory.checking.records import censored_below
+from quadsim.theory.statements.quantities import canonical_name, evaluate, evaluate_along, relative_error, sum_of_terms
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import Symbol
 
-__all__ = ["STANDARD_ERRORS", "Compared", "compare_floats"]
+__all__ = ["MOST_SLACK", "STANDARD_ERRORS", "Compared", "compare_floats"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -24,7 +31,8 @@ Mask = NDArray[np.bool_]
 STANDARD_ERRORS = 4.0
 """Number of standard errors beyond which a mean is flagged: once in 16,000 if it is true (docs/theory.md section 2)."""
 
-_TINY = 1e-280  # below, float64 loses digits
+MOST_SLACK = 0.1
+"""Largest share of a claim that rounding may take up: a comparison with a larger one could hide a claim that is false."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +45,23 @@ class Compared:
         margin: largest ratio of the observed quantity to the bound. For a lower bound it is the inverse; for an identity 1 plus
             the largest difference over the size of the terms; for an expectation the standard errors over those allowed.
         step: first flagged step; -1 if there is none.
+        recorded: number of comparisons that the records would allow.
+        compared: number of comparisons that could have failed.
+        undefined: first step at which the bound has no value although the gaps have; -1 if there is none.
+        slack: largest share of a claim that rounding may take up, over the comparisons that could have failed.
+        noticed: relative size of an error of a record that would have been flagged, (M, K, recorded); infinite where the
+            comparison could not have failed.
     """
 
     tested: Mask
     flagged: Mask
     margin: Array
     step: NDArray[np.int64]
+    recorded: int
+    compared: NDArray[np.int64]
+    undefined: NDArray[np.int64]
+    slack: Array
+    noticed: Array
 
 
 def compare_floats(theorem: Theorem, trajectory: Trajectory) -> Compared:
@@ -56,65 +75,110 @@ def compare_floats(theorem: Theorem, trajectory: Trajectory) -> Compared:
     return _gap_by_horizon(theorem, trajectory) if theorem.of_gap else _quantity(theorem, trajectory)
 
 
-def _compared(usable: Mask, informative: Mask, violates: Mask, ratio: Array, steps: NDArray[np.int64]) -> Compared:
-    """Return the result from single comparisons (M, K, steps)."""
-    flagged = np.asarray(violates.any(axis=-1))
-    margin = np.max(np.where(usable | violates, ratio, -np.inf), axis=-1)
-    first = np.where(flagged, steps[violates.argmax(axis=-1)], -1)
-    return Compared(np.asarray((usable & informative).any(axis=-1)) | flagged, flagged, margin, first)
+@dataclass(frozen=True, eq=False)
+class _Single:
+    """Single comparisons, (M, K, steps): which are known, could have failed and did fail, with ratio, share and noticed size."""
+
+    known: Mask
+    informative: Mask
+    violates: Mask
+    undefined: Mask
+    ratio: Array
+    share: Array
+    noticed: Array
+    steps: NDArray[np.int64]
+
+    def together(self) -> Compared:
+        """Return the result over all steps."""
+        flagged = np.asarray(self.violates.any(axis=-1))
+        could = self.known & self.informative
+        counted = could | self.violates
+        margin = np.max(np.where(self.known | self.violates, self.ratio, -np.inf), axis=-1, initial=-np.inf)
+
+        def first(mask: Mask) -> NDArray[np.int64]:
+            return np.where(mask.any(axis=-1), self.steps[mask.argmax(axis=-1)], -1)
+
+        return Compared(
+            tested=np.asarray(could.any(axis=-1)) | flagged,
+            flagged=flagged,
+            margin=margin,
+            step=first(self.violates),
+            recorded=self.steps.size,
+            compared=np.asarray(counted.sum(axis=-1)),
+            undefined=first(self.undefined),
+            slack=np.max(np.where(could, self.share, 0.0), axis=-1, initial=0.0),
+            noticed=np.where(counted, self.noticed, np.inf),
+        )
 
 
 def _powers_of_factor(theorem: Theorem, trajectory: Trajectory) -> Compared:
     """Compare the logarithms of gap_t/gap_s, for consecutive recorded steps, with those of factor^(t-s)."""
     steps, gap = trajectory.steps, trajectory.gap
     before, after = gap[:, :, :-1], gap[:, :, 1:]
-    evaluation = evaluation_budget(trajectory)[:, :, None]
     sign = -1.0 if theorem.direction == "lower" else 1.0
     with np.errstate(all="ignore"):
         apart = np.diff(steps).astype(np.float64)
-        per_step = np.log1p(-theorem.decrease_on(trajectory))[:, :, None]
+        decrease = theorem.decrease_on(trajectory)
+        per_step = np.log1p(-decrease)[:, :, None]
         root = np.exp(per_step / 2.0)
         # A factor f allows sqrt(f) + growth for the root of the gap in one step (for a lower bound less growth).
-        growth = growth_budget(trajectory, root[:, :, 0])[:, :, None]
-        shifted = 2.0 * np.log(np.maximum(root + sign * growth, 0.0))
+        growth = growth_budget(trajectory, root[:, :, 0])
+        if trajectory.rule is None or not trajectory.rule.is_linear:
+            # For a linear rule the growth holds what the constants of the factor are off by; else they pay for themselves.
+            known_to = relative_error(theorem.bound, symbol_budgets(trajectory))
+            growth = growth + known_to * np.abs(decrease) / np.maximum(root[:, :, 0], 1e-300) / 2.0
+        shifted = 2.0 * np.log(np.maximum(root + sign * growth[:, :, None], 0.0))
         # A closed form evaluates the power of each step separately: the rounding of a factor counts t times, not t - s times.
         counted = steps[1:].astype(np.float64) if trajectory.engine == "closed-form" else apart
         bound = per_step * apart
-        limit = (
-            np.where(np.isinf(per_step), shifted * apart, bound + (shifted - per_step) * counted) + sign * evaluation
-        )
-        start = np.where((before > _TINY) & np.isfinite(before), np.log(before), np.nan)
-    return _logarithms(theorem, trajectory, start, after, bound, limit, steps[1:])
+        limit = np.where(np.isinf(per_step), shifted * apart, bound + (shifted - per_step) * counted)
+        usable = (before > censored_below(trajectory)) & np.isfinite(before)
+    return _logarithms(theorem, trajectory, np.where(usable, before, np.nan), after, bound, limit, steps[1:], apart)
 
 
 def _gap_by_horizon(theorem: Theorem, trajectory: Trajectory) -> Compared:
     """Compare the logarithm of gap_t, or of gap_t/gap_0, with that of the bound at step t."""
     steps, gap = trajectory.steps, trajectory.gap
-    sign = -1.0 if theorem.direction == "lower" else 1.0
     with np.errstate(all="ignore"):
-        bound = _log_bounds(theorem, trajectory)
-        if theorem.rounding is not None:
-            slack = theorem.rounding(trajectory)
-        else:
-            slack = np.log1p(2.0 * growth_budget(trajectory)[:, :, None] * steps)
-        slack = slack + evaluation_budget(trajectory)[:, :, None]
         first = gap[:, :, :1]
-        start = np.where(first > 0.0, np.log(first), np.nan) if theorem.quantity != Symbol.gap else np.zeros_like(first)
-    found = _logarithms(theorem, trajectory, start, gap, bound, bound + sign * slack, steps)
-    if steps.size == 1:
-        return found
-    # The start may violate a claim; if it does not, the run is not tested by that.
-    later = _logarithms(
-        theorem, trajectory, start, gap[:, :, 1:], bound[:, :, 1:], (bound + sign * slack)[:, :, 1:], steps[1:]
-    )
-    return Compared(
-        later.tested | found.flagged, found.flagged, np.where(found.flagged, found.margin, later.margin), found.step
-    )
+        start = np.where(first > 0.0, first, np.nan) if theorem.quantity != Symbol.gap else np.ones_like(first)
+        bound = _log_bounds(theorem, trajectory)
+        limit = _horizon_limit(theorem, trajectory, bound, np.log(first / start))
+    spread = np.broadcast_to(start, gap.shape)
+    return _logarithms(theorem, trajectory, spread, gap, bound, limit, steps, np.maximum(steps, 1).astype(np.float64))
+
+
+def _horizon_limit(theorem: Theorem, trajectory: Trajectory, bound: Array, log_start: Array) -> Array:
+    """Return the logarithm of the bound at every recorded step, moved by what rounding can do until then.
+
+    With rho the spectral radius of the recursion, each step adds growth to it: |e_t| is off by at most
+    ((rho + growth)^t - rho^t) |e_0|, and the root of the gap likewise. This is relative to rho, not to 1, and it does not
+    vanish where the bound does. For heavy-ball, whose powers grow like t rho^t, it is relative to the bound.
+    """
+    sign = -1.0 if theorem.direction == "lower" else 1.0
+    steps = trajectory.steps.astype(np.float64)
+    if theorem.rounding is not None:
+        return bound + sign * theorem.rounding(trajectory)
+    growth = np.broadcast_to(growth_budget(trajectory), trajectory.status.shape)[:, :, None]
+    radius = spectral_radius(trajectory)
+    if radius is None:
+        return bound + sign * np.log1p(2.0 * growth * steps)
+    rho = radius[:, :, None]
+    if canonical_name(trajectory.rule) == "heavy-ball":
+        relative = 2.0 * steps * np.log1p(growth / rho)
+        vanishing = 2.0 * (steps * np.log(growth) + np.log1p(2.0 * steps))  # at rho = 0
+        return np.where(steps == 0.0, bound, np.where(rho > 0.0, bound + sign * relative, vanishing))
+    power = steps * np.log1p(growth / rho)
+    added = np.where(rho > 0.0, steps * np.log(rho) + np.log(np.expm1(power)), steps * np.log(growth)) + log_start / 2.0
+    added = np.where(steps == 0.0, -np.inf, added)
+    if sign > 0:
+        return np.asarray(2.0 * np.logaddexp(bound / 2.0, added))
+    return np.asarray(bound + 2.0 * np.log1p(-np.minimum(np.exp(added - bound / 2.0), 1.0)))
 
 
 def _log_bounds(theorem: Theorem, trajectory: Trajectory) -> Array:
     """Return the logarithm of the bound at every recorded step, (M, K, R), without powers of t, a few steps at a time."""
-    logarithm = sp.expand_log(sp.log(theorem.bound), force=True)
+    logarithm = theorem.log_of_bound
     at_once = max(1, int(1e7 / (trajectory.gap[:, :, 0].size * trajectory.problem.dimension)))
     out = np.empty(trajectory.gap.shape)
     for begin in range(0, trajectory.steps.size, at_once):
@@ -123,38 +187,77 @@ def _log_bounds(theorem: Theorem, trajectory: Trajectory) -> Array:
     return out
 
 
+def _logarithm_of_ratio(after: Array, before: Array) -> Array:
+    """Return log(after/before): from the difference where they are close, so that no digit is lost to the size of either."""
+    ratio = after / before
+    close = np.abs(ratio - 1.0) < 0.5
+    plain = np.where((ratio > 0.0) & np.isfinite(ratio), np.log(ratio), np.log(after) - np.log(before))
+    return np.where(close, np.log1p((after - before) / before), plain)
+
+
 def _logarithms(
     theorem: Theorem,
     trajectory: Trajectory,
-    start: Array,
+    before: Array,
     after: Array,
     bound: Array,
     limit: Array,
     steps: NDArray[np.int64],
+    apart: Array,
 ) -> Compared:
-    """Compare log(after) - start with `bound`, which rounding moves to `limit`."""
-    direction = theorem.direction
+    """Compare log(after/before) with `bound`, which rounding in the run moves to `limit`; NaN in `before`: not compared."""
+    direction, unit = theorem.direction, float(np.finfo(float).eps)
+    floor = censored_below(trajectory)
     with np.errstate(all="ignore"):
-        seen = np.log(after) - start
-        known = ~np.isnan(start) & ~np.isnan(bound)
-        small, large = after <= _TINY, np.isinf(after)
-        slack = np.abs(limit - bound)
-        most = np.log(divergence_limit(trajectory.gap[:, :, 0]))[:, :, None] - start  # what a diverged run has passed
-        least = np.log(_TINY) - start
+        seen = _logarithm_of_ratio(after, before)
+        # The evaluation of both gaps, and of both logarithms.
+        blur = evaluation_budget(trajectory)[:, :, None] + unit * (2.0 + np.abs(bound))
+        blur = np.where(np.isfinite(bound), blur, evaluation_budget(trajectory)[:, :, None] + 2.0 * unit)
+        limit = limit + np.where(direction == "lower", -blur, blur)
+        usable = ~np.isnan(before)
+        known = usable & ~np.isnan(bound) & ~np.isnan(limit)
+        undefined = usable & np.isnan(bound)
+        small, large = after <= floor, np.isinf(after)
+        slack = np.where(limit == bound, 0.0, np.abs(limit - bound))
+        most = np.log(divergence_limit(trajectory.gap[:, :, 0]))[:, :, None] - np.log(
+            before
+        )  # what a diverged run has passed
+        least = np.log(floor) - np.log(before)  # a smaller gap is only known to be smaller
         over = np.where(large, limit < most, ~small & (seen > limit))
+        share = _share(bound, limit, slack, apart, direction)
         if direction == "upper":
-            violates, usable = over, ~large
-            informative = small | np.where(bound < 0.0, limit < 0.0, slack < 1.0)
-            excess = np.where(small, -np.inf, seen - np.where(np.isinf(bound), limit, bound))
+            violates = over
+            # A gap below the floor bears out what would be flagged above the floor, and tests nothing else.
+            informative = (share <= MOST_SLACK) & ~large & (~small | (limit > least))
+            excess = np.where(small | large, -np.inf, seen - np.where(np.isinf(bound), limit, bound))
+            noticed = np.where(small, np.exp(limit - least), np.exp(limit - seen)) - 1.0
         else:
-            floor = bound - slack
-            under = np.where(small, floor > least, ~large & (seen < floor))
-            violates, usable = (under, ~small) if direction == "lower" else (under | over, ~small & ~large)
-            informative = slack < 1.0
+            low = bound - slack
+            under = np.where(small, low > least, ~large & (seen < low))
+            violates = under if direction == "lower" else under | over
+            informative = (share <= MOST_SLACK) & ~small & (~large | (direction == "lower"))
             excess = bound - seen if direction == "lower" else np.abs(seen - bound)
             excess = np.where(large, -np.inf if direction == "lower" else np.inf, excess)
+            noticed = np.where(large, np.inf, seen - low if direction == "lower" else slack + np.abs(seen - bound))
+            noticed = -np.expm1(-noticed)
         ratio = np.where(violates & large, np.inf, np.exp(excess))
-    return _compared(known & usable, np.asarray(informative), known & violates, ratio, steps)
+    # The start may violate a claim about gap_t; if it does not, the run is not tested by that.
+    informative = np.asarray(informative) & ((steps > 0) | (steps.size == 1))
+    return _Single(known, informative, known & violates, undefined, ratio, share, noticed, steps).together()
+
+
+def _share(bound: Array, limit: Array, slack: Array, apart: Array, direction: str) -> Array:
+    """Return the share of a claim that rounding takes up.
+
+    An upper bound below 1 claims a decrease per step, 1 - factor; rounding turns it into another factor. A bound of 1 or more,
+    a lower bound and an identity claim a value: the share is the relative error of that.
+    """
+    relative = np.where(np.isinf(bound), np.where(direction == "upper", 0.0, np.inf), np.expm1(slack))
+    if direction != "upper":
+        return np.asarray(relative)
+    claimed = -np.expm1(bound / apart)
+    lost = np.exp(limit / apart) - np.exp(bound / apart)
+    return np.asarray(np.where(bound < 0.0, lost / claimed, relative))
 
 
 def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
@@ -162,11 +265,14 @@ def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
     steps, gap = trajectory.steps, trajectory.gap
     before, after = gap[:, :, :-1], gap[:, :, 1:]
     sign = -1.0 if theorem.direction == "lower" else 1.0
+    floor = censored_below(trajectory)
     with np.errstate(all="ignore"):
         factor = evaluate_along(theorem.bound, trajectory)[:, :, :-1]
-        known = (before > _TINY) & np.isfinite(before) & np.isfinite(factor) & (np.diff(steps) == 1)
-        terms = sum_of_terms(theorem.bound, trajectory)[:, :, :-1]
-        blurred = symbol_budget(trajectory)[:, :, None] * (terms + 2.0) * before
+        usable = (before > floor) & np.isfinite(before) & (np.diff(steps) == 1)
+        known = usable & np.isfinite(factor)
+        budgets = symbol_budgets(trajectory)
+        _, error = sum_of_terms(theorem.bound, trajectory, budgets)
+        blurred = (error[:, :, :-1] + 2.0 * budgets[Symbol.gap][..., None]) * before
         large = np.isinf(after)
         limit = divergence_limit(gap[:, :, 0])[:, :, None]
         seen = np.where(large, limit, after)
@@ -175,11 +281,16 @@ def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
         if theorem.direction == "equal":
             excess = np.abs(excess)
         violates = known & (excess > slack) & ~(large & (sign < 0))
-        informative = slack < np.where(factor < 1.0, 1.0 - factor, np.abs(factor)) * before
+        claimed = np.where((factor < 1.0) & (sign > 0), 1.0 - factor, np.abs(factor)) * before
+        share = slack / claimed
+        informative = (share <= MOST_SLACK) & ((after > floor) | (factor * before > floor))
         # A bound that is 0 up to rounding has no ratio: what exceeds it is measured against the gap before.
-        floor = np.maximum(np.abs(factor), blurred / before)
-        ratio = seen / before / floor if sign > 0 else floor * before / seen
-    return _compared(known & ~large, informative, violates, ratio, steps[1:])
+        least = np.maximum(np.abs(factor), blurred / before)
+        ratio = seen / before / least if sign > 0 else least * before / seen
+        noticed = (slack - excess if theorem.direction != "equal" else slack + excess) / seen
+        # A gap of 0 has no ratio, and the solution is left by no step: nothing is claimed there.
+        undefined = usable & ~np.isfinite(factor) & (np.diff(steps) == 1)
+    return _Single(known & ~large, informative, violates, undefined, ratio, share, noticed, steps[1:]).together()
 
 
 def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
@@ -189,16 +300,31 @@ def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
     with np.errstate(all="ignore"):
         seen, bound = (evaluate_along(x, trajectory) for x in (theorem.quantity, theorem.bound))
         usable = np.isfinite(seen) & np.isfinite(bound)
-        terms = sum_of_terms(theorem.quantity, trajectory) + sum_of_terms(theorem.bound, trajectory)
-        slack = symbol_budget(trajectory)[:, :, None] * terms
+        budgets = symbol_budgets(trajectory)
+        (first, first_error), (second, second_error) = (
+            sum_of_terms(x, trajectory, budgets) for x in (theorem.quantity, theorem.bound)
+        )
+        terms, slack = first + second, first_error + second_error
         excess = sign * (seen - bound)
         if theorem.direction == "equal":
             excess = np.abs(excess)
-            ratio, informative = 1.0 + excess / terms, slack < terms
+            ratio, claimed = 1.0 + excess / terms, terms
+            noticed = (slack + excess) / np.abs(seen)
         else:
             ratio = seen / bound if sign > 0 else bound / seen
-            informative = slack < np.maximum(np.abs(seen), np.abs(bound))
-    return _compared(usable, informative, usable & (excess > slack), ratio, trajectory.steps)
+            claimed = np.maximum(np.abs(seen), np.abs(bound))
+            noticed = (slack - excess) / np.abs(seen)
+        share = slack / claimed
+        looks_back = theorem.kind == "complexity" or bool(
+            _LOOKING_BACK & (theorem.bound + theorem.quantity).free_symbols
+        )
+        undefined = np.isfinite(seen) & ~np.isfinite(bound) & ~(looks_back & (trajectory.steps == 0))
+        undefined &= not theorem.of_state
+    violates = usable & (excess > slack)
+    return _Single(usable, share <= MOST_SLACK, violates, undefined, ratio, share, noticed, trajectory.steps).together()
+
+
+_LOOKING_BACK = {Symbol.least_norm1, Symbol.least_norm2_squared, Symbol.largest_Lambda_G}
 
 
 def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
@@ -211,10 +337,21 @@ def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
     variance = evaluate(theorem.variance.subs(Symbol.t, last), trajectory)
     with np.errstate(all="ignore"):
         errors = (np.sum(seen - expected, axis=0) / np.sqrt(np.sum(variance, axis=0)))[None, :]
+        share = np.broadcast_to(np.sqrt(np.sum(variance, axis=0)) / np.sum(expected, axis=0), trajectory.status.shape)
     if theorem.direction == "equal":
         errors = np.abs(errors)
     elif theorem.direction == "lower":
         errors = -errors
     errors = np.broadcast_to(errors, trajectory.status.shape)
-    flagged = np.asarray(errors > STANDARD_ERRORS)
-    return Compared(~np.isnan(errors), flagged, errors / STANDARD_ERRORS, np.where(flagged, last, -1))
+    known = ~np.isnan(errors)
+    single = _Single(
+        known=known[..., None],
+        informative=np.ones_like(known)[..., None],
+        violates=np.asarray(errors > STANDARD_ERRORS)[..., None],
+        undefined=np.zeros_like(known)[..., None],
+        ratio=(errors / STANDARD_ERRORS)[..., None],
+        share=np.asarray(STANDARD_ERRORS * share)[..., None],
+        noticed=np.asarray(2.0 * STANDARD_ERRORS * share)[..., None],
+        steps=np.array([last]),
+    )
+    return single.together()

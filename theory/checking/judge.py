@@ -10,6 +10,7 @@ from quadsim.simulator.runs.judged import unjudged
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.comparison import check
+from quadsim.theory.checking.exact_run import EFFORT
 from quadsim.theory.statements.registry import THEOREMS
 
 __all__ = ["BOUND_OF_RULE", "judge"]
@@ -27,12 +28,12 @@ BOUND_OF_RULE = {
 
 
 @own_modes()
-def judge(trajectory: Trajectory, *, seconds: float = 10.0) -> Mapping[str, NDArray[Any]]:
+def judge(trajectory: Trajectory, *, effort: float = EFFORT) -> Mapping[str, NDArray[Any]]:
     """Return the columns of theory in the summary of a sweep, each (M, K).
 
     Args:
         trajectory: the run.
-        seconds: time limit for exact arithmetic, per theorem; it is used for flagged runs.
+        effort: limit of exact arithmetic, per theorem; see `check`. It is used for flagged runs.
 
     Returns:
         `theorem` (name, empty where none applies), `bound_steps` (steps after which the bound has fallen to the tolerance; NaN
@@ -46,7 +47,7 @@ def judge(trajectory: Trajectory, *, seconds: float = 10.0) -> Mapping[str, NDAr
         chosen = theorem.applies(trajectory) & (out["theorem"] == "")
         if not chosen.any():
             continue
-        found = check(theorem, trajectory, seconds=seconds)
+        found = check(theorem, trajectory, effort=effort)
         columns: dict[str, Any] = {
             "theorem": name,
             "bound_steps": theorem.steps_on(trajectory),

@@ -16,8 +16,9 @@ import numpy as np
 import sympy as sp
 from flint import arb, fmpq
 
+from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory, divergence_limit
-from quadsim.theory.checking.budget import evaluation_budget, growth_budget
+from quadsim.theory.checking.budget import evaluation_budget, growth_budget, spectral_radius
 from quadsim.theory.checking.exact import (
     ExactProblem,
     NotExact,
@@ -29,14 +30,13 @@ from quadsim.theory.checking.exact import (
     with_doubling,
 )
 from quadsim.theory.checking.exact_recursions import CONSTANTS, recursions_at
-from quadsim.theory.checking.exact_run import ExactState, run_exactly
-from quadsim.theory.statements.quantities import LENGTHS, MEANINGS
-from quadsim.theory.statements.theorem import Theorem
+from quadsim.theory.checking.exact_run import Effort, ExactState, run_exactly
+from quadsim.theory.checking.records import censored_below
+from quadsim.theory.statements.quantities import LENGTHS, MEANINGS, canonical_name
+from quadsim.theory.statements.theorem import Hypothesis, Theorem
 from quadsim.theory.symbols import Symbol
 
 __all__ = ["Exact", "compare_exactly"]
-
-_TINY = 1e-280  # absolute allowance: floats near underflow have no relative precision
 
 
 @dataclass(frozen=True)
@@ -47,100 +47,137 @@ class Exact:
         verdict: "verified", "refuted" or "undecided".
         step: the first step that violates the statement; -1 unless refuted.
         reason: both sides of the violated statement, or the reason why it is undecided.
+        assumed: hypotheses that are not certified for this instance, separated by "; ".
+        unlike: the first recorded gap that is not, up to rounding, the one of the exact run; "" if all are.
     """
 
     verdict: str
     step: int = -1
     reason: str = ""
+    assumed: str = ""
+    unlike: str = ""
 
 
-def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, seconds: float) -> Exact:
+def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, effort: Effort) -> Exact:
     """Check a theorem on problem m under setting k of a trajectory, at every step, in exact arithmetic.
+
+    A statement is `refuted` only if every hypothesis is certified: on an instance that may lie outside the hypotheses a
+    violation says nothing.
 
     Args:
         theorem: the theorem.
         trajectory: the float run; its problem, rule, settings and number of steps are used.
         m: index of the problem.
         k: index of the setting.
-        seconds: time for the exact run.
+        effort: the operations that are left, of which this check takes its part.
     """
-    if seconds <= 0.0:
-        return Exact("undecided", reason="no time was left for exact arithmetic")
+    open_ = [hypothesis.text for hypothesis in theorem.conditions]
+
+    def undecided(reason: str) -> Exact:
+        return Exact("undecided", reason=reason, assumed="; ".join(open_))
+
+    if effort.left <= 0.0:
+        return undecided("no effort was left for exact arithmetic")
     if theorem.kind == "expectation":
-        return Exact("undecided", reason="a mean over draws of the noise has no exact check")
+        return undecided("a mean over draws of the noise has no exact check")
     if not trajectory.schedule.is_constant:
-        return Exact("undecided", reason="the exact run follows constant rates only")
+        return undecided("the exact run follows constant rates only")
     if trajectory.rule is None:
-        return Exact("undecided", reason="a baseline has no rule that exact arithmetic could follow")
+        return undecided("a baseline has no rule that exact arithmetic could follow")
     settings = {name: float(values[k]) for name, values in trajectory.settings.items()}
     problem, steps = as_exact(trajectory.problem, m), int(trajectory.steps[-1])
     try:
-        for hypothesis in theorem.conditions:
-            if hypothesis.relation is not None and _certainly_fails(hypothesis.relation, problem, settings):
-                return Exact(
-                    "undecided", reason=f"in exact arithmetic a hypothesis fails by a rounding: {hypothesis.text}"
-                )
-        states = run_exactly(problem, trajectory.rule, settings, steps, seconds)
-        differs = _differs(trajectory, m, k, [state.gap for state in states])
-        if differs:
-            return Exact("undecided", reason=differs)
-        return _compare(_specialised(theorem, trajectory.rule.name), problem, settings, states, steps)
+        certain = {hypothesis.text: _certified(hypothesis, problem, settings) for hypothesis in theorem.conditions}
+        failing = next((text for text, holds in certain.items() if holds is False), "")
+        if failing:
+            return undecided(f"in exact arithmetic a hypothesis fails by a rounding: {failing}")
+        open_ = [text for text, holds in certain.items() if holds is None]
+        states = run_exactly(problem, trajectory.rule, settings, steps, effort)
+        unlike = _differs(trajectory, m, k, [state.gap for state in states])
+        if unlike and trajectory.rule.is_linear:
+            return undecided(unlike)
+        found = _compare(_specialised(theorem, trajectory.rule), problem, settings, states, steps)
     except NotExact as error:
-        return Exact("undecided", reason=str(error))
+        return undecided(str(error))
+    if found.verdict == "refuted" and open_:
+        return undecided(f"it would be violated ({found.reason}), but no exact check certifies that {open_[0]}")
+    return replace(found, assumed="; ".join(open_), unlike=unlike)
 
 
-def _specialised(theorem: Theorem, rule: str) -> Theorem:
+def _specialised(theorem: Theorem, rule: Rule) -> Theorem:
     """Return the theorem with the length of this rule's step in place of the symbol."""
     if Symbol.length not in theorem.bound.free_symbols:
         return theorem
-    return replace(theorem, bound=theorem.bound.subs(Symbol.length, LENGTHS[rule]))
+    return replace(theorem, bound=theorem.bound.subs(Symbol.length, LENGTHS[canonical_name(rule)]))
 
 
-def _certainly_fails(relation: Any, problem: ExactProblem, settings: Mapping[str, float]) -> bool:
-    """Whether a hypothesis is certainly wrong. Overlapping balls or a missing exact value leave it to the float comparison."""
+def _certified(hypothesis: Hypothesis, problem: ExactProblem, settings: Mapping[str, float]) -> bool | None:
+    """Return whether a hypothesis holds in exact arithmetic; None where that is not known (overlapping balls, no exact form)."""
+    if hypothesis.exactly is not None:
+        return hypothesis.exactly(problem, settings)
+    relation = hypothesis.relation
+    if relation is None:
+        return None
     try:
         difference = with_doubling(
             lambda: evaluate_exactly(relation.lhs - relation.rhs, values_of(problem, settings, relation.free_symbols)),
             lambda value: isinstance(value, fmpq) or bool(value > 0) or bool(value < 0),
         )
     except (NotExact, ZeroDivisionError):
-        return False
-    wrong: dict[type, Callable[[Any], bool]] = {
-        sp.Le: lambda d: bool(d > 0),
-        sp.Lt: lambda d: bool(d >= 0),
-        sp.Ge: lambda d: bool(d < 0),
-        sp.Gt: lambda d: bool(d <= 0),
-        sp.Eq: lambda d: bool(d != 0),
-        sp.Ne: lambda d: isinstance(d, fmpq) and d == 0,
+        return None
+    exact = isinstance(difference, fmpq)
+    zero = exact and difference == 0
+    above, below = bool(difference > 0), bool(difference < 0)
+    holds: dict[type, tuple[bool, bool]] = {  # certainly holds, certainly fails
+        sp.Le: (below or zero, above),
+        sp.Lt: (below, above or zero),
+        sp.Ge: (above or zero, below),
+        sp.Gt: (above, below or zero),
+        sp.Eq: (zero, above or below),
+        sp.Ne: (above or below, zero),
     }
-    return wrong[relation.func](difference)
+    yes, no = holds[relation.func]
+    return True if yes else False if no else None
 
 
 def _differs(trajectory: Trajectory, m: int, k: int, gaps: Sequence[fmpq]) -> str:
-    """Return a description of the first difference between the float run and the exact run that rounding cannot explain, or "".
+    """Return a description of the first recorded gap that is not the exact one up to rounding, or "".
 
-    If there is one, an exact verdict would not be about the float run. Checked for linear rules only, whose rounding errors are
-    within a known budget. For a rule with a sign, one coordinate near 0 may get the other sign by rounding, and from there on two
-    correct runs differ.
+    If there is one, an exact verdict would not be about the float run. The comparison is relative to the exact gap, down to
+    where the number type has no relative precision. For a rule with a sign, one coordinate near 0 may get the other sign by
+    rounding, and from there on two correct runs differ: such a run is not verified.
     """
-    assert trajectory.rule is not None
-    if not trajectory.rule.is_linear:
-        return ""
-    growth = np.broadcast_to(growth_budget(trajectory), trajectory.status.shape)[m, k]
-    start = _as_float(gaps[0])
+    growth = float(np.broadcast_to(growth_budget(trajectory), trajectory.status.shape)[m, k])
+    radius = spectral_radius(trajectory)
+    rho = None if radius is None else float(np.broadcast_to(radius, trajectory.status.shape)[m, k])
+    evaluation = float(evaluation_budget(trajectory)[m, k])
+    start, floor = _as_float(gaps[0]), censored_below(trajectory)
+    largest = start
     for step, seen in zip(trajectory.steps.tolist(), trajectory.gap[m, k].tolist(), strict=True):
         if step >= len(gaps):
-            break
+            return f"exact arithmetic got to step {len(gaps) - 1} of {int(trajectory.steps[-1])}"
         exact = _as_float(gaps[step])
-        # Rounding adds an error of at most growth * |e| at each step. In the worst case it is not damped, while the gap has
-        # shrunk (or the gap has grown): hence the mixed term with the larger of both gaps, and the square of the error itself.
+        largest = max(largest, exact)
+        root = np.sqrt(exact)
+        # Rounding adds an error of at most growth * |e| at each step. It shrinks by the spectral radius, where that is known.
         with np.errstate(all="ignore"):
-            allowed = 2.0 * growth * step * np.sqrt(np.float64(max(start, exact)) * exact)
-            allowed += evaluation_budget(trajectory)[m, k] * exact + (growth * step) ** 2 * start
-        if np.isfinite(seen) and abs(seen - exact) > allowed + _TINY:
+            if rho is None:
+                added = growth * step * np.sqrt(largest)
+            elif rho > 0.0:
+                added = rho**step * np.expm1(step * np.log1p(growth / rho)) * (1.0 + 2.0 * step) * np.sqrt(start)
+            else:
+                added = growth**step * np.sqrt(start) * (step > 0)
+            allowed = 2.0 * root * added + added**2 + evaluation * exact
+        if exact < floor and added**2 < floor:
+            close = seen <= floor
+        elif exact <= added**2:  # a gap that is nothing but the rounding of the run
+            close = seen <= allowed
+        else:
+            close = abs(seen - exact) <= min(allowed, exact / 2.0) if np.isfinite(seen) else False
+        if not np.isfinite(seen) and exact >= float(divergence_limit(trajectory.gap[m, k, 0])):
+            continue
+        if not close:
             return f"the run is not its rule's: at step {step} its gap is {seen:.17g}, in exact arithmetic {exact:.17g}"
-        if not np.isfinite(seen) and exact < float(divergence_limit(trajectory.gap[m, k, 0])):
-            return f"the run is not its rule's: at step {step} it has diverged, in exact arithmetic its gap is {exact:.17g}"
     return ""
 
 
@@ -196,7 +233,7 @@ def _compare(
     verdict, step, sides = with_doubling(sweep, lambda found: found[0] != "undecided")
     if verdict == "verified" and len(states) <= steps:
         reached = f"exact arithmetic got to step {len(states) - 1} of {steps}"
-        return Exact("undecided", reason=f"{reached} before its time or its digits ran out")
+        return Exact("undecided", reason=f"{reached} before its effort was spent or its digits ran out")
     if verdict == "undecided":
         return Exact(verdict, reason="balls of 2048 bits still overlap the bound (equality is never decided by balls)")
     return Exact(verdict, step, sides)

@@ -143,6 +143,7 @@ _NO_ZERO = Hypothesis(
     "no entry of g_0 is 0",
     _no_zero,
     seen=lambda run: {"zeros": np.sum(first_gradient(run) == 0.0, axis=1)[:, None]},
+    exactly=lambda problem, settings: all(g != 0 for block in problem.first_gradient for g in block),
 )
 _AT_MOST = Hypothesis("lr <= min_l C1_l", _at_most_smallest, sp.Le(eta, _SMALLEST_C1))
 _FROM_Z = "After Zhang et al., arXiv 2402.16788, Theorem 1"

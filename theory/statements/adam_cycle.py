@@ -1,6 +1,9 @@
 """Theorems about limit cycles of Adam and of its limit, sign descent (docs/theory.md section 3)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -11,6 +14,7 @@ from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.rule import symbols as rule_symbols
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.statements.proving import Step
+from quadsim.theory.statements.quantities import same_rule
 from quadsim.theory.statements.recursion import advance
 from quadsim.theory.statements.steps import concludes, e, equal, lam
 from quadsim.theory.statements.theorem import Hypothesis, Theorem
@@ -120,6 +124,7 @@ def _corrected() -> tuple[Step, ...]:
         Step(
             equal(states[v], (lam * a) ** 2 * rest),
             "with beta1 = 0 and bias correction: if v = g^2 (1 - beta2^(t-1)) before a step, then v = g^2 (1 - beta2^t) after",
+            (sp.Gt(beta2, 0),),
         ),
         Step(equal(states[m], lam * a), "and m = g, with p1 = 0"),
         Step(
@@ -169,7 +174,8 @@ def _is_sign() -> tuple[Step, ...]:
     return (
         Step(
             equal(after, e - eta * g / sp.Abs(g)),
-            "with beta1 = beta2 = 0 and eps = 0 a step of the rule adam is -eta g/|g|",
+            "with beta1 = beta2 = 0 and eps = 0 a step of the rule adam is -eta g/|g|, where g is not 0",
+            (sp.Ne(g, 0),),
         ),
         Step(equal(other, e - eta * sp.sign(g)), "a step of the rule signsgd is -eta sign(g)"),
         Step(sp.Eq(g / sp.Abs(g), sp.sign(g), evaluate=False), "the same where g is not 0", (sp.Ne(g, 0),)),
@@ -207,7 +213,7 @@ def _starts_on_orbit(trajectory: Trajectory) -> NDArray[np.bool_]:
 
 def _memories_fit(trajectory: Trajectory) -> NDArray[np.bool_]:
     """Whether the moments start on the orbit: by the rule's start, or by beta1 = 0, where the bias correction does it."""
-    own = trajectory.rule is not None and trajectory.rule.name == "adam-on-orbit"
+    own = trajectory.rule is not None and same_rule(trajectory.rule, adam_on_orbit())
     return np.asarray(own | (trajectory.settings["beta1"] == 0.0))[None, :]
 
 
@@ -244,24 +250,53 @@ def _orbit_rounding(trajectory: Trajectory) -> NDArray[np.float64]:
     return out
 
 
-_WITHOUT_EPS = Hypothesis("eps = 0", _without_eps, seen=lambda run: {"for eps": run.settings["eps"][None, :]})
+def _exactly_diagonal(problem: Any, settings: Mapping[str, float]) -> bool:
+    return all(h[i, j] == 0 for h in problem.blocks for i in range(h.nrows()) for j in range(i))
+
+
+def _exactly_on_orbit(problem: Any, settings: Mapping[str, float]) -> bool:
+    b1, rate = (Fraction(settings[name]) for name in ("beta1", "lr"))
+    wanted = rate * (1 - b1) / (2 * (1 + b1))
+    starts = [abs(x) for block in problem.initial_error for x in block]
+    return all(Fraction(int(x.p), int(x.q)) == wanted for x in starts)
+
+
+_WITHOUT_EPS = Hypothesis(
+    "eps = 0",
+    _without_eps,
+    seen=lambda run: {"for eps": run.settings["eps"][None, :]},
+    exactly=lambda problem, settings: settings["eps"] == 0.0,
+)
 
 CYCLE = (
     Theorem(
         name="adam-cycle",
         rules=("adam", "adam-on-orbit"),
+        own_rules=(adam_on_orbit(),),
         statement=(
             r"H \text{ diagonal},\ |e_{0,i}| = a = \frac{\eta(1-\beta_1)}{2(1+\beta_1)}\ \Rightarrow\ e_t = (-1)^t e_0,\quad"
             r" f(w_t) - f^* = \tfrac12 a^2 \sum_i \lambda_i"
         ),
         hypotheses=(
             _WITHOUT_EPS,
-            Hypothesis("H is diagonal", _is_diagonal, seen=lambda run: {"off it": _largest_off_diagonal(run)}),
-            Hypothesis("every |e_0,i| is lr (1-beta1)/(2 (1+beta1))", _starts_on_orbit, seen=_starts_seen),
+            Hypothesis(
+                "H is diagonal",
+                _is_diagonal,
+                seen=lambda run: {"off it": _largest_off_diagonal(run)},
+                exactly=_exactly_diagonal,
+            ),
+            Hypothesis(
+                "every |e_0,i| is lr (1-beta1)/(2 (1+beta1))",
+                _starts_on_orbit,
+                seen=_starts_seen,
+                exactly=_exactly_on_orbit,
+            ),
             Hypothesis(
                 "no bias correction and memories on the orbit (adam-on-orbit), or beta1 = 0",
                 _memories_fit,
                 seen=lambda run: {"for beta1": run.settings["beta1"][None, :]},
+                # A run of the rule adam-on-orbit is told from one of adam by its expressions, in `holds`, which is exact.
+                exactly=lambda problem, settings: True,
             ),
             Hypothesis.of(sp.Gt(beta2, 0), "beta2 > 0"),
         ),

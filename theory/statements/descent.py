@@ -221,6 +221,7 @@ def _gd_noise() -> tuple[Step, ...]:
                 eta * std**2 / (2 * (2 - eta * lam)),
             ),
             "so each mode's part of E gap tends to eta s^2/(2 (2 - eta lambda))",
+            (sp.Lt(eta * L, 2), sp.Le(lam, L)),
         ),
         Step(
             sp.Lt((1 - eta * lam) ** 2, 1),
@@ -397,6 +398,7 @@ DESCENT = (
             / 2
             * (eta**2 * Symbol.noise_std**2 / (1 - _gd_factor(lambda_i) ** 2))
             * (1 - _gd_factor(lambda_i) ** (2 * t)),
+            (sp.Lt(eta * L, 2), sp.Le(lambda_i, L)),
         ),
         source="An extension derived here: zero-mean noise of covariance s^2 I, independent of the iterate.",
     ),

@@ -13,6 +13,8 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.problems.heterogeneity import size_weighted_smoothness
+from quadsim.simulator.rules.catalogue import RULES
+from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.running.constants import LARGEST_ENUMERATED, inverse_diagonal, largest_on_signs
 from quadsim.theory.running.meanings import RUN_MEANINGS
@@ -23,13 +25,17 @@ __all__ = [
     "LENGTHS",
     "MEANINGS",
     "Meaning",
+    "canonical_name",
     "evaluate",
     "evaluate_along",
     "first_gradient",
     "frozen_spectrum",
     "gradient_condition",
     "is_of_state",
+    "logarithm",
     "misplaced",
+    "relative_error",
+    "same_rule",
     "sum_of_terms",
     "unmet_needs",
 ]
@@ -173,6 +179,23 @@ LENGTHS: Mapping[str, sp.Expr] = {
 """Rule to the factor by which its step multiplies -g or -sign(g)."""
 
 
+def same_rule(rule: Rule, other: Rule) -> bool:
+    """Whether two rules are the same optimizer: the same expressions for step, updates, clocks, starts and settings."""
+    parts = ("step", "update", "clocks", "start")
+    return rule.names == other.names and all(getattr(rule, part) == getattr(other, part) for part in parts)
+
+
+def canonical_name(rule: Rule | None) -> str:
+    """Return the name in RULES of the optimizer that a rule is, by its expressions; "" if it is none of them.
+
+    The rule's own name counts only where several entries are the same optimizer, as gd and sgd.
+    """
+    if rule is None:
+        return ""
+    names = [name for name, known in RULES.items() if known is rule or same_rule(rule, known)]
+    return rule.name if rule.name in names else (names or [""])[0]
+
+
 def _only_on_a_head(trajectory: Trajectory) -> Array:
     raise ValueError(
         "the statement is about a softmax head, got a run on a quadratic; use quadsim.theory.statements.head."
@@ -241,7 +264,7 @@ MEANINGS: Mapping[sp.Symbol, Meaning] = (
         ),
         Symbol.length: Meaning(
             "what multiplies -g or -sign(g) at step t: lr, lr/Lambda_G (gd-lambda) or lr |g|_1/(P Lambda_P) (sign-lambda)",
-            lambda run: evaluate_along(LENGTHS[run.rule.name if run.rule else ""], run),
+            lambda run: evaluate_along(LENGTHS[canonical_name(run.rule)], run),
             of_state=True,
         ),
         Symbol.least_norm1: Meaning(
@@ -293,6 +316,34 @@ _REDUCTIONS = {
 }
 
 
+class LogPower(sp.Function):  # type: ignore[misc]
+    """Logarithm of an even power, n log|x|; 0 for n = 0, and minus infinity for x = 0 otherwise."""
+
+    nargs = 2
+
+
+def _log_power(exponent: Array, base: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.asarray(exponent) == 0.0, 0.0, exponent * np.log(np.abs(base)))
+
+
+def logarithm(expression: sp.Expr) -> sp.Expr:
+    """Return the logarithm of an expression, with powers as factors, so that one far below the smallest float keeps its digits.
+
+    The value is NaN where the expression is negative. An even power may have a negative base: its logarithm is that of the
+    modulus.
+    """
+    if expression.is_Mul:
+        numbers = [x for x in expression.args if x.is_number]
+        others = [logarithm(x) for x in expression.args if not x.is_number]
+        return sp.Add(*others, *([sp.log(sp.Mul(*numbers), evaluate=False)] if numbers else []))
+    if expression.is_Pow and expression.exp.is_even:
+        return LogPower(expression.exp, expression.base)
+    if expression.is_Pow and expression.exp.is_real and expression.base.is_positive:
+        return expression.exp * logarithm(expression.base)
+    return sp.log(expression, evaluate=False)
+
+
 def misplaced(expression: sp.Expr) -> str:
     """Return a message about a symbol with an index outside a reduction, or two kinds of index in one; else ""."""
     kinds = {s: "_l" if str(s).endswith("_l") else "_i" for s in expression.free_symbols if str(s)[-2:] in ("_l", "_i")}
@@ -320,7 +371,7 @@ def unmet_needs(expression: sp.Expr, trajectory: Trajectory) -> str:
     for meaning in meanings:
         if meaning.setting and meaning.setting not in trajectory.settings:
             return f"the rule {rule} has no setting {meaning.setting}"
-    if Symbol.length in expression.free_symbols and rule not in LENGTHS:
+    if Symbol.length in expression.free_symbols and canonical_name(trajectory.rule) not in LENGTHS:
         return f"{Symbol.length} is known for {', '.join(LENGTHS)}, not for {rule}"
     missing = sorted({name for m in meanings for name in m.needs} - set(trajectory.observed))
     if missing:
@@ -353,26 +404,37 @@ def evaluate_along(expression: sp.Expr, trajectory: Trajectory, steps: NDArray[n
     return np.broadcast_to(value, (*trajectory.status.shape, count, 1))[..., 0].astype(np.float64)
 
 
-def sum_of_terms(expression: sp.Expr, trajectory: Trajectory) -> Array:
-    """Return the sum over the expanded terms of |term| times the number of symbols in it, (M, K, R).
+def sum_of_terms(
+    expression: sp.Expr, trajectory: Trajectory, known_to: Mapping[sp.Symbol, Array]
+) -> tuple[Array, Array]:
+    """Return the sum over the expanded terms of |term|, and of |term| times its relative error, (M, K, R) each.
 
-    If every symbol is known to a relative error of at most e, the expression is known to e times this, to first order.
+    Args:
+        expression: the expression.
+        trajectory: the run.
+        known_to: relative error of each symbol, (M, 1); each factor of a term adds its own, to first order.
     """
-    terms = sp.Add.make_args(sp.expand(expression))
-    out = np.zeros(trajectory.gap.shape)
+    size, error = np.zeros(trajectory.gap.shape), np.zeros(trajectory.gap.shape)
     with np.errstate(all="ignore"):
-        for term in terms:
-            out = out + np.abs(evaluate_along(term, trajectory)) * _degree(term)
-    return out
+        for term in sp.Add.make_args(sp.expand(expression)):
+            modulus = np.abs(evaluate_along(term, trajectory))
+            unit = np.finfo(trajectory.dtype).eps  # the rounding of the product itself
+            size, error = size + modulus, error + modulus * (_error_of(term, known_to) + unit)[..., None]
+    return size, error
 
 
-def _degree(expression: sp.Expr) -> int:
-    """Return the number of symbols in a product, with multiplicity; at least 1 (the rounding of the product itself)."""
+def _error_of(expression: sp.Expr, known_to: Mapping[sp.Symbol, Array]) -> Array:
+    """Return the relative error of a product, the sum of those of its factors with multiplicity, (M, 1)."""
     if expression.is_Pow and expression.exp.is_Rational:
-        return int(np.ceil(abs(float(expression.exp)) * _degree(expression.base)))
-    if expression.is_Symbol or not expression.args:
-        return 1
-    return int(sum(_degree(argument) for argument in expression.args)) or 1
+        return np.asarray(np.ceil(abs(float(expression.exp))) * _error_of(expression.base, known_to))
+    if expression.is_Symbol:
+        return known_to[expression]
+    return np.asarray(sum((_error_of(argument, known_to) for argument in expression.args), np.zeros((1, 1))))
+
+
+def relative_error(expression: sp.Expr, known_to: Mapping[sp.Symbol, Array]) -> Array:
+    """Return the relative error of an expression without cancellation, as a decrease: every symbol in it counts, (M, 1)."""
+    return _error_of(expression, known_to)
 
 
 def _call(expression: sp.Expr, trajectory: Trajectory, steps: NDArray[np.int64] | None = None) -> Array:
@@ -385,7 +447,7 @@ def _call(expression: sp.Expr, trajectory: Trajectory, steps: NDArray[np.int64] 
     for symbol in names:
         if symbol not in MEANINGS:
             raise ValueError(f"symbol must be one of {', '.join(map(str, MEANINGS))}, got {symbol}; use these.")
-    function = sp.lambdify(names, expression, modules=[_REDUCTIONS, "numpy"])
+    function = sp.lambdify(names, expression, modules=[_REDUCTIONS | {"LogPower": _log_power}, "numpy"])
     values = []
     for symbol in names:
         value = np.asarray(MEANINGS[symbol].value(trajectory))

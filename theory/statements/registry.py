@@ -1,11 +1,14 @@
 """THEOREMS: every statement by name."""
 
+from dataclasses import replace
+
 from quadsim.theory.statements.adam import ADAM
 from quadsim.theory.statements.adam_cycle import CYCLE
 from quadsim.theory.statements.as_run.adam_run import ADAM_AS_RUN
 from quadsim.theory.statements.as_run.invariance import INVARIANCE
 from quadsim.theory.statements.as_run.sign_constant import SIGN_AS_RUN
 from quadsim.theory.statements.covariance import HETEROGENEITY
+from quadsim.theory.statements.derived.proofs import DERIVATIONS
 from quadsim.theory.statements.descent import DESCENT
 from quadsim.theory.statements.head import HEAD
 from quadsim.theory.statements.sign import SIGN
@@ -13,7 +16,7 @@ from quadsim.theory.statements.theorem import Theorem
 
 __all__ = ["THEOREMS"]
 
-THEOREMS: dict[str, Theorem] = {
-    t.name: t for t in (*DESCENT, *ADAM, *CYCLE, *SIGN, *SIGN_AS_RUN, *ADAM_AS_RUN, *INVARIANCE, *HETEROGENEITY, *HEAD)
-}
+_ALL = (*DESCENT, *ADAM, *CYCLE, *SIGN, *SIGN_AS_RUN, *ADAM_AS_RUN, *INVARIANCE, *HETEROGENEITY, *HEAD)
+
+THEOREMS: dict[str, Theorem] = {t.name: replace(t, derivation=DERIVATIONS.get(t.name), statement="") for t in _ALL}
 """The theorems of this project by name, in reading order."""

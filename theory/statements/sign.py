@@ -330,6 +330,7 @@ def _sign_constant() -> tuple[Step, ...]:
                 _SIZE / (2 * eta) * (eta - sp.sqrt(2 * gap_0 / (Symbol.t * _SIZE))) ** 2,
             ),
             "the bound is smallest at eta = sqrt(2 gap_0/(T P Lambda_P)): it exceeds its value there by a square",
+            (sp.Ge(Symbol.t, 1),),
         ),
     )
 
@@ -441,6 +442,7 @@ SIGN = (
                 f"blocks of at most {LARGEST_ENUMERATED} coordinates, whose signs are enumerated",
                 lambda run: np.array(max(run.problem.block_sizes) <= LARGEST_ENUMERATED),
                 seen=lambda run: {"in the largest": np.array(max(run.problem.block_sizes))},
+                exactly=lambda problem, settings: all(b.nrows() <= LARGEST_ENUMERATED for b in problem.blocks),
             ),
             Hypothesis.of(sp.Le(eta * Symbol.L_inf, 2 * _SIZE), "lr <= 2 P Lambda_P/L_inf"),
         ),
@@ -461,7 +463,7 @@ SIGN = (
         quantity=Symbol.least_norm1,
         bound=gap_0 / (eta * t) + eta * _SIZE / 2,
         argument=_sign_constant,
-        conclusion=lambda bound: concludes(bound, (gap_0 + t * eta**2 * P * Lambda_P / 2) / (eta * t)),
+        conclusion=lambda bound: concludes(bound, (gap_0 + t * eta**2 * P * Lambda_P / 2) / (eta * t), (sp.Ge(t, 1),)),
         source=f"{_DERIVED} The rate that minimises the bound is sqrt(2 gap_0/(T P Lambda_P)).",
     ),
 )

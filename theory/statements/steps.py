@@ -1,5 +1,7 @@
 """Proof steps and symbols that several proofs share."""
 
+from typing import Any
+
 import sympy as sp
 
 from quadsim.theory.statements.proving import Step
@@ -21,9 +23,10 @@ def inside(expression: sp.Expr) -> sp.Expr:
     return expression.args[0] if isinstance(expression, MaxOver | MinOver | SumOver) else expression
 
 
-def concludes(bound: sp.Expr, proved: sp.Expr) -> Step:
+def concludes(bound: sp.Expr, proved: sp.Expr, given: tuple[Any, ...] = ()) -> Step:
     """Return the last step of a proof: the bound that is evaluated on runs equals the bound that was proved."""
-    return Step(equal(bound, proved), "conclusion: the bound that runs are held against is the one that was proved")
+    text = "conclusion: the bound that runs are held against is the one that was proved"
+    return Step(equal(bound, proved), text, given)
 
 
 _a, _b, _c, _d, _factor = sp.symbols("a b c d F", nonnegative=True)

@@ -10,10 +10,20 @@ import sympy as sp
 from numpy.typing import NDArray
 from sympy.core.relational import Relational
 
+from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice
 from quadsim.theory.statements.proving import Step
-from quadsim.theory.statements.quantities import MEANINGS, evaluate, is_of_state, misplaced, unmet_needs
+from quadsim.theory.statements.quantities import (
+    MEANINGS,
+    canonical_name,
+    evaluate,
+    is_of_state,
+    logarithm,
+    misplaced,
+    same_rule,
+    unmet_needs,
+)
 from quadsim.theory.symbols import MaxOver, MinOver, Symbol
 
 if TYPE_CHECKING:
@@ -35,12 +45,16 @@ class Hypothesis:
         relation: the condition as a SymPy relation, if it is one; exact arithmetic evaluates it again.
         seen: function from a run to the numbers that the condition is about, by name, each (M, K) or broadcastable; by default
             both sides of the relation are shown.
+        exactly: function from a problem in rationals (with `blocks`, `initial_error`, `first_gradient`) and the settings to
+            whether the condition holds, or None where that is not known; for a condition that is no relation. A condition with
+            neither is assumed, and no violation can then refute the theorem.
     """
 
     text: str
     holds: Callable[[Trajectory], NDArray[np.bool_]]
     relation: Relational | None = None
     seen: Callable[[Trajectory], Mapping[str, NDArray[Any]]] | None = None
+    exactly: Callable[[Any, Mapping[str, float]], bool | None] | None = None
 
     def failure(self, trajectory: Trajectory) -> NDArray[np.object_]:
         """Return the message where the condition does not hold, with its numbers, (M, K) of text."""
@@ -117,7 +131,8 @@ class Theorem:
     Attributes:
         name: its name; for a theorem of this project the name in THEOREMS.
         bound: SymPy expression in the symbols of `quadsim.theory.symbols`.
-        rules: optimizers it applies to; empty means all.
+        rules: optimizers it applies to; empty means all. A run fits if its rule has the expressions of one of them.
+        own_rules: those of `rules` that are not in RULES.
         hypotheses: the conditions under which it applies, as Hypothesis objects or SymPy relations.
         kind: `per step` (the bound is the factor from one gap to the next; a bound that depends on the state is compared only
             between consecutive steps that are both recorded), `horizon` (of the quantity at step t, by default gap_t/gap_0),
@@ -135,6 +150,8 @@ class Theorem:
             that is changed by mistake would keep its proof.
         rounding: function from a run to the relative error of its recorded gaps, (M, K, R); needed if the general budget does
             not fit the recursion.
+        derivation: function that returns the labelled steps from definitions and hypotheses to the statement; see
+            `quadsim.theory.statements.derived`. Without it a proof shows its lemmas only.
         source: paper and version, with "in the form derived here" if the form differs.
 
     Raises:
@@ -150,6 +167,7 @@ class Theorem:
     name: str
     bound: sp.Expr
     rules: tuple[str, ...] = ()
+    own_rules: tuple[Rule, ...] = ()
     hypotheses: tuple[Hypothesis | Relational, ...] = ()
     kind: str = "per step"
     direction: str = "upper"
@@ -162,6 +180,7 @@ class Theorem:
     argument: Callable[[], tuple[Step, ...]] = tuple
     conclusion: Callable[[sp.Expr], Step] | None = None
     rounding: Callable[[Trajectory], NDArray[np.float64]] | None = None
+    derivation: Callable[[], tuple[Step, ...]] | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -193,7 +212,27 @@ class Theorem:
             quantity = default.get(self.kind, Symbol.gap) if self.quantity is None else self.quantity
             set_(self, "quantity", self._checked("quantity", quantity))
         if not self.statement:
-            set_(self, "statement", sp.latex(self.relation))
+            set_(self, "statement", self._latex())
+
+    def _latex(self) -> str:
+        """Return the statement in LaTeX, from its hypotheses, quantity, direction and bound."""
+        sign = {"upper": r"\le", "lower": r"\ge", "equal": "="}[self.direction]
+        bound = sp.latex(self.bound, symbol_names=_NAMES)
+        if self.is_factor:
+            claim = rf"{_NAMES[Symbol.gap_next]} {sign} \left({bound}\right) {_NAMES[Symbol.gap]}"
+        else:
+            quantity = sp.latex(self.quantity, symbol_names=_NAMES)
+            mean = rf"\mathbb E[{quantity}]" if self.kind == "expectation" else quantity
+            claim = f"{mean} {sign} {bound}"
+        conditions = [
+            rf"\text{{{_plain(h.text)}}}" if h.relation is None else sp.latex(h.relation, symbol_names=_NAMES)
+            for h in self.conditions
+        ]
+        if r"\Delta" in claim:
+            claim += r",\quad \Delta_t = f(w_t) - f^*"
+        assumed = r",\ ".join(conditions)
+        whole = rf"{assumed}\ \Rightarrow\ {claim}" if conditions else claim
+        return rf"\exists H, e_0\ \forall \eta, t:\ {whole}" if self.kind == "existence" else whole
 
     def _listed(self) -> tuple[Any, ...]:
         return tuple(self.hypotheses) if isinstance(self.hypotheses, tuple | list) else (self.hypotheses,)
@@ -253,6 +292,23 @@ class Theorem:
         sides = sp.Function("E")(self.quantity) if self.kind == "expectation" else self.quantity, self.bound
         return {"upper": sp.Le, "lower": sp.Ge, "equal": sp.Eq}[self.direction](*sides, evaluate=False)
 
+    @property
+    def relation_of_values(self) -> Relational:
+        """The statement between the values themselves; for an expectation that of the mean."""
+        assert self.quantity is not None
+        relation = {"upper": sp.Le, "lower": sp.Ge, "equal": sp.Eq}[self.direction]
+        return relation(self.quantity, self.bound, evaluate=False)
+
+    @property
+    def of_state(self) -> bool:
+        """Whether the bound depends on the state of the run, so that it may be undefined at some of its states."""
+        return is_of_state(self.bound)
+
+    @cached_property
+    def log_of_bound(self) -> sp.Expr:
+        """The logarithm of the bound, in which powers are factors of logarithms; see `logarithm`."""
+        return logarithm(self.bound)
+
     @cached_property
     def decrease(self) -> sp.Expr:
         """1 - bound, in a form without cancellation where a factor is close to 1."""
@@ -279,8 +335,9 @@ class Theorem:
         """
         shape = trajectory.status.shape
         rule = "none (a baseline)" if trajectory.rule is None else trajectory.rule.name
-        if self.rules and (trajectory.rule is None or rule not in self.rules):
-            return np.full(shape, f"the rule is {rule}, not {' or '.join(self.rules)}", dtype=object)
+        if self.rules and not self._speaks_of(trajectory.rule):
+            own = " of its own" if rule in self.rules else ""
+            return np.full(shape, f"the rule is {rule}{own}, not {' or '.join(self.rules)}", dtype=object)
         scheduled = not trajectory.schedule.is_constant and not self.any_schedule
         if scheduled or (trajectory.gradient_noise_std > 0.0 and not self.noisy):
             noise = "" if self.noisy else " and the gradient without noise"
@@ -307,6 +364,12 @@ class Theorem:
                 out[fails] = hypothesis.failure(trajectory)[fails] if explain else hypothesis.text
         return out
 
+    def _speaks_of(self, rule: Rule | None) -> bool:
+        """Whether a rule is one of the theorem's, by its expressions: a rule of one's own may have the name of another."""
+        if rule is None:
+            return False
+        return canonical_name(rule) in self.rules or any(same_rule(rule, own) for own in self.own_rules)
+
     def applies(self, trajectory: Trajectory) -> NDArray[np.bool_]:
         """Return whether the rule and the hypotheses fit, (M, K)."""
         return np.asarray(self.why_not(trajectory, explain=False) == "")
@@ -323,7 +386,7 @@ class Theorem:
         if self.is_factor:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return t * np.log1p(-self.decrease_on(trajectory)) if t else np.zeros(trajectory.status.shape)
-        return evaluate(sp.expand_log(sp.log(self.bound.subs(Symbol.t, t)), force=True), trajectory)
+        return evaluate(logarithm(self.bound.subs(Symbol.t, t)), trajectory)
 
     def steps_on(self, trajectory: Trajectory) -> NDArray[np.float64]:
         """Return the steps after which an upper bound is at most the tolerance, (M, K); `inf` if this is beyond the run."""
@@ -354,6 +417,32 @@ class Theorem:
 
     def __repr__(self) -> str:
         return f"Theorem({self.name}: {self.direction} {self.kind}, {self.bound})"
+
+
+_NAMES: Mapping[sp.Symbol, str] = {
+    Symbol.gap: r"\Delta_t",
+    Symbol.gap_next: r"\Delta_{t+1}",
+    Symbol.gap_0: r"\Delta_0",
+    Symbol.norm1: "|g_t|_1",
+    Symbol.norm2_squared: "|g_t|_2^2",
+    Symbol.norm2_squared_l: "|g_{t,l}|_2^2",
+    Symbol.Lambda_G: r"\Lambda_G(w_t)",
+    Symbol.length: r"\eta_t",
+    Symbol.least_norm1: r"\left(\min_{s<t} |g_s|_1\right)",
+    Symbol.least_norm2_squared: r"\left(\min_{s<t} |g_s|_2^2\right)",
+    Symbol.largest_Lambda_G: r"\left(\max_{s<t} \Lambda_G(w_s)\right)",
+    Symbol.L_inf: r"L_\infty",
+    Symbol.cosine: r"\cos(w_{t+1} - w_t, -\mathrm{sign}\,g_t)",
+    Symbol.drift: "s",
+    Symbol.tie: "P(k = b/C)",
+    Symbol.growth: "|V_t - V_0|_F^2",
+}
+"""How symbols are written in statements, where it is not by their names."""
+
+
+def _plain(text: str) -> str:
+    """Return words for a LaTeX text, in which an underscore and a percent sign have to be marked."""
+    return text.replace("_", r"\_").replace("%", r"\%")
 
 
 def _conditions(given: Any) -> tuple[Hypothesis, ...]:

@@ -1,18 +1,20 @@
 """Verify all theorems (`verify`): prove every step, check every theorem on new problems, and refute the false claims."""
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import sympy as sp
 
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice, check_count
 from quadsim.simulator.support.torch_modes import own_modes
-from quadsim.theory.checking.comparison import VERDICTS, check
+from quadsim.theory.checking.comparison import FOREIGN, VERDICTS, check
+from quadsim.theory.checking.exact_run import EFFORT
 from quadsim.theory.checking.heads import check_head
+from quadsim.theory.statements.derived.graph import Derived, derive
 from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
@@ -39,9 +41,10 @@ class TheoremReport:
 
     Attributes:
         name: name of the theorem.
-        verdict: `proved` (every step is proved or cited, and no instance violates it), `unproved` (a step is not proved),
-            `refuted` (an instance violates it in exact arithmetic), `undecided` (an instance is flagged and not decided) or
-            `untested`.
+        verdict: `proved` (every step is proved or cited, up to the statement itself, and no instance violates it),
+            `lemmas proved` (the same, but the statement is not derived from the lemmas), `unproved` (a step is not proved),
+            `refuted` (an instance violates it in exact arithmetic), `undecided` (an instance is flagged and not decided, or is
+            not the rule's run) or `untested`.
         steps: each step with the result of its check.
         instances: number of instances (problem and setting) that met the hypotheses and tested the claim.
         verdicts: verdict to the number of instances, `not applicable` and `untested` (nothing left beyond rounding) included.
@@ -50,6 +53,8 @@ class TheoremReport:
         tightest: that instance, in words.
         complaints: messages about the first instances that violate it.
         notes: remarks, as measurements beside a published claim.
+        derivation: the steps from definitions and hypotheses to the statement; None if it has no derivation.
+        unused: hypotheses on which the statement does not rest, by its derivation.
     """
 
     name: str
@@ -62,6 +67,8 @@ class TheoremReport:
     tightest: str = ""
     complaints: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    derivation: tuple[tuple[Step, Discharge], ...] | None = None
+    unused: tuple[str, ...] = ()
 
     @property
     def proved(self) -> int:
@@ -87,18 +94,20 @@ class _Tally:
     verdicts: Counter[str] = field(default_factory=Counter)
     worst: float = -math.inf
     complaints: list[str] = field(default_factory=list)
-    seconds: float = 3.0  # for exact arithmetic, once something speaks against the theorem
+    checks: int = 5  # in exact arithmetic, once something speaks against the theorem
 
     def add(self, theorem: Theorem, run: Trajectory) -> None:
-        begin = time.monotonic()
-        found = check(theorem, run, seconds=max(0.0, min(5.0, self.seconds)))
-        self.seconds -= time.monotonic() - begin if self.complaints else 0.0
+        found = check(theorem, run, effort=EFFORT / 2 if self.checks > 0 else 0.0)
+        self.checks -= bool(self.complaints)
         self.verdicts.update({word: count for word, count in found.counts().items() if count})
         untested = int(np.sum((found.verdict == "undecided") & (found.step < 0)))  # nothing spoke against it either
         self.verdicts.update({"undecided": -untested, "untested": untested})
-        margins = found.margin[np.isfinite(found.margin) & (found.verdict != "not applicable")]
+        margins = found.margin[
+            np.isfinite(found.margin) & ~np.isin(found.verdict.astype(str), ("not applicable", FOREIGN))
+        ]
         self.worst = max(self.worst, float(margins.max()) if margins.size else -math.inf)
-        against = (found.verdict == "refuted") | ((found.verdict == "undecided") & (found.step >= 0))
+        against = np.isin(found.verdict.astype(str), ("refuted", FOREIGN))
+        against |= (found.verdict == "undecided") & (found.step >= 0)
         for m, k in np.argwhere(against)[:1]:
             self.complaints.append(found.complaint(int(m), int(k)))
 
@@ -177,7 +186,8 @@ def verify_theorem(
     try:
         steps = tuple((step, prove(step)) for step in theorem.proof)
     except ValueError as error:  # the rule is not even of the kind that the proof speaks of
-        steps = ((Step(False, str(error)), Discharge("refuted", "the rule itself", 0.0)),)
+        steps = ((Step(sp.Eq(0, 1, evaluate=False), str(error)), Discharge("refuted", "the rule itself", 0.0)),)
+    derived = derive(theorem)
     tally = _Tally()
     if trial.heads:
         _try_heads(theorem, tally, problems, seed, exact)
@@ -194,7 +204,7 @@ def verify_theorem(
     instances = sum(counts.values()) - counts["not applicable"] - counts["untested"]
     return TheoremReport(
         name=theorem.name,
-        verdict=_verdict(steps, counts, instances),
+        verdict=_verdict(steps, derived, counts, instances),
         steps=steps,
         instances=instances,
         verdicts=counts,
@@ -203,17 +213,25 @@ def verify_theorem(
         tightest=tightest,
         complaints=tuple(tally.complaints[:3]),
         notes=trial.notes(problems, seed),
+        derivation=None if derived is None else derived.steps,
+        unused=() if derived is None else derived.unused,
     )
 
 
-def _verdict(steps: tuple[tuple[Step, Discharge], ...], counts: Mapping[str, int], instances: int) -> str:
+def _verdict(
+    steps: tuple[tuple[Step, Discharge], ...], derived: Derived | None, counts: Mapping[str, int], instances: int
+) -> str:
     if counts["refuted"]:
         return "refuted"
     if not steps or any(found.status not in ("proved", "cited") for _, found in steps):
         return "unproved"
-    if counts["undecided"]:
+    if derived is not None and not derived.holds:
+        return "unproved"
+    if counts["undecided"] or counts[FOREIGN]:
         return "undecided"
-    return "proved" if instances else "untested"
+    if not instances:
+        return "untested"
+    return "lemmas proved" if derived is None else "proved"
 
 
 def _try_heads(theorem: Theorem, tally: _Tally, problems: int, seed: int, exact: bool) -> None:

@@ -66,7 +66,7 @@ def test_the_false_frozen_adam_with_half_the_ratio_is_refuted():
     false = replace(true, bound=MaxOver((1 - twice) ** 2))
     found = check(false, run)
     assert (found.verdict.item(), found.step.item()) == ("refuted", 1)
-    states = run_exactly(as_exact(problem, 0), run.rule, {"lr": 1.0}, 2, 1.0)
+    states = run_exactly(as_exact(problem, 0), run.rule, {"lr": 1.0}, 2)
     assert states[2].gap / states[1].gap == fmpq(9, 16)
 
 
@@ -78,7 +78,7 @@ def test_exact_gaps_are_those_of_the_reference():
         settings = {name: float(values[0]) for name, values in run.settings.items()}
         if rule == "block-gd":
             continue  # its rates need eigenvalues, which are irrational here
-        exact = [state.gap for state in run_exactly(as_exact(COUPLED, 0), run.rule, settings, 12, 5.0)]
+        exact = [state.gap for state in run_exactly(as_exact(COUPLED, 0), run.rule, settings, 12)]
         _, expected = reference_run(rule, blocks, start, 12, lr=0.125)
         np.testing.assert_allclose([int(g.p) / int(g.q) for g in exact], expected, rtol=1e-12)
 
@@ -86,7 +86,7 @@ def test_exact_gaps_are_those_of_the_reference():
 def test_a_rule_with_a_root_is_not_exact():
     run = simulate(COUPLED, "adam", lr=0.1, steps=2)
     with pytest.raises(NotExact):
-        run_exactly(as_exact(COUPLED, 0), run.rule, {n: float(v[0]) for n, v in run.settings.items()}, 2, 1.0)
+        run_exactly(as_exact(COUPLED, 0), run.rule, {n: float(v[0]) for n, v in run.settings.items()}, 2)
 
 
 def test_eigenvalues_rational_where_they_are_and_certified_balls_elsewhere():
@@ -116,7 +116,7 @@ def test_a_float_problem_that_is_flagged_is_read_as_its_own_rationals():
     true = THEOREMS["gd-upper"]
     tenth = sp.Rational(1, 10)
     false = replace(true, bound=true.bound - tenth)
-    found = check(false, simulate(problem, "gd", lr=0.05, steps=30), seconds=20)
+    found = check(false, simulate(problem, "gd", lr=0.05, steps=30))
     assert set(found.verdict.ravel()) == {"refuted"}
     assert (found.step > 0).all()
 
@@ -126,7 +126,7 @@ def test_a_run_that_is_not_its_rule_is_not_verified():
     gap = run.gap.copy()
     gap[0, 0, 7] *= 1 + 1e-9
     found = check(THEOREMS["gd-upper"], replace(run, gap=gap))
-    assert found.verdict.item() == "undecided"
+    assert found.verdict.item() == "not the rule's run"
     assert "the run is not its rule's: at step 7" in found.reason.item()
 
 
@@ -162,7 +162,7 @@ def test_frozen_adam_bounds_are_ordered_and_verified_on_rationals():
 def test_assert_bound_passes_and_returns_the_check():
     problem = BlockQuadratic.generate(problems=5)
     found = assert_bound("gd-upper", simulate(problem, "gd", lr=[0.1, 1.5], steps=100))
-    assert found.counts() == {"verified": 0, "holds": 10, "refuted": 0, "undecided": 0, "not applicable": 0}
+    assert {word: count for word, count in found.counts().items() if count} == {"holds": 10}
     worst, median = found.tightness
     assert median <= worst <= 1 + 1e-9
 
@@ -194,7 +194,7 @@ def test_gd_exact_and_heavy_ball_are_checked_too():
         run = simulate(problem, "gd", lr=[0.1, 0.3, 0.6], steps=300, engine=engine)
         assert_bound("gd-exact", run)
         wrong = replace(run, gap=run.gap * (1 + 1e-6 * (run.steps == 40)))
-        assert check(THEOREMS["gd-exact"], wrong, seconds=1).counts()["undecided"] > 0
+        assert check(THEOREMS["gd-exact"], wrong).counts()["not the rule's run"] > 0
 
 
 def test_the_fixture_is_found_by_pytest(assert_bound):

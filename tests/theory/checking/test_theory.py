@@ -149,7 +149,7 @@ def test_a_bound_that_is_too_good_is_refuted(problem):
     run = simulate(problem, "gd", lr=0.05, steps=2000, record="log")
     gd_upper = THEOREMS["gd-upper"]
     wrong = replace(gd_upper, bound=gd_upper.bound - sp.Rational(1, 10**5))
-    found = check(wrong, run, seconds=3)
+    found = check(wrong, run)
     assert set(found.verdict.ravel()) <= {"refuted", "undecided"}
     assert "refuted" in found.verdict
     assert (found.margin > 1).all()
@@ -161,7 +161,7 @@ def test_the_rate_the_judge_is_given_matters(problem):
 
     run = simulate(problem, "gd", lr=0.05, steps=500)
     lying = replace(run, settings={"lr": np.array([0.09])})
-    assert set(judge(lying, seconds=1)["verdict"].ravel()) == {"undecided"}
+    assert set(judge(lying)["verdict"].ravel()) == {"not the rule's run"}
 
 
 def test_a_run_that_diverges_against_its_bound_is_flagged(problem):
@@ -169,9 +169,8 @@ def test_a_run_that_diverges_against_its_bound_is_flagged(problem):
 
     run = simulate(problem, "gd", lr=10.0, steps=100)
     lying = replace(run, settings={"lr": np.array([0.01])})
-    columns = judge(lying, seconds=1)
-    assert set(columns["verdict"].ravel()) == {"undecided"}
-    assert np.isinf(columns["margin"]).all()
+    columns = judge(lying)
+    assert set(columns["verdict"].ravel()) == {"not the rule's run"}
     assert set(judge(run)["verdict"].ravel()) == {"holds"}
 
 

@@ -261,7 +261,7 @@ def test_a_user_s_own_statement_may_speak_of_the_state():
         assert_bound(mine, simulate(problem, "adam", lr=0.1, steps=50))
     too_much = replace(mine, bound=s.Lambda_P, statement="")
     with pytest.raises(AssertionError, match=r"Lambda_G is .*, where at most"):
-        assert_bound(too_much, simulate(problem, "adam", lr=0.1, steps=50, observe=["Lambda_G"]), seconds=1)
+        assert_bound(too_much, simulate(problem, "adam", lr=0.1, steps=50, observe=["Lambda_G"]))
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_exact_runs_of_rules_with_sums_and_roots_are_those_of_the_reference():
         settings = {name: float(values[0]) for name, values in run.settings.items()}
         from quadsim.theory.checking.exact import as_exact
 
-        states = exact_run.run_exactly(as_exact(problem, 0), run.rule, settings, 5, 5.0)
+        states = exact_run.run_exactly(as_exact(problem, 0), run.rule, settings, 5)
         np.testing.assert_allclose([int(x.gap.p) / int(x.gap.q) for x in states], run.gap[0, 0], rtol=1e-10)
 
 
@@ -429,8 +429,7 @@ def test_a_sign_run_that_is_not_its_rule_s_is_not_verified():
     run = simulate(BlockQuadratic.from_blocks([[[3]], [[1]]], initial_error=[1, 3]), "sign-lambda", lr=1.0, steps=6)
     assert check("sign-rate", run).verdict.item() == "verified"
     found = check("sign-rate", replace(run, gap=run.gap * 4.0 ** np.arange(7)))
-    assert found.verdict.item() == "undecided"
-    assert "the recorded one does not" in found.reason.item()
+    assert found.verdict.item() == "not the rule's run"
 
 
 def test_a_rate_that_is_right_up_to_a_rounding_is_neither_refuted_nor_verified():

@@ -138,14 +138,17 @@ def _energy() -> tuple[Step, ...]:
                 "theta E - E_next = A u^2 + 2 B u d + C d^2, E = y^2 + beta d^2, y = u + beta d, with A = beta "
                 "(1+beta) tau^2/(1-beta)"
             ),
+            (sp.Lt(beta, 1),),
         ),
         Step(
             equal(dd, beta * (1 + beta) * (1 - beta - tau * (2 - tau / _EPS1))),
             "and C = beta (1+beta) (1 - beta - tau (2 - tau/eps1))",
+            (sp.Lt(beta, 1),),
         ),
         Step(
             equal(sp.simplify(uu * dd - ud**2 / 4), beta**3 * tau**2 * (2 - tau / _EPS1) ** 2),
             "certificate: A C - B^2 = beta^3 tau^2 (2 - tau/eps1)^2 >= 0",
+            (sp.Lt(beta, 1),),
         ),
         Step(sp.Ge(dd, 0), "C is not negative, for any tau", (sp.Lt(beta, 1),)),
         _SEMIDEFINITE,

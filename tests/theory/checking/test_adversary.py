@@ -1,0 +1,153 @@
+"""Corrupted runs and false claims that an adversary with the source once made the judge accept, each with the right word."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from quadsim.simulator import BlockQuadratic, simulate
+from quadsim.theory import Theorem, check
+from quadsim.theory.symbols import Symbol as s
+
+FOREIGN = "not the rule's run"
+WITNESS = BlockQuadratic.from_blocks([[[3]], [[1]]], initial_error=[1, 3])
+DIAGONAL = BlockQuadratic.from_blocks([[[3.0]], [[1.0]]], initial_error=[1.0, 3.0])
+PLAIN = BlockQuadratic.generate(blocks=2, block_size=3, heterogeneity=5, problems=3, seed=4)
+
+
+def words(theorem, run):
+    return set(check(theorem, run).verdict.ravel())
+
+
+def altered(run, **changes):
+    """The run with some of its records changed; `gap` is a function of the gaps."""
+    if "gap" in changes:
+        changes["gap"] = changes["gap"](run.gap.copy())
+    return replace(run, **changes)
+
+
+def at(position, value):
+    def change(gap):
+        gap[..., position] = value(gap[..., position])
+        return gap
+
+    return change
+
+
+# A1: the last gap is below what float64 holds, so it says nothing about a factor.
+@pytest.mark.parametrize("factor", [sp.S.Zero, sp.Rational(1, 10**30), sp.Rational(1, 100), (1 - s.eta * s.mu) ** 40])
+def test_a_censored_gap_proves_no_factor(factor):
+    run = simulate(DIAGONAL, "gd", lr=0.06, steps=6000, record=6000)
+    assert run.gap[0, 0, -1] < 1e-280
+    found = check(Theorem(name="fast", rules=("gd",), bound=factor), run)
+    assert found.verdict.item() == "undecided"
+    assert "0 of 1" in found.reason.item()
+
+
+def test_a_censored_gap_bears_out_a_claim_above_it():
+    run = simulate(DIAGONAL, "gd", lr=0.06, steps=6000, record=6000)
+    slow = Theorem(name="slow", rules=("gd",), bound=sp.Rational(999, 1000))
+    assert words(slow, run) == {"holds"}
+
+
+# A5 and A6: records that are not those of the rule on this problem.
+RECORDS = {
+    "gaps a thousandth": {"gap": lambda gap: gap / 1000},
+    "the first gap times a million": {"gap": at(0, lambda g: g * 1e6)},
+    "a NaN": {"gap": at(7, lambda g: np.nan * g)},
+    "all NaN": {"gap": lambda gap: np.nan * gap},
+    "a negative gap": {"gap": at(9, lambda g: -g)},
+    "a gap a little off": {"gap": at(5, lambda g: g * (1 + 1e-6))},
+    "every second step relabelled": {"steps": 2 * np.arange(31)},
+    "steps in another order": {"steps": np.r_[0, np.arange(30, 0, -1)]},
+    "no start": {"steps": 1 + np.arange(31)},
+    "a wrong tolerance": {"tolerance": 1e-1},
+    "a tolerance of 2": {"tolerance": 2.0},
+    "a wrong status": {"status": np.full((1, 1), "diverged")},
+    "an unknown status": {"status": np.full((1, 1), "fine")},
+    "a hitting time too early": {"steps_to_tolerance": np.full((1, 1), 2.0), "status": np.full((1, 1), "converged")},
+    "a hitting time beyond the run": {"steps_to_tolerance": np.full((1, 1), 1e6)},
+    "a last passage too early": {"steps_to_stay": np.full((1, 1), 2.0)},
+    "other settings": {"settings": {"lr": np.array([0.4])}},
+}
+RULES_RUN = {"gd": ("gd-upper", 0.2), "sign-lambda": ("sign-rate", 1.0)}
+
+
+@pytest.mark.parametrize("rule", RULES_RUN)
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_that_are_not_the_rule_s(name, rule):
+    theorem, rate = RULES_RUN[rule]
+    for problem in (WITNESS, PLAIN.select([0])):
+        run = simulate(problem, rule, lr=rate, steps=30, tolerance=1e-5, engine="reference")
+        assert words(theorem, run) <= {"holds", "verified"}
+        found = check(theorem, altered(run, **RECORDS[name]))
+        assert set(found.verdict.ravel()) == {FOREIGN}, (problem, found.verdict, found.reason)
+        assert found.reason.item()
+
+
+def test_only_the_corrupted_run_of_a_batch_is_named():
+    run = simulate(PLAIN, "gd", lr=[0.1, 0.2], steps=30)
+    gap = run.gap.copy()
+    gap[1, 0, 3] = np.nan
+    verdict = check("gd-upper", replace(run, gap=gap)).verdict
+    assert verdict[1, 0] == FOREIGN
+    assert (np.delete(verdict.ravel(), 2) == "holds").all()
+
+
+def test_a_run_under_another_name_is_not_that_rule_s():
+    run = simulate(PLAIN, "adam", lr=0.1, steps=20)
+    assert words(Theorem(name="any", bound=2), replace(run, rule=simulate(PLAIN, "gd", lr=0.1, steps=1).rule)) == {
+        FOREIGN
+    }
+
+
+@pytest.mark.parametrize(
+    "rule", ["adam", "signum", "lion", "rmsprop", "adam-mini", "normalized-gd", "nesterov", "adamw"]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_honest_runs_of_every_rule_are_the_rule_s(rule, dtype):
+    run = simulate(PLAIN, rule, lr=[0.003, 0.1, 3.0], steps=200, dtype=dtype, record="log", engine="reference")
+    assert FOREIGN not in words(Theorem(name="any", bound=10**9), run)
+
+
+def test_verified_needs_the_recorded_gaps_far_down_too():
+    run = simulate(WITNESS, "gd", lr=0.5, steps=465)
+    assert 1e-290 < run.gap[0, 0, -1] < 1e-278
+    assert words("gd-upper", run) == {"verified"}
+    assert words("gd-upper", altered(run, gap=at(-1, lambda g: g / 3))) != {"verified"}
+
+
+def test_a_bound_that_stops_having_a_value_does_not_hold():
+    bound = 2 * sp.sqrt(1 - 2 * s.t / 7)
+    run = simulate(PLAIN, "gd", lr=0.1, steps=300)
+    found = check(Theorem(name="ends", kind="horizon", bound=bound), run)
+    assert set(found.verdict.ravel()) == {"undecided"}
+    assert "of 301" in found.reason[0, 0]
+
+
+# A7: a budget that is as large as the claim proves nothing.
+def test_a_claim_beyond_what_is_seen_is_never_held_by_its_budget():
+    problem = BlockQuadratic.generate(blocks=1, block_size=100, condition_number=3e4, problems=2, seed=1)
+    run = simulate(problem, "gd-lambda", lr=1.0, steps=30, observe=["gradient_norm", "Lambda_G"])
+    seen = 1 - run.gap[:, :, 1:] / run.gap[:, :, :-1]
+    claimed = sp.Float(1.5 * seen.min())
+    assert "holds" not in words(Theorem(name="more", rules=("gd-lambda",), bound=1 - claimed), run)
+    state = 1 - claimed * s.Lambda_G / s.Lambda_G * s.gap / s.gap - 0 * s.Lambda_G
+    assert "holds" not in words(Theorem(name="more", rules=("gd-lambda",), bound=state), run)
+
+
+def test_the_evidence_says_how_much_was_compared_and_what_would_have_been_noticed():
+    run = simulate(PLAIN, "gd", lr=0.1, steps=30)
+    evidence = check("gd-exact", run).evidence
+    assert (evidence.compared == 30).all()
+    assert evidence.recorded == 31
+    assert (evidence.slack < 1e-10).all()
+    assert (evidence.detectable < 1e-10).all()
+    upper = check("gd-upper", run).evidence
+    assert (upper.compared == 30).all()
+    assert (upper.slack <= 0.1).all()
+    size = upper.detectable[0, 0] * 1.01
+    for step in (3, 17, 30):
+        corrupted = altered(run, gap=at(step, lambda g, size=size: g * (1 + size)))
+        assert check("gd-upper", corrupted).verdict[0, 0] != "holds"
