@@ -75,7 +75,7 @@ def _texts(trajectory: Trajectory, wrong: NDArray[np.bool_], text: str) -> Texts
 def _values(trajectory: Trajectory) -> Texts:
     """A NaN, a negative gap, a finite gap after the end, and a gap at the start that is not the problem's."""
     gap = trajectory.gap
-    nan, negative = np.isnan(gap).any(axis=-1), (gap < 0.0).any(axis=-1)
+    nan, negative = np.asarray(np.isnan(gap).any(axis=-1)), np.asarray((gap < 0.0).any(axis=-1))
     returned = (np.isinf(gap[..., :-1]) & np.isfinite(gap[..., 1:])).any(axis=-1)
     out = _texts(trajectory, nan, "a recorded gap is NaN")
     # Where the conditioning leaves a gap no digit, e'He may come out negative by rounding.
@@ -151,7 +151,7 @@ def _passages(trajectory: Trajectory) -> Texts:
             (known & (stay < first), "it is said to stay within the tolerance before it has reached it"),
         )  # fmt: skip
     for wrong, text in faults:
-        out[(out == "") & wrong[..., 0]] = text
+        out[(out == "") & np.asarray(wrong)[..., 0]] = text
     return out
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,8 @@ def try_mutants(
         chosen += ones[seed % min(every, len(ones)) :: every]
     tried: Counter[str] = Counter()
     caught: Counter[str] = Counter()
-    argued, holes = [], []
+    argued: list[str] = []
+    holes: list[str] = []
     for done, mutant in enumerate(chosen):
         if progress is not None:
             progress(done, len(chosen), f"{mutant.kind}: {mutant.of}")
@@ -287,9 +288,14 @@ def _changed_rules(rule: Rule) -> Iterator[tuple[str, Rule]]:
     for part in ("update", "start"):
         for state, expression in getattr(rule, part).items():
             for text, other in _parts_changed(expression):
-                yield f"{part} of {state}: {text}", replace(rule, **{part: {**getattr(rule, part), state: other}})
+                yield f"{part} of {state}: {text}", _with_part(rule, part, {**getattr(rule, part), state: other})
     for text, other in _parts_changed(rule.step):
         yield f"step: {text}", replace(rule, step=other)
+
+
+def _with_part(rule: Rule, part: str, value: Any) -> Rule:
+    changes: dict[str, Any] = {part: value}
+    return replace(rule, **changes)
 
 
 def _parts_changed(expression: sp.Expr) -> Iterator[tuple[str, sp.Expr]]:
@@ -315,11 +321,11 @@ def _safely(make: Callable[[], Iterator[tuple[str, Rule]]]) -> Iterator[tuple[st
 
 def _rules() -> Iterator[Mutant]:
     for name, theorem in _THEOREM_OF.items():
-        for change, rule in _safely(lambda name=name: _changed_rules(RULES[name])):  # type: ignore[misc]
+        for change, rule in _safely(partial(_changed_rules, RULES[name])):
             yield _rule(name, change, rule, theorem)
             yield _code(name, change, rule)
     for name in _OTHERS:
-        for change, rule in _safely(lambda name=name: _changed_rules(RULES[name])):  # type: ignore[misc]
+        for change, rule in _safely(partial(_changed_rules, RULES[name])):
             yield _code(name, change, rule)
 
 
@@ -457,10 +463,10 @@ def _times(module: Any, name: str, factor: float) -> AbstractContextManager[None
 
 
 def _all_symbols(factor: float) -> AbstractContextManager[None]:
-    before = floats.symbol_budgets
+    before = budget.symbol_budgets
 
     def wider(run: Trajectory) -> Any:
-        found = before(run)
+        found: Any = before(run)
         for symbol in list(found):
             found[symbol] = factor * found[symbol]
         return found
@@ -586,7 +592,7 @@ def _judges() -> Iterator[Mutant]:
             yield _judge(
                 "budget", name, f"times {factor:g}", lambda n=name, f=factor: _times(floats, n, f), _all_flagged
             )
-        yield _judge("budget", "symbol_budgets", f"times {factor:g}", lambda f=factor: _all_symbols(f), _all_flagged)
+        yield _judge("budget", "symbol_budgets", f"times {factor:g}", partial(_all_symbols, factor), _all_flagged)
     yield _judge("budget", "_unit", "times 1e6", lambda: _times(budget, "_unit", 1e6), _all_flagged)
     for change, context in _kinder_provers():
         yield _judge("prover", "the prover", change, context, _no_trap_closes)
