@@ -32,6 +32,10 @@ def test_the_names_of_the_issue():
             "sign-constant",
         ),
         "head-drift",
+        *("sign-constant-gap", "sign-constant-steps", "sign-midpoint", "sign-diagonal", "sign-distance", "sign-cycle"),
+        *("signum-gap", "lion-gap", "linear-modes", "block-scale-invariance", "gd-lower-start"),
+        *("adam-local", "adam-energy", "adam-certificate", "adam-certificate-gap", "adam-from-state", "adam-span"),
+        "adam-diagonal",
     }
     for theorem in THEOREMS.values():
         assert theorem.source
