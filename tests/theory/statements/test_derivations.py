@@ -12,7 +12,6 @@ from quadsim.theory.statements.derived.graph import derive
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver
 from quadsim.theory.symbols import Symbol as s
 
-
 DERIVED = [name for name in THEOREMS if name not in LEMMAS_ONLY]
 
 

@@ -43,7 +43,7 @@ def test_every_theorem_is_proved_and_borne_out(whole, name):
     assert report.verdict == ("lemmas proved" if name in LEMMAS_ONLY else "proved"), report.complaints
     assert report.instances >= 100
     assert report.verdicts["refuted"] == report.verdicts["undecided"] == 0
-    assert report.verdicts["verified"] >= (0 if name == "gd-noise" else 10)
+    assert report.verdicts["verified"] >= (0 if name in {"gd-noise", *LEMMAS_ONLY} else 10)
     assert report.worst_margin <= 1 + 1e-6
     assert report.tightness <= 1 + 1e-6 or np.isnan(report.tightness)
 

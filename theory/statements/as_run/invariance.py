@@ -34,44 +34,59 @@ _c = sp.Symbol("c", positive=True)
 _g = sp.Symbol("g", real=True)
 
 
+_mean_square = sp.Symbol("q", positive=True)  # mean of g_i^2 over a block
+_k1, _k2 = sp.symbols("k_1 k_2", positive=True)  # 1 - beta1^t and 1 - beta2^t
+_BELOW_ONE = tuple(sp.Lt(beta, 1) for beta in list(RULES["adam"].hyperparameters)[:2])
+
+
 def _scaled(name: str) -> tuple[Step, ...]:
     """Return the proof steps that a rule moves alike when g is scaled by c, and its states keep their scale."""
     rule = RULES[name]
     own = {str(symbol): symbol for symbol in rule.hyperparameters}
     values = {own[key]: sp.S.Zero for key in ("eps", "weight_decay") if key in own}
+    values |= {clock: 1 - left for clock, left in zip(rule.clocks, (_k1, _k2), strict=False)}
     squares = ("v", "v_max")
     old = {state: sp.Symbol(f"{state}_0", positive=True) for state in rule.states}
     new = {state: (_c**2 if str(state) in squares else _c) * value for state, value in old.items()}
     start, gradient = sp.Symbol("e", real=True), sp.Symbol("g", positive=True)
     one, kept = advance(rule, start, gradient, old, values)
     other, scaled = advance(rule, start, _c * gradient, new, values)
-    claims = [equal(_plain(other), _plain(one))]
-    claims += [equal(_plain(scaled[s]), _plain((_c**2 if str(s) in squares else _c) * kept[s])) for s in rule.states]
+    claims = [equal(_factored(other), _factored(one))]
+    claims += [
+        equal(_factored(scaled[s]), _factored((_c**2 if str(s) in squares else _c) * kept[s])) for s in rule.states
+    ]
+    given = tuple(relation for relation in _BELOW_ONE if relation.lhs in own.values())
+    if name == "rmsprop-centered":  # with eps = 0 it has a step only where the variance is positive
+        given += tuple(sp.Gt(variance, 0) for variance in claims[0].atoms(sp.Max))
     return tuple(
         Step(
             claim,
             f"{name}: with c g for g, c m for m and c^2 v for v (eps = 0; g, m > 0) "
             + ("the step is the same" if number == 0 else f"and the state {rule.states[number - 1]} keeps its scale"),
+            given,
         )
         for number, claim in enumerate(claims)
     )
 
 
-def _plain(expression: sp.Expr) -> sp.Expr:
-    """Return an expression with a positive factor taken out of signs, means, maxima and quotients."""
+def _factored(expression: sp.Expr) -> sp.Expr:
+    """Return an expression with c taken out of signs, means and maxima; the rest is left to the prover."""
 
     def mean(inner: sp.Expr) -> sp.Expr:
-        power = 2 if sp.expand(inner / _c**2).has(_c) is False and inner.has(_c) else 0
-        return _c**power * BlockMean(sp.expand(inner / _c**power))
+        """The mean of g_i^2 over the block as a positive number, times c^2 where every g_i is scaled."""
+        return _c**2 * _mean_square if inner.has(_c) else _mean_square
 
-    out = expression.replace(sp.sign, lambda x: sp.sign(sp.simplify(x / _c)) if x.has(_c) else sp.sign(x))
+    out = expression.replace(sp.sign, lambda x: sp.sign(sp.expand(x / _c if x.has(_c) else x)))
     out = out.replace(BlockMean, mean)
     out = out.replace(Ratio, lambda x, y: x / y)
-    out = out.replace(
+    return out.replace(
         sp.Max,
-        lambda *x: _c**2 * sp.Max(*(sp.expand(y / _c**2) for y in x)) if any(y.has(_c) for y in x) else sp.Max(*x),
+        lambda *x: (
+            _c**2 * sp.Max(*(sp.expand(y / _c**2) for y in x))
+            if any(y.has(_c) for y in x)
+            else sp.Max(*map(sp.expand, x))
+        ),
     )
-    return sp.simplify(sp.powsimp(sp.expand_power_base(sp.simplify(out), force=True)))
 
 
 def _invariance() -> tuple[Step, ...]:
@@ -108,8 +123,8 @@ def _diagonal() -> tuple[Step, ...]:
     values = {
         own["eps"]: sp.S.Zero,
         rule_symbols.lr: eta,
-        p1: sp.Symbol("q_1", positive=True),
-        p2: sp.Symbol("q_2", positive=True),
+        p1: 1 - _k1,
+        p2: 1 - _k2,
     }
     start, m0, v0 = sp.symbols("e_t m_0 v_0", positive=True)
     one, _ = advance(rule, start, start, {m: m0, v: v0}, values)
@@ -117,12 +132,14 @@ def _diagonal() -> tuple[Step, ...]:
     large, _ = advance(rule, _c * start, _c * start, {m: _c * m0, v: _c**2 * v0}, {**values, rule_symbols.lr: _c * eta})
     return (
         Step(
-            equal(_plain(curved), _plain(one)),
+            equal(_factored(curved), _factored(one)),
             "one coordinate, eps = 0: with lambda e for g, lambda m and lambda^2 v, lambda drops out of the step",
+            _BELOW_ONE,
         ),
         Step(
-            equal(_plain(large), _plain(_c * one)),
+            equal(_factored(large), _factored(_c * one)),
             "and with c e for e and c eta for eta everything is c times as large: e_t/e_0 depends on eta/|e_0| alone",
+            _BELOW_ONE,
         ),
         Step(
             equal(lam * (start * m0) ** 2 / 2, m0**2 * (lam * start**2 / 2)),
