@@ -6,9 +6,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from flint import fmpq
 
 from quadsim.simulator import BlockQuadratic, simulate
 from quadsim.theory import THEOREMS, check
+from quadsim.theory.checking import exact_recursions
 from quadsim.theory.running.constants import (
     inverse_diagonal,
     midpoint_smoothness,
@@ -137,6 +139,8 @@ def test_without_the_plateau_the_bound_is_violated(monkeypatch):
     run = jittering()
     assert not violated("sign-constant-gap", run)
     monkeypatch.setattr(meanings, "sign_smoothness", lambda problem: np.full((1, 2), 1e-9))
+    monkeypatch.setitem(exact_recursions.CONSTANTS, Symbol.S_l, lambda problem: [fmpq(1, 10**9)] * len(problem.blocks))
+    monkeypatch.setattr(exact_recursions, "_KEPT", {})
     assert violated("sign-constant-gap", run)
 
 
@@ -148,6 +152,9 @@ def test_with_the_largest_inverse_entry_of_the_whole_in_place_of_nu_it_is_violat
     run = simulate(slow, "signsgd", lr=1e-3, steps=300)
     assert not violated("sign-constant-gap", run)
     monkeypatch.setattr(meanings, "one_norm_convexity", lambda problem: 4.0 * problem.block_smoothness)
+    stiffest = fmpq(round(4 * slow.block_smoothness.max() * 10**6), 10**6)
+    monkeypatch.setitem(exact_recursions.CONSTANTS, Symbol.nu_l, lambda problem: [stiffest] * len(problem.blocks))
+    monkeypatch.setattr(exact_recursions, "_KEPT", {})
     assert violated("sign-constant-gap", run)
 
 
