@@ -22,14 +22,20 @@ __all__ = [
     "Family",
     "Tightest",
     "closeness",
+    "search_adam",
     "search_adam_frozen",
     "search_adam_frozen_any",
+    "search_adam_memoryless",
     "search_block_gd",
+    "search_diagonal_signs",
     "search_gd",
     "search_gd_lambda",
     "search_heavy_ball",
+    "search_lion",
+    "search_momentum",
     "search_sign_lambda",
     "search_signsgd",
+    "search_signum",
     "search_tightest",
 ]
 
@@ -137,6 +143,39 @@ def search_signsgd(x: Array) -> Trajectory:
     """Run sign descent."""
     seen = ["gradient_norm_1", "block_gap", "iterate"]
     return simulate(_sized_start(x), "signsgd", lr=1.0, steps=_STEPS, observe=seen)
+
+
+def search_signum(x: Array) -> Trajectory:
+    """Run the sign of the mean gradient."""
+    return simulate(_sized_start(x), "signum", lr=1.0, momentum=[0.5, 0.9], steps=_STEPS)
+
+
+def search_lion(x: Array) -> Trajectory:
+    """Run the sign of a mix of gradient and memory."""
+    return simulate(_sized_start(x), "lion", lr=1.0, beta1=[0.5, 0.9], beta2=[0.5, 0.99], steps=_STEPS)
+
+
+def search_diagonal_signs(x: Array) -> Trajectory:
+    """Run sign descent on diagonal blocks."""
+    x = x.copy()
+    x[4:6] = 0.0
+    return simulate(_sized_start(x), "signsgd", lr=1.0, steps=_STEPS)
+
+
+def search_adam(x: Array) -> Trajectory:
+    """Run Adam with two memories of the mean gradient."""
+    return simulate(_sized_start(x), "adam", lr=0.3, beta1=[0.5, 0.9], steps=_STEPS, observe=["iterate"])
+
+
+def search_adam_memoryless(x: Array) -> Trajectory:
+    """Run Adam without a memory of the mean gradient."""
+    return simulate(_sized_start(x), "adam", lr=0.3, beta1=0.0, steps=_STEPS, observe=["iterate"])
+
+
+def search_momentum(x: Array) -> Trajectory:
+    """Run heavy-ball at any rate, with two momenta."""
+    problem = _problem(x, x[10] / _largest(x))
+    return simulate(problem, "heavy-ball", lr=1.0, momentum=[0.5, 0.9], steps=_STEPS, engine="reference")
 
 
 def search_gd_lambda(x: Array) -> Trajectory:

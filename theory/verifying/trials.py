@@ -23,14 +23,20 @@ from quadsim.theory.symbols import Symbol
 from quadsim.theory.verifying.frozen_ratios import ratio_notes
 from quadsim.theory.verifying.tightness import (
     Family,
+    search_adam,
     search_adam_frozen,
     search_adam_frozen_any,
+    search_adam_memoryless,
     search_block_gd,
+    search_diagonal_signs,
     search_gd,
     search_gd_lambda,
     search_heavy_ball,
+    search_lion,
+    search_momentum,
     search_sign_lambda,
     search_signsgd,
+    search_signum,
 )
 
 __all__ = ["BATCH", "TRIALS", "Trial", "random_problems", "rational_problem", "trial_of"]
@@ -518,6 +524,25 @@ def _rational_orbit(draw: Draw) -> Trajectory:
     return simulate(problem, adam_on_orbit(), lr=float(rate), beta1=float(beta1), beta2=beta2, eps=0.0, steps=6)
 
 
+def _rational_diagonal(draw: Draw) -> Trajectory:
+    values = [_fraction(draw) for _ in range(int(draw.integers(2, 5)))]
+    start = [_fraction(draw) * int(draw.choice([-1, 1])) for _ in values]
+    problem = BlockQuadratic.from_blocks([[[v]] for v in values], initial_error=start)
+    return simulate(problem, "signsgd", lr=_dyadic(float(draw.uniform(0.05, 1.0))), steps=10)
+
+
+def _rational_cycle(draw: Draw) -> Trajectory:
+    """Run from (k + 1/2) lr s in rationals, with lr a power of two."""
+    problem = rational_problem(draw)
+    assert problem.exact is not None
+    signs = problem.layout.flatten({size: worst_signs(h) for size, h in problem.hessian.items()})[0]
+    rate = Fraction(1, 2 ** int(draw.integers(0, 4)))
+    start = [rate * Fraction(2 * int(draw.integers(0, 6)) + 1, 2)] * len(signs)
+    start = [start[0] * int(s) for s in signs]
+    again = BlockQuadratic.from_blocks(list(problem.exact.blocks), initial_error=start)
+    return simulate(again, "signsgd", lr=float(rate), steps=10)
+
+
 TRIALS: dict[str, Trial] = {
     "gd-exact": Trial(_gd_stepped, rational=_rational("gd")),
     "gd-upper": Trial(_gd, rational=_rational("gd"), searched=search_gd),
@@ -574,20 +599,20 @@ TRIALS: dict[str, Trial] = {
     ),
     "sign-constant-steps": Trial(_signs_as_run("signsgd", observe=["block_gap"]), searched=search_signsgd),
     "sign-midpoint": Trial(_signs_as_run("signsgd", observe=["iterate"]), searched=search_signsgd),
-    "signum-gap": Trial(_signs_as_run("signum")),
-    "lion-gap": Trial(_signs_as_run("lion")),
-    "sign-diagonal": Trial(_diagonal_signs),
+    "signum-gap": Trial(_signs_as_run("signum"), searched=search_signum),
+    "lion-gap": Trial(_signs_as_run("lion"), searched=search_lion),
+    "sign-diagonal": Trial(_diagonal_signs, rational=_rational_diagonal, searched=search_diagonal_signs),
     "sign-distance": Trial(
         _signs_as_run("signsgd", schedules=_SCHEDULES), rational=_rational("signsgd", low=0.05, high=0.3)
     ),
-    "sign-cycle": Trial(_sign_cycles),
-    "adam-local": Trial(_preconditioned(memory=False)),
-    "adam-energy": Trial(_preconditioned()),
-    "adam-certificate": Trial(_preconditioned(memory=True)),
-    "adam-certificate-gap": Trial(_preconditioned(memory=True)),
-    "adam-from-state": Trial(_adam_slowly),
-    "adam-span": Trial(_preconditioned()),
-    "linear-modes": Trial(_momentum),
+    "sign-cycle": Trial(_sign_cycles, rational=_rational_cycle),
+    "adam-local": Trial(_preconditioned(memory=False), searched=search_adam_memoryless),
+    "adam-energy": Trial(_preconditioned(), searched=search_adam),
+    "adam-certificate": Trial(_preconditioned(memory=True), searched=search_adam),
+    "adam-certificate-gap": Trial(_preconditioned(memory=True), searched=search_adam),
+    "adam-from-state": Trial(_adam_slowly, searched=search_adam),
+    "adam-span": Trial(_preconditioned(), searched=search_adam),
+    "linear-modes": Trial(_momentum, searched=search_momentum),
     "block-scale-invariance": Trial(_multiples(INVARIANT)),
     "adam-diagonal": Trial(_multiples(("adam",))),
     "gd-lower-start": Trial(_gd),

@@ -37,13 +37,24 @@ def whole():
     return verify(problems=100, search=300)
 
 
+WITHOUT_EXACT_RUNS = {
+    *("gd-noise", "head-drift"),  # a mean; heads have an exact check of their own
+    *("sign-constant-steps", "sign-midpoint", "signum-gap", "lion-gap", "linear-modes", "gd-lower-start"),
+    # Adam's root is irrational; the factors of its certificates are certified in rationals, see test_preconditioned.py.
+    *("adam-local", "adam-energy", "adam-certificate", "adam-certificate-gap", "adam-from-state", "adam-span"),
+    *("block-scale-invariance", "adam-diagonal"),
+}
+"""Theorems that are checked on float runs alone."""
+
+
 @pytest.mark.parametrize("name", THEOREMS)
 def test_every_theorem_is_proved_and_borne_out(whole, name):
     report = next(r for r in whole[0] if r.name == name)
     assert report.verdict == ("lemmas proved" if name in LEMMAS_ONLY else "proved"), report.complaints
     assert report.instances >= 100
     assert report.verdicts["refuted"] == report.verdicts["undecided"] == 0
-    assert report.verdicts["verified"] >= (0 if name in {"gd-noise", *LEMMAS_ONLY} else 10)
+    assert (instances.TRIALS[name].rational is None) == (name in WITHOUT_EXACT_RUNS)
+    assert report.verdicts["verified"] >= (0 if name in WITHOUT_EXACT_RUNS else 10)
     assert report.worst_margin <= 1 + 1e-6
     assert report.tightness <= 1 + 1e-6 or np.isnan(report.tightness)
 
