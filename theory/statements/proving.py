@@ -317,9 +317,16 @@ def _a_point(relations: tuple[Any, ...]) -> dict[str, str]:
         likely = np.ones(_POINTS, dtype=bool)
     for at in np.flatnonzero(likely)[:_CHECKED]:
         point = points[at]
-        if all(relation.subs(point, simultaneous=True) == sp.true for relation in relations):
+        if all(_holds_at(relation, point) for relation in relations):
             return {str(symbol): str(value) for symbol, value in point.items()}
     return {}
+
+
+def _holds_at(relation: Any, point: dict[sp.Symbol, sp.Rational]) -> bool:
+    try:
+        return bool(relation.subs(point, simultaneous=True) == sp.true)
+    except TypeError:  # SymPy does not compare what is not a real number, so the relation does not hold there
+        return False
 
 
 def _a_number(symbol: sp.Symbol, draw: random.Random) -> sp.Rational:

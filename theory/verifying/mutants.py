@@ -589,9 +589,7 @@ def _kinder_provers() -> Iterator[tuple[str, Callable[[], AbstractContextManager
 def _judges() -> Iterator[Mutant]:
     for factor in (1e3, 1e6, 1e9):
         for name in ("evaluation_budget", "growth_budget", "one_step_budget"):
-            yield _judge(
-                "budget", name, f"times {factor:g}", lambda n=name, f=factor: _times(floats, n, f), _all_flagged
-            )
+            yield _judge("budget", name, f"times {factor:g}", partial(_times, floats, name, factor), _all_flagged)
         yield _judge("budget", "symbol_budgets", f"times {factor:g}", partial(_all_symbols, factor), _all_flagged)
     yield _judge("budget", "_unit", "times 1e6", lambda: _times(budget, "_unit", 1e6), _all_flagged)
     for change, context in _kinder_provers():
