@@ -104,6 +104,10 @@ class Step:
                 f"a claim must be one that a reader can check, got {self.claim}; keep SymPy from deciding it: evaluate=False."
             )
         floats = {number for x in (self.claim, *self.given) if isinstance(x, sp.Basic) for number in x.atoms(sp.Float)}
+        if any(isinstance(x, sp.Basic) and x.has(sp.zoo, sp.nan) for x in (self.claim, *self.given)):
+            raise ValueError(
+                f"a step must be defined, got {self.claim}, with a division by 0; look at where it comes from."
+            )
         if floats:
             raise ValueError(
                 f"numbers of a step must be exact, got {', '.join(sorted(map(str, floats)))}; use integers or sp.Rational."
