@@ -81,10 +81,15 @@ def growth_budget(trajectory: Trajectory, root: Array | float = 1.0) -> Array:
 
 
 def evaluation_budget(trajectory: Trajectory) -> Array:
-    """Return the relative error of a measured gap_t / gap_s: each gap has the error n u |e||H||e| <= n^(3/2) u kappa_l 2 gap."""
+    """Return the relative error of a measured gap_t / gap_s: each gap has the error n u |e||H||e| <= n^(3/2) u kappa_l 2 gap.
+
+    The closed form of a frozen preconditioner evaluates gaps in the eigenbasis of D^(-1/2) H D^(-1/2), whose condition counts.
+    """
     n, number = max(trajectory.problem.block_sizes), len(trajectory.problem.block_sizes)
-    size = 2.0 * (2.0 * n**1.5 + number) * _unit(trajectory)
-    return np.asarray(size * _kappa(trajectory) * np.ones(trajectory.status.shape))
+    size, kappa = 2.0 * (2.0 * n**1.5 + number) * _unit(trajectory), _kappa(trajectory)
+    if trajectory.engine == "closed-form" and canonical_name(trajectory.rule) == "adam-frozen":
+        kappa = np.maximum(kappa, _conditioning(trajectory)[1])
+    return np.asarray(size * kappa * np.ones(trajectory.status.shape))
 
 
 def spectral_radius(trajectory: Trajectory) -> Array | None:

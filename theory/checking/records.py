@@ -63,6 +63,12 @@ def _form(trajectory: Trajectory) -> str:
         return f"gaps must have the shape (M, K, R) = {(*trajectory.status.shape, steps.size)}, got {gap.shape}"
     if steps.size == 0 or steps[0] != 0 or np.any(np.diff(steps) <= 0) or np.any(steps != np.floor(steps)):
         return "recorded steps must start at 0 and ascend"
+    if trajectory.rule is not None:
+        rate, others = trajectory.settings.get("lr"), {n: v for n, v in trajectory.settings.items() if n != "lr"}
+        try:
+            trajectory.rule.settings(rate, **others)
+        except ValueError as error:
+            return f"its settings are none of the rule's: {error}"
     if not 0.0 < trajectory.tolerance < 1.0:
         return f"the tolerance must be in (0, 1), got {trajectory.tolerance:g}"
     return ""
@@ -195,7 +201,7 @@ def _recomputed(trajectory: Trajectory) -> tuple[Texts, NDArray[np.int64], Array
             ended, expected < limit * (1.0 - allowed), np.abs(seen - expected) > allowed * np.abs(expected) + floor
         )
         followed = np.isfinite(allowed) & (np.isfinite(expected) | ~ended)
-        wrong = followed & off
+        wrong = (followed & off) | (np.isnan(expected) & np.isfinite(seen))
     noticed[..., :count] = np.where(followed & (expected > floor), allowed, np.inf)
     for m, k in np.argwhere(wrong.any(axis=-1)):
         r = int(np.argmax(wrong[m, k]))

@@ -108,6 +108,10 @@ class Step:
                 f"a claim must be one that a reader can check, got {self.claim}; keep SymPy from deciding it: evaluate=False."
             )
         floats = {number for x in (self.claim, *self.given) if isinstance(x, sp.Basic) for number in x.atoms(sp.Float)}
+        if any(isinstance(x, sp.Basic) and x.has(sp.zoo, sp.nan) for x in (self.claim, *self.given)):
+            raise ValueError(
+                f"a step must be defined, got {self.claim}, with a division by 0; look at where it comes from."
+            )
         if floats:
             raise ValueError(
                 f"numbers of a step must be exact, got {', '.join(sorted(map(str, floats)))}; use integers or sp.Rational."
@@ -321,9 +325,16 @@ def _a_point(relations: tuple[Any, ...]) -> dict[str, str]:
         likely = np.ones(_POINTS, dtype=bool)
     for at in np.flatnonzero(likely)[:_CHECKED]:
         point = points[at]
-        if all(relation.subs(point, simultaneous=True) == sp.true for relation in relations):
+        if all(_holds_at(relation, point) for relation in relations):
             return {str(symbol): str(value) for symbol, value in point.items()}
     return {}
+
+
+def _holds_at(relation: Any, point: dict[sp.Symbol, sp.Rational]) -> bool:
+    try:
+        return bool(relation.subs(point, simultaneous=True) == sp.true)
+    except TypeError:  # SymPy does not compare what is not a real number, so the relation does not hold there
+        return False
 
 
 def _a_number(symbol: sp.Symbol, draw: random.Random) -> sp.Rational:

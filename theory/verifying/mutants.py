@@ -303,7 +303,7 @@ def _parts_changed(expression: sp.Expr) -> Iterator[tuple[str, sp.Expr]]:
         node = _at(expression, path)
         for text, other in _of_node(node):
             changed = _with(expression, path, other)
-            if changed is not None and changed != expression:
+            if changed is not None and changed != expression and not changed.has(sp.zoo, sp.nan, sp.oo, sp.I):
                 yield f"{text} at {'.'.join(map(str, path)) or 'the top'}", changed
 
 
@@ -369,7 +369,7 @@ def _code(name: str, change: str, rule: Rule) -> Mutant:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # as of complex numbers
                 run = _run(name, rule)
-        except (ValueError, TypeError, RuntimeError, UserWarning):
+        except (ValueError, TypeError, KeyError, RuntimeError, UserWarning):
             return ""  # it does not even run
         honest = _run(name, RULES[name])
         verdict = check(_ANY, replace(run, rule=RULES[name])).verdict

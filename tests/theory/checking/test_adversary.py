@@ -102,6 +102,16 @@ def test_a_run_under_another_name_is_not_that_rule_s():
     }
 
 
+def test_settings_out_of_range_are_not_the_rule_s():
+    run = simulate(PLAIN, "adam", lr=0.1, steps=20, engine="reference")
+    assert words(Theorem(name="any", kind="horizon", bound=10**9), run) == {"holds"}
+    for name, value in (("beta2", 1.0989), ("beta1", -0.1), ("lr", -0.1), ("beta1", np.nan)):
+        settings = {**run.settings, name: np.array([value])}
+        found = check(Theorem(name="any", kind="horizon", bound=10**9), replace(run, settings=settings))
+        assert set(found.verdict.ravel()) == {FOREIGN}, name
+        assert "settings are none of the rule's" in found.reason[0, 0]
+
+
 @pytest.mark.parametrize(
     "rule", ["adam", "signum", "lion", "rmsprop", "adam-mini", "normalized-gd", "nesterov", "adamw"]
 )
