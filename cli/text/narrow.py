@@ -70,7 +70,14 @@ def print_table(console: Console, make: Callable[[int], Table]) -> None:
 
 def _broken(cell: str) -> str:
     """A cell over several lines: a range at its dash, what is in brackets, and the options of an optimizer."""
-    lines = cell.replace(" - ", " -\n").replace(" (", "\n(").replace(" / ", " /\n").replace("no theorem", "no\ntheorem")
+    lines = (
+        cell
+        .replace(" - ", " -\n")
+        .replace(" (", "\n(")
+        .replace(" / ", " /\n")
+        .replace("no theorem", "no\ntheorem")
+        .replace("see below", "see\nbelow")
+    )
     return lines if ": " in lines else lines.replace(":", ":\n")
 
 

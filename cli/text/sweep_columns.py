@@ -1,13 +1,14 @@
 """Columns that the table of a sweep has for one family of problems, in the terminal and in the report."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from quadsim.simulator.sweeps.config.families import family_of, imported
 from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.results.results import Results
 
 __all__ = ["BOUNDS", "OPTIMISED", "ExtraColumn", "choice_columns", "criterion_columns", "extra_columns", "steps_text"]
 
@@ -35,11 +36,25 @@ def steps_text(value: float, most: int) -> str:
     return f"> {most}" if np.isinf(value) else f"{value:g}"
 
 
-def extra_columns(config: SweepGrid) -> tuple[ExtraColumn, ...]:
-    """Those of the family of a configuration."""
-    path = family_of(config).table_columns
+UNBOUNDED, BELOW = "no theorem", "see below"
+"""What the table of best rates says of a row without a bound: alone, and where a table of other bounds follows."""
+
+
+def extra_columns(results: Results) -> tuple[ExtraColumn, ...]:
+    """Those of the family of a sweep."""
+    path = family_of(results.config).table_columns
     found: tuple[ExtraColumn, ...] = () if path is None else imported(path)
-    return found
+    return found if results.guarantees is None else tuple(map(_pointing, found))
+
+
+def _pointing(column: ExtraColumn) -> ExtraColumn:
+    """The column with a pointer to the table of other bounds, where it has none."""
+
+    def text(row: Row, steps: int) -> str:
+        said = column.text(row, steps)
+        return BELOW if said == UNBOUNDED else said
+
+    return replace(column, text=text)
 
 
 def choice_columns(config: SweepGrid) -> tuple[ExtraColumn, ...]:
@@ -94,7 +109,7 @@ def _three_digits(value: float) -> str:
 
 
 def _bound(row: Row, steps: int) -> str:
-    return "no theorem" if np.isnan(row["bound_median"]) else steps_text(row["bound_median"], steps)
+    return UNBOUNDED if np.isnan(row["bound_median"]) else steps_text(row["bound_median"], steps)
 
 
 def _margin(row: Row) -> float:

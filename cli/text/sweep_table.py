@@ -39,7 +39,7 @@ def _table(results: Results, label: str, best: Any) -> PrintedTable:
     size = f"{len(config.reported)} problems a row, at most {config.steps} steps"
     title = f"Steps until {config.criterion} ({size})"
     most = "" if results.histogram is None else " (at most)"
-    columns = (*criterion_columns(config, results.best), *choice_columns(config), *extra_columns(config))
+    columns = (*criterion_columns(config, results.best), *choice_columns(config), *extra_columns(results))
     shared = (" / ".join(config.compared), "optimizer", "best lr", f"median steps{most}", f"10-90%{most}")
     headings = [*shared, *(column.heading for column in columns)]
     rows: list[list[str] | None] = []

@@ -79,7 +79,7 @@ def test_sweep_json_is_one_document(run, tmp_path):
 def test_sweep_prints_table_answer_choice_and_files(run, tmp_path):
     result = run("sweep", *SMALL)
     assert result.exit_code == 0, result.stderr
-    for text in ("median steps", "10-90%", "no theorem", "fewer steps", "chosen with hindsight", "Files: runs/sweep-"):
+    for text in ("median steps", "10-90%", "see below", "fewer steps", "chosen with hindsight", "Files: runs/sweep-"):
         assert text in result.stdout, text
     (folder,) = (tmp_path / "runs").iterdir()
     assert {p.name for p in folder.iterdir()} == {
