@@ -68,7 +68,8 @@ def _latex(expression: Any) -> str:
 @cache
 def mathml(latex: str, *, block: bool = False) -> Markup:
     """Return an expression as MathML."""
-    return Markup(latex2mathml.converter.convert(latex, display="block" if block else "inline"))
+    plain = latex.replace(r"\_", "_").replace(r"\%", "%")  # LaTeX has to mark them in words, MathML shows the mark
+    return Markup(latex2mathml.converter.convert(plain, display="block" if block else "inline"))
 
 
 def statement(theorem: Theorem) -> Markup:

@@ -59,12 +59,16 @@ def test_sizes_are_checked_before_anything_is_made(tmp_path, monkeypatch, option
 
 
 def test_nothing_is_unpickled():
-    unsafe = re.compile(r"\bpickle\b|allow_pickle=True|torch\.load|joblib\.load|read_pickle|\beval\(|yaml\.load\b")
+    unsafe = re.compile(
+        r"\bpickle\b|allow_pickle=True|torch\.load|joblib\.load|read_pickle|(?<!def )\beval\(|yaml\.load\b"
+    )
     for folder in ("simulator", "theory", "cli"):
         for path in (ROOT / folder).rglob("*.py"):
             if (
                 path.name == "cache.py"
             ):  # compiled kernels are Numba's pickles, in a folder that only its owner writes to
                 continue
-            lines = [line for line in path.read_text().splitlines() if unsafe.search(line) and "def eval(" not in line]
+            lines = [
+                line for line in path.read_text().splitlines() if unsafe.search(line) and "model.eval(" not in line
+            ]  # Z3's
             assert not lines, f"{path}: {lines}"

@@ -53,7 +53,7 @@ def assert_same(folder, whole):
     assert (folder / "summary.parquet").read_bytes() == (whole / "summary.parquet").read_bytes()
     found, expected = (xr.load_dataset(f / "trajectories.nc", engine="h5netcdf") for f in (folder, whole))
     assert found["gap"].values.tobytes() == expected["gap"].values.tobytes()
-    own = {"table.json"}  # of the command alone
+    own = {"table.json", "guarantees.parquet"}  # of the command alone
     assert {path.name for path in folder.iterdir()} - own == {path.name for path in whole.iterdir()} - own
 
 

@@ -108,7 +108,7 @@ def assert_same(folder, whole):
     found, expected = (xr.load_dataset(f / "trajectories.nc", engine="h5netcdf") for f in (folder, whole))
     assert found.identical(expected)
     assert found["gap"].values.tobytes() == expected["gap"].values.tobytes()
-    added = {"report.html", "table.json"}  # by the command line
+    added = {"report.html", "table.json", "guarantees.parquet"}  # by the command line
     assert {path.name for path in folder.iterdir()} - added == FILES
     assert load_results(folder).answers == load_results(whole).answers
 
