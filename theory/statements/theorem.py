@@ -131,8 +131,9 @@ class Theorem:
     Attributes:
         name: its name; for a theorem of this project the name in THEOREMS.
         bound: SymPy expression in the symbols of `quadsim.theory.symbols`.
-        rules: optimizers it applies to; empty means all. A run fits if its rule has the expressions of one of them.
-        own_rules: those of `rules` that are not in RULES.
+        rules: names of built-in optimizers it applies to. A run fits if its rule has the expressions of one of them. Without
+            rules and own_rules it applies to all.
+        own_rules: rules of your own it applies to.
         hypotheses: the conditions under which it applies, as Hypothesis objects or SymPy relations.
         kind: `per step` (the bound is the factor from one gap to the next; a bound that depends on the state is compared only
             between consecutive steps that are both recorded), `horizon` (of the quantity at step t, by default gap_t/gap_0),
@@ -335,9 +336,10 @@ class Theorem:
         """
         shape = trajectory.status.shape
         rule = "none (a baseline)" if trajectory.rule is None else trajectory.rule.name
-        if self.rules and not self._speaks_of(trajectory.rule):
-            own = " of its own" if rule in self.rules else ""
-            return np.full(shape, f"the rule is {rule}{own}, not {' or '.join(self.rules)}", dtype=object)
+        names = dict.fromkeys((*self.rules, *(own.name for own in self.own_rules)))
+        if names and not self._speaks_of(trajectory.rule):
+            own = " of its own (a theorem of it has own_rules=(rule,))" if rule in names else ""
+            return np.full(shape, f"the rule is {rule}{own}, not {' or '.join(names)}", dtype=object)
         scheduled = not trajectory.schedule.is_constant and not self.any_schedule
         if scheduled or (trajectory.gradient_noise_std > 0.0 and not self.noisy):
             noise = "" if self.noisy else " and the gradient without noise"

@@ -103,6 +103,16 @@ def test_a_rule_of_one_s_own_is_not_ours_by_its_name():
     found = check("gd-upper", run)
     assert found.verdict.item() == "not applicable"
     assert "the rule is gd of its own" in found.reason.item()
+
+
+def test_a_theorem_about_a_rule_of_ones_own_speaks_of_that_rule_alone():
+    own = Rule(name="half", step=-symbols.lr * symbols.g / 2)
+    claim = Theorem(name="half falls", own_rules=(own,), bound=sp.Integer(1), hypotheses=(s.eta * s.L <= 4,))
+    problem = BlockQuadratic.from_blocks([[[1.0]]], initial_error=[1.0])
+    assert check(claim, simulate(problem, own, lr=0.5, steps=5)).verdict.item() == "verified"
+    found = check(claim, simulate(problem, "gd", lr=0.5, steps=5))
+    assert found.verdict.item() == "not applicable"
+    assert "the rule is gd, not half" in found.reason.item()
     same = Rule(name="mine", step=-symbols.lr * symbols.g)
     assert words("gd-upper", simulate(BlockQuadratic.generate(problems=2), same, lr=0.1, steps=5)) == {"holds"}
 
