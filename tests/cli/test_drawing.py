@@ -89,7 +89,9 @@ def test_a_process_that_is_not_asked_ends_with_the_command(monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_process_that_is_loading_ends_with_the_first(monkeypatch):
-    loading = CHILD.format(draw="pass").replace("lambda: draw", "lambda: (print('loading', flush=True), time.sleep(600))")
+    loading = CHILD.format(draw="pass").replace(
+        "lambda: draw", "lambda: (print('loading', flush=True), time.sleep(600))"
+    )
     monkeypatch.setattr(drawing, "_START", loading)
     one = Drawer()
     try:
