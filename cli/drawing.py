@@ -7,7 +7,7 @@ process is a fresh one: a fork would inherit the threads of BLAS and of the kern
 import gc
 import json
 import os
-import signal
+import queue
 import subprocess
 import sys
 import threading
@@ -34,9 +34,14 @@ class Drawer:
     """A process that waits for the folder of a finished sweep, draws, and ends. It also ends where this one does."""
 
     def __init__(self) -> None:
-        # -P: a module of the user's in the working directory does not stand in for one of a library.
+        # -P: a module of the user's in the working directory does not stand in for one of a library. A group of its own: Ctrl-C
+        # goes to the first process alone, which ends this one; it would print a traceback while Python starts.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-P", "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            process_group=0,
         )
 
     def draw(self, folder: Path, style: str) -> str | None:
@@ -84,14 +89,12 @@ def drawer(wanted: bool) -> Iterator[Drawer | None]:
 
 def main() -> None:
     """In the second process: load, wait for a folder, draw."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to both; the first process ends this one
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    # From the start: loading takes seconds, and would go on as long where the first process has been killed.
+    threading.Thread(target=_end_with_the_first, args=(lines,), daemon=True).start()
     gc.set_threshold(GARBAGE)
     draw = _loaded()
-    line = sys.stdin.readline()
-    if not line:
-        return
-    threading.Thread(target=_end_with_the_first, daemon=True).start()
-    asked = json.loads(line)
+    asked = json.loads(lines.get())
     error = None
     try:
         draw(Path(asked["folder"]), asked["style"])
@@ -101,9 +104,10 @@ def main() -> None:
     os._exit(0)  # the thread waits for the first process, which waits for this one
 
 
-def _end_with_the_first() -> None:
-    """Wait until the first process has ended, however it did: then nobody waits for the figures."""
-    sys.stdin.read()
+def _end_with_the_first(lines: "queue.SimpleQueue[str]") -> None:
+    """Hand on what the first process asks for, until it has ended, however it did: then nobody waits for the figures."""
+    for line in sys.stdin:
+        lines.put(line)
     os._exit(1)
 
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,6 +75,15 @@ def reproduce(
         if quick and full:
             raise ValueError("--quick cannot be combined with --full, got both; give one.")
         if listing or controls:
+            runs = {
+                "--quick": quick,
+                "--full": full,
+                "--out": out,
+                "--merge": into,
+                "--seed": seed,
+                "--workers": workers,
+            }
+            _check_shown("--list" if listing else "--controls", {"--controls": listing and controls} | runs)
             (_list if listing else _controls)(ids, as_json=as_json)
             return
         size = "full" if full else "quick"
@@ -134,6 +143,16 @@ def _list(ids: Sequence[str] | None, *, as_json: bool) -> None:
 
     chosen = [CLAIMS[check_choice("claim", name, CLAIMS)] for name in ids or CLAIMS]
     print_json({"claims": [listed(claim) for claim in chosen]}) if as_json else typer.echo(list_text(chosen))
+
+
+def _check_shown(shown_by: str, others: Mapping[str, Any]) -> None:
+    """Refuse options of a run beside one that only shows something: they would have no effect.
+
+    Raises:
+        ValueError: one of them was given.
+    """
+    if given := [name for name, value in others.items() if value]:
+        raise ValueError(f"{shown_by} runs no claim and cannot be combined with {given[0]}, got both; give one.")
 
 
 def _controls(ids: Sequence[str] | None, *, as_json: bool) -> None:

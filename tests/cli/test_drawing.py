@@ -1,7 +1,6 @@
 """Figures that a second process draws while the first one computes, and what a command does not load."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -89,8 +88,30 @@ def test_a_process_that_is_not_asked_ends_with_the_command(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_that_is_loading_ends_with_the_first(monkeypatch):
+    loading = CHILD.format(draw="pass").replace(
+        "lambda: draw", "lambda: (print('loading', flush=True), time.sleep(600))"
+    )
+    monkeypatch.setattr(drawing, "_START", loading)
+    one = Drawer()
+    try:
+        assert one._process.stdout.readline() == "loading\n"
+        one._process.stdin.close()  # as the system does when the first process is killed
+        assert ends(one._process.pid)
+    finally:
+        one._process.kill()
+        one._process.wait()
+        one._process.stdout.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="groups of processes")
+def test_ctrl_c_is_not_sent_to_the_second_process(child):
+    assert os.getpgid(child("pass")._process.pid) != os.getpgid(0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("asked", [True, False], ids=["while it draws", "while it waits"])
-def test_ctrl_c_leaves_the_second_process_to_the_first_with_which_it_ends_however_that_does(tmp_path, asked):
+def test_the_second_process_ends_with_the_first_however_that_does(tmp_path, asked):
     first = f"""
 import sys, threading, time
 from pathlib import Path
@@ -107,10 +128,6 @@ time.sleep(600)
         number = int(process.stdout.readline())
         while asked and not (tmp_path / "begun").exists():
             time.sleep(0.02)
-        if asked:  # before that, the signal may come while Python starts
-            os.kill(number, signal.SIGINT)
-            time.sleep(0.1)
-            os.kill(number, 0)  # it is still there
         process.terminate()
         process.wait()
         assert ends(number)

@@ -148,7 +148,8 @@ def _of_modes(asked: Asked) -> Guarantee:
     length = min(asked.steps, int(4 * np.median(finite)) + 100) if finite.size else asked.steps
     length = min(length, _LONGEST_ALONG)
     spectrum = problem.layout.flatten(problem.eigenvalues)
-    worst = np.max(mode_factors(asked.spec.rule, settings, spectrum, length) ** 2, axis=1) * (1.0 + 1e-9)
+    with np.errstate(over="ignore"):  # at a rate at which the rule diverges
+        worst = np.max(mode_factors(asked.spec.rule, settings, spectrum, length) ** 2, axis=1) * (1.0 + 1e-9)
     bound = _first_within(worst, np.full(problem.problems, asked.tolerance))
     why = _why_infinite(bound, "the worst start does not reach the tolerance within the steps that are looked at")
     unknown = np.full(problem.problems, np.nan)

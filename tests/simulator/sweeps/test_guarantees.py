@@ -138,6 +138,13 @@ def test_where_there_is_none_one_line_says_why(label, options, why):
     assert np.isinf(found.bound).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_rate_at_which_the_modes_overflow_is_no_warning_on_the_terminal():
+    (found,) = guarantees(asked("heavy-ball", 10.0, 100.0, measured=np.full(16, np.inf)))
+    assert np.isinf(found.bound).all()
+    assert "the worst start does not reach the tolerance" in found.why_not
+
+
 def test_theorems_for_a_rule():
     run = CliRunner()
     text = run.invoke(app, ["theorems", "--for", "adam"]).stdout

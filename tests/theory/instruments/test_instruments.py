@@ -126,3 +126,13 @@ def test_the_command_shows_controls():
     assert found["js0"]["known_fault"]
     text = CliRunner().invoke(app, ["reproduce", "block-diagonal-mlp", "--controls"])
     assert "off-block-share: passes" in text.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--controls", "--full"], ["--controls", "--merge", "x.json"], ["--list", "--controls"], ["--list", "--out", "x"]],
+)
+def test_what_only_shows_takes_no_options_of_a_run(options):
+    found = CliRunner().invoke(app, ["reproduce", *options])
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert f"{options[0]} runs no claim and cannot be combined with {options[1]}" in found.stderr
