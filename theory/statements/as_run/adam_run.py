@@ -462,7 +462,7 @@ _V = (
     r"z_t'B_tz_t - b g_t'B_tg_t,\quad"
     r" z = \varepsilon_1 g + (1-\varepsilon_1) m"
 )
-_RUN = "Reads the run's preconditioner, and no gap."
+_RUN = "The bound reads the run's preconditioner, and no gap of a later step."
 _theta = 1 - 2 * tau + tau**2 / Symbol.eps1
 
 ADAM_AS_RUN = (
@@ -499,7 +499,7 @@ ADAM_AS_RUN = (
         kind="horizon",
         quantity=MaxOver(Symbol.energy_ratio_l),
         bound=MaxOver(sp.Max(*(_theta.subs(tau, end) for end in (Symbol.tau_low_l, Symbol.tau_high_l)))),
-        tight="for some states of every mode; it falls for tau < 2 epsilon1 only, the largest range of a form that ignores B",
+        tight="for some states of every mode; below 1 only if every tau < 2 epsilon1, the largest range of a form without B",
         argument=_energy,
         conclusion=lambda bound: concludes(
             inside(bound),
@@ -530,7 +530,7 @@ ADAM_AS_RUN = (
         kind="horizon",
         quantity=MaxOver(Symbol.certified_ratio_l),
         bound=sp.S.One,
-        tight="for some states, to 2e-12; with a frozen B there are forms that fall by exactly beta",
+        tight="for some states, to 2e-12; with a frozen B there is a form that is multiplied by exactly beta",
         argument=_certificate,
         conclusion=lambda bound: concludes(bound, sp.S.One),
         source=(

@@ -531,9 +531,9 @@ SIGN_AS_RUN = (
             (sp.Gt(sp.sqrt(Symbol.gap_0_l), _POLE), sp.Gt(Symbol.target_l, _POLE)),
         ),
         source=(
-            f"{_HERE}. From that step on the block stays below x_T^2. Checked for all x_T at once: in every "
-            f"block no step before t is"
-            " within x_T as long as x_T^2 < min_(s<t) gap_l,s."
+            f"{_HERE}. From that step on the block stays below x_T^2. Checked for all x_T at once: for every "
+            "x_T^2 < min_(s<t) gap_l,s no step before t is within x_T, so that t is at most the bound; and the bound is"
+            " continuous in x_T."
         ),
     ),
     Theorem(
@@ -646,9 +646,9 @@ SIGN_AS_RUN = (
         argument=_cycle,
         conclusion=lambda bound: concludes(bound, (eta / 2) ** 2 / 2 * Symbol.L_inf),
         source=(
-            "Derived here. No theorem can guarantee that SignSGD arrives from every start with that gap_0 at a "
+            "Derived here. So no theorem on all starts with a gap of at most G can guarantee that SignSGD comes within tol G at a "
             "rate above"
-            " sqrt(8 tol gap_0/L_inf)."
+            " sqrt(8 tol G/L_inf), up to sqrt(8 G/L_inf)."
         ),
     ),
 )
