@@ -226,13 +226,18 @@ RUN_MEANINGS: Mapping[sp.Symbol, Mapping[str, Any]] = {
         **_ITERATES,
     },
     Symbol.certified_ratio_l: {
-        "text": "largest V_(t+1)/(theta V_t) of block l over the certificates (s, xi, a, b) that are tried; V and the least theta with theta R >= N are "
-        "those of docs/theory.md section 9; only where V and R are positive",
+        "text": (
+            "largest V_(t+1)/(theta V_t) of block l over the certificates (s, xi, a, b) that are tried; V and the least theta "
+            "with theta R >= N are those of docs/theory.md section 9; only where V and R are positive"
+        ),
         "value": certified_ratios,
         **_ITERATES,
     },
     Symbol.certified_l: {
-        "text": f"V_l at step {FROM} times the thetas up to t, over 2 c_t; the smallest over the certificates, infinite if none is left",
+        "text": (
+            f"V_l at step {FROM} times the thetas up to t, over 2 c_t; the smallest over the certificates, infinite if none is "
+            "left"
+        ),
         "value": certificate_bounds,
         **_ITERATES,
     },
@@ -242,8 +247,10 @@ RUN_MEANINGS: Mapping[sp.Symbol, Mapping[str, Any]] = {
         **_ITERATES,
     },
     Symbol.span_l: {
-        "text": "gap of block l at the start times the squared spectral norm of Phi_t, with H^(1/2) e_t = Phi_t H^(1/2) e_0 under the "
-        "preconditioners of the run and m_0 = 0",
+        "text": (
+            "gap of block l at the start times the squared spectral norm of Phi_t, with H^(1/2) e_t = Phi_t H^(1/2) e_0 under "
+            "the preconditioners of the run and m_0 = 0"
+        ),
         "value": span_bounds,
         **_ITERATES,
     },

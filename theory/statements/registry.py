@@ -18,5 +18,9 @@ __all__ = ["THEOREMS"]
 
 _ALL = (*DESCENT, *ADAM, *CYCLE, *SIGN, *SIGN_AS_RUN, *ADAM_AS_RUN, *INVARIANCE, *HETEROGENEITY, *HEAD)
 
-THEOREMS: dict[str, Theorem] = {t.name: replace(t, derivation=DERIVATIONS.get(t.name), statement="") for t in _ALL}
+THEOREMS: dict[str, Theorem] = {
+    # A derived statement is written from its parts; where there is no derivation, its words are all that a reader has.
+    t.name: replace(t, derivation=DERIVATIONS[t.name], statement="") if t.name in DERIVATIONS else t
+    for t in _ALL
+}
 """The theorems of this project by name, in reading order."""

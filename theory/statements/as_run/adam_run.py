@@ -109,7 +109,7 @@ def _frame(*names: str) -> tuple[Step, ...]:
 def _local() -> tuple[Step, ...]:
     low, high, between = sp.symbols("tau_low tau_high tau_i", positive=True)
     return (
-        *_frame("rmsprop", "adam"),
+        *_frame(*PRECONDITIONED),
         Step(
             equal((y - tau * y) ** 2, (1 - tau) ** 2 * y**2),
             "with beta = 0, u = y: twice the gap is |y|^2, and each mode's part is multiplied by (1 - tau)^2",

@@ -21,8 +21,8 @@ _FAST = (
 _LOCAL = (
     "beta1 = 0 at useful rates: tau sometimes exceeds 2, so that a worst case over modes grows; the run "
     "arrives all the same. With H = I_2 in"
-    " two blocks and e_0 = (1, lr/2) gap_t/gap_0 stays above (lr^2/4)/(1 + lr^2/4), 2.5e-3 at lr = .1: at rates above some 2 sqrt(tol) "
-    "a bound must know min |e_0,i| (adam-frozen's C1)"
+    " two blocks and e_0 = (1, lr/2) gap_t/gap_0 stays above (lr^2/4)/(1 + lr^2/4), 2.5e-3 at lr = .1: at rates above some "
+    "2 sqrt(tol) a bound must know min |e_0,i| (adam-frozen's C1)"
 )
 
 OPEN: Mapping[str, tuple[str, ...]] = {

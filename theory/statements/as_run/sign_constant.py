@@ -646,9 +646,8 @@ SIGN_AS_RUN = (
         argument=_cycle,
         conclusion=lambda bound: concludes(bound, (eta / 2) ** 2 / 2 * Symbol.L_inf),
         source=(
-            "Derived here. So no theorem on all starts with a gap of at most G can guarantee that SignSGD comes within tol G at a "
-            "rate above"
-            " sqrt(8 tol G/L_inf), up to sqrt(8 G/L_inf)."
+            "Derived here. So no theorem on all starts with a gap of at most G can guarantee that SignSGD comes within tol G at "
+            "a rate above sqrt(8 tol G/L_inf), up to sqrt(8 G/L_inf)."
         ),
     ),
 )
