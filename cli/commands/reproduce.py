@@ -75,22 +75,13 @@ def reproduce(
         if quick and full:
             raise ValueError("--quick cannot be combined with --full, got both; give one.")
         if listing or controls:
-            runs = {
-                "--quick": quick,
-                "--full": full,
-                "--out": out,
-                "--merge": into,
-                "--seed": seed,
-                "--workers": workers,
-            }
+            sizes = {"--quick": quick, "--full": full}
+            runs = sizes | {"--out": out, "--merge": into, "--seed": seed, "--workers": workers}
             _check_shown("--list" if listing else "--controls", {"--controls": listing and controls} | runs)
             (_list if listing else _controls)(ids, as_json=as_json)
             return
         size = "full" if full else "quick"
-        if (table := given_path("merge", into)) is not None:
-            from quadsim.cli.claims_table import check_mergeable
-
-            check_mergeable(table, size, seed)
+        table = _mergeable(into, size, seed)
         folder = local_path("out", Path("runs") / f"claims-{size}" if out is None else out)
         outcomes, interrupted = _outcomes(ids or (), size, seed, folder, workers, ends, quiet=quiet)
     _write(outcomes, folder, table, ends)
@@ -101,6 +92,19 @@ def reproduce(
     if any(o.found is not None and not (folder / o.claim.id / "figure.pdf").is_file() for o in outcomes):
         raise typer.Exit(1)  # the library has said which and why
     ends.exit()
+
+
+def _mergeable(into: Path | None, size: str, seed: int) -> Path | None:
+    """The stored table into which results of this size and seed can be merged, if one is given.
+
+    Raises:
+        ValueError: no such table, or results of another size or seed.
+    """
+    if (table := given_path("merge", into)) is not None:
+        from quadsim.cli.claims_table import check_mergeable
+
+        check_mergeable(table, size, seed)
+    return table
 
 
 def _write(outcomes: "Sequence[Outcome]", folder: Path, table: Path | None, ends: Ends) -> None:
