@@ -11,6 +11,13 @@ MEASURED_SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text(encodin
 """Tests that are slow by measurement: those above four seconds, and of a table of cases those beyond its first seconds."""
 
 
+def pytest_ignore_collect(collection_path, config):
+    """With `-m quick`, leave out the files without such a test: to read all of them takes as long as the quick tests."""
+    if config.option.markexpr != "quick" or collection_path.suffix != ".py":
+        return None
+    return None if "mark.quick" in collection_path.read_text(encoding="utf-8") else True
+
+
 @pytest.hookimpl(tryfirst=True)  # before the markers are read
 def pytest_collection_modifyitems(items):
     for item in items:
