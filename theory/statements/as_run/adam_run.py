@@ -58,18 +58,12 @@ def _form_of(name: str) -> Step:
     moved = rule.step.subs(decay).doit()
     mean = form.scale * (form.memory if form.memory is not None else g)
     because = f"a step of the rule {name} is e <- e - B m, with B diagonal and positive"
+    given = (*(sp.Lt(clock, 1) for clock in rule.clocks), *(sp.Gt(own[key], 0) for key in ("eps",) if key in own))
     if form.memory is not None:
         because += f" and m <- {form.beta} m + (1 - {form.beta}) g"
-        update = rule.update[form.memory]
-        return Step(
-            equal(
-                sp.expand(moved + form.preconditioner * mean)
-                + sp.simplify(form.scale * update - form.beta * mean - (1 - form.beta) * g),
-                0,
-            ),
-            because,
-        )
-    return Step(equal(sp.expand(moved + form.preconditioner * mean), 0), because)
+        kept = equal(form.scale * rule.update[form.memory], form.beta * mean + (1 - form.beta) * g)
+        return Step(sp.And(equal(moved, -form.preconditioner * mean), kept, evaluate=False), because, given)
+    return Step(equal(moved, -form.preconditioner * mean), because, given)
 
 
 def _frame(*names: str) -> tuple[Step, ...]:
@@ -82,18 +76,18 @@ def _frame(*names: str) -> tuple[Step, ...]:
     return (
         *(_form_of(name) for name in names),
         Step(
-            equal(sp.expand(m1 / sp.sqrt(lam) - uu), 0),
+            equal(m1 / sp.sqrt(lam), uu),
             (
                 "with y = H^(1/2) e, d = H^(-1/2) (g - m): H^(-1/2) m_next = u = y - beta d (one coordinate; for a "
                 "block the same with the matrices)"
             ),
         ),
         Step(
-            equal(sp.expand(sp.sqrt(lam) * (e - B * m1) - (yy - B * lam * uu)), 0),
+            equal(sp.sqrt(lam) * (e - B * m1), yy - B * lam * uu),
             "y_next = y - K u with K = H^(1/2) B H^(1/2), block by block",
         ),
         Step(
-            equal(sp.expand((lam * (e - B * m1) - m1) / sp.sqrt(lam) - (beta * dd - B * lam * uu)), 0),
+            equal((lam * (e - B * m1) - m1) / sp.sqrt(lam), beta * dd - B * lam * uu),
             "d_next = beta d - K u",
         ),
         Step(
@@ -189,7 +183,7 @@ def _certificate_step() -> tuple[Step, ...]:
     return (
         *_frame(*PRECONDITIONED),
         Step(
-            equal(sp.simplify(_EPS1 * now + (1 - _EPS1) * (now - d) - (u - _EPS1 * beta * d)), 0),
+            equal(_EPS1 * now + (1 - _EPS1) * (now - d), u - _EPS1 * beta * d),
             "z = eps1 g + (1 - eps1) m is u - eps1 beta d in units of H^(1/2); m is y - d",
         ),
         Step(
@@ -201,8 +195,9 @@ def _certificate_step() -> tuple[Step, ...]:
             (sp.Ge(B0 * rho, B1), sp.Le(B0, omega * B1)),
         ),
         Step(
-            equal(sp.simplify(sp.expand(_form(now, d, u - _EPS1 * beta * d, rho, omega) - _quadratic(old))), 0),
+            equal(_form(now, d, u - _EPS1 * beta * d, rho, omega), _quadratic(old)),
             "R(tau) in (u, d): the entries that are evaluated on runs",
+            (sp.Lt(beta, 1),),
         ),
         Step(
             equal(
@@ -264,18 +259,20 @@ def _certificate_origin() -> tuple[Step, ...]:
     return (
         _BLOCKS,
         Step(
-            equal(sp.simplify(simple - closed), 0),
+            equal(simple, closed),
             (
                 "closed form at xi = b = 0, rho = 1, any omega: V - V_next = s (1-beta^2) d^2 + tau (2(1-s) - gamma "
                 "tau) u^2 + 2 beta gamma tau u d, gamma = 1 - a (1 - eps1 tau/2)"
             ),
+            (sp.Lt(beta, 1),),
         ),
         Step(
-            equal(sp.simplify(sp.expand(following - beta * kept)), 0),
+            equal(following, beta * kept),
             (
                 "where the certificates come from: with a frozen B, y d + tau/(1-beta) (y-d)(y - beta d) is "
                 "multiplied by beta in every step, for every tau"
             ),
+            (sp.Lt(beta, 1),),
         ),
     )
 
@@ -391,8 +388,8 @@ def _modes() -> tuple[Step, ...]:
         after, states = advance(rule, e, form.eigenvalue * e, {state: m0})
         row = form.matrix * sp.Matrix([e, m0])
         steps += [
-            Step(equal(sp.expand(after - row[0]), 0), f"{name} on an eigenvector is linear in (e, m): the first row"),
-            Step(equal(sp.expand(states[state] - row[1]), 0), "and the second"),
+            Step(equal(after, row[0]), f"{name} on an eigenvector is linear in (e, m): the first row"),
+            Step(equal(states[state], row[1]), "and the second"),
         ]  # fmt: skip
     own = RULES["heavy-ball"].linear_form
     (momentum,) = RULES["heavy-ball"].hyperparameters
