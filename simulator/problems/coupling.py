@@ -25,6 +25,7 @@ __all__ = [
     "dense_blocks",
     "diagonal_blocks",
     "diagonal_extremes",
+    "inner_sizes",
     "joined_blocks",
     "partition_sizes",
     "smallest_coupling",
@@ -154,6 +155,23 @@ def coupled_hessian(
     return np.where(block[:, None] == block, dense_blocks(layout, hessian), between)
 
 
+def inner_sizes(partition: BlockLayout, layout: BlockLayout) -> list[tuple[int, ...]]:
+    """Return, for every block of H, the sizes of the blocks of a partition that lie within it.
+
+    Examples:
+        >>> inner_sizes(BlockLayout((4, 4, 2, 6)), BlockLayout((8, 8)))
+        [(4, 4), (2, 6)]
+    """
+    left = list(partition.block_sizes)
+    out = []
+    for size in layout.block_sizes:
+        inside: list[int] = []
+        while sum(inside) < size:
+            inside.append(left.pop(0))
+        out.append(tuple(inside))
+    return out
+
+
 def joined_blocks(partition: BlockLayout, layout: BlockLayout) -> BlockLayout:
     """Return the smallest blocks that are unions of blocks of both: within these, products and rules stay.
 
@@ -189,15 +207,13 @@ def diagonal_blocks(
     partition: BlockLayout, layout: BlockLayout, hessian: Mapping[int, FloatArray]
 ) -> list[FloatArray]:
     """Return the diagonal blocks of H by a partition, (M, P_l, P_l) for each, in the order of the coordinates."""
-    outer_ends = np.cumsum(layout.block_sizes)
     places = {int(b): (size, at) for size, members in layout.groups.items() for at, b in enumerate(members)}
-    out, begin = [], 0
-    for size in partition.block_sizes:
-        outer = int(np.searchsorted(outer_ends, begin, side="right"))
+    out = []
+    for outer, sizes in enumerate(inner_sizes(partition, layout)):
         group, at = places[outer]
-        start = begin - int(outer_ends[outer]) + group
-        out.append(hessian[group][:, at, start : start + size, start : start + size])
-        begin += size
+        for end, size in zip(np.cumsum(sizes), sizes, strict=True):
+            own = slice(end - size, end)
+            out.append(hessian[group][:, at, own, own])
     return out
 
 
@@ -216,31 +232,24 @@ def smallest_coupling(
     """
     whole = next(iter(hessian.values())).shape[0]
     out = np.zeros(whole)
-    ends = np.cumsum(partition.block_sizes)
-    blocks = diagonal_blocks(partition, layout, hessian)
     roots, worst = [], np.ones(whole)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for matrices in blocks:
-            values, vectors = np.linalg.eigh(matrices)
-            roots.append((vectors / np.sqrt(values)[:, None, :]) @ np.swapaxes(vectors, -1, -2))
-            worst = np.maximum(worst, np.where(values[:, 0] > 0.0, values[:, -1] / values[:, 0], np.inf))
-    outer_end = 0
-    for outer, size in enumerate(layout.block_sizes):
-        begin, outer_end = outer_end, outer_end + size
-        inside = [b for b, end in enumerate(ends) if begin < end <= outer_end]
-        if len(inside) == 1:
+    for matrices in diagonal_blocks(partition, layout, hessian):
+        values, vectors = np.linalg.eigh(matrices)
+        positive = values[:, 0] > 0.0
+        safe = np.where(positive[:, None], values, 1.0)
+        worst = np.maximum(worst, np.where(positive, safe[:, -1] / safe[:, 0], np.inf))
+        roots.append((vectors / np.sqrt(safe)[:, None, :]) @ np.swapaxes(vectors, -1, -2))
+    finite = np.isfinite(worst)
+    outer_blocks = diagonal_blocks(layout, layout, hessian)
+    for sizes, matrix in zip(inner_sizes(partition, layout), outer_blocks, strict=True):
+        own, roots_inside, roots = BlockLayout(sizes), roots[: len(sizes)], roots[len(sizes) :]
+        if len(sizes) == 1:
             continue
-        own = BlockLayout(tuple(partition.block_sizes[b] for b in inside))
-        group = next(s for s, members in layout.groups.items() if outer in members)
-        matrix = hessian[group][:, layout.groups[group].tolist().index(outer)]
-        root = dense_blocks(own, own.group([roots[b] for b in inside]))
-        block = np.repeat(np.arange(len(inside)), own.block_sizes)
-        between = np.where(block[:, None] == block, 0.0, matrix)
-        finite = np.isfinite(worst)
-        scaled = root[finite] @ between[finite] @ root[finite]
+        root = dense_blocks(own, own.group(roots_inside))
+        block = np.repeat(np.arange(len(sizes)), sizes)
+        scaled = root @ np.where(block[:, None] == block, 0.0, matrix) @ root
         found = np.abs(np.linalg.eigvalsh((scaled + np.swapaxes(scaled, -1, -2)) / 2)[:, [0, -1]]).max(axis=1)
-        out[finite] = np.maximum(out[finite], found)
-        out[~finite] = np.inf
+        out = np.where(finite, np.maximum(out, found), np.inf)
     # An entry of H is known to u of itself, and the roots of D magnify that by the condition number of its blocks.
     unit = np.finfo(float).eps / 2
     return np.asarray(np.where(out > 0.0, out * (1.0 + 8.0 * layout.dimension**1.5 * unit * worst), 0.0))
