@@ -8,7 +8,7 @@ not be the division into which the Hessian falls.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from quadsim.simulator.problems.layout import BlockLayout
 from quadsim.simulator.support.checks import check_choice, check_interval
 from quadsim.simulator.support.draws import Purpose, normals
+
+if TYPE_CHECKING:
+    from quadsim.simulator.problems.quadratic import BlockQuadratic
 
 __all__ = [
     "PARTITIONS",
@@ -27,6 +30,7 @@ __all__ = [
     "diagonal_extremes",
     "inner_sizes",
     "joined_blocks",
+    "off_block_norm",
     "partition_sizes",
     "smallest_coupling",
 ]
@@ -214,6 +218,19 @@ def diagonal_blocks(
         for end, size in zip(np.cumsum(sizes), sizes, strict=True):
             own = slice(end - size, end)
             out.append(hessian[group][:, at, own, own])
+    return out
+
+
+def off_block_norm(problem: "BlockQuadratic") -> FloatArray:
+    """Return the spectral norm of H - D, (M,), D the diagonal blocks of H by the blocks that rules see; 0 without others."""
+    layout = problem.layout
+    out = np.zeros(problem.problems)
+    whole = diagonal_blocks(layout, layout, problem.hessian)
+    for sizes, matrix in zip(inner_sizes(problem.rule_blocks, layout), whole, strict=True):
+        if len(sizes) > 1:
+            block = np.repeat(np.arange(len(sizes)), sizes)
+            ends = np.linalg.eigvalsh(np.where(block[:, None] == block, 0.0, matrix))[:, [0, -1]]
+            out = np.maximum(out, np.abs(ends).max(axis=1))
     return out
 
 
