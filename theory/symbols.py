@@ -65,7 +65,7 @@ class Symbol:
     lambda_i, sigma_i = sp.symbols("lambda_i sigma_i", positive=True)
     part_i = sp.Symbol("q_i", nonnegative=True)
     # blocks of rules that H couples: D holds the diagonal blocks of H
-    coupling, off_block, rate_coupling = sp.symbols("c delta b", nonnegative=True)
+    coupling, off_block, rate_coupling = sp.symbols("c delta c_rate", nonnegative=True)
     L_D_l, mu_D_l, kappa_D_l, C1_D_l, C2_D_l = sp.symbols("L_D_l mu_D_l kappa_D_l C1_D_l C2_D_l", positive=True)
     Lambda_D = sp.Symbol("Lambda_D", positive=True)
     dual_norm, norm_smoothness = sp.symbols("norm_dual_g S_norm", positive=True)

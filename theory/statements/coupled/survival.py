@@ -60,7 +60,7 @@ _AT_COUPLING = coupled_block_gd()
 
 
 def _after(rule: Rule) -> sp.Expr:
-    """Return e after a step of a rule with one rate per block; its hyperparameter, if it has one, is b."""
+    """Return e after a step of a rule with one rate per block; its hyperparameter, if it has one, is c_rate."""
     values = {rule_symbols.lr: eta, rule_symbols.L_l: top, rule_symbols.mu_l: bottom}
     return advance(rule, e, _g, values={**values, **dict.fromkeys(rule.hyperparameters, b)})[0]
 
@@ -140,29 +140,29 @@ def _block_gd() -> tuple[Step, ...]:
 
 
 def _block_gd_best() -> tuple[Step, ...]:
-    own, worst = sp.symbols("kappa_l(b) kappa(b)", positive=True)
+    own, worst = sp.symbols("kappa_l(c_rate) kappa(c_rate)", positive=True)
     rate = _rate_of(_AT_COUPLING).subs(eta, 1)
     stretched = (1 + b) * top / ((1 - b) * bottom)
     return (
         *_block_steps(_AT_COUPLING),
         Step(
             equal((1 - b) * rate * bottom, 2 / (stretched + 1)),
-            "c <= b, so that b may stand for c: at lr = 1 the lower end of block l is 2/(kappa_l(b) + 1), "
-            "kappa_l(b) = kappa_l (1+b)/(1-b)",
+            "c <= c_rate, which may stand for c: at lr = 1 the lower end of block l is 2/(kappa_l(c_rate) + 1), "
+            "kappa_l(c_rate) = kappa_l (1+c_rate)/(1-c_rate)",
             (sp.Lt(b, 1),),
         ),
         Step(
             equal((1 + b) * rate * top, 2 * stretched / (stretched + 1)),
-            "the upper one 2 kappa_l(b)/(kappa_l(b) + 1)",
+            "the upper one 2 kappa_l(c_rate)/(kappa_l(c_rate) + 1)",
             (sp.Lt(b, 1),),
         ),
         Step(
             equal((1 - 2 / (own + 1)) ** 2, (1 - 2 * own / (own + 1)) ** 2),
-            "which contract alike: by ((kappa_l(b) - 1)/(kappa_l(b) + 1))^2",
+            "which contract alike: by ((kappa_l(c_rate) - 1)/(kappa_l(c_rate) + 1))^2",
         ),
         Step(
             sp.Le((own - 1) / (own + 1), (worst - 1) / (worst + 1)),
-            "and that grows with kappa_l(b), so that the worst block decides",
+            "and that grows with kappa_l(c_rate), so that the worst block decides",
             (sp.Le(1, own), sp.Le(own, worst)),
         ),
     )
@@ -294,6 +294,10 @@ def _sign_lemma() -> tuple[Step, ...]:
     )
 
 
+_SHARE = eta * (1 - eta * (1 + c) / 2)
+_k = sp.Symbol("k", positive=True)
+
+
 def _gradient_complexity() -> tuple[Step, ...]:
     smallest, largest, now, here = sp.symbols(
         "least_norm2_g_squared largest_Lambda_G norm2_g_squared Lambda_G", positive=True
@@ -302,12 +306,12 @@ def _gradient_complexity() -> tuple[Step, ...]:
     return (
         *_gradient_lemma(),
         Step(
-            equal(decrease.subs(_step, 1 / ((1 + c) * Lambda_G)), n2 / (2 * (1 + c) * Lambda_G)),
-            "gd-lambda at lr = 1/(1+c) takes this step",
+            equal(decrease.subs(_step, eta / Lambda_G), _SHARE * n2 / Lambda_G),
+            "gd-lambda takes the step eta/Lambda_G, whose decrease is k |g|^2/Lambda_G with k = eta (1 - eta (1+c)/2)",
         ),
         Step(
-            sp.Ge(now / (2 * (1 + c) * here), smallest / (2 * (1 + c) * largest)),
-            "every step before t decreases the gap by (min |g|^2)/(2 (1+c) max Lambda_G) at least",
+            sp.Ge(_k * now / here, _k * smallest / largest),
+            "every step before t decreases the gap by k (min |g|^2)/max Lambda_G at least",
             (sp.Ge(now, smallest), sp.Le(here, largest)),
         ),
         *telescope(),
@@ -320,12 +324,12 @@ def _sign_complexity() -> tuple[Step, ...]:
     return (
         *_sign_lemma(),
         Step(
-            equal(decrease.subs(_step, n1 / ((1 + c) * P * Lambda_D)), n1**2 / (2 * (1 + c) * P * Lambda_D)),
-            "sign-lambda at lr = 1/(1+c) takes this step",
+            equal(decrease.subs(_step, eta * n1 / (P * Lambda_D)), _SHARE * n1**2 / (P * Lambda_D)),
+            "sign-lambda takes the step eta |g|_1/S, S = P Lambda_P(D), whose decrease is k |g|_1^2/S, k = eta (1 - eta (1+c)/2)",
         ),
         Step(
-            sp.Ge(now**2 / (2 * size), smallest**2 / (2 * size)),
-            "every step before t decreases the gap by (min |g|_1)^2/(2 S) at least, S = (1+c) P Lambda_P(D)",
+            sp.Ge(_k * now**2 / size, _k * smallest**2 / size),
+            "every step before t decreases the gap by k (min |g|_1)^2/S at least",
             (sp.Ge(now, smallest),),
         ),
         *telescope(),
@@ -352,7 +356,7 @@ _NO_ZERO = Hypothesis(
 )
 _SHARP = eta * (1 - c) / (C2_l * kappa_l)
 _STRETCHED = kappa_l * (1 + b) / (1 - b)
-_AT_BEST = Hypothesis.of(sp.Eq(eta * (1 + c), 1, evaluate=False), "lr = 1/(1+c)")
+_FALLS = Hypothesis.of(sp.Lt(eta * (1 + c), 2), "lr < 2/(1+c)")
 _SOURCE = "An extension derived here: what holds for the diagonal blocks D holds for H with (1-c) D <= H <= (1+c) D"
 _AFTER_T = "After Tomihari and Sato, arXiv 2502.00213, in the form derived here for blocks that are coupled"
 
@@ -376,12 +380,12 @@ SURVIVAL = (
         name="block-gd-at-coupling",
         own_rules=(_AT_COUPLING,),
         statement=(
-            r"f(w_{t+1}) - f^* \le \max_l\Big(\frac{\kappa_l(b)-1}{\kappa_l(b)+1}\Big)^2 (f(w_t) - f^*),\quad"
-            r" \kappa_l(b) = \kappa_l\frac{1+b}{1-b},\ \eta_l = \frac{2}{(1+b)L_l + (1-b)\mu_l},\ c \le b < 1"
+            r"f(w_{t+1}) - f^* \le \max_l\Big(\frac{\kappa_l(c')-1}{\kappa_l(c')+1}\Big)^2 (f(w_t) - f^*),\quad"
+            r" \kappa_l(c') = \kappa_l\frac{1+c'}{1-c'},\ \eta_l = \frac{2}{(1+c')L_l + (1-c')\mu_l},\ c \le c' < 1"
         ),
         hypotheses=(
-            Hypothesis.of(sp.Le(c, b), "c <= b, the coupling that the rates allow for"),
-            Hypothesis.of(sp.Lt(b, 1), "b < 1"),
+            Hypothesis.of(sp.Le(c, b), "c <= c_rate, the coupling that the rates allow for"),
+            Hypothesis.of(sp.Lt(b, 1), "c_rate < 1"),
             Hypothesis.of(sp.Eq(eta, 1, evaluate=False), "lr = 1"),
         ),
         any_partition=True,
@@ -440,32 +444,36 @@ SURVIVAL = (
         name="gradient-complexity-coupled",
         rules=("gd-lambda",),
         statement=(
-            r"T = \min\{t \ge 1: |g_t|_2 \le \sqrt P\,\delta\} \le \frac{2 (1+c) (f(w_0) - f^*) \max_{t<T} \Lambda_G(w_t)}"
-            r"{P\delta^2}\quad\text{for every } \delta \text{ with } |g_0|_2 > \sqrt P\,\delta"
+            r"T = \min\{t \ge 1: |g_t|_2 \le \sqrt P\,\delta\} \le \frac{(f(w_0) - f^*) \max_{t<T} \Lambda_G(w_t)}"
+            r"{\eta(1 - \eta(1+c)/2) P\delta^2}\quad\text{for every } \delta \text{ with } |g_0|_2 > \sqrt P\,\delta"
         ),
-        hypotheses=(_AT_BEST,),
+        hypotheses=(_FALLS,),
         kind="complexity",
         any_partition=True,
-        bound=2 * gap_0 * (1 + c) * Symbol.largest_Lambda_G / Symbol.least_norm2_squared,
+        bound=gap_0 * Symbol.largest_Lambda_G / (_SHARE * Symbol.least_norm2_squared),
         argument=_gradient_complexity,
         conclusion=lambda bound: concludes(
-            bound, gap_0 / (Symbol.least_norm2_squared / (2 * (1 + c) * Symbol.largest_Lambda_G))
+            bound,
+            gap_0 / (_SHARE * Symbol.least_norm2_squared / Symbol.largest_Lambda_G),
+            (sp.Lt(eta * (1 + c), 2),),
         ),
-        source=f"{_AFTER_T}.",
+        source=f"{_AFTER_T}. At lr = 1/(1+c) the constant is 2 (1+c).",
     ),
     Theorem(
         name="sign-complexity-coupled",
         rules=("sign-lambda",),
         statement=(
-            r"T = \min\{t \ge 1: |g_t|_1 \le P\delta\} \le \frac{2 (1+c) (f(w_0) - f^*) \Lambda_P}{P\delta^2}"
+            r"T = \min\{t \ge 1: |g_t|_1 \le P\delta\} \le \frac{(f(w_0) - f^*) \Lambda_P}{\eta(1 - \eta(1+c)/2) P\delta^2}"
             r"\quad\text{for every } \delta \text{ with } |g_0|_1 > P\delta"
         ),
-        hypotheses=(_AT_BEST,),
+        hypotheses=(_FALLS,),
         kind="complexity",
         any_partition=True,
-        bound=2 * gap_0 * (1 + c) * P * Lambda_D / Symbol.least_norm1**2,
+        bound=gap_0 * P * Lambda_D / (_SHARE * Symbol.least_norm1**2),
         argument=_sign_complexity,
-        conclusion=lambda bound: concludes(bound, gap_0 / (Symbol.least_norm1**2 / (2 * (1 + c) * P * Lambda_D))),
-        source=f"{_AFTER_T}.",
+        conclusion=lambda bound: concludes(
+            bound, gap_0 / (_SHARE * Symbol.least_norm1**2 / (P * Lambda_D)), (sp.Lt(eta * (1 + c), 2),)
+        ),
+        source=f"{_AFTER_T}. At lr = 1/(1+c) the constant is 2 (1+c).",
     ),
 )
