@@ -93,7 +93,10 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--coupling", "0.3", "--model", "mlp"], "--coupling must be left out with --model"),
     (["--partition", "modules"], "partition must be one of hessian, finer, coarser, shifted, got 'modules'"),
     (["--partition", "finer", "--block-size", "1"], "partition finer must differ from the blocks"),
-    (["--partition", "shifted", "--blocks", "1", "--heterogeneity", "1"], "partition shifted must differ from the blocks"),
+    (
+        ["--partition", "shifted", "--blocks", "1", "--heterogeneity", "1"],
+        "partition shifted must differ from the blocks",
+    ),
     (["--partition", "shifted", "--model", "mlp"], "partition must be one of layer, module, unit"),
     (["--gradient-heterogeneity", "3", "--alignment", "2"], r"alignment must be a number in \[-1, 1\], got 2"),
     (

@@ -331,7 +331,9 @@ def _folder(out: Path | None, asked: dict[str, Any]) -> Path:
     return out
 
 
-def _save(found: "Inspection", local: Any, along: Any, folder: Path, asked: dict[str, Any], seconds: float, ends: Ends) -> None:
+def _save(
+    found: "Inspection", local: Any, along: Any, folder: Path, asked: dict[str, Any], seconds: float, ends: Ends
+) -> None:
     from quadsim.simulator.figures.inspection_figures import save_inspection_figures
     from quadsim.simulator.figures.local_figure import local_figure
     from quadsim.simulator.figures.panels import save_figure

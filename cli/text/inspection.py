@@ -94,7 +94,10 @@ def coupling_sentences(found: Inspection) -> list[str]:
 def _along(along: pd.DataFrame) -> Callable[[int], Table]:
     """Medians over the seeds at every step that was asked for."""
     lines = [
-        (str(step), *(_median_and_range(rows[name]) for name in ("coupling", "delta_over_Lambda_G", "delta_over_Lambda_P")))
+        (
+            str(step),
+            *(_median_and_range(rows[name]) for name in ("coupling", "delta_over_Lambda_G", "delta_over_Lambda_P")),
+        )
         for step, rows in along.groupby("step", sort=True)
     ]
     headings = ("step", "smallest c", "|H - D| / Lambda_G", "|H - D| / Lambda_P")

@@ -91,7 +91,9 @@ def measure(
 
 
 @own_modes()
-def coupling_along(run: TrainingRun, partition: str | Partition = "module", *, largest_whole: int = LARGEST_WHOLE) -> pd.DataFrame:
+def coupling_along(
+    run: TrainingRun, partition: str | Partition = "module", *, largest_whole: int = LARGEST_WHOLE
+) -> pd.DataFrame:
     """Return how far the Hessian is from its diagonal blocks at every snapshot: a row per problem, setting and snapshot.
 
     Args:

@@ -165,9 +165,7 @@ class _Quadratics:
         }
         inside = inner_sizes(problem.rule_blocks, problem.layout)  # a tensor of parameters is a block of rules
         sizes = [size for members in groups.values() for block in members for size in inside[block]]
-        self.blocks = [
-            slice(int(end) - size, int(end)) for end, size in zip(np.cumsum(sizes), sizes, strict=True)
-        ]
+        self.blocks = [slice(int(end) - size, int(end)) for end, size in zip(np.cumsum(sizes), sizes, strict=True)]
 
     def _joined(self, parts: Mapping[int, torch.Tensor]) -> torch.Tensor:
         return torch.cat([part.reshape(self._problems, -1) for part in parts.values()], dim=1)

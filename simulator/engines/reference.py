@@ -262,7 +262,11 @@ class _Regrouped:
         def tensors(positions: Mapping[int, np.ndarray]) -> dict[int, torch.Tensor]:
             return {size: torch.from_numpy(at).to(device=device) for size, at in positions.items()}
 
-        self._dimension, self._of_H, self._of_rule = layout.dimension, tensors(layout.positions), tensors(blocks.positions)
+        self._dimension, self._of_H, self._of_rule = (
+            layout.dimension,
+            tensors(layout.positions),
+            tensors(blocks.positions),
+        )
 
     def __call__(self, parts: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
         """Return tensors (M, B_size, P_l, K) by the blocks of the rule."""

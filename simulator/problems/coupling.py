@@ -1,7 +1,7 @@
 """Couple the blocks of a Hessian by a dial, and divide the coordinates into other blocks than those of the Hessian.
 
 `H = D^(1/2) (I + c O) D^(1/2)`: D is block-diagonal, O is symmetric with zero diagonal blocks and spectral norm 1. So
-`(1-c) D <= H <= (1+c) D`, and the diagonal blocks of H are those of D (docs/theory-as-run.md section 9).
+`(1-c) D <= H <= (1+c) D`, and the diagonal blocks of H are those of D (docs/theory.md section 10).
 
 A *partition* is the division into blocks that a rule and a theorem use (the mean of adam-mini, the rate of block-gd). It need
 not be the division into which the Hessian falls.
@@ -207,9 +207,7 @@ def diagonal_extremes(
     return out
 
 
-def diagonal_blocks(
-    partition: BlockLayout, layout: BlockLayout, hessian: Mapping[int, FloatArray]
-) -> list[FloatArray]:
+def diagonal_blocks(partition: BlockLayout, layout: BlockLayout, hessian: Mapping[int, FloatArray]) -> list[FloatArray]:
     """Return the diagonal blocks of H by a partition, (M, P_l, P_l) for each, in the order of the coordinates."""
     places = {int(b): (size, at) for size, members in layout.groups.items() for at, b in enumerate(members)}
     out = []
@@ -234,9 +232,7 @@ def off_block_norm(problem: "BlockQuadratic") -> FloatArray:
     return out
 
 
-def smallest_coupling(
-    partition: BlockLayout, layout: BlockLayout, hessian: Mapping[int, FloatArray]
-) -> FloatArray:
+def smallest_coupling(partition: BlockLayout, layout: BlockLayout, hessian: Mapping[int, FloatArray]) -> FloatArray:
     """Return the smallest c with `(1-c) D <= H <= (1+c) D`, (M,), D the diagonal blocks of H by the partition.
 
     It is the largest modulus of an eigenvalue of `D^(-1/2) (H - D) D^(-1/2)`, rounded up: what the theorems say for one c they

@@ -347,15 +347,7 @@ class BlockQuadratic:
         layout = BlockLayout(tuple(spectrum.size for spectrum in spectra))
         coupling = check_coupling(coupling, layout.block_sizes)
         partition = check_partition(partition, layout.block_sizes)
-        vectors, matrices = [], []
-        for block, spectrum in enumerate(spectra):
-            if rotation == 0.0:
-                basis = np.broadcast_to(np.eye(spectrum.size), (number, spectrum.size, spectrum.size))
-            else:
-                basis = rotation_power(haar_rotations(seed, index, block, spectrum.size), rotation)
-            matrix = (basis * spectrum) @ np.ascontiguousarray(np.swapaxes(basis, -1, -2))
-            vectors.append(basis)
-            matrices.append((matrix + np.swapaxes(matrix, -1, -2)) / 2)
+        vectors, matrices = _rotated(spectra, rotation, seed, index)
         hessian, eigenvectors = layout.group(matrices), layout.group(vectors)
         eigenvalues = layout.group([np.broadcast_to(s, (number, s.size)) for s in spectra])
         gradient = None
@@ -373,22 +365,6 @@ class BlockQuadratic:
             "first": int(index[0]),
         }
         error = {s: np.matmul(eigenvectors[s], coefficients[s][..., None])[..., 0] for s in hessian}
-        if coupling > 0.0:
-            matrix = coupled_hessian(seed, index, layout, hessian, eigenvalues, eigenvectors, coupling)
-            start = layout.flatten(error)
-            if gradient is not None:
-                start = np.linalg.solve(matrix, layout.flatten(gradient)[..., None])[..., 0]
-            whole = cls._given(
-                BlockLayout((layout.dimension,)),
-                {layout.dimension: matrix[:, None]},
-                {layout.dimension: np.zeros((number, 1), dtype=np.int64)},
-                {"initial_error": start},
-                law=None,
-                seed=seed,
-                index=index,
-                exact=None,
-            )
-            return replace(whole, partition=layout, dials=dials | {"coupling": coupling}).with_partition(partition)
         whole = cls(
             layout=layout,
             hessian=hessian,
@@ -401,7 +377,35 @@ class BlockQuadratic:
             index=index,
             dials=dials,
         )
-        return whole.with_partition(partition)
+        return whole._coupled(coupling, gradient).with_partition(partition)
+
+    def _coupled(self, coupling: float, gradient: Mapping[int, FloatArray] | None) -> Self:
+        """Return the problems with their blocks coupled; the blocks of rules stay what they are.
+
+        Args:
+            coupling: c; 0 changes nothing.
+            gradient: the gradient at the start by block size, (M, B_size, P_l); None: the start stays.
+        """
+        if coupling == 0.0:
+            return self
+        layout, size = self.layout, self.dimension
+        matrix = coupled_hessian(
+            self.seed, self.index, layout, self.hessian, self.eigenvalues, self.eigenvectors, coupling
+        )
+        start = layout.flatten(self.initial_error)
+        if gradient is not None:
+            start = np.linalg.solve(matrix, layout.flatten(gradient)[..., None])[..., 0]
+        whole = self._given(
+            BlockLayout((size,)),
+            {size: matrix[:, None]},
+            {size: np.zeros((self.problems, 1), dtype=np.int64)},
+            {"initial_error": start},
+            law=None,
+            seed=self.seed,
+            index=self.index,
+            exact=None,
+        )
+        return replace(whole, partition=layout, dials={**self.dials, "coupling": coupling})
 
     def with_partition(self, partition: str | Sequence[int]) -> Self:
         """Return the same problems with other blocks for rules and theorems.
@@ -421,7 +425,9 @@ class BlockQuadratic:
             ((12, 8, 8, 4), (32,))
         """
         if isinstance(partition, str):
-            sizes = partition_sizes(check_partition(partition, self.rule_blocks.block_sizes), self.rule_blocks.block_sizes)
+            sizes = partition_sizes(
+                check_partition(partition, self.rule_blocks.block_sizes), self.rule_blocks.block_sizes
+            )
         else:
             sizes = tuple(check_count("block size", size) for size in list_of("partition", partition, "block size"))
             if sum(sizes) != self.dimension:
@@ -625,6 +631,22 @@ def check_rotation(rotation: Any) -> float:
         ValueError: a value that is not in [0, 1].
     """
     return check_interval("rotation", rotation, 0.0, 1.0)
+
+
+def _rotated(
+    spectra: Spectra, rotation: float, seed: int, index: NDArray[np.int64]
+) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Return eigenvectors and matrices of every block, (M, P_l, P_l) each, from its eigenvalues."""
+    vectors, matrices = [], []
+    for block, spectrum in enumerate(spectra):
+        if rotation == 0.0:
+            basis = np.broadcast_to(np.eye(spectrum.size), (index.size, spectrum.size, spectrum.size))
+        else:
+            basis = rotation_power(haar_rotations(seed, index, block, spectrum.size), rotation)
+        matrix = (basis * spectrum) @ np.ascontiguousarray(np.swapaxes(basis, -1, -2))
+        vectors.append(basis)
+        matrices.append((matrix + np.swapaxes(matrix, -1, -2)) / 2)
+    return vectors, matrices
 
 
 def _batch_size(arrays: Sequence[FloatArray], problems: int | None, *, is_drawn: bool) -> int:

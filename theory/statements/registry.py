@@ -18,7 +18,19 @@ from quadsim.theory.statements.theorem import Theorem
 
 __all__ = ["THEOREMS"]
 
-_ALL = (*DESCENT, *ADAM, *CYCLE, *SIGN, *SURVIVAL, *GENERAL, *SIGN_AS_RUN, *ADAM_AS_RUN, *INVARIANCE, *HETEROGENEITY, *HEAD)
+_ALL = (
+    *DESCENT,
+    *ADAM,
+    *CYCLE,
+    *SIGN,
+    *SURVIVAL,
+    *GENERAL,
+    *SIGN_AS_RUN,
+    *ADAM_AS_RUN,
+    *INVARIANCE,
+    *HETEROGENEITY,
+    *HEAD,
+)
 
 THEOREMS: dict[str, Theorem] = {
     # A derived statement is written from its parts; where there is no derivation, its words are all that a reader has.

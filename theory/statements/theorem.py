@@ -386,9 +386,7 @@ class Theorem:
         if needs & BY_RULE_BLOCKS or (trajectory.rule is not None and trajectory.rule.uses_blocks):
             sizes = problem.rule_blocks.block_sizes
             shown = "+".join(map(str, sizes)) if len(sizes) <= _MOST_SIZES else f"{len(sizes)} blocks"
-            return (
-                f"the blocks of rules must be those of H, got {shown}, which H couples (c up to {problem.coupling.max():.3g})"
-            )
+            return f"the blocks of rules must be those of H, got {shown}, which H couples (c up to {problem.coupling.max():.3g})"
         return ""
 
     def _speaks_of(self, rule: Rule | None) -> bool:

@@ -100,7 +100,9 @@ def coupled_adam_frozen(draw: Draw, number: int) -> Iterator[Trajectory]:
     """Run frozen Adam at rates up to the smallest of the batch, and at each problem's own rate for a few."""
     problem = coupled_problems(draw, number)
     largest = _largest_frozen_rates(problem)
-    yield simulate(problem, "adam-frozen", lr=[largest.min(), *draw.choice(largest, size=3)], steps=_STEPS, engine="reference")
+    yield simulate(
+        problem, "adam-frozen", lr=[largest.min(), *draw.choice(largest, size=3)], steps=_STEPS, engine="reference"
+    )
 
 
 def rational_coupled_problem(draw: Draw, coupling: Fraction | None = None) -> BlockQuadratic:
@@ -192,7 +194,9 @@ def search_coupled(rule: str, *, coupling: float = _SEARCHED) -> Callable[[np.nd
         seen = ["gradient_norm", "gradient_norm_1", "Lambda_G"]
         own: Rule | str = coupled_block_gd() if rule == "block-gd-at-coupling" else rule
         options: dict[str, Any] = {"coupling": coupling * (1.0 + 1e-9)} if own is not rule else {}
-        rates = {"signsgd": [0.3, 1.0], "gd": [0.3, 1.0], "block-gd-at-coupling": 1.0}.get(rule, [1.0 / (1.0 + coupling), 1.0])
+        rates = {"signsgd": [0.3, 1.0], "gd": [0.3, 1.0], "block-gd-at-coupling": 1.0}.get(
+            rule, [1.0 / (1.0 + coupling), 1.0]
+        )
         return simulate(problem, own, lr=rates, steps=_SHORT, observe=seen, engine="reference", **options)
 
     return run

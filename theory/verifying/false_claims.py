@@ -117,7 +117,9 @@ def _pair(off: Fraction | int, start: tuple[int, int]) -> BlockQuadratic:
     return BlockQuadratic.from_blocks([[[1, off], [off, 1]]], initial_error=list(start), partition=(1, 1))
 
 
-def _on_pair(rule: str | Rule, start: tuple[int, int], lr: float, off: Fraction = Fraction(1, 2), **own: float) -> Trajectory:
+def _on_pair(
+    rule: str | Rule, start: tuple[int, int], lr: float, off: Fraction = Fraction(1, 2), **own: float
+) -> Trajectory:
     seen = ["gradient_norm", "gradient_norm_1", "Lambda_G"]
     return simulate(_pair(off, start), rule, lr=lr, steps=3, observe=seen, **own)
 

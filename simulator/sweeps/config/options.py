@@ -12,7 +12,17 @@ from typing import Any, Literal
 
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_ratio, check_seed
 
-__all__ = ["QUADRATICS", "SHARED", "TOY_MODELS", "Option", "Options", "above_zero", "checked", "coupling_range", "fraction"]
+__all__ = [
+    "QUADRATICS",
+    "SHARED",
+    "TOY_MODELS",
+    "Option",
+    "Options",
+    "above_zero",
+    "checked",
+    "coupling_range",
+    "fraction",
+]
 
 
 def above_zero(name: str, value: Any) -> float:
@@ -228,8 +238,8 @@ QUADRATICS: Options = {
     ),
     "coupling": _numbers(
         (0.0,),
-        "Coupling c of the blocks, at least 0 and below 1: H = D^(1/2) (I + c O) D^(1/2), where D is the block-diagonal matrix of "
-        "the other dials and O has spectral norm 1 and zero diagonal blocks",
+        "Coupling c of the blocks, at least 0 and below 1: H = D^(1/2) (I + c O) D^(1/2), where D is the block-diagonal matrix "
+        "of the other dials and O has spectral norm 1 and zero diagonal blocks",
         check=coupling_range,
     ),
     "case": Option(

@@ -15,7 +15,9 @@ BLOCK_RULES = [name for name, rule in RULES.items() if rule.uses_blocks]
 
 
 def generated(coupling=0.0, partition="hessian", problems=3, first=0, **dials):
-    return BlockQuadratic.generate(**DIALS | dials, problems=problems, first=first, coupling=coupling, partition=partition)
+    return BlockQuadratic.generate(
+        **DIALS | dials, problems=problems, first=first, coupling=coupling, partition=partition
+    )
 
 
 @pytest.mark.parametrize("gradient", [{}, {"gradient_heterogeneity": 10.0, "alignment": -0.5}])
@@ -41,7 +43,9 @@ def test_a_problem_is_the_same_in_every_batch_and_without_coupling_as_it_always_
     np.testing.assert_array_equal(alone.hessian[17], among.hessian[17][2:3])
     np.testing.assert_array_equal(alone.initial_error[17], among.initial_error[17][2:3])
     plain, none = BlockQuadratic.generate(**DIALS), BlockQuadratic.generate(**DIALS, coupling=0.0)
-    assert none.partition is None and dict(none.dials) == dict(plain.dials) and repr(none) == repr(plain)
+    assert none.partition is None
+    assert dict(none.dials) == dict(plain.dials)
+    assert repr(none) == repr(plain)
     assert all(np.array_equal(none.hessian[size], plain.hessian[size]) for size in plain.hessian)
     assert none.coupling.tolist() == [0.0]
 
@@ -168,12 +172,14 @@ def test_a_sweep_crosses_couplings_shows_surviving_bounds_and_is_extended(tmp_pa
     found = sweep(small, out=tmp_path / "a", judge=judge(), figures=False)
     assert found.facets == ["coupling"]
     theorems = found.summary.groupby(["optimizer", "coupling"])["theorem"].agg(lambda names: max(names))
-    assert theorems["block-gd", 0.0] == "block-gd" and theorems["block-gd", 0.3] == "block-gd-coupled"
+    assert theorems["block-gd", 0.0] == "block-gd"
+    assert theorems["block-gd", 0.3] == "block-gd-coupled"
     assert theorems["gd", 0.3] == "gd-upper"
     assert set(found.summary["verdict"]) <= {"holds", "not applicable"}
     more = extend(tmp_path / "a", judge=judge(), figures=False, coupling=(0.6,))
     assert sorted(set(more.summary["coupling"])) == [0.0, 0.3, 0.6]
-    assert "coupling" not in SweepConfig().to_json() and SweepConfig.from_json(small.to_json()) == small
+    assert "coupling" not in SweepConfig().to_json()
+    assert SweepConfig.from_json(small.to_json()) == small
 
 
 def judge():

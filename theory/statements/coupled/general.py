@@ -1,8 +1,8 @@
 """Descent in any norm, and Tomihari and Sato's statements in their own generality (docs/theory.md section 10).
 
-Theirs are about any twice differentiable f on a region where the Hessian is rho-Lipschitz and its part off the diagonal blocks has
-spectral norm delta at most. A quadratic has rho = 0, so that runs check the share of delta; on a network `quadsim inspect` reports
-delta/Lambda_G along training, which says whether the theorems speak of it at all.
+Theirs are about any twice differentiable f on a region where the Hessian is rho-Lipschitz and its part off the diagonal blocks
+has spectral norm delta at most. A quadratic has rho = 0, so that runs check the share of delta; on a network `quadsim inspect`
+reports delta/Lambda_G along training, which says whether the theorems speak of it at all.
 """
 
 import sympy as sp
@@ -66,7 +66,10 @@ def _steepest() -> tuple[Step, ...]:
         ),
         Step(equal(size**2 / size, size), "which d = g/|g|_2 attains: g'g/|g|_2 = |g|_2"),
         Step(
-            equal(lam * (_x - _step * part) ** 2 / 2, lam * _x**2 / 2 - _step * part * (lam * _x) + _step**2 / 2 * lam * part**2),
+            equal(
+                lam * (_x - _step * part) ** 2 / 2,
+                lam * _x**2 / 2 - _step * part * (lam * _x) + _step**2 / 2 * lam * part**2,
+            ),
             "each mode, with x and x_d the parts of e and d: gap_next = gap - eta g'd + (eta^2/2) d'Hd",
         ),
         _descent(limit, "d'Hd <= S, the smoothness in this norm: gap_next <= gap - eta |g|_* + (eta^2/2) S"),
@@ -75,7 +78,9 @@ def _steepest() -> tuple[Step, ...]:
             "completing the square: the decrease is largest at eta = |g|_*/S, and there |g|_*^2/(2 S)",
         ),
         Step(
-            equal(_step * n2 - _step**2 / 2 * Lambda_G * n2, (_step * size) * size - (_step * size) ** 2 / 2 * Lambda_G),
+            equal(
+                _step * n2 - _step**2 / 2 * Lambda_G * n2, (_step * size) * size - (_step * size) ** 2 / 2 * Lambda_G
+            ),
             "gradient-descent-lemma follows: a step eta g is one of length eta |g|_2 along g/|g|_2, where d'Hd <= Lambda_G",
             (equal(n2, size**2),),
         ),
@@ -120,10 +125,13 @@ def _gradient_general() -> tuple[Step, ...]:
         *_TAYLOR,
         Step(
             equal(
-                -_step * size**2 + (_step**2 * (Lambda_G * size**2) + delta * (_step * size) ** 2) / 2 + _rho * (_step * size) ** 3 / 6,
+                -_step * size**2
+                + (_step**2 * (Lambda_G * size**2) + delta * (_step * size) ** 2) / 2
+                + _rho * (_step * size) ** 3 / 6,
                 -_step * size**2 + _step**2 / 2 * (Lambda_G + delta) * size**2 + _rho * _step**3 / 6 * size**3,
             ),
-            "with g'Dg <= sum_l L_l |g_l|^2 = Lambda_G |g|^2: f - eta |g|^2 + (eta^2/2)(Lambda_G + delta)|g|^2 + (rho eta^3/6)|g|^3",
+            "with g'Dg <= sum_l L_l |g_l|^2 = Lambda_G |g|^2: "
+            "f - eta |g|^2 + (eta^2/2)(Lambda_G + delta)|g|^2 + (rho eta^3/6)|g|^3",
         ),
     )
 
@@ -137,10 +145,13 @@ def _sign_general() -> tuple[Step, ...]:
         Step(sp.Le(sp.sign(rule_symbols.g) ** 2, 1), "|sign(g)|_2^2 <= P, coordinate by coordinate"),
         Step(
             equal(
-                -_step * size + (_step**2 * (root**2 * Lambda_D) + delta * _step**2 * root**2) / 2 + _rho * (_step * root) ** 3 / 6,
+                -_step * size
+                + (_step**2 * (root**2 * Lambda_D) + delta * _step**2 * root**2) / 2
+                + _rho * (_step * root) ** 3 / 6,
                 -_step * size + _step**2 / 2 * root**2 * (Lambda_D + delta) + _rho * _step**3 / 6 * root**3,
             ),
-            "with s'Ds <= sum_l L_l P_l = P Lambda_P, p = sqrt(P): f - eta |g|_1 + (eta^2/2) P (Lambda_P + delta) + (rho eta^3/6) p^3",
+            "with s'Ds <= sum_l L_l P_l = P Lambda_P, p = sqrt(P): "
+            "f - eta |g|_1 + (eta^2/2) P (Lambda_P + delta) + (rho eta^3/6) p^3",
         ),
     )
 
@@ -222,10 +233,11 @@ def _sign_complexity() -> tuple[Step, ...]:
     )
 
 
-_SOURCE = "Tomihari and Sato, arXiv 2502.00213, in their generality, with the constant 6 re-derived here; checked on quadratics, where rho = 0"
-_REGION = (
-    r"\text{Hess } f \ \rho\text{-Lipschitz},\ |H - \mathrm{blkdiag} H|_2 \le \delta \Rightarrow "
+_SOURCE = (
+    "Tomihari and Sato, arXiv 2502.00213, in their generality, with the constant 6 re-derived here; checked on quadratics, where "
+    "rho = 0"
 )
+_REGION = r"\text{Hess } f \ \rho\text{-Lipschitz},\ |H - \mathrm{blkdiag} H|_2 \le \delta \Rightarrow "
 _AT_ONE = Hypothesis.of(sp.Eq(eta, 1, evaluate=False), "lr = 1, the step of the lemma")
 _SMALL_FOR_G = Hypothesis.of(sp.Le(3 * delta, MinOver(L_l)), "delta <= min_l L_l/3, which is at most Lambda_G/3")
 _SMALL_FOR_P = Hypothesis.of(sp.Le(3 * delta, Lambda_D), "delta <= Lambda_P/3")
@@ -235,15 +247,16 @@ GENERAL = (
         name="steepest-descent-lemma",
         rules=("normalized-gd", "signsgd"),
         statement=(
-            r"f(w - \eta d) \le f(w) - \eta |g|_* + \tfrac{\eta^2}{2} S,\quad |g|_* = \max_{|d|\le1} g'd = g'd,\ S = \max_{|d|\le1} d'Hd"
+            r"f(w - \eta d) \le f(w) - \eta |g|_* + \tfrac{\eta^2}{2} S,\quad"
+            r" |g|_* = \max_{|d|\le1} g'd = g'd,\ S = \max_{|d|\le1} d'Hd"
         ),
         bound=1 - length * dual / gap + length**2 * S / (2 * gap),
         tight="where d attains S; best at eta = |g|_*/S",
         argument=_steepest,
         conclusion=lambda bound: concludes(bound * gap, gap - length * dual + length**2 / 2 * S),
         source=(
-            "Steepest descent in a norm, in the form derived here: |g|_2 with L, |g|_1 with L_inf, sum_l |g_l|_2 with the maximum "
-            "over unit block vectors. gradient-descent-lemma and sign-descent-lemma follow from it."
+            "Steepest descent in a norm, in the form derived here: |g|_2 with L, |g|_1 with L_inf, sum_l |g_l|_2 with the "
+            "maximum over unit block vectors. gradient-descent-lemma and sign-descent-lemma follow from it."
         ),
     ),
     Theorem(
@@ -277,7 +290,8 @@ GENERAL = (
         name="gradient-complexity-general",
         rules=("gd-lambda",),
         statement=(
-            r"\delta \le \tfrac{\Lambda_G}{3},\ \rho |g_t|_2 \le \Lambda_G^2 \Rightarrow T = \min\{t \ge 1: |g_t|_2 \le \sqrt P\,\epsilon\}"
+            r"\delta \le \tfrac{\Lambda_G}{3},\ \rho |g_t|_2 \le \Lambda_G^2 \Rightarrow"
+            r" T = \min\{t \ge 1: |g_t|_2 \le \sqrt P\,\epsilon\}"
             r" \le \frac{6 (f(w_0) - f^*) \max_{t<T} \Lambda_G(w_t)}{P\epsilon^2}"
         ),
         hypotheses=(_AT_ONE, _SMALL_FOR_G),
@@ -292,7 +306,8 @@ GENERAL = (
         name="sign-complexity-general",
         rules=("sign-lambda",),
         statement=(
-            r"\delta \le \tfrac{\Lambda_P}{3},\ \rho |g_t|_1 \le \sqrt P \Lambda_P^2 \Rightarrow T = \min\{t \ge 1: |g_t|_1 \le P\epsilon\}"
+            r"\delta \le \tfrac{\Lambda_P}{3},\ \rho |g_t|_1 \le \sqrt P \Lambda_P^2 \Rightarrow"
+            r" T = \min\{t \ge 1: |g_t|_1 \le P\epsilon\}"
             r" \le \frac{6 (f(w_0) - f^*) \Lambda_P}{P\epsilon^2}"
         ),
         hypotheses=(_AT_ONE, _SMALL_FOR_P),

@@ -184,9 +184,14 @@ def _adam_frozen() -> tuple[Step, ...]:
     d, least, smallest, size = sp.symbols("d d_min C1 G_l", positive=True)
     after, memories = advance(rule, e, _g, {memory: d}, {rule_symbols.lr: eta})
     return (
-        Step(equal(rule.start[memory].subs(rule_symbols.g, g0), sp.Abs(g0)), "the rule adam-frozen starts with d = |g_0|"),
+        Step(
+            equal(rule.start[memory].subs(rule_symbols.g, g0), sp.Abs(g0)), "the rule adam-frozen starts with d = |g_0|"
+        ),
         Step(equal(memories[memory], d), "and keeps it"),
-        Step(equal(after, e - eta * _g / d), "so that a step is e <- e - eta F^-1 H e, F = diag|g_0|, g_0 = H e_0 of the whole H"),
+        Step(
+            equal(after, e - eta * _g / d),
+            "so that a step is e <- e - eta F^-1 H e, F = diag|g_0|, g_0 = H e_0 of the whole H",
+        ),
         Step(
             equal(sp.sqrt(d) * after, sp.sqrt(d) * e - eta * _g / sp.sqrt(d)),
             "in x = F^(1/2) e it is x <- x - eta M x, M = F^(-1/2) H F^(-1/2)",
@@ -207,7 +212,10 @@ def _adam_frozen() -> tuple[Step, ...]:
             "1/min_l C1_l and at least min_l mu_l/max_i |g_0,li|",
             (sp.Le(least, d),),
         ),
-        Step(equal((top / kappa_l / size).subs(size, C2_l * top), 1 / (kappa_l * C2_l)), "mu_l/max_i |g_0,li| = 1/(kappa_l C2_l)"),
+        Step(
+            equal((top / kappa_l / size).subs(size, C2_l * top), 1 / (kappa_l * C2_l)),
+            "mu_l/max_i |g_0,li| = 1/(kappa_l C2_l)",
+        ),
         *_SANDWICH,
         Step(
             sp.Le(eta * _sigma, 1),
@@ -274,13 +282,13 @@ def _sign_lemma() -> tuple[Step, ...]:
         EIGENBASIS,
         Step(equal(after, e - eta * sp.sign(g)), "a step of the rule signsgd is e <- e - eta s, s = sign(g)"),
         Step(
-            equal(lam * (_x - _step * s) ** 2 / 2, lam * _x**2 / 2 - _step * s * (lam * _x) + _step**2 / 2 * lam * s**2),
+            equal(
+                lam * (_x - _step * s) ** 2 / 2, lam * _x**2 / 2 - _step * s * (lam * _x) + _step**2 / 2 * lam * s**2
+            ),
             "each mode of H, with x and s the parts of e and sign(g) on it: gap_next = gap - eta s'g + (eta^2/2) s'Hs",
         ),
         Step(equal(sp.sign(g) * g, sp.Abs(g)), "s'g = |g|_1, coordinate by coordinate"),
-        Step(
-            sp.Le(lam * s**2, top * s**2), "s_l'D_l s_l <= L_l |s_l|^2, mode by mode of D_l", (sp.Le(lam, top),)
-        ),
+        Step(sp.Le(lam * s**2, top * s**2), "s_l'D_l s_l <= L_l |s_l|^2, mode by mode of D_l", (sp.Le(lam, top),)),
         Step(sp.Le(top * sp.sign(g) ** 2, top), "and |s_l|^2 <= P_l: s'Ds <= T = sum_l P_l L_l = P Lambda_P(D)"),
         _SANDWICH[0],
         _descent((1 + c) * limit, "eta |g|_1 - (eta^2/2)(1+c) P Lambda_P(D)"),
@@ -289,7 +297,7 @@ def _sign_lemma() -> tuple[Step, ...]:
                 _step * n1 - _step**2 / 2 * (1 + c) * size,
                 n1**2 / (2 * (1 + c) * size) - (1 + c) * size / 2 * (_step - n1 / ((1 + c) * size)) ** 2,
             ),
-            "completing the square: it is largest at eta = |g|_1/((1+c) P Lambda_P(D)), and there |g|_1^2/(2 (1+c) P Lambda_P(D))",
+            "completing the square: it is largest at |g|_1/((1+c) P Lambda_P(D)), and there |g|_1^2/(2 (1+c) P Lambda_P(D))",
         ),
     )
 
