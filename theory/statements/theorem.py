@@ -383,7 +383,8 @@ class Theorem:
         if problem.partition is None or self.any_partition:
             return ""
         needs = {name for s in (self.bound + self.quantity).free_symbols if s in MEANINGS for name in MEANINGS[s].needs}
-        if needs & BY_RULE_BLOCKS or (trajectory.rule is not None and trajectory.rule.uses_blocks):
+        replayed = "iterate" in needs  # from the rule itself, with its own blocks
+        if needs & BY_RULE_BLOCKS or (trajectory.rule is not None and trajectory.rule.uses_blocks and not replayed):
             sizes = problem.rule_blocks.block_sizes
             shown = "+".join(map(str, sizes)) if len(sizes) <= _MOST_SIZES else f"{len(sizes)} blocks"
             return f"the blocks of rules must be those of H, got {shown}, which H couples (c up to {problem.coupling.max():.3g})"

@@ -19,8 +19,8 @@ Errors are kept at two places, `now_` and `next_`, that are exchanged after ever
 coordinates, so none may be overwritten before the last row is done.
 
 *Divided* blocks. Where the blocks of a rule are smaller than those of H (a coupled problem is one block for the product and
-several for the rule), one block of H runs step by step, and within a step one block of the rule after the other: the product takes the
-errors of all columns, at `now_`, of which no block of the rule has overwritten any.
+several for the rule), one block of H runs step by step, and within a step one block of the rule after the other: the product
+takes the errors of all columns, at `now_`, of which no block of the rule has overwritten any.
 
 Arrays are flat, with the lanes of the tile as the last axis. Names of the kernel end in an underscore; all other names come from
 the rule.
