@@ -23,6 +23,11 @@ def notes(results: "Results") -> list[str]:
     if config.problem is not None:
         out.append(_on_problem(config.problem, str(config.start)))
     out += _on_alignment(config)
+    if config.partition != "hessian":
+        out.append(
+            f"Rules and theorems use the partition {config.partition}, not the blocks of the problem; a bound for it needs a "
+            "coupling c of its own below 1 (docs/theory.md section 10)."
+        )
     means = None if config.device == "cpu" or results.histogram is not None else results.summary.get("steps_to_mean")
     if means is not None and means.isna().any():
         out.append(
