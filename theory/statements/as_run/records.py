@@ -34,15 +34,20 @@ def as_run(
         bound: the bound, with its reduction over blocks or coordinates.
         argument: function that returns the steps of the proof.
         proved: what the proof gives for the bound inside its reduction, written otherwise than the bound where that is not a
-            single symbol; None: the bound as it stands.
+            single symbol or number; None: that symbol or number.
         given: relations under which both are equal.
         kind: see `Theorem`.
         quantity: see `Theorem`; None: that of the kind.
         fields: the other fields of `Theorem`.
 
     Raises:
-        ValueError: see `Theorem`.
+        ValueError: see `Theorem`; or a bound of several symbols without what the proof gives for it.
     """
+    if proved is None and not inside(bound).is_Atom:
+        raise ValueError(
+            f"what is proved of {name} must be given for a bound with an expression, got {bound}; write proved=..., "
+            "found apart from the bound."
+        )
     return Theorem(
         name=name,
         rules=rules,
