@@ -44,9 +44,7 @@ def reproduce(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Number of processes, which share claims, parts of experiments and values of a reach; the same bits for any "
-            "number [number of cores, at most 8].",
-            min=1,
+            help="Number of processes that share the work; the same bits for any number [cores, at most 8].", min=1
         ),
     ] = None,
     style: StyleOption = "quadsim",
@@ -65,9 +63,8 @@ def reproduce(
     """Run the papers' claims and judge each by its own criterion.
 
     Theorems are proved, or a counter-example refutes them. An inference from samples is shown, not shown (an effect of the named
-    size is excluded), opposite shown, inconclusive or not comparable; withdrawn, if its instrument fails its control; or an
-    estimate, if the number depends on a choice that the paper leaves open. The criterion of every claim is fixed before the run
-    (--list shows it). A folder that holds earlier claims keeps them.
+    size is excluded), opposite shown, inconclusive or not comparable; withdrawn, if its instrument fails a control; or an estimate,
+    if the number depends on a choice that the paper leaves open. Criteria are fixed before the run (--list shows them).
 
     Example: quadsim reproduce gd-lower adam-r-probability
 
