@@ -311,8 +311,9 @@ def _section(claim: Claim, entry: Mapping[str, Any], picture: str | None) -> lis
 def _is_told(entry: Mapping[str, Any]) -> bool:
     """Whether the row has numbers that were judged by the present criterion."""
     claim = CLAIMS.get(entry["id"])
-    stored = entry.get("criterion", {}).get("hash")
-    return claim is not None and not claim.unjudged and stored == claim.digest(Setting(entry["size"], entry["seed"]))
+    if claim is None or claim.unjudged or entry["verdict"] == "not run":
+        return False
+    return bool(entry["criterion"]["hash"] == claim.digest(Setting(entry["size"], entry["seed"])))
 
 
 def _fixed(entry: Fixed) -> str:

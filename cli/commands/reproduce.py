@@ -63,7 +63,7 @@ def reproduce(
     """Run the papers' claims and judge each by its own criterion.
 
     Theorems are proved, or a counter-example refutes them. An inference from samples is shown, not shown (an effect of the named
-    size is excluded), opposite shown, inconclusive or not comparable; withdrawn, if its instrument fails a control; or an estimate,
+    size is excluded), opposite shown, inconclusive or not comparable; withdrawn, if its instrument fails a control; an estimate,
     if the number depends on a choice that the paper leaves open. Criteria are fixed before the run (--list shows them).
 
     Example: quadsim reproduce gd-lower adam-r-probability
