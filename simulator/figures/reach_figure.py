@@ -132,13 +132,14 @@ def _map_figure(
 
 
 def _cell(value: float) -> str:
-    return "∞" if value == np.inf else "?" if np.isnan(value) else f"{value:.2g}" if value < 1000 else f"{value:.0f}"
+    return "∞" if value == np.inf else "?" if np.isnan(value) else f"{value:.2g}" if value < 100 else f"{value:.0f}"
 
 
 def _onset_panel(axis: Axes, onsets: pd.DataFrame, x: np.ndarray[Any, Any], log: str) -> None:
     """A bar per curve over the 95% interval of its onset; an arrow where an end lies beyond the values that were tried."""
     if "x" in log:
         axis.set_xscale("log")
+        axis.set_xlim(x[0] / 1.5, x[-1] * 1.5)
     for row, found in enumerate(onsets.to_dict("records")):
         low, middle, high = (float(np.clip(found[key], x[0], x[-1])) for key in ("low", "onset", "high"))
         axis.plot([low, high], [row, row], color="C0", linewidth=3, alpha=0.5, solid_capstyle="butt")

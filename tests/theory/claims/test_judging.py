@@ -95,10 +95,11 @@ def test_a_full_run_needs_twenty_seeds():
 
 def test_seeds_that_cannot_be_compared():
     values = sample(4.0, n=20)
-    values[:2] = np.nan
-    assert judged(values).state == "shown"  # a tenth: they count as no effect
-    assert judged(values).measured.seeds == 20
-    values[2] = np.nan
+    values[:5] = np.nan
+    found = judged(values)
+    assert found.state == "shown"  # a quarter: they count as no effect, and 15 of 20 are above 1
+    assert (found.measured.seeds, found.p) == (20, pytest.approx(2 * stats.binom.sf(14, 20, 0.5)))
+    values[5] = np.nan
     assert judged(values).state == "not comparable"
 
 

@@ -206,7 +206,7 @@ GRADIENTS = (
         ),
         history=(
             Fixed("2026-11-22", "ab51efb74f10bbbf", _FIRST),
-            Fixed("2026-11-26", "68ecdb4d1ae27350", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "d7efba22e78f2886", "the full run of 2026-11-22", _HOLM),
         ),
         conditions=tuple(
             Condition(
@@ -241,7 +241,7 @@ GRADIENTS = (
         ),
         history=(
             Fixed("2026-11-22", "c3590a05a5683b17", "earlier results of the same experiment"),
-            Fixed("2026-11-26", "addab610ece20aee", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "e917e65d40d7e44e", "the full run of 2026-11-22", _HOLM),
         ),
         instruments=("gradient-spread",),
         conditions=tuple(
@@ -268,7 +268,7 @@ GRADIENTS = (
         ),
         history=(
             Fixed("2026-11-22", "aee096e59ef41457", "earlier results of the same experiment"),
-            Fixed("2026-11-26", "8bc9477c9311c0c6", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "943dca8b17067e98", "the full run of 2026-11-22", _HOLM),
         ),
         proofs=("head-drift",),
         conditions=(

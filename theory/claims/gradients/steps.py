@@ -211,7 +211,7 @@ STEPS = (
         ),
         history=(
             Fixed("2026-11-22", "53bc244774e43719", _FIRST),
-            Fixed("2026-11-26", "3ee9eaaf03379c90", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "94727b6560e97575", "the full run of 2026-11-22", _HOLM),
         ),
         proofs=("adam-is-sign",),
         conditions=tuple(
@@ -241,7 +241,7 @@ STEPS = (
         fidelity=("quadratics in place of networks",),
         history=(
             Fixed("2026-11-22", "82bd5c12d13d8a07", _FIRST),
-            Fixed("2026-11-26", "adf50759ee93ba4d", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "0f23aa646f961735", "the full run of 2026-11-22", _HOLM),
         ),
         proofs=("sign-constant",),
         conditions=tuple(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from quadsim.theory.claims.judging.conditions import LEAST_SEEDS, Condition, Judged, judge_conditions
+from quadsim.theory.claims.judging.conditions import LEAST_SEEDS, RULE, Condition, Judged, judge_conditions
 from quadsim.theory.claims.judging.measured import Measured
 from quadsim.theory.claims.judging.proofs import Proved, proofs_verdict
 from quadsim.theory.claims.judging.reach import Reach
@@ -195,7 +195,7 @@ class Claim:
         """Return the fingerprint of what decides the verdict of a run: a result made under another criterion has another one.
 
         It covers the id, the size and seed of the run, what each condition measures, against which control, its null, its
-        smallest effect and scale, and the proofs. It does not cover prose (claim, source, method, caption, fidelity, reasons), so
+        smallest effect and scale, the proofs, and the constants of the rule (RULE). It does not cover prose (claim, source, method, caption, fidelity, reasons), so
         that a sentence can be corrected without running the experiment again. It cannot cover the code of the experiment: whoever
         changes what is measured changes the name of the measure, or runs the claim again.
 
@@ -208,7 +208,7 @@ class Claim:
         conditions = sorted(
             [c.measure, c.control, float(c.null), float(c.effect), c.scale, c.absent] for c in self.conditions
         )
-        decides = [self.id, setting.size, setting.seed, conditions, sorted(self.proofs)]
+        decides = [self.id, setting.size, setting.seed, RULE, conditions, sorted(self.proofs)]
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
     @property

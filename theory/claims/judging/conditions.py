@@ -15,7 +15,7 @@ from quadsim.theory.claims.judging.measured import (
     shown_number,
 )
 
-__all__ = ["ALPHA", "LEAST_POWER", "LEAST_SEEDS", "STATES", "Condition", "Judged", "judge_conditions"]
+__all__ = ["ALPHA", "LEAST_POWER", "LEAST_SEEDS", "RULE", "STATES", "Condition", "Judged", "judge_conditions"]
 
 ALPHA = 0.05
 """Familywise error of a claim: with no effect anywhere, the probability that any condition is shown or its opposite is."""
@@ -23,6 +23,9 @@ LEAST_POWER = 0.8
 """Power for the named effect below which a condition decides nothing, unless the whole interval lies beyond that effect."""
 LEAST_SEEDS = 20
 """Independent seeds of a condition in a full run."""
+
+RULE = (ALPHA, LEAST_POWER, LEAST_SEEDS, MOST_UNKNOWN)
+"""The constants of the rule, a part of the fingerprint of every criterion."""
 
 STATES = ("shown", "not shown", "opposite shown", "inconclusive", "not comparable")
 """The states of a condition; see `judge_conditions`."""

@@ -28,8 +28,9 @@ __all__ = [
 Array = NDArray[np.float64]
 Scale = Literal["ratio", "difference"]
 
-MOST_UNKNOWN = 0.1
-"""Largest share of the seeds that may be without a value (NaN: neither arm reached the target) in a comparison."""
+MOST_UNKNOWN = 0.25
+"""Largest share of the seeds that may be without a value (NaN: neither arm reached the target) in a comparison. They count as no
+effect in every test, so that they speak against whatever is claimed."""
 
 
 @dataclass(frozen=True, eq=False)

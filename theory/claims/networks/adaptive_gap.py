@@ -223,7 +223,7 @@ ADAPTIVE_GAP = (
         fidelity=("gradient descent without momentum in place of SGD with it", "four models of width 8 on one task"),
         history=(
             Fixed("2026-11-22", "52bd0899d681a478", _FIRST),
-            Fixed("2026-11-26", "b35757925862b1cc", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "28e36b8baf5a4a9f", "the full run of 2026-11-22", _HOLM),
         ),
         unjudged=JS0_NOT_VALID,
         instruments=(
@@ -264,7 +264,7 @@ ADAPTIVE_GAP = (
         ),
         history=(
             Fixed("2026-11-22", "bf251578e481a6c1", f"{_FIRST}, after which the networks were made larger"),
-            Fixed("2026-11-26", "41e5142322acc036", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "e2f4a292f2afb7b7", "the full run of 2026-11-22", _HOLM),
         ),
         conditions=tuple(
             condition
@@ -302,7 +302,7 @@ ADAPTIVE_GAP = (
         fidelity=("a Mixer of width 12 on a token map in place of images",),
         history=(
             Fixed("2026-11-22", "ca955819891b1c92", _FIRST),
-            Fixed("2026-11-26", "95b3008e3104ce6c", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "4238f9aa56b95419", "the full run of 2026-11-22", _HOLM),
         ),
         unjudged=JS0_NOT_VALID,
         instruments=("js0",),

@@ -153,7 +153,7 @@ FINETUNING = (
         ),
         history=(
             Fixed("2026-11-22", "be0b1f9584c45e1f", _FIRST),
-            Fixed("2026-11-26", "aea4f2359c911583", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "fb2edfed3818b98b", "the full run of 2026-11-22", _HOLM),
         ),
         conditions=(
             *(

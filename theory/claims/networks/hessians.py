@@ -259,7 +259,7 @@ HESSIANS = (
         ),
         history=(
             Fixed("2026-11-22", "beec6a8119906af3", _FIRST),
-            Fixed("2026-11-26", "de3b35bac77565bc", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "36fc37bfe2af39f1", "the full run of 2026-11-22", _HOLM),
         ),
         instruments=("off-block-share",),
         conditions=tuple(
@@ -296,7 +296,7 @@ HESSIANS = (
         ),
         history=(
             Fixed("2026-11-22", "6be7951d3c7b0be0", _FIRST),
-            Fixed("2026-11-26", "cf4d359d649a4e47", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "44ea27a5c50d685d", "the full run of 2026-11-22", _HOLM),
         ),
         conditions=tuple(
             Condition(
@@ -326,7 +326,7 @@ HESSIANS = (
         fidelity=("weights at 1/sqrt(fan-in) in place of 0.02", "controls that share embedding, positions and head"),
         history=(
             Fixed("2026-11-22", "5185632067e3b87f", _FIRST),
-            Fixed("2026-11-26", "a4a2ec07731c9d64", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "57d953d35731a93e", "the full run of 2026-11-22", _HOLM),
         ),
         unjudged=JS0_NOT_VALID,
         instruments=("js0",),

@@ -117,7 +117,7 @@ PRETRAINING = (
         ),
         history=(
             Fixed("2026-11-22", "a8e7677708387eed", _FIRST),
-            Fixed("2026-11-26", "c7fafe90e0533601", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "cdf62aa861a8dd29", "the full run of 2026-11-22", _HOLM),
         ),
         unjudged=JS0_NOT_VALID,
         instruments=("js0",),

@@ -194,7 +194,7 @@ ADAM_QUADRATICS = (
         fidelity=("the paper has a remark and no experiment",),
         history=(
             Fixed("2026-11-22", "818dba8a48f174f2", f"{_FIRST}; they measured the smallest gap of the end of a run"),
-            Fixed("2026-11-26", "59536d547b07fa9d", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "96940ba3b9966da4", "the full run of 2026-11-22", _HOLM),
         ),
         proofs=("adam-cycle",),
         conditions=(
@@ -229,7 +229,7 @@ ADAM_QUADRATICS = (
         ),
         history=(
             Fixed("2026-11-22", "fde6e8d9046008dc", _FIRST),
-            Fixed("2026-11-26", "2ed0f18a7a86422e", "the full run of 2026-11-22", _HOLM),
+            Fixed("2026-11-26", "745d6de22ff00bbe", "the full run of 2026-11-22", _HOLM),
         ),
         conditions=tuple(
             Condition(

@@ -413,7 +413,7 @@ QUADRATICS = (
             Fixed("2026-11-22", "14f11e219dc7fb80", _FIRST),
             Fixed(
                 "2026-11-26",
-                "506a77aa427d89e3",
+                "30018412f91d2a67",
                 "the full run of 2026-11-26 with matched pairs",
                 f"{_MATCHING}; {_HALVED}",
             ),
@@ -444,7 +444,7 @@ QUADRATICS = (
         fidelity=("the paper argues with its cases; here one spectrum of 32 eigenvalues is dealt out to four blocks",),
         history=(
             Fixed("2026-11-22", "4a2a19c28aaf65d7", _FIRST),
-            Fixed("2026-11-26", "7b854cb9dc491968", "the full run of 2026-11-22", f"{_MATCHING}; {_HALVED}"),
+            Fixed("2026-11-26", "b38b2b3c101cf596", "the full run of 2026-11-22", f"{_MATCHING}; {_HALVED}"),
         ),
         proofs=(_SAME_ARRANGED,),
         conditions=tuple(
@@ -472,7 +472,7 @@ QUADRATICS = (
         fidelity=("stated for quadratics with block-diagonal Hessian",),
         history=(
             Fixed("2026-11-22", "74af7dfb3fbcf80d", _FIRST),
-            Fixed("2026-11-26", "8111980e5ac341f3", "the full run of 2026-11-22", _DERIVED),
+            Fixed("2026-11-26", "5c4eb85aa44c5198", "the full run of 2026-11-22", _DERIVED),
         ),
         proofs=("covariance-identity", _SIGN),
         method="The theorem on random runs; then problems at five alignments, three numbers of blocks and three gradient "
@@ -492,7 +492,7 @@ QUADRATICS = (
             Fixed("2026-11-22", "249d7976173592c1", f"{_FIRST}; at the tolerance 1e-6, which SignSGD does not reach"),
             Fixed(
                 "2026-11-26",
-                "1d116e825b30641c",
+                "be57b642c8ea8306",
                 "the full run of 2026-11-26 with the condition number of the blocks as an axis; at 100 momentum hides what a "
                 "rotation costs (a ratio of 1.02)",
                 _HALVED,
@@ -539,7 +539,7 @@ QUADRATICS = (
             Fixed("2026-11-22", "159cce6641a93f55", f"{_FIRST}; at the tolerance 1e-6, which sign steps do not reach"),
             Fixed(
                 "2026-11-26",
-                "022f6e2f4fc8ed5a",
+                "1793f8b7a35bb569",
                 "the full run of 2026-11-26 with matched pairs",
                 f"{_MATCHING}; {_HALVED}",
             ),

@@ -297,7 +297,7 @@ BOUNDS = (
         fidelity=("the paper's version of 2024 has no square; its authors' thesis (arXiv 2608.16760) has it",),
         history=(
             Fixed("2026-11-22", "577e17ae24b732d4", _FIRST),
-            Fixed("2026-11-26", "2e744511c9e823be", "the full run of 2026-11-22", _SPLIT),
+            Fixed("2026-11-26", "4a334fcaede29743", "the full run of 2026-11-22", _SPLIT),
         ),
         proofs=("gd-lower", _ATTAINED),
         method="The theorem gd-lower is held against random witnesses at random rates, and against witnesses in rationals.",
@@ -313,7 +313,7 @@ BOUNDS = (
         fidelity=(),
         history=(
             Fixed("2026-11-22", "20b1ebefdab639da", _FIRST),
-            Fixed("2026-11-26", "3a69811f45286743", "the full run of 2026-11-22", _SPLIT),
+            Fixed("2026-11-26", "1b87a96c11c10daf", "the full run of 2026-11-22", _SPLIT),
         ),
         proofs=(_UNSQUARED,),
         method="The witness H = diag(3, 1), e_0 = (1, 3), lr = 1/2 in exact arithmetic, and a scan over rates.",
@@ -330,7 +330,7 @@ BOUNDS = (
         fidelity=("the sharpened and the exact form are not in the paper",),
         history=(
             Fixed("2026-11-22", "128245bf6a962d59", _FIRST),
-            Fixed("2026-11-26", "3353bc19cd11ac29", "the full run of 2026-11-22", _SPLIT),
+            Fixed("2026-11-26", "0dcfc7d228135662", "the full run of 2026-11-22", _SPLIT),
         ),
         proofs=(*_FROZEN.values(), _ORDERED),
         method="The three theorems are held against random problems; their factors are ordered on the heterogeneous case; a "
@@ -349,7 +349,7 @@ BOUNDS = (
         ),
         history=(
             Fixed("2026-11-22", "5d1cd9abb74521a2", _FIRST),
-            Fixed("2026-11-26", "cfff4fbe095106ab", "the full run of 2026-11-22", "an estimate, judged by nothing"),
+            Fixed("2026-11-26", "744d84003c82b8d4", "the full run of 2026-11-22", "an estimate, judged by nothing"),
         ),
         unjudged="no refutation: the share depends on the law of the start and the block size, which the paper leaves open",
         unjudged_as="estimate",
@@ -370,7 +370,7 @@ BOUNDS = (
             Fixed("2026-11-22", "3ee166fcf62b7770", _FIRST),
             Fixed(
                 "2026-11-26",
-                "e06387986091bea5",
+                "551f585e9a693439",
                 "the full run of 2026-11-22",
                 "the theorems alone; what the bounds say about speed is the claim bounds-rank-methods",
             ),
@@ -394,7 +394,7 @@ BOUNDS = (
         history=(
             Fixed(
                 "2026-11-26",
-                "d90664b60c72989f",
+                "d24ef84859af097a",
                 "the full run of 2026-11-22 of complexities, in which the smaller bound was that of sign steps everywhere and "
                 "arrived first in 0.014 of the problems; a small run gave the rank correlation 0.21",
                 "the rank correlation of the quotients, as the smaller bound alone is a constant here",
