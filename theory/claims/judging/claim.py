@@ -195,9 +195,10 @@ class Claim:
         """Return the fingerprint of what decides the verdict of a run: a result made under another criterion has another one.
 
         It covers the id, the size and seed of the run, what each condition measures, against which control, its null, its
-        smallest effect and scale, the proofs, and the constants of the rule (RULE). It does not cover prose (claim, source, method, caption, fidelity, reasons), so
-        that a sentence can be corrected without running the experiment again. It cannot cover the code of the experiment: whoever
-        changes what is measured changes the name of the measure, or runs the claim again.
+        smallest effect and scale, the proofs, and the constants of the rule (RULE). It does not cover prose (claim, source,
+        method, caption, fidelity, reasons), so that a sentence can be corrected without running the experiment again. It cannot
+        cover the code of the experiment: whoever changes what is measured changes the name of the measure, or runs the
+        claim again.
 
         Args:
             setting: size and seed of the run; those of the published table by default.

@@ -91,7 +91,7 @@ class Reach:
 
     def tables(self, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """Return the two stored tables, of the rows of all values."""
-        return {CURVES: rows, ONSETS: onsets(rows, self.onset, log_x="x" in self.log)}
+        return {CURVES: rows, ONSETS: onsets(rows, self.onset, log=self.log)}
 
     def draw(self, tables: Mapping[str, pd.DataFrame]) -> "Figure":
         """Draw curves or map from the stored tables alone."""
@@ -140,13 +140,13 @@ class Reach:
         }
 
 
-def onsets(rows: pd.DataFrame, height: float, *, log_x: bool) -> pd.DataFrame:
+def onsets(rows: pd.DataFrame, height: float, *, log: str) -> pd.DataFrame:
     """Return the onset of every curve with a 95% bootstrap interval over the seeds.
 
     Args:
         rows: `curve`, `x`, `seed`, `value`.
         height: of the crossing.
-        log_x: whether the place of a crossing is interpolated in log x.
+        log: the axes among `x` and `y` on whose logarithms a crossing is interpolated.
 
     Returns:
         `curve`, `onset`, `low`, `high` (-inf: at or below the first value; inf: beyond the last one), `text`.
@@ -155,15 +155,19 @@ def onsets(rows: pd.DataFrame, height: float, *, log_x: bool) -> pd.DataFrame:
     for curve, part in rows.groupby("curve", sort=False):
         wide = part.pivot(index="seed", columns="x", values="value")
         x, values = wide.columns.to_numpy(dtype=float), wide.to_numpy(dtype=float)
-        place = np.log(x) if log_x else x
+        place = np.log(x) if "x" in log else x
         draws = np.random.default_rng(0).integers(0, len(values), size=(BOOTSTRAP, len(values)))
         medians = np.stack([quantile(values[draws, k], 0.5) for k in range(x.size)], axis=1)
         whole = quantile(values, 0.5, axis=0)
         up = _rises(whole)
-        ends = [onset_of(place, row, height, up=up) for row in medians]
+        with np.errstate(all="ignore"):  # a height of 0, or below it, has no finite logarithm
+            level = np.log(height) if "y" in log else height
+            heights = np.log([whole, *medians]) if "y" in log else np.array([whole, *medians])
+        middle, *ends = (onset_of(place, row, float(level), up=up) for row in heights)
         low, high = middle_95(ends)
-        middle = onset_of(place, whole, height, up=up)
-        middle, low, high = (float(np.exp(v)) if log_x and np.isfinite(v) else float(v) for v in (middle, low, high))
+        middle, low, high = (
+            float(np.exp(v)) if "x" in log and np.isfinite(v) else float(v) for v in (middle, low, high)
+        )
         row = {"curve": curve, "onset": middle, "low": low, "high": high}
         found.append(row | {"text": _words(middle, low, high, x)})
     return pd.DataFrame(found)
