@@ -135,7 +135,7 @@ class Condition:
                     "a proof or an identity stands among the proofs of a claim, never among its conditions."
                 )
             found.append(figures[name])
-        return paired(self.name, *found, self.scale) if self.control else found[0]
+        return paired(self.name, found[0], found[1], self.scale) if self.control else found[0]
 
 
 @dataclass(frozen=True, eq=False)
