@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from quadsim.simulator.figures.panels import finish, panels, styles_of
+from quadsim.simulator.figures.table_figures import draw_medians, scale
 from quadsim.simulator.support.statistics import quantile
 
 __all__ = ["reach_figure"]
@@ -51,10 +52,11 @@ def reach_figure(
         return _map_figure(curves, onsets, variable, quantity, across, log)
     styles = styles_of([str(name) for name in dict.fromkeys(curves["curve"])])
     figure, (axis,) = panels(1)
-    _scales(axis, log)
+    scale(axis, log)
     top = _top(curves["value"], law, "y" in log)
     for name, style in styles.items():
-        _curve(axis, curves[curves["curve"].astype(str) == name], top, style)
+        measured = curves[curves["curve"].astype(str) == name].groupby("x")["value"]
+        draw_medians(axis, measured, top, joined=True, style=style)
         if law is not None:
             of_curve = law[law["curve"].astype(str) == name]
             axis.plot(
@@ -76,25 +78,6 @@ def reach_figure(
     handles += [Line2D([], [], label=law_label, linestyle="--", color=_GREY)] if law is not None else []
     finish(figure, [axis], handles, "")
     return figure
-
-
-def _curve(axis: Axes, part: pd.DataFrame, top: float, style: dict[str, Any]) -> None:
-    measured = part.groupby("x")["value"]
-    low, middle, high = (
-        measured.agg(lambda values, q=q: float(quantile(values, q))).clip(upper=top) for q in (0.1, 0.5, 0.9)
-    )
-    axis.errorbar(
-        middle.index.to_numpy(dtype=float),
-        middle,
-        yerr=[(middle - low).clip(lower=0), (high - middle).clip(lower=0)],
-        capsize=2,
-        markersize=5,
-        linewidth=1.4,
-        elinewidth=0.9,
-        **style,
-    )
-    beyond = middle.index[high >= top]
-    axis.plot(beyond, [top] * len(beyond), linestyle="none", marker="^", markersize=6, color=style["color"])
 
 
 def _top(values: pd.Series, law: pd.DataFrame | None, log: bool) -> float:
@@ -149,10 +132,3 @@ def _onset_panel(axis: Axes, onsets: pd.DataFrame, x: np.ndarray[Any, Any], log:
             axis.plot([x[-1]], [row], marker=">", markersize=7, color="C0")
         if found["low"] == -np.inf:
             axis.plot([x[0]], [row], marker="<", markersize=7, color="C0")
-
-
-def _scales(axis: Axes, log: str) -> None:
-    if "x" in log:
-        axis.set_xscale("log")
-    if "y" in log:
-        axis.set_yscale("log")
