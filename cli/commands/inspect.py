@@ -243,7 +243,7 @@ def _study(
     from quadsim.simulator.support.paths import shown
     from quadsim.simulator.support.provenance import provenance
     from quadsim.simulator.support.records import plain_records
-    from quadsim.theory.claims.studies import STUDIES
+    from quadsim.theory.claims.gradients.studies import STUDIES
 
     name = check_choice("study", run["study"], STUDIES)
     began = time.perf_counter()

@@ -191,7 +191,7 @@ def test_a_claim_whose_figure_fails_is_judged(run, tmp_path, full_disk, caplog):
     assert run("reproduce", "gd-lower", "--out", "a", "--quiet").exit_code == 1
     assert "the figures of gd-lower could not be drawn (OSError: [Errno 28] No space left on device)" in caplog.text
     (entry,) = json.loads((tmp_path / "a/claims.json").read_text())["claims"]
-    assert entry["verdict"] == "reproduced"
+    assert entry["verdict"] == "proved"
     full_disk.setattr("quadsim.cli.pages.claims_figures.save_figure", PLAIN)
     assert run("report", "a").exit_code == 0
     assert (tmp_path / "a/gd-lower/figure.png").is_file()

@@ -15,7 +15,7 @@ from quadsim.simulator.curvature.block_spectra import block_hessians
 from quadsim.simulator.curvature.inspection import inspect_model, inspect_trained, place_of_block
 from quadsim.simulator.figures.inspection_figures import distance_figure, spectra_figure
 from quadsim.simulator.problems.files import read_blocks
-from quadsim.theory.claims.studies import head_growth, norm_placement
+from quadsim.theory.claims.gradients.studies import head_growth, norm_placement
 
 SMALL = ["--task", "token-map:vocabulary=6", "--width", "4", "--layers", "1", "--seeds", "2"]
 

@@ -15,8 +15,7 @@ from quadsim.simulator.problems import heterogeneity as het
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.training.loop import train
-from quadsim.theory.claims.bounds import TOMIHARI, proved, tried
-from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
+from quadsim.theory.claims.judging import TOMIHARI, Claim, Condition, Fixed, Found, Setting, measured_median, tried
 
 __all__ = ["STEPS"]
 
@@ -53,18 +52,24 @@ def _soft_sign(setting: Setting) -> Found:
     without = forgetful_run.observed[norms[-1]][:, 0, looks]
     frames.append(_cosines("quadratics", looks, adam, one / (two * np.sqrt(quadratics.dimension)), without))
     cosines = pd.concat(frames, ignore_index=True)
-    measured = list(tried("adam-is-sign", setting.pick(tiny=20, quick=300, full=5000), setting.seed))
+    measured = []
     for problem, part in cosines.groupby("problem", sort=False):
         wide = part.pivot_table(index="seed", columns="step", values=["adam", "gd", "without"])
         middle = quantile(wide["adam"].to_numpy(), 0.5)
-        measured.append(measured_median(f"cosine of Adam's step with the sign step, {problem}", middle))
-        more = quantile((wide["adam"] - wide["gd"]).to_numpy(), 0.5)
-        measured.append(measured_median(f"that less the cosine of GD's step, {problem}", more))
+        measured.append(measured_median(_cosine("Adam", str(problem)), middle))
+        measured.append(measured_median(_cosine("GD", str(problem)), quantile(wide["gd"].to_numpy(), 0.5)))
         without = quantile(wide["without"].to_numpy(), 0.5)
         measured.append(measured_median(f"cosine without momentum (beta1 = 0), {problem}", without))
     return Found(
-        measured, {"cosines": cosines}, [*notes, "The first step, which is the sign step exactly, is left out."]
+        measured,
+        {"cosines": cosines},
+        [*notes, "The first step, which is the sign step exactly, is left out."],
+        (tried("adam-is-sign", setting.pick(tiny=20, quick=300, full=5000), setting.seed),),
     )
+
+
+def _cosine(rule: str, problem: str) -> str:
+    return f"cosine of {rule}'s step with the sign step, {problem}"
 
 
 def _best_rate(where: str, rates: Array, losses: Array) -> tuple[float, str]:
@@ -123,7 +128,7 @@ def _dimension(setting: Setting) -> Found:
             for start, same in zip(_STARTS, (_with_unit_gap(problem), problem), strict=True):
                 frames.append(_best_rates(same).assign(growing=growing, start=start, dimension=dimension))
     best = pd.concat(frames, ignore_index=True)
-    measured = list(tried("sign-constant", setting.pick(tiny=20, quick=300, full=5000), setting.seed))
+    measured = []
     for start in _STARTS:
         for growing in _GROWING:
             part = best[(best["start"] == start) & (best["growing"] == growing)]
@@ -141,7 +146,8 @@ def _dimension(setting: Setting) -> Found:
     edge = best["lr"].isin([_SIGN_RATES[0], _SIGN_RATES[-1]]).sum()
     if edge:
         notes.append(f"{edge} of {len(best)} best rates lie at the edge of the grid.")
-    return Found(measured, {"best": best}, notes)
+    proof = tried("sign-constant", setting.pick(tiny=20, quick=300, full=5000), setting.seed)
+    return Found(measured, {"best": best}, notes, (proof,))
 
 
 def _problem(dimension: int, growing: str, number: int, seed: int) -> BlockQuadratic:
@@ -189,6 +195,8 @@ def _draw_dimension(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 _NEARER = "nearer to -1/2 than to {}"
+_FIRST = "runs of a few seeds of prototypes"
+_HOLM = "named smallest effects, power, Holm's correction and contrasts with the control in place of thresholds"
 
 STEPS = (
     Claim(
@@ -196,22 +204,26 @@ STEPS = (
         claim="Adam's step is a soft sign: without its memory it is the sign step, and along training it stays near to it.",
         group=TOMIHARI,
         source="arXiv 2502.00213, in the form tried here",
-        anywhere=False,
-        conditions=(
-            *proved("adam-is-sign"),
-            *(
-                condition
-                for problem in ("Transformer, token-map", "Transformer, text-char", "quadratics")
-                for condition in (
-                    Condition(
-                        f"cosine of Adam's step with the sign step, {problem}",
-                        ">=",
-                        float(np.sqrt(0.5)),
-                        "45 degrees: nearer to parallel than to orthogonal",
-                    ),
-                    Condition(f"that less the cosine of GD's step, {problem}", ">=", 0, "GD's step at the same point"),
-                )
-            ),
+        fidelity=(
+            "held against the sign of the current gradient, of which Signum's own step is far too; not against the sign of the "
+            "momentum",
+            "a default Transformer of two layers, and quadratics",
+        ),
+        history=(
+            Fixed("2026-11-22", "53bc244774e43719", _FIRST),
+            Fixed("2026-11-26", "94727b6560e97575", "the full run of 2026-11-22", _HOLM),
+        ),
+        proofs=("adam-is-sign",),
+        conditions=tuple(
+            Condition(
+                measure=_cosine("Adam", problem),
+                control=_cosine("GD", problem),
+                null=0.0,
+                effect=0.1,
+                scale="difference",
+                because="a tenth of the largest cosine",
+            )
+            for problem in ("Transformer, token-map", "Transformer, text-char", "quadratics")
         ),
         method="The theorem adam-is-sign is held against random problems. Then Adam with its defaults on the default Transformer "
         "(token-map with all data, text-char with mini-batches of 32) and on quadratics of heterogeneity 100: for every seed the "
@@ -226,18 +238,23 @@ STEPS = (
         claim="SignSGD's best constant rate falls like P^(-1/2) with the number of parameters P, at fixed gap_0, T and Lambda_P.",
         group=TOMIHARI,
         source="arXiv 2502.00213, in the form derived here for quadratics",
-        anywhere=True,
-        conditions=(
-            *proved("sign-constant"),
-            *(
-                condition
-                for growing in _GROWING
-                for name in (f"exponent of the best rate in P, {_STARTS[0]}, {growing}",)
-                for condition in (
-                    Condition(name, "<=", -0.25, _NEARER.format("0, no dependence")),
-                    Condition(name, ">=", -0.75, _NEARER.format(-1)),
-                )
-            ),
+        fidelity=("quadratics in place of networks",),
+        history=(
+            Fixed("2026-11-22", "82bd5c12d13d8a07", _FIRST),
+            Fixed("2026-11-26", "0f23aa646f961735", "the full run of 2026-11-22", _HOLM),
+        ),
+        proofs=("sign-constant",),
+        conditions=tuple(
+            Condition(
+                measure=f"exponent of the best rate in P, {_STARTS[0]}, {growing}",
+                null=null,
+                effect=-0.5,
+                scale="difference",
+                because=_NEARER.format(other),
+                level="the exponents of no dependence (0) and of the full one (-1) are known",
+            )
+            for growing in _GROWING
+            for null, other in ((-0.25, "0, no dependence"), (-0.75, -1))
         ),
         method=f"Best of 97 rates from 0.0001 to 1 by min |g_t|_1 over t < {_T}, with hindsight for every problem. Four scales "
         "of L_l from 1 to 10 with Haar blocks of condition number 10, so that Lambda_P is fixed; P grows through "

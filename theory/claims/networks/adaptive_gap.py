@@ -10,13 +10,14 @@ from scipy import stats
 from quadsim.simulator.figures.table_figures import dots_figure, lines_figure, points_figure
 from quadsim.simulator.models import MLP, Conv, Digits, Mixer, Model, TokenMap, ToyProblem, Transformer
 from quadsim.simulator.support.statistics import quantile
-from quadsim.theory.claims.bounds import ZHANG
-from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
-from quadsim.theory.claims.networks import JS0_NOT_VALID, RACE, gaps, js0, quotient, race, race_notes
+from quadsim.theory.claims.judging import ZHANG, Claim, Condition, Fixed, Found, Setting, measured_median
+from quadsim.theory.claims.networks.racing import JS0_NOT_VALID, RACE, gaps, js0, quotient, race, race_notes
 
 __all__ = ["ADAPTIVE_GAP"]
 
 _COUNTS = 1.5
+_ZERO = "a rank correlation has a zero of its own"
+_CONTRAST = "a quotient of two models, or of two rules, on the same seed is a contrast itself"
 _NOISE = "the project's threshold: a factor below 1.5 is noise at this size"
 
 
@@ -32,7 +33,7 @@ _ALL, _WITHIN = "rank correlation of JS0 with the gap over all", "the same withi
 
 
 def _predicts(setting: Setting) -> Found:
-    seeds = setting.pick(tiny=1, quick=6, full=8)
+    seeds = setting.pick(tiny=2, quick=12, full=40)
     width, vocabulary = setting.pick(tiny=(4, 6), quick=(8, 16), full=(8, 16))
     layers, steps = setting.pick(tiny=1, quick=1, full=2), setting.pick(tiny=10, quick=300, full=1000)
     dials: dict[str, tuple[float, ...]] = setting.pick(
@@ -103,7 +104,7 @@ _MODES = {"parameter": "scaled layers", "gradient": "scaled gradients"}
 
 
 def _scaled(setting: Setting) -> Found:
-    seeds = setting.pick(tiny=1, quick=8, full=12)
+    seeds = setting.pick(tiny=2, quick=16, full=40)
     scales: tuple[float, ...] = setting.pick(
         tiny=(1.0, 10.0), quick=(1.0, 10.0, 100.0), full=(1.0, 10.0, 100.0, 1000.0)
     )
@@ -155,7 +156,7 @@ _MIXER_NORMS = ("none", "pre")
 
 
 def _mixer(setting: Setting) -> Found:
-    seeds = setting.pick(tiny=1, quick=6, full=10)
+    seeds = setting.pick(tiny=2, quick=12, full=40)
     width, vocabulary = setting.pick(tiny=(4, 6), quick=(8, 16), full=(12, 32))
     layers, steps = setting.pick(tiny=1, quick=2, full=2), setting.pick(tiny=10, quick=300, full=1000)
     problems = {
@@ -206,6 +207,11 @@ def _draw_mixer(tables: Mapping[str, pd.DataFrame]) -> Figure:
     )
 
 
+_FIRST = "runs of a few seeds of prototypes"
+_HOLM = (
+    "named smallest effects, power and Holm's correction; rates chosen on half of the seeds and judged on the others"
+)
+
 ADAPTIVE_GAP = (
     Claim(
         id="js0-predicts-gap",
@@ -214,15 +220,26 @@ ADAPTIVE_GAP = (
         "falls behind Adam.",
         group=ZHANG,
         source="arXiv 2402.16788, the gap between SGD and Adam against JS0, in the form tried here",
-        anywhere=False,
+        fidelity=("gradient descent without momentum in place of SGD with it", "four models of width 8 on one task"),
+        history=(
+            Fixed("2026-11-22", "52bd0899d681a478", _FIRST),
+            Fixed("2026-11-26", "28e36b8baf5a4a9f", "the full run of 2026-11-22", _HOLM),
+        ),
         unjudged=JS0_NOT_VALID,
         instruments=(
             "js0",
             "rank-correlation",
         ),
         conditions=(
-            Condition(_ALL, ">=", 0.0, "prediction: a positive rank correlation"),
-            Condition(_WITHIN, ">=", 0.0, "that it does not only tell models apart"),
+            Condition(measure=_ALL, null=0.0, effect=0.3, scale="difference", because="prediction", level=_ZERO),
+            Condition(
+                measure=_WITHIN,
+                null=0.0,
+                effect=0.3,
+                scale="difference",
+                because="that it does not only tell models apart",
+                level=_ZERO,
+            ),
         ),
         method="Spearman's correlation, seed by seed, of JS0 (exact spectra by module, base 2, 100 bins of equal "
         "width, eigenvalues as "
@@ -240,13 +257,30 @@ ADAPTIVE_GAP = (
         claim="In an MLP whose layers are scaled unequally by up to c, gradient descent slows down with c while Adam does not.",
         group=ZHANG,
         source="arXiv 2402.16788, the man-made heterogeneous MLP, in the form tried here",
-        anywhere=False,
+        fidelity=(
+            "gradient descent without momentum, full batch, in place of mini-batch SGD with momentum",
+            "steps to a training loss in place of test accuracy",
+            "c at most 1000, in the square of the scale",
+        ),
+        history=(
+            Fixed("2026-11-22", "bf251578e481a6c1", f"{_FIRST}, after which the networks were made larger"),
+            Fixed("2026-11-26", "e2f4a292f2afb7b7", "the full run of 2026-11-22", _HOLM),
+        ),
         conditions=tuple(
             condition
             for name in _MODES.values()
             for condition in (
-                Condition(_growth(name, "gd"), ">=", _COUNTS, _NOISE),
-                Condition(_growth(name, "adam"), "<=", _COUNTS, _NOISE),
+                Condition(
+                    measure=_growth(name, "gd"), control=_growth(name, "adam"), null=1.0, effect=_COUNTS, because=_NOISE
+                ),
+                Condition(
+                    measure=_growth(name, "adam"),
+                    null=1.0,
+                    effect=_COUNTS,
+                    because=_NOISE,
+                    level=_CONTRAST,
+                    absent=True,
+                ),
             )
         ),
         method="MLP of four matrices (embedding, two layers with GELU, head), no norm, on 8x8 digits, modules scaled in an order "
@@ -265,19 +299,30 @@ ADAPTIVE_GAP = (
         "descent on it.",
         group=ZHANG,
         source="arXiv 2402.16788, the experiment on MLP-Mixer, in the form tried here",
-        anywhere=False,
+        fidelity=("a Mixer of width 12 on a token map in place of images",),
+        history=(
+            Fixed("2026-11-22", "ca955819891b1c92", _FIRST),
+            Fixed("2026-11-26", "4238f9aa56b95419", "the full run of 2026-11-22", _HOLM),
+        ),
         unjudged=JS0_NOT_VALID,
         instruments=("js0",),
         conditions=(
             *(
-                Condition(_more_than(other, norm), ">=", 1.0, "larger: a ratio above one")
+                Condition(measure=_more_than(other, norm), null=1.0, effect=_COUNTS, because=_NOISE, level=_CONTRAST)
                 for norm in _MIXER_NORMS
                 for other in ("convolution", "MLP")
             ),
             *(
-                Condition(_slower(slow, f"Mixer, norm {norm}"), ">=", _COUNTS, _NOISE)
+                Condition(
+                    measure=_slower(slow, f"Mixer, norm {norm}"),
+                    control=_slower(slow, f"{other}, norm {norm}"),
+                    null=1.0,
+                    effect=_COUNTS,
+                    because=_NOISE,
+                )
                 for norm in _MIXER_NORMS
                 for slow in ("GD", "GD with momentum")
+                for other in ("convolution", "MLP")
             ),
         ),
         method="JS0 as in js0-models, and a race between GD, GD with momentum 0.9 and Adam, for Mixer, "

@@ -10,13 +10,24 @@ from numpy.typing import NDArray
 from quadsim.simulator.engines import simulate
 from quadsim.simulator.figures.table_figures import heat_figure, lines_figure
 from quadsim.simulator.problems.quadratic import BlockQuadratic
-from quadsim.theory.claims.bounds import ZHANG, proved, tried
-from quadsim.theory.claims.claim import Claim, Condition, Found, Measured, Setting, measured_median
+from quadsim.theory.claims.judging import (
+    ZHANG,
+    Claim,
+    Condition,
+    Fixed,
+    Found,
+    Measured,
+    Setting,
+    measured_median,
+    tried,
+)
 
 __all__ = ["ADAM_QUADRATICS"]
 
 _RATES = (0.001, 0.01, 0.1)
 _BETA2 = (0.9, 0.99, 0.999)
+_OF_CYCLE = "largest gap of the last half over that of the cycle, diagonal blocks, beta1 = 0"
+_OF_RATE = "largest gap of the last half at lr = 0.1 over that at 0.01, Haar blocks"
 
 
 def _cycles(setting: Setting) -> Found:
@@ -52,12 +63,11 @@ def _cycles(setting: Setting) -> Found:
     per_seed = quotient.groupby("seed").median()
     return Found(
         [
-            *tried("adam-cycle", setting.pick(tiny=10, quick=200, full=2000), setting.seed),
             measured_median(
-                "largest gap of the last half over that of the cycle, diagonal blocks, beta1 = 0",
+                _OF_CYCLE,
                 plain.groupby("seed")["over_cycle"].min(),
             ),
-            measured_median("largest gap of the last half at lr = 0.1 over that at 0.01, Haar blocks", per_seed),
+            measured_median(_OF_RATE, per_seed),
             Measured("runs whose error underflows to 0", float((table["top"] == 0).sum())),
         ],
         {"tops": table},
@@ -66,6 +76,7 @@ def _cycles(setting: Setting) -> Found:
             "falls below the smallest number a float holds it is 0 from then on. In exact arithmetic it never is (theory "
             "section 3).",
         ),
+        (tried("adam-cycle", setting.pick(tiny=10, quick=200, full=2000), setting.seed),),
     )
 
 
@@ -170,6 +181,9 @@ def _draw_conditions(tables: Mapping[str, pd.DataFrame]) -> Figure:
     )
 
 
+_FIRST = "runs of a few seeds of prototypes"
+_HOLM = "named smallest effects, power and Holm's correction in place of a threshold for the interval"
+
 ADAM_QUADRATICS = (
     Claim(
         id="limit-cycle",
@@ -177,20 +191,26 @@ ADAM_QUADRATICS = (
         "whose gap grows like the square of the rate.",
         group=ZHANG,
         source="arXiv 2402.16788, the remark that beta2 < 1 needs a decaying rate; cycle and stability derived here",
-        anywhere=True,
+        fidelity=("the paper has a remark and no experiment",),
+        history=(
+            Fixed("2026-11-22", "818dba8a48f174f2", f"{_FIRST}; they measured the smallest gap of the end of a run"),
+            Fixed("2026-11-26", "96940ba3b9966da4", "the full run of 2026-11-22", _HOLM),
+        ),
+        proofs=("adam-cycle",),
         conditions=(
-            *proved("adam-cycle"),
             Condition(
-                "largest gap of the last half over that of the cycle, diagonal blocks, beta1 = 0",
-                ">=",
-                0.5,
-                "the cycle attracts at beta1 = 0; half of its gap is far above a gap on its way to 0",
+                measure=_OF_CYCLE,
+                null=0.01,
+                effect=0.5,
+                because="the cycle attracts at beta1 = 0; a gap on its way to 0 is far below a hundredth of its gap",
+                level="the height of the cycle is known from the theorem",
             ),
             Condition(
-                "largest gap of the last half at lr = 0.1 over that at 0.01, Haar blocks",
-                ">=",
-                10,
-                "the square of 10 is 100, the rate itself 10, no growth 1",
+                measure=_OF_RATE,
+                null=10.0,
+                effect=10**1.5,
+                because="the square of 10 is 100, the rate itself 10: the effect is half-way on a logarithmic scale",
+                level="a quotient of two rates on the same problem is a contrast itself",
             ),
         ),
         method="Adam with eps = 0, three constant rates, beta1 0 and 0.9, beta2 0.9, 0.99 and 0.999, on diagonal and Haar "
@@ -203,10 +223,23 @@ ADAM_QUADRATICS = (
         id="preconditioner",
         claim="Adam's diagonal preconditioner lowers the condition number less the less diagonal the Hessian is.",
         group=ZHANG,
-        source="arXiv 2402.16788, on the effectiveness of Adam's preconditioner",
-        anywhere=True,
+        source="arXiv 2402.16788, on the effectiveness of Adam's preconditioner (Figure 4 of Adam-mini, arXiv 2406.16793)",
+        fidelity=(
+            "random matrices with a geometric spectrum; the sizes and condition numbers of the paper are not all known",
+        ),
+        history=(
+            Fixed("2026-11-22", "fde6e8d9046008dc", _FIRST),
+            Fixed("2026-11-26", "745d6de22ff00bbe", "the full run of 2026-11-22", _HOLM),
+        ),
         conditions=tuple(
-            Condition(f"log of Haar over diagonal, by {name}, kappa {kappa:g}", ">=", 0, "0 is no difference")
+            Condition(
+                measure=f"log of Haar over diagonal, by {name}, kappa {kappa:g}",
+                null=0.0,
+                effect=float(np.log(1.5)),
+                scale="difference",
+                because="a factor of 1.5 in the condition number",
+                level="the diagonal block of the same seed is the control",
+            )
             for name in ("|g_0|", "diag H")
             for kappa in _KAPPAS
         ),

@@ -13,9 +13,8 @@ from quadsim.simulator.curvature.spectral_distance import jensen_shannon, mean_o
 from quadsim.simulator.figures.table_figures import dots_figure, lines_figure
 from quadsim.simulator.models import MLP, Conv, Digits, Model, Partition, TokenMap, ToyProblem, Transformer
 from quadsim.simulator.training.loop import train
-from quadsim.theory.claims.bounds import ZHANG
-from quadsim.theory.claims.claim import Claim, Condition, Found, Setting, measured_median
-from quadsim.theory.claims.networks import JS0_NOT_VALID, distance, groups, js0
+from quadsim.theory.claims.judging import ZHANG, Claim, Condition, Fixed, Found, Setting, measured_median
+from quadsim.theory.claims.networks.racing import JS0_NOT_VALID, distance, groups, js0
 
 __all__ = ["HESSIANS"]
 
@@ -48,7 +47,7 @@ def _neurons(problem: ToyProblem) -> Partition:
 
 
 def _off_blocks(setting: Setting) -> Found:
-    seeds = setting.pick(tiny=1, quick=6, full=10)
+    seeds = setting.pick(tiny=1, quick=6, full=20)
     steps: tuple[int, ...] = setting.pick(tiny=(0, 3), quick=(0, 30, 300), full=(0, 30, 300, 1000))
     small = setting.size == "tiny"
     vocabulary = setting.pick(tiny=8, quick=16, full=64)
@@ -132,7 +131,7 @@ def _plain_models(setting: Setting, norm: str) -> dict[str, Model]:
 
 
 def _whole_spectra(setting: Setting) -> Found:
-    seeds = setting.pick(tiny=1, quick=6, full=10)
+    seeds = setting.pick(tiny=1, quick=6, full=20)
     vocabulary = setting.pick(tiny=6, quick=16, full=16)
     stages = {0: "at the start", setting.pick(tiny=2, quick=20, full=20): "after training"}
     rows = []
@@ -204,7 +203,7 @@ def _draw_whole_spectra(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def _js0_of_models(setting: Setting) -> Found:
-    seeds = setting.pick(tiny=1, quick=6, full=10)
+    seeds = setting.pick(tiny=1, quick=6, full=20)
     width, vocabulary = setting.pick(tiny=(4, 6), quick=(8, 16), full=(12, 32))
     layers = setting.pick(tiny=1, quick=2, full=2)
     rows = []
@@ -243,6 +242,10 @@ def _draw_js0_of_models(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 _MORE_INSIDE = "near block-diagonal: at the least, more of the squared entries inside the blocks than outside"
 
+_FIRST = "runs of a few seeds of prototypes"
+_HOLM = "named smallest effects, power and Holm's correction in place of thresholds"
+_CONTRAST = "a quotient with the distance between the blocks of the same seed is a contrast itself"
+
 HESSIANS = (
     Claim(
         id="block-diagonal-mlp",
@@ -250,10 +253,24 @@ HESSIANS = (
         "training.",
         group=ZHANG,
         source="arXiv 2402.16788, the figure of an MLP with 8 neurons after Collobert (2004), in the form tried here",
-        anywhere=False,
+        fidelity=(
+            "few classes (10 or 16) where the theory has the share fall like 1/C",
+            "an embedding in front, and cross-entropy on digits or tokens",
+        ),
+        history=(
+            Fixed("2026-11-22", "beec6a8119906af3", _FIRST),
+            Fixed("2026-11-26", "36fc37bfe2af39f1", "the full run of 2026-11-22", _HOLM),
+        ),
         instruments=("off-block-share",),
         conditions=tuple(
-            Condition(_share_of(model, cut), "<=", 0.5, _MORE_INSIDE)
+            Condition(
+                measure=_share_of(model, cut),
+                null=0.5,
+                effect=0.25,
+                scale="difference",
+                because=_MORE_INSIDE,
+                level="a share has a scale of its own: at one half as much lies outside as inside",
+            )
             for model in (_TOKENS, _DIGITS)
             for cut in ("module", "neuron")
         ),
@@ -274,10 +291,20 @@ HESSIANS = (
         "within the Transformer differ.",
         group=ZHANG,
         source="arXiv 2402.16788, in the form tried here (there by eye, with large networks)",
-        anywhere=False,
+        fidelity=(
+            "bins of equal width over the largest modulus; the paper normalises by the tenth largest eigenvalue",
+        ),
+        history=(
+            Fixed("2026-11-22", "6be7951d3c7b0be0", _FIRST),
+            Fixed("2026-11-26", "44ea27a5c50d685d", "the full run of 2026-11-22", _HOLM),
+        ),
         conditions=tuple(
             Condition(
-                _ratio_of(other, stage), "<=", 1.0, "alike: closer to each other than two blocks of the Transformer are"
+                measure=_ratio_of(other, stage),
+                null=1.0,
+                effect=1 / 1.5,
+                because="alike: closer to each other than two blocks of the Transformer are, by the factor that counts",
+                level=_CONTRAST,
             )
             for stage in ("at the start", "after training")
             for other in ("convolution", "MLP")
@@ -296,11 +323,17 @@ HESSIANS = (
         claim="The spectra of the Hessian's blocks differ more within a Transformer than within a convolution network or an MLP.",
         group=ZHANG,
         source="arXiv 2402.16788, the comparison of JS distances between models, in the form tried here",
-        anywhere=False,
+        fidelity=("weights at 1/sqrt(fan-in) in place of 0.02", "controls that share embedding, positions and head"),
+        history=(
+            Fixed("2026-11-22", "5185632067e3b87f", _FIRST),
+            Fixed("2026-11-26", "57d953d35731a93e", "the full run of 2026-11-22", _HOLM),
+        ),
         unjudged=JS0_NOT_VALID,
         instruments=("js0",),
         conditions=tuple(
-            Condition(_js0_over(other, norm), ">=", 1.0, "larger: a ratio above one")
+            Condition(
+                measure=_js0_over(other, norm), null=1.0, effect=1.5, because="the factor that counts", level=_CONTRAST
+            )
             for norm in ("norm none", "norm pre")
             for other in ("convolution", "MLP")
         ),
