@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 
-from quadsim.simulator.support.checks import check_choice, check_count, check_interval
+from quadsim.simulator.support.checks import check_choice, check_count
 
 __all__ = [
     "ACTIVATIONS",
@@ -31,7 +31,6 @@ __all__ = [
     "Parameter",
     "Weights",
     "activate",
-    "check_init",
     "embed",
     "linear",
     "normalise",
@@ -174,17 +173,6 @@ def shown_without_defaults(one: Any, *names: str) -> str:
     hidden = {f.name for f in fields(one) if f.name in names and getattr(one, f.name) == f.default}
     shown = ", ".join(f"{f.name}={getattr(one, f.name)!r}" for f in fields(one) if f.name not in hidden)
     return f"{type(one).__name__}({shown})"
-
-
-def check_init(init: "str | float") -> str | float:
-    """Return a law of the start: a name in INITS, or a standard deviation as a float.
-
-    Raises:
-        ValueError: another name, or a number that is not above 0.
-    """
-    if isinstance(init, str):
-        return check_choice("init", init, INITS)
-    return check_interval("init", init, 0.0, low_open=True)
 
 
 def start_std(parameters: Sequence[Parameter], init: str | float) -> tuple[float | None, ...]:

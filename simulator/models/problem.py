@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from quadsim.simulator.models.base import Model, Parameter, check_init, start_std
+from quadsim.simulator.models.base import INITS, Model, Parameter, start_std
 from quadsim.simulator.models.conv import Conv, ResNet
 from quadsim.simulator.models.mixer import Mixer
 from quadsim.simulator.models.mlp import MLP
@@ -18,7 +18,7 @@ from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.models.tasks import Data, Task, TokenMap, resolve_task
 from quadsim.simulator.models.transformer import Transformer
 from quadsim.simulator.support.arrays import array_of, numbers_of, positions_of
-from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, check_seed
+from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, check_name_or_number, check_seed
 from quadsim.simulator.support.draws import Purpose, normals, uniforms
 from quadsim.simulator.support.memory import memory_text, physical_memory
 
@@ -112,7 +112,7 @@ class ToyProblem:
         check_choice("dial", self.dial, DIALS_OF_MODELS)
         check_choice("mode", self.mode, MODES)
         check_choice("loss", self.loss, LOSSES)
-        object.__setattr__(self, "init", check_init(self.init))
+        object.__setattr__(self, "init", check_name_or_number("init", self.init, INITS))
         if check_choice("order", self.order, ORDERS) != "drawn" and self.dial != "reparametrisation":
             raise ValueError(
                 f"order {self.order} must go with the dial reparametrisation, got {self.dial}; leave the order out."
