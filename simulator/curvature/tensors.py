@@ -25,7 +25,7 @@ __all__ = ["RowShares", "gradient_table", "largest_eigenvalues", "row_shares", "
 Array = NDArray[np.float64]
 
 _DENSE = 150  # up to this many parameters the largest eigenvalue is computed from the matrix, above it by Lanczos
-_TOLERANCE = 1e-9  # of Lanczos, relative
+_TOLERANCE = 1e-5  # of Lanczos, relative
 
 
 def weight_matrices(
@@ -63,11 +63,16 @@ def weight_matrices(
 @own_modes()
 @own_threads()
 def largest_eigenvalues(
-    stack: Stack, theta: ArrayLike | torch.Tensor, blocks: Sequence[str], partition: str = "module"
+    stack: Stack,
+    theta: ArrayLike | torch.Tensor,
+    blocks: Sequence[str],
+    partition: str = "module",
+    *,
+    modulus: bool = False,
 ) -> Array:
     """Compute the largest eigenvalue of some diagonal blocks of the Hessian, (E, number of blocks).
 
-    Of a large block only products with vectors are needed (Lanczos, relative error below 1e-8), so that models are allowed whose
+    Of a large block only products with vectors are needed (Lanczos, relative error about 1e-5), so that models are allowed whose
     exact spectra would take too long. `spectral_heterogeneity.log_deviation` of the result is the measure `sd-largest` on these blocks.
 
     Args:
@@ -75,6 +80,8 @@ def largest_eigenvalues(
         theta: parameters, (E, P).
         blocks: labels of the partition, as those of `weight_matrices`.
         partition: `layer`, `module` or `unit`.
+        modulus: whether the largest modulus is returned instead (the spectral norm of the block). The largest eigenvalue itself can be
+            negative at a start, for example of an embedding before batch norm, and has no logarithm then.
 
     Raises:
         ValueError: an unknown block or partition, or a shape that does not fit.
@@ -86,16 +93,17 @@ def largest_eigenvalues(
     for e in range(stack.instances):
         one = OneInstance.of(stack, points, e)
         dense = symmetric(one.blocks(cut, small))[0] if small else {}
-        found = {b: float(values[-1]) for b, values in zip(small, eigenvalues(dense.values()), strict=True)}
+        spectra = zip(small, eigenvalues(dense.values()), strict=True)
+        found = {b: float((np.abs(values) if modulus else values).max()) for b, values in spectra}
         for b in dict.fromkeys(numbers):
             if b not in found:
-                found[b] = _by_lanczos(one, cut.ranges[b])
+                found[b] = _by_lanczos(one, cut.ranges[b], modulus)
         out[e] = [found[b] for b in numbers]
     return out
 
 
-def _by_lanczos(one: OneInstance, bounds: tuple[int, int]) -> float:
-    """Return the largest eigenvalue of a block; NaN where a product is not finite."""
+def _by_lanczos(one: OneInstance, bounds: tuple[int, int], modulus: bool) -> float:
+    """Return the largest eigenvalue of a block, or the largest modulus of one; NaN where a product is not finite."""
     size, within = bounds[1] - bounds[0], one.within(bounds)
     start = np.random.default_rng(0).standard_normal(size)  # a fixed start: the result is reproducible
 
@@ -108,8 +116,9 @@ def _by_lanczos(one: OneInstance, bounds: tuple[int, int]) -> float:
     if not first.any():
         return 0.0
     operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
-    found = eigsh(operator, k=1, which="LA", v0=start, tol=_TOLERANCE, return_eigenvectors=False)
-    return float(found[0])
+    which = "LM" if modulus else "LA"
+    found = eigsh(operator, k=1, which=which, v0=start, tol=_TOLERANCE, return_eigenvectors=False)
+    return float(np.abs(found[0]) if modulus else found[0])
 
 
 @own_modes()
@@ -207,9 +216,9 @@ def row_shares(
                 at = np.sort(rng.choice(rows.size, most, replace=False))
             sums[:, e, b] = _squares(one, begin, rows, at) * (rows.size / at.size)
     row, tensor, whole = sums
-    within = np.divide(tensor - row, tensor, out=np.full_like(row, np.nan), where=tensor > 0.0)
+    within = np.divide(np.maximum(tensor - row, 0.0), tensor, out=np.full_like(row, np.nan), where=tensor > 0.0)
     everything = np.where(whole.sum(axis=1) > 0.0, whole.sum(axis=1), np.nan)
-    across, total = (1.0 - part.sum(axis=1) / everything for part in (tensor, row))
+    across, total = (np.maximum(1.0 - part.sum(axis=1) / everything, 0.0) for part in (tensor, row))
     return RowShares(tuple(p.name for p in problem.parameters), within, across, total)
 
 
