@@ -116,8 +116,8 @@ class Model(ABC):
     Attributes:
         name: name on the command line.
         norms: places of a norm that the model allows, if it has the field `norm`.
-        reads_batch: whether an answer depends on the other sequences of the batch (batch norm). Then `logits` also takes `counted`,
-            (E, B): 1 for the sequences whose activations give the mean and the variance, 0 for all others.
+        reads_batch: whether an answer depends on the other sequences of the batch (batch norm). Then `logits` also takes
+            `counted`, (E, B): 1 for the sequences whose activations give the mean and the variance, 0 for all others.
     """
 
     name: ClassVar[str]

@@ -27,7 +27,6 @@ from quadsim.simulator.models.base import (
     normalise_batch,
     read,
 )
-from quadsim.simulator.support.checks import check_choice
 
 __all__ = ["Conv", "ResNet"]
 
@@ -44,7 +43,8 @@ class _Convolutions(Model):
 
     def __post_init__(self) -> None:
         check_sizes(self, "width", "layers", "kernel")
-        check_choice("dimensions", self.dimensions, (1, 2))
+        if self.dimensions not in (1, 2):
+            raise ValueError(f"dimensions must be 1 or 2, got {self.dimensions!r}; give one of these.")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, got {self.kernel}; give {self.kernel + 1}.")
 
@@ -54,7 +54,11 @@ class _Convolutions(Model):
         return self.norm == "batch"
 
     def parameters(self, shape: DataShape) -> tuple[Parameter, ...]:
-        """Return embedding, one kernel per convolution as a matrix (width, kernel^dimensions width), gains and head."""
+        """Return embedding, one kernel per convolution as a matrix (width, kernel^dimensions width), gains and head.
+
+        Raises:
+            ValueError: two dimensions for tokens that form no square image, or in a causal task.
+        """
         if self.dimensions == 2 and (shape.causal or math.isqrt(shape.tokens) ** 2 != shape.tokens):
             raise ValueError(
                 "dimensions of a convolution network must be 1 unless the tokens of the task form a square image, got 2 for "

@@ -39,7 +39,7 @@ class MLP(Model):
         norm: `pre` (a layer norm before each matrix), `post` (after each activation) or `none`.
         activation: `gelu` or `relu`.
         embedded: whether inputs are embedded. Otherwise the first layer reads the features (or the one-hot vectors of token ids)
-            of a sequence directly: `MLP(64, 3, activation="relu", embedded=False)` on `Digits(patch=8)` is a network 64-64-64-64-10.
+            of a sequence directly: `MLP(64, 3, activation="relu", embedded=False)` on `Digits(patch=8)` is 64-64-64-64-10.
 
     Raises:
         ValueError: a value out of range.

@@ -18,7 +18,14 @@ from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.models.tasks import Data, Task, TokenMap, resolve_task
 from quadsim.simulator.models.transformer import Transformer
 from quadsim.simulator.support.arrays import array_of, numbers_of, positions_of
-from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, check_name_or_number, check_seed
+from quadsim.simulator.support.checks import (
+    check_choice,
+    check_count,
+    check_interval,
+    check_known,
+    check_name_or_number,
+    check_seed,
+)
 from quadsim.simulator.support.draws import Purpose, normals, uniforms
 from quadsim.simulator.support.memory import memory_text, physical_memory
 
@@ -34,9 +41,10 @@ DIALS_OF_MODELS = ("frequency", "zipf", "separable", "reparametrisation", "init-
 - `separable`: four independent copies of the model, copy i with the weight c^(-i/3), scaled to the mean 1. The unweighted loss is
   that of the worst copy.
 - `reparametrisation`: each block b of the partition `module` is s_b phi_b with max s^2 / min s^2 = c; the s_b^2 are a
-  geometric sequence with geometric mean 1, in random order or in another one of ORDERS. Mode `parameter` trains phi; mode `gradient` trains the blocks
-  themselves and multiplies the gradient of block b by s_b^2. Gradient descent takes the same steps in both modes; a rule whose
-  step does not depend on the scale of a block's gradient (sign descent) is not changed by the mode `gradient`.
+  geometric sequence with geometric mean 1, in random order or in another one of ORDERS. Mode `parameter` trains phi; mode
+  `gradient` trains the blocks themselves and multiplies the gradient of block b by s_b^2. Gradient descent takes the same steps in
+  both modes; a rule whose step does not depend on the scale of a block's gradient (sign descent) is not changed by the mode
+  `gradient`.
 - `init-scale`: the start of all matrices is c times as large.
 - `temperature`: attention scores are divided by c."""
 
@@ -87,7 +95,8 @@ class ToyProblem:
         index: index of the draws of every problem, (M,).
         seed: key of all draws.
         mode: mode of the dial `reparametrisation`, one of MODES.
-        init: law of the drawn start, one of INITS, or a standard deviation (the law gpt2 with it). The dial `init-scale` multiplies it.
+        init: law of the drawn start, one of INITS, or a standard deviation (the law gpt2 with it). The dial `init-scale`
+            multiplies it.
         loss: one of LOSSES.
         order: order of the scales of the dial `reparametrisation`, one of ORDERS.
         given_start: parameters at the start of training, (M, P); None: they are drawn. See `starting_at`.
@@ -388,7 +397,7 @@ class ToyProblem:
     def test_stack(
         self, which: NDArray[np.int64] | None = None, dtype: torch.dtype = torch.float64, device: str = "cpu"
     ) -> "Stack":
-        """Return instances of the problems on their test data, whose losses (`losses`) and accuracy (`accuracy`) are those of the test.
+        """Return instances of the problems on their test data, on which `losses` and `accuracy` are those of the test.
 
         Args:
             which: as in `stack`.

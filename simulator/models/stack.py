@@ -68,8 +68,8 @@ class Stack:
     def of_test(cls, problem: "ToyProblem", which: NDArray[np.int64], dtype: torch.dtype, device: str) -> "Stack":
         """See `ToyProblem.test_stack`.
 
-        With batch norm the training data are in the stack too, with the weight 0: they alone give mean and variance, as running means
-        do in a network that is tested.
+        With batch norm the training data are in the stack too, with the weight 0: they alone give mean and variance, as running
+        means do in a network that is tested.
         """
         test = problem.test_data
         assert test is not None
@@ -161,7 +161,7 @@ class Stack:
         return weighted, (each * self.share[:, None]).sum(dim=(2, 3)).amax(dim=1)
 
     def answer_losses(self, theta: Tensor) -> Tensor:
-        """Return the loss of every answer, (E, copies, N, R): its cross-entropy, or half its squared distance to the one-hot class."""
+        """Return the loss of every answer, (E, copies, N, R): see `problem.LOSSES`."""
         logits = self.logits(theta)
         instances, copies, batch, answers, classes = logits.shape
         targets = self.targets[:, None].expand(-1, copies, -1, -1).reshape(-1)

@@ -541,7 +541,8 @@ def _equal_shares(inputs: NDArray[Any], targets: NDArray[np.int64]) -> Data:
 def _check_split(sequences: int, test: int, available: int, what: str) -> None:
     if sequences + test > available:
         raise ValueError(
-            f"sequences and test must be at most {available} together, the number of {what}, got {sequences} and {test}; use fewer."
+            f"sequences and test must be at most {available} together, the number of {what}, got {sequences} and {test}; "
+            "use fewer."
         )
 
 

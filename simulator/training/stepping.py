@@ -194,7 +194,8 @@ class Stepper:
         gradient, weighted, unweighted = stack.gradient(self.theta, self._losses)
         if self._clip is not None:
             norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-            gradient = gradient * (self._clip / (norm + 1e-6)).clamp(max=1.0)  # 1e-6 as in torch.nn.utils.clip_grad_norm_
+            # The 1e-6 is that of torch.nn.utils.clip_grad_norm_.
+            gradient = gradient * (self._clip / (norm + 1e-6)).clamp(max=1.0)
         return gradient, weighted, unweighted
 
     def _steps(self, number: int) -> None:

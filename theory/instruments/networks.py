@@ -93,7 +93,7 @@ _PARTITION = Partition("blocks", tuple(f"block {b}" for b in range(_BLOCKS)), (_
 
 
 def _delta_over(coupling: float, scale: float, seeds: int) -> Array:
-    """delta / Lambda_P of scale D^(1/2) (I + c O) D^(1/2), O of spectral norm 1 with zero diagonal blocks, (seeds,)."""
+    """Return delta/Lambda_P of scale D^(1/2) (I + c O) D^(1/2), O of spectral norm 1 with zero diagonal blocks, (seeds,)."""
     rows, blocks, size = np.empty((3, seeds)), np.empty((_BLOCKS, seeds, _SIZE)), _BLOCKS * _SIZE
     for seed in range(seeds):
         rng = np.random.default_rng((6, seed))
