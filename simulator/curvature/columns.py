@@ -77,7 +77,9 @@ def of_delta(rest: OffBlock, spectra: BlockSpectra, averages: dict[str, Array]) 
     with np.errstate(invalid="ignore"):
         delta = rest.spectral * rest.whole_over_block * spectra.spectral_norm.max(axis=1)
     over = {
-        f"delta_over_{name}": np.divide(delta, averages[name], out=np.full_like(delta, np.nan), where=averages[name] > 0.0)
+        f"delta_over_{name}": np.divide(
+            delta, averages[name], out=np.full_like(delta, np.nan), where=averages[name] > 0.0
+        )
         for name in ("Lambda_G", "Lambda_P")
     }
     return {"delta": delta, **over}

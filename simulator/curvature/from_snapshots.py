@@ -26,9 +26,9 @@ _AXES = ("problem", "setting", "step")
 def step_measures(run: TrainingRun, *, beta1: float = 0.9, partition: str = "module") -> xr.Dataset:
     """Compare every step of a run with the sign of the memory of its gradients, and its size between blocks.
 
-    The memory is m_t = beta1 m_(t-1) + (1 - beta1) g_t with m_(-1) = 0, computed from the gradients of the snapshots; for beta1 = 0 it
-    is the current gradient. Its sign is that of Adam's first moment, with or without the correction of the bias, and of Signum's
-    memory. Not to be confused with `step_sign_cosine` of `measure`, against the sign of the *current* gradient.
+    The memory is m_t = beta1 m_(t-1) + (1 - beta1) g_t with m_(-1) = 0, computed from the gradients of the snapshots; for
+    beta1 = 0 it is the current gradient. Its sign is that of Adam's first moment, with or without the correction of the bias,
+    and of Signum's memory. Not to be confused with `step_sign_cosine` of `measure`, against the sign of the *current* gradient.
 
     Args:
         run: a run of `train(..., snapshots=range(n))`: a snapshot at every step from 0 on.
@@ -36,9 +36,10 @@ def step_measures(run: TrainingRun, *, beta1: float = 0.9, partition: str = "mod
         partition: `layer`, `module` or `unit`.
 
     Returns:
-        Dataset with the axes problem, setting, step, NaN from divergence on: `cosine_sign_memory`, the cosine of the step with -sign(m);
-        `cosine_sign_gradient`, with -sign(g); over the blocks of |step_l|/sqrt(P_l) `step_decades` = log10 of the largest over the
-        smallest and `step_log_std` (NaN with a block that does not move); `gradient_decades`, likewise of the gradient.
+        Dataset with the axes problem, setting, step, NaN from divergence on: `cosine_sign_memory`, the cosine of the step with
+        -sign(m); `cosine_sign_gradient`, with -sign(g); over the blocks of |step_l|/sqrt(P_l) `step_decades` = log10 of the
+        largest over the smallest and `step_log_std` (NaN with a block that does not move); `gradient_decades`, likewise of the
+        gradient.
 
     Raises:
         ValueError: beta1 out of range, or a run without a snapshot at every step.
@@ -75,17 +76,17 @@ def step_measures(run: TrainingRun, *, beta1: float = 0.9, partition: str = "mod
 def head_at_loss(run: TrainingRun, levels: Sequence[float]) -> xr.Dataset:
     """Compute how far the two parts of the head have moved when the loss first reaches given levels.
 
-    Rules that are compared at the same step compare how fast they fit; at the same loss they do not. Between two snapshots, growth and
-    step are interpolated linearly in the loss.
+    Rules that are compared at the same step compare how fast they fit; at the same loss they do not. Between two snapshots,
+    growth and step are interpolated linearly in the loss.
 
     Args:
         run: a run of `train(..., snapshots=...)` from step 0 on.
         levels: losses, as fractions of that of a uniform guess (`ToyProblem.guess_loss`), between 0 and 1.
 
     Returns:
-        Dataset with the axes problem, setting, level: `common` (growth of sqrt(C) times the mean class row since the start, which cancels
-        in the softmax), `centred` (growth of the rest), `common_over_centred`, and `step`. NaN where the unweighted loss on all data
-        is above the level at every snapshot.
+        Dataset with the axes problem, setting, level: `common` (growth of sqrt(C) times the mean class row since the start, which
+        cancels in the softmax), `centred` (growth of the rest), `common_over_centred`, and `step`. NaN where the unweighted loss
+        on all data is above the level at every snapshot.
 
     Raises:
         ValueError: a level out of range, or a run without a snapshot at step 0.

@@ -33,8 +33,8 @@ def weight_matrices(
 ) -> tuple[str, ...]:
     """Return the blocks of the partition `module` that are weight matrices: no gains of norms, no positions and no head.
 
-    Zhang et al. (arXiv 2402.16788) sample such blocks: of GPT-2 the token embedding, and q, k, v, o and both matrices of the network
-    of layers 0, 3, 7 and 11. Blocks of all copies of a model count.
+    Zhang et al. (arXiv 2402.16788) sample such blocks: of GPT-2 the token embedding, and q, k, v, o and both matrices of the
+    network of layers 0, 3, 7 and 11. Blocks of all copies of a model count.
 
     Args:
         problem: M problems.
@@ -56,7 +56,9 @@ def weight_matrices(
     if number is None:
         return tuple(labels)
     if check_count("number", number) > len(labels):
-        raise ValueError(f"number must be at most the number of weight matrices ({len(labels)}), got {number}; use fewer.")
+        raise ValueError(
+            f"number must be at most the number of weight matrices ({len(labels)}), got {number}; use fewer."
+        )
     return tuple(labels[round(i)] for i in np.linspace(0, len(labels) - 1, number).tolist())
 
 
@@ -73,15 +75,16 @@ def largest_eigenvalues(
     """Compute the largest eigenvalue of some diagonal blocks of the Hessian, (E, number of blocks).
 
     Of a large block only products with vectors are needed (Lanczos, relative error about 1e-5), so that models are allowed whose
-    exact spectra would take too long. `spectral_heterogeneity.log_deviation` of the result is the measure `sd-largest` on these blocks.
+    exact spectra would take too long. `spectral_heterogeneity.log_deviation` of the result is the measure `sd-largest` on these
+    blocks.
 
     Args:
         stack: E instances.
         theta: parameters, (E, P).
         blocks: labels of the partition, as those of `weight_matrices`.
         partition: `layer`, `module` or `unit`.
-        modulus: whether the largest modulus is returned instead (the spectral norm of the block). The largest eigenvalue itself can be
-            negative at a start, for example of an embedding before batch norm, and has no logarithm then.
+        modulus: whether the largest modulus is returned instead (the spectral norm of the block). The largest eigenvalue itself
+            can be negative at a start, for example of an embedding before batch norm, and has no logarithm then.
 
     Raises:
         ValueError: an unknown block or partition, or a shape that does not fit.
@@ -160,7 +163,7 @@ class RowShares:
 
     Attributes:
         tensors: names of the parameter tensors, (B,).
-        within: of each tensor's own block H_bb, the share of its |H_bb|_F^2 off the row blocks, (E, B); NaN for a block that is 0.
+        within: of each tensor's own block H_bb, the share of its |H_bb|_F^2 off the row blocks, (E, B); NaN for a block of zeros.
         across: share of the whole |H|_F^2 between different tensors, (E,).
         total: share of the whole |H|_F^2 off the row blocks, within and across tensors together, (E,).
     """
@@ -195,8 +198,8 @@ def row_shares(
     Args:
         stack: E instances of one copy each.
         theta: parameters, (E, P).
-        columns: largest number of columns of a tensor that are evaluated, drawn at random, which makes the sums of squares unbiased
-            estimates; None: all columns, with exact sums.
+        columns: largest number of columns of a tensor that are evaluated, drawn at random, which makes the sums of squares
+            unbiased estimates; None: all columns, with exact sums.
         seed: seed of that draw.
 
     Raises:
@@ -204,7 +207,9 @@ def row_shares(
     """
     problem, points = stack.problem, as_points(stack, theta)
     if problem.copies > 1:
-        raise ValueError(f"row shares need a problem of one copy, got {problem.copies}; use another dial than separable.")
+        raise ValueError(
+            f"row shares need a problem of one copy, got {problem.copies}; use another dial than separable."
+        )
     most = None if columns is None else check_count("columns", columns)
     number = len(problem.parameters)
     sums = np.zeros((3, stack.instances, number))  # in the same row, in the same tensor, in all
@@ -228,10 +233,8 @@ def _rows_of(stack: Stack) -> list[tuple[int, NDArray[np.int64]]]:
     parameters = stack.problem.parameters
     for p, end in zip(parameters, accumulate(p.size for p in parameters), strict=True):
         place = np.arange(p.size)
-        if p.name == "embed" and stack.inputs.is_floating_point():
-            rows = place % p.shape[1]  # stored by feature: a channel is a column
-        else:
-            rows = place // p.shape[-1]
+        by_feature = p.name == "embed" and stack.inputs.is_floating_point()  # there a channel is a column
+        rows = place % p.shape[1] if by_feature else place // p.shape[-1]
         found.append((end - p.size, rows))
     return found
 

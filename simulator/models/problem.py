@@ -31,7 +31,13 @@ from quadsim.simulator.support.memory import memory_text, physical_memory
 
 __all__ = ["DIALS_OF_MODELS", "LOSSES", "MODELS", "MODES", "ORDERS", "ToyProblem", "resolve_model"]
 
-MODELS: dict[str, type[Model]] = {"transformer": Transformer, "mlp": MLP, "conv": Conv, "mixer": Mixer, "resnet": ResNet}
+MODELS: dict[str, type[Model]] = {
+    "transformer": Transformer,
+    "mlp": MLP,
+    "conv": Conv,
+    "mixer": Mixer,
+    "resnet": ResNet,
+}
 
 DIALS_OF_MODELS = ("frequency", "zipf", "separable", "reparametrisation", "init-scale", "temperature")
 """The dials of toy models: the quantity that the heterogeneity c changes.
@@ -42,8 +48,8 @@ DIALS_OF_MODELS = ("frequency", "zipf", "separable", "reparametrisation", "init-
   that of the worst copy.
 - `reparametrisation`: each block b of the partition `module` is s_b phi_b with max s^2 / min s^2 = c; the s_b^2 are a
   geometric sequence with geometric mean 1, in random order or in another one of ORDERS. Mode `parameter` trains phi; mode
-  `gradient` trains the blocks themselves and multiplies the gradient of block b by s_b^2. Gradient descent takes the same steps in
-  both modes; a rule whose step does not depend on the scale of a block's gradient (sign descent) is not changed by the mode
+  `gradient` trains the blocks themselves and multiplies the gradient of block b by s_b^2. Gradient descent takes the same steps
+  in both modes; a rule whose step does not depend on the scale of a block's gradient (sign descent) is not changed by the mode
   `gradient`.
 - `init-scale`: the start of all matrices is c times as large.
 - `temperature`: attention scores are divided by c."""
@@ -186,7 +192,9 @@ class ToyProblem:
         first, seed = check_count("first", first, 0, None), check_seed(seed)
         model, task = resolve_model(model, **options), resolve_task(task)
         # One problem per value of the dial gives the memory of all, before anything large is allocated.
-        _check_memory(cls(model, task, dial, values, np.full(values.size, first), seed, mode, init, loss, order), problems)
+        _check_memory(
+            cls(model, task, dial, values, np.full(values.size, first), seed, mode, init, loss, order), problems
+        )
         which = np.tile(np.arange(first, first + problems), values.size)
         return cls(model, task, dial, np.repeat(values, problems), which, seed, mode, init, loss, order)
 

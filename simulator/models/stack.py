@@ -61,7 +61,9 @@ class Stack:
         data = problem.data
         weights = problem.weights[at] * counted[:, :, None]
         share = data.share[at] * counted[:, :, None]
-        return cls._on(problem, which, (data.inputs[at], data.targets[at], weights, share, sequences, counted), dtype, device)
+        return cls._on(
+            problem, which, (data.inputs[at], data.targets[at], weights, share, sequences, counted), dtype, device
+        )
 
     @classmethod
     @own_modes()

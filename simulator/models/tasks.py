@@ -375,7 +375,9 @@ class Gaussians(Task):
         _check_counts(self, "features", "classes", "sequences", "test", classes=2, test=0)
         object.__setattr__(self, "separation", check_interval("separation", self.separation, 0.0))
         if self.classes > self.sequences:
-            raise ValueError(f"classes must be at most the sequences ({self.sequences}), got {self.classes}; use fewer.")
+            raise ValueError(
+                f"classes must be at most the sequences ({self.sequences}), got {self.classes}; use fewer."
+            )
 
     @property
     def shape(self) -> DataShape:
@@ -475,9 +477,7 @@ class Text(Task):
         middle = ids.size // 2
         return {"both": ids, "first": ids[:middle], "second": ids[middle:]}[self.half]
 
-    def _windows(
-        self, seed: int, index: NDArray[np.int64], number: int, ids: NDArray[np.int64], count: int
-    ) -> Data:
+    def _windows(self, seed: int, index: NDArray[np.int64], number: int, ids: NDArray[np.int64], count: int) -> Data:
         begin = _below(uniforms(seed, index, Purpose.DATA, number, count), ids.size - self.tokens)
         windows = ids[begin[:, :, None] + np.arange(self.tokens + 1)]
         return _equal_shares(windows[:, :, :-1], windows[:, :, 1:])

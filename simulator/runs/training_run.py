@@ -85,8 +85,8 @@ class TrainingRun:
         final_loss: the unweighted loss there, (M, K); `inf` after divergence.
         final_loss_weighted: the optimised loss there.
         tolerance: the target is this times the loss of a uniform guess (`ToyProblem.guess_loss`), which is ln(classes).
-        test_loss: the loss on the test data, (M, K, R); NaN from divergence on and after a run was stopped at its target. None for a
-            task without test data.
+        test_loss: the loss on the test data, (M, K, R); NaN from divergence on and after a run was stopped at its target. None
+            for a task without test data.
         test_accuracy: the share of right answers on the test data, likewise.
         clip: the largest norm of a gradient, or None.
         evaluated_every: number of steps between two evaluations of the losses on all data; 1 without mini-batches.

@@ -307,7 +307,6 @@ class _Found:
         self.stopped[at[~going]] = t
         return np.asarray(going)
 
-
     def test(self, t: int, at: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         """Add loss and accuracy on the test data, (2, instances), of the instances `at` at a recorded step."""
         self.tests[:, at, self._place[t]] = values
@@ -330,7 +329,12 @@ def _in_chunks(job: _Job) -> _Found:
     for number in np.unique(sequences):
         alike = np.flatnonzero(sequences == number)
         chunks += np.array_split(alike, -(-alike.size // most))
-    _ = job.factors, job.problem.start, job.problem.weights, job.problem.test_data  # computed here once, not in every thread
+    _ = (
+        job.factors,
+        job.problem.start,
+        job.problem.weights,
+        job.problem.test_data,
+    )  # computed here once, not in every thread
     with own_threads():
         in_threads(lambda chunk: _run(job, chunk, found), chunks)
     return found

@@ -276,7 +276,8 @@ TOY_MODELS: Options = {
     ),
     "task": Option(
         ("token-map",),
-        "Task of the model: token-map, modular-addition, many-classes, induction, digits, table, gaussians, text-char or text-word; with options, "
+        "Task of the model: token-map, modular-addition, many-classes, induction, digits, table, gaussians, text-char "
+        "or text-word; with options, "
         "as token-map:vocabulary=32",
     ),
     "dial": Option(
@@ -309,7 +310,9 @@ TOY_MODELS: Options = {
         "branch), or a number instead of .02",
         check=lambda name, value: check_name_or_number(name, value, INITS),
     ),
-    "clip": _number(None, "Largest norm of a gradient; longer ones are scaled down to it", above_zero, "NUMBER", "none"),
+    "clip": _number(
+        None, "Largest norm of a gradient; longer ones are scaled down to it", above_zero, "NUMBER", "none"
+    ),
     "evaluate_every": _number(10, "Steps between two evaluations of the losses, with mini-batches", check_count),
     "partition": _text(
         "module", "What is a block for adam-mini and lamb: layer, module or unit", choices=("layer", "module", "unit")

@@ -202,9 +202,7 @@ def test_gaussian_classes_are_equally_many_and_apart():
 def test_test_losses_are_those_of_torch(model):
     """With batch norm the running means of torch, taken over all training data at once, normalise the test data."""
     problem = generate(model, IMAGES)
-    run = train(
-        problem, "adam", lr=0.02, steps=5, record="all", stop=False, dtype="float64", snapshots=range(6)
-    )
+    run = train(problem, "adam", lr=0.02, steps=5, record="all", stop=False, dtype="float64", snapshots=range(6))
     assert run.test_accuracy.shape == run.loss.shape == (2, 1, 6)
     for m in range(2):
         module = ToyModule(problem, m, torch.float64)
@@ -218,7 +216,9 @@ def test_test_losses_are_those_of_torch(model):
             copy.train()
             copy(module.inputs)
             counts = [9 * 16 for layer in module.modules() if isinstance(layer, nn.BatchNorm1d)]
-            for layer, n in zip((one for one in module.modules() if isinstance(one, nn.BatchNorm1d)), counts, strict=True):
+            for layer, n in zip(
+                (one for one in module.modules() if isinstance(one, nn.BatchNorm1d)), counts, strict=True
+            ):
                 layer.running_var *= (n - 1) / n  # torch's running variance is the unbiased one
             copy.eval()
             with torch.no_grad():
