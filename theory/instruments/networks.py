@@ -120,7 +120,7 @@ def _common_over_centred(classes: float, shift: float, seeds: int) -> Array:
     start = problem.start.copy()
     begin = problem.dimension - problem.parameters[-1].size
     start[:, begin:] += shift
-    at = range(0, 101, 4)
+    at = range(0, 101, 10)
     run = train(problem.starting_at(start), "signsgd", lr=0.01, steps=at[-1], snapshots=at, dtype="float64")
     return head_at_loss(run, [0.95])["common_over_centred"].values[:, 0, 0]
 

@@ -74,7 +74,10 @@ class ModelPoint:
         """The dials as columns of the summary, with the model's defaults filled in and its number of parameters."""
         model = self.example.model
         own = {name: getattr(model, name, None) for name in MODEL_OPTIONS}
-        return {**self.dials, **own, "parameters": self.example.dimension, "classes": self.example.classes}
+        dials = {**self.dials, **own}
+        if "init" in dials:  # names and numbers are one column, of text
+            dials["init"] = str(dials["init"])
+        return {**dials, "parameters": self.example.dimension, "classes": self.example.classes}
 
     @property
     def label(self) -> str:
