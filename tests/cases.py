@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quadsim.simulator import grid
-from quadsim.simulator.models import MLP, Conv, Mixer, Model, Transformer
+from quadsim.simulator.models import MLP, Conv, Mixer, Model, ResNet, Transformer
 
 
 def own_file(name):
@@ -322,6 +322,7 @@ MODELS: dict[str, Model] = {
     "mlp": MLP(width=5),
     "conv": Conv(width=6, kernel=3),
     "mixer": Mixer(width=5),
+    "resnet": ResNet(width=6, layers=1),
 }
 """A small instance of every toy model: a new one gets a line here and torch modules in `cli/bench/modules.py`."""
 

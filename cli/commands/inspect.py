@@ -36,6 +36,7 @@ def inspect(
     width: options.Width = None,
     heads: options.Heads = None,
     kernel: options.Kernel = None,
+    init: options.Init = options.DEFAULTS["init"],
     task: options.Task = options.DEFAULTS["task"],
     dial: options.Dial = options.DEFAULTS["dial"],
     heterogeneity: options.Heterogeneity = options.DEFAULTS["heterogeneity"],
@@ -68,6 +69,9 @@ def inspect(
     """
     asked = {"model": model, "norm": norm, "layers": layers, "width": width, "heads": heads, "kernel": kernel}
     asked |= {"task": task, "dial": dial, "heterogeneity": heterogeneity, "mode": mode}
+    asked |= (
+        {} if init == options.DEFAULTS["init"] else {"init": init}
+    )  # folders of older versions are named without it
     run = {"partition": partition, "seeds": seeds, "seed": seed, "curvature": curvature}
     run |= {"optimizer": optimizer, "lr": lr, "at": at, "study": study}
     ends = Ends()

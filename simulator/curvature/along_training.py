@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from quadsim.simulator.curvature.block_spectra import LARGEST_BLOCK, LARGEST_WHOLE, block_spectra
-from quadsim.simulator.curvature.columns import of_curvature, of_gradient_norms, of_head, of_off_block
+from quadsim.simulator.curvature.columns import of_curvature, of_delta, of_gradient_norms, of_head, of_off_block
 from quadsim.simulator.curvature.off_block import spectra_and_off_block
 from quadsim.simulator.curvature.spectral_distance import jensen_shannon, mean_over_pairs
 from quadsim.simulator.models.partitions import Partition
@@ -76,7 +76,8 @@ def measure(
           norms of the parts of its change since the start;
         - `smoothness`, `spectral_norm`, `smallest_eigenvalue` (block); `Lambda_G`, `Lambda_P`, `Lambda_ratio` (G over P),
           `covariance` (their difference); `js0`; `asymmetry`;
-        - `off_block_spectral`, `off_block_frobenius`, `whole_over_block` (see `OffBlock`).
+        - `off_block_spectral`, `off_block_frobenius`, `whole_over_block` (see `OffBlock`);
+        - with both, `delta`, `delta_over_Lambda_G`, `delta_over_Lambda_P` (see `of_delta`).
 
     Raises:
         ValueError: a run without snapshots, or a value out of range.
@@ -104,7 +105,7 @@ def _columns(
     table = _Table(run, len(cut.sizes))
     for here in stacks_at_snapshots(run):
         table.add(here, _at_hand(here, cut.sizes))
-        spectra = None
+        spectra, rest = None, None
         if off_blocks:
             # Both from the whole Hessian, at the cost of one.
             spectra, rest = spectra_and_off_block(here.stack, here.theta, cut, spectra=curvature, **exact)
@@ -113,7 +114,9 @@ def _columns(
             spectra = block_spectra(here.stack, here.theta, cut, **exact)
         if spectra is not None:
             distances = jensen_shannon(spectra, **distance)
-            table.add(here, of_curvature(here.gradient, cut.sizes, spectra) | {"js0": mean_over_pairs(distances)})
+            averages = of_curvature(here.gradient, cut.sizes, spectra)
+            table.add(here, averages | {"js0": mean_over_pairs(distances)})
+            table.add(here, {} if rest is None else of_delta(rest, spectra, averages))
             table.add(here, {"smoothness": spectra.smoothness, "spectral_norm": spectra.spectral_norm})
             table.add(here, {"smallest_eigenvalue": spectra.smallest, "asymmetry": spectra.asymmetry})
     return table.columns()

@@ -16,7 +16,7 @@ from quadsim.simulator.problems.heterogeneity import (
     spread,
 )
 
-__all__ = ["of_curvature", "of_gradient_norms", "of_head", "of_off_block"]
+__all__ = ["of_curvature", "of_delta", "of_gradient_norms", "of_head", "of_off_block"]
 
 Array = NDArray[np.float64]
 
@@ -59,6 +59,30 @@ def of_curvature(gradient: Array, sizes: Sequence[int], spectra: BlockSpectra) -
         "Lambda_ratio": np.divide(by_gradient, by_size, out=np.full_like(by_size, np.nan), where=by_size > 0.0),
         "covariance": smoothness_covariance(gradient, sizes, smoothness),
     }
+
+
+def of_delta(rest: OffBlock, spectra: BlockSpectra, averages: dict[str, Array]) -> dict[str, Array]:
+    """Return delta = |H - blkdiag(H)| in the spectral norm, and delta over both averaged smoothnesses of `of_curvature`.
+
+    The theorems for nearly block-diagonal Hessians (Tomihari and Sato, arXiv 2502.00213) suppose delta <= Lambda/3.
+
+    Args:
+        rest: the part outside the blocks.
+        spectra: exact spectra of the same blocks.
+        averages: what `of_curvature` returned.
+
+    Returns:
+        `delta`, `delta_over_Lambda_G` and `delta_over_Lambda_P`; the last two are NaN where no block has positive curvature.
+    """
+    with np.errstate(invalid="ignore"):
+        delta = rest.spectral * rest.whole_over_block * spectra.spectral_norm.max(axis=1)
+    over = {
+        f"delta_over_{name}": np.divide(
+            delta, averages[name], out=np.full_like(delta, np.nan), where=averages[name] > 0.0
+        )
+        for name in ("Lambda_G", "Lambda_P")
+    }
+    return {"delta": delta, **over}
 
 
 def of_off_block(rest: OffBlock) -> dict[str, Array]:

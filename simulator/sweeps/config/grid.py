@@ -52,7 +52,7 @@ UNTIL = {"first": "steps_to_tolerance", "stays": "steps_to_stay", "mean": "steps
 within it up to its last step; the end of the first window of ten steps whose mean is within it."""
 
 _FORMAT = 1
-_ADDED_FIELDS = ("until", "select_on")
+_ADDED_FIELDS = ("until", "select_on", "init", "clip")
 
 
 class SweepPoint(Protocol):
@@ -314,7 +314,8 @@ class SweepGrid:
         Fields that the format did not have from the beginning are left out at their defaults, so that a folder of an older
         version holds the same configuration.
         """
-        added = {name: SHARED[name].default for name in _ADDED_FIELDS}
+        options = self.options()
+        added = {name: options[name].default for name in _ADDED_FIELDS if name in options}
         out = {name: _plain(value) for name, value in asdict(self).items() if name not in added or value != added[name]}
         del out["own"]
         out |= {"own": [json.loads(text) for text in self.own]} if self.own else {}

@@ -10,9 +10,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_ratio, check_seed
+from quadsim.simulator.support.checks import (
+    check_choice,
+    check_count,
+    check_interval,
+    check_name_or_number,
+    check_ratio,
+    check_seed,
+)
 
-__all__ = ["QUADRATICS", "SHARED", "TOY_MODELS", "Option", "Options", "above_zero", "checked", "fraction"]
+__all__ = ["INITS", "QUADRATICS", "SHARED", "TOY_MODELS", "Option", "Options", "above_zero", "checked", "fraction"]
 
 
 def above_zero(name: str, value: Any) -> float:
@@ -257,7 +264,8 @@ QUADRATICS: Options = {
 """Of sweeps over quadratics, beside those of SHARED that they do not change."""
 
 # As in `models.problem.MODELS`, which imports torch; a test compares them.
-_MODELS = ("transformer", "mlp", "conv", "mixer")
+_MODELS = ("transformer", "mlp", "conv", "mixer", "resnet")
+INITS = ("fan-in", "gpt2")  # as in `models.base`, likewise
 
 TOY_MODELS: Options = {
     "model": Option(
@@ -268,7 +276,8 @@ TOY_MODELS: Options = {
     ),
     "task": Option(
         ("token-map",),
-        "Task of the model: token-map, modular-addition, many-classes, induction, digits, text-char or text-word; with options, "
+        "Task of the model: token-map, modular-addition, many-classes, induction, digits, table, gaussians, text-char "
+        "or text-word; with options, "
         "as token-map:vocabulary=32",
     ),
     "dial": Option(
@@ -286,11 +295,24 @@ TOY_MODELS: Options = {
         choices=("parameter", "gradient"),
     ),
     "heterogeneity": _numbers((1.0, 10.0, 100.0), "the value of --dial", check=above_zero),
-    "norm": Option((None,), "Place of the layer normalisation: pre, post or none", shown="pre; mlp and conv none"),
+    "norm": Option(
+        (None,),
+        "Place of the layer normalisation: pre, post or none; or batch, the batch norm of conv and resnet",
+        shown="pre; mlp and conv none; resnet batch",
+    ),
     "layers": _numbers((None,), "Number of layers", "2"),
     "width": _numbers((None,), "Width of the layers", "16"),
     "heads": _numbers((None,), "Number of attention heads of a transformer", "2"),
-    "kernel": _numbers((None,), "Number of tokens that a kernel of conv spans", "3"),
+    "kernel": _numbers((None,), "Number of tokens that a kernel of conv or resnet spans", "3"),
+    "init": Option(
+        ("fan-in",),
+        "Law of the start: fan-in (variance 1/fan-in), gpt2 (standard deviation .02, less in the last matrix of each residual "
+        "branch), or a number instead of .02",
+        check=lambda name, value: check_name_or_number(name, value, INITS),
+    ),
+    "clip": _number(
+        None, "Largest norm of a gradient; longer ones are scaled down to it", above_zero, "NUMBER", "none"
+    ),
     "evaluate_every": _number(10, "Steps between two evaluations of the losses, with mini-batches", check_count),
     "partition": _text(
         "module", "What is a block for adam-mini and lamb: layer, module or unit", choices=("layer", "module", "unit")
