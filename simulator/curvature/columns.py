@@ -61,34 +61,30 @@ def of_curvature(gradient: Array, sizes: Sequence[int], spectra: BlockSpectra) -
     }
 
 
-def of_delta(rest: OffBlock, spectra: BlockSpectra, averages: dict[str, Array]) -> dict[str, Array]:
-    """Return delta = |H - blkdiag(H)| in the spectral norm, and delta over both averaged smoothnesses of `of_curvature`.
-
-    The theorems for nearly block-diagonal Hessians (Tomihari and Sato, arXiv 2502.00213) suppose delta <= Lambda/3.
-
-    Args:
-        rest: the part outside the blocks.
-        spectra: exact spectra of the same blocks.
-        averages: what `of_curvature` returned.
-
-    Returns:
-        `delta`, `delta_over_Lambda_G` and `delta_over_Lambda_P`; the last two are NaN where no block has positive curvature.
-    """
-    with np.errstate(invalid="ignore"):
-        delta = rest.spectral * rest.whole_over_block * spectra.spectral_norm.max(axis=1)
-    over = {
-        f"delta_over_{name}": np.divide(
-            delta, averages[name], out=np.full_like(delta, np.nan), where=averages[name] > 0.0
-        )
-        for name in ("Lambda_G", "Lambda_P")
-    }
-    return {"delta": delta, **over}
-
-
 def of_off_block(rest: OffBlock) -> dict[str, Array]:
     """Return the measures of the part of the Hessian outside its blocks; see `OffBlock`."""
     return {
         "off_block_spectral": rest.spectral,
         "off_block_frobenius": rest.frobenius,
         "whole_over_block": rest.whole_over_block,
+        "delta": rest.delta,
+        "coupling": rest.coupling,
+        "positive_share": rest.positive_share,
+    }
+
+
+def of_delta(rest: OffBlock, curvature: dict[str, Array]) -> dict[str, Array]:
+    """Return delta = |H - D| over Lambda_G and Lambda_P, NaN where that is not positive.
+
+    The theorems with delta (gradient-complexity-general, sign-complexity-general) speak of a step where the ratio is 1/3 at most.
+
+    Args:
+        rest: the part outside the blocks.
+        curvature: what `of_curvature` returns.
+    """
+    return {
+        f"delta_over_{name}": np.divide(
+            rest.delta, curvature[name], out=np.full_like(rest.delta, np.nan), where=curvature[name] > 0.0
+        )
+        for name in ("Lambda_G", "Lambda_P")
     }

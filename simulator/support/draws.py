@@ -32,6 +32,7 @@ class Purpose(IntEnum):
     DATA = 5
     BATCH = 6
     SCALE = 7
+    COUPLING = 8
 
 
 def philox4x32(

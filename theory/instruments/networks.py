@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.curvature.block_spectra import BlockSpectra, block_spectra
 from quadsim.simulator.curvature.columns import of_curvature, of_delta
 from quadsim.simulator.curvature.from_snapshots import head_at_loss
-from quadsim.simulator.curvature.off_block import OffBlock, off_block_of
+from quadsim.simulator.curvature.off_block import OffBlock, coupling_of, off_block_of
 from quadsim.simulator.curvature.spectral_heterogeneity import log_deviation
 from quadsim.simulator.curvature.tensors import gradient_table, largest_eigenvalues, row_shares, weight_matrices
 from quadsim.simulator.models import MLP, Gaussians, Partition, TokenMap, ToyProblem, Transformer
@@ -94,7 +94,7 @@ _PARTITION = Partition("blocks", tuple(f"block {b}" for b in range(_BLOCKS)), (_
 
 def _delta_over(coupling: float, scale: float, seeds: int) -> Array:
     """Return delta/Lambda_P of scale D^(1/2) (I + c O) D^(1/2), O of spectral norm 1 with zero diagonal blocks, (seeds,)."""
-    rows, blocks, size = np.empty((3, seeds)), np.empty((_BLOCKS, seeds, _SIZE)), _BLOCKS * _SIZE
+    rows, blocks, size = np.empty((6, seeds)), np.empty((_BLOCKS, seeds, _SIZE)), _BLOCKS * _SIZE
     for seed in range(seeds):
         rng = np.random.default_rng((6, seed))
         off = rng.normal(size=(size, size))
@@ -103,12 +103,12 @@ def _delta_over(coupling: float, scale: float, seeds: int) -> Array:
             off[begin:end, begin:end] = 0.0
         root = np.sqrt(rng.lognormal(0.0, 1.0, size))
         hessian = scale * root[:, None] * (np.eye(size) + coupling * off / np.linalg.norm(off, 2)) * root
-        rows[:, seed] = off_block_of(hessian, _PARTITION)
+        rows[:, seed] = *off_block_of(hessian, _PARTITION), *coupling_of(hessian, _PARTITION)
         for b, (begin, end) in enumerate(_PARTITION.ranges):
             blocks[b, seed] = np.sort(np.diag(hessian)[begin:end])
     spectra = BlockSpectra.exactly(_PARTITION, list(blocks), np.zeros(seeds))
     averages = of_curvature(np.ones((seeds, size)), _PARTITION.sizes, spectra)
-    return of_delta(OffBlock(*rows), spectra, averages)["delta_over_Lambda_P"]
+    return of_delta(OffBlock(*rows), averages)["delta_over_Lambda_P"]
 
 
 # The head at a matched loss.

@@ -25,6 +25,7 @@ from quadsim.simulator.engines.kernels import cpu_vectors as vectors
 from quadsim.simulator.engines.kernels.cache import import_source, say_if_new
 from quadsim.simulator.engines.kernels.cpu_source import STRETCH, cpu_source, variant
 from quadsim.simulator.engines.kernels.lowering import program
+from quadsim.simulator.problems.coupling import inner_sizes
 from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["kernel_source", "run"]
@@ -55,8 +56,11 @@ def run(job: Job) -> Outcome:
     """
     dtype = job.dtype_name
     lanes = _lanes(dtype)
-    kernel = _kernel(job.rule, tuple(sorted({variant(size) for size in job.problem.block_sizes})), dtype, lanes)
-    return _Run(job, kernel, np.dtype(dtype), lanes).outcome()
+    divided = job.problem.partition is not None and job.rule.uses_blocks
+    sizes = (job.problem.rule_blocks if divided else job.problem.layout).block_sizes
+    variants = tuple(sorted({variant(size) for size in sizes}))
+    kernel = _kernel(job.rule, variants, dtype, lanes, divided=divided)
+    return _Run(job, kernel, np.dtype(dtype), lanes, divided=divided).outcome()
 
 
 def _lanes(dtype: str) -> int:
@@ -80,10 +84,10 @@ def _number_of_threads() -> int:
 
 
 @lru_cache(maxsize=256)
-def _kernel(rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int) -> ModuleType:
+def _kernel(rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int, *, divided: bool) -> ModuleType:
     # The versions and the hash of `cpu_vectors` are part of the source, and so of the key in the cache: a kernel that was
     # compiled with other vector code must not be reused.
-    source = cpu_source(rule, variants, dtype=dtype, lanes=lanes)
+    source = cpu_source(rule, variants, dtype=dtype, lanes=lanes, divided=divided)
     made_with = f"{numba.__version__} {llvmlite.__version__} {sha256(Path(vectors.__file__).read_bytes()).hexdigest()}"
     module = import_source(f"{source}\n# Made with {made_with}\n", "cpu")
     say_if_new(module, f"{rule.name} for blocks of this size")
@@ -97,23 +101,36 @@ class _Run:
     that a job writes is in rows of its own, so that threads need no lock.
     """
 
-    def __init__(self, job: Job, kernel: ModuleType, dtype: np.dtype[Any], lanes: int) -> None:
+    def __init__(self, job: Job, kernel: ModuleType, dtype: np.dtype[Any], lanes: int, *, divided: bool) -> None:
         problem, whole = job.problem, program(job.rule)
         self._job, self._kernel, self._dtype, self._lanes = job, kernel, dtype, lanes
         self._tiles = -(-job.number_of_settings // lanes)
         self._jobs = problem.problems * self._tiles
-        sizes = np.array(problem.block_sizes)
-        self._sizes = sizes
-        self._coordinates = np.concatenate([[0], np.cumsum(sizes)])[:-1]
-        self._entries = np.concatenate([[0], np.cumsum(sizes**2)])[:-1]
+        outer = np.array(problem.block_sizes)
+        entries = np.concatenate([[0], np.cumsum(outer**2)])[:-1]
+        self._products = int(np.sum(outer**2))
+        self._divided = divided
         self._dimension = problem.dimension
 
-        self._hessian = self._aligned((problem.problems, int(np.sum(sizes**2))))
+        self._hessian = self._aligned((problem.problems, self._products))
         for size, members in problem.layout.groups.items():
             for position, block in enumerate(members):
-                begin = self._entries[block]
+                begin = entries[block]
                 self._hessian[:, begin : begin + size**2] = problem.hessian[size][:, position].reshape(-1, size**2)
-        self._extremes = np.stack([problem.block_smoothness, problem.block_strong_convexity], axis=-1).astype(dtype)
+        self._sizes = sizes = np.array((problem.rule_blocks if divided else problem.layout).block_sizes)
+        self._coordinates = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+        self._entries = entries
+        if divided:  # where the rows of a block of the rule begin within the block of H
+            inside = inner_sizes(problem.rule_blocks, problem.layout)
+            rows = [np.concatenate([[0], np.cumsum(own)[:-1]]) for own in inside]
+            self._entries = np.concatenate([e + r * w for e, r, w in zip(entries, rows, outer, strict=True)])
+            self._outers, self._widths = np.concatenate([[0], np.cumsum([len(own) for own in inside])]), outer
+        ends = (
+            (problem.rule_smoothness, problem.rule_convexity)
+            if divided
+            else (problem.block_smoothness, problem.block_strong_convexity)
+        )
+        self._extremes = np.stack(ends, axis=-1).astype(dtype)
         self._minimizer = problem.layout.flatten(problem.minimizer).astype(dtype)
 
         # The last tile is filled up with copies of the last setting, whose results are cut off at the end.
@@ -156,7 +173,7 @@ class _Run:
         # is not used; its learning rate is 0.
         total = job.steps + 1
         factors = np.append(job.schedule.factors(job.steps), 0.0)
-        products = int(np.sum(self._sizes**2)) * self._lanes
+        products = self._products * self._lanes
         threads = max(1, min(_number_of_threads(), self._jobs))
         calls = max(threads * _CALLS_PER_THREAD, products * self._jobs * STRETCH // _PRODUCTS_AT_ONCE)
         ranges = list(_ranges(self._jobs, calls))
@@ -199,7 +216,8 @@ class _Run:
             sums = self._aligned((STRETCH * lanes,))
             self._kernel.run_(
                 first, last, begin, steps, job.record, record_at, job.tolerance, self._tiles, self._dimension,
-                self._sizes, self._coordinates, self._entries, self._hessian.ravel(), self._extremes.ravel(),
+                self._sizes, self._coordinates, self._entries,
+                *((self._outers, self._widths) if self._divided else ()), self._hessian.ravel(), self._extremes.ravel(),
                 self._minimizer.ravel(), settings, table, self._error.ravel(), self._states.ravel(),
                 self._block_states.ravel(), gradient, sums, self._below, self._limit, self._hit,
                 self._last_above, self._window, self._mean, self._diverged, self._done, self._gap,

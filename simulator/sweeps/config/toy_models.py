@@ -118,6 +118,7 @@ class ModelSweepConfig(SweepGrid):
 
     kind: ClassVar[str] = "model"
     dials: ClassVar[tuple[str, ...]] = (*_COLUMNS, "init")
+    added_fields: ClassVar[tuple[str, ...]] = (*SweepGrid.added_fields, "init", "clip")
 
     seeds: int = TOY_MODELS["seeds"].field()
     steps: int = TOY_MODELS["steps"].field()
