@@ -32,6 +32,8 @@ class Purpose(IntEnum):
     DATA = 5
     BATCH = 6
     SCALE = 7
+    SAMPLE = 8
+    LABEL = 9
 
 
 def philox4x32(
