@@ -1,7 +1,7 @@
 """The reference engine: runs every rule, in batched torch operations, one step after the other.
 
 It is the oracle of the other engines: it runs the readable torch function of the rule, without cutting, reordering or compiling
-anything. It is also the only engine with every gradient oracle and with every observable. On a GPU a long run is captured in a CUDA
+anything. It is also the only engine with every gradient oracle and every observable. On a GPU a long run is captured in a CUDA
 graph of the same operations, which changes no bit.
 """
 
@@ -16,7 +16,6 @@ from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.observables import Observer
 from quadsim.simulator.engines.torch_rule import compile_torch
 from quadsim.simulator.problems.oracles import FULL, Full, Stream
-from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.runs.trajectory import MEAN_WINDOW, divergence_limit
 from quadsim.simulator.support.draws import Purpose, normals
 
@@ -169,7 +168,7 @@ class _Batch:
         self._product = {size: Product(self.tensor(problem.hessian[size])) for size in self.sizes}
         self._smoothness = {size: self.tensor(problem.extremes[size][..., :1, None]) for size in self.sizes}
         self._convexity = {size: self.tensor(problem.extremes[size][..., 1:, None]) for size in self.sizes}
-        self._root = {} if job.oracle == FULL else {size: self.tensor(_root(problem, size)) for size in self.sizes}
+        self._root = {} if job.oracle == FULL else {size: self.tensor(problem.root(size)) for size in self.sizes}
         self._minimizer = {size: self.tensor(problem.minimizer[size][..., None]) for size in self.sizes}
         start = {size: self.tensor(problem.initial_error[size][..., None]) for size in self.sizes}
         self.error = {size: e.expand(-1, -1, -1, job.number_of_settings).contiguous() for size, e in start.items()}
@@ -271,11 +270,6 @@ class _Batch:
         self.error = {size: next(left) for size in self.sizes}
         self._clocks = [next(left) for _ in self._clocks]
         self._states = [[next(left) for _ in part] for part in self._states or []]
-
-
-def _root(problem: BlockQuadratic, size: int) -> np.ndarray:
-    """Return V sqrt(lambda) of the blocks of a size, (M, B_size, P_l, P_l): it makes x ~ N(0, H) from standard normals."""
-    return np.asarray(problem.eigenvectors[size] * np.sqrt(problem.eigenvalues[size])[..., None, :])
 
 
 class Product:

@@ -10,7 +10,7 @@ a problem see the same samples, and a batch of 8 begins with the sample of a bat
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, named_options
 from quadsim.simulator.support.draws import Purpose, normals, uniforms
 
-__all__ = ["FULL", "ORACLES", "Additive", "Full", "Oracle", "Stream", "resolve_oracle"]
+__all__ = ["FULL", "ORACLES", "Additive", "Full", "Oracle", "Stream", "resolve_oracle", "unit_noise"]
 
 _LAWS = ("isotropic", "hessian")
 
@@ -101,18 +101,10 @@ class Stream:
         """Return v xi of every sample, (M, b)."""
         if not self.label_noise:
             return np.zeros((problems.size, self.batch))
-        degrees = degrees_of_freedom(self.noise_law)
-        if math.isinf(degrees):
-            # One pair a sample, of which the first number is used: the draw of a sample does not depend on b.
-            drawn = normals(seed, problems, Purpose.LABEL, step, 2 * self.batch)[:, ::2]
-        else:
-            from scipy.special import stdtrit
-
-            drawn = stdtrit(
-                degrees, uniforms(seed, problems, Purpose.LABEL, step, 2 * self.batch)[:, ::2] - 2.0**-54
-            )  # in (0, 1)
-            drawn = drawn * math.sqrt((degrees - 2.0) / degrees)
-        return np.asarray(self.label_noise * drawn)
+        # One pair a sample, of which the first number is used: the draw of a sample does not depend on b.
+        draw = normals if self.noise_law == "normal" else uniforms
+        drawn = draw(seed, problems, Purpose.LABEL, step, 2 * self.batch)[:, ::2]
+        return self.label_noise * (drawn if self.noise_law == "normal" else unit_noise(self.noise_law, drawn))
 
 
 Oracle = Full | Additive | Stream
@@ -122,6 +114,15 @@ FULL = Full()
 
 ORACLES: dict[str, type[Full] | type[Additive] | type[Stream]] = {kind.name: kind for kind in (Full, Additive, Stream)}
 """Name of each kind of oracle to its class."""
+
+
+def unit_noise(noise_law: str, uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return numbers of Student's law with the mean 0 and the variance 1 from uniform ones in (0, 1], by its quantiles."""
+    from scipy.special import stdtrit
+
+    degrees = degrees_of_freedom(noise_law)
+    centred = uniform - 2.0**-54  # in (0, 1), where quantiles are finite
+    return np.asarray(stdtrit(degrees, centred) * math.sqrt((degrees - 2.0) / degrees))
 
 
 def degrees_of_freedom(noise_law: str) -> float:
@@ -160,5 +161,5 @@ def resolve_oracle(oracle: "Oracle | str | None") -> Oracle:
         return oracle
     name, options = named_options("oracle", str(oracle))
     kind = ORACLES[check_choice("oracle", name, ORACLES)]
-    check_known(f"option of the oracle {name}", options, kind.__dataclass_fields__)
+    check_known(f"option of the oracle {name}", options, [f.name for f in fields(kind)])
     return kind(**options)

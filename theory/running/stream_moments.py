@@ -157,7 +157,8 @@ def _lambdified(rule: Rule) -> tuple[tuple[str, ...], Any, Any]:
     form = rule.linear_form
     if form is None or form.preconditioner is not None or rule.start:
         raise ValueError(
-            f"rule must be linear, without a preconditioner and with states that start at 0, got {rule.name}; use gd or heavy-ball."
+            f"rule must be linear, without a preconditioner and with states that start at 0, got {rule.name}; use gd or "
+            "heavy-ball."
         )
     names = (symbols.lr, *rule.hyperparameters)
     into = form.matrix[:, 0].diff(form.eigenvalue)  # A is linear in lambda: e enters the gradient as lambda e

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Sequence
 
 import sympy as sp
 
+from quadsim.simulator.engines.kernels.cpu_sampled import RUN_SAMPLED
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
 from quadsim.simulator.engines.kernels.program import Assignment, Phase, Program
@@ -57,7 +58,9 @@ def variant(size: int) -> int:
     return size if size <= _UNROLLED else 8 + size % _ROWS
 
 
-def cpu_source(rule: Rule, block_sizes: Iterable[int], *, dtype: str = "float64", lanes: int = 16) -> str:
+def cpu_source(
+    rule: Rule, block_sizes: Iterable[int], *, dtype: str = "float64", lanes: int = 16, sampled: bool = False
+) -> str:
     """Return the source of the kernel, a Python module that defines the entry points `steps_` and `run_`.
 
     `steps_` writes the table of values that depend on settings and the step alone; `run_` runs jobs over a range of steps.
@@ -67,8 +70,10 @@ def cpu_source(rule: Rule, block_sizes: Iterable[int], *, dtype: str = "float64"
         block_sizes: block sizes that the kernel must run; only their variants matter.
         dtype: "float64" or "float32", the type of errors and states.
         lanes: settings in a tile.
+        sampled: whether the gradient is that of samples of a stream (`Stream`), not of the full batch.
     """
-    return _Source(program(rule), sorted({variant(size) for size in block_sizes}), dtype, lanes).text(label(rule))
+    variants = sorted({variant(size) for size in block_sizes})
+    return _Source(program(rule), variants, dtype, lanes, sampled).text(label(rule))
 
 
 class _Printer(ExpressionPrinter):
@@ -109,8 +114,10 @@ def _is_product(term: sp.Expr) -> bool:
 class _Source:
     """Writes the lines of one kernel module; `_depth` is the present indentation."""
 
-    def __init__(self, whole: Program, variants: Sequence[int], dtype: str, lanes: int) -> None:
+    def __init__(self, whole: Program, variants: Sequence[int], dtype: str, lanes: int, sampled: bool) -> None:
         self._program, self._variants, self._dtype, self._lanes = whole, variants, dtype, lanes
+        self._sampled = sampled
+        self._arguments = _BLOCK_ARGUMENTS + (", seen_, seen_at_" if sampled else "")
         self._lines: list[str] = []
         self._depth = 0
 
@@ -133,10 +140,15 @@ class _Source:
                 self._block(kind, "start", self._program.start)
             self._block(kind, "advance", self._program.advance)
         for line in _FOLLOW.splitlines():
+            self._line(line)
+        for line in (RUN_SAMPLED if self._sampled else _RUN).splitlines():
             if line.strip() == "<blocks>":
-                self._depth = 4
+                self._depth = 5 if self._sampled else 4
                 self._take_block()
                 self._depth = 0
+            elif line.strip() == "<after>":
+                for after in _AFTER.splitlines():
+                    self._line(after)
             else:
                 self._line(line)
         rule_line = f'"""Fused kernel of {name} on a CPU, {self._dtype}, {self._lanes} settings at a time."""'
@@ -213,7 +225,7 @@ class _Source:
         self._line()
         self._line()
         self._line("@part_")
-        self._open(f"def {what}_{kind}_({_BLOCK_ARGUMENTS}):")
+        self._open(f"def {what}_{kind}_({self._arguments}):")
         if kind <= _UNROLLED:
             self._line(f"size_ = {kind}")
         self._settings(narrow=True)
@@ -227,13 +239,15 @@ class _Source:
             self._open("for t_ in range(steps_):")
             for index, name in enumerate(self._step_names()):
                 self._line(f"{name} = load_(table_, table_at_ + (t_ * STEP_VALUES_ + {index}) * LANES_)")
-            self._line("gap_ = number_(0.0)")
+            if not self._sampled:
+                self._line("gap_ = number_(0.0)")
         for number, phase in enumerate(phases):
             self._phase(
                 kind, phase, starting=starting, first=number == 0, last=number == len(phases) - 1, more=len(phases) > 1
             )
         if not starting:
-            self._line("store_(sums_, t_ * LANES_, load_(sums_, t_ * LANES_) + gap_)")
+            if not self._sampled:
+                self._line("store_(sums_, t_ * LANES_, load_(sums_, t_ * LANES_) + gap_)")
             for state in whole.block_states:
                 if whole.advanced[state] != state:
                     self._line(f"{state} = {_Printer().doprint(whole.advanced[state])}")
@@ -266,7 +280,7 @@ class _Source:
             self._line(opening)
             before = len(self._lines)
             self._depth += opening.startswith("for")
-            if first and self._reads_gradient(starting):
+            if first and self._reads_gradient(starting) and not self._sampled:
                 self._product(rows)
             for row in range(rows):
                 self._coordinate(phase, row, starting=starting, first=first, last=last, kept=more and not in_registers)
@@ -306,7 +320,9 @@ class _Source:
         error = f"e__{row}_ = load_(error_, now_ + (i_ + {row}) * LANES_)"
         if not starting or symbols.w in read:
             self._line(error)
-        if first and not starting:
+        if first and self._sampled and self._reads_gradient(starting):
+            self._line(f"g__{row} = load_(seen_, (seen_at_ + i_ + {row}) * LANES_)")
+        if first and not starting and not self._sampled:
             self._line(f"gap_ = fma_(e__{row}_, g__{row}, gap_)")
         if first and kept and self._reads_gradient(starting):
             self._line(f"store_(gradient_, (i_ + {row}) * LANES_, g__{row})")
@@ -339,10 +355,10 @@ class _Source:
             test = f"size_ == {kind}" if kind <= _UNROLLED else f"size_ > {_UNROLLED} and size_ % {_ROWS} == {kind - 8}"
             self._open(f"{'if' if number == 0 else 'elif'} {test}:")
             if not self._program.starts_at_numbers:
-                self._open("if begin_ + t_ == 0:")
-                self._line(f"start_{kind}_({_BLOCK_ARGUMENTS})")
+                self._open(f"if begin_ + t_{' + s_' if self._sampled else ''} == 0:")
+                self._line(f"start_{kind}_({self._arguments})")
                 self._close()
-            self._line(f"advance_{kind}_({_BLOCK_ARGUMENTS})")
+            self._line(f"advance_{kind}_({self._arguments})")
             self._close()
 
 
@@ -423,6 +439,35 @@ def average_(begin_, steps_, sums_, at_, below_, window_, mean_):
         t_ = end_
     store_(window_, at_, window_v_)
     store_(mean_, at_, mean_v_)
+'''
+
+_AFTER = """\
+            if begin_ + t_ == 0:
+                limits_(sums_, tolerance_, at_, below_, limit_)
+            follow_(begin_ + t_, steps_, sums_, at_, below_, limit_, hit_, above_, diverged_)
+            average_(begin_ + t_, steps_, sums_, at_, below_, window_, mean_)
+            end_ = r_
+            while end_ < record_.size and record_[end_] < begin_ + t_ + steps_:
+                end_ += 1
+            lanes_ = min(LANES_, gap_.shape[1] - tile_ * LANES_)
+            for k_ in range(lanes_):
+                for s_ in range(r_, end_):
+                    gap_[problem_, tile_ * LANES_ + k_, s_] = np.float64(sums_[(record_[s_] - begin_ - t_) * LANES_ + k_]) / 2.0
+            r_ = end_
+            t_ += steps_
+            running_ = 0
+            for k_ in range(LANES_):
+                running_ += diverged_[at_ + k_] == np.inf
+            if running_ == 0:
+                for k_ in range(lanes_):
+                    for s_ in range(r_, record_.size):
+                        gap_[problem_, tile_ * LANES_ + k_, s_] = np.inf
+                done_[job_] = True
+                break
+"""
+"""What follows a stretch: limits and first passages, records, and whether all settings have diverged."""
+
+_RUN = '''\
 
 
 @entry_
@@ -458,26 +503,5 @@ def run_(
                 states_at_ = (STATES_ * job_ * dimension_ + begins_) * LANES_
                 block_states_at_ = (BLOCK_STATES_ * job_ * blocks_ + block_) * LANES_
                 <blocks>
-            if begin_ + t_ == 0:
-                limits_(sums_, tolerance_, at_, below_, limit_)
-            follow_(begin_ + t_, steps_, sums_, at_, below_, limit_, hit_, above_, diverged_)
-            average_(begin_ + t_, steps_, sums_, at_, below_, window_, mean_)
-            end_ = r_
-            while end_ < record_.size and record_[end_] < begin_ + t_ + steps_:
-                end_ += 1
-            lanes_ = min(LANES_, gap_.shape[1] - tile_ * LANES_)
-            for k_ in range(lanes_):
-                for s_ in range(r_, end_):
-                    gap_[problem_, tile_ * LANES_ + k_, s_] = np.float64(sums_[(record_[s_] - begin_ - t_) * LANES_ + k_]) / 2.0
-            r_ = end_
-            t_ += steps_
-            running_ = 0
-            for k_ in range(LANES_):
-                running_ += diverged_[at_ + k_] == np.inf
-            if running_ == 0:
-                for k_ in range(lanes_):
-                    for s_ in range(r_, record_.size):
-                        gap_[problem_, tile_ * LANES_ + k_, s_] = np.inf
-                done_[job_] = True
-                break
+<after>
 '''
