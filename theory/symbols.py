@@ -64,6 +64,11 @@ class Symbol:
     L_l, mu_l, kappa_l, C1_l, C2_l, P_l = sp.symbols("L_l mu_l kappa_l C1_l C2_l P_l", positive=True)
     lambda_i, sigma_i = sp.symbols("lambda_i sigma_i", positive=True)
     part_i = sp.Symbol("q_i", nonnegative=True)
+    # blocks of rules that H couples: D holds the diagonal blocks of H
+    coupling, off_block, rate_coupling = sp.symbols("c delta c_rate", nonnegative=True)
+    L_D_l, mu_D_l, kappa_D_l, C1_D_l, C2_D_l = sp.symbols("L_D_l mu_D_l kappa_D_l C1_D_l C2_D_l", positive=True)
+    Lambda_D = sp.Symbol("Lambda_D", positive=True)
+    dual_norm, norm_smoothness = sp.symbols("norm_dual_g S_norm", positive=True)
     # a state of the run
     gap, gap_0, gap_next = sp.symbols("gap gap_0 gap_next", positive=True)
     norm1, norm2_squared = sp.symbols("norm1_g norm2_g_squared", positive=True)

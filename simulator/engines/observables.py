@@ -41,13 +41,13 @@ class Observer:
 
     def _observe(self, name: str, error: Parts, gradient: Parts, step: Parts | None) -> NDArray[np.float64]:
         e, g = self._flat(error), self._flat(gradient)
-        sizes = self._problem.block_sizes
+        sizes = self._problem.rule_blocks.block_sizes
         if name == "gradient_norm":
             return norm(g)
         if name == "gradient_norm_1":
             return np.asarray(np.sum(np.abs(g), axis=-1))
         if name == "Lambda_G":
-            return gradient_weighted_smoothness(g, sizes, self._problem.block_smoothness[:, None])
+            return gradient_weighted_smoothness(g, sizes, self._problem.rule_smoothness[:, None])
         if name == "block_gap":
             return np.stack([np.sum(e[..., s] * g[..., s], axis=-1) / 2 for s in self._slices()], axis=-1)
         if name == "block_gradient_norm":
@@ -64,5 +64,5 @@ class Observer:
         return np.moveaxis(flat, 1, -1)
 
     def _slices(self) -> list[slice]:
-        ends = np.cumsum(self._problem.block_sizes)
-        return [slice(int(end - size), int(end)) for end, size in zip(ends, self._problem.block_sizes, strict=True)]
+        sizes = self._problem.rule_blocks.block_sizes
+        return [slice(int(end - size), int(end)) for end, size in zip(np.cumsum(sizes), sizes, strict=True)]

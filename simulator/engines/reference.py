@@ -5,7 +5,7 @@ anything. It is also the only engine with every gradient oracle and every observ
 graph of the same operations, which changes no bit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.observables import Observer
 from quadsim.simulator.engines.torch_rule import compile_torch
+from quadsim.simulator.problems.layout import BlockLayout
 from quadsim.simulator.problems.oracles import FULL, Full, Stream
 from quadsim.simulator.runs.trajectory import MEAN_WINDOW, divergence_limit
 from quadsim.simulator.support.draws import Purpose, normals
@@ -159,15 +160,23 @@ def _run_captured(job: Job) -> Outcome:
 
 
 class _Batch:
-    """Errors, states and clocks of all runs, and the operations of one step. Tensors by block size: (M, B_size, P_l, K)."""
+    """Errors, states and clocks of all runs, and the operations of one step. Tensors by block size: (M, B_size, P_l, K).
+
+    Products are by the blocks of H; the rule sees those of `rule_blocks`, where it makes a difference.
+    """
 
     def __init__(self, job: Job) -> None:
         problem = job.problem
         self._job, self._rule = job, compile_torch(job.rule)
         self.sizes = tuple(problem.layout.groups)
         self._product = {size: Product(self.tensor(problem.hessian[size])) for size in self.sizes}
-        self._smoothness = {size: self.tensor(problem.extremes[size][..., :1, None]) for size in self.sizes}
-        self._convexity = {size: self.tensor(problem.extremes[size][..., 1:, None]) for size in self.sizes}
+        is_divided = problem.partition is not None and job.rule.uses_blocks
+        blocks, extremes = (
+            (problem.rule_blocks, problem.rule_extremes) if is_divided else (problem.layout, problem.extremes)
+        )
+        self._regrouped = _Regrouped(problem.layout, blocks, job.device) if is_divided else None
+        self._smoothness = {size: self.tensor(extremes[size][..., :1, None]) for size in blocks.groups}
+        self._convexity = {size: self.tensor(extremes[size][..., 1:, None]) for size in blocks.groups}
         self._root = {} if job.oracle == FULL else {size: self.tensor(problem.root(size)) for size in self.sizes}
         self._minimizer = {size: self.tensor(problem.minimizer[size][..., None]) for size in self.sizes}
         start = {size: self.tensor(problem.initial_error[size][..., None]) for size in self.sizes}
@@ -240,6 +249,8 @@ class _Batch:
         steps, self._states, self._clocks = self._rule.advance(
             self._parts(seen), self._states, self._clocks, self._settings
         )
+        if self._regrouped is not None:
+            steps = self._regrouped.back(steps, next(iter(self.error.values())).shape[-1])
         return {size: s.broadcast_to(self.error[size].shape) for size, s in zip(self.sizes, steps, strict=True)}
 
     def move(self, step: dict[int, torch.Tensor]) -> None:
@@ -248,14 +259,14 @@ class _Batch:
 
     def _parts(self, seen: dict[int, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
         uses_iterate = self._job.rule.uses_iterate
+        iterate = {
+            size: self.error[size] + self._minimizer[size] if uses_iterate else self.error[size] for size in self.sizes
+        }
+        if self._regrouped is not None:
+            seen, iterate = self._regrouped(seen), self._regrouped(iterate)
         return [
-            {
-                "g": seen[size],
-                "w": self.error[size] + self._minimizer[size] if uses_iterate else self.error[size],
-                "L_l": self._smoothness[size],
-                "mu_l": self._convexity[size],
-            }
-            for size in self.sizes
+            {"g": g, "w": iterate[size], "L_l": self._smoothness[size], "mu_l": self._convexity[size]}
+            for size, g in seen.items()
         ]
 
     @property
@@ -270,6 +281,42 @@ class _Batch:
         self.error = {size: next(left) for size in self.sizes}
         self._clocks = [next(left) for _ in self._clocks]
         self._states = [[next(left) for _ in part] for part in self._states or []]
+
+
+class _Regrouped:
+    """Tensors by the blocks of H as tensors by the blocks of a rule, and back."""
+
+    def __init__(self, layout: BlockLayout, blocks: BlockLayout, device: str) -> None:
+        def tensors(positions: Mapping[int, np.ndarray]) -> dict[int, torch.Tensor]:
+            return {size: torch.from_numpy(at).to(device=device) for size, at in positions.items()}
+
+        self._dimension, self._of_H, self._of_rule = (
+            layout.dimension,
+            tensors(layout.positions),
+            tensors(blocks.positions),
+        )
+
+    def __call__(self, parts: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+        """Return tensors (M, B_size, P_l, K) by the blocks of the rule."""
+        return self._regroup(parts, self._of_H, self._of_rule)
+
+    def back(self, parts: list[torch.Tensor], settings: int) -> list[torch.Tensor]:
+        """Return the parts of the rule, in the order of its sizes, by the blocks of H; K is the number of settings."""
+        problems = parts[0].shape[0]
+        whole = {
+            size: part.broadcast_to((problems, *at.shape, settings))
+            for (size, at), part in zip(self._of_rule.items(), parts, strict=True)
+        }
+        return list(self._regroup(whole, self._of_rule, self._of_H).values())
+
+    def _regroup(
+        self, parts: Mapping[int, torch.Tensor], of: dict[int, torch.Tensor], to: dict[int, torch.Tensor]
+    ) -> dict[int, torch.Tensor]:
+        first = next(iter(parts.values()))
+        flat = first.new_empty((first.shape[0], self._dimension, first.shape[-1]))
+        for size, at in of.items():
+            flat[:, at] = parts[size]
+        return {size: flat[:, at] for size, at in to.items()}
 
 
 class Product:

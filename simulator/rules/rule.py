@@ -277,6 +277,12 @@ class Rule:
         return any(symbols.w in e.free_symbols for e in (self.step, *self.update.values()))
 
     @property
+    def uses_blocks(self) -> bool:
+        """Whether the rule depends on what the blocks are: it takes means over a block, or reads L_l or mu_l."""
+        whole = (self.step, *self.update.values(), *self.start.values())
+        return any(e.has(BlockMean, symbols.L_l, symbols.mu_l) for e in whole)
+
+    @property
     def is_global(self) -> bool:
         """Whether a step needs the whole gradient at once."""
         return any(e.has(Total) for e in (self.step, *self.update.values(), *self.start.values()))

@@ -271,6 +271,7 @@ def _problem_record(problem: BlockQuadratic) -> dict[str, Any]:
         "seed": problem.seed,
         "index": problem.index.tolist(),
         "block_sizes": list(problem.block_sizes),
+        "rule_blocks": list(problem.rule_blocks.block_sizes),
         "exact": None
         if exact is None
         else [
@@ -291,6 +292,7 @@ def _problem_arrays(problem: BlockQuadratic) -> dict[str, Any]:
 
 def _problem_from_record(record: dict[str, Any], dataset: "xr.Dataset") -> BlockQuadratic:
     dials, index = dict(record["dials"]), np.asarray(record["index"])
+    rule_blocks = record.get("rule_blocks", record["block_sizes"])  # files of older versions have no others
     if dials.get("blocks") == "given":
         ends = np.cumsum(record["block_sizes"])
         dense = dataset["problem_hessian"].values
@@ -305,10 +307,15 @@ def _problem_from_record(record: dict[str, Any], dataset: "xr.Dataset") -> Block
             blocks = [[[Fraction(x) for x in row] for row in block] for block in texts]
             start = [Fraction(x) for x in start_texts]
         whole = BlockQuadratic.from_blocks(
-            blocks, initial_error=start, minimizer=dataset["problem_minimizer"].values, seed=record["seed"]
+            blocks,
+            initial_error=start,
+            minimizer=dataset["problem_minimizer"].values,
+            seed=record["seed"],
+            partition=rule_blocks,
         )
         return replace(whole, index=index, dials=dials)  # the noise on the gradient is drawn by index
     dials |= {"first": int(index.min()), "problems": int(index.max() - index.min() + 1)}
+    dials.pop("partition", None)
     if isinstance(dials.get("block_size"), list):
         dials["block_size"] = tuple(dials["block_size"])
     if "case" in dials:
@@ -317,4 +324,5 @@ def _problem_from_record(record: dict[str, Any], dataset: "xr.Dataset") -> Block
         whole = BlockQuadratic.from_spectra(dials.pop("spectra"), **dials)
     else:
         whole = BlockQuadratic.generate(**dials)
+    whole = whole.with_partition(rule_blocks)
     return whole if np.array_equal(whole.index, index) else whole.select((index - index.min()).tolist())

@@ -83,11 +83,12 @@ def run_exactly(
     effort = Effort() if effort is None else effort
     products = sum(block.nrows() ** 2 + 8 * block.nrows() for block in problem.blocks)
     error: Vector = problem.initial_error
-    ends: list[tuple[Any, Any]] = [(None, None)] * len(error)
+    ends: list[tuple[Any, Any]] = [(None, None)] * sum(map(len, error))
     if advance.uses_extremes:
-        ends = problem.extremes
-        if not all(isinstance(x, fmpq) for pair in ends for x in pair):
+        extremes = problem.rule_extremes
+        if not all(isinstance(x, fmpq) for pair in extremes for x in pair):
             raise NotExact(f"{rule.name} needs L_l and mu_l, which are not rational here")
+        ends = [pair for size, pair in zip(problem.rule_sizes, extremes, strict=True) for _ in range(size)]
     clocks: tuple[Any, ...] = (fmpq(1),) * len(rule.clocks)
     states: tuple[tuple[Any, ...], ...] | None = None
     out: list[ExactState] = []
@@ -98,10 +99,9 @@ def run_exactly(
         words = 1 + _bits(gap) // 64
         # A product of rationals of n words, brought to lowest terms, takes some n^1.5 steps.
         if t < steps and words <= _MOST_BITS // 64 and effort.spend(products * words**1.5):
+            flat_vectors = ([x for part in parts for x in part] for parts in (gradient, error, problem.minimizer))
             coordinates = [
-                (g, e + solution, high, low)
-                for gs, es, ws, (low, high) in zip(gradient, error, problem.minimizer, ends, strict=True)
-                for g, e, solution in zip(gs, es, ws, strict=True)
+                (g, e + solution, high, low) for g, e, solution, (low, high) in zip(*flat_vectors, ends, strict=True)
             ]
             flat, states, clocks = advance(coordinates, states, clocks, values)
             numbers = iter(flat)

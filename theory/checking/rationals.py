@@ -32,7 +32,7 @@ from quadsim.theory.checking.exact import (
 from quadsim.theory.checking.exact_recursions import CONSTANTS, recursions_at
 from quadsim.theory.checking.exact_run import Effort, ExactState, run_exactly
 from quadsim.theory.checking.records import censored_below
-from quadsim.theory.statements.quantities import LENGTHS, MEANINGS, canonical_name
+from quadsim.theory.statements.quantities import GEOMETRIES, LENGTHS, MEANINGS, canonical_name
 from quadsim.theory.statements.theorem import Hypothesis, Theorem
 from quadsim.theory.symbols import Symbol
 
@@ -106,9 +106,11 @@ def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, ef
 
 def _specialised(theorem: Theorem, rule: Rule) -> Theorem:
     """Return the theorem with the length of this rule's step in place of the symbol."""
-    if Symbol.length not in theorem.bound.free_symbols:
-        return theorem
-    return replace(theorem, bound=theorem.bound.subs(Symbol.length, LENGTHS[canonical_name(rule)]))
+    name = canonical_name(rule)
+    known = {Symbol.length: LENGTHS.get(name)}
+    known |= dict(zip((Symbol.dual_norm, Symbol.norm_smoothness), GEOMETRIES.get(name, ()), strict=False))
+    used = {symbol: value for symbol, value in known.items() if symbol in theorem.bound.free_symbols}
+    return replace(theorem, bound=theorem.bound.subs(used)) if used else theorem
 
 
 def _certified(hypothesis: Hypothesis, problem: ExactProblem, settings: Mapping[str, float]) -> bool | None:
@@ -293,7 +295,7 @@ def _defined(values: Mapping[sp.Symbol, Any]) -> bool:
 
 
 def _norm2_squared_by_block(state: ExactState, problem: ExactProblem) -> list[fmpq]:
-    return [sum((x * x for x in block), fmpq(0)) for block in state.gradient]
+    return [sum((x * x for x in block), fmpq(0)) for block in problem.by_rule(state.gradient)]
 
 
 def _Lambda_G(state: ExactState, problem: ExactProblem) -> Any:
@@ -301,7 +303,7 @@ def _Lambda_G(state: ExactState, problem: ExactProblem) -> Any:
     whole = sum(norms, fmpq(0))
     if whole == 0:
         return None
-    terms = [norm / whole * high for norm, (_, high) in zip(norms, problem.extremes, strict=True)]
+    terms = [norm / whole * high for norm, (_, high) in zip(norms, problem.rule_extremes, strict=True)]
     return sum(terms[1:], terms[0])
 
 

@@ -237,7 +237,7 @@ def _replayed(
     gradient: Array,
     gradients: "Gradients",
 ) -> Replay:
-    functions = _functions(rule, problem.layout)
+    functions = _functions(rule, problem.rule_blocks)
     factors = None if schedule.is_constant else schedule.factors(error.shape[2] - 1)
     mean, diagonal = functions.along(gradients, error.shape, settings, factors)
     beta = np.broadcast_to(functions.beta(settings), (1, error.shape[1], 1))[0, :, 0]

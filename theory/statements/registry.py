@@ -7,6 +7,8 @@ from quadsim.theory.statements.adam_cycle import CYCLE
 from quadsim.theory.statements.as_run.adam_run import ADAM_AS_RUN
 from quadsim.theory.statements.as_run.invariance import INVARIANCE
 from quadsim.theory.statements.as_run.sign_constant import SIGN_AS_RUN
+from quadsim.theory.statements.coupled.general import GENERAL
+from quadsim.theory.statements.coupled.survival import SURVIVAL
 from quadsim.theory.statements.covariance import HETEROGENEITY
 from quadsim.theory.statements.derived.proofs import DERIVATIONS
 from quadsim.theory.statements.descent import DESCENT
@@ -16,7 +18,19 @@ from quadsim.theory.statements.theorem import Theorem
 
 __all__ = ["THEOREMS"]
 
-_ALL = (*DESCENT, *ADAM, *CYCLE, *SIGN, *SIGN_AS_RUN, *ADAM_AS_RUN, *INVARIANCE, *HETEROGENEITY, *HEAD)
+_ALL = (
+    *DESCENT,
+    *ADAM,
+    *CYCLE,
+    *SIGN,
+    *SURVIVAL,
+    *GENERAL,
+    *SIGN_AS_RUN,
+    *ADAM_AS_RUN,
+    *INVARIANCE,
+    *HETEROGENEITY,
+    *HEAD,
+)
 
 THEOREMS: dict[str, Theorem] = {
     # A derived statement is written from its parts; where there is no derivation, its words are all that a reader has.

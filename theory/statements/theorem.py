@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DIRECTIONS", "KINDS", "Hypothesis", "Theorem"]
 
+BY_RULE_BLOCKS = frozenset({"Lambda_G", "block_gap", "block_gradient_norm"})
+"""Observables that a run records by the blocks of rules."""
+
+_MOST_SIZES = 12
+
 KINDS = ("per step", "horizon", "complexity", "identity", "existence", "expectation")
 DIRECTIONS = ("upper", "lower", "equal")
 
@@ -144,6 +149,8 @@ class Theorem:
         variance: variance of the quantity, for an expectation.
         oracle: name of the gradient oracle that it is about (`quadsim.simulator.problems.oracles`).
         any_schedule: whether it holds for every schedule of the rate; by default the rate must be constant.
+        any_partition: whether it holds where the blocks of the rule are not those of H (coupling, partition). By default it
+            does so only for a rule and a bound to which the blocks of rules make no difference.
         statement: the statement in LaTeX; by default it is derived from the bound.
         tight: where the bound is attained; empty if this is not known.
         argument: function that returns the steps of the proof, which start from the Rule itself; see `proof`.
@@ -176,6 +183,7 @@ class Theorem:
     variance: sp.Expr | None = None
     oracle: str = "full"
     any_schedule: bool = False
+    any_partition: bool = False
     statement: str = ""
     tight: str = ""
     argument: Callable[[], tuple[Step, ...]] = tuple
@@ -352,6 +360,8 @@ class Theorem:
         settings = sum(
             (sp.Add(h.relation.lhs, h.relation.rhs) for h in self.conditions if h.relation is not None), sp.S.Zero
         )
+        if other := self._other_blocks(trajectory):
+            return np.full(shape, other, dtype=object)
         missing = unmet_needs(self.bound + self.quantity + settings, trajectory)
         if not missing and self.is_local and not np.any(np.diff(trajectory.steps) == 1):
             missing = 'the run must record steps that follow each other: simulate(..., record="all")'
@@ -367,6 +377,19 @@ class Theorem:
             if fails.any():
                 out[fails] = hypothesis.failure(trajectory)[fails] if explain else hypothesis.text
         return out
+
+    def _other_blocks(self, trajectory: Trajectory) -> str:
+        """Return why blocks of rules that are not those of H are in the way; "" where they are not."""
+        assert self.quantity is not None
+        problem = trajectory.problem
+        if problem.partition is None or self.any_partition:
+            return ""
+        needs = {name for s in (self.bound + self.quantity).free_symbols if s in MEANINGS for name in MEANINGS[s].needs}
+        if needs & BY_RULE_BLOCKS or (trajectory.rule is not None and trajectory.rule.uses_blocks):
+            sizes = problem.rule_blocks.block_sizes
+            shown = "+".join(map(str, sizes)) if len(sizes) <= _MOST_SIZES else f"{len(sizes)} blocks"
+            return f"the blocks of rules must be those of H, got {shown}, which H couples (c up to {problem.coupling.max():.3g})"
+        return ""
 
     def _speaks_of(self, rule: Rule | None) -> bool:
         """Whether a rule is one of the theorem's, by its expressions: a rule of one's own may have the name of another."""

@@ -26,6 +26,8 @@ def why_not(job: Job) -> str | None:
     form = job.rule.linear_form
     if form is None:
         return f"{job.rule.name} is not linear"
+    if job.problem.partition is not None and job.rule.uses_blocks:
+        return f"the blocks of {job.rule.name} are not those of the Hessian (coupling, partition)"
     if not job.schedule.is_constant:
         return f"the schedule {job.schedule} is not constant"
     if job.oracle != FULL:

@@ -26,6 +26,7 @@ from quadsim.simulator.engines.kernels.cache import import_source, say_if_new
 from quadsim.simulator.engines.kernels.cpu_source import STRETCH, cpu_source, variant
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.sampling import Sampler
+from quadsim.simulator.problems.coupling import inner_sizes
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule
 
@@ -58,9 +59,12 @@ def run(job: Job) -> Outcome:
     """
     dtype = job.dtype_name
     lanes = _lanes(dtype)
-    variants = tuple(sorted({variant(size) for size in job.problem.block_sizes}))
-    kernel = _kernel(job.rule, variants, dtype, lanes, sampled=isinstance(job.oracle, Stream))
-    return _Run(job, kernel, np.dtype(dtype), lanes).outcome()
+    divided = job.problem.partition is not None and job.rule.uses_blocks
+    sizes = (job.problem.rule_blocks if divided else job.problem.layout).block_sizes
+    variants = tuple(sorted({variant(size) for size in sizes}))
+    sampled = isinstance(job.oracle, Stream)
+    kernel = _kernel(job.rule, variants, dtype, lanes, divided=divided, sampled=sampled)
+    return _Run(job, kernel, np.dtype(dtype), lanes, divided=divided).outcome()
 
 
 def _lanes(dtype: str) -> int:
@@ -84,10 +88,12 @@ def _number_of_threads() -> int:
 
 
 @lru_cache(maxsize=256)
-def _kernel(rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int, *, sampled: bool) -> ModuleType:
+def _kernel(
+    rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int, *, divided: bool, sampled: bool
+) -> ModuleType:
     # The versions and the hash of `cpu_vectors` are part of the source, and so of the key in the cache: a kernel that was
     # compiled with other vector code must not be reused.
-    source = cpu_source(rule, variants, dtype=dtype, lanes=lanes, sampled=sampled)
+    source = cpu_source(rule, variants, dtype=dtype, lanes=lanes, divided=divided, sampled=sampled)
     made_with = f"{numba.__version__} {llvmlite.__version__} {sha256(Path(vectors.__file__).read_bytes()).hexdigest()}"
     module = import_source(f"{source}\n# Made with {made_with}\n", "cpu")
     say_if_new(module, f"{rule.name} for blocks of this size")
@@ -101,26 +107,40 @@ class _Run:
     that a job writes is in rows of its own, so that threads need no lock.
     """
 
-    def __init__(self, job: Job, kernel: ModuleType, dtype: np.dtype[Any], lanes: int) -> None:
+    def __init__(self, job: Job, kernel: ModuleType, dtype: np.dtype[Any], lanes: int, *, divided: bool) -> None:
         problem, whole = job.problem, program(job.rule)
         self._job, self._kernel, self._dtype, self._lanes = job, kernel, dtype, lanes
         self._tiles = -(-job.number_of_settings // lanes)
         self._jobs = problem.problems * self._tiles
-        sizes = np.array(problem.block_sizes)
-        self._sizes = sizes
-        self._coordinates = np.concatenate([[0], np.cumsum(sizes)])[:-1]
-        self._entries = np.concatenate([[0], np.cumsum(sizes**2)])[:-1]
+        outer = np.array(problem.block_sizes)
+        entries = np.concatenate([[0], np.cumsum(outer**2)])[:-1]
+        self._products = int(np.sum(outer**2))
+        self._divided = divided
         self._dimension = problem.dimension
 
         # A gradient of samples is made with R, which takes the place of H (`cpu_sampled`).
         self._sampler = Sampler(problem, job.oracle, dtype) if isinstance(job.oracle, Stream) else None
         matrices = problem.hessian if self._sampler is None else {size: problem.root(size) for size in problem.hessian}
-        self._hessian = self._aligned((problem.problems, int(np.sum(sizes**2))))
+        self._hessian = self._aligned((problem.problems, self._products))
         for size, members in problem.layout.groups.items():
             for position, block in enumerate(members):
-                begin = self._entries[block]
+                begin = entries[block]
                 self._hessian[:, begin : begin + size**2] = matrices[size][:, position].reshape(-1, size**2)
-        self._extremes = np.stack([problem.block_smoothness, problem.block_strong_convexity], axis=-1).astype(dtype)
+        self._sizes = sizes = np.array((problem.rule_blocks if divided else problem.layout).block_sizes)
+        self._coordinates = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+        self._entries = entries
+        self._whole_blocks = outer, np.concatenate([[0], np.cumsum(outer)])[:-1], entries
+        if divided:  # where the rows of a block of the rule begin within the block of H
+            inside = inner_sizes(problem.rule_blocks, problem.layout)
+            rows = [np.concatenate([[0], np.cumsum(own)[:-1]]) for own in inside]
+            self._entries = np.concatenate([e + r * w for e, r, w in zip(entries, rows, outer, strict=True)])
+            self._outers, self._widths = np.concatenate([[0], np.cumsum([len(own) for own in inside])]), outer
+        ends = (
+            (problem.rule_smoothness, problem.rule_convexity)
+            if divided
+            else (problem.block_smoothness, problem.block_strong_convexity)
+        )
+        self._extremes = np.stack(ends, axis=-1).astype(dtype)
         self._minimizer = problem.layout.flatten(problem.minimizer).astype(dtype)
 
         # The last tile is filled up with copies of the last setting, whose results are cut off at the end.
@@ -182,7 +202,7 @@ class _Run:
 
     def _parts(self, threads: int) -> tuple[list[tuple[int, int]], int]:
         """The ranges of jobs, and the number of steps, of which a call of the kernel takes one."""
-        products = int(np.sum(self._sizes**2)) * self._lanes
+        products = self._products * self._lanes
         number, each = self._jobs, 1
         if isinstance(self._job.oracle, Stream):  # a problem's draws are made once, for all of its tiles
             products = 2 * (products + self._job.oracle.batch * self._dimension * self._lanes)
@@ -199,8 +219,7 @@ class _Run:
         steps = max(1, steps // STRETCH) * STRETCH
         if self._sampler is None:
             return ranges, steps
-        drawn = self._sampler.bytes_per_step * -(-longest // each)
-        fit = _DRAWN_BYTES // drawn
+        fit = _DRAWN_BYTES // (self._sampler.bytes_per_step * -(-longest // each))
         # An even number, as errors are at two places in turn; a batch that is larger than the buffer gets what it needs.
         return ranges, min(steps, fit // STRETCH * STRETCH) if fit >= STRETCH else max(2, fit // 2 * 2)
 
@@ -226,10 +245,11 @@ class _Run:
             if self._sampler is not None:
                 drawn = first // self._tiles
                 draws = self._sampler.draw(drawn, -(-last // self._tiles), begin, steps)
-                extra = (drawn, *draws, self._aligned((3, self._dimension * lanes)))
+                extra = (*self._whole_blocks, drawn, *draws, self._aligned((3, self._dimension * lanes)))
             self._kernel.run_(
                 first, last, begin, steps, job.record, record_at, job.tolerance, self._tiles, self._dimension,
-                self._sizes, self._coordinates, self._entries, self._hessian.ravel(), self._extremes.ravel(),
+                self._sizes, self._coordinates, self._entries,
+                *((self._outers, self._widths) if self._divided and self._sampler is None else ()), self._hessian.ravel(), self._extremes.ravel(),
                 self._minimizer.ravel(), settings, table, self._error.ravel(), self._states.ravel(),
                 self._block_states.ravel(), gradient, sums, self._below, self._limit, self._hit,
                 self._last_above, self._window, self._mean, self._diverged, self._done, self._gap, *extra,

@@ -8,9 +8,9 @@ multiplied by R, and a tile of settings shares the draws, which are made by `sam
 Four samples or four coordinates at a time are accumulated in registers.
 """
 
-__all__ = ["RUN_SAMPLED"]
+__all__ = ["SAMPLE", "SAMPLED_ARRAYS", "SAMPLED_BEGIN", "SAMPLED_LOOP"]
 
-RUN_SAMPLED = '''
+SAMPLE = '''
 
 @part_
 def sample_(blocks_, sizes_, coordinates_, entries_, root_, root_at_, error_, now_, batch_, z_, z_at_, even_, labels_, labels_at_,
@@ -102,46 +102,29 @@ def sample_(blocks_, sizes_, coordinates_, entries_, root_, root_at_, error_, no
             store_(seen_, (begins_ + i_) * LANES_, a_ / count_)
             i_ += 1
     return twice_
+'''
+"""The function that makes the gradient of a step."""
 
+SAMPLED_ARRAYS = "\n    outers_, places_, roots_at_, drawn_, z_, labels_, scratch_,"
+"""Arguments of `run_` beside those of every kernel: sizes, coordinates and entries of the blocks of H; z and v xi of the problems
+from `drawn_` on; room for d, sums and the gradient. The place of `hessian_` is taken by R."""
 
-@entry_
-def run_(
-    first_, last_, begin_, total_, record_, record_at_, tolerance_, tiles_, dimension_, sizes_, coordinates_, entries_,
-    hessian_, extremes_, minimizer_, settings_, table_, error_, states_, block_states_, gradient_, sums_, below_, limit_,
-    hit_, above_, window_, mean_, diverged_, done_, gap_, drawn_, z_, labels_, scratch_,
-):
-    """Jobs first_ to last_, from step begin_ on for total_ steps; z_ and labels_ are of the problems from drawn_ on.
-
-    The place of hessian_ is taken by R.
-    """
-    blocks_ = sizes_.size
-    per_problem_ = hessian_.size // (minimizer_.size // dimension_)
-    batch_ = labels_.shape[2]
-    even_ = z_.shape[3]
-    draws_ = z_.reshape(-1)
-    errors_ = labels_.reshape(-1)
+SAMPLED_BEGIN = """\
+    batch_, even_ = labels_.shape[2], z_.shape[3]
+    draws_, errors_ = z_.reshape(-1), labels_.reshape(-1)
     d_, sum_, seen_ = scratch_[0], scratch_[1], scratch_[2]
-    steps_ = 1
-    for job_ in range(first_, last_):
-        if done_[job_]:
-            continue
-        problem_, tile_ = job_ // tiles_, job_ % tiles_
-        at_ = job_ * LANES_
-        settings_at_ = tile_ * (settings_.size // tiles_)
-        t_ = 0
-        r_ = record_at_
-        while t_ < total_:
-            stretch_ = min(STRETCH_, total_ - t_)
-            for s_ in range(stretch_):
-                half_ = s_ % 2
-                whole_ = (2 * job_ + half_) * dimension_ * LANES_
-                other_ = (2 * job_ + 1 - half_) * dimension_ * LANES_
-                step_at_ = (problem_ - drawn_) * total_ + t_ + s_
+"""
+
+SAMPLED_LOOP = """\
+            for step_ in range(steps_):
+                whole_ = (2 * job_ + step_ % 2) * dimension_ * LANES_
+                other_ = (2 * job_ + 1 - step_ % 2) * dimension_ * LANES_
+                at_step_ = (problem_ - drawn_) * total_ + t_ + step_
                 twice_ = sample_(
-                    blocks_, sizes_, coordinates_, entries_, hessian_, problem_ * per_problem_, error_, whole_, batch_, draws_,
-                    step_at_ * batch_ * even_, even_, errors_, step_at_ * batch_, dimension_, d_, sum_, seen_,
+                    outers_.size, outers_, places_, roots_at_, hessian_, problem_ * per_problem_, error_, whole_, batch_, draws_,
+                    at_step_ * batch_ * even_, even_, errors_, at_step_ * batch_, dimension_, d_, sum_, seen_,
                 )
-                store_(sums_, s_ * LANES_, twice_)
+                store_(sums_, step_ * LANES_, twice_)
                 for block_ in range(blocks_):
                     size_ = sizes_[block_]
                     begins_ = coordinates_[block_]
@@ -149,14 +132,10 @@ def run_(
                     hessian_at_ = 0
                     extremes_at_ = 2 * (problem_ * blocks_ + block_)
                     minimizer_at_ = problem_ * dimension_ + begins_
-                    table_at_ = (tile_ * total_ + t_ + s_) * STEP_VALUES_ * LANES_
+                    table_at_ = (tile_ * total_ + t_ + step_) * STEP_VALUES_ * LANES_
                     now_ = whole_ + begins_ * LANES_
                     next_ = other_ + begins_ * LANES_
                     states_at_ = (STATES_ * job_ * dimension_ + begins_) * LANES_
                     block_states_at_ = (BLOCK_STATES_ * job_ * blocks_ + block_) * LANES_
-                    <blocks>
-            steps_ = stretch_
-<after>
-            steps_ = 1
-'''
-"""Entry point of a kernel for samples; `<blocks>` and `<after>` stand for what the source writes there."""
+                    <blocks>"""
+"""Takes the place of `<loop>` in `run_`."""

@@ -51,7 +51,6 @@ UNTIL = {"first": "steps_to_tolerance", "stays": "steps_to_stay", "mean": "steps
 within it up to its last step; the end of the first window of ten steps whose mean is within it."""
 
 _FORMAT = 1
-_ADDED_FIELDS = ("until", "select_on")
 
 
 class SweepPoint(Protocol):
@@ -102,6 +101,8 @@ class SweepGrid:
     """Whether `config.json` names the kind; that of quadratics does not, as in the first format there was no other."""
     dials: ClassVar[tuple[str, ...]]
     """Fields that hold several values, which are crossed."""
+    added_fields: ClassVar[tuple[str, ...]] = ("until", "select_on")
+    """Fields that the format did not have from the beginning."""
 
     seeds: int = SHARED["seeds"].field()
     seed: int = SHARED["seed"].field()
@@ -313,7 +314,7 @@ class SweepGrid:
         Fields that the format did not have from the beginning are left out at their defaults, so that a folder of an older
         version holds the same configuration.
         """
-        added = {name: SHARED[name].default for name in _ADDED_FIELDS}
+        added = {name: self.options()[name].default for name in self.added_fields}
         out = {name: _plain(value) for name, value in asdict(self).items() if name not in added or value != added[name]}
         del out["own"]
         out |= {"own": [json.loads(text) for text in self.own]} if self.own else {}

@@ -12,7 +12,17 @@ from typing import Any, Literal
 
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_ratio, check_seed
 
-__all__ = ["QUADRATICS", "SHARED", "TOY_MODELS", "Option", "Options", "above_zero", "checked", "fraction"]
+__all__ = [
+    "QUADRATICS",
+    "SHARED",
+    "TOY_MODELS",
+    "Option",
+    "Options",
+    "above_zero",
+    "checked",
+    "coupling_range",
+    "fraction",
+]
 
 
 def above_zero(name: str, value: Any) -> float:
@@ -31,6 +41,15 @@ def fraction(name: str, value: Any) -> float:
         ValueError: any other value.
     """
     return check_interval(name, value, 0.0, 1.0, low_open=True, high_open=True)
+
+
+def coupling_range(name: str, value: Any) -> float:
+    """Return a number of at least 0 and below 1 as a float.
+
+    Raises:
+        ValueError: any other value.
+    """
+    return check_interval(name, value, 0.0, 1.0, high_open=True)
 
 
 @dataclass(frozen=True)
@@ -217,6 +236,12 @@ QUADRATICS: Options = {
     "rotation": _numbers(
         (1.0,), "Rotation of the eigenvectors within each block, from 0 (on the axes) to 1 (uniformly random, Haar)"
     ),
+    "coupling": _numbers(
+        (0.0,),
+        "Coupling c of the blocks, at least 0 and below 1: H = D^(1/2) (I + c O) D^(1/2), where D is the block-diagonal matrix of "
+        "the other dials and O has spectral norm 1 and zero diagonal blocks",
+        check=coupling_range,
+    ),
     "case": Option(
         (),
         "Named spectra instead of the dials --heterogeneity to --condition-number: heterogeneous, homogeneous, "
@@ -238,6 +263,12 @@ QUADRATICS: Options = {
         None,
         "Law of the starts with --problem-file: normal, sphere, zero-start (w = 0) or given (the start in the file)",
         "given if the file holds a start, else normal",
+    ),
+    "partition": _text(
+        "hessian",
+        "Blocks that rules (adam-mini, block-gd, lamb) and theorems use: hessian (those of D), finer (each is halved), coarser "
+        "(pairs are merged) or shifted (boundaries moved by half a block)",
+        choices=("hessian", "finer", "coarser", "shifted"),
     ),
     "engine": _text(
         "auto",

@@ -43,10 +43,12 @@ class SweepConfig(SweepGrid):
         gradient_heterogeneity: see `BlockQuadratic.generate`.
         alignment: see there.
         rotation: see there.
+        coupling: see there.
         case: named cases instead of the first five dials.
         problem_file: a file for `load_problem` instead of dials and cases; it becomes `problem`, and then this is None.
         start: how starts of such a problem are made, of `given.STARTS`; None: as they are given with it, else `normal`.
         problem: a `BlockQuadratic` of your own instead of a file; seeds draw its start.
+        partition: the blocks of rules and theorems, see `BlockQuadratic.generate`.
         engine: `auto` or an engine's name.
         keep: `rows` (a row per run, and curves) or `quantiles` (counts by status and a histogram of hitting times per point,
             optimizer and rate); None: rows up to ROWS_UP_TO runs (see `kept`).
@@ -58,6 +60,7 @@ class SweepConfig(SweepGrid):
     kind: ClassVar[str] = "quadratic"
     stores_kind: ClassVar[bool] = False
     dials: ClassVar[tuple[str, ...]] = DIALS
+    added_fields: ClassVar[tuple[str, ...]] = (*SweepGrid.added_fields, "coupling", "partition")
 
     until: str = QUADRATICS["until"].field()
     heterogeneity: tuple[float, ...] = QUADRATICS["heterogeneity"].field()
@@ -68,9 +71,11 @@ class SweepConfig(SweepGrid):
     gradient_heterogeneity: tuple[float | None, ...] = QUADRATICS["gradient_heterogeneity"].field()
     alignment: tuple[float | None, ...] = QUADRATICS["alignment"].field()
     rotation: tuple[float, ...] = QUADRATICS["rotation"].field()
+    coupling: tuple[float, ...] = QUADRATICS["coupling"].field()
     case: tuple[str, ...] = QUADRATICS["case"].field()
     problem_file: str | None = QUADRATICS["problem_file"].field()
     start: str | None = QUADRATICS["start"].field()
+    partition: str = QUADRATICS["partition"].field()
     engine: str = QUADRATICS["engine"].field()
     keep: str | None = QUADRATICS["keep"].field()
     problem: Any = None
@@ -94,7 +99,7 @@ class SweepConfig(SweepGrid):
         else:
             object.__setattr__(self, "heterogeneity", tuple(sorted(set(self.heterogeneity))))
         for point in self.points:
-            largest = max(point.block_sizes) if not self.case else 1
+            largest = max(point.product_sizes) if not self.case or point.coupling else 1
             if 8.0 * largest**2 > physical_memory():
                 raise ValueError(
                     f"block size must fit in memory ({memory_text(physical_memory())} here), got {largest}, whose matrix alone "
@@ -184,8 +189,8 @@ class SweepConfig(SweepGrid):
     def points(self) -> tuple[Point, ...]:
         """All combinations of the dials, heterogeneity varying fastest; or the one problem of a user's own."""
         if self.problem is not None:
-            return (GivenPoint({}, self.problem, str(self.start)),)
-        free = {name: getattr(self, name) for name in ("gradient_heterogeneity", "alignment", "rotation")}
+            return (GivenPoint({}, self.partition, given=self.problem, start=str(self.start)),)
+        free = {name: getattr(self, name) for name in ("gradient_heterogeneity", "alignment", "rotation", "coupling")}
         if self.case:
             names = (*free, "case")
             axes = [*free.values(), self.case]
@@ -195,7 +200,7 @@ class SweepConfig(SweepGrid):
         out = []
         for values in itertools.product(*axes):
             dials = dict(zip(names, values, strict=True))
-            out.append(Point(dials))
+            out.append(Point(dials, self.partition))
         return tuple(out)
 
     @property

@@ -131,7 +131,7 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
 
     def problem_bytes(self, point: Point, rates: int) -> float:
         """Working set of one problem under so many rates."""
-        sizes = point.block_sizes
+        sizes = point.product_sizes
         tiles = -(-rates // _LANES) * _LANES
         states = sum(sizes) * max(_ARRAYS_ALIVE * rates, _TILED_ARRAYS * tiles)
         curves = _CURVES_ALIVE * rates * recorded_steps(self.config.steps, "log").size
@@ -161,6 +161,8 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
             return False
         dials = point.dials
         if dials["rotation"] != 1.0 or dials["gradient_heterogeneity"] is not None or dials["alignment"] is not None:
+            return False
+        if point.coupling > 0.0 or point.partition != "hessian":
             return False
         from quadsim.simulator.engines.tally import why_not
 
