@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, named_options
 from quadsim.simulator.support.draws import Purpose, normals, uniforms
+from quadsim.simulator.support.noise_law import degrees_of_freedom
 
 __all__ = ["FULL", "ORACLES", "Additive", "Full", "Oracle", "Stream", "resolve_oracle", "unit_noise"]
 
@@ -123,26 +124,6 @@ def unit_noise(noise_law: str, uniform: NDArray[np.float64]) -> NDArray[np.float
     degrees = degrees_of_freedom(noise_law)
     centred = uniform - 2.0**-54  # in (0, 1), where quantiles are finite
     return np.asarray(stdtrit(degrees, centred) * math.sqrt((degrees - 2.0) / degrees))
-
-
-def degrees_of_freedom(noise_law: str) -> float:
-    """Return the degrees of freedom of the labels' noise; infinite for `normal`.
-
-    Raises:
-        ValueError: another law, or not more than 2 degrees of freedom, where the variance is infinite.
-    """
-    if noise_law == "normal":
-        return math.inf
-    name, _, number = str(noise_law).partition("-")
-    try:
-        degrees = float(number)
-    except ValueError:
-        degrees = math.nan
-    if name != "student" or not 2.0 < degrees < math.inf:
-        raise ValueError(
-            f"noise law must be normal or student-NU with NU > 2 degrees of freedom, got {noise_law!r}; for example student-5."
-        )
-    return degrees
 
 
 def resolve_oracle(oracle: "Oracle | str | None") -> Oracle:
