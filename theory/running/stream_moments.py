@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule, symbols
 
-__all__ = ["Moments", "gd_trace", "largest_stable_rate"]
+__all__ = ["Moments", "critical_batch", "gd_trace", "largest_stable_rate"]
 
 Array = NDArray[np.float64]
 
@@ -141,6 +141,28 @@ def largest_stable_rate(eigenvalues: Array, batch: int) -> float:
         if middle in (low, high):
             return low
         low, high = (middle, high) if gd_trace(eigenvalues, middle, batch) < 1.0 else (low, middle)
+
+
+def critical_batch(eigenvalues: Array, lr: float, trace: float = 0.5) -> float:
+    """Return the smallest batch with c(eta) <= trace, 1 or more; infinite if there is none, as 2 <= eta L or eta L sums to more.
+
+    At c = 1/2 the floor v^2 c/(2 (1 - c)) is v^2/2, the loss that the noise of the labels itself leaves.
+
+    Args:
+        eigenvalues: lambda_i, (P,).
+        lr: eta.
+        trace: the limit of c.
+    """
+    high = 1.0
+    while gd_trace(eigenvalues, lr, high) > trace:
+        high *= 2.0
+        if high > 2.0**40:
+            return np.inf
+    low = high / 2.0
+    while high - low > 1.0:
+        middle = np.floor((low + high) / 2.0)
+        low, high = (middle, high) if gd_trace(eigenvalues, lr, middle) > trace else (low, middle)
+    return float(np.ceil(high))
 
 
 def _modes(rule: Rule, settings: dict[str, float], eigenvalues: Array) -> tuple[Array, Array]:
