@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.number_range import check_range
-from quadsim.simulator.problems.oracles import Additive, Oracle, resolve_oracle
+from quadsim.simulator.problems.oracles import FULL, Additive, Oracle, resolve_oracle
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import resolve_rule
 from quadsim.simulator.rules.optimizer import OptimizerSpec
@@ -148,7 +148,7 @@ def simulate_optimizer(
         lr: learning rate, a number or a sequence (K,).
         steps: how many.
         engine: as in `simulate`; a torch class has its own and takes "auto" alone.
-        **arguments: schedule, record, observe, tolerance, dtype and device, as in `simulate`.
+        **arguments: schedule, record, observe, tolerance, dtype, device and (of a rule) oracle, as in `simulate`.
 
     Raises:
         ValueError: an argument out of range, an engine that cannot run it, or a class of which only the record is known.
@@ -160,6 +160,9 @@ def simulate_optimizer(
         raise ValueError(
             f"engine for the torch class {spec.optimizer.name} must be auto, got {engine!r}; use engine auto."
         )
+    oracle = resolve_oracle(arguments.pop("oracle", None))
+    if oracle != FULL:
+        raise ValueError(f"oracle of a torch class must be full, got {oracle}; use a rule.")
     from quadsim.simulator.engines.baseline import simulate_torch
 
     options = spec.optimizer.options(hyperparameters)

@@ -230,7 +230,7 @@ class SweepConfig(SweepGrid):
         """Check that noise of labels has labels.
 
         Raises:
-            ValueError: noise where every batch is full, or a device or engine that has no stream.
+            ValueError: noise where every batch is full, or a torch class, which is given the full gradient.
         """
         streams = [oracle for oracle in self.oracles if isinstance(oracle, Stream)]
         for name in ORACLE_DIALS[1:]:
@@ -239,6 +239,11 @@ class SweepConfig(SweepGrid):
                     f"{option_name(name)} must come with a batch of samples, got {getattr(self, name)} with the full batch; "
                     "add --batch 8, or leave it out."
                 )
+        of_torch = [spec.label for spec in self.specs if spec.is_torch]
+        if streams and of_torch:
+            raise ValueError(
+                f"batch must be full for a class of torch, got {streams[0].batch} with {of_torch[0]}; use rules, or --batch full."
+            )
 
     @property
     def kept(self) -> str:
