@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from quadsim.simulator.problems.oracles import FULL
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice
@@ -117,8 +118,7 @@ class Check:
         rule = repr(trajectory.optimizer) if trajectory.optimizer in RULES else f"<{trajectory.optimizer}>"
         options = f", observe={sorted(trajectory.observed)}" if trajectory.observed else ""
         options += f", dtype={trajectory.dtype!r}" if trajectory.dtype != "float64" else ""
-        noise = trajectory.gradient_noise_std
-        options += f", gradient_noise_std={noise!r}" if noise else ""
+        options += f", oracle={str(trajectory.oracle)!r}" if trajectory.oracle != FULL else ""
         lines.append(
             f"  alone: simulate(problem.select([{m}]), {rule}, {settings}, steps={int(trajectory.steps[-1])}, "
             f"engine={trajectory.engine!r}{options})"

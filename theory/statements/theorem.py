@@ -147,7 +147,7 @@ class Theorem:
         direction: `upper`, `lower` or `equal`.
         quantity: the quantity that is bounded; by default that of the kind.
         variance: variance of the quantity, for an expectation.
-        noisy: whether it is about gradients with noise.
+        oracle: name of the gradient oracle that it is about (`quadsim.simulator.problems.oracles`).
         any_schedule: whether it holds for every schedule of the rate; by default the rate must be constant.
         any_partition: whether it holds where the blocks of the rule are not those of H (coupling, partition). By default it
             does so only for a rule and a bound to which the blocks of rules make no difference.
@@ -181,7 +181,7 @@ class Theorem:
     direction: str = "upper"
     quantity: sp.Expr | None = None
     variance: sp.Expr | None = None
-    noisy: bool = False
+    oracle: str = "full"
     any_schedule: bool = False
     any_partition: bool = False
     statement: str = ""
@@ -349,11 +349,13 @@ class Theorem:
             own = " of its own (a theorem of it has own_rules=(rule,))" if rule in names else ""
             return np.full(shape, f"the rule is {rule}{own}, not {' or '.join(names)}", dtype=object)
         scheduled = not trajectory.schedule.is_constant and not self.any_schedule
-        if scheduled or (trajectory.gradient_noise_std > 0.0 and not self.noisy):
-            noise = "" if self.noisy else " and the gradient without noise"
-            std = "" if self.noisy else f" and noise of standard deviation {trajectory.gradient_noise_std:g}"
-            found = f"got the schedule {trajectory.schedule}{std}"
-            return np.full(shape, f"the rate must be constant{noise}, {found}", dtype=object)
+        if scheduled or trajectory.oracle.name != self.oracle:
+            found = f"got the schedule {trajectory.schedule} and the oracle {trajectory.oracle}"
+            return np.full(
+                shape,
+                f"the rate must be constant and the gradient that of the oracle {self.oracle}, {found}",
+                dtype=object,
+            )
         assert self.quantity is not None
         settings = sum(
             (sp.Add(h.relation.lhs, h.relation.rhs) for h in self.conditions if h.relation is not None), sp.S.Zero

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.simulator.engines import simulate
+from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.schedules import resolve_schedule
 from quadsim.simulator.runs.guaranteed import A_PRIORI, ALONG, BELOW, Asked, Guarantee
 from quadsim.simulator.support.torch_modes import own_modes
@@ -22,6 +23,7 @@ from quadsim.theory.running.sign_bounds import (
     guaranteed_rate,
     midpoint_form,
 )
+from quadsim.theory.verifying.stream_guarantees import in_the_mean
 
 __all__ = ["START", "guarantees"]
 
@@ -54,6 +56,8 @@ def guarantees(asked: Asked) -> Sequence[Guarantee]:
     Args:
         asked: the optimizer, its problems and its best rate.
     """
+    if isinstance(asked.oracle, Stream):
+        return in_the_mean(asked, asked.oracle)
     if asked.bounded:
         return _from_below(asked)
     if asked.spec.is_torch:

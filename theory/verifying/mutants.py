@@ -356,7 +356,6 @@ def _run(name: str, rule: Rule) -> Trajectory:
         lr=rates.get(name, 0.05),
         steps=12,
         engine="reference",
-        gradient_noise_std=0.0,
         dtype="float64",
     )
 

@@ -18,6 +18,7 @@ from quadsim.simulator.support.checks import (
     check_ratio,
     check_seed,
 )
+from quadsim.simulator.support.noise_law import degrees_of_freedom
 
 __all__ = [
     "INITS",
@@ -27,9 +28,11 @@ __all__ = [
     "Option",
     "Options",
     "above_zero",
+    "batch_size",
     "checked",
     "coupling_range",
     "fraction",
+    "noise_law",
 ]
 
 
@@ -58,6 +61,28 @@ def coupling_range(name: str, value: Any) -> float:
         ValueError: any other value.
     """
     return check_interval(name, value, 0.0, 1.0, high_open=True)
+
+
+def batch_size(name: str, value: Any) -> str:
+    """Return a number of samples in a step, or `full`, as text.
+
+    Raises:
+        ValueError: any other value.
+    """
+    if value == "full":
+        return "full"
+    whole = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    return str(check_count(name, whole, fix="give the samples in a step, as 8, or full"))
+
+
+def noise_law(name: str, value: Any) -> str:
+    """Return `normal` or `student-NU`.
+
+    Raises:
+        ValueError: any other value.
+    """
+    degrees_of_freedom(value)
+    return str(value)
 
 
 @dataclass(frozen=True)
@@ -249,6 +274,21 @@ QUADRATICS: Options = {
         "Coupling c of the blocks, at least 0 and below 1: H = D^(1/2) (I + c O) D^(1/2), where D is the block-diagonal matrix "
         "of the other dials and O has spectral norm 1 and zero diagonal blocks",
         check=coupling_range,
+    ),
+    "batch": Option(
+        ("full",),
+        "Samples of a stream in every step, as 1,8,64,full: least squares with x ~ N(0, H); full is the gradient H e itself",
+        check=batch_size,
+    ),
+    "label_noise": _numbers(
+        (0.0,),
+        "Standard deviation v of the labels of these samples around x'w*, 0 or more; the gap then has a floor",
+        check=partial(check_interval, low=0.0),
+    ),
+    "noise_law": Option(
+        ("normal",),
+        "Law of that noise: normal, or student-NU with NU > 2 degrees of freedom, as student-5",
+        check=noise_law,
     ),
     "case": Option(
         (),

@@ -619,10 +619,10 @@ def test_auto_takes_the_first_engine_that_applies(name, arguments, engine):
 REFUSED = {  # engine, rule, arguments, engines that can, reason
     "a rule that is not linear": ("closed-form", "adam", {}, "fused, reference", "adam is not linear"),
     "a schedule": ("closed-form", "gd", {"schedule": "cosine"}, "fused, reference", "the schedule cosine is not constant"),
-    "noise": ("closed-form", "gd", {"gradient_noise_std": 0.5}, "reference", "the gradient is noisy"),
+    "noise": ("closed-form", "gd", {"gradient_noise_std": 0.5}, "reference", "the gradient is that of the oracle additive:std=0.5"),
     "float32": ("closed-form", "gd", {"dtype": torch.float32}, "fused, reference", "its formulas are evaluated in float64 only"),
     "a global rule": ("fused", "normalized-gd", {}, "reference", "normalized-gd needs the whole gradient at once"),
-    "noise, fused": ("fused", "adam", {"gradient_noise_std": 0.5}, "reference", "the gradient is noisy"),
+    "noise, fused": ("fused", "adam", {"gradient_noise_std": 0.5}, "reference", "the gradient is that of the oracle additive:std=0.5"),
     "observables": (
         "fused", "adam", {"observe": ("block_gap", "Lambda_G")}, "reference", "it observes the gap alone, not block_gap, Lambda_G",
     ),

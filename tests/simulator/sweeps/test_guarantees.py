@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from quadsim.cli.app import app
 from quadsim.simulator import BlockQuadratic, SweepConfig, load_results, sweep
 from quadsim.simulator.figures.sweep_figures import gap_table
+from quadsim.simulator.problems.oracles import FULL
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.runs.guaranteed import Asked
 from quadsim.simulator.runs.trajectory import recorded_steps
@@ -34,6 +35,7 @@ def asked(label, lr, heterogeneity, problems=16, measured=None, **options):
     problem = BlockQuadratic.generate(heterogeneity=heterogeneity, problems=problems, seed=0)
     steps = np.full(problems, 150.0) if measured is None else measured
     told = {"steps": 10_000, "recorded": recorded_steps(10_000, "log"), "tolerance": 1e-6, "schedule": "constant"}
+    told["oracle"] = FULL
     return Asked(
         problem=problem, spec=OptimizerSpec.parse(label), lr=lr, measured=steps, bounded=False, **(told | options)
     )
