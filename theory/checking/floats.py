@@ -5,7 +5,7 @@ claimed, if the claim lies below the gaps that the number type can hold (a censo
 is about a ratio and a gap is 0 or has overflowed, or if the bound is NaN.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from quadsim.theory.statements.quantities import canonical_name, evaluate, evalu
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import Symbol
 
-__all__ = ["MOST_SLACK", "STANDARD_ERRORS", "Compared", "compare_floats"]
+__all__ = ["MOST_SLACK", "OBSTACLES", "STANDARD_ERRORS", "Compared", "compare_floats"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -33,6 +33,14 @@ STANDARD_ERRORS = 4.0
 
 MOST_SLACK = 0.1
 """Largest share of a claim that rounding may take up: a comparison with a larger one could hide a claim that is false."""
+
+OBSTACLES = (
+    "",
+    "at no recorded step do both sides of the claim have a value",
+    "what rounding can do is more than a tenth of the claim",
+    "gaps of 0, below what the number type can hold or beyond overflow",
+)
+"""Why none of the comparisons of a run could have failed, by number; 0: some could."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +59,10 @@ class Compared:
         slack: largest share of a claim that rounding may take up, over the comparisons that could have failed.
         noticed: relative size of an error of a record that would have been flagged, (M, K, recorded); infinite where the
             comparison could not have failed.
+        obstacle: position in OBSTACLES of the reason why nothing was tested; 0 where something was.
+        clear: whether the claim holds by more than the rounding budget, (M, K, recorded): in exact arithmetic it cannot fail
+            there, unless the budget or a constant is wrong.
+        steps: the step of every comparison, (recorded,).
     """
 
     tested: Mask
@@ -62,6 +74,9 @@ class Compared:
     undefined: NDArray[np.int64]
     slack: Array
     noticed: Array
+    obstacle: NDArray[np.int64]
+    clear: Mask
+    steps: NDArray[np.int64]
 
 
 def compare_floats(theorem: Theorem, trajectory: Trajectory) -> Compared:
@@ -87,6 +102,7 @@ class _Single:
     share: Array
     noticed: Array
     steps: NDArray[np.int64]
+    clear: Mask
 
     def together(self) -> Compared:
         """Return the result over all steps."""
@@ -108,7 +124,15 @@ class _Single:
             undefined=first(self.undefined),
             slack=np.max(np.where(could, self.share, 0.0), axis=-1, initial=0.0),
             noticed=np.where(counted, self.noticed, np.inf),
+            obstacle=np.where(could.any(axis=-1) | flagged, 0, self._obstacle()),
+            clear=could & self.clear & ~self.violates,
+            steps=self.steps,
         )
+
+    def _obstacle(self) -> NDArray[np.int64]:
+        """Return the position in OBSTACLES of what stands against a comparison, if none could have failed, (M, K)."""
+        wide = (self.known & ~(self.share > MOST_SLACK)).any(axis=-1)
+        return np.where(self.known.any(axis=-1), np.where(wide, 3, 2), 1)
 
 
 def _powers_of_factor(theorem: Theorem, trajectory: Trajectory) -> Compared:
@@ -133,7 +157,8 @@ def _powers_of_factor(theorem: Theorem, trajectory: Trajectory) -> Compared:
         bound = per_step * apart
         limit = np.where(np.isinf(per_step), shifted * apart, bound + (shifted - per_step) * counted)
         usable = (before > censored_below(trajectory)) & np.isfinite(before)
-    return _logarithms(theorem, trajectory, np.where(usable, before, np.nan), after, bound, limit, steps[1:], apart)
+    found = _logarithms(theorem, trajectory, np.where(usable, before, np.nan), after, bound, limit, steps[1:], apart)
+    return replace(found, clear=found.clear & (apart == 1.0))  # over several steps one of them may fail
 
 
 def _gap_by_horizon(theorem: Theorem, trajectory: Trajectory) -> Compared:
@@ -241,9 +266,11 @@ def _logarithms(
             noticed = np.where(large, np.inf, seen - low if direction == "lower" else slack + np.abs(seen - bound))
             noticed = -np.expm1(-noticed)
         ratio = np.where(violates & large, np.inf, np.exp(excess))
+        clear = {"upper": seen < bound - slack, "lower": seen > bound + slack}.get(direction, np.zeros_like(known))
+        clear &= ~small & ~large
     # The start may violate a claim about gap_t; if it does not, the run is not tested by that.
     informative = np.asarray(informative) & ((steps > 0) | (steps.size == 1))
-    return _Single(known, informative, known & violates, undefined, ratio, share, noticed, steps).together()
+    return _Single(known, informative, known & violates, undefined, ratio, share, noticed, steps, clear).together()
 
 
 def _share(bound: Array, limit: Array, slack: Array, apart: Array, direction: str) -> Array:
@@ -290,7 +317,8 @@ def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
         noticed = (slack - excess if theorem.direction != "equal" else slack + excess) / seen
         # A gap of 0 has no ratio, and the solution is left by no step: nothing is claimed there.
         undefined = usable & ~np.isfinite(factor) & (np.diff(steps) == 1)
-    return _Single(known & ~large, informative, violates, undefined, ratio, share, noticed, steps[1:]).together()
+        clear = (excess < -slack) & (theorem.direction != "equal")
+    return _Single(known & ~large, informative, violates, undefined, ratio, share, noticed, steps[1:], clear).together()
 
 
 def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
@@ -320,8 +348,9 @@ def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
         )
         undefined = np.isfinite(seen) & ~np.isfinite(bound) & ~(looks_back & (trajectory.steps == 0))
         undefined &= not theorem.of_state
-    violates = usable & (excess > slack)
-    return _Single(usable, share <= MOST_SLACK, violates, undefined, ratio, share, noticed, trajectory.steps).together()
+    violates, clear = usable & (excess > slack), (excess < -slack) & (theorem.direction != "equal")
+    informative = share <= MOST_SLACK
+    return _Single(usable, informative, violates, undefined, ratio, share, noticed, trajectory.steps, clear).together()
 
 
 _LOOKING_BACK = {Symbol.least_norm1, Symbol.least_norm2_squared, Symbol.largest_Lambda_G}
@@ -353,5 +382,6 @@ def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
         share=np.asarray(STANDARD_ERRORS * share)[..., None],
         noticed=np.asarray(2.0 * STANDARD_ERRORS * share)[..., None],
         steps=np.array([last]),
+        clear=np.zeros_like(known)[..., None],
     )
     return single.together()

@@ -11,7 +11,7 @@ import sympy as sp
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice, check_count
 from quadsim.simulator.support.torch_modes import own_modes
-from quadsim.theory.checking.comparison import FOREIGN, VERDICTS, check
+from quadsim.theory.checking.comparison import CONTRADICTION, FOREIGN, VERDICTS, check
 from quadsim.theory.checking.exact_run import EFFORT
 from quadsim.theory.checking.heads import check_head
 from quadsim.theory.statements.derived.graph import Derived, derive
@@ -44,7 +44,7 @@ class TheoremReport:
         verdict: `proved` (every step is proved or cited, up to the statement itself, and no instance violates it),
             `lemmas proved` (the same, but the statement is not derived from the lemmas), `unproved` (a step is not proved),
             `refuted` (an instance violates it in exact arithmetic), `undecided` (an instance is flagged and not decided, or is
-            not the rule's run) or `untested`.
+            not the rule's run), `contradiction` (floats and exact arithmetic differ by more than rounding) or `untested`.
         steps: each step with the result of its check.
         instances: number of instances (problem and setting) that met the hypotheses and tested the claim.
         verdicts: verdict to the number of instances, `not applicable` and `untested` (nothing left beyond rounding) included.
@@ -106,7 +106,7 @@ class _Tally:
             np.isfinite(found.margin) & ~np.isin(found.verdict.astype(str), ("not applicable", FOREIGN))
         ]
         self.worst = max(self.worst, float(margins.max()) if margins.size else -math.inf)
-        against = np.isin(found.verdict.astype(str), ("refuted", FOREIGN))
+        against = np.isin(found.verdict.astype(str), ("refuted", FOREIGN, CONTRADICTION))
         against |= (found.verdict == "undecided") & (found.step >= 0)
         for m, k in np.argwhere(against)[:1]:
             self.complaints.append(found.complaint(int(m), int(k)))
@@ -223,6 +223,8 @@ def _verdict(
 ) -> str:
     if counts["refuted"]:
         return "refuted"
+    if counts[CONTRADICTION]:
+        return CONTRADICTION
     if not steps or any(found.status not in ("proved", "cited") for _, found in steps):
         return "unproved"
     if derived is not None and not derived.holds:
