@@ -12,7 +12,7 @@ from quadsim.simulator.support.checks import check_choice
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.exact import is_given_exactly
 from quadsim.theory.checking.exact_run import EFFORT, Effort
-from quadsim.theory.checking.floats import OBSTACLES, STANDARD_ERRORS, Compared, compare_floats
+from quadsim.theory.checking.floats import HIDDEN, OBSTACLES, STANDARD_ERRORS, Compared, compare_floats
 from quadsim.theory.checking.rationals import Exact, compare_exactly
 from quadsim.theory.checking.records import Records, examine
 from quadsim.theory.statements.quantities import evaluate_along
@@ -180,11 +180,8 @@ def _untested(found: Compared, shape: tuple[int, ...]) -> NDArray[np.object_]:
     for m, k in np.argwhere(~found.tested | (found.undefined >= 0)):
         share = f" ({found.compared[m, k]} of {found.recorded})"
         undefined = int(found.undefined[m, k])
-        out[m, k] = (
-            f"the bound has no value at step {undefined}"
-            if undefined >= 0
-            else _UNTESTED + OBSTACLES[found.obstacle[m, k]]
-        ) + share
+        nothing = _UNTESTED + OBSTACLES[found.obstacle[m, k]]
+        out[m, k] = (f"the bound has no value at step {undefined}" if undefined >= 0 else nothing) + share
     return out
 
 
@@ -208,7 +205,7 @@ def _contradiction(found: Compared, m: int, k: int, exact: Exact) -> str:
 
 
 @own_modes()
-def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFFORT) -> Check:
+def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFFORT, exactly: bool = False) -> Check:
     """Compare a theorem with a run, for every problem and setting.
 
     The records are examined first (`quadsim.theory.checking.records`): a run that is not its rule's on its problem says nothing
@@ -224,6 +221,7 @@ def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFF
         trajectory: the run.
         effort: limit of exact arithmetic over all problems and settings, in millions of operations on 64-bit numbers; the
             verdicts do not depend on the speed of the machine.
+        exactly: whether a run of which rounding hides the claim is repeated in exact arithmetic, too, within the effort.
 
     Raises:
         ValueError: an unknown name.
@@ -253,7 +251,8 @@ def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFF
     if trajectory.dtype == "float64":
         left = Effort(effort)
         given = np.array([is_given_exactly(trajectory.problem, m) for m in range(trajectory.problems)])[:, None]
-        for m, k in np.argwhere(applies & (flagged | given)):
+        hidden = (in_floats.obstacle == HIDDEN) & exactly
+        for m, k in np.argwhere(applies & (flagged | given | hidden)):
             exact = compare_exactly(theorem, trajectory, int(m), int(k), left)
             assumed[m, k] = exact.assumed
             if exact.verdict == "verified" and exact.unlike:

@@ -23,7 +23,7 @@ from quadsim.theory.statements.quantities import canonical_name, evaluate, evalu
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import Symbol
 
-__all__ = ["MOST_SLACK", "OBSTACLES", "STANDARD_ERRORS", "Compared", "compare_floats"]
+__all__ = ["HIDDEN", "MOST_SLACK", "OBSTACLES", "STANDARD_ERRORS", "Compared", "compare_floats"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -36,11 +36,14 @@ MOST_SLACK = 0.1
 
 OBSTACLES = (
     "",
-    "at no recorded step do both sides of the claim have a value",
+    "the theorem says nothing at the recorded steps (a side of the claim has no value)",
     "what rounding can do is more than a tenth of the claim",
     "gaps of 0, below what the number type can hold or beyond overflow",
 )
 """Why none of the comparisons of a run could have failed, by number; 0: some could."""
+
+HIDDEN = 2
+"""Position in OBSTACLES of a claim that rounding hides."""
 
 
 @dataclass(frozen=True, eq=False)
