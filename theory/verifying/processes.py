@@ -5,8 +5,8 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from quadsim.simulator.sweeps.backends.processes import why_no_processes
 from quadsim.simulator.support.checks import check_count
+from quadsim.simulator.sweeps.backends.processes import why_no_processes
 
 __all__ = ["in_processes"]
 
