@@ -197,7 +197,7 @@ def _stress_text(found: "list[Stressed]", total: Mapping[str, Any]) -> str:
     from quadsim.cli.text.narrow import aligned
     from quadsim.theory.verifying.stress import VARIANTS
 
-    rows = [("theorem", *VARIANTS, "against", "untested")]
+    rows: list[tuple[str, ...]] = [("theorem", *VARIANTS, "against", "untested")]
     for one in found:
         counts = (*(one.tested[variant] for variant in VARIANTS), sum(one.against.values()), sum(one.untested.values()))
         rows.append((one.name, *(str(count) for count in counts)))

@@ -12,7 +12,7 @@ from quadsim.simulator.support.checks import check_choice
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.exact import is_given_exactly
 from quadsim.theory.checking.exact_run import EFFORT, Effort
-from quadsim.theory.checking.floats import HIDDEN, OBSTACLES, STANDARD_ERRORS, Compared, compare_floats
+from quadsim.theory.checking.floats import HIDDEN, OBSTACLES, Compared, compare_floats
 from quadsim.theory.checking.rationals import Exact, compare_exactly
 from quadsim.theory.checking.records import Records, examine
 from quadsim.theory.statements.quantities import evaluate_along
@@ -141,7 +141,7 @@ class Check:
             )
         assert theorem.quantity is not None
         if theorem.kind == "expectation":
-            return f"the mean of {theorem.quantity} is {STANDARD_ERRORS * self.margin[m, k]:.2f} standard errors off"
+            return f"mean or second moment of {theorem.quantity} are off by {self.margin[m, k]:.2f} times what may be"
         seen, bound = (float(evaluate_along(x, one)[m, k, position]) for x in (theorem.quantity, theorem.bound))
         return f"{theorem.quantity} is {seen:.17g}, where {_CLAIMED[theorem.direction]} {bound:.17g} is claimed"
 
