@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 
-__all__ = ["ALONG", "A_PRIORI", "BELOW", "Asked", "Guarantee", "Guarantor"]
+__all__ = ["ALONG", "A_PRIORI", "BELOW", "STATE", "Asked", "Guarantee", "Guarantor"]
 
 Array = NDArray[np.float64]
 
 A_PRIORI = "a priori"
 ALONG = "along the run"
 BELOW = "from below"
+STATE = "from a state"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +51,8 @@ class Guarantee:
     """A bound on the steps of an optimizer, at a rate that the theory chooses or along the run at the best rate.
 
     Attributes:
-        kind: `a priori` (known before the run), `along the run` (the bound reads the run's preconditioner) or `from below` (the
-            steps that are needed at any constant rate).
+        kind: `a priori` (known before the run), `along the run` (the bound reads the run's preconditioner), `from a state` (it
+            reads one state of the run, and nothing after it) or `from below` (the steps that are needed at any constant rate).
         theorem: its name; empty where there is none.
         lr: the rate that it speaks of.
         start: the step from whose state it is computed; 0 is the start.

@@ -58,7 +58,9 @@ b = B = (1-beta1)/(4 beta1), with slack: the conserved form itself is singular a
 
 _POINTS = 8  # pieces of an interval of tau
 _MARGIN = 0.02  # of 1 - theta, between the values at which a factor is guessed
-_ROUNDING = 64 * np.finfo(float).eps  # relative to the sum of the moduli of the terms of a Bernstein coefficient, or of an entry
+_ROUNDING = (
+    64 * np.finfo(float).eps
+)  # relative to the sum of the moduli of the terms of a Bernstein coefficient, or of an entry
 
 
 class Certificate(NamedTuple):
@@ -162,7 +164,9 @@ def _factor(r: Sequence[Any], n: Sequence[Any]) -> tuple[Array, Array]:
     return np.asarray(np.where(positive & np.isfinite(theta), theta, np.inf)), np.asarray(least)
 
 
-def factor_near(taus: Sequence[Array], spread: Array, beta1: Any, certificate: Certificate, rho: Any, omega: Any) -> Array:
+def factor_near(
+    taus: Sequence[Array], spread: Array, beta1: Any, certificate: Certificate, rho: Any, omega: Any
+) -> Array:
     """Return a factor theta that is valid for all numbers within `spread` of one of the taus; `inf` where none was certified.
 
     The largest factor at the taus is raised by what a change of tau by `spread`, and rounding, can do to theta R - N. Then the
@@ -298,17 +302,16 @@ def factor_on(low: Array, high: Array, beta1: float, certificate: Certificate, r
     The largest factor at a few points and a margin are the guess; the certificate is that of `certified`, in floating point with
     each coefficient above what rounding can do to it.
     """
-    ends = pieces_of(low, high)
-    guess = np.max([factor_at(end, beta1, certificate, rho, omega) for end in ends], axis=0)
+    ends = np.stack(np.broadcast_arrays(*pieces_of(low, high)))
+    guess = np.max(factor_at(ends, beta1, certificate, rho, omega), axis=0)
     theta = np.where(np.isfinite(guess), guess + _MARGIN * np.abs(1.0 - guess) + 1e-9, 1.0)
     old, new = coefficients(beta1, certificate, rho, omega)
     sound = np.isfinite(guess)
     sizes = _sizes(theta, *_moduli(beta1, certificate, rho, omega))
     for polynomial, size in zip(_differences(theta, old, new), sizes, strict=True):
-        for begin, end in itertools.pairwise(ends):
-            allowed = _ROUNDING * _value(size, end)
-            for value in bernstein(polynomial, begin, end):
-                sound &= value > allowed
+        allowed = _ROUNDING * _value(size, ends[1:])
+        for value in bernstein(polynomial, ends[:-1], ends[1:]):
+            sound = sound & (value > allowed).all(axis=0)
     return np.asarray(np.where(sound, theta, np.inf))
 
 

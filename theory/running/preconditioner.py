@@ -20,7 +20,15 @@ from quadsim.simulator.rules.rule import Rule, Total, symbols
 from quadsim.simulator.rules.schedules import Schedule
 from quadsim.simulator.runs.trajectory import Trajectory
 
-__all__ = ["PreconditionedForm", "Replay", "eigenvalue_error", "preconditioned_form", "rehearse", "replay", "why_no_form"]
+__all__ = [
+    "PreconditionedForm",
+    "Replay",
+    "eigenvalue_error",
+    "preconditioned_form",
+    "rehearse",
+    "replay",
+    "why_no_form",
+]
 
 Array = NDArray[np.float64]
 

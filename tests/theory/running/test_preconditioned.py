@@ -355,7 +355,9 @@ def _apart(seen, block, t):
     part = slice(3 * block, 3 * block + 3)
     rows = np.asarray(seen.hessian[3])[0, block]
     diagonal = seen.preconditioner[0, 0, t, part]
-    scaled = fmpq_mat(3, 3, [rational(float(rows[i, j])) * rational(float(diagonal[i])) for i in range(3) for j in range(3)])
+    scaled = fmpq_mat(
+        3, 3, [rational(float(rows[i, j])) * rational(float(diagonal[i])) for i in range(3) for j in range(3)]
+    )
     exact_ones = sorted((arb(x) for x in eigenvalues_of(scaled)), key=lambda x: float(x.mid()))
     low, high = (float(end[0, 0, t, block]) for end in seen.tau_ends)
     inside = bool(exact_ones[0] >= arb(low)) and bool(exact_ones[-1] <= arb(high))
