@@ -30,8 +30,8 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 STANDARD_ERRORS = 4.0
-"""Number of standard errors beyond which a mean is flagged: once in 16,000 if it is true (docs/theory.md section 2). Where several
-means are compared, each may be further off, so that all of them together are flagged as seldom."""
+"""Number of standard errors beyond which a mean is flagged: once in 16,000 if it is true (docs/theory.md section 2). Of several
+means each may be further off, so that all of them together are flagged as seldom."""
 
 MOST_SLACK = 0.1
 """Largest share of a claim that rounding may take up: a comparison with a larger one could hide a claim that is false."""

@@ -171,8 +171,8 @@ def factor_near(
 
     The largest factor at the taus is raised by what a change of tau by `spread`, and rounding, can do to theta R - N. Then the
     certificate is checked with these errors: both diagonal entries and the determinant of theta R - N, and of R, are positive at
-    every tau with each entry moved the wrong way. An entry changes by at most `spread` times the sum of the moduli of the terms of
-    its derivative, at the largest tau, and its rounding is a few units of the sum of the moduli of its own terms.
+    every tau with each entry moved the wrong way. An entry changes by at most `spread` times the sum of the moduli of the terms
+    of its derivative, at the largest tau, and its rounding is a few units of the sum of the moduli of its own terms.
 
     Args:
         taus: eigenvalues, one array for each.

@@ -34,7 +34,7 @@ START = 12
 """Step from whose state the bound of adam-certificate is computed: before it bias correction changes B_t by over 1% a step."""
 
 _LONGEST_SIGNS = 100_000
-"""Steps of a run at a guaranteed rate, at most, unless the runs of the sweep are longer; else it is only bracketed by sign-distance.
+"""Steps of a run at a guaranteed rate, at most, unless those of the sweep are longer; else sign-distance only brackets it.
 A hundred thousand steps of 16 default problems take .3 s of CPU time; Signum's half a million at three points would take 4 s."""
 
 _LATER = 50
