@@ -5,6 +5,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ from quadsim.cli.console import (
 
 if TYPE_CHECKING:
     from quadsim.theory.statements.proving import Discharge, Step
+    from quadsim.theory.verifying.both_sides import Sides
     from quadsim.theory.verifying.stress import Stressed
     from quadsim.theory.verifying.verification import ClaimReport, TheoremReport
 
@@ -260,6 +262,7 @@ def _verified(asked: Mapping[str, Any], *, quiet: bool) -> "tuple[list[TheoremRe
                 seed=asked["seed"],
                 exact=asked["exact"],
                 search=3000 if asked["search"] is None else asked["search"],
+                sides=True,
                 progress=progress,
                 into=(reports, claims),
             )
@@ -309,6 +312,7 @@ def document(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> dic
                     for step, found in report.derivation or ()
                 ],
                 "unused_hypotheses": list(report.unused),
+                "hypotheses": [asdict(sides) for sides in report.hypotheses],
                 "instances": report.instances,
                 "verdicts": dict(report.verdicts),
                 "worst_margin": _number(report.worst_margin),
@@ -364,8 +368,7 @@ def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
     lines += ["", *map(wrapped, _EXPLAINED)]
     for report in reports:
         lines += [f"\n{report.name}: {note}" for note in report.notes]
-        if report.unused:
-            lines.append(f"\n{report.name}: its proof does not use the hypotheses {'; '.join(report.unused)}")
+        lines += [f"\n{report.name}: {_sides(sides)}" for sides in report.hypotheses]
         for step, found in (*report.steps, *(report.derivation or ())):
             if found.status not in ("proved", "cited"):
                 against = f", for {found.counter_example}" if found.counter_example else ""
@@ -378,6 +381,15 @@ def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
             for r in claims
         ]
     return "\n".join(lines)
+
+
+def _sides(sides: "Sides") -> str:
+    """Return how instances met a hypothesis, and what happens without it, as text."""
+    instance = f": {sides.instance}" if sides.instance else ""
+    return (
+        f"hypothesis {sides.text}: {sides.holding:,} instances meet it, {sides.failing:,} do not; "
+        f"{sides.without}{instance}"
+    )
 
 
 def _step_record(step: "Step", found: "Discharge") -> dict[str, Any]:

@@ -8,13 +8,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quadsim.simulator.engines import simulate
-from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice, check_count
 from quadsim.theory.checking.comparison import CONTRADICTION, FOREIGN, Check, check
@@ -25,6 +22,7 @@ from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import MinOver, Symbol
 from quadsim.theory.verifying.processes import in_processes
+from quadsim.theory.verifying.reruns import again
 from quadsim.theory.verifying.trials import BATCH, trial_of
 
 __all__ = ["VARIANTS", "Stressed", "stress"]
@@ -142,13 +140,13 @@ def stress_batch(name: str, number: int, seed: int) -> Stressed:
         for m, k, reason in nothing:
             if OBSTACLES[HIDDEN] in reason and run.dtype == "float64" and left:
                 left -= 1
-                again = _again(
+                rerun = again(
                     run,
                     run.problem.select([m]),
                     {name: values[[k]] for name, values in run.settings.items()},
                     steps=_FEW,
                 )
-                rest = _count(check(theorem, again, effort=_EFFORT, exactly=True), variant, out)
+                rest = _count(check(theorem, rerun, effort=_EFFORT, exactly=True), variant, out)
                 out.untested.update((variant, _kind_of(reason)) for _, _, reason in rest)
             else:
                 out.untested[variant, _kind_of(reason)] += 1
@@ -191,7 +189,7 @@ def _variants(theorem: Theorem, draw: Draw) -> Iterator[tuple[str, Trajectory]]:
             yield "float32", _scaled(run, *_scales(draw, _LARGEST_SINGLE), dtype="float32")
             if (edge := _edge(run)) is not None:
                 units = draw.integers(-4, 5, size=edge.shape) * np.finfo(float).eps
-                yield "at the edge", _again(run, run.problem, {"lr": edge * (1.0 + units)})
+                yield "at the edge", again(run, run.problem, {"lr": edge * (1.0 + units)})
     if trial.rational is not None:
         yield "in rationals", trial.rational(draw)
 
@@ -235,36 +233,7 @@ def _scaled(run: Trajectory, curvature: float, start: float, dtype: str = "float
     settings = {"lr": run.settings["lr"] * curvature**of_curvature * start**of_start}
     if "eps" in run.settings:
         settings["eps"] = run.settings["eps"] * curvature * start
-    return _again(run, scaled, settings, dtype=dtype, noise=run.gradient_noise_std * curvature * start)
-
-
-def _again(
-    run: Trajectory,
-    problem: BlockQuadratic,
-    changed: Mapping[str, Array],
-    *,
-    dtype: str = "float64",
-    noise: float | None = None,
-    steps: int | None = None,
-) -> Trajectory:
-    """Return the run of the same rule and records on another problem or with other settings; rates may be more or fewer."""
-    assert run.rule is not None
-    settings: dict[str, Any] = {**run.settings, **changed}
-    last = int(run.steps[-1])
-    every = run.steps.size == last + 1
-    length = last if steps is None else steps
-    return simulate(
-        problem,
-        run.rule,
-        steps=length,
-        schedule=run.schedule,
-        record="all" if every else length,
-        observe=sorted({"gap", *run.observed}),
-        engine=run.engine if run.engine in ("reference", "closed-form") and dtype == "float64" else "auto",
-        dtype=dtype,
-        gradient_noise_std=run.gradient_noise_std if noise is None else noise,
-        **settings,
-    )
+    return again(run, scaled, settings, dtype=dtype, noise=run.gradient_noise_std * curvature * start)
 
 
 # Edges of stability.
