@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from quadsim.cli.text.stored_table import PrintedTable
-from quadsim.simulator.runs.guaranteed import ALONG, BELOW, IN_THE_MEAN
+from quadsim.simulator.runs.guaranteed import ALONG, BELOW, IN_THE_MEAN, STATE
 from quadsim.simulator.sweeps.config.grid import option_name
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_rows
 from quadsim.simulator.sweeps.results.results import Results
@@ -64,11 +64,12 @@ def guarantee_cells(row: dict[Any, Any]) -> list[str]:
         ]
     ran = not np.isnan(row["steps"])
     steps = f"{row['steps']:g}" if ran else f">= {row['at_least_steps']:g}"
-    begin = f"along the run from step {row['start']}" if row["kind"] == ALONG else "from the start"
-    if row["kind"] == BELOW:
-        begin = "every constant rate, from below"
-    elif row["kind"] == IN_THE_MEAN:
-        begin = "the mean over draws, exactly"
+    begin = {
+        ALONG: f"along the run from step {row['start']}",
+        STATE: f"from the state at step {row['start']}",
+        IN_THE_MEAN: "the mean over draws, exactly",
+        BELOW: "every constant rate, from below",
+    }.get(row["kind"], "from the start")
     share = "" if row["problems"] == row["of"] else f", {row['problems']} of {row['of']}"
     return [
         str(row["setting"]),

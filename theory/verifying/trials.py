@@ -4,7 +4,7 @@ A sampler returns runs of which most meet the hypotheses of the theorem; `Theore
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -56,6 +56,7 @@ BATCH = 50
 """Number of problems that share their dials."""
 
 STEPS = 30
+_NOISES = 20
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,9 @@ def _noisy(draw: Draw, number: int) -> Iterator[Trajectory]:
     problem = random_problems(draw, number)
     rate = draw.uniform(0.1, 1.9) / problem.block_smoothness.max()
     noise = powers(draw, -1, 1)
-    yield simulate(problem, "gd", lr=rate, steps=STEPS, gradient_noise_std=noise, record=STEPS)
+    # A mean needs many draws of the noise: every problem is run under _NOISES of them, which its index keys.
+    again = replace(problem.select(list(range(number)) * _NOISES), index=np.arange(number * _NOISES))
+    yield simulate(again, "gd", lr=rate, steps=STEPS, gradient_noise_std=noise, record=STEPS // 3)
 
 
 def _block_gd(draw: Draw, number: int) -> Iterator[Trajectory]:

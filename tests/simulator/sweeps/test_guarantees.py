@@ -102,13 +102,18 @@ def test_adam_has_a_bound_along_its_run_at_its_best_rate(heterogeneity):
     from quadsim.simulator import simulate
 
     measured = simulate(problem, "adam", lr=0.31622776601683794, steps=400, record="log").steps_to_tolerance[:, 0]
-    certificate, span = guarantees(asked("adam", 0.31622776601683794, heterogeneity, measured=measured))
+    certificate, span, state = guarantees(asked("adam", 0.31622776601683794, heterogeneity, measured=measured))
     assert (certificate.theorem, certificate.start) == ("adam-certificate", 12)
     for found in (certificate, span):
         known = np.isfinite(found.bound)
         assert known.mean() >= 0.75
         assert np.median(found.bound[known] / measured[known]) <= 1.5
         assert (found.bound[known] >= measured[known]).all()
+    assert (state.theorem, state.kind, state.start) == ("adam-from-state", "from a state", 50)
+    known = np.isfinite(state.bound)
+    assert known.mean() >= 0.6
+    assert (state.bound[known] >= measured[known]).all()
+    assert np.median(state.bound[known] / measured[known]) <= 1.3
 
 
 def test_signs_have_a_bound_from_the_start_at_their_guaranteed_rates():
@@ -120,6 +125,7 @@ def test_signs_have_a_bound_from_the_start_at_their_guaranteed_rates():
     assert np.isfinite(memory.bound).all()
     assert np.isnan(memory.steps).all()
     assert (memory.at_least < memory.bound).all()
+    assert "its runs would be longer than 100,000 steps" in memory.why_not
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Sweeps over streams of samples: dials of the oracle, what is stored, and the exact mean beside the runs."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -78,8 +80,7 @@ def test_a_stored_stream_is_read_again(swept):
     ],
 )  # fmt: skip
 def test_a_wrong_stream_is_refused_in_one_line(values, message, tmp_path):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}") as caught:
         sweep(SweepConfig(seeds=2, steps=5, **values), out=tmp_path / "it")
-    assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "it").exists()

@@ -1,5 +1,7 @@
 """Why sign steps and Adam do not see the scales of blocks, and what GD needs in comparison (docs/theory.md sections 2, 8, 9)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
@@ -192,7 +194,19 @@ def _proportional(trajectory: Trajectory) -> NDArray[np.bool_]:
     return np.asarray((alike & (start == start[:, :1]).all(axis=(1, 2)))[:, None])
 
 
-_PROPORTIONAL = Hypothesis("every block is a power of two times the first, with the same start", _proportional)
+def _sizes_seen(trajectory: Trajectory) -> Mapping[str, NDArray[np.float64]]:
+    sizes = trajectory.problem.block_sizes
+    return {"in the smallest block": np.array(float(min(sizes))), "in the largest": np.array(float(max(sizes)))}
+
+
+def _spread_seen(trajectory: Trajectory) -> Mapping[str, NDArray[np.float64]]:
+    start = np.abs(trajectory.problem.layout.flatten(trajectory.problem.initial_error))
+    return {"at least": start.min(axis=1)[:, None], "at most": start.max(axis=1)[:, None]}
+
+
+_PROPORTIONAL = Hypothesis(
+    "every block is a power of two times the first, with the same start", _proportional, seen=_sizes_seen
+)
 _NO_EPS = Hypothesis(
     "eps = 0 and no weight decay",
     lambda run: np.asarray(
@@ -206,6 +220,7 @@ _SCALARS = Hypothesis(
         (max(run.problem.block_sizes) == 1)
         & (np.ptp(np.abs(run.problem.layout.flatten(run.problem.initial_error)), axis=1) == 0.0)
     )[:, None],
+    seen=_spread_seen,
 )
 INVARIANCE = (
     Theorem(

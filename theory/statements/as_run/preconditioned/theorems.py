@@ -16,6 +16,7 @@ from quadsim.theory.statements.as_run.preconditioned.energy import energy, local
 from quadsim.theory.statements.as_run.preconditioned.frame import PRECONDITIONED, tau
 from quadsim.theory.statements.as_run.preconditioned.from_state import from_state
 from quadsim.theory.statements.as_run.preconditioned.modes import modes, span
+from quadsim.theory.statements.as_run.records import NO_DECAY
 from quadsim.theory.statements.steps import concludes, inside
 from quadsim.theory.statements.theorem import Hypothesis, Theorem
 from quadsim.theory.symbols import MaxOver, SumOver, Symbol
@@ -27,7 +28,9 @@ def _is_form(trajectory: Trajectory) -> NDArray[np.bool_]:
     return np.asarray(why_no_form(trajectory) == "")
 
 
-_FORM = Hypothesis("the step is a diagonal preconditioner times a mean of gradients: no weight decay", _is_form)
+_FORM = Hypothesis(
+    "the step is a diagonal preconditioner times a mean of gradients: no weight decay", _is_form, seen=NO_DECAY.seen
+)
 _NO_MEMORY = Hypothesis(
     "no memory of gradients (beta1 = 0)",
     lambda run: (memory_of(run) == 0.0)[None],
@@ -37,10 +40,6 @@ _MEMORY = Hypothesis(
     "a memory of gradients (beta1 > 0)",
     lambda run: (memory_of(run) > 0.0)[None],
     seen=lambda run: {"for the memory": memory_of(run)[None]},
-)
-_NO_DECAY = Hypothesis(
-    "no weight decay",
-    lambda run: np.asarray(run.settings.get("weight_decay", np.zeros(1)) == 0.0)[None, :],
 )
 _AS_RUN = r"e_{t+1} = e_t - B_{t+1} m_{t+1},\ m_{t+1} = \beta m_t + (1-\beta) g_t"
 _TAUS = r"\tau \in \mathrm{spec}(B_{t+1}^{1/2} H_l B_{t+1}^{1/2})"
@@ -193,7 +192,7 @@ ADAM_AS_RUN = (
             r" p_{t+1} = (1 + \beta - \eta\lambda) p_t - \beta p_{t-1},\ p_0 = 1,\ p_1 = 1 - \eta\lambda;\ \lim "
             r"p_t = 0 \iff \eta\lambda < 2(1+\beta)"
         ),
-        hypotheses=(_NO_DECAY,),
+        hypotheses=(NO_DECAY,),
         kind="horizon",
         quantity=Symbol.gap / Symbol.gap_0,
         bound=MaxOver(Symbol.mode_i**2),

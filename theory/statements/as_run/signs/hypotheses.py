@@ -15,15 +15,21 @@ def _largest_off_diagonal(trajectory: Trajectory) -> NDArray[np.float64]:
     return np.asarray(np.max(off, axis=0)[:, None])
 
 
-def _no_zero_gradient(trajectory: Trajectory) -> NDArray[np.bool_]:
-    """Whether no entry of a gradient is 0 at any step before the last."""
+def _zeros(trajectory: Trajectory) -> NDArray[np.float64]:
+    """Return the number of entries of gradients that are exactly 0, over all steps, (M, K)."""
     problem = trajectory.problem
     error = trajectory.observed["iterate"] - problem.layout.flatten(problem.minimizer)[:, None, None]
-    out = np.ones(trajectory.status.shape, dtype=bool)
+    out = np.zeros(trajectory.status.shape)
     for size, positions in problem.layout.positions.items():
         gradient = np.einsum("mbij,mktbj->mktbi", problem.hessian[size], error[..., positions])
-        out &= (gradient != 0.0).all(axis=(2, 3, 4))
+        out += np.sum(gradient == 0.0, axis=(2, 3, 4))
     return out
+
+
+def _start_over_rate(trajectory: Trajectory) -> NDArray[np.float64]:
+    """Return |e_0,0| / eta, (M, K)."""
+    start = np.abs(trajectory.problem.layout.flatten(trajectory.problem.initial_error))[:, :1]
+    return np.asarray(start / trajectory.settings["lr"][None, :])
 
 
 def _on_cycle(trajectory: Trajectory) -> NDArray[np.bool_]:
@@ -55,5 +61,13 @@ IS_DIAGONAL = Hypothesis(
     lambda run: np.asarray(_largest_off_diagonal(run) == 0.0),
     seen=lambda run: {"off it": _largest_off_diagonal(run)},
 )
-NEVER_ZERO = Hypothesis("no entry of a gradient is exactly 0 along the run", _no_zero_gradient)
-ON_CYCLE = Hypothesis("e_0 = (k + 1/2) lr s in every block, s a maximiser of s'H_l s, k >= 0 an integer", _on_cycle)
+NEVER_ZERO = Hypothesis(
+    "no entry of a gradient is exactly 0 along the run",
+    lambda run: np.asarray(_zeros(run) == 0.0),
+    seen=lambda run: {"entries are": _zeros(run)},
+)
+ON_CYCLE = Hypothesis(
+    "e_0 = (k + 1/2) lr s in every block, s a maximiser of s'H_l s, k >= 0 an integer",
+    _on_cycle,
+    seen=lambda run: {"times lr is the first coordinate": _start_over_rate(run)},
+)
