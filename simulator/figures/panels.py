@@ -148,7 +148,10 @@ def _lay_out(figure: Figure, dpi: float) -> None:
     figure.dpi = dpi
     engine.execute(figure)
     figure.dpi = own
-    with mpl.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):  # else a user's comes back
+    with mpl.rc_context({
+        "figure.autolayout": False,
+        "figure.constrained_layout.use": False,
+    }):  # else a user's comes back
         figure.set_layout_engine(None)
 
 

@@ -18,7 +18,7 @@ CHILD = """
 import os, time
 from pathlib import Path
 from quadsim.cli import drawing
-def draw(folder, style):
+def draw(folder, style, finished):
     {draw}
 drawing._loaded = lambda: draw
 drawing.main()
