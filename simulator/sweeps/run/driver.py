@@ -111,8 +111,8 @@ def sweep(
             `quadsim report` makes them.
         guarantor: says, of every optimizer that no theorem bounds at its best rate, at which rate one does, or what one says
             along the run (`quadsim.theory.guarantees`); further runs that this takes are added, no other changes.
-        on_table: called with the results as soon as table, curves and answer are known, and before the guarantor is asked, where
-            the sweep is run in a folder. What it draws into the folder of figures stays.
+        on_table: called with the results as soon as table and answer are known, and before curves are written and the guarantor
+            is asked, where the sweep is run in a folder. What it draws into the folder of figures stays.
 
     Returns:
         Results.
@@ -244,17 +244,15 @@ def finish_sweep(
             runner.finish(again, len(again))
             kept.take_curves(again, runner.paths)
     runner.say("writing")
+    guarantor = guarantor if config.kept == "rows" else None
     with writable(out or folder):
-        # What an earlier run found, drew and printed says nothing of these tables.
-        shutil.rmtree(folder / store.FIGURES, ignore_errors=True)
-        for name in (store.REPORT, store.TABLE, store.GUARANTEES):
-            (folder / name).unlink(missing_ok=True)
+        _remove_made(folder)
         best = kept.write(folder)
-    asks = guarantor is not None and config.kept == "rows"
     if on_table is not None and out is not None:
-        on_table(Results(config, Tables(folder, config, best), {}, out, awaits_bounds=asks))
+        on_table(Results(config, Tables(folder, config, best), {}, out, awaits_bounds=guarantor is not None))
     with writable(out or folder):
-        if guarantor is not None and asks:
+        kept.write_curves(folder, best)
+        if guarantor is not None:
             runner.say("bounds")
             write_guarantees(folder, config, best, guarantor)
         seconds = time.perf_counter() - began
@@ -266,6 +264,13 @@ def finish_sweep(
             store.write_json(folder / store.MANIFEST, manifest)
     remove_leftovers(folder)
     return Results(config, Tables(folder, config, best), manifest, out)
+
+
+def _remove_made(folder: Path) -> None:
+    """Remove what an earlier run made of its tables: it says nothing of those that are written now."""
+    shutil.rmtree(folder / store.FIGURES, ignore_errors=True)
+    for name in (store.REPORT, store.TABLE, store.GUARANTEES):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _units(work: Work[Any, Any, Any], pieces: list[tuple[int, int]], known: Known | None) -> Iterator[Unit]:
