@@ -122,20 +122,29 @@ def _end_with_the_first(lines: "queue.SimpleQueue[str]") -> None:
 
 def _loaded() -> Callable[[Path, str, bool], None]:
     """What draws, with its libraries loaded; it is told whether the sweep is finished, or its bounds are still computed."""
-    import matplotlib.backends.backend_pdf  # noqa: F401
+    import matplotlib.backends.backend_pdf
+    import xarray
 
+    import quadsim.cli.pages.page
+    import quadsim.cli.pages.sweep
+    import quadsim.cli.pages.sweep_bounds  # noqa: F401
     from quadsim.cli.pages import present
     from quadsim.simulator.figures.style import chosen_style
     from quadsim.simulator.figures.sweep_figures import save_first_figures
-    from quadsim.simulator.sweeps.results.results import Results, load_results
+    from quadsim.simulator.sweeps.results.results import Results
+    from quadsim.theory.statements.registry import THEOREMS
 
+    len(THEOREMS)  # imports all of them, and a data set imports what else is installed for its arrays
+    xarray.Dataset({"nothing": ("place", [0.0])})
     drawn: list[str] = []
+    before: list[Results] = []
 
     def draw(folder: Path, style: str, finished: bool) -> None:
         with chosen_style(style):
             if finished:
-                present(load_results(folder), drawn)
+                present(Results.load(folder, *before), drawn)
             else:
-                drawn.extend(save_first_figures(Results.unfinished(folder)))
+                before.append(Results.unfinished(folder))
+                drawn.extend(save_first_figures(before[0]))
 
     return draw

@@ -186,8 +186,12 @@ class Results:
         }
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path, before: "Results | None" = None) -> Self:
         """Read a finished sweep.
+
+        Args:
+            folder: that holds it.
+            before: what `unfinished` read there, whose best rates are not computed again.
 
         Raises:
             ValueError: a folder without one.
@@ -206,7 +210,7 @@ class Results:
             )
         config = config_from_json(store.read_json(place / store.CONFIG, "config"), place)
         manifest = store.read_json(place / store.MANIFEST, "manifest")
-        results = cls(config, Tables(folder, config), manifest, folder)
+        results = cls(config, Tables(folder, config, None if before is None else before.best), manifest, folder)
         try:
             results._check_rows()
             if not (place / store.HISTOGRAM).is_file():
