@@ -122,11 +122,8 @@ def _end_with_the_first(lines: "queue.SimpleQueue[str]") -> None:
 
 def _loaded() -> Callable[[Path, str, bool], None]:
     """What draws, with its libraries loaded; it is told whether the sweep is finished, or its bounds are still computed."""
-    import matplotlib.backends.backend_pdf
     import xarray
 
-    import quadsim.cli.pages.page
-    import quadsim.cli.pages.sweep
     import quadsim.cli.pages.sweep_bounds  # noqa: F401
     from quadsim.cli.pages import present
     from quadsim.simulator.figures.style import chosen_style
