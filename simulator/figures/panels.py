@@ -64,6 +64,10 @@ _WIDE = 8.0  # inches, from which six entries of a legend stand side by side
 _LINE = 1.45  # height of a line of text, in font sizes
 
 
+_NO_LAYOUT = {"figure.autolayout": False, "figure.constrained_layout.use": False}
+"""Settings with which a figure whose layout engine is None keeps none, also where those of the user name one."""
+
+
 _PAPER_SPACING = 1.0  # lines of a label; of these fonts a unit of Matplotlib is 1.5 font sizes
 
 
@@ -127,7 +131,7 @@ def save_figure(
         metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
 
         def write(path: Path, metadata: dict[str, None] = metadata, backend: str = backend) -> None:
-            with drawing(own):
+            with drawing(own), mpl.rc_context(_NO_LAYOUT):
                 figure.savefig(path, dpi=dpi, metadata=metadata, backend=backend)
 
         store.write_whole(folder / f"{name}.{suffix}", write)
@@ -148,10 +152,7 @@ def _lay_out(figure: Figure, dpi: float) -> None:
     figure.dpi = dpi
     engine.execute(figure)
     figure.dpi = own
-    with mpl.rc_context({
-        "figure.autolayout": False,
-        "figure.constrained_layout.use": False,
-    }):  # else a user's comes back
+    with mpl.rc_context(_NO_LAYOUT):
         figure.set_layout_engine(None)
 
 
