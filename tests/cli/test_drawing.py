@@ -174,7 +174,7 @@ NOT_LOADED_YET = (
     "h5netcdf",
     "sympy.physics.units",
     "quadsim.theory.statements.sign",
-    "quadsim.theory.statements.as_run.adam_run",
+    "quadsim.theory.statements.adam_cycle",
 )
 """What is loaded only after the table has been shown."""
 
