@@ -44,7 +44,8 @@ def extra_columns(results: Results) -> tuple[ExtraColumn, ...]:
     """Those of the family of a sweep."""
     path = family_of(results.config).table_columns
     found: tuple[ExtraColumn, ...] = () if path is None else imported(path)
-    found = found if results.guarantees is None else tuple(map(_pointing, found))
+    others = results.awaits_bounds or results.guarantees is not None
+    found = tuple(map(_pointing, found)) if others else found
     streams = "batch" in results.best and (results.best["batch"] != "full").any()
     return (_SAMPLES, *found) if streams else found
 

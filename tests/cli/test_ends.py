@@ -261,6 +261,15 @@ def test_output_that_cannot_be_written(tmp_path):
     assert (found.returncode, found.stderr) == (0, "")
 
 
+def test_a_reader_that_has_enough_leaves_the_results(tmp_path):
+    """The code is that of a program which SIGPIPE ends."""
+    found = quadsim(f"sweep {' '.join(SMALL)} --out a | head -1; exit ${{PIPESTATUS[0]}}", tmp_path)
+    assert (found.returncode, found.stderr, len(found.stdout.splitlines())) == (141, "", 1)
+    assert (tmp_path / "a/report.html").is_file()
+    again = quadsim(f"sweep {' '.join(SMALL)} --out a", tmp_path)
+    assert (again.returncode, again.stderr.startswith("Already finished")) == (0, True)
+
+
 def test_processes_where_nothing_can_be_shared(tmp_path, monkeypatch, caplog):
     class Context:
         def Lock(self):

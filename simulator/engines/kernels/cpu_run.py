@@ -249,9 +249,9 @@ class _Run:
             self._kernel.run_(
                 first, last, begin, steps, job.record, record_at, job.tolerance, self._tiles, self._dimension,
                 self._sizes, self._coordinates, self._entries,
-                *((self._outers, self._widths) if self._divided and self._sampler is None else ()), self._hessian.ravel(), self._extremes.ravel(),
-                self._minimizer.ravel(), settings, table, self._error.ravel(), self._states.ravel(),
-                self._block_states.ravel(), gradient, sums, self._below, self._limit, self._hit,
+                *((self._outers, self._widths) if self._divided and self._sampler is None else ()),
+                self._hessian.ravel(), self._extremes.ravel(), self._minimizer.ravel(), settings, table, self._error.ravel(),
+                self._states.ravel(), self._block_states.ravel(), gradient, sums, self._below, self._limit, self._hit,
                 self._last_above, self._window, self._mean, self._diverged, self._done, self._gap, *extra,
             )  # fmt: skip
 

@@ -13,6 +13,7 @@ from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.runs.guaranteed import Asked
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.sweeps.results.guaranteed import certified_comparison, guarantee_notes, guarantee_rows
+from quadsim.simulator.sweeps.results.results import Results
 from quadsim.theory import THEOREMS, guarantees, judge
 
 SMALL = SweepConfig(
@@ -68,6 +69,47 @@ def test_the_other_files_are_those_of_a_sweep_without_it(swept, folder, tmp_path
     assert guarantee_rows(plain).empty
     assert certified_comparison(plain) == ""
     assert (folder / "summary.parquet").read_bytes() == (tmp_path / "plain/summary.parquet").read_bytes()
+
+
+def test_table_and_answer_are_known_before_the_theory_is_asked(swept, tmp_path):
+    order, early = [], []
+    place = tmp_path / "it"
+
+    def on_table(results):
+        order.append("table")
+        early.append((results.answers, results.notes, results.awaits_bounds, (place / "manifest.json").exists()))
+        (place / "figures").mkdir()
+        (place / "figures/steps.png").touch()
+        pd.testing.assert_frame_equal(Results.unfinished(place).best, swept.best)
+
+    def asked_later(question):
+        order.append("bounds")
+        return guarantees(question)
+
+    found = sweep(SMALL, judge, out=place, guarantor=asked_later, on_table=on_table, figures=False)
+    assert order == ["table", *["bounds"] * len(found.best)]
+    assert early == [(found.answers, found.notes, True, False)]
+    assert [path.name for path in (place / "figures").iterdir()] == ["steps.png"]
+    pd.testing.assert_frame_equal(found.guarantees, swept.guarantees)
+
+
+def test_a_sweep_that_ends_among_its_bounds_goes_on_with_what_it_has(swept, tmp_path):
+    place, ran = tmp_path / "it", []
+
+    def stop(question):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(
+            SMALL, judge, out=place, guarantor=stop, on_table=lambda results: (place / "figures").mkdir(), figures=False
+        )
+    (place / "guarantees.parquet").write_bytes(b"of an earlier run")
+    assert not (place / "manifest.json").exists()
+    begun = lambda done, total, text: ran.append(done)  # noqa: E731
+    found = sweep(SMALL, judge, out=place, guarantor=guarantees, progress=begun, figures=False)
+    assert min(ran) > 0  # no chunk was run again
+    assert not (place / "figures").exists()
+    pd.testing.assert_frame_equal(found.guarantees, swept.guarantees)
 
 
 def test_the_folder_keeps_it_and_notices_its_damage(swept, folder):
@@ -163,3 +205,6 @@ def test_theorems_for_a_rule():
     bad = run.invoke(app, ["theorems", "gd-upper", "--for", "gd"])
     assert (bad.exit_code, "drop one" in bad.stderr) == (2, True)
     assert run.invoke(app, ["theorems", "--for", "adman"]).exit_code == 2
+    assert run.invoke(app, ["theorems", "--for", "adam:beta1=0"]).stdout == text  # as a table of a sweep names it
+    unknown = run.invoke(app, ["theorems", "--for", "adam:beta3=0"])
+    assert (unknown.exit_code, "did you mean 'beta2'?" in unknown.stderr) == (2, True)
