@@ -334,7 +334,6 @@ def registered(table, registry, name):
 
 
 LEMMAS_ONLY = frozenset([
-    "sign-constant-gap",
     "sign-constant-steps",
     "sign-midpoint",
     "signum-gap",

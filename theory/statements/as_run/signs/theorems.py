@@ -37,13 +37,6 @@ SIGN_AS_RUN = (
         SumOver(Symbol.u_l),
         gap,
         any_schedule=True,
-        statement=(
-            r"\forall t \ge 0: f(w_t) - f^* \le \sum_l u_{l,t},\quad u_{l,0} = f_l(w_0) - f_l^*,\quad u_{l,t+1} "
-            r"= \max(0, u_{l,t} -"
-            r" \eta_t\sqrt{2\nu_l u_{l,t}}) + \tfrac{\eta_t^2}{2} S_l,\quad S_l = \max_{s \in \{-1,1\}^{P_l}} "
-            r"s'H_l s,\quad"
-            r" \nu_l = \frac{1}{\max_i (H_l^{-1})_{ii}}"
-        ),
         tight="at the first step, for a block of one coordinate; the plateau is eta^2 max(S^2/(8 nu), S/2) in every block",
         source=f"{_HERE}; for every rate eta_t > 0, by any schedule. Each block's gap is at most its own u.",
     ),
