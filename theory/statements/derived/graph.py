@@ -175,7 +175,7 @@ def _follows(step: Step, known: Mapping[str, Any], levels: Mapping[str, int]) ->
     if step.by in ("start", "last"):
         if level > 1:
             return _unknown("it holds before step t - 1 alone, which may be none"), level
-        if step.by == "start" and level and sp.Ge(Symbol.t, 1, evaluate=False) not in known.values():
+        if step.by == "start" and level and sp.Ge(Symbol.t, 1, evaluate=False) not in given:
             return _unknown("a step before t needs t >= 1"), level
         level = 0
     if step.by in SCHEMAS:

@@ -133,8 +133,8 @@ def _vertices(claim: Any, given: tuple[Any, ...]) -> str:
 
 
 def _at_start(claim: Any, given: tuple[Any, ...]) -> str:
-    """A claim for every step, at step 0."""
-    if len(given) != 1 or varying(given[0]) - set(START):
+    """The first claim, for every step, at step 0."""
+    if not given or varying(given[0]) - set(START):
         return "it is not known what every symbol of it is at step 0"
     same = claim == given[0].subs(START, simultaneous=True)
     return "" if same else "it is not what it uses, at step 0"
@@ -154,6 +154,14 @@ def _tangent(claim: Any) -> tuple[Any, ...] | None:
     """Ln u <= u - 1 for u > 0."""
     if isinstance(claim, sp.Le) and isinstance(claim.lhs, sp.log) and claim.rhs == claim.lhs.args[0] - 1:
         return (sp.Gt(claim.lhs.args[0], 0, evaluate=False),)
+    return None
+
+
+def _rising(claim: Any) -> tuple[Any, ...] | None:
+    """ln u <= ln v for 0 < u <= v."""
+    if isinstance(claim, sp.Le) and isinstance(claim.lhs, sp.log) and isinstance(claim.rhs, sp.log):
+        low, high = claim.lhs.args[0], claim.rhs.args[0]
+        return (sp.Gt(low, 0, evaluate=False), sp.Le(low, high, evaluate=False))
     return None
 
 
@@ -183,6 +191,7 @@ def _integers(claim: Any) -> tuple[Any, ...] | None:
 FACTS: Mapping[str, Callable[[Any], tuple[Any, ...] | None]] = {
     "fact: tangent of the logarithm": _tangent,
     "fact: logarithm of a quotient": _quotient,
+    "fact: the logarithm rises": _rising,
     "fact: integers": _integers,
 }
 """Named facts as schemas: from a claim to the conditions under which it is an instance, which are proved; None if it is none."""

@@ -4,16 +4,18 @@ from collections.abc import Callable, Mapping
 
 import sympy as sp
 
+from quadsim.theory.statements.derived.graph import CONSTANT_RATE
 from quadsim.theory.statements.derived.signs import Signs
 from quadsim.theory.statements.derived.words import Steps, definitions, ge, le, rule, step
 from quadsim.theory.statements.named import fall, gap_l, rate
 from quadsim.theory.statements.steps import equal
-from quadsim.theory.symbols import SumOver, Symbol
+from quadsim.theory.symbols import MinOver, SumOver, Symbol
 
 __all__ = ["SIGN_DERIVATIONS"]
 
 eta, t, gap = Symbol.eta, Symbol.t, Symbol.gap
 S_l, nu_l, u_l = Symbol.S_l, Symbol.nu_l, Symbol.u_l
+_CONCLUSIVE = "for the conclusion"
 d, g = Signs.move_i, Signs.gradient_i
 n1 = Signs.norm1_l
 
@@ -106,7 +108,122 @@ def _constant_gap() -> Steps:
     )
 
 
+def _constant_steps() -> Steps:
+    x, after, first, target = Signs.root_l, Signs.root_next_l, Signs.root_0_l, Symbol.target_l
+    pole, a = Signs.pole_l, Signs.speed_l
+    ratio = (after - pole) / (x - pole)
+    x_star, x_0 = eta * S_l / (2 * sp.sqrt(2 * nu_l)), sp.sqrt(Symbol.gap_0_l)
+    time = x_0 - target + x_star * sp.log((x_0 - x_star) / (target - x_star))
+    written = 1 + time / (eta * sp.sqrt(nu_l / 2))
+
+    def psi(y: sp.Expr) -> sp.Expr:
+        return y + pole * sp.log(y - pole)
+
+    return (
+        *_descent(),
+        *definitions("root of the gap", "start of the root", "constants of the steps", "target", "target above the plateau"),
+        *definitions("target a step later"),
+        *definitions("a step was made", because=f"{_CONCLUSIVE}: a statement about the steps before t speaks of t >= 1"),
+        step(
+            "recursion",
+            le(after**2, x**2 - 2 * a * (x - pole)),
+            "fall",
+            "root of the gap",
+            "constants of the steps",
+            CONSTANT_RATE,
+        ),
+        step("above the pole", sp.Lt(pole, x, evaluate=False), "target", "target above the plateau"),
+        step(
+            "and after",
+            sp.Lt(pole, after, evaluate=False),
+            "target a step later",
+            "target above the plateau",
+        ),
+        step("step", le(after, x - a * (x - pole) / x), "recursion", "above the pole"),
+        step("ratio", le((after - x) / (x - pole), -a / x), "step", "above the pole"),
+        step(
+            "logarithm",
+            le(sp.log(ratio), ratio - 1),
+            "above the pole",
+            "and after",
+            by="fact: tangent of the logarithm",
+        ),
+        step(
+            "difference",
+            equal(sp.log(ratio), sp.log(after - pole) - sp.log(x - pole)),
+            "above the pole",
+            "and after",
+            by="fact: logarithm of a quotient",
+        ),
+        step(
+            "Psi falls",
+            le(a, psi(x) - psi(after)),
+            "logarithm",
+            "difference",
+            "step",
+            "above the pole",
+            "and after",
+        ),
+        step("start above the pole", sp.Lt(pole, first, evaluate=False), "above the pole", "a step was made", by="start"),
+        step(
+            "sum of the falls",
+            le(a * t, psi(first) - psi(x)),
+            "Psi falls",
+            "above the pole",
+            "and after",
+            "start above the pole",
+            by="induction",
+        ),
+        step(
+            "monotone",
+            le(sp.log(target - pole), sp.log(x - pole)),
+            "target",
+            "target above the plateau",
+            by="fact: the logarithm rises",
+        ),
+        step(
+            "until the target",
+            le(a * t, psi(first) - psi(target)),
+            "sum of the falls",
+            "monotone",
+            "target",
+            "target above the plateau",
+            "start above the pole",
+            "above the pole",
+            because="as long as the block is not within its target",
+        ),
+        step("the step before", le(a * (t - 1), psi(first) - psi(target)), "until the target", "a step was made", by="last"),
+        step(
+            "quotient",
+            equal(sp.log((first - pole) / (target - pole)), sp.log(first - pole) - sp.log(target - pole)),
+            "start above the pole",
+            "target above the plateau",
+            by="fact: logarithm of a quotient",
+        ),
+        step(
+            "steps",
+            le(t, 1 + (first - target + pole * sp.log((first - pole) / (target - pole))) / a),
+            "the step before",
+            "quotient",
+            "start above the pole",
+            "target above the plateau",
+        ),
+        step(
+            "defined",
+            sp.And(sp.Lt(x_star, target, evaluate=False), sp.Lt(x_star, x_0, evaluate=False)),
+            "target above the plateau",
+            "start above the pole",
+            "constants of the steps",
+            "start of the root",
+            because=f"{_CONCLUSIVE}: the logarithm is that of a positive number",
+        ),
+        step("in a block", le(t, written), "steps", "constants of the steps", "start of the root", "defined"),
+        step("every block", le(t, MinOver(written)), "in a block", by="every"),
+    )
+
+
 SIGN_DERIVATIONS: Mapping[str, Callable[[], Steps]] = {
     "sign-constant-gap": _constant_gap,
+    "sign-constant-steps": _constant_steps,
 }
 """Name of a theorem to its derivation."""

@@ -91,9 +91,8 @@ DEFINITIONS: Mapping[str, Any] = {
     "largest on signs": _le(_q.vertex_l, _s.S_l),
     "positive definite": sp.Gt(_s.curvature_i, 0, evaluate=False),
     # sign-constant-steps
-    "root of the gap": sp.And(
-        equal(gap_l, _q.root_l**2), equal(_q.gap_next_l, _q.root_next_l**2), equal(_q.root_0_l, sp.sqrt(_s.gap_0_l))
-    ),
+    "root of the gap": sp.And(equal(gap_l, _q.root_l**2), equal(_q.gap_next_l, _q.root_next_l**2)),
+    "start of the root": equal(_q.root_0_l, sp.sqrt(_s.gap_0_l)),
     "constants of the steps": sp.And(
         equal(_q.pole_l, _s.eta * _s.S_l / (2 * sp.sqrt(2 * _s.nu_l))),
         equal(_q.speed_l, _s.eta * sp.sqrt(_s.nu_l / 2)),
