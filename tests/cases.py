@@ -334,10 +334,7 @@ def registered(table, registry, name):
 
 
 LEMMAS_ONLY = frozenset([
-    "sign-constant-steps",
     "sign-midpoint",
-    "signum-gap",
-    "lion-gap",
     "sign-diagonal",
     "sign-distance",
     "sign-cycle",

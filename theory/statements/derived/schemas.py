@@ -158,7 +158,7 @@ def _tangent(claim: Any) -> tuple[Any, ...] | None:
 
 
 def _rising(claim: Any) -> tuple[Any, ...] | None:
-    """ln u <= ln v for 0 < u <= v."""
+    """An instance of: ln u <= ln v for 0 < u <= v."""
     if isinstance(claim, sp.Le) and isinstance(claim.lhs, sp.log) and isinstance(claim.rhs, sp.log):
         low, high = claim.lhs.args[0], claim.rhs.args[0]
         return (sp.Gt(low, 0, evaluate=False), sp.Le(low, high, evaluate=False))
@@ -166,7 +166,7 @@ def _rising(claim: Any) -> tuple[Any, ...] | None:
 
 
 def _quotient(claim: Any) -> tuple[Any, ...] | None:
-    """ln(u/v) = ln u - ln v for u, v > 0."""
+    """An instance of: ln(u/v) = ln u - ln v for u, v > 0."""
     if not isinstance(claim, sp.Eq) or not isinstance(claim.lhs, sp.log):
         return None
     parts = sp.Add.make_args(claim.rhs)

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 import sympy as sp
 
 from quadsim.theory.statements.derived.graph import CONSTANT_RATE
+from quadsim.theory.statements.derived.library import BOXED
 from quadsim.theory.statements.derived.signs import Signs
 from quadsim.theory.statements.derived.words import Steps, definitions, ge, le, rule, step
-from quadsim.theory.statements.named import fall, gap_l, rate
+from quadsim.theory.statements.named import age, fall, gap_l, rate
 from quadsim.theory.statements.steps import equal
 from quadsim.theory.symbols import MinOver, SumOver, Symbol
 
@@ -20,14 +21,15 @@ d, g = Signs.move_i, Signs.gradient_i
 n1 = Signs.norm1_l
 
 
-def _largest_form() -> Steps:
-    """Return the steps to d'Hd <= S_l, for a d whose entries are signs or 0, by the step "moves"."""
-    form = Symbol.curvature_i * d**2 + 2 * Signs.rest_i * d + Signs.others_i
+def _largest_form(form_l: sp.Symbol = Signs.form_l, moves: str = "moves", name: str = "form") -> Steps:
+    """Return the steps to d'Hd <= S_l, for a d whose entries are signs or 0 by the step `moves`."""
+    _, z, form = BOXED[form_l]
+    box, convex = f"box of the {name}", f"convex {name}"
     return (
         *definitions("largest on signs", "positive definite"),
-        step("box", sp.And(le(-1, d), le(d, 1)), "moves"),
-        step("convex", le(form, sp.Max(form.subs(d, 1), form.subs(d, -1))), "box", "positive definite"),
-        step("form", le(Signs.form_l, S_l), "largest on signs", "convex", "box", by="vertices"),
+        step(box, sp.And(le(-1, z), le(z, 1)), moves),
+        step(convex, le(form, sp.Max(form.subs(z, 1), form.subs(z, -1))), box, "positive definite"),
+        step(name, le(form_l, S_l), "largest on signs", convex, box, by="vertices"),
     )
 
 
@@ -108,6 +110,140 @@ def _constant_gap() -> Steps:
     )
 
 
+def _turned() -> Steps:
+    """Return the steps to |Hd|_1 <= S_l."""
+    other, turned = Signs.other_i, Signs.turned_i
+    return (
+        *definitions("signs of the turned step", "1-norm of the turned step", "product of both", "Cauchy-Schwarz in H"),
+        *_largest_form(Signs.other_form_l, "signs of the turned step", "other form"),
+        step("its coordinate", equal(other * turned, sp.Abs(turned)), "signs of the turned step"),
+        step(
+            "its norm",
+            equal(Signs.cross_l, Signs.turned_l),
+            "its coordinate",
+            "product of both",
+            "1-norm of the turned step",
+            by="sum in a block",
+        ),
+        step("turned", le(Signs.turned_l, S_l), "its norm", "Cauchy-Schwarz in H", "form", "other form"),
+    )
+
+
+def _lag(rule_label: str, own: sp.Symbol, keep: sp.Symbol) -> Steps:
+    """Return the steps to |C g - c|_1 <= eta S A C: how far the mix is behind the gradient."""
+    W, after, C = Signs.weight, Signs.weight_next, Signs.mix_weight
+    behind = sp.Abs(W * g - Signs.mean_i)
+    later = sp.Abs(after * Signs.gradient_next_i - Signs.mean_next_i)
+    return (
+        *definitions("gradient along its step", "lag", "lag a step later", "lag of the mix"),
+        step("weights", sp.And(ge(W, 0), le(W, 1)), rule_label, by="induction"),
+        step("weight a step later", sp.And(ge(after, 0), ge(after, W)), "weights", rule_label),
+        step(
+            "coordinate later",
+            le(later, own * behind + rate * after * sp.Abs(Signs.turned_i)),
+            rule_label,
+            "gradient along its step",
+            "weight a step later",
+        ),
+        step(
+            "block later",
+            le(Signs.lag_next_l, own * Signs.lag_l + rate * after * Signs.turned_l),
+            "coordinate later",
+            "lag",
+            "lag a step later",
+            "1-norm of the turned step",
+            by="sum in a block",
+        ),
+        step(
+            "age of the memory",
+            le(Signs.lag_l, eta * S_l * W / (1 - own)),
+            "block later",
+            "turned",
+            "weight a step later",
+            rule_label,
+            CONSTANT_RATE,
+            by="induction",
+        ),
+        step("coordinate of the mix", equal(sp.Abs(C * g - Signs.mix_i), keep * behind), rule_label),
+        step(
+            "block of the mix",
+            equal(Signs.mix_lag_l, keep * Signs.lag_l),
+            "coordinate of the mix",
+            "lag",
+            "lag of the mix",
+            by="sum in a block",
+        ),
+        step("weight of the mix", sp.And(sp.Gt(C, 0, evaluate=False), ge(C, W)), "weights", rule_label),
+        step(
+            "age of the mix",
+            le(Signs.mix_lag_l, eta * S_l * keep / (1 - own) * C),
+            "block of the mix",
+            "age of the memory",
+            "weight of the mix",
+            "weights",
+            rule_label,
+        ),
+    )
+
+
+def _with_mean(name: str, own: sp.Symbol, keep: sp.Symbol) -> Steps:
+    label, C, A = f"rule {name} with its mean", Signs.mix_weight, age
+    size, v_l = S_l * (1 + 4 * A), Symbol.v_l
+    return (
+        rule(f"{name} with its mean"),
+        step("moves", equal(d, sp.sign(Signs.mix_i)), label),
+        *definitions("direction along the gradient", "block along its step"),
+        *_largest_form(),
+        *_norm_against_gap(),
+        *_turned(),
+        *_lag(label, own, keep),
+        *definitions(f"age of {name}"),
+        step(
+            "coordinate",
+            ge(C * (d * g), C * sp.Abs(g) - 2 * sp.Abs(C * g - Signs.mix_i)),
+            "moves",
+            "weight of the mix",
+        ),
+        step(
+            "steepest but for the lag",
+            ge(C * Signs.along_l, C * n1 - 2 * Signs.mix_lag_l),
+            "coordinate",
+            "direction along the gradient",
+            "1-norm of a block",
+            "lag of the mix",
+            by="sum in a block",
+        ),
+        step(
+            "along",
+            ge(Signs.along_l, n1 - 2 * eta * S_l * A),
+            "steepest but for the lag",
+            "age of the mix",
+            "weight of the mix",
+            f"age of {name}",
+            label,
+        ),
+        step(
+            "descent",
+            le(Signs.gap_next_l, gap_l - eta * n1 + eta**2 * size / 2),
+            "block along its step",
+            "along",
+            "form",
+            CONSTANT_RATE,
+        ),
+        step("1-norm", ge(n1, sp.sqrt(2 * nu_l * gap_l)), "norm against the gap"),
+        step(
+            "fall",
+            le(Signs.gap_next_l, gap_l - eta * sp.sqrt(2 * nu_l * gap_l) + eta**2 * size / 2),
+            "descent",
+            "1-norm",
+        ),
+        step("hull", _hull(v_l, size, eta)),
+        step("every block", le(gap_l, v_l), "fall", "hull", by="induction"),
+        *definitions("gap by blocks"),
+        step("the gap", le(gap, SumOver(v_l)), "every block", "gap by blocks", by="sum"),
+    )
+
+
 def _constant_steps() -> Steps:
     x, after, first, target = Signs.root_l, Signs.root_next_l, Signs.root_0_l, Symbol.target_l
     pole, a = Signs.pole_l, Signs.speed_l
@@ -121,9 +257,13 @@ def _constant_steps() -> Steps:
 
     return (
         *_descent(),
-        *definitions("root of the gap", "start of the root", "constants of the steps", "target", "target above the plateau"),
+        *definitions(
+            "root of the gap", "start of the root", "constants of the steps", "target", "target above the plateau"
+        ),
         *definitions("target a step later"),
-        *definitions("a step was made", because=f"{_CONCLUSIVE}: a statement about the steps before t speaks of t >= 1"),
+        *definitions(
+            "a step was made", because=f"{_CONCLUSIVE}: a statement about the steps before t speaks of t >= 1"
+        ),
         step(
             "recursion",
             le(after**2, x**2 - 2 * a * (x - pole)),
@@ -164,7 +304,9 @@ def _constant_steps() -> Steps:
             "above the pole",
             "and after",
         ),
-        step("start above the pole", sp.Lt(pole, first, evaluate=False), "above the pole", "a step was made", by="start"),
+        step(
+            "start above the pole", sp.Lt(pole, first, evaluate=False), "above the pole", "a step was made", by="start"
+        ),
         step(
             "sum of the falls",
             le(a * t, psi(first) - psi(x)),
@@ -192,7 +334,13 @@ def _constant_steps() -> Steps:
             "above the pole",
             because="as long as the block is not within its target",
         ),
-        step("the step before", le(a * (t - 1), psi(first) - psi(target)), "until the target", "a step was made", by="last"),
+        step(
+            "the step before",
+            le(a * (t - 1), psi(first) - psi(target)),
+            "until the target",
+            "a step was made",
+            by="last",
+        ),
         step(
             "quotient",
             equal(sp.log((first - pole) / (target - pole)), sp.log(first - pole) - sp.log(target - pole)),
@@ -225,5 +373,7 @@ def _constant_steps() -> Steps:
 SIGN_DERIVATIONS: Mapping[str, Callable[[], Steps]] = {
     "sign-constant-gap": _constant_gap,
     "sign-constant-steps": _constant_steps,
+    "signum-gap": lambda: _with_mean("signum", Symbol.momentum, Symbol.momentum),
+    "lion-gap": lambda: _with_mean("lion", Symbol.beta2, Symbol.beta1),
 }
 """Name of a theorem to its derivation."""

@@ -11,7 +11,7 @@ import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import symbols as rule_symbols
-from quadsim.theory.statements.named import RECURSIONS, age, gap_l, rate
+from quadsim.theory.statements.named import AGES, RECURSIONS, age, gap_l, rate
 from quadsim.theory.statements.recursion import advance
 from quadsim.theory.statements.steps import equal
 from quadsim.theory.symbols import SumIn, SumOver, Symbol
@@ -32,8 +32,8 @@ class Signs:
     """Coordinate i of d in the step e <- e - rate d at t."""
     turned_i = sp.Symbol("Hd_i", real=True)
     """Coordinate i of H d."""
-    rest_i, others_i = sp.symbols("r_i o_i", real=True)
-    """What d'Hd of the block is made of besides coordinate i of d: H_ii d_i^2 + 2 r_i d_i + o_i."""
+    rest_i, others_i = sp.symbols("dr_i do_i", real=True)
+    """What d'Hd of the block is made of besides coordinate i of d: H_ii d_i^2 + 2 dr_i d_i + do_i."""
     form_l = sp.Symbol("dHd_l", nonnegative=True)
     """d'H d of block l."""
     vertex_l = sp.Symbol("zHz_l", nonnegative=True)
@@ -44,10 +44,20 @@ class Signs:
     """d'g of block l."""
     norm1_l = sp.Symbol("norm1_g_l", nonnegative=True)
     """|g_t|_1 of block l."""
+    cross_l = sp.Symbol("rHd_l", real=True)
+    """r'H d of block l for that r."""
     turned_l = sp.Symbol("norm1_Hd_l", nonnegative=True)
     """|H d|_1 of block l."""
     root_l, root_next_l, root_0_l = sp.symbols("x_l x_next_l x_0_l", nonnegative=True)
     """Root of the gap of block l at steps t, t + 1 and 0."""
+    other_i, other_rest_i, other_others_i = sp.symbols("r_i rr_i ro_i", real=True)
+    """Coordinate i of r = sign(Hd), and what r'Hr is made of besides it: H_ii r_i^2 + 2 rr_i r_i + ro_i."""
+    mean_i, mean_next_i, mix_i = sp.symbols("m_i m_next_i c_i", real=True)
+    """Coordinate i of the mean of gradients that a rule remembers, before and after step t, and of that whose sign it takes."""
+    weight, weight_next, mix_weight = sp.symbols("W W_next C", real=True)
+    """Sum of the weights of the gradients in each of them."""
+    lag_l, lag_next_l, mix_lag_l = sp.symbols("lag_l lag_next_l mix_lag_l", nonnegative=True)
+    """|W_t g_t - m_t|_1 of block l, the same at t + 1, and |C g_t - c|_1."""
     pole_l, speed_l = sp.symbols("pole_l speed_l", positive=True)
     """x* = eta S/(2 sqrt(2 nu)) and a = eta sqrt(nu/2) of block l."""
 
@@ -63,6 +73,9 @@ START: Mapping[Any, Any] = {
     gap_l: _s.gap_0_l,
     _q.error_i: _q.first_i,
     _q.root_l: _q.root_0_l,
+    _q.mean_i: 0,
+    _q.weight: 0,
+    _q.lag_l: 0,
     **{symbol: start for symbol, (start, _) in RECURSIONS.items()},
 }
 """What a quantity at step t is at step 0."""
@@ -72,6 +85,9 @@ NEXT: Mapping[Any, Any] = {
     _q.error_i: _q.error_next_i,
     _q.gradient_i: _q.gradient_next_i,
     _q.root_l: _q.root_next_l,
+    _q.mean_i: _q.mean_next_i,
+    _q.weight: _q.weight_next,
+    _q.lag_l: _q.lag_next_l,
     **{symbol: after for symbol, (_, after) in RECURSIONS.items()},
 }
 """What a quantity at step t is at step t + 1."""
@@ -90,6 +106,16 @@ DEFINITIONS: Mapping[str, Any] = {
     "smallest inverse": _le(_s.nu_l * _s.inverse_i, 1),
     "largest on signs": _le(_q.vertex_l, _s.S_l),
     "positive definite": sp.Gt(_s.curvature_i, 0, evaluate=False),
+    # How far a mean of gradients is behind the gradient.
+    "gradient along its step": equal(_q.gradient_next_i, _q.gradient_i - rate * _q.turned_i),
+    "1-norm of the turned step": equal(_q.turned_l, SumIn(sp.Abs(_q.turned_i))),
+    "signs of the turned step": equal(_q.other_i, sp.sign(_q.turned_i)),
+    "product of both": equal(_q.cross_l, SumIn(_q.other_i * _q.turned_i)),
+    "Cauchy-Schwarz in H": _le(_q.cross_l**2, _q.other_form_l * _q.form_l),
+    "lag": equal(_q.lag_l, SumIn(sp.Abs(_q.weight * _q.gradient_i - _q.mean_i))),
+    "lag a step later": equal(_q.lag_next_l, SumIn(sp.Abs(_q.weight_next * _q.gradient_next_i - _q.mean_next_i))),
+    "lag of the mix": equal(_q.mix_lag_l, SumIn(sp.Abs(_q.mix_weight * _q.gradient_i - _q.mix_i))),
+    **{f"age of {name}": equal(age, value) for name, value in AGES.items()},
     # sign-constant-steps
     "root of the gap": sp.And(equal(gap_l, _q.root_l**2), equal(_q.gap_next_l, _q.root_next_l**2)),
     "start of the root": equal(_q.root_0_l, sp.sqrt(_s.gap_0_l)),
@@ -104,14 +130,23 @@ DEFINITIONS: Mapping[str, Any] = {
 """Label to formula."""
 
 LEVELS: Mapping[str, int] = {"target": 1, "target a step later": 2}
-NEEDS: Mapping[str, tuple[str, ...]] = {}
-SPEAKS_OF: Mapping[str, tuple[str, ...]] = {"rule signsgd at a given rate": ("signsgd",)}
+NEEDS: Mapping[str, tuple[str, ...]] = {"rule lion with its mean": ("no weight decay",)}
+SPEAKS_OF: Mapping[str, tuple[str, ...]] = {
+    "rule signsgd at a given rate": ("signsgd",),
+    **{f"rule {name} with its mean": (name,) for name in AGES},
+    **{f"age of {name}": (name,) for name in AGES},
+}
 
 BOXED: Mapping[sp.Symbol, tuple[sp.Symbol, sp.Symbol, sp.Expr]] = {
     _q.form_l: (
         _q.vertex_l,
         _q.move_i,
         _s.curvature_i * _q.move_i**2 + 2 * _q.rest_i * _q.move_i + _q.others_i,
+    ),
+    _q.other_form_l: (
+        _q.vertex_l,
+        _q.other_i,
+        _s.curvature_i * _q.other_i**2 + 2 * _q.other_rest_i * _q.other_i + _q.other_others_i,
     ),
 }
 """A form of a vector to the same form of a vector of signs, a coordinate of the vector, and the form as its function."""
@@ -128,4 +163,39 @@ def _sign_rule(_: str) -> Any:
     return sp.And(equal(_q.error_next_i, _q.error_i - rate * _q.move_i), equal(_q.move_i, move))
 
 
-STEPS: Mapping[str, Callable[[str], Any]] = {"signsgd at a given rate": _sign_rule}
+def _rule_with_mean(label: str) -> Any:
+    """Return the step along the sign of a mean of gradients, with the sums of the weights by the same expressions at g = 1.
+
+    Raises:
+        ValueError: the rule is of another kind.
+    """
+    rule = RULES[label.removesuffix(" with its mean")]
+    own = {"momentum": _s.momentum, "beta1": _s.beta1, "beta2": _s.beta2, "weight_decay": sp.S.Zero}
+    values = {symbol: own[str(symbol)] for symbol in rule.hyperparameters} | {rule_symbols.lr: rate}
+    (memory,) = rule.states
+    after, states = advance(rule, _q.error_i, _q.gradient_i, {memory: _q.mean_i}, values)
+    signs = after.atoms(sp.sign)
+    if len(signs) != 1 or rule.start.get(memory, 0) != 0 or sp.simplify(_q.error_i - after - rate * min(signs)) != 0:
+        raise ValueError(
+            f"rule must step along the sign of a mean that starts at 0, got {rule.name} with another step."
+        )
+    (mix,) = min(signs).args
+    at_one = {_q.gradient_i: 1, _q.mean_i: _q.weight}
+    below_one = [
+        sp.Lt(values[x], 1, evaluate=False) for x, r in rule.hyperparameters.items() if r.high == 1 and r.high_open
+    ]
+    return sp.And(
+        equal(_q.error_next_i, _q.error_i - rate * _q.move_i),
+        equal(_q.move_i, sp.sign(_q.mix_i)),
+        equal(_q.mix_i, mix),
+        equal(_q.mix_weight, mix.subs(at_one)),
+        equal(_q.mean_next_i, states[memory]),
+        equal(_q.weight_next, states[memory].subs(at_one)),
+        *below_one,
+    )
+
+
+STEPS: Mapping[str, Callable[[str], Any]] = {
+    "signsgd at a given rate": _sign_rule,
+    **{f"{name} with its mean": _rule_with_mean for name in AGES},
+}
