@@ -6,11 +6,12 @@ import sympy as sp
 
 from quadsim.theory.statements.derived.graph import CONSTANT_RATE
 from quadsim.theory.statements.derived.library import BOXED
+from quadsim.theory.statements.derived.pairs import Pairs
 from quadsim.theory.statements.derived.signs import Signs
 from quadsim.theory.statements.derived.words import Steps, definitions, ge, le, rule, step
 from quadsim.theory.statements.named import age, fall, gap_l, rate
 from quadsim.theory.statements.steps import equal
-from quadsim.theory.symbols import MinOver, SumOver, Symbol
+from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
 __all__ = ["SIGN_DERIVATIONS"]
 
@@ -370,9 +371,54 @@ def _constant_steps() -> Steps:
     )
 
 
+def _from_start() -> Steps:
+    q = Pairs
+    high, low = (1 - eta * q.high_p) ** 2, (1 - eta * q.low_p) ** 2
+    moved = "rule gd on two eigenvalues"
+    least = sp.Min(q.share_high_p, q.share_low_p)
+    ratio = (q.high_p - q.low_p) / (q.high_p + q.low_p)
+    return (
+        rule("gd on two eigenvalues"),
+        *definitions("pair", "how far apart", "parts on two eigenvalues", "shares", "least ratio"),
+        step(
+            "one of both",
+            sp.Or(ge(high, q.apart_p**2), ge(low, q.apart_p**2)),
+            "pair",
+            "how far apart",
+            because="for every rate one of both modes is slow",
+        ),
+        step(
+            "on the larger",
+            sp.Implies(ge(high, q.apart_p**2), ge(q.on_high_p, q.power_p * q.first_high_p)),
+            moved,
+            by="induction",
+        ),
+        step(
+            "on the smaller",
+            sp.Implies(ge(low, q.apart_p**2), ge(q.on_low_p, q.power_p * q.first_low_p)),
+            moved,
+            by="induction",
+        ),
+        step(
+            "the slow one",
+            ge(gap, q.power_p * sp.Min(q.first_high_p, q.first_low_p)),
+            "one of both",
+            "on the larger",
+            "on the smaller",
+            "parts on two eigenvalues",
+        ),
+        step("relative", ge(gap / Symbol.gap_0, least * q.power_p), "the slow one", "shares"),
+        step("power", equal(q.power_p, q.apart_p ** (2 * t)), by="induction"),
+        step("of a pair", ge(gap / Symbol.gap_0, least * ratio ** (2 * t)), "relative", "power", "how far apart"),
+        step("every pair", ge(gap / Symbol.gap_0, MaxOver(least * ratio ** (2 * t))), "of a pair", by="every"),
+        step("least", ge(gap / Symbol.gap_0, Symbol.least_ratio), "every pair", "least ratio"),
+    )
+
+
 SIGN_DERIVATIONS: Mapping[str, Callable[[], Steps]] = {
     "sign-constant-gap": _constant_gap,
     "sign-constant-steps": _constant_steps,
+    "gd-lower-start": _from_start,
     "signum-gap": lambda: _with_mean("signum", Symbol.momentum, Symbol.momentum),
     "lion-gap": lambda: _with_mean("lion", Symbol.beta2, Symbol.beta1),
 }
