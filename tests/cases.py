@@ -335,9 +335,6 @@ def registered(table, registry, name):
 
 LEMMAS_ONLY = frozenset([
     "sign-midpoint",
-    "sign-diagonal",
-    "sign-distance",
-    "sign-cycle",
     "adam-local",
     "adam-energy",
     "adam-certificate",
