@@ -342,7 +342,6 @@ LEMMAS_ONLY = frozenset([
     "adam-from-state",
     "adam-span",
     "linear-modes",
-    "block-scale-invariance",
     "adam-diagonal",
 ])
 """Theorems whose lemmas are proved, while their statement is not derived from them by machine; no other may lack a derivation."""

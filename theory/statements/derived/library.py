@@ -8,7 +8,7 @@ import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
-from quadsim.theory.statements.derived import definitions, pairs, signs
+from quadsim.theory.statements.derived import definitions, pairs, scales, signs
 from quadsim.theory.statements.quantities import MEANINGS
 from quadsim.theory.symbols import Symbol
 
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-_MODULES = (definitions, signs, pairs)
+_MODULES = (definitions, signs, pairs, scales)
 
 
 def _all(name: str) -> dict[Any, Any]:
@@ -47,7 +47,7 @@ def _all(name: str) -> dict[Any, Any]:
 
 DEFINITIONS, NEEDS, START, NEXT = (_all(name) for name in ("DEFINITIONS", "NEEDS", "START", "NEXT"))
 SPEAKS_OF, LEVELS, _STEPS = (_all(name) for name in ("SPEAKS_OF", "LEVELS", "STEPS"))
-BOXED, TURNED = signs.BOXED, signs.TURNED
+BOXED, TURNED = signs.BOXED, {**signs.TURNED, **scales.TURNED}
 
 CONSTANT: frozenset[sp.Symbol] = frozenset(
     symbol for symbol, meaning in MEANINGS.items() if not meaning.of_state and symbol != Symbol.growth

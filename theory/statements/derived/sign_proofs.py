@@ -7,6 +7,7 @@ import sympy as sp
 from quadsim.theory.statements.derived.graph import CONSTANT_RATE
 from quadsim.theory.statements.derived.library import BOXED
 from quadsim.theory.statements.derived.pairs import Pairs
+from quadsim.theory.statements.derived.scales import Scales
 from quadsim.theory.statements.derived.signs import Signs
 from quadsim.theory.statements.derived.words import Steps, definitions, ge, le, rule, step
 from quadsim.theory.statements.named import age, fall, gap_l, rate
@@ -455,6 +456,46 @@ def _on_cycle() -> Steps:
     )
 
 
+def _invariance() -> Steps:
+    q = Scales
+    ratio, same = gap_l / Symbol.gap_0_l, q.twin_gap / q.twin_gap_0
+    return (
+        rule("without a scale"),
+        *definitions("same start", "how far from the first", "multiple of the first", "gap of the first"),
+        *definitions("gap of a block by the gradient", "largest ratio", "smallest ratio"),
+        step("never apart", equal(q.apart_l, 0), "rule without a scale", "same start", by="induction"),
+        step("same error", equal(Signs.error_i, q.twin_i), "never apart", "how far from the first"),
+        step("its gradient", equal(g, q.twin_turned_i), "same error", by="linear"),
+        step(
+            "product",
+            equal(g * Signs.error_i / 2, q.scale_l * q.twin_gradient_i * q.twin_i / 2),
+            "its gradient",
+            "same error",
+            "multiple of the first",
+        ),
+        step(
+            "block",
+            equal(gap_l, q.scale_l * q.twin_gap),
+            "product",
+            "gap of a block by the gradient",
+            "gap of the first",
+            by="sum in a block",
+        ),
+        step("block at the start", equal(Symbol.gap_0_l, q.scale_l * q.twin_gap_0), "block", by="start"),
+        step("ratio", equal(ratio, same), "block", "block at the start"),
+        step("largest", equal(MaxOver(ratio), same), "ratio", by="every"),
+        step("smallest", equal(MinOver(ratio), same), "ratio", by="every"),
+        step(
+            "both",
+            equal(Symbol.ratio_high, Symbol.ratio_low),
+            "largest",
+            "smallest",
+            "largest ratio",
+            "smallest ratio",
+        ),
+    )
+
+
 def _from_start() -> Steps:
     q = Pairs
     high, low = (1 - eta * q.high_p) ** 2, (1 - eta * q.low_p) ** 2
@@ -503,6 +544,7 @@ SIGN_DERIVATIONS: Mapping[str, Callable[[], Steps]] = {
     "sign-constant-gap": _constant_gap,
     "sign-constant-steps": _constant_steps,
     "gd-lower-start": _from_start,
+    "block-scale-invariance": _invariance,
     "sign-distance": _distance,
     "sign-diagonal": _diagonal,
     "sign-cycle": _on_cycle,
