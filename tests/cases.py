@@ -334,7 +334,6 @@ def registered(table, registry, name):
 
 
 LEMMAS_ONLY = frozenset([
-    "sign-midpoint",
     "adam-local",
     "adam-energy",
     "adam-certificate",

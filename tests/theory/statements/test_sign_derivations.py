@@ -16,8 +16,8 @@ from quadsim.theory.statements import named
 from quadsim.theory.statements.derived import library
 from quadsim.theory.statements.derived.graph import derive
 from quadsim.theory.statements.derived.schemas import SCHEMAS
-from quadsim.theory.statements.derived.signs import Signs as q
-from quadsim.theory.statements.derived.words import definitions, ge, le, rule, step
+from quadsim.theory.statements.derived.signs.definitions import Signs as q
+from quadsim.theory.statements.derived.words import definition, definitions, ge, le, rule, step
 from quadsim.theory.statements.named import PAIRS, gap_l, rate
 from quadsim.theory.statements.steps import equal
 from quadsim.theory.symbols import MaxOver, MinOver, SumIn, SumOver
@@ -28,6 +28,7 @@ SIGNS = [
     "sign-constant-steps",
     "signum-gap",
     "lion-gap",
+    "sign-midpoint",
     "sign-diagonal",
     "sign-distance",
     "sign-cycle",
@@ -85,7 +86,7 @@ def test_a_sum_in_a_block_keeps_what_belongs_to_the_block_and_nothing_else():
 
 
 def test_a_form_is_bounded_in_the_box_only_where_it_is_convex_and_the_vector_lies_in_the_box():
-    _, z, form = library.BOXED[q.form_l]
+    _, z, form, _ = library.BOXED[q.form_l]
     moves = (
         rule("signsgd at a given rate"),
         step("moves", equal(z, sp.sign(q.gradient_i)), "rule signsgd at a given rate"),
@@ -122,6 +123,50 @@ def test_the_image_of_a_multiple_is_one_only_with_a_factor_that_no_coordinate_ha
     assert not image(equal(q.gradient_i, q.rest_i * q.turned_i), equal(q.error_i, q.rest_i * q.move_i))
     assert not image(equal(q.gradient_i, s.S_l * q.multiple * q.turned_i), equal(q.error_i, q.multiple * q.move_i))
     assert not image(le(q.gradient_i, q.multiple * q.turned_i), le(q.error_i, q.multiple * q.move_i))
+
+
+def test_a_form_along_a_line_is_a_quadratic():
+    line = equal(q.error_next_i, q.error_i - rate * q.move_i)
+    whole = gap_l - rate * SumIn(q.gradient_i * q.move_i) + rate**2 / 2 * q.form_l
+
+    def along(claim, of=line):
+        return not SCHEMAS["quadratic"](claim, (of,))
+
+    assert along(equal(q.gap_next_l, whole))
+    assert not along(equal(q.gap_next_l, whole + rate**2 / 2 * q.form_l))
+    assert not along(equal(q.gap_next_l, gap_l + rate * SumIn(q.gradient_i * q.move_i) + rate**2 / 2 * q.form_l))
+    assert not along(equal(q.gap_next_l, gap_l - rate * q.gradient_i * q.move_i + rate**2 / 2 * q.form_l))
+    assert not along(le(q.gap_next_l, whole))
+    assert not along(equal(q.gap_next_l, whole), equal(q.error_next_i, q.error_i - q.weight * q.rest_i * q.move_i))
+    assert not along(equal(q.gap_next_l, whole), equal(q.error_next_i, 2 * q.error_i - rate * q.move_i))
+    assert not along(equal(q.middle_l, whole))
+
+
+def test_a_step_later_needs_to_be_known():
+    moves = (
+        rule("signsgd at a given rate"),
+        step("moves", equal(q.move_i, sp.sign(q.gradient_i)), "rule signsgd at a given rate"),
+    )
+    later = equal(q.next_move_i, sp.sign(q.gradient_next_i))
+    assert accepted(*moves, step("x", later, "moves", by="next"))
+    assert not accepted(*moves, step("x", equal(q.next_move_i, sp.sign(q.gradient_i)), "moves", by="next"))
+    largest = definitions("largest on signs")
+    assert not accepted(*largest, step("x", le(q.vertex_l, s.S_l), "largest on signs", by="next"))
+
+
+def test_a_definition_of_signs_alone_needs_that_the_vector_is_one():
+    known = (
+        rule("signsgd at a given rate"),
+        *definitions("no zero"),
+        step("moves", equal(q.move_i, sp.sign(q.gradient_i)), "rule signsgd at a given rate"),
+        step("signs", sp.Or(equal(q.move_i, 1), equal(q.move_i, -1)), "moves", "no zero"),
+        step("wide", sp.Or(equal(q.move_i, 1), equal(q.move_i, -1), equal(q.move_i, 0)), "moves"),
+    )
+    midpoint = THEOREMS["sign-midpoint"]
+    for uses, good in ((("signs",), True), (("wide",), False), ((), False)):
+        found = derive(replace(midpoint, derivation=lambda uses=uses: (*known, definition("midpoint constant", *uses))))
+        assert (found.steps[-2][1].status == "cited") == good
+        assert found.steps[-3][1].status == "proved"
 
 
 def test_a_part_is_at_most_its_sum_only_if_none_is_negative():
@@ -165,7 +210,10 @@ def test_induction_needs_to_know_every_symbol_a_step_later():
 
 def test_what_holds_before_t_does_not_hold_at_t():
     """Of sign-constant-steps: the least of the steps before t says nothing of step t, and its bound needs the 1."""
-    target = definitions("target", "target a step later", "a step was made", "start of the root")
+    target = (
+        *definitions("target", "a step was made", "start of the root"),
+        step("target a step later", le(s.target_l, q.root_next_l), "target", by="next"),
+    )
     claim = le(s.target_l, q.root_l)
     steps = (*target, step("x", claim, "target"))
     true = replace(THEOREMS["sign-constant-steps"], derivation=lambda: steps)
@@ -204,6 +252,12 @@ NEIGHBOURS = {
         "sign-constant-steps",
         {"bound": MinOver(1 + (sp.sqrt(s.gap_0_l) - s.target_l) / (s.eta * sp.sqrt(s.nu_l / 2)))},
     ),
+    "midpoint without its jitter": ("sign-midpoint", {"bound": SumOver(s.w_l)}),
+    "midpoint, half the jitter": ("sign-midpoint", {"bound": SumOver(s.w_l + s.eta**2 * s.S_l / 16)}),
+    "midpoint of every gap": ("sign-midpoint", {"quantity": s.gap}),
+    "midpoint of the largest block": ("sign-midpoint", {"bound": MaxOver(s.w_l + s.eta**2 * s.S_l / 8)}),
+    "midpoint where an entry is 0": ("sign-midpoint", {"hypotheses": ()}),
+    "midpoint of signum": ("sign-midpoint", {"rules": ("signum",)}),
     "signum without its age": ("signum-gap", {"bound": SumOver(s.u_l)}),
     "signum for lion": ("signum-gap", {"rules": ("lion",)}),
     "signum and signsgd": ("signum-gap", {"rules": ("signum", "signsgd")}),

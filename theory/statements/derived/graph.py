@@ -10,15 +10,18 @@ block l with i in l. A step follows from those that it `uses` in one of these wa
 - `sum`, `sum in a block`: both sides of a claim for every mode (or block) are added up; equations that are used say what a sum
   is called;
 - `extreme`: MaxOver(x) >= x or MinOver(x) <= x; `every`: a bound of x for every index that has none is one of its extreme;
-- `part`: x <= SumOver(x) for an x >= 0; `linear`: H x = a H z from x = a z for every coordinate, which induction assumes as well;
+- `part`: x <= SumOver(x) for an x >= 0; `linear`: H x = a H y + b H z from x = a y + b z for every coordinate, which
+  induction assumes as well; `quadratic`: the form of H at x = y + a p, expanded;
 - `vertices`: a bound of a convex form at all vectors of signs is one in the whole box [-1, 1]^P;
 - `induction`: it holds at step 0, and from step t follows step t + 1; what every symbol is a step later must be known;
-- `start`, `last`: what holds at every step holds at step 0, and what holds at every step before t at t - 1;
+- `start`, `next`, `last`: what holds at every step holds at step 0, and a step later; what holds before t holds at t - 1;
 - `fact: NAME`: an instance of a named fact, whose conditions are proved from what is used.
 
 A claim holds at every step t (level 0), at the steps before t alone (level 1: what is remembered of them) or at those before
 t - 1 (level 2: two of them that follow each other). It has the highest level of what it uses; induction lowers it by one, as
 a step from s to s + 1 that is good for all s < t reaches t. Only claims of level 0 end in the statement.
+
+Some definitions hold only where a vector has a property: the claim that it has is among what they use (PREMISES).
 
 A theorem whose rate may follow a schedule may not use that the rate is constant; that of another may, by the label "lr is
 constant". A label that holds of some rules only (SPEAKS_OF) must hold of every rule of the theorem.
@@ -35,7 +38,16 @@ from typing import Any
 
 import sympy as sp
 
-from quadsim.theory.statements.derived.library import DEFINITIONS, LEVELS, NEEDS, NEXT, SPEAKS_OF, START, step_of_rule
+from quadsim.theory.statements.derived.library import (
+    DEFINITIONS,
+    LEVELS,
+    NEEDS,
+    NEXT,
+    PREMISES,
+    SPEAKS_OF,
+    START,
+    step_of_rule,
+)
 from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, is_stationary, turned
 from quadsim.theory.statements.named import rate
 from quadsim.theory.statements.proving import Discharge, Step, prove
@@ -159,36 +171,53 @@ def _follows(step: Step, known: Mapping[str, Any], levels: Mapping[str, int]) ->
     lacking = [needed for needed in NEEDS.get(step.label, ()) if needed not in step.uses]
     if lacking:
         return _unknown(f"{step.label} needs the hypothesis {lacking[0]!r}"), 0
-    level = max((levels[label] for label in step.uses), default=0)
+    given = tuple(known[label] for label in step.uses)
+    before = max((levels[label] for label in step.uses), default=0)
     if step.by == "definition":
-        if DEFINITIONS.get(step.label) != step.claim:
-            return _unknown(f"{step.label} is defined otherwise"), 0
-        return Discharge("cited", step.label, 0.0), LEVELS.get(step.label, 0)
+        return _by_definition(step, given), max(before, LEVELS.get(step.label, 0))
     if step.by == "rule":
         same = step_of_rule(step.label.removeprefix("rule ")) == step.claim
         return _proved("the rule", same, "the rule has another step"), 0
-    given = tuple(known[label] for label in step.uses)
     if any(relation is None for relation in given):
         return _unknown("a hypothesis without a relation cannot be used in algebra"), 0
     if step.by == "induction":
         plain = tuple(known[label] for label in step.uses if not levels[label])
-        return _by_induction(step.claim, plain, given), max(level - 1, 0)
-    if step.by in ("start", "last"):
-        if level > 1:
-            return _unknown("it holds before step t - 1 alone, which may be none"), level
-        if step.by == "start" and level and sp.Ge(Symbol.t, 1, evaluate=False) not in given:
-            return _unknown("a step before t needs t >= 1"), level
-        level = 0
+        return _by_induction(step.claim, plain, given), max(before - 1, 0)
+    level, wrong = _level(step, given, before)
+    if wrong:
+        return _unknown(wrong), level
     if step.by in SCHEMAS:
         wrong = SCHEMAS[step.by](step.claim, given)
         return _proved(step.by, not wrong, wrong), level
     if step.by in FACTS:
         return _by_fact(step, given), level
-    if step.by:
-        return _unknown(f"there is no way {step.by!r} in which a step follows"), level
-    if step.label == _STATEMENT and level:
-        return _unknown("what it uses holds at the steps before t alone"), level
     return _by_algebra(step.claim, given), level
+
+
+def _level(step: Step, given: tuple[Any, ...], before: int) -> tuple[int, str]:
+    """Return the level of a claim from that of what it uses, and why it does not follow from such claims; "" if it does."""
+    if step.by in ("start", "last"):  # of a step before t, which must exist
+        if before > 1:
+            return before, "it holds before step t - 1 alone, which may be none"
+        if before and sp.Ge(Symbol.t, 1, evaluate=False) not in given:
+            return before, "a step before t needs t >= 1"
+        return 0, ""
+    if step.by == "next" and before:
+        return before + 1, ""  # what holds at the steps before t holds a step later at those before t - 1
+    if step.by and step.by not in SCHEMAS and step.by not in FACTS:
+        return before, f"there is no way {step.by!r} in which a step follows"
+    if step.label == _STATEMENT and before:
+        return before, "what it uses holds at the steps before t alone"
+    return before, ""
+
+
+def _by_definition(step: Step, given: tuple[Any, ...]) -> Discharge:
+    if DEFINITIONS.get(step.label) != step.claim:
+        return _unknown(f"{step.label} is defined otherwise")
+    for premise in PREMISES.get(step.label, ()):
+        if premise not in given:
+            return _unknown(f"{step.label} holds only where {premise}, which is not among what it uses")
+    return Discharge("cited", step.label, 0.0)
 
 
 def _by_induction(claim: Any, plain: tuple[Any, ...], given: tuple[Any, ...]) -> Discharge:

@@ -8,7 +8,9 @@ import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
-from quadsim.theory.statements.derived import definitions, pairs, scales, signs
+from quadsim.theory.statements.derived import definitions
+from quadsim.theory.statements.derived.signs import definitions as signs
+from quadsim.theory.statements.derived.signs import pairs, scales
 from quadsim.theory.statements.quantities import MEANINGS
 from quadsim.theory.symbols import Symbol
 
@@ -47,7 +49,9 @@ def _all(name: str) -> dict[Any, Any]:
 
 DEFINITIONS, NEEDS, START, NEXT = (_all(name) for name in ("DEFINITIONS", "NEEDS", "START", "NEXT"))
 SPEAKS_OF, LEVELS, _STEPS = (_all(name) for name in ("SPEAKS_OF", "LEVELS", "STEPS"))
-BOXED, TURNED = signs.BOXED, {**signs.TURNED, **scales.TURNED}
+BOXED, ENERGIES, FORMS = signs.BOXED, signs.ENERGIES, signs.FORMS
+TURNED = {**signs.TURNED, **scales.TURNED}
+PREMISES = signs.PREMISES
 
 CONSTANT: frozenset[sp.Symbol] = frozenset(
     symbol for symbol, meaning in MEANINGS.items() if not meaning.of_state and symbol != Symbol.growth

@@ -3,12 +3,13 @@
 Each takes the claim and the claims that the step uses, and returns "" or why the claim does not follow.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import sympy as sp
 
-from quadsim.theory.statements.derived.library import BOXED, CONSTANT, NEXT, START, TURNED
+from quadsim.theory.statements.derived.library import BOXED, CONSTANT, ENERGIES, FORMS, NEXT, START, TURNED
 from quadsim.theory.symbols import REDUCTIONS, MaxOver, MinOver, SumIn, SumOver, Symbol
 
 __all__ = ["FACTS", "SCHEMAS", "is_stationary", "turned", "varying"]
@@ -121,10 +122,10 @@ def _vertices(claim: Any, given: tuple[Any, ...]) -> str:
     """
     if len(given) != 3 or not isinstance(claim, sp.Le) or claim.lhs not in BOXED:
         return "it is not an upper bound of a form of a vector, from three claims"
-    at_vertex, coordinate, form = BOXED[claim.lhs]
+    at_vertex, coordinate, form, free = BOXED[claim.lhs]
     bounded, convex, box = given
-    if varying(claim.rhs):
-        return "the bound depends on the vector, or on the step"
+    if varying(claim.rhs) - free:
+        return "the bound may depend on the vector"
     if bounded != claim.func(at_vertex, claim.rhs, evaluate=False):
         return "the first claim is not the same bound at all vectors of signs"
     ends = sp.Max(form.subs(coordinate, 1), form.subs(coordinate, -1))
@@ -134,19 +135,63 @@ def _vertices(claim: Any, given: tuple[Any, ...]) -> str:
     return "" if box == inside else "the third claim is not that every coordinate lies in [-1, 1]"
 
 
+def _flat(given: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(part for x in given for part in (x.args if isinstance(x, sp.And) else (x,)))
+
+
+def _combination(expression: sp.Expr) -> dict[sp.Symbol, sp.Expr] | None:
+    """Return an expression as a sum of vectors, vector to factor without an index; None for any other expression."""
+    out: dict[sp.Symbol, sp.Expr] = {}
+    for term in sp.Add.make_args(sp.expand(expression)):
+        vectors = [factor for factor in sp.Mul.make_args(term) if factor in TURNED]
+        if len(vectors) != 1 or is_indexed(term / vectors[0]):
+            return None
+        out[vectors[0]] = out.get(vectors[0], sp.S.Zero) + term / vectors[0]
+    return out
+
+
 def turned(relation: Any) -> tuple[Any, ...]:
-    """Return H x = a H z where a relation says x = a z for every coordinate, with an a that has no index."""
+    """Return H x = a H y + b H z where a relation says x = a y + b z for every coordinate, with factors that have no index."""
     if not isinstance(relation, sp.Eq) or relation.lhs not in TURNED:
         return ()
-    (other, *more) = [factor for factor in sp.Mul.make_args(relation.rhs) if factor in TURNED] or (None,)
-    if other is None or more or is_indexed(relation.rhs / other):
+    parts = _combination(relation.rhs)
+    if not parts:
         return ()
-    return (sp.Eq(TURNED[relation.lhs], relation.rhs / other * TURNED[other], evaluate=False),)
+    return (sp.Eq(TURNED[relation.lhs], sp.Add(*(a * TURNED[z] for z, a in parts.items())), evaluate=False),)
 
 
 def _linear(claim: Any, given: tuple[Any, ...]) -> str:
-    """From x = a z for every coordinate: H x = a H z."""
-    return "" if len(given) == 1 and claim in turned(given[0]) else "it is not the image by H of a multiple of a vector"
+    """From x = a y + b z for every coordinate: H x = a H y + b H z."""
+    for relation in _flat(given):
+        for image in turned(relation):
+            if isinstance(claim, sp.Eq) and claim.lhs == image.lhs and sp.expand(claim.rhs - image.rhs) == 0:
+                return ""
+    return "it is not the image by H of a combination of vectors"
+
+
+def _quadratic(claim: Any, given: tuple[Any, ...]) -> str:
+    """From x = y + a p for every coordinate: x'Hx/2 = y'Hy/2 + a p'Hy + a^2/2 p'Hp, in every block."""
+    wrong = "it is not the form of H at a vector and a multiple of another"
+    if not isinstance(claim, sp.Eq):
+        return wrong
+    for relation in _flat(given):
+        parts = _combination(relation.rhs) if isinstance(relation, sp.Eq) and relation.lhs in ENERGIES else None
+        if not parts or claim.lhs != ENERGIES[relation.lhs] or len(parts) != 2:
+            continue
+        for y, p in itertools.permutations(parts):
+            if parts[y] == 1 and y in ENERGIES and p in FORMS:
+                a = parts[p]
+                whole = ENERGIES[y] + a * SumIn(TURNED[y] * p) + a**2 / 2 * FORMS[p]
+                if sp.expand(claim.rhs - whole) == 0:
+                    return ""
+    return wrong
+
+
+def _next(claim: Any, given: tuple[Any, ...]) -> str:
+    """A claim for every step, a step later."""
+    if len(given) != 1 or not is_stationary(given[0]):
+        return "it is not known what every symbol of it is a step later"
+    return "" if claim == given[0].subs(NEXT, simultaneous=True) else "it is not what it uses, a step later"
 
 
 def _part(claim: Any, given: tuple[Any, ...]) -> str:
@@ -227,6 +272,8 @@ SCHEMAS: Mapping[str, Callable[[Any, tuple[Any, ...]], str]] = {
     "sum in a block": _sum_over(SumIn),
     "vertices": _vertices,
     "linear": _linear,
+    "quadratic": _quadratic,
+    "next": _next,
     "part": _part,
     "start": _at_start,
     "last": _last,
