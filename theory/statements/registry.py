@@ -6,7 +6,7 @@ from quadsim.theory.statements.adam import ADAM
 from quadsim.theory.statements.adam_cycle import CYCLE
 from quadsim.theory.statements.as_run.invariance import INVARIANCE
 from quadsim.theory.statements.as_run.preconditioned.theorems import ADAM_AS_RUN
-from quadsim.theory.statements.as_run.sign_constant import SIGN_AS_RUN
+from quadsim.theory.statements.as_run.signs.theorems import SIGN_AS_RUN
 from quadsim.theory.statements.covariance import HETEROGENEITY
 from quadsim.theory.statements.derived.proofs import DERIVATIONS
 from quadsim.theory.statements.descent import DESCENT
