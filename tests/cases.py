@@ -334,11 +334,7 @@ def registered(table, registry, name):
 
 
 LEMMAS_ONLY = frozenset([
-    "sign-constant-gap",
-    "sign-constant-steps",
     "sign-midpoint",
-    "signum-gap",
-    "lion-gap",
     "sign-diagonal",
     "sign-distance",
     "sign-cycle",
@@ -351,6 +347,5 @@ LEMMAS_ONLY = frozenset([
     "linear-modes",
     "block-scale-invariance",
     "adam-diagonal",
-    "gd-lower-start",
 ])
 """Theorems whose lemmas are proved, while their statement is not derived from them by machine; no other may lack a derivation."""

@@ -29,7 +29,7 @@ import numpy as np
 import sympy as sp
 from sympy.logic.boolalg import Boolean
 
-from quadsim.theory.symbols import MaxOver, MinOver, SumOver
+from quadsim.theory.symbols import REDUCTIONS
 
 z3: Any = lazy_loader.load("z3")  # half a second, and only a proof needs it
 
@@ -193,7 +193,7 @@ def _is_identity(equation: sp.Eq) -> bool:
 def _opaque(expression: sp.Expr) -> sp.Expr:
     """Return an expression in which every reduction over an index is a symbol: two of them are equal only if they look alike."""
     outermost: dict[sp.Expr, sp.Symbol] = {}
-    for over in sorted(expression.atoms(MaxOver, MinOver, SumOver), key=sp.count_ops, reverse=True):
+    for over in sorted(expression.atoms(*REDUCTIONS), key=sp.count_ops, reverse=True):
         outermost[over] = sp.Symbol(f"reduction {len(outermost)}", real=True, positive=over.is_positive)
         expression = expression.xreplace({over: outermost[over]})
     return expression
@@ -201,7 +201,7 @@ def _opaque(expression: sp.Expr) -> sp.Expr:
 
 def _where_it_fails(equation: sp.Eq) -> dict[str, str]:
     """Return rational numbers at which the sides differ by more than 1e-30, evaluated to 40 digits; empty if none are found."""
-    if equation.atoms(MaxOver, MinOver, SumOver):
+    if equation.atoms(*REDUCTIONS):
         return {}  # their values cannot be chosen one by one
     difference = (equation.lhs - equation.rhs).doit()
     names = sorted(difference.free_symbols, key=str)
@@ -454,12 +454,12 @@ class _Translator:
         if isinstance(expression, sp.sign):
             inner = self.real(expression.args[0])
             return z3.If(inner > 0, z3.RealVal(1), z3.If(inner < 0, z3.RealVal(-1), z3.RealVal(0)))
-        if isinstance(expression, MaxOver | MinOver | SumOver):
+        if isinstance(expression, (*REDUCTIONS, sp.log)):
             return self._opaque(expression)
         raise TypeError(f"Z3 has no real for {expression!r}")
 
     def _opaque(self, expression: sp.Expr) -> Any:
-        """Return a real for an expression of which Z3 knows nothing but its sign: what holds for every real holds for it."""
+        """Return a real for a reduction, power or logarithm, of which Z3 knows its sign at most."""
         if expression not in self._symbols:
             self._symbols[expression] = z3.Real(f"symbol{len(self._symbols)}")
             self.is_complete = False

@@ -9,6 +9,7 @@ from quadsim.theory.statements.as_run.preconditioned.theorems import ADAM_AS_RUN
 from quadsim.theory.statements.as_run.signs.theorems import SIGN_AS_RUN
 from quadsim.theory.statements.covariance import HETEROGENEITY
 from quadsim.theory.statements.derived.proofs import DERIVATIONS
+from quadsim.theory.statements.derived.sign_proofs import SIGN_DERIVATIONS
 from quadsim.theory.statements.descent import DESCENT
 from quadsim.theory.statements.head import HEAD
 from quadsim.theory.statements.sign import SIGN
@@ -17,10 +18,11 @@ from quadsim.theory.statements.theorem import Theorem
 __all__ = ["THEOREMS"]
 
 _ALL = (*DESCENT, *ADAM, *CYCLE, *SIGN, *SIGN_AS_RUN, *ADAM_AS_RUN, *INVARIANCE, *HETEROGENEITY, *HEAD)
+_DERIVED = {**DERIVATIONS, **SIGN_DERIVATIONS}
 
 THEOREMS: dict[str, Theorem] = {
     # A derived statement is written from its parts; where there is no derivation, its words are all that a reader has.
-    t.name: replace(t, derivation=DERIVATIONS[t.name], statement="") if t.name in DERIVATIONS else t
+    t.name: replace(t, derivation=_DERIVED[t.name], statement="") if t.name in _DERIVED else t
     for t in _ALL
 }
 """The theorems of this project by name, in reading order."""

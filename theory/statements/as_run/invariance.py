@@ -258,11 +258,6 @@ INVARIANCE = (
     Theorem(
         name="gd-lower-start",
         rules=("gd", "sgd"),
-        statement=(
-            r"\forall \eta \in \mathbb R\ \forall t\ \forall i \ne j: \frac{f(w_t) - f^*}{f(w_0) - f^*} \ge "
-            r"\min(q_i, q_j) \Big(\frac{k-1}{k+1}\Big)^{2t},"
-            r"\quad k = \lambda_i/\lambda_j > 1,\ q_i = \frac{\lambda_i c_i^2/2}{f(w_0) - f^*}"
-        ),
         kind="horizon",
         direction="lower",
         quantity=Symbol.gap / Symbol.gap_0,
