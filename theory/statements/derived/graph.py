@@ -34,6 +34,7 @@ from typing import Any
 
 import sympy as sp
 
+from quadsim.theory.statements.derived.forms import positive_form
 from quadsim.theory.statements.derived.library import DEFINITIONS, LEVELS, NEEDS, NEXT, SPEAKS_OF, START, step_of_rule
 from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, is_stationary
 from quadsim.theory.statements.named import rate
@@ -181,6 +182,8 @@ def _follows(step: Step, known: Mapping[str, Any], levels: Mapping[str, int]) ->
     if step.by in SCHEMAS:
         wrong = SCHEMAS[step.by](step.claim, given)
         return _proved(step.by, not wrong, wrong), level
+    if step.by == "form":
+        return _by_form(step.claim, given), level
     if step.by in FACTS:
         return _by_fact(step, given), level
     if step.by:
@@ -211,6 +214,18 @@ def _by_fact(step: Step, given: tuple[Any, ...]) -> Discharge:
     return Discharge("proved", step.by, 0.0)
 
 
+def _by_form(claim: Any, given: tuple[Any, ...]) -> Discharge:
+    equations = {x.lhs: x.rhs for x in _parts(given) if isinstance(x, sp.Eq)}
+    rest = tuple(x for x in _parts(given) if not isinstance(x, sp.Eq))
+    why = positive_form(claim, equations, lambda relation: _by_algebra(relation, rest).status == "proved")
+    return _proved("form", not why, why)
+
+
+def _parts(given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return relations, of a conjunction each part."""
+    return tuple(part for x in given for part in (x.args if isinstance(x, sp.And) else (x,)))
+
+
 @lru_cache(maxsize=4096)
 def _by_algebra(claim: Any, given: tuple[Any, ...]) -> Discharge:
     """Prove a claim from others; equations for a symbol are put in first, so that powers of any exponent can be compared."""
@@ -221,7 +236,7 @@ def _by_algebra(claim: Any, given: tuple[Any, ...]) -> Discharge:
     if isinstance(claim, sp.And):
         each = [_by_algebra(part, given) for part in claim.args]
         return next((found for found in each if found.status != "proved"), each[0])
-    flat = tuple(part for x in given for part in (x.args if isinstance(x, sp.And) else (x,)))
+    flat = _parts(given)
     equations = {x.lhs: x.rhs for x in flat if isinstance(x, sp.Eq) and x.lhs.is_Symbol and not x.rhs.has(x.lhs)}
     products = {x.lhs: x.rhs for x in flat if isinstance(x, sp.Eq) and x.lhs.is_Mul and not x.lhs.atoms(SumOver, SumIn)}
     if isinstance(claim, sp.Eq) or not equations:

@@ -8,7 +8,7 @@ import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
-from quadsim.theory.statements.derived import definitions, pairs, signs
+from quadsim.theory.statements.derived import along_run, definitions, pairs, signs
 from quadsim.theory.statements.quantities import MEANINGS
 from quadsim.theory.symbols import Symbol
 
@@ -22,7 +22,7 @@ def _all(name: str) -> dict[Any, Any]:
         ValueError: two of them define one entry.
     """
     out: dict[Any, Any] = {}
-    for part in (definitions, signs, pairs):
+    for part in (definitions, signs, pairs, along_run):
         table: Mapping[Any, Any] = getattr(part, name)
         twice = sorted(str(key) for key in set(out) & set(table))
         if twice:
@@ -40,6 +40,7 @@ CONSTANT: frozenset[sp.Symbol] = (
     | definitions.CONSTANT
     | signs.CONSTANT
     | pairs.CONSTANT
+    | along_run.CONSTANT
 )
 """Quantities that do not change along a run: only they, and those in NEXT, may stand in a claim that is proved by induction."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import sympy as sp
 
 from quadsim.theory.statements.derived.library import BOXED, CONSTANT, NEXT, START
+from quadsim.theory.statements.derived.vectors import in_modes
 from quadsim.theory.symbols import REDUCTIONS, MaxOver, MinOver, SumIn, SumOver, Symbol
 
 __all__ = ["FACTS", "SCHEMAS", "is_stationary", "varying"]
@@ -202,6 +203,7 @@ SCHEMAS: Mapping[str, Callable[[Any, tuple[Any, ...]], str]] = {
     "sum": _sum_over(SumOver),
     "sum in a block": _sum_over(SumIn),
     "vertices": _vertices,
+    "modes": in_modes,
     "start": _at_start,
     "last": _last,
 }
