@@ -269,7 +269,8 @@ class _Query:
         """Return a condition without which an expression is not defined although what is given holds; "" if there is none."""
         for inner, relation in dict.fromkeys(_conditions(expression)):
             known = {"!= 0": inner.is_nonzero, ">= 0": inner.is_nonnegative, "> 0": inner.is_positive}[relation]
-            if known or _factors_are_known(inner, relation):
+            inverse = relation == "!= 0" and not inner.is_commutative and inner.is_zero is False  # of a matrix
+            if known or inverse or _factors_are_known(inner, relation):
                 continue
             compare = {"!= 0": sp.Ne, ">= 0": sp.Ge, "> 0": sp.Gt}[relation](inner, 0, evaluate=False)
             if self._decided(compare)[0] != "proved":

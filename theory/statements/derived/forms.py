@@ -14,8 +14,8 @@ Prove = Callable[[Any], bool]
 def positive_form(claim: Any, equations: Mapping[sp.Expr, sp.Expr], proves: Prove) -> str:
     """Return why a claim that a quadratic form in two variables is not negative does not follow; "" if it does.
 
-    A u^2 + 2 B u d + C d^2 is not negative for any u and d if and only if A >= 0, C >= 0 and A C >= B^2. Each of the three must be
-    proved; equations for the difference itself, or for symbols in it, are put in first.
+    A u^2 + 2 B u d + C d^2 is not negative for any u and d if and only if A >= 0, C >= 0 and A C >= B^2. Each of the three must
+    be proved; equations for the difference itself, or for symbols in it, are put in first.
 
     Args:
         claim: left <= right or left >= right, whose difference is the form.

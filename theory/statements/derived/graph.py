@@ -179,13 +179,8 @@ def _follows(step: Step, known: Mapping[str, Any], levels: Mapping[str, int]) ->
         if step.by == "start" and level and sp.Ge(Symbol.t, 1, evaluate=False) not in given:
             return _unknown("a step before t needs t >= 1"), level
         level = 0
-    if step.by in SCHEMAS:
-        wrong = SCHEMAS[step.by](step.claim, given)
-        return _proved(step.by, not wrong, wrong), level
-    if step.by == "form":
-        return _by_form(step.claim, given), level
-    if step.by in FACTS:
-        return _by_fact(step, given), level
+    if step.by in (*SCHEMAS, *FACTS, "form"):
+        return _by_schema(step, given), level
     if step.by:
         return _unknown(f"there is no way {step.by!r} in which a step follows"), level
     if step.label == _STATEMENT and level:
@@ -203,6 +198,13 @@ def _by_induction(claim: Any, plain: tuple[Any, ...], given: tuple[Any, ...]) ->
     return _by_algebra(claim.subs(NEXT, simultaneous=True), (claim, *given))
 
 
+def _by_schema(step: Step, given: tuple[Any, ...]) -> Discharge:
+    if step.by in FACTS:
+        return _by_fact(step, given)
+    wrong = _why_no_form(step.claim, given) if step.by == "form" else SCHEMAS[step.by](step.claim, given)
+    return _proved(step.by, not wrong, wrong)
+
+
 def _by_fact(step: Step, given: tuple[Any, ...]) -> Discharge:
     conditions = FACTS[step.by](step.claim)
     if conditions is None:
@@ -214,11 +216,10 @@ def _by_fact(step: Step, given: tuple[Any, ...]) -> Discharge:
     return Discharge("proved", step.by, 0.0)
 
 
-def _by_form(claim: Any, given: tuple[Any, ...]) -> Discharge:
+def _why_no_form(claim: Any, given: tuple[Any, ...]) -> str:
     equations = {x.lhs: x.rhs for x in _parts(given) if isinstance(x, sp.Eq)}
     rest = tuple(x for x in _parts(given) if not isinstance(x, sp.Eq))
-    why = positive_form(claim, equations, lambda relation: _by_algebra(relation, rest).status == "proved")
-    return _proved("form", not why, why)
+    return positive_form(claim, equations, lambda relation: _by_algebra(relation, rest).status == "proved")
 
 
 def _parts(given: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -8,7 +8,9 @@ import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
-from quadsim.theory.statements.derived import along_run, definitions, pairs, signs
+from quadsim.theory.statements.derived import definitions, pairs, signs
+from quadsim.theory.statements.derived.preconditioned import coordinates
+from quadsim.theory.statements.derived.preconditioned import definitions as preconditioned
 from quadsim.theory.statements.quantities import MEANINGS
 from quadsim.theory.symbols import Symbol
 
@@ -22,7 +24,7 @@ def _all(name: str) -> dict[Any, Any]:
         ValueError: two of them define one entry.
     """
     out: dict[Any, Any] = {}
-    for part in (definitions, signs, pairs, along_run):
+    for part in (definitions, signs, pairs, preconditioned, coordinates):
         table: Mapping[Any, Any] = getattr(part, name)
         twice = sorted(str(key) for key in set(out) & set(table))
         if twice:
@@ -40,7 +42,8 @@ CONSTANT: frozenset[sp.Symbol] = (
     | definitions.CONSTANT
     | signs.CONSTANT
     | pairs.CONSTANT
-    | along_run.CONSTANT
+    | preconditioned.CONSTANT
+    | coordinates.CONSTANT
 )
 """Quantities that do not change along a run: only they, and those in NEXT, may stand in a claim that is proved by induction."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import sympy as sp
 
 from quadsim.theory.statements.derived.library import BOXED, CONSTANT, NEXT, START
-from quadsim.theory.statements.derived.vectors import in_modes
+from quadsim.theory.statements.derived.vectors import in_modes, is_transposed
 from quadsim.theory.symbols import REDUCTIONS, MaxOver, MinOver, SumIn, SumOver, Symbol
 
 __all__ = ["FACTS", "SCHEMAS", "is_stationary", "varying"]
@@ -204,6 +204,7 @@ SCHEMAS: Mapping[str, Callable[[Any, tuple[Any, ...]], str]] = {
     "sum in a block": _sum_over(SumIn),
     "vertices": _vertices,
     "modes": in_modes,
+    "transposed": is_transposed,
     "start": _at_start,
     "last": _last,
 }

@@ -2,8 +2,9 @@
 
 A preconditioned step speaks of the root S = H_l^(1/2), which is symmetric and invertible, and of a diagonal, positive B. Then
 K = S B S is symmetric and positive definite: it has an orthonormal basis of eigenvectors, and its eigenvalues are those of
-B^(1/2) H_l B^(1/2), as those of X Y and Y X are the same. In that basis a form x'K^n z is the sum over the modes of tau^n x_i z_i,
-and a vector K^n x has the coordinates tau^n x_i. That is all that is used: everything else is multiplication of letters.
+B^(1/2) H_l B^(1/2), as those of X Y and Y X are the same. In that basis a form x'K^n z is the sum over the modes of
+tau^n x_i z_i, and a vector K^n x has the coordinates tau^n x_i. The rest is
+multiplication of letters.
 
 Letters: e_t and m_t are written by y = S e and d = S^-1 (g - m), g = S^2 e, so that e = S^-1 y and m = S (y - d).
 """
@@ -15,7 +16,7 @@ import sympy as sp
 
 from quadsim.theory.symbols import REDUCTIONS, SumIn, Symbol
 
-__all__ = ["Letters", "Modes", "form", "in_modes", "transposed"]
+__all__ = ["Letters", "Modes", "form", "in_modes", "is_transposed", "transposed"]
 
 
 class Letters:
@@ -23,10 +24,14 @@ class Letters:
 
     e, m, e_next, m_next = sp.symbols("e m e_next m_next", commutative=False)
     """The error and the mean of the gradients, before and after the step from t to t + 1."""
-    S, B, B_last = sp.symbols("S B B_last", commutative=False)
-    """H_l^(1/2); the preconditioner of the step from t to t + 1; that of the step to t."""
+    S = sp.Symbol("S", commutative=False, zero=False)
+    """H_l^(1/2), which has an inverse."""
+    B, B_last = sp.symbols("B B_last", commutative=False)
+    """The preconditioner of the step from t to t + 1; that of the step to t."""
     y, d, y_next, d_next, K = sp.symbols("y d y_next d_next K", commutative=False)
     """H^(1/2) e and H^(-1/2) (g - m), before and after the step; S B S or S B_last S."""
+    y_0, Phi, Psi = sp.symbols("y_0 Phi Psi", commutative=False)
+    """y at step 0, and the matrices that take it to y and to d, which the preconditioners alone determine."""
 
 
 class Modes:
@@ -40,8 +45,19 @@ class Modes:
     """Those of e_t and m_t in the eigenbasis of S B_last S, B_last of the step to t."""
 
 
-_VECTORS = (Letters.e, Letters.m, Letters.e_next, Letters.m_next, Letters.y, Letters.d, Letters.y_next, Letters.d_next)
+_VECTORS = (
+    Letters.e,
+    Letters.m,
+    Letters.e_next,
+    Letters.m_next,
+    Letters.y,
+    Letters.d,
+    Letters.y_next,
+    Letters.d_next,
+    Letters.y_0,
+)
 _TRANSPOSED = {v: sp.Symbol(f"{v}'", commutative=False) for v in _VECTORS}
+_MATRICES = {Letters.Phi: sp.Symbol("Phi'", commutative=False)}
 _SYMMETRIC = (Letters.S, Letters.B, Letters.B_last, Letters.K)
 
 _STEP: Mapping[Any, Any] = {
@@ -55,21 +71,20 @@ _LAST: Mapping[Any, Any] = {Letters.y: Modes.last_y_i, Letters.d: Modes.last_d_i
 
 
 def transposed(expression: sp.Expr) -> sp.Expr:
-    """Return the transpose of a vector: its letters in the opposite order, as the matrices are symmetric.
+    """Return the transpose of a vector: its letters in the opposite order, each transposed.
 
     Raises:
         ValueError: an expression that is no sum of matrices times one vector.
     """
+    matrices = {**dict(zip(_SYMMETRIC, _SYMMETRIC, strict=True)), **_MATRICES}
     out = sp.S.Zero
     for term in sp.Add.make_args(sp.expand(expression)):
         scalars, letters = term.args_cnc()
-        if (
-            not letters
-            or letters[-1] not in _TRANSPOSED
-            or any(x.as_base_exp()[0] not in _SYMMETRIC for x in letters[:-1])
-        ):
+        powers = [x.as_base_exp() for x in letters[:-1]]
+        if not letters or letters[-1] not in _TRANSPOSED or any(base not in matrices for base, _ in powers):
             raise ValueError(f"a vector must be matrices times one of {', '.join(map(str, _VECTORS))}, got {term}.")
-        out += sp.Mul(*scalars, _TRANSPOSED[letters[-1]], *reversed(letters[:-1]))
+        turned = [matrices[base] ** power for base, power in reversed(powers)]
+        out += sp.Mul(*scalars, _TRANSPOSED[letters[-1]], *turned)
     return out
 
 
@@ -88,6 +103,16 @@ def in_modes(claim: Any, given: tuple[Any, ...]) -> str:
     equations = [part for x in given for part in (x.args if isinstance(x, sp.And) else (x,))]
     fits = all(any(_is_mode(part, equation) for equation in equations) for part in claims)
     return "" if fits else "these are not the coordinates, in an eigenbasis, of what it uses"
+
+
+def is_transposed(claim: Any, given: tuple[Any, ...]) -> str:
+    """An equation between vectors, transposed on both sides."""
+    try:
+        turned = [[transposed(side) for side in x.args] for x in given if isinstance(x, sp.Eq)]
+    except ValueError as error:
+        return str(error)
+    same = isinstance(claim, sp.Eq) and [sp.expand(side) for side in claim.args] in turned
+    return "" if same else "it is not the transpose of what it uses"
 
 
 def _is_mode(claim: Any, given: Any) -> bool:

@@ -16,7 +16,7 @@ from quadsim.theory.statements.as_run.preconditioned.energy import energy, local
 from quadsim.theory.statements.as_run.preconditioned.frame import PRECONDITIONED, tau
 from quadsim.theory.statements.as_run.preconditioned.from_state import from_state
 from quadsim.theory.statements.as_run.preconditioned.modes import modes, span
-from quadsim.theory.statements.as_run.records import NO_DECAY, as_run
+from quadsim.theory.statements.as_run.records import as_run
 from quadsim.theory.statements.theorem import Hypothesis
 from quadsim.theory.symbols import MaxOver, SumOver, Symbol
 
@@ -27,7 +27,11 @@ def _is_form(trajectory: Trajectory) -> NDArray[np.bool_]:
     return np.asarray(why_no_form(trajectory) == "")
 
 
-_FORM = Hypothesis("the step is a diagonal preconditioner times a mean of gradients: no weight decay", _is_form)
+_FORM = Hypothesis(
+    "the step is a diagonal preconditioner times a mean of gradients: no weight decay",
+    _is_form,
+    seen=lambda run: {"for the weight decay": run.settings.get("weight_decay", np.zeros(1))[None, :]},
+)
 _NO_MEMORY = Hypothesis(
     "no memory of gradients (beta1 = 0)",
     lambda run: (memory_of(run) == 0.0)[None],
@@ -177,7 +181,6 @@ ADAM_AS_RUN = (
             r" p_{t+1} = (1 + \beta - \eta\lambda) p_t - \beta p_{t-1},\ p_0 = 1,\ p_1 = 1 - \eta\lambda;\ \lim "
             r"p_t = 0 \iff \eta\lambda < 2(1+\beta)"
         ),
-        hypotheses=(NO_DECAY,),
         quantity=Symbol.gap / Symbol.gap_0,
         tight="for an error on the eigenvector of the largest |p_t|, for any rate and momentum",
         source=(

@@ -16,7 +16,7 @@ from quadsim.theory.running.preconditioner import preconditioned_form
 from quadsim.theory.statements.as_run.preconditioned.frame import PRECONDITIONED
 from quadsim.theory.statements.derived.signs import Signs
 from quadsim.theory.statements.derived.vectors import Letters as V
-from quadsim.theory.statements.derived.vectors import Modes, form
+from quadsim.theory.statements.derived.vectors import Modes, form, transposed
 from quadsim.theory.statements.named import gap_l
 from quadsim.theory.statements.steps import equal
 from quadsim.theory.symbols import SumIn, SumOver, Symbol
@@ -50,6 +50,8 @@ class Run:
     """The factor of V from t to t + 1, and the product of those from t0 to t."""
     f_uu_i, f_ud_i, f_dd_i = sp.symbols("f_uu_i f_ud_i f_dd_i", real=True)
     """The entries of theta R(tau) - N(tau)."""
+    end_l, first_l, norm_l = sp.symbols("end_l first_l norm_l", nonnegative=True)
+    """|Phi y_0|^2, |y_0|^2 and the largest eigenvalue of Phi'Phi."""
     floor_l = sp.Symbol("floor_l", positive=True)
     """c with V >= c |y|^2 at t."""
     low_l, high_l = sp.symbols("last_tau_low_l last_tau_high_l", positive=True)
@@ -201,6 +203,22 @@ DEFINITIONS: Mapping[str, Any] = {
         equal(Run.above_high_i, _above(Run.yy_high_l, Run.yd_high_l, Run.dd_high_l)),
     ),
     "certified bound": equal(Symbol.certified_l, Run.product_l * Run.V_start_l / (2 * Run.floor_l)),
+    # Many steps as one matrix.
+    "y and d": sp.And(
+        equal(V.y, V.S * V.e),
+        equal(V.d, V.S * V.e - V.S**-1 * V.m),
+        equal(V.K, V.S * V.B * V.S),
+        equal(transposed(V.y), transposed(V.S * V.e)),
+        evaluate=False,
+    ),
+    "next y and d": sp.And(
+        equal(V.y_next, V.S * V.e_next), equal(V.d_next, V.S * V.e_next - V.S**-1 * V.m_next), evaluate=False
+    ),
+    "first gap of a block": equal(Symbol.gap_0_l, Run.first_l / 2),
+    "square at the start": equal(Run.first_l, transposed(V.y_0) * V.y_0),
+    "square at t": equal(Run.end_l, transposed(V.Phi * V.y_0) * V.Phi * V.y_0),
+    "largest singular value": sp.Le(Run.end_l, Run.norm_l * Run.first_l, evaluate=False),  # Rayleigh quotient
+    "span": equal(Symbol.span_l, Run.norm_l * Symbol.gap_0_l),
     "certified ratio": sp.And(
         equal(Symbol.certified_ratio_l * (Run.theta_l * Run.V_l), Run.V_next_l),
         sp.Gt(Run.theta_l, 0, evaluate=False),
@@ -218,10 +236,24 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 SPEAKS_OF: Mapping[str, tuple[str, ...]] = {"rule preconditioned": PRECONDITIONED}
 LEVELS: Mapping[str, int] = {}
-START: Mapping[Any, Any] = {Run.V_l: Run.V_start_l, Run.product_l: 1}
-"""What a quantity is at t0, the step from which it is counted."""
-NEXT: Mapping[Any, Any] = {Run.V_l: Run.V_next_l, Run.product_l: Run.theta_l * Run.product_l}
-CONSTANT = frozenset([Run.V_start_l, Run.s_l, Run.xi_l, Run.a_l, Run.b_l])
+START: Mapping[Any, Any] = {
+    Run.V_l: Run.V_start_l,
+    Run.product_l: 1,
+    V.y: V.y_0,
+    V.d: V.y_0,  # m_0 = 0
+    V.Phi: 1,
+    V.Psi: 1,
+}
+"""What a quantity is at the step from which it is counted: 0, or t0 for those of LATER."""
+NEXT: Mapping[Any, Any] = {
+    Run.V_l: Run.V_next_l,
+    Run.product_l: Run.theta_l * Run.product_l,
+    V.y: V.y_next,
+    V.d: V.d_next,
+    V.Phi: V.Phi - V.K * (V.Phi - Run.memory * V.Psi),
+    V.Psi: Run.memory * V.Psi - V.K * (V.Phi - Run.memory * V.Psi),
+}
+CONSTANT = frozenset([Run.memory, V.y_0, Run.V_start_l, Run.s_l, Run.xi_l, Run.a_l, Run.b_l])
 LATER = frozenset([Run.V_l, Run.product_l])
 """Quantities that are counted from a step t0 of their own: a claim about them by induction starts there."""
 

@@ -4,15 +4,18 @@ from collections.abc import Callable, Mapping
 
 import sympy as sp
 
-from quadsim.theory.statements.derived.along_run import Run, v_of_mode
+from quadsim.theory.statements.derived.definitions import Q
+from quadsim.theory.statements.derived.preconditioned.coordinates import Alone
+from quadsim.theory.statements.derived.preconditioned.definitions import Run, v_of_mode
 from quadsim.theory.statements.derived.signs import Signs
-from quadsim.theory.statements.derived.vectors import Modes
+from quadsim.theory.statements.derived.vectors import Letters as V
+from quadsim.theory.statements.derived.vectors import Modes, transposed
 from quadsim.theory.statements.derived.words import Steps, definitions, ge, le, rule, step
 from quadsim.theory.statements.named import gap_l
 from quadsim.theory.statements.steps import equal
-from quadsim.theory.symbols import MaxOver, SumIn, SumOver, Symbol
+from quadsim.theory.symbols import MaxOver, MinOver, SumIn, SumOver, Symbol
 
-__all__ = ["DERIVATIONS"]
+__all__ = ["PRECONDITIONED_DERIVATIONS"]
 
 y, d, u, tau = Modes.y_i, Modes.d_i, Modes.u_i, Modes.tau_i
 y_next, d_next = Modes.y_next_i, Modes.d_next_i
@@ -213,10 +216,76 @@ def _certificate_gap() -> Steps:
     )
 
 
-DERIVATIONS: Mapping[str, Callable[[], Steps]] = {
+def _span() -> Steps:
+    move = V.K * (V.y - memory * V.d)
+    every = sp.And(equal(V.y, V.Phi * V.y_0), equal(V.d, V.Psi * V.y_0), evaluate=False)
+    return (
+        rule("preconditioned"),
+        *definitions("y and d", "next y and d", "gap of a block", "first gap of a block", "gap by blocks", "span"),
+        *definitions("square at the start", "square at t", "largest singular value"),
+        step("step of y", equal(V.y_next, V.y - move), "rule preconditioned", "y and d", "next y and d"),
+        step("step of d", equal(V.d_next, memory * V.d - move), "rule preconditioned", "y and d", "next y and d"),
+        step("all steps", every, "step of y", "step of d", by="induction"),
+        step("y at t", equal(V.y, V.Phi * V.y_0), "all steps"),
+        step("y' at t", equal(transposed(V.y), transposed(V.Phi * V.y_0)), "y at t", by="transposed"),
+        step("gap by y", equal(gap_l, transposed(V.y) * V.y / 2), "gap of a block", "y and d"),
+        step("gap by the start", equal(gap_l, Run.end_l / 2), "gap by y", "y at t", "y' at t", "square at t"),
+        step(
+            "every block",
+            le(gap_l, Symbol.span_l),
+            "gap by the start", "largest singular value", "first gap of a block", "span",
+        ),
+        step("the gap", le(gap, SumOver(Symbol.span_l)), "every block", "gap by blocks", by="sum"),
+    )  # fmt: skip
+
+
+def _linear_modes() -> Steps:
+    e, m, c, part, top = Q.error_i, Alone.memory_i, Q.start_i, Symbol.part_i, MaxOver(Symbol.mode_i**2)
+    every = sp.And(equal(e, Alone.power_i * c), equal(m, Alone.memory_power_i * c))
+    return (
+        rule("linear along an eigenvector"),
+        *definitions("gap", "parts", "gap at the start", "modulus of a power"),
+        step("every mode", every, "rule linear along an eigenvector", by="induction"),
+        step("error of a mode", equal(e, Alone.power_i * c), "every mode"),
+        step("part of a mode", equal(Symbol.lambda_i * e**2 / 2, Alone.power_i**2 * part), "error of a mode", "parts"),
+        step("square", equal(Symbol.mode_i**2, Alone.power_i**2), "modulus of a power"),
+        step("largest", le(Symbol.mode_i**2, top), by="extreme"),
+        step("at most", le(Symbol.lambda_i * e**2 / 2, top * part), "part of a mode", "square", "largest"),
+        step("the gap", le(gap, top * gap_0), "at most", "gap", "gap at the start", by="sum"),
+    )
+
+
+def _diagonal() -> Steps:
+    c, lam, X = Signs.first_i, Symbol.lambda_i, Alone.X
+    every = sp.And(
+        equal(Signs.error_i, c * X),
+        equal(Alone.mean_i, lam * c * Alone.X_mean),
+        equal(Alone.square_i, (lam * c) ** 2 * Alone.X_square),
+    )
+    ratio = gap_l / Symbol.gap_0_l
+    return (
+        rule("adam on a coordinate"),
+        *definitions("blocks of one", "one size", "largest ratio", "smallest ratio"),
+        step("every coordinate", every, "rule adam on a coordinate", by="induction"),
+        step("error", equal(Signs.error_i, c * X), "every coordinate"),
+        step("every ratio", equal(ratio, X**2), "error", "blocks of one", "one size"),
+        step("the largest", equal(MaxOver(ratio), X**2), "every ratio", by="every"),
+        step("the smallest", equal(MinOver(ratio), X**2), "every ratio", by="every"),
+        step(
+            "all alike",
+            equal(Symbol.ratio_high, Symbol.ratio_low),
+            "the largest", "the smallest", "largest ratio", "smallest ratio",
+        ),
+    )  # fmt: skip
+
+
+PRECONDITIONED_DERIVATIONS: Mapping[str, Callable[[], Steps]] = {
     "adam-local": _local,
     "adam-energy": _energy,
     "adam-certificate": _certificate,
     "adam-certificate-gap": _certificate_gap,
+    "adam-span": _span,
+    "linear-modes": _linear_modes,
+    "adam-diagonal": _diagonal,
 }
 """Name of a theorem to its derivation."""
