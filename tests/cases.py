@@ -335,10 +335,6 @@ def registered(table, registry, name):
 
 LEMMAS_ONLY = frozenset([
     "sign-midpoint",
-    "sign-diagonal",
-    "sign-distance",
-    "sign-cycle",
     "adam-from-state",
-    "block-scale-invariance",
 ])
 """Theorems whose lemmas are proved, while their statement is not derived from them by machine; no other may lack a derivation."""

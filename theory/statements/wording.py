@@ -58,7 +58,10 @@ _MEANT: Mapping[sp.Symbol, str] = {
     Symbol.nu_l: r"\nu_l = \frac{1}{\max_i (H_l^{-1})_{ii}}",
     Symbol.target_l: r"\forall x_{T,l}: \frac{\eta S_l}{2\sqrt{2\nu_l}} < x_{T,l} \le \min_{s<t} \sqrt{\Delta_{l,s}}",
     Symbol.gap_0_l: r"\Delta_{l,t} = f_l(w_t) - f_l^*",
-    PAIRS.share_high_p: r"q_i = \frac{\lambda_i c_i^2}{2\Delta_0} \text{ on the whole eigenspace of } \lambda_i",
+    PAIRS.share_high_p: (
+        r"\lambda_i \ge \lambda_j,\ q_i = \frac{\lambda_i c_i^2}{2\Delta_0}"
+        r" \text{ on the whole eigenspace of } \lambda_i"
+    ),
     middle_0_l: r"W_{l,0} = \tfrac12 m'H_lm,\ m = e_0 - \tfrac{\eta}{2}\,\mathrm{sign}\,g_0",
     Symbol.travelled: r"\eta_{<t} = \sum_{s<t} \eta_s",
 }

@@ -10,6 +10,7 @@ block l with i in l. A step follows from those that it `uses` in one of these wa
 - `sum`, `sum in a block`: both sides of a claim for every mode (or block) are added up; equations that are used say what a sum
   is called;
 - `extreme`: MaxOver(x) >= x or MinOver(x) <= x; `every`: a bound of x for every index that has none is one of its extreme;
+- `part`: x <= SumOver(x) for an x >= 0; `linear`: H x = a H z from x = a z for every coordinate, which induction assumes as well;
 - `vertices`: a bound of a convex form at all vectors of signs is one in the whole box [-1, 1]^P;
 - `induction`: it holds at step 0, and from step t follows step t + 1; what every symbol is a step later must be known;
 - `start`, `last`: what holds at every step holds at step 0, and what holds at every step before t at t - 1;
@@ -36,7 +37,7 @@ import sympy as sp
 
 from quadsim.theory.statements.derived.forms import positive_form
 from quadsim.theory.statements.derived.library import DEFINITIONS, LEVELS, NEEDS, NEXT, SPEAKS_OF, START, step_of_rule
-from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, is_stationary
+from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, is_stationary, turned
 from quadsim.theory.statements.named import rate
 from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.theorem import Theorem
@@ -195,7 +196,7 @@ def _by_induction(claim: Any, plain: tuple[Any, ...], given: tuple[Any, ...]) ->
     start = _by_algebra(claim.subs(START, simultaneous=True), plain)
     if start.status != "proved":
         return start
-    return _by_algebra(claim.subs(NEXT, simultaneous=True), (claim, *given))
+    return _by_algebra(claim.subs(NEXT, simultaneous=True), (claim, *turned(claim), *given))
 
 
 def _by_schema(step: Step, given: tuple[Any, ...]) -> Discharge:

@@ -8,13 +8,27 @@ import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
-from quadsim.theory.statements.derived import definitions, pairs, signs
+from quadsim.theory.statements.derived import definitions, pairs, scales, signs
 from quadsim.theory.statements.derived.preconditioned import coordinates
 from quadsim.theory.statements.derived.preconditioned import definitions as preconditioned
 from quadsim.theory.statements.quantities import MEANINGS
 from quadsim.theory.symbols import Symbol
 
-__all__ = ["BOXED", "CONSTANT", "DEFINITIONS", "LEVELS", "NEEDS", "NEXT", "SPEAKS_OF", "START", "step_of_rule"]
+__all__ = [
+    "BOXED",
+    "CONSTANT",
+    "DEFINITIONS",
+    "LEVELS",
+    "NEEDS",
+    "NEXT",
+    "SPEAKS_OF",
+    "START",
+    "TURNED",
+    "step_of_rule",
+]
+
+
+_MODULES = (definitions, signs, pairs, scales, preconditioned, coordinates)
 
 
 def _all(name: str) -> dict[Any, Any]:
@@ -24,7 +38,7 @@ def _all(name: str) -> dict[Any, Any]:
         ValueError: two of them define one entry.
     """
     out: dict[Any, Any] = {}
-    for part in (definitions, signs, pairs, preconditioned, coordinates):
+    for part in _MODULES:
         table: Mapping[Any, Any] = getattr(part, name)
         twice = sorted(str(key) for key in set(out) & set(table))
         if twice:
@@ -35,16 +49,11 @@ def _all(name: str) -> dict[Any, Any]:
 
 DEFINITIONS, NEEDS, START, NEXT = (_all(name) for name in ("DEFINITIONS", "NEEDS", "START", "NEXT"))
 SPEAKS_OF, LEVELS, _STEPS = (_all(name) for name in ("SPEAKS_OF", "LEVELS", "STEPS"))
-BOXED = signs.BOXED
+BOXED, TURNED = signs.BOXED, {**signs.TURNED, **scales.TURNED}
 
-CONSTANT: frozenset[sp.Symbol] = (
-    frozenset(symbol for symbol, meaning in MEANINGS.items() if not meaning.of_state and symbol != Symbol.growth)
-    | definitions.CONSTANT
-    | signs.CONSTANT
-    | pairs.CONSTANT
-    | preconditioned.CONSTANT
-    | coordinates.CONSTANT
-)
+CONSTANT: frozenset[sp.Symbol] = frozenset(
+    symbol for symbol, meaning in MEANINGS.items() if not meaning.of_state and symbol != Symbol.growth
+) | frozenset(symbol for module in _MODULES for symbol in module.CONSTANT)
 """Quantities that do not change along a run: only they, and those in NEXT, may stand in a claim that is proved by induction."""
 
 

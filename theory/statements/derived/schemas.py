@@ -8,11 +8,11 @@ from typing import Any
 
 import sympy as sp
 
-from quadsim.theory.statements.derived.library import BOXED, CONSTANT, NEXT, START
+from quadsim.theory.statements.derived.library import BOXED, CONSTANT, NEXT, START, TURNED
 from quadsim.theory.statements.derived.vectors import in_modes, is_transposed
 from quadsim.theory.symbols import REDUCTIONS, MaxOver, MinOver, SumIn, SumOver, Symbol
 
-__all__ = ["FACTS", "SCHEMAS", "is_stationary", "varying"]
+__all__ = ["FACTS", "SCHEMAS", "is_stationary", "turned", "varying"]
 
 _INDICES = ("_l", "_i", "_p")
 
@@ -69,6 +69,8 @@ def _sum_over(kind: type[sp.Function]) -> Callable[[Any, tuple[Any, ...]], str]:
     def follows(claim: Any, given: tuple[Any, ...]) -> str:
         """Both sides of the first relation, added up; the other relations are equations that say what a sum is called."""
         wrong = "it is not the sum of what it uses"
+        if not given:
+            return wrong
         premise, names = given[0], given[1:]
         if premise.func != claim.func or claim.func not in (sp.Le, sp.Ge, sp.Eq):
             return wrong
@@ -131,6 +133,28 @@ def _vertices(claim: Any, given: tuple[Any, ...]) -> str:
         return "the second claim is not that the form is largest at an end of every coordinate"
     inside = sp.And(sp.Le(-1, coordinate, evaluate=False), sp.Le(coordinate, 1, evaluate=False))
     return "" if box == inside else "the third claim is not that every coordinate lies in [-1, 1]"
+
+
+def turned(relation: Any) -> tuple[Any, ...]:
+    """Return H x = a H z where a relation says x = a z for every coordinate, with an a that has no index."""
+    if not isinstance(relation, sp.Eq) or relation.lhs not in TURNED:
+        return ()
+    (other, *more) = [factor for factor in sp.Mul.make_args(relation.rhs) if factor in TURNED] or (None,)
+    if other is None or more or is_indexed(relation.rhs / other):
+        return ()
+    return (sp.Eq(TURNED[relation.lhs], relation.rhs / other * TURNED[other], evaluate=False),)
+
+
+def _linear(claim: Any, given: tuple[Any, ...]) -> str:
+    """From x = a z for every coordinate: H x = a H z."""
+    return "" if len(given) == 1 and claim in turned(given[0]) else "it is not the image by H of a multiple of a vector"
+
+
+def _part(claim: Any, given: tuple[Any, ...]) -> str:
+    """A part of a sum: x <= SumOver(x) for an x that is not negative."""
+    if isinstance(claim, sp.Le) and isinstance(claim.rhs, SumOver) and claim.rhs.args[0] == claim.lhs:
+        return "" if claim.lhs.is_nonnegative else "a part of it may be negative"
+    return "it is no part of a sum and that sum"
 
 
 def _at_start(claim: Any, given: tuple[Any, ...]) -> str:
@@ -205,6 +229,8 @@ SCHEMAS: Mapping[str, Callable[[Any, tuple[Any, ...]], str]] = {
     "vertices": _vertices,
     "modes": in_modes,
     "transposed": is_transposed,
+    "linear": _linear,
+    "part": _part,
     "start": _at_start,
     "last": _last,
 }

@@ -7,6 +7,7 @@ import sympy as sp
 from quadsim.theory.statements.derived.graph import CONSTANT_RATE
 from quadsim.theory.statements.derived.library import BOXED
 from quadsim.theory.statements.derived.pairs import Pairs
+from quadsim.theory.statements.derived.scales import Scales
 from quadsim.theory.statements.derived.signs import Signs
 from quadsim.theory.statements.derived.words import Steps, definitions, ge, le, rule, step
 from quadsim.theory.statements.named import age, fall, gap_l, rate
@@ -371,6 +372,130 @@ def _constant_steps() -> Steps:
     )
 
 
+def _distance() -> Steps:
+    e, far = Signs.error_i, Symbol.start_i - Symbol.travelled
+    least = sp.Max(far, 0) ** 2
+    return (
+        rule("signs"),
+        *definitions("start of a coordinate", "error against gap", "gap by blocks"),
+        step("way", ge(sp.Abs(e), far), "rule signs", "start of a coordinate", by="induction"),
+        step("far", ge(e**2, least), "way"),
+        step("block", le(gap_l, SumOver(gap_l)), by="part"),
+        step(
+            "of a coordinate",
+            ge(gap, least / (2 * Symbol.inverse_i)),
+            "far",
+            "error against gap",
+            "block",
+            "gap by blocks",
+        ),
+        step("every coordinate", ge(gap, MaxOver(least / (2 * Symbol.inverse_i))), "of a coordinate", by="every"),
+    )
+
+
+def _diagonal() -> Steps:
+    e, h = Signs.error_i, Symbol.curvature_i
+    most = sp.Max(Symbol.start_i - Symbol.travelled, eta)
+    return (
+        rule("signsgd at a given rate"),
+        *definitions("gradient on a diagonal", "gap on a diagonal", "positive definite", "start of a coordinate"),
+        step(
+            "moves",
+            equal(Signs.error_next_i, e - rate * sp.sign(e)),
+            "rule signsgd at a given rate",
+            "gradient on a diagonal",
+            "positive definite",
+        ),
+        step("way", le(sp.Abs(e), most), "moves", "start of a coordinate", CONSTANT_RATE, by="induction"),
+        step("part", le(h * e**2 / 2, h * most**2 / 2), "way"),
+        step("the gap", le(gap, SumOver(h * most**2) / 2), "part", "gap on a diagonal", by="sum"),
+    )
+
+
+def _on_cycle() -> Steps:
+    c, k, z = Signs.multiple, Signs.times, Signs.cycle_i
+    half = sp.Rational(1, 2)
+    way_back = sp.And(equal(c, k + half - t), le(t, k))
+    return (
+        rule("signsgd at a given rate"),
+        *definitions("maximal signs", "positive definite", "start on the cycle"),
+        *definitions("gap of a block by the gradient", "form of the maximal signs", "maximal form", "gap by blocks"),
+        step("signs of Hz", sp.Gt(z * Signs.turned_cycle_i, 0, evaluate=False), "maximal signs", "positive definite"),
+        step(
+            "on the line",
+            equal(Signs.error_i, c * eta * z),
+            "rule signsgd at a given rate",
+            "signs of Hz",
+            "maximal signs",
+            "start on the cycle",
+            CONSTANT_RATE,
+            by="induction",
+        ),
+        step("gradient", equal(g, c * eta * Signs.turned_cycle_i), "on the line", by="linear"),
+        step("integers", sp.Or(le(t, k - 1), ge(t, k)), by="fact: integers"),
+        step("where", sp.Or(way_back, equal(c**2, half**2)), "integers", by="induction"),
+        step("never nearer", ge(c**2, half**2), "where"),
+        step(
+            "product",
+            equal(g * Signs.error_i / 2, c**2 * eta**2 * z * Signs.turned_cycle_i / 2),
+            "gradient",
+            "on the line",
+        ),
+        step(
+            "block",
+            equal(gap_l, c**2 * eta**2 * Signs.cycle_form_l / 2),
+            "product",
+            "gap of a block by the gradient",
+            "form of the maximal signs",
+            by="sum in a block",
+        ),
+        step(
+            "blocks", equal(gap, c**2 * eta**2 * Symbol.L_inf / 2), "block", "gap by blocks", "maximal form", by="sum"
+        ),
+        step("the gap", ge(gap, eta**2 * Symbol.L_inf / 8), "blocks", "never nearer"),
+    )
+
+
+def _invariance() -> Steps:
+    q = Scales
+    ratio, same = gap_l / Symbol.gap_0_l, q.twin_gap / q.twin_gap_0
+    return (
+        rule("without a scale"),
+        *definitions("same start", "how far from the first", "multiple of the first", "gap of the first"),
+        *definitions("gap of a block by the gradient", "largest ratio", "smallest ratio"),
+        step("never apart", equal(q.apart_l, 0), "rule without a scale", "same start", by="induction"),
+        step("same error", equal(Signs.error_i, q.twin_i), "never apart", "how far from the first"),
+        step("its gradient", equal(g, q.twin_turned_i), "same error", by="linear"),
+        step(
+            "product",
+            equal(g * Signs.error_i / 2, q.scale_l * q.twin_gradient_i * q.twin_i / 2),
+            "its gradient",
+            "same error",
+            "multiple of the first",
+        ),
+        step(
+            "block",
+            equal(gap_l, q.scale_l * q.twin_gap),
+            "product",
+            "gap of a block by the gradient",
+            "gap of the first",
+            by="sum in a block",
+        ),
+        step("block at the start", equal(Symbol.gap_0_l, q.scale_l * q.twin_gap_0), "block", by="start"),
+        step("ratio", equal(ratio, same), "block", "block at the start"),
+        step("largest", equal(MaxOver(ratio), same), "ratio", by="every"),
+        step("smallest", equal(MinOver(ratio), same), "ratio", by="every"),
+        step(
+            "both",
+            equal(Symbol.ratio_high, Symbol.ratio_low),
+            "largest",
+            "smallest",
+            "largest ratio",
+            "smallest ratio",
+        ),
+    )
+
+
 def _from_start() -> Steps:
     q = Pairs
     high, low = (1 - eta * q.high_p) ** 2, (1 - eta * q.low_p) ** 2
@@ -419,6 +544,10 @@ SIGN_DERIVATIONS: Mapping[str, Callable[[], Steps]] = {
     "sign-constant-gap": _constant_gap,
     "sign-constant-steps": _constant_steps,
     "gd-lower-start": _from_start,
+    "block-scale-invariance": _invariance,
+    "sign-distance": _distance,
+    "sign-diagonal": _diagonal,
+    "sign-cycle": _on_cycle,
     "signum-gap": lambda: _with_mean("signum", Symbol.momentum, Symbol.momentum),
     "lion-gap": lambda: _with_mean("lion", Symbol.beta2, Symbol.beta1),
 }

@@ -16,7 +16,19 @@ from quadsim.theory.statements.recursion import advance
 from quadsim.theory.statements.steps import equal
 from quadsim.theory.symbols import SumIn, SumOver, Symbol
 
-__all__ = ["BOXED", "CONSTANT", "DEFINITIONS", "LEVELS", "NEEDS", "NEXT", "SPEAKS_OF", "START", "STEPS", "Signs"]
+__all__ = [
+    "BOXED",
+    "CONSTANT",
+    "DEFINITIONS",
+    "LEVELS",
+    "NEEDS",
+    "NEXT",
+    "SPEAKS_OF",
+    "START",
+    "STEPS",
+    "TURNED",
+    "Signs",
+]
 
 
 class Signs:
@@ -58,6 +70,14 @@ class Signs:
     """Sum of the weights of the gradients in each of them."""
     lag_l, lag_next_l, mix_lag_l = sp.symbols("lag_l lag_next_l mix_lag_l", nonnegative=True)
     """|W_t g_t - m_t|_1 of block l, the same at t + 1, and |C g_t - c|_1."""
+    cycle_i, turned_cycle_i = sp.symbols("z_i Hz_i", real=True)
+    """Coordinate i of the signs z on which a cycle lies, and of H z."""
+    cycle_form_l = sp.Symbol("zHz_max_l", nonnegative=True)
+    """z'H z of block l for them."""
+    multiple = sp.Symbol("c", real=True)
+    """e_t in units of eta z: k + 1/2, and c - sign(c) a step later."""
+    times = sp.Symbol("k", integer=True, nonnegative=True)
+    """The integer k of a start (k + 1/2) eta z."""
     pole_l, speed_l = sp.symbols("pole_l speed_l", positive=True)
     """x* = eta S/(2 sqrt(2 nu)) and a = eta sqrt(nu/2) of block l."""
 
@@ -73,6 +93,7 @@ START: Mapping[Any, Any] = {
     gap_l: _s.gap_0_l,
     _q.error_i: _q.first_i,
     _q.root_l: _q.root_0_l,
+    _q.multiple: _q.times + sp.Rational(1, 2),
     _q.mean_i: 0,
     _q.weight: 0,
     _q.lag_l: 0,
@@ -85,6 +106,7 @@ NEXT: Mapping[Any, Any] = {
     _q.error_i: _q.error_next_i,
     _q.gradient_i: _q.gradient_next_i,
     _q.root_l: _q.root_next_l,
+    _q.multiple: _q.multiple - sp.sign(_q.multiple),
     _q.mean_i: _q.mean_next_i,
     _q.weight: _q.weight_next,
     _q.lag_l: _q.lag_next_l,
@@ -92,7 +114,17 @@ NEXT: Mapping[Any, Any] = {
 }
 """What a quantity at step t is at step t + 1."""
 
-CONSTANT = frozenset([_q.first_i, _q.root_0_l, _q.pole_l, _q.speed_l, _s.target_l, age])
+CONSTANT = frozenset([
+    _q.first_i,
+    _q.root_0_l,
+    _q.pole_l,
+    _q.speed_l,
+    _s.target_l,
+    _q.cycle_i,
+    _q.turned_cycle_i,
+    _q.times,
+    age,
+])
 """Quantities that do not change along a run, beside those that a run is asked for."""
 
 DEFINITIONS: Mapping[str, Any] = {
@@ -104,6 +136,14 @@ DEFINITIONS: Mapping[str, Any] = {
     "direction along the gradient": equal(_q.along_l, SumIn(_q.move_i * _q.gradient_i)),
     "error against gap": _le(_q.error_i**2, 2 * gap_l * _s.inverse_i),  # Cauchy-Schwarz
     "smallest inverse": _le(_s.nu_l * _s.inverse_i, 1),
+    "start of a coordinate": equal(_s.start_i, sp.Abs(_q.first_i)),
+    "gap on a diagonal": equal(_s.gap, SumOver(_s.curvature_i * _q.error_i**2) / 2),
+    "gradient on a diagonal": equal(_q.gradient_i, _s.curvature_i * _q.error_i),
+    # Signs z that maximise z'Hz in every block: flipping one of them does not raise the form.
+    "maximal signs": sp.And(_le(4 * _s.curvature_i - 4 * _q.cycle_i * _q.turned_cycle_i, 0), equal(_q.cycle_i**2, 1)),
+    "form of the maximal signs": equal(_q.cycle_form_l, SumIn(_q.cycle_i * _q.turned_cycle_i)),
+    "maximal form": equal(_s.L_inf, SumOver(_q.cycle_form_l)),
+    "start on the cycle": equal(_q.first_i, (_q.times + sp.Rational(1, 2)) * _s.eta * _q.cycle_i),
     "largest on signs": _le(_q.vertex_l, _s.S_l),
     "positive definite": sp.Gt(_s.curvature_i, 0, evaluate=False),
     # How far a mean of gradients is behind the gradient.
@@ -130,9 +170,23 @@ DEFINITIONS: Mapping[str, Any] = {
 """Label to formula."""
 
 LEVELS: Mapping[str, int] = {"target": 1, "target a step later": 2}
-NEEDS: Mapping[str, tuple[str, ...]] = {"rule lion with its mean": ("no weight decay",)}
+_DIAGONAL = ("H is diagonal",)
+_CYCLE = (
+    "blocks of at most 12 coordinates, whose signs are enumerated",
+    "e_0 = (k + 1/2) lr s in every block, s a maximiser of s'H_l s, k >= 0 an integer",
+)
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "rule lion with its mean": ("no weight decay",),
+    "rule signs": ("no weight decay",),
+    "gap on a diagonal": _DIAGONAL,
+    "gradient on a diagonal": _DIAGONAL,
+    "maximal signs": _CYCLE,
+    "maximal form": _CYCLE,
+    "start on the cycle": _CYCLE[1:],
+}
 SPEAKS_OF: Mapping[str, tuple[str, ...]] = {
     "rule signsgd at a given rate": ("signsgd",),
+    "rule signs": ("signsgd", *AGES),
     **{f"rule {name} with its mean": (name,) for name in AGES},
     **{f"age of {name}": (name,) for name in AGES},
 }
@@ -150,6 +204,14 @@ BOXED: Mapping[sp.Symbol, tuple[sp.Symbol, sp.Symbol, sp.Expr]] = {
     ),
 }
 """A form of a vector to the same form of a vector of signs, a coordinate of the vector, and the form as its function."""
+
+
+TURNED: Mapping[sp.Symbol, sp.Symbol] = {
+    _q.error_i: _q.gradient_i,
+    _q.move_i: _q.turned_i,
+    _q.cycle_i: _q.turned_cycle_i,
+}
+"""A coordinate of a vector x to that of H x."""
 
 
 def _sign_of(name: str) -> sp.Expr:
@@ -195,7 +257,24 @@ def _rule_with_mean(label: str) -> Any:
     )
 
 
+def _along_signs(_: str) -> Any:
+    """Return that a coordinate moves by the rate at most: the step of each of these rules is the rate times a sign.
+
+    Raises:
+        ValueError: one of them has another step.
+    """
+    for name in ("signsgd", *AGES):
+        rule = RULES[name]
+        decay = {symbol: sp.S.Zero for symbol in rule.hyperparameters if str(symbol) == "weight_decay"}
+        step = rule.step.subs(decay).doit()
+        signs = step.atoms(sp.sign)
+        if len(signs) != 1 or sp.simplify(step + rule_symbols.lr * min(signs)) != 0:
+            raise ValueError(f"rule must step by lr times a sign, got {name} with another step.")
+    return _le(sp.Abs(_q.error_next_i - _q.error_i), rate)
+
+
 STEPS: Mapping[str, Callable[[str], Any]] = {
+    "signs": _along_signs,
     "signsgd at a given rate": _sign_rule,
     **{f"{name} with its mean": _rule_with_mean for name in AGES},
 }

@@ -108,10 +108,6 @@ SIGN_AS_RUN = (
         SumOver(Symbol.curvature_i * sp.Max(Symbol.start_i - Symbol.travelled, eta) ** 2) / 2,
         diagonal,
         SumOver(Symbol.curvature_i * sp.Max(eta, Symbol.start_i - Symbol.travelled) ** 2) / 2,
-        statement=(
-            r"H \text{ diagonal} \Rightarrow \forall t: f(w_t) - f^* \le \tfrac12\sum_i \lambda_i \max(|e_{0,i}| "
-            r"- \eta t, \eta)^2"
-        ),
         hypotheses=(IS_DIAGONAL,),
         tight="where |e_0,i|/eta is an integer less than t plus 1, up to the last step of every coordinate",
         source="Derived here. 1.003 times the measured steps at the rate that minimises it.",
@@ -123,9 +119,6 @@ SIGN_AS_RUN = (
         distance,
         sp.Max(0, Symbol.start_i - Symbol.travelled) ** 2 / Symbol.inverse_i / 2,
         any_schedule=True,
-        statement=(
-            r"\forall t: f(w_t) - f^* \ge \max_i \frac{\max(|e_{0,i}| - \sum_{s<t}\eta_s, 0)^2}{2 (H^{-1})_{ii}}"
-        ),
         hypotheses=(NO_DECAY,),
         direction="lower",
         tight="for one coordinate, on the way to the solution; .997 of SignSGD's steps at its best rate",
@@ -140,11 +133,6 @@ SIGN_AS_RUN = (
         eta**2 * Symbol.L_inf / 8,
         cycle,
         (eta / 2) ** 2 / 2 * Symbol.L_inf,
-        statement=(
-            r"\forall H\ \forall k \in \{0, 1, \dots\}\ \exists e_0: \forall t: f(w_t) - f^* \ge "
-            r"\tfrac{\eta^2}{8}\sum_l S_l ="
-            r" \frac{f(w_0) - f^*}{(2k+1)^2}"
-        ),
         hypotheses=(ENUMERATED, ON_CYCLE),
         direction="lower",
         tight="from step k on",

@@ -10,7 +10,7 @@ from quadsim.simulator.rules.rule import Ratio
 from quadsim.simulator.rules.rule import symbols as rule_symbols
 from quadsim.theory.statements.derived.definitions import Q
 from quadsim.theory.statements.derived.signs import Signs
-from quadsim.theory.statements.named import VALUES, gap_l
+from quadsim.theory.statements.named import gap_l
 from quadsim.theory.statements.recursion import advance
 from quadsim.theory.statements.steps import equal
 from quadsim.theory.symbols import Symbol
@@ -72,8 +72,6 @@ DEFINITIONS: Mapping[str, Any] = {
         equal(gap_l, _s.lambda_i * Signs.error_i**2 / 2), equal(_s.gap_0_l, _s.lambda_i * Signs.first_i**2 / 2)
     ),
     "one size": equal(Signs.first_i**2, _q.size**2),
-    "largest ratio": equal(_s.ratio_high, VALUES[_s.ratio_high]),
-    "smallest ratio": equal(_s.ratio_low, VALUES[_s.ratio_low]),
 }
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "blocks of one": _SCALARS,
