@@ -36,8 +36,17 @@ from typing import Any
 import sympy as sp
 
 from quadsim.theory.statements.derived.forms import positive_form
-from quadsim.theory.statements.derived.library import DEFINITIONS, LEVELS, NEEDS, NEXT, SPEAKS_OF, START, step_of_rule
-from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, is_stationary, turned
+from quadsim.theory.statements.derived.library import (
+    DEFINITIONS,
+    LATER,
+    LEVELS,
+    NEEDS,
+    NEXT,
+    SPEAKS_OF,
+    START,
+    step_of_rule,
+)
+from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, is_stationary, turned, varying
 from quadsim.theory.statements.named import rate
 from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.theorem import Theorem
@@ -193,6 +202,11 @@ def _by_induction(claim: Any, plain: tuple[Any, ...], given: tuple[Any, ...]) ->
     """Prove a claim at step 0, from what holds at every step, and at step t + 1 from step t."""
     if not is_stationary(claim):
         return _unknown("it is not known what every symbol of it is a step later")
+    later = varying(claim) & LATER
+    if later and varying(claim) - LATER:
+        return _unknown(
+            f"{min(later, key=str)} is counted from another step than {min(varying(claim) - LATER, key=str)}"
+        )
     start = _by_algebra(claim.subs(START, simultaneous=True), plain)
     if start.status != "proved":
         return start

@@ -18,6 +18,7 @@ __all__ = [
     "BOXED",
     "CONSTANT",
     "DEFINITIONS",
+    "LATER",
     "LEVELS",
     "NEEDS",
     "NEXT",
@@ -50,6 +51,8 @@ def _all(name: str) -> dict[Any, Any]:
 DEFINITIONS, NEEDS, START, NEXT = (_all(name) for name in ("DEFINITIONS", "NEEDS", "START", "NEXT"))
 SPEAKS_OF, LEVELS, _STEPS = (_all(name) for name in ("SPEAKS_OF", "LEVELS", "STEPS"))
 BOXED, TURNED = signs.BOXED, {**signs.TURNED, **scales.TURNED}
+
+LATER = preconditioned.LATER
 
 CONSTANT: frozenset[sp.Symbol] = frozenset(
     symbol for symbol, meaning in MEANINGS.items() if not meaning.of_state and symbol != Symbol.growth

@@ -77,11 +77,15 @@ def _sum_over(kind: type[sp.Function]) -> Callable[[Any, tuple[Any, ...]], str]:
         if not all(isinstance(name, sp.Eq) for name in names):
             return wrong
         called = {name.lhs: name.rhs for name in names}
+        summands: set[sp.Expr] = set()
         for part, whole in zip(premise.args, claim.args, strict=True):
             summed = _terms(kind(part), called, kind)
             if summed is None or summed != _terms(whole, called, kind):
                 return wrong
-        return ""
+            summands |= set(summed)
+        # lambda_i <= L_l for every coordinate does not bound the sum over coordinates by the sum over blocks.
+        over = {next((index for index in ("_i", "_p", "_l") if is_indexed(x, (index,))), "") for x in summands}
+        return "" if kind is SumIn or len(over) <= 1 else "one side is summed over coordinates, another over blocks"
 
     return follows
 

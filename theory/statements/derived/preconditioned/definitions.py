@@ -62,7 +62,7 @@ class Run:
     """The entries of V of a mode in (y, d) at both."""
     share_i = sp.Symbol("share_i", nonnegative=True)
     """The share w of the larger one in an eigenvalue (1 - w) low + w high."""
-    V_i, above_low_i, above_high_i = sp.symbols("V_i above_low_i above_high_i", real=True)
+    V_i, above_low_i, above_high_i = sp.symbols("V_mode_i above_low_i above_high_i", real=True)
     """V of a mode at t; V - c y^2 of it with each of the extreme eigenvalues in place of its own."""
 
 
