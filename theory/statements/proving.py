@@ -27,6 +27,7 @@ from typing import Any
 import lazy_loader
 import numpy as np
 import sympy as sp
+from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean
 
 from quadsim.theory.symbols import REDUCTIONS
@@ -107,6 +108,12 @@ class Step:
             raise ValueError(
                 f"a claim must be one that a reader can check, got {self.claim}; keep SymPy from deciding it: evaluate=False."
             )
+        empty = [part for part in _relations(self.claim) if not part.free_symbols]
+        if empty:
+            raise ValueError(
+                f"a claim must speak of a quantity, got {empty[0]}, which holds or not before anything is proved; state both "
+                "sides as they are, so that the prover decides."
+            )
         floats = {number for x in (self.claim, *self.given) if isinstance(x, sp.Basic) for number in x.atoms(sp.Float)}
         if any(isinstance(x, sp.Basic) and x.has(sp.zoo, sp.nan) for x in (self.claim, *self.given)):
             raise ValueError(
@@ -121,6 +128,15 @@ class Step:
     def is_cited(self) -> bool:
         """Whether the step cites a named fact instead of being proved."""
         return isinstance(self.claim, str)
+
+
+def _relations(claim: Any) -> Iterator[Any]:
+    """Yield the relations of which a claim is made."""
+    if isinstance(claim, Relational):
+        yield claim
+    else:
+        for part in claim.args:
+            yield from _relations(part)
 
 
 @dataclass(frozen=True)
@@ -269,7 +285,8 @@ class _Query:
         """Return a condition without which an expression is not defined although what is given holds; "" if there is none."""
         for inner, relation in dict.fromkeys(_conditions(expression)):
             known = {"!= 0": inner.is_nonzero, ">= 0": inner.is_nonnegative, "> 0": inner.is_positive}[relation]
-            if known or _factors_are_known(inner, relation):
+            inverse = relation == "!= 0" and not inner.is_commutative and inner.is_zero is False  # of a matrix
+            if known or inverse or _factors_are_known(inner, relation):
                 continue
             compare = {"!= 0": sp.Ne, ">= 0": sp.Ge, "> 0": sp.Gt}[relation](inner, 0, evaluate=False)
             if self._decided(compare)[0] != "proved":

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from quadsim.theory.statements.adam import ADAM
 from quadsim.theory.statements.adam_cycle import CYCLE
-from quadsim.theory.statements.as_run.adam_run import ADAM_AS_RUN
 from quadsim.theory.statements.as_run.invariance import INVARIANCE
+from quadsim.theory.statements.as_run.preconditioned.theorems import ADAM_AS_RUN
 from quadsim.theory.statements.as_run.signs.theorems import SIGN_AS_RUN
 from quadsim.theory.statements.covariance import HETEROGENEITY
+from quadsim.theory.statements.derived.preconditioned.proofs import PRECONDITIONED_DERIVATIONS
 from quadsim.theory.statements.derived.proofs import DERIVATIONS
 from quadsim.theory.statements.derived.signs.derivations import SIGN_DERIVATIONS
 from quadsim.theory.statements.descent import DESCENT
@@ -18,7 +19,7 @@ from quadsim.theory.statements.theorem import Theorem
 __all__ = ["THEOREMS"]
 
 _ALL = (*DESCENT, *ADAM, *CYCLE, *SIGN, *SIGN_AS_RUN, *ADAM_AS_RUN, *INVARIANCE, *HETEROGENEITY, *HEAD)
-_DERIVED = {**DERIVATIONS, **SIGN_DERIVATIONS}
+_DERIVED = {**DERIVATIONS, **SIGN_DERIVATIONS, **PRECONDITIONED_DERIVATIONS}
 
 THEOREMS: dict[str, Theorem] = {
     # A derived statement is written from its parts; where there is no derivation, its words are all that a reader has.

@@ -105,6 +105,7 @@ def _latex(expression: sp.Basic) -> str:
 
 def _where(theorem: "Theorem") -> list[str]:
     """Return what the symbols of a theorem stand for, each after those in whose terms it is needed."""
+    assert theorem.quantity is not None
     waiting = sorted((theorem.quantity.free_symbols | theorem.bound.free_symbols), key=str)
     seen: set[sp.Symbol] = set()
     out: list[str] = []

@@ -142,24 +142,24 @@ def test_a_step_of_any_preconditioner_multiplies_the_energy_by_theta_at_most(bet
 def test_the_forms_are_those_that_are_proved():
     """The polynomials that runs use are the ones in the proof: a changed coefficient is not proved any more."""
     from quadsim.theory import prove
-    from quadsim.theory.statements.as_run import adam_run
+    from quadsim.theory.statements.as_run.preconditioned import certificate
 
     def proved():
-        steps = [step for step in adam_run._certificate() if "N(tau) in (u, d)" in step.because]
+        steps = [step for step in certificate.certificate() if "N(tau) in (u, d)" in step.because]
         return [prove(step).status for step in steps]
 
     assert proved() == ["proved"]
-    honest = adam_run.coefficients
+    honest = certificate.coefficients
 
     def wrong(*arguments):
         old, new = honest(*arguments)
         return old, [(new[0][0], new[0][1] * 2, *new[0][2:]), *new[1:]]
 
-    adam_run.coefficients = wrong
+    certificate.coefficients = wrong
     try:
         assert proved() == ["refuted"]
     finally:
-        adam_run.coefficients = honest
+        certificate.coefficients = honest
 
 
 def test_bernstein_coefficients_enclose_a_polynomial_exactly():

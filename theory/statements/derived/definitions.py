@@ -44,9 +44,9 @@ class Q:
     """Mean and second moment of a row's weight along a shared feature of a head, in units of eta, at t and t + 1."""
     gap_1, gap_after = sp.symbols("gap_1 gap_after", nonnegative=True)
     """The gap at step 1, and at step t + 2."""
-    on_L, on_mu, ratio_L, ratio_mu = sp.symbols("a b r_L r_mu", nonnegative=True)
+    on_L, on_mu, ratio_L, ratio_mu = sp.symbols("gap_L gap_mu r_L r_mu", nonnegative=True)
     """Parts of the gap on an eigenvector of L and of mu, and the factors of both from step to step."""
-    previous_i, previous_next_i, U_i, V_i, angle_i = sp.symbols("bp_i bp_next_i U_i V_i x_i", real=True)
+    previous_i, previous_next_i, U_i, V_i, angle_i = sp.symbols("bp_i bp_next_i U_i V_i angle_i", real=True)
     """b e_{t-1} and b e_t of heavy-ball on eigenvector i; U_t(x) and U_{t-1}(x) of Chebyshev; 2 b x = 1 + beta - eta lambda."""
     root = sp.Symbol("b", nonnegative=True)
     """(sqrt L - sqrt mu)/(sqrt L + sqrt mu)."""

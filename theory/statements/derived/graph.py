@@ -38,8 +38,10 @@ from typing import Any
 
 import sympy as sp
 
+from quadsim.theory.statements.derived.forms import positive_form
 from quadsim.theory.statements.derived.library import (
     DEFINITIONS,
+    LATER,
     LEVELS,
     NEEDS,
     NEXT,
@@ -48,7 +50,7 @@ from quadsim.theory.statements.derived.library import (
     START,
     step_of_rule,
 )
-from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, is_stationary, turned
+from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, is_stationary, turned, varying
 from quadsim.theory.statements.named import rate
 from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.theorem import Theorem
@@ -186,11 +188,8 @@ def _follows(step: Step, known: Mapping[str, Any], levels: Mapping[str, int]) ->
     level, wrong = _level(step, given, before)
     if wrong:
         return _unknown(wrong), level
-    if step.by in SCHEMAS:
-        wrong = SCHEMAS[step.by](step.claim, given)
-        return _proved(step.by, not wrong, wrong), level
-    if step.by in FACTS:
-        return _by_fact(step, given), level
+    if step.by:
+        return _by_schema(step, given), level
     return _by_algebra(step.claim, given), level
 
 
@@ -204,7 +203,7 @@ def _level(step: Step, given: tuple[Any, ...], before: int) -> tuple[int, str]:
         return 0, ""
     if step.by == "next" and before:
         return before + 1, ""  # what holds at the steps before t holds a step later at those before t - 1
-    if step.by and step.by not in SCHEMAS and step.by not in FACTS:
+    if step.by and step.by not in (*SCHEMAS, *FACTS, "form"):
         return before, f"there is no way {step.by!r} in which a step follows"
     if step.label == _STATEMENT and before:
         return before, "what it uses holds at the steps before t alone"
@@ -224,10 +223,22 @@ def _by_induction(claim: Any, plain: tuple[Any, ...], given: tuple[Any, ...]) ->
     """Prove a claim at step 0, from what holds at every step, and at step t + 1 from step t."""
     if not is_stationary(claim):
         return _unknown("it is not known what every symbol of it is a step later")
+    later = varying(claim) & LATER
+    if later and varying(claim) - LATER:
+        return _unknown(
+            f"{min(later, key=str)} is counted from another step than {min(varying(claim) - LATER, key=str)}"
+        )
     start = _by_algebra(claim.subs(START, simultaneous=True), plain)
     if start.status != "proved":
         return start
     return _by_algebra(claim.subs(NEXT, simultaneous=True), (claim, *turned(claim), *given))
+
+
+def _by_schema(step: Step, given: tuple[Any, ...]) -> Discharge:
+    if step.by in FACTS:
+        return _by_fact(step, given)
+    wrong = _why_no_form(step.claim, given) if step.by == "form" else SCHEMAS[step.by](step.claim, given)
+    return _proved(step.by, not wrong, wrong)
 
 
 def _by_fact(step: Step, given: tuple[Any, ...]) -> Discharge:
@@ -241,6 +252,17 @@ def _by_fact(step: Step, given: tuple[Any, ...]) -> Discharge:
     return Discharge("proved", step.by, 0.0)
 
 
+def _why_no_form(claim: Any, given: tuple[Any, ...]) -> str:
+    equations = {x.lhs: x.rhs for x in _parts(given) if isinstance(x, sp.Eq)}
+    rest = tuple(x for x in _parts(given) if not isinstance(x, sp.Eq))
+    return positive_form(claim, equations, lambda relation: _by_algebra(relation, rest).status == "proved")
+
+
+def _parts(given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return relations, of a conjunction each part."""
+    return tuple(part for x in given for part in (x.args if isinstance(x, sp.And) else (x,)))
+
+
 @lru_cache(maxsize=4096)
 def _by_algebra(claim: Any, given: tuple[Any, ...]) -> Discharge:
     """Prove a claim from others; equations for a symbol are put in first, so that powers of any exponent can be compared."""
@@ -251,7 +273,7 @@ def _by_algebra(claim: Any, given: tuple[Any, ...]) -> Discharge:
     if isinstance(claim, sp.And):
         each = [_by_algebra(part, given) for part in claim.args]
         return next((found for found in each if found.status != "proved"), each[0])
-    flat = tuple(part for x in given for part in (x.args if isinstance(x, sp.And) else (x,)))
+    flat = _parts(given)
     equations = {x.lhs: x.rhs for x in flat if isinstance(x, sp.Eq) and x.lhs.is_Symbol and not x.rhs.has(x.lhs)}
     products = {x.lhs: x.rhs for x in flat if isinstance(x, sp.Eq) and x.lhs.is_Mul and not x.lhs.atoms(SumOver, SumIn)}
     if isinstance(claim, sp.Eq) or not equations:
@@ -259,14 +281,21 @@ def _by_algebra(claim: Any, given: tuple[Any, ...]) -> Discharge:
         put_in = _put_in(claim, equations)
         if isinstance(claim, sp.Eq) and products:
             put_in = put_in.func(*(sp.expand(side).subs(products) for side in put_in.args), evaluate=False)
-        found = prove(Step(put_in, "with the equations put in", rest))
+        found = _prove(put_in, rest)
         if found.status == "proved":
             return found
-    found = prove(Step(claim, "as it stands", flat))
+    found = _prove(claim, flat)
     if found.status == "proved" or not equations or isinstance(claim, sp.Eq):
         return found
     put_in, *others = (_put_in(x, equations) for x in (claim, *flat))
-    return prove(Step(put_in, "with the equations put in", tuple(x for x in others if x != sp.true)))
+    return _prove(put_in, tuple(x for x in others if x != sp.true))
+
+
+def _prove(claim: Any, given: tuple[Any, ...]) -> Discharge:
+    """Prove a relation; of numbers alone, as 0 = 0 once the equations are put in, it is decided without the prover."""
+    if not claim.free_symbols:
+        return _proved("SymPy", claim.func(*claim.args) == sp.true, f"{claim} does not hold")
+    return prove(Step(claim, "from what the step uses", given))
 
 
 def _put_in(relation: Any, equations: Mapping[sp.Symbol, sp.Expr]) -> Any:

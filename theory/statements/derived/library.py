@@ -9,6 +9,8 @@ import sympy as sp
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
 from quadsim.theory.statements.derived import definitions
+from quadsim.theory.statements.derived.preconditioned import coordinates
+from quadsim.theory.statements.derived.preconditioned import definitions as preconditioned
 from quadsim.theory.statements.derived.signs import definitions as signs
 from quadsim.theory.statements.derived.signs import pairs, scales
 from quadsim.theory.statements.quantities import MEANINGS
@@ -18,6 +20,7 @@ __all__ = [
     "BOXED",
     "CONSTANT",
     "DEFINITIONS",
+    "LATER",
     "LEVELS",
     "NEEDS",
     "NEXT",
@@ -28,7 +31,7 @@ __all__ = [
 ]
 
 
-_MODULES = (definitions, signs, pairs, scales)
+_MODULES = (definitions, signs, pairs, scales, preconditioned, coordinates)
 
 
 def _all(name: str) -> dict[Any, Any]:
@@ -52,6 +55,8 @@ SPEAKS_OF, LEVELS, _STEPS = (_all(name) for name in ("SPEAKS_OF", "LEVELS", "STE
 BOXED, ENERGIES, FORMS = signs.BOXED, signs.ENERGIES, signs.FORMS
 TURNED = {**signs.TURNED, **scales.TURNED}
 PREMISES = signs.PREMISES
+
+LATER = preconditioned.LATER
 
 CONSTANT: frozenset[sp.Symbol] = frozenset(
     symbol for symbol, meaning in MEANINGS.items() if not meaning.of_state and symbol != Symbol.growth

@@ -10,6 +10,7 @@ from typing import Any
 import sympy as sp
 
 from quadsim.theory.statements.derived.library import BOXED, CONSTANT, ENERGIES, FORMS, NEXT, START, TURNED
+from quadsim.theory.statements.derived.vectors import in_modes, is_transposed
 from quadsim.theory.symbols import REDUCTIONS, MaxOver, MinOver, SumIn, SumOver, Symbol
 
 __all__ = ["FACTS", "SCHEMAS", "is_stationary", "turned", "varying"]
@@ -77,11 +78,15 @@ def _sum_over(kind: type[sp.Function]) -> Callable[[Any, tuple[Any, ...]], str]:
         if not all(isinstance(name, sp.Eq) for name in names):
             return wrong
         called = {name.lhs: name.rhs for name in names}
+        summands: set[sp.Expr] = set()
         for part, whole in zip(premise.args, claim.args, strict=True):
             summed = _terms(kind(part), called, kind)
             if summed is None or summed != _terms(whole, called, kind):
                 return wrong
-        return ""
+            summands |= set(summed)
+        # lambda_i <= L_l for every coordinate does not bound the sum over coordinates by the sum over blocks.
+        over = {next((index for index in ("_i", "_p", "_l") if is_indexed(x, (index,))), "") for x in summands}
+        return "" if kind is SumIn or len(over) <= 1 else "one side is summed over coordinates, another over blocks"
 
     return follows
 
@@ -271,6 +276,8 @@ SCHEMAS: Mapping[str, Callable[[Any, tuple[Any, ...]], str]] = {
     "sum": _sum_over(SumOver),
     "sum in a block": _sum_over(SumIn),
     "vertices": _vertices,
+    "modes": in_modes,
+    "transposed": is_transposed,
     "linear": _linear,
     "quadratic": _quadratic,
     "next": _next,

@@ -67,7 +67,7 @@ class Signs:
     """Root of the gap of block l at steps t, t + 1 and 0."""
     other_i, other_rest_i, other_others_i = sp.symbols("r_i rr_i ro_i", real=True)
     """Coordinate i of r = sign(Hd), and what r'Hr is made of besides it: H_ii r_i^2 + 2 rr_i r_i + ro_i."""
-    mean_i, mean_next_i, mix_i = sp.symbols("m_i m_next_i c_i", real=True)
+    mean_i, mean_next_i, mix_i = sp.symbols("m_i m_next_i mix_i", real=True)
     """Coordinate i of the mean of gradients that a rule remembers, before and after step t, and of that whose sign it takes."""
     weight, weight_next, mix_weight = sp.symbols("W W_next C", real=True)
     """Sum of the weights of the gradients in each of them."""
