@@ -40,7 +40,9 @@ import sympy as sp
 
 from quadsim.theory.statements.derived.forms import positive_form
 from quadsim.theory.statements.derived.library import (
+    CONSTANT_RATE,
     DEFINITIONS,
+    HYPOTHESES,
     LATER,
     LEVELS,
     NEEDS,
@@ -58,7 +60,6 @@ from quadsim.theory.symbols import SumIn, SumOver, Symbol
 
 __all__ = ["CONSTANT_RATE", "Derived", "concludes", "derive"]
 
-CONSTANT_RATE = "lr is constant"
 _STATEMENT = "statement"
 _CONCLUSIVE = "for the conclusion"  # how the reason of a step begins that the conclusion may use beside the last one
 
@@ -93,19 +94,32 @@ def derive(theorem: Theorem) -> Derived | None:
     conclusion = _conclusion(theorem, steps)
     known = _hypotheses(theorem)
     levels: dict[str, int] = dict.fromkeys(known, 0)
+    seen: dict[str, Step] = {}
     found: list[tuple[Step, Discharge]] = []
     for step in (*steps, conclusion):
         try:
             discharge, level = _follows(step, known, levels)
+            if wrong := _of_label(step, theorem, seen):
+                discharge = _unknown(wrong)
         except ValueError as error:
             discharge, level = _unknown(str(error)), 0
         found.append((step, discharge))
         if step.label:
             known[step.label], levels[step.label] = step.claim, level
+            seen[step.label] = step
     reached = _ancestors(found)
     if found[-1][1].status == "proved" and (reason := _beyond(theorem, found, reached)):
         found[-1] = (conclusion, _unknown(reason))
     return Derived(tuple(found), tuple(h.text for h in theorem.conditions if h.text not in reached))
+
+
+def _of_label(step: Step, theorem: Theorem, seen: Mapping[str, Step]) -> str:
+    """Return why a step may not have its label; "" if it may: it would stand for another step, or for a hypothesis."""
+    if step.label in seen and seen[step.label] != step:
+        return f"{step.label} is the label of another step"
+    if step.label in HYPOTHESES or step.label in (h.text for h in theorem.conditions):
+        return f"{step.label} is the label of a hypothesis"
+    return ""
 
 
 def _hypotheses(theorem: Theorem) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from quadsim.theory.symbols import Symbol
 __all__ = [
     "BOXED",
     "CONSTANT",
+    "CONSTANT_RATE",
     "DEFINITIONS",
     "LATER",
     "LEVELS",
@@ -54,7 +55,13 @@ DEFINITIONS, NEEDS, START, NEXT = (_all(name) for name in ("DEFINITIONS", "NEEDS
 SPEAKS_OF, LEVELS, _STEPS = (_all(name) for name in ("SPEAKS_OF", "LEVELS", "STEPS"))
 BOXED, ENERGIES, FORMS = signs.BOXED, signs.ENERGIES, signs.FORMS
 TURNED = {**signs.TURNED, **scales.TURNED}
-PREMISES = signs.PREMISES
+PREMISES = {**definitions.PREMISES, **signs.PREMISES}
+
+CONSTANT_RATE = "lr is constant"
+"""Label of the hypothesis that a theorem has unless it holds for any schedule."""
+
+HYPOTHESES = frozenset(text for texts in NEEDS.values() for text in texts) | {CONSTANT_RATE}
+"""Labels that hypotheses alone may have."""
 
 LATER = preconditioned.LATER
 

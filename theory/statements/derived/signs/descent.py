@@ -17,13 +17,11 @@ d, g, n1 = Signs.move_i, Signs.gradient_i, Signs.norm1_l
 
 def largest_form(form_l: sp.Symbol = Signs.form_l, moves: str = "moves", name: str = "form") -> Steps:
     """Return the steps to d'Hd <= S_l, for a d whose entries are signs or 0 by the step `moves`."""
-    _, z, form, _ = BOXED[form_l]
-    box, convex = f"box of the {name}", f"convex {name}"
+    z, box = BOXED[form_l][1], f"box of the {name}"
     return (
-        *definitions("largest on signs", "positive definite"),
+        *definitions("largest on signs"),
         step(box, sp.And(le(-1, z), le(z, 1)), moves),
-        step(convex, le(form, sp.Max(form.subs(z, 1), form.subs(z, -1))), box, "positive definite"),
-        step(name, le(form_l, S_l), "largest on signs", convex, box, by="vertices"),
+        step(name, le(form_l, S_l), "largest on signs", box, by="vertices"),
     )
 
 

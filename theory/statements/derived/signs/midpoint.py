@@ -3,7 +3,6 @@
 import sympy as sp
 
 from quadsim.theory.statements.derived.graph import CONSTANT_RATE
-from quadsim.theory.statements.derived.library import BOXED
 from quadsim.theory.statements.derived.signs.definitions import Signs
 from quadsim.theory.statements.derived.signs.descent import along_step, largest_form
 from quadsim.theory.statements.derived.words import Steps, definition, definitions, ge, le, rule, step
@@ -110,15 +109,13 @@ def _midpoint_coordinates() -> Steps:
 
 def _midpoint_forms() -> Steps:
     """Return the steps to |y|_1 >= sqrt(nu) (sqrt(2W) - (eta/2) R)."""
-    _, x, form, _ = BOXED[Signs.box_form_l]
     y, size, form_y = Signs.beyond_i, Signs.beyond_l, Signs.beyond_form_l
     R, W = Signs.radius_l, Signs.middle_l
     bound = sp.sqrt(form_y / nu_l)
     return (
         *definitions("largest in the box", "midpoint in two parts", "form beyond it", "lifted against form"),
         *definitions("smallest inverse"),
-        step("convex", le(form, sp.Max(form.subs(x, 1), form.subs(x, -1))), "box"),
-        step("part of it", le(Signs.box_form_l, R**2), "largest in the box", "convex", "box", by="vertices"),
+        step("part of it", le(Signs.box_form_l, R**2), "largest in the box", "box", by="vertices"),
         step("lifted", le(nu_l * Signs.lifted_i**2, form_y), "lifted against form", "smallest inverse"),
         step("root of the lifted", le(sp.Abs(Signs.lifted_i), bound), "lifted"),
         step("product", le(y * Signs.lifted_i, sp.Abs(y) * bound), "root of the lifted"),
