@@ -4,7 +4,7 @@ from typing import Any
 
 import sympy as sp
 
-__all__ = ["REDUCTIONS", "MaxOver", "MinOver", "SumIn", "SumOver", "Symbol"]
+__all__ = ["REDUCTIONS", "Invertible", "MaxOver", "MinOver", "SumIn", "SumOver", "Symbol"]
 
 
 class _Over(sp.Function):  # type: ignore[misc]
@@ -54,6 +54,10 @@ class SumIn(_Over):
 
 
 REDUCTIONS = (MaxOver, MinOver, SumOver, SumIn)
+
+
+class Invertible(sp.Symbol):  # type: ignore[misc]
+    """A letter for a matrix with an inverse, in derivations that multiply matrices and vectors."""
 
 
 class Symbol:
