@@ -88,6 +88,7 @@ class Symbol:
         "least_norm1_g least_norm2_g_squared largest_Lambda_G", positive=True
     )
     cosine = sp.Symbol("cosine", real=True)
+    stride = sp.Symbol("stride", nonnegative=True)
     # sign steps at a rate that is given: constants of blocks and coordinates, and recursions
     S_l, nu_l, M_l = sp.symbols("S_l nu_l M_l", positive=True)
     gap_0_l = sp.Symbol("gap_0_l", nonnegative=True)

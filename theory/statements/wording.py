@@ -27,6 +27,7 @@ _NAMES: Mapping[sp.Symbol, str] = {
     Symbol.largest_Lambda_G: r"\left(\max_{s<t} \Lambda_G(w_s)\right)",
     Symbol.L_inf: r"L_\infty",
     Symbol.cosine: r"\cos(w_{t+1} - w_t, -\mathrm{sign}\,g_t)",
+    Symbol.stride: r"\frac{|w_{t+1} - w_t|_2}{|\mathrm{sign}\,g_t|_2}",
     Symbol.drift: "s",
     Symbol.tie: "P(k = b/C)",
     Symbol.growth: "|V_t - V_0|_F^2",

@@ -261,6 +261,8 @@ def _by_algebra(claim: Any, given: tuple[Any, ...]) -> Discharge:
         put_in = _put_in(claim, equations)
         if isinstance(claim, sp.Eq) and products:
             put_in = put_in.func(*(sp.expand(side).subs(products) for side in put_in.args), evaluate=False)
+        if not put_in.free_symbols:  # both sides are numbers by now
+            return _proved("SymPy", put_in.func(*put_in.args) == sp.true, f"it says {put_in}")
         found = prove(Step(put_in, "with the equations put in", rest))
         if found.status == "proved":
             return found
