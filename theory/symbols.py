@@ -4,7 +4,7 @@ from typing import Any
 
 import sympy as sp
 
-__all__ = ["REDUCTIONS", "MaxOver", "MinOver", "SumIn", "SumOver", "Symbol"]
+__all__ = ["REDUCTIONS", "Invertible", "MaxOver", "MinOver", "SumIn", "SumOver", "Symbol"]
 
 
 class _Over(sp.Function):  # type: ignore[misc]
@@ -56,6 +56,10 @@ class SumIn(_Over):
 REDUCTIONS = (MaxOver, MinOver, SumOver, SumIn)
 
 
+class Invertible(sp.Symbol):  # type: ignore[misc]
+    """A letter for a matrix with an inverse, in derivations that multiply matrices and vectors."""
+
+
 class Symbol:
     """The namespace of the symbols; `quantities.MEANINGS` has the meaning of each and its value on a run.
 
@@ -84,6 +88,7 @@ class Symbol:
         "least_norm1_g least_norm2_g_squared largest_Lambda_G", positive=True
     )
     cosine = sp.Symbol("cosine", real=True)
+    stride = sp.Symbol("stride", nonnegative=True)
     # sign steps at a rate that is given: constants of blocks and coordinates, and recursions
     S_l, nu_l, M_l = sp.symbols("S_l nu_l M_l", positive=True)
     gap_0_l = sp.Symbol("gap_0_l", nonnegative=True)

@@ -322,7 +322,6 @@ CYCLE = (
     Theorem(
         name="adam-is-sign",
         rules=("adam",),
-        statement=r"\beta_1 = \beta_2 = \varepsilon = 0\ \Rightarrow\ w_{t+1} = w_t - \eta\,\mathrm{sign}(g_t)",
         hypotheses=(
             _WITHOUT_EPS,
             Hypothesis.of(sp.Eq(beta1, 0, evaluate=False), "beta1 = 0"),
@@ -330,10 +329,10 @@ CYCLE = (
         ),
         kind="identity",
         direction="equal",
-        quantity=Symbol.cosine,
+        quantity=Symbol.cosine - sp.Abs(Symbol.stride / eta - 1),
         bound=sp.S.One,
         tight="always",
         argument=_is_sign,
-        source="Classical (Bernstein et al., arXiv 1802.04434), in the form derived here. Checked: the step is along the sign.",
+        source="Classical (Bernstein et al., arXiv 1802.04434), in the form derived here. Both angle and length are checked.",
     ),
 )

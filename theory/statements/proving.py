@@ -30,7 +30,7 @@ import sympy as sp
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean
 
-from quadsim.theory.symbols import REDUCTIONS
+from quadsim.theory.symbols import REDUCTIONS, Invertible
 
 z3: Any = lazy_loader.load("z3")  # half a second, and only a proof needs it
 
@@ -107,6 +107,16 @@ class Step:
         if self.claim in (sp.true, sp.false):
             raise ValueError(
                 f"a claim must be one that a reader can check, got {self.claim}; keep SymPy from deciding it: evaluate=False."
+            )
+        inverses = {
+            power.base
+            for power in self.claim.atoms(sp.Pow)
+            if not power.is_commutative and not power.exp.is_nonnegative and not isinstance(power.base, Invertible)
+        }
+        if inverses:
+            raise ValueError(
+                f"a letter with an inverse must be that of an invertible matrix, got {', '.join(map(str, inverses))}; multiply "
+                "from the other side."
             )
         empty = [part for part in _relations(self.claim) if not part.free_symbols]
         if empty:
@@ -285,7 +295,7 @@ class _Query:
         """Return a condition without which an expression is not defined although what is given holds; "" if there is none."""
         for inner, relation in dict.fromkeys(_conditions(expression)):
             known = {"!= 0": inner.is_nonzero, ">= 0": inner.is_nonnegative, "> 0": inner.is_positive}[relation]
-            inverse = relation == "!= 0" and not inner.is_commutative and inner.is_zero is False  # of a matrix
+            inverse = isinstance(inner, Invertible)
             if known or inverse or _factors_are_known(inner, relation):
                 continue
             compare = {"!= 0": sp.Ne, ">= 0": sp.Ge, "> 0": sp.Gt}[relation](inner, 0, evaluate=False)

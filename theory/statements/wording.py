@@ -27,6 +27,7 @@ _NAMES: Mapping[sp.Symbol, str] = {
     Symbol.largest_Lambda_G: r"\left(\max_{s<t} \Lambda_G(w_s)\right)",
     Symbol.L_inf: r"L_\infty",
     Symbol.cosine: r"\cos(w_{t+1} - w_t, -\mathrm{sign}\,g_t)",
+    Symbol.stride: r"\frac{|w_{t+1} - w_t|_2}{|\mathrm{sign}\,g_t|_2}",
     Symbol.drift: "s",
     Symbol.tie: "P(k = b/C)",
     Symbol.growth: "|V_t - V_0|_F^2",
@@ -50,8 +51,24 @@ _NAMES: Mapping[sp.Symbol, str] = {
     PAIRS.share_high_p: "q_i",
     PAIRS.share_low_p: "q_j",
     rate: r"\eta_t",
+    Symbol.eps1: r"\varepsilon_1",
+    Symbol.tau_low_l: r"\tau^{\min}_l",
+    Symbol.tau_high_l: r"\tau^{\max}_l",
+    Symbol.energy_ratio_l: r"\frac{E_{l,t+1}}{E_{l,t}}",
+    Symbol.certified_ratio_l: r"\frac{V_{l,t+1}}{\theta_{l,t+1} V_{l,t}}",
+    Symbol.certified_l: "G_{l,t}",
+    Symbol.from_state_l: "F_{l,t}",
+    Symbol.span_l: r"\|\Phi_{l,t}\|_2^2 \Delta_{l,0}",
+    Symbol.mode_i: r"|p_t(\lambda_i)|",
 }
 """How symbols are written in statements, where it is not by their names."""
+
+_STEP = r"e_{t+1} = e_t - B_{t+1} m_{t+1},\ m_{t+1} = \beta m_t + (1-\beta) g_t"
+_SPECTRUM = r"\tau^{\min}_l \le \tau \le \tau^{\max}_l \text{ on } \mathrm{spec}(B_{t+1}^{1/2} H_l B_{t+1}^{1/2})"
+_V = (
+    r"V_t = (1-s) e_t'H_le_t + s (g_t-m_t)'H_l^{-1}(g_t-m_t) - \xi m_t'H_l^{-1}m_t + \frac{a}{2\varepsilon_1} z_t'B_tz_t - "
+    r"b g_t'B_tg_t,\ z = \varepsilon_1 g + (1-\varepsilon_1) m"
+)
 
 _MEANT: Mapping[sp.Symbol, str] = {
     Symbol.S_l: r"S_l = \max_{s \in \{-1,1\}^{P_l}} s'H_l s",
@@ -68,6 +85,22 @@ _MEANT: Mapping[sp.Symbol, str] = {
     ),
     middle_0_l: r"W_{l,0} = \tfrac12 m'H_lm,\ m = e_0 - \tfrac{\eta}{2}\,\mathrm{sign}\,g_0",
     Symbol.travelled: r"\eta_{<t} = \sum_{s<t} \eta_s",
+    Symbol.tau_low_l: rf"{_SPECTRUM},\ {_STEP}",
+    Symbol.eps1: r"\varepsilon_1 = \frac{1-\beta}{1+\beta}",
+    Symbol.energy_ratio_l: r"E = e'H_le + \beta (g-m)'H_l^{-1}(g-m)",
+    Symbol.certified_ratio_l: (
+        rf"\forall s, \xi \in \mathbb R,\ a, b \ge 0,\ t \ge 1:\ {_V},\ \theta_{{l,t+1}} R(\tau) - N(\tau) \succeq 0,\ "
+        rf"R(\tau) \succ 0\ \forall \tau \in \mathrm{{spec}}(B_{{t+1}}^{{1/2}} H_l B_{{t+1}}^{{1/2}}),\ {_STEP}"
+    ),
+    Symbol.certified_l: (
+        r"t > t_0 \ge 1,\ G_{l,t} = \min_{s,\xi,a,b} \frac{V_{l,t_0}\,\theta_{l,t_0+1}\cdots\theta_{l,t}}{2 c_{l,t}},\ "
+        rf"V \ge c\,e'H_le,\ {_V},\ {_STEP}"
+    ),
+    Symbol.span_l: (
+        r"\Phi_{l,t}: y_0 \mapsto y_t,\ y \leftarrow y - K u,\ d \leftarrow \beta d - K u,\ u = y - \beta d,\ d_0 = y_0,\ "
+        rf"K = H_l^{{1/2}} B_{{t+1}} H_l^{{1/2}},\ {_STEP}"
+    ),
+    Symbol.mode_i: r"e_i(t) = p_t(\lambda_i) e_i(0)",
 }
 """What symbols stand for, where it is no expression in others."""
 

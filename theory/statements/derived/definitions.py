@@ -171,6 +171,7 @@ DEFINITIONS: Mapping[str, Any] = {
     # Adam on its orbit, and the angle between a step and the signs.
     "start on the orbit": equal(Q.start_i**2, AMPLITUDE**2),
     "cosine": equal(_s.cosine, Q.inner / (sp.sqrt(Q.square) * sp.sqrt(Q.signs))),
+    "stride": equal(_s.stride, sp.sqrt(Q.square) / sp.sqrt(Q.signs)),
     "inner product": equal(Q.inner, SumOver(-Q.step_i * Q.sign_i)),
     "square of the step": equal(Q.square, SumOver(Q.step_i**2)),
     "square of the signs": equal(Q.signs, SumOver(Q.sign_i**2)),

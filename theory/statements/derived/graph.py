@@ -55,6 +55,7 @@ from quadsim.theory.statements.derived.library import (
 from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, is_stationary, turned, varying
 from quadsim.theory.statements.named import rate
 from quadsim.theory.statements.proving import Discharge, Step, prove
+from quadsim.theory.statements.steps import NEVER
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import SumIn, SumOver, Symbol
 
@@ -89,7 +90,7 @@ def derive(theorem: Theorem) -> Derived | None:
     try:
         steps = theorem.derivation()
     except ValueError as error:  # the rule is not even of the kind that the derivation speaks of
-        wrong = Step(sp.Eq(0, 1, evaluate=False), "the step of the rule", label="rule")
+        wrong = Step(NEVER, "the step of the rule", label="rule")
         return Derived(((wrong, Discharge("refuted", "the rule itself", 0.0, {"rule": str(error)})),), ())
     conclusion = _conclusion(theorem, steps)
     known = _hypotheses(theorem)

@@ -460,6 +460,15 @@ def _is_sign() -> Steps:
             by="sum",
         ),
         step("angle", equal(Symbol.cosine, 1), "cosine", "inner", "square"),
+        *definitions("stride"),
+        step("length", equal(Symbol.stride, eta), "stride", "square"),
+        step(
+            "angle and length",
+            equal(Symbol.cosine - sp.Abs(Symbol.stride / eta - 1), 1),
+            "angle",
+            "length",
+            because="a cosine is 1 at most, so that the difference is 1 only where the step is -eta sign(g)",
+        ),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import sympy as sp
 
-from quadsim.theory.symbols import REDUCTIONS, SumIn, Symbol
+from quadsim.theory.symbols import REDUCTIONS, Invertible, SumIn, Symbol
 
 __all__ = ["Letters", "Modes", "form", "in_modes", "is_transposed", "transposed"]
 
@@ -24,7 +24,7 @@ class Letters:
 
     e, m, e_next, m_next = sp.symbols("e m e_next m_next", commutative=False)
     """The error and the mean of the gradients, before and after the step from t to t + 1."""
-    S = sp.Symbol("S", commutative=False, zero=False)
+    S = Invertible("S", commutative=False)
     """H_l^(1/2), which has an inverse."""
     B, B_last = sp.symbols("B B_last", commutative=False)
     """The preconditioner of the step from t to t + 1; that of the step to t."""
