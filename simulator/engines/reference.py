@@ -13,7 +13,7 @@ import sympy as sp
 import torch
 
 from quadsim.simulator.engines.job import Job, Outcome, step_after
-from quadsim.simulator.engines.observables import Observer
+from quadsim.simulator.engines.observables import OF_STEPS, Observer
 from quadsim.simulator.engines.torch_rule import compile_torch
 from quadsim.simulator.problems.layout import BlockLayout
 from quadsim.simulator.problems.oracles import FULL, Full, Stream
@@ -73,7 +73,7 @@ def _run(job: Job) -> Outcome:
         gradient = batch.gradient()
         follow.see(t, batch.twice_gap(gradient))
         recording = bool(observed) and t in records
-        if t == job.steps and "step_sign_cosine" not in observed:
+        if t == job.steps and not any(name in OF_STEPS for name in observed):
             step = None
         else:
             seen = batch.seen(gradient, t)

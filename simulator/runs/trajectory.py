@@ -45,6 +45,7 @@ OBSERVABLES: Mapping[str, tuple[str, ...]] = {
     "gradient_norm_1": (),
     "Lambda_G": (),
     "step_sign_cosine": (),
+    "step_sign_stride": (),
     "block_gap": ("block",),
     "block_gradient_norm": ("block",),
     "iterate": ("coordinate",),

@@ -23,6 +23,13 @@ _TUPLES = (
 )
 """The statements in reading order: modules of this folder, with the name of their tuple."""
 
+_DERIVATIONS = (
+    "derived.proofs:DERIVATIONS",
+    "derived.signs.derivations:SIGN_DERIVATIONS",
+    "derived.preconditioned.proofs:PRECONDITIONED_DERIVATIONS",
+)
+"""Likewise the derivations, by the names of theorems."""
+
 
 class _Theorems(MutableMapping[str, Theorem]):
     """The theorems by name, in reading order; a module of statements is imported when one of its theorems may be asked for.
@@ -72,10 +79,12 @@ def _with_derivation(theorem: Theorem) -> Theorem:
 
     Where there is no derivation, its words are all that a reader has.
     """
-    from quadsim.theory.statements.derived.proofs import DERIVATIONS
-
-    found = DERIVATIONS.get(theorem.name)
-    return theorem if found is None else replace(theorem, derivation=found, statement="")
+    for path in _DERIVATIONS:
+        module, _, name = path.partition(":")
+        found = getattr(importlib.import_module(f"quadsim.theory.statements.{module}"), name)
+        if theorem.name in found:
+            return replace(theorem, derivation=found[theorem.name], statement="")
+    return theorem
 
 
 THEOREMS: MutableMapping[str, Theorem] = _Theorems()

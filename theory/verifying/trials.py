@@ -57,6 +57,7 @@ BATCH = 50
 
 STEPS = 30
 _NOISES = 20
+_OF_STEPS = ["step_sign_cosine", "step_sign_stride"]
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,7 @@ def _orbits(draw: Draw, number: int) -> Iterator[Trajectory]:
 
 def _memoryless_adam(draw: Draw, number: int) -> Iterator[Trajectory]:
     problem, rate = random_problems(draw, number), powers(draw, -3, 0)
-    yield simulate(problem, "adam", lr=rate, beta1=0, beta2=0, eps=0, steps=STEPS, observe=["step_sign_cosine"])
+    yield simulate(problem, "adam", lr=rate, beta1=0, beta2=0, eps=0, steps=STEPS, observe=_OF_STEPS)
 
 
 def _gradient_steps(draw: Draw, number: int) -> Iterator[Trajectory]:
@@ -534,7 +535,7 @@ TRIALS: dict[str, Trial] = {
     "adam-cycle": Trial(_orbits, rational=_rational_orbit),
     "adam-is-sign": Trial(
         _memoryless_adam,
-        rational=_rational("adam", low=0.1, high=2.0, beta1=0, beta2=0, eps=0, observe=["step_sign_cosine"]),
+        rational=_rational("adam", low=0.1, high=2.0, beta1=0, beta2=0, eps=0, observe=_OF_STEPS),
     ),
     "gradient-descent-lemma": Trial(
         _gradient_steps, rational=_rational("gd", observe=["gradient_norm", "Lambda_G"]), searched=search_gd

@@ -205,9 +205,9 @@ def test_a_start_at_the_solution_has_converged_at_step_0(name):
     assert np.all(result.gap == 0.0)
     assert np.all(result.steps_to_tolerance == 0.0)
     assert np.all(result.status == "converged")
-    for undefined in ("Lambda_G", "step_sign_cosine"):
+    for undefined in ("Lambda_G", "step_sign_cosine", "step_sign_stride"):
         assert np.all(np.isnan(result.observed[undefined])), undefined
-    for defined in set(OBSERVABLES) - {"gap", "Lambda_G", "step_sign_cosine"}:
+    for defined in set(OBSERVABLES) - {"gap", "Lambda_G", "step_sign_cosine", "step_sign_stride"}:
         assert np.all(result.observed[defined] == 0.0), defined
 
 
@@ -351,6 +351,7 @@ def test_observables_are_what_numpy_makes_of_the_iterates(engine, name, start):
                     "gradient_norm_1": np.abs(g).sum() * start,
                     "Lambda_G": squares @ L / squares.sum(),
                     "step_sign_cosine": -step @ np.sign(g) / (np.linalg.norm(step) * np.sqrt(np.count_nonzero(g))),
+                    "step_sign_stride": np.linalg.norm(step) / np.sqrt(np.count_nonzero(g)) * start,
                     "block_gap": [e[part] @ g[part] / 2 * start * start for part in slices],
                     "block_gradient_norm": np.sqrt(squares) * start,
                     "iterate": path[m, k, t],

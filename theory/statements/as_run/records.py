@@ -34,7 +34,7 @@ def as_run(
         bound: the bound, with its reduction over blocks or coordinates.
         argument: function that returns the steps of the proof.
         proved: what the proof gives for the bound inside its reduction, written otherwise than the bound where that is not a
-            single symbol or number; None: that symbol or number.
+            single symbol or number; None: that symbol or number. That a number is proved the derivation says alone.
         given: relations under which both are equal.
         kind: see `Theorem`.
         quantity: see `Theorem`; None: that of the kind.
@@ -48,12 +48,16 @@ def as_run(
             f"what is proved of {name} must be given for a bound with an expression, got {bound}; write proved=..., "
             "found apart from the bound."
         )
+
+    def conclusion(found: sp.Expr) -> Step:
+        return concludes(inside(found), inside(bound) if proved is None else proved, given)
+
     return Theorem(
         name=name,
         rules=rules,
         bound=bound,
         argument=argument,
-        conclusion=lambda found: concludes(inside(found), inside(bound) if proved is None else proved, given),
+        conclusion=None if proved is None and bound.is_number else conclusion,
         kind=kind,
         quantity=quantity,
         **fields,

@@ -68,13 +68,9 @@ def _certificate_step() -> tuple[Step, ...]:
             (sp.Lt(beta, 1),),
         ),
         Step(
-            equal(
-                sp.simplify(
-                    sp.expand(_form(after, lag, EPS1 * after + (1 - EPS1) * u, sp.S.One, sp.S.One) - _quadratic(new))
-                ),
-                0,
-            ),
+            equal(_form(after, lag, EPS1 * after + (1 - EPS1) * u, sp.S.One, sp.S.One), _quadratic(new)),
             "V_(t+1) is N(tau) in (u, d)",
+            (sp.Lt(beta, 1),),
         ),
         SEMIDEFINITE,
     )

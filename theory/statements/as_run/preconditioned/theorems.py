@@ -16,9 +16,8 @@ from quadsim.theory.statements.as_run.preconditioned.energy import energy, local
 from quadsim.theory.statements.as_run.preconditioned.frame import PRECONDITIONED, tau
 from quadsim.theory.statements.as_run.preconditioned.from_state import from_state
 from quadsim.theory.statements.as_run.preconditioned.modes import modes, span
-from quadsim.theory.statements.as_run.records import NO_DECAY
-from quadsim.theory.statements.steps import concludes, inside
-from quadsim.theory.statements.theorem import Hypothesis, Theorem
+from quadsim.theory.statements.as_run.records import NO_DECAY, as_run
+from quadsim.theory.statements.theorem import Hypothesis
 from quadsim.theory.symbols import MaxOver, SumOver, Symbol
 
 __all__ = ["ADAM_AS_RUN"]
@@ -41,110 +40,69 @@ _MEMORY = Hypothesis(
     lambda run: (memory_of(run) > 0.0)[None],
     seen=lambda run: {"for the memory": memory_of(run)[None]},
 )
-_AS_RUN = r"e_{t+1} = e_t - B_{t+1} m_{t+1},\ m_{t+1} = \beta m_t + (1-\beta) g_t"
-_TAUS = r"\tau \in \mathrm{spec}(B_{t+1}^{1/2} H_l B_{t+1}^{1/2})"
-_V = (
-    r"V_t = (1-s) e_t'H_le_t + s (g_t-m_t)'H_l^{-1}(g_t-m_t) - \xi m_t'H_l^{-1}m_t + \frac{a}{2\varepsilon_1} "
-    r"z_t'B_tz_t - b g_t'B_tg_t,\quad"
-    r" z = \varepsilon_1 g + (1-\varepsilon_1) m"
-)
 _RUN = "The bound reads the run's preconditioner, and no gap of a later step."
 _theta = 1 - 2 * tau + tau**2 / Symbol.eps1
 
 ADAM_AS_RUN = (
-    Theorem(
-        name="adam-local",
-        rules=PRECONDITIONED,
+    as_run(
+        "adam-local",
+        PRECONDITIONED,
+        MaxOver(sp.Max((1 - Symbol.tau_low_l) ** 2, (1 - Symbol.tau_high_l) ** 2)),
+        local,
+        sp.Max((Symbol.tau_low_l - 1) ** 2, (Symbol.tau_high_l - 1) ** 2),
         any_schedule=True,
-        statement=(
-            r"\beta_1 = 0:\ \forall t\ \forall B_{t+1} \text{ diagonal, positive}: f(w_{t+1}) - f^* \le \max_l \max_{"
-            + _TAUS
-            + r"} (1-\tau)^2 (f(w_t) - f^*)"
-        ),
         hypotheses=(_FORM, _NO_MEMORY),
-        bound=MaxOver(sp.Max((1 - Symbol.tau_low_l) ** 2, (1 - Symbol.tau_high_l) ** 2)),
         tight="where the error lies in the eigenspace of an extreme tau, as for blocks of one",
-        argument=local,
-        conclusion=lambda bound: concludes(
-            inside(bound), sp.Max((Symbol.tau_low_l - 1) ** 2, (Symbol.tau_high_l - 1) ** 2)
-        ),
+        kind="per step",
+        quantity=None,
         source=f"Derived here, after Zhang et al., arXiv 2402.16788, for the running preconditioner. {_RUN}",
     ),
-    Theorem(
-        name="adam-energy",
-        rules=PRECONDITIONED,
+    as_run(
+        "adam-energy",
+        PRECONDITIONED,
+        MaxOver(sp.Max(*(_theta.subs(tau, end) for end in (Symbol.tau_low_l, Symbol.tau_high_l)))),
+        energy,
+        sp.Max(
+            *(
+                ((1 - end) ** 2 + end**2 * (1 / Symbol.eps1 - 1)).expand()
+                for end in (Symbol.tau_low_l, Symbol.tau_high_l)
+            )
+        ),
         any_schedule=True,
-        statement=(
-            r"\forall l\ \forall t\ \forall B_{t+1} \text{ positive definite}: E_{t+1} \le \max_{"
-            + _TAUS
-            + r"} \Big(1 - 2\tau +"
-            r" \frac{\tau^2}{\varepsilon_1}\Big) E_t,\quad E = e'H_le + \beta (g-m)'H_l^{-1}(g-m),\quad \varepsilon_1 ="
-            r" \frac{1-\beta}{1+\beta},\quad " + _AS_RUN
-        ),
         hypotheses=(_FORM,),
-        kind="horizon",
         quantity=MaxOver(Symbol.energy_ratio_l),
-        bound=MaxOver(sp.Max(*(_theta.subs(tau, end) for end in (Symbol.tau_low_l, Symbol.tau_high_l)))),
         tight="for some states of every mode; below 1 only if every tau < 2 epsilon1, the largest range of a form without B",
-        argument=energy,
-        conclusion=lambda bound: concludes(
-            inside(bound),
-            sp.Max(
-                *(
-                    ((1 - end) ** 2 + end**2 * (1 / Symbol.eps1 - 1)).expand()
-                    for end in (Symbol.tau_low_l, Symbol.tau_high_l)
-                )
-            ),
-        ),
         source=f"Derived here. Each block's ratio is at most its own bound; twice its gap is at most E. {_RUN}",
     ),
-    Theorem(
-        name="adam-certificate",
-        rules=PRECONDITIONED,
+    as_run(
+        "adam-certificate",
+        PRECONDITIONED,
+        sp.S.One,
+        certificate,
         any_schedule=True,
-        statement=(
-            r"\forall l\ \forall s, \xi \in \mathbb R, a, b \ge 0\ \forall t \ge 1: \theta R(\tau) - N(\tau) "
-            r"\succeq 0,\ R(\tau) \succ 0\ \forall "
-            + _TAUS
-            + r" \Rightarrow V_{t+1} \le \theta V_t,\quad "
-            + _V
-            + r",\quad B_{t+1} \le \rho B_t,\ B_t \le \omega B_{t+1},\quad R, N:"
-            r" \text{the 2x2 forms of } V_t, V_{t+1} \text{ in } (H^{-1/2}m_{t+1},"
-            r" H^{-1/2}(g_t - m_t))"
-        ),
         hypotheses=(_FORM, _MEMORY),
-        kind="horizon",
         quantity=MaxOver(Symbol.certified_ratio_l),
-        bound=sp.S.One,
         tight="for some states, to 2e-12; with a frozen B there is a form that is multiplied by exactly beta",
-        argument=certificate,
-        conclusion=lambda bound: concludes(bound, sp.S.One),
         source=(
             "Derived here. R and N are written out in docs/theory.md section 9. Where R is not positive definite there is no"
             f" statement. {_RUN}"
         ),
     ),
-    Theorem(
-        name="adam-certificate-gap",
-        rules=PRECONDITIONED,
+    as_run(
+        "adam-certificate-gap",
+        PRECONDITIONED,
+        SumOver(Symbol.certified_l),
+        certificate_gap,
         any_schedule=True,
-        statement=(
-            r"\forall t > t_0 \ge 1: f(w_t) - f^* \le \sum_l \min_{s,\xi,a,b} "
-            r"\frac{V_{l,t_0}\,\theta_{l,t_0+1}\cdots\theta_{l,t}}{2 c_{l,t}},\quad"
-            r" V \ge c\,e'H_le \text{ at step } t,\quad R(\tau) \succ 0 \text{ at every step between}"
-        ),
         hypotheses=(_FORM, _MEMORY),
-        kind="horizon",
-        quantity=Symbol.gap,
-        bound=SumOver(Symbol.certified_l),
         tight="1.2 to 1.3 times the steps of Adam at its best rate, from the state at step 12",
-        argument=certificate_gap,
-        conclusion=lambda bound: concludes(inside(bound), Symbol.certified_l),
         source=f"Derived here from adam-certificate; checked from t_0 = 1. {_RUN}",
     ),
-    Theorem(
-        name="adam-from-state",
-        rules=("adam",),
+    as_run(
+        "adam-from-state",
+        ("adam",),
+        SumOver(Symbol.from_state_l),
+        from_state,
         statement=(
             r"\forall t_0 \ge 1\ \forall t > t_0: f(w_t) - f^* \le \sum_l \min_{s,\xi,a,b} "
             r"\frac{V_{l,t_0}\,\theta_{l,t_0+1}\cdots"
@@ -153,52 +111,32 @@ ADAM_AS_RUN = (
             r" } (e_{t_0}, m_{t_0}, v_{t_0}) \text{ and the bounds on the gaps before } t"
         ),
         hypotheses=(_MEMORY,),
-        kind="horizon",
-        quantity=Symbol.gap,
-        bound=SumOver(Symbol.from_state_l),
         tight="1.2 times the steps of Adam at its best rate, from the state at step 50, on three of four problems",
-        argument=from_state,
-        conclusion=lambda bound: concludes(inside(bound), Symbol.from_state_l),
         source=(
             "Derived here. lo, hi, rho and omega are written out in docs/theory.md section 9; only numbers of "
             "single blocks enter. A theta is"
             " certified on an interval by Bernstein coefficients. It reads nothing of the run after t_0."
         ),
     ),
-    Theorem(
-        name="adam-span",
-        rules=PRECONDITIONED,
+    as_run(
+        "adam-span",
+        PRECONDITIONED,
+        SumOver(Symbol.span_l),
+        span,
         any_schedule=True,
-        statement=(
-            r"\forall t: f(w_t) - f^* \le \sum_l \|\Phi_{l,t}\|_2^2\,(f_l(w_0) - f_l^*),\quad \Phi_{l,t}: y_0 "
-            r"\mapsto y_t \text{ under } y \leftarrow"
-            r" y - K_l u,\ d \leftarrow \beta d - K_l u,\ u = y - \beta d,\ d_0 = y_0,\ K_l = H_l^{1/2}B H_l^{1/2}"
-        ),
         hypotheses=(_FORM,),
-        kind="horizon",
-        quantity=Symbol.gap,
-        bound=SumOver(Symbol.span_l),
         tight="for the worst start of every block, under the same preconditioners",
-        argument=span,
-        conclusion=lambda bound: concludes(inside(bound), Symbol.span_l),
         source=f"Derived here: the sharpest bound that reads no state after the start. {_RUN}",
     ),
-    Theorem(
-        name="linear-modes",
-        rules=("heavy-ball", "nesterov"),
-        statement=(
-            r"\forall t: f(w_t) - f^* \le \max_i p_t(\lambda_i)^2 (f(w_0) - f^*),\quad e_i(t) = p_t(\lambda_i) "
-            r"e_i(0);\quad \text{heavy-ball: }"
-            r" p_{t+1} = (1 + \beta - \eta\lambda) p_t - \beta p_{t-1},\ p_0 = 1,\ p_1 = 1 - \eta\lambda;\ \lim "
-            r"p_t = 0 \iff \eta\lambda < 2(1+\beta)"
-        ),
+    as_run(
+        "linear-modes",
+        ("heavy-ball", "nesterov"),
+        MaxOver(Symbol.mode_i**2),
+        modes,
+        Symbol.mode_i**2,
         hypotheses=(NO_DECAY,),
-        kind="horizon",
         quantity=Symbol.gap / Symbol.gap_0,
-        bound=MaxOver(Symbol.mode_i**2),
         tight="for an error on the eigenvector of the largest |p_t|, for any rate and momentum",
-        argument=modes,
-        conclusion=lambda bound: concludes(inside(bound), Symbol.mode_i**2),
         source=(
             "Classical, in the form derived here. Adam with a frozen preconditioner and momentum is heavy-ball "
             "in the coordinates"

@@ -37,13 +37,6 @@ SIGN_AS_RUN = (
         SumOver(Symbol.u_l),
         gap,
         any_schedule=True,
-        statement=(
-            r"\forall t \ge 0: f(w_t) - f^* \le \sum_l u_{l,t},\quad u_{l,0} = f_l(w_0) - f_l^*,\quad u_{l,t+1} "
-            r"= \max(0, u_{l,t} -"
-            r" \eta_t\sqrt{2\nu_l u_{l,t}}) + \tfrac{\eta_t^2}{2} S_l,\quad S_l = \max_{s \in \{-1,1\}^{P_l}} "
-            r"s'H_l s,\quad"
-            r" \nu_l = \frac{1}{\max_i (H_l^{-1})_{ii}}"
-        ),
         tight="at the first step, for a block of one coordinate; the plateau is eta^2 max(S^2/(8 nu), S/2) in every block",
         source=f"{_HERE}; for every rate eta_t > 0, by any schedule. Each block's gap is at most its own u.",
     ),
@@ -67,13 +60,6 @@ SIGN_AS_RUN = (
         (sp.Gt(sp.sqrt(Symbol.gap_0_l), _POLE), sp.Gt(Symbol.target_l, _POLE)),
         kind="complexity",
         quantity=None,
-        statement=(
-            r"\forall l\ \forall x_T > \max\Big(x^*, \eta\sqrt{S_l/2}\Big): \min\{t: \sqrt{f_l(w_t) - f_l^*} \le "
-            r"x_T\} \le 1 +"
-            r" \frac{1}{a}\Big[x_0 - x_T + x^*\ln\frac{x_0 - x^*}{x_T - x^*}\Big],\quad x_0 = \sqrt{f_l(w_0) - "
-            r"f_l^*} \ge x_T,\quad"
-            r" a = \eta\sqrt{\nu_l/2},\quad x^* = \frac{\eta S_l}{2\sqrt{2\nu_l}}"
-        ),
         tight="not attained; 2.6 times the steps of a run at the rate that minimises it",
         source=(
             f"{_HERE}. From that step on the block stays below x_T^2. Checked for all x_T at once: for every "
@@ -88,13 +74,6 @@ SIGN_AS_RUN = (
         midpoint,
         Symbol.w_l + eta**2 / 8 * S_l,
         quantity=Symbol.smaller_gap,
-        statement=(
-            r"\forall t: \min(f(w_t), f(w_{t+1})) - f^* \le \sum_l \Big(W_{l,t} + \tfrac{\eta^2}{8} "
-            r"S_l\Big),\quad W_{l,0} = \tfrac12"
-            r" m'H_l m,\ m = e_0 - \tfrac{\eta}{2}\mathrm{sign}\,g_0,\quad W_{l,t+1} = \max(0, W_{l,t} - "
-            r"\eta\sqrt{2\nu_l W_{l,t}}) +"
-            r" \tfrac{\eta^2}{2} M_l"
-        ),
         hypotheses=(NEVER_ZERO,),
         tight="on diagonal blocks its plateau is eta^2 tr(H)/4, the worst case of two neighbouring steps",
         source=f"{_HERE}. M_l is .3 to .5 of S_l on rotated blocks; for blocks of more than 8 it is sqrt(nu kappa S) + S/4.",
@@ -104,11 +83,6 @@ SIGN_AS_RUN = (
         ("signum",),
         SumOver(Symbol.v_l),
         lambda: with_memory("signum"),
-        statement=(
-            r"\forall t: f(w_t) - f^* \le \sum_l v_{l,t},\quad v_{l,0} = f_l(w_0) - f_l^*,\quad v_{l,t+1} = "
-            r"\max(0, v_{l,t} -"
-            r" \eta\sqrt{2\nu_l v_{l,t}}) + \tfrac{\eta^2}{2} S_l \Big(1 + \frac{4\beta}{1-\beta}\Big)"
-        ),
         tight="not attained: the mean age of the gradients is the whole loss",
         source=f"{_HERE}, with the mean age beta/(1-beta) of the gradients in the memory.",
     ),
@@ -117,11 +91,6 @@ SIGN_AS_RUN = (
         ("lion",),
         SumOver(Symbol.v_l),
         lambda: with_memory("lion"),
-        statement=(
-            r"\forall t: f(w_t) - f^* \le \sum_l v_{l,t},\quad v_{l,0} = f_l(w_0) - f_l^*,\quad v_{l,t+1} = "
-            r"\max(0, v_{l,t} -"
-            r" \eta\sqrt{2\nu_l v_{l,t}}) + \tfrac{\eta^2}{2} S_l \Big(1 + \frac{4\beta_1}{1-\beta_2}\Big)"
-        ),
         hypotheses=(NO_DECAY,),
         tight="not attained",
         source=f"{_HERE}, with the mean age beta1/(1-beta2) of the gradients in the mix.",
@@ -132,10 +101,6 @@ SIGN_AS_RUN = (
         SumOver(Symbol.curvature_i * sp.Max(Symbol.start_i - Symbol.travelled, eta) ** 2) / 2,
         diagonal,
         SumOver(Symbol.curvature_i * sp.Max(eta, Symbol.start_i - Symbol.travelled) ** 2) / 2,
-        statement=(
-            r"H \text{ diagonal} \Rightarrow \forall t: f(w_t) - f^* \le \tfrac12\sum_i \lambda_i \max(|e_{0,i}| "
-            r"- \eta t, \eta)^2"
-        ),
         hypotheses=(IS_DIAGONAL,),
         tight="where |e_0,i|/eta is an integer less than t plus 1, up to the last step of every coordinate",
         source="Derived here. 1.003 times the measured steps at the rate that minimises it.",
@@ -147,9 +112,6 @@ SIGN_AS_RUN = (
         distance,
         sp.Max(0, Symbol.start_i - Symbol.travelled) ** 2 / Symbol.inverse_i / 2,
         any_schedule=True,
-        statement=(
-            r"\forall t: f(w_t) - f^* \ge \max_i \frac{\max(|e_{0,i}| - \sum_{s<t}\eta_s, 0)^2}{2 (H^{-1})_{ii}}"
-        ),
         hypotheses=(NO_DECAY,),
         direction="lower",
         tight="for one coordinate, on the way to the solution; .997 of SignSGD's steps at its best rate",
@@ -164,11 +126,6 @@ SIGN_AS_RUN = (
         eta**2 * Symbol.L_inf / 8,
         cycle,
         (eta / 2) ** 2 / 2 * Symbol.L_inf,
-        statement=(
-            r"\forall H\ \forall k \in \{0, 1, \dots\}\ \exists e_0: \forall t: f(w_t) - f^* \ge "
-            r"\tfrac{\eta^2}{8}\sum_l S_l ="
-            r" \frac{f(w_0) - f^*}{(2k+1)^2}"
-        ),
         hypotheses=(ENUMERATED, ON_CYCLE),
         direction="lower",
         tight="from step k on",
