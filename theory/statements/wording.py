@@ -73,6 +73,10 @@ _V = (
 _MEANT: Mapping[sp.Symbol, str] = {
     Symbol.S_l: r"S_l = \max_{s \in \{-1,1\}^{P_l}} s'H_l s",
     Symbol.nu_l: r"\nu_l = \frac{1}{\max_i (H_l^{-1})_{ii}}",
+    Symbol.M_l: (
+        r"M_l = \max_{s \in \{-1,1\}^{P_l}} (\sqrt{\nu_l} R_s + Q_s),\ R_s^2 = \max_{z \in \{-1,1\}^{P_l}} "
+        r"(z|H_ls|)'H_l^{-1}(z|H_ls|),\ Q_s = \max_A \Big(s_A'H_ls_A - \sum_{i \in A} |(H_ls)_i|\Big)"
+    ),
     Symbol.target_l: r"\forall x_{T,l}: \frac{\eta S_l}{2\sqrt{2\nu_l}} < x_{T,l} \le \min_{s<t} \sqrt{\Delta_{l,s}}",
     Symbol.gap_0_l: r"\Delta_{l,t} = f_l(w_t) - f_l^*",
     PAIRS.share_high_p: (
@@ -134,6 +138,7 @@ def _latex(expression: sp.Basic) -> str:
 
 def _where(theorem: "Theorem") -> list[str]:
     """Return what the symbols of a theorem stand for, each after those in whose terms it is needed."""
+    assert theorem.quantity is not None
     waiting = sorted((theorem.quantity.free_symbols | theorem.bound.free_symbols), key=str)
     seen: set[sp.Symbol] = set()
     out: list[str] = []

@@ -18,7 +18,19 @@ from quadsim.theory.statements.recursion import advance, along_eigenvector
 from quadsim.theory.statements.steps import equal
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
-__all__ = ["AMPLITUDE", "CONSTANT", "DEFINITIONS", "LEVELS", "NEEDS", "NEXT", "SPEAKS_OF", "START", "STEPS", "Q"]
+__all__ = [
+    "AMPLITUDE",
+    "CONSTANT",
+    "DEFINITIONS",
+    "LEVELS",
+    "NEEDS",
+    "NEXT",
+    "PREMISES",
+    "SPEAKS_OF",
+    "START",
+    "STEPS",
+    "Q",
+]
 
 
 class Q:
@@ -177,8 +189,6 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "largest form of signs": ("blocks of at most 12 coordinates, whose signs are enumerated",),
     "both ends": ("the error sits on one eigenvector of L and one of mu, in the proportion mu : L",),
     "witness": ("the error sits on one eigenvector of L and one of mu, in the proportion mu : L",),
-    "angle of a mode": ("discriminant",),
-    "Chebyshev": ("angle of a mode",),
     "rule heavy-ball": ("momentum = ((sqrt L - sqrt mu)/(sqrt L + sqrt mu))^2",),
     "walk": _UNIFORM,
     "growth": _UNIFORM,
@@ -353,6 +363,12 @@ SPEAKS_OF: Mapping[str, tuple[str, ...]] = {
     "walk": ("signsgd on a softmax head",),
 }
 """Label of a rule's step, or of a definition that holds of some rules only, to the names of these rules."""
+
+PREMISES: Mapping[str, tuple[Any, ...]] = {
+    "angle of a mode": (_le((1 + Q.root**2 - _s.eta * _s.lambda_i) ** 2, 4 * Q.root**2),),
+    "Chebyshev": (DEFINITIONS["angle of a mode"],),
+}
+"""Label of a definition that holds only under a condition, to the claims that it does; see `graph`."""
 
 LEVELS: Mapping[str, int] = {"least 1-norm": 1, "least norm": 1, "largest weighted smoothness": 1}
 """Label of a definition to 1 if it holds at the steps before t alone, 2 if at those before t - 1; see `graph`."""

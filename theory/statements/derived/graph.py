@@ -10,15 +10,18 @@ block l with i in l. A step follows from those that it `uses` in one of these wa
 - `sum`, `sum in a block`: both sides of a claim for every mode (or block) are added up; equations that are used say what a sum
   is called;
 - `extreme`: MaxOver(x) >= x or MinOver(x) <= x; `every`: a bound of x for every index that has none is one of its extreme;
-- `part`: x <= SumOver(x) for an x >= 0; `linear`: H x = a H z from x = a z for every coordinate, which induction assumes as well;
+- `part`: x <= SumOver(x) for an x >= 0; `linear`: H x = a H y + b H z from x = a y + b z for every coordinate, which
+  induction assumes as well; `quadratic`: the form of H at x = y + a p, expanded;
 - `vertices`: a bound of a convex form at all vectors of signs is one in the whole box [-1, 1]^P;
 - `induction`: it holds at step 0, and from step t follows step t + 1; what every symbol is a step later must be known;
-- `start`, `last`: what holds at every step holds at step 0, and what holds at every step before t at t - 1;
+- `start`, `next`, `last`: what holds at every step holds at step 0, and a step later; what holds before t holds at t - 1;
 - `fact: NAME`: an instance of a named fact, whose conditions are proved from what is used.
 
 A claim holds at every step t (level 0), at the steps before t alone (level 1: what is remembered of them) or at those before
 t - 1 (level 2: two of them that follow each other). It has the highest level of what it uses; induction lowers it by one, as
 a step from s to s + 1 that is good for all s < t reaches t. Only claims of level 0 end in the statement.
+
+Some definitions hold only where a vector has a property: the claim that it has is among what they use (PREMISES).
 
 A theorem whose rate may follow a schedule may not use that the rate is constant; that of another may, by the label "lr is
 constant". A label that holds of some rules only (SPEAKS_OF) must hold of every rule of the theorem.
@@ -37,16 +40,18 @@ import sympy as sp
 
 from quadsim.theory.statements.derived.forms import positive_form
 from quadsim.theory.statements.derived.library import (
+    CONSTANT_RATE,
     DEFINITIONS,
-    LATER,
+    HYPOTHESES,
     LEVELS,
     NEEDS,
     NEXT,
+    PREMISES,
     SPEAKS_OF,
     START,
     step_of_rule,
 )
-from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, is_stationary, turned, varying
+from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, counted_apart, is_stationary, turned
 from quadsim.theory.statements.named import rate
 from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.steps import NEVER
@@ -55,7 +60,6 @@ from quadsim.theory.symbols import SumIn, SumOver, Symbol
 
 __all__ = ["CONSTANT_RATE", "Derived", "concludes", "derive"]
 
-CONSTANT_RATE = "lr is constant"
 _STATEMENT = "statement"
 _CONCLUSIVE = "for the conclusion"  # how the reason of a step begins that the conclusion may use beside the last one
 
@@ -90,19 +94,32 @@ def derive(theorem: Theorem) -> Derived | None:
     conclusion = _conclusion(theorem, steps)
     known = _hypotheses(theorem)
     levels: dict[str, int] = dict.fromkeys(known, 0)
+    seen: dict[str, Step] = {}
     found: list[tuple[Step, Discharge]] = []
     for step in (*steps, conclusion):
         try:
             discharge, level = _follows(step, known, levels)
+            if wrong := _of_label(step, theorem, seen):
+                discharge = _unknown(wrong)
         except ValueError as error:
             discharge, level = _unknown(str(error)), 0
         found.append((step, discharge))
         if step.label:
             known[step.label], levels[step.label] = step.claim, level
+            seen[step.label] = step
     reached = _ancestors(found)
     if found[-1][1].status == "proved" and (reason := _beyond(theorem, found, reached)):
         found[-1] = (conclusion, _unknown(reason))
     return Derived(tuple(found), tuple(h.text for h in theorem.conditions if h.text not in reached))
+
+
+def _of_label(step: Step, theorem: Theorem, seen: Mapping[str, Step]) -> str:
+    """Return why a step may not have its label; "" if it may: it would stand for another step, or for a hypothesis."""
+    if step.label in seen and seen[step.label] != step:
+        return f"{step.label} is the label of another step"
+    if step.label in HYPOTHESES or step.label in (h.text for h in theorem.conditions):
+        return f"{step.label} is the label of a hypothesis"
+    return ""
 
 
 def _hypotheses(theorem: Theorem) -> dict[str, Any]:
@@ -170,44 +187,58 @@ def _follows(step: Step, known: Mapping[str, Any], levels: Mapping[str, int]) ->
     lacking = [needed for needed in NEEDS.get(step.label, ()) if needed not in step.uses]
     if lacking:
         return _unknown(f"{step.label} needs the hypothesis {lacking[0]!r}"), 0
-    level = max((levels[label] for label in step.uses), default=0)
+    given = tuple(known[label] for label in step.uses)
+    before = max((levels[label] for label in step.uses), default=0)
     if step.by == "definition":
-        if DEFINITIONS.get(step.label) != step.claim:
-            return _unknown(f"{step.label} is defined otherwise"), 0
-        return Discharge("cited", step.label, 0.0), LEVELS.get(step.label, 0)
+        return _by_definition(step, given), max(before, LEVELS.get(step.label, 0))
     if step.by == "rule":
         same = step_of_rule(step.label.removeprefix("rule ")) == step.claim
         return _proved("the rule", same, "the rule has another step"), 0
-    given = tuple(known[label] for label in step.uses)
     if any(relation is None for relation in given):
         return _unknown("a hypothesis without a relation cannot be used in algebra"), 0
     if step.by == "induction":
         plain = tuple(known[label] for label in step.uses if not levels[label])
-        return _by_induction(step.claim, plain, given), max(level - 1, 0)
-    if step.by in ("start", "last"):
-        if level > 1:
-            return _unknown("it holds before step t - 1 alone, which may be none"), level
-        if step.by == "start" and level and sp.Ge(Symbol.t, 1, evaluate=False) not in given:
-            return _unknown("a step before t needs t >= 1"), level
-        level = 0
-    if step.by in (*SCHEMAS, *FACTS, "form"):
-        return _by_schema(step, given), level
+        return _by_induction(step.claim, plain, given), max(before - 1, 0)
+    level, wrong = _level(step, given, before)
+    if wrong:
+        return _unknown(wrong), level
     if step.by:
-        return _unknown(f"there is no way {step.by!r} in which a step follows"), level
-    if step.label == _STATEMENT and level:
-        return _unknown("what it uses holds at the steps before t alone"), level
+        return _by_schema(step, given), level
     return _by_algebra(step.claim, given), level
+
+
+def _level(step: Step, given: tuple[Any, ...], before: int) -> tuple[int, str]:
+    """Return the level of a claim from that of what it uses, and why it does not follow from such claims; "" if it does."""
+    if step.by in ("start", "last"):  # of a step before t, which must exist
+        if before > 1:
+            return before, "it holds before step t - 1 alone, which may be none"
+        if before and sp.Ge(Symbol.t, 1, evaluate=False) not in given:
+            return before, "a step before t needs t >= 1"
+        return 0, ""
+    if step.by == "next" and before:
+        return before + 1, ""  # what holds at the steps before t holds a step later at those before t - 1
+    if step.by and step.by not in (*SCHEMAS, *FACTS, "form"):
+        return before, f"there is no way {step.by!r} in which a step follows"
+    if step.label == _STATEMENT and before:
+        return before, "what it uses holds at the steps before t alone"
+    return before, ""
+
+
+def _by_definition(step: Step, given: tuple[Any, ...]) -> Discharge:
+    if DEFINITIONS.get(step.label) != step.claim:
+        return _unknown(f"{step.label} is defined otherwise")
+    for premise in PREMISES.get(step.label, ()):
+        if premise not in given:
+            return _unknown(f"{step.label} holds only where {premise}, which is not among what it uses")
+    return Discharge("cited", step.label, 0.0)
 
 
 def _by_induction(claim: Any, plain: tuple[Any, ...], given: tuple[Any, ...]) -> Discharge:
     """Prove a claim at step 0, from what holds at every step, and at step t + 1 from step t."""
     if not is_stationary(claim):
         return _unknown("it is not known what every symbol of it is a step later")
-    later = varying(claim) & LATER
-    if later and varying(claim) - LATER:
-        return _unknown(
-            f"{min(later, key=str)} is counted from another step than {min(varying(claim) - LATER, key=str)}"
-        )
+    if wrong := counted_apart(claim):
+        return _unknown(wrong)
     start = _by_algebra(claim.subs(START, simultaneous=True), plain)
     if start.status != "proved":
         return start
@@ -261,16 +292,21 @@ def _by_algebra(claim: Any, given: tuple[Any, ...]) -> Discharge:
         put_in = _put_in(claim, equations)
         if isinstance(claim, sp.Eq) and products:
             put_in = put_in.func(*(sp.expand(side).subs(products) for side in put_in.args), evaluate=False)
-        if not put_in.free_symbols:  # both sides are numbers by now
-            return _proved("SymPy", put_in.func(*put_in.args) == sp.true, f"it says {put_in}")
-        found = prove(Step(put_in, "with the equations put in", rest))
+        found = _prove(put_in, rest)
         if found.status == "proved":
             return found
-    found = prove(Step(claim, "as it stands", flat))
+    found = _prove(claim, flat)
     if found.status == "proved" or not equations or isinstance(claim, sp.Eq):
         return found
     put_in, *others = (_put_in(x, equations) for x in (claim, *flat))
-    return prove(Step(put_in, "with the equations put in", tuple(x for x in others if x != sp.true)))
+    return _prove(put_in, tuple(x for x in others if x != sp.true))
+
+
+def _prove(claim: Any, given: tuple[Any, ...]) -> Discharge:
+    """Prove a relation; of numbers alone, as 0 = 0 once the equations are put in, it is decided without the prover."""
+    if not claim.free_symbols:
+        return _proved("SymPy", claim.func(*claim.args) == sp.true, f"{claim} does not hold")
+    return prove(Step(claim, "from what the step uses", given))
 
 
 def _put_in(relation: Any, equations: Mapping[sp.Symbol, sp.Expr]) -> Any:

@@ -8,15 +8,18 @@ import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
-from quadsim.theory.statements.derived import definitions, pairs, scales, signs
+from quadsim.theory.statements.derived import definitions
 from quadsim.theory.statements.derived.preconditioned import coordinates
 from quadsim.theory.statements.derived.preconditioned import definitions as preconditioned
+from quadsim.theory.statements.derived.signs import definitions as signs
+from quadsim.theory.statements.derived.signs import pairs, scales
 from quadsim.theory.statements.quantities import MEANINGS
 from quadsim.theory.symbols import Symbol
 
 __all__ = [
     "BOXED",
     "CONSTANT",
+    "CONSTANT_RATE",
     "DEFINITIONS",
     "LATER",
     "LEVELS",
@@ -50,7 +53,15 @@ def _all(name: str) -> dict[Any, Any]:
 
 DEFINITIONS, NEEDS, START, NEXT = (_all(name) for name in ("DEFINITIONS", "NEEDS", "START", "NEXT"))
 SPEAKS_OF, LEVELS, _STEPS = (_all(name) for name in ("SPEAKS_OF", "LEVELS", "STEPS"))
-BOXED, TURNED = signs.BOXED, {**signs.TURNED, **scales.TURNED}
+BOXED, ENERGIES, FORMS = signs.BOXED, signs.ENERGIES, signs.FORMS
+TURNED = {**signs.TURNED, **scales.TURNED}
+PREMISES = {**definitions.PREMISES, **signs.PREMISES}
+
+CONSTANT_RATE = "lr is constant"
+"""Label of the hypothesis that a theorem has unless it holds for any schedule."""
+
+HYPOTHESES = frozenset(text for texts in NEEDS.values() for text in texts) | {CONSTANT_RATE}
+"""Labels that hypotheses alone may have."""
 
 LATER = preconditioned.LATER
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import sympy as sp
 
 from quadsim.theory.statements.derived.definitions import AMPLITUDE, Q
-from quadsim.theory.statements.derived.words import Steps, definitions, ge, le, rule, step
+from quadsim.theory.statements.derived.words import Steps, definition, definitions, ge, le, rule, step
 from quadsim.theory.statements.steps import equal
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
@@ -411,7 +411,9 @@ def _heavy_ball() -> Steps:
             "lr = 4/(sqrt L + sqrt mu)^2",
         ),
         rule("heavy-ball"),
-        *definitions("angle of a mode", "Chebyshev", "gap", "parts", "gap at the start"),
+        definition("angle of a mode", "discriminant"),
+        definition("Chebyshev", "angle of a mode"),
+        *definitions("gap", "parts", "gap at the start"),
         step("trace", equal(eta * lam, 1 + b**2 - 2 * b * x), "angle of a mode"),
         step("every mode", modes, "rule heavy-ball", "trace", by="induction"),
         step("polynomial", le((U - b * V) ** 2, growth), "Chebyshev"),

@@ -3,16 +3,17 @@
 Each takes the claim and the claims that the step uses, and returns "" or why the claim does not follow.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import sympy as sp
 
-from quadsim.theory.statements.derived.library import BOXED, CONSTANT, NEXT, START, TURNED
+from quadsim.theory.statements.derived.library import BOXED, CONSTANT, ENERGIES, FORMS, LATER, NEXT, START, TURNED
 from quadsim.theory.statements.derived.vectors import in_modes, is_transposed
 from quadsim.theory.symbols import REDUCTIONS, MaxOver, MinOver, SumIn, SumOver, Symbol
 
-__all__ = ["FACTS", "SCHEMAS", "is_stationary", "turned", "varying"]
+__all__ = ["FACTS", "SCHEMAS", "counted_apart", "is_stationary", "turned", "varying"]
 
 _INDICES = ("_l", "_i", "_p")
 
@@ -33,6 +34,12 @@ def varying(relation: Any) -> set[sp.Symbol]:
 def is_stationary(relation: Any) -> bool:
     """Whether it is known what every symbol of a relation is a step later."""
     return all(symbol in NEXT for symbol in varying(relation))
+
+
+def counted_apart(relation: Any) -> str:
+    """Return why a relation has no start of its own: quantities that are counted from a step t0 and from 0; "" if it has one."""
+    later, others = varying(relation) & LATER, varying(relation) - LATER
+    return f"{min(later, key=str)} is counted from another step than {min(others, key=str)}" if later and others else ""
 
 
 def _extreme(claim: Any, given: tuple[Any, ...]) -> str:
@@ -121,37 +128,81 @@ def _terms(
 def _vertices(claim: Any, given: tuple[Any, ...]) -> str:
     """A form that is convex in every coordinate, bounded at all vectors of signs, has the bound in the whole box [-1, 1]^P.
 
-    Coordinate by coordinate: the others kept, it is largest at an end, so that some vector of signs has a form as large. It
-    uses the bound at the vectors of signs, the convexity in a coordinate, and that the vector lies in the box.
+    Coordinate by coordinate: the others kept, whatever they are, it is largest at an end, so that some vector of signs has a form
+    as large. It uses the bound at the vectors of signs, and that the vector lies in the box.
     """
-    if len(given) != 3 or not isinstance(claim, sp.Le) or claim.lhs not in BOXED:
-        return "it is not an upper bound of a form of a vector, from three claims"
-    at_vertex, coordinate, form = BOXED[claim.lhs]
-    bounded, convex, box = given
-    if varying(claim.rhs):
-        return "the bound depends on the vector, or on the step"
+    if len(given) != 2 or not isinstance(claim, sp.Le) or claim.lhs not in BOXED:
+        return "it is not an upper bound of a form of a vector, from two claims"
+    at_vertex, coordinate, form, free = BOXED[claim.lhs]
+    bounded, box = given
+    if varying(claim.rhs) - free:
+        return "the bound may depend on the vector"
     if bounded != claim.func(at_vertex, claim.rhs, evaluate=False):
         return "the first claim is not the same bound at all vectors of signs"
-    ends = sp.Max(form.subs(coordinate, 1), form.subs(coordinate, -1))
-    if convex != sp.Le(form, ends, evaluate=False):
-        return "the second claim is not that the form is largest at an end of every coordinate"
+    powers = sp.Poly(form, coordinate)
+    if powers.degree() > 2 or not powers.nth(2).is_nonnegative:
+        return "the form is not convex in every coordinate"
     inside = sp.And(sp.Le(-1, coordinate, evaluate=False), sp.Le(coordinate, 1, evaluate=False))
-    return "" if box == inside else "the third claim is not that every coordinate lies in [-1, 1]"
+    return "" if box == inside else "the second claim is not that every coordinate lies in [-1, 1]"
+
+
+def _flat(given: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(part for x in given for part in (x.args if isinstance(x, sp.And) else (x,)))
+
+
+def _combination(expression: sp.Expr) -> dict[sp.Symbol, sp.Expr] | None:
+    """Return an expression as a sum of vectors, vector to factor without an index; None for any other expression."""
+    out: dict[sp.Symbol, sp.Expr] = {}
+    for term in sp.Add.make_args(sp.expand(expression)):
+        vectors = [factor for factor in sp.Mul.make_args(term) if factor in TURNED]
+        if len(vectors) != 1 or is_indexed(term / vectors[0]):
+            return None
+        out[vectors[0]] = out.get(vectors[0], sp.S.Zero) + term / vectors[0]
+    return out
 
 
 def turned(relation: Any) -> tuple[Any, ...]:
-    """Return H x = a H z where a relation says x = a z for every coordinate, with an a that has no index."""
+    """Return H x = a H y + b H z where a relation says x = a y + b z for every coordinate, with factors that have no index."""
     if not isinstance(relation, sp.Eq) or relation.lhs not in TURNED:
         return ()
-    (other, *more) = [factor for factor in sp.Mul.make_args(relation.rhs) if factor in TURNED] or (None,)
-    if other is None or more or is_indexed(relation.rhs / other):
+    parts = _combination(relation.rhs)
+    if not parts:
         return ()
-    return (sp.Eq(TURNED[relation.lhs], relation.rhs / other * TURNED[other], evaluate=False),)
+    return (sp.Eq(TURNED[relation.lhs], sp.Add(*(a * TURNED[z] for z, a in parts.items())), evaluate=False),)
 
 
 def _linear(claim: Any, given: tuple[Any, ...]) -> str:
-    """From x = a z for every coordinate: H x = a H z."""
-    return "" if len(given) == 1 and claim in turned(given[0]) else "it is not the image by H of a multiple of a vector"
+    """From x = a y + b z for every coordinate: H x = a H y + b H z."""
+    for relation in _flat(given):
+        for image in turned(relation):
+            if isinstance(claim, sp.Eq) and claim.lhs == image.lhs and sp.expand(claim.rhs - image.rhs) == 0:
+                return ""
+    return "it is not the image by H of a combination of vectors"
+
+
+def _quadratic(claim: Any, given: tuple[Any, ...]) -> str:
+    """From x = y + a p for every coordinate: x'Hx/2 = y'Hy/2 + a p'Hy + a^2/2 p'Hp, in every block."""
+    wrong = "it is not the form of H at a vector and a multiple of another"
+    if not isinstance(claim, sp.Eq):
+        return wrong
+    for relation in _flat(given):
+        parts = _combination(relation.rhs) if isinstance(relation, sp.Eq) and relation.lhs in ENERGIES else None
+        if not parts or claim.lhs != ENERGIES[relation.lhs] or len(parts) != 2:
+            continue
+        for y, p in itertools.permutations(parts):
+            if parts[y] == 1 and y in ENERGIES and p in FORMS:
+                a = parts[p]
+                whole = ENERGIES[y] + a * SumIn(TURNED[y] * p) + a**2 / 2 * FORMS[p]
+                if sp.expand(claim.rhs - whole) == 0:
+                    return ""
+    return wrong
+
+
+def _next(claim: Any, given: tuple[Any, ...]) -> str:
+    """A claim for every step, a step later."""
+    if len(given) != 1 or not is_stationary(given[0]):
+        return "it is not known what every symbol of it is a step later"
+    return "" if claim == given[0].subs(NEXT, simultaneous=True) else "it is not what it uses, a step later"
 
 
 def _part(claim: Any, given: tuple[Any, ...]) -> str:
@@ -165,6 +216,8 @@ def _at_start(claim: Any, given: tuple[Any, ...]) -> str:
     """The first claim, for every step, at step 0."""
     if not given or varying(given[0]) - set(START):
         return "it is not known what every symbol of it is at step 0"
+    if wrong := counted_apart(given[0]):
+        return wrong
     same = claim == given[0].subs(START, simultaneous=True)
     return "" if same else "it is not what it uses, at step 0"
 
@@ -234,6 +287,8 @@ SCHEMAS: Mapping[str, Callable[[Any, tuple[Any, ...]], str]] = {
     "modes": in_modes,
     "transposed": is_transposed,
     "linear": _linear,
+    "quadratic": _quadratic,
+    "next": _next,
     "part": _part,
     "start": _at_start,
     "last": _last,

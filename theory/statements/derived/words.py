@@ -7,7 +7,7 @@ import sympy as sp
 from quadsim.theory.statements.derived.library import DEFINITIONS, NEEDS, step_of_rule
 from quadsim.theory.statements.proving import Step
 
-__all__ = ["Steps", "definitions", "ge", "le", "rule", "step"]
+__all__ = ["Steps", "definition", "definitions", "ge", "le", "rule", "step"]
 
 Steps = tuple[Step, ...]
 
@@ -27,6 +27,11 @@ def definitions(*labels: str, because: str = "by definition") -> Steps:
     return tuple(
         Step(DEFINITIONS[label], because, label=label, uses=NEEDS.get(label, ()), by="definition") for label in labels
     )
+
+
+def definition(label: str, *uses: str) -> Step:
+    """Return the step that states a definition which holds only where the claims of the steps `uses` do."""
+    return Step(DEFINITIONS[label], "by definition", label=label, uses=(*NEEDS.get(label, ()), *uses), by="definition")
 
 
 def rule(name: str) -> Step:

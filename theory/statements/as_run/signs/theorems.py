@@ -74,13 +74,6 @@ SIGN_AS_RUN = (
         midpoint,
         Symbol.w_l + eta**2 / 8 * S_l,
         quantity=Symbol.smaller_gap,
-        statement=(
-            r"\forall t: \min(f(w_t), f(w_{t+1})) - f^* \le \sum_l \Big(W_{l,t} + \tfrac{\eta^2}{8} "
-            r"S_l\Big),\quad W_{l,0} = \tfrac12"
-            r" m'H_l m,\ m = e_0 - \tfrac{\eta}{2}\mathrm{sign}\,g_0,\quad W_{l,t+1} = \max(0, W_{l,t} - "
-            r"\eta\sqrt{2\nu_l W_{l,t}}) +"
-            r" \tfrac{\eta^2}{2} M_l"
-        ),
         hypotheses=(NEVER_ZERO,),
         tight="on diagonal blocks its plateau is eta^2 tr(H)/4, the worst case of two neighbouring steps",
         source=f"{_HERE}. M_l is .3 to .5 of S_l on rotated blocks; for blocks of more than 8 it is sqrt(nu kappa S) + S/4.",

@@ -9,7 +9,7 @@ from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Ratio
 from quadsim.simulator.rules.rule import symbols as rule_symbols
 from quadsim.theory.statements.derived.definitions import Q
-from quadsim.theory.statements.derived.signs import Signs
+from quadsim.theory.statements.derived.signs.definitions import Signs
 from quadsim.theory.statements.named import gap_l
 from quadsim.theory.statements.recursion import advance
 from quadsim.theory.statements.steps import equal

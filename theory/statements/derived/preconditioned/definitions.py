@@ -14,7 +14,7 @@ from quadsim.simulator.rules.rule import symbols as rule_symbols
 from quadsim.theory.running.certificates import Certificate, Polynomial, coefficients
 from quadsim.theory.running.preconditioner import preconditioned_form
 from quadsim.theory.statements.as_run.preconditioned.frame import PRECONDITIONED
-from quadsim.theory.statements.derived.signs import Signs
+from quadsim.theory.statements.derived.signs.definitions import Signs
 from quadsim.theory.statements.derived.vectors import Letters as V
 from quadsim.theory.statements.derived.vectors import Modes, form, transposed
 from quadsim.theory.statements.named import gap_l

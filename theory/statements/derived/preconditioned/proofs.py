@@ -7,7 +7,7 @@ import sympy as sp
 from quadsim.theory.statements.derived.definitions import Q
 from quadsim.theory.statements.derived.preconditioned.coordinates import Alone
 from quadsim.theory.statements.derived.preconditioned.definitions import Run, v_of_mode
-from quadsim.theory.statements.derived.signs import Signs
+from quadsim.theory.statements.derived.signs.definitions import Signs
 from quadsim.theory.statements.derived.vectors import Letters as V
 from quadsim.theory.statements.derived.vectors import Modes, transposed
 from quadsim.theory.statements.derived.words import Steps, definitions, ge, le, rule, step

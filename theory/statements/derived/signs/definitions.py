@@ -11,7 +11,7 @@ import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import symbols as rule_symbols
-from quadsim.theory.statements.named import AGES, RECURSIONS, age, gap_l, rate
+from quadsim.theory.statements.named import AGES, RECURSIONS, VALUES, age, gap_l, middle_0_l, rate
 from quadsim.theory.statements.recursion import advance
 from quadsim.theory.statements.steps import equal
 from quadsim.theory.symbols import SumIn, SumOver, Symbol
@@ -20,9 +20,12 @@ __all__ = [
     "BOXED",
     "CONSTANT",
     "DEFINITIONS",
+    "ENERGIES",
+    "FORMS",
     "LEVELS",
     "NEEDS",
     "NEXT",
+    "PREMISES",
     "SPEAKS_OF",
     "START",
     "STEPS",
@@ -70,6 +73,30 @@ class Signs:
     """Sum of the weights of the gradients in each of them."""
     lag_l, lag_next_l, mix_lag_l = sp.symbols("lag_l lag_next_l mix_lag_l", nonnegative=True)
     """|W_t g_t - m_t|_1 of block l, the same at t + 1, and |C g_t - c|_1."""
+    next_move_i, mean_move_i = sp.symbols("d_next_i u_i", real=True)
+    """Coordinate i of d at t + 1, and of u = (d_t + d_(t+1))/2."""
+    turned_mean_i = sp.Symbol("Hu_i", real=True)
+    """Coordinate i of H u."""
+    middle_i, middle_next_i, middle_gradient_i = sp.symbols("mid_i mid_next_i Hmid_i", real=True)
+    """Coordinate i of the midpoint m = e - (eta/2) d of a step and of the next, and of z = Hm."""
+    middle_l, middle_next_l = sp.symbols("middle_l middle_next_l", nonnegative=True)
+    """Gap of block l at the midpoints."""
+    mean_form_l = sp.Symbol("uHu_l", nonnegative=True)
+    """u'H u of block l."""
+    box_i, beyond_i, lifted_i = sp.symbols("box_i beyond_i lifted_i", real=True)
+    """Coordinate i of x in [-1, 1]^P, of the part of z beyond (eta/2)|h| x, and of H^-1 times that part."""
+    box_rest_i, box_others_i = sp.symbols("br_i bo_i", real=True)
+    """What the form below is made of besides coordinate i of x."""
+    box_form_l, box_vertex_l = sp.symbols("box_form_l box_vertex_l", nonnegative=True)
+    """(|h| x)'H^-1 (|h| x) of block l, entrywise products, and the same at any vector of signs x."""
+    beyond_form_l, beyond_l = sp.symbols("beyond_form_l beyond_l", nonnegative=True)
+    """y'H^-1 y and |y|_1 of block l for the part y beyond the box."""
+    parts_l = sp.Symbol("parts_l", real=True)
+    """Product of both parts in H^-1, of block l."""
+    kept_l, radius_l = sp.symbols("kept_l R_l", nonnegative=True)
+    """Sum of |h_i| where the sign is kept, and the R of the signs d, of block l."""
+    subset_l = sp.Symbol("Q_l", real=True)
+    """Q of the signs d, of block l."""
     cycle_i, turned_cycle_i = sp.symbols("z_i Hz_i", real=True)
     """Coordinate i of the signs z on which a cycle lies, and of H z."""
     cycle_form_l = sp.Symbol("zHz_max_l", nonnegative=True)
@@ -93,6 +120,7 @@ START: Mapping[Any, Any] = {
     gap_l: _s.gap_0_l,
     _q.error_i: _q.first_i,
     _q.root_l: _q.root_0_l,
+    _q.middle_l: middle_0_l,
     _q.multiple: _q.times + sp.Rational(1, 2),
     _q.mean_i: 0,
     _q.weight: 0,
@@ -106,6 +134,9 @@ NEXT: Mapping[Any, Any] = {
     _q.error_i: _q.error_next_i,
     _q.gradient_i: _q.gradient_next_i,
     _q.root_l: _q.root_next_l,
+    _q.move_i: _q.next_move_i,
+    _q.middle_i: _q.middle_next_i,
+    _q.middle_l: _q.middle_next_l,
     _q.multiple: _q.multiple - sp.sign(_q.multiple),
     _q.mean_i: _q.mean_next_i,
     _q.weight: _q.weight_next,
@@ -131,8 +162,6 @@ DEFINITIONS: Mapping[str, Any] = {
     "gap by blocks": equal(_s.gap, SumOver(gap_l)),
     "gap of a block by the gradient": equal(gap_l, SumIn(_q.gradient_i * _q.error_i) / 2),
     "1-norm of a block": equal(_q.norm1_l, SumIn(sp.Abs(_q.gradient_i))),
-    # A quadratic and its gradient along e <- e - rate d.
-    "block along its step": equal(_q.gap_next_l, gap_l - rate * _q.along_l + rate**2 / 2 * _q.form_l),
     "direction along the gradient": equal(_q.along_l, SumIn(_q.move_i * _q.gradient_i)),
     "error against gap": _le(_q.error_i**2, 2 * gap_l * _s.inverse_i),  # Cauchy-Schwarz
     "smallest inverse": _le(_s.nu_l * _s.inverse_i, 1),
@@ -147,7 +176,6 @@ DEFINITIONS: Mapping[str, Any] = {
     "largest on signs": _le(_q.vertex_l, _s.S_l),
     "positive definite": sp.Gt(_s.curvature_i, 0, evaluate=False),
     # How far a mean of gradients is behind the gradient.
-    "gradient along its step": equal(_q.gradient_next_i, _q.gradient_i - rate * _q.turned_i),
     "1-norm of the turned step": equal(_q.turned_l, SumIn(sp.Abs(_q.turned_i))),
     "signs of the turned step": equal(_q.other_i, sp.sign(_q.turned_i)),
     "product of both": equal(_q.cross_l, SumIn(_q.other_i * _q.turned_i)),
@@ -165,11 +193,42 @@ DEFINITIONS: Mapping[str, Any] = {
     ),
     "target above the plateau": sp.Lt(_q.pole_l, _s.target_l, evaluate=False),
     "target": _le(_s.target_l, _q.root_l),
-    "target a step later": _le(_s.target_l, _q.root_next_l),
+    # sign-midpoint: z = Hm at m = e - (eta/2) d, divided into (eta/2)|h| x with x in the box [-1, 1]^P and the rest.
+    "midpoint": equal(_q.middle_i, _q.error_i - _s.eta / 2 * _q.move_i),
+    "mean of two moves": equal(_q.mean_move_i, (_q.move_i + _q.next_move_i) / 2),
+    "no zero": sp.Ne(_q.gradient_i, 0, evaluate=False),
+    "part in the box": sp.And(
+        sp.Implies(_q.gradient_i * _q.gradient_next_i > 0, equal(_q.box_i, sp.sign(_q.middle_gradient_i))),
+        sp.Implies(
+            _q.gradient_i * _q.gradient_next_i < 0,
+            equal(_s.eta / 2 * sp.Abs(_q.turned_i) * _q.box_i, _q.middle_gradient_i),
+        ),
+    ),
+    "part beyond it": equal(_q.beyond_i, _q.middle_gradient_i - _s.eta / 2 * sp.Abs(_q.turned_i) * _q.box_i),
+    "1-norm beyond it": equal(_q.beyond_l, SumIn(sp.Abs(_q.beyond_i))),
+    "kept coordinates": equal(_q.kept_l, SumIn(sp.Abs(_q.mean_move_i) * sp.Abs(_q.turned_i))),
+    "midpoint in two parts": sp.And(  # of z'H^-1 z, and Cauchy-Schwarz in H^-1
+        equal(2 * _q.middle_l, _s.eta**2 / 4 * _q.box_form_l + 2 * _q.parts_l + _q.beyond_form_l),
+        _le(_q.parts_l**2, _s.eta**2 / 4 * _q.box_form_l * _q.beyond_form_l),
+    ),
+    "form beyond it": equal(_q.beyond_form_l, SumIn(_q.beyond_i * _q.lifted_i)),
+    "lifted against form": _le(_q.lifted_i**2, _q.beyond_form_l * _s.inverse_i),  # Cauchy-Schwarz
+    "largest in the box": _le(_q.box_vertex_l, _q.radius_l**2),
+    "largest on subsets": _le(_q.mean_form_l - _q.kept_l, _q.subset_l),
+    "midpoint constant": _le(sp.sqrt(_s.nu_l) * _q.radius_l + _q.subset_l, _s.M_l),
+    "smaller gap": equal(_s.smaller_gap, VALUES[_s.smaller_gap]),
 }
 """Label to formula."""
 
-LEVELS: Mapping[str, int] = {"target": 1, "target a step later": 2}
+LEVELS: Mapping[str, int] = {"target": 1}
+
+_ARE_SIGNS = sp.Or(equal(_q.move_i, 1), equal(_q.move_i, -1))
+_ARE_PART = sp.Or(equal(_q.mean_move_i, _q.move_i), equal(_q.mean_move_i, 0))
+PREMISES: Mapping[str, tuple[Any, ...]] = {
+    "largest on subsets": (_ARE_SIGNS, _ARE_PART),
+    "midpoint constant": (_ARE_SIGNS,),
+}
+"""Label of a definition that holds only where a vector has a property, to the claims that it has."""
 _DIAGONAL = ("H is diagonal",)
 _CYCLE = (
     "blocks of at most 12 coordinates, whose signs are enumerated",
@@ -178,6 +237,7 @@ _CYCLE = (
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "rule lion with its mean": ("no weight decay",),
     "rule signs": ("no weight decay",),
+    "no zero": ("no entry of a gradient is exactly 0 along the run",),
     "gap on a diagonal": _DIAGONAL,
     "gradient on a diagonal": _DIAGONAL,
     "maximal signs": _CYCLE,
@@ -191,27 +251,50 @@ SPEAKS_OF: Mapping[str, tuple[str, ...]] = {
     **{f"age of {name}": (name,) for name in AGES},
 }
 
-BOXED: Mapping[sp.Symbol, tuple[sp.Symbol, sp.Symbol, sp.Expr]] = {
+BOXED: Mapping[sp.Symbol, tuple[sp.Symbol, sp.Symbol, sp.Expr, frozenset[sp.Symbol]]] = {
     _q.form_l: (
         _q.vertex_l,
         _q.move_i,
         _s.curvature_i * _q.move_i**2 + 2 * _q.rest_i * _q.move_i + _q.others_i,
+        frozenset(),
+    ),
+    _q.box_form_l: (
+        _q.box_vertex_l,
+        _q.box_i,
+        _s.inverse_i * _q.turned_i**2 * _q.box_i**2 + 2 * _q.box_rest_i * _q.box_i + _q.box_others_i,
+        frozenset([_q.radius_l]),
     ),
     _q.other_form_l: (
         _q.vertex_l,
         _q.other_i,
         _s.curvature_i * _q.other_i**2 + 2 * _q.other_rest_i * _q.other_i + _q.other_others_i,
+        frozenset(),
     ),
 }
-"""A form of a vector to the same form of a vector of signs, a coordinate of the vector, and the form as its function."""
+"""A form of a vector to the same form at a vector of signs, a coordinate of the vector, the form as its function, and symbols
+that change along a run but do not depend on the vector."""
 
 
 TURNED: Mapping[sp.Symbol, sp.Symbol] = {
     _q.error_i: _q.gradient_i,
+    _q.error_next_i: _q.gradient_next_i,
+    _q.middle_i: _q.middle_gradient_i,
     _q.move_i: _q.turned_i,
+    _q.mean_move_i: _q.turned_mean_i,
     _q.cycle_i: _q.turned_cycle_i,
 }
 """A coordinate of a vector x to that of H x."""
+
+ENERGIES: Mapping[sp.Symbol, sp.Symbol] = {
+    _q.error_i: gap_l,
+    _q.error_next_i: _q.gap_next_l,
+    _q.middle_i: _q.middle_l,
+    _q.middle_next_i: _q.middle_next_l,
+}
+"""A coordinate of a vector x to x'Hx/2 in its block."""
+
+FORMS: Mapping[sp.Symbol, sp.Symbol] = {_q.move_i: _q.form_l, _q.mean_move_i: _q.mean_form_l}
+"""A coordinate of a vector p to p'Hp in its block."""
 
 
 def _sign_of(name: str) -> sp.Expr:

@@ -6,7 +6,7 @@ from typing import Any
 import sympy as sp
 
 from quadsim.theory.statements.as_run.invariance import INVARIANT, scaled
-from quadsim.theory.statements.derived.signs import Signs
+from quadsim.theory.statements.derived.signs.definitions import Signs
 from quadsim.theory.statements.named import VALUES
 from quadsim.theory.statements.proving import prove
 from quadsim.theory.statements.steps import equal
