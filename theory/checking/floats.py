@@ -383,7 +383,7 @@ def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
         counted = counted & np.isfinite(difference) & (variance > 0.0) & np.isfinite(information)
 
         def total(values: Array) -> Array:
-            return np.sum(np.where(counted, values, 0.0), axis=0)
+            return np.asarray(np.sum(np.where(counted, values, 0.0), axis=0))
 
         mean = total(difference * expected / variance) / np.sqrt(total(information))
         excess = difference**2 / variance - 1.0

@@ -180,11 +180,11 @@ def _problems(run: Trajectory, draw: Draw) -> Iterator[BlockQuadratic]:
     yield random_problems(draw, number)
     normal = {size: draw.standard_normal(e.shape) for size, e in problem.initial_error.items()}
     yield _from(problem, normal)
-    zeros = {}
+    zeros: dict[int, Array] = {}
     for size, (h, e) in zip(problem.hessian, _pairs(problem), strict=True):
         gradient = (h @ e[..., None])[..., 0]
         gradient[..., 0] = 0.0
-        zeros[size] = np.linalg.solve(h, gradient[..., None])[..., 0]
+        zeros[size] = np.asarray(np.linalg.solve(h, gradient[..., None])[..., 0], dtype=np.float64)
     yield _from(problem, zeros)
     start = {size: e.copy() for size, e in problem.initial_error.items()}
     for e in start.values():
