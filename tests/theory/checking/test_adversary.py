@@ -7,7 +7,8 @@ import pytest
 import sympy as sp
 
 from quadsim.simulator import BlockQuadratic, simulate
-from quadsim.theory import Theorem, check
+from quadsim.simulator.rules.catalogue import RULES
+from quadsim.theory import THEOREMS, Theorem, check
 from quadsim.theory.symbols import Symbol as s
 
 FOREIGN = "not the rule's run"

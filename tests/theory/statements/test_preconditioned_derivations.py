@@ -141,6 +141,8 @@ def test_an_induction_counts_all_its_quantities_from_one_step():
     assert from_claims(claim, premise, by="induction")
     grows = at_least(Run.V_next_l, Run.V_l + 1)
     assert not from_claims(at_least(Run.V_l, Run.V_start_l + s.t), grows, by="induction")  # it has grown by t - t0
+    above = at_least(Run.V_l, named.gap_l)  # at t0, V and the gap of another step
+    assert not from_claims(at_least(Run.V_start_l, s.gap_0_l), above, by="start")
     # theta changes from step to step: it may not stand for all of them
     power = sp.Le(Run.V_l, Run.theta_l * Run.product_l * Run.V_start_l, evaluate=False)
     assert not from_claims(power, premise, by="induction")

@@ -43,7 +43,6 @@ from quadsim.theory.statements.derived.library import (
     CONSTANT_RATE,
     DEFINITIONS,
     HYPOTHESES,
-    LATER,
     LEVELS,
     NEEDS,
     NEXT,
@@ -52,7 +51,7 @@ from quadsim.theory.statements.derived.library import (
     START,
     step_of_rule,
 )
-from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, is_stationary, turned, varying
+from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, counted_apart, is_stationary, turned
 from quadsim.theory.statements.named import rate
 from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.steps import NEVER
@@ -238,11 +237,8 @@ def _by_induction(claim: Any, plain: tuple[Any, ...], given: tuple[Any, ...]) ->
     """Prove a claim at step 0, from what holds at every step, and at step t + 1 from step t."""
     if not is_stationary(claim):
         return _unknown("it is not known what every symbol of it is a step later")
-    later = varying(claim) & LATER
-    if later and varying(claim) - LATER:
-        return _unknown(
-            f"{min(later, key=str)} is counted from another step than {min(varying(claim) - LATER, key=str)}"
-        )
+    if wrong := counted_apart(claim):
+        return _unknown(wrong)
     start = _by_algebra(claim.subs(START, simultaneous=True), plain)
     if start.status != "proved":
         return start

@@ -9,11 +9,11 @@ from typing import Any
 
 import sympy as sp
 
-from quadsim.theory.statements.derived.library import BOXED, CONSTANT, ENERGIES, FORMS, NEXT, START, TURNED
+from quadsim.theory.statements.derived.library import BOXED, CONSTANT, ENERGIES, FORMS, LATER, NEXT, START, TURNED
 from quadsim.theory.statements.derived.vectors import in_modes, is_transposed
 from quadsim.theory.symbols import REDUCTIONS, MaxOver, MinOver, SumIn, SumOver, Symbol
 
-__all__ = ["FACTS", "SCHEMAS", "is_stationary", "turned", "varying"]
+__all__ = ["FACTS", "SCHEMAS", "counted_apart", "is_stationary", "turned", "varying"]
 
 _INDICES = ("_l", "_i", "_p")
 
@@ -34,6 +34,12 @@ def varying(relation: Any) -> set[sp.Symbol]:
 def is_stationary(relation: Any) -> bool:
     """Whether it is known what every symbol of a relation is a step later."""
     return all(symbol in NEXT for symbol in varying(relation))
+
+
+def counted_apart(relation: Any) -> str:
+    """Return why a relation has no start of its own: quantities that are counted from a step t0 and from 0; "" if it has one."""
+    later, others = varying(relation) & LATER, varying(relation) - LATER
+    return f"{min(later, key=str)} is counted from another step than {min(others, key=str)}" if later and others else ""
 
 
 def _extreme(claim: Any, given: tuple[Any, ...]) -> str:
@@ -210,6 +216,8 @@ def _at_start(claim: Any, given: tuple[Any, ...]) -> str:
     """The first claim, for every step, at step 0."""
     if not given or varying(given[0]) - set(START):
         return "it is not known what every symbol of it is at step 0"
+    if wrong := counted_apart(given[0]):
+        return wrong
     same = claim == given[0].subs(START, simultaneous=True)
     return "" if same else "it is not what it uses, at step 0"
 
