@@ -80,24 +80,38 @@ def main() -> None:
     finally:
         if output is not None and output.error is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())  # so that what is left does not fail again
-            if not isinstance(output.error, BrokenPipeError):  # whoever read it, as `head` does, has enough
-                with suppress(OSError):  # stderr may go to the same full disk
-                    reason = output.error.strerror
-                    print(
-                        f"Error: the output could not be written ({reason}); make room, or send it elsewhere.",
-                        file=sys.stderr,
-                    )
+            if isinstance(output.error, BrokenPipeError):
+                sys.exit(CLOSED_PIPE)
+            with suppress(OSError):  # stderr may go to the same full disk
+                reason = output.error.strerror
+                print(
+                    f"Error: the output could not be written ({reason}); make room, or send it elsewhere.",
+                    file=sys.stderr,
+                )
             sys.exit(1)
 
 
+CLOSED_PIPE = 128 + 13
+"""Exit code of a command whose reader, as `head`, has closed the pipe: that of a program which the signal SIGPIPE ends."""
+
+
 class _Output(io.FileIO):
-    """Standard output that records an error, so that it can be distinguished from the error of another file."""
+    """Standard output that records an error, so that it can be distinguished from the error of another file.
+
+    Where the reader has closed a pipe, what is written from then on is dropped, and the command goes on: it may have results to
+    write.
+    """
 
     error: OSError | None = None
 
     def write(self, data: Any) -> int:
+        if isinstance(self.error, BrokenPipeError):
+            return len(data)
         try:
             return super().write(data)
+        except BrokenPipeError as error:
+            self.error = error
+            return len(data)
         except OSError as error:
             self.error = error
             raise

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quadsim.simulator import grid
-from quadsim.simulator.models import MLP, Conv, Mixer, Model, Transformer
+from quadsim.simulator.models import MLP, Conv, Mixer, Model, ResNet, Transformer
 
 
 def own_file(name):
@@ -334,6 +334,7 @@ MODELS: dict[str, Model] = {
     "mlp": MLP(width=5),
     "conv": Conv(width=6, kernel=3),
     "mixer": Mixer(width=5),
+    "resnet": ResNet(width=6, layers=1),
 }
 """A small instance of every toy model: a new one gets a line here and torch modules in `cli/bench/modules.py`."""
 
@@ -358,23 +359,6 @@ LEMMAS_ONLY = frozenset([
     "sign-descent-lemma-general",
     "gradient-complexity-general",
     "sign-complexity-general",
-    "sign-constant-gap",
-    "sign-constant-steps",
-    "sign-midpoint",
-    "signum-gap",
-    "lion-gap",
-    "sign-diagonal",
-    "sign-distance",
-    "sign-cycle",
-    "adam-local",
-    "adam-energy",
-    "adam-certificate",
-    "adam-certificate-gap",
     "adam-from-state",
-    "adam-span",
-    "linear-modes",
-    "block-scale-invariance",
-    "adam-diagonal",
-    "gd-lower-start",
 ])
 """Theorems whose lemmas are proved, while their statement is not derived from them by machine; no other may lack a derivation."""

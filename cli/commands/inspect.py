@@ -36,6 +36,7 @@ def inspect(
     width: options.Width = None,
     heads: options.Heads = None,
     kernel: options.Kernel = None,
+    init: options.Init = options.DEFAULTS["init"],
     task: options.Task = options.DEFAULTS["task"],
     dial: options.Dial = options.DEFAULTS["dial"],
     heterogeneity: options.Heterogeneity = options.DEFAULTS["heterogeneity"],
@@ -68,6 +69,9 @@ def inspect(
     """
     asked = {"model": model, "norm": norm, "layers": layers, "width": width, "heads": heads, "kernel": kernel}
     asked |= {"task": task, "dial": dial, "heterogeneity": heterogeneity, "mode": mode}
+    asked |= (
+        {} if init == options.DEFAULTS["init"] else {"init": init}
+    )  # folders of older versions are named without it
     run = {"partition": partition, "seeds": seeds, "seed": seed, "curvature": curvature}
     run |= {"optimizer": optimizer, "lr": lr, "at": at, "study": study}
     ends = Ends()
@@ -251,7 +255,7 @@ def _study(
     from quadsim.simulator.support.paths import shown
     from quadsim.simulator.support.provenance import provenance
     from quadsim.simulator.support.records import plain_records
-    from quadsim.theory.claims.studies import STUDIES
+    from quadsim.theory.claims.gradients.studies import STUDIES
 
     name = check_choice("study", run["study"], STUDIES)
     began = time.perf_counter()

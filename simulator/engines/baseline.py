@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from quadsim.simulator.engines import as_trajectory
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.number_range import check_range
-from quadsim.simulator.engines.observables import Observer
+from quadsim.simulator.engines.observables import OF_STEPS, Observer
 from quadsim.simulator.engines.reference import Follower, Product, threads_for
 from quadsim.simulator.problems.coupling import inner_sizes
 from quadsim.simulator.problems.quadratic import BlockQuadratic
@@ -65,7 +65,7 @@ def simulate_torch(
         steps: number of steps.
         schedule: as in `simulate`; it sets the `lr` of the parameter groups before every step.
         record: as in `simulate`.
-        observe: as in `simulate`, without step_sign_cosine.
+        observe: as in `simulate`, without those of steps, step_sign_cosine and step_sign_stride.
         tolerance: as in `simulate`.
         dtype: as in `simulate`.
         device: as in `simulate`.
@@ -109,7 +109,7 @@ def _observable(names: Iterable[str]) -> tuple[str, ...]:
     Raises:
         ValueError: something else.
     """
-    allowed = [name for name in OBSERVABLES if name != "step_sign_cosine"]
+    allowed = [name for name in OBSERVABLES if name not in OF_STEPS]
     return tuple(check_choice("observe", name, allowed) for name in ((names,) if isinstance(names, str) else names))
 
 

@@ -6,13 +6,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadsim.simulator.problems.heterogeneity import gradient_weighted_smoothness, norm, sign_cosine
+from quadsim.simulator.problems.heterogeneity import gradient_weighted_smoothness, norm, sign_cosine, sign_stride
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 
-__all__ = ["Observer"]
+__all__ = ["OF_STEPS", "Observer"]
 
 Parts = Mapping[int, torch.Tensor]
 """Block size to a tensor (M, B_size, P_l, K)."""
+
+
+OF_STEPS = {"step_sign_cosine": sign_cosine, "step_sign_stride": sign_stride}
+"""Observables of the step that a rule takes next, to the function of that step and the gradient."""
 
 
 class Observer:
@@ -34,7 +38,7 @@ class Observer:
             name: a name of OBSERVABLES except "gap".
             error: e = w - w*.
             gradient: H e.
-            step: the step that the rule takes next; only "step_sign_cosine" needs it.
+            step: the step that the rule takes next; only those of OF_STEPS need it.
         """
         with np.errstate(all="ignore"):
             return self._observe(name, error, gradient, step)
@@ -54,9 +58,9 @@ class Observer:
             return np.stack([norm(g[..., s]) for s in self._slices()], axis=-1)
         if name == "iterate":
             return np.ascontiguousarray(e + self._problem.layout.flatten(self._problem.minimizer)[:, None])
-        assert name == "step_sign_cosine", name
+        assert name in OF_STEPS, name
         assert step is not None, name
-        return sign_cosine(self._flat(step), g)
+        return OF_STEPS[name](self._flat(step), g)
 
     def _flat(self, parts: Parts) -> NDArray[np.float64]:
         """Return the values of all coordinates, (M, K, P), as a view of (M, P, K)."""

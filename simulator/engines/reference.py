@@ -1,7 +1,7 @@
 """The reference engine: runs every rule, in batched torch operations, one step after the other.
 
 It is the oracle of the other engines: it runs the readable torch function of the rule, without cutting, reordering or compiling
-anything. It is also the only engine with gradient noise and with every observable. On a GPU a long run is captured in a CUDA
+anything. It is also the only engine with every gradient oracle and every observable. On a GPU a long run is captured in a CUDA
 graph of the same operations, which changes no bit.
 """
 
@@ -13,9 +13,10 @@ import sympy as sp
 import torch
 
 from quadsim.simulator.engines.job import Job, Outcome, step_after
-from quadsim.simulator.engines.observables import Observer
+from quadsim.simulator.engines.observables import OF_STEPS, Observer
 from quadsim.simulator.engines.torch_rule import compile_torch
 from quadsim.simulator.problems.layout import BlockLayout
+from quadsim.simulator.problems.oracles import FULL, Full, Stream
 from quadsim.simulator.runs.trajectory import MEAN_WINDOW, divergence_limit
 from quadsim.simulator.support.draws import Purpose, normals
 
@@ -72,10 +73,10 @@ def _run(job: Job) -> Outcome:
         gradient = batch.gradient()
         follow.see(t, batch.twice_gap(gradient))
         recording = bool(observed) and t in records
-        if t == job.steps and "step_sign_cosine" not in observed:
+        if t == job.steps and not any(name in OF_STEPS for name in observed):
             step = None
         else:
-            seen = gradient if job.gradient_noise_std == 0.0 else _with_noise(job, gradient, t)
+            seen = batch.seen(gradient, t)
             # The step after the last one is not taken, only observed (its cosine with the gradient), so any factor will do.
             step = batch.step(seen, float(factors[min(t, job.steps - 1)]))
         if recording:
@@ -103,7 +104,7 @@ def _can_be_captured(job: Job) -> bool:
     return (
         job.device != "cpu"
         and job.observe == ("gap",)
-        and job.gradient_noise_std == 0.0
+        and job.oracle == FULL
         and job.steps >= 2 * _CAPTURED
         and not any(e.has(sp.Max, sp.Min) for e in expressions)
         and bool(rule.step.free_symbols)
@@ -176,6 +177,7 @@ class _Batch:
         self._regrouped = _Regrouped(problem.layout, blocks, job.device) if is_divided else None
         self._smoothness = {size: self.tensor(extremes[size][..., :1, None]) for size in blocks.groups}
         self._convexity = {size: self.tensor(extremes[size][..., 1:, None]) for size in blocks.groups}
+        self._root = {} if job.oracle == FULL else {size: self.tensor(problem.root(size)) for size in self.sizes}
         self._minimizer = {size: self.tensor(problem.minimizer[size][..., None]) for size in self.sizes}
         start = {size: self.tensor(problem.initial_error[size][..., None]) for size in self.sizes}
         self.error = {size: e.expand(-1, -1, -1, job.number_of_settings).contiguous() for size, e in start.items()}
@@ -195,6 +197,32 @@ class _Batch:
     def gradient(self) -> dict[int, torch.Tensor]:
         """Return the gradient H e, by block size."""
         return {size: self._product[size](self.error[size]) for size in self.sizes}
+
+    def seen(self, gradient: dict[int, torch.Tensor], t: int) -> dict[int, torch.Tensor]:
+        """Return the gradient that the rule is given at step t, from the one of the full batch."""
+        oracle, problem = self._job.oracle, self._job.problem
+        if isinstance(oracle, Full):
+            return gradient
+        if isinstance(oracle, Stream):
+            return self._of_samples(oracle, t)
+        draws = normals(problem.seed, problem.index, Purpose.NOISE, t, problem.dimension) * oracle.std
+        noise = {size: self.tensor(part[..., None]) for size, part in problem.layout.split(draws).items()}
+        if oracle.law == "hessian":
+            noise = {size: torch.matmul(self._root[size], part) for size, part in noise.items()}
+        return {size: g + noise[size] for size, g in gradient.items()}
+
+    def _of_samples(self, oracle: Stream, t: int) -> dict[int, torch.Tensor]:
+        """Return X'(Xe - v xi)/b for the samples of step t; the residual of a sample couples the blocks."""
+        seed, index = self._job.problem.seed, self._job.problem.index
+        z = oracle.features(seed, index, t, self._job.problem.dimension)
+        parts = self._job.problem.layout.split(z.reshape(-1, z.shape[-1]))
+        x = {}
+        for size in self.sizes:
+            part = self.tensor(parts[size].reshape(*z.shape[:2], -1, size))  # (M, b, B_size, P_l)
+            x[size] = torch.matmul(self._root[size], part.permute(0, 2, 3, 1))  # (M, B_size, P_l, b)
+        products = [torch.matmul(x[size].transpose(-1, -2), self.error[size]).sum(dim=1) for size in self.sizes]
+        residual = sum(products[1:], products[0]) - self.tensor(oracle.label_errors(seed, index, t)[..., None])
+        return {size: torch.matmul(x[size], residual[:, None] / oracle.batch) for size in self.sizes}
 
     def twice_gap(self, gradient: dict[int, torch.Tensor]) -> "torch.Tensor | int":
         """Return twice the gap, e'He, (M, K)."""
@@ -289,17 +317,6 @@ class _Regrouped:
         for size, at in of.items():
             flat[:, at] = parts[size]
         return {size: flat[:, at] for size, at in to.items()}
-
-
-def _with_noise(job: Job, gradient: dict[int, torch.Tensor], t: int) -> dict[int, torch.Tensor]:
-    """Return the gradient plus noise. The draw depends on (seed, problem, step), so it is the same for all settings."""
-    problem = job.problem
-    draws = normals(problem.seed, problem.index, Purpose.NOISE, t, problem.dimension) * job.gradient_noise_std
-    parts = problem.layout.split(draws)
-    return {
-        size: g + torch.from_numpy(parts[size]).to(device=g.device, dtype=g.dtype)[..., None]
-        for size, g in gradient.items()
-    }
 
 
 class Product:

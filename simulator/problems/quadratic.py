@@ -566,6 +566,10 @@ class BlockQuadratic:
         """
         return achieved_dials(self)
 
+    def root(self, size: int) -> FloatArray:
+        """Return V sqrt(lambda) of the blocks of a size, (M, B_size, P_l, P_l): it makes x ~ N(0, H_l) from standard normals."""
+        return np.asarray(self.eigenvectors[size] * np.sqrt(self.eigenvalues[size])[..., None, :])
+
     def dense(self, problem: int) -> tuple[FloatArray, FloatArray]:
         """Return the matrix H (P, P) and the start e_0 (P,) of one problem, in float64."""
         matrix = np.zeros((self.dimension, self.dimension))

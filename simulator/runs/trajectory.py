@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quadsim.simulator.problems.oracles import FULL, Additive, Oracle, resolve_oracle
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
@@ -44,6 +45,7 @@ OBSERVABLES: Mapping[str, tuple[str, ...]] = {
     "gradient_norm_1": (),
     "Lambda_G": (),
     "step_sign_cosine": (),
+    "step_sign_stride": (),
     "block_gap": ("block",),
     "block_gradient_norm": ("block",),
     "iterate": ("coordinate",),
@@ -77,7 +79,7 @@ class Trajectory:
             a file of an older version), and then named in `not_recorded`.
         status: (M, K) of `converged` (reached the tolerance and did not diverge), `not_reached`, `diverged`.
         tolerance: relative to the gap at the start.
-        gradient_noise_std: standard deviation of the noise on each coordinate of the gradient.
+        oracle: what gradient the rule was given.
         engine: name of the engine.
         dtype: number type of the run, as `float64`.
         device: device of the run, as `cpu`.
@@ -96,7 +98,7 @@ class Trajectory:
     status: NDArray[np.str_]
     tolerance: float
     observed: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    gradient_noise_std: float = 0.0
+    oracle: Oracle = FULL
     engine: str = "reference"
     dtype: str = "float64"
     device: str = "cpu"
@@ -105,6 +107,12 @@ class Trajectory:
     def problems(self) -> int:
         """M, the number of problems."""
         return int(self.gap.shape[0])
+
+    @property
+    def gradient_noise_std(self) -> float:
+        """Standard deviation of noise of the covariance s^2 I on the gradient; 0 under another oracle."""
+        isotropic = isinstance(self.oracle, Additive) and self.oracle.law == "isotropic"
+        return self.oracle.std if isotropic else 0.0
 
     @property
     def number_of_settings(self) -> int:
@@ -132,7 +140,7 @@ class Trajectory:
             "optimizer": self.optimizer,
             "schedule": str(self.schedule),
             "tolerance": self.tolerance,
-            "gradient_noise_std": self.gradient_noise_std,
+            "oracle": str(self.oracle),
             "engine": self.engine,
             "dtype": self.dtype,
             "device": self.device,
@@ -204,7 +212,7 @@ class Trajectory:
             status=current_names(dataset["status"].values),
             tolerance=float(dataset.attrs["tolerance"]),
             observed={n: dataset[n].values for n in OBSERVABLES if n != "gap" and n in dataset},
-            gradient_noise_std=float(dataset.attrs["gradient_noise_std"]),
+            oracle=_recorded_oracle(dataset.attrs),
             engine=dataset.attrs["engine"],
             dtype=dataset.attrs["dtype"],
             device=dataset.attrs["device"],
@@ -230,6 +238,14 @@ def recorded_or_nan(dataset: "xr.Dataset", name: str) -> NDArray[np.float64]:
     if name in dataset:
         return np.asarray(dataset[name].values)
     return np.full(dataset["steps_to_tolerance"].shape, np.nan)
+
+
+def _recorded_oracle(attributes: Mapping[str, Any]) -> Oracle:
+    """The oracle of a file; a file of an older version holds the standard deviation of isotropic noise."""
+    if "oracle" in attributes:
+        return resolve_oracle(attributes["oracle"])
+    std = float(attributes["gradient_noise_std"])
+    return Additive(std) if std else FULL
 
 
 def recorded_steps(steps: int, record: str | int) -> NDArray[np.int64]:

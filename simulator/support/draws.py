@@ -33,6 +33,8 @@ class Purpose(IntEnum):
     BATCH = 6
     SCALE = 7
     COUPLING = 8
+    SAMPLE = 9
+    LABEL = 10
 
 
 def philox4x32(

@@ -63,6 +63,7 @@ def train(
     dtype: torch.dtype | str = torch.float32,
     device: str = "cpu",
     compile: bool = False,
+    clip: float | None = None,
     **hyperparameters: ArrayLike,
 ) -> TrainingRun:
     """Train every problem of a batch under every setting.
@@ -86,10 +87,13 @@ def train(
         dtype: torch.float32 or torch.float64.
         device: "cpu", "cuda" or "cuda:N".
         compile: whether torch.compile fuses the operations of a step; compiling takes some ten seconds.
+        clip: largest norm of the gradient of an instance (all its parameters together); a longer one is scaled down to it before
+            any rule sees it, as by torch.nn.utils.clip_grad_norm_. None: gradients are not clipped.
         **hyperparameters: of the rule; see `simulate`.
 
     Returns:
-        TrainingRun with loss (M, K, R): problem, setting, recorded step.
+        TrainingRun with loss (M, K, R): problem, setting, recorded step. If the task has test data, test loss and accuracy are
+        recorded at the same steps.
 
     Raises:
         ValueError: an argument out of range, a rule that cannot run, or a run that does not fit in memory.
@@ -103,7 +107,7 @@ def train(
     job = _prepare(
         problem, rule, lr=lr, steps=steps, schedule=schedule, record=record, tolerance=tolerance, stop=stop,
         snapshots=snapshots, evaluate_every=evaluate_every, partition=partition, dtype=dtype, device=device,
-        compile=compile, **hyperparameters,
+        compile=compile, clip=clip, **hyperparameters,
     )  # fmt: skip
     return _gather(job, _in_chunks(job))
 
@@ -111,7 +115,7 @@ def train(
 def _prepare(
     problem: ToyProblem, rule: Rule | str, *, lr: ArrayLike | None, steps: int, schedule: Schedule | str | None,
     record: str | int, tolerance: float, stop: bool, snapshots: Iterable[int], evaluate_every: int, partition: str,
-    dtype: torch.dtype | str, device: str, compile: bool, **hyperparameters: ArrayLike,
+    dtype: torch.dtype | str, device: str, compile: bool, clip: float | None, **hyperparameters: ArrayLike,
 ) -> "_Job":  # fmt: skip
     """Check the arguments of `train` and gather them, without running anything.
 
@@ -143,6 +147,7 @@ def _prepare(
         dtype=resolve_dtype(dtype),
         device=check_device(device),
         compile=compile,
+        clip=None if clip is None else check_interval("clip", clip, 0.0, low_open=True),
     )
     job.schedule.check(steps)
     check_settings(rule, settings, str(job.dtype).removeprefix("torch."))
@@ -226,6 +231,7 @@ class _Job:
     dtype: torch.dtype
     device: str
     compile: bool
+    clip: float | None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -234,7 +240,12 @@ class _Job:
 
     @property
     def target(self) -> float:
-        return self.tolerance * float(np.log(self.problem.classes))
+        return self.tolerance * self.problem.guess_loss
+
+    @property
+    def tests(self) -> bool:
+        """Whether there are test data."""
+        return self.problem.test_data is not None
 
     @cached_property
     def factors(self) -> NDArray[np.float64]:
@@ -252,6 +263,7 @@ class _Found:
         stopped: last step that the instance ran, (E,).
         last: losses at that step, (2, E).
         snapshots: parameters, gradient and update at the steps of the snapshots, (3, E, steps, P).
+        tests: loss and accuracy on the test data at recorded steps, (2, E, R); NaN where not reached, or without test data.
     """
 
     def __init__(self, job: _Job, instances: int) -> None:
@@ -263,6 +275,7 @@ class _Found:
         self.stopped = np.full(instances, job.steps)
         self.last = np.full((2, instances), np.inf)
         self.snapshots = np.full((3, instances, len(job.snapshots), job.problem.dimension), np.nan)
+        self.tests = np.full((2, instances, job.record.size), np.nan)
         self._limit = np.full((2, instances), np.inf)
         self._place = {int(step): r for r, step in enumerate(job.record)}
 
@@ -278,7 +291,7 @@ class _Found:
             Whether each of the instances continues, (instances,).
         """
         if t == 0:
-            scale = np.maximum(losses, np.log(self._job.problem.classes))
+            scale = np.maximum(losses, self._job.problem.guess_loss)
             self._limit[:, at] = np.where(np.isfinite(scale), DIVERGED_ABOVE * scale, 0.0)
         lost = ~np.all(losses <= self._limit[:, at], axis=0)
         self.diverged[at] = np.minimum(self.diverged[at], np.where(lost, t, np.inf))
@@ -293,6 +306,10 @@ class _Found:
             going &= ~np.all(np.isfinite(self.hit[:, at]), axis=0)
         self.stopped[at[~going]] = t
         return np.asarray(going)
+
+    def test(self, t: int, at: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        """Add loss and accuracy on the test data, (2, instances), of the instances `at` at a recorded step."""
+        self.tests[:, at, self._place[t]] = values
 
 
 def _in_chunks(job: _Job) -> _Found:
@@ -312,7 +329,12 @@ def _in_chunks(job: _Job) -> _Found:
     for number in np.unique(sequences):
         alike = np.flatnonzero(sequences == number)
         chunks += np.array_split(alike, -(-alike.size // most))
-    _ = job.factors, job.problem.start, job.problem.weights  # computed here once, not in every thread
+    _ = (
+        job.factors,
+        job.problem.start,
+        job.problem.weights,
+        job.problem.test_data,
+    )  # computed here once, not in every thread
     with own_threads():
         in_threads(lambda chunk: _run(job, chunk, found), chunks)
     return found
@@ -343,8 +365,10 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
         dtype=job.dtype,
         device=job.device,
         compile=job.compile,
+        clip=job.clip,
     )
     factors = job.factors
+    tested = set(job.record.tolist()) if job.tests else set()
     t = 0
 
     def see(step: int, losses: NDArray[np.float64]) -> None:
@@ -356,6 +380,8 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
             see(t, stepper.look())
         if not going.any():
             return
+        if t in tested:
+            found.test(t, alive[going], stepper.test()[:, going])
         if kept:
             s = job.snapshots.index(t)
             for i, values in enumerate(stepper.kept_step(t, float(factors[min(t, job.steps - 1)]))):
@@ -365,7 +391,7 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
         if kept:
             t += 1
             continue
-        stops = [step for step in job.snapshots if step > t]
+        stops = [step for step in (*job.snapshots, *tested) if step > t]
         end = min(t + length, job.steps, *stops)
         if not every_step:
             end = min(end, (t // job.every + 1) * job.every)
@@ -383,6 +409,7 @@ def _gather(job: _Job, found: _Found) -> TrainingRun:
     """Return the TrainingRun: statuses, and losses that are infinite from the divergence on."""
     diverged = np.isfinite(found.diverged)
     losses = np.where(job.record >= found.diverged[:, None], np.inf, found.losses)
+    tests = np.where(job.record >= found.diverged[:, None], np.nan, found.tests)
     hit = np.where(found.hit >= found.diverged, np.inf, found.hit)
     stay = np.where(diverged, np.inf, np.where(found.stopped < job.steps, np.nan, found.stay))
     status = statuses_of(np.isfinite(hit[0]), diverged)
@@ -409,6 +436,9 @@ def _gather(job: _Job, found: _Found) -> TrainingRun:
         final_loss=to_shape(found.last[0]),
         final_loss_weighted=to_shape(found.last[1]),
         tolerance=job.tolerance,
+        test_loss=to_shape(tests[0]) if job.tests else None,
+        test_accuracy=to_shape(tests[1]) if job.tests else None,
+        clip=job.clip,
         evaluated_every=job.every,
         snapshots=Snapshots(np.array(job.snapshots), kept[0], kept[1], kept[2]) if job.snapshots else None,
         dtype=str(job.dtype).removeprefix("torch."),

@@ -133,7 +133,7 @@ def symbol_budgets(trajectory: Trajectory) -> Mapping[sp.Symbol, Array]:
     out |= dict.fromkeys((Symbol.L, Symbol.L_l, Symbol.L_D_l), large * one)
     out |= dict.fromkeys((Symbol.mu, Symbol.mu_l, Symbol.mu_D_l), small)
     out |= dict.fromkeys((Symbol.kappa, Symbol.kappa_l, Symbol.kappa_D_l), small + large)
-    out |= dict.fromkeys((Symbol.norm1, Symbol.least_norm1, Symbol.cosine), norm1)
+    out |= dict.fromkeys((Symbol.norm1, Symbol.least_norm1, Symbol.cosine, Symbol.stride), norm1)
     out |= dict.fromkeys(
         (Symbol.norm2_squared, Symbol.norm2_squared_l, Symbol.least_norm2_squared), 2.0 * gradient + sums
     )

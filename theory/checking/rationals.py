@@ -206,7 +206,7 @@ def _compare(
     fixed = {s for s in wanted if s not in _OF_STATE and not (s in MEANINGS and MEANINGS[s].of_state)}
     # A statement about the steps before t has nothing to say at t = 0.
     first = 1 if wanted & _LOOKING_BACK or theorem.kind == "complexity" else 0
-    last = len(states) - 1 if theorem.is_factor or Symbol.cosine in wanted else len(states)
+    last = len(states) - 1 if theorem.is_factor or wanted & {Symbol.cosine, Symbol.stride} else len(states)
 
     def sweep() -> tuple[str, int, str]:
         values = values_of(problem, settings, fixed - set(CONSTANTS))
@@ -317,6 +317,14 @@ def _cosine(state: ExactState, problem: ExactProblem) -> Any:
     return None if sizes == 0 else inner / root(sizes)
 
 
+def _stride(state: ExactState, problem: ExactProblem) -> Any:
+    """Return the length of the step over that of sign(g); None where g is 0."""
+    assert state.step is not None
+    square = sum((x * x for block in state.step for x in block), fmpq(0))
+    signs = sum(g != 0 for block in state.gradient for g in block)
+    return None if signs == 0 else root(square / signs)
+
+
 _VALUES: dict[sp.Symbol, Callable[[ExactState, ExactProblem], Any]] = {
     Symbol.gap: lambda state, _: state.gap,
     Symbol.norm1: lambda state, _: sum((abs(x) for block in state.gradient for x in block), fmpq(0)),
@@ -324,6 +332,7 @@ _VALUES: dict[sp.Symbol, Callable[[ExactState, ExactProblem], Any]] = {
     Symbol.norm2_squared_l: _norm2_squared_by_block,
     Symbol.Lambda_G: _Lambda_G,
     Symbol.cosine: _cosine,
+    Symbol.stride: _stride,
 }
 
 

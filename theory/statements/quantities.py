@@ -356,6 +356,12 @@ MEANINGS: Mapping[sp.Symbol, Meaning] = (
             of_state=True,
             needs=("step_sign_cosine",),
         ),
+        Symbol.stride: Meaning(
+            "|w_{t+1} - w_t|_2 / |sign(g_t)|_2, the length of the step over that of sign(g_t)",
+            _observed("step_sign_stride"),
+            of_state=True,
+            needs=("step_sign_stride",),
+        ),
     }
     | {symbol: Meaning(**record) for symbol, record in RUN_MEANINGS.items()}
     | {

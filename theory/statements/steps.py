@@ -5,9 +5,9 @@ from typing import Any
 import sympy as sp
 
 from quadsim.theory.statements.proving import Step
-from quadsim.theory.symbols import MaxOver, MinOver, SumOver
+from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
-__all__ = ["EIGENBASIS", "SUM_OF_UPPER", "concludes", "e", "equal", "inside", "lam"]
+__all__ = ["EIGENBASIS", "NEVER", "SUM_OF_UPPER", "concludes", "e", "equal", "inside", "lam"]
 
 e = sp.Symbol("e", real=True)
 lam = sp.Symbol("lambda", positive=True)
@@ -16,6 +16,10 @@ lam = sp.Symbol("lambda", positive=True)
 def equal(left: sp.Expr, right: sp.Expr) -> sp.Eq:
     """Return an unevaluated equation; SymPy would replace an obvious one by `True`, which a reader cannot check."""
     return sp.Eq(left, right, evaluate=False)
+
+
+NEVER = equal(Symbol.t, Symbol.t + 1)
+"""A claim that does not hold, for a proof that ends before its first step."""
 
 
 def inside(expression: sp.Expr) -> sp.Expr:

@@ -4,7 +4,7 @@ A sampler returns runs of which most meet the hypotheses of the theorem; `Theore
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -56,6 +56,8 @@ BATCH = 50
 """Number of problems that share their dials."""
 
 STEPS = 30
+_NOISES = 20
+_OF_STEPS = ["step_sign_cosine", "step_sign_stride"]
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,9 @@ def _noisy(draw: Draw, number: int) -> Iterator[Trajectory]:
     problem = random_problems(draw, number)
     rate = draw.uniform(0.1, 1.9) / problem.block_smoothness.max()
     noise = powers(draw, -1, 1)
-    yield simulate(problem, "gd", lr=rate, steps=STEPS, gradient_noise_std=noise, record=STEPS)
+    # A mean needs many draws of the noise: every problem is run under _NOISES of them, which its index keys.
+    again = replace(problem.select(list(range(number)) * _NOISES), index=np.arange(number * _NOISES))
+    yield simulate(again, "gd", lr=rate, steps=STEPS, gradient_noise_std=noise, record=STEPS // 3)
 
 
 def _block_gd(draw: Draw, number: int) -> Iterator[Trajectory]:
@@ -242,7 +246,7 @@ def _orbits(draw: Draw, number: int) -> Iterator[Trajectory]:
 
 def _memoryless_adam(draw: Draw, number: int) -> Iterator[Trajectory]:
     problem, rate = random_problems(draw, number), powers(draw, -3, 0)
-    yield simulate(problem, "adam", lr=rate, beta1=0, beta2=0, eps=0, steps=STEPS, observe=["step_sign_cosine"])
+    yield simulate(problem, "adam", lr=rate, beta1=0, beta2=0, eps=0, steps=STEPS, observe=_OF_STEPS)
 
 
 def _gradient_steps(draw: Draw, number: int) -> Iterator[Trajectory]:
@@ -531,7 +535,7 @@ TRIALS: dict[str, Trial] = {
     "adam-cycle": Trial(_orbits, rational=_rational_orbit),
     "adam-is-sign": Trial(
         _memoryless_adam,
-        rational=_rational("adam", low=0.1, high=2.0, beta1=0, beta2=0, eps=0, observe=["step_sign_cosine"]),
+        rational=_rational("adam", low=0.1, high=2.0, beta1=0, beta2=0, eps=0, observe=_OF_STEPS),
     ),
     "gradient-descent-lemma": Trial(
         _gradient_steps, rational=_rational("gd", observe=["gradient_norm", "Lambda_G"]), searched=search_gd

@@ -25,13 +25,16 @@ from quadsim.simulator.engines.kernels import cpu_vectors as vectors
 from quadsim.simulator.engines.kernels.cache import import_source, say_if_new
 from quadsim.simulator.engines.kernels.cpu_source import STRETCH, cpu_source, variant
 from quadsim.simulator.engines.kernels.lowering import program
+from quadsim.simulator.engines.kernels.sampling import Sampler
 from quadsim.simulator.problems.coupling import inner_sizes
+from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["kernel_source", "run"]
 
 _TABLE_BYTES = 1 << 25  # size of the table of values that depend on settings and the step alone
 _PRODUCTS_AT_ONCE = 1 << 31  # multiply-adds in one call of the kernel: a tenth of a second, so that Ctrl-C is noticed
+_DRAWN_BYTES = 1 << 25  # of samples, in one call of the kernel
 _CALLS_PER_THREAD = 16  # so that a thread that finishes early finds more to do
 
 
@@ -59,7 +62,8 @@ def run(job: Job) -> Outcome:
     divided = job.problem.partition is not None and job.rule.uses_blocks
     sizes = (job.problem.rule_blocks if divided else job.problem.layout).block_sizes
     variants = tuple(sorted({variant(size) for size in sizes}))
-    kernel = _kernel(job.rule, variants, dtype, lanes, divided=divided)
+    sampled = isinstance(job.oracle, Stream)
+    kernel = _kernel(job.rule, variants, dtype, lanes, divided=divided, sampled=sampled)
     return _Run(job, kernel, np.dtype(dtype), lanes, divided=divided).outcome()
 
 
@@ -84,10 +88,12 @@ def _number_of_threads() -> int:
 
 
 @lru_cache(maxsize=256)
-def _kernel(rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int, *, divided: bool) -> ModuleType:
+def _kernel(
+    rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int, *, divided: bool, sampled: bool
+) -> ModuleType:
     # The versions and the hash of `cpu_vectors` are part of the source, and so of the key in the cache: a kernel that was
     # compiled with other vector code must not be reused.
-    source = cpu_source(rule, variants, dtype=dtype, lanes=lanes, divided=divided)
+    source = cpu_source(rule, variants, dtype=dtype, lanes=lanes, divided=divided, sampled=sampled)
     made_with = f"{numba.__version__} {llvmlite.__version__} {sha256(Path(vectors.__file__).read_bytes()).hexdigest()}"
     module = import_source(f"{source}\n# Made with {made_with}\n", "cpu")
     say_if_new(module, f"{rule.name} for blocks of this size")
@@ -112,14 +118,18 @@ class _Run:
         self._divided = divided
         self._dimension = problem.dimension
 
+        # A gradient of samples is made with R, which takes the place of H (`cpu_sampled`).
+        self._sampler = Sampler(problem, job.oracle, dtype) if isinstance(job.oracle, Stream) else None
+        matrices = problem.hessian if self._sampler is None else {size: problem.root(size) for size in problem.hessian}
         self._hessian = self._aligned((problem.problems, self._products))
         for size, members in problem.layout.groups.items():
             for position, block in enumerate(members):
                 begin = entries[block]
-                self._hessian[:, begin : begin + size**2] = problem.hessian[size][:, position].reshape(-1, size**2)
+                self._hessian[:, begin : begin + size**2] = matrices[size][:, position].reshape(-1, size**2)
         self._sizes = sizes = np.array((problem.rule_blocks if divided else problem.layout).block_sizes)
         self._coordinates = np.concatenate([[0], np.cumsum(sizes)])[:-1]
         self._entries = entries
+        self._whole_blocks = outer, np.concatenate([[0], np.cumsum(outer)])[:-1], entries
         if divided:  # where the rows of a block of the rule begin within the block of H
             inside = inner_sizes(problem.rule_blocks, problem.layout)
             rows = [np.concatenate([[0], np.cumsum(own)[:-1]]) for own in inside]
@@ -173,16 +183,8 @@ class _Run:
         # is not used; its learning rate is 0.
         total = job.steps + 1
         factors = np.append(job.schedule.factors(job.steps), 0.0)
-        products = self._products * self._lanes
         threads = max(1, min(_number_of_threads(), self._jobs))
-        calls = max(threads * _CALLS_PER_THREAD, products * self._jobs * STRETCH // _PRODUCTS_AT_ONCE)
-        ranges = list(_ranges(self._jobs, calls))
-        longest = max(last - first for first, last in ranges)
-        steps = min(
-            _PRODUCTS_AT_ONCE // (products * longest),
-            _TABLE_BYTES // (self._tiles * max(self._values, 1) * self._lanes * self._dtype.itemsize),
-        )
-        steps = max(1, steps // STRETCH) * STRETCH
+        ranges, steps = self._parts(threads)
         with _Workers(threads) as workers:
             for begin in range(0, total, steps):
                 self._advance(begin, min(steps, total - begin), factors, ranges, workers)
@@ -198,6 +200,29 @@ class _Run:
             diverged=self._diverged.reshape(shape)[:, kept],
         )
 
+    def _parts(self, threads: int) -> tuple[list[tuple[int, int]], int]:
+        """The ranges of jobs, and the number of steps, of which a call of the kernel takes one."""
+        products = self._products * self._lanes
+        number, each = self._jobs, 1
+        if isinstance(self._job.oracle, Stream):  # a problem's draws are made once, for all of its tiles
+            products = 2 * (products + self._job.oracle.batch * self._dimension * self._lanes)
+            number, each = self._job.problem.problems, self._tiles
+        calls = max(threads * _CALLS_PER_THREAD, products * self._jobs * STRETCH // _PRODUCTS_AT_ONCE)
+        if self._sampler is not None:
+            calls = max(calls, -(-number * self._sampler.bytes_per_step * STRETCH // _DRAWN_BYTES))
+        ranges = [(first * each, last * each) for first, last in _ranges(number, calls)]
+        longest = max(last - first for first, last in ranges)
+        steps = min(
+            _PRODUCTS_AT_ONCE // (products * longest),
+            _TABLE_BYTES // (self._tiles * max(self._values, 1) * self._lanes * self._dtype.itemsize),
+        )
+        steps = max(1, steps // STRETCH) * STRETCH
+        if self._sampler is None:
+            return ranges, steps
+        fit = _DRAWN_BYTES // (self._sampler.bytes_per_step * -(-longest // each))
+        # An even number, as errors are at two places in turn; a batch that is larger than the buffer gets what it needs.
+        return ranges, min(steps, fit // STRETCH * STRETCH) if fit >= STRETCH else max(2, fit // 2 * 2)
+
     def _advance(
         self, begin: int, steps: int, factors: NDArray[Any], ranges: list[tuple[int, int]], workers: "_Workers"
     ) -> None:
@@ -212,15 +237,22 @@ class _Run:
         record_at = int(np.searchsorted(job.record, begin))
 
         def call(first: int, last: int) -> None:
+            if self._done[first:last].all():
+                return
             gradient = self._aligned((int(self._sizes.max()) * lanes,))
             sums = self._aligned((STRETCH * lanes,))
+            extra: tuple[Any, ...] = ()
+            if self._sampler is not None:
+                drawn = first // self._tiles
+                draws = self._sampler.draw(drawn, -(-last // self._tiles), begin, steps)
+                extra = (*self._whole_blocks, drawn, *draws, self._aligned((3, self._dimension * lanes)))
             self._kernel.run_(
                 first, last, begin, steps, job.record, record_at, job.tolerance, self._tiles, self._dimension,
                 self._sizes, self._coordinates, self._entries,
-                *((self._outers, self._widths) if self._divided else ()), self._hessian.ravel(), self._extremes.ravel(),
-                self._minimizer.ravel(), settings, table, self._error.ravel(), self._states.ravel(),
-                self._block_states.ravel(), gradient, sums, self._below, self._limit, self._hit,
-                self._last_above, self._window, self._mean, self._diverged, self._done, self._gap,
+                *((self._outers, self._widths) if self._divided and self._sampler is None else ()),
+                self._hessian.ravel(), self._extremes.ravel(), self._minimizer.ravel(), settings, table, self._error.ravel(),
+                self._states.ravel(), self._block_states.ravel(), gradient, sums, self._below, self._limit, self._hit,
+                self._last_above, self._window, self._mean, self._diverged, self._done, self._gap, *extra,
             )  # fmt: skip
 
         workers.all(call, ranges)

@@ -30,6 +30,7 @@ from collections.abc import Iterable, Sequence
 
 import sympy as sp
 
+from quadsim.simulator.engines.kernels.cpu_sampled import SAMPLE, SAMPLED_ARRAYS, SAMPLED_BEGIN, SAMPLED_LOOP
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
 from quadsim.simulator.engines.kernels.program import Assignment, Phase, Program
@@ -62,7 +63,13 @@ def variant(size: int) -> int:
 
 
 def cpu_source(
-    rule: Rule, block_sizes: Iterable[int], *, dtype: str = "float64", lanes: int = 16, divided: bool = False
+    rule: Rule,
+    block_sizes: Iterable[int],
+    *,
+    dtype: str = "float64",
+    lanes: int = 16,
+    divided: bool = False,
+    sampled: bool = False,
 ) -> str:
     """Return the source of the kernel, a Python module that defines the entry points `steps_` and `run_`.
 
@@ -74,9 +81,13 @@ def cpu_source(
         dtype: "float64" or "float32", the type of errors and states.
         lanes: settings in a tile.
         divided: whether a block of H may hold several blocks of the rule; `block_sizes` are those of the rule.
+        sampled: whether the gradient is that of samples of a stream (`Stream`), not of the full batch; the blocks are then those
+            of the rule in any case.
     """
     variants = sorted({variant(size) for size in block_sizes})
-    return _Source(program(rule), variants, dtype, lanes, divided=divided).text(label(rule))
+    return _Source(program(rule), variants, dtype, lanes, divided=divided and not sampled, sampled=sampled).text(
+        label(rule)
+    )
 
 
 class _Printer(ExpressionPrinter):
@@ -117,10 +128,12 @@ def _is_product(term: sp.Expr) -> bool:
 class _Source:
     """Writes the lines of one kernel module; `_depth` is the present indentation."""
 
-    def __init__(self, whole: Program, variants: Sequence[int], dtype: str, lanes: int, *, divided: bool) -> None:
+    def __init__(
+        self, whole: Program, variants: Sequence[int], dtype: str, lanes: int, *, divided: bool, sampled: bool
+    ) -> None:
         self._program, self._variants, self._dtype, self._lanes = whole, variants, dtype, lanes
-        self._divided = divided
-        self._arguments = _BLOCK_ARGUMENTS + (_DIVIDED_ARGUMENTS if divided else "")
+        self._divided, self._sampled = divided, sampled
+        self._arguments = _BLOCK_ARGUMENTS + (_DIVIDED_ARGUMENTS if divided else ", seen_, seen_at_" if sampled else "")
         self._lines: list[str] = []
         self._depth = 0
 
@@ -142,9 +155,7 @@ class _Source:
             if not self._program.starts_at_numbers:
                 self._block(kind, "start", self._program.start)
             self._block(kind, "advance", self._program.advance)
-        follow = _FOLLOW.replace("<loop>", _DIVIDED_LOOP if self._divided else _LOOP)
-        follow = follow.replace("<divided>", _DIVIDED_ARRAYS if self._divided else "")
-        for line in follow.splitlines():
+        for line in self._run().splitlines():
             if line.strip() == "<blocks>":
                 self._depth = (len(line) - len(line.lstrip())) // 4
                 self._take_block()
@@ -153,6 +164,14 @@ class _Source:
                 self._line(line)
         rule_line = f'"""Fused kernel of {name} on a CPU, {self._dtype}, {self._lanes} settings at a time."""'
         return "\n".join([rule_line, "", *self._lines]) + "\n"
+
+    def _run(self) -> str:
+        """Return what follows the functions of the blocks: passages, and the entry point `run_`."""
+        loop = SAMPLED_LOOP if self._sampled else _DIVIDED_LOOP if self._divided else _LOOP
+        before = SAMPLE if self._sampled else ""
+        more = SAMPLED_ARRAYS if self._sampled else ""
+        run = _RUN.replace("<loop>", loop).replace("<divided>", _DIVIDED_ARRAYS if self._divided else "")
+        return _FOLLOW + before + run.replace("<more>", more).replace("<begin>", SAMPLED_BEGIN if self._sampled else "")
 
     # Writing.
 
@@ -239,14 +258,16 @@ class _Source:
             self._open("for t_ in range(steps_):")
             for index, name in enumerate(self._step_names()):
                 self._line(f"{name} = load_(table_, table_at_ + (t_ * STEP_VALUES_ + {index}) * LANES_)")
-            self._line("gap_ = number_(0.0)")
+            if not self._sampled:
+                self._line("gap_ = number_(0.0)")
         for number, phase in enumerate(phases):
             self._phase(
                 kind, phase, starting=starting, first=number == 0, last=number == len(phases) - 1, more=len(phases) > 1
             )
         if not starting:
             place = "sums_at_" if self._divided else "t_ * LANES_"
-            self._line(f"store_(sums_, {place}, load_(sums_, {place}) + gap_)")
+            if not self._sampled:
+                self._line(f"store_(sums_, {place}, load_(sums_, {place}) + gap_)")
             for state in whole.block_states:
                 if whole.advanced[state] != state:
                     self._line(f"{state} = {_Printer().doprint(whole.advanced[state])}")
@@ -279,7 +300,7 @@ class _Source:
             self._line(opening)
             before = len(self._lines)
             self._depth += opening.startswith("for")
-            if first and self._reads_gradient(starting):
+            if first and self._reads_gradient(starting) and not self._sampled:
                 self._product(rows)
             for row in range(rows):
                 self._coordinate(phase, row, starting=starting, first=first, last=last, kept=more and not in_registers)
@@ -320,7 +341,9 @@ class _Source:
         error = f"e__{row}_ = load_(error_, now_ + (i_ + {row}) * LANES_)"
         if not starting or symbols.w in read:
             self._line(error)
-        if first and not starting:
+        if first and self._sampled and self._reads_gradient(starting):
+            self._line(f"g__{row} = load_(seen_, (seen_at_ + i_ + {row}) * LANES_)")
+        if first and not starting and not self._sampled:
             self._line(f"gap_ = fma_(e__{row}_, g__{row}, gap_)")
         if first and kept and self._reads_gradient(starting):
             self._line(f"store_(gradient_, (i_ + {row}) * LANES_, g__{row})")
@@ -352,9 +375,10 @@ class _Source:
         for number, kind in enumerate(self._variants):
             test = f"size_ == {kind}" if kind <= _UNROLLED else f"size_ > {_UNROLLED} and size_ % {_ROWS} == {kind - 8}"
             self._open(f"{'if' if number == 0 else 'elif'} {test}:")
-            arguments = self._arguments.replace("steps_", "1") if self._divided else self._arguments
+            by_step = self._divided or self._sampled
+            arguments = self._arguments.replace("steps_", "1") if by_step else self._arguments
             if not self._program.starts_at_numbers:
-                self._open("if begin_ + t_ + step_ == 0:" if self._divided else "if begin_ + t_ == 0:")
+                self._open("if begin_ + t_ + step_ == 0:" if by_step else "if begin_ + t_ == 0:")
                 self._line(f"start_{kind}_({arguments})")
                 self._close()
             self._line(f"advance_{kind}_({arguments})")
@@ -475,17 +499,20 @@ def average_(begin_, steps_, sums_, at_, below_, window_, mean_):
         t_ = end_
     store_(window_, at_, window_v_)
     store_(mean_, at_, mean_v_)
+'''
 
+_RUN = '''
 
 @entry_
 def run_(
     first_, last_, begin_, total_, record_, record_at_, tolerance_, tiles_, dimension_, sizes_, coordinates_, entries_,<divided>
     hessian_, extremes_, minimizer_, settings_, table_, error_, states_, block_states_, gradient_, sums_, below_, limit_,
-    hit_, above_, window_, mean_, diverged_, done_, gap_,
+    hit_, above_, window_, mean_, diverged_, done_, gap_,<more>
 ):
     """Jobs first_ to last_, each a problem and a tile of settings, from step begin_ on for total_ steps."""
     blocks_ = sizes_.size
     per_problem_ = hessian_.size // (minimizer_.size // dimension_)
+<begin>
     for job_ in range(first_, last_):
         if done_[job_]:
             continue

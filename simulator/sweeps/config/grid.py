@@ -19,6 +19,7 @@ from quadsim.simulator.rules.torch_classes import TorchOptimizer
 from quadsim.simulator.support.arrays import array_of, is_tensor
 from quadsim.simulator.support.checks import check_known
 from quadsim.simulator.support.devices import check_device
+from quadsim.simulator.support.statistics import chosen_half, judged_half
 from quadsim.simulator.sweeps.config.optimizers import SweptOptimizer, display_names
 from quadsim.simulator.sweeps.config.options import SHARED, Options, checked
 from quadsim.simulator.sweeps.config.own_optimizers import OwnOptimizer, named_optimizers
@@ -270,12 +271,12 @@ class SweepGrid:
     @property
     def chosen_on(self) -> list[int]:
         """The seeds on which the best settings and rates are chosen."""
-        return list(range(0, self.seeds, 1 if self.select_on == "all" else 2))
+        return list(range(self.seeds)) if self.select_on == "all" else chosen_half(self.seeds)
 
     @property
     def reported(self) -> list[int]:
         """The seeds of which statistics are given."""
-        return list(range(self.seeds)) if self.select_on == "all" else list(range(1, self.seeds, 2))
+        return list(range(self.seeds)) if self.select_on == "all" else judged_half(self.seeds)
 
     @property
     def kept(self) -> str:

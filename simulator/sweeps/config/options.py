@@ -10,18 +10,29 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_ratio, check_seed
+from quadsim.simulator.support.checks import (
+    check_choice,
+    check_count,
+    check_interval,
+    check_name_or_number,
+    check_ratio,
+    check_seed,
+)
+from quadsim.simulator.support.noise_law import degrees_of_freedom
 
 __all__ = [
+    "INITS",
     "QUADRATICS",
     "SHARED",
     "TOY_MODELS",
     "Option",
     "Options",
     "above_zero",
+    "batch_size",
     "checked",
     "coupling_range",
     "fraction",
+    "noise_law",
 ]
 
 
@@ -50,6 +61,28 @@ def coupling_range(name: str, value: Any) -> float:
         ValueError: any other value.
     """
     return check_interval(name, value, 0.0, 1.0, high_open=True)
+
+
+def batch_size(name: str, value: Any) -> str:
+    """Return a number of samples in a step, or `full`, as text.
+
+    Raises:
+        ValueError: any other value.
+    """
+    if value == "full":
+        return "full"
+    whole = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    return str(check_count(name, whole, fix="give the samples in a step, as 8, or full"))
+
+
+def noise_law(name: str, value: Any) -> str:
+    """Return `normal` or `student-NU`.
+
+    Raises:
+        ValueError: any other value.
+    """
+    degrees_of_freedom(value)
+    return str(value)
 
 
 @dataclass(frozen=True)
@@ -242,6 +275,21 @@ QUADRATICS: Options = {
         "of the other dials and O has spectral norm 1 and zero diagonal blocks",
         check=coupling_range,
     ),
+    "batch": Option(
+        ("full",),
+        "Samples of a stream in every step, as 1,8,64,full: least squares with x ~ N(0, H); full is the gradient H e itself",
+        check=batch_size,
+    ),
+    "label_noise": _numbers(
+        (0.0,),
+        "Standard deviation v of the labels of these samples around x'w*, 0 or more; the gap then has a floor",
+        check=partial(check_interval, low=0.0),
+    ),
+    "noise_law": Option(
+        ("normal",),
+        "Law of that noise: normal, or student-NU with NU > 2 degrees of freedom, as student-5",
+        check=noise_law,
+    ),
     "case": Option(
         (),
         "Named spectra instead of the dials --heterogeneity to --condition-number: heterogeneous, homogeneous, "
@@ -288,7 +336,8 @@ QUADRATICS: Options = {
 """Of sweeps over quadratics, beside those of SHARED that they do not change."""
 
 # As in `models.problem.MODELS`, which imports torch; a test compares them.
-_MODELS = ("transformer", "mlp", "conv", "mixer")
+_MODELS = ("transformer", "mlp", "conv", "mixer", "resnet")
+INITS = ("fan-in", "gpt2")  # as in `models.base`, likewise
 
 TOY_MODELS: Options = {
     "model": Option(
@@ -299,7 +348,8 @@ TOY_MODELS: Options = {
     ),
     "task": Option(
         ("token-map",),
-        "Task of the model: token-map, modular-addition, many-classes, induction, digits, text-char or text-word; with options, "
+        "Task of the model: token-map, modular-addition, many-classes, induction, digits, table, gaussians, text-char "
+        "or text-word; with options, "
         "as token-map:vocabulary=32",
     ),
     "dial": Option(
@@ -317,11 +367,24 @@ TOY_MODELS: Options = {
         choices=("parameter", "gradient"),
     ),
     "heterogeneity": _numbers((1.0, 10.0, 100.0), "the value of --dial", check=above_zero),
-    "norm": Option((None,), "Place of the layer normalisation: pre, post or none", shown="pre; mlp and conv none"),
+    "norm": Option(
+        (None,),
+        "Place of the layer normalisation: pre, post or none; or batch, the batch norm of conv and resnet",
+        shown="pre; mlp and conv none; resnet batch",
+    ),
     "layers": _numbers((None,), "Number of layers", "2"),
     "width": _numbers((None,), "Width of the layers", "16"),
     "heads": _numbers((None,), "Number of attention heads of a transformer", "2"),
-    "kernel": _numbers((None,), "Number of tokens that a kernel of conv spans", "3"),
+    "kernel": _numbers((None,), "Number of tokens that a kernel of conv or resnet spans", "3"),
+    "init": Option(
+        ("fan-in",),
+        "Law of the start: fan-in (variance 1/fan-in), gpt2 (standard deviation .02, less in the last matrix of each residual "
+        "branch), or a number instead of .02",
+        check=lambda name, value: check_name_or_number(name, value, INITS),
+    ),
+    "clip": _number(
+        None, "Largest norm of a gradient; longer ones are scaled down to it", above_zero, "NUMBER", "none"
+    ),
     "evaluate_every": _number(10, "Steps between two evaluations of the losses, with mini-batches", check_count),
     "partition": _text(
         "module", "What is a block for adam-mini and lamb: layer, module or unit", choices=("layer", "module", "unit")

@@ -9,6 +9,7 @@ import numpy as np
 
 from quadsim.simulator.problems.coupling import check_coupling, check_partition, joined_blocks, partition_sizes
 from quadsim.simulator.problems.layout import BlockLayout
+from quadsim.simulator.problems.oracles import FULL, Full, Stream
 from quadsim.simulator.problems.quadratic import BlockQuadratic, block_sizes_from, check_rotation
 from quadsim.simulator.problems.spectra import (
     DEFAULT_CONDITION_NUMBER,
@@ -23,7 +24,7 @@ from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.sweeps.config.given import GivenProblem
 
-__all__ = ["DIALS", "POINT_COLUMNS", "GivenPoint", "Point"]
+__all__ = ["DIALS", "ORACLE_DIALS", "POINT_COLUMNS", "GivenPoint", "Point"]
 
 DIALS = (
     "heterogeneity",
@@ -38,7 +39,10 @@ DIALS = (
 )
 """Dials of `BlockQuadratic.generate`; each may hold several values, which are crossed."""
 
-POINT_COLUMNS = ("case", *DIALS, "partition", "heterogeneity_achieved")
+ORACLE_DIALS = ("batch", "label_noise", "noise_law")
+"""Dials of the gradient oracle; each may hold several values, which are crossed with those of the problems."""
+
+POINT_COLUMNS = ("case", *DIALS, "partition", *ORACLE_DIALS, "heterogeneity_achieved")
 """Columns that say what a point of the grid is."""
 
 
@@ -49,10 +53,12 @@ class Point:
     Attributes:
         dials: arguments of `BlockQuadratic.generate`, or `case` and the dials a case leaves free.
         partition: the blocks of rules and theorems, a name of PARTITIONS.
+        oracle: what gradient the rules are given.
     """
 
     dials: Mapping[str, Any]
     partition: str = "hessian"
+    oracle: Full | Stream = FULL
 
     def problem(self, problems: int, seed: int, first: int = 0) -> BlockQuadratic:
         """Problems `first` to `first + problems - 1` of this point."""
@@ -133,7 +139,14 @@ class Point:
             out["block_size"] = "+".join(map(str, self.block_sizes))
         elif out["condition_number"] is None:
             out["condition_number"] = DEFAULT_CONDITION_NUMBER[out["mode"]]
-        return out | {"partition": self.partition, "heterogeneity_achieved": achieved}
+        return out | {"partition": self.partition, **self.oracle_columns, "heterogeneity_achieved": achieved}
+
+    @property
+    def oracle_columns(self) -> dict[str, Any]:
+        """The dials of the oracle as columns; the full batch has no noise."""
+        if isinstance(self.oracle, Full):
+            return {"batch": "full", "label_noise": 0.0, "noise_law": None}
+        return {"batch": str(self.oracle.batch)} | {name: getattr(self.oracle, name) for name in ORACLE_DIALS[1:]}
 
     def natural_lr(self, spec: OptimizerSpec, tolerance: float) -> float:
         """The rate a rule's grid is centred on: `Rule.natural_lr` at this point's spectra.
@@ -212,6 +225,7 @@ class GivenPoint(Point):
             "block_size": "+".join(map(str, self.block_sizes)),
             "condition_number": largest / smallest,
             "partition": self.partition,
+            **self.oracle_columns,
             "heterogeneity_achieved": achieved,
         }
 

@@ -7,13 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from quadsim.simulator.problems.oracles import FULL, Full, Stream
 from quadsim.simulator.problems.starts import check_gradient_dials
 from quadsim.simulator.support.checks import check_choice
 from quadsim.simulator.support.memory import memory_text, physical_memory
 from quadsim.simulator.sweeps.config.given import STARTS, GivenProblem
 from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, SweepGrid, option_name, unique_values
 from quadsim.simulator.sweeps.config.options import QUADRATICS
-from quadsim.simulator.sweeps.config.quadratic_points import DIALS, POINT_COLUMNS, GivenPoint, Point
+from quadsim.simulator.sweeps.config.quadratic_points import DIALS, ORACLE_DIALS, POINT_COLUMNS, GivenPoint, Point
 
 __all__ = [
     "FIXED_BY_CASE",
@@ -49,6 +50,9 @@ class SweepConfig(SweepGrid):
         start: how starts of such a problem are made, of `given.STARTS`; None: as they are given with it, else `normal`.
         problem: a `BlockQuadratic` of your own instead of a file; seeds draw its start.
         partition: the blocks of rules and theorems, see `BlockQuadratic.generate`.
+        batch: samples of a stream in every step, or `full`; see `Stream`.
+        label_noise: see there; not of the full batch.
+        noise_law: see there; not of the full batch.
         engine: `auto` or an engine's name.
         keep: `rows` (a row per run, and curves) or `quantiles` (counts by status and a histogram of hitting times per point,
             optimizer and rate); None: rows up to ROWS_UP_TO runs (see `kept`).
@@ -60,7 +64,7 @@ class SweepConfig(SweepGrid):
     kind: ClassVar[str] = "quadratic"
     stores_kind: ClassVar[bool] = False
     dials: ClassVar[tuple[str, ...]] = DIALS
-    added_fields: ClassVar[tuple[str, ...]] = (*SweepGrid.added_fields, "coupling", "partition")
+    added_fields: ClassVar[tuple[str, ...]] = (*SweepGrid.added_fields, "coupling", "partition", *ORACLE_DIALS)
 
     until: str = QUADRATICS["until"].field()
     heterogeneity: tuple[float, ...] = QUADRATICS["heterogeneity"].field()
@@ -76,6 +80,9 @@ class SweepConfig(SweepGrid):
     problem_file: str | None = QUADRATICS["problem_file"].field()
     start: str | None = QUADRATICS["start"].field()
     partition: str = QUADRATICS["partition"].field()
+    batch: tuple[str, ...] = QUADRATICS["batch"].field()
+    label_noise: tuple[float, ...] = QUADRATICS["label_noise"].field()
+    noise_law: tuple[str, ...] = QUADRATICS["noise_law"].field()
     engine: str = QUADRATICS["engine"].field()
     keep: str | None = QUADRATICS["keep"].field()
     problem: Any = None
@@ -107,6 +114,7 @@ class SweepConfig(SweepGrid):
                 )
             point.check()
         self._check_alignment()
+        self._check_oracles()
 
     def _check_alignment(self) -> None:
         """Check that an alignment has an effect at one point at least.
@@ -189,7 +197,10 @@ class SweepConfig(SweepGrid):
     def points(self) -> tuple[Point, ...]:
         """All combinations of the dials, heterogeneity varying fastest; or the one problem of a user's own."""
         if self.problem is not None:
-            return (GivenPoint({}, self.partition, given=self.problem, start=str(self.start)),)
+            return tuple(
+                GivenPoint({}, self.partition, oracle, given=self.problem, start=str(self.start))
+                for oracle in self.oracles
+            )
         free = {name: getattr(self, name) for name in ("gradient_heterogeneity", "alignment", "rotation", "coupling")}
         if self.case:
             names = (*free, "case")
@@ -200,8 +211,39 @@ class SweepConfig(SweepGrid):
         out = []
         for values in itertools.product(*axes):
             dials = dict(zip(names, values, strict=True))
-            out.append(Point(dials, self.partition))
+            out += [Point(dials, self.partition, oracle) for oracle in self.oracles]
         return tuple(out)
+
+    @cached_property
+    def oracles(self) -> tuple[Full | Stream, ...]:
+        """What gradients the rules are given: all combinations of batch, label noise and its law; one for the full batch."""
+        out: list[Full | Stream] = []
+        for batch in self.batch:
+            out += (
+                [FULL]
+                if batch == "full"
+                else [Stream(int(batch), *noise) for noise in itertools.product(self.label_noise, self.noise_law)]
+            )
+        return tuple(out)
+
+    def _check_oracles(self) -> None:
+        """Check that noise of labels has labels.
+
+        Raises:
+            ValueError: noise where every batch is full, or a torch class, which is given the full gradient.
+        """
+        streams = [oracle for oracle in self.oracles if isinstance(oracle, Stream)]
+        for name in ORACLE_DIALS[1:]:
+            if not streams and getattr(self, name) != _DEFAULTS[name]:
+                raise ValueError(
+                    f"{option_name(name)} must come with a batch of samples, got {getattr(self, name)} with the full batch; "
+                    "add --batch 8, or leave it out."
+                )
+        of_torch = [spec.label for spec in self.specs if spec.is_torch]
+        if streams and of_torch:
+            raise ValueError(
+                f"batch must be full for a class of torch, got {streams[0].batch} with {of_torch[0]}; use rules, or --batch full."
+            )
 
     @property
     def kept(self) -> str:
@@ -282,7 +324,7 @@ class SweepConfig(SweepGrid):
     @property
     def facets(self) -> list[str]:
         """The dials beside the compared one that take several values."""
-        free = [name for name in DIALS if not (self.is_categorical and name in FIXED_BY_CASE)]
+        free = [name for name in (*DIALS, *ORACLE_DIALS) if not (self.is_categorical and name in FIXED_BY_CASE)]
         return [name for name in free if name != self.axis and len(getattr(self, name)) > 1]
 
 

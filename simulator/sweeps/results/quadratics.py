@@ -35,12 +35,14 @@ def notes(results: "Results") -> list[str]:
         )
     left = best[best["final_gap_median"].gt(config.tolerance) & best["reached"].ge(0.5)]
     if config.until == "first" and len(left):
-        names = ", ".join(config.names[text] for text in dict.fromkeys(left["optimizer"]))
+        texts = list(dict.fromkeys(left["optimizer"]))
+        *others, last = (config.names[text] for text in texts)
+        names, verb = (f"{', '.join(others)} and {last}", "are") if others else (last, "is")
         where = ", ".join(dict.fromkeys(text_of_point(results, row) for row in left.to_dict("records")))
         where = f"on {where}" if config.is_categorical else f"at {config.axis_short} {where}"
         out.append(
-            f"Steps are first crossings: at their best rates {names} are above the tolerance again in the end ({where}); "
-            "--until stays chooses rates at which they are not."
+            f"Steps are first crossings: at the best rate {names} {verb} above the tolerance again in the end ({where}); "
+            "--until stays chooses rates at which this does not happen."
         )
     for spec in config.specs:
         decay = spec.hyperparameters.get("weight_decay", _default_decay(spec))

@@ -1,0 +1,1 @@
+"""Derivations of the theorems about preconditioned rules, with their definitions."""
