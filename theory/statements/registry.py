@@ -26,7 +26,7 @@ _TUPLES = (
 _DERIVATIONS = (
     "derived.proofs:DERIVATIONS",
     "derived.signs.derivations:SIGN_DERIVATIONS",
-    "derived.preconditioned.proofs:PRECONDITIONED_DERIVATIONS",
+    "derived.preconditioned_proofs:PRECONDITIONED_DERIVATIONS",
 )
 """Likewise the derivations, by the names of theorems."""
 
