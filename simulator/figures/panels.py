@@ -64,7 +64,7 @@ _WIDE = 8.0  # inches, from which six entries of a legend stand side by side
 _LINE = 1.45  # height of a line of text, in font sizes
 
 
-_NO_LAYOUT = {"figure.autolayout": False, "figure.constrained_layout.use": False}
+_NO_LAYOUT: dict[Any, Any] = {"figure.autolayout": False, "figure.constrained_layout.use": False}
 """Settings with which a figure whose layout engine is None keeps none, also where those of the user name one."""
 
 

@@ -255,11 +255,7 @@ def finish_sweep(
         if guarantor is not None:
             runner.say("bounds")
             write_guarantees(folder, config, best, guarantor)
-        seconds = time.perf_counter() - began
-        manifest = provenance(seconds, device=config.device, dtype=config.dtype, seed=config.seed)
-        manifest |= {"producer": producer_of(judge), "files": checksums(folder)}
-        if not figures:
-            manifest["figures"] = LEFT_OUT
+        manifest = _manifest(config, judge, folder, time.perf_counter() - began, figures=figures)
         if out is not None:
             store.write_json(folder / store.MANIFEST, manifest)
     remove_leftovers(folder)
@@ -271,6 +267,13 @@ def _remove_made(folder: Path) -> None:
     shutil.rmtree(folder / store.FIGURES, ignore_errors=True)
     for name in (store.REPORT, store.TABLE, store.GUARANTEES):
         (folder / name).unlink(missing_ok=True)
+
+
+def _manifest(config: SweepGrid, judge: Judge | None, folder: Path, seconds: float, *, figures: bool) -> dict[str, Any]:
+    """Return the manifest of a folder whose results are all written."""
+    manifest = provenance(seconds, device=config.device, dtype=config.dtype, seed=config.seed)
+    manifest |= {"producer": producer_of(judge), "files": checksums(folder)}
+    return manifest if figures else manifest | {"figures": LEFT_OUT}
 
 
 def _units(work: Work[Any, Any, Any], pieces: list[tuple[int, int]], known: Known | None) -> Iterator[Unit]:
