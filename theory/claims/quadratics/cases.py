@@ -414,7 +414,7 @@ QUADRATICS = (
             Fixed(
                 "2026-11-26",
                 "14f11e219dc7fb80",
-                "the full run of 2026-11-22, and small runs of the paper's comparators",
+                "the full run of 2026-11-22, and small runs of matched pairs",
                 _MATCHING,
             ),
             Fixed("2026-11-26", "30018412f91d2a67", "the full run of 2026-11-26 with matched pairs", _HALVED),
@@ -494,7 +494,8 @@ QUADRATICS = (
             Fixed(
                 "2026-11-26",
                 "249d7976173592c1",
-                "the full run of 2026-11-22; a small run had shown that at condition number 100 momentum hides what a rotation costs (a ratio of 1.02)",
+                "the full run of 2026-11-22; a small run had shown that at condition number 100 momentum hides what a rotation "
+                "costs (a ratio of 1.02)",
                 f"{_MATCHING}; the condition number of the blocks as an axis, judged at 10,000",
             ),
             Fixed("2026-11-26", "be57b642c8ea8306", "the full run of 2026-11-26 with matched pairs", _HALVED),
