@@ -170,26 +170,31 @@ def _pages(path: Path, table: dict[str, Any]) -> dict[Path, str]:
     Raises:
         ValueError: a page that cannot be read, or has no markers.
     """
-    written = {}
+    texts = {}
     for name in table["pages"]:
         page = local_path("pages", path.parent / name).resolve()
         try:
-            written[page] = placed(page.read_text(encoding="utf-8"), table, _pictures(path, page))
+            texts[page] = page.read_text(encoding="utf-8")
         except OSError as error:
             raise ValueError(
                 f"the pages of {shown(path)} must be files that can be read, got {name} ({error.strerror}); correct its list."
             ) from error
-    return written
+    whole = next((page for page, text in texts.items() if MARKERS[0] in text), None)
+    return {
+        page: placed(text, table, _pictures(path, page), "" if whole in (None, page) else _seen_from(page, whole))
+        for page, text in texts.items()
+    }
+
+
+def _seen_from(page: Path, target: Path | None) -> str:
+    """How a page refers to a file."""
+    return Path(os.path.relpath(str(target), page.parent)).as_posix()
 
 
 def _pictures(path: Path, page: Path) -> dict[str, str]:
     """The figures of reaches that lie beside the stored table, by claim, as a page refers to them."""
     names = {claim: _picture(path, claim) for claim in CLAIMS}
-    return {
-        claim: Path(os.path.relpath(name.resolve(), page.parent)).as_posix()
-        for claim, name in names.items()
-        if name.is_file()
-    }
+    return {claim: _seen_from(page, name.resolve()) for claim, name in names.items() if name.is_file()}
 
 
 def _write(path: Path, text: str) -> None:
@@ -241,12 +246,13 @@ def _entries(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return in_reading_order(rows | {name: missing | {"id": name} for name in CLAIMS if name not in rows})
 
 
-def markdown(document: dict[str, Any], chosen: Sequence[str]) -> str:
+def markdown(document: dict[str, Any], chosen: Sequence[str], whole: str = "") -> str:
     """Return a table with one row per claim: the claim, its source, the verdict, the figures it rests on, and the run.
 
     Args:
         document: a stored table.
         chosen: ids of the claims to show, in this order.
+        whole: the page with a section for each claim, to which the names are linked; empty: no links.
 
     Raises:
         ValueError: an id that is no claim of the code or the document.
@@ -262,8 +268,9 @@ def markdown(document: dict[str, Any], chosen: Sequence[str]) -> str:
     for name in chosen:
         entry, claim = entries[name], CLAIMS.get(name)
         words, group = (claim.claim, claim.group) if claim else (entry["claim"], entry["group"])
+        linked = f"[`{name}`]({whole}#{name})" if whole else f"`{name}`"
         lines.append(
-            f"| {_cell(words)} (`{name}`) | {_cell(group)} | **{_told(entry)}** | {_figures(entry)} | {_run(entry)} |"
+            f"| {_cell(words)} ({linked}) | {_cell(group)} | **{_told(entry)}** | {_figures(entry)} | {_run(entry)} |"
         )
     return "\n".join(lines)
 
@@ -378,13 +385,14 @@ def _sentence(text: str) -> str:
     return _plain(text[:1].upper() + text[1:]) + ("" if text.endswith(".") else ".")
 
 
-def placed(page: str, document: dict[str, Any], pictures: Mapping[str, str] | None = None) -> str:
+def placed(page: str, document: dict[str, Any], pictures: Mapping[str, str] | None = None, whole: str = "") -> str:
     """Return the page with what belongs between its markers: rows of the claims that the first marker lists, or all claims.
 
     Args:
         page: Markdown.
         document: a stored table.
         pictures: the figure of the reach of a claim, as the page refers to it.
+        whole: the page with a section for each claim, as this page refers to it; empty: there is none.
 
     Raises:
         ValueError: a page without the markers, or a marker that lists an unknown claim.
@@ -397,7 +405,7 @@ def placed(page: str, document: dict[str, Any], pictures: Mapping[str, str] | No
 
     def between(found: re.Match[str]) -> str:
         chosen = found["ids"].split()
-        content = markdown(document, chosen) if chosen else sections(document, pictures or {})
+        content = markdown(document, chosen, whole) if chosen else sections(document, pictures or {})
         return f"{found['begin']}\n{content}\n{found['end']}"
 
     return _BETWEEN.sub(between, page)

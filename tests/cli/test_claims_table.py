@@ -162,6 +162,7 @@ def test_the_page_of_all_claims_has_a_section_for_each(table, monkeypatch):
         "- run: 2026-01-02, abc",
     ):
         assert said in section, said
+    assert "([`gd-lower`](docs/claims.md#gd-lower))" in placed(MARKED, stored_table(table), whole="docs/claims.md")
     short = placed(MARKED, stored_table(table))
     assert "**inconclusive (1 of 2 shown)** | inconclusive: it over that 3 [2, 4], n = 20 |" in short
 

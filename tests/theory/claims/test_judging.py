@@ -166,11 +166,11 @@ def test_the_contrast_with_the_control_is_judged_and_not_the_level():
     contrast = condition(control="control", level="")
     found = judge_conditions([level, contrast], figures)
     assert [one.state for one in found] == ["shown", "not shown"]
-    assert found[1].measured.name == "it over control"
+    assert found[1].measured.name == "(it) over (control)"
     assert found[1].measured.value == pytest.approx(np.median(sample(4, seed=1) / sample(6, seed=2)))
     difference = condition(control="control", level="", null=0, effect=1, scale="difference")
     assert judge_conditions([difference], figures)[0].state == "opposite shown"
-    assert difference.name == "it less control"
+    assert difference.name == "(it) less (control)"
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_the_rate_is_chosen_on_half_of_the_seeds_and_judged_on_the_others():
 
 def test_a_condition_is_data():
     found = condition(control="that", level="").to_json()
-    assert found["name"] == "it over that"
+    assert found["name"] == "(it) over (that)"
     assert found["wanted"] == "above 1; smallest effect 2"
     assert isinstance(CLAIMS["four-cases"], Claim)
     assert isinstance(CLAIMS["four-cases"].conditions[0], Condition)

@@ -147,6 +147,15 @@ def test_results_do_not_depend_on_the_order_in_which_tasks_finish(monkeypatch):
     assert found[0].found.tables["t"]["x"].tolist() == [1.0, 2.0, 4.0]
 
 
+def test_a_table_with_the_name_of_one_of_the_reach_is_refused(monkeypatch):
+    claim = made_up(
+        experiment=lambda setting: Found([measured_median("it", [2.0] * 30)], {CURVES: None}), reach=reach()
+    )
+    monkeypatch.setitem(CLAIMS, "made-up", claim)
+    with pytest.raises(ValueError, match=r"tables of made-up must not be named \['reach'\], as those of its reach"):
+        reproduce(["made-up"], size="tiny")
+
+
 def test_the_same_bits_for_any_number_of_processes():
     """Cells, values of a reach, and whole experiments."""
     names = ("gd-lower-unsquared", "four-cases", "preconditioner")

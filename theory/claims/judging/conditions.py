@@ -80,7 +80,7 @@ class Condition:
         """What is judged: the measured number, or its contrast with the control."""
         if not self.control:
             return self.measure
-        return f"{self.measure} {'over' if self.scale == 'ratio' else 'less'} {self.control}"
+        return f"({self.measure}) {'over' if self.scale == 'ratio' else 'less'} ({self.control})"
 
     @property
     def boundary(self) -> float:
@@ -113,7 +113,7 @@ class Condition:
         return f"{side} {shown_number(self.null)}; smallest effect {shown_number(self.effect)}"
 
     def __str__(self) -> str:
-        return f"{self.name} {self.wanted}"
+        return f"{self.name}: {self.wanted}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the condition as plain data."""

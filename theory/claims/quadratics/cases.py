@@ -410,13 +410,14 @@ QUADRATICS = (
             "constant rates, the best of a grid, in place of the paper's",
         ),
         history=(
-            Fixed("2026-11-22", "14f11e219dc7fb80", _FIRST),
+            Fixed("2026-11-22", "5c9f9d36a6e2540a", _FIRST),
             Fixed(
                 "2026-11-26",
-                "30018412f91d2a67",
-                "the full run of 2026-11-26 with matched pairs",
-                f"{_MATCHING}; {_HALVED}",
+                "14f11e219dc7fb80",
+                "the full run of 2026-11-22, and small runs of matched pairs",
+                _MATCHING,
             ),
+            Fixed("2026-11-26", "30018412f91d2a67", "the full run of 2026-11-26 with matched pairs", _HALVED),
         ),
         conditions=(*_LEVELS, *_MORE, *_KEEPS_UP),
         method="Steps until the gap is 1e-6 of the first, at a constant rate; gradient descent and Adam both without momentum, "
@@ -489,14 +490,15 @@ QUADRATICS = (
         source="negative control",
         fidelity=("no paper has this experiment",),
         history=(
-            Fixed("2026-11-22", "249d7976173592c1", f"{_FIRST}; at the tolerance 1e-6, which SignSGD does not reach"),
+            Fixed("2026-11-22", "1b32c89ecb3fef48", f"{_FIRST}; at the tolerance 1e-6, which SignSGD does not reach"),
             Fixed(
                 "2026-11-26",
-                "be57b642c8ea8306",
-                "the full run of 2026-11-26 with the condition number of the blocks as an axis; at 100 momentum hides what a "
-                "rotation costs (a ratio of 1.02)",
-                _HALVED,
+                "249d7976173592c1",
+                "the full run of 2026-11-22; a small run had shown that at condition number 100 momentum hides what a rotation "
+                "costs (a ratio of 1.02)",
+                f"{_MATCHING}; the condition number of the blocks as an axis, judged at 10,000",
             ),
+            Fixed("2026-11-26", "be57b642c8ea8306", "the full run of 2026-11-26 with matched pairs", _HALVED),
         ),
         proofs=(_BLIND,),
         conditions=tuple(
@@ -536,13 +538,14 @@ QUADRATICS = (
         source="where the dials of the two papers oppose each other",
         fidelity=("no paper has this experiment",),
         history=(
-            Fixed("2026-11-22", "159cce6641a93f55", f"{_FIRST}; at the tolerance 1e-6, which sign steps do not reach"),
+            Fixed("2026-11-22", "3a6cc90024b14970", f"{_FIRST}; at the tolerance 1e-6, which sign steps do not reach"),
             Fixed(
                 "2026-11-26",
-                "1793f8b7a35bb569",
-                "the full run of 2026-11-26 with matched pairs",
-                f"{_MATCHING}; {_HALVED}",
+                "159cce6641a93f55",
+                "the full run of 2026-11-22, and small runs of matched pairs",
+                _MATCHING,
             ),
+            Fixed("2026-11-26", "1793f8b7a35bb569", "the full run of 2026-11-26 with matched pairs", _HALVED),
         ),
         conditions=tuple(
             Condition(

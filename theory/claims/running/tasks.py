@@ -116,7 +116,11 @@ def _named(task: _Task, setting: Setting) -> tuple[_Task, Any, float]:
 
 
 def _outcome(claim: Claim, done: dict[_Task, tuple[Any, float]], setting: Setting) -> Outcome:
-    """Gather the results of a claim and judge it, unless one of its instruments fails a control."""
+    """Gather the results of a claim and judge it, unless one of its instruments fails a control.
+
+    Raises:
+        ValueError: a table of the experiment with the name of one of the reach; or see `Claim.judge`.
+    """
     began = time.perf_counter()
     in_order = {task: done[task] for task in _tasks(claim, setting)}
     parts = {kind: [r for task, (r, _) in in_order.items() if task.kind == kind] for kind in ("whole", "cell", "reach")}
@@ -125,6 +129,10 @@ def _outcome(claim: Claim, done: dict[_Task, tuple[Any, float]], setting: Settin
     )
     if claim.reach is not None:
         reach = claim.reach.tables(pd.concat(parts["reach"], ignore_index=True))
+        if twice := set(found.tables) & set(reach):
+            raise ValueError(
+                f"tables of {claim.id} must not be named {sorted(twice)}, as those of its reach; rename them."
+            )
         found = replace(found, tables={**found.tables, **reach})
     complaints = (
         []
