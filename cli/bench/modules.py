@@ -212,7 +212,7 @@ class Convolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, width) to the same."""
-        image = x.mT.unflatten(2, self.sides)
+        image = x.mT.reshape(x.shape[0], x.shape[2], *self.sides)
         out: Tensor = self.kernel(F.pad(image, self.padding)).flatten(2).mT
         return out
 
@@ -258,7 +258,7 @@ class ResNetModule(nn.Module):
         """See ResidualModule."""
         yield from (self.embedding.embed, self.embedding.pos)
         for i, layer in enumerate(self.layers):
-            yield from (layer.kernel, *self.norms[i : i + 1])  # type: ignore[misc]
+            yield from (layer.kernel, *self.norms[i : i + 1])
         yield self.head
 
 

@@ -107,14 +107,14 @@ def head_at_loss(run: TrainingRun, levels: Sequence[float]) -> xr.Dataset:
             column[here.at, here.step] = found
     columns = {"common": common, "centred": centred, "step": np.tile(kept.steps.astype(float), (len(loss), 1))}
     wanted = values * run.problem.guess_loss
-    found = {
+    at_level = {
         name: np.array([[_at_level(loss[i], column[i], level) for level in wanted] for i in range(len(loss))])
         for name, column in columns.items()
     }
     with np.errstate(divide="ignore", invalid="ignore"):
-        found["common_over_centred"] = found["common"] / found["centred"]
+        at_level["common_over_centred"] = at_level["common"] / at_level["centred"]
     axes = ("problem", "setting", "level")
-    data = {name: (axes, array.reshape(*shape[:2], values.size)) for name, array in found.items()}
+    data = {name: (axes, array.reshape(*shape[:2], values.size)) for name, array in at_level.items()}
     coordinates = {str(n): c for n, c in run.to_dataset().coords.items() if "step" not in c.dims} | {"level": values}
     return xr.Dataset(data, coords=coordinates, attrs={"optimizer": run.optimizer})
 

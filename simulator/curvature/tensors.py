@@ -257,4 +257,4 @@ def _squares(one: OneInstance, begin: int, rows: NDArray[np.int64], at: NDArray[
         return np.array([own[rows[chunk][:, None] == rows].sum(), own.sum(), squares.sum()])
 
     parts = in_threads(of, [at[i : i + one.at_once] for i in range(0, at.size, one.at_once)])
-    return np.sum(parts, axis=0)
+    return np.asarray(np.sum(parts, axis=0))

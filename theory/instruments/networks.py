@@ -63,12 +63,14 @@ def scaled_gains(level: float, seeds: int, blocks: Callable[[ToyProblem], Sequen
 def _raw_spread(problem: ToyProblem) -> Array:
     """log10 of the largest over the smallest |g_l| of the tensors, (seeds,)."""
     norms = gradient_table(problem).groupby(["heterogeneity", "index"])["norm"]
-    return np.log10(norms.max() / norms.min()).to_numpy()
+    return np.log10(norms.max().to_numpy() / norms.min().to_numpy())
 
 
 def _of_layer_scales(c: float, seeds: int) -> Array:
-    dial = {"dial": "reparametrisation", "heterogeneity": c, "order": "growing"}
-    return _raw_spread(ToyProblem.generate(MLP(width=4, layers=3), _TOKENS, problems=seeds, **dial))
+    problem = ToyProblem.generate(
+        MLP(width=4, layers=3), _TOKENS, dial="reparametrisation", heterogeneity=c, order="growing", problems=seeds
+    )
+    return _raw_spread(problem)
 
 
 def _of_copies_of_data(copies: float, seeds: int) -> Array:
