@@ -10,6 +10,7 @@ from quadsim.simulator.curvature.along_training import coupling_along
 from quadsim.simulator.curvature.off_block import coupling_of
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
+from quadsim.simulator.models.tasks import TokenMap
 from quadsim.simulator.training.loop import train
 
 PAIRS = Partition("own", ("a", "b"), (2, 2))
@@ -35,7 +36,7 @@ def test_c_is_that_of_the_part_where_the_blocks_are_positive():
 
 
 def test_along_training_a_row_per_seed_and_snapshot():
-    problem = ToyProblem.generate("mlp", "token-map:vocabulary=4", layers=1, width=3, problems=2)
+    problem = ToyProblem.generate("mlp", TokenMap(vocabulary=4), layers=1, width=3, problems=2)
     run = train(problem, "gd", lr=0.1, steps=2, snapshots=[0, 2], dtype="float64")
     found = coupling_along(run)
     assert found[["index", "step"]].to_numpy().tolist() == [[0, 0], [0, 2], [1, 0], [1, 2]]
