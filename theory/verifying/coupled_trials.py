@@ -194,7 +194,7 @@ def search_coupled(rule: str, *, coupling: float = _SEARCHED) -> Callable[[np.nd
         seen = ["gradient_norm", "gradient_norm_1", "Lambda_G"]
         own: Rule | str = coupled_block_gd() if rule == "block-gd-at-coupling" else rule
         options: dict[str, Any] = {"coupling": coupling * (1.0 + 1e-9)} if own is not rule else {}
-        rates = {"signsgd": [0.3, 1.0], "gd": [0.3, 1.0], "block-gd-at-coupling": 1.0}.get(
+        rates: Any = {"signsgd": [0.3, 1.0], "gd": [0.3, 1.0], "block-gd-at-coupling": 1.0}.get(
             rule, [1.0 / (1.0 + coupling), 1.0]
         )
         return simulate(problem, own, lr=rates, steps=_SHORT, observe=seen, engine="reference", **options)

@@ -118,7 +118,7 @@ def _pair(off: Fraction | int, start: tuple[int, int]) -> BlockQuadratic:
 
 
 def _on_pair(
-    rule: str | Rule, start: tuple[int, int], lr: float, off: Fraction = Fraction(1, 2), **own: float
+    rule: str | Rule, start: tuple[int, int], lr: float, off: Fraction = Fraction(1, 2), **own: Any
 ) -> Trajectory:
     seen = ["gradient_norm", "gradient_norm_1", "Lambda_G"]
     return simulate(_pair(off, start), rule, lr=lr, steps=3, observe=seen, **own)

@@ -1,4 +1,4 @@
-"""Bounds that survive a coupling of the blocks: what holds for D holds for H with (1-c) D <= H <= (1+c) D (docs/theory.md, 10).
+"""Bounds that survive a coupling of the blocks (docs/theory.md section 10): (1-c) D <= H <= (1+c) D carries those of D over to H.
 
 D has the diagonal blocks of H by the blocks of rules (`BlockQuadratic.rule_blocks`), and c is the smallest number of this kind
 (`BlockQuadratic.coupling`). For c = 0 each statement is the one about separate blocks. gd-upper and heavy-ball need no such form:
