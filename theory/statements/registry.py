@@ -8,7 +8,7 @@ from quadsim.theory.statements.as_run.invariance import INVARIANCE
 from quadsim.theory.statements.as_run.preconditioned.theorems import ADAM_AS_RUN
 from quadsim.theory.statements.as_run.signs.theorems import SIGN_AS_RUN
 from quadsim.theory.statements.covariance import HETEROGENEITY
-from quadsim.theory.statements.derived.preconditioned.proofs import PRECONDITIONED_DERIVATIONS
+from quadsim.theory.statements.derived.preconditioned_proofs import PRECONDITIONED_DERIVATIONS
 from quadsim.theory.statements.derived.proofs import DERIVATIONS
 from quadsim.theory.statements.derived.signs.derivations import SIGN_DERIVATIONS
 from quadsim.theory.statements.descent import DESCENT

@@ -1,1 +1,1 @@
-"""Derivations of the theorems about preconditioned rules, with their definitions."""
+"""Definitions for derivations about preconditioned rules, and the steps of those rules."""

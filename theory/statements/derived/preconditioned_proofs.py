@@ -15,7 +15,7 @@ from quadsim.theory.statements.named import gap_l
 from quadsim.theory.statements.steps import equal
 from quadsim.theory.symbols import MaxOver, MinOver, SumIn, SumOver, Symbol
 
-__all__ = ["PRECONDITIONED_DERIVATIONS"]
+__all__ = ["PRECONDITIONED_DERIVATIONS", "contraction"]
 
 y, d, u, tau = Modes.y_i, Modes.d_i, Modes.u_i, Modes.tau_i
 y_next, d_next = Modes.y_next_i, Modes.d_next_i
@@ -104,8 +104,13 @@ def _theta(x: sp.Expr) -> sp.Expr:
     return 1 - 2 * x + x**2 / eps1
 
 
-def _contraction() -> Steps:
-    """Return the steps to V_next <= theta V of a block."""
+def contraction(theta: str = "theta", limits: str = "rise and fall") -> Steps:
+    """Return the steps to V_next <= theta V of a block.
+
+    Args:
+        theta: label of what says that theta R - N is positive semi-definite.
+        limits: label of what says that B of the step is at most rho B_last, and B_last at most omega B.
+    """
     k, b = Run.a_l / (2 * eps1), Run.b_l
     rest, middle = v_of_mode(y, d, sp.S.Zero), eps1 * y + (1 - eps1) * (y - d)
     old = rest + k * tau / Run.rho_l * middle**2 - b * Run.omega_l * tau * y**2
@@ -114,7 +119,7 @@ def _contraction() -> Steps:
     below = Run.rest_l + k / Run.rho_l * Run.z_step_l - b * Run.omega_l * Run.g_step_l
     return (
         *_modes_of_a_step(),
-        *definitions("memory", "theta R - N", "theta", "V", "rest of V", "next V", "z'Bz of the step", "g'Bg of the step"),
+        *definitions("memory", "theta R - N", "V", "rest of V", "next V", "z'Bz of the step", "g'Bg of the step"),
         step(
             "theta R - N in (u, d)",
             equal(Run.theta_l * old - new, difference),
@@ -123,7 +128,7 @@ def _contraction() -> Steps:
         step(
             "a mode",
             ge(Run.theta_l * old, new),
-            "theta R - N in (u, d)", "theta",
+            "theta R - N in (u, d)", theta,
             by="form",
             because="theta R - N is positive semi-definite",
         ),
@@ -137,20 +142,20 @@ def _contraction() -> Steps:
             "a mode", "rest in modes", "z'Bz in modes", "g'Bg in modes", "next V in modes",
             by="sum in a block",
         ),
-        *_old_and_new(),
+        *_old_and_new(limits),
         step("below V", le(below, Run.V_l), "V", "rise of z'Bz", "fall of g'Bg"),
         step("contraction", le(Run.V_next_l, Run.theta_l * Run.V_l), "every block", "below V"),
     )  # fmt: skip
 
 
-def _old_and_new() -> Steps:
+def _old_and_new(limits: str) -> Steps:
     """Return the steps from the diagonals of two preconditioners to their forms."""
     rho, omega, z, g = Run.rho_l, Run.omega_l, Run.z_i, Run.g_i
     return (
-        *definitions("rise and fall", "z'Bz in coordinates", "g'Bg in coordinates"),
+        *definitions("z'Bz in coordinates", "g'Bg in coordinates"),
         *definitions("last z'Bz in coordinates", "last g'Bg in coordinates"),
-        step("rise of a coordinate", le(Run.B_i * z**2, rho * (Run.B_last_i * z**2)), "rise and fall"),
-        step("fall of a coordinate", le(Run.B_last_i * g**2, omega * (Run.B_i * g**2)), "rise and fall"),
+        step("rise of a coordinate", le(Run.B_i * z**2, rho * (Run.B_last_i * z**2)), limits),
+        step("fall of a coordinate", le(Run.B_last_i * g**2, omega * (Run.B_i * g**2)), limits),
         step(
             "rise of z'Bz",
             le(Run.z_step_l, rho * Run.z_last_l),
@@ -169,7 +174,8 @@ def _old_and_new() -> Steps:
 def _certificate() -> Steps:
     ratio = Symbol.certified_ratio_l
     return (
-        *_contraction(),
+        *definitions("theta", "rise and fall"),
+        *contraction(),
         *definitions("certified ratio"),
         step("ratio", le(ratio, 1), "contraction", "certified ratio"),
         step("all ratios", le(MaxOver(ratio), 1), "ratio", by="every"),
@@ -207,7 +213,8 @@ def _floor() -> Steps:
 
 def _certificate_gap() -> Steps:
     return (
-        *_contraction(),
+        *definitions("theta", "rise and fall"),
+        *contraction(),
         *_floor(),
         step("all steps", le(Run.V_l, Run.product_l * Run.V_start_l), "contraction", by="induction"),
         *definitions("certified bound", "gap by blocks"),
