@@ -10,7 +10,7 @@ from quadsim.theory.statements.as_run.signs.theorems import SIGN_AS_RUN
 from quadsim.theory.statements.covariance import HETEROGENEITY
 from quadsim.theory.statements.derived.preconditioned_proofs import PRECONDITIONED_DERIVATIONS
 from quadsim.theory.statements.derived.proofs import DERIVATIONS
-from quadsim.theory.statements.derived.signs.derivations import SIGN_DERIVATIONS
+from quadsim.theory.statements.derived.sign_proofs.derivations import SIGN_DERIVATIONS
 from quadsim.theory.statements.descent import DESCENT
 from quadsim.theory.statements.head import HEAD
 from quadsim.theory.statements.sign import SIGN

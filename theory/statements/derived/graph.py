@@ -100,8 +100,8 @@ def derive(theorem: Theorem) -> Derived | None:
     for step in (*steps, conclusion):
         try:
             discharge, level = _follows(step, known, levels)
-            if wrong := _of_label(step, theorem, seen):
-                discharge = _unknown(wrong)
+            if taken := _of_label(step, theorem, seen):
+                discharge = _unknown(taken)
         except ValueError as error:
             discharge, level = _unknown(str(error)), 0
         found.append((step, discharge))
