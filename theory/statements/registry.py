@@ -25,7 +25,7 @@ _TUPLES = (
 
 _DERIVATIONS = (
     "derived.proofs:DERIVATIONS",
-    "derived.signs.derivations:SIGN_DERIVATIONS",
+    "derived.sign_proofs.derivations:SIGN_DERIVATIONS",
     "derived.preconditioned_proofs:PRECONDITIONED_DERIVATIONS",
 )
 """Likewise the derivations, by the names of theorems."""

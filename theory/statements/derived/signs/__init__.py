@@ -1,1 +1,1 @@
-"""Definitions and derivations of the theorems about sign steps, and about scales of blocks and pairs of eigenvalues."""
+"""Definitions of derivations about sign steps, scales of blocks and pairs of eigenvalues."""

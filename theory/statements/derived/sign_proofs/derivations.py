@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
-from quadsim.theory.statements.derived.signs.memory import with_mean
-from quadsim.theory.statements.derived.signs.midpoint import midpoint
-from quadsim.theory.statements.derived.signs.positions import diagonal, distance, on_cycle
-from quadsim.theory.statements.derived.signs.ratios import from_start, invariance
-from quadsim.theory.statements.derived.signs.recursion import constant_gap, constant_steps
+from quadsim.theory.statements.derived.sign_proofs.memory import with_mean
+from quadsim.theory.statements.derived.sign_proofs.midpoint import midpoint
+from quadsim.theory.statements.derived.sign_proofs.positions import diagonal, distance, on_cycle
+from quadsim.theory.statements.derived.sign_proofs.ratios import from_start, invariance
+from quadsim.theory.statements.derived.sign_proofs.recursion import constant_gap, constant_steps
 from quadsim.theory.statements.derived.words import Steps
 from quadsim.theory.symbols import Symbol
 

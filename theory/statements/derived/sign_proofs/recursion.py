@@ -3,8 +3,8 @@
 import sympy as sp
 
 from quadsim.theory.statements.derived.graph import CONSTANT_RATE
+from quadsim.theory.statements.derived.sign_proofs.descent import along_step, hull, largest_form, norm_against_gap
 from quadsim.theory.statements.derived.signs.definitions import Signs
-from quadsim.theory.statements.derived.signs.descent import along_step, hull, largest_form, norm_against_gap
 from quadsim.theory.statements.derived.words import Steps, definitions, ge, le, rule, step
 from quadsim.theory.statements.named import gap_l, rate
 from quadsim.theory.statements.steps import equal
@@ -15,6 +15,8 @@ __all__ = ["constant_gap", "constant_steps"]
 eta, t, gap = Symbol.eta, Symbol.t, Symbol.gap
 S_l, nu_l, u_l = Symbol.S_l, Symbol.nu_l, Symbol.u_l
 d, g, n1 = Signs.move_i, Signs.gradient_i, Signs.norm1_l
+x, after, first, target = Signs.root_l, Signs.root_next_l, Signs.root_0_l, Symbol.target_l
+pole, a = Signs.pole_l, Signs.speed_l
 _CONCLUSIVE = "for the conclusion"
 
 
@@ -71,18 +73,14 @@ def constant_gap() -> Steps:
     )
 
 
-def constant_steps() -> Steps:
-    """Return the derivation of sign-constant-steps."""
-    x, after, first, target = Signs.root_l, Signs.root_next_l, Signs.root_0_l, Symbol.target_l
-    pole, a = Signs.pole_l, Signs.speed_l
+def _psi(y: sp.Expr) -> sp.Expr:
+    """Return Psi(y) = y + x* ln(y - x*), which falls by a at least in every step."""
+    return y + pole * sp.log(y - pole)
+
+
+def _psi_falls() -> Steps:
+    """Return the steps to a <= Psi(x) - Psi(x_next), for two steps before t."""
     ratio = (after - pole) / (x - pole)
-    x_star, x_0 = eta * S_l / (2 * sp.sqrt(2 * nu_l)), sp.sqrt(Symbol.gap_0_l)
-    time = x_0 - target + x_star * sp.log((x_0 - x_star) / (target - x_star))
-    written = 1 + time / (eta * sp.sqrt(nu_l / 2))
-
-    def psi(y: sp.Expr) -> sp.Expr:
-        return y + pole * sp.log(y - pole)
-
     return (
         *_descent(),
         *definitions(
@@ -125,19 +123,25 @@ def constant_steps() -> Steps:
         ),
         step(
             "Psi falls",
-            le(a, psi(x) - psi(after)),
+            le(a, _psi(x) - _psi(after)),
             "logarithm",
             "difference",
             "tangent",
             "above the pole",
             "and after",
         ),
+    )
+
+
+def _until_the_target() -> Steps:
+    """Return the steps to a (t - 1) <= Psi(x_0) - Psi(x_T): the step before t is not within the target."""
+    return (
         step(
             "start above the pole", sp.Lt(pole, first, evaluate=False), "above the pole", "a step was made", by="start"
         ),
         step(
             "sum of the falls",
-            le(a * t, psi(first) - psi(x)),
+            le(a * t, _psi(first) - _psi(x)),
             "Psi falls",
             "above the pole",
             "and after",
@@ -153,7 +157,7 @@ def constant_steps() -> Steps:
         ),
         step(
             "until the target",
-            le(a * t, psi(first) - psi(target)),
+            le(a * t, _psi(first) - _psi(target)),
             "sum of the falls",
             "monotone",
             "target",
@@ -164,11 +168,22 @@ def constant_steps() -> Steps:
         ),
         step(
             "the step before",
-            le(a * (t - 1), psi(first) - psi(target)),
+            le(a * (t - 1), _psi(first) - _psi(target)),
             "until the target",
             "a step was made",
             by="last",
         ),
+    )
+
+
+def constant_steps() -> Steps:
+    """Return the derivation of sign-constant-steps."""
+    x_star, x_0 = eta * S_l / (2 * sp.sqrt(2 * nu_l)), sp.sqrt(Symbol.gap_0_l)
+    time = x_0 - target + x_star * sp.log((x_0 - x_star) / (target - x_star))
+    written = 1 + time / (eta * sp.sqrt(nu_l / 2))
+    return (
+        *_psi_falls(),
+        *_until_the_target(),
         step(
             "quotient",
             equal(sp.log((first - pole) / (target - pole)), sp.log(first - pole) - sp.log(target - pole)),

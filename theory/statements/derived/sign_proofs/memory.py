@@ -3,8 +3,8 @@
 import sympy as sp
 
 from quadsim.theory.statements.derived.graph import CONSTANT_RATE
+from quadsim.theory.statements.derived.sign_proofs.descent import along_step, hull, largest_form, norm_against_gap
 from quadsim.theory.statements.derived.signs.definitions import Signs
-from quadsim.theory.statements.derived.signs.descent import along_step, hull, largest_form, norm_against_gap
 from quadsim.theory.statements.derived.words import Steps, definitions, ge, le, rule, step
 from quadsim.theory.statements.named import age, gap_l, rate
 from quadsim.theory.statements.steps import equal

@@ -3,8 +3,8 @@
 import sympy as sp
 
 from quadsim.theory.statements.derived.graph import CONSTANT_RATE
+from quadsim.theory.statements.derived.sign_proofs.descent import along_step, largest_form
 from quadsim.theory.statements.derived.signs.definitions import Signs
-from quadsim.theory.statements.derived.signs.descent import along_step, largest_form
 from quadsim.theory.statements.derived.words import Steps, definition, definitions, ge, le, rule, step
 from quadsim.theory.statements.named import fall, gap_l
 from quadsim.theory.statements.steps import equal
