@@ -8,6 +8,7 @@ import pytest
 import sympy as sp
 
 from quadsim.simulator import BlockQuadratic
+from quadsim.simulator.rules.catalogue import RULES
 from quadsim.theory import THEOREMS
 from quadsim.theory.running.gd_start import gd_least_ratio
 from quadsim.theory.running.meanings import memory_age
@@ -267,6 +268,10 @@ NEIGHBOURS = {
     "signum, any schedule": ("signum-gap", {"any_schedule": True}),
     "steps, any schedule": ("sign-constant-steps", {"any_schedule": True}),
     "gd-upper, any schedule": ("gd-upper", {"any_schedule": True}),
+    "gd-upper with noise": ("gd-upper", {"noisy": True}),
+    "gd-noise of a single run": ("gd-noise", {"kind": "identity", "variance": None}),
+    "gd-upper of a rule with that name": ("gd-upper", {"own_rules": (replace(RULES["gd"], step=2 * RULES["gd"].step),)}),
+    "gd-upper of a rule of one's own": ("gd-upper", {"own_rules": (replace(RULES["gd"], name="mine"),)}),
     "cycle, twice": ("sign-cycle", {"bound": 2 * THEOREMS["sign-cycle"].bound}),
     "cycle from above": ("sign-cycle", {"direction": "upper"}),
     "invariance of gd": ("block-scale-invariance", {"rules": ("gd",)}),
@@ -300,6 +305,12 @@ def test_a_label_stands_for_one_step_and_a_hypothesis_for_itself():
     assert not held(hypotheses=())
     assert not held(fake, hypotheses=())
     assert not held(step("lr is constant", ge(s.t, 0 * s.P)), any_schedule=True)
+    constant = step("start of v", ge(s.v_l, 0 * s.P), by="induction")
+    schedule = replace(THEOREMS["sign-constant-gap"], quantity=MinOver(s.v_l), bound=sp.S.Zero, direction="lower")
+    steps = (constant, step("least", ge(MinOver(s.v_l), 0 * s.P), "start of v", by="every"))
+    found = derive(replace(schedule, derivation=lambda: steps, statement=""))
+    assert "takes the rate as constant" in str(found.steps[-1][1].counter_example)
+    assert derive(replace(schedule, derivation=lambda: steps, any_schedule=False, statement="")).holds
     assert held(rule("signsgd at a given rate"))  # the same step twice
     assert not held(step("way", ge(s.t, 0 * s.P)))
 

@@ -370,6 +370,12 @@ PREMISES: Mapping[str, tuple[Any, ...]] = {
 }
 """Label of a definition that holds only under a condition, to the claims that it does; see `graph`."""
 
+NOISY = frozenset(["rule gd with noise"])
+"""Labels that speak of gradients with noise; others do not hold with it."""
+
+MEANS = frozenset(["rule gd with noise", "mean gap", "walk", "growth"])
+"""Labels that speak of means over noise or mini-batches, not of single runs."""
+
 LEVELS: Mapping[str, int] = {"least 1-norm": 1, "least norm": 1, "largest weighted smoothness": 1}
 """Label of a definition to 1 if it holds at the steps before t alone, 2 if at those before t - 1; see `graph`."""
 

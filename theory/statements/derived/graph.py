@@ -24,7 +24,8 @@ a step from s to s + 1 that is good for all s < t reaches t. Only claims of leve
 Some definitions hold only where a vector has a property: the claim that it has is among what they use (PREMISES).
 
 A theorem whose rate may follow a schedule may not use that the rate is constant; that of another may, by the label "lr is
-constant". A label that holds of some rules only (SPEAKS_OF) must hold of every rule of the theorem.
+constant". A label that holds of some rules only (SPEAKS_OF) must hold of every rule of the theorem, and one that is about a mean
+or about noise stands in a theorem of that kind only; see `scope`.
 
 Labels of hypotheses are their texts. The last step is made here: the theorem's own relation, with the quantities, the direction
 and the reductions that runs are checked against. Changing any of them breaks it, and so does leaving out a hypothesis that is
@@ -48,11 +49,11 @@ from quadsim.theory.statements.derived.library import (
     NEEDS,
     NEXT,
     PREMISES,
-    SPEAKS_OF,
     START,
     step_of_rule,
 )
 from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, counted_apart, is_stationary, turned
+from quadsim.theory.statements.derived.scope import beyond
 from quadsim.theory.statements.named import rate
 from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.steps import NEVER
@@ -111,7 +112,7 @@ def derive(theorem: Theorem) -> Derived | None:
             known[step.label], levels[step.label] = step.claim, level
             seen[step.label] = step
     reached = _ancestors(found)
-    if found[-1][1].status == "proved" and (reason := _beyond(theorem, found, reached)):
+    if found[-1][1].status == "proved" and (reason := beyond(theorem, (x for x, _ in found if x.label in reached))):
         found[-1] = (conclusion, _unknown(reason))
     return Derived(tuple(found), tuple(h.text for h in theorem.conditions if h.text not in reached))
 
@@ -148,18 +149,6 @@ def _hypotheses(theorem: Theorem) -> dict[str, Any]:
     """Return the labels that a derivation may use from the start, with their relations."""
     constant = {} if theorem.any_schedule else {CONSTANT_RATE: sp.Eq(rate, Symbol.eta, evaluate=False)}
     return {h.text: h.relation for h in theorem.conditions} | constant
-
-
-def _beyond(theorem: Theorem, found: list[tuple[Step, Discharge]], reached: set[str]) -> str:
-    """Return why a derivation does not speak of a rule or of a schedule that the theorem has; "" if it speaks of all."""
-    names = {*theorem.rules, *(own.name for own in theorem.own_rules)}
-    for label in sorted(reached & set(SPEAKS_OF)):
-        if not names or names - set(SPEAKS_OF[label]):
-            other = ", ".join(sorted(names - set(SPEAKS_OF[label]))) or "all rules"
-            return f"{label} holds of {', '.join(SPEAKS_OF[label])}, not of {other}"
-    used = [step for step, _ in found if step.label in reached and step.by in ("rule", "definition")]
-    fixed = [step.label for step in used if Symbol.eta in step.claim.free_symbols]
-    return f"{fixed[0]} takes the rate as constant" if fixed and theorem.any_schedule else ""
 
 
 def _conclusion(theorem: Theorem, steps: tuple[Step, ...]) -> Step:
