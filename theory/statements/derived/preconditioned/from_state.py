@@ -205,7 +205,8 @@ def _both_memories(_: str) -> Any:
     b1, b2, eps = rule.hyperparameters
     p1, p2 = rule.clocks
     found = preconditioned_form(rule)
-    assert found is not None
+    if found is None:
+        raise ValueError("rule must step along a preconditioned mean, got adam with another step.")
     moved = sp.expand(rule.update[v] - b2 * v - (1 - b2) * rule_symbols.g**2)
     clocks = [sp.expand(rule.clocks[p] - b * p) for p, b in ((p1, b1), (p2, b2))]
     here = {rule_symbols.lr: _s.eta, p1: 1 - _q.k1, p2: 1 - _q.k2, eps: _q.eps, v: _q.root_i**2 * _q.k2}
