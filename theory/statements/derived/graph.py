@@ -103,8 +103,8 @@ def derive(theorem: Theorem) -> Derived | None:
         try:
             discharge, level = _follows(step, known, levels, resting)
             resting[step.label], reason = _assumptions(step, known, resting)
-            if wrong := _of_label(step, theorem, seen) or reason:
-                discharge = _unknown(wrong)
+            if refused := _of_label(step, theorem, seen) or reason:
+                discharge = _unknown(refused)
         except ValueError as error:
             discharge, level = _unknown(str(error)), 0
         found.append((step, discharge))
