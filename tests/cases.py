@@ -359,6 +359,5 @@ LEMMAS_ONLY = frozenset([
     "sign-descent-lemma-general",
     "gradient-complexity-general",
     "sign-complexity-general",
-    "adam-from-state",
 ])
 """Theorems whose lemmas are proved, while their statement is not derived from them by machine; no other may lack a derivation."""

@@ -27,6 +27,7 @@ _DERIVATIONS = (
     "derived.proofs:DERIVATIONS",
     "derived.sign_proofs.derivations:SIGN_DERIVATIONS",
     "derived.preconditioned_proofs:PRECONDITIONED_DERIVATIONS",
+    "derived.from_state_proof:FROM_STATE_DERIVATIONS",
 )
 """Likewise the derivations, by the names of theorems."""
 

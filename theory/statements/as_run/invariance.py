@@ -210,11 +210,6 @@ def _sizes_seen(trajectory: Trajectory) -> Mapping[str, NDArray[np.float64]]:
     return {"in the smallest block": np.array(float(min(sizes))), "in the largest": np.array(float(max(sizes)))}
 
 
-def _spread_seen(trajectory: Trajectory) -> Mapping[str, NDArray[np.float64]]:
-    start = np.abs(trajectory.problem.layout.flatten(trajectory.problem.initial_error))
-    return {"at least": start.min(axis=1)[:, None], "at most": start.max(axis=1)[:, None]}
-
-
 _PROPORTIONAL = Hypothesis(
     "every block is a power of two times the first, with the same start", _proportional, seen=_sizes_seen
 )
@@ -225,13 +220,21 @@ _NO_EPS = Hypothesis(
     )[None, :],
     seen=lambda run: {"for eps": run.settings.get("eps", np.zeros(1))[None, :]},
 )
+
+
+def _apart(trajectory: Trajectory) -> NDArray[np.float64]:
+    """Return max_i |e_0,i| - min_i |e_0,i|, (M, 1)."""
+    start = trajectory.problem.layout.flatten(trajectory.problem.initial_error)
+    return np.asarray(np.ptp(np.abs(start), axis=1)[:, None])
+
+
 _SCALARS = Hypothesis(
     "H is diagonal, in blocks of one, with one |e_0,i| for all coordinates",
-    lambda run: np.asarray(
-        (max(run.problem.block_sizes) == 1)
-        & (np.ptp(np.abs(run.problem.layout.flatten(run.problem.initial_error)), axis=1) == 0.0)
-    )[:, None],
-    seen=_spread_seen,
+    lambda run: np.asarray((max(run.problem.block_sizes) == 1) & (_apart(run) == 0.0)),
+    seen=lambda run: {
+        "in the largest block": np.array(max(run.problem.block_sizes)),
+        "between the largest and the smallest |e_0,i|": _apart(run),
+    },
 )
 INVARIANCE = (
     as_run(
