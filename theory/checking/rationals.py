@@ -31,6 +31,7 @@ from quadsim.theory.checking.exact import (
 )
 from quadsim.theory.checking.exact_recursions import CONSTANTS, recursions_at
 from quadsim.theory.checking.exact_run import Effort, ExactState, run_exactly
+from quadsim.theory.checking.exact_states import ALONG, ExactRun
 from quadsim.theory.checking.records import censored_below
 from quadsim.theory.statements.quantities import GEOMETRIES, LENGTHS, MEANINGS, canonical_name
 from quadsim.theory.statements.theorem import Hypothesis, Theorem
@@ -96,7 +97,9 @@ def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, ef
         unlike = _differs(trajectory, m, k, [state.gap for state in states])
         if unlike and trajectory.rule.is_linear:
             return undecided(unlike)
-        found = _compare(_specialised(theorem, trajectory.rule), problem, settings, states, steps)
+        found = _compare(
+            _specialised(theorem, trajectory.rule), ExactRun(problem, trajectory.rule, settings, states), steps
+        )
     except NotExact as error:
         return undecided(str(error))
     if found.verdict == "refuted" and open_:
@@ -183,27 +186,30 @@ def _differs(trajectory: Trajectory, m: int, k: int, gaps: Sequence[fmpq]) -> st
     return ""
 
 
-def _as_float(value: fmpq) -> float:
-    """Return a rational as a float; infinite where it is out of range."""
+def _as_float(value: Any) -> float:
+    """Return a rational, or the middle of a ball, as a float; infinite where it is out of range."""
+    if isinstance(value, arb):
+        return float(value.mid())
     try:
         return int(value.p) / int(value.q)
     except OverflowError:
         return float("inf") if value > 0 else float("-inf")
 
 
-def _compare(
-    theorem: Theorem, problem: ExactProblem, settings: Mapping[str, float], states: Sequence[ExactState], steps: int
-) -> Exact:
+def _compare(theorem: Theorem, run: ExactRun, steps: int) -> Exact:
     """Compare every step with the bound, in rationals, or in balls that get more bits until they decide.
 
     With more bits all steps are compared again, as every ball has become smaller.
     """
     assert theorem.quantity is not None
+    problem, settings, states = run.problem, run.settings, run.states
     quantity = Symbol.gap_next if theorem.is_factor else theorem.quantity
     # A local factor has the gap in its divisor; expanded, it cancels, and a gap of 0 causes no division by 0.
     bound = sp.expand(theorem.bound * Symbol.gap) if theorem.is_local else theorem.bound
     wanted = quantity.free_symbols | bound.free_symbols | ({Symbol.gap} if theorem.is_factor else set())
-    fixed = {s for s in wanted if s not in _OF_STATE and not (s in MEANINGS and MEANINGS[s].of_state)}
+    fixed = {
+        s for s in wanted if s not in _OF_STATE and s not in ALONG and not (s in MEANINGS and MEANINGS[s].of_state)
+    }
     # A statement about the steps before t has nothing to say at t = 0.
     first = 1 if wanted & _LOOKING_BACK or theorem.kind == "complexity" else 0
     last = len(states) - 1 if theorem.is_factor or wanted & {Symbol.cosine, Symbol.stride} else len(states)
@@ -212,9 +218,11 @@ def _compare(
         values = values_of(problem, settings, fixed - set(CONSTANTS))
         values |= {s: CONSTANTS[s](problem) for s in fixed & set(CONSTANTS)}
         factor = evaluate_exactly(theorem.bound, values) if theorem.is_factor and not theorem.is_local else None
-        verdict = "verified"
+        verdict = "nothing"
         for t in range(first, last):
-            here = values | _values_at(t, states, wanted, problem) | recursions_at(t, problem, settings, wanted)
+            here = values | _values_at(t, states, wanted, problem)
+            here |= recursions_at(t, problem, settings, wanted, run.rule)
+            here |= {symbol: run.value(symbol, t) for symbol in wanted & set(ALONG)}
             if not _defined(here):
                 continue
             try:
@@ -228,14 +236,15 @@ def _compare(
             if violated:
                 sides = f"{quantity} = {_text(left)}, {_RELATION[theorem.direction]} {_text(right)} claimed"
                 return "refuted", t + 1 if theorem.is_factor else t, sides
-            if not satisfied:
-                verdict = "undecided"
+            verdict = "undecided" if not satisfied else "verified" if verdict == "nothing" else verdict
         return verdict, -1, ""
 
     verdict, step, sides = with_doubling(sweep, lambda found: found[0] != "undecided")
     if verdict == "verified" and len(states) <= steps:
         reached = f"exact arithmetic got to step {len(states) - 1} of {steps}"
         return Exact("undecided", reason=f"{reached} before its effort was spent or its digits ran out")
+    if verdict == "nothing":
+        return Exact("undecided", reason="the statement says nothing at any step of the exact run")
     if verdict == "undecided":
         return Exact(verdict, reason="balls of 2048 bits still overlap the bound (equality is never decided by balls)")
     return Exact(verdict, step, sides)

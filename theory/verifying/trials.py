@@ -519,6 +519,49 @@ def _rational_cycle(draw: Draw) -> Trajectory:
 _GRADIENT = ("gradient_norm", "Lambda_G")
 _SIGN = ("gradient_norm_1",)
 
+
+def _rational_multiples(draw: Draw) -> Trajectory:
+    """Run a rule of signs on two multiples of one rational block, by powers of two, from the same start."""
+    one = rational_problem(draw)
+    assert one.exact is not None
+    block, size = one.exact.blocks[0], len(one.exact.blocks[0])
+    scale = 2 ** int(draw.integers(1, 5))
+    start = [*one.exact.initial_error[:size]] * 2
+    both = BlockQuadratic.from_blocks([block, [[scale * x for x in row] for row in block]], initial_error=start)
+    rule = str(draw.choice(["signsgd", "signum"]))
+    return simulate(both, rule, lr=dyadic(float(draw.uniform(0.05, 1.0))), steps=10, observe=["block_gap"])
+
+
+def _rational_scalars(draw: Draw) -> Trajectory:
+    """Run Adam with beta2 = 0, whose root is rational, on blocks of one with one modulus of the start."""
+    values, start = [fraction(draw) for _ in range(3)], fraction(draw)
+    signs = [start * int(draw.choice([-1, 1])) for _ in values]
+    problem = BlockQuadratic.from_blocks([[[v]] for v in values], initial_error=signs)
+    settings: dict[str, Any] = {"beta1": float(draw.choice([0.0, 0.5])), "beta2": 0.0, "eps": 0.0}
+    return simulate(
+        problem, "adam", lr=dyadic(float(draw.uniform(0.05, 0.5))), steps=6, observe=["block_gap"], **settings
+    )
+
+
+def _rational_adam(beta1: float) -> Callable[[Draw], Trajectory]:
+    """Return a sampler of short runs of Adam on rational problems, with no 0 in the first gradient; its roots are balls."""
+
+    def run(draw: Draw) -> Trajectory:
+        while True:
+            problem = rational_problem(draw)
+            if all((h @ e[..., None] != 0.0).all() for h, e in _stiffness_and_start(problem)):
+                break
+        rate = dyadic(float(draw.uniform(0.05, 0.5)) / problem.block_smoothness.max())
+        settings: dict[str, Any] = {"beta1": beta1, "beta2": 0.75, "eps": 0.125}
+        return simulate(problem, "adam", lr=rate, steps=5, observe=["iterate"], **settings)
+
+    return run
+
+
+def _stiffness_and_start(problem: BlockQuadratic) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    return ((problem.hessian[size], problem.initial_error[size]) for size in problem.hessian)
+
+
 TRIALS: dict[str, Trial] = {
     "gd-exact": Trial(_gd_stepped, rational=_rational("gd")),
     "gd-upper": Trial(_gd, rational=_rational("gd"), searched=search_gd),
@@ -629,28 +672,45 @@ TRIALS: dict[str, Trial] = {
         rational=_rational("signsgd", low=0.05, high=2.0),
         searched=search_signsgd,
     ),
-    "sign-constant-steps": Trial(_signs_as_run("signsgd", observe=["block_gap"]), searched=search_signsgd),
-    "sign-midpoint": Trial(_signs_as_run("signsgd", observe=["iterate"]), searched=search_signsgd),
-    "signum-gap": Trial(_signs_as_run("signum"), searched=search_signum),
-    "lion-gap": Trial(_signs_as_run("lion"), searched=search_lion),
+    "sign-constant-steps": Trial(
+        _signs_as_run("signsgd", observe=["block_gap"]),
+        rational=_rational("signsgd", low=0.02, high=0.1, observe=["block_gap"]),
+        searched=search_signsgd,
+    ),
+    "sign-midpoint": Trial(
+        _signs_as_run("signsgd", observe=["iterate"]),
+        rational=_rational("signsgd", low=0.05, high=1.0, observe=["iterate"]),
+        searched=search_signsgd,
+    ),
+    "signum-gap": Trial(
+        _signs_as_run("signum"), rational=_rational("signum", low=0.05, high=1.0, momentum=0.5), searched=search_signum
+    ),
+    "lion-gap": Trial(
+        _signs_as_run("lion"),
+        rational=_rational("lion", low=0.05, high=1.0, beta1=0.5, beta2=0.75),
+        searched=search_lion,
+    ),
     "sign-diagonal": Trial(_diagonal_signs, rational=_rational_diagonal, searched=search_diagonal_signs),
     "sign-distance": Trial(
         _signs_as_run("signsgd", schedules=_SCHEDULES), rational=_rational("signsgd", low=0.05, high=0.3)
     ),
     "sign-cycle": Trial(_sign_cycles, rational=_rational_cycle),
-    "adam-local": Trial(_preconditioned(memory=False), searched=search_adam_memoryless),
-    "adam-energy": Trial(_preconditioned(), searched=search_adam),
-    "adam-certificate": Trial(_preconditioned(memory=True), searched=search_adam),
+    "adam-local": Trial(_preconditioned(memory=False), rational=_rational_adam(0.0), searched=search_adam_memoryless),
+    "adam-energy": Trial(_preconditioned(), rational=_rational_adam(0.5), searched=search_adam),
+    "adam-certificate": Trial(_preconditioned(memory=True), rational=_rational_adam(0.5), searched=search_adam),
     "adam-certificate-gap": Trial(_preconditioned(memory=True), searched=search_adam),
     "adam-from-state": Trial(_adam_slowly, searched=search_adam),
     "adam-span": Trial(_preconditioned(), searched=search_adam),
-    "linear-modes": Trial(_momentum, searched=search_momentum),
-    "block-scale-invariance": Trial(_multiples(INVARIANT)),
-    "adam-diagonal": Trial(_multiples(("adam",))),
-    "gd-lower-start": Trial(_gd),
+    "linear-modes": Trial(
+        _momentum, rational=_rational("heavy-ball", low=0.1, high=1.0, momentum=0.25), searched=search_momentum
+    ),
+    "block-scale-invariance": Trial(_multiples(INVARIANT), rational=_rational_multiples),
+    "adam-diagonal": Trial(_multiples(("adam",)), rational=_rational_scalars),
+    "gd-lower-start": Trial(_gd, rational=_rational("gd")),
     "head-drift": Trial(heads=True),
 }
-"""Name of each theorem to its trial. gd-noise is about means and has no exact runs."""
+"""Name of each theorem to its trial. gd-noise is about means and has no exact runs; bounds on gaps from products of many factors
+(adam-certificate-gap, adam-span) and from enclosures (adam-from-state) have none either."""
 
 
 def trial_of(theorem: Theorem) -> Trial:

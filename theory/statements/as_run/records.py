@@ -68,4 +68,5 @@ NO_DECAY = Hypothesis(
     "no weight decay",
     lambda run: np.asarray(run.settings.get("weight_decay", np.zeros(1)) == 0.0)[None, :],
     seen=lambda run: {"for the weight decay": run.settings.get("weight_decay", np.zeros(1))[None, :]},
+    exactly=lambda problem, settings: settings.get("weight_decay", 0.0) == 0.0,
 )

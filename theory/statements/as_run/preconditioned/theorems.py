@@ -4,6 +4,8 @@ The bounds read the preconditioner along the run, with the error and the mean gr
 step.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
@@ -28,17 +30,29 @@ def _is_form(trajectory: Trajectory) -> NDArray[np.bool_]:
 
 
 _FORM = Hypothesis(
-    "the step is a diagonal preconditioner times a mean of gradients: no weight decay", _is_form, seen=NO_DECAY.seen
+    "the step is a diagonal preconditioner times a mean of gradients: no weight decay",
+    _is_form,
+    seen=NO_DECAY.seen,
+    exactly=NO_DECAY.exactly,
 )
+
+
+def _memory(settings: Mapping[str, float]) -> float:
+    """Return the memory of the mean gradient from the settings of a rule of PRECONDITIONED; 0 without one."""
+    return settings.get("beta1", settings.get("momentum", 0.0))
+
+
 _NO_MEMORY = Hypothesis(
     "no memory of gradients (beta1 = 0)",
     lambda run: (memory_of(run) == 0.0)[None],
     seen=lambda run: {"for the memory": memory_of(run)[None]},
+    exactly=lambda problem, settings: _memory(settings) == 0.0,
 )
 _MEMORY = Hypothesis(
     "a memory of gradients (beta1 > 0)",
     lambda run: (memory_of(run) > 0.0)[None],
     seen=lambda run: {"for the memory": memory_of(run)[None]},
+    exactly=lambda problem, settings: _memory(settings) > 0.0,
 )
 _RUN = "The bound reads the run's preconditioner, and no gap of a later step."
 _theta = 1 - 2 * tau + tau**2 / Symbol.eps1
