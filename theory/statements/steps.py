@@ -30,6 +30,10 @@ def inside(expression: sp.Expr) -> sp.Expr:
 def concludes(bound: sp.Expr, proved: sp.Expr, given: tuple[Any, ...] = ()) -> Step:
     """Return the last step of a proof: the bound that is evaluated on runs equals the bound that was proved."""
     text = "conclusion: the bound that runs are held against is the one that was proved"
+    if not (
+        bound.free_symbols or proved.free_symbols
+    ):  # two numbers: of the gap, so that the claim speaks of a quantity
+        bound, proved = bound * Symbol.gap, proved * Symbol.gap
     return Step(equal(bound, proved), text, given)
 
 

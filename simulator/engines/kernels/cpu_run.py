@@ -25,7 +25,7 @@ from quadsim.simulator.engines.kernels import cpu_vectors as vectors
 from quadsim.simulator.engines.kernels.cache import import_source, say_if_new
 from quadsim.simulator.engines.kernels.cpu_source import STRETCH, cpu_source, variant
 from quadsim.simulator.engines.kernels.lowering import program
-from quadsim.simulator.engines.kernels.sampling import Sampler
+from quadsim.simulator.engines.kernels.streams.sampling import Sampler
 from quadsim.simulator.problems.coupling import inner_sizes
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule
@@ -112,14 +112,44 @@ class _Run:
         self._job, self._kernel, self._dtype, self._lanes = job, kernel, dtype, lanes
         self._tiles = -(-job.number_of_settings // lanes)
         self._jobs = problem.problems * self._tiles
+        self._dimension = problem.dimension
+        self._take_blocks(divided=divided)
+
+        # The last tile is filled up with copies of the last setting, whose results are cut off at the end.
+        own = np.array([job.settings[name] for name in job.rule.names])
+        padded = own[:, np.minimum(np.arange(self._tiles * lanes), job.number_of_settings - 1)]
+        self._settings = self._aligned((self._tiles, len(own), lanes), np.dtype(np.float64))
+        self._settings[:] = np.swapaxes(padded.reshape(len(own), self._tiles, lanes), 0, 1)
+
+        blocks = len(self._sizes)
+        self._clocks = self._aligned((self._tiles, len(whole.clocks), lanes), np.dtype(np.float64))
+        self._clocks[:] = 1.0
+        self._error = self._aligned((problem.problems, self._tiles, 2, self._dimension, lanes))
+        self._error[:, :, 0] = problem.layout.flatten(problem.initial_error)[:, None, :, None]
+        self._states = self._aligned((self._jobs, len(whole.states), self._dimension, lanes))
+        self._block_states = self._aligned((self._jobs, len(whole.block_states), blocks, lanes))
+        if whole.starts_at_numbers:
+            for states, kept in ((whole.states, self._states), (whole.block_states, self._block_states)):
+                for index, state in enumerate(states):
+                    kept[:, index] = float(whole.started[state])
+        self._below, self._limit = np.empty((2, self._jobs * lanes))
+        self._hit, self._mean, self._diverged = np.full((3, self._jobs * lanes), np.inf)
+        self._window = np.zeros(self._jobs * lanes)
+        self._last_above = np.full(self._jobs * lanes, -1.0)
+        self._done = np.zeros(self._jobs, dtype=np.bool_)
+        self._gap = np.empty((problem.problems, job.number_of_settings, job.record.size))
+        self._values = int(kernel.STEP_VALUES_)
+
+    def _take_blocks(self, *, divided: bool) -> None:
+        """Lay out the matrices, and where the blocks of the rule begin in them."""
+        job, problem = self._job, self._job.problem
         outer = np.array(problem.block_sizes)
         entries = np.concatenate([[0], np.cumsum(outer**2)])[:-1]
         self._products = int(np.sum(outer**2))
         self._divided = divided
-        self._dimension = problem.dimension
 
-        # A gradient of samples is made with R, which takes the place of H (`cpu_sampled`).
-        self._sampler = Sampler(problem, job.oracle, dtype) if isinstance(job.oracle, Stream) else None
+        # A gradient of samples is made with R, which takes the place of H (`streams`).
+        self._sampler = Sampler(problem, job.oracle, self._dtype) if isinstance(job.oracle, Stream) else None
         matrices = problem.hessian if self._sampler is None else {size: problem.root(size) for size in problem.hessian}
         self._hessian = self._aligned((problem.problems, self._products))
         for size, members in problem.layout.groups.items():
@@ -140,33 +170,8 @@ class _Run:
             if divided
             else (problem.block_smoothness, problem.block_strong_convexity)
         )
-        self._extremes = np.stack(ends, axis=-1).astype(dtype)
-        self._minimizer = problem.layout.flatten(problem.minimizer).astype(dtype)
-
-        # The last tile is filled up with copies of the last setting, whose results are cut off at the end.
-        own = np.array([job.settings[name] for name in job.rule.names])
-        padded = own[:, np.minimum(np.arange(self._tiles * lanes), job.number_of_settings - 1)]
-        self._settings = self._aligned((self._tiles, len(own), lanes), np.dtype(np.float64))
-        self._settings[:] = np.swapaxes(padded.reshape(len(own), self._tiles, lanes), 0, 1)
-
-        blocks = len(sizes)
-        self._clocks = self._aligned((self._tiles, len(whole.clocks), lanes), np.dtype(np.float64))
-        self._clocks[:] = 1.0
-        self._error = self._aligned((problem.problems, self._tiles, 2, self._dimension, lanes))
-        self._error[:, :, 0] = problem.layout.flatten(problem.initial_error)[:, None, :, None]
-        self._states = self._aligned((self._jobs, len(whole.states), self._dimension, lanes))
-        self._block_states = self._aligned((self._jobs, len(whole.block_states), blocks, lanes))
-        if whole.starts_at_numbers:
-            for states, kept in ((whole.states, self._states), (whole.block_states, self._block_states)):
-                for index, state in enumerate(states):
-                    kept[:, index] = float(whole.started[state])
-        self._below, self._limit = np.empty((2, self._jobs * lanes))
-        self._hit, self._mean, self._diverged = np.full((3, self._jobs * lanes), np.inf)
-        self._window = np.zeros(self._jobs * lanes)
-        self._last_above = np.full(self._jobs * lanes, -1.0)
-        self._done = np.zeros(self._jobs, dtype=np.bool_)
-        self._gap = np.empty((problem.problems, job.number_of_settings, job.record.size))
-        self._values = int(kernel.STEP_VALUES_)
+        self._extremes = np.stack(ends, axis=-1).astype(self._dtype)
+        self._minimizer = problem.layout.flatten(problem.minimizer).astype(self._dtype)
 
     def _aligned(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
         """Return an uninitialised array (by default in the run's type) that begins at a cache line: no vector spans two."""

@@ -30,10 +30,10 @@ from collections.abc import Iterable, Sequence
 
 import sympy as sp
 
-from quadsim.simulator.engines.kernels.cpu_sampled import SAMPLE, SAMPLED_ARRAYS, SAMPLED_BEGIN, SAMPLED_LOOP
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
 from quadsim.simulator.engines.kernels.program import Assignment, Phase, Program
+from quadsim.simulator.engines.kernels.streams.cpu_source import SAMPLE, SAMPLED_ARRAYS, SAMPLED_BEGIN, SAMPLED_LOOP
 from quadsim.simulator.rules.rule import Rule, symbols
 from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE, MEAN_WINDOW
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quadsim.simulator import RULES, BlockQuadratic, Trajectory, simulate
-from quadsim.simulator.engines.kernels.sampling import Sampler
+from quadsim.simulator.engines.kernels.streams.sampling import Sampler
 from quadsim.simulator.problems.oracles import FULL, Additive, Stream, resolve_oracle
 from quadsim.theory.running.stream_moments import Moments, gd_trace, largest_stable_rate
 
