@@ -8,6 +8,7 @@ from quadsim.theory.statements.as_run.invariance import INVARIANCE
 from quadsim.theory.statements.as_run.preconditioned.theorems import ADAM_AS_RUN
 from quadsim.theory.statements.as_run.signs.theorems import SIGN_AS_RUN
 from quadsim.theory.statements.covariance import HETEROGENEITY
+from quadsim.theory.statements.derived.from_state_proof import from_state
 from quadsim.theory.statements.derived.preconditioned_proofs import PRECONDITIONED_DERIVATIONS
 from quadsim.theory.statements.derived.proofs import DERIVATIONS
 from quadsim.theory.statements.derived.sign_proofs.derivations import SIGN_DERIVATIONS
@@ -19,7 +20,7 @@ from quadsim.theory.statements.theorem import Theorem
 __all__ = ["THEOREMS"]
 
 _ALL = (*DESCENT, *ADAM, *CYCLE, *SIGN, *SIGN_AS_RUN, *ADAM_AS_RUN, *INVARIANCE, *HETEROGENEITY, *HEAD)
-_DERIVED = {**DERIVATIONS, **SIGN_DERIVATIONS, **PRECONDITIONED_DERIVATIONS}
+_DERIVED = {**DERIVATIONS, **SIGN_DERIVATIONS, **PRECONDITIONED_DERIVATIONS, "adam-from-state": from_state}
 
 THEOREMS: dict[str, Theorem] = {
     # A derived statement is written from its parts; where there is no derivation, its words are all that a reader has.

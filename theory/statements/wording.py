@@ -96,6 +96,11 @@ _MEANT: Mapping[sp.Symbol, str] = {
         r"t > t_0 \ge 1,\ G_{l,t} = \min_{s,\xi,a,b} \frac{V_{l,t_0}\,\theta_{l,t_0+1}\cdots\theta_{l,t}}{2 c_{l,t}},\ "
         rf"V \ge c\,e'H_le,\ {_V},\ {_STEP}"
     ),
+    Symbol.from_state_l: (
+        r"t > t_0 \ge 1,\ F_{l,t} = \min_{s,\xi,a,b} \frac{V_{l,t_0}\,\theta_{l,t_0+1}\cdots\theta_{l,t}}{2 c_{l,t}},\ "
+        r"\theta, c \text{ valid for all } \tau \in [lo_{l,t}, hi_{l,t}],\ \rho_t, \omega_t \text{ that follow from } "
+        rf"(e_{{t_0}}, m_{{t_0}}, v_{{t_0}}) \text{{ and }} F_{{l,s}},\ t_0 \le s < t,\ {_V}"
+    ),
     Symbol.span_l: (
         r"\Phi_{l,t}: y_0 \mapsto y_t,\ y \leftarrow y - K u,\ d \leftarrow \beta d - K u,\ u = y - \beta d,\ d_0 = y_0,\ "
         rf"K = H_l^{{1/2}} B_{{t+1}} H_l^{{1/2}},\ {_STEP}"

@@ -15,6 +15,7 @@ from quadsim.theory.statements.derived import graph, library, vectors
 from quadsim.theory.statements.derived.graph import derive
 from quadsim.theory.statements.derived.preconditioned.coordinates import Alone
 from quadsim.theory.statements.derived.preconditioned.definitions import Run
+from quadsim.theory.statements.derived.preconditioned.from_state import State
 from quadsim.theory.statements.derived.vectors import Letters as V
 from quadsim.theory.statements.derived.vectors import Modes, transposed
 from quadsim.theory.statements.steps import equal
@@ -148,6 +149,35 @@ def test_an_induction_counts_all_its_quantities_from_one_step():
     assert not from_claims(power, premise, by="induction")
 
 
+def assumed(claim, *steps, theorem="adam-certificate-gap"):
+    """The results of steps that follow the assumption of a claim at step t."""
+    first = Step(claim, "x", label="so far", by="assume")
+    found = derive(replace(THEOREMS[theorem], derivation=lambda: (first, *steps))).steps
+    return [result.status in ("proved", "cited") for _, result in found]
+
+
+def test_an_assumption_is_discharged_by_its_own_induction_alone():
+    fall = sp.Le(Run.V_l, Run.V_start_l, evaluate=False)
+    other = sp.Le(Run.V_l, Run.V_start_l + 1, evaluate=False)
+    onward = Step(sp.Le(Run.V_next_l, Run.V_l, evaluate=False), "x", label="onward", uses=("so far",), by="assume")
+    proof = Step(fall, "x", label="all", uses=("so far", "onward"), by="induction")
+    # `onward` is an assumption of its own that no induction discharges
+    assert assumed(fall, onward, proof) == [True, True, False, False]
+    # what rests on an assumption is no statement
+    assert assumed(sp.Le(s.gap, SumOver(s.certified_l), evaluate=False)) == [True, False]
+    # an induction does not discharge the assumption of another claim
+    last = Step(other, "x", label="all", uses=("so far",), by="induction")
+    assert assumed(fall, last)[1] is False
+    # nor is its start proved from its own claim at t
+    above = at_least(Run.V_l, Run.V_start_l + 1)
+    assert assumed(above, Step(above, "x", label="all", uses=("so far",), by="induction"))[1] is False
+    # a claim of step t alone is none of the start
+    start = Step(
+        sp.Le(Run.V_start_l, Run.V_start_l + 1, evaluate=False), "x", label="start", uses=("so far",), by="start"
+    )
+    assert assumed(other, start)[1] is False
+
+
 # False neighbours: one step of a derivation with another claim, and all that it uses as it is.
 NEIGHBOURS = {
     "rho dropped": ("adam-certificate", "below V", {Run.rho_l: sp.S.One}),
@@ -171,6 +201,12 @@ NEIGHBOURS = {
     "y for d in the span": ("adam-span", "all steps", {V.Psi: V.Phi}),
     "a memory that starts at e": ("linear-modes", "every mode", {Alone.memory_power_i: Alone.power_i}),
     "a power off by one": ("linear-modes", "error of a mode", {Alone.power_i: library.NEXT[Alone.power_i]}),
+    "rho without the corrections": ("adam-from-state", "rise of B", {Run.rho_l: State.rise_l}),
+    "omega without the growth": ("adam-from-state", "fall of B", {Run.omega_l: State.k1_next / State.k1}),
+    "v of the start, not shrunk": ("adam-from-state", "v from t0", {s.beta2: sp.S.One}),
+    "G of the step before": ("adam-from-state", "next gap", {State.W_l: State.V_from_l}),
+    "twice the floor from the state": ("adam-from-state", "floor of a mode", {State.floor_next_l: 2 * State.floor_next_l}),
+    "the largest D without eps": ("adam-from-state", "largest D", {State.high_D_i: State.high_root_i}),
     "the scale lambda in v": ("adam-diagonal", "every coordinate", {s.lambda_i: s.lambda_i**2}),
 }  # fmt: skip
 
@@ -205,6 +241,8 @@ BOUNDS = {
     "linear-modes without the square": ("linear-modes", lambda t: {"bound": MaxOver(s.mode_i)}),
     "linear-modes by any schedule": ("linear-modes", lambda t: {"any_schedule": True}),
     "linear-modes of gd-nesterov alone": ("linear-modes", lambda t: {"rules": ("heavy-ball", "signum")}),
+    "adam-from-state, Max for Sum": ("adam-from-state", lambda t: {"bound": MaxOver(s.from_state_l)}),
+    "adam-from-state by any schedule": ("adam-from-state", lambda t: {"any_schedule": True}),
     "adam-diagonal of another rule": ("adam-diagonal", lambda t: {"rules": ("adam", "nadam")}),
     "adam-local of another rule": ("adam-local", lambda t: {"rules": (*t.rules, "lion")}),
 }  # fmt: skip
@@ -243,7 +281,7 @@ ADAMS = {
 
 
 @pytest.mark.parametrize("name", ADAMS)
-@pytest.mark.parametrize("theorem", ["adam-local", "adam-span", "adam-diagonal"])
+@pytest.mark.parametrize("theorem", ["adam-local", "adam-span", "adam-diagonal", "adam-from-state"])
 def test_a_mutant_rule_breaks_the_derivations_that_speak_of_it(theorem, name, monkeypatch):
     monkeypatch.setitem(RULES, "adam", ADAMS[name])
     allowed = {("adam-local", "without a root"), ("adam-span", "without a root")}  # still a preconditioner

@@ -211,12 +211,21 @@ _NO_EPS = Hypothesis(
     )[None, :],
     seen=lambda run: {"for eps": run.settings.get("eps", np.zeros(1))[None, :]},
 )
+
+
+def _apart(trajectory: Trajectory) -> NDArray[np.float64]:
+    """Return max_i |e_0,i| - min_i |e_0,i|, (M, 1)."""
+    start = trajectory.problem.layout.flatten(trajectory.problem.initial_error)
+    return np.asarray(np.ptp(np.abs(start), axis=1)[:, None])
+
+
 _SCALARS = Hypothesis(
     "H is diagonal, in blocks of one, with one |e_0,i| for all coordinates",
-    lambda run: np.asarray(
-        (max(run.problem.block_sizes) == 1)
-        & (np.ptp(np.abs(run.problem.layout.flatten(run.problem.initial_error)), axis=1) == 0.0)
-    )[:, None],
+    lambda run: np.asarray((max(run.problem.block_sizes) == 1) & (_apart(run) == 0.0)),
+    seen=lambda run: {
+        "in the largest block": np.array(max(run.problem.block_sizes)),
+        "between the largest and the smallest |e_0,i|": _apart(run),
+    },
 )
 INVARIANCE = (
     as_run(

@@ -35,6 +35,7 @@ used; a hypothesis that is not used is named.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import sympy as sp
@@ -95,13 +96,15 @@ def derive(theorem: Theorem) -> Derived | None:
     conclusion = _conclusion(theorem, steps)
     known = _hypotheses(theorem)
     levels: dict[str, int] = dict.fromkeys(known, 0)
+    resting: dict[str, frozenset[str]] = {}
     seen: dict[str, Step] = {}
     found: list[tuple[Step, Discharge]] = []
     for step in (*steps, conclusion):
         try:
-            discharge, level = _follows(step, known, levels)
-            if taken := _of_label(step, theorem, seen):
-                discharge = _unknown(taken)
+            discharge, level = _follows(step, known, levels, resting)
+            resting[step.label], reason = _assumptions(step, known, resting)
+            if refused := _of_label(step, theorem, seen) or reason:
+                discharge = _unknown(refused)
         except ValueError as error:
             discharge, level = _unknown(str(error)), 0
         found.append((step, discharge))
@@ -112,6 +115,25 @@ def derive(theorem: Theorem) -> Derived | None:
     if found[-1][1].status == "proved" and (reason := beyond(theorem, (x for x, _ in found if x.label in reached))):
         found[-1] = (conclusion, _unknown(reason))
     return Derived(tuple(found), tuple(h.text for h in theorem.conditions if h.text not in reached))
+
+
+def _assumptions(
+    step: Step, known: Mapping[str, Any], resting: Mapping[str, frozenset[str]]
+) -> tuple[frozenset[str], str]:
+    """Return the labels of the assumptions on which a step rests, and why it may not rest on them; "" if it may.
+
+    The claim of an induction may be assumed at step t (`assume`). What follows from it holds at that step alone, until the
+    induction itself, which needs it for the step from t to t + 1, discharges it.
+    """
+    if step.by == "assume":
+        return frozenset([step.label]), ""
+    on = frozenset().union(*(resting.get(label, frozenset()) for label in step.uses))
+    if step.by == "induction":
+        other = [label for label in sorted(on) if known[label] != step.claim]
+        return frozenset(other), f"{other[0]} is assumed, and is not what the induction proves" if other else ""
+    if on and (step.by in ("start", "last", "next") or step.label == _STATEMENT):
+        return on, f"{min(on)} is assumed of the step t alone"
+    return on, ""
 
 
 def _of_label(step: Step, theorem: Theorem, seen: Mapping[str, Step]) -> str:
@@ -168,7 +190,12 @@ def _proved(by: str, holds: bool, reason: str) -> Discharge:
     return Discharge("proved", by, 0.0) if holds else _unknown(reason)
 
 
-def _follows(step: Step, known: Mapping[str, Any], levels: Mapping[str, int]) -> tuple[Discharge, int]:
+def _follows(
+    step: Step,
+    known: Mapping[str, Any],
+    levels: Mapping[str, int],
+    resting: Mapping[str, frozenset[str]] = MappingProxyType({}),
+) -> tuple[Discharge, int]:
     """Return the result for a step, and the level of its claim."""
     missing = [label for label in step.uses if label not in known]
     if missing:
@@ -180,13 +207,15 @@ def _follows(step: Step, known: Mapping[str, Any], levels: Mapping[str, int]) ->
     before = max((levels[label] for label in step.uses), default=0)
     if step.by == "definition":
         return _by_definition(step, given), max(before, LEVELS.get(step.label, 0))
+    if step.by == "assume":
+        return Discharge("cited", "assumed at step t, for the induction", 0.0), before
     if step.by == "rule":
         same = step_of_rule(step.label.removeprefix("rule ")) == step.claim
         return _proved("the rule", same, "the rule has another step"), 0
     if any(relation is None for relation in given):
         return _unknown("a hypothesis without a relation cannot be used in algebra"), 0
     if step.by == "induction":
-        plain = tuple(known[label] for label in step.uses if not levels[label])
+        plain = tuple(known[label] for label in step.uses if not levels[label] and not resting.get(label))
         return _by_induction(step.claim, plain, given), max(before - 1, 0)
     level, wrong = _level(step, given, before)
     if wrong:

@@ -9,7 +9,7 @@ import sympy as sp
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
 from quadsim.theory.statements.derived import definitions
-from quadsim.theory.statements.derived.preconditioned import coordinates
+from quadsim.theory.statements.derived.preconditioned import coordinates, from_state
 from quadsim.theory.statements.derived.preconditioned import definitions as preconditioned
 from quadsim.theory.statements.derived.signs import definitions as signs
 from quadsim.theory.statements.derived.signs import pairs, scales
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-_MODULES = (definitions, signs, pairs, scales, preconditioned, coordinates)
+_MODULES = (definitions, signs, pairs, scales, preconditioned, coordinates, from_state)
 
 
 def _all(name: str) -> dict[Any, Any]:
@@ -55,7 +55,7 @@ DEFINITIONS, NEEDS, START, NEXT = (_all(name) for name in ("DEFINITIONS", "NEEDS
 SPEAKS_OF, LEVELS, _STEPS = (_all(name) for name in ("SPEAKS_OF", "LEVELS", "STEPS"))
 BOXED, ENERGIES, FORMS = signs.BOXED, signs.ENERGIES, signs.FORMS
 TURNED = {**signs.TURNED, **scales.TURNED}
-PREMISES = {**definitions.PREMISES, **signs.PREMISES}
+PREMISES = {**definitions.PREMISES, **signs.PREMISES, **from_state.PREMISES}
 
 CONSTANT_RATE = "lr is constant"
 """Label of the hypothesis that a theorem has unless it holds for any schedule."""
@@ -65,7 +65,7 @@ HYPOTHESES = frozenset(text for texts in NEEDS.values() for text in texts) | {CO
 
 NOISY, MEANS = definitions.NOISY, definitions.MEANS
 
-LATER = preconditioned.LATER
+LATER = preconditioned.LATER | from_state.LATER
 
 CONSTANT: frozenset[sp.Symbol] = frozenset(
     symbol for symbol, meaning in MEANINGS.items() if not meaning.of_state and symbol != Symbol.growth

@@ -105,14 +105,7 @@ ADAM_AS_RUN = (
         ("adam",),
         SumOver(Symbol.from_state_l),
         from_state,
-        statement=(
-            r"\forall t_0 \ge 1\ \forall t > t_0: f(w_t) - f^* \le \sum_l \min_{s,\xi,a,b} "
-            r"\frac{V_{l,t_0}\,\theta_{l,t_0+1}\cdots"
-            r"\theta_{l,t}}{2 c_{l,t}} \text{ with } \theta, c \text{ valid for all } \tau \in [lo_{l,t}, "
-            r"hi_{l,t}],\ \rho_t,\ \omega_t \text{ that follow from"
-            r" } (e_{t_0}, m_{t_0}, v_{t_0}) \text{ and the bounds on the gaps before } t"
-        ),
-        hypotheses=(_MEMORY,),
+        hypotheses=(_FORM, _MEMORY, Hypothesis.of(sp.Gt(Symbol.beta2, 0), "beta2 > 0")),
         tight="1.2 times the steps of Adam at its best rate, from the state at step 50, on three of four problems",
         source=(
             "Derived here. lo, hi, rho and omega are written out in docs/theory.md section 9; only numbers of "
