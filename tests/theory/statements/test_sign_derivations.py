@@ -268,7 +268,7 @@ NEIGHBOURS = {
     "signum, any schedule": ("signum-gap", {"any_schedule": True}),
     "steps, any schedule": ("sign-constant-steps", {"any_schedule": True}),
     "gd-upper, any schedule": ("gd-upper", {"any_schedule": True}),
-    "gd-upper with noise": ("gd-upper", {"noisy": True}),
+    "gd-upper with noise": ("gd-upper", {"oracle": "additive"}),
     "gd-noise of a single run": ("gd-noise", {"kind": "identity", "variance": None}),
     "gd-upper of a rule with that name": ("gd-upper", {"own_rules": (replace(RULES["gd"], step=2 * RULES["gd"].step),)}),
     "gd-upper of a rule of one's own": ("gd-upper", {"own_rules": (replace(RULES["gd"], name="mine"),)}),

@@ -370,8 +370,8 @@ PREMISES: Mapping[str, tuple[Any, ...]] = {
 }
 """Label of a definition that holds only under a condition, to the claims that it does; see `graph`."""
 
-NOISY = frozenset(["rule gd with noise"])
-"""Labels that speak of gradients with noise; others do not hold with it."""
+ORACLES: Mapping[str, str] = {"rule gd with noise": "additive"}
+"""Label to the oracle of gradients that it speaks of; all others speak of the full gradient."""
 
 MEANS = frozenset(["rule gd with noise", "mean gap", "walk", "growth"])
 """Labels that speak of means over noise or mini-batches, not of single runs."""

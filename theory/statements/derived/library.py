@@ -63,7 +63,7 @@ CONSTANT_RATE = "lr is constant"
 HYPOTHESES = frozenset(text for texts in NEEDS.values() for text in texts) | {CONSTANT_RATE}
 """Labels that hypotheses alone may have."""
 
-NOISY, MEANS = definitions.NOISY, definitions.MEANS
+ORACLES, MEANS = definitions.ORACLES, definitions.MEANS
 
 LATER = preconditioned.LATER | from_state.LATER
 

@@ -6,7 +6,7 @@ import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.theory.statements.adam_cycle import adam_on_orbit
-from quadsim.theory.statements.derived.library import MEANS, NEXT, NOISY, SPEAKS_OF
+from quadsim.theory.statements.derived.library import MEANS, NEXT, ORACLES, SPEAKS_OF
 from quadsim.theory.statements.proving import Step
 from quadsim.theory.statements.quantities import same_rule
 from quadsim.theory.statements.theorem import Theorem
@@ -44,8 +44,9 @@ def _other_runs(theorem: Theorem, steps: dict[str, Step]) -> str:
     fixed = [step.label for step in steps.values() if _takes_rate_as_constant(step)]
     if fixed and theorem.any_schedule:
         return f"{fixed[0]} takes the rate as constant"
-    if theorem.noisy and not steps.keys() & NOISY:
-        return "no step speaks of a gradient with noise"
+    oracles = {ORACLES[label] for label in steps.keys() & ORACLES.keys()} or {"full"}
+    if oracles != {theorem.oracle}:
+        return f"its steps speak of a gradient of the oracle {', '.join(sorted(oracles))}, not of {theorem.oracle}"
     means = sorted(steps.keys() & MEANS)
     if means and theorem.kind != "expectation":
         return f"{means[0]} is about a mean, not about a single run"

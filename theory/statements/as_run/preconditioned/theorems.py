@@ -141,7 +141,6 @@ ADAM_AS_RUN = (
         MaxOver(Symbol.mode_i**2),
         modes,
         Symbol.mode_i**2,
-        hypotheses=(NO_DECAY,),
         quantity=Symbol.gap / Symbol.gap_0,
         tight="for an error on the eigenvector of the largest |p_t|, for any rate and momentum",
         source=(
