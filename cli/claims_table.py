@@ -270,7 +270,7 @@ def markdown(document: dict[str, Any], chosen: Sequence[str], whole: str = "") -
         words, group = (claim.claim, claim.group) if claim else (entry["claim"], entry["group"])
         linked = f"[`{name}`]({whole}#{name})" if whole else f"`{name}`"
         lines.append(
-            f"| {_cell(words)} ({linked}) | {_cell(group)} | **{_told(entry)}** | {_figures(entry)} | {_run(entry)} |"
+            f"| {_cell(words)} ({linked}) | {_cell(group)} | **{_told(entry)}** | {_figures(entry)} | {(entry['made'] or {'date': 'none'})['date']} |"
         )
     return "\n".join(lines)
 
