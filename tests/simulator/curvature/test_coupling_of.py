@@ -31,7 +31,8 @@ def test_c_is_that_of_the_part_where_the_blocks_are_positive():
     H[1, 3] = H[3, 1] = 50.0  # between a negative one and one that is 0
     assert coupling_of(H, PAIRS) == (pytest.approx(50.0), pytest.approx(1.5), 0.5)
     delta, c, share = coupling_of(-np.eye(4), PAIRS)
-    assert (delta, share) == (0.0, 0.0) and np.isnan(c)
+    assert (delta, share) == (0.0, 0.0)
+    assert np.isnan(c)
     assert np.isnan(coupling_of(np.full((4, 4), np.nan), PAIRS)).all()
 
 
@@ -40,7 +41,8 @@ def test_along_training_a_row_per_seed_and_snapshot():
     run = train(problem, "gd", lr=0.1, steps=2, snapshots=[0, 2], dtype="float64")
     found = coupling_along(run)
     assert found[["index", "step"]].to_numpy().tolist() == [[0, 0], [0, 2], [1, 0], [1, 2]]
-    assert (found["coupling"] > 0.0).all() and (found["delta_over_Lambda_G"] > 0.0).all()
+    assert (found["coupling"] > 0.0).all()
+    assert (found["delta_over_Lambda_G"] > 0.0).all()
 
 
 class Found:

@@ -157,7 +157,8 @@ def test_observables_are_by_the_blocks_of_rules():
 def test_a_class_of_torch_gets_one_tensor_for_every_block_of_rules():
     separate = generated(problems=2)
     joined = separate.with_partition([17]).with_partition(DIALS["block_size"])
-    assert joined.block_sizes == (17,) and joined.rule_blocks == separate.layout
+    assert joined.block_sizes == (17,)
+    assert joined.rule_blocks == separate.layout
     runs = [
         simulate_torch(problem, torch.optim.Adafactor, lr=0.01, steps=10).gap
         for problem in (separate, joined, separate.with_partition([17]))
