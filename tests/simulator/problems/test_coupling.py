@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
 
 from quadsim.simulator import BlockQuadratic, SweepConfig, extend, simulate, sweep
 from quadsim.simulator.engines import ENGINES, choose_engine, prepare
+from quadsim.simulator.engines.baseline import simulate_torch
 from quadsim.simulator.problems.coupling import partition_sizes
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.runs.trajectory import Trajectory
@@ -150,6 +152,19 @@ def test_observables_are_by_the_blocks_of_rules():
     share = run.observed["block_gradient_norm"] ** 2 / run.observed["gradient_norm"][..., None] ** 2
     weighted = np.sum(share * problem.rule_smoothness[:, None, None], axis=-1)
     np.testing.assert_allclose(run.observed["Lambda_G"], weighted, rtol=1e-12)
+
+
+def test_a_class_of_torch_gets_one_tensor_for_every_block_of_rules():
+    separate = generated(problems=2)
+    joined = separate.with_partition([17]).with_partition(DIALS["block_size"])
+    assert joined.block_sizes == (17,)
+    assert joined.rule_blocks == separate.layout
+    runs = [
+        simulate_torch(problem, torch.optim.Adafactor, lr=0.01, steps=10).gap
+        for problem in (separate, joined, separate.with_partition([17]))
+    ]
+    np.testing.assert_allclose(runs[0], runs[1], rtol=1e-10)
+    assert not np.allclose(runs[0], runs[2], rtol=1e-3)
 
 
 @pytest.mark.parametrize("make", [lambda: generated(0.4, "finer"), lambda: generated(partition="coarser")])
