@@ -8,7 +8,10 @@ from quadsim.theory.claims.networks.finetuning import FINETUNING
 from quadsim.theory.claims.networks.hessians import HESSIANS
 from quadsim.theory.claims.networks.pretraining import PRETRAINING
 from quadsim.theory.claims.quadratics.adam import ADAM_QUADRATICS
+from quadsim.theory.claims.quadratics.blockwise import BLOCKWISE
 from quadsim.theory.claims.quadratics.cases import QUADRATICS
+from quadsim.theory.claims.quadratics.coupling import COUPLED
+from quadsim.theory.claims.quadratics.limits import LIMITS
 from quadsim.theory.claims.theorems.bounds import BOUNDS
 
 __all__ = ["CLAIMS"]
@@ -19,6 +22,9 @@ CLAIMS: dict[str, Claim] = {
         *BOUNDS,
         *QUADRATICS,
         *ADAM_QUADRATICS,
+        *BLOCKWISE,
+        *COUPLED,
+        *LIMITS,
         *HESSIANS,
         *ADAPTIVE_GAP,
         *PRETRAINING,

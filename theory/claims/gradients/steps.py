@@ -15,7 +15,18 @@ from quadsim.simulator.problems import heterogeneity as het
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.training.loop import train
-from quadsim.theory.claims.judging import TOMIHARI, Claim, Condition, Fixed, Found, Setting, measured_median, tried
+from quadsim.theory.claims.judging import (
+    TOMIHARI,
+    Claim,
+    Condition,
+    Fixed,
+    Found,
+    Law,
+    Reach,
+    Setting,
+    measured_median,
+    tried,
+)
 
 __all__ = ["STEPS"]
 
@@ -150,6 +161,17 @@ def _dimension(setting: Setting) -> Found:
     return Found(measured, {"best": best}, notes, (proof,))
 
 
+def _best_rate_at(value: float, setting: Setting) -> dict[str, Array]:
+    """Best rate at unit gap over the median one at 16 parameters, so that the law is a number."""
+    number = setting.pick(tiny=6, quick=12, full=40)
+    found = {}
+    for growing in _GROWING:
+        problems = [_with_unit_gap(_problem(p, growing, number, setting.seed)) for p in (16, int(value))]
+        at_16, rates = (_best_rates(problem)["lr"].to_numpy() for problem in problems)
+        found[growing] = rates / quantile(at_16, 0.5)
+    return found
+
+
 def _problem(dimension: int, growing: str, number: int, seed: int) -> BlockQuadratic:
     """Return problems with four scales of L_l from 1 to 10 and block condition number 10; Lambda_P does not depend on P."""
     size = dimension // len(_SCALES) if growing == _GROWING[0] else 4
@@ -263,5 +285,17 @@ STEPS = (
         experiment=_dimension,
         draw=_draw_dimension,
         caption="Best constant rate of SignSGD against the number of parameters, with the rate that minimises the bound.",
+        reach=Reach(
+            variable="number of parameters P",
+            values=(16.0, 32.0, 64.0, 128.0, 256.0, 512.0),
+            measure=_best_rate_at,
+            quantity="best rate over the median one at P = 16",
+            null=1.0,
+            onset=0.5,
+            law=Law(
+                "(P/16)^(-1/2)", lambda x, curve: (x / 16) ** -0.5, "the rate that minimises the bound sign-constant"
+            ),
+            caption="The best constant rate of SignSGD at unit gap, with P growing by larger blocks or by more of them.",
+        ),
     ),
 )

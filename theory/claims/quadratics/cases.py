@@ -1,7 +1,6 @@
 """Claims about speed on quadratics: the cases, the same eigenvalues rearranged, rotation, and dials against each other."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ from quadsim.simulator.engines import simulate
 from quadsim.simulator.figures.table_figures import lines_figure, points_figure
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.sweeps.config.quadratics import SweepConfig
-from quadsim.simulator.sweeps.run.driver import sweep
 from quadsim.theory.claims.judging import (
     BEYOND,
     TOMIHARI,
@@ -26,81 +24,51 @@ from quadsim.theory.claims.judging import (
     Reach,
     Setting,
     identity,
-    measured_median,
     tried,
 )
+from quadsim.theory.claims.quadratics.racing import (
+    CONTRAST,
+    MATCHED,
+    NOISE,
+    NOISY,
+    PAIRS,
+    WITHIN_REACH,
+    arrays,
+    best_steps,
+    quotient,
+    ratio,
+)
 
-__all__ = ["NOISE", "QUADRATICS"]
-
-NOISE = 1.5
-"""Smallest ratio of two step counts that counts as a difference; smaller ones are noise (prototype runs of a few seeds)."""
-_NOISY = "a factor below 1.5 counts as noise in this project"
-_CONTRAST = "a quotient of two optimizers on the same problem is a contrast itself"
-
-_WITHIN_REACH = 1e-3
-"""A tolerance that sign steps of constant length can reach: below some gap they only oscillate around the minimizer."""
-
-Steps = dict[tuple[Any, str], NDArray[np.float64]]
-
-
-def _steps(config: SweepConfig, by: str) -> pd.DataFrame:
-    """Return the steps of the judged seeds at the best rate of its optimizer and point: `by`, optimizer, seed, lr, steps."""
-    results = sweep(config)
-    kept = results.summary["best_lr"] & results.summary["seed"].isin(config.reported)
-    table = results.summary.loc[kept, [by, "optimizer", "seed", "lr", "steps_to_tolerance"]]
-    return table.rename(columns={"steps_to_tolerance": "steps"}).reset_index(drop=True)
-
-
-def _arrays(table: pd.DataFrame, by: str) -> Steps:
-    """Return the steps of every seed by (value, optimizer)."""
-    return {
-        (key[0], str(key[1])): part.sort_values("seed")["steps"].to_numpy(dtype=float)
-        for key, part in table.groupby([by, "optimizer"], sort=False)
-    }
-
-
-def _quotient(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the quotient of steps, seed by seed; NaN where neither optimizer reached the target: nothing can be compared."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray(numerator / denominator)
-
-
-def _ratio(name: str, numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> Measured:
-    """Return the median over seeds of a quotient of steps."""
-    return measured_median(name, _quotient(numerator, denominator))
-
+__all__ = ["QUADRATICS"]
 
 _CASES = {"heterogeneous": "homogeneous", "transformer-like": "cnn-like"}
 """Heterogeneous case to its homogeneous control."""
 _ALL_CASES = (*_CASES, *_CASES.values())
-_ADAMS = ("adam:beta1=0", "adam")
-_PAIRS = {"adam:beta1=0": "gd", "adam": "heavy-ball"}
-"""Adam's form to its match, without momentum and with the same momentum 0.9: SGD in both papers is SGD with momentum."""
 
 
 def _over(adam: str, case: str) -> str:
-    return f"{_PAIRS[adam]} over {adam} on {case}"
+    return f"{PAIRS[adam]} over {adam} on {case}"
 
 
 def _case(case: str, setting: Setting) -> pd.DataFrame:
     config = SweepConfig(
         case=(case,),
-        optimizers=(*_PAIRS.values(), *_PAIRS),
+        optimizers=(*PAIRS.values(), *PAIRS),
         steps=setting.pick(tiny=300, quick=20_000, full=100_000),
         seeds=setting.pick(tiny=6, quick=40, full=80),
         seed=setting.seed,
         select_on="half",
     )
-    return _steps(config, "case")
+    return best_steps(config, "case")
 
 
 def _four_cases(parts: Sequence[pd.DataFrame], setting: Setting) -> Found:
     table = pd.concat(parts, ignore_index=True)
-    steps = _arrays(table, "case")
+    steps = arrays(table, "case")
     measured = [
-        _ratio(_over(adam, case), steps[case, other], steps[case, adam])
+        ratio(_over(adam, case), steps[case, other], steps[case, adam])
         for case in _ALL_CASES
-        for adam, other in _PAIRS.items()
+        for adam, other in PAIRS.items()
     ]
     return Found(measured, {"steps": table})
 
@@ -122,20 +90,17 @@ def _draw_cases(tables: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-_MATCHED = {"adam:beta1=0": "without momentum: GD over Adam", "adam": "momentum 0.9: heavy ball over Adam"}
-
-
 def _at_heterogeneity(value: float, setting: Setting) -> dict[str, NDArray[np.float64]]:
     config = SweepConfig(
         heterogeneity=(value,),
-        optimizers=(*_PAIRS.values(), *_PAIRS),
+        optimizers=(*PAIRS.values(), *PAIRS),
         steps=setting.pick(tiny=300, quick=10_000, full=50_000),
         seeds=setting.pick(tiny=6, quick=20, full=40),
         seed=setting.seed,
         select_on="half",
     )
-    steps = _arrays(_steps(config, "heterogeneity"), "heterogeneity")
-    return {words: _quotient(steps[value, _PAIRS[adam]], steps[value, adam]) for adam, words in _MATCHED.items()}
+    steps = arrays(best_steps(config, "heterogeneity"), "heterogeneity")
+    return {words: quotient(steps[value, PAIRS[adam]], steps[value, adam]) for adam, words in MATCHED.items()}
 
 
 _ARRANGED = (3.0, 30.0, 300.0)
@@ -145,27 +110,27 @@ _SAME_ARRANGED = "steps of GD and of heavy ball at one rate are the same for eve
 
 
 def _arranged_gain(adam: str, heterogeneity: float) -> str:
-    return f"{_PAIRS[adam]} over {adam} at heterogeneity {heterogeneity:g}"
+    return f"{PAIRS[adam]} over {adam} at heterogeneity {heterogeneity:g}"
 
 
 def _rearranged(setting: Setting) -> Found:
     config = SweepConfig(
         mode=("arrange",),
         heterogeneity=_ARRANGED,
-        optimizers=(*_PAIRS.values(), *_PAIRS),
+        optimizers=(*PAIRS.values(), *PAIRS),
         steps=setting.pick(tiny=300, quick=30_000, full=30_000),
         seeds=setting.pick(tiny=6, quick=60, full=200),
         seed=setting.seed,
         select_on="half",
     )
-    table = _steps(config, "heterogeneity")
-    steps = _arrays(table, "heterogeneity")
+    table = best_steps(config, "heterogeneity")
+    steps = arrays(table, "heterogeneity")
     low = _ARRANGED[0]
-    differing = sum(int(np.sum(steps[c, other] != steps[low, other])) for c in _ARRANGED for other in _PAIRS.values())
+    differing = sum(int(np.sum(steps[c, other] != steps[low, other])) for c in _ARRANGED for other in PAIRS.values())
     compared = 2 * len(_ARRANGED) * steps[low, "gd"].size
     measured = [
-        _ratio(_arranged_gain(adam, c), steps[c, other], steps[c, adam])
-        for adam, other in _PAIRS.items()
+        ratio(_arranged_gain(adam, c), steps[c, other], steps[c, adam])
+        for adam, other in PAIRS.items()
         for c in _ARRANGED
     ]
     return Found(measured, {"steps": table}, proofs=(identity(_SAME_ARRANGED, differing, compared),))
@@ -207,7 +172,7 @@ def _rotated(
         seed=setting.seed,
         select_on="half",
     )
-    return _steps(config, "rotation").assign(condition=condition)
+    return best_steps(config, "rotation").assign(condition=condition)
 
 
 def _loss_of(optimizer: str, condition: float) -> str:
@@ -216,7 +181,7 @@ def _loss_of(optimizer: str, condition: float) -> str:
 
 def _rotation_parts(setting: Setting) -> list[tuple[float, tuple[str, ...], float]]:
     """Condition number, optimizers and tolerance of every cell; SignSGD only oscillates below some gap."""
-    return [*((c, ("gd", *_ADAMS), 1e-6) for c in _CONDITIONS), (_CONDITIONS[0], ("signsgd",), _WITHIN_REACH)]
+    return [*((c, ("gd", *PAIRS), 1e-6) for c in _CONDITIONS), (_CONDITIONS[0], ("signsgd",), WITHIN_REACH)]
 
 
 def _rotation_cell(part: tuple[float, tuple[str, ...], float], setting: Setting) -> pd.DataFrame:
@@ -226,12 +191,12 @@ def _rotation_cell(part: tuple[float, tuple[str, ...], float], setting: Setting)
 def _rotation(parts: Sequence[pd.DataFrame], setting: Setting) -> Found:
     measured, differing, compared = [], 0, 0
     for table in parts:
-        condition, steps = float(table["condition"].iloc[0]), _arrays(table, "rotation")
+        condition, steps = float(table["condition"].iloc[0]), arrays(table, "rotation")
         names = dict.fromkeys(table["optimizer"])
         if "gd" in names:
             differing += sum(int(np.sum(steps[s, "gd"] != steps[0.0, "gd"])) for s in _ROTATIONS)
             compared += len(_ROTATIONS) * steps[0.0, "gd"].size
-        measured += [_ratio(_loss_of(o, condition), steps[1.0, o], steps[0.0, o]) for o in names if o != "gd"]
+        measured += [ratio(_loss_of(o, condition), steps[1.0, o], steps[0.0, o]) for o in names if o != "gd"]
     return Found(
         measured,
         {"steps": pd.concat(parts, ignore_index=True)},
@@ -247,8 +212,8 @@ def _at_condition(value: float, setting: Setting) -> dict[str, NDArray[np.float6
     optimizers = {f"{beta1:g}": f"adam:beta1={beta1:g}" for beta1 in _BETA1}
     table = _rotated(setting, value, tuple(optimizers.values()), rotations=(0.0, 1.0))
     names = dict(zip(optimizers, dict.fromkeys(table["optimizer"]), strict=True))  # adam:beta1=0.9 is shown as adam
-    steps = _arrays(table, "rotation")
-    return {beta1: _quotient(steps[1.0, name], steps[0.0, name]) for beta1, name in names.items()}
+    steps = arrays(table, "rotation")
+    return {beta1: quotient(steps[1.0, name], steps[0.0, name]) for beta1, name in names.items()}
 
 
 def _draw_rotation(tables: Mapping[str, pd.DataFrame]) -> Figure:
@@ -283,15 +248,15 @@ def _opposed(setting: Setting) -> Found:
         alignment=_ALIGNMENTS,
         optimizers=tuple(dict.fromkeys(name for pair in _OPPOSED.items() for name in pair)),
         steps=setting.pick(tiny=300, quick=20_000, full=20_000),
-        tolerance=_WITHIN_REACH,
+        tolerance=WITHIN_REACH,
         seeds=setting.pick(tiny=6, quick=40, full=200),
         seed=setting.seed,
         select_on="half",
     )
-    table = _steps(config, "alignment")
-    steps = _arrays(table, "alignment")
+    table = best_steps(config, "alignment")
+    steps = arrays(table, "alignment")
     measured = [
-        _ratio(_advantage(optimizer, a), steps[a, other], steps[a, optimizer])
+        ratio(_advantage(optimizer, a), steps[a, other], steps[a, optimizer])
         for optimizer, other in _OPPOSED.items()
         for a in _ALIGNMENTS
     ]
@@ -309,6 +274,35 @@ def _draw_opposed(tables: Mapping[str, pd.DataFrame]) -> Figure:
         title="Large gradients on soft blocks (-1) or on stiff ones (1)",
         log="y",
     )
+
+
+_FAMILIES = {"Adam": "adam:beta1={:g}", "Signum": "signum:momentum={:g}"}
+
+
+def _at_momentum(value: float, setting: Setting) -> dict[str, NDArray[np.float64]]:
+    """The advantage at alignment 1 over that at -1, with the same momentum on both sides."""
+    ours = {name: text.format(value) for name, text in _FAMILIES.items()}
+    match = f"heavy-ball:momentum={value:g}"
+    config = SweepConfig(
+        heterogeneity=(100.0,),
+        gradient_heterogeneity=(10.0,),
+        alignment=(-1.0, 1.0),
+        optimizers=(match, *ours.values()),
+        steps=setting.pick(tiny=300, quick=5000, full=20_000),
+        tolerance=WITHIN_REACH,
+        seeds=setting.pick(tiny=6, quick=12, full=40),
+        seed=setting.seed,
+        select_on="half",
+    )
+    table = best_steps(config, "alignment")
+    shown = dict(zip((match, *ours.values()), dict.fromkeys(table["optimizer"]), strict=True))
+    steps = arrays(table, "alignment")
+    gains = {
+        (name, a): quotient(steps[a, shown[match]], steps[a, shown[text]])
+        for name, text in ours.items()
+        for a in (-1.0, 1.0)
+    }
+    return {f"heavy ball over {name}": gains[name, 1.0] / gains[name, -1.0] for name in ours}
 
 
 _SIGN = "at alignment 1 Lambda_G is the larger, at -1 the smaller (Chebyshev's sum inequality for equal blocks)"
@@ -387,19 +381,19 @@ _MATCHING = (
 _DERIVED = "proofs and identities stand in a column of their own; no condition on a sample is left"
 
 _LEVELS = tuple(
-    Condition(measure=_over(adam, case), null=1.0, effect=NOISE, because=_NOISY, level=_CONTRAST)
+    Condition(measure=_over(adam, case), null=1.0, effect=NOISE, because=NOISY, level=CONTRAST)
     for case in _CASES
-    for adam in _PAIRS
+    for adam in PAIRS
 )
 _MORE = tuple(
-    Condition(measure=_over(adam, case), control=_over(adam, control), null=1.0, effect=NOISE, because=_NOISY)
+    Condition(measure=_over(adam, case), control=_over(adam, control), null=1.0, effect=NOISE, because=NOISY)
     for case, control in _CASES.items()
-    for adam in _PAIRS
+    for adam in PAIRS
 )
 _KEEPS_UP = tuple(
-    Condition(measure=_over(adam, case), null=1.0, effect=NOISE, because=_NOISY, level=_CONTRAST, absent=True)
+    Condition(measure=_over(adam, case), null=1.0, effect=NOISE, because=NOISY, level=CONTRAST, absent=True)
     for case in _CASES.values()
-    for adam in _PAIRS
+    for adam in PAIRS
 )
 
 QUADRATICS = (
@@ -410,7 +404,8 @@ QUADRATICS = (
         group=ZHANG,
         source="arXiv 2402.16788, the quadratic examples (heterogeneous, homogeneous, and spectra as of a Transformer and a CNN)",
         fidelity=(
-            "the Transformer-like and CNN-like spectra are drawn by a formula, not sampled from trained blocks",
+            "the Transformer-like and CNN-like spectra are made by a formula; the paper samples them from trained blocks (its "
+            "cases 1 and 2), which is not done here",
             "constant rates, the best of a grid, in place of the paper's",
         ),
         history=(
@@ -463,9 +458,9 @@ QUADRATICS = (
                 control=_arranged_gain(adam, _ARRANGED[0]),
                 null=1.0,
                 effect=NOISE,
-                because=_NOISY,
+                because=NOISY,
             )
-            for adam in _PAIRS
+            for adam in PAIRS
         ),
         method="32 eigenvalues from 1/5000 to 1 in four blocks, arranged from mixed to sorted; steps to 1e-6 of the first gap at "
         "constant rates; gradient descent and Adam both without and both with momentum 0.9.",
@@ -515,10 +510,10 @@ QUADRATICS = (
                 measure=_loss_of(optimizer, condition),
                 null=1.0,
                 effect=NOISE,
-                because=_NOISY,
+                because=NOISY,
                 level="the control is gradient descent, whose quotient is exactly 1",
             )
-            for optimizer, condition in (("signsgd", _CONDITIONS[0]), *((adam, _CONDITIONS[-1]) for adam in _ADAMS))
+            for optimizer, condition in (("signsgd", _CONDITIONS[0]), *((adam, _CONDITIONS[-1]) for adam in PAIRS))
         ),
         method="Heterogeneity 100, blocks of condition number 100, 1,000 and 10,000, eigenvectors from the axes to Haar; "
         "constant rates; steps until 1e-6 of the first gap for GD and Adam, with and without momentum; until 1e-3 for SignSGD at "
@@ -562,7 +557,7 @@ QUADRATICS = (
                 control=_advantage(optimizer, -1.0),
                 null=1.0,
                 effect=NOISE,
-                because=_NOISY,
+                because=NOISY,
             )
             for optimizer in _OPPOSED
         ),
@@ -571,5 +566,16 @@ QUADRATICS = (
         experiment=_opposed,
         draw=_draw_opposed,
         caption="Steps of six optimizers, without and with momentum, against the alignment of gradients and curvature.",
+        reach=Reach(
+            variable="momentum of both sides (β₁ of Adam)",
+            values=(0.0, 0.3, 0.6, 0.8, 0.9, 0.95),
+            measure=_at_momentum,
+            quantity="advantage at alignment 1 over advantage at -1",
+            null=1.0,
+            onset=NOISE,
+            log="y",
+            caption="What opposed dials cost, by the momentum that both sides have; 0 is Adam and SignSGD against plain gradient "
+            "descent.",
+        ),
     ),
 )
