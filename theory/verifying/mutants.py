@@ -293,8 +293,10 @@ _THEOREM_OF = {
     "sign-lambda": "sign-rate",
     "signsgd": "sign-constant",
     "adam": "adam-cycle",
+    "signum": "signum-gap",
+    "lion": "lion-gap",
 }
-_OTHERS = ("rmsprop", "signum", "lion", "nesterov", "adam-mini", "normalized-gd", "adamw")
+_OTHERS = ("rmsprop", "nesterov", "adam-mini", "normalized-gd", "adamw")
 
 
 @contextmanager
