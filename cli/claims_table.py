@@ -268,9 +268,10 @@ def markdown(document: dict[str, Any], chosen: Sequence[str], whole: str = "") -
     for name in chosen:
         entry, claim = entries[name], CLAIMS.get(name)
         words, group = (claim.claim, claim.group) if claim else (entry["claim"], entry["group"])
+        date = entry["made"]["date"] if entry["made"] else "none"
         linked = f"[`{name}`]({whole}#{name})" if whole else f"`{name}`"
         lines.append(
-            f"| {_cell(words)} ({linked}) | {_cell(group)} | **{_told(entry)}** | {_figures(entry)} | {(entry['made'] or {'date': 'none'})['date']} |"
+            f"| {_cell(words)} ({linked}) | {_cell(group)} | **{_told(entry)}** | {_figures(entry)} | {date} |"
         )
     return "\n".join(lines)
 
