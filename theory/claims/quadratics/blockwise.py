@@ -208,7 +208,7 @@ BLOCKWISE = (
             "the dense block is random with a geometric spectrum, not a block of a trained network",
             "block-gd has no momentum and is held against Adam without momentum",
         ),
-        history=(Fixed("2026-11-26", "", _SEEN),),
+        history=(Fixed("2026-11-26", "d0e98b3f872cd857", _SEEN),),
         conditions=(
             *(slower(_over(*names)) for names in _QUOTIENTS[:3]),
             *(keeps_up(_over(*names)) for names in _QUOTIENTS[3:7]),
@@ -239,7 +239,13 @@ BLOCKWISE = (
             "quadratics with exactly known blocks, in place of Transformers",
             "constant rates, the best of a grid",
         ),
-        history=(Fixed("2026-11-26", "", "nothing of this experiment; of other claims, the speed on the own blocks"),),
+        history=(
+            Fixed(
+                "2026-11-26",
+                "1eae65fa701957f2",
+                "nothing of this experiment; of other claims, the speed on the own blocks",
+            ),
+        ),
         conditions=tuple(
             (keeps_up if partition == "finer" else slower)(_on_partition(rule, partition))
             for rule in _BLOCK_RULES
