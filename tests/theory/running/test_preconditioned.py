@@ -303,7 +303,8 @@ def test_the_polynomials_of_the_modes_are_those_of_the_run(rule):
 
 def violated(theorem, run):
     found = check(theorem, run)
-    return bool(((found.verdict == "undecided") & (found.step >= 0)).any())
+    against = np.isin(found.verdict, ("refuted", "contradiction"))
+    return bool((against | ((found.verdict == "undecided") & (found.step >= 0))).any())
 
 
 def test_adam_local_needs_both_ends_of_the_spectrum(problem):
