@@ -15,6 +15,7 @@ from reference import block_extremes, block_slices, hessian_times, run, steps_to
 from quadsim.simulator import RULES, BlockQuadratic, Rule, Schedule, grid, simulate, symbols
 from quadsim.simulator.engines import as_trajectory, choose_engine, prepare, reference
 from quadsim.simulator.engines.job import Outcome
+from quadsim.simulator.problems.oracles import Additive
 from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE, OBSERVABLES, divergence_limit, recorded_steps
 from quadsim.simulator.support.draws import Purpose, normals
 
@@ -762,9 +763,9 @@ def test_a_gpu_that_is_not_there():
 def test_choose_engine_looks_at_the_job_alone():
     job = prepare(mixed_problem(), "gd", lr=0.1, steps=10**12, record="log")  # nothing runs
     assert choose_engine("auto", job) == "closed-form"
-    assert choose_engine("auto", replace(job, gradient_noise_std=1.0)) == "reference"
-    with pytest.raises(ValueError, match=re.escape("(the gradient is noisy)")):
-        choose_engine("closed-form", replace(job, gradient_noise_std=1.0))
+    assert choose_engine("auto", replace(job, oracle=Additive(1.0))) == "reference"
+    with pytest.raises(ValueError, match=re.escape("(the gradient is that of the oracle additive:std=1.0)")):
+        choose_engine("closed-form", replace(job, oracle=Additive(1.0)))
 
 
 def test_oracle_and_problem_agree_on_the_start():

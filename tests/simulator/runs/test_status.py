@@ -36,7 +36,7 @@ GRID["optimizers"] = ("gd", "heavy-ball")  # neither needs a kernel
 def no_figures():
     """Drawing takes most of the time of a small sweep."""
     patch = pytest.MonkeyPatch()
-    patch.setattr("quadsim.simulator.figures.sweep_figures.save_figures", lambda results, folder: None)
+    patch.setattr("quadsim.simulator.figures.sweep_figures.save_figures", lambda results, folder, **_: None)
     yield
     patch.undo()
 

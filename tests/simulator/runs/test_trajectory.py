@@ -225,7 +225,7 @@ def test_to_dataset_names_every_axis():
         assert np.array_equal(dataset[name].values, expected, equal_nan=True)
     assert dataset["status"].dims == dataset["steps_to_tolerance"].dims == ("problem", "setting")
     assert dataset.attrs == {
-        "optimizer": "adam", "schedule": "constant", "tolerance": 0.1, "gradient_noise_std": 0.0, "engine": "reference",
+        "optimizer": "adam", "schedule": "constant", "tolerance": 0.1, "oracle": "full", "engine": "reference",
         "dtype": "float64", "device": "cpu", "formula": RULES["adam"].formula(),
     }  # fmt: skip
     assert float(dataset["gap"].sel(problem=0, step=6).isel(setting=1)) == run.gap[1, 1, 2]

@@ -38,7 +38,7 @@ def no_figures():
     """Drawing takes most of the time of a small sweep."""
     patch = pytest.MonkeyPatch()
     patch.setattr(
-        "quadsim.simulator.figures.sweep_figures.save_figures", lambda results, folder: folder.mkdir(exist_ok=True)
+        "quadsim.simulator.figures.sweep_figures.save_figures", lambda results, folder, **_: folder.mkdir(exist_ok=True)
     )
     yield
     patch.undo()

@@ -59,7 +59,7 @@ def run(tmp_path, monkeypatch):
 def no_figures(monkeypatch):
     """Drawing takes most of the time of a small sweep."""
     monkeypatch.setattr(
-        "quadsim.simulator.figures.sweep_figures.save_figures", lambda results, folder: folder.mkdir(exist_ok=True)
+        "quadsim.simulator.figures.sweep_figures.save_figures", lambda results, folder, **_: folder.mkdir(exist_ok=True)
     )
 
 
@@ -115,7 +115,7 @@ from quadsim.cli.app import app
 from quadsim.simulator import load_results
 from quadsim.simulator.figures import sweep_figures
 
-sweep_figures.save_figures = lambda results, folder: folder.mkdir(exist_ok=True)
+sweep_figures.save_figures = lambda results, folder, **_: folder.mkdir(exist_ok=True)
 results = load_results(sys.argv[1])
 assert not results.config.specs[-1].can_run
 print(results.best[["optimizer", "family", "steps_median"]].to_csv())

@@ -57,7 +57,7 @@ def no_figures():
     patch.undo()
 
 
-def drawn(results, folder):
+def drawn(results, folder, **_):
     folder.mkdir(exist_ok=True)
     store.write_whole(folder / "steps.png", lambda path: path.write_bytes(bytes(100)))
 

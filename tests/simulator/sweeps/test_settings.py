@@ -127,7 +127,9 @@ def test_a_folder_of_a_version_without_settings_and_criteria_is_the_same_sweep(t
 
 @pytest.mark.parametrize(("mean", "said"), [(np.nan, 1), (20.0, 0)])
 def test_a_mean_that_a_gpu_does_not_record_is_said(mean, said):
-    config = SimpleNamespace(device="cuda", problem=None, points=(), specs=(), until="stays", tolerance=1e-6)
+    config = SimpleNamespace(
+        device="cuda", problem=None, points=(), specs=(), until="stays", tolerance=1e-6, partition="hessian"
+    )
     best = pd.DataFrame({"final_gap_median": [0.0], "reached": [1.0]})
     summary = pd.DataFrame({"steps_to_mean": [mean]})
     found = notes(SimpleNamespace(config=config, best=best, histogram=None, summary=summary))

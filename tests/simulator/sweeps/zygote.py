@@ -69,7 +69,7 @@ if __name__ == "__main__":
     from quadsim.simulator.figures import sweep_figures as figures
 
     # Drawing takes most of the time of a small sweep.
-    figures.save_figures = lambda results, folder: folder.mkdir(exist_ok=True)
+    figures.save_figures = lambda results, folder, **_: folder.mkdir(exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as anywhere
     ):  # in the closed form, which starts no threads that a fork would miss
