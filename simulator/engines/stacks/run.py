@@ -15,7 +15,7 @@ from quadsim.simulator.engines.kernels.gpu_blocks import on_host
 from quadsim.simulator.engines.kernels.gpu_run import step_table
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.update_source import why_no_update
-from quadsim.simulator.engines.stacks.source import Form, padded, slots_of, stack_source
+from quadsim.simulator.engines.stacks.source import Form, padded, stack_source
 from quadsim.simulator.models.base import DataShape, Model
 from quadsim.simulator.models.mlp import MLP
 from quadsim.simulator.models.problem import ToyProblem
@@ -30,7 +30,7 @@ _WIDEST = 32
 _MOST_TOKENS = 16  # of a sequence
 _MOST_CLASSES = 64
 _MOST_GRADIENTS = 16_384  # numbers that a program adds up in registers
-_ROWS, _WARPS, _PRECISION = 64, 4, "tf32x3"
+_TILES, _WARPS, _PRECISION = 4, 4, "three"
 _TOKENS_AT_ONCE = 1 << 26  # tokens times steps of a launch: tenths of a second, so that Ctrl-C works
 _STEPS_AT_ONCE = 256
 
@@ -224,13 +224,12 @@ class FusedSteps:
         )
         data, programs = self._data, self._alive.shape[0]
         losses = torch.empty((factors.size, 2, programs), device=self._device)
-        rows_of_chunk = max(_ROWS, slots_of(self._form))
         self._kernels.train_[(programs,)](
             self.theta, self.states, self.theta if gradient is None else gradient, data.scale, data.inputs, data.targets,
             data.weights, data.shares, rows, self._problem_of, self._setting_of, sequences, weights, self._temperature(),
             self._alive, self._settings, table, losses, t, factors.size, self._settings.shape[1], programs,
-            self._which.size, data.targets.shape[1], rows.shape[-1], self.theta.numel(), int(gradient is None),
-            ROWS_=rows_of_chunk, PRECISION_=_PRECISION, num_warps=_WARPS,
+            self._which.size, data.targets.shape[1], rows.shape[-1], self.theta.numel(), int(gradient is None), 0,
+            TILES_=_TILES, PRECISION_=_PRECISION, num_warps=_WARPS, num_stages=1,
         )  # fmt: skip
         if self._problem.copies == 1:
             return losses

@@ -1,6 +1,6 @@
 """Print the fused kernel of a model under a rule as Python source for Triton, from the building blocks of `functions.py`.
 
-One program is one copy of one instance. In each step it runs over its data in chunks of ROWS_ rows, adds up the gradient of every
+One program is one copy of one instance. In each step it runs over its data in chunks of TILES_ tiles of 16 rows, adds up the gradient of every
 parameter in registers, and then updates its parameters by the rule; parameters and states stay in memory, where the first-level
 caches of the GPU hold them. Losses of every step are stored, so that the caller decides afterwards which instances have finished.
 
@@ -17,7 +17,7 @@ from functools import lru_cache
 from quadsim.simulator.engines.kernels.gpu_source import RuleSource, step_names
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.printer import label
-from quadsim.simulator.models.base import DataShape, Model
+from quadsim.simulator.models.base import DataShape, Model, Parameter
 from quadsim.simulator.models.mlp import MLP
 from quadsim.simulator.models.transformer import Transformer
 from quadsim.simulator.rules.rule import Rule, symbols
@@ -53,23 +53,41 @@ class Form:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A matrix of parameters: name of its gradient, first coordinate, rows, columns, and what the rows are filled up to."""
+    """A matrix of parameters, or some rows or columns of one.
+
+    Attributes:
+        gradient: name of its gradient.
+        begin: its first coordinate.
+        rows: its rows.
+        columns: its columns.
+        stride: number of coordinates between two of its rows.
+        kind: "matrix", "gain" (one row) or "position" (a row for each position).
+    """
 
     gradient: str
     begin: int
     rows: int
     columns: int
-    pad: int
+    stride: int
+    kind: str = "matrix"
 
     @property
     def sizes(self) -> str:
-        """Rows and columns, and what they are filled up to."""
-        return f"{self.rows}, {self.columns}, {self.tile}"
+        """The arguments of a function that reads or writes it."""
+        pad = padded(self.rows) if self.kind == "matrix" else 1 << (self.rows - 1).bit_length()
+        return f"{self.rows}, {self.columns}, {self.stride}, {pad}, {padded(self.columns)}"
 
     @property
     def tile(self) -> str:
-        """What rows and columns are filled up to."""
-        return f"{self.pad}, {padded(self.columns)}"
+        """The shape of its gradient while chunks are added up."""
+        rows = {"matrix": f"{padded(self.rows)}", "gain": "TILES_", "position": "TILES_, 16"}[self.kind]
+        return f"({rows}, {padded(self.columns)})"
+
+    @property
+    def total(self) -> str:
+        """The gradient once all chunks are added up."""
+        sums = {"gain": "tl.sum({}, axis=0)[None, :]", "position": "sum_of_positions_({}, SLOTS_)"}
+        return sums.get(self.kind, "{}").format(self.gradient)
 
 
 def padded(size: int) -> int:
@@ -105,19 +123,41 @@ class _StackSource(RuleSource):
         self._slots, self._tokens = slots_of(form), 1 if _is_flat(form) else form.shape.tokens
         self._scaled = form.scaled == "parameter"
         self._pieces: dict[str, _Piece] = {}
+        self._slices: dict[str, int] = {}
         begin = 0
         for parameter in form.model.parameters(form.shape):
-            rows, columns = parameter.shape if len(parameter.shape) > 1 else (1, *parameter.shape)
-            names = parameter.parts or (parameter.name,)
-            if parameter.name == "layer0.w" and _is_flat(form):
-                names = tuple(f"layer0.w{t}" for t in range(form.shape.tokens))
-            for name in names:
-                gradient = f"d_{name.replace('.', '_')}_"
-                each = rows // len(names)
-                pad = self._slots if name == "pos" else padded(each) if len(parameter.shape) > 1 else 1
-                self._pieces[name] = _Piece(gradient, begin, each, columns, pad)
-                begin += each * columns
+            self._cut(parameter, begin)
+            begin += parameter.size
         self._dimension, self._number = begin, 0
+        self._from = "forth_"
+
+    def _cut(self, parameter: Parameter, begin: int) -> None:
+        """Name the pieces of a parameter: q, k and v, slices of the hidden numbers of a network, else the whole."""
+        name = parameter.name
+        if len(parameter.shape) == 1:
+            self._piece(name, begin, 1, *parameter.shape, kind="gain")
+            return
+        rows, columns = parameter.shape
+        if parameter.parts:
+            each = rows // len(parameter.parts)
+            for i, part in enumerate(parameter.parts):
+                self._piece(part, begin + i * each * columns, each, columns)
+        elif name.endswith((".w1", ".w2")):
+            hidden = max(rows, columns)
+            for i, first in enumerate(range(0, hidden, _SLICE)):
+                number = min(_SLICE, hidden - first)
+                if name.endswith(".w1"):
+                    self._piece(f"{name}_{i}", begin + first * columns, number, columns)
+                else:
+                    self._piece(f"{name}_{i}", begin + first, rows, number, stride=columns)
+        else:
+            self._piece(name, begin, rows, columns, kind="position" if name == "pos" else "matrix")
+
+    def _piece(
+        self, name: str, begin: int, rows: int, columns: int, *, stride: int | None = None, kind: str = "matrix"
+    ) -> None:
+        gradient = f"d_{name.replace('.', '_')}_"
+        self._pieces[name] = _Piece(gradient, begin, rows, columns, stride or columns, kind)
 
     def text(self, name: str) -> str:
         """Return the source of the whole module, with the name of the rule in its docstring."""
@@ -140,11 +180,11 @@ class _StackSource(RuleSource):
         """Write `update_`, which takes the step of one piece, and `keep_`, which stores its gradient instead."""
         whole, states = self._program, list(self._program.states)
         (start,), (advance,) = whole.start, whole.advance
-        sizes = "ROWS: tl.constexpr, COLUMNS: tl.constexpr, PAD: tl.constexpr, WIDE: tl.constexpr"
+        sizes = ", ".join(f"{name}: tl.constexpr" for name in ("ROWS", "COLUMNS", "STRIDE", "PAD", "WIDE"))
         places = [
             "i_ = tl.arange(0, PAD)[:, None]",
             "j_ = tl.arange(0, WIDE)[None, :]",
-            "at_ = piece_ + i_ * COLUMNS + j_",
+            "at_ = piece_ + i_ * STRIDE + j_",
             "inside_ = (i_ < ROWS) & (j_ < COLUMNS)",
         ]
         if self._form.scaled:
@@ -187,8 +227,10 @@ class _StackSource(RuleSource):
             "sequences_of_ = tl.load(sequences_ + instance_)",
             "factor_ = tl.load(factors_ + slot_ * 2)",
             "even_ = tl.load(factors_ + slot_ * 2 + 1)",
-            "n_ = tl.arange(0, ROWS_)",
-            f"position_ = n_ % {self._slots}",
+            f"SLOTS_: tl.constexpr = {self._slots}",
+            "SEQUENCES_: tl.constexpr = TILES_ * 16 // SLOTS_",
+            "n_ = tl.arange(0, TILES_)[:, None] * 16 + tl.arange(0, 16)[None, :]",
+            "position_ = n_ % SLOTS_",
         ]
         for line in own:
             self._line(line)
@@ -201,10 +243,10 @@ class _StackSource(RuleSource):
         self._depth += 1
         self._load_step()
         for piece in self._pieces.values():
-            self._line(f"{piece.gradient} = tl.zeros(({piece.tile}), tl.float32)")
-        self._line("loss_ = tl.zeros((ROWS_,), tl.float32)")
-        self._line("even_loss_ = tl.zeros((ROWS_,), tl.float32)")
-        self._line(f"for chunk_ in range(count_(tl.cdiv(sequences_of_, ROWS_ // {self._slots}))):")
+            self._line(f"{piece.gradient} = tl.zeros({piece.tile}, tl.float32)")
+        self._line("loss_ = tl.zeros((TILES_, 16), tl.float32)")
+        self._line("even_loss_ = tl.zeros((TILES_, 16), tl.float32)")
+        self._line("for chunk_ in range(count_(tl.cdiv(sequences_of_, SEQUENCES_))):")
         self._depth += 1
         self._chunk()
         self._depth -= 1
@@ -212,20 +254,23 @@ class _StackSource(RuleSource):
         values = "".join(f", {name}" for name in self._values)
         self._line("if learns_:")
         for piece in self._pieces.values():
-            where = f"theta_, states_, scale_, {piece.begin}, {piece.gradient}, stride_, begin_ + t_ == 0"
+            where = f"theta_, states_, scale_, {piece.begin}, {piece.total}, stride_, begin_ + t_ == 0"
             self._line(f"    update_({where}{values}, {piece.sizes})")
         self._line("else:")
         for piece in self._pieces.values():
-            self._line(f"    keep_(gradient_, scale_, {piece.begin}, {piece.gradient}, {piece.sizes})")
+            self._line(f"    keep_(gradient_, scale_, {piece.begin}, {piece.total}, {piece.sizes})")
         self._line("losses_at_ = losses_ + t_ * 2 * programs_ + tl.program_id(0)")
-        self._line("tl.store(losses_at_, tl.sum(even_loss_, axis=0))")
-        self._line("tl.store(losses_at_ + programs_, tl.sum(loss_, axis=0))")
+        self._line("tl.store(losses_at_, tl.sum(tl.sum(even_loss_, axis=1), axis=0))")
+        self._line("tl.store(losses_at_ + programs_, tl.sum(tl.sum(loss_, axis=1), axis=0))")
         self._line("tl.debug_barrier()  # the next step reads the parameters")
         self._depth -= 1
 
     def _chunk(self) -> None:
         """Write the forward and the backward pass of one chunk."""
-        self._line(f"sequence_ = chunk_ * (ROWS_ // {self._slots}) + n_ // {self._slots}")
+        # Loads of the parameters depend on the chunk (by nothing, which the compiler cannot know), as do those of the backward
+        # pass on another number: else the compiler would keep all parameters, and all that is computed again, in registers.
+        self._line("forth_ = theta_ + chunk_ * nothing_")
+        self._line("sequence_ = chunk_ * SEQUENCES_ + n_ // SLOTS_")
         self._line(f"real_ = (sequence_ < sequences_of_) & (position_ < {self._tokens})")
         if self._form.batched:
             drawn = "drawn_rows_ + (t_ * instances_ + instance_) * drawn_ + sequence_"
@@ -238,13 +283,16 @@ class _StackSource(RuleSource):
             zero = "0" if name == "target_" else "0.0"
             self._line(f"{name} = tl.load({array} + {answer}, mask={counted}, other={zero})")
         self._line("weight_ = weight_ * factor_")
+        self._from = "forth_"
         forward = self._transformer if isinstance(self._model, Transformer) else self._mlp
         x, back = forward()
         logits, back_to_x = self._linear(x, "head")
         self._line(f"each_, d_logits_ = cross_entropy_({logits}, target_, {self._shape.classes})")
         self._line("loss_ += each_ * weight_")
         self._line("even_loss_ += each_ * (share_ * even_)")
-        back(back_to_x(self._new("d_logits_ * weight_[:, None]")))
+        self._line("back_ = theta_ + (chunk_ + 1) * nothing_")
+        self._from = "back_"
+        back(back_to_x(self._new("d_logits_ * weight_[:, :, None]")))
 
     def _transformer(self) -> tuple[str, Back]:
         model = self._model
@@ -307,7 +355,7 @@ class _StackSource(RuleSource):
 
     def _weight(self, name: str) -> str:
         piece = self._pieces[name]
-        return self._new(f"matrix_(theta_, scale_, {piece.begin}, {piece.sizes}, {self._scaled})")
+        return self._new(f"matrix_({self._from}, scale_, {piece.begin}, {piece.sizes}, {self._scaled})")
 
     def _add_gradient(self, name: str, d: str, x: str) -> None:
         total = self._pieces[name].gradient
@@ -331,19 +379,41 @@ class _StackSource(RuleSource):
         factor = f"v{self._number - 1}_"
 
         def back(d: str) -> str:
-            self._line(f"{piece.gradient} += tl.sum({d} * {normed}, axis=0)[None, :]")
+            self._line(f"{piece.gradient} += gain_gradient_({d}, {normed})")
             return self._new(f"norm_back_({d} * {self._weight(name)}, {normed}, {factor}, {piece.columns})")
 
         return self._new(f"{normed} * {self._weight(name)}"), back
 
     def _network(self, x: str, layer: str) -> tuple[str, Back]:
-        return self._chain(x, (self._linear, f"{layer}.w1"), (self._gelu, ""), (self._linear, f"{layer}.w2"))
+        """The network of a layer, slice by slice of its hidden numbers, which the backward pass computes again."""
+        slices = [name.rsplit("_", 1)[1] for name in self._pieces if name.startswith(f"{layer}.w1_")]
+
+        def hidden(i: str) -> tuple[str, Back]:
+            return self._linear(x, f"{layer}.w1_{i}")
+
+        y = ""
+        for i in slices:
+            part = self._linear(self._gelu(hidden(i)[0], "")[0], f"{layer}.w2_{i}")[0]
+            y = self._new(f"{y} + {part}") if y else part
+
+        def back(d: str) -> str:
+            out = ""
+            for i in slices:
+                h, back_to_x = hidden(i)
+                a, back_to_h = self._gelu(h, "")
+                self._add_gradient(f"{layer}.w2_{i}", d, a)
+                d_a = self._new(f"linear_back_({d}, {self._weight(f'{layer}.w2_{i}')}, PRECISION_)")
+                part = back_to_x(back_to_h(d_a))
+                out = self._new(f"{out} + {part}") if out else part
+            return out
+
+        return y, back
 
     def _attention(self, x: str, layer: str) -> tuple[str, Back]:
         model, shape = self._model, self._shape
         assert isinstance(model, Transformer)
         (q, back_q), (k, back_k), (v, back_v) = (self._linear(x, f"{layer}.{name}") for name in "qkv")
-        sizes = f"{model.heads}, {model.width // model.heads}, {self._slots}, {shape.tokens}, {shape.causal}, PRECISION_"
+        sizes = f"{model.heads}, {model.width // model.heads}, SLOTS_, {shape.tokens}, {shape.causal}, PRECISION_"
         mixed = self._new(f"attention_({q}, {k}, {v}, divisor_, {sizes})")
         y, back_to_mixed = self._linear(mixed, f"{layer}.o")
 
@@ -357,7 +427,7 @@ class _StackSource(RuleSource):
         return y, back
 
     def _mean(self, x: str) -> tuple[str, Back]:
-        sizes = f"real_, {self._slots}, {self._shape.tokens}"
+        sizes = f"real_, SLOTS_, {self._shape.tokens}"
         y = self._new(f"mean_of_sequence_({x}, {sizes})")
         return y, lambda d: self._new(f"mean_of_sequence_back_({d}, {sizes})")
 
@@ -365,23 +435,26 @@ class _StackSource(RuleSource):
         """The embedding of tokens or features plus that of positions; its backward pass ends at the data."""
         table, position = self._pieces["embed"], self._pieces["pos"]
         width = f"{table.columns}, {padded(table.columns)}, {self._scaled}"
-        place = self._new(f"gather_(theta_, scale_, {position.begin}, position_, real_, {width})")
+        place = self._new(f"gather_(forth_, scale_, {position.begin}, position_, real_, {width})")
         if self._form.features:
-            i = f"tl.arange(0, {padded(table.rows)})[None, :]"
-            inside = f"real_[:, None] & ({i} < {table.rows})"
-            data = self._new(f"tl.load(inputs_ + token_[:, None] * {table.rows} + {i}, mask={inside}, other=0.0)")
+            i = f"tl.arange(0, {padded(table.rows)})[None, None, :]"
+            inside = f"real_[:, :, None] & ({i} < {table.rows})"
+            data = self._new(f"tl.load(inputs_ + token_[:, :, None] * {table.rows} + {i}, mask={inside}, other=0.0)")
             x = self._new(f"linear_back_({data}, {self._weight('embed')}, PRECISION_)")
         else:
             data = self._new("tl.load(inputs_ + token_, mask=real_, other=0)")
-            x = self._new(f"gather_(theta_, scale_, {table.begin}, {data}, real_, {width})")
+            x = self._new(f"gather_(forth_, scale_, {table.begin}, {data}, real_, {width})")
 
         def back(d: str) -> str:
-            self._line(f"{position.gradient} += sum_over_sequences_({d}, {self._slots})")
+            self._line(f"{position.gradient} += {d}")
             each = data if self._form.features else self._new(f"one_hot_({data}, real_, {padded(table.rows)})")
             self._add_gradient("embed", each, d)
             return ""
 
         return self._new(f"{x} + {place}"), back
+
+
+_SLICE = 32  # hidden numbers of a network that are evaluated together
 
 
 def _composed(backs: list[Back]) -> Back:
@@ -394,12 +467,12 @@ def _composed(backs: list[Back]) -> Back:
 
 
 _BLOCKS = (
-    "attention", "attention_back", "cross_entropy", "gather", "gelu", "gelu_back", "gradient_of", "linear", "linear_back",
-    "matrix", "mean_of_sequence", "mean_of_sequence_back", "norm", "norm_back", "one_hot", "sum_over_sequences",
+    "attention", "attention_back", "cross_entropy", "gain_gradient", "gather", "gelu", "gelu_back", "gradient_of", "linear",
+    "linear_back", "matrix", "mean_of_sequence", "mean_of_sequence_back", "norm", "norm_back", "one_hot", "sum_of_positions",
 )  # fmt: skip
 
 _ARGUMENTS = (
     "theta_, states_, gradient_, scale_, inputs_, targets_, weights_, shares_, drawn_rows_, problem_, setting_, sequences_, factors_, "
     "temperature_, alive_, settings_, table_, losses_, begin_, steps_, width_, programs_, instances_, longest_, drawn_, stride_, "
-    "learns_, ROWS_: tl.constexpr, PRECISION_: tl.constexpr"
+    "learns_, nothing_, TILES_: tl.constexpr, PRECISION_: tl.constexpr"
 )
