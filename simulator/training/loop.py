@@ -9,7 +9,7 @@ instances with equally many sequences, so none is padded to the length of anothe
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from quadsim.simulator.engines.stacks.run import FusedSteps
+from quadsim.simulator.engines.stacks.run import instances_that_fit as instances_that_fit_fused
+from quadsim.simulator.engines.stacks.run import why_not as why_not_fused
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.rules.catalogue import resolve_rule
@@ -26,7 +29,7 @@ from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.runs.status import statuses_of
 from quadsim.simulator.runs.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
 from quadsim.simulator.runs.trajectory import recorded_steps
-from quadsim.simulator.support.checks import check_count, check_interval
+from quadsim.simulator.support.checks import check_choice, check_count, check_interval
 from quadsim.simulator.support.devices import check_device, resolve_dtype
 from quadsim.simulator.support.memory import memory_text, physical_memory
 from quadsim.simulator.support.threads import in_threads, own_threads
@@ -34,6 +37,8 @@ from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.simulator.training.stepping import Stepper, check_compile, instances_that_fit, together
 
 __all__ = ["check_trainable", "chunk_bytes", "schedule_bytes", "train"]
+
+ENGINES = ("fused", "stack")
 
 TOKENS_AT_ONCE = 16_000
 """Tokens of all instances of a chunk on a CPU: more do not fit in its caches; with fewer, Python takes most of the time."""
@@ -63,6 +68,7 @@ def train(
     dtype: torch.dtype | str = torch.float32,
     device: str = "cpu",
     compile: bool = False,
+    engine: str = "auto",
     **hyperparameters: ArrayLike,
 ) -> TrainingRun:
     """Train every problem of a batch under every setting.
@@ -86,6 +92,8 @@ def train(
         dtype: torch.float32 or torch.float64.
         device: "cpu", "cuda" or "cuda:N".
         compile: whether torch.compile fuses the operations of a step; compiling takes some ten seconds.
+        engine: "auto" (fused where it can run the request), "fused" (one generated GPU kernel takes many steps in a launch) or
+            "stack" (operations of torch).
         **hyperparameters: of the rule; see `simulate`.
 
     Returns:
@@ -103,7 +111,7 @@ def train(
     job = _prepare(
         problem, rule, lr=lr, steps=steps, schedule=schedule, record=record, tolerance=tolerance, stop=stop,
         snapshots=snapshots, evaluate_every=evaluate_every, partition=partition, dtype=dtype, device=device,
-        compile=compile, **hyperparameters,
+        compile=compile, engine=engine, **hyperparameters,
     )  # fmt: skip
     return _gather(job, _in_chunks(job))
 
@@ -111,7 +119,7 @@ def train(
 def _prepare(
     problem: ToyProblem, rule: Rule | str, *, lr: ArrayLike | None, steps: int, schedule: Schedule | str | None,
     record: str | int, tolerance: float, stop: bool, snapshots: Iterable[int], evaluate_every: int, partition: str,
-    dtype: torch.dtype | str, device: str, compile: bool, **hyperparameters: ArrayLike,
+    dtype: torch.dtype | str, device: str, compile: bool, engine: str, **hyperparameters: ArrayLike,
 ) -> "_Job":  # fmt: skip
     """Check the arguments of `train` and gather them, without running anything.
 
@@ -146,9 +154,31 @@ def _prepare(
     )
     job.schedule.check(steps)
     check_settings(rule, settings, str(job.dtype).removeprefix("torch."))
+    job = replace(job, engine=_choose_engine(engine, job))
     if compile:
         check_compile(job.device)
     return job
+
+
+def _choose_engine(engine: str, job: "_Job") -> str:
+    """Return the name of the engine that trains; "auto" chooses the fused one where it can run the job.
+
+    Raises:
+        ValueError: an unknown engine, or the fused one where it cannot run the job.
+    """
+    check_choice("engine", engine, ("auto", *ENGINES))
+    if engine == "stack" or (engine == "auto" and job.device == "cpu"):
+        return "stack"
+    reason = why_not_fused(job.problem, job.rule, job.dtype, job.device)
+    if job.snapshots:
+        reason = "it keeps no snapshots"
+    if job.compile:
+        reason = "torch.compile is asked for, which compiles the operations of the engine stack"
+    if reason is None:
+        return "fused"
+    if engine == "fused":
+        raise ValueError(f"engine must be auto or stack here, got 'fused' ({reason}); use engine auto.")
+    return "stack"
 
 
 def check_trainable(rule: Rule) -> None:
@@ -226,6 +256,7 @@ class _Job:
     dtype: torch.dtype
     device: str
     compile: bool
+    engine: str = "stack"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -267,32 +298,42 @@ class _Found:
         self._place = {int(step): r for r, step in enumerate(job.record)}
 
     def see(self, t: int, at: NDArray[np.int64], losses: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Add the losses at one step.
+        """Add the losses at steps t, t + 1, ...; those after the step at which an instance ends do not count.
 
         Args:
-            t: the step.
+            t: the first step.
             at: indices of the instances.
-            losses: their losses, (2, instances).
+            losses: their losses, (steps, 2, instances).
 
         Returns:
             Whether each of the instances continues, (instances,).
         """
         if t == 0:
-            scale = np.maximum(losses, np.log(self._job.problem.classes))
+            scale = np.maximum(losses[0], np.log(self._job.problem.classes))
             self._limit[:, at] = np.where(np.isfinite(scale), DIVERGED_ABOVE * scale, 0.0)
-        lost = ~np.all(losses <= self._limit[:, at], axis=0)
-        self.diverged[at] = np.minimum(self.diverged[at], np.where(lost, t, np.inf))
-        within = (losses <= self._job.target) & ~lost
-        self.hit[:, at] = np.minimum(self.hit[:, at], np.where(within, t, np.inf))
-        self.stay[:, at] = np.where(within, np.minimum(self.stay[:, at], t), np.inf)
-        self.last[:, at] = np.where(lost, np.inf, losses)
-        if t in self._place:
-            self.losses[:, at, self._place[t]] = losses
-        going = np.isinf(self.diverged[at])
+        lost = ~np.all(losses <= self._limit[:, at], axis=1)
+        within = (losses <= self._job.target) & ~lost[:, None]
+        ends = lost
         if self._job.stop:
-            going &= ~np.all(np.isfinite(self.hit[:, at]), axis=0)
-        self.stopped[at[~going]] = t
-        return np.asarray(going)
+            reached = np.logical_or.accumulate(within, axis=0) | np.isfinite(self.hit[:, at])
+            ends = lost | np.all(reached, axis=1)
+        ended, number = ends.any(axis=0), losses.shape[0]
+        final = np.where(ended, ends.argmax(axis=0), number - 1)  # last step that counts
+        steps = t + np.arange(number)
+        counts = steps[:, None] <= t + final
+        hit = np.where(within & counts[:, None], steps[:, None, None], np.inf).min(axis=0)
+        self.hit[:, at] = np.minimum(self.hit[:, at], hit)
+        self.diverged[at] = np.minimum(self.diverged[at], np.where(lost & counts, steps[:, None], np.inf).min(axis=0))
+        outside = np.where(~within & counts[:, None], steps[:, None, None], -1).max(axis=0)
+        stay = np.where(outside < 0, np.minimum(self.stay[:, at], t), outside + 1.0)
+        self.stay[:, at] = np.where(outside == t + final, np.inf, stay)
+        each = np.arange(at.size)
+        self.last[:, at] = np.where(lost[final, each], np.inf, losses[final, :, each].T)
+        for step in sorted(self._place.keys() & set(steps.tolist())):
+            seen = counts[step - t]
+            self.losses[:, at[seen], self._place[step]] = losses[step - t][:, seen]
+        self.stopped[at[ended]] = t + final[ended]
+        return np.asarray(~ended)
 
 
 def _in_chunks(job: _Job) -> _Found:
@@ -300,7 +341,8 @@ def _in_chunks(job: _Job) -> _Found:
     total = job.shape[0] * job.shape[1]
     found = _Found(job, total)
     if job.device != "cpu":
-        for chunk in np.array_split(np.arange(total), -(-total // min(total, _fit(job)))):
+        fit = instances_that_fit_fused(job.problem, len(job.rule.states), job.device) if job.engine == "fused" else _fit(job)
+        for chunk in np.array_split(np.arange(total), -(-total // min(total, fit))):
             _run(job, chunk, found)
         return found
     workers = torch.get_num_threads()
@@ -332,32 +374,22 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
     alive, going = chunk, np.ones(chunk.size, dtype=bool)
     problems, settings = np.divmod(chunk, job.shape[1])
     every_step = job.problem.task.batch is None  # no mini-batches: the losses of a step are the losses on all data
-    length = together(_STRETCH if every_step else job.every)
-    stepper = Stepper(
-        job.problem,
-        problems,
-        job.rule,
-        {name: values[settings] for name, values in job.settings.items()},
-        job.partition,
-        stretch=length,
-        dtype=job.dtype,
-        device=job.device,
-        compile=job.compile,
-    )
+    stepper = _stepper(job, problems, settings, together(_STRETCH if every_step else job.every))
     factors = job.factors
     t = 0
 
     def see(step: int, losses: NDArray[np.float64]) -> None:
-        going[going] = found.see(step, alive[going], losses[:, going])
+        going[going] = found.see(step, alive[going], losses[:, :, going])
 
     while going.any():
         kept = t in job.snapshots
         if (kept or t == job.steps) if every_step else (t % job.every == 0 or t == job.steps):
-            see(t, stepper.look())
+            see(t, stepper.look()[None])
         if not going.any():
             return
         if kept:
             s = job.snapshots.index(t)
+            assert isinstance(stepper, Stepper)
             for i, values in enumerate(stepper.kept_step(t, float(factors[min(t, job.steps - 1)]))):
                 found.snapshots[i, alive[going], s] = values.double().cpu().numpy()[going]
         if t == job.steps:
@@ -366,17 +398,33 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
             t += 1
             continue
         stops = [step for step in job.snapshots if step > t]
-        end = min(t + length, job.steps, *stops)
+        end = min(t + stepper.longest, job.steps, *stops)
         if not every_step:
             end = min(end, (t // job.every + 1) * job.every)
         losses = stepper.stretch(t, factors[t:end])
         if every_step:
-            for step in range(t, end):
-                see(step, losses[step - t])
+            see(t, losses)
         t = end
         if stepper.worth_dropping(int(going.sum())) and going.any():
             stepper.select(np.flatnonzero(going))
             alive, going = alive[going], going[going]
+
+
+def _stepper(job: _Job, which: NDArray[np.int64], setting: NDArray[np.int64], length: int) -> Stepper | FusedSteps:
+    """Return what takes the steps of the instances with these problems and settings, `length` steps without a decision."""
+    if job.engine == "fused":
+        return FusedSteps(job.problem, which, job.rule, job.settings, setting, job.device)
+    return Stepper(
+        job.problem,
+        which,
+        job.rule,
+        {name: values[setting] for name, values in job.settings.items()},
+        job.partition,
+        stretch=length,
+        dtype=job.dtype,
+        device=job.device,
+        compile=job.compile,
+    )
 
 
 def _gather(job: _Job, found: _Found) -> TrainingRun:
@@ -413,4 +461,5 @@ def _gather(job: _Job, found: _Found) -> TrainingRun:
         snapshots=Snapshots(np.array(job.snapshots), kept[0], kept[1], kept[2]) if job.snapshots else None,
         dtype=str(job.dtype).removeprefix("torch."),
         device=job.device,
+        engine=job.engine,
     )

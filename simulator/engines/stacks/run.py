@@ -30,7 +30,7 @@ _WIDEST = 32
 _MOST_TOKENS = 16  # of a sequence
 _MOST_CLASSES = 64
 _MOST_GRADIENTS = 16_384  # numbers that a program adds up in registers
-_TILES, _WARPS, _PRECISION = 4, 4, "three"
+_TILES, _WARPS, _PRECISION, _MAXREG = 4, 4, "three", None
 _TOKENS_AT_ONCE = 1 << 26  # tokens times steps of a launch: tenths of a second, so that Ctrl-C works
 _STEPS_AT_ONCE = 256
 
@@ -229,7 +229,7 @@ class FusedSteps:
             data.weights, data.shares, rows, self._problem_of, self._setting_of, sequences, weights, self._temperature(),
             self._alive, self._settings, table, losses, t, factors.size, self._settings.shape[1], programs,
             self._which.size, data.targets.shape[1], rows.shape[-1], self.theta.numel(), int(gradient is None), 0,
-            TILES_=_TILES, PRECISION_=_PRECISION, num_warps=_WARPS, num_stages=1,
+            TILES_=_TILES, PRECISION_=_PRECISION, num_warps=_WARPS, maxnreg=_MAXREG, num_stages=1,
         )  # fmt: skip
         if self._problem.copies == 1:
             return losses
