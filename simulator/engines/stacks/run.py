@@ -1,38 +1,38 @@
 """Run the fused kernels of stacks: the steps of many instances, with parameters, states and data on the device throughout."""
 
-import importlib.util
-from collections.abc import Mapping
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from types import ModuleType
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadsim.simulator.engines.kernels.cache import import_source
 from quadsim.simulator.engines.kernels.gpu_blocks import on_host
-from quadsim.simulator.engines.kernels.gpu_run import step_table
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.update_source import why_no_update
-from quadsim.simulator.engines.stacks.source import Form, padded, stack_source
+from quadsim.simulator.engines.stacks.nvrtc import GpuKernel, why_no_compiler
+from quadsim.simulator.engines.stacks.source import Form, Layout, shared_bytes, slots_of, stack_source
 from quadsim.simulator.models.base import DataShape, Model
 from quadsim.simulator.models.mlp import MLP
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.models.transformer import Transformer
 from quadsim.simulator.rules.rule import Rule
 
-__all__ = ["FusedSteps", "form_of", "stack_kernels", "why_not"]
+__all__ = ["FusedSteps", "form_of", "instances_that_fit", "why_not"]
 
 Tensor = torch.Tensor
+Kernel = Callable[[int, Sequence[Any]], None]
 
 _WIDEST = 32
-_MOST_TOKENS = 16  # of a sequence
-_MOST_CLASSES = 64
-_MOST_GRADIENTS = 16_384  # numbers that a program adds up in registers
-_TILES, _WARPS, _PRECISION, _MAXREG = 4, 4, "three", None
+_MOST_TOKENS = 16  # of a sequence: a thread keeps its scores in registers
+_MOST_SHARED = 227 * 1024  # bytes of a block on an H100, which the tests on a CPU assume
 _TOKENS_AT_ONCE = 1 << 26  # tokens times steps of a launch: tenths of a second, so that Ctrl-C works
 _STEPS_AT_ONCE = 256
+_SHARE = 0.8  # share of the free memory of a GPU that is used
+_LAYOUTS = ((64, 2), (64, 1), (32, 2), (32, 1))
 
 
 def form_of(problem: ToyProblem) -> Form:
@@ -52,40 +52,55 @@ def why_not(problem: ToyProblem, rule: Rule, dtype: torch.dtype, device: str) ->
     """Return the reason why this engine cannot train a problem by a rule, as a clause for an error message; None if it can."""
     if device == "cpu":
         return "it needs a GPU"
-    if importlib.util.find_spec("triton") is None:
-        return "triton is not installed"
     if dtype != torch.float32:
         return "it takes float32 alone"
-    return why_no_update(rule) or _why_no_kernel(problem.model, problem.task.shape)
+    reason = why_no_update(rule) or why_no_compiler()
+    return reason or _why_no_kernel(problem.model, problem.task.shape, _most_shared(torch.device(device)))
 
 
-def _why_no_kernel(model: Model, shape: DataShape) -> str | None:
+def _most_shared(device: torch.device) -> int:
+    if device.type != "cuda":
+        return _MOST_SHARED
+    return int(torch.cuda.get_device_properties(device).shared_memory_per_block_optin)
+
+
+def _why_no_kernel(model: Model, shape: DataShape, most_shared: int) -> str | None:
     if not isinstance(model, Transformer | MLP):
         return f"it has no kernel for the model {model.name}"
     if isinstance(model, MLP) and shape.readout != "every":
-        return f"it has no kernel for an MLP that answers once a sequence ({shape.readout})"
-    sizes = {
-        "a width": (model.width, _WIDEST),
-        "tokens in a sequence": (shape.tokens, _MOST_TOKENS),
-        "classes": (shape.classes, _MOST_CLASSES),
-        "inputs": (shape.inputs, _MOST_CLASSES),
-        "numbers in its padded gradient": (_padded_size(model, shape), _MOST_GRADIENTS),
-    }
-    for name, (size, most) in sizes.items():
-        if size > most:
-            return f"it takes {name} of at most {most}, not {size}"
+        return "it has no kernel for an MLP that answers once a sequence"
+    if model.width % 4 or model.width > _WIDEST:
+        return f"it takes a width that is a multiple of 4 up to {_WIDEST}, not {model.width}"
+    if shape.tokens > _MOST_TOKENS:
+        return f"it takes at most {_MOST_TOKENS} tokens in a sequence, not {shape.tokens}"
+    if layout_of(Form(model, shape), shape.tokens, most_shared) is None:
+        return "its parameters and their gradients do not fit in the shared memory of a GPU"
     return None
 
 
-def _padded_size(model: Model, shape: DataShape) -> int:
-    shapes = [p.shape for p in model.parameters(shape) if len(p.shape) > 1]
-    return sum(padded(rows) * padded(columns) for rows, columns in shapes)
+def layout_of(form: Form, tokens: int, most_shared: int) -> Layout | None:
+    """Return how chunks are spread over threads for so many tokens a step and bytes of shared memory; None if none has room.
+
+    Each instance has the same layout whatever else is in its stack, so that its bits do not depend on that.
+    """
+    rows = max(tokens // form.shape.tokens * slots_of(form.shape), 1)
+    fitting = [layout for layout in (Layout(*each) for each in _LAYOUTS) if shared_bytes(form, layout) <= most_shared]
+    enough = [layout for layout in fitting if layout.threads * layout.rows <= max(rows, 64)]
+    return next(iter(enough or fitting), None)
 
 
 @lru_cache(maxsize=256)
-def stack_kernels(form: Form, rule: Rule) -> ModuleType:
-    """Return the module of kernels for a form under a rule; Triton compiles a kernel at its first launch."""
-    return import_source(stack_source(form, rule), "gpu_stack")
+def gpu_kernel(form: Form, rule: Rule, layout: Layout, device: torch.device) -> Kernel:
+    """Return the compiled kernel of a form under a rule."""
+    return GpuKernel(stack_source(form, rule, layout), device, layout.threads, shared_bytes(form, layout))
+
+
+def instances_that_fit(problem: ToyProblem, states: int, device: str) -> int:
+    """Return how many instances fit in the free memory of a GPU."""
+    with torch.cuda.device(device):
+        free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    each = 4.0 * problem.dimension * (3 + states) + 8.0 * problem.tokens_per_step + 8.0 * _STEPS_AT_ONCE
+    return max(1, int(_SHARE * free / each))
 
 
 class _Data:
@@ -128,6 +143,7 @@ class FusedSteps:
         settings: name to values, (K,).
         setting: index of the setting of every instance, (E,).
         device: a torch device.
+        kernel: the kernel to launch; None compiles it for the device.
     """
 
     def __init__(
@@ -138,17 +154,19 @@ class FusedSteps:
         settings: Mapping[str, NDArray[np.float64]],
         setting: NDArray[np.int64],
         device: str,
+        kernel: Kernel | None = None,
     ) -> None:
-        self._problem, self._rule, self._which = problem, rule, which
+        self._problem, self._which = problem, which
         self._form, self._program = form_of(problem), program(rule)
         self._device = torch.device(device)
-        self._kernels = stack_kernels(self._form, rule)
+        layout = layout_of(self._form, problem.tokens_per_step // problem.copies, _most_shared(self._device))
+        assert layout is not None  # of a problem for which `why_not` is None
+        self._kernel = kernel or gpu_kernel(self._form, rule, layout, self._device)
         self._data = _data_of(problem, self._device)
         instances, copies = which.size, problem.copies
         self._settings = self._tensor(np.stack([settings[name] for name in rule.names]), torch.float64)
-        self._clocks = torch.ones(
-            (len(self._program.clocks), self._settings.shape[1]), dtype=torch.float64, device=self._device
-        )
+        clocks = len(self._program.clocks)
+        self._clocks = torch.ones((instances * copies, clocks), dtype=torch.float64, device=self._device)
         self._problem_of = self._tensor(which, torch.int32)
         self._setting_of = self._tensor(setting, torch.int32)
         at = self._problem_of.long()
@@ -165,6 +183,7 @@ class FusedSteps:
         self._all_factors = self._tensor(np.stack([weights, np.ones_like(weights)], axis=1), torch.float32)
         share = np.ones(instances) if batch is None else sequences / batch
         self._factors = self._all_factors * self._tensor(np.repeat(share, copies), torch.float32)[:, None]
+        self._temperature = self._data.temperature[at]
         self._alive = torch.arange(instances * copies, dtype=torch.int32, device=self._device)
 
     def _tensor(self, array: NDArray[np.float64] | NDArray[np.int64], dtype: torch.dtype) -> Tensor:
@@ -191,11 +210,8 @@ class FusedSteps:
         if self._form.batched:
             number = int(self._all_sequences.max())
             rows = torch.arange(number, dtype=torch.int32, device=self._device).repeat(self._which.size, 1)
-        factors = np.ones(1)
         gradient = torch.empty_like(self.theta)
-        clocks = self._clocks.clone()
-        losses = self._launch(0, factors, rows, self._all_sequences, self._all_factors, gradient)
-        self._clocks = clocks
+        losses = self._launch(0, np.ones(1), rows, self._all_sequences, self._all_factors, gradient)
         return gradient, losses[0]
 
     def stretch(self, t: int, factors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -219,25 +235,26 @@ class FusedSteps:
         self, t: int, factors: NDArray[np.float64], rows: Tensor, sequences: Tensor, weights: Tensor, gradient: Tensor | None
     ) -> Tensor:
         """Take steps, or evaluate one gradient where there is an array for it; return the losses, (steps, 2, E)."""
-        table = step_table(
-            self._rule, self._kernels, self._settings, self._clocks, self._tensor(factors, torch.float64), torch.float32
-        )
         data, programs = self._data, self._alive.shape[0]
         losses = torch.empty((factors.size, 2, programs), device=self._device)
-        self._kernels.train_[(programs,)](
+        scheduled = self._tensor(factors, torch.float64)
+        arrays = (
             self.theta, self.states, self.theta if gradient is None else gradient, data.scale, data.inputs, data.targets,
-            data.weights, data.shares, rows, self._problem_of, self._setting_of, sequences, weights, self._temperature(),
-            self._alive, self._settings, table, losses, t, factors.size, self._settings.shape[1], programs,
-            self._which.size, data.targets.shape[1], rows.shape[-1], self.theta.numel(), int(gradient is None), 0,
-            TILES_=_TILES, PRECISION_=_PRECISION, num_warps=_WARPS, maxnreg=_MAXREG, num_stages=1,
+            data.weights, data.shares, rows, self._problem_of, self._setting_of, sequences, weights, self._temperature,
+            self._alive, self._settings, scheduled, self._clocks, losses,
         )  # fmt: skip
+        numbers = (
+            t, factors.size, self._settings.shape[1], programs, self._which.size, data.targets.shape[1], rows.shape[-1],
+            int(gradient is None),
+        )  # fmt: skip
+        arguments = [ctypes.c_void_p(array.data_ptr()) for array in arrays]
+        self._kernel(
+            programs, [*arguments, ctypes.c_longlong(self.theta.numel()), *(ctypes.c_int(number) for number in numbers)]
+        )
         if self._problem.copies == 1:
             return losses
         each = losses.view(factors.size, 2, -1, self._problem.copies)
         return torch.stack([each[:, 0].amax(dim=-1), each[:, 1].sum(dim=-1)], dim=1)
-
-    def _temperature(self) -> Tensor:
-        return self._data.temperature[self._problem_of.long()]
 
     def select(self, chosen: NDArray[np.int64]) -> None:
         """Keep the instances with the indices `chosen` and drop all others; nothing moves in memory."""

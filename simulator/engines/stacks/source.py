@@ -1,8 +1,8 @@
-"""Print the fused kernel of a model under a rule as Python source for Triton, from the building blocks of `functions.py`.
+"""Print the fused kernel of a model under a rule as CUDA C++, from the blocks of `blocks.py`.
 
-One program is one copy of one instance. In each step it runs over its data in chunks of TILES_ tiles of 16 rows, adds up the gradient of every
-parameter in registers, and then updates its parameters by the rule; parameters and states stay in memory, where the first-level
-caches of the GPU hold them. Losses of every step are stored, so that the caller decides afterwards which instances have finished.
+One block of threads is one copy of one instance. In each step it runs over its data in chunks, adds up the gradient of every
+parameter in shared memory, and then updates its parameters, which are there too, by the rule. Only the states of the rule are read
+and written in global memory. Losses of every step are stored, so that the caller decides afterwards which instances have finished.
 
 The order of the blocks is written as in `models/transformer.py` and `models/mlp.py`. The writer of each block returns the name of
 its result and the writer of its backward pass, so that the order of the backward pass follows from that of the forward pass.
@@ -14,15 +14,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from quadsim.simulator.engines.kernels.gpu_source import RuleSource, step_names
+import sympy as sp
+
 from quadsim.simulator.engines.kernels.lowering import program
-from quadsim.simulator.engines.kernels.printer import label
-from quadsim.simulator.models.base import DataShape, Model, Parameter
+from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
+from quadsim.simulator.engines.kernels.program import Assignment
+from quadsim.simulator.engines.stacks.blocks import BLOCKS, HEADER
+from quadsim.simulator.models.base import DataShape, Model
 from quadsim.simulator.models.mlp import MLP
 from quadsim.simulator.models.transformer import Transformer
 from quadsim.simulator.rules.rule import Rule, symbols
 
-__all__ = ["Form", "padded", "slots_of", "stack_source"]
+__all__ = ["Form", "Layout", "shared_bytes", "slots_of", "stack_source"]
 
 Back = Callable[[str], str]
 """Writes a backward pass: the name of the gradient of the result to that of the gradient of the argument."""
@@ -52,259 +55,252 @@ class Form:
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """A matrix of parameters, or some rows or columns of one.
+class Layout:
+    """How a chunk is spread over threads.
 
     Attributes:
-        gradient: name of its gradient.
-        begin: its first coordinate.
-        rows: its rows.
-        columns: its columns.
-        stride: number of coordinates between two of its rows.
-        kind: "matrix", "gain" (one row) or "position" (a row for each position).
+        threads: threads of a block.
+        rows: rows that a thread holds.
     """
 
-    gradient: str
-    begin: int
+    threads: int
     rows: int
-    columns: int
-    stride: int
-    kind: str = "matrix"
-
-    @property
-    def sizes(self) -> str:
-        """The arguments of a function that reads or writes it."""
-        pad = padded(self.rows) if self.kind == "matrix" else 1 << (self.rows - 1).bit_length()
-        return f"{self.rows}, {self.columns}, {self.stride}, {pad}, {padded(self.columns)}"
-
-    @property
-    def tile(self) -> str:
-        """The shape of its gradient while chunks are added up."""
-        rows = {"matrix": f"{padded(self.rows)}", "gain": "TILES_", "position": "TILES_, 16"}[self.kind]
-        return f"({rows}, {padded(self.columns)})"
-
-    @property
-    def total(self) -> str:
-        """The gradient once all chunks are added up."""
-        sums = {"gain": "tl.sum({}, axis=0)[None, :]", "position": "sum_of_positions_({}, SLOTS_)"}
-        return sums.get(self.kind, "{}").format(self.gradient)
 
 
-def padded(size: int) -> int:
-    """Return the next power of two of at least 16: the matrix units take no fewer rows or columns."""
-    return max(16, 1 << (size - 1).bit_length())
-
-
-def slots_of(form: Form) -> int:
+def slots_of(shape: DataShape) -> int:
     """Return the number of rows that a sequence has in a chunk."""
-    return 1 if _is_flat(form) else 1 << (form.shape.tokens - 1).bit_length()
+    return 1 << (shape.tokens - 1).bit_length()
 
 
-def _is_flat(form: Form) -> bool:
-    """Whether the embeddings of a sequence, end to end, are one input."""
-    return isinstance(form.model, MLP) and form.shape.readout != "every"
+def shared_bytes(form: Form, layout: Layout) -> int:
+    """Return the bytes of shared memory of a block: parameters, their gradients, and two regions for the rows of a chunk."""
+    parameters = sum(p.size for p in form.model.parameters(form.shape))
+    rows, heads = layout.threads * layout.rows, getattr(form.model, "heads", 1)
+    region = rows * (form.model.width + 4) + rows // slots_of(form.shape) * 4  # type: ignore[attr-defined]
+    return 4 * (2 * parameters + 2 * region + rows * 2 * heads)
 
 
 @lru_cache(maxsize=256)
-def stack_source(form: Form, rule: Rule) -> str:
-    """Return the source of the kernel, a Python module that needs `triton`.
+def stack_source(form: Form, rule: Rule, layout: Layout) -> str:
+    """Return the source of the kernel `train_`, in CUDA C++ that a C++ compiler takes too (with one thread).
 
     Args:
         form: a form of a Transformer or an MLP.
         rule: a rule for which `why_no_update` is None.
+        layout: how a chunk is spread over threads.
     """
-    return _StackSource(form, rule).text(label(rule))
+    return _StackSource(form, rule, layout).text()
 
 
-class _StackSource(RuleSource):
-    def __init__(self, form: Form, rule: Rule) -> None:
-        super().__init__(program(rule), "float32")
-        self._form, self._model, self._shape = form, form.model, form.shape
-        self._slots, self._tokens = slots_of(form), 1 if _is_flat(form) else form.shape.tokens
-        self._scaled = form.scaled == "parameter"
-        self._pieces: dict[str, _Piece] = {}
-        self._slices: dict[str, int] = {}
-        begin = 0
+class _Printer(ExpressionPrinter):
+    """Prints expressions in C++; constants are float, functions have the names of `blocks.HEADER`."""
+
+    def number(self, value: float) -> str:
+        return f"{value!r}f"
+
+    def call(self, function: str, *arguments: str) -> str:
+        return super().call(f"{function}_", *arguments)
+
+
+class _WidePrinter(_Printer):
+    """Prints constants in double and names with the end `_wide_`, for values that are rounded later."""
+
+    def number(self, value: float) -> str:
+        return repr(value)
+
+    def _print_Symbol(self, symbol: sp.Symbol) -> str:
+        return f"{symbol.name}_wide_"
+
+
+class _StackSource:
+    """Writes the lines of a kernel; `_depth` is the present indentation."""
+
+    def __init__(self, form: Form, rule: Rule, layout: Layout) -> None:
+        self._form, self._model, self._shape, self._layout = form, form.model, form.shape, layout
+        self._rule, self._program = rule, program(rule)
+        self._lines: list[str] = []
+        self._depth = self._number = 0
+        self._begin: dict[str, int] = {}
+        at = 0
         for parameter in form.model.parameters(form.shape):
-            self._cut(parameter, begin)
-            begin += parameter.size
-        self._dimension, self._number = begin, 0
-        self._from = "forth_"
-
-    def _cut(self, parameter: Parameter, begin: int) -> None:
-        """Name the pieces of a parameter: q, k and v, slices of the hidden numbers of a network, else the whole."""
-        name = parameter.name
-        if len(parameter.shape) == 1:
-            self._piece(name, begin, 1, *parameter.shape, kind="gain")
-            return
-        rows, columns = parameter.shape
-        if parameter.parts:
-            each = rows // len(parameter.parts)
+            self._begin[parameter.name] = at
             for i, part in enumerate(parameter.parts):
-                self._piece(part, begin + i * each * columns, each, columns)
-        elif name.endswith((".w1", ".w2")):
-            hidden = max(rows, columns)
-            for i, first in enumerate(range(0, hidden, _SLICE)):
-                number = min(_SLICE, hidden - first)
-                if name.endswith(".w1"):
-                    self._piece(f"{name}_{i}", begin + first * columns, number, columns)
-                else:
-                    self._piece(f"{name}_{i}", begin + first, rows, number, stride=columns)
-        else:
-            self._piece(name, begin, rows, columns, kind="position" if name == "pos" else "matrix")
+                self._begin[part] = at + i * parameter.size // len(parameter.parts)
+            at += parameter.size
+        self._dimension = at
 
-    def _piece(
-        self, name: str, begin: int, rows: int, columns: int, *, stride: int | None = None, kind: str = "matrix"
-    ) -> None:
-        gradient = f"d_{name.replace('.', '_')}_"
-        self._pieces[name] = _Piece(gradient, begin, rows, columns, stride or columns, kind)
-
-    def text(self, name: str) -> str:
-        """Return the source of the whole module, with the name of the rule in its docstring."""
-        imports = (f"from quadsim.simulator.engines.stacks.functions import {f} as {f}_" for f in _BLOCKS)
-        self._begin(f"Fused steps of {name} on {type(self._model).name}.", *imports)
-        self._update()
+    def text(self) -> str:
+        """Return the whole source."""
+        name = type(self._model).name
+        self._line(f"// Fused steps of {label(self._rule)} on {name}, float32.")
+        self._lines += HEADER.splitlines()
+        for constant, value in self._constants().items():
+            self._line(f"constexpr int {constant} = {value};")
+        self._line(f"typedef {'float' if self._form.features else 'int'} INPUT;")
+        self._lines += BLOCKS.splitlines()
         self._kernel()
         return "\n".join(self._lines) + "\n"
 
-    # The rule.
+    def _constants(self) -> dict[str, int]:
+        model, shape = self._model, self._shape
+        width: int = model.width  # type: ignore[attr-defined]
+        heads: int = getattr(model, "heads", 1)
+        return {
+            "THREADS": self._layout.threads,
+            "ROWS_EACH": self._layout.rows,
+            "WIDTH": width,
+            "SLOTS": slots_of(shape),
+            "TOKENS": shape.tokens,
+            "HEADS": heads,
+            "EACH": width // heads,
+            "CAUSAL": int(shape.causal),
+            "HIDDEN": 4 * width,
+            "SLICE": min(width, 16),
+            "CLASSES": shape.classes,
+            "INPUTS": shape.inputs,
+            "DIMENSION": self._dimension,
+            "COPIES": self._form.copies,
+        }
 
-    @property
-    def _values(self) -> list[str]:
-        """The names of settings and values of a step that the update reads."""
-        whole = self._program
-        once = (a.name for a in whole.once)
-        return [str(name) for name in dict.fromkeys([*whole.hyperparameters, *once, *step_names(whole)])]
+    def _line(self, text: str = "") -> None:
+        self._lines.append("    " * self._depth + text if text else "")
 
-    def _update(self) -> None:
-        """Write `update_`, which takes the step of one piece, and `keep_`, which stores its gradient instead."""
-        whole, states = self._program, list(self._program.states)
-        (start,), (advance,) = whole.start, whole.advance
-        sizes = ", ".join(f"{name}: tl.constexpr" for name in ("ROWS", "COLUMNS", "STRIDE", "PAD", "WIDE"))
-        places = [
-            "i_ = tl.arange(0, PAD)[:, None]",
-            "j_ = tl.arange(0, WIDE)[None, :]",
-            "at_ = piece_ + i_ * STRIDE + j_",
-            "inside_ = (i_ < ROWS) & (j_ < COLUMNS)",
-        ]
-        if self._form.scaled:
-            factor = "tl.load(scale_ + at_, mask=inside_, other=0.0)"
-            places += [f"scales_ = {factor}", f"g = g * {'scales_' if self._scaled else '(scales_ * scales_)'}"]
-        body = [*places, "tl.store(gradient_ + at_, g, mask=inside_)"]
-        self._function("keep_", f"gradient_, scale_, piece_, g, {sizes}", body)
-        values = "".join(f", {name}" for name in self._values)
-        self._function("update_", f"theta_, states_, scale_, piece_, g, stride_, first_{values}, {sizes}", places)
-        self._line(f"{symbols.w} = tl.load(theta_ + at_, mask=inside_, other=0.0)")
-        for index, state in enumerate(states):
-            self._line(f"{state} = tl.load(states_ + {index} * stride_ + at_, mask=inside_, other=0.0)")
-        if not whole.starts_at_numbers:
-            self._assign((*start.block, *start.coordinate))
-            for state in states:
-                begun = self._shaped(whole.started[state], "g", {}, self._by_coordinate)
-                self._line(f"{state} = tl.where(first_, {begun}, {state})")
-        self._assign((*advance.block, *advance.coordinate))
-        for index, state in enumerate(states):
-            value = self._shaped(whole.advanced[state], "g", {}, self._by_coordinate)
-            self._line(f"tl.store(states_ + {index} * stride_ + at_, {value}, mask=inside_)")
-        increment = self._shaped(whole.increment, "g", {}, self._by_coordinate)
-        self._line(f"tl.store(theta_ + at_, {symbols.w} + ({increment}), mask=inside_)")
+    def _open(self, text: str) -> None:
+        self._line(text + " {")
+        self._depth += 1
 
-    # The steps.
+    def _close(self) -> None:
+        self._depth -= 1
+        self._line("}")
+
+    # The kernel.
 
     def _kernel(self) -> None:
-        form, dimension = self._form, self._dimension
-        self._function("train_", _ARGUMENTS)
-        own = [
-            "slot_ = tl.load(alive_ + tl.program_id(0)).to(tl.int64)",
-            f"instance_ = slot_ // {form.copies}",
-            "k_ = tl.load(setting_ + instance_) + tl.zeros((1, 1), tl.int32)",
-            f"theta_ += slot_ * {dimension}",
-            f"states_ += slot_ * {dimension}",
-            f"gradient_ += slot_ * {dimension}",
-            f"scale_ += tl.load(problem_ + instance_).to(tl.int64) * {dimension * form.copies}",
-            f"scale_ += slot_ % {form.copies} * {dimension}",
-            "data_ = tl.load(problem_ + instance_).to(tl.int64) * longest_",
-            "sequences_of_ = tl.load(sequences_ + instance_)",
-            "factor_ = tl.load(factors_ + slot_ * 2)",
-            "even_ = tl.load(factors_ + slot_ * 2 + 1)",
-            f"SLOTS_: tl.constexpr = {self._slots}",
-            "SEQUENCES_: tl.constexpr = TILES_ * 16 // SLOTS_",
-            "n_ = tl.arange(0, TILES_)[:, None] * 16 + tl.arange(0, 16)[None, :]",
-            "position_ = n_ % SLOTS_",
-        ]
-        for line in own:
+        self._line("#ifdef __CUDACC__")
+        self._line(f'extern "C" __global__ void __launch_bounds__(THREADS) train_({_ARGUMENTS}) {{')
+        self._line("extern __shared__ float shared_[];")
+        self._line("#else")
+        self._line(f'extern "C" void train_(int BLOCK, {_ARGUMENTS}) {{')
+        self._line("static thread_local float shared_[2 * DIMENSION + 2 * REGION + 2 * HEADS * ROWS];")
+        self._line("#endif")
+        self._depth = 1
+        for line in _BEGINNING.splitlines():
             self._line(line)
-        if isinstance(self._model, Transformer):
-            root = (self._model.width // self._model.heads) ** 0.5
-            tempered = " * tl.load(temperature_ + instance_)" if form.tempered else ""
-            self._line(f"divisor_ = {root!r}{tempered}")
-        self._settings(narrow=True)
-        self._line("for t_ in range(count_(steps_)):")
-        self._depth += 1
-        self._load_step()
-        for piece in self._pieces.values():
-            self._line(f"{piece.gradient} = tl.zeros({piece.tile}, tl.float32)")
-        self._line("loss_ = tl.zeros((TILES_, 16), tl.float32)")
-        self._line("even_loss_ = tl.zeros((TILES_, 16), tl.float32)")
-        self._line("for chunk_ in range(count_(tl.cdiv(sequences_of_, SEQUENCES_))):")
-        self._depth += 1
+        scale = " * scale_[i_]" if self._form.scaled == "parameter" else ""
+        self._line(f"for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) w_[i_] = theta_[i_]{scale};")
+        temperature = " * temperature_[instance_]" if self._form.tempered else ""
+        self._line(f"const float sharpness_ = 1.0f / (sqrtf(float(EACH)){temperature});")
+        self._clocks()
+        self._open("for (int t_ = 0; t_ < steps_; ++t_)")
+        self._line("float loss_ = 0.0f, even_loss_ = 0.0f;")
+        self._line("for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) total_[i_] = 0.0f;")
+        self._line("SYNC();")
+        self._open("for (int chunk_ = 0; chunk_ * (ROWS / SLOTS) < sequences_of_; ++chunk_)")
         self._chunk()
-        self._depth -= 1
-        self._line("tl.debug_barrier()  # no thread changes a parameter that another still reads")
-        values = "".join(f", {name}" for name in self._values)
-        self._line("if learns_:")
-        for piece in self._pieces.values():
-            where = f"theta_, states_, scale_, {piece.begin}, {piece.total}, stride_, begin_ + t_ == 0"
-            self._line(f"    update_({where}{values}, {piece.sizes})")
-        self._line("else:")
-        for piece in self._pieces.values():
-            self._line(f"    keep_(gradient_, scale_, {piece.begin}, {piece.total}, {piece.sizes})")
-        self._line("losses_at_ = losses_ + t_ * 2 * programs_ + tl.program_id(0)")
-        self._line("tl.store(losses_at_, tl.sum(tl.sum(even_loss_, axis=1), axis=0))")
-        self._line("tl.store(losses_at_ + programs_, tl.sum(tl.sum(loss_, axis=1), axis=0))")
-        self._line("tl.debug_barrier()  # the next step reads the parameters")
-        self._depth -= 1
+        self._close()
+        self._step()
+        self._line("even_loss_ = sum_of_threads(even_loss_, one_);")
+        self._line("loss_ = sum_of_threads(loss_, one_);")
+        self._open("if (THREAD == 0)")
+        self._line("losses_[(t_ * 2LL) * programs_ + BLOCK] = even_loss_;")
+        self._line("losses_[(t_ * 2LL + 1) * programs_ + BLOCK] = loss_;")
+        self._close()
+        self._close()
+        scale = "" if self._form.scaled != "parameter" else " && false"  # then each step has stored them
+        self._line(f"if (learns_{scale}) for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) theta_[i_] = w_[i_];")
+        for index, clock in enumerate(self._program.clocks):
+            self._line(f"if (THREAD == 0 && learns_) clocks_[slot_ * {len(self._program.clocks)} + {index}] = {clock.name}_wide_;")
+        self._close()
+
+    def _clocks(self) -> None:
+        """Load settings and clocks and evaluate what depends on the settings alone, in double."""
+        whole = self._program
+        for index, symbol in enumerate((symbols.lr, *whole.hyperparameters)):
+            name = "lr_given_" if index == 0 else f"{symbol}_wide_"
+            self._line(f"const double {name} = settings_[{index} * width_ + setting_of_];")
+        self._assign(whole.once, wide=True)
+        for index, clock in enumerate(whole.clocks):
+            self._line(f"double {clock.name}_wide_ = clocks_[slot_ * {len(whole.clocks)} + {index}];")
+
+    def _assign(self, assignments: "tuple[Assignment, ...]", *, wide: bool = False) -> None:
+        printer, kind = (_WidePrinter(), "double") if wide else (_Printer(), "float")
+        for a in assignments:
+            self._line(f"const {kind} {printer.doprint(a.name)} = {printer.doprint(a.value)};")
+
+    def _step(self) -> None:
+        """Write the step of all parameters by the rule, or the store of the gradient."""
+        whole, form = self._program, self._form
+        (start,), (advance,) = whole.start, whole.advance
+        wide = _WidePrinter()
+        self._line("const double lr_wide_ = lr_given_ * factors_[t_];")
+        for index, clock in enumerate(whole.clocks):
+            self._line(f"const double next{index}_ = {wide.doprint(clock.value)};")
+        for index, clock in enumerate(whole.clocks):
+            self._line(f"{clock.name}_wide_ = next{index}_;")
+        self._assign(whole.step, wide=True)
+        names = (symbols.lr, *whole.hyperparameters, *(a.name for a in (*whole.once, *whole.clocks, *whole.step)))
+        for name in names:
+            self._line(f"const float {name} = float({wide.doprint(name)});")
+        self._assign(advance.block)
+        self._open('_Pragma("unroll 4") for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS)')
+        scale = {"": "", "parameter": " * scale_[i_]", "gradient": " * (scale_[i_] * scale_[i_])"}[form.scaled]
+        self._line(f"const float {symbols.g} = total_[i_]{scale};")
+        self._line(f"if (!learns_) {{ gradient_[i_] = {symbols.g}; continue; }}")
+        self._line(f"const float {symbols.w} = {'theta_' if form.scaled == 'parameter' else 'w_'}[i_];")
+        for index, state in enumerate(whole.states):
+            self._line(f"float {state} = states_[{index} * stride_ + i_];")
+        printer = _Printer()
+        if not whole.starts_at_numbers:
+            self._open("if (begin_ + t_ == 0)")
+            self._assign((*start.block, *start.coordinate))
+            for state in whole.states:
+                self._line(f"{state} = {printer.doprint(whole.started[state])};")
+            self._close()
+        self._assign(advance.coordinate)
+        for index, state in enumerate(whole.states):
+            self._line(f"states_[{index} * stride_ + i_] = {printer.doprint(whole.advanced[state])};")
+        self._line(f"const float next_ = {symbols.w} + ({printer.doprint(whole.increment)});")
+        if form.scaled == "parameter":
+            self._line("theta_[i_] = next_;")
+        self._line(f"w_[i_] = next_{scale if form.scaled == 'parameter' else ''};")
+        self._close()
 
     def _chunk(self) -> None:
         """Write the forward and the backward pass of one chunk."""
-        # Loads of the parameters depend on the chunk (by nothing, which the compiler cannot know), as do those of the backward
-        # pass on another number: else the compiler would keep all parameters, and all that is computed again, in registers.
-        self._line("forth_ = theta_ + chunk_ * nothing_")
-        self._line("sequence_ = chunk_ * SEQUENCES_ + n_ // SLOTS_")
-        self._line(f"real_ = (sequence_ < sequences_of_) & (position_ < {self._tokens})")
+        every = self._shape.readout == "every"
+        self._line("int position_[ROWS_EACH], target_[ROWS_EACH];")
+        self._line("float weight_[ROWS_EACH], share_[ROWS_EACH];")
+        self._line("long long token_[ROWS_EACH];")
+        self._open("EACH_ROW")
+        self._line("int sequence_ = chunk_ * (ROWS / SLOTS) + row_of(r) / SLOTS;")
+        self._line("position_[r] = row_of(r) % SLOTS;")
+        self._line("const bool real_ = sequence_ < sequences_of_ && position_[r] < TOKENS;")
         if self._form.batched:
-            drawn = "drawn_rows_ + (t_ * instances_ + instance_) * drawn_ + sequence_"
-            self._line(f"sequence_ = tl.load({drawn}, mask=real_, other=0)")
-        self._line(f"token_ = (data_ + sequence_) * {self._shape.tokens} + position_")
-        answer, counted = "token_", "real_"
-        if self._shape.readout != "every":
-            answer, counted = "(data_ + sequence_)", f"(real_ & (position_ == {self._tokens - 1}))"
-        for name, array in (("target_", "targets_"), ("weight_", "weights_"), ("share_", "shares_")):
-            zero = "0" if name == "target_" else "0.0"
-            self._line(f"{name} = tl.load({array} + {answer}, mask={counted}, other={zero})")
-        self._line("weight_ = weight_ * factor_")
-        self._from = "forth_"
+            self._line("if (real_) sequence_ = drawn_rows_[(t_ * (long long)instances_ + instance_) * drawn_ + sequence_];")
+        self._line("token_[r] = real_ ? (data_ + sequence_) * TOKENS + position_[r] : -1;")
+        self._line(f"const bool counts_ = real_{'' if every else ' && position_[r] == TOKENS - 1'};")
+        self._line(f"const long long answer_ = {'token_[r]' if every else 'data_ + sequence_'};")
+        self._line("target_[r] = counts_ ? targets_[answer_] : -1;")
+        self._line("weight_[r] = counts_ ? weights_[answer_] * factor_ : 0.0f;")
+        self._line("share_[r] = counts_ ? shares_[answer_] * even_ : 0.0f;")
+        self._line("if (!real_) position_[r] = -1;")
+        self._close()
         forward = self._transformer if isinstance(self._model, Transformer) else self._mlp
         x, back = forward()
-        logits, back_to_x = self._linear(x, "head")
-        self._line(f"each_, d_logits_ = cross_entropy_({logits}, target_, {self._shape.classes})")
-        self._line("loss_ += each_ * weight_")
-        self._line("even_loss_ += each_ * (share_ * even_)")
-        self._line("back_ = theta_ + (chunk_ + 1) * nothing_")
-        self._from = "back_"
-        back(back_to_x(self._new("d_logits_ * weight_[:, :, None]")))
+        d, head = self._array(), self._begin["head"]
+        self._line("float each_[ROWS_EACH];")
+        self._line(f"answer(w_ + {head}, total_ + {head}, {x}, target_, weight_, each_, {d}, one_, two_);")
+        self._line("EACH_ROW { loss_ += each_[r] * weight_[r]; even_loss_ += each_[r] * share_[r]; }")
+        back(d)
 
     def _transformer(self) -> tuple[str, Back]:
         model = self._model
         assert isinstance(model, Transformer)
-        x, back = self._embed("")
+        x, back = self._embed()
         backs = [back]
         for i in range(model.layers):
             for branch, norm in ((self._attention, f"layer{i}.norm1"), (self._network, f"layer{i}.norm2")):
-                if model.norm == "pre":
-                    x, back = self._sum(x, *self._chain(x, (self._norm, norm), (branch, f"layer{i}")))
-                else:
-                    x, back = self._sum(x, *branch(x, f"layer{i}"))
+                x, back = self._residual(x, branch, f"layer{i}", norm if model.norm == "pre" else "")
                 backs.append(back)
                 if model.norm == "post":
                     x, back = self._norm(x, norm)
@@ -320,141 +316,156 @@ class _StackSource(RuleSource):
     def _mlp(self) -> tuple[str, Back]:
         model = self._model
         assert isinstance(model, MLP)
-        x, back = self._embed("")
+        x, back = self._embed()
         backs = [back]
         for i in range(model.layers):
-            if model.norm == "pre":
-                x, back = self._norm(x, f"layer{i}.norm")
-                backs.append(back)
-            x, back = self._chain(x, (self._linear, f"layer{i}.w"), (self._gelu, ""))
-            backs.append(back)
-            if model.norm == "post":
-                x, back = self._norm(x, f"layer{i}.norm")
-                backs.append(back)
+            for here, block, name in (
+                (model.norm == "pre", self._norm, f"layer{i}.norm"),
+                (True, self._layer, f"layer{i}.w"),
+                (model.norm == "post", self._norm, f"layer{i}.norm"),
+            ):
+                if here:
+                    x, back = block(x, name)
+                    backs.append(back)
         return x, _composed(backs)
 
     # Blocks: each writes its forward pass and returns the name of its result and its backward pass.
 
-    def _new(self, value: str, number: int = 1) -> str:
-        """Write the assignment of a value (or of several) to a new name, and return it."""
-        names = [f"v{self._number + i}_" for i in range(number)]
-        self._number += number
-        self._line(f"{', '.join(names)} = {value}")
-        return names[0]
+    def _array(self, columns: str = "[WIDTH]") -> str:
+        """Write the declaration of an array with numbers for every row, all 0, and return its name."""
+        self._number += 1
+        self._line(f"float v{self._number}_[ROWS_EACH]{columns} = {{}};")
+        return f"v{self._number}_"
 
-    def _chain(self, x: str, *blocks: tuple[Callable[[str, str], tuple[str, Back]], str]) -> tuple[str, Back]:
-        backs = []
-        for block, name in blocks:
-            x, back = block(x, name)
+    def _places(self, name: str) -> str:
+        return f"w_ + {self._begin[name]}, total_ + {self._begin[name]}"
+
+    def _w(self, name: str) -> str:
+        return f"w_ + {self._begin[name]}"
+
+    def _add(self, x: str, y: str) -> None:
+        self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {x}[r][i_] += {y}[r][i_];")
+
+    def _residual(self, x: str, branch: Callable[[str, str], tuple[str, Back]], layer: str, norm: str) -> tuple[str, Back]:
+        """A residual sum of x and a branch of it, with a norm before the branch if it has a name."""
+        inner, backs = x, []
+        if norm:
+            inner, back = self._norm(x, norm)
             backs.append(back)
-        return x, _composed(backs)
+        y, back = branch(inner, layer)
+        backs.append(back)
+        self._add(y, x)
 
-    def _sum(self, x: str, y: str, back: Back) -> tuple[str, Back]:
-        """A residual sum x + y, where `back` is the backward pass from y to x."""
-        return self._new(f"{x} + {y}"), lambda d: self._new(f"{d} + {back(d)}")
+        def whole(d: str) -> str:
+            through = _composed(backs)(d)
+            self._add(through, d)
+            return through
 
-    def _weight(self, name: str) -> str:
-        piece = self._pieces[name]
-        return self._new(f"matrix_({self._from}, scale_, {piece.begin}, {piece.sizes}, {self._scaled})")
+        return y, whole
 
-    def _add_gradient(self, name: str, d: str, x: str) -> None:
-        total = self._pieces[name].gradient
-        self._line(f"{total} = gradient_of_({total}, {d}, {x}, PRECISION_)")
+    def _matrix_gradient(self, name: str, d: str, x: str) -> None:
+        self._line(f"put(one_, {d});")
+        self._line(f"put(two_, {x});")
+        self._line(f"add_gradient<WIDTH, WIDTH, WIDTH>(total_ + {self._begin[name]}, one_, two_);")
 
-    def _linear(self, x: str, name: str) -> tuple[str, Back]:
-        y = self._new(f"linear_({x}, {self._weight(name)}, PRECISION_)")
+    def _layer(self, x: str, name: str) -> tuple[str, Back]:
+        """A matrix and a GELU."""
+        h, y = self._array(), self._array()
+        self._line(f"linear<WIDTH, WIDTH, WIDTH>({self._w(name)}, {x}, {h});")
+        self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {y}[r][i_] = gelu({h}[r][i_]);")
 
         def back(d: str) -> str:
-            self._add_gradient(name, d, x)
-            return self._new(f"linear_back_({d}, {self._weight(name)}, PRECISION_)")
+            out = self._array()
+            self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {d}[r][i_] *= gelu_slope({h}[r][i_]);")
+            self._line(f"linear_back<WIDTH, WIDTH, WIDTH>({self._w(name)}, {d}, {out});")
+            self._matrix_gradient(name, d, x)
+            return out
 
         return y, back
 
-    def _gelu(self, x: str, _: str) -> tuple[str, Back]:
-        return self._new(f"gelu_({x})"), lambda d: self._new(f"gelu_back_({d}, {x})")
-
     def _norm(self, x: str, name: str) -> tuple[str, Back]:
-        piece = self._pieces[name]
-        normed = self._new(f"norm_({x}, {piece.columns})", 2)
-        factor = f"v{self._number - 1}_"
+        normed, factor, y = self._array(), self._array(""), self._array()
+        self._line(f"norm({x}, {normed}, {factor});")
+        self._line(f"times({self._w(name)}, {normed}, {y});")
 
         def back(d: str) -> str:
-            self._line(f"{piece.gradient} += gain_gradient_({d}, {normed})")
-            return self._new(f"norm_back_({d} * {self._weight(name)}, {normed}, {factor}, {piece.columns})")
+            out = self._array()
+            self._line(f"norm_back({self._places(name)}, {d}, {normed}, {factor}, {out}, one_);")
+            return out
 
-        return self._new(f"{normed} * {self._weight(name)}"), back
+        return y, back
 
     def _network(self, x: str, layer: str) -> tuple[str, Back]:
-        """The network of a layer, slice by slice of its hidden numbers, which the backward pass computes again."""
-        slices = [name.rsplit("_", 1)[1] for name in self._pieces if name.startswith(f"{layer}.w1_")]
-
-        def hidden(i: str) -> tuple[str, Back]:
-            return self._linear(x, f"{layer}.w1_{i}")
-
-        y = ""
-        for i in slices:
-            part = self._linear(self._gelu(hidden(i)[0], "")[0], f"{layer}.w2_{i}")[0]
-            y = self._new(f"{y} + {part}") if y else part
+        y, one, two = self._array(), f"{layer}.w1", f"{layer}.w2"
+        self._line(f"network({self._w(one)}, {self._w(two)}, {x}, {y});")
 
         def back(d: str) -> str:
-            out = ""
-            for i in slices:
-                h, back_to_x = hidden(i)
-                a, back_to_h = self._gelu(h, "")
-                self._add_gradient(f"{layer}.w2_{i}", d, a)
-                d_a = self._new(f"linear_back_({d}, {self._weight(f'{layer}.w2_{i}')}, PRECISION_)")
-                part = back_to_x(back_to_h(d_a))
-                out = self._new(f"{out} + {part}") if out else part
+            out = self._array()
+            totals = f"total_ + {self._begin[one]}, total_ + {self._begin[two]}"
+            self._line(f"network_back({self._w(one)}, {self._w(two)}, {totals}, {d}, {x}, {out}, one_, two_);")
             return out
 
         return y, back
 
     def _attention(self, x: str, layer: str) -> tuple[str, Back]:
-        model, shape = self._model, self._shape
-        assert isinstance(model, Transformer)
-        (q, back_q), (k, back_k), (v, back_v) = (self._linear(x, f"{layer}.{name}") for name in "qkv")
-        sizes = f"{model.heads}, {model.width // model.heads}, SLOTS_, {shape.tokens}, {shape.causal}, PRECISION_"
-        mixed = self._new(f"attention_({q}, {k}, {v}, divisor_, {sizes})")
-        y, back_to_mixed = self._linear(mixed, f"{layer}.o")
+        q, k, v, mixed, total, y = *(self._array() for _ in "qkvm"), self._array("[HEADS]"), self._array()
+        for part, name in ((q, "q"), (k, "k"), (v, "v")):
+            self._line(f"linear<WIDTH, WIDTH, WIDTH>({self._w(f'{layer}.{name}')}, {x}, {part});")
+        self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {q}[r][i_] *= sharpness_;")
+        self._line(f"attention({q}, {k}, {v}, {mixed}, {total}, one_, two_);")
+        self._line(f"linear<WIDTH, WIDTH, WIDTH>({self._w(f'{layer}.o')}, {mixed}, {y});")
 
         def back(d: str) -> str:
-            d = back_to_mixed(d)
-            first = self._new(f"attention_back_({d}, {q}, {k}, {v}, divisor_, {sizes})", 3)
-            at = int(first[1:-1])
-            parts = [each(f"v{at + i}_") for i, each in enumerate((back_q, back_k, back_v))]
-            return self._new(" + ".join(parts))
+            back, dq, dk, dv, out = (self._array() for _ in range(5))
+            self._line(f"linear_back<WIDTH, WIDTH, WIDTH>({self._w(f'{layer}.o')}, {d}, {back});")
+            self._matrix_gradient(f"{layer}.o", d, mixed)
+            results = f"{dq}, {dk}, {dv}, one_, two_, sums_"
+            self._line(f"attention_back({back}, {mixed}, {total}, {q}, {k}, {v}, {results});")
+            self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {dq}[r][i_] *= sharpness_;")
+            for part, name in ((dq, "q"), (dk, "k"), (dv, "v")):
+                self._line(f"linear_back<WIDTH, WIDTH, WIDTH>({self._w(f'{layer}.{name}')}, {part}, {out});")
+                self._matrix_gradient(f"{layer}.{name}", part, x)
+            return out
 
         return y, back
 
     def _mean(self, x: str) -> tuple[str, Back]:
-        sizes = f"real_, SLOTS_, {self._shape.tokens}"
-        y = self._new(f"mean_of_sequence_({x}, {sizes})")
-        return y, lambda d: self._new(f"mean_of_sequence_back_({d}, {sizes})")
-
-    def _embed(self, _: str) -> tuple[str, Back]:
-        """The embedding of tokens or features plus that of positions; its backward pass ends at the data."""
-        table, position = self._pieces["embed"], self._pieces["pos"]
-        width = f"{table.columns}, {padded(table.columns)}, {self._scaled}"
-        place = self._new(f"gather_(forth_, scale_, {position.begin}, position_, real_, {width})")
-        if self._form.features:
-            i = f"tl.arange(0, {padded(table.rows)})[None, None, :]"
-            inside = f"real_[:, :, None] & ({i} < {table.rows})"
-            data = self._new(f"tl.load(inputs_ + token_[:, :, None] * {table.rows} + {i}, mask={inside}, other=0.0)")
-            x = self._new(f"linear_back_({data}, {self._weight('embed')}, PRECISION_)")
-        else:
-            data = self._new("tl.load(inputs_ + token_, mask=real_, other=0)")
-            x = self._new(f"gather_(forth_, scale_, {table.begin}, {data}, real_, {width})")
+        y = self._array()
+        self._line(f"mean_of_sequence({x}, {y}, one_);")
 
         def back(d: str) -> str:
-            self._line(f"{position.gradient} += {d}")
-            each = data if self._form.features else self._new(f"one_hot_({data}, real_, {padded(table.rows)})")
-            self._add_gradient("embed", each, d)
+            out = self._array()
+            self._line(f"mean_of_sequence({d}, {out}, one_);")
+            return out
+
+        return y, back
+
+    def _embed(self) -> tuple[str, Back]:
+        """The embedding of tokens or features plus that of positions; its backward pass ends at the data."""
+        x = self._array()
+        self._line(f"gather({self._w('pos')}, position_, {x});")
+        if self._form.features:
+            self._line("float input_[ROWS_EACH][INPUTS];")
+            self._line("EACH_ROW UNROLL for (int i_ = 0; i_ < INPUTS; ++i_)")
+            self._line("    input_[r][i_] = token_[r] >= 0 ? inputs_[token_[r] * INPUTS + i_] : 0.0f;")
+            self._line(f"linear_back<INPUTS, WIDTH, WIDTH>({self._w('embed')}, input_, {x});")
+        else:
+            self._line("int input_[ROWS_EACH];")
+            self._line("EACH_ROW input_[r] = token_[r] >= 0 ? inputs_[token_[r]] : -1;")
+            self._line(f"gather({self._w('embed')}, input_, {x});")
+
+        def back(d: str) -> str:
+            self._line(f"put(one_, {d});")
+            room = "reinterpret_cast<int*>(two_)"
+            self._line(f"gather_back<TOKENS>(total_ + {self._begin['pos']}, one_, position_, {room});")
+            if self._form.features:
+                self._line("put(two_, input_);")
+                self._line(f"add_gradient<INPUTS, WIDTH, WIDTH>(total_ + {self._begin['embed']}, two_, one_);")
+            else:
+                self._line(f"gather_back<INPUTS>(total_ + {self._begin['embed']}, one_, input_, {room});")
             return ""
 
-        return self._new(f"{x} + {place}"), back
-
-
-_SLICE = 32  # hidden numbers of a network that are evaluated together
+        return x, back
 
 
 def _composed(backs: list[Back]) -> Back:
@@ -466,13 +477,23 @@ def _composed(backs: list[Back]) -> Back:
     return back
 
 
-_BLOCKS = (
-    "attention", "attention_back", "cross_entropy", "gain_gradient", "gather", "gelu", "gelu_back", "gradient_of", "linear",
-    "linear_back", "matrix", "mean_of_sequence", "mean_of_sequence_back", "norm", "norm_back", "one_hot", "sum_of_positions",
-)  # fmt: skip
+_BEGINNING = """\
+const long long slot_ = alive_[BLOCK];
+const int instance_ = int(slot_ / COPIES);
+const long long problem_of_ = problem_[instance_];
+const int setting_of_ = setting_[instance_], sequences_of_ = sequences_[instance_];
+theta_ += slot_ * DIMENSION;
+states_ += slot_ * DIMENSION;
+gradient_ += slot_ * DIMENSION;
+scale_ += (problem_of_ * COPIES + slot_ % COPIES) * DIMENSION;
+const long long data_ = problem_of_ * longest_;
+const float factor_ = weight_of_[slot_ * 2], even_ = weight_of_[slot_ * 2 + 1];
+float *w_ = shared_, *total_ = w_ + DIMENSION, *one_ = total_ + DIMENSION, *two_ = one_ + REGION, *sums_ = two_ + REGION;"""
 
 _ARGUMENTS = (
-    "theta_, states_, gradient_, scale_, inputs_, targets_, weights_, shares_, drawn_rows_, problem_, setting_, sequences_, factors_, "
-    "temperature_, alive_, settings_, table_, losses_, begin_, steps_, width_, programs_, instances_, longest_, drawn_, stride_, "
-    "learns_, nothing_, TILES_: tl.constexpr, PRECISION_: tl.constexpr"
+    "float* theta_, float* states_, float* gradient_, const float* scale_, const INPUT* inputs_, const int* targets_, "
+    "const float* weights_, const float* shares_, const int* drawn_rows_, const int* problem_, const int* setting_, "
+    "const int* sequences_, const float* weight_of_, const float* temperature_, const int* alive_, const double* settings_, "
+    "const double* factors_, double* clocks_, float* losses_, long long stride_, int begin_, int steps_, int width_, "
+    "int programs_, int instances_, int longest_, int drawn_, int learns_"
 )

@@ -1,0 +1,426 @@
+"""The building blocks of the fused kernels of stacks, in CUDA C++: each forward pass with its backward pass.
+
+A chunk of data has a row for every token; thread t holds the rows t, t + THREADS, ... (ROWS_EACH of them) in registers. The rows of a
+sequence follow one after the other and are filled up to a power of two (SLOTS). Parameters and their gradients are in shared memory.
+A product of rows with a matrix reads the matrix four numbers at a time, the same four in every thread; the gradient of a matrix
+is a product over all rows of the chunk, which are written to shared memory for it (`put`) and of which every thread adds up tiles
+of 4 x 4 numbers. All arithmetic is in float32.
+
+The text compiles as C++ for a CPU too, as a block of one thread that holds all rows; so the tests run it without a GPU. The
+definitions are those of `models/transformer.py`, `models/mlp.py` and `models/base.py`, against which every block is tested.
+"""
+
+__all__ = ["BLOCKS", "HEADER"]
+
+HEADER = r"""
+#ifdef __CUDACC__
+#define DEVICE static __device__ __forceinline__
+#define SYNC() __syncthreads()
+#define THREAD (int(threadIdx.x))
+#define BLOCK (int(blockIdx.x))
+#define INFINITY __int_as_float(0x7f800000)
+#else
+#include <cmath>
+#define DEVICE static inline
+#define SYNC()
+#define THREAD 0
+struct float4 { float x, y, z, w; };
+static inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+using std::fmaf; using std::fmaxf;
+#endif
+#define UNROLL _Pragma("unroll")
+
+template <typename T> DEVICE T ratio_(T a, T b) { return a == T(0) ? T(0) : a / b; }
+template <typename T> DEVICE T sign_(T a) { return T(a > T(0)) - T(a < T(0)); }
+DEVICE float absolute_(float a) { return fabsf(a); }
+DEVICE float sqrt_(float a) { return sqrtf(a); }
+DEVICE float exp_(float a) { return expf(a); }
+DEVICE float log_(float a) { return logf(a); }
+DEVICE float tanh_(float a) { return tanhf(a); }
+DEVICE float power_(float a, float b) { return powf(a, b); }
+DEVICE double absolute_(double a) { return fabs(a); }
+DEVICE double sqrt_(double a) { return sqrt(a); }
+DEVICE double exp_(double a) { return exp(a); }
+DEVICE double log_(double a) { return log(a); }
+DEVICE double tanh_(double a) { return tanh(a); }
+DEVICE double power_(double a, double b) { return pow(a, b); }
+template <typename T> DEVICE T maximum_(T a, T b) { return a > b || a != a ? a : b; }
+template <typename T> DEVICE T minimum_(T a, T b) { return a < b || a != a ? a : b; }
+"""
+"""The functions that the printed rule calls (see `printer.FUNCTIONS`), and what differs between a GPU and a CPU."""
+
+BLOCKS = r"""
+constexpr int ROWS = THREADS * ROWS_EACH;
+constexpr int REGION = ROWS * (WIDTH + 4) + ROWS / SLOTS * 4;  // numbers of a region of shared memory for the rows
+
+#define EACH_ROW UNROLL for (int r = 0; r < ROWS_EACH; ++r)
+
+DEVICE float4 load4(const float* from) { return *reinterpret_cast<const float4*>(from); }
+DEVICE void store4(float* to, float4 x) { *reinterpret_cast<float4*>(to) = x; }
+DEVICE int row_of(int r) { return r * THREADS + THREAD; }
+
+// Place of a row in a region. The four numbers between two rows and between two sequences keep the threads of a warp, which
+// read other rows or other sequences at the same time, in different banks.
+DEVICE int place(int row) { return row * (WIDTH + 4) + row / SLOTS * 4; }
+
+template <int N> DEVICE void put(float* region, const float (&x)[ROWS_EACH][N]) {
+    EACH_ROW UNROLL for (int i = 0; i < N; i += 4)
+        store4(region + place(row_of(r)) + i, float4{x[r][i], x[r][i + 1], x[r][i + 2], x[r][i + 3]});
+}
+
+template <int N> DEVICE float dot(const float* a, const float* b) {
+    float sum = 0.0f;
+    UNROLL for (int i = 0; i < N; ++i) sum = fmaf(a[i], b[i], sum);
+    return sum;
+}
+
+// y += x W^T for a matrix W (O, I) whose rows are S numbers apart.
+template <int O, int I, int S>
+DEVICE void linear(const float* w, const float (&x)[ROWS_EACH][I], float (&y)[ROWS_EACH][O]) {
+    UNROLL for (int o = 0; o < O; ++o) UNROLL for (int i = 0; i < I; i += 4) {
+        const float4 v = load4(w + o * S + i);
+        EACH_ROW {
+            y[r][o] = fmaf(v.x, x[r][i], y[r][o]);
+            y[r][o] = fmaf(v.y, x[r][i + 1], y[r][o]);
+            y[r][o] = fmaf(v.z, x[r][i + 2], y[r][o]);
+            y[r][o] = fmaf(v.w, x[r][i + 3], y[r][o]);
+        }
+    }
+}
+
+// The gradient of `linear` in x: back += d W.
+template <int O, int I, int S>
+DEVICE void linear_back(const float* w, const float (&d)[ROWS_EACH][O], float (&back)[ROWS_EACH][I]) {
+    UNROLL for (int o = 0; o < O; ++o) UNROLL for (int i = 0; i < I; i += 4) {
+        const float4 v = load4(w + o * S + i);
+        EACH_ROW {
+            back[r][i] = fmaf(v.x, d[r][o], back[r][i]);
+            back[r][i + 1] = fmaf(v.y, d[r][o], back[r][i + 1]);
+            back[r][i + 2] = fmaf(v.z, d[r][o], back[r][i + 2]);
+            back[r][i + 3] = fmaf(v.w, d[r][o], back[r][i + 3]);
+        }
+    }
+}
+
+// The gradient of `linear` in its matrix: total (O, I) += d^T x, from the regions of d and x, of which the rows below `limit` of
+// the matrix are kept. Where there are fewer tiles than threads, groups of threads take every so many rows of the chunk; they add
+// their parts one after the other, so that the order of the sum is always the same.
+template <int O, int I, int S>
+DEVICE void add_gradient(float* total, const float* d, const float* x, int limit = O) {
+    constexpr int TILES = (O / 4) * (I / 4), GROUPS = THREADS >= 2 * TILES ? THREADS / TILES : 1;
+    SYNC();
+    for (int tile = GROUPS > 1 ? THREAD % TILES : THREAD; tile < TILES; tile += GROUPS > 1 ? TILES : THREADS) {
+        const int group = GROUPS > 1 ? THREAD / TILES : 0, o = tile / (I / 4) * 4, i = tile % (I / 4) * 4;
+        float4 sum[4] = {};
+        if (group < GROUPS) {
+            _Pragma("unroll 4") for (int row = group; row < ROWS; row += GROUPS) {
+                const float4 a = load4(d + place(row) + o), b = load4(x + place(row) + i);
+                const float each[4] = {a.x, a.y, a.z, a.w};
+                UNROLL for (int k = 0; k < 4; ++k) {
+                    sum[k].x = fmaf(each[k], b.x, sum[k].x);
+                    sum[k].y = fmaf(each[k], b.y, sum[k].y);
+                    sum[k].z = fmaf(each[k], b.z, sum[k].z);
+                    sum[k].w = fmaf(each[k], b.w, sum[k].w);
+                }
+            }
+        }
+        UNROLL for (int turn = 0; turn < GROUPS; ++turn) {
+            if (turn == group) UNROLL for (int k = 0; k < 4; ++k) if (o + k < limit) {
+                float* to = total + (o + k) * S + i;
+                const float4 old = load4(to);
+                store4(to, float4{old.x + sum[k].x, old.y + sum[k].y, old.z + sum[k].z, old.w + sum[k].w});
+            }
+            if (GROUPS > 1) SYNC();
+        }
+    }
+    SYNC();
+}
+
+// Row `which` of a table for every row; -1 stands for no row, which is 0.
+DEVICE void gather(const float* table, const int (&which)[ROWS_EACH], float (&x)[ROWS_EACH][WIDTH]) {
+    EACH_ROW if (which[r] >= 0) UNROLL for (int i = 0; i < WIDTH; i += 4) {
+        const float4 v = load4(table + which[r] * WIDTH + i);
+        x[r][i] += v.x; x[r][i + 1] += v.y; x[r][i + 2] += v.z; x[r][i + 3] += v.w;
+    }
+}
+
+// The gradient of a table of N rows from that of the rows that were read (in a region): a thread adds up four numbers of one row of
+// the table, over the rows of the chunk that read it.
+template <int N> DEVICE void gather_back(float* total, const float* d, const int (&which)[ROWS_EACH], int* whiches) {
+    EACH_ROW whiches[row_of(r)] = which[r];
+    SYNC();
+    for (int task = THREAD; task < N * (WIDTH / 4); task += THREADS) {
+        const int row_of_table = task / (WIDTH / 4), i = task % (WIDTH / 4) * 4;
+        float4 sum = load4(total + row_of_table * WIDTH + i);
+        _Pragma("unroll 8") for (int row = 0; row < ROWS; ++row) if (whiches[row] == row_of_table) {
+            const float4 v = load4(d + place(row) + i);
+            sum.x += v.x; sum.y += v.y; sum.z += v.z; sum.w += v.w;
+        }
+        store4(total + row_of_table * WIDTH + i, sum);
+    }
+    SYNC();
+}
+
+// The layer norm: every row with mean 0 and variance 1, and what it was multiplied by.
+DEVICE void norm(const float (&x)[ROWS_EACH][WIDTH], float (&normed)[ROWS_EACH][WIDTH], float (&factor)[ROWS_EACH]) {
+    EACH_ROW {
+        float mean = 0.0f, square = 0.0f;
+        UNROLL for (int i = 0; i < WIDTH; ++i) mean += x[r][i];
+        mean *= 1.0f / WIDTH;
+        UNROLL for (int i = 0; i < WIDTH; ++i) {
+            normed[r][i] = x[r][i] - mean;
+            square = fmaf(normed[r][i], normed[r][i], square);
+        }
+        factor[r] = rsqrtf(square * (1.0f / WIDTH) + 1e-5f);
+        UNROLL for (int i = 0; i < WIDTH; ++i) normed[r][i] *= factor[r];
+    }
+}
+
+DEVICE void times(const float* gain, const float (&x)[ROWS_EACH][WIDTH], float (&y)[ROWS_EACH][WIDTH]) {
+    UNROLL for (int i = 0; i < WIDTH; ++i) { const float v = gain[i]; EACH_ROW y[r][i] = x[r][i] * v; }
+}
+
+// The gradient of the norm and its gain in x (back += ...), and that of the gain, for which the region is used.
+DEVICE void norm_back(
+    const float* gain, float* total, const float (&d)[ROWS_EACH][WIDTH], const float (&normed)[ROWS_EACH][WIDTH],
+    const float (&factor)[ROWS_EACH], float (&back)[ROWS_EACH][WIDTH], float* region
+) {
+    float along[ROWS_EACH][WIDTH];
+    EACH_ROW UNROLL for (int i = 0; i < WIDTH; ++i) along[r][i] = d[r][i] * normed[r][i];
+    put(region, along);
+    EACH_ROW {
+        float mean = 0.0f, slope = 0.0f;
+        UNROLL for (int i = 0; i < WIDTH; ++i) {
+            mean = fmaf(d[r][i], gain[i], mean);
+            slope = fmaf(along[r][i], gain[i], slope);
+        }
+        mean *= 1.0f / WIDTH;
+        slope *= 1.0f / WIDTH;
+        UNROLL for (int i = 0; i < WIDTH; ++i)
+            back[r][i] += (d[r][i] * gain[i] - mean - normed[r][i] * slope) * factor[r];
+    }
+    SYNC();
+    for (int i = THREAD; i < WIDTH; i += THREADS) {
+        float sum = 0.0f;
+        _Pragma("unroll 8") for (int row = 0; row < ROWS; ++row) sum += region[place(row) + i];
+        total[i] += sum;
+    }
+    SYNC();
+}
+
+// The GELU with the exact distribution of a normal number, and its derivative.
+DEVICE float gelu(float x) { return x * (0.5f + 0.5f * erff(x * 0.70710678f)); }
+DEVICE float gelu_slope(float x) {
+    return 0.5f + 0.5f * erff(x * 0.70710678f) + x * (0.39894228f * expf(-0.5f * x * x));
+}
+
+// Attention of q (already over its divisor), k and v, and the logarithm of the sum of exponentials by head, for the way back.
+DEVICE void attention(
+    const float (&q)[ROWS_EACH][WIDTH], const float (&k)[ROWS_EACH][WIDTH], const float (&v)[ROWS_EACH][WIDTH],
+    float (&mixed)[ROWS_EACH][WIDTH], float (&total)[ROWS_EACH][HEADS], float* keys, float* values
+) {
+    put(keys, k);
+    put(values, v);
+    SYNC();
+    EACH_ROW {
+        const int row = row_of(r), first = row / SLOTS * SLOTS;
+        float scores[TOKENS][HEADS], top[HEADS];
+        UNROLL for (int h = 0; h < HEADS; ++h) top[h] = -INFINITY;
+        UNROLL for (int j = 0; j < TOKENS; ++j) UNROLL for (int h = 0; h < HEADS; ++h) {
+            scores[j][h] = dot<EACH>(&q[r][h * EACH], keys + place(first + j) + h * EACH);
+            if (CAUSAL && j > row - first) scores[j][h] = -INFINITY;
+            top[h] = fmaxf(top[h], scores[j][h]);
+        }
+        UNROLL for (int h = 0; h < HEADS; ++h) {
+            float sum = 0.0f;
+            UNROLL for (int j = 0; j < TOKENS; ++j) {
+                scores[j][h] = expf(scores[j][h] - top[h]);
+                sum += scores[j][h];
+            }
+            total[r][h] = logf(sum) + top[h];
+            const float part = 1.0f / sum;
+            UNROLL for (int e = 0; e < EACH; ++e) {
+                float mix = 0.0f;
+                UNROLL for (int j = 0; j < TOKENS; ++j)
+                    mix = fmaf(scores[j][h], values[place(first + j) + h * EACH + e], mix);
+                mixed[r][h * EACH + e] = mix * part;
+            }
+        }
+    }
+    SYNC();
+}
+
+// The gradients of `attention` in q, k and v. A thread is first the one that asks (dq), then the one that is asked (dk, dv), and
+// computes the shares again both times.
+DEVICE void attention_back(
+    const float (&d)[ROWS_EACH][WIDTH], const float (&mixed)[ROWS_EACH][WIDTH], const float (&total)[ROWS_EACH][HEADS],
+    const float (&q)[ROWS_EACH][WIDTH], const float (&k)[ROWS_EACH][WIDTH], const float (&v)[ROWS_EACH][WIDTH],
+    float (&dq)[ROWS_EACH][WIDTH], float (&dk)[ROWS_EACH][WIDTH], float (&dv)[ROWS_EACH][WIDTH], float* one, float* two,
+    float* sums
+) {
+    float mean[ROWS_EACH][HEADS];
+    put(one, k);
+    put(two, v);
+    SYNC();
+    EACH_ROW {
+        const int row = row_of(r), first = row / SLOTS * SLOTS;
+        UNROLL for (int h = 0; h < HEADS; ++h) {
+            mean[r][h] = dot<EACH>(&d[r][h * EACH], &mixed[r][h * EACH]);
+            UNROLL for (int e = 0; e < EACH; ++e) dq[r][h * EACH + e] = 0.0f;
+            UNROLL for (int j = 0; j < TOKENS; ++j) {
+                const float *key = one + place(first + j) + h * EACH, *value = two + place(first + j) + h * EACH;
+                float share = expf(dot<EACH>(&q[r][h * EACH], key) - total[r][h]);
+                if (CAUSAL && j > row - first) share = 0.0f;
+                const float slope = share * (dot<EACH>(&d[r][h * EACH], value) - mean[r][h]);
+                UNROLL for (int e = 0; e < EACH; ++e) dq[r][h * EACH + e] = fmaf(slope, key[e], dq[r][h * EACH + e]);
+            }
+        }
+    }
+    SYNC();
+    put(one, q);
+    put(two, d);
+    EACH_ROW UNROLL for (int h = 0; h < HEADS; ++h) {
+        sums[row_of(r) * 2 * HEADS + h] = total[r][h];
+        sums[row_of(r) * 2 * HEADS + HEADS + h] = mean[r][h];
+    }
+    SYNC();
+    EACH_ROW {
+        const int row = row_of(r), first = row / SLOTS * SLOTS, own = row - first;
+        UNROLL for (int h = 0; h < HEADS; ++h) {
+            UNROLL for (int e = 0; e < EACH; ++e) dk[r][h * EACH + e] = dv[r][h * EACH + e] = 0.0f;
+            UNROLL for (int j = 0; j < TOKENS; ++j) {
+                const float *query = one + place(first + j) + h * EACH, *back = two + place(first + j) + h * EACH;
+                const float* sum = sums + (first + j) * 2 * HEADS + h;
+                float share = expf(dot<EACH>(&k[r][h * EACH], query) - sum[0]);
+                if (own >= TOKENS || (CAUSAL && own > j)) share = 0.0f;
+                const float slope = share * (dot<EACH>(&v[r][h * EACH], back) - sum[HEADS]);
+                UNROLL for (int e = 0; e < EACH; ++e) {
+                    dv[r][h * EACH + e] = fmaf(share, back[e], dv[r][h * EACH + e]);
+                    dk[r][h * EACH + e] = fmaf(slope, query[e], dk[r][h * EACH + e]);
+                }
+            }
+        }
+    }
+    SYNC();
+}
+
+// The network of a layer, y += W2 gelu(W1 x), slice by slice of its hidden numbers.
+DEVICE void network(
+    const float* w1, const float* w2, const float (&x)[ROWS_EACH][WIDTH], float (&y)[ROWS_EACH][WIDTH]
+) {
+    _Pragma("unroll 1") for (int s = 0; s < HIDDEN; s += SLICE) {
+        float h[ROWS_EACH][SLICE] = {};
+        linear<SLICE, WIDTH, WIDTH>(w1 + s * WIDTH, x, h);
+        EACH_ROW UNROLL for (int i = 0; i < SLICE; ++i) h[r][i] = gelu(h[r][i]);
+        linear<WIDTH, SLICE, HIDDEN>(w2 + s, h, y);
+    }
+}
+
+// The gradients of `network` in x (back += ...), w1 and w2; the hidden numbers are computed again.
+DEVICE void network_back(
+    const float* w1, const float* w2, float* total1, float* total2, const float (&d)[ROWS_EACH][WIDTH],
+    const float (&x)[ROWS_EACH][WIDTH], float (&back)[ROWS_EACH][WIDTH], float* one, float* two
+) {
+    _Pragma("unroll 1") for (int s = 0; s < HIDDEN; s += SLICE) {
+        float h[ROWS_EACH][SLICE] = {}, a[ROWS_EACH][SLICE], dh[ROWS_EACH][SLICE] = {};
+        linear<SLICE, WIDTH, WIDTH>(w1 + s * WIDTH, x, h);
+        linear_back<WIDTH, SLICE, HIDDEN>(w2 + s, d, dh);
+        EACH_ROW UNROLL for (int i = 0; i < SLICE; ++i) {
+            a[r][i] = gelu(h[r][i]);
+            dh[r][i] *= gelu_slope(h[r][i]);
+        }
+        put(one, d);
+        put(two, a);
+        add_gradient<WIDTH, SLICE, HIDDEN>(total2 + s, one, two);
+        linear_back<SLICE, WIDTH, WIDTH>(w1 + s * WIDTH, dh, back);
+        put(one, dh);
+        put(two, x);
+        add_gradient<SLICE, WIDTH, WIDTH>(total1 + s * WIDTH, one, two);
+    }
+}
+
+// The logits of a block of classes that begins at `first`; minus infinity beyond the last class.
+DEVICE void logits_of(const float* w, int first, const float (&x)[ROWS_EACH][WIDTH], float (&logits)[ROWS_EACH][SLICE]) {
+    UNROLL for (int c = 0; c < SLICE; ++c) {
+        EACH_ROW logits[r][c] = first + c < CLASSES ? 0.0f : -INFINITY;
+        if (first + c < CLASSES) UNROLL for (int i = 0; i < WIDTH; i += 4) {
+            const float4 v = load4(w + (first + c) * WIDTH + i);
+            EACH_ROW {
+                logits[r][c] = fmaf(v.x, x[r][i], logits[r][c]);
+                logits[r][c] = fmaf(v.y, x[r][i + 1], logits[r][c]);
+                logits[r][c] = fmaf(v.z, x[r][i + 2], logits[r][c]);
+                logits[r][c] = fmaf(v.w, x[r][i + 3], logits[r][c]);
+            }
+        }
+    }
+}
+
+// The head with the cross-entropy of every row, and the gradient of its sum with these weights in x (back += ...) and the head.
+DEVICE void answer(
+    const float* w, float* total, const float (&x)[ROWS_EACH][WIDTH], const int (&target)[ROWS_EACH],
+    const float (&weight)[ROWS_EACH], float (&loss)[ROWS_EACH], float (&back)[ROWS_EACH][WIDTH], float* one, float* two
+) {
+    float top[ROWS_EACH], sum[ROWS_EACH], right[ROWS_EACH];
+    EACH_ROW { top[r] = -INFINITY; sum[r] = 0.0f; right[r] = 0.0f; }
+    _Pragma("unroll 1") for (int first = 0; first < CLASSES; first += SLICE) {
+        float logits[ROWS_EACH][SLICE];
+        logits_of(w, first, x, logits);
+        EACH_ROW {
+            float now = top[r];
+            UNROLL for (int c = 0; c < SLICE; ++c) now = fmaxf(now, logits[r][c]);
+            sum[r] *= expf(top[r] - now);
+            UNROLL for (int c = 0; c < SLICE; ++c) {
+                sum[r] += expf(logits[r][c] - now);
+                if (first + c == target[r]) right[r] = logits[r][c];
+            }
+            top[r] = now;
+        }
+    }
+    EACH_ROW { sum[r] = logf(sum[r]) + top[r]; loss[r] = sum[r] - right[r]; }
+    put(two, x);
+    _Pragma("unroll 1") for (int first = 0; first < CLASSES; first += SLICE) {
+        float d[ROWS_EACH][SLICE];
+        logits_of(w, first, x, d);
+        EACH_ROW UNROLL for (int c = 0; c < SLICE; ++c)
+            d[r][c] = (expf(d[r][c] - sum[r]) - (first + c == target[r] ? 1.0f : 0.0f)) * weight[r];
+        UNROLL for (int c = 0; c < SLICE; ++c) if (first + c < CLASSES) UNROLL for (int i = 0; i < WIDTH; i += 4) {
+            const float4 v = load4(w + (first + c) * WIDTH + i);
+            EACH_ROW {
+                back[r][i] = fmaf(v.x, d[r][c], back[r][i]);
+                back[r][i + 1] = fmaf(v.y, d[r][c], back[r][i + 1]);
+                back[r][i + 2] = fmaf(v.z, d[r][c], back[r][i + 2]);
+                back[r][i + 3] = fmaf(v.w, d[r][c], back[r][i + 3]);
+            }
+        }
+        put(one, d);
+        add_gradient<SLICE, WIDTH, WIDTH>(total + first * WIDTH, one, two, CLASSES - first);
+    }
+}
+
+// The mean over the tokens of a sequence in every row of the sequence; the way back is the same function of the gradient, which is 0
+// in all rows but one.
+DEVICE void mean_of_sequence(const float (&x)[ROWS_EACH][WIDTH], float (&y)[ROWS_EACH][WIDTH], float* region) {
+    put(region, x);
+    SYNC();
+    EACH_ROW {
+        const int first = row_of(r) / SLOTS * SLOTS;
+        const bool real = row_of(r) - first < TOKENS;
+        UNROLL for (int i = 0; i < WIDTH; ++i) {
+            float sum = 0.0f;
+            for (int j = 0; j < TOKENS; ++j) sum += region[place(first + j) + i];
+            y[r][i] = real ? sum * (1.0f / TOKENS) : 0.0f;
+        }
+    }
+    SYNC();
+}
+
+DEVICE float sum_of_threads(float x, float* room) {
+    room[THREAD] = x;
+    SYNC();
+    float sum = 0.0f;
+    _Pragma("unroll 8") for (int t = 0; t < THREADS; ++t) sum += room[t];
+    SYNC();
+    return sum;
+}
+"""
+"""The blocks; they need THREADS, ROWS_EACH, WIDTH, SLOTS, TOKENS, HEADS, EACH, CAUSAL, HIDDEN, SLICE and CLASSES as constants."""
