@@ -15,6 +15,7 @@ __all__ = ["BLOCKS", "HEADER"]
 HEADER = r"""
 #ifdef __CUDACC__
 #define DEVICE static __device__ __forceinline__
+#define CALLED static __device__ __noinline__
 #define SYNC() __syncthreads()
 #define THREAD (int(threadIdx.x))
 #define BLOCK (int(blockIdx.x))
@@ -22,6 +23,7 @@ HEADER = r"""
 #else
 #include <cmath>
 #define DEVICE static inline
+#define CALLED static
 #define SYNC()
 #define THREAD 0
 struct float4 { float x, y, z, w; };
@@ -68,17 +70,27 @@ template <int N> DEVICE void put(float* region, const float (&x)[ROWS_EACH][N]) 
         store4(region + place(row_of(r)) + i, float4{x[r][i], x[r][i + 1], x[r][i + 2], x[r][i + 3]});
 }
 
+template <int N> DEVICE void copy(const float (&x)[ROWS_EACH][N], float (&y)[ROWS_EACH][N]) {
+    EACH_ROW UNROLL for (int i = 0; i < N; i += 4) store4(&y[r][i], load4(&x[r][i]));
+}
+
 template <int N> DEVICE float dot(const float* a, const float* b) {
     float sum = 0.0f;
     UNROLL for (int i = 0; i < N; ++i) sum = fmaf(a[i], b[i], sum);
     return sum;
 }
 
-// y += x W^T for a matrix W (O, I) whose rows are S numbers apart.
-template <int O, int I, int S>
-DEVICE void linear(const float* w, const float (&x)[ROWS_EACH][I], float (&y)[ROWS_EACH][O]) {
+// y += x W^T for a matrix W (O, I) whose rows are `stride` numbers apart.
+//
+// This and what follows are called, not copied to where they are used: the code of a step then fits in the instruction cache. The
+// rows of a thread pass through its local memory, which takes 12 accesses beside 64 of the matrix.
+template <int O, int I>
+CALLED void linear(const float* w, int stride, const float (&x_)[ROWS_EACH][I], float (&y_)[ROWS_EACH][O]) {
+    alignas(16) float x[ROWS_EACH][I], y[ROWS_EACH][O];
+    copy(x_, x);
+    copy(y_, y);
     UNROLL for (int o = 0; o < O; ++o) UNROLL for (int i = 0; i < I; i += 4) {
-        const float4 v = load4(w + o * S + i);
+        const float4 v = load4(w + o * stride + i);
         EACH_ROW {
             y[r][o] = fmaf(v.x, x[r][i], y[r][o]);
             y[r][o] = fmaf(v.y, x[r][i + 1], y[r][o]);
@@ -86,13 +98,17 @@ DEVICE void linear(const float* w, const float (&x)[ROWS_EACH][I], float (&y)[RO
             y[r][o] = fmaf(v.w, x[r][i + 3], y[r][o]);
         }
     }
+    copy(y, y_);
 }
 
 // The gradient of `linear` in x: back += d W.
-template <int O, int I, int S>
-DEVICE void linear_back(const float* w, const float (&d)[ROWS_EACH][O], float (&back)[ROWS_EACH][I]) {
+template <int O, int I>
+CALLED void linear_back(const float* w, int stride, const float (&d_)[ROWS_EACH][O], float (&back_)[ROWS_EACH][I]) {
+    alignas(16) float d[ROWS_EACH][O], back[ROWS_EACH][I];
+    copy(d_, d);
+    copy(back_, back);
     UNROLL for (int o = 0; o < O; ++o) UNROLL for (int i = 0; i < I; i += 4) {
-        const float4 v = load4(w + o * S + i);
+        const float4 v = load4(w + o * stride + i);
         EACH_ROW {
             back[r][i] = fmaf(v.x, d[r][o], back[r][i]);
             back[r][i + 1] = fmaf(v.y, d[r][o], back[r][i + 1]);
@@ -100,13 +116,14 @@ DEVICE void linear_back(const float* w, const float (&d)[ROWS_EACH][O], float (&
             back[r][i + 3] = fmaf(v.w, d[r][o], back[r][i + 3]);
         }
     }
+    copy(back, back_);
 }
 
 // The gradient of `linear` in its matrix: total (O, I) += d^T x, from the regions of d and x, of which the rows below `limit` of
 // the matrix are kept. Where there are fewer tiles than threads, groups of threads take every so many rows of the chunk; they add
 // their parts one after the other, so that the order of the sum is always the same.
-template <int O, int I, int S>
-DEVICE void add_gradient(float* total, const float* d, const float* x, int limit = O) {
+template <int O, int I>
+CALLED void add_gradient(float* total, int stride, const float* d, const float* x, int limit = O) {
     constexpr int TILES = (O / 4) * (I / 4), GROUPS = THREADS >= 2 * TILES ? THREADS / TILES : 1;
     SYNC();
     for (int tile = GROUPS > 1 ? THREAD % TILES : THREAD; tile < TILES; tile += GROUPS > 1 ? TILES : THREADS) {
@@ -126,7 +143,7 @@ DEVICE void add_gradient(float* total, const float* d, const float* x, int limit
         }
         UNROLL for (int turn = 0; turn < GROUPS; ++turn) {
             if (turn == group) UNROLL for (int k = 0; k < 4; ++k) if (o + k < limit) {
-                float* to = total + (o + k) * S + i;
+                float* to = total + (o + k) * stride + i;
                 const float4 old = load4(to);
                 store4(to, float4{old.x + sum[k].x, old.y + sum[k].y, old.z + sum[k].z, old.w + sum[k].w});
             }
@@ -146,7 +163,7 @@ DEVICE void gather(const float* table, const int (&which)[ROWS_EACH], float (&x)
 
 // The gradient of a table of N rows from that of the rows that were read (in a region): a thread adds up four numbers of one row of
 // the table, over the rows of the chunk that read it.
-template <int N> DEVICE void gather_back(float* total, const float* d, const int (&which)[ROWS_EACH], int* whiches) {
+template <int N> CALLED void gather_back(float* total, const float* d, const int (&which)[ROWS_EACH], int* whiches) {
     EACH_ROW whiches[row_of(r)] = which[r];
     SYNC();
     for (int task = THREAD; task < N * (WIDTH / 4); task += THREADS) {
@@ -181,11 +198,11 @@ DEVICE void times(const float* gain, const float (&x)[ROWS_EACH][WIDTH], float (
 }
 
 // The gradient of the norm and its gain in x (back += ...), and that of the gain, for which the region is used.
-DEVICE void norm_back(
+CALLED void norm_back(
     const float* gain, float* total, const float (&d)[ROWS_EACH][WIDTH], const float (&normed)[ROWS_EACH][WIDTH],
     const float (&factor)[ROWS_EACH], float (&back)[ROWS_EACH][WIDTH], float* region
 ) {
-    float along[ROWS_EACH][WIDTH];
+    alignas(16) float along[ROWS_EACH][WIDTH];
     EACH_ROW UNROLL for (int i = 0; i < WIDTH; ++i) along[r][i] = d[r][i] * normed[r][i];
     put(region, along);
     EACH_ROW {
@@ -215,7 +232,7 @@ DEVICE float gelu_slope(float x) {
 }
 
 // Attention of q (already over its divisor), k and v, and the logarithm of the sum of exponentials by head, for the way back.
-DEVICE void attention(
+CALLED void attention(
     const float (&q)[ROWS_EACH][WIDTH], const float (&k)[ROWS_EACH][WIDTH], const float (&v)[ROWS_EACH][WIDTH],
     float (&mixed)[ROWS_EACH][WIDTH], float (&total)[ROWS_EACH][HEADS], float* keys, float* values
 ) {
@@ -252,7 +269,7 @@ DEVICE void attention(
 
 // The gradients of `attention` in q, k and v. A thread is first the one that asks (dq), then the one that is asked (dk, dv), and
 // computes the shares again both times.
-DEVICE void attention_back(
+CALLED void attention_back(
     const float (&d)[ROWS_EACH][WIDTH], const float (&mixed)[ROWS_EACH][WIDTH], const float (&total)[ROWS_EACH][HEADS],
     const float (&q)[ROWS_EACH][WIDTH], const float (&k)[ROWS_EACH][WIDTH], const float (&v)[ROWS_EACH][WIDTH],
     float (&dq)[ROWS_EACH][WIDTH], float (&dk)[ROWS_EACH][WIDTH], float (&dv)[ROWS_EACH][WIDTH], float* one, float* two,
@@ -305,65 +322,56 @@ DEVICE void attention_back(
 }
 
 // The network of a layer, y += W2 gelu(W1 x), slice by slice of its hidden numbers.
-DEVICE void network(
+CALLED void network(
     const float* w1, const float* w2, const float (&x)[ROWS_EACH][WIDTH], float (&y)[ROWS_EACH][WIDTH]
 ) {
     _Pragma("unroll 1") for (int s = 0; s < HIDDEN; s += SLICE) {
-        float h[ROWS_EACH][SLICE] = {};
-        linear<SLICE, WIDTH, WIDTH>(w1 + s * WIDTH, x, h);
+        alignas(16) float h[ROWS_EACH][SLICE] = {};
+        linear<SLICE, WIDTH>(w1 + s * WIDTH, WIDTH, x, h);
         EACH_ROW UNROLL for (int i = 0; i < SLICE; ++i) h[r][i] = gelu(h[r][i]);
-        linear<WIDTH, SLICE, HIDDEN>(w2 + s, h, y);
+        linear<WIDTH, SLICE>(w2 + s, HIDDEN, h, y);
     }
 }
 
 // The gradients of `network` in x (back += ...), w1 and w2; the hidden numbers are computed again.
-DEVICE void network_back(
+CALLED void network_back(
     const float* w1, const float* w2, float* total1, float* total2, const float (&d)[ROWS_EACH][WIDTH],
     const float (&x)[ROWS_EACH][WIDTH], float (&back)[ROWS_EACH][WIDTH], float* one, float* two
 ) {
     _Pragma("unroll 1") for (int s = 0; s < HIDDEN; s += SLICE) {
-        float h[ROWS_EACH][SLICE] = {}, a[ROWS_EACH][SLICE], dh[ROWS_EACH][SLICE] = {};
-        linear<SLICE, WIDTH, WIDTH>(w1 + s * WIDTH, x, h);
-        linear_back<WIDTH, SLICE, HIDDEN>(w2 + s, d, dh);
+        alignas(16) float h[ROWS_EACH][SLICE] = {}, a[ROWS_EACH][SLICE], dh[ROWS_EACH][SLICE] = {};
+        linear<SLICE, WIDTH>(w1 + s * WIDTH, WIDTH, x, h);
+        linear_back<WIDTH, SLICE>(w2 + s, HIDDEN, d, dh);
         EACH_ROW UNROLL for (int i = 0; i < SLICE; ++i) {
             a[r][i] = gelu(h[r][i]);
             dh[r][i] *= gelu_slope(h[r][i]);
         }
         put(one, d);
         put(two, a);
-        add_gradient<WIDTH, SLICE, HIDDEN>(total2 + s, one, two);
-        linear_back<SLICE, WIDTH, WIDTH>(w1 + s * WIDTH, dh, back);
+        add_gradient<WIDTH, SLICE>(total2 + s, HIDDEN, one, two);
+        linear_back<SLICE, WIDTH>(w1 + s * WIDTH, WIDTH, dh, back);
         put(one, dh);
         put(two, x);
-        add_gradient<SLICE, WIDTH, WIDTH>(total1 + s * WIDTH, one, two);
+        add_gradient<SLICE, WIDTH>(total1 + s * WIDTH, WIDTH, one, two);
     }
 }
 
-// The logits of a block of classes that begins at `first`; minus infinity beyond the last class.
+// The logits of the classes from `first` on; minus infinity beyond the last class. The head is the last parameter, and what is
+// read beyond its last row is the beginning of the gradients; it counts for nothing.
 DEVICE void logits_of(const float* w, int first, const float (&x)[ROWS_EACH][WIDTH], float (&logits)[ROWS_EACH][SLICE]) {
-    UNROLL for (int c = 0; c < SLICE; ++c) {
-        EACH_ROW logits[r][c] = first + c < CLASSES ? 0.0f : -INFINITY;
-        if (first + c < CLASSES) UNROLL for (int i = 0; i < WIDTH; i += 4) {
-            const float4 v = load4(w + (first + c) * WIDTH + i);
-            EACH_ROW {
-                logits[r][c] = fmaf(v.x, x[r][i], logits[r][c]);
-                logits[r][c] = fmaf(v.y, x[r][i + 1], logits[r][c]);
-                logits[r][c] = fmaf(v.z, x[r][i + 2], logits[r][c]);
-                logits[r][c] = fmaf(v.w, x[r][i + 3], logits[r][c]);
-            }
-        }
-    }
+    linear<SLICE, WIDTH>(w + first * WIDTH, WIDTH, x, logits);
+    UNROLL for (int c = 0; c < SLICE; ++c) if (first + c >= CLASSES) EACH_ROW logits[r][c] = -INFINITY;
 }
 
 // The head with the cross-entropy of every row, and the gradient of its sum with these weights in x (back += ...) and the head.
-DEVICE void answer(
+CALLED void answer(
     const float* w, float* total, const float (&x)[ROWS_EACH][WIDTH], const int (&target)[ROWS_EACH],
     const float (&weight)[ROWS_EACH], float (&loss)[ROWS_EACH], float (&back)[ROWS_EACH][WIDTH], float* one, float* two
 ) {
     float top[ROWS_EACH], sum[ROWS_EACH], right[ROWS_EACH];
     EACH_ROW { top[r] = -INFINITY; sum[r] = 0.0f; right[r] = 0.0f; }
     _Pragma("unroll 1") for (int first = 0; first < CLASSES; first += SLICE) {
-        float logits[ROWS_EACH][SLICE];
+        alignas(16) float logits[ROWS_EACH][SLICE] = {};
         logits_of(w, first, x, logits);
         EACH_ROW {
             float now = top[r];
@@ -379,21 +387,13 @@ DEVICE void answer(
     EACH_ROW { sum[r] = logf(sum[r]) + top[r]; loss[r] = sum[r] - right[r]; }
     put(two, x);
     _Pragma("unroll 1") for (int first = 0; first < CLASSES; first += SLICE) {
-        float d[ROWS_EACH][SLICE];
+        alignas(16) float d[ROWS_EACH][SLICE] = {};
         logits_of(w, first, x, d);
         EACH_ROW UNROLL for (int c = 0; c < SLICE; ++c)
             d[r][c] = (expf(d[r][c] - sum[r]) - (first + c == target[r] ? 1.0f : 0.0f)) * weight[r];
-        UNROLL for (int c = 0; c < SLICE; ++c) if (first + c < CLASSES) UNROLL for (int i = 0; i < WIDTH; i += 4) {
-            const float4 v = load4(w + (first + c) * WIDTH + i);
-            EACH_ROW {
-                back[r][i] = fmaf(v.x, d[r][c], back[r][i]);
-                back[r][i + 1] = fmaf(v.y, d[r][c], back[r][i + 1]);
-                back[r][i + 2] = fmaf(v.z, d[r][c], back[r][i + 2]);
-                back[r][i + 3] = fmaf(v.w, d[r][c], back[r][i + 3]);
-            }
-        }
+        linear_back<SLICE, WIDTH>(w + first * WIDTH, WIDTH, d, back);
         put(one, d);
-        add_gradient<SLICE, WIDTH, WIDTH>(total + first * WIDTH, one, two, CLASSES - first);
+        add_gradient<SLICE, WIDTH>(total + first * WIDTH, WIDTH, one, two, CLASSES - first);
     }
 }
 

@@ -18,7 +18,7 @@ import sympy as sp
 
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
-from quadsim.simulator.engines.kernels.program import Assignment
+from quadsim.simulator.engines.kernels.program import Assignment, Phase
 from quadsim.simulator.engines.stacks.blocks import BLOCKS, HEADER
 from quadsim.simulator.models.base import DataShape, Model
 from quadsim.simulator.models.mlp import MLP
@@ -61,10 +61,12 @@ class Layout:
     Attributes:
         threads: threads of a block.
         rows: rows that a thread holds.
+        blocks: blocks that a multiprocessor must have registers for.
     """
 
     threads: int
     rows: int
+    blocks: int = 1
 
 
 def slots_of(shape: DataShape) -> int:
@@ -160,6 +162,8 @@ class _StackSource:
             "INPUTS": shape.inputs,
             "DIMENSION": self._dimension,
             "COPIES": self._form.copies,
+            "BATCH": 4,
+            "BLOCKS_AT_ONCE": self._layout.blocks,
         }
 
     def _line(self, text: str = "") -> None:
@@ -177,8 +181,8 @@ class _StackSource:
 
     def _kernel(self) -> None:
         self._line("#ifdef __CUDACC__")
-        self._line(f'extern "C" __global__ void __launch_bounds__(THREADS) train_({_ARGUMENTS}) {{')
-        self._line("extern __shared__ float shared_[];")
+        self._line(f'extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE) train_({_ARGUMENTS}) {{')
+        self._line("extern __shared__ __align__(16) float shared_[];")
         self._line("#else")
         self._line(f'extern "C" void train_(int BLOCK, {_ARGUMENTS}) {{')
         self._line("static thread_local float shared_[2 * DIMENSION + 2 * REGION + 2 * HEADS * ROWS];")
@@ -229,7 +233,7 @@ class _StackSource:
 
     def _step(self) -> None:
         """Write the step of all parameters by the rule, or the store of the gradient."""
-        whole, form = self._program, self._form
+        whole = self._program
         (start,), (advance,) = whole.start, whole.advance
         wide = _WidePrinter()
         self._line("const double lr_wide_ = lr_given_ * factors_[t_];")
@@ -242,14 +246,32 @@ class _StackSource:
         for name in names:
             self._line(f"const float {name} = float({wide.doprint(name)});")
         self._assign(advance.block)
-        self._open('_Pragma("unroll 4") for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS)')
+        # The states of several fours of coordinates are on their way at the same time: from memory, each takes a thousand cycles.
+        states = len(whole.states)
+        self._open("for (int base_ = THREAD * 4; base_ < DIMENSION; base_ += THREADS * 4 * BATCH)")
+        self._line(f"alignas(16) float old_[{max(states, 1)}][BATCH][4];")
+        each = "base_ + b_ * THREADS * 4"
+        self._line(f"UNROLL for (int s_ = 0; s_ < {states}; ++s_) UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
+        self._line(f"    if ({each} < DIMENSION) store4(old_[s_][b_], load4(states_ + s_ * stride_ + {each}));")
+        self._open(f"UNROLL for (int b_ = 0; b_ < BATCH; ++b_) if ({each} < DIMENSION)")
+        self._open(f"UNROLL for (int c_ = 0; c_ < 4; ++c_)")
+        self._line(f"const int i_ = {each} + c_;")
+        self._coordinate(start, advance)
+        self._close()
+        self._line(f"if (learns_) UNROLL for (int s_ = 0; s_ < {states}; ++s_)")
+        self._line(f"    store4(states_ + s_ * stride_ + {each}, load4(old_[s_][b_]));")
+        self._close()
+        self._close()
+
+    def _coordinate(self, start: Phase, advance: Phase) -> None:
+        """Write the step of coordinate `i_`."""
+        whole, form, printer = self._program, self._form, _Printer()
         scale = {"": "", "parameter": " * scale_[i_]", "gradient": " * (scale_[i_] * scale_[i_])"}[form.scaled]
         self._line(f"const float {symbols.g} = total_[i_]{scale};")
         self._line(f"if (!learns_) {{ gradient_[i_] = {symbols.g}; continue; }}")
         self._line(f"const float {symbols.w} = {'theta_' if form.scaled == 'parameter' else 'w_'}[i_];")
         for index, state in enumerate(whole.states):
-            self._line(f"float {state} = states_[{index} * stride_ + i_];")
-        printer = _Printer()
+            self._line(f"float {state} = old_[{index}][b_][c_];")
         if not whole.starts_at_numbers:
             self._open("if (begin_ + t_ == 0)")
             self._assign((*start.block, *start.coordinate))
@@ -258,12 +280,11 @@ class _StackSource:
             self._close()
         self._assign(advance.coordinate)
         for index, state in enumerate(whole.states):
-            self._line(f"states_[{index} * stride_ + i_] = {printer.doprint(whole.advanced[state])};")
+            self._line(f"old_[{index}][b_][c_] = {printer.doprint(whole.advanced[state])};")
         self._line(f"const float next_ = {symbols.w} + ({printer.doprint(whole.increment)});")
         if form.scaled == "parameter":
             self._line("theta_[i_] = next_;")
         self._line(f"w_[i_] = next_{scale if form.scaled == 'parameter' else ''};")
-        self._close()
 
     def _chunk(self) -> None:
         """Write the forward and the backward pass of one chunk."""
@@ -334,7 +355,7 @@ class _StackSource:
     def _array(self, columns: str = "[WIDTH]") -> str:
         """Write the declaration of an array with numbers for every row, all 0, and return its name."""
         self._number += 1
-        self._line(f"float v{self._number}_[ROWS_EACH]{columns} = {{}};")
+        self._line(f"alignas(16) float v{self._number}_[ROWS_EACH]{columns} = {{}};")
         return f"v{self._number}_"
 
     def _places(self, name: str) -> str:
@@ -366,18 +387,18 @@ class _StackSource:
     def _matrix_gradient(self, name: str, d: str, x: str) -> None:
         self._line(f"put(one_, {d});")
         self._line(f"put(two_, {x});")
-        self._line(f"add_gradient<WIDTH, WIDTH, WIDTH>(total_ + {self._begin[name]}, one_, two_);")
+        self._line(f"add_gradient<WIDTH, WIDTH>(total_ + {self._begin[name]}, WIDTH, one_, two_);")
 
     def _layer(self, x: str, name: str) -> tuple[str, Back]:
         """A matrix and a GELU."""
         h, y = self._array(), self._array()
-        self._line(f"linear<WIDTH, WIDTH, WIDTH>({self._w(name)}, {x}, {h});")
+        self._line(f"linear<WIDTH, WIDTH>({self._w(name)}, WIDTH, {x}, {h});")
         self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {y}[r][i_] = gelu({h}[r][i_]);")
 
         def back(d: str) -> str:
             out = self._array()
             self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {d}[r][i_] *= gelu_slope({h}[r][i_]);")
-            self._line(f"linear_back<WIDTH, WIDTH, WIDTH>({self._w(name)}, {d}, {out});")
+            self._line(f"linear_back<WIDTH, WIDTH>({self._w(name)}, WIDTH, {d}, {out});")
             self._matrix_gradient(name, d, x)
             return out
 
@@ -410,20 +431,20 @@ class _StackSource:
     def _attention(self, x: str, layer: str) -> tuple[str, Back]:
         q, k, v, mixed, total, y = *(self._array() for _ in "qkvm"), self._array("[HEADS]"), self._array()
         for part, name in ((q, "q"), (k, "k"), (v, "v")):
-            self._line(f"linear<WIDTH, WIDTH, WIDTH>({self._w(f'{layer}.{name}')}, {x}, {part});")
+            self._line(f"linear<WIDTH, WIDTH>({self._w(f'{layer}.{name}')}, WIDTH, {x}, {part});")
         self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {q}[r][i_] *= sharpness_;")
         self._line(f"attention({q}, {k}, {v}, {mixed}, {total}, one_, two_);")
-        self._line(f"linear<WIDTH, WIDTH, WIDTH>({self._w(f'{layer}.o')}, {mixed}, {y});")
+        self._line(f"linear<WIDTH, WIDTH>({self._w(f'{layer}.o')}, WIDTH, {mixed}, {y});")
 
         def back(d: str) -> str:
             back, dq, dk, dv, out = (self._array() for _ in range(5))
-            self._line(f"linear_back<WIDTH, WIDTH, WIDTH>({self._w(f'{layer}.o')}, {d}, {back});")
+            self._line(f"linear_back<WIDTH, WIDTH>({self._w(f'{layer}.o')}, WIDTH, {d}, {back});")
             self._matrix_gradient(f"{layer}.o", d, mixed)
             results = f"{dq}, {dk}, {dv}, one_, two_, sums_"
             self._line(f"attention_back({back}, {mixed}, {total}, {q}, {k}, {v}, {results});")
             self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {dq}[r][i_] *= sharpness_;")
             for part, name in ((dq, "q"), (dk, "k"), (dv, "v")):
-                self._line(f"linear_back<WIDTH, WIDTH, WIDTH>({self._w(f'{layer}.{name}')}, {part}, {out});")
+                self._line(f"linear_back<WIDTH, WIDTH>({self._w(f'{layer}.{name}')}, WIDTH, {part}, {out});")
                 self._matrix_gradient(f"{layer}.{name}", part, x)
             return out
 
@@ -445,10 +466,10 @@ class _StackSource:
         x = self._array()
         self._line(f"gather({self._w('pos')}, position_, {x});")
         if self._form.features:
-            self._line("float input_[ROWS_EACH][INPUTS];")
+            self._line("alignas(16) float input_[ROWS_EACH][INPUTS];")
             self._line("EACH_ROW UNROLL for (int i_ = 0; i_ < INPUTS; ++i_)")
             self._line("    input_[r][i_] = token_[r] >= 0 ? inputs_[token_[r] * INPUTS + i_] : 0.0f;")
-            self._line(f"linear_back<INPUTS, WIDTH, WIDTH>({self._w('embed')}, input_, {x});")
+            self._line(f"linear_back<INPUTS, WIDTH>({self._w('embed')}, WIDTH, input_, {x});")
         else:
             self._line("int input_[ROWS_EACH];")
             self._line("EACH_ROW input_[r] = token_[r] >= 0 ? inputs_[token_[r]] : -1;")
@@ -460,7 +481,7 @@ class _StackSource:
             self._line(f"gather_back<TOKENS>(total_ + {self._begin['pos']}, one_, position_, {room});")
             if self._form.features:
                 self._line("put(two_, input_);")
-                self._line(f"add_gradient<INPUTS, WIDTH, WIDTH>(total_ + {self._begin['embed']}, two_, one_);")
+                self._line(f"add_gradient<INPUTS, WIDTH>(total_ + {self._begin['embed']}, WIDTH, two_, one_);")
             else:
                 self._line(f"gather_back<INPUTS>(total_ + {self._begin['embed']}, one_, input_, {room});")
             return ""
