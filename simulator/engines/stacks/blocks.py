@@ -1,7 +1,8 @@
 """The building blocks of the fused kernels of stacks, in CUDA C++: each forward pass with its backward pass.
 
 A chunk of data has a row for every token; thread t holds the rows t, t + THREADS, ... (ROWS_EACH of them) in registers. The rows of a
-sequence follow one after the other and are filled up to a power of two (SLOTS). Parameters and their gradients are in shared memory.
+sequence follow one after the other and are filled up to a power of two (SLOTS). Parameters are in shared memory,
+their gradients in global memory, of which the caches hold what is in use.
 A product of rows with a matrix reads the matrix four numbers at a time, the same four in every thread; the gradient of a matrix
 is a product over all rows of the chunk, which are written to shared memory for it (`put`) and of which every thread adds up tiles
 of 4 x 4 numbers. All arithmetic is in float32.
@@ -89,14 +90,13 @@ CALLED void linear(const float* w, int stride, const float (&x_)[ROWS_EACH][I], 
     alignas(16) float x[ROWS_EACH][I], y[ROWS_EACH][O];
     copy(x_, x);
     copy(y_, y);
-    UNROLL for (int o = 0; o < O; ++o) UNROLL for (int i = 0; i < I; i += 4) {
-        const float4 v = load4(w + o * stride + i);
-        EACH_ROW {
-            y[r][o] = fmaf(v.x, x[r][i], y[r][o]);
-            y[r][o] = fmaf(v.y, x[r][i + 1], y[r][o]);
-            y[r][o] = fmaf(v.z, x[r][i + 2], y[r][o]);
-            y[r][o] = fmaf(v.w, x[r][i + 3], y[r][o]);
-        }
+    UNROLL for (int i = 0; i < I; i += 4) {
+        float4 v[O];
+        UNROLL for (int o = 0; o < O; ++o) v[o] = load4(w + o * stride + i);
+        EACH_ROW UNROLL for (int o = 0; o < O; ++o) y[r][o] = fmaf(v[o].x, x[r][i], y[r][o]);
+        EACH_ROW UNROLL for (int o = 0; o < O; ++o) y[r][o] = fmaf(v[o].y, x[r][i + 1], y[r][o]);
+        EACH_ROW UNROLL for (int o = 0; o < O; ++o) y[r][o] = fmaf(v[o].z, x[r][i + 2], y[r][o]);
+        EACH_ROW UNROLL for (int o = 0; o < O; ++o) y[r][o] = fmaf(v[o].w, x[r][i + 3], y[r][o]);
     }
     copy(y, y_);
 }
@@ -120,35 +120,27 @@ CALLED void linear_back(const float* w, int stride, const float (&d_)[ROWS_EACH]
 }
 
 // The gradient of `linear` in its matrix: total (O, I) += d^T x, from the regions of d and x, of which the rows below `limit` of
-// the matrix are kept. Where there are fewer tiles than threads, groups of threads take every so many rows of the chunk; they add
-// their parts one after the other, so that the order of the sum is always the same.
+// the matrix are kept. A thread adds up TALL x 4 numbers over all rows of the chunk; TALL is such that every thread has some.
 template <int O, int I>
 CALLED void add_gradient(float* total, int stride, const float* d, const float* x, int limit = O) {
-    constexpr int TILES = (O / 4) * (I / 4), GROUPS = THREADS >= 2 * TILES ? THREADS / TILES : 1;
+    constexpr int TALL = O * I >= 16 * THREADS ? 4 : O * I >= 8 * THREADS ? 2 : 1, TILES = (O / TALL) * (I / 4);
     SYNC();
-    for (int tile = GROUPS > 1 ? THREAD % TILES : THREAD; tile < TILES; tile += GROUPS > 1 ? TILES : THREADS) {
-        const int group = GROUPS > 1 ? THREAD / TILES : 0, o = tile / (I / 4) * 4, i = tile % (I / 4) * 4;
-        float4 sum[4] = {};
-        if (group < GROUPS) {
-            _Pragma("unroll 4") for (int row = group; row < ROWS; row += GROUPS) {
-                const float4 a = load4(d + place(row) + o), b = load4(x + place(row) + i);
-                const float each[4] = {a.x, a.y, a.z, a.w};
-                UNROLL for (int k = 0; k < 4; ++k) {
-                    sum[k].x = fmaf(each[k], b.x, sum[k].x);
-                    sum[k].y = fmaf(each[k], b.y, sum[k].y);
-                    sum[k].z = fmaf(each[k], b.z, sum[k].z);
-                    sum[k].w = fmaf(each[k], b.w, sum[k].w);
-                }
+    for (int tile = THREAD; tile < TILES; tile += THREADS) {
+        const int o = tile / (I / 4) * TALL, i = tile % (I / 4) * 4;
+        float4 sum[TALL];
+        UNROLL for (int k = 0; k < TALL; ++k)
+            sum[k] = o + k < limit ? load4(total + (o + k) * stride + i) : float4{0.0f, 0.0f, 0.0f, 0.0f};
+        _Pragma("unroll 8") for (int row = 0; row < ROWS; ++row) {
+            const float4 b = load4(x + place(row) + i);
+            UNROLL for (int k = 0; k < TALL; ++k) {
+                const float a = d[place(row) + o + k];
+                sum[k].x = fmaf(a, b.x, sum[k].x);
+                sum[k].y = fmaf(a, b.y, sum[k].y);
+                sum[k].z = fmaf(a, b.z, sum[k].z);
+                sum[k].w = fmaf(a, b.w, sum[k].w);
             }
         }
-        UNROLL for (int turn = 0; turn < GROUPS; ++turn) {
-            if (turn == group) UNROLL for (int k = 0; k < 4; ++k) if (o + k < limit) {
-                float* to = total + (o + k) * stride + i;
-                const float4 old = load4(to);
-                store4(to, float4{old.x + sum[k].x, old.y + sum[k].y, old.z + sum[k].z, old.w + sum[k].w});
-            }
-            if (GROUPS > 1) SYNC();
-        }
+        UNROLL for (int k = 0; k < TALL; ++k) if (o + k < limit) store4(total + (o + k) * stride + i, sum[k]);
     }
     SYNC();
 }
@@ -357,7 +349,7 @@ CALLED void network_back(
 }
 
 // The logits of the classes from `first` on; minus infinity beyond the last class. The head is the last parameter, and what is
-// read beyond its last row is the beginning of the gradients; it counts for nothing.
+// read beyond its last row is a region of rows; it counts for nothing.
 DEVICE void logits_of(const float* w, int first, const float (&x)[ROWS_EACH][WIDTH], float (&logits)[ROWS_EACH][SLICE]) {
     linear<SLICE, WIDTH>(w + first * WIDTH, WIDTH, x, logits);
     UNROLL for (int c = 0; c < SLICE; ++c) if (first + c >= CLASSES) EACH_ROW logits[r][c] = -INFINITY;

@@ -184,6 +184,7 @@ class FusedSteps:
         share = np.ones(instances) if batch is None else sequences / batch
         self._factors = self._all_factors * self._tensor(np.repeat(share, copies), torch.float32)[:, None]
         self._temperature = self._data.temperature[at]
+        self._gradient = torch.empty_like(self.theta)
         self._alive = torch.arange(instances * copies, dtype=torch.int32, device=self._device)
 
     def _tensor(self, array: NDArray[np.float64] | NDArray[np.int64], dtype: torch.dtype) -> Tensor:
@@ -210,9 +211,8 @@ class FusedSteps:
         if self._form.batched:
             number = int(self._all_sequences.max())
             rows = torch.arange(number, dtype=torch.int32, device=self._device).repeat(self._which.size, 1)
-        gradient = torch.empty_like(self.theta)
-        losses = self._launch(0, np.ones(1), rows, self._all_sequences, self._all_factors, gradient)
-        return gradient, losses[0]
+        losses = self._launch(0, np.ones(1), rows, self._all_sequences, self._all_factors, learns=False)
+        return self._gradient, losses[0]
 
     def stretch(self, t: int, factors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take steps t, t + 1, ..., one for every factor.
@@ -228,24 +228,24 @@ class FusedSteps:
         if self._form.batched:
             drawn = [self._problem.batch(t + i) for i in range(factors.size)]
             rows = self._tensor(np.stack([each[self._which] for each in drawn if each is not None]), torch.int32)
-        losses = self._launch(t, factors, rows, self._sequences, self._factors, None)
+        losses = self._launch(t, factors, rows, self._sequences, self._factors)
         return on_host(losses).astype(np.float64)
 
     def _launch(
-        self, t: int, factors: NDArray[np.float64], rows: Tensor, sequences: Tensor, weights: Tensor, gradient: Tensor | None
+        self, t: int, factors: NDArray[np.float64], rows: Tensor, sequences: Tensor, weights: Tensor, *, learns: bool = True
     ) -> Tensor:
-        """Take steps, or evaluate one gradient where there is an array for it; return the losses, (steps, 2, E)."""
+        """Take steps, or evaluate the gradient; return the losses, (steps, 2, E)."""
         data, programs = self._data, self._alive.shape[0]
         losses = torch.empty((factors.size, 2, programs), device=self._device)
         scheduled = self._tensor(factors, torch.float64)
         arrays = (
-            self.theta, self.states, self.theta if gradient is None else gradient, data.scale, data.inputs, data.targets,
+            self.theta, self.states, self._gradient, data.scale, data.inputs, data.targets,
             data.weights, data.shares, rows, self._problem_of, self._setting_of, sequences, weights, self._temperature,
             self._alive, self._settings, scheduled, self._clocks, losses,
         )  # fmt: skip
         numbers = (
             t, factors.size, self._settings.shape[1], programs, self._which.size, data.targets.shape[1], rows.shape[-1],
-            int(gradient is None),
+            int(learns),
         )  # fmt: skip
         arguments = [ctypes.c_void_p(array.data_ptr()) for array in arrays]
         self._kernel(

@@ -75,11 +75,11 @@ def slots_of(shape: DataShape) -> int:
 
 
 def shared_bytes(form: Form, layout: Layout) -> int:
-    """Return the bytes of shared memory of a block: parameters, their gradients, and two regions for the rows of a chunk."""
+    """Return the bytes of shared memory of a block: parameters, and two regions for the rows of a chunk."""
     parameters = sum(p.size for p in form.model.parameters(form.shape))
     rows, heads = layout.threads * layout.rows, getattr(form.model, "heads", 1)
     region = rows * (form.model.width + 4) + rows // slots_of(form.shape) * 4  # type: ignore[attr-defined]
-    return 4 * (2 * parameters + 2 * region + rows * 2 * heads)
+    return 4 * (parameters + 2 * region + rows * 2 * heads)
 
 
 @lru_cache(maxsize=256)
@@ -185,13 +185,14 @@ class _StackSource:
         self._line("extern __shared__ __align__(16) float shared_[];")
         self._line("#else")
         self._line(f'extern "C" void train_(int BLOCK, {_ARGUMENTS}) {{')
-        self._line("static thread_local float shared_[2 * DIMENSION + 2 * REGION + 2 * HEADS * ROWS];")
+        self._line("static thread_local float shared_[DIMENSION + 2 * REGION + 2 * HEADS * ROWS];")
         self._line("#endif")
         self._depth = 1
         for line in _BEGINNING.splitlines():
             self._line(line)
         scale = " * scale_[i_]" if self._form.scaled == "parameter" else ""
         self._line(f"for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) w_[i_] = theta_[i_]{scale};")
+        self._line("for (int i_ = THREAD; i_ < 2 * REGION + 2 * HEADS * ROWS; i_ += THREADS) one_[i_] = 0.0f;")
         temperature = " * temperature_[instance_]" if self._form.tempered else ""
         self._line(f"const float sharpness_ = 1.0f / (sqrtf(float(EACH)){temperature});")
         self._clocks()
@@ -249,10 +250,12 @@ class _StackSource:
         # The states of several fours of coordinates are on their way at the same time: from memory, each takes a thousand cycles.
         states = len(whole.states)
         self._open("for (int base_ = THREAD * 4; base_ < DIMENSION; base_ += THREADS * 4 * BATCH)")
-        self._line(f"alignas(16) float old_[{max(states, 1)}][BATCH][4];")
+        self._line(f"alignas(16) float old_[{states + 1}][BATCH][4];  // the last is the gradient")
         each = "base_ + b_ * THREADS * 4"
         self._line(f"UNROLL for (int s_ = 0; s_ < {states}; ++s_) UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
         self._line(f"    if ({each} < DIMENSION) store4(old_[s_][b_], load4(states_ + s_ * stride_ + {each}));")
+        self._line("UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
+        self._line(f"    if ({each} < DIMENSION) store4(old_[{states}][b_], load4(total_ + {each}));")
         self._open(f"UNROLL for (int b_ = 0; b_ < BATCH; ++b_) if ({each} < DIMENSION)")
         self._open(f"UNROLL for (int c_ = 0; c_ < 4; ++c_)")
         self._line(f"const int i_ = {each} + c_;")
@@ -267,7 +270,7 @@ class _StackSource:
         """Write the step of coordinate `i_`."""
         whole, form, printer = self._program, self._form, _Printer()
         scale = {"": "", "parameter": " * scale_[i_]", "gradient": " * (scale_[i_] * scale_[i_])"}[form.scaled]
-        self._line(f"const float {symbols.g} = total_[i_]{scale};")
+        self._line(f"const float {symbols.g} = old_[{len(whole.states)}][b_][c_]{scale};")
         self._line(f"if (!learns_) {{ gradient_[i_] = {symbols.g}; continue; }}")
         self._line(f"const float {symbols.w} = {'theta_' if form.scaled == 'parameter' else 'w_'}[i_];")
         for index, state in enumerate(whole.states):
@@ -509,7 +512,7 @@ gradient_ += slot_ * DIMENSION;
 scale_ += (problem_of_ * COPIES + slot_ % COPIES) * DIMENSION;
 const long long data_ = problem_of_ * longest_;
 const float factor_ = weight_of_[slot_ * 2], even_ = weight_of_[slot_ * 2 + 1];
-float *w_ = shared_, *total_ = w_ + DIMENSION, *one_ = total_ + DIMENSION, *two_ = one_ + REGION, *sums_ = two_ + REGION;"""
+float *total_ = gradient_, *w_ = shared_, *one_ = w_ + DIMENSION, *two_ = one_ + REGION, *sums_ = two_ + REGION;"""
 
 _ARGUMENTS = (
     "float* theta_, float* states_, float* gradient_, const float* scale_, const INPUT* inputs_, const int* targets_, "
