@@ -71,8 +71,10 @@ def _loss_of(model: Any, shape: DataShape) -> Callable[..., Any]:
     import jax
     import jax.numpy as jnp
 
-    assert isinstance(model, Transformer) and model.norm == "pre"
-    assert shape.readout == "every" and not shape.causal
+    assert isinstance(model, Transformer)
+    assert model.norm == "pre"
+    assert shape.readout == "every"
+    assert not shape.causal
     each = model.width // model.heads
 
     def normed(x: Any, gain: Any) -> Any:

@@ -69,7 +69,7 @@ class ModelWork:
         return f"{self.rule} {self.tokens} tokens {self.dtype}"
 
 
-def ours(work: ModelWork, *, compile: bool = False) -> Callable[[], Losses]:
+def ours(work: ModelWork, *, compile: bool = False, engine: str = "auto") -> Callable[[], Losses]:
     """Run `train`; everything is timed except the first compilation."""
 
     def run() -> Losses:
@@ -83,6 +83,7 @@ def ours(work: ModelWork, *, compile: bool = False) -> Callable[[], Losses]:
             dtype=work.dtype,
             device=work.device,
             compile=compile,
+            engine=engine,
         )
         return found.loss_weighted[:, 0, :-1]
 
@@ -143,6 +144,7 @@ MODEL_WAYS: Mapping[str, Callable[[ModelWork], Callable[[], Losses]]] = {
     "vmap(grad)": vmap_grad,
     "jax": lambda work: jax_training(work, _LR),
     "ours compiled": lambda work: ours(work, compile=True),
+    "ours unfused": lambda work: ours(work, engine="stack"),
     "ours": ours,
 }
 """A function of the work that prepares it and returns the function that is timed; that one returns losses (instances, steps)."""
@@ -152,6 +154,8 @@ def why_not_model(way: str, work: ModelWork) -> str | None:
     """Return the reason why a way cannot do a work on this machine; None if it can."""
     if way == "jax" and (find_spec("jax") is None or find_spec("optax") is None):
         return "jax and optax are not installed (extra bench)"
+    if way == "ours unfused" and work.device == "cpu":
+        return "is the same as ours on a CPU"
     if way == "ours compiled":
         from quadsim.simulator.training.stepping import check_compile
 

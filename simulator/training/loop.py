@@ -319,21 +319,29 @@ class _Found:
             ends = lost | np.all(reached, axis=1)
         ended, number = ends.any(axis=0), losses.shape[0]
         final = np.where(ended, ends.argmax(axis=0), number - 1)  # last step that counts
-        steps = t + np.arange(number)
-        counts = steps[:, None] <= t + final
-        hit = np.where(within & counts[:, None], steps[:, None, None], np.inf).min(axis=0)
-        self.hit[:, at] = np.minimum(self.hit[:, at], hit)
-        self.diverged[at] = np.minimum(self.diverged[at], np.where(lost & counts, steps[:, None], np.inf).min(axis=0))
-        outside = np.where(~within & counts[:, None], steps[:, None, None], -1).max(axis=0)
-        stay = np.where(outside < 0, np.minimum(self.stay[:, at], t), outside + 1.0)
-        self.stay[:, at] = np.where(outside == t + final, np.inf, stay)
+        counts = np.arange(number)[:, None] <= final
+        self.hit[:, at] = np.minimum(self.hit[:, at], _first(within & counts[:, None], t))
+        self.diverged[at] = np.minimum(self.diverged[at], _first(lost & counts, t))
+        outside = (~within & counts[:, None])[::-1]
+        last = np.where(
+            outside.any(axis=0), number - 1 - outside.argmax(axis=0), -1
+        )  # last step with a loss above the target
+        stay = np.where(last < 0, np.minimum(self.stay[:, at], t), t + last + 1.0)
+        self.stay[:, at] = np.where(last == final, np.inf, stay)
         each = np.arange(at.size)
         self.last[:, at] = np.where(lost[final, each], np.inf, losses[final, :, each].T)
-        for step in sorted(self._place.keys() & set(steps.tolist())):
-            seen = counts[step - t]
-            self.losses[:, at[seen], self._place[step]] = losses[step - t][:, seen]
+        steps = sorted(self._place.keys() & set(range(t, t + number)))
+        if steps:
+            rows = np.array(steps) - t
+            seen = np.where(counts[rows][:, None], losses[rows], np.nan)
+            self.losses[:, at[:, None], [self._place[step] for step in steps]] = seen.transpose(1, 2, 0)
         self.stopped[at[ended]] = t + final[ended]
         return np.asarray(~ended)
+
+
+def _first(true: NDArray[np.bool_], t: int) -> NDArray[np.float64]:
+    """Return t plus the first index along the first axis that is true; `inf` if there is none."""
+    return np.where(true.any(axis=0), t + true.argmax(axis=0), np.inf)
 
 
 def _in_chunks(job: _Job) -> _Found:
@@ -341,7 +349,11 @@ def _in_chunks(job: _Job) -> _Found:
     total = job.shape[0] * job.shape[1]
     found = _Found(job, total)
     if job.device != "cpu":
-        fit = instances_that_fit_fused(job.problem, len(job.rule.states), job.device) if job.engine == "fused" else _fit(job)
+        fit = (
+            instances_that_fit_fused(job.problem, len(job.rule.states), job.device)
+            if job.engine == "fused"
+            else _fit(job)
+        )
         for chunk in np.array_split(np.arange(total), -(-total // min(total, fit))):
             _run(job, chunk, found)
         return found

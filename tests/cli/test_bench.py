@@ -159,7 +159,13 @@ def test_a_model_on_the_command_line(tmp_path, monkeypatch, one_thread):
     assert found.exit_code == 0, found.output
     document = json.loads(found.stdout)
     assert document["times_the_module_loop"]["module loop"] == [1.0, 1.0]
-    assert set(document["seconds"]) | set(document["left_out"]) == {"module loop", "vmap(grad)", "jax", "ours"}
+    assert set(document["seconds"]) | set(document["left_out"]) == {
+        "module loop",
+        "vmap(grad)",
+        "jax",
+        "ours",
+        "ours unfused",
+    }
     assert document["difference"]["module loop"] < 1e-5
     assert document["peak_memory_bytes"]["ours"] == 5e6
     assert json.loads((tmp_path / "bench-model.json").read_text()) == document

@@ -43,7 +43,6 @@ __all__ = [
     "kernels_of",
     "problems_at_once",
     "run",
-    "step_table",
     "tune",
     "why_not",
 ]
@@ -66,6 +65,8 @@ def why_not(job: Job) -> str | None:
     """
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
+    if job.problem.partition is not None and job.rule.uses_blocks:
+        return f"on a GPU it gives {job.rule.name} the blocks of the Hessian, not others (coupling, partition)"
     if max(job.problem.block_sizes) > _LARGEST_BLOCK:
         return f"a block has more than {_LARGEST_BLOCK} coordinates"
     return f"it takes at most {_STEPS} steps" if job.steps > _STEPS else None
@@ -137,29 +138,6 @@ def _free_memory(device: torch.device, needed: int) -> int:
         return total
     free, _ = torch.cuda.mem_get_info(device)
     return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-
-
-def step_table(
-    rule: Rule, kernels: ModuleType, settings: torch.Tensor, clocks: torch.Tensor, factors: torch.Tensor, dtype: torch.dtype
-) -> torch.Tensor:
-    """Return the values of some steps that depend on settings and the step alone, (steps, values, settings).
-
-    Args:
-        rule: the rule.
-        kernels: a module that was printed by a `RuleSource`.
-        settings: learning rates and hyperparameters in the order of `rule.names`, (names, settings), float64.
-        clocks: the clocks before the first of the steps, (clocks, settings), float64; they advance in place.
-        factors: the schedule's factors of the steps, (steps,), float64.
-        dtype: number type of the values.
-    """
-    steps, width, lanes = factors.shape[0], settings.shape[1], 128
-    every = torch.empty((steps, *clocks.shape), dtype=torch.float64, device=settings.device)
-    if clocks.shape[0]:
-        kernels.clocks_[(-(-width // 32),)](settings, clocks, every, steps, width, LANES_=32, num_warps=1)
-    table = torch.empty((steps, _values_of(rule), width), dtype=dtype, device=settings.device)
-    grid = (-(-steps * width // lanes),)
-    kernels.steps_[grid](settings, factors, every, table, steps, width, LANES_=lanes, num_warps=4)
-    return table
 
 
 class _Part:
@@ -346,8 +324,17 @@ class Run:
 
     def _table(self, first: int, last: int) -> torch.Tensor:
         """Return the values that depend on settings and the step alone: (steps `first` to `last`, values, settings)."""
-        factors = self._factors[first:last]
-        return step_table(self._job.rule, self._kernels, self._settings, self._clocks, factors, self._job.dtype)
+        steps, width, lanes = last - first, self._width, 128
+        clocks = torch.empty((steps, len(self._program.clocks), width), dtype=torch.float64, device=self._device)
+        if self._program.clocks:
+            grid = (-(-width // 32),)
+            self._kernels.clocks_[grid](self._settings, self._clocks, clocks, steps, width, LANES_=32, num_warps=1)
+        table = torch.empty((steps, self._values, width), dtype=self._job.dtype, device=self._device)
+        grid = (-(-steps * width // lanes),)
+        self._kernels.steps_[grid](
+            self._settings, self._factors[first:last], clocks, table, steps, width, LANES_=lanes, num_warps=4
+        )
+        return table
 
     def _advance(self, begin: int, steps: int, table: torch.Tensor, slots: torch.Tensor, records: torch.Tensor) -> None:
         if self._whole:

@@ -32,7 +32,7 @@ from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
 from quadsim.simulator.engines.kernels.program import Assignment, Phase, Program
 from quadsim.simulator.rules.rule import Rule, symbols
 
-__all__ = ["LANES_UP_TO", "WHOLE_UP_TO", "RuleSource", "Unit", "gpu_source", "kernel_source", "step_names", "units_of"]
+__all__ = ["LANES_UP_TO", "WHOLE_UP_TO", "Unit", "gpu_source", "kernel_source", "step_names", "units_of"]
 
 LANES_UP_TO = 8
 """Largest number of coordinates of a block in the layout of lanes."""
@@ -112,7 +112,7 @@ def step_names(whole: Program) -> list[sp.Symbol]:
     return [name for name in candidates if name in read]
 
 
-_COUNTS = ("rows_", "steps_", "begin_", "group_", "blocks_", "programs_", "instances_", "longest_", "drawn_", "learns_")  # a kernel is compiled once for all of their values
+_COUNTS = ("rows_", "steps_", "begin_", "group_", "blocks_")  # a kernel is compiled once for all of their values
 _NUMBER = re.compile(r"\(?-?(\d+(\.\d*)?(e[+-]?\d+)?|inf)\)?")
 
 
@@ -147,10 +147,11 @@ class _Printer(ExpressionPrinter):
         )
 
 
-class RuleSource:
-    """Writes the lines of one kernel module, and what every module of a rule holds: settings, clocks and the table of steps.
+class _Source:
+    """Writes the lines of one kernel module; `_depth` is the present indentation.
 
-    `_depth` is the present indentation.
+    Two choices are made once, from the number type and the rule. `_shuffles`: float64 tiles reorder the operands of the product
+    (see `_SHUFFLE`). `_quiet`: the padding of a tile stays 0 by itself, so that no mask is needed (see `_padding_is_quiet`).
     """
 
     def __init__(self, whole: Program, dtype: str) -> None:
@@ -162,19 +163,25 @@ class RuleSource:
         for phase in (*whole.start, *whole.advance):
             self._by_coordinate |= {a.name for a in phase.coordinate}
             self._by_block |= {a.name for a in (*phase.block, *phase.means)}
+        self._shuffles = dtype == "float64"
         self._narrows = dtype != "float64"
         self._wide = _Printer(number_of="wide_number_" if self._narrows else "number_")
+        self._quiet = _padding_is_quiet(whole)
 
-    # Writing.
-
-    def _begin(self, title: str, *imports: str) -> None:
-        """Write the beginning of the module: docstring, imports, constants, and the kernels `clocks_` and `steps_`."""
-        self._lines += [f'"""{title}"""', "", *_HEADER.splitlines(), *imports]
+    def text(self, name: str, units: Iterable[Unit]) -> str:
+        """Return the source of the whole module, with the name of the rule in its docstring."""
+        self._lines += [f'"""Fused kernels of {name} on a GPU, {self._dtype}."""', "", *_HEADER.splitlines()]
         self._line()
         self._function("number_", "value_", [f"return tl.full((1,), value_, tl.{self._dtype})"])
         if self._narrows:
             self._function("wide_number_", "value_", ["return tl.full((1,), value_, tl.float64)"])
         self._clocks()
+        for unit in units:
+            for starting in (True, False):
+                (self._lanes if unit.in_lanes else self._tile)(unit, starting=starting)
+        return "\n".join(self._lines) + "\n"
+
+    # Writing.
 
     def _line(self, text: str = "") -> None:
         self._lines.append("    " * self._depth + text if text else "")
@@ -264,27 +271,6 @@ class RuleSource:
         values = step_names(self._program)
         for index, name in enumerate(values):
             self._line(f"{name} = tl.load(table_ + (t_ * {len(values)} + {index}) * width_ + k_)")
-
-
-class _Source(RuleSource):
-    """Writes the kernels of quadratics.
-
-    Two choices are made once, from the number type and the rule. `_shuffles`: float64 tiles reorder the operands of the product
-    (see `_SHUFFLE`). `_quiet`: the padding of a tile stays 0 by itself, so that no mask is needed (see `_padding_is_quiet`).
-    """
-
-    def __init__(self, whole: Program, dtype: str) -> None:
-        super().__init__(whole, dtype)
-        self._shuffles = dtype == "float64"
-        self._quiet = _padding_is_quiet(whole)
-
-    def text(self, name: str, units: Iterable[Unit]) -> str:
-        """Return the source of the whole module, with the name of the rule in its docstring."""
-        self._begin(f"Fused kernels of {name} on a GPU, {self._dtype}.")
-        for unit in units:
-            for starting in (True, False):
-                (self._lanes if unit.in_lanes else self._tile)(unit, starting=starting)
-        return "\n".join(self._lines) + "\n"
 
     # Lanes.
 

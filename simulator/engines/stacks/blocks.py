@@ -1,11 +1,12 @@
 """The building blocks of the fused kernels of stacks, in CUDA C++: each forward pass with its backward pass.
 
-A chunk of data has a row for every token; thread t holds the rows t, t + THREADS, ... (ROWS_EACH of them) in registers. The rows of a
-sequence follow one after the other and are filled up to a power of two (SLOTS). Parameters are in shared memory,
-their gradients in global memory, of which the caches hold what is in use.
-A product of rows with a matrix reads the matrix four numbers at a time, the same four in every thread; the gradient of a matrix
-is a product over all rows of the chunk, which are written to shared memory for it (`put`) and of which every thread adds up tiles
-of 4 x 4 numbers. All arithmetic is in float32.
+A chunk of data has a row for every token; thread t holds the rows t, t + THREADS, ... (ROWS_EACH of them). The rows of a sequence
+follow one after the other and are filled up to a power of two (SLOTS). Parameters are in shared memory; their gradients are in
+global memory, and the caches hold what is in use.
+
+A product of rows with a matrix reads the matrix four numbers at a time, the same four in every thread. The gradient of a matrix is
+a product over all rows of the chunk, which are written to shared memory for it (`put`); each thread adds up some of its numbers.
+All arithmetic is in float32, and every sum has one order, so that a result is the same bits again.
 
 The text compiles as C++ for a CPU too, as a block of one thread that holds all rows; so the tests run it without a GPU. The
 definitions are those of `models/transformer.py`, `models/mlp.py` and `models/base.py`, against which every block is tested.
@@ -153,8 +154,8 @@ DEVICE void gather(const float* table, const int (&which)[ROWS_EACH], float (&x)
     }
 }
 
-// The gradient of a table of N rows from that of the rows that were read (in a region): a thread adds up four numbers of one row of
-// the table, over the rows of the chunk that read it.
+// The gradient of a table of N rows from that of the rows that were read (in a region): a thread adds up four numbers of one
+// row of the table, over the rows of the chunk that read it.
 template <int N> CALLED void gather_back(float* total, const float* d, const int (&which)[ROWS_EACH], int* whiches) {
     EACH_ROW whiches[row_of(r)] = which[r];
     SYNC();
@@ -389,8 +390,8 @@ CALLED void answer(
     }
 }
 
-// The mean over the tokens of a sequence in every row of the sequence; the way back is the same function of the gradient, which is 0
-// in all rows but one.
+// The mean over the tokens of a sequence in every row of the sequence; the way back is the same function of the gradient, which
+// is 0 in all rows but one.
 DEVICE void mean_of_sequence(const float (&x)[ROWS_EACH][WIDTH], float (&y)[ROWS_EACH][WIDTH], float* region) {
     put(region, x);
     SYNC();

@@ -84,7 +84,11 @@ def _compiled(nvrtc: Any, source: str, architecture: str) -> bytes:
         options = [option.encode() for option in (*_OPTIONS, f"--gpu-architecture={architecture}")]
         result = nvrtc.nvrtcCompileProgram(handle, len(options), (ctypes.c_char_p * len(options))(*options))
         if result != 0:
-            _check(result, "compiling a kernel", _text(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, handle).decode())
+            _check(
+                result,
+                "compiling a kernel",
+                _text(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, handle).decode(),
+            )
         return _text(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, handle)
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(handle))

@@ -232,7 +232,14 @@ class FusedSteps:
         return on_host(losses).astype(np.float64)
 
     def _launch(
-        self, t: int, factors: NDArray[np.float64], rows: Tensor, sequences: Tensor, weights: Tensor, *, learns: bool = True
+        self,
+        t: int,
+        factors: NDArray[np.float64],
+        rows: Tensor,
+        sequences: Tensor,
+        weights: Tensor,
+        *,
+        learns: bool = True,
     ) -> Tensor:
         """Take steps, or evaluate the gradient; return the losses, (steps, 2, E)."""
         data, programs = self._data, self._alive.shape[0]

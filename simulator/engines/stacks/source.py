@@ -1,8 +1,8 @@
 """Print the fused kernel of a model under a rule as CUDA C++, from the blocks of `blocks.py`.
 
 One block of threads is one copy of one instance. In each step it runs over its data in chunks, adds up the gradient of every
-parameter in shared memory, and then updates its parameters, which are there too, by the rule. Only the states of the rule are read
-and written in global memory. Losses of every step are stored, so that the caller decides afterwards which instances have finished.
+parameter, and then updates its parameters by the rule; they stay in shared memory for all steps of a launch. Losses of every step
+are stored, so that the caller decides afterwards which instances have finished.
 
 The order of the blocks is written as in `models/transformer.py` and `models/mlp.py`. The writer of each block returns the name of
 its result and the writer of its backward pass, so that the order of the backward pass follows from that of the forward pass.
@@ -214,7 +214,9 @@ class _StackSource:
         scale = "" if self._form.scaled != "parameter" else " && false"  # then each step has stored them
         self._line(f"if (learns_{scale}) for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) theta_[i_] = w_[i_];")
         for index, clock in enumerate(self._program.clocks):
-            self._line(f"if (THREAD == 0 && learns_) clocks_[slot_ * {len(self._program.clocks)} + {index}] = {clock.name}_wide_;")
+            self._line(
+                f"if (THREAD == 0 && learns_) clocks_[slot_ * {len(self._program.clocks)} + {index}] = {clock.name}_wide_;"
+            )
         self._close()
 
     def _clocks(self) -> None:
@@ -257,7 +259,7 @@ class _StackSource:
         self._line("UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
         self._line(f"    if ({each} < DIMENSION) store4(old_[{states}][b_], load4(total_ + {each}));")
         self._open(f"UNROLL for (int b_ = 0; b_ < BATCH; ++b_) if ({each} < DIMENSION)")
-        self._open(f"UNROLL for (int c_ = 0; c_ < 4; ++c_)")
+        self._open("UNROLL for (int c_ = 0; c_ < 4; ++c_)")
         self._line(f"const int i_ = {each} + c_;")
         self._coordinate(start, advance)
         self._close()
@@ -300,7 +302,9 @@ class _StackSource:
         self._line("position_[r] = row_of(r) % SLOTS;")
         self._line("const bool real_ = sequence_ < sequences_of_ && position_[r] < TOKENS;")
         if self._form.batched:
-            self._line("if (real_) sequence_ = drawn_rows_[(t_ * (long long)instances_ + instance_) * drawn_ + sequence_];")
+            self._line(
+                "if (real_) sequence_ = drawn_rows_[(t_ * (long long)instances_ + instance_) * drawn_ + sequence_];"
+            )
         self._line("token_[r] = real_ ? (data_ + sequence_) * TOKENS + position_[r] : -1;")
         self._line(f"const bool counts_ = real_{'' if every else ' && position_[r] == TOKENS - 1'};")
         self._line(f"const long long answer_ = {'token_[r]' if every else 'data_ + sequence_'};")
@@ -370,7 +374,9 @@ class _StackSource:
     def _add(self, x: str, y: str) -> None:
         self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {x}[r][i_] += {y}[r][i_];")
 
-    def _residual(self, x: str, branch: Callable[[str, str], tuple[str, Back]], layer: str, norm: str) -> tuple[str, Back]:
+    def _residual(
+        self, x: str, branch: Callable[[str, str], tuple[str, Back]], layer: str, norm: str
+    ) -> tuple[str, Back]:
         """A residual sum of x and a branch of it, with a norm before the branch if it has a name."""
         inner, backs = x, []
         if norm:
@@ -483,13 +489,23 @@ class _StackSource:
             room = "reinterpret_cast<int*>(two_)"
             self._line(f"gather_back<TOKENS>(total_ + {self._begin['pos']}, one_, position_, {room});")
             if self._form.features:
-                self._line("put(two_, input_);")
-                self._line(f"add_gradient<INPUTS, WIDTH>(total_ + {self._begin['embed']}, WIDTH, two_, one_);")
+                self._feature_gradient()
             else:
                 self._line(f"gather_back<INPUTS>(total_ + {self._begin['embed']}, one_, input_, {room});")
             return ""
 
         return x, back
+
+    def _feature_gradient(self) -> None:
+        """Write the gradient of the table of features, as many of its rows at a time as a region has columns."""
+        self._open('_Pragma("unroll") for (int first_ = 0; first_ < INPUTS; first_ += WIDTH)')
+        self._line("alignas(16) float some_[ROWS_EACH][WIDTH];")
+        self._line("EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_)")
+        self._line("    some_[r][i_] = first_ + i_ < INPUTS ? input_[r][(first_ + i_) % INPUTS] : 0.0f;")
+        self._line("put(two_, some_);")
+        places = f"total_ + {self._begin['embed']} + first_ * WIDTH"
+        self._line(f"add_gradient<WIDTH, WIDTH>({places}, WIDTH, two_, one_, INPUTS - first_);")
+        self._close()
 
 
 def _composed(backs: list[Back]) -> Back:
