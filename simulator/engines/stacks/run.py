@@ -32,7 +32,7 @@ _MOST_SHARED = 227 * 1024  # bytes of a block on an H100, which the tests on a C
 _TOKENS_AT_ONCE = 1 << 26  # tokens times steps of a launch: tenths of a second, so that Ctrl-C works
 _STEPS_AT_ONCE = 256
 _SHARE = 0.8  # share of the free memory of a GPU that is used
-_LAYOUTS = ((64, 2), (64, 1), (32, 2), (32, 1))
+_THREADS = (256, 128, 64)  # of a block
 
 
 def form_of(problem: ToyProblem) -> Form:
@@ -64,6 +64,10 @@ def _most_shared(device: torch.device) -> int:
     return int(torch.cuda.get_device_properties(device).shared_memory_per_block_optin)
 
 
+def _multiprocessors(device: torch.device) -> int:
+    return int(torch.cuda.get_device_properties(device).multi_processor_count) if device.type == "cuda" else 1
+
+
 def _why_no_kernel(model: Model, shape: DataShape, most_shared: int) -> str | None:
     if not isinstance(model, Transformer | MLP):
         return f"it has no kernel for the model {model.name}"
@@ -78,15 +82,19 @@ def _why_no_kernel(model: Model, shape: DataShape, most_shared: int) -> str | No
     return None
 
 
-def layout_of(form: Form, tokens: int, most_shared: int) -> Layout | None:
-    """Return how chunks are spread over threads for so many tokens a step and bytes of shared memory; None if none has room.
+def layout_of(form: Form, tokens: int, most_shared: int, *, few: bool = False) -> Layout | None:
+    """Return how chunks are spread over threads; None if no layout has room.
 
-    Each instance has the same layout whatever else is in its stack, so that its bits do not depend on that.
+    Args:
+        form: what the kernel depends on.
+        tokens: number of tokens of an instance in a step.
+        most_shared: bytes of shared memory that a block may have.
+        few: whether there are fewer blocks than multiprocessors; then a block has as many threads as there are rows.
     """
-    rows = max(tokens // form.shape.tokens * slots_of(form.shape), 1)
-    fitting = [layout for layout in (Layout(*each) for each in _LAYOUTS) if shared_bytes(form, layout) <= most_shared]
-    enough = [layout for layout in fitting if layout.threads * layout.rows <= max(rows, 64)]
-    return next(iter(enough or fitting), None)
+    rows = tokens // form.shape.tokens * slots_of(form.shape)
+    wanted = [threads for threads in _THREADS if threads == _THREADS[-1] or (few and threads <= rows)]
+    layouts = [Layout(threads, 1) for threads in wanted]
+    return next((each for each in layouts if shared_bytes(form, each) <= most_shared), None)
 
 
 @lru_cache(maxsize=256)
@@ -159,7 +167,9 @@ class FusedSteps:
         self._problem, self._which = problem, which
         self._form, self._program = form_of(problem), program(rule)
         self._device = torch.device(device)
-        layout = layout_of(self._form, problem.tokens_per_step // problem.copies, _most_shared(self._device))
+        few = which.size * problem.copies <= _multiprocessors(self._device)
+        tokens = problem.tokens_per_step // problem.copies
+        layout = layout_of(self._form, tokens, _most_shared(self._device), few=few)
         assert layout is not None  # of a problem for which `why_not` is None
         self._kernel = kernel or gpu_kernel(self._form, rule, layout, self._device)
         self._data = _data_of(problem, self._device)

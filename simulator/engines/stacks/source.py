@@ -135,6 +135,8 @@ class _StackSource:
         """Return the whole source."""
         name = type(self._model).name
         self._line(f"// Fused steps of {label(self._rule)} on {name}, float32.")
+        # Copied to where they are used, the blocks of one layer are faster; those of more layers exceed the instruction cache.
+        self._line(f"#define CALLED_OR_COPIED {'__forceinline__' if self._model.layers == 1 else '__noinline__'}")
         self._lines += HEADER.splitlines()
         for constant, value in self._constants().items():
             self._line(f"constexpr int {constant} = {value};")
@@ -181,8 +183,8 @@ class _StackSource:
 
     def _kernel(self) -> None:
         self._line("#ifdef __CUDACC__")
-        self._line(f'extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE) train_({_ARGUMENTS}) {{')
         self._line("extern __shared__ __align__(16) float shared_[];")
+        self._line(f'extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE) train_({_ARGUMENTS}) {{')
         self._line("#else")
         self._line(f'extern "C" void train_(int BLOCK, {_ARGUMENTS}) {{')
         self._line("static thread_local float shared_[DIMENSION + 2 * REGION + 2 * HEADS * ROWS];")
@@ -406,7 +408,9 @@ class _StackSource:
 
         def back(d: str) -> str:
             out = self._array()
-            self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {d}[r][i_] *= gelu_slope({h}[r][i_]);")
+            self._line(
+                f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {{ float s_; gelu({h}[r][i_], s_); {d}[r][i_] *= s_; }}"
+            )
             self._line(f"linear_back<WIDTH, WIDTH>({self._w(name)}, WIDTH, {d}, {out});")
             self._matrix_gradient(name, d, x)
             return out
