@@ -86,8 +86,8 @@ template <int N> DEVICE float dot(const float* a, const float* b) {
 
 // y += x W^T for a matrix W (O, I) whose rows are `stride` numbers apart.
 //
-// This and what follows may be called (CALLED), not copied to where they are used: the code of a step then fits in the instruction
-// cache, but the rows of a thread pass through its local memory.
+// This and what follows may be called (CALLED), not copied to where they are used: the code of a step then fits in the
+// instruction cache, but the rows of a thread pass through its local memory.
 template <int O, int I>
 CALLED void linear(const float* w, int stride, const float (&x_)[ROWS_EACH][I], float (&y_)[ROWS_EACH][O]) {
     alignas(16) float x[ROWS_EACH][I], y[ROWS_EACH][O];
