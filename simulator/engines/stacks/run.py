@@ -130,15 +130,25 @@ class _Data:
 
 
 _KEPT: WeakKeyDictionary[ToyProblem, dict[torch.device, _Data]] = WeakKeyDictionary()  # one problem at most
+_KEPT_BYTES = 1 << 30  # size up to which the data of a problem stay on the device between runs
 
 
 def _data_of(problem: ToyProblem, device: torch.device) -> _Data:
-    """Return the data of a problem on the device, copied there or kept from the last run: a copy can take longer than a run."""
+    """Return the data of a problem on the device, copied there or kept from the last run: a copy can take longer than a run.
+
+    Kept data stay valid because the arrays of the problem are made read-only.
+    """
     kept = _KEPT.get(problem, {})
-    if device not in kept:
-        _KEPT.clear()
-        _KEPT[problem] = {device: _Data(problem, device)}
-    return _KEPT[problem][device]
+    if device in kept:
+        return kept[device]
+    made = _Data(problem, device)
+    _KEPT.clear()
+    if sum(tensor.nbytes for tensor in vars(made).values()) <= _KEPT_BYTES:
+        data = problem.data
+        for array in (data.inputs, data.targets, data.share, problem.weights, problem.start):
+            array.flags.writeable = False  # a later change would not reach the copy on the device
+        _KEPT[problem] = {device: made}
+    return made
 
 
 class FusedSteps:
