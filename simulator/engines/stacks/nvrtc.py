@@ -25,7 +25,7 @@ def _libraries() -> tuple[Any, Any]:
         OSError: one of them is missing.
     """
     major = str(torch.version.cuda).split(".")[0]
-    torch.cuda.init()
+    torch.cuda.init()  # type: ignore[no-untyped-call]
     site = Path(torch.__file__).parent.parent
     names = [f"libnvrtc.so.{major}"]
     names += [str(path) for path in sorted(site.glob(f"nvidia/*/lib/libnvrtc.so.{major}*"))]

@@ -61,7 +61,8 @@ def why_not(problem: ToyProblem, rule: Rule, dtype: torch.dtype, device: str) ->
 def _most_shared(device: torch.device) -> int:
     if device.type != "cuda":
         return _MOST_SHARED
-    return int(torch.cuda.get_device_properties(device).shared_memory_per_block_optin)
+    properties: Any = torch.cuda.get_device_properties(device)
+    return int(properties.shared_memory_per_block_optin)
 
 
 def _multiprocessors(device: torch.device) -> int:

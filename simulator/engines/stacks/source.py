@@ -78,8 +78,9 @@ def shared_bytes(form: Form, layout: Layout) -> int:
     """Return the bytes of shared memory of a block: parameters, and two regions for the rows of a chunk."""
     parameters = sum(p.size for p in form.model.parameters(form.shape))
     rows, heads = layout.threads * layout.rows, getattr(form.model, "heads", 1)
-    region = rows * (form.model.width + 4) + rows // slots_of(form.shape) * 4  # type: ignore[attr-defined]
-    return 4 * (parameters + 2 * region + rows * 2 * heads)
+    width: int = form.model.width  # type: ignore[attr-defined]
+    region = rows * (width + 4) + rows // slots_of(form.shape) * 4
+    return 4 * (parameters + 2 * region + rows * 2 * int(heads))
 
 
 @lru_cache(maxsize=256)
@@ -136,7 +137,9 @@ class _StackSource:
         name = type(self._model).name
         self._line(f"// Fused steps of {label(self._rule)} on {name}, float32.")
         # Copied to where they are used, the blocks of one layer are faster; those of more layers exceed the instruction cache.
-        self._line(f"#define CALLED_OR_COPIED {'__forceinline__' if self._model.layers == 1 else '__noinline__'}")
+        self._line(
+            f"#define CALLED_OR_COPIED {'__forceinline__' if getattr(self._model, 'layers', 1) == 1 else '__noinline__'}"
+        )
         self._lines += HEADER.splitlines()
         for constant, value in self._constants().items():
             self._line(f"constexpr int {constant} = {value};")
