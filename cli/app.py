@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -69,38 +69,49 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
     output = _watched_output()
     try:
-        try:
-            app(prog_name="quadsim")
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # else Python does at its end, where nothing can be done about an error
-    except OSError:
-        if output is None or output.error is None:
-            raise
+        app(prog_name="quadsim")
     finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # else Python does at its end, where nothing can be done about an error
         if output is not None and output.error is not None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())  # so that what is left does not fail again
-            if not isinstance(output.error, BrokenPipeError):  # whoever read it, as `head` does, has enough
-                with suppress(OSError):  # stderr may go to the same full disk
-                    reason = output.error.strerror
-                    print(
-                        f"Error: the output could not be written ({reason}); make room, or send it elsewhere.",
-                        file=sys.stderr,
-                    )
-            sys.exit(1)
+            _end_without_output(output.error)
+
+
+CLOSED_PIPE = 128 + 13
+"""Exit code of a command whose reader, as `head`, has closed the pipe: that of a program which the signal SIGPIPE ends."""
+
+
+def _end_without_output(error: OSError) -> NoReturn:
+    """Exit after standard output has failed: without a word where its reader has enough, else with one line.
+
+    Raises:
+        SystemExit: always.
+    """
+    if isinstance(error, BrokenPipeError):
+        sys.exit(CLOSED_PIPE)
+    with suppress(OSError):  # stderr may go to the same full disk
+        print(
+            f"Error: the output could not be written ({error.strerror}); make room, or send it elsewhere.",
+            file=sys.stderr,
+        )
+    sys.exit(1)
 
 
 class _Output(io.FileIO):
-    """Standard output that records an error, so that it can be distinguished from the error of another file."""
+    """Standard output that records its first error; what is written from then on is dropped.
+
+    The command goes on, as it may have results to write. An error is distinguished so from that of another file.
+    """
 
     error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except OSError as error:
-            self.error = error
-            raise
+        if self.error is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
 
 
 def _watched_output() -> _Output | None:

@@ -1,21 +1,27 @@
-"""The stored table of claims (docs/claims.json) and the tables that the README and docs/claims.md make of it.
+"""The stored table of claims (docs/claims.json) and what the README and docs/claims.md make of it.
 
-`quadsim reproduce NAME --full --merge docs/claims.json` runs a claim, puts its row into the stored table and writes the tables of
-the pages again. A result folder is merged without a run, and the pages alone are written again, by
+`quadsim reproduce NAME --full --merge docs/claims.json` runs a claim, puts its row into the stored table, copies the figure of
+its reach beside it and writes the tables of the pages again. A result folder is merged without a run, and the pages alone are
+written again, by
 
     python -m quadsim.cli.claims_table docs/claims.json [RESULTS]
 
-A row holds the result of one run with its date, commit and command; the sentences of a table come from the claims of the code, so
-that they can be reworded. The stored table names its pages, relative to itself. In a page the table stands between two markers.
-The first marker may list the claims that the table shows, in that order; without a list the table shows all claims:
+and `--pending` prints the command that runs the claims without a result under their present criterion. Until then such a claim
+is `not run`, or `inconclusive` if it was run under an earlier criterion.
+
+A row holds the result of one run with its date, commit and command; the sentences (claim, fidelity, history) come from the claims
+of the code, so that they can be reworded. The stored table names its pages, relative to itself. In a page the claims stand
+between two markers. The first marker may list claims, which gives a table with a row for each; without a list it gives a table of
+all claims and a section for each:
 
     <!-- claims: begin gd-lower four-cases -->
     <!-- claims: end -->
 """
 
 import json
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,16 +32,28 @@ from quadsim.cli.strict import StrictCommand
 from quadsim.simulator.support import store
 from quadsim.simulator.support.checks import check_known
 from quadsim.simulator.support.paths import local_path, shown
-from quadsim.theory.claims import CLAIMS, load_claims
-from quadsim.theory.claims.running import in_reading_order
+from quadsim.theory.claims import CLAIMS, Claim, Fixed, Setting, load_claims
+from quadsim.theory.claims.running.reproducing import in_reading_order
 
-__all__ = ["MARKERS", "check_mergeable", "markdown", "merge", "placed", "program", "stale", "stored_table"]
+__all__ = [
+    "MARKERS",
+    "check_mergeable",
+    "markdown",
+    "merge",
+    "pending",
+    "placed",
+    "program",
+    "sections",
+    "stale",
+    "stored_table",
+]
 
 MARKERS = ("<!-- claims: begin -->", "<!-- claims: end -->")
 _BETWEEN = re.compile(
     r"(?P<begin><!-- claims: begin(?P<ids>(?: [\w-]+)*) -->).*?(?P<end><!-- claims: end -->)", re.DOTALL
 )
 _MOST_FIGURES = 2
+_RULE = "| --- "
 _STORED = "docs/claims.json"
 
 
@@ -79,14 +97,16 @@ def check_mergeable(path: Path, size: str, seed: int) -> None:
             )
 
 
-def merge(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def merge(path: Path, rows: Sequence[Mapping[str, Any]], folder: Path | None = None) -> None:
     """Put rows of results into the stored table, each in place of the earlier row of its claim, and write its pages again.
 
-    The numbers of other claims stay as they are, byte for byte; a claim that was withdrawn since its run gets that verdict.
+    The numbers of other claims stay as they are, byte for byte; a claim that was withdrawn since its run, or whose criterion was
+    changed, gets that verdict.
 
     Args:
         path: of the stored table.
         rows: what `Outcome.to_json` returns; none: the pages alone are written.
+        folder: the result folder, from which the figures of reaches are copied to `<claim>.png` in a folder named like the table.
 
     Raises:
         ValueError: a claim that was not run, another size or seed, or a page that cannot hold a table.
@@ -101,6 +121,9 @@ def merge(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     # A line of its own for every row, so that a change of one claim changes one line.
     lines = {row["id"]: json.dumps(_as_judged_today(row)) for row in (*table["claims"], *rows)}
     merged = table | {"claims": [json.loads(line) for line in in_reading_order(lines).values()]}
+    for row in rows:
+        if folder is not None and row.get("reach"):
+            _copy(folder / row["reach"]["figure"], _picture(path, row["id"]))
     pages = _pages(path, merged)
     rest = {key: value for key, value in table.items() if key != "claims"}
     text = ",\n".join(in_reading_order(lines).values())
@@ -109,12 +132,36 @@ def merge(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         _write(page, content)
 
 
+def _picture(path: Path, claim: str) -> Path:
+    """Where the figure of the reach of a claim lies beside the stored table."""
+    return path.parent / path.stem / f"{claim}.png"
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a figure, whose folder is made.
+
+    Raises:
+        ValueError: no such figure.
+    """
+    if not source.is_file():
+        raise ValueError(
+            f"results must hold the figure {source.name} of every reach, got none at {shown(source)}; run again."
+        )
+    target.parent.mkdir(exist_ok=True)
+    store.write_whole(target, lambda temporary: temporary.write_bytes(source.read_bytes()) and None)
+
+
 def _as_judged_today(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row as it is, but with the verdict of a claim whose conditions were found to decide nothing after its run."""
+    """The row as it is, but with the verdict of a claim that is judged otherwise since its run, or not judged any more."""
     claim = CLAIMS.get(row["id"])
-    if claim is None or not claim.unjudged:
+    if claim is None:
         return dict(row)
-    return dict(row) | {"verdict": claim.unjudged_as, "reason": claim.unjudged}
+    if claim.unjudged:
+        return dict(row) | {"verdict": claim.unjudged_as, "told": claim.unjudged_as, "reason": claim.unjudged}
+    if row["criterion"]["hash"] != claim.digest(Setting(row["size"], row["seed"])):
+        reason = f"the run of {row['made']['date']} was judged by an earlier criterion; it is to be run again"
+        return dict(row) | {"verdict": "inconclusive", "told": "inconclusive", "reason": reason}
+    return dict(row)
 
 
 def _pages(path: Path, table: dict[str, Any]) -> dict[Path, str]:
@@ -123,16 +170,31 @@ def _pages(path: Path, table: dict[str, Any]) -> dict[Path, str]:
     Raises:
         ValueError: a page that cannot be read, or has no markers.
     """
-    written = {}
+    texts = {}
     for name in table["pages"]:
         page = local_path("pages", path.parent / name).resolve()
         try:
-            written[page] = placed(page.read_text(encoding="utf-8"), table)
+            texts[page] = page.read_text(encoding="utf-8")
         except OSError as error:
             raise ValueError(
                 f"the pages of {shown(path)} must be files that can be read, got {name} ({error.strerror}); correct its list."
             ) from error
-    return written
+    whole = next((page for page, text in texts.items() if MARKERS[0] in text), None)
+    return {
+        page: placed(text, table, _pictures(path, page), "" if whole in (None, page) else _seen_from(page, whole))
+        for page, text in texts.items()
+    }
+
+
+def _seen_from(page: Path, target: Path | None) -> str:
+    """How a page refers to a file."""
+    return Path(os.path.relpath(str(target), page.parent)).as_posix()
+
+
+def _pictures(path: Path, page: Path) -> dict[str, str]:
+    """The figures of reaches that lie beside the stored table, by claim, as a page refers to them."""
+    names = {claim: _picture(path, claim) for claim in CLAIMS}
+    return {claim: _seen_from(page, name.resolve()) for claim, name in names.items() if name.is_file()}
 
 
 def _write(path: Path, text: str) -> None:
@@ -143,102 +205,195 @@ def _write(path: Path, text: str) -> None:
 
 
 def stale(path: Path) -> list[str]:
-    """Return what the stored table and its pages lack, each with the command that makes it; nothing where they are complete.
+    """Return what is wrong with the stored table and its pages, each with the command that mends it; nothing where all is well.
 
     Raises:
         ValueError: no stored table, or a page that cannot hold a table.
     """
     table, name = stored_table(path), shown(path)
-    stored = {row["id"]: row["criterion"]["hash"] for row in table["claims"]}
-    wanting = [claim.id for claim in CLAIMS.values() if stored.get(claim.id) != claim.digest()]
-    unknown = [row for row in stored if row not in CLAIMS]
     again = f"run `python -m quadsim.cli.claims_table {name}`"
     complaints = []
-    if wanting:
-        complaints.append(
-            f"{name} holds no full result of {', '.join(wanting)} under the present criterion; run "
-            f"`quadsim reproduce {' '.join(wanting)} --full --merge {name}`"
-        )
-    if unknown:
+    if unknown := [row["id"] for row in table["claims"] if row["id"] not in CLAIMS]:
         complaints.append(
             f"{name} holds results of {', '.join(unknown)}, no claim of the code; delete these lines and {again}"
         )
-    old = [shown(page) for page, text in _pages(path, table).items() if page.read_text(encoding="utf-8") != text]
-    if old and not complaints:
-        complaints.append(f"the tables of {' and '.join(old)} are not made of {name} and today's sentences; {again}")
+    if old := [row["id"] for row in table["claims"] if row != _as_judged_today(row)]:
+        complaints.append(f"{name} holds verdicts on {', '.join(old)} of an earlier criterion; {again}")
+    pages = [shown(page) for page, text in _pages(path, table).items() if page.read_text(encoding="utf-8") != text]
+    if pages and not complaints:
+        complaints.append(f"the tables of {' and '.join(pages)} are not made of {name} and today's sentences; {again}")
     return complaints
 
 
-def markdown(document: dict[str, Any], chosen: Sequence[str] = ()) -> str:
+def pending(path: Path) -> list[str]:
+    """Return the claims of which the stored table holds no result under their present criterion.
+
+    Raises:
+        ValueError: no stored table.
+    """
+    stored = {row["id"]: (row["criterion"]["hash"], row["size"], row["seed"]) for row in stored_table(path)["claims"]}
+    return [
+        claim.id
+        for claim in CLAIMS.values()
+        if claim.id not in stored or stored[claim.id][0] != claim.digest(Setting(*stored[claim.id][1:]))
+    ]
+
+
+def _entries(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The rows of all claims by id: those of the document, and for the others that they have not been run."""
+    rows = {entry["id"]: _as_judged_today(entry) for entry in document["claims"]}
+    missing = {"verdict": "not run", "reason": "no full run yet", "conditions": [], "measured": [], "made": None}
+    return in_reading_order(rows | {name: missing | {"id": name} for name in CLAIMS if name not in rows})
+
+
+def markdown(document: dict[str, Any], chosen: Sequence[str], whole: str = "") -> str:
     """Return a table with one row per claim: the claim, its source, the verdict, the figures it rests on, and the run.
 
     Args:
         document: a stored table.
-        chosen: ids of the claims to show, in this order; all claims where it is empty.
+        chosen: ids of the claims to show, in this order.
+        whole: the page with a section for each claim, to which the names are linked; empty: no links.
 
     Raises:
-        ValueError: an id that is not in the document.
+        ValueError: an id that is no claim of the code or the document.
     """
-    entries = {entry["id"]: entry for entry in document["claims"]}
+    entries = _entries(document)
     check_known("claim", chosen, entries)
-    sizes = " and ".join(dict.fromkeys(entry["size"] for entry in document["claims"]))
     lines = [
-        f"Results at {sizes} size. {_counts(document['claims'])}",
+        _counts(entries.values()),
         "",
-        "| claim | of | verdict | measured: median or share [95% interval], n seeds | run |",
-        "| --- | --- | --- | --- | --- |",
+        "| claim | of | verdict | effect [95% interval], n seeds | run |",
+        _RULE * 5 + "|",
     ]
-    for name in chosen or entries:
+    for name in chosen:
         entry, claim = entries[name], CLAIMS.get(name)
         words, group = (claim.claim, claim.group) if claim else (entry["claim"], entry["group"])
+        date = entry["made"]["date"] if entry["made"] else "none"
+        linked = f"[`{name}`]({whole}#{name})" if whole else f"`{name}`"
         lines.append(
-            f"| {_cell(words)} (`{name}`) | {_cell(group)} | **{entry['verdict']}** | {_figures(entry)} | {_run(entry)} |"
+            f"| {_cell(words)} ({linked}) | {_cell(group)} | **{_told(entry)}** | {_figures(entry)} | {date} |"
         )
     return "\n".join(lines)
 
 
-def _run(entry: dict[str, Any]) -> str:
+def sections(document: dict[str, Any], pictures: Mapping[str, str]) -> str:
+    """Return a table of all claims, and a section for each: sentence, verdict, figure of its reach, numbers, fidelity, history.
+
+    Args:
+        document: a stored table.
+        pictures: the figure of the reach of a claim, as the page refers to it.
+    """
+    entries = _entries(document)
+    lines = [_counts(entries.values()), "", "| claim | of | verdict |", _RULE * 3 + "|"]
+    for name, entry in entries.items():
+        group = CLAIMS[name].group if name in CLAIMS else entry["group"]
+        lines.append(f"| [`{name}`](#{name}) | {_cell(group)} | **{_told(entry)}** |")
+    for name, entry in entries.items():
+        if name in CLAIMS:
+            lines += ["", *_section(CLAIMS[name], entry, pictures.get(name))]
+    return "\n".join(lines)
+
+
+def _section(claim: Claim, entry: Mapping[str, Any], picture: str | None) -> list[str]:
+    """The lines of the section of a claim."""
+    told = "" if _is_told(entry) else f" {_sentence(entry['reason'])}"
+    lines = [f"### {claim.id}", "", f"{claim.claim} *{claim.group}; {claim.source}.*", "", f"**{_told(entry)}.**{told}"]
+    reach = entry.get("reach") if _is_told(entry) else None
+    if picture is not None and reach:
+        lines += ["", f"![{_cell(reach['caption'])}]({picture})"]
+    items = [f"proof: {proof['statement']}: {proof['state']} ({proof['detail']})" for proof in entry.get("proofs", ())]
+    if _is_told(entry):
+        items += [_said(condition) for condition in entry["conditions"]]
+    if reach:
+        items += [f"onset, {onset['curve']}: {onset['text']}" for onset in reach["onsets"]]
+        items += [f"law: {reach['law']}"] if reach["law"] else []
+    items += [
+        f"experiment: {claim.method}",
+        f"differs from the paper: {'; '.join(claim.fidelity) or 'in nothing known'}",
+        *(f"criterion {_fixed(fixed)}" for fixed in claim.history),
+        f"run: {_run(entry)}",
+    ]
+    return [*lines, "", *(f"- {_plain(item)}" for item in items)]
+
+
+def _is_told(entry: Mapping[str, Any]) -> bool:
+    """Whether the row has numbers that were judged by the present criterion."""
+    claim = CLAIMS.get(entry["id"])
+    if claim is None or claim.unjudged or entry["verdict"] == "not run":
+        return False
+    return bool(entry["criterion"]["hash"] == claim.digest(Setting(entry["size"], entry["seed"])))
+
+
+def _fixed(entry: Fixed) -> str:
+    changed = f"; changed: {entry.change}" if entry.change else ""
+    return f"fixed on {entry.date} ({entry.criterion}), when this had been run: {entry.before}{changed}"
+
+
+def _said(condition: Mapping[str, Any]) -> str:
+    """One condition with its numbers."""
+    power = "unknown" if condition["power"] is None else f"{condition['power']:.2f}"
+    return (
+        f"{condition['state']}: {condition['text']} (must be {condition['wanted']}; p = {condition['holm']:.2g} after Holm, "
+        f"power {power})"
+    )
+
+
+def _told(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("told") or entry["verdict"])
+
+
+def _run(entry: Mapping[str, Any]) -> str:
     """Date of the run and its commit, where it is known."""
     made = entry["made"]
-    return made["date"] if made["commit"] == "unknown" else f"{made['date']}, {made['commit']}"
+    if made is None:
+        return "none"
+    return str(made["date"] if made["commit"] == "unknown" else f"{made['date']}, {made['commit']}")
 
 
-def _counts(entries: Sequence[dict[str, Any]]) -> str:
+def _counts(entries: Iterable[Mapping[str, Any]]) -> str:
     """The number of claims with each verdict, most frequent first."""
     verdicts = [entry["verdict"] for entry in entries]
     distinct = sorted(dict.fromkeys(verdicts), key=lambda verdict: -verdicts.count(verdict))
     return f"Of all {len(verdicts)} claims: {', '.join(f'{verdicts.count(v)} {v}' for v in distinct)}."
 
 
-def _figures(entry: dict[str, Any]) -> str:
-    """Return the numbers that contradict the claim or leave it open; if there are none, the first ones with an interval.
-
-    A withdrawn claim has its reason in their place: numbers of an instrument that is not valid would be taken for evidence.
-    """
-    figures = {figure["name"]: figure for figure in entry["measured"]}
-    conditions = entry["conditions"]
-    if entry["verdict"] == "withdrawn" or not figures:
-        return _cell(entry["reason"])
-    if entry["verdict"] == "estimate":
-        return _cell("; ".join([*(figures[c["measure"]]["text"] for c in conditions), entry["reason"]]))
-    against = [c for c in conditions if c["state"] != "holds"]
-    told = against or sorted(conditions, key=lambda c: figures[c["measure"]]["seeds"] == 0)
-    said = dict.fromkeys(
-        (f"{c['state']}: " if against else "") + figures[c["measure"]]["text"] for c in told[:_MOST_FIGURES]
-    )
-    return _cell("; ".join([f"{len(conditions) - len(against)} of {len(conditions)} hold", *said]))
+def _figures(entry: Mapping[str, Any]) -> str:
+    """Return the numbers that speak against the claim or leave it open; if there are none, the first ones, or the proofs."""
+    if not _is_told(entry):
+        claim = CLAIMS.get(entry["id"])
+        estimates = (
+            [figure["text"] for figure in entry["measured"][:1]] if claim and claim.unjudged_as == "estimate" else []
+        )
+        return _cell("; ".join([*estimates, entry["reason"]]))
+    if not entry["conditions"]:
+        return _cell("; ".join(f"{proof['statement']}: {proof['state']}" for proof in entry["proofs"]))
+    against = [c for c in entry["conditions"] if c["state"] != "shown"]
+    said = [
+        f"{c['state']}: {c['text']}" if against else c["text"] for c in (against or entry["conditions"])[:_MOST_FIGURES]
+    ]
+    return _cell("; ".join(said))
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return _plain(text).replace("|", "\\|")
 
 
-def placed(page: str, document: dict[str, Any]) -> str:
-    """Return the page with a table between its markers: of the claims that the first marker lists, or of all.
+def _plain(text: str) -> str:
+    return text.replace("\n", " ").replace("*", "\\*")
+
+
+def _sentence(text: str) -> str:
+    return _plain(text[:1].upper() + text[1:]) + ("" if text.endswith(".") else ".")
+
+
+def placed(page: str, document: dict[str, Any], pictures: Mapping[str, str] | None = None, whole: str = "") -> str:
+    """Return the page with what belongs between its markers: rows of the claims that the first marker lists, or all claims.
 
     Args:
         page: Markdown.
         document: a stored table.
+        pictures: the figure of the reach of a claim, as the page refers to it.
+        whole: the page with a section for each claim, as this page refers to it; empty: there is none.
 
     Raises:
         ValueError: a page without the markers, or a marker that lists an unknown claim.
@@ -248,9 +403,13 @@ def placed(page: str, document: dict[str, Any]) -> str:
         raise ValueError(
             f"the page must hold {begin} and {end}, got a text without them; put them where the table belongs."
         )
-    return _BETWEEN.sub(
-        lambda found: f"{found['begin']}\n{markdown(document, found['ids'].split())}\n{found['end']}", page
-    )
+
+    def between(found: re.Match[str]) -> str:
+        chosen = found["ids"].split()
+        content = markdown(document, chosen, whole) if chosen else sections(document, pictures or {})
+        return f"{found['begin']}\n{content}\n{found['end']}"
+
+    return _BETWEEN.sub(between, page)
 
 
 program = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -262,11 +421,18 @@ def _main(
     results: Annotated[
         Path | None, typer.Argument(parser=str, metavar="RESULTS", help="Folder of quadsim reproduce to merge.")
     ] = None,
+    waiting: Annotated[
+        bool, typer.Option("--pending", help="Print the command that runs what has no result yet, and write nothing.")
+    ] = False,
 ) -> None:
     """Write the tables of the pages again, after merging the results of a folder if one is given."""
     with usage_errors():
-        folder = given_path("results", results)
-        merge(local_path("stored", stored), [] if folder is None else load_claims(folder)["claims"])
+        path, folder = local_path("stored", stored), given_path("results", results)
+        if waiting:
+            ids = " ".join(pending(path))
+            typer.echo(f"quadsim reproduce {ids} --full --merge {shown(path)}" if ids else "Nothing is to be run.")
+            return
+        merge(path, [] if folder is None else load_claims(folder)["claims"], folder)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,18 @@ class Drawer:
             process_group=0,
         )
 
+    def begin(self, folder: Path, style: str) -> None:
+        """Draw what can be drawn before the bounds of the sweep in the folder are known, and do not wait for it."""
+        self._ask(folder, style, finished=False)
+
+    def _ask(self, folder: Path, style: str, *, finished: bool) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps({"folder": str(folder), "style": style, "finished": finished}) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:  # it has ended: `draw` reports what it said, or its exit code
+            pass
+
     def draw(self, folder: Path, style: str) -> str | None:
         """Draw and write what the folder does not hold, and wait for it.
 
@@ -51,13 +63,8 @@ class Drawer:
             What went wrong, in words; None if nothing did.
         """
         process = self._process
-        assert process.stdin is not None
         assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps({"folder": str(folder), "style": style}) + "\n")
-            process.stdin.flush()
-        except BrokenPipeError:  # it has ended: what it says, or its exit code, follows
-            pass
+        self._ask(folder, style, finished=True)
         said = process.stdout.read().splitlines()
         code = process.wait()
         if code or not said:
@@ -94,12 +101,14 @@ def main() -> None:
     threading.Thread(target=_end_with_the_first, args=(lines,), daemon=True).start()
     gc.set_threshold(GARBAGE)
     draw = _loaded()
-    asked = json.loads(lines.get())
-    error = None
-    try:
-        draw(Path(asked["folder"]), asked["style"])
-    except Exception as problem:  # whatever it is, the first process reports it
-        error = f"{type(problem).__name__}: {problem}"
+    finished, error = False, None
+    while not finished and error is None:
+        asked = json.loads(lines.get())
+        finished = asked["finished"]
+        try:
+            draw(Path(asked["folder"]), asked["style"], finished)
+        except Exception as problem:  # whatever it is, the first process reports it
+            error = f"{type(problem).__name__}: {problem}"
     print(json.dumps({"error": error}), flush=True)
     os._exit(0)  # the thread waits for the first process, which waits for this one
 
@@ -111,17 +120,28 @@ def _end_with_the_first(lines: "queue.SimpleQueue[str]") -> None:
     os._exit(1)
 
 
-def _loaded() -> Callable[[Path, str], None]:
-    """What draws, with its libraries loaded."""
-    import matplotlib.backends.backend_pdf  # noqa: F401
+def _loaded() -> Callable[[Path, str, bool], None]:
+    """What draws, with its libraries loaded; it is told whether the sweep is finished, or its bounds are still computed."""
+    import xarray
 
-    import quadsim.simulator.figures.sweep_figures  # noqa: F401
+    import quadsim.cli.pages.sweep_bounds  # noqa: F401
     from quadsim.cli.pages import present
     from quadsim.simulator.figures.style import chosen_style
-    from quadsim.simulator.sweeps.results.results import load_results
+    from quadsim.simulator.figures.sweep_figures import save_first_figures
+    from quadsim.simulator.sweeps.results.results import Results
+    from quadsim.theory.statements.registry import THEOREMS
 
-    def draw(folder: Path, style: str) -> None:
+    len(THEOREMS)  # imports all of them, and a data set imports what else is installed for its arrays
+    xarray.Dataset({"nothing": ("place", [0.0])})
+    drawn: list[str] = []
+    before: list[Results] = []
+
+    def draw(folder: Path, style: str, finished: bool) -> None:
         with chosen_style(style):
-            present(load_results(folder))
+            if finished:
+                present(Results.load(folder, *before), drawn)
+            else:
+                before.append(Results.unfinished(folder))
+                drawn.extend(save_first_figures(before[0]))
 
     return draw

@@ -9,22 +9,47 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["progress_bar"]
+__all__ = ["Shown", "progress_bar"]
 
 LINE_EVERY = 30.0
 """Seconds between two lines if stderr is not a terminal."""
 
 
+class Shown:
+    """Progress as it is shown; called with (done, total, text), it shows them.
+
+    Args:
+        move: shows them.
+        bar: the bar in a terminal, if there is one.
+    """
+
+    def __init__(self, move: Callable[[int, int, str], None], bar: Progress | None = None) -> None:
+        self._move, self._bar = move, bar
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        """Show how many of how many are done."""
+        self._move(done, total, text)
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Within it there is no bar, which would take the lines that are printed for its own."""
+        if self._bar is not None:
+            self._bar.stop()
+        yield
+        if self._bar is not None:
+            self._bar.start()
+
+
 @contextmanager
-def progress_bar(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
-    """Yield a function of (done, total, text) that updates the bar; with `quiet` it does nothing.
+def progress_bar(*, quiet: bool) -> Iterator[Shown]:
+    """Yield what shows progress; with `quiet` it does nothing.
 
     Without a terminal a line is written every LINE_EVERY seconds, also if nothing has changed: a log without new lines looks
     like a process that hangs.
     """
     console = Console(stderr=True)
     if quiet:
-        yield lambda done, total, text: None
+        yield Shown(lambda done, total, text: None)
     elif not console.is_terminal:
         with _lines() as move:
             yield move
@@ -34,7 +59,7 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
 
 
 @contextmanager
-def _lines() -> Iterator[Callable[[int, int, str], None]]:
+def _lines() -> Iterator[Shown]:
     began, over, state = time.monotonic(), threading.Event(), [""]
 
     def move(done: int, total: int, text: str) -> None:
@@ -47,7 +72,7 @@ def _lines() -> Iterator[Callable[[int, int, str], None]]:
     thread = threading.Thread(target=report, daemon=True)
     thread.start()
     try:
-        yield move
+        yield Shown(move)
     finally:
         over.set()
         thread.join()
@@ -60,7 +85,7 @@ def _duration(seconds: float) -> str:
 
 
 @contextmanager
-def _bar(console: Console) -> Iterator[Callable[[int, int, str], None]]:
+def _bar(console: Console) -> Iterator[Shown]:
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
@@ -75,4 +100,4 @@ def _bar(console: Console) -> Iterator[Callable[[int, int, str], None]]:
         def move(done: int, total: int, text: str) -> None:
             bar.update(task, completed=done, total=total, description=text)
 
-        yield move
+        yield Shown(move, bar)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quadsim.simulator import grid
-from quadsim.simulator.models import MLP, Conv, Mixer, Model, Transformer
+from quadsim.simulator.models import MLP, Conv, Mixer, Model, ResNet, Transformer
 
 
 def own_file(name):
@@ -86,6 +86,18 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--tolerance", "1"], r"tolerance must be a number in \(0, 1\), got 1"),
     (["--rotation", "1.5"], r"rotation must be a number in \[0, 1\], got 1.5"),
     (["--gradient-heterogeneity", "0.5"], r"gradient heterogeneity must be a number of at least 1, got 0.5"),
+    (["--coupling", "0,1"], r"coupling must be a number in \[0, 1\), got 1"),
+    (["--coupling=-0.1"], r"coupling must be a number in \[0, 1\), got -0.1"),
+    (["--coupling", "nan"], r"coupling must be a number in \[0, 1\), got nan"),
+    (["--coupling", "0.3", "--blocks", "1", "--heterogeneity", "1"], "coupling must be 0 with one block, got 0.3"),
+    (["--coupling", "0.3", "--model", "mlp"], "--coupling must be left out with --model"),
+    (["--partition", "modules"], "partition must be one of hessian, finer, coarser, shifted, got 'modules'"),
+    (["--partition", "finer", "--block-size", "1"], "partition finer must differ from the blocks"),
+    (
+        ["--partition", "shifted", "--blocks", "1", "--heterogeneity", "1"],
+        "partition shifted must differ from the blocks",
+    ),
+    (["--partition", "shifted", "--model", "mlp"], "partition must be one of layer, module, unit"),
     (["--gradient-heterogeneity", "3", "--alignment", "2"], r"alignment must be a number in \[-1, 1\], got 2"),
     (
         ["--heterogeneity", "1", "--gradient-heterogeneity", "3", "--alignment", "1"],
@@ -322,6 +334,7 @@ MODELS: dict[str, Model] = {
     "mlp": MLP(width=5),
     "conv": Conv(width=6, kernel=3),
     "mixer": Mixer(width=5),
+    "resnet": ResNet(width=6, layers=1),
 }
 """A small instance of every toy model: a new one gets a line here and torch modules in `cli/bench/modules.py`."""
 
@@ -334,23 +347,17 @@ def registered(table, registry, name):
 
 
 LEMMAS_ONLY = frozenset([
-    "sign-constant-gap",
-    "sign-constant-steps",
-    "sign-midpoint",
-    "signum-gap",
-    "lion-gap",
-    "sign-diagonal",
-    "sign-distance",
-    "sign-cycle",
-    "adam-local",
-    "adam-energy",
-    "adam-certificate",
-    "adam-certificate-gap",
-    "adam-from-state",
-    "adam-span",
-    "linear-modes",
-    "block-scale-invariance",
-    "adam-diagonal",
-    "gd-lower-start",
+    "block-gd-coupled",
+    "block-gd-at-coupling",
+    "adam-frozen-coupled",
+    "gradient-descent-lemma-coupled",
+    "sign-descent-lemma-coupled",
+    "gradient-complexity-coupled",
+    "sign-complexity-coupled",
+    "steepest-descent-lemma",
+    "gradient-descent-lemma-general",
+    "sign-descent-lemma-general",
+    "gradient-complexity-general",
+    "sign-complexity-general",
 ])
 """Theorems whose lemmas are proved, while their statement is not derived from them by machine; no other may lack a derivation."""

@@ -112,6 +112,7 @@ VALID: list[dict[str, str]] = [
     {"heterogeneity": "1,10,100", "optimizers": "gd,adam:beta1=0", "seeds": "4", "steps": "100"},
     {"mode": "arrange", "heterogeneity": "3,30", "block_size": "1+4+9", "rotation": "0,1"},
     {"gradient_heterogeneity": "10", "alignment": "-1,0,1", "heterogeneity": "100", "lr": "0.1,0.2"},
+    {"coupling": "0,0.3", "partition": "shifted", "heterogeneity": "10", "optimizers": "adam-mini,block-gd"},
     {"case": "heterogeneous,cnn-like", "schedule": "cosine:warmup=10", "keep": "quantiles", "tolerance": "0.01"},
     {
         "model": "transformer,mlp",

@@ -33,7 +33,16 @@ SWEEPS = {
     "mlp": "--model mlp --dial separable --heterogeneity 1,10 --optimizers gd,signsgd --seeds 2 --steps 60",
 }
 
-ADDED = ("setting", "family", "steps_to_stay", "steps_to_mean", "steps_to_stay_weighted", "stay_runs")
+ADDED = (
+    "coupling",
+    "partition",
+    "setting",
+    "family",
+    "steps_to_stay",
+    "steps_to_mean",
+    "steps_to_stay_weighted",
+    "stay_runs",
+)
 """Columns that were added since: the others are compared with older commits."""
 
 

@@ -61,8 +61,12 @@ def test_a_family(monkeypatch):
 
 def test_a_claim():
     names = example("claim")
-    assert names["judgement"].verdict == "reproduced"
-    assert names["MOMENTUM"].draw(names["found"].tables).axes
+    assert names["judgement"].verdict == "shown"
+    claim = names["MOMENTUM"]
+    assert claim.draw(names["found"].tables).axes
+    assert claim.reach.draw(names["reach"]).axes
+    assert float(names["reach"]["onsets"]["onset"][0]) > 1
+    assert not claim.is_fixed  # its hash is not filled in
 
 
 def test_a_command():

@@ -4,7 +4,7 @@ from typing import Any
 
 import sympy as sp
 
-__all__ = ["MaxOver", "MinOver", "SumOver", "Symbol"]
+__all__ = ["REDUCTIONS", "Invertible", "MaxOver", "MinOver", "SumIn", "SumOver", "Symbol"]
 
 
 class _Over(sp.Function):  # type: ignore[misc]
@@ -23,7 +23,8 @@ class _Over(sp.Function):  # type: ignore[misc]
         return True if self.args[0].is_nonnegative else None
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
-        index = "l" if any(str(s).endswith("_l") for s in self.free_symbols) else "i"
+        ends = {str(s)[-2:] for s in self.free_symbols}
+        index = "l" if "_l" in ends else r"{i,j}" if "_p" in ends else "i"
         power = "" if exp is None else f"^{{{exp}}}"
         return rf"{self.symbol}_{index} \left[{printer.doprint(self.args[0])}\right]{power}"
 
@@ -46,6 +47,19 @@ class SumOver(_Over):
     symbol = r"\sum"
 
 
+class SumIn(_Over):
+    """Sum over the coordinates of a block: it has the index l of the block. Derivations use it, bounds do not."""
+
+    symbol = r"\sum"
+
+
+REDUCTIONS = (MaxOver, MinOver, SumOver, SumIn)
+
+
+class Invertible(sp.Symbol):  # type: ignore[misc]
+    """A letter for a matrix with an inverse, in derivations that multiply matrices and vectors."""
+
+
 class Symbol:
     """The namespace of the symbols; `quantities.MEANINGS` has the meaning of each and its value on a run.
 
@@ -64,6 +78,11 @@ class Symbol:
     L_l, mu_l, kappa_l, C1_l, C2_l, P_l = sp.symbols("L_l mu_l kappa_l C1_l C2_l P_l", positive=True)
     lambda_i, sigma_i = sp.symbols("lambda_i sigma_i", positive=True)
     part_i = sp.Symbol("q_i", nonnegative=True)
+    # blocks of rules that H couples: D holds the diagonal blocks of H
+    coupling, off_block, rate_coupling = sp.symbols("c delta c_rate", nonnegative=True)
+    L_D_l, mu_D_l, kappa_D_l, C1_D_l, C2_D_l = sp.symbols("L_D_l mu_D_l kappa_D_l C1_D_l C2_D_l", positive=True)
+    Lambda_D = sp.Symbol("Lambda_D", positive=True)
+    dual_norm, norm_smoothness = sp.symbols("norm_dual_g S_norm", positive=True)
     # a state of the run
     gap, gap_0, gap_next = sp.symbols("gap gap_0 gap_next", positive=True)
     norm1, norm2_squared = sp.symbols("norm1_g norm2_g_squared", positive=True)
@@ -74,6 +93,7 @@ class Symbol:
         "least_norm1_g least_norm2_g_squared largest_Lambda_G", positive=True
     )
     cosine = sp.Symbol("cosine", real=True)
+    stride = sp.Symbol("stride", nonnegative=True)
     # sign steps at a rate that is given: constants of blocks and coordinates, and recursions
     S_l, nu_l, M_l = sp.symbols("S_l nu_l M_l", positive=True)
     gap_0_l = sp.Symbol("gap_0_l", nonnegative=True)

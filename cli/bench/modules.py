@@ -3,8 +3,10 @@
 They share no code with the stacks, so the tests compare the stacks with them. They are also a way of the benchmark.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils import parametrize
 
-from quadsim.simulator.models import MLP, Conv, DataShape, Mixer, ToyProblem, Transformer
+from quadsim.simulator.models import MLP, Conv, DataShape, Mixer, ResNet, ToyProblem, Transformer
 from quadsim.simulator.support.checks import check_count
 
 __all__ = ["ModuleRun", "ToyModule", "flat_gradient", "flat_parameters", "set_parameters", "train_modules"]
@@ -150,33 +152,39 @@ class PlainModule(nn.Module):
     def __init__(self, model: MLP | Conv, shape: DataShape, features: bool) -> None:
         super().__init__()
         self.norm, self.readout, width = model.norm, shape.readout, model.width
-        self.embedding = Embedding(shape, width, features)
+        self.activation = {"gelu": nn.GELU(), "relu": nn.ReLU()}[model.activation]
+        embedded = isinstance(model, Conv) or model.embedded
+        self.embedding = Embedding(shape, width, features) if embedded else None
+        self.one_hot = 0 if features or embedded else shape.inputs
         into = [width] * model.layers  # of every layer
-        self.padding = (0, 0)
         layers: list[nn.Module]
         if isinstance(model, Conv):
-            before = model.kernel - 1 if shape.causal else model.kernel // 2
-            self.padding = (before, model.kernel - 1 - before)
-            layers = [nn.Conv1d(width, width, model.kernel, bias=False) for _ in into]
+            layers = [Convolution(model, shape) for _ in into]
         else:
+            into[0] = width if embedded else shape.inputs
             if shape.readout != "every":  # the tokens of a sequence, end to end, are one input
-                into[0], self.readout = width * shape.tokens, "flat"
+                into[0], self.readout = into[0] * shape.tokens, "flat"
             layers = [nn.Linear(n, width, bias=False) for n in into]
-        norms = {"none": [], "pre": into, "post": [width] * model.layers}[model.norm]
+        norms = {"none": [], "pre": into}.get(model.norm, [width] * model.layers)
         self.layers = nn.ModuleList(layers)
-        self.norms = nn.ModuleList(nn.LayerNorm(n, bias=False) for n in norms)
+        make = BatchNorm if model.norm == "batch" else partial(nn.LayerNorm, bias=False)
+        self.norms = nn.ModuleList(make(n) for n in norms)
         self.head = nn.Linear(width, shape.classes, bias=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """See ResidualModule."""
-        x = self.embedding(inputs)
+        x = F.one_hot(inputs, self.one_hot).to(self.head.weight.dtype) if self.one_hot else inputs
+        if self.embedding is not None:
+            x = self.embedding(inputs)
         if self.readout == "flat":
             x = x.flatten(1)[:, None]
         for i, layer in enumerate(self.layers):
             if self.norm == "pre":
                 x = self.norms[i](x)
-            conv = isinstance(layer, nn.Conv1d)
-            x = F.gelu(layer(F.pad(x.mT, self.padding)).mT if conv else layer(x))
+            x = layer(x)
+            if self.norm == "batch":
+                x = self.norms[i](x)
+            x = self.activation(x)
             if self.norm == "post":
                 x = self.norms[i](x)
         out: Tensor = self.head(read_out(x, self.readout))
@@ -184,9 +192,73 @@ class PlainModule(nn.Module):
 
     def in_order(self) -> Iterator[nn.Module]:
         """See ResidualModule."""
+        if self.embedding is not None:
+            yield from (self.embedding.embed, self.embedding.pos)
+        for i, layer in enumerate(self.layers):
+            yield from (getattr(layer, "kernel", layer), *self.norms[i : i + 1])
+        yield self.head
+
+
+class Convolution(nn.Module):
+    """A convolution over tokens (B, T, width), or over the square image that they form, with zeros beyond the ends."""
+
+    def __init__(self, model: Conv | ResNet, shape: DataShape) -> None:
+        super().__init__()
+        width, kernel = model.width, model.kernel
+        before = kernel - 1 if shape.causal else kernel // 2
+        self.padding = (before, kernel - 1 - before) * model.dimensions
+        self.sides = (math.isqrt(shape.tokens),) * 2 if model.dimensions == 2 else (shape.tokens,)
+        self.kernel = (nn.Conv2d if model.dimensions == 2 else nn.Conv1d)(width, width, kernel, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, width) to the same."""
+        image = x.mT.reshape(x.shape[0], x.shape[2], *self.sides)
+        out: Tensor = self.kernel(F.pad(image, self.padding)).flatten(2).mT
+        return out
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Torch's batch norm of the channels of (B, T, width) by the statistics of the batch, whose bias stays 0."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.bias.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, width) to the same."""
+        return super().forward(x.mT).mT
+
+
+class ResNetModule(nn.Module):
+    """Basic blocks of two convolutions with residual sums."""
+
+    def __init__(self, model: ResNet, shape: DataShape, features: bool) -> None:
+        super().__init__()
+        self.readout, number = shape.readout, 2 * model.layers
+        self.activation = {"gelu": nn.GELU(), "relu": nn.ReLU()}[model.activation]
+        self.embedding = Embedding(shape, model.width, features)
+        self.layers = nn.ModuleList(Convolution(model, shape) for _ in range(number))
+        norms = number if model.norm == "batch" else 0
+        self.norms = nn.ModuleList(BatchNorm(model.width) for _ in range(norms))
+        self.head = nn.Linear(model.width, shape.classes, bias=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """See ResidualModule."""
+        x = self.embedding(inputs)
+        for i in range(0, len(self.layers), 2):
+            x = self.activation(x + self._convolve(i + 1, self.activation(self._convolve(i, x))))
+        out: Tensor = self.head(read_out(x, self.readout))
+        return out
+
+    def _convolve(self, i: int, x: Tensor) -> Tensor:
+        out: Tensor = self.layers[i](x)
+        return self.norms[i](out) if self.norms else out
+
+    def in_order(self) -> Iterator[nn.Module]:
+        """See ResidualModule."""
         yield from (self.embedding.embed, self.embedding.pos)
         for i, layer in enumerate(self.layers):
-            yield from (layer, *self.norms[i : i + 1])
+            yield from (layer.kernel, *self.norms[i : i + 1])
         yield self.head
 
 
@@ -232,10 +304,13 @@ class ToyModule(nn.Module):
                 return ResidualModule(model, shape, features, temperature)
             if isinstance(model, MLP | Conv):
                 return PlainModule(model, shape, features)
+            if isinstance(model, ResNet):
+                return ResNetModule(model, shape, features)
             raise ValueError(
                 f"model must have torch modules in cli/bench/modules.py, got {model.name}; write them and name them in ToyModule."
             )
 
+        self.loss = problem.loss
         self.copies = nn.ModuleList(body() for _ in range(problem.copies)).to(dtype)
         if problem.block_scales is not None:
             at = 0
@@ -254,7 +329,12 @@ class ToyModule(nn.Module):
         factor = self.inputs.shape[0] / inputs.shape[0]
         weighted, unweighted = [], []
         for copy in self.copies:
-            each = F.cross_entropy(copy(inputs).flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+            logits = copy(inputs).flatten(0, 1)
+            if self.loss == "mse":
+                wanted = torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)[targets.flatten()]
+                each = F.mse_loss(logits, wanted, reduction="none").sum(dim=1).view(targets.shape) / 2
+            else:
+                each = F.cross_entropy(logits, targets.flatten(), reduction="none").view(targets.shape)
             weighted.append((each * weights).sum() * factor)
             unweighted.append((each * share).sum() * factor)
         return (torch.stack(weighted) * self.copy_weights).mean(), torch.stack(unweighted).max()
@@ -303,8 +383,8 @@ def _weight(layer: nn.Module) -> nn.Parameter:
 
 def _as_stacked(layer: nn.Module, values: Tensor) -> Tensor:
     """Return a view of a tensor that is shaped as the weight of a layer, with its axes in the order of a stack."""
-    if isinstance(layer, nn.Conv1d):  # (out, channel, place) to (out, place, channel)
-        return values.transpose(1, 2)
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):  # (out, channel, places) to (out, places, channel)
+        return values.movedim(1, -1)
     return values.T if isinstance(layer, Features) else values
 
 

@@ -112,9 +112,9 @@ def theorems(
 
 
 def _theorems_for(name: str | None, rule: str, *, as_json: bool) -> None:
-    """Print the theorems that speak of a rule, and what is open."""
+    """Print the theorems that speak of a rule, and what is open; hyperparameters may stand with it, as in labels of a sweep."""
     from quadsim.cli.text.describe import theorem_record, theorems_for_text
-    from quadsim.simulator.rules.catalogue import resolve_rule
+    from quadsim.simulator.rules.optimizer import OptimizerSpec
     from quadsim.theory import THEOREMS
     from quadsim.theory.statements.as_run.open_questions import OPEN
 
@@ -123,7 +123,7 @@ def _theorems_for(name: str | None, rule: str, *, as_json: bool) -> None:
             raise ValueError(
                 f"NAME must be left out with --for, which lists theorems, got {name!r} and {rule!r}; drop one."
             )
-        found = resolve_rule(rule).name
+        found = OptimizerSpec.parse(rule).rule.name
     records = [theorem_record(t, discharge=False) for t in THEOREMS.values() if found in t.rules]
     open_ = list(OPEN.get(found, ()))
     if as_json:

@@ -36,6 +36,7 @@ def inspect(
     width: options.Width = None,
     heads: options.Heads = None,
     kernel: options.Kernel = None,
+    init: options.Init = options.DEFAULTS["init"],
     task: options.Task = options.DEFAULTS["task"],
     dial: options.Dial = options.DEFAULTS["dial"],
     heterogeneity: options.Heterogeneity = options.DEFAULTS["heterogeneity"],
@@ -68,6 +69,9 @@ def inspect(
     """
     asked = {"model": model, "norm": norm, "layers": layers, "width": width, "heads": heads, "kernel": kernel}
     asked |= {"task": task, "dial": dial, "heterogeneity": heterogeneity, "mode": mode}
+    asked |= (
+        {} if init == options.DEFAULTS["init"] else {"init": init}
+    )  # folders of older versions are named without it
     run = {"partition": partition, "seeds": seeds, "seed": seed, "curvature": curvature}
     run |= {"optimizer": optimizer, "lr": lr, "at": at, "study": study}
     ends = Ends()
@@ -125,6 +129,7 @@ def _inspect(
     from quadsim.cli.text.inspection import print_inspection
     from quadsim.simulator.curvature.inspection import inspect_model
     from quadsim.simulator.support.checks import check_count
+    from quadsim.simulator.support.records import plain_records
 
     seed = check_count("seed", number(run["seed"]), 0)
     if run["seeds"] is None:
@@ -135,27 +140,27 @@ def _inspect(
     if run["curvature"] and not quiet:
         _state_columns(problem)
     began = time.perf_counter()
-    local = None
+    local = along = None
     if run["optimizer"] is None:
         if run["lr"] is not None or run["at"] is not None:
             raise ValueError("--lr and --at must come with an optimizer, got none; add --optimizer, as gd.")
         with _columns_bar(problem, quiet=quiet or not run["curvature"]) as progress:
             found = inspect_model(problem, run["partition"], curvature=run["curvature"], progress=progress)
     else:
-        found, local = _along_training(problem, run, quiet=quiet)
+        found, local, along = _along_training(problem, run, quiet=quiet)
     document = found.to_json() | {"config": asked | run, "folder": str(folder)}
     if local is not None:
-        from quadsim.simulator.support.records import plain_records
-
         document["local"] = {"text": local.text().splitlines(), "steps": plain_records(local.to_frame())}
-    _save(found, local, folder, asked | run, time.perf_counter() - began, ends)
+    if along is not None:
+        document["coupling"] = plain_records(along)
+    _save(found, local, along, folder, asked | run, time.perf_counter() - began, ends)
     if blocks is not None:
         with ends.attempt("the blocks", f"choose another file than {blocks}, and give the same command again"):
             _save_blocks(found, blocks)
     if as_json:
         print_json(document)
     else:
-        print_inspection(found, local, folder, quiet=quiet)
+        print_inspection(found, local, folder, quiet=quiet, along=along)
 
 
 def _state_columns(problem: "ToyProblem") -> None:
@@ -170,8 +175,12 @@ def _state_columns(problem: "ToyProblem") -> None:
         )
 
 
-def _along_training(problem: "ToyProblem", run: dict[str, Any], *, quiet: bool) -> tuple["Inspection", Any]:
-    """Train, inspect the last of the steps block by block, and compare every step with its local models."""
+def _along_training(problem: "ToyProblem", run: dict[str, Any], *, quiet: bool) -> tuple["Inspection", Any, Any]:
+    """Train, inspect the last of the steps block by block, and compare every step with its local models.
+
+    Where the whole Hessian is small enough, the part outside the blocks is measured at every step that was asked for.
+    """
+    from quadsim.simulator.curvature.along_training import coupling_along
     from quadsim.simulator.curvature.inspection import inspect_trained
     from quadsim.theory.local import local_steps
 
@@ -193,7 +202,10 @@ def _along_training(problem: "ToyProblem", run: dict[str, Any], *, quiet: bool) 
     lost = problem.problems - found.problem.problems
     if lost:
         print(f"{lost} of {problem.problems} seeds had diverged and are left out.", file=sys.stderr)
-    return found, local_steps(trained, partition=partition) if curvature else None
+    if not curvature:
+        return found, None, None
+    along = coupling_along(trained, partition) if "coupling" in found.whole else None
+    return found, local_steps(trained, partition=partition), along
 
 
 def _save_blocks(found: "Inspection", file: Path) -> None:
@@ -243,7 +255,7 @@ def _study(
     from quadsim.simulator.support.paths import shown
     from quadsim.simulator.support.provenance import provenance
     from quadsim.simulator.support.records import plain_records
-    from quadsim.theory.claims.studies import STUDIES
+    from quadsim.theory.claims.gradients.studies import STUDIES
 
     name = check_choice("study", run["study"], STUDIES)
     began = time.perf_counter()
@@ -323,7 +335,9 @@ def _folder(out: Path | None, asked: dict[str, Any]) -> Path:
     return out
 
 
-def _save(found: "Inspection", local: Any, folder: Path, asked: dict[str, Any], seconds: float, ends: Ends) -> None:
+def _save(
+    found: "Inspection", local: Any, along: Any, folder: Path, asked: dict[str, Any], seconds: float, ends: Ends
+) -> None:
     from quadsim.simulator.figures.inspection_figures import save_inspection_figures
     from quadsim.simulator.figures.local_figure import local_figure
     from quadsim.simulator.figures.panels import save_figure
@@ -338,6 +352,8 @@ def _save(found: "Inspection", local: Any, folder: Path, asked: dict[str, Any], 
         store.write_frame(folder / store.SUMMARY, found.summary)
         if local is not None:
             store.write_frame(folder / "local.parquet", local.to_frame())
+        if along is not None:
+            store.write_frame(folder / "coupling.parquet", along)
         store.write_json(folder / store.MANIFEST, provenance(seconds, seed=found.problem.seed))
     if ends.failed:
         return

@@ -16,6 +16,7 @@ __all__ = [
     "Dial",
     "Heads",
     "Heterogeneity",
+    "Init",
     "Kernel",
     "Layers",
     "Lr",
@@ -37,7 +38,7 @@ __all__ = [
 _SWEEP = {**SHARED, **TOY_MODELS}
 
 DEFAULTS: Mapping[str, str] = {
-    **{name: str(_SWEEP[name].default[0]) for name in ("model", "task", "dial", "mode")},
+    **{name: str(_SWEEP[name].default[0]) for name in ("model", "task", "dial", "mode", "init")},
     "heterogeneity": "1",  # one model: a sweep compares several values
     "partition": str(_SWEEP["partition"].default),
     "seed": str(_SWEEP["seed"].default),
@@ -64,6 +65,7 @@ Layers = Annotated[str | None, _of_sweep("layers", "N")]
 Width = Annotated[str | None, _of_sweep("width", "N")]
 Heads = Annotated[str | None, _of_sweep("heads", "N")]
 Kernel = Annotated[str | None, _of_sweep("kernel", "N")]
+Init = Annotated[str, _of_sweep("init", "LAW")]
 Task = Annotated[str, _of_sweep("task")]
 Dial = Annotated[str, _of_sweep("dial")]
 Heterogeneity = Annotated[str, _of_sweep("heterogeneity", "NUMBER")]

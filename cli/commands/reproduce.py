@@ -43,7 +43,9 @@ def reproduce(
     seed: Annotated[int, typer.Option(help="Number that is added to the seed of every draw.")] = 0,
     workers: Annotated[
         int | None,
-        typer.Option(help="Number of processes, each with one claim at a time [number of cores, at most 8].", min=1),
+        typer.Option(
+            help="Number of processes that share the work; the same bits for any number [cores, at most 8].", min=1
+        ),
     ] = None,
     style: StyleOption = "quadsim",
     listing: Annotated[
@@ -60,9 +62,9 @@ def reproduce(
 ) -> None:
     """Run the papers' claims and judge each by its own criterion.
 
-    The verdict is: reproduced, partly, not at this scale, or refuted; or withdrawn, if the instrument of the claim fails its
-    control; or estimate, if the number depends on a choice that the paper leaves open. The criterion of every claim is fixed
-    before the run (--list shows it). A folder that holds earlier claims keeps them.
+    Theorems are proved, or a counter-example refutes them. An inference from samples is shown, not shown (an effect of the named
+    size is excluded), opposite shown, inconclusive or not comparable; withdrawn, if its instrument fails a control; an estimate,
+    if the number depends on a choice that the paper leaves open. Criteria are fixed before the run (--list shows them).
 
     Example: quadsim reproduce gd-lower adam-r-probability
 
@@ -120,7 +122,7 @@ def _write(outcomes: "Sequence[Outcome]", folder: Path, table: Path | None, ends
 
         again = f"python -m quadsim.cli.claims_table {table} {folder}"
         with ends.attempt("the stored table", f"the results in {folder} are finished; merge them with {again}"):
-            merge(table, [outcome.to_json() for outcome in outcomes])
+            merge(table, [outcome.to_json() for outcome in outcomes], folder)
 
 
 def _print(outcomes: "Sequence[Outcome]", folder: Path, merged: Path | None, *, as_json: bool) -> None:
@@ -225,35 +227,56 @@ def listed(claim: "Claim") -> dict[str, Any]:
         "group": claim.group,
         "source": claim.source,
         "method": claim.method,
-        "criterion": {"conditions": claim.criterion["conditions"], "hash": claim.digest()},
+        "fidelity": list(claim.fidelity),
+        "history": [vars(entry) for entry in claim.history],
+        "criterion": claim.criterion | {"hash": claim.digest(), "fixed": claim.is_fixed},
+        "reach": None
+        if claim.reach is None
+        else {"variable": claim.reach.variable, "values": list(claim.reach.values)},
     }
 
 
 def list_text(claims: Sequence["Claim"]) -> str:
-    """Return the claims with source and criterion, as text."""
+    """Return the claims with source, criterion, fidelity and history, as text."""
     lines = []
     for claim in claims:
         lines += [f"{claim.id}  ({claim.group}; {claim.source})", f"  {claim.claim}", f"  Tried: {claim.method}"]
+        lines += [f"  proof: {proof}" for proof in claim.proofs]
         lines += [f"  - {condition}: {condition.because}" for condition in claim.conditions]
+        if claim.reach is not None:
+            values = ", ".join(f"{value:g}" for value in claim.reach.values)
+            lines.append(f"  Reach: {claim.reach.quantity} over {claim.reach.variable} {values}")
+        lines.append(f"  Differs from the paper: {'; '.join(claim.fidelity) or 'in nothing known'}")
+        lines += [f"  Fixed {_fixed(entry)}" for entry in map(vars, claim.history)]
+        if not claim.is_fixed:
+            lines.append(f"  The present criterion, {claim.digest()}, is not fixed yet: no full run before its date.")
         lines.append("")
     return "\n".join(lines).rstrip()
+
+
+def _fixed(entry: Mapping[str, str]) -> str:
+    changed = f"; changed: {entry['change']}" if entry["change"] else ""
+    return f"{entry['date']} ({entry['criterion']}); run before: {entry['before']}{changed}"
 
 
 def text(outcomes: Sequence["Outcome"]) -> str:
     """Return the table of verdicts, and then the reason of the verdict for every claim."""
     width = max((len(outcome.claim.id) for outcome in outcomes), default=0)
-    lines = [f"{'claim'.ljust(width)}  {'verdict':<17}  seconds"]
-    lines += [f"{o.claim.id.ljust(width)}  {o.verdict:<17}  {o.seconds:7.1f}" for o in outcomes]
+    lines = [f"{'claim'.ljust(width)}  {'verdict':<26}  seconds"]
+    lines += [f"{o.claim.id.ljust(width)}  {o.judgement.told:<26}  {o.seconds:7.1f}" for o in outcomes]
     for o in outcomes:
-        lines += ["", f"{o.claim.id}: {o.verdict}. {o.claim.claim} ({o.claim.group}; {o.claim.source})"]
+        lines += ["", f"{o.claim.id}: {o.judgement.told}. {o.claim.claim} ({o.claim.group}; {o.claim.source})"]
         if o.found is None:
             lines.append(f"  {o.reason}")
             continue
-        lines += [
-            f"  {state:6} {figure} (wanted: {condition.wanted})"
-            for condition, state, figure in zip(o.claim.conditions, o.judgement.states, o.judged, strict=True)
-        ]
-        judged = {condition.measure for condition in o.claim.conditions}
+        lines += [f"  {o.reason}"] if o.claim.unjudged else []
+        lines += [f"  proof  {proof}" for proof in o.found.proofs]
+        lines += [f"  {one}" for one in o.judgement.judged]
+        judged = {one.measured.name for one in o.judgement.judged}
         lines += [f"  beside {figure}" for figure in o.found.measured if figure.name not in judged]
+        reach = o.to_json()["reach"]
+        lines += [f"  onset  {onset['curve']}: {onset['text']}" for onset in (reach["onsets"] if reach else ())]
         lines += [f"  note   {note}" for note in o.found.notes]
+        lines.append(f"  differs from the paper: {'; '.join(o.claim.fidelity) or 'in nothing known'}")
+        lines += [f"  fixed  {_fixed(vars(entry))}" for entry in o.claim.history[-1:]]
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,7 @@ from quadsim.cli.console import (
 from quadsim.cli.drawing import Drawer, drawer
 
 if TYPE_CHECKING:
+    from quadsim.cli.progress import Shown
     from quadsim.cli.text.stored_table import Printed
     from quadsim.simulator.sweeps.backends import Backend
     from quadsim.simulator.sweeps.config.grid import SweepGrid
@@ -179,15 +181,53 @@ def _printed_again(
     return False
 
 
-def _print(printed: "Printed", folder: Path, *, quiet: bool, as_json: bool) -> None:
-    """The answer of a sweep, at once: what follows may take a while."""
-    from quadsim.cli.text.stored_table import print_answer
+def _print(printed: "Printed", folder: Path, *, quiet: bool, as_json: bool, but_answer: bool = False) -> None:
+    """The answer of a sweep, at once: what follows may take a while.
+
+    Args:
+        printed: what is printed.
+        folder: of the sweep.
+        quiet: whether sentences alone are printed.
+        as_json: whether one document is printed instead.
+        but_answer: whether tables and answer have been printed, so that the bounds are left.
+    """
+    from quadsim.cli.text.stored_table import print_answer, print_bounds
 
     if as_json:
         print_json(printed.document | {"folder": str(folder)})
     else:
-        print_answer(printed, quiet=quiet)
+        if not but_answer:
+            print_answer(printed, quiet=quiet)
+        print_bounds(printed, quiet=quiet)
     sys.stdout.flush()
+
+
+class _First:
+    """What is done with results before their bounds are computed: table and answer are printed, and drawing begins.
+
+    Attributes:
+        progress: what shows progress meanwhile.
+        is_printed: whether table and answer have been printed.
+    """
+
+    def __init__(self, *, quiet: bool, as_json: bool, drawn_by: Drawer | None) -> None:
+        self._quiet, self._as_json, self._drawn_by = quiet, as_json, drawn_by
+        self.progress: Shown | None = None
+        self.is_printed = False
+
+    def __call__(self, results: "Results") -> None:
+        """Print, and ask for the figures; one document has to be printed as a whole."""
+        from quadsim.cli.text.stored_table import print_answer
+        from quadsim.cli.text.sweep_table import printed_of
+        from quadsim.simulator.figures.style import current_style
+
+        if self._drawn_by is not None and results.folder is not None:
+            self._drawn_by.begin(results.folder, current_style())
+        if not self._as_json:
+            with nullcontext() if self.progress is None else self.progress.hidden():
+                print_answer(printed_of(results), quiet=self._quiet)
+                sys.stdout.flush()
+            self.is_printed = True
 
 
 def _print_place(printed: "Printed", folder: Path, *, quiet: bool) -> None:
@@ -290,11 +330,12 @@ def _run(
     from quadsim.simulator.support.paths import local_path, shown
 
     folder = local_path("out", Path("runs") / f"sweep-{config.digest}" if out is None else out)
-    ends = Ends()
+    ends, first = Ends(), _First(quiet=quiet, as_json=as_json, drawn_by=drawn_by)
     try:
-        results, fresh = _results(config, folder, backend, changes, quiet=quiet, as_json=as_json, figures=figures)
+        how = {"quiet": quiet, "as_json": as_json, "figures": figures}
+        results, fresh = _results(config, folder, backend, changes, first, **how)
         printed = printed_of(results)
-        _print(printed, folder, quiet=quiet, as_json=as_json)
+        _print(printed, folder, quiet=quiet, as_json=as_json, but_answer=first.is_printed)
         if fresh:
             with ends.attempt("the stored table", f"the results in {folder} are finished"):
                 write_printed(folder, question_of(asked), printed)
@@ -331,6 +372,7 @@ def _results(
     folder: Path,
     backend: "Backend",
     changes: Mapping[str, Any] | None,
+    first: "_First",
     *,
     quiet: bool,
     as_json: bool,
@@ -371,11 +413,12 @@ def _results(
         _state_time(config)
     try:
         with library_messages(quiet=quiet or as_json), progress_bar(quiet=quiet) as progress:
+            first.progress = progress
             how: dict[str, Any] = {"progress": progress, "backend": backend, "present": None, "figures": figures}
             how["guarantor"] = None if asked is None else imported(asked)
             if changes is not None:
                 return extend(folder, judge, **how, **changes), True
-            return sweep(config, judge, out=folder, **how), True
+            return sweep(config, judge, out=folder, on_table=first, **how), True
     except UnfinishedError as error:
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
         raise typer.Exit(1) from None

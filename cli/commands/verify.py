@@ -3,7 +3,9 @@
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +24,8 @@ from quadsim.cli.console import (
 
 if TYPE_CHECKING:
     from quadsim.theory.statements.proving import Discharge, Step
+    from quadsim.theory.verifying.both_sides import Sides
+    from quadsim.theory.verifying.stress import Stressed
     from quadsim.theory.verifying.verification import ClaimReport, TheoremReport
 
 __all__ = ["verify"]
@@ -48,7 +52,17 @@ _Mutants = Annotated[
 ]
 _Every = Annotated[
     int | None,
-    typer.Option(help="With --mutants: only every so many-th of them (default 1: all, some 3,500 in half an hour)."),
+    typer.Option(help="With --mutants: only every so many-th of them (default 1: all, half an hour with one worker)."),
+]
+_Instances = Annotated[
+    int | None,
+    typer.Option(
+        help="Instead: check that no theorem is refuted or undecided on this many random instances, over all dials, scales "
+        "from 1e-100 to 1e100, both number types and rates at the edge of stability."
+    ),
+]
+_Workers = Annotated[
+    int | None, typer.Option(help="With --mutants or --instances: number of processes; the result is the same [1].")
 ]
 
 
@@ -65,6 +79,8 @@ def verify(
     search: _Search = None,
     mutants: _Mutants = False,
     every: _Every = None,
+    instances: _Instances = None,
+    workers: _Workers = None,
     out: Annotated[Path | None, path_option("--out", "Folder for verify.json and report.html [no files].")] = None,
     style: StyleOption = "quadsim",
     as_json: JsonOption = False,
@@ -80,14 +96,18 @@ def verify(
     """
     began = time.perf_counter()
     asked = {"names": list(names or ()), "problems": problems, "seed": seed, "exact": exact, "search": search}
+    gates = {"mutants": mutants, "every": every, "instances": instances, "workers": workers}
     with usage_errors():
-        _check_mutants(asked | {"out": out}, every, mutants=mutants)
+        _check_gates(asked | {"out": out}, gates)
         if exact and search:
             raise ValueError(
                 f"--search cannot be combined with --exact, which runs rational instances only, got {search}; leave one out."
             )
         if mutants:
-            _try_mutants(every or 1, seed, as_json=as_json, quiet=quiet)
+            _try_mutants(every or 1, seed, workers or 1, as_json=as_json, quiet=quiet)
+            return
+        if instances is not None:
+            _stress(instances, asked, workers or 1, as_json=as_json, quiet=quiet)
             return
         out = given_path("out", out)
         if out is not None:
@@ -111,31 +131,97 @@ def verify(
     ends.exit()
 
 
-def _check_mutants(given: Mapping[str, Any], every: int | None, *, mutants: bool) -> None:
-    """Check that --mutants stands alone, and --every not without it.
+def _check_gates(given: Mapping[str, Any], gates: Mapping[str, Any]) -> None:
+    """Check that --mutants and --instances stand alone, and their options not without them.
 
     Raises:
         ValueError: options that do not go together, or a number out of range.
     """
     from quadsim.simulator.support.checks import check_count
 
-    if every is not None:
-        check_count("every", every)
-        if not mutants:
-            raise ValueError(f"--every must come with --mutants, got {every} without it; add --mutants.")
-    others = [name for name in ("names", "problems", "exact", "search", "out") if given[name]]
-    if mutants and others:
+    for name in ("every", "instances", "workers"):
+        if gates[name] is not None:
+            check_count(name, gates[name])
+    mutants, instances = gates["mutants"], gates["instances"] is not None
+    if gates["every"] is not None and not mutants:
+        raise ValueError(f"--every must come with --mutants, got {gates['every']} without it; add --mutants.")
+    if gates["workers"] is not None and not (mutants or instances):
+        raise ValueError(
+            f"--workers must come with --mutants or --instances, got {gates['workers']} without them; leave it out."
+        )
+    gate = "--mutants" if mutants else "--instances"
+    rest = "--every, --workers and --seed" if mutants else "names of theorems, --workers and --seed"
+    others = [name for name in ("problems", "exact", "search", "out") if given[name]]
+    others = ["names", *others] if mutants and given["names"] else others
+    others += ["instances"] if mutants and instances else []
+    if (mutants or instances) and others:
         text = "names of theorems" if others[0] == "names" else f"--{others[0]}"
-        raise ValueError(f"--mutants must stand alone, apart from --every and --seed, got {text}; leave one out.")
+        raise ValueError(f"{gate} must stand alone, apart from {rest}, got {text}; leave one out.")
 
 
-def _try_mutants(every: int, seed: int, *, as_json: bool, quiet: bool) -> None:
+def _stress(instances: int, asked: Mapping[str, Any], workers: int, *, as_json: bool, quiet: bool) -> None:
+    """Check the theorems on many random instances and print what became of them; exit code 1 if any speaks against one."""
+    from quadsim.cli.progress import progress_bar
+    from quadsim.theory.verifying.stress import VARIANTS, stress
+
+    with progress_bar(quiet=quiet) as progress:
+        found = stress(instances, names=tuple(asked["names"]), workers=workers, seed=asked["seed"], progress=progress)
+    total = {
+        "instances": sum(one.instances for one in found),
+        "against": dict(sum((one.against for one in found), Counter())),
+        "untested": sum(sum(one.untested.values()) for one in found),
+    }
+    if as_json:
+        print_json({
+            **total,
+            "theorems": [
+                {
+                    "name": one.name,
+                    "tested": {variant: one.tested[variant] for variant in VARIANTS},
+                    "against": dict(one.against),
+                    "untested": [
+                        {"variant": variant, "reason": reason, "instances": count}
+                        for (variant, reason), count in sorted(one.untested.items())
+                    ],
+                    "complaints": one.complaints,
+                }
+                for one in found
+            ],
+        })
+    else:
+        typer.echo(_stress_text(found, total))
+    if total["against"]:
+        raise typer.Exit(1)
+
+
+def _stress_text(found: "list[Stressed]", total: Mapping[str, Any]) -> str:
+    """Return the table of instances by theorem and variant, why some tested nothing, and the totals, as text."""
+    from quadsim.cli.text.narrow import aligned
+    from quadsim.theory.verifying.stress import VARIANTS
+
+    rows: list[tuple[str, ...]] = [("theorem", *VARIANTS, "against", "untested")]
+    for one in found:
+        counts = (*(one.tested[variant] for variant in VARIANTS), sum(one.against.values()), sum(one.untested.values()))
+        rows.append((one.name, *(str(count) for count in counts)))
+    why: Counter[tuple[str, str]] = sum((one.untested for one in found), Counter())
+    lines = [*aligned(rows, (0,)), ""]
+    lines += [complaint for one in found for complaint in one.complaints]
+    lines += [f"untested, {variant}: {count:,} instances: {reason}" for (variant, reason), count in why.most_common()]
+    against = ", ".join(f"{count:,} {word}" for word, count in total["against"].items()) or "none"
+    lines.append(
+        f"{total['instances']:,} instances met the hypotheses and tested a theorem; against a theorem or the judge: {against}; "
+        f"{total['untested']:,} more tested nothing."
+    )
+    return "\n".join(lines)
+
+
+def _try_mutants(every: int, seed: int, workers: int, *, as_json: bool, quiet: bool) -> None:
     """Try mutants and print what became of them; exit code 1 if one survives without an argument."""
     from quadsim.cli.progress import progress_bar
     from quadsim.theory.verifying.mutants import KINDS, try_mutants
 
     with progress_bar(quiet=quiet) as progress:
-        found = try_mutants(every=every, seed=seed, progress=progress)
+        found = try_mutants(every=every, seed=seed, workers=workers, progress=progress)
     if as_json:
         print_json({
             "tried": dict(found.tried),
@@ -176,6 +262,7 @@ def _verified(asked: Mapping[str, Any], *, quiet: bool) -> "tuple[list[TheoremRe
                 seed=asked["seed"],
                 exact=asked["exact"],
                 search=3000 if asked["search"] is None else asked["search"],
+                sides=True,
                 progress=progress,
                 into=(reports, claims),
             )
@@ -225,6 +312,7 @@ def document(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> dic
                     for step, found in report.derivation or ()
                 ],
                 "unused_hypotheses": list(report.unused),
+                "hypotheses": [asdict(sides) for sides in report.hypotheses],
                 "instances": report.instances,
                 "verdicts": dict(report.verdicts),
                 "worst_margin": _number(report.worst_margin),
@@ -280,8 +368,7 @@ def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
     lines += ["", *map(wrapped, _EXPLAINED)]
     for report in reports:
         lines += [f"\n{report.name}: {note}" for note in report.notes]
-        if report.unused:
-            lines.append(f"\n{report.name}: its proof does not use the hypotheses {'; '.join(report.unused)}")
+        lines += [f"\n{report.name}: {_sides(sides)}" for sides in report.hypotheses]
         for step, found in (*report.steps, *(report.derivation or ())):
             if found.status not in ("proved", "cited"):
                 against = f", for {found.counter_example}" if found.counter_example else ""
@@ -294,6 +381,15 @@ def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
             for r in claims
         ]
     return "\n".join(lines)
+
+
+def _sides(sides: "Sides") -> str:
+    """Return how instances met a hypothesis, and what happens without it, as text."""
+    instance = f": {sides.instance}" if sides.instance else ""
+    return (
+        f"hypothesis {sides.text}: {sides.holding:,} instances meet it, {sides.failing:,} do not; "
+        f"{sides.without}{instance}"
+    )
 
 
 def _step_record(step: "Step", found: "Discharge") -> dict[str, Any]:

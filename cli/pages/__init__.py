@@ -1,5 +1,6 @@
 """Write the report (`report.html`) of a result folder, from the files of the folder."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,19 +84,23 @@ def is_presented(results: "Results") -> bool:
     return results.folder is not None and results.has_figures and (results.folder / store.REPORT).is_file()
 
 
-def present(results: "Results") -> None:
+def present(results: "Results", drawn: Collection[str] = ()) -> None:
     """Draw the figures of a stored sweep and write its `report.html`, if they are not in its folder.
 
     Installed as the entry point `quadsim.presenters`, through which `quadsim.simulator.sweep` finds it.
+
+    Args:
+        results: of the sweep.
+        drawn: names of figures that the caller has drawn from these results.
 
     Raises:
         ValueError: a folder to which another process writes, or that is not writable.
     """
     if results.folder is not None and not is_presented(results):
-        _write_sweep_report(results, figures=not results.has_figures)
+        _write_sweep_report(results, figures=not results.has_figures, drawn=drawn)
 
 
-def _write_sweep_report(results: "Results", *, figures: bool) -> Path:
+def _write_sweep_report(results: "Results", *, figures: bool, drawn: Collection[str] = ()) -> Path:
     from quadsim.cli.pages.page import write_page
     from quadsim.cli.pages.sweep import sweep_page
     from quadsim.simulator.figures.sweep_figures import save_figures
@@ -105,5 +110,5 @@ def _write_sweep_report(results: "Results", *, figures: bool) -> Path:
     assert results.folder is not None  # only a stored sweep has a page
     with locked_folder(results.folder, results.config.to_json()):
         if figures:
-            save_figures(results, results.folder / store.FIGURES)
+            save_figures(results, results.folder / store.FIGURES, but=drawn)
         return write_page(sweep_page(results), results.folder)

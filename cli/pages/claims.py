@@ -14,12 +14,17 @@ from quadsim.cli.pages.words import listing
 
 __all__ = ["claims_page"]
 
-_TONES = {"reproduced": "good", "partly": "part", "not at this scale": "part", "refuted": "bad"} | dict.fromkeys(
-    ("estimate", "withdrawn", "not run"), "none"
-)
-_STATES = {"holds": "good", "open": "open", "fails": "bad", "missing": "none"}
-_SIGNS = {">=": "≥", "<=": "≤"}
-_MOST_NAMED = 12  # claims that are not reproduced, at the head of the page
+_TONES = {
+    "proved": "good",
+    "shown": "good",
+    "counter-example": "bad",
+    "opposite shown": "bad",
+    "not shown": "bad",
+    "inconclusive": "open",
+} | dict.fromkeys(("not comparable", "estimate", "withdrawn", "not run"), "none")
+_PROOFS = {"proved": "good", "counter-example": "bad", "open": "open"}
+_FAVOURABLE = ("proved", "shown")
+_MOST_NAMED = 12  # claims that are neither proved nor shown, at the head of the page
 _WIDEST = 1300  # pixels of a figure: there may be twenty on the page
 _ROOM = 1_400_000  # bytes for all figures: beyond, the page names them
 
@@ -81,7 +86,7 @@ def _lead(claims: list[dict[str, Any]], size: str) -> tuple[tuple[str, ...], tup
     rest = [
         f"{_name(claim)}: {_verdict(claim).word}{'; ' if claim.get('reason') else ''}{text(claim.get('reason'))}"
         for claim in claims
-        if claim.get("verdict") != "reproduced"
+        if claim.get("verdict") not in _FAVOURABLE
     ]
     more = len(rest) - _MOST_NAMED
     shown = (*rest[:_MOST_NAMED], *((f"and {more} more, in the table below",) if more > 0 else ()))
@@ -91,6 +96,12 @@ def _lead(claims: list[dict[str, Any]], size: str) -> tuple[tuple[str, ...], tup
 def _verdict(claim: dict[str, Any]) -> Verdict:
     word = text(claim.get("verdict"), 40)
     return Verdict(word or "without a verdict", _TONES.get(word, "open"))
+
+
+def _told(claim: dict[str, Any]) -> Verdict:
+    """The verdict, with the number of conditions that are shown where some are and some are not."""
+    found = _verdict(claim)
+    return Verdict(text(claim.get("told"), 80) or found.word, found.tone)
 
 
 def _name(claim: dict[str, Any]) -> str:
@@ -113,7 +124,7 @@ def _overview(claims: list[dict[str, Any]]) -> Table:
     rows = tuple(
         (
             Cell(links=((_name(claim), _anchor(position)),)),
-            Cell(_verdict(claim).word, verdict=_verdict(claim)),
+            Cell(_verdict(claim).word, verdict=_told(claim)),
             Cell(text(claim.get("claim"))),
             Cell(text(claim.get("reason"))),
             _number_cell(claim.get("seconds")),
@@ -128,22 +139,26 @@ def _card(folder: Path, claim: dict[str, Any], position: int, room: int) -> tupl
     criterion = mapping(claim.get("criterion"))
     blocks: list[Block] = [Text(text(claim.get("claim")))]
     blocks += [Text(f"Why: {text(claim.get('reason'))}")] if text(claim.get("reason")) else []
+    said = f"{_name(claim)}: {text(claim.get('claim'), 500)}. The table below has what was measured."
+    reach = mapping(claim.get("reach"))
+    pictures = (
+        (text(reach.get("figure"), 300), f"How far the claim reaches, {said}", text(reach.get("caption"))),
+        (text(claim.get("figure"), 300), f"Figure of the claim {said}", text(claim.get("caption"))),
+    )
     taken = 0
-    if text(claim.get("figure")):
-        name = text(claim.get("figure"), 300)
-        alt = f"Figure of the claim {_name(claim)}: {text(claim.get('claim'), 500)}. The table below has what was measured."
-        found = picture_of(folder, name, alt, text(claim.get("caption")), widest=_WIDEST)
-        if isinstance(found, str):
-            blocks.append(Text(found))
-        elif len(found.data) > room:
-            blocks.append(Text(f"The figure {name} is in the folder; this page has no room left for it."))
-        else:
-            taken = len(found.data)
-            blocks.append(found)
+    for name, alt, caption in pictures:
+        if name:
+            block, size = _picture(folder, name, alt, caption, room - taken)
+            blocks.append(block)
+            taken += size
+    blocks += _onsets(reach)
+    blocks += _proofs(claim)
     blocks += _measured(claim)
     blocks += _conditions(claim, criterion)
     blocks += [Items(tuple(texts(claim.get("notes"), 50)))] if texts(claim.get("notes")) else []
-    facts = [(key.capitalize(), text(claim.get(key))) for key in ("method", "scope", "source", "size")]
+    facts = [(key.capitalize(), text(claim.get(key))) for key in ("method", "source")]
+    facts += [("Differs from the paper", "; ".join(texts(claim.get("fidelity"), 50)) or "in nothing known")]
+    facts += [("Size", text(claim.get("size")))]
     made = mapping(claim.get("made"))
     facts += [
         (words, text(made.get(key)))
@@ -151,7 +166,54 @@ def _card(folder: Path, claim: dict[str, Any], position: int, room: int) -> tupl
     ]
     facts.append(("Tables", ", ".join(texts(claim.get("tables"), 50))))
     blocks.append(Facts(tuple((key, said) for key, said in facts if said)))
-    return Card(_name(claim), tuple(blocks), id=_anchor(position), verdict=_verdict(claim)), taken
+    blocks += _history(claim)
+    return Card(_name(claim), tuple(blocks), id=_anchor(position), verdict=_told(claim)), taken
+
+
+def _picture(folder: Path, name: str, alt: str, caption: str, room: int) -> tuple[Block, int]:
+    """Return a figure, or a text in its place, and the number of its bytes."""
+    found = picture_of(folder, name, alt, caption, widest=_WIDEST)
+    if isinstance(found, str):
+        return Text(found), 0
+    if len(found.data) > room:
+        return Text(f"The figure {name} is in the folder; this page has no room left for it."), 0
+    return found, len(found.data)
+
+
+def _onsets(reach: dict[str, Any]) -> list[Block]:
+    """Return where the effect begins or ends, a row for every curve of the reach."""
+    rows = tuple(
+        (Cell(text(one.get("curve"), 200)), Cell(text(one.get("text"), 200)))
+        for one in map(mapping, listed(reach.get("onsets"), 100))
+    )
+    columns = (Column("curve"), Column(f"onset over {text(reach.get('variable'), 200)} [95% interval]"))
+    law = text(reach.get("law"))
+    blocks: list[Block] = [Table("How far it reaches", columns, rows)] if rows else []
+    return [*blocks, Text(f"Law: {law}")] if law else blocks
+
+
+def _proofs(claim: dict[str, Any]) -> list[Block]:
+    """Return the column of proofs and identities, which count as no conditions."""
+    rows = tuple(
+        (
+            Cell(text(one.get("statement"), 300)),
+            Cell(text(one.get("state"), 40), verdict=_of(one, _PROOFS)),
+            Cell(text(one.get("detail"), 1000)),
+        )
+        for one in map(mapping, listed(claim.get("proofs"), 100))
+    )
+    columns = (Column("proof or identity", wide=True), Column("came out"), Column("tried", wide=True))
+    return [Table("Proofs, which count as no conditions", columns, rows)] if rows else []
+
+
+def _history(claim: dict[str, Any]) -> list[Block]:
+    """Return when the criterion was fixed, what was run before, and what was changed."""
+    rows = tuple(
+        tuple(Cell(text(one.get(key), 1000)) for key in ("date", "before", "change", "criterion"))
+        for one in map(mapping, listed(claim.get("history"), 100))
+    )
+    columns = (Column("fixed on"), Column("run before", wide=True), Column("changed", wide=True), Column("criterion"))
+    return [Table("History of the criterion", columns, rows)] if rows else []
 
 
 def _measured(claim: dict[str, Any]) -> list[Block]:
@@ -179,14 +241,21 @@ def _conditions(claim: dict[str, Any], criterion: dict[str, Any]) -> list[Block]
     outcomes = listed(claim.get("conditions"), 100)
     rows = tuple(
         (
-            Cell(text(one.get("measure"), 200)),
-            Cell(f"{_sign(one)} {_threshold(one)}".strip()),
-            Cell(text(one.get("state"), 40), verdict=_state(one)),
+            Cell(text(one.get("name"), 300) or text(one.get("measure"), 200)),
+            Cell(text(one.get("wanted"), 200)),
+            Cell(text(one.get("state"), 40), verdict=_of(one, _TONES)),
+            *(_number_cell(one.get(key)) for key in ("value", "low", "high", "seeds", "holm", "power")),
             Cell(text(one.get("because"))),
         )
         for one in map(mapping, outcomes or listed(criterion.get("conditions"), 100))
     )
-    columns = (Column("measure"), Column("must be"), Column("came out"), Column("because", wide=True))
+    columns = (
+        Column("effect", wide=True),
+        Column("must be"),
+        Column("came out"),
+        *(Column(name, True) for name in ("value", "low", "high", "seeds", "p (Holm)", "power")),
+        Column("because", wide=True),
+    )
     blocks: list[Block] = [Table("The criterion, condition by condition", columns, rows)] if rows else []
     facts = [("Criterion", text(criterion.get("text"))), ("Its hash", text(criterion.get("hash"), 200))]
     shown = tuple((key, said) for key, said in facts if said)
@@ -199,22 +268,10 @@ def _in_words(figure: dict[str, Any]) -> str:
     return "" if said.startswith(name) and not math.isnan(number(figure.get("value"))) else said
 
 
-def _threshold(condition: dict[str, Any]) -> str:
-    """Return a threshold with four digits; one just below 1 is not rounded up to it."""
-    found = number(condition.get("threshold"))
-    if math.isnan(found):
-        return text(condition.get("threshold"), 40)
-    return repr(found) if 0.999 < found < 1 else f"{found:.4g}"
-
-
-def _sign(condition: dict[str, Any]) -> str:
-    comparison = text(condition.get("comparison"), 10)
-    return _SIGNS.get(comparison, comparison)
-
-
-def _state(condition: dict[str, Any]) -> Verdict:
-    word = text(condition.get("state"), 40)
-    return Verdict(word or "not known", _STATES.get(word, "none" if not word else "open"))
+def _of(entry: dict[str, Any], tones: dict[str, str]) -> Verdict:
+    """The state of a condition or a proof."""
+    word = text(entry.get("state"), 40)
+    return Verdict(word or "not known", tones.get(word, "none" if not word else "open"))
 
 
 def _number_cell(value: Any) -> Cell:

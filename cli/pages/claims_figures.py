@@ -8,7 +8,7 @@ from quadsim.cli.pages.reading import document_of, listed, mapping, texts
 from quadsim.simulator.figures.panels import save_figure
 from quadsim.simulator.support import store
 from quadsim.theory.claims import CLAIMS
-from quadsim.theory.claims.running import draw
+from quadsim.theory.claims.running.outcome import draw, draw_reach
 
 __all__ = ["draw_again"]
 
@@ -33,10 +33,13 @@ def _draw(folder: Path, name: str, claim: dict[str, Any]) -> None:
     if not wanted:
         return
     try:
-        figure = draw(CLAIMS[name], {key: store.read_frame(found[key]) for key in wanted})
+        tables = {key: store.read_frame(found[key]) for key in wanted}
+        figure, reach = draw(CLAIMS[name], tables), draw_reach(CLAIMS[name], tables)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(
             f"tables of {name} must be those of its experiment, got {home} ({reason}); run it again elsewhere."
         ) from error
     save_figure(figure, home, "figure")
+    if reach is not None:
+        save_figure(reach, home, "reach")

@@ -51,7 +51,7 @@ def sweep_page(results: Results) -> Page:
         title=_title(results),
         kicker=f"quadsim sweep on {family.problems}",
         lead=(lead,),
-        more=tuple(more),
+        more=(*more, *([results.certified] if results.certified else [])),
         sections=tuple(section for section in sections if section is not None),
         foot="Made by quadsim from the files of this folder. It needs no network and no other file.",
     )

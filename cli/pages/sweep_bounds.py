@@ -15,7 +15,7 @@ from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_notes, guarantee_rows
 from quadsim.simulator.sweeps.results.results import Results
 from quadsim.theory import THEOREMS
-from quadsim.theory.checking.comparison import FOREIGN, VERDICTS
+from quadsim.theory.checking.comparison import CONTRADICTION, FOREIGN, VERDICTS
 from quadsim.theory.checking.judge import BOUND_OF_RULE
 
 __all__ = ["bounds_section", "theorem_columns"]
@@ -44,6 +44,10 @@ class _Found:
             return Verdict("no bound", "none"), self._why_none()
         if counts["refuted"]:
             return Verdict("refuted", "bad"), f"{counts['refuted']:,} of {of} lie above it, in exact arithmetic"
+        if counts[CONTRADICTION]:
+            return Verdict(
+                CONTRADICTION, "bad"
+            ), f"floats and exact arithmetic differ on {counts[CONTRADICTION]:,} of {of}"
         if counts[FOREIGN]:
             return Verdict(FOREIGN, "bad"), f"the records of {counts[FOREIGN]:,} of {of} are not what the rule does"
         if counts["undecided"]:
@@ -176,7 +180,7 @@ def _against(results: Results) -> list[Block]:
     """Return the first runs that violate a bound or are undecided."""
     if results.histogram is not None:
         return []
-    rows = results.tables.rows({"verdict": ["refuted", "undecided", FOREIGN]})
+    rows = results.tables.rows({"verdict": ["refuted", "undecided", FOREIGN, CONTRADICTION]})
     axis = results.config.axis
     said = [
         f"{row['optimizer']} at {row[axis]}, seed {row['seed']}, lr {row['lr']:.6g}: {row['verdict']} by {row['theorem']}, "

@@ -38,6 +38,7 @@ _TONES = {
     "lemmas proved": "good",
     "unproved": "bad",
     "refuted": "bad",
+    "contradiction": "bad",
     "undecided": "open",
     "untested": "open",
 }

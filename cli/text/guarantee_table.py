@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from quadsim.cli.text.stored_table import PrintedTable
-from quadsim.simulator.runs.guaranteed import ALONG, BELOW
+from quadsim.simulator.runs.guaranteed import ALONG, BELOW, IN_THE_MEAN, STATE
+from quadsim.simulator.sweeps.config.grid import option_name
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_rows
 from quadsim.simulator.sweeps.results.results import Results
 
@@ -39,7 +40,11 @@ def guarantee_tables(results: Results) -> list[PrintedTable]:
     for row in found.to_dict("records"):
         if last is not None and row["point"] != last:
             rows.append(None)
-        name = point_text(points[row["point"]], results.config.axis) if row["point"] != last else ""
+        name = ""
+        if row["point"] != last:
+            point = points[row["point"]]
+            others = [f"{option_name(facet)} {point[facet]}" for facet in results.config.facets]
+            name = ", ".join([point_text(point, results.config.axis), *others])
         rows.append([name, *guarantee_cells(row)])
         last = row["point"]
     return [PrintedTable(GUARANTEES_TITLE, guarantee_headings(results), rows)]
@@ -59,9 +64,12 @@ def guarantee_cells(row: dict[Any, Any]) -> list[str]:
         ]
     ran = not np.isnan(row["steps"])
     steps = f"{row['steps']:g}" if ran else f">= {row['at_least_steps']:g}"
-    begin = f"along the run from step {row['start']}" if row["kind"] == ALONG else "from the start"
-    if row["kind"] == BELOW:
-        begin = "every constant rate, from below"
+    begin = {
+        ALONG: f"along the run from step {row['start']}",
+        STATE: f"from the state at step {row['start']}",
+        IN_THE_MEAN: "the mean over draws, exactly",
+        BELOW: "every constant rate, from below",
+    }.get(row["kind"], "from the start")
     share = "" if row["problems"] == row["of"] else f", {row['problems']} of {row['of']}"
     return [
         str(row["setting"]),

@@ -12,7 +12,7 @@ from quadsim.cli.text.narrow import output, print_table, titled
 from quadsim.simulator.curvature.inspection import JS_BINS, Inspection
 from quadsim.simulator.support.paths import shown
 
-__all__ = ["print_inspection"]
+__all__ = ["coupling_sentences", "print_inspection"]
 
 _MEANINGS = {
     "loss": "unweighted loss",
@@ -31,16 +31,26 @@ _MEANINGS = {
     "off_block_spectral": "|H - blocks| / |H|, spectral",
     "off_block_frobenius": "|H - blocks| / |H|, Frobenius",
     "whole_over_block": "|H| / largest block",
+    "coupling": "smallest c with -cD <= H - D <= cD, D the blocks, where D is positive",
+    "positive_share": "  share of the dimensions where D is positive",
+    "delta_over_Lambda_G": "|H - D| / Lambda_G (the theorem on gradient steps needs 1/3 at most)",
+    "delta_over_Lambda_P": "|H - D| / Lambda_P (the theorem on sign steps needs 1/3 at most)",
 }
 
 
-def print_inspection(found: Inspection, local: Any, folder: Path, *, quiet: bool) -> None:
+def print_inspection(
+    found: Inspection, local: Any, folder: Path, *, quiet: bool, along: pd.DataFrame | None = None
+) -> None:
     """A row per block, what holds for the whole, and, along training, how the local models did."""
     console = output()
     problem = found.problem
     if not quiet:
         print_table(console, _blocks(found))
     print_table(console, _whole(found))
+    for sentence in coupling_sentences(found):
+        console.print(sentence, highlight=False)
+    if along is not None and not quiet:
+        print_table(console, _along(along))
     if local is not None:
         console.print(local.text(), highlight=False)
     if quiet:
@@ -52,8 +62,46 @@ def print_inspection(found: Inspection, local: Any, folder: Path, *, quiet: bool
             highlight=False,
         )
     console.print(f"{problem!r}", highlight=False)
-    names = "blocks.parquet, summary.parquet, figures/, config.json, manifest.json"
+    more = "" if along is None else "coupling.parquet, "
+    names = f"blocks.parquet, summary.parquet, {more}figures/, config.json, manifest.json"
     console.print(f"Files: {shown(folder)}/ ({names})", highlight=False)
+
+
+def coupling_sentences(found: Inspection) -> list[str]:
+    """Return what the coupling of the blocks and delta over Lambda say about the theorems on blocks."""
+    summary = found.summary
+    if "coupling" not in summary:
+        return []
+    number = len(summary)
+    above = int((summary["coupling"] > 1.0).sum())
+    unknown = int(summary["coupling"].isna().sum())
+    if above:
+        first = (
+            f"c exceeds 1 on {above} of {number} seeds: the block-diagonal picture guarantees nothing about these Hessians, not "
+            "even on the part where the blocks are positive."
+        )
+    else:
+        first = f"c is at most 1 on {number - unknown} of {number} seeds: bounds of the blocks hold on the part where they are "
+        first += "positive, with 1 + c and 1 - c."
+    speaks = {
+        words: int((summary[name] <= 1.0 / 3.0).sum())
+        for words, name in (("gradient", "delta_over_Lambda_G"), ("sign", "delta_over_Lambda_P"))
+    }
+    counts = " and ".join(f"of {words} steps on {many}" for words, many in speaks.items())
+    return [first, f"The theorems with delta = |H - D| (at most Lambda/3) speak {counts} of {number} seeds."]
+
+
+def _along(along: pd.DataFrame) -> Callable[[int], Table]:
+    """Medians over the seeds at every step that was asked for."""
+    lines = [
+        (
+            str(step),
+            *(_median_and_range(rows[name]) for name in ("coupling", "delta_over_Lambda_G", "delta_over_Lambda_P")),
+        )
+        for step, rows in along.groupby("step", sort=True)
+    ]
+    headings = ("step", "smallest c", "|H - D| / Lambda_G", "|H - D| / Lambda_P")
+    return titled("The part outside the blocks along training; median (smallest - largest)", headings, (), lines)
 
 
 def _blocks(found: Inspection) -> Callable[[int], Table]:

@@ -21,6 +21,7 @@ __all__ = [
     "Printed",
     "PrintedTable",
     "print_answer",
+    "print_bounds",
     "print_files",
     "question_of",
     "read_printed",
@@ -51,6 +52,9 @@ class Printed:
         tables: one for every combination of the dials that are not compared.
         answers: the result in words.
         notes: what a reader of the answer has to know.
+        bounds: tables of bounds, which are known after the answer.
+        certified: sentences on them.
+        bounds_notes: what a reader of these has to know.
         files: what the folder may hold, the report first.
         figures: names of the figures.
         document: what --json prints.
@@ -59,6 +63,9 @@ class Printed:
     tables: list[PrintedTable]
     answers: list[str]
     notes: list[str]
+    bounds: list[PrintedTable]
+    certified: list[str]
+    bounds_notes: list[str]
     files: list[str]
     figures: list[str]
     document: dict[str, Any]
@@ -66,14 +73,23 @@ class Printed:
 
 def print_answer(printed: Printed, *, quiet: bool) -> None:
     """Print tables, answer, and how rates were chosen; with `quiet` the answer alone."""
+    _print_part(printed.tables, printed.answers, printed.notes, quiet=quiet)
+
+
+def print_bounds(printed: Printed, *, quiet: bool) -> None:
+    """Print the tables of bounds with their sentences and notes; with `quiet` the sentences alone."""
+    _print_part(printed.bounds, printed.certified, printed.bounds_notes, quiet=quiet)
+
+
+def _print_part(tables: list[PrintedTable], sentences: list[str], notes: list[str], *, quiet: bool) -> None:
     console = output()
     if not quiet:
-        for table in printed.tables:
+        for table in tables:
             print_table(console, titled(table.title, table.headings, (0, 1), table.rows))
-    for sentence in printed.answers:
+    for sentence in sentences:
         console.print(sentence, highlight=False)
-    if not quiet:
-        console.print(" ".join(printed.notes), highlight=False)
+    if notes and not quiet:
+        console.print(" ".join(notes), highlight=False)
 
 
 def print_files(printed: Printed, folder: Path) -> None:
@@ -126,7 +142,8 @@ def read_printed(folder: Path, question: str | None, *, figures: bool) -> Printe
     if content["manifest"] != store.checksum(folder / store.MANIFEST) or damaged_files(folder):
         return None
     stored = content["printed"]
-    printed = Printed(**stored | {"tables": [PrintedTable(**table) for table in stored["tables"]]})
+    tables = {name: [PrintedTable(**table) for table in stored[name]] for name in ("tables", "bounds")}
+    printed = Printed(**stored | tables)
     if figures and not (has_figures(folder, printed.figures) and (folder / store.REPORT).is_file()):
         return None
     return printed

@@ -44,7 +44,10 @@ def extra_columns(results: Results) -> tuple[ExtraColumn, ...]:
     """Those of the family of a sweep."""
     path = family_of(results.config).table_columns
     found: tuple[ExtraColumn, ...] = () if path is None else imported(path)
-    return found if results.guarantees is None else tuple(map(_pointing, found))
+    others = results.awaits_bounds or results.guarantees is not None
+    found = tuple(map(_pointing, found)) if others else found
+    streams = "batch" in results.best and (results.best["batch"] != "full").any()
+    return (_SAMPLES, *found) if streams else found
 
 
 def _pointing(column: ExtraColumn) -> ExtraColumn:
@@ -102,6 +105,20 @@ def _differs(row: Row, column: str) -> bool:
     if np.isnan(other) or asked == other:
         return False
     return bool(np.isinf(other) or np.isinf(asked) or abs(other - asked) > 0.1 * asked)
+
+
+def _samples(row: Row) -> float:
+    """Samples of a stream until the median of the steps; NaN for the full batch."""
+    return float("nan") if row["batch"] == "full" else float(row["steps_median"]) * int(row["batch"])
+
+
+def _samples_text(row: Row, steps: int) -> str:
+    samples = _samples(row)
+    return "" if np.isnan(samples) else steps_text(samples, steps * int(row["batch"]))
+
+
+_SAMPLES = ExtraColumn("samples", _samples, _samples_text)
+"""Of runs on a stream: the steps times the batch."""
 
 
 def _three_digits(value: float) -> str:

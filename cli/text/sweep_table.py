@@ -3,7 +3,7 @@
 from typing import Any
 
 from quadsim.cli.text.guarantee_table import guarantee_tables, point_text
-from quadsim.cli.text.stored_table import Printed, PrintedTable, print_answer, print_files
+from quadsim.cli.text.stored_table import Printed, PrintedTable, print_answer, print_bounds, print_files
 from quadsim.cli.text.sweep_columns import ExtraColumn, choice_columns, criterion_columns, extra_columns, steps_text
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.support import store
@@ -18,6 +18,7 @@ def print_results(results: Results, *, quiet: bool) -> None:
     """Table, answer, how rates were chosen, and where the files are; with `quiet` the answer alone."""
     printed = printed_of(results)
     print_answer(printed, quiet=quiet)
+    print_bounds(printed, quiet=quiet)
     if results.folder is not None and not quiet:
         print_files(printed, results.folder)
 
@@ -25,9 +26,12 @@ def print_results(results: Results, *, quiet: bool) -> None:
 def printed_of(results: Results) -> Printed:
     """What a sweep prints, as plain data."""
     return Printed(
-        tables=[*(_table(results, label, best) for label, _, best in results.groups()), *guarantee_tables(results)],
+        tables=[_table(results, label, best) for label, _, best in results.groups()],
         answers=results.answers,
-        notes=[*results.notes, *guarantee_notes(results)],
+        notes=results.notes,
+        bounds=guarantee_tables(results),
+        certified=[results.certified] if results.certified else [],
+        bounds_notes=guarantee_notes(results),
         files=[store.REPORT, *results.files],
         figures=list(results.figures),
         document=results.to_json(),

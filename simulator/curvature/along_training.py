@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import Any, TypedDict
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import NDArray
 
 from quadsim.simulator.curvature.block_spectra import LARGEST_BLOCK, LARGEST_WHOLE, block_spectra
-from quadsim.simulator.curvature.columns import of_curvature, of_gradient_norms, of_head, of_off_block
+from quadsim.simulator.curvature.columns import of_curvature, of_delta, of_gradient_norms, of_head, of_off_block
 from quadsim.simulator.curvature.off_block import spectra_and_off_block
 from quadsim.simulator.curvature.spectral_distance import jensen_shannon, mean_over_pairs
 from quadsim.simulator.models.partitions import Partition
@@ -18,7 +19,7 @@ from quadsim.simulator.problems import heterogeneity as het
 from quadsim.simulator.runs.training_run import Snapshots, TrainingRun
 from quadsim.simulator.support.torch_modes import own_modes
 
-__all__ = ["Present", "measure", "snapshots_of", "stacks_at_snapshots"]
+__all__ = ["Present", "coupling_along", "measure", "snapshots_of", "stacks_at_snapshots"]
 
 Array = NDArray[np.float64]
 
@@ -76,7 +77,8 @@ def measure(
           norms of the parts of its change since the start;
         - `smoothness`, `spectral_norm`, `smallest_eigenvalue` (block); `Lambda_G`, `Lambda_P`, `Lambda_ratio` (G over P),
           `covariance` (their difference); `js0`; `asymmetry`;
-        - `off_block_spectral`, `off_block_frobenius`, `whole_over_block` (see `OffBlock`).
+        - `off_block_spectral`, `off_block_frobenius`, `whole_over_block`, `delta`, `coupling`, `positive_share` (see `OffBlock`),
+          and with curvature `delta_over_Lambda_G`, `delta_over_Lambda_P`.
 
     Raises:
         ValueError: a run without snapshots, or a value out of range.
@@ -86,6 +88,33 @@ def measure(
     exact = {"largest": largest_whole} if off_blocks else {"largest": largest, **quadrature}
     columns = _columns(run, cut, distance, exact, curvature=curvature, off_blocks=off_blocks)
     return _dataset(run, cut, columns, {**distance, "largest_exact_block": max(cut.sizes) if off_blocks else largest})
+
+
+@own_modes()
+def coupling_along(
+    run: TrainingRun, partition: str | Partition = "module", *, largest_whole: int = LARGEST_WHOLE
+) -> pd.DataFrame:
+    """Return how far the Hessian is from its diagonal blocks at every snapshot: a row per problem, setting and snapshot.
+
+    Args:
+        run: a run of `train(..., snapshots=(...))`.
+        partition: blocks, or their name in PARTITIONS.
+        largest_whole: largest number of parameters for a whole Hessian.
+
+    Returns:
+        Table with index, setting, step, `coupling` (smallest c, see `coupling_of`), `delta`, `delta_over_Lambda_G` and
+        `delta_over_Lambda_P`; NaN where an instance had diverged.
+    """
+    found = measure(run, partition=partition, off_blocks=True, largest_whole=largest_whole)
+    problems, settings, steps = found["coupling"].shape
+    at = np.indices((problems, settings, steps)).reshape(3, -1)
+    columns: dict[str, Any] = {
+        "index": run.problem.index[at[0]],
+        "setting": at[1],
+        "step": snapshots_of(run).steps[at[2]],
+    }
+    names = ("coupling", "delta", "delta_over_Lambda_G", "delta_over_Lambda_P")
+    return pd.DataFrame(columns | {name: found[name].values.ravel() for name in names})
 
 
 def _columns(
@@ -104,7 +133,7 @@ def _columns(
     table = _Table(run, len(cut.sizes))
     for here in stacks_at_snapshots(run):
         table.add(here, _at_hand(here, cut.sizes))
-        spectra = None
+        spectra = rest = None
         if off_blocks:
             # Both from the whole Hessian, at the cost of one.
             spectra, rest = spectra_and_off_block(here.stack, here.theta, cut, spectra=curvature, **exact)
@@ -113,7 +142,10 @@ def _columns(
             spectra = block_spectra(here.stack, here.theta, cut, **exact)
         if spectra is not None:
             distances = jensen_shannon(spectra, **distance)
-            table.add(here, of_curvature(here.gradient, cut.sizes, spectra) | {"js0": mean_over_pairs(distances)})
+            curved = of_curvature(here.gradient, cut.sizes, spectra)
+            table.add(here, curved | {"js0": mean_over_pairs(distances)})
+            if rest is not None:
+                table.add(here, of_delta(rest, curved))
             table.add(here, {"smoothness": spectra.smoothness, "spectral_norm": spectra.spectral_norm})
             table.add(here, {"smallest_eigenvalue": spectra.smallest, "asymmetry": spectra.asymmetry})
     return table.columns()

@@ -16,7 +16,7 @@ from quadsim.simulator.problems.heterogeneity import (
     spread,
 )
 
-__all__ = ["of_curvature", "of_gradient_norms", "of_head", "of_off_block"]
+__all__ = ["of_curvature", "of_delta", "of_gradient_norms", "of_head", "of_off_block"]
 
 Array = NDArray[np.float64]
 
@@ -67,4 +67,24 @@ def of_off_block(rest: OffBlock) -> dict[str, Array]:
         "off_block_spectral": rest.spectral,
         "off_block_frobenius": rest.frobenius,
         "whole_over_block": rest.whole_over_block,
+        "delta": rest.delta,
+        "coupling": rest.coupling,
+        "positive_share": rest.positive_share,
+    }
+
+
+def of_delta(rest: OffBlock, curvature: dict[str, Array]) -> dict[str, Array]:
+    """Return delta = |H - D| over Lambda_G and Lambda_P, NaN where that is not positive.
+
+    The theorems with delta (gradient-complexity-general, sign-complexity-general) speak of a step where the ratio is 1/3 at most.
+
+    Args:
+        rest: the part outside the blocks.
+        curvature: what `of_curvature` returns.
+    """
+    return {
+        f"delta_over_{name}": np.divide(
+            rest.delta, curvature[name], out=np.full_like(rest.delta, np.nan), where=curvature[name] > 0.0
+        )
+        for name in ("Lambda_G", "Lambda_P")
     }

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from quadsim.simulator.curvature.block_spectra import LARGEST_BLOCK, BlockSpectra, block_spectra
-from quadsim.simulator.curvature.columns import of_curvature, of_gradient_norms, of_head, of_off_block
+from quadsim.simulator.curvature.columns import of_curvature, of_delta, of_gradient_norms, of_head, of_off_block
 from quadsim.simulator.curvature.hessian import Progress, gradient, no_progress
 from quadsim.simulator.curvature.off_block import spectra_and_off_block
 from quadsim.simulator.curvature.spectral_distance import jensen_shannon, mean_over_pairs
@@ -78,7 +78,8 @@ class Inspection:
 
         `gradient_ratio`, `gradient_log_std`, `gradient_gini`, `gradient_variation` over blocks; `loss`, `loss_weighted`;
         `head_common`, `head_centred`; with curvature `Lambda_G`, `Lambda_P`, `Lambda_ratio`, `covariance`, `JS0`, and if the
-        whole Hessian was computed `off_block_spectral`, `off_block_frobenius`, `whole_over_block`.
+        whole Hessian was computed `off_block_spectral`, `off_block_frobenius`, `whole_over_block`, `delta`, `coupling`,
+        `positive_share` (see `OffBlock`), `delta_over_Lambda_G`, `delta_over_Lambda_P`.
         """
         return pd.DataFrame({"index": self.problem.index, **self.whole})
 
@@ -134,6 +135,7 @@ def inspect_model(
     whole |= of_gradient_norms(norms) | of_head(problem, at)
     if not curvature:
         return Inspection(problem, cut, step, norms, None, None, whole, np.asarray(at))
+    rest = None
     if problem.dimension <= largest_whole:
         spectra, rest = spectra_and_off_block(stack, at, cut, largest=largest_whole, progress=progress)
         whole |= of_off_block(rest)
@@ -141,7 +143,8 @@ def inspect_model(
         spectra = block_spectra(stack, at, cut, largest=largest_block, progress=progress)
     assert spectra is not None
     distances = jensen_shannon(spectra, bins=JS_BINS)
-    whole |= of_curvature(g, cut.sizes, spectra) | {"JS0": mean_over_pairs(distances)}
+    curved = of_curvature(g, cut.sizes, spectra)
+    whole |= curved | {"JS0": mean_over_pairs(distances)} | ({} if rest is None else of_delta(rest, curved))
     return Inspection(problem, cut, step, norms, spectra, distances, whole, np.asarray(at))
 
 

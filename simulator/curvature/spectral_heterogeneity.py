@@ -24,7 +24,7 @@ from quadsim.simulator.curvature.spectral_distance import distances_of_densities
 from quadsim.simulator.support.checks import check_choice
 from quadsim.simulator.support.torch_modes import own_modes
 
-__all__ = ["SPECTRAL_MEASURES", "spectral_heterogeneity"]
+__all__ = ["SPECTRAL_MEASURES", "log_deviation", "spectral_heterogeneity"]
 
 Array = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ def spectral_heterogeneity(spectra: BlockSpectra, measure: str = "sd-largest") -
         means = [
             np.nansum(nodes * shares, axis=1) for nodes, shares in zip(spectra.nodes, spectra.weights, strict=True)
         ]
-        return _deviation(spectra.largest if measure == "sd-largest" else np.stack(means, axis=1))
+        return log_deviation(spectra.largest if measure == "sd-largest" else np.stack(means, axis=1))
     density = _kernel_density if measure == "js-kernel" else _log_density
     found = []
     for e in range(spectra.nodes[0].shape[0]):
@@ -69,8 +69,8 @@ def spectral_heterogeneity(spectra: BlockSpectra, measure: str = "sd-largest") -
     return mean_over_pairs(np.stack(found))
 
 
-def _deviation(values: Array) -> Array:
-    """Standard deviation over the blocks of log10, (E, B) to (E,); NaN where a value is not positive."""
+def log_deviation(values: Array) -> Array:
+    """Return the standard deviation over the blocks of log10, (E, B) to (E,); NaN where a value is not positive."""
     if values.shape[1] < 2:
         return np.full(values.shape[0], np.nan)
     positive = np.where(values > 0.0, values, np.nan)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.number_range import check_range
+from quadsim.simulator.problems.oracles import FULL, Additive, Oracle, resolve_oracle
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import resolve_rule
 from quadsim.simulator.rules.optimizer import OptimizerSpec
@@ -81,6 +82,7 @@ def simulate(
     engine: str = "auto",
     dtype: "torch.dtype | str" = "float64",
     device: str = "cpu",
+    oracle: Oracle | str | None = None,
     gradient_noise_std: float = 0.0,
     **hyperparameters: ArrayLike,
 ) -> Trajectory:
@@ -99,8 +101,10 @@ def simulate(
         engine: "auto" (the first engine that can run the request), "closed-form", "fused" or "reference".
         dtype: "float64" or "float32", or the type of torch.
         device: "cpu", "cuda" or "cuda:N".
-        gradient_noise_std: standard deviation of normal noise that is added to every coordinate of the gradient. The draw
-            depends on (seed, problem, step), so it is the same for all settings.
+        oracle: what gradient the rule is given: `full` (the default), `additive:std=0.1` or `stream:batch=8:label_noise=0.1`
+            (see `quadsim.simulator.problems.oracles`). Draws depend on (seed, problem, step, sample), so they are the same for
+            all settings. The gap is always that of the iterate itself.
+        gradient_noise_std: s, another form of `additive:std=s`.
         **hyperparameters: of the rule; numbers or sequences. Sequences, the learning rates included, have one common length
             K and are zipped; `grid` makes products.
 
@@ -121,7 +125,7 @@ def simulate(
     """
     job = prepare(
         problem, rule, lr=lr, steps=steps, schedule=schedule, record=record, observe=observe, tolerance=tolerance,
-        dtype=dtype, device=device, gradient_noise_std=gradient_noise_std, **hyperparameters,
+        dtype=dtype, device=device, oracle=_one_oracle(oracle, gradient_noise_std), **hyperparameters,
     )  # fmt: skip
     name = choose_engine(engine, job)
     return as_trajectory(job, ENGINES[name].run(job), job.rule.name, job.rule, name)
@@ -144,7 +148,7 @@ def simulate_optimizer(
         lr: learning rate, a number or a sequence (K,).
         steps: how many.
         engine: as in `simulate`; a torch class has its own and takes "auto" alone.
-        **arguments: schedule, record, observe, tolerance, dtype and device, as in `simulate`.
+        **arguments: schedule, record, observe, tolerance, dtype, device and (of a rule) oracle, as in `simulate`.
 
     Raises:
         ValueError: an argument out of range, an engine that cannot run it, or a class of which only the record is known.
@@ -156,6 +160,9 @@ def simulate_optimizer(
         raise ValueError(
             f"engine for the torch class {spec.optimizer.name} must be auto, got {engine!r}; use engine auto."
         )
+    oracle = resolve_oracle(arguments.pop("oracle", None))
+    if oracle != FULL:
+        raise ValueError(f"oracle of a torch class must be full, got {oracle}; use a rule.")
     from quadsim.simulator.engines.baseline import simulate_torch
 
     options = spec.optimizer.options(hyperparameters)
@@ -174,7 +181,7 @@ def prepare(
     tolerance: float = 1e-6,
     dtype: "torch.dtype | str" = "float64",
     device: str = "cpu",
-    gradient_noise_std: float = 0.0,
+    oracle: Oracle | str | None = None,
     **hyperparameters: ArrayLike,
 ) -> Job:
     """Return the arguments of `simulate`, checked, as a Job; nothing runs.
@@ -199,12 +206,28 @@ def prepare(
         tolerance=check_interval("tolerance", tolerance, 0.0, 1.0, low_open=True, high_open=True),
         dtype_name=dtype_name(dtype),
         device=check_device(device),
-        gradient_noise_std=check_interval("gradient_noise_std", gradient_noise_std, 0.0),
+        oracle=resolve_oracle(oracle),
     )
     job.schedule.check(steps)
     check_settings(rule, settings, job.dtype_name)
     check_range(problem, rule, job.tolerance, job.dtype_name)
     return job
+
+
+def _one_oracle(oracle: Oracle | str | None, gradient_noise_std: float) -> Oracle:
+    """Return the oracle that two arguments name.
+
+    Raises:
+        ValueError: a standard deviation below 0, or both.
+    """
+    std = check_interval("gradient_noise_std", gradient_noise_std, 0.0)
+    if not std:
+        return resolve_oracle(oracle)
+    if oracle is not None:
+        raise ValueError(
+            f"oracle must not be given beside gradient_noise_std, got {oracle} and {std:g}; use oracle='additive:std={std:g}'."
+        )
+    return Additive(std)
 
 
 def _check_record(steps: int, record: str | int, runs: int) -> None:
@@ -260,7 +283,7 @@ def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None,
         status=status,
         tolerance=job.tolerance,
         observed=outcome.observed,
-        gradient_noise_std=job.gradient_noise_std,
+        oracle=job.oracle,
         engine=engine,
         dtype=job.dtype_name,
         device=job.device,

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 from quadsim.simulator.engines import as_trajectory
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.number_range import check_range
-from quadsim.simulator.engines.observables import Observer
+from quadsim.simulator.engines.observables import OF_STEPS, Observer
 from quadsim.simulator.engines.reference import Follower, Product, threads_for
+from quadsim.simulator.problems.coupling import inner_sizes
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import LEARNING_RATE
@@ -64,7 +65,7 @@ def simulate_torch(
         steps: number of steps.
         schedule: as in `simulate`; it sets the `lr` of the parameter groups before every step.
         record: as in `simulate`.
-        observe: as in `simulate`, without step_sign_cosine.
+        observe: as in `simulate`, without those of steps, step_sign_cosine and step_sign_stride.
         tolerance: as in `simulate`.
         dtype: as in `simulate`.
         device: as in `simulate`.
@@ -108,7 +109,7 @@ def _observable(names: Iterable[str]) -> tuple[str, ...]:
     Raises:
         ValueError: something else.
     """
-    allowed = [name for name in OBSERVABLES if name != "step_sign_cosine"]
+    allowed = [name for name in OBSERVABLES if name not in OF_STEPS]
     return tuple(check_choice("observe", name, allowed) for name in ((names,) if isinstance(names, str) else names))
 
 
@@ -162,11 +163,9 @@ class _Quadratics:
             size: slice(int(end) - size * members.size, int(end))
             for (size, members), end in zip(groups.items(), ends, strict=True)
         }
-        self.blocks = [
-            slice(begin, begin + size)
-            for size, span in self._spans.items()
-            for begin in range(span.start, span.stop, size)
-        ]
+        inside = inner_sizes(problem.rule_blocks, problem.layout)  # a tensor of parameters is a block of rules
+        sizes = [size for members in groups.values() for block in members for size in inside[block]]
+        self.blocks = [slice(int(end) - size, int(end)) for end, size in zip(np.cumsum(sizes), sizes, strict=True)]
 
     def _joined(self, parts: Mapping[int, torch.Tensor]) -> torch.Tensor:
         return torch.cat([part.reshape(self._problems, -1) for part in parts.values()], dim=1)

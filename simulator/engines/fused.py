@@ -7,6 +7,7 @@ that calls torch for every operation spends most of its time on the calls. It ru
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.kernels.cache import jit_is_off
 from quadsim.simulator.engines.kernels.lowering import why_no_program
+from quadsim.simulator.problems.oracles import FULL, Full, Stream
 
 __all__ = ["run", "why_not"]
 
@@ -16,8 +17,8 @@ def why_not(job: Job) -> str | None:
     others = [name for name in job.observe if name != "gap"]
     if others:
         return f"it observes the gap alone, not {', '.join(others)}"
-    if job.gradient_noise_std != 0.0:
-        return "the gradient is noisy"
+    if not isinstance(job.oracle, Full | Stream) or (job.oracle != FULL and job.device != "cpu"):
+        return f"the gradient is that of the oracle {job.oracle}"
     reason = why_no_program(job.rule)
     if reason is not None:
         return reason

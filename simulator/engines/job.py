@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quadsim.simulator.problems.oracles import FULL, Oracle
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule
@@ -33,7 +34,7 @@ class Job:
         tolerance: fraction of the gap at the start at which a run has converged.
         dtype_name: number type of errors, states and gradients, "float64" or "float32".
         device: "cpu", "cuda" or "cuda:N".
-        gradient_noise_std: standard deviation of the noise on every coordinate of the gradient.
+        oracle: what gradient the rule is given.
     """
 
     problem: BlockQuadratic
@@ -46,7 +47,7 @@ class Job:
     tolerance: float
     dtype_name: str = "float64"
     device: str = "cpu"
-    gradient_noise_std: float = 0.0
+    oracle: Oracle = FULL
 
     @property
     def number_of_settings(self) -> int:

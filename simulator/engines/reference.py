@@ -1,11 +1,11 @@
 """The reference engine: runs every rule, in batched torch operations, one step after the other.
 
 It is the oracle of the other engines: it runs the readable torch function of the rule, without cutting, reordering or compiling
-anything. It is also the only engine with gradient noise and with every observable. On a GPU a long run is captured in a CUDA
+anything. It is also the only engine with every gradient oracle and every observable. On a GPU a long run is captured in a CUDA
 graph of the same operations, which changes no bit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,8 +13,10 @@ import sympy as sp
 import torch
 
 from quadsim.simulator.engines.job import Job, Outcome, step_after
-from quadsim.simulator.engines.observables import Observer
+from quadsim.simulator.engines.observables import OF_STEPS, Observer
 from quadsim.simulator.engines.torch_rule import compile_torch
+from quadsim.simulator.problems.layout import BlockLayout
+from quadsim.simulator.problems.oracles import FULL, Full, Stream
 from quadsim.simulator.runs.trajectory import MEAN_WINDOW, divergence_limit
 from quadsim.simulator.support.draws import Purpose, normals
 
@@ -71,10 +73,10 @@ def _run(job: Job) -> Outcome:
         gradient = batch.gradient()
         follow.see(t, batch.twice_gap(gradient))
         recording = bool(observed) and t in records
-        if t == job.steps and "step_sign_cosine" not in observed:
+        if t == job.steps and not any(name in OF_STEPS for name in observed):
             step = None
         else:
-            seen = gradient if job.gradient_noise_std == 0.0 else _with_noise(job, gradient, t)
+            seen = batch.seen(gradient, t)
             # The step after the last one is not taken, only observed (its cosine with the gradient), so any factor will do.
             step = batch.step(seen, float(factors[min(t, job.steps - 1)]))
         if recording:
@@ -102,7 +104,7 @@ def _can_be_captured(job: Job) -> bool:
     return (
         job.device != "cpu"
         and job.observe == ("gap",)
-        and job.gradient_noise_std == 0.0
+        and job.oracle == FULL
         and job.steps >= 2 * _CAPTURED
         and not any(e.has(sp.Max, sp.Min) for e in expressions)
         and bool(rule.step.free_symbols)
@@ -158,15 +160,24 @@ def _run_captured(job: Job) -> Outcome:
 
 
 class _Batch:
-    """Errors, states and clocks of all runs, and the operations of one step. Tensors by block size: (M, B_size, P_l, K)."""
+    """Errors, states and clocks of all runs, and the operations of one step. Tensors by block size: (M, B_size, P_l, K).
+
+    Products are by the blocks of H; the rule sees those of `rule_blocks`, where it makes a difference.
+    """
 
     def __init__(self, job: Job) -> None:
         problem = job.problem
         self._job, self._rule = job, compile_torch(job.rule)
         self.sizes = tuple(problem.layout.groups)
         self._product = {size: Product(self.tensor(problem.hessian[size])) for size in self.sizes}
-        self._smoothness = {size: self.tensor(problem.extremes[size][..., :1, None]) for size in self.sizes}
-        self._convexity = {size: self.tensor(problem.extremes[size][..., 1:, None]) for size in self.sizes}
+        is_divided = problem.partition is not None and job.rule.uses_blocks
+        blocks, extremes = (
+            (problem.rule_blocks, problem.rule_extremes) if is_divided else (problem.layout, problem.extremes)
+        )
+        self._regrouped = _Regrouped(problem.layout, blocks, job.device) if is_divided else None
+        self._smoothness = {size: self.tensor(extremes[size][..., :1, None]) for size in blocks.groups}
+        self._convexity = {size: self.tensor(extremes[size][..., 1:, None]) for size in blocks.groups}
+        self._root = {} if job.oracle == FULL else {size: self.tensor(problem.root(size)) for size in self.sizes}
         self._minimizer = {size: self.tensor(problem.minimizer[size][..., None]) for size in self.sizes}
         start = {size: self.tensor(problem.initial_error[size][..., None]) for size in self.sizes}
         self.error = {size: e.expand(-1, -1, -1, job.number_of_settings).contiguous() for size, e in start.items()}
@@ -186,6 +197,32 @@ class _Batch:
     def gradient(self) -> dict[int, torch.Tensor]:
         """Return the gradient H e, by block size."""
         return {size: self._product[size](self.error[size]) for size in self.sizes}
+
+    def seen(self, gradient: dict[int, torch.Tensor], t: int) -> dict[int, torch.Tensor]:
+        """Return the gradient that the rule is given at step t, from the one of the full batch."""
+        oracle, problem = self._job.oracle, self._job.problem
+        if isinstance(oracle, Full):
+            return gradient
+        if isinstance(oracle, Stream):
+            return self._of_samples(oracle, t)
+        draws = normals(problem.seed, problem.index, Purpose.NOISE, t, problem.dimension) * oracle.std
+        noise = {size: self.tensor(part[..., None]) for size, part in problem.layout.split(draws).items()}
+        if oracle.law == "hessian":
+            noise = {size: torch.matmul(self._root[size], part) for size, part in noise.items()}
+        return {size: g + noise[size] for size, g in gradient.items()}
+
+    def _of_samples(self, oracle: Stream, t: int) -> dict[int, torch.Tensor]:
+        """Return X'(Xe - v xi)/b for the samples of step t; the residual of a sample couples the blocks."""
+        seed, index = self._job.problem.seed, self._job.problem.index
+        z = oracle.features(seed, index, t, self._job.problem.dimension)
+        parts = self._job.problem.layout.split(z.reshape(-1, z.shape[-1]))
+        x = {}
+        for size in self.sizes:
+            part = self.tensor(parts[size].reshape(*z.shape[:2], -1, size))  # (M, b, B_size, P_l)
+            x[size] = torch.matmul(self._root[size], part.permute(0, 2, 3, 1))  # (M, B_size, P_l, b)
+        products = [torch.matmul(x[size].transpose(-1, -2), self.error[size]).sum(dim=1) for size in self.sizes]
+        residual = sum(products[1:], products[0]) - self.tensor(oracle.label_errors(seed, index, t)[..., None])
+        return {size: torch.matmul(x[size], residual[:, None] / oracle.batch) for size in self.sizes}
 
     def twice_gap(self, gradient: dict[int, torch.Tensor]) -> "torch.Tensor | int":
         """Return twice the gap, e'He, (M, K)."""
@@ -212,6 +249,8 @@ class _Batch:
         steps, self._states, self._clocks = self._rule.advance(
             self._parts(seen), self._states, self._clocks, self._settings
         )
+        if self._regrouped is not None:
+            steps = self._regrouped.back(steps, next(iter(self.error.values())).shape[-1])
         return {size: s.broadcast_to(self.error[size].shape) for size, s in zip(self.sizes, steps, strict=True)}
 
     def move(self, step: dict[int, torch.Tensor]) -> None:
@@ -220,14 +259,14 @@ class _Batch:
 
     def _parts(self, seen: dict[int, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
         uses_iterate = self._job.rule.uses_iterate
+        iterate = {
+            size: self.error[size] + self._minimizer[size] if uses_iterate else self.error[size] for size in self.sizes
+        }
+        if self._regrouped is not None:
+            seen, iterate = self._regrouped(seen), self._regrouped(iterate)
         return [
-            {
-                "g": seen[size],
-                "w": self.error[size] + self._minimizer[size] if uses_iterate else self.error[size],
-                "L_l": self._smoothness[size],
-                "mu_l": self._convexity[size],
-            }
-            for size in self.sizes
+            {"g": g, "w": iterate[size], "L_l": self._smoothness[size], "mu_l": self._convexity[size]}
+            for size, g in seen.items()
         ]
 
     @property
@@ -244,15 +283,40 @@ class _Batch:
         self._states = [[next(left) for _ in part] for part in self._states or []]
 
 
-def _with_noise(job: Job, gradient: dict[int, torch.Tensor], t: int) -> dict[int, torch.Tensor]:
-    """Return the gradient plus noise. The draw depends on (seed, problem, step), so it is the same for all settings."""
-    problem = job.problem
-    draws = normals(problem.seed, problem.index, Purpose.NOISE, t, problem.dimension) * job.gradient_noise_std
-    parts = problem.layout.split(draws)
-    return {
-        size: g + torch.from_numpy(parts[size]).to(device=g.device, dtype=g.dtype)[..., None]
-        for size, g in gradient.items()
-    }
+class _Regrouped:
+    """Tensors by the blocks of H as tensors by the blocks of a rule, and back."""
+
+    def __init__(self, layout: BlockLayout, blocks: BlockLayout, device: str) -> None:
+        def tensors(positions: Mapping[int, np.ndarray]) -> dict[int, torch.Tensor]:
+            return {size: torch.from_numpy(at).to(device=device) for size, at in positions.items()}
+
+        self._dimension, self._of_H, self._of_rule = (
+            layout.dimension,
+            tensors(layout.positions),
+            tensors(blocks.positions),
+        )
+
+    def __call__(self, parts: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+        """Return tensors (M, B_size, P_l, K) by the blocks of the rule."""
+        return self._regroup(parts, self._of_H, self._of_rule)
+
+    def back(self, parts: list[torch.Tensor], settings: int) -> list[torch.Tensor]:
+        """Return the parts of the rule, in the order of its sizes, by the blocks of H; K is the number of settings."""
+        problems = parts[0].shape[0]
+        whole = {
+            size: part.broadcast_to((problems, *at.shape, settings))
+            for (size, at), part in zip(self._of_rule.items(), parts, strict=True)
+        }
+        return list(self._regroup(whole, self._of_rule, self._of_H).values())
+
+    def _regroup(
+        self, parts: Mapping[int, torch.Tensor], of: dict[int, torch.Tensor], to: dict[int, torch.Tensor]
+    ) -> dict[int, torch.Tensor]:
+        first = next(iter(parts.values()))
+        flat = first.new_empty((first.shape[0], self._dimension, first.shape[-1]))
+        for size, at in of.items():
+            flat[:, at] = parts[size]
+        return {size: flat[:, at] for size, at in to.items()}
 
 
 class Product:

@@ -21,6 +21,7 @@ from quadsim.simulator.engines.kernels.gpu_blocks import Blocks
 from quadsim.simulator.engines.kernels.gpu_run import NEVER, Run, kernels_of, problems_at_once
 from quadsim.simulator.engines.kernels.gpu_source import Unit
 from quadsim.simulator.engines.kernels.lowering import why_no_program
+from quadsim.simulator.problems.oracles import FULL
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule
@@ -90,7 +91,7 @@ def tally(
     )
     job = prepare(
         one, rule, lr=lr, steps=steps, schedule=schedule, record=steps, tolerance=tolerance, dtype=dtype, device=device,
-        observe=("gap",), gradient_noise_std=0.0,
+        observe=("gap",), oracle=FULL,
         **hyperparameters,
     )  # fmt: skip
     reason = why_not(job)

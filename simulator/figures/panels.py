@@ -64,6 +64,10 @@ _WIDE = 8.0  # inches, from which six entries of a legend stand side by side
 _LINE = 1.45  # height of a line of text, in font sizes
 
 
+_NO_LAYOUT: dict[Any, Any] = {"figure.autolayout": False, "figure.constrained_layout.use": False}
+"""Settings with which a figure whose layout engine is None keeps none, also where those of the user name one."""
+
+
 _PAPER_SPACING = 1.0  # lines of a label; of these fonts a unit of Matplotlib is 1.5 font sizes
 
 
@@ -122,17 +126,34 @@ def save_figure(
         dpi = mpl.rcParams["savefig.dpi"] if user else DPI
         if current_style() == "paper" and shutil.which(mpl.rcParams["pgf.texsystem"]) is not None:
             formats.append(("pgf", "pgf"))
+        _lay_out(figure, dpi)
     for suffix, backend in formats:
         metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
 
         def write(path: Path, metadata: dict[str, None] = metadata, backend: str = backend) -> None:
-            with drawing(own):
+            with drawing(own), mpl.rc_context(_NO_LAYOUT):
                 figure.savefig(path, dpi=dpi, metadata=metadata, backend=backend)
 
         store.write_whole(folder / f"{name}.{suffix}", write)
-        figure.set_layout_engine("none")  # of the first file is that of all: it takes a third of the time
     if table is not None:
         store.write_csv(folder / f"{name}.csv", table)
+
+
+def _lay_out(figure: Figure, dpi: float) -> None:
+    """Compute the layout of a figure once for all its files, as it is at the resolution of the PNG file.
+
+    A figure without a layout engine is drawn once a file. With one, also with that which only holds the place of another
+    ("none"), Matplotlib draws it twice: the first time for the layout alone.
+    """
+    engine = figure.get_layout_engine()
+    if engine is None:
+        return
+    own = figure.dpi
+    figure.dpi = dpi
+    engine.execute(figure)
+    figure.dpi = own
+    with mpl.rc_context(_NO_LAYOUT):
+        figure.set_layout_engine(None)
 
 
 def parts_of(config: SweepGrid, *, by_family: bool = False) -> list[tuple[str, list[str]]]:

@@ -1,5 +1,6 @@
 """The figures of a sweep, readable in print: steps against the dial, and curves against the step."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from quadsim.simulator.figures.panels import (
 )
 from quadsim.simulator.figures.rates_figure import rates_figure
 from quadsim.simulator.figures.winner_figure import winner_figure
+from quadsim.simulator.support import store
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.sweeps.config.families import family_of, imported
 from quadsim.simulator.sweeps.config.grid import SweepGrid
@@ -41,7 +43,7 @@ from quadsim.simulator.sweeps.config.grid import SweepGrid
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["gap_figure", "gap_table", "save_figures", "steps_figure", "steps_table"]
+__all__ = ["gap_figure", "gap_table", "save_figures", "save_first_figures", "steps_figure", "steps_table"]
 
 _ARROW: dict[str, Any] = {"marker": r"$\uparrow$", "markersize": 8, "markeredgewidth": 0.0, "linestyle": "none"}
 """No marker of an optimizer looks like it."""
@@ -49,8 +51,26 @@ _BELOW_TOLERANCE = 1e-3  # how far below the tolerance the gap is drawn
 _HIGHEST = 1e12
 
 
-def save_figures(results: "Results", folder: Path) -> None:
-    """Write the figures that the results have (`Results.figures`) as PNG and PDF, each with its numbers as CSV."""
+def save_first_figures(results: "Results") -> list[str]:
+    """Write the figures of a sweep that do not show its bounds, and return their names: all but the figure of curves.
+
+    Args:
+        results: in a folder; their bounds may still be computed.
+    """
+    assert results.folder is not None
+    last = family_of(results.config).figure
+    save_figures(results, results.folder / store.FIGURES, but=(last,))
+    return [name for name in results.figures if name != last]
+
+
+def save_figures(results: "Results", folder: Path, but: Collection[str] = ()) -> None:
+    """Write the figures that the results have (`Results.figures`) as PNG and PDF, each with its numbers as CSV.
+
+    Args:
+        results: what they show.
+        folder: for their files.
+        but: names of figures that are left out.
+    """
     family = family_of(results.config)
     known: dict[str, SweepFigure] = {
         "steps": steps_figure,
@@ -59,6 +79,8 @@ def save_figures(results: "Results", folder: Path) -> None:
         family.figure: imported(family.draw),
     }
     for name in results.figures:
+        if name in but:
+            continue
         figure = known[name]
         table = figure.table(results)
         save_figure(figure.draw(results, table), folder, name, table=table)

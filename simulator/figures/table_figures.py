@@ -1,7 +1,7 @@
 """Figures that several claims share: one or more panels of lines or points over a table."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,19 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from quadsim.simulator.figures.panels import finish, panels, styles_of
 from quadsim.simulator.support.statistics import quantile
 
-__all__ = ["dots_figure", "heat_figure", "lines_figure", "points_figure", "shares_figure", "ticks_at"]
+__all__ = [
+    "dots_figure",
+    "draw_medians",
+    "heat_figure",
+    "lines_figure",
+    "points_figure",
+    "scale",
+    "shares_figure",
+    "ticks_at",
+]
+
+if TYPE_CHECKING:
+    from pandas.core.groupby.generic import SeriesGroupBy as Grouped
 
 
 def lines_figure(
@@ -50,16 +62,14 @@ def lines_figure(
     groups = [("", table)] if panel is None else [(str(key), part) for key, part in table.groupby(panel, sort=False)]
     figure, axes = panels(len(groups))
     for axis, (label, part) in zip(axes, groups, strict=True):
-        _scale(axis, log)
+        scale(axis, log)
         finite = part[y][part[y].abs() < float("inf")]
         top = float(finite.max()) * 1.3 if len(finite) else 1.0
         for name, style in styles.items():
             kept = part[part[by].astype(str) == name]
             if kept.empty:
                 continue
-            measured = kept.groupby(x)[y]
-            cells = pd.DataFrame(measured.agg(low=_quantile(0.1), median=_quantile(0.5), high=_quantile(0.9)))
-            _draw_medians(axis, cells, top, joined=joined, style=style)
+            draw_medians(axis, kept.groupby(x)[y], top, joined=joined, style=style)
         if reference is not None:
             axis.axhline(reference, color="0.4", linestyle=":", linewidth=1)
         axis.set(xlabel=xlabel, ylabel=ylabel, title=label)
@@ -67,16 +77,17 @@ def lines_figure(
     return figure
 
 
-def _draw_medians(axis: Axes, cells: pd.DataFrame, top: float, *, joined: bool, style: dict[str, Any]) -> None:
-    """Medians with bars from 10% to 90%.
+def draw_medians(axis: Axes, measured: "Grouped", top: float, *, joined: bool, style: dict[str, Any]) -> None:
+    """Draw medians with bars from 10% to 90%.
 
     Args:
         axis: that is drawn on.
-        cells: low, median and high by the place along the axis.
+        measured: what was measured, grouped by the place along the axis.
         top: height at which what lies above it is drawn; a caret there tells that the 90% quantile is `inf`.
         joined: whether the medians are joined.
         style: colour and marker.
     """
+    cells = pd.DataFrame(measured.agg(low=_quantile(0.1), median=_quantile(0.5), high=_quantile(0.9)))
     shown = cells.clip(upper=top)
     axis.errorbar(
         cells.index.to_numpy(dtype=float),
@@ -113,7 +124,7 @@ def points_figure(
     groups = [("", table)] if panel is None else [(str(key), part) for key, part in table.groupby(panel, sort=False)]
     figure, axes = panels(len(groups))
     for axis, (label, part) in zip(axes, groups, strict=True):
-        _scale(axis, log)
+        scale(axis, log)
         for name, style in styles.items():
             kept = part[part[by].astype(str) == name]
             axis.plot(kept[x], kept[y], linestyle="none", markersize=5, alpha=0.8, **style)
@@ -213,7 +224,7 @@ def dots_figure(
     finite = table[y][table[y].abs() < float("inf")]
     top = float(finite.max()) * 1.3 if len(finite) else 1.0
     for axis, (label, part) in zip(axes, groups, strict=True):
-        _scale(axis, "y" if log else "")
+        scale(axis, "y" if log else "")
         places = list(dict.fromkeys(part[x]))
         for number, name in enumerate(names):
             kept = part if by is None else part[part[by].astype(str) == name]
@@ -251,7 +262,8 @@ def _quantile(q: float) -> Callable[[pd.Series], float]:
     return lambda values: float(quantile(values, q))
 
 
-def _scale(axis: Axes, log: str) -> None:
+def scale(axis: Axes, log: str) -> None:
+    """Make axes logarithmic: those among `x` and `y` that `log` holds."""
     if "x" in log:
         axis.set_xscale("log")
     if "y" in log:

@@ -4,6 +4,7 @@ from quadsim.simulator.models.base import DataShape as DataShape
 from quadsim.simulator.models.base import Model as Model
 from quadsim.simulator.models.base import Parameter as Parameter
 from quadsim.simulator.models.conv import Conv as Conv
+from quadsim.simulator.models.conv import ResNet as ResNet
 from quadsim.simulator.models.mixer import Mixer as Mixer
 from quadsim.simulator.models.mlp import MLP as MLP
 from quadsim.simulator.models.partitions import PARTITIONS as PARTITIONS
@@ -14,8 +15,10 @@ from quadsim.simulator.models.problem import ToyProblem as ToyProblem
 from quadsim.simulator.models.stack import Stack as Stack
 from quadsim.simulator.models.tasks import TASKS as TASKS
 from quadsim.simulator.models.tasks import Digits as Digits
+from quadsim.simulator.models.tasks import Gaussians as Gaussians
 from quadsim.simulator.models.tasks import Induction as Induction
 from quadsim.simulator.models.tasks import ModularAddition as ModularAddition
+from quadsim.simulator.models.tasks import Table as Table
 from quadsim.simulator.models.tasks import Task as Task
 from quadsim.simulator.models.tasks import Text as Text
 from quadsim.simulator.models.tasks import TokenMap as TokenMap

@@ -10,9 +10,9 @@ multiple (see `Stack`), and `linear` pads other matrices to one. Then an instanc
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,17 +20,24 @@ import torch.nn.functional as F
 from quadsim.simulator.support.checks import check_choice, check_count
 
 __all__ = [
+    "ACTIVATIONS",
     "ALIGNED",
+    "GPT2_STD",
+    "INITS",
     "NORMS",
     "READOUTS",
     "DataShape",
     "Model",
     "Parameter",
     "Weights",
+    "activate",
     "embed",
     "linear",
     "normalise",
+    "normalise_batch",
     "read",
+    "shown_without_defaults",
+    "start_std",
 ]
 
 Tensor = torch.Tensor
@@ -42,6 +49,12 @@ Weights = Mapping[str, Tensor]
 """Name of a parameter to its values for every instance, (E, *shape)."""
 
 NORMS = ("pre", "post", "none")
+ACTIVATIONS = ("gelu", "relu")
+INITS = ("fan-in", "gpt2")
+"""Laws of the start. `fan-in`: every matrix has the variance 1/fan-in, which keeps the scale of activations. `gpt2`: the standard
+deviation .02 in every matrix, and .02/sqrt(n) in the last matrix of each of the n residual branches (Radford et al. 2019, section
+2.3; a Transformer of L layers has n = 2 L). A number is the law gpt2 with this standard deviation in place of .02."""
+GPT2_STD = 0.02
 MOST_LAYERS = 10_000  # each is a Python object or more
 READOUTS = ("every", "last", "mean")
 """Where a model gives an answer: at every token, at the last token, or once from the mean over tokens."""
@@ -58,6 +71,7 @@ class Parameter:
         layer: block in the partition `layer`.
         by_row: whether each row is a block in the partition `unit` (one token, position or class).
         parts: names of its blocks in the partition `module` if it has several, with equally many rows each.
+        ends_branch: whether it is the last matrix of a residual branch, whose output is added to the sum.
     """
 
     name: str
@@ -66,6 +80,7 @@ class Parameter:
     layer: str
     by_row: bool = False
     parts: tuple[str, ...] = ()
+    ends_branch: bool = False
 
     @property
     def size(self) -> int:
@@ -96,9 +111,25 @@ class DataShape:
 
 
 class Model(ABC):
-    """A frozen configuration that defines the parameters of a model and computes its logits."""
+    """A frozen configuration that defines the parameters of a model and computes its logits.
+
+    Attributes:
+        name: name on the command line.
+        norms: places of a norm that the model allows, if it has the field `norm`.
+        reads_batch: whether an answer depends on the other sequences of the batch (batch norm). Then `logits` also takes
+            `counted`, (E, B): 1 for the sequences whose activations give the mean and the variance, 0 for all others.
+    """
 
     name: ClassVar[str]
+    norms: ClassVar[tuple[str, ...]] = NORMS
+
+    @property
+    def reads_batch(self) -> bool:
+        """See the attributes."""
+        return False
+
+    def __str__(self) -> str:
+        return shown_without_defaults(self, "activation", "embedded", "dimensions")
 
     @abstractmethod
     def parameters(self, shape: DataShape) -> tuple[Parameter, ...]:
@@ -130,12 +161,37 @@ def check_sizes(model: Model, *names: str) -> None:
     layers = getattr(model, "layers", 1)
     if layers > MOST_LAYERS:
         raise ValueError(f"layers must be a whole number of at most {MOST_LAYERS}, got {layers}; use fewer.")
-    check_choice("norm", getattr(model, "norm", "none"), NORMS)
+    check_choice("norm", getattr(model, "norm", "none"), model.norms)
+    check_choice("activation", getattr(model, "activation", "gelu"), ACTIVATIONS)
 
 
-def matrix(name: str, out: int, fan_in: int, layer: str) -> Parameter:
+def shown_without_defaults(one: Any, *names: str) -> str:
+    """Return a configuration as text, without those of the named fields that have their default.
+
+    Files of results hold this text; without the fields that were added since, it is the text of older files.
+    """
+    hidden = {f.name for f in fields(one) if f.name in names and getattr(one, f.name) == f.default}
+    shown = ", ".join(f"{f.name}={getattr(one, f.name)!r}" for f in fields(one) if f.name not in hidden)
+    return f"{type(one).__name__}({shown})"
+
+
+def start_std(parameters: Sequence[Parameter], init: str | float) -> tuple[float | None, ...]:
+    """Return the standard deviation of every parameter at the start under a law of INITS; None where all entries start at 1."""
+    if init == "fan-in":
+        return tuple(p.std for p in parameters)
+    std = GPT2_STD if isinstance(init, str) else init
+    branches = sum(p.ends_branch for p in parameters)
+    return tuple(None if p.std is None else std * branches**-0.5 if p.ends_branch else std for p in parameters)
+
+
+def matrix(name: str, out: int, fan_in: int, layer: str, *, ends_branch: bool = False) -> Parameter:
     """Return a matrix parameter with the variance 1/fan_in, which keeps the scale of activations."""
-    return Parameter(name, (out, fan_in), fan_in**-0.5, layer)
+    return Parameter(name, (out, fan_in), fan_in**-0.5, layer, ends_branch=ends_branch)
+
+
+def activate(x: Tensor, activation: str) -> Tensor:
+    """Return the activation of every number; `activation` is one of ACTIVATIONS."""
+    return F.gelu(x) if activation == "gelu" else F.relu(x)
 
 
 def embedding(shape: DataShape, width: int) -> Iterator[Parameter]:
@@ -184,6 +240,24 @@ def normalise(x: Tensor, gain: Tensor) -> Tensor:
     # Torch's own kernel there is made for rows of thousands: on rows of 16 it took half of a step.
     centred = x - x.mean(dim=-1, keepdim=True)
     return centred * torch.rsqrt((centred * centred).mean(dim=-1, keepdim=True) + 1e-5) * gain[:, None]
+
+
+def normalise_batch(x: Tensor, gain: Tensor, counted: Tensor) -> Tensor:
+    """Return the batch norm of every channel, with a gain (E, width) and no bias; epsilon is torch's default.
+
+    Mean and (biased) variance are those of the batch, at every evaluation: there are no running means, so that the loss is a
+    function of parameters and data alone.
+
+    Args:
+        x: activations, (E, B T, width).
+        gain: gains, (E, width).
+        counted: (E, B): 1 for a sequence that counts in mean and variance, 0 for another.
+    """
+    shares = (counted / counted.sum(dim=1, keepdim=True)).repeat_interleave(x.shape[1] // counted.shape[1], dim=1)
+    shares = (shares / (x.shape[1] // counted.shape[1]))[:, :, None]
+    centred = x - (x * shares).sum(dim=1, keepdim=True)
+    variance = (centred * centred * shares).sum(dim=1, keepdim=True)
+    return centred * torch.rsqrt(variance + 1e-5) * gain[:, None]
 
 
 def read(x: Tensor, weights: Weights, shape: DataShape) -> Tensor:

@@ -68,7 +68,7 @@ class Mixer(Model):
             layer = f"layer{i}"
             for name, size in (("t", shape.tokens), ("w", self.width)):
                 yield matrix(f"{layer}.{name}1", HIDDEN * size, size, layer)
-                yield matrix(f"{layer}.{name}2", size, HIDDEN * size, layer)
+                yield matrix(f"{layer}.{name}2", size, HIDDEN * size, layer, ends_branch=True)
             if self.norm != "none":
                 yield gain(f"{layer}.norm1", self.width, layer)
                 yield gain(f"{layer}.norm2", self.width, layer)

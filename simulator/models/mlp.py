@@ -12,6 +12,7 @@ from quadsim.simulator.models.base import (
     Parameter,
     Tensor,
     Weights,
+    activate,
     check_sizes,
     embed,
     embedding,
@@ -27,7 +28,7 @@ __all__ = ["MLP"]
 
 @dataclass(frozen=True)
 class MLP(Model):
-    """An MLP: embedding, L layers (a matrix and a GELU each), head. It has no residual sums and no biases.
+    """An MLP: embedding, L layers (a matrix and an activation each), head. It has no residual sums and no biases.
 
     If the task wants an answer at every token, each token is an input of its own; else the concatenated embeddings of a
     sequence are one input.
@@ -35,7 +36,10 @@ class MLP(Model):
     Attributes:
         width: d, width of the embedding and of every layer.
         layers: L, number of layers.
-        norm: `pre` (a layer norm before each matrix), `post` (after each GELU) or `none`.
+        norm: `pre` (a layer norm before each matrix), `post` (after each activation) or `none`.
+        activation: `gelu` or `relu`.
+        embedded: whether inputs are embedded. Otherwise the first layer reads the features (or the one-hot vectors of token ids)
+            of a sequence directly: `MLP(64, 3, activation="relu", embedded=False)` on `Digits(patch=8)` is 64-64-64-64-10.
 
     Raises:
         ValueError: a value out of range.
@@ -46,6 +50,8 @@ class MLP(Model):
     width: int = 16
     layers: int = 2
     norm: str = "none"
+    activation: str = "gelu"
+    embedded: bool = True
 
     def __post_init__(self) -> None:
         check_sizes(self, "width", "layers")
@@ -55,8 +61,10 @@ class MLP(Model):
         return tuple(self._parameters(shape))
 
     def _parameters(self, shape: DataShape) -> Iterator[Parameter]:
-        yield from embedding(shape, self.width)
-        into = self.width if shape.readout == "every" else self.width * shape.tokens
+        if self.embedded:
+            yield from embedding(shape, self.width)
+        into = self.width if self.embedded else shape.inputs
+        into *= 1 if shape.readout == "every" else shape.tokens
         for i in range(self.layers):
             layer = f"layer{i}"
             yield matrix(f"{layer}.w", self.width, into, layer)
@@ -67,14 +75,19 @@ class MLP(Model):
 
     def logits(self, weights: Weights, inputs: Tensor, shape: DataShape, temperature: Tensor | None = None) -> Tensor:
         """See `Model.logits`."""
-        x = embed(weights, inputs)
+        if self.embedded:
+            x = embed(weights, inputs)
+        else:
+            like = weights["head"].dtype
+            x = inputs if inputs.is_floating_point() else F.one_hot(inputs, shape.inputs).to(like)
+            x = x.reshape(x.shape[0], -1, x.shape[-1])
         answers = shape.tokens
         if shape.readout != "every":
-            x, answers = x.reshape(x.shape[0], -1, shape.tokens * self.width), 1
+            x, answers = x.reshape(x.shape[0], -1, shape.tokens * x.shape[-1]), 1
         for i in range(self.layers):
             if self.norm == "pre":
                 x = normalise(x, weights[f"layer{i}.norm"])
-            x = F.gelu(linear(x, weights[f"layer{i}.w"]))
+            x = activate(linear(x, weights[f"layer{i}.w"]), self.activation)
             if self.norm == "post":
                 x = normalise(x, weights[f"layer{i}.norm"])
         return linear(x, weights["head"]).view(x.shape[0], -1, answers, shape.classes)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from quadsim.simulator.models.base import Model, Parameter
-from quadsim.simulator.models.conv import Conv
+from quadsim.simulator.models.base import INITS, Model, Parameter, start_std
+from quadsim.simulator.models.conv import Conv, ResNet
 from quadsim.simulator.models.mixer import Mixer
 from quadsim.simulator.models.mlp import MLP
 from quadsim.simulator.models.partitions import Partition, partition
@@ -18,13 +18,26 @@ from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.models.tasks import Data, Task, TokenMap, resolve_task
 from quadsim.simulator.models.transformer import Transformer
 from quadsim.simulator.support.arrays import array_of, numbers_of, positions_of
-from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, check_seed
+from quadsim.simulator.support.checks import (
+    check_choice,
+    check_count,
+    check_interval,
+    check_known,
+    check_name_or_number,
+    check_seed,
+)
 from quadsim.simulator.support.draws import Purpose, normals, uniforms
 from quadsim.simulator.support.memory import memory_text, physical_memory
 
-__all__ = ["DIALS_OF_MODELS", "MODELS", "MODES", "ToyProblem", "resolve_model"]
+__all__ = ["DIALS_OF_MODELS", "LOSSES", "MODELS", "MODES", "ORDERS", "ToyProblem", "resolve_model"]
 
-MODELS: dict[str, type[Model]] = {"transformer": Transformer, "mlp": MLP, "conv": Conv, "mixer": Mixer}
+MODELS: dict[str, type[Model]] = {
+    "transformer": Transformer,
+    "mlp": MLP,
+    "conv": Conv,
+    "mixer": Mixer,
+    "resnet": ResNet,
+}
 
 DIALS_OF_MODELS = ("frequency", "zipf", "separable", "reparametrisation", "init-scale", "temperature")
 """The dials of toy models: the quantity that the heterogeneity c changes.
@@ -34,13 +47,19 @@ DIALS_OF_MODELS = ("frequency", "zipf", "separable", "reparametrisation", "init-
 - `separable`: four independent copies of the model, copy i with the weight c^(-i/3), scaled to the mean 1. The unweighted loss is
   that of the worst copy.
 - `reparametrisation`: each block b of the partition `module` is s_b phi_b with max s^2 / min s^2 = c; the s_b^2 are a
-  geometric sequence with geometric mean 1, in random order. Mode `parameter` trains phi; mode `gradient` trains the blocks
-  themselves and multiplies the gradient of block b by s_b^2. Gradient descent takes the same steps in both modes; a rule whose
-  step does not depend on the scale of a block's gradient (sign descent) is not changed by the mode `gradient`.
+  geometric sequence with geometric mean 1, in random order or in another one of ORDERS. Mode `parameter` trains phi; mode
+  `gradient` trains the blocks themselves and multiplies the gradient of block b by s_b^2. Gradient descent takes the same steps
+  in both modes; a rule whose step does not depend on the scale of a block's gradient (sign descent) is not changed by the mode
+  `gradient`.
 - `init-scale`: the start of all matrices is c times as large.
 - `temperature`: attention scores are divided by c."""
 
 MODES = ("parameter", "gradient")
+ORDERS = ("drawn", "growing", "falling", "mixed")
+"""Orders of the scales s_b under the dial `reparametrisation`: drawn for every problem, growing or falling with the depth of the
+block, or mixed (smallest, largest, second smallest, second largest and so on, from the input to the head)."""
+LOSSES = ("cross-entropy", "mse")
+"""Loss of an answer: its cross-entropy, or half the squared distance of the logits to the one-hot class."""
 COPIES = 4
 LARGEST_DIAL = 1e12
 """Largest heterogeneity; larger ones exceed the precision of float32."""
@@ -82,6 +101,10 @@ class ToyProblem:
         index: index of the draws of every problem, (M,).
         seed: key of all draws.
         mode: mode of the dial `reparametrisation`, one of MODES.
+        init: law of the drawn start, one of INITS, or a standard deviation (the law gpt2 with it). The dial `init-scale`
+            multiplies it.
+        loss: one of LOSSES.
+        order: order of the scales of the dial `reparametrisation`, one of ORDERS.
         given_start: parameters at the start of training, (M, P); None: they are drawn. See `starting_at`.
 
     Raises:
@@ -95,11 +118,20 @@ class ToyProblem:
     index: NDArray[np.int64]
     seed: int = 0
     mode: str = "parameter"
+    init: str | float = "fan-in"
+    loss: str = "cross-entropy"
+    order: str = "drawn"
     given_start: NDArray[np.float64] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_choice("dial", self.dial, DIALS_OF_MODELS)
         check_choice("mode", self.mode, MODES)
+        check_choice("loss", self.loss, LOSSES)
+        object.__setattr__(self, "init", check_name_or_number("init", self.init, INITS))
+        if check_choice("order", self.order, ORDERS) != "drawn" and self.dial != "reparametrisation":
+            raise ValueError(
+                f"order {self.order} must go with the dial reparametrisation, got {self.dial}; leave the order out."
+            )
         if self.dial == "zipf" and not isinstance(self.task, TokenMap):
             raise ValueError(
                 f"dial zipf must go with the task token-map or many-classes, got {self.task.name}; use the dial frequency."
@@ -126,6 +158,9 @@ class ToyProblem:
         seed: int = 0,
         first: int = 0,
         mode: str = "parameter",
+        init: str | float = "fan-in",
+        loss: str = "cross-entropy",
+        order: str = "drawn",
         **options: Any,
     ) -> "ToyProblem":
         """Create problems `first` to `first + problems - 1` at every value of the dial; the value varies slowest.
@@ -139,6 +174,9 @@ class ToyProblem:
             seed: key of all draws.
             first: index of the first problem.
             mode: mode of the dial `reparametrisation`.
+            init: law of the start: `fan-in`, `gpt2`, or a standard deviation.
+            loss: `cross-entropy` or `mse`.
+            order: order of the scales of the dial `reparametrisation`: `drawn`, `growing`, `falling` or `mixed`.
             **options: fields of the model if it is given by name.
 
         Raises:
@@ -154,9 +192,11 @@ class ToyProblem:
         first, seed = check_count("first", first, 0, None), check_seed(seed)
         model, task = resolve_model(model, **options), resolve_task(task)
         # One problem per value of the dial gives the memory of all, before anything large is allocated.
-        _check_memory(cls(model, task, dial, values, np.full(values.size, first), seed, mode), problems)
+        _check_memory(
+            cls(model, task, dial, values, np.full(values.size, first), seed, mode, init, loss, order), problems
+        )
         which = np.tile(np.arange(first, first + problems), values.size)
-        return cls(model, task, dial, np.repeat(values, problems), which, seed, mode)
+        return cls(model, task, dial, np.repeat(values, problems), which, seed, mode, init, loss, order)
 
     @property
     def problems(self) -> int:
@@ -167,6 +207,11 @@ class ToyProblem:
     def classes(self) -> int:
         """C, the number of classes."""
         return self.task.shape.classes
+
+    @property
+    def guess_loss(self) -> float:
+        """The loss of an answer that gives every class the same probability: ln C, or (1 - 1/C)/2 for the loss `mse`."""
+        return (1.0 - 1.0 / self.classes) / 2.0 if self.loss == "mse" else float(np.log(self.classes))
 
     @property
     def copies(self) -> int:
@@ -248,6 +293,11 @@ class ToyProblem:
         return Data(filled("inputs"), filled("targets"), filled("share"))
 
     @cached_property
+    def test_data(self) -> Data | None:
+        """The sequences that no training step sees, of all problems; None if the task has none (`test=0`)."""
+        return self.task.test_data(self.seed, self.index)
+
+    @cached_property
     def weights(self) -> NDArray[np.float64]:
         """Weight of every answer in the optimised loss, (M, N, R); the sum is 1 for each problem."""
         data = self.data
@@ -272,9 +322,18 @@ class ToyProblem:
             return None
         blocks = self.partition("module")
         number = len(blocks.sizes)
-        place = np.argsort(uniforms(self.seed, self.index, Purpose.SCALE, 0, number), axis=1, kind="stable")
+        place = self._places(number)
         exponent = (place / max(number - 1, 1) - 0.5) / 2.0
         return np.asarray((self.heterogeneity[:, None] ** exponent)[:, blocks.block_of])
+
+    def _places(self, number: int) -> NDArray[np.int64]:
+        """Rank of the scale of every block, from 0 (smallest), (M, number)."""
+        if self.order == "drawn":
+            return np.argsort(uniforms(self.seed, self.index, Purpose.SCALE, 0, number), axis=1, kind="stable")
+        rising = np.arange(number)
+        mixed = np.where(rising % 2 == 0, rising // 2, number - 1 - rising // 2)
+        one = {"growing": rising, "falling": rising[::-1], "mixed": mixed}[self.order]
+        return np.tile(one, (self.problems, 1))
 
     @cached_property
     def start(self) -> NDArray[np.float64]:
@@ -282,14 +341,14 @@ class ToyProblem:
         if self.given_start is not None:
             return self.given_start
         scale = self.heterogeneity if self.dial == "init-scale" else np.ones(self.problems)
-        parts = []
+        parts, deviations = [], start_std(self.parameters, self.init)
         for copy in range(self.copies):
-            for i, p in enumerate(self.parameters):
-                if p.std is None:
+            for i, (p, std) in enumerate(zip(self.parameters, deviations, strict=True)):
+                if std is None:
                     parts.append(np.ones((self.problems, p.size)))
                     continue
                 draws = normals(self.seed, self.index, Purpose.START, copy * len(self.parameters) + i, p.size)
-                parts.append(draws * (p.std * scale[:, None]))
+                parts.append(draws * (std * scale[:, None]))
         whole = np.concatenate(parts, axis=1)
         if self.block_scales is not None and self.mode == "parameter":
             whole = whole / self.block_scales
@@ -342,6 +401,23 @@ class ToyProblem:
             device: device of all tensors.
         """
         return Stack.of(self, np.arange(self.problems) if which is None else which, dtype, device)
+
+    def test_stack(
+        self, which: NDArray[np.int64] | None = None, dtype: torch.dtype = torch.float64, device: str = "cpu"
+    ) -> "Stack":
+        """Return instances of the problems on their test data, on which `losses` and `accuracy` are those of the test.
+
+        Args:
+            which: as in `stack`.
+            dtype: number type.
+            device: device of all tensors.
+
+        Raises:
+            ValueError: a task without test data.
+        """
+        if self.test_data is None:
+            raise ValueError(f"task must have test data, got {self.task} with test=0; give test=, as Digits(test=500).")
+        return Stack.of_test(self, np.arange(self.problems) if which is None else which, dtype, device)
 
     def __repr__(self) -> str:
         values = ", ".join(f"{c:g}" for c in np.unique(self.heterogeneity))

@@ -32,6 +32,7 @@ class Stack:
         weights: weight of every answer in the optimised loss, (E, N, R).
         share: weight of every answer in the unweighted loss, (E, N, R).
         sequences: number of sequences without the padding, (E,).
+        counted: 1 for a sequence that counts in means over the batch (batch norm), 0 for padding, (E, N).
         copy_weights: weight of every copy in the optimised loss, (E, copies).
         temperature: divisor of the attention scores, (E,), or None.
         scale: s_b of every coordinate, (E, P), or None.
@@ -44,6 +45,7 @@ class Stack:
     weights: Tensor
     share: Tensor
     sequences: Tensor
+    counted: Tensor
     copy_weights: Tensor
     temperature: Tensor | None
     scale: Tensor | None
@@ -52,23 +54,67 @@ class Stack:
     @own_modes()
     def of(cls, problem: "ToyProblem", which: NDArray[np.int64], dtype: torch.dtype, device: str) -> "Stack":
         """See `ToyProblem.stack`."""
+        sequences = problem.sequences[which]
+        row = np.arange(-(-sequences.max(initial=1) // ALIGNED) * ALIGNED)
+        counted = row < sequences[:, None]
+        at = which[:, None], np.where(counted, row, 0)
+        data = problem.data
+        weights = problem.weights[at] * counted[:, :, None]
+        share = data.share[at] * counted[:, :, None]
+        return cls._on(
+            problem, which, (data.inputs[at], data.targets[at], weights, share, sequences, counted), dtype, device
+        )
+
+    @classmethod
+    @own_modes()
+    def of_test(cls, problem: "ToyProblem", which: NDArray[np.int64], dtype: torch.dtype, device: str) -> "Stack":
+        """See `ToyProblem.test_stack`.
+
+        With batch norm the training data are in the stack too, with the weight 0: they alone give mean and variance, as running
+        means do in a network that is tested.
+        """
+        test = problem.test_data
+        assert test is not None
+        inputs, targets, share = (getattr(test, name)[which] for name in ("inputs", "targets", "share"))
+        counted = np.ones(targets.shape[:2])
+        if problem.model.reads_batch:
+            data = problem.data
+            inputs = np.concatenate([data.inputs[which], inputs], axis=1)
+            targets = np.concatenate([data.targets[which], targets], axis=1)
+            share = np.concatenate([0.0 * data.share[which], share], axis=1)
+            counted = np.concatenate([data.share[which][:, :, 0] > 0.0, 0.0 * counted], axis=1)
+        more = -targets.shape[1] % ALIGNED
+        sequences = np.full(which.size, targets.shape[1])
+        inputs, targets, share, counted = (_longer(x, more) for x in (inputs, targets, share, counted))
+        share[:, targets.shape[1] - more :] = 0.0
+        counted[:, targets.shape[1] - more :] = 0.0
+        return cls._on(problem, which, (inputs, targets, share, share, sequences, counted), dtype, device)
+
+    @classmethod
+    def _on(
+        cls,
+        problem: "ToyProblem",
+        which: NDArray[np.int64],
+        arrays: tuple[NDArray[Any], ...],
+        dtype: torch.dtype,
+        device: str,
+    ) -> "Stack":
+        """Return a stack with inputs, targets, weights, share, sequences and counted from these arrays, (E, ...) each."""
 
         def tensor(array: NDArray[Any]) -> Tensor:
             # A copy: torch's memory begins at a multiple of 64 bytes, numpy's need not.
             return torch.tensor(array, device=device, dtype=dtype if array.dtype.kind == "f" else torch.int64)
 
-        data, sequences = problem.data, problem.sequences[which]
-        row = np.arange(-(-sequences.max(initial=1) // ALIGNED) * ALIGNED)
-        counted = row < sequences[:, None]
-        at = which[:, None], np.where(counted, row, 0)
+        inputs, targets, weights, share, sequences, counted = arrays
         return cls(
             problem=problem,
             which=which,
-            inputs=tensor(data.inputs[at]),
-            targets=tensor(data.targets[at]),
-            weights=tensor(problem.weights[at] * counted[:, :, None]),
-            share=tensor(data.share[at] * counted[:, :, None]),
+            inputs=tensor(inputs),
+            targets=tensor(targets),
+            weights=tensor(weights),
+            share=tensor(share),
             sequences=tensor(sequences.astype(np.float64)),
+            counted=tensor(counted.astype(np.float64)),
             copy_weights=tensor(problem.copy_weights[which]),
             temperature=tensor(problem.heterogeneity[which]) if problem.dial == "temperature" else None,
             scale=None if problem.block_scales is None else tensor(problem.block_scales[which]),
@@ -98,6 +144,7 @@ class Stack:
             targets=self.targets[at],
             weights=self.weights[at] * factor,
             share=self.share[at] * factor,
+            counted=self.counted[at] * (factor[:, :, 0] > 0.0),
         )
 
     @own_modes()
@@ -111,17 +158,26 @@ class Stack:
 
         With several copies the unweighted loss is the largest of theirs: a problem is solved when every copy is.
         """
-        each = self.cross_entropy(theta)
+        each = self.answer_losses(theta)
         weighted = ((each * self.weights[:, None]).sum(dim=(2, 3)) * self.copy_weights).sum(dim=1) / each.shape[1]
         return weighted, (each * self.share[:, None]).sum(dim=(2, 3)).amax(dim=1)
 
-    def cross_entropy(self, theta: Tensor) -> Tensor:
-        """Return the cross-entropy of every answer, (E, copies, N, R)."""
+    def answer_losses(self, theta: Tensor) -> Tensor:
+        """Return the loss of every answer, (E, copies, N, R): see `problem.LOSSES`."""
         logits = self.logits(theta)
         instances, copies, batch, answers, classes = logits.shape
         targets = self.targets[:, None].expand(-1, copies, -1, -1).reshape(-1)
-        each = F.cross_entropy(logits.reshape(-1, classes), targets, reduction="none")
+        flat = logits.reshape(-1, classes)
+        if self.problem.loss == "mse":
+            each = (flat - F.one_hot(targets, classes)).square().sum(dim=1) / 2
+        else:
+            each = F.cross_entropy(flat, targets, reduction="none")
         return each.view(instances, copies, batch, answers)
+
+    def accuracy(self, theta: Tensor) -> Tensor:
+        """Return the share of the answers that are right, of the worst copy, (E,); answers count as in the unweighted loss."""
+        right = self.logits(theta).argmax(dim=-1) == self.targets[:, None]
+        return (right * self.share[:, None]).sum(dim=(2, 3)).amin(dim=1)
 
     def logits(self, theta: Tensor) -> Tensor:
         """Return the logits, (E, copies, N, R, C)."""
@@ -138,7 +194,10 @@ class Stack:
         if copies > 1:
             inputs = inputs.repeat_interleave(copies, dim=0)
             temperature = None if temperature is None else temperature.repeat_interleave(copies)
-        logits = problem.model.logits(named, inputs, problem.task.shape, temperature)
+        extra = {}
+        if problem.model.reads_batch:
+            extra["counted"] = self.counted if copies == 1 else self.counted.repeat_interleave(copies, dim=0)
+        logits = problem.model.logits(named, inputs, problem.task.shape, temperature, **extra)
         return logits.view(instances, copies, *logits.shape[1:])
 
     @own_modes()
@@ -161,6 +220,11 @@ class Stack:
 
 
 Losses = Callable[[Stack, Tensor], tuple[Tensor, Tensor]]
+
+
+def _longer(array: NDArray[Any], more: int) -> NDArray[Any]:
+    """Repeat the first sequence of every instance `more` times at the end, (E, N, ...) to (E, N + more, ...)."""
+    return np.concatenate([array, np.repeat(array[:, :1], more, axis=1)], axis=1)
 
 
 def _is_tensor(stack: Stack, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Tasks for toy models: small synthetic ones, and two sets of real data that come with Python packages."""
+"""Tasks for toy models: small synthetic ones, and real data that come with Python packages."""
 
 import re
 from abc import ABC, abstractmethod
@@ -11,12 +11,27 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from quadsim.simulator.models.base import DataShape
+from quadsim.simulator.models.base import DataShape, shown_without_defaults
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known
-from quadsim.simulator.support.draws import Purpose, uniforms
+from quadsim.simulator.support.draws import Purpose, normals, uniforms
 
-__all__ = ["TASKS", "Data", "Digits", "Induction", "ModularAddition", "Task", "Text", "TokenMap", "resolve_task"]
+__all__ = [
+    "TABLES",
+    "TASKS",
+    "Data",
+    "Digits",
+    "Gaussians",
+    "Induction",
+    "ModularAddition",
+    "Table",
+    "Task",
+    "Text",
+    "TokenMap",
+    "resolve_task",
+]
 
+TABLES = ("iris", "wine", "breast-cancer")
+"""The tables of scikit-learn with classes: 150 flowers (4 features, 3 classes), 178 wines (13, 3) and 569 tumours (30, 2)."""
 
 HALVES = ("both", "first", "second")
 
@@ -61,6 +76,13 @@ class Task(ABC):
     @abstractmethod
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
         """Draw the data of the problems with these indices, (M,)."""
+
+    def test_data(self, seed: int, index: NDArray[np.int64]) -> Data | None:
+        """Draw the test data of these problems, which share no sequence with `data`; None where the task has none."""
+        return None
+
+    def __str__(self) -> str:
+        return shown_without_defaults(self, "test")
 
 
 @dataclass(frozen=True)
@@ -218,6 +240,7 @@ class Digits(Task):
         sequences: number of images, drawn from the 1797 for every problem.
         batch: as in TokenMap.
         turns: number of quarter turns of every image, 0 to 3; it makes another task with the same images.
+        test: number of images in the test data, drawn from those that are not among the `sequences`.
     """
 
     name: ClassVar[str] = "digits"
@@ -226,15 +249,17 @@ class Digits(Task):
     sequences: int = 256
     batch: int | None = 32
     turns: int = 0
+    test: int = 0
 
     def __post_init__(self) -> None:
-        _check_counts(self, "patch", "sequences", "turns", turns=0)
+        _check_counts(self, "patch", "sequences", "turns", "test", turns=0, test=0)
         if self.turns > 3:
             raise ValueError(f"turns must be 0, 1, 2 or 3 quarter turns, got {self.turns}; give one of these.")
         if self.patch not in (1, 2, 4, 8):
             raise ValueError(f"patch must be 1, 2, 4 or 8, got {self.patch}; give one of these.")
         if self.sequences > 1797:
             raise ValueError(f"sequences must be at most 1797, the number of images, got {self.sequences}; use fewer.")
+        _check_split(self.sequences, self.test, 1797, "images")
 
     @property
     def shape(self) -> DataShape:
@@ -253,12 +278,139 @@ class Digits(Task):
 
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
         """Draw the images; features are grey values in [0, 1]."""
+        return self._drawn(seed, index, slice(0, self.sequences))
+
+    def test_data(self, seed: int, index: NDArray[np.int64]) -> Data | None:
+        """See `Task.test_data`."""
+        return self._drawn(seed, index, slice(self.sequences, self.sequences + self.test)) if self.test else None
+
+    def _drawn(self, seed: int, index: NDArray[np.int64], part: slice) -> Data:
         images, labels = _digits()
         images = np.rot90(images, self.turns, axes=(1, 2))
         side = 8 // self.patch
         patches = images.reshape(-1, side, self.patch, side, self.patch).transpose(0, 1, 3, 2, 4)
-        chosen = _permutations(seed, index, 0, labels.size)[:, : self.sequences]
+        chosen = _permutations(seed, index, 0, labels.size)[:, part]
         return _equal_shares(patches.reshape(-1, side**2, self.patch**2)[chosen], labels[chosen][:, :, None])
+
+
+@dataclass(frozen=True)
+class Table(Task):
+    """Classify the rows of a table of scikit-learn; a row is one token, its features have the mean 0 and the variance 1.
+
+    Attributes:
+        of: one of TABLES.
+        sequences: number of rows, drawn from all for every problem.
+        batch: as in TokenMap.
+        test: number of rows in the test data, drawn from those that are not among the `sequences`.
+    """
+
+    name: ClassVar[str] = "table"
+
+    of: str = "wine"
+    sequences: int = 100
+    batch: int | None = None
+    test: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("of", self.of, TABLES)
+        _check_counts(self, "sequences", "test", test=0)
+        _check_split(self.sequences, self.test, _table(self.of)[1].size, "rows")
+
+    @property
+    def shape(self) -> DataShape:
+        """Features to classes, from the only token."""
+        features, labels = _table(self.of)
+        return DataShape(features.shape[1], 1, int(labels.max()) + 1, readout="mean")
+
+    @property
+    def size(self) -> int:
+        """See `Task.size`."""
+        return self.sequences
+
+    @property
+    def draws(self) -> int:
+        """Return the number of features, for each of which a number is kept."""
+        return self.shape.inputs
+
+    def data(self, seed: int, index: NDArray[np.int64]) -> Data:
+        """Draw the rows."""
+        return self._drawn(seed, index, slice(0, self.sequences))
+
+    def test_data(self, seed: int, index: NDArray[np.int64]) -> Data | None:
+        """See `Task.test_data`."""
+        return self._drawn(seed, index, slice(self.sequences, self.sequences + self.test)) if self.test else None
+
+    def _drawn(self, seed: int, index: NDArray[np.int64], part: slice) -> Data:
+        features, labels = _table(self.of)
+        chosen = _permutations(seed, index, 0, labels.size)[:, part]
+        return _equal_shares(features[chosen][:, :, None], labels[chosen][:, :, None])
+
+
+@dataclass(frozen=True)
+class Gaussians(Task):
+    """Learn random classes of random vectors, as in the theory of Hessians at a random start.
+
+    A vector has `features` independent standard normal entries, plus `separation` times the standard normal centre of its class.
+    Every class has equally many vectors, up to one.
+
+    Attributes:
+        features: F, number of entries of a vector.
+        classes: C, number of classes, at most `sequences`.
+        sequences: N, number of vectors.
+        separation: 0 makes the classes independent of the vectors.
+        batch: as in TokenMap.
+        test: number of further vectors, with the same centres, in the test data.
+    """
+
+    name: ClassVar[str] = "gaussians"
+
+    features: int = 16
+    classes: int = 10
+    sequences: int = 1000
+    separation: float = 0.0
+    batch: int | None = None
+    test: int = 0
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "features", "classes", "sequences", "test", classes=2, test=0)
+        object.__setattr__(self, "separation", check_interval("separation", self.separation, 0.0))
+        if self.classes > self.sequences:
+            raise ValueError(
+                f"classes must be at most the sequences ({self.sequences}), got {self.classes}; use fewer."
+            )
+
+    @property
+    def shape(self) -> DataShape:
+        """F features to C classes, from the only token."""
+        return DataShape(self.features, 1, self.classes, readout="mean")
+
+    @property
+    def size(self) -> int:
+        """See `Task.size`."""
+        return self.sequences
+
+    @property
+    def draws(self) -> int:
+        """Return F, the numbers drawn for a vector."""
+        return self.features
+
+    def data(self, seed: int, index: NDArray[np.int64]) -> Data:
+        """Draw vectors and classes."""
+        return self._drawn(seed, index, 0, self.sequences)
+
+    def test_data(self, seed: int, index: NDArray[np.int64]) -> Data | None:
+        """See `Task.test_data`."""
+        return self._drawn(seed, index, 2, self.test) if self.test else None
+
+    def _drawn(self, seed: int, index: NDArray[np.int64], first: int, number: int) -> Data:
+        """Draw `number` vectors; `first` is the number of the first of the two draws."""
+        labels = _permutations(seed, index, first + 1, number) % self.classes
+        vectors = normals(seed, index, Purpose.DATA, first, number * self.features).reshape(index.size, number, -1)
+        if self.separation:
+            centres = normals(seed, index, Purpose.DATA, 4, self.classes * self.features)
+            centres = centres.reshape(index.size, self.classes, -1)
+            vectors = vectors + self.separation * np.take_along_axis(centres, labels[:, :, None], axis=1)
+        return _equal_shares(vectors[:, :, None], labels[:, :, None])
 
 
 @dataclass(frozen=True)
@@ -273,6 +425,8 @@ class Text(Task):
         batch: as in TokenMap.
         half: `first` or `second` half of the text (topics are in alphabetical order), or `both`. The vocabulary is always that
             of the whole text.
+        test: number of windows in the test data. If there are any, the last tenth of the text (or of the half) belongs to them
+            alone, and the training windows lie before it.
     """
 
     name: ClassVar[str] = "text"
@@ -283,11 +437,12 @@ class Text(Task):
     sequences: int = 256
     batch: int | None = 32
     half: str = "both"
+    test: int = 0
 
     def __post_init__(self) -> None:
         check_choice("level", self.level, ("char", "word"))
         check_choice("half", self.half, HALVES)
-        _check_counts(self, "vocabulary", "tokens", "sequences", vocabulary=2)
+        _check_counts(self, "vocabulary", "tokens", "sequences", "test", vocabulary=2, test=0)
         available = text_tokens(self.level, 0)[1]
         if self.vocabulary > available:
             raise ValueError(
@@ -306,10 +461,24 @@ class Text(Task):
 
     def data(self, seed: int, index: NDArray[np.int64]) -> Data:
         """Draw windows of the text; they may overlap."""
+        ids = self._stream()
+        return self._windows(seed, index, 0, ids[: self._split(ids)], self.sequences)
+
+    def test_data(self, seed: int, index: NDArray[np.int64]) -> Data | None:
+        """See `Task.test_data`."""
+        ids = self._stream()
+        return self._windows(seed, index, 1, ids[self._split(ids) :], self.test) if self.test else None
+
+    def _split(self, ids: NDArray[np.int64]) -> int:
+        return ids.size - ids.size // 10 if self.test else ids.size
+
+    def _stream(self) -> NDArray[np.int64]:
         ids, _ = text_tokens(self.level, self.vocabulary)
         middle = ids.size // 2
-        ids = {"both": ids, "first": ids[:middle], "second": ids[middle:]}[self.half]
-        begin = _below(uniforms(seed, index, Purpose.DATA, 0, self.sequences), ids.size - self.tokens)
+        return {"both": ids, "first": ids[:middle], "second": ids[middle:]}[self.half]
+
+    def _windows(self, seed: int, index: NDArray[np.int64], number: int, ids: NDArray[np.int64], count: int) -> Data:
+        begin = _below(uniforms(seed, index, Purpose.DATA, number, count), ids.size - self.tokens)
         windows = ids[begin[:, :, None] + np.arange(self.tokens + 1)]
         return _equal_shares(windows[:, :, :-1], windows[:, :, 1:])
 
@@ -329,6 +498,15 @@ def _ranked_text(level: str) -> tuple[NDArray[np.int64], int]:
     ranked = sorted(Counter(tokens).items(), key=lambda item: (-item[1], item[0]))
     rank = {token: i for i, (token, _) in enumerate(ranked)}
     return np.array([rank[token] for token in tokens]), len(rank)
+
+
+@lru_cache(maxsize=len(TABLES))
+def _table(name: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    from sklearn import datasets
+
+    load = {"iris": datasets.load_iris, "wine": datasets.load_wine, "breast-cancer": datasets.load_breast_cancer}[name]
+    features, labels = load(return_X_y=True)
+    return (features - features.mean(axis=0)) / features.std(axis=0), labels.astype(np.int64)
 
 
 @lru_cache(maxsize=1)
@@ -360,6 +538,14 @@ def _equal_shares(inputs: NDArray[Any], targets: NDArray[np.int64]) -> Data:
     return Data(inputs, targets, np.broadcast_to(1.0 / answers, targets.shape))
 
 
+def _check_split(sequences: int, test: int, available: int, what: str) -> None:
+    if sequences + test > available:
+        raise ValueError(
+            f"sequences and test must be at most {available} together, the number of {what}, got {sequences} and {test}; "
+            "use fewer."
+        )
+
+
 def _check_counts(task: Any, *names: str, **low: int) -> None:
     for name in names:
         object.__setattr__(task, name, check_count(name, getattr(task, name), low.get(name, 1)))
@@ -373,6 +559,8 @@ TASKS: dict[str, Callable[..., Task]] = {
     "many-classes": partial(TokenMap, vocabulary=512, batch=16),
     "induction": Induction,
     "digits": Digits,
+    "table": Table,
+    "gaussians": Gaussians,
     "text-char": Text,
     "text-word": partial(Text, level="word", vocabulary=255),
 }

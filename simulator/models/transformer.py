@@ -72,9 +72,9 @@ class Transformer(Model):
             layer = f"layer{i}"
             parts = tuple(f"{layer}.{name}" for name in "qkv")
             yield Parameter(f"{layer}.qkv", (3 * width, width), width**-0.5, layer, parts=parts)
-            yield matrix(f"{layer}.o", width, width, layer)
+            yield matrix(f"{layer}.o", width, width, layer, ends_branch=True)
             yield matrix(f"{layer}.w1", 4 * width, width, layer)
-            yield matrix(f"{layer}.w2", width, 4 * width, layer)
+            yield matrix(f"{layer}.w2", width, 4 * width, layer, ends_branch=True)
             if self.norm != "none":
                 yield gain(f"{layer}.norm1", width, layer)
                 yield gain(f"{layer}.norm2", width, layer)

@@ -31,6 +31,22 @@ class ExactQuadratic:
     blocks: tuple[tuple[tuple[Fraction, ...], ...], ...]
     initial_error: tuple[Fraction, ...]
 
+    def joined(self, sizes: Sequence[int]) -> "ExactQuadratic":
+        """Return the problem with neighbouring blocks joined to blocks of these sizes, between which H has zeros."""
+        left = list(self.blocks)
+        out = []
+        for size in sizes:
+            parts: list[tuple[tuple[Fraction, ...], ...]] = []
+            while sum(map(len, parts)) < size:
+                parts.append(left.pop(0))
+            rows, before = [], 0
+            for part in parts:
+                after = size - before - len(part)
+                rows += [(*(Fraction(0),) * before, *row, *(Fraction(0),) * after) for row in part]
+                before += len(part)
+            out.append(tuple(rows))
+        return ExactQuadratic(tuple(out), self.initial_error)
+
 
 def checked_block(number: int, block: Any) -> FloatArray:
     """Return one block as a batch (M, P_l, P_l) of float64 matrices that are symmetric to the last bit.

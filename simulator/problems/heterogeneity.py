@@ -44,6 +44,15 @@ def sign_cosine(update: Array, gradient: Array) -> Array:
     return cosine(update, -np.sign(gradient))
 
 
+def sign_stride(update: Array, gradient: Array) -> Array:
+    """Return the length of a rule's step over that of the sign step, |update|_2 / |sign(g)|_2, (...); NaN where g is 0.
+
+    A step is -a sign(g) if and only if its `sign_cosine` is 1 and its stride is a.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(norm(update) / norm(np.sign(gradient)))
+
+
 def block_gradient_norms(gradient: Array, sizes: Sequence[int]) -> Array:
     """Return |g_l|/sqrt(P_l), the root mean square of the gradient in each block: (..., P) to (..., B).
 

@@ -72,13 +72,16 @@ def scales_of(problem: "BlockQuadratic") -> Scales:
 
 def achieved_dials(problem: "BlockQuadratic") -> dict[str, FloatArray]:
     """Return the values of the dials that a batch really has, see `BlockQuadratic.achieved`."""
-    smoothness, convexity = problem.block_smoothness, problem.block_strong_convexity
+    smoothness, convexity = problem.rule_smoothness, problem.rule_convexity
     gradient = {size: problem.eigenvalues[size] * c for size, c in problem.initial_coefficients.items()}
-    norms = problem.layout.join_blocks({size: np.sqrt(np.mean(g**2, axis=-1)) for size, g in gradient.items()})
+    if problem.partition is not None:  # the length of a part of a block of H needs coordinates
+        turned = {s: np.matmul(problem.eigenvectors[s], g[..., None])[..., 0] for s, g in gradient.items()}
+        gradient = problem.partition.split(problem.layout.flatten(turned))
+    norms = problem.rule_blocks.join_blocks({size: np.sqrt(np.mean(g**2, axis=-1)) for size, g in gradient.items()})
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
             "heterogeneity": smoothness.max(axis=1) / smoothness.min(axis=1),
-            "condition_number": smoothness.max(axis=1) / convexity.min(axis=1),
+            "condition_number": problem.block_smoothness.max(axis=1) / problem.block_strong_convexity.min(axis=1),
             "block_condition_number": smoothness / convexity,
             "gradient_heterogeneity": norms.max(axis=1) / norms.min(axis=1),
             "alignment": _correlation(np.log(smoothness), np.log(norms)),

@@ -7,13 +7,23 @@ neither of the two.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quadsim.simulator.problems.coupling import (
+    check_coupling,
+    check_partition,
+    coupled_hessian,
+    dense_blocks,
+    diagonal_extremes,
+    joined_blocks,
+    partition_sizes,
+    smallest_coupling,
+)
 from quadsim.simulator.problems.exact_input import (
     ExactQuadratic,
     check_labels,
@@ -51,8 +61,11 @@ class BlockQuadratic:
     Create one with `generate` (from dials), `from_spectra`, `case` (case studies of the paper) or `from_blocks` (your own
     matrices). Arrays are grouped by block size; `layout` maps them to coordinates.
 
+    Rules and theorems may see other blocks than those of the Hessian (`partition`): with a coupling H is one block, and D, the
+    block-diagonal matrix that is coupled, has several. Each block of the partition lies within a block of H.
+
     Attributes:
-        layout: block sizes and coordinates.
+        layout: block sizes and coordinates of H: outside these blocks H is 0.
         hessian: block size to H_l, (M, B_size, P_l, P_l), symmetric.
         eigenvalues: block size to ascending eigenvalues, (M, B_size, P_l); those of a null space are exactly 0.
         eigenvectors: block size to eigenvectors in columns, (M, B_size, P_l, P_l).
@@ -64,6 +77,7 @@ class BlockQuadratic:
         index: problem index of every problem, (M,); with `seed` it fixes all draws.
         dials: the arguments from which the batch was created.
         exact: the problem in rationals if it was given in integers or Fractions; else None.
+        partition: the blocks of rules and theorems; None: those of H. See `rule_blocks`.
     """
 
     layout: BlockLayout
@@ -77,6 +91,7 @@ class BlockQuadratic:
     index: NDArray[np.int64] = field(default_factory=lambda: np.arange(1))
     dials: Mapping[str, Any] = field(default_factory=dict)
     exact: ExactQuadratic | None = None
+    partition: BlockLayout | None = None
 
     @classmethod
     def generate(
@@ -92,6 +107,8 @@ class BlockQuadratic:
         problems: int = 1,
         seed: int = 0,
         first: int = 0,
+        coupling: float = 0.0,
+        partition: str = "hessian",
     ) -> Self:
         """Draw random problems with the given heterogeneity.
 
@@ -110,6 +127,9 @@ class BlockQuadratic:
             problems: M.
             seed: key of all draws.
             first: index of the first problem; problem i of `seed` is the same whatever `first` and `problems` are.
+            coupling: c in [0, 1): H = D^(1/2) (I + c O) D^(1/2), with the block-diagonal D of the other dials; see
+                `quadsim.simulator.problems.coupling`. The start is that of D, or has the gradient of the gradient dials.
+            partition: blocks of rules and theorems, a name of `coupling.PARTITIONS`; `hessian` is the blocks of D.
 
         Raises:
             ValueError: a dial out of range, or dials that contradict each other.
@@ -135,6 +155,8 @@ class BlockQuadratic:
             problems=problems,
             seed=seed,
             first=first,
+            coupling=coupling,
+            partition=partition,
         )
 
     @classmethod
@@ -143,7 +165,7 @@ class BlockQuadratic:
 
         Args:
             name: see `quadsim.simulator.problems.spectra.case_spectra`.
-            **arguments: gradient_heterogeneity, alignment, rotation, problems, seed, first as in `generate`.
+            **arguments: gradient_heterogeneity, alignment, rotation, problems, seed, first, coupling, partition as in `generate`.
 
         Raises:
             ValueError: an unknown name or a dial out of range.
@@ -156,7 +178,7 @@ class BlockQuadratic:
 
         Args:
             spectra: positive eigenvalues, one array (P_l,) per block.
-            **arguments: gradient_heterogeneity, alignment, rotation, problems, seed, first as in `generate`.
+            **arguments: gradient_heterogeneity, alignment, rotation, problems, seed, first, coupling, partition as in `generate`.
 
         Raises:
             ValueError: an eigenvalue that is not positive and finite, or a dial out of range.
@@ -184,6 +206,7 @@ class BlockQuadratic:
         problems: int | None = None,
         seed: int = 0,
         first: int = 0,
+        partition: str | Sequence[int] = "hessian",
     ) -> Self:
         """Create problems from your own matrices.
 
@@ -200,6 +223,7 @@ class BlockQuadratic:
             problems: M, where starts are drawn; None: the size of the batches.
             seed: key of the draws of starts and of the gradient noise.
             first: index of the first problem; problem i of `seed` has the same draws whatever `first` and `problems` are.
+            partition: blocks of rules and theorems, a name of `coupling.PARTITIONS` or sizes; see `with_partition`.
 
         Raises:
             ValueError: a matrix that is not square, symmetric, finite and positive semi-definite, or is 0, or a length that does
@@ -228,7 +252,7 @@ class BlockQuadratic:
         null = [null_dimensions(n, block, m) for n, (block, m) in enumerate(zip(blocks, matrices, strict=True))]
         number = _batch_size([*matrices, *vectors.values()], problems, is_drawn=law is not None)
         shared = max(m.shape[0] for m in matrices)  # 1 where all problems have the same matrices: decomposed once
-        return cls._given(
+        whole = cls._given(
             layout,
             layout.group([np.broadcast_to(m, (shared, *m.shape[1:])) for m in matrices]),
             layout.group([np.broadcast_to(n, shared) for n in null]),
@@ -238,6 +262,7 @@ class BlockQuadratic:
             index=_indices(number, first),
             exact=exact,
         )
+        return whole.with_partition(partition)
 
     @classmethod
     def _given(
@@ -309,6 +334,8 @@ class BlockQuadratic:
         problems: int = 1,
         seed: int = 0,
         first: int = 0,
+        coupling: float = 0.0,
+        partition: str = "hessian",
     ) -> Self:
         rotation = check_rotation(rotation)
         check_gradient_dials(spectra, gradient_heterogeneity, alignment)
@@ -318,17 +345,12 @@ class BlockQuadratic:
         seed = check_seed(seed)
         index = _indices(number, first)
         layout = BlockLayout(tuple(spectrum.size for spectrum in spectra))
-        vectors, matrices = [], []
-        for block, spectrum in enumerate(spectra):
-            if rotation == 0.0:
-                basis = np.broadcast_to(np.eye(spectrum.size), (number, spectrum.size, spectrum.size))
-            else:
-                basis = rotation_power(haar_rotations(seed, index, block, spectrum.size), rotation)
-            matrix = (basis * spectrum) @ np.ascontiguousarray(np.swapaxes(basis, -1, -2))
-            vectors.append(basis)
-            matrices.append((matrix + np.swapaxes(matrix, -1, -2)) / 2)
+        coupling = check_coupling(coupling, layout.block_sizes)
+        partition = check_partition(partition, layout.block_sizes)
+        vectors, matrices = _rotated(spectra, rotation, seed, index)
         hessian, eigenvectors = layout.group(matrices), layout.group(vectors)
         eigenvalues = layout.group([np.broadcast_to(s, (number, s.size)) for s in spectra])
+        gradient = None
         if gradient_heterogeneity is None:
             coefficients = layout.group(start_by_rank(seed, index, spectra))
         else:
@@ -342,17 +364,111 @@ class BlockQuadratic:
             "seed": seed,
             "first": int(index[0]),
         }
-        return cls(
+        error = {s: np.matmul(eigenvectors[s], coefficients[s][..., None])[..., 0] for s in hessian}
+        whole = cls(
             layout=layout,
             hessian=hessian,
             eigenvalues=eigenvalues,
             eigenvectors=eigenvectors,
             initial_coefficients=coefficients,
-            initial_error={s: np.matmul(eigenvectors[s], coefficients[s][..., None])[..., 0] for s in hessian},
+            initial_error=error,
             minimizer={s: np.zeros_like(coefficients[s]) for s in hessian},
             seed=seed,
             index=index,
             dials=dials,
+        )
+        return whole._coupled(coupling, gradient).with_partition(partition)
+
+    def _coupled(self, coupling: float, gradient: Mapping[int, FloatArray] | None) -> Self:
+        """Return the problems with their blocks coupled; the blocks of rules stay what they are.
+
+        Args:
+            coupling: c; 0 changes nothing.
+            gradient: the gradient at the start by block size, (M, B_size, P_l); None: the start stays.
+        """
+        if coupling == 0.0:
+            return self
+        layout, size = self.layout, self.dimension
+        matrix = coupled_hessian(
+            self.seed, self.index, layout, self.hessian, self.eigenvalues, self.eigenvectors, coupling
+        )
+        start = layout.flatten(self.initial_error)
+        if gradient is not None:
+            start = np.linalg.solve(matrix, layout.flatten(gradient)[..., None])[..., 0]
+        whole = self._given(
+            BlockLayout((size,)),
+            {size: matrix[:, None]},
+            {size: np.zeros((self.problems, 1), dtype=np.int64)},
+            {"initial_error": start},
+            law=None,
+            seed=self.seed,
+            index=self.index,
+            exact=None,
+        )
+        return replace(whole, partition=layout, dials={**self.dials, "coupling": coupling})
+
+    def with_partition(self, partition: str | Sequence[int]) -> Self:
+        """Return the same problems with other blocks for rules and theorems.
+
+        Where blocks of the partition and blocks of H overlap, these blocks of H are joined: `layout` then has larger blocks, in
+        which H has zeros.
+
+        Args:
+            partition: a name of `coupling.PARTITIONS`, made from the blocks that rules see now, or block sizes.
+
+        Raises:
+            ValueError: an unknown name, a partition that does not differ from the blocks, or sizes that do not add up to P.
+
+        Examples:
+            >>> problem = BlockQuadratic.generate(blocks=4, block_size=8).with_partition("shifted")
+            >>> problem.rule_blocks.block_sizes, problem.block_sizes
+            ((12, 8, 8, 4), (32,))
+        """
+        if isinstance(partition, str):
+            sizes = partition_sizes(
+                check_partition(partition, self.rule_blocks.block_sizes), self.rule_blocks.block_sizes
+            )
+        else:
+            sizes = tuple(check_count("block size", size) for size in list_of("partition", partition, "block size"))
+            if sum(sizes) != self.dimension:
+                raise ValueError(
+                    f"partition must hold block sizes that add up to the number of coordinates ({self.dimension}), got "
+                    f"{sum(sizes)}; correct the sizes."
+                )
+        blocks = BlockLayout(sizes)
+        if blocks == self.rule_blocks:
+            return self
+        outer = joined_blocks(blocks, self.layout)
+        whole = self if outer == self.layout else self._joined(outer)
+        named = {"partition": partition if isinstance(partition, str) else sizes}
+        return replace(whole, partition=None if blocks == outer else blocks, dials={**self.dials, **named})
+
+    def _joined(self, outer: BlockLayout) -> Self:
+        """Return the same problems with blocks of H joined to larger ones, whose eigenvectors are those of the parts."""
+        matrix, vectors = (dense_blocks(self.layout, x) for x in (self.hessian, self.eigenvectors))
+        values, coefficients, error, minimizer = (
+            self.layout.flatten(x)
+            for x in (self.eigenvalues, self.initial_coefficients, self.initial_error, self.minimizer)
+        )
+        parts: dict[str, list[FloatArray]] = {"H": [], "values": [], "vectors": [], "coefficients": []}
+        end = 0
+        for size in outer.block_sizes:
+            own, end = slice(end, end + size), end + size
+            order = np.argsort(values[:, own], axis=1, kind="stable")
+            parts["H"].append(matrix[:, own, own])
+            parts["values"].append(np.take_along_axis(values[:, own], order, axis=1))
+            parts["coefficients"].append(np.take_along_axis(coefficients[:, own], order, axis=1))
+            parts["vectors"].append(np.take_along_axis(vectors[:, own, own], order[:, None], axis=2))
+        return replace(
+            self,
+            layout=outer,
+            hessian=outer.group(parts["H"]),
+            eigenvalues=outer.group(parts["values"]),
+            eigenvectors=outer.group(parts["vectors"]),
+            initial_coefficients=outer.group(parts["coefficients"]),
+            initial_error=outer.split(error),
+            minimizer=outer.split(minimizer),
+            exact=None if self.exact is None else self.exact.joined(outer.block_sizes),
         )
 
     @property
@@ -369,6 +485,36 @@ class BlockQuadratic:
     def dimension(self) -> int:
         """P, the number of coordinates of one problem."""
         return self.layout.dimension
+
+    @property
+    def rule_blocks(self) -> BlockLayout:
+        """The blocks that rules and theorems see: `partition`, or `layout` where there is none."""
+        return self.layout if self.partition is None else self.partition
+
+    @cached_property
+    def rule_extremes(self) -> Mapping[int, FloatArray]:
+        """Size of the blocks of `rule_blocks` to L_l and mu_l of these diagonal blocks of H, (M, B_size, 2)."""
+        if self.partition is None:
+            return self.extremes
+        return diagonal_extremes(self.partition, self.layout, self.hessian)
+
+    @cached_property
+    def rule_smoothness(self) -> FloatArray:
+        """L_l of every block of `rule_blocks`, (M, B)."""
+        return self.rule_blocks.join_blocks({size: both[..., 0] for size, both in self.rule_extremes.items()})
+
+    @cached_property
+    def rule_convexity(self) -> FloatArray:
+        """mu_l of every block of `rule_blocks`, (M, B)."""
+        return self.rule_blocks.join_blocks({size: both[..., 1] for size, both in self.rule_extremes.items()})
+
+    @cached_property
+    def coupling(self) -> FloatArray:
+        """The smallest c with `(1-c) D <= H <= (1+c) D`, D the diagonal blocks of H by `rule_blocks`, (M,).
+
+        It is 0 where rules see the blocks of H, and it may exceed 1: then `rule_blocks` says nothing about H.
+        """
+        return smallest_coupling(self.rule_blocks, self.layout, self.hessian)
 
     @cached_property
     def extremes(self) -> Mapping[int, FloatArray]:
@@ -420,6 +566,10 @@ class BlockQuadratic:
         """
         return achieved_dials(self)
 
+    def root(self, size: int) -> FloatArray:
+        """Return V sqrt(lambda) of the blocks of a size, (M, B_size, P_l, P_l): it makes x ~ N(0, H_l) from standard normals."""
+        return np.asarray(self.eigenvectors[size] * np.sqrt(self.eigenvalues[size])[..., None, :])
+
     def dense(self, problem: int) -> tuple[FloatArray, FloatArray]:
         """Return the matrix H (P, P) and the start e_0 (P,) of one problem, in float64."""
         matrix = np.zeros((self.dimension, self.dimension))
@@ -447,6 +597,7 @@ class BlockQuadratic:
             index=self.index[chosen],
             dials=self.dials,
             exact=self.exact,
+            partition=self.partition,
         )
 
     def __repr__(self) -> str:
@@ -484,6 +635,22 @@ def check_rotation(rotation: Any) -> float:
         ValueError: a value that is not in [0, 1].
     """
     return check_interval("rotation", rotation, 0.0, 1.0)
+
+
+def _rotated(
+    spectra: Spectra, rotation: float, seed: int, index: NDArray[np.int64]
+) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Return eigenvectors and matrices of every block, (M, P_l, P_l) each, from its eigenvalues."""
+    vectors, matrices = [], []
+    for block, spectrum in enumerate(spectra):
+        if rotation == 0.0:
+            basis = np.broadcast_to(np.eye(spectrum.size), (index.size, spectrum.size, spectrum.size))
+        else:
+            basis = rotation_power(haar_rotations(seed, index, block, spectrum.size), rotation)
+        matrix = (basis * spectrum) @ np.ascontiguousarray(np.swapaxes(basis, -1, -2))
+        vectors.append(basis)
+        matrices.append((matrix + np.swapaxes(matrix, -1, -2)) / 2)
+    return vectors, matrices
 
 
 def _batch_size(arrays: Sequence[FloatArray], problems: int | None, *, is_drawn: bool) -> int:

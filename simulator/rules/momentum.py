@@ -68,9 +68,11 @@ def _complete(rule: Rule, hyperparameters: Mapping[str, float]) -> _Values:
 
 @lru_cache(maxsize=1024)
 def _moves_alone(rule: Rule, values: _Values) -> bool:
+    if not rule.update:
+        return False
     step, updates = _one_step(rule, values)
-    alone = step.subs(symbols.g, sp.S.Zero)
-    return bool(alone - alone.subs(dict.fromkeys(updates, sp.S.Zero)) != 0)
+    alone = step.xreplace({symbols.g: sp.S.Zero})
+    return bool(alone - alone.xreplace(dict.fromkeys(updates, sp.S.Zero)) != 0)
 
 
 @lru_cache(maxsize=1024)
@@ -94,7 +96,8 @@ def _one_step(rule: Rule, values: _Values) -> tuple[sp.Expr, dict[sp.Symbol, sp.
     """
     given = dict(values)
     numbers = {s: sp.Float(given[str(s)]) if given[str(s)] else sp.S.Zero for s in rule.hyperparameters}
-    clocks = {clock: update.subs(numbers) for clock, update in rule.clocks.items()}
-    updates = {state: update.subs(numbers).subs(clocks) for state, update in rule.update.items()}
-    step = rule.step.subs(numbers).subs({**clocks, **updates}, simultaneous=True)
+    # Symbols alone are replaced, all at once: `subs` does the same and takes five times as long.
+    clocks = {clock: update.xreplace(numbers) for clock, update in rule.clocks.items()}
+    updates = {state: update.xreplace(numbers).xreplace(clocks) for state, update in rule.update.items()}
+    step = rule.step.xreplace(numbers).xreplace({**clocks, **updates})
     return step, updates

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -115,7 +116,7 @@ class OptimizerSpec:
         if isinstance(self.optimizer, TorchOptimizer):
             return float(sp.N(_TORCH_NATURAL_LR.subs(values)))
         own = {s: self.hyperparameters.get(str(s), h.default) for s, h in self.optimizer.hyperparameters.items()}
-        return float(sp.N(self.optimizer.natural_lr.subs({**values, **own})))
+        return _natural_lr(self.optimizer, tuple({**values, **own}.items()))
 
     def to_document(self) -> str | dict[str, Any]:
         """What is stored: the label of a built-in rule, else the label with the rule as text or the record of the class.
@@ -153,6 +154,11 @@ class OptimizerSpec:
             f"stored optimizer must be a label, or a mapping of label and rule or class, got {document!r:.80}; "
             "write it with OptimizerSpec.to_document."
         )
+
+
+@lru_cache(maxsize=1024)
+def _natural_lr(rule: Rule, values: tuple[tuple[sp.Symbol, float], ...]) -> float:
+    return float(sp.N(rule.natural_lr.subs(dict(values))))
 
 
 def _with_class(stored: TorchOptimizer, own: Iterable[Rule | TorchOptimizer]) -> TorchOptimizer:

@@ -277,6 +277,12 @@ class Rule:
         return any(symbols.w in e.free_symbols for e in (self.step, *self.update.values()))
 
     @property
+    def uses_blocks(self) -> bool:
+        """Whether the rule depends on what the blocks are: it takes means over a block, or reads L_l or mu_l."""
+        whole = (self.step, *self.update.values(), *self.start.values())
+        return any(e.has(BlockMean, symbols.L_l, symbols.mu_l) for e in whole)
+
+    @property
     def is_global(self) -> bool:
         """Whether a step needs the whole gradient at once."""
         return any(e.has(Total) for e in (self.step, *self.update.values(), *self.start.values()))
@@ -349,9 +355,9 @@ class Rule:
         lam = sp.Symbol("lambda", positive=True)
         coefficients: list[list[sp.Expr]] = []
         for row in rows:
-            slopes = [sp.simplify(sp.diff(row, symbol)) for symbol in moving]
-            remainder = sp.simplify(row - sum(c * x for c, x in zip(slopes, moving, strict=True)))
-            if remainder != 0 or any(c.free_symbols & set(moving) for c in slopes):
+            slopes = [_simplified(sp.diff(row, symbol)) for symbol in moving]
+            remainder = sp.expand(row - sum(c * x for c, x in zip(slopes, moving, strict=True)))
+            if (remainder != 0 and sp.simplify(remainder) != 0) or any(c.free_symbols & set(moving) for c in slopes):
                 return None
             if any(c.free_symbols & set(frozen) for c in slopes[1:]):
                 return None
@@ -386,6 +392,17 @@ class Rule:
 
     def __repr__(self) -> str:
         return f"Rule({self.name}: {self.step})"
+
+
+def _simplified(expression: sp.Expr) -> sp.Expr:
+    """Simplify an expression; a sum or product of atoms, as most coefficients are, stays as it is without asking SymPy.
+
+    The first call of `simplify` in a process imports a fifth of SymPy.
+    """
+    atomic = expression.is_Atom or (
+        (expression.is_Add or expression.is_Mul) and all(a.is_Atom for a in expression.args)
+    )
+    return expression if atomic else sp.simplify(expression)
 
 
 def _cut_totals(expression: sp.Expr, totals: dict[sp.Symbol, sp.Expr], prefix: str) -> sp.Expr:

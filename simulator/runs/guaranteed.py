@@ -6,16 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from quadsim.simulator.problems.oracles import Oracle
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 
-__all__ = ["ALONG", "A_PRIORI", "BELOW", "Asked", "Guarantee", "Guarantor"]
+__all__ = ["ALONG", "A_PRIORI", "BELOW", "IN_THE_MEAN", "STATE", "Asked", "Guarantee", "Guarantor"]
 
 Array = NDArray[np.float64]
 
 A_PRIORI = "a priori"
 ALONG = "along the run"
 BELOW = "from below"
+IN_THE_MEAN = "in the mean"
+STATE = "from a state"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +34,7 @@ class Asked:
         recorded: steps at which a curve is wanted, (R,).
         tolerance: relative to the gap at the start.
         schedule: of the rate.
+        oracle: what gradient the rule was given.
         bounded: whether a theorem bounds all these runs at the best rate already.
     """
 
@@ -42,6 +46,7 @@ class Asked:
     recorded: NDArray[np.int64]
     tolerance: float
     schedule: str
+    oracle: Oracle
     bounded: bool
 
 
@@ -50,8 +55,9 @@ class Guarantee:
     """A bound on the steps of an optimizer, at a rate that the theory chooses or along the run at the best rate.
 
     Attributes:
-        kind: `a priori` (known before the run), `along the run` (the bound reads the run's preconditioner) or `from below` (the
-            steps that are needed at any constant rate).
+        kind: `a priori` (known before the run), `along the run` (the bound reads the run's preconditioner), `from a state` (it
+            reads one state of the run, and nothing after it), `from below` (the steps that are needed at any constant rate) or
+            `in the mean` (over the draws of a stream; exact, and no bound).
         theorem: its name; empty where there is none.
         lr: the rate that it speaks of.
         start: the step from whose state it is computed; 0 is the start.

@@ -28,6 +28,8 @@ DIVERGED_ABOVE = 100.0
 
 _FORMAT = 1
 _DRAWN = "drawn"
+_ONLY_IN_OLDER_FILES = {"start": _DRAWN, "init": "fan-in", "loss_of": "cross-entropy", "order": "drawn"}
+"""Attributes that older files lack, with the only value that they had."""
 _PER_RUN = (
     "steps_to_tolerance",
     "steps_to_tolerance_weighted",
@@ -37,6 +39,7 @@ _PER_RUN = (
     "final_loss",
     "final_loss_weighted",
 )
+_TESTS = ("test_loss", "test_accuracy")
 _NOT_IN_OLDER_FILES = ("steps_to_stay", "steps_to_stay_weighted")
 
 
@@ -81,7 +84,11 @@ class TrainingRun:
         stopped: the last step that was looked at, (M, K).
         final_loss: the unweighted loss there, (M, K); `inf` after divergence.
         final_loss_weighted: the optimised loss there.
-        tolerance: the target is this times ln(classes).
+        tolerance: the target is this times the loss of a uniform guess (`ToyProblem.guess_loss`), which is ln(classes).
+        test_loss: the loss on the test data, (M, K, R); NaN from divergence on and after a run was stopped at its target. None
+            for a task without test data.
+        test_accuracy: the share of right answers on the test data, likewise.
+        clip: the largest norm of a gradient, or None.
         evaluated_every: number of steps between two evaluations of the losses on all data; 1 without mini-batches.
         snapshots: parameters at chosen steps, or None.
         dtype: number type of the run, as `float32`.
@@ -106,6 +113,9 @@ class TrainingRun:
     final_loss: NDArray[np.float64]
     final_loss_weighted: NDArray[np.float64]
     tolerance: float
+    test_loss: NDArray[np.float64] | None = None
+    test_accuracy: NDArray[np.float64] | None = None
+    clip: float | None = None
     evaluated_every: int = 1
     snapshots: Snapshots | None = field(default=None, repr=False)
     dtype: str = "float32"
@@ -114,8 +124,21 @@ class TrainingRun:
 
     @property
     def target(self) -> float:
-        """The loss at which a run has converged: tolerance times ln(classes)."""
-        return self.tolerance * float(np.log(self.problem.classes))
+        """The loss at which a run has converged: tolerance times the loss of a uniform guess, ln(classes)."""
+        return self.tolerance * self.problem.guess_loss
+
+    @property
+    def best_test_accuracy(self) -> NDArray[np.float64]:
+        """The largest recorded test accuracy before a run diverged or was stopped, (M, K).
+
+        Raises:
+            ValueError: a task without test data.
+        """
+        if self.test_accuracy is None:
+            raise ValueError(
+                f"task must have test data, got {self.problem.task} with test=0; give test=, as Digits(test=500)."
+            )
+        return np.asarray(np.fmax.reduce(self.test_accuracy, axis=2))
 
     def to_dataset(self) -> "xr.Dataset":
         """Return the run as an xarray Dataset with the axes problem, setting and step, without the snapshots."""
@@ -125,6 +148,9 @@ class TrainingRun:
         data: dict[str, Any] = {"loss": (axes, self.loss), "loss_weighted": (axes, self.loss_weighted)}
         for name in _PER_RUN:
             data[name] = (axes[:2], getattr(self, name))
+        for name in _TESTS:
+            if getattr(self, name) is not None:
+                data[name] = (axes, getattr(self, name))
         data["status"] = (axes[:2], self.status.astype(object))
         coordinates: dict[str, Any] = {
             "problem": np.arange(self.problem.problems),
@@ -140,6 +166,8 @@ class TrainingRun:
             "mode": self.problem.mode,
             "seed": self.problem.seed,
             "start": _start_of(self.problem),
+            **_laws_of(self.problem),
+            "clip": "none" if self.clip is None else self.clip,
             "optimizer": self.optimizer,
             "formula": self.rule.formula(),
             "schedule": str(self.schedule),
@@ -189,10 +217,12 @@ class TrainingRun:
             "mode": problem.mode,
             "seed": problem.seed,
             "start": _start_of(problem),
+            **_laws_of(problem),
             "formula": rule.formula(),
         }
         found = {name: dataset.attrs.get(name) for name in asked}
-        found["start"] = found["start"] or _DRAWN  # older files know no other
+        for name, only in _ONLY_IN_OLDER_FILES.items():
+            found[name] = found[name] or only
         same = found == asked and dataset.attrs.get("quadsim_format") == _FORMAT
         for name in ("index", "heterogeneity"):
             same = same and name in dataset and np.array_equal(dataset[name], getattr(problem, name))
@@ -204,6 +234,7 @@ class TrainingRun:
         names = ("loss", "loss_weighted", *(name for name in _PER_RUN if name not in _NOT_IN_OLDER_FILES))
         arrays: dict[str, Any] = {name: dataset[name].values for name in names}
         arrays |= {name: recorded_or_nan(dataset, name) for name in _NOT_IN_OLDER_FILES}
+        arrays |= {name: dataset[name].values for name in _TESTS if name in dataset}
         return cls(
             problem=problem,
             optimizer=dataset.attrs["optimizer"],
@@ -213,6 +244,7 @@ class TrainingRun:
             steps=dataset["step"].values,
             status=current_names(dataset["status"].values),
             tolerance=float(dataset.attrs["tolerance"]),
+            clip=None if dataset.attrs.get("clip", "none") == "none" else float(dataset.attrs["clip"]),
             evaluated_every=int(dataset.attrs["evaluated_every"]),
             dtype=dataset.attrs["dtype"],
             device=dataset.attrs["device"],
@@ -223,6 +255,11 @@ class TrainingRun:
     def __repr__(self) -> str:
         counts = ", ".join(f"{int(np.sum(self.status == status))} {status}" for status in STATUSES)
         return f"TrainingRun({self.optimizer} on {self.problem.problems} problems x {self.loss.shape[1]} settings, {counts})"
+
+
+def _laws_of(problem: ToyProblem) -> dict[str, str]:
+    """Return the laws of the start, the loss and the order of scales, as attributes."""
+    return {"init": str(problem.init), "loss_of": problem.loss, "order": problem.order}
 
 
 def _start_of(problem: ToyProblem) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quadsim.simulator.problems.oracles import FULL, Additive, Oracle, resolve_oracle
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
@@ -44,6 +45,7 @@ OBSERVABLES: Mapping[str, tuple[str, ...]] = {
     "gradient_norm_1": (),
     "Lambda_G": (),
     "step_sign_cosine": (),
+    "step_sign_stride": (),
     "block_gap": ("block",),
     "block_gradient_norm": ("block",),
     "iterate": ("coordinate",),
@@ -77,7 +79,7 @@ class Trajectory:
             a file of an older version), and then named in `not_recorded`.
         status: (M, K) of `converged` (reached the tolerance and did not diverge), `not_reached`, `diverged`.
         tolerance: relative to the gap at the start.
-        gradient_noise_std: standard deviation of the noise on each coordinate of the gradient.
+        oracle: what gradient the rule was given.
         engine: name of the engine.
         dtype: number type of the run, as `float64`.
         device: device of the run, as `cpu`.
@@ -96,7 +98,7 @@ class Trajectory:
     status: NDArray[np.str_]
     tolerance: float
     observed: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    gradient_noise_std: float = 0.0
+    oracle: Oracle = FULL
     engine: str = "reference"
     dtype: str = "float64"
     device: str = "cpu"
@@ -105,6 +107,12 @@ class Trajectory:
     def problems(self) -> int:
         """M, the number of problems."""
         return int(self.gap.shape[0])
+
+    @property
+    def gradient_noise_std(self) -> float:
+        """Standard deviation of noise of the covariance s^2 I on the gradient; 0 under another oracle."""
+        isotropic = isinstance(self.oracle, Additive) and self.oracle.law == "isotropic"
+        return self.oracle.std if isotropic else 0.0
 
     @property
     def number_of_settings(self) -> int:
@@ -132,7 +140,7 @@ class Trajectory:
             "optimizer": self.optimizer,
             "schedule": str(self.schedule),
             "tolerance": self.tolerance,
-            "gradient_noise_std": self.gradient_noise_std,
+            "oracle": str(self.oracle),
             "engine": self.engine,
             "dtype": self.dtype,
             "device": self.device,
@@ -204,7 +212,7 @@ class Trajectory:
             status=current_names(dataset["status"].values),
             tolerance=float(dataset.attrs["tolerance"]),
             observed={n: dataset[n].values for n in OBSERVABLES if n != "gap" and n in dataset},
-            gradient_noise_std=float(dataset.attrs["gradient_noise_std"]),
+            oracle=_recorded_oracle(dataset.attrs),
             engine=dataset.attrs["engine"],
             dtype=dataset.attrs["dtype"],
             device=dataset.attrs["device"],
@@ -232,6 +240,14 @@ def recorded_or_nan(dataset: "xr.Dataset", name: str) -> NDArray[np.float64]:
     return np.full(dataset["steps_to_tolerance"].shape, np.nan)
 
 
+def _recorded_oracle(attributes: Mapping[str, Any]) -> Oracle:
+    """The oracle of a file; a file of an older version holds the standard deviation of isotropic noise."""
+    if "oracle" in attributes:
+        return resolve_oracle(attributes["oracle"])
+    std = float(attributes["gradient_noise_std"])
+    return Additive(std) if std else FULL
+
+
 def recorded_steps(steps: int, record: str | int) -> NDArray[np.int64]:
     """Return the steps to record, (R,): 0 and the last, and between them all, log-spaced (20 per decade) or every n-th.
 
@@ -256,6 +272,7 @@ def _problem_record(problem: BlockQuadratic) -> dict[str, Any]:
         "seed": problem.seed,
         "index": problem.index.tolist(),
         "block_sizes": list(problem.block_sizes),
+        "rule_blocks": list(problem.rule_blocks.block_sizes),
         "exact": None
         if exact is None
         else [
@@ -276,6 +293,7 @@ def _problem_arrays(problem: BlockQuadratic) -> dict[str, Any]:
 
 def _problem_from_record(record: dict[str, Any], dataset: "xr.Dataset") -> BlockQuadratic:
     dials, index = dict(record["dials"]), np.asarray(record["index"])
+    rule_blocks = record.get("rule_blocks", record["block_sizes"])  # files of older versions have no others
     if dials.get("blocks") == "given":
         ends = np.cumsum(record["block_sizes"])
         dense = dataset["problem_hessian"].values
@@ -290,10 +308,15 @@ def _problem_from_record(record: dict[str, Any], dataset: "xr.Dataset") -> Block
             blocks = [[[Fraction(x) for x in row] for row in block] for block in texts]
             start = [Fraction(x) for x in start_texts]
         whole = BlockQuadratic.from_blocks(
-            blocks, initial_error=start, minimizer=dataset["problem_minimizer"].values, seed=record["seed"]
+            blocks,
+            initial_error=start,
+            minimizer=dataset["problem_minimizer"].values,
+            seed=record["seed"],
+            partition=rule_blocks,
         )
         return replace(whole, index=index, dials=dials)  # the noise on the gradient is drawn by index
     dials |= {"first": int(index.min()), "problems": int(index.max() - index.min() + 1)}
+    dials.pop("partition", None)
     if isinstance(dials.get("block_size"), list):
         dials["block_size"] = tuple(dials["block_size"])
     if "case" in dials:
@@ -302,4 +325,5 @@ def _problem_from_record(record: dict[str, Any], dataset: "xr.Dataset") -> Block
         whole = BlockQuadratic.from_spectra(dials.pop("spectra"), **dials)
     else:
         whole = BlockQuadratic.generate(**dials)
+    whole = whole.with_partition(rule_blocks)
     return whole if np.array_equal(whole.index, index) else whole.select((index - index.min()).tolist())

@@ -13,6 +13,7 @@ __all__ = [
     "check_count",
     "check_interval",
     "check_known",
+    "check_name_or_number",
     "check_ratio",
     "check_seed",
     "named_options",
@@ -130,6 +131,24 @@ def check_choice(name: str, value: Any, allowed: Iterable[str], other_names: Map
     near = difflib.get_close_matches(spelled, known, n=1, cutoff=0.4)
     fix = f"did you mean {known[near[0]]!r}?" if near else "choose one of these."
     raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}; {fix}")
+
+
+def check_name_or_number(name: str, value: Any, allowed: Iterable[str]) -> str | float:
+    """Return one of the allowed names, or a number above 0 as a float; the text of a number counts as one.
+
+    Raises:
+        ValueError: another name, or a number that is not finite and above 0.
+    """
+    options = list(allowed)
+    if value in options:
+        return str(value)
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name} must be one of {', '.join(options)} or a number above 0, got {value!r}; choose one of these."
+        ) from None
+    return check_interval(name, value, 0.0, low_open=True)
 
 
 def check_known(name: str, given: Iterable[str], allowed: Iterable[str]) -> None:

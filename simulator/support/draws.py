@@ -32,6 +32,9 @@ class Purpose(IntEnum):
     DATA = 5
     BATCH = 6
     SCALE = 7
+    COUPLING = 8
+    SAMPLE = 9
+    LABEL = 10
 
 
 def philox4x32(

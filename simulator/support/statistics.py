@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "chosen_half",
     "counted_quantile",
     "effective_steps",
+    "judged_half",
     "median_interval",
     "middle_95",
     "quantile",
@@ -23,6 +25,16 @@ BOOTSTRAP = 4000
 """Number of bootstrap resamples: 100 of them are beyond each end of a 95% interval."""
 
 _DRAWN = 1 << 22  # numbers of resamples that are in memory at once
+
+
+def chosen_half(seeds: int) -> list[int]:
+    """Return the seeds on which settings and rates are chosen where they are judged on others: the even-numbered ones."""
+    return list(range(0, seeds, 2))
+
+
+def judged_half(seeds: int) -> list[int]:
+    """Return the seeds on which what was chosen on the others is judged: the odd-numbered ones."""
+    return list(range(1, seeds, 2))
 
 
 def quantile(values: ArrayLike, q: float, axis: int = -1) -> NDArray[np.float64]:

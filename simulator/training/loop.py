@@ -69,6 +69,7 @@ def train(
     device: str = "cpu",
     compile: bool = False,
     engine: str = "auto",
+    clip: float | None = None,
     **hyperparameters: ArrayLike,
 ) -> TrainingRun:
     """Train every problem of a batch under every setting.
@@ -94,10 +95,13 @@ def train(
         compile: whether torch.compile fuses the operations of a step; compiling takes some ten seconds.
         engine: "auto" (fused where it can run the request), "fused" (one generated GPU kernel takes many steps in a launch) or
             "stack" (operations of torch).
+        clip: largest norm of the gradient of an instance (all its parameters together); a longer one is scaled down to it before
+            any rule sees it, as by torch.nn.utils.clip_grad_norm_. None: gradients are not clipped.
         **hyperparameters: of the rule; see `simulate`.
 
     Returns:
-        TrainingRun with loss (M, K, R): problem, setting, recorded step.
+        TrainingRun with loss (M, K, R): problem, setting, recorded step. If the task has test data, test loss and accuracy are
+        recorded at the same steps.
 
     Raises:
         ValueError: an argument out of range, a rule that cannot run, or a run that does not fit in memory.
@@ -111,7 +115,7 @@ def train(
     job = _prepare(
         problem, rule, lr=lr, steps=steps, schedule=schedule, record=record, tolerance=tolerance, stop=stop,
         snapshots=snapshots, evaluate_every=evaluate_every, partition=partition, dtype=dtype, device=device,
-        compile=compile, engine=engine, **hyperparameters,
+        compile=compile, engine=engine, clip=clip, **hyperparameters,
     )  # fmt: skip
     return _gather(job, _in_chunks(job))
 
@@ -119,7 +123,7 @@ def train(
 def _prepare(
     problem: ToyProblem, rule: Rule | str, *, lr: ArrayLike | None, steps: int, schedule: Schedule | str | None,
     record: str | int, tolerance: float, stop: bool, snapshots: Iterable[int], evaluate_every: int, partition: str,
-    dtype: torch.dtype | str, device: str, compile: bool, engine: str, **hyperparameters: ArrayLike,
+    dtype: torch.dtype | str, device: str, compile: bool, engine: str, clip: float | None, **hyperparameters: ArrayLike,
 ) -> "_Job":  # fmt: skip
     """Check the arguments of `train` and gather them, without running anything.
 
@@ -151,6 +155,7 @@ def _prepare(
         dtype=resolve_dtype(dtype),
         device=check_device(device),
         compile=compile,
+        clip=None if clip is None else check_interval("clip", clip, 0.0, low_open=True),
     )
     job.schedule.check(steps)
     check_settings(rule, settings, str(job.dtype).removeprefix("torch."))
@@ -172,6 +177,10 @@ def _choose_engine(engine: str, job: "_Job") -> str:
     reason = why_not_fused(job.problem, job.rule, job.dtype, job.device)
     if job.snapshots:
         reason = "it keeps no snapshots"
+    if job.tests:
+        reason = "it evaluates no test data"
+    if job.clip is not None:
+        reason = "it does not clip gradients"
     if job.compile:
         reason = "torch.compile is asked for, which compiles the operations of the engine stack"
     if reason is None:
@@ -256,6 +265,7 @@ class _Job:
     dtype: torch.dtype
     device: str
     compile: bool
+    clip: float | None
     engine: str = "stack"
 
     @property
@@ -265,7 +275,12 @@ class _Job:
 
     @property
     def target(self) -> float:
-        return self.tolerance * float(np.log(self.problem.classes))
+        return self.tolerance * self.problem.guess_loss
+
+    @property
+    def tests(self) -> bool:
+        """Whether there are test data."""
+        return self.problem.test_data is not None
 
     @cached_property
     def factors(self) -> NDArray[np.float64]:
@@ -283,6 +298,7 @@ class _Found:
         stopped: last step that the instance ran, (E,).
         last: losses at that step, (2, E).
         snapshots: parameters, gradient and update at the steps of the snapshots, (3, E, steps, P).
+        tests: loss and accuracy on the test data at recorded steps, (2, E, R); NaN where not reached, or without test data.
     """
 
     def __init__(self, job: _Job, instances: int) -> None:
@@ -294,6 +310,7 @@ class _Found:
         self.stopped = np.full(instances, job.steps)
         self.last = np.full((2, instances), np.inf)
         self.snapshots = np.full((3, instances, len(job.snapshots), job.problem.dimension), np.nan)
+        self.tests = np.full((2, instances, job.record.size), np.nan)
         self._limit = np.full((2, instances), np.inf)
         self._place = {int(step): r for r, step in enumerate(job.record)}
 
@@ -309,7 +326,7 @@ class _Found:
             Whether each of the instances continues, (instances,).
         """
         if t == 0:
-            scale = np.maximum(losses[0], np.log(self._job.problem.classes))
+            scale = np.maximum(losses[0], self._job.problem.guess_loss)
             self._limit[:, at] = np.where(np.isfinite(scale), DIVERGED_ABOVE * scale, 0.0)
         lost = ~np.all(losses <= self._limit[:, at], axis=1)
         within = (losses <= self._job.target) & ~lost[:, None]
@@ -343,6 +360,10 @@ def _first(true: NDArray[np.bool_], t: int) -> NDArray[np.float64]:
     """Return t plus the first index along the first axis that is true; `inf` if there is none."""
     return np.where(true.any(axis=0), t + true.argmax(axis=0), np.inf)
 
+    def test(self, t: int, at: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        """Add loss and accuracy on the test data, (2, instances), of the instances `at` at a recorded step."""
+        self.tests[:, at, self._place[t]] = values
+
 
 def _in_chunks(job: _Job) -> _Found:
     """Run all instances in chunks. Instances are ordered by problem and then setting (the setting varies fastest)."""
@@ -366,7 +387,12 @@ def _in_chunks(job: _Job) -> _Found:
     for number in np.unique(sequences):
         alike = np.flatnonzero(sequences == number)
         chunks += np.array_split(alike, -(-alike.size // most))
-    _ = job.factors, job.problem.start, job.problem.weights  # computed here once, not in every thread
+    _ = (
+        job.factors,
+        job.problem.start,
+        job.problem.weights,
+        job.problem.test_data,
+    )  # computed here once, not in every thread
     with own_threads():
         in_threads(lambda chunk: _run(job, chunk, found), chunks)
     return found
@@ -388,6 +414,7 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
     every_step = job.problem.task.batch is None  # no mini-batches: the losses of a step are the losses on all data
     stepper = _stepper(job, problems, settings, together(_STRETCH if every_step else job.every))
     factors = job.factors
+    tested = set(job.record.tolist()) if job.tests else set()
     t = 0
 
     def see(step: int, losses: NDArray[np.float64]) -> None:
@@ -399,6 +426,9 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
             see(t, stepper.look()[None])
         if not going.any():
             return
+        if t in tested:
+            assert isinstance(stepper, Stepper)
+            found.test(t, alive[going], stepper.test()[:, going])
         if kept:
             s = job.snapshots.index(t)
             assert isinstance(stepper, Stepper)
@@ -409,7 +439,7 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
         if kept:
             t += 1
             continue
-        stops = [step for step in job.snapshots if step > t]
+        stops = [step for step in (*job.snapshots, *tested) if step > t]
         end = min(t + stepper.longest, job.steps, *stops)
         if not every_step:
             end = min(end, (t // job.every + 1) * job.every)
@@ -436,6 +466,7 @@ def _stepper(job: _Job, which: NDArray[np.int64], setting: NDArray[np.int64], le
         dtype=job.dtype,
         device=job.device,
         compile=job.compile,
+        clip=job.clip,
     )
 
 
@@ -443,6 +474,7 @@ def _gather(job: _Job, found: _Found) -> TrainingRun:
     """Return the TrainingRun: statuses, and losses that are infinite from the divergence on."""
     diverged = np.isfinite(found.diverged)
     losses = np.where(job.record >= found.diverged[:, None], np.inf, found.losses)
+    tests = np.where(job.record >= found.diverged[:, None], np.nan, found.tests)
     hit = np.where(found.hit >= found.diverged, np.inf, found.hit)
     stay = np.where(diverged, np.inf, np.where(found.stopped < job.steps, np.nan, found.stay))
     status = statuses_of(np.isfinite(hit[0]), diverged)
@@ -469,6 +501,9 @@ def _gather(job: _Job, found: _Found) -> TrainingRun:
         final_loss=to_shape(found.last[0]),
         final_loss_weighted=to_shape(found.last[1]),
         tolerance=job.tolerance,
+        test_loss=to_shape(tests[0]) if job.tests else None,
+        test_accuracy=to_shape(tests[1]) if job.tests else None,
+        clip=job.clip,
         evaluated_every=job.every,
         snapshots=Snapshots(np.array(job.snapshots), kept[0], kept[1], kept[2]) if job.snapshots else None,
         dtype=str(job.dtype).removeprefix("torch."),

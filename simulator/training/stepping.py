@@ -63,6 +63,7 @@ class Stepper:
         dtype: number type of the parameters.
         device: device of all tensors.
         compile: whether torch.compile fuses the operations of loss and update.
+        clip: largest norm of the gradient of an instance; None: any.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class Stepper:
         dtype: torch.dtype,
         device: str,
         compile: bool = False,
+        clip: float | None = None,
     ) -> None:
-        self._problem, self._device, self.longest = problem, device, stretch
+        self._problem, self._device, self.longest, self._clip = problem, device, stretch, clip
         self._captures = device != "cpu"
         self._losses = _compiled_losses() if compile else Stack.losses
         self._calm: Callable[[], AbstractContextManager[None]] = _quiet if compile and self._captures else nullcontext
         self._stack = problem.stack(which, dtype, device)
+        self._test_stack = None if problem.test_data is None else problem.test_stack(which, dtype, device)
         self.theta = self._stack.start().contiguous()
         values = torch.from_numpy(np.stack([settings[name] for name in rule.names], axis=1))
         values = values.to(device)  # in float64: rounding comes after 1 - beta and the like
@@ -107,6 +110,19 @@ class Stepper:
         with torch.no_grad(), self._calm():
             losses = self._losses(self._stack, self.theta)
         return torch.stack(losses[::-1]).double().cpu().numpy()
+
+    def test(self) -> NDArray[np.float64]:
+        """Evaluate loss and accuracy on the test data, (2, E); no step is taken.
+
+        Raises:
+            ValueError: a task without test data.
+        """
+        stack = self._test_stack
+        if stack is None:
+            raise ValueError("a stepper can only test with test data, got a task without; give the task test=.")
+        with torch.no_grad():
+            found = torch.stack([stack.losses(self.theta)[1], stack.accuracy(self.theta)])
+        return found.double().cpu().numpy()
 
     def kept_step(self, t: int, factor: float) -> tuple[Tensor, Tensor, Tensor]:
         """Take step t and return the parameters before it, the gradient and the update, (E, P) each."""
@@ -142,6 +158,7 @@ class Stepper:
         at = torch.from_numpy(chosen).to(self._device)
         self._replay = None  # and with it the memory of the graph
         self._stack = self._stack.select(at)
+        self._test_stack = None if self._test_stack is None else self._test_stack.select(at)
         self.theta, self._seen = self.theta[at], self._seen[:, :, at]
         self._rows = None if self._rows is None else self._rows[:, at]
         self._update.select(at)
@@ -174,7 +191,12 @@ class Stepper:
     def _gradient(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradient of step i of the stretch, (E, P), with the optimised and the unweighted loss, (E,) each."""
         stack = self._stack if self._rows is None else self._stack.rows(self._rows[i])
-        return stack.gradient(self.theta, self._losses)
+        gradient, weighted, unweighted = stack.gradient(self.theta, self._losses)
+        if self._clip is not None:
+            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+            # The 1e-6 is that of torch.nn.utils.clip_grad_norm_.
+            gradient = gradient * (self._clip / (norm + 1e-6)).clamp(max=1.0)
+        return gradient, weighted, unweighted
 
     def _steps(self, number: int) -> None:
         for i in range(number):

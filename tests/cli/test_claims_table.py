@@ -1,7 +1,6 @@
 """The stored table of claims: merging one result, what is refused, and what a test says where a result is missing."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
-from quadsim.cli.claims_table import MARKERS, merge, program, stale, stored_table
+from quadsim.cli.claims_table import MARKERS, merge, pending, placed, program, stale, stored_table
 from quadsim.theory.claims import CLAIMS, Setting
 
 IDS = ("gd-lower", "gd-lower-unsquared", "adam-bound")
+MARKED = f"<!-- claims: begin {' '.join(IDS)} -->\n{MARKERS[1]}"
 
 
 def row(name: str, size: str = "full", **changes) -> dict:
@@ -22,10 +22,13 @@ def row(name: str, size: str = "full", **changes) -> dict:
         "claim": f"An earlier sentence of {name}.",
         "group": "nobody",
         "criterion": {"hash": CLAIMS[name].digest(Setting(size))},
-        "verdict": "reproduced",
+        "verdict": "proved",
+        "told": "proved",
         "reason": "it was",
-        "measured": [{"name": "m", "text": "m 0.1", "value": 0.1, "seeds": 0}],
-        "conditions": [{"measure": "m", "state": "holds"}],
+        "measured": [],
+        "conditions": [],
+        "proofs": [{"statement": "it", "state": "proved", "detail": "in two steps"}],
+        "reach": None,
         "size": size,
         "seed": 0,
         "made": made,
@@ -35,16 +38,16 @@ def row(name: str, size: str = "full", **changes) -> dict:
 @pytest.fixture
 def table(tmp_path, monkeypatch):
     """Of three claims, which are all that there are, with one page."""
-    from quadsim.theory.claims import running
-
-    for claims in (running.CLAIMS, sys.modules["quadsim.cli.claims_table"].CLAIMS):
-        for name in set(claims) - set(IDS):
-            monkeypatch.delitem(claims, name)
-    (tmp_path / "page.md").write_text("\n".join(("before", *MARKERS, "after")))
+    everything = dict(CLAIMS)
+    for name in set(CLAIMS) - set(IDS):
+        del CLAIMS[name]
+    (tmp_path / "page.md").write_text("\n".join(("before", MARKED, "after")))
     path = tmp_path / "table.json"
     path.write_text(json.dumps({"claims": [row(name) for name in IDS], "pages": ["page.md"]}))
     merge(path, [])
-    return path
+    yield path
+    CLAIMS.clear()
+    CLAIMS.update(everything)  # in their order
 
 
 def lines(path: Path) -> dict[str, bytes]:
@@ -54,7 +57,17 @@ def lines(path: Path) -> dict[str, bytes]:
 def test_merging_one_result_leaves_the_other_rows(table):
     before, page = lines(table), (table.parent / "page.md").read_text()
     assert list(before) == list(IDS)
-    merge(table, [row("gd-lower-unsquared", verdict="refuted", made={"date": "2026-03-04", "commit": "unknown"})])
+    merge(
+        table,
+        [
+            row(
+                "gd-lower-unsquared",
+                verdict="counter-example",
+                told="counter-example",
+                made={"date": "2026-03-04", "commit": "unknown"},
+            )
+        ],
+    )
     after = lines(table)
     assert list(after) == list(IDS)  # in the same order
     assert [name for name in IDS if after[name] != before[name]] == ["gd-lower-unsquared"]
@@ -63,14 +76,13 @@ def test_merging_one_result_leaves_the_other_rows(table):
         line for line in page.split("\n") if "Of all 3 claims" in line or "`gd-lower-unsquared`" in line
     ]
     assert "| 2026-03-04 |" in changed
-    assert "| 2026-01-02, abc |" in changed
+    assert "| 2026-01-02 |" in changed
     assert changed.startswith("before\n")
     assert stale(table) == []
 
 
 def test_a_table_has_the_sentences_of_the_code(table, monkeypatch):
-    claims = sys.modules["quadsim.cli.claims_table"].CLAIMS
-    monkeypatch.setitem(claims, "gd-lower", replace(claims["gd-lower"], claim="In other words."))
+    monkeypatch.setitem(CLAIMS, "gd-lower", replace(CLAIMS["gd-lower"], claim="In other words."))
     (complaint,) = stale(table)
     assert "page.md are not made of" in complaint
     assert f"run `python -m quadsim.cli.claims_table {table}`" in complaint
@@ -80,15 +92,79 @@ def test_a_table_has_the_sentences_of_the_code(table, monkeypatch):
     assert (table.read_bytes(), stale(table)) == (before, [])
 
 
-def test_a_claim_without_a_result_is_one_line_with_its_command(table):
+def test_a_claim_that_was_not_run_and_one_of_an_earlier_criterion_say_so(table):
     content = json.loads(table.read_text())
     content["claims"][2]["criterion"]["hash"] = "of another criterion"
     table.write_text(json.dumps(content | {"claims": content["claims"][1:]}))
-    (complaint,) = stale(table)
-    assert complaint.endswith(f"run `quadsim reproduce gd-lower adam-bound --full --merge {table}`")
+    assert "holds verdicts on adam-bound of an earlier criterion" in stale(table)[0]
+    merge(table, [])
+    assert stale(table) == []
+    page = (table.parent / "page.md").read_text()
+    assert "(`gd-lower`) | Zhang et al. | **not run** | no full run yet | none |" in page
+    assert "(`adam-bound`) | Zhang et al. | **inconclusive** | the run of 2026-01-02 was judged by an earlier" in page
+    assert "(`gd-lower-unsquared`) | Zhang et al. | **proved** | it: proved |" in page
+    assert "Of all 3 claims: 1 not run, 1 proved, 1 inconclusive." in page
+    assert pending(table) == ["gd-lower", "adam-bound"]
+    shown = CliRunner().invoke(program, [str(table), "--pending"])
+    assert shown.stdout == f"quadsim reproduce gd-lower adam-bound --full --merge {table}\n"
+    content = json.loads(table.read_text())
     content["claims"][1] |= {"id": "of-another-version"}
     table.write_text(json.dumps(content))
-    assert "of-another-version, no claim of the code; delete" in stale(table)[1]
+    assert "of-another-version, no claim of the code; delete" in stale(table)[0]
+
+
+def judged(**changes):
+    return {
+        "name": "it over that",
+        "state": "shown",
+        "text": "it over that 3 [2, 4], n = 20",
+        "wanted": "above 1; smallest effect 2",
+        "holm": 0.001,
+        "power": 0.93,
+    } | changes
+
+
+def test_the_page_of_all_claims_has_a_section_for_each(table, monkeypatch):
+    claim = replace(CLAIMS["gd-lower"], fidelity=("another *width*",))
+    monkeypatch.setitem(CLAIMS, "gd-lower", claim)
+    reach = {
+        "figure": "gd-lower/reach.png",
+        "caption": "how far",
+        "law": "1/C (Theorem 2)",
+        "onsets": [{"curve": "share", "text": "12 [10, beyond 1000]"}],
+    }
+    two = [judged(), judged(state="inconclusive", power=None)]
+    new = row("gd-lower", verdict="inconclusive", told="inconclusive (1 of 2 shown)", conditions=two, reach=reach)
+    results = table.parent / "results"
+    (results / "gd-lower").mkdir(parents=True)
+    with pytest.raises(
+        ValueError, match=r"results must hold the figure reach.png of every reach, got none at \S+; run again"
+    ):
+        merge(table, [new], results)
+    (results / "gd-lower/reach.png").write_bytes(b"picture")
+    (table.parent / "page.md").write_text("\n".join(MARKERS))
+    merge(table, [new], results)
+    assert (table.parent / "table/gd-lower.png").read_bytes() == b"picture"
+    page = (table.parent / "page.md").read_text()
+    assert "| [`gd-lower`](#gd-lower) | Zhang et al. | **inconclusive (1 of 2 shown)** |" in page
+    section = page[page.index("### gd-lower\n") : page.index("### gd-lower-unsquared")]
+    for said in (
+        claim.claim,
+        "**inconclusive (1 of 2 shown).**\n",
+        "![how far](table/gd-lower.png)",
+        "- proof: it: proved (in two steps)",
+        "- shown: it over that 3 [2, 4], n = 20 (must be above 1; smallest effect 2; p = 0.001 after Holm, power 0.93)",
+        "power unknown",
+        "- onset, share: 12 [10, beyond 1000]",
+        "- law: 1/C (Theorem 2)",
+        r"- differs from the paper: another \*width\*",
+        f"({claim.digest()}), when this had been run: the full run of 2026-11-22; changed:",
+        "- run: 2026-01-02, abc",
+    ):
+        assert said in section, said
+    assert "([`gd-lower`](docs/claims.md#gd-lower))" in placed(MARKED, stored_table(table), whole="docs/claims.md")
+    short = placed(MARKED, stored_table(table))
+    assert "**inconclusive (1 of 2 shown)** | inconclusive: it over that 3 [2, 4], n = 20 |" in short
 
 
 @pytest.mark.parametrize(
@@ -117,10 +193,10 @@ def test_a_page_without_markers_or_that_is_not_there_changes_nothing(table):
     before = table.read_bytes()
     (table.parent / "page.md").write_text("no markers")
     with pytest.raises(ValueError, match="the page must hold"):
-        merge(table, [row("gd-lower", verdict="refuted")])
+        merge(table, [row("gd-lower", verdict="counter-example")])
     (table.parent / "page.md").unlink()
     with pytest.raises(ValueError, match=r"the pages of \S+ must be files that can be read, got page.md"):
-        merge(table, [row("gd-lower", verdict="refuted")])
+        merge(table, [row("gd-lower", verdict="counter-example")])
     assert table.read_bytes() == before
 
 
@@ -139,13 +215,13 @@ def test_the_command_merges_what_it_ran(table):
     assert f"Merged into {table}" in result.stdout
     after = lines(table)
     assert [name for name in IDS if after[name] != before[name]] == ["gd-lower-unsquared"]
-    assert json.loads(after["gd-lower-unsquared"])["verdict"] == "refuted"
-    assert "**refuted**" in (table.parent / "page.md").read_text()
+    assert json.loads(after["gd-lower-unsquared"])["verdict"] == "counter-example"
+    assert "**counter-example**" in (table.parent / "page.md").read_text()
 
 
 def test_the_module_makes_the_pages_again(table):
     before = (table.parent / "page.md").read_text()
-    (table.parent / "page.md").write_text("\n".join(("before", *MARKERS, "after")))
+    (table.parent / "page.md").write_text("\n".join(("before", MARKED, "after")))
     assert CliRunner().invoke(program, [str(table)]).exit_code == 0
     assert (table.parent / "page.md").read_text() == before
     for arguments in ([], [str(table), str(table.parent)], ["a", "b", "c"]):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from cases import LEMMAS_ONLY
+from rich.console import Console
 from typer.testing import CliRunner
 
 from quadsim.cli import console, progress
@@ -222,6 +223,18 @@ def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(capsys, monke
         move(3, 16, "adam")
         time.sleep(0.15)
     assert capsys.readouterr().err == ""
+
+
+def test_the_bar_of_a_terminal_is_away_while_a_table_is_printed(capsys):
+    """A bar on stderr takes what is printed to stdout for lines of its own."""
+    with progress._bar(Console(file=io.StringIO(), force_terminal=True)) as shown:
+        shown(1, 2, "bounds")
+        assert shown._bar.live.is_started
+        with shown.hidden():
+            assert not shown._bar.live.is_started
+            print("table")
+        assert shown._bar.live.is_started
+    assert capsys.readouterr().out == "table\n"
 
 
 @pytest.fixture(scope="module")

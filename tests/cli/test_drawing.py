@@ -18,7 +18,7 @@ CHILD = """
 import os, time
 from pathlib import Path
 from quadsim.cli import drawing
-def draw(folder, style):
+def draw(folder, style, finished):
     {draw}
 drawing._loaded = lambda: draw
 drawing.main()
@@ -57,6 +57,19 @@ def ends(number):
 def test_the_second_process_draws_the_folder_in_the_style(child, tmp_path):
     assert child("print('noise'); (folder / 'drawn').write_text(style)").draw(tmp_path, "paper") is None
     assert (tmp_path / "drawn").read_text() == "paper"
+
+
+def test_the_second_process_draws_twice_where_it_is_asked_before_the_bounds_are_known(child, tmp_path):
+    one = child("time.sleep(0.1); print((folder / 'order').open('a').write(f'{finished} '))")
+    one.begin(tmp_path, "quadsim")
+    assert one.draw(tmp_path, "quadsim") is None
+    assert (tmp_path / "order").read_text() == "False True "
+
+
+def test_what_goes_wrong_before_the_bounds_are_known_is_reported_at_the_end(child, tmp_path):
+    one = child("raise OSError(28, f'No space left, {finished}')")
+    one.begin(tmp_path, "quadsim")
+    assert one.draw(tmp_path, "quadsim") == "OSError: [Errno 28] No space left, False"
 
 
 @pytest.mark.parametrize(
@@ -157,6 +170,14 @@ NOT_LOADED = (
     "joblib",
     "jinja2",
 )
+NOT_LOADED_YET = (
+    "h5netcdf",
+    "sympy.physics.units",
+    "quadsim.theory.statements.sign",
+    "quadsim.theory.statements.adam_cycle",
+)
+"""What is loaded only after the table has been shown."""
+
 LOADED = """
 import sys
 sys.argv = ["quadsim", *sys.argv[1:]]
@@ -175,6 +196,26 @@ def test_a_sweep_on_a_cpu_loads_no_library_that_it_does_not_need_for_the_table(t
     )
     assert done.stderr.splitlines()[-1] == "loaded []"
     assert "signsgd" in done.stdout
+
+
+SHOWN = """
+import sys
+import quadsim.cli.text.stored_table as shown
+shows = shown.print_answer
+def print_answer(*arguments, **options):
+    shows(*arguments, **options)
+    print("at the table", sorted(set(NOT_LOADED) & set(sys.modules)), file=sys.stderr)
+shown.print_answer = print_answer
+"""
+
+
+def test_what_the_table_does_not_need_is_loaded_after_it(tmp_path):
+    code = (SHOWN + LOADED).replace("NOT_LOADED", repr(NOT_LOADED_YET))
+    command = [sys.executable, "-c", code, "sweep", *SMALL, "--no-figures", "--out", str(tmp_path / "a")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    before, after = done.stderr.splitlines()[-2:]
+    assert before == "at the table []"
+    assert "h5netcdf" in after  # so that the check above can fail
 
 
 def test_the_command_writes_the_figures_that_one_process_writes(tmp_path):

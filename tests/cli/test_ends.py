@@ -191,7 +191,7 @@ def test_a_claim_whose_figure_fails_is_judged(run, tmp_path, full_disk, caplog):
     assert run("reproduce", "gd-lower", "--out", "a", "--quiet").exit_code == 1
     assert "the figures of gd-lower could not be drawn (OSError: [Errno 28] No space left on device)" in caplog.text
     (entry,) = json.loads((tmp_path / "a/claims.json").read_text())["claims"]
-    assert entry["verdict"] == "reproduced"
+    assert entry["verdict"] == "proved"
     full_disk.setattr("quadsim.cli.pages.claims_figures.save_figure", PLAIN)
     assert run("report", "a").exit_code == 0
     assert (tmp_path / "a/gd-lower/figure.png").is_file()
@@ -259,6 +259,15 @@ def test_output_that_cannot_be_written(tmp_path):
         assert (found.returncode, len(found.stderr.splitlines())) == (1, 1), found.stderr
     found = quadsim("sweep --help | head -1", tmp_path)
     assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_a_reader_that_has_enough_leaves_the_results(tmp_path):
+    """The code is that of a program which SIGPIPE ends."""
+    found = quadsim(f"sweep {' '.join(SMALL)} --out a | head -1; exit ${{PIPESTATUS[0]}}", tmp_path)
+    assert (found.returncode, found.stderr, len(found.stdout.splitlines())) == (141, "", 1)
+    assert (tmp_path / "a/report.html").is_file()
+    again = quadsim(f"sweep {' '.join(SMALL)} --out a", tmp_path)
+    assert (again.returncode, again.stderr.startswith("Already finished")) == (0, True)
 
 
 def test_processes_where_nothing_can_be_shared(tmp_path, monkeypatch, caplog):

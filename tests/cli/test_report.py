@@ -162,7 +162,7 @@ def test_texts_of_a_stranger_are_shown_and_never_run(swept, tmp_path):
     asked = {"names": [HOSTILE], HOSTILE: HOSTILE}
     verify = verify_document(*theorems, false_claims=[false], asked=asked, manifest=manifest)
     texts = dict.fromkeys(("id", "claim", "group", "source", "scope", "verdict", "reason", "figure"), HOSTILE)
-    conditions = [dict.fromkeys(("measure", "comparison", "threshold", "because", "state"), HOSTILE)]
+    conditions = [dict.fromkeys(("measure", "name", "wanted", "because", "state", "power"), HOSTILE)]
     measured = [dict.fromkeys(("name", "unit", "text", "value"), HOSTILE)]
     criterion = {"text": HOSTILE, "hash": HOSTILE, "conditions": conditions}
     rest = {
@@ -171,6 +171,11 @@ def test_texts_of_a_stranger_are_shown_and_never_run(swept, tmp_path):
         "measured": measured,
         "notes": [HOSTILE],
         "tables": [HOSTILE],
+        "fidelity": [HOSTILE],
+        "history": [dict.fromkeys(("date", "before", "change", "criterion"), HOSTILE)],
+        "proofs": [dict.fromkeys(("statement", "state", "detail"), HOSTILE)],
+        "reach": dict.fromkeys(("variable", "law", "caption"), HOSTILE)
+        | {"onsets": [dict.fromkeys(("curve", "text"), HOSTILE)]},
     }
     claims = claims_document(texts | rest, size=HOSTILE, manifest=manifest)
     folders = [write(tmp_path / "v", "verify.json", verify), write(tmp_path / "c", "claims.json", claims), sweep]
@@ -338,20 +343,26 @@ def test_formulas_are_never_made_from_the_folder(tmp_path):
 
 
 def test_the_report_of_reproduce(tmp_path):
-    words = ("reproduced", "partly", "not at this scale", "refuted", "not run", "withdrawn")
+    words = ("shown", "not shown", "inconclusive", "counter-example", "not run", "withdrawn")
     document = claims_document(*(claim(f"c{i}", word, reason=f"reason {i}") for i, word in enumerate(words)))
     page = Page(write_report(write(tmp_path, "claims.json", document)))
     assert "<title>Can 6 claims of Zhang et al. be reproduced?</title>" in page.html
-    assert "1 reproduced, 1 partly, 1 not at this scale, 1 refuted, 1 withdrawn and 1 not run" in page.text
-    for tone, word in zip(("good", "part", "part", "bad", "none", "none"), words, strict=True):
+    assert "1 shown, 1 counter-example, 1 not shown, 1 inconclusive, 1 withdrawn and 1 not run" in page.text
+    for tone, word in zip(("good", "bad", "open", "bad", "none", "none"), words, strict=True):
         assert re.search(rf'class="verdict {tone}"><span aria-hidden="true">\S</span> {word}<', page.html), word
     for text in (
-        "c3: refuted; reason 3",
-        "≥ 2",
-        "the ratio is at least 2",
+        "c3: counter-example; reason 3",
+        "above 1; smallest effect 2",
+        "the ratio is above 1",
         "9f86d0",
         "14.2",
-        "quadratics",
+        "0.93",
+        "quadratics in place of networks",
+        "three seeds",
+        "twice the seeds",
+        "4 steps proved",
+        "12 [10, beyond 1000]",
+        "Law: 1/C (theory, section 10)",
         "twenty seeds",
     ):
         assert text in page.text, text
@@ -381,15 +392,13 @@ def test_figures_of_reproduce_are_drawn_again_from_its_tables(tmp_path):
 
 
 def test_figures_in_words_where_numbers_cannot_say_it(tmp_path):
-    odd = [{"measure": "x", "comparison": "<=", "threshold": 2 / 3, "because": "y", "state": "holds"}]
-    odd += [odd[0] | {"threshold": 0.999999999999}]
     rows = [
         {"name": "ratio", "value": 1.5, "text": "ratio 1.5 [1, 2]"},
         {"name": "steps", "value": None, "text": "steps inf"},
     ]
-    document = claims_document(claim(measured=rows, conditions=odd))
+    document = claims_document(claim(measured=rows, conditions=[]))
     page = Page(write_report(write(tmp_path / "a", "claims.json", document)))
-    for said, shown in {"steps inf": 1, "1.5 [1, 2]": 0, "≤ 0.6667": 1, "≤ 0.999999999999": 1, "in words": 1}.items():
+    for said, shown in {"steps inf": 1, "1.5 [1, 2]": 0, "above 1; smallest effect 2": 1, "in words": 1}.items():
         assert page.text.count(said) == shown, said
     alone = claims_document(claim(measured=rows[:1]))
     assert "in words" not in Page(write_report(write(tmp_path / "b", "claims.json", alone))).text

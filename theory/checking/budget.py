@@ -36,8 +36,8 @@ def _conditioning(trajectory: Trajectory) -> tuple[Array, Array]:
         sigma = frozen_spectrum(trajectory)
         return sigma.max(axis=-1), np.asarray(sigma.max(axis=-1) / sigma.min(axis=-1))
     if name == "block-gd":
-        # In units of each block's own rate the largest eigenvalue is 2 L_l/(L_l+mu_l) <= 2.
-        return np.full((trajectory.problems, 1), 2.0), _kappa(trajectory)
+        # In units of each block's own rate the largest eigenvalue is 2 L_l/(L_l+mu_l) <= 2, and a coupling adds its share.
+        return 2.0 * (1.0 + trajectory.problem.coupling[:, None]), _kappa(trajectory)
     return evaluate(Symbol.L, trajectory)[:, :1], _kappa(trajectory)
 
 
@@ -130,10 +130,10 @@ def symbol_budgets(trajectory: Trajectory) -> Mapping[sp.Symbol, Array]:
     norm1, weighted = np.sqrt(n) * gradient + sums, 4.0 * gradient + (large + sums) * one
     gap = np.max(evaluation_budget(trajectory), axis=1, keepdims=True)
     out: dict[sp.Symbol, Array] = dict.fromkeys(_EXACT, 2.0 * unit * one)
-    out |= dict.fromkeys((Symbol.L, Symbol.L_l), large * one)
-    out |= dict.fromkeys((Symbol.mu, Symbol.mu_l), small)
-    out |= dict.fromkeys((Symbol.kappa, Symbol.kappa_l), small + large)
-    out |= dict.fromkeys((Symbol.norm1, Symbol.least_norm1, Symbol.cosine), norm1)
+    out |= dict.fromkeys((Symbol.L, Symbol.L_l, Symbol.L_D_l), large * one)
+    out |= dict.fromkeys((Symbol.mu, Symbol.mu_l, Symbol.mu_D_l), small)
+    out |= dict.fromkeys((Symbol.kappa, Symbol.kappa_l, Symbol.kappa_D_l), small + large)
+    out |= dict.fromkeys((Symbol.norm1, Symbol.least_norm1, Symbol.cosine, Symbol.stride), norm1)
     out |= dict.fromkeys(
         (Symbol.norm2_squared, Symbol.norm2_squared_l, Symbol.least_norm2_squared), 2.0 * gradient + sums
     )
@@ -141,6 +141,7 @@ def symbol_budgets(trajectory: Trajectory) -> Mapping[sp.Symbol, Array]:
     out |= dict.fromkeys((Symbol.gap, Symbol.gap_0, Symbol.gap_next), gap)
     out |= {
         Symbol.Lambda_P: (large + sums) * one,
+        Symbol.Lambda_D: (large + sums) * one,
         Symbol.L_inf: (n**2.5 * unit + large + sums) * one,
         Symbol.nu: n * small,
     }

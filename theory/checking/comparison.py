@@ -6,29 +6,33 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from quadsim.simulator.problems.oracles import FULL
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.exact import is_given_exactly
 from quadsim.theory.checking.exact_run import EFFORT, Effort
-from quadsim.theory.checking.floats import STANDARD_ERRORS, Compared, compare_floats
-from quadsim.theory.checking.rationals import compare_exactly
+from quadsim.theory.checking.floats import HIDDEN, OBSTACLES, Compared, compare_floats
+from quadsim.theory.checking.rationals import Exact, compare_exactly
 from quadsim.theory.checking.records import Records, examine
 from quadsim.theory.statements.quantities import evaluate_along
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
 
-__all__ = ["FOREIGN", "VERDICTS", "Check", "Evidence", "assert_bound", "check"]
+__all__ = ["CONTRADICTION", "FOREIGN", "VERDICTS", "Check", "Evidence", "assert_bound", "check"]
 
 _CLAIMED = {"upper": "at most", "lower": "at least", "equal": "exactly"}
 
 FOREIGN = "not the rule's run"
 
-VERDICTS = ("verified", "holds", "refuted", "undecided", "not applicable", FOREIGN)
+CONTRADICTION = "contradiction"
+
+VERDICTS = ("verified", "holds", "refuted", "undecided", "not applicable", FOREIGN, CONTRADICTION)
 """The verdicts (docs/theory.md section 7), in order: exact arithmetic confirms it; a float run stays within its rounding
 budget; exact arithmetic has a counter-example; a flag in floating point that exact arithmetic could not settle, or nothing that
-could have failed; a hypothesis fails; the records contradict each other, the rule or the problem."""
+could have failed; a hypothesis fails; the records contradict each other, the rule or the problem; exact arithmetic and floating
+point contradict each other by more than the rounding budget, so that a constant, a budget or the judge itself is wrong."""
 
 Array = NDArray[np.float64]
 
@@ -117,8 +121,7 @@ class Check:
         rule = repr(trajectory.optimizer) if trajectory.optimizer in RULES else f"<{trajectory.optimizer}>"
         options = f", observe={sorted(trajectory.observed)}" if trajectory.observed else ""
         options += f", dtype={trajectory.dtype!r}" if trajectory.dtype != "float64" else ""
-        noise = trajectory.gradient_noise_std
-        options += f", gradient_noise_std={noise!r}" if noise else ""
+        options += f", oracle={str(trajectory.oracle)!r}" if trajectory.oracle != FULL else ""
         lines.append(
             f"  alone: simulate(problem.select([{m}]), {rule}, {settings}, steps={int(trajectory.steps[-1])}, "
             f"engine={trajectory.engine!r}{options})"
@@ -138,12 +141,12 @@ class Check:
             )
         assert theorem.quantity is not None
         if theorem.kind == "expectation":
-            return f"the mean of {theorem.quantity} is {STANDARD_ERRORS * self.margin[m, k]:.2f} standard errors off"
+            return f"mean or second moment of {theorem.quantity} are off by {self.margin[m, k]:.2f} times what may be"
         seen, bound = (float(evaluate_along(x, one)[m, k, position]) for x in (theorem.quantity, theorem.bound))
         return f"{theorem.quantity} is {seen:.17g}, where {_CLAIMED[theorem.direction]} {bound:.17g} is claimed"
 
 
-_UNTESTED = "nothing could be compared: gaps of 0 or beyond overflow, or a claim within what rounding can do"
+_UNTESTED = "nothing could be compared: "
 
 
 def _gathered(found: Compared, records: Records, assumed: NDArray[np.object_]) -> Evidence:
@@ -177,12 +180,32 @@ def _untested(found: Compared, shape: tuple[int, ...]) -> NDArray[np.object_]:
     for m, k in np.argwhere(~found.tested | (found.undefined >= 0)):
         share = f" ({found.compared[m, k]} of {found.recorded})"
         undefined = int(found.undefined[m, k])
-        out[m, k] = (f"the bound has no value at step {undefined}" if undefined >= 0 else _UNTESTED) + share
+        nothing = _UNTESTED + OBSTACLES[found.obstacle[m, k]]
+        out[m, k] = (f"the bound has no value at step {undefined}" if undefined >= 0 else nothing) + share
     return out
 
 
+def _contradiction(found: Compared, m: int, k: int, exact: Exact) -> str:
+    """Return how floats and exact arithmetic contradict each other; "" if they do not, or one of them decides nothing.
+
+    The recorded gaps are those of the exact run here, up to rounding. A flag in floats is then a violation by more than rounding,
+    and a comparison that holds by more than its budget cannot fail in exact arithmetic.
+    """
+    if exact.verdict == "verified" and found.flagged[m, k]:
+        return (
+            f"exact arithmetic verifies it, and in floating point it fails at step {found.step[m, k]} by more than the rounding "
+            "budget: a constant, a budget or the judge is wrong"
+        )
+    if exact.verdict == "refuted" and not exact.unlike and bool(found.clear[m, k][found.steps == exact.step].any()):
+        return (
+            f"exact arithmetic refutes it ({exact.reason}), and in floating point it holds there by more than the rounding "
+            "budget: a constant, a budget or the judge is wrong"
+        )
+    return ""
+
+
 @own_modes()
-def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFFORT) -> Check:
+def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFFORT, exactly: bool = False) -> Check:
     """Compare a theorem with a run, for every problem and setting.
 
     The records are examined first (`quadsim.theory.checking.records`): a run that is not its rule's on its problem says nothing
@@ -190,13 +213,15 @@ def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFF
     hidden by an earlier step that was faster than the bound. In floating point a statement `holds` within the rounding budget
     of `quadsim.theory.checking.budget`, if something could have failed and the bound has a value at every step. A flagged run,
     and a run on a problem given in rationals, is repeated in exact arithmetic, which alone gives the verdicts `verified` and
-    `refuted` (float64 only: a float32 run refutes nothing).
+    `refuted` (float64 only: a float32 run refutes nothing). Where the two differ by more than rounding the verdict is
+    `contradiction`.
 
     Args:
         theorem: the statement, or its name in THEOREMS.
         trajectory: the run.
         effort: limit of exact arithmetic over all problems and settings, in millions of operations on 64-bit numbers; the
             verdicts do not depend on the speed of the machine.
+        exactly: whether a run of which rounding hides the claim is repeated in exact arithmetic, too, within the effort.
 
     Raises:
         ValueError: an unknown name.
@@ -226,7 +251,8 @@ def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFF
     if trajectory.dtype == "float64":
         left = Effort(effort)
         given = np.array([is_given_exactly(trajectory.problem, m) for m in range(trajectory.problems)])[:, None]
-        for m, k in np.argwhere(applies & (flagged | given)):
+        hidden = (in_floats.obstacle == HIDDEN) & exactly
+        for m, k in np.argwhere(applies & (flagged | given | hidden)):
             exact = compare_exactly(theorem, trajectory, int(m), int(k), left)
             assumed[m, k] = exact.assumed
             if exact.verdict == "verified" and exact.unlike:
@@ -237,6 +263,10 @@ def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFF
                     )
                 else:
                     reason[m, k] = reason[m, k] or exact.unlike
+                continue
+            if contradicts := _contradiction(in_floats, int(m), int(k), exact):
+                verdict[m, k], reason[m, k] = CONTRADICTION, contradicts
+                step[m, k] = exact.step if exact.verdict == "refuted" else in_floats.step[m, k]
                 continue
             reason[m, k] = exact.reason or reason[m, k] * (exact.verdict == "undecided")
             if exact.verdict != "undecided":

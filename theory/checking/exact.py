@@ -21,6 +21,7 @@ import numpy as np
 import sympy as sp
 from flint import arb, ctx, fmpq, fmpq_mat
 
+from quadsim.simulator.problems.coupling import inner_sizes
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.theory.statements.quantities import LARGEST_ENUMERATED
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
@@ -56,12 +57,15 @@ class ExactProblem:
         blocks: H_l of every block, (P_l, P_l).
         initial_error: e_0 = w_0 - w* of every block, P_l entries.
         minimizer: w* of every block, which weight decay feels.
+        inside: for every block of H the sizes of the blocks of rules in it; empty: they are the blocks of H.
     """
 
     blocks: tuple[fmpq_mat, ...]
     initial_error: tuple[tuple[fmpq, ...], ...]
     minimizer: tuple[tuple[fmpq, ...], ...]
+    inside: tuple[tuple[int, ...], ...] = ()
     _extremes: dict[int, list[tuple[Any, Any]]] = field(default_factory=dict, compare=False, repr=False)
+    _rule_extremes: dict[int, list[tuple[Any, Any]]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def first_gradient(self) -> tuple[tuple[fmpq, ...], ...]:
@@ -83,6 +87,51 @@ class ExactProblem:
         if ctx.prec not in self._extremes:
             self._extremes[ctx.prec] = [extremes(block) for block in self.blocks]
         return self._extremes[ctx.prec]
+
+    @property
+    def rule_sizes(self) -> list[int]:
+        """Sizes of the blocks of rules."""
+        return [size for sizes in self.inside for size in sizes] or [block.nrows() for block in self.blocks]
+
+    @cached_property
+    def diagonal(self) -> list[fmpq_mat]:
+        """D: the diagonal blocks of H by the blocks of rules."""
+        if not self.inside:
+            return list(self.blocks)
+        out = []
+        for block, sizes in zip(self.blocks, self.inside, strict=True):
+            for end, size in zip(itertools.accumulate(sizes), sizes, strict=True):
+                own = range(end - size, end)
+                out.append(fmpq_mat(size, size, [block[i, j] for i in own for j in own]))
+        return out
+
+    @property
+    def rule_extremes(self) -> list[tuple[Any, Any]]:
+        """Smallest and largest eigenvalue of every block of D, as `extremes`."""
+        if not self.inside:
+            return self.extremes
+        if ctx.prec not in self._rule_extremes:
+            self._rule_extremes[ctx.prec] = [extremes(block) for block in self.diagonal]
+        return self._rule_extremes[ctx.prec]
+
+    def by_rule(self, vector: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """Return the parts of a vector by the blocks of rules, from its parts by the blocks of H."""
+        left = iter([x for part in vector for x in part])
+        return [[next(left) for _ in range(size)] for size in self.rule_sizes]
+
+    def between(self, *, scaled: bool) -> list[fmpq_mat]:
+        """Return H - D (or D^-1 (H - D), with the eigenvalues of D^(-1/2) (H - D) D^(-1/2)) for every block of H with parts."""
+        diagonal, out = iter(self.diagonal), []
+        for block, sizes in zip(self.blocks, self.inside, strict=True):
+            n = block.nrows()
+            parts, whole = [next(diagonal) for _ in sizes], fmpq_mat(n, n)
+            for end, part in zip(itertools.accumulate(sizes), parts, strict=True):
+                begin = end - part.nrows()
+                for i in range(begin, end):
+                    for j in range(begin, end):
+                        whole[i, j] = part[i - begin, j - begin]
+            out.append(whole.inv() * block - fmpq_mat(n, n, _identity(n)) if scaled else block - whole)
+        return out
 
 
 def is_given_exactly(problem: BlockQuadratic, index: int) -> bool:
@@ -126,7 +175,8 @@ def as_exact(problem: BlockQuadratic, index: int) -> ExactProblem:
         tuple(tuple(rational(x) for x in values[e - s : e]) for e, s in zip(ends, sizes, strict=True))
         for values in (start, solution)
     )
-    return ExactProblem(blocks, errors, minimizer)
+    inside = tuple(inner_sizes(problem.rule_blocks, problem.layout)) if problem.partition is not None else ()
+    return ExactProblem(blocks, errors, minimizer, inside)
 
 
 def values_of(
@@ -149,6 +199,8 @@ def values_of(
     for symbol in wanted:
         if symbol in _PER_BLOCK:
             out[symbol] = [_PER_BLOCK[symbol](problem, block) for block in range(len(problem.blocks))]
+        elif symbol in _PER_RULE_BLOCK:
+            out[symbol] = [_PER_RULE_BLOCK[symbol](problem, block) for block in range(len(problem.rule_sizes))]
         elif symbol in _WHOLE:
             out[symbol] = _WHOLE[symbol](problem)
         elif _SETTINGS.get(symbol) in settings:
@@ -383,12 +435,40 @@ def _smallest_eigenvalue(problem: ExactProblem) -> Any:
     return -largest([-low for low, _ in problem.extremes])
 
 
+def _identity(n: int) -> list[fmpq]:
+    return [fmpq(int(i == j)) for i in range(n) for j in range(n)]
+
+
+def _largest_modulus(problem: ExactProblem, *, scaled: bool) -> Any:
+    """Return the largest modulus of an eigenvalue of H - D or of D^-1 (H - D)."""
+    ends = [extremes(matrix) for matrix in problem.between(scaled=scaled)]
+    return largest([fmpq(0), *(x for low, high in ends for x in (-low, high))])
+
+
+def _coupled_weighted_smoothness(problem: ExactProblem) -> Any:
+    sizes = problem.rule_sizes
+    return _sum([fmpq(s, sum(sizes)) * high for s, (_, high) in zip(sizes, problem.rule_extremes, strict=True)])
+
+
+def _coupled_ratio(reduce: Callable[..., Any]) -> "Callable[[ExactProblem, int], Any]":
+    def value(problem: ExactProblem, block: int) -> Any:
+        return reduce(map(abs, problem.by_rule(problem.first_gradient)[block])) / problem.rule_extremes[block][1]
+
+    return value
+
+
 def _weighted_smoothness(problem: ExactProblem) -> Any:
     sizes = [block.nrows() for block in problem.blocks]
     return _sum([fmpq(s, sum(sizes)) * high for s, (_, high) in zip(sizes, problem.extremes, strict=True)])
 
 
-_SETTINGS = {Symbol.eta: "lr", Symbol.momentum: "momentum", Symbol.beta1: "beta1", Symbol.beta2: "beta2"}
+_SETTINGS = {
+    Symbol.eta: "lr",
+    Symbol.rate_coupling: "coupling",
+    Symbol.momentum: "momentum",
+    Symbol.beta1: "beta1",
+    Symbol.beta2: "beta2",
+}
 
 _PER_BLOCK: dict[sp.Symbol, Callable[[ExactProblem, int], Any]] = {
     Symbol.L_l: lambda problem, block: problem.extremes[block][1],
@@ -399,12 +479,23 @@ _PER_BLOCK: dict[sp.Symbol, Callable[[ExactProblem, int], Any]] = {
     Symbol.P_l: lambda problem, block: fmpq(problem.blocks[block].nrows()),
 }
 
+_PER_RULE_BLOCK: dict[sp.Symbol, Callable[[ExactProblem, int], Any]] = {
+    Symbol.L_D_l: lambda problem, block: problem.rule_extremes[block][1],
+    Symbol.mu_D_l: lambda problem, block: problem.rule_extremes[block][0],
+    Symbol.kappa_D_l: lambda problem, block: problem.rule_extremes[block][1] / problem.rule_extremes[block][0],
+    Symbol.C1_D_l: _coupled_ratio(min),
+    Symbol.C2_D_l: _coupled_ratio(max),
+}
+
 _WHOLE: dict[sp.Symbol, Callable[[ExactProblem], Any]] = {
     Symbol.L: _largest_eigenvalue,
     Symbol.mu: _smallest_eigenvalue,
     Symbol.kappa: lambda problem: _largest_eigenvalue(problem) / _smallest_eigenvalue(problem),
     Symbol.P: lambda problem: fmpq(sum(block.nrows() for block in problem.blocks)),
     Symbol.Lambda_P: _weighted_smoothness,
+    Symbol.Lambda_D: _coupled_weighted_smoothness,
+    Symbol.coupling: lambda problem: _largest_modulus(problem, scaled=True),
+    Symbol.off_block: lambda problem: _largest_modulus(problem, scaled=False),
     Symbol.nu: lambda problem: 1 / max(x for block in problem.blocks for x in _diagonal(block.inv())),
     Symbol.L_inf: lambda problem: _sum([_largest_on_signs(block) for block in problem.blocks]),
     Symbol.lambda_i: lambda problem: [v for pairs in _all_parts(problem) for v, _ in pairs],

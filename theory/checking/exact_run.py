@@ -1,5 +1,7 @@
 """Run a Rule in rationals, from the Rule's own expressions, so that the run that is checked follows the formula that is proved.
 
+Where a rule takes a root that is not rational the run goes on in balls, which certainly contain the exact numbers.
+
 No engine is used: an engine's arithmetic cannot check itself.
 """
 
@@ -9,15 +11,17 @@ from functools import lru_cache
 from typing import Any
 
 import sympy as sp
-from flint import fmpq
+from flint import arb, ctx, fmpq, fmpq_mat
 from sympy.printing.pycode import PythonCodePrinter
 
 from quadsim.simulator.rules.rule import BlockMean, Rule, symbols
-from quadsim.theory.checking.exact import ExactProblem, NotExact, rational, root, times
+from quadsim.theory.checking.exact import ExactProblem, NotExact, largest, rational, root, times
 
-__all__ = ["EFFORT", "Effort", "ExactState", "run_exactly"]
+__all__ = ["EFFORT", "Effort", "ExactState", "product_of", "run_exactly", "sign_of"]
 
 _MOST_BITS = 1 << 17  # of a gap; with lr = 1/Lambda_G every step triples the bits, and one more could take minutes
+
+_BITS = 1024  # of a ball
 
 EFFORT = 100.0
 """Default limit of exact arithmetic, in millions of operations on words of 64 bits: some ten seconds."""
@@ -49,11 +53,13 @@ class ExactState:
     Attributes:
         gradient: g_t, block by block.
         gap: gap_t.
+        error: e_t, block by block.
         step: the step that the rule adds to the iterate next; None at the end of the run.
     """
 
     gradient: Vector
-    gap: fmpq
+    gap: Any
+    error: Vector
     step: Vector | None
 
 
@@ -63,7 +69,7 @@ def run_exactly(
     """Run a rule on one problem in rationals.
 
     The number of digits grows with every step, so a run ends early when its effort is spent or a gap has more than 2^17 bits. A
-    square root is evaluated only if its argument is the square of a rational.
+    square root of a number that is not the square of a rational is a ball of 1024 bits, and so is what follows from it.
 
     Args:
         problem: the problem.
@@ -76,45 +82,89 @@ def run_exactly(
         The states at steps 0, 1, ..., at most `steps` + 1 of them.
 
     Raises:
-        NotExact: a rule that needs irrational numbers (another root, an eigenvalue, exp), or a mean over a block.
+        NotExact: a rule that needs other irrational numbers (an eigenvalue, exp), a mean over a block, or the sign of a ball
+            around 0.
     """
+    before = ctx.prec
+    ctx.prec = _BITS
+    try:
+        return _run(problem, rule, settings, steps, Effort() if effort is None else effort)
+    finally:
+        ctx.prec = before
+
+
+def _run(
+    problem: ExactProblem, rule: Rule, settings: Mapping[str, float], steps: int, effort: Effort
+) -> list[ExactState]:
     advance = _compile(rule)
     values = [rational(settings[name]) for name in rule.names]
-    effort = Effort() if effort is None else effort
     products = sum(block.nrows() ** 2 + 8 * block.nrows() for block in problem.blocks)
     error: Vector = problem.initial_error
-    ends: list[tuple[Any, Any]] = [(None, None)] * len(error)
+    ends: list[tuple[Any, Any]] = [(None, None)] * sum(map(len, error))
     if advance.uses_extremes:
-        ends = problem.extremes
-        if not all(isinstance(x, fmpq) for pair in ends for x in pair):
+        extremes = problem.rule_extremes
+        if not all(isinstance(x, fmpq) for pair in extremes for x in pair):
             raise NotExact(f"{rule.name} needs L_l and mu_l, which are not rational here")
+        ends = [pair for size, pair in zip(problem.rule_sizes, extremes, strict=True) for _ in range(size)]
     clocks: tuple[Any, ...] = (fmpq(1),) * len(rule.clocks)
     states: tuple[tuple[Any, ...], ...] | None = None
     out: list[ExactState] = []
     for t in range(steps + 1):
-        gradient = tuple(tuple(times(h, e)) for h, e in zip(problem.blocks, error, strict=True))
+        gradient = tuple(tuple(product_of(h, e)) for h, e in zip(problem.blocks, error, strict=True))
         gap = sum((x * y for e, g in zip(error, gradient, strict=True) for x, y in zip(e, g, strict=True)), fmpq(0)) / 2
         step: Vector | None = None
+        at = error
         words = 1 + _bits(gap) // 64
         # A product of rationals of n words, brought to lowest terms, takes some n^1.5 steps.
         if t < steps and words <= _MOST_BITS // 64 and effort.spend(products * words**1.5):
+            flat_vectors = ([x for part in parts for x in part] for parts in (gradient, error, problem.minimizer))
             coordinates = [
-                (g, e + solution, high, low)
-                for gs, es, ws, (low, high) in zip(gradient, error, problem.minimizer, ends, strict=True)
-                for g, e, solution in zip(gs, es, ws, strict=True)
+                (g, e + solution, high, low) for g, e, solution, (low, high) in zip(*flat_vectors, ends, strict=True)
             ]
             flat, states, clocks = advance(coordinates, states, clocks, values)
             numbers = iter(flat)
             step = tuple(tuple(next(numbers) for _ in block) for block in error)
             error = tuple(tuple(x + y for x, y in zip(*pair, strict=True)) for pair in zip(error, step, strict=True))
-        out.append(ExactState(gradient, gap, step))
+        out.append(ExactState(gradient, gap, at, step))
         if step is None:
             break
     return out
 
 
-def _bits(value: fmpq) -> int:
-    return int(value.q).bit_length()
+def _bits(value: Any) -> int:
+    return int(value.q).bit_length() if isinstance(value, fmpq) else _BITS
+
+
+def product_of(matrix: fmpq_mat, vector: Sequence[Any]) -> list[Any]:
+    """Return matrix times a vector of rationals or balls, as a list."""
+    if all(isinstance(x, fmpq) for x in vector):
+        return list(times(matrix, vector))
+    size = len(vector)
+    return [sum((matrix[i, j] * vector[j] for j in range(size)), fmpq(0)) for i in range(size)]
+
+
+def sign_of(value: Any) -> fmpq:
+    """Return the sign of a rational or a ball.
+
+    Raises:
+        NotExact: a ball around 0.
+    """
+    if isinstance(value, arb) and value.contains(0) and not value == 0:
+        raise NotExact("the sign of a ball around 0 is not known")
+    return fmpq(int(value > 0) - int(value < 0))
+
+
+def _ratio(a: Any, b: Any) -> Any:
+    """Return a/b, and 0 where a is 0; see `Ratio`.
+
+    Raises:
+        NotExact: a ball around 0 as the divisor.
+    """
+    if isinstance(a, fmpq) and a == 0:
+        return fmpq(0)
+    if isinstance(b, arb) and b.contains(0):
+        raise NotExact("a divisor is a ball around 0")
+    return a / b
 
 
 class _Printer(PythonCodePrinter):  # type: ignore[misc]
@@ -140,7 +190,7 @@ class _Printer(PythonCodePrinter):  # type: ignore[misc]
         if exponent.is_Integer:
             return f"({base})**({int(exponent)})"
         if exponent.is_Rational and exponent.q == 2:
-            return f"(rational_root({base}))**({int(exponent.p)})"
+            return f"(square_root({base}))**({int(exponent.p)})"
         raise NotExact(f"no rational power: {expression}")
 
 
@@ -193,7 +243,7 @@ class _ExactRule:
         updated = [self._update(*arguments, *totals) for arguments in before]
         after = [(*x, *values, *clocks, *s) for x, s in zip(coordinates, updated, strict=True)]
         totals = _sums(self._step_totals, after)
-        steps = [fmpq(self._step(*arguments, *totals)[0]) for arguments in after]
+        steps = [self._step(*arguments, *totals)[0] + fmpq(0) for arguments in after]
         return steps, tuple(tuple(s[i] for i in self._keep) for s in updated), clocks
 
 
@@ -210,25 +260,13 @@ def _sums(function: Callable[..., tuple[Any, ...]], arguments: Sequence[tuple[An
 def _function(names: Sequence[sp.Symbol], expressions: Sequence[sp.Expr]) -> Callable[..., tuple[Any, ...]]:
     namespace = {
         "fmpq": fmpq,
-        "sign": lambda x: fmpq(int(x > 0) - int(x < 0)),
-        "ratio": lambda a, b: fmpq(0) if a == 0 else a / b,
-        "rational_root": _rational_root,
+        "sign": sign_of,
+        "ratio": _ratio,
+        "square_root": lambda x: root(x if isinstance(x, arb) else fmpq(x)),
         "abs": abs,
-        "max": max,
-        "min": min,
+        "max": lambda *values: largest([x + fmpq(0) for x in values]),
+        "min": lambda *values: -largest([-x + fmpq(0) for x in values]),
     }
     printer = _Printer({"fully_qualified_modules": False, "allow_unknown_functions": True})
     out: Callable[..., tuple[Any, ...]] = sp.lambdify(names, tuple(expressions), modules=[namespace], printer=printer)
     return out
-
-
-def _rational_root(value: Any) -> fmpq:
-    """Return the square root of a rational.
-
-    Raises:
-        NotExact: the root is not rational.
-    """
-    found = root(fmpq(value))
-    if not isinstance(found, fmpq):
-        raise NotExact(f"the root of {value} is not rational")
-    return found

@@ -18,13 +18,14 @@ __all__ = ["BOUND_OF_RULE", "judge"]
 BOUND_OF_RULE = {
     "gd": ("gd-upper",),
     "sgd": ("gd-upper",),
-    "block-gd": ("block-gd",),
+    "block-gd": ("block-gd", "block-gd-coupled"),
     "heavy-ball": ("heavy-ball",),
-    "adam-frozen": ("adam-frozen", "adam-frozen-exact"),
+    "adam-frozen": ("adam-frozen", "adam-frozen-exact", "adam-frozen-coupled"),
     "gd-lambda": ("gradient-rate-uniform",),
     "sign-lambda": ("sign-rate", "sign-rate-inf"),
 }
-"""Rule to upper bounds; a sweep reports the first one whose hypotheses hold on the run."""
+"""Rule to upper bounds; a sweep reports the first one whose hypotheses hold on the run. Where the blocks of rules are not those
+of H, those that hold for any partition come first."""
 
 
 @own_modes()
@@ -42,7 +43,8 @@ def judge(trajectory: Trajectory, *, effort: float = EFFORT) -> Mapping[str, NDA
     """
     out = unjudged(trajectory.status.shape)
     names = BOUND_OF_RULE.get(trajectory.rule.name, ()) if trajectory.rule is not None else ()
-    for name in names:
+    other_blocks = trajectory.problem.partition is not None
+    for name in sorted(names, key=lambda name: THEOREMS[name].any_partition != other_blocks):
         theorem = THEOREMS[name]
         chosen = theorem.applies(trajectory) & (out["theorem"] == "")
         if not chosen.any():

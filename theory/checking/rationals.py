@@ -31,8 +31,9 @@ from quadsim.theory.checking.exact import (
 )
 from quadsim.theory.checking.exact_recursions import CONSTANTS, recursions_at
 from quadsim.theory.checking.exact_run import Effort, ExactState, run_exactly
+from quadsim.theory.checking.exact_states import ALONG, ExactRun
 from quadsim.theory.checking.records import censored_below
-from quadsim.theory.statements.quantities import LENGTHS, MEANINGS, canonical_name
+from quadsim.theory.statements.quantities import GEOMETRIES, LENGTHS, MEANINGS, canonical_name
 from quadsim.theory.statements.theorem import Hypothesis, Theorem
 from quadsim.theory.symbols import Symbol
 
@@ -96,7 +97,9 @@ def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, ef
         unlike = _differs(trajectory, m, k, [state.gap for state in states])
         if unlike and trajectory.rule.is_linear:
             return undecided(unlike)
-        found = _compare(_specialised(theorem, trajectory.rule), problem, settings, states, steps)
+        found = _compare(
+            _specialised(theorem, trajectory.rule), ExactRun(problem, trajectory.rule, settings, states), steps
+        )
     except NotExact as error:
         return undecided(str(error))
     if found.verdict == "refuted" and open_:
@@ -106,9 +109,11 @@ def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, ef
 
 def _specialised(theorem: Theorem, rule: Rule) -> Theorem:
     """Return the theorem with the length of this rule's step in place of the symbol."""
-    if Symbol.length not in theorem.bound.free_symbols:
-        return theorem
-    return replace(theorem, bound=theorem.bound.subs(Symbol.length, LENGTHS[canonical_name(rule)]))
+    name = canonical_name(rule)
+    known = {Symbol.length: LENGTHS.get(name)}
+    known |= dict(zip((Symbol.dual_norm, Symbol.norm_smoothness), GEOMETRIES.get(name, ()), strict=False))
+    used = {symbol: value for symbol, value in known.items() if symbol in theorem.bound.free_symbols}
+    return replace(theorem, bound=theorem.bound.subs(used)) if used else theorem
 
 
 def _certified(hypothesis: Hypothesis, problem: ExactProblem, settings: Mapping[str, float]) -> bool | None:
@@ -181,38 +186,43 @@ def _differs(trajectory: Trajectory, m: int, k: int, gaps: Sequence[fmpq]) -> st
     return ""
 
 
-def _as_float(value: fmpq) -> float:
-    """Return a rational as a float; infinite where it is out of range."""
+def _as_float(value: Any) -> float:
+    """Return a rational, or the middle of a ball, as a float; infinite where it is out of range."""
+    if isinstance(value, arb):
+        return float(value.mid())
     try:
         return int(value.p) / int(value.q)
     except OverflowError:
         return float("inf") if value > 0 else float("-inf")
 
 
-def _compare(
-    theorem: Theorem, problem: ExactProblem, settings: Mapping[str, float], states: Sequence[ExactState], steps: int
-) -> Exact:
+def _compare(theorem: Theorem, run: ExactRun, steps: int) -> Exact:
     """Compare every step with the bound, in rationals, or in balls that get more bits until they decide.
 
     With more bits all steps are compared again, as every ball has become smaller.
     """
     assert theorem.quantity is not None
+    problem, settings, states = run.problem, run.settings, run.states
     quantity = Symbol.gap_next if theorem.is_factor else theorem.quantity
     # A local factor has the gap in its divisor; expanded, it cancels, and a gap of 0 causes no division by 0.
     bound = sp.expand(theorem.bound * Symbol.gap) if theorem.is_local else theorem.bound
     wanted = quantity.free_symbols | bound.free_symbols | ({Symbol.gap} if theorem.is_factor else set())
-    fixed = {s for s in wanted if s not in _OF_STATE and not (s in MEANINGS and MEANINGS[s].of_state)}
+    fixed = {
+        s for s in wanted if s not in _OF_STATE and s not in ALONG and not (s in MEANINGS and MEANINGS[s].of_state)
+    }
     # A statement about the steps before t has nothing to say at t = 0.
     first = 1 if wanted & _LOOKING_BACK or theorem.kind == "complexity" else 0
-    last = len(states) - 1 if theorem.is_factor or Symbol.cosine in wanted else len(states)
+    last = len(states) - 1 if theorem.is_factor or wanted & {Symbol.cosine, Symbol.stride} else len(states)
 
     def sweep() -> tuple[str, int, str]:
         values = values_of(problem, settings, fixed - set(CONSTANTS))
         values |= {s: CONSTANTS[s](problem) for s in fixed & set(CONSTANTS)}
         factor = evaluate_exactly(theorem.bound, values) if theorem.is_factor and not theorem.is_local else None
-        verdict = "verified"
+        verdict = "nothing"
         for t in range(first, last):
-            here = values | _values_at(t, states, wanted, problem) | recursions_at(t, problem, settings, wanted)
+            here = values | _values_at(t, states, wanted, problem)
+            here |= recursions_at(t, problem, settings, wanted, run.rule)
+            here |= {symbol: run.value(symbol, t) for symbol in wanted & set(ALONG)}
             if not _defined(here):
                 continue
             try:
@@ -226,14 +236,15 @@ def _compare(
             if violated:
                 sides = f"{quantity} = {_text(left)}, {_RELATION[theorem.direction]} {_text(right)} claimed"
                 return "refuted", t + 1 if theorem.is_factor else t, sides
-            if not satisfied:
-                verdict = "undecided"
+            verdict = "undecided" if not satisfied else "verified" if verdict == "nothing" else verdict
         return verdict, -1, ""
 
     verdict, step, sides = with_doubling(sweep, lambda found: found[0] != "undecided")
     if verdict == "verified" and len(states) <= steps:
         reached = f"exact arithmetic got to step {len(states) - 1} of {steps}"
         return Exact("undecided", reason=f"{reached} before its effort was spent or its digits ran out")
+    if verdict == "nothing":
+        return Exact("undecided", reason="the statement says nothing at any step of the exact run")
     if verdict == "undecided":
         return Exact(verdict, reason="balls of 2048 bits still overlap the bound (equality is never decided by balls)")
     return Exact(verdict, step, sides)
@@ -293,7 +304,7 @@ def _defined(values: Mapping[sp.Symbol, Any]) -> bool:
 
 
 def _norm2_squared_by_block(state: ExactState, problem: ExactProblem) -> list[fmpq]:
-    return [sum((x * x for x in block), fmpq(0)) for block in state.gradient]
+    return [sum((x * x for x in block), fmpq(0)) for block in problem.by_rule(state.gradient)]
 
 
 def _Lambda_G(state: ExactState, problem: ExactProblem) -> Any:
@@ -301,7 +312,7 @@ def _Lambda_G(state: ExactState, problem: ExactProblem) -> Any:
     whole = sum(norms, fmpq(0))
     if whole == 0:
         return None
-    terms = [norm / whole * high for norm, (_, high) in zip(norms, problem.extremes, strict=True)]
+    terms = [norm / whole * high for norm, (_, high) in zip(norms, problem.rule_extremes, strict=True)]
     return sum(terms[1:], terms[0])
 
 
@@ -315,6 +326,14 @@ def _cosine(state: ExactState, problem: ExactProblem) -> Any:
     return None if sizes == 0 else inner / root(sizes)
 
 
+def _stride(state: ExactState, problem: ExactProblem) -> Any:
+    """Return the length of the step over that of sign(g); None where g is 0."""
+    assert state.step is not None
+    square = sum((x * x for block in state.step for x in block), fmpq(0))
+    signs = sum(g != 0 for block in state.gradient for g in block)
+    return None if signs == 0 else root(square / signs)
+
+
 _VALUES: dict[sp.Symbol, Callable[[ExactState, ExactProblem], Any]] = {
     Symbol.gap: lambda state, _: state.gap,
     Symbol.norm1: lambda state, _: sum((abs(x) for block in state.gradient for x in block), fmpq(0)),
@@ -322,6 +341,7 @@ _VALUES: dict[sp.Symbol, Callable[[ExactState, ExactProblem], Any]] = {
     Symbol.norm2_squared_l: _norm2_squared_by_block,
     Symbol.Lambda_G: _Lambda_G,
     Symbol.cosine: _cosine,
+    Symbol.stride: _stride,
 }
 
 

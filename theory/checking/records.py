@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from quadsim.simulator.problems.oracles import FULL
 from quadsim.simulator.runs.status import CONVERGED, DIVERGED, STATUSES
 from quadsim.simulator.runs.trajectory import Trajectory, divergence_limit
 from quadsim.theory.checking.budget import evaluation_budget, growth_budget
@@ -183,7 +184,7 @@ def _recomputed(trajectory: Trajectory) -> tuple[Texts, NDArray[np.int64], Array
     noticed = np.full(trajectory.gap.shape, np.inf)
     evaluation = 4.0 * evaluation_budget(trajectory) + 64.0 * float(np.finfo(trajectory.dtype).eps)
     reason = np.full(shape, "", dtype=object)
-    if trajectory.rule is None or trajectory.gradient_noise_std > 0.0 or trajectory.steps.size == 1:
+    if trajectory.rule is None or trajectory.oracle != FULL or trajectory.steps.size == 1:
         start = np.broadcast_to(trajectory.problem.initial_gap[:, None, None], (*shape, 1))
         gaps, allowed = start, np.broadcast_to(evaluation[..., None], start.shape)
     else:

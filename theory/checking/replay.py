@@ -15,6 +15,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
+from quadsim.simulator.problems.layout import BlockLayout
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.rule import Rule, symbols
 from quadsim.simulator.runs.trajectory import Trajectory
@@ -109,14 +110,14 @@ class _Blocks:
     """The matrices of some problems of a batch, and what a rule asks of a block; arrays are (..., M, K, P)."""
 
     def __init__(self, problem: BlockQuadratic, chosen: NDArray[np.int64]) -> None:
-        self._sizes = problem.block_sizes
-        ends = np.cumsum(self._sizes)
-        self._places = [slice(end - size, end) for end, size in zip(ends, self._sizes, strict=True)]
+        sizes = problem.block_sizes
+        self._places = _places(problem.layout)
         members = {size: blocks.tolist() for size, blocks in problem.layout.groups.items()}
-        self._matrices = [problem.hessian[size][chosen, members[size].index(b)] for b, size in enumerate(self._sizes)]
-        repeat = np.array(self._sizes)
-        self.high = np.repeat(problem.block_smoothness[chosen], repeat, axis=1)[:, None]
-        self.low = np.repeat(problem.block_strong_convexity[chosen], repeat, axis=1)[:, None]
+        self._matrices = [problem.hessian[size][chosen, members[size].index(b)] for b, size in enumerate(sizes)]
+        self._means, repeat = _places(problem.rule_blocks), np.array(problem.rule_blocks.block_sizes)
+        self._dimension = problem.dimension
+        self.high = np.repeat(problem.rule_smoothness[chosen], repeat, axis=1)[:, None]
+        self.low = np.repeat(problem.rule_convexity[chosen], repeat, axis=1)[:, None]
         self.minimizer = problem.layout.flatten(problem.minimizer)[chosen][:, None]
 
     def times(self, error: Array) -> Array:
@@ -128,11 +129,16 @@ class _Blocks:
 
     def mean(self, values: Array) -> Array:
         """Return the mean over the coordinates of each block, at every coordinate."""
-        wide = np.broadcast_to(values, np.broadcast_shapes(np.shape(values), (1, 1, sum(self._sizes))))
+        wide = np.broadcast_to(values, np.broadcast_shapes(np.shape(values), (1, 1, self._dimension)))
         out = np.empty(wide.shape)
-        for place in self._places:
+        for place in self._means:
             out[..., place] = wide[..., place].mean(axis=-1, keepdims=True)
         return out
+
+
+def _places(layout: BlockLayout) -> list[slice]:
+    sizes = layout.block_sizes
+    return [slice(end - size, end) for end, size in zip(np.cumsum(sizes), sizes, strict=True)]
 
 
 class _Stages:

@@ -1,20 +1,60 @@
 """Claims of the papers as experiments: each has a criterion that is fixed before the run, and gets a verdict."""
 
-from quadsim.theory.claims.claim import SIZES, VERDICTS, Claim, Condition, Found, Judgement, Measured, Setting
+from quadsim.theory.claims.judging import (
+    BEYOND,
+    SIZES,
+    TOMIHARI,
+    VERDICTS,
+    ZHANG,
+    Cells,
+    Claim,
+    Condition,
+    Fixed,
+    Found,
+    Judged,
+    Judgement,
+    Law,
+    Measured,
+    Proved,
+    Reach,
+    Setting,
+    at_best_of_half,
+    identity,
+    judged_half,
+    measured_median,
+    measured_share,
+    tried,
+)
 from quadsim.theory.claims.registry import CLAIMS
-from quadsim.theory.claims.running import Outcome, load_claims, reproduce
+from quadsim.theory.claims.running.outcome import Outcome
+from quadsim.theory.claims.running.reproducing import load_claims, reproduce
 
 __all__ = [
+    "BEYOND",
     "CLAIMS",
     "SIZES",
+    "TOMIHARI",
     "VERDICTS",
+    "ZHANG",
+    "Cells",
     "Claim",
     "Condition",
+    "Fixed",
     "Found",
+    "Judged",
     "Judgement",
+    "Law",
     "Measured",
     "Outcome",
+    "Proved",
+    "Reach",
     "Setting",
+    "at_best_of_half",
+    "identity",
+    "judged_half",
     "load_claims",
+    "measured_median",
+    "measured_share",
     "reproduce",
+    "tried",
 ]

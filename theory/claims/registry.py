@@ -1,15 +1,18 @@
 """CLAIMS: every claim by id, in reading order."""
 
-from quadsim.theory.claims.adam_quadratics import ADAM_QUADRATICS
-from quadsim.theory.claims.adaptive_gap import ADAPTIVE_GAP
-from quadsim.theory.claims.bounds import BOUNDS
-from quadsim.theory.claims.claim import Claim
-from quadsim.theory.claims.finetuning import FINETUNING
-from quadsim.theory.claims.gradients import GRADIENTS
-from quadsim.theory.claims.hessians import HESSIANS
-from quadsim.theory.claims.pretraining import PRETRAINING
-from quadsim.theory.claims.quadratics import QUADRATICS
-from quadsim.theory.claims.steps import STEPS
+from quadsim.theory.claims.gradients.norms import GRADIENTS
+from quadsim.theory.claims.gradients.steps import STEPS
+from quadsim.theory.claims.judging import Claim
+from quadsim.theory.claims.networks.adaptive_gap import ADAPTIVE_GAP
+from quadsim.theory.claims.networks.finetuning import FINETUNING
+from quadsim.theory.claims.networks.hessians import HESSIANS
+from quadsim.theory.claims.networks.pretraining import PRETRAINING
+from quadsim.theory.claims.quadratics.adam import ADAM_QUADRATICS
+from quadsim.theory.claims.quadratics.blockwise import BLOCKWISE
+from quadsim.theory.claims.quadratics.cases import QUADRATICS
+from quadsim.theory.claims.quadratics.coupling import COUPLED
+from quadsim.theory.claims.quadratics.limits import LIMITS
+from quadsim.theory.claims.theorems.bounds import BOUNDS
 
 __all__ = ["CLAIMS"]
 
@@ -19,6 +22,9 @@ CLAIMS: dict[str, Claim] = {
         *BOUNDS,
         *QUADRATICS,
         *ADAM_QUADRATICS,
+        *BLOCKWISE,
+        *COUPLED,
+        *LIMITS,
         *HESSIANS,
         *ADAPTIVE_GAP,
         *PRETRAINING,
@@ -27,4 +33,4 @@ CLAIMS: dict[str, Claim] = {
         *FINETUNING,
     )
 }
-"""All claims by id."""
+"""All claims by id. A module with claims has a tuple of them, named here once; one more claim is one record in its module."""

@@ -26,6 +26,7 @@ __all__ = [
     "certified",
     "coefficients",
     "factor_at",
+    "factor_near",
     "factor_on",
     "floor_at",
     "floor_on",
@@ -57,7 +58,9 @@ b = B = (1-beta1)/(4 beta1), with slack: the conserved form itself is singular a
 
 _POINTS = 8  # pieces of an interval of tau
 _MARGIN = 0.02  # of 1 - theta, between the values at which a factor is guessed
-_ROUNDING = 64 * np.finfo(float).eps  # relative to the sum of the moduli of the terms of a Bernstein coefficient
+_ROUNDING = (
+    64 * np.finfo(float).eps
+)  # relative to the sum of the moduli of the terms of a Bernstein coefficient, or of an entry
 
 
 class Certificate(NamedTuple):
@@ -107,6 +110,28 @@ def coefficients(
     return old, new
 
 
+def _moduli(beta1: Any, certificate: Certificate, rho: Any, omega: Any) -> tuple[list[Polynomial], list[Polynomial]]:
+    """Return what `coefficients` returns with the moduli of all terms added up: rounding is relative to these."""
+    s, xi, a, b = certificate
+    eps1 = (1 - beta1) / (1 + beta1)
+    k, lag = a / (2 * eps1), 1 - beta1
+    old: list[Polynomial] = [
+        (1 + s + xi, k / rho + b * omega),
+        ((1 + s) * beta1 + xi * lag, beta1 * (k * eps1 / rho + b * omega)),
+        ((1 + s) * beta1**2 + s + xi * lag**2, beta1**2 * (k * eps1**2 / rho + b * omega)),
+    ]
+    new: list[Polynomial] = [
+        (1 + s + xi, k + b + 2 * (1 + s), 1 + 2 * eps1 * k + 2 * b, k * eps1**2 + b),
+        ((1 + s) * beta1, beta1 * (k * eps1 + 1 + b), beta1 * (b + k * eps1**2)),
+        (beta1**2, beta1**2 * (k * eps1**2 + b)),
+    ]
+    return old, new
+
+
+def _slope(polynomial: Polynomial, tau: Any) -> Any:
+    return _value([i * x for i, x in enumerate(polynomial)][1:], tau) if len(polynomial) > 1 else 0.0
+
+
 def _value(polynomial: Polynomial, tau: Any) -> Any:
     out = polynomial[-1]
     for coefficient in reversed(polynomial[:-1]):
@@ -116,15 +141,72 @@ def _value(polynomial: Polynomial, tau: Any) -> Any:
 
 def factor_at(tau: Array, beta1: Any, certificate: Certificate, rho: Any, omega: Any) -> Array:
     """Return the smallest theta with theta R(tau) - N(tau) >= 0, the larger eigenvalue of R^-1 N; `inf` unless R is positive."""
-    old, new = coefficients(beta1, certificate, rho, omega)
-    r, n = [_value(p, tau) for p in old], [_value(p, tau) for p in new]
+    return _factor(*_entries(tau, coefficients(beta1, certificate, rho, omega)))[0]
+
+
+_Forms = tuple[list[Polynomial], list[Polynomial]]
+
+
+def _entries(tau: Array, forms: _Forms) -> tuple[list[Any], list[Any]]:
+    """Return the three entries of R and of N at tau."""
+    return [_value(p, tau) for p in forms[0]], [_value(p, tau) for p in forms[1]]
+
+
+def _factor(r: Sequence[Any], n: Sequence[Any]) -> tuple[Array, Array]:
+    """Return the larger eigenvalue of R^-1 N, `inf` unless R is positive, and a lower bound of R's eigenvalues."""
     with np.errstate(all="ignore"):
         volume = r[0] * r[2] - r[1] ** 2
         half = (n[0] * r[2] - 2 * n[1] * r[1] + n[2] * r[0]) / volume / 2
         other = (n[0] * n[2] - n[1] ** 2) / volume
         theta = half + np.sqrt(np.maximum(half**2 - other, 0.0))
         positive = (r[0] > 0.0) & (volume > 1e-12 * (r[0] * r[2] + r[1] ** 2))
-    return np.asarray(np.where(positive & np.isfinite(theta), theta, np.inf))
+        least = np.where(positive, volume / (r[0] + r[2]), 0.0)
+    return np.asarray(np.where(positive & np.isfinite(theta), theta, np.inf)), np.asarray(least)
+
+
+def factor_near(
+    taus: Sequence[Array], spread: Array, beta1: Any, certificate: Certificate, rho: Any, omega: Any
+) -> Array:
+    """Return a factor theta that is valid for all numbers within `spread` of one of the taus; `inf` where none was certified.
+
+    The largest factor at the taus is raised by what a change of tau by `spread`, and rounding, can do to theta R - N. Then the
+    certificate is checked with these errors: both diagonal entries and the determinant of theta R - N, and of R, are positive at
+    every tau with each entry moved the wrong way. An entry changes by at most `spread` times the sum of the moduli of the terms
+    of its derivative, at the largest tau, and its rounding is a few units of the sum of the moduli of its own terms.
+
+    Args:
+        taus: eigenvalues, one array for each.
+        spread: how far they may be from the exact ones.
+        beta1: memory, in (0, 1).
+        certificate: the energy.
+        rho: see `coefficients`.
+        omega: see `coefficients`.
+    """
+    forms = coefficients(beta1, certificate, rho, omega)
+    each = [_entries(tau, forms) for tau in taus]
+    with np.errstate(all="ignore"):
+        theta, least = _factor(*each[0])
+        for r, n in each[1:]:
+            other, floor = _factor(r, n)
+            theta, least = np.maximum(theta, other), np.minimum(least, floor)
+        top = taus[-1] + spread
+        of_old, of_new = (
+            sum(spread * _slope(p, top) + _ROUNDING * _value(p, top) for p in form)
+            for form in _moduli(beta1, certificate, rho, omega)
+        )
+        error = theta * of_old + of_new
+        theta = theta * (1.0 + 1e-12) + 4.0 * error / least
+        error = theta * of_old + of_new
+        sound = np.isfinite(theta)
+        for r, n in each:
+            sound &= _positive([theta * x - y for x, y in zip(r, n, strict=True)], error) & _positive(r, of_old)
+    return np.asarray(np.where(sound, theta, np.inf))
+
+
+def _positive(entries: Sequence[Any], error: Any) -> Any:
+    """Whether a symmetric 2x2 matrix is positive although each of its entries may be off by an error."""
+    a, b, c = entries
+    return (a > error) & ((a - error) * (c - error) > (np.abs(b) + error) ** 2) & (c > error)
 
 
 def floor_at(tau: Any, beta1: Any, certificate: Certificate) -> Any:
@@ -220,18 +302,16 @@ def factor_on(low: Array, high: Array, beta1: float, certificate: Certificate, r
     The largest factor at a few points and a margin are the guess; the certificate is that of `certified`, in floating point with
     each coefficient above what rounding can do to it.
     """
-    ends = pieces_of(low, high)
-    guess = np.max([factor_at(end, beta1, certificate, rho, omega) for end in ends], axis=0)
+    ends = np.stack(np.broadcast_arrays(*pieces_of(low, high)))
+    guess = np.max(factor_at(ends, beta1, certificate, rho, omega), axis=0)
     theta = np.where(np.isfinite(guess), guess + _MARGIN * np.abs(1.0 - guess) + 1e-9, 1.0)
     old, new = coefficients(beta1, certificate, rho, omega)
     sound = np.isfinite(guess)
-    moduli = [[[np.abs(x) for x in p] for p in form] for form in (old, new)]
-    sizes = _sizes(theta, *moduli)
+    sizes = _sizes(theta, *_moduli(beta1, certificate, rho, omega))
     for polynomial, size in zip(_differences(theta, old, new), sizes, strict=True):
-        for begin, end in itertools.pairwise(ends):
-            allowed = _ROUNDING * _value(size, end)
-            for value in bernstein(polynomial, begin, end):
-                sound &= value > allowed
+        allowed = _ROUNDING * _value(size, ends[1:])
+        for value in bernstein(polynomial, ends[:-1], ends[1:]):
+            sound = sound & (value > allowed).all(axis=0)
     return np.asarray(np.where(sound, theta, np.inf))
 
 

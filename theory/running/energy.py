@@ -7,7 +7,7 @@ setting k of a replay; arrays are (M, T + 1, B) for the steps 0, ..., T, with a 
 import numpy as np
 from numpy.typing import NDArray
 
-from quadsim.theory.running.certificates import Certificate, certificates_for, factor_at, floor_on
+from quadsim.theory.running.certificates import Certificate, certificates_for, factor_near, floor_on
 from quadsim.theory.running.preconditioner import Replay
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
 Array = NDArray[np.float64]
 
 _ROUNDING = 64.0 * float(np.finfo(float).eps)
+_ABOVE = 1.0 + _ROUNDING
 
 
 def energies(replay: Replay, k: int = 0) -> Array:
@@ -36,12 +37,13 @@ def energies(replay: Replay, k: int = 0) -> Array:
 def energy_factors(replay: Replay, k: int = 0) -> Array:
     """Return max over the ends of tau of 1 - 2 tau + tau^2/eps1, (M, T + 1, B); NaN at step 0.
 
-    The function is convex in tau, so that it is largest at an end. With beta = 0 it is (1 - tau)^2.
+    The function is convex in tau, so that it is largest at an end. With beta = 0 it is (1 - tau)^2. The ends are widened by the
+    error of computed eigenvalues, so that the factor is one of the exact ones.
     """
     beta = float(replay.beta[k])
     eps1 = (1.0 - beta) / (1.0 + beta)
-    ends = (replay.smallest_tau[:, k], replay.largest_tau[:, k])
-    return np.asarray(np.max([(1.0 - tau) ** 2 + tau**2 * (1.0 / eps1 - 1.0) for tau in ends], axis=0))
+    ends = (tau[:, k] for tau in replay.tau_ends)
+    return _ABOVE * np.asarray(np.max([(1.0 - tau) ** 2 + tau**2 * (1.0 / eps1 - 1.0) for tau in ends], axis=0))
 
 
 def energy_gaps(replay: Replay, k: int = 0, start: int = 0) -> Array:
@@ -84,22 +86,21 @@ def certificate_energies(replay: Replay, certificate: Certificate, k: int = 0) -
 
 
 def certificate_factors(replay: Replay, certificate: Certificate, k: int = 0) -> Array:
-    """Return theta_t with V_t <= theta_t V_(t-1), (M, T + 1, B, C): the largest over the eigenvalues tau of the block.
+    """Return theta_t with V_t <= theta_t V_(t-1), (M, T + 1, B, C), valid for the exact eigenvalues tau of the block.
 
     `inf` where R is not positive definite at one of them, and at the steps 0 and 1, where there is no earlier preconditioner.
     """
     beta = float(replay.beta[k])
-    rise, fall = replay.rise[:, k][..., None], replay.fall[:, k][..., None]
+    # Ratios are rounded once; a larger rho or omega lowers R, so that the factor is one for the exact ratio, too.
+    rise, fall = (ratio[:, k][..., None] * _ABOVE for ratio in (replay.rise, replay.fall))
+    spread = replay.tau_error[:, k][..., None]
     out = np.empty((*rise.shape[:-1], np.size(certificate.s)))
     for size, blocks in replay.layout.groups.items():
-        taus = replay.taus[size][:, k]
-        found = np.full((*taus.shape[:-1], out.shape[-1]), -np.inf)
-        for position in range(size):
-            tau = taus[..., position, None]
-            found = np.maximum(found, factor_at(tau, beta, certificate, rise[:, :, blocks], fall[:, :, blocks]))
-        out[:, :, blocks] = found
-    # Eigenvalues and ratios are known to some units of rounding, and so is the factor, whose slope in them is moderate.
-    return out * (1.0 + 1e-10)
+        taus = [replay.taus[size][:, k, ..., position, None] for position in range(size)]
+        out[:, :, blocks] = factor_near(
+            taus, spread[:, :, blocks], beta, certificate, rise[:, :, blocks], fall[:, :, blocks]
+        )
+    return out
 
 
 def certificate_gaps(replay: Replay, k: int = 0, start: int = 1, certificate: Certificate | None = None) -> Array:
@@ -122,7 +123,7 @@ def certificate_gaps(replay: Replay, k: int = 0, start: int = 1, certificate: Ce
     first = value[:, start] + _ROUNDING * condition[:, :, None] * moduli[:, start]
     positive = value[:, start] > _ROUNDING * condition[:, :, None] * moduli[:, start]
     product = _from(certificate_factors(replay, chosen, k), start)
-    low, high = (tau[:, k][..., None] for tau in (replay.smallest_tau, replay.largest_tau))
+    low, high = (tau[:, k][..., None] for tau in replay.tau_ends)
     floor = floor_on(low, high, beta, chosen)
     with np.errstate(all="ignore"):
         gaps = first[:, None] * product / (2.0 * floor)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.theory.running.certificates import Certificate, certificates_for, factor_on, floor_on
+from quadsim.theory.running.preconditioner import eigenvalue_error
 
 __all__ = ["from_state_gaps"]
 
@@ -28,7 +29,8 @@ class _Enclosure:
         start = np.sqrt(second / (1.0 - beta2**t0)) + eps
         root = np.sqrt(lr / (1.0 - beta1**t0) / start)
         scaled = hessian * root[..., :, None] * root[..., None, :]
-        self._top = np.linalg.eigvalsh(scaled)[..., -1][:, None]
+        self._error = eigenvalue_error(hessian.shape[-1])
+        self._top = np.linalg.eigvalsh(scaled)[..., -1][:, None] * (1.0 + self._error)
         self._grown: Array | float = 0.0  # (1-beta2) sum of beta2^(t-1-j) 2 G_j
         with np.errstate(divide="ignore"):
             self._slowest = (self._curvature / self._v).max(axis=-1)
@@ -42,7 +44,8 @@ class _Enclosure:
         )
         root = np.sqrt(self._lr[:, None] / (1.0 - beta1**t) / largest)
         scaled = self._hessian * root[..., :, None] * root[..., None, :]
-        low = np.maximum(np.linalg.eigvalsh(scaled)[..., 0] * (1.0 - 1e-9), 1e-16)
+        values = np.linalg.eigvalsh(scaled)
+        low = np.maximum(values[..., 0] - self._error * values[..., -1], 1e-16)
         fall = np.sqrt(beta2**since * (1.0 - beta2**self._t0) / (1.0 - beta2**t))
         base = (1.0 - beta1 ** (t - 1)) / (1.0 - beta1**t)
         high = np.broadcast_to(self._top * (1.0 - beta1**self._t0) / (1.0 - beta1**t) / fall * (1.0 + 1e-9), low.shape)

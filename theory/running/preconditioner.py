@@ -20,11 +20,32 @@ from quadsim.simulator.rules.rule import Rule, Total, symbols
 from quadsim.simulator.rules.schedules import Schedule
 from quadsim.simulator.runs.trajectory import Trajectory
 
-__all__ = ["PreconditionedForm", "Replay", "preconditioned_form", "rehearse", "replay", "why_no_form"]
+__all__ = [
+    "PreconditionedForm",
+    "Replay",
+    "eigenvalue_error",
+    "preconditioned_form",
+    "rehearse",
+    "replay",
+    "why_no_form",
+]
 
 Array = NDArray[np.float64]
 
 _WEIGHT_DECAY = sp.Symbol("weight_decay", nonnegative=True)
+
+
+def eigenvalue_error(size: int) -> float:
+    """Return how far a computed eigenvalue of B^(1/2) H B^(1/2) may be from the exact one, relative to the largest.
+
+    With u the unit roundoff: an entry of the stored matrix is a root and two products away from the exact one, 4 u of itself,
+    which is 4 sqrt(n) u of the largest eigenvalue in norm. The eigenvalues are those of a matrix that differs by some n^2 u in
+    norm (2 (n-2) Householder transformations to tridiagonal form, each with an error of some n u, and as many rotations of the QL
+    iteration; Higham, Accuracy and Stability, 2002, lemma 19.3). By Weyl's inequality they move by no more than these norms. The
+    constant of the second part is 64; tests compare with certified enclosures.
+    """
+    unit = float(np.finfo(float).eps) / 2.0
+    return (4.0 * float(np.sqrt(size)) + 64.0 * size**2) * unit
 
 
 @dataclass(frozen=True)
@@ -138,6 +159,17 @@ class Replay:
         """Largest eigenvalue of B_t^(1/2) H_l B_t^(1/2) of every block, (M, K, T + 1, B)."""
         return self._extreme(-1)
 
+    @cached_property
+    def tau_error(self) -> Array:
+        """How far any of the computed eigenvalues may be from the exact one, (M, K, T + 1, B)."""
+        units = np.array([eigenvalue_error(size) for size in self.layout.block_sizes])
+        return np.asarray(units * self.largest_tau)
+
+    @cached_property
+    def tau_ends(self) -> tuple[Array, Array]:
+        """Numbers between which all exact eigenvalues lie, (M, K, T + 1, B) each: the computed ones, widened by their error."""
+        return np.maximum(self.smallest_tau - self.tau_error, 0.0), self.largest_tau + self.tau_error
+
     def _change(self, above: Array, below: Array) -> Array:
         with np.errstate(all="ignore"):
             ratio = above / below
@@ -237,7 +269,7 @@ def _replayed(
     gradient: Array,
     gradients: "Gradients",
 ) -> Replay:
-    functions = _functions(rule, problem.layout)
+    functions = _functions(rule, problem.rule_blocks)
     factors = None if schedule.is_constant else schedule.factors(error.shape[2] - 1)
     mean, diagonal = functions.along(gradients, error.shape, settings, factors)
     beta = np.broadcast_to(functions.beta(settings), (1, error.shape[1], 1))[0, :, 0]

@@ -10,7 +10,7 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.rules.rule import Ratio, Rule
 from quadsim.simulator.rules.rule import symbols as rule_symbols
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.statements.proving import Step
@@ -170,7 +170,9 @@ def _is_sign() -> tuple[Step, ...]:
     after, _ = advance(adam, e, g, values=values)
     other, _ = advance(RULES["signsgd"], e, g, values={rule_symbols.lr: eta})
     m, _ = adam.states
-    zero = adam.step.subs({m: 0, eps: 0})
+    (quotient,) = adam.step.atoms(Ratio)
+    mean, _ = quotient.args
+    corrected = tuple(sp.Lt(clock, 1) for clock in adam.clocks)
     return (
         Step(
             equal(after, e - eta * g / sp.Abs(g)),
@@ -179,7 +181,13 @@ def _is_sign() -> tuple[Step, ...]:
         ),
         Step(equal(other, e - eta * sp.sign(g)), "a step of the rule signsgd is -eta sign(g)"),
         Step(sp.Eq(g / sp.Abs(g), sp.sign(g), evaluate=False), "the same where g is not 0", (sp.Ne(g, 0),)),
-        Step(equal(zero, 0), "and where g = 0 neither moves, as 0/0 counts as 0"),
+        Step(equal(other, e), "where g = 0 signsgd does not move", (sp.Eq(g, 0),)),
+        Step(
+            equal(adam.step, -rule_symbols.lr * quotient),
+            "nor does adam, whose step is -eta times a quotient that counts as 0 where its numerator is 0,",
+            corrected,
+        ),
+        Step(equal(mean, 0), "as its numerator is where m = g = 0", (sp.Eq(m, 0), *corrected)),
     )
 
 
@@ -314,7 +322,6 @@ CYCLE = (
     Theorem(
         name="adam-is-sign",
         rules=("adam",),
-        statement=r"\beta_1 = \beta_2 = \varepsilon = 0\ \Rightarrow\ w_{t+1} = w_t - \eta\,\mathrm{sign}(g_t)",
         hypotheses=(
             _WITHOUT_EPS,
             Hypothesis.of(sp.Eq(beta1, 0, evaluate=False), "beta1 = 0"),
@@ -322,11 +329,10 @@ CYCLE = (
         ),
         kind="identity",
         direction="equal",
-        quantity=Symbol.cosine,
+        quantity=Symbol.cosine - sp.Abs(Symbol.stride / eta - 1),
         bound=sp.S.One,
         tight="always",
         argument=_is_sign,
-        conclusion=lambda bound: concludes(bound, sp.S.One),
-        source="Classical (Bernstein et al., arXiv 1802.04434), in the form derived here. Checked: the step is along the sign.",
+        source="Classical (Bernstein et al., arXiv 1802.04434), in the form derived here. Both angle and length are checked.",
     ),
 )

@@ -24,7 +24,9 @@ def _covariance() -> tuple[Step, ...]:
 
     return (
         Step(
-            equal(so_far(sp.S.Zero, sp.S.Zero, sp.S.Zero, sp.S.Zero), 0), "induction over the blocks: an empty sum is 0"
+            equal(so_far(norms, sizes, norms_top, sizes_top), 0),
+            "induction over the blocks: before the first all sums are 0, and so is the covariance",
+            tuple(sp.Eq(x, 0, evaluate=False) for x in (norms, sizes, norms_top, sizes_top)),
         ),
         Step(
             equal(

@@ -387,7 +387,7 @@ DESCENT = (
         bound=SumOver(Symbol.part_i * _POWER + _LEVEL / 2),
         # Modes are independent and normal: the square of one with mean m and variance v varies by 2 v^2 + 4 m^2 v.
         variance=SumOver(_LEVEL**2 / 2 + 2 * Symbol.part_i * _POWER * _LEVEL),
-        noisy=True,
+        oracle="additive",
         tight="always, in the mean",
         argument=_gd_noise,
         conclusion=lambda bound: concludes(

@@ -73,7 +73,8 @@ def _proof() -> tuple[Step, ...]:
     g = rule_symbols.g
     after, _ = advance(RULES["signsgd"], e, g, values={rule_symbols.lr: eta})
     number, size, hits = sp.symbols("C b k", real=True)
-    zero = sp.log(2) / sp.log(C / (C - 1))
+    fall = sp.Symbol("ln(C/(C-1))", positive=True)
+    zero = sp.Mul(-sp.log(2) / fall, fall, evaluate=False)
     return (
         Step(
             equal((b - count) / b * (1 / C) + count / b * (1 / C - 1), 1 / C - count / b),
@@ -94,7 +95,7 @@ def _proof() -> tuple[Step, ...]:
         ),
         Step(equal(empty - (1 - empty), 2 * empty - 1), "s = 2 (1 - 1/C)^b - 1 for b < C"),
         Step(
-            equal(2 * sp.exp(-zero * sp.log(C / (C - 1))) - 1, 0),
+            equal(2 * sp.exp(zero, evaluate=False) - 1, 0),
             "which is 0 at b = ln 2/ln(C/(C-1)), as (1 - 1/C)^b = exp(-b ln(C/(C-1))), and falls with b",
         ),
         Step(

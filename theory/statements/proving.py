@@ -27,9 +27,10 @@ from typing import Any
 import lazy_loader
 import numpy as np
 import sympy as sp
+from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean
 
-from quadsim.theory.symbols import MaxOver, MinOver, SumOver
+from quadsim.theory.symbols import REDUCTIONS, Invertible
 
 z3: Any = lazy_loader.load("z3")  # half a second, and only a proof needs it
 
@@ -107,6 +108,22 @@ class Step:
             raise ValueError(
                 f"a claim must be one that a reader can check, got {self.claim}; keep SymPy from deciding it: evaluate=False."
             )
+        inverses = {
+            power.base
+            for power in self.claim.atoms(sp.Pow)
+            if not power.is_commutative and not power.exp.is_nonnegative and not isinstance(power.base, Invertible)
+        }
+        if inverses:
+            raise ValueError(
+                f"a letter with an inverse must be that of an invertible matrix, got {', '.join(map(str, inverses))}; multiply "
+                "from the other side."
+            )
+        empty = [part for part in _relations(self.claim) if not part.free_symbols]
+        if empty:
+            raise ValueError(
+                f"a claim must speak of a quantity, got {empty[0]}, which holds or not before anything is proved; state both "
+                "sides as they are, so that the prover decides."
+            )
         floats = {number for x in (self.claim, *self.given) if isinstance(x, sp.Basic) for number in x.atoms(sp.Float)}
         if any(isinstance(x, sp.Basic) and x.has(sp.zoo, sp.nan) for x in (self.claim, *self.given)):
             raise ValueError(
@@ -121,6 +138,15 @@ class Step:
     def is_cited(self) -> bool:
         """Whether the step cites a named fact instead of being proved."""
         return isinstance(self.claim, str)
+
+
+def _relations(claim: Any) -> Iterator[Any]:
+    """Yield the relations of which a claim is made."""
+    if isinstance(claim, Relational):
+        yield claim
+    else:
+        for part in claim.args:
+            yield from _relations(part)
 
 
 @dataclass(frozen=True)
@@ -193,7 +219,7 @@ def _is_identity(equation: sp.Eq) -> bool:
 def _opaque(expression: sp.Expr) -> sp.Expr:
     """Return an expression in which every reduction over an index is a symbol: two of them are equal only if they look alike."""
     outermost: dict[sp.Expr, sp.Symbol] = {}
-    for over in sorted(expression.atoms(MaxOver, MinOver, SumOver), key=sp.count_ops, reverse=True):
+    for over in sorted(expression.atoms(*REDUCTIONS), key=sp.count_ops, reverse=True):
         outermost[over] = sp.Symbol(f"reduction {len(outermost)}", real=True, positive=over.is_positive)
         expression = expression.xreplace({over: outermost[over]})
     return expression
@@ -201,7 +227,7 @@ def _opaque(expression: sp.Expr) -> sp.Expr:
 
 def _where_it_fails(equation: sp.Eq) -> dict[str, str]:
     """Return rational numbers at which the sides differ by more than 1e-30, evaluated to 40 digits; empty if none are found."""
-    if equation.atoms(MaxOver, MinOver, SumOver):
+    if equation.atoms(*REDUCTIONS):
         return {}  # their values cannot be chosen one by one
     difference = (equation.lhs - equation.rhs).doit()
     names = sorted(difference.free_symbols, key=str)
@@ -269,7 +295,8 @@ class _Query:
         """Return a condition without which an expression is not defined although what is given holds; "" if there is none."""
         for inner, relation in dict.fromkeys(_conditions(expression)):
             known = {"!= 0": inner.is_nonzero, ">= 0": inner.is_nonnegative, "> 0": inner.is_positive}[relation]
-            if known or _factors_are_known(inner, relation):
+            inverse = isinstance(inner, Invertible)
+            if known or inverse or _factors_are_known(inner, relation):
                 continue
             compare = {"!= 0": sp.Ne, ">= 0": sp.Ge, "> 0": sp.Gt}[relation](inner, 0, evaluate=False)
             if self._decided(compare)[0] != "proved":
@@ -454,12 +481,12 @@ class _Translator:
         if isinstance(expression, sp.sign):
             inner = self.real(expression.args[0])
             return z3.If(inner > 0, z3.RealVal(1), z3.If(inner < 0, z3.RealVal(-1), z3.RealVal(0)))
-        if isinstance(expression, MaxOver | MinOver | SumOver):
+        if isinstance(expression, (*REDUCTIONS, sp.log)):
             return self._opaque(expression)
         raise TypeError(f"Z3 has no real for {expression!r}")
 
     def _opaque(self, expression: sp.Expr) -> Any:
-        """Return a real for an expression of which Z3 knows nothing but its sign: what holds for every real holds for it."""
+        """Return a real for a reduction, power or logarithm, of which Z3 knows its sign at most."""
         if expression not in self._symbols:
             self._symbols[expression] = z3.Real(f"symbol{len(self._symbols)}")
             self.is_complete = False

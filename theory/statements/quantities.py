@@ -12,6 +12,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
+from quadsim.simulator.problems.coupling import off_block_norm
 from quadsim.simulator.problems.heterogeneity import size_weighted_smoothness
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
@@ -21,6 +22,7 @@ from quadsim.theory.running.meanings import RUN_MEANINGS
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
 __all__ = [
+    "GEOMETRIES",
     "LARGEST_ENUMERATED",
     "LENGTHS",
     "MEANINGS",
@@ -96,11 +98,12 @@ def frozen_spectrum(trajectory: Trajectory) -> Array:
     return problem.layout.flatten(values)[:, None]
 
 
-def _per_block(trajectory: Trajectory, reduce: Callable[..., Array]) -> Array:
-    """Return a reduction of |g_0| over each block, (M, 1, B)."""
+def _per_block(trajectory: Trajectory, reduce: Callable[..., Array], sizes: tuple[int, ...] | None = None) -> Array:
+    """Return a reduction of |g_0| over each block of H, or over blocks of other sizes, (M, 1, B)."""
     modulus = np.abs(first_gradient(trajectory))
-    ends = np.cumsum(trajectory.problem.block_sizes)
-    begins = ends - np.array(trajectory.problem.block_sizes)
+    sizes = trajectory.problem.block_sizes if sizes is None else sizes
+    ends = np.cumsum(sizes)
+    begins = ends - np.array(sizes)
     return np.stack([reduce(modulus[:, b:e], axis=1) for b, e in zip(begins, ends, strict=True)], axis=-1)[:, None]
 
 
@@ -124,6 +127,28 @@ def _sizes(trajectory: Trajectory) -> Array:
 
 def _weighted_smoothness(trajectory: Trajectory) -> Array:
     return size_weighted_smoothness(trajectory.problem.block_sizes, trajectory.problem.block_smoothness)[:, None]
+
+
+def _coupled_weighted_smoothness(trajectory: Trajectory) -> Array:
+    problem = trajectory.problem
+    return size_weighted_smoothness(problem.rule_blocks.block_sizes, problem.rule_smoothness)[:, None]
+
+
+def _coupled_ratio(reduce: Callable[..., Array]) -> Callable[[Trajectory], Array]:
+    def value(trajectory: Trajectory) -> Array:
+        problem = trajectory.problem
+        return _per_block(trajectory, reduce, problem.rule_blocks.block_sizes) / problem.rule_smoothness[:, None]
+
+    return value
+
+
+def _dual_norm(trajectory: Trajectory) -> Array:
+    """Return the dual norm of the gradient in the geometry of the rule, (M, K, R)."""
+    return evaluate_along(GEOMETRIES[canonical_name(trajectory.rule)][0], trajectory)
+
+
+def _norm_smoothness(trajectory: Trajectory) -> Array:
+    return evaluate(GEOMETRIES[canonical_name(trajectory.rule)][1], trajectory)
 
 
 def _smallest_inverse(trajectory: Trajectory) -> Array:
@@ -174,9 +199,16 @@ LENGTHS: Mapping[str, sp.Expr] = {
     "sgd": Symbol.eta,
     "signsgd": Symbol.eta,
     "gd-lambda": Symbol.eta / Symbol.Lambda_G,
-    "sign-lambda": Symbol.eta * Symbol.norm1 / (Symbol.P * Symbol.Lambda_P),
+    "sign-lambda": Symbol.eta * Symbol.norm1 / (Symbol.P * Symbol.Lambda_D),
+    "normalized-gd": Symbol.eta,
 }
-"""Rule to the factor by which its step multiplies -g or -sign(g)."""
+"""Rule to the factor by which its step multiplies -g, -sign(g) or, for normalized-gd, -g/|g|_2."""
+
+GEOMETRIES: Mapping[str, tuple[sp.Expr, sp.Expr]] = {
+    "normalized-gd": (sp.sqrt(Symbol.norm2_squared), Symbol.L),
+    "signsgd": (Symbol.norm1, Symbol.L_inf),
+}
+"""Rule of steepest descent in a norm to the dual norm of the gradient and the smoothness in that norm."""
 
 
 def same_rule(rule: Rule, other: Rule) -> bool:
@@ -240,6 +272,36 @@ MEANINGS: Mapping[sp.Symbol, Meaning] = (
             "largest |g_0,li| of block l over L_l",
             lambda run: _per_block(run, np.max) / run.problem.block_smoothness[:, None],
         ),
+        Symbol.coupling: Meaning(
+            "smallest c with (1-c) D <= H <= (1+c) D, D the diagonal blocks of H by the blocks of rules, at least 0",
+            lambda run: run.problem.coupling[:, None],
+        ),
+        Symbol.rate_coupling: Meaning(
+            "coupling that the rates of the rule allow for, in [0, 1)", _setting("coupling"), setting="coupling"
+        ),
+        Symbol.off_block: Meaning(
+            "spectral norm of H - D, at least 0", lambda run: off_block_norm(run.problem)[:, None]
+        ),
+        Symbol.L_D_l: Meaning("largest eigenvalue of block l of D", lambda run: run.problem.rule_smoothness[:, None]),
+        Symbol.mu_D_l: Meaning(
+            "smallest eigenvalue of block l of D, positive", lambda run: run.problem.rule_convexity[:, None]
+        ),
+        Symbol.kappa_D_l: Meaning(
+            "condition number of block l of D, at least 1",
+            lambda run: (run.problem.rule_smoothness / run.problem.rule_convexity)[:, None],
+        ),
+        Symbol.C1_D_l: Meaning("smallest |g_0,li| of block l over L_D_l", _coupled_ratio(np.min)),
+        Symbol.C2_D_l: Meaning("largest |g_0,li| of block l over L_D_l", _coupled_ratio(np.max)),
+        Symbol.Lambda_D: Meaning("sum_l (P_l/P) L_D_l", _coupled_weighted_smoothness),
+        Symbol.dual_norm: Meaning(
+            "max of g'd over d of norm 1: |g|_2 (normalized-gd) or |g|_1 (signsgd)",
+            _dual_norm,
+            of_state=True,
+            needs=("gradient_norm", "gradient_norm_1"),
+        ),
+        Symbol.norm_smoothness: Meaning(
+            "max of d'Hd over d of norm 1: L (normalized-gd) or L_inf (signsgd)", _norm_smoothness
+        ),
         Symbol.lambda_i: Meaning(
             "eigenvalues of H, by block", lambda run: run.problem.layout.flatten(run.problem.eigenvalues)[:, None]
         ),
@@ -293,6 +355,12 @@ MEANINGS: Mapping[sp.Symbol, Meaning] = (
             _observed("step_sign_cosine"),
             of_state=True,
             needs=("step_sign_cosine",),
+        ),
+        Symbol.stride: Meaning(
+            "|w_{t+1} - w_t|_2 / |sign(g_t)|_2, the length of the step over that of sign(g_t)",
+            _observed("step_sign_stride"),
+            of_state=True,
+            needs=("step_sign_stride",),
         ),
     }
     | {symbol: Meaning(**record) for symbol, record in RUN_MEANINGS.items()}

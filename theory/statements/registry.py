@@ -1,26 +1,92 @@
 """THEOREMS: every statement by name."""
 
+import importlib
+from collections.abc import Iterator, MutableMapping
 from dataclasses import replace
 
-from quadsim.theory.statements.adam import ADAM
-from quadsim.theory.statements.adam_cycle import CYCLE
-from quadsim.theory.statements.as_run.adam_run import ADAM_AS_RUN
-from quadsim.theory.statements.as_run.invariance import INVARIANCE
-from quadsim.theory.statements.as_run.sign_constant import SIGN_AS_RUN
-from quadsim.theory.statements.covariance import HETEROGENEITY
-from quadsim.theory.statements.derived.proofs import DERIVATIONS
-from quadsim.theory.statements.descent import DESCENT
-from quadsim.theory.statements.head import HEAD
-from quadsim.theory.statements.sign import SIGN
 from quadsim.theory.statements.theorem import Theorem
 
 __all__ = ["THEOREMS"]
 
-_ALL = (*DESCENT, *ADAM, *CYCLE, *SIGN, *SIGN_AS_RUN, *ADAM_AS_RUN, *INVARIANCE, *HETEROGENEITY, *HEAD)
+_TUPLES = (
+    "descent:DESCENT",
+    "adam:ADAM",
+    "adam_cycle:CYCLE",
+    "sign:SIGN",
+    "coupled.survival:SURVIVAL",
+    "coupled.general:GENERAL",
+    "as_run.signs.theorems:SIGN_AS_RUN",
+    "as_run.preconditioned.theorems:ADAM_AS_RUN",
+    "as_run.invariance:INVARIANCE",
+    "covariance:HETEROGENEITY",
+    "head:HEAD",
+)
+"""The statements in reading order: modules of this folder, with the name of their tuple."""
 
-THEOREMS: dict[str, Theorem] = {
-    # A derived statement is written from its parts; where there is no derivation, its words are all that a reader has.
-    t.name: replace(t, derivation=DERIVATIONS[t.name], statement="") if t.name in DERIVATIONS else t
-    for t in _ALL
-}
+_DERIVATIONS = (
+    "derived.proofs:DERIVATIONS",
+    "derived.sign_proofs.derivations:SIGN_DERIVATIONS",
+    "derived.preconditioned_proofs:PRECONDITIONED_DERIVATIONS",
+    "derived.from_state_proof:FROM_STATE_DERIVATIONS",
+)
+"""Likewise the derivations, by the names of theorems."""
+
+
+class _Theorems(MutableMapping[str, Theorem]):
+    """The theorems by name, in reading order; a module of statements is imported when one of its theorems may be asked for.
+
+    A sweep asks for one or two of them, and the expressions of all take longer to build than its table.
+    """
+
+    def __init__(self) -> None:
+        self._waiting = list(_TUPLES)
+        self._written: dict[str, Theorem] = {}
+        self._derived: dict[str, Theorem] = {}
+
+    def _import_next(self) -> None:
+        module, _, name = self._waiting.pop(0).partition(":")
+        found = importlib.import_module(f"quadsim.theory.statements.{module}")
+        self._written |= {theorem.name: theorem for theorem in getattr(found, name)}
+
+    def __getitem__(self, name: str) -> Theorem:
+        while name not in self._written and self._waiting:
+            self._import_next()
+        if name not in self._derived:
+            self._derived[name] = _with_derivation(self._written[name])
+        return self._derived[name]
+
+    def __setitem__(self, name: str, theorem: Theorem) -> None:
+        while name not in self._written and self._waiting:  # in its place in the reading order
+            self._import_next()
+        self._written[name] = self._derived[name] = theorem
+
+    def __delitem__(self, name: str) -> None:
+        while self._waiting:
+            self._import_next()
+        del self._written[name]
+        self._derived.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        while self._waiting:
+            self._import_next()
+        return iter(self._written)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _with_derivation(theorem: Theorem) -> Theorem:
+    """A theorem with its derivation, from whose parts its statement is written.
+
+    Where there is no derivation, its words are all that a reader has.
+    """
+    for path in _DERIVATIONS:
+        module, _, name = path.partition(":")
+        found = getattr(importlib.import_module(f"quadsim.theory.statements.{module}"), name)
+        if theorem.name in found:
+            return replace(theorem, derivation=found[theorem.name], statement="")
+    return theorem
+
+
+THEOREMS: MutableMapping[str, Theorem] = _Theorems()
 """The theorems of this project by name, in reading order."""

@@ -17,7 +17,7 @@ from quadsim.theory.statements.steps import EIGENBASIS, concludes, e, equal, lam
 from quadsim.theory.statements.theorem import Hypothesis, Theorem
 from quadsim.theory.symbols import Symbol
 
-__all__ = ["SIGN", "norm_against_gap"]
+__all__ = ["SIGN", "norm_against_gap", "telescope"]
 
 eta, P, Lambda_P, mu, L, nu, t = (
     Symbol.eta,
@@ -127,7 +127,7 @@ def _sign_lemma() -> tuple[Step, ...]:
     )
 
 
-def _telescope() -> tuple[Step, ...]:
+def telescope() -> tuple[Step, ...]:
     """Return the proof steps from a smallest decrease per step to a number of steps."""
     start, now, d, steps = sp.symbols("gap_0 gap d t", nonnegative=True)
     return (
@@ -156,7 +156,7 @@ def _gradient_complexity() -> tuple[Step, ...]:
             "every step before t decreases the gap by (min |g|^2)/(2 max Lambda_G) at least, and min |g|^2 > P delta^2",
             (sp.Ge(now, smallest), sp.Le(here, largest)),
         ),
-        *_telescope(),
+        *telescope(),
         Step(
             sp.Le((x + y) ** 2, 2 * (x**2 + y**2)),
             "|g|_1 <= sqrt(P) |g|_2 (two coordinates; by induction all), so the bound holds for |g|_1 <= P delta too",
@@ -174,7 +174,7 @@ def _sign_complexity() -> tuple[Step, ...]:
             "every step before t decreases the gap by (min |g|_1)^2/(2 P Lambda_P) at least, and min |g|_1 > P delta",
             (sp.Ge(now, smallest),),
         ),
-        *_telescope(),
+        *telescope(),
     )
 
 

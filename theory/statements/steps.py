@@ -5,9 +5,9 @@ from typing import Any
 import sympy as sp
 
 from quadsim.theory.statements.proving import Step
-from quadsim.theory.symbols import MaxOver, MinOver, SumOver
+from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
-__all__ = ["EIGENBASIS", "SUM_OF_UPPER", "concludes", "e", "equal", "inside", "lam"]
+__all__ = ["EIGENBASIS", "NEVER", "SUM_OF_UPPER", "concludes", "e", "equal", "inside", "lam"]
 
 e = sp.Symbol("e", real=True)
 lam = sp.Symbol("lambda", positive=True)
@@ -18,6 +18,10 @@ def equal(left: sp.Expr, right: sp.Expr) -> sp.Eq:
     return sp.Eq(left, right, evaluate=False)
 
 
+NEVER = equal(Symbol.t, Symbol.t + 1)
+"""A claim that does not hold, for a proof that ends before its first step."""
+
+
 def inside(expression: sp.Expr) -> sp.Expr:
     """Return the expression inside a reduction over an index."""
     return expression.args[0] if isinstance(expression, MaxOver | MinOver | SumOver) else expression
@@ -26,6 +30,10 @@ def inside(expression: sp.Expr) -> sp.Expr:
 def concludes(bound: sp.Expr, proved: sp.Expr, given: tuple[Any, ...] = ()) -> Step:
     """Return the last step of a proof: the bound that is evaluated on runs equals the bound that was proved."""
     text = "conclusion: the bound that runs are held against is the one that was proved"
+    if not (
+        bound.free_symbols or proved.free_symbols
+    ):  # two numbers: of the gap, so that the claim speaks of a quantity
+        bound, proved = bound * Symbol.gap, proved * Symbol.gap
     return Step(equal(bound, proved), text, given)
 
 

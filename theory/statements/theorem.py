@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -24,12 +24,15 @@ from quadsim.theory.statements.quantities import (
     same_rule,
     unmet_needs,
 )
+from quadsim.theory.statements.wording import in_latex
 from quadsim.theory.symbols import MaxOver, MinOver, Symbol
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["DIRECTIONS", "KINDS", "Hypothesis", "Theorem"]
+
+BY_RULE_BLOCKS = frozenset({"Lambda_G", "block_gap", "block_gradient_norm"})
+"""Observables that a run records by the blocks of rules."""
+
+_MOST_SIZES = 12
 
 KINDS = ("per step", "horizon", "complexity", "identity", "existence", "expectation")
 DIRECTIONS = ("upper", "lower", "equal")
@@ -142,8 +145,10 @@ class Theorem:
         direction: `upper`, `lower` or `equal`.
         quantity: the quantity that is bounded; by default that of the kind.
         variance: variance of the quantity, for an expectation.
-        noisy: whether it is about gradients with noise.
+        oracle: name of the gradient oracle that it is about (`quadsim.simulator.problems.oracles`).
         any_schedule: whether it holds for every schedule of the rate; by default the rate must be constant.
+        any_partition: whether it holds where the blocks of the rule are not those of H (coupling, partition). By default it
+            does so only for a rule and a bound to which the blocks of rules make no difference.
         statement: the statement in LaTeX; by default it is derived from the bound.
         tight: where the bound is attained; empty if this is not known.
         argument: function that returns the steps of the proof, which start from the Rule itself; see `proof`.
@@ -174,8 +179,9 @@ class Theorem:
     direction: str = "upper"
     quantity: sp.Expr | None = None
     variance: sp.Expr | None = None
-    noisy: bool = False
+    oracle: str = "full"
     any_schedule: bool = False
+    any_partition: bool = False
     statement: str = ""
     tight: str = ""
     argument: Callable[[], tuple[Step, ...]] = tuple
@@ -213,27 +219,7 @@ class Theorem:
             quantity = default.get(self.kind, Symbol.gap) if self.quantity is None else self.quantity
             set_(self, "quantity", self._checked("quantity", quantity))
         if not self.statement:
-            set_(self, "statement", self._latex())
-
-    def _latex(self) -> str:
-        """Return the statement in LaTeX, from its hypotheses, quantity, direction and bound."""
-        sign = {"upper": r"\le", "lower": r"\ge", "equal": "="}[self.direction]
-        bound = sp.latex(self.bound, symbol_names=_NAMES)
-        if self.is_factor:
-            claim = rf"{_NAMES[Symbol.gap_next]} {sign} \left({bound}\right) {_NAMES[Symbol.gap]}"
-        else:
-            quantity = sp.latex(self.quantity, symbol_names=_NAMES)
-            mean = rf"\mathbb E[{quantity}]" if self.kind == "expectation" else quantity
-            claim = f"{mean} {sign} {bound}"
-        conditions = [
-            rf"\text{{{_plain(h.text)}}}" if h.relation is None else sp.latex(h.relation, symbol_names=_NAMES)
-            for h in self.conditions
-        ]
-        if r"\Delta" in claim:
-            claim += r",\quad \Delta_t = f(w_t) - f^*"
-        assumed = r",\ ".join(conditions)
-        whole = rf"{assumed}\ \Rightarrow\ {claim}" if conditions else claim
-        return rf"\exists H, e_0\ \forall \eta, t:\ {whole}" if self.kind == "existence" else whole
+            set_(self, "statement", in_latex(self))
 
     def _listed(self) -> tuple[Any, ...]:
         return tuple(self.hypotheses) if isinstance(self.hypotheses, tuple | list) else (self.hypotheses,)
@@ -341,15 +327,19 @@ class Theorem:
             own = " of its own (a theorem of it has own_rules=(rule,))" if rule in names else ""
             return np.full(shape, f"the rule is {rule}{own}, not {' or '.join(names)}", dtype=object)
         scheduled = not trajectory.schedule.is_constant and not self.any_schedule
-        if scheduled or (trajectory.gradient_noise_std > 0.0 and not self.noisy):
-            noise = "" if self.noisy else " and the gradient without noise"
-            std = "" if self.noisy else f" and noise of standard deviation {trajectory.gradient_noise_std:g}"
-            found = f"got the schedule {trajectory.schedule}{std}"
-            return np.full(shape, f"the rate must be constant{noise}, {found}", dtype=object)
+        if scheduled or trajectory.oracle.name != self.oracle:
+            found = f"got the schedule {trajectory.schedule} and the oracle {trajectory.oracle}"
+            return np.full(
+                shape,
+                f"the rate must be constant and the gradient that of the oracle {self.oracle}, {found}",
+                dtype=object,
+            )
         assert self.quantity is not None
         settings = sum(
             (sp.Add(h.relation.lhs, h.relation.rhs) for h in self.conditions if h.relation is not None), sp.S.Zero
         )
+        if other := self._other_blocks(trajectory):
+            return np.full(shape, other, dtype=object)
         missing = unmet_needs(self.bound + self.quantity + settings, trajectory)
         if not missing and self.is_local and not np.any(np.diff(trajectory.steps) == 1):
             missing = 'the run must record steps that follow each other: simulate(..., record="all")'
@@ -365,6 +355,20 @@ class Theorem:
             if fails.any():
                 out[fails] = hypothesis.failure(trajectory)[fails] if explain else hypothesis.text
         return out
+
+    def _other_blocks(self, trajectory: Trajectory) -> str:
+        """Return why blocks of rules that are not those of H are in the way; "" where they are not."""
+        assert self.quantity is not None
+        problem = trajectory.problem
+        if problem.partition is None or self.any_partition:
+            return ""
+        needs = {name for s in (self.bound + self.quantity).free_symbols if s in MEANINGS for name in MEANINGS[s].needs}
+        replayed = "iterate" in needs  # from the rule itself, with its own blocks
+        if needs & BY_RULE_BLOCKS or (trajectory.rule is not None and trajectory.rule.uses_blocks and not replayed):
+            sizes = problem.rule_blocks.block_sizes
+            shown = "+".join(map(str, sizes)) if len(sizes) <= _MOST_SIZES else f"{len(sizes)} blocks"
+            return f"the blocks of rules must be those of H, got {shown}, which H couples (c up to {problem.coupling.max():.3g})"
+        return ""
 
     def _speaks_of(self, rule: Rule | None) -> bool:
         """Whether a rule is one of the theorem's, by its expressions: a rule of one's own may have the name of another."""
@@ -419,32 +423,6 @@ class Theorem:
 
     def __repr__(self) -> str:
         return f"Theorem({self.name}: {self.direction} {self.kind}, {self.bound})"
-
-
-_NAMES: Mapping[sp.Symbol, str] = {
-    Symbol.gap: r"\Delta_t",
-    Symbol.gap_next: r"\Delta_{t+1}",
-    Symbol.gap_0: r"\Delta_0",
-    Symbol.norm1: "|g_t|_1",
-    Symbol.norm2_squared: "|g_t|_2^2",
-    Symbol.norm2_squared_l: "|g_{t,l}|_2^2",
-    Symbol.Lambda_G: r"\Lambda_G(w_t)",
-    Symbol.length: r"\eta_t",
-    Symbol.least_norm1: r"\left(\min_{s<t} |g_s|_1\right)",
-    Symbol.least_norm2_squared: r"\left(\min_{s<t} |g_s|_2^2\right)",
-    Symbol.largest_Lambda_G: r"\left(\max_{s<t} \Lambda_G(w_s)\right)",
-    Symbol.L_inf: r"L_\infty",
-    Symbol.cosine: r"\cos(w_{t+1} - w_t, -\mathrm{sign}\,g_t)",
-    Symbol.drift: "s",
-    Symbol.tie: "P(k = b/C)",
-    Symbol.growth: "|V_t - V_0|_F^2",
-}
-"""How symbols are written in statements, where it is not by their names."""
-
-
-def _plain(text: str) -> str:
-    """Return words for a LaTeX text, in which an underscore and a percent sign have to be marked."""
-    return text.replace("_", r"\_").replace("%", r"\%")
 
 
 def _conditions(given: Any) -> tuple[Hypothesis, ...]:

@@ -7,14 +7,17 @@ one that accepts a false claim cannot be trusted with the true ones.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import sympy as sp
 
 from quadsim.simulator.engines import simulate
 from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.checking.comparison import check
 from quadsim.theory.checking.heads import check_head
+from quadsim.theory.statements.coupled.survival import coupled_block_gd
 from quadsim.theory.statements.head import drift, moments_of_walk, step_distribution
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
@@ -109,6 +112,58 @@ def _drift_the_other_way() -> Refutation:
     return Refutation("refuted" if refuted else "survived", text)
 
 
+def _pair(off: Fraction | int, start: tuple[int, int]) -> BlockQuadratic:
+    """Return the problem of two coupled coordinates, each a block of the rule: H = [[1, c], [c, 1]]."""
+    return BlockQuadratic.from_blocks([[[1, off], [off, 1]]], initial_error=list(start), partition=(1, 1))
+
+
+def _on_pair(
+    rule: str | Rule, start: tuple[int, int], lr: float, off: Fraction = Fraction(1, 2), **own: Any
+) -> Trajectory:
+    seen = ["gradient_norm", "gradient_norm_1", "Lambda_G"]
+    return simulate(_pair(off, start), rule, lr=lr, steps=3, observe=seen, **own)
+
+
+def _with(name: str, changes: dict[sp.Expr, sp.Expr | int]) -> Theorem:
+    return replace(THEOREMS[name], bound=THEOREMS[name].bound.subs(changes), statement="")
+
+
+def _less(name: str, changes: dict[sp.Expr, sp.Expr | int], claim: str, *run: Any, **options: Any) -> FalseClaim:
+    """Return the false neighbour of a theorem on coupled blocks, refuted on a pair of coordinates."""
+    rule, start, lr = run
+    words = f"H = [[1, c], [c, 1]], c = {options.get('off', Fraction(1, 2))}, blocks of one, e_0 = {start}, lr = {lr:g}"
+    refute = _by_run(lambda: _with(name, changes), lambda: _on_pair(rule, start, lr, **options), words)
+    return FalseClaim(f"{name}, {claim}", f"{name} holds {claim}", refute)
+
+
+_NO_C: dict[sp.Expr, sp.Expr | int] = {Symbol.coupling: 0}
+_NO_DELTA: dict[sp.Expr, sp.Expr | int] = {Symbol.off_block: 0}
+_ALIKE, _OPPOSITE = (1, 1), (1, -1)
+
+_COUPLED_CLAIMS = (
+    _less("block-gd-coupled", _NO_C, "without c", "block-gd", _ALIKE, 1.0),
+    _less(
+        "block-gd-at-coupling", {Symbol.rate_coupling: 0}, "with kappa_l for kappa_l(c')", coupled_block_gd(), _ALIKE, 1.0,
+        coupling=0.75,
+    ),
+    _less("adam-frozen-coupled", _NO_C, "without 1 - c", "adam-frozen", _OPPOSITE, 0.25),
+    _less("gradient-descent-lemma-coupled", _NO_C, "with Lambda_G for (1+c) Lambda_G", "gd", _ALIKE, 1.0),
+    _less("sign-descent-lemma-coupled", _NO_C, "with Lambda_P for (1+c) Lambda_P", "signsgd", _ALIKE, 1.0),
+    _less("gradient-complexity-coupled", _NO_C, "without c", "gd-lambda", _ALIKE, 1.0),
+    _less("sign-complexity-coupled", _NO_C, "without c", "sign-lambda", _ALIKE, 1.0),
+    _less("steepest-descent-lemma", {Symbol.norm_smoothness: Symbol.L}, "with L in every norm", "signsgd", _ALIKE, 1.0),
+    _less("gradient-descent-lemma-general", _NO_DELTA, "without delta", "gd", _ALIKE, 1.0),
+    _less("sign-descent-lemma-general", _NO_DELTA, "without delta", "signsgd", _ALIKE, 1.0),
+    _less(
+        "gradient-complexity-general", {Symbol.gap_0: Symbol.gap_0 / 3}, "with 2 for 6", "gd-lambda", _ALIKE, 1.0,
+        off=Fraction(1, 3),
+    ),
+    _less(
+        "sign-complexity-general", {Symbol.gap_0: Symbol.gap_0 / 3}, "with 2 for 6", "sign-lambda", _ALIKE, 1.0,
+        off=Fraction(1, 3),
+    ),
+)  # fmt: skip
+
 FALSE_CLAIMS = (
     FalseClaim(
         "gd-lower without the square",
@@ -136,4 +191,5 @@ FALSE_CLAIMS = (
         _by_run(_size_weighted, _steep_and_large, "H = diag(1, 3) in two blocks, g = (1, 2), lr = 1/2"),
     ),
     FalseClaim("head-drift upwards", "a class row moves by +eta s a step on average", _drift_the_other_way),
+    *_COUPLED_CLAIMS,
 )

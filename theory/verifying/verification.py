@@ -6,18 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import sympy as sp
 
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice, check_count
 from quadsim.simulator.support.torch_modes import own_modes
-from quadsim.theory.checking.comparison import FOREIGN, VERDICTS, check
+from quadsim.theory.checking.comparison import CONTRADICTION, FOREIGN, VERDICTS, check
 from quadsim.theory.checking.exact_run import EFFORT
 from quadsim.theory.checking.heads import check_head
 from quadsim.theory.statements.derived.graph import Derived, derive
 from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.registry import THEOREMS
+from quadsim.theory.statements.steps import NEVER
 from quadsim.theory.statements.theorem import Theorem
+from quadsim.theory.verifying.both_sides import Sides, on_both_sides
 from quadsim.theory.verifying.false_claims import FALSE_CLAIMS, FalseClaim, Refutation
 from quadsim.theory.verifying.tightness import search_tightest
 from quadsim.theory.verifying.trials import Trial, trial_of
@@ -44,7 +45,7 @@ class TheoremReport:
         verdict: `proved` (every step is proved or cited, up to the statement itself, and no instance violates it),
             `lemmas proved` (the same, but the statement is not derived from the lemmas), `unproved` (a step is not proved),
             `refuted` (an instance violates it in exact arithmetic), `undecided` (an instance is flagged and not decided, or is
-            not the rule's run) or `untested`.
+            not the rule's run), `contradiction` (floats and exact arithmetic differ by more than rounding) or `untested`.
         steps: each step with the result of its check.
         instances: number of instances (problem and setting) that met the hypotheses and tested the claim.
         verdicts: verdict to the number of instances, `not applicable` and `untested` (nothing left beyond rounding) included.
@@ -55,6 +56,7 @@ class TheoremReport:
         notes: remarks, as measurements beside a published claim.
         derivation: the steps from definitions and hypotheses to the statement; None if it has no derivation.
         unused: hypotheses on which the statement does not rest, by its derivation.
+        hypotheses: of each hypothesis the instances on both sides, and one that fails without it; empty unless asked for.
     """
 
     name: str
@@ -69,6 +71,7 @@ class TheoremReport:
     notes: tuple[str, ...] = ()
     derivation: tuple[tuple[Step, Discharge], ...] | None = None
     unused: tuple[str, ...] = ()
+    hypotheses: tuple[Sides, ...] = ()
 
     @property
     def proved(self) -> int:
@@ -106,7 +109,7 @@ class _Tally:
             np.isfinite(found.margin) & ~np.isin(found.verdict.astype(str), ("not applicable", FOREIGN))
         ]
         self.worst = max(self.worst, float(margins.max()) if margins.size else -math.inf)
-        against = np.isin(found.verdict.astype(str), ("refuted", FOREIGN))
+        against = np.isin(found.verdict.astype(str), ("refuted", FOREIGN, CONTRADICTION))
         against |= (found.verdict == "undecided") & (found.step >= 0)
         for m, k in np.argwhere(against)[:1]:
             self.complaints.append(found.complaint(int(m), int(k)))
@@ -120,6 +123,7 @@ def verify(
     seed: int = 0,
     exact: bool = False,
     search: int = 3000,
+    sides: bool = False,
     progress: Progress = lambda done, total, text: None,
     into: tuple[list[TheoremReport], list[ClaimReport]] | None = None,
 ) -> tuple[list[TheoremReport], list[ClaimReport]]:
@@ -131,6 +135,7 @@ def verify(
         seed: seed of the problems.
         exact: whether all problems are rational, so that every verdict is by exact arithmetic.
         search: number of instances in the search for the tightest one, for each upper bound; 0: no search.
+        sides: whether instances are drawn on both sides of every hypothesis; see `both_sides`. Not with `exact`.
         progress: called before every part with (done, total, name).
         into: lists to which results are appended, so that finished ones are available after an interrupt.
 
@@ -152,7 +157,7 @@ def verify(
     refuted: list[ClaimReport] = [] if into is None else into[1]
     for done, theorem in enumerate(chosen):
         progress(done, total, theorem.name)
-        reports.append(verify_theorem(theorem, problems=number, seed=seed, exact=exact, search=search))
+        reports.append(verify_theorem(theorem, problems=number, seed=seed, exact=exact, search=search, sides=sides))
     for done, claim in enumerate(claims, len(chosen)):
         progress(done, total, claim.name)
         refuted.append(ClaimReport(claim, claim.refute()))
@@ -168,6 +173,7 @@ def verify_theorem(
     seed: int = 0,
     exact: bool = False,
     search: int = 3000,
+    sides: bool = False,
 ) -> TheoremReport:
     """Verify one theorem: its proof, its instances, and the search for the tightest instance; see `verify`.
 
@@ -178,6 +184,7 @@ def verify_theorem(
         seed: seed of the draws.
         exact: whether only runs in rationals are used, if the trial has them.
         search: number of instances in the search for the tightest one; 0: no search.
+        sides: whether instances are drawn on both sides of every hypothesis.
 
     Raises:
         ValueError: a theorem without a trial.
@@ -186,8 +193,9 @@ def verify_theorem(
     try:
         steps = tuple((step, prove(step)) for step in theorem.proof)
     except ValueError as error:  # the rule is not even of the kind that the proof speaks of
-        steps = ((Step(sp.Eq(0, 1, evaluate=False), str(error)), Discharge("refuted", "the rule itself", 0.0)),)
+        steps = ((Step(NEVER, str(error)), Discharge("refuted", "the rule itself", 0.0)),)
     derived = derive(theorem)
+    unused = () if derived is None else derived.unused
     tally = _Tally()
     if trial.heads:
         _try_heads(theorem, tally, problems, seed, exact)
@@ -214,7 +222,8 @@ def verify_theorem(
         complaints=tuple(tally.complaints[:3]),
         notes=trial.notes(problems, seed),
         derivation=None if derived is None else derived.steps,
-        unused=() if derived is None else derived.unused,
+        unused=unused,
+        hypotheses=() if exact or not sides else on_both_sides(theorem, trial, seed, unused),
     )
 
 
@@ -223,6 +232,8 @@ def _verdict(
 ) -> str:
     if counts["refuted"]:
         return "refuted"
+    if counts[CONTRADICTION]:
+        return CONTRADICTION
     if not steps or any(found.status not in ("proved", "cited") for _, found in steps):
         return "unproved"
     if derived is not None and not derived.holds:

@@ -15,6 +15,7 @@ from quadsim.simulator.engines.closed_form.modes import modes_of, preconditioner
 from quadsim.simulator.engines.closed_form.with_memory import run_with_memory
 from quadsim.simulator.engines.closed_form.without_memory import run_without_memory
 from quadsim.simulator.engines.job import Job, Outcome
+from quadsim.simulator.problems.oracles import FULL
 from quadsim.simulator.rules.rule import symbols
 
 __all__ = ["run", "why_not"]
@@ -25,10 +26,12 @@ def why_not(job: Job) -> str | None:
     form = job.rule.linear_form
     if form is None:
         return f"{job.rule.name} is not linear"
+    if job.problem.partition is not None and job.rule.uses_blocks:
+        return f"the blocks of {job.rule.name} are not those of the Hessian (coupling, partition)"
     if not job.schedule.is_constant:
         return f"the schedule {job.schedule} is not constant"
-    if job.gradient_noise_std != 0.0:
-        return "the gradient is noisy"
+    if job.oracle != FULL:
+        return f"the gradient is that of the oracle {job.oracle}"
     if job.dtype_name != "float64":
         return "its formulas are evaluated in float64 only"
     if form.matrix.shape[0] > 2:

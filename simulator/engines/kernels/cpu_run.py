@@ -25,12 +25,16 @@ from quadsim.simulator.engines.kernels import cpu_vectors as vectors
 from quadsim.simulator.engines.kernels.cache import import_source, say_if_new
 from quadsim.simulator.engines.kernels.cpu_source import STRETCH, cpu_source, variant
 from quadsim.simulator.engines.kernels.lowering import program
+from quadsim.simulator.engines.kernels.streams.sampling import Sampler
+from quadsim.simulator.problems.coupling import inner_sizes
+from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["kernel_source", "run"]
 
 _TABLE_BYTES = 1 << 25  # size of the table of values that depend on settings and the step alone
 _PRODUCTS_AT_ONCE = 1 << 31  # multiply-adds in one call of the kernel: a tenth of a second, so that Ctrl-C is noticed
+_DRAWN_BYTES = 1 << 25  # of samples, in one call of the kernel
 _CALLS_PER_THREAD = 16  # so that a thread that finishes early finds more to do
 
 
@@ -55,8 +59,12 @@ def run(job: Job) -> Outcome:
     """
     dtype = job.dtype_name
     lanes = _lanes(dtype)
-    kernel = _kernel(job.rule, tuple(sorted({variant(size) for size in job.problem.block_sizes})), dtype, lanes)
-    return _Run(job, kernel, np.dtype(dtype), lanes).outcome()
+    divided = job.problem.partition is not None and job.rule.uses_blocks
+    sizes = (job.problem.rule_blocks if divided else job.problem.layout).block_sizes
+    variants = tuple(sorted({variant(size) for size in sizes}))
+    sampled = isinstance(job.oracle, Stream)
+    kernel = _kernel(job.rule, variants, dtype, lanes, divided=divided, sampled=sampled)
+    return _Run(job, kernel, np.dtype(dtype), lanes, divided=divided).outcome()
 
 
 def _lanes(dtype: str) -> int:
@@ -80,10 +88,12 @@ def _number_of_threads() -> int:
 
 
 @lru_cache(maxsize=256)
-def _kernel(rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int) -> ModuleType:
+def _kernel(
+    rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int, *, divided: bool, sampled: bool
+) -> ModuleType:
     # The versions and the hash of `cpu_vectors` are part of the source, and so of the key in the cache: a kernel that was
     # compiled with other vector code must not be reused.
-    source = cpu_source(rule, variants, dtype=dtype, lanes=lanes)
+    source = cpu_source(rule, variants, dtype=dtype, lanes=lanes, divided=divided, sampled=sampled)
     made_with = f"{numba.__version__} {llvmlite.__version__} {sha256(Path(vectors.__file__).read_bytes()).hexdigest()}"
     module = import_source(f"{source}\n# Made with {made_with}\n", "cpu")
     say_if_new(module, f"{rule.name} for blocks of this size")
@@ -97,24 +107,13 @@ class _Run:
     that a job writes is in rows of its own, so that threads need no lock.
     """
 
-    def __init__(self, job: Job, kernel: ModuleType, dtype: np.dtype[Any], lanes: int) -> None:
+    def __init__(self, job: Job, kernel: ModuleType, dtype: np.dtype[Any], lanes: int, *, divided: bool) -> None:
         problem, whole = job.problem, program(job.rule)
         self._job, self._kernel, self._dtype, self._lanes = job, kernel, dtype, lanes
         self._tiles = -(-job.number_of_settings // lanes)
         self._jobs = problem.problems * self._tiles
-        sizes = np.array(problem.block_sizes)
-        self._sizes = sizes
-        self._coordinates = np.concatenate([[0], np.cumsum(sizes)])[:-1]
-        self._entries = np.concatenate([[0], np.cumsum(sizes**2)])[:-1]
         self._dimension = problem.dimension
-
-        self._hessian = self._aligned((problem.problems, int(np.sum(sizes**2))))
-        for size, members in problem.layout.groups.items():
-            for position, block in enumerate(members):
-                begin = self._entries[block]
-                self._hessian[:, begin : begin + size**2] = problem.hessian[size][:, position].reshape(-1, size**2)
-        self._extremes = np.stack([problem.block_smoothness, problem.block_strong_convexity], axis=-1).astype(dtype)
-        self._minimizer = problem.layout.flatten(problem.minimizer).astype(dtype)
+        self._take_blocks(divided=divided)
 
         # The last tile is filled up with copies of the last setting, whose results are cut off at the end.
         own = np.array([job.settings[name] for name in job.rule.names])
@@ -122,7 +121,7 @@ class _Run:
         self._settings = self._aligned((self._tiles, len(own), lanes), np.dtype(np.float64))
         self._settings[:] = np.swapaxes(padded.reshape(len(own), self._tiles, lanes), 0, 1)
 
-        blocks = len(sizes)
+        blocks = len(self._sizes)
         self._clocks = self._aligned((self._tiles, len(whole.clocks), lanes), np.dtype(np.float64))
         self._clocks[:] = 1.0
         self._error = self._aligned((problem.problems, self._tiles, 2, self._dimension, lanes))
@@ -141,6 +140,39 @@ class _Run:
         self._gap = np.empty((problem.problems, job.number_of_settings, job.record.size))
         self._values = int(kernel.STEP_VALUES_)
 
+    def _take_blocks(self, *, divided: bool) -> None:
+        """Lay out the matrices, and where the blocks of the rule begin in them."""
+        job, problem = self._job, self._job.problem
+        outer = np.array(problem.block_sizes)
+        entries = np.concatenate([[0], np.cumsum(outer**2)])[:-1]
+        self._products = int(np.sum(outer**2))
+        self._divided = divided
+
+        # A gradient of samples is made with R, which takes the place of H (`streams`).
+        self._sampler = Sampler(problem, job.oracle, self._dtype) if isinstance(job.oracle, Stream) else None
+        matrices = problem.hessian if self._sampler is None else {size: problem.root(size) for size in problem.hessian}
+        self._hessian = self._aligned((problem.problems, self._products))
+        for size, members in problem.layout.groups.items():
+            for position, block in enumerate(members):
+                begin = entries[block]
+                self._hessian[:, begin : begin + size**2] = matrices[size][:, position].reshape(-1, size**2)
+        self._sizes = sizes = np.array((problem.rule_blocks if divided else problem.layout).block_sizes)
+        self._coordinates = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+        self._entries = entries
+        self._whole_blocks = outer, np.concatenate([[0], np.cumsum(outer)])[:-1], entries
+        if divided:  # where the rows of a block of the rule begin within the block of H
+            inside = inner_sizes(problem.rule_blocks, problem.layout)
+            rows = [np.concatenate([[0], np.cumsum(own)[:-1]]) for own in inside]
+            self._entries = np.concatenate([e + r * w for e, r, w in zip(entries, rows, outer, strict=True)])
+            self._outers, self._widths = np.concatenate([[0], np.cumsum([len(own) for own in inside])]), outer
+        ends = (
+            (problem.rule_smoothness, problem.rule_convexity)
+            if divided
+            else (problem.block_smoothness, problem.block_strong_convexity)
+        )
+        self._extremes = np.stack(ends, axis=-1).astype(self._dtype)
+        self._minimizer = problem.layout.flatten(problem.minimizer).astype(self._dtype)
+
     def _aligned(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
         """Return an uninitialised array (by default in the run's type) that begins at a cache line: no vector spans two."""
         dtype = dtype or self._dtype
@@ -156,16 +188,8 @@ class _Run:
         # is not used; its learning rate is 0.
         total = job.steps + 1
         factors = np.append(job.schedule.factors(job.steps), 0.0)
-        products = int(np.sum(self._sizes**2)) * self._lanes
         threads = max(1, min(_number_of_threads(), self._jobs))
-        calls = max(threads * _CALLS_PER_THREAD, products * self._jobs * STRETCH // _PRODUCTS_AT_ONCE)
-        ranges = list(_ranges(self._jobs, calls))
-        longest = max(last - first for first, last in ranges)
-        steps = min(
-            _PRODUCTS_AT_ONCE // (products * longest),
-            _TABLE_BYTES // (self._tiles * max(self._values, 1) * self._lanes * self._dtype.itemsize),
-        )
-        steps = max(1, steps // STRETCH) * STRETCH
+        ranges, steps = self._parts(threads)
         with _Workers(threads) as workers:
             for begin in range(0, total, steps):
                 self._advance(begin, min(steps, total - begin), factors, ranges, workers)
@@ -181,6 +205,29 @@ class _Run:
             diverged=self._diverged.reshape(shape)[:, kept],
         )
 
+    def _parts(self, threads: int) -> tuple[list[tuple[int, int]], int]:
+        """The ranges of jobs, and the number of steps, of which a call of the kernel takes one."""
+        products = self._products * self._lanes
+        number, each = self._jobs, 1
+        if isinstance(self._job.oracle, Stream):  # a problem's draws are made once, for all of its tiles
+            products = 2 * (products + self._job.oracle.batch * self._dimension * self._lanes)
+            number, each = self._job.problem.problems, self._tiles
+        calls = max(threads * _CALLS_PER_THREAD, products * self._jobs * STRETCH // _PRODUCTS_AT_ONCE)
+        if self._sampler is not None:
+            calls = max(calls, -(-number * self._sampler.bytes_per_step * STRETCH // _DRAWN_BYTES))
+        ranges = [(first * each, last * each) for first, last in _ranges(number, calls)]
+        longest = max(last - first for first, last in ranges)
+        steps = min(
+            _PRODUCTS_AT_ONCE // (products * longest),
+            _TABLE_BYTES // (self._tiles * max(self._values, 1) * self._lanes * self._dtype.itemsize),
+        )
+        steps = max(1, steps // STRETCH) * STRETCH
+        if self._sampler is None:
+            return ranges, steps
+        fit = _DRAWN_BYTES // (self._sampler.bytes_per_step * -(-longest // each))
+        # An even number, as errors are at two places in turn; a batch that is larger than the buffer gets what it needs.
+        return ranges, min(steps, fit // STRETCH * STRETCH) if fit >= STRETCH else max(2, fit // 2 * 2)
+
     def _advance(
         self, begin: int, steps: int, factors: NDArray[Any], ranges: list[tuple[int, int]], workers: "_Workers"
     ) -> None:
@@ -195,14 +242,22 @@ class _Run:
         record_at = int(np.searchsorted(job.record, begin))
 
         def call(first: int, last: int) -> None:
+            if self._done[first:last].all():
+                return
             gradient = self._aligned((int(self._sizes.max()) * lanes,))
             sums = self._aligned((STRETCH * lanes,))
+            extra: tuple[Any, ...] = ()
+            if self._sampler is not None:
+                drawn = first // self._tiles
+                draws = self._sampler.draw(drawn, -(-last // self._tiles), begin, steps)
+                extra = (*self._whole_blocks, drawn, *draws, self._aligned((3, self._dimension * lanes)))
             self._kernel.run_(
                 first, last, begin, steps, job.record, record_at, job.tolerance, self._tiles, self._dimension,
-                self._sizes, self._coordinates, self._entries, self._hessian.ravel(), self._extremes.ravel(),
-                self._minimizer.ravel(), settings, table, self._error.ravel(), self._states.ravel(),
-                self._block_states.ravel(), gradient, sums, self._below, self._limit, self._hit,
-                self._last_above, self._window, self._mean, self._diverged, self._done, self._gap,
+                self._sizes, self._coordinates, self._entries,
+                *((self._outers, self._widths) if self._divided and self._sampler is None else ()),
+                self._hessian.ravel(), self._extremes.ravel(), self._minimizer.ravel(), settings, table, self._error.ravel(),
+                self._states.ravel(), self._block_states.ravel(), gradient, sums, self._below, self._limit, self._hit,
+                self._last_above, self._window, self._mean, self._diverged, self._done, self._gap, *extra,
             )  # fmt: skip
 
         workers.all(call, ranges)

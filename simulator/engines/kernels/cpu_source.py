@@ -18,6 +18,10 @@ float32, 1 - beta2 would be 0 for a beta2 that is rounded to 1.
 Errors are kept at two places, `now_` and `next_`, that are exchanged after every step: a row of H_l e reads the errors of all
 coordinates, so none may be overwritten before the last row is done.
 
+*Divided* blocks. Where the blocks of a rule are smaller than those of H (a coupled problem is one block for the product and
+several for the rule), one block of H runs step by step, and within a step one block of the rule after the other: the product
+takes the errors of all columns, at `now_`, of which no block of the rule has overwritten any.
+
 Arrays are flat, with the lanes of the tile as the last axis. Names of the kernel end in an underscore; all other names come from
 the rule.
 """
@@ -29,6 +33,7 @@ import sympy as sp
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
 from quadsim.simulator.engines.kernels.program import Assignment, Phase, Program
+from quadsim.simulator.engines.kernels.streams.cpu_source import SAMPLE, SAMPLED_ARRAYS, SAMPLED_BEGIN, SAMPLED_LOOP
 from quadsim.simulator.rules.rule import Rule, symbols
 from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE, MEAN_WINDOW
 
@@ -57,7 +62,15 @@ def variant(size: int) -> int:
     return size if size <= _UNROLLED else 8 + size % _ROWS
 
 
-def cpu_source(rule: Rule, block_sizes: Iterable[int], *, dtype: str = "float64", lanes: int = 16) -> str:
+def cpu_source(
+    rule: Rule,
+    block_sizes: Iterable[int],
+    *,
+    dtype: str = "float64",
+    lanes: int = 16,
+    divided: bool = False,
+    sampled: bool = False,
+) -> str:
     """Return the source of the kernel, a Python module that defines the entry points `steps_` and `run_`.
 
     `steps_` writes the table of values that depend on settings and the step alone; `run_` runs jobs over a range of steps.
@@ -67,8 +80,14 @@ def cpu_source(rule: Rule, block_sizes: Iterable[int], *, dtype: str = "float64"
         block_sizes: block sizes that the kernel must run; only their variants matter.
         dtype: "float64" or "float32", the type of errors and states.
         lanes: settings in a tile.
+        divided: whether a block of H may hold several blocks of the rule; `block_sizes` are those of the rule.
+        sampled: whether the gradient is that of samples of a stream (`Stream`), not of the full batch; the blocks are then those
+            of the rule in any case.
     """
-    return _Source(program(rule), sorted({variant(size) for size in block_sizes}), dtype, lanes).text(label(rule))
+    variants = sorted({variant(size) for size in block_sizes})
+    return _Source(program(rule), variants, dtype, lanes, divided=divided and not sampled, sampled=sampled).text(
+        label(rule)
+    )
 
 
 class _Printer(ExpressionPrinter):
@@ -109,8 +128,12 @@ def _is_product(term: sp.Expr) -> bool:
 class _Source:
     """Writes the lines of one kernel module; `_depth` is the present indentation."""
 
-    def __init__(self, whole: Program, variants: Sequence[int], dtype: str, lanes: int) -> None:
+    def __init__(
+        self, whole: Program, variants: Sequence[int], dtype: str, lanes: int, *, divided: bool, sampled: bool
+    ) -> None:
         self._program, self._variants, self._dtype, self._lanes = whole, variants, dtype, lanes
+        self._divided, self._sampled = divided, sampled
+        self._arguments = _BLOCK_ARGUMENTS + (_DIVIDED_ARGUMENTS if divided else ", seen_, seen_at_" if sampled else "")
         self._lines: list[str] = []
         self._depth = 0
 
@@ -132,15 +155,23 @@ class _Source:
             if not self._program.starts_at_numbers:
                 self._block(kind, "start", self._program.start)
             self._block(kind, "advance", self._program.advance)
-        for line in _FOLLOW.splitlines():
+        for line in self._run().splitlines():
             if line.strip() == "<blocks>":
-                self._depth = 4
+                self._depth = (len(line) - len(line.lstrip())) // 4
                 self._take_block()
                 self._depth = 0
             else:
                 self._line(line)
         rule_line = f'"""Fused kernel of {name} on a CPU, {self._dtype}, {self._lanes} settings at a time."""'
         return "\n".join([rule_line, "", *self._lines]) + "\n"
+
+    def _run(self) -> str:
+        """Return what follows the functions of the blocks: passages, and the entry point `run_`."""
+        loop = SAMPLED_LOOP if self._sampled else _DIVIDED_LOOP if self._divided else _LOOP
+        before = SAMPLE if self._sampled else ""
+        more = SAMPLED_ARRAYS if self._sampled else ""
+        run = _RUN.replace("<loop>", loop).replace("<divided>", _DIVIDED_ARRAYS if self._divided else "")
+        return _FOLLOW + before + run.replace("<more>", more).replace("<begin>", SAMPLED_BEGIN if self._sampled else "")
 
     # Writing.
 
@@ -213,7 +244,7 @@ class _Source:
         self._line()
         self._line()
         self._line("@part_")
-        self._open(f"def {what}_{kind}_({_BLOCK_ARGUMENTS}):")
+        self._open(f"def {what}_{kind}_({self._arguments}):")
         if kind <= _UNROLLED:
             self._line(f"size_ = {kind}")
         self._settings(narrow=True)
@@ -227,13 +258,16 @@ class _Source:
             self._open("for t_ in range(steps_):")
             for index, name in enumerate(self._step_names()):
                 self._line(f"{name} = load_(table_, table_at_ + (t_ * STEP_VALUES_ + {index}) * LANES_)")
-            self._line("gap_ = number_(0.0)")
+            if not self._sampled:
+                self._line("gap_ = number_(0.0)")
         for number, phase in enumerate(phases):
             self._phase(
                 kind, phase, starting=starting, first=number == 0, last=number == len(phases) - 1, more=len(phases) > 1
             )
         if not starting:
-            self._line("store_(sums_, t_ * LANES_, load_(sums_, t_ * LANES_) + gap_)")
+            place = "sums_at_" if self._divided else "t_ * LANES_"
+            if not self._sampled:
+                self._line(f"store_(sums_, {place}, load_(sums_, {place}) + gap_)")
             for state in whole.block_states:
                 if whole.advanced[state] != state:
                     self._line(f"{state} = {_Printer().doprint(whole.advanced[state])}")
@@ -266,7 +300,7 @@ class _Source:
             self._line(opening)
             before = len(self._lines)
             self._depth += opening.startswith("for")
-            if first and self._reads_gradient(starting):
+            if first and self._reads_gradient(starting) and not self._sampled:
                 self._product(rows)
             for row in range(rows):
                 self._coordinate(phase, row, starting=starting, first=first, last=last, kept=more and not in_registers)
@@ -286,11 +320,12 @@ class _Source:
     def _product(self, rows: int) -> None:
         """Write the loop that evaluates `rows` rows of H_l e, one fused multiply-add per entry, in the order of the columns."""
         self._line(f"{', '.join(f'g__{r}' for r in range(rows))} = {', '.join(['number_(0.0)'] * rows)}")
-        self._line("row_ = hessian_at_ + i_ * size_")
-        self._open("for j_ in range(size_):")
-        self._line("e_ = load_(error_, now_ + j_ * LANES_)")
+        width, columns = ("width_", "columns_") if self._divided else ("size_", "now_")
+        self._line(f"row_ = hessian_at_ + i_ * {width}")
+        self._open(f"for j_ in range({width}):")
+        self._line(f"e_ = load_(error_, {columns} + j_ * LANES_)")
         for row in range(rows):
-            self._line(f"g__{row} = fma_(spread_(pick_(hessian_, row_ + {row} * size_ + j_)), e_, g__{row})")
+            self._line(f"g__{row} = fma_(spread_(pick_(hessian_, row_ + {row} * {width} + j_)), e_, g__{row})")
         self._close()
 
     def _coordinate(self, phase: Phase, row: int, *, starting: bool, first: bool, last: bool, kept: bool) -> None:
@@ -306,7 +341,9 @@ class _Source:
         error = f"e__{row}_ = load_(error_, now_ + (i_ + {row}) * LANES_)"
         if not starting or symbols.w in read:
             self._line(error)
-        if first and not starting:
+        if first and self._sampled and self._reads_gradient(starting):
+            self._line(f"g__{row} = load_(seen_, (seen_at_ + i_ + {row}) * LANES_)")
+        if first and not starting and not self._sampled:
             self._line(f"gap_ = fma_(e__{row}_, g__{row}, gap_)")
         if first and kept and self._reads_gradient(starting):
             self._line(f"store_(gradient_, (i_ + {row}) * LANES_, g__{row})")
@@ -338,11 +375,13 @@ class _Source:
         for number, kind in enumerate(self._variants):
             test = f"size_ == {kind}" if kind <= _UNROLLED else f"size_ > {_UNROLLED} and size_ % {_ROWS} == {kind - 8}"
             self._open(f"{'if' if number == 0 else 'elif'} {test}:")
+            by_step = self._divided or self._sampled
+            arguments = self._arguments.replace("steps_", "1") if by_step else self._arguments
             if not self._program.starts_at_numbers:
-                self._open("if begin_ + t_ == 0:")
-                self._line(f"start_{kind}_({_BLOCK_ARGUMENTS})")
+                self._open("if begin_ + t_ + step_ == 0:" if by_step else "if begin_ + t_ == 0:")
+                self._line(f"start_{kind}_({arguments})")
                 self._close()
-            self._line(f"advance_{kind}_({_BLOCK_ARGUMENTS})")
+            self._line(f"advance_{kind}_({arguments})")
             self._close()
 
 
@@ -351,6 +390,8 @@ _BLOCK_ARGUMENTS = (
     "settings_, settings_at_, table_, table_at_, error_, now_, next_, states_, states_at_, block_states_, "
     "block_states_at_, gradient_, sums_"
 )
+
+_DIVIDED_ARGUMENTS = ", width_, columns_, sums_at_"
 
 _HEADER = """\
 import numpy as np
@@ -373,6 +414,41 @@ from quadsim.simulator.engines.kernels.cpu_vectors import tanh as tanh_
 from quadsim.simulator.engines.kernels.cpu_vectors import unless_below as unless_below_
 from quadsim.simulator.engines.kernels.cpu_vectors import widen as widen_
 """
+
+_LOOP = """\
+            for block_ in range(blocks_):
+                size_ = sizes_[block_]
+                begins_ = coordinates_[block_]
+                hessian_at_ = problem_ * per_problem_ + entries_[block_]
+                extremes_at_ = 2 * (problem_ * blocks_ + block_)
+                minimizer_at_ = problem_ * dimension_ + begins_
+                table_at_ = (tile_ * total_ + t_) * STEP_VALUES_ * LANES_
+                now_ = (2 * job_ * dimension_ + begins_) * LANES_
+                next_ = now_ + dimension_ * LANES_
+                states_at_ = (STATES_ * job_ * dimension_ + begins_) * LANES_
+                block_states_at_ = (BLOCK_STATES_ * job_ * blocks_ + block_) * LANES_
+                <blocks>"""
+
+_DIVIDED_LOOP = """\
+            for outer_ in range(outers_.size - 1):
+                for step_ in range(steps_):
+                    for block_ in range(outers_[outer_], outers_[outer_ + 1]):
+                        size_ = sizes_[block_]
+                        begins_ = coordinates_[block_]
+                        width_ = widths_[outer_]
+                        hessian_at_ = problem_ * per_problem_ + entries_[block_]
+                        extremes_at_ = 2 * (problem_ * blocks_ + block_)
+                        minimizer_at_ = problem_ * dimension_ + begins_
+                        table_at_ = (tile_ * total_ + t_ + step_) * STEP_VALUES_ * LANES_
+                        now_ = ((2 * job_ + step_ % 2) * dimension_ + begins_) * LANES_
+                        next_ = ((2 * job_ + 1 - step_ % 2) * dimension_ + begins_) * LANES_
+                        columns_ = now_ - (begins_ - coordinates_[outers_[outer_]]) * LANES_
+                        states_at_ = (STATES_ * job_ * dimension_ + begins_) * LANES_
+                        block_states_at_ = (BLOCK_STATES_ * job_ * blocks_ + block_) * LANES_
+                        sums_at_ = step_ * LANES_
+                        <blocks>"""
+
+_DIVIDED_ARRAYS = " outers_, widths_,"
 
 _FOLLOW = f'''
 
@@ -423,17 +499,20 @@ def average_(begin_, steps_, sums_, at_, below_, window_, mean_):
         t_ = end_
     store_(window_, at_, window_v_)
     store_(mean_, at_, mean_v_)
+'''
 
+_RUN = '''
 
 @entry_
 def run_(
-    first_, last_, begin_, total_, record_, record_at_, tolerance_, tiles_, dimension_, sizes_, coordinates_, entries_,
+    first_, last_, begin_, total_, record_, record_at_, tolerance_, tiles_, dimension_, sizes_, coordinates_, entries_,<divided>
     hessian_, extremes_, minimizer_, settings_, table_, error_, states_, block_states_, gradient_, sums_, below_, limit_,
-    hit_, above_, window_, mean_, diverged_, done_, gap_,
+    hit_, above_, window_, mean_, diverged_, done_, gap_,<more>
 ):
     """Jobs first_ to last_, each a problem and a tile of settings, from step begin_ on for total_ steps."""
     blocks_ = sizes_.size
     per_problem_ = hessian_.size // (minimizer_.size // dimension_)
+<begin>
     for job_ in range(first_, last_):
         if done_[job_]:
             continue
@@ -446,18 +525,7 @@ def run_(
             steps_ = min(STRETCH_, total_ - t_)
             for k_ in range(steps_ * LANES_):
                 sums_[k_] = 0.0
-            for block_ in range(blocks_):
-                size_ = sizes_[block_]
-                begins_ = coordinates_[block_]
-                hessian_at_ = problem_ * per_problem_ + entries_[block_]
-                extremes_at_ = 2 * (problem_ * blocks_ + block_)
-                minimizer_at_ = problem_ * dimension_ + begins_
-                table_at_ = (tile_ * total_ + t_) * STEP_VALUES_ * LANES_
-                now_ = (2 * job_ * dimension_ + begins_) * LANES_
-                next_ = now_ + dimension_ * LANES_
-                states_at_ = (STATES_ * job_ * dimension_ + begins_) * LANES_
-                block_states_at_ = (BLOCK_STATES_ * job_ * blocks_ + block_) * LANES_
-                <blocks>
+<loop>
             if begin_ + t_ == 0:
                 limits_(sums_, tolerance_, at_, below_, limit_)
             follow_(begin_ + t_, steps_, sums_, at_, below_, limit_, hit_, above_, diverged_)

@@ -65,6 +65,8 @@ def why_not(job: Job) -> str | None:
     """
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
+    if job.problem.partition is not None and job.rule.uses_blocks:
+        return f"on a GPU it gives {job.rule.name} the blocks of the Hessian, not others (coupling, partition)"
     if max(job.problem.block_sizes) > _LARGEST_BLOCK:
         return f"a block has more than {_LARGEST_BLOCK} coordinates"
     return f"it takes at most {_STEPS} steps" if job.steps > _STEPS else None

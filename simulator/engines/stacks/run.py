@@ -54,6 +54,8 @@ def why_not(problem: ToyProblem, rule: Rule, dtype: torch.dtype, device: str) ->
         return "it needs a GPU"
     if dtype != torch.float32:
         return "it takes float32 alone"
+    if problem.loss != "cross-entropy":
+        return f"it has no kernel for the loss {problem.loss}"
     reason = why_no_update(rule) or why_no_compiler()
     return reason or _why_no_kernel(problem.model, problem.task.shape, _most_shared(torch.device(device)))
 
@@ -72,6 +74,8 @@ def _multiprocessors(device: torch.device) -> int:
 def _why_no_kernel(model: Model, shape: DataShape, most_shared: int) -> str | None:
     if not isinstance(model, Transformer | MLP):
         return f"it has no kernel for the model {model.name}"
+    if isinstance(model, MLP) and (model.activation != "gelu" or not model.embedded):
+        return "it has no kernel for an MLP without GELU or embedding"
     if isinstance(model, MLP) and shape.readout != "every":
         return "it has no kernel for an MLP that answers once a sequence"
     if model.width % 4 or model.width > _WIDEST:

@@ -47,6 +47,7 @@ class Family:
         named_dials: dials that the label of a point names, so that titles do not repeat them.
         states_criterion: whether every answer begins with the criterion.
         answer: path of a function of `Results` that returns a further sentence of the answer, or the empty text.
+        certified: likewise of a sentence on the guarantees, which are known after the answer.
         notes: path of a function of `Results` that returns further notes.
         table_columns: path of a tuple of `ExtraColumn`, after those that every table of best rates has.
         page_columns: path of a function of `Results` that returns further columns of the table in the report: pairs of a
@@ -74,6 +75,7 @@ class Family:
     named_dials: tuple[str, ...] = ()
     states_criterion: bool = True
     answer: str | None = None
+    certified: str | None = None
     notes: str | None = None
     table_columns: str | None = None
     page_columns: str | None = None
@@ -104,7 +106,7 @@ _QUADRATICS = Family(
     judge="quadsim.theory:judge",
     guarantor="quadsim.theory:guarantees",
     states_criterion=False,
-    answer="quadsim.simulator.sweeps.results.guaranteed:certified_comparison",
+    certified="quadsim.simulator.sweeps.results.guaranteed:certified_comparison",
     notes="quadsim.simulator.sweeps.results.quadratics:notes",
     table_columns="quadsim.cli.text.sweep_columns:BOUNDS",
     page_columns="quadsim.cli.pages.sweep_bounds:theorem_columns",

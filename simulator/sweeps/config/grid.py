@@ -19,6 +19,7 @@ from quadsim.simulator.rules.torch_classes import TorchOptimizer
 from quadsim.simulator.support.arrays import array_of, is_tensor
 from quadsim.simulator.support.checks import check_known
 from quadsim.simulator.support.devices import check_device
+from quadsim.simulator.support.statistics import chosen_half, judged_half
 from quadsim.simulator.sweeps.config.optimizers import SweptOptimizer, display_names
 from quadsim.simulator.sweeps.config.options import SHARED, Options, checked
 from quadsim.simulator.sweeps.config.own_optimizers import OwnOptimizer, named_optimizers
@@ -51,7 +52,6 @@ UNTIL = {"first": "steps_to_tolerance", "stays": "steps_to_stay", "mean": "steps
 within it up to its last step; the end of the first window of ten steps whose mean is within it."""
 
 _FORMAT = 1
-_ADDED_FIELDS = ("until", "select_on")
 
 
 class SweepPoint(Protocol):
@@ -102,6 +102,8 @@ class SweepGrid:
     """Whether `config.json` names the kind; that of quadratics does not, as in the first format there was no other."""
     dials: ClassVar[tuple[str, ...]]
     """Fields that hold several values, which are crossed."""
+    added_fields: ClassVar[tuple[str, ...]] = ("until", "select_on")
+    """Fields that the format did not have from the beginning."""
 
     seeds: int = SHARED["seeds"].field()
     seed: int = SHARED["seed"].field()
@@ -269,12 +271,12 @@ class SweepGrid:
     @property
     def chosen_on(self) -> list[int]:
         """The seeds on which the best settings and rates are chosen."""
-        return list(range(0, self.seeds, 1 if self.select_on == "all" else 2))
+        return list(range(self.seeds)) if self.select_on == "all" else chosen_half(self.seeds)
 
     @property
     def reported(self) -> list[int]:
         """The seeds of which statistics are given."""
-        return list(range(self.seeds)) if self.select_on == "all" else list(range(1, self.seeds, 2))
+        return list(range(self.seeds)) if self.select_on == "all" else judged_half(self.seeds)
 
     @property
     def kept(self) -> str:
@@ -313,7 +315,7 @@ class SweepGrid:
         Fields that the format did not have from the beginning are left out at their defaults, so that a folder of an older
         version holds the same configuration.
         """
-        added = {name: SHARED[name].default for name in _ADDED_FIELDS}
+        added = {name: self.options()[name].default for name in self.added_fields}
         out = {name: _plain(value) for name, value in asdict(self).items() if name not in added or value != added[name]}
         del out["own"]
         out |= {"own": [json.loads(text) for text in self.own]} if self.own else {}

@@ -10,9 +10,30 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_ratio, check_seed
+from quadsim.simulator.support.checks import (
+    check_choice,
+    check_count,
+    check_interval,
+    check_name_or_number,
+    check_ratio,
+    check_seed,
+)
+from quadsim.simulator.support.noise_law import degrees_of_freedom
 
-__all__ = ["QUADRATICS", "SHARED", "TOY_MODELS", "Option", "Options", "above_zero", "checked", "fraction"]
+__all__ = [
+    "INITS",
+    "QUADRATICS",
+    "SHARED",
+    "TOY_MODELS",
+    "Option",
+    "Options",
+    "above_zero",
+    "batch_size",
+    "checked",
+    "coupling_range",
+    "fraction",
+    "noise_law",
+]
 
 
 def above_zero(name: str, value: Any) -> float:
@@ -31,6 +52,37 @@ def fraction(name: str, value: Any) -> float:
         ValueError: any other value.
     """
     return check_interval(name, value, 0.0, 1.0, low_open=True, high_open=True)
+
+
+def coupling_range(name: str, value: Any) -> float:
+    """Return a number of at least 0 and below 1 as a float.
+
+    Raises:
+        ValueError: any other value.
+    """
+    return check_interval(name, value, 0.0, 1.0, high_open=True)
+
+
+def batch_size(name: str, value: Any) -> str:
+    """Return a number of samples in a step, or `full`, as text.
+
+    Raises:
+        ValueError: any other value.
+    """
+    if value == "full":
+        return "full"
+    whole = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    return str(check_count(name, whole, fix="give the samples in a step, as 8, or full"))
+
+
+def noise_law(name: str, value: Any) -> str:
+    """Return `normal` or `student-NU`.
+
+    Raises:
+        ValueError: any other value.
+    """
+    degrees_of_freedom(value)
+    return str(value)
 
 
 @dataclass(frozen=True)
@@ -217,6 +269,27 @@ QUADRATICS: Options = {
     "rotation": _numbers(
         (1.0,), "Rotation of the eigenvectors within each block, from 0 (on the axes) to 1 (uniformly random, Haar)"
     ),
+    "coupling": _numbers(
+        (0.0,),
+        "Coupling c of the blocks, at least 0 and below 1: H = D^(1/2) (I + c O) D^(1/2), where D is the block-diagonal matrix "
+        "of the other dials and O has spectral norm 1 and zero diagonal blocks",
+        check=coupling_range,
+    ),
+    "batch": Option(
+        ("full",),
+        "Samples of a stream in every step, as 1,8,64,full: least squares with x ~ N(0, H); full is the gradient H e itself",
+        check=batch_size,
+    ),
+    "label_noise": _numbers(
+        (0.0,),
+        "Standard deviation v of the labels of these samples around x'w*, 0 or more; the gap then has a floor",
+        check=partial(check_interval, low=0.0),
+    ),
+    "noise_law": Option(
+        ("normal",),
+        "Law of that noise: normal, or student-NU with NU > 2 degrees of freedom, as student-5",
+        check=noise_law,
+    ),
     "case": Option(
         (),
         "Named spectra instead of the dials --heterogeneity to --condition-number: heterogeneous, homogeneous, "
@@ -239,6 +312,12 @@ QUADRATICS: Options = {
         "Law of the starts with --problem-file: normal, sphere, zero-start (w = 0) or given (the start in the file)",
         "given if the file holds a start, else normal",
     ),
+    "partition": _text(
+        "hessian",
+        "Blocks that rules (adam-mini, block-gd, lamb) and theorems use: hessian (those of D), finer (each is halved), coarser "
+        "(pairs are merged) or shifted (boundaries moved by half a block)",
+        choices=("hessian", "finer", "coarser", "shifted"),
+    ),
     "engine": _text(
         "auto",
         "Engine of the runs: closed-form, fused, reference, or auto, the fastest that applies",
@@ -257,7 +336,8 @@ QUADRATICS: Options = {
 """Of sweeps over quadratics, beside those of SHARED that they do not change."""
 
 # As in `models.problem.MODELS`, which imports torch; a test compares them.
-_MODELS = ("transformer", "mlp", "conv", "mixer")
+_MODELS = ("transformer", "mlp", "conv", "mixer", "resnet")
+INITS = ("fan-in", "gpt2")  # as in `models.base`, likewise
 
 TOY_MODELS: Options = {
     "model": Option(
@@ -268,7 +348,8 @@ TOY_MODELS: Options = {
     ),
     "task": Option(
         ("token-map",),
-        "Task of the model: token-map, modular-addition, many-classes, induction, digits, text-char or text-word; with options, "
+        "Task of the model: token-map, modular-addition, many-classes, induction, digits, table, gaussians, text-char "
+        "or text-word; with options, "
         "as token-map:vocabulary=32",
     ),
     "dial": Option(
@@ -286,11 +367,24 @@ TOY_MODELS: Options = {
         choices=("parameter", "gradient"),
     ),
     "heterogeneity": _numbers((1.0, 10.0, 100.0), "the value of --dial", check=above_zero),
-    "norm": Option((None,), "Place of the layer normalisation: pre, post or none", shown="pre; mlp and conv none"),
+    "norm": Option(
+        (None,),
+        "Place of the layer normalisation: pre, post or none; or batch, the batch norm of conv and resnet",
+        shown="pre; mlp and conv none; resnet batch",
+    ),
     "layers": _numbers((None,), "Number of layers", "2"),
     "width": _numbers((None,), "Width of the layers", "16"),
     "heads": _numbers((None,), "Number of attention heads of a transformer", "2"),
-    "kernel": _numbers((None,), "Number of tokens that a kernel of conv spans", "3"),
+    "kernel": _numbers((None,), "Number of tokens that a kernel of conv or resnet spans", "3"),
+    "init": Option(
+        ("fan-in",),
+        "Law of the start: fan-in (variance 1/fan-in), gpt2 (standard deviation .02, less in the last matrix of each residual "
+        "branch), or a number instead of .02",
+        check=lambda name, value: check_name_or_number(name, value, INITS),
+    ),
+    "clip": _number(
+        None, "Largest norm of a gradient; longer ones are scaled down to it", above_zero, "NUMBER", "none"
+    ),
     "evaluate_every": _number(10, "Steps between two evaluations of the losses, with mini-batches", check_count),
     "partition": _text(
         "module", "What is a block for adam-mini and lamb: layer, module or unit", choices=("layer", "module", "unit")

@@ -1,12 +1,15 @@
 """Points of sweeps over quadratics: one combination of dials, a case, or a problem of the user's own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from quadsim.simulator.problems.coupling import check_coupling, check_partition, joined_blocks, partition_sizes
+from quadsim.simulator.problems.layout import BlockLayout
+from quadsim.simulator.problems.oracles import FULL, Full, Stream
 from quadsim.simulator.problems.quadratic import BlockQuadratic, block_sizes_from, check_rotation
 from quadsim.simulator.problems.spectra import (
     DEFAULT_CONDITION_NUMBER,
@@ -21,7 +24,7 @@ from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.sweeps.config.given import GivenProblem
 
-__all__ = ["DIALS", "POINT_COLUMNS", "GivenPoint", "Point"]
+__all__ = ["DIALS", "ORACLE_DIALS", "POINT_COLUMNS", "GivenPoint", "Point"]
 
 DIALS = (
     "heterogeneity",
@@ -32,10 +35,14 @@ DIALS = (
     "gradient_heterogeneity",
     "alignment",
     "rotation",
+    "coupling",
 )
 """Dials of `BlockQuadratic.generate`; each may hold several values, which are crossed."""
 
-POINT_COLUMNS = ("case", *DIALS, "heterogeneity_achieved")
+ORACLE_DIALS = ("batch", "label_noise", "noise_law")
+"""Dials of the gradient oracle; each may hold several values, which are crossed with those of the problems."""
+
+POINT_COLUMNS = ("case", *DIALS, "partition", *ORACLE_DIALS, "heterogeneity_achieved")
 """Columns that say what a point of the grid is."""
 
 
@@ -45,27 +52,46 @@ class Point:
 
     Attributes:
         dials: arguments of `BlockQuadratic.generate`, or `case` and the dials a case leaves free.
+        partition: the blocks of rules and theorems, a name of PARTITIONS.
+        oracle: what gradient the rules are given.
     """
 
     dials: Mapping[str, Any]
+    partition: str = "hessian"
+    oracle: Full | Stream = FULL
 
     def problem(self, problems: int, seed: int, first: int = 0) -> BlockQuadratic:
         """Problems `first` to `first + problems - 1` of this point."""
         arguments = {**self.dials, **self.gradient_dials, "problems": problems, "seed": seed, "first": first}
+        arguments["partition"] = self.partition
         if "case" in arguments:
             return BlockQuadratic.case(arguments.pop("case"), **arguments)
         return BlockQuadratic.generate(**arguments)
 
     @cached_property
     def block_sizes(self) -> tuple[int, ...]:
-        """P_l of every block."""
+        """P_l of every block of D; the blocks of H where there is no coupling."""
         if "case" in self.dials:
             return tuple(spectrum.size for spectrum in self.spectra)
         return block_sizes_from(self.dials["blocks"], self.dials["block_size"])
 
+    @property
+    def coupling(self) -> float:
+        """c, by which the blocks are coupled."""
+        return float(self.dials.get("coupling", 0.0))
+
+    @cached_property
+    def product_sizes(self) -> tuple[int, ...]:
+        """Sizes of the blocks by which H is stored and multiplied."""
+        if self.coupling > 0.0:
+            return (sum(self.block_sizes),)
+        return joined_blocks(
+            BlockLayout(partition_sizes(self.partition, self.block_sizes)), BlockLayout(self.block_sizes)
+        ).block_sizes
+
     @cached_property
     def spectra(self) -> Spectra:
-        """The eigenvalues of every block: all that does not depend on a draw."""
+        """The eigenvalues of every block of D: all that does not depend on a draw."""
         if "case" in self.dials:
             return case_spectra(self.dials["case"])
         dials = self.dials
@@ -78,6 +104,8 @@ class Point:
             ValueError: a dial out of range, or dials that contradict each other.
         """
         check_rotation(self.dials["rotation"])
+        check_coupling(self.coupling, self.block_sizes)
+        check_partition(self.partition, self.block_sizes)
         check_gradient_dials(self.spectra, **self.gradient_dials)
 
     @cached_property
@@ -111,17 +139,24 @@ class Point:
             out["block_size"] = "+".join(map(str, self.block_sizes))
         elif out["condition_number"] is None:
             out["condition_number"] = DEFAULT_CONDITION_NUMBER[out["mode"]]
-        return out | {"heterogeneity_achieved": achieved}
+        return out | {"partition": self.partition, **self.oracle_columns, "heterogeneity_achieved": achieved}
+
+    @property
+    def oracle_columns(self) -> dict[str, Any]:
+        """The dials of the oracle as columns; the full batch has no noise."""
+        if isinstance(self.oracle, Full):
+            return {"batch": "full", "label_noise": 0.0, "noise_law": None}
+        return {"batch": str(self.oracle.batch)} | {name: getattr(self.oracle, name) for name in ORACLE_DIALS[1:]}
 
     def natural_lr(self, spec: OptimizerSpec, tolerance: float) -> float:
         """The rate a rule's grid is centred on: `Rule.natural_lr` at this point's spectra.
 
-        No draw enters, so all seeds share the rate bit by bit.
+        No draw enters, so all seeds share the rate bit by bit; with a coupling, L and mu are the ends of what H may have.
         """
         eigenvalues = np.sort(np.concatenate(self.spectra))
         values = {
-            symbols.L: float(eigenvalues[-1]),
-            symbols.mu: float(eigenvalues[0]),
+            symbols.L: float(eigenvalues[-1]) * (1.0 + self.coupling),
+            symbols.mu: float(eigenvalues[0]) * (1.0 - self.coupling),
             symbols.trace: float(np.sum(eigenvalues)),
             symbols.dimension: float(sum(self.block_sizes)),
             symbols.error_scale: self.error_scale,
@@ -151,12 +186,12 @@ class GivenPoint(Point):
         start: how starts are made, of STARTS.
     """
 
-    given: GivenProblem
-    start: str
+    given: GivenProblem = field(kw_only=True)
+    start: str = field(kw_only=True)
 
     def problem(self, problems: int, seed: int, first: int = 0) -> BlockQuadratic:
         """Problems `first` to `first + problems - 1`: the same matrices, other starts."""
-        return self.given.problem(self.start, problems, seed, first)
+        return self.given.problem(self.start, problems, seed, first).with_partition(self.partition)
 
     @property
     def block_sizes(self) -> tuple[int, ...]:
@@ -169,11 +204,12 @@ class GivenPoint(Point):
         return self.given.spectra
 
     def check(self) -> None:
-        """Check the law of the starts.
+        """Check the law of the starts and the partition.
 
         Raises:
             ValueError: one that this problem does not have.
         """
+        check_partition(self.partition, self.block_sizes)
         self.given.check_start(self.start)
 
     @property
@@ -188,6 +224,8 @@ class GivenPoint(Point):
             "blocks": len(self.block_sizes),
             "block_size": "+".join(map(str, self.block_sizes)),
             "condition_number": largest / smallest,
+            "partition": self.partition,
+            **self.oracle_columns,
             "heterogeneity_achieved": achieved,
         }
 

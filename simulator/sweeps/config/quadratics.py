@@ -7,13 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from quadsim.simulator.problems.oracles import FULL, Full, Stream
 from quadsim.simulator.problems.starts import check_gradient_dials
 from quadsim.simulator.support.checks import check_choice
 from quadsim.simulator.support.memory import memory_text, physical_memory
 from quadsim.simulator.sweeps.config.given import STARTS, GivenProblem
 from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, SweepGrid, option_name, unique_values
 from quadsim.simulator.sweeps.config.options import QUADRATICS
-from quadsim.simulator.sweeps.config.quadratic_points import DIALS, POINT_COLUMNS, GivenPoint, Point
+from quadsim.simulator.sweeps.config.quadratic_points import DIALS, ORACLE_DIALS, POINT_COLUMNS, GivenPoint, Point
 
 __all__ = [
     "FIXED_BY_CASE",
@@ -43,10 +44,15 @@ class SweepConfig(SweepGrid):
         gradient_heterogeneity: see `BlockQuadratic.generate`.
         alignment: see there.
         rotation: see there.
+        coupling: see there.
         case: named cases instead of the first five dials.
         problem_file: a file for `load_problem` instead of dials and cases; it becomes `problem`, and then this is None.
         start: how starts of such a problem are made, of `given.STARTS`; None: as they are given with it, else `normal`.
         problem: a `BlockQuadratic` of your own instead of a file; seeds draw its start.
+        partition: the blocks of rules and theorems, see `BlockQuadratic.generate`.
+        batch: samples of a stream in every step, or `full`; see `Stream`.
+        label_noise: see there; not of the full batch.
+        noise_law: see there; not of the full batch.
         engine: `auto` or an engine's name.
         keep: `rows` (a row per run, and curves) or `quantiles` (counts by status and a histogram of hitting times per point,
             optimizer and rate); None: rows up to ROWS_UP_TO runs (see `kept`).
@@ -58,6 +64,7 @@ class SweepConfig(SweepGrid):
     kind: ClassVar[str] = "quadratic"
     stores_kind: ClassVar[bool] = False
     dials: ClassVar[tuple[str, ...]] = DIALS
+    added_fields: ClassVar[tuple[str, ...]] = (*SweepGrid.added_fields, "coupling", "partition", *ORACLE_DIALS)
 
     until: str = QUADRATICS["until"].field()
     heterogeneity: tuple[float, ...] = QUADRATICS["heterogeneity"].field()
@@ -68,9 +75,14 @@ class SweepConfig(SweepGrid):
     gradient_heterogeneity: tuple[float | None, ...] = QUADRATICS["gradient_heterogeneity"].field()
     alignment: tuple[float | None, ...] = QUADRATICS["alignment"].field()
     rotation: tuple[float, ...] = QUADRATICS["rotation"].field()
+    coupling: tuple[float, ...] = QUADRATICS["coupling"].field()
     case: tuple[str, ...] = QUADRATICS["case"].field()
     problem_file: str | None = QUADRATICS["problem_file"].field()
     start: str | None = QUADRATICS["start"].field()
+    partition: str = QUADRATICS["partition"].field()
+    batch: tuple[str, ...] = QUADRATICS["batch"].field()
+    label_noise: tuple[float, ...] = QUADRATICS["label_noise"].field()
+    noise_law: tuple[str, ...] = QUADRATICS["noise_law"].field()
     engine: str = QUADRATICS["engine"].field()
     keep: str | None = QUADRATICS["keep"].field()
     problem: Any = None
@@ -94,7 +106,7 @@ class SweepConfig(SweepGrid):
         else:
             object.__setattr__(self, "heterogeneity", tuple(sorted(set(self.heterogeneity))))
         for point in self.points:
-            largest = max(point.block_sizes) if not self.case else 1
+            largest = max(point.product_sizes) if not self.case or point.coupling else 1
             if 8.0 * largest**2 > physical_memory():
                 raise ValueError(
                     f"block size must fit in memory ({memory_text(physical_memory())} here), got {largest}, whose matrix alone "
@@ -102,6 +114,7 @@ class SweepConfig(SweepGrid):
                 )
             point.check()
         self._check_alignment()
+        self._check_oracles()
 
     def _check_alignment(self) -> None:
         """Check that an alignment has an effect at one point at least.
@@ -184,8 +197,11 @@ class SweepConfig(SweepGrid):
     def points(self) -> tuple[Point, ...]:
         """All combinations of the dials, heterogeneity varying fastest; or the one problem of a user's own."""
         if self.problem is not None:
-            return (GivenPoint({}, self.problem, str(self.start)),)
-        free = {name: getattr(self, name) for name in ("gradient_heterogeneity", "alignment", "rotation")}
+            return tuple(
+                GivenPoint({}, self.partition, oracle, given=self.problem, start=str(self.start))
+                for oracle in self.oracles
+            )
+        free = {name: getattr(self, name) for name in ("gradient_heterogeneity", "alignment", "rotation", "coupling")}
         if self.case:
             names = (*free, "case")
             axes = [*free.values(), self.case]
@@ -195,8 +211,39 @@ class SweepConfig(SweepGrid):
         out = []
         for values in itertools.product(*axes):
             dials = dict(zip(names, values, strict=True))
-            out.append(Point(dials))
+            out += [Point(dials, self.partition, oracle) for oracle in self.oracles]
         return tuple(out)
+
+    @cached_property
+    def oracles(self) -> tuple[Full | Stream, ...]:
+        """What gradients the rules are given: all combinations of batch, label noise and its law; one for the full batch."""
+        out: list[Full | Stream] = []
+        for batch in self.batch:
+            out += (
+                [FULL]
+                if batch == "full"
+                else [Stream(int(batch), *noise) for noise in itertools.product(self.label_noise, self.noise_law)]
+            )
+        return tuple(out)
+
+    def _check_oracles(self) -> None:
+        """Check that noise of labels has labels.
+
+        Raises:
+            ValueError: noise where every batch is full, or a torch class, which is given the full gradient.
+        """
+        streams = [oracle for oracle in self.oracles if isinstance(oracle, Stream)]
+        for name in ORACLE_DIALS[1:]:
+            if not streams and getattr(self, name) != _DEFAULTS[name]:
+                raise ValueError(
+                    f"{option_name(name)} must come with a batch of samples, got {getattr(self, name)} with the full batch; "
+                    "add --batch 8, or leave it out."
+                )
+        of_torch = [spec.label for spec in self.specs if spec.is_torch]
+        if streams and of_torch:
+            raise ValueError(
+                f"batch must be full for a class of torch, got {streams[0].batch} with {of_torch[0]}; use rules, or --batch full."
+            )
 
     @property
     def kept(self) -> str:
@@ -277,7 +324,7 @@ class SweepConfig(SweepGrid):
     @property
     def facets(self) -> list[str]:
         """The dials beside the compared one that take several values."""
-        free = [name for name in DIALS if not (self.is_categorical and name in FIXED_BY_CASE)]
+        free = [name for name in (*DIALS, *ORACLE_DIALS) if not (self.is_categorical and name in FIXED_BY_CASE)]
         return [name for name in free if name != self.axis and len(getattr(self, name)) > 1]
 
 

@@ -21,6 +21,7 @@ __all__ = ["MODEL_OPTIONS", "ModelPoint", "ModelSweepConfig"]
 MODEL_OPTIONS = ("norm", "layers", "width", "heads", "kernel")
 """Fields of models that a sweep can set; a model has some of them."""
 
+_ONLY_INIT = TOY_MODELS["init"].default[0]
 _COLUMNS = ("model", *MODEL_OPTIONS, "task", "dial", "mode", "heterogeneity")
 
 _DIAL_LABELS = {
@@ -41,7 +42,8 @@ class ModelPoint:
     """One combination of model, task and dial.
 
     Attributes:
-        dials: model, its options (None: its own default), task, dial, mode and heterogeneity.
+        dials: model, its options (None: its own default), task, dial, mode and heterogeneity, and the law of the start (`init`)
+            where it is not fan-in throughout the sweep.
     """
 
     dials: Mapping[str, Any]
@@ -59,6 +61,7 @@ class ModelPoint:
             seed=seed,
             first=first,
             mode=dials["mode"],
+            init=dials.get("init", _ONLY_INIT),
         )
 
     @cached_property
@@ -71,7 +74,10 @@ class ModelPoint:
         """The dials as columns of the summary, with the model's defaults filled in and its number of parameters."""
         model = self.example.model
         own = {name: getattr(model, name, None) for name in MODEL_OPTIONS}
-        return {**self.dials, **own, "parameters": self.example.dimension, "classes": self.example.classes}
+        dials = {**self.dials, **own}
+        if "init" in dials:  # names and numbers are one column, of text
+            dials["init"] = str(dials["init"])
+        return {**dials, "parameters": self.example.dimension, "classes": self.example.classes}
 
     @property
     def label(self) -> str:
@@ -90,12 +96,14 @@ class ModelSweepConfig(SweepGrid):
     Beside what every sweep has (`SweepGrid`; the target is a loss of tolerance times ln(classes)):
 
     Attributes:
-        model: `transformer`, `mlp`, `conv` or `mixer`; like every dial here one value or several, which are crossed.
-        norm: `pre`, `post` or `none`; None, here and in the next four: the model's own default.
+        model: `transformer`, `mlp`, `conv`, `mixer` or `resnet`; like every dial here one value or several, which are crossed.
+        norm: `pre`, `post`, `batch` or `none`; None, here and in the next four: the model's own default.
         layers: L.
         width: d.
         heads: of a transformer.
-        kernel: of a conv.
+        kernel: of a conv or resnet.
+        init: law of the start: `fan-in`, `gpt2` or a standard deviation.
+        clip: largest norm of a gradient, or None.
         task: a name in TASKS with options, as `token-map:vocabulary=32`.
         dial: what heterogeneity turns, one of DIALS_OF_MODELS.
         mode: of the reparametrisation, `parameter` or `gradient`.
@@ -109,7 +117,8 @@ class ModelSweepConfig(SweepGrid):
     """
 
     kind: ClassVar[str] = "model"
-    dials: ClassVar[tuple[str, ...]] = _COLUMNS
+    dials: ClassVar[tuple[str, ...]] = (*_COLUMNS, "init")
+    added_fields: ClassVar[tuple[str, ...]] = (*SweepGrid.added_fields, "init", "clip")
 
     seeds: int = TOY_MODELS["seeds"].field()
     steps: int = TOY_MODELS["steps"].field()
@@ -122,6 +131,8 @@ class ModelSweepConfig(SweepGrid):
     width: tuple[int | None, ...] = TOY_MODELS["width"].field()
     heads: tuple[int | None, ...] = TOY_MODELS["heads"].field()
     kernel: tuple[int | None, ...] = TOY_MODELS["kernel"].field()
+    init: tuple[str | float, ...] = TOY_MODELS["init"].field()
+    clip: float | None = TOY_MODELS["clip"].field()
     task: tuple[str, ...] = TOY_MODELS["task"].field()
     dial: tuple[str, ...] = TOY_MODELS["dial"].field()
     mode: tuple[str, ...] = TOY_MODELS["mode"].field()
@@ -142,8 +153,14 @@ class ModelSweepConfig(SweepGrid):
     @cached_property
     def points(self) -> tuple[ModelPoint, ...]:
         """All combinations of the dials, heterogeneity varying fastest."""
-        axes = [getattr(self, name) for name in _COLUMNS]
-        return tuple(ModelPoint(dict(zip(_COLUMNS, values, strict=True))) for values in itertools.product(*axes))
+        names = self._columns
+        axes = [getattr(self, name) for name in names]
+        return tuple(ModelPoint(dict(zip(names, values, strict=True))) for values in itertools.product(*axes))
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        """The dials that a point has; tables of older versions do not have the column `init`, so it stands only where needed."""
+        return _COLUMNS if self.init == (_ONLY_INIT,) else ("init", *_COLUMNS)
 
     @property
     def criterion(self) -> str:
@@ -184,9 +201,9 @@ class ModelSweepConfig(SweepGrid):
     @property
     def point_columns(self) -> tuple[str, ...]:
         """Columns that say what a point of the grid is."""
-        return (*_COLUMNS, "parameters", "classes")
+        return (*self._columns, "parameters", "classes")
 
     @property
     def facets(self) -> list[str]:
         """The dials beside the heterogeneity that take several values."""
-        return [name for name in _COLUMNS if name != "heterogeneity" and len(getattr(self, name)) > 1]
+        return [name for name in self._columns if name != "heterogeneity" and len(getattr(self, name)) > 1]

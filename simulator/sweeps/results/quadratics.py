@@ -23,6 +23,11 @@ def notes(results: "Results") -> list[str]:
     if config.problem is not None:
         out.append(_on_problem(config.problem, str(config.start)))
     out += _on_alignment(config)
+    if config.partition != "hessian":
+        out.append(
+            f"Rules and theorems use the partition {config.partition}, not the blocks of the problem; a bound for it needs a "
+            "coupling c of its own below 1 (docs/theory.md section 10)."
+        )
     means = None if config.device == "cpu" or results.histogram is not None else results.summary.get("steps_to_mean")
     if means is not None and means.isna().any():
         out.append(
@@ -30,12 +35,14 @@ def notes(results: "Results") -> list[str]:
         )
     left = best[best["final_gap_median"].gt(config.tolerance) & best["reached"].ge(0.5)]
     if config.until == "first" and len(left):
-        names = ", ".join(config.names[text] for text in dict.fromkeys(left["optimizer"]))
+        texts = list(dict.fromkeys(left["optimizer"]))
+        *others, last = (config.names[text] for text in texts)
+        names, verb = (f"{', '.join(others)} and {last}", "are") if others else (last, "is")
         where = ", ".join(dict.fromkeys(text_of_point(results, row) for row in left.to_dict("records")))
         where = f"on {where}" if config.is_categorical else f"at {config.axis_short} {where}"
         out.append(
-            f"Steps are first crossings: at their best rates {names} are above the tolerance again in the end ({where}); "
-            "--until stays chooses rates at which they are not."
+            f"Steps are first crossings: at the best rate {names} {verb} above the tolerance again in the end ({where}); "
+            "--until stays chooses rates at which this does not happen."
         )
     for spec in config.specs:
         decay = spec.hyperparameters.get("weight_decay", _default_decay(spec))

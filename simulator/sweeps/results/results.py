@@ -45,12 +45,14 @@ class Results:
             many; beside them, the same for all bins of a rate, what `summary` holds.
         guarantees: a row per problem and bound of the optimizers that no theorem bounds at their best rates, see
             `sweeps.run.guarantees`; None where no theory was asked, or there are none.
+        awaits_bounds: whether `guarantees` are still being computed: the sweep is not finished, but its table and answer are.
     """
 
     config: SweepGrid
     tables: Tables
     manifest: dict[str, Any]
     folder: Path | None = None
+    awaits_bounds: bool = False
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -155,6 +157,12 @@ class Results:
         return [f"{begin}{first}", *others]
 
     @property
+    def certified(self) -> str:
+        """A sentence on what the guarantees prove, which are known after the answer; empty where there is none."""
+        path = family_of(self.config).certified
+        return "" if path is None else str(imported(path)(self))
+
+    @property
     def at_edge(self) -> pd.DataFrame:
         """Rows of `best` whose rate lies at the edge of what was tried, so that a better one may exist."""
         return self.best[self.best["at_edge"] != ""]
@@ -168,6 +176,7 @@ class Results:
         """The answer and the table of best rates as plain data; a step count that is `inf` becomes null."""
         return {
             "answer": self.answers,
+            "certified": self.certified,
             "notes": self.notes,
             "best": plain_records(self.best),
             "runs": self.runs,
@@ -177,8 +186,12 @@ class Results:
         }
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path, before: "Results | None" = None) -> Self:
         """Read a finished sweep.
+
+        Args:
+            folder: that holds it.
+            before: what `unfinished` read there, whose best rates are not computed again.
 
         Raises:
             ValueError: a folder without one.
@@ -197,7 +210,7 @@ class Results:
             )
         config = config_from_json(store.read_json(place / store.CONFIG, "config"), place)
         manifest = store.read_json(place / store.MANIFEST, "manifest")
-        results = cls(config, Tables(folder, config), manifest, folder)
+        results = cls(config, Tables(folder, config, None if before is None else before.best), manifest, folder)
         try:
             results._check_rows()
             if not (place / store.HISTOGRAM).is_file():
@@ -208,6 +221,16 @@ class Results:
                 f"results must be readable, got {folder} ({reason}); delete the folder, or run the sweep again elsewhere."
             ) from error
         return results
+
+    @classmethod
+    def unfinished(cls, folder: Path) -> Self:
+        """Read a sweep whose table and answer are known and whose bounds are still being computed.
+
+        Args:
+            folder: of the sweep that runs; nobody else writes to it.
+        """
+        config = config_from_json(store.read_json(folder / store.CONFIG, "config"), folder)
+        return cls(config, Tables(folder, config), {}, folder, awaits_bounds=True)
 
     def _check_rows(self) -> None:
         """Check that the tables hold every point and optimizer of the grid, and nothing else.

@@ -69,3 +69,6 @@ class KeptHistograms:
         best = best_counted_of(self._work.config, settings_frame(bins, self._work.config.until))
         store.write_frame(folder / store.HISTOGRAM, mark_best(bins, best))
         return best
+
+    def write_curves(self, folder: Path, best: pd.DataFrame) -> None:
+        """Counts have no curves."""

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ from quadsim.simulator.sweeps.work.work import Work
 __all__ = [
     "Estimate",
     "Judge",
+    "OnTable",
     "Progress",
     "UnfinishedError",
     "check",
@@ -59,6 +60,9 @@ _log = logging.getLogger("quadsim")
 
 LEFT_OUT = "left out as asked for; quadsim report makes them and the report"
 """What a manifest says of figures that were not asked for."""
+
+OnTable = Callable[[Results], object]
+"""Takes results whose table and answer are known, see `sweep`."""
 
 MOST_DECADES = 4
 """The grid of learning rates is extended up to this many decades on each side of the natural rate."""
@@ -83,6 +87,7 @@ def sweep(
     present: Presenter | None = present_as_installed,
     figures: bool = True,
     guarantor: Guarantor | None = None,
+    on_table: OnTable | None = None,
 ) -> Results:
     """Run the whole grid.
 
@@ -106,6 +111,8 @@ def sweep(
             `quadsim report` makes them.
         guarantor: says, of every optimizer that no theorem bounds at its best rate, at which rate one does, or what one says
             along the run (`quadsim.theory.guarantees`); further runs that this takes are added, no other changes.
+        on_table: called with the results as soon as table and answer are known, and before curves are written and the guarantor
+            is asked, where the sweep is run in a folder. What it draws into the folder of figures stays.
 
     Returns:
         Results.
@@ -125,7 +132,9 @@ def sweep(
     if not has_finished(out, config.to_json()):
         with locked_folder(out, config.to_json()):
             if not restored(out, config.to_json()):
-                found = finish_sweep(work, judge, out, out, progress, run_on, figures=figures, guarantor=guarantor)
+                found = finish_sweep(
+                    work, judge, out, out, progress, run_on, figures=figures, guarantor=guarantor, on_table=on_table
+                )
     if found is None:
         remove_leftovers(out)
         found = Results.load(out)
@@ -191,6 +200,7 @@ def finish_sweep(
     *,
     figures: bool = True,
     guarantor: Guarantor | None = None,
+    on_table: OnTable | None = None,
 ) -> Results:
     """Run what is missing and put the whole together.
 
@@ -204,6 +214,7 @@ def finish_sweep(
         stored: runs of an earlier sweep, which are not run again.
         figures: see `sweep`.
         guarantor: see `sweep`.
+        on_table: see `sweep`.
     """
     config = work.config
     began = time.perf_counter()
@@ -233,24 +244,36 @@ def finish_sweep(
             runner.finish(again, len(again))
             kept.take_curves(again, runner.paths)
     runner.say("writing")
+    guarantor = guarantor if config.kept == "rows" else None
     with writable(out or folder):
+        _remove_made(folder)
         best = kept.write(folder)
-        if guarantor is not None and config.kept == "rows":
+    if on_table is not None and out is not None:
+        on_table(Results(config, Tables(folder, config, best), {}, out, awaits_bounds=guarantor is not None))
+    with writable(out or folder):
+        kept.write_curves(folder, best)
+        if guarantor is not None:
             runner.say("bounds")
             write_guarantees(folder, config, best, guarantor)
-        seconds = time.perf_counter() - began
-        manifest = provenance(seconds, device=config.device, dtype=config.dtype, seed=config.seed)
-        manifest |= {"producer": producer_of(judge), "files": checksums(folder)}
-        if not figures:
-            manifest["figures"] = LEFT_OUT
-        # What an earlier run drew and printed says nothing of these tables.
-        shutil.rmtree(folder / store.FIGURES, ignore_errors=True)
-        for name in (store.REPORT, store.TABLE):
-            (folder / name).unlink(missing_ok=True)
+        manifest = _manifest(config, judge, folder, time.perf_counter() - began, figures=figures)
         if out is not None:
             store.write_json(folder / store.MANIFEST, manifest)
     remove_leftovers(folder)
     return Results(config, Tables(folder, config, best), manifest, out)
+
+
+def _remove_made(folder: Path) -> None:
+    """Remove what an earlier run made of its tables: it says nothing of those that are written now."""
+    shutil.rmtree(folder / store.FIGURES, ignore_errors=True)
+    for name in (store.REPORT, store.TABLE, store.GUARANTEES):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _manifest(config: SweepGrid, judge: Judge | None, folder: Path, seconds: float, *, figures: bool) -> dict[str, Any]:
+    """Return the manifest of a folder whose results are all written."""
+    manifest = provenance(seconds, device=config.device, dtype=config.dtype, seed=config.seed)
+    manifest |= {"producer": producer_of(judge), "files": checksums(folder)}
+    return manifest if figures else manifest | {"figures": LEFT_OUT}
 
 
 def _units(work: Work[Any, Any, Any], pieces: list[tuple[int, int]], known: Known | None) -> Iterator[Unit]:

@@ -60,5 +60,6 @@ def _asked(folder: Path, config: Any, row: dict[Any, Any], spec: Any, seeds: "np
         recorded=recorded_steps(config.steps, "log"),
         tolerance=config.tolerance,
         schedule=config.schedule,
+        oracle=point.oracle,
         bounded=not np.isnan(row["bound_median"]),
     )

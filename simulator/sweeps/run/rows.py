@@ -143,12 +143,16 @@ class KeptRows:
         return best_of(self._work.config, self._tried())
 
     def write(self, folder: Path) -> pd.DataFrame:
-        """Write the summary and the curves, and return the rows of the best rates."""
+        """Write the summary, and return the rows of the best rates."""
         best = self._best()
         chosen = _chosen(best)
         store.write_whole(folder / store.SUMMARY, lambda path: self._write_summary(path, chosen))
-        store.write_whole(folder / store.CURVES, lambda path: self._write_curves(path, chosen))
         return best
+
+    def write_curves(self, folder: Path, best: pd.DataFrame) -> None:
+        """Write the curves at the best rates, which `write` returned."""
+        chosen = _chosen(best)
+        store.write_whole(folder / store.CURVES, lambda path: self._write_curves(path, chosen))
 
     def _ordered(self) -> Iterator[tuple[int, int, _Rate]]:
         """Point, position in `SweepGrid.specs` and rate, by point, setting (as listed) and size of the rate."""

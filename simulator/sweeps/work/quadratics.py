@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.engines import choose_engine, prepare, simulate_optimizer
 from quadsim.simulator.engines.job import Job
 from quadsim.simulator.engines.number_range import check_range
+from quadsim.simulator.problems.oracles import FULL
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.torch_classes import TorchOptimizer
 from quadsim.simulator.runs.judged import Judge
@@ -69,6 +70,7 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
             record="log",
             tolerance=config.tolerance,
             engine="auto" if spec.is_torch else config.engine,  # a class has its own
+            oracle=point.oracle,
             dtype=config.dtype,
             device=config.device,
         )
@@ -131,7 +133,7 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
 
     def problem_bytes(self, point: Point, rates: int) -> float:
         """Working set of one problem under so many rates."""
-        sizes = point.block_sizes
+        sizes = point.product_sizes
         tiles = -(-rates // _LANES) * _LANES
         states = sum(sizes) * max(_ARRAYS_ALIVE * rates, _TILED_ARRAYS * tiles)
         curves = _CURVES_ALIVE * rates * recorded_steps(self.config.steps, "log").size
@@ -162,6 +164,8 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
         dials = point.dials
         if dials["rotation"] != 1.0 or dials["gradient_heterogeneity"] is not None or dials["alignment"] is not None:
             return False
+        if point.coupling > 0.0 or point.partition != "hessian" or point.oracle != FULL:
+            return False
         from quadsim.simulator.engines.tally import why_not
 
         return why_not(self._job(point, spec)) is None
@@ -178,6 +182,7 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
             record="log",
             dtype=config.dtype,
             device=config.device,
+            oracle=point.oracle,
         )
 
 

@@ -45,6 +45,7 @@ class ModelWork(Work[ModelSweepConfig, ModelPoint, TrainingRun]):
             dtype=config.dtype,
             device=config.device,
             compile=config.compile,
+            clip=config.clip,
             stop=config.until == "first",
             **hyperparameters,
         )

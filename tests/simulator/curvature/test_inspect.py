@@ -15,7 +15,7 @@ from quadsim.simulator.curvature.block_spectra import block_hessians
 from quadsim.simulator.curvature.inspection import inspect_model, inspect_trained, place_of_block
 from quadsim.simulator.figures.inspection_figures import distance_figure, spectra_figure
 from quadsim.simulator.problems.files import read_blocks
-from quadsim.theory.claims.studies import head_growth, norm_placement
+from quadsim.theory.claims.gradients.studies import head_growth, norm_placement
 
 SMALL = ["--task", "token-map:vocabulary=6", "--width", "4", "--layers", "1", "--seeds", "2"]
 
@@ -163,6 +163,8 @@ def test_along_training_every_step_is_held_against_its_local_models(run, tmp_pat
 BAD = [
     (["--model", "gpt"], "model must be one of transformer, mlp, .*, got 'gpt'"),
     (["--partition", "rows"], "partition must be one of layer, module, unit, got 'rows'"),
+    (["--init", "gpt"], "init must be one of fan-in, gpt2 or a number above 0, got 'gpt'"),
+    (["--model", "resnet", "--norm", "pre"], "norm must be one of batch, none, got 'pre'"),
     (["--layers", "two"], "layers must be a whole number of at least 1, got 'two'"),
     (["--heterogeneity", "x"], "heterogeneity"),
     (["--seeds", "0"], "seeds must be a whole number of at least 1, got 0"),

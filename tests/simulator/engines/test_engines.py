@@ -205,9 +205,9 @@ def test_a_start_at_the_solution_has_converged_at_step_0(name):
     assert np.all(result.gap == 0.0)
     assert np.all(result.steps_to_tolerance == 0.0)
     assert np.all(result.status == "converged")
-    for undefined in ("Lambda_G", "step_sign_cosine"):
+    for undefined in ("Lambda_G", "step_sign_cosine", "step_sign_stride"):
         assert np.all(np.isnan(result.observed[undefined])), undefined
-    for defined in set(OBSERVABLES) - {"gap", "Lambda_G", "step_sign_cosine"}:
+    for defined in set(OBSERVABLES) - {"gap", "Lambda_G", "step_sign_cosine", "step_sign_stride"}:
         assert np.all(result.observed[defined] == 0.0), defined
 
 
@@ -351,6 +351,7 @@ def test_observables_are_what_numpy_makes_of_the_iterates(engine, name, start):
                     "gradient_norm_1": np.abs(g).sum() * start,
                     "Lambda_G": squares @ L / squares.sum(),
                     "step_sign_cosine": -step @ np.sign(g) / (np.linalg.norm(step) * np.sqrt(np.count_nonzero(g))),
+                    "step_sign_stride": np.linalg.norm(step) / np.sqrt(np.count_nonzero(g)) * start,
                     "block_gap": [e[part] @ g[part] / 2 * start * start for part in slices],
                     "block_gradient_norm": np.sqrt(squares) * start,
                     "iterate": path[m, k, t],
@@ -619,10 +620,10 @@ def test_auto_takes_the_first_engine_that_applies(name, arguments, engine):
 REFUSED = {  # engine, rule, arguments, engines that can, reason
     "a rule that is not linear": ("closed-form", "adam", {}, "fused, reference", "adam is not linear"),
     "a schedule": ("closed-form", "gd", {"schedule": "cosine"}, "fused, reference", "the schedule cosine is not constant"),
-    "noise": ("closed-form", "gd", {"gradient_noise_std": 0.5}, "reference", "the gradient is noisy"),
+    "noise": ("closed-form", "gd", {"gradient_noise_std": 0.5}, "reference", "the gradient is that of the oracle additive:std=0.5"),
     "float32": ("closed-form", "gd", {"dtype": torch.float32}, "fused, reference", "its formulas are evaluated in float64 only"),
     "a global rule": ("fused", "normalized-gd", {}, "reference", "normalized-gd needs the whole gradient at once"),
-    "noise, fused": ("fused", "adam", {"gradient_noise_std": 0.5}, "reference", "the gradient is noisy"),
+    "noise, fused": ("fused", "adam", {"gradient_noise_std": 0.5}, "reference", "the gradient is that of the oracle additive:std=0.5"),
     "observables": (
         "fused", "adam", {"observe": ("block_gap", "Lambda_G")}, "reference", "it observes the gap alone, not block_gap, Lambda_G",
     ),

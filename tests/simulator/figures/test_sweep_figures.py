@@ -233,6 +233,22 @@ def test_a_paper_has_pgf_only_where_latex_measures_its_texts(crossed, tmp_path, 
     assert asked == ["agg", "pdf", "pgf"]
 
 
+@pytest.mark.parametrize("autolayout", [False, True], ids=["", "user-autolayout"])
+def test_a_figure_is_laid_out_once_and_drawn_once_a_file(crossed, tmp_path, monkeypatch, autolayout):
+    """Also where the user's settings name a layout of their own, with which a figure would be drawn twice for each file."""
+    calls = []
+    draw, execute = mpl.figure.Figure.draw, mpl.layout_engine.ConstrainedLayoutEngine.execute
+    monkeypatch.setattr(mpl.figure.Figure, "draw", lambda self, *a: (calls.append("drawn"), draw(self, *a))[1])
+    monkeypatch.setattr(
+        mpl.layout_engine.ConstrainedLayoutEngine,
+        "execute",
+        lambda self, *a: (calls.append("laid out"), execute(self, *a))[1],
+    )
+    with mpl.rc_context({"figure.autolayout": autolayout}), chosen_style("user" if autolayout else "quadsim"):
+        shared.save_figure(steps_figure(crossed), tmp_path, "steps")
+    assert calls == ["laid out", "drawn", "drawn"]
+
+
 def test_lines_of_a_text_are_of_about_equal_length():
     """A label that is a little too long does not leave its last word alone."""
     text = "Hessian heterogeneity (max L / min L over blocks)"

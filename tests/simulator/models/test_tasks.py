@@ -17,6 +17,8 @@ ALL = {
     "many-classes": {"vocabulary": 40},
     "induction": {"sequences": 30},
     "digits": {"sequences": 20},
+    "table": {"sequences": 20},
+    "gaussians": {"sequences": 20},
     "text-char": {"sequences": 20},
     "text-word": {"sequences": 20},
 }

@@ -4,6 +4,7 @@ import functools
 import inspect
 import pickle
 import re
+from dataclasses import replace
 
 import matplotlib.mathtext
 import numpy as np
@@ -18,6 +19,7 @@ from reference import RULES as ORACLE
 from reference import block_extremes, hessian_times, run, run_on_gradients
 
 from quadsim.simulator.engines.torch_rule import TorchRule, compile_torch
+from quadsim.simulator.rules import rule as rule_module
 from quadsim.simulator.rules.catalogue import RULES, resolve_rule
 from quadsim.simulator.rules.rule import BlockMean, Hyperparameter, Norm, Ratio, Rule, Total, symbols
 from quadsim.simulator.rules.schedules import Schedule
@@ -752,6 +754,13 @@ def by_hand(name):
         return sp.Matrix([[1 - lr * lam, -lr * beta], [lam, beta]]), None
     assert name == "nesterov"  # m' = beta m + lambda e, e' = e - lr (lambda e + beta m')
     return sp.Matrix([[1 - lr * lam * (1 + beta), -lr * beta**2], [lam, beta]]), None
+
+
+def test_coefficients_that_are_not_simplified_would_stay_as_they_are(monkeypatch):
+    fresh = {name: replace(RULES[name]).linear_form for name, case in OPTIMIZERS.items() if case.kind == "linear"}
+    monkeypatch.setattr(rule_module, "_simplified", sp.simplify)
+    assert fresh == {name: replace(RULES[name]).linear_form for name in fresh}
+    assert None not in fresh.values()
 
 
 @pytest.mark.parametrize("name", RULES)

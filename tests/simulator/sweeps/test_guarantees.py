@@ -8,10 +8,12 @@ from typer.testing import CliRunner
 from quadsim.cli.app import app
 from quadsim.simulator import BlockQuadratic, SweepConfig, load_results, sweep
 from quadsim.simulator.figures.sweep_figures import gap_table
+from quadsim.simulator.problems.oracles import FULL
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.runs.guaranteed import Asked
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.sweeps.results.guaranteed import certified_comparison, guarantee_notes, guarantee_rows
+from quadsim.simulator.sweeps.results.results import Results
 from quadsim.theory import THEOREMS, guarantees, judge
 
 SMALL = SweepConfig(
@@ -34,6 +36,7 @@ def asked(label, lr, heterogeneity, problems=16, measured=None, **options):
     problem = BlockQuadratic.generate(heterogeneity=heterogeneity, problems=problems, seed=0)
     steps = np.full(problems, 150.0) if measured is None else measured
     told = {"steps": 10_000, "recorded": recorded_steps(10_000, "log"), "tolerance": 1e-6, "schedule": "constant"}
+    told["oracle"] = FULL
     return Asked(
         problem=problem, spec=OptimizerSpec.parse(label), lr=lr, measured=steps, bounded=False, **(told | options)
     )
@@ -68,6 +71,47 @@ def test_the_other_files_are_those_of_a_sweep_without_it(swept, folder, tmp_path
     assert (folder / "summary.parquet").read_bytes() == (tmp_path / "plain/summary.parquet").read_bytes()
 
 
+def test_table_and_answer_are_known_before_the_theory_is_asked(swept, tmp_path):
+    order, early = [], []
+    place = tmp_path / "it"
+
+    def on_table(results):
+        order.append("table")
+        early.append((results.answers, results.notes, results.awaits_bounds, (place / "manifest.json").exists()))
+        (place / "figures").mkdir()
+        (place / "figures/steps.png").touch()
+        pd.testing.assert_frame_equal(Results.unfinished(place).best, swept.best)
+
+    def asked_later(question):
+        order.append("bounds")
+        return guarantees(question)
+
+    found = sweep(SMALL, judge, out=place, guarantor=asked_later, on_table=on_table, figures=False)
+    assert order == ["table", *["bounds"] * len(found.best)]
+    assert early == [(found.answers, found.notes, True, False)]
+    assert [path.name for path in (place / "figures").iterdir()] == ["steps.png"]
+    pd.testing.assert_frame_equal(found.guarantees, swept.guarantees)
+
+
+def test_a_sweep_that_ends_among_its_bounds_goes_on_with_what_it_has(swept, tmp_path):
+    place, ran = tmp_path / "it", []
+
+    def stop(question):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(
+            SMALL, judge, out=place, guarantor=stop, on_table=lambda results: (place / "figures").mkdir(), figures=False
+        )
+    (place / "guarantees.parquet").write_bytes(b"of an earlier run")
+    assert not (place / "manifest.json").exists()
+    begun = lambda done, total, text: ran.append(done)  # noqa: E731
+    found = sweep(SMALL, judge, out=place, guarantor=guarantees, progress=begun, figures=False)
+    assert min(ran) > 0  # no chunk was run again
+    assert not (place / "figures").exists()
+    pd.testing.assert_frame_equal(found.guarantees, swept.guarantees)
+
+
 def test_the_folder_keeps_it_and_notices_its_damage(swept, folder):
     pd.testing.assert_frame_equal(load_results(folder).guarantees, swept.guarantees)
     assert "guarantees.parquet" in swept.manifest["files"]
@@ -100,13 +144,18 @@ def test_adam_has_a_bound_along_its_run_at_its_best_rate(heterogeneity):
     from quadsim.simulator import simulate
 
     measured = simulate(problem, "adam", lr=0.31622776601683794, steps=400, record="log").steps_to_tolerance[:, 0]
-    certificate, span = guarantees(asked("adam", 0.31622776601683794, heterogeneity, measured=measured))
+    certificate, span, state = guarantees(asked("adam", 0.31622776601683794, heterogeneity, measured=measured))
     assert (certificate.theorem, certificate.start) == ("adam-certificate", 12)
     for found in (certificate, span):
         known = np.isfinite(found.bound)
         assert known.mean() >= 0.75
         assert np.median(found.bound[known] / measured[known]) <= 1.5
         assert (found.bound[known] >= measured[known]).all()
+    assert (state.theorem, state.kind, state.start) == ("adam-from-state", "from a state", 50)
+    known = np.isfinite(state.bound)
+    assert known.mean() >= 0.6
+    assert (state.bound[known] >= measured[known]).all()
+    assert np.median(state.bound[known] / measured[known]) <= 1.3
 
 
 def test_signs_have_a_bound_from_the_start_at_their_guaranteed_rates():
@@ -118,6 +167,7 @@ def test_signs_have_a_bound_from_the_start_at_their_guaranteed_rates():
     assert np.isfinite(memory.bound).all()
     assert np.isnan(memory.steps).all()
     assert (memory.at_least < memory.bound).all()
+    assert "its runs would be longer than 100,000 steps" in memory.why_not
 
 
 @pytest.mark.parametrize(
@@ -155,3 +205,6 @@ def test_theorems_for_a_rule():
     bad = run.invoke(app, ["theorems", "gd-upper", "--for", "gd"])
     assert (bad.exit_code, "drop one" in bad.stderr) == (2, True)
     assert run.invoke(app, ["theorems", "--for", "adman"]).exit_code == 2
+    assert run.invoke(app, ["theorems", "--for", "adam:beta1=0"]).stdout == text  # as a table of a sweep names it
+    unknown = run.invoke(app, ["theorems", "--for", "adam:beta3=0"])
+    assert (unknown.exit_code, "did you mean 'beta2'?" in unknown.stderr) == (2, True)

@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
-from quadsim.simulator import ModelSweepConfig, load_results, sweep
+from quadsim.simulator import ModelSweepConfig, ToyProblem, load_results, sweep, train
+from quadsim.simulator.models import TokenMap
 from quadsim.simulator.sweeps.config.families import config_from_json
 from quadsim.simulator.sweeps.run.driver import estimate
 
@@ -178,7 +179,9 @@ BAD = [
     (["--model", "gpt"], "model must be one of transformer, mlp, .*, got 'gpt'"),
     (["--model", "transformer", "--blocks", "3"], "--blocks must be left out with --model"),
     (["--norm", "post"], "--norm must be left out without --model"),
-    (["--model", "mlp", "--heads", "2"], "option of mlp must be one of width, layers, norm, got 'heads'"),
+    (["--model", "mlp", "--init", "0"], "init must be a number above 0, got '0'"),
+    (["--model", "mlp", "--clip", "-1"], "clip must be a number above 0, got -1"),
+    (["--model", "mlp", "--heads", "2"], "option of mlp must be one of width, layers, norm, .* got 'heads'"),
     (["--model", "transformer", "--norm", "layer"], "norm must be one of pre, post, none, got 'layer'"),
     (["--model", "transformer", "--heads", "3"], r"heads must divide the width \(16\), got 3"),
     (["--model", "transformer", "--task", "tokens"], "task must be one of .*, got 'tokens'"),
@@ -265,3 +268,25 @@ def test_words_and_notes_where_the_start_is_good_enough_or_a_rate_is_at_the_edge
     notes = " ".join(sweep(config).notes)
     assert "On the optimised loss the best rate of adam at 1 is the largest one tried" in notes
     assert "From 2 seeds no intervals are given" in notes
+
+
+def test_the_law_of_the_start_and_clipping_are_options_of_a_sweep(run):
+    """At their defaults they leave no trace, so that a folder of an older version holds the same configuration."""
+    shared = {
+        "model": ("mlp",),
+        "task": ("token-map:vocabulary=5",),
+        "heterogeneity": (1.0,),
+        "width": (4,),
+        "layers": (1,),
+    }
+    shared |= {"optimizers": ("gd",), "lr": (0.1,), "seeds": 2, "steps": 3, "tolerance": 0.01}
+    plain, other = ModelSweepConfig(**shared), ModelSweepConfig(**shared, init=("gpt2", "0.5"), clip=0.25)
+    assert not {"init", "clip"} & plain.to_json().keys()
+    assert "init" not in plain.point_columns
+    assert ModelSweepConfig.from_json(other.to_json()) == other
+    assert other.init == ("gpt2", 0.5)
+    found = sweep(other).summary
+    for init, rows in found.groupby("init", sort=False):
+        problem = ToyProblem.generate("mlp", TokenMap(5), width=4, layers=1, problems=2, init=init)
+        expected = train(problem, "gd", lr=0.1, steps=3, tolerance=0.01, clip=0.25)
+        np.testing.assert_array_equal(rows.sort_values("seed")["final_loss"], expected.final_loss[:, 0])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from quadsim.simulator import BlockQuadratic, simulate
-from quadsim.theory import Theorem, check
+from quadsim.simulator import RULES, BlockQuadratic, simulate
+from quadsim.theory import THEOREMS, Theorem, check
 from quadsim.theory.symbols import Symbol as s
 
 FOREIGN = "not the rule's run"
@@ -161,3 +161,17 @@ def test_the_evidence_says_how_much_was_compared_and_what_would_have_been_notice
     for step in (3, 17, 30):
         corrupted = altered(run, gap=at(step, lambda g, size=size: g * (1 + size)))
         assert check("gd-upper", corrupted).verdict[0, 0] != "holds"
+
+
+def test_adam_is_sign_is_held_against_the_length_of_a_step_too(monkeypatch):
+    """A rule that steps along the sign, twice as far, has every cosine right."""
+    true, problem = THEOREMS["adam-is-sign"], BlockQuadratic.generate(2, 2)
+    settings = {"lr": [0.01, 0.3], "beta1": 0, "beta2": 0, "eps": 0, "steps": 10, "record": "all"}
+    settings["observe"] = ["step_sign_cosine", "step_sign_stride"]
+    assert np.all(check(true, simulate(problem, "adam", **settings)).verdict != "refuted")
+    monkeypatch.setitem(RULES, "adam", replace(RULES["adam"], step=2 * RULES["adam"].step))
+    run = simulate(problem, "adam", **settings)
+    assert np.all(check(replace(true, quantity=s.cosine), run).verdict != "refuted")
+    found = check(true, run)
+    assert np.all(found.verdict == "refuted")
+    assert "cosine - Abs(1 - stride/eta) = 0, equal to 1 claimed" in found.reason[0, 0]

@@ -83,8 +83,8 @@ def test_exact_gaps_are_those_of_the_reference():
         np.testing.assert_allclose([int(g.p) / int(g.q) for g in exact], expected, rtol=1e-12)
 
 
-def test_a_rule_with_a_root_is_not_exact():
-    run = simulate(COUPLED, "adam", lr=0.1, steps=2)
+def test_a_rule_with_a_mean_over_a_block_is_not_exact():
+    run = simulate(COUPLED, "adam-mini", lr=0.1, steps=2, engine="reference")
     with pytest.raises(NotExact):
         run_exactly(as_exact(COUPLED, 0), run.rule, {n: float(v[0]) for n, v in run.settings.items()}, 2)
 
@@ -176,7 +176,7 @@ def test_assert_bound_refuses_what_tested_nothing():
     with pytest.raises(AssertionError, match="hypothesis fails: the error sits on one eigenvector of L and one of mu"):
         assert_bound("gd-lower", elsewhere)
     noisy = simulate(WITNESS, "gd", lr=0.1, steps=5, gradient_noise_std=0.1)
-    with pytest.raises(AssertionError, match="gradient without noise"):
+    with pytest.raises(AssertionError, match="that of the oracle full"):
         assert_bound("gd-upper", noisy)
 
 
@@ -204,3 +204,74 @@ def test_the_fixture_is_found_by_pytest(assert_bound):
 @pytest.mark.parametrize("rate", [0.1, 0.25, 0.6, 0.75, 0.9, 3.0])
 def test_gd_upper_is_verified_at_every_rate_also_where_it_diverges(rate):
     assert check(THEOREMS["gd-upper"], simulate(WITNESS, "gd", lr=rate, steps=20)).verdict.item() == "verified"
+
+
+# Statements about rules as they are run: exact values of their symbols, in rationals, or in balls where a rule takes a root.
+def _false_neighbours():
+    s = Symbol
+    adam = {"beta1": 0.0, "beta2": 0.75, "eps": 0.125}
+    memory = adam | {"beta1": 0.5}
+    low, high = (sp.Max(x, y) for x, y in (((1 - s.tau_low_l) ** 2, 0), ((1 - s.tau_high_l) ** 2, 0)))
+    plain = {"observe": ["iterate"], "steps": 5}
+    return {
+        "adam-local": ("adam", adam | plain, sp.Min(MaxOver(low), MaxOver(high)) * sp.Rational(9, 10)),
+        "adam-energy": ("adam", memory | plain, sp.Rational(1, 2) * THEOREMS["adam-energy"].bound),
+        "adam-certificate": ("adam", memory | plain, sp.Rational(3, 4)),
+        "sign-midpoint": ("signsgd", {"observe": ["iterate"], "steps": 40}, THEOREMS["sign-midpoint"].bound / 50),
+        "signum-gap": ("signum", {"momentum": 0.5, "steps": 8}, THEOREMS["signum-gap"].bound / 4),
+        "linear-modes": ("heavy-ball", {"momentum": 0.25, "steps": 8}, THEOREMS["linear-modes"].bound / 100),
+        "gd-lower-start": ("gd", {"steps": 8}, 50 * THEOREMS["gd-lower-start"].bound),
+    }
+
+
+@pytest.mark.parametrize("name", list(_false_neighbours()))
+def test_statements_of_runs_are_verified_and_false_neighbours_are_not(name):
+    rule, options, bound = _false_neighbours()[name]
+    problem = COUPLED if rule != "gd" else BlockQuadratic.from_blocks([[[3]], [[1]]], initial_error=[1, -2])
+    run = simulate(problem, rule, lr=0.0625, **options)
+    true = check(name, run)
+    assert true.verdict.item() == "verified", true.reason
+    false = check(replace(THEOREMS[name], bound=bound, statement=""), run)
+    assert false.verdict.item() in ("refuted", "undecided"), false.verdict
+    assert false.verdict.item() == "refuted" or "it would be violated" in false.reason.item(), false.reason
+
+
+def test_a_ball_around_0_has_no_sign_and_divides_nothing():
+    from quadsim.theory.checking import exact_run
+
+    around = arb(0, 1)
+    with pytest.raises(NotExact, match="sign of a ball around 0"):
+        exact_run.sign_of(around)
+    with pytest.raises(NotExact, match="divisor is a ball around 0"):
+        exact_run._ratio(fmpq(1), around)
+    assert (exact_run.sign_of(fmpq(0)), exact_run.sign_of(arb(-2)), exact_run._ratio(fmpq(0), around)) == (0, -1, 0)
+
+
+def test_roots_of_adam_are_enclosed():
+    """The balls contain a run with 50 digits."""
+    import mpmath
+
+    run = simulate(COUPLED, "adam", lr=0.0625, steps=4, beta1=0.5, beta2=0.75, eps=0.125)
+    settings = {name: float(values[0]) for name, values in run.settings.items()}
+    states = run_exactly(as_exact(COUPLED, 0), run.rule, settings, 4)
+    with mpmath.workdps(50):
+        matrix = mpmath.matrix([[2, 1, 0], [1, 3, 0], [0, 0, mpmath.mpf(5) / 2]])
+        e = mpmath.matrix([mpmath.mpf(1) / 3, -1, mpmath.mpf(2) / 7])
+        m, v = mpmath.zeros(3, 1), mpmath.zeros(3, 1)
+        for t in range(1, 5):
+            g = matrix * e
+            for i in range(3):
+                m[i], v[i] = m[i] / 2 + g[i] / 2, 3 * v[i] / 4 + g[i] ** 2 / 4
+                step = m[i] / (1 - mpmath.mpf(1) / 2**t)
+                root = mpmath.sqrt(v[i] / (1 - (mpmath.mpf(3) / 4) ** t))
+                e[i] -= step / 16 / (root + mpmath.mpf(1) / 8)
+        gap = (e.T * matrix * e)[0] / 2
+        assert abs(mpmath.mpf(states[4].gap.str(60, radius=False)) - gap) < mpmath.mpf(10) ** -45
+    assert states[4].gap.rad() < 1e-280
+
+
+def test_a_statement_that_says_nothing_is_not_verified():
+    run = simulate(COUPLED, "signsgd", lr=4.0, steps=6, observe=["block_gap"])  # the gaps never leave the plateau
+    found = check("sign-constant-steps", run)
+    assert found.verdict.item() == "undecided"
+    assert "says nothing" in found.reason.item()

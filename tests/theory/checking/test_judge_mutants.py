@@ -10,6 +10,7 @@ from flint import fmpq
 
 from quadsim.simulator import BlockQuadratic, simulate
 from quadsim.theory import THEOREMS, Hypothesis, Theorem, check
+from quadsim.theory.checking import exact as exact_values
 from quadsim.theory.checking import rationals
 from quadsim.theory.checking.budget import evaluation_budget, symbol_budgets
 from quadsim.theory.checking.exact import as_exact, values_of
@@ -138,3 +139,31 @@ def test_overlapping_balls_certify_nothing():
         rationals._certified(replace(clear, relation=sp.Gt(s.mu, s.L, evaluate=False)), irrational, {"lr": 0.1})
         is False
     )
+
+
+# Floats and exact arithmetic that contradict each other by more than rounding: a constant of one of them is wrong.
+_SLOW = BlockQuadratic.from_blocks([[[3]], [[1]]], initial_error=[0, 3])
+
+
+@pytest.mark.parametrize("where", ["in floats", "in exact arithmetic"])
+def test_a_wrong_constant_is_a_contradiction(monkeypatch, where):
+    run = simulate(_SLOW, "gd", lr=0.25, steps=8, engine="reference")
+    assert check("gd-upper", run).verdict.item() == "verified"
+    if where == "in floats":  # the bound is attained, so that 1% shows
+        meaning = MEANINGS[s.mu]
+        monkeypatch.setitem(MEANINGS, s.mu, replace(meaning, value=lambda run: 1.01 * meaning.value(run)))
+    else:  # the exact run violates a factor that is too small, while floats have the true one, here with room
+        monkeypatch.setitem(exact_values._WHOLE, s.mu, lambda problem: fmpq(3))
+        run = simulate(
+            BlockQuadratic.from_blocks([[[3]], [[2]], [[1]]], initial_error=[0, 1, 0]), "gd", lr=0.25, steps=8
+        )
+    found = check("gd-upper", run)
+    assert found.verdict.item() == "contradiction", (found.verdict, found.reason)
+    assert ("exact arithmetic refutes it" in found.reason.item()) == (where != "in floats")
+
+
+def test_a_false_claim_is_refuted_and_contradicts_nothing():
+    run = simulate(_SLOW, "gd", lr=0.25, steps=8, engine="reference")
+    for much in (sp.Rational(1, 10**16), sp.Rational(1, 10**6), sp.Rational(1, 2)):
+        less = replace(THEOREMS["gd-upper"], bound=THEOREMS["gd-upper"].bound * (1 - much), statement="")
+        assert check(less, run).verdict.item() == "refuted"

@@ -120,7 +120,8 @@ def test_sign_constant_says_nothing_of_a_schedule_where_the_rate_is_constant(pro
 
 def violated(theorem, run):
     found = check(theorem, run)
-    return bool(((found.verdict == "undecided") & (found.step >= 0)).any() or (found.verdict == "refuted").any())
+    against = np.isin(found.verdict, ("refuted", "contradiction"))
+    return bool((against | ((found.verdict == "undecided") & (found.step >= 0))).any())
 
 
 def neighbour(name, bound):

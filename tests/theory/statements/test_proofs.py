@@ -42,7 +42,7 @@ def test_every_step_is_proved_or_cited(theorem):
         (sp.Ge(sp.Abs(eta), eta), (), "proved"),
         (sp.Le(sp.Max(eta, lam), eta + lam), (), "refuted"),
         (sp.Le(sp.Max(eta, lam), sp.Abs(eta) + lam), (), "proved"),
-        (sp.Eq(sp.sign(lam), 1, evaluate=False), (sp.Gt(mu, 0, evaluate=False),), "proved"),
+        (sp.Eq(sp.sign(lam, evaluate=False), 1, evaluate=False), (sp.Gt(mu, 0, evaluate=False),), "proved"),
         (sp.Eq(sp.sign(eta), 1), (sp.Gt(mu, 0, evaluate=False),), "refuted"),
         (sp.Eq(eta, 3), (sp.Eq(2 * eta, 6),), "proved"),
     ],

@@ -51,7 +51,10 @@ def test_the_command_lists_survivors_and_fails(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["gd-upper", "--mutants"], "--mutants must stand alone, apart from --every and --seed, got names of theorems"),
+        (
+            ["gd-upper", "--mutants"],
+            "--mutants must stand alone, apart from --every, --workers and --seed, got names of theorems",
+        ),
         (["--mutants", "--exact"], "got --exact; leave one out"),
         (["--every", "3"], "--every must come with --mutants, got 3"),
         (["--mutants", "--every", "0"], "every must be a whole number of at least 1, got 0"),

@@ -1,5 +1,7 @@
 """Why sign steps and Adam do not see the scales of blocks, and what GD needs in comparison (docs/theory.md sections 2, 8, 9)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
@@ -8,13 +10,14 @@ from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import BlockMean, Ratio
 from quadsim.simulator.rules.rule import symbols as rule_symbols
 from quadsim.simulator.runs.trajectory import Trajectory
+from quadsim.theory.statements.as_run.records import as_run
 from quadsim.theory.statements.proving import Step
 from quadsim.theory.statements.recursion import advance, along_eigenvector
-from quadsim.theory.statements.steps import EIGENBASIS, concludes, e, equal, lam
-from quadsim.theory.statements.theorem import Hypothesis, Theorem
+from quadsim.theory.statements.steps import EIGENBASIS, e, equal, lam
+from quadsim.theory.statements.theorem import Hypothesis
 from quadsim.theory.symbols import Symbol
 
-__all__ = ["INVARIANCE", "INVARIANT"]
+__all__ = ["INVARIANCE", "INVARIANT", "scaled"]
 
 INVARIANT = (
     "signsgd",
@@ -39,7 +42,7 @@ _k1, _k2 = sp.symbols("k_1 k_2", positive=True)  # 1 - beta1^t and 1 - beta2^t
 _BELOW_ONE = tuple(sp.Lt(beta, 1) for beta in list(RULES["adam"].hyperparameters)[:2])
 
 
-def _scaled(name: str) -> tuple[Step, ...]:
+def scaled(name: str) -> tuple[Step, ...]:
     """Return the proof steps that a rule moves alike when g is scaled by c, and its states keep their scale."""
     rule = RULES[name]
     own = {str(symbol): symbol for symbol in rule.hyperparameters}
@@ -50,15 +53,25 @@ def _scaled(name: str) -> tuple[Step, ...]:
     new = {state: (_c**2 if str(state) in squares else _c) * value for state, value in old.items()}
     start, gradient = sp.Symbol("e", real=True), sp.Symbol("g", positive=True)
     one, kept = advance(rule, start, gradient, old, values)
-    other, scaled = advance(rule, start, _c * gradient, new, values)
+    other, larger = advance(rule, start, _c * gradient, new, values)
     claims = [equal(_factored(other), _factored(one))]
     claims += [
-        equal(_factored(scaled[s]), _factored((_c**2 if str(s) in squares else _c) * kept[s])) for s in rule.states
+        equal(_factored(larger[s]), _factored((_c**2 if str(s) in squares else _c) * kept[s])) for s in rule.states
     ]
     given = tuple(relation for relation in _BELOW_ONE if relation.lhs in own.values())
     if name == "rmsprop-centered":  # with eps = 0 it has a step only where the variance is positive
         given += tuple(sp.Gt(variance, 0) for variance in claims[0].atoms(sp.Max))
-    return tuple(
+    starts = tuple(
+        Step(
+            equal(
+                first.subs(rule_symbols.g, _c * gradient),
+                (_c**2 if str(s) in squares else _c) * first.subs(rule_symbols.g, gradient),
+            ),
+            f"{name}: the state {s} has its scale at the start, too",
+        )
+        for s, first in rule.start.items()
+    )
+    return starts + tuple(
         Step(
             claim,
             f"{name}: with c g for g, c m for m and c^2 v for v (eps = 0; g, m > 0) "
@@ -97,7 +110,7 @@ def _invariance() -> tuple[Step, ...]:
             equal(sp.sign(_c * x), sp.sign(x)),
             "sign(c x) = sign(x) for c > 0: the sign of g, m and e does not enter below",
         ),
-        *(step for name in INVARIANT for step in _scaled(name)),
+        *(step for name in INVARIANT for step in scaled(name)),
         Step(
             equal(_c * lam * e**2 / 2, _c * (lam * e**2 / 2)),
             "so with c_l H_l for H_l and the same e_0 the gradient of the block is c_l g_l at every step and the errors"
@@ -192,7 +205,14 @@ def _proportional(trajectory: Trajectory) -> NDArray[np.bool_]:
     return np.asarray((alike & (start == start[:, :1]).all(axis=(1, 2)))[:, None])
 
 
-_PROPORTIONAL = Hypothesis("every block is a power of two times the first, with the same start", _proportional)
+def _sizes_seen(trajectory: Trajectory) -> Mapping[str, NDArray[np.float64]]:
+    sizes = trajectory.problem.block_sizes
+    return {"in the smallest block": np.array(float(min(sizes))), "in the largest": np.array(float(max(sizes)))}
+
+
+_PROPORTIONAL = Hypothesis(
+    "every block is a power of two times the first, with the same start", _proportional, seen=_sizes_seen
+)
 _NO_EPS = Hypothesis(
     "eps = 0 and no weight decay",
     lambda run: np.asarray(
@@ -200,32 +220,34 @@ _NO_EPS = Hypothesis(
     )[None, :],
     seen=lambda run: {"for eps": run.settings.get("eps", np.zeros(1))[None, :]},
 )
+
+
+def _apart(trajectory: Trajectory) -> NDArray[np.float64]:
+    """Return max_i |e_0,i| - min_i |e_0,i|, (M, 1)."""
+    start = trajectory.problem.layout.flatten(trajectory.problem.initial_error)
+    return np.asarray(np.ptp(np.abs(start), axis=1)[:, None])
+
+
 _SCALARS = Hypothesis(
     "H is diagonal, in blocks of one, with one |e_0,i| for all coordinates",
-    lambda run: np.asarray(
-        (max(run.problem.block_sizes) == 1)
-        & (np.ptp(np.abs(run.problem.layout.flatten(run.problem.initial_error)), axis=1) == 0.0)
-    )[:, None],
+    lambda run: np.asarray((max(run.problem.block_sizes) == 1) & (_apart(run) == 0.0)),
+    seen=lambda run: {
+        "in the largest block": np.array(max(run.problem.block_sizes)),
+        "between the largest and the smallest |e_0,i|": _apart(run),
+    },
 )
 INVARIANCE = (
-    Theorem(
-        name="block-scale-invariance",
-        rules=INVARIANT,
-        any_schedule=True,
-        statement=(
-            r"\forall c_1, \dots, c_B > 0\ \forall t: e_t \text{ is the same for } \mathrm{blkdiag}(c_l H_l) "
-            r"\text{ as for } \mathrm{blkdiag}(H_l),"
-            r"\quad \frac{f(w_t) - f^*}{f(w_0) - f^*} \le \max_l r_l(t),\quad r_l(t) = \frac{f_l(w_t) - "
-            r"f_l^*}{f_l(w_0) - f_l^*} \text{ free of } c"
-        ),
-        hypotheses=(_NO_EPS, _PROPORTIONAL),
+    as_run(
+        "block-scale-invariance",
+        INVARIANT,
+        Symbol.ratio_low,
+        _invariance,
         kind="identity",
-        direction="equal",
         quantity=Symbol.ratio_high,
-        bound=Symbol.ratio_low,
+        any_schedule=True,
+        hypotheses=(_NO_EPS, _PROPORTIONAL),
+        direction="equal",
         tight="always; bit for bit where the c_l are powers of two",
-        argument=_invariance,
-        conclusion=lambda bound: concludes(bound, Symbol.ratio_low),
         source=(
             "Derived here: the exact form of 'adaptive methods do not see Hessian heterogeneity'. Checked "
             "within one run: blocks that"
@@ -233,9 +255,13 @@ INVARIANCE = (
             "property (gd-lower-start)."
         ),
     ),
-    Theorem(
-        name="adam-diagonal",
-        rules=("adam",),
+    as_run(
+        "adam-diagonal",
+        ("adam",),
+        Symbol.ratio_low,
+        _diagonal,
+        kind="identity",
+        quantity=Symbol.ratio_high,
         any_schedule=True,
         statement=(
             r"H \text{ diagonal},\ \varepsilon = 0 \Rightarrow e_{t,i} = e_{0,i} X_t(\eta/|e_{0,i}|),\quad "
@@ -243,33 +269,21 @@ INVARIANCE = (
             r" e_{0,i}^2 X_t(\eta/|e_{0,i}|)^2,\quad X_t \text{ free of } \lambda"
         ),
         hypotheses=(_NO_EPS, _SCALARS),
-        kind="identity",
         direction="equal",
-        quantity=Symbol.ratio_high,
-        bound=Symbol.ratio_low,
         tight="always",
-        argument=_diagonal,
-        conclusion=lambda bound: concludes(bound, Symbol.ratio_low),
         source=(
             "Derived here. Checked where all |e_0,i| are one number: then every coordinate has the same ratio of gaps, whatever"
             " its eigenvalue."
         ),
     ),
-    Theorem(
-        name="gd-lower-start",
-        rules=("gd", "sgd"),
-        statement=(
-            r"\forall \eta \in \mathbb R\ \forall t\ \forall i \ne j: \frac{f(w_t) - f^*}{f(w_0) - f^*} \ge "
-            r"\min(q_i, q_j) \Big(\frac{k-1}{k+1}\Big)^{2t},"
-            r"\quad k = \lambda_i/\lambda_j > 1,\ q_i = \frac{\lambda_i c_i^2/2}{f(w_0) - f^*}"
-        ),
-        kind="horizon",
+    as_run(
+        "gd-lower-start",
+        ("gd", "sgd"),
+        Symbol.least_ratio,
+        _from_start,
+        quantity=None,
         direction="lower",
-        quantity=Symbol.gap / Symbol.gap_0,
-        bound=Symbol.least_ratio,
         tight=".89 to .97 of the steps of GD at its best rate",
-        argument=_from_start,
-        conclusion=lambda bound: concludes(bound, Symbol.least_ratio),
         source=(
             "Classical in kind, derived here for every start, not only the witness of gd-lower. So T >= "
             "ln(q/tol)/(2 ln((k+1)/(k-1))) at every"

@@ -7,19 +7,30 @@ any block l; a derivation may use them as they stand and no others.
 
 import itertools
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import Rule, Total
+from quadsim.simulator.rules.rule import Total
 from quadsim.simulator.rules.rule import symbols as rule_symbols
 from quadsim.theory.statements.recursion import advance, along_eigenvector
 from quadsim.theory.statements.steps import equal
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
-__all__ = ["AMPLITUDE", "DEFINITIONS", "NEEDS", "NEXT", "START", "Q", "step_of_rule"]
+__all__ = [
+    "AMPLITUDE",
+    "CONSTANT",
+    "DEFINITIONS",
+    "LEVELS",
+    "NEEDS",
+    "NEXT",
+    "PREMISES",
+    "SPEAKS_OF",
+    "START",
+    "STEPS",
+    "Q",
+]
 
 
 class Q:
@@ -45,9 +56,9 @@ class Q:
     """Mean and second moment of a row's weight along a shared feature of a head, in units of eta, at t and t + 1."""
     gap_1, gap_after = sp.symbols("gap_1 gap_after", nonnegative=True)
     """The gap at step 1, and at step t + 2."""
-    on_L, on_mu, ratio_L, ratio_mu = sp.symbols("a b r_L r_mu", nonnegative=True)
+    on_L, on_mu, ratio_L, ratio_mu = sp.symbols("gap_L gap_mu r_L r_mu", nonnegative=True)
     """Parts of the gap on an eigenvector of L and of mu, and the factors of both from step to step."""
-    previous_i, previous_next_i, U_i, V_i, angle_i = sp.symbols("bp_i bp_next_i U_i V_i x_i", real=True)
+    previous_i, previous_next_i, U_i, V_i, angle_i = sp.symbols("bp_i bp_next_i U_i V_i angle_i", real=True)
     """b e_{t-1} and b e_t of heavy-ball on eigenvector i; U_t(x) and U_{t-1}(x) of Chebyshev; 2 b x = 1 + beta - eta lambda."""
     root = sp.Symbol("b", nonnegative=True)
     """(sqrt L - sqrt mu)/(sqrt L + sqrt mu)."""
@@ -160,6 +171,7 @@ DEFINITIONS: Mapping[str, Any] = {
     # Adam on its orbit, and the angle between a step and the signs.
     "start on the orbit": equal(Q.start_i**2, AMPLITUDE**2),
     "cosine": equal(_s.cosine, Q.inner / (sp.sqrt(Q.square) * sp.sqrt(Q.signs))),
+    "stride": equal(_s.stride, sp.sqrt(Q.square) / sp.sqrt(Q.signs)),
     "inner product": equal(Q.inner, SumOver(-Q.step_i * Q.sign_i)),
     "square of the step": equal(Q.square, SumOver(Q.step_i**2)),
     "square of the signs": equal(Q.signs, SumOver(Q.sign_i**2)),
@@ -177,8 +189,6 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "largest form of signs": ("blocks of at most 12 coordinates, whose signs are enumerated",),
     "both ends": ("the error sits on one eigenvector of L and one of mu, in the proportion mu : L",),
     "witness": ("the error sits on one eigenvector of L and one of mu, in the proportion mu : L",),
-    "angle of a mode": ("discriminant",),
-    "Chebyshev": ("angle of a mode",),
     "rule heavy-ball": ("momentum = ((sqrt L - sqrt mu)/(sqrt L + sqrt mu))^2",),
     "walk": _UNIFORM,
     "growth": _UNIFORM,
@@ -317,7 +327,7 @@ def _without_memory(_: str) -> Any:
     return equal(Q.step_i, -_s.eta * Q.sign_i)
 
 
-_KINDS: Mapping[str, Callable[[str], Any]] = {
+STEPS: Mapping[str, Callable[[str], Any]] = {
     "gd": _mode_rule,
     "block-gd": _mode_rule,
     "gd along the gradient": lambda _: _gradient_rule("gd"),
@@ -331,20 +341,52 @@ _KINDS: Mapping[str, Callable[[str], Any]] = {
     "adam on its orbit": _on_orbit,
     "adam without memory": _without_memory,
 }
+"""What the step of a rule is called, to the function that works it out; of most, the name of the rule itself."""
 
+_GD = ("gd", "sgd")
 
-def step_of_rule(name: str) -> Any:
-    """Return the step of a rule as an equation, from its expressions.
+SPEAKS_OF: Mapping[str, tuple[str, ...]] = {
+    "rule gd": _GD,
+    "rule block-gd": ("block-gd",),
+    "rule gd along the gradient": _GD,
+    "rule gd-lambda": ("gd-lambda",),
+    "rule signsgd": ("signsgd",),
+    "rule sign-lambda": ("sign-lambda",),
+    "rule adam-frozen": ("adam-frozen",),
+    "rule gd at both ends": _GD,
+    "rule gd with noise": _GD,
+    "rule heavy-ball": ("heavy-ball",),
+    "rule adam on its orbit": ("adam", "adam-on-orbit"),
+    "rule adam without memory": ("adam",),
+    "gradient step": (*_GD, "gd-lambda"),
+    "sign step": ("signsgd", "sign-lambda"),
+    "walk": ("signsgd on a softmax head",),
+}
+"""Label of a rule's step, or of a definition that holds of some rules only, to the names of these rules."""
 
-    Raises:
-        ValueError: a rule without one.
-    """
-    if name not in _KINDS:
-        raise ValueError(f"rule of a derivation must be one of {', '.join(_KINDS)}, got {name!r}; add its step there.")
-    return _worked_out(name, tuple(RULES.values()))
+PREMISES: Mapping[str, tuple[Any, ...]] = {
+    "angle of a mode": (_le((1 + Q.root**2 - _s.eta * _s.lambda_i) ** 2, 4 * Q.root**2),),
+    "Chebyshev": (DEFINITIONS["angle of a mode"],),
+}
+"""Label of a definition that holds only under a condition, to the claims that it does; see `graph`."""
 
+ORACLES: Mapping[str, str] = {"rule gd with noise": "additive"}
+"""Label to the oracle of gradients that it speaks of; all others speak of the full gradient."""
 
-@lru_cache(maxsize=256)
-def _worked_out(name: str, rules: tuple[Rule, ...]) -> Any:
-    """Return the step; the rules are the key, as a test may exchange one of them."""
-    return _KINDS[name](name)
+MEANS = frozenset(["rule gd with noise", "mean gap", "walk", "growth"])
+"""Labels that speak of means over noise or mini-batches, not of single runs."""
+
+LEVELS: Mapping[str, int] = {"least 1-norm": 1, "least norm": 1, "largest weighted smoothness": 1}
+"""Label of a definition to 1 if it holds at the steps before t alone, 2 if at those before t - 1; see `graph`."""
+
+CONSTANT = frozenset([
+    Q.start_i,
+    Q.gap_1,
+    Q.root,
+    Q.angle_i,
+    Q.scale,
+    _s.least_norm1,
+    _s.least_norm2_squared,
+    _s.largest_Lambda_G,
+])
+"""Quantities that do not change along a run, beside those that a run is asked for; of memories, those of one last step t."""

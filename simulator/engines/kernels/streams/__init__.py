@@ -1,0 +1,1 @@
+"""Kernels for gradients of samples from a stream."""

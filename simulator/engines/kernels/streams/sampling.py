@@ -1,0 +1,171 @@
+"""Draw the samples of a stream for the fused engine, z ~ N(0, I) and the labels' errors, in one compiled function.
+
+The counters and the uniform numbers are those of `support.draws`, bit for bit. Their logarithm, sine and cosine are evaluated
+here by polynomials, in loops over arrays that LLVM turns into vector instructions: the functions of NumPy, called from compiled
+code one number at a time, take ten times as long. The normal numbers agree with `Stream.features` to rounding.
+"""
+
+import math
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import llvmlite
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from quadsim.simulator.engines.kernels.cache import import_source
+from quadsim.simulator.problems.oracles import Stream, unit_noise
+from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.support.draws import Purpose
+
+__all__ = ["Sampler"]
+
+_LOG_TERMS = 11  # of 2 artanh(s) = log((1 + s)/(1 - s)), |s| <= .172
+_SIN_TERMS, _COS_TERMS = 8, 9  # of x in [-pi/4, pi/4]
+
+
+class Sampler:
+    """Samples of the problems of a batch, by problem and step.
+
+    Args:
+        problem: M problems.
+        oracle: the stream.
+        dtype: of the samples that are returned.
+    """
+
+    def __init__(self, problem: BlockQuadratic, oracle: Stream, dtype: np.dtype[Any]) -> None:
+        self._oracle, self._dtype, self._index = oracle, dtype, problem.index
+        self._even = problem.dimension + problem.dimension % 2
+        self._key = (np.uint64(problem.seed & 0xFFFFFFFF), np.uint64((problem.seed >> 32) & 0xFFFFFFFF))
+
+    @property
+    def bytes_per_step(self) -> int:
+        """Memory of the samples of one problem in one step."""
+        return self._oracle.batch * (self._even + 1) * (8 + self._dtype.itemsize)
+
+    def draw(self, first: int, last: int, begin: int, steps: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return z and v xi of problems `first` to `last` - 1 at `steps` steps from `begin` on.
+
+        Returns:
+            Arrays (problems, steps, b, P), where an odd P is followed by a number that is not used, and (problems, steps, b).
+        """
+        oracle = self._oracle
+        shape = (last - first, steps, oracle.batch)
+        features, labels = np.empty((*shape, self._even)), np.zeros(shape)
+        scratch = np.empty((4, oracle.batch * max(self._even // 2, 1)))
+        law = 0 if not oracle.label_noise else 1 if oracle.noise_law == "normal" else 2
+        _kernel().run_(self._index[first:last], *self._key, begin, scratch, law, features, labels)
+        if law == 2:
+            labels = unit_noise(oracle.noise_law, labels)
+        labels *= oracle.label_noise
+        return features.astype(self._dtype, copy=False), labels.astype(self._dtype, copy=False)
+
+
+@lru_cache(maxsize=1)
+def _kernel() -> ModuleType:
+    return import_source(f"{_source()}\n# Made with {numba.__version__} {llvmlite.__version__}\n", "sampling")
+
+
+def _polynomial(variable: str, coefficients: list[float]) -> str:
+    text = repr(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        text = f"({text}) * {variable} + {coefficient!r}"
+    return text
+
+
+def _source() -> str:
+    log = [2.0 / (2 * k + 1) for k in range(_LOG_TERMS)]
+    sine = [(-1.0) ** k / math.factorial(2 * k + 1) for k in range(_SIN_TERMS)]
+    cosine = [(-1.0) ** k / math.factorial(2 * k) for k in range(_COS_TERMS)]
+    return _SOURCE.format(
+        log=_polynomial("s2_", log), sine=_polynomial("x2_", sine), cosine=_polynomial("x2_", cosine),
+        sample=int(Purpose.SAMPLE) << 28, label=int(Purpose.LABEL) << 28, ln2=math.log(2.0), turn=2.0 * math.pi,
+        root_half=math.sqrt(0.5),
+    )  # fmt: skip
+
+
+_SOURCE = '''\
+"""Samples of a stream, on a CPU."""
+
+import numpy as np
+from numba import njit
+
+part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+@part_
+def uniforms_(count_, purpose_, step_, problem_, key0_, key1_, one_, two_):
+    """Philox4x32-10: two uniform numbers in (0, 1] of 53 bits for each of the first counters."""
+    low_ = np.uint64(0xFFFFFFFF)
+    shift_ = np.uint64(32)
+    for n_ in range(count_):
+        c0_, c1_ = np.uint64(n_) | np.uint64(purpose_), np.uint64(step_)
+        c2_, c3_ = problem_ & low_, problem_ >> shift_
+        k0_, k1_ = key0_, key1_
+        for _ in range(10):
+            a_ = np.uint64(0xD2511F53) * c0_
+            b_ = np.uint64(0xCD9E8D57) * c2_
+            c0_, c1_, c2_, c3_ = (b_ >> shift_) ^ c1_ ^ k0_, b_ & low_, (a_ >> shift_) ^ c3_ ^ k1_, a_ & low_
+            k0_ = (k0_ + np.uint64(0x9E3779B9)) & low_
+            k1_ = (k1_ + np.uint64(0xBB67AE85)) & low_
+        one_[n_] = 1.0 - np.float64((c0_ >> np.uint64(5)) * np.uint64(1 << 26) + (c1_ >> np.uint64(6))) * 2.0**-53
+        two_[n_] = 1.0 - np.float64((c2_ >> np.uint64(5)) * np.uint64(1 << 26) + (c3_ >> np.uint64(6))) * 2.0**-53
+
+
+@part_
+def normals_(count_, one_, two_, first_, second_):
+    """Box and Muller (1958): two normal numbers for each pair of uniform ones."""
+    bits_ = one_.view(np.int64)
+    for n_ in range(count_):
+        exponent_ = (bits_[n_] >> 52) - 1022
+        mantissa_ = (bits_[n_] & 0xFFFFFFFFFFFFF) | 0x3FE0000000000000  # of a number in [1/2, 1)
+        bits_[n_] = mantissa_
+        first_[n_] = exponent_
+    for n_ in range(count_):
+        below_ = one_[n_] < {root_half!r}
+        m_ = one_[n_] * 2.0 if below_ else one_[n_]
+        exponent_ = first_[n_] - 1.0 if below_ else first_[n_]
+        s_ = (m_ - 1.0) / (m_ + 1.0)
+        s2_ = s_ * s_
+        log_ = exponent_ * {ln2!r} + s_ * ({log})
+        radius_ = np.sqrt(-2.0 * log_)
+        quarter_ = np.floor(4.0 * two_[n_] + 0.5)
+        x_ = (two_[n_] - 0.25 * quarter_) * {turn!r}
+        x2_ = x_ * x_
+        sin_ = x_ * ({sine})
+        cos_ = {cosine}
+        swap_ = quarter_ == 1.0 or quarter_ == 3.0
+        a_ = sin_ if swap_ else cos_
+        b_ = cos_ if swap_ else sin_
+        a_ = -a_ if quarter_ == 1.0 or quarter_ == 2.0 else a_
+        b_ = -b_ if quarter_ == 2.0 or quarter_ == 3.0 else b_
+        first_[n_] = radius_ * a_
+        second_[n_] = radius_ * b_
+
+
+@njit(nogil=True, error_model="numpy")
+def run_(index_, key0_, key1_, begin_, scratch_, law_, features_, labels_):
+    """Fill the features (problems, steps, b, P), and the labels (problems, steps, b) if law_ is 1 (normal) or 2 (uniform)."""
+    problems_, steps_, batch_, even_ = features_.shape
+    pairs_ = batch_ * (even_ // 2)
+    one_, two_, first_, second_ = scratch_[0], scratch_[1], scratch_[2], scratch_[3]
+    flat_ = features_.reshape(-1)
+    at_ = 0
+    for p_ in range(problems_):
+        problem_ = np.uint64(index_[p_])
+        for t_ in range(steps_):
+            uniforms_(pairs_, {sample}, begin_ + t_, problem_, key0_, key1_, one_, two_)
+            normals_(pairs_, one_, two_, first_, second_)
+            for n_ in range(pairs_):
+                flat_[at_ + 2 * n_] = first_[n_]
+                flat_[at_ + 2 * n_ + 1] = second_[n_]
+            at_ += 2 * pairs_
+            if law_ > 0:
+                uniforms_(batch_, {label}, begin_ + t_, problem_, key0_, key1_, one_, two_)
+                if law_ == 1:
+                    normals_(batch_, one_, two_, first_, second_)
+                for k_ in range(batch_):
+                    labels_[p_, t_, k_] = first_[k_] if law_ == 1 else one_[k_]
+'''

@@ -1,0 +1,134 @@
+"""Figure of how far a claim reaches: curves over the variable that decides, with onsets and a law; or a map with its onsets."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from quadsim.simulator.figures.panels import finish, panels, styles_of
+from quadsim.simulator.figures.table_figures import draw_medians, scale
+from quadsim.simulator.support.statistics import quantile
+
+__all__ = ["reach_figure"]
+
+_GREY = "0.4"
+
+
+def reach_figure(
+    curves: pd.DataFrame,
+    onsets: pd.DataFrame,
+    *,
+    variable: str,
+    quantity: str,
+    null: float,
+    onset: float,
+    across: str = "",
+    law: pd.DataFrame | None = None,
+    law_label: str = "",
+    log: str = "xy",
+) -> Figure:
+    """Draw an effect over the variable that decides.
+
+    Without `across`: a line per curve through the medians over the seeds, with bars from 10% to 90%; onsets with their 95%
+    intervals at the height of the onset; the law as a dashed line of the same colour. With `across`: on the left a map of the
+    medians, on the right the onset over the second variable.
+
+    Args:
+        curves: `curve`, `x`, `seed`, `value`; `inf` is drawn as a caret at the top.
+        onsets: `curve`, `onset`, `low`, `high`; an infinite end is drawn at the edge of the axis.
+        variable: label of the x axis.
+        quantity: label of the y axis.
+        null: the value of no effect, a dotted line.
+        onset: height at which the effect counts as there, a dotted line.
+        across: what the names of the curves are values of; empty: nothing.
+        law: `curve`, `x`, `value`.
+        law_label: its formula.
+        log: axes that are logarithmic, among `x` and `y`.
+    """
+    if across:
+        return _map_figure(curves, onsets, variable, quantity, across, log)
+    styles = styles_of([str(name) for name in dict.fromkeys(curves["curve"])])
+    figure, (axis,) = panels(1)
+    scale(axis, log)
+    top = _top(curves["value"], law, "y" in log)
+    for name, style in styles.items():
+        measured = curves[curves["curve"].astype(str) == name].groupby("x")["value"]
+        draw_medians(axis, measured, top, joined=True, style=style)
+        if law is not None:
+            of_curve = law[law["curve"].astype(str) == name]
+            axis.plot(
+                of_curve["x"], of_curve["value"].clip(upper=top), linestyle="--", color=style["color"], linewidth=1
+            )
+    x = np.unique(curves["x"].to_numpy(dtype=float))
+    for row in onsets.to_dict("records"):
+        if np.isfinite(row["onset"]):
+            ends = [float(np.clip(row[end], x[0], x[-1])) for end in ("low", "high")]
+            color = styles[str(row["curve"])]["color"]
+            axis.plot(ends, [onset, onset], color=color, linewidth=4, alpha=0.35, solid_capstyle="butt")
+            axis.plot([row["onset"]], [onset], marker="D", markersize=5, color=color, markeredgecolor="white")
+    for height in dict.fromkeys((null, onset)):
+        axis.axhline(height, color=_GREY, linestyle=":", linewidth=1)
+    axis.set(xlabel=variable, ylabel=quantity)
+    handles = [Line2D([], [], label=name, markersize=5, **style) for name, style in styles.items()]
+    handles = handles if len(handles) > 1 else []
+    handles += [Line2D([], [], label="onset, 95% interval", linestyle="none", marker="D", markersize=5, color=_GREY)]
+    handles += [Line2D([], [], label=law_label, linestyle="--", color=_GREY)] if law is not None else []
+    finish(figure, [axis], handles, "")
+    return figure
+
+
+def _top(values: pd.Series, law: pd.DataFrame | None, log: bool) -> float:
+    """The height at which what lies above all finite values is drawn."""
+    shown = values if law is None else pd.concat([values, law["value"]])
+    finite = shown[shown.abs() < np.inf]
+    if finite.empty:
+        return 1.0
+    return float(finite.max()) * 1.3 if log else float(finite.max() + 0.1 * np.ptp(finite))
+
+
+def _map_figure(
+    curves: pd.DataFrame, onsets: pd.DataFrame, variable: str, quantity: str, across: str, log: str
+) -> Figure:
+    """A map of medians with numbers in its cells, and the onset over the second variable."""
+    middle = curves.groupby(["curve", "x"], sort=False)["value"].agg(lambda values: float(quantile(values, 0.5)))
+    cells = middle.unstack("x")
+    logs = np.log10(cells.to_numpy(dtype=float)) if "y" in log else cells.to_numpy(dtype=float)
+    finite = logs[np.isfinite(logs)]
+    most = max(float(np.abs(finite).max()), 1e-9) if finite.size else 1.0
+    figure, (left, right) = panels(2)
+    left.imshow(np.clip(logs, -most, most), cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", origin="lower")
+    for (row, column), value in np.ndenumerate(cells.to_numpy(dtype=float)):
+        shade = "white" if abs(np.clip(logs[row, column], -most, most)) > 0.6 * most else "black"
+        left.text(column, row, _cell(value), ha="center", va="center", color=shade, fontsize=8)
+    left.set_xticks(range(cells.shape[1]), [f"{x:g}" for x in cells.columns])
+    left.set_yticks(range(cells.shape[0]), [str(curve) for curve in cells.index])
+    left.grid(visible=False)
+    left.set(xlabel=variable, ylabel=across, title=quantity)
+    _onset_panel(right, onsets, np.array(cells.columns, dtype=float), log)
+    right.set_yticks(range(len(onsets)), [str(curve) for curve in onsets["curve"]])
+    right.set(xlabel=variable, title="Onset with 95% interval", ylim=(-0.5, len(onsets) - 0.5))
+    finish(figure, [left, right], [], "")
+    return figure
+
+
+def _cell(value: float) -> str:
+    return "∞" if value == np.inf else "?" if np.isnan(value) else f"{value:.2g}" if value < 100 else f"{value:.0f}"
+
+
+def _onset_panel(axis: Axes, onsets: pd.DataFrame, x: np.ndarray[Any, Any], log: str) -> None:
+    """A bar per curve over the 95% interval of its onset; an arrow where an end lies beyond the values that were tried."""
+    if "x" in log:
+        axis.set_xscale("log")
+        axis.set_xlim(x[0] / 1.5, x[-1] * 1.5)
+    for row, found in enumerate(onsets.to_dict("records")):
+        low, middle, high = (float(np.clip(found[key], x[0], x[-1])) for key in ("low", "onset", "high"))
+        axis.plot([low, high], [row, row], color="C0", linewidth=3, alpha=0.5, solid_capstyle="butt")
+        if np.isfinite(found["onset"]):
+            axis.plot([middle], [row], marker="D", markersize=5, color="C0")
+        if found["high"] == np.inf:
+            axis.plot([x[-1]], [row], marker=">", markersize=7, color="C0")
+        if found["low"] == -np.inf:
+            axis.plot([x[0]], [row], marker="<", markersize=7, color="C0")

@@ -1,0 +1,86 @@
+"""Sweeps over streams of samples: dials of the oracle, what is stored, and the exact mean beside the runs."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from quadsim.cli.text.guarantee_table import guarantee_tables
+from quadsim.cli.text.sweep_columns import extra_columns
+from quadsim.simulator import SweepConfig, load_results, sweep
+from quadsim.simulator.problems.oracles import FULL, Stream
+from quadsim.theory import guarantees, judge
+
+CONFIG = SweepConfig(
+    heterogeneity=(1.0, 100.0), batch=("4", "full"), label_noise=0.1, seeds=4, steps=150, tolerance=0.1, lr_density=2,
+    optimizers=("gd", "adam"), engine="reference",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    return sweep(CONFIG, judge, out=tmp_path_factory.mktemp("sweep") / "it", guarantor=guarantees, figures=False)
+
+
+def test_dials_of_the_oracle_are_crossed_and_the_full_batch_stands_once():
+    config = SweepConfig(
+        heterogeneity=1.0, batch=(1, 8, "full"), label_noise=(0.0, 0.1), noise_law=("normal", "student-5")
+    )
+    assert len(config.points) == 2 * 2 * 2 + 1
+    assert [point.oracle for point in config.points][::4] == [Stream(1), Stream(8), FULL]
+    assert config.facets == ["batch", "label_noise", "noise_law"]
+    assert SweepConfig.from_json(config.to_json()) == config
+    assert "batch" not in SweepConfig().to_json()
+
+
+def test_a_stream_stands_in_the_table_with_its_samples_and_the_mean(swept):
+    best = swept.best.set_index(["heterogeneity", "batch", "optimizer"])
+    assert (best.loc[(100.0, "4", "gd"), "steps_median"] > best.loc[(100.0, "full", "gd"), "steps_median"]).all()
+    (samples,) = (column for column in extra_columns(swept) if column.heading == "samples")
+    for row in swept.best.to_dict("records"):
+        stream = row["batch"] == "4"
+        assert samples.text(row, 150) == (f"{4 * row['steps_median']:g}" if stream else "")
+    means = swept.guarantees[swept.guarantees["kind"] == "in the mean"]
+    assert set(means["theorem"]) == {"sgd-moments", ""}
+    of_gd = means[means["theorem"] == "sgd-moments"]
+    ratio = of_gd["bound_steps"] / of_gd["steps"]
+    assert np.isfinite(ratio).all()
+    assert 0.3 < ratio.median() < 3.0
+    text = str(guarantee_tables(swept)[0].rows)
+    assert "100, batch 4" in text
+    assert "the mean over draws, exactly" in text
+
+
+def test_no_bound_of_the_full_gradient_stands_at_a_stream(swept):
+    points = set(swept.best[swept.best["batch"] == "4"]["point"])
+    told = swept.guarantees[swept.guarantees["point"].isin(points)]
+    assert set(told["kind"]) == {"in the mean"}
+    assert swept.best[swept.best["batch"] == "4"]["bound_median"].isna().all()
+
+
+def test_a_stored_stream_is_read_again(swept):
+    again = load_results(swept.folder)
+    assert again.config == CONFIG
+    assert list(again.best["batch"]) == list(swept.best["batch"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"batch": 0}, "batch must be a whole number of at least 1, got 0; give the samples in a step, as 8, or full"),
+        ({"batch": "2.5"}, "batch must be a whole number of at least 1, got '2.5'"),
+        ({"batch": 8, "label_noise": -0.1}, "label noise must be a number of at least 0, got -0.1"),
+        ({"batch": 8, "label_noise": float("nan")}, "label noise must be a number of at least 0, got nan"),
+        ({"batch": 8, "noise_law": "student-2"}, "noise law must be normal or student-NU with NU > 2 degrees of freedom"),
+        ({"label_noise": 0.1}, "label noise must come with a batch of samples, got (0.1,) with the full batch"),
+        ({"batch": "full", "noise_law": "student-3"}, "noise law must come with a batch of samples"),
+        ({"batch": 8, "engine": "closed-form"}, "engine for gd must be one of"),
+        ({"batch": 8, "optimizers": (torch.optim.NAdam,)}, "batch must be full for a class of torch, got 8 with"),
+    ],
+)  # fmt: skip
+def test_a_wrong_stream_is_refused_in_one_line(values, message, tmp_path):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}") as caught:
+        sweep(SweepConfig(seeds=2, steps=5, **values), out=tmp_path / "it")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "it").exists()

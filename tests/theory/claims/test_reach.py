@@ -1,0 +1,172 @@
+"""How far a claim reaches: onsets with intervals, the law, the figure; and the same bits for any number of processes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from claims_cases import made_up
+
+from quadsim.theory.claims import CLAIMS, Cells, Found, Law, Reach, Setting, measured_median, reproduce
+from quadsim.theory.claims.judging.reach import CURVES, ONSETS, onset_of, onsets
+from quadsim.theory.claims.running import tasks
+
+X = np.array([1.0, 10.0, 100.0, 1000.0])
+
+
+def table(heights, seeds=40, noise=0.0, curve="it", seed=0):
+    draw = np.random.default_rng(seed)
+    frames = [
+        pd.DataFrame({"curve": curve, "x": x, "seed": np.arange(seeds), "value": h * draw.lognormal(0, noise, seeds)})
+        for x, h in zip(X, heights, strict=True)
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("heights", "place"),
+    [
+        ([0, 1, 3, 9], 1.5),  # half-way between the decades 1 and 2
+        ([0, 3, 1, 9], 2.125),  # the last crossing, from which on it stays
+        ([5, 5, 5, 5], -np.inf),
+        ([0, 1, 1, 1], np.inf),
+        ([0, 1, np.inf, np.inf], 2.0),  # no height to interpolate with
+        ([0, np.nan, 3, 9], 2.0),
+    ],
+)
+def test_an_onset_is_where_the_curve_crosses_for_the_last_time(heights, place):
+    assert onset_of(np.log10(X), np.array(heights, dtype=float), 2.0, up=True) == pytest.approx(place)
+    falls = onset_of(np.log10(X), -np.array(heights, dtype=float), -2.0, up=False)
+    assert falls == pytest.approx(place)
+
+
+def test_onsets_have_words_and_intervals():
+    found = onsets(pd.concat([table([1, 1, 3, 9]), table([9, 9, 9, 9], curve="that")]), 2.0, log="x")
+    assert found["curve"].tolist() == ["it", "that"]
+    assert found["onset"][0] == pytest.approx(10**1.5)
+    assert (found["low"][0], found["high"][0]) == (found["onset"][0], found["onset"][0])  # no noise
+    assert found["text"].tolist() == ["31.6", "below 1"]
+    (never,) = onsets(table([1, 1, 1, 1.5]), 2.0, log="x").to_dict("records")
+    assert never["text"] == "beyond 1000"
+    (noisy,) = onsets(table([1, 1, 1.9, 2.1], noise=0.5), 2.0, log="x").to_dict("records")
+    assert noisy["low"] < noisy["onset"] <= noisy["high"]
+    (linear,) = onsets(table([0, 1, 3, 9]), 2.0, log="").to_dict("records")
+    assert linear["onset"] == pytest.approx(55)
+    (both,) = onsets(table([0, 1, 4, 9]), 2.0, log="xy").to_dict("records")
+    assert both["onset"] == pytest.approx(10**1.5)
+
+
+def test_the_interval_of_an_onset_covers():
+    """The median of lognormal heights crosses 2 at 10^1.5; 20 tables of 40 seeds."""
+    covered = 0
+    for seed in range(20):
+        (found,) = onsets(table([1, 1, 4, 16], noise=0.4, seed=seed), 2.0, log="").to_dict("records")
+        covered += found["low"] <= 10 + 90 / 3 <= found["high"]
+    assert covered >= 15  # 19 expected, less four standard errors
+
+
+def reach(**changes):
+    arguments = {
+        "variable": "x",
+        "values": (1.0, 3.0, 10.0, 30.0, 100.0),
+        "measure": lambda value, setting: {f"c = {c:g}": value**c * np.ones(5) for c in (0.5, 1.0)},
+        "quantity": "y",
+        "null": 1.0,
+        "onset": 2.0,
+        "law": Law("x^c", lambda x, curve: x ** float(curve[4:]), "made up"),
+    }
+    return Reach(**(arguments | changes))
+
+
+def gathered(one, setting):
+    return one.tables(pd.concat([one.frame(value, setting) for value in one.at(setting)], ignore_index=True))
+
+
+def test_the_sizes_of_a_reach():
+    one = reach()
+    assert one.at(Setting("tiny")) == (1.0, 100.0)
+    assert one.at(Setting("quick")) == (1.0, 10.0, 100.0)
+    assert one.at(Setting("full")) == one.values
+    with pytest.raises(
+        ValueError, match=r"values of the reach over x must be two or more, ascending, got \(3, 1\); sort them"
+    ):
+        reach(values=(3, 1))
+
+
+@pytest.mark.parametrize("across", ["", "power c"])
+def test_a_reach_is_drawn_from_its_tables_alone(across, tmp_path):
+    one = reach(across=across)
+    found = gathered(one, Setting("full"))
+    for name in (CURVES, ONSETS):
+        found[name].to_parquet(tmp_path / name)
+    figure = one.draw({name: pd.read_parquet(tmp_path / name) for name in (CURVES, ONSETS)})
+    texts = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert ("5.5" in texts) == bool(across)  # a number in a cell, 30^0.5
+    assert len(figure.axes) == (2 if across else 1)
+    labels = [line.get_linestyle() for line in figure.axes[0].lines]
+    assert ("--" in labels) == (not across)
+    data = one.to_json(found)
+    assert (data["seeds"], data["law"], data["values"]) == (5, "x^c (made up)", list(one.values))
+    assert [row["onset"] for row in data["onsets"]] == pytest.approx([4.0, 2.0])
+
+
+def test_a_claim_with_a_reach_has_its_tables_figure_and_row(monkeypatch, tmp_path):
+    from quadsim.simulator.figures.table_figures import points_figure
+
+    def draw(found):
+        return points_figure(found["t"].assign(by="a"), x="x", y="y", by="by", xlabel="x", ylabel="y", title="")
+
+    monkeypatch.setitem(CLAIMS, "made-up", made_up([2.0] * 30, reach=reach(), draw=draw))
+    (outcome,) = reproduce(["made-up"], size="full", out=tmp_path / "out")
+    assert outcome.verdict == "shown"
+    assert set(outcome.found.tables) == {"t", CURVES, ONSETS}
+    assert {path.name for path in (tmp_path / "out/made-up").iterdir()} == {
+        *(f"{name}.{suffix}" for name in ("figure", "reach") for suffix in ("png", "pdf")),
+        *(f"{name}.parquet" for name in ("t", CURVES, ONSETS)),
+    }
+    row = outcome.to_json()
+    assert row["reach"]["figure"] == "made-up/reach.png"
+    assert [one["text"] for one in row["reach"]["onsets"]] == ["4", "2"]
+
+
+def test_results_do_not_depend_on_the_order_in_which_tasks_finish(monkeypatch):
+    cells = Cells(
+        lambda setting: [1.0, 2.0, 4.0],
+        lambda name, setting: pd.DataFrame({"x": [name], "y": [name]}),
+        lambda frames, setting: Found(
+            [measured_median("it", [float(f["y"].iloc[0]) for f in frames] * 10)], {"t": pd.concat(frames)}
+        ),
+    )
+    monkeypatch.setitem(CLAIMS, "made-up", made_up(experiment=cells, reach=reach()))
+    found = []
+    usual = tasks._results
+    for order in (1, -1):
+        monkeypatch.setattr(tasks, "_results", lambda *given, order=order: iter([*usual(*given)][::order]))
+        found += reproduce(["made-up"], size="quick")
+    assert found[0].to_json() | {"seconds": 0} == found[1].to_json() | {"seconds": 0}
+    for key, frame in found[0].found.tables.items():
+        pd.testing.assert_frame_equal(frame, found[1].found.tables[key], check_exact=True)
+    assert found[0].found.tables["t"]["x"].tolist() == [1.0, 2.0, 4.0]
+
+
+def test_a_table_with_the_name_of_one_of_the_reach_is_refused(monkeypatch):
+    claim = made_up(
+        experiment=lambda setting: Found([measured_median("it", [2.0] * 30)], {CURVES: None}), reach=reach()
+    )
+    monkeypatch.setitem(CLAIMS, "made-up", claim)
+    with pytest.raises(ValueError, match=r"tables of made-up must not be named \['reach'\], as those of its reach"):
+        reproduce(["made-up"], size="tiny")
+
+
+def test_the_same_bits_for_any_number_of_processes():
+    """Cells, values of a reach, and whole experiments."""
+    names = ("gd-lower-unsquared", "four-cases", "preconditioner")
+    alone, shared = (
+        {one.claim.id: one for one in reproduce(names, size="tiny", workers=workers)} for workers in (1, 2)
+    )
+    assert list(alone) == list(names)
+    for name, one in alone.items():
+        other = shared[name]
+        assert one.judgement.reason == other.judgement.reason
+        for ours, theirs in zip(one.found.measured, other.found.measured, strict=True):
+            np.testing.assert_array_equal(ours.sample, theirs.sample)
+        for key, frame in one.found.tables.items():
+            pd.testing.assert_frame_equal(frame, other.found.tables[key], check_exact=True)

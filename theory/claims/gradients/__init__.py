@@ -1,0 +1,1 @@
+"""Claims about the gradients and the steps of networks."""

@@ -1,0 +1,151 @@
+"""Races of optimizers on quadratics that several claims share: matched pairs, steps at the best rates, quotients of steps."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from quadsim.simulator.engines import simulate_optimizer
+from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.rules.optimizer import OptimizerSpec
+from quadsim.simulator.rules.rule import symbols
+from quadsim.simulator.sweeps.config.quadratics import SweepConfig
+from quadsim.simulator.sweeps.run.driver import sweep
+from quadsim.theory.claims.judging import Condition, Measured, at_best_of_half, measured_median
+
+__all__ = [
+    "CONTRAST",
+    "MATCHED",
+    "NOISE",
+    "NOISY",
+    "PAIRS",
+    "SIGN_PAIRS",
+    "WITHIN_REACH",
+    "Steps",
+    "arrays",
+    "best_steps",
+    "keeps_up",
+    "quotient",
+    "raced",
+    "ratio",
+    "slower",
+]
+
+NOISE = 1.5
+"""Smallest ratio of two step counts that counts as a difference; smaller ones are noise (prototype runs of a few seeds)."""
+
+NOISY = "a factor below 1.5 counts as noise in this project"
+CONTRAST = "a quotient of two optimizers on the same problem is a contrast itself"
+
+WITHIN_REACH = 1e-3
+"""A tolerance that sign steps of constant length can reach: below some gap they only oscillate around the minimizer."""
+
+PAIRS = {"adam:beta1=0": "gd", "adam": "heavy-ball"}
+"""Adam's form to its match, without momentum and with the same momentum 0.9: SGD in both papers is SGD with momentum."""
+
+SIGN_PAIRS = {"signsgd": "gd", "signum": "heavy-ball"}
+"""The same for sign steps."""
+
+MATCHED = {"adam:beta1=0": "without momentum: GD over Adam", "adam": "momentum 0.9: heavy ball over Adam"}
+"""Name of the curve of a pair."""
+
+Steps = dict[tuple[Any, str], NDArray[np.float64]]
+
+
+def best_steps(config: SweepConfig, by: str) -> pd.DataFrame:
+    """Return the steps of the judged seeds at the best rate of its optimizer and point: `by`, optimizer, seed, lr, steps."""
+    results = sweep(config)
+    kept = results.summary["best_lr"] & results.summary["seed"].isin(config.reported)
+    table = results.summary.loc[kept, [by, "optimizer", "seed", "lr", "steps_to_tolerance"]]
+    return table.rename(columns={"steps_to_tolerance": "steps"}).reset_index(drop=True)
+
+
+def arrays(table: pd.DataFrame, by: str) -> Steps:
+    """Return the steps of every seed by (value, optimizer)."""
+    return {
+        (key[0], str(key[1])): part.sort_values("seed")["steps"].to_numpy(dtype=float)
+        for key, part in table.groupby([by, "optimizer"], sort=False)
+    }
+
+
+def quotient(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the quotient of steps, seed by seed; NaN where neither optimizer reached the target: nothing can be compared."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(numerator / denominator)
+
+
+def ratio(name: str, numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> Measured:
+    """Return the median over seeds of a quotient of steps."""
+    return measured_median(name, quotient(numerator, denominator))
+
+
+def slower(measure: str, control: str = "") -> Condition:
+    """The condition that a quotient of steps is above 1, or above that of the control, by a factor of NOISE that counts."""
+    level = "" if control else CONTRAST
+    return Condition(measure=measure, control=control, null=1.0, effect=NOISE, because=NOISY, level=level)
+
+
+def keeps_up(measure: str) -> Condition:
+    """The condition that a quotient of steps is not as large as NOISE."""
+    return Condition(measure=measure, null=1.0, effect=NOISE, because=NOISY, level=CONTRAST, absent=True)
+
+
+def raced(
+    problem: BlockQuadratic,
+    optimizer: str,
+    *,
+    centre: float | None = None,
+    steps: int,
+    tolerance: float,
+) -> NDArray[np.float64]:
+    """Return the steps of the judged seeds at the best rate, for problems that no sweep draws, (M // 2,).
+
+    The grid has four rates a decade, a decade on each side of its centre, and grows by a decade where the best rate lies at its
+    edge, as that of a sweep.
+
+    Args:
+        problem: M problems; the rate is chosen on the even-numbered ones and judged on the others.
+        optimizer: as `adam:beta1=0`.
+        centre: of the grid; None: the rule's natural rate at the median spectrum.
+        steps: the largest number.
+        tolerance: of the gap, relative to the gap at the start.
+    """
+    spec = OptimizerSpec.parse(optimizer)
+    centre = _natural_rate(problem, spec, tolerance) if centre is None else centre
+    ends = [-_DENSITY, _DENSITY]
+    found: dict[int, NDArray[np.float64]] = {}
+    while True:
+        places = [k for k in range(ends[0], ends[1] + 1) if k not in found]
+        run = simulate_optimizer(
+            problem,
+            spec,
+            lr=[centre * 10 ** (k / _DENSITY) for k in places],
+            steps=steps,
+            record="log",
+            tolerance=tolerance,
+        )
+        found |= {k: run.steps_to_tolerance[:, i] for i, k in enumerate(places)}
+        best = at_best_of_half(np.stack([found[k] for k in sorted(found)], axis=1))
+        at_low, at_high = best.column == 0, best.column == len(found) - 1
+        if not (at_low or at_high) or ends[1] - ends[0] >= _MOST_DECADES * _DENSITY:
+            return best.values
+        ends[0 if at_low else 1] += -_DENSITY if at_low else _DENSITY
+
+
+_DENSITY = 4
+_MOST_DECADES = 6
+
+
+def _natural_rate(problem: BlockQuadratic, spec: OptimizerSpec, tolerance: float) -> float:
+    """Return the natural rate of an optimizer at the medians of what the problems have."""
+    spectra = np.concatenate([values.reshape(problem.problems, -1) for values in problem.eigenvalues.values()], axis=1)
+    middle = {
+        symbols.L: spectra.max(axis=1),
+        symbols.mu: spectra.min(axis=1),
+        symbols.trace: spectra.sum(axis=1),
+        symbols.dimension: np.array(problem.dimension),
+        symbols.error_scale: np.array(1.0),
+        symbols.tolerance: np.array(tolerance),
+    }
+    return spec.natural_lr({symbol: float(np.median(values)) for symbol, values in middle.items()})

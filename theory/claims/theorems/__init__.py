@@ -1,0 +1,1 @@
+"""Claims that are theorems, proved or refuted by a counter-example."""

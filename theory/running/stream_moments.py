@@ -1,0 +1,192 @@
+"""Second moments of linear rules on gradients from a stream of samples: the exact mean of the gap at any step.
+
+Along eigenvector i of H a linear rule moves y = (e_i, its states) to A(lambda_i) y + n zeta_i, where zeta_i is the gradient less
+its mean. Given the iterate, zeta has the mean 0 and the covariance (H S H + tr(HS) H + v^2 H)/b with S = e e' (Isserlis' theorem
+for the fourth moments of x ~ N(0, H)), so that its diagonal in the eigenbasis is closed in p_i = E e_i^2:
+
+    E zeta_i^2 = (lambda_i^2 p_i + lambda_i (sum_j lambda_j p_j + v^2))/b.
+
+The moments E y y' of all modes, symmetric and stacked, follow one affine recursion; its powers give any step. For gd it is
+`p_i' = (1 - eta lambda_i)^2 p_i + (eta^2/b)(lambda_i^2 p_i + lambda_i (sum_j lambda_j p_j + v^2))`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+
+from quadsim.simulator.problems.oracles import Stream
+from quadsim.simulator.rules.rule import Rule, symbols
+
+__all__ = ["Moments", "critical_batch", "gd_trace", "largest_stable_rate"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Moments of one rule under one setting on one problem.
+
+    Attributes:
+        rule: a linear rule without a preconditioner and with states that start at 0.
+        settings: `lr` and every hyperparameter.
+        eigenvalues: lambda_i, (P,), 0 or more.
+        oracle: the stream.
+
+    Raises:
+        ValueError: another rule.
+    """
+
+    rule: Rule
+    settings: dict[str, float]
+    eigenvalues: Array
+    oracle: Stream
+
+    @cached_property
+    def recursion(self) -> tuple[Array, Array]:
+        """(M, c) of m' = M m + c, with the moments of mode i at the places i r to (i + 1) r, r = n (n + 1)/2.
+
+        The first moment of a mode is p_i.
+        """
+        matrix, into = _modes(self.rule, self.settings, self.eigenvalues)
+        pairs = [(a, b) for a in range(into.size) for b in range(a, into.size)]
+        number, modes = len(pairs), self.eigenvalues.size
+        alone = np.empty((modes, number, number))
+        for row, (a, b) in enumerate(pairs):
+            for column, (c, d) in enumerate(pairs):
+                alone[:, row, column] = matrix[:, a, c] * matrix[:, b, d]
+                if c != d:  # E y_c y_d stands for both orders
+                    alone[:, row, column] += matrix[:, a, d] * matrix[:, b, c]
+        kick = np.array([into[a] * into[b] for a, b in pairs]) / self.oracle.batch
+        lam = self.eigenvalues
+        whole = np.zeros((modes, number, modes, number))
+        whole[range(modes), :, range(modes), :] = alone
+        first = whole[:, :, :, 0]
+        first += lam[:, None, None] * kick[None, :, None] * lam[None, None, :]
+        first[range(modes), :, range(modes)] += (lam**2)[:, None] * kick
+        constant = self.oracle.label_noise**2 * lam[:, None] * kick
+        return whole.reshape(modes * number, modes * number), constant.reshape(-1)
+
+    def gaps(self, squares: Array, steps: NDArray[np.int64]) -> Array:
+        """Return E gap at steps in ascending order, (R,); infinite where it overflows.
+
+        Args:
+            squares: E e_i(0)^2, (P,).
+            steps: the steps.
+        """
+        matrix, constant = self.recursion
+        each = constant.size // self.eigenvalues.size
+        power = np.zeros((constant.size + 1, constant.size + 1))
+        power[:-1, :-1], power[:-1, -1], power[-1, -1] = matrix, constant, 1.0
+        powers, state = [power], np.append(np.zeros(constant.size), 1.0)
+        state[:-1:each] = squares
+        out, at = np.empty(steps.size), 0
+        with np.errstate(over="ignore", invalid="ignore"):
+            for r, step in enumerate(steps.tolist()):
+                for bit in range(int(step - at).bit_length()):
+                    if bit == len(powers):
+                        powers.append(powers[-1] @ powers[-1])
+                    if (step - at) >> bit & 1:
+                        state = powers[bit] @ state
+                at = step
+                out[r] = self.eigenvalues @ state[:-1:each] / 2.0
+        return np.where(np.isnan(out), np.inf, out)
+
+    @cached_property
+    def radius(self) -> float:
+        """Spectral radius of the recursion: the moments are stable if and only if it is below 1."""
+        return float(np.abs(np.linalg.eigvals(self.recursion[0])).max())
+
+    @cached_property
+    def floor(self) -> float:
+        """Limit of E gap: 0 without noise of the labels, infinite where the moments are not stable."""
+        if not self.radius < 1.0:
+            return np.inf
+        matrix, constant = self.recursion
+        each = constant.size // self.eigenvalues.size
+        limit = np.linalg.solve(np.eye(constant.size) - matrix, constant)
+        return float(self.eigenvalues @ limit[::each] / 2.0)
+
+
+def gd_trace(eigenvalues: Array, lr: Any, batch: Any) -> Array:
+    """Return c(eta) = sum_i eta lambda_i/(2b - eta lambda_i (b + 1)), infinite from eta = 2b/((b + 1) L) on.
+
+    Gradient descent on a stream is stable in mean square if and only if c < 1, and its floor is then v^2 c/(2 (1 - c)).
+
+    Args:
+        eigenvalues: lambda_i, (..., P).
+        lr: eta, of a shape that broadcasts against (...).
+        batch: b, likewise.
+    """
+    step = np.asarray(lr)[..., None] * eigenvalues
+    batch = np.asarray(batch, dtype=float)[..., None]
+    left = 2.0 * batch - step * (batch + 1.0)
+    with np.errstate(divide="ignore"):
+        return np.where((left > 0.0).all(axis=-1), (step / np.where(left > 0.0, left, np.inf)).sum(axis=-1), np.inf)
+
+
+def largest_stable_rate(eigenvalues: Array, batch: int) -> float:
+    """Return the rate at which c(eta) = 1: gradient descent on a stream is stable in mean square below it and not from it on.
+
+    Args:
+        eigenvalues: lambda_i, (P,).
+        batch: b.
+    """
+    low, high = 0.0, 2.0 * batch / ((batch + 1) * float(eigenvalues.max()))  # c rises from 0 to infinity between them
+    while True:
+        middle = (low + high) / 2.0
+        if middle in (low, high):
+            return low
+        low, high = (middle, high) if gd_trace(eigenvalues, middle, batch) < 1.0 else (low, middle)
+
+
+def critical_batch(eigenvalues: Array, lr: float, trace: float = 0.5) -> float:
+    """Return the smallest batch with c(eta) <= trace, 1 or more; infinite if there is none, as 2 <= eta L or eta L sums to more.
+
+    At c = 1/2 the floor v^2 c/(2 (1 - c)) is v^2/2, the loss that the noise of the labels itself leaves.
+
+    Args:
+        eigenvalues: lambda_i, (P,).
+        lr: eta.
+        trace: the limit of c.
+    """
+    high = 1.0
+    while gd_trace(eigenvalues, lr, high) > trace:
+        high *= 2.0
+        if high > 2.0**40:
+            return np.inf
+    low = high / 2.0
+    while high - low > 1.0:
+        middle = np.floor((low + high) / 2.0)
+        low, high = (middle, high) if gd_trace(eigenvalues, lr, middle) > trace else (low, middle)
+    return float(np.ceil(high))
+
+
+def _modes(rule: Rule, settings: dict[str, float], eigenvalues: Array) -> tuple[Array, Array]:
+    """Return A of every mode, (P, n, n), and n, by which the gradient enters, (n,)."""
+    names, matrix, into = _lambdified(rule)
+    values = [settings[name] for name in names]
+    rows = matrix(eigenvalues, *values)
+    stacked = [[np.broadcast_to(entry, eigenvalues.shape) for entry in row] for row in rows]
+    return np.moveaxis(np.array(stacked), -1, 0), np.array([float(entry) for entry in into(*values)])
+
+
+@lru_cache(maxsize=32)
+def _lambdified(rule: Rule) -> tuple[tuple[str, ...], Any, Any]:
+    form = rule.linear_form
+    if form is None or form.preconditioner is not None or rule.start:
+        raise ValueError(
+            f"rule must be linear, without a preconditioner and with states that start at 0, got {rule.name}; use gd or "
+            "heavy-ball."
+        )
+    names = (symbols.lr, *rule.hyperparameters)
+    into = form.matrix[:, 0].diff(form.eigenvalue)  # A is linear in lambda: e enters the gradient as lambda e
+    assert not into.free_symbols & {form.eigenvalue}
+    return (
+        tuple(map(str, names)),
+        sp.lambdify((form.eigenvalue, *names), form.matrix.tolist(), modules="numpy"),
+        sp.lambdify(names, list(into), modules="numpy"),
+    )

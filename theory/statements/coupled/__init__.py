@@ -1,0 +1,1 @@
+"""Statements where H couples the blocks of rules: bounds that survive, and descent in any norm (docs/theory.md section 10)."""

@@ -1,0 +1,1 @@
+"""Definitions for derivations about preconditioned rules, and the steps of those rules."""
