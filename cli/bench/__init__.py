@@ -13,6 +13,7 @@ from quadsim.cli.bench.model_ways import MODEL_RULES as MODEL_RULES
 from quadsim.cli.bench.model_ways import MODEL_SIZES as MODEL_SIZES
 from quadsim.cli.bench.model_ways import MODEL_WAYS as MODEL_WAYS
 from quadsim.cli.bench.model_ways import ModelWork as ModelWork
+from quadsim.cli.bench.model_ways import why_not_model as why_not_model
 from quadsim.cli.bench.ways import WAYS as WAYS
 from quadsim.cli.bench.ways import Work as Work
 from quadsim.cli.bench.ways import why_not as why_not

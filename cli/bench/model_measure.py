@@ -73,7 +73,7 @@ def compare_models(
     for number in range(rounds):
         progress(f"{work.name}: round {number + 1} of {rounds}")
         for name, run in prepared.items():
-            time = _seconds if name.startswith("ours") else _best_of_threads
+            time = _best_of_threads if name in _TORCH_WAYS else _seconds
             seconds[name].append(time(run, work.device))
     few = min(LOOPED_INSTANCES, work.instances)
     scale = {"module loop": work.instances / few}
@@ -90,6 +90,7 @@ def compare_models(
     )
 
 
+_TORCH_WAYS = ("module loop", "vmap(grad)")  # with one thread or all, whichever is faster
 _EARLY = 10  # steps whose losses are compared: later ones part by rounding
 
 
@@ -103,6 +104,7 @@ def _own_process_peak(name: str, work: ModelWork) -> float:
     code = (
         "import json, sys; from quadsim.cli.bench.model_ways import MODEL_WAYS, ModelWork\n"
         "import quadsim.simulator.engines.kernels.cpu_run\n"
+        "if sys.argv[1] == 'jax': import jax, optax; jax.numpy.zeros(1)\n"
         "work = ModelWork(**json.loads(sys.argv[2])); work.problem\n"
         "peak = lambda: int(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1])\n"
         "before = peak(); MODEL_WAYS[sys.argv[1]](work)(); print(peak() - before)"

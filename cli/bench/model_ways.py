@@ -1,8 +1,9 @@
-"""Ways to train many instances of one small Transformer: a Python loop over modules, torch.func, and quadsim."""
+"""Ways to train many instances of one small Transformer: a Python loop over modules, torch.func, JAX, and quadsim."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from quadsim.cli.bench.model_jax import jax_training
 from quadsim.cli.bench.modules import ToyModule, train_modules
 from quadsim.simulator.models import TokenMap, ToyProblem, Transformer
 from quadsim.simulator.support.devices import resolve_dtype
@@ -67,7 +69,7 @@ class ModelWork:
         return f"{self.rule} {self.tokens} tokens {self.dtype}"
 
 
-def ours(work: ModelWork, *, compile: bool = False) -> Callable[[], Losses]:
+def ours(work: ModelWork, *, compile: bool = False, engine: str = "auto") -> Callable[[], Losses]:
     """Run `train`; everything is timed except the first compilation."""
 
     def run() -> Losses:
@@ -81,6 +83,7 @@ def ours(work: ModelWork, *, compile: bool = False) -> Callable[[], Losses]:
             dtype=work.dtype,
             device=work.device,
             compile=compile,
+            engine=engine,
         )
         return found.loss_weighted[:, 0, :-1]
 
@@ -139,7 +142,9 @@ def vmap_grad(work: ModelWork) -> Callable[[], Losses]:
 MODEL_WAYS: Mapping[str, Callable[[ModelWork], Callable[[], Losses]]] = {
     "module loop": module_loop,
     "vmap(grad)": vmap_grad,
+    "jax": lambda work: jax_training(work, _LR),
     "ours compiled": lambda work: ours(work, compile=True),
+    "ours unfused": lambda work: ours(work, engine="stack"),
     "ours": ours,
 }
 """A function of the work that prepares it and returns the function that is timed; that one returns losses (instances, steps)."""
@@ -147,6 +152,10 @@ MODEL_WAYS: Mapping[str, Callable[[ModelWork], Callable[[], Losses]]] = {
 
 def why_not_model(way: str, work: ModelWork) -> str | None:
     """Return the reason why a way cannot do a work on this machine; None if it can."""
+    if way == "jax" and (find_spec("jax") is None or find_spec("optax") is None):
+        return "jax and optax are not installed (extra bench)"
+    if way == "ours unfused" and work.device == "cpu":
+        return "is the same as ours on a CPU"
     if way == "ours compiled":
         from quadsim.simulator.training.stepping import check_compile
 

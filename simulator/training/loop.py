@@ -9,7 +9,7 @@ instances with equally many sequences, so none is padded to the length of anothe
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from quadsim.simulator.engines.stacks.run import FusedSteps
+from quadsim.simulator.engines.stacks.run import instances_that_fit as instances_that_fit_fused
+from quadsim.simulator.engines.stacks.run import why_not as why_not_fused
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.rules.catalogue import resolve_rule
@@ -26,7 +29,7 @@ from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.runs.status import statuses_of
 from quadsim.simulator.runs.training_run import DIVERGED_ABOVE, Snapshots, TrainingRun
 from quadsim.simulator.runs.trajectory import recorded_steps
-from quadsim.simulator.support.checks import check_count, check_interval
+from quadsim.simulator.support.checks import check_choice, check_count, check_interval
 from quadsim.simulator.support.devices import check_device, resolve_dtype
 from quadsim.simulator.support.memory import memory_text, physical_memory
 from quadsim.simulator.support.threads import in_threads, own_threads
@@ -34,6 +37,8 @@ from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.simulator.training.stepping import Stepper, check_compile, instances_that_fit, together
 
 __all__ = ["check_trainable", "chunk_bytes", "schedule_bytes", "train"]
+
+ENGINES = ("fused", "stack")
 
 TOKENS_AT_ONCE = 16_000
 """Tokens of all instances of a chunk on a CPU: more do not fit in its caches; with fewer, Python takes most of the time."""
@@ -63,6 +68,7 @@ def train(
     dtype: torch.dtype | str = torch.float32,
     device: str = "cpu",
     compile: bool = False,
+    engine: str = "auto",
     clip: float | None = None,
     **hyperparameters: ArrayLike,
 ) -> TrainingRun:
@@ -87,6 +93,8 @@ def train(
         dtype: torch.float32 or torch.float64.
         device: "cpu", "cuda" or "cuda:N".
         compile: whether torch.compile fuses the operations of a step; compiling takes some ten seconds.
+        engine: "auto" (fused where it can run the request), "fused" (one generated GPU kernel takes many steps in a launch) or
+            "stack" (operations of torch).
         clip: largest norm of the gradient of an instance (all its parameters together); a longer one is scaled down to it before
             any rule sees it, as by torch.nn.utils.clip_grad_norm_. None: gradients are not clipped.
         **hyperparameters: of the rule; see `simulate`.
@@ -107,7 +115,7 @@ def train(
     job = _prepare(
         problem, rule, lr=lr, steps=steps, schedule=schedule, record=record, tolerance=tolerance, stop=stop,
         snapshots=snapshots, evaluate_every=evaluate_every, partition=partition, dtype=dtype, device=device,
-        compile=compile, clip=clip, **hyperparameters,
+        compile=compile, engine=engine, clip=clip, **hyperparameters,
     )  # fmt: skip
     return _gather(job, _in_chunks(job))
 
@@ -115,7 +123,7 @@ def train(
 def _prepare(
     problem: ToyProblem, rule: Rule | str, *, lr: ArrayLike | None, steps: int, schedule: Schedule | str | None,
     record: str | int, tolerance: float, stop: bool, snapshots: Iterable[int], evaluate_every: int, partition: str,
-    dtype: torch.dtype | str, device: str, compile: bool, clip: float | None, **hyperparameters: ArrayLike,
+    dtype: torch.dtype | str, device: str, compile: bool, engine: str, clip: float | None, **hyperparameters: ArrayLike,
 ) -> "_Job":  # fmt: skip
     """Check the arguments of `train` and gather them, without running anything.
 
@@ -151,9 +159,35 @@ def _prepare(
     )
     job.schedule.check(steps)
     check_settings(rule, settings, str(job.dtype).removeprefix("torch."))
+    job = replace(job, engine=_choose_engine(engine, job))
     if compile:
         check_compile(job.device)
     return job
+
+
+def _choose_engine(engine: str, job: "_Job") -> str:
+    """Return the name of the engine that trains; "auto" chooses the fused one where it can run the job.
+
+    Raises:
+        ValueError: an unknown engine, or the fused one where it cannot run the job.
+    """
+    check_choice("engine", engine, ("auto", *ENGINES))
+    if engine == "stack" or (engine == "auto" and job.device == "cpu"):
+        return "stack"
+    reason = why_not_fused(job.problem, job.rule, job.dtype, job.device)
+    if job.snapshots:
+        reason = "it keeps no snapshots"
+    if job.tests:
+        reason = "it evaluates no test data"
+    if job.clip is not None:
+        reason = "it does not clip gradients"
+    if job.compile:
+        reason = "torch.compile is asked for, which compiles the operations of the engine stack"
+    if reason is None:
+        return "fused"
+    if engine == "fused":
+        raise ValueError(f"engine must be auto or stack here, got 'fused' ({reason}); use engine auto.")
+    return "stack"
 
 
 def check_trainable(rule: Rule) -> None:
@@ -232,6 +266,7 @@ class _Job:
     device: str
     compile: bool
     clip: float | None
+    engine: str = "stack"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -280,32 +315,50 @@ class _Found:
         self._place = {int(step): r for r, step in enumerate(job.record)}
 
     def see(self, t: int, at: NDArray[np.int64], losses: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Add the losses at one step.
+        """Add the losses at steps t, t + 1, ...; those after the step at which an instance ends do not count.
 
         Args:
-            t: the step.
+            t: the first step.
             at: indices of the instances.
-            losses: their losses, (2, instances).
+            losses: their losses, (steps, 2, instances).
 
         Returns:
             Whether each of the instances continues, (instances,).
         """
         if t == 0:
-            scale = np.maximum(losses, self._job.problem.guess_loss)
+            scale = np.maximum(losses[0], self._job.problem.guess_loss)
             self._limit[:, at] = np.where(np.isfinite(scale), DIVERGED_ABOVE * scale, 0.0)
-        lost = ~np.all(losses <= self._limit[:, at], axis=0)
-        self.diverged[at] = np.minimum(self.diverged[at], np.where(lost, t, np.inf))
-        within = (losses <= self._job.target) & ~lost
-        self.hit[:, at] = np.minimum(self.hit[:, at], np.where(within, t, np.inf))
-        self.stay[:, at] = np.where(within, np.minimum(self.stay[:, at], t), np.inf)
-        self.last[:, at] = np.where(lost, np.inf, losses)
-        if t in self._place:
-            self.losses[:, at, self._place[t]] = losses
-        going = np.isinf(self.diverged[at])
+        lost = ~np.all(losses <= self._limit[:, at], axis=1)
+        within = (losses <= self._job.target) & ~lost[:, None]
+        ends = lost
         if self._job.stop:
-            going &= ~np.all(np.isfinite(self.hit[:, at]), axis=0)
-        self.stopped[at[~going]] = t
-        return np.asarray(going)
+            reached = np.logical_or.accumulate(within, axis=0) | np.isfinite(self.hit[:, at])
+            ends = lost | np.all(reached, axis=1)
+        ended, number = ends.any(axis=0), losses.shape[0]
+        final = np.where(ended, ends.argmax(axis=0), number - 1)  # last step that counts
+        counts = np.arange(number)[:, None] <= final
+        self.hit[:, at] = np.minimum(self.hit[:, at], _first(within & counts[:, None], t))
+        self.diverged[at] = np.minimum(self.diverged[at], _first(lost & counts, t))
+        outside = (~within & counts[:, None])[::-1]
+        last = np.where(
+            outside.any(axis=0), number - 1 - outside.argmax(axis=0), -1
+        )  # last step with a loss above the target
+        stay = np.where(last < 0, np.minimum(self.stay[:, at], t), t + last + 1.0)
+        self.stay[:, at] = np.where(last == final, np.inf, stay)
+        each = np.arange(at.size)
+        self.last[:, at] = np.where(lost[final, each], np.inf, losses[final, :, each].T)
+        steps = sorted(self._place.keys() & set(range(t, t + number)))
+        if steps:
+            rows = np.array(steps) - t
+            seen = np.where(counts[rows][:, None], losses[rows], np.nan)
+            self.losses[:, at[:, None], [self._place[step] for step in steps]] = seen.transpose(1, 2, 0)
+        self.stopped[at[ended]] = t + final[ended]
+        return np.asarray(~ended)
+
+
+def _first(true: NDArray[np.bool_], t: int) -> NDArray[np.float64]:
+    """Return t plus the first index along the first axis that is true; `inf` if there is none."""
+    return np.where(true.any(axis=0), t + true.argmax(axis=0), np.inf)
 
     def test(self, t: int, at: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         """Add loss and accuracy on the test data, (2, instances), of the instances `at` at a recorded step."""
@@ -317,7 +370,12 @@ def _in_chunks(job: _Job) -> _Found:
     total = job.shape[0] * job.shape[1]
     found = _Found(job, total)
     if job.device != "cpu":
-        for chunk in np.array_split(np.arange(total), -(-total // min(total, _fit(job)))):
+        fit = (
+            instances_that_fit_fused(job.problem, len(job.rule.states), job.device)
+            if job.engine == "fused"
+            else _fit(job)
+        )
+        for chunk in np.array_split(np.arange(total), -(-total // min(total, fit))):
             _run(job, chunk, found)
         return found
     workers = torch.get_num_threads()
@@ -354,36 +412,26 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
     alive, going = chunk, np.ones(chunk.size, dtype=bool)
     problems, settings = np.divmod(chunk, job.shape[1])
     every_step = job.problem.task.batch is None  # no mini-batches: the losses of a step are the losses on all data
-    length = together(_STRETCH if every_step else job.every)
-    stepper = Stepper(
-        job.problem,
-        problems,
-        job.rule,
-        {name: values[settings] for name, values in job.settings.items()},
-        job.partition,
-        stretch=length,
-        dtype=job.dtype,
-        device=job.device,
-        compile=job.compile,
-        clip=job.clip,
-    )
+    stepper = _stepper(job, problems, settings, together(_STRETCH if every_step else job.every))
     factors = job.factors
     tested = set(job.record.tolist()) if job.tests else set()
     t = 0
 
     def see(step: int, losses: NDArray[np.float64]) -> None:
-        going[going] = found.see(step, alive[going], losses[:, going])
+        going[going] = found.see(step, alive[going], losses[:, :, going])
 
     while going.any():
         kept = t in job.snapshots
         if (kept or t == job.steps) if every_step else (t % job.every == 0 or t == job.steps):
-            see(t, stepper.look())
+            see(t, stepper.look()[None])
         if not going.any():
             return
         if t in tested:
+            assert isinstance(stepper, Stepper)
             found.test(t, alive[going], stepper.test()[:, going])
         if kept:
             s = job.snapshots.index(t)
+            assert isinstance(stepper, Stepper)
             for i, values in enumerate(stepper.kept_step(t, float(factors[min(t, job.steps - 1)]))):
                 found.snapshots[i, alive[going], s] = values.double().cpu().numpy()[going]
         if t == job.steps:
@@ -392,17 +440,34 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
             t += 1
             continue
         stops = [step for step in (*job.snapshots, *tested) if step > t]
-        end = min(t + length, job.steps, *stops)
+        end = min(t + stepper.longest, job.steps, *stops)
         if not every_step:
             end = min(end, (t // job.every + 1) * job.every)
         losses = stepper.stretch(t, factors[t:end])
         if every_step:
-            for step in range(t, end):
-                see(step, losses[step - t])
+            see(t, losses)
         t = end
         if stepper.worth_dropping(int(going.sum())) and going.any():
             stepper.select(np.flatnonzero(going))
             alive, going = alive[going], going[going]
+
+
+def _stepper(job: _Job, which: NDArray[np.int64], setting: NDArray[np.int64], length: int) -> Stepper | FusedSteps:
+    """Return what takes the steps of the instances with these problems and settings, `length` steps without a decision."""
+    if job.engine == "fused":
+        return FusedSteps(job.problem, which, job.rule, job.settings, setting, job.device)
+    return Stepper(
+        job.problem,
+        which,
+        job.rule,
+        {name: values[setting] for name, values in job.settings.items()},
+        job.partition,
+        stretch=length,
+        dtype=job.dtype,
+        device=job.device,
+        compile=job.compile,
+        clip=job.clip,
+    )
 
 
 def _gather(job: _Job, found: _Found) -> TrainingRun:
@@ -443,4 +508,5 @@ def _gather(job: _Job, found: _Found) -> TrainingRun:
         snapshots=Snapshots(np.array(job.snapshots), kept[0], kept[1], kept[2]) if job.snapshots else None,
         dtype=str(job.dtype).removeprefix("torch."),
         device=job.device,
+        engine=job.engine,
     )

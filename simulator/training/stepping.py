@@ -80,7 +80,7 @@ class Stepper:
         compile: bool = False,
         clip: float | None = None,
     ) -> None:
-        self._problem, self._device, self._longest, self._clip = problem, device, stretch, clip
+        self._problem, self._device, self.longest, self._clip = problem, device, stretch, clip
         self._captures = device != "cpu"
         self._losses = _compiled_losses() if compile else Stack.losses
         self._calm: Callable[[], AbstractContextManager[None]] = _quiet if compile and self._captures else nullcontext
@@ -144,7 +144,7 @@ class Stepper:
             Unweighted and optimised loss before every step, on the data of that step (its mini-batch), (steps, 2, E).
         """
         self._fill(t, factors)
-        if self._captures and factors.size == self._longest:
+        if self._captures and factors.size == self.longest:
             if self._replay is None:
                 self._replay = self._capture()
             self._replay()
@@ -182,7 +182,7 @@ class Stepper:
                 return
             rows = torch.from_numpy(drawn[self._stack.which])
             if self._rows is None:
-                self._rows = torch.zeros((self._longest, *rows.shape), dtype=rows.dtype, device=self._device)
+                self._rows = torch.zeros((self.longest, *rows.shape), dtype=rows.dtype, device=self._device)
             self._rows[i] = rows
 
     def _factor(self, i: int) -> "float | Tensor":
@@ -222,7 +222,7 @@ class Stepper:
             torch.cuda.empty_cache()
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
-                self._steps(self._longest)
+                self._steps(self.longest)
             for tensor, value in zip(own, first, strict=True):
                 tensor.copy_(value)
         return graph.replay

@@ -21,6 +21,7 @@ from quadsim.cli.bench import (
     measure,
     measure_slope,
     why_not,
+    why_not_model,
 )
 
 SMALL = Work("adam", 2, 3, problems=2, settings=3, steps=50)
@@ -62,6 +63,8 @@ def test_what_cannot_run_is_named(fixed_ceiling):
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setattr("quadsim.cli.bench.ways.find_spec", lambda name: None)
     assert "extra bench" in why_not("jax scan", SMALL)
+    monkeypatch.setattr("quadsim.cli.bench.model_ways.find_spec", lambda name: None)
+    assert "extra bench" in why_not_model("jax", ModelWork())
 
 
 def test_the_share_is_of_the_ceiling_that_the_rule_has():
@@ -129,7 +132,8 @@ def test_all_ways_train_alike(rule, tokens, one_thread):
     work = ModelWork(rule, tokens, instances=3, steps=4, dtype="float64")
     assert work.problem.tokens_per_step == tokens
     start = work.problem.start.copy()
-    ends = {name: MODEL_WAYS[name](work)() for name in MODEL_WAYS if name != "ours compiled"}
+    ways = {name for name in MODEL_WAYS if name != "ours compiled" and why_not_model(name, work) is None}
+    ends = {name: MODEL_WAYS[name](work)() for name in ways}
     for name, losses in ends.items():
         assert losses.shape == ((2, 4) if name == "module loop" else (3, 4))
         np.testing.assert_allclose(losses, ends["ours"][: len(losses)], rtol=1e-9, err_msg=name)
@@ -155,7 +159,13 @@ def test_a_model_on_the_command_line(tmp_path, monkeypatch, one_thread):
     assert found.exit_code == 0, found.output
     document = json.loads(found.stdout)
     assert document["times_the_module_loop"]["module loop"] == [1.0, 1.0]
-    assert set(document["seconds"]) == {"module loop", "vmap(grad)", "ours"}
+    assert set(document["seconds"]) | set(document["left_out"]) == {
+        "module loop",
+        "vmap(grad)",
+        "jax",
+        "ours",
+        "ours unfused",
+    }
     assert document["difference"]["module loop"] < 1e-5
     assert document["peak_memory_bytes"]["ours"] == 5e6
     assert json.loads((tmp_path / "bench-model.json").read_text()) == document

@@ -1,0 +1,546 @@
+"""Print the fused kernel of a model under a rule as CUDA C++, from the blocks of `blocks.py`.
+
+One block of threads is one copy of one instance. In each step it runs over its data in chunks, adds up the gradient of every
+parameter, and then updates its parameters by the rule; they stay in shared memory for all steps of a launch. Losses of every step
+are stored, so that the caller decides afterwards which instances have finished.
+
+The order of the blocks is written as in `models/transformer.py` and `models/mlp.py`. The writer of each block returns the name of
+its result and the writer of its backward pass, so that the order of the backward pass follows from that of the forward pass.
+
+Names of the kernel end in an underscore; all other names come from the rule.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import sympy as sp
+
+from quadsim.simulator.engines.kernels.lowering import program
+from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
+from quadsim.simulator.engines.kernels.program import Assignment, Phase
+from quadsim.simulator.engines.stacks.blocks import BLOCKS, HEADER
+from quadsim.simulator.models.base import DataShape, Model
+from quadsim.simulator.models.mlp import MLP
+from quadsim.simulator.models.transformer import Transformer
+from quadsim.simulator.rules.rule import Rule, symbols
+
+__all__ = ["Form", "Layout", "shared_bytes", "slots_of", "stack_source"]
+
+Back = Callable[[str], str]
+"""Writes a backward pass: the name of the gradient of the result to that of the gradient of the argument."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the source of a kernel depends on, beside the rule.
+
+    Attributes:
+        model: the model.
+        shape: properties of the task.
+        features: whether an input is a vector of numbers.
+        scaled: where the scales of coordinates go: "parameter", "gradient" or "" (there are none).
+        tempered: whether every instance has a temperature.
+        batched: whether steps take mini-batches.
+        copies: number of copies of the model in an instance.
+    """
+
+    model: Model
+    shape: DataShape
+    features: bool = False
+    scaled: str = ""
+    tempered: bool = False
+    batched: bool = False
+    copies: int = 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a chunk is spread over threads.
+
+    Attributes:
+        threads: threads of a block.
+        rows: rows that a thread holds.
+        blocks: blocks that a multiprocessor must have registers for.
+    """
+
+    threads: int
+    rows: int
+    blocks: int = 1
+
+
+def slots_of(shape: DataShape) -> int:
+    """Return the number of rows that a sequence has in a chunk."""
+    return 1 << (shape.tokens - 1).bit_length()
+
+
+def shared_bytes(form: Form, layout: Layout) -> int:
+    """Return the bytes of shared memory of a block: parameters, and two regions for the rows of a chunk."""
+    parameters = sum(p.size for p in form.model.parameters(form.shape))
+    rows, heads = layout.threads * layout.rows, getattr(form.model, "heads", 1)
+    width: int = form.model.width  # type: ignore[attr-defined]
+    region = rows * (width + 4) + rows // slots_of(form.shape) * 4
+    return 4 * (parameters + 2 * region + rows * 2 * int(heads))
+
+
+@lru_cache(maxsize=256)
+def stack_source(form: Form, rule: Rule, layout: Layout) -> str:
+    """Return the source of the kernel `train_`, in CUDA C++ that a C++ compiler takes too (with one thread).
+
+    Args:
+        form: a form of a Transformer or an MLP.
+        rule: a rule for which `why_no_update` is None.
+        layout: how a chunk is spread over threads.
+    """
+    return _StackSource(form, rule, layout).text()
+
+
+class _Printer(ExpressionPrinter):
+    """Prints expressions in C++; constants are float, functions have the names of `blocks.HEADER`."""
+
+    def number(self, value: float) -> str:
+        return f"{value!r}f"
+
+    def call(self, function: str, *arguments: str) -> str:
+        return super().call(f"{function}_", *arguments)
+
+
+class _WidePrinter(_Printer):
+    """Prints constants in double and names with the end `_wide_`, for values that are rounded later."""
+
+    def number(self, value: float) -> str:
+        return repr(value)
+
+    def _print_Symbol(self, symbol: sp.Symbol) -> str:
+        return f"{symbol.name}_wide_"
+
+
+class _StackSource:
+    """Writes the lines of a kernel; `_depth` is the present indentation."""
+
+    def __init__(self, form: Form, rule: Rule, layout: Layout) -> None:
+        self._form, self._model, self._shape, self._layout = form, form.model, form.shape, layout
+        self._rule, self._program = rule, program(rule)
+        self._lines: list[str] = []
+        self._depth = self._number = 0
+        self._begin: dict[str, int] = {}
+        at = 0
+        for parameter in form.model.parameters(form.shape):
+            self._begin[parameter.name] = at
+            for i, part in enumerate(parameter.parts):
+                self._begin[part] = at + i * parameter.size // len(parameter.parts)
+            at += parameter.size
+        self._dimension = at
+
+    def text(self) -> str:
+        """Return the whole source."""
+        name = type(self._model).name
+        self._line(f"// Fused steps of {label(self._rule)} on {name}, float32.")
+        # Copied to where they are used, the blocks of one layer are faster; those of more layers exceed the instruction cache.
+        self._line(
+            f"#define CALLED_OR_COPIED {'__forceinline__' if getattr(self._model, 'layers', 1) == 1 else '__noinline__'}"
+        )
+        self._lines += HEADER.splitlines()
+        for constant, value in self._constants().items():
+            self._line(f"constexpr int {constant} = {value};")
+        self._line(f"typedef {'float' if self._form.features else 'int'} INPUT;")
+        self._lines += BLOCKS.splitlines()
+        self._kernel()
+        return "\n".join(self._lines) + "\n"
+
+    def _constants(self) -> dict[str, int]:
+        model, shape = self._model, self._shape
+        width: int = model.width  # type: ignore[attr-defined]
+        heads: int = getattr(model, "heads", 1)
+        return {
+            "THREADS": self._layout.threads,
+            "ROWS_EACH": self._layout.rows,
+            "WIDTH": width,
+            "SLOTS": slots_of(shape),
+            "TOKENS": shape.tokens,
+            "HEADS": heads,
+            "EACH": width // heads,
+            "CAUSAL": int(shape.causal),
+            "HIDDEN": 4 * width,
+            "SLICE": min(width, 16),
+            "CLASSES": shape.classes,
+            "INPUTS": shape.inputs,
+            "DIMENSION": self._dimension,
+            "COPIES": self._form.copies,
+            "BATCH": 4,
+            "BLOCKS_AT_ONCE": self._layout.blocks,
+        }
+
+    def _line(self, text: str = "") -> None:
+        self._lines.append("    " * self._depth + text if text else "")
+
+    def _open(self, text: str) -> None:
+        self._line(text + " {")
+        self._depth += 1
+
+    def _close(self) -> None:
+        self._depth -= 1
+        self._line("}")
+
+    # The kernel.
+
+    def _kernel(self) -> None:
+        self._line("#ifdef __CUDACC__")
+        self._line("extern __shared__ __align__(16) float shared_[];")
+        self._line(f'extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE) train_({_ARGUMENTS}) {{')
+        self._line("#else")
+        self._line(f'extern "C" void train_(int BLOCK, {_ARGUMENTS}) {{')
+        self._line("static thread_local float shared_[DIMENSION + 2 * REGION + 2 * HEADS * ROWS];")
+        self._line("#endif")
+        self._depth = 1
+        for line in _BEGINNING.splitlines():
+            self._line(line)
+        scale = " * scale_[i_]" if self._form.scaled == "parameter" else ""
+        self._line(f"for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) w_[i_] = theta_[i_]{scale};")
+        self._line("for (int i_ = THREAD; i_ < 2 * REGION + 2 * HEADS * ROWS; i_ += THREADS) one_[i_] = 0.0f;")
+        temperature = " * temperature_[instance_]" if self._form.tempered else ""
+        self._line(f"const float sharpness_ = 1.0f / (sqrtf(float(EACH)){temperature});")
+        self._clocks()
+        self._open("for (int t_ = 0; t_ < steps_; ++t_)")
+        self._line("float loss_ = 0.0f, even_loss_ = 0.0f;")
+        self._line("for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) total_[i_] = 0.0f;")
+        self._line("SYNC();")
+        self._open("for (int chunk_ = 0; chunk_ * (ROWS / SLOTS) < sequences_of_; ++chunk_)")
+        self._chunk()
+        self._close()
+        self._step()
+        self._line("even_loss_ = sum_of_threads(even_loss_, one_);")
+        self._line("loss_ = sum_of_threads(loss_, one_);")
+        self._open("if (THREAD == 0)")
+        self._line("losses_[(t_ * 2LL) * programs_ + BLOCK] = even_loss_;")
+        self._line("losses_[(t_ * 2LL + 1) * programs_ + BLOCK] = loss_;")
+        self._close()
+        self._close()
+        scale = "" if self._form.scaled != "parameter" else " && false"  # then each step has stored them
+        self._line(f"if (learns_{scale}) for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) theta_[i_] = w_[i_];")
+        for index, clock in enumerate(self._program.clocks):
+            self._line(
+                f"if (THREAD == 0 && learns_) clocks_[slot_ * {len(self._program.clocks)} + {index}] = {clock.name}_wide_;"
+            )
+        self._close()
+
+    def _clocks(self) -> None:
+        """Load settings and clocks and evaluate what depends on the settings alone, in double."""
+        whole = self._program
+        for index, symbol in enumerate((symbols.lr, *whole.hyperparameters)):
+            name = "lr_given_" if index == 0 else f"{symbol}_wide_"
+            self._line(f"const double {name} = settings_[{index} * width_ + setting_of_];")
+        self._assign(whole.once, wide=True)
+        for index, clock in enumerate(whole.clocks):
+            self._line(f"double {clock.name}_wide_ = clocks_[slot_ * {len(whole.clocks)} + {index}];")
+
+    def _assign(self, assignments: "tuple[Assignment, ...]", *, wide: bool = False) -> None:
+        printer, kind = (_WidePrinter(), "double") if wide else (_Printer(), "float")
+        for a in assignments:
+            self._line(f"const {kind} {printer.doprint(a.name)} = {printer.doprint(a.value)};")
+
+    def _step(self) -> None:
+        """Write the step of all parameters by the rule, or the store of the gradient."""
+        whole = self._program
+        (start,), (advance,) = whole.start, whole.advance
+        wide = _WidePrinter()
+        self._line("const double lr_wide_ = lr_given_ * factors_[t_];")
+        for index, clock in enumerate(whole.clocks):
+            self._line(f"const double next{index}_ = {wide.doprint(clock.value)};")
+        for index, clock in enumerate(whole.clocks):
+            self._line(f"{clock.name}_wide_ = next{index}_;")
+        self._assign(whole.step, wide=True)
+        names = (symbols.lr, *whole.hyperparameters, *(a.name for a in (*whole.once, *whole.clocks, *whole.step)))
+        for name in names:
+            self._line(f"const float {name} = float({wide.doprint(name)});")
+        self._assign(advance.block)
+        # The states of several fours of coordinates are on their way at the same time: from memory, each takes a thousand cycles.
+        states = len(whole.states)
+        self._open("for (int base_ = THREAD * 4; base_ < DIMENSION; base_ += THREADS * 4 * BATCH)")
+        self._line(f"alignas(16) float old_[{states + 1}][BATCH][4];  // the last is the gradient")
+        each = "base_ + b_ * THREADS * 4"
+        self._line(f"UNROLL for (int s_ = 0; s_ < {states}; ++s_) UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
+        self._line(f"    if ({each} < DIMENSION) store4(old_[s_][b_], load4(states_ + s_ * stride_ + {each}));")
+        self._line("UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
+        self._line(f"    if ({each} < DIMENSION) store4(old_[{states}][b_], load4(total_ + {each}));")
+        self._open(f"UNROLL for (int b_ = 0; b_ < BATCH; ++b_) if ({each} < DIMENSION)")
+        self._open("UNROLL for (int c_ = 0; c_ < 4; ++c_)")
+        self._line(f"const int i_ = {each} + c_;")
+        self._coordinate(start, advance)
+        self._close()
+        self._line(f"if (learns_) UNROLL for (int s_ = 0; s_ < {states}; ++s_)")
+        self._line(f"    store4(states_ + s_ * stride_ + {each}, load4(old_[s_][b_]));")
+        self._close()
+        self._close()
+
+    def _coordinate(self, start: Phase, advance: Phase) -> None:
+        """Write the step of coordinate `i_`."""
+        whole, form, printer = self._program, self._form, _Printer()
+        scale = {"": "", "parameter": " * scale_[i_]", "gradient": " * (scale_[i_] * scale_[i_])"}[form.scaled]
+        self._line(f"const float {symbols.g} = old_[{len(whole.states)}][b_][c_]{scale};")
+        self._line(f"if (!learns_) {{ gradient_[i_] = {symbols.g}; continue; }}")
+        self._line(f"const float {symbols.w} = {'theta_' if form.scaled == 'parameter' else 'w_'}[i_];")
+        for index, state in enumerate(whole.states):
+            self._line(f"float {state} = old_[{index}][b_][c_];")
+        if not whole.starts_at_numbers:
+            self._open("if (begin_ + t_ == 0)")
+            self._assign((*start.block, *start.coordinate))
+            for state in whole.states:
+                self._line(f"{state} = {printer.doprint(whole.started[state])};")
+            self._close()
+        self._assign(advance.coordinate)
+        for index, state in enumerate(whole.states):
+            self._line(f"old_[{index}][b_][c_] = {printer.doprint(whole.advanced[state])};")
+        self._line(f"const float next_ = {symbols.w} + ({printer.doprint(whole.increment)});")
+        if form.scaled == "parameter":
+            self._line("theta_[i_] = next_;")
+        self._line(f"w_[i_] = next_{scale if form.scaled == 'parameter' else ''};")
+
+    def _chunk(self) -> None:
+        """Write the forward and the backward pass of one chunk."""
+        every = self._shape.readout == "every"
+        self._line("int position_[ROWS_EACH], target_[ROWS_EACH];")
+        self._line("float weight_[ROWS_EACH], share_[ROWS_EACH];")
+        self._line("long long token_[ROWS_EACH];")
+        self._open("EACH_ROW")
+        self._line("int sequence_ = chunk_ * (ROWS / SLOTS) + row_of(r) / SLOTS;")
+        self._line("position_[r] = row_of(r) % SLOTS;")
+        self._line("const bool real_ = sequence_ < sequences_of_ && position_[r] < TOKENS;")
+        if self._form.batched:
+            self._line(
+                "if (real_) sequence_ = drawn_rows_[(t_ * (long long)instances_ + instance_) * drawn_ + sequence_];"
+            )
+        self._line("token_[r] = real_ ? (data_ + sequence_) * TOKENS + position_[r] : -1;")
+        self._line(f"const bool counts_ = real_{'' if every else ' && position_[r] == TOKENS - 1'};")
+        self._line(f"const long long answer_ = {'token_[r]' if every else 'data_ + sequence_'};")
+        self._line("target_[r] = counts_ ? targets_[answer_] : -1;")
+        self._line("weight_[r] = counts_ ? weights_[answer_] * factor_ : 0.0f;")
+        self._line("share_[r] = counts_ ? shares_[answer_] * even_ : 0.0f;")
+        self._line("if (!real_) position_[r] = -1;")
+        self._close()
+        forward = self._transformer if isinstance(self._model, Transformer) else self._mlp
+        x, back = forward()
+        d, head = self._array(), self._begin["head"]
+        self._line("float each_[ROWS_EACH];")
+        self._line(f"answer(w_ + {head}, total_ + {head}, {x}, target_, weight_, each_, {d}, one_, two_);")
+        self._line("EACH_ROW { loss_ += each_[r] * weight_[r]; even_loss_ += each_[r] * share_[r]; }")
+        back(d)
+
+    def _transformer(self) -> tuple[str, Back]:
+        model = self._model
+        assert isinstance(model, Transformer)
+        x, back = self._embed()
+        backs = [back]
+        for i in range(model.layers):
+            for branch, norm in ((self._attention, f"layer{i}.norm1"), (self._network, f"layer{i}.norm2")):
+                x, back = self._residual(x, branch, f"layer{i}", norm if model.norm == "pre" else "")
+                backs.append(back)
+                if model.norm == "post":
+                    x, back = self._norm(x, norm)
+                    backs.append(back)
+        if model.norm == "pre":
+            x, back = self._norm(x, "norm")
+            backs.append(back)
+        if self._shape.readout == "mean":
+            x, back = self._mean(x)
+            backs.append(back)
+        return x, _composed(backs)
+
+    def _mlp(self) -> tuple[str, Back]:
+        model = self._model
+        assert isinstance(model, MLP)
+        x, back = self._embed()
+        backs = [back]
+        for i in range(model.layers):
+            for here, block, name in (
+                (model.norm == "pre", self._norm, f"layer{i}.norm"),
+                (True, self._layer, f"layer{i}.w"),
+                (model.norm == "post", self._norm, f"layer{i}.norm"),
+            ):
+                if here:
+                    x, back = block(x, name)
+                    backs.append(back)
+        return x, _composed(backs)
+
+    # Blocks: each writes its forward pass and returns the name of its result and its backward pass.
+
+    def _array(self, columns: str = "[WIDTH]") -> str:
+        """Write the declaration of an array with numbers for every row, all 0, and return its name."""
+        self._number += 1
+        self._line(f"alignas(16) float v{self._number}_[ROWS_EACH]{columns} = {{}};")
+        return f"v{self._number}_"
+
+    def _places(self, name: str) -> str:
+        return f"w_ + {self._begin[name]}, total_ + {self._begin[name]}"
+
+    def _w(self, name: str) -> str:
+        return f"w_ + {self._begin[name]}"
+
+    def _add(self, x: str, y: str) -> None:
+        self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {x}[r][i_] += {y}[r][i_];")
+
+    def _residual(
+        self, x: str, branch: Callable[[str, str], tuple[str, Back]], layer: str, norm: str
+    ) -> tuple[str, Back]:
+        """A residual sum of x and a branch of it, with a norm before the branch if it has a name."""
+        inner, backs = x, []
+        if norm:
+            inner, back = self._norm(x, norm)
+            backs.append(back)
+        y, back = branch(inner, layer)
+        backs.append(back)
+        self._add(y, x)
+
+        def whole(d: str) -> str:
+            through = _composed(backs)(d)
+            self._add(through, d)
+            return through
+
+        return y, whole
+
+    def _matrix_gradient(self, name: str, d: str, x: str) -> None:
+        self._line(f"put(one_, {d});")
+        self._line(f"put(two_, {x});")
+        self._line(f"add_gradient<WIDTH, WIDTH>(total_ + {self._begin[name]}, WIDTH, one_, two_);")
+
+    def _layer(self, x: str, name: str) -> tuple[str, Back]:
+        """A matrix and a GELU."""
+        h, y = self._array(), self._array()
+        self._line(f"linear<WIDTH, WIDTH>({self._w(name)}, WIDTH, {x}, {h});")
+        self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {y}[r][i_] = gelu({h}[r][i_]);")
+
+        def back(d: str) -> str:
+            out = self._array()
+            self._line(
+                f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {{ float s_; gelu({h}[r][i_], s_); {d}[r][i_] *= s_; }}"
+            )
+            self._line(f"linear_back<WIDTH, WIDTH>({self._w(name)}, WIDTH, {d}, {out});")
+            self._matrix_gradient(name, d, x)
+            return out
+
+        return y, back
+
+    def _norm(self, x: str, name: str) -> tuple[str, Back]:
+        normed, factor, y = self._array(), self._array(""), self._array()
+        self._line(f"norm({x}, {normed}, {factor});")
+        self._line(f"times({self._w(name)}, {normed}, {y});")
+
+        def back(d: str) -> str:
+            out = self._array()
+            self._line(f"norm_back({self._places(name)}, {d}, {normed}, {factor}, {out}, one_);")
+            return out
+
+        return y, back
+
+    def _network(self, x: str, layer: str) -> tuple[str, Back]:
+        y, one, two = self._array(), f"{layer}.w1", f"{layer}.w2"
+        self._line(f"network({self._w(one)}, {self._w(two)}, {x}, {y});")
+
+        def back(d: str) -> str:
+            out = self._array()
+            totals = f"total_ + {self._begin[one]}, total_ + {self._begin[two]}"
+            self._line(f"network_back({self._w(one)}, {self._w(two)}, {totals}, {d}, {x}, {out}, one_, two_);")
+            return out
+
+        return y, back
+
+    def _attention(self, x: str, layer: str) -> tuple[str, Back]:
+        q, k, v, mixed, total, y = *(self._array() for _ in "qkvm"), self._array("[HEADS]"), self._array()
+        for part, name in ((q, "q"), (k, "k"), (v, "v")):
+            self._line(f"linear<WIDTH, WIDTH>({self._w(f'{layer}.{name}')}, WIDTH, {x}, {part});")
+        self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {q}[r][i_] *= sharpness_;")
+        self._line(f"attention({q}, {k}, {v}, {mixed}, {total}, one_, two_);")
+        self._line(f"linear<WIDTH, WIDTH>({self._w(f'{layer}.o')}, WIDTH, {mixed}, {y});")
+
+        def back(d: str) -> str:
+            back, dq, dk, dv, out = (self._array() for _ in range(5))
+            self._line(f"linear_back<WIDTH, WIDTH>({self._w(f'{layer}.o')}, WIDTH, {d}, {back});")
+            self._matrix_gradient(f"{layer}.o", d, mixed)
+            results = f"{dq}, {dk}, {dv}, one_, two_, sums_"
+            self._line(f"attention_back({back}, {mixed}, {total}, {q}, {k}, {v}, {results});")
+            self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {dq}[r][i_] *= sharpness_;")
+            for part, name in ((dq, "q"), (dk, "k"), (dv, "v")):
+                self._line(f"linear_back<WIDTH, WIDTH>({self._w(f'{layer}.{name}')}, WIDTH, {part}, {out});")
+                self._matrix_gradient(f"{layer}.{name}", part, x)
+            return out
+
+        return y, back
+
+    def _mean(self, x: str) -> tuple[str, Back]:
+        y = self._array()
+        self._line(f"mean_of_sequence({x}, {y}, one_);")
+
+        def back(d: str) -> str:
+            out = self._array()
+            self._line(f"mean_of_sequence({d}, {out}, one_);")
+            return out
+
+        return y, back
+
+    def _embed(self) -> tuple[str, Back]:
+        """The embedding of tokens or features plus that of positions; its backward pass ends at the data."""
+        x = self._array()
+        self._line(f"gather({self._w('pos')}, position_, {x});")
+        if self._form.features:
+            self._line("alignas(16) float input_[ROWS_EACH][INPUTS];")
+            self._line("EACH_ROW UNROLL for (int i_ = 0; i_ < INPUTS; ++i_)")
+            self._line("    input_[r][i_] = token_[r] >= 0 ? inputs_[token_[r] * INPUTS + i_] : 0.0f;")
+            self._line(f"linear_back<INPUTS, WIDTH>({self._w('embed')}, WIDTH, input_, {x});")
+        else:
+            self._line("int input_[ROWS_EACH];")
+            self._line("EACH_ROW input_[r] = token_[r] >= 0 ? inputs_[token_[r]] : -1;")
+            self._line(f"gather({self._w('embed')}, input_, {x});")
+
+        def back(d: str) -> str:
+            self._line(f"put(one_, {d});")
+            room = "reinterpret_cast<int*>(two_)"
+            self._line(f"gather_back<TOKENS>(total_ + {self._begin['pos']}, one_, position_, {room});")
+            if self._form.features:
+                self._feature_gradient()
+            else:
+                self._line(f"gather_back<INPUTS>(total_ + {self._begin['embed']}, one_, input_, {room});")
+            return ""
+
+        return x, back
+
+    def _feature_gradient(self) -> None:
+        """Write the gradient of the table of features, as many of its rows at a time as a region has columns."""
+        self._open('_Pragma("unroll") for (int first_ = 0; first_ < INPUTS; first_ += WIDTH)')
+        self._line("alignas(16) float some_[ROWS_EACH][WIDTH];")
+        self._line("EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_)")
+        self._line("    some_[r][i_] = first_ + i_ < INPUTS ? input_[r][(first_ + i_) % INPUTS] : 0.0f;")
+        self._line("put(two_, some_);")
+        places = f"total_ + {self._begin['embed']} + first_ * WIDTH"
+        self._line(f"add_gradient<WIDTH, WIDTH>({places}, WIDTH, two_, one_, INPUTS - first_);")
+        self._close()
+
+
+def _composed(backs: list[Back]) -> Back:
+    def back(d: str) -> str:
+        for each in reversed(backs):
+            d = each(d)
+        return d
+
+    return back
+
+
+_BEGINNING = """\
+const long long slot_ = alive_[BLOCK];
+const int instance_ = int(slot_ / COPIES);
+const long long problem_of_ = problem_[instance_];
+const int setting_of_ = setting_[instance_], sequences_of_ = sequences_[instance_];
+theta_ += slot_ * DIMENSION;
+states_ += slot_ * DIMENSION;
+gradient_ += slot_ * DIMENSION;
+scale_ += (problem_of_ * COPIES + slot_ % COPIES) * DIMENSION;
+const long long data_ = problem_of_ * longest_;
+const float factor_ = weight_of_[slot_ * 2], even_ = weight_of_[slot_ * 2 + 1];
+float *total_ = gradient_, *w_ = shared_, *one_ = w_ + DIMENSION, *two_ = one_ + REGION, *sums_ = two_ + REGION;"""
+
+_ARGUMENTS = (
+    "float* theta_, float* states_, float* gradient_, const float* scale_, const INPUT* inputs_, const int* targets_, "
+    "const float* weights_, const float* shares_, const int* drawn_rows_, const int* problem_, const int* setting_, "
+    "const int* sequences_, const float* weight_of_, const float* temperature_, const int* alive_, const double* settings_, "
+    "const double* factors_, double* clocks_, float* losses_, long long stride_, int begin_, int steps_, int width_, "
+    "int programs_, int instances_, int longest_, int drawn_, int learns_"
+)
