@@ -148,7 +148,7 @@ def _copy(source: Path, target: Path) -> None:
             f"results must hold the figure {source.name} of every reach, got none at {shown(source)}; run again."
         )
     target.parent.mkdir(exist_ok=True)
-    store.write_whole(target, lambda temporary: temporary.write_bytes(source.read_bytes()) and None)
+    store.write_bytes(target, source.read_bytes())
 
 
 def _as_judged_today(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,7 +242,7 @@ def pending(path: Path) -> list[str]:
 def _entries(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The rows of all claims by id: those of the document, and for the others that they have not been run."""
     rows = {entry["id"]: _as_judged_today(entry) for entry in document["claims"]}
-    missing = {"verdict": "not run", "reason": "no full run yet", "conditions": [], "measured": [], "made": None}
+    missing: dict[str, Any] = {"verdict": "not run", "reason": "no full run yet", "conditions": [], "measured": [], "made": None}
     return in_reading_order(rows | {name: missing | {"id": name} for name in CLAIMS if name not in rows})
 
 

@@ -111,8 +111,8 @@ class Trajectory:
     @property
     def gradient_noise_std(self) -> float:
         """Standard deviation of noise of the covariance s^2 I on the gradient; 0 under another oracle."""
-        isotropic = isinstance(self.oracle, Additive) and self.oracle.law == "isotropic"
-        return self.oracle.std if isotropic else 0.0
+        oracle = self.oracle
+        return oracle.std if isinstance(oracle, Additive) and oracle.law == "isotropic" else 0.0
 
     @property
     def number_of_settings(self) -> int:

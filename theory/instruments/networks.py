@@ -63,7 +63,7 @@ def scaled_gains(level: float, seeds: int, blocks: Callable[[ToyProblem], Sequen
 def _raw_spread(problem: ToyProblem) -> Array:
     """log10 of the largest over the smallest |g_l| of the tensors, (seeds,)."""
     norms = gradient_table(problem).groupby(["heterogeneity", "index"])["norm"]
-    return np.log10(norms.max().to_numpy() / norms.min().to_numpy())
+    return np.asarray(np.log10(norms.max().to_numpy() / norms.min().to_numpy()))
 
 
 def _of_layer_scales(c: float, seeds: int) -> Array:

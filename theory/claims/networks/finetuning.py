@@ -56,7 +56,7 @@ def _fine_tuning(setting: Setting) -> Found:
         of_descent, of_adaptive = (
             min(group.values(), key=lambda rule: float(quantile(losses[rule], 0.5))) for group in (_DESCENT, _ADAPTIVE)
         )
-        measured.append(measured_median(_gain(network, str(of)), losses[of_descent] / losses[of_adaptive]))
+        measured.append(measured_median(_gain(str(network), str(of)), losses[of_descent] / losses[of_adaptive]))
         notes.append(f"{network} on {of}: the best are {of_descent} and {of_adaptive}")
         for rule in _RULES.values():
             measured.append(measured_median(f"loss over ln C, {network}, {of}, {rule}", losses[rule]))

@@ -188,7 +188,7 @@ def _preconditioner(setting: Setting) -> Found:
 
 def _at_rotation(value: float, setting: Setting) -> dict[str, NDArray[np.float64]]:
     """Condition number after over before, blocks of 32."""
-    found = {}
+    found: dict[str, NDArray[np.float64]] = {}
     for kappa in _KAPPAS:
         problem = BlockQuadratic.generate(
             blocks=1,
