@@ -242,7 +242,13 @@ def pending(path: Path) -> list[str]:
 def _entries(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The rows of all claims by id: those of the document, and for the others that they have not been run."""
     rows = {entry["id"]: _as_judged_today(entry) for entry in document["claims"]}
-    missing: dict[str, Any] = {"verdict": "not run", "reason": "no full run yet", "conditions": [], "measured": [], "made": None}
+    missing: dict[str, Any] = {
+        "verdict": "not run",
+        "reason": "no full run yet",
+        "conditions": [],
+        "measured": [],
+        "made": None,
+    }
     return in_reading_order(rows | {name: missing | {"id": name} for name in CLAIMS if name not in rows})
 
 

@@ -77,7 +77,7 @@ def lines_figure(
     return figure
 
 
-def draw_medians(axis: Axes, measured: "Grouped[Any]", top: float, *, joined: bool, style: dict[str, Any]) -> None:
+def draw_medians(axis: Axes, measured: "Grouped[Any, Any]", top: float, *, joined: bool, style: dict[str, Any]) -> None:
     """Draw medians with bars from 10% to 90%.
 
     Args:

@@ -265,4 +265,5 @@ def smallest_coupling(partition: BlockLayout, layout: BlockLayout, hessian: Mapp
         out = np.where(finite, np.maximum(out, found), np.inf)
     # An entry of H is known to u of itself, and the roots of D magnify that by the condition number of its blocks.
     unit = np.finfo(float).eps / 2
-    return np.asarray(np.where(out > 0.0, out * (1.0 + 8.0 * layout.dimension**1.5 * unit * worst), 0.0))
+    coupled = out > 0.0  # 0 stays 0, where D is singular and its condition number infinite, too
+    return out * (1.0 + 8.0 * layout.dimension**1.5 * unit * np.where(coupled, worst, 1.0))

@@ -355,14 +355,14 @@ class _Found:
         self.stopped[at[ended]] = t + final[ended]
         return np.asarray(~ended)
 
+    def test(self, t: int, at: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        """Add loss and accuracy on the test data, (2, instances), of the instances `at` at a recorded step."""
+        self.tests[:, at, self._place[t]] = values
+
 
 def _first(true: NDArray[np.bool_], t: int) -> NDArray[np.float64]:
     """Return t plus the first index along the first axis that is true; `inf` if there is none."""
     return np.where(true.any(axis=0), t + true.argmax(axis=0), np.inf)
-
-    def test(self, t: int, at: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        """Add loss and accuracy on the test data, (2, instances), of the instances `at` at a recorded step."""
-        self.tests[:, at, self._place[t]] = values
 
 
 def _in_chunks(job: _Job) -> _Found:

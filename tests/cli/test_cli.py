@@ -27,7 +27,7 @@ from quadsim.simulator import RULES, extend, load_results, sweep
 from quadsim.simulator.engines import ENGINES
 from quadsim.simulator.models.partitions import PARTITIONS
 from quadsim.simulator.models.problem import DIALS_OF_MODELS, MODELS, MODES
-from quadsim.simulator.problems import spectra
+from quadsim.simulator.problems import coupling, spectra
 from quadsim.simulator.support.devices import DTYPES
 from quadsim.simulator.sweeps.config.families import FAMILIES
 from quadsim.simulator.sweeps.config.grid import UNTIL
@@ -439,6 +439,7 @@ def test_the_early_check_loads_no_library(tmp_path, monkeypatch):
 def test_options_have_the_choices_of_the_library():
     """The tables of options are written without imports."""
     owners = {"quadratic": {"mode": spectra.MODES, "case": spectra.CASES, "engine": ("auto", *ENGINES)}}
+    owners["quadratic"]["partition"] = coupling.PARTITIONS
     owners["model"] = {"model": tuple(MODELS), "dial": DIALS_OF_MODELS, "partition": PARTITIONS, "mode": MODES}
     for kind, family in FAMILIES.items():
         options = family.all_options

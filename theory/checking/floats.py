@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from quadsim.simulator.runs.trajectory import Trajectory, divergence_limit
 from quadsim.theory.checking.budget import (
@@ -407,4 +406,6 @@ def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
 
 def _allowed_errors(steps: int) -> float:
     """Return the number of standard errors that one of `steps` comparisons may have, so that all have STANDARD_ERRORS' level."""
+    from scipy.stats import norm  # takes a second to import, and a sweep does not need it
+
     return float(norm.isf(norm.sf(STANDARD_ERRORS) / steps))
