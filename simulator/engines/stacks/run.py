@@ -121,10 +121,10 @@ class _Data:
 
     def __init__(self, problem: ToyProblem, device: torch.device) -> None:
         def whole(array: NDArray[np.int64]) -> Tensor:
-            return torch.tensor(array, dtype=torch.int32, device=device)
+            return torch.tensor(np.ascontiguousarray(array), dtype=torch.int32, device=device)
 
         def real(array: NDArray[np.float64]) -> Tensor:
-            return torch.tensor(array, dtype=torch.float32, device=device)
+            return torch.tensor(np.ascontiguousarray(array), dtype=torch.float32, device=device)
 
         data = problem.data
         self.inputs = real(data.inputs) if data.inputs.dtype.kind == "f" else whole(data.inputs)

@@ -257,7 +257,7 @@ def _complexities(setting: Setting) -> Found:
 
 def _needed(value: float, setting: Setting) -> dict[str, np.ndarray]:
     """Steps times the square of the smallest gradient norm over gap_0 and the weighted curvature: what the constant must be."""
-    number, steps = setting.pick(tiny=4, quick=12, full=40), setting.pick(tiny=100, quick=1000, full=5000)
+    number, steps = setting.pick(tiny=4, quick=6, full=24), setting.pick(tiny=100, quick=300, full=2000)
     problem = BlockQuadratic.generate(heterogeneity=100, coupling=value, problems=number, seed=setting.seed)
     found = {}
     for rule, theorem, words in (
@@ -499,7 +499,7 @@ BOUNDS = (
             ),
             log="y",
             caption="The bounds hold with 2 for separate blocks (dotted) and with 2/(1 - c) for coupled ones (dashed); the paper "
-            "has 6 where delta is small. What the runs need lies far below: the bounds are loose.",
+            "has 6 where delta is small. What the runs need is at most half of it.",
         ),
     ),
     Claim(
