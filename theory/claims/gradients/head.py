@@ -31,12 +31,12 @@ Array = NDArray[np.float64]
 _RULES = {"signsgd": "SignSGD", "signum": "Signum", "adam": "Adam"}
 _FEW, _MANY = 4, 256
 _BATCH, _LEVEL, _RATE = 16, 0.9, 3e-3
-_EVERY = 2
+_EVERY = 4
 
 
 def _at_level(classes: int, setting: Setting) -> pd.DataFrame:
     """Return the growth of both parts of the head where the loss is first 0.9 ln C, one row per rule and seed."""
-    model = Transformer(setting.pick(tiny=4, quick=16, full=16))
+    model = Transformer(setting.pick(tiny=4, quick=8, full=8))
     task = TokenMap(classes, batch=_BATCH // 2)  # sequences of two tokens
     problem = ToyProblem.generate(model, task, problems=setting.pick(tiny=4, quick=6, full=40), seed=setting.seed)
     steps = setting.pick(tiny=40, quick=80, full=200)
@@ -117,7 +117,7 @@ HEAD_GROWTH = (
         "momentum prevents it, and with few classes there is little to prevent.",
         group=TOMIHARI,
         source="arXiv 2502.00213 version 1, section 5",
-        fidelity=("two-layer Transformers of width 16", "two tokens per sequence, mini-batches of 16 tokens"),
+        fidelity=("two-layer Transformers of width 8", "two tokens per sequence, mini-batches of 16 tokens"),
         history=(
             Fixed("2026-11-22", "aee096e59ef41457", "earlier results of the same experiment"),
             Fixed(

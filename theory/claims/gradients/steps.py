@@ -25,6 +25,7 @@ from quadsim.theory.claims.judging import (
     Law,
     Reach,
     Setting,
+    judged_half,
     measured_median,
     tried,
 )
@@ -70,8 +71,9 @@ def _soft_on(name: str, setting: Setting) -> pd.DataFrame:
             return {"loss": run.final_loss}
 
         lr = at_best_rate(loss, _CENTRES[rule], density)["lr"]
-        run = train(problem, rule, lr=lr, steps=steps, snapshots=range(steps), record=steps, evaluate_every=steps)
-        of_rule = {"problem": name, "rule": words, "seed": problem.index, "lr": lr}
+        judged = problem.select(judged_half(problem.problems).tolist())
+        run = train(judged, rule, lr=lr, steps=steps, snapshots=range(steps), record=steps, evaluate_every=steps)
+        of_rule = {"problem": name, "rule": words, "seed": judged.index, "lr": lr}
         frames.append(pd.DataFrame(of_rule | _medians_of(run, 0.9)))
     return pd.concat(frames, ignore_index=True)
 

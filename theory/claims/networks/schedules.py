@@ -34,9 +34,9 @@ _STEPS = 200
 def _best_rates(rule: str, schedule: str, steps: int, setting: Setting) -> pd.DataFrame:
     """Return, for every seed, the rate with the smallest loss at the end."""
     tiny = setting.size == "tiny"
-    task = Text(tokens=4 if tiny else 8, sequences=16 if tiny else 256, batch=16)
+    task = Text(tokens=2 if tiny else 4, sequences=16 if tiny else 256, batch=8)
     problem = ToyProblem.generate(
-        Transformer(4 if tiny else 16, layers=1 if tiny else 2),
+        Transformer(4 if tiny else 8, layers=1 if tiny else 2),
         task,
         problems=setting.pick(tiny=4, quick=4, full=30),
         seed=setting.seed,
@@ -112,8 +112,8 @@ SCHEDULES = (
         group=TOMIHARI,
         source="arXiv 2502.00213, the grid of learning rates by schedule",
         fidelity=(
-            "a Transformer of two layers of width 16 from a drawn start, in place of fine-tuning of pretrained models",
-            "200 steps with mini-batches of 16",
+            "a Transformer of two layers of width 8 from a drawn start, in place of fine-tuning of pretrained models",
+            "200 steps with mini-batches of 8",
         ),
         history=(Fixed("2026-11-26", "", "nothing of this quantity"),),
         conditions=(
@@ -140,7 +140,7 @@ SCHEDULES = (
                 absent=True,
             ),
         ),
-        method=f"Next of 8 characters, {_STEPS} steps from a drawn start, mini-batches of 16; for every seed the "
+        method=f"Next of 4 characters, {_STEPS} steps from a drawn start, mini-batches of 8; for every seed the "
         "rate with the smallest "
         "loss on all data at the end, of a grid of four rates per decade over 3.5 decades, with a rate that "
         "falls linearly to 0 and "
