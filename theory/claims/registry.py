@@ -1,12 +1,17 @@
 """CLAIMS: every claim by id, in reading order."""
 
+from quadsim.theory.claims.gradients.head import HEAD_GROWTH
 from quadsim.theory.claims.gradients.norms import GRADIENTS
+from quadsim.theory.claims.gradients.placement import PLACEMENT
 from quadsim.theory.claims.gradients.steps import STEPS
 from quadsim.theory.claims.judging import Claim
 from quadsim.theory.claims.networks.adaptive_gap import ADAPTIVE_GAP
+from quadsim.theory.claims.networks.architectures import ARCHITECTURES
 from quadsim.theory.claims.networks.finetuning import FINETUNING
 from quadsim.theory.claims.networks.hessians import HESSIANS
 from quadsim.theory.claims.networks.pretraining import PRETRAINING
+from quadsim.theory.claims.networks.scaled import SCALED
+from quadsim.theory.claims.networks.schedules import SCHEDULES
 from quadsim.theory.claims.quadratics.adam import ADAM_QUADRATICS
 from quadsim.theory.claims.quadratics.blockwise import BLOCKWISE
 from quadsim.theory.claims.quadratics.cases import QUADRATICS
@@ -27,10 +32,15 @@ CLAIMS: dict[str, Claim] = {
         *LIMITS,
         *HESSIANS,
         *ADAPTIVE_GAP,
+        *SCALED,
+        *ARCHITECTURES,
         *PRETRAINING,
         *GRADIENTS,
+        *PLACEMENT,
+        *HEAD_GROWTH,
         *STEPS,
         *FINETUNING,
+        *SCHEDULES,
     )
 }
 """All claims by id. A module with claims has a tuple of them, named here once; one more claim is one record in its module."""

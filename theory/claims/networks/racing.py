@@ -1,6 +1,6 @@
 """Measurements that several claims about networks share: distances between spectra, and steps at the best learning rates."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,19 @@ from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.judging import at_best_of_half, judged_half
 
-__all__ = ["CENTRES", "JS0_NOT_VALID", "RACE", "distance", "gaps", "groups", "js0", "quotient", "race", "race_notes"]
+__all__ = [
+    "CENTRES",
+    "JS0_NOT_VALID",
+    "RACE",
+    "at_best_rate",
+    "distance",
+    "gaps",
+    "groups",
+    "js0",
+    "quotient",
+    "race",
+    "race_notes",
+]
 
 Array = NDArray[np.float64]
 
@@ -93,27 +105,51 @@ def race(
 
 
 def _best(problem: ToyProblem, rule: str, steps: int, density: int, tolerance: float) -> dict[str, Any]:
-    tried: dict[int, tuple[Array, Array]] = {}
-    new = list(range(-density, density + 1))
-    for _ in range(MOST_EXTENSIONS + 1):
-        rates = [CENTRES[rule] * 10 ** (k / density) for k in new]
+    def measure(rates: list[float]) -> dict[str, Array]:
         run = train(problem, rule, lr=rates, steps=steps, tolerance=tolerance, record=steps)
-        reached = np.where(run.status == "diverged", np.inf, run.steps_to_tolerance)
-        tried |= {k: (reached[:, i], run.final_loss[:, i]) for i, k in enumerate(new)}
+        return {
+            "steps": np.where(run.status == "diverged", np.inf, run.steps_to_tolerance),
+            "loss": run.final_loss,
+        }
+
+    return at_best_rate(measure, CENTRES[rule], density)
+
+
+def at_best_rate(
+    measure: Callable[[list[float]], Mapping[str, Array]], centre: float, density: int, decades: float = 1.0
+) -> dict[str, Any]:
+    """Return what the judged seeds give at the learning rate that is best on the other half.
+
+    The grid grows by a decade while its best rate lies at an edge.
+
+    Args:
+        measure: function of learning rates to arrays (seeds, rates). The first is to be small; the second, where there is one,
+            decides between rates with equal medians; the others are only returned.
+        centre: centre of the first grid.
+        density: learning rates per decade.
+        decades: the first grid reaches so far to both sides.
+
+    Returns:
+        The arrays at the best rate, for the judged seeds alone, with `lr` and `edge` (whether it is the last rate tried).
+    """
+    tried: dict[int, dict[str, Array]] = {}
+    reach = round(density * decades)
+    new = list(range(-reach, reach + 1))
+    for _ in range(MOST_EXTENSIONS + 1):
+        found = measure([centre * 10 ** (k / density) for k in new])
+        tried |= {k: {name: values[:, i] for name, values in found.items()} for i, k in enumerate(new)}
         low, high = min(tried), max(tried)
         order = sorted(tried)
-        best = at_best_of_half(*(np.stack([tried[k][i] for k in order], axis=1) for i in (0, 1)))
+        names = list(found)
+        best = at_best_of_half(*(np.stack([tried[k][name] for k in order], axis=1) for name in names[:2]))
         at = order[best.column]
         new = [low - 1 - i for i in range(density)] if at == low else []
         new += [high + 1 + i for i in range(density)] if at == high else []
         if not new:
             break
-    return {
-        "steps": best.values,
-        "loss": tried[at][1][judged_half(problem.problems)],
-        "lr": CENTRES[rule] * 10 ** (at / density),
-        "edge": best.edge,
-    }
+    judged = judged_half(len(next(iter(tried[at].values()))))
+    kept = {name: values[judged] for name, values in tried[at].items()}
+    return kept | {names[0]: best.values, "lr": centre * 10 ** (at / density), "edge": best.edge}
 
 
 def groups(table: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
