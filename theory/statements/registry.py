@@ -20,6 +20,8 @@ _TUPLES = (
     "as_run.invariance:INVARIANCE",
     "covariance:HETEROGENEITY",
     "head:HEAD",
+    "models.toy_models:TOY_MODELS",
+    "models.memories:MEMORIES",
 )
 """The statements in reading order: modules of this folder, with the name of their tuple."""
 
