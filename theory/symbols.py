@@ -127,5 +127,5 @@ class Symbol:
     # gradient descent on a stream
     samples = sp.Symbol("b_stream", positive=True, integer=True)
     label_noise, square, mean_gap = sp.symbols("v_labels p E_gap", nonnegative=True)
-    square_next, trace_rate, stability, floor = sp.symbols("p_next c_eta one_less_radius E_gap_end", real=True)
+    square_next, trace_rate, floor = sp.symbols("p_next c_eta E_gap_end", real=True)
     eigenvalue = sp.Symbol("lambda", positive=True)

@@ -51,7 +51,8 @@ def check_head(
         mean, second = moments_of_walk(step_distribution(classes, batch), steps)
         if classes * second == expected and mean == -steps * shift:
             return InstanceCheck("verified", 1.0)
-        differs = f"C = {classes}, b = {batch}: drift {mean} against {-steps * shift}, growth {classes * second} against {expected}"
+        where = f"C = {classes}, b = {batch}"
+        differs = f"{where}: drift {mean} against {-steps * shift}, growth {classes * second} against {expected}"
         return InstanceCheck("refuted", float(classes * second / expected) if expected else np.inf, differs)
     generator = np.random.default_rng(seed)
     step = sp.lambdify((symbols.g, symbols.lr), RULES["signsgd"].step, "numpy")

@@ -19,9 +19,17 @@ MODEL_MEANINGS: Mapping[sp.Symbol, str] = {
     _s.row_share: "share of |H_vv|_F^2 off the blocks of single rows, H_vv the Hessian in the output matrix",
     _s.row_ratio: "E (v_i'Mv_j)^2 / E (v_i'Mv_i)^2 for i != j, M = I - 11'/C, v_i the columns of the output matrix",
     _s.memory_spread: "v_t - m_t^2 of one coordinate, without bias corrections",
-    _s.memory_errors: "(1-beta1) sum_s beta1^(t-s) (m_{s-1} - g_s)^2: mean square of what the mean gradient misses, with weights of age",
+    _s.memory_errors: "(1-beta1) sum_s beta1^(t-s) (m_{s-1} - g_s)^2, a mean with the weights of m",
     _s.sigma: "an eigenvalue of D^(-1/2) H D^(-1/2), D the frozen denominator, above 0",
     _s.largest_rate: "the rate below which the mode is stable, and from which on it is not",
+    _s.samples: "samples of a step, at least 1",
+    _s.label_noise: "standard deviation of the labels around x'w*, 0 or more",
+    _s.eigenvalue: "an eigenvalue of H, above 0",
+    _s.square: "E e_i(t)^2 along its eigenvector, 0 or more",
+    _s.square_next: "E e_i(t+1)^2",
+    _s.mean_gap: "E gap_t, half of sum_j lambda_j E e_j(t)^2",
+    _s.trace_rate: "c(eta) = sum_i eta lambda_i/(2b - eta lambda_i (b+1)), below 1",
+    _s.floor: "limit of E gap_t",
 }
 """Symbol to its meaning, with the range."""
 

@@ -22,6 +22,7 @@ _TUPLES = (
     "head:HEAD",
     "models.toy_models:TOY_MODELS",
     "models.memories:MEMORIES",
+    "models.stream:STREAM",
 )
 """The statements in reading order: modules of this folder, with the name of their tuple."""
 

@@ -55,7 +55,7 @@ def _equal_betas() -> tuple[Step, ...]:
 def _edge() -> tuple[Step, ...]:
     matrix, (x, beta) = frozen_mode()
     z, c, d = sp.Symbol("z", real=True), sp.Symbol("c", real=True), sp.Symbol("d", real=True)
-    root, real, imag = sp.symbols("z_1 z_r z_i", real=True)
+    real, imag = sp.symbols("z_r z_i", real=True)
     trace = 1 + beta - (1 - beta) * x
     edge = 2 * (1 + beta) / (1 - beta)
     below = (sp.Lt(beta, 1),)

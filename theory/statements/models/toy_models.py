@@ -1,4 +1,4 @@
-"""Layer norm, softmax and a layer of many classes: exact statements about the parts of the toy models (docs/theory.md section 10)."""
+"""Layer norm, softmax and a layer of many classes: exact statements about the parts of the toy models."""
 
 import numpy as np
 import sympy as sp
@@ -71,7 +71,7 @@ def _softmax() -> tuple[Step, ...]:
                 + (more * squared - added**2)
                 + (weight * squared + more * moment - 2 * centre * added),
             ),
-            "induction on groups: with A = sum a_i, m_1 = sum a_i v_i, m_2 = sum a_i v_i^2 of a group and B, k_1, k_2 of another, "
+            "induction on groups: A = sum a_i, m_1 = sum a_i v_i, m_2 = sum a_i v_i^2 of one, B, k_1, k_2 of another: "
             "A m_2 - m_1^2 grows by the pairs across, sum a_i a_j (v_i - v_j)^2 = A k_2 + B m_2 - 2 m_1 k_1",
         ),
         Step(sp.Le((u - w) ** 2, 2 * u**2 + 2 * w**2), "the square of u + w is not negative"),
@@ -102,7 +102,7 @@ def _rows() -> tuple[Step, ...]:
         ),
         Step(
             equal(mixed.diff(z, zj), -(sp.exp(z) / total) * (sp.exp(zj) / total)),
-            "and in two scores: -p_i p_j; scores are linear in the rows, so that H_ij = (p_i [i = j] - p_i p_j) S, S = mean of hh'",
+            "and in two scores: -p_i p_j; scores are linear in the rows: H_ij = (p_i [i = j] - p_i p_j) S, S the mean of hh'",
         ),
         Step(
             equal(
@@ -163,9 +163,7 @@ TOY_MODELS = (
         argument=_layer_norm,
         conclusion=lambda bound: concludes(bound, (_across + _along * _eps / (_q + _eps)) / sp.sqrt(_q + _eps)),
         hypotheses=(
-            of_part(
-                "J_LN is the Jacobian of layer norm over the width with gain 1, at an x whose entries are not all equal"
-            ),
+            of_part("J_LN is the Jacobian of layer norm with gain 1, at an x whose entries are not all equal"),
         ),
         source="Ba, Kiros, Hinton, arXiv 1607.06450; in the form derived here.",
     ),

@@ -1,4 +1,4 @@
-"""Instances of the statements about layer norm, softmax and layers of many classes: in exact arithmetic, and on the models' own code."""
+"""Instances of the statements about layer norm, softmax and many classes: in exact arithmetic, and on the models' own code."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -205,8 +205,8 @@ def of_output_rows(theorem: Theorem, draw: Draw, number: int, exact: bool) -> In
 def _mean_squares(classes: int) -> tuple[int, int]:
     """Return E (v_i'Mv_j)^2 and E (v_i'Mv_i)^2 up to one factor, exactly.
 
-    Entries sqrt(3) w with w = 0, 1, -1 at 2/3, 1/6, 1/6 have the moments of a normal variable up to the fifth, and each entry enters
-    with the fourth power at most. Times C, M is a matrix of whole numbers.
+    Entries sqrt(3) w with w = 0, 1, -1 at 2/3, 1/6, 1/6 have the moments of a normal variable up to the fifth, and each entry
+    enters with the fourth power at most. Times C, M is a matrix of whole numbers.
     """
     points = np.array(list(product((0, 1, -1), repeat=classes)))
     weights = np.where(points == 0, 4, 1).prod(axis=1)
