@@ -115,3 +115,17 @@ class Symbol:
     drift = sp.Symbol("s_drift", real=True)
     tie = sp.Symbol("p_tie", nonnegative=True)
     growth = sp.Symbol("growth", nonnegative=True)
+    # parts of toy models, and memories of gradients
+    along_layer_norm = sp.Symbol("v_J_v", real=True)
+    part_across, part_along, eps_model = sp.symbols("v_across v_along eps_model", nonnegative=True)
+    variance = sp.Symbol("q", positive=True)
+    softmax_norm, most_mixed = sp.symbols("norm_softmax a_mixed", nonnegative=True)
+    row_share, row_ratio = sp.symbols("share_of_rows ratio_of_rows", nonnegative=True)
+    memory_spread, memory_errors = sp.symbols("v_less_m_squared EMA_errors", nonnegative=True)
+    sigma = sp.Symbol("sigma", positive=True)
+    largest_rate = sp.Symbol("eta_max", positive=True)
+    # gradient descent on a stream
+    samples = sp.Symbol("b_stream", positive=True, integer=True)
+    label_noise, square, mean_gap = sp.symbols("v_labels p E_gap", nonnegative=True)
+    square_next, trace_rate, floor = sp.symbols("p_next c_eta E_gap_end", real=True)
+    eigenvalue = sp.Symbol("lambda", positive=True)

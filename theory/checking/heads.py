@@ -1,6 +1,5 @@
 """Check head-drift on a linear softmax head: exactly, from the distribution of the random walk, or by simulation."""
 
-from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -10,32 +9,18 @@ from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.support.checks import check_count
 from quadsim.theory.checking.floats import STANDARD_ERRORS
+from quadsim.theory.checking.instance import InstanceCheck
 from quadsim.theory.statements.head import drift, moments_of_walk, step_distribution
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import Symbol
 
-__all__ = ["HeadCheck", "check_head"]
-
-
-@dataclass(frozen=True)
-class HeadCheck:
-    """The result of checking head-drift on one head.
-
-    Attributes:
-        verdict: one of VERDICTS.
-        margin: second moment over the bound (`verified`), or standard errors over those allowed (`holds`).
-        reason: the values that differ; else empty.
-    """
-
-    verdict: str
-    margin: float
-    reason: str = ""
+__all__ = ["check_head"]
 
 
 def check_head(
     classes: int, batch: int, steps: int, *, runs: int = 0, seed: int = 0, theorem: Theorem | None = None
-) -> HeadCheck:
+) -> InstanceCheck:
     """Check head-drift for one head of one shared feature at rate 1.
 
     Args:
@@ -65,9 +50,10 @@ def check_head(
     if runs == 0:
         mean, second = moments_of_walk(step_distribution(classes, batch), steps)
         if classes * second == expected and mean == -steps * shift:
-            return HeadCheck("verified", 1.0)
-        differs = f"drift {mean} against {-steps * shift}, growth {classes * second} against {expected}"
-        return HeadCheck("refuted", float(classes * second / expected) if expected else np.inf, differs)
+            return InstanceCheck("verified", 1.0)
+        where = f"C = {classes}, b = {batch}"
+        differs = f"{where}: drift {mean} against {-steps * shift}, growth {classes * second} against {expected}"
+        return InstanceCheck("refuted", float(classes * second / expected) if expected else np.inf, differs)
     generator = np.random.default_rng(seed)
     step = sp.lambdify((symbols.g, symbols.lr), RULES["signsgd"].step, "numpy")
     weights = np.zeros((runs, classes))
@@ -81,8 +67,10 @@ def check_head(
         _standard_errors(common, float(-steps * shift), classes * steps),
     )
     if errors <= STANDARD_ERRORS:
-        return HeadCheck("holds", errors / STANDARD_ERRORS)
-    return HeadCheck("undecided", errors / STANDARD_ERRORS, f"{errors:.1f} standard errors off")
+        return InstanceCheck("holds", errors / STANDARD_ERRORS)
+    return InstanceCheck(
+        "undecided", errors / STANDARD_ERRORS, f"C = {classes}, b = {batch}: {errors:.1f} standard errors off"
+    )
 
 
 def _standard_errors(sample: np.ndarray, expected: float, terms: int) -> float:

@@ -19,6 +19,7 @@ from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.running.constants import LARGEST_ENUMERATED, inverse_diagonal, largest_on_signs
 from quadsim.theory.running.meanings import RUN_MEANINGS
+from quadsim.theory.running.model_meanings import MODEL_MEANINGS
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
 __all__ = [
@@ -367,6 +368,7 @@ MEANINGS: Mapping[sp.Symbol, Meaning] = (
     | {
         symbol: Meaning(text, _only_on_a_head)
         for symbol, text in {
+            **MODEL_MEANINGS,
             Symbol.classes: "number of classes, all equally frequent, at least 2",
             Symbol.batch: "samples in a mini-batch, at least 1",
             Symbol.features: "features that all samples share, at least 1",

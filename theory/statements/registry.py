@@ -20,6 +20,9 @@ _TUPLES = (
     "as_run.invariance:INVARIANCE",
     "covariance:HETEROGENEITY",
     "head:HEAD",
+    "models.toy_models:TOY_MODELS",
+    "models.memories:MEMORIES",
+    "models.stream:STREAM",
 )
 """The statements in reading order: modules of this folder, with the name of their tuple."""
 

@@ -13,6 +13,7 @@ from sympy.core.relational import Relational
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice
+from quadsim.theory.running.model_meanings import OFF_RUNS
 from quadsim.theory.statements.proving import Step
 from quadsim.theory.statements.quantities import (
     MEANINGS,
@@ -207,7 +208,7 @@ class Theorem:
             )
         if self.is_factor and Symbol.t in self.bound.free_symbols:
             raise ValueError(f"the factor of {self.name} must not depend on t, got {self.bound}; use kind horizon.")
-        of_run = self.quantity != Symbol.growth  # a head has no run to take a variance from
+        of_run = self.quantity not in OFF_RUNS  # else there is no run to take a variance from
         if of_run and (self.kind == "expectation") != (self.variance is not None):
             raise ValueError(
                 f"variance of {self.name} must be given for the kind expectation and left out for all others; see gd-noise."

@@ -17,11 +17,19 @@ from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.checking.comparison import check
 from quadsim.theory.checking.heads import check_head
+from quadsim.theory.checking.instance import InstanceCheck
 from quadsim.theory.statements.coupled.survival import coupled_block_gd
 from quadsim.theory.statements.head import drift, moments_of_walk, step_distribution
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import MaxOver, MinOver, Symbol
+from quadsim.theory.verifying.instances.memories import check_edge, check_memories
+from quadsim.theory.verifying.instances.toy_models import (
+    check_layer_norm,
+    check_output_rows,
+    check_row_ratio,
+    check_softmax,
+)
 
 __all__ = ["FALSE_CLAIMS", "FalseClaim", "Refutation"]
 
@@ -164,6 +172,45 @@ _COUPLED_CLAIMS = (
     ),
 )  # fmt: skip
 
+
+def _beside(
+    name: str, wrong: sp.Expr, claim: str, check_instance: Callable[..., InstanceCheck], *instance: Any
+) -> FalseClaim:
+    """Return the false neighbour of a theorem that is about no run, refuted on one instance of it."""
+
+    def refute() -> Refutation:
+        found = check_instance(replace(THEOREMS[name], bound=wrong, hypotheses=()), *instance)
+        return Refutation("refuted" if found.verdict == "refuted" else "survived", found.reason)
+
+    return FalseClaim(f"{name}, {claim}", f"{name} holds {claim}", refute)
+
+
+_C, _BETA = Symbol.classes, Symbol.beta1
+_UNITS = (Fraction(1), Fraction(-1))
+_TRUE_BETAS = _BETA * Symbol.memory_errors
+
+_MODEL_CLAIMS = (
+    _beside(
+        "layer-norm-jacobian", Symbol.part_across / sp.sqrt(Symbol.variance), "without epsilon",
+        check_layer_norm, _UNITS, _UNITS, Fraction(1, 8),
+    ),
+    _beside("softmax-jacobian", sp.Rational(1, 4), "with 1/4 for 1/2", check_softmax, [Fraction(1, 2)] * 2),
+    _beside("output-row-share", 1 / (_C - 1), "with C - 1 for C", check_output_rows, [[1]], 3),
+    _beside("hidden-row-ratio", 1 / (_C - 1), "with C - 1 for C + 1", check_row_ratio, 3),
+    _beside(
+        "adam-equal-betas", _TRUE_BETAS, "for beta1 != beta2",
+        check_memories, [Fraction(1)], Fraction(1, 2), Fraction(3, 4),
+    ),
+    _beside(
+        "adam-equal-betas", Symbol.memory_errors, "without the factor beta",
+        check_memories, [Fraction(1)], Fraction(1, 2), Fraction(1, 2),
+    ),
+    _beside(
+        "frozen-momentum-edge", 2 * (1 - _BETA) / ((1 + _BETA) * Symbol.sigma), "with (1-beta1)/(1+beta1)",
+        check_edge, Fraction(1, 2), Fraction(1),
+    ),
+)  # fmt: skip
+
 FALSE_CLAIMS = (
     FalseClaim(
         "gd-lower without the square",
@@ -192,4 +239,5 @@ FALSE_CLAIMS = (
     ),
     FalseClaim("head-drift upwards", "a class row moves by +eta s a step on average", _drift_the_other_way),
     *_COUPLED_CLAIMS,
+    *_MODEL_CLAIMS,
 )

@@ -16,7 +16,6 @@ from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice, check_count
 from quadsim.theory.checking.comparison import CONTRADICTION, FOREIGN, Check, check
 from quadsim.theory.checking.floats import HIDDEN, OBSTACLES
-from quadsim.theory.checking.heads import check_head
 from quadsim.theory.statements.quantities import canonical_name, evaluate, frozen_spectrum
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
@@ -131,8 +130,13 @@ def stress_batch(name: str, number: int, seed: int) -> Stressed:
     """
     theorem, out = THEOREMS[name], Stressed(name)
     draw = np.random.default_rng([seed, 2, number, *name.encode()])
-    if trial_of(theorem).heads:
-        _heads(theorem, draw, out)
+    if (instance := trial_of(theorem).instance) is not None:
+        for place in range(BATCH):
+            one = instance(theorem, draw, place, True)
+            out.tested["in rationals"] += 1
+            if one.verdict != "verified":
+                out.against[one.verdict] += 1
+                out.complaints.append(one.reason)
         return out
     for variant, run in _variants(theorem, draw):
         nothing = _count(check(theorem, run, effort=_EFFORT), variant, out)
@@ -167,16 +171,6 @@ def _count(found: Check, variant: str, out: Stressed) -> list[tuple[int, int, st
 def _kind_of(reason: str) -> str:
     """Return a reason without the counts in its brackets and the number of a step."""
     return reason.split(" (")[0].split(" at step")[0]
-
-
-def _heads(theorem: Theorem, draw: Draw, out: Stressed) -> None:
-    for _ in range(BATCH):
-        classes, batch, steps = int(draw.integers(2, 65)), int(draw.integers(1, 65)), int(draw.integers(1, 5))
-        found = check_head(classes, batch, steps, theorem=theorem)
-        out.tested["in rationals"] += 1
-        if found.verdict != "verified":
-            out.against[found.verdict] += 1
-            out.complaints.append(f"C = {classes}, b = {batch}: {found.reason}")
 
 
 def _variants(theorem: Theorem, draw: Draw) -> Iterator[tuple[str, Trajectory]]:

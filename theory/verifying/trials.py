@@ -14,6 +14,7 @@ from quadsim.simulator.engines import simulate
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.runs.trajectory import Trajectory
+from quadsim.theory.checking.instance import InstanceCheck
 from quadsim.theory.running.constants import worst_signs
 from quadsim.theory.statements.adam_cycle import adam_on_orbit
 from quadsim.theory.statements.as_run.invariance import INVARIANT
@@ -32,6 +33,10 @@ from quadsim.theory.verifying.coupled_trials import (
 )
 from quadsim.theory.verifying.draws import Draw, dyadic, fraction, powers, product, rational_rotation
 from quadsim.theory.verifying.frozen_ratios import ratio_notes
+from quadsim.theory.verifying.instances.heads import of_head
+from quadsim.theory.verifying.instances.memories import of_edge, of_memories
+from quadsim.theory.verifying.instances.stream import of_floor, of_moments
+from quadsim.theory.verifying.instances.toy_models import of_hidden_rows, of_layer_norm, of_output_rows, of_softmax
 from quadsim.theory.verifying.tightness import (
     Family,
     search_adam,
@@ -68,14 +73,15 @@ class Trial:
         sampled: function that draws a batch of random problems and runs them, under one or more rules and settings.
         rational: function that returns a short run in rationals that meets the hypotheses; None if there is no exact check.
         searched: for an upper bound, the runs that are searched for the tightest; see `tightness.search_tightest`.
-        heads: whether the theorem is about linear heads, which are checked instead of runs; see `checking.heads`.
+        instance: for a theorem that is about no run, function that checks one random instance, from the theorem, the draws, the
+            number of the instance and whether it must be checked in exact arithmetic.
         notes: function from a number of problems and a seed to the remarks that are reported beside the verdict.
     """
 
     sampled: Callable[[Draw, int], Iterator[Trajectory]] | None = None
     rational: Callable[[Draw], Trajectory] | None = None
     searched: Family | None = None
-    heads: bool = False
+    instance: Callable[[Theorem, Draw, int, bool], InstanceCheck] | None = None
     notes: Callable[[int, int], tuple[str, ...]] = lambda problems, seed: ()
 
     def runs(
@@ -707,7 +713,15 @@ TRIALS: dict[str, Trial] = {
     "block-scale-invariance": Trial(_multiples(INVARIANT), rational=_rational_multiples),
     "adam-diagonal": Trial(_multiples(("adam",)), rational=_rational_scalars),
     "gd-lower-start": Trial(_gd, rational=_rational("gd")),
-    "head-drift": Trial(heads=True),
+    "head-drift": Trial(instance=of_head),
+    "layer-norm-jacobian": Trial(instance=of_layer_norm),
+    "softmax-jacobian": Trial(instance=of_softmax),
+    "output-row-share": Trial(instance=of_output_rows),
+    "hidden-row-ratio": Trial(instance=of_hidden_rows),
+    "adam-equal-betas": Trial(instance=of_memories),
+    "frozen-momentum-edge": Trial(instance=of_edge),
+    "sgd-moments": Trial(instance=of_moments),
+    "sgd-floor": Trial(instance=of_floor),
 }
 """Name of each theorem to its trial. gd-noise is about means and has no exact runs; bounds on gaps from products of many factors
 (adam-certificate-gap, adam-span) and from enclosures (adam-from-state) have none either."""

@@ -12,7 +12,7 @@ from quadsim.simulator.support.checks import check_choice, check_count
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.comparison import CONTRADICTION, FOREIGN, VERDICTS, check
 from quadsim.theory.checking.exact_run import EFFORT
-from quadsim.theory.checking.heads import check_head
+from quadsim.theory.checking.instance import InstanceCheck
 from quadsim.theory.statements.derived.graph import Derived, derive
 from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.registry import THEOREMS
@@ -114,6 +114,12 @@ class _Tally:
         for m, k in np.argwhere(against)[:1]:
             self.complaints.append(found.complaint(int(m), int(k)))
 
+    def add_instance(self, found: InstanceCheck) -> None:
+        self.verdicts[found.verdict] += 1
+        self.worst = max(self.worst, found.margin)
+        if found.reason:
+            self.complaints.append(found.reason)
+
 
 @own_modes()
 def verify(
@@ -197,8 +203,10 @@ def verify_theorem(
     derived = derive(theorem)
     unused = () if derived is None else derived.unused
     tally = _Tally()
-    if trial.heads:
-        _try_heads(theorem, tally, problems, seed, exact)
+    if trial.instance is not None:
+        draw = np.random.default_rng([seed, *theorem.name.encode()])
+        for number in range(problems):
+            tally.add_instance(trial.instance(theorem, draw, number, exact))
     else:
         for run in trial.runs(theorem.name, problems, seed, exact=exact, beside=_RATIONAL_BESIDE):
             tally.add(theorem, run)
@@ -243,17 +251,3 @@ def _verdict(
     if not instances:
         return "untested"
     return "lemmas proved" if derived is None else "proved"
-
-
-def _try_heads(theorem: Theorem, tally: _Tally, problems: int, seed: int, exact: bool) -> None:
-    """Check heads of random size: exactly for short walks, and by simulation for a few long ones."""
-    draw = np.random.default_rng([seed, *b"head"])
-    for number in range(problems):
-        classes, batch, steps = int(draw.integers(2, 65)), int(draw.integers(1, 65)), int(draw.integers(1, 5))
-        simulated = not exact and number % 50 == 0
-        runs = 400 if simulated else 0
-        found = check_head(classes, batch, 20 if simulated else steps, runs=runs, seed=seed + number, theorem=theorem)
-        tally.verdicts[found.verdict] += 1
-        tally.worst = max(tally.worst, found.margin)
-        if found.reason:
-            tally.complaints.append(f"C = {classes}, b = {batch}: {found.reason}")

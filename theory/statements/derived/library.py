@@ -8,13 +8,13 @@ import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
+from quadsim.theory.running.model_meanings import OFF_RUNS
 from quadsim.theory.statements.derived import definitions
 from quadsim.theory.statements.derived.preconditioned import coordinates, from_state
 from quadsim.theory.statements.derived.preconditioned import definitions as preconditioned
 from quadsim.theory.statements.derived.signs import definitions as signs
 from quadsim.theory.statements.derived.signs import pairs, scales
 from quadsim.theory.statements.quantities import MEANINGS
-from quadsim.theory.symbols import Symbol
 
 __all__ = [
     "BOXED",
@@ -68,7 +68,7 @@ ORACLES, MEANS = definitions.ORACLES, definitions.MEANS
 LATER = preconditioned.LATER | from_state.LATER
 
 CONSTANT: frozenset[sp.Symbol] = frozenset(
-    symbol for symbol, meaning in MEANINGS.items() if not meaning.of_state and symbol != Symbol.growth
+    symbol for symbol, meaning in MEANINGS.items() if not meaning.of_state and symbol not in OFF_RUNS
 ) | frozenset(symbol for module in _MODULES for symbol in module.CONSTANT)
 """Quantities that do not change along a run: only they, and those in NEXT, may stand in a claim that is proved by induction."""
 
