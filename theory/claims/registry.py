@@ -4,8 +4,10 @@ from quadsim.theory.claims.gradients.norms import GRADIENTS
 from quadsim.theory.claims.gradients.steps import STEPS
 from quadsim.theory.claims.judging import Claim
 from quadsim.theory.claims.networks.adaptive_gap import ADAPTIVE_GAP
+from quadsim.theory.claims.networks.blocks import BLOCKS
 from quadsim.theory.claims.networks.finetuning import FINETUNING
 from quadsim.theory.claims.networks.hessians import HESSIANS
+from quadsim.theory.claims.networks.heterogeneity import HETEROGENEITY
 from quadsim.theory.claims.networks.pretraining import PRETRAINING
 from quadsim.theory.claims.quadratics.adam import ADAM_QUADRATICS
 from quadsim.theory.claims.quadratics.blockwise import BLOCKWISE
@@ -25,7 +27,9 @@ CLAIMS: dict[str, Claim] = {
         *BLOCKWISE,
         *COUPLED,
         *LIMITS,
+        *BLOCKS,
         *HESSIANS,
+        *HETEROGENEITY,
         *ADAPTIVE_GAP,
         *PRETRAINING,
         *GRADIENTS,
