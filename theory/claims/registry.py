@@ -5,10 +5,11 @@ from quadsim.theory.claims.gradients.norms import GRADIENTS
 from quadsim.theory.claims.gradients.placement import PLACEMENT
 from quadsim.theory.claims.gradients.steps import STEPS
 from quadsim.theory.claims.judging import Claim
-from quadsim.theory.claims.networks.adaptive_gap import ADAPTIVE_GAP
 from quadsim.theory.claims.networks.architectures import ARCHITECTURES
+from quadsim.theory.claims.networks.blocks import BLOCKS
 from quadsim.theory.claims.networks.finetuning import FINETUNING
 from quadsim.theory.claims.networks.hessians import HESSIANS
+from quadsim.theory.claims.networks.heterogeneity import HETEROGENEITY
 from quadsim.theory.claims.networks.pretraining import PRETRAINING
 from quadsim.theory.claims.networks.scaled import SCALED
 from quadsim.theory.claims.networks.schedules import SCHEDULES
@@ -30,8 +31,9 @@ CLAIMS: dict[str, Claim] = {
         *BLOCKWISE,
         *COUPLED,
         *LIMITS,
+        *BLOCKS,
         *HESSIANS,
-        *ADAPTIVE_GAP,
+        *HETEROGENEITY,
         *SCALED,
         *ARCHITECTURES,
         *PRETRAINING,

@@ -1,0 +1,584 @@
+"""Claims on how block-diagonal the Hessian of a network is: rows of classes and neurons, blocks between layers, and delta."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from quadsim.simulator.curvature.block_spectra import whole_hessian
+from quadsim.simulator.curvature.off_block import off_block_of
+from quadsim.simulator.curvature.spectral_heterogeneity import log_deviation
+from quadsim.simulator.curvature.tensors import largest_eigenvalues, row_shares
+from quadsim.simulator.figures.table_figures import dots_figure, lines_figure
+from quadsim.simulator.models import MLP, Conv, Digits, Gaussians, Model, Task, TokenMap, ToyProblem, Transformer
+from quadsim.simulator.problems.heterogeneity import block_gradient_norms
+from quadsim.simulator.training.loop import train
+from quadsim.theory.claims.judging import (
+    BEYOND,
+    TOMIHARI,
+    ZHANG,
+    Claim,
+    Condition,
+    Fixed,
+    Found,
+    Law,
+    Reach,
+    Setting,
+    measured_median,
+)
+
+__all__ = ["BLOCKS"]
+
+Array = NDArray[np.float64]
+
+_SCALE = "the number has a scale of its own: "
+_SMALL = "runs of 1 to 8 seeds of other sizes, listed in the design notes"
+_NET = MLP(8, 1, activation="relu", embedded=False)
+
+
+# Rows of classes and of neurons.
+
+_CLASSES = (2.0, 10.0, 100.0, 300.0, 1000.0)
+_HIDDEN, _OUTPUT, _BETWEEN = "within the hidden layer", "within the output layer", "between the layers"
+_CE, _MSE = "cross-entropy", "squared loss"
+_LOSSES = {_CE: "cross-entropy", _MSE: "mse"}
+
+
+def _rows_at(classes: float, setting: Setting) -> dict[str, Array]:
+    """Shares of the squared entries off the row blocks, each (seeds,), by loss and part of the Hessian."""
+    found = {}
+    vectors = setting.pick(tiny=1000, quick=1000, full=1000)
+    for words, loss in _LOSSES.items():
+        problem = ToyProblem.generate(
+            _NET,
+            Gaussians(features=8, classes=int(classes), sequences=vectors),
+            loss=loss,
+            problems=setting.pick(tiny=1, quick=4, full=24),
+            seed=setting.seed,
+        )
+        shares = row_shares(problem.stack(), problem.start, columns=setting.pick(tiny=2, quick=8, full=32))
+        hidden, output = (shares.within[:, shares.tensors.index(name)] for name in ("layer0.w", "head"))
+        found |= {f"{_HIDDEN}, {words}": hidden, f"{_BETWEEN}, {words}": shares.across}
+        if loss == "cross-entropy":  # the squared loss gives exactly 0 there
+            found[f"{_OUTPUT}, {words}"] = output
+    return found
+
+
+def _exponent(part: str) -> str:
+    return f"exponent in C of the share off the rows, {part}"
+
+
+def _class_count(setting: Setting) -> Found:
+    counts = setting.pick(tiny=(2.0, 100.0), quick=(2.0, 10.0, 100.0), full=(2.0, 10.0, 100.0, 300.0))
+    rows = []
+    for classes in counts:
+        for part, values in _rows_at(classes, setting).items():
+            rows += [
+                {"classes": classes, "part": part, "index": index, "share": value} for index, value in enumerate(values)
+            ]
+    table = pd.DataFrame(rows)
+    measured = []
+    for part, same in table.groupby("part", sort=False):
+        wide = same.pivot(index="index", columns="classes", values="share")
+        slopes = np.polyfit(np.log(wide.columns.to_numpy(dtype=float)), np.log(wide.to_numpy()).T, 1)[0]
+        measured.append(measured_median(_exponent(str(part)), slopes))
+        measured += [measured_median(f"share off the rows, {part}, C = {c:g}", wide[c]) for c in wide]
+    return Found(measured, {"shares": table})
+
+
+def _class_law(x: Array, curve: str) -> Array:
+    if curve.startswith(_OUTPUT):
+        return 1 / x
+    return 1 / (x + 1) if curve.startswith(_HIDDEN) else np.full_like(x, np.nan)
+
+
+def _draw_class_count(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    return lines_figure(
+        tables["shares"],
+        x="classes",
+        y="share",
+        by="part",
+        xlabel="number of classes C",
+        ylabel="share of |H|² off the blocks of single rows",
+        title="Rows of neurons and classes become blocks as C grows; between the layers the Hessian stays",
+    )
+
+
+# Blocks of whole matrices, at the start.
+
+_STARTS: dict[str, tuple[Model, Task]] = {
+    "MLP of 8 neurons on digits": (_NET, Digits(patch=8, sequences=128, batch=None)),
+    "MLP of 8 neurons on Gaussians, 10 classes": (_NET, Gaussians(features=16, classes=10, sequences=500)),
+    "MLP of width 8 on 16 tokens": (MLP(8, 2), TokenMap(16)),
+}
+
+
+def _by_matrix(name: str) -> str:
+    return f"share of |H|² between matrices at the start, {name}"
+
+
+def _matrices(setting: Setting) -> Found:
+    rows = []
+    for name, (model, task) in _STARTS.items():
+        problem = ToyProblem.generate(model, task, problems=setting.pick(tiny=1, quick=4, full=24), seed=setting.seed)
+        across = row_shares(problem.stack(), problem.start, columns=setting.pick(tiny=2, quick=16, full=64)).across
+        rows += [{"network": name, "index": index, "share": value} for index, value in enumerate(across)]
+    table = pd.DataFrame(rows)
+    return Found(
+        [measured_median(_by_matrix(str(name)), same["share"]) for name, same in table.groupby("network", sort=False)],
+        {"shares": table},
+    )
+
+
+def _between_at(classes: float, setting: Setting) -> dict[str, Array]:
+    return {
+        part.partition(", ")[2]: values
+        for part, values in _rows_at(classes, setting).items()
+        if part.startswith(_BETWEEN)
+    }
+
+
+def _draw_matrices(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    return dots_figure(
+        tables["shares"],
+        x="network",
+        y="share",
+        ylabel="share of |H|² between matrices",
+        title="At the start much of the Hessian lies between the matrices",
+        reference=0.5,
+    )
+
+
+# Blocks between layers along training.
+
+_DROPS = (0.3, 0.1)
+_SEPARATION = 2.0
+
+
+def _along(problem: ToyProblem, steps: int, every: int) -> list[tuple[float, Array, Array]]:
+    """Return step, parameters (M, P) and loss over ln C (M,) along full-batch Adam at 0.01."""
+    run = train(
+        problem, "adam", lr=0.01, steps=steps, snapshots=range(0, steps + 1, every), record=every, dtype="float64"
+    )
+    assert run.snapshots is not None
+    at = [run.steps.tolist().index(step) for step in run.snapshots.steps.tolist()]
+    losses = run.loss[:, 0, at] / np.log(problem.classes)
+    return [(float(s), run.snapshots.theta[:, 0, i], losses[:, i]) for i, s in enumerate(run.snapshots.steps.tolist())]
+
+
+def _between(problem: ToyProblem, theta: Array) -> tuple[Array, Array]:
+    """Return |H_wv|_F over all pairs of matrices and its share of |H|_F^2, each (M,)."""
+    hessians, _ = whole_hessian(problem.stack(), theta)
+    whole = np.square(hessians).sum(axis=(1, 2))
+    inside = sum(np.square(hessians[:, a:b, a:b]).sum(axis=(1, 2)) for a, b in problem.partition("module").ranges)
+    off = np.maximum(whole - inside, 0.0)
+    return np.sqrt(off), off / whole
+
+
+_OFF, _OFF_SHARE = (
+    "|H_wv| between the layers over that at the start",
+    "share of |H|² between the layers over that at the start",
+)
+
+
+def _vanishes_at(separation: float, setting: Setting) -> pd.DataFrame:
+    task = Gaussians(8, 10, setting.pick(tiny=20, quick=100, full=100), separation=separation)
+    problem = ToyProblem.generate(_NET, task, problems=setting.pick(tiny=2, quick=6, full=24), seed=setting.seed)
+    steps, every = setting.pick(tiny=(20, 10), quick=(600, 60), full=(900, 30))
+    rows, first = [], None
+    for step, theta, loss in _along(problem, steps, every):
+        size, share = _between(problem, theta)
+        first = (size, share) if first is None else first
+        rows.append(
+            pd.DataFrame({
+                "step": step,
+                "index": problem.index,
+                "loss": loss,
+                "size": size / first[0],
+                "share": share / first[1],
+            })
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def _at_loss(table: pd.DataFrame, level: float, column: str) -> list[float]:
+    """Return of every seed the value at the first snapshot whose loss is at most the level; NaN where none is."""
+    return [
+        float(same.loc[same["loss"] <= level, column].iloc[0]) if (same["loss"] <= level).any() else np.nan
+        for _, same in table.groupby("index")
+    ]
+
+
+def _level(words: str, level: float) -> str:
+    return f"{words}, at a loss of {level:g} ln C"
+
+
+def _vanishes(setting: Setting) -> Found:
+    table = _vanishes_at(_SEPARATION, setting)
+    measured = [
+        measured_median(_level(words, level), _at_loss(table, level, column))
+        for words, column in ((_OFF, "size"), (_OFF_SHARE, "share"))
+        for level in _DROPS
+    ]
+    return Found(measured, {"along": table})
+
+
+def _vanishes_to(level: float, setting: Setting) -> dict[str, Array]:
+    table = _vanishes_at(_SEPARATION, setting)
+    return {
+        "size |H_wv|": np.array(_at_loss(table, level, "size")),
+        "share of |H|²": np.array(_at_loss(table, level, "share")),
+    }
+
+
+def _draw_vanishes(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    table = tables["along"].melt(["step", "index", "loss"], ["size", "share"], "what", "value")
+    names = {"size": "size |H_wv|", "share": "share of |H|²"}
+    return lines_figure(
+        table.assign(what=table["what"].map(names), at=table["step"] + 1),
+        x="at",
+        y="value",
+        by="what",
+        xlabel="step + 1 of Adam",
+        ylabel="between the layers, over the start",
+        title="What lies between the layers of an MLP while its loss falls",
+        reference=1.0,
+    )
+
+
+# delta over Lambda.
+
+_SPOKEN: dict[str, tuple[Model, Task]] = {
+    "MLP": (_NET, Digits(patch=8, sequences=64, batch=None)),
+    "convolution": (Conv(4, layers=2), TokenMap(8)),
+    "Transformer": (Transformer(4, layers=1, heads=1), TokenMap(8)),
+}
+
+
+def _least(average: str, name: str) -> str:
+    return f"least delta/{average} along training, {name}"
+
+
+def _delta_rows(name: str, steps: tuple[int, ...], setting: Setting) -> pd.DataFrame:
+    model, task = _SPOKEN[name]
+    problem = ToyProblem.generate(model, task, problems=setting.pick(tiny=1, quick=4, full=24), seed=setting.seed)
+    run = train(problem, "adam", lr=0.01, steps=max(steps[-1], 1), snapshots=steps, dtype="float64")
+    assert run.snapshots is not None
+    cut, rows = problem.partition("module"), []
+    for i, step in enumerate(steps):
+        theta, stack = run.snapshots.theta[:, 0, i], problem.stack()
+        hessians, _ = whole_hessian(stack, theta)
+        gradients = np.square(block_gradient_norms(run.snapshots.gradient[:, 0, i], cut.sizes)) * np.array(cut.sizes)
+        for e, hessian in enumerate(hessians):
+            ratio, _, over = off_block_of(hessian, cut)
+            norms = np.array([np.abs(np.linalg.eigvalsh(hessian[a:b, a:b])).max() for a, b in cut.ranges])
+            delta = ratio * over * norms.max()
+            by_gradient = float((gradients[e] * norms).sum() / gradients[e].sum())
+            by_size = float((np.array(cut.sizes) * norms).sum() / sum(cut.sizes))
+            rows.append({
+                "network": name,
+                "step": step,
+                "index": e,
+                "Lambda_G": delta / by_gradient,
+                "Lambda_P": delta / by_size,
+            })
+    return pd.DataFrame(rows)
+
+
+def _delta(setting: Setting) -> Found:
+    steps = setting.pick(tiny=(0, 3), quick=(0, 30, 300), full=(0, 10, 100, 1000))
+    table = pd.concat([_delta_rows(name, steps, setting) for name in _SPOKEN], ignore_index=True)
+    least = table.groupby(["network", "index"], sort=False)[["Lambda_G", "Lambda_P"]].min().reset_index()
+    return Found(
+        [
+            measured_median(_least(average, str(name)), same[average])
+            for name, same in least.groupby("network", sort=False)
+            for average in ("Lambda_G", "Lambda_P")
+        ],
+        {"delta": table},
+    )
+
+
+def _delta_at(step: float, setting: Setting) -> dict[str, Array]:
+    last = int(setting.pick(tiny=min(step, 3.0), quick=min(step, 100.0), full=step))
+    at = (0,) if last <= 1 else (0, last)
+    return {
+        f"{name}, Lambda_G": (table := _delta_rows(name, at, setting))[table["step"] == at[-1]]["Lambda_G"].to_numpy()
+        for name in _SPOKEN
+    }
+
+
+def _draw_delta(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    table = tables["delta"].melt(["network", "step", "index"], ["Lambda_G", "Lambda_P"], "average", "ratio")
+    return lines_figure(
+        table.assign(at=table["step"] + 1, panel="delta over " + table["average"]),
+        x="at",
+        y="ratio",
+        by="network",
+        panel="panel",
+        xlabel="step + 1 of Adam",
+        ylabel="|H - blocks| over the mean smoothness",
+        title="The theorems with delta speak of a network below the dotted line (1/3)",
+        reference=1 / 3,
+    )
+
+
+# Rows of the head, by class frequency.
+
+_FREQUENCY = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+_FITTED = 100.0
+
+
+def _sd_rows(stage: str, ratio: float) -> str:
+    return f"sd of log10 curvature over the rows of the head, {stage}, frequencies spread by {ratio:g}"
+
+
+def _head_rows(ratio: float, setting: Setting) -> dict[str, Array]:
+    classes = setting.pick(tiny=4, quick=16, full=16)
+    problem = ToyProblem.generate(
+        MLP(8, 1),
+        TokenMap(classes, tokens=4),
+        heterogeneity=ratio,
+        problems=setting.pick(tiny=2, quick=6, full=24),
+        seed=setting.seed,
+    )
+    labels = [label for label in problem.partition("unit").labels if label.startswith("head")]
+    steps = setting.pick(tiny=3, quick=30, full=30)
+    run = train(problem, "adam", lr=0.01, steps=steps, snapshots=(0, steps), dtype="float64")
+    assert run.snapshots is not None
+    return {
+        stage: log_deviation(
+            largest_eigenvalues(problem.stack(), run.snapshots.theta[:, 0, i], labels, "unit", modulus=True)
+        )
+        for i, stage in enumerate(("at the start", "after 30 steps"))
+    }
+
+
+def _zipf(setting: Setting) -> Found:
+    rows, measured = [], []
+    for ratio in (1.0, _FITTED):
+        for stage, values in _head_rows(ratio, setting).items():
+            measured.append(measured_median(_sd_rows(stage, ratio), values))
+            rows += [{"ratio": f"{ratio:g}", "stage": stage, "index": i, "sd": v} for i, v in enumerate(values)]
+    return Found(measured, {"rows": pd.DataFrame(rows)})
+
+
+def _draw_zipf(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    return dots_figure(
+        tables["rows"].assign(by="frequencies spread by " + tables["rows"]["ratio"]),
+        x="stage",
+        y="sd",
+        by="by",
+        ylabel="sd over the rows of log10 of the largest eigenvalue",
+        title="Rare classes make the rows of the head unlike, once the head has learned the frequencies",
+    )
+
+
+BLOCKS = (
+    Claim(
+        id="class-count-blocks",
+        claim="Within a layer the Hessian at a random start becomes block-diagonal by neurons and classes as the number of "
+        "classes grows, and the share off the rows falls like 1/C.",
+        group=ZHANG,
+        source="Dong, Zhang et al. (2025), Towards Quantifying the Hessian Structure of Neural Networks, arXiv 2505.02809; "
+        "arXiv 2402.16788, the figure of an MLP with 8 neurons",
+        fidelity=("8 features and 8 neurons; the theorem lets dimensions grow", "columns of the Hessian are sampled"),
+        history=(
+            Fixed("2026-11-26", "7496b69635390feb", f"{_SMALL}: head .50/.148/.018/.002, hidden .42/.159/.026/.004"),
+        ),
+        instruments=("row-share",),
+        conditions=tuple(
+            Condition(
+                measure=_exponent(part),
+                null=0.0,
+                effect=-0.5,
+                scale="difference",
+                because="half of the exponent of the law",
+                level="an exponent has a zero of its own",
+            )
+            for part in (f"{_HIDDEN}, {_CE}", f"{_OUTPUT}, {_CE}", f"{_HIDDEN}, {_MSE}")
+        ),
+        method="MLP without biases and embedding, one hidden layer of 8 ReLU neurons, weights at 1/sqrt(fan-in), 1000 Gaussian "
+        "vectors with random classes. Of each matrix's own block of H, the share of the squared entries off the blocks of single "
+        "rows; the exponent is the slope of its logarithm over ln C, C = 2 to 300. What lies between the layers is apart.",
+        experiment=_class_count,
+        draw=_draw_class_count,
+        caption="Shares of squared entries off the row blocks; medians, bars from 10% to 90% of the seeds. The squared loss has "
+        "exactly 0 within the output layer.",
+        reach=Reach(
+            variable="number of classes C",
+            values=_CLASSES,
+            measure=_rows_at,
+            quantity="share of |H|² off the rows",
+            null=1.0,
+            onset=0.1,
+            law=Law("1/C (output), 1/(C+1) (a pair of hidden neurons)", _class_law, "arXiv 2505.02809, re-derived"),
+            caption="Within the layers the share follows the law; between the layers it hardly falls.",
+        ),
+    ),
+    Claim(
+        id="block-diagonal-mlp",
+        claim="The Hessian of a small MLP is nearly block-diagonal already at the start, with a block for each matrix.",
+        group=ZHANG,
+        source="arXiv 2402.16788, the figure of an MLP with 8 neurons after Collobert (2004), as a statement on the whole matrix",
+        fidelity=("16 features, digits or tokens in place of the paper's data",),
+        history=(
+            Fixed("2026-11-22", "beec6a8119906af3", "runs of a few seeds of prototypes"),
+            Fixed(
+                "2026-11-26", "36fc37bfe2af39f1", "the full run of 2026-11-22", "named smallest effects, power and Holm"
+            ),
+            Fixed(
+                "2026-11-26",
+                "aaa5ba82b3969b4b",
+                f"the full run of 2026-11-22; {_SMALL}",
+                "the start and whole matrices alone; rows apart",
+            ),
+        ),
+        instruments=("off-block-share",),
+        conditions=tuple(
+            Condition(
+                measure=_by_matrix(name),
+                null=0.5,
+                effect=0.25,
+                scale="difference",
+                because="nearly block-diagonal: at the least, more of the squared entries inside the blocks than outside",
+                level=f"{_SCALE}at one half as much lies outside as inside",
+            )
+            for name in _STARTS
+        ),
+        method="Cross-entropy on all data at a start of 1/sqrt(fan-in). Share of |H|_F^2 between different matrices.",
+        experiment=_matrices,
+        draw=_draw_matrices,
+        caption="A dot per seed, bars at medians. Dotted: as much between the matrices as inside them.",
+        reach=Reach(
+            variable="number of classes C",
+            values=_CLASSES,
+            measure=_between_at,
+            quantity="share of |H|² between the layers",
+            null=0.5,
+            onset=0.25,
+            log="x",
+            caption="Between the layers the Hessian does not vanish as it does within them.",
+        ),
+    ),
+    Claim(
+        id="cross-layer-vanishes",
+        claim="What lies between the layers in the Hessian falls as the loss falls.",
+        group=ZHANG,
+        source="arXiv 2505.02809 and 2402.16788, the remark that the blocks between layers shrink in training",
+        fidelity=("an MLP of 8 neurons and ten Gaussian classes that can be fitted", "full-batch Adam"),
+        history=(Fixed("2026-11-26", "d36291e3ea10d9b4", "nothing of this experiment"),),
+        instruments=("off-block-share",),
+        conditions=tuple(
+            Condition(
+                measure=_level(words, 0.1),
+                null=1.0,
+                effect=0.5,
+                because="half of what was there at the start",
+                level="a quotient with the start of the same seed is a contrast itself",
+            )
+            for words in (_OFF, _OFF_SHARE)
+        ),
+        method="Whole Hessians along full-batch Adam at 0.01, held against each seed's own start at a matched loss. The size and "
+        "the share of |H|² differ: all of a Hessian falls with the loss of a fitted softmax.",
+        experiment=_vanishes,
+        draw=_draw_vanishes,
+        caption="Medians over seeds, bars from 10% to 90%. Dotted: as at the start.",
+        reach=Reach(
+            variable="loss over ln C",
+            values=(0.03, 0.1, 0.3, 0.6, 0.9),
+            measure=_vanishes_to,
+            quantity="over that at the start",
+            null=1.0,
+            onset=0.5,
+            caption="At a matched loss; towards the left the task is fitted.",
+        ),
+    ),
+    Claim(
+        id="delta-over-lambda",
+        claim="Networks are so near to block-diagonal that the theorems with delta speak of them: delta is at most a third of "
+        "Lambda somewhere along training.",
+        group=TOMIHARI,
+        source="arXiv 2502.00213, its theorems with delta (gradient-complexity-general, sign-complexity-general of docs/theory.md)",
+        fidelity=("networks of 200 to 700 parameters", "blocks by matrix"),
+        history=(
+            Fixed(
+                "2026-11-26",
+                "05507c709f5a2c88",
+                "shares off the blocks of .7 to .9 in stored runs; nothing of this experiment",
+            ),
+        ),
+        instruments=("delta-over-lambda",),
+        conditions=tuple(
+            Condition(
+                measure=_least(average, name),
+                null=1 / 3,
+                effect=1 / 4.5,
+                because="1/3 is the hypothesis of the theorems; a factor 1.5 from it counts",
+                level=f"{_SCALE}the hypothesis of the theorems is 1/3",
+            )
+            for name in _SPOKEN
+            for average in ("Lambda_G", "Lambda_P")
+        ),
+        method="delta = |H - blkdiag H| in the spectral norm over the means of the blocks' spectral norms, weighted by squared "
+        "gradient norms (Lambda_G) or sizes (Lambda_P), at the start and along 1000 steps of full-batch Adam; the least counts. "
+        "`Opposite shown` means: the theorems are not applicable to these networks.",
+        experiment=_delta,
+        draw=_draw_delta,
+        caption="Medians over seeds, bars from 10% to 90%. Dotted: the hypothesis of the theorems.",
+        reach=Reach(
+            variable="step of Adam",
+            values=(1.0, 10.0, 100.0, 1000.0),
+            measure=_delta_at,
+            quantity="delta over Lambda_G",
+            null=1.0,
+            onset=1 / 3,
+            caption="Below 1/3 the theorems speak of the network. Step 1 stands for the start.",
+        ),
+    ),
+    Claim(
+        id="head-rows-zipf",
+        claim="Unequal class frequencies make the row blocks of the head unlike in curvature, once the frequencies are learned.",
+        group=BEYOND,
+        source="follows from the head's row blocks p(1 - p) h h^T: at a fitted marginal p is the frequency of the class",
+        fidelity=(),
+        history=(Fixed("2026-11-26", "9da78cd40ae8f19f", "nothing of this experiment"),),
+        instruments=("sd-largest",),
+        conditions=(
+            Condition(
+                measure=_sd_rows("after 30 steps", _FITTED),
+                control=_sd_rows("after 30 steps", 1.0),
+                null=0.0,
+                effect=0.2,
+                scale="difference",
+                because="a factor of 1.6 in curvature",
+            ),
+            Condition(
+                measure=_sd_rows("at the start", _FITTED),
+                control=_sd_rows("at the start", 1.0),
+                null=0.0,
+                effect=0.2,
+                scale="difference",
+                because="the start does not know the frequencies",
+                absent=True,
+            ),
+        ),
+        method="MLP of width 8 on 16 tokens whose classes have frequencies spread by 100 (Zipf) or equal ones; the largest "
+        "eigenvalue of the block of each row of the head, at the start and after 30 steps of Adam at 0.01.",
+        experiment=_zipf,
+        draw=_draw_zipf,
+        caption="A dot per seed, bars at medians.",
+        reach=Reach(
+            variable="largest over smallest class frequency",
+            values=_FREQUENCY,
+            measure=_head_rows,
+            quantity="sd of log10 of the largest eigenvalue over the rows",
+            null=0.0,
+            onset=0.2,
+            log="x",
+            caption="At the start the rows do not know the frequencies; after 30 steps they do.",
+        ),
+    ),
+)

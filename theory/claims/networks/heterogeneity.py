@@ -1,0 +1,402 @@
+"""Claims on how unlike the curvature of a network's weight matrices is, in which networks, and what it predicts."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy import stats
+
+from quadsim.simulator.curvature.spectral_heterogeneity import log_deviation
+from quadsim.simulator.curvature.tensors import largest_eigenvalues, weight_matrices
+from quadsim.simulator.figures.table_figures import dots_figure, points_figure
+from quadsim.simulator.models import (
+    MLP,
+    Conv,
+    Digits,
+    Mixer,
+    Model,
+    Task,
+    Text,
+    TokenMap,
+    ToyProblem,
+    Transformer,
+)
+from quadsim.simulator.training.loop import train
+from quadsim.theory.claims.judging import (
+    ZHANG,
+    Claim,
+    Condition,
+    Fixed,
+    Found,
+    Measured,
+    Reach,
+    Setting,
+    at_best_of_half,
+    judged_half,
+    measured_median,
+)
+
+__all__ = ["HETEROGENEITY", "losses_at_best", "sd_of_matrices"]
+
+Array = NDArray[np.float64]
+
+_BEFORE = "sd of weight matrices on 1 to 8 seeds: ViT 1.86, convolutions .20 and .21, MLP .12 (std .02); .54, .44, .54 (fan-in)"
+_CHANGED = "another measure: the sd of log10 of the largest eigenvalue of weight matrices in place of JS0"
+_PUBLISHED = (
+    "the published values of .09 to 286 exceed ln 2 and cannot be a bounded JS; the sd of log10 stands in for them"
+)
+_COUNTS = "a factor of 2 in the typical distance of two matrices' curvature"
+_NUMBER = 8
+"""Weight matrices that are compared, evenly spaced in depth: equally many in every network."""
+
+
+def sd_of_matrices(problem: ToyProblem, theta: Array | None = None, number: int | None = _NUMBER) -> Array:
+    """Return the sd of log10 of the largest curvature (in modulus) of weight matrices, (M,); at the start by default."""
+    at = problem.start if theta is None else theta
+    blocks = weight_matrices(problem, number=number)
+    return log_deviation(largest_eigenvalues(problem.stack(), at, blocks, modulus=True))
+
+
+def losses_at_best(problem: ToyProblem, rule: str, rates: Array, steps: int) -> tuple[Array, bool]:
+    """Return the final loss over ln C of the judged seeds at the rate that is best on the other half, and if it is at an edge."""
+    run = train(problem, rule, lr=rates, steps=steps, stop=False, record=steps)
+    best = at_best_of_half(np.where(run.status == "diverged", np.inf, run.final_loss))
+    return best.values / np.log(problem.classes), best.edge
+
+
+# The sd of models.
+
+_TRANSFORMERS, _CONTROLS = ("GPT-like on words", "ViT on digits"), ("convolutions", "convolutions with batch norm")
+
+
+def _networks(setting: Setting) -> dict[str, tuple[Model, Task]]:
+    layers = setting.pick(tiny=2, quick=3, full=3)
+    digits = Digits(patch=2, sequences=setting.pick(tiny=4, quick=16, full=32), batch=None)
+    words = Text("word", 63, tokens=8, sequences=setting.pick(tiny=2, quick=8, full=16), batch=None)
+    return {
+        _TRANSFORMERS[0]: (Transformer(8, layers=layers, heads=2), words),
+        _TRANSFORMERS[1]: (Transformer(8, layers=layers, heads=2), digits),
+        _CONTROLS[0]: (Conv(8, layers=8, norm="none", activation="relu", dimensions=2), digits),
+        _CONTROLS[1]: (Conv(8, layers=8, norm="batch", activation="relu", dimensions=2), digits),
+        "MLP": (MLP(8, layers=8), digits),
+    }
+
+
+def _sd_at(init: str | float, setting: Setting) -> dict[str, Array]:
+    seeds = setting.pick(tiny=1, quick=2, full=24)
+    return {
+        name: sd_of_matrices(ToyProblem.generate(model, task, init=init, problems=seeds, seed=setting.seed))
+        for name, (model, task) in _networks(setting).items()
+        if setting.size != "tiny" or name in (_TRANSFORMERS[1], _CONTROLS[0])
+    }
+
+
+def _sd(name: str, init: str = "gpt2") -> str:
+    return f"sd of log10 curvature over weight matrices, {name}, start {init}"
+
+
+def _models(setting: Setting) -> Found:
+    rows, measured = [], []
+    for init in ("gpt2", "fan-in"):
+        found = _sd_at(init, setting)
+        for name in _networks(setting):
+            values = found.get(name, np.full(setting.pick(tiny=1, quick=2, full=24), np.nan))
+            measured.append(measured_median(_sd(name, init), values))
+            rows += [{"network": name, "start": init, "index": i, "sd": v} for i, v in enumerate(values)]
+    return Found(measured, {"sd": pd.DataFrame(rows).dropna()}, (_PUBLISHED,))
+
+
+def _draw_models(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    return dots_figure(
+        tables["sd"].assign(start="start " + tables["sd"]["start"]),
+        x="network",
+        y="sd",
+        panel="start",
+        ylabel="sd of log10 of the largest eigenvalue",
+        title="How unlike the curvature of eight weight matrices is",
+    )
+
+
+# The Mixer.
+
+_GAP = "loss of heavy ball less Adam's, over ln C"
+
+
+def _mixers(setting: Setting) -> dict[str, Model]:
+    return {
+        "Mixer": Mixer(8, layers=2),
+        "convolution": Conv(8, layers=4, norm="batch", activation="relu", dimensions=1),
+        "MLP": MLP(8, layers=4),
+    }
+
+
+def _rates(centre: float, setting: Setting) -> Array:
+    number = setting.pick(tiny=2, quick=4, full=7)
+    return centre * np.logspace(-1.5, 1.5, number)
+
+
+_CENTRES = {"heavy-ball": 0.1, "adam": 0.02}
+
+
+def _gap_of(problem: ToyProblem, setting: Setting, steps: int) -> Array:
+    slow, fast = (losses_at_best(problem, rule, _rates(c, setting), steps)[0] for rule, c in _CENTRES.items())
+    return slow - fast
+
+
+def _mixer_at(init: str | float, setting: Setting) -> dict[str, Array]:
+    task = Digits(patch=2, sequences=setting.pick(tiny=4, quick=16, full=32), batch=None)
+    seeds = setting.pick(tiny=1, quick=2, full=24)
+    return {
+        name: sd_of_matrices(ToyProblem.generate(model, task, init=init, problems=seeds, seed=setting.seed), number=5)
+        for name, model in _mixers(setting).items()
+    }
+
+
+def _mixer(setting: Setting) -> Found:
+    measured, rows = [], []
+    task = Digits(patch=2, sequences=setting.pick(tiny=8, quick=32, full=64), batch=None)
+    for name, values in _mixer_at("fan-in", setting).items():
+        measured.append(measured_median(_sd(name, "fan-in"), values))
+        rows += [{"network": name, "what": "sd of log10 curvature", "value": v} for v in values]
+    for name, model in _mixers(setting).items():
+        problem = ToyProblem.generate(model, task, problems=setting.pick(tiny=2, quick=8, full=48), seed=setting.seed)
+        values = _gap_of(problem, setting, setting.pick(tiny=3, quick=30, full=100))
+        measured.append(measured_median(f"{_GAP}, {name}", values))
+        rows += [{"network": name, "what": _GAP, "value": v} for v in values]
+    return Found(measured, {"mixer": pd.DataFrame(rows)})
+
+
+def _draw_mixer(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    return dots_figure(
+        tables["mixer"],
+        x="network",
+        y="value",
+        panel="what",
+        ylabel="value",
+        title="Mixer against controls: how unlike its matrices are, and what Adam gains over heavy ball",
+        reference=0.0,
+    )
+
+
+# What the sd predicts.
+
+_EXCESS = "rank correlation of the sd with the gap, less the 95% quantile under permuted configurations"
+_RHO, _P = "rank correlation of the sd with the gap", "permutation p of the correlation of the medians"
+
+
+def _configurations(setting: Setting) -> dict[str, tuple[Model, str | float]]:
+    """Return 24 networks by name: four models, two norms, three starts; equal width, depth and task."""
+    kinds: dict[str, Callable[..., Model]] = {
+        "Transformer": Transformer,
+        "convolution": Conv,
+        "MLP": MLP,
+        "Mixer": Mixer,
+    }
+    starts: tuple[str | float, ...] = setting.pick(tiny=(0.1,), quick=("fan-in", 0.1), full=("fan-in", 0.1, 0.03))
+    made: dict[str, tuple[Model, str | float]] = {}
+    for name, kind in kinds.items():
+        for norm in ("none", "pre"):
+            for start in starts:
+                made[f"{name}, norm {norm}, start {start}"] = (kind(width=8, layers=1, norm=norm), start)
+    return made
+
+
+def _predicts(setting: Setting) -> Found:
+    seeds, steps = setting.pick(tiny=2, quick=4, full=40), setting.pick(tiny=2, quick=20, full=100)
+    frames = []
+    for name, (model, start) in _configurations(setting).items():
+        problem = ToyProblem.generate(model, TokenMap(16), init=start, problems=seeds, seed=setting.seed)
+        judged = problem.select(judged_half(seeds).tolist())
+        frames.append(
+            pd.DataFrame({
+                "configuration": name,
+                "model": name.partition(",")[0],
+                "index": judged.index,
+                "sd": sd_of_matrices(judged, number=2),
+                "gap": _gap_of(problem, setting, steps),
+            })
+        )
+    table = pd.concat(frames, ignore_index=True)
+    spread, gap = (table.pivot(index="index", columns="configuration", values=name) for name in ("sd", "gap"))
+    rho = np.array([_rank(a, b) for a, b in zip(spread.to_numpy(), gap.to_numpy(), strict=True)])
+    rng = np.random.default_rng(setting.seed)
+    number = spread.shape[1]
+    null = np.array([_rank(np.arange(number), rng.permutation(number)) for _ in range(1000)])
+    whole = _rank(spread.median().to_numpy(), gap.median().to_numpy())
+    measured = [
+        measured_median(_EXCESS, rho - np.quantile(null, 0.95)),
+        measured_median(_RHO, rho),
+        Measured(_P, float((1 + np.sum(null >= whole)) / 1001)),
+    ]
+    return Found(measured, {"points": table})
+
+
+def _rank(a: Array, b: Array) -> float:
+    """Return Spearman's rank correlation; 0 where one of the two is constant, as nothing is predicted then."""
+    if np.ptp(stats.rankdata(a)) == 0 or np.ptp(stats.rankdata(b)) == 0:
+        return 0.0
+    return float(stats.spearmanr(stats.rankdata(a), stats.rankdata(b)).statistic)
+
+
+def _draw_predicts(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    return points_figure(
+        tables["points"],
+        x="sd",
+        y="gap",
+        by="model",
+        xlabel="sd of log10 curvature over weight matrices at the start",
+        ylabel=_GAP,
+        title="Does unlike curvature at the start predict what Adam gains? A point per network and seed",
+        log="",
+    )
+
+
+_ZERO = "a rank correlation has a zero of its own, and its quantile under permutation is subtracted"
+
+HETEROGENEITY = (
+    Claim(
+        id="js0-models",
+        claim="The curvature of weight matrices differs more within a Transformer than within a convolution network.",
+        group=ZHANG,
+        source="arXiv 2402.16788, the comparison of JS distances between models at their start",
+        fidelity=(
+            "width 8, three layers; convolutions of 8 layers on 8x8 digits",
+            "8 weight matrices evenly spaced in depth, as many in each network",
+            _PUBLISHED,
+        ),
+        history=(
+            Fixed("2026-11-22", "5185632067e3b87f", "runs of a few seeds of prototypes"),
+            Fixed(
+                "2026-11-26", "57d953d35731a93e", "the full run of 2026-11-22", "named smallest effects, power and Holm"
+            ),
+            Fixed("2026-11-26", "3c6ccb26e1ac3897", _BEFORE, f"{_CHANGED}; start std 0.02; deep controls"),
+        ),
+        instruments=("sd-matrices",),
+        conditions=tuple(
+            Condition(
+                measure=_sd(name),
+                control=_sd(control),
+                null=0.0,
+                effect=0.3,
+                scale="difference",
+                because=_COUNTS,
+            )
+            for name in _TRANSFORMERS
+            for control in _CONTROLS
+        ),
+        method="The standard deviation over weight matrices (no gains, positions or head) of log10 of the spectral norm of each "
+        "one's block of H, at the start of GPT-2 (std 0.02, residual projections scaled). At 1/sqrt(fan-in) beside it.",
+        experiment=_models,
+        draw=_draw_models,
+        caption="A dot per seed, bars at medians; left the start of GPT-2, right 1/sqrt(fan-in).",
+        reach=Reach(
+            variable="std of the start",
+            values=(0.01, 0.02, 0.05, 0.1, 0.3),
+            measure=_sd_at,
+            quantity="sd of log10 curvature over weight matrices",
+            null=0.3,
+            onset=1.0,
+            log="x",
+            caption="How unlike the matrices are depends on the scale of the start as much as on the network.",
+        ),
+    ),
+    Claim(
+        id="js0-predicts-gap",
+        claim="The more the curvature of the weight matrices differs at the start, the further gradient descent with momentum "
+        "falls behind Adam.",
+        group=ZHANG,
+        source="arXiv 2402.16788, the gap between SGD and Adam against JS0",
+        fidelity=("networks of width 8 and one layer, full batch, 100 steps", "24 networks on one task", _PUBLISHED),
+        history=(
+            Fixed("2026-11-22", "52bd0899d681a478", "runs of a few seeds of prototypes"),
+            Fixed(
+                "2026-11-26", "28e36b8baf5a4a9f", "the full run of 2026-11-22", "named smallest effects, power and Holm"
+            ),
+            Fixed(
+                "2026-11-26",
+                "ef251e822378db8b",
+                "ranges and gaps of two starts of one Transformer: the more heterogeneous had the smaller gap",
+                f"{_CHANGED}; heavy ball against Adam; 24 networks and a permutation test",
+            ),
+        ),
+        instruments=("sd-matrices", "rank-correlation"),
+        conditions=(
+            Condition(
+                measure=_EXCESS,
+                null=0.0,
+                effect=0.1,
+                scale="difference",
+                because="beyond what 95 of 100 relabellings of the networks give, by a tenth",
+                level=_ZERO,
+            ),
+        ),
+        method="Four models, with and without pre-norm, at three starts (fan-in, std 0.1 and 0.03), one token map of 16 classes. "
+        "The gap is the loss over ln C after 100 steps, heavy ball less Adam, each at the rate that is best on the other half "
+        "of the seeds. Spearman's correlation over the 24 networks, seed by seed.",
+        experiment=_predicts,
+        draw=_draw_predicts,
+        caption="A point per network and seed.",
+    ),
+    Claim(
+        id="mlp-mixer",
+        claim="The weight matrices of an MLP-Mixer have more unlike curvature than those of a convolution network or an MLP, and "
+        "Adam gains more on it.",
+        group=ZHANG,
+        source="arXiv 2402.16788, the experiment on MLP-Mixer",
+        fidelity=("a Mixer of width 8 on 8x8 digits", "full batch, 100 steps", _PUBLISHED),
+        history=(
+            Fixed("2026-11-22", "ca955819891b1c92", "runs of a few seeds of prototypes"),
+            Fixed(
+                "2026-11-26", "4238f9aa56b95419", "the full run of 2026-11-22", "named smallest effects, power and Holm"
+            ),
+            Fixed(
+                "2026-11-26",
+                "ceb53444b036a1da",
+                "block ranges of Mixer, VGG+BN and MLP of 27, 14 and 1.7; old gaps 4.4, 6.1 and 6.6",
+                f"{_CHANGED}; the race judged against the controls",
+            ),
+        ),
+        instruments=("sd-matrices",),
+        conditions=(
+            *(
+                Condition(
+                    measure=_sd("Mixer", "fan-in"),
+                    control=_sd(control, "fan-in"),
+                    null=0.0,
+                    effect=0.2,
+                    scale="difference",
+                    because="a factor of 1.6 in the typical distance of two matrices' curvature",
+                )
+                for control in ("convolution", "MLP")
+            ),
+            *(
+                Condition(
+                    measure=f"{_GAP}, Mixer",
+                    control=f"{_GAP}, {control}",
+                    null=0.0,
+                    effect=0.05,
+                    scale="difference",
+                    because="a twentieth of the loss of a guess",
+                )
+                for control in ("convolution", "MLP")
+            ),
+        ),
+        method="sd as in js0-models, at 1/sqrt(fan-in), five matrices of each; loss over ln C after 100 full-batch steps of "
+        "heavy ball less that of Adam, each at the rate that is best on half of the seeds and judged on the others.",
+        experiment=_mixer,
+        draw=_draw_mixer,
+        caption="A dot per seed, bars at medians; left the curvature, right what Adam gains.",
+        reach=Reach(
+            variable="std of the start",
+            values=(0.02, 0.05, 0.1, 0.3),
+            measure=_mixer_at,
+            quantity="sd of log10 curvature over weight matrices",
+            null=0.2,
+            onset=0.5,
+            log="x",
+            caption="The order of the three networks depends on the scale of the start.",
+        ),
+    ),
+)
