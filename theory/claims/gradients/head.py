@@ -126,7 +126,7 @@ HEAD_GROWTH = (
                 "the full run of 2026-11-22",
                 "named smallest effects, power, Holm's correction and contrasts with the control in place of thresholds",
             ),
-            Fixed("2026-11-26", "", _SEEN, _NEW),
+            Fixed("2026-11-26", "8ce9eabf4f68cc24", _SEEN, _NEW),
         ),
         proofs=("head-drift",),
         instruments=("head-common-over-centred",),

@@ -207,7 +207,7 @@ PLACEMENT = (
                 "the full run of 2026-11-22",
                 "named smallest effects, power, Holm's correction and contrasts with the control in place of thresholds",
             ),
-            Fixed("2026-11-26", "", _SEEN, _NEW),
+            Fixed("2026-11-26", "84b690ed4169e1d4", _SEEN, _NEW),
         ),
         instruments=("gradient-spread", "raw-gradient-spread"),
         conditions=tuple(
@@ -249,7 +249,7 @@ PLACEMENT = (
             "models of two layers of width 16 in place of pretrained models",
             "trained for 100 steps of Adam with all data",
         ),
-        history=(Fixed("2026-11-26", "", "nothing of this quantity"),),
+        history=(Fixed("2026-11-26", "45ab9c3965d6c000", "nothing of this quantity"),),
         instruments=("gradient-spread",),
         conditions=tuple(
             Condition(

@@ -246,7 +246,7 @@ STEPS = (
         history=(
             Fixed("2026-11-22", "53bc244774e43719", _FIRST),
             Fixed("2026-11-26", "94727b6560e97575", "the full run of 2026-11-22", _HOLM),
-            Fixed("2026-11-26", "", _SEEN_SOFT, _NEW_SOFT),
+            Fixed("2026-11-26", "b912a12bff01a413", _SEEN_SOFT, _NEW_SOFT),
         ),
         proofs=("adam-is-sign",),
         instruments=("sign-agreement",),

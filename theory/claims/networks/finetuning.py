@@ -102,7 +102,7 @@ FINETUNING = (
                 "the full run of 2026-11-22",
                 "named smallest effects, power and Holm's correction; rates chosen on half of the seeds and judged on the others",
             ),
-            Fixed("2026-11-26", "", _SEEN, _NEW),
+            Fixed("2026-11-26", "4b040781c6c311df", _SEEN, _NEW),
         ),
         instruments=("test-accuracy",),
         conditions=(

@@ -141,7 +141,7 @@ SCALED = (
                 "the full run of 2026-11-22",
                 "named smallest effects, power and Holm's correction; rates chosen on half of the seeds and judged on the others",
             ),
-            Fixed("2026-11-26", "", _SEEN, _NEW),
+            Fixed("2026-11-26", "35c0692eac7482d4", _SEEN, _NEW),
         ),
         instruments=("test-accuracy",),
         conditions=(
