@@ -295,6 +295,11 @@ STEPS = (
             across="β₁ of Adam",
             null=1.0,
             onset=0.9,
+            law=Law(
+                "√(2/π)",
+                lambda x, curve: np.sqrt(2 / np.pi) + 0 * x,
+                "E|z|/sqrt(E z²) of a Gaussian z: a mean gradient over its standard deviation, for a long memory of the squares",
+            ),
             log="x",
             caption="Without memory (β₁ = 0, memory of 1 step) Adam is the sign step. With a long memory of the "
             "squares the cosine of "
