@@ -224,7 +224,8 @@ _HOLM = "named smallest effects, power, Holm's correction and contrasts with the
 _SEEN_SOFT = (
     "the full runs of 2026-11-22 and 2026-11-26 against the sign of the current gradient; a small run: cosine "
     "with sign(m) .75 to .82 "
-    "for Adam, .44 to .56 for momentum GD; decades between blocks .3 to .8 against 1.1 to 1.8"
+    "for Adam, .44 to .56 for momentum GD; decades between blocks .3 to .8 against 1.1 to 1.8; a run of this "
+    "criterion at the size of the tests"
 )
 _NEW_SOFT = (
     "the sign of the mean gradient in place of that of the current one; momentum GD at its own rate as the control; the spread "

@@ -109,7 +109,7 @@ _SEEN = (
     "the full runs of 2026-11-22 and 2026-11-26 by steps to a training loss; test accuracy of mini-batch SGD "
     "with momentum in one "
     "race at c = 1, 1e2, 1e4, 1e6 and 1e8: .955, .950, .946, .893 and .744, while Adam stayed; only scales that grow with the "
-    "depth mattered"
+    "depth mattered; a run of this criterion at the size of the tests"
 )
 _NEW = (
     "best test accuracy of mini-batch SGD with momentum and Adam in place of full-batch steps to a training "
