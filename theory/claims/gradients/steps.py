@@ -119,7 +119,7 @@ def _at_memory(value: float, setting: Setting) -> dict[str, Array]:
             problem, "adam", lr=0.01, steps=steps, snapshots=range(steps), record=steps, evaluate_every=steps,
             beta1=beta1, beta2=1.0 - 1.0 / value,
         )  # fmt: skip
-        found[f"{beta1:g}"] = _medians_of(run, beta1)["cosine_sign_memory"]
+        found[f"β₁ = {beta1:g}"] = _medians_of(run, beta1)["cosine_sign_memory"]
     return found
 
 
@@ -293,7 +293,6 @@ STEPS = (
             values=(1.0, 3.0, 10.0, 100.0, 1000.0),
             measure=_at_memory,
             quantity="cosine of Adam's step with the sign of its mean gradient",
-            across="β₁ of Adam",
             null=1.0,
             onset=0.9,
             law=Law(
