@@ -181,7 +181,7 @@ def _qk_at_tokens(value: float, setting: Setting) -> dict[str, Array]:
 _SEEN = (
     "the full runs of 2026-11-22 and 2026-11-26 on two tokens; 10 seeds of post-norm over pre-norm on 16 words: "
     "6.3, 2.7, 1.7 and "
-    "2.65 at 2, 4, 8 and 12 layers"
+    "2.65 at 2, 4, 8 and 12 layers; a run of this criterion at the size of the tests"
 )
 _NEW = (
     "words of a text and 16 tokens in place of two tokens without order; |g| itself, as the paper stores it, beside |g|/sqrt(P); "
@@ -207,7 +207,7 @@ PLACEMENT = (
                 "the full run of 2026-11-22",
                 "named smallest effects, power, Holm's correction and contrasts with the control in place of thresholds",
             ),
-            Fixed("2026-11-26", "", _SEEN, _NEW),
+            Fixed("2026-11-26", "84b690ed4169e1d4", _SEEN, _NEW),
         ),
         instruments=("gradient-spread", "raw-gradient-spread"),
         conditions=tuple(
@@ -249,7 +249,11 @@ PLACEMENT = (
             "models of two layers of width 16 in place of pretrained models",
             "trained for 100 steps of Adam with all data",
         ),
-        history=(Fixed("2026-11-26", "", "nothing of this quantity"),),
+        history=(
+            Fixed(
+                "2026-11-26", "45ab9c3965d6c000", "a run of this criterion at the size of the tests (6 seeds, width 4)"
+            ),
+        ),
         instruments=("gradient-spread",),
         conditions=tuple(
             Condition(

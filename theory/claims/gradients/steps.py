@@ -119,7 +119,7 @@ def _at_memory(value: float, setting: Setting) -> dict[str, Array]:
             problem, "adam", lr=0.01, steps=steps, snapshots=range(steps), record=steps, evaluate_every=steps,
             beta1=beta1, beta2=1.0 - 1.0 / value,
         )  # fmt: skip
-        found[f"{beta1:g}"] = _medians_of(run, beta1)["cosine_sign_memory"]
+        found[f"β₁ = {beta1:g}"] = _medians_of(run, beta1)["cosine_sign_memory"]
     return found
 
 
@@ -224,7 +224,8 @@ _HOLM = "named smallest effects, power, Holm's correction and contrasts with the
 _SEEN_SOFT = (
     "the full runs of 2026-11-22 and 2026-11-26 against the sign of the current gradient; a small run: cosine "
     "with sign(m) .75 to .82 "
-    "for Adam, .44 to .56 for momentum GD; decades between blocks .3 to .8 against 1.1 to 1.8"
+    "for Adam, .44 to .56 for momentum GD; decades between blocks .3 to .8 against 1.1 to 1.8; a run of this "
+    "criterion at the size of the tests"
 )
 _NEW_SOFT = (
     "the sign of the mean gradient in place of that of the current one; momentum GD at its own rate as the control; the spread "
@@ -246,7 +247,7 @@ STEPS = (
         history=(
             Fixed("2026-11-22", "53bc244774e43719", _FIRST),
             Fixed("2026-11-26", "94727b6560e97575", "the full run of 2026-11-22", _HOLM),
-            Fixed("2026-11-26", "", _SEEN_SOFT, _NEW_SOFT),
+            Fixed("2026-11-26", "b912a12bff01a413", _SEEN_SOFT, _NEW_SOFT),
         ),
         proofs=("adam-is-sign",),
         instruments=("sign-agreement",),
@@ -292,9 +293,13 @@ STEPS = (
             values=(1.0, 3.0, 10.0, 100.0, 1000.0),
             measure=_at_memory,
             quantity="cosine of Adam's step with the sign of its mean gradient",
-            across="β₁ of Adam",
             null=1.0,
             onset=0.9,
+            law=Law(
+                "√(2/π)",
+                lambda x, curve: np.sqrt(2 / np.pi) + 0 * x,
+                "E|z|/sqrt(E z²) of a Gaussian z: a mean gradient over its standard deviation, for a long memory of the squares",
+            ),
             log="x",
             caption="Without memory (β₁ = 0, memory of 1 step) Adam is the sign step. With a long memory of the "
             "squares the cosine of "

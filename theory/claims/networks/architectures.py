@@ -78,10 +78,11 @@ ARCHITECTURES = (
         history=(
             Fixed(
                 "2026-11-26",
-                "",
+                "90aba3f9f7f2c774",
                 "fine-tuning in small runs: loss of SGD less Adam's .10 (Transformer) against .03 (ResNet); of a "
                 "fresh Transformer on "
-                "words .07 and .00 at the standard deviation 0.02, .25 and .22 at 1/sqrt(fan-in)",
+                "words .07 and .00 at the standard deviation 0.02, .25 and .22 at 1/sqrt(fan-in); a run of this "
+                "criterion at the size of the tests",
             ),
         ),
         conditions=tuple(
