@@ -114,7 +114,8 @@ def check_softmax(theorem: Theorem, a: Sequence[Fraction]) -> InstanceCheck:
     mixed = max(x * (1 - x) for x in a)
     bound = value(theorem, {Symbol.most_mixed: mixed})
     rest = [[(bound - x if i == j else sp.S.Zero) + x * y for j, y in enumerate(a)] for i, x in enumerate(a)]
-    norm = float(np.linalg.eigvalsh(np.diag(np.array(a, dtype=float)) - np.outer(a, a).astype(float)).max())
+    floats = np.array([float(x) for x in a])
+    norm = float(np.linalg.eigvalsh(np.diag(floats) - np.outer(floats, floats)).max())
     margin = norm / float(bound) if bound else 1.0
     if _is_semidefinite([[Fraction(int(x.p), int(x.q)) for x in map(sp.Rational, row)] for row in rest]):
         return InstanceCheck("verified", margin)
