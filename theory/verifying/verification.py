@@ -231,7 +231,9 @@ def verify_theorem(
         notes=trial.notes(problems, seed),
         derivation=None if derived is None else derived.steps,
         unused=unused,
-        hypotheses=() if exact or not sides else on_both_sides(theorem, trial, seed, unused),
+        hypotheses=()
+        if exact or not sides or trial.instance is not None
+        else on_both_sides(theorem, trial, seed, unused),
     )
 
 

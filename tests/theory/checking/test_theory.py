@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sympy as sp
+from cases import LEMMAS_ONLY
 from reference import frozen_adam_bounds
 
 from quadsim.simulator import BlockQuadratic, simulate
@@ -36,10 +37,7 @@ def test_the_names_of_the_issue():
         *("signum-gap", "lion-gap", "linear-modes", "block-scale-invariance", "gd-lower-start"),
         *("adam-local", "adam-energy", "adam-certificate", "adam-certificate-gap", "adam-from-state", "adam-span"),
         "adam-diagonal",
-        *("block-gd-coupled", "block-gd-at-coupling", "adam-frozen-coupled", "steepest-descent-lemma"),
-        *("gradient-descent-lemma-coupled", "sign-descent-lemma-coupled", "gradient-complexity-coupled"),
-        *("sign-complexity-coupled", "gradient-descent-lemma-general", "sign-descent-lemma-general"),
-        *("gradient-complexity-general", "sign-complexity-general"),
+        *LEMMAS_ONLY,
     }
     for theorem in THEOREMS.values():
         assert theorem.source

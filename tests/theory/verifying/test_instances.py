@@ -14,6 +14,14 @@ from quadsim.theory.verifying.instances import memories, stream, toy_models
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+def test_hidden_rows_of_a_network_are_products_of_the_head():
+    """A block of the Hessian is v_i'Mv_j/C times a matrix of gates, up to the predictions' distance from uniform."""
+    found, expected = toy_models.hidden_products(5, problems=2, seed=1)
+    both = np.isfinite(found)  # two units without a common active sample have no block
+    assert both.mean() > 0.9
+    np.testing.assert_allclose(found[both], expected[both], rtol=0.02, atol=0.01 * np.abs(expected).max())
+
+
 WRONG = {
     "epsilon dropped": ("layer-norm-jacobian", toy_models.of_layer_norm, lambda b: b.subs(s.eps_model, 0), 0),
     "half the norm": ("softmax-jacobian", toy_models.of_softmax, lambda b: b / 2, 0),

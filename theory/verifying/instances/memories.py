@@ -29,16 +29,16 @@ def check_memories(theorem: Theorem, gradients: Sequence[Fraction], beta1: Fract
         beta2: memory of the mean squared gradient.
     """
     adam = RULES["adam"]
-    m, v = adam.states
-    own = {h: sp.Rational(beta1 if str(h) == "beta1" else beta2) for h in adam.hyperparameters if str(h) != "eps"}
-    first = second = errors = sp.S.Zero
-    for g in map(sp.Rational, gradients):
-        errors = sp.Rational(beta1) * errors + (1 - sp.Rational(beta1)) * (first - g) ** 2
-        at = {symbols.g: g, m: first, v: second, **own}
-        first, second = (adam.update[state].subs(at, simultaneous=True) for state in (m, v))
+    settings = [h for h in adam.hyperparameters if str(h) != "eps"]
+    betas = [{"beta1": beta1, "beta2": beta2}[str(h)] for h in settings]
+    step = sp.lambdify((symbols.g, *adam.states, *settings), [adam.update[state] for state in adam.states], modules=[])
+    first = second = errors = Fraction(0)
+    for g in gradients:
+        errors = beta1 * errors + (1 - beta1) * (first - g) ** 2
+        first, second = step(g, first, second, *betas)
     bound = value(theorem, {Symbol.beta1: beta1, Symbol.beta2: beta2, Symbol.memory_errors: errors})
     words = f"beta1 = {beta1}, beta2 = {beta2}, g = {', '.join(map(str, gradients))}"
-    return compared(theorem, second - first**2, bound, words)
+    return compared(theorem, sp.Rational(second - first**2), bound, words)
 
 
 def of_memories(theorem: Theorem, draw: Draw, number: int, exact: bool) -> InstanceCheck:
