@@ -71,7 +71,7 @@ def _soft_on(name: str, setting: Setting) -> pd.DataFrame:
             return {"loss": run.final_loss}
 
         lr = at_best_rate(loss, _CENTRES[rule], density)["lr"]
-        judged = problem.select(judged_half(problem.problems).tolist())
+        judged = problem.select(judged_half(problem.problems))
         run = train(judged, rule, lr=lr, steps=steps, snapshots=range(steps), record=steps, evaluate_every=steps)
         of_rule = {"problem": name, "rule": words, "seed": judged.index, "lr": lr}
         frames.append(pd.DataFrame(of_rule | _medians_of(run, 0.9)))
