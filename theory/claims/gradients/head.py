@@ -1,6 +1,6 @@
 """A claim about the linear head: with many classes sign descent moves the part that all classes share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -61,8 +61,7 @@ def _few_and_many(setting: Setting) -> tuple[int, ...]:
     return setting.pick(tiny=(_FEW, 32), quick=(_FEW, _MANY), full=(_FEW, _MANY))
 
 
-def _growth(frames: object, setting: Setting) -> Found:
-    assert isinstance(frames, list)
+def _growth(frames: Sequence[pd.DataFrame], setting: Setting) -> Found:
     table = pd.concat(frames, ignore_index=True)
     measured = []
     for words, classes in zip(("few", "many"), _few_and_many(setting), strict=True):

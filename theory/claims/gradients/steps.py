@@ -1,6 +1,6 @@
 """Claims about the sign step: how close Adam's step is to it, and how its best rate depends on the number of parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -78,8 +78,7 @@ def _soft_on(name: str, setting: Setting) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _soft_sign(frames: object, setting: Setting) -> Found:
-    assert isinstance(frames, list)
+def _soft_sign(frames: Sequence[pd.DataFrame], setting: Setting) -> Found:
     table = pd.concat(frames, ignore_index=True)
     measured = []
     for (name, rule), part in table.groupby(["problem", "rule"], sort=False):
