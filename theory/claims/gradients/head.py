@@ -1,6 +1,6 @@
 """A claim about the linear head: with many classes sign descent moves the part that all classes share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,9 +29,9 @@ __all__ = ["HEAD_GROWTH"]
 Array = NDArray[np.float64]
 
 _RULES = {"signsgd": "SignSGD", "signum": "Signum", "adam": "Adam"}
-_FEW, _MANY = 4, 256
-_BATCH, _LEVEL, _RATE = 16, 0.9, 3e-3
-_EVERY = 4
+_FEW, _MANY = 4, 64
+_BATCH, _LEVEL, _RATE = 16, 0.9, 1e-3
+_EVERY = 2
 
 
 def _at_level(classes: int, setting: Setting) -> pd.DataFrame:
@@ -39,7 +39,7 @@ def _at_level(classes: int, setting: Setting) -> pd.DataFrame:
     model = Transformer(setting.pick(tiny=4, quick=8, full=8))
     task = TokenMap(classes, batch=_BATCH // 2)  # sequences of two tokens
     problem = ToyProblem.generate(model, task, problems=setting.pick(tiny=4, quick=6, full=40), seed=setting.seed)
-    steps = setting.pick(tiny=40, quick=80, full=200)
+    steps = setting.pick(tiny=40, quick=160, full=200)
     frames = []
     for rule, words in _RULES.items():
         run = train(
@@ -58,11 +58,10 @@ def _at_level(classes: int, setting: Setting) -> pd.DataFrame:
 
 
 def _few_and_many(setting: Setting) -> tuple[int, ...]:
-    return setting.pick(tiny=(_FEW, 32), quick=(_FEW, 128), full=(_FEW, _MANY))
+    return setting.pick(tiny=(_FEW, 32), quick=(_FEW, _MANY), full=(_FEW, _MANY))
 
 
-def _growth(frames: object, setting: Setting) -> Found:
-    assert isinstance(frames, list)
+def _growth(frames: Sequence[pd.DataFrame], setting: Setting) -> Found:
     table = pd.concat(frames, ignore_index=True)
     measured = []
     for words, classes in zip(("few", "many"), _few_and_many(setting), strict=True):
@@ -104,11 +103,13 @@ _SEEN = (
     "the full runs of 2026-11-22 and 2026-11-26, at equal steps; common over centred part, SignSGD over Adam: "
     "1.35 at 4 classes, 3.08 "
     "at 512; of an MLP under SignSGD at 0.95 ln C with batches of 8: .27 to 7.2 for 4 to 128 classes; a run of "
-    "this criterion at the size of the tests, where nothing was reached"
+    "this criterion at the size of the tests, where nothing was reached; 4 to 6 seeds: at 4 classes .25 to .28 "
+    "for every rule, at 64 SignSGD 1.3, Adam .25, Signum .10; with 128 and 256 classes SignSGD does not reach "
+    "0.9 ln C in 200 steps at this rate"
 )
 _NEW = (
     "the common part over the rest at the same loss, 0.9 ln C, in place of the common part after the same number of steps; the "
-    "exponent in the step is gone, because after 100 steps the tasks with few classes are solved; 256 classes and batches of 16"
+    "exponent in the step is gone, because after 100 steps the tasks with few classes are solved; 64 classes and batches of 16"
 )
 
 HEAD_GROWTH = (
@@ -140,7 +141,7 @@ HEAD_GROWTH = (
             )
         ),
         method="The theorem head-drift is held against random heads, exactly and simulated. Then two-layer Transformers on "
-        "token-map with 256 (many) and 4 (few) classes, 16 tokens a step, all rules at the rate 0.003. At the first step at "
+        "token-map with 64 (many) and 4 (few) classes, 16 tokens a step, all rules at the rate 0.001. At the first step at "
         "which the loss on all data is at most 0.9 ln C: growth of sqrt(C) times the mean class row since the start, over the "
         "growth of the rest of the head.",
         experiment=Cells(_few_and_many, _at_level, _growth),
@@ -148,7 +149,7 @@ HEAD_GROWTH = (
         caption="Growth of the common part of the head over that of the rest, when the loss is first 0.9 ln C.",
         reach=Reach(
             variable="classes C over tokens in a step",
-            values=(0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+            values=(0.25, 0.5, 1.0, 2.0, 4.0, 6.0),
             measure=_at_classes,
             quantity="common over centred growth at 0.9 ln C",
             null=1.0,

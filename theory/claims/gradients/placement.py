@@ -1,6 +1,6 @@
 """Claims about the gradients of a Transformer's tensors: the placement of norms, and queries and keys against the others."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -66,8 +66,7 @@ def _placed(layers: int, setting: Setting) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _placement(frames: object, setting: Setting) -> Found:
-    assert isinstance(frames, list)
+def _placement(frames: Sequence[pd.DataFrame], setting: Setting) -> Found:
     table = pd.concat(frames, ignore_index=True)
     measured = []
     for column, words in _SIZES.items():
@@ -136,8 +135,7 @@ def _of_qk(norm: str, setting: Setting) -> pd.DataFrame:
     return pd.concat([_quotients(problem, theta).assign(norm=norm, moment=moment) for moment, theta in states])
 
 
-def _qk(frames: object, setting: Setting) -> Found:
-    assert isinstance(frames, list)
+def _qk(frames: Sequence[pd.DataFrame], setting: Setting) -> Found:
     table = pd.concat(frames, ignore_index=True)
     measured = []
     for (norm, moment), part in table.groupby(["norm", "moment"], sort=False):

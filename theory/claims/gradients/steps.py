@@ -1,6 +1,6 @@
 """Claims about the sign step: how close Adam's step is to it, and how its best rate depends on the number of parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -71,15 +71,14 @@ def _soft_on(name: str, setting: Setting) -> pd.DataFrame:
             return {"loss": run.final_loss}
 
         lr = at_best_rate(loss, _CENTRES[rule], density)["lr"]
-        judged = problem.select(judged_half(problem.problems).tolist())
+        judged = problem.select(judged_half(problem.problems))
         run = train(judged, rule, lr=lr, steps=steps, snapshots=range(steps), record=steps, evaluate_every=steps)
         of_rule = {"problem": name, "rule": words, "seed": judged.index, "lr": lr}
         frames.append(pd.DataFrame(of_rule | _medians_of(run, 0.9)))
     return pd.concat(frames, ignore_index=True)
 
 
-def _soft_sign(frames: object, setting: Setting) -> Found:
-    assert isinstance(frames, list)
+def _soft_sign(frames: Sequence[pd.DataFrame], setting: Setting) -> Found:
     table = pd.concat(frames, ignore_index=True)
     measured = []
     for (name, rule), part in table.groupby(["problem", "rule"], sort=False):

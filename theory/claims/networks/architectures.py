@@ -1,6 +1,6 @@
 """A claim on the gap between SGD with momentum and Adam: Transformers against convolution networks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -39,8 +39,7 @@ def _of(name: str, setting: Setting, init: str | float = "fan-in") -> pd.DataFra
     return tuned(problem, setting, setting.pick(tiny=3, quick=20, full=_STEPS), name=name)
 
 
-def _gather(frames: object, setting: Setting) -> Found:
-    assert isinstance(frames, list)
+def _gather(frames: Sequence[pd.DataFrame], setting: Setting) -> Found:
     table = pd.concat(frames, ignore_index=True)
     return Found(differences(table, "name"), {"tuned": table}, tuple(edges(table, "name")))
 

@@ -1,6 +1,6 @@
 """A claim about fine-tuning: Adam against SGD with momentum, after training on another task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -45,8 +45,7 @@ def _differences(name: str, steps: int, setting: Setting) -> pd.DataFrame:
     return tuned(problem, setting, setting.pick(tiny=3, quick=20, full=_STEPS), name=name)
 
 
-def _gather(frames: object, setting: Setting) -> Found:
-    assert isinstance(frames, list)
+def _gather(frames: Sequence[pd.DataFrame], setting: Setting) -> Found:
     table = pd.concat(frames, ignore_index=True)
     return Found(differences(table, "name"), {"tuned": table}, tuple(edges(table, "name")))
 

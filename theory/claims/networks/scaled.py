@@ -1,6 +1,6 @@
 """A claim on an MLP whose layers are scaled unequally: momentum SGD against Adam by the best test accuracy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -57,8 +57,7 @@ def _parts(setting: Setting) -> list[tuple[str, str, float]]:
     return [(rule, order, c) for rule in _RULES for order in orders for c in scales if c > 1 or order == orders[0]]
 
 
-def _gather(frames: object, setting: Setting) -> Found:
-    assert isinstance(frames, list)
+def _gather(frames: Sequence[pd.DataFrame], setting: Setting) -> Found:
     table = pd.concat(frames, ignore_index=True)
     unscaled = table[table["c"] == 1]
     table = pd.concat([table, *(unscaled.assign(order=order) for order in _ORDERS[1:])], ignore_index=True)

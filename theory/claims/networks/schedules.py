@@ -1,6 +1,6 @@
 """A claim on schedules: a constant rate in place of linear decay lowers the best rate of a sign-based rule."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -71,8 +71,7 @@ def _name(rule: str) -> str:
     return f"best rate with linear decay over best constant rate, {rule}"
 
 
-def _gather(frames: object, setting: Setting) -> Found:
-    assert isinstance(frames, list)
+def _gather(frames: Sequence[pd.DataFrame], setting: Setting) -> Found:
     table = pd.concat(frames, ignore_index=True)
     measured = []
     for rule, part in table.groupby("rule", sort=False):
