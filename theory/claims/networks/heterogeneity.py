@@ -284,7 +284,7 @@ HETEROGENEITY = (
                 "2026-11-26",
                 "3c6ccb26e1ac3897",
                 _BEFORE,
-                f"{_CHANGED}; start std 0.02; deep controls; after one seed (2.4 and 2.2 against .25 and .61) fewer data, for the cost",
+                f"{_CHANGED}; std 0.02; deep controls; after 1 seed (2.4, 2.2; .25, .61) fewer data for the cost",
             ),
         ),
         instruments=("sd-matrices",),
