@@ -15,13 +15,12 @@ from quadsim.simulator.curvature.block_spectra import BlockSpectra
 from quadsim.simulator.curvature.spectral_distance import jensen_shannon, mean_over_pairs
 from quadsim.simulator.models import Partition
 from quadsim.theory.claims import CLAIMS, VERDICTS, Setting, load_claims, reproduce
-from quadsim.theory.claims.networks.racing import JS0_NOT_VALID
 from quadsim.theory.claims.running.outcome import draw, draw_reach
 from quadsim.theory.claims.running.reproducing import unfixed
 
 
 def test_js0_fails_its_positive_control():
-    """Scales spread further are more heterogeneity, but JS0 falls: the reason why its claims are withdrawn, and its numbers."""
+    """Scales spread further are more heterogeneity, but JS0 falls: the reason why no claim is judged by it, and its numbers."""
     blocks, instances = 14, 20
     shapes = np.random.default_rng(0).lognormal(0, 1.5, (blocks, instances, 40))
     shapes /= shapes.max(axis=-1, keepdims=True)
@@ -34,9 +33,9 @@ def test_js0_fails_its_positive_control():
         )
         found.append(float(np.median(mean_over_pairs(jensen_shannon(spectra)))))
     assert found == sorted(found, reverse=True)
-    assert f"from {found[0]:.2f} to {found[-1]:.2f} in a control".replace("0.", ".") in JS0_NOT_VALID
-    judged = {name for name, claim in CLAIMS.items() if claim.unjudged == JS0_NOT_VALID}
-    assert judged == {"js0-models", "js0-predicts-gap", "mlp-mixer", "pretraining"}
+    assert [round(found[0], 2), round(found[-1], 2)] == [0.58, 0.28]
+    used = [claim for claim in CLAIMS.values() if "js0" in claim.instruments]
+    assert all(claim.unjudged for claim in used), "judged by what fails its control"
 
 
 @pytest.mark.parametrize("name", CLAIMS)

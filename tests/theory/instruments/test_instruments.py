@@ -133,7 +133,7 @@ def test_the_deviation_of_two_blocks_is_half_their_distance_in_decades():
 
 
 def test_the_command_shows_controls():
-    run = CliRunner().invoke(app, ["reproduce", "norm-placement", "js0-models", "--controls", "--json"])
+    run = CliRunner().invoke(app, ["reproduce", "norm-placement", "full-spectra-alike", "--controls", "--json"])
     assert run.exit_code == 0, run.output
     found = {one["name"]: one for one in json.loads(run.stdout)["controls"]}
     assert set(found) == {"gradient-spread", "raw-gradient-spread", "js0"}

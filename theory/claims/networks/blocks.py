@@ -571,8 +571,8 @@ BLOCKS = (
                 absent=True,
             ),
         ),
-        method="MLP of width 8 on 320 Gaussian vectors with 16 random classes that have frequencies spread by "
-        "100 (Zipf) or equal ones; the largest "
+        method="MLP of width 8 on 320 Gaussian vectors, 16 random classes that have frequencies spread by 100 "
+        "(Zipf) or equal ones; the largest "
         "eigenvalue of the block of each row of the head, at the start and after 100 steps of Adam at 0.01.",
         experiment=_zipf,
         draw=_draw_zipf,

@@ -14,19 +14,7 @@ from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.judging import at_best_of_half, judged_half
 
-__all__ = [
-    "CENTRES",
-    "JS0_NOT_VALID",
-    "RACE",
-    "at_best_rate",
-    "distance",
-    "gaps",
-    "groups",
-    "js0",
-    "quotient",
-    "race",
-    "race_notes",
-]
+__all__ = ["CENTRES", "RACE", "distance", "gaps", "groups", "js0", "quotient", "race", "race_notes"]
 
 Array = NDArray[np.float64]
 
@@ -35,11 +23,6 @@ CENTRES = {"gd": 0.5, "heavy-ball": 0.1, "adam": 0.05}
 
 MOST_EXTENSIONS = 4
 _MOST_NAMED = 4  # configurations in a note
-
-JS0_NOT_VALID = (
-    "its instrument is not valid: JS0 falls, from .58 to .28 in a control, as the scales of the blocks spread"
-)
-"""Why no claim is judged by JS0: it fails its positive control (the numbers are those of a test)."""
 
 RACE = (
     "Steps to an unweighted loss of a tenth of ln(classes), full batch, constant rates; the rate is the best of a grid on half "
