@@ -14,7 +14,7 @@ from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.judging import at_best_of_half, judged_half
 
-__all__ = ["CENTRES", "RACE", "distance", "gaps", "groups", "js0", "quotient", "race", "race_notes"]
+__all__ = ["CENTRES", "RACE", "at_best_rate", "distance", "gaps", "groups", "js0", "quotient", "race", "race_notes"]
 
 Array = NDArray[np.float64]
 
