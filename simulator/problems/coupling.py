@@ -266,4 +266,4 @@ def smallest_coupling(partition: BlockLayout, layout: BlockLayout, hessian: Mapp
     # An entry of H is known to u of itself, and the roots of D magnify that by the condition number of its blocks.
     unit = np.finfo(float).eps / 2
     coupled = out > 0.0  # 0 stays 0, where D is singular and its condition number infinite, too
-    return out * (1.0 + 8.0 * layout.dimension**1.5 * unit * np.where(coupled, worst, 1.0))
+    return np.asarray(out * (1.0 + 8.0 * layout.dimension**1.5 * unit * np.where(coupled, worst, 1.0)))

@@ -48,8 +48,8 @@ _LOSSES = {_CE: "cross-entropy", _MSE: "mse"}
 
 def _rows_at(classes: float, setting: Setting) -> dict[str, Array]:
     """Shares of the squared entries off the row blocks, each (seeds,), by loss and part of the Hessian."""
-    found = {}
-    vectors = setting.pick(tiny=1000, quick=1000, full=1000)
+    found: dict[str, Array] = {}
+    vectors = 1000
     for words, loss in _LOSSES.items():
         problem = ToyProblem.generate(
             _NET,
@@ -80,10 +80,11 @@ def _class_count(setting: Setting) -> Found:
             ]
     table = pd.DataFrame(rows)
     measured = []
-    for part, same in table.groupby("part", sort=False):
+    for name, same in table.groupby("part", sort=False):
+        part = str(name)
         wide = same.pivot(index="index", columns="classes", values="share")
         slopes = np.polyfit(np.log(wide.columns.to_numpy(dtype=float)), np.log(wide.to_numpy()).T, 1)[0]
-        measured.append(measured_median(_exponent(str(part)), slopes))
+        measured.append(measured_median(_exponent(part), slopes))
         measured += [measured_median(f"share off the rows, {part}, C = {c:g}", wide[c]) for c in wide]
     return Found(measured, {"shares": table})
 

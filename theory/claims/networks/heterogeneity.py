@@ -232,7 +232,7 @@ def _predicts(setting: Setting) -> Found:
     rho = np.array([_rank(a, b) for a, b in zip(spread.to_numpy(), gap.to_numpy(), strict=True)])
     rng = np.random.default_rng(setting.seed)
     number = spread.shape[1]
-    null = np.array([_rank(np.arange(number), rng.permutation(number)) for _ in range(1000)])
+    null = np.array([_rank(np.arange(number, dtype=float), rng.permutation(number).astype(float)) for _ in range(1000)])
     whole = _rank(spread.median().to_numpy(), gap.median().to_numpy())
     measured = [
         measured_median(_EXCESS, rho - np.quantile(null, 0.95)),

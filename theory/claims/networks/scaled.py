@@ -171,7 +171,7 @@ SCALED = (
         "and the end of 200 "
         "steps, at the rate that is best on half of the seeds (two per decade, the grid grows by a decade while the best lies at "
         "its edge); the slope of the accuracy against log10 c at c = 1, 1e4 and 1e8.",
-        experiment=Cells(_parts, lambda part, setting: _best_accuracy(*part, setting), _gather),
+        experiment=Cells(_parts, lambda part, setting: _best_accuracy(part[0], part[1], part[2], setting), _gather),
         draw=_draw,
         caption="Best test accuracy against the spread of the scales; medians over seeds, bars from 10% to 90%.",
         reach=Reach(
