@@ -36,6 +36,9 @@ SWEEPS = {
 ADDED = (
     "coupling",
     "partition",
+    "batch",
+    "label_noise",
+    "noise_law",
     "setting",
     "family",
     "steps_to_stay",
