@@ -144,7 +144,7 @@ def largest_stable_rate(eigenvalues: Array, batch: int) -> float:
 
 
 def critical_batch(eigenvalues: Array, lr: float, trace: float = 0.5) -> float:
-    """Return the smallest batch with c(eta) <= trace, 1 or more; infinite if there is none, as 2 <= eta L or eta L sums to more.
+    """Return the smallest batch with c(eta) <= trace; infinite if eta L >= 2, where the full batch is not stable either.
 
     At c = 1/2 the floor v^2 c/(2 (1 - c)) is v^2/2, the loss that the noise of the labels itself leaves.
 
