@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from quadsim.simulator.figures.panels import finish, panels, styles_of
-from quadsim.simulator.figures.table_figures import draw_medians, scale
+from quadsim.simulator.figures.table_figures import draw_medians, scale, ticks_of_values
 from quadsim.simulator.support.statistics import quantile
 
 __all__ = ["reach_figure"]
@@ -34,7 +34,7 @@ def reach_figure(
 
     Without `across`: a line per curve through the medians over the seeds, with bars from 10% to 90%; onsets with their 95%
     intervals at the height of the onset; the law as a dashed line of the same colour. With `across`: on the left a map of the
-    medians, on the right the onset over the second variable.
+    medians, on the right the onset over the second variable. The legend names what is drawn, and nothing else.
 
     Args:
         curves: `curve`, `x`, `seed`, `value`; `inf` is drawn as a caret at the top.
@@ -42,42 +42,59 @@ def reach_figure(
         variable: label of the x axis.
         quantity: label of the y axis.
         null: the value of no effect, a dotted line.
-        onset: height at which the effect counts as there, a dotted line.
+        onset: height at which the effect counts as there, a line of dots and dashes unless it is the null.
         across: what the names of the curves are values of; empty: nothing.
         law: `curve`, `x`, `value`.
         law_label: its formula.
         log: axes that are logarithmic, among `x` and `y`.
     """
     if across:
-        return _map_figure(curves, onsets, variable, quantity, across, log)
+        return _map_figure(curves, onsets, variable, quantity, across, log, onset)
     styles = styles_of([str(name) for name in dict.fromkeys(curves["curve"])])
     figure, (axis,) = panels(1)
     scale(axis, log)
     top = _top(curves["value"], law, "y" in log)
+    unknown = False
     for name, style in styles.items():
         measured = curves[curves["curve"].astype(str) == name].groupby("x")["value"]
-        draw_medians(axis, measured, top, joined=True, style=style)
+        unknown |= draw_medians(axis, measured, top, joined=True, style=style)
         if law is not None:
             of_curve = law[law["curve"].astype(str) == name]
             axis.plot(
                 of_curve["x"], of_curve["value"].clip(upper=top), linestyle="--", color=style["color"], linewidth=1
             )
     x = np.unique(curves["x"].to_numpy(dtype=float))
-    for row in onsets.to_dict("records"):
-        if np.isfinite(row["onset"]):
-            ends = [float(np.clip(row[end], x[0], x[-1])) for end in ("low", "high")]
-            color = styles[str(row["curve"])]["color"]
-            axis.plot(ends, [onset, onset], color=color, linewidth=4, alpha=0.35, solid_capstyle="butt")
-            axis.plot([row["onset"]], [onset], marker="D", markersize=5, color=color, markeredgecolor="white")
-    for height in dict.fromkeys((null, onset)):
-        axis.axhline(height, color=_GREY, linestyle=":", linewidth=1)
+    if "x" in log:
+        ticks_of_values(axis, x)
+    crossed = onsets[np.isfinite(onsets["onset"])]
+    for row in crossed.to_dict("records"):
+        ends = [float(np.clip(row[end], x[0], x[-1])) for end in ("low", "high")]
+        color = styles[str(row["curve"])]["color"]
+        axis.plot(ends, [onset, onset], color=color, linewidth=4, alpha=0.35, solid_capstyle="butt")
+        axis.plot([row["onset"]], [onset], marker="D", markersize=5, color=color, markeredgecolor="white")
+    heights = _heights(null, onset)
+    for height, (_, style) in heights.items():
+        axis.axhline(height, color=_GREY, linestyle=style, linewidth=1)
     axis.set(xlabel=variable, ylabel=quantity)
     handles = [Line2D([], [], label=name, markersize=5, **style) for name, style in styles.items()]
     handles = handles if len(handles) > 1 else []
-    handles += [Line2D([], [], label="onset, 95% interval", linestyle="none", marker="D", markersize=5, color=_GREY)]
+    handles += [Line2D([], [], label=text, color=_GREY, linestyle=style) for text, style in heights.values()]
+    if not crossed.empty:
+        text = "onset, 95% interval"
+        handles += [Line2D([], [], label=text, linestyle="none", marker="D", markersize=5, color=_GREY)]
+    if unknown:
+        text = "some seeds without a value"
+        handles += [Line2D([], [], label=text, linestyle="none", marker="$?$", markersize=6, color=_GREY)]
     handles += [Line2D([], [], label=law_label, linestyle="--", color=_GREY)] if law is not None else []
     finish(figure, [axis], handles, "")
     return figure
+
+
+def _heights(null: float, onset: float) -> dict[float, tuple[str, str]]:
+    """The lines across, by height: the entry of the legend and the style of the line."""
+    if null == onset:
+        return {null: (f"{null:.3g}: no effect", ":")}
+    return {null: (f"{null:.3g}: no effect", ":"), onset: (f"{onset:.3g}: threshold of the onset", "-.")}
 
 
 def _top(values: pd.Series, law: pd.DataFrame | None, log: bool) -> float:
@@ -90,7 +107,13 @@ def _top(values: pd.Series, law: pd.DataFrame | None, log: bool) -> float:
 
 
 def _map_figure(
-    curves: pd.DataFrame, onsets: pd.DataFrame, variable: str, quantity: str, across: str, log: str
+    curves: pd.DataFrame,
+    onsets: pd.DataFrame,
+    variable: str,
+    quantity: str,
+    across: str,
+    log: str,
+    onset: float,
 ) -> Figure:
     """A map of medians with numbers in its cells, and the onset over the second variable."""
     middle = curves.groupby(["curve", "x"], sort=False)["value"].agg(lambda values: float(quantile(values, 0.5)))
@@ -109,9 +132,21 @@ def _map_figure(
     left.set(xlabel=variable, ylabel=across, title=quantity)
     _onset_panel(right, onsets, np.array(cells.columns, dtype=float), log)
     right.set_yticks(range(len(onsets)), [str(curve) for curve in onsets["curve"]])
-    right.set(xlabel=variable, title="Onset with 95% interval", ylim=(-0.5, len(onsets) - 0.5))
-    finish(figure, [left, right], [], "")
+    title = f"Where the median crosses {onset:.3g}, with its 95% interval"
+    right.set(xlabel=variable, title=title, ylim=(-0.5, len(onsets) - 0.5))
+    finish(figure, [left, right], _ends(onsets), "")
     return figure
+
+
+def _ends(onsets: pd.DataFrame) -> list[Line2D]:
+    """The entries of the legend for what the panel of onsets holds."""
+    style: dict[str, Any] = {"color": "C0", "linestyle": "none"}
+    entries = (
+        (np.isfinite(onsets["onset"]).any(), "D", "onset"),
+        ((onsets["low"] == -np.inf).any(), "<", "at or before the first value"),
+        ((onsets["high"] == np.inf).any(), ">", "beyond the last value"),
+    )
+    return [Line2D([], [], marker=mark, markersize=6, label=text, **style) for held, mark, text in entries if held]
 
 
 def _cell(value: float) -> str:
@@ -123,6 +158,7 @@ def _onset_panel(axis: Axes, onsets: pd.DataFrame, x: np.ndarray[Any, Any], log:
     if "x" in log:
         axis.set_xscale("log")
         axis.set_xlim(x[0] / 1.5, x[-1] * 1.5)
+        ticks_of_values(axis, x)
     for row, found in enumerate(onsets.to_dict("records")):
         low, middle, high = (float(np.clip(found[key], x[0], x[-1])) for key in ("low", "onset", "high"))
         axis.plot([low, high], [row, row], color="C0", linewidth=3, alpha=0.5, solid_capstyle="butt")

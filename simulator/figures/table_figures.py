@@ -1,7 +1,7 @@
 """Figures that several claims share: one or more panels of lines or points over a table."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,10 @@ __all__ = [
     "scale",
     "shares_figure",
     "ticks_at",
+    "ticks_of_values",
 ]
+
+_TICK_APART = 0.08  # of the width of the axis, so that two labels do not touch
 
 if TYPE_CHECKING:
     from pandas.core.groupby.generic import SeriesGroupBy as Grouped
@@ -77,8 +80,11 @@ def lines_figure(
     return figure
 
 
-def draw_medians(axis: Axes, measured: "Grouped[Any, Any]", top: float, *, joined: bool, style: dict[str, Any]) -> None:
+def draw_medians(axis: Axes, measured: "Grouped[Any, Any]", top: float, *, joined: bool, style: dict[str, Any]) -> bool:
     """Draw medians with bars from 10% to 90%.
+
+    Where so many seeds have no value (NaN, which ranks last) that the 90% quantile has none either, the bar ends at the median
+    and a question mark stands above it.
 
     Args:
         axis: that is drawn on.
@@ -86,13 +92,16 @@ def draw_medians(axis: Axes, measured: "Grouped[Any, Any]", top: float, *, joine
         top: height at which what lies above it is drawn; a caret there tells that the 90% quantile is `inf`.
         joined: whether the medians are joined.
         style: colour and marker.
+
+    Returns:
+        Whether there is a question mark.
     """
     cells = pd.DataFrame(measured.agg(low=_quantile(0.1), median=_quantile(0.5), high=_quantile(0.9)))
     shown = cells.clip(upper=top)
     axis.errorbar(
         cells.index.to_numpy(dtype=float),
         shown["median"],
-        yerr=[shown["median"] - shown["low"], shown["high"] - shown["median"]],
+        yerr=[shown["median"] - shown["low"], (shown["high"] - shown["median"]).fillna(0.0)],
         capsize=2,
         markersize=5,
         linewidth=1.4,
@@ -102,6 +111,11 @@ def draw_medians(axis: Axes, measured: "Grouped[Any, Any]", top: float, *, joine
     )
     beyond = cells.index[np.isinf(cells["high"])]
     axis.plot(beyond, [top] * len(beyond), linestyle="none", marker="^", markersize=6, color=style["color"])
+    open_ended = shown[cells["high"].isna() & cells["median"].notna()]
+    for number, height in open_ended["median"].items():
+        at = (float(cast("float", number)), float(height))
+        axis.annotate("?", at, xytext=(0, 5), textcoords="offset points", ha="center", color=style["color"])
+    return not open_ended.empty
 
 
 def points_figure(
@@ -256,6 +270,19 @@ def ticks_at(figure: Figure, values: Iterable[float]) -> Figure:
         axis.xaxis.set_major_formatter(FixedFormatter([f"{value:g}" for value in at]))
         axis.xaxis.set_minor_locator(NullLocator())
     return figure
+
+
+def ticks_of_values(axis: Axes, values: Iterable[float]) -> None:
+    """Label a logarithmic x axis at the values that were tried, as plain numbers, as many of them as fit side by side."""
+    at = sorted(set(values))
+    span = np.log10(at[-1] / at[0])
+    kept = [at[0]]
+    for value in at[1:]:
+        if np.log10(value / kept[-1]) >= _TICK_APART * span:
+            kept.append(value)
+    axis.xaxis.set_major_locator(FixedLocator(kept))
+    axis.xaxis.set_major_formatter(FixedFormatter([f"{value:g}" for value in kept]))
+    axis.xaxis.set_minor_locator(NullLocator())
 
 
 def _quantile(q: float) -> Callable[[pd.Series], float]:

@@ -108,6 +108,35 @@ def test_a_reach_is_drawn_from_its_tables_alone(across, tmp_path):
     assert [row["onset"] for row in data["onsets"]] == pytest.approx([4.0, 2.0])
 
 
+def test_the_legend_of_a_reach_names_what_is_drawn_and_nothing_else():
+    def legend(**changes):
+        one = reach(law=None, **changes)
+        figure = one.draw(gathered(one, Setting("full")))
+        return [text.get_text() for text in figure.legends[0].get_texts()]
+
+    lines = ["1: no effect", "2: threshold of the onset"]
+    assert legend() == ["c = 0.5", "c = 1", *lines, "onset, 95% interval"]
+    assert legend(onset=1e6) == ["c = 0.5", "c = 1", "1: no effect", "1e+06: threshold of the onset"]
+    assert legend(onset=1.0) == ["c = 0.5", "c = 1", "1: no effect"]
+    assert legend(across="power c") == ["onset"]
+    assert legend(across="power c", onset=1e6) == ["beyond the last value"]
+
+
+def test_seeds_without_a_value_leave_a_question_mark():
+    one = reach(law=None, measure=lambda value, setting: {"it": [value, value, np.nan if value == 3 else value, value]})
+    figure = one.draw(gathered(one, Setting("full")))
+    (mark,) = [text for text in figure.axes[0].texts if text.get_text() == "?"]
+    assert mark.xy == (3.0, 3.0)
+    assert "some seeds without a value" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_a_logarithmic_axis_is_labelled_at_the_values_as_far_as_they_fit():
+    one = reach(values=(0.25, 0.5, 1.0, 2.0, 2.1, 256.0))
+    axis = one.draw(gathered(one, Setting("full"))).axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["0.25", "0.5", "1", "2", "256"]
+    assert not [label for label in axis.get_xticklabels(minor=True) if label.get_text()]
+
+
 def test_a_claim_with_a_reach_has_its_tables_figure_and_row(monkeypatch, tmp_path):
     from quadsim.simulator.figures.table_figures import points_figure
 
