@@ -112,7 +112,7 @@ COUPLED = (
                 "at c = 0 and 0.8 of "
                 "Adam without momentum 6.6 and 3.0, with it 1.1 and 1.1, of SignSGD 4.5 and 0.6, of Signum 0.6 and 0.5. Then six "
                 "at the present settings: Adam with momentum 2.0 and 2.6, SignSGD 2.5 and 1.5, Signum 0.6 and 0.5. "
-                "Heterogeneities and tolerances were chosen then; the criterion is as before",
+                "Heterogeneities and tolerances were chosen then; a run at the size of the tests; the criterion is as before",
             ),
         ),
         conditions=tuple(
