@@ -306,7 +306,7 @@ HETEROGENEITY = (
         fidelity=(
             "width 6, three layers; convolutions of 8 layers and width 4 on 8x8 digits; Hessians of 8 images or of 32 words",
             "8 weight matrices evenly spaced in depth, as many in each network",
-            "the start of the Transformers decides: at a standard deviation of 0.3 they differ no more than convolutions (see the reach)",
+            "how the Transformers start decides much: the reach has the standard deviation of all networks on its axis",
             _PUBLISHED,
         ),
         history=(
