@@ -564,7 +564,7 @@ BLOCKS = (
             ),
             Fixed(
                 "2026-11-26",
-                "",
+                "b0fe6870771f24cf",
                 "the full run of 2026-11-26 with 24 seeds and the steps 0, 10, 100 and 1000: medians of .35 and .38 "
                 "(MLP), 1.1 and 1.7 "
                 "(convolution), 3.7 and 6.2 (Transformer)",

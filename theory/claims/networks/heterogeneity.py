@@ -322,8 +322,10 @@ HETEROGENEITY = (
             ),
             Fixed(
                 "2026-11-26",
-                "",
-                f"{_BEFORE}; 1 seed at std 0.02 (2.4, 2.2; .25, .61); a run at the size of the tests",
+                "317311f203613f85",
+                f"{_BEFORE}; 1 seed at std 0.02 (2.4, 2.2; .25, .61) and at 1/sqrt(fan-in) (.78, .73; .46, .56); a "
+                f"run at the size of "
+                "the tests",
                 "convolutions at 1/sqrt(fan-in), their usual start, as a second control",
             ),
         ),
@@ -384,10 +386,11 @@ HETEROGENEITY = (
             ),
             Fixed(
                 "2026-11-26",
-                "",
+                "ad637060a7addab9",
                 "the full run of 2026-11-26 of networks of one layer with two matrices each: the correlation less its "
                 "95% quantile "
-                "under relabelling -.70 [-.77, -.67], the correlation itself about -.35",
+                "under relabelling -.70 [-.77, -.67], the correlation itself about -.35; a run at the size of the "
+                "tests (1 seed): -.62",
                 "the correlation itself, as less its quantile a correlation of 0 was the opposite; also among the "
                 "networks of one "
                 "start, which drives sd and gap alike; three layers and four matrices; the grid of rates grows at its edges",

@@ -120,7 +120,7 @@ SCHEDULES = (
             Fixed("2026-11-26", "c3eeaa9c3b8c0b43", "a run of this criterion at the size of the tests (3 steps)"),
             Fixed(
                 "2026-11-26",
-                "",
+                "8b0ca95979d7044a",
                 "a run of this criterion at the size of the tests (3 steps)",
                 "Signum's quotient must be above 1, with the root of ten as the smallest effect; before it had to be "
                 "above the root of "

@@ -529,7 +529,7 @@ BOUNDS = (
             ),
             Fixed(
                 "2026-11-26",
-                "",
+                "2de04f4ffa414b8d",
                 "the full run of 2026-11-26 to a hundredth of |g|_1: .354 [.3, .354]. In 12 seeds sign steps did not "
                 "arrive there in "
                 "5,000 steps in 0 to 75% of the runs, by alignment, so that the quotients were tied; 8 seeds of the "
