@@ -76,17 +76,16 @@ def _distances(table: pd.DataFrame) -> pd.DataFrame:
     nodes = [f"node{k}" for k in range(_NODES)]
     rows = []
     for (stage, index), same in table.groupby(["stage", "index"], sort=False):
-        of = same.set_index("network")
-        within = of.loc[_TRANSFORMER, "blocks"]
-        row = {"stage": stage, "index": index}
-        for name in of.index:
-            shown = {"what": f"blocks of the {name}", "distance": of.loc[name, "blocks"]}
-            rows.append(row | shown | {"ratio": of.loc[name, "blocks"] / within})
+        names, within = same["network"].tolist(), same["blocks"].to_numpy(dtype=float)
+        whole = dict(zip(names, same[nodes].to_numpy(dtype=float), strict=True))
+        distances = {f"blocks of the {name}": float(of) for name, of in zip(names, within, strict=True)}
         for other in _OTHERS:
-            apart = node_distance(*(of.loc[name, nodes].to_numpy(dtype=float) for name in (_TRANSFORMER, other)))
-            rows.append(
-                row | {"what": f"{_TRANSFORMER} and {other}, whole", "distance": apart, "ratio": apart / within}
-            )
+            distances[f"{_TRANSFORMER} and {other}, whole"] = node_distance(whole[_TRANSFORMER], whole[other])
+        ours = distances[f"blocks of the {_TRANSFORMER}"]
+        rows += [
+            {"stage": stage, "index": index, "what": what, "distance": distance, "ratio": distance / ours}
+            for what, distance in distances.items()
+        ]
     return pd.DataFrame(rows)
 
 
