@@ -1,6 +1,6 @@
 """A claim about whole Hessian spectra: those of two models against those of the blocks of one, by equally many nodes of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
 
@@ -29,7 +29,7 @@ _NODES, _SMALLEST = 64, 1e-4
 
 def _model(name: str) -> Model:
     """Return a model; all have the same width, number of layers and no norm."""
-    kinds = {_TRANSFORMER: Transformer, "convolution": Conv, "MLP": MLP}
+    kinds: dict[str, Callable[..., Model]] = {_TRANSFORMER: Transformer, "convolution": Conv, "MLP": MLP}
     return kinds[name](width=8, layers=1, norm="none")
 
 
