@@ -1,17 +1,18 @@
 """Instruments of the Hessian's blocks: how much their spectra differ, and how much of the Hessian lies outside of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.simulator.curvature.block_spectra import BlockSpectra
+from quadsim.simulator.curvature.spectral_distance import node_distance, nodes_in_decades
 from quadsim.simulator.curvature.spectral_heterogeneity import spectral_heterogeneity
 from quadsim.simulator.models import Partition
 from quadsim.theory.instruments.instrument import Control, Instrument
 
-__all__ = ["SPECTRAL"]
+__all__ = ["SPECTRAL", "equal_nodes"]
 
 Array = NDArray[np.float64]
 
@@ -55,14 +56,60 @@ _FAULTS = {
     "js0": "beside a block of large scale all blocks of small scales fall into one bin and look alike",
 }
 
-SPECTRAL = tuple(
-    Instrument(
-        name=name,
-        measures=words,
+
+# Two whole spectra.
+
+_LARGE = 1024
+
+
+def _by_nodes(first: Array, second: Array) -> float:
+    return node_distance(nodes_in_decades(first), nodes_in_decades(second))
+
+
+def _between_laws(power: float, size: int, seeds: int, distance: Callable[[Array, Array], float]) -> Array:
+    """Distance of 1,024 eigenvalues of one law from `size` eigenvalues of its law raised to a power, (seeds,)."""
+    out = np.empty(seeds)
+    for seed in range(seeds):
+        rng = np.random.default_rng((7, seed))
+        first, second = rng.lognormal(0.0, 1.5, _LARGE), rng.lognormal(0.0, 1.5, _LARGE)[:size] ** power
+        out[seed] = distance(first, second)
+    return out
+
+
+def equal_nodes(distance: Callable[[Array, Array], float] = _by_nodes) -> Instrument:
+    """Return the instrument of a distance between two spectra of any sizes."""
+
+    def columns(values: Sequence[Array]) -> Array:
+        return np.stack(values, axis=1)
+
+    return Instrument(
+        name="equal-nodes",
+        measures="mean distance in decades of 64 nodes of two spectra, each over its largest node",
         direction="rises",
-        positive=Control(dial="the spread of the blocks' scales", levels=_SPREADS, measure=partial(_spread, name)),
-        null=Control(dial="a common scale of all blocks", levels=(1e-3, 1.0, 1e3), measure=partial(_common, name)),
-        known_fault=_FAULTS.get(name, ""),
+        positive=Control(
+            dial="the power to which the eigenvalues of one spectrum are raised",
+            levels=(1.0, 1.5, 2.0, 3.0),
+            measure=lambda levels, seeds: columns([_between_laws(p, _LARGE, seeds, distance) for p in levels]),
+        ),
+        null=Control(
+            dial="the number of eigenvalues of one spectrum",
+            levels=(64.0, 256.0, 1024.0),
+            measure=lambda levels, seeds: columns([_between_laws(1.0, int(n), seeds, distance) for n in levels]),
+        ),
     )
-    for name, words in _WORDS.items()
+
+
+SPECTRAL = (
+    *(
+        Instrument(
+            name=name,
+            measures=words,
+            direction="rises",
+            positive=Control(dial="the spread of the blocks' scales", levels=_SPREADS, measure=partial(_spread, name)),
+            null=Control(dial="a common scale of all blocks", levels=(1e-3, 1.0, 1e3), measure=partial(_common, name)),
+            known_fault=_FAULTS.get(name, ""),
+        )
+        for name, words in _WORDS.items()
+    ),
+    equal_nodes(),
 )

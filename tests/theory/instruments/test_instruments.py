@@ -9,12 +9,14 @@ from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 from quadsim.simulator.curvature.block_spectra import BlockSpectra
+from quadsim.simulator.curvature.spectral_distance import jensen_shannon, node_distance, nodes_in_decades
 from quadsim.simulator.curvature.spectral_heterogeneity import SPECTRAL_MEASURES, spectral_heterogeneity
 from quadsim.simulator.models import Partition
 from quadsim.simulator.problems.heterogeneity import sign_cosine
 from quadsim.theory.claims import CLAIMS, Condition, Found, measured_median, reproduce
 from quadsim.theory.claims.running import tasks
 from quadsim.theory.instruments import INSTRUMENTS, Control, Instrument, networks, races, show
+from quadsim.theory.instruments.spectral import equal_nodes
 
 TWO = Partition("two", ("a", "b"), (3, 3))
 
@@ -52,6 +54,7 @@ BROKEN = {
         lambda step, memory, gradient: sign_cosine(step, gradient)
     ),
     "the sign with the wrong sign": lambda: of_agreement(lambda step, memory, gradient: -sign_cosine(step, memory)),
+    "bins of equal width between spectra of unequal sizes": lambda: equal_nodes(distance_of_bins),
     "a constant predictor": lambda: constant_predictor(),
     "gains and positions among the weight matrices": lambda: with_every_block(),
     "a measure that never moves": lambda: constant(1.0),
@@ -63,6 +66,13 @@ BROKEN = {
 def of_agreement(agreement):
     positive, null = races.soft_sign(agreement)
     return replace(INSTRUMENTS["sign-agreement"], positive=positive, null=null)
+
+
+def distance_of_bins(first, second):
+    """What full-spectra-alike was judged by before: 100 bins of equal width, each spectrum over its largest modulus."""
+    cut = Partition("two", ("a", "b"), (first.size, second.size))
+    spectra = BlockSpectra.exactly(cut, [first[None], second[None]], np.zeros(1))
+    return float(jensen_shannon(spectra, bins=100, normalise="block")[0, 0, 1])
 
 
 def with_every_block():
@@ -126,6 +136,18 @@ def test_equal_spectra_do_not_differ_and_what_is_not_defined_is_nan(measure):
     assert np.isnan(spectral_heterogeneity(spectra_of(values, [np.nan] * 3), measure)[0])
 
 
+def test_nodes_do_not_depend_on_the_number_of_eigenvalues_nor_on_their_scale():
+    law = np.geomspace(1e-6, 1.0, 64)
+    once, often = nodes_in_decades(law), nodes_in_decades(1e3 * np.repeat(law, 20))
+    assert node_distance(once, often) == pytest.approx(0.0, abs=0.02)
+    assert once[-1] == pytest.approx(np.log10(1 + 1e4))
+    assert node_distance(nodes_in_decades(-law), once) > 1.0  # the sign counts
+    assert (nodes_in_decades(np.zeros(5)) == 0.0).all()
+    assert np.isnan(nodes_in_decades([1.0, np.nan])).all()
+    with pytest.raises(ValueError, match=r"eigenvalues must have the shape \(P,\) with P at least 1, got \(0,\)"):
+        nodes_in_decades([])
+
+
 def test_the_deviation_of_two_blocks_is_half_their_distance_in_decades():
     found = spectral_heterogeneity(spectra_of([0.0, 0.0, 3.0], [0.0, 0.0, 300.0]))
     assert found[0] == pytest.approx(1.0)
@@ -136,10 +158,8 @@ def test_the_command_shows_controls():
     run = CliRunner().invoke(app, ["reproduce", "norm-placement", "full-spectra-alike", "--controls", "--json"])
     assert run.exit_code == 0, run.output
     found = {one["name"]: one for one in json.loads(run.stdout)["controls"]}
-    assert set(found) == {"gradient-spread", "raw-gradient-spread", "js0"}
-    assert found["gradient-spread"]["passes"]
-    assert not found["js0"]["passes"]
-    assert found["js0"]["known_fault"]
+    assert set(found) == {"gradient-spread", "raw-gradient-spread", "equal-nodes"}
+    assert all(one["passes"] for one in found.values())
     text = CliRunner().invoke(app, ["reproduce", "block-diagonal-mlp", "--controls"])
     assert "off-block-share: passes" in text.stdout
 

@@ -119,7 +119,11 @@ HEAD_GROWTH = (
         "momentum prevents it, and with few classes there is little to prevent.",
         group=TOMIHARI,
         source="arXiv 2502.00213 version 1, section 5",
-        fidelity=("two-layer Transformers of width 8", "two tokens per sequence, mini-batches of 16 tokens"),
+        fidelity=(
+            "two-layer Transformers of width 8",
+            "two tokens per sequence, mini-batches of 16 tokens",
+            "one rate, 0.001, for all rules, compared at the same loss",
+        ),
         history=(
             Fixed("2026-11-22", "aee096e59ef41457", "earlier results of the same experiment"),
             Fixed(

@@ -92,7 +92,7 @@ FINETUNING = (
         source="arXiv 2502.00213, the experiments on fine-tuning",
         fidelity=(
             "models of width 8 and 1000 steps of pretraining on 256 sequences in place of RoBERTa, ViT and ResNet18",
-            "50 steps with mini-batches of 16",
+            "50 steps with mini-batches of 16; pretraining with Adam alone; accuracy is judged on the digits",
         ),
         history=(
             Fixed("2026-11-22", "be0b1f9584c45e1f", "runs of a few seeds of prototypes"),

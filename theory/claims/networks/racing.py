@@ -1,18 +1,14 @@
-"""Measurements that several claims about networks share: distances between spectra, and values at the best learning rates."""
+"""What several claims about networks share: values at the learning rate that is best on half of the seeds."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from quadsim.simulator.curvature.block_spectra import BlockSpectra
-from quadsim.simulator.curvature.spectral_distance import jensen_shannon
-from quadsim.simulator.models.partitions import Partition
 from quadsim.theory.claims.judging import at_best_of_half, judged_half
 
-__all__ = ["CENTRES", "at_best_rate", "distance", "groups"]
+__all__ = ["CENTRES", "at_best_rate"]
 
 Array = NDArray[np.float64]
 
@@ -20,13 +16,6 @@ CENTRES = {"gd": 0.5, "heavy-ball": 0.1, "adam": 0.05}
 """Centre of the first grid of learning rates of each rule; grids are extended, so no result depends on it."""
 
 MOST_EXTENSIONS = 4
-
-
-def distance(first: Array, second: Array, *, normalise: str, bins: int = 100) -> float:
-    """Return the Jensen-Shannon distance (base 2) of two spectra, (P,) and (Q,), as if they were two blocks."""
-    pair = Partition("two", ("first", "second"), (first.size, second.size))
-    spectra = BlockSpectra.exactly(pair, [first[None], second[None]], np.zeros(1))
-    return float(jensen_shannon(spectra, bins=bins, normalise=normalise)[0, 0, 1])
 
 
 def at_best_rate(
@@ -64,10 +53,3 @@ def at_best_rate(
     judged = judged_half(len(next(iter(tried[at].values()))))
     kept = {name: values[judged] for name, values in tried[at].items()}
     return kept | {names[0]: best.values, "lr": centre * 10 ** (at / density), "edge": best.edge}
-
-
-def groups(table: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """Yield the groups of rows that agree in some columns, in the order of their first rows."""
-    for key, same in table.groupby(list(columns), sort=False):
-        values: Any = key
-        yield tuple(values), same

@@ -127,6 +127,7 @@ SCALED = (
             "8x8 digits and widths of 64 in place of MNIST",
             "the start is divided by the scale, so that the network begins as the same function",
             "c is of s²; the scale itself reaches sqrt(c) = 1e4",
+            "in which order the paper scales the layers is not known: three orders are tried, and the claim must hold in each",
         ),
         history=(
             Fixed(

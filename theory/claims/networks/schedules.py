@@ -112,10 +112,20 @@ SCHEDULES = (
         source="arXiv 2502.00213, the grid of learning rates by schedule",
         fidelity=(
             "a Transformer of two layers of width 8 from a drawn start, in place of fine-tuning of pretrained models",
-            "200 steps with mini-batches of 8",
+            "200 steps with mini-batches of 8; a grid of four rates per decade, on which the paper has fewer; the "
+            "best rate of every "
+            "seed, with hindsight",
         ),
         history=(
             Fixed("2026-11-26", "c3eeaa9c3b8c0b43", "a run of this criterion at the size of the tests (3 steps)"),
+            Fixed(
+                "2026-11-26",
+                "8b0ca95979d7044a",
+                "a run of this criterion at the size of the tests (3 steps)",
+                "Signum's quotient must be above 1, with the root of ten as the smallest effect; before it had to be "
+                "above the root of "
+                "ten, so that no effect at all was the opposite",
+            ),
         ),
         conditions=(
             Condition(
@@ -127,8 +137,8 @@ SCHEDULES = (
             ),
             Condition(
                 measure=_name("Signum"),
-                null=10**0.5,
-                effect=10.0,
+                null=1.0,
+                effect=10**0.5,
                 because="tenfold is claimed; below the root of ten it is nearer to none",
                 level="the quotient of two schedules of one rule on the same problem is a contrast itself",
             ),

@@ -317,6 +317,9 @@ LIMITS = (
         fidelity=(
             "32 coordinates and 32 samples; the size and the aspect ratio of the figure are not known",
             "steps to 1e-6 of the first gap at the best constant rate, in place of a curve of the loss",
+            "without momentum Adam arrives neither on the dense problem nor on the axes in small runs, so that there "
+            "it is not the "
+            "density that stops it; only with momentum the axes are a control",
         ),
         history=(
             Fixed(
