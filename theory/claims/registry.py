@@ -6,6 +6,7 @@ from quadsim.theory.claims.gradients.placement import PLACEMENT
 from quadsim.theory.claims.gradients.steps import STEPS
 from quadsim.theory.claims.judging import Claim
 from quadsim.theory.claims.networks.architectures import ARCHITECTURES
+from quadsim.theory.claims.networks.batches import BATCHES
 from quadsim.theory.claims.networks.blocks import BLOCKS
 from quadsim.theory.claims.networks.finetuning import FINETUNING
 from quadsim.theory.claims.networks.hessians import HESSIANS
@@ -43,6 +44,7 @@ CLAIMS: dict[str, Claim] = {
         *STEPS,
         *FINETUNING,
         *SCHEDULES,
+        *BATCHES,
     )
 }
 """All claims by id. A module with claims has a tuple of them, named here once; one more claim is one record in its module."""

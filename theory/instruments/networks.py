@@ -13,6 +13,7 @@ from quadsim.simulator.curvature.off_block import OffBlock, coupling_of, off_blo
 from quadsim.simulator.curvature.spectral_heterogeneity import log_deviation
 from quadsim.simulator.curvature.tensors import gradient_table, largest_eigenvalues, row_shares, weight_matrices
 from quadsim.simulator.models import MLP, Gaussians, Partition, TokenMap, ToyProblem, Transformer
+from quadsim.simulator.support.statistics import chosen_half, judged_half
 from quadsim.simulator.training.loop import train
 from quadsim.theory.instruments.instrument import Control, Instrument
 
@@ -137,6 +138,26 @@ def _accuracy(separation: float, seeds: int, test: int = 300) -> Array:
     return train(problem, "adam", lr=0.03, steps=40, stop=False, record=20).best_test_accuracy[:, 0]
 
 
+# Difference of losses of two rules, each at its best rate.
+
+
+def _loss_difference(withheld: float, centre: float, seeds: int, steps: int = 20) -> Array:
+    """Loss over ln C of Adam that lacks a share of the steps, less that with all of them, (seeds,).
+
+    The learning rate is chosen on half of the seeds, from a grid of two decades around `centre`, for both numbers of steps apart.
+    """
+    problem = ToyProblem.generate(MLP(8, 1), TokenMap(64, tokens=1), problems=2 * seeds)
+    rates = [centre * 10 ** (k / 4) for k in range(-4, 5)]
+
+    def at_best(number: int) -> Array:
+        run = train(problem, "adam", lr=rates, steps=number, stop=False, record=number)
+        loss = np.where(np.isnan(run.final_loss), np.inf, run.final_loss) / problem.guess_loss
+        best = np.median(loss[chosen_half(2 * seeds)], axis=0).argmin()
+        return np.asarray(loss[judged_half(2 * seeds), best])
+
+    return at_best(round((1 - withheld) * steps)) - at_best(steps)
+
+
 NETWORKS = (
     Instrument(
         name="sd-matrices",
@@ -226,6 +247,21 @@ NETWORKS = (
             dial="the number of test vectors",
             levels=(150.0, 300.0, 600.0),
             measure=lambda levels, seeds: _columns(lambda test: _accuracy(0.7, seeds, int(test)), levels),
+        ),
+    ),
+    Instrument(
+        name="loss-difference",
+        measures="loss over ln C of one rule less that of another after equally many steps, each at the best rate of other seeds",
+        direction="rises",
+        positive=Control(
+            dial="the share of the steps that one of two equal rules is not given",
+            levels=(0.0, 0.25, 0.5, 0.75),
+            measure=lambda levels, seeds: _columns(lambda share: _loss_difference(share, 0.05, seeds), levels),
+        ),
+        null=Control(
+            dial="the centre of the first grid of learning rates",
+            levels=(0.04, 0.05, 0.06),
+            measure=lambda levels, seeds: _columns(lambda centre: _loss_difference(0.25, centre, seeds), levels),
         ),
     ),
 )
