@@ -16,6 +16,7 @@ from quadsim.theory.checking.budget import (
     evaluation_budget,
     growth_budget,
     one_step_budget,
+    path_budget,
     spectral_radius,
     symbol_budgets,
 )
@@ -353,7 +354,7 @@ def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
         (first, first_error), (second, second_error) = (
             sum_of_terms(x, trajectory, budgets) for x in (theorem.quantity, theorem.bound)
         )
-        terms, slack = first + second, first_error + second_error
+        terms, slack = first + second, first_error + second_error + _on_the_way(theorem, trajectory, seen)
         excess = sign * (seen - bound)
         if theorem.direction == "equal":
             excess = np.abs(excess)
@@ -372,6 +373,16 @@ def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
     violates, clear = usable & (excess > slack), (excess < -slack) & (theorem.direction != "equal")
     informative = share <= MOST_SLACK
     return _Single(usable, informative, violates, undefined, ratio, share, noticed, trajectory.steps, clear).together()
+
+
+def _on_the_way(theorem: Theorem, trajectory: Trajectory, seen: Array) -> Array:
+    """Return by how much the rounding of all steps so far moves a gap that is compared with a bound of its start, (M, K, R)."""
+    assert theorem.quantity is not None
+    if not theorem.quantity.free_symbols & {Symbol.gap, Symbol.smaller_gap}:
+        return np.zeros(trajectory.gap.shape)
+    scale = trajectory.gap[:, :, :1] if theorem.quantity == Symbol.gap / Symbol.gap_0 else 1.0
+    root = path_budget(trajectory, theorem.bound.free_symbols)
+    return np.asarray((2.0 * np.sqrt(seen * scale) + root) * root / scale)
 
 
 _LOOKING_BACK = {Symbol.least_norm1, Symbol.least_norm2_squared, Symbol.largest_Lambda_G}
