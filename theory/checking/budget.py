@@ -3,13 +3,14 @@
 Throughout u is the unit roundoff of the run's dtype and n the size of the largest block.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.runs.trajectory import Trajectory
+from quadsim.theory.running.constants import sign_smoothness
 from quadsim.theory.statements.quantities import (
     LENGTHS,
     canonical_name,
@@ -19,7 +20,14 @@ from quadsim.theory.statements.quantities import (
 )
 from quadsim.theory.symbols import Symbol
 
-__all__ = ["evaluation_budget", "growth_budget", "one_step_budget", "spectral_radius", "symbol_budgets"]
+__all__ = [
+    "evaluation_budget",
+    "growth_budget",
+    "one_step_budget",
+    "path_budget",
+    "spectral_radius",
+    "symbol_budgets",
+]
 
 Array = NDArray[np.float64]
 _LINEAR = ("gd", "sgd", "heavy-ball", "block-gd", "adam-frozen")
@@ -174,9 +182,35 @@ def one_step_budget(trajectory: Trajectory, before: Array, after: Array) -> Arra
     sqrt(kappa_l) times, and the gap is half the square of that norm. A sign taken of a coordinate that is itself rounding is
     in the error of |g|_1.
     """
-    n = max(trajectory.problem.block_sizes)
     with np.errstate(all="ignore"):
-        error = (
-            (n + 8) * _unit(trajectory) * np.sqrt(_kappa(trajectory))[:, :, None] * (np.sqrt(before) + np.sqrt(after))
-        )
+        error = _step_error(trajectory, before, after)
         return np.asarray(error * (2.0 * np.sqrt(after) + error))
+
+
+def _step_error(trajectory: Trajectory, before: Array, after: Array) -> Array:
+    """Return what rounding can add to the root of gap_{t+1} in one step, (M, K, R); see `one_step_budget`."""
+    units = (max(trajectory.problem.block_sizes) + 8) * _unit(trajectory)
+    return np.asarray(units * np.sqrt(_kappa(trajectory))[:, :, None] * (np.sqrt(before) + np.sqrt(after)))
+
+
+def path_budget(trajectory: Trajectory, symbols: Set[sp.Basic]) -> Array:
+    """Return what rounding on the way adds to the root of gap_t, (M, K, R), where a bound with these symbols is of a start.
+
+    Sign steps: the recursion of the bound, a -> (a^2 - k a + c)^(1/2) for the root a of the gap of a block, with
+    k = eta sqrt(2 nu) and c = eta^2 S/2, moves apart no two values, as c >= k^2/4 (S >= nu) makes its derivative at most 1. Nor do
+    the steps themselves, which are the same wherever the signs are. So the errors of the steps add up.
+    """
+    out = np.zeros(trajectory.gap.shape)
+    if not symbols & _OF_SIGN_STEPS:
+        return out
+    gap, apart = trajectory.gap, np.diff(trajectory.steps)
+    with np.errstate(all="ignore"):
+        # Between two records the root of the gap rises by at most eta (S/2)^(1/2) a step.
+        sizes = np.sqrt(sign_smoothness(trajectory.problem).sum(axis=1) / 2.0)[:, None, None]
+        way = np.abs(trajectory.settings["lr"])[None, :, None] * sizes * (apart - 1)
+        between = _step_error(trajectory, (np.sqrt(gap[:, :, :-1]) + way) ** 2, (np.sqrt(gap[:, :, 1:]) + way) ** 2)
+        out[:, :, 1:] = np.cumsum(apart * between, axis=2)
+    return out
+
+
+_OF_SIGN_STEPS = frozenset({Symbol.u_l, Symbol.v_l, Symbol.w_l, Symbol.travelled})

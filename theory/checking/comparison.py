@@ -268,6 +268,8 @@ def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFF
                 verdict[m, k], reason[m, k] = CONTRADICTION, contradicts
                 step[m, k] = exact.step if exact.verdict == "refuted" else in_floats.step[m, k]
                 continue
+            if exact.outside:  # what the floats show is no violation of a theorem that says nothing here
+                step[m, k] = -1
             reason[m, k] = exact.reason or reason[m, k] * (exact.verdict == "undecided")
             if exact.verdict != "undecided":
                 verdict[m, k], step[m, k] = exact.verdict, exact.step

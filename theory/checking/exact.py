@@ -121,6 +121,8 @@ class ExactProblem:
 
     def between(self, *, scaled: bool) -> list[fmpq_mat]:
         """Return H - D (or D^-1 (H - D), with the eigenvalues of D^(-1/2) (H - D) D^(-1/2)) for every block of H with parts."""
+        if not self.inside:  # the blocks of rules are those of H: nothing is between them
+            return []
         diagonal, out = iter(self.diagonal), []
         for block, sizes in zip(self.blocks, self.inside, strict=True):
             n = block.nrows()

@@ -8,6 +8,7 @@ is about a ratio and a gap is 0 or has overflowed, or if the bound is NaN.
 from dataclasses import dataclass, replace
 
 import numpy as np
+import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.runs.trajectory import Trajectory, divergence_limit
@@ -15,6 +16,7 @@ from quadsim.theory.checking.budget import (
     evaluation_budget,
     growth_budget,
     one_step_budget,
+    path_budget,
     spectral_radius,
     symbol_budgets,
 )
@@ -147,7 +149,9 @@ def _powers_of_factor(theorem: Theorem, trajectory: Trajectory) -> Compared:
     with np.errstate(all="ignore"):
         apart = np.diff(steps).astype(np.float64)
         decrease = theorem.decrease_on(trajectory)
-        per_step = np.log1p(-decrease)[:, :, None]
+        # A small factor loses its digits in 1 - factor, a factor close to 1 in the factor itself.
+        small = decrease > 0.5
+        per_step = np.where(small, np.log(evaluate(theorem.bound, trajectory)), np.log1p(-decrease))[:, :, None]
         root = np.exp(per_step / 2.0)
         # A factor f allows sqrt(f) + growth for the root of the gap in one step (for a lower bound less growth).
         growth = growth_budget(trajectory, root[:, :, 0])
@@ -161,7 +165,8 @@ def _powers_of_factor(theorem: Theorem, trajectory: Trajectory) -> Compared:
         bound = per_step * apart
         limit = np.where(np.isinf(per_step), shifted * apart, bound + (shifted - per_step) * counted)
         usable = (before > censored_below(trajectory)) & np.isfinite(before)
-    found = _logarithms(theorem, trajectory, np.where(usable, before, np.nan), after, bound, limit, steps[1:], apart)
+        start = np.where(usable, before, np.nan)
+    found = _logarithms(theorem, trajectory, start, after, bound, limit, steps[1:], apart, np.abs(bound))
     return replace(found, clear=found.clear & (apart == 1.0))  # over several steps one of them may fail
 
 
@@ -174,7 +179,16 @@ def _gap_by_horizon(theorem: Theorem, trajectory: Trajectory) -> Compared:
         bound = _log_bounds(theorem, trajectory)
         limit = _horizon_limit(theorem, trajectory, bound, np.log(first / start))
     spread = np.broadcast_to(start, gap.shape)
-    return _logarithms(theorem, trajectory, spread, gap, bound, limit, steps, np.maximum(steps, 1).astype(np.float64))
+    moduli = _moduli_of_logarithms(theorem, trajectory)
+    apart = np.maximum(steps, 1).astype(np.float64)
+    return _logarithms(theorem, trajectory, spread, gap, bound, limit, steps, apart, moduli)
+
+
+def _moduli_of_logarithms(theorem: Theorem, trajectory: Trajectory) -> Array:
+    """Return the sum of the moduli of the logarithms that make up that of the bound, (M, K, R): they may cancel in it."""
+    moduli = sp.Add(*(sp.Abs(term) for term in sp.Add.make_args(theorem.log_of_bound)))
+    found = evaluate_along(moduli, trajectory, trajectory.steps)
+    return np.where(np.isfinite(found), found, 0.0)
 
 
 def _horizon_limit(theorem: Theorem, trajectory: Trajectory, bound: Array, log_start: Array) -> Array:
@@ -233,14 +247,18 @@ def _logarithms(
     limit: Array,
     steps: NDArray[np.int64],
     apart: Array,
+    moduli: Array,
 ) -> Compared:
-    """Compare log(after/before) with `bound`, which rounding in the run moves to `limit`; NaN in `before`: not compared."""
+    """Compare log(after/before) with `bound`, which rounding in the run moves to `limit`; NaN in `before`: not compared.
+
+    `moduli` is the sum of the moduli of the logarithms in the bound, each of which is rounded.
+    """
     direction, unit = theorem.direction, float(np.finfo(float).eps)
     floor = censored_below(trajectory)
     with np.errstate(all="ignore"):
         seen = _logarithm_of_ratio(after, before)
         # The evaluation of both gaps, and of both logarithms.
-        blur = evaluation_budget(trajectory)[:, :, None] + unit * (2.0 + np.abs(bound))
+        blur = evaluation_budget(trajectory)[:, :, None] + unit * (2.0 + moduli)
         blur = np.where(np.isfinite(bound), blur, evaluation_budget(trajectory)[:, :, None] + 2.0 * unit)
         limit = limit + np.where(direction == "lower", -blur, blur)
         usable = ~np.isnan(before)
@@ -336,7 +354,7 @@ def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
         (first, first_error), (second, second_error) = (
             sum_of_terms(x, trajectory, budgets) for x in (theorem.quantity, theorem.bound)
         )
-        terms, slack = first + second, first_error + second_error
+        terms, slack = first + second, first_error + second_error + _on_the_way(theorem, trajectory, seen)
         excess = sign * (seen - bound)
         if theorem.direction == "equal":
             excess = np.abs(excess)
@@ -357,6 +375,16 @@ def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
     return _Single(usable, informative, violates, undefined, ratio, share, noticed, trajectory.steps, clear).together()
 
 
+def _on_the_way(theorem: Theorem, trajectory: Trajectory, seen: Array) -> Array:
+    """Return by how much the rounding of all steps so far moves a gap that is compared with a bound of its start, (M, K, R)."""
+    assert theorem.quantity is not None
+    if not theorem.quantity.free_symbols & {Symbol.gap, Symbol.smaller_gap}:
+        return np.zeros(trajectory.gap.shape)
+    scale = trajectory.gap[:, :, :1] if theorem.quantity == Symbol.gap / Symbol.gap_0 else 1.0
+    root = path_budget(trajectory, theorem.bound.free_symbols)
+    return np.asarray((2.0 * np.sqrt(seen * scale) + root) * root / scale)
+
+
 _LOOKING_BACK = {Symbol.least_norm1, Symbol.least_norm2_squared, Symbol.largest_Lambda_G}
 
 
@@ -373,7 +401,7 @@ def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
     steps = trajectory.steps[1:] if trajectory.steps.size > 1 else trajectory.steps
     seen = evaluate_along(theorem.quantity, trajectory)[:, :, -steps.size :]
     expected, variance = (
-        np.stack([evaluate(x.subs(Symbol.t, int(t)), trajectory) for t in steps], axis=-1)
+        np.stack([evaluate(x.subs(Symbol.t, int(t)), trajectory, kind=np.longdouble) for t in steps], axis=-1)
         for x in (theorem.bound, theorem.variance)
     )
     counted = theorem.applies(trajectory)[..., None]

@@ -50,6 +50,7 @@ class Exact:
         reason: both sides of the violated statement, or the reason why it is undecided.
         assumed: hypotheses that are not certified for this instance, separated by "; ".
         unlike: the first recorded gap that is not, up to rounding, the one of the exact run; "" if all are.
+        outside: whether a hypothesis, which holds up to rounding, fails in exact arithmetic: the theorem says nothing here.
     """
 
     verdict: str
@@ -57,6 +58,7 @@ class Exact:
     reason: str = ""
     assumed: str = ""
     unlike: str = ""
+    outside: bool = False
 
 
 def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, effort: Effort) -> Exact:
@@ -91,7 +93,8 @@ def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, ef
         certain = {hypothesis.text: _certified(hypothesis, problem, settings) for hypothesis in theorem.conditions}
         failing = next((text for text, holds in certain.items() if holds is False), "")
         if failing:
-            return undecided(f"in exact arithmetic a hypothesis fails by a rounding: {failing}")
+            reason = f"in exact arithmetic a hypothesis fails by a rounding: {failing}"
+            return replace(undecided(reason), outside=True)
         open_ = [text for text, holds in certain.items() if holds is None]
         states = run_exactly(problem, trajectory.rule, settings, steps, effort)
         unlike = _differs(trajectory, m, k, [state.gap for state in states])

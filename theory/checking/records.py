@@ -197,9 +197,10 @@ def _recomputed(trajectory: Trajectory) -> tuple[Texts, NDArray[np.int64], Array
     limit = divergence_limit(trajectory.gap[..., 0])[..., None]
     floor = censored_below(trajectory)
     with np.errstate(all="ignore"):
-        ended = np.isinf(seen)  # a run that has diverged is recorded as infinite from then on
+        # A run that has diverged is recorded as infinite from then on, also where a falling rate would bring it back.
+        ended, furthest = np.isinf(seen), np.fmax.accumulate(gaps, axis=-1)[..., chosen]
         off = np.where(
-            ended, expected < limit * (1.0 - allowed), np.abs(seen - expected) > allowed * np.abs(expected) + floor
+            ended, furthest < limit * (1.0 - allowed), np.abs(seen - expected) > allowed * np.abs(expected) + floor
         )
         followed = np.isfinite(allowed) & (np.isfinite(expected) | ~ended)
         wrong = (followed & off) | (np.isnan(expected) & np.isfinite(seen))

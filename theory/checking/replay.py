@@ -2,8 +2,10 @@
 
 No engine is used: a record that an engine (or a file, or a hand) made must agree with the formula. Beside the run itself some
 copies are run whose numbers are disturbed by rounding-sized amounts at every step: how far they part is what rounding may do,
-so that a run which is sensitive to rounding (a sign of a coordinate near 0, Adam after some steps) is compared only as long as
-rounding leaves its gaps in place.
+so that a run which is sensitive to rounding (Adam after some steps) is compared only as long as rounding leaves its gaps in
+place. Two more things end the comparison. A step that takes a sign jumps where its coordinate is within rounding of 0, and a few
+disturbed copies need not show it: there the coordinates themselves are examined. And a number type with a small range loses
+squares of gradients to 0 or to overflow: a run in a type other than float64 has one more copy, in its own type.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,22 +58,27 @@ def replay(trajectory: Trajectory, relative: Array) -> Replay:
     problem = trajectory.problem
     per_step = trajectory.status.size * (_COPIES + 1) * sum(size**2 for size in problem.block_sizes)
     steps = int(min(trajectory.steps[-1], max(2, min(_MOST_STEPS, _OPERATIONS // per_step))))
-    gap = np.empty((_COPIES + 1, *trajectory.status.shape, steps + 1))
+    own_type = trajectory.dtype != "float64"
+    gap = np.empty((_COPIES + 1 + own_type, *trajectory.status.shape, steps + 1))
+    lost = np.zeros(gap.shape[1:], dtype=bool)
     at_once = max(1, _OPERATIONS // (2 * max(1, per_step // problem.problems)))
     for begin in range(0, problem.problems, at_once):
         part = slice(begin, min(begin + at_once, problem.problems))
-        gap[:, part] = _gaps(trajectory, part, steps)
+        gap[: _COPIES + 1, part], lost[part] = _gaps(trajectory, part, steps)
+        if own_type:
+            gap[-1, part] = _in_own_type(trajectory, part, steps)
     with np.errstate(all="ignore"):
         spread = np.nanmax(np.abs(gap[1:] - gap[:1]) / np.abs(gap[:1]), axis=0, initial=0.0)
         spread = np.where(np.isfinite(gap).all(axis=0), spread, np.inf)
     allowed = np.maximum.accumulate(_SHARE * spread, axis=-1) + relative[..., None]
     # Once rounding moves the gap by a hundredth the record may be any of many runs.
-    allowed = np.where(np.maximum.accumulate(allowed > 0.01 + relative[..., None], axis=-1), np.inf, allowed)
+    lost |= allowed > 0.01 + relative[..., None]
+    allowed = np.where(np.maximum.accumulate(lost, axis=-1), np.inf, allowed)
     return Replay(gap[0], allowed)
 
 
-def _gaps(trajectory: Trajectory, part: slice, steps: int) -> Array:
-    """Return the gaps of the plain run and of the disturbed ones, (copies, M, K, S)."""
+def _gaps(trajectory: Trajectory, part: slice, steps: int) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the gaps of the plain run and of the disturbed ones, (copies, M, K, S), and whether a step before jumps."""
     assert trajectory.rule is not None
     stages = _compile(trajectory.rule)
     problem = trajectory.problem
@@ -87,6 +94,7 @@ def _gaps(trajectory: Trajectory, part: slice, steps: int) -> Array:
     state: Any = None
     clocks: Sequence[Any] = [np.ones((1, number, 1))] * len(trajectory.rule.clocks)
     out = np.empty((_COPIES + 1, chosen.size, number, steps + 1))
+    jumps, takes_signs = np.zeros(out.shape[1:], dtype=bool), trajectory.rule.step.has(sp.sign)
 
     def disturbed(values: Array) -> Array:
         noise = unit * draw.uniform(-1.0, 1.0, size=values.shape)
@@ -101,36 +109,89 @@ def _gaps(trajectory: Trajectory, part: slice, steps: int) -> Array:
             if t < steps:
                 rate = [settings[0] * factors[t], *settings[1:]]
                 fixed = (gradient, error + blocks.minimizer, blocks.high, blocks.low, *rate)
+                if takes_signs:
+                    jumps[..., t + 1] = _may_jump(stages, fixed, state, clocks, blocks, error, unit)
                 step, state, clocks = stages(fixed, state, clocks, blocks.mean)
                 error = error + step
+    return out, jumps
+
+
+def _may_jump(
+    stages: "_Stages",
+    fixed: Sequence[Array],
+    state: Any,
+    clocks: Sequence[Any],
+    blocks: "_Blocks",
+    error: Array,
+    unit: float,
+) -> NDArray[np.bool_]:
+    """Return whether a coordinate of the plain run's step has another sign within rounding of its gradient, (M, K).
+
+    The gradient may be off by as much as a record: by what the copies are apart, and by the rounding of the product itself, some
+    units of |H||e|. A mean of gradients is then off by no more, to within the same factor.
+    """
+    gradient = fixed[0]
+    largest = blocks.times(np.abs(error[:1]), moduli=True)
+    around = _SHARE * (np.abs(gradient[1:] - gradient[:1]).max(axis=0, keepdims=True) + unit * largest)
+    near = np.concatenate([gradient[:1], gradient[:1] + around, gradient[:1] - around])
+    one = None if state is None else [np.asarray(s)[:1] for s in state]
+    step, _, _ = stages((near, fixed[1][:1], *fixed[2:]), one, clocks, blocks.mean)
+    return np.asarray((np.sign(step[1:]) != np.sign(step[:1])).any(axis=(0, -1)))
+
+
+def _in_own_type(trajectory: Trajectory, part: slice, steps: int) -> Array:
+    """Return the gaps of the run in its own number type, (M, K, S)."""
+    assert trajectory.rule is not None
+    problem, kind = trajectory.problem, np.dtype(trajectory.dtype).type
+    chosen = np.arange(problem.problems)[part]
+    blocks, stages = _Blocks(problem, chosen, kind), _compile(trajectory.rule)
+    settings = [np.asarray(trajectory.settings[name])[None, :, None] for name in trajectory.rule.names]
+    factors = trajectory.schedule.factors(int(trajectory.steps[-1]))
+    shape = (1, chosen.size, trajectory.number_of_settings, problem.dimension)
+    start = problem.layout.flatten(problem.initial_error)[chosen][None, :, None, :]
+    error = np.broadcast_to(start, shape).astype(kind)
+    state: Any = None
+    clocks: Sequence[Any] = [np.ones((1, shape[2], 1), dtype=kind)] * len(trajectory.rule.clocks)
+    out = np.empty((*shape[1:3], steps + 1))
+    with np.errstate(all="ignore"):
+        for t in range(steps + 1):
+            gradient = blocks.times(error)
+            out[..., t] = np.sum(error * gradient, axis=-1)[0] / kind(2.0)
+            if t < steps:
+                rate = [(settings[0] * factors[t]).astype(kind), *(x.astype(kind) for x in settings[1:])]
+                fixed = (gradient, error + blocks.minimizer, blocks.high, blocks.low, *rate)
+                step, state, clocks = stages(fixed, state, clocks, blocks.mean)
+                error = (error + step).astype(kind)
     return out
 
 
 class _Blocks:
     """The matrices of some problems of a batch, and what a rule asks of a block; arrays are (..., M, K, P)."""
 
-    def __init__(self, problem: BlockQuadratic, chosen: NDArray[np.int64]) -> None:
+    def __init__(self, problem: BlockQuadratic, chosen: NDArray[np.int64], kind: type = np.float64) -> None:
         sizes = problem.block_sizes
         self._places = _places(problem.layout)
         members = {size: blocks.tolist() for size, blocks in problem.layout.groups.items()}
-        self._matrices = [problem.hessian[size][chosen, members[size].index(b)] for b, size in enumerate(sizes)]
+        self._matrices = [
+            problem.hessian[size][chosen, members[size].index(b)].astype(kind) for b, size in enumerate(sizes)
+        ]
         self._means, repeat = _places(problem.rule_blocks), np.array(problem.rule_blocks.block_sizes)
         self._dimension = problem.dimension
-        self.high = np.repeat(problem.rule_smoothness[chosen], repeat, axis=1)[:, None]
-        self.low = np.repeat(problem.rule_convexity[chosen], repeat, axis=1)[:, None]
-        self.minimizer = problem.layout.flatten(problem.minimizer)[chosen][:, None]
+        self.high = np.repeat(problem.rule_smoothness[chosen], repeat, axis=1)[:, None].astype(kind)
+        self.low = np.repeat(problem.rule_convexity[chosen], repeat, axis=1)[:, None].astype(kind)
+        self.minimizer = problem.layout.flatten(problem.minimizer)[chosen][:, None].astype(kind)
 
-    def times(self, error: Array) -> Array:
-        """Return H e."""
+    def times(self, error: Array, *, moduli: bool = False) -> Array:
+        """Return H e, or |H| e."""
         out = np.empty_like(error)
         for place, matrix in zip(self._places, self._matrices, strict=True):
-            out[..., place] = np.matmul(error[..., place], matrix)
+            out[..., place] = np.matmul(error[..., place], np.abs(matrix) if moduli else matrix)
         return out
 
     def mean(self, values: Array) -> Array:
         """Return the mean over the coordinates of each block, at every coordinate."""
         wide = np.broadcast_to(values, np.broadcast_shapes(np.shape(values), (1, 1, self._dimension)))
-        out = np.empty(wide.shape)
+        out = np.empty_like(wide)
         for place in self._means:
             out[..., place] = wide[..., place].mean(axis=-1, keepdims=True)
         return out

@@ -451,8 +451,13 @@ def unmet_needs(expression: sp.Expr, trajectory: Trajectory) -> str:
     return ""
 
 
-def evaluate(expression: sp.Expr, trajectory: Trajectory) -> Array:
+def evaluate(expression: sp.Expr, trajectory: Trajectory, *, kind: type = np.float64) -> Array:
     """Return the value of an expression that does not change along the run, (M, K).
+
+    Args:
+        expression: the expression.
+        trajectory: the run.
+        kind: number type of the computation and of the value: a fourth power of a small number leaves the range of float64.
 
     Raises:
         ValueError: a symbol without a meaning, or one that changes along the run.
@@ -460,8 +465,8 @@ def evaluate(expression: sp.Expr, trajectory: Trajectory) -> Array:
     of_state = sorted(str(s) for s in expression.free_symbols if s in MEANINGS and MEANINGS[s].of_state)
     if of_state:
         raise ValueError(f"expression must not change along the run, got {', '.join(of_state)}; use evaluate_along.")
-    value = _call(expression, trajectory)
-    return np.broadcast_to(value, (*trajectory.steps_to_tolerance.shape, 1, 1))[..., 0, 0].astype(np.float64)
+    value = _call(expression, trajectory, kind=kind)
+    return np.broadcast_to(value, (*trajectory.steps_to_tolerance.shape, 1, 1))[..., 0, 0].astype(kind)
 
 
 def evaluate_along(expression: sp.Expr, trajectory: Trajectory, steps: NDArray[np.int64] | None = None) -> Array:
@@ -507,7 +512,9 @@ def relative_error(expression: sp.Expr, known_to: Mapping[sp.Symbol, Array]) -> 
     return _error_of(expression, known_to)
 
 
-def _call(expression: sp.Expr, trajectory: Trajectory, steps: NDArray[np.int64] | None = None) -> Array:
+def _call(
+    expression: sp.Expr, trajectory: Trajectory, steps: NDArray[np.int64] | None = None, kind: type = np.float64
+) -> Array:
     """Return values with the axes (M, K, R, index); an axis has the length 1 if nothing depends on it.
 
     Raises:
@@ -525,6 +532,7 @@ def _call(expression: sp.Expr, trajectory: Trajectory, steps: NDArray[np.int64] 
             value = steps.astype(np.float64)[None, None]
         if not MEANINGS[symbol].of_state:
             value = value[:, :, None]
-        values.append(value if value.ndim == 4 else value[..., None])
+        value = value if value.ndim == 4 else value[..., None]
+        values.append(value if kind is np.float64 else value.astype(kind))
     with np.errstate(all="ignore"):
-        return np.asarray(function(*values), dtype=np.float64)
+        return np.asarray(function(*values), dtype=kind)
