@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.running.constants import sign_smoothness
 from quadsim.theory.running.modes import mode_factors
+from quadsim.theory.running.run_rounding import span_path
 from quadsim.theory.statements.quantities import (
     LENGTHS,
     canonical_name,
@@ -201,10 +202,12 @@ def path_budget(trajectory: Trajectory, symbols: Set[sp.Basic]) -> Array:
     k = eta sqrt(2 nu) and c = eta^2 S/2, moves apart no two values, as c >= k^2/4 (S >= nu) makes its derivative at most 1. Nor do
     the steps themselves, which are the same wherever the signs are. So the errors of the steps add up.
 
-    Modes of a linear rule: see `_of_modes`.
+    Modes of a linear rule: see `_of_modes`; the run's own preconditioners: see `span_path`.
     """
     if Symbol.mode_i in symbols:
         return _of_modes(trajectory)
+    if Symbol.span_l in symbols:
+        return span_path(trajectory)
     return _of_sign_steps(trajectory) if symbols & _SIGN_STEPS else np.zeros(trajectory.gap.shape)
 
 

@@ -238,7 +238,7 @@ def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFF
     if not applies.any():
         found = _nothing(theorem, trajectory, reason)
         return replace(found, verdict=np.where(foreign, FOREIGN, found.verdict).astype(object))
-    in_floats = compare_floats(theorem, trajectory)
+    in_floats = compare_floats(theorem, trajectory, records.noticed)
     flagged, open_ = applies & in_floats.flagged, _untested(in_floats, applies.shape)
     undecided = flagged | (open_ != "")
     verdict = np.where(applies, np.where(undecided, "undecided", "holds"), "not applicable").astype(object)

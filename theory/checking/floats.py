@@ -21,6 +21,7 @@ from quadsim.theory.checking.budget import (
     symbol_budgets,
 )
 from quadsim.theory.checking.records import censored_below
+from quadsim.theory.running.run_rounding import energy_rounding
 from quadsim.theory.statements.quantities import canonical_name, evaluate, evaluate_along, relative_error, sum_of_terms
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import Symbol
@@ -85,15 +86,22 @@ class Compared:
     steps: NDArray[np.int64]
 
 
-def compare_floats(theorem: Theorem, trajectory: Trajectory) -> Compared:
-    """Compare a theorem with the recorded steps of a run in floating point."""
+def compare_floats(theorem: Theorem, trajectory: Trajectory, known_to: Array | None = None) -> Compared:
+    """Compare a theorem with the recorded steps of a run in floating point.
+
+    Args:
+        theorem: the statement.
+        trajectory: the run.
+        known_to: relative error of every gap that was made again from the rule (`Records.noticed`), (M, K, R), for statements
+            whose two sides are both gaps of the run; None: that of their evaluation alone.
+    """
     if theorem.kind == "expectation":
         return _mean(theorem, trajectory)
     if theorem.is_local:
         return _from_step_to_step(theorem, trajectory)
     if theorem.is_factor:
         return _powers_of_factor(theorem, trajectory)
-    return _gap_by_horizon(theorem, trajectory) if theorem.of_gap else _quantity(theorem, trajectory)
+    return _gap_by_horizon(theorem, trajectory) if theorem.of_gap else _quantity(theorem, trajectory, known_to)
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,7 +351,7 @@ def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
     return _Single(known & ~large, informative, violates, undefined, ratio, share, noticed, steps[1:], clear).together()
 
 
-def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
+def _quantity(theorem: Theorem, trajectory: Trajectory, known_to: Array | None) -> Compared:
     """Compare a quantity other than the gap with its bound, at every recorded step where both are defined."""
     assert theorem.quantity is not None
     sign = -1.0 if theorem.direction == "lower" else 1.0
@@ -355,6 +363,9 @@ def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
             sum_of_terms(x, trajectory, budgets) for x in (theorem.quantity, theorem.bound)
         )
         terms, slack = first + second, first_error + second_error + _on_the_way(theorem, trajectory, seen)
+        if known_to is not None and theorem.quantity == Symbol.ratio_high:
+            # Blocks that move alike: what rounding does to the run's gap, it does to the ratio of every block.
+            slack = slack + known_to * terms
         excess = sign * (seen - bound)
         if theorem.direction == "equal":
             excess = np.abs(excess)
@@ -370,14 +381,21 @@ def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
         )
         undefined = np.isfinite(seen) & ~np.isfinite(bound) & ~(looks_back & (trajectory.steps == 0))
         undefined &= not theorem.of_state
+        # Below the floor a gap is only known to be small: it bears an upper bound out, and a lower one is compared with the floor.
+        floor = censored_below(trajectory) if theorem.quantity in (Symbol.gap, Symbol.smaller_gap) else 0.0
+        small = seen <= floor
+        excess = np.where(small & (floor > 0.0), -np.inf if sign > 0 else bound - floor, excess)
     violates, clear = usable & (excess > slack), (excess < -slack) & (theorem.direction != "equal")
-    informative = share <= MOST_SLACK
+    informative = (share <= MOST_SLACK) & ~(small & (bound <= floor) & (floor > 0.0))
+    clear &= ~(small & (floor > 0.0))
     return _Single(usable, informative, violates, undefined, ratio, share, noticed, trajectory.steps, clear).together()
 
 
 def _on_the_way(theorem: Theorem, trajectory: Trajectory, seen: Array) -> Array:
     """Return by how much the rounding of all steps so far moves a gap that is compared with a bound of its start, (M, K, R)."""
     assert theorem.quantity is not None
+    if Symbol.energy_ratio_l in theorem.quantity.free_symbols:
+        return energy_rounding(trajectory)
     if not theorem.quantity.free_symbols & {Symbol.gap, Symbol.smaller_gap}:
         return np.zeros(trajectory.gap.shape)
     scale = trajectory.gap[:, :, :1] if theorem.quantity == Symbol.gap / Symbol.gap_0 else 1.0
