@@ -245,8 +245,7 @@ def _of_modes(trajectory: Trajectory) -> Array:
     for k in range(trajectory.number_of_settings):
         settings = {name: float(values[k]) for name, values in trajectory.settings.items()}
         p, q = (
-            np.abs(mode_factors(rule, settings, spectrum, last, of_memory=which)).max(axis=1)
-            for which in (False, True)
+            np.abs(mode_factors(rule, settings, spectrum, last, of_memory=which)).max(axis=1) for which in (False, True)
         )
         memory = np.zeros_like(p)
         with np.errstate(all="ignore"):

@@ -86,7 +86,9 @@ class Compared:
     steps: NDArray[np.int64]
 
 
-def compare_floats(theorem: Theorem, trajectory: Trajectory, known_to: Array | None = None) -> Compared:
+def compare_floats(
+    theorem: Theorem, trajectory: Trajectory, known_to: Array | None = None, *, errors: float = STANDARD_ERRORS
+) -> Compared:
     """Compare a theorem with the recorded steps of a run in floating point.
 
     Args:
@@ -94,9 +96,10 @@ def compare_floats(theorem: Theorem, trajectory: Trajectory, known_to: Array | N
         trajectory: the run.
         known_to: relative error of every gap that was made again from the rule (`Records.noticed`), (M, K, R), for statements
             whose two sides are both gaps of the run; None: that of their evaluation alone.
+        errors: number of standard errors beyond which a mean is flagged.
     """
     if theorem.kind == "expectation":
-        return _mean(theorem, trajectory)
+        return _mean(theorem, trajectory, errors)
     if theorem.is_local:
         return _from_step_to_step(theorem, trajectory)
     if theorem.is_factor:
@@ -406,13 +409,14 @@ def _on_the_way(theorem: Theorem, trajectory: Trajectory, seen: Array) -> Array:
 _LOOKING_BACK = {Symbol.least_norm1, Symbol.least_norm2_squared, Symbol.largest_Lambda_G}
 
 
-def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
+def _mean(theorem: Theorem, trajectory: Trajectory, most: float) -> Compared:
     """Compare means and second moments over the problems at every recorded step; all problems of a setting share the result.
 
     The differences d_m = seen - expected count with the weights expected/variance, at which a relative error of the expectation
     shows most. With them the mean must be 0 within the standard errors that the variance implies, and the mean of
     d_m^2/variance - 1 must be 0 within those of its own sample, as no fourth moment is claimed. A true statement is flagged
-    once in 16,000 settings by each, over all steps (for normal means; docs/theory.md section 2 has measured rates).
+    by each as seldom as one normal number is beyond `most` standard errors, over all steps: with 4 once in 16,000 settings
+    (docs/theory.md section 2 has measured rates). Rounding, which a mean over many draws can show, moves both by what it does to d_m.
     """
     assert theorem.quantity is not None
     assert theorem.variance is not None
@@ -430,16 +434,23 @@ def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
         def total(values: Array) -> Array:
             return np.asarray(np.sum(np.where(counted, values, 0.0), axis=0))
 
+        rounding = _rounding_of_mean(trajectory, steps, seen)
         mean = total(difference * expected / variance) / np.sqrt(total(information))
+        blur = total(rounding * expected / variance) / np.sqrt(total(information))
         excess = difference**2 / variance - 1.0
         second = total(excess) / np.sqrt(total(excess**2))
-        share = _allowed_errors(steps.size) / np.sqrt(total(information))
-    errors = {"equal": np.maximum(np.abs(mean), np.abs(second)), "upper": mean, "lower": -mean}[theorem.direction]
+        blurs = total((2.0 * np.abs(difference) + rounding) * rounding / variance) / np.sqrt(total(excess**2))
+        share = _allowed_errors(steps.size, most) / np.sqrt(total(information))
+        both = np.maximum(np.abs(mean) - blur, np.abs(second) - blurs)
+        errors = np.maximum({"equal": both, "upper": mean - blur, "lower": -mean - blur}[theorem.direction], 0.0)
+        hidden = ~(np.maximum(blur, blurs) <= _allowed_errors(steps.size, most))
     shape = (*trajectory.status.shape, steps.size)
-    errors, share = (np.broadcast_to(x[None], shape) for x in (errors / _allowed_errors(steps.size), share))
+    errors, share, hidden = (
+        np.broadcast_to(x[None], shape) for x in (errors / _allowed_errors(steps.size, most), share, hidden)
+    )
     return _Single(
         known=~np.isnan(errors),
-        informative=np.ones(shape, dtype=bool),
+        informative=~hidden,
         violates=np.asarray(errors > 1.0),
         undefined=np.zeros(shape, dtype=bool),
         ratio=errors,
@@ -450,8 +461,16 @@ def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
     ).together()
 
 
-def _allowed_errors(steps: int) -> float:
-    """Return the number of standard errors that one of `steps` comparisons may have, so that all have STANDARD_ERRORS' level."""
+def _rounding_of_mean(trajectory: Trajectory, steps: NDArray[np.int64], seen: Array) -> Array:
+    """Return what rounding can do to a gap, (M, K, R): its evaluation, and the growth of every step of the largest error so far."""
+    growth = np.broadcast_to(growth_budget(trajectory), trajectory.status.shape)[..., None]
+    largest = np.maximum.accumulate(trajectory.gap, axis=-1)[..., -steps.size :]
+    root = growth * steps * np.sqrt(largest)
+    return np.asarray(evaluation_budget(trajectory)[..., None] * seen + (2.0 * np.sqrt(seen) + root) * root)
+
+
+def _allowed_errors(steps: int, most: float) -> float:
+    """Return the number of standard errors that one of `steps` comparisons may have, so that all have the level of `most`."""
     from scipy.stats import norm  # takes a second to import, and a sweep does not need it
 
-    return float(norm.isf(norm.sf(STANDARD_ERRORS) / steps))
+    return float(norm.isf(norm.sf(most) / steps))

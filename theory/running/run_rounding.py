@@ -41,7 +41,8 @@ def energy_rounding(trajectory: Trajectory) -> Array:
 
     One step from a given state: the root of E_(t+1) is off by ((n + 8) kappa^(1/2) + n^(3/2) kappa) u times the roots of E_t and
     E_(t+1), the error of a step and of a gradient in the norms of E. The bound 1 - 2 tau + tau^2/eps1 moves by its derivative
-    times the error of tau, and the square of that. Infinite where an energy is below what the number type holds.
+    times the error of tau, and the square of that; its three terms are rounded, and cancel near tau = 1. Infinite where an
+    energy is below what the number type holds.
     """
     seen = replay_of(trajectory)
     unit, sizes, kappa = _units(trajectory)
@@ -57,6 +58,7 @@ def energy_rounding(trajectory: Trajectory) -> Array:
         for tau in (seen.smallest_tau[:, :, 1:], seen.largest_tau[:, :, 1:]):
             off = relative * seen.largest_tau[:, :, 1:]
             moved = moved + 2.0 * np.abs(tau / eps1 - 1.0) * off + off**2 / eps1
+            moved = moved + 2.0 * float(np.finfo(float).eps) * (1.0 + 2.0 * tau + tau**2 / eps1)
         lost = every[:, :, 1:] <= 2.0 * float(kind.tiny) / float(kind.eps)
         out[:, :, :-1] = np.where(lost, np.inf, moved)
     return np.asarray(out.max(axis=-1))
