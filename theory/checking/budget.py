@@ -199,8 +199,8 @@ def path_budget(trajectory: Trajectory, symbols: Set[sp.Basic]) -> Array:
     """Return what rounding on the way adds to the root of gap_t, (M, K, R), where a bound with these symbols is of a start.
 
     Sign steps: the recursion of the bound, a -> (a^2 - k a + c)^(1/2) for the root a of the gap of a block, with
-    k = eta sqrt(2 nu) and c = eta^2 S/2, moves apart no two values, as c >= k^2/4 (S >= nu) makes its derivative at most 1. Nor do
-    the steps themselves, which are the same wherever the signs are. So the errors of the steps add up.
+    k = eta sqrt(2 nu) and c = eta^2 S/2, moves apart no two values, as c >= k^2/4 (S >= nu) makes its derivative at most 1. Nor
+    do the steps themselves, which are the same wherever the signs are. So the errors of the steps add up.
 
     Modes of a linear rule: see `_of_modes`; the run's own preconditioners: see `span_path`.
     """
@@ -230,11 +230,11 @@ _SIGN_STEPS = frozenset({Symbol.u_l, Symbol.v_l, Symbol.w_l, Symbol.travelled})
 def _of_modes(trajectory: Trajectory) -> Array:
     """Return what rounding on the way adds to the root of gap_t of a linear rule with a memory, (M, K, R).
 
-    A step rounds the error by some units of it, and the memory m = sum of beta^j g by some units of m and by the error of a gradient:
-    (8 n^(3/2) + (n+3) n^(1/2)) u L |e|, of the stored matrix and of the product, which counts kappa^(1/2) times in the H-norm. With
-    P_t and Q_t the largest moduli over the modes of what an error of 1 and a memory of 1 become after t steps, such errors at step
-    s arrive as P_(t-1-s) and Q_(t-1-s) times themselves, and |e_s| is at most P_s |e_0| in the H-norm. The computed P_t of the bound
-    are off by no more, which makes it twice that.
+    A step rounds the error by some units of it, and the memory m = sum of beta^j g by some units of m and by the error of a
+    gradient: (8 n^(3/2) + (n+3) n^(1/2)) u L |e|, of the stored matrix and of the product, which counts kappa^(1/2) times in the
+    H-norm. With P_t and Q_t the largest moduli over the modes of what an error of 1 and a memory of 1 become after t steps, such
+    errors at step s arrive as P_(t-1-s) and Q_(t-1-s) times themselves, and |e_s| is at most P_s |e_0| in the H-norm. The
+    computed P_t of the bound are off by no more, which makes it twice that.
     """
     problem, rule = trajectory.problem, trajectory.rule
     assert rule is not None

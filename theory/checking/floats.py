@@ -384,7 +384,7 @@ def _quantity(theorem: Theorem, trajectory: Trajectory, known_to: Array | None) 
         )
         undefined = np.isfinite(seen) & ~np.isfinite(bound) & ~(looks_back & (trajectory.steps == 0))
         undefined &= not theorem.of_state
-        # Below the floor a gap is only known to be small: it bears an upper bound out, and a lower one is compared with the floor.
+        # Below the floor a gap is only known to be small: it bears an upper bound out; a lower one is compared with the floor.
         floor = censored_below(trajectory) if theorem.quantity in (Symbol.gap, Symbol.smaller_gap) else 0.0
         small = seen <= floor
         excess = np.where(small & (floor > 0.0), -np.inf if sign > 0 else bound - floor, excess)
@@ -416,7 +416,8 @@ def _mean(theorem: Theorem, trajectory: Trajectory, most: float) -> Compared:
     shows most. With them the mean must be 0 within the standard errors that the variance implies, and the mean of
     d_m^2/variance - 1 must be 0 within those of its own sample, as no fourth moment is claimed. A true statement is flagged
     by each as seldom as one normal number is beyond `most` standard errors, over all steps: with 4 once in 16,000 settings
-    (docs/theory.md section 2 has measured rates). Rounding, which a mean over many draws can show, moves both by what it does to d_m.
+    (docs/theory.md section 2 has measured rates). Rounding, which a mean over many draws can show, moves both by what it does
+    to d_m.
     """
     assert theorem.quantity is not None
     assert theorem.variance is not None
@@ -462,7 +463,7 @@ def _mean(theorem: Theorem, trajectory: Trajectory, most: float) -> Compared:
 
 
 def _rounding_of_mean(trajectory: Trajectory, steps: NDArray[np.int64], seen: Array) -> Array:
-    """Return what rounding can do to a gap, (M, K, R): its evaluation, and the growth of every step of the largest error so far."""
+    """Return what rounding can do to a gap, (M, K, R): its evaluation, and at every step the growth of the largest error."""
     growth = np.broadcast_to(growth_budget(trajectory), trajectory.status.shape)[..., None]
     largest = np.maximum.accumulate(trajectory.gap, axis=-1)[..., -steps.size :]
     root = growth * steps * np.sqrt(largest)

@@ -220,9 +220,10 @@ def span_rounding(replay: Replay, ends: NDArray[np.int64], k: int = 0, start: in
 def span_errors(replay: Replay, relative: Array, unit: float, k: int = 0) -> Array:
     """Return what rounding on the way can add to the root of gap_t, at every step, (M, T + 1).
 
-    A step rounds y and d by c u (|y| + |d|), c = 16 n kappa^(1/2) (1 + |K|), and its K is known to `relative` alone. The steps from
-    there to t carry this on: with C_(t+1) = F C_t F' + (error of the step)^2 I for the matrices F of the steps, and the
-    inequality of Cauchy and Schwarz, the errors of t steps add up to at most (t tr C_t)^(1/2) in y, whose square is twice the gap.
+    A step rounds y and d by c u (|y| + |d|), c = 16 n kappa^(1/2) (1 + |K|), and its K is known to `relative` alone. The steps
+    from there to t carry this on: with C_(t+1) = F C_t F' + (error of the step)^2 I for the matrices F of the steps, and the
+    inequality of Cauchy and Schwarz, the errors of t steps add up to at most (t tr C_t)^(1/2) in y, whose square is twice the
+    gap.
 
     Args:
         replay: the run.
