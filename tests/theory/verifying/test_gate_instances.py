@@ -7,10 +7,9 @@ import pytest
 import sympy as sp
 
 from quadsim.simulator import BlockQuadratic, simulate
-from quadsim.theory import THEOREMS, Theorem, check
+from quadsim.theory import THEOREMS, check
 from quadsim.theory.checking.replay import replay
 from quadsim.theory.statements.adam_cycle import adam_on_orbit
-from quadsim.theory.symbols import Symbol as s
 from quadsim.theory.verifying.stress import _scaled
 
 GOOD = {"holds", "verified"}
