@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.running.constants import sign_smoothness
+from quadsim.theory.running.modes import mode_factors
+from quadsim.theory.running.run_rounding import span_path
 from quadsim.theory.statements.quantities import (
     LENGTHS,
     canonical_name,
@@ -197,12 +199,21 @@ def path_budget(trajectory: Trajectory, symbols: Set[sp.Basic]) -> Array:
     """Return what rounding on the way adds to the root of gap_t, (M, K, R), where a bound with these symbols is of a start.
 
     Sign steps: the recursion of the bound, a -> (a^2 - k a + c)^(1/2) for the root a of the gap of a block, with
-    k = eta sqrt(2 nu) and c = eta^2 S/2, moves apart no two values, as c >= k^2/4 (S >= nu) makes its derivative at most 1. Nor do
-    the steps themselves, which are the same wherever the signs are. So the errors of the steps add up.
+    k = eta sqrt(2 nu) and c = eta^2 S/2, moves apart no two values, as c >= k^2/4 (S >= nu) makes its derivative at most 1. Nor
+    do the steps themselves, which are the same wherever the signs are. So the errors of the steps add up.
+
+    Modes of a linear rule: see `_of_modes`; the run's own preconditioners: see `span_path`.
     """
+    if Symbol.mode_i in symbols:
+        return _of_modes(trajectory)
+    if Symbol.span_l in symbols:
+        return span_path(trajectory)
+    return _of_sign_steps(trajectory) if symbols & _SIGN_STEPS else np.zeros(trajectory.gap.shape)
+
+
+def _of_sign_steps(trajectory: Trajectory) -> Array:
+    """Return the sum of the errors of the steps; see `path_budget`."""
     out = np.zeros(trajectory.gap.shape)
-    if not symbols & _OF_SIGN_STEPS:
-        return out
     gap, apart = trajectory.gap, np.diff(trajectory.steps)
     with np.errstate(all="ignore"):
         # Between two records the root of the gap rises by at most eta (S/2)^(1/2) a step.
@@ -213,4 +224,40 @@ def path_budget(trajectory: Trajectory, symbols: Set[sp.Basic]) -> Array:
     return out
 
 
-_OF_SIGN_STEPS = frozenset({Symbol.u_l, Symbol.v_l, Symbol.w_l, Symbol.travelled})
+_SIGN_STEPS = frozenset({Symbol.u_l, Symbol.v_l, Symbol.w_l, Symbol.travelled})
+
+
+def _of_modes(trajectory: Trajectory) -> Array:
+    """Return what rounding on the way adds to the root of gap_t of a linear rule with a memory, (M, K, R).
+
+    A step rounds the error by some units of it, and the memory m = sum of beta^j g by some units of m and by the error of a
+    gradient: (8 n^(3/2) + (n+3) n^(1/2)) u L |e|, of the stored matrix and of the product, which counts kappa^(1/2) times in the
+    H-norm. With P_t and Q_t the largest moduli over the modes of what an error of 1 and a memory of 1 become after t steps, such
+    errors at step s arrive as P_(t-1-s) and Q_(t-1-s) times themselves, and |e_s| is at most P_s |e_0| in the H-norm. The
+    computed P_t of the bound are off by no more, which makes it twice that.
+    """
+    problem, rule = trajectory.problem, trajectory.rule
+    assert rule is not None
+    unit, n, last = _unit(trajectory), max(problem.block_sizes), int(trajectory.steps[-1])
+    spectrum = problem.layout.flatten(problem.eigenvalues)
+    largest, kappa = spectrum.max(axis=1)[:, None], _kappa(trajectory)
+    out = np.empty(trajectory.gap.shape)
+    for k in range(trajectory.number_of_settings):
+        settings = {name: float(values[k]) for name, values in trajectory.settings.items()}
+        p, q = (
+            np.abs(mode_factors(rule, settings, spectrum, last, of_memory=which)).max(axis=1) for which in (False, True)
+        )
+        memory = np.zeros_like(p)
+        with np.errstate(all="ignore"):
+            for t in range(last):
+                memory[:, t + 1] = settings["momentum"] * memory[:, t] + largest[:, 0] * p[:, t]
+            product = (8.0 * n**1.5 + (n + 3) * np.sqrt(n)) * unit * np.sqrt(kappa) * largest * p[:, :-1]
+            of_memory = product + 4.0 * unit * memory[:, 1:]
+            of_error = 4.0 * unit * (p[:, :-1] + p[:, 1:])
+            if canonical_name(rule) == "nesterov":  # its step takes the gradient itself, too
+                of_error += settings["lr"] * product
+            error = np.zeros_like(p)
+            for s in range(last):
+                error[:, s + 1 :] += p[:, : last - s] * of_error[:, s, None] + q[:, : last - s] * of_memory[:, s, None]
+        out[:, k] = 2.0 * error[:, trajectory.steps]
+    return np.asarray(out * np.sqrt(trajectory.gap[:, :, :1]))

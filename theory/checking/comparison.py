@@ -13,7 +13,7 @@ from quadsim.simulator.support.checks import check_choice
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.exact import is_given_exactly
 from quadsim.theory.checking.exact_run import EFFORT, Effort
-from quadsim.theory.checking.floats import HIDDEN, OBSTACLES, Compared, compare_floats
+from quadsim.theory.checking.floats import HIDDEN, OBSTACLES, STANDARD_ERRORS, Compared, compare_floats
 from quadsim.theory.checking.rationals import Exact, compare_exactly
 from quadsim.theory.checking.records import Records, examine
 from quadsim.theory.statements.quantities import evaluate_along
@@ -205,7 +205,14 @@ def _contradiction(found: Compared, m: int, k: int, exact: Exact) -> str:
 
 
 @own_modes()
-def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFFORT, exactly: bool = False) -> Check:
+def check(
+    theorem: Theorem | str,
+    trajectory: Trajectory,
+    *,
+    effort: float = EFFORT,
+    exactly: bool = False,
+    errors: float = STANDARD_ERRORS,
+) -> Check:
     """Compare a theorem with a run, for every problem and setting.
 
     The records are examined first (`quadsim.theory.checking.records`): a run that is not its rule's on its problem says nothing
@@ -222,6 +229,7 @@ def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFF
         effort: limit of exact arithmetic over all problems and settings, in millions of operations on 64-bit numbers; the
             verdicts do not depend on the speed of the machine.
         exactly: whether a run of which rounding hides the claim is repeated in exact arithmetic, too, within the effort.
+        errors: number of standard errors beyond which a mean over draws of the noise is flagged.
 
     Raises:
         ValueError: an unknown name.
@@ -238,7 +246,7 @@ def check(theorem: Theorem | str, trajectory: Trajectory, *, effort: float = EFF
     if not applies.any():
         found = _nothing(theorem, trajectory, reason)
         return replace(found, verdict=np.where(foreign, FOREIGN, found.verdict).astype(object))
-    in_floats = compare_floats(theorem, trajectory)
+    in_floats = compare_floats(theorem, trajectory, records.noticed, errors=errors)
     flagged, open_ = applies & in_floats.flagged, _untested(in_floats, applies.shape)
     undecided = flagged | (open_ != "")
     verdict = np.where(applies, np.where(undecided, "undecided", "holds"), "not applicable").astype(object)

@@ -21,6 +21,7 @@ from quadsim.theory.checking.budget import (
     symbol_budgets,
 )
 from quadsim.theory.checking.records import censored_below
+from quadsim.theory.running.run_rounding import energy_rounding
 from quadsim.theory.statements.quantities import canonical_name, evaluate, evaluate_along, relative_error, sum_of_terms
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import Symbol
@@ -85,15 +86,25 @@ class Compared:
     steps: NDArray[np.int64]
 
 
-def compare_floats(theorem: Theorem, trajectory: Trajectory) -> Compared:
-    """Compare a theorem with the recorded steps of a run in floating point."""
+def compare_floats(
+    theorem: Theorem, trajectory: Trajectory, known_to: Array | None = None, *, errors: float = STANDARD_ERRORS
+) -> Compared:
+    """Compare a theorem with the recorded steps of a run in floating point.
+
+    Args:
+        theorem: the statement.
+        trajectory: the run.
+        known_to: relative error of every gap that was made again from the rule (`Records.noticed`), (M, K, R), for statements
+            whose two sides are both gaps of the run; None: that of their evaluation alone.
+        errors: number of standard errors beyond which a mean is flagged.
+    """
     if theorem.kind == "expectation":
-        return _mean(theorem, trajectory)
+        return _mean(theorem, trajectory, errors)
     if theorem.is_local:
         return _from_step_to_step(theorem, trajectory)
     if theorem.is_factor:
         return _powers_of_factor(theorem, trajectory)
-    return _gap_by_horizon(theorem, trajectory) if theorem.of_gap else _quantity(theorem, trajectory)
+    return _gap_by_horizon(theorem, trajectory) if theorem.of_gap else _quantity(theorem, trajectory, known_to)
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,7 +354,7 @@ def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
     return _Single(known & ~large, informative, violates, undefined, ratio, share, noticed, steps[1:], clear).together()
 
 
-def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
+def _quantity(theorem: Theorem, trajectory: Trajectory, known_to: Array | None) -> Compared:
     """Compare a quantity other than the gap with its bound, at every recorded step where both are defined."""
     assert theorem.quantity is not None
     sign = -1.0 if theorem.direction == "lower" else 1.0
@@ -355,6 +366,9 @@ def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
             sum_of_terms(x, trajectory, budgets) for x in (theorem.quantity, theorem.bound)
         )
         terms, slack = first + second, first_error + second_error + _on_the_way(theorem, trajectory, seen)
+        if known_to is not None and theorem.quantity == Symbol.ratio_high:
+            # Blocks that move alike: what rounding does to the run's gap, it does to the ratio of every block.
+            slack = slack + known_to * terms
         excess = sign * (seen - bound)
         if theorem.direction == "equal":
             excess = np.abs(excess)
@@ -370,14 +384,21 @@ def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
         )
         undefined = np.isfinite(seen) & ~np.isfinite(bound) & ~(looks_back & (trajectory.steps == 0))
         undefined &= not theorem.of_state
+        # Below the floor a gap is only known to be small: it bears an upper bound out; a lower one is compared with the floor.
+        floor = censored_below(trajectory) if theorem.quantity in (Symbol.gap, Symbol.smaller_gap) else 0.0
+        small = seen <= floor
+        excess = np.where(small & (floor > 0.0), -np.inf if sign > 0 else bound - floor, excess)
     violates, clear = usable & (excess > slack), (excess < -slack) & (theorem.direction != "equal")
-    informative = share <= MOST_SLACK
+    informative = (share <= MOST_SLACK) & ~(small & (bound <= floor) & (floor > 0.0))
+    clear &= ~(small & (floor > 0.0))
     return _Single(usable, informative, violates, undefined, ratio, share, noticed, trajectory.steps, clear).together()
 
 
 def _on_the_way(theorem: Theorem, trajectory: Trajectory, seen: Array) -> Array:
     """Return by how much the rounding of all steps so far moves a gap that is compared with a bound of its start, (M, K, R)."""
     assert theorem.quantity is not None
+    if Symbol.energy_ratio_l in theorem.quantity.free_symbols:
+        return energy_rounding(trajectory)
     if not theorem.quantity.free_symbols & {Symbol.gap, Symbol.smaller_gap}:
         return np.zeros(trajectory.gap.shape)
     scale = trajectory.gap[:, :, :1] if theorem.quantity == Symbol.gap / Symbol.gap_0 else 1.0
@@ -388,13 +409,15 @@ def _on_the_way(theorem: Theorem, trajectory: Trajectory, seen: Array) -> Array:
 _LOOKING_BACK = {Symbol.least_norm1, Symbol.least_norm2_squared, Symbol.largest_Lambda_G}
 
 
-def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
+def _mean(theorem: Theorem, trajectory: Trajectory, most: float) -> Compared:
     """Compare means and second moments over the problems at every recorded step; all problems of a setting share the result.
 
     The differences d_m = seen - expected count with the weights expected/variance, at which a relative error of the expectation
     shows most. With them the mean must be 0 within the standard errors that the variance implies, and the mean of
     d_m^2/variance - 1 must be 0 within those of its own sample, as no fourth moment is claimed. A true statement is flagged
-    once in 16,000 settings by each, over all steps (for normal means; docs/theory.md section 2 has measured rates).
+    by each as seldom as one normal number is beyond `most` standard errors, over all steps: with 4 once in 16,000 settings
+    (docs/theory.md section 2 has measured rates). Rounding, which a mean over many draws can show, moves both by what it does
+    to d_m.
     """
     assert theorem.quantity is not None
     assert theorem.variance is not None
@@ -412,16 +435,23 @@ def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
         def total(values: Array) -> Array:
             return np.asarray(np.sum(np.where(counted, values, 0.0), axis=0))
 
+        rounding = _rounding_of_mean(trajectory, steps, seen)
         mean = total(difference * expected / variance) / np.sqrt(total(information))
+        blur = total(rounding * expected / variance) / np.sqrt(total(information))
         excess = difference**2 / variance - 1.0
         second = total(excess) / np.sqrt(total(excess**2))
-        share = _allowed_errors(steps.size) / np.sqrt(total(information))
-    errors = {"equal": np.maximum(np.abs(mean), np.abs(second)), "upper": mean, "lower": -mean}[theorem.direction]
+        blurs = total((2.0 * np.abs(difference) + rounding) * rounding / variance) / np.sqrt(total(excess**2))
+        share = _allowed_errors(steps.size, most) / np.sqrt(total(information))
+        both = np.maximum(np.abs(mean) - blur, np.abs(second) - blurs)
+        errors = np.maximum({"equal": both, "upper": mean - blur, "lower": -mean - blur}[theorem.direction], 0.0)
+        hidden = ~(np.maximum(blur, blurs) <= _allowed_errors(steps.size, most))
     shape = (*trajectory.status.shape, steps.size)
-    errors, share = (np.broadcast_to(x[None], shape) for x in (errors / _allowed_errors(steps.size), share))
+    errors, share, hidden = (
+        np.broadcast_to(x[None], shape) for x in (errors / _allowed_errors(steps.size, most), share, hidden)
+    )
     return _Single(
         known=~np.isnan(errors),
-        informative=np.ones(shape, dtype=bool),
+        informative=~hidden,
         violates=np.asarray(errors > 1.0),
         undefined=np.zeros(shape, dtype=bool),
         ratio=errors,
@@ -432,8 +462,16 @@ def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
     ).together()
 
 
-def _allowed_errors(steps: int) -> float:
-    """Return the number of standard errors that one of `steps` comparisons may have, so that all have STANDARD_ERRORS' level."""
+def _rounding_of_mean(trajectory: Trajectory, steps: NDArray[np.int64], seen: Array) -> Array:
+    """Return what rounding can do to a gap, (M, K, R): its evaluation, and at every step the growth of the largest error."""
+    growth = np.broadcast_to(growth_budget(trajectory), trajectory.status.shape)[..., None]
+    largest = np.maximum.accumulate(trajectory.gap, axis=-1)[..., -steps.size :]
+    root = growth * steps * np.sqrt(largest)
+    return np.asarray(evaluation_budget(trajectory)[..., None] * seen + (2.0 * np.sqrt(seen) + root) * root)
+
+
+def _allowed_errors(steps: int, most: float) -> float:
+    """Return the number of standard errors that one of `steps` comparisons may have, so that all have the level of `most`."""
     from scipy.stats import norm  # takes a second to import, and a sweep does not need it
 
-    return float(norm.isf(norm.sf(STANDARD_ERRORS) / steps))
+    return float(norm.isf(norm.sf(most) / steps))

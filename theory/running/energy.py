@@ -17,6 +17,7 @@ __all__ = [
     "energies",
     "energy_factors",
     "energy_gaps",
+    "span_errors",
     "span_gaps",
     "span_rounding",
 ]
@@ -214,3 +215,43 @@ def span_rounding(replay: Replay, ends: NDArray[np.int64], k: int = 0, start: in
                 onward = np.concatenate([y - move, beta * d + beta * move], axis=-1)
         out[:, replay.layout.groups[size]] = found
     return np.where(np.isfinite(out), out, np.inf)
+
+
+def span_errors(replay: Replay, relative: Array, unit: float, k: int = 0) -> Array:
+    """Return what rounding on the way can add to the root of gap_t, at every step, (M, T + 1).
+
+    A step rounds y and d by c u (|y| + |d|), c = 16 n kappa^(1/2) (1 + |K|), and its K is known to `relative` alone. The steps
+    from there to t carry this on: with C_(t+1) = F C_t F' + (error of the step)^2 I for the matrices F of the steps, and the
+    inequality of Cauchy and Schwarz, the errors of t steps add up to at most (t tr C_t)^(1/2) in y, whose square is twice the
+    gap.
+
+    Args:
+        replay: the run.
+        relative: relative error of the preconditioners, (M, T + 1, B).
+        unit: unit roundoff of the run's number type.
+        k: the setting.
+    """
+    beta = float(replay.beta[k])
+    out = np.zeros(relative.shape)
+    lag = replay.inverse_forms(replay.gradient - replay.mean)[:, k]
+    every = np.sqrt(np.maximum(replay.forms(replay.error, replay.gradient)[:, k], 0.0) + lag)
+    for size, positions in replay.layout.positions.items():
+        blocks = replay.layout.groups[size]
+        turned = replay.eigenvectors[size] * np.sqrt(replay.eigenvalues[size])[:, :, None]
+        diagonal = replay.preconditioner[:, k][..., positions]
+        condition = np.sqrt(replay.eigenvalues[size].max(axis=-1) / replay.eigenvalues[size].min(axis=-1))
+        state, one = every[..., blocks], np.eye(size)
+        gram = np.zeros((*turned.shape[:2], 2 * size, 2 * size))
+        step = np.empty_like(gram)
+        with np.errstate(all="ignore"):
+            for t in range(1, diagonal.shape[1]):
+                move = np.swapaxes(turned, -1, -2) @ (diagonal[:, t, :, :, None] * turned)
+                step[..., :size, :size], step[..., :size, size:] = one - move, beta * move
+                step[..., size:, :size], step[..., size:, size:] = -move, beta * (one + move)
+                norm = np.sqrt(np.sum(move**2, axis=(-2, -1)))
+                units = 16.0 * size * condition * unit * (1.0 + norm) + relative[:, t][..., blocks] * norm
+                error = (units * (state[:, t] + state[:, t - 1])) ** 2
+                gram = step @ gram @ np.swapaxes(step, -1, -2) + error[..., None, None] * np.eye(2 * size)
+                trace = np.trace(gram[..., :size, :size], axis1=-2, axis2=-1)
+                out[:, t, blocks] = np.sqrt(t * trace / 2.0)
+    return np.asarray(np.sqrt(np.sum(out**2, axis=-1)))

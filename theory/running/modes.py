@@ -22,7 +22,9 @@ def _matrix(rule: Rule) -> tuple[tuple[str, ...], sp.Lambda]:
     return tuple(map(str, names)), sp.lambdify((form.eigenvalue, *names), form.matrix.tolist(), modules="numpy")
 
 
-def mode_factors(rule: Rule, settings: dict[str, float], eigenvalues: Array, steps: int) -> Array:
+def mode_factors(
+    rule: Rule, settings: dict[str, float], eigenvalues: Array, steps: int, *, of_memory: bool = False
+) -> Array:
     """Return p_0, ..., p_T of eigenvalues (...), (..., T + 1): e_i(t) = p_t(lambda_i) e_i(0), from memories of 0.
 
     Args:
@@ -30,6 +32,7 @@ def mode_factors(rule: Rule, settings: dict[str, float], eigenvalues: Array, ste
         settings: name to value.
         eigenvalues: lambda_i.
         steps: T.
+        of_memory: whether the numbers by which a memory of 1 at an error of 0 turns into an error are wanted instead.
 
     Raises:
         ValueError: another rule.
@@ -38,9 +41,9 @@ def mode_factors(rule: Rule, settings: dict[str, float], eigenvalues: Array, ste
     rows = entries(eigenvalues, *(settings[name] for name in names))
     matrix = np.stack([np.stack([np.broadcast_to(x, eigenvalues.shape) for x in row], -1) for row in rows], -2)
     state = np.zeros((*eigenvalues.shape, matrix.shape[-1]))
-    state[..., 0] = 1.0
+    state[..., int(of_memory)] = 1.0
     out = np.empty((*eigenvalues.shape, steps + 1))
-    out[..., 0] = 1.0
+    out[..., 0] = state[..., 0]
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(steps):
             state = np.einsum("...ij,...j->...i", matrix, state)

@@ -23,6 +23,7 @@ from quadsim.simulator.runs.trajectory import Trajectory
 __all__ = [
     "PreconditionedForm",
     "Replay",
+    "disturbed_preconditioners",
     "eigenvalue_error",
     "preconditioned_form",
     "rehearse",
@@ -228,6 +229,35 @@ def replay(trajectory: Trajectory) -> Replay:
     return _replayed(
         problem, rule, settings, trajectory.schedule, error, gradient, lambda t, move: np.asarray(gradient[:, :, t])
     )
+
+
+def disturbed_preconditioners(trajectory: Trajectory, seen: Replay) -> list[Array]:
+    """Return the preconditioners of a run with its gradients off by what rounding can do to them, each (M, K, T + 1, P).
+
+    An engine has computed a gradient with an error of at most (n + 3) u |H||e|, coordinate by coordinate, u of the run's number
+    type. The second moments rise the most where every gradient is off to the same side, and a variance moves the most where
+    the sides change; in a type other than float64 the squares may leave its range, too.
+    """
+    problem, rule = trajectory.problem, trajectory.rule
+    assert rule is not None
+    off = np.empty_like(seen.gradient)
+    for size, positions in problem.layout.positions.items():
+        moduli = np.abs(problem.hessian[size])
+        off[..., positions] = (size + 3) * np.einsum("mbij,mktbj->mktbi", moduli, np.abs(seen.error[..., positions]))
+    off *= np.sign(seen.gradient) * float(np.finfo(trajectory.dtype).eps) / 2.0
+    sides = np.where(np.arange(off.shape[2]) % 2, 1.0, -1.0)[:, None]
+    ways = [(seen.gradient + off, np.float64), (seen.gradient + sides * off, np.float64)]
+    ways += [(seen.gradient, np.dtype(trajectory.dtype).type)] if trajectory.dtype != "float64" else []
+    schedule = trajectory.schedule
+    factors = None if schedule.is_constant else schedule.factors(off.shape[2] - 1)
+    functions, out = _functions(rule, problem.rule_blocks), []
+    for gradient, kind in ways:
+        given = gradient.astype(kind)
+        settings = {name: values[None, :, None].astype(kind) for name, values in trajectory.settings.items()}
+        own = None if factors is None else factors.astype(kind)
+        _, diagonal = functions.along(lambda t, move, g=given: g[:, :, t], off.shape, settings, own)
+        out.append(diagonal)
+    return out
 
 
 def rehearse(

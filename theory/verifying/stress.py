@@ -38,6 +38,11 @@ _MOST_BATCHES = 400
 _LARGEST_SCALE = 332  # of powers of two: 1e100
 _LARGEST_SINGLE = 30  # the same for single precision, whose squares end at 1e38: 1e9
 _EFFORT = 50.0
+
+_STANDARD_ERRORS = 7.0
+"""Standard errors of a mean over draws: beyond them once in 10^12, so that 10^6 means of true statements raise one false alarm in
+10^6 such gates."""
+
 _EXACTLY = 200
 """Instances of a run at most that exact arithmetic decides because rounding hides the claim."""
 
@@ -139,7 +144,7 @@ def stress_batch(name: str, number: int, seed: int) -> Stressed:
                 out.complaints.append(one.reason)
         return out
     for variant, run in _variants(theorem, draw):
-        nothing = _count(check(theorem, run, effort=_EFFORT), variant, out)
+        nothing = _count(check(theorem, run, effort=_EFFORT, errors=_STANDARD_ERRORS), variant, out)
         left = _EXACTLY
         for m, k, reason in nothing:
             if OBSTACLES[HIDDEN] in reason and run.dtype == "float64" and left:
