@@ -337,6 +337,8 @@ def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
             sum_of_terms(x, trajectory, budgets) for x in (theorem.quantity, theorem.bound)
         )
         terms, slack = first + second, first_error + second_error
+        if theorem.rounding is not None:
+            slack = slack + theorem.rounding(trajectory) * np.abs(seen)
         excess = sign * (seen - bound)
         if theorem.direction == "equal":
             excess = np.abs(excess)

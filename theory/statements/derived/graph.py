@@ -55,7 +55,7 @@ from quadsim.theory.statements.derived.library import (
 from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, counted_apart, is_stationary, turned
 from quadsim.theory.statements.derived.scope import beyond
 from quadsim.theory.statements.named import rate
-from quadsim.theory.statements.proving import Discharge, Step, prove
+from quadsim.theory.statements.proving import Discharge, Step, prove, undefined
 from quadsim.theory.statements.steps import NEVER
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import SumIn, SumOver, Symbol
