@@ -30,11 +30,12 @@ import sympy as sp
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean, BooleanAtom
 
+from quadsim.simulator.rules.rule import Ratio
 from quadsim.theory.symbols import REDUCTIONS, Invertible
 
 z3: Any = lazy_loader.load("z3")  # half a second, and only a proof needs it
 
-__all__ = ["CITABLE", "Discharge", "Step", "prove"]
+__all__ = ["CITABLE", "Discharge", "Step", "prove", "undefined"]
 
 CITABLE: Mapping[str, tuple[str, ...]] = {
     "Rayleigh quotient": (
@@ -230,6 +231,22 @@ def prove(step: Step, effort: int = _EFFORT) -> Discharge:
     return found(*query.decide())
 
 
+def undefined(claim: Any, given: tuple[Any, ...]) -> str:
+    """Return a condition without which a claim is not defined although what is given holds; "" if there is none.
+
+    For a claim in which equals are put in for each other, so that a quotient may cancel before it is looked at.
+    """
+    if all(_is_known(inner, relation) for inner, relation in _conditions(claim)):
+        return ""
+    return _Query(Step(claim, "is it defined?", given), _EFFORT).undefined(claim)
+
+
+def _is_known(inner: sp.Expr, relation: str) -> bool:
+    """Whether a condition holds by the assumptions of its symbols."""
+    known = {"!= 0": inner.is_nonzero, ">= 0": inner.is_nonnegative, "> 0": inner.is_positive}[relation]
+    return bool(known or isinstance(inner, Invertible) or _factors_are_known(inner, relation))
+
+
 def _is_identity(equation: sp.Eq) -> bool:
     """Whether both sides are the same function: some simplification of their difference gives 0.
 
@@ -279,7 +296,8 @@ def _where_it_fails(equation: sp.Eq) -> dict[str, str]:
 
 def _admits(symbol: sp.Symbol, value: sp.Expr) -> bool:
     """Whether a number satisfies all assumptions of a symbol; without an answer of SymPy's it does not."""
-    return all(getattr(value, f"is_{name}") is holds for name, holds in symbol._assumptions_orig.items())
+    assumed = {name: getattr(symbol, f"is_{name}") for name in (*_KINDS, *_SIGNS)}
+    return all(getattr(value, f"is_{name}") is holds for name, holds in assumed.items() if holds is not None)
 
 
 def _conditions(expression: Any) -> Iterator[tuple[sp.Expr, str]]:
@@ -331,9 +349,7 @@ class _Query:
     def undefined(self, expression: Any) -> str:
         """Return a condition without which an expression is not defined although what is given holds; "" if there is none."""
         for inner, relation in dict.fromkeys(_conditions(expression)):
-            known = {"!= 0": inner.is_nonzero, ">= 0": inner.is_nonnegative, "> 0": inner.is_positive}[relation]
-            inverse = isinstance(inner, Invertible)
-            if known or inverse or _factors_are_known(inner, relation):
+            if _is_known(inner, relation):
                 continue
             compare = {"!= 0": sp.Ne, ">= 0": sp.Ge, "> 0": sp.Gt}[relation](inner, 0, evaluate=False)
             if self._decided(compare)[0] != "proved":
@@ -415,7 +431,8 @@ def _a_number(symbol: sp.Symbol, draw: random.Random) -> sp.Rational:
     return number
 
 
-_TRANSLATED = frozenset(["real", "commutative", "positive", "nonnegative", "negative", "nonpositive", "nonzero"])
+_KINDS = ("integer", "even", "odd", "prime", "composite", "rational", "irrational")  # of which Z3 is told nothing
+_SIGNS = ("positive", "nonnegative", "negative", "nonpositive", "nonzero")
 _POINTS = 4000  # random points that are tried where Z3 finds none
 _CHECKED = 20  # of these, how many are tried in exact numbers
 _SHARE_NEGATIVE = 0.3
@@ -462,7 +479,7 @@ class _Translator:
     def admits(self, model: Any) -> bool:
         """Whether the numbers of a model satisfy the assumptions of their symbols that are not translated (integer, ...)."""
         for symbol, real in self._symbols.items():
-            if set(symbol._assumptions_orig) <= _TRANSLATED:
+            if all(getattr(symbol, f"is_{name}") is None for name in _KINDS):
                 continue
             value = model.eval(real, model_completion=True)
             if not z3.is_rational_value(value):

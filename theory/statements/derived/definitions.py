@@ -14,6 +14,7 @@ import sympy as sp
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Total
 from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.theory.statements.named import AT_WITNESS, POLYAK_MOMENTUM
 from quadsim.theory.statements.recursion import advance, along_eigenvector
 from quadsim.theory.statements.steps import equal
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
@@ -26,6 +27,7 @@ __all__ = [
     "NEEDS",
     "NEXT",
     "PREMISES",
+    "RELATIONS",
     "SPEAKS_OF",
     "START",
     "STEPS",
@@ -198,11 +200,18 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
         "H is diagonal",
         "every |e_0,i| is lr (1-beta1)/(2 (1+beta1))",
         "no bias correction and memories on the orbit (adam-on-orbit), or beta1 = 0",
-        "beta2 > 0",
     ),
     "rule adam without memory": ("eps = 0", "beta1 = 0", "beta2 = 0"),
 }
 """Label of a definition, or of the step of a rule, to the hypotheses without which it says nothing."""
+
+RELATIONS: Mapping[str, Any] = {
+    "the error sits on one eigenvector of L and one of mu, in the proportion mu : L": AT_WITNESS,
+    "momentum = ((sqrt L - sqrt mu)/(sqrt L + sqrt mu))^2": equal(_s.momentum, POLYAK_MOMENTUM),
+    "beta1 = 0": equal(_s.beta1, sp.S.Zero),
+    "beta2 = 0": equal(_s.beta2, sp.S.Zero),
+}
+"""Text of a hypothesis in NEEDS to its relation, for those that have one: under its text no other may stand in its place."""
 
 
 def _gradient_rule(name: str) -> Any:
