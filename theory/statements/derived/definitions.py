@@ -276,7 +276,8 @@ def _on_orbit(_: str) -> Any:
     m, v = rule.states
     p1, p2 = rule.clocks
     b1, b2, eps = rule.hyperparameters
-    c, rest = sp.Symbol("c", positive=True), sp.Symbol("h", positive=True)  # (1-beta1)/(1+beta1), and 1 - beta2^t
+    c = sp.Symbol("c", positive=True)  # (1-beta1)/(1+beta1)
+    last, rest = sp.Symbol("p", nonnegative=True), sp.Symbol("h", positive=True)  # beta2^(t-1), and 1 - beta2^t
     a, lam, beta2 = _s.eta * c / 2, _s.lambda_i, _s.beta2
     memory = (1 - c) / (1 + c)
     plain = {rule_symbols.lr: _s.eta, b1: memory, b2: beta2, eps: sp.S.Zero, p1: sp.S.Zero, p2: sp.S.Zero}
@@ -284,7 +285,11 @@ def _on_orbit(_: str) -> Any:
     a0 = _s.eta / 2
     here = {rule_symbols.lr: _s.eta, b1: sp.S.Zero, b2: beta2, eps: sp.S.Zero, p1: sp.S.Zero, p2: 1 - rest}
     _after, corrected = advance(
-        rule, a0, lam * a0, {m: sp.Symbol("m", real=True), v: (lam * a0) ** 2 * (1 - (1 - rest) / beta2)}, here
+        rule,
+        a0,
+        lam * a0,
+        {m: sp.Symbol("m", real=True), v: (lam * a0) ** 2 * (1 - last)},
+        {**here, p2: beta2 * last},
     )
     turned = a0 + rule.step.subs({**here, m: lam * a0, v: (lam * a0) ** 2 * rest}).doit()
     wanted = (
@@ -293,7 +298,7 @@ def _on_orbit(_: str) -> Any:
         (states[v], (lam * a) ** 2),
         (turned, -a0),
         (corrected[m], lam * a0),
-        (corrected[v], (lam * a0) ** 2 * rest),
+        (corrected[v], (lam * a0) ** 2 * (1 - beta2 * last)),
     )
     if any(sp.simplify(found - expected) != 0 for found, expected in wanted):
         raise ValueError("rule must stay on the orbit of period 2, got adam with another step; derive it otherwise.")
