@@ -242,7 +242,10 @@ def _recomputed(trajectory: Trajectory) -> tuple[Texts, NDArray[np.int64], Array
             f"the run is not its rule's: at step {int(chosen[r])} its gap is {seen[m, k, r]:.17g}, made again from the rule "
             f"{expected[m, k, r]:.17g}"
         )
-    for found in (_passed(trajectory, again), _observed(trajectory, again, chosen, followed & ~ended & (expected > floor))):
+    for found in (
+        _passed(trajectory, again),
+        _observed(trajectory, again, chosen, followed & ~ended & (expected > floor)),
+    ):
         reason = np.where(reason == "", found, reason)
     return reason, np.asarray(np.sum(followed, axis=-1)), noticed
 
@@ -261,9 +264,7 @@ def _passed(trajectory: Trajectory, again: Replay) -> Texts:
     return _texts(trajectory, wrong & ~over, "made again from the rule, it reaches the tolerance at another step")
 
 
-def _observed(
-    trajectory: Trajectory, again: Replay, chosen: NDArray[np.int64], followed: NDArray[np.bool_]
-) -> Texts:
+def _observed(trajectory: Trajectory, again: Replay, chosen: NDArray[np.int64], followed: NDArray[np.bool_]) -> Texts:
     """Observables that are not those of the run made again."""
     out = _texts(trajectory, np.zeros(trajectory.status.shape, dtype=bool), "")
     for name, values in again.observed.items():

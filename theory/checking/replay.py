@@ -82,9 +82,7 @@ def replay(trajectory: Trajectory, relative: Array) -> Replay:
     return Replay(gap[0], allowed, {name: np.concatenate(values, axis=1) for name, values in observed.items()})
 
 
-def _run(
-    trajectory: Trajectory, part: slice, steps: int, names: tuple[str, ...]
-) -> tuple[Array, Mapping[str, Array]]:
+def _run(trajectory: Trajectory, part: slice, steps: int, names: tuple[str, ...]) -> tuple[Array, Mapping[str, Array]]:
     """Return the gaps of the plain run and of the disturbed ones, (copies, M, K, S), and their observables."""
     assert trajectory.rule is not None
     stages = _compile(trajectory.rule)

@@ -10,7 +10,19 @@ import sympy as sp
 
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
-__all__ = ["AGES", "AT_WITNESS", "PAIRS", "POLYAK_MOMENTUM", "RECURSIONS", "VALUES", "age", "fall", "gap_l", "middle_0_l", "rate"]
+__all__ = [
+    "AGES",
+    "AT_WITNESS",
+    "PAIRS",
+    "POLYAK_MOMENTUM",
+    "RECURSIONS",
+    "VALUES",
+    "age",
+    "fall",
+    "gap_l",
+    "middle_0_l",
+    "rate",
+]
 
 _s = Symbol
 
@@ -77,6 +89,6 @@ AT_WITNESS = sp.Eq(
     0,
     evaluate=False,
 )
-"""The error sits on one eigenvector of L and one of mu: the parts of the gap are to each other as mu to L, and there are no others."""
+"""The error sits on one eigenvector of L and one of mu: the parts of the gap are to each other as mu to L, without others."""
 
 POLYAK_MOMENTUM = ((sp.sqrt(_s.L) - sp.sqrt(_s.mu)) / (sp.sqrt(_s.L) + sp.sqrt(_s.mu))) ** 2

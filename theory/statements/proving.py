@@ -113,7 +113,9 @@ class Step:
                 )
             return
         if wrong := next((x for x in self.given if not isinstance(x, Boolean | bool)), None):
-            raise ValueError(f"what is given must be a relation or a combination of them, got {wrong!r}; prove it first.")
+            raise ValueError(
+                f"what is given must be a relation or a combination of them, got {wrong!r}; prove it first."
+            )
         if self.claim in (sp.true, sp.false):
             raise ValueError(
                 f"a claim must be one that a reader can check, got {self.claim}; keep SymPy from deciding it: evaluate=False."
