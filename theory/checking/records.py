@@ -173,15 +173,12 @@ def _passages(trajectory: Trajectory) -> Texts:
 def _means(trajectory: Trajectory, target: Array, unit: float) -> tuple[tuple[Array, str], ...]:
     """What contradicts the window over which the mean gap is said to be within the tolerance; see `Trajectory`."""
     mean, steps = trajectory.steps_to_mean[..., None], trajectory.steps
-    last = int(steps[-1]) // MEAN_WINDOW * MEAN_WINDOW
-    # Windows of which every step is recorded.
-    ends = np.intersect1d(np.arange(MEAN_WINDOW, last + 1, MEAN_WINDOW), steps)
-    places = np.searchsorted(steps, ends)
-    whole = [i for i, end in zip(places, ends, strict=True) if steps[i - MEAN_WINDOW + 1] == end - MEAN_WINDOW + 1]
-    ends = steps[whole]
+    # Positions of the ends of windows of which every step is recorded.
+    places = np.flatnonzero((steps > 0) & (steps % MEAN_WINDOW == 0) & (np.arange(steps.size) >= MEAN_WINDOW))
+    places = places[steps[places - MEAN_WINDOW + 1] == steps[places] - MEAN_WINDOW + 1]
+    ends = steps[places]
     with np.errstate(all="ignore"):
-        seen = np.stack([trajectory.gap[..., i - MEAN_WINDOW + 1 : i + 1].mean(axis=-1) for i in whole], axis=-1) if whole \
-            else np.empty((*trajectory.status.shape, 0))  # fmt: skip
+        seen = sum((trajectory.gap[..., places - back] for back in range(MEAN_WINDOW)), np.zeros(())) / MEAN_WINDOW
         low, high = seen <= target * (1.0 - 16 * unit), ~(seen <= target * (1.0 + 16 * unit))
         return (
             (np.isfinite(mean) & ((mean % MEAN_WINDOW != 0) | (mean < MEAN_WINDOW) | (mean > steps[-1])), "the window whose "

@@ -76,7 +76,7 @@ def on_both_sides(theorem: Theorem, trial: Trial, seed: int = 0, unused: tuple[s
     draw = np.random.default_rng([seed, 3, *theorem.name.encode()])
     tried = dict.fromkeys(range(len(found)), 0)
     for number, run in enumerate(_runs(trial, draw, theorem.rules)):
-        settled = all(one.without in (NEEDED, UNDEFINED) for one in found)
+        settled = all(one.without == NEEDED or (one.without == UNDEFINED and one.alone) for one in found)
         if number >= (_LEAST if settled else _MOST):
             break
         shape = run.status.shape
