@@ -15,7 +15,7 @@ from quadsim.theory.checking.exact import is_given_exactly
 from quadsim.theory.checking.exact_run import EFFORT, Effort
 from quadsim.theory.checking.floats import HIDDEN, OBSTACLES, STANDARD_ERRORS, Compared, compare_floats
 from quadsim.theory.checking.rationals import Exact, compare_exactly
-from quadsim.theory.checking.records import Records, examine
+from quadsim.theory.checking.records import Records, examine, form
 from quadsim.theory.statements.quantities import evaluate_along
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
@@ -236,6 +236,9 @@ def check(
     """
     if isinstance(theorem, str):
         theorem = THEOREMS[check_choice("theorem", theorem, THEOREMS)]
+    if wrong := form(trajectory):
+        found = _nothing(theorem, trajectory, np.full(trajectory.status.shape, wrong, dtype=object))
+        return replace(found, verdict=np.full(trajectory.status.shape, FOREIGN, dtype=object))
     reason = theorem.why_not(trajectory)
     if not np.any(reason == ""):
         return _nothing(theorem, trajectory, reason)

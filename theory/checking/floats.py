@@ -366,6 +366,8 @@ def _quantity(theorem: Theorem, trajectory: Trajectory, known_to: Array | None) 
             sum_of_terms(x, trajectory, budgets) for x in (theorem.quantity, theorem.bound)
         )
         terms, slack = first + second, first_error + second_error + _on_the_way(theorem, trajectory, seen)
+        if theorem.rounding is not None:
+            slack = slack + theorem.rounding(trajectory) * np.abs(seen)
         if known_to is not None and theorem.quantity == Symbol.ratio_high:
             # Blocks that move alike: what rounding does to the run's gap, it does to the ratio of every block.
             slack = slack + known_to * terms

@@ -4,18 +4,19 @@ A verdict on a theorem is about the rule's run. A record with a NaN, a negative 
 gaps contradict, or gaps that the rule does not produce from this problem, is evidence of nothing: it is named instead.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.simulator.problems.oracles import FULL
+from quadsim.simulator.runs.observables import OF_STEPS
 from quadsim.simulator.runs.status import CONVERGED, DIVERGED, STATUSES
-from quadsim.simulator.runs.trajectory import Trajectory, divergence_limit
+from quadsim.simulator.runs.trajectory import MEAN_WINDOW, Trajectory, divergence_limit
 from quadsim.theory.checking.budget import evaluation_budget, growth_budget
-from quadsim.theory.checking.replay import replay
+from quadsim.theory.checking.replay import Replay, replay
 
-__all__ = ["Records", "censored_below", "examine"]
+__all__ = ["Records", "censored_below", "examine", "form"]
 
 Array = NDArray[np.float64]
 Texts = NDArray[np.object_]
@@ -47,7 +48,7 @@ def examine(trajectory: Trajectory) -> Records:
     """Examine the records of a run: their form, their agreement with each other, and with the rule on the problem."""
     shape = trajectory.status.shape
     nothing = np.zeros(shape, dtype=np.int64), np.full(trajectory.gap.shape, np.inf)
-    wrong = _form(trajectory)
+    wrong = form(trajectory)
     if wrong:
         return Records(np.full(shape, wrong, dtype=object), *nothing)
     reason = np.full(shape, "", dtype=object)
@@ -57,14 +58,21 @@ def examine(trajectory: Trajectory) -> Records:
     return Records(np.where(reason == "", known, reason), recomputed, noticed)
 
 
-def _form(trajectory: Trajectory) -> str:
+def form(trajectory: Trajectory) -> str:
     """Return what is wrong with the shape of the record as a whole; "" if nothing is."""
     steps, gap = np.asarray(trajectory.steps), trajectory.gap
+    if trajectory.problem.problems != trajectory.status.shape[0]:
+        return f"it must be of M = {trajectory.problem.problems} problems, got {trajectory.status.shape[0]}"
     if gap.shape != (*trajectory.status.shape, steps.size):
         return f"gaps must have the shape (M, K, R) = {(*trajectory.status.shape, steps.size)}, got {gap.shape}"
     if steps.size == 0 or steps[0] != 0 or np.any(np.diff(steps) <= 0) or np.any(steps != np.floor(steps)):
         return "recorded steps must start at 0 and ascend"
+    for name, values in trajectory.observed.items():
+        if values.shape[:3] != gap.shape:
+            return f"{name} must be recorded with every gap, (M, K, R, ...) = {gap.shape}, got {values.shape[:3]}"
     if trajectory.rule is not None:
+        if trajectory.optimizer != trajectory.rule.name:
+            return f"its optimizer is {trajectory.optimizer}, its rule {trajectory.rule.name}"
         rate, others = trajectory.settings.get("lr"), {n: v for n, v in trajectory.settings.items() if n != "lr"}
         try:
             trajectory.rule.settings(rate, **others)
@@ -157,9 +165,29 @@ def _passages(trajectory: Trajectory) -> Texts:
              "from which on it is said to stay"),
             (known & (stay < first), "it is said to stay within the tolerance before it has reached it"),
         )  # fmt: skip
-    for wrong, text in faults:
+    for wrong, text in (*faults, *_means(trajectory, target, unit)):
         out[(out == "") & np.asarray(wrong)[..., 0]] = text
     return out
+
+
+def _means(trajectory: Trajectory, target: Array, unit: float) -> tuple[tuple[Array, str], ...]:
+    """What contradicts the window over which the mean gap is said to be within the tolerance; see `Trajectory`."""
+    mean, steps = trajectory.steps_to_mean[..., None], trajectory.steps
+    # Positions of the ends of windows of which every step is recorded.
+    places = np.flatnonzero((steps > 0) & (steps % MEAN_WINDOW == 0) & (np.arange(steps.size) >= MEAN_WINDOW))
+    places = places[steps[places - MEAN_WINDOW + 1] == steps[places] - MEAN_WINDOW + 1]
+    ends = steps[places]
+    with np.errstate(all="ignore"):
+        seen = sum((trajectory.gap[..., places - back] for back in range(MEAN_WINDOW)), np.zeros(())) / MEAN_WINDOW
+        low, high = seen <= target * (1.0 - 16 * unit), ~(seen <= target * (1.0 + 16 * unit))
+        return (
+            (np.isfinite(mean) & ((mean % MEAN_WINDOW != 0) | (mean < MEAN_WINDOW) | (mean > steps[-1])), "the window whose "
+             "mean is said to be within the tolerance is none of the run"),
+            ((~np.isnan(mean) & low & (ends < mean)).any(axis=-1, keepdims=True), "the mean gap is within the tolerance before "
+             "the window said to be the first"),
+            ((high & (ends == mean)).any(axis=-1, keepdims=True), "in the window said to be within the tolerance the mean gap is "
+             "above"),
+        )  # fmt: skip
 
 
 def _of_closed_form(trajectory: Trajectory, gaps: Array, steps: NDArray[np.int64]) -> Array:
@@ -183,16 +211,16 @@ def _recomputed(trajectory: Trajectory) -> tuple[Texts, NDArray[np.int64], Array
     shape = trajectory.status.shape
     noticed = np.full(trajectory.gap.shape, np.inf)
     evaluation = 4.0 * evaluation_budget(trajectory) + 64.0 * float(np.finfo(trajectory.dtype).eps)
-    reason = np.full(shape, "", dtype=object)
     if trajectory.rule is None or trajectory.oracle != FULL or trajectory.steps.size == 1:
         start = np.broadcast_to(trajectory.problem.initial_gap[:, None, None], (*shape, 1))
-        gaps, allowed = start, np.broadcast_to(evaluation[..., None], start.shape)
+        again = Replay(start, np.broadcast_to(evaluation[..., None], start.shape), {})
     else:
         again = replay(trajectory, evaluation)
-        gaps, allowed = again.gap, again.allowed
-    count = int(np.searchsorted(trajectory.steps, gaps.shape[-1]))  # records among the recomputed steps
+    every = np.arange(again.gap.shape[-1])
+    again = replace(again, allowed=again.allowed + _of_closed_form(trajectory, again.gap, every))
+    count = int(np.searchsorted(trajectory.steps, every.size))  # records among the recomputed steps
     chosen = trajectory.steps[:count]
-    expected, allowed = gaps[..., chosen], allowed[..., chosen] + _of_closed_form(trajectory, gaps[..., chosen], chosen)
+    expected, allowed = again.gap[..., chosen], again.allowed[..., chosen]
     seen = trajectory.gap[..., :count]
     limit = divergence_limit(trajectory.gap[..., 0])[..., None]
     floor = censored_below(trajectory)
@@ -205,10 +233,52 @@ def _recomputed(trajectory: Trajectory) -> tuple[Texts, NDArray[np.int64], Array
         followed = np.isfinite(allowed) & (np.isfinite(expected) | ~ended)
         wrong = (followed & off) | (np.isnan(expected) & np.isfinite(seen))
     noticed[..., :count] = np.where(followed & (expected > floor), allowed, np.inf)
+    reason = _texts(trajectory, np.zeros(shape, dtype=bool), "")
     for m, k in np.argwhere(wrong.any(axis=-1)):
         r = int(np.argmax(wrong[m, k]))
         reason[m, k] = (
             f"the run is not its rule's: at step {int(chosen[r])} its gap is {seen[m, k, r]:.17g}, made again from the rule "
             f"{expected[m, k, r]:.17g}"
         )
+    for found in (
+        _passed(trajectory, again),
+        _observed(trajectory, again, chosen, followed & ~ended & (expected > floor)),
+    ):
+        reason = np.where(reason == "", found, reason)
     return reason, np.asarray(np.sum(followed, axis=-1)), noticed
+
+
+def _passed(trajectory: Trajectory, again: Replay) -> Texts:
+    """The step said to reach the tolerance, against the gaps made again, which include steps that are not recorded."""
+    first, target = trajectory.steps_to_tolerance[..., None], trajectory.tolerance * again.gap[..., :1]
+    every = np.arange(again.gap.shape[-1])
+    with np.errstate(all="ignore"):
+        clearly = np.isfinite(again.allowed) & (target > censored_below(trajectory))
+        low = clearly & (again.gap < target * (1.0 - 2.0 * again.allowed))
+        high = clearly & (again.gap > target * (1.0 + 2.0 * again.allowed))
+        wrong = ((low & (every < first)) | (high & (every == first))).any(axis=-1)
+    # A run that has diverged is over, and may come back unseen.
+    over = trajectory.status.astype(str) == DIVERGED
+    return _texts(trajectory, wrong & ~over, "made again from the rule, it reaches the tolerance at another step")
+
+
+def _observed(trajectory: Trajectory, again: Replay, chosen: NDArray[np.int64], followed: NDArray[np.bool_]) -> Texts:
+    """Observables that are not those of the run made again."""
+    out = _texts(trajectory, np.zeros(trajectory.status.shape, dtype=bool), "")
+    for name, values in again.observed.items():
+        plain, copies = values[0][:, :, chosen], values[1:][:, :, :, chosen]
+        seen = trajectory.observed[name][:, :, : chosen.size]
+        part = tuple(range(3, plain.ndim))
+        with np.errstate(all="ignore"):
+            # Blocks and coordinates may be 0: they are compared with the largest of them.
+            scale = np.abs(plain).max(axis=part, keepdims=True) if part else np.abs(plain)
+            apart = np.abs(copies - plain).max(axis=0) / scale
+            allowed = again.allowed[..., chosen].reshape(*plain.shape[:3], *(1 for _ in part))
+            allowed = allowed + 100.0 * np.maximum.accumulate(apart, axis=2)
+            off = np.abs(seen - plain) > allowed * scale
+            off |= np.isfinite(plain) & np.isnan(seen)
+        wrong = (off.any(axis=part) if part else off) & followed
+        if name in OF_STEPS:
+            wrong[..., chosen == trajectory.steps[-1]] = False  # of a step that is not taken
+        out[(out == "") & wrong.any(axis=-1)] = f"its {name} is not that of the run made again from the rule"
+    return out

@@ -8,7 +8,7 @@ disturbed copies need not show it: there the coordinates themselves are examined
 squares of gradients to 0 or to overflow: a run in a type other than float64 has one more copy, in its own type.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.problems.layout import BlockLayout
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.runs.observables import OF_STEPS, observe
 from quadsim.simulator.runs.trajectory import Trajectory
 
 __all__ = ["Replay", "replay"]
@@ -29,7 +30,8 @@ Array = NDArray[np.float64]
 _COPIES = 3  # disturbed runs beside the plain one
 _SHARE = 100.0  # how many times the spread of the copies a record may be off
 _OPERATIONS = 20_000_000  # multiply-adds of a replay, over all problems, settings and copies
-_MOST_STEPS = 64
+_MOST_STEPS = 2000  # a tenth of a second
+_NUMBERS = 5_000_000  # values of observables that are kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +41,19 @@ class Replay:
     Attributes:
         gap: gap at steps 0, 1, ..., (M, K, S).
         allowed: relative difference that rounding may explain, (M, K, S); infinite where the run is not followed any more.
+        observed: for the observables of the run, name to the values of the plain run and of the disturbed ones,
+            (copies, M, K, S, ...); not those of which there would be too many.
     """
 
     gap: Array
     allowed: Array
+    observed: Mapping[str, Array]
 
 
 def replay(trajectory: Trajectory, relative: Array) -> Replay:
     """Run the rule of a trajectory again for its first steps.
 
-    The number of steps is limited by the number of operations: at most 64, fewer for a large batch, at least 2.
+    The number of steps is limited by the number of operations: at most 2000, fewer for a large batch, at least 2.
 
     Args:
         trajectory: a run with a rule and without noise.
@@ -61,10 +66,17 @@ def replay(trajectory: Trajectory, relative: Array) -> Replay:
     own_type = trajectory.dtype != "float64"
     gap = np.empty((_COPIES + 1 + own_type, *trajectory.status.shape, steps + 1))
     lost = np.zeros(gap.shape[1:], dtype=bool)
+    observed: dict[str, list[Array]] = {
+        name: []
+        for name, values in trajectory.observed.items()
+        if (_COPIES + 1) * (steps + 1) * values[:, :, 0].size <= _NUMBERS
+    }
     at_once = max(1, _OPERATIONS // (2 * max(1, per_step // problem.problems)))
     for begin in range(0, problem.problems, at_once):
         part = slice(begin, min(begin + at_once, problem.problems))
-        gap[: _COPIES + 1, part], lost[part] = _gaps(trajectory, part, steps)
+        gap[: _COPIES + 1, part], lost[part], seen = _run(trajectory, part, steps, tuple(observed))
+        for name, values in seen.items():
+            observed[name].append(values)
         if own_type:
             gap[-1, part] = _in_own_type(trajectory, part, steps)
     with np.errstate(all="ignore"):
@@ -74,11 +86,13 @@ def replay(trajectory: Trajectory, relative: Array) -> Replay:
     # Once rounding moves the gap by a hundredth the record may be any of many runs.
     lost |= allowed > 0.01 + relative[..., None]
     allowed = np.where(np.maximum.accumulate(lost, axis=-1), np.inf, allowed)
-    return Replay(gap[0], allowed)
+    return Replay(gap[0], allowed, {name: np.concatenate(values, axis=1) for name, values in observed.items()})
 
 
-def _gaps(trajectory: Trajectory, part: slice, steps: int) -> tuple[Array, NDArray[np.bool_]]:
-    """Return the gaps of the plain run and of the disturbed ones, (copies, M, K, S), and whether a step before jumps."""
+def _run(
+    trajectory: Trajectory, part: slice, steps: int, names: tuple[str, ...]
+) -> tuple[Array, NDArray[np.bool_], Mapping[str, Array]]:
+    """Return gaps of the plain run and the disturbed ones, (copies, M, K, S), whether a step before jumps, and observables."""
     assert trajectory.rule is not None
     stages = _compile(trajectory.rule)
     problem = trajectory.problem
@@ -95,6 +109,9 @@ def _gaps(trajectory: Trajectory, part: slice, steps: int) -> tuple[Array, NDArr
     clocks: Sequence[Any] = [np.ones((1, number, 1))] * len(trajectory.rule.clocks)
     out = np.empty((_COPIES + 1, chosen.size, number, steps + 1))
     jumps, takes_signs = np.zeros(out.shape[1:], dtype=bool), trajectory.rule.step.has(sp.sign)
+    observed: dict[str, list[Array]] = {name: [] for name in names}
+    looked_at = problem.select(chosen.tolist()) if names else problem
+    ahead = any(name in OF_STEPS for name in names)
 
     def disturbed(values: Array) -> Array:
         noise = unit * draw.uniform(-1.0, 1.0, size=values.shape)
@@ -106,14 +123,18 @@ def _gaps(trajectory: Trajectory, part: slice, steps: int) -> tuple[Array, NDArr
             error = disturbed(error)
             gradient = disturbed(blocks.times(error))
             out[..., t] = np.sum(error * gradient, axis=-1) / 2.0
-            if t < steps:
-                rate = [settings[0] * factors[t], *settings[1:]]
+            step = None
+            if t < steps or ahead:
+                rate = [settings[0] * factors[min(t, len(factors) - 1)], *settings[1:]]
                 fixed = (gradient, error + blocks.minimizer, blocks.high, blocks.low, *rate)
-                if takes_signs:
+                if takes_signs and t < steps:
                     jumps[..., t + 1] = _may_jump(stages, fixed, state, clocks, blocks, error, unit)
                 step, state, clocks = stages(fixed, state, clocks, blocks.mean)
+            for name, values in observed.items():
+                values.append(observe(name, looked_at, error, gradient, step))
+            if step is not None:
                 error = error + step
-    return out, jumps
+    return out, jumps, {name: np.stack(values, axis=3) for name, values in observed.items()}
 
 
 def _may_jump(

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import symbols as rule_symbols
 from quadsim.simulator.runs.trajectory import Trajectory
+from quadsim.theory.statements.named import AT_WITNESS, POLYAK_MOMENTUM
 from quadsim.theory.statements.proving import Step
 from quadsim.theory.statements.quantities import evaluate
 from quadsim.theory.statements.recursion import advance, along_eigenvector
@@ -239,12 +240,6 @@ _POWER = (1 - eta * lambda_i) ** (2 * t)
 _LEVEL = eta * Symbol.noise_std**2 * (1 - _POWER) / (2 - eta * lambda_i)  # lambda_i times the variance of e_i(t)
 
 
-def _part_at(end: sp.Expr) -> sp.Expr:
-    """Return the part of the gap along the eigenvectors of L or mu; along one between, the factor is neither 0 nor 1."""
-    other = mu if end == L else L
-    return SumOver(Symbol.part_i * (lambda_i - other) / (end - other))
-
-
 def _close(value: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether a value equals a formula up to its rounding: a dozen operations, each within half a unit in the last place."""
     return np.abs(value - wanted) <= 12 * np.finfo(float).eps * np.abs(wanted)
@@ -309,13 +304,7 @@ DESCENT = (
             Hypothesis(
                 "the error sits on one eigenvector of L and one of mu, in the proportion mu : L",
                 _at_witness,
-                # Of the parts of the gap: theirs are to each other as mu to L, and there are no others.
-                sp.Eq(
-                    SumOver(Symbol.part_i * (lambda_i - mu) * (L - lambda_i))
-                    + (_part_at(L) * L - _part_at(mu) * mu) ** 2,
-                    0,
-                    evaluate=False,
-                ),
+                AT_WITNESS,
                 lambda run: {"eigenvectors in the error": _eigenvectors_used(run)},
             ),
         ),
@@ -359,7 +348,7 @@ DESCENT = (
             Hypothesis(
                 "momentum = ((sqrt L - sqrt mu)/(sqrt L + sqrt mu))^2",
                 lambda run: _close(run.settings["momentum"], evaluate(_ROOT_BETA**2, run)),
-                sp.Eq(Symbol.momentum, _ROOT_BETA**2, evaluate=False),
+                sp.Eq(Symbol.momentum, POLYAK_MOMENTUM, evaluate=False),
                 lambda run: _needed("momentum", _ROOT_BETA**2, run),
             ),
         ),

@@ -8,9 +8,21 @@ from collections.abc import Mapping
 
 import sympy as sp
 
-from quadsim.theory.symbols import MaxOver, MinOver, Symbol
+from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
-__all__ = ["AGES", "PAIRS", "RECURSIONS", "VALUES", "age", "fall", "gap_l", "middle_0_l", "rate"]
+__all__ = [
+    "AGES",
+    "AT_WITNESS",
+    "PAIRS",
+    "POLYAK_MOMENTUM",
+    "RECURSIONS",
+    "VALUES",
+    "age",
+    "fall",
+    "gap_l",
+    "middle_0_l",
+    "rate",
+]
 
 _s = Symbol
 
@@ -63,3 +75,20 @@ AGES: Mapping[str, sp.Expr] = {
     "lion": _s.beta1 / (1 - _s.beta2),
 }
 """Rule to the age of its gradients."""
+
+
+def _part_at(end: sp.Symbol) -> sp.Expr:
+    """Return the part of the gap on the eigenvectors of L or of mu, if there are no others."""
+    other = _s.mu if end == _s.L else _s.L
+    return SumOver(_s.part_i * (_s.lambda_i - other) / (end - other))
+
+
+AT_WITNESS = sp.Eq(
+    SumOver(_s.part_i * (_s.lambda_i - _s.mu) * (_s.L - _s.lambda_i))
+    + (_part_at(_s.L) * _s.L - _part_at(_s.mu) * _s.mu) ** 2,
+    0,
+    evaluate=False,
+)
+"""The error sits on one eigenvector of L and one of mu: the parts of the gap are to each other as mu to L, without others."""
+
+POLYAK_MOMENTUM = ((sp.sqrt(_s.L) - sp.sqrt(_s.mu)) / (sp.sqrt(_s.L) + sp.sqrt(_s.mu))) ** 2

@@ -28,13 +28,14 @@ import lazy_loader
 import numpy as np
 import sympy as sp
 from sympy.core.relational import Relational
-from sympy.logic.boolalg import Boolean
+from sympy.logic.boolalg import Boolean, BooleanAtom
 
+from quadsim.simulator.rules.rule import Ratio
 from quadsim.theory.symbols import REDUCTIONS, Invertible
 
 z3: Any = lazy_loader.load("z3")  # half a second, and only a proof needs it
 
-__all__ = ["CITABLE", "Discharge", "Step", "prove"]
+__all__ = ["CITABLE", "Discharge", "Step", "prove", "undefined"]
 
 CITABLE: Mapping[str, tuple[str, ...]] = {
     "Rayleigh quotient": (
@@ -55,6 +56,12 @@ CITABLE: Mapping[str, tuple[str, ...]] = {
     "central facts on binomials": ("labels are drawn independently: k ~ Binomial(b, 1/C), and P(k = 0) = (1 - 1/C)^b",),
 }
 """The only facts that a proof may cite without proving them: name to the sentences, of which a step cites one word for word."""
+
+_VOCABULARY: tuple[type, ...] = (
+    *(sp.Symbol, sp.Rational, sp.NumberSymbol, sp.Add, sp.Mul, sp.Pow, sp.exp, sp.log, sp.Abs, sp.sign, sp.Max, sp.Min),
+    *(*REDUCTIONS, Ratio),
+)
+"""Of what expressions in a step are made. Other functions have poles and branches of which no domain check here knows."""
 
 _EFFORT = 3_000_000  # operations of Z3 in one query, its "resource units"; the hardest step here takes 60,000
 
@@ -105,6 +112,10 @@ class Step:
                     "instead."
                 )
             return
+        if wrong := next((x for x in self.given if not isinstance(x, Boolean | bool)), None):
+            raise ValueError(
+                f"what is given must be a relation or a combination of them, got {wrong!r}; prove it first."
+            )
         if self.claim in (sp.true, sp.false):
             raise ValueError(
                 f"a claim must be one that a reader can check, got {self.claim}; keep SymPy from deciding it: evaluate=False."
@@ -134,11 +145,31 @@ class Step:
             raise ValueError(
                 f"numbers of a step must be exact, got {', '.join(sorted(map(str, floats)))}; use integers or sp.Rational."
             )
+        strange = {type(x).__name__ for part in (self.claim, *self.given) for x in _outside(part)}
+        if strange:
+            raise ValueError(
+                f"a step may use {', '.join(kind.__name__ for kind in _VOCABULARY)}, relations, And, Or, Not and Implies of "
+                f"real numbers, got {', '.join(sorted(strange))}; write it with these."
+            )
 
     @property
     def is_cited(self) -> bool:
         """Whether the step cites a named fact instead of being proved."""
         return isinstance(self.claim, str)
+
+
+def _outside(part: Any) -> Iterator[Any]:
+    """Yield what a step may not hold: other functions, numbers that are not real, and relations of anything but numbers."""
+    if isinstance(part, bool | BooleanAtom):
+        return
+    if isinstance(part, Relational):
+        for side in part.args:
+            yield from (x for x in sp.preorder_traversal(side) if not isinstance(x, _VOCABULARY))
+    elif isinstance(part, sp.And | sp.Or | sp.Not | sp.Implies):
+        for inner in part.args:
+            yield from _outside(inner)
+    else:
+        yield part
 
 
 def _relations(claim: Any) -> Iterator[Any]:
@@ -202,6 +233,22 @@ def prove(step: Step, effort: int = _EFFORT) -> Discharge:
     return found(*query.decide())
 
 
+def undefined(claim: Any, given: tuple[Any, ...]) -> str:
+    """Return a condition without which a claim is not defined although what is given holds; "" if there is none.
+
+    For a claim in which equals are put in for each other, so that a quotient may cancel before it is looked at.
+    """
+    if all(_is_known(inner, relation) for inner, relation in _conditions(claim)):
+        return ""
+    return _Query(Step(claim, "is it defined?", given), _EFFORT).undefined(claim)
+
+
+def _is_known(inner: sp.Expr, relation: str) -> bool:
+    """Whether a condition holds by the assumptions of its symbols."""
+    known = {"!= 0": inner.is_nonzero, ">= 0": inner.is_nonnegative, "> 0": inner.is_positive}[relation]
+    return bool(known or isinstance(inner, Invertible) or _factors_are_known(inner, relation))
+
+
 def _is_identity(equation: sp.Eq) -> bool:
     """Whether both sides are the same function: some simplification of their difference gives 0.
 
@@ -221,7 +268,7 @@ def _opaque(expression: sp.Expr) -> sp.Expr:
     """Return an expression in which every reduction over an index is a symbol: two of them are equal only if they look alike."""
     outermost: dict[sp.Expr, sp.Symbol] = {}
     for over in sorted(expression.atoms(*REDUCTIONS), key=sp.count_ops, reverse=True):
-        outermost[over] = sp.Symbol(f"reduction {len(outermost)}", real=True, positive=over.is_positive)
+        outermost[over] = sp.Dummy("reduction", real=True, positive=over.is_positive)
         expression = expression.xreplace({over: outermost[over]})
     return expression
 
@@ -237,6 +284,9 @@ def _where_it_fails(equation: sp.Eq) -> dict[str, str]:
             s: sp.Integer(3 + i + attempt) if s.is_integer else sp.Rational(7 + 3 * i + attempt, 5 + 2 * i)
             for i, s in enumerate(names)
         }
+        values = {s: -value if s.is_nonpositive else value for s, value in values.items()}
+        if not all(_admits(s, value) for s, value in values.items()):
+            continue
         try:
             found = sp.N(difference.subs(values), 40)
             if found.is_number and found.is_finite and abs(found) > sp.Float(10) ** -30:
@@ -246,6 +296,12 @@ def _where_it_fails(equation: sp.Eq) -> dict[str, str]:
     return {}
 
 
+def _admits(symbol: sp.Symbol, value: sp.Expr) -> bool:
+    """Whether a number satisfies all assumptions of a symbol; without an answer of SymPy's it does not."""
+    assumed = {name: getattr(symbol, f"is_{name}") for name in (*_KINDS, *_SIGNS)}
+    return all(getattr(value, f"is_{name}") is holds for name, holds in assumed.items() if holds is not None)
+
+
 def _conditions(expression: Any) -> Iterator[tuple[sp.Expr, str]]:
     """Yield what must hold for an expression to be defined: (x, "!= 0") for a divisor, (x, ">= 0") for the argument of a root."""
     for part in sp.preorder_traversal(expression):
@@ -253,8 +309,8 @@ def _conditions(expression: Any) -> Iterator[tuple[sp.Expr, str]]:
             base, exponent = part.base, part.exp
             if base.is_number and base.is_positive:
                 continue
-            if exponent.is_Rational and exponent.q % 2 == 0:
-                yield base, ">= 0"
+            if not exponent.is_integer:
+                yield base, ">= 0"  # also under odd roots, which for SymPy are not real there
             if exponent.is_negative or (not exponent.is_number and not exponent.is_nonnegative):
                 yield base, "!= 0"
         elif isinstance(part, sp.log):
@@ -295,9 +351,7 @@ class _Query:
     def undefined(self, expression: Any) -> str:
         """Return a condition without which an expression is not defined although what is given holds; "" if there is none."""
         for inner, relation in dict.fromkeys(_conditions(expression)):
-            known = {"!= 0": inner.is_nonzero, ">= 0": inner.is_nonnegative, "> 0": inner.is_positive}[relation]
-            inverse = isinstance(inner, Invertible)
-            if known or inverse or _factors_are_known(inner, relation):
+            if _is_known(inner, relation):
                 continue
             compare = {"!= 0": sp.Ne, ">= 0": sp.Ge, "> 0": sp.Gt}[relation](inner, 0, evaluate=False)
             if self._decided(compare)[0] != "proved":
@@ -324,7 +378,7 @@ class _Query:
         answer = solver.check()
         if answer == z3.unsat:
             return "proved", {}
-        if answer == z3.sat and self._translator.is_complete:
+        if answer == z3.sat and self._translator.is_complete and self._translator.admits(solver.model()):
             return "refuted", self._translator.values(solver.model())
         return "unknown", {}
 
@@ -379,6 +433,8 @@ def _a_number(symbol: sp.Symbol, draw: random.Random) -> sp.Rational:
     return number
 
 
+_KINDS = ("integer", "even", "odd", "prime", "composite", "rational", "irrational")  # of which Z3 is told nothing
+_SIGNS = ("positive", "nonnegative", "negative", "nonpositive", "nonzero")
 _POINTS = 4000  # random points that are tried where Z3 finds none
 _CHECKED = 20  # of these, how many are tried in exact numbers
 _SHARE_NEGATIVE = 0.3
@@ -421,6 +477,18 @@ class _Translator:
     def values(self, model: Any) -> dict[str, str]:
         """Return the values of the symbols in a model, by their names."""
         return {str(s): str(model.eval(real, model_completion=True)) for s, real in self._symbols.items()}
+
+    def admits(self, model: Any) -> bool:
+        """Whether the numbers of a model satisfy the assumptions of their symbols that are not translated (integer, ...)."""
+        for symbol, real in self._symbols.items():
+            if all(getattr(symbol, f"is_{name}") is None for name in _KINDS):
+                continue
+            value = model.eval(real, model_completion=True)
+            if not z3.is_rational_value(value):
+                return False
+            if not _admits(symbol, sp.Rational(value.numerator_as_long(), value.denominator_as_long())):
+                return False
+        return True
 
     def premise(self, expression: Any) -> Any:
         """Translate a given relation or combination of relations, in which a relation that is not defined is false."""

@@ -484,6 +484,8 @@ def sum_of_terms(
 ) -> tuple[Array, Array]:
     """Return the sum over the expanded terms of |term|, and of |term| times its relative error, (M, K, R) each.
 
+    The terms of a sum inside an extreme count, too: a maximum is known as well as the least known of what it is taken over.
+
     Args:
         expression: the expression.
         trajectory: the run.
@@ -492,10 +494,23 @@ def sum_of_terms(
     size, error = np.zeros(trajectory.gap.shape), np.zeros(trajectory.gap.shape)
     with np.errstate(all="ignore"):
         for term in sp.Add.make_args(sp.expand(expression)):
-            modulus = np.abs(evaluate_along(term, trajectory))
+            modulus = np.abs(evaluate_along(_moduli(term), trajectory))
             unit = np.finfo(trajectory.dtype).eps  # the rounding of the product itself
             size, error = size + modulus, error + modulus * (_error_of(term, known_to) + unit)[..., None]
     return size, error
+
+
+def _moduli(term: sp.Expr) -> sp.Expr:
+    """Return a term in which the sums inside extremes are those of the moduli of their terms."""
+    if term.is_Add:
+        return sp.Add(*(_moduli(part) for part in term.args))
+    if term.is_Mul:
+        return sp.Mul(*(_moduli(factor) for factor in term.args))
+    if isinstance(term, MaxOver | MinOver):
+        return MaxOver(_moduli(term.args[0]))
+    if isinstance(term, sp.Max | sp.Min):
+        return sp.Max(*(_moduli(part) for part in term.args))
+    return abs(term)
 
 
 def _error_of(expression: sp.Expr, known_to: Mapping[sp.Symbol, Array]) -> Array:

@@ -75,8 +75,8 @@ def on_both_sides(theorem: Theorem, trial: Trial, seed: int = 0, unused: tuple[s
     bare = replace(theorem, hypotheses=(), statement="without hypotheses")
     draw = np.random.default_rng([seed, 3, *theorem.name.encode()])
     tried = dict.fromkeys(range(len(found)), 0)
-    for number, run in enumerate(_runs(trial, draw)):
-        settled = all(one.without in (NEEDED, UNDEFINED) for one in found)
+    for number, run in enumerate(_runs(trial, draw, theorem.rules)):
+        settled = all(one.without == NEEDED or (one.without == UNDEFINED and one.alone) for one in found)
         if number >= (_LEAST if settled else _MOST):
             break
         shape = run.status.shape
@@ -125,8 +125,12 @@ def _look(theorem: Theorem, i: int, run: Trajectory, alone: NDArray[np.bool_], o
 
 def _has_no_value(bare: Theorem, run: Trajectory, fails: NDArray[np.bool_], one: Sides) -> None:
     """Note if the bound has no value where a hypothesis fails, together with others."""
-    with np.errstate(all="ignore"):
-        bound = evaluate_along(bare.bound, run)
+    try:
+        with np.errstate(all="ignore"):
+            bound = evaluate_along(bare.bound, run)
+    except ValueError as error:  # as of the preconditioner of a step with decay
+        one.without, one.instance = UNDEFINED, str(error)
+        return
     if np.isnan(bound[fails]).all():
         one.without, one.instance = UNDEFINED, "the bound has no value on such instances"
 
@@ -138,22 +142,34 @@ def _words(run: Trajectory, m: int, k: int, step: int, verdict: str) -> str:
     return f"{run.optimizer} with {settings} on blocks of {sizes}: violated at step {step} ({by})"
 
 
-def _runs(trial: Trial, draw: Draw) -> Iterator[Trajectory]:
+def _runs(trial: Trial, draw: Draw, rules: tuple[str, ...]) -> Iterator[Trajectory]:
     """Yield runs of the trial, and each of them changed in every way, without end."""
     assert trial.sampled is not None
+    decaying = [RULES[name] for name in rules if "weight_decay" in RULES[name].names]
     while True:
         for run in trial.sampled(draw, _PROBLEMS):
             yield run
             away = {size: draw.standard_normal(e.shape) for size, e in run.problem.initial_error.items()}
-            for changed in _settings(run):  # weight decay pulls away from the solution, where that is not at 0
-                moved = replace(run.problem, minimizer=away, exact=None) if "weight_decay" in changed else run.problem
-                yield again(run, moved, changed)
+            for changed in _settings(run):
+                yield again(run, _decayed(run, changed, away) if "weight_decay" in changed else run.problem, changed)
             for problem in _problems(run, draw):
                 yield again(run, problem, {})
             if run.gradient_noise_std > 0.0:
                 yield again(run, run.problem, {}, noise=0.0)
             if run.optimizer == "adam-on-orbit":
                 yield again(run, run.problem, {}, rule=RULES["adam"])
+            if "weight_decay" not in run.settings:
+                for rule in decaying:  # away from the solution, and, where it is at 0, towards it faster than by signs
+                    pulled = {"weight_decay": np.full_like(run.settings["lr"], 3.0)}
+                    yield again(run, _decayed(run, pulled, away), pulled, rule=rule)
+                    yield again(run, run.problem, {"weight_decay": 0.9 / run.settings["lr"]}, rule=rule)
+
+
+def _decayed(run: Trajectory, changed: Mapping[str, Any], away: Mapping[int, Array]) -> BlockQuadratic:
+    """Return the problem with a solution so far from 0 that weight decay pulls away from it by more than the error."""
+    largest = max(float(np.abs(e).max()) for e in run.problem.initial_error.values())
+    far = 10.0 * largest / float(np.min(run.settings["lr"] * changed["weight_decay"]))
+    return replace(run.problem, minimizer={size: far * x for size, x in away.items()}, exact=None)
 
 
 def _settings(run: Trajectory) -> Iterator[Mapping[str, Any]]:

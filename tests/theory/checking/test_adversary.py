@@ -175,3 +175,66 @@ def test_adam_is_sign_is_held_against_the_length_of_a_step_too(monkeypatch):
     found = check(true, run)
     assert np.all(found.verdict == "refuted")
     assert "cosine - Abs(1 - stride/eta) = 0, equal to 1 claimed" in found.reason[0, 0]
+
+
+# Records after the first steps, hitting times, observables and words that were once believed.
+def tail(begin, change):
+    def of(gap):
+        gap[..., begin:] = change(gap[..., begin - 1 :])
+        return gap
+
+    return of
+
+
+def exchanged(gap):
+    gap[..., [120, 121]] = gap[..., [121, 120]]
+    return gap
+
+
+LATER = {
+    "a late gap": {"gap": at(150, lambda g: g * 1.001)},
+    "the last gap": {"gap": at(-1, lambda g: g * 1.05)},
+    "the end of the curve": {"gap": tail(100, lambda g: 1.08 * g[..., 1:])},
+    "shifted by one": {"gap": tail(100, lambda g: g[..., :-1])},
+    "flat": {"gap": tail(100, lambda g: g[..., :1] + 0 * g[..., 1:])},
+    "two exchanged": {"gap": exchanged},
+    "single precision": {"gap": tail(70, lambda g: g[..., 1:].astype(np.float32))},
+    "a window of the mean": {"steps_to_mean": np.full((1, 1), 10.0)},
+    "no window of the mean": {"steps_to_mean": np.full((1, 1), 7.0)},
+    "another name": {"optimizer": "nesterov"},
+    "observed at other steps": {"observed": {"gradient_norm": np.ones((1, 1, 2))}},
+    "problems that are not there": {"problem": PLAIN},
+}
+
+
+@pytest.mark.parametrize("rule", ["gd", "adam", "signsgd"])
+def test_records_that_are_not_the_rule_s_later_on(rule):
+    run = simulate(PLAIN.select([0]), rule, lr=0.02, steps=200, tolerance=1e-9, engine="reference")
+    anything = Theorem(name="any", kind="horizon", bound=10**9)
+    assert words(anything, run) == {"holds"}
+    for name, changes in LATER.items():
+        assert words(anything, altered(run, **changes)) == {FOREIGN}, name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gradient_norm", "gradient_norm_1", "Lambda_G", "block_gap", "iterate", "step_sign_cosine", "step_sign_stride"],
+)
+def test_observables_are_made_again_too(name):
+    run = simulate(PLAIN, "adam", lr=0.02, steps=40, engine="reference", observe=[name])
+    anything = Theorem(name="any", kind="horizon", bound=10**9)
+    assert words(anything, run) == {"holds"}
+    values = run.observed[name].copy()
+    values[1, 0, 30] *= 1 + 1e-6
+    found = check(anything, replace(run, observed={name: values})).verdict
+    assert found.ravel().tolist() == ["holds", FOREIGN, "holds"]
+
+
+def test_a_hitting_time_between_records_is_made_again():
+    run = simulate(PLAIN.select([0]), "gd", lr=0.1, steps=200, tolerance=1e-3, record=100, engine="reference")
+    hit = run.steps_to_tolerance
+    assert np.isfinite(hit).all()
+    assert not np.isin(hit, run.steps).any()
+    for moved in (hit - 1, hit + 1):
+        other = replace(run, steps_to_tolerance=moved, steps_to_stay=np.full_like(hit, np.nan))
+        assert words(Theorem(name="any", kind="horizon", bound=10**9), other) == {FOREIGN}

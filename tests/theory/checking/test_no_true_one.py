@@ -9,7 +9,7 @@ import sympy as sp
 
 from quadsim.simulator import BlockQuadratic, Rule, simulate
 from quadsim.simulator.rules.rule import symbols
-from quadsim.theory import Hypothesis, Theorem, check
+from quadsim.theory import THEOREMS, Hypothesis, Theorem, check
 from quadsim.theory.statements.adam_cycle import adam_on_orbit
 from quadsim.theory.symbols import Symbol as s
 
@@ -160,3 +160,14 @@ def test_scales_do_not_matter(scale):
     sign = simulate(scaled, "sign-lambda", lr=1.0, steps=20, observe=seen, engine="reference")
     for name in ("sign-rate", "sign-complexity", "sign-descent-lemma"):
         assert words(name, sign) == {"holds"}, name
+
+
+@pytest.mark.parametrize("name", ["linear-modes", "sign-constant-gap", "adam-energy"])
+def test_bounds_from_the_start_allow_for_the_rounding_of_every_step(name):
+    """On one coordinate they are attained, and after some steps the gap is rounding of the start."""
+    from quadsim.theory.verifying.trials import trial_of
+
+    single = [run for run in trial_of(THEOREMS[name]).runs(name, 700, 0) if run.problem.dimension == 1]
+    assert single
+    for run in single:
+        assert set(check(name, run).verdict.ravel()) <= {"holds", "verified"}

@@ -8,7 +8,7 @@ from cases import LEMMAS_ONLY
 
 from quadsim.theory import THEOREMS, Step
 from quadsim.theory.statements.derived.definitions import DEFINITIONS
-from quadsim.theory.statements.derived.graph import derive
+from quadsim.theory.statements.derived.graph import _by_algebra, derive
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver
 from quadsim.theory.symbols import Symbol as s
 
@@ -118,6 +118,48 @@ def test_induction_needs_its_start_and_its_step():
     assert status(sp.Ge(s.t, 0, evaluate=False), fall) == "proved"
     assert status(sp.Ge(s.t, 1, evaluate=False), fall) != "proved"  # not at the start
     assert status(sp.Le(s.t, 5, evaluate=False), fall) != "proved"  # not from step to step
+
+
+u, v = sp.symbols("u v", nonnegative=True)
+a = sp.Symbol("a", positive=True)
+
+
+@pytest.mark.parametrize(
+    ("claim", "given"),
+    [
+        (sp.Le(u / v, 1, evaluate=False), (sp.Eq(u, v),)),
+        (sp.Eq(u / v, 1, evaluate=False), (sp.Eq(u, v),)),
+        (sp.Eq(sp.log(u) - sp.log(v), 0, evaluate=False), (sp.Eq(u, v),)),
+        (sp.Eq(a**2, 1, evaluate=False), (sp.Eq(a, -1, evaluate=False),)),
+        (sp.Eq(v, 7, evaluate=False), (sp.Eq(u, 1), sp.Eq(u, 2))),
+        (sp.Le(u / a, 1, evaluate=False), (sp.Eq(a, 0, evaluate=False), sp.Eq(u, 0))),
+    ],
+    ids=str,
+)
+def test_equals_are_put_in_only_where_the_claim_is_defined(claim, given):
+    assert _by_algebra(claim, given).status != "proved"
+
+
+@pytest.mark.parametrize("name", ["block-gd", "adam-frozen", "sign-rate"])
+def test_no_statement_on_the_blocks_of_h_is_one_on_any_blocks(name):
+    assert not derive(replace(THEOREMS[name], any_partition=True, statement="")).holds
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("heavy-ball", "momentum = ((sqrt L - sqrt mu)/(sqrt L + sqrt mu))^2"),
+        ("gd-lower", "the error sits on one eigenvector of L and one of mu, in the proportion mu : L"),
+        ("adam-is-sign", "beta1 = 0"),
+        ("adam-cycle", "eps = 0"),
+    ],
+)
+def test_a_hypothesis_under_the_text_of_another_is_not_that_one(name, text):
+    true = THEOREMS[name]
+    other = tuple(
+        replace(h, relation=sp.Ge(s.eta, 0, evaluate=False)) if h.text == text else h for h in true.conditions
+    )
+    assert not derive(replace(true, hypotheses=other, statement="")).holds
 
 
 def test_a_statement_is_written_from_its_own_parts():

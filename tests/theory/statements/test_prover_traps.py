@@ -4,9 +4,12 @@ import pytest
 import sympy as sp
 
 from quadsim.theory import Step, prove
+from quadsim.theory.symbols import MaxOver
+from quadsim.theory.symbols import Symbol as s
 
 x = sp.Symbol("x", real=True)
 a, b, c, d, e, f = (sp.Symbol(name, positive=True) for name in "abcdef")
+n = sp.Symbol("n", integer=True, nonnegative=True)
 half = sp.Rational(1, 2)
 
 
@@ -89,3 +92,52 @@ def test_what_sympy_has_decided_is_no_claim():
 def test_a_citation_is_a_sentence_of_the_list():
     with pytest.raises(ValueError, match="a citation of the spectral theorem must be one of its sentences in CITABLE"):
         Step("every gap is 0 after one step", "spectral theorem")
+
+
+def test_no_symbol_is_taken_for_a_reduction():
+    for assumptions in ({"positive": True}, {"real": True}):
+        assert status(sp.Eq(MaxOver(s.L_l), sp.Symbol("reduction 0", **assumptions), evaluate=False)) != "proved"
+
+
+@pytest.mark.parametrize(
+    ("claim", "given"),
+    [
+        (sp.Or(sp.Le(n, 3), sp.Ge(n, 4)), ()),
+        (sp.Ge(n**2, n, evaluate=False), ()),
+        (sp.Ge(n, 1, evaluate=False), (sp.Gt(n, 0, evaluate=False),)),
+        (sp.Ne(sp.Symbol("p", prime=True), 4, evaluate=False), ()),
+        (sp.Ne(sp.Symbol("q", irrational=True), half, evaluate=False), ()),
+    ],
+    ids=str,
+)
+def test_what_is_true_of_integers_is_not_refuted_by_fractions(claim, given):
+    assert status(claim, *given) == "unknown"
+    assert status(sp.Le(n, 3, evaluate=False)) == "refuted"
+
+
+def test_an_identity_of_negative_numbers_is_not_refuted_by_positive_ones():
+    less = sp.Symbol("less", negative=True)
+    root = sp.sqrt(sp.expand((less - 1) ** 2 * (less - 2) ** 2))
+    assert status(sp.Eq(root, less**2 - 3 * less + 2, evaluate=False)) != "refuted"
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        sp.Eq(sp.tan(x) * sp.cos(x), sp.sin(x), evaluate=False),
+        sp.Eq(sp.gamma(x + 1), x * sp.gamma(x), evaluate=False),
+        sp.Eq(sp.Derivative(sp.Abs(x), x), sp.sign(x), evaluate=False),
+        sp.Eq(sp.sqrt(-(x**2)), sp.I * sp.Abs(x), evaluate=False),
+        sp.Eq(x + sp.oo, sp.oo + 0 * x, evaluate=False),
+        sp.Eq(sp.Ge(x, 0), sp.Ge(x, 0, evaluate=False), evaluate=False),
+    ],
+    ids=str,
+)
+def test_functions_whose_domain_is_not_checked_are_refused(claim):
+    with pytest.raises(ValueError, match=r"a step may use Symbol|a claim must"):
+        Step(claim, "a claim")
+
+
+def test_what_is_given_is_a_relation():
+    with pytest.raises(ValueError, match="what is given must be a relation"):
+        Step(sp.Eq(x, 5), "a claim", ("x = 5",))

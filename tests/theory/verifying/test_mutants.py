@@ -29,14 +29,14 @@ def test_there_are_enough_of_them():
 def test_every_change_of_the_judge_shows():
     for mutant in mutants():
         if mutant.kind in ("budget", "prover", "hypothesis"):
-            assert mutant.survives() != module._HOLE, mutant.change
+            assert mutant.survives() != module.HOLE, mutant.change
 
 
 def test_the_command_lists_survivors_and_fails(monkeypatch):
     three = (
         Mutant("bound", "x", "caught", lambda: ""),
         Mutant("rule", "y", "the same", lambda: "it changes nothing"),
-        Mutant("record", "z", "missed", lambda: module._HOLE),
+        Mutant("record", "z", "missed", lambda: module.HOLE),
     )
     monkeypatch.setattr(module, "mutants", lambda: three)
     monkeypatch.setattr(module, "KINDS", ("bound", "rule", "record"))

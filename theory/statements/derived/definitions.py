@@ -14,6 +14,7 @@ import sympy as sp
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Total
 from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.theory.statements.named import AT_WITNESS, POLYAK_MOMENTUM
 from quadsim.theory.statements.recursion import advance, along_eigenvector
 from quadsim.theory.statements.steps import equal
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
@@ -26,6 +27,7 @@ __all__ = [
     "NEEDS",
     "NEXT",
     "PREMISES",
+    "RELATIONS",
     "SPEAKS_OF",
     "START",
     "STEPS",
@@ -198,11 +200,18 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
         "H is diagonal",
         "every |e_0,i| is lr (1-beta1)/(2 (1+beta1))",
         "no bias correction and memories on the orbit (adam-on-orbit), or beta1 = 0",
-        "beta2 > 0",
     ),
     "rule adam without memory": ("eps = 0", "beta1 = 0", "beta2 = 0"),
 }
 """Label of a definition, or of the step of a rule, to the hypotheses without which it says nothing."""
+
+RELATIONS: Mapping[str, Any] = {
+    "the error sits on one eigenvector of L and one of mu, in the proportion mu : L": AT_WITNESS,
+    "momentum = ((sqrt L - sqrt mu)/(sqrt L + sqrt mu))^2": equal(_s.momentum, POLYAK_MOMENTUM),
+    "beta1 = 0": equal(_s.beta1, sp.S.Zero),
+    "beta2 = 0": equal(_s.beta2, sp.S.Zero),
+}
+"""Text of a hypothesis in NEEDS to its relation, for those that have one: under its text no other may stand in its place."""
 
 
 def _gradient_rule(name: str) -> Any:
@@ -267,7 +276,8 @@ def _on_orbit(_: str) -> Any:
     m, v = rule.states
     p1, p2 = rule.clocks
     b1, b2, eps = rule.hyperparameters
-    c, rest = sp.Symbol("c", positive=True), sp.Symbol("h", positive=True)  # (1-beta1)/(1+beta1), and 1 - beta2^t
+    c = sp.Symbol("c", positive=True)  # (1-beta1)/(1+beta1)
+    last, rest = sp.Symbol("p", nonnegative=True), sp.Symbol("h", positive=True)  # beta2^(t-1), and 1 - beta2^t
     a, lam, beta2 = _s.eta * c / 2, _s.lambda_i, _s.beta2
     memory = (1 - c) / (1 + c)
     plain = {rule_symbols.lr: _s.eta, b1: memory, b2: beta2, eps: sp.S.Zero, p1: sp.S.Zero, p2: sp.S.Zero}
@@ -275,7 +285,11 @@ def _on_orbit(_: str) -> Any:
     a0 = _s.eta / 2
     here = {rule_symbols.lr: _s.eta, b1: sp.S.Zero, b2: beta2, eps: sp.S.Zero, p1: sp.S.Zero, p2: 1 - rest}
     _after, corrected = advance(
-        rule, a0, lam * a0, {m: sp.Symbol("m", real=True), v: (lam * a0) ** 2 * (1 - (1 - rest) / beta2)}, here
+        rule,
+        a0,
+        lam * a0,
+        {m: sp.Symbol("m", real=True), v: (lam * a0) ** 2 * (1 - last)},
+        {**here, p2: beta2 * last},
     )
     turned = a0 + rule.step.subs({**here, m: lam * a0, v: (lam * a0) ** 2 * rest}).doit()
     wanted = (
@@ -284,7 +298,7 @@ def _on_orbit(_: str) -> Any:
         (states[v], (lam * a) ** 2),
         (turned, -a0),
         (corrected[m], lam * a0),
-        (corrected[v], (lam * a0) ** 2 * rest),
+        (corrected[v], (lam * a0) ** 2 * (1 - beta2 * last)),
     )
     if any(sp.simplify(found - expected) != 0 for found, expected in wanted):
         raise ValueError("rule must stay on the orbit of period 2, got adam with another step; derive it otherwise.")

@@ -49,13 +49,14 @@ from quadsim.theory.statements.derived.library import (
     NEEDS,
     NEXT,
     PREMISES,
+    RELATIONS,
     START,
     step_of_rule,
 )
 from quadsim.theory.statements.derived.schemas import FACTS, SCHEMAS, counted_apart, is_stationary, turned
 from quadsim.theory.statements.derived.scope import beyond
 from quadsim.theory.statements.named import rate
-from quadsim.theory.statements.proving import Discharge, Step, prove
+from quadsim.theory.statements.proving import Discharge, Step, prove, undefined
 from quadsim.theory.statements.steps import NEVER
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import SumIn, SumOver, Symbol
@@ -151,6 +152,13 @@ def _hypotheses(theorem: Theorem) -> dict[str, Any]:
     return {h.text: h.relation for h in theorem.conditions} | constant
 
 
+def _same(relation: Any, other: Any) -> bool:
+    """Whether two hypotheses say the same: both none in symbols, or the same relation."""
+    if relation is None or other is None:
+        return relation is other
+    return bool(relation == other)
+
+
 def _conclusion(theorem: Theorem, steps: tuple[Step, ...]) -> Step:
     return Step(
         theorem.relation_of_values,
@@ -200,9 +208,11 @@ def _follows(
     missing = [label for label in step.uses if label not in known]
     if missing:
         return _unknown(f"there is no earlier step, definition or hypothesis {missing[0]!r}"), 0
-    lacking = [needed for needed in NEEDS.get(step.label, ()) if needed not in step.uses]
-    if lacking:
-        return _unknown(f"{step.label} needs the hypothesis {lacking[0]!r}"), 0
+    for needed in NEEDS.get(step.label, ()):
+        if needed not in step.uses:
+            return _unknown(f"{step.label} needs the hypothesis {needed!r}"), 0
+        if needed != CONSTANT_RATE and not _same(known[needed], RELATIONS.get(needed)):
+            return _unknown(f"the hypothesis {needed!r} is not the one that {step.label} needs"), 0
     given = tuple(known[label] for label in step.uses)
     before = max((levels[label] for label in step.uses), default=0)
     if step.by == "definition":
@@ -305,6 +315,8 @@ def _by_algebra(claim: Any, given: tuple[Any, ...]) -> Discharge:
     flat = _parts(given)
     equations = {x.lhs: x.rhs for x in flat if isinstance(x, sp.Eq) and x.lhs.is_Symbol and not x.rhs.has(x.lhs)}
     products = {x.lhs: x.rhs for x in flat if isinstance(x, sp.Eq) and x.lhs.is_Mul and not x.lhs.atoms(SumOver, SumIn)}
+    if (equations or products) and (wrong := _contradiction(flat, equations) or undefined(claim, flat)):
+        return _unknown(wrong)
     if isinstance(claim, sp.Eq) or not equations:
         rest = tuple(x for x in flat if not (isinstance(x, sp.Eq) and x.lhs in equations))
         put_in = _put_in(claim, equations)
@@ -318,6 +330,18 @@ def _by_algebra(claim: Any, given: tuple[Any, ...]) -> Discharge:
         return found
     put_in, *others = (_put_in(x, equations) for x in (claim, *flat))
     return _prove(put_in, tuple(x for x in others if x != sp.true))
+
+
+def _contradiction(given: tuple[Any, ...], equations: Mapping[sp.Symbol, sp.Expr]) -> str:
+    """Return an equation that contradicts another or the sign of its symbol, from which anything would follow; "" if none."""
+    for x in given:
+        if isinstance(x, sp.Eq) and x.lhs in equations:
+            value, symbol = _put_in(x, equations).rhs, x.lhs
+            signs = (symbol.is_positive and value.is_nonpositive, symbol.is_nonnegative and value.is_negative)
+            other = (_put_in(x, equations).lhs - value).is_nonzero
+            if any(signs) or other:
+                return f"{x} contradicts what else is given"
+    return ""
 
 
 def _prove(claim: Any, given: tuple[Any, ...]) -> Discharge:

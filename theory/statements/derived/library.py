@@ -25,6 +25,7 @@ __all__ = [
     "LEVELS",
     "NEEDS",
     "NEXT",
+    "RELATIONS",
     "SPEAKS_OF",
     "START",
     "TURNED",
@@ -63,7 +64,7 @@ CONSTANT_RATE = "lr is constant"
 HYPOTHESES = frozenset(text for texts in NEEDS.values() for text in texts) | {CONSTANT_RATE}
 """Labels that hypotheses alone may have."""
 
-ORACLES, MEANS = definitions.ORACLES, definitions.MEANS
+ORACLES, MEANS, RELATIONS = definitions.ORACLES, definitions.MEANS, definitions.RELATIONS
 
 LATER = preconditioned.LATER | from_state.LATER
 

@@ -5,6 +5,7 @@ Each takes the claim and the claims that the step uses, and returns "" or why th
 
 import itertools
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
@@ -104,7 +105,7 @@ def _terms(
     indices = ("_i",) if kind is SumIn else _INDICES
     out: dict[sp.Expr, sp.Expr] = {}
     # Extremes are left as they are: expanded inside, two that are equal may look different.
-    atoms = {over: sp.Symbol(f"extreme {sp.srepr(over)}", real=True) for over in expression.atoms(MaxOver, MinOver)}
+    atoms = {over: _letter(over) for over in expression.atoms(MaxOver, MinOver)}
     expression = expression.xreplace(atoms)
     for name, value in sorted(called.items(), key=lambda item: -sp.count_ops(item[0])):
         # A product may be called by a sum, as P Lambda_P.
@@ -123,6 +124,12 @@ def _terms(
             summand = sp.Mul(*(x for x in sp.Mul.make_args(inner) if is_indexed(x, indices)))
             out[summand] = sp.expand(out.get(summand, sp.S.Zero) + outside * sp.Mul(*free))
     return {summand: factor for summand, factor in out.items() if factor != 0}
+
+
+@lru_cache(maxsize=1024)
+def _letter(over: sp.Expr) -> sp.Dummy:
+    """Return the letter of an extreme, which no symbol can be."""
+    return sp.Dummy("extreme", real=True)
 
 
 def _vertices(claim: Any, given: tuple[Any, ...]) -> str:

@@ -23,6 +23,8 @@ def beyond(theorem: Theorem, used: Iterable[Step]) -> str:
         used: the steps on which its statement rests.
     """
     steps = {step.label: step for step in used}
+    if theorem.any_partition:
+        return "its steps speak of the blocks of H, not of any blocks that rules may have"
     return _other_rules(theorem, steps) or _other_runs(theorem, steps)
 
 

@@ -19,6 +19,7 @@ from quadsim.theory.statements.as_run.preconditioned.frame import PRECONDITIONED
 from quadsim.theory.statements.as_run.preconditioned.from_state import from_state
 from quadsim.theory.statements.as_run.preconditioned.modes import modes, span
 from quadsim.theory.statements.as_run.records import NO_DECAY, as_run
+from quadsim.theory.statements.as_run.rounding import of_modes
 from quadsim.theory.statements.theorem import Hypothesis
 from quadsim.theory.symbols import MaxOver, SumOver, Symbol
 
@@ -142,6 +143,7 @@ ADAM_AS_RUN = (
         modes,
         Symbol.mode_i**2,
         quantity=Symbol.gap / Symbol.gap_0,
+        rounding=of_modes,
         tight="for an error on the eigenvector of the largest |p_t|, for any rate and momentum",
         source=(
             "Classical, in the form derived here. Adam with a frozen preconditioner and momentum is heavy-ball "

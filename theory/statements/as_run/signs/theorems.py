@@ -6,6 +6,7 @@ SignSGD acts on every block alone, and so do these bounds: no constant of theirs
 import sympy as sp
 
 from quadsim.theory.statements.as_run.records import NO_DECAY, as_run
+from quadsim.theory.statements.as_run.rounding import of_steps
 from quadsim.theory.statements.as_run.signs.hypotheses import ENUMERATED, IS_DIAGONAL, NEVER_ZERO, ON_CYCLE
 from quadsim.theory.statements.as_run.signs.memory import with_memory
 from quadsim.theory.statements.as_run.signs.midpoint import midpoint
@@ -37,6 +38,7 @@ SIGN_AS_RUN = (
         SumOver(Symbol.u_l),
         gap,
         any_schedule=True,
+        rounding=of_steps,
         tight="at the first step, for a block of one coordinate; the plateau is eta^2 max(S^2/(8 nu), S/2) in every block",
         source=f"{_HERE}; for every rate eta_t > 0, by any schedule. Each block's gap is at most its own u.",
     ),
@@ -75,6 +77,7 @@ SIGN_AS_RUN = (
         Symbol.w_l + eta**2 / 8 * S_l,
         quantity=Symbol.smaller_gap,
         hypotheses=(NEVER_ZERO,),
+        rounding=of_steps,
         tight="on diagonal blocks its plateau is eta^2 tr(H)/4, the worst case of two neighbouring steps",
         source=f"{_HERE}. M_l is .3 to .5 of S_l on rotated blocks; for blocks of more than 8 it is sqrt(nu kappa S) + S/4.",
     ),
@@ -83,6 +86,7 @@ SIGN_AS_RUN = (
         ("signum",),
         SumOver(Symbol.v_l),
         lambda: with_memory("signum"),
+        rounding=of_steps,
         tight="not attained: the mean age of the gradients is the whole loss",
         source=f"{_HERE}, with the mean age beta/(1-beta) of the gradients in the memory.",
     ),
@@ -92,6 +96,7 @@ SIGN_AS_RUN = (
         SumOver(Symbol.v_l),
         lambda: with_memory("lion"),
         hypotheses=(NO_DECAY,),
+        rounding=of_steps,
         tight="not attained",
         source=f"{_HERE}, with the mean age beta1/(1-beta2) of the gradients in the mix.",
     ),
@@ -102,6 +107,7 @@ SIGN_AS_RUN = (
         diagonal,
         SumOver(Symbol.curvature_i * sp.Max(eta, Symbol.start_i - Symbol.travelled) ** 2) / 2,
         hypotheses=(IS_DIAGONAL,),
+        rounding=of_steps,
         tight="where |e_0,i|/eta is an integer less than t plus 1, up to the last step of every coordinate",
         source="Derived here. 1.003 times the measured steps at the rate that minimises it.",
     ),
@@ -114,6 +120,7 @@ SIGN_AS_RUN = (
         any_schedule=True,
         hypotheses=(NO_DECAY,),
         direction="lower",
+        rounding=of_steps,
         tight="for one coordinate, on the way to the solution; .997 of SignSGD's steps at its best rate",
         source=(
             "Derived here: no coordinate moves faster than the rate. So"
