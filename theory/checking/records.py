@@ -226,7 +226,7 @@ def _recomputed(trajectory: Trajectory) -> tuple[Texts, NDArray[np.int64], Array
     floor = censored_below(trajectory)
     with np.errstate(all="ignore"):
         # A run that has diverged is recorded as infinite from then on, also where a falling rate would bring it back.
-        ended, furthest = np.isinf(seen), np.fmax.accumulate(gaps, axis=-1)[..., chosen]
+        ended, furthest = np.isinf(seen), np.fmax.accumulate(again.gap, axis=-1)[..., chosen]
         off = np.where(
             ended, furthest < limit * (1.0 - allowed), np.abs(seen - expected) > allowed * np.abs(expected) + floor
         )
