@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
+from quadsim.simulator.figures.fixed_axes import lay_out
 from quadsim.simulator.figures.palette import styles_of
 from quadsim.simulator.figures.style import COLUMN, current_style, drawing, drawn
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
@@ -145,15 +146,13 @@ def _lay_out(figure: Figure, dpi: float) -> None:
     A figure without a layout engine is drawn once a file. With one, also with that which only holds the place of another
     ("none"), Matplotlib draws it twice: the first time for the layout alone.
     """
-    engine = figure.get_layout_engine()
-    if engine is None:
-        return
     own = figure.dpi
     figure.dpi = dpi
-    engine.execute(figure)
+    lay_out(figure)
     figure.dpi = own
-    with mpl.rc_context(_NO_LAYOUT):
-        figure.set_layout_engine(None)
+    if figure.get_layout_engine() is not None:
+        with mpl.rc_context(_NO_LAYOUT):
+            figure.set_layout_engine(None)
 
 
 def parts_of(config: SweepGrid, *, by_family: bool = False) -> list[tuple[str, list[str]]]:
