@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axis import Axis, Tick
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import Locator, NullLocator
@@ -35,8 +36,10 @@ class _FixedAxis(Artist):
 def lay_out(figure: Figure) -> None:
     """Compute the layout of a figure at its present resolution, and replace its axes by what they then draw.
 
-    Neither limits nor scales of the figure may change afterwards; its resolution may.
+    Neither limits nor scales of the figure may change afterwards; its resolution may. The figure gets a canvas of Agg, which keeps
+    one renderer, and with it the formulas that it has parsed: saved as PNG at the same resolution, it parses none of them again.
     """
+    renderer = FigureCanvasAgg(figure).get_renderer()
     shown = [
         axis
         for axes in figure.axes
@@ -52,7 +55,7 @@ def lay_out(figure: Figure) -> None:
     if engine is not None:
         engine.execute(figure)
     for axis in shown:
-        _fix(axis, marks.get(axis))
+        _fix(axis, marks.get(axis), renderer)
 
 
 def _has_marks_alone(axis: Axis) -> bool:
@@ -63,16 +66,17 @@ def _has_marks_alone(axis: Axis) -> bool:
     return not any(axis.get_minor_formatter().format_ticks(list(minor)))
 
 
-def _fix(axis: Axis, marks: Locator | None) -> None:
+def _fix(axis: Axis, marks: Locator | None, renderer: RendererAgg) -> None:
     """Replace an axis by what it draws; one whose labels share an offset or a factor stays as it is.
 
     Args:
         axis: of a figure whose layout is computed.
         marks: the locator of minor ticks that were taken away.
+        renderer: measures texts.
     """
     figure, axes = axis.get_figure(root=True), axis.axes
     assert figure is not None and axes is not None
-    axis.get_tightbbox()  # computes the ticks, and moves the label beside them
+    axis.get_tightbbox(renderer)  # computes the ticks, and moves the label beside them
     if axis.get_offset_text().get_text():
         if marks is not None:
             axis.set_minor_locator(marks)

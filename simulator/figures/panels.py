@@ -4,6 +4,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,7 @@ def save_figure(
         table: the numbers that the figure shows, written as CSV beside it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    formats = [("png", "agg"), ("pdf", "pdf")]
+    formats = [("png", None), ("pdf", "pdf")]  # PNG by the canvas that the layout has used
     with drawing(own):
         user = current_style() == "user" and mpl.rcParams["savefig.dpi"] != "figure"
         dpi = mpl.rcParams["savefig.dpi"] if user else DPI
@@ -131,7 +132,7 @@ def save_figure(
     for suffix, backend in formats:
         metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
 
-        def write(path: Path, metadata: dict[str, None] = metadata, backend: str = backend) -> None:
+        def write(path: Path, metadata: dict[str, None] = metadata, backend: str | None = backend) -> None:
             with drawing(own), mpl.rc_context(_NO_LAYOUT):
                 figure.savefig(path, dpi=dpi, metadata=metadata, backend=backend)
 
@@ -234,10 +235,15 @@ def text_width(text: str, size: Any) -> float:
         text: may hold mathtext.
         size: in points, or relative as `small`.
     """
-    renderer: Any = RendererAgg(1, 1, 72)  # type: ignore[no-untyped-call]
     font = FontProperties(size=size)
     lines = text.split("\n")
-    return float(max(renderer.get_text_width_height_descent(line, font, "$" in line)[0] for line in lines) / 72)
+    return float(max(_renderer().get_text_width_height_descent(line, font, "$" in line)[0] for line in lines) / 72)
+
+
+@cache
+def _renderer() -> Any:
+    """What measures texts; it keeps the formulas that it has parsed."""
+    return RendererAgg(1, 1, 72)  # type: ignore[no-untyped-call]
 
 
 def wrapped(text: str, width: float, size: Any) -> str:
