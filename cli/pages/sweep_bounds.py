@@ -116,7 +116,9 @@ def bounds_section(results: Results) -> Section:
         "in floating point, within a budget for rounding that is derived.",
     )
     guaranteed = guarantee_rows(results)
-    names += [name for name in dict.fromkeys(guaranteed.get("theorem", ())) if name in known_theorems() and name not in names]
+    names += [
+        name for name in dict.fromkeys(guaranteed.get("theorem", ())) if name in known_theorems() and name not in names
+    ]
     blocks: list[Block] = [table, *_against(results), *_guaranteed(results, guaranteed)]
     blocks += [kept_card(name) for name in names]
     return Section("Bounds", tuple(blocks))

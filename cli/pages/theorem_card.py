@@ -84,9 +84,12 @@ def _sources() -> str:
     from quadsim.simulator.support.provenance import source_digest
 
     wording = [Path(__file__), Path(__file__).with_name("formulas.py")]
-    return repr(
-        [version("sympy"), version("latex2mathml"), source_digest(), *(path.read_text("utf-8") for path in wording)]
-    )
+    return repr([
+        version("sympy"),
+        version("latex2mathml"),
+        source_digest(),
+        *(path.read_text("utf-8") for path in wording),
+    ])
 
 
 def _texts(theorem: "Theorem") -> dict[str, Any]:
