@@ -122,16 +122,20 @@ def _end_with_the_first(lines: "queue.SimpleQueue[str]") -> None:
 
 def _loaded() -> Callable[[Path, str, bool], None]:
     """What draws, with its libraries loaded; it is told whether the sweep is finished, or its bounds are still computed."""
+    # Where Dask is installed, xarray imports all of it to recognise its arrays, of which there are none here. An entry without a
+    # module has Python and xarray find none.
+    sys.modules.setdefault("dask", None)  # type: ignore[arg-type]
     import xarray
 
     import quadsim.cli.pages.sweep_bounds  # noqa: F401
     from quadsim.cli.pages import present
+    from quadsim.cli.pages.theorem_card import known_theorems
     from quadsim.simulator.figures.style import chosen_style
     from quadsim.simulator.figures.sweep_figures import save_first_figures
     from quadsim.simulator.sweeps.results.results import Results
-    from quadsim.theory.statements.registry import THEOREMS
 
-    len(THEOREMS)  # imports all of them, and a data set imports what else is installed for its arrays
+    known_theorems()
+    # A data set imports what else is installed for its arrays.
     xarray.Dataset({"nothing": ("place", [0.0])})
     drawn: list[str] = []
     before: list[Results] = []

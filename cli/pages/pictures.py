@@ -51,5 +51,5 @@ def picture_of(folder: Path, name: str, alt: str, caption: str = "", widest: int
     if shown.width > widest:
         shown = shown.resize((widest, max(1, round(shown.height * widest / shown.width))), Image.Resampling.LANCZOS)
     out = io.BytesIO()
-    shown.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    shown.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out, "PNG")
     return Picture(out.getvalue(), shown.width, shown.height, alt, caption)

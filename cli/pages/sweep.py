@@ -1,7 +1,7 @@
 """The report of a sweep."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from string import Formatter
 from typing import Any
 
@@ -34,6 +34,7 @@ def sweep_page(results: Results) -> Page:
     family = family_of(results.config)
     first, *others = _figures(results)
     lead, *more = results.answers
+    certified = results.certified
     sections = [
         Section("Steps by optimizer", (first, _best_table(results), *_edges(results))),
         Section("Along the runs", tuple(others)) if others else None,
@@ -51,7 +52,7 @@ def sweep_page(results: Results) -> Page:
         title=_title(results),
         kicker=f"quadsim sweep on {family.problems}",
         lead=(lead,),
-        more=(*more, *([results.certified] if results.certified else [])),
+        more=(*more, *([certified] if certified else [])),
         sections=tuple(section for section in sections if section is not None),
         foot="Made by quadsim from the files of this folder. It needs no network and no other file.",
     )
@@ -156,7 +157,8 @@ def _best_table(results: Results) -> Table:
     config, family = results.config, family_of(results.config)
     most = "" if results.histogram is None else " (at most)"
     facets = [name for name in results.facets if name in results.best]
-    numbers = [column.heading for column in _own_columns(results)]
+    own = _own_columns(results)
+    numbers = [column.heading for column in own]
     families = [Column("family")] if len(config.families) > 1 else []
     columns = [Column(listing(list(config.compared)), numeric=not config.is_categorical)]
     columns += [*(Column(name.replace("_", " ")) for name in facets)]
@@ -167,7 +169,7 @@ def _best_table(results: Results) -> Table:
         more = imported(family.page_columns)(results)
     columns += [column for column, _ in more]
     best = results.best.head(_MOST_ROWS).to_dict("records")
-    rows = [(*_row(results, row, facets), *(cell(row) for _, cell in more)) for row in best]
+    rows = [(*_row(results, row, facets, own), *(cell(row) for _, cell in more)) for row in best]
     kept = store.SUMMARY if results.histogram is None else store.HISTOGRAM
     left = f" The first {_MOST_ROWS} of {len(results.best)} rows." if len(results.best) > _MOST_ROWS else ""
     every = f"All {results.runs:,} runs at all rates: {kept}, with pandas.read_parquet."
@@ -182,7 +184,7 @@ def _own_columns(results: Results) -> tuple[ExtraColumn, ...]:
     return (*criterion_columns(config, results.best), *choice_columns(config), *extra_columns(results))
 
 
-def _row(results: Results, row: dict[Any, Any], facets: list[str]) -> tuple[Cell, ...]:
+def _row(results: Results, row: dict[Any, Any], facets: list[str], own: Sequence[ExtraColumn]) -> tuple[Cell, ...]:
     config, most = results.config, results.config.steps
     point = Cell(point_text(row, config.axis), math.nan if config.is_categorical else float(row[config.axis]))
     cells = [
@@ -193,7 +195,7 @@ def _row(results: Results, row: dict[Any, Any], facets: list[str]) -> tuple[Cell
     ]
     cells += [_steps(row[name], most) for name in ("steps_median", "steps_q10", "steps_q90")]
     cells.append(Cell(f"{row['lr']:.3g}" + (" (edge)" if row["at_edge"] else ""), float(row["lr"])))
-    for column in _own_columns(results):
+    for column in own:
         value = column.number(row)
         cells.append(Cell("" if math.isnan(value) else column.text(row, most), value))
     return tuple(cells)

@@ -8,13 +8,12 @@ from typing import Any
 import pandas as pd
 
 from quadsim.cli.pages.page import Block, Cell, Column, Items, Section, Table, Text, Verdict
-from quadsim.cli.pages.theorem_card import anchor, theorem_card
+from quadsim.cli.pages.theorem_card import anchor, kept_card, known_theorems
 from quadsim.cli.pages.words import margin_text
 from quadsim.cli.text.guarantee_table import GUARANTEES_TITLE, guarantee_cells, guarantee_headings, point_text
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_notes, guarantee_rows
 from quadsim.simulator.sweeps.results.results import Results
-from quadsim.theory import THEOREMS
 from quadsim.theory.checking.comparison import CONTRADICTION, FOREIGN, VERDICTS
 from quadsim.theory.checking.judge import BOUND_OF_RULE
 
@@ -64,10 +63,10 @@ class _Found:
             if not sum(self.counts.values()):
                 return "bounds were not checked on these runs"
             wanted = " or ".join(
-                f"{n} ({'; '.join(h.text for h in THEOREMS[n].conditions) or 'constant rate'})" for n in names
+                f"{n} ({'; '.join(known_theorems()[n]['conditions']) or 'constant rate'})" for n in names
             )
             return f"the hypotheses do not hold on these runs: {wanted}"
-        others = [name for name, theorem in THEOREMS.items() if self.spec.optimizer.name in theorem.rules]
+        others = [name for name, of in known_theorems().items() if self.spec.optimizer.name in of["rules"]]
         about = f"; of other things: {', '.join(others)} (quadsim theorems NAME)" if others else ""
         return f"no theorem here bounds the steps of {self.spec.optimizer.name} at every rate{about}"
 
@@ -83,7 +82,7 @@ def _theorems_at(results: Results) -> dict[tuple[int, str], list[str]]:
 
 def _theorem_cell(names: Sequence[str]) -> Cell:
     """Return a cell with names of theorems, with links to the cards of known ones."""
-    return Cell(links=tuple((name, anchor(name) if name in THEOREMS else "") for name in names))
+    return Cell(links=tuple((name, anchor(name) if name in known_theorems() else "") for name in names))
 
 
 def theorem_columns(results: Results) -> list[tuple[Column, Callable[[Mapping[Any, Any]], Cell]]]:
@@ -100,7 +99,7 @@ def theorem_columns(results: Results) -> list[tuple[Column, Callable[[Mapping[An
 def bounds_section(results: Results) -> Section:
     """Return the section: a table of all optimizers, and a card for every theorem."""
     found = [_found(results, spec) for spec in results.config.specs]
-    names = [name for name in dict.fromkeys(name for one in found for name in one.theorems) if name in THEOREMS]
+    names = [name for name in dict.fromkeys(name for one in found for name in one.theorems) if name in known_theorems()]
     columns = (
         Column("optimizer"),
         Column("theorem"),
@@ -117,9 +116,11 @@ def bounds_section(results: Results) -> Section:
         "in floating point, within a budget for rounding that is derived.",
     )
     guaranteed = guarantee_rows(results)
-    names += [name for name in dict.fromkeys(guaranteed.get("theorem", ())) if name in THEOREMS and name not in names]
+    names += [
+        name for name in dict.fromkeys(guaranteed.get("theorem", ())) if name in known_theorems() and name not in names
+    ]
     blocks: list[Block] = [table, *_against(results), *_guaranteed(results, guaranteed)]
-    blocks += [theorem_card(THEOREMS[name]) for name in names]
+    blocks += [kept_card(name) for name in names]
     return Section("Bounds", tuple(blocks))
 
 

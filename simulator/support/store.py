@@ -206,7 +206,7 @@ def _without_dask() -> AbstractContextManager[Any]:
 
     xarray takes the lock from the default client of Dask wherever there is one, and that cluster may be gone.
     """
-    if "dask" not in sys.modules:
+    if sys.modules.get("dask") is None:
         return nullcontext()
     import dask
 
