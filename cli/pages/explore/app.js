@@ -54,13 +54,14 @@ function alignmentDial(dial) {
   const whole = slider("dial-alignment", dial, () => state.dials.alignment, (value) => { state.dials.alignment = value; }, dial.say);
   const input = whole.querySelector("input"), output = whole.querySelector("output");
   box.addEventListener("change", () => {
-    state.dials.alignment = box.checked ? Number(input.value) : null;
+    state.dials.alignment = box.checked ? dial.scale.to(Number(input.value)) : null;
     schedule();
   });
   updaters.push(() => {
     const isHeld = state.dials.alignment !== null;
     box.checked = isHeld;
     input.disabled = !isHeld;
+    if (!isHeld) input.value = 0;
     if (!isHeld) output.textContent = "as it is drawn";
     else if (state.dials.heterogeneity === 1) output.textContent = "needs unequal blocks";
   });
@@ -148,7 +149,7 @@ const labelOf = (slot) => [slot.name, ...Object.entries(slot.settings).map(([nam
 function write() {
   const { dials } = state, rows = [], entries = [];
   result.runs.forEach((run) => {
-    const last = run.gap.at(-1) / run.gap[0], side = ({ name, curve, why }) => (curve ? name : `none: ${why}`);
+    const last = run.gap.at(-1) / run.gap[0], side = ({ name, curve, why }) => (curve ? name : why);
     const reached = run.hit >= 0 ? run.hit.toLocaleString("en") : run.diverged >= 0 ? `diverged at ${run.diverged.toLocaleString("en")}` : `> ${state.steps.toLocaleString("en")}`;
     rows.push(made("tr", {}, made("th", { scope: "row" }, labelOf(run.slot)), made("td", { class: "number" }, String(run.lr)), made("td", { class: "number" }, reached),
       made("td", { class: "number" }, last.toExponential(1)), made("td", { class: "wide" }, side(run.upper)), made("td", { class: "wide" }, side(run.lower))));

@@ -44,15 +44,26 @@ const ALONG = {
       const { path, diverged } = simulate(one, v.rule, v.lr, v.settings, v.steps, null, true);
       return diverged < 0 ? path : path.fill(Infinity, diverged);
     });
-    return (t) => modes.map((path) => Math.abs(path[t]));
+    const now = new Float64Array(modes.length);
+    return (t) => {
+      for (let i = 0; i < now.length; i++) now[i] = Math.abs(modes[i][t]);
+      return now;
+    };
   },
   travelled: (v) => (t) => t * v.lr,
   q_rho: (v) => {
     const pairs = v.lambda_i.flatMap((a, i) => v.lambda_i.slice(0, i).map((b, j) => {
       const k = Math.max(a, b) / Math.min(a, b);
-      return [Math.min(v.q_i[i], v.q_i[j]) / v.gap_0, ((k - 1) / (k + 1)) ** 2];
+      return { share: Math.min(v.q_i[i], v.q_i[j]) / v.gap_0, factor: ((k - 1) / (k + 1)) ** 2 };
     }));
-    return (t) => Math.max(...pairs.map(([share, factor]) => share * factor ** t));
+    return (t) => {
+      let largest = 0;
+      for (const pair of pairs) {
+        if (t > 0) pair.share *= pair.factor;
+        largest = Math.max(largest, pair.share);
+      }
+      return largest;
+    };
   },
 };
 
@@ -66,7 +77,7 @@ function recursion(v, size) {
 
 // The curve of the first theorem whose hypotheses hold, or why there is none.
 function boundOf(names, values, steps) {
-  let why = "no bound of this page is about it";
+  let why = "none on this page";
   for (const name of names) {
     const bound = BOUNDS[name];
     const failed = bound.conditions.find((condition) => !condition.holds(values));

@@ -33,8 +33,7 @@ function withGap(problem) {
 function compute(state) {
   const { dials, steps } = state, whole = generate([3, 3, 3], dials), across = acrossBlocks(dials), within = withinBlock(dials);
   const isFull = dials.batch === "full";
-  const features = (problem) => (isFull ? null : featuresOf(problem, drawnSamples(dials.seed, dials.batch, steps, problem.begin.at(-1)), steps));
-  const seen = [whole, across, within].map(features);
+  const seen = [9, 2].map((dimension) => (isFull ? null : drawnSamples(dials.seed, dials.batch, steps, dimension)));
   const before = {};
   const runs = state.optimizers.map((slot, number) => {
     const meta = PAGE.optimizers[slot.name], rule = RULES[slot.name];
@@ -50,7 +49,7 @@ function compute(state) {
       ...run, slot, lr, look, hit, offset: (number + 0.5) / state.optimizers.length,
       upper: bound(meta.bounds.upper), lower: bound(meta.bounds.lower),
       across: simulate(across, rule, rate(across), settings, steps, seen[1], true),
-      within: simulate(within, rule, rate(within), settings, steps, seen[2], true),
+      within: simulate(within, rule, rate(within), settings, steps, seen[1], true),
     };
   });
   return { runs, across, within, whole };

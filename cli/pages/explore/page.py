@@ -57,6 +57,7 @@ def numeric_source(chosen: Sequence[OptimizerSpec] = (), own: Sequence[Rule] = (
     page = {
         "tolerance": TOLERANCE,
         "divergedAbove": DIVERGED_ABOVE,
+        "settledBelow": 1e-40,
         "most": MOST,
         "dashes": _DASHES,
         "chosen": [{"name": one.rule.name, "rate": 0, "settings": dict(one.hyperparameters)} for one in chosen],

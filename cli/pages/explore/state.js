@@ -9,7 +9,7 @@ const MEMORY = { from: (value) => -Math.log10(1 - value), to: (x) => Number((1 -
 
 const BATCHES = listed([1, 2, 4, 8, 16, 32, "full"]), STEPS = listed([50, 100, 200, 500, 1000, 2000]);
 const DIALS = {
-  heterogeneity: { label: "Heterogeneity of the blocks", unset: 30, min: 0, max: 3, step: 0.05, scale: POWER, say: (v) => `${v} : 1`,
+  heterogeneity: { label: "Heterogeneity of the blocks", unset: 100, min: 0, max: 3, step: 0.05, scale: POWER, say: (v) => `${v} : 1`,
     hint: "the largest curvature of the stiffest block over that of the softest one" },
   condition: { label: "Condition number of each block", unset: 3, min: 0, max: 3, step: 0.05, scale: POWER, say: (v) => `${v}`,
     hint: "the largest over the smallest curvature within a block" },
@@ -26,7 +26,7 @@ const RATE = { label: "Learning rate", min: -2, max: 2, step: 0.05, scale: SAME 
 function initialState() {
   return {
     dials: Object.fromEntries(Object.entries(DIALS).map(([name, dial]) => [name, dial.unset])),
-    steps: 2000,
+    steps: 1000,
     optimizers: structuredClone(PAGE.chosen),
   };
 }

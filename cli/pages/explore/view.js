@@ -170,15 +170,22 @@ function drawContour(canvas, problem, runs, names, shown) {
     const level = problem.gap0 * 3 ** -k, p = Math.sqrt((2 * level) / a) * unit, q = Math.sqrt((2 * level) / b) * unit;
     context.beginPath();
     context.ellipse(width / 2, height / 2, p, q, -Math.atan2(V[2], V[0]), 0, 2 * Math.PI);
-    context.strokeStyle = theme.line;
+    context.strokeStyle = theme.soft;
+    context.globalAlpha = 0.35;
     context.lineWidth = 1;
     if (Math.max(p, q) > 2) context.stroke();
+    context.globalAlpha = 1;
   }
   for (const run of runs) {
     const last = Math.min(shown, run.gap.length - 1), at = (t) => [clamp(X(run.path[2 * t])), clamp(Y(run.path[2 * t + 1]))];
     context.beginPath();
-    context.moveTo(...at(0));
-    for (let t = 1; t <= last; t++) context.lineTo(...at(t));
+    let [x, y] = at(0);
+    context.moveTo(x, y);
+    for (let t = 1; t <= last; t++) {
+      const [nextX, nextY] = at(t);
+      if (Math.abs(nextX - x) + Math.abs(nextY - y) < 0.5 && t < last) continue; // less than what a screen shows
+      context.lineTo((x = nextX), (y = nextY));
+    }
     context.globalAlpha = 0.85;
     stroke(context, run.look, 1.5);
     context.globalAlpha = 1;
