@@ -16,20 +16,24 @@ function made(tag, attributes = {}, ...children) {
 // A slider with its label, its value in words and a hint. `read` gives the value of the state, `write` changes it.
 function slider(id, { label, min, max, step, scale, hint }, read, write, say) {
   const input = made("input", { type: "range", id, min, max, step, ...(hint ? { "aria-describedby": `${id}-hint` } : {}) });
-  const output = made("output", { for: id });
+  const shows = made("span", { class: "value", "aria-hidden": "true" }); // what aria-valuetext says
   const show = () => {
     const value = read();
     if (value === null) return;
     input.value = scale.from(value);
-    output.textContent = say(value);
-    input.setAttribute("aria-valuetext", say(value));
+    tell(input, shows, say(value));
   };
   input.addEventListener("input", () => {
     write(scale.to(Number(input.value)));
     schedule();
   });
   updaters.push(show);
-  return made("div", { class: "dial" }, made("label", { for: id }, label), output, input, ...(hint ? [made("p", { class: "hint", id: `${id}-hint` }, hint)] : []));
+  return made("div", { class: "dial" }, made("label", { for: id }, label), shows, input, ...(hint ? [made("p", { class: "hint", id: `${id}-hint` }, hint)] : []));
+}
+
+function tell(input, shows, text) {
+  shows.textContent = text;
+  input.setAttribute("aria-valuetext", text);
 }
 
 let updaters = [];
@@ -52,7 +56,7 @@ function buildProblem() {
 function alignmentDial(dial) {
   const box = made("input", { type: "checkbox", id: "hold" });
   const whole = slider("dial-alignment", dial, () => state.dials.alignment, (value) => { state.dials.alignment = value; }, dial.say);
-  const input = whole.querySelector("input"), output = whole.querySelector("output");
+  const input = whole.querySelector("input"), shows = whole.querySelector(".value");
   box.addEventListener("change", () => {
     state.dials.alignment = box.checked ? dial.scale.to(Number(input.value)) : null;
     schedule();
@@ -62,8 +66,8 @@ function alignmentDial(dial) {
     box.checked = isHeld;
     input.disabled = !isHeld;
     if (!isHeld) input.value = 0;
-    if (!isHeld) output.textContent = "as it is drawn";
-    else if (state.dials.heterogeneity === 1) output.textContent = "needs unequal blocks";
+    if (!isHeld) tell(input, shows, "as it is drawn");
+    else if (state.dials.heterogeneity === 1) tell(input, shows, "needs unequal blocks");
   });
   whole.append(made("label", { class: "check", for: "hold" }, box, " Hold the alignment at this value"));
   return whole;
@@ -185,6 +189,7 @@ let resting = 0;
 function settle() {
   clearTimeout(resting);
   resting = setTimeout(() => {
+    resting = 0;
     element("answer").textContent = answer();
     history.replaceState(null, "", hashOf(state));
   }, 300);
