@@ -43,8 +43,9 @@ def explore(
     """Write a page with dials that runs optimizers in the browser, to see what heterogeneity does.
 
     The page is one HTML file that needs neither a server nor a network. It draws a quadratic with three blocks of three
-    coordinates, the one that quadsim draws for the same dials and seed, and runs the optimizers on it while you move the dials;
-    their JavaScript is printed from the rules that quadsim runs, and the bounds from its theorems. A view is shared by its address.
+    coordinates, the one that quadsim draws for the same dials and seed, and runs the optimizers on it while you move the dials.
+    Their JavaScript is printed from the rules that quadsim runs, and the bounds from its theorems. A view is shared by its
+    address.
 
     Example: quadsim explore
 

@@ -19,7 +19,9 @@ EVIL = Rule(name="</option><b onfocus=alert(1)>", step=-symbols.lr * symbols.g, 
 def file(tmp_path_factory):
     own = [EVIL, *load_optimizer_file(own_file("mine.py:AMSGRAD"))]
     path = tmp_path_factory.mktemp("explore") / "explore.html"
-    path.write_text(explore_html([OptimizerSpec.parse("gd"), OptimizerSpec.parse("adam")], own, "mine.py"), encoding="utf-8")
+    path.write_text(
+        explore_html([OptimizerSpec.parse("gd"), OptimizerSpec.parse("adam")], own, "mine.py"), encoding="utf-8"
+    )
     return path
 
 
@@ -61,7 +63,9 @@ def opened(browser, file):
 
 
 def test_the_curves_are_those_of_python(opened):
-    page = opened("#heterogeneity=20&condition=5&rotation=0.5&alignment=-0.5&seed=4&steps=50&optimizer=adam:rate=-1:beta1=0.5")
+    page = opened(
+        "#heterogeneity=20&condition=5&rotation=0.5&alignment=-0.5&seed=4&steps=50&optimizer=adam:rate=-1:beta1=0.5"
+    )
     run = json.loads(page.evaluate("JSON.stringify({ gap: [...result.runs[0].gap], lr: result.runs[0].lr })"))
     problem = BlockQuadratic.generate(
         blocks=3, block_size=3, heterogeneity=20, condition_number=5, rotation=0.5, alignment=-0.5, seed=4
@@ -81,7 +85,9 @@ def test_every_control_has_a_name_and_can_be_moved_by_keys(opened):
     )
     assert len(names) > 12
     assert all(names)
-    buttons = page.get_by_role("button").evaluate_all("all => all.map(one => one.getAttribute('aria-label') || one.textContent)")
+    buttons = page.get_by_role("button").evaluate_all(
+        "all => all.map(one => one.getAttribute('aria-label') || one.textContent)"
+    )
     assert all(buttons)
     reached = set()
     for _ in range(40):
@@ -89,7 +95,16 @@ def test_every_control_has_a_name_and_can_be_moved_by_keys(opened):
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
         ring = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert ring != "none" or page.evaluate("document.activeElement === document.body"), reached
-    assert {"dial-heterogeneity", "dial-rotation", "hold", "dial-batch", "optimizer-1", "optimizer-2-beta1", "add", "play"} <= reached
+    assert {
+        "dial-heterogeneity",
+        "dial-rotation",
+        "hold",
+        "dial-batch",
+        "optimizer-1",
+        "optimizer-2-beta1",
+        "add",
+        "play",
+    } <= reached
     dial = page.get_by_role("slider", name="Heterogeneity of the blocks")
     before = page.inner_text("#answer")
     assert dial.get_attribute("aria-valuetext") == "100 : 1"
@@ -135,8 +150,12 @@ def test_a_view_is_in_the_address(opened):
 
 
 def test_a_broken_address_leaves_defaults(opened):
-    page = opened("#heterogeneity=-3&rotation=2&seed=x&batch=7&steps=&alignment=&=&%&optimizer=nope:rate=1&optimizer=adam:beta1=1:%E0=2:rate=9")
-    assert page.evaluate("JSON.stringify([state.dials, state.steps])") == page.evaluate("JSON.stringify([initialState().dials, initialState().steps])")
+    page = opened(
+        "#heterogeneity=-3&rotation=2&seed=x&batch=7&steps=&alignment=&=&%&optimizer=nope:rate=1&optimizer=adam:beta1=1:%E0=2:rate=9"
+    )
+    assert page.evaluate("JSON.stringify([state.dials, state.steps])") == page.evaluate(
+        "JSON.stringify([initialState().dials, initialState().steps])"
+    )
     assert page.evaluate("JSON.stringify(state.optimizers)") == '[{"name":"adam","rate":0,"settings":{}}]'
     assert "Not on this page: nope" in page.inner_text("#answer")
 
@@ -151,7 +170,9 @@ def test_play_ends_and_can_be_stopped(opened):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone_and_every_curve_can_be_seen(opened, scheme):
-    page = opened("#optimizer=gd&optimizer=adagrad&optimizer=normalized-gd&optimizer=rmsprop", width=390, color_scheme=scheme)
+    page = opened(
+        "#optimizer=gd&optimizer=adagrad&optimizer=normalized-gd&optimizer=rmsprop", width=390, color_scheme=scheme
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     painted = page.evaluate(
         """[...document.querySelectorAll("canvas")].map((canvas) => {

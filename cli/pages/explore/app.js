@@ -1,7 +1,7 @@
 // Controls, and the redrawing that they ask for: at most once per frame.
 
 const element = (id) => document.getElementById(id);
-let state = stateOf(location.hash), result = null, shown = state.steps, waiting = 0, redraws = 0;
+let state = stateOf(location.hash), result = null, shown = state.steps, waiting = 0, redraws = 0, written = -Infinity;
 
 function made(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -138,7 +138,7 @@ function update() {
   if (!playing) shown = state.steps;
   for (const show of [...updaters, ...ofOptimizers]) show();
   draw();
-  write();
+  if (performance.now() - written > 150) write(); // numbers that change faster cannot be read, and cost a layout each
   settle();
 }
 
@@ -151,6 +151,7 @@ function draw() {
 const labelOf = (slot) => [slot.name, ...Object.entries(slot.settings).map(([name, value]) => `${name}=${value}`)].join(":");
 
 function write() {
+  written = performance.now();
   const { dials } = state, rows = [], entries = [];
   result.runs.forEach((run) => {
     const last = run.gap.at(-1) / run.gap[0], side = ({ name, curve, why }) => (curve ? name : why);
@@ -190,6 +191,7 @@ function settle() {
   clearTimeout(resting);
   resting = setTimeout(() => {
     resting = 0;
+    write();
     element("answer").textContent = answer();
     history.replaceState(null, "", hashOf(state));
   }, 300);

@@ -6,6 +6,7 @@ let theme = {};
 function readTheme() {
   const style = getComputedStyle(document.documentElement);
   theme = Object.fromEntries(["paper", "ink", "soft", "line", "card"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+  theme.font = `12px ${getComputedStyle(document.body).fontFamily}`;
 }
 
 // A context whose unit is a CSS pixel, on a canvas that is as sharp as the screen.
@@ -18,7 +19,7 @@ function prepared(canvas) {
   const context = canvas.getContext("2d");
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
-  context.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+  context.font = theme.font;
   context.lineJoin = context.lineCap = "round";
   return { context, width, height };
 }
