@@ -55,11 +55,12 @@ def quoted(value: object) -> str:
 def javascript_source(rules: Iterable[Rule]) -> str:
     """Return the source of `RULES`, an object with one entry per rule, without `HEADER`.
 
-    An entry has two functions. `natural(scales, settings)` returns the rule's natural rate from an object with the values of L,
-    mu, trace, dimension, error_scale and tolerance. `make(layout, settings)` returns an optimizer: `start(g)` is called once with the
-    first gradient, then `advance(g, w, lr, step)` writes to `step` what is added to the iterate. Arrays have one entry per
-    coordinate; `layout.begin` holds the first coordinate of every block and their number at the end, `layout.L_l` and
-    `layout.mu_l` the extreme eigenvalues of every block; `settings` are the hyperparameters in the order of the rule.
+    An entry has two functions. `natural(scales, settings)` returns the rule's natural rate from an object with the values of
+    L, mu, trace, dimension, error_scale and tolerance. `make(layout, settings)` returns an optimizer: `start(g)` is called
+    once with the first gradient, then `advance(g, w, lr, step)` writes to `step` what is added to the iterate. Arrays have
+    one entry per coordinate; `layout.begin` holds the first coordinate of every block and their number at the end,
+    `layout.L_l` and `layout.mu_l` the extreme eigenvalues of every block; `settings` are the hyperparameters in the order of
+    the rule.
 
     Raises:
         ValueError: two rules of one name, or a function without JavaScript.
