@@ -159,6 +159,23 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
 ]
 """Options of `quadsim sweep` and what the one line says: what, allowed, got, fix."""
 
+BAD_EXPLORATIONS: list[tuple[list[str], str]] = [
+    (["--optimizers", "gd,adma"], r"optimizer must be one of .* got 'adma'; did you mean 'adam'\?"),
+    (["--optimizers", "adam:beta1=1"], r"beta1 must be a number in \[0, 1\), got 1"),
+    (["--optimizers", ","], r"optimizers must name 1 to 4 optimizers, got 0; "),
+    (
+        ["--optimizers", "gd,adam,lion,signum,nadam"],
+        r"optimizers must name 1 to 4 optimizers, got 5; the others can be",
+    ),
+    (["--optimizer-file", "mine.txt"], r"optimizer file must be FILE.py or FILE.py:NAME, got 'mine.txt'"),
+    (
+        ["--optimizer-file", own_file("mine.py:MyNAdam")],
+        r"must define a Rule, .* got the torch class MyNAdam; write its step",
+    ),
+    (["--out", "missing/page.html"], r"out must be a file that can be written, got .*page.html \(No such file"),
+]
+"""Options of `quadsim explore` that are refused, and what the line says."""
+
 BAD_EXTENSIONS: list[tuple[list[str], str]] = [
     (["--extend", "a", "--steps", "8"], r"steps must be 300 as in the sweep that is extended, got 8; leave it out"),
     (["--extend", "a", "--tolerance", "1e-3"], r"tolerance must be 1e-06 as in the sweep that is extended, got 0.001"),

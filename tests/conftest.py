@@ -1,5 +1,6 @@
 """Shared by all tests."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,20 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_BROWSER_OPTIONS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium that Playwright drives; without one of the two a test is skipped with the reason."""
+    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no browser here ({', '.join(_BROWSERS)}); install Chromium to run these tests")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra browser (playwright)")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=path, args=list(_BROWSER_OPTIONS))
+        yield started
+        started.close()

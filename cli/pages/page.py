@@ -31,6 +31,8 @@ __all__ = [
     "Table",
     "Text",
     "Verdict",
+    "file_text",
+    "rendered",
     "write_page",
 ]
 
@@ -248,10 +250,21 @@ class Page:
 
     def html(self) -> str:
         """Return the HTML. All text but MathML is escaped, and the content policy forbids everything from outside the file."""
-        style, script = _text("page.css"), _text("page.js")
-        return _template().render(
-            page=self, style=Markup(style), script=Markup(script), style_hash=_hash(style), script_hash=_hash(script)
-        )
+        return rendered("page.html", file_text("page.css"), file_text("page.js"), page=self)
+
+
+def rendered(template: str, style: str, script: str, **values: object) -> str:
+    """Return the HTML of a template, whose content policy allows its own style and script alone.
+
+    Args:
+        template: name of a file beside this one.
+        style: the CSS.
+        script: the JavaScript.
+        **values: what else the template uses; all text is escaped.
+    """
+    inside = {"style": Markup(style), "script": Markup(script)}
+    hashes = {"style_hash": _hash(style), "script_hash": _hash(script)}
+    return _environment().get_template(template).render(**inside, **hashes, **values)
 
 
 def write_page(page: Page, folder: Path) -> Path:
@@ -267,20 +280,24 @@ def write_page(page: Page, folder: Path) -> Path:
 
 
 @cache
-def _text(name: str) -> str:
+def file_text(name: str) -> str:
+    """Return the text of a file of the package: a template, a style or a script.
+
+    Args:
+        name: its path from the folder of this module.
+    """
     return files("quadsim.cli.pages").joinpath(name).read_text(encoding="utf-8").strip()
 
 
 @cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_text),
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(file_text),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html")
 
 
 def _hash(text: str) -> str:

@@ -552,6 +552,7 @@ def test_every_file_of_the_template_is_in_the_wheel():
 
     root = Path(__file__).parents[2]
     data = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    listed = {path.name for pattern in data["quadsim.cli.pages"] for path in (root / "cli/pages").glob(pattern)}
-    found = {path.name for path in (root / "cli/pages").iterdir() if path.is_file() and path.suffix != ".py"}
-    assert listed == found == {"page.html", "page.css", "page.js"}
+    for package, folder in {"quadsim.cli.pages": "cli/pages", "quadsim.cli.pages.explore": "cli/pages/explore"}.items():
+        listed = {path.name for pattern in data[package] for path in (root / folder).glob(pattern)}
+        found = {path.name for path in (root / folder).iterdir() if path.is_file() and path.suffix != ".py"}
+        assert listed == found != set(), folder

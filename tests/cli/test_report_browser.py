@@ -1,7 +1,5 @@
 """Reports in a browser: they load by themselves, sort, fit a phone, and print."""
 
-import shutil
-
 import pytest
 from documents import HOSTILE, claim, claims_document, report, verify_document, write
 from PIL import Image
@@ -11,21 +9,6 @@ from quadsim.simulator import SweepConfig, sweep
 from quadsim.theory import THEOREMS, judge
 
 pytestmark = pytest.mark.browser
-
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_OPTIONS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = next(filter(None, map(shutil.which, _NAMES)), None)
-    if path is None:
-        pytest.skip(f"no browser here ({', '.join(_NAMES)}); install Chromium to run these tests")
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra browser (playwright)")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=path, args=list(_OPTIONS))
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""The page of `quadsim explore`: optimizers on quadratics, run in the browser."""
