@@ -30,7 +30,7 @@ def check_widget(notebook, cell):
 
 
 def test_reading_order():
-    assert [path.name[0] for path in NOTEBOOKS] == list("123456")
+    assert [path.name[0] for path in NOTEBOOKS] == list("1234567")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

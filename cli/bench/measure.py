@@ -33,7 +33,8 @@ class Comparison:
         memory: way to its additional peak memory in bytes, if it was measured; NaN if the system does not report it. On a CPU it
             includes the memory of compiling.
         ceilings: the peak rates in every round.
-        difference: way to the median relative difference of its last gaps from those of quadsim; NaN if not comparable.
+        difference: way to the median relative difference of its last gaps from those of quadsim; NaN if not comparable. On a
+            stream it is that of the medians over the problems, as draws differ.
     """
 
     work: Work
@@ -55,7 +56,9 @@ class Comparison:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Share of the peak rate of the same round that quadsim reaches, round by round."""
+        """Share of the peak rate of the same round that quadsim reaches, round by round; NaN on a stream, which has none."""
+        if self.work.batch:
+            return np.full(len(self.ceilings), np.nan)
         most = np.array([c.coordinate_steps(self.work.rule, self.work.block_size) for c in self.ceilings])
         shares: NDArray[np.float64] = self.work.coordinate_steps / self.seconds["ours"] / most
         return shares
@@ -117,7 +120,11 @@ def compare(
         left_out=left_out,
         memory=peaks,
         ceilings=tuple(ceilings),
-        difference={name: _difference(found, results["ours"]) for name, found in results.items() if name != "ours"},
+        difference={
+            name: _difference(*_in_law(work, found, results["ours"]))
+            for name, found in results.items()
+            if name != "ours"
+        },
     )
 
 
@@ -150,6 +157,11 @@ def compare_closed_form(*, rounds: int = 5, problems: int = 32, settings: int = 
     short, long = run(10**3), run(10**9)
     short(), long()
     return np.array([_seconds(long, "cpu") / _seconds(short, "cpu") for _ in range(rounds)])
+
+
+def _in_law(work: Work, found: NDArray[np.float64], ours: NDArray[np.float64]) -> tuple[Any, Any]:
+    """Two results to compare: themselves, or, where draws differ, their medians over the problems."""
+    return (np.median(found, axis=0), np.median(ours, axis=0)) if work.batch else (found, ours)
 
 
 def _seconds(run: Callable[[], Any], device: str) -> float:

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quadsim.cli.bench.streams import LABEL_NOISE, jax_stream, torch_stream
 from quadsim.simulator.engines import simulate
 from quadsim.simulator.engines.baseline import simulate_torch
+from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.support.devices import resolve_dtype
 
@@ -44,6 +46,7 @@ class Work:
         steps: number of steps, a multiple of 50.
         dtype: `float64` or `float32`.
         device: `cpu` or `cuda`.
+        batch: samples of a stream in every step; 0: the gradient H e of the full batch.
     """
 
     rule: str
@@ -54,6 +57,7 @@ class Work:
     steps: int = 500
     dtype: str = "float64"
     device: str = "cpu"
+    batch: int = 0
 
     @cached_property
     def problem(self) -> BlockQuadratic:
@@ -86,7 +90,7 @@ class Work:
     @property
     def name(self) -> str:
         """A short name, as `adam 3x3 float64`."""
-        return f"{self.rule} {self.blocks}x{self.block_size} {self.dtype}"
+        return f"{self.rule} {self.blocks}x{self.block_size} {self.dtype}" + (f" b={self.batch}" if self.batch else "")
 
 
 def ours(work: Work) -> Callable[[], Final]:
@@ -102,6 +106,7 @@ def ours(work: Work) -> Callable[[], Final]:
             dtype=work.dtype,
             device=work.device,
             engine="fused",
+            oracle=Stream(work.batch, LABEL_NOISE) if work.batch else None,
         )
         return found.gap[:, :, -1]
 
@@ -239,9 +244,9 @@ def jax_scan(work: Work) -> Callable[[], Final]:
 
 WAYS: Mapping[str, Callable[[Work], Callable[[], Final]]] = {
     "torch.optim loop": torch_loop,
-    "torch batched": torch_batched,
+    "torch batched": lambda work: torch_stream(work) if work.batch else torch_batched(work),
     "torch CUDA graph": lambda work: torch_batched(work, graph=True),
-    "jax scan": jax_scan,
+    "jax scan": lambda work: jax_stream(work) if work.batch else jax_scan(work),
     "ours": ours,
 }
 """A function of the work that prepares it and returns the function that is timed; that one returns the last gaps, (M, K)."""
@@ -253,6 +258,8 @@ def why_not(way: str, work: Work) -> str | None:
         return "needs a GPU"
     if way == "jax scan" and (find_spec("jax") is None or find_spec("optax") is None):
         return "jax and optax are not installed (extra bench)"
+    if work.batch and way in ("torch.optim loop", "torch CUDA graph"):
+        return "has no samples of a stream"
     if way == "torch.optim loop" and work.rule == "signsgd":
         return "torch.optim has no SignSGD"
     return None

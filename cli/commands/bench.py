@@ -39,6 +39,7 @@ def bench(
     rounds: options.Rounds = 5,
     ways: options.Ways = "",
     steps: options.Steps = None,
+    batch: options.Batch = 0,
     memory: options.Memory = False,
     slopes: options.Slopes = False,
     model: options.Model = "",
@@ -55,6 +56,8 @@ def bench(
     All run in turn in one process, and ratios of their times are reported.
 
     Example: quadsim bench --rules adam --block-sizes 3,30 --rounds 3
+
+    Example: quadsim bench --rules adam --block-sizes 8 --batch 8
 
     Example: quadsim bench --model transformer --tokens 64 --compile
     """
@@ -75,7 +78,7 @@ def bench(
     with usage_errors():
         works, beside = _works(
             rules, block_sizes, ways, problems=problems, settings=settings, steps=steps, dtype=dtype or "float64",
-            device=device, rounds=rounds,
+            device=device, rounds=rounds, batch=batch,
         )  # fmt: skip
     progress = progress_lines(quiet=quiet or as_json)
     _time(works, beside, rounds, out, memory=memory, slopes=slopes, as_json=as_json, progress=progress)
@@ -83,7 +86,7 @@ def bench(
 
 def _works(
     rules: str, block_sizes: str, ways: str, *, problems: int, settings: int, steps: int | None, dtype: str, device: str,
-    rounds: int,
+    rounds: int, batch: int,
 ) -> "tuple[list[Work], list[str]]":  # fmt: skip
     """What is timed: a work for every rule and block size, and the ways to run beside ours.
 
@@ -101,6 +104,8 @@ def _works(
     if not chosen or not sizes:
         raise ValueError("rules and block sizes must hold at least one item each, got none; leave the option out.")
     check_count("rounds", rounds)
+    if check_count("batch", batch, 0) and device != "cpu":
+        raise ValueError(f"batch must be 0 on a GPU, where a stream is not fused, got {batch}; use --device cpu.")
     if steps is not None and (check_count("steps", steps) % 50):
         raise ValueError(f"steps must be a multiple of 50, got {steps}; use {steps // 50 * 50 + 50}.")
     resolve_dtype(dtype)
@@ -116,6 +121,7 @@ def _works(
             steps=steps or _STEPS.get(size, 500) * (1 if device == "cpu" else 10),
             dtype=dtype,
             device=device,
+            batch=batch,
         )
         for rule in chosen
         for size in sizes
@@ -179,7 +185,7 @@ def document(found: "list[Comparison]", growth: "list[Slope]", closed: list[floa
                 "peak_memory_bytes": {name: finite(size) for name, size in one.memory.items()},
                 "difference": {name: finite(d) for name, d in one.difference.items()},
                 "run_steps_per_second": one.run_steps,
-                "share_of_ceiling": one.shares.tolist(),
+                "share_of_ceiling": [finite(share) for share in one.shares],
                 "ceilings": [asdict(ceiling) for ceiling in one.ceilings],
             }
             for one in found
@@ -203,7 +209,7 @@ def text(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) 
     for one in found:
         work = one.work
         cells = [spread(one.ratios(name)) if name in one.seconds else "-" for name in ways]
-        share = spread(one.shares)
+        share = "-" if work.batch else spread(one.shares)
         rows.append((
             work.name,
             f"{work.problems} x {work.settings} x {work.steps}",

@@ -8,6 +8,7 @@ import typer
 from quadsim.cli.console import path_option
 
 __all__ = [
+    "Batch",
     "BlockSizes",
     "Compile",
     "Device",
@@ -29,6 +30,10 @@ __all__ = [
 
 Rules = Annotated[str, typer.Option(help="Optimizers to time: a list of adam, signsgd and gd.")]
 BlockSizes = Annotated[str, typer.Option(help="Block sizes, each timed on its own.")]
+Batch = Annotated[
+    int,
+    typer.Option(help="Samples of a stream in every step, with label noise 0.1; 0: the gradient of the full batch."),
+]
 Problems = Annotated[int, typer.Option(help="Number of problems (M).")]
 Settings = Annotated[int, typer.Option(help="Number of learning rates for every problem (K).")]
 Dtype = Annotated[

@@ -18,6 +18,9 @@ from quadsim.simulator.sweeps.config.options import checked
 
 __all__ = ["check_early"]
 
+_OF_ANY = ("schedule", "beta2_samples")
+"""What the text of an optimizer may hold beside its hyperparameters; the configuration checks it."""
+
 
 def check_early(given: Mapping[str, Any], *, own: bool = False) -> None:
     """Check what the user gave, as far as that needs no library.
@@ -43,7 +46,9 @@ def _check_optimizers(texts: tuple[str, ...]) -> None:
         if "=" in name or "|" in name or any(not equals or key == "lr" for key, equals, _ in pairs):
             continue
         hyperparameters = known["rules"][check_choice("optimizer", name, known["rules"], known["other_names"])]
-        texts_of = [(key, value.strip()) for key, _, several in pairs for value in several.split("|")]
+        texts_of = [
+            (key, value.strip()) for key, _, several in pairs if key not in _OF_ANY for value in several.split("|")
+        ]
         if "" in (value for _, value in texts_of):
             continue
         values = [(key, as_number(value)) for key, value in texts_of]

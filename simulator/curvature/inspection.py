@@ -22,6 +22,7 @@ from quadsim.simulator.runs.training_run import TrainingRun
 from quadsim.simulator.support.checks import check_count
 from quadsim.simulator.support.records import plain_records
 from quadsim.simulator.support.torch_modes import own_modes
+from quadsim.simulator.training.gradient_noise import gradient_noise
 from quadsim.simulator.training.loop import train
 
 __all__ = ["JS_BINS", "Inspection", "inspect_model", "inspect_trained", "place_of_block"]
@@ -77,9 +78,10 @@ class Inspection:
         """Return one row per problem: its index and the metrics of the whole problem.
 
         `gradient_ratio`, `gradient_log_std`, `gradient_gini`, `gradient_variation` over blocks; `loss`, `loss_weighted`;
-        `head_common`, `head_centred`; with curvature `Lambda_G`, `Lambda_P`, `Lambda_ratio`, `covariance`, `JS0`, and if the
-        whole Hessian was computed `off_block_spectral`, `off_block_frobenius`, `whole_over_block`, `delta`, `coupling`,
-        `positive_share` (see `OffBlock`), `delta_over_Lambda_G`, `delta_over_Lambda_P`.
+        `head_common`, `head_centred`; without batch norm `noise_trace`, `noise_scale`, `noise_l1`, `noise_scale_l1` of the
+        gradient of one sequence (see `GradientNoise`); with curvature `Lambda_G`, `Lambda_P`, `Lambda_ratio`, `covariance`,
+        `JS0`, and if the whole Hessian was computed `off_block_spectral`, `off_block_frobenius`, `whole_over_block`, `delta`,
+        `coupling`, `positive_share` (see `OffBlock`), `delta_over_Lambda_G`, `delta_over_Lambda_P`.
         """
         return pd.DataFrame({"index": self.problem.index, **self.whole})
 
@@ -133,6 +135,8 @@ def inspect_model(
     weighted, unweighted = stack.losses(torch.from_numpy(np.array(at)))
     whole = {"loss": unweighted.numpy(), "loss_weighted": weighted.numpy()}
     whole |= of_gradient_norms(norms) | of_head(problem, at)
+    if (noise := gradient_noise(problem, at)) is not None:
+        whole |= noise.columns
     if not curvature:
         return Inspection(problem, cut, step, norms, None, None, whole, np.asarray(at))
     rest = None
@@ -181,10 +185,9 @@ def inspect_trained(
     if not steps:
         raise ValueError("at must hold at least one step, got an empty list; give one, as 0,10.")
     last = max(steps)
-    options: dict[str, Any] = dict(spec.hyperparameters)
-    run = train(
-        problem, spec.rule, lr=lr, steps=max(last, 1), snapshots=steps, dtype="float64", partition=partition, **options
-    )
+    options: dict[str, Any] = dict(spec.at_batch(problem.task.batch).hyperparameters)
+    options |= {"schedule": spec.schedule, "partition": partition, "dtype": "float64"}
+    run = train(problem, spec.rule, lr=lr, steps=max(last, 1), snapshots=steps, **options)
     assert run.snapshots is not None
     theta = run.snapshots.theta[:, 0, -1]
     alive = np.flatnonzero(np.all(np.isfinite(theta), axis=1))

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.number_range import check_range
-from quadsim.simulator.problems.oracles import FULL, Additive, Oracle, resolve_oracle
+from quadsim.simulator.problems.oracles import FULL, Additive, Oracle, batch_of, resolve_oracle
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import resolve_rule
 from quadsim.simulator.rules.optimizer import OptimizerSpec
@@ -148,19 +148,24 @@ def simulate_optimizer(
         lr: learning rate, a number or a sequence (K,).
         steps: how many.
         engine: as in `simulate`; a torch class has its own and takes "auto" alone.
-        **arguments: schedule, record, observe, tolerance, dtype, device and (of a rule) oracle, as in `simulate`.
+        **arguments: schedule (where the spec has none of its own), record, observe,
+            tolerance, dtype, device and (of a rule) oracle, as in `simulate`.
 
     Raises:
-        ValueError: an argument out of range, an engine that cannot run it, or a class of which only the record is known.
+        ValueError: an argument out of range, an engine that cannot run it, a class of which only the record is known, or a
+            half-life in samples (`beta2_samples`) without a batch.
     """
-    hyperparameters: dict[str, Any] = dict(spec.hyperparameters)
+    oracle = resolve_oracle(arguments.get("oracle"))
+    if spec.schedule is not None:
+        arguments["schedule"] = spec.schedule
+    hyperparameters: dict[str, Any] = dict(spec.at_batch(batch_of(oracle)).hyperparameters)
     if isinstance(spec.optimizer, Rule):
         return simulate(problem, spec.optimizer, lr=lr, steps=steps, engine=engine, **arguments, **hyperparameters)
     if engine != "auto":
         raise ValueError(
             f"engine for the torch class {spec.optimizer.name} must be auto, got {engine!r}; use engine auto."
         )
-    oracle = resolve_oracle(arguments.pop("oracle", None))
+    arguments.pop("oracle", None)
     if oracle != FULL:
         raise ValueError(f"oracle of a torch class must be full, got {oracle}; use a rule.")
     from quadsim.simulator.engines.baseline import simulate_torch

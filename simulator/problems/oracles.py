@@ -20,7 +20,7 @@ from quadsim.simulator.support.checks import check_choice, check_count, check_in
 from quadsim.simulator.support.draws import Purpose, normals, uniforms
 from quadsim.simulator.support.noise_law import degrees_of_freedom
 
-__all__ = ["FULL", "ORACLES", "Additive", "Full", "Oracle", "Stream", "resolve_oracle", "unit_noise"]
+__all__ = ["FULL", "ORACLES", "Additive", "Full", "Oracle", "Stream", "batch_of", "resolve_oracle", "unit_noise"]
 
 _LAWS = ("isotropic", "hessian")
 
@@ -115,6 +115,11 @@ FULL = Full()
 
 ORACLES: dict[str, type[Full] | type[Additive] | type[Stream]] = {kind.name: kind for kind in (Full, Additive, Stream)}
 """Name of each kind of oracle to its class."""
+
+
+def batch_of(oracle: Oracle) -> int | None:
+    """Return the number of samples in a step; None where the gradient is not one of samples."""
+    return oracle.batch if isinstance(oracle, Stream) else None
 
 
 def unit_noise(noise_law: str, uniform: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """OptimizerSpec: an optimizer with hyperparameters, as it is written on the command line, given in Python, or stored."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ from quadsim.simulator.rules.catalogue import OTHER_NAMES, RULES
 from quadsim.simulator.rules.optimizer_file import check_own_name
 from quadsim.simulator.rules.rule import LEARNING_RATE, Rule, symbols
 from quadsim.simulator.rules.rule_text import rule_from_document, rule_to_document
+from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.rules.torch_classes import TorchOptimizer, check_optimizer
 from quadsim.simulator.support.checks import check_choice, check_interval, check_known, named_options
@@ -30,11 +31,17 @@ class OptimizerSpec:
         label: NAME or NAME:key=value.
         optimizer: a rule, or a class of torch.optim's shape.
         hyperparameters: those that differ from the defaults.
+        schedule: the schedule of this optimizer alone; None: that of the run. In the text, `+` stands before its options, as in
+            `gd:schedule=wsd+warmup=100+decay=0.3`.
+        beta2_samples: half-life of the mean squared gradient in samples, N: with b samples a step beta2 = 2^(-b/N) (Marek et al.,
+            arXiv 2507.07101). None: beta2 is a hyperparameter like others.
     """
 
     label: str
     optimizer: Rule | TorchOptimizer
     hyperparameters: Mapping[str, float]
+    schedule: Schedule | None = None
+    beta2_samples: float | None = None
 
     @classmethod
     def parse(cls, text: str, own: Iterable[Rule | TorchOptimizer] = ()) -> Self:
@@ -51,11 +58,19 @@ class OptimizerSpec:
         known: dict[str, Rule | TorchOptimizer] = {**RULES, **{optimizer.name: optimizer for optimizer in own}}
         optimizer = known[check_choice("optimizer", name, known, OTHER_NAMES)]
         values: dict[str, float] = {}
+        schedule = options.pop("schedule", None)
+        half_life = options.pop("beta2_samples", None)
         for key, value in options.items():
             if key == "lr":
                 raise ValueError(f"lr must be given for all optimizers alike, got {text!r}; use --lr for fixed rates.")
             values[key] = check_interval(f"{key} of {name}", value)
-        spec = cls(text.strip(), optimizer, values)
+        spec = cls(
+            text.strip(),
+            optimizer,
+            values,
+            None if schedule is None else resolve_schedule(str(schedule).replace("+", ":")),
+            None if half_life is None else _half_life(optimizer, values, half_life),
+        )
         spec.settings(1.0)
         return spec
 
@@ -63,6 +78,31 @@ class OptimizerSpec:
     def is_torch(self) -> bool:
         """Whether it is a class of torch.optim's shape, which has no rule."""
         return isinstance(self.optimizer, TorchOptimizer)
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """All that the text gives: the hyperparameters, and `schedule` (as text) and `beta2_samples` where it has them."""
+        own = {"schedule": self.schedule and str(self.schedule), "beta2_samples": self.beta2_samples}
+        return {**self.hyperparameters, **{name: value for name, value in own.items() if value is not None}}
+
+    def at_batch(self, batch: int | None) -> "OptimizerSpec":
+        """Return the spec with the beta2 of a batch: itself where beta2 is not kept by its half-life in samples.
+
+        Args:
+            batch: samples a step; None: every step sees all data, so that there are no samples to count.
+
+        Raises:
+            ValueError: a half-life in samples without a batch.
+        """
+        if self.beta2_samples is None:
+            return self
+        if batch is None:
+            raise ValueError(
+                f"beta2_samples must come with a batch of samples, got {self.label} with the full batch; add --batch 8, or give "
+                "beta2."
+            )
+        beta2 = 2.0 ** (-batch / self.beta2_samples)
+        return replace(self, hyperparameters={**self.hyperparameters, "beta2": beta2}, beta2_samples=None)
 
     @property
     def can_run(self) -> bool:
@@ -154,6 +194,24 @@ class OptimizerSpec:
             f"stored optimizer must be a label, or a mapping of label and rule or class, got {document!r:.80}; "
             "write it with OptimizerSpec.to_document."
         )
+
+
+def _half_life(optimizer: Rule | TorchOptimizer, values: Mapping[str, float], samples: Any) -> float:
+    """Return the half-life, checked.
+
+    Raises:
+        ValueError: a number that is not above 0, beta2 beside it, or an optimizer without beta2.
+    """
+    known = optimizer.hyperparameters if isinstance(optimizer, TorchOptimizer) else map(str, optimizer.hyperparameters)
+    if "beta2" not in known:
+        raise ValueError(
+            f"beta2_samples must be given to an optimizer with beta2, got {optimizer.name}, which has none; leave it out."
+        )
+    if "beta2" in values:
+        raise ValueError(
+            f"beta2_samples of {optimizer.name} must not be given beside beta2, got {values['beta2']:g} too; give one of them."
+        )
+    return check_interval(f"beta2_samples of {optimizer.name}", samples, 0.0, low_open=True)
 
 
 @lru_cache(maxsize=1024)

@@ -146,6 +146,8 @@ class SweepGrid:
         object.__setattr__(self, "schedule", str(schedule))
         check_device(self.device)
         for spec in self.specs:  # reading the optimizers checks them, too
+            if spec.schedule is not None:
+                spec.schedule.check(self.steps)
             if spec.can_run:
                 spec.check(1.0 if self.lr is None else self.lr, self.dtype)
         object.__setattr__(self, "own", tuple(self._with_momentum(one).text for one in own))

@@ -30,7 +30,7 @@ class SweptOptimizer:
 
     text: str
     settings: tuple[OptimizerSpec, ...]
-    listed: dict[str, tuple[float, ...]]
+    listed: dict[str, tuple[float | str, ...]]
     own: OwnOptimizer | None = None
 
     @classmethod
@@ -65,7 +65,7 @@ class SweptOptimizer:
         texts = (":".join((name, *chosen)) for chosen in itertools.product(*choices))
         settings = tuple(OptimizerSpec.parse(one, optimizers) for one in texts)
         keys = [part.partition("=")[0] for part, several in zip(parts, choices, strict=True) if len(several) > 1]
-        listed = {key: tuple(dict.fromkeys(spec.hyperparameters[key] for spec in settings)) for key in keys}
+        listed = {key: tuple(dict.fromkeys(spec.chosen[key] for spec in settings)) for key in keys}
         return cls(text, settings, listed, known.get(settings[0].optimizer.name))
 
     @cached_property
@@ -93,7 +93,9 @@ class SweptOptimizer:
         """Hyperparameters at an end of the values listed that is no end of the range, with `smallest` or `largest`."""
         out = []
         for name, values in self.listed.items():
-            value, (low, high) = setting.hyperparameters[name], _range(setting, name)
+            if name == "schedule":  # schedules have no order
+                continue
+            value, (low, high) = setting.chosen[name], _range(setting, name)
             if value == min(values) != low:
                 out.append((name, "smallest"))
             elif value == max(values) != high:
@@ -103,6 +105,8 @@ class SweptOptimizer:
 
 def _range(setting: OptimizerSpec, name: str) -> tuple[float, float]:
     """Ends of the range of a hyperparameter; a class does not say its ranges: those of torch.optim begin at 0."""
+    if name == "beta2_samples":
+        return 0.0, math.inf
     if isinstance(setting.optimizer, Rule):
         own = next(h for symbol, h in setting.optimizer.hyperparameters.items() if str(symbol) == name)
         return own.low, own.high

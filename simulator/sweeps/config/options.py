@@ -208,7 +208,8 @@ SHARED: Options = {
     ),
     "schedule": _text(
         "constant",
-        "Learning-rate schedule: constant, cosine, linear or inverse-sqrt; with options, as cosine:warmup=100",
+        "Learning-rate schedule: constant, cosine, linear, inverse-sqrt, inverse-time or wsd; with options, as "
+        "wsd:warmup=100:decay=0.2; one optimizer alone: as gd:schedule=wsd+warmup=100",
     ),
     "optimizers": Option(
         ("gd", "signsgd", "adam:beta1=0", "heavy-ball", "signum", "adam"),
@@ -351,6 +352,12 @@ TOY_MODELS: Options = {
         "Task of the model: token-map, modular-addition, many-classes, induction, digits, table, gaussians, text-char "
         "or text-word; with options, "
         "as token-map:vocabulary=32",
+    ),
+    "batch": Option(
+        (None,),
+        "sequences in every step of a model, as 8,64,full, drawn with replacement; full is all of them",
+        shown="that of the task",
+        check=batch_size,
     ),
     "dial": Option(
         ("frequency",),

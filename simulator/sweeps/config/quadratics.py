@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from quadsim.simulator.problems.oracles import FULL, Full, Stream
+from quadsim.simulator.problems.oracles import FULL, Full, Stream, batch_of
 from quadsim.simulator.problems.starts import check_gradient_dials
 from quadsim.simulator.support.checks import check_choice
 from quadsim.simulator.support.memory import memory_text, physical_memory
@@ -230,7 +230,7 @@ class SweepConfig(SweepGrid):
         """Check that noise of labels has labels.
 
         Raises:
-            ValueError: noise where every batch is full, or a torch class, which is given the full gradient.
+            ValueError: noise or a half-life in samples where a batch is full, or a torch class, which is given the full gradient.
         """
         streams = [oracle for oracle in self.oracles if isinstance(oracle, Stream)]
         for name in ORACLE_DIALS[1:]:
@@ -239,6 +239,8 @@ class SweepConfig(SweepGrid):
                     f"{option_name(name)} must come with a batch of samples, got {getattr(self, name)} with the full batch; "
                     "add --batch 8, or leave it out."
                 )
+        for spec, oracle in itertools.product(self.specs, self.oracles):
+            spec.at_batch(batch_of(oracle))
         of_torch = [spec.label for spec in self.specs if spec.is_torch]
         if streams and of_torch:
             raise ValueError(

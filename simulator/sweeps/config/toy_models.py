@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -42,8 +42,8 @@ class ModelPoint:
     """One combination of model, task and dial.
 
     Attributes:
-        dials: model, its options (None: its own default), task, dial, mode and heterogeneity, and the law of the start (`init`)
-            where it is not fan-in throughout the sweep.
+        dials: model, its options (None: its own default), task, dial, mode and heterogeneity; the law of the start (`init`) where
+            it is not fan-in throughout the sweep, and the batch where the sweep gives one.
     """
 
     dials: Mapping[str, Any]
@@ -52,9 +52,12 @@ class ModelPoint:
         """Problems `first` to `first + problems - 1` of this point."""
         dials = dict(self.dials)
         name, options = named_options("task", dials["task"])
+        task = resolve_task(name, **options)
+        if (batch := dials.get("batch")) is not None:
+            task = replace(task, batch=None if batch == "full" else int(batch))
         return ToyProblem.generate(
             resolve_model(dials["model"], **{k: dials[k] for k in MODEL_OPTIONS if dials[k] is not None}),
-            resolve_task(name, **options),
+            task,
             dial=dials["dial"],
             heterogeneity=dials["heterogeneity"],
             problems=problems,
@@ -77,6 +80,8 @@ class ModelPoint:
         dials = {**self.dials, **own}
         if "init" in dials:  # names and numbers are one column, of text
             dials["init"] = str(dials["init"])
+        if "batch" in dials:
+            dials["batch"] = str(self.example.task.batch or "full")
         return {**dials, "parameters": self.example.dimension, "classes": self.example.classes}
 
     @property
@@ -105,6 +110,7 @@ class ModelSweepConfig(SweepGrid):
         init: law of the start: `fan-in`, `gpt2` or a standard deviation.
         clip: largest norm of a gradient, or None.
         task: a name in TASKS with options, as `token-map:vocabulary=32`.
+        batch: sequences in a step, as text, or `full`; None: what the task has.
         dial: what heterogeneity turns, one of DIALS_OF_MODELS.
         mode: of the reparametrisation, `parameter` or `gradient`.
         heterogeneity: the value of the dial.
@@ -117,8 +123,8 @@ class ModelSweepConfig(SweepGrid):
     """
 
     kind: ClassVar[str] = "model"
-    dials: ClassVar[tuple[str, ...]] = (*_COLUMNS, "init")
-    added_fields: ClassVar[tuple[str, ...]] = (*SweepGrid.added_fields, "init", "clip")
+    dials: ClassVar[tuple[str, ...]] = (*_COLUMNS, "init", "batch")
+    added_fields: ClassVar[tuple[str, ...]] = (*SweepGrid.added_fields, "init", "clip", "batch")
 
     seeds: int = TOY_MODELS["seeds"].field()
     steps: int = TOY_MODELS["steps"].field()
@@ -134,6 +140,7 @@ class ModelSweepConfig(SweepGrid):
     init: tuple[str | float, ...] = TOY_MODELS["init"].field()
     clip: float | None = TOY_MODELS["clip"].field()
     task: tuple[str, ...] = TOY_MODELS["task"].field()
+    batch: tuple[str | None, ...] = TOY_MODELS["batch"].field()
     dial: tuple[str, ...] = TOY_MODELS["dial"].field()
     mode: tuple[str, ...] = TOY_MODELS["mode"].field()
     heterogeneity: tuple[float, ...] = TOY_MODELS["heterogeneity"].field()
@@ -147,8 +154,15 @@ class ModelSweepConfig(SweepGrid):
         object.__setattr__(self, "compile", bool(self.compile))
         for spec in self.specs:
             check_trainable(spec.rule)
+        for name, options in (named_options("task", task) for task in self.task):
+            if self.batch != (None,) and "batch" in options:
+                raise ValueError(
+                    f"batch must be given once, got {', '.join(map(str, self.batch))} beside {name}:batch={options['batch']}; "
+                    "leave one of them out."
+                )
         for point in self.points:
-            point.example  # noqa: B018 - making it checks it
+            for spec in self.specs:
+                spec.at_batch(point.example.task.batch)
 
     @cached_property
     def points(self) -> tuple[ModelPoint, ...]:
@@ -159,8 +173,9 @@ class ModelSweepConfig(SweepGrid):
 
     @property
     def _columns(self) -> tuple[str, ...]:
-        """The dials that a point has; tables of older versions do not have the column `init`, so it stands only where needed."""
-        return _COLUMNS if self.init == (_ONLY_INIT,) else ("init", *_COLUMNS)
+        """The dials that a point has; tables of older versions do not have `init` and `batch`, which stand only where needed."""
+        with_init = _COLUMNS if self.init == (_ONLY_INIT,) else ("init", *_COLUMNS)
+        return with_init if self.batch == (None,) else ("batch", *with_init)
 
     @property
     def criterion(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quadsim.simulator.problems.oracles import batch_of
 from quadsim.simulator.runs.guaranteed import Asked, Guarantor
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.support import store
@@ -53,13 +54,13 @@ def _asked(folder: Path, config: Any, row: dict[Any, Any], spec: Any, seeds: "np
     number = int(seeds[-1]) + 1
     return Asked(
         problem=point.problem(number, config.seed).select([int(seed) for seed in seeds]),
-        spec=spec,
+        spec=spec.at_batch(batch_of(point.oracle)),
         lr=float(row["lr"]),
         measured=measured,
         steps=config.steps,
         recorded=recorded_steps(config.steps, "log"),
         tolerance=config.tolerance,
-        schedule=config.schedule,
+        schedule=str(spec.schedule or config.schedule),
         oracle=point.oracle,
         bounded=not np.isnan(row["bound_median"]),
     )

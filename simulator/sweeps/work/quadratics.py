@@ -66,7 +66,7 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
             spec,
             lr=rates,
             steps=steps,
-            schedule=self.schedule(steps),
+            schedule=self.schedule(spec, steps),
             record="log",
             tolerance=config.tolerance,
             engine="auto" if spec.is_torch else config.engine,  # a class has its own
@@ -107,7 +107,9 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
         dials = {
             name: point.dials[name] for name in ("blocks", "block_size", "heterogeneity", "mode", "condition_number")
         }
-        hyperparameters: dict[str, Any] = dict(spec.hyperparameters)
+        hyperparameters: dict[str, Any] = dict(
+            spec.hyperparameters
+        )  # of full batches, where beta2 has no half-life in samples
         found = tally(
             spec.rule,
             lr=rates,
@@ -115,7 +117,7 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
             problems=number,
             seed=config.seed,
             first=first,
-            schedule=self.schedule(steps),
+            schedule=self.schedule(spec, steps),
             tolerance=config.tolerance,
             dtype=config.dtype,
             device=config.device,
@@ -178,7 +180,7 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
             spec.rule,
             lr=1.0,
             steps=config.steps,
-            schedule=config.schedule,
+            schedule=spec.schedule or config.schedule,
             record="log",
             dtype=config.dtype,
             device=config.device,

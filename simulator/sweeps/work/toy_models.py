@@ -31,13 +31,14 @@ class ModelWork(Work[ModelSweepConfig, ModelPoint, TrainingRun]):
     ) -> TrainingRun:
         """See `Work.run`."""
         config = self.config
-        hyperparameters: dict[str, Any] = dict(spec.hyperparameters)
+        problem = point.problem(seeds[1], config.seed, seeds[0])
+        hyperparameters: dict[str, Any] = dict(spec.at_batch(problem.task.batch).hyperparameters)
         return train(
-            point.problem(seeds[1], config.seed, seeds[0]),
+            problem,
             spec.rule,
             lr=rates,
             steps=steps,
-            schedule=self.schedule(steps),
+            schedule=self.schedule(spec, steps),
             record="log",
             tolerance=config.tolerance,
             evaluate_every=config.evaluate_every,

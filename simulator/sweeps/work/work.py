@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.simulator.rules.optimizer import OptimizerSpec
+from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.runs.judged import Judge
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.support.memory import memory_text, physical_memory
@@ -156,6 +158,7 @@ class Work(ABC, Generic[ConfigT, PointT, RunT]):
                 f"{self.config.runs:,} runs; use {fewer}."
             )
 
-    def schedule(self, steps: int) -> str:
-        """The configuration's; a run shorter than that (an estimate) goes without warm-up."""
-        return self.config.schedule if steps == self.config.steps else self.config.schedule.partition(":")[0]
+    def schedule(self, spec: OptimizerSpec, steps: int) -> Schedule:
+        """The optimizer's own or the configuration's; a run shorter than that (an estimate) goes without warm-up."""
+        whole = spec.schedule or resolve_schedule(self.config.schedule)
+        return whole if steps == self.config.steps else replace(whole, warmup=0)

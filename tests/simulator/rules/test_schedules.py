@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from quadsim.simulator import BlockQuadratic, SweepConfig, simulate, sweep
+from quadsim.simulator.engines import simulate_optimizer
+from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.schedules import SCHEDULES, Schedule, resolve_schedule
 
 bounded = hypothesis_settings(max_examples=60, derandomize=True, deadline=None)
@@ -118,7 +121,10 @@ def test_a_whole_warm_up_prints_as_one(warmup):
 
 
 BAD = [
-    ("cosin", r"schedule must be one of constant, cosine, linear, inverse-sqrt, got 'cosin'; did you mean 'cosine'\?"),
+    (
+        "cosin",
+        r"schedule must be one of constant, cosine, linear, inverse-sqrt, inverse-time, wsd, got 'cosin'; did you mean 'cosine'\?",
+    ),
     ("zzz", r"schedule must be one of .*, got 'zzz'; choose one of these"),
     ("cosin:warmup=3", r"got 'cosin'; did you mean 'cosine'\?"),
     ("", r"schedule must be one of .*, got ''"),
@@ -157,3 +163,48 @@ def test_a_warm_up_leaves_a_step():
         with pytest.raises(ValueError, match=message):
             Schedule("cosine", 10).check(steps)
     Schedule("cosine", 10).check(11)
+
+
+def test_wsd_and_inverse_time_by_hand():
+    np.testing.assert_allclose(
+        Schedule("wsd", 2, decay=0.5).factors(10), [1 / 2, 1, 1, 1, 1, 1, 1, 3 / 4, 1 / 2, 1 / 4], rtol=1e-15
+    )
+    np.testing.assert_allclose(Schedule("wsd", decay=1.0).factors(50), Schedule("linear").factors(50), rtol=1e-14)
+    np.testing.assert_allclose(Schedule("inverse-time", 1, half=2).factors(5), [1, 1, 2 / 3, 1 / 2, 2 / 5], rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "text", ["wsd", "wsd:warmup=10:decay=0.25", "inverse-time", "inverse-time:warmup=3:half=20", "cosine:warmup=4"]
+)
+def test_the_text_of_a_schedule_gives_it_back(text):
+    assert resolve_schedule(str(resolve_schedule(text))) == resolve_schedule(text)
+
+
+def test_an_optimizer_with_a_schedule_of_its_own():
+    """In every engine, and rebuilt from its text; the schedule of the run is that of the others."""
+    problem = BlockQuadratic.generate(blocks=2, block_size=3, problems=2)
+    spec = OptimizerSpec.from_document(OptimizerSpec.parse("gd:schedule=wsd+warmup=3+decay=0.5").to_document())
+    assert spec.schedule == Schedule("wsd", 3, decay=0.5)
+    assert not spec.hyperparameters
+    whole = simulate(problem, "gd", lr=0.1, steps=20, schedule="wsd:warmup=3:decay=0.5")
+    for engine in ("fused", "reference"):
+        own = simulate_optimizer(problem, spec, lr=0.1, steps=20, engine=engine, schedule="linear")
+        assert own.schedule == spec.schedule
+        np.testing.assert_allclose(own.gap, whole.gap, rtol=1e-12)
+
+
+def test_optimizers_of_a_sweep_have_schedules_of_their_own():
+    config = SweepConfig(
+        heterogeneity=(1.0,),
+        optimizers=("gd", "gd:schedule=linear", "gd:schedule=linear|wsd"),
+        lr=(0.1, 0.3),
+        steps=40,
+        seeds=2,
+    )
+    rows = sweep(config).summary
+    final = {key: part["final_gap"].to_numpy() for key, part in rows.groupby("setting")}
+    assert set(final) == {"gd", "gd:schedule=linear", "gd:schedule=wsd"}
+    problem = BlockQuadratic.generate(heterogeneity=1.0, problems=2)
+    for name, schedule in (("gd:schedule=linear", "linear"), ("gd:schedule=wsd", "wsd"), ("gd", None)):
+        run = simulate(problem, "gd", lr=[0.1, 0.3], steps=40, schedule=schedule)
+        assert set(np.unique(final[name])) == set(np.unique(run.gap[:, :, -1])), name

@@ -240,7 +240,8 @@ def _growth_of_head(problem: ToyProblem, optimizer: str, lr: float, at: Sequence
         at: steps, ascending; training ends with the last.
     """
     spec = OptimizerSpec.parse(optimizer)
-    options: dict[str, Any] = dict(spec.hyperparameters)
+    options: dict[str, Any] = dict(spec.at_batch(problem.task.batch).hyperparameters)
+    options["schedule"] = spec.schedule
     run = train(problem, spec.rule, lr=lr, steps=at[-1], snapshots=at, evaluate_every=1, **options)
     assert run.snapshots is not None
     theta = run.snapshots.theta[:, 0]  # from step 0 on, which is the start in the run's own precision

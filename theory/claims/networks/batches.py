@@ -1,6 +1,7 @@
 """Claims on the batch: whether the gap between SGD with momentum and Adam on a Transformer is one of noise."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,13 +72,15 @@ def _race(rule: str, batch: int, steps: int, setting: Setting, *, seeds: int, ca
             of _MOMENTA, chosen as the rate is; else rates are constant and the momentum is 0.9.
     """
     problem = _problem(batch, setting, seeds)
-    momenta = _MOMENTA if careful and rule == "heavy-ball" else (None,)
+    momenta: tuple[float | None, ...] = _MOMENTA if careful and rule == "heavy-ball" else (None,)
     tried = []
     for momentum in momenta:
-        options = {} if momentum is None else {"momentum": momentum}
+        options: dict[str, Any] = {} if momentum is None else {"momentum": momentum}
         kept: dict[float, Array] = {}
 
-        def measure(rates: list[float], options: dict[str, float] = options, kept: dict = kept) -> dict[str, Array]:
+        def measure(
+            rates: list[float], options: dict[str, Any] = options, kept: dict[float, Array] = kept
+        ) -> dict[str, Array]:
             run = train(
                 problem,
                 rule,
@@ -114,7 +117,7 @@ def _race(rule: str, batch: int, steps: int, setting: Setting, *, seeds: int, ca
 
 def _losses(table: pd.DataFrame) -> dict[tuple[int, str], Array]:
     """Return the losses of the seeds by batch and rule."""
-    found = {}
+    found: dict[tuple[int, str], Array] = {}
     for batch, part in table.groupby("batch", sort=False):
         for rule, same in part.groupby("rule", sort=False):
             found[int(str(batch)), str(rule)] = same.sort_values("seed")["loss"].to_numpy(dtype=float)
@@ -123,7 +126,7 @@ def _losses(table: pd.DataFrame) -> dict[tuple[int, str], Array]:
 
 def _gap(losses: Mapping[tuple[int, str], Array], batch: int) -> Array:
     with np.errstate(invalid="ignore"):
-        return losses[batch, _WORDS["heavy-ball"]] - losses[batch, _WORDS["adam"]]
+        return np.asarray(losses[batch, _WORDS["heavy-ball"]] - losses[batch, _WORDS["adam"]])
 
 
 def _at(batch: int | str) -> str:
@@ -187,9 +190,9 @@ _STREAMS = ("1", "8", "64", "full")
 
 def _on_streams(heterogeneity: float, setting: Setting) -> dict[str, Array]:
     """Return steps of the heavy ball over Adam's on least squares from a stream, by the batch."""
-    found = {}
+    found: dict[str, Array] = {}
     for batch in _STREAMS:
-        noise = {} if batch == "full" else {"label_noise": (0.1,)}
+        noise: dict[str, Any] = {} if batch == "full" else {"label_noise": (0.1,)}
         config = SweepConfig(
             heterogeneity=(heterogeneity,),
             batch=(batch,),
@@ -244,7 +247,8 @@ def _draw_closes(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 def _at_batch(value: float, setting: Setting) -> dict[str, Array]:
     """Return the gap at equal samples and at equal steps, each rule tuned."""
-    batch, found = int(value), {}
+    batch = int(value)
+    found: dict[str, Array] = {}
     budget, steps = setting.pick(tiny=(128, 3), quick=(400, 20), full=(_BUDGET, 100))
     for name, number in (("equal samples", max(budget // batch, 2)), (f"equal steps ({steps})", steps)):
         frames = [

@@ -1,0 +1,118 @@
+"""Ways to run one optimizer on least squares from a stream of samples, with torch and with JAX.
+
+Every way draws z ~ N(0, I) and normal errors of the labels anew in each step, the same for all learning rates of a problem, and
+computes the gap of every step; the generators differ, so that the gaps agree in law alone. As in quadsim the residuals are
+those of z and d = R'e, R = V sqrt(lambda), so that no sample is multiplied by a matrix.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quadsim.simulator.support.devices import resolve_dtype
+
+if TYPE_CHECKING:
+    from quadsim.cli.bench.ways import Work
+
+__all__ = ["LABEL_NOISE", "jax_stream", "roots", "torch_stream"]
+
+LABEL_NOISE = 0.1
+_BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
+
+Final = NDArray[np.float64]
+
+
+def roots(work: "Work") -> NDArray[np.float64]:
+    """Return R = V sqrt(lambda) of every block, (M, B, P_l, P_l)."""
+    eigenvalues, vectors = np.linalg.eigh(work.problem.hessian[work.block_size])
+    return np.asarray(vectors * np.sqrt(eigenvalues)[..., None, :])
+
+
+def torch_stream(work: "Work") -> Callable[[], Final]:
+    """All runs in tensors (M, P, K), in place; the draws of a step by torch's generator."""
+    dtype, problems, settings = resolve_dtype(work.dtype), work.problems, work.settings
+    dimension, batch = work.blocks * work.block_size, work.batch
+    root = torch.from_numpy(roots(work)).to(work.device, dtype).reshape(-1, work.block_size, work.block_size)
+    turned = root.transpose(1, 2).contiguous()
+    e0 = torch.from_numpy(np.array(work.problem.initial_error[work.block_size])).to(work.device, dtype)
+    e0 = e0.reshape(problems, dimension, 1).expand(-1, -1, settings).contiguous()
+    lr = torch.from_numpy(work.rates).to(work.device, dtype)
+    generator = torch.Generator(device=work.device)
+    e, m, v, d, s, g = (torch.empty_like(e0) for _ in range(6))
+    r = torch.empty((problems, batch, settings), dtype=dtype, device=work.device)
+    z = torch.empty((problems, batch, dimension), dtype=dtype, device=work.device)
+    xi = torch.empty((problems, batch, 1), dtype=dtype, device=work.device)
+    of_blocks = (-1, work.block_size, settings)
+
+    def run() -> Final:
+        generator.manual_seed(0)
+        e.copy_(e0)
+        m.zero_()
+        v.zero_()
+        gaps = torch.empty((problems, settings), dtype=dtype, device=work.device)
+        p1 = p2 = 1.0
+        for _ in range(work.steps):
+            torch.bmm(turned, e.view(of_blocks), out=d.view(of_blocks))
+            torch.sum(d * d, dim=1, out=gaps)
+            z.normal_(generator=generator)
+            xi.normal_(generator=generator)
+            torch.bmm(z, d, out=r)
+            r.sub_(xi, alpha=LABEL_NOISE)
+            torch.bmm(z.transpose(1, 2), r, out=s)
+            torch.bmm(root, s.view(of_blocks), out=g.view(of_blocks))
+            g.div_(batch)
+            if work.rule == "gd":
+                e.sub_(g * lr)
+            elif work.rule == "signsgd":
+                e.sub_(torch.sign(g).mul_(lr))
+            else:
+                p1, p2 = p1 * _BETA1, p2 * _BETA2
+                m.mul_(_BETA1).add_(g, alpha=1 - _BETA1)
+                v.mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
+                e.sub_((m * (lr / (1 - p1))).div_((v / (1 - p2)).sqrt_().add_(_EPS)))
+        torch.bmm(turned, e.view(of_blocks), out=d.view(of_blocks))
+        return (d * d).sum(dim=1).double().cpu().numpy() / 2
+
+    return run
+
+
+def jax_stream(work: "Work") -> Callable[[], Final]:
+    """One lax.scan over the steps for all problems and settings, compiled as a whole; draws by JAX's generator."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    jax.config.update("jax_enable_x64", True)
+    dtype, batch, settings = jnp.dtype(work.dtype), work.batch, work.settings
+    make: Callable[[Any], Any] = {"adam": optax.adam, "gd": optax.sgd, "signsgd": optax.sign_sgd}[work.rule]
+    root = jnp.asarray(roots(work), dtype)
+    e0 = jnp.asarray(work.problem.initial_error[work.block_size], dtype)
+    e0 = jnp.broadcast_to(e0.reshape(*root.shape[:3], 1), (*root.shape[:3], settings))
+
+    def coordinates(e: Any) -> Any:
+        return jnp.einsum("mbij,mbik->mbjk", root, e, precision="highest")
+
+    def all_runs(e: Any, rates: Any) -> Any:
+        optimizer = make(rates)  # one rate for each entry of the last axis
+
+        def step(carry: Any, key: Any) -> Any:
+            e, state = carry
+            d = coordinates(e)
+            one, two = jax.random.split(key)
+            z = jax.random.normal(one, (work.problems, batch, work.blocks, work.block_size), dtype)
+            xi = jax.random.normal(two, (work.problems, batch, 1), dtype)
+            r = jnp.einsum("mnbj,mbjk->mnk", z, d, precision="highest") - LABEL_NOISE * xi
+            s = jnp.einsum("mnbj,mnk->mbjk", z, r, precision="highest") / batch
+            g = jnp.einsum("mbij,mbjk->mbik", root, s, precision="highest")
+            updates, state = optimizer.update(g, state)
+            return (optax.apply_updates(e, updates), state), jnp.sum(d * d, axis=(1, 2)) / 2
+
+        keys = jax.random.split(jax.random.key(0), work.steps)
+        (e, _), gaps = jax.lax.scan(step, (e, optimizer.init(e)), keys)
+        return gaps, jnp.sum(coordinates(e) ** 2, axis=(1, 2)) / 2
+
+    every, rates = jax.jit(all_runs), jnp.asarray(work.rates, dtype)
+    return lambda: np.asarray(every(e0, rates)[1], dtype=np.float64)
