@@ -10,7 +10,7 @@ import sympy as sp
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.theory.checking.floats import STANDARD_ERRORS
 from quadsim.theory.checking.instance import InstanceCheck
-from quadsim.theory.running.stream_moments import gd_trace
+from quadsim.theory.running.stream_moments import stream_trace
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import Symbol
 from quadsim.theory.verifying.draws import Draw, fraction
@@ -101,7 +101,7 @@ def of_floor(theorem: Theorem, draw: Draw, number: int, exact: bool) -> Instance
     eigenvalues = [sp.Rational(fraction(draw)) for _ in range(modes)]
     noise = sp.Rational(int(draw.integers(1, 5)), 2)
     lr = sp.Rational(2 * batch, (batch + 1)) / max(eigenvalues) / 2
-    while float(gd_trace(np.array(eigenvalues, dtype=float), float(lr), batch)) >= 0.99:
+    while float(stream_trace(np.array(eigenvalues, dtype=float), float(lr), batch)) >= 0.99:
         lr /= 2
     c = sum(lr * lam / (2 * batch - lr * lam * (batch + 1)) for lam in eigenvalues)
     factors = [(1 - lr * lam) ** 2 + lr**2 * lam**2 / batch for lam in eigenvalues]
