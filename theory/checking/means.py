@@ -99,3 +99,8 @@ class MeanSums:
         known = np.isfinite(errors) & (added <= 1.0)
         verdict = np.where(known, np.where(np.abs(errors) <= allowed, "holds", "refuted"), "undecided")
         return JudgedMeans(self._runs, errors, allowed, error, noticed, verdict)
+
+    def __add__(self, other: Self) -> Self:
+        """Return the sums over the runs of both, for the same expectations."""
+        sums = [a + b for a, b in zip(self._sums, other._sums, strict=True)]
+        return type(self)(self.expected, self._runs + other._runs, sums)

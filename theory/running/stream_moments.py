@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule, symbols
 
-__all__ = ["Moments", "critical_batch", "largest_stable_rate", "stream_trace"]
+__all__ = ["Moments", "critical_batch", "largest_stable_rate", "sign_step_gap", "stream_trace"]
 
 Array = NDArray[np.float64]
 
@@ -172,6 +172,22 @@ def critical_batch(eigenvalues: Array, lr: float, trace: float = 0.5, momentum: 
         middle = np.floor((low + high) / 2.0)
         low, high = (middle, high) if stream_trace(eigenvalues, lr, middle, momentum) > trace else (low, middle)
     return float(np.ceil(high))
+
+
+def sign_step_gap(hessian: Array, error: Array, lr: float, label_noise: float) -> float:
+    """Return E gap after a step -eta sign(g) on one sample of a stream with normal noise, from a given error (sign-one-step).
+
+    Args:
+        hessian: H, (P, P), with a diagonal above 0.
+        error: e, (P,).
+        lr: eta.
+        label_noise: v.
+    """
+    gradient, scale = hessian @ error, np.sqrt(np.diag(hessian))
+    residual = np.sqrt(error @ gradient + label_noise**2)
+    along = gradient @ np.arcsin(np.clip(gradient / (scale * residual), -1.0, 1.0)) if residual > 0.0 else 0.0
+    spread = np.sum(hessian * np.arcsin(np.clip(hessian / np.outer(scale, scale), -1.0, 1.0)))
+    return float(error @ gradient / 2.0 - 2.0 * lr / np.pi * along + lr**2 / np.pi * spread)
 
 
 def _modes(rule: Rule, settings: dict[str, float], eigenvalues: Array) -> tuple[Array, Array]:
