@@ -27,8 +27,7 @@ Array = NDArray[np.float64]
 
 _PART = 2500  # runs of one task
 _NOISE = 0.5
-_CURVE = {1: 64, 4: 64, 64: 32}
-_STUDENT = {1: 64, 4: 32, 64: 8}  # a draw of Student's law takes twenty times as long as a normal one
+_STEPS = {1: 64, 4: 64, 64: 32}
 _FLOOR_RUNS = {1: 2, 4: 4, 64: 10}  # one run in so many
 _RELAXED = 1e-3
 _EDGE = 32
@@ -125,6 +124,14 @@ class CaseFound:
     def relative(self) -> float:
         """Largest relative distance of a mean from its expectation."""
         return float(np.abs(self.means.errors * self.means.relative_error).max())
+
+    @property
+    def beyond(self) -> float:
+        """Of a factor of a step, how many standard errors it lies beyond 1, on the side on which it is expected; else NaN."""
+        if self.case.what != "edge":
+            return np.nan
+        measured = self.radius * (1.0 + self.means.errors[0] * self.means.relative_error[0])
+        return float((measured - 1.0) * np.sign(self.radius - 1.0) / (self.radius * self.means.relative_error[0]))
 
     @property
     def verdict(self) -> str:
@@ -250,8 +257,8 @@ def _exact(case: Case) -> _Exact:
         steps = np.array([relaxed, 4 * relaxed])
         record = max(1, relaxed // 64)
         return _Exact(one, start * np.sqrt(scale), gap * scale, lr, steps, record, np.array([moments.floor]), moments.radius, left)
-    last = (_CURVE if case.noise_law == "normal" else _STUDENT)[case.batch]
-    record = max(1, last // 16)
+    last = _STEPS[case.batch]
+    record = last // 16
     steps = np.arange(record, last + 1, record)
     return _Exact(one, start, gap, lr, steps, record, moments.gaps(squares, steps), moments.radius, left)
 
