@@ -1,6 +1,7 @@
 """Sweeps over streams of samples: dials of the oracle, what is stored, and the exact mean beside the runs."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from quadsim.cli.text.guarantee_table import guarantee_tables
 from quadsim.cli.text.sweep_columns import extra_columns
 from quadsim.simulator import SweepConfig, load_results, sweep
+from quadsim.simulator.figures.sweep_figures import gap_table
 from quadsim.simulator.problems.oracles import FULL, Stream
 from quadsim.theory import guarantees, judge
 
@@ -50,6 +52,34 @@ def test_a_stream_stands_in_the_table_with_its_samples_and_the_mean(swept):
     text = str(guarantee_tables(swept)[0].rows)
     assert "100, batch 4" in text
     assert "the mean over draws, exactly" in text
+
+
+def test_floor_and_critical_batch_are_columns_and_the_exact_mean_is_drawn(swept):
+    floor, critical = (c for c in extra_columns(swept) if c.heading in ("mean floor", "critical batch"))
+    for row in swept.best.to_dict("records"):
+        known = (row["batch"], row["optimizer"]) == ("4", "gd")
+        assert (floor.text(row, 150) != "", critical.text(row, 150) != "") == (known, known)
+        if not known:
+            continue
+        problem = CONFIG.points[row["point"]].problem(4, CONFIG.seed)
+        x = float(row["lr"]) * np.concatenate([v.reshape(4, -1) for v in problem.eigenvalues.values()], axis=1)
+        c = (x / (8.0 - 5.0 * x)).sum(axis=1)
+        expected = np.median(0.1**2 * c / (2.0 * (1.0 - c)) / problem.initial_gap)
+        assert floor.number(row) == pytest.approx(expected, rel=1e-9)
+        smallest = next(b for b in range(1, 10**6) if (x[0] / (2 * b - x[0] * (b + 1))).sum() <= 0.5 and 2 * b > x[0].max() * (b + 1))
+        assert critical.number(row) == smallest
+    drawn = gap_table(swept)
+    of_gd = drawn[(drawn["panel"].str.contains("batch 4")) & (drawn["optimizer"] == "gd")]
+    assert of_gd["bound"].notna().all()
+    assert (of_gd["floor"] > 0.0).all()
+    assert drawn[drawn["optimizer"] == "adam"]["floor"].isna().all()
+
+
+def test_the_momentum_that_optimizers_list_is_swept_on_a_stream():
+    swept = sweep(replace(CONFIG, heterogeneity=(1.0,), batch=("4",), optimizers=("heavy-ball:momentum=0.5|0.9",)))
+    assert set(swept.best["setting"]) <= {"heavy-ball:momentum=0.5", "heavy-ball:momentum=0.9"}
+    assert (swept.best["settings_tried"] == 2).all()
+    assert "heavy-ball" in SweepConfig().optimizers
 
 
 def test_no_bound_of_the_full_gradient_stands_at_a_stream(swept):
