@@ -74,5 +74,7 @@ def _text(found: "list[CaseFound]", error_rate: float) -> str:
         "undecided are means of too few runs for their tails."
     )
     if edges:
-        lines.append(f"On both sides of the limit the factor of a step lies at least {min(edges):.1f} standard errors beyond 1.")
+        lines.append(
+            f"On both sides of the limit the factor of a step lies at least {min(edges):.1f} standard errors beyond 1."
+        )
     return "\n".join(lines)

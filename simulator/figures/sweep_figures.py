@@ -280,7 +280,9 @@ def _guaranteed_curves(results: "Results") -> dict[tuple[int, str], np.ndarray]:
         first = same[same["theorem"] == same["theorem"].iloc[0]]
         every = np.array(first["curve"].tolist(), dtype=np.float64)
         middle = quantile(np.where(np.isnan(every), np.inf, every), 0.5, axis=0)
-        said = (middle <= 1.0) | (first["kind"].iloc[0] == IN_THE_MEAN)  # a bound above the start says nothing, a mean does
+        said = (middle <= 1.0) | (
+            first["kind"].iloc[0] == IN_THE_MEAN
+        )  # a bound above the start says nothing, a mean does
         curves[int(str(point)), str(text)] = np.where(said & np.isfinite(middle), middle, np.nan)
     return curves
 

@@ -41,7 +41,18 @@ def in_the_mean(asked: Asked, oracle: Stream) -> Sequence[Guarantee]:
         floors[m] = moments.floor / target
     text = "" if np.isfinite(np.median(floors)) else "the mean gap is not stable at this rate on most problems"
     return [
-        Guarantee(IN_THE_MEAN, _THEOREMS[asked.spec.rule.name], asked.lr, 0, steps, asked.measured, unknown, curves, text, floors)
+        Guarantee(
+            IN_THE_MEAN,
+            _THEOREMS[asked.spec.rule.name],
+            asked.lr,
+            0,
+            steps,
+            asked.measured,
+            unknown,
+            curves,
+            text,
+            floors,
+        )
     ]
 
 

@@ -66,7 +66,11 @@ def test_floor_and_critical_batch_are_columns_and_the_exact_mean_is_drawn(swept)
         c = (x / (8.0 - 5.0 * x)).sum(axis=1)
         expected = np.median(0.1**2 * c / (2.0 * (1.0 - c)) / problem.initial_gap)
         assert floor.number(row) == pytest.approx(expected, rel=1e-9)
-        smallest = next(b for b in range(1, 10**6) if (x[0] / (2 * b - x[0] * (b + 1))).sum() <= 0.5 and 2 * b > x[0].max() * (b + 1))
+        smallest = next(
+            b
+            for b in range(1, 10**6)
+            if (x[0] / (2 * b - x[0] * (b + 1))).sum() <= 0.5 and 2 * b > x[0].max() * (b + 1)
+        )
         assert critical.number(row) == smallest
     drawn = gap_table(swept)
     of_gd = drawn[(drawn["panel"].str.contains("batch 4")) & (drawn["optimizer"] == "gd")]
@@ -114,3 +118,28 @@ def test_a_wrong_stream_is_refused_in_one_line(values, message, tmp_path):
         sweep(SweepConfig(seeds=2, steps=5, **values), out=tmp_path / "it")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "it").exists()
+
+
+def test_tails_of_the_steps_are_counted_in_bounded_memory():
+    """Against all runs kept as rows: quantiles at 1 - delta are upper ends of bins, and no chance is told that ten runs do not exceed."""
+    values = {
+        "heterogeneity": 10.0,
+        "blocks": 1,
+        "block_size": 2,
+        "batch": ("2",),
+        "label_noise": 0.2,
+        "noise_law": ("student-3",),
+    }
+    values |= {"heterogeneity": 1.0, "seeds": 1200, "steps": 60, "lr": (0.02,), "tolerance": 0.3, "optimizers": ("gd",)}
+    values |= {"engine": "reference"}
+    tails = sweep(SweepConfig(**values, keep="quantiles")).tails
+    rows = sweep(SweepConfig(**values, keep="rows"))
+    assert rows.tails is None
+    assert tails["chance"].tolist() == pytest.approx([0.1, 0.01])
+    steps = rows.summary["steps_to_tolerance"].to_numpy()
+    for row in tails.to_dict("records"):
+        beyond = int(np.sum(steps > row["steps"]))
+        assert beyond <= row["chance"] * row["runs"]
+        assert np.sum(steps > row["steps"] / 1.13 - 1.0) >= row["chance"] * row["runs"]
+        assert row["steps_low"] <= row["steps"] <= row["steps_high"]
+    assert (tails["runs"] == 1200).all()

@@ -147,7 +147,8 @@ def _fixed_point(momentum: sp.Expr) -> tuple[Step, ...]:
         own = (1 - x) ** 2 + x**2 / _b
         return (
             Step(
-                equal(1 - own, x * denominator(x, momentum) / _b), "1 - a_i for the factor a_i of p_i alone in sgd-moments"
+                equal(1 - own, x * denominator(x, momentum) / _b),
+                "1 - a_i for the factor a_i of p_i alone in sgd-moments",
             ),
             Step(
                 equal(_lam * _p * denominator(x, momentum), x * s),

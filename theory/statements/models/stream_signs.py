@@ -65,9 +65,7 @@ STREAM_SIGNS = (
         argument=_proof,
         conclusion=lambda bound: concludes(
             bound,
-            Symbol.gap
-            - _eta * (2 / sp.pi * SumOver(_g_i * sp.asin(_rho_i)))
-            + _eta**2 / 2 * (2 / sp.pi * _form),
+            Symbol.gap - _eta * (2 / sp.pi * SumOver(_g_i * sp.asin(_rho_i))) + _eta**2 / 2 * (2 / sp.pi * _form),
         ),
         hypotheses=(of_part(ONE_SAMPLE),),
         source="After Xiao, Marshall, Agarwala, Paquette, arXiv 2411.12135, in the exact form for finite P derived here.",

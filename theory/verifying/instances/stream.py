@@ -66,7 +66,9 @@ def check_moments(
     values |= {Symbol.momentum: beta, Symbol.along: k}
     values |= {Symbol.memory_cross: errors[0] * m, Symbol.memory_square: m**2}
     words = f"sqrt(lambda) = {', '.join(map(str, roots))}, e = {', '.join(map(str, errors))}, b = {batch}, v = {noise}, lr = {lr}"
-    return compared(theorem, sp.Rational(mean), value(theorem, values), f"{words}, m, beta, k = {', '.join(map(str, memory))}")
+    return compared(
+        theorem, sp.Rational(mean), value(theorem, values), f"{words}, m, beta, k = {', '.join(map(str, memory))}"
+    )
 
 
 def _values(
@@ -168,7 +170,9 @@ def of_end(theorem: Theorem, draw: Draw, number: int, exact: bool) -> InstanceCh
     return compared(theorem, gap, bound, words)
 
 
-def _recursion(lam: Sequence[sp.Rational], lr: sp.Rational, batch: int, beta: sp.Rational) -> tuple[sp.Matrix, sp.Matrix]:
+def _recursion(
+    lam: Sequence[sp.Rational], lr: sp.Rational, batch: int, beta: sp.Rational
+) -> tuple[sp.Matrix, sp.Matrix]:
     """Return matrix and constant (for v = 1) of the moments (e^2, em, m^2) of all modes under heavy-ball."""
     size = 3 * len(lam)
     matrix, kick = sp.zeros(size, size), sp.zeros(size, 1)
@@ -190,7 +194,8 @@ def _is_stable(matrix: sp.Matrix) -> bool:
         return False
     found = away.LUsolve(begin)
     return all(
-        found[k] > 0 and found[k + 2] > 0 and found[k] * found[k + 2] > found[k + 1] ** 2 for k in range(0, matrix.rows, 3)
+        found[k] > 0 and found[k + 2] > 0 and found[k] * found[k + 2] > found[k + 1] ** 2
+        for k in range(0, matrix.rows, 3)
     )
 
 
@@ -229,7 +234,8 @@ def of_signs(theorem: Theorem, draw: Draw, number: int, exact: bool) -> Instance
         total -= sum((lr * gradient[i] * signs[i] * residual for i in range(size)), sp.S.Zero)
     found = gap + total / (2 * _TURN)
     along = sum(
-        (g * sp.asin(sp.sign(error) * cosine[k - turns[place]]) for g, k in zip(gradient, turns, strict=True)), sp.S.Zero
+        (g * sp.asin(sp.sign(error) * cosine[k - turns[place]]) for g, k in zip(gradient, turns, strict=True)),
+        sp.S.Zero,
     )
     form = sum(
         (hessian[i][j] * sp.asin(cosine[turns[i] - turns[j]]) for i in range(size) for j in range(size)), sp.S.Zero

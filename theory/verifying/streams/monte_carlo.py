@@ -64,7 +64,9 @@ class Case:
         noise = "" if self.noise_law == "normal" else f", {self.noise_law} noise"
         if self.what == "signs":
             return f"signsgd, one step from state {self.state}, heterogeneity {self.heterogeneity:g}"
-        words = {"curve": "curve", "edge": f"factor of a step at {self.share:g} of the limit", "floor": "floor"}[self.what]
+        words = {"curve": "curve", "edge": f"factor of a step at {self.share:g} of the limit", "floor": "floor"}[
+            self.what
+        ]
         return f"{words} of {self.rule}, b = {self.batch}, heterogeneity {self.heterogeneity:g}{noise}"
 
     @property
@@ -256,7 +258,9 @@ def _exact(case: Case) -> _Exact:
             relaxed *= 2
         steps = np.array([relaxed, 4 * relaxed])
         record = max(1, relaxed // 64)
-        return _Exact(one, start * np.sqrt(scale), gap * scale, lr, steps, record, np.array([moments.floor]), moments.radius, left)
+        return _Exact(
+            one, start * np.sqrt(scale), gap * scale, lr, steps, record, np.array([moments.floor]), moments.radius, left
+        )
     last = _STEPS[case.batch]
     record = last // 16
     steps = np.arange(record, last + 1, record)

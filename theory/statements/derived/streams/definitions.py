@@ -58,10 +58,10 @@ _GD = denominator(_x, sp.S.Zero)
 _HB = denominator(_x, _s.momentum)
 
 DEFINITIONS: Mapping[str, Any] = {
-    "one sample": equal(_q.one, 2 * _s.eigenvalue**2 * _s.square + _s.eigenvalue * (2 * _s.mean_gap + _s.label_noise**2)),
-    "a batch": equal(
-        _q.second, _s.eigenvalue**2 * _s.square + (_q.one - _s.eigenvalue**2 * _s.square) / _s.samples
+    "one sample": equal(
+        _q.one, 2 * _s.eigenvalue**2 * _s.square + _s.eigenvalue * (2 * _s.mean_gap + _s.label_noise**2)
     ),
+    "a batch": equal(_q.second, _s.eigenvalue**2 * _s.square + (_q.one - _s.eigenvalue**2 * _s.square) / _s.samples),
     "a batch at rest": equal(
         _q.second_i, _s.lambda_i**2 * _q.square_i + (_s.lambda_i**2 * _q.square_i + _s.lambda_i * _q.drive) / _s.samples
     ),
@@ -158,7 +158,8 @@ MEANS = frozenset(ORACLES)
 START: Mapping[Any, Any] = {}
 NEXT: Mapping[Any, Any] = {}
 LEVELS: Mapping[str, int] = {}
-CONSTANT = frozenset({
-    value for name, value in vars(Streams).items() if isinstance(value, sp.Symbol)
-} | {_s.trace_rate, _s.trace_momentum, _s.floor, _s.total_gap})
+CONSTANT = frozenset(
+    {value for name, value in vars(Streams).items() if isinstance(value, sp.Symbol)}
+    | {_s.trace_rate, _s.trace_momentum, _s.floor, _s.total_gap}
+)
 """Quantities that do not change along a run."""
