@@ -64,8 +64,8 @@ _Instances = Annotated[
 _Draws = Annotated[
     int | None,
     typer.Option(
-        help="Instead: hold the exact means of gradient descent, heavy-ball and sign steps on streams of samples against the means "
-        "of this many runs each."
+        help="Instead: hold the exact means of gradient descent, heavy-ball and sign steps on streams of samples against the "
+        "means of this many runs each."
     ),
 ]
 _Workers = Annotated[

@@ -69,9 +69,9 @@ def _text(found: "list[CaseFound]", error_rate: float) -> str:
     edges = [one.beyond for one in found if not math.isnan(one.beyond)]
     lines = [*aligned(rows, (0,)), ""]
     lines.append(
-        f"{number} means; up to {found[0].means.allowed:.1f} standard errors are allowed, at which a true one among all is refuted "
-        f"with a chance of {error_rate:g} at most. 'would show' is the relative error that 95 of 100 runs of this size notice; "
-        "undecided are means of too few runs for their tails."
+        f"{number} means; up to {found[0].means.allowed:.1f} standard errors are allowed, at which a true one among all is "
+        f"refuted with a chance of {error_rate:g} at most. 'would show' is the relative error that 95 of 100 runs of this size "
+        "notice; undecided are means of too few runs for their tails."
     )
     if edges:
         lines.append(

@@ -220,9 +220,9 @@ def gap_table(results: "Results") -> pd.DataFrame:
     Returns:
         A row per panel, optimizer and recorded step: panel, optimizer, step, median, q10 and q90 of the gap over the initial gap
         (limited to what the axis can show), bound (the median of the guaranteed values: of a theorem that bounds every run by a
-        factor per step, else of the first guarantee, at its own rate or along the run; of a stream the exact mean; NaN where there
-        is none), and, the same in all rows of a curve, floor (the limit of that mean) and steps_median: the median of the steps
-        until the criterion.
+        factor per step, else of the first guarantee, at its own rate or along the run; of a stream the exact mean; NaN where
+        there is none), and, the same in all rows of a curve, floor (the limit of that mean) and steps_median: the median of the
+        steps until the criterion.
 
     Raises:
         ValueError: results without curves.

@@ -1,11 +1,10 @@
-"""Judge means over draws by confidence: the mean of runs against an exact expectation, with a stated rate of error over all
-comparisons that are made.
+"""Judge means over draws by confidence, with a stated rate of error over all comparisons that are made.
 
 Each comparison is of the mean of N independent numbers with its expectation, in standard errors. With n comparisons in a whole
 sweep and an error rate alpha over all of them, each gets alpha/n (Bonferroni), of which the law of Student's t with N - 1 degrees
 of freedom uses one half. The other half is for the skewness gamma of the numbers: by the first term of Edgeworth's expansion,
-skewness adds gamma k (2k^2 + 1)/(6 sqrt N) times the chance itself, which must be 1 at most. Where it is more, N runs do not tell,
-and the verdict is `undecided`: heavy tails cannot refute a true statement by chance.
+skewness adds gamma k (2k^2 + 1)/(6 sqrt N) times the chance itself, which must be 1 at most. Where it is more, N runs do not
+tell, and the verdict is `undecided`: heavy tails cannot refute a true statement by chance.
 """
 
 from dataclasses import dataclass, field

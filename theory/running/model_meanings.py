@@ -29,7 +29,7 @@ MODEL_MEANINGS: Mapping[sp.Symbol, str] = {
     _s.square_next: "E e_i(t+1)^2",
     _s.mean_gap: "E gap_t, half of sum_j lambda_j E e_j(t)^2",
     _s.trace_rate: "c(eta) = sum_i eta lambda_i/(2b - eta lambda_i (b+1)), below 1",
-    _s.trace_momentum: "c(eta, beta) = sum_i eta lambda_i (1+beta)/(b (1-beta) (2 (1+beta) - eta lambda_i) - eta lambda_i (1+beta)), below 1",
+    _s.trace_momentum: "c(eta, beta) = sum_i eta lambda_i (1+beta)/D_i of heavy-ball (docs/theory.md section 11), below 1",
     _s.floor: "limit of E gap_t",
     _s.total_gap: "sum over all steps t >= 0 of E gap_t, without noise of the labels",
     _s.memory_cross: "E e_i(t) m_i(t), m the memory of heavy-ball",

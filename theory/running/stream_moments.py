@@ -114,8 +114,8 @@ class Moments:
 def stream_trace(eigenvalues: Array, lr: Any, batch: Any, momentum: float = 0.0) -> Array:
     """Return c = sum_i x_i (1 + beta)/D(x_i), x_i = eta lambda_i, D(x) = b (1 - beta)(2 (1 + beta) - x) - x (1 + beta).
 
-    It is infinite where a D(x_i) is not above 0. Heavy-ball with momentum beta (gradient descent: 0) on a stream is stable in mean
-    square if and only if c < 1, and its floor is then v^2 c/(2 (1 - c)) (sgd-stability, heavy-ball-stability).
+    It is infinite where a D(x_i) is not above 0. Heavy-ball with momentum beta (gradient descent: 0) on a stream is stable in
+    mean square if and only if c < 1, and its floor is then v^2 c/(2 (1 - c)) (sgd-stability, heavy-ball-stability).
 
     Args:
         eigenvalues: lambda_i, (..., P).

@@ -22,7 +22,8 @@ def write_guarantees(folder: Path, config: SweepGrid, best: pd.DataFrame, guaran
     """Write a row for every problem and guarantee of an optimizer, mostly where no theorem bounds its best rate.
 
     Columns: those of `KEYS` (the best rate is `lr`), seed, kind, theorem, guaranteed_lr, start, bound_steps, steps,
-    at_least_steps, why_not, curve (a list, at the recorded steps of the sweep) and, of means over the draws of a stream, floor. Other runs of the sweep are not touched.
+    at_least_steps, why_not, curve (a list, at the recorded steps of the sweep) and, of means over the draws of a stream, floor.
+    Other runs of the sweep are not touched.
 
     Args:
         folder: that holds the summary.

@@ -6,7 +6,7 @@ import pytest
 from quadsim.simulator import RULES, BlockQuadratic, Trajectory, simulate
 from quadsim.simulator.engines.kernels.streams.sampling import Sampler
 from quadsim.simulator.problems.oracles import FULL, Additive, Stream, resolve_oracle
-from quadsim.theory.running.stream_moments import Moments, stream_trace, largest_stable_rate
+from quadsim.theory.running.stream_moments import Moments, largest_stable_rate, stream_trace
 
 STARTS = 4000
 

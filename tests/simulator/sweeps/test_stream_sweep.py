@@ -130,16 +130,18 @@ def test_tails_of_the_steps_are_counted_in_bounded_memory():
         "label_noise": 0.2,
         "noise_law": ("student-3",),
     }
-    values |= {"heterogeneity": 1.0, "seeds": 1200, "steps": 60, "lr": (0.02,), "tolerance": 0.3, "optimizers": ("gd",)}
+    values |= {"heterogeneity": 1.0, "seeds": 1200, "steps": 60, "lr": (0.1,), "tolerance": 0.3, "optimizers": ("gd",)}
     values |= {"engine": "reference"}
     tails = sweep(SweepConfig(**values, keep="quantiles")).tails
     rows = sweep(SweepConfig(**values, keep="rows"))
     assert rows.tails is None
     assert tails["chance"].tolist() == pytest.approx([0.1, 0.01])
     steps = rows.summary["steps_to_tolerance"].to_numpy()
+    assert np.isfinite(tails["steps"]).any()
     for row in tails.to_dict("records"):
-        beyond = int(np.sum(steps > row["steps"]))
-        assert beyond <= row["chance"] * row["runs"]
-        assert np.sum(steps > row["steps"] / 1.13 - 1.0) >= row["chance"] * row["runs"]
+        share = row["chance"] * row["runs"]
+        assert np.isinf(row["steps"]) or np.sum(steps > row["steps"]) <= share
+        below = 60.0 if np.isinf(row["steps"]) else row["steps"] / 1.13 - 1.0  # bins are 12% wide
+        assert np.sum(steps > below) > share or row["steps"] == 1.0
         assert row["steps_low"] <= row["steps"] <= row["steps_high"]
     assert (tails["runs"] == 1200).all()

@@ -207,9 +207,9 @@ def _stability(momentum: sp.Expr, trace: sp.Symbol) -> tuple[Step, ...]:
         ),
         Step(
             sp.Le(whole, part / (1 - trace)),
-            "conversely, with D > 0 and c < 1: a mode's square is that of the full batch plus the noise of every earlier step times "
-            "the square of what the rule makes of a kick, so that sums up to any n satisfy T_n <= A + c T_n and stay bounded; the "
-            "moments are sums of powers, and those of a bounded sum go to 0",
+            "conversely, with D > 0 and c < 1: a mode's square is that of the full batch plus the noise of every earlier step "
+            "times the square of what the rule makes of a kick, so that sums up to any n satisfy T_n <= A + c T_n and stay "
+            "bounded; the moments are sums of powers, and those of a bounded sum go to 0",
             (sp.Le(whole, part + trace * whole), sp.Lt(trace, 1)),
         ),
         Step(

@@ -22,14 +22,15 @@ _BOUND = Symbol.gap - 2 * _eta / sp.pi * SumOver(_g_i * sp.asin(_rho_i)) + _eta*
 
 def _proof() -> tuple[Step, ...]:
     g, mean, form = sp.Symbol("g", real=True), sp.Symbol("g's", real=True), sp.Symbol("s'Hs", real=True)
-    r, corr, size, scale = sp.symbols("r cov size scale", positive=True)
+    corr, size, scale = sp.symbols("cov size scale", positive=True)
     after, _ = advance(RULES["signsgd"], e, g, values={rule_symbols.lr: _eta})
     sign_x, sign_y, sign_r = (sp.sign(sp.Symbol(name, real=True, nonzero=True)) for name in ("x_i", "x_j", "r"))
     return (
         Step(equal(after, e - _eta * sp.sign(g)), "a step of the rule signsgd"),
         Step(
             equal((e - _eta * form) ** 2 / 2, e**2 / 2 - _eta * e * form + _eta**2 * form**2 / 2),
-            "the gap is a quadratic: f(e - eta s) = f(e) - eta (He)'s + (eta^2/2) s'Hs, shown for one coordinate of unit curvature",
+            "the gap is a quadratic: f(e - eta s) = f(e) - eta (He)'s + (eta^2/2) s'Hs, "
+            "shown for one coordinate of unit curvature",
         ),
         Step(
             "E sign(x) sign(y) = (2/pi) arcsin(rho) for jointly normal x and y of mean 0 and correlation rho",
@@ -37,8 +38,8 @@ def _proof() -> tuple[Step, ...]:
         ),
         Step(
             equal(corr / (sp.sqrt(scale) * sp.sqrt(size)), corr / sp.sqrt(scale * size)),
-            "g_i = x_i r with the residual r = x'e - v xi: sign(g_i) = sign(x_i) sign(r), E x_i r = (He)_i, E r^2 = e'He + v^2, so "
-            "that E sign(g_i) = (2/pi) arcsin(rho_i)",
+            "g_i = x_i r with the residual r = x'e - v xi: sign(g_i) = sign(x_i) sign(r), E x_i r = (He)_i, E r^2 = e'He + v^2, "
+            "so that E sign(g_i) = (2/pi) arcsin(rho_i)",
         ),
         Step(
             equal((sign_x * sign_r) * (sign_y * sign_r), sign_x * sign_y),
@@ -46,7 +47,7 @@ def _proof() -> tuple[Step, ...]:
             "(2/pi) arcsin(H_ij/sqrt(H_ii H_jj))",
         ),
         Step(
-            equal(Symbol.gap - _eta * mean + _eta**2 / 2 * (2 / sp.pi * _form), Symbol.gap - _eta * mean + _eta**2 / sp.pi * _form),
+            equal(-_eta * mean + _eta**2 / 2 * (2 / sp.pi * _form), -_eta * mean + _eta**2 / sp.pi * _form),
             "with E s'Hs = (2/pi) sum_ij H_ij arcsin(H_ij/sqrt(H_ii H_jj))",
         ),
     )  # fmt: skip

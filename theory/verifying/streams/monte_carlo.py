@@ -38,8 +38,9 @@ class Case:
     """One comparison of means with runs.
 
     Attributes:
-        what: `curve` (the gap at every recorded step), `edge` (the factor of every step beside the limit of stability), `floor` (the gap averaged
-            over the steps after which the exact curve has reached its limit) or `signs` (the gap after one step of signsgd).
+        what: `curve` (the gap at every recorded step), `edge` (the factor of every step beside the limit of stability),
+            `floor` (the gap averaged over the steps after which the exact curve has reached its limit) or `signs` (the gap after
+            one step of signsgd).
         rule: name of the rule.
         momentum: its momentum; 0 for the others.
         batch: b.
@@ -198,9 +199,9 @@ def run_part(case: Case, first: int, last: int) -> MeanSums:
 def _factors(iterates: Array, exact: "_Exact") -> Array:
     """Return the mean over the steps of w'y(t + 1)/w'y(t), (runs, 1), whose mean over the draws is the spectral radius.
 
-    y are the products of the error and the memory along every eigenvector, and w is the left eigenvector of their recursion. Given
-    the state, E w'y(t + 1) is the radius times w'y(t) exactly, so that every step is a sample of it; its tails are light, while
-    those of the gap itself grow with every step.
+    y are the products of the error and the memory along every eigenvector, and w is the left eigenvector of their recursion.
+    Given the state, E w'y(t + 1) is the radius times w'y(t) exactly, so that every step is a sample of it; its tails are
+    light, while those of the gap itself grow with every step.
 
     Args:
         iterates: errors, (runs, steps + 1, P); the memory before the first step is 0.

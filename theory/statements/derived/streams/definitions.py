@@ -1,7 +1,8 @@
 """Definitions and steps of rules from which derivations about streams start; each is true in the mean over the draws.
 
-They carry what is probability and no algebra: the fourth moments of normal samples (Isserlis), the independence of the samples of a
-batch and of a step, the signs of jointly normal numbers (Sheppard), and that sums over all steps and limits satisfy the recursion.
+They carry what is probability and no algebra: the fourth moments of normal samples (Isserlis), the independence of the samples
+of a batch and of a step, the signs of jointly normal numbers (Sheppard), and that sums over all steps and limits satisfy the
+recursion.
 """
 
 from collections.abc import Callable, Mapping

@@ -149,7 +149,8 @@ def _summed(momentum: sp.Expr, mode: Callable[[str, sp.Expr], Steps], trace: sp.
 def _signs() -> Steps:
     pull, arcsine = Symbol.mean_gradient_i, sp.asin(Symbol.alignment_i)
     return (
-        *definitions("gap after signs", "signs of a gradient", "signs of a pair", "sum along the gradient", "sum over pairs", "arcsines"),
+        *definitions("gap after signs", "signs of a gradient", "signs of a pair"),
+        *definitions("sum along the gradient", "sum over pairs", "arcsines"),
         step("every coordinate", equal(pull * q.sign_i, pull * 2 / sp.pi * arcsine), "signs of a gradient"),
         step(
             "along the gradient", equal(q.pulled, 2 / sp.pi * SumOver(pull * arcsine)),
