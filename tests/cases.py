@@ -416,7 +416,5 @@ LEMMAS_ONLY = frozenset([
     "hidden-row-ratio",
     "adam-equal-betas",
     "frozen-momentum-edge",
-    "sgd-moments",
-    "sgd-floor",
 ])
 """Theorems whose lemmas are proved, while their statement is not derived from them by machine; no other may lack a derivation."""

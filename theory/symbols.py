@@ -124,8 +124,15 @@ class Symbol:
     memory_spread, memory_errors = sp.symbols("v_less_m_squared EMA_errors", nonnegative=True)
     sigma = sp.Symbol("sigma", positive=True)
     largest_rate = sp.Symbol("eta_max", positive=True)
-    # gradient descent on a stream
+    # linear rules on a stream
     samples = sp.Symbol("b_stream", positive=True, integer=True)
     label_noise, square, mean_gap = sp.symbols("v_labels p E_gap", nonnegative=True)
     square_next, trace_rate, floor = sp.symbols("p_next c_eta E_gap_end", real=True)
     eigenvalue = sp.Symbol("lambda", positive=True)
+    trace_momentum = sp.Symbol("c_eta_beta", real=True)
+    total_gap, memory_square = sp.symbols("E_gap_total E_mm", nonnegative=True)
+    memory_cross, along, along_next = sp.symbols("E_em k_along E_along_next", real=True)
+    # a sign step on one sample
+    signed_next, arcsine_form, mean_gradient_i, alignment_i = sp.symbols(
+        "E_gap_signed arcsine_form He_i rho_i", real=True
+    )

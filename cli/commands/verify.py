@@ -61,8 +61,16 @@ _Instances = Annotated[
         "from 1e-100 to 1e100, both number types and rates at the edge of stability."
     ),
 ]
+_Draws = Annotated[
+    int | None,
+    typer.Option(
+        help="Instead: hold the exact means of gradient descent, heavy-ball and sign steps on streams of samples against the "
+        "means of this many runs each."
+    ),
+]
 _Workers = Annotated[
-    int | None, typer.Option(help="With --mutants or --instances: number of processes; the result is the same [1].")
+    int | None,
+    typer.Option(help="With --mutants, --instances or --draws: number of processes; the result is the same [1]."),
 ]
 
 
@@ -80,6 +88,7 @@ def verify(
     mutants: _Mutants = False,
     every: _Every = None,
     instances: _Instances = None,
+    draws: _Draws = None,
     workers: _Workers = None,
     out: Annotated[Path | None, path_option("--out", "Folder for verify.json and report.html [no files].")] = None,
     style: StyleOption = "quadsim",
@@ -96,7 +105,7 @@ def verify(
     """
     began = time.perf_counter()
     asked = {"names": list(names or ()), "problems": problems, "seed": seed, "exact": exact, "search": search}
-    gates = {"mutants": mutants, "every": every, "instances": instances, "workers": workers}
+    gates = {"mutants": mutants, "every": every, "instances": instances, "draws": draws, "workers": workers}
     with usage_errors():
         _check_gates(asked | {"out": out}, gates)
         if exact and search:
@@ -108,6 +117,11 @@ def verify(
             return
         if instances is not None:
             _stress(instances, asked, workers or 1, as_json=as_json, quiet=quiet)
+            return
+        if draws is not None:
+            from quadsim.cli.commands.verify_draws import verify_draws
+
+            verify_draws(draws, workers or 1, as_json=as_json, quiet=quiet)
             return
         out = given_path("out", out)
         if out is not None:
@@ -139,22 +153,26 @@ def _check_gates(given: Mapping[str, Any], gates: Mapping[str, Any]) -> None:
     """
     from quadsim.simulator.support.checks import check_count
 
-    for name in ("every", "instances", "workers"):
+    for name in ("every", "instances", "draws", "workers"):
         if gates[name] is not None:
             check_count(name, gates[name])
     mutants, instances = gates["mutants"], gates["instances"] is not None
     if gates["every"] is not None and not mutants:
         raise ValueError(f"--every must come with --mutants, got {gates['every']} without it; add --mutants.")
-    if gates["workers"] is not None and not (mutants or instances):
+    draws = gates["draws"] is not None
+    if gates["workers"] is not None and not (mutants or instances or draws):
         raise ValueError(
-            f"--workers must come with --mutants or --instances, got {gates['workers']} without them; leave it out."
+            f"--workers must come with --mutants, --instances or --draws, got {gates['workers']} without them; leave it out."
         )
-    gate = "--mutants" if mutants else "--instances"
+    gate = "--mutants" if mutants else "--instances" if instances else "--draws"
     rest = "--every, --workers and --seed" if mutants else "names of theorems, --workers and --seed"
+    rest = "--workers" if draws else rest
     others = [name for name in ("problems", "exact", "search", "out") if given[name]]
-    others = ["names", *others] if mutants and given["names"] else others
+    others = ["names", *others] if (mutants or draws) and given["names"] else others
+    others += ["seed"] if draws and given["seed"] else []
     others += ["instances"] if mutants and instances else []
-    if (mutants or instances) and others:
+    others += ["draws"] if (mutants or instances) and draws else []
+    if (mutants or instances or draws) and others:
         text = "names of theorems" if others[0] == "names" else f"--{others[0]}"
         raise ValueError(f"{gate} must stand alone, apart from {rest}, got {text}; leave one out.")
 

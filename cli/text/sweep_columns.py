@@ -47,7 +47,38 @@ def extra_columns(results: Results) -> tuple[ExtraColumn, ...]:
     others = results.awaits_bounds or results.guarantees is not None
     found = tuple(map(_pointing, found)) if others else found
     streams = "batch" in results.best and (results.best["batch"] != "full").any()
-    return (_SAMPLES, *found) if streams else found
+    return (_SAMPLES, *_limits(results), *found) if streams else found
+
+
+_MOST_PROBLEMS = 16
+"""Problems of a point over which the median of its limits is taken."""
+
+
+def _limits(results: Results) -> tuple[ExtraColumn, ...]:
+    """The exact floor of the mean gap, over the gap at the start, and the critical batch at the best rate of each row."""
+    from quadsim.theory.verifying.stream_guarantees import stream_limits
+
+    config: Any = results.config
+    specs = {spec.label: spec for spec in config.specs}
+    seeds = [int(seed) for seed in config.reported[:_MOST_PROBLEMS]]
+    known: dict[tuple[int, str], tuple[float, float]] = {}
+    for row in results.best[results.best["batch"] != "full"].to_dict("records"):
+        point = config.points[row["point"]]
+        problem = point.problem(seeds[-1] + 1, config.seed).select(seeds)
+        found = stream_limits(problem, specs[str(row["setting"])], float(row["lr"]), point.oracle, config.schedule)
+        known[row["point"], row["optimizer"]] = found
+
+    def column(heading: str, place: int, word: str) -> ExtraColumn:
+        def number(row: Row) -> float:
+            return known.get((row["point"], row["optimizer"]), (np.nan, np.nan))[place]
+
+        def text(row: Row, _: int) -> str:
+            value = number(row)
+            return "" if np.isnan(value) else word if np.isinf(value) else f"{value:.3g}"
+
+        return ExtraColumn(heading, number, text)
+
+    return column("mean floor", 0, "unstable"), column("critical batch", 1, "none")
 
 
 def _pointing(column: ExtraColumn) -> ExtraColumn:

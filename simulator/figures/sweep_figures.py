@@ -35,6 +35,7 @@ from quadsim.simulator.figures.panels import (
 )
 from quadsim.simulator.figures.rates_figure import rates_figure
 from quadsim.simulator.figures.winner_figure import winner_figure
+from quadsim.simulator.runs.guaranteed import IN_THE_MEAN
 from quadsim.simulator.support import store
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.sweeps.config.families import family_of, imported
@@ -47,6 +48,7 @@ __all__ = ["gap_figure", "gap_table", "save_figures", "save_first_figures", "ste
 
 _ARROW: dict[str, Any] = {"marker": r"$\uparrow$", "markersize": 8, "markeredgewidth": 0.0, "linestyle": "none"}
 """No marker of an optimizer looks like it."""
+_FLOOR: dict[str, Any] = {"linestyle": (0, (1, 4)), "linewidth": 1.1}
 _BELOW_TOLERANCE = 1e-3  # how far below the tolerance the gap is drawn
 _HIGHEST = 1e12
 
@@ -218,8 +220,9 @@ def gap_table(results: "Results") -> pd.DataFrame:
     Returns:
         A row per panel, optimizer and recorded step: panel, optimizer, step, median, q10 and q90 of the gap over the initial gap
         (limited to what the axis can show), bound (the median of the guaranteed values: of a theorem that bounds every run by a
-        factor per step, else of the first guarantee, at its own rate or along the run; NaN where there is none), and, the same
-        in all rows of a curve, steps_median: the median of the steps until the criterion.
+        factor per step, else of the first guarantee, at its own rate or along the run; of a stream the exact mean; NaN where
+        there is none), and, the same in all rows of a curve, floor (the limit of that mean) and steps_median: the median of the
+        steps until the criterion.
 
     Raises:
         ValueError: results without curves.
@@ -230,7 +233,7 @@ def gap_table(results: "Results") -> pd.DataFrame:
     value, steps = family_of(config).value, curves["step"].values
     bottom = config.tolerance * _BELOW_TOLERANCE
     medians = results.best.set_index(["point", "optimizer"])["steps_median"]
-    rates, guaranteed = _bound_rates(results), _guaranteed_curves(results)
+    rates, guaranteed, floors = _bound_rates(results), _guaranteed_curves(results), _floors(results)
     out = []
     for p in range(curves.sizes["point"]):
         for words, texts in parts_of(config):
@@ -247,6 +250,7 @@ def gap_table(results: "Results") -> pd.DataFrame:
                 drawn = {"step": steps, "median": middle, "q10": low, "q90": high, "bound": np.nan}
                 if (p, text) in guaranteed:
                     drawn["bound"] = guaranteed[p, text]
+                drawn["floor"] = floors.get((p, text), np.nan)
                 if (p, text) in rates:
                     with np.errstate(over="ignore"):  # at a rate that diverges the factor is above 1
                         drawn["bound"] = quantile(rates[p, text][:, None] ** steps, 0.5, axis=0)
@@ -276,8 +280,24 @@ def _guaranteed_curves(results: "Results") -> dict[tuple[int, str], np.ndarray]:
         first = same[same["theorem"] == same["theorem"].iloc[0]]
         every = np.array(first["curve"].tolist(), dtype=np.float64)
         middle = quantile(np.where(np.isnan(every), np.inf, every), 0.5, axis=0)
-        curves[int(str(point)), str(text)] = np.where(middle <= 1.0, middle, np.nan)  # above the start it says nothing
+        said = (middle <= 1.0) | (
+            first["kind"].iloc[0] == IN_THE_MEAN
+        )  # a bound above the start says nothing, a mean does
+        curves[int(str(point)), str(text)] = np.where(said & np.isfinite(middle), middle, np.nan)
     return curves
+
+
+def _floors(results: "Results") -> dict[tuple[int, str], float]:
+    """The median limit of the mean gap over the start, by point and optimizer on a stream."""
+    found = results.guarantees
+    if found is None or "floor" not in found:
+        return {}
+    known = found[found["floor"].notna()]
+    medians = {
+        (int(str(point)), str(text)): float(quantile(same["floor"].to_numpy(dtype=np.float64), 0.5))
+        for (point, text), same in known.groupby(["point", "optimizer"], sort=False)
+    }
+    return {key: value for key, value in medians.items() if np.isfinite(value) and value > 0.0}
 
 
 @figure_from(gap_table)
@@ -310,12 +330,17 @@ def gap_figure(results: "Results", table: pd.DataFrame) -> Figure:
         axis.set_title(rows["panel"].iloc[0])
     handles = optimizer_handles(config, styles)
     handles.append(Line2D([], [], color="0.35", linestyle=":", label="tolerance; on it, median steps until solved"))
-    if bounded:
+    kinds = set() if results.guarantees is None else set(results.guarantees["kind"])
+    if bounded and kinds != {IN_THE_MEAN}:
         handles.append(
             Line2D(
                 [], [], color="0.35", linestyle="--", label="guaranteed by a theorem, at its own rate or along the run"
             )
         )
+    if bounded and IN_THE_MEAN in kinds:
+        handles.append(Line2D([], [], color="0.35", linestyle="--", label="exact mean over the draws (on a stream)"))
+    if table["floor"].notna().any():
+        handles.append(Line2D([], [], color="0.35", label="its floor", **_FLOOR))
     finish(figure, axes, handles, f"Best rate of each optimizer; {problems_text(config)}")
     return figure
 
@@ -341,4 +366,7 @@ def _draw_curve(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: S
     bounded = bool(rows["bound"].notna().any())
     if bounded:
         axis.plot(x, rows["bound"], "--", color=color, linewidth=1.1)
+    floor = float(rows["floor"].iloc[0])
+    if np.isfinite(floor):
+        axis.axhline(floor, color=color, **_FLOOR)
     return bounded

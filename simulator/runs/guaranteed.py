@@ -66,6 +66,7 @@ class Guarantee:
         at_least: steps that any run at this rate takes at least, (M,); NaN where nothing is known.
         curve: the bound on the gap over the gap at the start, (M, R); NaN where it says nothing.
         why_not: in one line, where there is no bound or it does not speak of all problems; else empty.
+        floor: limit of the curve of a mean, (M,); None for all others.
     """
 
     kind: str
@@ -77,6 +78,7 @@ class Guarantee:
     at_least: Array
     curve: Array
     why_not: str = ""
+    floor: Array | None = None
 
 
 Guarantor = Callable[[Asked], Sequence[Guarantee]]

@@ -152,7 +152,7 @@ def test_every_hypothesis_can_say_its_numbers():
         (theorem.name, h.text)
         for theorem in THEOREMS.values()
         for h in theorem.conditions
-        if h.seen is None and h.relation is None and theorem.name not in LEMMAS_ONLY
+        if h.seen is None and h.relation is None and theorem.name not in LEMMAS_ONLY and theorem.oracle != "stream"
     ]
     assert silent == [("head-drift", "predictions are uniform, labels equally frequent and drawn independently")]
 

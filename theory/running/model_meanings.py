@@ -29,7 +29,17 @@ MODEL_MEANINGS: Mapping[sp.Symbol, str] = {
     _s.square_next: "E e_i(t+1)^2",
     _s.mean_gap: "E gap_t, half of sum_j lambda_j E e_j(t)^2",
     _s.trace_rate: "c(eta) = sum_i eta lambda_i/(2b - eta lambda_i (b+1)), below 1",
+    _s.trace_momentum: "c(eta, beta) = sum_i eta lambda_i (1+beta)/D_i of heavy-ball (docs/theory.md section 11), below 1",
     _s.floor: "limit of E gap_t",
+    _s.total_gap: "sum over all steps t >= 0 of E gap_t, without noise of the labels",
+    _s.memory_cross: "E e_i(t) m_i(t), m the memory of heavy-ball",
+    _s.memory_square: "E m_i(t)^2, 0 or more",
+    _s.along: "any number k",
+    _s.along_next: "E (e_i(t+1) + k m_i(t+1))^2",
+    _s.signed_next: "E gap_{t+1} after the step -eta sign(g) on one sample, from a given e",
+    _s.mean_gradient_i: "(He)_i, coordinate i of the gradient's mean",
+    _s.alignment_i: "(He)_i/sqrt(H_ii (e'He + v^2)), the correlation of coordinate i of the sample with its residual",
+    _s.arcsine_form: "sum_ij H_ij arcsin(H_ij/sqrt(H_ii H_jj))",
 }
 """Symbol to its meaning, with the range."""
 

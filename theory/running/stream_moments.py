@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule, symbols
 
-__all__ = ["Moments", "critical_batch", "gd_trace", "largest_stable_rate"]
+__all__ = ["Moments", "critical_batch", "largest_stable_rate", "sign_step_gap", "stream_trace"]
 
 Array = NDArray[np.float64]
 
@@ -111,40 +111,48 @@ class Moments:
         return float(self.eigenvalues @ limit[::each] / 2.0)
 
 
-def gd_trace(eigenvalues: Array, lr: Any, batch: Any) -> Array:
-    """Return c(eta) = sum_i eta lambda_i/(2b - eta lambda_i (b + 1)), infinite from eta = 2b/((b + 1) L) on.
+def stream_trace(eigenvalues: Array, lr: Any, batch: Any, momentum: float = 0.0) -> Array:
+    """Return c = sum_i x_i (1 + beta)/D(x_i), x_i = eta lambda_i, D(x) = b (1 - beta)(2 (1 + beta) - x) - x (1 + beta).
 
-    Gradient descent on a stream is stable in mean square if and only if c < 1, and its floor is then v^2 c/(2 (1 - c)).
+    It is infinite where a D(x_i) is not above 0. Heavy-ball with momentum beta (gradient descent: 0) on a stream is stable in
+    mean square if and only if c < 1, and its floor is then v^2 c/(2 (1 - c)) (sgd-stability, heavy-ball-stability).
 
     Args:
         eigenvalues: lambda_i, (..., P).
         lr: eta, of a shape that broadcasts against (...).
         batch: b, likewise.
+        momentum: beta, in [0, 1).
     """
     step = np.asarray(lr)[..., None] * eigenvalues
     batch = np.asarray(batch, dtype=float)[..., None]
-    left = 2.0 * batch - step * (batch + 1.0)
+    left = batch * (1.0 - momentum) * (2.0 * (1.0 + momentum) - step) - step * (1.0 + momentum)
     with np.errstate(divide="ignore"):
-        return np.where((left > 0.0).all(axis=-1), (step / np.where(left > 0.0, left, np.inf)).sum(axis=-1), np.inf)
+        share = step * (1.0 + momentum) / np.where(left > 0.0, left, np.inf)
+    return np.where((left > 0.0).all(axis=-1), share.sum(axis=-1), np.inf)
 
 
-def largest_stable_rate(eigenvalues: Array, batch: int) -> float:
-    """Return the rate at which c(eta) = 1: gradient descent on a stream is stable in mean square below it and not from it on.
+def largest_stable_rate(eigenvalues: Array, batch: float, momentum: float = 0.0) -> float:
+    """Return the rate at which c(eta) = 1: a stream is stable in mean square below it and not from it on.
 
     Args:
         eigenvalues: lambda_i, (P,).
-        batch: b.
+        batch: b; infinite for the full batch.
+        momentum: beta of heavy-ball.
     """
-    low, high = 0.0, 2.0 * batch / ((batch + 1) * float(eigenvalues.max()))  # c rises from 0 to infinity between them
-    while True:
+    top = float(eigenvalues.max())
+    if np.isinf(batch):
+        return 2.0 * (1.0 + momentum) / top
+    low, high = 0.0, 2.0 * batch * (1.0 - momentum**2) / ((batch * (1.0 - momentum) + 1.0 + momentum) * top)
+    while True:  # c rises from 0 to infinity between them
         middle = (low + high) / 2.0
         if middle in (low, high):
             return low
-        low, high = (middle, high) if gd_trace(eigenvalues, middle, batch) < 1.0 else (low, middle)
+        stable = stream_trace(eigenvalues, middle, batch, momentum) < 1.0
+        low, high = (middle, high) if stable else (low, middle)
 
 
-def critical_batch(eigenvalues: Array, lr: float, trace: float = 0.5) -> float:
-    """Return the smallest batch with c(eta) <= trace; infinite if eta L >= 2, where the full batch is not stable either.
+def critical_batch(eigenvalues: Array, lr: float, trace: float = 0.5, momentum: float = 0.0) -> float:
+    """Return the smallest batch with c(eta) <= trace; infinite if the full batch is not stable either.
 
     At c = 1/2 the floor v^2 c/(2 (1 - c)) is v^2/2, the loss that the noise of the labels itself leaves.
 
@@ -152,17 +160,34 @@ def critical_batch(eigenvalues: Array, lr: float, trace: float = 0.5) -> float:
         eigenvalues: lambda_i, (P,).
         lr: eta.
         trace: the limit of c.
+        momentum: beta of heavy-ball.
     """
     high = 1.0
-    while gd_trace(eigenvalues, lr, high) > trace:
+    while stream_trace(eigenvalues, lr, high, momentum) > trace:
         high *= 2.0
         if high > 2.0**40:
             return np.inf
     low = high / 2.0
     while high - low > 1.0:
         middle = np.floor((low + high) / 2.0)
-        low, high = (middle, high) if gd_trace(eigenvalues, lr, middle) > trace else (low, middle)
+        low, high = (middle, high) if stream_trace(eigenvalues, lr, middle, momentum) > trace else (low, middle)
     return float(np.ceil(high))
+
+
+def sign_step_gap(hessian: Array, error: Array, lr: float, label_noise: float) -> float:
+    """Return E gap after a step -eta sign(g) on one sample of a stream with normal noise, from a given error (sign-one-step).
+
+    Args:
+        hessian: H, (P, P), with a diagonal above 0.
+        error: e, (P,).
+        lr: eta.
+        label_noise: v.
+    """
+    gradient, scale = hessian @ error, np.sqrt(np.diag(hessian))
+    residual = np.sqrt(error @ gradient + label_noise**2)
+    along = gradient @ np.arcsin(np.clip(gradient / (scale * residual), -1.0, 1.0)) if residual > 0.0 else 0.0
+    spread = np.sum(hessian * np.arcsin(np.clip(hessian / np.outer(scale, scale), -1.0, 1.0)))
+    return float(error @ gradient / 2.0 - 2.0 * lr / np.pi * along + lr**2 / np.pi * spread)
 
 
 def _modes(rule: Rule, settings: dict[str, float], eigenvalues: Array) -> tuple[Array, Array]:

@@ -64,6 +64,16 @@ VALUES: Mapping[sp.Symbol, sp.Expr] = {
         sp.Min(PAIRS.share_high_p, PAIRS.share_low_p)
         * ((PAIRS.high_p - PAIRS.low_p) / (PAIRS.high_p + PAIRS.low_p)) ** (2 * _s.t)
     ),
+    _s.trace_rate: SumOver(_s.eta * _s.lambda_i / (2 * _s.samples - _s.eta * _s.lambda_i * (_s.samples + 1))),
+    _s.trace_momentum: SumOver(
+        _s.eta
+        * _s.lambda_i
+        * (1 + _s.momentum)
+        / (
+            _s.samples * (1 - _s.momentum) * (2 * (1 + _s.momentum) - _s.eta * _s.lambda_i)
+            - _s.eta * _s.lambda_i * (1 + _s.momentum)
+        )
+    ),
     _s.smaller_gap: sp.Min(_s.gap, _s.gap_next),
     _s.ratio_high: MaxOver(gap_l / _s.gap_0_l),
     _s.ratio_low: MinOver(gap_l / _s.gap_0_l),

@@ -53,6 +53,9 @@ CITABLE: Mapping[str, tuple[str, ...]] = {
     "bound on Chebyshev polynomials of the second kind": ("|U_t(c)| <= t + 1 for |c| <= 1",),
     "tangent of the logarithm": ("ln u <= u - 1 for u > 0",),
     "Isserlis' theorem": ("E (x'Sx) xx' = 2 HSH + tr(HS) H for x ~ N(0, H) and a symmetric S",),
+    "Sheppard's formula": (
+        "E sign(x) sign(y) = (2/pi) arcsin(rho) for jointly normal x and y of mean 0 and correlation rho",
+    ),
     "central facts on binomials": ("labels are drawn independently: k ~ Binomial(b, 1/C), and P(k = 0) = (1 - 1/C)^b",),
 }
 """The only facts that a proof may cite without proving them: name to the sentences, of which a step cites one word for word."""

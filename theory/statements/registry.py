@@ -23,6 +23,7 @@ _TUPLES = (
     "models.toy_models:TOY_MODELS",
     "models.memories:MEMORIES",
     "models.stream:STREAM",
+    "models.stream_signs:STREAM_SIGNS",
 )
 """The statements in reading order: modules of this folder, with the name of their tuple."""
 
@@ -31,6 +32,7 @@ _DERIVATIONS = (
     "derived.sign_proofs.derivations:SIGN_DERIVATIONS",
     "derived.preconditioned_proofs:PRECONDITIONED_DERIVATIONS",
     "derived.from_state_proof:FROM_STATE_DERIVATIONS",
+    "derived.streams.derivations:STREAM_DERIVATIONS",
 )
 """Likewise the derivations, by the names of theorems."""
 

@@ -1,15 +1,17 @@
 """Answer a sweep about runs on a stream of samples: the exact mean of the gap over the draws, where there is one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.simulator.problems.oracles import Stream
+from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.runs.guaranteed import IN_THE_MEAN, Asked, Guarantee
 from quadsim.theory.running.stream_moments import Moments, critical_batch
 
-__all__ = ["in_the_mean"]
+__all__ = ["in_the_mean", "stream_limits"]
 
 Array = NDArray[np.float64]
 
@@ -23,48 +25,83 @@ def in_the_mean(asked: Asked, oracle: Stream) -> Sequence[Guarantee]:
         asked: the optimizer, its problems and its best rate.
         oracle: the stream.
     """
-    problem, shape = asked.problem, (asked.problem.problems, asked.recorded.size)
+    shape = (asked.problem.problems, asked.recorded.size)
     unknown = np.full(shape[0], np.nan)
-    why = _why_none(asked)
+    why = _why_none(asked.spec, asked.schedule)
     if why:
         nothing = np.full(shape, np.nan)
         return [Guarantee(IN_THE_MEAN, "", asked.lr, 0, np.full(shape[0], np.inf), unknown, unknown, nothing, why)]
-    settings = {name: float(values[0]) for name, values in asked.spec.settings(asked.lr).items()}
-    curves, steps, floors, batches = np.empty(shape), np.empty(shape[0]), np.empty(shape[0]), []
-    for m in range(shape[0]):
-        eigenvalues = np.concatenate([values[m].ravel() for values in problem.eigenvalues.values()])
+    problem = asked.problem
+    curves, steps, floors = np.empty(shape), np.empty(shape[0]), np.empty(shape[0])
+    for m, moments in enumerate(_moments(problem, asked.spec, asked.lr, oracle)):
         squares = np.concatenate([c[m].ravel() for c in problem.initial_coefficients.values()]) ** 2
-        moments = Moments(asked.spec.rule, settings, eigenvalues, oracle)
         target = float(problem.initial_gap[m])
         curves[m] = moments.gaps(squares, asked.recorded) / target
         steps[m] = _first_within(moments, squares, asked, curves[m], target)
         floors[m] = moments.floor / target
-        batches.append(critical_batch(eigenvalues, asked.lr))
-    text = (
-        f"the mean gap ends at {np.median(floors):.2g} of the start (median over the problems)"
-        if np.isfinite(np.median(floors))
-        else "the mean gap is not stable at this rate on most problems"
-    )
-    if asked.spec.rule.name in ("gd", "sgd"):
-        text += f"; at this rate the noise of the samples adds less than the labels' own from batch {_text(batches)} on"
-    return [Guarantee(IN_THE_MEAN, "sgd-moments", asked.lr, 0, steps, asked.measured, unknown, curves, text)]
+    text = "" if np.isfinite(np.median(floors)) else "the mean gap is not stable at this rate on most problems"
+    return [
+        Guarantee(
+            IN_THE_MEAN,
+            _THEOREMS[asked.spec.rule.name],
+            asked.lr,
+            0,
+            steps,
+            asked.measured,
+            unknown,
+            curves,
+            text,
+            floors,
+        )
+    ]
 
 
-def _text(batches: list[float]) -> str:
-    """The median of critical batches in words."""
-    middle = float(np.median(batches))
-    return f"{middle:.0f}" if np.isfinite(middle) else "(none: the rate is too large for every batch)"
+_THEOREMS = {"gd": "sgd-moments", "sgd": "sgd-moments", "heavy-ball": "heavy-ball-moments", "nesterov": "sgd-moments"}
 
 
-def _why_none(asked: Asked) -> str:
+def _moments(problem: BlockQuadratic, spec: OptimizerSpec, lr: float, oracle: Stream) -> Iterator[Moments]:
+    """Yield the moments of an optimizer on every problem."""
+    settings = {name: float(values[0]) for name, values in spec.settings(lr).items()}
+    for m in range(problem.problems):
+        eigenvalues = np.concatenate([values[m].ravel() for values in problem.eigenvalues.values()])
+        yield Moments(spec.rule, settings, eigenvalues, oracle)
+
+
+def stream_limits(
+    problem: BlockQuadratic, spec: OptimizerSpec, lr: float, oracle: Stream, schedule: str
+) -> tuple[float, float]:
+    """Return the floor of the mean gap over the gap at the start, and the batch from which on samples matter less than labels.
+
+    Both are medians over the problems: the limit of E gap (infinite where the rate is not stable) and `critical_batch` at this
+    rate, of gd and heavy-ball. NaN where they are not known.
+
+    Args:
+        problem: M problems.
+        spec: the optimizer.
+        lr: its rate.
+        oracle: the stream.
+        schedule: of the rate.
+    """
+    if _why_none(spec, schedule):
+        return np.nan, np.nan
+    floors, batches = [], []
+    for moments, start in zip(_moments(problem, spec, lr, oracle), problem.initial_gap, strict=True):
+        floors.append(moments.floor / float(start))
+        momentum = moments.settings.get("momentum", 0.0)
+        known = spec.rule.name in ("gd", "sgd", "heavy-ball")
+        batches.append(critical_batch(moments.eigenvalues, lr, momentum=momentum) if known else np.nan)
+    return float(np.median(floors)), float(np.median(batches))
+
+
+def _why_none(spec: OptimizerSpec, schedule: str) -> str:
     """Why no exact mean is known, in one line; empty where it is."""
-    if asked.spec.is_torch:
+    if spec.is_torch:
         return "a class of torch has no formula, so no theorem speaks of it"
-    rule = asked.spec.rule
+    rule = spec.rule
     if rule.linear_form is None or rule.linear_form.preconditioner is not None or rule.start:
         return f"the mean gap on a stream is known for linear rules, and {rule.name} is none"
-    if asked.schedule != "constant":
-        return f"the mean gap on a stream is known at constant rates, and the schedule is {asked.schedule}"
+    if schedule != "constant":
+        return f"the mean gap on a stream is known at constant rates, and the schedule is {schedule}"
     return ""
 
 

@@ -35,7 +35,7 @@ from quadsim.theory.verifying.draws import Draw, dyadic, fraction, powers, produ
 from quadsim.theory.verifying.frozen_ratios import ratio_notes
 from quadsim.theory.verifying.instances.heads import of_head
 from quadsim.theory.verifying.instances.memories import of_edge, of_memories
-from quadsim.theory.verifying.instances.stream import of_floor, of_moments
+from quadsim.theory.verifying.instances.stream import of_end, of_memory, of_moments, of_signs
 from quadsim.theory.verifying.instances.toy_models import of_hidden_rows, of_layer_norm, of_output_rows, of_softmax
 from quadsim.theory.verifying.tightness import (
     Family,
@@ -721,7 +721,12 @@ TRIALS: dict[str, Trial] = {
     "adam-equal-betas": Trial(instance=of_memories),
     "frozen-momentum-edge": Trial(instance=of_edge),
     "sgd-moments": Trial(instance=of_moments),
-    "sgd-floor": Trial(instance=of_floor),
+    "sgd-stability": Trial(instance=of_end),
+    "sgd-floor": Trial(instance=of_end),
+    "heavy-ball-moments": Trial(instance=of_memory),
+    "heavy-ball-stability": Trial(instance=of_end),
+    "heavy-ball-floor": Trial(instance=of_end),
+    "sign-one-step": Trial(instance=of_signs),
 }
 """Name of each theorem to its trial. gd-noise is about means and has no exact runs; bounds on gaps from products of many factors
 (adam-certificate-gap, adam-span) and from enclosures (adam-from-state) have none either."""

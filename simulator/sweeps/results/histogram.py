@@ -231,6 +231,44 @@ def settings_frame(bins: pd.DataFrame, until: str = "first") -> pd.DataFrame:
     )
 
 
+def tail_frame(bins: pd.DataFrame, until: str = "first") -> pd.DataFrame:
+    """A row per point, optimizer, rate and chance delta = 1/10, 1/100, ...: how the 1 - delta quantile of the steps grows.
+
+    The smallest chance is that which ten runs exceed. Quantiles are upper ends of bins (20 a decade).
+
+    Args:
+        bins: see `bins_frame`.
+        until: the criterion, see `SweepGrid.until`.
+
+    Returns:
+        The columns that say what was run, runs (their number), chance, steps (the smallest bin's end that at most a share delta
+        of the runs exceeds; `inf` where more of them have not arrived) and steps_low, steps_high: its 95% interval, from the
+        binomial law of the number of runs beyond.
+    """
+    from scipy.stats import binom
+
+    edges = np.unique(bins["up_to"].to_numpy())
+    rows = settings_frame(bins, until)
+    total = rows[list(STATUSES)].sum(axis=1).to_numpy()
+    beyond = total[:, None] - np.cumsum(bins[COUNTED[until]].to_numpy().reshape(-1, edges.size), axis=1)
+    ends = np.append(edges.astype(np.float64), np.inf)
+    named = ("point", "heterogeneity", "batch", "label_noise", "noise_law", "optimizer", "setting", "lr", "best_lr")
+    out = []
+    for place in range(int(np.log10(max(int(total.max()) // 10, 1)))):
+        chance = 10.0 ** -(place + 1)
+
+        def first(allowed: Any) -> Counts:
+            return ends[np.sum(beyond > np.asarray(allowed)[:, None], axis=1)]
+
+        columns = {"runs": total, "chance": chance, "steps": first(chance * total)}
+        columns |= {
+            "steps_low": first(binom.ppf(0.975, total, chance)),
+            "steps_high": first(binom.ppf(0.025, total, chance)),
+        }
+        out.append(rows[[name for name in named if name in rows]].assign(**columns))
+    return pd.concat(out, ignore_index=True) if out else rows.iloc[:0]
+
+
 def mark_best(frame: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     """With a column `best_lr` that is true at the best rate of an optimizer at a point."""
     keys = [name for name in ("point", "optimizer", "setting", "lr") if name in frame]

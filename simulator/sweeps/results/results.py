@@ -15,7 +15,7 @@ from quadsim.simulator.sweeps.config.families import config_from_json, family_of
 from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid
 from quadsim.simulator.sweeps.results.answers import Group, answer
 from quadsim.simulator.sweeps.results.comparison import Comparison, Draw, draws_of_bins, draws_of_rows
-from quadsim.simulator.sweeps.results.histogram import COUNTED
+from quadsim.simulator.sweeps.results.histogram import COUNTED, tail_frame
 from quadsim.simulator.sweeps.results.integrity import damaged_files, has_figures, place_of
 from quadsim.simulator.sweeps.results.notes import notes_on
 from quadsim.simulator.sweeps.results.tables import Tables
@@ -68,6 +68,11 @@ class Results:
     def curves(self) -> "xr.Dataset | None":
         """See the class."""
         return self.tables.curves
+
+    @property
+    def tails(self) -> pd.DataFrame | None:
+        """How the 1 - delta quantile of the steps grows as delta falls, see `tail_frame`; None where rows were kept."""
+        return None if self.histogram is None else tail_frame(self.histogram, self.config.until)
 
     @property
     def histogram(self) -> pd.DataFrame | None:

@@ -23,7 +23,8 @@ def write_guarantees(folder: Path, config: SweepGrid, best: pd.DataFrame, guaran
     """Write a row for every problem and guarantee of an optimizer, mostly where no theorem bounds its best rate.
 
     Columns: those of `KEYS` (the best rate is `lr`), seed, kind, theorem, guaranteed_lr, start, bound_steps, steps,
-    at_least_steps, why_not and curve (a list, at the recorded steps of the sweep). Other runs of the sweep are not touched.
+    at_least_steps, why_not, curve (a list, at the recorded steps of the sweep) and, of means over the draws of a stream, floor.
+    Other runs of the sweep are not touched.
 
     Args:
         folder: that holds the summary.
@@ -41,6 +42,8 @@ def write_guarantees(folder: Path, config: SweepGrid, best: pd.DataFrame, guaran
             columns |= {"seed": seeds, "kind": found.kind, "theorem": found.theorem, "guaranteed_lr": found.lr}
             columns |= {"start": found.start, "bound_steps": found.bound, "steps": found.steps}
             columns |= {"at_least_steps": found.at_least, "why_not": found.why_not, "curve": list(found.curve)}
+            if found.floor is not None:
+                columns["floor"] = found.floor
             frames.append(pd.DataFrame(columns))
     if frames:
         store.write_frame(folder / store.GUARANTEES, pd.concat(frames, ignore_index=True))

@@ -6,7 +6,7 @@ import pytest
 from quadsim.simulator import RULES, BlockQuadratic, Trajectory, simulate
 from quadsim.simulator.engines.kernels.streams.sampling import Sampler
 from quadsim.simulator.problems.oracles import FULL, Additive, Stream, resolve_oracle
-from quadsim.theory.running.stream_moments import Moments, gd_trace, largest_stable_rate
+from quadsim.theory.running.stream_moments import Moments, largest_stable_rate, stream_trace
 
 STARTS = 4000
 
@@ -163,7 +163,7 @@ def test_mean_square_stability_on_both_sides_of_its_limit(one, batch):
     limit = largest_stable_rate(eigenvalues, batch)
     below, above = (moments(one, "gd", Stream(batch, 0.3), lr=share * limit)[0] for share in (0.99, 1.01))
     assert below.radius < 1.0 < above.radius
-    trace = float(gd_trace(eigenvalues, 0.99 * limit, batch))
+    trace = float(stream_trace(eigenvalues, 0.99 * limit, batch))
     assert below.floor == pytest.approx(0.3**2 * trace / (2.0 * (1.0 - trace)), rel=1e-10)
     assert above.floor == np.inf
 

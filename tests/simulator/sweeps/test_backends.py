@@ -103,6 +103,15 @@ OTHERS = {
     "counts": SweepConfig(
         heterogeneity=(10,), optimizers=("gd", "adam"), seeds=3, steps=400, lr=(0.1,), keep="quantiles"
     ),
+    "stream": SweepConfig(
+        heterogeneity=(10,),
+        batch=("2", "full"),
+        label_noise=0.1,
+        optimizers=("gd", "adam"),
+        seeds=3,
+        steps=100,
+        lr=(0.01,),
+    ),
     "model": ModelSweepConfig(task=("token-map:vocabulary=8",), lr_density=1, **MODEL),
 }
 
@@ -110,7 +119,9 @@ OTHERS = {
 @pytest.mark.parametrize(
     ("name", "what"),
     [("processes", "extended")]
-    + [pytest.param(n, w, marks=pytest.mark.slow) for n in ("processes", "dask") for w in ("counts", "model")],
+    + [
+        pytest.param(n, w, marks=pytest.mark.slow) for n in ("processes", "dask") for w in ("counts", "model", "stream")
+    ],
 )
 def test_other_sweeps_are_the_same_bits(tmp_path, name, what):
     folders = [tmp_path / kind for kind in ("serial", name)]

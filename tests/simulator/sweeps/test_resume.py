@@ -133,12 +133,41 @@ def stopped(folder, after):
     return sorted((folder / "units").iterdir())
 
 
+STREAM = {
+    **GRID, "batch": ("2", "full"), "label_noise": (0.1,), "noise_law": ("student-5",), "engine": "reference", "steps": 60,
+    "heterogeneity": (10,), "tolerance": 0.1, "until": "mean",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("wanted", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(zygote, whole, tmp_path, wanted):
+    killed_at_random(zygote, whole, tmp_path, wanted)
+
+
+@pytest.mark.slow
+def test_a_stochastic_sweep_killed_at_random_moments(zygote, tmp_path):
+    whole = sweep(SweepConfig(**STREAM), judge, out=tmp_path / "whole").folder
+    killed_at_random(zygote, whole, tmp_path, 20, config=STREAM)
+
+
+def test_a_stochastic_sweep_that_is_stopped_goes_on_to_the_same_bits(tmp_path):
+    config = SweepConfig(**{**STREAM, "steps": 20})
+    whole = sweep(config, judge, out=tmp_path / "whole").folder
+    counted = Stopped()
+    for after in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            sweep(config, judge, out=tmp_path / "it", backend=Stopped(after))
+    sweep(config, judge, out=tmp_path / "it", backend=counted)
+    assert len(counted.ran) == 12 - 1 - 2
+    assert_same(tmp_path / "it", whole)
+
+
+def killed_at_random(zygote, whole, tmp_path, wanted, **options):
+    """Kill sweeps so many times, resume each, and compare all bits with those of the whole."""
     start, ended = zygote
     for name in ("first", "second"):  # the first reads what a process reads once
         begin = time.perf_counter()
-        start(tmp_path / name)
+        start(tmp_path / name, **options)
         assert ended() == 0
         seconds = time.perf_counter() - begin
         assert_same(tmp_path / name, whole)
@@ -147,11 +176,11 @@ def test_killed_at_random_moments(zygote, whole, tmp_path, wanted):
         folder, trials = tmp_path / str(trials), trials + 1
         assert trials < 60
         for _ in range(2):
-            start(folder, after=moments.uniform(0.0, seconds))
+            start(folder, after=moments.uniform(0.0, seconds), **options)
             how = ended()
             assert how in (0, -signal.SIGKILL)
             kills += how != 0
-        start(folder)
+        start(folder, **options)
         assert ended() == 0
         assert_same(folder, whole)
 

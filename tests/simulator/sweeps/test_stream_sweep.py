@@ -1,6 +1,7 @@
 """Sweeps over streams of samples: dials of the oracle, what is stored, and the exact mean beside the runs."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from quadsim.cli.text.guarantee_table import guarantee_tables
 from quadsim.cli.text.sweep_columns import extra_columns
 from quadsim.simulator import SweepConfig, load_results, sweep
+from quadsim.simulator.figures.sweep_figures import gap_table
 from quadsim.simulator.problems.oracles import FULL, Stream
 from quadsim.theory import guarantees, judge
 
@@ -52,6 +54,38 @@ def test_a_stream_stands_in_the_table_with_its_samples_and_the_mean(swept):
     assert "the mean over draws, exactly" in text
 
 
+def test_floor_and_critical_batch_are_columns_and_the_exact_mean_is_drawn(swept):
+    floor, critical = (c for c in extra_columns(swept) if c.heading in ("mean floor", "critical batch"))
+    for row in swept.best.to_dict("records"):
+        known = (row["batch"], row["optimizer"]) == ("4", "gd")
+        assert (floor.text(row, 150) != "", critical.text(row, 150) != "") == (known, known)
+        if not known:
+            continue
+        problem = CONFIG.points[row["point"]].problem(4, CONFIG.seed)
+        x = float(row["lr"]) * np.concatenate([v.reshape(4, -1) for v in problem.eigenvalues.values()], axis=1)
+        c = (x / (8.0 - 5.0 * x)).sum(axis=1)
+        expected = np.median(0.1**2 * c / (2.0 * (1.0 - c)) / problem.initial_gap)
+        assert floor.number(row) == pytest.approx(expected, rel=1e-9)
+        smallest = next(
+            b
+            for b in range(1, 10**6)
+            if (x[0] / (2 * b - x[0] * (b + 1))).sum() <= 0.5 and 2 * b > x[0].max() * (b + 1)
+        )
+        assert critical.number(row) == smallest
+    drawn = gap_table(swept)
+    of_gd = drawn[(drawn["panel"].str.contains("batch 4")) & (drawn["optimizer"] == "gd")]
+    assert of_gd["bound"].notna().all()
+    assert (of_gd["floor"] > 0.0).all()
+    assert drawn[drawn["optimizer"] == "adam"]["floor"].isna().all()
+
+
+def test_the_momentum_that_optimizers_list_is_swept_on_a_stream():
+    swept = sweep(replace(CONFIG, heterogeneity=(1.0,), batch=("4",), optimizers=("heavy-ball:momentum=0.5|0.9",)))
+    assert set(swept.best["setting"]) <= {"heavy-ball:momentum=0.5", "heavy-ball:momentum=0.9"}
+    assert (swept.best["settings_tried"] == 2).all()
+    assert "heavy-ball" in SweepConfig().optimizers
+
+
 def test_no_bound_of_the_full_gradient_stands_at_a_stream(swept):
     points = set(swept.best[swept.best["batch"] == "4"]["point"])
     told = swept.guarantees[swept.guarantees["point"].isin(points)]
@@ -84,3 +118,30 @@ def test_a_wrong_stream_is_refused_in_one_line(values, message, tmp_path):
         sweep(SweepConfig(seeds=2, steps=5, **values), out=tmp_path / "it")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "it").exists()
+
+
+def test_tails_of_the_steps_are_counted_in_bounded_memory():
+    """Against all runs kept as rows: quantiles at 1 - delta are upper ends of bins, and no chance is told that ten runs do not exceed."""
+    values = {
+        "heterogeneity": 10.0,
+        "blocks": 1,
+        "block_size": 2,
+        "batch": ("2",),
+        "label_noise": 0.2,
+        "noise_law": ("student-3",),
+    }
+    values |= {"heterogeneity": 1.0, "seeds": 1200, "steps": 60, "lr": (0.1,), "tolerance": 0.3, "optimizers": ("gd",)}
+    values |= {"engine": "reference"}
+    tails = sweep(SweepConfig(**values, keep="quantiles")).tails
+    rows = sweep(SweepConfig(**values, keep="rows"))
+    assert rows.tails is None
+    assert tails["chance"].tolist() == pytest.approx([0.1, 0.01])
+    steps = rows.summary["steps_to_tolerance"].to_numpy()
+    assert np.isfinite(tails["steps"]).any()
+    for row in tails.to_dict("records"):
+        share = row["chance"] * row["runs"]
+        assert np.isinf(row["steps"]) or np.sum(steps > row["steps"]) <= share
+        below = 60.0 if np.isinf(row["steps"]) else row["steps"] / 1.13 - 1.0  # bins are 12% wide
+        assert np.sum(steps > below) > share or row["steps"] == 1.0
+        assert row["steps_low"] <= row["steps"] <= row["steps_high"]
+    assert (tails["runs"] == 1200).all()

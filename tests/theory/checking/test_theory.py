@@ -37,6 +37,8 @@ def test_the_names_of_the_issue():
         *("signum-gap", "lion-gap", "linear-modes", "block-scale-invariance", "gd-lower-start"),
         *("adam-local", "adam-energy", "adam-certificate", "adam-certificate-gap", "adam-from-state", "adam-span"),
         "adam-diagonal",
+        *("sgd-moments", "sgd-stability", "sgd-floor", "sign-one-step"),
+        *("heavy-ball-moments", "heavy-ball-stability", "heavy-ball-floor"),
         *LEMMAS_ONLY,
     }
     for theorem in THEOREMS.values():

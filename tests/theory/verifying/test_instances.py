@@ -27,7 +27,12 @@ WRONG = {
     "half the norm": ("softmax-jacobian", toy_models.of_softmax, lambda b: b / 2, 0),
     "C - 1 for C": ("output-row-share", toy_models.of_output_rows, lambda b: b.subs(s.classes, s.classes - 1), 0),
     "one and a half times": ("sgd-moments", stream.of_moments, lambda b: sp.Rational(3, 2) * b, 0),
-    "a floor without 1/2": ("sgd-floor", stream.of_floor, lambda b: 2 * b, 1),
+    "a floor without 1/2": ("sgd-floor", stream.of_end, lambda b: 2 * b, 1),
+    "a sum without 1/2": ("sgd-stability", stream.of_end, lambda b: 2 * b, 1),
+    "an eleventh more": ("heavy-ball-moments", stream.of_memory, lambda b: b * sp.Rational(11, 10), 1),
+    "a floor of the full momentum": ("heavy-ball-floor", stream.of_end, lambda b: b * (1 + s.trace_momentum), 1),
+    "a tenth less": ("heavy-ball-stability", stream.of_end, lambda b: b * sp.Rational(9, 10), 1),
+    "half the drift": ("sign-one-step", stream.of_signs, lambda b: (b + s.gap) / 2, 0),
     "a factor": ("adam-equal-betas", memories.of_memories, lambda b: b * s.beta1, 1),
     "a hundredth less": ("frozen-momentum-edge", memories.of_edge, lambda b: b * sp.Rational(99, 100), 1),
 }

@@ -14,6 +14,7 @@ from quadsim.theory.statements.derived.preconditioned import coordinates, from_s
 from quadsim.theory.statements.derived.preconditioned import definitions as preconditioned
 from quadsim.theory.statements.derived.signs import definitions as signs
 from quadsim.theory.statements.derived.signs import pairs, scales
+from quadsim.theory.statements.derived.streams import definitions as streams
 from quadsim.theory.statements.quantities import MEANINGS
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 
-_MODULES = (definitions, signs, pairs, scales, preconditioned, coordinates, from_state)
+_MODULES = (definitions, signs, pairs, scales, preconditioned, coordinates, from_state, streams)
 
 
 def _all(name: str) -> dict[Any, Any]:
@@ -64,7 +65,8 @@ CONSTANT_RATE = "lr is constant"
 HYPOTHESES = frozenset(text for texts in NEEDS.values() for text in texts) | {CONSTANT_RATE}
 """Labels that hypotheses alone may have."""
 
-ORACLES, MEANS, RELATIONS = definitions.ORACLES, definitions.MEANS, definitions.RELATIONS
+ORACLES, MEANS = {**definitions.ORACLES, **streams.ORACLES}, definitions.MEANS | streams.MEANS
+RELATIONS = definitions.RELATIONS
 
 LATER = preconditioned.LATER | from_state.LATER
 

@@ -1,0 +1,125 @@
+"""Means on streams judged by confidence: the rate of errors, heavy tails, power, and planted faults of the simulator."""
+
+import numpy as np
+import pytest
+
+from quadsim.simulator import BlockQuadratic, simulate
+from quadsim.simulator.engines.kernels.streams.sampling import Sampler
+from quadsim.simulator.problems.oracles import Stream
+from quadsim.theory.checking.means import MeanSums
+from quadsim.theory.running.stream_moments import Moments, largest_stable_rate, sign_step_gap, stream_trace
+from quadsim.theory.verifying.streams.monte_carlo import CASES, Case, monte_carlo
+
+CURVE = Case("curve", "gd", 0.0, 4, "normal", 10.0, 0.1)
+FLOOR = Case("floor", "gd", 0.0, 4, "normal", 10.0, 0.3)
+
+
+def found(case: Case, runs: int = 5000):
+    (one,) = monte_carlo(runs, cases=[case])
+    return one
+
+
+def test_a_true_mean_is_refuted_as_often_as_stated_and_heavy_tails_are_undecided():
+    draw = np.random.default_rng(1)
+    light = MeanSums(np.ones(1000)).add(draw.exponential(size=(2000, 1000))).judge(1, 0.02)
+    assert (light.verdict == "refuted").mean() < 0.02
+    assert (light.verdict == "holds").mean() > 0.95
+    heavy = np.exp(draw.normal(size=(500, 1000)) * 2.5 - 2.5**2 / 2)
+    judged = MeanSums(np.ones(1000)).add(heavy).judge(1, 0.02)
+    assert (np.abs(judged.errors) > judged.allowed).mean() > 0.1  # what normal tails would have refuted
+    assert (judged.verdict == "refuted").mean() < 0.02
+
+
+def test_more_comparisons_allow_more_and_parts_are_one_sample():
+    values = np.random.default_rng(2).exponential(size=(1000, 3))
+    whole = MeanSums(np.ones(3)).add(values)
+    parts = MeanSums(np.ones(3)).add(values[:300]) + MeanSums(np.ones(3)).add(values[300:])
+    assert parts.judge().allowed < whole.judge(1000).allowed
+    np.testing.assert_allclose(parts.judge().errors, whole.judge().errors, rtol=1e-9)
+
+
+def test_a_run_without_a_finite_mean_is_undecided():
+    values = np.full((50, 2), 1.2) + np.arange(50)[:, None] / 1000
+    values[3, 0] = np.inf
+    assert MeanSums(np.ones(2)).add(values).judge().verdict.tolist() == ["undecided", "refuted"]
+    with pytest.raises(ValueError, match="runs must be a whole number of at least 2, got 1"):
+        MeanSums(np.ones(2)).add(values[:1]).judge()
+
+
+def test_the_power_that_is_stated_is_the_power():
+    draw = np.random.default_rng(3)
+    noticed = float(MeanSums(np.ones(1)).add(draw.exponential(size=(2000, 1))).judge(1, 0.02).noticed[0])
+    off = MeanSums(np.full(1000, 1.0 / (1.0 + noticed))).add(draw.exponential(size=(2000, 1000))).judge(1, 0.02)
+    assert 0.88 < (np.abs(off.errors) > off.allowed).mean() < 0.99
+
+
+def biased(draw):
+    def drawn(self, *args, **kwargs):
+        features, labels = draw(self, *args, **kwargs)
+        return features + 0.3, labels
+
+    return drawn
+
+
+FAULTS = {
+    "a batch off by one": lambda m: m.setattr(Case, "oracle", property(lambda c: Stream(c.batch + 1, 0.5))),
+    "noise scaled by the root of b": lambda m: m.setattr(Case, "oracle", property(lambda c: Stream(c.batch, 0.5 * c.batch**0.5))),
+    "noise divided by it": lambda m: m.setattr(Case, "oracle", property(lambda c: Stream(c.batch, 0.5 / c.batch**0.5))),
+    "a biased sampler": lambda m: m.setattr(Sampler, "draw", biased(Sampler.draw)),
+}  # fmt: skip
+
+
+def test_the_simulator_holds_the_exact_mean():
+    one = found(CURVE)
+    assert one.verdict == "holds"
+    assert one.means.noticed.max() < 0.06
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_simulator_is_refuted(fault, monkeypatch):
+    assert found(FLOOR).verdict == "holds"  # and what is claimed is computed for the stream without the fault
+    FAULTS[fault](monkeypatch)
+    assert found(FLOOR).verdict == "refuted"
+
+
+@pytest.mark.parametrize("share", [0.99, 1.01])
+@pytest.mark.parametrize(("rule", "momentum"), [("gd", 0.0), ("heavy-ball", 0.9)])
+def test_stability_on_both_sides_of_its_limit(rule, momentum, share):
+    """The factor of a step in the dominant moment; its mean is the spectral radius."""
+    one = found(Case("edge", rule, momentum, 16, "normal", 10.0, share), 600)
+    assert (one.radius < 1.0) == (share < 1.0)
+    assert one.verdict != "refuted"
+    assert one.worst < 4.5
+    assert one.relative < 0.01
+
+
+def test_a_sign_step_has_the_mean_of_the_theorem():
+    case = next(c for c in CASES if c.what == "signs")
+    assert found(case, 6000).verdict == "holds"
+    one = BlockQuadratic.generate(blocks=2, block_size=3, heterogeneity=10, problems=1)
+    error = one.layout.flatten(one.initial_error)[0]
+    assert sign_step_gap(one.dense(0)[0], error, 0.0, 1.0) == pytest.approx(one.initial_gap[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("batch", [1, 16])
+def test_limit_and_floor_with_momentum_are_those_of_the_recursion(momentum, batch):
+    from quadsim.simulator import RULES
+
+    eigenvalues = np.array([0.1, 1.0, 1.0, 7.0])
+    limit = largest_stable_rate(eigenvalues, batch, momentum)
+    radius = {
+        share: Moments(RULES["heavy-ball"], {"lr": share * limit, "momentum": momentum}, eigenvalues, Stream(batch, 0.3))
+        for share in (0.999, 1.001, 0.5)
+    }  # fmt: skip
+    assert radius[0.999].radius < 1.0 < radius[1.001].radius
+    trace = float(stream_trace(eigenvalues, 0.5 * limit, batch, momentum))
+    assert radius[0.5].floor == pytest.approx(0.3**2 * trace / (2.0 * (1.0 - trace)), rel=1e-9)
+
+
+def test_all_engines_and_parts_of_runs_have_the_same_means():
+    problem = BlockQuadratic.generate(blocks=2, block_size=3, problems=6, seed=4)
+    arguments = {"lr": 0.01, "steps": 20, "oracle": "stream:batch=4:label_noise=0.5", "record": 5}
+    whole = simulate(problem, "heavy-ball", **arguments)
+    part = simulate(problem.select([4, 5]), "heavy-ball", **arguments)
+    np.testing.assert_array_equal(whole.gap[4:], part.gap)

@@ -1,0 +1,1 @@
+"""Derivations about means over the draws of a stream of samples."""

@@ -1,0 +1,1 @@
+"""Statements about means on streams of samples, held against very many runs."""
