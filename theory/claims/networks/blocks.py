@@ -413,7 +413,7 @@ BLOCKS = (
     Claim(
         id="class-count-blocks",
         claim="Within a layer the Hessian at a random start becomes block-diagonal by neurons and classes as the number of "
-        "classes grows, and the share off the rows falls like 1/C.",
+        "classes C grows: the share off the rows falls as a power of C (1/C in the law).",
         group=ZHANG,
         source="Dong, Zhang et al. (2025), Towards Quantifying the Hessian Structure of Neural Networks, arXiv 2505.02809; "
         "arXiv 2402.16788, the figure of an MLP with 8 neurons",
