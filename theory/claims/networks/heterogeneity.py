@@ -98,14 +98,14 @@ _TRANSFORMERS, _CONTROLS = ("GPT-like on words", "ViT on digits"), ("convolution
 
 
 def _networks(setting: Setting) -> dict[str, tuple[Model, Task]]:
-    layers = setting.pick(tiny=2, quick=3, full=3)
+    width, layers, channels = setting.pick(tiny=(4, 2, 2), quick=(4, 2, 2), full=(6, 3, 4))
     digits = Digits(patch=2, sequences=setting.pick(tiny=2, quick=8, full=8), batch=None)
     words = Text("word", 63, tokens=8, sequences=setting.pick(tiny=2, quick=4, full=4), batch=None)
     return {
-        _TRANSFORMERS[0]: (Transformer(6, layers=layers, heads=2), words),
-        _TRANSFORMERS[1]: (Transformer(6, layers=layers, heads=2), digits),
-        _CONTROLS[0]: (Conv(4, layers=8, norm="none", activation="relu", dimensions=2), digits),
-        _CONTROLS[1]: (Conv(4, layers=8, norm="batch", activation="relu", dimensions=2), digits),
+        _TRANSFORMERS[0]: (Transformer(width, layers=layers, heads=2), words),
+        _TRANSFORMERS[1]: (Transformer(width, layers=layers, heads=2), digits),
+        _CONTROLS[0]: (Conv(channels, layers=8, norm="none", activation="relu", dimensions=2), digits),
+        _CONTROLS[1]: (Conv(channels, layers=8, norm="batch", activation="relu", dimensions=2), digits),
     }
 
 
