@@ -232,7 +232,7 @@ def _configurations(setting: Setting) -> list[tuple[str, str, str | float]]:
 
 def _predicts_cell(configuration: tuple[str, str, str | float], setting: Setting) -> pd.DataFrame:
     name, norm, start = configuration
-    seeds, steps = setting.pick(tiny=2, quick=4, full=40), setting.pick(tiny=2, quick=20, full=100)
+    seeds, steps = setting.pick(tiny=2, quick=4, full=40), setting.pick(tiny=2, quick=8, full=100)
     model = _KINDS[name](width=setting.pick(tiny=4, quick=8, full=8), layers=3, norm=norm)
     problem = ToyProblem.generate(model, TokenMap(16), init=start, problems=seeds, seed=setting.seed)
     judged = problem.select(judged_half(seeds))

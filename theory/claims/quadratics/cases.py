@@ -490,8 +490,8 @@ QUADRATICS = (
     ),
     Claim(
         id="rotation",
-        claim="Rotating the eigenvectors inside the blocks leaves gradient descent alone and takes away what sign-based "
-        "and adaptive methods gain.",
+        claim="Rotating the eigenvectors inside the blocks leaves gradient descent alone and slows sign-based and adaptive "
+        "methods down where the blocks are ill-conditioned.",
         group=BEYOND,
         source="negative control",
         fidelity=("no paper has this experiment",),
