@@ -7,7 +7,7 @@ written again, by
     python -m quadsim.cli.claims_table docs/claims.json [RESULTS]
 
 and `--pending` prints the command that runs the claims without a result under their present criterion. Until then such a claim
-is `not run`, or `inconclusive` if it was run under an earlier criterion.
+is `not run`, and its section names what it must show.
 
 A row holds the result of one run with its date, commit and command; the sentences (claim, fidelity, history) come from the claims
 of the code, so that they can be reworded. The stored table names its pages, relative to itself. In a page the claims stand
@@ -18,6 +18,7 @@ all claims and a section for each:
     <!-- claims: end -->
 """
 
+import html
 import json
 import os
 import re
@@ -33,6 +34,7 @@ from quadsim.simulator.support import store
 from quadsim.simulator.support.checks import check_known
 from quadsim.simulator.support.paths import local_path, shown
 from quadsim.theory.claims import CLAIMS, Claim, Fixed, Setting, load_claims
+from quadsim.theory.claims.judging.measured import shown_number
 from quadsim.theory.claims.running.reproducing import in_reading_order
 
 __all__ = [
@@ -160,7 +162,7 @@ def _as_judged_today(row: Mapping[str, Any]) -> dict[str, Any]:
         return dict(row) | {"verdict": claim.unjudged_as, "told": claim.unjudged_as, "reason": claim.unjudged}
     if row["criterion"]["hash"] != claim.digest(Setting(row["size"], row["seed"])):
         reason = f"the run of {row['made']['date']} was judged by an earlier criterion; it is to be run again"
-        return dict(row) | {"verdict": "inconclusive", "told": "inconclusive", "reason": reason}
+        return dict(row) | {"verdict": "not run", "told": "not run", "reason": reason}
     return dict(row)
 
 
@@ -301,7 +303,7 @@ def sections(document: dict[str, Any], pictures: Mapping[str, str]) -> str:
 
 
 def _section(claim: Claim, entry: Mapping[str, Any], picture: str | None) -> list[str]:
-    """The lines of the section of a claim."""
+    """The lines of the section of a claim; one without a run of its present criterion says what it must show."""
     told = "" if _is_told(entry) else f" {_sentence(entry['reason'])}"
     lines = [f"### {claim.id}", "", f"{claim.claim} *{claim.group}; {claim.source}.*", "", f"**{_told(entry)}.**{told}"]
     reach = entry.get("reach") if _is_told(entry) else None
@@ -310,6 +312,10 @@ def _section(claim: Claim, entry: Mapping[str, Any], picture: str | None) -> lis
     items = [f"proof: {proof['statement']}: {proof['state']} ({proof['detail']})" for proof in entry.get("proofs", ())]
     if _is_told(entry):
         items += [_said(condition) for condition in entry["conditions"]]
+        items += [f"note: {note}" for note in entry.get("notes", ())]
+    else:
+        items += [f"must be shown: {condition}" for condition in claim.conditions]
+    items += _reasons(claim)
     if reach:
         items += [f"onset, {onset['curve']}: {onset['text']}" for onset in reach["onsets"]]
         items += [f"law: {reach['law']}"] if reach["law"] else []
@@ -319,7 +325,29 @@ def _section(claim: Claim, entry: Mapping[str, Any], picture: str | None) -> lis
         *(f"criterion {_fixed(fixed)}" for fixed in claim.history),
         f"run: {_run(entry)}",
     ]
-    return [*lines, "", *(f"- {_plain(item)}" for item in items)]
+    return [*lines, "", *(f"- {_plain(item)}" for item in items), *_numbers(entry)]
+
+
+def _reasons(claim: Claim) -> list[str]:
+    """Why the effects of a claim are as large as they are named, and why some need no control; each reason once."""
+    because = dict.fromkeys(f"{shown_number(c.effect)}: {c.because}" for c in claim.conditions)
+    level = dict.fromkeys(c.level for c in claim.conditions if c.level)
+    return [
+        *([f"smallest effect, {'; '.join(because)}"] if because else []),
+        *([f"without a control: {'; '.join(level)}"] if level else []),
+    ]
+
+
+def _numbers(entry: Mapping[str, Any]) -> list[str]:
+    """A folded list of all measured numbers that no condition has shown already: sides of contrasts, and numbers beside."""
+    if not _is_told(entry):
+        return []
+    said = {condition["text"] for condition in entry["conditions"]}
+    rest = [figure["text"] for figure in entry["measured"] if figure["text"] not in said]
+    if not rest:
+        return []
+    shown_rest = "<br>".join(html.escape(text, quote=False) for text in rest)
+    return ["", f"<details><summary>The other measured numbers ({len(rest)})</summary>{shown_rest}</details>"]
 
 
 def _is_told(entry: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 from quadsim.cli.claims_table import MARKERS, merge, pending, placed, program, stale, stored_table
-from quadsim.theory.claims import CLAIMS, Setting
+from quadsim.theory.claims import CLAIMS, Condition, Setting
 
 IDS = ("gd-lower", "gd-lower-unsquared", "adam-bound")
 MARKED = f"<!-- claims: begin {' '.join(IDS)} -->\n{MARKERS[1]}"
@@ -101,9 +101,9 @@ def test_a_claim_that_was_not_run_and_one_of_an_earlier_criterion_say_so(table):
     assert stale(table) == []
     page = (table.parent / "page.md").read_text()
     assert "(`gd-lower`) | Zhang et al. | **not run** | no full run yet | none |" in page
-    assert "(`adam-bound`) | Zhang et al. | **inconclusive** | the run of 2026-01-02 was judged by an earlier" in page
+    assert "(`adam-bound`) | Zhang et al. | **not run** | the run of 2026-01-02 was judged by an earlier" in page
     assert "(`gd-lower-unsquared`) | Zhang et al. | **proved** | it: proved |" in page
-    assert "Of all 3 claims: 1 not run, 1 proved, 1 inconclusive." in page
+    assert "Of all 3 claims: 2 not run, 1 proved." in page
     assert pending(table) == ["gd-lower", "adam-bound"]
     shown = CliRunner().invoke(program, [str(table), "--pending"])
     assert shown.stdout == f"quadsim reproduce gd-lower adam-bound --full --merge {table}\n"
@@ -165,6 +165,28 @@ def test_the_page_of_all_claims_has_a_section_for_each(table, monkeypatch):
     assert "([`gd-lower`](docs/claims.md#gd-lower))" in placed(MARKED, stored_table(table), whole="docs/claims.md")
     short = placed(MARKED, stored_table(table))
     assert "**inconclusive (1 of 2 shown)** | inconclusive: it over that 3 [2, 4], n = 20 |" in short
+
+
+def test_a_section_says_what_must_be_shown_and_why_and_then_every_number(table, monkeypatch):
+    it = Condition(measure="it", null=1, effect=2, because="a factor of two counts", level="it has a scale")
+    monkeypatch.setitem(CLAIMS, "adam-bound", replace(CLAIMS["adam-bound"], conditions=(it,)))
+    (table.parent / "page.md").write_text("\n".join(MARKERS))
+    merge(table, [])
+    page = (table.parent / "page.md").read_text()
+    section = page[page.index("### adam-bound\n") :]
+    for said in (
+        "- must be shown: it: above 1; smallest effect 2",
+        "- smallest effect, 2: a factor of two counts",
+        "- without a control: it has a scale",
+    ):
+        assert said in section, said
+    measured = [{"text": "it over that 3 [2, 4], n = 20"}, {"text": "that at x < 3 is 5"}]
+    merge(table, [row("adam-bound", conditions=[judged()], measured=measured, notes=["the rate lies at the edge"])])
+    page = (table.parent / "page.md").read_text()
+    section = page[page.index("### adam-bound\n") :]
+    assert "must be shown" not in section
+    assert "- note: the rate lies at the edge" in section
+    assert "<summary>The other measured numbers (1)</summary>that at x &lt; 3 is 5</details>" in section
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def _of(name: str, setting: Setting, init: str | float = "fan-in") -> pd.DataFra
     problem = ToyProblem.generate(
         _models(setting)[name], task, init=init, problems=setting.pick(tiny=4, quick=4, full=40), seed=setting.seed
     )
-    return tuned(problem, setting, setting.pick(tiny=3, quick=20, full=_STEPS), name=name)
+    return tuned(problem, setting, setting.pick(tiny=3, quick=10, full=_STEPS), name=name)
 
 
 def _gather(frames: Sequence[pd.DataFrame], setting: Setting) -> Found:

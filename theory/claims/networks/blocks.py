@@ -70,7 +70,7 @@ def _rows_at(
             run = train(problem, "adam", lr=0.01, steps=steps, stop=False, record=steps, snapshots=[steps])
             assert run.snapshots is not None
             theta = run.snapshots.theta[:, 0, 0].astype(np.float64)
-        shares = row_shares(problem.stack(), theta, columns=setting.pick(tiny=2, quick=8, full=32))
+        shares = row_shares(problem.stack(), theta, columns=setting.pick(tiny=2, quick=4, full=32))
         hidden, output = (shares.within[:, shares.tensors.index(name)] for name in ("layer0.w", "head"))
         found |= {f"{_HIDDEN}, {words}": hidden, f"{_BETWEEN}, {words}": shares.across}
         if loss == "cross-entropy":  # the squared loss gives exactly 0 there
@@ -212,7 +212,7 @@ _OFF, _OFF_SHARE = (
 
 def _vanishes_at(separation: float, setting: Setting) -> pd.DataFrame:
     task = Gaussians(8, 10, setting.pick(tiny=20, quick=100, full=100), separation=separation)
-    problem = ToyProblem.generate(_NET, task, problems=setting.pick(tiny=2, quick=6, full=24), seed=setting.seed)
+    problem = ToyProblem.generate(_NET, task, problems=setting.pick(tiny=2, quick=3, full=24), seed=setting.seed)
     steps, every = setting.pick(tiny=(20, 10), quick=(600, 60), full=(900, 30))
     rows, first = [], None
     for step, theta, loss in _along(problem, steps, every):
@@ -293,7 +293,7 @@ def _least(average: str, name: str) -> str:
 
 def _delta_rows(name: str, steps: tuple[int, ...], setting: Setting, seeds: int = 24) -> pd.DataFrame:
     model, task = _SPOKEN[name]
-    problem = ToyProblem.generate(model, task, problems=setting.pick(tiny=1, quick=3, full=seeds), seed=setting.seed)
+    problem = ToyProblem.generate(model, task, problems=setting.pick(tiny=1, quick=2, full=seeds), seed=setting.seed)
     run = train(problem, "adam", lr=0.01, steps=max(steps[-1], 1), snapshots=steps, dtype="float64")
     assert run.snapshots is not None
     cut, rows = problem.partition("module"), []
@@ -413,7 +413,7 @@ BLOCKS = (
     Claim(
         id="class-count-blocks",
         claim="Within a layer the Hessian at a random start becomes block-diagonal by neurons and classes as the number of "
-        "classes grows, and the share off the rows falls like 1/C.",
+        "classes C grows: the share off the rows falls as a power of C (1/C in the law).",
         group=ZHANG,
         source="Dong, Zhang et al. (2025), Towards Quantifying the Hessian Structure of Neural Networks, arXiv 2505.02809; "
         "arXiv 2402.16788, the figure of an MLP with 8 neurons",

@@ -40,9 +40,9 @@ def _tasks(name: str, setting: Setting) -> tuple[Model, Task, Task]:
 
 def _differences(name: str, steps: int, setting: Setting) -> pd.DataFrame:
     number = setting.pick(tiny=4, quick=4, full=40)
-    before = setting.pick(tiny=min(steps, 2), quick=min(steps, 100), full=steps)
+    before = setting.pick(tiny=min(steps, 2), quick=min(steps, 30), full=steps)
     problem = pretrained(*_tasks(name, setting), before, setting, number)
-    return tuned(problem, setting, setting.pick(tiny=3, quick=20, full=_STEPS), name=name)
+    return tuned(problem, setting, setting.pick(tiny=3, quick=10, full=_STEPS), name=name)
 
 
 def _gather(frames: Sequence[pd.DataFrame], setting: Setting) -> Found:

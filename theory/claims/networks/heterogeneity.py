@@ -98,14 +98,14 @@ _TRANSFORMERS, _CONTROLS = ("GPT-like on words", "ViT on digits"), ("convolution
 
 
 def _networks(setting: Setting) -> dict[str, tuple[Model, Task]]:
-    layers = setting.pick(tiny=2, quick=3, full=3)
+    width, layers, channels = setting.pick(tiny=(4, 2, 2), quick=(4, 2, 2), full=(6, 3, 4))
     digits = Digits(patch=2, sequences=setting.pick(tiny=2, quick=8, full=8), batch=None)
     words = Text("word", 63, tokens=8, sequences=setting.pick(tiny=2, quick=4, full=4), batch=None)
     return {
-        _TRANSFORMERS[0]: (Transformer(6, layers=layers, heads=2), words),
-        _TRANSFORMERS[1]: (Transformer(6, layers=layers, heads=2), digits),
-        _CONTROLS[0]: (Conv(4, layers=8, norm="none", activation="relu", dimensions=2), digits),
-        _CONTROLS[1]: (Conv(4, layers=8, norm="batch", activation="relu", dimensions=2), digits),
+        _TRANSFORMERS[0]: (Transformer(width, layers=layers, heads=2), words),
+        _TRANSFORMERS[1]: (Transformer(width, layers=layers, heads=2), digits),
+        _CONTROLS[0]: (Conv(channels, layers=8, norm="none", activation="relu", dimensions=2), digits),
+        _CONTROLS[1]: (Conv(channels, layers=8, norm="batch", activation="relu", dimensions=2), digits),
     }
 
 
@@ -232,7 +232,7 @@ def _configurations(setting: Setting) -> list[tuple[str, str, str | float]]:
 
 def _predicts_cell(configuration: tuple[str, str, str | float], setting: Setting) -> pd.DataFrame:
     name, norm, start = configuration
-    seeds, steps = setting.pick(tiny=2, quick=4, full=40), setting.pick(tiny=2, quick=20, full=100)
+    seeds, steps = setting.pick(tiny=2, quick=4, full=40), setting.pick(tiny=2, quick=8, full=100)
     model = _KINDS[name](width=setting.pick(tiny=4, quick=8, full=8), layers=3, norm=norm)
     problem = ToyProblem.generate(model, TokenMap(16), init=start, problems=seeds, seed=setting.seed)
     judged = problem.select(judged_half(seeds))

@@ -24,7 +24,7 @@ _STARTS: dict[str, str | float] = {"start std 0.02": "gpt2", "start 1/sqrt(fan-i
 
 def _problem(init: str | float, half: str, seeds: int, setting: Setting) -> ToyProblem:
     vocabulary = setting.pick(tiny=15, quick=31, full=63)
-    text = Text("word", vocabulary, tokens=setting.pick(tiny=4, quick=16, full=16), sequences=32, batch=8, half=half)
+    text = Text("word", vocabulary, tokens=setting.pick(tiny=4, quick=8, full=16), sequences=32, batch=8, half=half)
     model = Transformer(8, layers=setting.pick(tiny=1, quick=2, full=2), heads=2)
     return ToyProblem.generate(model, text, init=init, problems=seeds, seed=setting.seed)
 
@@ -38,8 +38,8 @@ def _pretrained(init: str | float, steps: tuple[int, ...], seeds: int, setting: 
 
 
 def _pretraining(setting: Setting) -> Found:
-    seeds, before = setting.pick(tiny=2, quick=8, full=48), setting.pick(tiny=3, quick=100, full=600)
-    steps = setting.pick(tiny=2, quick=30, full=60)
+    seeds, before = setting.pick(tiny=2, quick=4, full=48), setting.pick(tiny=3, quick=50, full=600)
+    steps = setting.pick(tiny=2, quick=10, full=60)
     rows: list[dict[str, object]] = []
     edges: dict[str, list[str]] = {}
     for start, init in _STARTS.items():
@@ -62,10 +62,10 @@ def _pretraining(setting: Setting) -> Found:
 
 
 def _after_steps(value: float, setting: Setting) -> dict[str, Array]:
-    seeds, found = setting.pick(tiny=1, quick=2, full=20), {}
+    seeds, found = setting.pick(tiny=1, quick=1, full=20), {}
     for start, init in _STARTS.items():
         problem = _problem(init, "second", seeds, setting)
-        steps = setting.pick(tiny=2, quick=int(value), full=int(value))
+        steps = setting.pick(tiny=2, quick=min(int(value), 100), full=int(value))
         found[start] = sd_of_matrices(problem, _pretrained(init, (steps,), seeds, setting)[0], number=None)
     return found
 

@@ -35,7 +35,7 @@ def _best_accuracy(rule: str, order: str, c: float, setting: Setting) -> pd.Data
         problems=setting.pick(tiny=4, quick=4, full=40),
         seed=setting.seed,
     )
-    steps = setting.pick(tiny=4, quick=60, full=200)
+    steps = setting.pick(tiny=4, quick=30, full=200)
 
     def measure(rates: list[float]) -> dict[str, Array]:
         run = train(problem, rule, lr=rates, steps=steps, stop=False, record=steps // 2, evaluate_every=steps // 2)

@@ -41,7 +41,7 @@ def _dense(condition: float, optimizers: Sequence[str], setting: Setting) -> Swe
         condition_number=(condition,),
         optimizers=tuple(optimizers),
         steps=setting.pick(tiny=300, quick=5000, full=50_000),
-        seeds=setting.pick(tiny=6, quick=20, full=80),
+        seeds=setting.pick(tiny=6, quick=8, full=80),
         seed=setting.seed,
         select_on="half",
     )
@@ -54,8 +54,8 @@ def _blockwise_cell(name: str, setting: Setting) -> pd.DataFrame:
         config = SweepConfig(
             case=("heterogeneous",),
             optimizers=_RACERS,
-            steps=setting.pick(tiny=300, quick=20_000, full=100_000),
-            seeds=setting.pick(tiny=6, quick=20, full=80),
+            steps=setting.pick(tiny=300, quick=10_000, full=100_000),
+            seeds=setting.pick(tiny=6, quick=8, full=80),
             seed=setting.seed,
             select_on="half",
         )
@@ -136,7 +136,7 @@ def _partitioned(
         partition=partition,
         optimizers=tuple(optimizers),
         steps=setting.pick(tiny=300, quick=5000, full=20_000),
-        seeds=setting.pick(tiny=6, quick=min(20, seeds), full=seeds),
+        seeds=setting.pick(tiny=6, quick=8, full=seeds),
         seed=setting.seed,
         select_on="half",
     )

@@ -48,7 +48,7 @@ def _coupled(coupling: float, setting: Setting, seeds: int = 80) -> pd.DataFrame
             optimizers=(*pairs.values(), *pairs),
             steps=setting.pick(tiny=300, quick=5000, full=50_000),
             tolerance=tolerance,
-            seeds=setting.pick(tiny=6, quick=12, full=seeds),
+            seeds=setting.pick(tiny=6, quick=6, full=seeds),
             seed=setting.seed,
             select_on="half",
         )

@@ -123,8 +123,8 @@ _ORDERED = "exact <= sharpened <= published factor"
 
 
 def _frozen_adam(setting: Setting) -> Found:
-    problems = setting.pick(tiny=20, quick=400, full=10_000)
-    evaluations = setting.pick(tiny=200, quick=3000, full=30_000)
+    problems = setting.pick(tiny=20, quick=200, full=10_000)
+    evaluations = setting.pick(tiny=200, quick=1500, full=30_000)
     measured: list[Measured] = []
     proofs: list[Proved] = []
     for name, theorem in _FROZEN.items():
@@ -249,7 +249,7 @@ _RANKS = f"rank correlation over five alignments of the quotients of bounds and 
 
 
 def _complexities(setting: Setting) -> Found:
-    problems = setting.pick(tiny=20, quick=400, full=10_000)
+    problems = setting.pick(tiny=20, quick=100, full=10_000)
     return Found(
         [],
         {"arrivals": _arrivals(setting)},
@@ -314,7 +314,7 @@ def _arrivals(setting: Setting, gradient_heterogeneity: float = 10.0, seeds: int
     """Return the steps of both methods at their theoretical rates until |g|_1 <= P delta, and the steps by their bounds."""
     number, steps = (
         setting.pick(tiny=4, quick=min(8, seeds), full=seeds),
-        setting.pick(tiny=300, quick=1500, full=4000),
+        setting.pick(tiny=300, quick=800, full=4000),
     )
     rows = []
     for alignment in (-1.0, -0.5, 0.0, 0.5, 1.0):
