@@ -167,7 +167,7 @@ def test_bounds_from_the_start_allow_for_the_rounding_of_every_step(name):
     """On one coordinate they are attained, and after some steps the gap is rounding of the start."""
     from quadsim.theory.verifying.trials import trial_of
 
-    single = [run for run in trial_of(THEOREMS[name]).runs(name, 700, 0) if run.problem.dimension == 1]
+    single = [run for run in trial_of(THEOREMS[name]).runs(name, 1000, 0) if run.problem.dimension == 1]
     assert single
     for run in single:
         assert set(check(name, run).verdict.ravel()) <= {"holds", "verified"}
