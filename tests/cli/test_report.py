@@ -21,6 +21,7 @@ from quadsim.cli.app import app
 from quadsim.cli.pages import kind_of, write_report
 from quadsim.cli.pages.formulas import as_checked, claims_of, mathml, statement, symbols_of
 from quadsim.cli.pages.sweep import sweep_page
+from quadsim.cli.pages.theorem_card import kept_card, theorem_card
 from quadsim.simulator import load_results
 from quadsim.theory import THEOREMS
 
@@ -556,3 +557,11 @@ def test_every_file_of_the_template_is_in_the_wheel():
         listed = {path.name for pattern in data[package] for path in (root / folder).glob(pattern)}
         found = {path.name for path in (root / folder).iterdir() if path.is_file() and path.suffix != ".py"}
         assert listed == found != set(), folder
+
+
+def test_a_card_from_the_cache_is_the_card_of_its_theorem(tmp_path, monkeypatch):
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path))
+    made = theorem_card(THEOREMS["gd-upper"])
+    assert kept_card("gd-upper") == made
+    monkeypatch.setattr("quadsim.cli.pages.theorem_card._texts", None)  # the second time it is read
+    assert kept_card("gd-upper") == made

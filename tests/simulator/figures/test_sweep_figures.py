@@ -10,7 +10,7 @@ from quadsim.simulator import RULES, SweepConfig, sweep
 from quadsim.simulator.figures import panels as shared
 from quadsim.simulator.figures.palette import optimizer_styles, styles_of
 from quadsim.simulator.figures.rates_figure import rates_figure
-from quadsim.simulator.figures.style import COLUMN, chosen_style
+from quadsim.simulator.figures.style import COLUMN, chosen_style, drawing
 from quadsim.simulator.figures.sweep_figures import gap_figure, save_figures, steps_figure
 from quadsim.simulator.figures.winner_figure import winner_figure
 from quadsim.theory import judge
@@ -247,6 +247,42 @@ def test_a_figure_is_laid_out_once_and_drawn_once_a_file(crossed, tmp_path, monk
     with mpl.rc_context({"figure.autolayout": autolayout}), chosen_style("user" if autolayout else "quadsim"):
         shared.save_figure(steps_figure(crossed), tmp_path, "steps")
     assert calls == ["laid out", "drawn", "drawn"]
+
+
+@pytest.mark.parametrize("style", ["quadsim", "user"])
+def test_fixed_axes_look_as_matplotlib_draws_them(tmp_path, style):
+    """A user may have ticks on all sides; limits between ticks, a turned label and offsets of numbers are drawn as they are."""
+
+    def made():
+        figure, axes = shared.panels(2)
+        for axis in axes:
+            axis.loglog([2e-5, 3.0, 40.0], [1.5, 300.0, 7e5], "o-")
+            axis.set(xlabel="rate", ylabel="steps until $10^{-6}$", title="panel")
+        axes[1].set_xscale("linear")
+        axes[1].ticklabel_format(axis="x", useOffset=1000.0)
+        shared.finish(figure, axes, axes[0].lines, "title")
+        return figure
+
+    sides = {
+        "xtick.top": True,
+        "ytick.right": True,
+        "ytick.minor.right": True,
+        "axes.grid": True,
+        "savefig.dpi": shared.DPI,
+    }
+    with mpl.rc_context(sides), chosen_style(style):
+        with drawing():
+            fixed = made()
+        shared.save_figure(fixed, tmp_path, "fixed")
+        with drawing():
+            plain = made()
+            plain.dpi = shared.DPI
+            plain.get_layout_engine().execute(plain)
+            plain.set_layout_engine(None)
+            plain.savefig(tmp_path / "plain.png", dpi=shared.DPI, backend="agg")
+    assert (tmp_path / "fixed.pdf").stat().st_size > 5000
+    fixed, plain = (mpl.image.imread(tmp_path / f"{name}.png") for name in ("fixed", "plain"))
+    np.testing.assert_array_equal(fixed, plain)
 
 
 def test_lines_of_a_text_are_of_about_equal_length():
