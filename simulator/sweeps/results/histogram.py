@@ -257,10 +257,10 @@ def tail_frame(bins: pd.DataFrame, until: str = "first") -> pd.DataFrame:
     for place in range(int(np.log10(max(int(total.max()) // 10, 1)))):
         chance = 10.0 ** -(place + 1)
 
-        def first(allowed: Any) -> Counts:
+        def first(allowed: Any) -> Any:
             return ends[np.sum(beyond > np.asarray(allowed)[:, None], axis=1)]
 
-        columns = {"runs": total, "chance": chance, "steps": first(chance * total)}
+        columns: dict[str, Any] = {"runs": total, "chance": chance, "steps": first(chance * total)}
         columns |= {
             "steps_low": first(binom.ppf(0.975, total, chance)),
             "steps_high": first(binom.ppf(0.025, total, chance)),
