@@ -5,8 +5,8 @@ that calls torch for every operation spends most of its time on the calls. It ru
 """
 
 from quadsim.simulator.engines.job import Job, Outcome
-from quadsim.simulator.engines.kernels.cache import jit_is_off
 from quadsim.simulator.engines.kernels.lowering import why_no_program
+from quadsim.simulator.engines.kernels.machine import jit_is_off
 from quadsim.simulator.problems.oracles import FULL, Full, Stream
 
 __all__ = ["run", "why_not"]

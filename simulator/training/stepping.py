@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadsim.simulator.engines.kernels.cache import jit_is_off
+from quadsim.simulator.engines.kernels.machine import jit_is_off
 from quadsim.simulator.engines.kernels.update_source import FusedUpdate, why_no_update
 from quadsim.simulator.engines.torch_rule import TorchRule
 from quadsim.simulator.models.partitions import Partition
