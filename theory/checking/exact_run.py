@@ -14,7 +14,8 @@ import sympy as sp
 from flint import arb, ctx, fmpq, fmpq_mat
 from sympy.printing.pycode import PythonCodePrinter
 
-from quadsim.simulator.rules.rule import BlockMean, Rule, symbols
+from quadsim.simulator.rules.functions import BlockMean, symbols
+from quadsim.simulator.rules.rule import Rule
 from quadsim.theory.checking.exact import ExactProblem, NotExact, largest, rational, root, times
 
 __all__ = ["EFFORT", "Effort", "ExactState", "product_of", "run_exactly", "sign_of"]

@@ -7,7 +7,8 @@ spread over threads and calls. The number of settings per tile changes nothing e
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import lru_cache
+from dataclasses import asdict
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,8 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.kernels.cache import say_if_new
-from quadsim.simulator.engines.kernels.cpu_source import CpuKernel, cpu_kernel, cpu_source
 from quadsim.simulator.engines.kernels.machine import CompiledModule, made_with, number_of_threads
-from quadsim.simulator.engines.kernels.program import STRETCH, variant
+from quadsim.simulator.engines.kernels.program import STRETCH, CpuKernel, variant
 from quadsim.simulator.problems.coupling import inner_sizes
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule
@@ -41,6 +41,8 @@ def kernel_source(rule: Rule, sizes: tuple[int, ...], dtype: str = "float64") ->
         sizes: the block sizes of the problems.
         dtype: "float64" or "float32".
     """
+    from quadsim.simulator.engines.kernels.cpu_source import cpu_source  # prints the rule's expressions
+
     return cpu_source(rule, sizes, dtype=dtype, lanes=_lanes(dtype))
 
 
@@ -81,12 +83,19 @@ def _kernel(
 ) -> tuple[CpuKernel, CompiledModule]:
     # The versions and the hash of `cpu_vectors` are part of the source, and so of the key in the cache: a kernel that was
     # compiled with other vector code must not be reused.
-    kernel = cpu_kernel(rule, variants, dtype=dtype, lanes=lanes, divided=divided, sampled=sampled)
+    what: dict[str, Any] = {"dtype": dtype, "lanes": lanes, "divided": divided, "sampled": sampled}
+    kernel = CpuKernel(**rule.fact(f"kernel {variants} {what}", partial(_derive_kernel, rule, variants, what)))
     vectors = Path(__file__).with_name("cpu_vectors.py")  # imports Numba
     made = f"{made_with()} {sha256(vectors.read_bytes()).hexdigest()}"
     module = CompiledModule(f"{kernel.source}\n# Made with {made}\n", "cpu", ("steps_", "run_"))
     say_if_new(module, f"{rule.name} for blocks of this size")
     return kernel, module
+
+
+def _derive_kernel(rule: Rule, variants: tuple[int, ...], what: dict[str, Any]) -> dict[str, Any]:
+    from quadsim.simulator.engines.kernels.cpu_source import cpu_kernel
+
+    return asdict(cpu_kernel(rule, variants, **what))
 
 
 class _Run:

@@ -27,19 +27,28 @@ the rule.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import sympy as sp
 
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
-from quadsim.simulator.engines.kernels.program import ROWS, STRETCH, UNROLLED, Assignment, Phase, Program, variant
+from quadsim.simulator.engines.kernels.program import (
+    ROWS,
+    STRETCH,
+    UNROLLED,
+    Assignment,
+    CpuKernel,
+    Phase,
+    Program,
+    variant,
+)
 from quadsim.simulator.engines.kernels.streams.cpu_source import SAMPLE, SAMPLED_ARRAYS, SAMPLED_BEGIN, SAMPLED_LOOP
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.functions import symbols
+from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE, MEAN_WINDOW
 
-__all__ = ["CpuKernel", "cpu_kernel", "cpu_source"]
+__all__ = ["cpu_kernel", "cpu_source"]
 
 
 def cpu_source(
@@ -65,26 +74,6 @@ def cpu_source(
             of the rule in any case.
     """
     return cpu_kernel(rule, block_sizes, dtype=dtype, lanes=lanes, divided=divided, sampled=sampled).source
-
-
-@dataclass(frozen=True)
-class CpuKernel:
-    """The source of a kernel, and what its caller has to know of the arrays that it takes.
-
-    Attributes:
-        source: see `cpu_source`.
-        step_values: number of values in the table of `steps_`, for each step.
-        clocks: number of clocks.
-        states: the value before the first step of every state with a value for each coordinate; None where the kernel computes it
-            from the first gradient.
-        block_states: likewise for every state with one value for each block.
-    """
-
-    source: str
-    step_values: int
-    clocks: int
-    states: tuple[float | None, ...]
-    block_states: tuple[float | None, ...]
 
 
 def cpu_kernel(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import sympy as sp
 
-__all__ = ["ROWS", "STRETCH", "UNROLLED", "Assignment", "Phase", "Program", "variant"]
+__all__ = ["ROWS", "STRETCH", "UNROLLED", "Assignment", "CpuKernel", "Phase", "Program", "variant"]
 
 STRETCH = 128
 """Steps that one block runs before the next block starts.
@@ -37,6 +37,26 @@ def variant(size: int) -> int:
         (3, 8, 8, 9)
     """
     return size if size <= UNROLLED else 8 + size % ROWS
+
+
+@dataclass(frozen=True)
+class CpuKernel:
+    """The source of a kernel, and what its caller has to know of the arrays that it takes.
+
+    Attributes:
+        source: see `cpu_source.cpu_source`.
+        step_values: number of values in the table of `steps_`, for each step.
+        clocks: number of clocks.
+        states: the value before the first step of every state with a value for each coordinate; None where the kernel computes it
+            from the first gradient.
+        block_states: likewise for every state with one value for each block.
+    """
+
+    source: str
+    step_values: int
+    clocks: int
+    states: tuple[float | None, ...]
+    block_states: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)

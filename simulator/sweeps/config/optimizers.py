@@ -104,7 +104,7 @@ class SweptOptimizer:
 def _range(setting: OptimizerSpec, name: str) -> tuple[float, float]:
     """Ends of the range of a hyperparameter; a class does not say its ranges: those of torch.optim begin at 0."""
     if isinstance(setting.optimizer, Rule):
-        own = next(h for symbol, h in setting.optimizer.hyperparameters.items() if str(symbol) == name)
+        own = setting.optimizer.ranges[name]
         return own.low, own.high
     return 0.0, 1.0 if isinstance(setting.optimizer.hyperparameters[name], bool) else math.inf
 
