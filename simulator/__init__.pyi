@@ -9,14 +9,14 @@ from .models import ToyProblem as ToyProblem
 from .problems.files import load_problem as load_problem
 from .problems.quadratic import BlockQuadratic as BlockQuadratic
 from .rules.catalogue import RULES as RULES
-from .rules.optimizer_file import load_optimizer_file as load_optimizer_file
 from .rules.functions import BlockMean as BlockMean
-from .rules.rule import Hyperparameter as Hyperparameter
 from .rules.functions import Norm as Norm
 from .rules.functions import Ratio as Ratio
-from .rules.rule import Rule as Rule
 from .rules.functions import Total as Total
 from .rules.functions import symbols as symbols
+from .rules.optimizer_file import load_optimizer_file as load_optimizer_file
+from .rules.rule import Hyperparameter as Hyperparameter
+from .rules.rule import Rule as Rule
 from .rules.rule_text import rule_from_document as rule_from_document
 from .rules.rule_text import rule_to_document as rule_to_document
 from .rules.schedules import Schedule as Schedule

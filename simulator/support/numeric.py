@@ -9,13 +9,26 @@ if TYPE_CHECKING:
 __all__ = ["function_of", "source_of"]
 
 
-def source_of(names: "Sequence[sp.Symbol]", expressions: "Sequence[sp.Expr]") -> str:
-    """Return the source of a function of the names that returns the expressions as a tuple, printed by `sympy.lambdify`."""
+def source_of(
+    names: "Sequence[sp.Symbol]",
+    expressions: "Sequence[sp.Expr]",
+    *,
+    cse: bool = True,
+    others: dict[str, Callable[..., Any]] | None = None,
+) -> str:
+    """Return the source of a function of the names that returns the expressions as a tuple, printed by `sympy.lambdify`.
+
+    Args:
+        names: the arguments.
+        expressions: what it returns.
+        cse: whether parts that occur more than once are evaluated once.
+        others: further functions that it may call, by name.
+    """
     import inspect
 
     import sympy as sp
 
-    return inspect.getsource(sp.lambdify(names, tuple(expressions), modules="numpy", cse=True))
+    return inspect.getsource(sp.lambdify(names, tuple(expressions), modules=[others or {}, "numpy"], cse=cse))
 
 
 def function_of(source: str, others: dict[str, Callable[..., Any]] | None = None) -> Callable[..., Any]:

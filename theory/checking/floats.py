@@ -19,9 +19,8 @@ from quadsim.theory.checking.budget import (
     symbol_budgets,
 )
 from quadsim.theory.checking.records import censored_below
-from quadsim.theory.statements.quantities import canonical_name, evaluate, evaluate_along, relative_error, sum_of_terms
+from quadsim.theory.running.values import canonical_name
 from quadsim.theory.statements.theorem import Theorem
-from quadsim.theory.symbols import Symbol
 
 __all__ = ["HIDDEN", "MOST_SLACK", "OBSTACLES", "STANDARD_ERRORS", "Compared", "compare_floats"]
 
@@ -153,6 +152,8 @@ def _powers_of_factor(theorem: Theorem, trajectory: Trajectory) -> Compared:
         growth = growth_budget(trajectory, root[:, :, 0])
         if trajectory.rule is None or not trajectory.rule.is_linear:
             # For a linear rule the growth holds what the constants of the factor are off by; else they pay for themselves.
+            from quadsim.theory.statements.quantities import relative_error
+
             known_to = relative_error(theorem.bound, symbol_budgets(trajectory))
             growth = growth + known_to * np.abs(decrease) / np.maximum(root[:, :, 0], 1e-300) / 2.0
         shifted = 2.0 * np.log(np.maximum(root + sign * growth[:, :, None], 0.0))
@@ -167,6 +168,8 @@ def _powers_of_factor(theorem: Theorem, trajectory: Trajectory) -> Compared:
 
 def _gap_by_horizon(theorem: Theorem, trajectory: Trajectory) -> Compared:
     """Compare the logarithm of gap_t, or of gap_t/gap_0, with that of the bound at step t."""
+    from quadsim.theory.symbols import Symbol
+
     steps, gap = trajectory.steps, trajectory.gap
     with np.errstate(all="ignore"):
         first = gap[:, :, :1]
@@ -207,6 +210,8 @@ def _horizon_limit(theorem: Theorem, trajectory: Trajectory, bound: Array, log_s
 
 def _log_bounds(theorem: Theorem, trajectory: Trajectory) -> Array:
     """Return the logarithm of the bound at every recorded step, (M, K, R), without powers of t, a few steps at a time."""
+    from quadsim.theory.statements.quantities import evaluate_along
+
     logarithm = theorem.log_of_bound
     at_once = max(1, int(1e7 / (trajectory.gap[:, :, 0].size * trajectory.problem.dimension)))
     out = np.empty(trajectory.gap.shape)
@@ -293,6 +298,9 @@ def _share(bound: Array, limit: Array, slack: Array, apart: Array, direction: st
 
 def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
     """Compare gap_{t+1} with bound(w_t) gap_t, where both steps are recorded."""
+    from quadsim.theory.statements.quantities import evaluate_along, sum_of_terms
+    from quadsim.theory.symbols import Symbol
+
     steps, gap = trajectory.steps, trajectory.gap
     before, after = gap[:, :, :-1], gap[:, :, 1:]
     sign = -1.0 if theorem.direction == "lower" else 1.0
@@ -327,6 +335,9 @@ def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
 
 def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
     """Compare a quantity other than the gap with its bound, at every recorded step where both are defined."""
+    from quadsim.theory.statements.quantities import evaluate_along, sum_of_terms
+    from quadsim.theory.symbols import Symbol
+
     assert theorem.quantity is not None
     sign = -1.0 if theorem.direction == "lower" else 1.0
     with np.errstate(all="ignore"):
@@ -347,17 +358,15 @@ def _quantity(theorem: Theorem, trajectory: Trajectory) -> Compared:
             claimed = np.maximum(np.abs(seen), np.abs(bound))
             noticed = (slack - excess) / np.abs(seen)
         share = slack / claimed
+        looking_back = {Symbol.least_norm1, Symbol.least_norm2_squared, Symbol.largest_Lambda_G}
         looks_back = theorem.kind == "complexity" or bool(
-            _LOOKING_BACK & (theorem.bound + theorem.quantity).free_symbols
+            looking_back & (theorem.bound + theorem.quantity).free_symbols
         )
         undefined = np.isfinite(seen) & ~np.isfinite(bound) & ~(looks_back & (trajectory.steps == 0))
         undefined &= not theorem.of_state
     violates, clear = usable & (excess > slack), (excess < -slack) & (theorem.direction != "equal")
     informative = share <= MOST_SLACK
     return _Single(usable, informative, violates, undefined, ratio, share, noticed, trajectory.steps, clear).together()
-
-
-_LOOKING_BACK = {Symbol.least_norm1, Symbol.least_norm2_squared, Symbol.largest_Lambda_G}
 
 
 def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
@@ -368,6 +377,9 @@ def _mean(theorem: Theorem, trajectory: Trajectory) -> Compared:
     d_m^2/variance - 1 must be 0 within those of its own sample, as no fourth moment is claimed. A true statement is flagged
     once in 16,000 settings by each, over all steps (for normal means; docs/theory.md section 2 has measured rates).
     """
+    from quadsim.theory.statements.quantities import evaluate, evaluate_along
+    from quadsim.theory.symbols import Symbol
+
     assert theorem.quantity is not None
     assert theorem.variance is not None
     steps = trajectory.steps[1:] if trajectory.steps.size > 1 else trajectory.steps
