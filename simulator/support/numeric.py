@@ -39,7 +39,8 @@ def function_of(source: str, others: dict[str, Callable[..., Any]] | None = None
         others: further functions that it may call, by name.
     """
     space: dict[str, Any] = {}
-    exec("from numpy import *\nfrom numpy.linalg import *", space)  # the names that `lambdify` prints
+    # The names that `lambdify` prints.
+    exec("from functools import reduce\nfrom numpy import *\nfrom numpy.linalg import *", space)
     space |= others or {}
     exec(compile(source, "<expression>", "exec"), space)
     function: Callable[..., Any] = space["_lambdifygenerated"]
