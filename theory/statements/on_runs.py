@@ -35,36 +35,34 @@ class TheoremOnRuns(Theorem):
     """
 
     def __init__(self, name: str, facts: KeptFacts, load: Callable[[], Theorem]) -> None:
-        self.__dict__.update(name=name, _facts=facts, _load=load)
-        known = facts.get("fields", lambda: {field: getattr(self._whole, field) for field in _PLAIN})
-        self.__dict__.update(known, rules=tuple(known["rules"]))
+        self.__dict__.update(name=name, _load=load)
+        self._known: dict[str, Any]
+        self.__dict__["_known"] = known = facts.get("on runs", lambda: _facts_of(self._whole))
+        self.__dict__.update(known["fields"], rules=tuple(known["fields"]["rules"]))
 
     @cached_property
     def _whole(self) -> Theorem:
         whole: Theorem = self.__dict__["_load"]()
         return whole
 
-    def _fact(self, name: str, derive: Callable[[Theorem], Any]) -> Any:
-        return self.__dict__["_facts"].get(name, lambda: derive(self._whole))
-
     @cached_property
     def is_local(self) -> bool:
         """See `Theorem.is_local`."""
-        return bool(self._fact("is local", lambda whole: whole.is_local))
+        return bool(self._known["is local"])
 
     @cached_property
     def of_gap(self) -> bool:  # type: ignore[override]
         """See `Theorem.of_gap`."""
-        return bool(self._fact("of gap", lambda whole: whole.of_gap))
+        return bool(self._known["of gap"])
 
     @cached_property
     def texts(self) -> tuple[str, ...]:  # type: ignore[override]
         """See `Theorem.texts`."""
-        return tuple(self._fact("texts", lambda whole: whole.texts))
+        return tuple(self._known["texts"])
 
     @cached_property
     def _decrease(self) -> Formula | None:
-        found = self._fact("decrease", lambda whole: _stored(Formula.of(whole.decrease)))
+        found = self._known["decrease"]
         return None if found is None else Formula(tuple(found[0]), found[1])
 
     def decrease_on(self, trajectory: Trajectory) -> NDArray[np.float64]:
@@ -75,9 +73,9 @@ class TheoremOnRuns(Theorem):
     def why_not(self, trajectory: Trajectory, *, explain: bool = True) -> NDArray[np.object_]:
         """See `Theorem.why_not`: what is not said by numbers alone is asked of the whole theorem."""
         rule, problem = trajectory.rule, trajectory.problem
-        if "_whole" in self.__dict__ or (explain and self.texts) or problem.partition is not None:
+        if (explain and self.texts) or problem.partition is not None:
             return self._whole.why_not(trajectory, explain=explain)
-        settings = self._fact("settings alone", _settings_alone)
+        settings = self._known["settings alone"]
         if (
             rule is None
             or not self._speaks_of(rule)
@@ -89,7 +87,7 @@ class TheoremOnRuns(Theorem):
         ):
             return self._whole.why_not(trajectory, explain=explain)
         out = np.full(trajectory.status.shape, "", dtype=object)
-        for text, left, right in self._fact("equalities", _equalities):
+        for text, left, right in self._known["equalities"]:
             sides = [Formula(tuple(names), source)(trajectory) for names, source in (left, right)]
             with np.errstate(all="ignore"):
                 apart = np.abs(sides[0] - sides[1]) > _FAR * (np.abs(sides[0]) + np.abs(sides[1]))
@@ -99,6 +97,19 @@ class TheoremOnRuns(Theorem):
     def applies(self, trajectory: Trajectory) -> NDArray[np.bool_]:
         """See `Theorem.applies`."""
         return np.asarray(self.why_not(trajectory, explain=False) == "")
+
+
+def _facts_of(whole: Theorem) -> dict[str, Any]:
+    """What is kept of a theorem, as a document of JSON."""
+    return {
+        "fields": {field: getattr(whole, field) for field in _PLAIN},
+        "is local": whole.is_local,
+        "of gap": whole.of_gap,
+        "texts": whole.texts,
+        "decrease": _stored(Formula.of(whole.decrease)) if whole.is_factor else None,
+        "settings alone": _settings_alone(whole),
+        "equalities": _equalities(whole),
+    }
 
 
 def _stored(formula: Formula | None) -> list[Any] | None:
