@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.problems.layout import BlockLayout
 from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.rules.numeric import function_of, source_of
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory
-from quadsim.simulator.support.numeric import function_of, source_of
 
 __all__ = ["Replay", "replay"]
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.simulator.rules.catalogue import RULES
+from quadsim.simulator.rules.numeric import function_of, source_of
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory
-from quadsim.simulator.support.numeric import function_of, source_of
 
 if TYPE_CHECKING:
     import sympy as sp

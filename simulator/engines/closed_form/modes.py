@@ -13,8 +13,8 @@ import numpy as np
 
 from quadsim.simulator.engines.closed_form.matrices import Array, Matrix
 from quadsim.simulator.engines.job import Job
+from quadsim.simulator.rules.numeric import function_of, source_of
 from quadsim.simulator.rules.rule import Rule
-from quadsim.simulator.support.numeric import function_of, source_of
 
 if TYPE_CHECKING:
     import torch

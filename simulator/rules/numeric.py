@@ -1,7 +1,11 @@
 """Expressions of SymPy as NumPy functions, by way of their source, which can be kept."""
 
 from collections.abc import Callable, Sequence
+from functools import reduce
+from types import CodeType
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import sympy as sp
@@ -38,10 +42,12 @@ def function_of(source: str, others: dict[str, Callable[..., Any]] | None = None
         source: its text; it is run.
         others: further functions that it may call, by name.
     """
-    space: dict[str, Any] = {}
-    # The names that `lambdify` prints.
-    exec("from functools import reduce\nfrom numpy import *\nfrom numpy.linalg import *", space)
-    space |= others or {}
-    exec(compile(source, "<expression>", "exec"), space)
+    code = compile(source, "<expression>", "exec")
+    (body,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    space: dict[str, Any] = {"reduce": reduce, **(others or {})}
+    for name in body.co_names:  # one by one: `import *` would import all of NumPy's packages
+        if name not in space and (found := getattr(np, name, getattr(np.linalg, name, None))) is not None:
+            space[name] = found
+    exec(code, space)
     function: Callable[..., Any] = space["_lambdifygenerated"]
     return function
