@@ -385,7 +385,7 @@ def _results(
     """
     from quadsim.cli.progress import progress_bar
     from quadsim.simulator.support.paths import shown
-    from quadsim.simulator.sweeps.config.families import family_of, imported
+    from quadsim.simulator.sweeps.config.families import family_of, imported, imported_later
     from quadsim.simulator.sweeps.results.results import load_results
     from quadsim.simulator.sweeps.run.driver import UnfinishedError, check, sweep
     from quadsim.simulator.sweeps.run.extension import extend
@@ -415,7 +415,7 @@ def _results(
         with library_messages(quiet=quiet or as_json), progress_bar(quiet=quiet) as progress:
             first.progress = progress
             how: dict[str, Any] = {"progress": progress, "backend": backend, "present": None, "figures": figures}
-            how["guarantor"] = None if asked is None else imported(asked)
+            how["guarantor"] = None if asked is None else imported_later(asked)
             if changes is not None:
                 return extend(folder, judge, **how, **changes), True
             return sweep(config, judge, out=folder, on_table=first, **how), True

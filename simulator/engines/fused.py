@@ -4,10 +4,12 @@
 that calls torch for every operation spends most of its time on the calls. It runs separable rules only (`kernels.lowering`).
 """
 
+from functools import partial
+
 from quadsim.simulator.engines.job import Job, Outcome
-from quadsim.simulator.engines.kernels.cache import jit_is_off
-from quadsim.simulator.engines.kernels.lowering import why_no_program
+from quadsim.simulator.engines.kernels.machine import jit_is_off
 from quadsim.simulator.problems.oracles import FULL, Full, Stream
+from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["run", "why_not"]
 
@@ -19,9 +21,9 @@ def why_not(job: Job) -> str | None:
         return f"it observes the gap alone, not {', '.join(others)}"
     if not isinstance(job.oracle, Full | Stream) or (job.oracle != FULL and job.device != "cpu"):
         return f"the gradient is that of the oracle {job.oracle}"
-    reason = why_no_program(job.rule)
+    reason = job.rule.fact("has no program", partial(_why_no_program, job.rule))
     if reason is not None:
-        return reason
+        return str(reason)
     if job.device == "cpu":
         return "Numba's compiler is switched off by NUMBA_DISABLE_JIT" if jit_is_off() else None
     from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
@@ -42,3 +44,9 @@ def run(job: Job) -> Outcome:
     from quadsim.simulator.engines.kernels import cpu_run as fused_cpu  # Numba takes a while to import
 
     return fused_cpu.run(job)
+
+
+def _why_no_program(rule: Rule) -> str | None:
+    from quadsim.simulator.engines.kernels.lowering import why_no_program  # takes the rule's expressions apart
+
+    return why_no_program(rule)

@@ -6,12 +6,13 @@ nothing to compare with. Such a problem is refused before it runs, by every engi
 counts as a divergence.
 """
 
+from functools import partial
+
 import numpy as np
-import sympy as sp
 
 from quadsim.simulator.problems.measures import Scales
 from quadsim.simulator.problems.quadratic import BlockQuadratic
-from quadsim.simulator.rules.rule import Ratio, Rule, Total, symbols
+from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["check_range"]
 
@@ -34,7 +35,7 @@ def check_range(problem: BlockQuadratic, rule: Rule | None, tolerance: float, dt
         return
     _check_null_part(scales, tolerance, dtype)
     _check_gaps(scales, tolerance, kind)
-    if rule is not None and _squares(rule):
+    if rule is not None and rule.fact("squares gradients", partial(_squares, rule)):
         _check_squares(scales, rule, kind)
 
 
@@ -124,7 +125,7 @@ def _check_squares(scales: Scales, rule: Rule, kind: _Range) -> None:
         ValueError: one overflows, or the rule divides by one that is not normal.
     """
     square = needed = scales.squared_gradient[scales.moving]
-    if any(e.has(symbols.L_l) for e in (rule.step, *rule.update.values(), *rule.start.values())):
+    if rule.fact("reads L_l", partial(_reads_smoothness, rule)):
         with np.errstate(over="ignore"):
             needed = square * max(1.0, scales.largest_eigenvalue)
     if not np.all(needed <= kind.most):
@@ -132,21 +133,33 @@ def _check_squares(scales: Scales, rule: Rule, kind: _Range) -> None:
             f"squared norm of the gradient at the start, which {rule.name} needs,", f"at most {kind.most:.3g}",
             float(needed[~(needed <= kind.most)][0]), "scale initial_error or the blocks down",
         )  # fmt: skip
-    if _divides_by_totals(rule) and np.any(square < kind.smallest):
+    if rule.fact("divides by totals", partial(_divides_by_totals, rule)) and np.any(square < kind.smallest):
         raise kind.refusal(
             f"squared norm of the gradient at the start, which {rule.name} divides by,",
             f"at least {kind.smallest:.3g}", float(square.min()), "scale initial_error or the blocks up",
         )  # fmt: skip
 
 
+def _reads_smoothness(rule: Rule) -> bool:
+    from quadsim.simulator.rules.functions import symbols
+
+    return any(e.has(symbols.L_l) for e in (rule.step, *rule.update.values(), *rule.start.values()))
+
+
 def _divides_by_totals(rule: Rule) -> bool:
     """Whether a quotient has a sum over the whole gradient below."""
+    from quadsim.simulator.rules.functions import Ratio, Total
+
     quotients = set().union(*(e.atoms(Ratio) for e in (rule.step, *rule.update.values(), *rule.start.values())))
     return any(quotient.args[1].has(Total) for quotient in quotients)
 
 
 def _squares(rule: Rule) -> bool:
     """Whether the rule evaluates a power above 1 of the gradient or of a state."""
+    import sympy as sp
+
+    from quadsim.simulator.rules.functions import symbols
+
     coordinate = {symbols.g, *rule.update}
     powers = set().union(*(e.atoms(sp.Pow) for e in (rule.step, *rule.update.values(), *rule.start.values())))
-    return any(p.exp.is_number and p.exp > 1 and p.base.free_symbols & coordinate for p in powers)
+    return any(bool(p.exp.is_number and p.exp > 1 and p.base.free_symbols & coordinate) for p in powers)

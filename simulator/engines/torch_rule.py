@@ -8,7 +8,8 @@ import sympy as sp
 import torch
 from sympy.printing.pycode import PythonCodePrinter
 
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.functions import symbols
+from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.settings_first import cut_settings
 
 __all__ = ["TorchRule", "compile_torch"]

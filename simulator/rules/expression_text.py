@@ -24,7 +24,8 @@ from typing import Any
 
 import sympy as sp
 
-from quadsim.simulator.rules.rule import BlockMean, Ratio, Rule, Total, symbols
+from quadsim.simulator.rules.functions import BlockMean, Ratio, Total, symbols
+from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["IDENTIFIER", "KNOWN", "MOST_ENTRIES", "RESERVED", "ExpressionReader", "ExpressionWriter", "refusal"]
 

@@ -5,12 +5,13 @@ the rule does, so that gradient descent is compared with Adam at beta1 = 0, and 
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
-import sympy as sp
+from quadsim.simulator.rules.rule import Rule
 
-from quadsim.simulator.rules.rule import Rule, symbols
+if TYPE_CHECKING:
+    import sympy as sp
 
 __all__ = ["FAMILY_WORDS", "MomentumFamily", "has_momentum", "momentum_family", "without_momentum"]
 
@@ -41,15 +42,15 @@ def momentum_family(rule: Rule, hyperparameters: Mapping[str, float]) -> Momentu
     return "momentum" if has_momentum(rule, hyperparameters) else "plain"
 
 
-def without_momentum(rule: Rule, hyperparameters: Mapping[str, float]) -> tuple[Any, ...]:
+def without_momentum(rule: Rule, hyperparameters: Mapping[str, float]) -> str:
     """What a rule computes once its momentum is set to zero, in a form that can be compared.
 
     Two settings whose forms are equal differ by momentum alone: gd and heavy-ball, signsgd and signum (or lion without weight
     decay), adam:beta1=0 and adam.
 
     Returns:
-        The step of one iteration in the gradient and the old states, and the updates of the states that it reads. The form of a
-        rule whose momentum no single hyperparameter turns off equals that of no other rule.
+        As text, the step of one iteration in the gradient and the old states, and the updates of the states that it reads. The
+        form of a rule whose momentum no single hyperparameter turns off equals that of no other rule.
     """
     values = _complete(rule, hyperparameters)
     if not _moves_alone(rule, values):
@@ -58,16 +59,23 @@ def without_momentum(rule: Rule, hyperparameters: Mapping[str, float]) -> tuple[
         off = tuple((key, 0.0 if key == name else value) for key, value in values)
         if not _moves_alone(rule, off):
             return _form(rule, off)
-    return (rule.name, *values)
+    return repr((rule.name, *values))
 
 
 def _complete(rule: Rule, hyperparameters: Mapping[str, float]) -> _Values:
     """All hyperparameters, those that are not given at their defaults."""
-    return tuple((str(s), float(hyperparameters.get(str(s), h.default))) for s, h in rule.hyperparameters.items())
+    return tuple((name, float(hyperparameters.get(name, own.default))) for name, own in rule.ranges.items())
 
 
-@lru_cache(maxsize=1024)
 def _moves_alone(rule: Rule, values: _Values) -> bool:
+    return bool(rule.fact(f"moves without a gradient at {values}", partial(_derive_moves_alone, rule, values)))
+
+
+def _derive_moves_alone(rule: Rule, values: _Values) -> bool:
+    import sympy as sp
+
+    from quadsim.simulator.rules.functions import symbols
+
     if not rule.update:
         return False
     step, updates = _one_step(rule, values)
@@ -75,8 +83,14 @@ def _moves_alone(rule: Rule, values: _Values) -> bool:
     return bool(alone - alone.xreplace(dict.fromkeys(updates, sp.S.Zero)) != 0)
 
 
-@lru_cache(maxsize=1024)
-def _form(rule: Rule, values: _Values) -> tuple[Any, ...]:
+def _form(rule: Rule, values: _Values) -> str:
+    return str(rule.fact(f"form at {values}", partial(_derive_form, rule, values)))
+
+
+def _derive_form(rule: Rule, values: _Values) -> str:
+    """Two are equal if and only if the expressions are, with the assumptions of their symbols."""
+    import sympy as sp
+
     step, updates = _one_step(rule, values)
     read = step.free_symbols
     while True:  # a state that is read may be updated from others
@@ -86,14 +100,16 @@ def _form(rule: Rule, values: _Values) -> tuple[Any, ...]:
         read = more
     kept = {state: update for state, update in updates.items() if state in read}
     starts = {state: rule.start[state] for state in kept if state in rule.start}
-    return (step, *sorted(kept.items(), key=str), *sorted(starts.items(), key=str))
+    return str(sp.srepr((step, *sorted(kept.items(), key=str), *sorted(starts.items(), key=str))))
 
 
-def _one_step(rule: Rule, values: _Values) -> tuple[sp.Expr, dict[sp.Symbol, sp.Expr]]:
+def _one_step(rule: Rule, values: _Values) -> "tuple[sp.Expr, dict[sp.Symbol, sp.Expr]]":
     """The step in the old states and clocks, and the updates, at these hyperparameters.
 
     A hyperparameter that is 0 is put in as the exact 0, which removes what it multiplies.
     """
+    import sympy as sp
+
     given = dict(values)
     numbers = {s: sp.Float(given[str(s)]) if given[str(s)] else sp.S.Zero for s in rule.hyperparameters}
     # Symbols alone are replaced, all at once: `subs` does the same and takes five times as long.

@@ -2,25 +2,21 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.rules.catalogue import OTHER_NAMES, RULES
 from quadsim.simulator.rules.optimizer_file import check_own_name
-from quadsim.simulator.rules.rule import LEARNING_RATE, Rule, symbols
-from quadsim.simulator.rules.rule_text import rule_from_document, rule_to_document
+from quadsim.simulator.rules.rule import LEARNING_RATE, Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.rules.torch_classes import TorchOptimizer, check_optimizer
 from quadsim.simulator.support.checks import check_choice, check_interval, check_known, named_options
 
 __all__ = ["OptimizerSpec", "resolve_optimizer"]
-
-_TORCH_NATURAL_LR = symbols.error_scale / 10  # Adam's; the grid of a sweep widens where the best rate lies at its edge
 
 
 @dataclass(frozen=True)
@@ -148,15 +144,17 @@ class OptimizerSpec:
             options = self.optimizer.options(self.hyperparameters)
             check_optimizer(self.optimizer.check_loaded(), float(settings["lr"][0]), options)
 
-    def natural_lr(self, values: Mapping[sp.Symbol, float]) -> float:
-        """Return `Rule.natural_lr` for these values of its symbols and the hyperparameters of the text.
+    def natural_lr(self, values: Mapping[str, float]) -> float:
+        """Return `Rule.natural_lr` for these values of its symbols, by name, and the hyperparameters of the text.
 
-        For a torch class it is the natural rate of Adam.
+        For a torch class it is the natural rate of Adam: the grid of a sweep widens where the best rate lies at its edge.
         """
-        if isinstance(self.optimizer, TorchOptimizer):
-            return float(sp.N(_TORCH_NATURAL_LR.subs(values)))
-        own = {s: self.hyperparameters.get(str(s), h.default) for s, h in self.optimizer.hyperparameters.items()}
-        return _natural_lr(self.optimizer, tuple({**values, **own}.items()))
+        rule = RULES["adam"] if isinstance(self.optimizer, TorchOptimizer) else self.optimizer
+        own = {} if rule is not self.optimizer else self.hyperparameters
+        read = rule.fact("natural_lr reads", lambda: sorted(map(str, rule.natural_lr.free_symbols)))
+        known = {**values, **{name: own.get(name, one.default) for name, one in rule.ranges.items()}}
+        used = {name: value for name, value in known.items() if name in read}
+        return float(rule.fact(f"natural_lr at {used}", partial(_natural_lr, rule, used)))
 
     def to_document(self) -> str | dict[str, Any]:
         """What is stored: the label of a built-in rule, else the label with the rule as text or the record of the class.
@@ -168,6 +166,8 @@ class OptimizerSpec:
             return {"label": self.label, "class": self.optimizer.to_document()}
         if RULES.get(self.optimizer.name) is self.optimizer:
             return self.label
+        from quadsim.simulator.rules.rule_text import rule_to_document
+
         return {"label": self.label, "rule": rule_to_document(self.optimizer)}
 
     @classmethod
@@ -185,6 +185,8 @@ class OptimizerSpec:
             return cls.parse(document, own)
         if isinstance(document, dict) and isinstance(document.get("label"), str):
             if set(document) == {"label", "rule"}:
+                from quadsim.simulator.rules.rule_text import rule_from_document
+
                 stored = rule_from_document(document["rule"])
                 check_own_name(stored)
                 return cls.parse(document["label"], [stored])
@@ -214,9 +216,10 @@ def _half_life(optimizer: Rule | TorchOptimizer, values: Mapping[str, float], sa
     return check_interval(f"beta2_samples of {optimizer.name}", samples, 0.0, low_open=True)
 
 
-@lru_cache(maxsize=1024)
-def _natural_lr(rule: Rule, values: tuple[tuple[sp.Symbol, float], ...]) -> float:
-    return float(sp.N(rule.natural_lr.subs(dict(values))))
+def _natural_lr(rule: Rule, values: Mapping[str, float]) -> float:
+    import sympy as sp
+
+    return float(sp.N(rule.natural_lr.subs({s: values[str(s)] for s in rule.natural_lr.free_symbols})))
 
 
 def _with_class(stored: TorchOptimizer, own: Iterable[Rule | TorchOptimizer]) -> TorchOptimizer:

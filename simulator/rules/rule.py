@@ -1,17 +1,22 @@
 """Rule: an optimizer as one symbolic object. Kernels, torch functions, closed forms and proofs are derived from it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
-from sympy.printing.precedence import PRECEDENCE
 
 from quadsim.simulator.support.arrays import array_of
 from quadsim.simulator.support.checks import check_interval, check_known
+from quadsim.simulator.support.kept import KeptFacts
+
+if TYPE_CHECKING:  # a rule whose facts are known needs no expressions, and SymPy takes a second to import
+    import sympy as sp
+
+    from quadsim.simulator.rules.functions import BlockMean, Norm, Ratio, Total, symbols
 
 __all__ = [
     "BlockMean",
@@ -25,83 +30,15 @@ __all__ = [
     "symbols",
 ]
 
-
-class BlockMean(sp.Function):  # type: ignore[misc]
-    """Mean of an expression over the coordinates of the block."""
-
-    nargs = 1
-
-    @classmethod
-    def eval(cls, expression: sp.Expr) -> sp.Expr | None:
-        """Evaluate the mean of 0."""
-        return sp.S.Zero if expression == 0 else None
+_FUNCTIONS = ("BlockMean", "Norm", "Ratio", "Total", "symbols")
 
 
-class Total(sp.Function):  # type: ignore[misc]
-    """Sum of an expression over all coordinates of the problem; a rule that has one is *global*."""
+def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        from quadsim.simulator.rules import functions
 
-    nargs = 1
-
-    @classmethod
-    def eval(cls, expression: sp.Expr) -> sp.Expr | None:
-        """Evaluate the sum of 0, without which the norm of a zero gradient could not be compared in a Min."""
-        return sp.S.Zero if expression == 0 else None
-
-
-class Ratio(sp.Function):  # type: ignore[misc]
-    """The quotient a/b, and 0 wherever a = 0 (also at 0/0), so that a rule does not move where the gradient is 0."""
-
-    nargs = 2
-    precedence = PRECEDENCE["Mul"]  # printed as a quotient, so a power of it needs brackets
-
-    @classmethod
-    def eval(cls, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
-        """Evaluate a Ratio of numbers."""
-        if a.is_zero:
-            return sp.S.Zero
-        if a.is_number and b.is_number and not b.is_zero:
-            return a / b
-        return None
-
-    def doit(self, **hints: Any) -> sp.Expr:
-        """Return the plain quotient, for algebra where a is not 0."""
-        a, b = (argument.doit(**hints) for argument in self.args)
-        return a / b
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        quotient = rf"\frac{{{printer.doprint(self.args[0])}}}{{{printer.doprint(self.args[1])}}}"
-        return quotient if exp is None else rf"\left({quotient}\right)^{{{exp}}}"
-
-    def _sympystr(self, printer: Any) -> str:
-        a, b = (printer.parenthesize(argument, PRECEDENCE["Mul"] + 1) for argument in self.args)
-        return f"{a}/{b}"
-
-
-def Norm(expression: sp.Expr) -> sp.Expr:
-    """Euclidean norm of an expression over all coordinates of the problem."""
-    return sp.sqrt(Total(expression**2))
-
-
-class symbols:
-    """The symbols that a rule may use beside its own states, clocks and hyperparameters.
-
-    `g` gradient coordinate; `w` iterate coordinate (for weight decay); `lr` learning rate of this step (`eta` in
-    `quadsim.theory.symbols`); `L_l`, `mu_l` extreme eigenvalues of the coordinate's block. In `natural_lr` only: `L`, `mu` of
-    the whole, `trace` of H, `dimension` P, `error_scale` (typical size of a coordinate of e_0) and `tolerance`.
-    """
-
-    g, w = sp.symbols("g w", real=True)
-    lr = sp.Symbol("lr", positive=True)
-    L_l, mu_l = sp.symbols("L_l mu_l", positive=True)
-    L, mu, trace, dimension, error_scale, tolerance = sp.symbols(
-        "L mu trace dimension error_scale tolerance", positive=True
-    )
-
-
-_COORDINATE = (symbols.g, symbols.w, symbols.lr, symbols.L_l, symbols.mu_l)
-_NATURAL = (symbols.L, symbols.mu, symbols.trace, symbols.dimension, symbols.error_scale, symbols.tolerance)
-_FUNCTIONS = (BlockMean, Total, Ratio, sp.Abs, sp.sign, sp.exp, sp.log, sp.tanh, sp.Max, sp.Min)
-_OF_NUMBERS = tuple(f for f in _FUNCTIONS if f not in (BlockMean, Total))
+        return getattr(functions, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +86,10 @@ class LinearForm:
         preconditioner: phi in the frozen states, or None.
     """
 
-    eigenvalue: sp.Symbol
-    matrix: sp.ImmutableMatrix
-    increment: sp.ImmutableMatrix
-    preconditioner: sp.Expr | None
+    eigenvalue: "sp.Symbol"
+    matrix: "sp.ImmutableMatrix"
+    increment: "sp.ImmutableMatrix"
+    preconditioner: "sp.Expr | None"
 
 
 @dataclass(frozen=True)
@@ -168,12 +105,16 @@ class Stages:
         starts: state to its value before the first step.
     """
 
-    update_totals: Mapping[sp.Symbol, sp.Expr]
-    updates: Mapping[sp.Symbol, sp.Expr]
-    step_totals: Mapping[sp.Symbol, sp.Expr]
-    step: sp.Expr
-    start_totals: Mapping[sp.Symbol, sp.Expr]
-    starts: Mapping[sp.Symbol, sp.Expr]
+    update_totals: "Mapping[sp.Symbol, sp.Expr]"
+    updates: "Mapping[sp.Symbol, sp.Expr]"
+    step_totals: "Mapping[sp.Symbol, sp.Expr]"
+    step: "sp.Expr"
+    start_totals: "Mapping[sp.Symbol, sp.Expr]"
+    starts: "Mapping[sp.Symbol, sp.Expr]"
+
+
+_EXPRESSIONS = ("step", "update", "clocks", "start", "hyperparameters", "natural_lr")
+"""Attributes of a rule that hold SymPy's objects."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -201,17 +142,65 @@ class Rule:
     """
 
     name: str
-    step: sp.Expr
-    update: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
-    clocks: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
-    start: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
-    hyperparameters: Mapping[sp.Symbol, Any] = field(default_factory=dict)
-    natural_lr: sp.Expr = symbols.error_scale / 10
+    step: "sp.Expr"
+    update: "Mapping[sp.Symbol, sp.Expr]" = field(default_factory=dict)
+    clocks: "Mapping[sp.Symbol, sp.Expr]" = field(default_factory=dict)
+    start: "Mapping[sp.Symbol, sp.Expr]" = field(default_factory=dict)
+    hyperparameters: "Mapping[sp.Symbol, Any]" = field(default_factory=dict)
+    natural_lr: "sp.Expr" = field(default_factory=lambda: _tenth_of_the_error())
     default_lr: float | None = None
     summary: str = ""
     source: str = ""
 
+    @classmethod
+    def built_in(cls, header: Mapping[str, Any], facts: KeptFacts, load: "Callable[[], Rule]") -> "Rule":
+        """Return a rule whose expressions are loaded where they are first read.
+
+        Args:
+            header: what `header` of that rule returned.
+            facts: the facts that are known of it, see `fact`.
+            load: returns the whole rule.
+        """
+        rule: Rule = object.__new__(cls)
+        ranges = {name: Hyperparameter(**values) for name, values in header["ranges"].items()}
+        fields = {name: header[name] for name in ("name", "default_lr", "summary", "source")}
+        rule.__dict__.update(fields, ranges=ranges, _facts=facts, _load=load)
+        return rule
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What `built_in` takes: all of a rule that is no expression, as a document of JSON."""
+        ranges = {name: asdict(values) for name, values in self.ranges.items()}
+        fields = {name: getattr(self, name) for name in ("name", "default_lr", "summary", "source")}
+        return {**fields, "ranges": ranges}
+
+    def __getattr__(self, name: str) -> Any:
+        # Of a rule that is not loaded, expressions alone are missing. What looks for methods of protocols asks for other names.
+        if name in _EXPRESSIONS and "_load" in self.__dict__:
+            whole = self.__dict__["_load"]()
+            self.__dict__.update({expression: getattr(whole, expression) for expression in _EXPRESSIONS})
+            return self.__dict__[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def fact(self, name: str, derive: Callable[[], Any]) -> Any:
+        """Return what is derived from the expressions; of a built-in rule it is kept for the next process.
+
+        Args:
+            name: says what is derived, and from which arguments.
+            derive: returns it, as a value that JSON holds.
+        """
+        facts: KeptFacts | dict[str, Any] = self.__dict__.setdefault("_facts", {})
+        if isinstance(facts, KeptFacts):
+            return facts.get(name, derive)
+        if name not in facts:
+            facts[name] = json.loads(json.dumps(derive()))  # as it is read from a file: a tuple is a list
+        return facts[name]
+
     def __post_init__(self) -> None:
+        import sympy as sp
+
+        from quadsim.simulator.rules.functions import COORDINATE, FUNCTIONS, NATURAL, OF_NUMBERS, symbols
+
         for name in ("update", "clocks", "start"):
             frozen = {key: sp.sympify(value) for key, value in getattr(self, name).items()}
             object.__setattr__(self, name, frozen)
@@ -223,24 +212,28 @@ class Rule:
         }
         object.__setattr__(self, "hyperparameters", ranges)
         own = set(ranges)
-        named = [str(key) for key in (*_COORDINATE, *self.update, *self.clocks, *own)]
+        named = [str(key) for key in (*COORDINATE, *self.update, *self.clocks, *own)]
         if twice := sorted({name for name in named if named.count(name) > 1}):
             raise ValueError(
                 f"states, clocks and hyperparameters of rule {self.name} must differ in name from each other and from g, w, "
                 f"lr, L_l, mu_l, got {', '.join(twice)} twice; rename one."
             )
-        self._check_symbols("step", self.step, {*_COORDINATE, *self.update, *self.clocks, *own})
+        self._check_symbols("step", self.step, {*COORDINATE, *self.update, *self.clocks, *own}, FUNCTIONS)
         for key, value in self.update.items():
-            self._check_symbols(f"update of {key}", value, {*_COORDINATE, *self.update, *self.clocks, *own})
+            self._check_symbols(f"update of {key}", value, {*COORDINATE, *self.update, *self.clocks, *own}, FUNCTIONS)
         for key, value in self.clocks.items():
-            self._check_symbols(f"clock {key}", value, {*self.clocks, *own}, _OF_NUMBERS)
+            self._check_symbols(f"clock {key}", value, {*self.clocks, *own}, OF_NUMBERS)
         for key, value in self.start.items():
-            self._check_symbols(f"start of {key}", value, {symbols.g, symbols.L_l, symbols.mu_l, *own})
-        self._check_symbols("natural_lr", self.natural_lr, {*_NATURAL, *own}, _OF_NUMBERS)
+            self._check_symbols(f"start of {key}", value, {symbols.g, symbols.L_l, symbols.mu_l, *own}, FUNCTIONS)
+        self._check_symbols("natural_lr", self.natural_lr, {*NATURAL, *own}, OF_NUMBERS)
 
     def _check_symbols(
-        self, what: str, expression: sp.Expr, allowed: set[sp.Symbol], functions: tuple[type, ...] = _FUNCTIONS
+        self, what: str, expression: "sp.Expr", allowed: "set[sp.Symbol]", functions: tuple[type, ...]
     ) -> None:
+        import sympy as sp
+
+        from quadsim.simulator.rules.functions import Total
+
         unknown = expression.free_symbols - allowed
         if unknown:
             names = ", ".join(sorted(map(str, unknown)))
@@ -261,7 +254,7 @@ class Rule:
             )
 
     @cached_property
-    def states(self) -> tuple[sp.Symbol, ...]:
+    def states(self) -> "tuple[sp.Symbol, ...]":
         """The states that are stored from step to step; other updates are names for parts of the step."""
         read = set().union(*(e.free_symbols for e in self.update.values())) if self.update else set()
         return tuple(state for state in self.update if state in read)
@@ -269,28 +262,48 @@ class Rule:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the settings: `lr` and then the hyperparameters."""
-        return ("lr", *(str(key) for key in self.hyperparameters))
+        return ("lr", *self.ranges)
+
+    @cached_property
+    def ranges(self) -> dict[str, Hyperparameter]:
+        """Names of the hyperparameters to default and range."""
+        return {str(key): value for key, value in self.hyperparameters.items()}
 
     @property
     def uses_iterate(self) -> bool:
         """Whether the rule reads the iterate w (weight decay), not only the gradient."""
+        return bool(self.fact("uses iterate", self._reads_the_iterate))
+
+    def _reads_the_iterate(self) -> bool:
+        from quadsim.simulator.rules.functions import symbols
+
         return any(symbols.w in e.free_symbols for e in (self.step, *self.update.values()))
 
     @property
     def uses_blocks(self) -> bool:
         """Whether the rule depends on what the blocks are: it takes means over a block, or reads L_l or mu_l."""
+        return bool(self.fact("uses blocks", self._reads_blocks))
+
+    def _reads_blocks(self) -> bool:
+        from quadsim.simulator.rules.functions import BlockMean, symbols
+
         whole = (self.step, *self.update.values(), *self.start.values())
         return any(e.has(BlockMean, symbols.L_l, symbols.mu_l) for e in whole)
 
     @property
     def is_global(self) -> bool:
         """Whether a step needs the whole gradient at once."""
+        return bool(self.fact("is global", self._has_totals))
+
+    def _has_totals(self) -> bool:
+        from quadsim.simulator.rules.functions import Total
+
         return any(e.has(Total) for e in (self.step, *self.update.values(), *self.start.values()))
 
     @property
     def is_linear(self) -> bool:
         """Whether the rule is a linear recursion at a constant rate, so that a closed form exists."""
-        return self.linear_form is not None
+        return bool(self.fact("is linear", lambda: self.linear_form is not None))
 
     @property
     def kind(self) -> str:
@@ -306,7 +319,7 @@ class Rule:
         Raises:
             ValueError: an unknown name, a value out of range, no learning rate, or lengths that differ.
         """
-        known = {str(key): value for key, value in self.hyperparameters.items()}
+        known = self.ranges
         check_known(f"hyperparameter of {self.name}", hyperparameters, known)
         lr = self.default_lr if lr is None else lr
         if lr is None:
@@ -326,6 +339,8 @@ class Rule:
     @cached_property
     def stages(self) -> Stages:
         """The rule cut at its sums over the whole problem; see `Stages`."""
+        import sympy as sp
+
         update_totals: dict[sp.Symbol, sp.Expr] = {}
         step_totals: dict[sp.Symbol, sp.Expr] = {}
         start_totals: dict[sp.Symbol, sp.Expr] = {}
@@ -337,6 +352,10 @@ class Rule:
     @cached_property
     def linear_form(self) -> LinearForm | None:
         """The recursion along an eigenvector, derived from `update` and `step`; None if the rule is not linear."""
+        import sympy as sp
+
+        from quadsim.simulator.rules.functions import BlockMean, Ratio, Total, symbols
+
         whole = (self.step, *self.update.values())
         if self.clocks or self.uses_iterate or any(e.has(Total, BlockMean) for e in whole):
             return None
@@ -381,8 +400,11 @@ class Rule:
 
     def latex(self) -> str:
         """Return the rule in LaTeX, with line breaks between its lines."""
+        import sympy as sp
 
-        def text(expression: sp.Expr) -> str:
+        from quadsim.simulator.rules.functions import symbols
+
+        def text(expression: "sp.Expr") -> str:
             names = {symbols.lr: r"\eta", sp.Symbol("eps", nonnegative=True): r"\varepsilon"}
             return str(sp.latex(expression, symbol_names=names))
 
@@ -394,19 +416,31 @@ class Rule:
         return f"Rule({self.name}: {self.step})"
 
 
-def _simplified(expression: sp.Expr) -> sp.Expr:
+def _tenth_of_the_error() -> "sp.Expr":
+    from quadsim.simulator.rules.functions import symbols
+
+    return symbols.error_scale / 10
+
+
+def _simplified(expression: "sp.Expr") -> "sp.Expr":
     """Simplify an expression; a sum or product of atoms, as most coefficients are, stays as it is without asking SymPy.
 
     The first call of `simplify` in a process imports a fifth of SymPy.
     """
+    import sympy as sp
+
     atomic = expression.is_Atom or (
         (expression.is_Add or expression.is_Mul) and all(a.is_Atom for a in expression.args)
     )
     return expression if atomic else sp.simplify(expression)
 
 
-def _cut_totals(expression: sp.Expr, totals: dict[sp.Symbol, sp.Expr], prefix: str) -> sp.Expr:
+def _cut_totals(expression: "sp.Expr", totals: "dict[sp.Symbol, sp.Expr]", prefix: str) -> "sp.Expr":
     """Replace every Total(...) by a symbol, and add its summand to the table."""
+    import sympy as sp
+
+    from quadsim.simulator.rules.functions import Total
+
     for total in sorted(expression.atoms(Total), key=str):
         inner = total.args[0]
         known = next((symbol for symbol, summed in totals.items() if summed == inner), None)

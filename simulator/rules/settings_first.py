@@ -8,20 +8,26 @@ The fused kernels find these expressions by the levels of `kernels.lowering`: pa
 """
 
 from collections.abc import Collection, Mapping
-from functools import lru_cache
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
-from quadsim.simulator.rules.rule import BlockMean, Rule, Total, symbols
+from quadsim.simulator.rules.rule import Rule
+
+if TYPE_CHECKING:
+    import sympy as sp
 
 __all__ = ["check_settings", "cut_settings"]
 
 
 def cut_settings(
-    expression: sp.Expr, settings: Collection[sp.Symbol], formed: dict[sp.Expr, sp.Symbol], prefix: str = "formed"
-) -> sp.Expr:
+    expression: "sp.Expr",
+    settings: "Collection[sp.Symbol]",
+    formed: "dict[sp.Expr, sp.Symbol]",
+    prefix: str = "formed",
+) -> "sp.Expr":
     """Replace the largest parts that depend on settings alone by symbols.
 
     In float64 the remaining expression has the same operations as the whole: a divisor is cut without its quotient, and a
@@ -33,6 +39,8 @@ def cut_settings(
         formed: expression to the symbol that replaces it; new entries are added.
         prefix: beginning of the names of new symbols.
     """
+    import sympy as sp
+
     if expression.is_Symbol or expression.is_number:
         return expression
     arguments = list(expression.args)
@@ -45,19 +53,22 @@ def cut_settings(
     return expression.func(*(cut_settings(a, settings, formed, prefix) for a in arguments))
 
 
-def _is_of(expression: sp.Expr, settings: Collection[sp.Symbol]) -> bool:
+def _is_of(expression: "sp.Expr", settings: "Collection[sp.Symbol]") -> bool:
+    from quadsim.simulator.rules.functions import BlockMean, Total
+
     return expression.free_symbols <= set(settings) and not expression.has(BlockMean, Total)
 
 
-@lru_cache(maxsize=256)
-def _never_formed(rule: Rule) -> frozenset[str]:
+def _never_formed(rule: Rule) -> list[str]:
     """Return the hyperparameters that a rule uses only directly, so that the run depends on their rounded values alone."""
+    from quadsim.simulator.rules.functions import symbols
+
     formed: dict[sp.Expr, sp.Symbol] = {}
     settings = {symbols.lr, *rule.hyperparameters, *rule.clocks}
     for expression in (rule.step, *rule.update.values(), *rule.start.values()):
         cut_settings(expression, settings, formed)
     used = set().union(*(e.free_symbols for e in (*formed, *rule.clocks.values())), set())
-    return frozenset(str(symbol) for symbol in rule.hyperparameters if symbol not in used)
+    return [str(symbol) for symbol in rule.hyperparameters if symbol not in used]
 
 
 def check_settings(rule: Rule, settings: Mapping[str, NDArray[np.float64]], dtype: str) -> None:
@@ -75,7 +86,7 @@ def check_settings(rule: Rule, settings: Mapping[str, NDArray[np.float64]], dtyp
         ValueError: a value that overflows, or that is rounded to an excluded end of its range.
     """
     kind = np.dtype(dtype)
-    ranges = {str(symbol): hyperparameter for symbol, hyperparameter in rule.hyperparameters.items()}
+    never_formed = rule.fact("settings that are used only directly", partial(_never_formed, rule))
     for name, values in settings.items():
         with np.errstate(over="ignore"):
             rounded = values.astype(kind).astype(np.float64)
@@ -87,8 +98,8 @@ def check_settings(rule: Rule, settings: Mapping[str, NDArray[np.float64]], dtyp
             )
         if name == "lr":
             excluded = [0.0]
-        elif name in _never_formed(rule):
-            own = ranges[name]
+        elif name in never_formed:
+            own = rule.ranges[name]
             excluded = [end for end, is_open in ((own.low, own.low_open), (own.high, own.high_open)) if is_open]
         else:
             continue

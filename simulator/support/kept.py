@@ -19,7 +19,7 @@ import platformdirs
 from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import local_path
 
-__all__ = ["cache_directory", "kept_document", "read_kept", "warn_once", "write_kept"]
+__all__ = ["KeptFacts", "cache_directory", "kept_document", "read_kept", "warn_once", "write_kept"]
 
 _LOG = logging.getLogger("quadsim")
 CACHE_VARIABLE = "QUADSIM_CACHE"
@@ -93,6 +93,45 @@ def kept_document(name: str, depends_on: str, make: Callable[[], Any]) -> Any:
         write_kept(path, json.dumps(document).encode())
         return document
     return json.loads(content)
+
+
+class KeptFacts:
+    """Facts that take a while to derive, in one document of the cache: read with the first one, written with every new one.
+
+    Args:
+        name: what they are about, as part of a file name.
+        depends_on: everything the facts are derived from; another text is another document.
+    """
+
+    def __init__(self, name: str, depends_on: str) -> None:
+        self._name, self._depends_on = name, depends_on
+        self._facts: dict[str, Any] | None = None
+
+    def get(self, key: str, derive: Callable[[], Any]) -> Any:
+        """Return a fact, a value that JSON holds; where it is not known, derive it and keep it."""
+        if self._facts is None:
+            self._facts = self._read()
+        if key not in self._facts:
+            found = json.loads(json.dumps(derive()))  # as it is read from the file: a tuple is a list
+            self._facts[key] = found
+            if len(self._facts) <= _MOST_FACTS and (path := self._path) is not None:
+                self._facts = {**self._read(), **self._facts}  # with those of other processes
+                write_kept(path, json.dumps(self._facts).encode())
+        return self._facts[key]
+
+    @property
+    def _path(self) -> Path | None:
+        folder = cache_directory()
+        digest = hashlib.sha256(self._depends_on.encode()).hexdigest()[:24]
+        return None if folder is None else folder / f"{self._name}.{digest}.json"
+
+    def _read(self) -> dict[str, Any]:
+        content = None if (path := self._path) is None else read_kept(path)
+        return {} if content is None else dict(json.loads(content))
+
+
+_MOST_FACTS = 2000
+"""Facts of one document; further ones are derived in every process."""
 
 
 def _why_unusable(folder: Path) -> str | None:

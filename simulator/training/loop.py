@@ -23,7 +23,8 @@ from quadsim.simulator.engines.stacks.run import why_not as why_not_fused
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.rules.catalogue import resolve_rule
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.functions import symbols
+from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule, resolve_schedule
 from quadsim.simulator.rules.settings_first import check_settings
 from quadsim.simulator.runs.status import statuses_of

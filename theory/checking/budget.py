@@ -4,23 +4,16 @@ Throughout u is the unit roundoff of the run's dtype and n the size of the large
 """
 
 from collections.abc import Mapping, Set
+from typing import TYPE_CHECKING
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.runs.trajectory import Trajectory
-from quadsim.theory.running.constants import sign_smoothness
-from quadsim.theory.running.modes import mode_factors
-from quadsim.theory.running.run_rounding import span_path
-from quadsim.theory.statements.quantities import (
-    LENGTHS,
-    canonical_name,
-    evaluate,
-    frozen_spectrum,
-    gradient_condition,
-)
-from quadsim.theory.symbols import Symbol
+from quadsim.theory.running.values import canonical_name, largest_eigenvalue, smallest_eigenvalue
+
+if TYPE_CHECKING:
+    import sympy as sp
 
 __all__ = [
     "evaluation_budget",
@@ -43,12 +36,14 @@ def _conditioning(trajectory: Trajectory) -> tuple[Array, Array]:
     """Return the largest eigenvalue and the worst block condition number of the recursion's matrix, (M, K) or (M, 1)."""
     name = canonical_name(trajectory.rule)
     if name == "adam-frozen":
+        from quadsim.theory.statements.quantities import frozen_spectrum
+
         sigma = frozen_spectrum(trajectory)
         return sigma.max(axis=-1), np.asarray(sigma.max(axis=-1) / sigma.min(axis=-1))
     if name == "block-gd":
         # In units of each block's own rate the largest eigenvalue is 2 L_l/(L_l+mu_l) <= 2, and a coupling adds its share.
         return 2.0 * (1.0 + trajectory.problem.coupling[:, None]), _kappa(trajectory)
-    return evaluate(Symbol.L, trajectory)[:, :1], _kappa(trajectory)
+    return largest_eigenvalue(trajectory), _kappa(trajectory)
 
 
 def _kappa(trajectory: Trajectory) -> Array:
@@ -79,6 +74,8 @@ def growth_budget(trajectory: Trajectory, root: Array | float = 1.0) -> Array:
     curvature = np.abs(trajectory.settings["lr"])[None, :] * largest
     matrix = 8.0 * n**1.5 * unit
     if name == "adam-frozen":
+        from quadsim.theory.statements.quantities import gradient_condition
+
         matrix = matrix + n * unit * gradient_condition(trajectory)
     if name == "heavy-ball":
         curvature = curvature + 2.0  # e_{t+1} also holds beta (e_t - e_{t-1}), two more products of about |e|
@@ -108,17 +105,14 @@ def spectral_radius(trajectory: Trajectory) -> Array | None:
     rate = trajectory.settings["lr"][None, :]
     if name in ("gd", "sgd"):
         return np.asarray(
-            np.maximum(*(np.abs(1.0 - rate * evaluate(end, trajectory)) for end in (Symbol.L, Symbol.mu)))
+            np.maximum(*(np.abs(1.0 - rate * end(trajectory)) for end in (largest_eigenvalue, smallest_eigenvalue)))
         )
     if name == "heavy-ball":
         return np.broadcast_to(np.sqrt(trajectory.settings["momentum"])[None, :], trajectory.status.shape)
     return None
 
 
-_EXACT = (Symbol.t, Symbol.eta, Symbol.momentum, Symbol.beta1, Symbol.beta2, Symbol.noise_std, Symbol.P, Symbol.P_l)
-
-
-def symbol_budgets(trajectory: Trajectory) -> Mapping[sp.Symbol, Array]:
+def symbol_budgets(trajectory: Trajectory) -> "Mapping[sp.Symbol, Array]":
     """Return the relative error with which each symbol of a statement is known on a run, (M, 1).
 
     Every symbol pays for itself only. With n the largest block, kappa the worst block condition number, P and B the numbers of
@@ -132,6 +126,10 @@ def symbol_budgets(trajectory: Trajectory) -> Mapping[sp.Symbol, Array]:
       1-norm; a square has twice its relative error, Lambda_G two squares and L_l;
     - gaps: see `evaluation_budget`. All others, sums over modes above all, get the largest of these.
     """
+    from quadsim.theory.statements.quantities import LENGTHS
+    from quadsim.theory.symbols import Symbol
+
+    exact = (Symbol.t, Symbol.eta, Symbol.momentum, Symbol.beta1, Symbol.beta2, Symbol.noise_std, Symbol.P, Symbol.P_l)
     sizes = trajectory.problem.block_sizes
     n, unit, kappa = max(sizes), _unit(trajectory), _kappa(trajectory)
     sums = 4.0 * (trajectory.problem.dimension + len(sizes)) * unit
@@ -139,7 +137,7 @@ def symbol_budgets(trajectory: Trajectory) -> Mapping[sp.Symbol, Array]:
     small, gradient = large * kappa, n**1.5 * unit * kappa
     norm1, weighted = np.sqrt(n) * gradient + sums, 4.0 * gradient + (large + sums) * one
     gap = np.max(evaluation_budget(trajectory), axis=1, keepdims=True)
-    out: dict[sp.Symbol, Array] = dict.fromkeys(_EXACT, 2.0 * unit * one)
+    out: dict[sp.Symbol, Array] = dict.fromkeys(exact, 2.0 * unit * one)
     out |= dict.fromkeys((Symbol.L, Symbol.L_l, Symbol.L_D_l), large * one)
     out |= dict.fromkeys((Symbol.mu, Symbol.mu_l, Symbol.mu_D_l), small)
     out |= dict.fromkeys((Symbol.kappa, Symbol.kappa_l, Symbol.kappa_D_l), small + large)
@@ -161,18 +159,20 @@ def symbol_budgets(trajectory: Trajectory) -> Mapping[sp.Symbol, Array]:
     return _WithDefault(out, rest)
 
 
-class _WithDefault(dict[sp.Symbol, Array]):
+class _WithDefault(dict["sp.Symbol", Array]):
     """A table in which every other symbol has one value."""
 
-    def __init__(self, known: Mapping[sp.Symbol, Array], rest: Array) -> None:
+    def __init__(self, known: "Mapping[sp.Symbol, Array]", rest: Array) -> None:
         super().__init__(known)
         self._rest = rest
 
-    def __missing__(self, symbol: sp.Symbol) -> Array:
+    def __missing__(self, symbol: "sp.Symbol") -> Array:
         return self._rest
 
 
 def _length_budget(trajectory: Trajectory) -> Array:
+    from quadsim.theory.symbols import Symbol
+
     return symbol_budgets(trajectory)[Symbol.length]
 
 
@@ -195,7 +195,7 @@ def _step_error(trajectory: Trajectory, before: Array, after: Array) -> Array:
     return np.asarray(units * np.sqrt(_kappa(trajectory))[:, :, None] * (np.sqrt(before) + np.sqrt(after)))
 
 
-def path_budget(trajectory: Trajectory, symbols: Set[sp.Basic]) -> Array:
+def path_budget(trajectory: Trajectory, symbols: "Set[sp.Basic]") -> Array:
     """Return what rounding on the way adds to the root of gap_t, (M, K, R), where a bound with these symbols is of a start.
 
     Sign steps: the recursion of the bound, a -> (a^2 - k a + c)^(1/2) for the root a of the gap of a block, with
@@ -204,15 +204,22 @@ def path_budget(trajectory: Trajectory, symbols: Set[sp.Basic]) -> Array:
 
     Modes of a linear rule: see `_of_modes`; the run's own preconditioners: see `span_path`.
     """
+    from quadsim.theory.symbols import Symbol
+
     if Symbol.mode_i in symbols:
         return _of_modes(trajectory)
     if Symbol.span_l in symbols:
+        from quadsim.theory.running.run_rounding import span_path
+
         return span_path(trajectory)
-    return _of_sign_steps(trajectory) if symbols & _SIGN_STEPS else np.zeros(trajectory.gap.shape)
+    sign_steps = {Symbol.u_l, Symbol.v_l, Symbol.w_l, Symbol.travelled}
+    return _of_sign_steps(trajectory) if symbols & sign_steps else np.zeros(trajectory.gap.shape)
 
 
 def _of_sign_steps(trajectory: Trajectory) -> Array:
     """Return the sum of the errors of the steps; see `path_budget`."""
+    from quadsim.theory.running.constants import sign_smoothness
+
     out = np.zeros(trajectory.gap.shape)
     gap, apart = trajectory.gap, np.diff(trajectory.steps)
     with np.errstate(all="ignore"):
@@ -224,9 +231,6 @@ def _of_sign_steps(trajectory: Trajectory) -> Array:
     return out
 
 
-_SIGN_STEPS = frozenset({Symbol.u_l, Symbol.v_l, Symbol.w_l, Symbol.travelled})
-
-
 def _of_modes(trajectory: Trajectory) -> Array:
     """Return what rounding on the way adds to the root of gap_t of a linear rule with a memory, (M, K, R).
 
@@ -236,6 +240,8 @@ def _of_modes(trajectory: Trajectory) -> Array:
     errors at step s arrive as P_(t-1-s) and Q_(t-1-s) times themselves, and |e_s| is at most P_s |e_0| in the H-norm. The
     computed P_t of the bound are off by no more, which makes it twice that.
     """
+    from quadsim.theory.running.modes import mode_factors
+
     problem, rule = trajectory.problem, trajectory.rule
     assert rule is not None
     unit, n, last = _unit(trajectory), max(problem.block_sizes), int(trajectory.steps[-1])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,14 @@ from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice
 from quadsim.simulator.support.torch_modes import own_modes
-from quadsim.theory.checking.exact import is_given_exactly
-from quadsim.theory.checking.exact_run import EFFORT, Effort
+from quadsim.theory.checking.effort import EFFORT, Effort
 from quadsim.theory.checking.floats import HIDDEN, OBSTACLES, STANDARD_ERRORS, Compared, compare_floats
-from quadsim.theory.checking.rationals import Exact, compare_exactly
 from quadsim.theory.checking.records import Records, examine, form
-from quadsim.theory.statements.quantities import evaluate_along
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
+
+if TYPE_CHECKING:
+    from quadsim.theory.checking.rationals import Exact
 
 __all__ = ["CONTRADICTION", "FOREIGN", "VERDICTS", "Check", "Evidence", "assert_bound", "check"]
 
@@ -132,6 +133,8 @@ class Check:
         """Return the observed value and the claimed value at a step, as text."""
         theorem, one = self.theorem, self.trajectory
         position = min(int(np.searchsorted(one.steps, step)), one.steps.size - 1)
+        from quadsim.theory.statements.quantities import evaluate_along
+
         before, since = max(position - 1, 0), int(one.steps[max(position - 1, 0)])
         if theorem.is_factor:
             factor = float(evaluate_along(theorem.bound, one)[m, k, before])
@@ -185,7 +188,7 @@ def _untested(found: Compared, shape: tuple[int, ...]) -> NDArray[np.object_]:
     return out
 
 
-def _contradiction(found: Compared, m: int, k: int, exact: Exact) -> str:
+def _contradiction(found: Compared, m: int, k: int, exact: "Exact") -> str:
     """Return how floats and exact arithmetic contradict each other; "" if they do not, or one of them decides nothing.
 
     The recorded gaps are those of the exact run here, up to rounding. A flag in floats is then a violation by more than rounding,
@@ -202,6 +205,15 @@ def _contradiction(found: Compared, m: int, k: int, exact: Exact) -> str:
             "budget: a constant, a budget or the judge is wrong"
         )
     return ""
+
+
+def _given_exactly(trajectory: Trajectory) -> NDArray[np.bool_]:
+    """Return which problems are given in rationals, (M, 1)."""
+    if trajectory.problem.exact is None:
+        return np.zeros((trajectory.problems, 1), dtype=bool)
+    from quadsim.theory.checking.exact import is_given_exactly
+
+    return np.array([is_given_exactly(trajectory.problem, m) for m in range(trajectory.problems)])[:, None]
 
 
 @own_modes()
@@ -257,13 +269,15 @@ def check(
     reason = np.where(applies & (open_ != ""), open_, reason).astype(object)
     margin = np.where(applies & in_floats.tested, in_floats.margin, np.nan)
     step = np.where(flagged, in_floats.step, -1)
-    texts = "; ".join(hypothesis.text for hypothesis in theorem.conditions)
+    texts = "; ".join(theorem.texts)
     assumed = np.where(applies, texts, "").astype(object)
     if trajectory.dtype == "float64":
         left = Effort(effort)
-        given = np.array([is_given_exactly(trajectory.problem, m) for m in range(trajectory.problems)])[:, None]
+        given = _given_exactly(trajectory)
         hidden = (in_floats.obstacle == HIDDEN) & exactly
         for m, k in np.argwhere(applies & (flagged | given | hidden)):
+            from quadsim.theory.checking.rationals import compare_exactly  # it needs the expressions
+
             exact = compare_exactly(theorem, trajectory, int(m), int(k), left)
             assumed[m, k] = exact.assumed
             if exact.verdict == "verified" and exact.unlike:

@@ -7,7 +7,8 @@ from typing import Any
 import sympy as sp
 from flint import arb, ctx, fmpq, fmpq_mat
 
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.functions import symbols
+from quadsim.simulator.rules.rule import Rule
 from quadsim.theory.checking.exact import (
     ExactProblem,
     NotExact,

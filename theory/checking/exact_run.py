@@ -14,33 +14,16 @@ import sympy as sp
 from flint import arb, ctx, fmpq, fmpq_mat
 from sympy.printing.pycode import PythonCodePrinter
 
-from quadsim.simulator.rules.rule import BlockMean, Rule, symbols
+from quadsim.simulator.rules.functions import BlockMean, symbols
+from quadsim.simulator.rules.rule import Rule
+from quadsim.theory.checking.effort import Effort
 from quadsim.theory.checking.exact import ExactProblem, NotExact, largest, rational, root, times
 
-__all__ = ["EFFORT", "Effort", "ExactState", "product_of", "run_exactly", "sign_of"]
+__all__ = ["ExactState", "product_of", "run_exactly", "sign_of"]
 
 _MOST_BITS = 1 << 17  # of a gap; with lr = 1/Lambda_G every step triples the bits, and one more could take minutes
 
 _BITS = 1024  # of a ball
-
-EFFORT = 100.0
-"""Default limit of exact arithmetic, in millions of operations on words of 64 bits: some ten seconds."""
-
-
-@dataclass
-class Effort:
-    """Operations that are left for exact arithmetic, in millions of operations on 64-bit numbers.
-
-    A limit in operations gives the same verdict on every machine, however slow or busy it is.
-    """
-
-    left: float = EFFORT
-
-    def spend(self, operations: float) -> bool:
-        """Take a number of operations off; return whether any were left."""
-        self.left -= operations / 1e6
-        return self.left > 0.0
-
 
 Vector = tuple[tuple[Any, ...], ...]
 """A number for every coordinate, block by block."""

@@ -8,7 +8,6 @@ is about a ratio and a gap is 0 or has overflowed, or if the bound is NaN.
 from dataclasses import dataclass, replace
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.runs.trajectory import Trajectory, divergence_limit
@@ -21,10 +20,8 @@ from quadsim.theory.checking.budget import (
     symbol_budgets,
 )
 from quadsim.theory.checking.records import censored_below
-from quadsim.theory.running.run_rounding import energy_rounding
-from quadsim.theory.statements.quantities import canonical_name, evaluate, evaluate_along, relative_error, sum_of_terms
+from quadsim.theory.running.values import canonical_name
 from quadsim.theory.statements.theorem import Theorem
-from quadsim.theory.symbols import Symbol
 
 __all__ = ["HIDDEN", "MOST_SLACK", "OBSTACLES", "STANDARD_ERRORS", "Compared", "compare_floats"]
 
@@ -162,12 +159,15 @@ def _powers_of_factor(theorem: Theorem, trajectory: Trajectory) -> Compared:
         decrease = theorem.decrease_on(trajectory)
         # A small factor loses its digits in 1 - factor, a factor close to 1 in the factor itself.
         small = decrease > 0.5
-        per_step = np.where(small, np.log(evaluate(theorem.bound, trajectory)), np.log1p(-decrease))[:, :, None]
+        factor = _factor(theorem, trajectory) if small.any() else 1.0 - decrease
+        per_step = np.where(small, np.log(factor), np.log1p(-decrease))[:, :, None]
         root = np.exp(per_step / 2.0)
         # A factor f allows sqrt(f) + growth for the root of the gap in one step (for a lower bound less growth).
         growth = growth_budget(trajectory, root[:, :, 0])
         if trajectory.rule is None or not trajectory.rule.is_linear:
             # For a linear rule the growth holds what the constants of the factor are off by; else they pay for themselves.
+            from quadsim.theory.statements.quantities import relative_error
+
             known_to = relative_error(theorem.bound, symbol_budgets(trajectory))
             growth = growth + known_to * np.abs(decrease) / np.maximum(root[:, :, 0], 1e-300) / 2.0
         shifted = 2.0 * np.log(np.maximum(root + sign * growth[:, :, None], 0.0))
@@ -181,8 +181,17 @@ def _powers_of_factor(theorem: Theorem, trajectory: Trajectory) -> Compared:
     return replace(found, clear=found.clear & (apart == 1.0))  # over several steps one of them may fail
 
 
+def _factor(theorem: Theorem, trajectory: Trajectory) -> Array:
+    """Return the factor of a step, (M, K)."""
+    from quadsim.theory.statements.quantities import evaluate
+
+    return evaluate(theorem.bound, trajectory)
+
+
 def _gap_by_horizon(theorem: Theorem, trajectory: Trajectory) -> Compared:
     """Compare the logarithm of gap_t, or of gap_t/gap_0, with that of the bound at step t."""
+    from quadsim.theory.symbols import Symbol
+
     steps, gap = trajectory.steps, trajectory.gap
     with np.errstate(all="ignore"):
         first = gap[:, :, :1]
@@ -197,6 +206,10 @@ def _gap_by_horizon(theorem: Theorem, trajectory: Trajectory) -> Compared:
 
 def _moduli_of_logarithms(theorem: Theorem, trajectory: Trajectory) -> Array:
     """Return the sum of the moduli of the logarithms that make up that of the bound, (M, K, R): they may cancel in it."""
+    import sympy as sp
+
+    from quadsim.theory.statements.quantities import evaluate_along
+
     moduli = sp.Add(*(sp.Abs(term) for term in sp.Add.make_args(theorem.log_of_bound)))
     found = evaluate_along(moduli, trajectory, trajectory.steps)
     return np.where(np.isfinite(found), found, 0.0)
@@ -232,6 +245,8 @@ def _horizon_limit(theorem: Theorem, trajectory: Trajectory, bound: Array, log_s
 
 def _log_bounds(theorem: Theorem, trajectory: Trajectory) -> Array:
     """Return the logarithm of the bound at every recorded step, (M, K, R), without powers of t, a few steps at a time."""
+    from quadsim.theory.statements.quantities import evaluate_along
+
     logarithm = theorem.log_of_bound
     at_once = max(1, int(1e7 / (trajectory.gap[:, :, 0].size * trajectory.problem.dimension)))
     out = np.empty(trajectory.gap.shape)
@@ -322,6 +337,9 @@ def _share(bound: Array, limit: Array, slack: Array, apart: Array, direction: st
 
 def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
     """Compare gap_{t+1} with bound(w_t) gap_t, where both steps are recorded."""
+    from quadsim.theory.statements.quantities import evaluate_along, sum_of_terms
+    from quadsim.theory.symbols import Symbol
+
     steps, gap = trajectory.steps, trajectory.gap
     before, after = gap[:, :, :-1], gap[:, :, 1:]
     sign = -1.0 if theorem.direction == "lower" else 1.0
@@ -356,6 +374,9 @@ def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
 
 def _quantity(theorem: Theorem, trajectory: Trajectory, known_to: Array | None) -> Compared:
     """Compare a quantity other than the gap with its bound, at every recorded step where both are defined."""
+    from quadsim.theory.statements.quantities import evaluate_along, sum_of_terms
+    from quadsim.theory.symbols import Symbol
+
     assert theorem.quantity is not None
     sign = -1.0 if theorem.direction == "lower" else 1.0
     with np.errstate(all="ignore"):
@@ -381,8 +402,9 @@ def _quantity(theorem: Theorem, trajectory: Trajectory, known_to: Array | None) 
             claimed = np.maximum(np.abs(seen), np.abs(bound))
             noticed = (slack - excess) / np.abs(seen)
         share = slack / claimed
+        looking_back = {Symbol.least_norm1, Symbol.least_norm2_squared, Symbol.largest_Lambda_G}
         looks_back = theorem.kind == "complexity" or bool(
-            _LOOKING_BACK & (theorem.bound + theorem.quantity).free_symbols
+            looking_back & (theorem.bound + theorem.quantity).free_symbols
         )
         undefined = np.isfinite(seen) & ~np.isfinite(bound) & ~(looks_back & (trajectory.steps == 0))
         undefined &= not theorem.of_state
@@ -398,17 +420,18 @@ def _quantity(theorem: Theorem, trajectory: Trajectory, known_to: Array | None) 
 
 def _on_the_way(theorem: Theorem, trajectory: Trajectory, seen: Array) -> Array:
     """Return by how much the rounding of all steps so far moves a gap that is compared with a bound of its start, (M, K, R)."""
+    from quadsim.theory.symbols import Symbol
+
     assert theorem.quantity is not None
     if Symbol.energy_ratio_l in theorem.quantity.free_symbols:
+        from quadsim.theory.running.run_rounding import energy_rounding
+
         return energy_rounding(trajectory)
     if not theorem.quantity.free_symbols & {Symbol.gap, Symbol.smaller_gap}:
         return np.zeros(trajectory.gap.shape)
     scale = trajectory.gap[:, :, :1] if theorem.quantity == Symbol.gap / Symbol.gap_0 else 1.0
     root = path_budget(trajectory, theorem.bound.free_symbols)
     return np.asarray((2.0 * np.sqrt(seen * scale) + root) * root / scale)
-
-
-_LOOKING_BACK = {Symbol.least_norm1, Symbol.least_norm2_squared, Symbol.largest_Lambda_G}
 
 
 def _mean(theorem: Theorem, trajectory: Trajectory, most: float) -> Compared:
@@ -421,6 +444,9 @@ def _mean(theorem: Theorem, trajectory: Trajectory, most: float) -> Compared:
     (docs/theory.md section 2 has measured rates). Rounding, which a mean over many draws can show, moves both by what it does
     to d_m.
     """
+    from quadsim.theory.statements.quantities import evaluate, evaluate_along
+    from quadsim.theory.symbols import Symbol
+
     assert theorem.quantity is not None
     assert theorem.variance is not None
     steps = trajectory.steps[1:] if trajectory.steps.size > 1 else trajectory.steps

@@ -6,7 +6,7 @@ import numpy as np
 import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import symbols
+from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.support.checks import check_count
 from quadsim.theory.checking.floats import STANDARD_ERRORS
 from quadsim.theory.checking.instance import InstanceCheck

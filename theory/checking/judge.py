@@ -10,8 +10,8 @@ from quadsim.simulator.runs.judged import unjudged
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.comparison import check
-from quadsim.theory.checking.exact_run import EFFORT
-from quadsim.theory.statements.registry import THEOREMS
+from quadsim.theory.checking.effort import EFFORT
+from quadsim.theory.statements.registry import theorem_on_runs
 
 __all__ = ["BOUND_OF_RULE", "judge"]
 
@@ -44,8 +44,8 @@ def judge(trajectory: Trajectory, *, effort: float = EFFORT) -> Mapping[str, NDA
     out = unjudged(trajectory.status.shape)
     names = BOUND_OF_RULE.get(trajectory.rule.name, ()) if trajectory.rule is not None else ()
     other_blocks = trajectory.problem.partition is not None
-    for name in sorted(names, key=lambda name: THEOREMS[name].any_partition != other_blocks):
-        theorem = THEOREMS[name]
+    for name in sorted(names, key=lambda name: theorem_on_runs(name).any_partition != other_blocks):
+        theorem = theorem_on_runs(name)
         chosen = theorem.applies(trajectory) & (out["theorem"] == "")
         if not chosen.any():
             continue

@@ -19,6 +19,7 @@ from flint import arb, fmpq
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory, divergence_limit
 from quadsim.theory.checking.budget import evaluation_budget, growth_budget, spectral_radius
+from quadsim.theory.checking.effort import Effort
 from quadsim.theory.checking.exact import (
     ExactProblem,
     NotExact,
@@ -30,7 +31,7 @@ from quadsim.theory.checking.exact import (
     with_doubling,
 )
 from quadsim.theory.checking.exact_recursions import CONSTANTS, recursions_at
-from quadsim.theory.checking.exact_run import Effort, ExactState, run_exactly
+from quadsim.theory.checking.exact_run import ExactState, run_exactly
 from quadsim.theory.checking.exact_states import ALONG, ExactRun
 from quadsim.theory.checking.records import censored_below
 from quadsim.theory.statements.quantities import GEOMETRIES, LENGTHS, MEANINGS, canonical_name

@@ -10,16 +10,16 @@ squares of gradients to 0 or to overflow: a run in a type other than float64 has
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.problems.layout import BlockLayout
 from quadsim.simulator.problems.quadratic import BlockQuadratic
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.numeric import function_of, source_of
+from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.observables import OF_STEPS, observe
 from quadsim.simulator.runs.trajectory import Trajectory
 
@@ -106,9 +106,10 @@ def _run(
     start = problem.layout.flatten(problem.initial_error)[chosen][None, :, None, :]
     error = np.broadcast_to(start, (_COPIES + 1, chosen.size, number, start.shape[-1])).copy()
     state: Any = None
-    clocks: Sequence[Any] = [np.ones((1, number, 1))] * len(trajectory.rule.clocks)
+    clocks: Sequence[Any] = [np.ones((1, number, 1))] * stages.clocks
     out = np.empty((_COPIES + 1, chosen.size, number, steps + 1))
-    jumps, takes_signs = np.zeros(out.shape[1:], dtype=bool), trajectory.rule.step.has(sp.sign)
+    jumps = np.zeros(out.shape[1:], dtype=bool)
+    takes_signs = trajectory.rule.fact("takes a sign", partial(_takes_a_sign, trajectory.rule))
     observed: dict[str, list[Array]] = {name: [] for name in names}
     looked_at = problem.select(chosen.tolist()) if names else problem
     ahead = any(name in OF_STEPS for name in names)
@@ -172,7 +173,7 @@ def _in_own_type(trajectory: Trajectory, part: slice, steps: int) -> Array:
     start = problem.layout.flatten(problem.initial_error)[chosen][None, :, None, :]
     error = np.broadcast_to(start, shape).astype(kind)
     state: Any = None
-    clocks: Sequence[Any] = [np.ones((1, shape[2], 1), dtype=kind)] * len(trajectory.rule.clocks)
+    clocks: Sequence[Any] = [np.ones((1, shape[2], 1), dtype=kind)] * stages.clocks
     out = np.empty((*shape[1:3], steps + 1))
     with np.errstate(all="ignore"):
         for t in range(steps + 1):
@@ -223,23 +224,57 @@ def _places(layout: BlockLayout) -> list[slice]:
     return [slice(end - size, end) for end, size in zip(np.cumsum(sizes), sizes, strict=True)]
 
 
+def _takes_a_sign(rule: Rule) -> bool:
+    import sympy as sp
+
+    return bool(rule.step.has(sp.sign))
+
+
+def _sources(rule: Rule) -> dict[str, Any]:
+    """Return the stages of a rule (`Rule.stages`) as sources of functions of arrays, and which updates are states."""
+    from quadsim.simulator.rules.functions import symbols
+
+    stages = rule.stages
+    first = (symbols.g, symbols.w, symbols.L_l, symbols.mu_l, symbols.lr, *rule.hyperparameters)
+    settings, clocks = (symbols.lr, *rule.hyperparameters), tuple(rule.clocks)
+    old, new = (*first, *clocks, *rule.states), (*first, *clocks, *rule.update)
+    functions = {
+        "start_totals": (first, stages.start_totals.values()),
+        "start": ((*first, *stages.start_totals), stages.starts.values()),
+        "clocks": ((*settings, *clocks), rule.clocks.values()),
+        "update_totals": (old, stages.update_totals.values()),
+        "update": ((*old, *stages.update_totals), stages.updates.values()),
+        "step_totals": (new, stages.step_totals.values()),
+        "step": ((*new, *stages.step_totals), [stages.step]),
+    }
+    known = {"BlockMean": np.asarray, "Ratio": _ratio}
+    return {
+        "clocks": len(clocks),
+        "keep": [list(rule.update).index(state) for state in rule.states],
+        "functions": {
+            name: source_of(names, list(expressions), cse=False, others=known)
+            for name, (names, expressions) in functions.items()
+        },
+    }
+
+
 class _Stages:
-    """The stages of a rule (`Rule.stages`) as functions of arrays."""
+    """The stages of a rule as functions of arrays.
+
+    Attributes:
+        clocks: number of clocks.
+    """
 
     def __init__(self, rule: Rule) -> None:
-        stages = rule.stages
+        found = rule.fact("stages of arrays", partial(_sources, rule))
+        self.clocks = int(found["clocks"])
         self._mean: Callable[[Array], Array] = lambda values: values
-        self._keep = tuple(list(rule.update).index(state) for state in rule.states)
-        first = (symbols.g, symbols.w, symbols.L_l, symbols.mu_l, symbols.lr, *rule.hyperparameters)
-        settings, clocks = (symbols.lr, *rule.hyperparameters), tuple(rule.clocks)
-        old, new = (*first, *clocks, *rule.states), (*first, *clocks, *rule.update)
-        self._start_totals = self._function(first, list(stages.start_totals.values()))
-        self._start = self._function((*first, *stages.start_totals), list(stages.starts.values()))
-        self._clocks = self._function((*settings, *clocks), list(rule.clocks.values()))
-        self._update_totals = self._function(old, list(stages.update_totals.values()))
-        self._update = self._function((*old, *stages.update_totals), list(stages.updates.values()))
-        self._step_totals = self._function(new, list(stages.step_totals.values()))
-        self._step = self._function((*new, *stages.step_totals), [stages.step])
+        self._keep = tuple(found["keep"])
+        known = {"BlockMean": lambda values: self._mean(values), "Ratio": _ratio}
+        each = {name: function_of(source, known) for name, source in found["functions"].items()}
+        self._start_totals, self._start, self._clocks = each["start_totals"], each["start"], each["clocks"]
+        self._update_totals, self._update = each["update_totals"], each["update"]
+        self._step_totals, self._step = each["step_totals"], each["step"]
 
     def __call__(
         self, fixed: Sequence[Array], state: Any, clocks: Sequence[Any], mean: Callable[[Array], Array]
@@ -255,11 +290,6 @@ class _Stages:
         after = (*fixed, *clocks, *updated)
         (step,) = self._step(*after, *_sums(self._step_totals(*after), shape))
         return np.asarray(step), [updated[i] for i in self._keep], clocks
-
-    def _function(self, names: Sequence[sp.Symbol], expressions: Sequence[sp.Expr]) -> Callable[..., Any]:
-        functions = {"BlockMean": lambda values: self._mean(values), "Ratio": _ratio}
-        out: Callable[..., Any] = sp.lambdify(names, tuple(expressions), modules=[functions, "numpy"])
-        return out
 
 
 def _ratio(a: Array, b: Array) -> Array:

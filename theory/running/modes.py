@@ -6,7 +6,8 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.functions import symbols
+from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["mode_factors"]
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.problems.layout import BlockLayout
 from quadsim.simulator.problems.quadratic import BlockQuadratic
-from quadsim.simulator.rules.rule import Rule, Total, symbols
+from quadsim.simulator.rules.functions import Total, symbols
+from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule
 from quadsim.simulator.runs.trajectory import Trajectory
 

@@ -19,7 +19,8 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.problems.oracles import Stream
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.functions import symbols
+from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["Moments", "critical_batch", "largest_stable_rate", "sign_step_gap", "stream_trace"]
 

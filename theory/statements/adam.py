@@ -5,7 +5,7 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.simulator.rules.functions import symbols as rule_symbols
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.statements.proving import Step
 from quadsim.theory.statements.quantities import evaluate, first_gradient, gradient_condition

@@ -10,8 +10,9 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import Ratio, Rule
-from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.simulator.rules.functions import Ratio
+from quadsim.simulator.rules.functions import symbols as rule_symbols
+from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.statements.proving import Step
 from quadsim.theory.statements.quantities import same_rule

@@ -9,7 +9,7 @@ import numpy as np
 import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.simulator.rules.functions import symbols as rule_symbols
 from quadsim.theory.statements.proving import Step
 from quadsim.theory.statements.recursion import advance
 from quadsim.theory.statements.steps import concludes, e, equal

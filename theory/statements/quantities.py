@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.problems.coupling import off_block_norm
 from quadsim.simulator.problems.heterogeneity import size_weighted_smoothness
-from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.running.constants import LARGEST_ENUMERATED, inverse_diagonal, largest_on_signs
 from quadsim.theory.running.meanings import RUN_MEANINGS
 from quadsim.theory.running.model_meanings import MODEL_MEANINGS
+from quadsim.theory.running.values import canonical_name, largest_eigenvalue, same_rule, setting, smallest_eigenvalue
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver, Symbol
 
 __all__ = [
@@ -106,20 +105,6 @@ def _per_block(trajectory: Trajectory, reduce: Callable[..., Array], sizes: tupl
     ends = np.cumsum(sizes)
     begins = ends - np.array(sizes)
     return np.stack([reduce(modulus[:, b:e], axis=1) for b, e in zip(begins, ends, strict=True)], axis=-1)[:, None]
-
-
-def _whole(reduce: Callable[..., Array], name: str) -> Callable[[Trajectory], Array]:
-    def value(trajectory: Trajectory) -> Array:
-        return reduce(getattr(trajectory.problem, name), axis=1)[:, None]
-
-    return value
-
-
-def _setting(name: str) -> Callable[[Trajectory], Array]:
-    def value(trajectory: Trajectory) -> Array:
-        return trajectory.settings[name][None, :]
-
-    return value
 
 
 def _sizes(trajectory: Trajectory) -> Array:
@@ -212,46 +197,28 @@ GEOMETRIES: Mapping[str, tuple[sp.Expr, sp.Expr]] = {
 """Rule of steepest descent in a norm to the dual norm of the gradient and the smoothness in that norm."""
 
 
-def same_rule(rule: Rule, other: Rule) -> bool:
-    """Whether two rules are the same optimizer: the same expressions for step, updates, clocks, starts and settings."""
-    parts = ("step", "update", "clocks", "start")
-    return rule.names == other.names and all(getattr(rule, part) == getattr(other, part) for part in parts)
-
-
-def canonical_name(rule: Rule | None) -> str:
-    """Return the name in RULES of the optimizer that a rule is, by its expressions; "" if it is none of them.
-
-    The rule's own name counts only where several entries are the same optimizer, as gd and sgd.
-    """
-    if rule is None:
-        return ""
-    names = [name for name, known in RULES.items() if known is rule or same_rule(rule, known)]
-    return rule.name if rule.name in names else (names or [""])[0]
-
-
 def _only_on_a_head(trajectory: Trajectory) -> Array:
     raise ValueError(
         "the statement is about a softmax head, got a run on a quadratic; use quadsim.theory.statements.head."
     )
 
 
-_L = _whole(np.max, "block_smoothness")
-_mu = _whole(np.min, "block_strong_convexity")
-
 MEANINGS: Mapping[sp.Symbol, Meaning] = (
     {
         Symbol.t: Meaning("step, 0 or more", lambda run: run.steps.astype(np.float64)[None, None], of_state=True),
-        Symbol.eta: Meaning("learning rate, positive", _setting("lr"), setting="lr"),
-        Symbol.momentum: Meaning("momentum, in [0, 1)", _setting("momentum"), setting="momentum"),
-        Symbol.beta1: Meaning("memory of the mean gradient, in [0, 1)", _setting("beta1"), setting="beta1"),
-        Symbol.beta2: Meaning("memory of the mean squared gradient, in [0, 1)", _setting("beta2"), setting="beta2"),
+        Symbol.eta: Meaning("learning rate, positive", setting("lr"), setting="lr"),
+        Symbol.momentum: Meaning("momentum, in [0, 1)", setting("momentum"), setting="momentum"),
+        Symbol.beta1: Meaning("memory of the mean gradient, in [0, 1)", setting("beta1"), setting="beta1"),
+        Symbol.beta2: Meaning("memory of the mean squared gradient, in [0, 1)", setting("beta2"), setting="beta2"),
         Symbol.noise_std: Meaning(
             "standard deviation of the noise on a coordinate of the gradient, 0 or more",
             lambda run: np.full((1, 1), run.gradient_noise_std),
         ),
-        Symbol.L: Meaning("largest eigenvalue of H", _L),
-        Symbol.mu: Meaning("smallest eigenvalue of H, positive", _mu),
-        Symbol.kappa: Meaning("condition number L/mu of H, at least 1", lambda run: _L(run) / _mu(run)),
+        Symbol.L: Meaning("largest eigenvalue of H", largest_eigenvalue),
+        Symbol.mu: Meaning("smallest eigenvalue of H, positive", smallest_eigenvalue),
+        Symbol.kappa: Meaning(
+            "condition number L/mu of H, at least 1", lambda run: largest_eigenvalue(run) / smallest_eigenvalue(run)
+        ),
         Symbol.P: Meaning("number of coordinates", lambda run: np.full((1, 1), float(run.problem.dimension))),
         Symbol.Lambda_P: Meaning("sum_l (P_l/P) L_l", _weighted_smoothness),
         Symbol.nu: Meaning("1 / max_i (H^-1)_ii, positive", _smallest_inverse),
@@ -278,7 +245,7 @@ MEANINGS: Mapping[sp.Symbol, Meaning] = (
             lambda run: run.problem.coupling[:, None],
         ),
         Symbol.rate_coupling: Meaning(
-            "coupling that the rates of the rule allow for, in [0, 1)", _setting("coupling"), setting="coupling"
+            "coupling that the rates of the rule allow for, in [0, 1)", setting("coupling"), setting="coupling"
         ),
         Symbol.off_block: Meaning(
             "spectral norm of H - D, at least 0", lambda run: off_block_norm(run.problem)[:, None]

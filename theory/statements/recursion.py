@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import sympy as sp
 
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.functions import symbols
+from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["advance", "along_eigenvector"]
 

@@ -4,9 +4,12 @@ import importlib
 from collections.abc import Iterator, MutableMapping
 from dataclasses import replace
 
+from quadsim.simulator.support.kept import KeptFacts
+from quadsim.simulator.support.provenance import source_digest
+from quadsim.theory.statements.on_runs import TheoremOnRuns
 from quadsim.theory.statements.theorem import Theorem
 
-__all__ = ["THEOREMS"]
+__all__ = ["THEOREMS", "theorem_on_runs"]
 
 _TUPLES = (
     "descent:DESCENT",
@@ -47,6 +50,7 @@ class _Theorems(MutableMapping[str, Theorem]):
         self._waiting = list(_TUPLES)
         self._written: dict[str, Theorem] = {}
         self._derived: dict[str, Theorem] = {}
+        self._on_runs: dict[str, Theorem] = {}
 
     def _import_next(self) -> None:
         module, _, name = self._waiting.pop(0).partition(":")
@@ -59,6 +63,15 @@ class _Theorems(MutableMapping[str, Theorem]):
         if name not in self._derived:
             self._derived[name] = _with_derivation(self._written[name])
         return self._derived[name]
+
+    def on_runs(self, name: str) -> Theorem:
+        """A theorem whose facts alone are read, unless the whole has been imported, or set, in this process."""
+        if name in self._derived:
+            return self._derived[name]
+        if name not in self._on_runs:
+            facts = KeptFacts(f"theorem-{name}", source_digest())
+            self._on_runs[name] = TheoremOnRuns(name, facts, lambda: self[name])
+        return self._on_runs[name]
 
     def __setitem__(self, name: str, theorem: Theorem) -> None:
         while name not in self._written and self._waiting:  # in its place in the reading order
@@ -93,5 +106,15 @@ def _with_derivation(theorem: Theorem) -> Theorem:
     return theorem
 
 
-THEOREMS: MutableMapping[str, Theorem] = _Theorems()
+_THEOREMS = _Theorems()
+THEOREMS: MutableMapping[str, Theorem] = _THEOREMS
 """The theorems of this project by name, in reading order."""
+
+
+def theorem_on_runs(name: str) -> Theorem:
+    """Return a theorem for the judge: what it asks of it is kept in the cache, as numbers and text.
+
+    Args:
+        name: in THEOREMS.
+    """
+    return _THEOREMS.on_runs(name)

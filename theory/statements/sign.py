@@ -8,8 +8,8 @@ import numpy as np
 import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import Total
-from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.simulator.rules.functions import Total
+from quadsim.simulator.rules.functions import symbols as rule_symbols
 from quadsim.theory.statements.proving import Step
 from quadsim.theory.statements.quantities import LARGEST_ENUMERATED
 from quadsim.theory.statements.recursion import advance

@@ -3,30 +3,21 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
-from sympy.core.relational import Relational
 
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice
-from quadsim.theory.running.model_meanings import OFF_RUNS
-from quadsim.theory.statements.proving import Step
-from quadsim.theory.statements.quantities import (
-    MEANINGS,
-    canonical_name,
-    evaluate,
-    is_of_state,
-    logarithm,
-    misplaced,
-    same_rule,
-    unmet_needs,
-)
-from quadsim.theory.statements.wording import in_latex
-from quadsim.theory.symbols import MaxOver, MinOver, Symbol
+from quadsim.theory.running.values import canonical_name, same_rule
+
+if TYPE_CHECKING:  # of a theorem on runs (`on_runs`) numbers alone are asked, and SymPy takes a second to import
+    import sympy as sp
+    from sympy.core.relational import Relational
+
+    from quadsim.theory.statements.proving import Step
 
 __all__ = ["DIRECTIONS", "KINDS", "Hypothesis", "Theorem"]
 
@@ -56,7 +47,7 @@ class Hypothesis:
 
     text: str
     holds: Callable[[Trajectory], NDArray[np.bool_]]
-    relation: Relational | None = None
+    relation: "Relational | None" = None
     seen: Callable[[Trajectory], Mapping[str, NDArray[Any]]] | None = None
     exactly: Callable[[Any, Mapping[str, float]], bool | None] | None = None
 
@@ -68,6 +59,8 @@ class Hypothesis:
         elif self.relation is not None:
             sides = (self.relation.lhs, self.relation.rhs)
             names = ("on the left", "on the right")
+            from quadsim.theory.statements.quantities import evaluate
+
             numbers = {n: evaluate(side, trajectory) for n, side in zip(names, sides, strict=True)}
         else:
             numbers = {}
@@ -81,7 +74,7 @@ class Hypothesis:
         return out
 
     @classmethod
-    def of(cls, relation: Relational, text: str = "") -> "Hypothesis":
+    def of(cls, relation: "Relational", text: str = "") -> "Hypothesis":
         """Return a condition from a SymPy relation between symbols that do not change along the run.
 
         In floating point `<=`, `>=` and `==` hold up to eight units in the last place of each side, the rounding of a side with
@@ -90,6 +83,10 @@ class Hypothesis:
         Raises:
             ValueError: a symbol without a meaning, or one that changes along the run.
         """
+        import sympy as sp
+
+        from quadsim.theory.statements.quantities import MEANINGS, evaluate, misplaced
+
         by_name = {str(symbol): symbol for symbol in MEANINGS}
         relation = relation.func(
             *(
@@ -172,26 +169,30 @@ class Theorem:
     """
 
     name: str
-    bound: sp.Expr
+    bound: "sp.Expr"
     rules: tuple[str, ...] = ()
     own_rules: tuple[Rule, ...] = ()
-    hypotheses: tuple[Hypothesis | Relational, ...] = ()
+    hypotheses: "tuple[Hypothesis | Relational, ...]" = ()
     kind: str = "per step"
     direction: str = "upper"
-    quantity: sp.Expr | None = None
-    variance: sp.Expr | None = None
+    quantity: "sp.Expr | None" = None
+    variance: "sp.Expr | None" = None
     oracle: str = "full"
     any_schedule: bool = False
     any_partition: bool = False
     statement: str = ""
     tight: str = ""
-    argument: Callable[[], tuple[Step, ...]] = tuple
-    conclusion: Callable[[sp.Expr], Step] | None = None
+    argument: "Callable[[], tuple[Step, ...]]" = tuple
+    conclusion: "Callable[[sp.Expr], Step] | None" = None
     rounding: Callable[[Trajectory], NDArray[np.float64]] | None = None
-    derivation: Callable[[], tuple[Step, ...]] | None = None
+    derivation: "Callable[[], tuple[Step, ...]] | None" = None
     source: str = ""
 
     def __post_init__(self) -> None:
+        from quadsim.theory.running.model_meanings import OFF_RUNS
+        from quadsim.theory.statements.wording import in_latex
+        from quadsim.theory.symbols import Symbol
+
         check_choice("kind", self.kind, KINDS)
         check_choice("direction", self.direction, DIRECTIONS)
         if isinstance(self.rules, str):
@@ -225,12 +226,16 @@ class Theorem:
     def _listed(self) -> tuple[Any, ...]:
         return tuple(self.hypotheses) if isinstance(self.hypotheses, tuple | list) else (self.hypotheses,)
 
-    def _checked(self, what: str, expression: Any) -> sp.Expr:
+    def _checked(self, what: str, expression: Any) -> "sp.Expr":
         """Return a real expression in symbols that have a meaning; a symbol with the name of one of ours is replaced by it.
 
         Raises:
             ValueError: any other expression.
         """
+        import sympy as sp
+
+        from quadsim.theory.statements.quantities import MEANINGS, misplaced
+
         expression = sp.sympify(expression) if isinstance(expression, int | float) else expression
         if not isinstance(expression, sp.Expr) or expression.has(sp.I, sp.zoo, sp.nan, sp.oo):
             raise ValueError(
@@ -260,6 +265,11 @@ class Theorem:
         return tuple(h for h in self.hypotheses if isinstance(h, Hypothesis))
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """The hypotheses in words."""
+        return tuple(hypothesis.text for hypothesis in self.conditions)
+
+    @property
     def is_factor(self) -> bool:
         """Whether the bound is the factor from one gap to the next."""
         return self.kind in ("per step", "existence")
@@ -267,22 +277,28 @@ class Theorem:
     @cached_property
     def is_local(self) -> bool:
         """Whether that factor depends on the state, so that it cannot be applied across several steps."""
-        return self.is_factor and is_of_state(self.bound)
+        return self.is_factor and self.of_state
 
     @property
     def of_gap(self) -> bool:
         """Whether it bounds gap_t or gap_t/gap_0 by values that are known at the start."""
-        return self.quantity in (Symbol.gap, Symbol.gap / Symbol.gap_0) and not is_of_state(self.bound)
+        from quadsim.theory.symbols import Symbol
+
+        return self.quantity in (Symbol.gap, Symbol.gap / Symbol.gap_0) and not self.of_state
 
     @property
-    def relation(self) -> Relational:
+    def relation(self) -> "Relational":
         """The statement as a SymPy relation."""
+        import sympy as sp
+
         sides = sp.Function("E")(self.quantity) if self.kind == "expectation" else self.quantity, self.bound
         return {"upper": sp.Le, "lower": sp.Ge, "equal": sp.Eq}[self.direction](*sides, evaluate=False)
 
     @property
-    def relation_of_values(self) -> Relational:
+    def relation_of_values(self) -> "Relational":
         """The statement between the values themselves; for an expectation that of the mean."""
+        import sympy as sp
+
         assert self.quantity is not None
         relation = {"upper": sp.Le, "lower": sp.Ge, "equal": sp.Eq}[self.direction]
         return relation(self.quantity, self.bound, evaluate=False)
@@ -290,26 +306,33 @@ class Theorem:
     @property
     def of_state(self) -> bool:
         """Whether the bound depends on the state of the run, so that it may be undefined at some of its states."""
+        from quadsim.theory.statements.quantities import is_of_state
+
         return is_of_state(self.bound)
 
     @cached_property
-    def log_of_bound(self) -> sp.Expr:
+    def log_of_bound(self) -> "sp.Expr":
         """The logarithm of the bound, in which powers are factors of logarithms; see `logarithm`."""
+        from quadsim.theory.statements.quantities import logarithm
+
         return logarithm(self.bound)
 
     @cached_property
-    def decrease(self) -> sp.Expr:
+    def decrease(self) -> "sp.Expr":
         """1 - bound, in a form without cancellation where a factor is close to 1."""
         return _one_minus(self.bound)
 
     @cached_property
-    def proof(self) -> tuple[Step, ...]:
+    def proof(self) -> "tuple[Step, ...]":
         """The steps of the proof, which `quadsim.theory.statements.proving.prove` checks."""
         return self.argument() + (() if self.conclusion is None else (self.conclusion(self.bound),))
 
     @property
-    def symbols(self) -> dict[sp.Symbol, str]:
+    def symbols(self) -> "dict[sp.Symbol, str]":
         """Every symbol of the statement, its meaning and its range."""
+        from quadsim.theory.statements.quantities import MEANINGS
+        from quadsim.theory.symbols import Symbol
+
         assert self.quantity is not None
         used = (self.quantity.free_symbols | self.bound.free_symbols) - {Symbol.gap_next}
         return {symbol: MEANINGS[symbol].text for symbol in sorted(used, key=str)}
@@ -321,6 +344,10 @@ class Theorem:
             trajectory: the run.
             explain: whether the reason includes the numbers of a failed hypothesis; this takes time with many runs.
         """
+        import sympy as sp
+
+        from quadsim.theory.statements.quantities import unmet_needs
+
         shape = trajectory.status.shape
         rule = "none (a baseline)" if trajectory.rule is None else trajectory.rule.name
         names = dict.fromkeys((*self.rules, *(own.name for own in self.own_rules)))
@@ -363,6 +390,8 @@ class Theorem:
         problem = trajectory.problem
         if problem.partition is None or self.any_partition:
             return ""
+        from quadsim.theory.statements.quantities import MEANINGS
+
         needs = {name for s in (self.bound + self.quantity).free_symbols if s in MEANINGS for name in MEANINGS[s].needs}
         replayed = "iterate" in needs  # from the rule itself, with its own blocks
         if needs & BY_RULE_BLOCKS or (trajectory.rule is not None and trajectory.rule.uses_blocks and not replayed):
@@ -383,6 +412,8 @@ class Theorem:
 
     def decrease_on(self, trajectory: Trajectory) -> NDArray[np.float64]:
         """Return 1 - factor, for a per-step theorem whose factor does not depend on the state, (M, K)."""
+        from quadsim.theory.statements.quantities import evaluate
+
         return evaluate(self.decrease, trajectory)
 
     def log_bound(self, trajectory: Trajectory, t: int) -> NDArray[np.float64]:
@@ -393,6 +424,9 @@ class Theorem:
         if self.is_factor:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return t * np.log1p(-self.decrease_on(trajectory)) if t else np.zeros(trajectory.status.shape)
+        from quadsim.theory.statements.quantities import evaluate, logarithm
+        from quadsim.theory.symbols import Symbol
+
         return evaluate(logarithm(self.bound.subs(Symbol.t, t)), trajectory)
 
     def steps_on(self, trajectory: Trajectory) -> NDArray[np.float64]:
@@ -432,6 +466,9 @@ def _conditions(given: Any) -> tuple[Hypothesis, ...]:
     Raises:
         ValueError: an object of another kind, or a relation that SymPy evaluates to false.
     """
+    import sympy as sp
+    from sympy.core.relational import Relational
+
     if isinstance(given, Hypothesis):
         return (given,)
     if given in (sp.true, True):
@@ -445,8 +482,12 @@ def _conditions(given: Any) -> tuple[Hypothesis, ...]:
     return (Hypothesis.of(given),)
 
 
-def _one_minus(expression: sp.Expr) -> sp.Expr:
+def _one_minus(expression: "sp.Expr") -> "sp.Expr":
     """Return 1 - expression without cancellation: Max and Min are exchanged, and 1 - (1-x)^2 becomes x (2-x)."""
+    import sympy as sp
+
+    from quadsim.theory.symbols import MaxOver, MinOver
+
     turned = {sp.Max: sp.Min, sp.Min: sp.Max, MaxOver: MinOver, MinOver: MaxOver}
     if expression.func in turned:
         return turned[expression.func](*(_one_minus(argument) for argument in expression.args))

@@ -11,7 +11,7 @@ from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice, check_count
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.comparison import CONTRADICTION, FOREIGN, VERDICTS, check
-from quadsim.theory.checking.exact_run import EFFORT
+from quadsim.theory.checking.effort import EFFORT
 from quadsim.theory.checking.instance import InstanceCheck
 from quadsim.theory.statements.derived.graph import Derived, derive
 from quadsim.theory.statements.proving import Discharge, Step, prove

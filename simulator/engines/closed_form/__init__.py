@@ -11,19 +11,18 @@ them. With memory the gap may oscillate: `first_passages` and `later_passages` s
 
 import numpy as np
 
-from quadsim.simulator.engines.closed_form.modes import modes_of, preconditioner, recursion_along
+from quadsim.simulator.engines.closed_form.modes import form_of, modes_of, preconditioner, recursion_along
 from quadsim.simulator.engines.closed_form.with_memory import run_with_memory
 from quadsim.simulator.engines.closed_form.without_memory import run_without_memory
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.problems.oracles import FULL
-from quadsim.simulator.rules.rule import symbols
 
 __all__ = ["run", "why_not"]
 
 
 def why_not(job: Job) -> str | None:
     """Return the reason why this engine cannot run a job, as a clause for an error message; None if it can."""
-    form = job.rule.linear_form
+    form = form_of(job.rule)
     if form is None:
         return f"{job.rule.name} is not linear"
     if job.problem.partition is not None and job.rule.uses_blocks:
@@ -34,11 +33,10 @@ def why_not(job: Job) -> str | None:
         return f"the gradient is that of the oracle {job.oracle}"
     if job.dtype_name != "float64":
         return "its formulas are evaluated in float64 only"
-    if form.matrix.shape[0] > 2:
-        return f"{job.rule.name} keeps {form.matrix.shape[0] - 1} states, and hitting times are bounded for one at most"
-    if form.preconditioner is not None:
-        starts = [e for e in job.rule.start.values() if e.free_symbols & {symbols.lr, *job.rule.hyperparameters}]
-        if starts or form.preconditioner.free_symbols & {symbols.lr, *job.rule.hyperparameters}:
+    if form.size > 2:
+        return f"{job.rule.name} keeps {form.size - 1} states, and hitting times are bounded for one at most"
+    if form.preconditioned:
+        if form.depends_on_settings:
             return f"the preconditioner of {job.rule.name} depends on its settings"
         factors = preconditioner(job)
         if not np.all(np.isfinite(factors) & (factors > 0.0)):

@@ -5,21 +5,21 @@ the same on phi^(1/2) H phi^(1/2).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sympy as sp
 
 from quadsim.simulator.engines.closed_form.matrices import Array, Matrix
 from quadsim.simulator.engines.job import Job
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.numeric import function_of, source_of
+from quadsim.simulator.rules.rule import Rule
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Modes", "Recursion", "modes_of", "observe_modes", "preconditioner", "recursion_along"]
+__all__ = ["Form", "Modes", "Recursion", "form_of", "modes_of", "observe_modes", "preconditioner", "recursion_along"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,23 @@ class Modes:
 
 
 @dataclass(frozen=True)
+class Form:
+    """What has to be known of a rule's `LinearForm` before it is evaluated.
+
+    Attributes:
+        size: rows of A(lambda), 1 and the number of states.
+        preconditioned: whether there is a preconditioner.
+        depends_on_settings: whether the preconditioner, or a start, depends on the learning rate or a hyperparameter.
+        source: of the function of (lambda, L_l, mu_l, settings) that returns the entries of A(lambda) and of its increment.
+    """
+
+    size: int
+    preconditioned: bool
+    depends_on_settings: bool
+    source: str
+
+
+@dataclass(frozen=True)
 class Recursion:
     """One step along every mode.
 
@@ -56,9 +73,9 @@ class Recursion:
 def modes_of(job: Job) -> Modes:
     """Return the modes: those of the problem, or those of phi^(1/2) H_l phi^(1/2) where the rule has a preconditioner phi."""
     problem, layout = job.problem, job.problem.layout
-    form = job.rule.linear_form
+    form = form_of(job.rule)
     assert form is not None
-    if form.preconditioner is None:
+    if not form.preconditioned:
         values, vectors, start = problem.eigenvalues, problem.eigenvectors, problem.initial_coefficients
         roots = {size: np.ones_like(v) for size, v in values.items()}
     else:
@@ -96,6 +113,10 @@ def modes_of(job: Job) -> Modes:
 
 def preconditioner(job: Job) -> Array:
     """Return the preconditioner phi at every coordinate, (M, P), from the first gradient; it may be 0 or infinite."""
+    import sympy as sp
+
+    from quadsim.simulator.rules.functions import symbols
+
     problem, rule = job.problem, job.rule
     form = rule.linear_form
     assert form is not None
@@ -118,27 +139,45 @@ def _per_coordinate(job: Job) -> tuple[Array, Array]:
     )
 
 
-@lru_cache(maxsize=64)
-def _compiled(rule: Rule) -> Callable[..., tuple[Any, ...]]:
-    """Return the entries of A(lambda) and of its increment as one NumPy function."""
+def form_of(rule: Rule) -> Form | None:
+    """Return what is known of the linear form of a rule; None if it has none."""
+    found = rule.fact("linear form", partial(_derive_form, rule))
+    return None if found is None else Form(**found)
+
+
+def _derive_form(rule: Rule) -> dict[str, Any] | None:
+    from quadsim.simulator.rules.functions import symbols
+
     form = rule.linear_form
-    assert form is not None
+    if form is None:
+        return None
+    settings = {symbols.lr, *rule.hyperparameters}
+    expressions = [] if form.preconditioner is None else [form.preconditioner, *rule.start.values()]
     arguments = (form.eigenvalue, symbols.L_l, symbols.mu_l, symbols.lr, *rule.hyperparameters)
-    function: Callable[..., tuple[Any, ...]] = sp.lambdify(
-        arguments, (*form.matrix, *form.increment), modules="numpy", cse=True
+    return asdict(
+        Form(
+            size=form.matrix.shape[0],
+            preconditioned=form.preconditioner is not None,
+            depends_on_settings=any(e.free_symbols & settings for e in expressions),
+            source=source_of(arguments, (*form.matrix, *form.increment)),
+        )
     )
-    return function
+
+
+@lru_cache(maxsize=64)
+def _compiled(source: str) -> Callable[..., tuple[Any, ...]]:
+    return function_of(source)
 
 
 def recursion_along(job: Job, modes: Modes) -> Recursion:
     """Return A(lambda) for every problem, setting and mode."""
-    form = job.rule.linear_form
+    form = form_of(job.rule)
     assert form is not None
-    n = form.matrix.shape[0]
+    n = form.size
     settings = [job.settings[name][None, :, None] for name in job.rule.names]
     per_coordinate = [x[:, None] for x in _per_coordinate(job)]
     shape = (job.problem.problems, job.number_of_settings, job.problem.dimension)
-    entries = _compiled(job.rule)(modes.eigenvalues[:, None], *per_coordinate, *settings)
+    entries = _compiled(form.source)(modes.eigenvalues[:, None], *per_coordinate, *settings)
     arrays = [np.broadcast_to(entry, shape).astype(np.float64) for entry in entries]
     return Recursion([arrays[i * n : (i + 1) * n] for i in range(n)], arrays[n * n :])
 

@@ -4,8 +4,8 @@ The cache only saves time. If it is damaged, full, read-only or has no folder, k
 so. A file is used only if it is, bit for bit, what was written: a checksum covers every compiled kernel, and a source file is
 compared with the source that was just generated.
 
-The folder must belong to the user and be writable by nobody else (`_why_unusable`): a compiled kernel is a pickle, and loading
-a pickle that somebody else wrote would run their code.
+The folder must belong to the user and be writable by nobody else (`_why_unusable`): a compiled kernel is machine code
+(`machine`) or a pickle, and loading one that somebody else wrote would run their code.
 """
 
 import hashlib
@@ -20,12 +20,29 @@ from typing import Any
 from quadsim.simulator.support import store
 from quadsim.simulator.support.kept import cache_directory, read_kept, warn_once, write_kept
 
-__all__ = ["import_source", "jit_is_off", "say_if_new"]
+__all__ = ["import_source", "say_if_new", "source_file"]
 
 _LOG = logging.getLogger("quadsim")
 
 
-def import_source(source: str, name: str) -> ModuleType:
+def source_file(source: str, name: str) -> Path | None:
+    """Write the source of a module to its file in the cache, if it is not there.
+
+    Args:
+        source: the text of the module.
+        name: beginning of the file's name, see `import_source`.
+
+    Returns:
+        The file; None where the cache cannot be used.
+    """
+    return _written(f"{_module_name(source, name)}.py", source)
+
+
+def _module_name(source: str, name: str) -> str:
+    return f"quadsim_{name}_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
+
+
+def import_source(source: str, name: str, *, keep: bool = True) -> ModuleType:
     """Import a module from its source, and write the source to a file that is named after the hash of its content.
 
     Kernels that Numba compiles are kept beside the file. Python's own compiled form (.pyc) is neither read nor written: it has no
@@ -34,11 +51,12 @@ def import_source(source: str, name: str) -> ModuleType:
     Args:
         source: the text of the module. The same text gives the same module object.
         name: beginning of the file's name (`cpu`, `gpu`, `update`), so that a person can recognise the file.
+        keep: whether what Numba compiles is kept here; `machine` keeps the machine code alone.
 
     Returns:
         The module.
     """
-    module_name = f"quadsim_{name}_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
+    module_name = _module_name(source, name)
     if module_name in sys.modules:
         return sys.modules[module_name]
     path = _written(f"{module_name}.py", source)
@@ -49,7 +67,7 @@ def import_source(source: str, name: str) -> ModuleType:
     sys.modules[module_name] = module  # Numba finds a cached function's module here
     try:
         exec(compile(source, module.__file__, "exec"), module.__dict__)
-        if path is not None:
+        if path is not None and keep:
             _keep_compiled(module, path)
     except BaseException:
         del sys.modules[module_name]
@@ -71,13 +89,6 @@ def say_if_new(module: ModuleType, what: str) -> None:
         _LOG.info("compiling %s (once; kept in %s)", what, path.parent)
 
 
-def jit_is_off() -> bool:
-    """Whether the user has switched off Numba's compiler (NUMBA_DISABLE_JIT), so that CPU kernels cannot be compiled."""
-    import numba  # a process that asks is about to need it, and its settings may come from a file too
-
-    return bool(numba.config.DISABLE_JIT)
-
-
 def _written(name: str, source: str) -> Path | None:
     """Return the file with a source; write it if it is missing or differs. None if it cannot be written."""
     folder = cache_directory()
@@ -97,7 +108,7 @@ def _written(name: str, source: str) -> Path | None:
     return path
 
 
-_ENTRIES = ("steps_", "run_", "start_", "update_")
+_ENTRIES = ("run_", "start_", "update_")
 """Entry points of generated modules: the functions that Python calls, whose compiled form is kept."""
 
 

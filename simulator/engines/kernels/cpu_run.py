@@ -7,25 +7,20 @@ spread over threads and calls. The number of settings per tile changes nothing e
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import lru_cache
+from dataclasses import asdict
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import llvmlite
 import llvmlite.binding
-import numba
-import numba.np.ufunc.parallel
 import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.simulator.engines.job import Job, Outcome, step_after
-from quadsim.simulator.engines.kernels import cpu_vectors as vectors
-from quadsim.simulator.engines.kernels.cache import import_source, say_if_new
-from quadsim.simulator.engines.kernels.cpu_source import STRETCH, cpu_source, variant
-from quadsim.simulator.engines.kernels.lowering import program
-from quadsim.simulator.engines.kernels.streams.sampling import Sampler
+from quadsim.simulator.engines.kernels.cache import say_if_new
+from quadsim.simulator.engines.kernels.machine import CompiledModule, made_with, number_of_threads
+from quadsim.simulator.engines.kernels.program import STRETCH, CpuKernel, variant
 from quadsim.simulator.problems.coupling import inner_sizes
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule
@@ -46,6 +41,8 @@ def kernel_source(rule: Rule, sizes: tuple[int, ...], dtype: str = "float64") ->
         sizes: the block sizes of the problems.
         dtype: "float64" or "float32".
     """
+    from quadsim.simulator.engines.kernels.cpu_source import cpu_source  # prints the rule's expressions
+
     return cpu_source(rule, sizes, dtype=dtype, lanes=_lanes(dtype))
 
 
@@ -63,8 +60,8 @@ def run(job: Job) -> Outcome:
     sizes = (job.problem.rule_blocks if divided else job.problem.layout).block_sizes
     variants = tuple(sorted({variant(size) for size in sizes}))
     sampled = isinstance(job.oracle, Stream)
-    kernel = _kernel(job.rule, variants, dtype, lanes, divided=divided, sampled=sampled)
-    return _Run(job, kernel, np.dtype(dtype), lanes, divided=divided).outcome()
+    kernel, compiled = _kernel(job.rule, variants, dtype, lanes, divided=divided, sampled=sampled)
+    return _Run(job, kernel, compiled, np.dtype(dtype), lanes, divided=divided).outcome()
 
 
 def _lanes(dtype: str) -> int:
@@ -80,24 +77,25 @@ def _lanes(dtype: str) -> int:
     return bits // (64 if dtype == "float64" else 32)
 
 
-def _number_of_threads() -> int:
-    """Return Numba's number of threads, without starting its threading layer (a fork is not safe after that)."""
-    if numba.np.ufunc.parallel._is_initialized:
-        return int(numba.get_num_threads())
-    return int(numba.config.NUMBA_NUM_THREADS)
-
-
 @lru_cache(maxsize=256)
 def _kernel(
     rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int, *, divided: bool, sampled: bool
-) -> ModuleType:
+) -> tuple[CpuKernel, CompiledModule]:
     # The versions and the hash of `cpu_vectors` are part of the source, and so of the key in the cache: a kernel that was
     # compiled with other vector code must not be reused.
-    source = cpu_source(rule, variants, dtype=dtype, lanes=lanes, divided=divided, sampled=sampled)
-    made_with = f"{numba.__version__} {llvmlite.__version__} {sha256(Path(vectors.__file__).read_bytes()).hexdigest()}"
-    module = import_source(f"{source}\n# Made with {made_with}\n", "cpu")
+    what: dict[str, Any] = {"dtype": dtype, "lanes": lanes, "divided": divided, "sampled": sampled}
+    kernel = CpuKernel(**rule.fact(f"kernel {variants} {what}", partial(_derive_kernel, rule, variants, what)))
+    vectors = Path(__file__).with_name("cpu_vectors.py")  # imports Numba
+    made = f"{made_with()} {sha256(vectors.read_bytes()).hexdigest()}"
+    module = CompiledModule(f"{kernel.source}\n# Made with {made}\n", "cpu", ("steps_", "run_"))
     say_if_new(module, f"{rule.name} for blocks of this size")
-    return module
+    return kernel, module
+
+
+def _derive_kernel(rule: Rule, variants: tuple[int, ...], what: dict[str, Any]) -> dict[str, Any]:
+    from quadsim.simulator.engines.kernels.cpu_source import cpu_kernel
+
+    return asdict(cpu_kernel(rule, variants, **what))
 
 
 class _Run:
@@ -107,9 +105,11 @@ class _Run:
     that a job writes is in rows of its own, so that threads need no lock.
     """
 
-    def __init__(self, job: Job, kernel: ModuleType, dtype: np.dtype[Any], lanes: int, *, divided: bool) -> None:
-        problem, whole = job.problem, program(job.rule)
-        self._job, self._kernel, self._dtype, self._lanes = job, kernel, dtype, lanes
+    def __init__(
+        self, job: Job, kernel: CpuKernel, compiled: Any, dtype: np.dtype[Any], lanes: int, *, divided: bool
+    ) -> None:
+        problem = job.problem
+        self._job, self._kernel, self._dtype, self._lanes = job, compiled, dtype, lanes
         self._tiles = -(-job.number_of_settings // lanes)
         self._jobs = problem.problems * self._tiles
         self._dimension = problem.dimension
@@ -122,23 +122,23 @@ class _Run:
         self._settings[:] = np.swapaxes(padded.reshape(len(own), self._tiles, lanes), 0, 1)
 
         blocks = len(self._sizes)
-        self._clocks = self._aligned((self._tiles, len(whole.clocks), lanes), np.dtype(np.float64))
+        self._clocks = self._aligned((self._tiles, kernel.clocks, lanes), np.dtype(np.float64))
         self._clocks[:] = 1.0
         self._error = self._aligned((problem.problems, self._tiles, 2, self._dimension, lanes))
         self._error[:, :, 0] = problem.layout.flatten(problem.initial_error)[:, None, :, None]
-        self._states = self._aligned((self._jobs, len(whole.states), self._dimension, lanes))
-        self._block_states = self._aligned((self._jobs, len(whole.block_states), blocks, lanes))
-        if whole.starts_at_numbers:
-            for states, kept in ((whole.states, self._states), (whole.block_states, self._block_states)):
-                for index, state in enumerate(states):
-                    kept[:, index] = float(whole.started[state])
+        self._states = self._aligned((self._jobs, len(kernel.states), self._dimension, lanes))
+        self._block_states = self._aligned((self._jobs, len(kernel.block_states), blocks, lanes))
+        for starts, kept in ((kernel.states, self._states), (kernel.block_states, self._block_states)):
+            for index, start in enumerate(starts):
+                if start is not None:
+                    kept[:, index] = start
         self._below, self._limit = np.empty((2, self._jobs * lanes))
         self._hit, self._mean, self._diverged = np.full((3, self._jobs * lanes), np.inf)
         self._window = np.zeros(self._jobs * lanes)
         self._last_above = np.full(self._jobs * lanes, -1.0)
         self._done = np.zeros(self._jobs, dtype=np.bool_)
         self._gap = np.empty((problem.problems, job.number_of_settings, job.record.size))
-        self._values = int(kernel.STEP_VALUES_)
+        self._values = kernel.step_values
 
     def _take_blocks(self, *, divided: bool) -> None:
         """Lay out the matrices, and where the blocks of the rule begin in them."""
@@ -149,7 +149,11 @@ class _Run:
         self._divided = divided
 
         # A gradient of samples is made with R, which takes the place of H (`streams`).
-        self._sampler = Sampler(problem, job.oracle, self._dtype) if isinstance(job.oracle, Stream) else None
+        self._sampler = None
+        if isinstance(job.oracle, Stream):
+            from quadsim.simulator.engines.kernels.streams.sampling import Sampler  # imports Numba
+
+            self._sampler = Sampler(problem, job.oracle, self._dtype)
         matrices = problem.hessian if self._sampler is None else {size: problem.root(size) for size in problem.hessian}
         self._hessian = self._aligned((problem.problems, self._products))
         for size, members in problem.layout.groups.items():
@@ -188,7 +192,7 @@ class _Run:
         # is not used; its learning rate is 0.
         total = job.steps + 1
         factors = np.append(job.schedule.factors(job.steps), 0.0)
-        threads = max(1, min(_number_of_threads(), self._jobs))
+        threads = max(1, min(number_of_threads(), self._jobs))
         ranges, steps = self._parts(threads)
         with _Workers(threads) as workers:
             for begin in range(0, total, steps):

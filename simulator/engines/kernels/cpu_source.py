@@ -28,38 +28,27 @@ the rule.
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import sympy as sp
 
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
-from quadsim.simulator.engines.kernels.program import Assignment, Phase, Program
+from quadsim.simulator.engines.kernels.program import (
+    ROWS,
+    STRETCH,
+    UNROLLED,
+    Assignment,
+    CpuKernel,
+    Phase,
+    Program,
+    variant,
+)
 from quadsim.simulator.engines.kernels.streams.cpu_source import SAMPLE, SAMPLED_ARRAYS, SAMPLED_BEGIN, SAMPLED_LOOP
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.functions import symbols
+from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE, MEAN_WINDOW
 
-__all__ = ["STRETCH", "cpu_source", "variant"]
-
-STRETCH = 128
-"""Steps that one block runs before the next block starts.
-
-It must be even: the errors are at two places in turn, and `run_` expects those of the next stretch at the first place.
-"""
-
-_ROWS = 4  # rows of the product H_l e that are accumulated in registers at the same time
-_UNROLLED = 7  # largest block size with all rows in registers and its own code
-
-
-def variant(size: int) -> int:
-    """Return the number of the code that runs a block of this size.
-
-    Sizes up to 7 have code of their own, with all rows in registers. Larger sizes share code: rows run four at a time, so only
-    the remainder of the size divided by 4 makes a difference. Fewer variants mean less to compile.
-
-    Examples:
-        >>> variant(3), variant(8), variant(12), variant(13)
-        (3, 8, 8, 9)
-    """
-    return size if size <= _UNROLLED else 8 + size % _ROWS
+__all__ = ["cpu_kernel", "cpu_source"]
 
 
 def cpu_source(
@@ -84,9 +73,22 @@ def cpu_source(
         sampled: whether the gradient is that of samples of a stream (`Stream`), not of the full batch; the blocks are then those
             of the rule in any case.
     """
+    return cpu_kernel(rule, block_sizes, dtype=dtype, lanes=lanes, divided=divided, sampled=sampled).source
+
+
+def cpu_kernel(
+    rule: Rule, block_sizes: Iterable[int], *, dtype: str, lanes: int, divided: bool, sampled: bool
+) -> CpuKernel:
+    """Return the kernel of a rule; see `cpu_source` for the arguments."""
     variants = sorted({variant(size) for size in block_sizes})
-    return _Source(program(rule), variants, dtype, lanes, divided=divided and not sampled, sampled=sampled).text(
-        label(rule)
+    whole = program(rule)
+    source = _Source(whole, variants, dtype, lanes, divided=divided and not sampled, sampled=sampled)
+
+    def first(states: Iterable[sp.Symbol]) -> tuple[float | None, ...]:
+        return tuple(float(whole.started[state]) if whole.starts_at_numbers else None for state in states)
+
+    return CpuKernel(
+        source.text(label(rule)), source.step_values, len(whole.clocks), first(whole.states), first(whole.block_states)
     )
 
 
@@ -137,19 +139,26 @@ class _Source:
         self._lines: list[str] = []
         self._depth = 0
 
+    @property
+    def step_values(self) -> int:
+        """Number of values in the table of `steps_`, for each step."""
+        return len(self._step_names())
+
     def text(self, name: str) -> str:
         """Return the source of the whole module, with the name of the rule in its docstring."""
         for line in _HEADER.splitlines():
             self._line(line)
-        for key, value in {"LANES_": self._lanes, "STRETCH_": STRETCH, "STEP_VALUES_": len(self._step_names())}.items():
+        for key, value in {"LANES_": self._lanes, "STRETCH_": STRETCH, "STEP_VALUES_": self.step_values}.items():
             self._line(f"{key} = {value}")
         self._line(f"STATES_, BLOCK_STATES_ = {len(self._program.states)}, {len(self._program.block_states)}")
         self._line(f"real_ = np.{self._dtype}")
         self._line("load_, spread_, number_ = vectors_.vectors_of(LANES_, real_)")
         self._line("wide_ = vectors_.vectors_of(LANES_, np.float64)[2]")
         self._line("narrow_ = vectors_.narrow_to(real_)")
-        self._line('entry_ = njit(nogil=True, error_model="numpy")')
-        self._line('part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)')
+        # Neither needs a wrapper for Python: an entry point is called by its machine code (`machine`).
+        self._line(
+            'entry_ = part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)'
+        )
         self._clocks()
         for kind in self._variants:
             if not self._program.starts_at_numbers:
@@ -245,7 +254,7 @@ class _Source:
         self._line()
         self._line("@part_")
         self._open(f"def {what}_{kind}_({self._arguments}):")
-        if kind <= _UNROLLED:
+        if kind <= UNROLLED:
             self._line(f"size_ = {kind}")
         self._settings(narrow=True)
         self._line(f"{symbols.L_l} = spread_(extremes_[extremes_at_])")
@@ -287,11 +296,9 @@ class _Source:
         self._assign(phase.block)
         for mean in phase.means:
             self._line(f"{mean.name}_sum_ = number_(0.0)")
-        in_registers = kind <= _UNROLLED
+        in_registers = kind <= UNROLLED
         if first or in_registers:
-            loops = (
-                [("i_ = 0", kind)] if in_registers else [(f"for i_ in range(0, size_ - {kind - 8}, {_ROWS}):", _ROWS)]
-            )
+            loops = [("i_ = 0", kind)] if in_registers else [(f"for i_ in range(0, size_ - {kind - 8}, {ROWS}):", ROWS)]
             if not in_registers and kind > 8:
                 loops.append((f"i_ = size_ - {kind - 8}", kind - 8))
         else:
@@ -373,7 +380,7 @@ class _Source:
     def _take_block(self) -> None:
         """Write the calls that run a block, chosen by its size."""
         for number, kind in enumerate(self._variants):
-            test = f"size_ == {kind}" if kind <= _UNROLLED else f"size_ > {_UNROLLED} and size_ % {_ROWS} == {kind - 8}"
+            test = f"size_ == {kind}" if kind <= UNROLLED else f"size_ > {UNROLLED} and size_ % {ROWS} == {kind - 8}"
             self._open(f"{'if' if number == 0 else 'elif'} {test}:")
             by_step = self._divided or self._sampled
             arguments = self._arguments.replace("steps_", "1") if by_step else self._arguments
@@ -450,16 +457,19 @@ _DIVIDED_LOOP = """\
 
 _DIVIDED_ARRAYS = " outers_, widths_,"
 
+_LARGEST = float(np.finfo(np.float64).max)
+_LARGEST_START = float(np.nextafter(_LARGEST / DIVERGED_ABOVE, 0.0))
+
 _FOLLOW = f'''
 
 @part_
 def limits_(sums_, tolerance_, at_, below_, limit_):
     """From the first gap of every setting: what counts as reached, and above what the run has diverged."""
-    largest_ = np.finfo(np.float64).max
+    largest_ = {_LARGEST!r}
     for k_ in range(LANES_):
         start_ = np.float64(sums_[k_]) / 2.0
         below_[at_ + k_] = tolerance_ * start_
-        scale_ = min(start_, np.nextafter(largest_ / {DIVERGED_ABOVE!r}, 0.0))
+        scale_ = min(start_, {_LARGEST_START!r})
         limit_[at_ + k_] = {DIVERGED_ABOVE!r} * scale_ if start_ > 0.0 else largest_
 
 

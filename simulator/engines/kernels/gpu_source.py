@@ -30,7 +30,8 @@ import sympy as sp
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
 from quadsim.simulator.engines.kernels.program import Assignment, Phase, Program
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.functions import symbols
+from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["LANES_UP_TO", "WHOLE_UP_TO", "Unit", "gpu_source", "kernel_source", "step_names", "units_of"]
 

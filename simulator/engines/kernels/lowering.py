@@ -27,7 +27,8 @@ import sympy as sp
 
 from quadsim.simulator.engines.kernels.printer import FUNCTIONS
 from quadsim.simulator.engines.kernels.program import Assignment, Phase, Program
-from quadsim.simulator.rules.rule import BlockMean, Ratio, Rule, symbols
+from quadsim.simulator.rules.functions import BlockMean, Ratio, symbols
+from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["program", "why_no_program"]
 

@@ -12,7 +12,8 @@ import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.pycode import PythonCodePrinter
 
-from quadsim.simulator.rules.rule import Ratio, Rule
+from quadsim.simulator.rules.functions import Ratio
+from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["FUNCTIONS", "ExpressionPrinter", "label"]
 

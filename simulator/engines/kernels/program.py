@@ -1,14 +1,62 @@
 """A rule as straight-line code: assignments that run once, per block, per step and per coordinate.
 
-`lowering` makes a Program of a Rule; `cpu_source`, `gpu_source` and `update_source` print it.
+`lowering` makes a Program of a Rule; `cpu_source`, `gpu_source` and `update_source` print it. What the source of a CPU kernel and
+its caller agree on is here, too: it needs no SymPy.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import sympy as sp
+if TYPE_CHECKING:
+    import sympy as sp
 
-__all__ = ["Assignment", "Phase", "Program"]
+__all__ = ["ROWS", "STRETCH", "UNROLLED", "Assignment", "CpuKernel", "Phase", "Program", "variant"]
+
+STRETCH = 128
+"""Steps that one block runs before the next block starts.
+
+It must be even: the errors are at two places in turn, and `run_` expects those of the next stretch at the first place.
+"""
+
+ROWS = 4
+"""Rows of the product H_l e that are accumulated in registers at the same time."""
+
+UNROLLED = 7
+"""Largest block size with all rows in registers and its own code."""
+
+
+def variant(size: int) -> int:
+    """Return the number of the code that runs a block of this size.
+
+    Sizes up to 7 have code of their own, with all rows in registers. Larger sizes share code: rows run four at a time, so only
+    the remainder of the size divided by 4 makes a difference. Fewer variants mean less to compile.
+
+    Examples:
+        >>> variant(3), variant(8), variant(12), variant(13)
+        (3, 8, 8, 9)
+    """
+    return size if size <= UNROLLED else 8 + size % ROWS
+
+
+@dataclass(frozen=True)
+class CpuKernel:
+    """The source of a kernel, and what its caller has to know of the arrays that it takes.
+
+    Attributes:
+        source: see `cpu_source.cpu_source`.
+        step_values: number of values in the table of `steps_`, for each step.
+        clocks: number of clocks.
+        states: the value before the first step of every state with a value for each coordinate; None where the kernel computes it
+            from the first gradient.
+        block_states: likewise for every state with one value for each block.
+    """
+
+    source: str
+    step_values: int
+    clocks: int
+    states: tuple[float | None, ...]
+    block_states: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -20,8 +68,8 @@ class Assignment:
         value: an expression in symbols that are assigned earlier or that are inputs (g, w, lr, hyperparameters, states).
     """
 
-    name: sp.Symbol
-    value: sp.Expr
+    name: "sp.Symbol"
+    value: "sp.Expr"
 
     def __str__(self) -> str:
         return f"{self.name} = {self.value}"
@@ -91,25 +139,25 @@ class Program:
         advance: w <- w + increment
     """
 
-    hyperparameters: tuple[sp.Symbol, ...]
+    hyperparameters: "tuple[sp.Symbol, ...]"
     clocks: tuple[Assignment, ...]
     once: tuple[Assignment, ...]
     per_block: tuple[Assignment, ...]
     step: tuple[Assignment, ...]
-    states: tuple[sp.Symbol, ...]
-    block_states: tuple[sp.Symbol, ...]
+    states: "tuple[sp.Symbol, ...]"
+    block_states: "tuple[sp.Symbol, ...]"
     start: tuple[Phase, ...]
-    started: Mapping[sp.Symbol, sp.Expr]
+    started: "Mapping[sp.Symbol, sp.Expr]"
     advance: tuple[Phase, ...]
-    advanced: Mapping[sp.Symbol, sp.Expr]
-    increment: sp.Expr
+    advanced: "Mapping[sp.Symbol, sp.Expr]"
+    increment: "sp.Expr"
 
     @property
     def starts_at_numbers(self) -> bool:
         """Whether every state starts at a number, so that no kernel has to compute the start from the first gradient."""
         return all(value.is_number for value in self.started.values())
 
-    def uses(self, phases: Iterable[Phase]) -> set[sp.Symbol]:
+    def uses(self, phases: Iterable[Phase]) -> "set[sp.Symbol]":
         """The symbols that the phases read and do not assign themselves."""
         whole = [assignment for phase in phases for assignment in (*phase.block, *phase.coordinate, *phase.means)]
         return set().union(*(a.value.free_symbols for a in whole)) - {a.name for a in whole}

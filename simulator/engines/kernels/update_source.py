@@ -23,7 +23,8 @@ from quadsim.simulator.engines.kernels.cache import import_source, say_if_new
 from quadsim.simulator.engines.kernels.lowering import program, why_no_program
 from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
 from quadsim.simulator.engines.kernels.program import Assignment, Program
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.functions import symbols
+from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["FusedUpdate", "update_source", "why_no_update"]
 

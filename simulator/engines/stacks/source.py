@@ -23,7 +23,8 @@ from quadsim.simulator.engines.stacks.blocks import BLOCKS, HEADER
 from quadsim.simulator.models.base import DataShape, Model
 from quadsim.simulator.models.mlp import MLP
 from quadsim.simulator.models.transformer import Transformer
-from quadsim.simulator.rules.rule import Rule, symbols
+from quadsim.simulator.rules.functions import symbols
+from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["Form", "Layout", "shared_bytes", "slots_of", "stack_source"]
 

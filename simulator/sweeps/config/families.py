@@ -6,6 +6,7 @@ quadratics imports nothing of toy models.
 """
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from quadsim.simulator.sweeps.config.grid import SweepGrid
 
-__all__ = ["FAMILIES", "Family", "config_from_json", "family_of", "imported"]
+__all__ = ["FAMILIES", "Family", "config_from_json", "family_of", "imported", "imported_later"]
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,15 @@ def imported(path: str) -> Any:
         raise ImportError(
             f"path must name an object of a module as package.module:name, got {path!r}; correct the record of the family."
         ) from error
+
+
+def imported_later(path: str) -> Callable[..., Any]:
+    """The function that a path names, see `imported`; it is imported when it is first called."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        return imported(path)(*arguments, **options)
+
+    return call
 
 
 def family_of(config: Any) -> Family:

@@ -108,7 +108,7 @@ def _range(setting: OptimizerSpec, name: str) -> tuple[float, float]:
     if name == "beta2_samples":
         return 0.0, math.inf
     if isinstance(setting.optimizer, Rule):
-        own = next(h for symbol, h in setting.optimizer.hyperparameters.items() if str(symbol) == name)
+        own = setting.optimizer.ranges[name]
         return own.low, own.high
     return 0.0, 1.0 if isinstance(setting.optimizer.hyperparameters[name], bool) else math.inf
 

@@ -21,7 +21,6 @@ from quadsim.simulator.problems.spectra import (
 )
 from quadsim.simulator.problems.starts import check_gradient_dials, gradient_spread
 from quadsim.simulator.rules.optimizer import OptimizerSpec
-from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.sweeps.config.given import GivenProblem
 
 __all__ = ["DIALS", "ORACLE_DIALS", "POINT_COLUMNS", "GivenPoint", "Point"]
@@ -155,12 +154,12 @@ class Point:
         """
         eigenvalues = np.sort(np.concatenate(self.spectra))
         values = {
-            symbols.L: float(eigenvalues[-1]) * (1.0 + self.coupling),
-            symbols.mu: float(eigenvalues[0]) * (1.0 - self.coupling),
-            symbols.trace: float(np.sum(eigenvalues)),
-            symbols.dimension: float(sum(self.block_sizes)),
-            symbols.error_scale: self.error_scale,
-            symbols.tolerance: tolerance,
+            "L": float(eigenvalues[-1]) * (1.0 + self.coupling),
+            "mu": float(eigenvalues[0]) * (1.0 - self.coupling),
+            "trace": float(np.sum(eigenvalues)),
+            "dimension": float(sum(self.block_sizes)),
+            "error_scale": self.error_scale,
+            "tolerance": tolerance,
         }
         return spec.natural_lr(values)
 

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from quadsim.simulator.models.problem import ToyProblem, resolve_model
 from quadsim.simulator.models.tasks import resolve_task
 from quadsim.simulator.rules.optimizer import OptimizerSpec
-from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.support.checks import named_options
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.config.options import TOY_MODELS
@@ -33,7 +32,7 @@ _DIAL_LABELS = {
     "temperature": "temperature of the attention",
 }
 
-_TYPICAL = {symbols.L: 2.0, symbols.mu: 0.02, symbols.trace: 200.0, symbols.error_scale: 0.1}
+_TYPICAL = {"L": 2.0, "mu": 0.02, "trace": 200.0, "error_scale": 0.1}
 """Of the tiny models here; only to centre the grids of learning rates, which are extended where this is wrong."""
 
 
@@ -91,7 +90,7 @@ class ModelPoint:
 
     def natural_lr(self, spec: OptimizerSpec, tolerance: float) -> float:
         """The rate a rule's grid is centred on: `Rule.natural_lr` at values typical of these models."""
-        return spec.natural_lr({**_TYPICAL, symbols.tolerance: tolerance, symbols.dimension: self.example.dimension})
+        return spec.natural_lr({**_TYPICAL, "tolerance": tolerance, "dimension": self.example.dimension})
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,6 @@ def _on_problem(given: GivenProblem, start: str) -> str:
 
 def _default_decay(spec: OptimizerSpec) -> float:
     if isinstance(spec.optimizer, Rule):
-        known = spec.optimizer.hyperparameters.items()
-        return next((h.default for key, h in known if str(key) == "weight_decay"), 0.0)
+        decay = spec.optimizer.ranges.get("weight_decay")
+        return 0.0 if decay is None else decay.default
     return spec.optimizer.hyperparameters.get("weight_decay", 0.0)

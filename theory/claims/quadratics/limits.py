@@ -12,7 +12,8 @@ from quadsim.simulator.engines import simulate
 from quadsim.simulator.figures.table_figures import lines_figure
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import Ratio, Rule, symbols
+from quadsim.simulator.rules.functions import Ratio, symbols
+from quadsim.simulator.rules.rule import Rule
 from quadsim.theory.claims.judging import (
     BEYOND,
     ZHANG,

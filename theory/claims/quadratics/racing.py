@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.engines import simulate_optimizer
 from quadsim.simulator.problems.quadratic import BlockQuadratic
+from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.rules.optimizer import OptimizerSpec
-from quadsim.simulator.rules.rule import symbols
 from quadsim.simulator.sweeps.config.quadratics import SweepConfig
 from quadsim.simulator.sweeps.run.driver import sweep
 from quadsim.theory.claims.judging import Condition, Measured, at_best_of_half, measured_median

@@ -7,8 +7,8 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import BlockMean, Ratio
-from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.simulator.rules.functions import BlockMean, Ratio
+from quadsim.simulator.rules.functions import symbols as rule_symbols
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.statements.as_run.records import as_run
 from quadsim.theory.statements.proving import Step

@@ -8,8 +8,8 @@ reports delta/Lambda_G along training, which says whether the theorems speak of 
 import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import Total
-from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.simulator.rules.functions import Total
+from quadsim.simulator.rules.functions import symbols as rule_symbols
 from quadsim.theory.statements.proving import Step
 from quadsim.theory.statements.recursion import advance
 from quadsim.theory.statements.sign import telescope

@@ -12,8 +12,8 @@ from typing import Any
 import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import Total
-from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.simulator.rules.functions import Total
+from quadsim.simulator.rules.functions import symbols as rule_symbols
 from quadsim.theory.statements.named import AT_WITNESS, POLYAK_MOMENTUM
 from quadsim.theory.statements.recursion import advance, along_eigenvector
 from quadsim.theory.statements.steps import equal

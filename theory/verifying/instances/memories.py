@@ -6,7 +6,7 @@ from fractions import Fraction
 import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import symbols
+from quadsim.simulator.rules.functions import symbols
 from quadsim.theory.checking.instance import InstanceCheck
 from quadsim.theory.statements.models.memories import frozen_mode
 from quadsim.theory.statements.theorem import Theorem

@@ -6,7 +6,7 @@ Nothing is assumed of how the preconditioner B came about: eps, bias correction,
 import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.simulator.rules.functions import symbols as rule_symbols
 from quadsim.theory.running.preconditioner import preconditioned_form
 from quadsim.theory.statements.proving import Step
 from quadsim.theory.statements.steps import e, equal, lam

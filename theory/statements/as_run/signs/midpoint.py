@@ -3,7 +3,7 @@
 import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.simulator.rules.functions import symbols as rule_symbols
 from quadsim.theory.statements.as_run.signs.descent import HULL, SUM, g, rate, s
 from quadsim.theory.statements.proving import Step
 from quadsim.theory.statements.recursion import advance

@@ -6,8 +6,8 @@ from typing import Any
 import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import Ratio
-from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.simulator.rules.functions import Ratio
+from quadsim.simulator.rules.functions import symbols as rule_symbols
 from quadsim.theory.statements.derived.definitions import Q
 from quadsim.theory.statements.derived.signs.definitions import Signs
 from quadsim.theory.statements.named import gap_l

@@ -10,7 +10,7 @@ from typing import Any
 import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.simulator.rules.functions import symbols as rule_symbols
 from quadsim.theory.running.preconditioner import preconditioned_form
 from quadsim.theory.statements.derived.preconditioned.definitions import MEMORY, Run, v_of_mode
 from quadsim.theory.statements.derived.signs.definitions import Signs

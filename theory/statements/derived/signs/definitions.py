@@ -10,7 +10,7 @@ from typing import Any
 import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.simulator.rules.functions import symbols as rule_symbols
 from quadsim.theory.statements.named import AGES, RECURSIONS, VALUES, age, gap_l, middle_0_l, rate
 from quadsim.theory.statements.recursion import advance
 from quadsim.theory.statements.steps import equal

@@ -6,7 +6,7 @@ from typing import Any
 import sympy as sp
 
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.rules.rule import symbols as rule_symbols
+from quadsim.simulator.rules.functions import symbols as rule_symbols
 from quadsim.theory.statements.named import PAIRS, VALUES
 from quadsim.theory.statements.recursion import along_eigenvector
 from quadsim.theory.statements.steps import equal
