@@ -141,3 +141,13 @@ def test_the_command(tmp_path):
     assert "did you mean 'gd-lower'" in wrong.stderr
     both = run.invoke(app, ["reproduce", "--quick", "--full"])
     assert (both.exit_code, both.stderr.count("\n")) == (2, 1)
+
+
+def test_a_count_of_classes_has_a_vector_for_each_class():
+    """At full size, which no test runs."""
+    from quadsim.theory.claims.networks import blocks
+
+    cells = blocks._class_cells(Setting("full"))
+    assert {where for where, _ in cells} == {"", *blocks._BESIDE}
+    for where, classes in cells:
+        assert classes <= blocks._BESIDE.get(where, (blocks._VECTORS, 0))[0]

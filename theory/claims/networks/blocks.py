@@ -84,7 +84,8 @@ def _exponent(part: str, where: str = "") -> str:
 
 def _class_cells(setting: Setting) -> list[tuple[str, float]]:
     counts = setting.pick(tiny=(2.0, 100.0), quick=(2.0, 100.0), full=(2.0, 10.0, 100.0, 300.0))
-    return [(where, classes) for where in ("", *_BESIDE) for classes in counts]
+    most = {where: vectors for where, (vectors, _) in _BESIDE.items()}  # a class needs a vector
+    return [(where, classes) for where in ("", *_BESIDE) for classes in counts if classes <= most.get(where, _VECTORS)]
 
 
 def _class_cell(part: tuple[str, float], setting: Setting) -> pd.DataFrame:
@@ -441,7 +442,7 @@ BLOCKS = (
         "vectors with random classes. Of each matrix's own block of H, the share of the squared entries off the blocks of single "
         "rows; the exponent is the slope of its logarithm over ln C, C = 2 to 300. What lies between the layers is "
         "apart. Beside: the same on 250 "
-        "and 4,000 vectors, and after 100 steps of Adam at 0.01 (12 seeds).",
+        "(C to 100) and 4,000 vectors, and after 100 steps of Adam at 0.01 (12 seeds).",
         experiment=Cells(_class_cells, _class_cell, _class_count),
         draw=_draw_class_count,
         caption="Shares of squared entries off the row blocks; medians, bars from 10% to 90% of the seeds. The squared loss has "

@@ -1,6 +1,6 @@
 """A claim on pretrained networks: whether training on one half of a text leaves matrices that are more alike on the other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.figures.table_figures import dots_figure
 from quadsim.simulator.models import Text, ToyProblem, Transformer
 from quadsim.simulator.training.loop import train
-from quadsim.theory.claims.judging import ZHANG, Claim, Condition, Fixed, Found, Reach, Setting, measured_median
+from quadsim.theory.claims.judging import ZHANG, Cells, Claim, Condition, Fixed, Found, Reach, Setting, measured_median
 from quadsim.theory.claims.networks.heterogeneity import edge_notes, gap_at_best, sd_of_matrices
 
 __all__ = ["PRETRAINING"]
@@ -37,27 +37,33 @@ def _pretrained(init: str | float, steps: tuple[int, ...], seeds: int, setting: 
     return [run.snapshots.theta[:, 0, i].astype(np.float64) for i in range(len(steps))]
 
 
-def _pretraining(setting: Setting) -> Found:
+def _pretrained_cell(start: str, setting: Setting) -> pd.DataFrame:
+    """Return curvature and race of every judged seed, fresh and pretrained, from one law of the start."""
     seeds, before = setting.pick(tiny=2, quick=4, full=48), setting.pick(tiny=3, quick=50, full=600)
     steps = setting.pick(tiny=2, quick=10, full=60)
+    after = _problem(_STARTS[start], "second", seeds, setting)
+    theta = _pretrained(_STARTS[start], (before,), seeds, setting)[0]
     rows: list[dict[str, object]] = []
-    edges: dict[str, list[str]] = {}
-    for start, init in _STARTS.items():
-        after = _problem(init, "second", seeds, setting)
-        theta = _pretrained(init, (before,), seeds, setting)[0]
-        for state, problem in zip(_STATES, (after, after.starting_at(theta)), strict=True):
-            judged = problem.select(list(range(1, seeds, 2)))
-            gap, edges[f"{start}, {state}"] = gap_at_best(problem, {"heavy-ball": 0.1, "adam": 0.01}, steps, setting)
-            rows += [
-                {"start": start, "state": state, "measure": measure, "index": index, "value": value}
-                for measure, values in ((_SD, sd_of_matrices(judged, number=None)), (_GAP, gap))
-                for index, value in zip(judged.index, values, strict=True)
-            ]
-    table = pd.DataFrame(rows)
+    for state, problem in zip(_STATES, (after, after.starting_at(theta)), strict=True):
+        judged = problem.select(list(range(1, seeds, 2)))
+        gap, edges = gap_at_best(problem, {"heavy-ball": 0.1, "adam": 0.01}, steps, setting)
+        row = {"start": start, "state": state, "edges": " and ".join(edges)}
+        rows += [
+            row | {"measure": measure, "index": index, "value": value}
+            for measure, values in ((_SD, sd_of_matrices(judged, number=None)), (_GAP, gap))
+            for index, value in zip(judged.index, values, strict=True)
+        ]
+    return pd.DataFrame(rows)
+
+
+def _pretraining(parts: Sequence[pd.DataFrame], _: Setting) -> Found:
+    table = pd.concat(parts, ignore_index=True)
     measured = [
         measured_median(f"{measure}, {state}, {start}", same["value"])
         for (measure, state, start), same in table.groupby(["measure", "state", "start"], sort=False)
     ]
+    of_pairs = table.groupby(["start", "state"], sort=False)["edges"].first()
+    edges = {f"{start}, {state}": [str(rules)] for (start, state), rules in of_pairs.items() if rules}
     return Found(measured, {"states": table}, edge_notes(edges))
 
 
@@ -127,7 +133,7 @@ PRETRAINING = (
         method="Pre-norm Transformer, 600 steps of Adam at 0.01 on the first half of the text in batches of 8; then measured and "
         "raced on the second half, 60 steps, against a fresh one of the same seed, each rule at the rate that is best on half of "
         "the seeds. At 1/sqrt(fan-in) beside it.",
-        experiment=_pretraining,
+        experiment=Cells(lambda setting: tuple(_STARTS), _pretrained_cell, _pretraining),
         draw=_draw,
         caption="A dot per seed, bars at medians; left the curvature, right what Adam gains.",
         reach=Reach(
