@@ -1,10 +1,11 @@
 """Convert formulas of the theorems to MathML, which browsers draw. Text of a result folder is never converted."""
 
+import re
 from functools import cache
 from typing import Any
 
 import latex2mathml.converter
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from sympy.printing.latex import LatexPrinter
 
 from quadsim.theory import Theorem
@@ -35,6 +36,8 @@ _NAMES = {
     }.items()
 } | {"momentum": r"\beta"}
 """Names of symbols to their MathML. The key is the name, as proofs use symbols with other assumptions."""
+
+_WORDS = re.compile(r"\\text\{[^{}]*\}")
 
 _CARRY_A_POWER = ("_2^2", "_F^2", "{s<t}")
 
@@ -69,6 +72,7 @@ def _latex(expression: Any) -> str:
 def mathml(latex: str, *, block: bool = False) -> Markup:
     """Return an expression as MathML."""
     plain = latex.replace(r"\_", "_").replace(r"\%", "%")  # LaTeX has to mark them in words, MathML shows the mark
+    plain = _WORDS.sub(lambda words: str(escape(words[0])), plain)  # the converter escapes formulas, but not words
     return Markup(latex2mathml.converter.convert(plain, display="block" if block else "inline"))
 
 
