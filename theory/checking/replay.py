@@ -122,14 +122,17 @@ def _run(
     with np.errstate(all="ignore"):
         for t in range(steps + 1):
             error = disturbed(error)
-            gradient = disturbed(blocks.times(error))
+            # The product rounds by units of |H||e|, which are many of H e where its terms cancel.
+            largest = blocks.moduli_times(np.abs(error[:1]))
+            gradient = blocks.times(error)
+            gradient[1:] += unit * largest * draw.uniform(-1.0, 1.0, size=gradient[1:].shape)
             out[..., t] = np.sum(error * gradient, axis=-1) / 2.0
             step = None
             if t < steps or ahead:
                 rate = [settings[0] * factors[min(t, len(factors) - 1)], *settings[1:]]
                 fixed = (gradient, error + blocks.minimizer, blocks.high, blocks.low, *rate)
                 if takes_signs and t < steps:
-                    jumps[..., t + 1] = _may_jump(stages, fixed, state, clocks, blocks, error, unit)
+                    jumps[..., t + 1] = _may_jump(stages, fixed, state, clocks, blocks.mean, unit * largest)
                 step, state, clocks = stages(fixed, state, clocks, blocks.mean)
             for name, values in observed.items():
                 values.append(observe(name, looked_at, error, gradient, step))
@@ -143,21 +146,19 @@ def _may_jump(
     fixed: Sequence[Array],
     state: Any,
     clocks: Sequence[Any],
-    blocks: "_Blocks",
-    error: Array,
-    unit: float,
+    mean: Callable[[Array], Array],
+    rounding: Array,
 ) -> NDArray[np.bool_]:
     """Return whether a coordinate of the plain run's step has another sign within rounding of its gradient, (M, K).
 
-    The gradient may be off by as much as a record: by what the copies are apart, and by the rounding of the product itself, some
-    units of |H||e|. A mean of gradients is then off by no more, to within the same factor.
+    The gradient may be off by as much as a record: by what the copies are apart, and by the rounding of the product itself. A
+    mean of gradients is then off by no more, to within the same factor.
     """
     gradient = fixed[0]
-    largest = blocks.times(np.abs(error[:1]), moduli=True)
-    around = _SHARE * (np.abs(gradient[1:] - gradient[:1]).max(axis=0, keepdims=True) + unit * largest)
+    around = _SHARE * (np.abs(gradient[1:] - gradient[:1]).max(axis=0, keepdims=True) + rounding)
     near = np.concatenate([gradient[:1], gradient[:1] + around, gradient[:1] - around])
     one = None if state is None else [np.asarray(s)[:1] for s in state]
-    step, _, _ = stages((near, fixed[1][:1], *fixed[2:]), one, clocks, blocks.mean)
+    step, _, _ = stages((near, fixed[1][:1], *fixed[2:]), one, clocks, mean)
     return np.asarray((np.sign(step[1:]) != np.sign(step[:1])).any(axis=(0, -1)))
 
 
@@ -197,17 +198,25 @@ class _Blocks:
         self._matrices = [
             problem.hessian[size][chosen, members[size].index(b)].astype(kind) for b, size in enumerate(sizes)
         ]
+        self._moduli = [np.abs(matrix) for matrix in self._matrices]
         self._means, repeat = _places(problem.rule_blocks), np.array(problem.rule_blocks.block_sizes)
         self._dimension = problem.dimension
         self.high = np.repeat(problem.rule_smoothness[chosen], repeat, axis=1)[:, None].astype(kind)
         self.low = np.repeat(problem.rule_convexity[chosen], repeat, axis=1)[:, None].astype(kind)
         self.minimizer = problem.layout.flatten(problem.minimizer)[chosen][:, None].astype(kind)
 
-    def times(self, error: Array, *, moduli: bool = False) -> Array:
-        """Return H e, or |H| e."""
-        out = np.empty_like(error)
-        for place, matrix in zip(self._places, self._matrices, strict=True):
-            out[..., place] = np.matmul(error[..., place], np.abs(matrix) if moduli else matrix)
+    def times(self, error: Array) -> Array:
+        """Return H e."""
+        return self._product(self._matrices, error)
+
+    def moduli_times(self, moduli: Array) -> Array:
+        """Return |H| times these."""
+        return self._product(self._moduli, moduli)
+
+    def _product(self, matrices: Sequence[Array], values: Array) -> Array:
+        out = np.empty_like(values)
+        for place, matrix in zip(self._places, matrices, strict=True):
+            out[..., place] = np.matmul(values[..., place], matrix)
         return out
 
     def mean(self, values: Array) -> Array:
