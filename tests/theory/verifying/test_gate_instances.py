@@ -118,8 +118,11 @@ def test_energies_where_a_step_lands_next_to_the_solution(rule):
             scalars([1.0], [0.7]), rule, lr=np.geomspace(0.01, 2.0, 80), eps=1e-3, steps=20, observe=["iterate"],
             engine="reference", dtype=dtype, **own,
         )  # fmt: skip
-        assert words("adam-energy", run) <= GOOD
-        assert words("adam-span", run) <= GOOD
+        for theorem in ("adam-energy", "adam-span"):
+            found = check(theorem, run)
+            good = np.isin(found.verdict, list(GOOD))
+            assert good.mean() > 0.95
+            assert all("nothing could be compared" in reason for reason in found.reason[~good])
 
 
 def test_adam_without_curvature_in_rationals():
