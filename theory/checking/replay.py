@@ -157,7 +157,7 @@ def _run(
 def _rounding(dtype: str, blocks: "_Blocks", largest: Array, gradient: Array) -> Array:
     """Return how much the plain run's gradient may be off at every coordinate, (1, M, K, P).
 
-    It is off by as much as a record: by what the copies are apart; by the rounding of the product itself, some units of |H||e| (`largest`);
+    It is off by as much as a record: by what the copies are apart; by the rounding of the product, units of |H||e| (`largest`);
     and by |H| times the smallest normal number of the type, as a smaller coordinate may be lost.
     """
     kind = np.finfo(dtype)
