@@ -119,9 +119,7 @@ def verify(
             _stress(instances, asked, workers or 1, as_json=as_json, quiet=quiet)
             return
         if draws is not None:
-            from quadsim.cli.commands.verify_draws import verify_draws
-
-            verify_draws(draws, workers or 1, as_json=as_json, quiet=quiet)
+            _hold_means(draws, workers or 1, as_json=as_json, quiet=quiet)
             return
         out = given_path("out", out)
         if out is not None:
@@ -258,6 +256,23 @@ def _try_mutants(every: int, seed: int, workers: int, *, as_json: bool, quiet: b
         lines += [f"{len(found.holes)} survive without one:", *(f"  {line}" for line in found.holes)]
         typer.echo("\n".join(lines))
     if found.holes:
+        raise typer.Exit(1)
+
+
+def _hold_means(draws: int, workers: int, *, as_json: bool, quiet: bool) -> None:
+    """Hold the exact means on streams of samples against runs and print what was found; exit code 1 if a mean is refuted."""
+    from quadsim.cli.progress import progress_bar
+    from quadsim.cli.text.draws_table import draws_document, draws_table
+    from quadsim.theory.verifying.streams.means import ERROR_RATE
+    from quadsim.theory.verifying.streams.monte_carlo import monte_carlo
+
+    with progress_bar(quiet=quiet) as progress:
+        found = list(monte_carlo(draws, workers=workers, progress=progress))
+    if as_json:
+        print_json({"error_rate": ERROR_RATE, "cases": [draws_document(one) for one in found]})
+    else:
+        typer.echo(draws_table(found, ERROR_RATE))
+    if any(one.verdict == "refuted" for one in found):
         raise typer.Exit(1)
 
 

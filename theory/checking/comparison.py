@@ -29,6 +29,8 @@ FOREIGN = "not the rule's run"
 
 CONTRADICTION = "contradiction"
 
+_ANOTHER_RUN = "the rule's exact run bears it out, the recorded one does not: another run, or more rounding"
+
 VERDICTS = ("verified", "holds", "refuted", "undecided", "not applicable", FOREIGN, CONTRADICTION)
 """The verdicts (docs/theory.md section 7), in order: exact arithmetic confirms it; a float run stays within its rounding
 budget; exact arithmetic has a counter-example; a flag in floating point that exact arithmetic could not settle, or nothing that
@@ -282,12 +284,7 @@ def check(
             assumed[m, k] = exact.assumed
             if exact.verdict == "verified" and exact.unlike:
                 # The rule's exact run bears the statement out. That says nothing about a record that is not that run.
-                if flagged[m, k]:
-                    reason[m, k] = (
-                        "the rule's exact run bears it out, the recorded one does not: another run, or more rounding"
-                    )
-                else:
-                    reason[m, k] = reason[m, k] or exact.unlike
+                reason[m, k] = _ANOTHER_RUN if flagged[m, k] else reason[m, k] or exact.unlike
                 continue
             if contradicts := _contradiction(in_floats, int(m), int(k), exact):
                 verdict[m, k], reason[m, k] = CONTRADICTION, contradicts

@@ -10,7 +10,7 @@ from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.support.checks import check_count
 from quadsim.theory.checking.floats import STANDARD_ERRORS
 from quadsim.theory.checking.instance import InstanceCheck
-from quadsim.theory.statements.head import drift, moments_of_walk, step_distribution
+from quadsim.theory.statements.models.head import drift, moments_of_walk, step_distribution
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import Symbol

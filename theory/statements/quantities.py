@@ -199,7 +199,7 @@ GEOMETRIES: Mapping[str, tuple[sp.Expr, sp.Expr]] = {
 
 def _only_on_a_head(trajectory: Trajectory) -> Array:
     raise ValueError(
-        "the statement is about a softmax head, got a run on a quadratic; use quadsim.theory.statements.head."
+        "the statement is about a softmax head, got a run on a quadratic; use quadsim.theory.statements.models.head."
     )
 
 

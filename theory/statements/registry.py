@@ -22,7 +22,7 @@ _TUPLES = (
     "as_run.preconditioned.theorems:ADAM_AS_RUN",
     "as_run.invariance:INVARIANCE",
     "covariance:HETEROGENEITY",
-    "head:HEAD",
+    "models.head:HEAD",
     "models.toy_models:TOY_MODELS",
     "models.memories:MEMORIES",
     "models.stream:STREAM",
@@ -35,7 +35,7 @@ _DERIVATIONS = (
     "derived.sign_proofs.derivations:SIGN_DERIVATIONS",
     "derived.preconditioned_proofs:PRECONDITIONED_DERIVATIONS",
     "derived.from_state_proof:FROM_STATE_DERIVATIONS",
-    "derived.streams.derivations:STREAM_DERIVATIONS",
+    "derived.stream_proofs:STREAM_DERIVATIONS",
 )
 """Likewise the derivations, by the names of theorems."""
 

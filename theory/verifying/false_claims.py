@@ -19,7 +19,7 @@ from quadsim.theory.checking.comparison import check
 from quadsim.theory.checking.heads import check_head
 from quadsim.theory.checking.instance import InstanceCheck
 from quadsim.theory.statements.coupled.survival import coupled_block_gd
-from quadsim.theory.statements.head import drift, moments_of_walk, step_distribution
+from quadsim.theory.statements.models.head import drift, moments_of_walk, step_distribution
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import MaxOver, MinOver, Symbol

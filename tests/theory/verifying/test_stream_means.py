@@ -6,8 +6,8 @@ import pytest
 from quadsim.simulator import BlockQuadratic, simulate
 from quadsim.simulator.engines.kernels.streams.sampling import Sampler
 from quadsim.simulator.problems.oracles import Stream
-from quadsim.theory.checking.means import MeanSums
 from quadsim.theory.running.stream_moments import Moments, largest_stable_rate, sign_step_gap, stream_trace
+from quadsim.theory.verifying.streams.means import MeanSums
 from quadsim.theory.verifying.streams.monte_carlo import CASES, Case, monte_carlo
 
 CURVE = Case("curve", "gd", 0.0, 4, "normal", 10.0, 0.1)

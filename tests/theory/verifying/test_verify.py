@@ -17,9 +17,10 @@ from quadsim.simulator.rules.rule import Ratio, symbols
 from quadsim.theory import THEOREMS, Theorem, assert_bound, check
 from quadsim.theory.checking import exact_run, floats
 from quadsim.theory.checking.heads import check_head
-from quadsim.theory.statements import head, registry
+from quadsim.theory.statements import registry
 from quadsim.theory.statements.adam_cycle import adam_on_orbit
-from quadsim.theory.statements.head import drift, moments_of_walk, step_distribution
+from quadsim.theory.statements.models import head
+from quadsim.theory.statements.models.head import drift, moments_of_walk, step_distribution
 from quadsim.theory.statements.quantities import evaluate, evaluate_along
 from quadsim.theory.symbols import MaxOver, SumOver, Symbol
 from quadsim.theory.verifying import trials as instances

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.theory.checking.instance import InstanceCheck
-from quadsim.theory.checking.means import MeanSums
 from quadsim.theory.running.stream_moments import sign_step_gap
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import SumOver, Symbol
 from quadsim.theory.verifying.draws import Draw, fraction
 from quadsim.theory.verifying.instances.toy_models import compared, value
+from quadsim.theory.verifying.streams.means import MeanSums
 
 __all__ = ["check_moments", "of_end", "of_memory", "of_moments", "of_signs"]
 

@@ -17,9 +17,9 @@ from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.support.checks import check_count
-from quadsim.theory.checking.means import ERROR_RATE, JudgedMeans, MeanSums
 from quadsim.theory.running.stream_moments import Moments, largest_stable_rate, sign_step_gap
 from quadsim.theory.verifying.processes import in_processes
+from quadsim.theory.verifying.streams.means import ERROR_RATE, JudgedMeans, MeanSums
 
 __all__ = ["CASES", "Case", "CaseFound", "monte_carlo", "run_part"]
 

@@ -1,45 +1,16 @@
-"""The option `quadsim verify --draws`: the exact means on streams of samples against very many runs."""
+"""The table and the document of `quadsim verify --draws`: exact means on streams of samples against very many runs."""
 
 import math
 from typing import TYPE_CHECKING
 
-import typer
-
-from quadsim.cli.console import print_json
-
 if TYPE_CHECKING:
     from quadsim.theory.verifying.streams.monte_carlo import CaseFound
 
-__all__ = ["verify_draws"]
+__all__ = ["draws_document", "draws_table"]
 
 
-def verify_draws(draws: int, workers: int, *, as_json: bool, quiet: bool) -> None:
-    """Run all cases and print what they say; exit code 1 if a mean is refuted.
-
-    Args:
-        draws: number of runs of a curve.
-        workers: number of processes.
-        as_json: print one JSON document.
-        quiet: show no progress.
-
-    Raises:
-        ValueError: a number out of range.
-    """
-    from quadsim.cli.progress import progress_bar
-    from quadsim.theory.checking.means import ERROR_RATE
-    from quadsim.theory.verifying.streams.monte_carlo import monte_carlo
-
-    with progress_bar(quiet=quiet) as progress:
-        found = list(monte_carlo(draws, workers=workers, progress=progress))
-    if as_json:
-        print_json({"error_rate": ERROR_RATE, "cases": [_document(one) for one in found]})
-    else:
-        typer.echo(_text(found, ERROR_RATE))
-    if any(one.verdict == "refuted" for one in found):
-        raise typer.Exit(1)
-
-
-def _document(one: "CaseFound") -> dict[str, object]:
+def draws_document(one: "CaseFound") -> dict[str, object]:
+    """Return what one case found, as a document of JSON."""
     means = one.means
     return {
         "case": one.case.label,
@@ -55,7 +26,7 @@ def _document(one: "CaseFound") -> dict[str, object]:
     }
 
 
-def _text(found: "list[CaseFound]", error_rate: float) -> str:
+def draws_table(found: "list[CaseFound]", error_rate: float) -> str:
     """Return the table of cases and a sentence on what it would have shown."""
     from quadsim.cli.text.narrow import aligned
 
