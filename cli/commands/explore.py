@@ -23,7 +23,7 @@ def explore(
         str | None,
         typer.Option(
             "--optimizers",
-            help="The optimizers that the page begins with, up to four; others are chosen on the page [gd,adam]",
+            help="The optimizers that the page begins with, up to four; others are chosen on the page [gd,adam].",
             show_default=False,
             metavar="LIST",
         ),
@@ -37,10 +37,10 @@ def explore(
             metavar="FILE",
         ),
     ] = None,
-    out: Annotated[Path | None, path_option("--out", "The page [explore.html]")] = None,
+    out: Annotated[Path | None, path_option("--out", "File of the page [explore.html].")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a page with dials that runs optimizers in the browser, to see what heterogeneity does.
+    """Write a page with dials that runs optimizers in the browser.
 
     The page is one HTML file that needs neither a server nor a network. It draws a quadratic with three blocks of three
     coordinates, the one that quadsim draws for the same dials and seed, and runs the optimizers on it while you move the dials.
