@@ -190,7 +190,9 @@ def _in_own_type(trajectory: Trajectory, part: slice, steps: int) -> Array:
 class _Blocks:
     """The matrices of some problems of a batch, and what a rule asks of a block; arrays are (..., M, K, P)."""
 
-    def __init__(self, problem: BlockQuadratic, chosen: NDArray[np.int64], kind: type[np.floating[Any]] = np.float64) -> None:
+    def __init__(
+        self, problem: BlockQuadratic, chosen: NDArray[np.int64], kind: type[np.floating[Any]] = np.float64
+    ) -> None:
         sizes = problem.block_sizes
         self._places = _places(problem.layout)
         members = {size: blocks.tolist() for size, blocks in problem.layout.groups.items()}
