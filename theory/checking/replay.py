@@ -215,7 +215,9 @@ def _in_own_type(trajectory: Trajectory, part: slice, steps: int) -> Array:
 class _Blocks:
     """The matrices of some problems of a batch, and what a rule asks of a block; arrays are (..., M, K, P)."""
 
-    def __init__(self, problem: BlockQuadratic, chosen: NDArray[np.int64], kind: type = np.float64) -> None:
+    def __init__(
+        self, problem: BlockQuadratic, chosen: NDArray[np.int64], kind: type[np.floating[Any]] = np.float64
+    ) -> None:
         sizes = problem.block_sizes
         self._places = _places(problem.layout)
         members = {size: blocks.tolist() for size, blocks in problem.layout.groups.items()}
@@ -281,7 +283,7 @@ def _sources(rule: Rule) -> dict[str, Any]:
         "step_totals": (new, stages.step_totals.values()),
         "step": ((*new, *stages.step_totals), [stages.step]),
     }
-    known = {"BlockMean": np.asarray, "Ratio": _ratio}
+    known: dict[str, Callable[..., Any]] = {"BlockMean": np.asarray, "Ratio": _ratio}
     return {
         "clocks": len(clocks),
         "keep": [list(rule.update).index(state) for state in rule.states],
@@ -304,7 +306,7 @@ class _Stages:
         self.clocks = int(found["clocks"])
         self._mean: Callable[[Array], Array] = lambda values: values
         self._keep = tuple(found["keep"])
-        known = {"BlockMean": lambda values: self._mean(values), "Ratio": _ratio}
+        known: dict[str, Callable[..., Any]] = {"BlockMean": lambda values: self._mean(values), "Ratio": _ratio}
         each = {name: function_of(source, known) for name, source in found["functions"].items()}
         self._start_totals, self._start, self._clocks = each["start_totals"], each["start"], each["clocks"]
         self._update_totals, self._update = each["update_totals"], each["update"]

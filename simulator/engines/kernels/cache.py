@@ -83,14 +83,14 @@ def _imported(source: str, module_name: str, *, keep: bool) -> ModuleType:
     return module
 
 
-def say_if_new(module: ModuleType, what: str) -> None:
+def say_if_new(file: str | None, what: str) -> None:
     """Log that something will be compiled, if no compiled kernel of this module is in the cache yet.
 
     Args:
-        module: a module of `import_source`.
+        file: `__file__` of a generated module.
         what: what is compiled, as "adam for blocks of this size".
     """
-    path = Path(str(module.__file__))
+    path = Path(str(file))
     if not path.is_file():
         _LOG.info("compiling %s (kept in memory)", what)
     elif not any(path.parent.glob(f"{path.stem}.*.kernel")):
