@@ -14,7 +14,7 @@ from quadsim.simulator.problems.measures import Scales
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.rule import Rule
 
-__all__ = ["check_range"]
+__all__ = ["NumberRangeError", "check_range"]
 
 
 def check_range(problem: BlockQuadratic, rule: Rule | None, tolerance: float, dtype: str) -> None:
@@ -39,6 +39,10 @@ def check_range(problem: BlockQuadratic, rule: Rule | None, tolerance: float, dt
         _check_squares(scales, rule, kind)
 
 
+class NumberRangeError(ValueError):
+    """The numbers of a problem are outside the range of a number type."""
+
+
 class _Range:
     """The numbers of a floating point type.
 
@@ -55,10 +59,10 @@ class _Range:
         self.largest, self.most = float(kind.max), float(kind.max) / 4.0
         self._dtype = dtype
 
-    def refusal(self, what: str, allowed: str, got: float, fix: str) -> ValueError:
+    def refusal(self, what: str, allowed: str, got: float, fix: str) -> NumberRangeError:
         """The error of a problem whose numbers do not fit."""
         other, wider = ("", "") if self._dtype == "float64" else (f" in {self._dtype}", ", or use float64")
-        return ValueError(f"{what} must be {allowed}{other}, got {got:.6g}; {fix}{wider}.")
+        return NumberRangeError(f"{what} must be {allowed}{other}, got {got:.6g}; {fix}{wider}.")
 
 
 def _check_numbers(scales: Scales, kind: _Range) -> None:

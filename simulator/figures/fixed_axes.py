@@ -39,7 +39,8 @@ def lay_out(figure: Figure) -> None:
     Neither limits nor scales of the figure may change afterwards; its resolution may. The figure gets a canvas of Agg with one
     renderer, which keeps the formulas that it has parsed, 10 ms each: a PNG file of the same resolution finds them there.
     """
-    renderer: Any = FigureCanvasAgg(figure).get_renderer()
+    canvas: Any = FigureCanvasAgg(figure)  # its methods have no types
+    renderer = canvas.get_renderer()
     shown = [
         axis
         for axes in figure.axes
@@ -118,6 +119,8 @@ def _marks(axis: Axis, locator: Locator) -> list[Artist]:
     axis.set_minor_locator(NullLocator())
     places = places[_is_within(axis, places)]
     (tick,) = axis.get_minor_ticks(1)
+    figure = axis.get_figure(root=True)
+    assert figure is not None
     lines: list[Artist] = []
     for one in (tick.tick1line, tick.tick2line):
         if one.get_visible():
@@ -125,6 +128,6 @@ def _marks(axis: Axis, locator: Locator) -> list[Artist]:
             line.update_from(one)
             across = np.full(len(places), np.ravel(one.get_ydata() if axis.axis_name == "x" else one.get_xdata())[0])  # type: ignore[attr-defined]
             line.set_data(*((places, across) if axis.axis_name == "x" else (across, places)))  # type: ignore[attr-defined]
-            line.set_figure(axis.get_figure(root=True))
+            line.set_figure(figure)
             lines.append(line)
     return lines

@@ -1,6 +1,6 @@
 """Figure of how far a claim reaches: curves over the variable that decides, with onsets and a law; or a map with its onsets."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -73,12 +73,12 @@ def reach_figure(
         axis.plot(ends, [onset, onset], color=color, linewidth=4, alpha=0.35, solid_capstyle="butt")
         axis.plot([row["onset"]], [onset], marker="D", markersize=5, color=color, markeredgecolor="white")
     heights = _heights(null, onset)
-    for height, (_, style) in heights.items():
-        axis.axhline(height, color=_GREY, linestyle=style, linewidth=1)
+    for height, (_, line) in heights.items():
+        axis.axhline(height, color=_GREY, linestyle=line, linewidth=1)
     axis.set(xlabel=variable, ylabel=quantity)
     handles = [Line2D([], [], label=name, markersize=5, **style) for name, style in styles.items()]
     handles = handles if len(handles) > 1 else []
-    handles += [Line2D([], [], label=text, color=_GREY, linestyle=style) for text, style in heights.values()]
+    handles += [Line2D([], [], label=text, color=_GREY, linestyle=line) for text, line in heights.values()]
     if not crossed.empty:
         text = "onset, 95% interval"
         handles += [Line2D([], [], label=text, linestyle="none", marker="D", markersize=5, color=_GREY)]
@@ -90,7 +90,7 @@ def reach_figure(
     return figure
 
 
-def _heights(null: float, onset: float) -> dict[float, tuple[str, str]]:
+def _heights(null: float, onset: float) -> dict[float, tuple[str, Literal[":", "-."]]]:
     """The lines across, by height: the entry of the legend and the style of the line."""
     if null == onset:
         return {null: (f"{null:.3g}: no effect", ":")}

@@ -278,7 +278,7 @@ class ToyProblem:
             return self.task.data(self.seed, self.index)
         parts = {}
         for value in np.unique(self.heterogeneity).tolist():
-            task = replace(self.task, zipf=value)  # type: ignore[type-var]
+            task = replace(self.task, zipf=value)
             parts[value] = task.data(self.seed, self.index[self.heterogeneity == value])
         longest = max(part.targets.shape[1] for part in parts.values())
 
@@ -364,7 +364,7 @@ class ToyProblem:
         """N, the largest number of sequences of a problem; nothing is drawn to compute it."""
         if self.dial != "zipf":
             return self.task.size
-        return replace(self.task, zipf=float(self.heterogeneity.max())).size  # type: ignore[type-var]
+        return replace(self.task, zipf=float(self.heterogeneity.max())).size
 
     @property
     def data_bytes(self) -> float:

@@ -4,7 +4,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from functools import lru_cache, partial
 from typing import Any, ClassVar
 
@@ -55,6 +55,7 @@ class Data:
 class Task(ABC):
     """A frozen configuration that draws the data of a problem from (seed, problem index) alone."""
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # every task is a dataclass, so that `replace` takes any
     name: ClassVar[str]
     batch: int | None
 

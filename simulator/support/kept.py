@@ -109,15 +109,15 @@ class KeptFacts:
 
     def get(self, key: str, derive: Callable[[], Any]) -> Any:
         """Return a fact, a value that JSON holds; where it is not known, derive it and keep it."""
-        if self._facts is None:
-            self._facts = self._read()
-        if key not in self._facts:
-            found = json.loads(json.dumps(derive()))  # as it is read from the file: a tuple is a list
-            self._facts[key] = found
-            if len(self._facts) <= _MOST_FACTS and (path := self._path) is not None:
-                self._facts = {**self._read(), **self._facts}  # with those of other processes
-                write_kept(path, json.dumps(self._facts).encode())
-        return self._facts[key]
+        facts = self._facts  # one dictionary here, though another thread may replace it by one without its last fact
+        if facts is None:
+            facts = self._facts = self._read()
+        if key not in facts:
+            facts[key] = json.loads(json.dumps(derive()))  # as it is read from the file: a tuple is a list
+            if len(facts) <= _MOST_FACTS and (path := self._path) is not None:
+                facts = self._facts = {**self._read(), **facts}  # with those of other processes
+                write_kept(path, json.dumps(facts).encode())
+        return facts[key]
 
     @property
     def _path(self) -> Path | None:

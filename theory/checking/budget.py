@@ -190,9 +190,19 @@ def one_step_budget(trajectory: Trajectory, before: Array, after: Array) -> Arra
 
 
 def _step_error(trajectory: Trajectory, before: Array, after: Array) -> Array:
-    """Return what rounding can add to the root of gap_{t+1} in one step, (M, K, R); see `one_step_budget`."""
+    """Return what rounding can add to the root of gap_{t+1} in one step, (M, K, R); see `one_step_budget`.
+
+    A gradient is known to units of L_l |e_l|, which a step of length lr/Lambda_G multiplies by up to L/mu.
+    """
     units = (max(trajectory.problem.block_sizes) + 8) * _unit(trajectory)
-    return np.asarray(units * np.sqrt(_kappa(trajectory))[:, :, None] * (np.sqrt(before) + np.sqrt(after)))
+    around = np.sqrt(before) + np.sqrt(after)
+    if canonical_name(trajectory.rule) == "gd-lambda":
+        from quadsim.theory.statements.quantities import evaluate_along
+        from quadsim.theory.symbols import Symbol
+
+        longest = evaluate_along(Symbol.length * Symbol.L, trajectory)[:, :, : before.shape[2]]
+        around = around + np.where(np.isfinite(longest), longest, 1.0) * np.sqrt(before)
+    return np.asarray(units * np.sqrt(_kappa(trajectory))[:, :, None] * around)
 
 
 def path_budget(trajectory: Trajectory, symbols: "Set[sp.Basic]") -> Array:

@@ -20,7 +20,7 @@ from quadsim.theory.checking.budget import (
     symbol_budgets,
 )
 from quadsim.theory.checking.records import censored_below
-from quadsim.theory.running.values import canonical_name
+from quadsim.theory.running.values import canonical_name, smallest_eigenvalue
 from quadsim.theory.statements.theorem import Theorem
 
 __all__ = ["HIDDEN", "MOST_SLACK", "OBSTACLES", "STANDARD_ERRORS", "Compared", "compare_floats"]
@@ -175,7 +175,7 @@ def _powers_of_factor(theorem: Theorem, trajectory: Trajectory) -> Compared:
         counted = steps[1:].astype(np.float64) if trajectory.engine == "closed-form" else apart
         bound = per_step * apart
         limit = np.where(np.isinf(per_step), shifted * apart, bound + (shifted - per_step) * counted)
-        usable = (before > censored_below(trajectory)) & np.isfinite(before)
+        usable = (before > censored_below(trajectory)) & np.isfinite(before) & _squares_are_held(trajectory)[:, :, :-1]
         start = np.where(usable, before, np.nan)
     found = _logarithms(theorem, trajectory, start, after, bound, limit, steps[1:], apart, np.abs(bound))
     return replace(found, clear=found.clear & (apart == 1.0))  # over several steps one of them may fail
@@ -346,7 +346,9 @@ def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
     floor = censored_below(trajectory)
     with np.errstate(all="ignore"):
         factor = evaluate_along(theorem.bound, trajectory)[:, :, :-1]
-        usable = (before > floor) & np.isfinite(before) & (np.diff(steps) == 1)
+        usable = (
+            (before > floor) & np.isfinite(before) & (np.diff(steps) == 1) & _squares_are_held(trajectory)[:, :, :-1]
+        )
         known = usable & np.isfinite(factor)
         budgets = symbol_budgets(trajectory)
         _, error = sum_of_terms(theorem.bound, trajectory, budgets)
@@ -370,6 +372,18 @@ def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
         undefined = usable & ~np.isfinite(factor) & (np.diff(steps) == 1)
         clear = (excess < -slack) & (theorem.direction != "equal")
     return _Single(known & ~large, informative, violates, undefined, ratio, share, noticed, steps[1:], clear).together()
+
+
+def _squares_are_held(trajectory: Trajectory) -> NDArray[np.bool_]:
+    """Return whether the number type certainly holds the squares that a rule adds up at every recorded step, (M, K, R).
+
+    The rule gd-lambda divides sum_l L_l |g_l|^2 by |g|^2, which are at least 2 mu^2 and 2 mu times the gap.
+    """
+    if canonical_name(trajectory.rule) != "gd-lambda":
+        return np.ones(trajectory.gap.shape, dtype=bool)
+    low = smallest_eigenvalue(trajectory)[..., None]
+    with np.errstate(all="ignore"):
+        return np.asarray(2.0 * low * np.minimum(low, 1.0) * trajectory.gap > censored_below(trajectory))
 
 
 def _quantity(theorem: Theorem, trajectory: Trajectory, known_to: Array | None) -> Compared:
@@ -409,12 +423,16 @@ def _quantity(theorem: Theorem, trajectory: Trajectory, known_to: Array | None) 
         undefined = np.isfinite(seen) & ~np.isfinite(bound) & ~(looks_back & (trajectory.steps == 0))
         undefined &= not theorem.of_state
         # Below the floor a gap is only known to be small: it bears an upper bound out; a lower one is compared with the floor.
-        floor = censored_below(trajectory) if theorem.quantity in (Symbol.gap, Symbol.smaller_gap) else 0.0
-        small = seen <= floor
-        excess = np.where(small & (floor > 0.0), -np.inf if sign > 0 else bound - floor, excess)
+        floor = np.zeros((1, 1, 1))
+        if theorem.quantity in (Symbol.gap, Symbol.smaller_gap):
+            floor = np.full((1, 1, 1), censored_below(trajectory))
+        if theorem.quantity == Symbol.gap / Symbol.gap_0:
+            floor = censored_below(trajectory) / trajectory.gap[:, :, :1]
+        small = (seen <= floor) & (floor > 0.0)
+        excess = np.where(small, -np.inf if sign > 0 else bound - floor, excess)
     violates, clear = usable & (excess > slack), (excess < -slack) & (theorem.direction != "equal")
-    informative = (share <= MOST_SLACK) & ~(small & (bound <= floor) & (floor > 0.0))
-    clear &= ~(small & (floor > 0.0))
+    informative = (share <= MOST_SLACK) & ~(small & (bound <= floor))
+    clear &= ~small
     return _Single(usable, informative, violates, undefined, ratio, share, noticed, trajectory.steps, clear).together()
 
 

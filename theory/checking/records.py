@@ -213,7 +213,8 @@ def _recomputed(trajectory: Trajectory) -> tuple[Texts, NDArray[np.int64], Array
     evaluation = 4.0 * evaluation_budget(trajectory) + 64.0 * float(np.finfo(trajectory.dtype).eps)
     if trajectory.rule is None or trajectory.oracle != FULL or trajectory.steps.size == 1:
         start = np.broadcast_to(trajectory.problem.initial_gap[:, None, None], (*shape, 1))
-        again = Replay(start, np.broadcast_to(evaluation[..., None], start.shape), {})
+        allowed = np.broadcast_to(evaluation[..., None], start.shape)
+        again = Replay(start, allowed, {}, np.zeros(start.shape, dtype=bool))
     else:
         again = replay(trajectory, evaluation)
     every = np.arange(again.gap.shape[-1])
@@ -279,6 +280,7 @@ def _observed(trajectory: Trajectory, again: Replay, chosen: NDArray[np.int64], 
             off |= np.isfinite(plain) & np.isnan(seen)
         wrong = (off.any(axis=part) if part else off) & followed
         if name in OF_STEPS:
+            wrong &= ~again.unclear[..., chosen]
             wrong[..., chosen == trajectory.steps[-1]] = False  # of a step that is not taken
         out[(out == "") & wrong.any(axis=-1)] = f"its {name} is not that of the run made again from the rule"
     return out

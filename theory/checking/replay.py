@@ -3,9 +3,11 @@
 No engine is used: a record that an engine (or a file, or a hand) made must agree with the formula. Beside the run itself some
 copies are run whose numbers are disturbed by rounding-sized amounts at every step: how far they part is what rounding may do,
 so that a run which is sensitive to rounding (Adam after some steps) is compared only as long as rounding leaves its gaps in
-place. Two more things end the comparison. A step that takes a sign jumps where its coordinate is within rounding of 0, and a few
-disturbed copies need not show it: there the coordinates themselves are examined. And a number type with a small range loses
-squares of gradients to 0 or to overflow: a run in a type other than float64 has one more copy, in its own type.
+place. Two more things end the comparison. A step that takes a sign jumps where its coordinate is within rounding of 0, and a
+few disturbed copies need not show it: there the coordinates themselves are examined. The same coordinates decide what is
+recorded of a step: its angle with the sign step jumps where a coordinate of the gradient is 0, in one run or in the other. And
+a number type with a small range loses squares of gradients to 0 or to overflow: a run in a type other than float64 has one more
+copy, in its own type.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,11 +45,13 @@ class Replay:
         allowed: relative difference that rounding may explain, (M, K, S); infinite where the run is not followed any more.
         observed: for the observables of the run, name to the values of the plain run and of the disturbed ones,
             (copies, M, K, S, ...); not those of which there would be too many.
+        unclear: whether the observables of the step after a state jump within rounding of that state, (M, K, S).
     """
 
     gap: Array
     allowed: Array
     observed: Mapping[str, Array]
+    unclear: NDArray[np.bool_]
 
 
 def replay(trajectory: Trajectory, relative: Array) -> Replay:
@@ -65,7 +69,7 @@ def replay(trajectory: Trajectory, relative: Array) -> Replay:
     steps = int(min(trajectory.steps[-1], max(2, min(_MOST_STEPS, _OPERATIONS // per_step))))
     own_type = trajectory.dtype != "float64"
     gap = np.empty((_COPIES + 1 + own_type, *trajectory.status.shape, steps + 1))
-    lost = np.zeros(gap.shape[1:], dtype=bool)
+    lost, unclear = np.zeros((2, *gap.shape[1:]), dtype=bool)
     observed: dict[str, list[Array]] = {
         name: []
         for name, values in trajectory.observed.items()
@@ -74,7 +78,7 @@ def replay(trajectory: Trajectory, relative: Array) -> Replay:
     at_once = max(1, _OPERATIONS // (2 * max(1, per_step // problem.problems)))
     for begin in range(0, problem.problems, at_once):
         part = slice(begin, min(begin + at_once, problem.problems))
-        gap[: _COPIES + 1, part], lost[part], seen = _run(trajectory, part, steps, tuple(observed))
+        gap[: _COPIES + 1, part], lost[part], unclear[part], seen = _run(trajectory, part, steps, tuple(observed))
         for name, values in seen.items():
             observed[name].append(values)
         if own_type:
@@ -86,13 +90,17 @@ def replay(trajectory: Trajectory, relative: Array) -> Replay:
     # Once rounding moves the gap by a hundredth the record may be any of many runs.
     lost |= allowed > 0.01 + relative[..., None]
     allowed = np.where(np.maximum.accumulate(lost, axis=-1), np.inf, allowed)
-    return Replay(gap[0], allowed, {name: np.concatenate(values, axis=1) for name, values in observed.items()})
+    seen_again = {name: np.concatenate(values, axis=1) for name, values in observed.items()}
+    return Replay(gap[0], allowed, seen_again, unclear)
 
 
 def _run(
     trajectory: Trajectory, part: slice, steps: int, names: tuple[str, ...]
-) -> tuple[Array, NDArray[np.bool_], Mapping[str, Array]]:
-    """Return gaps of the plain run and the disturbed ones, (copies, M, K, S), whether a step before jumps, and observables."""
+) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_], Mapping[str, Array]]:
+    """Return gaps of the plain run and the disturbed ones, (copies, M, K, S), and three more things.
+
+    They are: whether a step before a state jumps, whether what is observed of the step after it does, (M, K, S), and observables.
+    """
     assert trajectory.rule is not None
     stages = _compile(trajectory.rule)
     problem = trajectory.problem
@@ -108,7 +116,7 @@ def _run(
     state: Any = None
     clocks: Sequence[Any] = [np.ones((1, number, 1))] * stages.clocks
     out = np.empty((_COPIES + 1, chosen.size, number, steps + 1))
-    jumps = np.zeros(out.shape[1:], dtype=bool)
+    jumps, unclear = np.zeros((2, *out.shape[1:]), dtype=bool)
     takes_signs = trajectory.rule.fact("takes a sign", partial(_takes_a_sign, trajectory.rule))
     observed: dict[str, list[Array]] = {name: [] for name in names}
     looked_at = problem.select(chosen.tolist()) if names else problem
@@ -122,20 +130,41 @@ def _run(
     with np.errstate(all="ignore"):
         for t in range(steps + 1):
             error = disturbed(error)
-            gradient = disturbed(blocks.times(error))
+            # The product rounds by units of |H||e|, which are many of H e where its terms cancel.
+            largest = blocks.moduli_times(np.abs(error[:1]))
+            gradient = blocks.times(error)
+            gradient[1:] += unit * largest * draw.uniform(-1.0, 1.0, size=gradient[1:].shape)
             out[..., t] = np.sum(error * gradient, axis=-1) / 2.0
             step = None
             if t < steps or ahead:
                 rate = [settings[0] * factors[min(t, len(factors) - 1)], *settings[1:]]
                 fixed = (gradient, error + blocks.minimizer, blocks.high, blocks.low, *rate)
-                if takes_signs and t < steps:
-                    jumps[..., t + 1] = _may_jump(stages, fixed, state, clocks, blocks, error, unit)
+                if takes_signs or ahead:
+                    around = _rounding(trajectory.dtype, blocks, largest, gradient)
+                    unclear[..., t] = (np.abs(gradient[0]) < around[0]).any(axis=-1)
+                    if takes_signs:
+                        jumping = _may_jump(stages, fixed, state, clocks, blocks.mean, around)
+                        jumps[..., t + 1 : t + 2] = jumping[..., None]  # nothing follows the last step
+                        unclear[..., t] |= jumping
                 step, state, clocks = stages(fixed, state, clocks, blocks.mean)
             for name, values in observed.items():
                 values.append(observe(name, looked_at, error, gradient, step))
             if step is not None:
                 error = error + step
-    return out, jumps, {name: np.stack(values, axis=3) for name, values in observed.items()}
+    return out, jumps, unclear, {name: np.stack(values, axis=3) for name, values in observed.items()}
+
+
+def _rounding(dtype: str, blocks: "_Blocks", largest: Array, gradient: Array) -> Array:
+    """Return how much the plain run's gradient may be off at every coordinate, (1, M, K, P).
+
+    It is off by as much as a record: by what the copies are apart; by the rounding of the product, units of |H||e| (`largest`);
+    and by |H| times the smallest normal number of the type, as a smaller coordinate may be lost.
+    """
+    kind = np.finfo(dtype)
+    lost = float(kind.tiny) * (1.0 + blocks.row_sums)
+    apart = np.abs(gradient[1:] - gradient[:1]).max(axis=0, keepdims=True)
+    # A coordinate to which nothing contributes is exactly 0 in every number type.
+    return np.asarray(_SHARE * np.where(largest == 0.0, 0.0, apart + float(kind.eps) * largest + lost))
 
 
 def _may_jump(
@@ -143,21 +172,17 @@ def _may_jump(
     fixed: Sequence[Array],
     state: Any,
     clocks: Sequence[Any],
-    blocks: "_Blocks",
-    error: Array,
-    unit: float,
+    mean: Callable[[Array], Array],
+    around: Array,
 ) -> NDArray[np.bool_]:
     """Return whether a coordinate of the plain run's step has another sign within rounding of its gradient, (M, K).
 
-    The gradient may be off by as much as a record: by what the copies are apart, and by the rounding of the product itself, some
-    units of |H||e|. A mean of gradients is then off by no more, to within the same factor.
+    A mean of gradients is off by no more than a gradient (`_rounding`), to within the same factor.
     """
     gradient = fixed[0]
-    largest = blocks.times(np.abs(error[:1]), moduli=True)
-    around = _SHARE * (np.abs(gradient[1:] - gradient[:1]).max(axis=0, keepdims=True) + unit * largest)
     near = np.concatenate([gradient[:1], gradient[:1] + around, gradient[:1] - around])
     one = None if state is None else [np.asarray(s)[:1] for s in state]
-    step, _, _ = stages((near, fixed[1][:1], *fixed[2:]), one, clocks, blocks.mean)
+    step, _, _ = stages((near, fixed[1][:1], *fixed[2:]), one, clocks, mean)
     return np.asarray((np.sign(step[1:]) != np.sign(step[:1])).any(axis=(0, -1)))
 
 
@@ -190,24 +215,35 @@ def _in_own_type(trajectory: Trajectory, part: slice, steps: int) -> Array:
 class _Blocks:
     """The matrices of some problems of a batch, and what a rule asks of a block; arrays are (..., M, K, P)."""
 
-    def __init__(self, problem: BlockQuadratic, chosen: NDArray[np.int64], kind: type = np.float64) -> None:
+    def __init__(
+        self, problem: BlockQuadratic, chosen: NDArray[np.int64], kind: type[np.floating[Any]] = np.float64
+    ) -> None:
         sizes = problem.block_sizes
         self._places = _places(problem.layout)
         members = {size: blocks.tolist() for size, blocks in problem.layout.groups.items()}
         self._matrices = [
             problem.hessian[size][chosen, members[size].index(b)].astype(kind) for b, size in enumerate(sizes)
         ]
+        self._moduli = [np.abs(matrix) for matrix in self._matrices]
         self._means, repeat = _places(problem.rule_blocks), np.array(problem.rule_blocks.block_sizes)
         self._dimension = problem.dimension
         self.high = np.repeat(problem.rule_smoothness[chosen], repeat, axis=1)[:, None].astype(kind)
         self.low = np.repeat(problem.rule_convexity[chosen], repeat, axis=1)[:, None].astype(kind)
         self.minimizer = problem.layout.flatten(problem.minimizer)[chosen][:, None].astype(kind)
+        self.row_sums = self.moduli_times(np.ones_like(self.minimizer))
 
-    def times(self, error: Array, *, moduli: bool = False) -> Array:
-        """Return H e, or |H| e."""
-        out = np.empty_like(error)
-        for place, matrix in zip(self._places, self._matrices, strict=True):
-            out[..., place] = np.matmul(error[..., place], np.abs(matrix) if moduli else matrix)
+    def times(self, error: Array) -> Array:
+        """Return H e."""
+        return self._product(self._matrices, error)
+
+    def moduli_times(self, moduli: Array) -> Array:
+        """Return |H| times these."""
+        return self._product(self._moduli, moduli)
+
+    def _product(self, matrices: Sequence[Array], values: Array) -> Array:
+        out = np.empty_like(values)
+        for place, matrix in zip(self._places, matrices, strict=True):
+            out[..., place] = np.matmul(values[..., place], matrix)
         return out
 
     def mean(self, values: Array) -> Array:
@@ -247,7 +283,7 @@ def _sources(rule: Rule) -> dict[str, Any]:
         "step_totals": (new, stages.step_totals.values()),
         "step": ((*new, *stages.step_totals), [stages.step]),
     }
-    known = {"BlockMean": np.asarray, "Ratio": _ratio}
+    known: dict[str, Callable[..., Any]] = {"BlockMean": np.asarray, "Ratio": _ratio}
     return {
         "clocks": len(clocks),
         "keep": [list(rule.update).index(state) for state in rule.states],
@@ -270,7 +306,7 @@ class _Stages:
         self.clocks = int(found["clocks"])
         self._mean: Callable[[Array], Array] = lambda values: values
         self._keep = tuple(found["keep"])
-        known = {"BlockMean": lambda values: self._mean(values), "Ratio": _ratio}
+        known: dict[str, Callable[..., Any]] = {"BlockMean": lambda values: self._mean(values), "Ratio": _ratio}
         each = {name: function_of(source, known) for name, source in found["functions"].items()}
         self._start_totals, self._start, self._clocks = each["start_totals"], each["start"], each["clocks"]
         self._update_totals, self._update = each["update_totals"], each["update"]

@@ -256,7 +256,7 @@ def disturbed_preconditioners(trajectory: Trajectory, seen: Replay) -> list[Arra
         given = gradient.astype(kind)
         settings = {name: values[None, :, None].astype(kind) for name, values in trajectory.settings.items()}
         own = None if factors is None else factors.astype(kind)
-        _, diagonal = functions.along(lambda t, move, g=given: g[:, :, t], off.shape, settings, own)
+        _, diagonal = functions.along(_recorded(given), off.shape, settings, own)
         out.append(diagonal)
     return out
 
@@ -374,6 +374,11 @@ class _Functions:
 
 
 Gradients = Callable[[int, Array | None], Array]
+
+
+def _recorded(gradient: Array) -> Gradients:
+    """Return the gradients of every step, (M, K, T + 1, P), as a function of the step."""
+    return lambda t, move: gradient[:, :, t]
 
 
 @lru_cache(maxsize=64)

@@ -33,7 +33,7 @@ def _tau_rounding(trajectory: Trajectory, seen: Replay) -> Array:
     parts = [slice(int(e - s), int(e)) for e, s in zip(ends, trajectory.problem.block_sizes, strict=True)]
     most = np.stack([np.max([x[..., p].max(axis=-1) for x in off], axis=0) for p in parts], axis=-1)
     own = np.array([eigenvalue_error(int(size)) for size in sizes]) + sizes * unit
-    return np.asarray(np.where(np.isfinite(seen.preconditioner).all(axis=-1)[..., None], 2.0 * most, 0.0) + own)
+    return np.asarray(np.where(np.isfinite(seen.preconditioner).all(axis=-1, keepdims=True), 2.0 * most, 0.0) + own)
 
 
 def energy_rounding(trajectory: Trajectory) -> Array:

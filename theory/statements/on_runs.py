@@ -51,12 +51,12 @@ class TheoremOnRuns(Theorem):
         return bool(self._known["is local"])
 
     @cached_property
-    def of_gap(self) -> bool:  # type: ignore[override]
+    def of_gap(self) -> bool:
         """See `Theorem.of_gap`."""
         return bool(self._known["of gap"])
 
     @cached_property
-    def texts(self) -> tuple[str, ...]:  # type: ignore[override]
+    def texts(self) -> tuple[str, ...]:
         """See `Theorem.texts`."""
         return tuple(self._known["texts"])
 

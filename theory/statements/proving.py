@@ -62,9 +62,13 @@ CITABLE: Mapping[str, tuple[str, ...]] = {
 
 _VOCABULARY: tuple[type, ...] = (
     *(sp.Symbol, sp.Rational, sp.NumberSymbol, sp.Add, sp.Mul, sp.Pow, sp.exp, sp.log, sp.Abs, sp.sign, sp.Max, sp.Min),
-    *(*REDUCTIONS, Ratio),
+    *(*REDUCTIONS, Ratio, sp.asin),
 )
 """Of what expressions in a step are made. Other functions have poles and branches of which no domain check here knows."""
+
+_OPAQUE = (*REDUCTIONS, sp.asin)
+"""Of these the prover knows nothing but that the same arguments have the same value. An identity then holds of any function in
+place of the arcsine, so that it needs no domain."""
 
 _EFFORT = 3_000_000  # operations of Z3 in one query, its "resource units"; the hardest step here takes 60,000
 
@@ -268,18 +272,18 @@ def _is_identity(equation: sp.Eq) -> bool:
 
 
 def _opaque(expression: sp.Expr) -> sp.Expr:
-    """Return an expression in which every reduction over an index is a symbol: two of them are equal only if they look alike."""
+    """Return an expression in which every part of _OPAQUE is a symbol: two of them are equal only if they look alike."""
     outermost: dict[sp.Expr, sp.Symbol] = {}
-    for over in sorted(expression.atoms(*REDUCTIONS), key=sp.count_ops, reverse=True):
-        outermost[over] = sp.Dummy("reduction", real=True, positive=over.is_positive)
+    for over in sorted(expression.atoms(*_OPAQUE), key=sp.count_ops, reverse=True):
+        outermost[over] = sp.Dummy("opaque", real=True, positive=over.is_positive)
         expression = expression.xreplace({over: outermost[over]})
     return expression
 
 
 def _where_it_fails(equation: sp.Eq) -> dict[str, str]:
     """Return rational numbers at which the sides differ by more than 1e-30, evaluated to 40 digits; empty if none are found."""
-    if equation.atoms(*REDUCTIONS):
-        return {}  # their values cannot be chosen one by one
+    if equation.atoms(*_OPAQUE):
+        return {}  # their values cannot be chosen one by one, and an arcsine has none outside [-1, 1]
     difference = (equation.lhs - equation.rhs).doit()
     names = sorted(difference.free_symbols, key=str)
     for attempt in range(5):

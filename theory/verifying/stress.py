@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from quadsim.simulator.engines.number_range import NumberRangeError
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice, check_count
 from quadsim.theory.checking.comparison import CONTRADICTION, FOREIGN, Check, check
@@ -185,7 +186,9 @@ def _variants(theorem: Theorem, draw: Draw) -> Iterator[tuple[str, Trajectory]]:
         for run in trial.sampled(draw, BATCH):
             yield "as drawn", run
             yield "scaled", _scaled(run, *_scales(draw, _LARGEST_SCALE))
-            yield "float32", _scaled(run, *_scales(draw, _LARGEST_SINGLE), dtype="float32")
+            scales = _scales(draw, _LARGEST_SINGLE)
+            if (single := _in_single(run, *scales)) is not None:
+                yield "float32", single
             if (edge := _edge(run)) is not None:
                 units = draw.integers(-4, 5, size=edge.shape) * np.finfo(float).eps
                 yield "at the edge", again(run, run.problem, {"lr": edge * (1.0 + units)})
@@ -209,6 +212,14 @@ def _scales(draw: Draw, largest: int) -> tuple[float, float]:
         start = int(draw.integers(-largest // 2, largest // 2 + 1)) if draw.random() < 0.5 else 0
         if abs(curvature + 2 * start) <= largest and abs(curvature + start) <= largest:
             return 2.0**curvature, 2.0**start
+
+
+def _in_single(run: Trajectory, curvature: float, start: float) -> Trajectory | None:
+    """Return the scaled run in float32; None where float32 does not hold its numbers, or the squares that the rule adds up."""
+    try:
+        return _scaled(run, curvature, start, dtype="float32")
+    except NumberRangeError:
+        return None
 
 
 def _scaled(run: Trajectory, curvature: float, start: float, dtype: str = "float64") -> Trajectory:

@@ -30,7 +30,7 @@ TOLERANCE = 1e-6
 _NUMERIC = ("draws.js", "problem.js", "run.js", "bounds.js")
 _ON_PAGE = ("state.js", "compute.js", "view.js", "app.js")
 
-_DASHES = ([], [5, 2, 1, 2], [7, 3], [3, 1.5, 1, 1.5, 1, 1.5])
+_DASHES: tuple[list[float], ...] = ([], [5, 2, 1, 2], [7, 3], [3, 1.5, 1, 1.5, 1, 1.5])
 """Lines of the settings of one optimizer, as in figures, in units of the line's width."""
 
 
@@ -99,6 +99,6 @@ def _polygons(marker: str) -> list[list[list[float]]]:
     """Return the outline of a marker of Matplotlib, as polygons in a square of width 2 around 0."""
     style = MarkerStyle(marker)
     path = style.get_path().transformed(style.get_transform())
-    polygons = path.to_polygons(closed_only=True)
+    polygons = [np.asarray(polygon) for polygon in path.to_polygons(closed_only=True)]
     scale = max(float(np.abs(polygon).max()) for polygon in polygons)
     return [[[round(float(x) / scale, 3), round(float(y) / scale, 3)] for x, y in polygon] for polygon in polygons]

@@ -14,6 +14,7 @@ import logging
 import pickle
 import sys
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,9 @@ from quadsim.simulator.support.kept import cache_directory, read_kept, warn_once
 __all__ = ["import_source", "say_if_new", "source_file"]
 
 _LOG = logging.getLogger("quadsim")
+
+_IMPORTING = Lock()
+"""Held while a module is executed: it is in `sys.modules` from the start, where another thread would find it unfinished."""
 
 
 def source_file(source: str, name: str) -> Path | None:
@@ -57,8 +61,12 @@ def import_source(source: str, name: str, *, keep: bool = True) -> ModuleType:
         The module.
     """
     module_name = _module_name(source, name)
-    if module_name in sys.modules:
-        return sys.modules[module_name]
+    with _IMPORTING:
+        return sys.modules.get(module_name) or _imported(source, module_name, keep=keep)
+
+
+def _imported(source: str, module_name: str, *, keep: bool) -> ModuleType:
+    """Execute the source of a module that is not in memory yet."""
     path = _written(f"{module_name}.py", source)
     module = ModuleType(module_name)
     module.__file__ = f"<{module_name}>" if path is None else str(path)
@@ -75,14 +83,14 @@ def import_source(source: str, name: str, *, keep: bool = True) -> ModuleType:
     return module
 
 
-def say_if_new(module: ModuleType, what: str) -> None:
+def say_if_new(file: str | None, what: str) -> None:
     """Log that something will be compiled, if no compiled kernel of this module is in the cache yet.
 
     Args:
-        module: a module of `import_source`.
+        file: `__file__` of a generated module.
         what: what is compiled, as "adam for blocks of this size".
     """
-    path = Path(str(module.__file__))
+    path = Path(str(file))
     if not path.is_file():
         _LOG.info("compiling %s (kept in memory)", what)
     elif not any(path.parent.glob(f"{path.stem}.*.kernel")):

@@ -88,7 +88,7 @@ def _kernel(
     vectors = Path(__file__).with_name("cpu_vectors.py")  # imports Numba
     made = f"{made_with()} {sha256(vectors.read_bytes()).hexdigest()}"
     module = CompiledModule(f"{kernel.source}\n# Made with {made}\n", "cpu", ("steps_", "run_"))
-    say_if_new(module, f"{rule.name} for blocks of this size")
+    say_if_new(module.__file__, f"{rule.name} for blocks of this size")
     return kernel, module
 
 

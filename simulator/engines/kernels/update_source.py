@@ -112,7 +112,7 @@ def _load(rule: Rule, dtype: str) -> ModuleType:
 
     source = update_source(rule, dtype)
     module = import_source(f"{source}\n# Made with {numba.__version__} {llvmlite.__version__}\n", "update")
-    say_if_new(module, f"the update of {rule.name}")
+    say_if_new(module.__file__, f"the update of {rule.name}")
     return module
 
 

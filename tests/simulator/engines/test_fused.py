@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numba
@@ -325,6 +326,13 @@ def test_source_that_was_changed_on_disk_is_written_again(tmp_path, monkeypatch)
     del sys.modules[module.__name__]
     assert kernel_cache.import_source("x = 1\n", "test").x == 1
     assert path.read_text() == "x = 1\n"
+
+
+def test_threads_that_import_the_same_source_wait_until_it_is_executed(tmp_path, monkeypatch):
+    monkeypatch.setenv("QUADSIM_CACHE", str(tmp_path / "kernels"))
+    source = "import time\ntime.sleep(0.1)\nx = 1\n"
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(lambda _: kernel_cache.import_source(source, "test").x, range(3))) == [1, 1, 1]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")

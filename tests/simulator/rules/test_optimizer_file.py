@@ -141,7 +141,7 @@ def test_a_class_from_a_file_is_a_record_where_the_file_is_not_given(own, monkey
     record = stored(spec)
     assert record.is_torch
     assert (record.label, record.hyperparameters) == (spec.label, spec.hyperparameters)
-    assert record.natural_lr({symbols.error_scale: 1.0}) == pytest.approx(0.1)
+    assert record.natural_lr({"error_scale": 1.0}) == pytest.approx(0.1)
     with pytest.raises(
         ValueError, match=r"Halved must be loaded to be run, got its record alone \(mine.py:Halved, source"
     ):

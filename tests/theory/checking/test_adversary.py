@@ -230,6 +230,25 @@ def test_observables_are_made_again_too(name):
     assert found.ravel().tolist() == ["holds", FOREIGN, "holds"]
 
 
+def unequal(rate):
+    """A run in single precision on two coordinates, one of which decays much faster than the other."""
+    problem = BlockQuadratic.from_blocks([np.diag([1.0, 20.0])], initial_error=[1.0, 1.0])
+    observe = ["step_sign_cosine", "step_sign_stride"]
+    return simulate(problem, "gd", lr=rate, steps=60, dtype="float32", engine="reference", observe=observe)
+
+
+# The fast coordinate underflows; or it is 0 after the first step, and in float64 it is not.
+@pytest.mark.parametrize("rate", [0.045, 0.05 * (1 + 1e-9)])
+def test_what_is_observed_of_a_step_jumps_where_a_coordinate_of_the_gradient_is_lost(rate):
+    run = unequal(rate)
+    anything = Theorem(name="any", kind="horizon", bound=10**9)
+    assert words(anything, run) == {"holds"}
+    for name, values in run.observed.items():
+        moved = values.copy()
+        moved[..., 0] *= 1.01
+        assert words(anything, replace(run, observed=run.observed | {name: moved})) == {FOREIGN}
+
+
 def test_a_hitting_time_between_records_is_made_again():
     run = simulate(PLAIN.select([0]), "gd", lr=0.1, steps=200, tolerance=1e-3, record=100, engine="reference")
     hit = run.steps_to_tolerance

@@ -129,7 +129,7 @@ def test_the_command(tmp_path):
     assert shown.exit_code == 0
     assert "gd-lower-unsquared: counter-example." in shown.stdout
     assert "proof  gd-lower without the square: counter-example (in exact arithmetic: H = diag(3, 1)" in shown.stdout
-    assert "differs from the paper: in nothing known" in shown.stdout
+    assert "differs from the paper: the authors' thesis (arXiv 2608.16760) has the square" in shown.stdout
     document = json.loads(
         run.invoke(app, ["reproduce", "gd-lower-unsquared", "--json", "--out", str(tmp_path / "b")]).stdout
     )

@@ -138,6 +138,18 @@ def test_functions_whose_domain_is_not_checked_are_refused(claim):
         Step(claim, "a claim")
 
 
+def test_an_arcsine_is_any_function():
+    """Identities of the arcsine hold on a part of the line alone, and it is defined on a part alone: none of them is used."""
+    y = sp.Symbol("y", real=True)
+    assert status(sp.Eq(x * (sp.asin(x) + y), x * y + x * sp.asin(x), evaluate=False)) == "proved"
+    for claim in (
+        sp.Eq(sp.asin(2 * x * sp.sqrt(1 - x**2)), 2 * sp.asin(x), evaluate=False),
+        sp.Eq(sp.asin(x), sp.asin(y), evaluate=False),
+        sp.Ge(sp.asin(x), -2, evaluate=False),
+    ):
+        assert status(claim) == "unknown"
+
+
 def test_what_is_given_is_a_relation():
     with pytest.raises(ValueError, match="what is given must be a relation"):
         Step(sp.Eq(x, 5), "a claim", ("x = 5",))

@@ -10,7 +10,7 @@ from quadsim.simulator import BlockQuadratic, simulate
 from quadsim.theory import THEOREMS, check
 from quadsim.theory.checking.replay import replay
 from quadsim.theory.statements.adam_cycle import adam_on_orbit
-from quadsim.theory.verifying.stress import _scaled
+from quadsim.theory.verifying.stress import _scaled, stress_batch
 
 GOOD = {"holds", "verified"}
 
@@ -118,8 +118,11 @@ def test_energies_where_a_step_lands_next_to_the_solution(rule):
             scalars([1.0], [0.7]), rule, lr=np.geomspace(0.01, 2.0, 80), eps=1e-3, steps=20, observe=["iterate"],
             engine="reference", dtype=dtype, **own,
         )  # fmt: skip
-        assert words("adam-energy", run) <= GOOD
-        assert words("adam-span", run) <= GOOD
+        for theorem in ("adam-energy", "adam-span"):
+            found = check(theorem, run)
+            good = np.isin(found.verdict, list(GOOD))
+            assert good.mean() > 0.95
+            assert all("nothing could be compared" in reason for reason in found.reason[~good])
 
 
 def test_adam_without_curvature_in_rationals():
@@ -151,3 +154,19 @@ def test_a_sign_within_rounding_of_0_ends_the_comparison():
     assert followed[0, 0].tolist() == [True, False, False, False]
     plain = simulate(problem, "signsgd", lr=0.1, steps=3)
     assert np.isfinite(replay(plain, np.full(plain.status.shape, 1e-12)).allowed).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [
+        ("gradient-rate-uniform", 5011),  # float32 loses the squares that gd-lambda adds up
+        ("gradient-rate-uniform", 5042),  # which float32 does not hold from the start
+        ("gd-lower-start", 5005),  # a gap that float32 rounds to 0
+        ("block-scale-invariance", 5017),  # a gradient whose terms cancel
+    ],
+)
+def test_batches_that_once_spoke_against_a_true_theorem(name, seed):
+    found = stress_batch(name, 0, seed)
+    assert found.complaints == []
+    assert not +found.against
+    assert found.instances > 100

@@ -62,8 +62,11 @@ def _pretraining(parts: Sequence[pd.DataFrame], _: Setting) -> Found:
         measured_median(f"{measure}, {state}, {start}", same["value"])
         for (measure, state, start), same in table.groupby(["measure", "state", "start"], sort=False)
     ]
-    of_pairs = table.groupby(["start", "state"], sort=False)["edges"].first()
-    edges = {f"{start}, {state}": [str(rules)] for (start, state), rules in of_pairs.items() if rules}
+    edges = {
+        f"{start}, {state}": [str(rules)]
+        for (start, state), same in table.groupby(["start", "state"], sort=False)
+        if (rules := same["edges"].iloc[0])
+    }
     return Found(measured, {"states": table}, edge_notes(edges))
 
 

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.engines import simulate_optimizer
 from quadsim.simulator.problems.quadratic import BlockQuadratic
-from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.sweeps.config.quadratics import SweepConfig
 from quadsim.simulator.sweeps.run.driver import sweep
@@ -141,11 +140,11 @@ def _natural_rate(problem: BlockQuadratic, spec: OptimizerSpec, tolerance: float
     """Return the natural rate of an optimizer at the medians of what the problems have."""
     spectra = np.concatenate([values.reshape(problem.problems, -1) for values in problem.eigenvalues.values()], axis=1)
     middle = {
-        symbols.L: spectra.max(axis=1),
-        symbols.mu: spectra.min(axis=1),
-        symbols.trace: spectra.sum(axis=1),
-        symbols.dimension: np.array(problem.dimension),
-        symbols.error_scale: np.array(1.0),
-        symbols.tolerance: np.array(tolerance),
+        "L": spectra.max(axis=1),
+        "mu": spectra.min(axis=1),
+        "trace": spectra.sum(axis=1),
+        "dimension": np.array(problem.dimension),
+        "error_scale": np.array(1.0),
+        "tolerance": np.array(tolerance),
     }
-    return spec.natural_lr({symbol: float(np.median(values)) for symbol, values in middle.items()})
+    return spec.natural_lr({name: float(np.median(values)) for name, values in middle.items()})

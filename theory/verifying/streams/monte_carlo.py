@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,7 +184,7 @@ def run_part(case: Case, first: int, last: int) -> MeanSums:
     many = BlockQuadratic.from_blocks(
         list(one.hessian[3][0]), initial_error=np.tile(start, (last - first, 1)), seed=case.seed, first=first
     )
-    settings = {"momentum": case.momentum} if case.momentum else {}
+    settings: dict[str, Any] = {"momentum": case.momentum} if case.momentum else {}
     run = simulate(
         many, case.rule, lr=exact.lr, steps=int(exact.steps[-1]), record=exact.record, oracle=case.oracle,
         observe="iterate" if case.what == "edge" else "gap", **settings,
@@ -246,7 +247,7 @@ def _exact(case: Case) -> _Exact:
     lr = case.share * largest_stable_rate(eigenvalues, case.batch, case.momentum)
     settings = {"lr": lr} | ({"momentum": case.momentum} if case.momentum else {})
     moments = Moments(RULES[case.rule], settings, eigenvalues, case.oracle)
-    left = np.empty(0)
+    left: Array = np.empty(0)
     if case.what == "edge":
         values, vectors = np.linalg.eig(moments.recursion[0].T)
         left = np.real(vectors[:, np.argmax(np.abs(values))]).reshape(eigenvalues.size, -1)
