@@ -388,7 +388,7 @@ def _squares_are_held(trajectory: Trajectory) -> NDArray[np.bool_]:
 
 def _quantity(theorem: Theorem, trajectory: Trajectory, known_to: Array | None) -> Compared:
     """Compare a quantity other than the gap with its bound, at every recorded step where both are defined."""
-    from quadsim.theory.statements.quantities import evaluate_along, sum_of_terms
+    from quadsim.theory.statements.quantities import evaluate_along, relative_error, sum_of_terms
     from quadsim.theory.symbols import Symbol
 
     assert theorem.quantity is not None
@@ -400,7 +400,12 @@ def _quantity(theorem: Theorem, trajectory: Trajectory, known_to: Array | None) 
         (first, first_error), (second, second_error) = (
             sum_of_terms(x, trajectory, budgets) for x in (theorem.quantity, theorem.bound)
         )
-        terms, slack = first + second, first_error + second_error + _on_the_way(theorem, trajectory, seen)
+        terms, errors = first + second, first_error + second_error
+        if Symbol.energy_ratio_l in theorem.quantity.free_symbols:
+            # What the terms of its bound lose where they cancel is in `energy_rounding`, with the error that the taus have here.
+            pairs = ((theorem.quantity, seen), (theorem.bound, bound))
+            errors = sum((relative_error(x, budgets)[..., None] * np.abs(value) for x, value in pairs), np.zeros(()))
+        slack = errors + _on_the_way(theorem, trajectory, seen)
         if theorem.rounding is not None:
             slack = slack + theorem.rounding(trajectory) * np.abs(seen)
         if known_to is not None and theorem.quantity == Symbol.ratio_high:

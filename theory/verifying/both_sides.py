@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import RULES
+from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.theory.checking.comparison import check
 from quadsim.theory.statements.quantities import evaluate_along
@@ -145,7 +146,7 @@ def _words(run: Trajectory, m: int, k: int, step: int, verdict: str) -> str:
 def _runs(trial: Trial, draw: Draw, rules: tuple[str, ...]) -> Iterator[Trajectory]:
     """Yield runs of the trial, and each of them changed in every way, without end."""
     assert trial.sampled is not None
-    decaying = [RULES[name] for name in rules if "weight_decay" in RULES[name].names]
+    decaying = _with_decay(rules)
     while True:
         for run in trial.sampled(draw, _PROBLEMS):
             yield run
@@ -163,6 +164,11 @@ def _runs(trial: Trial, draw: Draw, rules: tuple[str, ...]) -> Iterator[Trajecto
                     pulled = {"weight_decay": np.full_like(run.settings["lr"], 3.0)}
                     yield again(run, _decayed(run, pulled, away), pulled, rule=rule)
                     yield again(run, run.problem, {"weight_decay": 0.9 / run.settings["lr"]}, rule=rule)
+
+
+def _with_decay(rules: tuple[str, ...]) -> list[Rule]:
+    """Return those of the rules with these names that decay weights; a rule of a statement alone (adam-on-orbit) has no decay."""
+    return [RULES[name] for name in rules if name in RULES and "weight_decay" in RULES[name].names]
 
 
 def _decayed(run: Trajectory, changed: Mapping[str, Any], away: Mapping[int, Array]) -> BlockQuadratic:

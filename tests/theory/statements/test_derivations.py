@@ -7,6 +7,7 @@ import sympy as sp
 from cases import LEMMAS_ONLY
 
 from quadsim.theory import THEOREMS, Step
+from quadsim.theory.statements.derived import library
 from quadsim.theory.statements.derived.definitions import DEFINITIONS
 from quadsim.theory.statements.derived.graph import _by_algebra, derive
 from quadsim.theory.symbols import MaxOver, MinOver, SumOver
@@ -17,6 +18,14 @@ DERIVED = [name for name in THEOREMS if name not in LEMMAS_ONLY]
 
 def test_theorems_without_a_derivation_are_named():
     assert {name for name, theorem in THEOREMS.items() if theorem.derivation is None} == LEMMAS_ONLY
+
+
+def test_no_step_has_the_label_of_a_definition_that_needs_more():
+    """What such a label needs, and of which runs it speaks, would be asked of a step that follows by algebra."""
+    tables = {*library.NEEDS, *library.SPEAKS_OF, *library.ORACLES, *library.MEANS}
+    for name in DERIVED:
+        labels = {step.label for step in THEOREMS[name].derivation() if step.by not in ("definition", "rule")}
+        assert not labels & tables, name
 
 
 @pytest.mark.parametrize("name", DERIVED)

@@ -7,6 +7,7 @@ import sympy as sp
 
 from quadsim.theory import THEOREMS, Hypothesis
 from quadsim.theory.symbols import Symbol as s
+from quadsim.theory.verifying import both_sides
 from quadsim.theory.verifying.both_sides import on_both_sides
 from quadsim.theory.verifying.trials import TRIALS
 
@@ -31,6 +32,13 @@ def test_a_hypothesis_that_nothing_needs_is_not_called_needed():
     (first, second) = sides(lemma.name, hypotheses=(idle, odd)).values()
     assert first.without == "it fails only together with others"
     assert second.without == "no instance fails without it"
+
+
+def test_rules_of_statements_alone_have_no_decay():
+    found = {name: [rule.name for rule in both_sides._with_decay(theorem.rules)] for name, theorem in THEOREMS.items()}
+    assert "adam-on-orbit" in THEOREMS["adam-cycle"].rules
+    assert found["adam-cycle"] == []
+    assert any(found.values())
 
 
 def test_settings_of_a_rule_are_tried_on_both_sides():

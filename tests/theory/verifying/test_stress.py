@@ -99,7 +99,7 @@ def test_processes_change_nothing():
         (["--instances", "0"], "instances must be a whole number of at least 1, got 0"),
         (["--instances", "9", "--exact"], "--instances must stand alone, apart from names of theorems"),
         (["--instances", "9", "--mutants"], "got --instances; leave one out"),
-        (["--workers", "2"], "--workers must come with --mutants or --instances, got 2"),
+        (["--workers", "2"], "--workers must come with --mutants, --instances or --draws, got 2"),
         (["--instances", "9", "no-such"], "no-such"),
     ],
 )

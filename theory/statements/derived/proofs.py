@@ -367,7 +367,7 @@ def _gd_noise() -> Steps:
         rule("gd with noise"),
         *definitions("mean gap", "parts", "eigenvalues"),
         step(
-            "stable",
+            "stable modes",
             sp.Lt(eta * lam, 2, evaluate=False),
             "0 < lr L < 2",
             "eigenvalues",
@@ -377,7 +377,7 @@ def _gd_noise() -> Steps:
             "every mode",
             equal(Q.mean_square_i, power * Q.start_i**2 + level * (1 - power)),
             "rule gd with noise",
-            "stable",
+            "stable modes",
             by="induction",
         ),
         step(
@@ -385,7 +385,7 @@ def _gd_noise() -> Steps:
             equal(lam * Q.mean_square_i / 2, part * power + lam * level * (1 - power) / 2),
             "every mode",
             "parts",
-            "stable",
+            "stable modes",
         ),
         step(
             "the gap",
