@@ -13,7 +13,8 @@ from quadsim.theory.verifying.frozen_ratios import frozen_ratios
 def test_a_race_grows_its_grid_until_the_best_rate_lies_inside():
     problem = BlockQuadratic.generate(heterogeneity=10, problems=8, seed=1)
     rate = 2**0.5 / problem.block_smoothness.max()
-    found = [racing.raced(problem, "gd", centre=rate * off, steps=500, tolerance=1e-2) for off in (1.0, 0.01, 100.0)]
+    centres = (None, 0.01 * rate, 100.0 * rate)  # None: the natural rate of gd, which is `rate`
+    found = [racing.raced(problem, "gd", centre=centre, steps=500, tolerance=1e-2) for centre in centres]
     rates = rate * 10 ** (np.arange(-8, 9) / 4)
     steps = simulate(problem, "gd", lr=rates, steps=500, tolerance=1e-2).steps_to_tolerance
     best = steps[1::2, np.median(steps[::2], axis=0).argmin()]
