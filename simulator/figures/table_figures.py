@@ -25,6 +25,7 @@ __all__ = [
     "ticks_of_values",
 ]
 
+_MOST_TICKS = 10  # values on an axis that are labelled themselves
 _TICK_APART = 0.08  # of the width of the axis, so that two labels do not touch
 
 if TYPE_CHECKING:
@@ -73,6 +74,9 @@ def lines_figure(
             if kept.empty:
                 continue
             draw_medians(axis, kept.groupby(x)[y], top, joined=joined, style=style)
+        places = part[x].unique().astype(float)
+        if "x" in log and 2 <= len(places) <= _MOST_TICKS and np.all(places > 0.0):
+            ticks_of_values(axis, places)
         if reference is not None:
             axis.axhline(reference, color="0.4", linestyle=":", linewidth=1)
         axis.set(xlabel=xlabel, ylabel=ylabel, title=label)

@@ -137,6 +137,19 @@ def test_a_logarithmic_axis_is_labelled_at_the_values_as_far_as_they_fit():
     assert not [label for label in axis.get_xticklabels(minor=True) if label.get_text()]
 
 
+def test_lines_over_few_values_are_labelled_at_them():
+    from quadsim.simulator.figures.table_figures import lines_figure
+
+    def labels(values):
+        table = pd.DataFrame({"x": values, "y": 1.0, "by": "it"})
+        figure = lines_figure(table, x="x", y="y", by="by", xlabel="x", ylabel="y", title="")
+        figure.canvas.draw()
+        return [label.get_text() for which in (False, True) for label in figure.axes[0].get_xticklabels(minor=which)]
+
+    assert labels([2.0, 8.0, 32.0]) == ["2", "8", "32"]
+    assert "8" not in labels(np.arange(1.0, 33.0))
+
+
 def test_a_claim_with_a_reach_has_its_tables_figure_and_row(monkeypatch, tmp_path):
     from quadsim.simulator.figures.table_figures import points_figure
 
