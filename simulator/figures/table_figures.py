@@ -1,6 +1,6 @@
 """Figures that several claims share: one or more panels of lines or points over a table."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -270,10 +270,14 @@ def ticks_at(figure: Figure, values: Iterable[float]) -> Figure:
     """The same figure with the x axes labelled at these values, and nowhere else."""
     at = sorted(set(values))
     for axis in figure.axes:
-        axis.xaxis.set_major_locator(FixedLocator(at))
-        axis.xaxis.set_major_formatter(FixedFormatter([f"{value:g}" for value in at]))
-        axis.xaxis.set_minor_locator(NullLocator())
+        _label_at(axis, at)
     return figure
+
+
+def _label_at(axis: Axes, values: Sequence[float]) -> None:
+    axis.xaxis.set_major_locator(FixedLocator(values))
+    axis.xaxis.set_major_formatter(FixedFormatter([f"{value:g}" for value in values]))
+    axis.xaxis.set_minor_locator(NullLocator())
 
 
 def ticks_of_values(axis: Axes, values: Iterable[float]) -> None:
@@ -284,9 +288,7 @@ def ticks_of_values(axis: Axes, values: Iterable[float]) -> None:
     for value in at[1:]:
         if np.log10(value / kept[-1]) >= _TICK_APART * span:
             kept.append(value)
-    axis.xaxis.set_major_locator(FixedLocator(kept))
-    axis.xaxis.set_major_formatter(FixedFormatter([f"{value:g}" for value in kept]))
-    axis.xaxis.set_minor_locator(NullLocator())
+    _label_at(axis, kept)
 
 
 def _quantile(q: float) -> Callable[[pd.Series], float]:
