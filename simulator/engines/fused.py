@@ -8,7 +8,7 @@ from functools import partial
 
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.kernels.machine import jit_is_off
-from quadsim.simulator.problems.oracles import FULL, Full, Stream
+from quadsim.simulator.problems.oracles import Full, Stream
 from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["run", "why_not"]
@@ -19,7 +19,7 @@ def why_not(job: Job) -> str | None:
     others = [name for name in job.observe if name != "gap"]
     if others:
         return f"it observes the gap alone, not {', '.join(others)}"
-    if not isinstance(job.oracle, Full | Stream) or (job.oracle != FULL and job.device != "cpu"):
+    if not isinstance(job.oracle, Full | Stream):
         return f"the gradient is that of the oracle {job.oracle}"
     reason = job.rule.fact("has no program", partial(_why_no_program, job.rule))
     if reason is not None:

@@ -32,12 +32,19 @@ class Blocks:
         extremes: largest and smallest eigenvalue of each block, (rows, ..., 2).
         minimizer: w*, (rows, coordinates).
         error: e_0 = w_0 - w*, (rows, coordinates).
+        average: the matrix that takes means over blocks, (coordinates, coordinates); for samples of a stream alone.
+        index: the two words of each problem's number, (rows, 2); for samples of a stream alone.
+
+    For samples of a stream (`Unit.sampled`), `hessian` holds R = V sqrt(lambda) of the whole problem, (rows, coordinates,
+    coordinates), and `extremes` those of each coordinate's block, (rows, coordinates, 2).
     """
 
     hessian: torch.Tensor
     extremes: torch.Tensor
     minimizer: torch.Tensor
     error: torch.Tensor
+    average: torch.Tensor | None = None
+    index: torch.Tensor | None = None
 
 
 def blocks_of(problem: BlockQuadratic, own: slice, unit: Unit, dtype: torch.dtype, device: torch.device) -> Blocks:
@@ -51,10 +58,14 @@ def blocks_of(problem: BlockQuadratic, own: slice, unit: Unit, dtype: torch.dtyp
     kept = _KEPT.get(problem, {})
     if key in kept:
         return kept[key]
-    arrays = _arrays_of(problem, own, unit)
     kind = np.dtype(str(dtype).removeprefix("torch."))
-    blocks = Blocks(*on_device([(array, kind) for array in arrays], device))
-    size = sum(tensor.nbytes for each in (*kept.values(), blocks) for tensor in vars(each).values())
+    arrays = [(array, kind) for array in (_sampled_arrays if unit.sampled else _arrays_of)(problem, own, unit)]
+    if unit.sampled:
+        words = problem.index[own].astype("<u8").view("<i4").reshape(-1, 2)
+        arrays.append((words, words.dtype))
+    blocks = Blocks(*on_device(arrays, device))
+    held = [tensor for each in (*kept.values(), blocks) for tensor in vars(each).values() if tensor is not None]
+    size = sum(tensor.nbytes for tensor in held)
     if size <= _KEPT_BYTES:
         for group in (problem.hessian, problem.eigenvalues, problem.initial_error, problem.minimizer):
             for array in group.values():
@@ -84,6 +95,27 @@ def _arrays_of(problem: BlockQuadratic, own: slice, unit: Unit) -> tuple[NDArray
         minimizer = problem.minimizer[size][own].reshape(-1, size)
         error = problem.initial_error[size][own].reshape(-1, size)
     return hessian, extremes, minimizer, error
+
+
+def _sampled_arrays(problem: BlockQuadratic, own: slice, unit: Unit) -> tuple[NDArray[np.float64], ...]:
+    """Return the arrays of `Blocks` of whole problems with samples on the host, without the problems' numbers."""
+    number, dimension = own.stop - own.start, problem.dimension
+    root = np.zeros((number, dimension, dimension))
+    for size, positions in problem.layout.positions.items():
+        parts = problem.root(size)[own]
+        for block, coordinates in enumerate(positions):
+            root[:, coordinates[:, None], coordinates] = parts[:, block]
+    layout = problem.rule_blocks if unit.divided else problem.layout
+    ends = (
+        (problem.rule_smoothness, problem.rule_convexity)
+        if unit.divided
+        else (problem.block_smoothness, problem.block_strong_convexity)
+    )
+    of_block = np.repeat(np.arange(len(layout.block_sizes)), layout.block_sizes)
+    extremes = np.stack(ends, axis=-1)[own][:, of_block]
+    average = (of_block[:, None] == of_block) / np.array(layout.block_sizes)[of_block]
+    minimizer, error = (layout_of[own] for layout_of in map(problem.layout.flatten, (problem.minimizer, problem.initial_error)))
+    return root, extremes, minimizer, error, average
 
 
 def on_device(arrays: Sequence[tuple[NDArray[Any], np.dtype[Any]]], device: torch.device) -> list[torch.Tensor]:

@@ -24,8 +24,8 @@ from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.kernels.cache import import_source
 from quadsim.simulator.engines.kernels.gpu_blocks import ALIGNED, Blocks, blocks_of, on_device, on_host
 from quadsim.simulator.engines.kernels.gpu_shapes import (
-    CANDIDATES,
     Shape,
+    candidates,
     padded,
     shape_key,
     shape_of,
@@ -34,6 +34,9 @@ from quadsim.simulator.engines.kernels.gpu_shapes import (
 )
 from quadsim.simulator.engines.kernels.gpu_source import Unit, kernel_source, step_names, units_of
 from quadsim.simulator.engines.kernels.lowering import program
+from quadsim.simulator.engines.kernels.streams.gpu_draws import Draws, bytes_per_step
+from quadsim.simulator.engines.kernels.streams.gpu_source import BATCH_AT_ONCE, stream_source
+from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule
 
 __all__ = [
@@ -65,7 +68,10 @@ def why_not(job: Job) -> str | None:
     """
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
-    if job.problem.partition is not None and job.rule.uses_blocks:
+    if isinstance(job.oracle, Stream):
+        if job.problem.dimension > _LARGEST_BLOCK:
+            return f"on a GPU it takes samples of a stream for at most {_LARGEST_BLOCK} coordinates"
+    elif job.problem.partition is not None and job.rule.uses_blocks:
         return f"on a GPU it gives {job.rule.name} the blocks of the Hessian, not others (coupling, partition)"
     if max(job.problem.block_sizes) > _LARGEST_BLOCK:
         return f"a block has more than {_LARGEST_BLOCK} coordinates"
@@ -78,8 +84,7 @@ def run(job: Job) -> Outcome:
     Returns:
         Outcome with gap (M, K, R), hit (M, K) and diverged (M, K).
     """
-    device = torch.device(job.device)
-    kernels = kernels_of(job.rule, job.problem.block_sizes, job.dtype_name)
+    device, kernels = torch.device(job.device), _kernels(job)
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         parts = [_run_of(job, kernels, device, part).outcome() for part in _parts(job, device)]
     return Outcome(
@@ -99,6 +104,20 @@ def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 def kernels_of(rule: Rule, block_sizes: tuple[int, ...], dtype: str) -> ModuleType:
     """Return the module of kernels for a rule on these block sizes; Triton compiles a kernel at its first launch."""
     return import_source(kernel_source(rule, block_sizes, dtype), "gpu")
+
+
+def _kernels(job: Job) -> ModuleType:
+    if isinstance(job.oracle, Stream):
+        return import_source(stream_source(job.rule, job.dtype_name), "gpu")
+    return kernels_of(job.rule, job.problem.block_sizes, job.dtype_name)
+
+
+def _units(job: Job) -> tuple[Unit, ...]:
+    sizes = job.problem.block_sizes
+    if not isinstance(job.oracle, Stream):
+        return units_of(sizes)
+    divided = job.problem.partition is not None and job.rule.uses_blocks
+    return (Unit(sizes, whole=True, sampled=True, divided=divided),)
 
 
 def _parts(job: Job, device: torch.device) -> Iterator[slice]:
@@ -123,6 +142,9 @@ def problems_at_once(job: Job, device: torch.device, problems: int) -> int:
     whole, problem = program(job.rule), job.problem
     values = problem.dimension * (1 + len(whole.states)) + len(problem.block_sizes) * len(whole.block_states)
     each = job.number_of_settings * (8 * values + 64) + 16 * sum(size**2 for size in problem.block_sizes)
+    if isinstance(job.oracle, Stream):
+        each += 8 * problem.dimension * (problem.dimension + job.number_of_settings * len(whole.block_states))
+        each += bytes_per_step(job.oracle, problem.dimension)
     return max(1, min(problems, _free_memory(device, problems * each) // 2 // each))
 
 
@@ -175,7 +197,7 @@ class Run:
         self._problems = problems
         self._values = _values_of(job.rule)
         self._starts_at_zero = all(value == 0 for value in self._program.started.values())
-        units = units_of(job.problem.block_sizes)
+        units = _units(job)
         settings = job.number_of_settings
         chosen = [shape_of(job.rule, unit, job.dtype_name, device, shapes or {}) for unit in units]
         multiple = max([shape.lanes for unit, shape in zip(units, chosen, strict=True) if not unit.in_lanes], default=1)
@@ -203,11 +225,15 @@ class Run:
         self._below = torch.empty(self._columns, dtype=torch.float64, device=device)
         self._limit = torch.empty_like(self._below)
         aligned = -(-self._columns // ALIGNED) * ALIGNED
-        self._found = torch.full((3, aligned), NEVER, dtype=torch.int32, device=device)[:, : self._columns]
-        self._hit, self._above, self._diverged = self._found
+        self._found = torch.full((4, aligned), NEVER, dtype=torch.int32, device=device)[:, : self._columns]
+        self._hit, self._above, self._diverged, self._mean = self._found
         self._above.fill_(-1)
         self._gaps = torch.empty(0, dtype=job.dtype, device=device)
         self._whole = self._parts[0].unit.whole
+        self._draws = None
+        if units[0].sampled:
+            self._draws = Draws(job, self._parts[0].blocks, device)
+            self._window = torch.zeros_like(self._below)
 
     def _part(self, unit: Unit, shape: Shape, blocks: Blocks, slots: torch.Tensor) -> _Part:
         rows, dimension = blocks.error.shape
@@ -220,7 +246,7 @@ class Run:
         count, whole = rows * self._width, self._program
         for name, states, places in (
             ("states", whole.states, dimension),
-            ("block_states", whole.block_states, len(unit.sizes)),
+            ("block_states", whole.block_states, dimension if unit.sampled else len(unit.sizes)),
         ):
             shape_of = (len(states), places * count)
             make = torch.zeros if self._starts_at_zero else torch.empty
@@ -246,10 +272,12 @@ class Run:
         self._steps(0, self._job.steps + 1, slots, self._below)
         shape = (self._problems, self._width)
         settings = self._job.number_of_settings
-        hit, above, diverged = (each.view(shape)[:, :settings] for each in self._found)
+        hit, above, diverged = (each.view(shape)[:, :settings] for each in self._found[:3])
         return hit, above, diverged
 
     def _begin(self) -> None:
+        if self._draws is not None:
+            self._draws.draw(0, 1)
         for part in self._parts:
             if part.unit.whole or not self._starts_at_zero:
                 self._launch(part, "start", self._tolerance, self._below, self._limit)
@@ -279,23 +307,23 @@ class Run:
             if gap is not None:
                 gap[:, :, first : first + at_once] = on_host(seen)
             begin = end
-        found = self._found.view(3, self._problems, self._width)[:, :, :settings]
-        if gap is None:  # three ints take the place of two more gaps of each run, less one int: one transfer
+        found = self._found.view(4, self._problems, self._width)[:, :, :settings]
+        if gap is None:  # four ints take the place of two more gaps of each run: one transfer
             runs = shape[0] * shape[1]
             both = torch.empty((number + 2) * runs, dtype=torch.float64, device=self._device)
             both[: number * runs].view(shape).copy_(seen)
-            both[number * runs :].view(torch.int32)[: 3 * runs].view(found.shape).copy_(found)
+            both[number * runs :].view(torch.int32).view(found.shape).copy_(found)
             host = on_host(both)
             gap = host[: number * runs].reshape(shape)
-            found_steps = host[number * runs :].view(np.int32)[: 3 * runs].reshape(found.shape)
+            found_steps = host[number * runs :].view(np.int32).reshape(found.shape)
         else:
             found_steps = on_host(found)
-        hit, last_above, diverged = found_steps
+        hit, last_above, diverged, mean = found_steps
         return Outcome(
             gap=gap,
             hit=np.where(hit == NEVER, np.inf, hit),
             stay=step_after(last_above, job.steps),
-            mean=np.full(hit.shape, np.nan),
+            mean=np.full(hit.shape, np.nan) if self._draws is None else np.where(mean == NEVER, np.inf, mean),
             diverged=np.where(diverged == NEVER, np.inf, diverged),
         )
 
@@ -309,6 +337,8 @@ class Run:
         steps = max(1, _COORDINATE_STEPS_AT_ONCE // (self._columns * self._job.problem.dimension))
         if not self._whole:
             steps = max(1, min(steps, _GAP_BYTES // (self._columns * self._blocks * 8)))
+        if self._draws is not None:
+            steps = min(steps, self._draws.steps)
         running: list[Any] = []
         for first in range(begin, end, table_steps):
             last = min(first + table_steps, end)
@@ -339,6 +369,10 @@ class Run:
     def _advance(self, begin: int, steps: int, table: torch.Tensor, slots: torch.Tensor, records: torch.Tensor) -> None:
         if self._whole:
             (part,) = self._parts
+            means: tuple[torch.Tensor, ...] = ()
+            if self._draws is not None:
+                self._draws.draw(begin, steps)
+                means = (self._mean, self._window)
             self._launch(
                 part,
                 "advance",
@@ -352,6 +386,7 @@ class Run:
                 self._above,
                 self._diverged,
                 records,
+                *means,
             )
             return
         from quadsim.simulator.engines.kernels.gpu_functions import follow, limits
@@ -380,10 +415,14 @@ class Run:
             programs = -(-part.rows * self._width // lanes)
             constants = {"LANES_": lanes}
         else:
-            (size,) = part.unit.sizes
+            size = sum(part.unit.sizes)
             programs = part.rows * self._width // lanes
             constants = {"SIZE_": size, "PAD_": padded(size), "LANES_": lanes}
-            if what == "advance":
+            if self._draws is not None:
+                batch = self._draws.batch
+                arguments = (own.average, self._draws.samples, self._draws.labels, batch, *arguments)
+                constants["CHUNKS_"] = -(-batch // BATCH_AT_ONCE)
+            elif what == "advance":
                 constants["PARTS_"] = part.shape.parts
         kernel[(programs,)](
             own.hessian, own.extremes, own.minimizer, self._settings, part.error, part.states, part.block_states,
@@ -410,16 +449,15 @@ def tune(job: Job) -> dict[str, Shape]:
     Returns:
         Key of each tile (device, block size, number type, kernel) to the layout that is used from now on.
     """
-    device, sizes, dtype = torch.device(job.device), job.problem.block_sizes, job.dtype_name
-    kernels = kernels_of(job.rule, sizes, dtype)
+    device, dtype, kernels = torch.device(job.device), job.dtype_name, _kernels(job)
     own = slice(0, job.problem.problems)
     best: dict[str, Shape] = {}
     with torch.cuda.device(device):
-        for unit in units_of(sizes):
+        for unit in _units(job):
             if unit.in_lanes:
                 continue
             times = {}
-            for shape in CANDIDATES[padded(unit.sizes[0])]:
+            for shape in candidates(unit):
                 chosen = {**best, shape_key(job.rule, unit, dtype, device): shape}
                 runs = [_run_of(job, kernels, device, own, chosen) for _ in range(3)]
                 times[shape] = min(run.seconds() for run in runs)

@@ -14,10 +14,11 @@ import torch
 
 from quadsim.simulator.engines.kernels.gpu_source import Unit, kernel_source
 from quadsim.simulator.engines.kernels.lowering import program
+from quadsim.simulator.engines.kernels.streams.gpu_source import stream_source
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.support.kept import cache_directory, read_kept, write_kept
 
-__all__ = ["CANDIDATES", "Shape", "padded", "shape_key", "shape_of", "stored_shapes", "write_shapes"]
+__all__ = ["CANDIDATES", "Shape", "candidates", "padded", "shape_key", "shape_of", "stored_shapes", "write_shapes"]
 
 _SHAPES = "gpu.shapes"
 
@@ -50,6 +51,19 @@ CANDIDATES = {
 Without a measurement the first one is used; at 64, a rule without states uses the second one, as it needs fewer registers.
 """
 
+_SAMPLED = {
+    16: (Shape(16, 1), Shape(32, 2), Shape(64, 4)),
+    32: (Shape(16, 1), Shape(32, 2), Shape(64, 4), Shape(16, 1, registers=168), Shape(16, 2)),
+    64: (Shape(16, 2), Shape(32, 4), Shape(16, 4)),
+    128: (Shape(16, 8), Shape(16, 4), Shape(32, 8)),
+}
+"""The same for tiles of whole problems with samples of a stream."""
+
+
+def candidates(unit: Unit) -> tuple[Shape, ...]:
+    """Return the layouts that are measured for a tile."""
+    return (_SAMPLED if unit.sampled else CANDIDATES)[padded(sum(unit.sizes))]
+
 
 def shape_of(rule: Rule, unit: Unit, dtype: str, device: torch.device, chosen: Mapping[str, Shape]) -> Shape:
     """Return the layout with which a unit runs: a chosen one, else one that was measured, else the first candidate.
@@ -63,8 +77,8 @@ def shape_of(rule: Rule, unit: Unit, dtype: str, device: torch.device, chosen: M
     """
     if unit.in_lanes:
         return Shape(128, 4)
-    pad, stored = padded(unit.sizes[0]), stored_shapes()
-    usual = CANDIDATES[pad][1 if pad == 64 and not program(rule).states else 0]
+    pad, stored = padded(sum(unit.sizes)), stored_shapes()
+    usual = candidates(unit)[1 if pad == 64 and not unit.sampled and not program(rule).states else 0]
     if not chosen and not stored:
         return usual
     key = shape_key(rule, unit, dtype, device)
@@ -74,8 +88,8 @@ def shape_of(rule: Rule, unit: Unit, dtype: str, device: torch.device, chosen: M
 def shape_key(rule: Rule, unit: Unit, dtype: str, device: torch.device) -> str:
     """Return the key under which a measured layout is stored: device, block size, number type, hash of the kernel."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "interpreter"
-    source = hashlib.sha256(kernel_source(rule, unit.sizes, dtype).encode()).hexdigest()[:16]
-    return f"{name}, {unit.sizes[0]} coordinates, {dtype}, {source}"
+    source = stream_source(rule, dtype) if unit.sampled else kernel_source(rule, unit.sizes, dtype)
+    return f"{name}, {sum(unit.sizes)} coordinates, {dtype}, {hashlib.sha256(source.encode()).hexdigest()[:16]}"
 
 
 @lru_cache(maxsize=1)

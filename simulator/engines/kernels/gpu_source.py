@@ -15,7 +15,7 @@ problem knows the gap and follows it itself. Otherwise every block writes its pa
 
 Precision. Values that depend on settings and the step alone are evaluated in float64 and then rounded to the type of the run
 (in float32, 1 - beta2 would be 0 for a beta2 that is rounded to 1). A float32 matrix product is the sum of six bfloat16 products
-on the matrix units (see `_Source._thirds`), exact to a few units in the last place of a float32.
+on the matrix units (see `Source._thirds`), exact to a few units in the last place of a float32.
 
 Names of the kernel end in an underscore; all other names come from the rule.
 """
@@ -33,7 +33,19 @@ from quadsim.simulator.engines.kernels.program import Assignment, Phase, Program
 from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.rules.rule import Rule
 
-__all__ = ["LANES_UP_TO", "WHOLE_UP_TO", "Unit", "gpu_source", "kernel_source", "step_names", "units_of"]
+__all__ = [
+    "LANES_UP_TO",
+    "PRODUCT",
+    "SHUFFLED",
+    "WHOLE_UP_TO",
+    "Source",
+    "Unit",
+    "gpu_source",
+    "kernel_source",
+    "shuffle",
+    "step_names",
+    "units_of",
+]
 
 LANES_UP_TO = 8
 """Largest number of coordinates of a block in the layout of lanes."""
@@ -51,19 +63,25 @@ class Unit:
     Attributes:
         sizes: the block sizes; one size, or those of all blocks where `whole` is true.
         whole: whether the unit is the whole problem, so that a lane can add up the gap and follow it without memory traffic.
+        sampled: whether the gradient is one of samples: such a unit is whole, and a tile (`streams.gpu_source`).
+        divided: whether the rule has other blocks than H; for units of samples alone.
     """
 
     sizes: tuple[int, ...]
     whole: bool = False
+    sampled: bool = False
+    divided: bool = False
 
     @property
     def in_lanes(self) -> bool:
         """Whether the unit has the layout of lanes; else it has the layout of tiles."""
-        return self.whole or self.sizes[0] <= LANES_UP_TO
+        return not self.sampled and (self.whole or self.sizes[0] <= LANES_UP_TO)
 
     @property
     def name(self) -> str:
         """The end of the names of its kernels, as `lanes_8`. All tiles share one pair, which has the size as a constant."""
+        if self.sampled:
+            return "stream"
         if not self.in_lanes:
             return "tile"
         return ("whole" if self.whole else "lanes") + "".join(f"_{size}" for size in self.sizes)
@@ -90,7 +108,7 @@ def gpu_source(rule: Rule, block_sizes: Sequence[int], *, dtype: str = "float64"
         dtype: "float64" or "float32", the type of errors and states.
     """
     units = {unit.name: unit for unit in units_of(block_sizes)}
-    return _Source(program(rule), dtype).text(label(rule), units.values())
+    return Source(program(rule), dtype).text(label(rule), units.values())
 
 
 @lru_cache(maxsize=256)
@@ -113,7 +131,7 @@ def step_names(whole: Program) -> list[sp.Symbol]:
     return [name for name in candidates if name in read]
 
 
-_COUNTS = ("rows_", "steps_", "begin_", "group_", "blocks_")  # a kernel is compiled once for all of their values
+_COUNTS = ("rows_", "steps_", "begin_", "group_", "blocks_", "batch_")  # a kernel is compiled once for all of their values
 _NUMBER = re.compile(r"\(?-?(\d+(\.\d*)?(e[+-]?\d+)?|inf)\)?")
 
 
@@ -148,11 +166,11 @@ class _Printer(ExpressionPrinter):
         )
 
 
-class _Source:
+class Source:
     """Writes the lines of one kernel module; `_depth` is the present indentation.
 
     Two choices are made once, from the number type and the rule. `_shuffles`: float64 tiles reorder the operands of the product
-    (see `_SHUFFLE`). `_quiet`: the padding of a tile stays 0 by itself, so that no mask is needed (see `_padding_is_quiet`).
+    (see `shuffle`). `_quiet`: the padding of a tile stays 0 by itself, so that no mask is needed (see `_padding_is_quiet`).
     """
 
     def __init__(self, whole: Program, dtype: str) -> None:
@@ -453,13 +471,13 @@ class _Source:
         self._line("i_ = tl.arange(0, PAD_)")
         self._line("real_ = (i_ < SIZE_)[None, :]")
         self._line("at_ = (row_ * width_ + k_) * SIZE_ + i_[None, :]")
-        self._line(f"j_ = {_SHUFFLED if self._shuffles else 'i_'}")
+        self._line(f"j_ = {SHUFFLED if self._shuffles else 'i_'}")
         self._matrix("h_", "j_")
         if self._shuffles and not starting:
             # Two products of half the matrix, one after the other, make Triton give every warp whole rows of a tile that has as
             # many rows as columns: then no warp waits for the errors of another. The compiler drops the loads that the chosen
             # branch of `_product` does not use.
-            self._line(f"half_ = {_SHUFFLED.replace('i_', 'tl.arange(0, PAD_ // 2)')}")
+            self._line(f"half_ = {SHUFFLED.replace('i_', 'tl.arange(0, PAD_ // 2)')}")
             self._matrix("h0_", "half_")
             self._matrix("h1_", "(half_ + PAD_ // 2)")
         if not self._shuffles:
@@ -483,10 +501,14 @@ class _Source:
         self._line("gap_ = tl.sum(tl.sum(parts_, axis=1), axis=2)")
         self._tile_values(starting=False)
         self._after_step(unit)
-        increment = _Printer().doprint(self._program.increment)
-        self._line(f"e_ = e_ + {increment}" if self._quiet else f"e_ = e_ + tl.where(real_, {increment}, 0.0)")
+        self._move()
         self._depth -= 1
         self._line("tl.store(error_ + at_, e_, mask=real_)")
+
+    def _move(self) -> None:
+        """Add the step to the errors of a tile."""
+        increment = _Printer().doprint(self._program.increment)
+        self._line(f"e_ = e_ + {increment}" if self._quiet else f"e_ = e_ + tl.where(real_, {increment}, 0.0)")
 
     def _tile_values(self, *, starting: bool) -> None:
         """From the gradient to the new states."""
@@ -498,13 +520,20 @@ class _Source:
             self._assign(phase.coordinate)
             for mean in phase.means:
                 value = self._shaped(mean.value, "e_", {}, self._by_coordinate)
-                self._line(f"{mean.name} = tl.sum(tl.where(real_, {value}, 0.0), axis=1, keep_dims=True) / SIZE_")
+                self._line(f"{mean.name} = {self._mean(value)}")
         for state, value in (whole.started if starting else whole.advanced).items():
             if starting or value != state:
                 shaped, like = (
-                    (self._by_coordinate, "e_") if state in whole.states else (self._by_block, f"{symbols.L_l}")
+                    (self._by_coordinate, "e_") if state in whole.states else (self._by_block, self._like_of_block)
                 )
                 self._line(f"{state} = {self._shaped(value, like, {}, shaped)}")
+
+    _like_of_block = str(symbols.L_l)
+    """What has the shape of the values that a tile has once per block."""
+
+    def _mean(self, value: str) -> str:
+        """Return the source of the mean of a value over the block's coordinates."""
+        return f"tl.sum(tl.where(real_, {value}, 0.0), axis=1, keep_dims=True) / SIZE_"
 
     def _matrix(self, name: str, rows: str) -> None:
         """Write the load of some rows of a block's Hessian.
@@ -524,17 +553,17 @@ class _Source:
         rounding.
         """
         if self._shuffles:
-            self._line(f"a_ = {_SHUFFLE}")
+            self._line(f"a_ = {shuffle('e_', 'PAD_')}")
             if starting:
-                self._line(_PRODUCT.format("g", "a_", "h_"))
+                self._line(PRODUCT.format("g", "a_", "h_"))
                 return
             self._line("if (LANES_ >= PAD_) and (PAD_ >= 32):")
             halves = "tl.permute(tl.reshape(a_, (LANES_, 2, PAD_ // 2)), (0, 2, 1))"
             self._line(f"    a0_, a1_ = tl.split({halves})")
-            self._line(f"    {_PRODUCT.format('g', 'a0_', 'h0_')}")
-            self._line(f"    {_PRODUCT.format('g', 'a1_', 'h1_, g')}")
+            self._line(f"    {PRODUCT.format('g', 'a0_', 'h0_')}")
+            self._line(f"    {PRODUCT.format('g', 'a1_', 'h1_, g')}")
             self._line("else:")
-            self._line(f"    {_PRODUCT.format('g', 'a_', 'h_')}")
+            self._line(f"    {PRODUCT.format('g', 'a_', 'h_')}")
             return
         self._thirds("a", "e_")
         self._line("g = tl.dot(a2_, h0_, out_dtype=tl.float32)")
@@ -594,14 +623,18 @@ def _padding_is_quiet(whole: Program) -> bool:
         still -= moved
 
 
+def shuffle(value: str, width: str) -> str:
+    """Return the source of the left operand of a product in float64, (LANES_, width), in the order of the matrix units."""
+    return f"tl.reshape(tl.permute(tl.reshape({value}, (LANES_, {width} // 8, 4, 2)), (0, 1, 3, 2)), (LANES_, {width}))"
+
+
 # In float64 the new errors are computed in the registers that held the last product, and they are the left operand of the next
 # one. The matrix units return a result in another order than they read an operand: of every 8 coordinates, thread q holds 2q and
 # 2q + 1, but must supply q and q + 4. Instead of moving the errors through shared memory at every step, both
-# operands are reordered in the same way (`_SHUFFLE` for the errors, `_SHUFFLED` for the rows of H), which leaves the product
+# operands are reordered in the same way (`shuffle` for the errors, `SHUFFLED` for the rows of H), which leaves the product
 # unchanged, as a sum over the same pairs.
-_SHUFFLE = "tl.reshape(tl.permute(tl.reshape(e_, (LANES_, PAD_ // 8, 4, 2)), (0, 1, 3, 2)), (LANES_, PAD_))"
-_PRODUCT = '{} = tl.dot({}, {}, input_precision="ieee", out_dtype=tl.float64)'
-_SHUFFLED = "i_ // 8 * 8 + i_ % 4 * 2 + i_ // 4 % 2"
+PRODUCT = '{} = tl.dot({}, {}, input_precision="ieee", out_dtype=tl.float64)'
+SHUFFLED = "i_ // 8 * 8 + i_ % 4 * 2 + i_ // 4 % 2"
 
 _HEADER = """\
 import triton

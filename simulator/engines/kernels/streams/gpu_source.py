@@ -1,0 +1,150 @@
+"""Print the fused GPU kernels of a rule for gradients of samples from a stream.
+
+The residual of a sample, x'e - v xi, is a sum over all blocks. So a program holds a whole problem and a tile of settings: arrays
+(settings x coordinates), whose width is filled up to a power of two (PAD_) with coordinates that stay 0. A step is three products
+of matrices, with x = R z from `gpu_draws`, which makes the samples of many steps for all tiles of a problem:
+
+    d = e R, twice the gap |d|^2;    r = (e X - v xi)/b;    g = r X'.
+
+R is block-diagonal and is multiplied as a whole: the matrix units take tiles of 16 or more, and H has no product of its own. The
+samples of a step are taken BATCH_AT_ONCE at a time; those that fill up the last part are 0 and change nothing.
+
+What a rule reads of a block (L_l, mu_l, its states and means) has a value for every coordinate here, the same for all of a block,
+so that blocks of any sizes share one kernel. A mean over the blocks is a product with a matrix of 1/P_l within every block.
+"""
+
+from functools import lru_cache
+
+from quadsim.simulator.engines.kernels.gpu_source import PRODUCT, SHUFFLED, Source, Unit, shuffle
+from quadsim.simulator.engines.kernels.lowering import program
+from quadsim.simulator.engines.kernels.printer import label
+from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.runs.trajectory import MEAN_WINDOW
+
+__all__ = ["BATCH_AT_ONCE", "stream_source"]
+
+BATCH_AT_ONCE = 16
+"""Samples that one product takes: the fewest that the matrix units take."""
+
+_ARGUMENTS = (
+    "factor_, extremes_, minimizer_, settings_, error_, states_, block_states_, rows_, width_, average_, samples_, labels_, batch_"
+)
+_FOLLOWED = "table_, begin_, steps_, slots_, below_, limit_, hit_, above_, diverged_, records_, mean_, window_"
+_CONSTANTS = "SIZE_: tl.constexpr, PAD_: tl.constexpr, LANES_: tl.constexpr, CHUNKS_: tl.constexpr"
+
+
+@lru_cache(maxsize=256)
+def stream_source(rule: Rule, dtype: str = "float64") -> str:
+    """Return the source of the kernels that run a rule on samples of a stream, for blocks of any sizes; nothing is compiled.
+
+    Args:
+        rule: a rule for which `why_no_program` is None.
+        dtype: "float64" or "float32", the type of errors and states.
+    """
+    return _StreamSource(program(rule), dtype).text(label(rule), (Unit((), whole=True, sampled=True),))
+
+
+class _StreamSource(Source):
+    """Writes the module of a rule on a stream: the kernels of its clocks, and one pair for whole problems."""
+
+    _like_of_block = "e_"
+
+    def _tile(self, unit: Unit, *, starting: bool) -> None:
+        """The kernel of a tile of settings: load what the run has so far, take the steps, store it."""
+        whole = self._program
+        verb, more = ("start", "tolerance_, below_, limit_") if starting else ("advance", _FOLLOWED)
+        self._function(f"{verb}_{unit.name}_", f"{_ARGUMENTS}, {more}, {_CONSTANTS}")
+        self._problem()
+        one = "rows_.to(tl.int64) * width_ * SIZE_"
+        places = [(s, f"states_ + {i} * {one} + at_") for i, s in enumerate(whole.states)]
+        places += [(s, f"block_states_ + {i} * {one} + at_") for i, s in enumerate(whole.block_states)]
+        if starting:
+            self._gradient("row_ * batch_")
+            self._line("below_of_, limit_of_ = limits_of_(twice_ * 0.5, tl.load(tolerance_))")
+            self._line("tl.store(below_ + n_, below_of_)")
+            self._line("tl.store(limit_ + n_, limit_of_)")
+            self._tile_values(starting=True)
+        else:
+            for state, place in places:
+                self._line(f"{state} = tl.load({place}, mask=real_, other=0.0)")
+            self._loop(unit)
+        for state, place in places:
+            self._line(f"tl.store({place}, {state}, mask=real_)")
+
+    def _problem(self) -> None:
+        """Load the errors, R, what is computed once per block, and the minimiser; padded coordinates are of the last block."""
+        self._line("tiles_ = width_ // LANES_")
+        self._line("row_ = (tl.program_id(0) // tiles_).to(tl.int64)")
+        self._line("k_ = (tl.program_id(0) % tiles_ * LANES_ + tl.arange(0, LANES_))[:, None]")
+        self._line("n_ = row_ * width_ + k_")
+        self._line("lanes_ = rows_.to(tl.int64) * width_")
+        self._line("i_ = tl.arange(0, PAD_)")
+        self._line("own_ = tl.minimum(i_, SIZE_ - 1)[None, :]")
+        self._line("real_ = (i_ < SIZE_)[None, :]")
+        self._line("at_ = n_ * SIZE_ + i_[None, :]")
+        self._line(f"j_ = {SHUFFLED if self._shuffles else 'i_'}")
+        self._line("m_ = tl.arange(0, 16)")
+        self._line(f"q_ = {SHUFFLED.replace('i_', 'm_') if self._shuffles else 'm_'}")
+        self._line("used_ = (j_ < SIZE_)[:, None] & real_")
+        self._line("r_ = tl.load(factor_ + (row_ * SIZE_ + j_[:, None]) * SIZE_ + i_[None, :], mask=used_, other=0.0)")
+        if any(phase.means for phase in (*self._program.start, *self._program.advance)):
+            self._line("of_blocks_ = tl.load(average_ + j_[:, None] * SIZE_ + own_, mask=(j_ < SIZE_)[:, None], other=0.0)")
+        self._line("e_ = tl.load(error_ + at_, mask=real_, other=0.0)")
+        self._settings(narrow=True)
+        self._extremes("(row_ * SIZE_ + own_) * 2", "")
+        self._assign(self._program.per_block)
+        if self._uses_iterate():
+            self._line("o_ = tl.load(minimizer_ + row_ * SIZE_ + i_, mask=i_ < SIZE_, other=0.0)[None, :]")
+        self._line(f"inverse_ = (1.0 / batch_.to(tl.float64)).to(tl.{self._dtype})")
+
+    def _gradient(self, first: str) -> None:
+        """Write twice the gap and the gradient of the samples of a step, whose first one is at the place `first`."""
+        product = PRODUCT if self._shuffles else PRODUCT.replace("float64", self._dtype)
+        self._line(f"a_ = {shuffle('e_', 'PAD_') if self._shuffles else 'e_'}")
+        self._line(product.format("d_", "a_", "r_"))
+        self._line("twice_ = tl.sum(d_ * d_, axis=1, keep_dims=True).to(tl.float64)")
+        self._line("g = tl.zeros_like(e_)")
+        self._line(f"first_ = {first}")
+        self._line("for c_ in range(CHUNKS_):")
+        self._depth += 1
+        self._line("s_ = c_ * 16 + m_[None, :]")
+        self._line("s_used_ = (j_ < SIZE_)[:, None] & (s_ < batch_)")
+        self._line("x_ = tl.load(samples_ + (first_ + s_) * SIZE_ + j_[:, None], mask=s_used_, other=0.0)")
+        self._line("l_ = tl.load(labels_ + first_ + s_, mask=s_ < batch_, other=0.0)")
+        self._line("z_ = c_ * 16 + q_[:, None]")
+        self._line("y_ = tl.load(samples_ + (first_ + z_) * SIZE_ + i_[None, :], mask=real_ & (z_ < batch_), other=0.0)")
+        self._line(product.format("u_", "a_", "x_"))
+        self._line("u_ = (u_ - l_) * inverse_")
+        if self._shuffles:
+            self._line(f"u_ = {shuffle('u_', '16')}")
+        self._line(product.format("g", "u_", "y_, g"))
+        self._depth -= 1
+
+    def _mean(self, value: str) -> str:
+        """Return the source of the mean of a value over the coordinates of each block, for all of its coordinates."""
+        left = f"tl.where(real_, {value}, 0.0)"
+        if self._shuffles:
+            left = shuffle(f"({left})", "PAD_")
+        return f'tl.dot({left}, of_blocks_, input_precision="ieee", out_dtype=tl.{self._dtype})'
+
+    def _loop(self, unit: Unit) -> None:
+        """Take the steps, from the loaded states to the errors that are stored."""
+        self._before_loop(unit)
+        self._line("mean_of_ = tl.load(mean_ + n_)")
+        self._line("window_of_ = tl.load(window_ + n_)")
+        self._line(f"below_window_ = below_of_ * {float(MEAN_WINDOW)!r}")
+        self._line("for t_ in range(count_(steps_)):")
+        self._depth += 1
+        self._load_step()
+        self._gradient("(row_ * steps_ + t_) * batch_")
+        self._tile_values(starting=False)
+        self._after_step(unit)
+        self._line("window_of_ += tl.where(now_ > 0, gap_, 0.0)")
+        self._line(f"ends_ = (now_ % {MEAN_WINDOW} == 0) & (now_ > 0)")
+        self._line("mean_of_ = tl.where(ends_ & (window_of_ <= below_window_), tl.minimum(mean_of_, now_), mean_of_)")
+        self._line("window_of_ = tl.where(ends_, 0.0, window_of_)")
+        self._move()
+        self._depth -= 1
+        self._line("tl.store(error_ + at_, e_, mask=real_)")
+        for name in ("hit", "above", "diverged", "mean", "window"):
+            self._line(f"tl.store({name}_ + n_, {name}_of_)")
