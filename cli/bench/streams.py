@@ -17,7 +17,7 @@ from quadsim.simulator.support.devices import resolve_dtype
 if TYPE_CHECKING:
     from quadsim.cli.bench.ways import Work
 
-__all__ = ["LABEL_NOISE", "jax_stream", "roots", "torch_stream"]
+__all__ = ["LABEL_NOISE", "TorchStream", "jax_stream", "roots"]
 
 LABEL_NOISE = 0.1
 _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
@@ -31,52 +31,76 @@ def roots(work: "Work") -> NDArray[np.float64]:
     return np.asarray(vectors * np.sqrt(eigenvalues)[..., None, :])
 
 
-def torch_stream(work: "Work") -> Callable[[], Final]:
-    """All runs in tensors (M, P, K), in place; the draws of a step by torch's generator."""
-    dtype, problems, settings = resolve_dtype(work.dtype), work.problems, work.settings
-    dimension, batch = work.blocks * work.block_size, work.batch
-    root = torch.from_numpy(roots(work)).to(work.device, dtype).reshape(-1, work.block_size, work.block_size)
-    turned = root.transpose(1, 2).contiguous()
-    e0 = torch.from_numpy(np.array(work.problem.initial_error[work.block_size])).to(work.device, dtype)
-    e0 = e0.reshape(problems, dimension, 1).expand(-1, -1, settings).contiguous()
-    lr = torch.from_numpy(work.rates).to(work.device, dtype)
-    generator = torch.Generator(device=work.device)
-    e, m, v, d, s, g = (torch.empty_like(e0) for _ in range(6))
-    r = torch.empty((problems, batch, settings), dtype=dtype, device=work.device)
-    z = torch.empty((problems, batch, dimension), dtype=dtype, device=work.device)
-    xi = torch.empty((problems, batch, 1), dtype=dtype, device=work.device)
-    of_blocks = (-1, work.block_size, settings)
+class TorchStream:
+    """All runs in tensors (M, P, K), in place, allocated once: a CUDA graph repeats what it saw at the same addresses.
 
-    def run() -> Final:
-        generator.manual_seed(0)
-        e.copy_(e0)
-        m.zero_()
-        v.zero_()
-        gaps = torch.empty((problems, settings), dtype=dtype, device=work.device)
-        p1 = p2 = 1.0
-        for _ in range(work.steps):
-            torch.bmm(turned, e.view(of_blocks), out=d.view(of_blocks))
-            torch.sum(d * d, dim=1, out=gaps)
-            z.normal_(generator=generator)
-            xi.normal_(generator=generator)
-            torch.bmm(z, d, out=r)
-            r.sub_(xi, alpha=LABEL_NOISE)
-            torch.bmm(z.transpose(1, 2), r, out=s)
-            torch.bmm(root, s.view(of_blocks), out=g.view(of_blocks))
-            g.div_(batch)
-            if work.rule == "gd":
-                e.sub_(g * lr)
-            elif work.rule == "signsgd":
-                e.sub_(torch.sign(g).mul_(lr))
-            else:
-                p1, p2 = p1 * _BETA1, p2 * _BETA2
-                m.mul_(_BETA1).add_(g, alpha=1 - _BETA1)
-                v.mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
-                e.sub_((m * (lr / (1 - p1))).div_((v / (1 - p2)).sqrt_().add_(_EPS)))
-        torch.bmm(turned, e.view(of_blocks), out=d.view(of_blocks))
-        return (d * d).sum(dim=1).double().cpu().numpy() / 2
+    Args:
+        work: the work, with a batch.
+        at_once: number of steps that `advance` takes.
 
-    return run
+    Attributes:
+        gaps: twice the gaps after each of the last steps, (at_once, M, K).
+    """
+
+    def __init__(self, work: "Work", at_once: int) -> None:
+        self._work, self._at_once = work, at_once
+        dtype, problems, settings = resolve_dtype(work.dtype), work.problems, work.settings
+        dimension, batch = work.blocks * work.block_size, work.batch
+        self._root = torch.from_numpy(roots(work)).to(work.device, dtype).reshape(-1, work.block_size, work.block_size)
+        self._turned = self._root.transpose(1, 2).contiguous()
+        e0 = torch.from_numpy(np.array(work.problem.initial_error[work.block_size])).to(work.device, dtype)
+        self._e0 = e0.reshape(problems, dimension, 1).expand(-1, -1, settings).contiguous()
+        self._lr = torch.from_numpy(work.rates).to(work.device, dtype)
+        # A CUDA graph moves the default generator of the device forward by itself, and no other one.
+        self._generator = torch.Generator() if work.device == "cpu" else None
+        self._e, self._m, self._v, self._d, self._s, self._g = (torch.empty_like(self._e0) for _ in range(6))
+        self._r = torch.empty((problems, batch, settings), dtype=dtype, device=work.device)
+        self._z = torch.empty((problems, batch, dimension), dtype=dtype, device=work.device)
+        self._xi = torch.empty((problems, batch, 1), dtype=dtype, device=work.device)
+        self._p1, self._p2 = (torch.ones((), dtype=dtype, device=work.device) for _ in range(2))
+        self._of_blocks = (-1, work.block_size, settings)
+        self.gaps = torch.zeros((at_once, problems, settings), dtype=dtype, device=work.device)
+
+    def start(self) -> None:
+        """Go back to the start."""
+        if self._generator is not None:
+            self._generator.manual_seed(0)
+        self._e.copy_(self._e0)
+        for state in (self._m, self._v):
+            state.zero_()
+        for clock in (self._p1, self._p2):
+            clock.fill_(1.0)
+        self._to_coordinates()
+
+    def advance(self) -> None:
+        """Take `at_once` steps, the draws of a step by torch's generator."""
+        for t in range(self._at_once):
+            self._step()
+            self._to_coordinates()
+            torch.sum(self._d * self._d, dim=1, out=self.gaps[t])
+
+    def _to_coordinates(self) -> None:
+        torch.bmm(self._turned, self._e.view(self._of_blocks), out=self._d.view(self._of_blocks))
+
+    def _step(self) -> None:
+        e, g, m, v, lr = self._e, self._g, self._m, self._v, self._lr
+        self._z.normal_(generator=self._generator)
+        self._xi.normal_(generator=self._generator)
+        torch.bmm(self._z, self._d, out=self._r)
+        self._r.sub_(self._xi, alpha=LABEL_NOISE)
+        torch.bmm(self._z.transpose(1, 2), self._r, out=self._s)
+        torch.bmm(self._root, self._s.view(self._of_blocks), out=g.view(self._of_blocks))
+        g.div_(self._work.batch)
+        if self._work.rule == "gd":
+            e.sub_(g * lr)
+        elif self._work.rule == "signsgd":
+            e.sub_(torch.sign(g).mul_(lr))
+        else:
+            self._p1.mul_(_BETA1)
+            self._p2.mul_(_BETA2)
+            m.mul_(_BETA1).add_(g, alpha=1 - _BETA1)
+            v.mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
+            e.sub_((m * (lr / (1 - self._p1))).div_((v / (1 - self._p2)).sqrt_().add_(_EPS)))
 
 
 def jax_stream(work: "Work") -> Callable[[], Final]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadsim.cli.bench.streams import LABEL_NOISE, jax_stream, torch_stream
+from quadsim.cli.bench.streams import LABEL_NOISE, TorchStream, jax_stream
 from quadsim.simulator.engines import simulate
 from quadsim.simulator.engines.baseline import simulate_torch
 from quadsim.simulator.problems.oracles import Stream
@@ -134,8 +134,8 @@ def torch_loop(work: Work) -> Callable[[], Final]:
 
 
 def torch_batched(work: Work, *, graph: bool = False) -> Callable[[], Final]:
-    """All runs in one tensor (M B, P_l, K), in place; with `graph`, 50 steps captured in a CUDA graph."""
-    batch = _Batch(work)
+    """All runs in one tensor, in place; with `graph`, 50 steps captured in a CUDA graph."""
+    batch = TorchStream(work, _AT_ONCE) if work.batch else _Batch(work)
     advance = _captured(batch) if graph else batch.advance
 
     def run() -> Final:
@@ -148,7 +148,7 @@ def torch_batched(work: Work, *, graph: bool = False) -> Callable[[], Final]:
 
 
 class _Batch:
-    """The tensors of `torch_batched`, allocated once: a CUDA graph repeats what it saw at the same addresses.
+    """The tensors of `torch_batched` (M B, P_l, K), allocated once: a CUDA graph repeats what it saw at the same addresses.
 
     Attributes:
         gaps: twice the gaps after each of the last _AT_ONCE steps, (_AT_ONCE, M, K).
@@ -200,7 +200,7 @@ class _Batch:
             e.sub_((m * (lr / (1 - self._p1))).div_((v / (1 - self._p2)).sqrt_().add_(_EPS)))
 
 
-def _captured(batch: _Batch) -> Callable[[], None]:
+def _captured(batch: _Batch | TorchStream) -> Callable[[], None]:
     """The steps of a batch as a CUDA graph, after a first run on a stream of its own, as torch wants it."""
     batch.start()
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -244,7 +244,7 @@ def jax_scan(work: Work) -> Callable[[], Final]:
 
 WAYS: Mapping[str, Callable[[Work], Callable[[], Final]]] = {
     "torch.optim loop": torch_loop,
-    "torch batched": lambda work: torch_stream(work) if work.batch else torch_batched(work),
+    "torch batched": torch_batched,
     "torch CUDA graph": lambda work: torch_batched(work, graph=True),
     "jax scan": lambda work: jax_stream(work) if work.batch else jax_scan(work),
     "ours": ours,
@@ -258,7 +258,7 @@ def why_not(way: str, work: Work) -> str | None:
         return "needs a GPU"
     if way == "jax scan" and (find_spec("jax") is None or find_spec("optax") is None):
         return "jax and optax are not installed (extra bench)"
-    if work.batch and way in ("torch.optim loop", "torch CUDA graph"):
+    if work.batch and way == "torch.optim loop":
         return "has no samples of a stream"
     if way == "torch.optim loop" and work.rule == "signsgd":
         return "torch.optim has no SignSGD"

@@ -104,8 +104,7 @@ def _works(
     if not chosen or not sizes:
         raise ValueError("rules and block sizes must hold at least one item each, got none; leave the option out.")
     check_count("rounds", rounds)
-    if check_count("batch", batch, 0) and device != "cpu":
-        raise ValueError(f"batch must be 0 on a GPU, where a stream is not fused, got {batch}; use --device cpu.")
+    check_count("batch", batch, 0)
     if steps is not None and (check_count("steps", steps) % 50):
         raise ValueError(f"steps must be a multiple of 50, got {steps}; use {steps // 50 * 50 + 50}.")
     resolve_dtype(dtype)
