@@ -13,6 +13,9 @@ import torch
 from quadsim.simulator import BlockQuadratic, simulate
 from quadsim.simulator.engines import prepare, reference
 from quadsim.simulator.engines.kernels.gpu_source import gpu_source, units_of
+from quadsim.simulator.engines.kernels.lowering import program
+from quadsim.simulator.engines.kernels.streams.gpu_source import stream_source
+from quadsim.simulator.problems.oracles import FULL, Stream
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import BlockMean, Hyperparameter, Ratio, Rule, symbols
 
@@ -47,6 +50,7 @@ def agrees(one, *, rtol=1e-10, runner=None):
             tolerance=one.tolerance,
             dtype=one.dtype,
             record="all",
+            oracle=one.oracle,
             **one.settings,
         )
     )
@@ -54,7 +58,14 @@ def agrees(one, *, rtol=1e-10, runner=None):
     np.testing.assert_array_equal(got.hit, want.hit)
     np.testing.assert_array_equal(got.stay, want.stay)
     np.testing.assert_array_equal(got.diverged, want.diverged)
+    if one.oracle != FULL:
+        np.testing.assert_array_equal(got.mean, want.mean)
     return got
+
+
+def stream_job(sizes, rule, device, oracle, *, problems=1, **arguments):
+    arguments = {"lr": [0.01, 0.002], "steps": 3, "device": device, "oracle": oracle} | arguments
+    return prepare(problem(sizes, problems), rule, **arguments)
 
 
 def check_rules(device):
@@ -226,6 +237,83 @@ def check_sweep_that_keeps_quantiles(device, monkeypatch):
     assert "Bounds were not checked on these runs." in counted.notes
 
 
+def check_stream_rules(device):
+    for name in SEPARABLE:
+        agrees(stream_job((3, 1, 2), name, device, "stream:batch=2:label_noise=0.5"))
+
+
+def check_stream_sizes(device):
+    """One part of a batch or several, an odd number of coordinates, and tiles of 16, 32 and 64."""
+    for sizes, batch in (((1,), 1), ((5, 3, 1, 17), 18), ((30, 9), 5)):
+        agrees(stream_job(sizes, "adam", device, Stream(batch, 0.1), problems=2, lr=np.geomspace(1e-3, 1e-2, 19)))
+        agrees(stream_job(sizes, "adam-mini", device, Stream(batch, 0.1), dtype="float32"), rtol=1e-3)
+
+
+def check_stream_laws(device):
+    """Also with 64-bit seeds and numbers of problems."""
+    far = BlockQuadratic.generate(blocks=2, block_size=2, seed=2**64 - 3, first=2**40 + 1, problems=2)
+    for oracle in (Stream(3), Stream(3, 0.5), Stream(3, 0.5, "student-4.5")):
+        agrees(prepare(far, "heavy-ball", lr=[0.01], steps=4, device=device, oracle=oracle))
+
+
+def check_stream_records(device):
+    """Schedules, records, hits, stays, means over windows, and divergence."""
+    one = stream_job(
+        (2, 2), "gd", device, "stream:batch=2:label_noise=0.5", lr=[0.02, 0.1, 3.0], steps=41, record="log", tolerance=0.5,
+        schedule="inverse-time:half=30", problems=2,
+    )  # fmt: skip
+    got = agrees(one, rtol=1e-9)
+    assert (np.isfinite(got.mean) & (got.mean > got.hit)).any()
+    assert (np.isinf(got.mean)).any()
+    assert (np.isinf(got.stay) & np.isfinite(got.hit)).any()
+    assert np.isfinite(got.diverged).any()
+
+
+def check_stream_launches(device, monkeypatch):
+    """Cut into many launches, parts and records, a run gives the same bits; beside others, too."""
+    from quadsim.simulator.engines.kernels import gpu_run as fused_gpu
+    from quadsim.simulator.engines.kernels.streams import gpu_draws
+
+    oracle = Stream(3, 0.5)
+    one = stream_job((3, 2), "adam", device, oracle, steps=12, problems=2)
+    whole = fused_gpu.run(one)
+    with monkeypatch.context() as patch:
+        patch.setattr(gpu_draws, "_DRAWN_BYTES", 5 * gpu_draws.bytes_per_step(oracle, 5))
+        patch.setattr(fused_gpu, "_free_memory", lambda *_: 2000)
+        cut = fused_gpu.run(one)
+    for name in ("gap", "hit", "stay", "mean", "diverged"):
+        np.testing.assert_array_equal(getattr(cut, name), getattr(whole, name))
+    alone = prepare(one.problem.select([1]), "adam", lr=[0.002], steps=12, device=device, oracle=oracle)
+    np.testing.assert_array_equal(fused_gpu.run(alone).gap[0, 0], whole.gap[1, 1])
+
+
+def check_stream_blocks(device):
+    """A rule with blocks that are not those of H."""
+    coupled = BlockQuadratic.generate(blocks=2, block_size=3, heterogeneity=10, coupling=0.5, seed=1)
+    assert coupled.partition is not None
+    for name in ("adam-mini", "block-gd"):
+        agrees(prepare(coupled, name, lr=[0.05], steps=3, device=device, oracle="stream:batch=2:label_noise=0.1"))
+
+
+def check_stream_draws(device):
+    """x = R z and v xi of a part of the problems, at steps after the first one."""
+    from quadsim.simulator.engines.kernels.gpu_run import _units
+    from quadsim.simulator.engines.kernels.gpu_blocks import blocks_of
+    from quadsim.simulator.engines.kernels.streams.gpu_draws import Draws
+
+    one = stream_job((3, 2), "gd", device, Stream(3, 0.5), problems=4, steps=400)
+    place = torch.device(device)
+    draws = Draws(one, blocks_of(one.problem, slice(1, 4), _units(one)[0], one.dtype, place), place)
+    draws.draw(300, 2)
+    problem, own = one.problem, one.problem.index[1:]
+    z = one.oracle.features(problem.seed, own, 301, 5)
+    x = np.concatenate([z[..., :3] @ problem.root(3)[1:, 0].swapaxes(1, 2), z[..., 3:] @ problem.root(2)[1:, 0].swapaxes(1, 2)], axis=2)
+    samples = draws.samples[: 3 * 2 * 3 * 5].cpu().numpy().reshape(3, 2, 3, 5)
+    np.testing.assert_allclose(samples[:, 1], x, rtol=1e-12, atol=1e-14)
+    labels = draws.labels[: 3 * 2 * 3].cpu().numpy().reshape(3, 2, 3)
+    np.testing.assert_allclose(labels[:, 1], one.oracle.label_errors(problem.seed, own, 301), rtol=1e-13, atol=1e-15)
+
+
 CHECKS = [
     check_rules,
     check_sizes,
@@ -242,6 +330,13 @@ CHECKS = [
     check_batch_mates,
     check_tally,
     check_sweep_that_keeps_quantiles,
+    check_stream_rules,
+    check_stream_sizes,
+    check_stream_laws,
+    check_stream_records,
+    check_stream_launches,
+    check_stream_blocks,
+    check_stream_draws,
 ]
 
 
@@ -343,6 +438,25 @@ def test_source_is_python_with_one_kernel_of_a_kind(name):
     assert "first_bits_(e_)" in gpu_source(RULES[name], (30,), dtype="float32")
 
 
+@pytest.mark.parametrize("name", SEPARABLE)
+def test_source_for_streams_is_python_with_the_products_of_a_step(name):
+    for dtype in ("float64", "float32"):
+        source = stream_source(RULES[name], dtype)
+        compile(source, "kernel", "exec")
+        body = source[source.index("def advance_stream_(") :]
+        assert [body.count(f"{name} = tl.dot(") for name in ("d_", "u_", "g")] == [1, 1, 1]
+        assert ("of_blocks_" in body) == any(phase.means for phase in program(RULES[name]).advance)
+
+
+@pytest.mark.gpu
+def test_streams_agree_on_a_gpu():
+    for sizes, rule in (((8,) * 4, "adam"), ((30,) * 4, "adam-mini"), ((128,), "signsgd"), ((3, 40), "lion")):
+        one = stream_job(sizes, rule, "cuda", Stream(8, 0.1), problems=5, steps=40, lr=np.geomspace(1e-4, 1e-3, 64))
+        agrees(one, rtol=1e-9)
+    run = simulate(one.problem, "lion", lr=[1e-4], steps=40, device="cuda", oracle=one.oracle)
+    assert run.engine == "fused"
+
+
 def test_padding_is_masked_where_a_rule_would_move_it():
     moving = Rule(name="moving", step=-symbols.lr * (symbols.g + 1))
     assert "tl.where(real_, increment, 0.0)" in gpu_source(moving, (30,))
@@ -350,7 +464,8 @@ def test_padding_is_masked_where_a_rule_would_move_it():
 
 
 def _arguments(check, device, monkeypatch):
-    return (device, monkeypatch) if check in (check_launches, check_sweep_that_keeps_quantiles) else (device,)
+    patched = (check_launches, check_sweep_that_keeps_quantiles, check_stream_launches)
+    return (device, monkeypatch) if check in patched else (device,)
 
 
 if __name__ == "__main__":
