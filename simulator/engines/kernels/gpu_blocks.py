@@ -114,7 +114,9 @@ def _sampled_arrays(problem: BlockQuadratic, own: slice, unit: Unit) -> tuple[ND
     of_block = np.repeat(np.arange(len(layout.block_sizes)), layout.block_sizes)
     extremes = np.stack(ends, axis=-1)[own][:, of_block]
     average = (of_block[:, None] == of_block) / np.array(layout.block_sizes)[of_block]
-    minimizer, error = (layout_of[own] for layout_of in map(problem.layout.flatten, (problem.minimizer, problem.initial_error)))
+    minimizer, error = (
+        layout_of[own] for layout_of in map(problem.layout.flatten, (problem.minimizer, problem.initial_error))
+    )
     return root, extremes, minimizer, error, average
 
 

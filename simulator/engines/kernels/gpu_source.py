@@ -131,7 +131,14 @@ def step_names(whole: Program) -> list[sp.Symbol]:
     return [name for name in candidates if name in read]
 
 
-_COUNTS = ("rows_", "steps_", "begin_", "group_", "blocks_", "batch_")  # a kernel is compiled once for all of their values
+_COUNTS = (
+    "rows_",
+    "steps_",
+    "begin_",
+    "group_",
+    "blocks_",
+    "batch_",
+)  # a kernel is compiled once for all of their values
 _NUMBER = re.compile(r"\(?-?(\d+(\.\d*)?(e[+-]?\d+)?|inf)\)?")
 
 

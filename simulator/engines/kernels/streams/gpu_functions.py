@@ -1,7 +1,7 @@
 """The kernel that draws the samples of a stream on a GPU, the same for every rule.
 
-The counters and the uniform numbers are those of `support.draws`, bit for bit (Triton's Philox has the same rounds and constants);
-the normal numbers, of Box and Muller, agree with `Stream.features` to rounding.
+The counters and the uniform numbers are those of `support.draws`, bit for bit: Triton's Philox has the same rounds and constants.
+The normal numbers, of Box and Muller, agree with `Stream.features` to rounding.
 """
 
 import triton
@@ -57,7 +57,9 @@ def draw(
     i = tl.arange(0, PAD_)
     inside = (i < SIZE_)[None, :]
     # The transpose of R, whose rows for numbers beyond P are 0: there a pair has more of them than the sample.
-    turned = tl.load(root_ + (row * SIZE_ + i[None, :]) * SIZE_ + i[:, None], mask=inside & (i < SIZE_)[:, None], other=0.0)
+    turned = tl.load(
+        root_ + (row * SIZE_ + i[None, :]) * SIZE_ + i[:, None], mask=inside & (i < SIZE_)[:, None], other=0.0
+    )
     x = tl.dot(z.to(turned.dtype), turned, input_precision="ieee", out_dtype=turned.dtype)
     real = n < samples
     place = row * samples + n

@@ -27,7 +27,8 @@ BATCH_AT_ONCE = 16
 """Samples that one product takes: the fewest that the matrix units take."""
 
 _ARGUMENTS = (
-    "factor_, extremes_, minimizer_, settings_, error_, states_, block_states_, rows_, width_, average_, samples_, labels_, batch_"
+    "factor_, extremes_, minimizer_, settings_, error_, states_, block_states_, rows_, width_, average_, samples_, labels_, "
+    "batch_"
 )
 _FOLLOWED = "table_, begin_, steps_, slots_, below_, limit_, hit_, above_, diverged_, records_, mean_, window_"
 _CONSTANTS = "SIZE_: tl.constexpr, PAD_: tl.constexpr, LANES_: tl.constexpr, CHUNKS_: tl.constexpr"
@@ -83,12 +84,14 @@ class _StreamSource(Source):
         self._line("real_ = (i_ < SIZE_)[None, :]")
         self._line("at_ = n_ * SIZE_ + i_[None, :]")
         self._line(f"j_ = {SHUFFLED if self._shuffles else 'i_'}")
-        self._line("m_ = tl.arange(0, 16)")
+        self._line(f"m_ = tl.arange(0, {BATCH_AT_ONCE})")
         self._line(f"q_ = {SHUFFLED.replace('i_', 'm_') if self._shuffles else 'm_'}")
         self._line("used_ = (j_ < SIZE_)[:, None] & real_")
         self._line("r_ = tl.load(factor_ + (row_ * SIZE_ + j_[:, None]) * SIZE_ + i_[None, :], mask=used_, other=0.0)")
         if any(phase.means for phase in (*self._program.start, *self._program.advance)):
-            self._line("of_blocks_ = tl.load(average_ + j_[:, None] * SIZE_ + own_, mask=(j_ < SIZE_)[:, None], other=0.0)")
+            self._line(
+                "of_blocks_ = tl.load(average_ + j_[:, None] * SIZE_ + own_, mask=(j_ < SIZE_)[:, None], other=0.0)"
+            )
         self._line("e_ = tl.load(error_ + at_, mask=real_, other=0.0)")
         self._settings(narrow=True)
         self._extremes("(row_ * SIZE_ + own_) * 2", "")
@@ -107,16 +110,18 @@ class _StreamSource(Source):
         self._line(f"first_ = {first}")
         self._line("for c_ in range(CHUNKS_):")
         self._depth += 1
-        self._line("s_ = c_ * 16 + m_[None, :]")
+        self._line(f"s_ = c_ * {BATCH_AT_ONCE} + m_[None, :]")
         self._line("s_used_ = (j_ < SIZE_)[:, None] & (s_ < batch_)")
         self._line("x_ = tl.load(samples_ + (first_ + s_) * SIZE_ + j_[:, None], mask=s_used_, other=0.0)")
         self._line("l_ = tl.load(labels_ + first_ + s_, mask=s_ < batch_, other=0.0)")
-        self._line("z_ = c_ * 16 + q_[:, None]")
-        self._line("y_ = tl.load(samples_ + (first_ + z_) * SIZE_ + i_[None, :], mask=real_ & (z_ < batch_), other=0.0)")
+        self._line(f"z_ = c_ * {BATCH_AT_ONCE} + q_[:, None]")
+        self._line(
+            "y_ = tl.load(samples_ + (first_ + z_) * SIZE_ + i_[None, :], mask=real_ & (z_ < batch_), other=0.0)"
+        )
         self._line(product.format("u_", "a_", "x_"))
         self._line("u_ = (u_ - l_) * inverse_")
         if self._shuffles:
-            self._line(f"u_ = {shuffle('u_', '16')}")
+            self._line(f"u_ = {shuffle('u_', str(BATCH_AT_ONCE))}")
         self._line(product.format("g", "u_", "y_, g"))
         self._depth -= 1
 
