@@ -254,6 +254,7 @@ def check_stream_laws(device):
     far = BlockQuadratic.generate(blocks=2, block_size=2, seed=2**64 - 3, first=2**40 + 1, problems=2)
     for oracle in (Stream(3), Stream(3, 0.5), Stream(3, 0.5, "student-4.5")):
         agrees(prepare(far, "heavy-ball", lr=[0.01], steps=4, device=device, oracle=oracle))
+        agrees(prepare(far, "gd", lr=[0.01], steps=2, device=device, oracle=oracle, dtype="float32"), rtol=1e-4)
 
 
 def check_stream_records(device):

@@ -113,7 +113,7 @@ class _StreamSource(Source):
         self._line(f"s_ = c_ * {BATCH_AT_ONCE} + m_[None, :]")
         self._line("s_used_ = (j_ < SIZE_)[:, None] & (s_ < batch_)")
         self._line("x_ = tl.load(samples_ + (first_ + s_) * SIZE_ + j_[:, None], mask=s_used_, other=0.0)")
-        self._line("l_ = tl.load(labels_ + first_ + s_, mask=s_ < batch_, other=0.0)")
+        self._line(f"l_ = tl.load(labels_ + first_ + s_, mask=s_ < batch_, other=0.0).to(tl.{self._dtype})")
         self._line(f"z_ = c_ * {BATCH_AT_ONCE} + q_[:, None]")
         self._line(
             "y_ = tl.load(samples_ + (first_ + z_) * SIZE_ + i_[None, :], mask=real_ & (z_ < batch_), other=0.0)"
