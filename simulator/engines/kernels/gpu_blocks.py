@@ -32,7 +32,7 @@ class Blocks:
         extremes: largest and smallest eigenvalue of each block, (rows, ..., 2).
         minimizer: w*, (rows, coordinates).
         error: e_0 = w_0 - w*, (rows, coordinates).
-        average: the matrix that takes means over blocks, (coordinates, coordinates); for samples of a stream alone.
+        of_blocks: of each coordinate, the number of its block and 1 over its size, (2, coordinates); for samples of a stream alone.
         index: the two words of each problem's number, (rows, 2); for samples of a stream alone.
 
     For samples of a stream (`Unit.sampled`), `hessian` holds R = V sqrt(lambda) of the whole problem, (rows, coordinates,
@@ -43,7 +43,7 @@ class Blocks:
     extremes: torch.Tensor
     minimizer: torch.Tensor
     error: torch.Tensor
-    average: torch.Tensor | None = None
+    of_blocks: torch.Tensor | None = None
     index: torch.Tensor | None = None
 
 
@@ -111,13 +111,13 @@ def _sampled_arrays(problem: BlockQuadratic, own: slice, unit: Unit) -> tuple[ND
         if unit.divided
         else (problem.block_smoothness, problem.block_strong_convexity)
     )
-    of_block = np.repeat(np.arange(len(layout.block_sizes)), layout.block_sizes)
+    sizes = np.array(layout.block_sizes)
+    of_block = np.repeat(np.arange(sizes.size), sizes)
     extremes = np.stack(ends, axis=-1)[own][:, of_block]
-    average = (of_block[:, None] == of_block) / np.array(layout.block_sizes)[of_block]
     minimizer, error = (
         layout_of[own] for layout_of in map(problem.layout.flatten, (problem.minimizer, problem.initial_error))
     )
-    return root, extremes, minimizer, error, average
+    return root, extremes, minimizer, error, np.stack([of_block, 1.0 / sizes[of_block]])
 
 
 def on_device(arrays: Sequence[tuple[NDArray[Any], np.dtype[Any]]], device: torch.device) -> list[torch.Tensor]:

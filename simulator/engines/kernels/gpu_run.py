@@ -420,8 +420,10 @@ class Run:
             constants = {"SIZE_": size, "PAD_": padded(size), "LANES_": lanes}
             if self._draws is not None:
                 batch = self._draws.batch
-                arguments = (own.average, self._draws.samples, self._draws.labels, batch, *arguments)
+                arguments = (own.of_blocks, self._draws.samples, self._draws.labels, batch, *arguments)
                 constants["CHUNKS_"] = -(-batch // BATCH_AT_ONCE)
+                layout = self._job.problem.rule_blocks if part.unit.divided else self._job.problem.layout
+                constants["BLOCKS_"] = len(layout.block_sizes)
             elif what == "advance":
                 constants["PARTS_"] = part.shape.parts
         kernel[(programs,)](

@@ -194,9 +194,9 @@ class Source:
         self._wide = _Printer(number_of="wide_number_" if self._narrows else "number_")
         self._quiet = _padding_is_quiet(whole)
 
-    def text(self, name: str, units: Iterable[Unit]) -> str:
-        """Return the source of the whole module, with the name of the rule in its docstring."""
-        self._lines += [f'"""Fused kernels of {name} on a GPU, {self._dtype}."""', "", *_HEADER.splitlines()]
+    def text(self, name: str, units: Iterable[Unit], *imports: str) -> str:
+        """Return the source of the whole module, with the name of the rule in its docstring, and more imports if given."""
+        self._lines += [f'"""Fused kernels of {name} on a GPU, {self._dtype}."""', "", *_HEADER.splitlines(), *imports]
         self._line()
         self._function("number_", "value_", [f"return tl.full((1,), value_, tl.{self._dtype})"])
         if self._narrows:

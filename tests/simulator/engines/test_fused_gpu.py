@@ -454,7 +454,7 @@ def test_source_for_streams_is_python_with_the_products_of_a_step(name):
         compile(source, "kernel", "exec")
         body = source[source.index("def advance_stream_(") :]
         assert [body.count(f"{name} = tl.dot(") for name in ("d_", "u_", "g")] == [1, 1, 1]
-        assert ("of_blocks_" in body) == any(phase.means for phase in program(RULES[name]).advance)
+        assert ("means_of_(" in body) == any(phase.means for phase in program(RULES[name]).advance)
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""The kernel that draws the samples of a stream on a GPU, the same for every rule.
+"""What the kernels of a stream on a GPU call: means over blocks; and the kernel that draws samples, the same for every rule.
 
 The counters and the uniform numbers are those of `support.draws`, bit for bit: Triton's Philox has the same rounds and constants.
 The normal numbers, of Box and Muller, agree with `Stream.features` to rounding.
@@ -9,10 +9,20 @@ import triton.language as tl
 
 from quadsim.simulator.support.draws import Purpose
 
-__all__ = ["draw"]
+__all__ = ["draw", "means_of"]
 
 _SAMPLE = tl.constexpr(int(Purpose.SAMPLE) << 28)
 _LABEL = tl.constexpr(int(Purpose.LABEL) << 28)
+
+
+@triton.jit
+def means_of(value, block, share, BLOCKS: tl.constexpr):
+    """Return the mean over each block, for all of its coordinates; `value` must be 0 beyond the last coordinate."""
+    total = tl.zeros_like(value)
+    for number in range(BLOCKS):
+        own = block == number
+        total = tl.where(own, tl.sum(tl.where(own, value, 0.0), axis=1, keep_dims=True), total)
+    return total * share
 
 
 @triton.jit

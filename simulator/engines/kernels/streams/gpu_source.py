@@ -10,7 +10,7 @@ R is block-diagonal and is multiplied as a whole: the matrix units take tiles of
 samples of a step are taken BATCH_AT_ONCE at a time; those that fill up the last part are 0 and change nothing.
 
 What a rule reads of a block (L_l, mu_l, its states and means) has a value for every coordinate here, the same for all of a block,
-so that blocks of any sizes share one kernel. A mean over the blocks is a product with a matrix of 1/P_l within every block.
+so that blocks of any sizes share one source.
 """
 
 from functools import lru_cache
@@ -27,11 +27,14 @@ BATCH_AT_ONCE = 16
 """Samples that one product takes: the fewest that the matrix units take."""
 
 _ARGUMENTS = (
-    "factor_, extremes_, minimizer_, settings_, error_, states_, block_states_, rows_, width_, average_, samples_, labels_, "
+    "factor_, extremes_, minimizer_, settings_, error_, states_, block_states_, rows_, width_, of_blocks_, samples_, labels_, "
     "batch_"
 )
 _FOLLOWED = "table_, begin_, steps_, slots_, below_, limit_, hit_, above_, diverged_, records_, mean_, window_"
-_CONSTANTS = "SIZE_: tl.constexpr, PAD_: tl.constexpr, LANES_: tl.constexpr, CHUNKS_: tl.constexpr"
+_HEADER = "from quadsim.simulator.engines.kernels.streams.gpu_functions import means_of as means_of_"
+_CONSTANTS = (
+    "SIZE_: tl.constexpr, PAD_: tl.constexpr, LANES_: tl.constexpr, CHUNKS_: tl.constexpr, BLOCKS_: tl.constexpr"
+)
 
 
 @lru_cache(maxsize=256)
@@ -42,7 +45,7 @@ def stream_source(rule: Rule, dtype: str = "float64") -> str:
         rule: a rule for which `why_no_program` is None.
         dtype: "float64" or "float32", the type of errors and states.
     """
-    return _StreamSource(program(rule), dtype).text(label(rule), (Unit((), whole=True, sampled=True),))
+    return _StreamSource(program(rule), dtype).text(label(rule), (Unit((), whole=True, sampled=True),), _HEADER)
 
 
 class _StreamSource(Source):
@@ -89,9 +92,8 @@ class _StreamSource(Source):
         self._line("used_ = (j_ < SIZE_)[:, None] & real_")
         self._line("r_ = tl.load(factor_ + (row_ * SIZE_ + j_[:, None]) * SIZE_ + i_[None, :], mask=used_, other=0.0)")
         if any(phase.means for phase in (*self._program.start, *self._program.advance)):
-            self._line(
-                "of_blocks_ = tl.load(average_ + j_[:, None] * SIZE_ + own_, mask=(j_ < SIZE_)[:, None], other=0.0)"
-            )
+            self._line("block_ = tl.load(of_blocks_ + own_)")
+            self._line("share_ = tl.load(of_blocks_ + SIZE_ + own_)")
         self._line("e_ = tl.load(error_ + at_, mask=real_, other=0.0)")
         self._settings(narrow=True)
         self._extremes("(row_ * SIZE_ + own_) * 2", "")
@@ -127,10 +129,7 @@ class _StreamSource(Source):
 
     def _mean(self, value: str) -> str:
         """Return the source of the mean of a value over the coordinates of each block, for all of its coordinates."""
-        left = f"tl.where(real_, {value}, 0.0)"
-        if self._shuffles:
-            left = shuffle(f"({left})", "PAD_")
-        return f'tl.dot({left}, of_blocks_, input_precision="ieee", out_dtype=tl.{self._dtype})'
+        return f"means_of_(tl.where(real_, {value}, 0.0), block_, share_, BLOCKS_)"
 
     def _loop(self, unit: Unit) -> None:
         """Take the steps, from the loaded states to the errors that are stored."""
