@@ -32,7 +32,7 @@ class Blocks:
         extremes: largest and smallest eigenvalue of each block, (rows, ..., 2).
         minimizer: w*, (rows, coordinates).
         error: e_0 = w_0 - w*, (rows, coordinates).
-        of_blocks: of each coordinate, the number of its block and 1 over its size, (2, coordinates); for samples of a stream alone.
+        of_blocks: number of each coordinate's block, and 1 over its size, (2, coordinates); for samples of a stream alone.
         index: the two words of each problem's number, (rows, 2); for samples of a stream alone.
 
     For samples of a stream (`Unit.sampled`), `hessian` holds R = V sqrt(lambda) of the whole problem, (rows, coordinates,
