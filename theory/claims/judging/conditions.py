@@ -1,5 +1,6 @@
 """Condition: what must be shown about a measured effect; and Judged: what was."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,24 @@ from quadsim.theory.claims.judging.measured import (
     shown_number,
 )
 
-__all__ = ["ALPHA", "LEAST_POWER", "LEAST_SEEDS", "RULE", "STATES", "Condition", "Judged", "judge_conditions"]
+__all__ = [
+    "ALPHA",
+    "DECISIVE",
+    "LEAST_POWER",
+    "LEAST_SEEDS",
+    "RULE",
+    "STATES",
+    "Condition",
+    "Judged",
+    "has_power",
+    "judge_conditions",
+    "power_in_words",
+]
 
 ALPHA = 0.05
 """Familywise error of a claim: with no effect anywhere, the probability that any condition is shown or its opposite is."""
 LEAST_POWER = 0.8
-"""Power for the named effect below which a condition decides nothing, unless the whole interval lies beyond that effect."""
+"""Power for the named effect below which a condition decides nothing: it is inconclusive, whatever was measured."""
 LEAST_SEEDS = 20
 """Independent seeds of a condition in a full run."""
 
@@ -29,6 +42,8 @@ RULE = (ALPHA, LEAST_POWER, LEAST_SEEDS, MOST_UNKNOWN)
 
 STATES = ("shown", "not shown", "opposite shown", "inconclusive", "not comparable")
 """The states of a condition; see `judge_conditions`."""
+DECISIVE = STATES[:3]
+"""The states that need power."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,10 +184,14 @@ def judge_conditions(
 ) -> tuple[Judged, ...]:
     """Judge all conditions of a claim together.
 
-    `shown`: the boundary is rejected on the claimed side (exact two-sided test, corrected by Holm over the conditions at ALPHA),
-    an effect of the named size is not excluded, and the power for it is at least LEAST_POWER or the whole 95% interval lies
-    beyond it. `opposite shown`: the same on the other side. `not shown`: an effect of the named size is excluded by the same
-    test. `not comparable`: more than MOST_UNKNOWN of the seeds have no value. Else `inconclusive`.
+    The power decides first: below LEAST_POWER for the named effect, or where it is not known, a condition is `inconclusive`
+    whatever was measured. It is that of a run of this size whose median is the named effect, with the spread of the sample at
+    hand; the observed effect does not enter (see `power`). With enough power:
+
+    `shown`: the boundary is rejected on the claimed side (exact two-sided test, corrected by Holm over the conditions at ALPHA)
+    and an effect of the named size is not excluded. `opposite shown`: the same on the other side. `not shown`: an effect of the
+    named size is excluded by the same test. `not comparable`: more than MOST_UNKNOWN of the seeds have no value, whatever the
+    power. Else `inconclusive`.
 
     Args:
         conditions: of one claim.
@@ -234,25 +253,27 @@ def _state(
         claimed: whether the effect lies on the claimed side of it.
         excluded: whether an effect of the named size is excluded, on the side on which the effect lies.
     """
-    powered = strength >= LEAST_POWER  # false for NaN
-    short = f"power {strength:.2f} for the named effect" if strength == strength else "the power is not known"
+    short = power_in_words(strength)
+    other = f"an effect of {shown_number(condition.effect)} is excluded"
     if effect.unknown > MOST_UNKNOWN:
         return "not comparable", f"{effect.unknown:.0%} of the seeds have no value"
     if effect.seeds < least_seeds:
         return "inconclusive", f"{effect.seeds} seeds, fewer than {least_seeds}"
-    if significant and claimed and not excluded:
-        if powered or _whole_beyond(effect, condition.target, up=condition.up):
-            return "shown", short
-        return "inconclusive", f"{short}, and the interval reaches within it"
-    if significant and not claimed and not excluded:
-        if powered or _whole_beyond(effect, condition.mirrored, up=not condition.up):
-            return "opposite shown", short
-        return "inconclusive", f"{short}, and the interval reaches within the opposite effect"
+    if not has_power(strength):
+        return "inconclusive", short
+    if significant and not excluded:
+        return ("shown" if claimed else "opposite shown"), short
     if excluded:
-        other = f"an effect of {shown_number(condition.effect)} is excluded"
-        return ("not shown", f"{other}, {short}") if powered else ("inconclusive", f"{other}, but {short}")
+        return "not shown", f"{other}, {short}"
     return "inconclusive", short
 
 
-def _whole_beyond(effect: Measured, value: float, *, up: bool) -> bool:
-    return effect.low >= value if up else effect.high <= value
+def has_power(strength: float | None) -> bool:
+    """Return whether a condition may decide anything; not where its power is NaN or None, which is not known."""
+    return strength is not None and strength >= LEAST_POWER  # false for NaN
+
+
+def power_in_words(strength: float | None) -> str:
+    """Return the power of a condition in words."""
+    known = strength is not None and not math.isnan(strength)
+    return f"power {strength:.2f} for the named effect" if known else "the power is not known"

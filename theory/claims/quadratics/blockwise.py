@@ -54,7 +54,7 @@ def _blockwise_cell(name: str, setting: Setting) -> pd.DataFrame:
         config = SweepConfig(
             case=("heterogeneous",),
             optimizers=_RACERS,
-            steps=setting.pick(tiny=300, quick=10_000, full=100_000),
+            steps=setting.pick(tiny=300, quick=10_000, full=30_000),
             seeds=setting.pick(tiny=6, quick=8, full=80),
             seed=setting.seed,
             select_on="half",

@@ -54,7 +54,7 @@ def _case(case: str, setting: Setting) -> pd.DataFrame:
     config = SweepConfig(
         case=(case,),
         optimizers=(*PAIRS.values(), *PAIRS),
-        steps=setting.pick(tiny=300, quick=10_000, full=100_000),
+        steps=setting.pick(tiny=300, quick=10_000, full=30_000),
         seeds=setting.pick(tiny=6, quick=10, full=80),
         seed=setting.seed,
         select_on="half",
