@@ -174,7 +174,11 @@ def _without_power_inconclusive(row: Mapping[str, Any]) -> dict[str, Any]:
     conditions = [
         one
         if one["state"] not in DECISIVE or has_power(one["power"])
-        else one | {"state": "inconclusive", "why": power_in_words(one["power"])}
+        else one
+        | {
+            "state": "inconclusive",
+            "why": power_in_words(one["power"], one["seeds"], len(row["conditions"]), one["statistic"]),
+        }
         for one in row["conditions"]
     ]
     if conditions == row["conditions"] or row["verdict"] not in STATES:  # the verdict of a proof stands

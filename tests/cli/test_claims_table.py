@@ -121,6 +121,8 @@ def judged(**changes):
         "wanted": "above 1; smallest effect 2",
         "holm": 0.001,
         "power": 0.93,
+        "seeds": 20,
+        "statistic": "median",
     } | changes
 
 
@@ -204,7 +206,8 @@ def test_a_stored_condition_without_power_is_inconclusive(table, state, power):
     assert [one["state"] for one in first["conditions"]] == ["shown", "inconclusive"]
     assert first["told"] == "inconclusive (1 of 2 shown)"
     assert "1 of 2 conditions shown; inconclusive: it over that 3" in first["reason"]
-    assert ("power 0.79 for the named effect" if power else "the power is not known") in first["reason"]
+    short = "power 0.79 for the named effect with 20 seeds; at this spread 0.8 needs 22 seeds"
+    assert (short if power else "the power is not known") in first["reason"]
     assert "**inconclusive (1 of 2 shown)**" in (table.parent / "page.md").read_text()
 
 

@@ -25,7 +25,7 @@ from quadsim.theory.claims import (
     reproduce,
 )
 from quadsim.theory.claims.judging.conditions import STATES, judge_conditions
-from quadsim.theory.claims.judging.measured import holm, one_sided, power
+from quadsim.theory.claims.judging.measured import holm, one_sided, power, seeds_needed
 
 FULL = Setting("full")
 
@@ -82,7 +82,8 @@ def test_without_power_nothing_is_shown_however_large_the_effect(beyond, absent)
     """Planted fault: all six seeds lie on one side of 1, and even of the named effect; with one condition p = 1/32."""
     weak = judged(beyond * np.array([1.0, 1.05, 1.5, 3, 9, 30]), absent=absent)
     assert weak.power < 0.8
-    assert (weak.state, weak.why) == ("inconclusive", f"power {weak.power:.2f} for the named effect")
+    assert weak.state == "inconclusive"
+    assert weak.why.startswith(f"power {weak.power:.2f} for the named effect with 6 seeds; at this spread 0.8 needs ")
     if not absent:
         assert weak.p == pytest.approx(1 / 32)
     claim = made_up(beyond * np.array([1.0, 1.05, 1.5, 3, 9, 30]), conditions=(condition(absent=absent),))
@@ -153,6 +154,26 @@ def test_power_is_how_often_the_test_rejects(n, spread, level):
     assert np.mean(stated[0]) < rejected + 0.05  # it errs to the careful side, but for small powers
     if rejected < 0.5:
         assert np.mean(np.array(stated[0]) >= 0.8) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("n", "beyond", "level"), [(24, 16, 0.025), (20, 14, 0.0125), (40, 27, 0.0125), (12, 11, 0.01)]
+)
+def test_the_number_of_seeds_that_too_little_power_needs(n, beyond, level):
+    """Held against trying every number; the same sample repeated that often has the power, and one seed less has not."""
+    values = np.concatenate([np.full(beyond, 1.3), np.full(n - beyond, 0.8)]) * 1.5 / 1.3
+    strength = power(measured_median("m", values), boundary=1.0, target=1.5, scale="ratio", level=level)
+    q = (beyond + 0.5) / (n + 1)
+
+    def has(number):
+        least = next((k for k in range(number + 1) if 2 * stats.binom.sf(k - 1, number, 0.5) <= level), number + 1)
+        return stats.binom.sf(least - 1, number, q)
+
+    assert strength == pytest.approx(has(n))
+    needed = seeds_needed(strength, seeds=n, level=level, wanted=0.8)
+    assert needed == next(number for number in range(n, 1000) if has(number) >= 0.8)
+    assert seeds_needed(0.02, seeds=40, level=0.05, wanted=0.8) is None  # fewer beyond than on the wrong side
+    assert seeds_needed(0.0, seeds=3, level=0.05, wanted=0.8) is None
 
 
 def test_power_of_a_share_is_exact():

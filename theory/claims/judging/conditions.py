@@ -13,6 +13,7 @@ from quadsim.theory.claims.judging.measured import (
     one_sided,
     paired,
     power,
+    seeds_needed,
     shown_number,
 )
 
@@ -219,7 +220,8 @@ def judge_conditions(
         )
         claimed = tails[i][0] < tails[i][1] if condition.up else tails[i][1] < tails[i][0]
         gone = not condition.absent and (excluded if claimed or corrected[i] > ALPHA else excluded_opposite)[i] <= ALPHA
-        state, why = _state(condition, effect, strength, least_seeds, corrected[i] <= ALPHA, claimed, gone)
+        short = power_in_words(strength, effect.seeds, len(conditions), effect.statistic)
+        state, why = _state(condition, effect, strength, short, least_seeds, corrected[i] <= ALPHA, claimed, gone)
         judged.append(Judged(condition, effect, state, two_sided[i], corrected[i], strength, why))
     return tuple(judged)
 
@@ -237,6 +239,7 @@ def _state(
     condition: Condition,
     effect: Measured,
     strength: float,
+    short: str,
     least_seeds: int,
     significant: bool,
     claimed: bool,
@@ -248,12 +251,12 @@ def _state(
         condition: the condition.
         effect: what is judged.
         strength: power for the named effect; NaN where it is not known.
+        short: the power in words.
         least_seeds: fewer are inconclusive.
         significant: whether the boundary is rejected.
         claimed: whether the effect lies on the claimed side of it.
         excluded: whether an effect of the named size is excluded, on the side on which the effect lies.
     """
-    short = power_in_words(strength)
     other = f"an effect of {shown_number(condition.effect)} is excluded"
     if effect.unknown > MOST_UNKNOWN:
         return "not comparable", f"{effect.unknown:.0%} of the seeds have no value"
@@ -273,7 +276,24 @@ def has_power(strength: float | None) -> bool:
     return strength is not None and strength >= LEAST_POWER  # false for NaN
 
 
-def power_in_words(strength: float | None) -> str:
-    """Return the power of a condition in words."""
-    known = strength is not None and not math.isnan(strength)
-    return f"power {strength:.2f} for the named effect" if known else "the power is not known"
+def power_in_words(strength: float | None, seeds: int, conditions: int, statistic: str) -> str:
+    """Return the power of a condition in words; where it is too small, with the number of seeds that would be needed.
+
+    Args:
+        strength: the power; NaN or None where it is not known.
+        seeds: number of seeds that were judged.
+        conditions: number of conditions of the claim, which share ALPHA.
+        statistic: what was judged, see `Measured`. The number is told for medians.
+    """
+    if strength is None or math.isnan(strength):
+        return "the power is not known"
+    words = f"power {strength:.2f} for the named effect"
+    if has_power(strength) or statistic != "median":
+        return words
+    needed = seeds_needed(strength, seeds=seeds, level=ALPHA / conditions, wanted=LEAST_POWER)
+    more = (
+        f"at this spread {LEAST_POWER:g} needs {needed} seeds"
+        if needed
+        else "at this spread more seeds do not raise it"
+    )
+    return f"{words} with {seeds} seeds; {more}"
