@@ -131,7 +131,8 @@ def _at_best_rate(runs: pd.DataFrame, config: SweepConfig, by: str) -> pd.DataFr
         side = -1 if column == 0 else 1
         more = tuple(float(edge) * 10 ** (side * k / config.lr_density) for k in range(1, config.lr_density + 1))
         value, optimizer = runs[by].tolist()[0], str(runs["optimizer"].iloc[0])
-        further = sweep(replace(config, **{by: (value,), "optimizers": (optimizer,), "lr": more}))
+        changed: dict[str, Any] = {by: (value,), "optimizers": (optimizer,), "lr": more}
+        further = sweep(replace(config, **changed))
         runs = pd.concat([runs, further.summary], ignore_index=True)
     return runs[(runs["lr"] == edge) & runs["seed"].isin(config.reported)]
 
