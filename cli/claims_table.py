@@ -34,6 +34,8 @@ from quadsim.simulator.support import store
 from quadsim.simulator.support.checks import check_known
 from quadsim.simulator.support.paths import local_path, shown
 from quadsim.theory.claims import CLAIMS, Claim, Fixed, Setting, load_claims
+from quadsim.theory.claims.judging.claim import inference_verdict, inferred_reason, told
+from quadsim.theory.claims.judging.conditions import DECISIVE, STATES, has_power, power_in_words
 from quadsim.theory.claims.judging.measured import shown_number
 from quadsim.theory.claims.running.reproducing import in_reading_order
 
@@ -103,7 +105,7 @@ def merge(path: Path, rows: Sequence[Mapping[str, Any]], folder: Path | None = N
     """Put rows of results into the stored table, each in place of the earlier row of its claim, and write its pages again.
 
     The numbers of other claims stay as they are, byte for byte; a claim that was withdrawn since its run, or whose criterion was
-    changed, gets that verdict.
+    changed, gets that verdict, and a condition with too little power is inconclusive, whatever it was stored as.
 
     Args:
         path: of the stored table.
@@ -153,17 +155,44 @@ def _copy(source: Path, target: Path) -> None:
     store.write_bytes(target, source.read_bytes())
 
 
-def _as_judged_today(row: Mapping[str, Any]) -> dict[str, Any]:
+def _as_judged_today(given: Mapping[str, Any]) -> dict[str, Any]:
     """The row as it is, but with the verdict of a claim that is judged otherwise since its run, or not judged any more."""
+    row = _without_power_inconclusive(given)
     claim = CLAIMS.get(row["id"])
     if claim is None:
-        return dict(row)
+        return row
     if claim.unjudged:
-        return dict(row) | {"verdict": claim.unjudged_as, "told": claim.unjudged_as, "reason": claim.unjudged}
+        return row | {"verdict": claim.unjudged_as, "told": claim.unjudged_as, "reason": claim.unjudged}
     if row["criterion"]["hash"] != claim.digest(Setting(row["size"], row["seed"])):
         reason = f"the run of {row['made']['date']} was judged by an earlier criterion; it is to be run again"
-        return dict(row) | {"verdict": "not run", "told": "not run", "reason": reason}
-    return dict(row)
+        return row | {"verdict": "not run", "told": "not run", "reason": reason}
+    return row
+
+
+def _without_power_inconclusive(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with every condition inconclusive whose power is too small for the state that it was stored with."""
+    conditions = [
+        one
+        if one["state"] not in DECISIVE or has_power(one["power"])
+        else one
+        | {
+            "state": "inconclusive",
+            "why": power_in_words(one["power"], one["seeds"], len(row["conditions"]), one["statistic"]),
+        }
+        for one in row["conditions"]
+    ]
+    if conditions == row["conditions"] or row["verdict"] not in STATES:  # the verdict of a proof stands
+        return {**row, "conditions": conditions}
+    states = [one["state"] for one in conditions]
+    verdict = inference_verdict(states)
+    texts = [f"{one['state']}: {one['text']} ({one['wanted']}; {one['why']})" for one in conditions]
+    return {
+        **row,
+        "conditions": conditions,
+        "verdict": verdict,
+        "told": told(verdict, states),
+        "reason": inferred_reason(states, texts),
+    }
 
 
 def _pages(path: Path, table: dict[str, Any]) -> dict[Path, str]:
@@ -304,8 +333,14 @@ def sections(document: dict[str, Any], pictures: Mapping[str, str]) -> str:
 
 def _section(claim: Claim, entry: Mapping[str, Any], picture: str | None) -> list[str]:
     """The lines of the section of a claim; one without a run of its present criterion says what it must show."""
-    told = "" if _is_told(entry) else f" {_sentence(entry['reason'])}"
-    lines = [f"### {claim.id}", "", f"{claim.claim} *{claim.group}; {claim.source}.*", "", f"**{_told(entry)}.**{told}"]
+    reason = "" if _is_told(entry) else f" {_sentence(entry['reason'])}"
+    lines = [
+        f"### {claim.id}",
+        "",
+        f"{claim.claim} *{claim.group}; {claim.source}.*",
+        "",
+        f"**{_told(entry)}.**{reason}",
+    ]
     reach = entry.get("reach") if _is_told(entry) else None
     if picture is not None and reach:
         lines += ["", f"![{_cell(reach['caption'])}]({picture})"]
@@ -321,6 +356,7 @@ def _section(claim: Claim, entry: Mapping[str, Any], picture: str | None) -> lis
         items += [f"law: {reach['law']}"] if reach["law"] else []
     items += [
         f"experiment: {claim.method}",
+        *([f"design: {claim.design}"] if claim.design else []),
         f"differs from the paper: {'; '.join(claim.fidelity) or 'in nothing known'}",
         *(f"criterion {_fixed(fixed)}" for fixed in claim.history),
         f"run: {_run(entry)}",

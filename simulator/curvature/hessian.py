@@ -102,24 +102,30 @@ def no_progress(columns: int) -> None:
 class OneInstance:
     """The Hessian of one instance, as products and blocks.
 
+    Args:
+        stack: one instance.
+        theta: its parameters, (1, P).
+        narrow: whether products with a block differentiate by the tensors of that block alone (see `span`). It takes half of the
+            time; the sums are taken in another order, so that the last bits differ.
+
     Attributes:
         dimension: number of parameters, P.
         at_once: number of columns that one backward pass evaluates.
     """
 
-    def __init__(self, stack: Stack, theta: Tensor) -> None:
-        self._stack, self._theta = stack, theta
-        self._kept: tuple[Tensor, Tensor] | None = None
+    def __init__(self, stack: Stack, theta: Tensor, *, narrow: bool = False) -> None:
+        self._stack, self._theta, self._narrow = stack, theta, narrow
+        self._kept: tuple[tuple[int, int], Tensor, Tensor] | None = None
         self.dimension = int(theta.shape[1])
         tokens = max(stack.problem.copies * stack.targets.shape[1] * stack.problem.task.shape.tokens, 1)
         most = TOKENS_AT_ONCE * (1 if theta.device.type == "cpu" else _ON_DEVICE)
         self.at_once = int(np.clip(most // tokens, 1, self.dimension))
 
     @classmethod
-    def of(cls, stack: Stack, points: Tensor, number: int) -> "OneInstance":
+    def of(cls, stack: Stack, points: Tensor, number: int, *, narrow: bool = False) -> "OneInstance":
         """Return instance `number` of a stack at the parameters `points`, (E, P)."""
         at = torch.tensor([number], device=points.device)
-        return cls(_in_float64(stack.select(at)), points[at])
+        return cls(_in_float64(stack.select(at)), points[at], narrow=narrow)
 
     def products(self, tangents: Tensor) -> Array:
         """Return H v for all vectors v (n, P): the derivative of g'v, in one batched backward pass.
@@ -127,17 +133,47 @@ class OneInstance:
         Not in forward mode: torch's levels of forward differentiation are shared by all threads, and the columns of a Hessian are
         evaluated in several.
         """
-        return self._backward(*self._graph(), tangents)
+        return self._backward(*self._graph((0, self.dimension)), tangents)
 
-    def product(self, tangent: Tensor) -> Array:
-        """Return H v for one vector (P,). The graph of the gradient is kept for the next call (Lanczos needs many)."""
-        if self._kept is None:
-            self._kept = self._graph()
-        return np.asarray(self._backward(*self._kept, tangent[None], keep=True)[0])
+    def span(self, bounds: tuple[int, int]) -> tuple[int, int]:
+        """Return the range (begin, end) of parameters by which a product with the block `bounds` differentiates.
 
-    def _graph(self) -> tuple[Tensor, Tensor]:
-        point = self._theta.clone().requires_grad_()
-        loss = self._stack.losses(point)[0].sum()
+        All parameters, or if `narrow` the smallest range of whole tensors that contains the block.
+        """
+        # The tensors of a copy do not lie side by side with those of the others.
+        if not self._narrow or self._stack.problem.copies > 1:
+            return 0, self.dimension
+        ends = np.cumsum([p.size for p in self._stack.problem.parameters])
+        first, last = np.searchsorted(ends, [bounds[0] + 1, bounds[1]])
+        return int(ends[first] - self._stack.problem.parameters[first].size), int(ends[last])
+
+    def product(self, tangent: Tensor, span: tuple[int, int]) -> Array:
+        """Return the coordinates of a span of H v for one vector v that is 0 elsewhere; both are (end - begin,).
+
+        The graph of the gradient is kept for the next call with the same span (Lanczos needs many).
+        """
+        if self._kept is None or self._kept[0] != span:
+            self._kept = span, *self._graph(span)
+        return np.asarray(self._backward(*self._kept[1:], tangent[None], keep=True)[0])
+
+    def _graph(self, span: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return the parameters of a span, (1, n), and the gradient by them alone, as a function of them alone.
+
+        What lies below the span in the network is then a constant, which autograd passes over, and no derivative by the tensors
+        of other spans is computed: for deep networks half of the work.
+        """
+        begin, end = span
+        point = self._theta[:, begin:end].clone().requires_grad_()
+        if (begin, end) == (0, self.dimension):
+            loss = self._stack.losses(point)[0].sum()
+        else:
+            ends = np.cumsum([p.size for p in self._stack.problem.parameters]).tolist()
+            ranges = zip([0, *ends], ends, strict=False)
+            pieces = [
+                point[:, a - begin : b - begin].clone() if begin <= a < end else self._theta[:, a:b].clone()
+                for a, b in ranges
+            ]
+            loss = self._stack.losses(pieces)[0].sum()
         (slope,) = torch.autograd.grad(loss, point, create_graph=True)
         return point, slope
 
@@ -162,18 +198,25 @@ class OneInstance:
             Number of a block to its matrix (P_l, P_l), with column j of the Hessian in row j.
         """
         out = {b: np.empty((cut.sizes[b], cut.sizes[b])) for b in numbers}
-        wanted = np.flatnonzero(np.isin(cut.block_of, numbers))
+        of_span: dict[tuple[int, int], list[int]] = {}
+        for b in numbers:
+            of_span.setdefault(self.span(cut.ranges[b]), []).append(b)
 
-        def fill(chunk: NDArray[np.int64]) -> None:
-            tangents = torch.zeros(chunk.size, self.dimension, dtype=torch.float64, device="cpu")
-            tangents[torch.from_numpy(np.arange(chunk.size)), torch.from_numpy(chunk)] = 1.0
-            columns, of = self.products(tangents), cut.block_of[chunk]
+        def fill(task: tuple[tuple[int, int], NDArray[np.int64]]) -> None:
+            span, chunk = task
+            tangents = torch.zeros(chunk.size, span[1] - span[0], dtype=torch.float64, device="cpu")
+            tangents[torch.from_numpy(np.arange(chunk.size)), torch.from_numpy(chunk - span[0])] = 1.0
+            columns, of = self._backward(*self._graph(span), tangents), cut.block_of[chunk]
             for b in np.unique(of).tolist():
                 (begin, end), mine = cut.ranges[b], of == b
-                out[b][chunk[mine] - begin] = columns[mine, begin:end]
+                out[b][chunk[mine] - begin] = columns[mine, begin - span[0] : end - span[0]]
             progress(chunk.size)
 
-        in_threads(fill, [wanted[i : i + self.at_once] for i in range(0, wanted.size, self.at_once)])
+        tasks = []
+        for span, blocks in of_span.items():
+            wanted = np.flatnonzero(np.isin(cut.block_of, blocks))
+            tasks += [(span, wanted[i : i + self.at_once]) for i in range(0, wanted.size, self.at_once)]
+        in_threads(fill, tasks)
         return out
 
     def within(self, bounds: tuple[int, int]) -> "_Within":
@@ -189,10 +232,11 @@ class _Within:
     bounds: tuple[int, int]
 
     def __call__(self, v: Tensor) -> Tensor:
-        begin, end = self.bounds
-        tangent = torch.zeros(self.one.dimension, dtype=torch.float64, device="cpu")
+        span = self.one.span(self.bounds)
+        begin, end = self.bounds[0] - span[0], self.bounds[1] - span[0]
+        tangent = torch.zeros(span[1] - span[0], dtype=torch.float64, device="cpu")
         tangent[begin:end] = v
-        return torch.from_numpy(self.one.product(tangent)[begin:end].copy())
+        return torch.from_numpy(self.one.product(tangent, span)[begin:end].copy())
 
 
 def as_points(stack: Stack, theta: ArrayLike | Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def largest_eigenvalues(
     small = [b for b in dict.fromkeys(numbers) if cut.sizes[b] <= _DENSE]
     out = np.full((stack.instances, len(numbers)), np.nan)
     for e in range(stack.instances):
-        one = OneInstance.of(stack, points, e)
+        one = OneInstance.of(stack, points, e, narrow=True)
         dense = symmetric(one.blocks(cut, small))[0] if small else {}
         spectra = zip(small, eigenvalues(dense.values()), strict=True)
         found = {b: float((np.abs(values) if modulus else values).max()) for b, values in spectra}

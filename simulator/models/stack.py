@@ -1,6 +1,6 @@
 """Stack: instances of a toy problem as tensors, with their losses and gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -153,8 +153,8 @@ class Stack:
         chosen = {f.name: getattr(self, f.name)[instances] for f in fields(self) if _is_tensor(self, f.name)}
         return replace(self, which=self.which[instances.cpu().numpy()], **chosen)
 
-    def losses(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the optimised and the unweighted loss of every instance, (E,) each; differentiable in theta, (E, P).
+    def losses(self, theta: "Tensor | Sequence[Tensor]") -> tuple[Tensor, Tensor]:
+        """Return the optimised and the unweighted loss of every instance, (E,) each; differentiable in theta, see `logits`.
 
         With several copies the unweighted loss is the largest of theirs: a problem is solved when every copy is.
         """
@@ -162,7 +162,7 @@ class Stack:
         weighted = ((each * self.weights[:, None]).sum(dim=(2, 3)) * self.copy_weights).sum(dim=1) / each.shape[1]
         return weighted, (each * self.share[:, None]).sum(dim=(2, 3)).amax(dim=1)
 
-    def answer_losses(self, theta: Tensor) -> Tensor:
+    def answer_losses(self, theta: "Tensor | Sequence[Tensor]") -> Tensor:
         """Return the loss of every answer, (E, copies, N, R): see `problem.LOSSES`."""
         logits = self.logits(theta)
         instances, copies, batch, answers, classes = logits.shape
@@ -179,17 +179,29 @@ class Stack:
         right = self.logits(theta).argmax(dim=-1) == self.targets[:, None]
         return (right * self.share[:, None]).sum(dim=(2, 3)).amin(dim=1)
 
-    def logits(self, theta: Tensor) -> Tensor:
-        """Return the logits, (E, copies, N, R, C)."""
-        problem, copies = self.problem, self.problem.copies
-        if self.scale is not None and problem.mode == "parameter":
-            theta = theta * self.scale
-        instances = theta.shape[0]
-        flat = theta.reshape(instances * copies, -1)
-        values = torch.split(flat, [p.size for p in problem.parameters], dim=1)
-        if any(p.size % ALIGNED for p in problem.parameters):
-            values = tuple(v.clone() for v in values)
-        named = {p.name: v.view(-1, *p.shape) for p, v in zip(problem.parameters, values, strict=True)}
+    def logits(self, theta: "Tensor | Sequence[Tensor]") -> Tensor:
+        """Return the logits, (E, copies, N, R, C).
+
+        Args:
+            theta: parameters, (E, P); or, of a model in one copy, its tensors, (E, P_i) each in the order of
+                `problem.parameters`: of those that need no gradient none is then computed.
+        """
+        problem, copies, instances = self.problem, self.problem.copies, self.instances
+        sizes = [p.size for p in problem.parameters]
+        scale = self.scale if problem.mode == "parameter" else None
+        values: Sequence[Tensor]
+        if isinstance(theta, Tensor):
+            flat = theta if scale is None else theta * scale
+            values = torch.split(flat.reshape(instances * copies, -1), sizes, dim=1)
+            if any(size % ALIGNED for size in sizes):
+                values = tuple(v.clone() for v in values)
+        else:
+            values = (
+                theta
+                if scale is None
+                else [v * s for v, s in zip(theta, torch.split(scale, sizes, dim=1), strict=True)]
+            )
+        named = {p.name: v.reshape(-1, *p.shape) for p, v in zip(problem.parameters, values, strict=True)}
         inputs, temperature = self.inputs, self.temperature
         if copies > 1:
             inputs = inputs.repeat_interleave(copies, dim=0)

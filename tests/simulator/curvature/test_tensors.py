@@ -8,6 +8,7 @@ from quadsim.simulator import ToyProblem, measure, train
 from quadsim.simulator.curvature.block_spectra import block_spectra, whole_hessian
 from quadsim.simulator.curvature.from_snapshots import head_at_loss, step_measures
 from quadsim.simulator.curvature.head_norms import head_norms
+from quadsim.simulator.curvature.hessian import OneInstance
 from quadsim.simulator.curvature.spectral_heterogeneity import log_deviation
 from quadsim.simulator.curvature.tensors import gradient_table, largest_eigenvalues, row_shares, weight_matrices
 from quadsim.simulator.models import MLP, Conv, Digits, Gaussians, TokenMap, Transformer
@@ -37,6 +38,36 @@ def test_weight_matrices_are_no_gains_positions_or_heads():
     copies = generate(Conv(4, 1), dial="separable")
     assert weight_matrices(copies) == tuple(f"copy{i}.{name}" for i in range(4) for name in ("embed", "layer0.w"))
     assert set(weight_matrices(copies)) < set(copies.partition("module").labels)
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "options"),
+    [
+        (Transformer(width=4, layers=2, heads=2), TOKENS, {}),
+        (Conv(4, 3, norm="batch", activation="relu", dimensions=2), Digits(patch=4, sequences=8, batch=None), {}),
+        (MLP(3, 2), TOKENS, {"dial": "reparametrisation", "heterogeneity": 100.0, "mode": "parameter"}),
+        (Conv(4, 1), TOKENS, {"dial": "separable"}),
+    ],
+)
+def test_narrow_products_with_blocks_are_those_of_the_whole_hessian(model, task, options):
+    problem = generate(model, task, problems=1, **options)
+    stack, cut = problem.stack(), problem.partition("module")
+    wide, narrow = (OneInstance.of(stack, torch.tensor(problem.start), 0, narrow=narrow) for narrow in (False, True))
+    (hessian,), _ = whole_hessian(stack, problem.start)
+    blocks = narrow.blocks(cut, range(len(cut.sizes)))
+    spans = set()
+    for b, (begin, end) in enumerate(cut.ranges):
+        exact = hessian[begin:end, begin:end]
+        np.testing.assert_allclose(blocks[b], exact, atol=1e-12 * np.abs(hessian).max())
+        v = torch.arange(1.0, 1.0 + end - begin, dtype=torch.float64)
+        along = narrow.within((begin, end))(v).numpy()
+        np.testing.assert_allclose(along, exact @ v.numpy(), atol=1e-11 * np.abs(hessian).max() * end)
+        assert wide.span((begin, end)) == (0, wide.dimension)
+        span = narrow.span((begin, end))
+        assert span[0] <= begin < end <= span[1]
+        spans.add(span)
+    whole = {(0, problem.dimension)}
+    assert spans == whole if options.get("dial") == "separable" else len(spans) == len(problem.parameters)
 
 
 def test_largest_eigenvalues_are_those_of_dense_blocks():

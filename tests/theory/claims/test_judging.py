@@ -25,7 +25,7 @@ from quadsim.theory.claims import (
     reproduce,
 )
 from quadsim.theory.claims.judging.conditions import STATES, judge_conditions
-from quadsim.theory.claims.judging.measured import holm, one_sided, power
+from quadsim.theory.claims.judging.measured import holm, one_sided, power, seeds_needed
 
 FULL = Setting("full")
 
@@ -54,7 +54,8 @@ def judged(values, **changes):
         (0.3, 0.2, "opposite shown"),
         (0.7, 0.2, "not shown"),  # less than 1, but the half is excluded as well
         (1.5, 2.0, "inconclusive"),
-        (math.inf, 0.2, "shown"),  # the whole interval lies beyond, whatever the power
+        (3000.0, 3.0, "inconclusive"),  # the whole interval lies beyond 2, but the power for 2 is small
+        (math.inf, 0.2, "inconclusive"),  # no spread is known, so no power
     ],
 )
 def test_states(median, spread, state):
@@ -75,14 +76,18 @@ def test_absence_is_shown_only_where_the_effect_is_excluded():
     assert judged(sample(1.1, n=8, spread=1.0), absent=True).state == "inconclusive"
 
 
-def test_without_power_nothing_is_shown_unless_the_whole_interval_lies_beyond():
-    """Planted fault: six seeds on the right side of 1, all of them; with one condition p = 1/32."""
-    weak = judged([1.05, 1.1, 1.5, 3, 9, 30])
-    assert (weak.p, weak.holm) == (pytest.approx(1 / 32), pytest.approx(1 / 32))
+@pytest.mark.parametrize("absent", [False, True])
+@pytest.mark.parametrize("beyond", [1.05, 2.05, 100.0, 0.01])
+def test_without_power_nothing_is_shown_however_large_the_effect(beyond, absent):
+    """Planted fault: all six seeds lie on one side of 1, and even of the named effect; with one condition p = 1/32."""
+    weak = judged(beyond * np.array([1.0, 1.05, 1.5, 3, 9, 30]), absent=absent)
     assert weak.power < 0.8
     assert weak.state == "inconclusive"
-    assert "power" in weak.why
-    assert judged([2.05, 2.1, 2.5, 3, 9, 30]).state == "shown"
+    assert weak.why.startswith(f"power {weak.power:.2f} for the named effect with 6 seeds; at this spread 0.8 needs ")
+    if not absent:
+        assert weak.p == pytest.approx(1 / 32)
+    claim = made_up(beyond * np.array([1.0, 1.05, 1.5, 3, 9, 30]), conditions=(condition(absent=absent),))
+    assert claim.judge(claim.experiment(Setting())).verdict == "inconclusive"
 
 
 def test_a_full_run_needs_twenty_seeds():
@@ -94,12 +99,12 @@ def test_a_full_run_needs_twenty_seeds():
 
 
 def test_seeds_that_cannot_be_compared():
-    values = sample(4.0, n=20)
-    values[:5] = np.nan
+    values = sample(4.0, n=40)
+    values[:10] = np.nan
     found = judged(values)
-    assert found.state == "shown"  # a quarter: they count as no effect, and 15 of 20 are above 1
-    assert (found.measured.seeds, found.p) == (20, pytest.approx(2 * stats.binom.sf(14, 20, 0.5)))
-    values[5] = np.nan
+    assert found.state == "shown"  # a quarter: they count as no effect, and 30 of 40 are above 1
+    assert (found.measured.seeds, found.p) == (40, pytest.approx(2 * stats.binom.sf(29, 40, 0.5)))
+    values[10] = np.nan
     assert judged(values).state == "not comparable"
 
 
@@ -117,20 +122,64 @@ def test_the_sign_test_agrees_with_the_interval_and_with_scipy():
     assert one_sided(measured_median("m", [1.0, 1.0, 2.0]), 1.0) == (0.875, 1.0)  # a tie counts against both
 
 
-def test_power_is_how_often_the_test_rejects():
-    """Simulated: lognormal seeds whose median is the named effect, a test against 1 at 0.01."""
-    n, level, draw = 20, 0.01, np.random.default_rng(2)
-    rejected = [
-        2 * one_sided(measured_median("m", 1.5 * draw.lognormal(0, 0.5, n)), 1.0)[0] <= level for _ in range(1500)
-    ]
+def rejections(values, level):
+    """Whether the sign test rejects 1 from above, for every row of seeds."""
+    above = (values > 1).sum(axis=1)
+    return 2 * stats.binom.sf(above - 1, values.shape[1], 0.5) <= level
+
+
+@pytest.mark.parametrize(("n", "spread", "level"), [(20, 0.5, 0.05), (40, 0.4, 0.05 / 12), (60, 0.8, 0.01)])
+def test_power_is_how_often_the_test_rejects(n, spread, level):
+    """Simulated: seeds whose median is the named effect 1.5; the power from a large sample of another median, 0.2 or 60."""
+    draw, trials = np.random.default_rng(2), 20_000
+    rejected = rejections(1.5 * draw.lognormal(0, spread, (trials, n)), level).mean()
+    error = math.sqrt(rejected * (1 - rejected) / trials)
+    assert 0.05 < rejected < 0.99
+    one = measured_median("m", draw.lognormal(0, spread, 200_000))
+    # The share beyond 1 of the moved sample is what a run of n seeds has: its power follows without a sample of n seeds.
+    beyond = float((np.array(one.sample) * 1.5 / one.value > 1).mean())
+    needed = next(k for k in range(n + 1) if 2 * stats.binom.sf(k - 1, n, 0.5) <= level)
+    assert abs(rejected - stats.binom.sf(needed - 1, n, beyond)) < 4 * error
+    # What a run states of itself, from n seeds about a median of its own: the same at 0.2 and at 60, and true in the middle.
+    samples = draw.lognormal(0, spread, (200, n))
     stated = [
-        power(measured_median("m", 3 * draw.lognormal(0, 0.5, n)), boundary=1.0, target=1.5, scale="ratio", level=level)
-        for _ in range(300)
+        [
+            power(measured_median("m", at * row), boundary=1.0, target=1.5, scale="ratio", level=level)
+            for row in samples[: 200 if at == 60 else 20]
+        ]
+        for at in (60.0, 0.2)
     ]
-    assert abs(np.mean(rejected) - np.mean(stated)) < 0.06
+    assert stated[0][:20] == stated[1]
+    assert abs(np.median(stated[0]) - rejected) < 0.1
+    assert np.mean(stated[0]) < rejected + 0.05  # it errs to the careful side, but for small powers
+    if rejected < 0.5:
+        assert np.mean(np.array(stated[0]) >= 0.8) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("n", "beyond", "level"), [(24, 16, 0.025), (20, 14, 0.0125), (40, 27, 0.0125), (12, 11, 0.01)]
+)
+def test_the_number_of_seeds_that_too_little_power_needs(n, beyond, level):
+    """Held against trying every number; the same sample repeated that often has the power, and one seed less has not."""
+    values = np.concatenate([np.full(beyond, 1.3), np.full(n - beyond, 0.8)]) * 1.5 / 1.3
+    strength = power(measured_median("m", values), boundary=1.0, target=1.5, scale="ratio", level=level)
+    q = (beyond + 0.5) / (n + 1)
+
+    def has(number):
+        least = next((k for k in range(number + 1) if 2 * stats.binom.sf(k - 1, number, 0.5) <= level), number + 1)
+        return stats.binom.sf(least - 1, number, q)
+
+    assert strength == pytest.approx(has(n))
+    needed = seeds_needed(strength, seeds=n, level=level, wanted=0.8)
+    assert needed == next(number for number in range(n, 1000) if has(number) >= 0.8)
+    assert seeds_needed(0.02, seeds=40, level=0.05, wanted=0.8) is None  # fewer beyond than on the wrong side
+    assert seeds_needed(0.0, seeds=3, level=0.05, wanted=0.8) is None
+
+
+def test_power_of_a_share_is_exact():
     share = measured_share("s", [True, False] * 20)
     exact = power(share, boundary=0.5, target=0.75, scale="difference", level=0.05)
-    found = np.mean(2 * stats.binom.sf(draw.binomial(40, 0.75, 20_000) - 1, 40, 0.5) <= 0.05)
+    found = np.mean(2 * stats.binom.sf(np.random.default_rng(2).binomial(40, 0.75, 20_000) - 1, 40, 0.5) <= 0.05)
     assert exact == pytest.approx(found, abs=0.01)
     assert math.isnan(power(measured_median("m", [math.inf] * 9), boundary=1.0, target=2.0, scale="ratio", level=0.05))
 
@@ -302,6 +351,7 @@ OTHERWISE: dict[str, dict] = {
     "control": {"conditions": (condition(control="that", level=""),)},
     "one more": {"conditions": (condition(), condition("that"))},
     "a proof": {"proofs": ("gd-lower",)},
+    "design": {"design": "100 seeds"},
 }
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from quadsim.simulator import BlockQuadratic, simulate
+from quadsim.simulator.sweeps.config.quadratics import SweepConfig
 from quadsim.theory.claims import CLAIMS, Setting
 from quadsim.theory.claims.quadratics import limits, racing
 from quadsim.theory.claims.theorems import bounds
@@ -17,9 +18,33 @@ def test_a_race_grows_its_grid_until_the_best_rate_lies_inside():
     found = [racing.raced(problem, "gd", centre=centre, steps=500, tolerance=1e-2) for centre in centres]
     rates = rate * 10 ** (np.arange(-8, 9) / 4)
     steps = simulate(problem, "gd", lr=rates, steps=500, tolerance=1e-2).steps_to_tolerance
-    best = steps[1::2, np.median(steps[::2], axis=0).argmin()]
+    best = steps[1::2, steps[::2].max(axis=0).argmin()]  # the 90% quantile of four
     for race in found:
         np.testing.assert_array_equal(race, best)
+
+
+def test_the_best_rate_lets_nine_of_ten_seeds_arrive():
+    """Planted fault: by the median the best rate is one with which four of ten seeds never arrive."""
+    slow, half = np.full(10, 50.0), np.array([5.0] * 6 + [np.inf] * 4)
+    most = np.array([20.0] * 8 + [np.inf] * 2)
+    assert np.median(half) < np.median(slow)
+    assert racing.best_rate(np.stack([slow, half], axis=1)) == 0
+    assert racing.best_rate(np.stack([half, most], axis=1)) == 1  # with none of both nine arrive: the one with most
+    assert racing.best_rate(np.stack([slow, slow / 2, slow], axis=1)) == 1
+    eleven = np.append(np.full(11, 4.0), np.inf)  # of twelve arrive
+    assert racing.best_rate(np.stack([np.full(12, 50.0), eleven], axis=1)) == 1
+
+
+def test_a_race_by_a_sweep_grows_its_grid_where_the_best_rate_lies_at_an_edge():
+    shared = {"heterogeneity": (10.0,), "rotation": (0.0, 1.0), "seeds": 8, "seed": 1, "steps": 500, "tolerance": 1e-2}
+    natural = SweepConfig(optimizers=("gd",), select_on="half", **shared)
+    found = racing.best_steps(natural, "rotation")
+    assert found.groupby("rotation")["seed"].apply(list).tolist() == [[1, 3, 5, 7]] * 2
+    low = found["lr"].iloc[0] * 10 ** (-np.arange(1, 6)[::-1] / 4)  # all below the best one
+    at_edge = SweepConfig(optimizers=("gd",), select_on="half", lr=tuple(low.tolist()), **shared)
+    again = racing.best_steps(at_edge, "rotation")
+    np.testing.assert_allclose(again["lr"], found["lr"])
+    np.testing.assert_array_equal(again["steps"], found["steps"])
 
 
 def test_the_edge_of_frozen_adam_with_momentum():

@@ -115,7 +115,7 @@ def test_a_claim_gets_no_verdict_while_its_instrument_fails(monkeypatch):
         CLAIMS["norm-placement"],
         instruments=("broken",),
         conditions=(Condition(measure="it", null=1, effect=2, because="", level="made up"),),
-        experiment=lambda setting: Found([measured_median("it", range(2, 12))], {}),
+        experiment=lambda setting: Found([measured_median("it", range(20, 32))], {}),
     )
     monkeypatch.setitem(tasks.INSTRUMENTS, "broken", constant(1.0))
     monkeypatch.setitem(CLAIMS, claim.id, claim)

@@ -5,7 +5,7 @@ A module with claims imports everything from here.
 
 from quadsim.theory.claims.judging.claim import VERDICTS, Cells, Claim, Fixed, Found, Judgement
 from quadsim.theory.claims.judging.conditions import Condition, Judged
-from quadsim.theory.claims.judging.halves import at_best_of_half, judged_half
+from quadsim.theory.claims.judging.halves import at_best_of_half, best_column, judged_half
 from quadsim.theory.claims.judging.measured import Measured, measured_median, measured_share
 from quadsim.theory.claims.judging.proofs import Proved, identity, tried
 from quadsim.theory.claims.judging.reach import Law, Reach
@@ -33,6 +33,7 @@ __all__ = [
     "Reach",
     "Setting",
     "at_best_of_half",
+    "best_column",
     "identity",
     "judged_half",
     "measured_median",

@@ -18,7 +18,7 @@ from quadsim.theory.claims.judging.setting import Setting
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["VERDICTS", "Cells", "Claim", "Fixed", "Found", "Judgement"]
+__all__ = ["VERDICTS", "Cells", "Claim", "Fixed", "Found", "Judgement", "inference_verdict", "inferred_reason", "told"]
 
 VERDICTS = (
     "proved",
@@ -143,6 +143,9 @@ class Claim:
         proofs: names of the theorems and identities that stand in the column of proofs. Without conditions they decide; with
             conditions they are listed and decide nothing, unless one is refuted.
         method: the experiment in one or two sentences.
+        design: what of the experiment decides the power, in words: the number of judged seeds and how rates are chosen. It is a
+            part of the criterion, so that a change of it makes an earlier result one of an earlier criterion; empty for a claim
+            whose results all come from one design.
         experiment: function from a Setting to the results, as in the paper; or `Cells`.
         draw: function from the tables to the figure of this arm.
         caption: the caption of the figure.
@@ -165,6 +168,7 @@ class Claim:
     experiment: Callable[[Setting], Found] = field(compare=False)
     draw: "Callable[[Mapping[str, pd.DataFrame]], Figure]" = field(compare=False)
     caption: str
+    design: str = ""
     conditions: tuple[Condition, ...] = ()
     proofs: tuple[str, ...] = ()
     reach: Reach | None = field(default=None, compare=False)
@@ -189,15 +193,16 @@ class Claim:
             "text": "; ".join(map(str, self.conditions)) or f"proved: {', '.join(self.proofs)}",
             "conditions": [condition.to_json() for condition in self.conditions],
             "proofs": list(self.proofs),
+            "design": self.design,
         }
 
     def digest(self, setting: Setting = _FULL) -> str:
         """Return the fingerprint of what decides the verdict of a run: a result made under another criterion has another one.
 
         It covers the id, the size and seed of the run, what each condition measures, against which control, its null, its
-        smallest effect and scale, the proofs, and the constants of the rule (RULE). It does not cover prose (claim, source,
-        method, caption, fidelity, reasons), so that a sentence can be corrected without running the experiment again. It cannot
-        cover the code of the experiment: whoever changes what is measured changes the name of the measure, or runs the
+        smallest effect and scale, the proofs, the design, and the constants of the rule (RULE). It does not cover prose (claim,
+        source, method, caption, fidelity, reasons), so that a sentence can be corrected without running the experiment again. It
+        cannot cover the code of the experiment: whoever changes what is measured changes the name of the measure, or runs the
         claim again.
 
         Args:
@@ -210,6 +215,7 @@ class Claim:
             [c.measure, c.control, float(c.null), float(c.effect), c.scale, c.absent] for c in self.conditions
         )
         decides = [self.id, setting.size, setting.seed, RULE, conditions, sorted(self.proofs)]
+        decides += [self.design] if self.design else []
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
     @property
@@ -247,20 +253,21 @@ class Claim:
             named = [p for p in found.proofs if p.state != "proved"] or found.proofs
             more = f"; and {len(named) - _MOST_REASONS} more" if len(named) > _MOST_REASONS else ""
             return Judgement(by_proofs, "; ".join(map(str, named[:_MOST_REASONS])) + more, judged)
-        return Judgement(_inference([one.state for one in judged]), _reason(judged), judged)
+        states = [one.state for one in judged]
+        return Judgement(inference_verdict(states), inferred_reason(states, [str(one) for one in judged]), judged)
 
 
-def _inference(states: Sequence[str]) -> str:
-    """The verdict on a claim that says that all of its conditions hold."""
+def inference_verdict(states: Sequence[str]) -> str:
+    """Return the verdict on a claim that says that all of its conditions hold."""
     for unanimous in ("shown", "opposite shown", "not comparable"):
         if all(state == unanimous for state in states):
             return unanimous
     return "not shown" if {"not shown", "opposite shown"} & set(states) else "inconclusive"
 
 
-def _reason(judged: Sequence[Judged]) -> str:
-    """How many conditions are shown, and the first of the others."""
-    rest = [one for one in judged if one.state != "shown"]
-    parts = [f"{len(judged) - len(rest)} of {len(judged)} conditions shown", *map(str, rest[:_MOST_REASONS])]
+def inferred_reason(states: Sequence[str], texts: Sequence[str]) -> str:
+    """Return how many conditions are shown, and the texts of the first of the others."""
+    rest = [text for state, text in zip(states, texts, strict=True) if state != "shown"]
+    parts = [f"{len(states) - len(rest)} of {len(states)} conditions shown", *rest[:_MOST_REASONS]]
     more = len(rest) - _MOST_REASONS
     return "; ".join([*parts, f"and {more} more"] if more > 0 else parts)

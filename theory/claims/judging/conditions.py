@@ -1,5 +1,6 @@
 """Condition: what must be shown about a measured effect; and Judged: what was."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +13,28 @@ from quadsim.theory.claims.judging.measured import (
     one_sided,
     paired,
     power,
+    seeds_needed,
     shown_number,
 )
 
-__all__ = ["ALPHA", "LEAST_POWER", "LEAST_SEEDS", "RULE", "STATES", "Condition", "Judged", "judge_conditions"]
+__all__ = [
+    "ALPHA",
+    "DECISIVE",
+    "LEAST_POWER",
+    "LEAST_SEEDS",
+    "RULE",
+    "STATES",
+    "Condition",
+    "Judged",
+    "has_power",
+    "judge_conditions",
+    "power_in_words",
+]
 
 ALPHA = 0.05
 """Familywise error of a claim: with no effect anywhere, the probability that any condition is shown or its opposite is."""
 LEAST_POWER = 0.8
-"""Power for the named effect below which a condition decides nothing, unless the whole interval lies beyond that effect."""
+"""Power for the named effect below which a condition decides nothing: it is inconclusive, whatever was measured."""
 LEAST_SEEDS = 20
 """Independent seeds of a condition in a full run."""
 
@@ -29,6 +43,8 @@ RULE = (ALPHA, LEAST_POWER, LEAST_SEEDS, MOST_UNKNOWN)
 
 STATES = ("shown", "not shown", "opposite shown", "inconclusive", "not comparable")
 """The states of a condition; see `judge_conditions`."""
+DECISIVE = STATES[:3]
+"""The states that need power."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,10 +185,14 @@ def judge_conditions(
 ) -> tuple[Judged, ...]:
     """Judge all conditions of a claim together.
 
-    `shown`: the boundary is rejected on the claimed side (exact two-sided test, corrected by Holm over the conditions at ALPHA),
-    an effect of the named size is not excluded, and the power for it is at least LEAST_POWER or the whole 95% interval lies
-    beyond it. `opposite shown`: the same on the other side. `not shown`: an effect of the named size is excluded by the same
-    test. `not comparable`: more than MOST_UNKNOWN of the seeds have no value. Else `inconclusive`.
+    The power decides first: below LEAST_POWER for the named effect, or where it is not known, a condition is `inconclusive`
+    whatever was measured. It is that of a run of this size whose median is the named effect, with the spread of the sample at
+    hand; the observed effect does not enter (see `power`). With enough power:
+
+    `shown`: the boundary is rejected on the claimed side (exact two-sided test, corrected by Holm over the conditions at ALPHA)
+    and an effect of the named size is not excluded. `opposite shown`: the same on the other side. `not shown`: an effect of the
+    named size is excluded by the same test. `not comparable`: more than MOST_UNKNOWN of the seeds have no value, whatever the
+    power. Else `inconclusive`.
 
     Args:
         conditions: of one claim.
@@ -200,7 +220,8 @@ def judge_conditions(
         )
         claimed = tails[i][0] < tails[i][1] if condition.up else tails[i][1] < tails[i][0]
         gone = not condition.absent and (excluded if claimed or corrected[i] > ALPHA else excluded_opposite)[i] <= ALPHA
-        state, why = _state(condition, effect, strength, least_seeds, corrected[i] <= ALPHA, claimed, gone)
+        short = power_in_words(strength, effect.seeds, len(conditions), effect.statistic)
+        state, why = _state(condition, effect, strength, short, least_seeds, corrected[i] <= ALPHA, claimed, gone)
         judged.append(Judged(condition, effect, state, two_sided[i], corrected[i], strength, why))
     return tuple(judged)
 
@@ -218,6 +239,7 @@ def _state(
     condition: Condition,
     effect: Measured,
     strength: float,
+    short: str,
     least_seeds: int,
     significant: bool,
     claimed: bool,
@@ -229,30 +251,49 @@ def _state(
         condition: the condition.
         effect: what is judged.
         strength: power for the named effect; NaN where it is not known.
+        short: the power in words.
         least_seeds: fewer are inconclusive.
         significant: whether the boundary is rejected.
         claimed: whether the effect lies on the claimed side of it.
         excluded: whether an effect of the named size is excluded, on the side on which the effect lies.
     """
-    powered = strength >= LEAST_POWER  # false for NaN
-    short = f"power {strength:.2f} for the named effect" if strength == strength else "the power is not known"
+    other = f"an effect of {shown_number(condition.effect)} is excluded"
     if effect.unknown > MOST_UNKNOWN:
         return "not comparable", f"{effect.unknown:.0%} of the seeds have no value"
     if effect.seeds < least_seeds:
         return "inconclusive", f"{effect.seeds} seeds, fewer than {least_seeds}"
-    if significant and claimed and not excluded:
-        if powered or _whole_beyond(effect, condition.target, up=condition.up):
-            return "shown", short
-        return "inconclusive", f"{short}, and the interval reaches within it"
-    if significant and not claimed and not excluded:
-        if powered or _whole_beyond(effect, condition.mirrored, up=not condition.up):
-            return "opposite shown", short
-        return "inconclusive", f"{short}, and the interval reaches within the opposite effect"
+    if not has_power(strength):
+        return "inconclusive", short
+    if significant and not excluded:
+        return ("shown" if claimed else "opposite shown"), short
     if excluded:
-        other = f"an effect of {shown_number(condition.effect)} is excluded"
-        return ("not shown", f"{other}, {short}") if powered else ("inconclusive", f"{other}, but {short}")
+        return "not shown", f"{other}, {short}"
     return "inconclusive", short
 
 
-def _whole_beyond(effect: Measured, value: float, *, up: bool) -> bool:
-    return effect.low >= value if up else effect.high <= value
+def has_power(strength: float | None) -> bool:
+    """Return whether a condition may decide anything; not where its power is NaN or None, which is not known."""
+    return strength is not None and strength >= LEAST_POWER  # false for NaN
+
+
+def power_in_words(strength: float | None, seeds: int, conditions: int, statistic: str) -> str:
+    """Return the power of a condition in words; where it is too small, with the number of seeds that would be needed.
+
+    Args:
+        strength: the power; NaN or None where it is not known.
+        seeds: number of seeds that were judged.
+        conditions: number of conditions of the claim, which share ALPHA.
+        statistic: what was judged, see `Measured`. The number is told for medians.
+    """
+    if strength is None or math.isnan(strength):
+        return "the power is not known"
+    words = f"power {strength:.2f} for the named effect"
+    if has_power(strength) or statistic != "median":
+        return words
+    needed = seeds_needed(strength, seeds=seeds, level=ALPHA / conditions, wanted=LEAST_POWER)
+    more = (
+        f"at this spread {LEAST_POWER:g} needs {needed} seeds"
+        if needed
+        else "at this spread more seeds do not raise it"
+    )
+    return f"{words} with {seeds} seeds; {more}"

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.support.statistics import chosen_half, judged_half, quantile
 
-__all__ = ["BestOfHalf", "at_best_of_half", "judged_half"]
+__all__ = ["BestOfHalf", "at_best_of_half", "best_column", "judged_half"]
 
 Array = NDArray[np.float64]
 
@@ -41,10 +41,15 @@ def at_best_of_half(values: ArrayLike, then: ArrayLike | None = None) -> BestOfH
     if table.shape[0] < 2:
         raise ValueError(f"seeds must be at least 2 to choose on half of them, got {table.shape[0]}; give more.")
     even, odd = chosen_half(table.shape[0]), judged_half(table.shape[0])
-    middle = quantile(table[even], 0.5, axis=0)
-    ties = quantile(_known(table if then is None else then)[even], 0.5, axis=0)
-    column = int(np.lexsort((ties, middle))[0])
+    column = best_column(table[even], _known(table if then is None else then)[even])
     return BestOfHalf(column, table[odd, column], column in (0, table.shape[1] - 1))
+
+
+def best_column(values: ArrayLike, then: ArrayLike | None = None) -> int:
+    """Return the place of the rate with the smallest median over all seeds that are given; see `at_best_of_half`."""
+    table = _known(values)
+    ties = quantile(_known(table if then is None else then), 0.5, axis=0)
+    return int(np.lexsort((ties, quantile(table, 0.5, axis=0)))[0])
 
 
 def _known(values: ArrayLike) -> Array:

@@ -21,6 +21,7 @@ __all__ = [
     "one_sided",
     "paired",
     "power",
+    "seeds_needed",
     "shifted",
     "shown_number",
 ]
@@ -140,7 +141,14 @@ def power(measured: Measured, *, boundary: float, target: float, scale: Scale, l
 
     For a share it is exact. For a median it is exact given the probability q that a seed lies beyond the boundary; q is that of
     the sample moved (on its scale) so that its median is the target: (k + 1/2)/(n + 1) with k moved seeds beyond, which is never
-    0 or 1. NaN where the sample has no finite median to move.
+    0 or 1. So the sample gives its spread alone: a sample of the same spread about any other median has the same power.
+
+    As an estimate from n seeds it scatters. Its mean lies below the true power where that is .6 or more (at n = 40 and a true
+    power of .92 the mean is .86), so that only a true power well above LEAST_POWER passes it regularly: plan for .95. A seed
+    without a value, or at 0 on the scale ratio, cannot be moved and counts as on the wrong side.
+
+    Returns:
+        The power; NaN where the sample has no finite median (or, on the scale ratio, no positive one) to move.
     """
     n = measured.seeds
     up = target > boundary
@@ -153,9 +161,42 @@ def power(measured: Measured, *, boundary: float, target: float, scale: Scale, l
         return math.nan
     beyond = int((moved > boundary).sum() if up else (moved < boundary).sum())
     q = (beyond + 0.5) / (n + 1)
+    enough = _least_that_rejects(n, level)
+    return 0.0 if enough is None else _at_least(enough, n, q)
+
+
+def seeds_needed(strength: float, *, seeds: int, level: float, wanted: float, most: int = 10_000) -> int | None:
+    """Return the number of seeds with which the sign test of a median would have the power that is wanted.
+
+    The spread is that of the sample from which `power` made its estimate: the estimate and the number of seeds give the
+    probability q that a seed lies beyond the boundary, and q does not depend on the number of seeds.
+
+    Args:
+        strength: an estimate of `power` for a median.
+        seeds: number of seeds of that sample.
+        level: two-sided level of the test.
+        wanted: power.
+        most: largest number that is tried.
+
+    Returns:
+        The smallest number, at least `seeds`; None where no number up to `most` is enough (q is at most 1/2, or near it), or
+        where so few seeds can reject nothing, so that the estimate is 0 whatever the spread.
+    """
+    enough = _least_that_rejects(seeds, level)
+    if enough is None or not 0.0 < strength < 1.0:
+        return None
+    q = float(special.betaincinv(enough, seeds - enough + 1, strength))  # P(at least k of n) = I_q(k, n - k + 1)
+    n = np.arange(seeds, most + 1)
+    rejects = stats.binom.isf(level / 2, n, 0.5) + 1  # the least count whose upper tail is at most level/2
+    sufficient = n[stats.binom.sf(rejects - 1, n, q) >= wanted]
+    return int(sufficient[0]) if q > 0.5 and sufficient.size else None
+
+
+def _least_that_rejects(n: int, level: float) -> int | None:
+    """The least number of seeds on one side that the two-sided sign test of n seeds rejects at; None: not even all n."""
     counts = np.arange(n + 1)
     enough = counts[2 * special.bdtrc(counts - 1.0, n, 0.5) <= level]
-    return _at_least(int(enough[0]), n, q) if enough.size else 0.0
+    return int(enough[0]) if enough.size else None
 
 
 def _at_least(count: int, number: int, probability: float) -> float:

@@ -160,10 +160,14 @@ def _matrices(setting: Setting) -> Found:
     )
 
 
+def _rows_reach(classes: float, setting: Setting) -> dict[str, Array]:
+    return _rows_at(classes, setting, seeds=8)
+
+
 def _between_at(classes: float, setting: Setting) -> dict[str, Array]:
     return {
         part.partition(", ")[2]: values
-        for part, values in _rows_at(classes, setting).items()
+        for part, values in _rows_reach(classes, setting).items()
         if part.startswith(_BETWEEN)
     }
 
@@ -450,7 +454,7 @@ BLOCKS = (
         reach=Reach(
             variable="number of classes C",
             values=_CLASSES,
-            measure=_rows_at,
+            measure=_rows_reach,
             quantity="share of |H|² off the rows",
             null=1.0,
             onset=0.1,

@@ -23,7 +23,7 @@ _SCALES = (1.0, 1e4, 1e8)
 
 
 def _best_accuracy(rule: str, order: str, c: float, setting: Setting) -> pd.DataFrame:
-    """Return the best test accuracy of every judged seed at the rate that is best on the other half."""
+    """Return the best test accuracy of every judged seed at the rate that is best on others."""
     tiny = setting.size == "tiny"
     task = Digits(patch=8, sequences=40 if tiny else 1200, test=20 if tiny else 500, batch=32)
     problem = ToyProblem.generate(
@@ -37,15 +37,15 @@ def _best_accuracy(rule: str, order: str, c: float, setting: Setting) -> pd.Data
     )
     steps = setting.pick(tiny=4, quick=30, full=200)
 
-    def measure(rates: list[float]) -> dict[str, Array]:
-        run = train(problem, rule, lr=rates, steps=steps, stop=False, record=steps // 2, evaluate_every=steps // 2)
+    def measure(seeds: ToyProblem, rates: list[float]) -> dict[str, Array]:
+        run = train(seeds, rule, lr=rates, steps=steps, stop=False, record=steps // 2, evaluate_every=steps // 2)
         accuracy = run.best_test_accuracy
         return {"error": 1.0 - accuracy, "loss": run.final_loss, "accuracy": accuracy}
 
     density = setting.pick(tiny=1, quick=1, full=2)
     # The largest s^2 is sqrt(c): a step of gradient descent on the weights is s^2 times as long, one of Adam s times.
     centre = CENTRES[rule] / (np.sqrt(c) if rule == "heavy-ball" else c**0.25)
-    found = at_best_rate(measure, float(centre), density)
+    found = at_best_rate(measure, problem, float(centre), density)
     return pd.DataFrame(
         {"c": c, "order": order, "rule": _RULES[rule], "seed": np.arange(found["accuracy"].size)} | found
     )

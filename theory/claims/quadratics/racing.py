@@ -1,5 +1,6 @@
 """Races of optimizers on quadratics that several claims share: matched pairs, steps at the best rates, quotients of steps."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,21 +10,26 @@ from numpy.typing import NDArray
 from quadsim.simulator.engines import simulate_optimizer
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.optimizer import OptimizerSpec
+from quadsim.simulator.support.statistics import chosen_half, judged_half, quantile
 from quadsim.simulator.sweeps.config.quadratics import SweepConfig
 from quadsim.simulator.sweeps.run.driver import sweep
-from quadsim.theory.claims.judging import Condition, Measured, at_best_of_half, measured_median
+from quadsim.theory.claims.judging import Condition, Measured, measured_median
 
 __all__ = [
     "CONTRAST",
     "MATCHED",
     "NOISE",
-    "NOISY",
     "PAIRS",
+    "PLANNED",
+    "RATES",
     "SIGN_PAIRS",
+    "TWICE",
     "WITHIN_REACH",
     "Steps",
     "arrays",
+    "best_rate",
     "best_steps",
+    "designed",
     "keeps_up",
     "quotient",
     "raced",
@@ -35,6 +41,12 @@ NOISE = 1.5
 """Smallest ratio of two step counts that counts as a difference; smaller ones are noise (prototype runs of a few seeds)."""
 
 NOISY = "a factor below 1.5 counts as noise in this project"
+TWICE = 2.0
+"""The smallest ratio that counts where the seeds scatter so much that a factor of 1.5 would need hundreds of them."""
+_BECAUSE = {
+    NOISE: NOISY,
+    TWICE: "half the steps; where the seeds scatter by orders of magnitude, as here, a smaller factor is not told from none",
+}
 CONTRAST = "a quotient of two optimizers on the same problem is a contrast itself"
 
 WITHIN_REACH = 1e-3
@@ -52,12 +64,77 @@ MATCHED = {"adam:beta1=0": "without momentum: GD over Adam", "adam": "momentum 0
 Steps = dict[tuple[Any, str], NDArray[np.float64]]
 
 
+_MOST_EXTENSIONS = 2
+"""Decades by which a grid grows beyond that of the sweep."""
+
+_ARRIVING = 0.9
+"""The quantile of the steps that the best rate makes smallest. The median would choose the largest rate with which just over half
+of the seeds arrive: the others then have no steps, and a test over seeds cannot see the effect however large it is."""
+
+
+def best_rate(steps: NDArray[np.float64]) -> int:
+    """Return the place of the best rate: the smallest 90% quantile of the steps, so that nine of ten seeds arrive with it.
+
+    Where no rate lets so many arrive, the one that lets most of them arrive; among equals the smallest median.
+
+    Args:
+        steps: of the seeds on which the rate is chosen, `inf` where a run did not arrive, (seeds, rates).
+    """
+    arrived = np.isfinite(steps).mean(axis=0)
+    order = (quantile(steps, 0.5, axis=0), -arrived, quantile(steps, _ARRIVING, axis=0))
+    return int(np.lexsort(order)[0])
+
+
+def designed(seeds: int, more: str = "") -> str:
+    """Return the design of a race over so many seeds (and more of them somewhere, in words), for `Claim.design`."""
+    return (
+        f"{seeds // 2} judged seeds{more}; of each optimizer the rate with the smallest {_ARRIVING:.0%} "
+        "quantile of the steps on as "
+        "many other seeds"
+    )
+
+
+RATES = (
+    "of each optimizer the rate with the smallest 90% quantile of the steps, before the smallest median, "
+    "which chooses the largest "
+    "rate with which just over half of the seeds arrive; a condition with a power under .8 is inconclusive, whatever was measured"
+)
+"""What changed in the criteria of races on 2026-11-26."""
+PLANNED = "the number of seeds was chosen for a power of .95 from the spread of that other draw"
+
+
 def best_steps(config: SweepConfig, by: str) -> pd.DataFrame:
-    """Return the steps of the judged seeds at the best rate of its optimizer and point: `by`, optimizer, seed, lr, steps."""
-    results = sweep(config)
-    kept = results.summary["best_lr"] & results.summary["seed"].isin(config.reported)
-    table = results.summary.loc[kept, [by, "optimizer", "seed", "lr", "steps_to_tolerance"]]
+    """Return the steps of the judged seeds at the best rate of its optimizer and point: `by`, optimizer, seed, lr, steps.
+
+    Args:
+        config: of the race; all of its dials but `by` have one value.
+        by: the dial that may have several.
+    """
+    runs = sweep(config).summary
+    kept = [_at_best_rate(own, config, by) for _, own in runs.groupby([by, "optimizer"], sort=False, dropna=False)]
+    table = pd.concat(kept)[[by, "optimizer", "seed", "lr", "steps_to_tolerance"]]
     return table.rename(columns={"steps_to_tolerance": "steps"}).reset_index(drop=True)
+
+
+def _at_best_rate(runs: pd.DataFrame, config: SweepConfig, by: str) -> pd.DataFrame:
+    """Return the runs of the judged seeds at the best rate, for the runs of one optimizer at one value of the dial.
+
+    The grid of a sweep grows where the smallest median lies at an edge. Where the best rate by `best_rate` lies at one, the
+    optimizer runs again with a further decade of rates beyond it.
+    """
+    for extended in range(_MOST_EXTENSIONS + 1):
+        wide = runs.pivot(index="seed", columns="lr", values="steps_to_tolerance")
+        column = best_rate(wide.loc[config.chosen_on].to_numpy(dtype=float))
+        edge, arrived = wide.columns[column], np.isfinite(wide.iloc[:, column]).any()
+        if extended == _MOST_EXTENSIONS or 0 < column < wide.shape[1] - 1 or not arrived:
+            break
+        side = -1 if column == 0 else 1
+        more = tuple(float(edge) * 10 ** (side * k / config.lr_density) for k in range(1, config.lr_density + 1))
+        value, optimizer = runs[by].tolist()[0], str(runs["optimizer"].iloc[0])
+        changed: dict[str, Any] = {by: (value,), "optimizers": (optimizer,), "lr": more}
+        further = sweep(replace(config, **changed))
+        runs = pd.concat([runs, further.summary], ignore_index=True)
+    return runs[(runs["lr"] == edge) & runs["seed"].isin(config.reported)]
 
 
 def arrays(table: pd.DataFrame, by: str) -> Steps:
@@ -79,15 +156,15 @@ def ratio(name: str, numerator: NDArray[np.float64], denominator: NDArray[np.flo
     return measured_median(name, quotient(numerator, denominator))
 
 
-def slower(measure: str, control: str = "") -> Condition:
-    """The condition that a quotient of steps is above 1, or above that of the control, by a factor of NOISE that counts."""
+def slower(measure: str, control: str = "", effect: float = NOISE) -> Condition:
+    """The condition that a quotient of steps is above 1, or above that of the control; what counts is NOISE or TWICE."""
     level = "" if control else CONTRAST
-    return Condition(measure=measure, control=control, null=1.0, effect=NOISE, because=NOISY, level=level)
+    return Condition(measure=measure, control=control, null=1.0, effect=effect, because=_BECAUSE[effect], level=level)
 
 
-def keeps_up(measure: str) -> Condition:
-    """The condition that a quotient of steps is not as large as NOISE."""
-    return Condition(measure=measure, null=1.0, effect=NOISE, because=NOISY, level=CONTRAST, absent=True)
+def keeps_up(measure: str, effect: float = NOISE) -> Condition:
+    """The condition that a quotient of steps is not as large as an effect, NOISE or TWICE."""
+    return Condition(measure=measure, null=1.0, effect=effect, because=_BECAUSE[effect], level=CONTRAST, absent=True)
 
 
 def raced(
@@ -125,10 +202,11 @@ def raced(
             tolerance=tolerance,
         )
         found |= {k: run.steps_to_tolerance[:, i] for i, k in enumerate(places)}
-        best = at_best_of_half(np.stack([found[k] for k in sorted(found)], axis=1))
-        at_low, at_high = best.column == 0, best.column == len(found) - 1
+        table = np.stack([found[k] for k in sorted(found)], axis=1)
+        column = best_rate(table[chosen_half(problem.problems)])
+        at_low, at_high = column == 0, column == len(found) - 1
         if not (at_low or at_high) or ends[1] - ends[0] >= _MOST_DECADES * _DENSITY:
-            return best.values
+            return np.asarray(table[judged_half(problem.problems), column])
         ends[0 if at_low else 1] += -_DENSITY if at_low else _DENSITY
 
 
