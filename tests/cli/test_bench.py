@@ -243,5 +243,5 @@ def test_the_main_job_is_measured_in_a_new_cache_and_then_in_that(monkeypatch, t
 def test_a_main_job_that_fails_says_why(monkeypatch, tmp_path):
     monkeypatch.setattr(main_job, "MAIN_JOB", ("sweep", "--heterogeneity", "none"))
     (tmp_path / "cache").mkdir(mode=0o700)
-    with pytest.raises(RuntimeError, match="exit code 2: .*heterogeneity"):
+    with pytest.raises(RuntimeError, match=r"exit code 2: .*heterogeneity"):
         main_job._run(tmp_path, 0, figures=False, first=True)
