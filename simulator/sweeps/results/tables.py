@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quadsim.simulator.runs.status import STATUSES, current_frame
+from quadsim.simulator.runs.status import STATUSES, current_frame, current_names
 from quadsim.simulator.support import store
 from quadsim.simulator.support.records import records_of
 from quadsim.simulator.sweeps.config.grid import SweepGrid
@@ -147,7 +148,7 @@ class Tables:
         found: dict[tuple[int, int], list[RateStatistics]] = {}
         reading = Reading.of(self._config)
         for runs in self._rates():
-            point, optimizer, setting, lr, exponent = runs[[*KEYS, "lr_exponent"]].iloc[0]
+            point, optimizer, setting, lr, exponent = (runs[name][0] for name in (*KEYS, "lr_exponent"))
             tried = found.setdefault((int(point), positions[optimizer]), [])
             tried.append(rate_statistics(setting, float(lr), exponent, runs, reading))
         return found
@@ -216,28 +217,28 @@ class Tables:
         with _readable(self.folder / name):
             return current_frame(store.read_frame(self.folder / name, **options))
 
-    def _rates(self) -> "Iterator[pd.DataFrame]":
-        """Rows of the summary, the columns that statistics need, rate by rate.
+    def _rates(self) -> Iterator[dict[str, NDArray[Any]]]:
+        """Columns of the summary that statistics need, rate by rate: its rows lie together.
 
         A table without settings was written before there were any: its optimizers are settings.
         """
-        import pandas as pd
-
         path = self.folder / store.SUMMARY
         needed = Reading.of(self._config).columns
         with _readable(path), store.parquet_reader(path) as file:
             names = file.schema_arrow.names
             columns = [name for name in (*KEYS, "lr_exponent", *needed) if name in names]
-            rest = pd.DataFrame()
+            rest: dict[str, NDArray[Any]] = {}
             for batch in file.iter_batches(columns=columns):
-                frame = current_frame(batch.to_pandas())
-                if "setting" not in frame:
-                    frame["setting"] = frame["optimizer"]
-                rest = frame if rest.empty else pd.concat([rest, frame], ignore_index=True)
-                groups = [group for _, group in rest.groupby(KEYS, sort=False)]
-                yield from groups[:-1]
-                rest = groups[-1]
-            if not rest.empty:
+                own = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names}
+                own["status"] = current_names(own["status"])
+                own.setdefault("setting", own["optimizer"])
+                whole = {name: np.concatenate([rest[name], own[name]]) for name in own} if rest else own
+                changed = np.any([whole[name][1:] != whole[name][:-1] for name in KEYS], axis=0)
+                ends = [0, *(np.flatnonzero(changed) + 1).tolist()]
+                for begin, end in pairwise(ends):
+                    yield {name: values[begin:end] for name, values in whole.items()}
+                rest = {name: values[ends[-1] :] for name, values in whole.items()}
+            if rest:
                 yield rest
 
 
