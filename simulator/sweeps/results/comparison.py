@@ -165,7 +165,7 @@ def draws_of_bins(bins: "pd.DataFrame", keys: Sequence[Key], column: str = "runs
         column: the runs in every bin.
         sample: see `draws_of_rows`.
     """
-    table = {(int(p), str(o)): own for (p, o), own in bins.groupby(["point", "optimizer"], sort=False)}
+    table = {(int(str(p)), str(o)): own for (p, o), own in bins.groupby(["point", "optimizer"], sort=False)}
     numbers = {key: number for number, key in enumerate(keys)}
 
     def draw(key: Key) -> NDArray[np.float64]:

@@ -112,10 +112,11 @@ class Tables:
             runs = runs.assign(setting=runs["optimizer"])
         runs = runs[runs["point"].isin({point for point, _ in known})]
         found = {}
-        for (point, optimizer, setting, lr), same in runs.groupby(KEYS, sort=False):
-            if known.get((point, optimizer)) == (setting, lr):
+        for (point, optimizer, *chosen), same in runs.groupby(KEYS, sort=False):
+            key = int(str(point)), str(optimizer)
+            if known.get(key) == tuple(chosen):
                 columns = {name: same[name].to_numpy() for name in ("seed", "status", column)}
-                found[int(point), str(optimizer)] = steps_by_seed(columns, column, self._config.reported)
+                found[key] = steps_by_seed(columns, column, self._config.reported)
         return found
 
     @cached_property

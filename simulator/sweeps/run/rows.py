@@ -142,7 +142,7 @@ class KeptRows:
         for row in best:
             for name, (setting, lr) in reading.described(row).items():
                 wanted.setdefault((row["point"], row["optimizer"], setting, lr), set()).add(name)
-        found = {}
+        found: dict[tuple[int, str, str, float, str], NDArray[np.float64]] = {}
         for p, s, rate in self._ordered():
             tried = rate.statistics
             key = (p, config.swept[config.optimizer_of[s]].text, tried.setting, tried.lr)
