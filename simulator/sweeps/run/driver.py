@@ -224,9 +224,6 @@ def finish_sweep(
     """
     config = work.config
     began = time.perf_counter()
-    density = config.lr_density
-    plan = _Plan(-FIRST_DECADES * density, FIRST_DECADES * density)
-    pieces = [(plan.low, plan.high)] if config.lr is None else [(0, len(config.lr) - 1)]
     known = None if stored is None else stored.known
     kept = _kept(work, known)
     with writable(out or folder):
@@ -235,17 +232,7 @@ def finish_sweep(
         config.write_files(folder)  # before the first chunk: a worker reads them
     with backend.started((folder / JOBS).resolve()):
         runner = ChunkRunner(config, judge, folder.resolve(), out, backend, progress)
-        while pieces:
-            number = 0
-            for unit in _units(work, pieces, known):
-                number += 1
-                if stored is not None and unit.stored:
-                    stored.provide(unit, folder / UNITS, producer_of(judge))
-            runner.look()
-            runner.finish(_units(work, pieces, known), number)
-            for piece in pieces:
-                kept.take(units_of(work, piece, known), runner.paths)
-            pieces = [] if config.lr is not None else _extensions(kept.edges(), plan, density)
+        _run_chunks(work, runner, kept, known, lambda unit: _provide(stored, unit, folder, judge))
         if again := kept.without_curves():
             runner.finish(again, len(again))
             kept.take_curves(again, runner.paths)
@@ -254,7 +241,7 @@ def finish_sweep(
     with writable(out or folder):
         _remove_made(folder)
         best = kept.best(folder)
-        tables = Tables(folder, config, best, kept.steps(best))
+    tables = Tables(folder, config, best, kept.steps(best))
     early = Results(config, tables, {}, out, awaits_bounds=guarantor is not None)
     if on_answer is not None and out is not None:
         on_answer(early)
@@ -274,6 +261,36 @@ def finish_sweep(
             store.write_json(folder / store.MANIFEST, manifest)
     remove_leftovers(folder)
     return Results(config, tables, manifest, out)
+
+
+def _run_chunks(
+    work: Work[Any, Any, Any],
+    runner: ChunkRunner,
+    kept: "KeptRows | KeptHistograms",
+    known: Known | None,
+    provide: Callable[[Unit], None],
+) -> None:
+    """Run the first grid of learning rates, and extend it as long as a best rate lies at an edge that may move."""
+    config = work.config
+    density = config.lr_density
+    plan = _Plan(-FIRST_DECADES * density, FIRST_DECADES * density)
+    pieces = [(plan.low, plan.high)] if config.lr is None else [(0, len(config.lr) - 1)]
+    while pieces:
+        number = 0
+        for unit in _units(work, pieces, known):
+            number += 1
+            provide(unit)
+        runner.look()
+        runner.finish(_units(work, pieces, known), number)
+        for piece in pieces:
+            kept.take(units_of(work, piece, known), runner.paths)
+        pieces = [] if config.lr is not None else _extensions(kept.edges(), plan, density)
+
+
+def _provide(stored: "Stored | None", unit: Unit, folder: Path, judge: Judge | None) -> None:
+    """Write a chunk that an earlier sweep holds."""
+    if stored is not None and unit.stored:
+        stored.provide(unit, folder / UNITS, producer_of(judge))
 
 
 def _kept(work: Work[Any, Any, Any], known: Known | None) -> "KeptRows | KeptHistograms":

@@ -1,7 +1,7 @@
 """A row and curves for every run: finished chunks put together, with one learning rate in memory at a time."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +19,12 @@ from quadsim.simulator.sweeps.results.statistics import (
     rate_statistics,
     steps_by_seed,
 )
+from quadsim.simulator.sweeps.run.rate import Chosen, Rate
 from quadsim.simulator.sweeps.work.chunk import AnyWork
 from quadsim.simulator.sweeps.work.rows_file import RowsFile
 from quadsim.simulator.sweeps.work.units import Known, Unit, exponents_of, rates_of, split_seeds
 
-__all__ = ["Chosen", "KeptRows", "Rate"]
-
-
-@dataclass(frozen=True)
-class Rate:
-    """One rate of a setting at a point.
-
-    Attributes:
-        k: of its exponent.
-        piece: first and last k of the rates that ran with it.
-        parts: the chunks that hold its problems, in order, with their files.
-        statistics: of all problems.
-    """
-
-    k: int
-    piece: tuple[int, int]
-    parts: tuple[tuple[Unit, RowsFile], ...]
-    statistics: RateStatistics
-
-    def parts_at(self, names: Iterable[str] | None = None) -> Iterator[tuple[Unit, dict[str, NDArray[Any]]]]:
-        """Columns at this rate, chunk by chunk, see `RowsFile.at`."""
-        for unit, file in self.parts:
-            yield unit, file.at(self.k - unit.exponents[0], names)
-
-
-Chosen = Mapping[tuple[int, str], tuple[str, float]]
-"""(point, optimizer) to its best setting and rate."""
+__all__ = ["KeptRows"]
 
 
 def _chosen(best: Iterable[Mapping[str, Any]]) -> Chosen:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.grid import SweepGrid
-from quadsim.simulator.sweeps.run.rows import Chosen, Rate
+from quadsim.simulator.sweeps.run.rate import Chosen, Rate
 from quadsim.simulator.sweeps.work.chunk import CURVE
 from quadsim.simulator.sweeps.work.rows_file import RowsFile
 
