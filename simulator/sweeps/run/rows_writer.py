@@ -88,7 +88,7 @@ def _schema(points: dict[str, pa.Array], rates: Ordered) -> pa.Schema:
 def _schema_of(file: RowsFile) -> pa.Schema:
     """Of the columns of a chunk, without its curves."""
     types = {name: kind for name, kind in file.dtypes.items() if not name.startswith(CURVE)}
-    return pa.schema([(n, pa.string() if t == object else pa.from_numpy_dtype(t)) for n, t in types.items()])  # noqa: E721
+    return pa.schema([(n, pa.string() if t.kind == "O" else pa.from_numpy_dtype(t)) for n, t in types.items()])
 
 
 def write_curves(path: Path, config: SweepGrid, rates: Ordered, chosen: Chosen, names: Iterable[str]) -> None:
