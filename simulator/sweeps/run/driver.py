@@ -113,7 +113,7 @@ def sweep(
             `quadsim report` makes them.
         guarantor: says, of every optimizer that no theorem bounds at its best rate, at which rate one does, or what one says
             along the run (`quadsim.theory.guarantees`); further runs that this takes are added, no other changes.
-        on_answer: called with the results as soon as table and answer are known, where the sweep is run in a folder: rows are
+        on_answer: called with the results as soon as table and answer are known, where the sweep is run in a folder: rows of a CPU are
             not written yet, so that these, `Results.answers` and `Results.notes` are all that can be asked for.
         on_table: called with the results once their table is written, and before curves are written and the guarantor is asked,
             where the sweep is run in a folder. What it draws into the folder of figures stays.
@@ -238,15 +238,19 @@ def finish_sweep(
             kept.take_curves(again, runner.paths)
     runner.say("writing")
     guarantor = guarantor if config.kept == "rows" else None
+    later = config.device == "cpu"  # a note on runs of a GPU reads all rows
     with writable(out or folder):
         _remove_made(folder)
         best = kept.best(folder)
+        if not later:
+            kept.write(folder, best)
     tables = Tables(folder, config, best, kept.steps(best))
     early = Results(config, tables, {}, out, awaits_bounds=guarantor is not None)
     if on_answer is not None and out is not None:
         on_answer(early)
-    with writable(out or folder):
-        kept.write(folder, best)
+    if later:
+        with writable(out or folder):
+            kept.write(folder, best)
     if on_table is not None and out is not None:
         on_table(early)
     with writable(out or folder):
