@@ -113,8 +113,8 @@ def sweep(
             `quadsim report` makes them.
         guarantor: says, of every optimizer that no theorem bounds at its best rate, at which rate one does, or what one says
             along the run (`quadsim.theory.guarantees`); further runs that this takes are added, no other changes.
-        on_answer: called with the results as soon as table and answer are known, where the sweep is run in a folder: rows of a CPU are
-            not written yet, so that these, `Results.answers` and `Results.notes` are all that can be asked for.
+        on_answer: called with the results as soon as table and answer are known, where the sweep is run in a folder: rows of
+            a CPU are not written yet, so that these, `Results.answers` and `Results.notes` are all that can be asked for.
         on_table: called with the results once their table is written, and before curves are written and the guarantor is asked,
             where the sweep is run in a folder. What it draws into the folder of figures stays.
 
