@@ -1,7 +1,7 @@
-"""Draw figures and report of a sweep in a second process, which loads what it needs while the first one computes.
+"""Draw figures and report of a sweep in a second process, which loads what it needs while the first one computes bounds.
 
-Loading the libraries of figures and drawing takes as long as a sweep of usual size, and the second core has nothing to do. The
-process is a fresh one: a fork would inherit the threads of BLAS and of the kernels.
+Loading the libraries of figures and drawing takes as long as these, and the second core has nothing to do. The process is a
+fresh one: a fork would inherit the threads of BLAS and of the kernels.
 """
 
 import gc
@@ -34,6 +34,12 @@ class Drawer:
     """A process that waits for the folder of a finished sweep, draws, and ends. It also ends where this one does."""
 
     def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> "subprocess.Popen[str]":
+        """Start the process, unless it has been started, and let it load its libraries."""
+        if self._process is not None:
+            return self._process
         # -P: a module of the user's in the working directory does not stand in for one of a library. A group of its own: Ctrl-C
         # goes to the first process alone, which ends this one; it would print a traceback while Python starts.
         self._process = subprocess.Popen(
@@ -43,16 +49,18 @@ class Drawer:
             text=True,
             process_group=0,
         )
+        return self._process
 
     def begin(self, folder: Path, style: str) -> None:
         """Draw what can be drawn before the bounds of the sweep in the folder are known, and do not wait for it."""
         self._ask(folder, style, finished=False)
 
     def _ask(self, folder: Path, style: str, *, finished: bool) -> None:
-        assert self._process.stdin is not None
+        pipe = self.start().stdin
+        assert pipe is not None
         try:
-            self._process.stdin.write(json.dumps({"folder": str(folder), "style": style, "finished": finished}) + "\n")
-            self._process.stdin.flush()
+            pipe.write(json.dumps({"folder": str(folder), "style": style, "finished": finished}) + "\n")
+            pipe.flush()
         except BrokenPipeError:  # it has ended: `draw` reports what it said, or its exit code
             pass
 
@@ -62,9 +70,9 @@ class Drawer:
         Returns:
             What went wrong, in words; None if nothing did.
         """
-        process = self._process
-        assert process.stdout is not None
         self._ask(folder, style, finished=True)
+        process = self.start()
+        assert process.stdout is not None
         said = process.stdout.read().splitlines()
         code = process.wait()
         if code or not said:
@@ -73,7 +81,9 @@ class Drawer:
         return error
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, if it has been started."""
+        if self._process is None:
+            return
         if self._process.poll() is None:
             self._process.kill()
         self._process.communicate()
@@ -81,7 +91,7 @@ class Drawer:
 
 @contextmanager
 def drawer(wanted: bool) -> Iterator[Drawer | None]:
-    """Start a process that draws; None where there is to be none, or where it would only take turns with this one."""
+    """A process that draws, not started yet; None where there is to be none, or where it would only take turns with this one."""
     from quadsim.simulator.sweeps.backends import usual_workers
 
     if not (wanted and _allowed[0] and usual_workers() > 1):

@@ -42,6 +42,7 @@ def bench(
     batch: options.Batch = 0,
     memory: options.Memory = False,
     slopes: options.Slopes = False,
+    main_job: options.MainJobOption = False,
     model: options.Model = "",
     tokens: options.Tokens = 64,
     instances: options.Instances = None,
@@ -60,13 +61,21 @@ def bench(
     Example: quadsim bench --rules adam --block-sizes 8 --batch 8
 
     Example: quadsim bench --model transformer --tokens 64 --compile
+
+    Example: quadsim bench --main-job --rounds 3
     """
     with usage_errors():
         out = given_path("out", out)
         if out is not None:
             from quadsim.simulator.sweeps.run.folder import check_folder
 
-            check_folder(out, "an earlier bench", "bench-model.json" if model else "bench.json")
+            name = "bench-main-job.json" if main_job else "bench-model.json" if model else "bench.json"
+            check_folder(out, "an earlier bench", name)
+        if main_job:
+            _check_rounds(rounds, model)
+    if main_job:
+        _measure_main_job(rounds, out, as_json=as_json, quiet=quiet)
+        return
     if model:
         from quadsim.cli.bench.model_report import bench_model
 
@@ -82,6 +91,45 @@ def bench(
         )  # fmt: skip
     progress = progress_lines(quiet=quiet or as_json)
     _time(works, beside, rounds, out, memory=memory, slopes=slopes, as_json=as_json, progress=progress)
+
+
+def _check_rounds(rounds: int, model: str) -> None:
+    """Check the options of --main-job.
+
+    Raises:
+        ValueError: no round, or a model.
+    """
+    from quadsim.simulator.support.checks import check_count
+
+    check_count("rounds", rounds)
+    if model:
+        raise ValueError(f"--model must be left out with --main-job, got {model!r}; measure one after the other.")
+
+
+def _measure_main_job(rounds: int, out: Path | None, *, as_json: bool, quiet: bool) -> None:
+    """Measure the main job, write the file and print what was measured."""
+    from dataclasses import asdict
+
+    from quadsim.cli.bench.main_job import MAIN_JOB, main_job_text, measure_main_job
+    from quadsim.cli.text.environment import environment
+    from quadsim.simulator.support import store
+
+    found = measure_main_job(rounds, progress_lines(quiet=quiet or as_json))
+    record = {
+        "environment": environment(),
+        "command": f"quadsim {' '.join(MAIN_JOB)}",
+        "runs": [asdict(one) for one in found],
+    }
+    ends = Ends()
+    if out is not None:
+        with ends.attempt("bench-main-job.json", "what was measured is printed all the same"):
+            out.mkdir(parents=True, exist_ok=True)
+            store.write_json(out / "bench-main-job.json", record)
+    if as_json:
+        print_json(record)
+    else:
+        typer.echo(main_job_text(found))
+    ends.exit()
 
 
 def _works(

@@ -14,6 +14,7 @@ __all__ = [
     "Device",
     "Dtype",
     "Instances",
+    "MainJobOption",
     "Memory",
     "Model",
     "Out",
@@ -55,6 +56,14 @@ Memory = Annotated[
 Slopes = Annotated[
     bool,
     typer.Option("--slopes", help="Measure as well how the time of quadsim grows with M, K, steps and block size."),
+]
+MainJobOption = Annotated[
+    bool,
+    typer.Option(
+        "--main-job",
+        help="Measure the processor time of quadsim sweep --heterogeneity 1,10,100 instead, its first run in a new cache "
+        "and later ones; --rounds, --json, --out and --quiet apply.",
+    ),
 ]
 Model = Annotated[
     str,

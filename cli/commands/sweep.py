@@ -117,7 +117,6 @@ def sweep_command(
         if whole and not named and not dry_run and _printed_again(given, out, config, **how):
             return
         changes = None
-        # Before the first library that computes is imported: the two processes load theirs at the same time.
         with drawer(not (no_figures or dry_run)) as drawn_by:
             if extend is not None:
                 others = {"--out": out, "--config": config, "--optimizer-file": optimizer_file, "--dry-run": dry_run}
@@ -203,7 +202,9 @@ def _print(printed: "Printed", folder: Path, *, quiet: bool, as_json: bool, but_
 
 
 class _First:
-    """What is done with results before their bounds are computed: table and answer are printed, and drawing begins.
+    """What is done with results before all is written: table and answer are printed, and then drawing begins.
+
+    The process that draws starts no earlier: until the answer is printed, it would take time of the processor from the runs.
 
     Attributes:
         progress: what shows progress meanwhile.
@@ -215,19 +216,25 @@ class _First:
         self.progress: Shown | None = None
         self.is_printed = False
 
-    def __call__(self, results: "Results") -> None:
-        """Print, and ask for the figures; one document has to be printed as a whole."""
-        from quadsim.cli.text.stored_table import print_answer
-        from quadsim.cli.text.sweep_table import printed_of
+    def answer(self, results: "Results") -> None:
+        """Print, unless one document is to be printed as a whole, and have the libraries of figures loaded."""
+        if not self._as_json:
+            from quadsim.cli.text.stored_table import print_answer
+            from quadsim.cli.text.sweep_table import printed_answer_of
+
+            with nullcontext() if self.progress is None else self.progress.hidden():
+                print_answer(printed_answer_of(results), quiet=self._quiet)
+                sys.stdout.flush()
+            self.is_printed = True
+        if self._drawn_by is not None:
+            self._drawn_by.start()
+
+    def draw(self, results: "Results") -> None:
+        """Ask for the figures that show no bounds."""
         from quadsim.simulator.figures.style import current_style
 
         if self._drawn_by is not None and results.folder is not None:
             self._drawn_by.begin(results.folder, current_style())
-        if not self._as_json:
-            with nullcontext() if self.progress is None else self.progress.hidden():
-                print_answer(printed_of(results), quiet=self._quiet)
-                sys.stdout.flush()
-            self.is_printed = True
 
 
 def _print_place(printed: "Printed", folder: Path, *, quiet: bool) -> None:
@@ -388,7 +395,6 @@ def _results(
     from quadsim.simulator.sweeps.config.families import family_of, imported, imported_later
     from quadsim.simulator.sweeps.results.results import load_results
     from quadsim.simulator.sweeps.run.driver import UnfinishedError, check, sweep
-    from quadsim.simulator.sweeps.run.extension import extend
     from quadsim.simulator.sweeps.run.folder import has_finished, remove_leftovers
 
     finished = (
@@ -417,8 +423,10 @@ def _results(
             how: dict[str, Any] = {"progress": progress, "backend": backend, "present": None, "figures": figures}
             how["guarantor"] = None if asked is None else imported_later(asked)
             if changes is not None:
+                from quadsim.simulator.sweeps.run.extension import extend
+
                 return extend(folder, judge, **how, **changes), True
-            return sweep(config, judge, out=folder, on_table=first, **how), True
+            return sweep(config, judge, out=folder, on_answer=first.answer, on_table=first.draw, **how), True
     except UnfinishedError as error:
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
         raise typer.Exit(1) from None

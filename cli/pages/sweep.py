@@ -181,7 +181,7 @@ def _best_table(results: Results) -> Table:
 
 def _own_columns(results: Results) -> tuple[ExtraColumn, ...]:
     config = results.config
-    return (*criterion_columns(config, results.best), *choice_columns(config), *extra_columns(results))
+    return (*criterion_columns(config, results.best_rows), *choice_columns(config), *extra_columns(results))
 
 
 def _row(results: Results, row: dict[Any, Any], facets: list[str], own: Sequence[ExtraColumn]) -> tuple[Cell, ...]:

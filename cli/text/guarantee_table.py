@@ -1,5 +1,6 @@
 """The table of bounds of the optimizers that no theorem bounds at their best rates, and the name of a point in a table."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def guarantee_cells(row: dict[Any, Any]) -> list[str]:
     ]
 
 
-def point_text(row: dict[Any, Any], name: str) -> str:
+def point_text(row: Mapping[Any, Any], name: str) -> str:
     """A point on the axis of comparison, with what was achieved where that is not what was asked."""
     asked = row[name]
     if isinstance(asked, str):

@@ -19,6 +19,7 @@ from quadsim.simulator.sweeps.results.integrity import damaged_files, has_figure
 
 __all__ = [
     "Printed",
+    "PrintedAnswer",
     "PrintedTable",
     "print_answer",
     "print_bounds",
@@ -45,13 +46,25 @@ class PrintedTable:
 
 
 @dataclass(frozen=True)
-class Printed:
-    """What a sweep prints.
+class PrintedAnswer:
+    """What a sweep prints as soon as its runs are finished.
 
     Attributes:
         tables: one for every combination of the dials that are not compared.
         answers: the result in words.
         notes: what a reader of the answer has to know.
+    """
+
+    tables: list[PrintedTable]
+    answers: list[str]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Printed(PrintedAnswer):
+    """All that a sweep prints.
+
+    Attributes:
         bounds: tables of bounds, which are known after the answer.
         certified: sentences on them.
         bounds_notes: what a reader of these has to know.
@@ -60,9 +73,6 @@ class Printed:
         document: what --json prints.
     """
 
-    tables: list[PrintedTable]
-    answers: list[str]
-    notes: list[str]
     bounds: list[PrintedTable]
     certified: list[str]
     bounds_notes: list[str]
@@ -71,7 +81,7 @@ class Printed:
     document: dict[str, Any]
 
 
-def print_answer(printed: Printed, *, quiet: bool) -> None:
+def print_answer(printed: PrintedAnswer, *, quiet: bool) -> None:
     """Print tables, answer, and how rates were chosen; with `quiet` the answer alone."""
     _print_part(printed.tables, printed.answers, printed.notes, quiet=quiet)
 

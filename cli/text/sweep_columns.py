@@ -1,6 +1,6 @@
 """Columns that the table of a sweep has for one family of problems, in the terminal and in the report."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,7 +46,7 @@ def extra_columns(results: Results) -> tuple[ExtraColumn, ...]:
     found: tuple[ExtraColumn, ...] = () if path is None else imported(path)
     others = results.awaits_bounds or results.guarantees is not None
     found = tuple(map(_pointing, found)) if others else found
-    streams = "batch" in results.best and (results.best["batch"] != "full").any()
+    streams = any(row.get("batch", "full") != "full" for row in results.best_rows)
     return (_SAMPLES, *_limits(results), *found) if streams else found
 
 
@@ -62,7 +62,7 @@ def _limits(results: Results) -> tuple[ExtraColumn, ...]:
     specs = {spec.label: spec for spec in config.specs}
     seeds = [int(seed) for seed in config.reported[:_MOST_PROBLEMS]]
     known: dict[tuple[int, str], tuple[float, float]] = {}
-    for row in results.best[results.best["batch"] != "full"].to_dict("records"):
+    for row in (row for row in results.best_rows if row["batch"] != "full"):
         point = config.points[row["point"]]
         problem = point.problem(seeds[-1] + 1, config.seed).select(seeds)
         found = stream_limits(problem, specs[str(row["setting"])], float(row["lr"]), point.oracle, config.schedule)
@@ -104,17 +104,17 @@ def choice_columns(config: SweepGrid) -> tuple[ExtraColumn, ...]:
     )
 
 
-def criterion_columns(config: SweepGrid, best: Any) -> tuple[ExtraColumn, ...]:
+def criterion_columns(config: SweepGrid, best: Sequence[Row]) -> tuple[ExtraColumn, ...]:
     """The steps of the criterion that was not asked for, where its median differs by more than 10% in any row.
 
     Args:
         config: the grid.
-        best: rows of `Results.best`.
+        best: see `Results.best_rows`.
     """
     names = {"first": "first crossing", "stays": "to stay"}
     found = []
     for until, column in _MEDIANS.items():
-        if until != config.until and any(_differs(row, column) for row in best.to_dict("records")):
+        if until != config.until and any(_differs(row, column) for row in best):
             found.append(_other_criterion(names[until], column))
     return tuple(found)
 

@@ -1,9 +1,17 @@
 """The table and the words that a sweep prints."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from quadsim.cli.text.guarantee_table import guarantee_tables, point_text
-from quadsim.cli.text.stored_table import Printed, PrintedTable, print_answer, print_bounds, print_files
+from quadsim.cli.text.stored_table import (
+    Printed,
+    PrintedAnswer,
+    PrintedTable,
+    print_answer,
+    print_bounds,
+    print_files,
+)
 from quadsim.cli.text.sweep_columns import ExtraColumn, choice_columns, criterion_columns, extra_columns, steps_text
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.support import store
@@ -11,7 +19,7 @@ from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_notes
 from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["print_results", "printed_of"]
+__all__ = ["print_results", "printed_answer_of", "printed_of"]
 
 
 def print_results(results: Results, *, quiet: bool) -> None:
@@ -23,12 +31,16 @@ def print_results(results: Results, *, quiet: bool) -> None:
         print_files(printed, results.folder)
 
 
+def printed_answer_of(results: Results) -> PrintedAnswer:
+    """What a sweep prints as soon as its runs are finished, as plain data."""
+    tables = [_table(results, label, best) for label, best in results.grouped_rows]
+    return PrintedAnswer(tables, results.answers, results.notes)
+
+
 def printed_of(results: Results) -> Printed:
-    """What a sweep prints, as plain data."""
+    """All that a sweep prints, as plain data."""
     return Printed(
-        tables=[_table(results, label, best) for label, _, best in results.groups()],
-        answers=results.answers,
-        notes=results.notes,
+        **vars(printed_answer_of(results)),
         bounds=guarantee_tables(results),
         certified=[results.certified] if results.certified else [],
         bounds_notes=guarantee_notes(results),
@@ -38,12 +50,12 @@ def printed_of(results: Results) -> Printed:
     )
 
 
-def _table(results: Results, label: str, best: Any) -> PrintedTable:
+def _table(results: Results, label: str, best: Sequence[Mapping[str, Any]]) -> PrintedTable:
     config = results.config
     size = f"{len(config.reported)} problems a row, at most {config.steps} steps"
     title = f"Steps until {config.criterion} ({size})"
     most = "" if results.histogram is None else " (at most)"
-    columns = (*criterion_columns(config, results.best), *choice_columns(config), *extra_columns(results))
+    columns = (*criterion_columns(config, results.best_rows), *choice_columns(config), *extra_columns(results))
     shared = (" / ".join(config.compared), "optimizer", "best lr", f"median steps{most}", f"10-90%{most}")
     headings = [*shared, *(column.heading for column in columns)]
     rows: list[list[str] | None] = []
@@ -51,15 +63,17 @@ def _table(results: Results, label: str, best: Any) -> PrintedTable:
         if len(config.families) > 1:
             rows += [None] if rows else []
             rows.append([FAMILY_WORDS[family], *("" for _ in headings[1:])])
-        rows += _family_rows(config, best[best["family"] == family], columns)
+        rows += _family_rows(config, [row for row in best if row["family"] == family], columns)
     return PrintedTable(f"{title}; {label}" if label else title, headings, rows)
 
 
-def _family_rows(config: SweepGrid, best: Any, columns: tuple[ExtraColumn, ...]) -> list[list[str] | None]:
+def _family_rows(
+    config: SweepGrid, best: Sequence[Mapping[str, Any]], columns: tuple[ExtraColumn, ...]
+) -> list[list[str] | None]:
     """Rows of one family, a line between points."""
     rows: list[list[str] | None] = []
     last = None
-    for row in best.to_dict("records"):
+    for row in best:
         if row["point"] != last:
             rows.append(None)
         rows.append([

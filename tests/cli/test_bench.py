@@ -18,6 +18,7 @@ from quadsim.cli.bench import (
     ceilings,
     compare,
     compare_closed_form,
+    main_job,
     measure,
     measure_slope,
     why_not,
@@ -203,6 +204,8 @@ def test_peak_memory_of_a_way_is_a_size():
         (["--ways", "numpy"], "ways must be one of torch.optim loop, torch batched"),
         (["--rules", ""], "must hold at least one item"),
         (["--device", "tpu"], "device must be cpu, cuda or cuda:N"),
+        (["--main-job", "--rounds", "0"], "rounds must be"),
+        (["--main-job", "--model", "transformer"], "--model must be left out with --main-job"),
         (["--block-sizes", "0"], "block size must be"),
         (["--model", "mlp"], "model must be one of transformer, got 'mlp'"),
         (["--model", "transformer", "--tokens", "65"], "tokens must be one of 64, 512, got 65; use 64."),
@@ -216,3 +219,29 @@ def test_bad_input_is_one_line(options, message):
     assert found.exit_code == 2
     assert message in found.stderr
     assert len(found.stderr.strip().splitlines()) == 1
+
+
+def test_the_main_job_is_measured_in_a_new_cache_and_then_in_that(monkeypatch, tmp_path):
+    """The main job is replaced by a sweep that needs no kernel, and later runs by the first one."""
+    monkeypatch.setattr(main_job, "MAIN_JOB", ("sweep", "--optimizers", "gd", "--seeds", "2", "--steps", "50"))
+    (tmp_path / "cache").mkdir(mode=0o700)
+    one = main_job._run(tmp_path, 0, figures=False, first=True)
+    assert 0.0 < one.answer_seconds < one.seconds
+    monkeypatch.setattr(main_job, "_run", lambda folder, number, **kind: replace(one, **kind))
+    progress = []
+    found = main_job.measure_main_job(1, progress.append)
+    assert [(run.figures, run.first) for run in found] == [(True, True), (True, False), (False, False)]
+    assert progress[0] == "main job, first run"
+    done = CliRunner().invoke(app, ["bench", "--main-job", "--rounds", "1", "--json", "--out", str(tmp_path / "a")])
+    document = json.loads(done.stdout)
+    assert [run["first"] for run in document["runs"]] == [True, False, False]
+    assert json.loads((tmp_path / "a/bench-main-job.json").read_text()) == document
+    done = CliRunner().invoke(app, ["bench", "--main-job", "--quiet"])
+    assert "later run without figures: the answer after" in done.stdout
+
+
+def test_a_main_job_that_fails_says_why(monkeypatch, tmp_path):
+    monkeypatch.setattr(main_job, "MAIN_JOB", ("sweep", "--heterogeneity", "none"))
+    (tmp_path / "cache").mkdir(mode=0o700)
+    with pytest.raises(RuntimeError, match=r"exit code 2: .*heterogeneity"):
+        main_job._run(tmp_path, 0, figures=False, first=True)

@@ -128,6 +128,7 @@ WRITERS = {
     "reproduce": ["gd-lower"],
     "bench": [],
     "bench --model transformer": [],
+    "bench --main-job": [],
 }
 
 

@@ -34,6 +34,7 @@ def child(monkeypatch):
     def start(draw):
         monkeypatch.setattr(drawing, "_START", CHILD.format(draw=draw))
         started.append(Drawer())
+        started[-1].start()
         return started[-1]
 
     yield start
@@ -95,9 +96,16 @@ def test_a_process_that_is_not_asked_ends_with_the_command(monkeypatch):
     monkeypatch.setattr(drawing, "_START", CHILD.format(draw="pass"))
     monkeypatch.setattr(drawing, "_allowed", [True])
     monkeypatch.setattr(backends, "usual_workers", lambda: 2)
-    with pytest.raises(KeyboardInterrupt), drawer(True) as found:
-        raise KeyboardInterrupt
-    assert ends(found._process.pid)
+    started = []
+
+    def interrupted():
+        with drawer(True) as found:
+            started.append(found.start())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert ends(started[0].pid)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -107,6 +115,7 @@ def test_a_process_that_is_loading_ends_with_the_first(monkeypatch):
     )
     monkeypatch.setattr(drawing, "_START", loading)
     one = Drawer()
+    one.start()
     try:
         assert one._process.stdout.readline() == "loading\n"
         one._process.stdin.close()  # as the system does when the first process is killed
@@ -131,6 +140,7 @@ from pathlib import Path
 from quadsim.cli import drawing
 drawing._START = {CHILD.format(draw="(folder / 'begun').touch(); time.sleep(600)")!r}
 one = drawing.Drawer()
+one.start()
 print(one._process.pid, flush=True)
 if {asked}:
     one.draw(Path({str(tmp_path)!r}), "quadsim")
@@ -171,6 +181,8 @@ NOT_LOADED = (
     "jinja2",
 )
 NOT_LOADED_YET = (
+    "pandas",
+    "pyarrow",
     "h5netcdf",
     "sympy.physics.units",
     "quadsim.theory.statements.sign",
@@ -204,18 +216,27 @@ import quadsim.cli.text.stored_table as shown
 shows = shown.print_answer
 def print_answer(*arguments, **options):
     shows(*arguments, **options)
-    print("at the table", sorted(set(NOT_LOADED) & set(sys.modules)), file=sys.stderr)
+    print("at the table", sorted(set(NOT_LOADED) & set(sys.modules)), "started", started, file=sys.stderr)
 shown.print_answer = print_answer
+import quadsim.cli.drawing as drawing, quadsim.simulator.sweeps.backends as backends
+backends.usual_workers = lambda: 2
+started, starts = [], drawing.Drawer.start
+def start(self):
+    started.append("the process that draws")
+    return starts(self)
+drawing.Drawer.start = start
 """
 
 
 def test_what_the_table_does_not_need_is_loaded_after_it(tmp_path):
-    code = (SHOWN + LOADED).replace("NOT_LOADED", repr(NOT_LOADED_YET))
-    command = [sys.executable, "-c", code, "sweep", *SMALL, "--no-figures", "--out", str(tmp_path / "a")]
+    code = (SHOWN + LOADED + "    print(started, file=sys.stderr)\n").replace("NOT_LOADED", repr(NOT_LOADED_YET))
+    command = [sys.executable, "-c", code, "sweep", *SMALL, "--out", str(tmp_path / "a")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    before, after = done.stderr.splitlines()[-2:]
-    assert before == "at the table []"
+    before, after, started = done.stderr.splitlines()[-3:]
+    assert before == "at the table [] started []"
     assert "h5netcdf" in after  # so that the check above can fail
+    assert "pandas" in after
+    assert "the process that draws" in started
 
 
 def test_the_command_writes_the_figures_that_one_process_writes(tmp_path):

@@ -434,7 +434,7 @@ def test_steps_that_were_not_reached_sort_as_infinite_and_edges_are_said(swept):
     results = load_results(swept)
     best = results.best.copy()
     best.loc[0, ["steps_median", "at_edge"]] = [np.inf, "high"]
-    results.tables.best = best
+    results.tables.best, results.tables.best_rows = best, best.to_dict("records")
     html = sweep_page(results).html()
     assert 'data-value="inf">&gt; 400</td>' in html
     assert "(edge)" in html

@@ -84,8 +84,9 @@ def preconditioned_form(rule: Rule) -> PreconditionedForm | None:
         beta, weight = sp.diff(update, memory), sp.diff(update, g)
         if {memory, g} & (beta.free_symbols | weight.free_symbols) or rule.start.get(memory, sp.S.Zero) != 0:
             continue
-        if sp.simplify(update - beta * memory - weight * g) == 0 and weight != 0:
-            scale = sp.simplify((1 - beta) / weight)
+        # `cancel` decides these, which are rational; `simplify` would import the units of physics for it.
+        if sp.cancel(update - beta * memory - weight * g) == 0 and weight != 0:
+            scale = sp.cancel((1 - beta) / weight)
             return PreconditionedForm(memory, beta, scale, quotient / scale)
     return None
 

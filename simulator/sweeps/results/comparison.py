@@ -1,21 +1,22 @@
 """Comparison of optimizers at their best rates: ratios of medians with intervals, leaders, and momentum alone."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from quadsim.simulator.runs.status import STATUSES
 from quadsim.simulator.support.statistics import (
-    effective_steps,
     middle_95,
     resampled_counted_medians,
     resampled_medians,
 )
 from quadsim.simulator.sweeps.results.crossover import Crossover, crossover
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["ENOUGH_SEEDS", "TIE", "Comparison", "Draw", "Key", "Lead", "Ratio", "draws_of_bins", "draws_of_rows"]
 
@@ -68,7 +69,7 @@ class Comparison:
     """The optimizers of some points, each at its best setting and rate.
 
     Args:
-        best: rows of `best_rates`.
+        best: rows of `best_of`.
         axis: the column along which points are compared.
         seeds: problems behind every median.
         steps: length of the runs.
@@ -79,7 +80,7 @@ class Comparison:
 
     def __init__(
         self,
-        best: pd.DataFrame,
+        best: Sequence[Mapping[str, Any]],
         axis: str,
         seeds: int,
         steps: int,
@@ -88,12 +89,11 @@ class Comparison:
         value: str = "gap",
     ) -> None:
         self.seeds, self.steps = seeds, steps
-        rows = best.to_dict("records")
-        self.values: dict[int, Any] = {row["point"]: row[axis] for row in rows}
-        self.medians: dict[Key, float] = {(row["point"], row["optimizer"]): row[column] for row in rows}
-        self.reached: dict[Key, float] = {(row["point"], row["optimizer"]): row["reached"] for row in rows}
+        self.values: dict[int, Any] = {row["point"]: row[axis] for row in best}
+        self.medians: dict[Key, float] = {(row["point"], row["optimizer"]): row[column] for row in best}
+        self.reached: dict[Key, float] = {(row["point"], row["optimizer"]): row["reached"] for row in best}
         end = f"final_{value}_median"
-        self.ends: dict[Key, float] = {(row["point"], row["optimizer"]): row.get(end, np.nan) for row in rows}
+        self.ends: dict[Key, float] = {(row["point"], row["optimizer"]): row.get(end, np.nan) for row in best}
         self._draw, self._drawn = draw, dict[Key, NDArray[np.float64]]()
 
     @property
@@ -146,37 +146,31 @@ class Comparison:
         return crossover(dial, medians[0], medians[1], drawn, self.steps, factor)
 
 
-def draws_of_rows(runs: pd.DataFrame, column: str = "steps_to_tolerance", sample: int = 0) -> Draw:
+def draws_of_rows(steps: Mapping[Key, NDArray[np.float64]], sample: int = 0) -> Draw:
     """Resampled medians of the runs at the best rates; the same resample of problems for all optimizers and points.
 
     Args:
-        runs: rows of the summary at the best rates.
-        column: the steps.
+        steps: for every point and optimizer the effective steps of its runs in the order of the seeds, (S,).
         sample: number of a sample; those of other problems need another one, else they are resampled in pairs.
     """
-    table = {key: effective_steps(same.sort_values("seed"), column) for key, same in _by_key(runs)}
-    return lambda key: resampled_medians(table[key], sample)
+    return lambda key: resampled_medians(steps[key], sample)
 
 
-def draws_of_bins(bins: pd.DataFrame, column: str = "runs", sample: int = 0) -> Draw:
+def draws_of_bins(bins: "pd.DataFrame", keys: Sequence[Key], column: str = "runs", sample: int = 0) -> Draw:
     """As `draws_of_rows`, from histograms at the best rates, which do not tell which runs are of one problem.
 
     Args:
         bins: a row per point, optimizer and bin at the best rates, with up_to, converged, running and diverged.
+        keys: points and optimizers that are compared, in order.
         column: the runs in every bin.
         sample: see `draws_of_rows`.
     """
-    table = dict(_by_key(bins))
-    numbers = {key: number for number, key in enumerate(table)}
+    table = {(int(str(p)), str(o)): own for (p, o), own in bins.groupby(["point", "optimizer"], sort=False)}
+    numbers = {key: number for number, key in enumerate(keys)}
 
     def draw(key: Key) -> NDArray[np.float64]:
         own = table[key]
         total = int(own[list(STATUSES)].iloc[0].sum())
-        return resampled_counted_medians(own[column], own["up_to"], total, numbers[key] + sample * len(table))
+        return resampled_counted_medians(own[column], own["up_to"], total, numbers[key] + sample * len(keys))
 
     return draw
-
-
-def _by_key(frame: pd.DataFrame) -> Iterator[tuple[Key, pd.DataFrame]]:
-    for (point, optimizer), same in frame.groupby(["point", "optimizer"], sort=False):
-        yield (int(str(point)), str(optimizer)), same

@@ -1,20 +1,22 @@
 """The bounds that a theory gave for the optimizers that no theorem bounds at their best rates, as rows of a table."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from quadsim.simulator.runs.guaranteed import ALONG, BELOW
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.sweeps.results.results import Results
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["certified_comparison", "guarantee_notes", "guarantee_rows"]
 
 _NUMBERS = ("bound_steps", "steps", "at_least_steps")
 
 
-def guarantee_rows(results: Results) -> pd.DataFrame:
+def guarantee_rows(results: Results) -> "pd.DataFrame":
     """Return a row per point, optimizer and bound that speaks of at least one problem.
 
     Returns:
@@ -22,6 +24,8 @@ def guarantee_rows(results: Results) -> pd.DataFrame:
         how many it speaks of), and over these problems the medians bound_steps, steps (NaN without a run), at_least_steps and
         ratio: of bound over steps, or over at_least_steps where there was no run.
     """
+    import pandas as pd
+
     found = results.guarantees
     if found is None:
         return pd.DataFrame()
@@ -56,6 +60,8 @@ def certified_comparison(results: Results) -> str:
 
     Of the points at which it does so on at least half of the problems, the one with the most is named; else the text is empty.
     """
+    import pandas as pd
+
     found = results.guarantees
     if found is None:
         return ""

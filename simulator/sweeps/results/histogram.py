@@ -3,10 +3,9 @@
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from quadsim.simulator.engines.counting import Tally, count_runs, count_steps
@@ -14,6 +13,9 @@ from quadsim.simulator.runs.judged import Judge, judged
 from quadsim.simulator.runs.status import STATUSES
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.statistics import counted_quantile
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["COUNTED", "Counted", "bins_frame", "mark_best", "settings_frame"]
 
@@ -124,7 +126,7 @@ class Counted:
         return cls(verdicts=verdicts, **arrays)
 
     @classmethod
-    def of_bins(cls, bins: pd.DataFrame) -> Self:
+    def of_bins(cls, bins: "pd.DataFrame") -> Self:
         """Read back what `bins_frame` made of one Counted: all bins of its rates."""
         number = bins["up_to"].nunique()
         each, prefix = bins.iloc[::number], _VERDICT
@@ -166,13 +168,15 @@ def _joined(names: Iterable[str]) -> str:
     return " ".join(dict.fromkeys(word for name in dict.fromkeys(names) for word in str(name).split()))
 
 
-def bins_frame(parts: Iterable[tuple[Mapping[str, Any], Counted]], edges: Counts) -> pd.DataFrame:
+def bins_frame(parts: Iterable[tuple[Mapping[str, Any], Counted]], edges: Counts) -> "pd.DataFrame":
     """A row per rate and bin: `runs` that reached the tolerance after more steps than the bin before and `up_to` so many.
 
     Args:
         parts: columns (one value, or one a rate) that say what was run, and its counts.
         edges: upper ends of the bins.
     """
+    import pandas as pd
+
     every = list(parts)
     words = sorted({word for _, counted in every for word in counted.verdicts})
     frames = []
@@ -194,7 +198,7 @@ def _column(word: str) -> str:
     return _VERDICT + word.replace(" ", "_")
 
 
-def settings_frame(bins: pd.DataFrame, until: str = "first") -> pd.DataFrame:
+def settings_frame(bins: "pd.DataFrame", until: str = "first") -> "pd.DataFrame":
     """A row per point, optimizer and rate: the counts, and quantiles of the steps (upper ends of bins).
 
     Args:
@@ -231,7 +235,7 @@ def settings_frame(bins: pd.DataFrame, until: str = "first") -> pd.DataFrame:
     )
 
 
-def tail_frame(bins: pd.DataFrame, until: str = "first") -> pd.DataFrame:
+def tail_frame(bins: "pd.DataFrame", until: str = "first") -> "pd.DataFrame":
     """A row per point, optimizer, rate and chance delta = 1/10, 1/100, ...: how the 1 - delta quantile of the steps grows.
 
     The smallest chance is that which ten runs exceed. Quantiles are upper ends of bins (20 a decade).
@@ -245,6 +249,7 @@ def tail_frame(bins: pd.DataFrame, until: str = "first") -> pd.DataFrame:
         of the runs exceeds; `inf` where more of them have not arrived) and steps_low, steps_high: its 95% interval, from the
         binomial law of the number of runs beyond.
     """
+    import pandas as pd
     from scipy.stats import binom
 
     edges = np.unique(bins["up_to"].to_numpy())
@@ -269,7 +274,7 @@ def tail_frame(bins: pd.DataFrame, until: str = "first") -> pd.DataFrame:
     return pd.concat(out, ignore_index=True) if out else rows.iloc[:0]
 
 
-def mark_best(frame: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
+def mark_best(frame: "pd.DataFrame", best: "pd.DataFrame") -> "pd.DataFrame":
     """With a column `best_lr` that is true at the best rate of an optimizer at a point."""
     keys = [name for name in ("point", "optimizer", "setting", "lr") if name in frame]
     marked = frame.merge(best[keys].assign(best_lr=True), on=keys, how="left", validate="many_to_one")

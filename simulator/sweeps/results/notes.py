@@ -15,7 +15,7 @@ __all__ = ["notes_on", "text_of_point"]
 
 def notes_on(results: "Results") -> list[str]:
     """How rates were chosen, edges, runs that left the tolerance again, weight decay, what counts leave out."""
-    config, tried = results.config, results.best["rates_tried"]
+    config, tried = results.config, max(row["rates_tried"] for row in results.best_rows)
     if config.select_on == "all":
         how = "Best rates are chosen with hindsight over all seeds, for all optimizers alike"
     else:
@@ -26,11 +26,11 @@ def notes_on(results: "Results") -> list[str]:
     if config.lr is not None:
         out = [f"{how}, from the {len(config.lr)} given."]
     else:
-        out = [f"{how}, from grids of {int(tried.max())} rates around each rule's natural rate."]
+        out = [f"{how}, from grids of {tried} rates around each rule's natural rate."]
     out += _on_settings(results)
     if results.histogram is not None:
         out += _on_counts(results)
-    for row in results.at_edge.to_dict("records"):
+    for row in (row for row in results.best_rows if row["at_edge"]):
         end = {"low": "smallest", "high": "largest"}[row["at_edge"]]
         out.append(
             f"The best rate of {row['setting']} at {text_of_point(results, row)} is the {end} one tried: a better "
@@ -52,11 +52,11 @@ def notes_on(results: "Results") -> list[str]:
 
 def _on_settings(results: "Results") -> list[str]:
     """Where optimizers list settings: how many combinations each had, and settings at an end of what was listed."""
-    config, best = results.config, results.best
+    config, best = results.config, results.best_rows
     numbers = {config.names[one.text]: len(one.settings) for one in config.swept}
     if set(numbers.values()) == {1}:
         return []
-    rates = int(best["rates_tried"].max())
+    rates = max(row["rates_tried"] for row in best)
     if len(set(numbers.values())) == 1:
         out = [f"Every optimizer had {next(iter(numbers.values()))} settings x {rates} rates."]
     else:
@@ -65,7 +65,7 @@ def _on_settings(results: "Results") -> list[str]:
     settings = {spec.label: spec for spec in config.specs}
     swept = {one.text: one for one in config.swept}
     ends: dict[tuple[str, str, str], list[str]] = {}
-    for row in best.to_dict("records"):
+    for row in best:
         for name, end in swept[row["optimizer"]].values_at_edge(settings[row["setting"]]):
             ends.setdefault((row["optimizer"], name, end), []).append(text_of_point(results, row))
     for (text, name, end), where in ends.items():
@@ -94,9 +94,9 @@ def _on_counts(results: "Results") -> list[str]:
         out.append(f"Bounds on these runs: {said}; worst margin {settings['margin_worst'].max():.6g}.")
         if int(sum(verdicts.values())) < results.runs:
             out.append(f"On {results.runs - sum(verdicts.values()):,} runs bounds were not checked.")
-    missed = results.best[results.best["reached"].lt(0.5)]
-    if len(missed):
-        where = ", ".join(f"{row['setting']} at {text_of_point(results, row)}" for row in missed.to_dict("records"))
+    missed = [row for row in results.best_rows if row["reached"] < 0.5]
+    if missed:
+        where = ", ".join(f"{row['setting']} at {text_of_point(results, row)}" for row in missed)
         out.append(
             f"Where no rate reaches the tolerance in half of the runs ({where}), the best is the one that reaches it most "
             "often, and of equals the one nearest to the natural rate, as gaps at the end are not kept."

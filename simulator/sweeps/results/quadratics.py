@@ -18,7 +18,7 @@ _MOST_SIZES = 12
 
 def notes(results: "Results") -> list[str]:
     """The problem of a user's own, the alignment of gradients, which gaps left the tolerance again, and weight decay."""
-    config, best = cast("SweepConfig", results.config), results.best
+    config, best = cast("SweepConfig", results.config), results.best_rows
     out: list[str] = []
     if config.problem is not None:
         out.append(_on_problem(config.problem, str(config.start)))
@@ -33,12 +33,12 @@ def notes(results: "Results") -> list[str]:
         out.append(
             "The fused engine on a GPU does not follow means of the gap: a steps_to_mean of NaN means not recorded."
         )
-    left = best[best["final_gap_median"].gt(config.tolerance) & best["reached"].ge(0.5)]
-    if config.until == "first" and len(left):
-        texts = list(dict.fromkeys(left["optimizer"]))
+    left = [row for row in best if row["final_gap_median"] > config.tolerance and row["reached"] >= 0.5]
+    if config.until == "first" and left:
+        texts = list(dict.fromkeys(row["optimizer"] for row in left))
         *others, last = (config.names[text] for text in texts)
         names, verb = (f"{', '.join(others)} and {last}", "are") if others else (last, "is")
-        where = ", ".join(dict.fromkeys(text_of_point(results, row) for row in left.to_dict("records")))
+        where = ", ".join(dict.fromkeys(text_of_point(results, row) for row in left))
         where = f"on {where}" if config.is_categorical else f"at {config.axis_short} {where}"
         out.append(
             f"Steps are first crossings: at the best rate {names} {verb} above the tolerance again in the end ({where}); "

@@ -1,12 +1,10 @@
 """Results of a sweep: its table, its curves, its answer, and the folder they are stored in."""
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-
-import pandas as pd
 
 from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import local_path
@@ -21,6 +19,7 @@ from quadsim.simulator.sweeps.results.notes import notes_on
 from quadsim.simulator.sweeps.results.tables import Tables
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 __all__ = ["Results", "load_results"]
@@ -55,12 +54,12 @@ class Results:
     awaits_bounds: bool = False
 
     @property
-    def summary(self) -> pd.DataFrame:
+    def summary(self) -> "pd.DataFrame":
         """See the class."""
         return self.tables.summary
 
     @property
-    def best(self) -> pd.DataFrame:
+    def best(self) -> "pd.DataFrame":
         """See the class."""
         return self.tables.best
 
@@ -70,17 +69,17 @@ class Results:
         return self.tables.curves
 
     @property
-    def tails(self) -> pd.DataFrame | None:
+    def tails(self) -> "pd.DataFrame | None":
         """How the 1 - delta quantile of the steps grows as delta falls, see `tail_frame`; None where rows were kept."""
         return None if self.histogram is None else tail_frame(self.histogram, self.config.until)
 
     @property
-    def histogram(self) -> pd.DataFrame | None:
+    def histogram(self) -> "pd.DataFrame | None":
         """See the class."""
         return self.tables.histogram
 
     @property
-    def guarantees(self) -> pd.DataFrame | None:
+    def guarantees(self) -> "pd.DataFrame | None":
         """See the class."""
         return self.tables.guarantees
 
@@ -121,36 +120,57 @@ class Results:
         """The dials beside the compared one that take several values."""
         return self.config.facets
 
-    def groups(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    def groups(self) -> "list[tuple[str, pd.DataFrame, pd.DataFrame]]":
         """(label, runs or bins at the best rates, rows of `best`) for every combination of the facets.
 
         The runs are those of the seeds of which statistics are given.
         """
-        runs = self.tables.best_runs
+        runs, best = self.tables.best_runs, self.best
         if self.histogram is None:
             runs = runs[runs["seed"].isin(self.config.reported)]
-        if not self.facets:
-            return [("", runs, self.best)]
         out = []
-        for values, same in self.best.groupby(self.facets, sort=False, dropna=False):
-            label = ", ".join(f"{n.replace('_', ' ')} {v}" for n, v in zip(self.facets, values, strict=True))
-            out.append((label, runs[runs["point"].isin(same["point"])], same))
+        for label, rows in self.grouped_rows:
+            points = {row["point"] for row in rows}
+            out.append((label, runs[runs["point"].isin(points)], best[best["point"].isin(points)]))
         return out
 
-    def draws(self, sample: int = 0) -> Callable[[pd.DataFrame], Draw]:
-        """What resamples the medians of runs or bins at the best rates; see `draws_of_rows` for `sample`."""
+    @property
+    def best_rows(self) -> Sequence[dict[str, Any]]:
+        """The rows of `best` without pandas."""
+        return self.tables.best_rows
+
+    @property
+    def grouped_rows(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """(label, rows of `best`) for every combination of the facets."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self.best_rows:
+            label = ", ".join(f"{name.replace('_', ' ')} {row[name]}" for name in self.facets)
+            found.setdefault(label, []).append(row)
+        return list(found.items())
+
+    def draws(self, rows: Sequence[Mapping[str, Any]], sample: int = 0) -> Draw:
+        """What resamples the medians of runs or bins at the best rates.
+
+        Args:
+            rows: of `best_rows`, those that are compared.
+            sample: see `draws_of_rows`.
+        """
+        best = {(row["point"], row["optimizer"]): (row["setting"], row["lr"]) for row in rows}
         if self.histogram is None:
-            return partial(draws_of_rows, column=UNTIL[self.config.until], sample=sample)
-        return partial(draws_of_bins, column=COUNTED[self.config.until], sample=sample)
+            return draws_of_rows(self.tables.steps(UNTIL[self.config.until], best), sample)
+        return draws_of_bins(self.tables.best_runs, list(best), COUNTED[self.config.until], sample)
 
     @property
     def compared(self) -> list[Group]:
         """The optimizers, compared with each other at every combination of the facets."""
-        config, value, draws = self.config, family_of(self.config).value, self.draws()
-        return [
-            Group(label, Comparison(best, config.axis, len(config.reported), config.steps, draws(runs), value=value))
-            for label, runs, best in self.groups()
-        ]
+        config, value = self.config, family_of(self.config).value
+        found = []
+        for label, rows in self.grouped_rows:
+            draw = self.draws(rows)
+            found.append(
+                Group(label, Comparison(rows, config.axis, len(config.reported), config.steps, draw, value=value))
+            )
+        return found
 
     @cached_property
     def answers(self) -> list[str]:
@@ -168,7 +188,7 @@ class Results:
         return "" if path is None else str(imported(path)(self))
 
     @property
-    def at_edge(self) -> pd.DataFrame:
+    def at_edge(self) -> "pd.DataFrame":
         """Rows of `best` whose rate lies at the edge of what was tried, so that a better one may exist."""
         return self.best[self.best["at_edge"] != ""]
 
@@ -215,7 +235,7 @@ class Results:
             )
         config = config_from_json(store.read_json(place / store.CONFIG, "config"), place)
         manifest = store.read_json(place / store.MANIFEST, "manifest")
-        results = cls(config, Tables(folder, config, None if before is None else before.best), manifest, folder)
+        results = cls(config, Tables(folder, config, None if before is None else before.best_rows), manifest, folder)
         try:
             results._check_rows()
             if not (place / store.HISTOGRAM).is_file():

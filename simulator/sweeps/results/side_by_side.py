@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -111,11 +112,11 @@ def _rows(first: Results, other: Results, sample: int) -> pd.DataFrame:
     columns = [first.config.axis, *(name for name in first.facets if name in first.best)]
     there = {point_key(point): p for p, point in enumerate(other.config.points)}
     points = {p: there.get(point_key(point)) for p, point in enumerate(first.config.points)}
-    theirs = {(row["point"], row["optimizer"]): row for row in other.best.to_dict("records")}
+    theirs = {(row["point"], row["optimizer"]): row for row in other.best_rows}
     enough = min(len(first.config.reported), len(other.config.reported)) >= ENOUGH_SEEDS
-    draw_first, draw_other = first.draws()(_reported(first)), other.draws(sample)(_reported(other))
+    draw_first, draw_other = first.draws(_grouped(first)), other.draws(_grouped(other), sample)
     rows = []
-    for own in first.best.to_dict("records"):
+    for own in first.best_rows:
         point = points[own["point"]]
         if point is None or (point, own["optimizer"]) not in theirs:
             continue
@@ -135,6 +136,6 @@ def _rows(first: Results, other: Results, sample: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _reported(results: Results) -> pd.DataFrame:
-    """Runs or bins at the best rates, of the seeds of which statistics are given."""
-    return pd.concat([runs for _, runs, _ in results.groups()])
+def _grouped(results: Results) -> list[dict[str, Any]]:
+    """The rows of the best rates, those of a combination of the facets one after the other."""
+    return [row for _, rows in results.grouped_rows for row in rows]

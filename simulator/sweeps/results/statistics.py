@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from quadsim.simulator.runs.status import DIVERGED, STATUSES
@@ -14,8 +13,12 @@ from quadsim.simulator.support.statistics import effective_steps, quantile
 from quadsim.simulator.sweeps.config.families import family_of
 from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = [
     "KEYS",
+    "BestSteps",
     "RateStatistics",
     "Reading",
     "best_at_edge",
@@ -27,10 +30,15 @@ __all__ = [
     "best_row",
     "edge_of",
     "rate_statistics",
+    "steps_by_seed",
 ]
 
 KEYS = ["point", "optimizer", "setting", "lr"]
 """Columns that say what was run on every seed."""
+
+
+BestSteps = Mapping[tuple[int, str, str, float, str], NDArray[np.float64]]
+"""Point, optimizer, setting, rate and column to the effective steps of the reported seeds, see `steps_by_seed`."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +71,15 @@ class Reading:
         """Of models, the column of the steps on the optimised loss."""
         return f"{UNTIL[self.until]}_weighted"
 
+    def described(self, row: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
+        """Columns of steps of which a row of `best_of` has the median, each with the setting and the rate it is of."""
+        found = {UNTIL[self.until]: (row["setting"], row["lr"])}
+        if np.isfinite(row.get("lr_weighted", np.nan)):
+            found[self.weighted] = (row["setting_weighted"], row["lr_weighted"])
+        return found
 
-def best_rates(summary: pd.DataFrame, carried: Sequence[str], reading: Reading | None = None) -> pd.DataFrame:
+
+def best_rates(summary: "pd.DataFrame", carried: Sequence[str], reading: Reading | None = None) -> "pd.DataFrame":
     """The best setting and learning rate of every optimizer at every point of the grid, and its statistics over the seeds.
 
     Best: the smallest median steps until the criterion over all seeds (see `Reading`); where no rate meets it in half of them,
@@ -84,6 +99,8 @@ def best_rates(summary: pd.DataFrame, carried: Sequence[str], reading: Reading |
         setting), settings_tried, at_edge (of the rates that were tried: "low", "high" or ""); of models also loss_median,
         steps_weighted_median, lr_weighted and setting_weighted.
     """
+    import pandas as pd
+
     rows = []
     frame = summary if "setting" in summary else summary.assign(setting=summary["optimizer"])
     for (point, optimizer), group in frame.groupby(["point", "optimizer"], sort=False):
@@ -122,7 +139,7 @@ class RateStatistics:
 
 
 def rate_statistics(
-    setting: str, lr: float, exponent: str, runs: pd.DataFrame | Mapping[str, NDArray[Any]], reading: Reading
+    setting: str, lr: float, exponent: str, runs: "pd.DataFrame | Mapping[str, NDArray[Any]]", reading: Reading
 ) -> RateStatistics:
     """Statistics over the seeds at one rate.
 
@@ -238,7 +255,7 @@ def _on_losses(tried: Sequence[RateStatistics], loss: Mapping[str, float]) -> di
     }
 
 
-def best_counted_rates(settings: pd.DataFrame, carried: Sequence[str]) -> pd.DataFrame:
+def best_counted_rates(settings: "pd.DataFrame", carried: Sequence[str]) -> "pd.DataFrame":
     """As `best_rates`, as far as a histogram can tell.
 
     Steps are the upper ends of their bins. Gaps at the end are not known: where no rate reaches the tolerance in half of the
@@ -250,6 +267,8 @@ def best_counted_rates(settings: pd.DataFrame, carried: Sequence[str]) -> pd.Dat
             and solved (runs), steps_median, steps_q10, steps_q90, bound_median, lr and lr_exponent.
         carried: columns that are the same for all rows of a point, to be kept.
     """
+    import pandas as pd
+
     rows = []
     frame = settings if "setting" in settings else settings.assign(setting=settings["optimizer"])
     for (point, optimizer), group in frame.groupby(["point", "optimizer"], sort=False):
@@ -276,7 +295,7 @@ def best_counted_rates(settings: pd.DataFrame, carried: Sequence[str]) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def best_counted_of(config: SweepGrid, settings: pd.DataFrame) -> pd.DataFrame:
+def best_counted_of(config: SweepGrid, settings: "pd.DataFrame") -> "pd.DataFrame":
     """`best_counted_rates` of a grid, with the family of every optimizer."""
     best = best_counted_rates(settings, config.point_columns)
     families = {optimizer.text: optimizer.family for optimizer in config.swept}
@@ -297,17 +316,46 @@ def _ratio(a: float, b: float) -> float:
     return a / b if np.isfinite(a) or np.isfinite(b) else np.nan
 
 
-def best_of(config: SweepGrid, found: Mapping[tuple[int, int], Sequence[RateStatistics]]) -> pd.DataFrame:
+def best_of(config: SweepGrid, found: Mapping[tuple[int, int], Sequence[RateStatistics]]) -> list[dict[str, Any]]:
     """A row per point and optimizer, as `best_rates` makes it, with the family of the optimizer.
 
     Args:
         config: the grid.
         found: for (point, optimizer) the statistics of its settings and rates, see `best_row`.
+
+    Returns:
+        Rows as those of a table that pandas makes of them: a column of numbers has one type, and NaN where there is nothing.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for (p, o), tried in sorted(found.items()):
         columns = config.points[p].columns
         own = {name: columns[name] for name in config.point_columns}
         optimizer = config.swept[o]
         rows.append({"point": p, **own, "optimizer": optimizer.text, "family": optimizer.family} | best_row(tried))
-    return pd.DataFrame(rows)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    each = {name: _of_one_type([row.get(name) for row in rows]) for name in names}
+    return [{name: each[name][i] for name in names} for i in range(len(rows))]
+
+
+def _of_one_type(values: list[Any]) -> list[Any]:
+    """A column of a table."""
+    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    types = {type(value) for value in plain}
+    if types <= {int, float, type(None)} and types & {int, float} and types != {int}:
+        return [np.nan if value is None else float(value) for value in plain]
+    if types == {str, type(None)}:
+        return [np.nan if value is None else value for value in plain]
+    return plain
+
+
+def steps_by_seed(runs: Mapping[str, NDArray[Any]], column: str, reported: Sequence[int]) -> NDArray[np.float64]:
+    """Effective steps of the reported seeds, in their order.
+
+    Args:
+        runs: columns of the runs at one rate: seed, status and the steps, (S,) each.
+        column: the steps.
+        reported: seeds of which statistics are given.
+    """
+    wanted = np.isin(runs["seed"], np.asarray(reported))
+    order = np.argsort(runs["seed"][wanted], kind="stable")
+    return np.asarray(effective_steps(runs, column)[wanted][order])

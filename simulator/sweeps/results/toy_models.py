@@ -18,16 +18,13 @@ __all__ = ["notes", "on_optimised_loss"]
 def on_optimised_loss(results: "Results") -> str:
     """How the steps grow on the loss that is optimised, every optimizer at the setting and rate that are best for it."""
     config = results.config
-    chosen = results.best[["point", "optimizer", "setting_weighted", "lr_weighted"]]
-    chosen = chosen.rename(columns={"setting_weighted": "setting", "lr_weighted": "lr"})
-    runs = results.summary
-    if "setting" not in runs:  # a table of a version in which an optimizer was one setting
-        runs = runs.assign(setting=runs["optimizer"])
-    runs = runs.merge(chosen, on=["point", "optimizer", "setting", "lr"])
-    draw = draws_of_rows(runs[runs["seed"].isin(config.reported)], Reading.of(config).weighted)
+    best = {
+        (row["point"], row["optimizer"]): (row["setting_weighted"], row["lr_weighted"]) for row in results.best_rows
+    }
+    draw = draws_of_rows(results.tables.steps(Reading.of(config).weighted, best))
     groups = [
-        Group(label, Comparison(best, config.axis, len(config.reported), config.steps, draw, "steps_weighted_median"))
-        for label, _, best in results.groups()
+        Group(label, Comparison(rows, config.axis, len(config.reported), config.steps, draw, "steps_weighted_median"))
+        for label, rows in results.grouped_rows
     ]
     if len(groups[0].comparison.points) < 2:
         return ""
@@ -37,16 +34,18 @@ def on_optimised_loss(results: "Results") -> str:
 
 def notes(results: "Results") -> list[str]:
     """Edges of the rates on the optimised loss, and losses that left the target again."""
-    config, best, out = results.config, results.best, []
-    for row in best[best["at_edge_weighted"] != ""].to_dict("records"):
+    config, best, out = results.config, results.best_rows, []
+    for row in (row for row in best if row["at_edge_weighted"]):
         end = {"low": "smallest", "high": "largest"}[row["at_edge_weighted"]]
         out.append(
             f"On the optimised loss the best rate of {row['setting_weighted']} at {text_of_point(results, row)} is the {end} "
             "one tried: a better one may exist."
         )
-    left = best[best["loss_median"].gt(config.tolerance * np.log(best["classes"])) & best["reached"].ge(0.5)]
-    if config.until == "first" and len(left):
-        where = ", ".join(f"{row['setting']} at {text_of_point(results, row)}" for row in left.to_dict("records"))
+    left = [
+        row for row in best if row["loss_median"] > config.tolerance * np.log(row["classes"]) and row["reached"] >= 0.5
+    ]
+    if config.until == "first" and left:
+        where = ", ".join(f"{row['setting']} at {text_of_point(results, row)}" for row in left)
         out.append(
             f"Steps are first crossings: at the best rate the loss is above the target again in the end ({where})."
         )

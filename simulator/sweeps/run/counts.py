@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from quadsim.simulator.engines.counting import bin_edges
 from quadsim.simulator.support import store
+from quadsim.simulator.support.records import records_of
 from quadsim.simulator.sweeps.results.histogram import Counted, bins_frame, mark_best, settings_frame
 from quadsim.simulator.sweeps.results.statistics import best_counted_of, best_counted_rates
 from quadsim.simulator.sweeps.work.chunk import AnyWork
 from quadsim.simulator.sweeps.work.units import Known, Unit, exponents_of, rates_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["KeptHistograms"]
 
@@ -44,7 +47,7 @@ class KeptHistograms:
             found.setdefault((p, o), []).append(k)
         return list(found.items())
 
-    def _bins(self) -> pd.DataFrame:
+    def _bins(self) -> "pd.DataFrame":
         """All bins by point, setting (as listed) and rate."""
         config = self._work.config
         parts = []
@@ -63,12 +66,18 @@ class KeptHistograms:
         each = best_counted_rates(frame.assign(optimizer=frame["optimizer"] + frame["setting"]), ())
         return set(each["at_edge"]) - {""}
 
-    def write(self, folder: Path) -> pd.DataFrame:
-        """Write the histogram, and return the rows of the best rates."""
+    def best(self, folder: Path) -> list[dict[str, Any]]:
+        """Write the histogram, of which the answer needs more than the best rates, and return the rows of these."""
         bins = self._bins()
         best = best_counted_of(self._work.config, settings_frame(bins, self._work.config.until))
         store.write_frame(folder / store.HISTOGRAM, mark_best(bins, best))
-        return best
+        return records_of(best)
 
-    def write_curves(self, folder: Path, best: pd.DataFrame) -> None:
+    def steps(self, best: object) -> None:
+        """Counts have no single runs."""
+
+    def write(self, folder: Path, best: object) -> None:
+        """All is written, see `best`."""
+
+    def write_curves(self, folder: Path, best: object) -> None:
         """Counts have no curves."""

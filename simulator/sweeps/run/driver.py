@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.runs.guaranteed import Guarantor
@@ -22,7 +22,6 @@ from quadsim.simulator.sweeps.config.grid import FIRST_DECADES, SweepGrid
 from quadsim.simulator.sweeps.results.integrity import checksums
 from quadsim.simulator.sweeps.results.results import Results
 from quadsim.simulator.sweeps.results.tables import Tables
-from quadsim.simulator.sweeps.run.counts import KeptHistograms
 from quadsim.simulator.sweeps.run.folder import (
     JOBS,
     UNITS,
@@ -32,14 +31,16 @@ from quadsim.simulator.sweeps.run.folder import (
     restored,
     writable,
 )
-from quadsim.simulator.sweeps.run.guarantees import write_guarantees
 from quadsim.simulator.sweeps.run.presenting import Presenter, present_as_installed
 from quadsim.simulator.sweeps.run.rows import KeptRows
 from quadsim.simulator.sweeps.run.runner import ChunkRunner, Progress, UnfinishedError
 from quadsim.simulator.sweeps.work.chunk import producer_of, work_of
-from quadsim.simulator.sweeps.work.stored import Stored
 from quadsim.simulator.sweeps.work.units import Known, Unit, first_range, units_of
 from quadsim.simulator.sweeps.work.work import Work
+
+if TYPE_CHECKING:
+    from quadsim.simulator.sweeps.run.counts import KeptHistograms
+    from quadsim.simulator.sweeps.work.stored import Stored
 
 __all__ = [
     "Estimate",
@@ -87,6 +88,7 @@ def sweep(
     present: Presenter | None = present_as_installed,
     figures: bool = True,
     guarantor: Guarantor | None = None,
+    on_answer: OnTable | None = None,
     on_table: OnTable | None = None,
 ) -> Results:
     """Run the whole grid.
@@ -111,8 +113,10 @@ def sweep(
             `quadsim report` makes them.
         guarantor: says, of every optimizer that no theorem bounds at its best rate, at which rate one does, or what one says
             along the run (`quadsim.theory.guarantees`); further runs that this takes are added, no other changes.
-        on_table: called with the results as soon as table and answer are known, and before curves are written and the guarantor
-            is asked, where the sweep is run in a folder. What it draws into the folder of figures stays.
+        on_answer: called with the results as soon as table and answer are known, where the sweep is run in a folder: rows of
+            a CPU are not written yet, so that these, `Results.answers` and `Results.notes` are all that can be asked for.
+        on_table: called with the results once their table is written, and before curves are written and the guarantor is asked,
+            where the sweep is run in a folder. What it draws into the folder of figures stays.
 
     Returns:
         Results.
@@ -132,9 +136,9 @@ def sweep(
     if not has_finished(out, config.to_json()):
         with locked_folder(out, config.to_json()):
             if not restored(out, config.to_json()):
-                found = finish_sweep(
-                    work, judge, out, out, progress, run_on, figures=figures, guarantor=guarantor, on_table=on_table
-                )
+                how: dict[str, Any] = {"figures": figures, "guarantor": guarantor}
+                how |= {"on_answer": on_answer, "on_table": on_table}
+                found = finish_sweep(work, judge, out, out, progress, run_on, **how)
     if found is None:
         remove_leftovers(out)
         found = Results.load(out)
@@ -196,10 +200,11 @@ def finish_sweep(
     out: Path | None,
     progress: Progress | None,
     backend: Backend,
-    stored: Stored | None = None,
+    stored: "Stored | None" = None,
     *,
     figures: bool = True,
     guarantor: Guarantor | None = None,
+    on_answer: OnTable | None = None,
     on_table: OnTable | None = None,
 ) -> Results:
     """Run what is missing and put the whole together.
@@ -214,52 +219,91 @@ def finish_sweep(
         stored: runs of an earlier sweep, which are not run again.
         figures: see `sweep`.
         guarantor: see `sweep`.
+        on_answer: see `sweep`.
         on_table: see `sweep`.
     """
     config = work.config
     began = time.perf_counter()
-    density = config.lr_density
-    plan = _Plan(-FIRST_DECADES * density, FIRST_DECADES * density)
-    pieces = [(plan.low, plan.high)] if config.lr is None else [(0, len(config.lr) - 1)]
     known = None if stored is None else stored.known
-    kept = (KeptRows if config.kept == "rows" else KeptHistograms)(work, known)
+    kept = _kept(work, known)
     with writable(out or folder):
         (folder / UNITS).mkdir(exist_ok=True)
         (folder / JOBS).mkdir(exist_ok=True)
         config.write_files(folder)  # before the first chunk: a worker reads them
     with backend.started((folder / JOBS).resolve()):
         runner = ChunkRunner(config, judge, folder.resolve(), out, backend, progress)
-        while pieces:
-            number = 0
-            for unit in _units(work, pieces, known):
-                number += 1
-                if stored is not None and unit.stored:
-                    stored.provide(unit, folder / UNITS, producer_of(judge))
-            runner.look()
-            runner.finish(_units(work, pieces, known), number)
-            for piece in pieces:
-                kept.take(units_of(work, piece, known), runner.paths)
-            pieces = [] if config.lr is not None else _extensions(kept.edges(), plan, density)
+        _run_chunks(work, runner, kept, known, lambda unit: _provide(stored, unit, folder, judge))
         if again := kept.without_curves():
             runner.finish(again, len(again))
             kept.take_curves(again, runner.paths)
     runner.say("writing")
     guarantor = guarantor if config.kept == "rows" else None
+    later = config.device == "cpu"  # a note on runs of a GPU reads all rows
     with writable(out or folder):
         _remove_made(folder)
-        best = kept.write(folder)
+        best = kept.best(folder)
+        if not later:
+            kept.write(folder, best)
+    tables = Tables(folder, config, best, kept.steps(best))
+    early = Results(config, tables, {}, out, awaits_bounds=guarantor is not None)
+    if on_answer is not None and out is not None:
+        on_answer(early)
+    if later:
+        with writable(out or folder):
+            kept.write(folder, best)
     if on_table is not None and out is not None:
-        on_table(Results(config, Tables(folder, config, best), {}, out, awaits_bounds=guarantor is not None))
+        on_table(early)
     with writable(out or folder):
         kept.write_curves(folder, best)
         if guarantor is not None:
+            from quadsim.simulator.sweeps.run.guarantees import write_guarantees
+
             runner.say("bounds")
-            write_guarantees(folder, config, best, guarantor)
+            write_guarantees(folder, config, tables.best, guarantor)
         manifest = _manifest(config, judge, folder, time.perf_counter() - began, figures=figures)
         if out is not None:
             store.write_json(folder / store.MANIFEST, manifest)
     remove_leftovers(folder)
-    return Results(config, Tables(folder, config, best), manifest, out)
+    return Results(config, tables, manifest, out)
+
+
+def _run_chunks(
+    work: Work[Any, Any, Any],
+    runner: ChunkRunner,
+    kept: "KeptRows | KeptHistograms",
+    known: Known | None,
+    provide: Callable[[Unit], None],
+) -> None:
+    """Run the first grid of learning rates, and extend it as long as a best rate lies at an edge that may move."""
+    config = work.config
+    density = config.lr_density
+    plan = _Plan(-FIRST_DECADES * density, FIRST_DECADES * density)
+    pieces = [(plan.low, plan.high)] if config.lr is None else [(0, len(config.lr) - 1)]
+    while pieces:
+        number = 0
+        for unit in _units(work, pieces, known):
+            number += 1
+            provide(unit)
+        runner.look()
+        runner.finish(_units(work, pieces, known), number)
+        for piece in pieces:
+            kept.take(units_of(work, piece, known), runner.paths)
+        pieces = [] if config.lr is not None else _extensions(kept.edges(), plan, density)
+
+
+def _provide(stored: "Stored | None", unit: Unit, folder: Path, judge: Judge | None) -> None:
+    """Write a chunk that an earlier sweep holds."""
+    if stored is not None and unit.stored:
+        stored.provide(unit, folder / UNITS, producer_of(judge))
+
+
+def _kept(work: Work[Any, Any, Any], known: Known | None) -> "KeptRows | KeptHistograms":
+    """What takes in finished chunks."""
+    if work.config.kept == "rows":
+        return KeptRows(work, known)
+    from quadsim.simulator.sweeps.run.counts import KeptHistograms  # imports pandas, which rows do not need
+
+    return KeptHistograms(work, known)
 
 
 def _remove_made(folder: Path) -> None:

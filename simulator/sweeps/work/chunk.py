@@ -2,14 +2,12 @@
 
 import errno
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from quadsim.simulator.rules.optimizer_file import make_known
@@ -18,11 +16,12 @@ from quadsim.simulator.runs.judged import Judge, judged
 from quadsim.simulator.support.provenance import producer
 from quadsim.simulator.sweeps.config.families import config_from_json, family_of, imported
 from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid
+from quadsim.simulator.sweeps.work.rows_file import rows_content
 from quadsim.simulator.sweeps.work.sealed import seal
 from quadsim.simulator.sweeps.work.units import Unit, rates_of
 from quadsim.simulator.sweeps.work.work import Work
 
-__all__ = ["CURVE", "ChunkFunction", "Outcome", "chunk_suffix", "producer_of", "read_rates", "rows_content", "work_of"]
+__all__ = ["CURVE", "ChunkFunction", "Outcome", "chunk_suffix", "producer_of", "work_of"]
 
 CURVE = "curve:"
 """Before the name of a curve among the columns of a chunk."""
@@ -111,7 +110,7 @@ def producer_of(judge: Judge | None) -> str:
 
 def chunk_suffix(config: SweepGrid) -> str:
     """Of the files of chunks."""
-    return ".arrow" if config.kept == "rows" else ".npz"
+    return ".rows" if config.kept == "rows" else ".npz"
 
 
 @lru_cache(maxsize=4)
@@ -123,7 +122,7 @@ def _config(text: str, folder: Path, device: str | None) -> SweepGrid:
     return config if device is None else replace(config, device=device)
 
 
-def _content(work: AnyWork, unit: Unit, judge: Judge | None) -> bytes | memoryview:
+def _content(work: AnyWork, unit: Unit, judge: Judge | None) -> bytes:
     """The file of a chunk: counts, or a row and the curves of every run."""
     config = work.config
     point, spec = config.points[unit.point], config.specs[unit.optimizer]
@@ -134,8 +133,8 @@ def _content(work: AnyWork, unit: Unit, judge: Judge | None) -> bytes | memoryvi
     return _rows(work, run, judge)
 
 
-def _rows(work: AnyWork, run: Any, judge: Judge | None) -> memoryview:
-    """An Arrow file with a batch for each rate, in which a row is a problem."""
+def _rows(work: AnyWork, run: Any, judge: Judge | None) -> bytes:
+    """The file of a run's rows and curves."""
     shape = run.steps_to_tolerance.shape
 
     def per_run(values: Any) -> NDArray[Any]:
@@ -149,24 +148,5 @@ def _rows(work: AnyWork, run: Any, judge: Judge | None) -> memoryview:
     columns |= dict(work.columns(run))
     columns |= judged(judge, run)
     columns["engine"] = per_run(run.engine)
-    arrays: dict[str, pa.Array] = {name: pa.array(np.ravel(values.T)) for name, values in columns.items()}
-    for name, values in work.recorded(run).items():
-        flat = np.ravel(np.swapaxes(np.asarray(values, dtype=np.float64), 0, 1))
-        arrays[CURVE + name] = pa.FixedSizeListArray.from_arrays(pa.array(flat), values.shape[2])
-    return rows_content(pa.table(arrays), shape[0])
-
-
-def rows_content(table: pa.Table, problems: int) -> memoryview:
-    """The file of a chunk of rows: a batch for each rate, of so many problems."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        for first in range(0, table.num_rows, problems):
-            writer.write_batch(table.slice(first, problems).combine_chunks().to_batches()[0])
-    return memoryview(sink.getvalue())
-
-
-def read_rates(path: Path, rates: Iterator[int] | range) -> Iterator[pa.RecordBatch]:
-    """Rows of a chunk at these of its rates; from the file, without a copy in memory."""
-    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
-        for rate in rates:
-            yield reader.get_batch(rate)
+    columns |= {CURVE + name: np.asarray(values, dtype=np.float64) for name, values in work.recorded(run).items()}
+    return rows_content({name: np.swapaxes(values, 0, 1) for name, values in columns.items()})

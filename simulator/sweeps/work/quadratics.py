@@ -9,6 +9,7 @@ from quadsim.simulator.engines import choose_engine, prepare, simulate_optimizer
 from quadsim.simulator.engines.job import Job
 from quadsim.simulator.engines.number_range import check_range
 from quadsim.simulator.problems.oracles import FULL
+from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.torch_classes import TorchOptimizer
 from quadsim.simulator.runs.judged import Judge
@@ -60,9 +61,8 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
     ) -> Trajectory:
         """See `Work.run`."""
         config = self.config
-        first, number = seeds
         return simulate_optimizer(
-            point.problem(number, config.seed, first),
+            _problems(point, config.seed, seeds),
             spec,
             lr=rates,
             steps=steps,
@@ -186,6 +186,24 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
             device=config.device,
             oracle=point.oracle,
         )
+
+
+class _Latest:
+    """The problems of the latest unit: the units of a point follow each other, and every optimizer runs on the same problems."""
+
+    def __init__(self) -> None:
+        self._held: tuple[Point, int, tuple[int, int], BlockQuadratic] | None = None
+
+    def get(self, point: Point, seed: int, seeds: tuple[int, int]) -> BlockQuadratic:
+        """Problems `seeds` (first, how many) of a point, a pure function of its arguments."""
+        held = self._held  # one tuple here, though another thread may replace it
+        if held is None or held[0] is not point or held[1:3] != (seed, seeds):
+            held = self._held = None  # before the next ones are made, so that memory holds one unit's problems
+            held = self._held = (point, seed, seeds, point.problem(seeds[1], seed, seeds[0]))
+        return held[3]
+
+
+_problems = _Latest().get
 
 
 def _empirical_rate(trajectory: Trajectory) -> NDArray[np.float64]:

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
+from numpy.typing import NDArray
 
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.config.sameness import point_key
 from quadsim.simulator.sweeps.results.histogram import Counted
 from quadsim.simulator.sweeps.results.results import Results
-from quadsim.simulator.sweeps.work.chunk import CURVE, AnyWork, chunk_suffix, rows_content
+from quadsim.simulator.sweeps.work.chunk import CURVE, AnyWork, chunk_suffix
+from quadsim.simulator.sweeps.work.rows_file import rows_content
 from quadsim.simulator.sweeps.work.sealed import seal
 from quadsim.simulator.sweeps.work.units import Known, Unit
 
@@ -98,7 +99,7 @@ class Stored:
         if self._old.histogram is not None:
             bins = self._old.histogram
             same = (bins["point"] == point) & (bins["optimizer"] == optimizer) & (bins["setting"] == setting)
-            content: bytes | memoryview = Counted.of_bins(bins[same & bins["lr"].isin(frame)]).to_bytes()
+            content = Counted.of_bins(bins[same & bins["lr"].isin(frame)]).to_bytes()
         else:
             only = [
                 ("point", "==", point),
@@ -106,7 +107,7 @@ class Stored:
                 ("setting", "==", setting),
                 ("lr", "in", frame),
             ]
-            content = rows_content(self._rows(unit, only, (point, optimizer)), unit.seeds[1])
+            content = rows_content(self._rows(unit, only, (point, optimizer)))
         seal(folder, unit.key, chunk_suffix(self._work.config), content, producer)
 
     def _tried_here(self, unit: Unit) -> list[float]:
@@ -121,22 +122,22 @@ class Stored:
     def _by_setting(self) -> dict[Any, list[dict[Any, Any]]]:
         return {key: group.to_dict("records") for key, group in self._tried().groupby(_SCALE[:3], sort=False)}
 
-    def _rows(self, unit: Unit, only: list[Any], curves_of: tuple[int, str]) -> pa.Table:
-        """Rows of the summary by rate and problem, without the columns that say what was run."""
+    def _rows(self, unit: Unit, only: list[Any], curves_of: tuple[int, str]) -> dict[str, NDArray[Any]]:
+        """Columns of the summary without those that say what was run, (rates, problems), and curves where they are known."""
         config = self._old.config
         import pyarrow.parquet as pq
 
         with (self._old.tables.folder / store.SUMMARY).open("rb") as file:
             table = pq.read_table(file, filters=only)
         own = {"point", *config.points[0].columns, "optimizer", "setting", "family", "lr", "lr_exponent", "best_lr"}
-        table = table.select([name for name in table.schema.names if name not in own])
+        # A column of nothing is one that these runs did not have.
+        names = [name for name in table.schema.names if name not in own and table[name].null_count < table.num_rows]
+        found = {name: table[name].to_numpy().reshape(-1, unit.seeds[1]) for name in names}
         k = self.known.curves.get((unit.point, unit.optimizer))
         if unit.exponents == (k, k):
             curves = self._old.curves
             assert curves is not None  # rows are kept with curves
             o = [one.text for one in config.swept].index(curves_of[1])
             for name in self._work.curves:
-                values = np.asarray(curves[name][curves_of[0], o].values, dtype=np.float64)
-                array = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-                table = table.append_column(CURVE + name, array)
-        return table
+                found[CURVE + name] = np.asarray(curves[name][curves_of[0], o].values, dtype=np.float64)[None]
+        return found

@@ -132,14 +132,15 @@ def test_an_interrupted_sweep_goes_on_and_damaged_units_are_not_even_opened(smal
     units[2].write_bytes(b"")
     rows = importlib.import_module("quadsim.simulator.sweeps.run.rows")
     damaged = {path: path.read_bytes() for path in units[:3]}
-    read, opened = rows.read_rates, []
+    opened = []
 
-    def watched(path, rates):
-        assert damaged.get(path) != path.read_bytes()
-        opened.append(path)
-        return read(path, rates)
+    class Watched(rows.RowsFile):
+        def __init__(self, path):
+            assert damaged.get(path) != path.read_bytes()
+            opened.append(path)
+            super().__init__(path)
 
-    monkeypatch.setattr(rows, "read_rates", watched)
+    monkeypatch.setattr(rows, "RowsFile", Watched)
     results = sweep(small.config, out=tmp_path / "a")
     pd.testing.assert_frame_equal(results.summary, small.summary, check_exact=True)
     assert set(units) < set(opened)

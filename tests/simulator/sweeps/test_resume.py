@@ -326,7 +326,7 @@ def test_a_damaged_configuration_is_not_taken_for_another(run, whole, tmp_path):
 def test_two_processes_on_one_folder(zygote, run, whole, tmp_path):
     start, ended = zygote
     holder = start(tmp_path / "a", hold=True)
-    while not list((tmp_path / "a/units").glob("*.arrow")) if (tmp_path / "a/units").is_dir() else True:
+    while not list((tmp_path / "a/units").glob("*.rows")) if (tmp_path / "a/units").is_dir() else True:
         time.sleep(0.01)
     result = run("--out", "a")
     assert result.exit_code == 2
@@ -351,10 +351,10 @@ def test_a_full_disk_while_chunks_are_written(zygote, whole, tmp_path, capfd):
     assert_same(tmp_path / "a", whole)
 
 
-@pytest.mark.parametrize("name", [".arrow", "summary", "trajectories", "steps", "manifest"])
+@pytest.mark.parametrize("name", [".rows", "summary", "trajectories", "steps", "manifest"])
 def test_a_full_disk_at_any_file(run, whole, tmp_path, monkeypatch, name):
     """A file that is cut off where the disk is full is never taken for a whole one, and nothing else is lost."""
-    full = [3 if name == ".arrow" else 1]
+    full = [3 if name == ".rows" else 1]
 
     def write(path, write, *, durable=True):
         def cut(temporary):
@@ -381,7 +381,7 @@ def test_a_full_disk_at_any_file(run, whole, tmp_path, monkeypatch, name):
     assert result.stderr.count("\n") == 1
     assert "make room and give the same command again" in result.stderr
     kept = len(list((tmp_path / "a/units").iterdir()))
-    assert kept == (2 if name == ".arrow" else CHUNKS)
+    assert kept == (2 if name == ".rows" else CHUNKS)
     assert not store.is_finished(tmp_path / "a")
     assert run("--out", "a").exit_code == 0
     assert_same(tmp_path / "a", whole)

@@ -130,7 +130,7 @@ def test_a_mean_that_a_gpu_does_not_record_is_said(mean, said):
     config = SimpleNamespace(
         device="cuda", problem=None, points=(), specs=(), until="stays", tolerance=1e-6, partition="hessian"
     )
-    best = pd.DataFrame({"final_gap_median": [0.0], "reached": [1.0]})
+    best = [{"final_gap_median": 0.0, "reached": 1.0}]
     summary = pd.DataFrame({"steps_to_mean": [mean]})
-    found = notes(SimpleNamespace(config=config, best=best, histogram=None, summary=summary))
+    found = notes(SimpleNamespace(config=config, best_rows=best, histogram=None, summary=summary))
     assert len([note for note in found if "a steps_to_mean of NaN means not recorded" in note]) == said

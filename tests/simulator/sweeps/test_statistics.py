@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quadsim.simulator import SweepConfig
-from quadsim.simulator.support.statistics import middle_95, quantile, resampled_medians
+from quadsim.simulator.support.statistics import effective_steps, middle_95, quantile, resampled_medians
 from quadsim.simulator.sweeps.results.answers import Group, answer
 from quadsim.simulator.sweeps.results.comparison import Comparison, draws_of_rows
 from quadsim.simulator.sweeps.results.crossover import crossover
@@ -56,7 +56,10 @@ def sentences(steps, **options):
     best = best_rates(runs, ["heterogeneity"])
     points = tuple(float(c) for c in next(iter(steps.values())))
     config = SweepConfig(heterogeneity=points, optimizers=tuple(steps), seeds=runs["seed"].nunique(), steps=1000)
-    comparison = Comparison(best, "heterogeneity", config.seeds, config.steps, draws_of_rows(runs))
+    drawn = draws_of_rows({
+        (int(p), str(name)): effective_steps(own) for (p, name), own in runs.groupby(["point", "optimizer"])
+    })
+    comparison = Comparison(best.to_dict("records"), "heterogeneity", config.seeds, config.steps, drawn)
     found = answer(config, [Group("", comparison)])
     assert len(found) <= 5
     assert not any(word in " ".join(found) for word in ("nan", "inf ", "inf)", "inf-", "1.0 times", "1.0x"))
