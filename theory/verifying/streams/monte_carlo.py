@@ -20,6 +20,7 @@ from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.support.checks import check_count
 from quadsim.theory.running.stream_moments import Moments, largest_stable_rate, sign_step_gap
 from quadsim.theory.verifying.processes import in_processes
+from quadsim.theory.verifying.streams.fourth_moments import FourthMoments
 from quadsim.theory.verifying.streams.means import ERROR_RATE, JudgedMeans, MeanSums
 
 __all__ = ["CASES", "Case", "CaseFound", "monte_carlo", "run_part"]
@@ -69,7 +70,8 @@ class Case:
         words = {"curve": "curve", "edge": f"factor of a step at {self.share:g} of the limit", "floor": "floor"}[
             self.what
         ]
-        return f"{words} of {self.rule}, b = {self.batch}, heterogeneity {self.heterogeneity:g}{noise}"
+        share = f", {self.share:g} of the limit" if self.what == "curve" else ""
+        return f"{words} of {self.rule}, b = {self.batch}, heterogeneity {self.heterogeneity:g}{noise}{share}"
 
     @property
     def oracle(self) -> Stream:
@@ -84,11 +86,13 @@ class Case:
 
 _RULES = (("gd", 0.0), ("heavy-ball", 0.9))
 _BATCHES = (1, 4, 64)
+_LAWS = ("normal", "student-5")
+_HETEROGENEITIES = (1.0, 10.0, 100.0)
 
 CASES: tuple[Case, ...] = (
     *(
         Case("curve", rule, momentum, batch, law, heterogeneity, 0.3)
-        for law, (rule, momentum), batch, heterogeneity in product(("normal", "student-5"), _RULES, _BATCHES, (1.0, 10.0, 100.0))
+        for law, (rule, momentum), batch, heterogeneity in product(_LAWS, _RULES, _BATCHES, _HETEROGENEITIES)
     ),
     *(
         Case("edge", rule, momentum, batch, "normal", 10.0, share)
@@ -99,8 +103,13 @@ CASES: tuple[Case, ...] = (
         for (rule, momentum), batch, heterogeneity in product(_RULES, _BATCHES, (1.0, 10.0))
     ),
     *(Case("signs", "signsgd", 0.0, 1, "normal", 10.0, 0.05 * 2.0**state, state) for state in range(5)),
+    # At b = 1 and 0.3 of the limit few runs carry a mean; at 0.1 of it 20,000 runs are enough for their skewness.
+    *(
+        Case("curve", rule, momentum, 1, law, heterogeneity, 0.1)
+        for law, (rule, momentum), heterogeneity in product(_LAWS, _RULES, _HETEROGENEITIES)
+    ),
 )  # fmt: skip
-"""All cases."""
+"""All cases; a case is added at the end, as its place is the seed of its samples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,12 +121,18 @@ class CaseFound:
         radius: spectral radius of the exact recursion; NaN for a sign step.
         means: the judged means, one for each recorded step.
         expected: what is expected of each, relative to the gap at the start.
+        deviation: of a curve, the largest standard deviation of one run's gap over the mean, from its exact fourth moments; NaN
+            for the other cases.
+        fourth: spectral radius of the recursion of the fourth moments of the error: the variance of the gap stays bounded if
+            and only if it is below 1. NaN for factors of a step, which have light tails, and for sign steps.
     """
 
     case: Case
     radius: float
     means: JudgedMeans
     expected: Array
+    deviation: float = np.nan
+    fourth: float = np.nan
 
     @property
     def worst(self) -> float:
@@ -136,6 +151,21 @@ class CaseFound:
             return np.nan
         measured = self.radius * (1.0 + self.means.errors[0] * self.means.relative_error[0])
         return float((measured - 1.0) * np.sign(self.radius - 1.0) / (self.radius * self.means.relative_error[0]))
+
+    @property
+    def state(self) -> str:
+        """The verdict, and of `undecided` the reason.
+
+        `undecided: no variance` where E gap^2 grows without end, so that no standard error is one at every step; else
+        `undecided: wants N runs`: the skewness that was seen leaves a verdict from N runs on. Skewness needs the sixth moments
+        of the error, which the noise of Student's law with 5 degrees of freedom does not have: there N grows with the runs.
+        """
+        if self.verdict != "undecided":
+            return self.verdict
+        if self.fourth >= 1.0:
+            return "undecided: no variance"
+        wanted = float(np.max(self.means.wanted))
+        return "undecided: not finite" if np.isnan(wanted) else f"undecided: wants {wanted:.2g} runs"
 
     @property
     def verdict(self) -> str:
@@ -173,7 +203,8 @@ def monte_carlo(
         progress(done, len(tasks), case.label)
         if last == _parts(case, runs)[-1][1]:
             exact = _exact(case)
-            yield CaseFound(case, exact.radius, sums.judge(comparisons, error_rate), exact.expected / exact.start)
+            judged = sums.judge(comparisons, error_rate)
+            yield CaseFound(case, exact.radius, judged, exact.expected / exact.start, *_spread(case, exact))
             sums = None
 
 
@@ -267,6 +298,20 @@ def _exact(case: Case) -> _Exact:
     record = last // 16
     steps = np.arange(record, last + 1, record)
     return _Exact(one, start, gap, lr, steps, record, moments.gaps(squares, steps), moments.radius, left)
+
+
+def _spread(case: Case, exact: "_Exact") -> tuple[float, float]:
+    """Return `deviation` and `fourth` of a case."""
+    if case.what not in ("curve", "floor"):
+        return np.nan, np.nan
+    one = exact.problem
+    eigenvalues = one.eigenvalues[3][0].ravel()
+    fourth = FourthMoments(exact.lr, case.momentum or None, eigenvalues, case.oracle)
+    if case.what == "floor":
+        return np.nan, fourth.radius
+    errors = np.einsum("bij,bi->bj", one.eigenvectors[3][0], exact.error.reshape(-1, 3)).ravel()
+    deviations = fourth.deviations(errors, int(exact.steps[-1]))[exact.steps]
+    return float(np.max(deviations / exact.expected)), fourth.radius
 
 
 def _parts(case: Case, runs: int) -> list[tuple[int, int]]:
