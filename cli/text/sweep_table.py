@@ -3,6 +3,7 @@
 from typing import Any
 
 from quadsim.cli.text.guarantee_table import guarantee_tables, point_text
+from quadsim.cli.text.means_table import means_notes, means_tables
 from quadsim.cli.text.stored_table import Printed, PrintedTable, print_answer, print_bounds, print_files
 from quadsim.cli.text.sweep_columns import ExtraColumn, choice_columns, criterion_columns, extra_columns, steps_text
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
@@ -29,9 +30,9 @@ def printed_of(results: Results) -> Printed:
         tables=[_table(results, label, best) for label, _, best in results.groups()],
         answers=results.answers,
         notes=results.notes,
-        bounds=guarantee_tables(results),
+        bounds=[*guarantee_tables(results), *means_tables(results)],
         certified=[results.certified] if results.certified else [],
-        bounds_notes=guarantee_notes(results),
+        bounds_notes=[*guarantee_notes(results), *means_notes(results)],
         files=[store.REPORT, *results.files],
         figures=list(results.figures),
         document=results.to_json(),

@@ -146,8 +146,10 @@ def test_killed_at_random_moments(zygote, whole, tmp_path, wanted):
 
 @pytest.mark.slow
 def test_a_stochastic_sweep_killed_at_random_moments(zygote, tmp_path):
-    whole = sweep(SweepConfig(**STREAM), judge, out=tmp_path / "whole").folder
-    killed_at_random(zygote, whole, tmp_path, 20, config=STREAM)
+    """Twelve steps are enough, as every step draws; a sweep is then mostly files, which is where a kill can do harm."""
+    config = {**STREAM, "batch": ("2",), "lr": (0.01, 0.1), "steps": 12}
+    whole = sweep(SweepConfig(**config), judge, out=tmp_path / "whole").folder
+    killed_at_random(zygote, whole, tmp_path, 20, config=config)
 
 
 def test_a_stochastic_sweep_that_is_stopped_goes_on_to_the_same_bits(tmp_path):
