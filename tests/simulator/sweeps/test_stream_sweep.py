@@ -15,7 +15,7 @@ from quadsim.cli.pages.sweep_bounds import bounds_section
 from quadsim.cli.text.guarantee_table import guarantee_tables
 from quadsim.cli.text.means_table import means_notes, means_tables
 from quadsim.cli.text.sweep_columns import extra_columns
-from quadsim.simulator import SweepConfig, load_results, sweep
+from quadsim.simulator import ModelSweepConfig, SweepConfig, load_results, sweep
 from quadsim.simulator.figures.sweep_figures import gap_table
 from quadsim.simulator.problems.oracles import FULL, Stream
 from quadsim.simulator.runs.guaranteed import IN_THE_MEAN
@@ -132,6 +132,20 @@ def test_the_momentum_that_optimizers_list_is_swept_on_a_stream():
     assert set(swept.best["setting"]) <= {"heavy-ball:momentum=0.5", "heavy-ball:momentum=0.9"}
     assert (swept.best["settings_tried"] == 2).all()
     assert "heavy-ball" in SweepConfig().optimizers
+
+
+def test_samples_of_toy_models_count_every_sequence_of_the_full_batch():
+    config = ModelSweepConfig(model=("transformer",), batch=("4", "full"), heterogeneity=(1.0,))
+    rows = [
+        {"point": p, "batch": b, "steps_median": s}
+        for p, (b, s) in enumerate([("4", 30.0), ("full", 10.0), ("4", np.inf)])
+    ]
+    results = SimpleNamespace(config=config, best=pd.DataFrame(rows), awaits_bounds=False, guarantees=None)
+    samples = extra_columns(results)[0]
+    assert samples.heading == "samples"
+    size = config.points[1].example.task.size
+    assert [samples.text(row, 100) for row in rows] == ["120", str(10 * size), "> 400"]
+    assert "critical batch" not in [column.heading for column in extra_columns(results)]
 
 
 def test_no_bound_of_the_full_gradient_stands_at_a_stream(swept):

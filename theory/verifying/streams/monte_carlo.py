@@ -31,6 +31,7 @@ _PART = 2500  # runs of one task
 _NOISE = 0.5
 _STEPS = {1: 64, 4: 64, 64: 32}
 _FLOOR_RUNS = {1: 2, 4: 4, 64: 10}  # one run in so many
+_EDGE_RUNS = {1: 5, 4: 1, 64: 1}  # at b = 1 the factors of a step have the longest tails, and a run costs least
 _RELAXED = 1e-3
 _EDGE = 32
 
@@ -184,7 +185,8 @@ def monte_carlo(
     """Yield what the runs of every case say, with one error rate over all of their comparisons.
 
     Args:
-        runs: number of runs of a curve and of a sign step; floors, which average over steps, take a part of it.
+        runs: number of runs of a curve and of a sign step; floors, which average over steps, take a part of it, and factors of a
+            step at b = 1 five times as many.
         cases: which.
         workers: number of processes; the draws are the same.
         error_rate: largest chance that any true mean among all is refuted.
@@ -316,5 +318,9 @@ def _spread(case: Case, exact: "_Exact") -> tuple[float, float]:
 
 def _parts(case: Case, runs: int) -> list[tuple[int, int]]:
     """Return the first and last number of the runs of every part."""
-    number = max(2, runs // _FLOOR_RUNS[case.batch]) if case.what == "floor" else runs
+    number = runs
+    if case.what == "floor":
+        number = max(2, runs // _FLOOR_RUNS[case.batch])
+    elif case.what == "edge":
+        number = runs * _EDGE_RUNS.get(case.batch, 1)
     return [(first, min(first + _PART, number)) for first in range(0, number, _PART)]
