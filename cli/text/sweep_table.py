@@ -8,7 +8,7 @@ from quadsim.cli.text.stored_table import Printed, PrintedTable, print_answer, p
 from quadsim.cli.text.sweep_columns import ExtraColumn, choice_columns, criterion_columns, extra_columns, steps_text
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.support import store
-from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.config.grid import SweepGrid, option_name
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_notes
 from quadsim.simulator.sweeps.results.results import Results
 
@@ -27,7 +27,7 @@ def print_results(results: Results, *, quiet: bool) -> None:
 def printed_of(results: Results) -> Printed:
     """What a sweep prints, as plain data."""
     return Printed(
-        tables=[_table(results, label, best) for label, _, best in results.groups()],
+        tables=[*(_table(results, label, best) for label, _, best in results.groups()), *_tails(results)],
         answers=results.answers,
         notes=results.notes,
         bounds=[*guarantee_tables(results), *means_tables(results)],
@@ -37,6 +37,30 @@ def printed_of(results: Results) -> Printed:
         figures=list(results.figures),
         document=results.to_json(),
     )
+
+
+_SMALLEST_TAIL = 1000
+"""Runs of a row from which on its tail is told."""
+
+
+def _tails(results: Results) -> list[PrintedTable]:
+    """Return the table of the 1 - delta quantiles of the steps at the best rates; none where rows were kept or runs are few."""
+    tails = results.tails
+    if tails is None or not len(tails) or tails["runs"].max() < _SMALLEST_TAIL:
+        return []
+    config = results.config
+    points = results.best.drop_duplicates("point").set_index("point").to_dict("index")
+    rows: list[list[str] | None] = []
+    for (number, optimizer), same in tails[tails["best_lr"]].groupby(["point", "optimizer"], sort=False):
+        point = points[int(str(number))]
+        others = [f"{option_name(facet)} {point[facet]}" for facet in config.facets]
+        name = ", ".join([point_text(point, config.axis), *others])
+        for place, row in enumerate(same.to_dict("records")):
+            low, high = (steps_text(row[end], config.steps) for end in ("steps_low", "steps_high"))
+            first = [name, str(optimizer), f"{row['runs']:,}"] if place == 0 else ["", "", ""]
+            rows.append([*first, f"{row['chance']:g}", steps_text(row["steps"], config.steps), f"{low} - {high}"])
+    headings = [" / ".join(config.compared), "optimizer", "runs", "delta", "steps (at most)", "95%"]
+    return [PrintedTable("Steps that all but a share delta of the runs need, at the best rates", headings, rows)]
 
 
 def _table(results: Results, label: str, best: Any) -> PrintedTable:

@@ -14,7 +14,8 @@ from scipy.stats import t as student
 from quadsim.cli.pages.sweep_bounds import bounds_section
 from quadsim.cli.text.guarantee_table import guarantee_tables
 from quadsim.cli.text.means_table import means_notes, means_tables
-from quadsim.cli.text.sweep_columns import extra_columns
+from quadsim.cli.text.sweep_columns import extra_columns, steps_text
+from quadsim.cli.text.sweep_table import printed_of
 from quadsim.simulator import ModelSweepConfig, SweepConfig, load_results, sweep
 from quadsim.simulator.figures.sweep_figures import gap_table
 from quadsim.simulator.problems.oracles import FULL, Stream
@@ -194,7 +195,12 @@ def test_tails_of_the_steps_are_counted_in_bounded_memory():
     }
     values |= {"heterogeneity": 1.0, "seeds": 1200, "steps": 60, "lr": (0.1,), "tolerance": 0.3, "optimizers": ("gd",)}
     values |= {"engine": "reference"}
-    tails = sweep(SweepConfig(**values, keep="quantiles")).tails
+    counted = sweep(SweepConfig(**values, keep="quantiles"))
+    tails = counted.tails
+    table = printed_of(counted).tables[-1]
+    assert table.headings[-3:] == ["delta", "steps (at most)", "95%"]
+    assert [row[2:4] for row in table.rows] == [["1,200", "0.1"], ["", "0.01"]]
+    assert [row[4] for row in table.rows] == [steps_text(value, 60) for value in tails["steps"]]
     rows = sweep(SweepConfig(**values, keep="rows"))
     assert rows.tails is None
     assert tails["chance"].tolist() == pytest.approx([0.1, 0.01])
