@@ -68,6 +68,10 @@ _Draws = Annotated[
         "means of this many runs each."
     ),
 ]
+_Out = Annotated[
+    Path | None,
+    path_option("--out", "Folder for verify.json and report.html, with --draws for draws.csv [no files]."),
+]
 _Workers = Annotated[
     int | None,
     typer.Option(help="With --mutants, --instances or --draws: number of processes; the result is the same [1]."),
@@ -90,10 +94,7 @@ def verify(
     instances: _Instances = None,
     draws: _Draws = None,
     workers: _Workers = None,
-    out: Annotated[
-        Path | None,
-        path_option("--out", "Folder for verify.json and report.html, with --draws for draws.csv [no files]."),
-    ] = None,
+    out: _Out = None,
     style: StyleOption = "quadsim",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
