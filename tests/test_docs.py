@@ -97,3 +97,11 @@ def test_every_reference_to_the_page_on_theory_resolves():
 def test_every_theorem_is_on_the_page_on_theory():
     missing = [n for n in quadsim.theory.THEOREMS if not re.search(rf"(?<![\w-]){n}(?![\w-])", THEORY)]
     assert missing == []
+
+
+def test_the_page_of_streams_holds_the_stored_rows_of_the_gate():
+    from quadsim.cli.text.draws_table import placed
+
+    page, stored = ((ROOT / "docs" / name).read_text() for name in ("streams.md", "draws.csv"))
+    assert placed(page, stored) == page
+    assert ",refuted\n" not in stored

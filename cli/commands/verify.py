@@ -68,6 +68,10 @@ _Draws = Annotated[
         "means of this many runs each."
     ),
 ]
+_Out = Annotated[
+    Path | None,
+    path_option("--out", "Folder for verify.json and report.html, with --draws for draws.csv [no files]."),
+]
 _Workers = Annotated[
     int | None,
     typer.Option(help="With --mutants, --instances or --draws: number of processes; the result is the same [1]."),
@@ -90,7 +94,7 @@ def verify(
     instances: _Instances = None,
     draws: _Draws = None,
     workers: _Workers = None,
-    out: Annotated[Path | None, path_option("--out", "Folder for verify.json and report.html [no files].")] = None,
+    out: _Out = None,
     style: StyleOption = "quadsim",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -119,7 +123,7 @@ def verify(
             _stress(instances, asked, workers or 1, as_json=as_json, quiet=quiet)
             return
         if draws is not None:
-            _hold_means(draws, workers or 1, as_json=as_json, quiet=quiet)
+            _hold_means(draws, workers or 1, given_path("out", out), as_json=as_json, quiet=quiet)
             return
         out = given_path("out", out)
         if out is not None:
@@ -164,8 +168,8 @@ def _check_gates(given: Mapping[str, Any], gates: Mapping[str, Any]) -> None:
         )
     gate = "--mutants" if mutants else "--instances" if instances else "--draws"
     rest = "--every, --workers and --seed" if mutants else "names of theorems, --workers and --seed"
-    rest = "--workers" if draws else rest
-    others = [name for name in ("problems", "exact", "search", "out") if given[name]]
+    rest = "--workers and --out" if draws else rest
+    others = [name for name in ("problems", "exact", "search", "out") if given[name] and not (draws and name == "out")]
     others = ["names", *others] if (mutants or draws) and given["names"] else others
     others += ["seed"] if draws and given["seed"] else []
     others += ["instances"] if mutants and instances else []
@@ -259,21 +263,31 @@ def _try_mutants(every: int, seed: int, workers: int, *, as_json: bool, quiet: b
         raise typer.Exit(1)
 
 
-def _hold_means(draws: int, workers: int, *, as_json: bool, quiet: bool) -> None:
+def _hold_means(draws: int, workers: int, out: Path | None, *, as_json: bool, quiet: bool) -> None:
     """Hold the exact means on streams of samples against runs and print what was found; exit code 1 if a mean is refuted."""
     from quadsim.cli.progress import progress_bar
-    from quadsim.cli.text.draws_table import draws_document, draws_table
+    from quadsim.cli.text.draws_table import DRAWS, draws_csv, draws_document, draws_row, draws_table
+    from quadsim.simulator.support import store
+    from quadsim.simulator.sweeps.run.folder import make_folder
     from quadsim.theory.verifying.streams.means import ERROR_RATE
     from quadsim.theory.verifying.streams.monte_carlo import monte_carlo
 
+    if out is not None:
+        make_folder(out, "earlier means over draws", DRAWS)
     with progress_bar(quiet=quiet) as progress:
         found = list(monte_carlo(draws, workers=workers, progress=progress))
+    ends = Ends()
+    if out is not None:
+        content = draws_csv([draws_row(one) for one in found]).encode()
+        with ends.attempt(f"{out / DRAWS}", "the table is all there is; make room and run the command again"):
+            store.write_whole(out / DRAWS, lambda path: path.write_bytes(content))
     if as_json:
         print_json({"error_rate": ERROR_RATE, "cases": [draws_document(one) for one in found]})
     else:
         typer.echo(draws_table(found, ERROR_RATE))
     if any(one.verdict == "refuted" for one in found):
         raise typer.Exit(1)
+    ends.exit()
 
 
 def _verified(asked: Mapping[str, Any], *, quiet: bool) -> "tuple[list[TheoremReport], list[ClaimReport], bool]":

@@ -11,6 +11,7 @@ from quadsim.cli.pages.page import Block, Cell, Column, Items, Section, Table, T
 from quadsim.cli.pages.theorem_card import anchor, kept_card, known_theorems
 from quadsim.cli.pages.words import margin_text
 from quadsim.cli.text.guarantee_table import GUARANTEES_TITLE, guarantee_cells, guarantee_headings, point_text
+from quadsim.cli.text.means_table import means_notes, means_tables
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_notes, guarantee_rows
 from quadsim.simulator.sweeps.results.results import Results
@@ -119,7 +120,7 @@ def bounds_section(results: Results) -> Section:
     names += [
         name for name in dict.fromkeys(guaranteed.get("theorem", ())) if name in known_theorems() and name not in names
     ]
-    blocks: list[Block] = [table, *_against(results), *_guaranteed(results, guaranteed)]
+    blocks: list[Block] = [table, *_against(results), *_guaranteed(results, guaranteed), *_means(results)]
     blocks += [kept_card(name) for name in names]
     return Section("Bounds", tuple(blocks))
 
@@ -144,6 +145,16 @@ def _guaranteed(results: Results, rows: pd.DataFrame) -> list[Block]:
     table = Table(GUARANTEES_TITLE, columns, cells, note)
     reasons: list[Block] = [Text("Where a bound does not speak of all problems:"), Items(tuple(why))] if why else []
     return [table, *reasons]
+
+
+def _means(results: Results) -> list[Block]:
+    """Return the table of means on streams."""
+    tables = means_tables(results)
+    if not tables:
+        return []
+    columns = tuple(Column(name, position > 2) for position, name in enumerate(tables[0].headings))
+    cells = tuple(tuple(map(Cell, row)) for row in tables[0].rows if row is not None)
+    return [Table(tables[0].title, columns, cells, means_notes(results)[0])]
 
 
 def _row(found: _Found) -> tuple[Cell, ...]:

@@ -46,8 +46,11 @@ def extra_columns(results: Results) -> tuple[ExtraColumn, ...]:
     found: tuple[ExtraColumn, ...] = () if path is None else imported(path)
     others = results.awaits_bounds or results.guarantees is not None
     found = tuple(map(_pointing, found)) if others else found
-    streams = any(row.get("batch", "full") != "full" for row in results.best_rows)
-    return (_SAMPLES, *_limits(results), *found) if streams else found
+    if not any(row.get("batch", "full") != "full" for row in results.best_rows):
+        return found
+    config: Any = results.config
+    limits = _limits(results) if all(hasattr(point, "oracle") for point in config.points) else ()
+    return (_samples(results), *limits, *found)
 
 
 _MOST_PROBLEMS = 16
@@ -138,18 +141,24 @@ def _differs(row: Row, column: str) -> bool:
     return bool(np.isinf(other) or np.isinf(asked) or abs(other - asked) > 0.1 * asked)
 
 
-def _samples(row: Row) -> float:
-    """Samples of a stream until the median of the steps; NaN for the full batch."""
-    return float("nan") if row["batch"] == "full" else float(row["steps_median"]) * int(row["batch"])
+def _samples(results: Results) -> ExtraColumn:
+    """Samples until the median of the steps: the steps times the batch.
 
+    With the full batch a step of a toy model sees every sequence; one of a quadratic sees the Hessian, and no samples.
+    """
+    config: Any = results.config
 
-def _samples_text(row: Row, steps: int) -> str:
-    samples = _samples(row)
-    return "" if np.isnan(samples) else steps_text(samples, steps * int(row["batch"]))
+    def batch(row: Row) -> float:
+        if row["batch"] != "full":
+            return float(row["batch"])
+        example = getattr(config.points[row["point"]], "example", None)
+        return np.nan if example is None else float(example.task.size)
 
+    def text(row: Row, steps: int) -> str:
+        each = batch(row)
+        return "" if np.isnan(each) else steps_text(float(row["steps_median"]) * each, steps * int(each))
 
-_SAMPLES = ExtraColumn("samples", _samples, _samples_text)
-"""Of runs on a stream: the steps times the batch."""
+    return ExtraColumn("samples", lambda row: float(row["steps_median"]) * batch(row), text)
 
 
 def _three_digits(value: float) -> str:

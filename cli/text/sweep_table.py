@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from quadsim.cli.text.guarantee_table import guarantee_tables, point_text
+from quadsim.cli.text.means_table import means_notes, means_tables
 from quadsim.cli.text.stored_table import (
     Printed,
     PrintedAnswer,
@@ -15,7 +16,7 @@ from quadsim.cli.text.stored_table import (
 from quadsim.cli.text.sweep_columns import ExtraColumn, choice_columns, criterion_columns, extra_columns, steps_text
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.support import store
-from quadsim.simulator.sweeps.config.grid import SweepGrid
+from quadsim.simulator.sweeps.config.grid import SweepGrid, option_name
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_notes
 from quadsim.simulator.sweeps.results.results import Results
 
@@ -33,7 +34,7 @@ def print_results(results: Results, *, quiet: bool) -> None:
 
 def printed_answer_of(results: Results) -> PrintedAnswer:
     """What a sweep prints as soon as its runs are finished, as plain data."""
-    tables = [_table(results, label, best) for label, best in results.grouped_rows]
+    tables = [*(_table(results, label, best) for label, best in results.grouped_rows), *_tails(results)]
     return PrintedAnswer(tables, results.answers, results.notes)
 
 
@@ -41,13 +42,37 @@ def printed_of(results: Results) -> Printed:
     """All that a sweep prints, as plain data."""
     return Printed(
         **vars(printed_answer_of(results)),
-        bounds=guarantee_tables(results),
+        bounds=[*guarantee_tables(results), *means_tables(results)],
         certified=[results.certified] if results.certified else [],
-        bounds_notes=guarantee_notes(results),
+        bounds_notes=[*guarantee_notes(results), *means_notes(results)],
         files=[store.REPORT, *results.files],
         figures=list(results.figures),
         document=results.to_json(),
     )
+
+
+_SMALLEST_TAIL = 1000
+"""Runs of a row from which on its tail is told."""
+
+
+def _tails(results: Results) -> list[PrintedTable]:
+    """Return the table of the 1 - delta quantiles of the steps at the best rates; none where rows were kept or runs are few."""
+    tails = results.tails
+    if tails is None or not len(tails) or tails["runs"].max() < _SMALLEST_TAIL:
+        return []
+    config = results.config
+    points = {int(row["point"]): row for row in results.best_rows}
+    rows: list[list[str] | None] = []
+    for (number, optimizer), same in tails[tails["best_lr"]].groupby(["point", "optimizer"], sort=False):
+        point = points[int(str(number))]
+        others = [f"{option_name(facet)} {point[facet]}" for facet in config.facets]
+        name = ", ".join([point_text(point, config.axis), *others])
+        for place, row in enumerate(same.to_dict("records")):
+            low, high = (steps_text(row[end], config.steps) for end in ("steps_low", "steps_high"))
+            first = [name, str(optimizer), f"{row['runs']:,}"] if place == 0 else ["", "", ""]
+            rows.append([*first, f"{row['chance']:g}", steps_text(row["steps"], config.steps), f"{low} - {high}"])
+    headings = [" / ".join(config.compared), "optimizer", "runs", "delta", "steps (at most)", "95%"]
+    return [PrintedTable("Steps that all but a share delta of the runs need, at the best rates", headings, rows)]
 
 
 def _table(results: Results, label: str, best: Sequence[Mapping[str, Any]]) -> PrintedTable:

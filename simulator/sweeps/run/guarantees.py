@@ -18,6 +18,10 @@ __all__ = ["MOST_PROBLEMS", "write_guarantees"]
 MOST_PROBLEMS = 64
 """Problems of a point that a theory is asked about: the first of those that are reported."""
 
+_MOST_IN_THE_MEAN = 4096
+_MEAN_WORK = 2_000_000_000
+"""On a stream more problems are asked about, as their runs are judged by their mean; so many times (3 P)^3 at most."""
+
 
 def write_guarantees(folder: Path, config: SweepGrid, best: pd.DataFrame, guarantor: Guarantor) -> None:
     """Write a row for every problem and guarantee of an optimizer, mostly where no theorem bounds its best rate.
@@ -33,9 +37,10 @@ def write_guarantees(folder: Path, config: SweepGrid, best: pd.DataFrame, guaran
         guarantor: the theory.
     """
     specs = {spec.label: spec for spec in config.specs}
-    seeds = np.asarray(config.reported)[:MOST_PROBLEMS]
+    reported = np.asarray(config.reported)
     frames = []
     for row in best.to_dict("records"):
+        seeds = reported[: _most_problems(config.points[row["point"]])]
         asked = _asked(folder, config, row, specs[str(row["setting"])], seeds)
         for found in guarantor(asked):
             columns: dict[str, Any] = {name: row[name] for name in KEYS}
@@ -47,6 +52,13 @@ def write_guarantees(folder: Path, config: SweepGrid, best: pd.DataFrame, guaran
             frames.append(pd.DataFrame(columns))
     if frames:
         store.write_frame(folder / store.GUARANTEES, pd.concat(frames, ignore_index=True))
+
+
+def _most_problems(point: Any) -> int:
+    if batch_of(point.oracle) is None:
+        return MOST_PROBLEMS
+    each = (3 * point.problem(1, 0).dimension) ** 3
+    return min(max(_MEAN_WORK // each, MOST_PROBLEMS), _MOST_IN_THE_MEAN)
 
 
 def _asked(folder: Path, config: Any, row: dict[Any, Any], spec: Any, seeds: "np.ndarray[Any, Any]") -> Asked:

@@ -146,8 +146,10 @@ def test_killed_at_random_moments(zygote, whole, tmp_path, wanted):
 
 @pytest.mark.slow
 def test_a_stochastic_sweep_killed_at_random_moments(zygote, tmp_path):
-    whole = sweep(SweepConfig(**STREAM), judge, out=tmp_path / "whole").folder
-    killed_at_random(zygote, whole, tmp_path, 20, config=STREAM)
+    """Twelve steps are enough, as every step draws; a sweep is then mostly files, which is where a kill can do harm."""
+    config = {**STREAM, "batch": ("2",), "lr": (0.01, 0.1), "steps": 12}
+    whole = sweep(SweepConfig(**config), judge, out=tmp_path / "whole").folder
+    killed_at_random(zygote, whole, tmp_path, 20, each=4, config=config)
 
 
 def test_a_stochastic_sweep_that_is_stopped_goes_on_to_the_same_bits(tmp_path):
@@ -162,8 +164,8 @@ def test_a_stochastic_sweep_that_is_stopped_goes_on_to_the_same_bits(tmp_path):
     assert_same(tmp_path / "it", whole)
 
 
-def killed_at_random(zygote, whole, tmp_path, wanted, **options):
-    """Kill sweeps so many times, resume each, and compare all bits with those of the whole."""
+def killed_at_random(zygote, whole, tmp_path, wanted, each=2, **options):
+    """Kill sweeps so many times, `each` times a folder at most, resume each, and compare all bits with those of the whole."""
     start, ended = zygote
     for name in ("first", "second"):  # the first reads what a process reads once
         begin = time.perf_counter()
@@ -175,7 +177,7 @@ def killed_at_random(zygote, whole, tmp_path, wanted, **options):
     while kills < wanted:
         folder, trials = tmp_path / str(trials), trials + 1
         assert trials < 60
-        for _ in range(2):
+        for _ in range(each):
             start(folder, after=moments.uniform(0.0, seconds), **options)
             how = ended()
             assert how in (0, -signal.SIGKILL)

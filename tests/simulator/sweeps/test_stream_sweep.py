@@ -2,17 +2,26 @@
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import xarray as xr
+from scipy.stats import t as student
 
+from quadsim.cli.pages.sweep_bounds import bounds_section
 from quadsim.cli.text.guarantee_table import guarantee_tables
-from quadsim.cli.text.sweep_columns import extra_columns
-from quadsim.simulator import SweepConfig, load_results, sweep
+from quadsim.cli.text.means_table import means_notes, means_tables
+from quadsim.cli.text.sweep_columns import extra_columns, steps_text
+from quadsim.cli.text.sweep_table import printed_of
+from quadsim.simulator import ModelSweepConfig, SweepConfig, load_results, sweep
 from quadsim.simulator.figures.sweep_figures import gap_table
 from quadsim.simulator.problems.oracles import FULL, Stream
+from quadsim.simulator.runs.guaranteed import IN_THE_MEAN
 from quadsim.theory import guarantees, judge
+from quadsim.theory.verifying.streams.sweep_means import sweep_means
 
 CONFIG = SweepConfig(
     heterogeneity=(1.0, 100.0), batch=("4", "full"), label_noise=0.1, seeds=4, steps=150, tolerance=0.1, lr_density=2,
@@ -54,6 +63,46 @@ def test_a_stream_stands_in_the_table_with_its_samples_and_the_mean(swept):
     assert "the mean over draws, exactly" in text
 
 
+def test_the_runs_of_a_sweep_are_judged_by_their_mean(swept):
+    (row,) = sweep_means(swept)[lambda found: found["point"] == 0].to_dict("records")
+    assert (row["optimizer"], row["theorem"], row["runs"], row["means"]) == ("gd", "sgd-moments", 4, 8)
+    assert row["verdict"] == "undecided"  # four runs
+    tables = means_tables(swept)
+    assert "100, batch 4" in str(tables[0].rows)
+    assert "refuted with a chance of 1e-06 at most (as the best rate was chosen on these runs" in means_notes(swept)[0]
+    assert "exact mean on a stream" in str(bounds_section(swept))
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(1.0, "holds"), (1.2, "refuted"), (0.8, "refuted")])
+@pytest.mark.parametrize("select_on", ["all", "half"])
+def test_a_mean_that_the_runs_do_not_have_is_refuted_with_the_rate_of_error_of_the_sweep(off, verdict, select_on):
+    """Runs of 400 problems of different heights, each a few percent around its own mean."""
+    draw = np.random.default_rng(0)
+    means = np.array([1.0, 0.5, 0.2]) * draw.uniform(0.5, 1.5, size=(400, 1))
+    means /= means[:, :1]
+    gaps = means * np.append(np.ones((400, 1)), 1.0 + 0.3 * draw.uniform(-1.0, 1.0, size=(400, 2)), axis=1) * 7.0
+    key = {"point": 0, "optimizer": "gd", "setting": "gd", "lr": 0.1}
+    known = pd.DataFrame({
+        **key,
+        "theorem": "sgd-moments",
+        "kind": IN_THE_MEAN,
+        "seed": np.arange(400),
+        "curve": list(off * means),
+    })
+    curves = xr.Dataset(
+        {"gap": (("point", "optimizer", "seed", "step"), gaps[None, None])},
+        {"optimizer": ["gd"], "seed": np.arange(400)},
+    )
+    best = pd.DataFrame([key | {"rates_tried": 1000}])
+    results = SimpleNamespace(guarantees=known, curves=curves, best=best, config=SimpleNamespace(select_on=select_on))
+    (row,) = sweep_means(results).to_dict("records")
+    assert row["verdict"] == verdict
+    assert row["means"] == 2
+    assert row["noticed"] == pytest.approx((row["allowed"] + 1.65) * 0.3 / 3**0.5 / 400**0.5 / off, rel=0.15)
+    tried = 1000 if select_on == "all" else 1
+    assert row["allowed"] == pytest.approx(student.isf(1e-6 / (8 * tried) / 4, 399))
+
+
 def test_floor_and_critical_batch_are_columns_and_the_exact_mean_is_drawn(swept):
     floor, critical = (c for c in extra_columns(swept) if c.heading in ("mean floor", "critical batch"))
     for row in swept.best.to_dict("records"):
@@ -84,6 +133,20 @@ def test_the_momentum_that_optimizers_list_is_swept_on_a_stream():
     assert set(swept.best["setting"]) <= {"heavy-ball:momentum=0.5", "heavy-ball:momentum=0.9"}
     assert (swept.best["settings_tried"] == 2).all()
     assert "heavy-ball" in SweepConfig().optimizers
+
+
+def test_samples_of_toy_models_count_every_sequence_of_the_full_batch():
+    config = ModelSweepConfig(model=("transformer",), batch=("4", "full"), heterogeneity=(1.0,))
+    rows = [
+        {"point": p, "batch": b, "steps_median": s}
+        for p, (b, s) in enumerate([("4", 30.0), ("full", 10.0), ("4", np.inf)])
+    ]
+    results = SimpleNamespace(config=config, best=pd.DataFrame(rows), awaits_bounds=False, guarantees=None)
+    samples = extra_columns(results)[0]
+    assert samples.heading == "samples"
+    size = config.points[1].example.task.size
+    assert [samples.text(row, 100) for row in rows] == ["120", str(10 * size), "> 400"]
+    assert "critical batch" not in [column.heading for column in extra_columns(results)]
 
 
 def test_no_bound_of_the_full_gradient_stands_at_a_stream(swept):
@@ -132,7 +195,12 @@ def test_tails_of_the_steps_are_counted_in_bounded_memory():
     }
     values |= {"heterogeneity": 1.0, "seeds": 1200, "steps": 60, "lr": (0.1,), "tolerance": 0.3, "optimizers": ("gd",)}
     values |= {"engine": "reference"}
-    tails = sweep(SweepConfig(**values, keep="quantiles")).tails
+    counted = sweep(SweepConfig(**values, keep="quantiles"))
+    tails = counted.tails
+    table = printed_of(counted).tables[-1]
+    assert table.headings[-3:] == ["delta", "steps (at most)", "95%"]
+    assert [row[2:4] for row in table.rows] == [["1,200", "0.1"], ["", "0.01"]]
+    assert [row[4] for row in table.rows] == [steps_text(value, 60) for value in tails["steps"]]
     rows = sweep(SweepConfig(**values, keep="rows"))
     assert rows.tails is None
     assert tails["chance"].tolist() == pytest.approx([0.1, 0.01])

@@ -1,5 +1,7 @@
 """Means on streams judged by confidence: the rate of errors, heavy tails, power, and planted faults of the simulator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -123,3 +125,56 @@ def test_all_engines_and_parts_of_runs_have_the_same_means():
     whole = simulate(problem, "heavy-ball", **arguments)
     part = simulate(problem.select([4, 5]), "heavy-ball", **arguments)
     np.testing.assert_array_equal(whole.gap[4:], part.gap)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_fourth_moments_in_one_dimension_are_those_of_chi_square(batch):
+    """Without noise e' = e (1 - x c/b) with c of chi-square's law with b degrees of freedom."""
+    from quadsim.theory.verifying.streams.fourth_moments import FourthMoments
+
+    x = 0.3
+    moment = [np.prod([batch + 2.0 * k for k in range(n)]) / batch**n for n in range(5)]
+    factor = sum((-x) ** n * c * m for n, (c, m) in enumerate(zip((1, 4, 6, 4, 1), moment, strict=True)))
+    second = 1 - 2 * x + x**2 * moment[2]
+    one = FourthMoments(0.15, None, np.array([2.0]), Stream(batch))
+    assert one.radius == pytest.approx(factor, rel=1e-12)
+    assert one.deviations(np.array([1.5]), 2)[2] == pytest.approx(1.5**2 * np.sqrt(factor**2 - second**4), rel=1e-9)
+
+
+@pytest.mark.parametrize(("rule", "momentum", "law"), [("gd", None, "student-9"), ("heavy-ball", 0.9, "normal")])
+def test_the_standard_deviation_of_the_gap_is_that_of_runs(rule, momentum, law):
+    from quadsim.theory.verifying.streams.fourth_moments import FourthMoments
+
+    one = BlockQuadratic.generate(blocks=2, block_size=2, heterogeneity=3, problems=1, seed=2)
+    start = one.layout.flatten(one.initial_error)[0]
+    many = BlockQuadratic.from_blocks(list(one.hessian[2][0]), initial_error=np.tile(start, (8000, 1)), seed=7)
+    oracle, lr = Stream(2, 1.0, law), 0.05 if momentum is None else 0.01
+    settings = {} if momentum is None else {"momentum": momentum}
+    run = simulate(many, rule, lr=lr, steps=8, record=4, oracle=oracle, **settings)
+    errors = one.initial_coefficients[2][0].ravel()
+    exact = FourthMoments(lr, momentum, one.eigenvalues[2][0].ravel(), oracle).deviations(errors, 8)[[4, 8]]
+    np.testing.assert_allclose(run.gap[:, 0, 1:].std(axis=0), exact, rtol=0.06)
+
+
+def test_a_law_without_a_fourth_moment_is_refused_and_an_undecided_case_says_why():
+    from quadsim.theory.verifying.streams.fourth_moments import FourthMoments
+
+    with pytest.raises(ValueError, match="noise law must have a fourth moment, got student-4; use more than 4"):
+        FourthMoments(0.1, None, np.ones(1), Stream(1, 0.1, "student-4")).deviations(np.ones(1), 1)
+    few = found(Case("curve", "gd", 0.0, 1, "normal", 10.0, 0.3), 60)
+    assert few.state.startswith("undecided: wants ")
+    assert few.fourth < 1.0
+    assert few.deviation == pytest.approx(0.43, abs=0.1)
+    assert replace(few, fourth=1.1).state == "undecided: no variance"
+
+
+def test_rows_of_cases_are_a_file_and_a_table_on_a_page():
+    from quadsim.cli.text.draws_table import MARKERS, draws_csv, draws_row, placed
+
+    row = draws_row(found(Case("signs", "signsgd", 0.0, 1, "normal", 10.0, 0.05), 3000))
+    page = placed(f"before\n{MARKERS[0]}earlier{MARKERS[1]}\nafter", draws_csv([row]))
+    assert "earlier" not in page
+    assert "| signsgd, one step from state 0, heterogeneity 10 | 3,000 | 1 |" in page
+    assert placed(page, draws_csv([row])) == page
+    with pytest.raises(ValueError, match="page must hold the markers"):
+        placed("", draws_csv([row]))

@@ -36,6 +36,7 @@ class JudgedMeans:
         relative_error: one standard error over the expectation.
         noticed: smallest relative error of the expectation that would have been seen in 95 of 100 cases.
         verdict: `holds`, `refuted`, or `undecided` where the runs are too few for their tails, or some did not stay finite.
+        wanted: number of runs from which on the skewness that was seen would leave a verdict; NaN where runs did not stay finite.
     """
 
     runs: int
@@ -44,6 +45,7 @@ class JudgedMeans:
     relative_error: Array
     noticed: Array
     verdict: NDArray[np.str_]
+    wanted: Array
 
 
 @dataclass(eq=False)
@@ -97,7 +99,8 @@ class MeanSums:
             noticed = (allowed + float(student.isf(1.0 - _POWER, self._runs - 1))) * error
         known = np.isfinite(errors) & (added <= 1.0)
         verdict = np.where(known, np.where(np.abs(errors) <= allowed, "holds", "refuted"), "undecided")
-        return JudgedMeans(self._runs, errors, allowed, error, noticed, verdict)
+        wanted = np.where(np.isfinite(added), self._runs * added**2, np.nan)  # what skewness adds falls as 1/sqrt N
+        return JudgedMeans(self._runs, errors, allowed, error, noticed, verdict, wanted)
 
     def __add__(self, other: Self) -> Self:
         """Return the sums over the runs of both, for the same expectations."""

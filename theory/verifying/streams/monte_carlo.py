@@ -20,6 +20,7 @@ from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.support.checks import check_count
 from quadsim.theory.running.stream_moments import Moments, largest_stable_rate, sign_step_gap
 from quadsim.theory.verifying.processes import in_processes
+from quadsim.theory.verifying.streams.fourth_moments import FourthMoments
 from quadsim.theory.verifying.streams.means import ERROR_RATE, JudgedMeans, MeanSums
 
 __all__ = ["CASES", "Case", "CaseFound", "monte_carlo", "run_part"]
@@ -30,6 +31,7 @@ _PART = 2500  # runs of one task
 _NOISE = 0.5
 _STEPS = {1: 64, 4: 64, 64: 32}
 _FLOOR_RUNS = {1: 2, 4: 4, 64: 10}  # one run in so many
+_EDGE_RUNS = {1: 5, 4: 1, 64: 1}  # at b = 1 the factors of a step have the longest tails, and a run costs least
 _RELAXED = 1e-3
 _EDGE = 32
 
@@ -69,7 +71,8 @@ class Case:
         words = {"curve": "curve", "edge": f"factor of a step at {self.share:g} of the limit", "floor": "floor"}[
             self.what
         ]
-        return f"{words} of {self.rule}, b = {self.batch}, heterogeneity {self.heterogeneity:g}{noise}"
+        share = f", {self.share:g} of the limit" if self.what == "curve" else ""
+        return f"{words} of {self.rule}, b = {self.batch}, heterogeneity {self.heterogeneity:g}{noise}{share}"
 
     @property
     def oracle(self) -> Stream:
@@ -84,11 +87,13 @@ class Case:
 
 _RULES = (("gd", 0.0), ("heavy-ball", 0.9))
 _BATCHES = (1, 4, 64)
+_LAWS = ("normal", "student-5")
+_HETEROGENEITIES = (1.0, 10.0, 100.0)
 
 CASES: tuple[Case, ...] = (
     *(
         Case("curve", rule, momentum, batch, law, heterogeneity, 0.3)
-        for law, (rule, momentum), batch, heterogeneity in product(("normal", "student-5"), _RULES, _BATCHES, (1.0, 10.0, 100.0))
+        for law, (rule, momentum), batch, heterogeneity in product(_LAWS, _RULES, _BATCHES, _HETEROGENEITIES)
     ),
     *(
         Case("edge", rule, momentum, batch, "normal", 10.0, share)
@@ -99,8 +104,13 @@ CASES: tuple[Case, ...] = (
         for (rule, momentum), batch, heterogeneity in product(_RULES, _BATCHES, (1.0, 10.0))
     ),
     *(Case("signs", "signsgd", 0.0, 1, "normal", 10.0, 0.05 * 2.0**state, state) for state in range(5)),
+    # At b = 1 and 0.3 of the limit few runs carry a mean; at 0.1 of it 20,000 runs are enough for their skewness.
+    *(
+        Case("curve", rule, momentum, 1, law, heterogeneity, 0.1)
+        for law, (rule, momentum), heterogeneity in product(_LAWS, _RULES, _HETEROGENEITIES)
+    ),
 )  # fmt: skip
-"""All cases."""
+"""All cases; a case is added at the end, as its place is the seed of its samples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,12 +122,18 @@ class CaseFound:
         radius: spectral radius of the exact recursion; NaN for a sign step.
         means: the judged means, one for each recorded step.
         expected: what is expected of each, relative to the gap at the start.
+        deviation: of a curve, the largest standard deviation of one run's gap over the mean, from its exact fourth moments; NaN
+            for the other cases.
+        fourth: spectral radius of the recursion of the fourth moments of the error: the variance of the gap stays bounded if
+            and only if it is below 1. NaN for factors of a step, which have light tails, and for sign steps.
     """
 
     case: Case
     radius: float
     means: JudgedMeans
     expected: Array
+    deviation: float = np.nan
+    fourth: float = np.nan
 
     @property
     def worst(self) -> float:
@@ -138,6 +154,21 @@ class CaseFound:
         return float((measured - 1.0) * np.sign(self.radius - 1.0) / (self.radius * self.means.relative_error[0]))
 
     @property
+    def state(self) -> str:
+        """The verdict, and of `undecided` the reason.
+
+        `undecided: no variance` where E gap^2 grows without end, so that no standard error is one at every step; else
+        `undecided: wants N runs`: the skewness that was seen leaves a verdict from N runs on. Skewness needs the sixth moments
+        of the error, which the noise of Student's law with 5 degrees of freedom does not have: there N grows with the runs.
+        """
+        if self.verdict != "undecided":
+            return self.verdict
+        if self.fourth >= 1.0:
+            return "undecided: no variance"
+        wanted = float(np.max(self.means.wanted))
+        return "undecided: not finite" if np.isnan(wanted) else f"undecided: wants {wanted:.2g} runs"
+
+    @property
     def verdict(self) -> str:
         """The worst of the verdicts."""
         return next(word for word in ("refuted", "undecided", "holds") if (self.means.verdict == word).any())
@@ -154,7 +185,8 @@ def monte_carlo(
     """Yield what the runs of every case say, with one error rate over all of their comparisons.
 
     Args:
-        runs: number of runs of a curve and of a sign step; floors, which average over steps, take a part of it.
+        runs: number of runs of a curve and of a sign step; floors, which average over steps, take a part of it, and factors of a
+            step at b = 1 five times as many.
         cases: which.
         workers: number of processes; the draws are the same.
         error_rate: largest chance that any true mean among all is refuted.
@@ -173,7 +205,8 @@ def monte_carlo(
         progress(done, len(tasks), case.label)
         if last == _parts(case, runs)[-1][1]:
             exact = _exact(case)
-            yield CaseFound(case, exact.radius, sums.judge(comparisons, error_rate), exact.expected / exact.start)
+            judged = sums.judge(comparisons, error_rate)
+            yield CaseFound(case, exact.radius, judged, exact.expected / exact.start, *_spread(case, exact))
             sums = None
 
 
@@ -269,7 +302,25 @@ def _exact(case: Case) -> _Exact:
     return _Exact(one, start, gap, lr, steps, record, moments.gaps(squares, steps), moments.radius, left)
 
 
+def _spread(case: Case, exact: "_Exact") -> tuple[float, float]:
+    """Return `deviation` and `fourth` of a case."""
+    if case.what not in ("curve", "floor"):
+        return np.nan, np.nan
+    one = exact.problem
+    eigenvalues = one.eigenvalues[3][0].ravel()
+    fourth = FourthMoments(exact.lr, case.momentum or None, eigenvalues, case.oracle)
+    if case.what == "floor":
+        return np.nan, fourth.radius
+    errors = np.einsum("bij,bi->bj", one.eigenvectors[3][0], exact.error.reshape(-1, 3)).ravel()
+    deviations = fourth.deviations(errors, int(exact.steps[-1]))[exact.steps]
+    return float(np.max(deviations / exact.expected)), fourth.radius
+
+
 def _parts(case: Case, runs: int) -> list[tuple[int, int]]:
     """Return the first and last number of the runs of every part."""
-    number = max(2, runs // _FLOOR_RUNS[case.batch]) if case.what == "floor" else runs
+    number = runs
+    if case.what == "floor":
+        number = max(2, runs // _FLOOR_RUNS[case.batch])
+    elif case.what == "edge":
+        number = runs * _EDGE_RUNS.get(case.batch, 1)
     return [(first, min(first + _PART, number)) for first in range(0, number, _PART)]
