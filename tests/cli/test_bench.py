@@ -75,6 +75,14 @@ def test_what_cannot_run_is_named(fixed_ceiling):
     assert all(difference < 1e-9 for difference in found.difference.values())
 
 
+def test_on_a_stream_the_medians_over_problems_are_compared(fixed_ceiling):
+    """Draws differ by way: over 60 problems the medians of the last gaps do by some percent."""
+    work = replace(SMALL, rule="gd", problems=60, batch=2)
+    found = compare(work, rounds=1, ways=("torch batched",))
+    assert set(found.difference) == {"torch batched"}
+    assert 0.0 < found.difference["torch batched"] < 0.5
+
+
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setattr("quadsim.cli.bench.ways.find_spec", lambda name: None)
     assert "extra bench" in why_not("jax scan", SMALL)
