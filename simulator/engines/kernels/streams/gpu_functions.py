@@ -65,7 +65,7 @@ def minus_log(k, TYPE: tl.constexpr):
     exactly; from a rounded u it would have no digits left.
     """
     u = (9007199254740992 - k).to(TYPE)
-    if TYPE == tl.float64:
+    if tl.float64 == TYPE:
         bits = u.to(tl.int64, bitcast=True)
         n = ((bits + 0x0008000000000000) >> 52).to(tl.int32) - 1023
         m = (bits - (n.to(tl.int64) << 52)).to(tl.float64, bitcast=True)
@@ -78,7 +78,7 @@ def minus_log(k, TYPE: tl.constexpr):
     s = ratio(f, 2.0 + f)
     q = s * s
     p = 2.0 / 9 + q * (2.0 / 11 + q * (2.0 / 13 + q * (2.0 / 15)))
-    if TYPE == tl.float64:
+    if tl.float64 == TYPE:
         p = 2.0 / 15 + q * (2.0 / 17 + q * (2.0 / 19 + q * (2.0 / 21 + q * (2.0 / 23))))
         p = 2.0 / 9 + q * (2.0 / 11 + q * (2.0 / 13 + q * p))
     p = 2.0 / 3 + q * (2.0 / 5 + q * (2.0 / 7 + q * p))
@@ -89,14 +89,14 @@ def minus_log(k, TYPE: tl.constexpr):
 def cosine_sine(k, TYPE: tl.constexpr):
     """Return the cosine and the sine of 2 pi u, u = 1 - k/2^53.
 
-    The angle is -2 pi k/2^53. Its nearest multiple of a right angle is taken off the whole number k, so exactly; what is left is at
-    most pi/4, where Taylor's series are short. Library functions would reduce an angle of any size.
+    The angle is -2 pi k/2^53. Its nearest multiple of a right angle is subtracted from the whole number k, so exactly. The rest is
+    at most pi/4, where Taylor's series are short. Library functions would reduce an angle of any size.
     """
     quarter = (k + 1125899906842624) >> 51
     x = (k - (quarter << 51)).to(TYPE) * 6.975736996017264e-16
     turns = quarter.to(tl.int32)
     q = x * x
-    if TYPE == tl.float64:
+    if tl.float64 == TYPE:
         c = -1.1470745597729725e-11 + q * 4.779477332387385e-14
         c = 2.48015873015873e-05 + q * (-2.755731922398589e-07 + q * (2.08767569878681e-09 + q * c))
         s = 1.6059043836821613e-10 + q * -7.647163731819816e-13
@@ -155,8 +155,8 @@ def draw(
     place = row * samples + n
     tl.store(samples_ + place[:, None] * SIZE_ + i[None, :], x, mask=real[:, None] & inside)
     if LAW_ == 1:
-        first, second = normals(seed_, sample, step, low, high, _LABEL, kind)
+        first, _ = normals(seed_, sample, step, low, high, _LABEL, kind)
         tl.store(labels_ + place, first * tl.load(factors_ + 1).to(kind), mask=real)
     if LAW_ == 2:
-        first, second = words(seed_, sample, step, low, high, _LABEL)
+        first, _ = words(seed_, sample, step, low, high, _LABEL)
         tl.store(labels_ + place, 1.0 - first.to(tl.float64) * 1.1102230246251565e-16, mask=real)

@@ -2,14 +2,15 @@
 
 The residual of a sample, x'e - v xi, is a sum over all blocks. So a program holds a whole problem and a tile of settings: arrays
 (settings x coordinates), whose width is filled up to a power of two (PAD_) with coordinates that stay 0. A step is three products
-of matrices, with X = R z/sqrt(b) and l = v xi/sqrt(b) from `gpu_draws`, which makes the samples of many steps for all tiles of a
-problem:
+of matrices, with X = R z/sqrt(b) and l = v xi/sqrt(b) from `gpu_draws`, which makes the samples of many steps for all tiles of
+a problem:
 
     d = e R, twice the gap |d|^2;    r = e X - l;    g = r X'.
 
-Where R is block-diagonal with a block that ends in the middle of the padded width (HALVED_), d is a product of two halves: half
-the work. Smaller parts would be below the 16 coordinates that the matrix units take. The samples of a step are taken BATCH_AT_ONCE at a time; those that fill up the last part are 0 and change nothing. The product r has
-TAKEN_ columns, half as many where the samples of a step are so few.
+Where a block of R ends in the middle of the padded width (HALVED_), d is a product of two halves: half the work. Smaller parts
+would be below the 16 coordinates that the matrix units take. The samples of a step are taken BATCH_AT_ONCE at a time; those that
+fill up the last part are 0 and change nothing. The product r has TAKEN_ columns, half as many where the samples of a step are so
+few.
 
 In float32 a product is the sum of six bfloat16 products on the matrix units, exact to a few units in the last place. A product of
 float32 numbers by plain multiplications is slower than one of float64 numbers on the matrix units.
