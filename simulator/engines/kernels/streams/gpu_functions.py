@@ -89,8 +89,8 @@ def minus_log(k, TYPE: tl.constexpr):
 def cosine_sine(k, TYPE: tl.constexpr):
     """Return the cosine and the sine of 2 pi u, u = 1 - k/2^53.
 
-    The angle is -2 pi k/2^53. Its nearest multiple of a right angle is subtracted from the whole number k, so exactly. The rest is
-    at most pi/4, where Taylor's series are short. Library functions would reduce an angle of any size.
+    The angle is -2 pi k/2^53. Its nearest multiple of a right angle is subtracted from the whole number k, thus exactly. What is
+    left is at most pi/4, where Taylor's series are short. Library functions would reduce an angle of any size.
     """
     quarter = (k + 1125899906842624) >> 51
     x = (k - (quarter << 51)).to(TYPE) * 6.975736996017264e-16
