@@ -159,9 +159,9 @@ def compare_closed_form(*, rounds: int = 5, problems: int = 32, settings: int = 
     return np.array([_seconds(long, "cpu") / _seconds(short, "cpu") for _ in range(rounds)])
 
 
-def _in_law(work: Work, found: NDArray[np.float64], ours: NDArray[np.float64]) -> tuple[Any, Any]:
-    """Two results to compare: themselves, or, where draws differ, their medians over the problems."""
-    return (np.median(found, axis=0), np.median(ours, axis=0)) if work.batch else (found, ours)
+def _in_law(work: Work, found: NDArray[np.float64], ours: NDArray[np.float64]) -> tuple[Any, ...]:
+    """Return two results to compare, (M, K): themselves, or, where draws differ, their medians over the problems, (1, K)."""
+    return tuple(np.median(gaps, axis=0, keepdims=True) if work.batch else gaps for gaps in (found, ours))
 
 
 def _seconds(run: Callable[[], Any], device: str) -> float:

@@ -76,6 +76,15 @@ def test_what_cannot_run_is_named(fixed_ceiling):
     assert all(difference < 1e-9 for difference in found.difference.values())
 
 
+def test_on_a_stream_the_medians_over_problems_are_compared(fixed_ceiling, monkeypatch):
+    """Problem by problem these gaps agree nowhere; their medians differ by a tenth."""
+    gaps = np.array([[1.0, 20.0], [2.0, 30.0], [4.0, 70.0]])
+    ends = {"torch batched": 1.1 * gaps[[1, 2, 0]], "ours": gaps}
+    monkeypatch.setattr(measure, "WAYS", {name: lambda work, end=end: lambda: end for name, end in ends.items()})
+    found = compare(replace(SMALL, batch=2), rounds=1)
+    assert found.difference == {"torch batched": pytest.approx(0.1)}
+
+
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setattr("quadsim.cli.bench.ways.find_spec", lambda name: None)
     assert "extra bench" in why_not("jax scan", SMALL)

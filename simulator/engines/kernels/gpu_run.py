@@ -35,7 +35,7 @@ from quadsim.simulator.engines.kernels.gpu_shapes import (
 from quadsim.simulator.engines.kernels.gpu_source import Unit, kernel_source, step_names, units_of
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.streams.gpu_draws import Draws, bytes_per_step
-from quadsim.simulator.engines.kernels.streams.gpu_source import BATCH_AT_ONCE, stream_source
+from quadsim.simulator.engines.kernels.streams.gpu_source import BATCH_AT_ONCE, is_halved, stream_source
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule
 
@@ -422,6 +422,8 @@ class Run:
                 batch = self._draws.batch
                 arguments = (own.of_blocks, self._draws.samples, self._draws.labels, batch, *arguments)
                 constants["CHUNKS_"] = -(-batch // BATCH_AT_ONCE)
+                constants["TAKEN_"] = BATCH_AT_ONCE if batch > BATCH_AT_ONCE // 2 else BATCH_AT_ONCE // 2
+                constants["HALVED_"] = is_halved(self._job.problem.block_sizes, padded(size))
                 layout = self._job.problem.rule_blocks if part.unit.divided else self._job.problem.layout
                 constants["BLOCKS_"] = len(layout.block_sizes)
             elif what == "advance":

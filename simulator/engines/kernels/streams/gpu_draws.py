@@ -29,8 +29,8 @@ class Draws:
     Attributes:
         batch: b.
         steps: for how many steps there is room.
-        samples: x of every sample, (problems, steps, b, P), of which the first entries are used.
-        labels: v xi, (problems, steps, b).
+        samples: x/sqrt(b) of every sample, (problems, steps, b, P), of which the first entries are used.
+        labels: v xi/sqrt(b), (problems, steps, b).
     """
 
     def __init__(self, job: Job, blocks: Blocks, device: torch.device) -> None:
@@ -45,7 +45,10 @@ class Draws:
         # Uniform numbers keep their 53 bits until the host has made quantiles of them.
         self._law = 0 if not oracle.label_noise else 1 if oracle.noise_law == "normal" else 2
         self.labels = torch.zeros(count, dtype=torch.float64 if self._law == 2 else job.dtype, device=device)
-        (self._noise,) = on_device([(np.array([oracle.label_noise]), np.dtype(np.float64))], device)
+        # Both factors of the gradient's sum over samples hold a root of b, so that a step divides by nothing.
+        self._scale = oracle.batch**-0.5
+        factors = self._scale * np.array([1.0, oracle.label_noise])
+        (self._factors,) = on_device([(factors, np.dtype(np.float64))], device)
 
     def draw(self, begin: int, steps: int) -> None:
         """Make the samples of `steps` steps from step `begin` on."""
@@ -55,10 +58,10 @@ class Draws:
         rows = max(16, 2048 // pad)
         problems = blocks.error.shape[0]
         draw[(problems * -(-steps * batch // rows),)](
-            blocks.hessian, blocks.index, self._noise, self._seed, begin, steps, batch, self.samples, self.labels,
+            blocks.hessian, blocks.index, self._factors, self._seed, begin, steps, batch, self.samples, self.labels,
             SIZE_=self._dimension, PAD_=pad, ROWS_=rows, LAW_=self._law, num_warps=4,
         )  # fmt: skip
         if self._law == 2:
             drawn = self.labels[: problems * steps * batch]
-            made = unit_noise(self._oracle.noise_law, drawn.cpu().numpy()) * self._oracle.label_noise
+            made = unit_noise(self._oracle.noise_law, drawn.cpu().numpy()) * (self._scale * self._oracle.label_noise)
             drawn.copy_(torch.from_numpy(made))

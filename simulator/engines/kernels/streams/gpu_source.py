@@ -2,26 +2,34 @@
 
 The residual of a sample, x'e - v xi, is a sum over all blocks. So a program holds a whole problem and a tile of settings: arrays
 (settings x coordinates), whose width is filled up to a power of two (PAD_) with coordinates that stay 0. A step is three products
-of matrices, with x = R z from `gpu_draws`, which makes the samples of many steps for all tiles of a problem:
+of matrices, with X = R z/sqrt(b) and l = v xi/sqrt(b) from `gpu_draws`, which makes the samples of many steps for all tiles of
+a problem:
 
-    d = e R, twice the gap |d|^2;    r = (e X - v xi)/b;    g = r X'.
+    d = e R, twice the gap |d|^2;    r = e X - l;    g = r X'.
 
-R is block-diagonal and is multiplied as a whole: the matrix units take tiles of 16 or more, and H has no product of its own. The
-samples of a step are taken BATCH_AT_ONCE at a time; those that fill up the last part are 0 and change nothing.
+Where a block of R ends in the middle of the padded width (HALVED_), d is a product of two halves: half the work. Smaller parts
+would be below the 16 coordinates that the matrix units take. The samples of a step are taken BATCH_AT_ONCE at a time; those that
+fill up the last part are 0 and change nothing. The product r has TAKEN_ columns, half as many where the samples of a step are so
+few.
+
+In float32 a product is the sum of six bfloat16 products on the matrix units, exact to a few units in the last place. A product of
+float32 numbers by plain multiplications is slower than one of float64 numbers on the matrix units.
 
 What a rule reads of a block (L_l, mu_l, its states and means) has a value for every coordinate here, the same for all of a block,
 so that blocks of any sizes share one source.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 
-from quadsim.simulator.engines.kernels.gpu_source import PRODUCT, SHUFFLED, Source, Unit, shuffle
+from quadsim.simulator.engines.kernels.gpu_source import SHUFFLED, Source, Unit, shuffle
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.printer import label
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import MEAN_WINDOW
 
-__all__ = ["BATCH_AT_ONCE", "stream_source"]
+__all__ = ["BATCH_AT_ONCE", "is_halved", "stream_source"]
 
 BATCH_AT_ONCE = 16
 """Samples that one product takes: the fewest that the matrix units take."""
@@ -33,7 +41,8 @@ _ARGUMENTS = (
 _FOLLOWED = "table_, begin_, steps_, slots_, below_, limit_, hit_, above_, diverged_, records_, mean_, window_"
 _HEADER = "from quadsim.simulator.engines.kernels.streams.gpu_functions import means_of as means_of_"
 _CONSTANTS = (
-    "SIZE_: tl.constexpr, PAD_: tl.constexpr, LANES_: tl.constexpr, CHUNKS_: tl.constexpr, BLOCKS_: tl.constexpr"
+    "SIZE_: tl.constexpr, PAD_: tl.constexpr, LANES_: tl.constexpr, CHUNKS_: tl.constexpr, TAKEN_: tl.constexpr, "
+    "HALVED_: tl.constexpr, BLOCKS_: tl.constexpr"
 )
 
 
@@ -46,6 +55,16 @@ def stream_source(rule: Rule, dtype: str = "float64") -> str:
         dtype: "float64" or "float32", the type of errors and states.
     """
     return _StreamSource(program(rule), dtype).text(label(rule), (Unit((), whole=True, sampled=True),), _HEADER)
+
+
+def is_halved(block_sizes: Sequence[int], pad: int) -> bool:
+    """Return whether R can be cut in the middle of the padded width without cutting a block.
+
+    Examples:
+        >>> is_halved((8, 8, 8, 8), 32), is_halved((5, 3, 1, 17), 32), is_halved((4, 4), 16)
+        (True, False, False)
+    """
+    return pad >= 32 and pad // 2 in accumulate(block_sizes)
 
 
 class _StreamSource(Source):
@@ -89,8 +108,18 @@ class _StreamSource(Source):
         self._line(f"j_ = {SHUFFLED if self._shuffles else 'i_'}")
         self._line(f"m_ = tl.arange(0, {BATCH_AT_ONCE})")
         self._line(f"q_ = {SHUFFLED.replace('i_', 'm_') if self._shuffles else 'm_'}")
-        self._line("used_ = (j_ < SIZE_)[:, None] & real_")
-        self._line("r_ = tl.load(factor_ + (row_ * SIZE_ + j_[:, None]) * SIZE_ + i_[None, :], mask=used_, other=0.0)")
+        self._line("v_ = tl.arange(0, TAKEN_)")
+        self._line("if HALVED_:")
+        self._depth += 1
+        self._line("h_ = tl.arange(0, PAD_ // 2)")
+        half = f"({SHUFFLED.replace('i_', 'h_')})" if self._shuffles else "h_"
+        self._root("left", half, "h_")
+        self._root("right", f"({half} + PAD_ // 2)", "(h_ + PAD_ // 2)")
+        self._depth -= 1
+        self._line("else:")
+        self._depth += 1
+        self._root("r", "j_", "i_")
+        self._depth -= 1
         if any(phase.means for phase in (*self._program.start, *self._program.advance)):
             self._line("block_ = tl.load(of_blocks_ + own_)")
             self._line("share_ = tl.load(of_blocks_ + SIZE_ + own_)")
@@ -100,19 +129,42 @@ class _StreamSource(Source):
         self._assign(self._program.per_block)
         if self._uses_iterate():
             self._line("o_ = tl.load(minimizer_ + row_ * SIZE_ + i_, mask=i_ < SIZE_, other=0.0)[None, :]")
-        self._line(f"inverse_ = (1.0 / batch_.to(tl.float64)).to(tl.{self._dtype})")
+
+    def _root(self, name: str, rows: str, columns: str) -> None:
+        """Write the load of R, or of a part of it."""
+        used = f"({rows} < SIZE_)[:, None] & ({columns} < SIZE_)[None, :]"
+        place = f"factor_ + (row_ * SIZE_ + {rows}[:, None]) * SIZE_ + {columns}[None, :]"
+        self._line(f"{name}_ = tl.load({place}, mask={used}, other=0.0)")
+        if not self._shuffles:
+            self._thirds(name, f"{name}_")
 
     def _gradient(self, first: str) -> None:
         """Write twice the gap and the gradient of the samples of a step, whose first one is at the place `first`."""
-        product = PRODUCT if self._shuffles else PRODUCT.replace("float64", self._dtype)
-        self._line(f"a_ = {shuffle('e_', 'PAD_') if self._shuffles else 'e_'}")
-        self._line(product.format("d_", "a_", "r_"))
-        self._line("twice_ = tl.sum(d_ * d_, axis=1, keep_dims=True).to(tl.float64)")
+        ends = ("",) if self._shuffles else ("0", "1", "2")
+        if self._shuffles:
+            self._line(f"a_ = {shuffle('e_', 'PAD_')}")
+        else:
+            self._thirds("a", "e_")
+        self._line("if HALVED_:")
+        self._depth += 1
+        for end in ends:
+            halves = f"tl.permute(tl.reshape(a{end}_, (LANES_, 2, PAD_ // 2)), (0, 2, 1))"
+            self._line(f"before{end}_, after{end}_ = tl.split({halves})")
+        self._dot("d_", "before", "left")
+        self._dot("f_", "after", "right")
+        self._line("d_ = d_ * d_ + f_ * f_")
+        self._depth -= 1
+        self._line("else:")
+        self._depth += 1
+        self._dot("d_", "a", "r")
+        self._line("d_ = d_ * d_")
+        self._depth -= 1
+        self._line("twice_ = tl.sum(d_, axis=1, keep_dims=True).to(tl.float64)")
         self._line("g = tl.zeros_like(e_)")
         self._line(f"first_ = {first}")
         self._line("for c_ in range(CHUNKS_):")
         self._depth += 1
-        self._line(f"s_ = c_ * {BATCH_AT_ONCE} + m_[None, :]")
+        self._line(f"s_ = c_ * {BATCH_AT_ONCE} + v_[None, :]")
         self._line("s_used_ = (j_ < SIZE_)[:, None] & (s_ < batch_)")
         self._line("x_ = tl.load(samples_ + (first_ + s_) * SIZE_ + j_[:, None], mask=s_used_, other=0.0)")
         self._line(f"l_ = tl.load(labels_ + first_ + s_, mask=s_ < batch_, other=0.0).to(tl.{self._dtype})")
@@ -120,12 +172,31 @@ class _StreamSource(Source):
         self._line(
             "y_ = tl.load(samples_ + (first_ + z_) * SIZE_ + i_[None, :], mask=real_ & (z_ < batch_), other=0.0)"
         )
-        self._line(product.format("u_", "a_", "x_"))
-        self._line("u_ = (u_ - l_) * inverse_")
+        if not self._shuffles:
+            self._thirds("x", "x_")
+            self._thirds("y", "y_")
+        self._dot("u_", "a", "x")
+        self._line("u_ = u_ - l_")
+        self._line(f"if TAKEN_ < {BATCH_AT_ONCE}:")
+        filled = "tl.permute(tl.join(u_, tl.zeros_like(u_)), (0, 2, 1))"
+        self._line(f"    u_ = tl.reshape({filled}, (LANES_, {BATCH_AT_ONCE}))")
         if self._shuffles:
             self._line(f"u_ = {shuffle('u_', str(BATCH_AT_ONCE))}")
-        self._line(product.format("g", "u_", "y_, g"))
+        else:
+            self._thirds("u", "u_")
+        self._dot("g", "u", "y", onto="g")
         self._depth -= 1
+
+    def _dot(self, name: str, left: str, right: str, *, onto: str | None = None) -> None:
+        """Write a product: one in float64, six of the thirds of both operands in float32, the largest one last."""
+        pairs = (
+            (("", ""),) if self._shuffles else (("2", "0"), ("1", "1"), ("0", "2"), ("1", "0"), ("0", "1"), ("0", "0"))
+        )
+        for i, j in pairs:
+            added = f", {onto}" if onto else ""
+            more = 'input_precision="ieee", ' if self._shuffles else ""
+            self._line(f"{name} = tl.dot({left}{i}_, {right}{j}_{added}, {more}out_dtype=tl.{self._dtype})")
+            onto = name
 
     def _mean(self, value: str) -> str:
         """Return the source of the mean of a value over the coordinates of each block, for all of its coordinates."""
