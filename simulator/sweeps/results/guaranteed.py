@@ -19,7 +19,8 @@ def guarantee_rows(results: Results) -> pd.DataFrame:
 
     Returns:
         Columns point, optimizer, setting, lr (the best rate), kind, theorem, guaranteed_lr, falls (steps in which that rate falls
-        to 0; 0: it does not), start, problems and of (how many of how many it speaks of), and over these problems the medians bound_steps, steps (NaN without a run), at_least_steps and
+        to 0; 0: it does not), start, problems and of (how many of how many it speaks of), and over these problems the medians
+        bound_steps, steps (NaN without a run), at_least_steps and
         ratio: of bound over steps, or over at_least_steps where there was no run.
     """
     found = results.guarantees
