@@ -76,6 +76,7 @@ class Trial:
         instance: for a theorem that is about no run, function that checks one random instance, from the theorem, the draws, the
             number of the instance and whether it must be checked in exact arithmetic.
         notes: function from a number of problems and a seed to the remarks that are reported beside the verdict.
+        without: runs that violate the statement without one of its hypotheses, where changes of the sampled runs find none.
     """
 
     sampled: Callable[[Draw, int], Iterator[Trajectory]] | None = None
@@ -83,6 +84,7 @@ class Trial:
     searched: Family | None = None
     instance: Callable[[Theorem, Draw, int, bool], InstanceCheck] | None = None
     notes: Callable[[int, int], tuple[str, ...]] = lambda problems, seed: ()
+    without: Callable[[], Iterator[Trajectory]] = lambda: iter(())
 
     def runs(
         self, name: str, problems: int, seed: int, *, exact: bool = False, beside: int = 0
@@ -412,6 +414,25 @@ def _sign_cycles(draw: Draw, number: int) -> Iterator[Trajectory]:
     yield simulate(start, "signsgd", lr=rate, steps=STEPS)
 
 
+def _stiff_at_rest() -> Iterator[Trajectory]:
+    """Yield the run in rationals that violates sign-midpoint where an entry of the first gradient is 0.
+
+    Coordinates 1 and 2 are stiff. The entry 1 is 0, so that SignSGD leaves coordinate 1 alone in the first step, and the gap at
+    the first midpoint knows nothing of it; coordinate 3, which is coupled to it, makes it jump in the second step. From then on
+    both stiff coordinates jump between 0 and lr, in turn, and both gaps of two neighbouring steps are about stiff lr^2/2. The
+    recursion allows for one of them, 3 stiff lr^2/8 with the jitter: M_l grows with the root of the stiffness alone, as every
+    start without a zero pays for coordinate 1 in the first midpoint.
+    """
+    stiff, start = Fraction(400), Fraction(3, 2)
+    hessian = [
+        [stiff, Fraction(0), Fraction(1)],
+        [Fraction(0), stiff, Fraction(0)],
+        [Fraction(1), Fraction(0), Fraction(1)],
+    ]
+    problem = BlockQuadratic.from_blocks([hessian], initial_error=[-start / stiff, Fraction(-1, 64), start])
+    yield simulate(problem, "signsgd", lr=1.0, steps=3, record="all", observe=["iterate"], engine="reference")
+
+
 def _any_rule(draw: Draw, number: int) -> Iterator[Trajectory]:
     rule = str(draw.choice(["gd", "signsgd", "adam", "sign-lambda", "heavy-ball", "lion"]))
     problem = random_problems(draw, number)
@@ -687,6 +708,7 @@ TRIALS: dict[str, Trial] = {
         _signs_as_run("signsgd", observe=["iterate"]),
         rational=_rational("signsgd", low=0.05, high=1.0, observe=["iterate"]),
         searched=search_signsgd,
+        without=_stiff_at_rest,
     ),
     "signum-gap": Trial(
         _signs_as_run("signum"), rational=_rational("signum", low=0.05, high=1.0, momentum=0.5), searched=search_signum
