@@ -149,8 +149,8 @@ class Corpus:
     """Small finished results of every kind, made once."""
 
     def __init__(self, folder: Path) -> None:
-        from quadsim.cli.commands.verify import document
         from quadsim.cli.pages import write_report
+        from quadsim.cli.text.verification import verification_document
         from quadsim.simulator import SweepConfig, sweep
         from quadsim.simulator.support.provenance import provenance
         from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
@@ -170,7 +170,7 @@ class Corpus:
         reproduce(["gd-lower-unsquared", "covariance-identity"], size="tiny", out=folder / "claims")
         reports, claims = verify(("gd-upper",), problems=5, search=0)
         (folder / "verify").mkdir()
-        kept = document(reports, claims) | {"asked": {}, "manifest": provenance(1.0)}
+        kept = verification_document(reports, claims) | {"asked": {}, "manifest": provenance(1.0)}
         (folder / "verify" / "verify.json").write_text(json.dumps(kept))
         write_report(folder / "claims", figures=False)
 

@@ -1,11 +1,8 @@
 """The command `quadsim verify`: prove the theorems, check them on random problems, and refute false claims."""
 
-import math
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,11 +18,9 @@ from quadsim.cli.console import (
     print_json,
     usage_errors,
 )
+from quadsim.cli.text.verification import verification_document, verification_table
 
 if TYPE_CHECKING:
-    from quadsim.theory.statements.proving import Discharge, Step
-    from quadsim.theory.verifying.both_sides import Sides
-    from quadsim.theory.verifying.stress import Stressed
     from quadsim.theory.verifying.verification import ClaimReport, TheoremReport
 
 __all__ = ["verify"]
@@ -134,7 +129,7 @@ def verify(
         reports, claims, interrupted = _verified(asked, quiet=quiet)
     ends, page = Ends(), None
     if out is not None:
-        content = document(reports, claims) | {"asked": asked, "interrupted": interrupted}
+        content = verification_document(reports, claims) | {"asked": asked, "interrupted": interrupted}
         page = _write(out, content, time.perf_counter() - began, ends)
     _print(reports, claims, page, as_json=as_json)
     if interrupted:
@@ -182,83 +177,31 @@ def _check_gates(given: Mapping[str, Any], gates: Mapping[str, Any]) -> None:
 def _stress(instances: int, asked: Mapping[str, Any], workers: int, *, as_json: bool, quiet: bool) -> None:
     """Check the theorems on many random instances and print what became of them; exit code 1 if any speaks against one."""
     from quadsim.cli.progress import progress_bar
-    from quadsim.theory.verifying.stress import VARIANTS, stress
+    from quadsim.cli.text.gates import stress_document, stress_table
+    from quadsim.theory.verifying.stress import stress
 
     with progress_bar(quiet=quiet) as progress:
         found = stress(instances, names=tuple(asked["names"]), workers=workers, seed=asked["seed"], progress=progress)
-    total = {
-        "instances": sum(one.instances for one in found),
-        "against": dict(sum((one.against for one in found), Counter())),
-        "untested": sum(sum(one.untested.values()) for one in found),
-    }
     if as_json:
-        print_json({
-            **total,
-            "theorems": [
-                {
-                    "name": one.name,
-                    "tested": {variant: one.tested[variant] for variant in VARIANTS},
-                    "against": dict(one.against),
-                    "untested": [
-                        {"variant": variant, "reason": reason, "instances": count}
-                        for (variant, reason), count in sorted(one.untested.items())
-                    ],
-                    "complaints": one.complaints,
-                }
-                for one in found
-            ],
-        })
+        print_json(stress_document(found))
     else:
-        typer.echo(_stress_text(found, total))
-    if total["against"]:
+        typer.echo(stress_table(found))
+    if any(one.against for one in found):
         raise typer.Exit(1)
-
-
-def _stress_text(found: "list[Stressed]", total: Mapping[str, Any]) -> str:
-    """Return the table of instances by theorem and variant, why some tested nothing, and the totals, as text."""
-    from quadsim.cli.text.narrow import aligned
-    from quadsim.theory.verifying.stress import VARIANTS
-
-    rows: list[tuple[str, ...]] = [("theorem", *VARIANTS, "against", "untested")]
-    for one in found:
-        counts = (*(one.tested[variant] for variant in VARIANTS), sum(one.against.values()), sum(one.untested.values()))
-        rows.append((one.name, *(str(count) for count in counts)))
-    why: Counter[tuple[str, str]] = sum((one.untested for one in found), Counter())
-    lines = [*aligned(rows, (0,)), ""]
-    lines += [complaint for one in found for complaint in one.complaints]
-    lines += [f"untested, {variant}: {count:,} instances: {reason}" for (variant, reason), count in why.most_common()]
-    against = ", ".join(f"{count:,} {word}" for word, count in total["against"].items()) or "none"
-    lines.append(
-        f"{total['instances']:,} instances met the hypotheses and tested a theorem; against a theorem or the judge: {against}; "
-        f"{total['untested']:,} more tested nothing."
-    )
-    return "\n".join(lines)
 
 
 def _try_mutants(every: int, seed: int, workers: int, *, as_json: bool, quiet: bool) -> None:
     """Try mutants and print what became of them; exit code 1 if one survives without an argument."""
     from quadsim.cli.progress import progress_bar
-    from quadsim.theory.verifying.mutants import KINDS, try_mutants
+    from quadsim.cli.text.gates import mutants_document, mutants_table
+    from quadsim.theory.verifying.mutants import try_mutants
 
     with progress_bar(quiet=quiet) as progress:
         found = try_mutants(every=every, seed=seed, workers=workers, progress=progress)
     if as_json:
-        print_json({
-            "tried": dict(found.tried),
-            "caught": dict(found.caught),
-            "argued": list(found.argued),
-            "survived": list(found.holes),
-        })
+        print_json(mutants_document(found))
     else:
-        from quadsim.cli.text.narrow import aligned
-
-        rows = [("changed", "mutants", "caught")]
-        rows += [(kind, str(found.tried.get(kind, 0)), str(found.caught.get(kind, 0))) for kind in KINDS]
-        rows.append(("all", str(sum(found.tried.values())), str(sum(found.caught.values()))))
-        lines = [*aligned(rows, (0,)), "", f"{len(found.argued)} survive with an argument why they are no mutants:"]
-        lines += [f"  {line}" for line in found.argued]
-        lines += [f"{len(found.holes)} survive without one:", *(f"  {line}" for line in found.holes)]
-        typer.echo("\n".join(lines))
+        typer.echo(mutants_table(found))
     if found.holes:
         raise typer.Exit(1)
 
@@ -323,9 +266,9 @@ def _print(reports: "list[TheoremReport]", claims: "list[ClaimReport]", page: Pa
     from quadsim.simulator.support.paths import shown
 
     if as_json:
-        print_json(document(reports, claims))
+        print_json(verification_document(reports, claims))
     else:
-        typer.echo(text(reports, claims))
+        typer.echo(verification_table(reports, claims))
     if page is not None:
         print(f"Report: {shown(page)}", file=sys.stderr if as_json else sys.stdout)
 
@@ -344,120 +287,3 @@ def _write(folder: Path, content: dict[str, Any], seconds: float, ends: Ends) ->
     with ends.attempt("figure and report", then):
         return write_report(folder)
     return None
-
-
-def document(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> dict[str, Any]:
-    """Return the results as plain data."""
-    return {
-        "theorems": [
-            {
-                "name": report.name,
-                "verdict": report.verdict,
-                "steps": [_step_record(step, found) for step, found in report.steps],
-                "derivation": [
-                    _step_record(step, found) | {"label": step.label, "uses": list(step.uses), "follows": step.by}
-                    for step, found in report.derivation or ()
-                ],
-                "unused_hypotheses": list(report.unused),
-                "hypotheses": [asdict(sides) for sides in report.hypotheses],
-                "instances": report.instances,
-                "verdicts": dict(report.verdicts),
-                "worst_margin": _number(report.worst_margin),
-                "tightness": _number(report.tightness),
-                "tightest": report.tightest,
-                "complaints": list(report.complaints),
-                "notes": list(report.notes),
-            }
-            for report in reports
-        ],
-        "false_claims": [
-            {
-                "name": report.claim.name,
-                "claim": report.claim.claim,
-                "verdict": report.refutation.verdict,
-                "counter_example": report.refutation.counter_example,
-            }
-            for report in claims
-        ],
-    }
-
-
-_EXPLAINED = (
-    "proved: steps discharged by SymPy or Z3; cited: steps that rest on a named fact. instances: problems times settings",
-    "that meet the hypotheses; verified: of these in exact arithmetic, the others in floating point within a derived budget.",
-    "A verdict of proved: every step is discharged, from definitions and hypotheses to the statement with its quantifiers, and",
-    "no instance spoke against it; lemmas proved: the same, but the statement is not derived from the lemmas by machine.",
-    "margin: what was seen over the bound; tightness: how close a search for the worst instance came (1: attained).",
-)
-
-
-def text(reports: "list[TheoremReport]", claims: "list[ClaimReport]") -> str:
-    """Return the table, the messages against theorems, the remarks, and the false claims, as text."""
-    from quadsim.cli.text.narrow import aligned, wrapped
-
-    soft = "\N{SOFT HYPHEN}"
-    headings = ("proved", "cited", f"in{soft}stances", f"veri{soft}fied", "worst margin", f"tight{soft}ness", "verdict")
-    rows = [("theorem", *headings)]
-    rows += [
-        (
-            report.name,
-            f"{report.proved}/{len(report.steps) - report.cited}",
-            str(report.cited),
-            str(report.instances),
-            str(report.verdicts["verified"]),
-            _digits(report.worst_margin),
-            _digits(report.tightness),
-            report.verdict,
-        )
-        for report in reports
-    ]
-    lines = aligned(rows, (0, len(rows[0]) - 1))
-    lines += ["", *map(wrapped, _EXPLAINED)]
-    for report in reports:
-        lines += [f"\n{report.name}: {note}" for note in report.notes]
-        lines += [f"\n{report.name}: {_sides(sides)}" for sides in report.hypotheses]
-        for step, found in (*report.steps, *(report.derivation or ())):
-            if found.status not in ("proved", "cited"):
-                against = f", for {found.counter_example}" if found.counter_example else ""
-                lines.append(f"\n{report.name}: step {found.status}: {step.because}\n  {step.claim}{against}")
-        lines += [f"\n{complaint}" for complaint in report.complaints]
-    if claims:
-        lines += ["", "Claims known to be false:"]
-        lines += [
-            f"  {r.refutation.verdict:8}  {r.claim.name}: {r.claim.claim}\n            {r.refutation.counter_example}"
-            for r in claims
-        ]
-    return "\n".join(lines)
-
-
-def _sides(sides: "Sides") -> str:
-    """Return how instances met a hypothesis, and what happens without it, as text."""
-    instance = f": {sides.instance}" if sides.instance else ""
-    return (
-        f"hypothesis {sides.text}: {sides.holding:,} instances meet it, {sides.failing:,} do not; "
-        f"{sides.without}{instance}"
-    )
-
-
-def _step_record(step: "Step", found: "Discharge") -> dict[str, Any]:
-    """Return a step of a proof with the result of its check as plain data."""
-    record: dict[str, Any] = {
-        "claim": str(step.claim),
-        "because": step.because,
-        "status": found.status,
-        "by": found.by,
-    }
-    return record | ({"counter_example": found.counter_example} if found.counter_example else {})
-
-
-def _digits(value: float) -> str:
-    """Return a ratio as text: "1" if it is 1 up to rounding; one just below 1 is not rounded up to it."""
-    if math.isnan(value):
-        return "-"
-    if abs(value - 1) < 1e-9:
-        return "1"
-    return f"{value:.6f}" if 0.999 < value < 1.001 else f"{value:.4g}"
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -140,7 +140,8 @@ def _guaranteed(results: Results, rows: pd.DataFrame) -> list[Block]:
     note = (
         "Of the optimizers that no theorem bounds at their best rates. From the start: the bound is known before the run, at the "
         "rate that makes the largest bound of the problems smallest; a run at that rate was added. Along the run: it reads "
-        "the preconditioner of the run at the best rate, and no gap."
+        "the preconditioner of the run at the best rate, and no gap. Falling rate: the same, of an added run whose rate falls "
+        "linearly to 0 in the given steps; at a constant rate a memoryless preconditioner lets modes grow near the end."
     )
     table = Table(GUARANTEES_TITLE, columns, cells, note)
     reasons: list[Block] = [Text("Where a bound does not speak of all problems:"), Items(tuple(why))] if why else []

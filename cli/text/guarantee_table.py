@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from quadsim.cli.text.stored_table import PrintedTable
-from quadsim.simulator.runs.guaranteed import ALONG, BELOW, IN_THE_MEAN, STATE
+from quadsim.simulator.runs.guaranteed import ALONG, BELOW, FALLING, IN_THE_MEAN, STATE
 from quadsim.simulator.sweeps.config.grid import option_name
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_rows
 from quadsim.simulator.sweeps.results.results import Results
@@ -67,6 +67,7 @@ def guarantee_cells(row: dict[Any, Any]) -> list[str]:
     steps = f"{row['steps']:g}" if ran else f">= {row['at_least_steps']:g}"
     begin = {
         ALONG: f"along the run from step {row['start']}",
+        FALLING: f"falling rate, from step {row['start']}",
         STATE: f"from the state at step {row['start']}",
         IN_THE_MEAN: "the mean over draws, exactly",
         BELOW: "every constant rate, from below",
@@ -76,7 +77,7 @@ def guarantee_cells(row: dict[Any, Any]) -> list[str]:
         str(row["setting"]),
         str(row["theorem"]),
         f"{begin}{share}",
-        f"{row['guaranteed_lr']:.3g}",
+        f"{row['guaranteed_lr']:.3g}{' to 0 in ' + str(row['falls']) if row['falls'] else ''}",
         steps,
         f"{'>= ' if row['kind'] == BELOW else ''}{row['bound_steps']:g}",
         f"{'' if ran else '<= '}{row['ratio']:.2f}",

@@ -271,19 +271,20 @@ def _bound_rates(results: "Results") -> dict[tuple[int, str], np.ndarray]:
 
 
 def _guaranteed_curves(results: "Results") -> dict[tuple[int, str], np.ndarray]:
-    """The median curve of the first guarantee of every point and optimizer; NaN where it speaks of less than half of them."""
+    """The median curve of every point and optimizer, of the first guarantee that says something of half of the problems."""
     found = results.guarantees
     if found is None:
         return {}
     curves = {}
     for (point, text), same in found.groupby(["point", "optimizer"], sort=False):
-        first = same[same["theorem"] == same["theorem"].iloc[0]]
-        every = np.array(first["curve"].tolist(), dtype=np.float64)
-        middle = quantile(np.where(np.isnan(every), np.inf, every), 0.5, axis=0)
-        said = (middle <= 1.0) | (
-            first["kind"].iloc[0] == IN_THE_MEAN
-        )  # a bound above the start says nothing, a mean does
-        curves[int(str(point)), str(text)] = np.where(said & np.isfinite(middle), middle, np.nan)
+        for (kind, _), own in same.groupby(["kind", "theorem"], sort=False):
+            every = np.array(own["curve"].tolist(), dtype=np.float64)
+            middle = quantile(np.where(np.isnan(every), np.inf, every), 0.5, axis=0)
+            said = (middle <= 1.0) | (kind == IN_THE_MEAN)  # a bound above the start says nothing, a mean does
+            curve = np.where(said & np.isfinite(middle), middle, np.nan)
+            if np.isfinite(curve).any():
+                curves[int(str(point)), str(text)] = curve
+                break
     return curves
 
 

@@ -10,13 +10,14 @@ from quadsim.simulator.problems.oracles import Oracle
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 
-__all__ = ["ALONG", "A_PRIORI", "BELOW", "IN_THE_MEAN", "STATE", "Asked", "Guarantee", "Guarantor"]
+__all__ = ["ALONG", "A_PRIORI", "BELOW", "FALLING", "IN_THE_MEAN", "STATE", "Asked", "Guarantee", "Guarantor"]
 
 Array = NDArray[np.float64]
 
 A_PRIORI = "a priori"
 ALONG = "along the run"
 BELOW = "from below"
+FALLING = "under a falling rate"
 IN_THE_MEAN = "in the mean"
 STATE = "from a state"
 
@@ -56,8 +57,9 @@ class Guarantee:
 
     Attributes:
         kind: `a priori` (known before the run), `along the run` (the bound reads the run's preconditioner), `from a state` (it
-            reads one state of the run, and nothing after it), `from below` (the steps that are needed at any constant rate) or
-            `in the mean` (over the draws of a stream; exact, and no bound).
+            reads one state of the run, and nothing after it), `under a falling rate` (as along the run, of a run whose rate the
+            theory chooses and lowers to 0), `from below` (the steps that are needed at any constant rate) or `in the mean` (over
+            the draws of a stream; exact, and no bound).
         theorem: its name; empty where there is none.
         lr: the rate that it speaks of.
         start: the step from whose state it is computed; 0 is the start.
@@ -67,6 +69,7 @@ class Guarantee:
         curve: the bound on the gap over the gap at the start, (M, R); NaN where it says nothing.
         why_not: in one line, where there is no bound or it does not speak of all problems; else empty.
         floor: limit of the curve of a mean, (M,); None for all others.
+        falls: number of steps in which the rate falls linearly from `lr` to 0; 0: it follows the schedule of the sweep.
     """
 
     kind: str
@@ -79,6 +82,7 @@ class Guarantee:
     curve: Array
     why_not: str = ""
     floor: Array | None = None
+    falls: int = 0
 
 
 Guarantor = Callable[[Asked], Sequence[Guarantee]]

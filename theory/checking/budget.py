@@ -4,6 +4,7 @@ Throughout u is the unit roundoff of the run's dtype and n the size of the large
 """
 
 from collections.abc import Mapping, Set
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +16,12 @@ from quadsim.theory.running.values import canonical_name, largest_eigenvalue, sm
 if TYPE_CHECKING:
     import sympy as sp
 
+    from quadsim.simulator.rules.rule import Rule
+
 __all__ = [
     "evaluation_budget",
     "growth_budget",
+    "is_over_Lambda_G",
     "one_step_budget",
     "path_budget",
     "spectral_radius",
@@ -176,6 +180,26 @@ def _length_budget(trajectory: Trajectory) -> Array:
     return symbol_budgets(trajectory)[Symbol.length]
 
 
+def is_over_Lambda_G(rule: "Rule | None") -> bool:
+    """Return whether a step is the gradient times lr/Lambda_G, whose sums of squares are divided by each other."""
+    return rule is not None and bool(rule.fact("step over Lambda_G", partial(_over_Lambda_G, rule)))
+
+
+def _over_Lambda_G(rule: "Rule") -> bool:
+    from quadsim.simulator.rules.functions import Ratio, Total, symbols
+
+    square = symbols.g**2
+    inverse = Ratio(Total(square), Total(symbols.L_l * square))
+    return bool(rule.step == -symbols.lr * symbols.g * inverse)
+
+
+def _steps_along_gradient(rule: "Rule") -> bool:
+    """Return whether a step has a part along the gradient itself, beside what the rule remembers; see `_of_modes`."""
+    from quadsim.simulator.rules.functions import symbols
+
+    return bool(rule.step.has(symbols.g))
+
+
 def one_step_budget(trajectory: Trajectory, before: Array, after: Array) -> Array:
     """Return what rounding can add to gap_{t+1} in one step from a given state, (M, K, R), for gaps before and after.
 
@@ -196,7 +220,7 @@ def _step_error(trajectory: Trajectory, before: Array, after: Array) -> Array:
     """
     units = (max(trajectory.problem.block_sizes) + 8) * _unit(trajectory)
     around = np.sqrt(before) + np.sqrt(after)
-    if canonical_name(trajectory.rule) == "gd-lambda":
+    if is_over_Lambda_G(trajectory.rule):
         from quadsim.theory.statements.quantities import evaluate_along
         from quadsim.theory.symbols import Symbol
 
@@ -270,7 +294,7 @@ def _of_modes(trajectory: Trajectory) -> Array:
             product = (8.0 * n**1.5 + (n + 3) * np.sqrt(n)) * unit * np.sqrt(kappa) * largest * p[:, :-1]
             of_memory = product + 4.0 * unit * memory[:, 1:]
             of_error = 4.0 * unit * (p[:, :-1] + p[:, 1:])
-            if canonical_name(rule) == "nesterov":  # its step takes the gradient itself, too
+            if rule.fact("a step along the gradient", partial(_steps_along_gradient, rule)):  # as that of nesterov
                 of_error += settings["lr"] * product
             error = np.zeros_like(p)
             for s in range(last):

@@ -1,7 +1,7 @@
 """Exact values of what bounds on sign steps and on linear rules are made of: constants of blocks, and recursions in balls."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sympy as sp
@@ -63,32 +63,38 @@ CONSTANTS: Mapping[sp.Symbol, Callable[[ExactProblem], list[Any]]] = {
 }
 """Symbol to its exact values, one for every block or coordinate."""
 
-_KEPT: dict[tuple[int, int, str, str], tuple[ExactProblem, list[list[Any]]]] = {}
-"""Recursions by problem, precision, rate and kind; the problem is held, so that no other gets its id."""
+_KEPT: dict[tuple[int, int, int, str], tuple[ExactProblem, Sequence[fmpq], list[list[Any]]]] = {}
+"""Recursions by problem, precision, rates and kind; problem and rates are held, so that no others get their ids."""
 
 
 def recursions_at(
-    t: int, problem: ExactProblem, settings: Mapping[str, float], wanted: set[sp.Symbol], rule: Rule
+    t: int,
+    problem: ExactProblem,
+    settings: Mapping[str, float],
+    wanted: set[sp.Symbol],
+    rule: Rule,
+    rates: Sequence[fmpq],
 ) -> dict[sp.Symbol, Any]:
-    """Return the values of recursions at a constant rate at step t; None at t = 0, where they say nothing.
+    """Return the values of recursions at step t; None at t = 0, where they say nothing.
 
     Args:
         t: step.
         problem: the problem.
         settings: name to value.
         wanted: the symbols.
-        rule: the rule, whose modes may be wanted.
+        rule: the rule, whose modes may be wanted; they are those of a constant rate.
+        rates: the rate of every step, at least t of them.
     """
     out: dict[sp.Symbol, Any] = {}
     if Symbol.travelled in wanted:
-        out[Symbol.travelled] = rational(settings["lr"]) * t if t else None
+        out[Symbol.travelled] = sum(rates[:t], fmpq(0)) if t else None
     if Symbol.u_l in wanted:
-        out[Symbol.u_l] = _falling(t, problem, rational(settings["lr"]), "u") if t else None
+        out[Symbol.u_l] = _falling(t, problem, rates, "u") if t else None
     if Symbol.v_l in wanted:
         aged = f"v{1 + 4 * _age(settings)}"
-        out[Symbol.v_l] = _falling(t, problem, rational(settings["lr"]), aged) if t else None
+        out[Symbol.v_l] = _falling(t, problem, rates, aged) if t else None
     if Symbol.w_l in wanted:
-        out[Symbol.w_l] = _falling(t, problem, rational(settings["lr"]), "w")
+        out[Symbol.w_l] = _falling(t, problem, rates, "w")
     if Symbol.mode_i in wanted:
         out[Symbol.mode_i] = _modes(t, problem, settings, rule) if t else None
     if Symbol.least_ratio in wanted:
@@ -172,12 +178,13 @@ def _midpoint_gaps(problem: ExactProblem, rate: fmpq) -> list[Any]:
     return out
 
 
-def _falling(t: int, problem: ExactProblem, rate: fmpq, kind: str) -> list[Any]:
+def _falling(t: int, problem: ExactProblem, rates: Sequence[fmpq], kind: str) -> list[Any]:
     """Return u_t, v_t or w_t of every block, as balls of the present precision; `kind` is u, w, or v and the factor of S_l."""
-    key = (id(problem), ctx.prec, str(rate), kind)
-    first = _midpoint_gaps(problem, rate) if kind == "w" else _gaps(problem)
-    _, steps = _KEPT.setdefault(key, (problem, [[arb(x) for x in first]]))
+    key = (id(problem), ctx.prec, id(rates), kind)
+    first = _midpoint_gaps(problem, rates[0]) if kind == "w" else _gaps(problem)
+    *_, steps = _KEPT.setdefault(key, (problem, rates, [[arb(x) for x in first]]))
     while len(steps) <= t:
+        rate = rates[len(steps) - 1]
         sizes, nus = CONSTANTS[Symbol.S_l](problem), CONSTANTS[Symbol.nu_l](problem)
         if kind == "w":
             sizes = [_midpoint_size(block) for block in problem.blocks]

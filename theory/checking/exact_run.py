@@ -47,7 +47,12 @@ class ExactState:
 
 
 def run_exactly(
-    problem: ExactProblem, rule: Rule, settings: Mapping[str, float], steps: int, effort: Effort | None = None
+    problem: ExactProblem,
+    rule: Rule,
+    settings: Mapping[str, float],
+    steps: int,
+    effort: Effort | None = None,
+    rates: Sequence[fmpq] | None = None,
 ) -> list[ExactState]:
     """Run a rule on one problem in rationals.
 
@@ -60,6 +65,7 @@ def run_exactly(
         settings: name to value; a float is read as the rational that it is.
         steps: number of steps.
         effort: the operations that are left; None: the default.
+        rates: the rate of every step; None: `lr` of the settings at every step.
 
     Returns:
         The states at steps 0, 1, ..., at most `steps` + 1 of them.
@@ -71,16 +77,17 @@ def run_exactly(
     before = ctx.prec
     ctx.prec = _BITS
     try:
-        return _run(problem, rule, settings, steps, Effort() if effort is None else effort)
+        every = [rational(settings["lr"])] * steps if rates is None else rates
+        return _run(problem, rule, settings, every[:steps], Effort() if effort is None else effort)
     finally:
         ctx.prec = before
 
 
 def _run(
-    problem: ExactProblem, rule: Rule, settings: Mapping[str, float], steps: int, effort: Effort
+    problem: ExactProblem, rule: Rule, settings: Mapping[str, float], rates: Sequence[fmpq], effort: Effort
 ) -> list[ExactState]:
-    advance = _compile(rule)
-    values = [rational(settings[name]) for name in rule.names]
+    advance, steps = _compile(rule), len(rates)
+    others = [rational(settings[name]) for name in rule.names if name != "lr"]
     products = sum(block.nrows() ** 2 + 8 * block.nrows() for block in problem.blocks)
     error: Vector = problem.initial_error
     ends: list[tuple[Any, Any]] = [(None, None)] * sum(map(len, error))
@@ -104,7 +111,7 @@ def _run(
             coordinates = [
                 (g, e + solution, high, low) for g, e, solution, (low, high) in zip(*flat_vectors, ends, strict=True)
             ]
-            flat, states, clocks = advance(coordinates, states, clocks, values)
+            flat, states, clocks = advance(coordinates, states, clocks, [rates[t], *others])
             numbers = iter(flat)
             step = tuple(tuple(next(numbers) for _ in block) for block in error)
             error = tuple(tuple(x + y for x, y in zip(*pair, strict=True)) for pair in zip(error, step, strict=True))

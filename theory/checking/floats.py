@@ -14,6 +14,7 @@ from quadsim.simulator.runs.trajectory import Trajectory, divergence_limit
 from quadsim.theory.checking.budget import (
     evaluation_budget,
     growth_budget,
+    is_over_Lambda_G,
     one_step_budget,
     path_budget,
     spectral_radius,
@@ -377,9 +378,9 @@ def _from_step_to_step(theorem: Theorem, trajectory: Trajectory) -> Compared:
 def _squares_are_held(trajectory: Trajectory) -> NDArray[np.bool_]:
     """Return whether the number type certainly holds the squares that a rule adds up at every recorded step, (M, K, R).
 
-    The rule gd-lambda divides sum_l L_l |g_l|^2 by |g|^2, which are at least 2 mu^2 and 2 mu times the gap.
+    A step of length lr/Lambda_G divides sum_l L_l |g_l|^2 by |g|^2, which are at least 2 mu^2 and 2 mu times the gap.
     """
-    if canonical_name(trajectory.rule) != "gd-lambda":
+    if not is_over_Lambda_G(trajectory.rule):
         return np.ones(trajectory.gap.shape, dtype=bool)
     low = smallest_eigenvalue(trajectory)[..., None]
     with np.errstate(all="ignore"):

@@ -26,6 +26,7 @@ from quadsim.theory.checking.exact import (
     as_exact,
     evaluate_exactly,
     largest,
+    rational,
     root,
     values_of,
     with_doubling,
@@ -34,6 +35,7 @@ from quadsim.theory.checking.exact_recursions import CONSTANTS, recursions_at
 from quadsim.theory.checking.exact_run import ExactState, run_exactly
 from quadsim.theory.checking.exact_states import ALONG, ExactRun
 from quadsim.theory.checking.records import censored_below
+from quadsim.theory.running.meanings import rates_of
 from quadsim.theory.statements.quantities import GEOMETRIES, LENGTHS, MEANINGS, canonical_name
 from quadsim.theory.statements.theorem import Hypothesis, Theorem
 from quadsim.theory.symbols import Symbol
@@ -84,12 +86,12 @@ def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, ef
         return undecided("no effort was left for exact arithmetic")
     if theorem.kind == "expectation":
         return undecided("a mean over draws of the noise has no exact check")
-    if not trajectory.schedule.is_constant:
-        return undecided("the exact run follows constant rates only")
     if trajectory.rule is None:
         return undecided("a baseline has no rule that exact arithmetic could follow")
     settings = {name: float(values[k]) for name, values in trajectory.settings.items()}
     problem, steps = as_exact(trajectory.problem, m), int(trajectory.steps[-1])
+    # As engines have them: the product of rate and factor, rounded.
+    rates = [rational(rate) for rate in rates_of(trajectory)[k].tolist()]
     try:
         certain = {hypothesis.text: _certified(hypothesis, problem, settings) for hypothesis in theorem.conditions}
         failing = next((text for text, holds in certain.items() if holds is False), "")
@@ -97,12 +99,12 @@ def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, ef
             reason = f"in exact arithmetic a hypothesis fails by a rounding: {failing}"
             return replace(undecided(reason), outside=True)
         open_ = [text for text, holds in certain.items() if holds is None]
-        states = run_exactly(problem, trajectory.rule, settings, steps, effort)
+        states = run_exactly(problem, trajectory.rule, settings, steps, effort, rates)
         unlike = _differs(trajectory, m, k, [state.gap for state in states])
         if unlike and trajectory.rule.is_linear:
             return undecided(unlike)
         found = _compare(
-            _specialised(theorem, trajectory.rule), ExactRun(problem, trajectory.rule, settings, states), steps
+            _specialised(theorem, trajectory.rule), ExactRun(problem, trajectory.rule, settings, states), steps, rates
         )
     except NotExact as error:
         return undecided(str(error))
@@ -200,7 +202,7 @@ def _as_float(value: Any) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-def _compare(theorem: Theorem, run: ExactRun, steps: int) -> Exact:
+def _compare(theorem: Theorem, run: ExactRun, steps: int, rates: Sequence[fmpq]) -> Exact:
     """Compare every step with the bound, in rationals, or in balls that get more bits until they decide.
 
     With more bits all steps are compared again, as every ball has become smaller.
@@ -225,7 +227,7 @@ def _compare(theorem: Theorem, run: ExactRun, steps: int) -> Exact:
         verdict = "nothing"
         for t in range(first, last):
             here = values | _values_at(t, states, wanted, problem)
-            here |= recursions_at(t, problem, settings, wanted, run.rule)
+            here |= recursions_at(t, problem, settings, wanted, run.rule, rates)
             here |= {symbol: run.value(symbol, t) for symbol in wanted & set(ALONG)}
             if not _defined(here):
                 continue

@@ -38,6 +38,9 @@ class Records:
     noticed: Array
 
 
+_SHOWING, _CLOSER, _STEPS_SHOWING = 100.0, 1000.0, 3  # see `_finer`
+
+
 def censored_below(trajectory: Trajectory) -> float:
     """Return the gap below which the run's number type has lost its relative precision: such a gap is only known to be small."""
     kind = np.finfo(trajectory.dtype)
@@ -235,18 +238,44 @@ def _recomputed(trajectory: Trajectory) -> tuple[Texts, NDArray[np.int64], Array
         wrong = (followed & off) | (np.isnan(expected) & np.isfinite(seen))
     noticed[..., :count] = np.where(followed & (expected > floor), allowed, np.inf)
     reason = _texts(trajectory, np.zeros(shape, dtype=bool), "")
+    narrow = trajectory.dtype == "float64" and np.isfinite(seen).any() and np.array_equal(seen, _rounded(seen))
     for m, k in np.argwhere(wrong.any(axis=-1)):
         r = int(np.argmax(wrong[m, k]))
         reason[m, k] = (
             f"the run is not its rule's: at step {int(chosen[r])} its gap is {seen[m, k, r]:.17g}, made again from the rule "
             f"{expected[m, k, r]:.17g}"
-        )
+        ) + ("; all its gaps are numbers of float32, so that it may be a run in float32" if narrow else "")
     for found in (
+        _finer(trajectory, again, chosen, followed & ~ended & (expected > floor)),
         _passed(trajectory, again),
         _observed(trajectory, again, chosen, followed & ~ended & (expected > floor)),
     ):
         reason = np.where(reason == "", found, reason)
     return reason, np.asarray(np.sum(followed, axis=-1)), noticed
+
+
+def _rounded(values: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32).astype(np.float64)
+
+
+def _finer(trajectory: Trajectory, again: Replay, chosen: NDArray[np.int64], followed: NDArray[np.bool_]) -> Texts:
+    """Gaps with more digits than the run's number type gives them, as of a run in float64 that is said to be in float32.
+
+    A run in the type itself is off by its rounding, at one step more and at another less. A record that is a thousand times
+    closer to the run in float64 at every step where that rounding shows, three at least, was not computed in it.
+    """
+    if again.own is None:
+        return _texts(trajectory, np.zeros(trajectory.status.shape, dtype=bool), "")
+    expected, own = again.gap[..., chosen], again.own[..., chosen]
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(own - expected)
+        shows = followed & (apart > float(np.finfo(trajectory.dtype).eps) / _SHOWING * expected)
+        close = np.abs(trajectory.gap[..., : chosen.size] - expected) <= apart / _CLOSER
+    finer = (shows.sum(axis=-1) >= _STEPS_SHOWING) & (close | ~shows).all(axis=-1)
+    return _texts(
+        trajectory, finer, f"its gaps have more digits than {trajectory.dtype} gives: they are those of float64"
+    )
 
 
 def _passed(trajectory: Trajectory, again: Replay) -> Texts:

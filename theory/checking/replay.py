@@ -46,12 +46,14 @@ class Replay:
         observed: for the observables of the run, name to the values of the plain run and of the disturbed ones,
             (copies, M, K, S, ...); not those of which there would be too many.
         unclear: whether the observables of the step after a state jump within rounding of that state, (M, K, S).
+        own: gap of the run in its own number type, (M, K, S); None for float64.
     """
 
     gap: Array
     allowed: Array
     observed: Mapping[str, Array]
     unclear: NDArray[np.bool_]
+    own: Array | None = None
 
 
 def replay(trajectory: Trajectory, relative: Array) -> Replay:
@@ -91,7 +93,7 @@ def replay(trajectory: Trajectory, relative: Array) -> Replay:
     lost |= allowed > 0.01 + relative[..., None]
     allowed = np.where(np.maximum.accumulate(lost, axis=-1), np.inf, allowed)
     seen_again = {name: np.concatenate(values, axis=1) for name, values in observed.items()}
-    return Replay(gap[0], allowed, seen_again, unclear)
+    return Replay(gap[0], allowed, seen_again, unclear, gap[-1] if own_type else None)
 
 
 def _run(

@@ -1,7 +1,8 @@
 """Hypotheses of a theorem on both sides: how many instances meet each one, and one that violates the statement without it.
 
 The runs of a theorem's trial are repeated with each setting changed, on another problem, from another start, and under a related
-rule. An instance at which exactly one hypothesis fails shows what the statement is without it.
+rule; a trial may name runs that lie beyond a hypothesis. An instance at which exactly one hypothesis fails shows what the
+statement is without it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -144,8 +145,9 @@ def _words(run: Trajectory, m: int, k: int, step: int, verdict: str) -> str:
 
 
 def _runs(trial: Trial, draw: Draw, rules: tuple[str, ...]) -> Iterator[Trajectory]:
-    """Yield runs of the trial, and each of them changed in every way, without end."""
+    """Yield the runs of the trial that fail without a hypothesis, then runs of it, each changed in every way, without end."""
     assert trial.sampled is not None
+    yield from trial.without()
     decaying = _with_decay(rules)
     while True:
         for run in trial.sampled(draw, _PROBLEMS):

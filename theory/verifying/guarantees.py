@@ -1,6 +1,7 @@
 """Answer a sweep about optimizers that no theorem bounds at their best rates: at which rate one does, or along the run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.engines import simulate
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.schedules import resolve_schedule
-from quadsim.simulator.runs.guaranteed import A_PRIORI, ALONG, BELOW, STATE, Asked, Guarantee
+from quadsim.simulator.runs.guaranteed import A_PRIORI, ALONG, BELOW, FALLING, STATE, Asked, Guarantee
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.running.certificates import Certificate, certificates_for
 from quadsim.theory.running.energy import certificate_gaps, energy_gaps, span_gaps, span_rounding
@@ -57,6 +58,11 @@ _BEYOND_MEMORYLESS = 1.3
 """Length of the run along which a bound is looked for, relative to the median of the measured steps."""
 
 
+_FALLS = (200, 800)
+"""Steps in which the rate falls to 0 where a memoryless rule has no bound at its best rate: the first that serve half of the
+problems. A thousand steps of 16 default problems take .4 s of CPU time, almost all of it for eigenvalues."""
+
+
 @own_modes()
 def guarantees(asked: Asked) -> Sequence[Guarantee]:
     """Return what theorems say of an optimizer at a rate of theirs, or along the run at its best rate; see `Guarantee`.
@@ -64,7 +70,8 @@ def guarantees(asked: Asked) -> Sequence[Guarantee]:
     Rules of signs get an a-priori bound at the rate that makes the largest bound of the problems smallest, and a run at that
     rate. GD, which has a bound from above, gets one from below. Linear rules with momentum get the exact worst case of their
     modes, at the best rate. Rules with a preconditioner get bounds along the run at the best rate, which is repeated in NumPy
-    from the rule's expressions: that takes a tenth of the time of an engine that records every iterate.
+    from the rule's expressions: that takes a tenth of the time of an engine that records every iterate. Of those without a
+    memory of gradients that bound is mostly infinite; they get one along a run whose rate falls to 0, too.
 
     Args:
         asked: the optimizer, its problems and its best rate.
@@ -84,7 +91,10 @@ def guarantees(asked: Asked) -> Sequence[Guarantee]:
         return [_of_modes(asked)]
     if preconditioned_form(rule) is None:
         return [_nothing(asked, f"no theorem here speaks of {rule.name}")]
-    return _along(asked)
+    if _settings(asked).get("weight_decay", 0.0) != 0.0:
+        return [_nothing(asked, "the theorems on preconditioned steps need a weight decay of 0", ALONG)]
+    found = _along(asked)
+    return [*found, *_falling(asked)] if _memory(asked) == 0.0 and found[0].why_not else found
 
 
 def _from_below(asked: Asked) -> list[Guarantee]:
@@ -145,12 +155,12 @@ def _of_signs(asked: Asked) -> Guarantee:
     return Guarantee(A_PRIORI, theorem, rate, 0, bound, steps, at_least, shown, why)
 
 
-def _steps_at(asked: Asked, rate: float, steps: int) -> Array:
+def _steps_at(asked: Asked, rate: float, steps: int, schedule: str = "constant") -> Array:
     """Return the steps until the tolerance at another rate, (M,)."""
     hyperparameters: dict[str, Any] = dict(asked.spec.hyperparameters)
     run = simulate(
         asked.problem, asked.spec.rule, lr=rate, steps=max(steps, 1), record="log", tolerance=asked.tolerance,
-        **hyperparameters,
+        schedule=schedule, **hyperparameters,
     )  # fmt: skip
     return np.asarray(run.steps_to_tolerance[:, 0])
 
@@ -199,18 +209,12 @@ def _why_infinite(bound: Array, reason: str) -> str:
 def _along(asked: Asked) -> list[Guarantee]:
     """Return the bounds along the run of a preconditioned rule at its best rate."""
     problem = asked.problem
-    form = preconditioned_form(asked.spec.rule)
-    assert form is not None
-    settings = _settings(asked)
-    if settings.get("weight_decay", 0.0) != 0.0:
-        return [_nothing(asked, "the theorems on preconditioned steps need a weight decay of 0", ALONG)]
     finite = asked.measured[np.isfinite(asked.measured)]
     if 2 * finite.size < asked.measured.size:
         return [_nothing(asked, "fewer than half of the runs reach the tolerance", ALONG)]
-    beta = float(form.beta.subs({s: settings[str(s)] for s in form.beta.free_symbols}))
+    beta = _memory(asked)
     length = int((_BEYOND if beta else _BEYOND_MEMORYLESS) * np.median(finite)) + 2 * START
-    work = length * problem.problems * sum(size**3 for size in problem.block_sizes)
-    if length > _LONGEST_ALONG or work > _MOST_WORK:
+    if length > _LONGEST_ALONG or _work(asked, length) > _MOST_WORK:
         return [
             _nothing(
                 asked,
@@ -225,6 +229,46 @@ def _along(asked: Asked) -> list[Guarantee]:
             own = _guarantee(asked, "adam-certificate", START, certificate_gaps(seen, 0, START), _NOT_POSITIVE)
             return [own, _span(asked, seen), *_from_state(asked, seen, length)]
         return [_guarantee(asked, "adam-local", 0, energy_gaps(seen), _TAU_ABOVE_TWO)]
+
+
+def _memory(asked: Asked) -> float:
+    """Return beta, the memory of the mean gradient of a rule with a preconditioner."""
+    form, settings = preconditioned_form(asked.spec.rule), _settings(asked)
+    assert form is not None
+    return float(form.beta.subs({s: settings[str(s)] for s in form.beta.free_symbols}))
+
+
+def _work(asked: Asked, steps: int) -> float:
+    """Return what the eigenvalues along a run cost: problems times steps times the sum of P_l^3."""
+    return float(steps * asked.problem.problems * sum(size**3 for size in asked.problem.block_sizes))
+
+
+def _falling(asked: Asked) -> list[Guarantee]:
+    """Return the bound of adam-local while the rate falls linearly to 0; none where the rule has no first step to scale it by.
+
+    At a constant rate a mode with tau > 2 grows near the end, however small the rate is: D follows the gradient down, so that
+    tau = rate/D comes back. Under a rate that falls faster than D forgets its first gradients, tau passes 2 once and for all.
+    The rate at the start is the one whose first step is as long as the error, at the median of the problems.
+    """
+    problem, rule = asked.problem, asked.spec.rule
+    if asked.schedule != "constant":
+        return []
+    error = rehearse(problem, rule, asked.spec.settings(1.0), 1, resolve_schedule("constant")).error[:, 0]
+    with np.errstate(all="ignore"):
+        scale = np.linalg.norm(error[:, 0], axis=-1) / np.linalg.norm(error[:, 1] - error[:, 0], axis=-1)
+    rate = float(f"{np.median(scale):.3g}")  # as it is printed, so that a user can repeat the run
+    out: list[Guarantee] = []
+    for steps in _FALLS:
+        if not 0.0 < rate < np.inf or steps > asked.steps or _work(asked, steps) > _MOST_WORK:
+            break
+        seen = rehearse(problem, rule, asked.spec.settings(rate), steps, resolve_schedule("linear"))
+        there = replace(asked, lr=rate, measured=_steps_at(asked, rate, steps, "linear"))
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = _guarantee(there, "adam-local", START, energy_gaps(seen, 0, START), _TAU_FALLING, FALLING)
+        out = [replace(found, falls=steps)]
+        if 2 * np.isfinite(found.bound).sum() >= found.bound.size:
+            break
+    return out
 
 
 def _from_state(asked: Asked, seen: Replay, length: int) -> list[Guarantee]:
@@ -256,6 +300,7 @@ _NOT_POSITIVE = "no energy stays positive in every step and falls far enough"
 _TAU_ABOVE_TWO = (
     "without momentum a mode with tau > 2 grows, as happens now and then at useful rates; runs arrive all the same"
 )
+_TAU_FALLING = "a mode with tau > 2 grows: D forgets its first gradients faster than the rate falls"
 _PRODUCT = "the steps together do not shrink the worst start far enough, or only up to what rounding may add"
 _ALLOWED = 1.0 + 1e-6  # left for rounding on the way
 

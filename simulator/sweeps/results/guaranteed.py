@@ -20,8 +20,9 @@ def guarantee_rows(results: Results) -> "pd.DataFrame":
     """Return a row per point, optimizer and bound that speaks of at least one problem.
 
     Returns:
-        Columns point, optimizer, setting, lr (the best rate), kind, theorem, guaranteed_lr, start, problems and of (how many of
-        how many it speaks of), and over these problems the medians bound_steps, steps (NaN without a run), at_least_steps and
+        Columns point, optimizer, setting, lr (the best rate), kind, theorem, guaranteed_lr, falls (steps in which that rate falls
+        to 0; 0: it does not), start, problems and of (how many of how many it speaks of), and over these problems the medians
+        bound_steps, steps (NaN without a run), at_least_steps and
         ratio: of bound over steps, or over at_least_steps where there was no run.
     """
     import pandas as pd
@@ -30,7 +31,8 @@ def guarantee_rows(results: Results) -> "pd.DataFrame":
     if found is None:
         return pd.DataFrame()
     rows = []
-    keys = ["point", "optimizer", "setting", "lr", "kind", "theorem", "guaranteed_lr", "start"]
+    keys = ["point", "optimizer", "setting", "lr", "kind", "theorem", "guaranteed_lr", "falls", "start"]
+    found = found.assign(falls=found.get("falls", 0))  # a folder of an earlier version has no such bounds
     for values, same in found.groupby(keys, sort=False):
         spoken = same[np.isfinite(same["bound_steps"].to_numpy())]
         row: dict[str, Any] = dict(zip(keys, values, strict=True)) | {"problems": len(spoken), "of": len(same)}

@@ -26,7 +26,7 @@ _MEAN_WORK = 2_000_000_000
 def write_guarantees(folder: Path, config: SweepGrid, best: pd.DataFrame, guarantor: Guarantor) -> None:
     """Write a row for every problem and guarantee of an optimizer, mostly where no theorem bounds its best rate.
 
-    Columns: those of `KEYS` (the best rate is `lr`), seed, kind, theorem, guaranteed_lr, start, bound_steps, steps,
+    Columns: those of `KEYS` (the best rate is `lr`), seed, kind, theorem, guaranteed_lr, falls, start, bound_steps, steps,
     at_least_steps, why_not, curve (a list, at the recorded steps of the sweep) and, of means over the draws of a stream, floor.
     Other runs of the sweep are not touched.
 
@@ -45,7 +45,7 @@ def write_guarantees(folder: Path, config: SweepGrid, best: pd.DataFrame, guaran
         for found in guarantor(asked):
             columns: dict[str, Any] = {name: row[name] for name in KEYS}
             columns |= {"seed": seeds, "kind": found.kind, "theorem": found.theorem, "guaranteed_lr": found.lr}
-            columns |= {"start": found.start, "bound_steps": found.bound, "steps": found.steps}
+            columns |= {"falls": found.falls, "start": found.start, "bound_steps": found.bound, "steps": found.steps}
             columns |= {"at_least_steps": found.at_least, "why_not": found.why_not, "curve": list(found.curve)}
             if found.floor is not None:
                 columns["floor"] = found.floor

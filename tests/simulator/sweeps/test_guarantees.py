@@ -1,16 +1,19 @@
 """Bounds that a theory gives once the best rates of a sweep are known: at guaranteed rates, along runs, from below."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
-from quadsim.simulator import BlockQuadratic, SweepConfig, load_results, sweep
+from quadsim.cli.text.guarantee_table import guarantee_cells
+from quadsim.simulator import BlockQuadratic, SweepConfig, load_results, simulate, sweep
 from quadsim.simulator.figures.sweep_figures import gap_table
 from quadsim.simulator.problems.oracles import FULL
 from quadsim.simulator.rules.optimizer import OptimizerSpec
-from quadsim.simulator.runs.guaranteed import Asked
+from quadsim.simulator.runs.guaranteed import FALLING, Asked
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.sweeps.results.guaranteed import certified_comparison, guarantee_notes, guarantee_rows
 from quadsim.simulator.sweeps.results.results import Results
@@ -141,8 +144,6 @@ def test_rows_are_medians_over_the_problems_that_a_bound_speaks_of(swept):
 def test_adam_has_a_bound_along_its_run_at_its_best_rate(heterogeneity):
     """At most 12 steps in: finite on three of four problems at least, at most 1.5 times the steps at the median; and from the start."""
     problem = BlockQuadratic.generate(heterogeneity=heterogeneity, problems=16, seed=0)
-    from quadsim.simulator import simulate
-
     measured = simulate(problem, "adam", lr=0.31622776601683794, steps=400, record="log").steps_to_tolerance[:, 0]
     certificate, span, state = guarantees(asked("adam", 0.31622776601683794, heterogeneity, measured=measured))
     assert (certificate.theorem, certificate.start) == ("adam-certificate", 12)
@@ -156,6 +157,52 @@ def test_adam_has_a_bound_along_its_run_at_its_best_rate(heterogeneity):
     assert known.mean() >= 0.6
     assert (state.bound[known] >= measured[known]).all()
     assert np.median(state.bound[known] / measured[known]) <= 1.3
+
+
+@pytest.mark.parametrize("heterogeneity", [1.0, 10.0, 100.0])
+def test_adam_without_momentum_has_its_local_bound_while_the_rate_falls(heterogeneity):
+    best, falling = guarantees(asked("adam:beta1=0", 0.01, heterogeneity, measured=np.full(16, 300.0)))
+    assert best.kind == "along the run"
+    assert "a mode with tau > 2 grows, as happens now and then at useful rates" in best.why_not
+    assert (falling.kind, falling.theorem, falling.start, falling.falls) == (FALLING, "adam-local", 12, 200)
+    assert np.isfinite(falling.bound).all()
+    assert not falling.why_not
+    problem = BlockQuadratic.generate(heterogeneity=heterogeneity, problems=16, seed=0)
+    run = simulate(problem, "adam", beta1=0, lr=falling.lr, schedule="linear", steps=200, record="log")
+    np.testing.assert_array_equal(falling.steps, run.steps_to_tolerance[:, 0])
+    assert (falling.bound >= falling.steps).all()
+    assert np.median(falling.bound / falling.steps) <= 1.5
+
+
+def test_a_falling_rate_is_no_help_where_the_preconditioner_forgets_faster():
+    _, falling = guarantees(asked("adam:beta1=0:beta2=0.9", 0.01, 10.0, problems=2))
+    assert falling.falls == 800
+    assert np.isinf(falling.bound).all()
+    assert "forgets its first gradients faster than the rate falls" in falling.why_not
+
+
+@pytest.mark.parametrize(
+    ("label", "options"),
+    [("adam:beta1=0", {"schedule": "cosine"}), ("adam:beta1=0", {"steps": 199}), ("adamw:beta1=0", {})],
+)
+def test_no_bound_under_a_falling_rate(label, options):
+    """Under the sweep's own schedule, in a sweep of shorter runs, or with weight decay."""
+    assert FALLING not in [found.kind for found in guarantees(asked(label, 0.01, 10.0, problems=2, **options))]
+
+
+def test_a_falling_rate_in_table_and_figure(swept):
+    rows = guarantee_rows(swept)
+    (cells,) = [guarantee_cells(row) for row in rows.to_dict("records") if (row["kind"], row["point"]) == (FALLING, 1)]
+    assert cells[:4] == ["adam:beta1=0", "adam-local", "falling rate, from step 12", "1.06 to 0 in 200"]
+    curves = gap_table(swept).groupby(["optimizer", "panel"])["bound"].apply(lambda bound: bound.notna().any())
+    assert curves["adam:beta1=0"].all()
+
+
+def test_a_folder_of_an_earlier_version_has_no_falling_rate(swept, folder, tmp_path):
+    old = swept.guarantees[swept.guarantees["kind"] != FALLING].drop(columns="falls")
+    rows = guarantee_rows(SimpleNamespace(guarantees=old))
+    assert len(rows) == len(guarantee_rows(swept)) - 2
+    assert (rows["falls"] == 0).all()
 
 
 def test_signs_have_a_bound_from_the_start_at_their_guaranteed_rates():

@@ -257,3 +257,32 @@ def test_a_hitting_time_between_records_is_made_again():
     for moved in (hit - 1, hit + 1):
         other = replace(run, steps_to_tolerance=moved, steps_to_stay=np.full_like(hit, np.nan))
         assert words(Theorem(name="any", kind="horizon", bound=10**9), other) == {FOREIGN}
+
+
+# A run under the label of another number type.
+@pytest.mark.parametrize(("rule", "lr", "name"), [("gd", 0.05, "gd-upper"), ("adam", 0.05, "adam-energy")])
+def test_a_run_under_the_label_of_another_number_type_is_not_the_rule_s(rule, lr, name):
+    problem = BlockQuadratic.generate(problems=3, heterogeneity=10)
+    seen = ["iterate"] if rule == "adam" else []
+    wide, narrow = (
+        simulate(problem, rule, lr=lr, steps=20, record="all", observe=seen, dtype=dtype)
+        for dtype in ("float64", "float32")
+    )
+    for run in (wide, narrow):
+        assert set(check(name, run).verdict.ravel()) == {"holds"}
+    said_narrow, said_wide = check(name, replace(wide, dtype="float32")), check(name, replace(narrow, dtype="float64"))
+    for found in (said_narrow, said_wide):
+        assert set(found.verdict.ravel()) == {"not the rule's run"}
+    assert set(said_narrow.reason.ravel()) == {
+        "its gaps have more digits than float32 gives: they are those of float64"
+    }
+    assert all("it may be a run in float32" in reason for reason in said_wide.reason.ravel())
+
+
+def test_a_run_without_a_rounding_is_of_any_number_type():
+    """Where both types give the same gaps, as with powers of two, the label decides nothing."""
+    even = BlockQuadratic.from_blocks([[[1]], [[0.5]]], initial_error=[1.0, 2.0])
+    for label in ("float32", "float64"):
+        for dtype in ("float32", "float64"):
+            run = simulate(even, "gd", lr=0.5, steps=5, record="all", dtype=dtype, engine="reference")
+            assert set(check("gd-upper", replace(run, dtype=label)).verdict.ravel()) <= {"holds", "verified"}

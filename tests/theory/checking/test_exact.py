@@ -236,6 +236,46 @@ def test_statements_of_runs_are_verified_and_false_neighbours_are_not(name):
     assert false.verdict.item() == "refuted" or "it would be violated" in false.reason.item(), false.reason
 
 
+# Under a schedule: the rate of every step is the product of rate and factor, rounded, as engines have it.
+_FALLING = {
+    "sign-constant-gap": ("signsgd", {}, 0.02),
+    "sign-distance": ("lion", {"beta1": 0.5, "beta2": 0.75}, 1.5),
+    "adam-local": ("adam", {"beta1": 0.0, "beta2": 0.75, "eps": 0.125, "observe": ["iterate"]}, 0.5),
+    "adam-energy": ("adam", {"beta1": 0.5, "beta2": 0.75, "eps": 0.125, "observe": ["iterate"]}, 0.5),
+    "adam-certificate": ("adam", {"beta1": 0.5, "beta2": 0.75, "eps": 0.125, "observe": ["iterate"]}, 0.75),
+}
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine:warmup=2", "inverse-time:half=3"])
+@pytest.mark.parametrize("name", list(_FALLING))
+def test_statements_under_a_schedule_are_verified_and_false_neighbours_are_not(name, schedule):
+    rule, options, factor = _FALLING[name]
+    run = simulate(COUPLED, rule, lr=0.0625, steps=5, schedule=schedule, **options)
+    true, theorem = check(name, run), THEOREMS[name]
+    assert true.verdict.item() == "verified", true.reason
+    assert true.evidence.assumed.item() in ("", "; ".join(theorem.texts))
+    found = check(replace(theorem, bound=theorem.bound * factor, statement=""), run)
+    assert found.verdict.item() in ("refuted", "undecided"), found.verdict
+    assert found.verdict.item() == "refuted" or "it would be violated" in found.reason.item(), found.reason
+
+
+def test_the_exact_run_takes_the_rate_of_every_step():
+    """SignSGD and heavy-ball from their formulas, at rates that are powers of two."""
+    rates = [fmpq(1, 4), fmpq(1, 8), fmpq(1, 16)]
+    two = BlockQuadratic.from_blocks([[[2]], [[1]]], initial_error=[1, -3])
+    states = run_exactly(as_exact(two, 0), simulate(two, "signsgd", lr=1.0, steps=1).rule, {"lr": 1.0}, 3, rates=rates)
+    assert [state.error for state in states] == [
+        ((fmpq(1),), (fmpq(-3),)),
+        ((fmpq(3, 4),), (fmpq(-11, 4),)),
+        ((fmpq(5, 8),), (fmpq(-21, 8),)),
+        ((fmpq(9, 16),), (fmpq(-41, 16),)),
+    ]
+    ball = simulate(two, "heavy-ball", lr=1.0, steps=1).rule
+    states = run_exactly(as_exact(two, 0), ball, {"lr": 1.0, "momentum": 0.5}, 2, rates=rates)
+    # m_1 = 2, e_1 = 1 - 2/4 = 1/2; m_2 = 1 + 1 = 2, e_2 = 1/2 - 2/8 = 1/4.
+    assert [state.error[0][0] for state in states] == [fmpq(1), fmpq(1, 2), fmpq(1, 4)]
+
+
 def test_a_ball_around_0_has_no_sign_and_divides_nothing():
     from quadsim.theory.checking import exact_run
 

@@ -8,7 +8,7 @@ import pytest
 import sympy as sp
 from flint import fmpq
 
-from quadsim.simulator import BlockQuadratic, simulate
+from quadsim.simulator import RULES, BlockQuadratic, Rule, simulate
 from quadsim.theory import THEOREMS, Hypothesis, Theorem, check
 from quadsim.theory.checking import exact as exact_values
 from quadsim.theory.checking import rationals
@@ -167,3 +167,15 @@ def test_a_false_claim_is_refuted_and_contradicts_nothing():
     for much in (sp.Rational(1, 10**16), sp.Rational(1, 10**6), sp.Rational(1, 2)):
         less = replace(THEOREMS["gd-upper"], bound=THEOREMS["gd-upper"].bound * (1 - much), statement="")
         assert check(less, run).verdict.item() == "refuted"
+
+
+def test_budgets_know_rules_by_their_expressions():
+    from quadsim.simulator.rules.functions import Ratio, Total, symbols
+    from quadsim.theory.checking.budget import _steps_along_gradient, is_over_Lambda_G
+
+    assert [name for name, rule in RULES.items() if is_over_Lambda_G(rule)] == ["gd-lambda"]
+    g, L = symbols.g, symbols.L_l
+    own = Rule(name="mine", step=-symbols.lr * g * Ratio(Total(g**2), Total(L * g**2)))
+    upside_down = Rule(name="gd-lambda", step=-symbols.lr * g * Ratio(Total(L * g**2), Total(g**2)))
+    assert (is_over_Lambda_G(own), is_over_Lambda_G(upside_down), is_over_Lambda_G(None)) == (True, False, False)
+    assert [_steps_along_gradient(RULES[name]) for name in ("nesterov", "heavy-ball", "adam")] == [True, False, False]

@@ -6,6 +6,7 @@ import numpy as np
 import sympy as sp
 
 from quadsim.theory import THEOREMS, Hypothesis
+from quadsim.theory.checking.comparison import check
 from quadsim.theory.symbols import Symbol as s
 from quadsim.theory.verifying import both_sides
 from quadsim.theory.verifying.both_sides import on_both_sides
@@ -32,6 +33,15 @@ def test_a_hypothesis_that_nothing_needs_is_not_called_needed():
     (first, second) = sides(lemma.name, hypotheses=(idle, odd)).values()
     assert first.without == "it fails only together with others"
     assert second.without == "no instance fails without it"
+
+
+def test_the_midpoint_of_signs_needs_gradients_without_a_zero():
+    (never,) = sides("sign-midpoint").values()
+    assert never.without == "needed"
+    assert never.instance == "signsgd with lr=1 on blocks of 3: violated at step 1 (exact arithmetic)"
+    (run,) = TRIALS["sign-midpoint"].without()
+    assert run.gap[0, 0, 1:3].min() > 193
+    assert check(THEOREMS["sign-midpoint"], run).verdict[0, 0] == "not applicable"
 
 
 def test_rules_of_statements_alone_have_no_decay():
