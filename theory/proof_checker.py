@@ -1,7 +1,7 @@
 """Check exported proofs without quadsim, on SymPy and Z3 alone: `python -m quadsim.theory.proof_checker proofs.json`.
 
-A file (docs/export.md has its schema) holds a table of formulas that are taken on trust, and theorems with their hypotheses,
-steps and statement. Every step is proved again, from the claims that it uses. What a theorem rests on is returned.
+docs/export.md has the schema: a table of what is taken on trust, and theorems with hypotheses, steps and statement. Every step
+is proved again from the claims that it uses. What a theorem rests on is returned, for a reader to judge.
 """
 
 import json
@@ -12,35 +12,29 @@ from typing import Any
 import sympy as sp
 import z3
 
-__all__ = ["Rejected", "check_document"]
-
 
 class Rejected(ValueError):
     """A step that does not follow, or a file of another form."""
 
 
-class _Over(sp.Function):  # type: ignore[misc]
-    """A sum or extreme over all blocks (names end in _l), coordinates (_i) or pairs (_p); SumIn: over those i in a block."""
-
+class _Opaque(sp.Function):  # type: ignore[misc]
     is_real = True
-    is_positive = property(lambda self: self.args[0].is_positive or None)
-    is_nonnegative = property(lambda self: self.args[0].is_nonnegative or None)
+    is_positive = property(lambda self: (type(self) is not Ratio and self.args[0].is_positive) or None)
+    is_nonnegative = property(lambda self: (type(self) is not Ratio and self.args[0].is_nonnegative) or None)
 
 
-class _Invertible(sp.Symbol):  # type: ignore[misc]
-    """A letter for a matrix that has an inverse."""
-
-
-SumOver, SumIn, MaxOver, MinOver = (type(name, (_Over,), {}) for name in ("SumOver", "SumIn", "MaxOver", "MinOver"))
-_FUNCTIONS = (sp.Abs, sp.sign, sp.Max, sp.Min, sp.log, sp.exp, sp.asin, SumOver, SumIn, MaxOver, MinOver)
-_LOGIC = {"==": sp.Eq, "!=": sp.Ne, "<=": sp.Le, ">=": sp.Ge, "<": sp.Lt, ">": sp.Gt}
-_LOGIC |= {"and": sp.And, "or": sp.Or, "implies": sp.Implies}
-_MAKE = {"+": sp.Add, "*": sp.Mul, "^": sp.Pow, "/": sp.Rational, "pi": lambda: sp.pi, "true": lambda: sp.true, **{f.__name__: f for f in _FUNCTIONS}}
-_COMPARE = dict(zip(_LOGIC.values(), (getattr(z3.ArithRef, f"__{x}__") for x in ("eq", "ne", "le", "ge", "lt", "gt"))))
-_SIGNS = {"positive": _COMPARE[sp.Gt], "nonnegative": _COMPARE[sp.Ge], "nonzero": _COMPARE[sp.Ne]}
-_JOIN = {sp.Add: z3.ArithRef.__add__, sp.Mul: z3.ArithRef.__mul__, sp.Max: lambda a, b: z3.If(a >= b, a, b)}
-_JOIN[sp.Min] = lambda a, b: z3.If(a <= b, a, b)
-_WAYS = ("identity", "z3", "named", "any")
+# Over all blocks (names end in _l), coordinates (_i) or pairs (_p); SumIn: over the coordinates of a block.
+_OPAQUE = Ratio, SumIn, SumOver, _, _ = [
+    type(n, (_Opaque,), {}) for n in ("Ratio", "SumIn", "SumOver", "MaxOver", "MinOver")
+]
+_COMPARE = {"==": sp.Eq, "!=": sp.Ne, "<=": sp.Le, ">=": sp.Ge, "<": sp.Lt, ">": sp.Gt}
+_LOGIC = {**_COMPARE, "and": sp.And, "or": sp.Or, "implies": sp.Implies}
+_MAKE = {f.__name__: f for f in (sp.Abs, sp.sign, sp.Max, sp.Min, sp.log, sp.exp, sp.asin, *_OPAQUE)}
+_MAKE |= {"+": sp.Add, "*": sp.Mul, "^": sp.Pow, "/": sp.Rational, "pi": lambda: sp.pi, "true": lambda: sp.true}
+_Z3 = dict(zip(_COMPARE.values(), (getattr(z3.ArithRef, f"__{n}__") for n in "eq ne le ge lt gt".split()), strict=True))
+_SIGNS = {"is_positive": _Z3[sp.Gt], "is_nonnegative": _Z3[sp.Ge], "is_nonzero": _Z3[sp.Ne]}
+_Z3 |= {sp.Add: z3.ArithRef.__add__, sp.Mul: z3.ArithRef.__mul__, sp.And: z3.And, sp.Or: z3.Or, sp.Implies: z3.Implies}
+_Z3 |= {sp.Max: lambda a, b: z3.If(a >= b, a, b), sp.Min: lambda a, b: z3.If(a <= b, a, b)}
 
 
 def _require(holds: Any, why: str) -> None:
@@ -48,232 +42,200 @@ def _require(holds: Any, why: str) -> None:
         raise Rejected(why)
 
 
-def _indices(x: sp.Basic) -> str:
-    """Return the indices on which an expression depends; a sum in a block has the index of the block."""
-    for over in sorted(x.atoms(_Over), key=sp.count_ops, reverse=True):
+def _indices(x: Any) -> str:
+    for over in sorted(x.atoms(_Opaque), key=sp.count_ops, reverse=True):
         x = x.xreplace({over: sp.Symbol("block_l") if isinstance(over, SumIn) else sp.S.One})
     return "".join(k for k in "ipl" if any(s.name.endswith(f"_{k}") for s in x.free_symbols))
 
 
-def _linear(x: Any) -> Any:
-    """Write every sum as a combination of sums of terms, with the factors that have no index before them."""
+def _linear(x: Any) -> Any:  # sums of one term each, without the factors that have no index
     for total in sorted(x.atoms(SumOver, SumIn), key=sp.count_ops):
-        over, letters = type(total), {e: sp.Dummy(real=True) for e in total.args[0].atoms(_Over)}
-        out = sp.S.Zero
-        for term in sp.Add.make_args(sp.expand(total.args[0].xreplace(letters)).xreplace({v: k for k, v in letters.items()})):
-            inner = [f for f in sp.Mul.make_args(term) if ("i" if over is SumIn else "") in _indices(f) != ""]
-            out += sp.Mul(*(f for f in sp.Mul.make_args(term) if f not in inner)) * over(sp.Mul(*inner)) if term else 0
+        kept, out = {e: sp.Dummy(real=True) for e in total.args[0].atoms(_Opaque)}, sp.S.Zero
+        back, summed = {letter: e for e, letter in kept.items()}, "i" if isinstance(total, SumIn) else "ipl"
+        for term in sp.Add.make_args(sp.expand(total.args[0].xreplace(kept))):
+            parts = [f.xreplace(back) for f in sp.Mul.make_args(term)]
+            inner = [f for f in parts if set(_indices(f)) & set(summed)]
+            out += sp.Mul(*(f for f in parts if f not in inner), term != 0 and total.func(sp.Mul(*inner)))
         x = x.xreplace({total: out})
     return x
 
 
-class _Reals:
-    """Relations in words of Z3, where a premise that is not defined (divisor 0, root of a negative number) is false."""
-
+class _Reals:  # A premise that is not defined (divisor 0, root of a negative number) is false; a claim must be defined.
     def __init__(self, premises: Any) -> None:
-        self.letters: dict[Any, Any] = {}
-        self.solver, self.domain = z3.Solver(), list[Any]()
+        self.letters, self.solver, self.domain = dict[Any, Any](), z3.Solver(), list[Any]()
         self.solver.set("rlimit", 30_000_000)
         self.solver.add(*(self.relation(x, z3.And) for x in premises))
-        _require(self.solver.check() != z3.unsat, "what the step uses contradicts itself")
+        _require(self.solver.check() != z3.unsat, "what it uses contradicts itself")
         self.domain = []
 
-    def relation(self, x: Any, together: Any = lambda relation, *_: relation) -> Any:
-        if x in (sp.true, sp.false):
-            return z3.BoolVal(bool(x))
+    def relation(self, x: Any, join: Any = lambda relation, *_: relation) -> Any:
+        if x.is_Symbol or x in (sp.true, sp.false):
+            return z3.Bool(x.name) if x.is_Symbol else z3.BoolVal(bool(x))
         if isinstance(x, sp.And | sp.Or | sp.Implies):
-            word = {sp.And: z3.And, sp.Or: z3.Or, sp.Implies: z3.Implies}[x.func]
-            return word(*(self.relation(part, together) for part in x.args))
-        _require(x.func in _COMPARE, f"{x} is no relation")
+            return _Z3[x.func](*(self.relation(part, join) for part in x.args))
         before, self.domain = self.domain, []
-        relation = together(_COMPARE[x.func](*(self.real(side) for side in x.args)), *self.domain)
+        relation = join(_Z3[x.func](*(self.real(side) for side in x.args)), *self.domain)
         self.domain += before
         return relation
 
-    def letter(self, x: Any) -> Any:
-        _require(x.is_real, f"{x} is not a real number")
-        if x not in self.letters:
-            self.letters[x] = z3.Real(f"x{len(self.letters)}")
-            self.solver.add(*(of(self.letters[x], 0) for name, of in _SIGNS.items() if getattr(x, f"is_{name}")))
-        return self.letters[x]
-
     def real(self, x: Any) -> Any:
-        if x.is_Rational:
-            return z3.Q(int(x.p), int(x.q))
-        args = [] if isinstance(x, _Over) else [self.real(argument) for argument in x.args]
-        if x.func in _JOIN:
-            return reduce(_JOIN[x.func], args)
+        args = [] if isinstance(x, _Opaque) else [self.real(argument) for argument in x.args]
+        if x.is_Rational or x.func in _Z3:
+            return z3.Q(int(x.p), int(x.q)) if x.is_Rational else reduce(_Z3[x.func], args)
         if isinstance(x, sp.Abs | sp.sign):
             one = args[0] if isinstance(x, sp.Abs) else z3.RealVal(1)
             return z3.If(args[0] > 0, one, z3.If(args[0] < 0, -one, z3.RealVal(0)))
         self.domain += [args[0] > 0] if isinstance(x, sp.log) else []
-        if not x.is_Pow:
-            return self.letter(x)
-        self.domain += ([] if x.exp.is_integer else [args[0] >= 0]) + ([] if x.exp.is_nonnegative else [args[0] != 0])
-        if not x.exp.is_Rational or x.exp.q > 2:
-            return self.letter(x)
-        base = args[0] if x.exp.q == 1 else self.letters.setdefault(sp.sqrt(x.base), z3.FreshReal())
-        if x.exp.q == 2:
-            self.solver.add(z3.Implies(args[0] >= 0, z3.And(base >= 0, base * base == args[0])))
-        product = reduce(_JOIN[sp.Mul], [base] * abs(int(x.exp.p)))
-        return product if x.exp.p > 0 else 1 / product
+        if x.is_Pow:
+            self.domain += [args[0] >= 0] * (not x.exp.is_integer) + [args[0] != 0] * (not x.exp.is_nonnegative)
+            if x.exp.is_Integer or (x.exp.is_Rational and x.exp.q == 2 and x.exp.p != 1):
+                base = args[0] if x.exp.is_Integer else self.real(sp.Pow(x.base, sp.S.Half, evaluate=False))
+                product = reduce(_Z3[sp.Mul], [base] * abs(int(x.exp.p)))
+                return product if x.exp > 0 else 1 / product
+        _require(x.is_real, f"{x} is not a real number")
+        if x not in self.letters:
+            self.letters[x] = new = z3.Real(f"x{len(self.letters)}")
+            self.solver.add(*(of(new, 0) for name, of in _SIGNS.items() if getattr(x, name)))
+            if x.is_Pow and x.exp == sp.S.Half:
+                self.solver.add(z3.Implies(args[0] >= 0, z3.And(new >= 0, new * new == args[0])))
+        return self.letters[x]
 
     def follows(self, *wanted: Any) -> bool:
         self.solver.add(z3.Not(z3.And(*wanted, *self.domain)))
         return bool(self.solver.check() == z3.unsat)
 
 
-def _zero(x: Any) -> bool:
-    ways = (sp.expand, lambda e: sp.expand(sp.together(e)), lambda e: sp.simplify(sp.powsimp(sp.expand(e))))
-    return any(way(x) == 0 for way in ways)
-
-
-def _algebra(claim: Any, premises: Any, how: str) -> bool:
-    """Prove a claim by SymPy ("identity"), or by Z3 as it stands or with what is named put in; it must be defined, too."""
+def _follows(claim: Any, premises: Any, how: str = "any") -> bool:
+    """Whether SymPy ("identity") or Z3 ("z3") proves a claim, which must be defined; what names stand for is put in."""
     if isinstance(claim, sp.And):
-        return all(_algebra(part, premises, how) for part in claim.args)
-    if claim == sp.true or how == "any":
-        return bool(claim == sp.true) or any(_algebra(claim, premises, way) for way in ("identity", "z3", "named"))
-    parts = [part for x in premises for part in sp.And.make_args(x) if all(s.is_commutative for s in part.free_symbols)]
-    parts, claim = [_linear(x) for x in parts if x != sp.true], _linear(claim)
-    equations = [part for x in premises for part in sp.And.make_args(x) if isinstance(part, sp.Eq)]
-    named = {x.lhs: _linear(x.rhs) for x in equations if x.lhs.is_Symbol and not x.rhs.has(x.lhs)}
+        return all(_follows(part, premises, how) for part in claim.args)
+    if how == "any" or claim == sp.true:
+        return bool(claim == sp.true) or any(_follows(claim, premises, way) for way in ("identity", "z3"))
+    parts = [part for x in premises for part in sp.And.make_args(x) if part != sp.true]
+    named = {x.lhs: x.rhs for x in parts if isinstance(x, sp.Eq) and not x.rhs.has(x.lhs)}
+    products = {x: value for x, value in named.items() if x.is_Mul and not x.has(SumOver, SumIn)}
+    names = {x: value for x, value in named.items() if x.is_Symbol}
+    parts = [_linear(x) for x in parts if all(s.is_commutative for s in x.free_symbols)]
 
     def put_in(x: Any) -> Any:
-        return _linear(reduce(lambda y, _: y.xreplace(named), named, x))
+        return _linear(reduce(lambda y, _: y.xreplace(names), names, x))
 
-    if not all(s.is_commutative for s in claim.free_symbols):
-        inverted = [p.base for p in claim.atoms(sp.Pow) if not p.exp.is_nonnegative]
-        defined = all(isinstance(base, _Invertible) for base in inverted)
-    else:
-        reals = _Reals(parts)
-        relation = reals.relation(claim)
-        defined = reals.follows(*([relation] if how == "z3" else []))
-    if how == "named" and defined:
-        reals = _Reals(put_in(x) for x in parts)
-        return reals.follows(reals.relation(put_in(claim)))
-    return defined and (how == "z3" or isinstance(claim, sp.Eq) and _zero(put_in(claim.lhs) - put_in(claim.rhs)))
+    if how == "identity":
+        rest = sp.expand(put_in(claim.lhs - claim.rhs)).subs(products) if isinstance(claim, sp.Eq) else sp.S.One
+        ways = (sp.expand, lambda x: sp.expand(sp.together(x)), lambda x: sp.simplify(sp.powsimp(sp.expand(x))))
+        if not any(way(rest) == 0 for way in ways):
+            return False
+        if not all(s.is_commutative for s in claim.free_symbols):
+            divisors = [x.base for x in claim.atoms(sp.Pow) if not x.exp.is_nonnegative]
+            return all(x.assumptions0.get("invertible") for x in divisors)
+        return _defined(claim, parts)
+    if (question := _Reals(parts)).follows(question.relation(_linear(claim))):
+        return True
+    question = _Reals(put_in(x) for x in parts)
+    return _defined(claim, parts) and question.follows(question.relation(put_in(claim)))
+
+
+def _defined(x: Any, premises: Any) -> bool:
+    question = _Reals(premises)
+    question.relation(_linear(x))
+    return question.follows()
 
 
 class _File:
-    """Names, the table and the recursions of a document."""
-
     def __init__(self, document: Any) -> None:
-        _require(document.get("format") == "quadsim proof 1", "the format must be quadsim proof 1")
-        kinds = {name: dict(of) for name, of in document["symbols"].items()}
-        self.symbols = {n: (_Invertible if of.pop("invertible", 0) else sp.Symbol)(n, **of) for n, of in kinds.items()}
-        self.table, self.time = document["table"], document["time"]
-        self.start, self.next = ({self.symbols[k]: self.read(v) for k, v in self.time[x].items()} for x in ("start", "next"))
-        self.constant, self.later = ({self.symbols[x] for x in self.time[k]} for k in ("constant", "later"))
+        _require(document["format"] == "quadsim proof 1", "the format must be quadsim proof 1")
+        self.symbols = {name: sp.Symbol(name, **assumed) for name, assumed in document["symbols"].items()}
+        self.table, time = document["table"], document["time"]
+        self.to = {k: {self.read(x): self.read(value) for x, value in time[k].items()} for k in ("start", "next")}
+        self.to["before"] = {self.symbols["t"]: self.symbols["t"] - 1}
+        self.constant, self.later = ({self.read(x) for x in time[key]} for key in ("constant", "later"))
 
     def read(self, node: Any) -> Any:
-        if isinstance(node, str):
-            _require(node in self.symbols, f"{node} is not declared")
-            return self.symbols[node]
         if isinstance(node, list):
+            _require(node[0] in (_MAKE | _LOGIC), f"{node[0]} is no function of the format")
             args = node[1:] if node[0] == "/" else [self.read(x) for x in node[1:]]
-            _require(node[0] in (_MAKE | _LOGIC) and not any(isinstance(x, float) for x in args), f"{node} is no expression")
             return _LOGIC[node[0]](*args, evaluate=False) if node[0] in _LOGIC else _MAKE[node[0]](*args)
-        _require(type(node) is int, f"numbers must be exact, got {node}")
-        return sp.Integer(node)
+        _require(node in self.symbols if isinstance(node, str) else type(node) is int, f"{node} is no name or integer")
+        return self.symbols[node] if isinstance(node, str) else sp.Integer(node)
 
-    def moved(self, claim: Any, to: dict[Any, Any]) -> Any:
-        """Return a claim at step 0 or a step later: it is known of every quantity that changes what it is then."""
+    def moved(self, claim: Any, to: Any) -> Any:
         changing = claim.free_symbols - self.constant
-        _require(changing <= to.keys(), f"it is not known what {changing - to.keys()} is then")
-        _require(not changing & self.later or changing <= self.later, "its quantities are counted from different steps")
+        _require(changing <= to.keys(), f"it is not known what {changing - to.keys()} is at that step")
+        _require(not changing & self.later or changing <= self.later, "its quantities count from different steps")
         return claim.subs(to, simultaneous=True)
 
-    def instance(self, step: Any, claim: Any, used: list[Any], theorem: Any) -> int:
-        """Check an instance of an entry of the table, and return the level of the entry."""
-        entry, given = self.table[step["entry"]], {self.symbols[k]: self.read(v) for k, v in step["letters"].items()}
-        _require(given.keys() == {self.symbols[x] for x in entry["letters"]}, "its letters are other ones")
+    def entry(self, step: Any, claim: Any, used: Any) -> int:
+        entry, given = self.table[step["entry"]], {self.read(k): self.read(v) for k, v in step["letters"].items()}
+        _require(step["letters"].keys() == entry["letters"].keys(), "its letters are others")
         for letter, value in given.items():
-            kind, reals = entry["letters"][letter.name], _Reals(used)
-            reals.real(value)
-            signs = [of(reals.real(value), 0) for name, of in _SIGNS.items() if getattr(letter, f"is_{name}")]
-            _require(reals.follows(*signs) and (value.is_integer or not letter.is_integer), f"{value} is no {letter}")
+            kind, question = entry["letters"][letter.name], _Reals(used)
+            signs = [of(question.real(value), 0) for name, of in _SIGNS.items() if getattr(letter, name)]
+            _require(question.real(value) is not None and question.follows(*signs), f"{value} is no {letter}")
+            _require(value.is_integer or not letter.is_integer, f"{value} is no integer")
             _require(kind != "no index" or not _indices(value), f"{value} has an index")
             _require(kind != "constant" or value.free_symbols <= self.constant, f"{value} changes along a run")
-        missing = [x for x in entry["needs"] if x not in step["uses"] or x not in (h["text"] for h in theorem["hypotheses"])]
-        _require(not missing, f"it needs the hypothesis {missing}")
-        for key, allowed in entry["only"].items():
-            _require(theorem[key] and set(theorem[key]) <= set(allowed), f"it holds for the {key} {allowed} only")
         for premise in (self.read(x).xreplace(given) for x in entry["premises"]):
-            _require(premise in used or _algebra(premise, used, "any"), f"{premise} is not known")
+            _require(premise in used or _follows(premise, used), f"{premise} is not known")
         _require(claim == self.read(entry["claim"]).xreplace(given), "the table has another claim")
         return int(entry["level"])
 
-    def check(self, theorem: Any) -> dict[str, Any]:
-        """Check a theorem.
-
-        Raises:
-            Rejected: a step does not follow.
-        """
-        known = {h["text"]: (h["claim"] and self.read(h["claim"]), 0, frozenset()) for h in theorem["hypotheses"]}
-        for number, step in enumerate(theorem["steps"]):
-            try:
-                _require(step["label"] not in known, "its label is taken")
-                _require(not (unknown := [x for x in step["uses"] if x not in known]), f"{unknown} is no earlier step")
-                known[step["label"]] = self.follows(step, self.read(step["claim"]), known, theorem)
-            except (Rejected, KeyError, TypeError) as error:
-                raise Rejected(f"{theorem['name']}: step {number + 1}, {step['label']}: {error}") from error
-        if theorem["steps"]:
-            claim, level, assumed = known[theorem["steps"][-1]["label"]]
-            _require(claim == self.read(theorem["statement"]), "the last step is not the statement")
-            _require(level == 0 and not assumed, "the statement rests on what holds at some steps only")
-        for lemma in theorem["lemmas"]:
-            given = [self.read(x) for x in lemma["given"]]
-            proved = _algebra(self.read(lemma["claim"]), given, lemma["how"]) if lemma["how"] in _WAYS else lemma["how"] in self.table and self.table[lemma["how"]]["sentences"].count(lemma["claim"])
-            _require(proved, f"{theorem['name']}: {lemma['because']} does not follow")
-        return {"theorem": theorem["name"], "verdict": "proved" if theorem["steps"] else "lemmas proved", "rests on": sorted({s["entry"] for s in theorem["steps"] if s["method"] == "table"})}
-
-    def follows(self, step: Any, claim: Any, known: Any, theorem: Any) -> Any:
-        """Check a step, and return its claim with its level and the assumptions on which it rests."""
-        method, uses = step["method"], [known[x] for x in step["uses"]]
-        used, level = [x for x, _, _ in uses if x is not None], max((n for _, n, _ in uses), default=0)
-        assumed = frozenset().union(*(on for _, _, on in uses))
+    def step(self, step: Any, known: Any) -> Any:
+        """Return the claim of a step, its level (1: it holds before t, 2: before t - 1) and what it assumes of step t."""
+        claim, method, uses = self.read(step["claim"]), step["method"], [known[x] for x in step["uses"]]
+        used = [x for x, _, _ in uses] + [self.read(x) for x in step.get("given", ())]
+        level, on = max((n for _, n, _ in uses), default=0), frozenset[Any]().union(*(on for _, _, on in uses))
         if method == "table":
-            level = max(level, self.instance(step, claim, used, theorem))
+            level = max(level, self.entry(step, claim, used))
         elif method == "assume":
-            assumed |= {claim}
+            on |= {claim}
         elif method == "induction":
-            plain = [x for x, n, on in uses if x is not None and not n and not on]
-            then, first = self.moved(claim, self.next), claim.subs(self.start, simultaneous=True)
-            holds = _algebra(first, plain, "any") and _algebra(then, [claim, *used], "any")
-            _require(holds, "it does not follow from one step to the next")
-            level, assumed = max(level - 1, 0), assumed - {claim}
-        elif method in ("start", "next", "before"):
-            to = {"start": self.start, "next": self.next, "before": {self.symbols["t"]: self.symbols["t"] - 1}}[method]
-            _require(not assumed, "it rests on an assumption")
-            _require(claim == self.moved(used[0], to), "it is not what it uses at another step")
-            if method == "next":
-                level += level > 0
-            elif level or method == "before":
-                _require(level <= 1 and sp.Ge(self.symbols["t"], 1, evaluate=False) in used, "it needs t >= 1")
-                level = 0
+            plain = [x for x, n, assumed in uses if not n and not assumed]
+            then, first = self.moved(claim, self.to["next"]), claim.subs(self.to["start"], simultaneous=True)
+            _require(_follows(first, plain) and _follows(then, [claim, *used]), "a step does not follow from the last")
+            level, on = max(level - 1, 0), on - {claim}
+        elif method in self.to:
+            _require(claim == self.moved(used[0], self.to[method]) and not on, "it is not what it uses at that step")
+            made = sp.Ge(self.symbols["t"], 1, evaluate=False) in used
+            _require(method == "next" or (made and level <= 1) or (method == "start" and not level), "it needs t >= 1")
+            level = level + (level > 0) if method == "next" else 0
         elif method in ("sum", "sum in a block"):
             over = SumOver if method == "sum" else SumIn
             total = used[0].func(*(_linear(over(side)) for side in used[0].args), evaluate=False)
             kinds = {_indices(x.args[0])[:1] for x in total.atoms(SumOver)}
-            _require(len(kinds) <= 1 and "" not in kinds, "one side is summed over coordinates, another over blocks")
-            _require(_algebra(claim, [total, *used[1:]], "any"), "it is not the sum of what it uses")
+            _require(len(kinds) <= 1 and "" not in kinds, "its sides are summed over different indices")
+            _require(_follows(claim, [total, *used[1:]]), "it is not the sum of what it uses")
         else:
-            _require(method in _WAYS and _algebra(claim, used, method), "it does not follow from what it uses")
-        return claim, level, assumed
+            _require(method in ("identity", "z3") and _follows(claim, used, method), "it does not follow")
+        return claim, level, on
+
+    def check(self, theorem: Any) -> dict[str, Any]:
+        """Check a theorem, and return its verdict and the entries of the table on which its statement rests.
+
+        Raises:
+            Rejected: a step does not follow, or the last one is not the statement.
+        """
+        known = {h["label"]: (self.read(h["claim"]), 0, frozenset[Any]()) for h in theorem["hypotheses"]}
+        for step in (*theorem["lemmas"], *theorem["steps"]):
+            try:
+                _require(step["label"] not in known, "its label is taken")
+                known[step["label"]] = self.step(step, known)
+            except (Rejected, KeyError, TypeError) as error:
+                raise Rejected(f"{theorem['name']}, step {step['label']!r}: {error!r}") from error
+        for step in theorem["steps"][-1:]:
+            claim, level, on = known[step["label"]]
+            _require(claim == self.read(theorem["statement"]), f"{theorem['name']}: the last step is not the statement")
+            _require(not level and not on, f"{theorem['name']}: the statement holds at some steps only")
+        verdict = "proved" if theorem["steps"] else "lemmas proved"
+        entries = {step["entry"] for step in theorem["steps"] if step["method"] == "table"}
+        return {"theorem": theorem["name"], "verdict": verdict, "rests on": sorted(entries)}
 
 
 def check_document(document: Any) -> list[dict[str, Any]]:
-    """Check all theorems of a document, and return for each its verdict and what it rests on.
-
-    Raises:
-        Rejected: a proof that does not hold.
-    """
+    """Check the theorems of a document, each as `_File.check` does."""
     return [_File(document).check(theorem) for theorem in document["theorems"]]
 
 
 if __name__ == "__main__":
     for path in sys.argv[1:]:
         with open(path, encoding="utf-8") as file:
-            for found in check_document(json.load(file)):
-                print(f"{found['theorem']}: {found['verdict']}; it rests on {'; '.join(found['rests on'])}")
+            print(json.dumps(check_document(json.load(file)), indent=2))

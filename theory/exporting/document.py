@@ -5,26 +5,25 @@ formulas with letters; every other step is proved by the checker. Steps that fol
 of an entry.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import sympy as sp
 
-from quadsim.theory import proof_checker
 from quadsim.theory.exporting.expressions import Names
 from quadsim.theory.statements.derived import library
 from quadsim.theory.statements.derived.forms import forms_in
-from quadsim.theory.statements.derived.graph import statement_step
+from quadsim.theory.statements.derived.graph import derive
 from quadsim.theory.statements.derived.schemas import combination, turned
 from quadsim.theory.statements.named import rate
-from quadsim.theory.statements.proving import CITABLE, Step
+from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import MaxOver, MinOver, SumIn, SumOver, Symbol
 
 __all__ = ["FORMAT", "proof_document"]
 
-FORMAT = "quadsim proof 1"
+FORMAT, SETTING = "quadsim proof 1", "setting"
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,7 @@ class Entry:
     claim: Any
     premises: tuple[Any, ...] = ()
     letters: Mapping[sp.Symbol, str] = field(default_factory=dict)
-    needs: tuple[str, ...] = ()
     level: int = 0
-    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def _le(left: Any, right: Any) -> Any:
@@ -97,15 +94,15 @@ def proof_document(*theorems: Theorem) -> dict[str, Any]:
         ValueError: a theorem that claims more than its derivation speaks of, or a step that the format cannot express.
     """
     names, table, written = Names(), dict[str, Entry](), []
+    names.name(Symbol.t)
     for theorem in theorems:
         written.append(_Written(theorem, names, table).theorem())
     entries = {label: _entry(entry, names) for label, entry in table.items()}
-    sentences = {fact: {"sentences": list(texts)} for fact, texts in CITABLE.items()}
-    by_name = {names.name(s): s for s in list(names.known)}
+    by_name = {names.name(s): s for s in names.known}
     return {
         "format": FORMAT,
         "symbols": names.declared,
-        "table": entries | sentences,
+        "table": entries,
         "time": _time(by_name, names),
         "theorems": written,
     }
@@ -116,9 +113,7 @@ def _entry(entry: Entry, names: Names) -> dict[str, Any]:
         "claim": names.write(entry.claim),
         "premises": [names.write(x) for x in entry.premises],
         "letters": {names.name(letter): kind for letter, kind in entry.letters.items()},
-        "needs": list(entry.needs),
         "level": entry.level,
-        "only": {key: list(allowed) for key, allowed in entry.only.items()},
     }
 
 
@@ -141,47 +136,44 @@ class _Written:
         self._out: list[dict[str, Any]] = []
 
     def theorem(self) -> dict[str, Any]:
+        """Return the theorem as plain data."""
         theorem, write = self._theorem, self._names.write
-        hypotheses = [(h.text, h.relation) for h in theorem.conditions]
+        self._claims = {h.text: _word(h.text) if h.relation is None else h.relation for h in theorem.conditions}
         if not theorem.any_schedule:
-            hypotheses.append((library.CONSTANT_RATE, _eq(rate, Symbol.eta)))
-        self._claims = dict(hypotheses)
-        if theorem.derivation is not None:
-            steps = theorem.derivation()
-            for step in dict.fromkeys((*steps, statement_step(theorem, steps))):
-                self._step(step)
+            self._claims[library.CONSTANT_RATE] = _eq(rate, Symbol.eta)
+        self._claims[SETTING] = _setting(theorem)
+        hypotheses = [{"label": label, "claim": write(claim)} for label, claim in self._claims.items()]
+        lemmas = [self._lemma(number, step) for number, step in enumerate(theorem.proof, 1)]
+        derived = derive(theorem)
+        for step, found in dict(() if derived is None else derived.steps).items():
+            self._step(step, found)
         return {
             "name": theorem.name,
             "statement": write(theorem.relation_of_values),
             "latex": theorem.statement,
-            "rules": sorted({*theorem.rules, *(own.name for own in theorem.own_rules)}),
-            "schedule": ["any" if theorem.any_schedule else "constant"],
-            "oracle": [theorem.oracle],
-            "kind": [theorem.kind],
-            "hypotheses": [{"text": text, "claim": None if x is None else write(x)} for text, x in hypotheses],
+            "hypotheses": hypotheses,
+            "lemmas": lemmas,
             "steps": self._out,
-            "lemmas": [self._lemma(step) for step in theorem.proof],
         }
 
-    def _lemma(self, step: Step) -> dict[str, Any]:
+    def _lemma(self, number: int, step: Step) -> dict[str, Any]:
+        out = {"label": f"lemma {number}", "because": step.because, "uses": []}
         if step.is_cited:
-            return {"claim": step.claim, "because": step.because, "given": [], "how": step.because}
+            entry = f"{step.because}: {step.claim}"
+            self._table.setdefault(entry, Entry(_word(step.claim)))
+            return out | {
+                "claim": self._names.write(_word(step.claim)),
+                "method": "table",
+                "entry": entry,
+                "letters": {},
+            }
         given = [self._names.write(x) for x in step.given]
-        how = self._how(step.claim, step.given)
-        return {"claim": self._names.write(step.claim), "because": step.because, "given": given, "how": how}
-
-    def _how(self, claim: Any, given: Iterable[Any]) -> str:
-        return "any"
+        return out | {"claim": self._names.write(step.claim), "given": given, "method": _method(prove(step))}
 
     def _add(self, label: str, claim: Any, uses: tuple[str, ...], method: str, **more: Any) -> None:
         self._claims[label] = claim
-        self._out.append({
-            "label": label,
-            "claim": self._names.write(claim),
-            "uses": list(uses),
-            "method": method,
-            **more,
-        })
+        written = {"label": label, "claim": self._names.write(claim), "uses": list(uses), "method": method}
+        self._out.append(written | more)
 
     def _instance(
         self, label: str, claim: Any, uses: tuple[str, ...], entry: str, letters: Mapping[sp.Symbol, Any] | None = None
@@ -199,9 +191,9 @@ class _Written:
             self._instance(step.label, claim, on, name, letters)
             return
         self._instance(f"{step.label}: by the table", claim, on, name, letters)
-        self._add(step.label, step.claim, (f"{step.label}: by the table", *step.uses), "any")
+        self._add(step.label, step.claim, (f"{step.label}: by the table", *step.uses), "identity")
 
-    def _step(self, step: Step) -> None:
+    def _step(self, step: Step, found: Discharge) -> None:
         ways: dict[str, Callable[[Step], None]] = {
             "definition": self._definition, "rule": self._definition, "extreme": self._extreme, "every": self._every,
             "part": self._part, "linear": self._linear, "quadratic": self._quadratic, "vertices": self._vertices,
@@ -213,22 +205,16 @@ class _Written:
         elif step.by.startswith("fact: "):
             self._fact(step)
         else:
-            method = {"": "any", "last": "before"}.get(step.by, step.by)
+            method = {"": _method(found), "last": "before"}.get(step.by, step.by)
             self._add(step.label, step.claim, step.uses, method)
 
     def _definition(self, step: Step) -> None:
         label = step.label
-        premises = [library.RELATIONS[text] for text in library.NEEDS.get(label, ()) if text in library.RELATIONS]
-        only = {key: value for key, value in _scope(step).items() if value}
-        entry = Entry(
-            step.claim,
-            (*premises, *library.PREMISES.get(label, ())),
-            needs=library.NEEDS.get(label, ()),
-            level=library.LEVELS.get(label, 0),
-            only=only,
-        )
-        self._table.setdefault(label, entry)
-        self._instance(label, step.claim, step.uses, label)
+        needs = [library.RELATIONS.get(text, _word(text)) for text in library.NEEDS.get(label, ())]
+        needs = [_eq(rate, Symbol.eta) if need == _word(library.CONSTANT_RATE) else need for need in needs]
+        premises = (*needs, *library.PREMISES.get(label, ()), *_scope(step))
+        self._table.setdefault(label, Entry(step.claim, premises, level=library.LEVELS.get(label, 0)))
+        self._instance(label, step.claim, (*step.uses, SETTING), label)
 
     def _extreme(self, step: Step) -> None:
         low, high = step.claim.args if isinstance(step.claim, sp.Le) else reversed(step.claim.args)
@@ -341,13 +327,31 @@ class _Written:
         self._add(step.label, step.claim, uses, "induction")
 
 
-def _scope(step: Step) -> dict[str, tuple[str, ...]]:
-    """Return the settings of a theorem in which a definition, or the step of a rule, may be used."""
-    label, of_rule = step.label, step.by == "rule" or step.label in library.SPEAKS_OF
-    fixed = isinstance(step.claim, sp.Basic) and Symbol.eta in step.claim.free_symbols
-    return {
-        "rules": tuple(library.SPEAKS_OF.get(label, ())),
-        "schedule": ("constant",) if fixed else (),
-        "oracle": (library.ORACLES[label],) if label in library.ORACLES else ("full",) if of_rule else (),
-        "kind": ("expectation",) if label in library.MEANS else (),
-    }
+def _word(text: str) -> sp.Symbol:
+    """Return what the format has for a condition in words: a name without a value."""
+    return sp.Symbol(text)
+
+
+def _method(found: Discharge) -> str:
+    return "identity" if found.by == "SymPy" else "z3"
+
+
+def _setting(theorem: Theorem) -> Any:
+    """Return of which rules and which runs a theorem speaks, in words."""
+    rules = sorted({*theorem.rules, *(own.name for own in theorem.own_rules)}) or ["any"]
+    words = [f"schedule: {'any' if theorem.any_schedule else 'constant'}", f"oracle: {theorem.oracle}"]
+    words.append("of a mean" if theorem.kind == "expectation" else "of a run")
+    return sp.And(sp.Or(*(_word(f"rule: {name}") for name in rules)), *map(_word, words))
+
+
+def _scope(step: Step) -> Iterator[Any]:
+    """Yield the settings without which a definition, or the step of a rule, may not be used."""
+    label = step.label
+    if label in library.SPEAKS_OF:
+        yield sp.Or(*(_word(f"rule: {name}") for name in library.SPEAKS_OF[label]))
+    if label in library.ORACLES or label in library.SPEAKS_OF:
+        yield _word(f"oracle: {library.ORACLES.get(label, 'full')}")
+    if isinstance(step.claim, sp.Basic) and Symbol.eta in step.claim.free_symbols:
+        yield _word("schedule: constant")
+    if label in library.MEANS:
+        yield _word("of a mean")

@@ -13,7 +13,7 @@ _WORDS: dict[type, str] = {
     **{sp.Add: "+", sp.Mul: "*", sp.Pow: "^", sp.And: "and", sp.Or: "or", sp.Implies: "implies"},
     **{sp.Eq: "==", sp.Ne: "!=", sp.Le: "<=", sp.Ge: ">=", sp.Lt: "<", sp.Gt: ">"},
     **{sp.exp: "exp", sp.log: "log", sp.Abs: "Abs", sp.sign: "sign", sp.Max: "Max", sp.Min: "Min", sp.asin: "asin"},
-    **{kind: kind.__name__ for kind in REDUCTIONS},
+    **{kind: kind.__name__ for kind in (*REDUCTIONS, Ratio)},
 }
 _ASSUMED = ("commutative", "integer", "positive", "nonnegative", "nonzero", "real")
 
@@ -50,8 +50,6 @@ class Names:
             return ["/", int(expression.p), int(expression.q)]
         if expression is sp.pi:
             return ["pi"]
-        if isinstance(expression, Ratio):
-            return self.write(expression.doit())
         if expression.func not in _WORDS:
             raise ValueError(f"an exported expression may use {', '.join(_WORDS.values())}, got {expression.func}.")
         return [_WORDS[expression.func], *(self.write(argument) for argument in expression.args)]
