@@ -6,7 +6,7 @@ is proved again from the claims that it uses. What a theorem rests on is returne
 
 import json
 import sys
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import sympy as sp
@@ -19,18 +19,18 @@ class Rejected(ValueError):
 
 class _Opaque(sp.Function):  # type: ignore[misc]
     is_real = True
-    is_positive = property(lambda self: (type(self) is not Ratio and self.args[0].is_positive) or None)
-    is_nonnegative = property(lambda self: (type(self) is not Ratio and self.args[0].is_nonnegative) or None)
+    is_positive = property(lambda self: (self.nargs == {1} and self.args[0].is_positive) or None)
+    is_nonnegative = property(lambda self: (self.nargs == {1} and self.args[0].is_nonnegative) or None)
 
 
 # Over all blocks (names end in _l), coordinates (_i) or pairs (_p); SumIn: over the coordinates of a block.
-_OPAQUE = Ratio, SumIn, SumOver, _, _ = [
-    type(n, (_Opaque,), {}) for n in ("Ratio", "SumIn", "SumOver", "MaxOver", "MinOver")
-]
+SumIn, SumOver, *_REST = (type(n, (_Opaque,), {"nargs": 1}) for n in ("SumIn", "SumOver", "MaxOver", "MinOver"))
+_REST.append(type("Ratio", (_Opaque,), {"nargs": 2}))  # a quotient that counts as 0 where its numerator is 0
 _COMPARE = {"==": sp.Eq, "!=": sp.Ne, "<=": sp.Le, ">=": sp.Ge, "<": sp.Lt, ">": sp.Gt}
-_LOGIC = {**_COMPARE, "and": sp.And, "or": sp.Or, "implies": sp.Implies}
-_MAKE = {f.__name__: f for f in (sp.Abs, sp.sign, sp.Max, sp.Min, sp.log, sp.exp, sp.asin, *_OPAQUE)}
+_LOGIC = _COMPARE | {"and": sp.And, "or": sp.Or, "implies": sp.Implies}
+_MAKE = {f.__name__: f for f in (sp.Abs, sp.sign, sp.Max, sp.Min, sp.log, sp.exp, sp.asin, SumIn, SumOver, *_REST)}
 _MAKE |= {"+": sp.Add, "*": sp.Mul, "^": sp.Pow, "/": sp.Rational, "pi": lambda: sp.pi, "true": lambda: sp.true}
+_MAKE |= {word: partial(make, evaluate=False) for word, make in _LOGIC.items()}
 _Z3 = dict(zip(_COMPARE.values(), (getattr(z3.ArithRef, f"__{n}__") for n in "eq ne le ge lt gt".split()), strict=True))
 _SIGNS = {"is_positive": _Z3[sp.Gt], "is_nonnegative": _Z3[sp.Ge], "is_nonzero": _Z3[sp.Ne]}
 _Z3 |= {sp.Add: z3.ArithRef.__add__, sp.Mul: z3.ArithRef.__mul__, sp.And: z3.And, sp.Or: z3.Or, sp.Implies: z3.Implies}
@@ -48,22 +48,25 @@ def _indices(x: Any) -> str:
     return "".join(k for k in "ipl" if any(s.name.endswith(f"_{k}") for s in x.free_symbols))
 
 
-def _linear(x: Any) -> Any:  # sums of one term each, without the factors that have no index
+def _linear(x: Any) -> Any:
+    """Return an expression whose sums are of one term each, without the factors that have no index."""
     for total in sorted(x.atoms(SumOver, SumIn), key=sp.count_ops):
         kept, out = {e: sp.Dummy(real=True) for e in total.args[0].atoms(_Opaque)}, sp.S.Zero
         back, summed = {letter: e for e, letter in kept.items()}, "i" if isinstance(total, SumIn) else "ipl"
         for term in sp.Add.make_args(sp.expand(total.args[0].xreplace(kept))):
             parts = [f.xreplace(back) for f in sp.Mul.make_args(term)]
             inner = [f for f in parts if set(_indices(f)) & set(summed)]
-            out += sp.Mul(*(f for f in parts if f not in inner), term != 0 and total.func(sp.Mul(*inner)))
+            out += sp.Mul(*(f for f in parts if f not in inner)) * total.func(sp.Mul(*inner)) if term != 0 else 0
         x = x.xreplace({total: out})
     return x
 
 
-class _Reals:  # A premise that is not defined (divisor 0, root of a negative number) is false; a claim must be defined.
+class _Question:
+    """One to Z3. A premise that is not defined (divisor 0, root of a negative number) is false; a claim must be defined."""
+
     def __init__(self, premises: Any) -> None:
         self.letters, self.solver, self.domain = dict[Any, Any](), z3.Solver(), list[Any]()
-        self.solver.set("rlimit", 30_000_000)
+        self.solver.set("rlimit", 3_000_000)
         self.solver.add(*(self.relation(x, z3.And) for x in premises))
         _require(self.solver.check() != z3.unsat, "what it uses contradicts itself")
         self.domain = []
@@ -88,7 +91,7 @@ class _Reals:  # A premise that is not defined (divisor 0, root of a negative nu
         self.domain += [args[0] > 0] if isinstance(x, sp.log) else []
         if x.is_Pow:
             self.domain += [args[0] >= 0] * (not x.exp.is_integer) + [args[0] != 0] * (not x.exp.is_nonnegative)
-            if x.exp.is_Integer or (x.exp.is_Rational and x.exp.q == 2 and x.exp.p != 1):
+            if x.exp.is_Rational and x.exp.q <= 2 and x.exp != sp.S.Half:
                 base = args[0] if x.exp.is_Integer else self.real(sp.Pow(x.base, sp.S.Half, evaluate=False))
                 product = reduce(_Z3[sp.Mul], [base] * abs(int(x.exp.p)))
                 return product if x.exp > 0 else 1 / product
@@ -96,8 +99,11 @@ class _Reals:  # A premise that is not defined (divisor 0, root of a negative nu
         if x not in self.letters:
             self.letters[x] = new = z3.Real(f"x{len(self.letters)}")
             self.solver.add(*(of(new, 0) for name, of in _SIGNS.items() if getattr(x, name)))
-            if x.is_Pow and x.exp == sp.S.Half:
-                self.solver.add(z3.Implies(args[0] >= 0, z3.And(new >= 0, new * new == args[0])))
+            self.solver.add(
+                z3.Implies(args[0] >= 0, z3.And(new >= 0, new * new == args[0]))
+                if x.is_Pow and x.exp == sp.S.Half
+                else True
+            )
         return self.letters[x]
 
     def follows(self, *wanted: Any) -> bool:
@@ -128,34 +134,26 @@ def _follows(claim: Any, premises: Any, how: str = "any") -> bool:
         if not all(s.is_commutative for s in claim.free_symbols):
             divisors = [x.base for x in claim.atoms(sp.Pow) if not x.exp.is_nonnegative]
             return all(x.assumptions0.get("invertible") for x in divisors)
-        return _defined(claim, parts)
-    if (question := _Reals(parts)).follows(question.relation(_linear(claim))):
+    elif (question := _Question(parts)).follows(question.relation(_linear(claim))):
         return True
-    question = _Reals(put_in(x) for x in parts)
-    return _defined(claim, parts) and question.follows(question.relation(put_in(claim)))
-
-
-def _defined(x: Any, premises: Any) -> bool:
-    question = _Reals(premises)
-    question.relation(_linear(x))
-    return question.follows()
+    defined, question = _Question(parts), _Question([] if how == "identity" else map(put_in, parts))
+    defined.relation(_linear(claim))
+    return defined.follows() and (how == "identity" or question.follows(question.relation(put_in(claim))))
 
 
 class _File:
     def __init__(self, document: Any) -> None:
         _require(document["format"] == "quadsim proof 1", "the format must be quadsim proof 1")
         self.symbols = {name: sp.Symbol(name, **assumed) for name, assumed in document["symbols"].items()}
-        self.table, time = document["table"], document["time"]
-        self.to = {k: {self.read(x): self.read(value) for x, value in time[k].items()} for k in ("start", "next")}
-        self.to["before"] = {self.symbols["t"]: self.symbols["t"] - 1}
-        self.constant, self.later = ({self.read(x) for x in time[key]} for key in ("constant", "later"))
+        self.table, self.t = document["table"], self.symbols["t"]
+        moved = {k: {self.read(x): self.read(value) for x, value in document[k].items()} for k in ("start", "next")}
+        self.to = moved | {"before": {self.t: self.t - 1}}
+        self.constant, self.later = ({self.read(x) for x in document[key]} for key in ("constant", "later"))
 
     def read(self, node: Any) -> Any:
         if isinstance(node, list):
-            _require(node[0] in (_MAKE | _LOGIC), f"{node[0]} is no function of the format")
-            args = node[1:] if node[0] == "/" else [self.read(x) for x in node[1:]]
-            return _LOGIC[node[0]](*args, evaluate=False) if node[0] in _LOGIC else _MAKE[node[0]](*args)
-        _require(node in self.symbols if isinstance(node, str) else type(node) is int, f"{node} is no name or integer")
+            return _MAKE[node[0]](*(self.read(x) for x in node[1:]))
+        _require(type(node) in (int, str), f"a number must be an integer, got {node}")
         return self.symbols[node] if isinstance(node, str) else sp.Integer(node)
 
     def moved(self, claim: Any, to: Any) -> Any:
@@ -165,18 +163,19 @@ class _File:
         return claim.subs(to, simultaneous=True)
 
     def entry(self, step: Any, claim: Any, used: Any) -> int:
-        entry, given = self.table[step["entry"]], {self.read(k): self.read(v) for k, v in step["letters"].items()}
-        _require(step["letters"].keys() == entry["letters"].keys(), "its letters are others")
-        for letter, value in given.items():
-            kind, question = entry["letters"][letter.name], _Reals(used)
-            signs = [of(question.real(value), 0) for name, of in _SIGNS.items() if getattr(letter, name)]
-            _require(question.real(value) is not None and question.follows(*signs), f"{value} is no {letter}")
-            _require(value.is_integer or not letter.is_integer, f"{value} is no integer")
-            _require(kind != "no index" or not _indices(value), f"{value} has an index")
-            _require(kind != "constant" or value.free_symbols <= self.constant, f"{value} changes along a run")
-        for premise in (self.read(x).xreplace(given) for x in entry["premises"]):
+        """Check that a claim is an entry of the table, with values for its letters, and return the level of the entry."""
+        entry, values = self.table[step["entry"]], {self.read(k): self.read(v) for k, v in step["certificate"].items()}
+        _require(step["certificate"].keys() == entry["letters"].keys(), "its letters are others")
+        for letter, value in values.items():
+            kind, question = entry["letters"][letter.name], _Question(used)
+            real = question.real(value)
+            signs = [of(real, 0) for name, of in _SIGNS.items() if getattr(letter, name)]
+            fits = {"no index": not _indices(value), "constant": value.free_symbols <= self.constant}.get(kind, True)
+            fits &= value.is_integer or not letter.is_integer
+            _require(fits and question.follows(*signs), f"{value} may not stand for {letter}")
+        for premise in (self.read(x).xreplace(values) for x in entry["premises"]):
             _require(premise in used or _follows(premise, used), f"{premise} is not known")
-        _require(claim == self.read(entry["claim"]).xreplace(given), "the table has another claim")
+        _require(claim == self.read(entry["claim"]).xreplace(values), "the table has another claim")
         return int(entry["level"])
 
     def step(self, step: Any, known: Any) -> Any:
@@ -195,8 +194,8 @@ class _File:
             level, on = max(level - 1, 0), on - {claim}
         elif method in self.to:
             _require(claim == self.moved(used[0], self.to[method]) and not on, "it is not what it uses at that step")
-            made = sp.Ge(self.symbols["t"], 1, evaluate=False) in used
-            _require(method == "next" or (made and level <= 1) or (method == "start" and not level), "it needs t >= 1")
+            made = level <= 1 and sp.Ge(self.t, 1, evaluate=False) in used
+            _require(method == "next" or made or (method == "start" and not level), "it needs t >= 1")
             level = level + (level > 0) if method == "next" else 0
         elif method in ("sum", "sum in a block"):
             over = SumOver if method == "sum" else SumIn
@@ -209,30 +208,32 @@ class _File:
         return claim, level, on
 
     def check(self, theorem: Any) -> dict[str, Any]:
-        """Check a theorem, and return its verdict and the entries of the table on which its statement rests.
-
-        Raises:
-            Rejected: a step does not follow, or the last one is not the statement.
-        """
         known = {h["label"]: (self.read(h["claim"]), 0, frozenset[Any]()) for h in theorem["hypotheses"]}
         for step in (*theorem["lemmas"], *theorem["steps"]):
+            _require(step["label"] not in known, f"{step['label']} is the label of another step")
             try:
-                _require(step["label"] not in known, "its label is taken")
                 known[step["label"]] = self.step(step, known)
-            except (Rejected, KeyError, TypeError) as error:
-                raise Rejected(f"{theorem['name']}, step {step['label']!r}: {error!r}") from error
+            except Rejected as why:
+                raise Rejected(f"{theorem['name']}, step {step['label']!r}: {why}") from why
         for step in theorem["steps"][-1:]:
             claim, level, on = known[step["label"]]
-            _require(claim == self.read(theorem["statement"]), f"{theorem['name']}: the last step is not the statement")
-            _require(not level and not on, f"{theorem['name']}: the statement holds at some steps only")
+            _require(claim == self.read(theorem["statement"]), "the last step is not the statement")
+            _require(not level and not on, "the statement holds at some steps only")
         verdict = "proved" if theorem["steps"] else "lemmas proved"
         entries = {step["entry"] for step in theorem["steps"] if step["method"] == "table"}
         return {"theorem": theorem["name"], "verdict": verdict, "rests on": sorted(entries)}
 
 
 def check_document(document: Any) -> list[dict[str, Any]]:
-    """Check the theorems of a document, each as `_File.check` does."""
-    return [_File(document).check(theorem) for theorem in document["theorems"]]
+    """Check the theorems of a document, and return of each its verdict and the entries of the table on which it rests.
+
+    Raises:
+        Rejected: a step does not follow, or the file has another form.
+    """
+    try:
+        return [_File(document).check(theorem) for theorem in document["theorems"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Rejected(f"it is not of the form that docs/export.md describes: {error!r}") from error
 
 
 if __name__ == "__main__":

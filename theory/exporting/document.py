@@ -103,7 +103,7 @@ def proof_document(*theorems: Theorem) -> dict[str, Any]:
         "format": FORMAT,
         "symbols": names.declared,
         "table": entries,
-        "time": _time(by_name, names),
+        **_time(by_name, names),
         "theorems": written,
     }
 
@@ -165,7 +165,7 @@ class _Written:
                 "claim": self._names.write(_word(step.claim)),
                 "method": "table",
                 "entry": entry,
-                "letters": {},
+                "certificate": {},
             }
         given = [self._names.write(x) for x in step.given]
         return out | {"claim": self._names.write(step.claim), "given": given, "method": _method(prove(step))}
@@ -179,7 +179,7 @@ class _Written:
         self, label: str, claim: Any, uses: tuple[str, ...], entry: str, letters: Mapping[sp.Symbol, Any] | None = None
     ) -> None:
         values = {self._names.name(letter): self._names.write(value) for letter, value in (letters or {}).items()}
-        self._add(label, claim, uses, "table", entry=entry, letters=values)
+        self._add(label, claim, uses, "table", entry=entry, certificate=values)
 
     def _from_table(
         self, step: Step, name: str, entry: Entry, letters: Mapping[sp.Symbol, Any], uses: tuple[str, ...] | None = None
