@@ -31,7 +31,7 @@ _LOGIC = _COMPARE | {"and": sp.And, "or": sp.Or, "implies": sp.Implies}
 _MAKE = {f.__name__: f for f in (sp.Abs, sp.sign, sp.Max, sp.Min, sp.log, sp.exp, sp.asin, SumIn, SumOver, *_REST)}
 _MAKE |= {"+": sp.Add, "*": sp.Mul, "^": sp.Pow, "/": sp.Rational, "pi": lambda: sp.pi, "true": lambda: sp.true}
 _MAKE |= {word: partial(make, evaluate=False) for word, make in _LOGIC.items()}
-_Z3 = dict(zip(_COMPARE.values(), (getattr(z3.ArithRef, f"__{n}__") for n in "eq ne le ge lt gt".split()), strict=True))
+_Z3 = dict(zip(_COMPARE.values(), (getattr(z3.ArithRef, f"__{n}__") for n in ("eq", "ne", "le", "ge", "lt", "gt")), strict=True))
 _SIGNS = {"is_positive": _Z3[sp.Gt], "is_nonnegative": _Z3[sp.Ge], "is_nonzero": _Z3[sp.Ne]}
 _Z3 |= {sp.Add: z3.ArithRef.__add__, sp.Mul: z3.ArithRef.__mul__, sp.And: z3.And, sp.Or: z3.Or, sp.Implies: z3.Implies}
 _Z3 |= {sp.Max: lambda a, b: z3.If(a >= b, a, b), sp.Min: lambda a, b: z3.If(a <= b, a, b)}

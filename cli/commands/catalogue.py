@@ -89,7 +89,10 @@ def theorems(
         ),
     ] = None,
     as_bibtex: Annotated[
-        bool, typer.Option("--bibtex", help="Print the papers of the theorem (all without NAME) and this software as BibTeX.")
+        bool,
+        typer.Option(
+            "--bibtex", help="Print the papers of the theorem (all without NAME) and this software as BibTeX."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -147,7 +150,9 @@ def _exported(name: str | None, form: str | None, others: dict[str, bool]) -> st
     if form is not None:
         check_choice("format", form, FORMATS)
         if name is None:
-            raise ValueError("--format must come with the NAME of a theorem, got none; as in quadsim theorems gd-upper.")
+            raise ValueError(
+                "--format must come with the NAME of a theorem, got none; as in quadsim theorems gd-upper."
+            )
     chosen = [THEOREMS[check_choice("theorem", n, THEOREMS)] for n in ([name] if name else THEOREMS)]
     if form is None:
         from quadsim.theory.exporting.sources import bibtex

@@ -14,7 +14,7 @@ import sympy as sp
 from quadsim.theory.exporting.expressions import Names
 from quadsim.theory.statements.derived import library
 from quadsim.theory.statements.derived.forms import forms_in
-from quadsim.theory.statements.derived.graph import derive
+from quadsim.theory.statements.derived.graph import Derived, derive
 from quadsim.theory.statements.derived.schemas import combination, turned
 from quadsim.theory.statements.named import rate
 from quadsim.theory.statements.proving import Discharge, Step, prove
@@ -84,11 +84,16 @@ FACTS: Mapping[str, Entry] = {
 """Facts that hold of any numbers."""
 
 
-def proof_document(*theorems: Theorem) -> dict[str, Any]:
+Proved = tuple[tuple[tuple[Step, Discharge], ...], Derived | None]
+"""The lemmas of a theorem with the results of their checks, and its derivation."""
+
+
+def proof_document(*theorems: Theorem, proved: Proved | None = None) -> dict[str, Any]:
     """Return theorems with their proofs as plain data, in the format that docs/export.md describes.
 
     Args:
         theorems: the theorems. One without a derivation has its lemmas only.
+        proved: of a single theorem, its lemmas and its derivation where they have been checked already.
 
     Raises:
         ValueError: a theorem that claims more than its derivation speaks of, or a step that the format cannot express.
@@ -96,7 +101,8 @@ def proof_document(*theorems: Theorem) -> dict[str, Any]:
     names, table, written = Names(), dict[str, Entry](), []
     names.name(Symbol.t)
     for theorem in theorems:
-        written.append(_Written(theorem, names, table).theorem())
+        found = (tuple((step, prove(step)) for step in theorem.proof), derive(theorem)) if proved is None else proved
+        written.append(_Written(theorem, names, table).theorem(*found))
     entries = {label: _entry(entry, names) for label, entry in table.items()}
     by_name = {names.name(s): s for s in names.known}
     return {
@@ -135,7 +141,7 @@ class _Written:
         self._claims: dict[str, Any] = {}
         self._out: list[dict[str, Any]] = []
 
-    def theorem(self) -> dict[str, Any]:
+    def theorem(self, lemmas: tuple[tuple[Step, Discharge], ...], derived: Derived | None) -> dict[str, Any]:
         """Return the theorem as plain data."""
         theorem, write = self._theorem, self._names.write
         self._claims = {h.text: _word(h.text) if h.relation is None else h.relation for h in theorem.conditions}
@@ -143,8 +149,7 @@ class _Written:
             self._claims[library.CONSTANT_RATE] = _eq(rate, Symbol.eta)
         self._claims[SETTING] = _setting(theorem)
         hypotheses = [{"label": label, "claim": write(claim)} for label, claim in self._claims.items()]
-        lemmas = [self._lemma(number, step) for number, step in enumerate(theorem.proof, 1)]
-        derived = derive(theorem)
+        written = [self._lemma(number, *lemma) for number, lemma in enumerate(lemmas, 1)]
         for step, found in dict(() if derived is None else derived.steps).items():
             self._step(step, found)
         return {
@@ -152,11 +157,11 @@ class _Written:
             "statement": write(theorem.relation_of_values),
             "latex": theorem.statement,
             "hypotheses": hypotheses,
-            "lemmas": lemmas,
+            "lemmas": written,
             "steps": self._out,
         }
 
-    def _lemma(self, number: int, step: Step) -> dict[str, Any]:
+    def _lemma(self, number: int, step: Step, found: Discharge) -> dict[str, Any]:
         out = {"label": f"lemma {number}", "because": step.because, "uses": []}
         if step.is_cited:
             entry = f"{step.because}: {step.claim}"
@@ -168,7 +173,7 @@ class _Written:
                 "certificate": {},
             }
         given = [self._names.write(x) for x in step.given]
-        return out | {"claim": self._names.write(step.claim), "given": given, "method": _method(prove(step))}
+        return out | {"claim": self._names.write(step.claim), "given": given, "method": _method(found)}
 
     def _add(self, label: str, claim: Any, uses: tuple[str, ...], method: str, **more: Any) -> None:
         self._claims[label] = claim

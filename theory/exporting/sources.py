@@ -123,7 +123,9 @@ def papers_of(theorem: Theorem) -> tuple[Paper, ...]:
     """
     named = set(re.findall(r"arXiv \d{4}\.\d{5}", theorem.source))
     if unknown := sorted(named - {paper.found for paper in _PAPERS}):
-        raise ValueError(f"the source of {theorem.name} must be in the table of papers, got {unknown[0]}; add it there.")
+        raise ValueError(
+            f"the source of {theorem.name} must be in the table of papers, got {unknown[0]}; add it there."
+        )
     return tuple(paper for paper in _PAPERS if paper.found in theorem.source)
 
 
