@@ -31,7 +31,11 @@ _LOGIC = _COMPARE | {"and": sp.And, "or": sp.Or, "implies": sp.Implies}
 _MAKE = {f.__name__: f for f in (sp.Abs, sp.sign, sp.Max, sp.Min, sp.log, sp.exp, sp.asin, SumIn, SumOver, *_REST)}
 _MAKE |= {"+": sp.Add, "*": sp.Mul, "^": sp.Pow, "/": sp.Rational, "pi": lambda: sp.pi, "true": lambda: sp.true}
 _MAKE |= {word: partial(make, evaluate=False) for word, make in _LOGIC.items()}
-_Z3 = dict(zip(_COMPARE.values(), (getattr(z3.ArithRef, f"__{n}__") for n in ("eq", "ne", "le", "ge", "lt", "gt")), strict=True))
+_Z3 = dict(
+    zip(
+        _COMPARE.values(), (getattr(z3.ArithRef, f"__{n}__") for n in ("eq", "ne", "le", "ge", "lt", "gt")), strict=True
+    )
+)
 _SIGNS = {"is_positive": _Z3[sp.Gt], "is_nonnegative": _Z3[sp.Ge], "is_nonzero": _Z3[sp.Ne]}
 _Z3 |= {sp.Add: z3.ArithRef.__add__, sp.Mul: z3.ArithRef.__mul__, sp.And: z3.And, sp.Or: z3.Or, sp.Implies: z3.Implies}
 _Z3 |= {sp.Max: lambda a, b: z3.If(a >= b, a, b), sp.Min: lambda a, b: z3.If(a <= b, a, b)}
@@ -95,7 +99,7 @@ class _Question:
                 base = args[0] if x.exp.is_Integer else self.real(sp.Pow(x.base, sp.S.Half, evaluate=False))
                 product = reduce(_Z3[sp.Mul], [base] * abs(int(x.exp.p)))
                 return product if x.exp > 0 else 1 / product
-        _require(x.is_real, f"{x} is not a real number")
+        _require(x.is_real or x.is_Pow or isinstance(x, sp.log), f"{x} is not a real number")
         if x not in self.letters:
             self.letters[x] = new = z3.Real(f"x{len(self.letters)}")
             self.solver.add(*(of(new, 0) for name, of in _SIGNS.items() if getattr(x, name)))

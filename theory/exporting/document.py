@@ -257,16 +257,17 @@ class _Written:
         self._from_table(step, step.by, FACTS[step.by], letters)
 
     def _vectors(self, uses: Iterable[str]) -> Iterable[tuple[Any, dict[sp.Symbol, sp.Expr]]]:
+        known = library.TURNED.keys() | library.ENERGIES.keys()
         for label in uses:
             claim = self._claims[label]
             for part in claim.args if isinstance(claim, sp.And) else (claim,):
-                found = combination(part.rhs) if isinstance(part, sp.Eq) and part.lhs in library.TURNED else None
+                found = combination(part.rhs) if isinstance(part, sp.Eq) and part.lhs in known else None
                 if found:
                     yield part, found
 
     def _linear(self, step: Step, uses: tuple[str, ...] | None = None) -> None:
         for relation, parts in self._vectors(step.uses):
-            image = library.TURNED[relation.lhs]
+            image = library.TURNED.get(relation.lhs)
             if step.claim.lhs != image:
                 continue
             letters = dict(zip((sp.Symbol(f"any_{n}", real=True) for n in "ab"), parts.values(), strict=False))

@@ -20,7 +20,7 @@ from quadsim.theory.statements.steps import NEVER
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.verifying.both_sides import Sides, on_both_sides
 from quadsim.theory.verifying.false_claims import FALSE_CLAIMS, FalseClaim, Refutation
-from quadsim.theory.verifying.independent import objection_to
+from quadsim.theory.exporting.independent import objection_to
 from quadsim.theory.verifying.tightness import search_tightest
 from quadsim.theory.verifying.trials import Trial, trial_of
 
