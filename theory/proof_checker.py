@@ -70,7 +70,7 @@ class _Question:
 
     def __init__(self, premises: Any) -> None:
         self.letters, self.solver, self.domain = dict[Any, Any](), z3.Solver(), list[Any]()
-        self.solver.set("rlimit", 3_000_000)
+        self.solver.set("rlimit", 10_000_000)
         self.solver.add(*(self.relation(x, z3.And) for x in premises))
         _require(self.solver.check() != z3.unsat, "what it uses contradicts itself")
         self.domain = []
@@ -99,7 +99,7 @@ class _Question:
                 base = args[0] if x.exp.is_Integer else self.real(sp.Pow(x.base, sp.S.Half, evaluate=False))
                 product = reduce(_Z3[sp.Mul], [base] * abs(int(x.exp.p)))
                 return product if x.exp > 0 else 1 / product
-        _require(x.is_real or x.is_Pow or isinstance(x, sp.log), f"{x} is not a real number")
+        _require(x.is_real or x.is_Pow or isinstance(x, sp.log | sp.asin), f"{x} is not a real number")
         if x not in self.letters:
             self.letters[x] = new = z3.Real(f"x{len(self.letters)}")
             self.solver.add(*(of(new, 0) for name, of in _SIGNS.items() if getattr(x, name)))

@@ -46,7 +46,7 @@ def advise_on_sweep(results: Results, at: Mapping[str, str]) -> list[Advice]:
             return [Advice(f"{column.replace('_', ' ')} {text}", why, rests_on=(_source(results),))]
         chosen = found
     points = list(dict.fromkeys(chosen["point"]))
-    varying = [name for name in dials if best[name].astype(str).nunique() > 1]
+    varying = [n for n in dials if best[n].astype(str).nunique() > 1 and not n.endswith("_achieved")]
     of_point = {point: group.comparison for group in results.compared for point in group.comparison.points}
     guarantees = guarantee_rows(results)
     return [_at_point(results, point, varying, of_point[point], guarantees) for point in points]
@@ -131,21 +131,22 @@ def _certainty(config: SweepGrid, compared: Comparison, other: str, name: str, r
     parts = []
     if other:
         ratio = compared.ratio((point, other), (point, name))
-        if not np.isfinite(ratio.low):
-            parts.append(
-                f"{other} needs {_times(ratio.value)} as many; too few problems, or runs that end, for an interval"
-            )
+        needs = f"{other} needs {_times(ratio.value)} as many steps"
+        if not np.isfinite(ratio.value):
+            needs = f"{other} does not get there within {config.steps} steps on half of the problems"
+        if np.isnan(ratio.low):
+            parts.append(f"Not sure: {needs}, and there are too few problems for an interval")
         else:
-            word = "Sure" if ratio.low > 1.0 else "Not sure"
-            span = f"95% interval {ratio.low:.3g} to {_times(ratio.high)}"
-            parts.append(f"{word}: {other} needs {_times(ratio.value)} as many steps ({span})")
+            word, span = "Sure" if ratio.low > 1.0 else "Not sure", f"{_times(ratio.low)} to {_times(ratio.high)}"
+            parts.append(f"{word}: {needs} (95% interval {span})")
     else:
         parts.append("Not sure: no other optimizer needs more steps by over 10%")
     if row["reached"] < 1.0:
         parts.append(f"it reaches the tolerance on {row['reached']:.0%} of the problems")
     if row["at_edge"]:
         parts.append("its rate lies at the edge of those tried, so that a better one may exist")
-    return f"{'; '.join(parts)}. The rates were those of a grid, chosen on these problems."
+    own = "the other half of the problems" if config.select_on == "half" else "these problems"
+    return f"{'; '.join(parts)}. The rates were those of a grid, chosen on {own}."
 
 
 def _times(value: float) -> str:

@@ -335,7 +335,7 @@ class _Written:
 
 def _word(text: str) -> sp.Symbol:
     """Return what the format has for a condition in words: a name without a value."""
-    return sp.Symbol(text)
+    return sp.Symbol(text, word=True)
 
 
 def _method(found: Discharge) -> str:

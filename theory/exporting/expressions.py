@@ -76,9 +76,11 @@ def _assumptions(symbol: sp.Symbol) -> dict[str, bool]:
     if isinstance(symbol, Invertible):
         return {"commutative": False, "invertible": True}
     known = symbol.assumptions0
+    if known.get("word"):
+        return {}
     out = {name: known[name] for name in _ASSUMED if name in known}
     for name in reversed(_ASSUMED):
         fewer = {key: value for key, value in out.items() if key != name}
         if sp.Symbol(symbol.name, **fewer).assumptions0 == known:
             out = fewer
-    return out
+    return out or {"real": True}  # an identity of polynomials holds of all numbers if it does of the real ones
