@@ -276,7 +276,10 @@ BAD_QUESTIONS: list[tuple[list[str], str]] = [
     (["a", "--at", "=1"], r"at must be NAME=VALUE, got '=1'"),
     (["a", "--at", "heterogeneity=x"], r"heterogeneity of at must be a number, got 'x'; write for example"),
     (["a", "--at", "heterogeneity=nan"], r"heterogeneity of at must be a number, got 'nan'"),
-    (["a", "--at", "momentum=1"], r"at must name a dial of the sweep \(heterogeneity, .*\), got 'momentum'; choose one"),
+    (
+        ["a", "--at", "momentum=1"],
+        r"at must name a dial of the sweep \(heterogeneity, .*\), got 'momentum'; choose one",
+    ),
     (["a", "--at", "mode=scale", "--at", "mode=scale"], r"at must name mode once, got it twice; leave one out"),
     (["--at", "hetrogeneity=1"], r"at must be one of .*, got 'hetrogeneity'; did you mean 'heterogeneity'\?"),
     (["--at", "heterogeneity=0.5"], r"heterogeneity must be a number of at least 1, got 0.5"),

@@ -84,7 +84,7 @@ def theorems(
         str | None,
         typer.Option(
             "--format",
-            help="Print the theorem with its proof as latex, markdown, lean-sketch, or json, which the independent checker reads.",
+            help="Print the theorem with its proof as latex, markdown, lean-sketch, or json, for the independent checker.",
             show_default=False,
         ),
     ] = None,

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
 from quadsim.theory import THEOREMS, proof_checker
 from quadsim.theory.exporting.document import proof_document
 from quadsim.theory.proof_checker import Rejected, check_document
@@ -31,6 +32,7 @@ def test_proofs_are_accepted(name):
     assert bool(found["rests on"]) == (THEOREMS[name].derivation is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(THEOREMS) - set(QUICK)))
 def test_all_proofs_are_accepted(name):
     test_proofs_are_accepted(name)

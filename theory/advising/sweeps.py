@@ -53,7 +53,11 @@ def advise_on_sweep(results: Results, at: Mapping[str, str]) -> list[Advice]:
 
 
 def _rows_at(best: pd.DataFrame, column: str, text: str) -> tuple[pd.DataFrame, str]:
-    """Return the rows at a value of a dial, or why there are none."""
+    """Return the rows at a value of a dial, or why there are none.
+
+    Raises:
+        ValueError: a text that is no number, for a dial that is one.
+    """
     values = best[column]
     if not pd.api.types.is_numeric_dtype(values):
         found = best[values.astype(str) == text]

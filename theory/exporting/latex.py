@@ -9,7 +9,6 @@ from quadsim.theory.statements.derived.graph import derive
 from quadsim.theory.statements.proving import Step
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.statements.wording import formula
-from quadsim.theory.symbols import Symbol
 
 __all__ = ["latex_document", "latex_theorem", "markdown_theorem"]
 

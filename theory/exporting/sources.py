@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from quadsim.theory.statements.theorem import Theorem
 
-__all__ = ["Paper", "SOFTWARE", "bibtex", "papers_of"]
+__all__ = ["SOFTWARE", "Paper", "bibtex", "papers_of"]
 
 
 @dataclass(frozen=True)

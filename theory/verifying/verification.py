@@ -13,6 +13,7 @@ from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.comparison import CONTRADICTION, FOREIGN, VERDICTS, check
 from quadsim.theory.checking.effort import EFFORT
 from quadsim.theory.checking.instance import InstanceCheck
+from quadsim.theory.exporting.independent import objection_to
 from quadsim.theory.statements.derived.graph import Derived, derive
 from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.registry import THEOREMS
@@ -20,7 +21,6 @@ from quadsim.theory.statements.steps import NEVER
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.verifying.both_sides import Sides, on_both_sides
 from quadsim.theory.verifying.false_claims import FALSE_CLAIMS, FalseClaim, Refutation
-from quadsim.theory.exporting.independent import objection_to
 from quadsim.theory.verifying.tightness import search_tightest
 from quadsim.theory.verifying.trials import Trial, trial_of
 
