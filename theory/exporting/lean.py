@@ -31,7 +31,7 @@ class _Lean(StrPrinter):  # type: ignore[misc]
         return " ∧ ".join(f"({self._print(x)})" for x in expr.args)
 
     def _print_Or(self, expr: Any) -> str:
-        return " ∨ ".join(f"({self._print(x)})" for x in expr.args)
+        return " \N{LOGICAL OR} ".join(f"({self._print(x)})" for x in expr.args)
 
     def _print_Implies(self, expr: Any) -> str:
         return " → ".join(f"({self._print(x)})" for x in expr.args)
@@ -68,7 +68,7 @@ def lean_sketch(theorem: Theorem) -> str:
     lines.append("-- A sketch: nothing in it is proved, and the reductions over an index are to be defined.")
     lines.append(f"theorem {_name(theorem.name)}")
     names = sorted({_name(symbol.name) for symbol in symbols if symbol.is_commutative})
-    lines.append(f"    ({' '.join(names)} : ℝ)")
+    lines.append(f"    ({' '.join(names)} : \N{DOUBLE-STRUCK CAPITAL R})")
     for symbol in symbols:
         for sign, text in _SIGNS:
             if getattr(symbol, f"is_{sign}"):
