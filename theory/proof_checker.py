@@ -201,6 +201,10 @@ class _File:
             made = level <= 1 and sp.Ge(self.t, 1, evaluate=False) in used
             _require(method == "next" or made or (method == "start" and not level), "it needs t >= 1")
             level = level + (level > 0) if method == "next" else 0
+        elif method == "combination":
+            parts = [(known[x][0], self.read(m)) for x, m in step["certificate"].items() if x in step["uses"]]
+            rest = sum(((x.lhs - x.rhs) * m for x, m in parts), claim.rhs - claim.lhs)
+            _require(_follows(sp.Eq(rest, 0, evaluate=False), used, "identity"), "it is no such combination")
         elif method in ("sum", "sum in a block"):
             over = SumOver if method == "sum" else SumIn
             total = used[0].func(*(_linear(over(side)) for side in used[0].args), evaluate=False)

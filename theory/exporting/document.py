@@ -207,11 +207,29 @@ class _Written:
         }  # fmt: skip
         if step.by in ways:
             ways[step.by](step)
+        elif not step.by and found.by == "Z3" and (multipliers := self._multipliers(step)):
+            self._add(step.label, step.claim, step.uses, "combination", certificate=multipliers)
         elif step.by.startswith("fact: "):
             self._fact(step)
         else:
             method = {"": _method(found), "last": "before"}.get(step.by, step.by)
             self._add(step.label, step.claim, step.uses, method)
+
+    def _multipliers(self, step: Step) -> dict[str, Any]:
+        """Return what an equation that is used has to be multiplied by to give the claim; empty if no single one does.
+
+        That is a certificate: polynomials are compared, and Z3 has to show no more than that no divisor is 0.
+        """
+        if not isinstance(step.claim, sp.Eq):
+            return {}
+        top, bottom = sp.fraction(sp.together(step.claim.lhs - step.claim.rhs))
+        for label in step.uses:
+            premise = self._claims[label]
+            if isinstance(premise, sp.Eq) and top.free_symbols >= premise.free_symbols:
+                factor = sp.cancel(top / (premise.lhs - premise.rhs))
+                if sp.fraction(factor)[1].is_number:
+                    return {label: self._names.write(sp.factor(factor) / bottom)}
+        return {}
 
     def _definition(self, step: Step) -> None:
         label = step.label

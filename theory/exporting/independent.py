@@ -1,6 +1,7 @@
 """Have a second checker, which knows nothing of this package, check every proof that is exported."""
 
 import json
+from functools import lru_cache
 
 from quadsim.theory.exporting.document import proof_document
 from quadsim.theory.proof_checker import Rejected, check_document
@@ -24,10 +25,16 @@ def objection_to(theorem: Theorem, lemmas: tuple[tuple[Step, Discharge], ...], d
     complete = all(found.status in ("proved", "cited") for _, found in lemmas) and (derived is None or derived.holds)
     if not complete or not lemmas:
         return ""
-    document = json.loads(json.dumps(proof_document(theorem, proved=(lemmas, derived))))
-    try:
-        (found,) = check_document(document)
-    except Rejected as why:
-        return str(why)
     wanted = "lemmas proved" if derived is None else "proved"
-    return "" if found["verdict"] == wanted else f"it finds {found['verdict']}, not {wanted}"
+    found, why = _checked(json.dumps(proof_document(theorem, proved=(lemmas, derived))))
+    return why if why or found == wanted else f"it finds {found}, not {wanted}"
+
+
+@lru_cache(maxsize=256)
+def _checked(document: str) -> tuple[str, str]:
+    """Return the verdict of the checker on a document of one theorem, or why it rejects it."""
+    try:
+        (found,) = check_document(json.loads(document))
+    except Rejected as why:
+        return "", str(why)
+    return str(found["verdict"]), ""
