@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from quadsim.theory import THEOREMS, proof_checker
+from quadsim.theory.exporting import independent
 from quadsim.theory.exporting.document import proof_document
 from quadsim.theory.proof_checker import Rejected, check_document
+from quadsim.theory.verifying.verification import verify_theorem
 
 
 @cache
@@ -110,6 +112,11 @@ def document(*steps, hypotheses=(), statement=None, **changes):
     } | changes
 
 
+def with_certificate(whole, certificate):
+    whole["theorems"][0]["steps"][-1]["certificate"] = certificate
+    return whole
+
+
 SQUARE = ("square", [">=", ["^", "y", 2], 0], (), "z3")
 LESS = (("y <= z", ["<=", "y", "z"]), ("z <= x", ["<=", "z", "x"]))
 CHAIN = ("chain", ["<=", "y", "x"], ("y <= z", "z <= x"), "z3")
@@ -119,6 +126,13 @@ def test_small_documents_are_accepted():
     for good in (
         document(SQUARE),
         document(CHAIN, hypotheses=LESS),
+        with_certificate(
+            document(
+                ("y is z", ["==", "y", "z"], ("twice",), "combination"),
+                hypotheses=[("twice", ["==", ["*", 2, "y"], ["*", 2, "z"]])],
+            ),
+            {"twice": ["/", 1, 2]},
+        ),
         document(("log", ["<=", ["log", "x"], ["+", "x", -1]], (), "table", "tangent", {"any_p": "x"})),
         document(
             ("kept", ["==", "later", "now"], (), "table", "kept"), ("all", ["==", "now", 0], ("kept",), "induction")
@@ -212,6 +226,16 @@ TAMPERED = {
         lambda: document(("next", ["<=", "now", "x"], ("now",), "next"), hypotheses=[("now", ["<=", "now", "x"])]),
         "it is not what it uses at that step",
     ),
+    "another combination": (
+        lambda: with_certificate(
+            document(
+                ("y is z", ["==", "y", "z"], ("twice",), "combination"),
+                hypotheses=[("twice", ["==", ["*", 2, "y"], ["*", 2, "z"]])],
+            ),
+            {"twice": ["/", 1, 3]},
+        ),
+        "it is no such combination",
+    ),
     "another format": (lambda: document(SQUARE, format="quadsim proof 0"), "the format must be"),
 }
 """What was done to a proof, to the document and to the check that finds it: words of its message, or a key of REMOVED."""
@@ -278,6 +302,21 @@ def test_a_tampered_export_is_rejected(what, old, new):
         whole["table"]["rule gd"] = whole["table"].pop("rule of gd") | {"claim": ["==", "e_next_i", "e_i"]}
     with pytest.raises(Rejected):
         check_document(whole)
+
+
+def test_verify_asks_the_checker(monkeypatch):
+    """A theorem whose exported proof it rejects is unproved, with its reason among the complaints."""
+    theorem = THEOREMS["gd-upper"]
+    assert verify_theorem(theorem, problems=2, search=0).objection == ""
+    own = independent.proof_document
+    monkeypatch.setattr(
+        independent,
+        "proof_document",
+        lambda *a, **k: change_everywhere(own(*a, **k), ["<=", "mu", "lambda_i"], ["<=", "lambda_i", "mu"]),
+    )
+    report = verify_theorem(theorem, problems=2, search=0)
+    assert report.verdict == "unproved"
+    assert report.complaints[0].startswith("gd-upper: the checker rejects the proof: gd-upper, step 'worse end'")
 
 
 def test_the_checker_stands_alone():

@@ -196,7 +196,8 @@ class _Written:
             self._instance(step.label, claim, on, name, letters)
             return
         self._instance(f"{step.label}: by the table", claim, on, name, letters)
-        self._add(step.label, step.claim, (f"{step.label}: by the table", *step.uses), "identity")
+        method = "identity" if isinstance(step.claim, sp.Eq) else "z3"
+        self._add(step.label, step.claim, (f"{step.label}: by the table", *step.uses), method)
 
     def _step(self, step: Step, found: Discharge) -> None:
         ways: dict[str, Callable[[Step], None]] = {
