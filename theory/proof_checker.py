@@ -203,7 +203,13 @@ class _File:
             level = level + (level > 0) if method == "next" else 0
         elif method == "combination":
             parts = [(known[x][0], self.read(m)) for x, m in step["certificate"].items() if x in step["uses"]]
-            rest = sum(((x.lhs - x.rhs) * m for x, m in parts), claim.rhs - claim.lhs)
+            kinds = [claim.func, *(x.func for x, _ in parts)]
+            exact = all(kind == sp.Eq for kind in kinds) or (
+                set(kinds) <= {sp.Eq, sp.Ge, sp.Le} and claim.func != sp.Eq and all(m.is_positive for _, m in parts)
+            )
+            _require(exact, "it is no such combination")
+            above = [(x.rhs - x.lhs if x.func == sp.Le else x.lhs - x.rhs) * m for x, m in [(claim, -1), *parts]]
+            rest = sp.Add(*above)
             _require(_follows(sp.Eq(rest, 0, evaluate=False), used, "identity"), "it is no such combination")
         elif method in ("sum", "sum in a block"):
             over = SumOver if method == "sum" else SumIn

@@ -196,8 +196,11 @@ class _Written:
             self._instance(step.label, claim, on, name, letters)
             return
         self._instance(f"{step.label}: by the table", claim, on, name, letters)
-        method = "identity" if isinstance(step.claim, sp.Eq) else "z3"
-        self._add(step.label, step.claim, (f"{step.label}: by the table", *step.uses), method)
+        label = f"{step.label}: by the table"
+        if isinstance(step.claim, sp.Eq):
+            self._add(step.label, step.claim, (label, *step.uses), "identity")
+        else:  # left less right is the same, once what is named is put in
+            self._add(step.label, step.claim, (label, *step.uses), "combination", certificate={label: 1})
 
     def _step(self, step: Step, found: Discharge) -> None:
         ways: dict[str, Callable[[Step], None]] = {
