@@ -200,7 +200,10 @@ class _Written:
         if isinstance(step.claim, sp.Eq):
             self._add(step.label, step.claim, (label, *step.uses), "identity")
         else:  # left less right is the same, once what is named is put in
-            self._add(step.label, step.claim, (label, *step.uses), "combination", certificate={label: 1})
+            low, high = step.claim.args if isinstance(step.claim, sp.Le) else reversed(step.claim.args)
+            called = [x for x in step.uses if isinstance(self._claims[x], sp.Eq) and self._claims[x].lhs == high - low]
+            certificate = dict.fromkeys([label, *called], 1)
+            self._add(step.label, step.claim, (label, *step.uses), "combination", certificate=certificate)
 
     def _step(self, step: Step, found: Discharge) -> None:
         ways: dict[str, Callable[[Step], None]] = {
