@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from quadsim.cli.commands import bench, compare, explore, inspect, report, reproduce, sweep, verify
+from quadsim.cli.commands import bench, compare, explore, inspect, report, reproduce, sweep, verify, which
 from quadsim.cli.commands import catalogue as commands
 from quadsim.cli.drawing import GARBAGE, allow_second_process
 from quadsim.cli.strict import StrictCommand, StrictGroup
@@ -33,6 +33,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "reproduce": reproduce.reproduce,
     "report": report.report,
     "compare": compare.compare,
+    "which": which.which,
     "explore": explore.explore,
     "bench": bench.bench,
     "rules": commands.rules,

@@ -268,6 +268,38 @@ BAD_COMPARISONS: list[tuple[list[str], str]] = [
 ]
 """Arguments of `quadsim compare` on the folders of tests/cli/test_compare.py, and the one line."""
 
+BAD_QUESTIONS: list[tuple[list[str], str]] = [
+    ([], r"SOURCE must be given, or dials with --at, got neither; as in --at heterogeneity=100"),
+    (["missing"], r"SOURCE must be a folder of results or a file of blocks, got missing, which does not exist"),
+    (["empty"], r"results must be a folder with a finished sweep, got .*empty; run the sweep again"),
+    (["a", "--at", "heterogeneity"], r"at must be NAME=VALUE, got 'heterogeneity'; write for example"),
+    (["a", "--at", "=1"], r"at must be NAME=VALUE, got '=1'"),
+    (["a", "--at", "heterogeneity=x"], r"heterogeneity of at must be a number, got 'x'; write for example"),
+    (["a", "--at", "heterogeneity=nan"], r"heterogeneity of at must be a number, got 'nan'"),
+    (
+        ["a", "--at", "momentum=1"],
+        r"at must name a dial of the sweep \(heterogeneity, .*\), got 'momentum'; choose one",
+    ),
+    (["a", "--at", "mode=scale", "--at", "mode=scale"], r"at must name mode once, got it twice; leave one out"),
+    (["--at", "hetrogeneity=1"], r"at must be one of .*, got 'hetrogeneity'; did you mean 'heterogeneity'\?"),
+    (["--at", "heterogeneity=0.5"], r"heterogeneity must be a number of at least 1, got 0.5"),
+    (["inspection", "--at", "mode=scale"], r"--at must be left out for an inspection, .*, got mode; drop it"),
+    (["study"], r"SOURCE must be a folder of quadsim inspect without --study, got .*study; inspect a model"),
+    (["blocks.npz"], r"problem.file must .*blocks.npz"),
+]
+"""Arguments of `quadsim which` on the folders of tests/cli/test_which.py, and the one line."""
+
+BAD_EXPORTS: list[tuple[list[str], str]] = [
+    (["gd-upper", "--format", "pdf"], r"format must be one of latex, markdown, lean-sketch, json, got 'pdf'"),
+    (["--format", "json"], r"--format must come with the NAME of a theorem, got none; as in quadsim theorems gd-upper"),
+    (["gd-uper", "--format", "json"], r"theorem must be one of .*, got 'gd-uper'; did you mean 'gd-upper'\?"),
+    (["gd-uper", "--bibtex"], r"theorem must be one of .*, got 'gd-uper'"),
+    (["gd-upper", "--format", "json", "--json"], r"--format must stand alone, got --json; leave one out"),
+    (["gd-upper", "--format", "json", "--bibtex"], r"--format must stand alone, got --bibtex; leave one out"),
+    (["--bibtex", "--for", "gd"], r"--bibtex must stand alone, got --for; leave one out"),
+]
+"""Arguments of `quadsim theorems`, and the one line."""
+
 BAD_PARTS: list[tuple[list[str], str]] = [
     (
         ["a", "--only", "optimizer=adam"],

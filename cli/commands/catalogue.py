@@ -80,6 +80,20 @@ def theorems(
         str | None,
         typer.Option("--for", help="List what speaks of this optimizer, and what is open.", show_default=False),
     ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="Print the theorem with its proof as latex, markdown, lean-sketch, or json, for the independent checker.",
+            show_default=False,
+        ),
+    ] = None,
+    as_bibtex: Annotated[
+        bool,
+        typer.Option(
+            "--bibtex", help="Print the papers of the theorem (all without NAME) and this software as BibTeX."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the theorems, or one with its proof.
@@ -89,6 +103,10 @@ def theorems(
 
     Example: quadsim theorems gd-upper
     """
+    if form is not None or as_bibtex:
+        with usage_errors():
+            typer.echo(_exported(name, form, {"--for": rule is not None, "--json": as_json, "--bibtex": as_bibtex}))
+        return
     if rule is not None:
         _theorems_for(name, rule, as_json=as_json)
         return
@@ -109,6 +127,48 @@ def theorems(
         typer.echo(theorem_text(record))
     if any(step["status"] not in ("proved", "cited") for step in record["steps"]):
         raise typer.Exit(1)
+
+
+FORMATS = ("latex", "markdown", "lean-sketch", "json")
+"""In what `quadsim theorems NAME --format` prints a theorem."""
+
+
+def _exported(name: str | None, form: str | None, others: dict[str, bool]) -> str:
+    """Return a theorem in one of FORMATS, or the papers of theorems.
+
+    Raises:
+        ValueError: options that do not go together, an unknown format or an unknown theorem.
+    """
+    import json
+
+    from quadsim.simulator.support.checks import check_choice
+    from quadsim.theory import THEOREMS
+
+    asked = "--bibtex" if form is None else "--format"
+    if taken := [option for option, given in others.items() if given and option != asked]:
+        raise ValueError(f"{asked} must stand alone, got {taken[0]}; leave one out.")
+    if form is not None:
+        check_choice("format", form, FORMATS)
+        if name is None:
+            raise ValueError(
+                "--format must come with the NAME of a theorem, got none; as in quadsim theorems gd-upper."
+            )
+    chosen = [THEOREMS[check_choice("theorem", n, THEOREMS)] for n in ([name] if name else THEOREMS)]
+    if form is None:
+        from quadsim.theory.exporting.sources import bibtex
+
+        return bibtex(*chosen).rstrip()
+    if form == "json":
+        from quadsim.theory.exporting.document import proof_document
+
+        return json.dumps(proof_document(*chosen), indent=1, ensure_ascii=False)
+    if form == "lean-sketch":
+        from quadsim.theory.exporting.lean import lean_sketch
+
+        return lean_sketch(chosen[0]).rstrip()
+    from quadsim.theory.exporting.latex import latex_document, markdown_theorem
+
+    return (latex_document if form == "latex" else markdown_theorem)(chosen[0]).rstrip()
 
 
 def _theorems_for(name: str | None, rule: str, *, as_json: bool) -> None:

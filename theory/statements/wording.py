@@ -11,7 +11,7 @@ from quadsim.theory.symbols import Symbol
 if TYPE_CHECKING:
     from quadsim.theory.statements.theorem import Theorem
 
-__all__ = ["in_latex"]
+__all__ = ["formula", "in_latex"]
 
 _NAMES: Mapping[sp.Symbol, str] = {
     Symbol.gap: r"\Delta_t",
@@ -139,16 +139,16 @@ def in_latex(theorem: "Theorem") -> str:
         theorem: the theorem.
     """
     sign = {"upper": r"\le", "lower": r"\ge", "equal": "="}[theorem.direction]
-    bound = _latex(theorem.bound)
+    bound = formula(theorem.bound)
     assert theorem.quantity is not None
     if theorem.is_factor:
         claim = rf"{_NAMES[Symbol.gap_next]} {sign} \left({bound}\right) {_NAMES[Symbol.gap]}"
     else:
-        quantity = _latex(theorem.quantity)
+        quantity = formula(theorem.quantity)
         mean = rf"\mathbb E[{quantity}]" if theorem.kind == "expectation" else quantity
         claim = f"{mean} {sign} {bound}"
     conditions = [
-        rf"\text{{{_plain(h.text)}}}" if h.relation is None else _latex(h.relation) for h in theorem.conditions
+        rf"\text{{{_plain(h.text)}}}" if h.relation is None else formula(h.relation) for h in theorem.conditions
     ]
     where = _where(theorem)
     if r"\Delta_" in claim + "".join(where):
@@ -159,7 +159,8 @@ def in_latex(theorem: "Theorem") -> str:
     return rf"\exists H, e_0\ \forall \eta, t:\ {whole}" if theorem.kind == "existence" else whole
 
 
-def _latex(expression: sp.Basic) -> str:
+def formula(expression: sp.Basic) -> str:
+    """Return an expression or a relation in LaTeX, with the names of statements."""
     return str(sp.latex(expression, symbol_names=_NAMES))
 
 
@@ -179,14 +180,14 @@ def _where(theorem: "Theorem") -> list[str]:
             parts = RECURSIONS[symbol]
             name = _NAMES[symbol]
             start, after = (name.replace("t}", end) for end in ("0}", "t+1}"))
-            if start != _latex(parts[0]):
-                out.append(f"{start} = {_latex(parts[0])}")
-            out.append(f"{after} = {_latex(parts[1])}")
+            if start != formula(parts[0]):
+                out.append(f"{start} = {formula(parts[0])}")
+            out.append(f"{after} = {formula(parts[1])}")
         elif symbol in VALUES:
             parts = (VALUES[symbol],)
-            out.append(f"{_latex(symbol)} = {_latex(parts[0])}")
+            out.append(f"{formula(symbol)} = {formula(parts[0])}")
         elif symbol == age:
-            out += [f"A = {_latex(AGES[name])}" for name in theorem.rules if name in AGES]
+            out += [f"A = {formula(AGES[name])}" for name in theorem.rules if name in AGES]
         elif symbol in _MEANT:
             out.append(_MEANT[symbol])
         waiting += sorted(set().union(*(part.free_symbols for part in parts)), key=str)

@@ -13,6 +13,7 @@ from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.comparison import CONTRADICTION, FOREIGN, VERDICTS, check
 from quadsim.theory.checking.effort import EFFORT
 from quadsim.theory.checking.instance import InstanceCheck
+from quadsim.theory.exporting.independent import objection_to
 from quadsim.theory.statements.derived.graph import Derived, derive
 from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.registry import THEOREMS
@@ -57,6 +58,8 @@ class TheoremReport:
         derivation: the steps from definitions and hypotheses to the statement; None if it has no derivation.
         unused: hypotheses on which the statement does not rest, by its derivation.
         hypotheses: of each hypothesis the instances on both sides, and one that fails without it; empty unless asked for.
+        objection: why the independent checker (`quadsim.theory.proof_checker`) rejects the exported proof; empty if it accepts
+            it, or if the proof is not complete anyway.
     """
 
     name: str
@@ -72,6 +75,7 @@ class TheoremReport:
     derivation: tuple[tuple[Step, Discharge], ...] | None = None
     unused: tuple[str, ...] = ()
     hypotheses: tuple[Sides, ...] = ()
+    objection: str = ""
 
     @property
     def proved(self) -> int:
@@ -202,6 +206,7 @@ def verify_theorem(
         steps = ((Step(NEVER, str(error)), Discharge("refuted", "the rule itself", 0.0)),)
     derived = derive(theorem)
     unused = () if derived is None else derived.unused
+    objection = objection_to(theorem, steps, derived)
     tally = _Tally()
     if trial.instance is not None:
         draw = np.random.default_rng([seed, *theorem.name.encode()])
@@ -220,25 +225,33 @@ def verify_theorem(
     instances = sum(counts.values()) - counts["not applicable"] - counts["untested"]
     return TheoremReport(
         name=theorem.name,
-        verdict=_verdict(steps, derived, counts, instances),
+        verdict=_verdict(steps, derived, counts, instances, objection),
         steps=steps,
         instances=instances,
         verdicts=counts,
         worst_margin=tally.worst if tally.worst > -math.inf else math.nan,
         tightness=tightness,
         tightest=tightest,
-        complaints=tuple(tally.complaints[:3]),
+        complaints=(
+            *([f"{theorem.name}: the checker rejects the proof: {objection}"] if objection else []),
+            *tally.complaints[:3],
+        ),
         notes=trial.notes(problems, seed),
         derivation=None if derived is None else derived.steps,
         unused=unused,
         hypotheses=()
         if exact or not sides or trial.instance is not None
         else on_both_sides(theorem, trial, seed, unused),
+        objection=objection,
     )
 
 
 def _verdict(
-    steps: tuple[tuple[Step, Discharge], ...], derived: Derived | None, counts: Mapping[str, int], instances: int
+    steps: tuple[tuple[Step, Discharge], ...],
+    derived: Derived | None,
+    counts: Mapping[str, int],
+    instances: int,
+    objection: str,
 ) -> str:
     if counts["refuted"]:
         return "refuted"
@@ -246,7 +259,7 @@ def _verdict(
         return CONTRADICTION
     if not steps or any(found.status not in ("proved", "cited") for _, found in steps):
         return "unproved"
-    if derived is not None and not derived.holds:
+    if (derived is not None and not derived.holds) or objection:
         return "unproved"
     if counts["undecided"] or counts[FOREIGN]:
         return "undecided"

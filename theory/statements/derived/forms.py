@@ -6,7 +6,7 @@ from typing import Any
 
 import sympy as sp
 
-__all__ = ["positive_form"]
+__all__ = ["forms_in", "positive_form"]
 
 Prove = Callable[[Any], bool]
 
@@ -29,7 +29,7 @@ def positive_form(claim: Any, equations: Mapping[sp.Expr, sp.Expr], proves: Prov
     symbols = {name: value for name, value in equations.items() if name.is_Symbol}
     for _ in symbols:
         difference = difference.xreplace(symbols)
-    for pair, (A, B, C) in _forms(sp.expand(difference)):
+    for pair, (A, B, C) in forms_in(sp.expand(difference)):
         wanted = (A, C, A * C - B**2)
         if all(proves(sp.Ge(x, 0, evaluate=False)) for x in wanted if not x.is_nonnegative):
             return ""
@@ -37,7 +37,7 @@ def positive_form(claim: Any, equations: Mapping[sp.Expr, sp.Expr], proves: Prov
     return "it is no quadratic form in two variables"
 
 
-def _forms(difference: sp.Expr) -> Iterator[tuple[tuple[sp.Symbol, sp.Symbol], tuple[sp.Expr, sp.Expr, sp.Expr]]]:
+def forms_in(difference: sp.Expr) -> Iterator[tuple[tuple[sp.Symbol, sp.Symbol], tuple[sp.Expr, sp.Expr, sp.Expr]]]:
     """Yield the pairs of coordinates of any sign in which an expression is a quadratic form, with its entries A, B and C."""
     coordinates = (
         s for s in difference.free_symbols if s.is_real and s.is_nonnegative is None and str(s).endswith("_i")

@@ -61,7 +61,7 @@ from quadsim.theory.statements.steps import NEVER
 from quadsim.theory.statements.theorem import Theorem
 from quadsim.theory.symbols import SumIn, SumOver, Symbol
 
-__all__ = ["CONSTANT_RATE", "Derived", "concludes", "derive"]
+__all__ = ["CONSTANT_RATE", "Derived", "concludes", "derive", "statement_step"]
 
 _STATEMENT = "statement"
 _CONCLUSIVE = "for the conclusion"  # how the reason of a step begins that the conclusion may use beside the last one
@@ -94,7 +94,7 @@ def derive(theorem: Theorem) -> Derived | None:
     except ValueError as error:  # the rule is not even of the kind that the derivation speaks of
         wrong = Step(NEVER, "the step of the rule", label="rule")
         return Derived(((wrong, Discharge("refuted", "the rule itself", 0.0, {"rule": str(error)})),), ())
-    conclusion = _conclusion(theorem, steps)
+    conclusion = statement_step(theorem, steps)
     known = _hypotheses(theorem)
     levels: dict[str, int] = dict.fromkeys(known, 0)
     resting: dict[str, frozenset[str]] = {}
@@ -159,7 +159,8 @@ def _same(relation: Any, other: Any) -> bool:
     return bool(relation == other)
 
 
-def _conclusion(theorem: Theorem, steps: tuple[Step, ...]) -> Step:
+def statement_step(theorem: Theorem, steps: tuple[Step, ...]) -> Step:
+    """Return the last step of a derivation: the statement, from its last step and those that are for the conclusion."""
     return Step(
         theorem.relation_of_values,
         "conclusion: the statement, as runs are held against it",
@@ -172,7 +173,7 @@ def concludes(theorem: Theorem, steps: tuple[Step, ...]) -> bool:
     """Whether the statement follows from the last of the steps of a derivation, which are taken as checked."""
     known = _hypotheses(theorem) | {step.label: step.claim for step in steps}
     try:
-        return _follows(_conclusion(theorem, steps), known, dict.fromkeys(known, 0))[0].status == "proved"
+        return _follows(statement_step(theorem, steps), known, dict.fromkeys(known, 0))[0].status == "proved"
     except ValueError:
         return False
 

@@ -14,7 +14,7 @@ from quadsim.theory.statements.derived.library import BOXED, CONSTANT, ENERGIES,
 from quadsim.theory.statements.derived.vectors import in_modes, is_transposed
 from quadsim.theory.symbols import REDUCTIONS, MaxOver, MinOver, SumIn, SumOver, Symbol
 
-__all__ = ["FACTS", "SCHEMAS", "counted_apart", "is_stationary", "turned", "varying"]
+__all__ = ["FACTS", "SCHEMAS", "combination", "counted_apart", "is_stationary", "turned", "varying"]
 
 _INDICES = ("_l", "_i", "_p")
 
@@ -157,7 +157,7 @@ def _flat(given: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(part for x in given for part in (x.args if isinstance(x, sp.And) else (x,)))
 
 
-def _combination(expression: sp.Expr) -> dict[sp.Symbol, sp.Expr] | None:
+def combination(expression: sp.Expr) -> dict[sp.Symbol, sp.Expr] | None:
     """Return an expression as a sum of vectors, vector to factor without an index; None for any other expression."""
     out: dict[sp.Symbol, sp.Expr] = {}
     for term in sp.Add.make_args(sp.expand(expression)):
@@ -172,7 +172,7 @@ def turned(relation: Any) -> tuple[Any, ...]:
     """Return H x = a H y + b H z where a relation says x = a y + b z for every coordinate, with factors that have no index."""
     if not isinstance(relation, sp.Eq) or relation.lhs not in TURNED:
         return ()
-    parts = _combination(relation.rhs)
+    parts = combination(relation.rhs)
     if not parts:
         return ()
     return (sp.Eq(TURNED[relation.lhs], sp.Add(*(a * TURNED[z] for z, a in parts.items())), evaluate=False),)
@@ -193,7 +193,7 @@ def _quadratic(claim: Any, given: tuple[Any, ...]) -> str:
     if not isinstance(claim, sp.Eq):
         return wrong
     for relation in _flat(given):
-        parts = _combination(relation.rhs) if isinstance(relation, sp.Eq) and relation.lhs in ENERGIES else None
+        parts = combination(relation.rhs) if isinstance(relation, sp.Eq) and relation.lhs in ENERGIES else None
         if not parts or claim.lhs != ENERGIES[relation.lhs] or len(parts) != 2:
             continue
         for y, p in itertools.permutations(parts):
