@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 _BLOCK = re.compile(r"^```(python|sh)(?: title=\"([\w.]+)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def run_page(text: str, page: str, instead: Mapping[str, str], commands: Mapping[str, str] = {}) -> tuple[dict, list[str]]:  # noqa: B006
+def run_page(text: str, page: str, instead: Mapping[str, str], commands: Mapping[str, str]) -> tuple[dict, list[str]]:
     """Run a page in the working directory.
 
     Args:

@@ -16,20 +16,31 @@ SWEEP = "--seeds 2 --steps 50 --lr 0.1 --engine reference --no-figures --quiet"
 FEW = {
     "tutorial.md": (
         {"steps=1000)\n": 'steps=50, engine="reference")\n', "steps=500": 'steps=50, engine="reference"'}
-        | {'mine), steps=1000': 'mine), steps=20, seeds=2, lr=(0.1,), engine="reference"'},
+        | {"mine), steps=1000": 'mine), steps=20, seeds=2, lr=(0.1,), engine="reference"'},
         {"quadsim sweep": SWEEP, "quadsim report": "--no-figures"},
     ),
     "phase-diagram.md": (
         {"--extend runs/phase --heterogeneity 3,30": "--extend runs/phase --heterogeneity 30"},
-        {"quadsim sweep": SWEEP.replace("50", "200"), "quadsim sweep --extend": "--no-figures --quiet", "quadsim sweep --heterogeneity 1,10,100 --gr": ""},
+        {
+            "quadsim sweep": SWEEP.replace("50", "200"),
+            "quadsim sweep --extend": "--no-figures --quiet",
+            "quadsim sweep --heterogeneity 1,10,100 --gr": "",
+        },
     ),
     "cluster.md": (
         {"--backend slurm --slurm partition=cpu,time=60": "--backend slurm --slurm cluster=local"},
         {"quadsim sweep": DRY, "quadsim sweep --heterogeneity 1,10 --seeds 8": f"{SWEEP} --workers 1"},
     ),
     "gpu.md": (
-        {"--device cuda --keep quantiles": "--keep quantiles", 'device="cuda"': 'device="cpu", engine="reference"', "steps=2000": "steps=20"}
-        | {"--device cuda --backend processes --devices cuda:0,cuda:1": "--backend processes", "--device cuda\n": "--device cpu\n"},
+        {
+            "--device cuda --keep quantiles": "--keep quantiles",
+            'device="cuda"': 'device="cpu", engine="reference"',
+            "steps=2000": "steps=20",
+        }
+        | {
+            "--device cuda --backend processes --devices cuda:0,cuda:1": "--backend processes",
+            "--device cuda\n": "--device cpu\n",
+        },
         {"quadsim sweep": DRY},
     ),
     "bounds-in-tests.md": ({}, {}),
@@ -102,7 +113,9 @@ def test_my_own_optimizer(ran):
     best = names["results"].best
     assert best["optimizer"].tolist() == ["gd", "my-amsgrad", "NAdam"] * 2
     assert best["family"].tolist() == ["plain", "momentum", "momentum"] * 2
-    called = eval(re.search(r"`(SweepConfig\(.*own=\(my_rule,\)\))`", (DOCS / "own-optimizer.md").read_text())[1], names)
+    called = eval(
+        re.search(r"`(SweepConfig\(.*own=\(my_rule,\)\))`", (DOCS / "own-optimizer.md").read_text())[1], names
+    )
     assert len(called.specs) == 3
 
 
@@ -119,6 +132,15 @@ def test_what_the_dials_mean(ran):
 
 def test_every_how_to_page_is_run():
     nav = re.search(r"^  - How to:\n((?:      .*\n)+)", (DOCS.parent / "mkdocs.yml").read_text(), re.MULTILINE)[1]
-    shown = {name for name in re.findall(r"\S+\.md", nav) if re.search(r"^```(python|sh)", (DOCS / name).read_text(), re.MULTILINE)}
-    elsewhere = {"long-sweeps.md", "toy-models.md", "streams.md", "explore.md"}  # tests/test_readme.py runs or parses them
+    shown = {
+        name
+        for name in re.findall(r"\S+\.md", nav)
+        if re.search(r"^```(python|sh)", (DOCS / name).read_text(), re.MULTILINE)
+    }
+    elsewhere = {
+        "long-sweeps.md",
+        "toy-models.md",
+        "streams.md",
+        "explore.md",
+    }  # tests/test_readme.py runs or parses them
     assert shown - elsewhere <= set(FEW)

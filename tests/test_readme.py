@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 from quadsim.cli.claims_table import markdown, placed, stale, stored_table
@@ -66,14 +65,18 @@ def test_the_list_of_pages_and_the_menu_of_the_site_have_every_page():
     linked = set(re.findall(r"\]\(([^)#]+\.md)", PAGES["docs/contents.md"]))
     assert there - linked == {"contents.md"}, "add a line to docs/contents.md"
     menu = set(re.findall(r"^ +- (?:[^:\n]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
-    notebooks = {f"notebooks/{path.stem}.md" for path in (ROOT / "notebooks").glob("*.ipynb")}  # made while the site is built
+    notebooks = {
+        f"notebooks/{path.stem}.md" for path in (ROOT / "notebooks").glob("*.ipynb")
+    }  # made while the site is built
     assert menu == there | notebooks, "add a line to nav in mkdocs.yml"
 
 
 def test_links_between_the_pages_lead_somewhere():
     for name, text in PAGES.items():
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
-            made = target == "explorer.html" or target.startswith("notebooks/")  # by the hooks of mkdocs, which checks links to them
+            made = target == "explorer.html" or target.startswith(
+                "notebooks/"
+            )  # by the hooks of mkdocs, which checks links to them
             assert made or (ROOT / name).parent.joinpath(target).is_file(), f"{name}: {target}"
 
 

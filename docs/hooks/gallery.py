@@ -21,7 +21,6 @@ from mkdocs.structure.files import File
 DOCS = Path(__file__).parent.parent
 STORE = DOCS / "gallery"
 ENTRIES = json.loads((STORE / "gallery.json").read_text(encoding="utf-8"))
-ENTRIES = [e for e in ENTRIES if (STORE / f"{e['name']}.csv").is_file()]  # TEMP
 _WIDEST = 480  # pixels of a thumbnail: twice its width on a page
 
 
@@ -41,9 +40,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Fill in the two parts of the gallery."""
     if page.file.src_uri != "gallery.md":
         return markdown
-    sweeps = [_figure(f"figures/{e['name']}.png", f"figures/small/{e['name']}.png", e["title"], e["text"], e["command"]) for e in ENTRIES]
+    sweeps = [_figure(f"figures/{e['name']}.png", e["name"], e["title"], e["text"], e["command"]) for e in ENTRIES]
     claims = [
-        _figure(f"claims.md#{c['id']}", f"figures/small/claim-{c['id']}.png", c["id"], c["claim"], f"quadsim reproduce {c['id']} --full")
+        _figure(f"claims.md#{c['id']}", f"claim-{c['id']}", c["id"], c["claim"], f"quadsim reproduce {c['id']} --full")
         for c in _claims()
     ]
     return markdown.replace("{{ SWEEPS }}", _grid(sweeps)).replace("{{ CLAIMS }}", _grid(claims))
@@ -52,6 +51,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def drawn(entry: dict[str, str]) -> bytes:
     """Return the figure of an entry, drawn from its stored configuration and numbers, as PNG."""
     import pandas as pd
+
     from quadsim.simulator.figures.panels import DPI
     from quadsim.simulator.figures.rates_figure import rates_figure
     from quadsim.simulator.figures.sweep_figures import steps_figure
@@ -60,7 +60,12 @@ def drawn(entry: dict[str, str]) -> bytes:
 
     config = config_from_json(json.loads((STORE / f"{entry['name']}.json").read_text(encoding="utf-8")))
     family = family_of(config)
-    known = {"steps": steps_figure, "rates": rates_figure, "winner": winner_figure, family.figure: imported(family.draw)}
+    known = {
+        "steps": steps_figure,
+        "rates": rates_figure,
+        "winner": winner_figure,
+        family.figure: imported(family.draw),
+    }
     table = pd.read_csv(STORE / f"{entry['name']}.csv")
     figure = known[entry["figure"]].draw(SimpleNamespace(config=config, histogram=None, guarantees=None), table)
     out = io.BytesIO()
@@ -85,10 +90,10 @@ def _claims() -> list[dict[str, Any]]:
     return [row | {"figure": f"claims/{row['id']}.png"} for row in rows if (DOCS / f"claims/{row['id']}.png").is_file()]
 
 
-def _figure(target: str, picture: str, title: str, text: str, command: str) -> str:
+def _figure(target: str, name: str, title: str, text: str, command: str) -> str:
     plain = re.sub(r"[\[\]\"]", "", title)
     return (
-        f'<figure markdown="1">\n[![{plain}]({picture})]({target})\n\n'
+        f'<figure markdown="1">\n[![{plain}](figures/small/{name}.png)]({target})\n\n'
         f'<figcaption markdown="1">\n**{title}.** {text}\n\n```sh\n{command}\n```\n</figcaption>\n</figure>'
     )
 
@@ -105,7 +110,9 @@ def _store(entry: dict[str, str]) -> None:
         subprocess.run([*shlex.split(entry["command"]), "--out", folder, "--quiet"], check=True)
         shutil.copy(Path(folder) / "config.json", STORE / f"{entry['name']}.json")
         numbers = pd.read_csv(Path(folder) / "figures" / f"{entry['figure']}.csv")
-        numbers.to_csv(STORE / f"{entry['name']}.csv", index=False, float_format="%.5g")  # a thumbnail shows no more digits
+        numbers.to_csv(
+            STORE / f"{entry['name']}.csv", index=False, float_format="%.5g"
+        )  # a thumbnail shows no more digits
 
 
 if __name__ == "__main__":

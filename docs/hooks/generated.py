@@ -37,7 +37,10 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def _help() -> str:
     """The help of all commands, by typer's own generator."""
     command = [sys.executable, "-P", "-m", "typer", "quadsim.cli.app", "utils", "docs", "--name", "quadsim"]
-    path = os.pathsep.join([sys.path[0], os.environ.get("PYTHONPATH", "")])  # where the hook `checkout` has put this checkout
+    path = os.pathsep.join([
+        sys.path[0],
+        os.environ.get("PYTHONPATH", ""),
+    ])  # where the hook `checkout` has put this checkout
     environment = os.environ | {"PYTHONPATH": path}
     text = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     return text.lstrip().removeprefix("# `quadsim`\n")
@@ -51,7 +54,10 @@ def _optimizers() -> str:
 
 def _optimizer(rule: Any) -> str:
     lines = [line.strip().removesuffix("\\\\").strip() for line in rule.latex().splitlines()]
-    rows = [f"| `{symbol}` | {_cell(h.meaning)} | {_range(h)} | {h.default:g} |" for symbol, h in rule.hyperparameters.items()]
+    rows = [
+        f"| `{symbol}` | {_cell(h.meaning)} | {_range(h)} | {h.default:g} |"
+        for symbol, h in rule.hyperparameters.items()
+    ]
     table = ["| hyperparameter | meaning | range | default |", "| --- | --- | --- | --- |", *rows] if rows else []
     parts = [f"## {rule.name}", rule.summary, *(f"$${line}$$" for line in lines), "\n".join(table)]
     natural = f"Natural rate: `{rule.natural_lr}`. " if rule.natural_lr is not None else ""
@@ -114,5 +120,3 @@ _TEXTS: dict[str, Callable[[], str]] = {
     "CHANGELOG": _file("CHANGELOG.md"),
     "ROADMAP": _file("ROADMAP.md"),
 }
-
-

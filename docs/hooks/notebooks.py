@@ -1,9 +1,11 @@
 """Pages made from the notebooks: their text and code, and their outputs where the build runs them.
 
-QUADSIM_DOCS_NOTEBOOKS chooses: `none` shows no outputs, `small` runs the sizes of the tests (minutes), `full` the notebooks as they are.
+QUADSIM_DOCS_NOTEBOOKS chooses: `none` shows no outputs, `small` runs the sizes of the tests (minutes), `full` the notebooks as
+they are.
 """
 
 import base64
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,17 @@ from mkdocs.structure.files import File
 
 FOLDER = Path(__file__).parent.parent.parent / "notebooks"
 _SIZES = ("none", "small", "full")
-_NOT_RUN = "!!! note\n    This build of the site did not run the notebook. To see its outputs, open it with `jupyter lab notebooks`.\n"
+_NOT_RUN = (
+    "!!! note\n    This build did not run the notebook. To see its outputs, open it with `jupyter lab notebooks`.\n"
+)
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add a page for every notebook, and its figures."""
+    """Add a page for every notebook, and its figures.
+
+    Raises:
+        PluginError: QUADSIM_DOCS_NOTEBOOKS is none of the sizes.
+    """
     size = config.extra["notebooks"]
     if size not in _SIZES:
         raise PluginError(f"QUADSIM_DOCS_NOTEBOOKS must be one of {', '.join(_SIZES)}, got {size!r}")
@@ -36,8 +44,6 @@ def on_files(files: Any, config: Any) -> Any:
 
 def _run(notebook: Any, name: str, *, small: bool) -> None:
     """Run a notebook in place; a cell that fails fails the build."""
-    import json
-
     from nbclient import NotebookClient
 
     if small:
@@ -55,7 +61,9 @@ def _page(notebook: Any, name: str, pictures: dict[str, bytes], *, outputs: bool
             parts.append(text.replace("<details>", '<details markdown="1">'))
         elif "injected" not in cell.metadata.get("tags", []):
             parts.append(f"```python\n{cell.source}\n```")
-            parts += [_output(output, f"{name}-{number}-{k}", pictures) for k, output in enumerate(cell.get("outputs", []))]
+            parts += [
+                _output(output, f"{name}-{number}-{k}", pictures) for k, output in enumerate(cell.get("outputs", []))
+            ]
     if not outputs:
         parts.insert(1, _NOT_RUN)
     return "\n\n".join(part for part in parts if part) + "\n"
