@@ -27,7 +27,8 @@ def run_page(text: str, page: str, instead: Mapping[str, str], commands: Mapping
         text: the page.
         page: its name, for tracebacks.
         instead: text of Python blocks and commands to replace; each must occur on the page.
-        commands: options added to the commands that start so; the longest start counts.
+        commands: options added to the commands that start so, in place of those of the page with these names; the longest start
+            counts.
 
     Returns:
         The names that its Python has defined, and the outputs of its commands in order.
@@ -54,7 +55,13 @@ def _lines(block: str) -> Iterable[str]:
 
 def _run(line: str, page: str, commands: Mapping[str, str]) -> str:
     starts = [start for start in commands if line.startswith(start)]
-    program, *arguments = shlex.split(f"{line} {commands[max(starts, key=len)] if starts else ''}")
+    added = shlex.split(commands[max(starts, key=len)]) if starts else []
+    program, *arguments = shlex.split(line)
+    for option in (part for part in added if part.startswith("--")):  # it stands in place of that of the page
+        if option in arguments:
+            at = arguments.index(option)
+            del arguments[at : at + 2]
+    arguments += added
     if program == "pytest":
         more = ["-p", "no:cacheprovider", "-q"]
         done = subprocess.run([sys.executable, "-m", "pytest", *more, *arguments], capture_output=True, text=True)
