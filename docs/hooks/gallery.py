@@ -67,6 +67,8 @@ def drawn(entry: dict[str, str]) -> bytes:
         family.figure: imported(family.draw),
     }
     table = pd.read_csv(STORE / f"{entry['name']}.csv")
+    for column in table.columns.intersection(["panel", "winner", "next"]):  # an empty text is no missing number
+        table[column] = table[column].astype(object).where(table[column].notna(), "")
     figure = known[entry["figure"]].draw(SimpleNamespace(config=config, histogram=None, guarantees=None), table)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
