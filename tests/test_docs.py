@@ -105,14 +105,15 @@ def test_formulas_are_typeset(site):
 
 
 def test_long_signatures_have_one_argument_a_line(site):
-    (block,) = re.findall(
-        r'id="quadsim.simulator.problems.quadratic.BlockQuadratic.generate".*?<code>(.*?)</code>',
-        site["api/problems"],
-        re.DOTALL,
-    )[:1]
+    text = site["api/problems"].partition('id="quadsim.simulator.problems.quadratic.BlockQuadratic.generate"')[2]
+    block = re.search(r"<code>(generate|<.*?)</code></pre>", text, re.DOTALL)[1]
     lines = html.unescape(re.sub(r"<[^>]+>", "", block)).strip().splitlines()
     assert len(lines) > 10
     assert max(map(len, lines)) < 90
+
+
+def test_the_search_has_a_name_for_screen_readers(site):
+    assert all(re.search(r'role="?dialog"? aria-label="Search"', text) for text in site.values())
 
 
 @pytest.mark.parametrize(
