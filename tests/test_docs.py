@@ -1,6 +1,8 @@
 """The documentation builds without a warning, has every public name, and leads nowhere that is not there."""
 
 import html
+import importlib.util
+import io
 import json
 import os
 import re
@@ -15,6 +17,7 @@ from urllib.parse import unquote
 
 import pytest
 import typer
+from PIL import Image
 
 import quadsim.simulator
 import quadsim.theory
@@ -35,7 +38,11 @@ def built(tmp_path_factory):
     """The folder of the site."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-P", "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
-    environment = os.environ | {"QUADSIM_DOCS_NOTEBOOKS": "none", "NO_MKDOCS_2_WARNING": "1"}
+    environment = os.environ | {
+        "QUADSIM_DOCS_NOTEBOOKS": "none",
+        "QUADSIM_DOCS_FIGURES": "blank",
+        "NO_MKDOCS_2_WARNING": "1",
+    }
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     assert "WARNING" not in run.stderr
@@ -146,6 +153,20 @@ def test_the_gallery_has_sixteen_figures_with_commands_that_parse(site, built):
         name, *arguments = shlex.split(html.unescape(re.sub(r"<[^>]+>", "", code)))[1:]
         with group.commands[name].make_context(name, arguments):  # parses; nothing runs
             pass
+
+
+@pytest.mark.parametrize(
+    "name", [entry["name"] for entry in json.loads((ROOT / "docs/gallery/gallery.json").read_text())]
+)
+def test_a_figure_of_the_gallery_is_drawn_from_its_numbers(name):
+    """All but the first are slow."""
+    spec = importlib.util.spec_from_file_location("gallery_hook", ROOT / "docs/hooks/gallery.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    (entry,) = (one for one in hook.ENTRIES if one["name"] == name)
+    with Image.open(io.BytesIO(hook.drawn(entry))) as picture:
+        assert picture.width > 200
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 50, "something is drawn"
 
 
 def test_the_stored_numbers_of_the_gallery_are_small():

@@ -27,7 +27,7 @@ _WIDEST = 480  # pixels of a thumbnail: twice its width on a page
 def on_files(files: Any, config: Any) -> Any:
     """Draw the figures of the sweeps, and add thumbnails of all."""
     for entry in ENTRIES:
-        picture = drawn(entry)
+        picture = drawn(entry) if config.extra["figures"] == "drawn" else _blank()
         files.append(File.generated(config, f"figures/{entry['name']}.png", content=picture))
         files.append(File.generated(config, f"figures/small/{entry['name']}.png", content=_small(picture)))
     for claim in _claims():
@@ -72,6 +72,14 @@ def drawn(entry: dict[str, str]) -> bytes:
     figure = known[entry["figure"]].draw(SimpleNamespace(config=config, histogram=None, guarantees=None), table)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
+    return out.getvalue()
+
+
+def _blank() -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.new("RGB", (8, 6), "white").save(out, "PNG")
     return out.getvalue()
 
 
