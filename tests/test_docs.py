@@ -264,6 +264,10 @@ def test_the_picture_of_the_home_page_moves(browser, address):
     inside.get_by_role("slider", name="Heterogeneity of the blocks").press("Home")
     inside.locator("#answer").get_by_text(before).wait_for(state="detached")
     assert inside.get_by_role("slider").count() == 3, "the small view has three dials"
+    for width in (390, 1400):
+        page.set_viewport_size({"width": width, "height": 900})
+        hidden = page.frames[1].evaluate("document.documentElement.scrollHeight - innerHeight")
+        assert hidden <= 0, f"the frame hides {hidden} pixels of its page at {width}"
     page.close()
 
 
