@@ -4,6 +4,8 @@ Every session installs the package with the pinned constraints. What a change mu
 each in an environment that nox keeps.
 """
 
+import pathlib
+
 import nox
 
 nox.needs_version = ">=2024.10.9"
@@ -47,6 +49,20 @@ def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error. `nox -s docs -- serve` shows it in a browser while you write."""
     session.install(*CONSTRAINED, ".[docs]")
     session.run("mkdocs", *(session.posargs or ["build", "--strict"]))
+
+
+@nox.session(python=PYTHONS, reuse_venv=False)
+@nox.parametrize("constraints", [True, False])
+def wheel(session: nox.Session, constraints: bool) -> None:
+    """Build the wheel, install it in a fresh environment, and run the README's sweep and some proofs outside the checkout."""
+    folder = session.create_tmp()
+    session.install("build")
+    session.run("python", "-m", "build", "--outdir", folder)
+    (built,) = pathlib.Path(folder).glob("*.whl")
+    session.install(*(CONSTRAINED if constraints else ()), str(built))
+    with session.chdir(folder):
+        session.run("quadsim", "sweep", "--heterogeneity", "1,10,100", "--quiet")
+        session.run("quadsim", "verify", "gd-upper", "sign-rate", "--quiet")
 
 
 @nox.session

@@ -1,11 +1,23 @@
-"""The API documentation builds without a warning and has every public name."""
+"""The documentation builds without a warning, has every public name, and leads nowhere that is not there."""
 
+import html
+import importlib.util
+import io
+import json
+import os
 import re
+import shlex
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+import typer
+from PIL import Image
 
 import quadsim.simulator
 import quadsim.theory
@@ -22,13 +34,24 @@ REFERENCE = re.compile(
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def built(tmp_path_factory):
+    """The folder of the site."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-P", "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    environment = os.environ | {
+        "QUADSIM_DOCS_NOTEBOOKS": "none",
+        "QUADSIM_DOCS_FIGURES": "blank",
+        "NO_MKDOCS_2_WARNING": "1",
+    }
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     assert "WARNING" not in run.stderr
-    return {path.relative_to(folder).parent.as_posix(): path.read_text() for path in folder.rglob("index.html")}
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(built):
+    return {path.relative_to(built).parent.as_posix(): path.read_text() for path in built.rglob("index.html")}
 
 
 @pytest.mark.parametrize("package", [quadsim.simulator, quadsim.theory, quadsim.theory.claims])
@@ -44,13 +67,114 @@ def test_every_command_is_there(site):
     from quadsim.cli.app import app
 
     for command in app.registered_commands:
-        assert f"<code>quadsim {command.name}</code></h2>" in site["command-line"]
+        assert re.search(rf"<h2[^>]*><code>quadsim {command.name}</code>", site["command-line"]), command.name
 
 
-def test_the_readme_is_the_first_page(site):
-    headings = re.findall(r"^## (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert headings == re.findall(r"<h2[^>]*>(.*?)</h2>", site["."])
-    assert re.search(r'<img [^>]*src="sweep.png"', site["."])
+def test_the_home_page_has_the_question_the_picture_and_two_commands(site, built):
+    home = site["."]
+    assert re.search(r"<h1[^>]*>When and why do sign-based and adaptive optimizers beat gradient descent\?", home)
+    (frame,) = re.findall(r'<iframe[^>]*src="([^"#]+)#', home)
+    assert (built / frame).read_text().startswith("<!DOCTYPE html>")
+    source = (ROOT / "docs/index.md").read_text()
+    commands = re.findall(r"```sh\n(.*)\n```", source)
+    assert " && ".join(commands) in (ROOT / "README.md").read_text()
+
+
+def targets(text):
+    """The local targets of a page: links, pictures, scripts, frames."""
+    for value in re.findall(r'(?:href|src)="?([^"\s>]+)', re.sub(r"<(pre|code).*?</\1>", "", text, flags=re.DOTALL)):
+        if not re.match(r"https?:|mailto:|data:|javascript:", value):
+            yield html.unescape(value)
+
+
+def test_every_link_of_the_site_leads_somewhere(site, built):
+    places = {page: set(re.findall(r'\bid="?([^"\s>]+)', text)) for page, text in site.items()}
+    wrong, found = [], 0
+    for page, text in site.items():
+        for target in set(targets(text)):
+            found += 1
+            path, _, place = unquote(target).partition("#")
+            file = (built / page / path).resolve() if path else built / page
+            if not file.exists() or not file.is_relative_to(built.resolve()):
+                wrong.append(f"{page}: {target}")
+            elif place and file.is_dir() and not place.startswith("__"):
+                name = file.resolve().relative_to(built.resolve()).as_posix()
+                if html.escape(place) not in places[name] and place not in places[name]:
+                    wrong.append(f"{page}: {target} (no such place)")
+    assert wrong == []
+    assert found > 1000
+
+
+def test_formulas_are_typeset(site):
+    assert [page for page, text in site.items() if 'class="arithmatex"' in text] == []
+    for page in ("ideas", "theorems", "optimizers", "glossary", "notebooks/1-the-question"):
+        assert site[page].count("<math") > 3, page
+
+
+def test_long_signatures_have_one_argument_a_line(site):
+    text = site["api/problems"].partition('id="quadsim.simulator.problems.quadratic.BlockQuadratic.generate"')[2]
+    block = re.search(r"<code>(generate|<.*?)</code></pre>", text, re.DOTALL)[1]
+    lines = html.unescape(re.sub(r"<[^>]+>", "", block)).strip().splitlines()
+    assert len(lines) > 10
+    assert max(map(len, lines)) < 90
+
+
+def test_the_search_has_a_name_for_screen_readers(site):
+    assert all(re.search(r'role="?dialog"? aria-label="Search"', text) for text in site.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("plot", "gallery/"),
+        ("own optimizer", "own-optimizer/"),
+        ("momentum", "glossary/"),
+        ("GPU", "gpu/"),
+        ("phase diagram", "phase-diagram/"),
+    ],
+)
+def test_the_search_knows(built, words, page):
+    """The words of a query are in the index of the page that answers it; a browser types them below."""
+    documents = json.loads((built / "search/search_index.json").read_text())["docs"]
+    texts = [f"{one['title']} {one['text']}".lower() for one in documents if one["location"].startswith(page)]
+    assert any(all(word in text for word in words.lower().split()) for text in texts)
+
+
+def test_the_gallery_has_sixteen_figures_with_commands_that_parse(site, built):
+    from quadsim.cli.app import app
+
+    figures = re.findall(r"<figure>.*?</figure>", site["gallery"], re.DOTALL)
+    assert len(figures) >= 16
+    group = typer.main.get_command(app)
+    for figure in figures:
+        (picture,) = re.findall(r'<img[^>]*src="([^"]+)"', figure)
+        assert (built / "gallery" / picture).stat().st_size < 60_000, picture
+        (code,) = re.findall(r"<code>(.*?)</code></pre>", figure, re.DOTALL)
+        name, *arguments = shlex.split(html.unescape(re.sub(r"<[^>]+>", "", code)))[1:]
+        with group.commands[name].make_context(name, arguments):  # parses; nothing runs
+            pass
+
+
+@pytest.mark.parametrize(
+    "name", [entry["name"] for entry in json.loads((ROOT / "docs/gallery/gallery.json").read_text())]
+)
+def test_a_figure_of_the_gallery_is_drawn_from_its_numbers(name):
+    """All but the first are slow."""
+    spec = importlib.util.spec_from_file_location("gallery_hook", ROOT / "docs/hooks/gallery.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    (entry,) = (one for one in hook.ENTRIES if one["name"] == name)
+    with Image.open(io.BytesIO(hook.drawn(entry))) as picture:
+        assert picture.width > 200
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 50, "something is drawn"
+
+
+def test_the_stored_numbers_of_the_gallery_are_small():
+    stored = list((ROOT / "docs/gallery").iterdir())
+    assert sum(path.stat().st_size for path in stored) < 300_000
+    entries = json.loads((ROOT / "docs/gallery/gallery.json").read_text())
+    names = {f"{entry['name']}.{suffix}" for entry in entries for suffix in ("csv", "json")}
+    assert {path.name for path in stored} == names | {"gallery.json"}
 
 
 def test_nothing_is_fetched_from_elsewhere(site):
@@ -105,3 +229,65 @@ def test_the_page_of_streams_holds_the_stored_rows_of_the_gate():
     page, stored = ((ROOT / "docs" / name).read_text() for name in ("streams.md", "draws.csv"))
     assert placed(page, stored) == page
     assert ",refuted\n" not in stored
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address(built):
+    """The site behind a server on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=built))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1400])
+def test_pages_fit_and_ask_for_nothing_elsewhere(browser, address, width):
+    for mode in ("light", "dark"):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=mode)
+        page, said = context.new_page(), []
+        page.on("console", lambda message, said=said: said.append(message.text))
+        page.on("pageerror", lambda error, said=said: said.append(str(error)))
+        page.on("request", lambda r, said=said: None if r.url.startswith((address, "data:")) else said.append(r.url))
+        for name in ("", "tutorial/", "gallery/", "theorems/", "api/problems/", "command-line/"):
+            page.goto(address + name)
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (name, width, mode)
+        assert said == []
+        context.close()
+
+
+@pytest.mark.browser
+def test_the_picture_of_the_home_page_moves(browser, address):
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.goto(address)
+    inside = page.frame_locator("iframe.dials")
+    inside.locator("#answer").get_by_text("reaches").wait_for()
+    before = inside.locator("#answer").inner_text()
+    inside.get_by_role("slider", name="Heterogeneity of the blocks").press("Home")
+    inside.locator("#answer").get_by_text(before).wait_for(state="detached")
+    assert inside.get_by_role("slider").count() == 3, "the small view has three dials"
+    for width in (390, 1400):
+        page.set_viewport_size({"width": width, "height": 900})
+        hidden = page.frames[1].evaluate("document.documentElement.scrollHeight - innerHeight")
+        assert hidden <= 0, f"the frame hides {hidden} pixels of its page at {width}"
+    page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("words", "page"), [("plot", "gallery"), ("own optimizer", "own-optimizer"), ("momentum", ""), ("GPU", "gpu")]
+)
+def test_the_search_finds(browser, address, words, page):
+    opened = browser.new_page(viewport={"width": 1400, "height": 900})
+    opened.goto(address + "tutorial/")
+    opened.locator("input.md-search__input").fill(words)
+    opened.locator(".md-search-result__item a").first.wait_for()
+    found = opened.locator(".md-search-result__item a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    assert any(f"/{page}/" in one for one in found[:12]) if page else found, found[:12]
+    opened.close()

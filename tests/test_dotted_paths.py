@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PLACES = ("*.md", "docs/**/*.md", "docs/*.py", "notebooks/*.ipynb", "simulator/**/*.py", "theory/**/*.py", "cli/**/*.py",
+PLACES = ("*.md", "docs/**/*.md", "docs/**/*.py", "notebooks/*.ipynb", "simulator/**/*.py", "theory/**/*.py", "cli/**/*.py",
           "package/*.py", "cli/**/*.html", "pyproject.toml", "mkdocs.yml", "noxfile.py")  # fmt: skip
 DOTTED = re.compile(r"\bquadsim\.(?:simulator|theory|cli|presenters)(?:\.\w+)*")
 NOT_PATHS = {"quadsim.presenters"}  # a group of entry points

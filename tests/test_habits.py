@@ -23,7 +23,7 @@ def extras_named_in(text: str) -> set[str]:
 
 
 def test_the_sessions_of_nox():
-    assert set(SESSIONS) == {"quick", "tests", "lint", "docs", "bench"}
+    assert set(SESSIONS) == {"quick", "tests", "lint", "docs", "wheel", "bench"}
     assert all(ast.get_docstring(function) for function in SESSIONS.values())
     assert extras_named_in(ast.unparse(NOX)) <= PROJECT["optional-dependencies"].keys()
 
@@ -65,7 +65,7 @@ def test_a_workflow(name):
     assert extras_named_in(text) <= PROJECT["optional-dependencies"].keys()
     for job in workflow["jobs"].values():
         assert job["timeout-minutes"] <= 60
-        assert set(job.get("permissions", {})) <= {"id-token"}  # trusted publishing
+        assert set(job.get("permissions", {})) <= {"id-token", "pages"}  # trusted publishing; the pages of the site
         for step in job["steps"]:
             assert ("uses" in step) != ("run" in step)
 

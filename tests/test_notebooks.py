@@ -1,5 +1,7 @@
-"""The notebooks run from top to bottom at small size, and are kept clean."""
+"""The notebooks run from top to bottom at small size, with the answers to their exercises, and are kept clean."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 CLEAN = ("-m", "nbstripout", "--extra-keys", "metadata.language_info")
+SMALL = json.loads((FOLDER / "small.json").read_text())  # sizes for tests, in place of those of the cell "parameters"
+ANSWER = re.compile(r"<details>\n<summary>Answer</summary>\n\n```python\n(.*?)\n```\n\n.*?\n\n</details>", re.DOTALL)
 SECONDS = 120  # most that one cell may take, on a machine that does other things as well
 
 
@@ -35,9 +39,12 @@ def test_reading_order():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_from_top_to_bottom(path, monkeypatch, tmp_path):
-    monkeypatch.setenv("QUADSIM_NOTEBOOK_SIZE", "small")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))  # no start-up files of whoever runs the tests
     notebook = nbformat.read(path, as_version=4)
+    at = next(k for k, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
+    notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(SMALL[path.stem]))
+    answers = [answer for cell in notebook.cells for answer in ANSWER.findall(cell.source)]
+    notebook.cells += [nbformat.v4.new_code_cell(answer) for answer in answers]
     client = NotebookClient(
         notebook, timeout=SECONDS, store_widget_state=True, resources={"metadata": {"path": FOLDER}}
     )
@@ -54,6 +61,19 @@ def test_runs_from_top_to_bottom(path, monkeypatch, tmp_path):
         if "widget" in tags:
             check_widget(notebook, cell)
     assert figures >= 3
+    assert all(cell.outputs for cell in notebook.cells[-len(answers) :]), "an answer prints something"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_greets_with_no_settings_and_has_exercises(path):
+    """The first code imports; sizes are where they are first used. Every exercise has a folded answer with code."""
+    notebook = nbformat.read(path, as_version=4)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    assert "environ" not in json.dumps(notebook)
+    assert "parameters" not in first.metadata.get("tags", [])
+    exercises = [cell.source for cell in notebook.cells if cell.source.startswith("### Exercise")]
+    assert len(exercises) >= 1
+    assert all(len(ANSWER.findall(text)) == 1 for text in exercises)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -70,6 +90,9 @@ def test_is_kept_clean(path):
         set(cell.metadata) <= {"tags"} and set(cell.metadata.get("tags", [])) <= allowed for cell in notebook.cells
     )
     (parameters,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
-    assert "QUADSIM_NOTEBOOK_SIZE" in parameters.source
+    values, small = {}, {}
+    exec(parameters.source, values)
+    exec(SMALL[path.stem], small)
+    assert small.keys() <= values.keys()
     run = subprocess.run([sys.executable, *CLEAN, "--verify", path], capture_output=True, text=True)
     assert run.returncode == 0, f"clean it: {' '.join(('python', *CLEAN))} notebooks/*.ipynb"

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import re
 import tomllib
 from pathlib import Path
 
@@ -102,3 +103,24 @@ def test_constraints_pin_every_dependency():
         if not requirement.startswith("quadsim")
     }
     assert wanted <= pinned
+
+
+def test_what_a_published_package_says():
+    """Every link of the project, every supported Python, and types of all four packages; the open placeholder is in the checklist."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {"Documentation", "Source", "Issues", "Changelog"} <= project["urls"].keys()
+    if any("OWNER" in url for url in project["urls"].values()):
+        assert "`OWNER`" in (ROOT / "RELEASING.md").read_text()
+    versions = {f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13, 14)}
+    assert versions <= set(project["classifiers"])
+    assert all((ROOT / folder / "py.typed").is_file() for folder in FOLDERS)
+
+
+def test_the_checklist_of_a_release_names_files_and_sessions_that_exist():
+    text = (ROOT / "RELEASING.md").read_text()
+    sessions = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
+    assert set(re.findall(r"nox -s (\w+)", text)) <= sessions
+    named = set(re.findall(r"`((?:\.ci|tests)/[\w./]+|[A-Z]+\.(?:md|cff)|\w+\.(?:toml|yml))`", text))
+    known = {path.name for path in (ROOT / ".github/workflows").iterdir()}
+    assert {name for name in named if not (ROOT / name).is_file()} <= known
+    assert {"`pyproject.toml`", "`CITATION.cff`", "`CHANGELOG.md`"} <= {f"`{name}`" for name in named}

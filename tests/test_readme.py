@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 from quadsim.cli.claims_table import markdown, placed, stale, stored_table
@@ -38,41 +37,6 @@ def test_python_of_the_page_on_toy_models_runs():
     assert (trained.status == "converged").any()
 
 
-def test_the_page_on_ones_own_optimizer_runs(tmp_path, monkeypatch):
-    """Its file, its commands and its Python; in the reference engine, which compiles nothing, and with few steps."""
-    name = "docs/own-optimizer.md"
-    file, python = BLOCKS[name]
-    monkeypatch.chdir(tmp_path)
-    Path("mine.py").write_text(file)
-    (commands,) = re.findall(r"```sh\n(.*?)```", PAGES[name], re.DOTALL)
-    few = ["--steps", "20", "--seeds", "2", "--lr", "0.1", "--engine", "reference", "--dry-run", "--json"]
-    found = []
-    for line in commands.strip().splitlines():
-        said = CliRunner().invoke(app, [*shlex.split(line.split(" #")[0])[1:], *few], catch_exceptions=False)
-        assert said.exit_code == 0, said.stderr
-        found.append(json.loads(said.stdout)["config"]["optimizers"])
-    assert [names[-2:] for names in found] == [
-        ["my-amsgrad", "Halved"],
-        ["my-amsgrad:beta1=0|0.9", "Halved:momentum=0.9"],
-        ["adam", "my-amsgrad"],
-    ]
-    names: dict = {}
-    exec(file, names)
-    exec(python.replace("steps=1000", 'steps=50, seeds=2, engine="reference"'), names)
-    best = names["results"].best
-    assert best["optimizer"].tolist() == ["gd", "my-amsgrad", "NAdam"] * 2
-    assert best["family"].tolist() == ["plain", "momentum", "momentum"] * 2
-    called = eval(re.search(r"`(SweepConfig\(.*own=\(my_rule,\)\))`", PAGES[name])[1], names)
-    assert len(called.specs) == 3
-
-
-def test_python_of_the_page_on_bounds_runs():
-    found = run_blocks("docs/bounds.md")["found"]
-    assert found.verdict[0].tolist() == ["refuted", "refuted", "not applicable"]
-    assert str(found.step[0, 1]) in PAGES["docs/bounds.md"]
-    assert found.reason[0, 1] in PAGES["docs/bounds.md"]
-
-
 COMMANDS = sorted({
     line.split(" #")[0].strip()
     for text in PAGES.values()
@@ -91,17 +55,29 @@ def test_commands_of_the_pages_have_options_that_exist():
             pass
 
 
-def test_the_readme_is_short_and_leads_to_every_page():
+def test_the_readme_is_short_and_leads_to_the_list_of_pages():
     assert len(README.encode()) < 12_000
-    aside = {"docs/index.md", "docs/command-line.md"}  # the README itself, and what `--help` says
-    reached = set(re.findall(r"\]\((docs/[^)#]+\.md)", README))
-    assert reached == {name for name in PAGES if name.startswith("docs/")} - aside
+    assert "](docs/contents.md)" in README
+
+
+def test_the_list_of_pages_and_the_menu_of_the_site_have_every_page():
+    there = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    linked = set(re.findall(r"\]\(([^)#]+\.md)", PAGES["docs/contents.md"]))
+    assert there - linked == {"contents.md"}, "add a line to docs/contents.md"
+    menu = set(re.findall(r"^ +- (?:[^:\n]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    notebooks = {
+        f"notebooks/{path.stem}.md" for path in (ROOT / "notebooks").glob("*.ipynb")
+    }  # made while the site is built
+    assert menu == there | notebooks, "add a line to nav in mkdocs.yml"
 
 
 def test_links_between_the_pages_lead_somewhere():
     for name, text in PAGES.items():
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
-            assert (ROOT / name).parent.joinpath(target).is_file(), f"{name}: {target}"
+            made = target == "explorer.html" or target.startswith(
+                "notebooks/"
+            )  # by the hooks of mkdocs, which checks links to them
+            assert made or (ROOT / name).parent.joinpath(target).is_file(), f"{name}: {target}"
 
 
 def anchors(text: str) -> set[str]:

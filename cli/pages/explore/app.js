@@ -230,6 +230,7 @@ function sayPlay() {
 
 function begin() {
   readTheme();
+  document.body.classList.toggle("small", state.small);
   buildProblem();
   buildOptimizers();
   element("add").addEventListener("click", () => {
@@ -244,7 +245,7 @@ function begin() {
     buildOptimizers();
     schedule();
   };
-  element("reset").addEventListener("click", () => restore(initialState()));
+  element("reset").addEventListener("click", () => restore({ ...initialState(), small: state.small }));
   window.addEventListener("hashchange", () => restore(stateOf(location.hash)));
   element("play").addEventListener("click", () => {
     if (!playing) return play();
@@ -258,5 +259,6 @@ function begin() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readTheme(); schedule(); });
   new ResizeObserver(() => { if (result) draw(); }).observe(document.body);
   schedule();
+  if (state.small && !matchMedia("(prefers-reduced-motion: reduce)").matches) setTimeout(play, 300); // the picture moves by itself, once
 }
 begin();

@@ -1,4 +1,5 @@
-// What a view shows, as an object and as the part of the address after #, by which a view is shared.
+// What a view shows, as an object and as the part of the address after #, by which a view is shared. With view=small there, only
+// the curves and three dials are shown, as a figure within another page.
 
 const round3 = (value) => Number(value.toPrecision(3));
 const POWER = { from: Math.log10, to: (x) => round3(10 ** x) };
@@ -37,15 +38,19 @@ function hashOf(state) {
     const options = Object.entries({ rate, ...settings }).map(([key, value]) => `:${encodeURIComponent(key)}=${value}`);
     parts.push(`optimizer=${encodeURIComponent(name)}${options.join("")}`);
   }
+  if (state.small) parts.push("view=small");
   return "#" + parts.join("&");
 }
 
 // The state of an address, which may come from anybody: what is out of range or unknown keeps its default.
 function stateOf(hash) {
   const state = initialState(), chosen = [], unknown = [];
+  let small = false;
   for (const part of hash.replace(/^#/, "").split("&")) {
     const [key, value] = cut(part, "=");
-    if (key === "optimizer") {
+    if (key === "view") {
+      small = value === "small";
+    } else if (key === "optimizer") {
       const slot = slotOf(value);
       if (slot) chosen.push(slot);
       else unknown.push(value.split(":")[0]);
@@ -61,7 +66,7 @@ function stateOf(hash) {
     }
   }
   if (chosen.length) state.optimizers = chosen.slice(0, PAGE.most);
-  return { ...state, unknown };
+  return { ...state, unknown, small };
 }
 
 function slotOf(text) {
