@@ -416,3 +416,8 @@ def test_a_condition_is_data():
     assert found["wanted"] == "above 1; smallest effect 2"
     assert isinstance(CLAIMS["four-cases"], Claim)
     assert isinstance(CLAIMS["four-cases"].conditions[0], Condition)
+
+
+def test_a_number_without_values_says_so():
+    measured = measured_median("gd over adam", [math.nan] * 9 + [2.0])
+    assert str(measured) == "gd over adam: too few of 10 seeds have a value"

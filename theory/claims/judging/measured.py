@@ -72,6 +72,8 @@ class Measured:
         return float(np.isnan(np.array(self.sample)).mean()) if self.sample else 0.0
 
     def __str__(self) -> str:
+        if math.isnan(self.value) and self.seeds:
+            return f"{self.name}: too few of {self.seeds} seeds have a value"
         unit = f" {self.unit}" if self.unit else ""
         ends = f" [{shown_number(self.low)}, {shown_number(self.high)}], n = {self.seeds}" if self.seeds else ""
         return f"{self.name} {shown_number(self.value)}{unit}{ends}"
