@@ -69,11 +69,17 @@ class _Question:
     """One to Z3. A premise that is not defined (divisor 0, root of a negative number) is false; a claim must be defined."""
 
     def __init__(self, premises: Any) -> None:
-        self.letters, self.solver, self.domain = dict[Any, Any](), z3.Solver(), list[Any]()
-        self.solver.set("rlimit", 10_000_000)
-        self.solver.add(*(self.relation(x, z3.And) for x in premises))
-        _require(self.solver.check() != z3.unsat, "what it uses contradicts itself")
+        self.letters, self.known, self.domain = dict[Any, Any](), list[Any](), list[Any]()
+        self.known += [self.relation(x, z3.And) for x in premises]
+        _require(not self.contradicts(), "what it uses contradicts itself")
         self.domain = []
+
+    def contradicts(self, *more: Any) -> bool:
+        """Whether no numbers satisfy what is known and more; each time a new solver, as one that goes on is far slower."""
+        solver = z3.SolverFor("QF_NRA")
+        solver.set("rlimit", 300_000)
+        solver.add(*self.known, *more)
+        return bool(solver.check() == z3.unsat)
 
     def relation(self, x: Any, join: Any = lambda relation, *_: relation) -> Any:
         if x.is_Symbol or x in (sp.true, sp.false):
@@ -102,17 +108,13 @@ class _Question:
         _require(x.is_real or x.is_Pow or isinstance(x, sp.log | sp.asin), f"{x} is not a real number")
         if x not in self.letters:
             self.letters[x] = new = z3.Real(f"x{len(self.letters)}")
-            self.solver.add(*(of(new, 0) for name, of in _SIGNS.items() if getattr(x, name)))
-            self.solver.add(
-                z3.Implies(args[0] >= 0, z3.And(new >= 0, new * new == args[0]))
-                if x.is_Pow and x.exp == sp.S.Half
-                else True
-            )
+            self.known += [of(new, 0) for name, of in _SIGNS.items() if getattr(x, name)]
+            if x.is_Pow and x.exp == sp.S.Half:
+                self.known += [z3.Implies(args[0] >= 0, z3.And(new >= 0, new * new == args[0]))]
         return self.letters[x]
 
     def follows(self, *wanted: Any) -> bool:
-        self.solver.add(z3.Not(z3.And(*wanted, *self.domain)))
-        return bool(self.solver.check() == z3.unsat)
+        return self.contradicts(z3.Not(z3.And(*wanted, *self.domain)))
 
 
 def _follows(claim: Any, premises: Any, how: str = "any") -> bool:
@@ -131,7 +133,8 @@ def _follows(claim: Any, premises: Any, how: str = "any") -> bool:
         return _linear(reduce(lambda y, _: y.xreplace(names), names, x))
 
     if how == "identity":
-        rest = sp.expand(put_in(claim.lhs - claim.rhs)).subs(products) if isinstance(claim, sp.Eq) else sp.S.One
+        called = {put_in(x): put_in(value) for x, value in products.items()}
+        rest = sp.expand(put_in(claim.lhs - claim.rhs)).subs(called) if isinstance(claim, sp.Eq) else sp.S.One
         ways = (sp.expand, lambda x: sp.expand(sp.together(x)), lambda x: sp.simplify(sp.powsimp(sp.expand(x))))
         if not any(way(rest) == 0 for way in ways):
             return False
@@ -216,7 +219,9 @@ class _File:
             total = used[0].func(*(_linear(over(side)) for side in used[0].args), evaluate=False)
             kinds = {_indices(x.args[0])[:1] for x in total.atoms(SumOver)}
             _require(len(kinds) <= 1 and "" not in kinds, "its sides are summed over different indices")
-            _require(_follows(claim, [total, *used[1:]]), "it is not the sum of what it uses")
+            sides = [sp.Eq(a, b, evaluate=False) for a, b in zip(claim.args, total.args, strict=True)]
+            same = claim.func == total.func and all(_follows(x, used, "identity") for x in sides)
+            _require(same, "it is not the sum of what it uses")
         else:
             _require(method in ("identity", "z3") and _follows(claim, used, method), "it does not follow")
         return claim, level, on
