@@ -323,7 +323,7 @@ def test_the_checker_stands_alone():
     """It imports SymPy and Z3, nothing else of this package, and runs as a file does."""
     source = Path(proof_checker.__file__).read_text(encoding="utf-8")
     imported = {line.split()[1].split(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))}
-    assert imported == {"json", "sys", "functools", "typing", "sympy", "z3"}
+    assert imported == {"json", "operator", "sys", "functools", "typing", "sympy", "z3"}
 
 
 def test_it_runs_as_a_command(tmp_path):
