@@ -18,6 +18,10 @@ class Rejected(ValueError):
     """A step that does not follow, or a file of another form."""
 
 
+class Undecided(Rejected):
+    """A step of which Z3 does not say within its limit whether it follows."""
+
+
 class _Opaque(sp.Function):  # type: ignore[misc]
     is_real = True
     is_positive = property(lambda self: (self.nargs == {1} and self.args[0].is_positive) or None)
@@ -38,6 +42,7 @@ _Z3 |= {sp.Implies: z3.Implies, sp.Add: z3.Sum, sp.Mul: z3.Product, sp.Abs: lamb
 _Z3[sp.sign] = lambda a: z3.If(a > 0, z3.RealVal(1), z3.If(a < 0, z3.RealVal(-1), z3.RealVal(0)))
 _Z3[sp.Max] = lambda *all_: reduce(lambda a, b: z3.If(a >= b, a, b), all_)
 _Z3[sp.Min] = lambda *all_: reduce(lambda a, b: z3.If(a <= b, a, b), all_)
+_LIMIT = 300_000  # operations of Z3 for a question; every exported proof needs less than a tenth
 _SIGNS = {"is_positive": op.gt, "is_nonnegative": op.ge, "is_nonzero": op.ne}
 
 
@@ -75,11 +80,18 @@ class _Question:
         self.domain = []
 
     def contradicts(self, *more: Any) -> bool:
-        """Whether no numbers satisfy what is known and more; each time a new solver, as one that goes on is far slower."""
+        """Whether no numbers satisfy what is known and more; each time a new solver, as one that goes on is far slower.
+
+        Raises:
+            Undecided: Z3 reached its limit.
+        """
         solver = z3.SolverFor("QF_NRA")
-        solver.set("rlimit", 300_000)
+        solver.set("rlimit", _LIMIT)
         solver.add(*self.known, *more)
-        return bool(solver.check() == z3.unsat)
+        answer = solver.check()
+        if more and answer == z3.unknown:
+            raise Undecided("Z3 does not decide it within its limit")
+        return bool(answer == z3.unsat)
 
     def follows(self, *wanted: Any) -> bool:
         return self.contradicts(z3.Not(z3.And(*wanted, *self.domain)))
@@ -226,7 +238,7 @@ class _File:
             try:
                 known[step["label"]] = self.step(step, known)
             except Rejected as why:
-                raise Rejected(f"{theorem['name']}, step {step['label']!r}: {why}") from why
+                raise type(why)(f"{theorem['name']}, step {step['label']!r}: {why}") from why
         for step in theorem["steps"][-1:]:
             claim, level, on = known[step["label"]]
             _require(claim == self.read(theorem["statement"]), "the last step is not the statement")
@@ -241,6 +253,7 @@ def check_document(document: Any) -> list[dict[str, Any]]:
 
     Raises:
         Rejected: a step does not follow, or the file has another form.
+        Undecided: a kind of it, where Z3 reaches its limit.
     """
     try:
         return [_File(document).check(theorem) for theorem in document["theorems"]]
