@@ -5,6 +5,7 @@ is proved again from the claims that it uses. What a theorem rests on is returne
 """
 
 import json
+import operator as op
 import sys
 from functools import partial, reduce
 from typing import Any
@@ -17,28 +18,32 @@ class Rejected(ValueError):
     """A step that does not follow, or a file of another form."""
 
 
+class Undecided(Rejected):
+    """A step of which Z3 does not say within its limit whether it follows."""
+
+
 class _Opaque(sp.Function):  # type: ignore[misc]
     is_real = True
     is_positive = property(lambda self: (self.nargs == {1} and self.args[0].is_positive) or None)
     is_nonnegative = property(lambda self: (self.nargs == {1} and self.args[0].is_nonnegative) or None)
 
 
-# Over all blocks (names end in _l), coordinates (_i) or pairs (_p); SumIn: over the coordinates of a block.
-SumIn, SumOver, *_REST = (type(n, (_Opaque,), {"nargs": 1}) for n in ("SumIn", "SumOver", "MaxOver", "MinOver"))
-_REST.append(type("Ratio", (_Opaque,), {"nargs": 2}))  # a quotient that counts as 0 where its numerator is 0
-_COMPARE = {"==": sp.Eq, "!=": sp.Ne, "<=": sp.Le, ">=": sp.Ge, "<": sp.Lt, ">": sp.Gt}
-_LOGIC = _COMPARE | {"and": sp.And, "or": sp.Or, "implies": sp.Implies}
+# Over all blocks (names end in _l), coordinates (_i) or pairs (_p); SumIn: over the coordinates of a block; Ratio: a quotient
+# that counts as 0 where its numerator is 0.
+_NARGS = {"SumIn": 1, "SumOver": 1, "MaxOver": 1, "MinOver": 1, "Ratio": 2}
+SumIn, SumOver, *_REST = (type(name, (_Opaque,), {"nargs": n}) for name, n in _NARGS.items())
+_LOGIC = {"==": sp.Eq, "!=": sp.Ne, "<=": sp.Le, ">=": sp.Ge, "<": sp.Lt, ">": sp.Gt}
+_LOGIC |= {"and": sp.And, "or": sp.Or, "implies": sp.Implies}
 _MAKE = {f.__name__: f for f in (sp.Abs, sp.sign, sp.Max, sp.Min, sp.log, sp.exp, sp.asin, SumIn, SumOver, *_REST)}
 _MAKE |= {"+": sp.Add, "*": sp.Mul, "^": sp.Pow, "/": sp.Rational, "pi": lambda: sp.pi, "true": lambda: sp.true}
 _MAKE |= {word: partial(make, evaluate=False) for word, make in _LOGIC.items()}
-_Z3 = dict(
-    zip(
-        _COMPARE.values(), (getattr(z3.ArithRef, f"__{n}__") for n in ("eq", "ne", "le", "ge", "lt", "gt")), strict=True
-    )
-)
-_SIGNS = {"is_positive": _Z3[sp.Gt], "is_nonnegative": _Z3[sp.Ge], "is_nonzero": _Z3[sp.Ne]}
-_Z3 |= {sp.Add: z3.ArithRef.__add__, sp.Mul: z3.ArithRef.__mul__, sp.And: z3.And, sp.Or: z3.Or, sp.Implies: z3.Implies}
-_Z3 |= {sp.Max: lambda a, b: z3.If(a >= b, a, b), sp.Min: lambda a, b: z3.If(a <= b, a, b)}
+_Z3 = {sp.Eq: op.eq, sp.Ne: op.ne, sp.Le: op.le, sp.Ge: op.ge, sp.Lt: op.lt, sp.Gt: op.gt, sp.And: z3.And, sp.Or: z3.Or}
+_Z3 |= {sp.Implies: z3.Implies, sp.Add: z3.Sum, sp.Mul: z3.Product, sp.Abs: lambda a: z3.If(a >= 0, a, -a)}
+_Z3[sp.sign] = lambda a: z3.If(a > 0, z3.RealVal(1), z3.If(a < 0, z3.RealVal(-1), z3.RealVal(0)))
+_Z3[sp.Max] = lambda *all_: reduce(lambda a, b: z3.If(a >= b, a, b), all_)
+_Z3[sp.Min] = lambda *all_: reduce(lambda a, b: z3.If(a <= b, a, b), all_)
+_LIMIT = 300_000  # operations of Z3 for a question; every exported proof needs less than a tenth
+_SIGNS = {"is_positive": op.gt, "is_nonnegative": op.ge, "is_nonzero": op.ne}
 
 
 def _require(holds: Any, why: str) -> None:
@@ -69,80 +74,85 @@ class _Question:
     """One to Z3. A premise that is not defined (divisor 0, root of a negative number) is false; a claim must be defined."""
 
     def __init__(self, premises: Any) -> None:
-        self.letters, self.solver, self.domain = dict[Any, Any](), z3.Solver(), list[Any]()
-        self.solver.set("rlimit", 10_000_000)
-        self.solver.add(*(self.relation(x, z3.And) for x in premises))
-        _require(self.solver.check() != z3.unsat, "what it uses contradicts itself")
+        self.letters, self.domain, self.known = dict[Any, Any](), list[Any](), list[Any]()
+        self.known += [self.relation(x) for x in premises]
+        _require(not self.contradicts(), "what it uses contradicts itself")
         self.domain = []
 
-    def relation(self, x: Any, join: Any = lambda relation, *_: relation) -> Any:
+    def contradicts(self, *more: Any) -> bool:
+        """Whether no numbers satisfy what is known and more; each time a new solver, as one that goes on is far slower.
+
+        Raises:
+            Undecided: Z3 reached its limit.
+        """
+        solver = z3.SolverFor("QF_NRA")
+        solver.set("rlimit", _LIMIT)
+        solver.add(*self.known, *more)
+        answer = solver.check()
+        if more and answer == z3.unknown:
+            raise Undecided("Z3 does not decide it within its limit")
+        return bool(answer == z3.unsat)
+
+    def follows(self, *wanted: Any) -> bool:
+        return self.contradicts(z3.Not(z3.And(*wanted, *self.domain)))
+
+    def relation(self, x: Any) -> Any:
         if x.is_Symbol or x in (sp.true, sp.false):
             return z3.Bool(x.name) if x.is_Symbol else z3.BoolVal(bool(x))
         if isinstance(x, sp.And | sp.Or | sp.Implies):
-            return _Z3[x.func](*(self.relation(part, join) for part in x.args))
-        before, self.domain = self.domain, []
-        relation = join(_Z3[x.func](*(self.real(side) for side in x.args)), *self.domain)
-        self.domain += before
-        return relation
+            return _Z3[x.func](*(self.relation(part) for part in x.args))
+        before = len(self.domain)
+        relation = _Z3[x.func](*(self.real(side) for side in x.args))
+        return z3.And(relation, *self.domain[before:])
 
     def real(self, x: Any) -> Any:
+        if x.is_Rational:
+            return z3.Q(int(x.p), int(x.q))
         args = [] if isinstance(x, _Opaque) else [self.real(argument) for argument in x.args]
-        if x.is_Rational or x.func in _Z3:
-            return z3.Q(int(x.p), int(x.q)) if x.is_Rational else reduce(_Z3[x.func], args)
-        if isinstance(x, sp.Abs | sp.sign):
-            one = args[0] if isinstance(x, sp.Abs) else z3.RealVal(1)
-            return z3.If(args[0] > 0, one, z3.If(args[0] < 0, -one, z3.RealVal(0)))
+        if x.func in _Z3:
+            return _Z3[x.func](*args)
         self.domain += [args[0] > 0] if isinstance(x, sp.log) else []
         if x.is_Pow:
             self.domain += [args[0] >= 0] * (not x.exp.is_integer) + [args[0] != 0] * (not x.exp.is_nonnegative)
-            if x.exp.is_Rational and x.exp.q <= 2 and x.exp != sp.S.Half:
-                base = args[0] if x.exp.is_Integer else self.real(sp.Pow(x.base, sp.S.Half, evaluate=False))
-                product = reduce(_Z3[sp.Mul], [base] * abs(int(x.exp.p)))
+            if x.exp.is_Integer:
+                product = z3.Product([args[0]] * abs(int(x.exp)))
                 return product if x.exp > 0 else 1 / product
+            if x.exp.is_Rational and x.exp.q == 2 and x.exp.p != 1:
+                return self.real(sp.Pow(sp.Pow(x.base, sp.S.Half, evaluate=False), x.exp.p, evaluate=False))
         _require(x.is_real or x.is_Pow or isinstance(x, sp.log | sp.asin), f"{x} is not a real number")
         if x not in self.letters:
             self.letters[x] = new = z3.Real(f"x{len(self.letters)}")
-            self.solver.add(*(of(new, 0) for name, of in _SIGNS.items() if getattr(x, name)))
-            self.solver.add(
-                z3.Implies(args[0] >= 0, z3.And(new >= 0, new * new == args[0]))
-                if x.is_Pow and x.exp == sp.S.Half
-                else True
-            )
+            self.known += [of(new, 0) for name, of in _SIGNS.items() if getattr(x, name)]
+            if x.is_Pow and x.exp == sp.S.Half:
+                self.known += [z3.Implies(args[0] >= 0, z3.And(new >= 0, new * new == args[0]))]
         return self.letters[x]
 
-    def follows(self, *wanted: Any) -> bool:
-        self.solver.add(z3.Not(z3.And(*wanted, *self.domain)))
-        return bool(self.solver.check() == z3.unsat)
 
-
-def _follows(claim: Any, premises: Any, how: str = "any") -> bool:
-    """Whether SymPy ("identity") or Z3 ("z3") proves a claim, which must be defined; what names stand for is put in."""
-    if isinstance(claim, sp.And):
-        return all(_follows(part, premises, how) for part in claim.args)
-    if how == "any" or claim == sp.true:
-        return bool(claim == sp.true) or any(_follows(claim, premises, way) for way in ("identity", "z3"))
+def _follows(claim: Any, premises: Any, identity: bool = False) -> bool:
+    """Whether SymPy, or Z3 where it need not be an identity, proves a claim, which must be defined; names are put in."""
+    if isinstance(claim, sp.And) or claim == sp.true:
+        return all(_follows(part, premises, identity) for part in claim.args)
     parts = [part for x in premises for part in sp.And.make_args(x) if part != sp.true]
     named = {x.lhs: x.rhs for x in parts if isinstance(x, sp.Eq) and not x.rhs.has(x.lhs)}
-    products = {x: value for x, value in named.items() if x.is_Mul and not x.has(SumOver, SumIn)}
     names = {x: value for x, value in named.items() if x.is_Symbol}
-    parts = [_linear(x) for x in parts if all(s.is_commutative for s in x.free_symbols)]
 
     def put_in(x: Any) -> Any:
         return _linear(reduce(lambda y, _: y.xreplace(names), names, x))
 
-    if how == "identity":
-        rest = sp.expand(put_in(claim.lhs - claim.rhs)).subs(products) if isinstance(claim, sp.Eq) else sp.S.One
-        ways = (sp.expand, lambda x: sp.expand(sp.together(x)), lambda x: sp.simplify(sp.powsimp(sp.expand(x))))
-        if not any(way(rest) == 0 for way in ways):
-            return False
-        if not all(s.is_commutative for s in claim.free_symbols):
-            divisors = [x.base for x in claim.atoms(sp.Pow) if not x.exp.is_nonnegative]
-            return all(x.assumptions0.get("invertible") for x in divisors)
-    elif (question := _Question(parts)).follows(question.relation(_linear(claim))):
-        return True
-    defined, question = _Question(parts), _Question([] if how == "identity" else map(put_in, parts))
-    defined.relation(_linear(claim))
-    return defined.follows() and (how == "identity" or question.follows(question.relation(put_in(claim))))
+    called = {put_in(x): put_in(y) for x, y in named.items() if x.is_Mul and not x.has(SumOver, SumIn)}
+    rest = sp.expand(put_in(claim.lhs - claim.rhs)).subs(called) if isinstance(claim, sp.Eq) else sp.S.One
+    ways = (sp.expand, lambda x: sp.expand(sp.together(x)), lambda x: sp.simplify(sp.powsimp(sp.expand(x))))
+    same = any(way(rest) == 0 for way in ways)
+    if not all(s.is_commutative for s in claim.free_symbols):
+        divisors = [x.base for x in claim.atoms(sp.Pow) if not x.exp.is_nonnegative]
+        return same and all(x.assumptions0.get("invertible") for x in divisors)
+    parts = [_linear(x) for x in parts if all(s.is_commutative for s in x.free_symbols)]
+    question = _Question(parts)
+    as_written = question.relation(_linear(claim))
+    if same or identity or not question.follows():
+        return same and question.follows()
+    question.known += [question.relation(put_in(x)) for x in parts]
+    return question.contradicts(z3.Not(as_written), z3.Not(question.relation(put_in(claim))))
 
 
 class _File:
@@ -203,22 +213,22 @@ class _File:
             level = level + (level > 0) if method == "next" else 0
         elif method == "combination":
             parts = [(known[x][0], self.read(m)) for x, m in step["certificate"].items() if x in step["uses"]]
-            kinds = [claim.func, *(x.func for x, _ in parts)]
-            exact = all(kind == sp.Eq for kind in kinds) or (
-                set(kinds) <= {sp.Eq, sp.Ge, sp.Le} and claim.func != sp.Eq and all(m.is_positive for _, m in parts)
-            )
-            _require(exact, "it is no such combination")
+            kinds, positive = {claim.func, *(x.func for x, _ in parts)}, all(m.is_positive for _, m in parts)
             above = [(x.rhs - x.lhs if x.func == sp.Le else x.lhs - x.rhs) * m for x, m in [(claim, -1), *parts]]
-            rest = sp.Add(*above)
-            _require(_follows(sp.Eq(rest, 0, evaluate=False), used, "identity"), "it is no such combination")
+            exact = kinds == {sp.Eq} or (kinds <= {sp.Eq, sp.Le, sp.Ge} and claim.func != sp.Eq and positive)
+            exact = exact and _follows(sp.Eq(sp.Add(*above), 0, evaluate=False), used, True)
+            _require(exact, "it is no such combination")
         elif method in ("sum", "sum in a block"):
-            over = SumOver if method == "sum" else SumIn
-            total = used[0].func(*(_linear(over(side)) for side in used[0].args), evaluate=False)
-            kinds = {_indices(x.args[0])[:1] for x in total.atoms(SumOver)}
+            over, first = SumOver if method == "sum" else SumIn, used[0]
+            total = [_linear(over(side)) for side in first.args]
+            kinds = {_indices(x.args[0])[:1] for side in total for x in side.atoms(SumOver)}
             _require(len(kinds) <= 1 and "" not in kinds, "its sides are summed over different indices")
-            _require(_follows(claim, [total, *used[1:]]), "it is not the sum of what it uses")
+            sides = [sp.Eq(a, b, evaluate=False) for a, b in zip(claim.args, total, strict=True)]
+            same = claim.func == first.func and all(_follows(x, used, True) for x in sides)
+            _require(same, "it is not the sum of what it uses")
         else:
-            _require(method in ("identity", "z3") and _follows(claim, used, method), "it does not follow")
+            follows = method in ("identity", "z3") and _follows(claim, used, method == "identity")
+            _require(follows, "it does not follow")
         return claim, level, on
 
     def check(self, theorem: Any) -> dict[str, Any]:
@@ -228,14 +238,14 @@ class _File:
             try:
                 known[step["label"]] = self.step(step, known)
             except Rejected as why:
-                raise Rejected(f"{theorem['name']}, step {step['label']!r}: {why}") from why
+                raise type(why)(f"{theorem['name']}, step {step['label']!r}: {why}") from why
         for step in theorem["steps"][-1:]:
             claim, level, on = known[step["label"]]
             _require(claim == self.read(theorem["statement"]), "the last step is not the statement")
             _require(not level and not on, "the statement holds at some steps only")
+        entries = sorted({step["entry"] for step in theorem["steps"] if step["method"] == "table"})
         verdict = "proved" if theorem["steps"] else "lemmas proved"
-        entries = {step["entry"] for step in theorem["steps"] if step["method"] == "table"}
-        return {"theorem": theorem["name"], "verdict": verdict, "rests on": sorted(entries)}
+        return {"theorem": theorem["name"], "verdict": verdict, "rests on": entries}
 
 
 def check_document(document: Any) -> list[dict[str, Any]]:
@@ -243,6 +253,7 @@ def check_document(document: Any) -> list[dict[str, Any]]:
 
     Raises:
         Rejected: a step does not follow, or the file has another form.
+        Undecided: a kind of it, where Z3 reaches its limit.
     """
     try:
         return [_File(document).check(theorem) for theorem in document["theorems"]]

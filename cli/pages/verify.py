@@ -168,14 +168,16 @@ def _verdict(report: dict[str, Any]) -> Verdict:
 def _why(report: dict[str, Any]) -> str:
     word = text(report.get("verdict"), 40)
     against = texts(report.get("complaints"))
+    limit = text(report.get("not_checked_independently"), 300)
+    beside = f"; not checked independently: {limit}" if limit else ""
     if word == "proved":
-        return "every step discharged, no instance against it"
+        return f"every step discharged, no instance against it{beside}"
     if word == "lemmas proved":
-        return "every lemma discharged; the statement does not follow from them by machine"
+        return f"every lemma discharged; the statement does not follow from them by machine{beside}"
     if word == "unproved":
         steps = [mapping(step) for name in ("steps", "derivation") for step in listed(report.get(name))]
         still = [text(s.get("because"), 300) for s in steps if text(s.get("status"), 20) not in ("proved", "cited")]
-        return f"a step is not proved: {still[0]}" if still else "it has no proof"
+        return f"a step is not proved: {still[0]}" if still else next(iter(against), "it has no proof")
     if word == "untested":
         return "no instance met the hypotheses in a way that tests it"
     return against[0] if against else ""

@@ -32,6 +32,7 @@ def verification_document(reports: "list[TheoremReport]", claims: "list[ClaimRep
                 "tightness": _number(report.tightness),
                 "tightest": report.tightest,
                 "complaints": list(report.complaints),
+                "not_checked_independently": report.unchecked,
                 "notes": list(report.notes),
             }
             for report in reports
@@ -73,12 +74,14 @@ def verification_table(reports: "list[TheoremReport]", claims: "list[ClaimReport
             str(report.verdicts["verified"]),
             _digits(report.worst_margin),
             _digits(report.tightness),
-            report.verdict,
+            f"{report.verdict}, not checked independently" if report.unchecked else report.verdict,
         )
         for report in reports
     ]
     lines = aligned(rows, (0, len(rows[0]) - 1))
     lines += ["", *map(wrapped, _EXPLAINED)]
+    if unchecked := sum(bool(report.unchecked) for report in reports):
+        lines.append(f"\n{unchecked} of {len(reports)} theorems: not checked independently, for the reason below.")
     for report in reports:
         lines += [f"\n{report.name}: {note}" for note in report.notes]
         lines += [f"\n{report.name}: {_sides(sides)}" for sides in report.hypotheses]

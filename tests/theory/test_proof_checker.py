@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from quadsim.cli.text.verification import verification_document, verification_table
 from quadsim.theory import THEOREMS, proof_checker
 from quadsim.theory.exporting import independent
 from quadsim.theory.exporting.document import proof_document
@@ -319,11 +320,38 @@ def test_verify_asks_the_checker(monkeypatch):
     assert report.complaints[0].startswith("gd-upper: the checker rejects the proof: gd-upper, step 'worse end'")
 
 
+def no_document(*_, **__):
+    raise ValueError("the format has no cosine")
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "reason"),
+    [
+        ("exporting.independent.proof_document", no_document, "the format has no cosine"),
+        ("proof_checker._LIMIT", 1, "Z3 does not decide it within its limit"),
+    ],
+)
+def test_what_cannot_be_checked_is_named(where, value, reason, monkeypatch):
+    """A limit of the checker is no objection: the theorem stays proved, and its row, the count and the page name the limit."""
+    monkeypatch.setattr(f"quadsim.theory.{where}", value)
+    independent._checked.cache_clear()
+    report = verify_theorem(THEOREMS["gd-upper"], problems=2, search=0)
+    independent._checked.cache_clear()
+    assert (report.verdict, report.objection) == ("proved", "")
+    assert reason in report.unchecked
+    table = verification_table([report], [])
+    assert "proved, not checked independently" in table.replace("\n", " ")
+    assert "1 of 1 theorems: not checked independently" in table
+    assert f"not checked independently: {report.unchecked}" in table
+    (record,) = verification_document([report], [])["theorems"]
+    assert reason in record["not_checked_independently"]
+
+
 def test_the_checker_stands_alone():
     """It imports SymPy and Z3, nothing else of this package, and runs as a file does."""
     source = Path(proof_checker.__file__).read_text(encoding="utf-8")
     imported = {line.split()[1].split(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))}
-    assert imported == {"json", "sys", "functools", "typing", "sympy", "z3"}
+    assert imported == {"json", "operator", "sys", "functools", "typing", "sympy", "z3"}
 
 
 def test_it_runs_as_a_command(tmp_path):

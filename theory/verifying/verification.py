@@ -13,7 +13,7 @@ from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.comparison import CONTRADICTION, FOREIGN, VERDICTS, check
 from quadsim.theory.checking.effort import EFFORT
 from quadsim.theory.checking.instance import InstanceCheck
-from quadsim.theory.exporting.independent import objection_to
+from quadsim.theory.exporting.independent import answer_to
 from quadsim.theory.statements.derived.graph import Derived, derive
 from quadsim.theory.statements.proving import Discharge, Step, prove
 from quadsim.theory.statements.registry import THEOREMS
@@ -60,6 +60,7 @@ class TheoremReport:
         hypotheses: of each hypothesis the instances on both sides, and one that fails without it; empty unless asked for.
         objection: why the independent checker (`quadsim.theory.proof_checker`) rejects the exported proof; empty if it accepts
             it, or if the proof is not complete anyway.
+        unchecked: why the independent checker did not check it: a function that the format does not have, or a limit of Z3.
     """
 
     name: str
@@ -76,6 +77,7 @@ class TheoremReport:
     unused: tuple[str, ...] = ()
     hypotheses: tuple[Sides, ...] = ()
     objection: str = ""
+    unchecked: str = ""
 
     @property
     def proved(self) -> int:
@@ -206,7 +208,7 @@ def verify_theorem(
         steps = ((Step(NEVER, str(error)), Discharge("refuted", "the rule itself", 0.0)),)
     derived = derive(theorem)
     unused = () if derived is None else derived.unused
-    objection = objection_to(theorem, steps, derived)
+    objection, unchecked = answer_to(theorem, steps, derived)
     tally = _Tally()
     if trial.instance is not None:
         draw = np.random.default_rng([seed, *theorem.name.encode()])
@@ -236,13 +238,14 @@ def verify_theorem(
             *([f"{theorem.name}: the checker rejects the proof: {objection}"] if objection else []),
             *tally.complaints[:3],
         ),
-        notes=trial.notes(problems, seed),
+        notes=(*([f"not checked independently: {unchecked}"] if unchecked else []), *trial.notes(problems, seed)),
         derivation=None if derived is None else derived.steps,
         unused=unused,
         hypotheses=()
         if exact or not sides or trial.instance is not None
         else on_both_sides(theorem, trial, seed, unused),
         objection=objection,
+        unchecked=unchecked,
     )
 
 

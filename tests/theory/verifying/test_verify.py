@@ -17,6 +17,7 @@ from quadsim.simulator.rules.rule import Ratio, symbols
 from quadsim.theory import THEOREMS, Theorem, assert_bound, check
 from quadsim.theory.checking import exact_run, floats
 from quadsim.theory.checking.heads import check_head
+from quadsim.theory.exporting.independent import Answer
 from quadsim.theory.statements import registry
 from quadsim.theory.statements.adam_cycle import adam_on_orbit
 from quadsim.theory.statements.models import head
@@ -44,7 +45,7 @@ WITHOUT_EXACT_RUNS = {
 @pytest.mark.parametrize("name", THEOREMS)
 def test_every_theorem_is_proved_and_borne_out(name, monkeypatch):
     # The independent checker takes as long again: tests/theory/test_proof_checker.py has it check every proof, most as slow tests.
-    monkeypatch.setattr("quadsim.theory.verifying.verification.objection_to", lambda *_: "")
+    monkeypatch.setattr("quadsim.theory.verifying.verification.answer_to", lambda *_: Answer())
     report = verify_theorem(THEOREMS[name], problems=50, search=50)
     assert report.verdict == ("lemmas proved" if name in LEMMAS_ONLY else "proved"), report.complaints
     assert report.instances >= 50
