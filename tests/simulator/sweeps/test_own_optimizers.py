@@ -127,9 +127,7 @@ assert "MyNAdam" in said.stdout and "MyNAdam (mine.py:MyNAdam" in (Path(sys.argv
 
 
 def in_a_fresh_process(folder, monkeypatch, capsys):
-    done = subprocess.run(
-        [sys.executable, "-c", FRESH, "a"], cwd=folder, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", FRESH, "a"], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
