@@ -131,10 +131,9 @@ def _of_folder(folder: Path, at: dict[str, str]) -> "list[Advice]":
     from quadsim.theory.advising.models import advise_on_inspection
     from quadsim.theory.advising.sweeps import advise_on_sweep
 
-    config: Any = {}
-    if (folder / store.CONFIG).is_file():
-        config = store.read_json(folder / store.CONFIG, "config")
-    if not (isinstance(config, dict) and config.get("kind") == "inspect"):
+    stored: Any = store.read_json(folder / store.CONFIG, "config") if (folder / store.CONFIG).is_file() else {}
+    config = stored if isinstance(stored, dict) else {}
+    if config.get("kind") != "inspect":
         return advise_on_sweep(load_results(folder), at)
     if at:
         raise ValueError(

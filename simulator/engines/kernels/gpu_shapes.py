@@ -53,7 +53,7 @@ Without a measurement the first one is used; at 64, a rule without states uses t
 
 _SAMPLED = {
     16: (Shape(16, 1), Shape(32, 2), Shape(64, 4)),
-    32: (Shape(16, 1), Shape(32, 2), Shape(64, 4), Shape(16, 1, registers=168), Shape(16, 2)),
+    32: (Shape(32, 2), Shape(64, 4), Shape(16, 1), Shape(16, 1, registers=168), Shape(16, 2)),
     64: (Shape(16, 2), Shape(32, 4), Shape(16, 4)),
     128: (Shape(16, 8), Shape(16, 4), Shape(32, 8)),
 }

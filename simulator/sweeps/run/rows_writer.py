@@ -87,8 +87,12 @@ def _schema(points: dict[str, pa.Array], rates: Ordered) -> pa.Schema:
 
 def _schema_of(file: RowsFile) -> pa.Schema:
     """Of the columns of a chunk, without its curves."""
-    types = {name: kind for name, kind in file.dtypes.items() if not name.startswith(CURVE)}
-    return pa.schema([(n, pa.string() if t.kind == "O" else pa.from_numpy_dtype(t)) for n, t in types.items()])
+    types = {name: dtype for name, dtype in file.dtypes.items() if not name.startswith(CURVE)}
+    return pa.schema([(name, _arrow_type(dtype)) for name, dtype in types.items()])
+
+
+def _arrow_type(dtype: np.dtype[Any]) -> pa.DataType:
+    return pa.string() if dtype.hasobject else pa.from_numpy_dtype(dtype)
 
 
 def write_curves(path: Path, config: SweepGrid, rates: Ordered, chosen: Chosen, names: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.patches import Rectangle
+from pyarrow import csv
 
 from quadsim.simulator import RULES, SweepConfig, sweep
 from quadsim.simulator.figures import panels as shared
@@ -38,7 +39,9 @@ def crossed(tmp_path_factory):
 
 
 def stored(results, name):
-    return pd.read_csv(results.folder / f"figures/{name}.csv", engine="python")  # whose floats are exact
+    # pandas before 3.1 reads floats that may differ in the last digit.
+    options = csv.ConvertOptions(strings_can_be_null=True)
+    return csv.read_csv(results.folder / f"figures/{name}.csv", convert_options=options).to_pandas()
 
 
 def panels_of(figure, table):

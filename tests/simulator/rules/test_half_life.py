@@ -30,8 +30,9 @@ def test_a_run_has_the_beta2_of_its_batch(engine):
 
 
 def test_a_sweep_has_the_beta2_of_each_batch():
+    shared = dict(steps=30, engine="reference")  # which compiles nothing
     config = SweepConfig(
-        heterogeneity=(1.0,), batch=("1", "4"), optimizers=("adam:beta2_samples=8|80",), lr=(0.1,), steps=30, seeds=2
+        heterogeneity=(1.0,), batch=("1", "4"), optimizers=("adam:beta2_samples=8|80",), lr=(0.1,), seeds=2, **shared
     )
     rows = sweep(config).summary
     for batch in (1, 4):
@@ -41,8 +42,8 @@ def test_a_sweep_has_the_beta2_of_each_batch():
                 "adam",
                 lr=0.1,
                 beta2=2 ** (-batch / samples),
-                steps=30,
                 oracle=f"stream:batch={batch}",
+                **shared,
             )
             same = rows[(rows["batch"] == str(batch)) & (rows["setting"] == f"adam:beta2_samples={samples}")]
             np.testing.assert_array_equal(np.sort(same["final_gap"]), np.sort(run.gap[:, 0, -1]))

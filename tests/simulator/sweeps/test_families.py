@@ -176,9 +176,8 @@ def branches(tree: ast.AST) -> list[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
             sides = [ast.unparse(side) for side in (node.left, *node.comparators)]
-            kinds = [
-                side for side in sides if side.endswith(".kind") and not side.endswith((".dtype.kind", "cls.kind"))
-            ]
+            others = (".dtype.kind", "cls.kind")  # of an array, and of a class that reads its own file
+            kinds = [side for side in sides if side.endswith(".kind") and not side.endswith(others)]
             found += [node.lineno] if kinds else []
         elif isinstance(node, ast.Match) and ast.unparse(node.subject).endswith((".kind", "config")):
             found.append(node.lineno)

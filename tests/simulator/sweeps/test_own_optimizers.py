@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 from quadsim.simulator import Rule, SweepConfig, load_optimizer_file, load_results, sweep, symbols
+from quadsim.simulator.figures import sweep_figures
 from quadsim.simulator.rules import torch_classes
 from quadsim.simulator.support.store import checksum
 from quadsim.simulator.sweeps.backends import resolve_backend
@@ -125,17 +126,29 @@ assert "MyNAdam" in said.stdout and "MyNAdam (mine.py:MyNAdam" in (Path(sys.argv
 """
 
 
-def test_a_folder_is_read_and_reported_where_the_file_is_gone(run, tmp_path):
+def in_a_fresh_process(folder, monkeypatch, capsys):
+    done = subprocess.run([sys.executable, "-c", FRESH, "a"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def in_this_process(folder, monkeypatch, capsys):
+    """The quick form: what it knows of the class is forgotten."""
+    forget(monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["fresh", "a"])
+    monkeypatch.setattr(sweep_figures, "save_figures", sweep_figures.save_figures)  # to be restored
+    exec(FRESH, {})
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("read", [in_this_process, in_a_fresh_process])
+def test_a_folder_is_read_and_reported_where_the_file_is_gone(run, tmp_path, monkeypatch, capsys, read):
     optimizers = ("gd", "my-amsgrad", "MyNAdam:beta1=0", "MyNAdam")
     config = SweepConfig(optimizers=optimizers, own=load_optimizer_file("mine.py"), **SMALL)
     results = sweep(config, out=tmp_path / "a", present=None)
     (tmp_path / "mine.py").unlink()
-    fresh = subprocess.run(
-        [sys.executable, "-c", FRESH, "a"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert fresh.returncode == 0, fresh.stderr
     expected = results.best[["optimizer", "family", "steps_median"]].to_csv()
-    assert fresh.stdout.strip() == expected.strip()
+    assert read(tmp_path, monkeypatch, capsys).strip() == expected.strip()
 
 
 def test_an_unfinished_sweep_of_a_class_asks_for_its_file_in_one_line(run, tmp_path, monkeypatch, no_figures):

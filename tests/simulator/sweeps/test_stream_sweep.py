@@ -141,7 +141,7 @@ def test_samples_of_toy_models_count_every_sequence_of_the_full_batch():
         {"point": p, "batch": b, "steps_median": s}
         for p, (b, s) in enumerate([("4", 30.0), ("full", 10.0), ("4", np.inf)])
     ]
-    results = SimpleNamespace(config=config, best=pd.DataFrame(rows), awaits_bounds=False, guarantees=None)
+    results = SimpleNamespace(config=config, best_rows=rows, awaits_bounds=False, guarantees=None)
     samples = extra_columns(results)[0]
     assert samples.heading == "samples"
     size = config.points[1].example.task.size

@@ -11,8 +11,9 @@ from quadsim.theory.verifying import mutants as module
 from quadsim.theory.verifying.mutants import KINDS, Mutant, mutants, try_mutants
 
 
-def test_a_sample_of_every_kind_is_caught_or_argued():
-    found = try_mutants(every=150, seed=7)
+@pytest.mark.parametrize("every", [400, 150])
+def test_a_sample_of_every_kind_is_caught_or_argued(every):
+    found = try_mutants(every=every, seed=7)
     assert set(found.tried) == set(KINDS)
     assert found.holes == ()
     assert sum(found.caught.values()) > 0.6 * sum(found.tried.values())

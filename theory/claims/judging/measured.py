@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -167,6 +168,7 @@ def power(measured: Measured, *, boundary: float, target: float, scale: Scale, l
     return 0.0 if enough is None else _at_least(enough, n, q)
 
 
+@lru_cache(maxsize=1024)  # conditions with as many seeds beyond have the same estimate
 def seeds_needed(strength: float, *, seeds: int, level: float, wanted: float, most: int = 10_000) -> int | None:
     """Return the number of seeds with which the sign test of a median would have the power that is wanted.
 
@@ -188,10 +190,17 @@ def seeds_needed(strength: float, *, seeds: int, level: float, wanted: float, mo
     if enough is None or not 0.0 < strength < 1.0:
         return None
     q = float(special.betaincinv(enough, seeds - enough + 1, strength))  # P(at least k of n) = I_q(k, n - k + 1)
+    if q <= 0.5:
+        return None
     n = np.arange(seeds, most + 1)
-    rejects = stats.binom.isf(level / 2, n, 0.5) + 1  # the least count whose upper tail is at most level/2
-    sufficient = n[stats.binom.sf(rejects - 1, n, q) >= wanted]
-    return int(sufficient[0]) if q > 0.5 and sufficient.size else None
+    sufficient = n[stats.binom.sf(_rejecting(level, most)[seeds:] - 1, n, q) >= wanted]
+    return int(sufficient[0]) if sufficient.size else None
+
+
+@lru_cache(maxsize=32)
+def _rejecting(level: float, most: int) -> Array:
+    """For 0 to `most` seeds the least number on one side that the two-sided sign test rejects at: its tail is at most level/2."""
+    return np.asarray(stats.binom.isf(level / 2, np.arange(most + 1), 0.5) + 1)
 
 
 def _least_that_rejects(n: int, level: float) -> int | None:

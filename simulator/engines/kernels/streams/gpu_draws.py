@@ -10,7 +10,7 @@ from quadsim.simulator.problems.oracles import Stream, unit_noise
 
 __all__ = ["Draws", "bytes_per_step"]
 
-_DRAWN_BYTES = 1 << 27  # of samples, which a launch of the kernels takes
+_DRAWN_BYTES = 1 << 28  # of samples, which a launch of the kernels takes
 
 
 def bytes_per_step(oracle: Stream, dimension: int) -> int:
