@@ -38,7 +38,7 @@ def test_python_of_the_page_on_toy_models_runs():
 
 
 COMMANDS = sorted({
-    line.split(" #")[0].strip()
+    re.split(" #| > ", line)[0].strip()
     for text in PAGES.values()
     for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     for line in re.split(r"\n|&&", block)
