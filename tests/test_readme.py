@@ -128,7 +128,7 @@ def test_a_table_shows_the_claims_that_its_marker_lists():
 def test_the_three_line_test_passes_in_a_strangers_folder(pytester):
     (test,) = (block for block in BLOCKS["README.md"] if "def test_" in block)
     pytester.makepyfile(test)
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 def test_a_false_claim_fails_in_a_strangers_folder(pytester):
