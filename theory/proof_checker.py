@@ -214,8 +214,8 @@ class _File:
         elif method in ("sum", "sum in a block"):
             over = SumOver if method == "sum" else SumIn
             total = used[0].func(*(_linear(over(side)) for side in used[0].args), evaluate=False)
-            indices = {_indices(x.args[0])[:1] for x in total.atoms(SumOver)}
-            _require(len(indices) <= 1 and "" not in indices, "its sides are summed over different indices")
+            kinds = {_indices(x.args[0])[:1] for x in total.atoms(SumOver)}
+            _require(len(kinds) <= 1 and "" not in kinds, "its sides are summed over different indices")
             _require(_follows(claim, [total, *used[1:]]), "it is not the sum of what it uses")
         else:
             _require(method in ("identity", "z3") and _follows(claim, used, method), "it does not follow")

@@ -334,7 +334,7 @@ class _Written:
         self._from_table(step, f"in letters: {step.claim}", Entry(step.claim, premises), {})
 
     def _form(self, step: Step) -> None:
-        equations: dict[sp.Basic, sp.Basic] = {}
+        equations = {}
         for label in step.uses:
             claim = self._claims[label]
             equations |= {x.lhs: x.rhs for x in sp.And.make_args(claim) if isinstance(x, sp.Eq)}
