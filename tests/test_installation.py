@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,14 @@ import quadsim
 
 HEAVY = ("torch", "sympy", "numpy", "pandas", "scipy", "z3", "numba", "matplotlib")
 
+FOREIGN = [plugin.name for plugin in entry_points(group="pytest11") if plugin.name != "quadsim"]
+"""Other plugins that are installed here, which may load heavy libraries themselves."""
+PYTEST = ("-m", "pytest", "-p", "no:cacheprovider", *(part for name in FOREIGN for part in ("-p", f"no:{name}")))
+
 
 def run(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *command], cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=120
-    )
+    own = os.environ | {"PYTEST_ADDOPTS": ""} | environment
+    return subprocess.run([sys.executable, *command], cwd=cwd, env=own, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def foreign_suite(tmp_path):
 
 
 def test_a_foreign_suite_pays_nothing_for_the_plugin(foreign_suite):
-    done = run("-m", "pytest", "-s", "-p", "no:cacheprovider", "--trace-config", cwd=foreign_suite)
+    done = run(*PYTEST, "-s", "--trace-config", cwd=foreign_suite)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "quadsim.theory.pytest_plugin" in done.stdout  # it was there
     assert "loaded []" in done.stdout
@@ -39,7 +43,7 @@ def test_a_broken_library_stops_no_foreign_suite(foreign_suite, tmp_path_factory
     broken = tmp_path_factory.mktemp("broken")
     for name in HEAVY:
         (broken / f"{name}.py").write_text(f"raise OSError('{name} is broken')\n")
-    done = run("-m", "pytest", "-p", "no:cacheprovider", cwd=foreign_suite, PYTHONPATH=str(broken))
+    done = run(*PYTEST, cwd=foreign_suite, PYTHONPATH=str(broken))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
 

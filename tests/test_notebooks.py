@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -62,6 +63,26 @@ def test_runs_from_top_to_bottom(path, monkeypatch, tmp_path):
             check_widget(notebook, cell)
     assert figures >= 3
     assert all(cell.outputs for cell in notebook.cells[-len(answers) :]), "an answer prints something"
+
+
+def test_the_code_of_a_notebook_runs(monkeypatch, capsys):
+    """The quick form of the test above, for one notebook: in this process, without a kernel; figures are not rendered."""
+    (path,) = FOLDER.glob("3-*.ipynb")
+    monkeypatch.chdir(FOLDER)
+    notebook = nbformat.read(path, as_version=4)
+    names: dict = {}
+    with plt.rc_context():
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                exec(cell.source.replace("%matplotlib inline", ""), names)
+            if "parameters" in cell.metadata.get("tags", []):
+                exec(SMALL[path.stem], names)
+        assert len(plt.get_fignums()) >= 3
+        plt.close("all")
+    for answer in (answer for cell in notebook.cells for answer in ANSWER.findall(cell.source)):
+        capsys.readouterr()
+        exec(answer, names)
+        assert capsys.readouterr().out, "an answer prints something"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -38,7 +38,7 @@ def test_python_of_the_page_on_toy_models_runs():
 
 
 COMMANDS = sorted({
-    line.split(" #")[0].strip()
+    re.split(" #| > ", line)[0].strip()
     for text in PAGES.values()
     for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     for line in re.split(r"\n|&&", block)
@@ -128,7 +128,7 @@ def test_a_table_shows_the_claims_that_its_marker_lists():
 def test_the_three_line_test_passes_in_a_strangers_folder(pytester):
     (test,) = (block for block in BLOCKS["README.md"] if "def test_" in block)
     pytester.makepyfile(test)
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 def test_a_false_claim_fails_in_a_strangers_folder(pytester):

@@ -221,9 +221,12 @@ def _hold_means(draws: int, workers: int, out: Path | None, *, as_json: bool, qu
         found = list(monte_carlo(draws, workers=workers, progress=progress))
     ends = Ends()
     if out is not None:
-        content = draws_csv([draws_row(one) for one in found]).encode()
+
+        def write(path: Path) -> None:
+            path.write_text(draws_csv([draws_row(one) for one in found]), encoding="utf-8", newline="")
+
         with ends.attempt(f"{out / DRAWS}", "the table is all there is; make room and run the command again"):
-            store.write_whole(out / DRAWS, lambda path: path.write_bytes(content))
+            store.write_whole(out / DRAWS, write)
     if as_json:
         print_json({"error_rate": ERROR_RATE, "cases": [draws_document(one) for one in found]})
     else:

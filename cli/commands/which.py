@@ -38,9 +38,10 @@ def which(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say which optimizer to take, at which learning rate, with which guarantee, and how sure that is.
+    """Say which optimizer to take, and at which learning rate.
 
-    Every answer names the experiment or the theorem it rests on. At values that were not run there is no answer: exit code 1.
+    Every answer says what is guaranteed and how sure it is, and names the experiment or the theorem it rests on.
+    At values that were not run there is no answer: exit code 1.
 
     Example: quadsim which runs/mine --at heterogeneity=100
 
@@ -139,10 +140,8 @@ def _of_folder(folder: Path, at: dict[str, str]) -> "list[Advice]":
         raise ValueError(
             f"--at must be left out for an inspection, which is of one model, got {next(iter(at))}; drop it."
         )
-    import pandas as pd
-
     if not (folder / store.SUMMARY).is_file():
         raise ValueError(f"SOURCE must be a folder of quadsim inspect without --study, got {folder}; inspect a model.")
-    summary = pd.read_parquet(folder / store.SUMMARY).median(numeric_only=True)
+    summary = store.read_frame(folder / store.SUMMARY).median(numeric_only=True)
     where = f"step {config.get('at') or 0} of {config.get('model') or 'the model'}"
     return [advise_on_inspection(dict(summary), f"the inspection in {folder.name}", where)]

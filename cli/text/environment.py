@@ -10,7 +10,7 @@ from typing import Any
 
 import quadsim.simulator
 
-__all__ = ["environment"]
+__all__ = ["environment", "may_see_gpus"]
 
 
 def environment() -> dict[str, Any]:
@@ -27,14 +27,19 @@ def environment() -> dict[str, Any]:
 
 def _gpus() -> list[str]:
     """Names of the GPUs that torch sees. Its import takes seconds, and is left out where it can see none."""
-    build = version("torch")
-    if build.endswith("+cpu") or ("rocm" not in build and not _nvidia_driver()):
+    if not may_see_gpus():
         return []
     import torch
 
     return (
         [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )
+
+
+def may_see_gpus() -> bool:
+    """Whether this build of torch could see a GPU on this machine; where it could, only torch itself knows."""
+    build = version("torch")
+    return not build.endswith("+cpu") and ("rocm" in build or _nvidia_driver())
 
 
 def _nvidia_driver() -> bool:

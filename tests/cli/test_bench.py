@@ -230,13 +230,19 @@ def test_bad_input_is_one_line(options, message):
     assert len(found.stderr.strip().splitlines()) == 1
 
 
-def test_the_main_job_is_measured_in_a_new_cache_and_then_in_that(monkeypatch, tmp_path):
-    """The main job is replaced by a sweep that needs no kernel, and later runs by the first one."""
+TIMES = {"answer_seconds": 0.5, "seconds": 0.75, "wall_seconds": 1.0}
+
+
+def test_a_run_of_the_main_job_has_its_times(monkeypatch, tmp_path):
+    """The main job is replaced by a sweep that needs no kernel."""
     monkeypatch.setattr(main_job, "MAIN_JOB", ("sweep", "--optimizers", "gd", "--seeds", "2", "--steps", "50"))
     (tmp_path / "cache").mkdir(mode=0o700)
     one = main_job._run(tmp_path, 0, figures=False, first=True)
     assert 0.0 < one.answer_seconds < one.seconds
-    monkeypatch.setattr(main_job, "_run", lambda folder, number, **kind: replace(one, **kind))
+
+
+def test_the_main_job_is_measured_in_a_new_cache_and_then_in_that(monkeypatch, tmp_path):
+    monkeypatch.setattr(main_job, "_run", lambda *_, **kind: main_job.MainJob(**kind, **TIMES))
     progress = []
     found = main_job.measure_main_job(1, progress.append)
     assert [(run.figures, run.first) for run in found] == [(True, True), (True, False), (False, False)]

@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 
 from quadsim.cli import console, progress
 from quadsim.cli.app import app
-from quadsim.cli.commands import inspect, verify
+from quadsim.cli.commands import inspect
 from quadsim.cli.text import narrow
+from quadsim.cli.text.verification import verification_table
 from quadsim.simulator import BlockQuadratic, simulate, simulate_torch
 from quadsim.simulator.rules.catalogue import OTHER_NAMES, RULES, resolve_rule
 from quadsim.simulator.rules.optimizer import OptimizerSpec
@@ -275,14 +276,13 @@ def test_a_file_gets_a_row_a_line(swept, monkeypatch):
 
 @pytest.mark.parametrize("columns", [80, 60])
 def test_columns_of_text_fit_by_splitting_headings_then_gaps_then_rows(columns, monkeypatch):
-    text = verify.text
     monkeypatch.setenv("COLUMNS", str(columns))
     report = SimpleNamespace(
         name="gradient-descent-lemma", proved=19, steps=[("", SimpleNamespace(status="proved"))] * 19, cited=0,
         instances=1234567, verdicts=Counter(verified=12345), worst_margin=0.999999, tightness=0.999991,
         verdict="undecided", notes=(), complaints=(), unused=(), derivation=None, hypotheses=(),
     )  # fmt: skip
-    lines = text([report], []).splitlines()
+    lines = verification_table([report], []).splitlines()
     assert max(map(len, lines)) <= columns
     shown = "\n".join(lines)
     assert all(word in shown for word in ("gradient-descent-lemma", "1234567", "0.999991", "undecided"))

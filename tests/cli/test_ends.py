@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from quadsim.cli.app import app
 from quadsim.simulator import BlockQuadratic, SweepConfig, Trajectory, load_results, simulate, sweep
 from quadsim.simulator.figures import sweep_figures as drawn_figures
+from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import local_path
 from quadsim.simulator.sweeps.backends import processes, resolve_backend
 from quadsim.theory.claims import reproduce
@@ -261,12 +262,14 @@ def test_output_that_cannot_be_written(tmp_path):
     assert (found.returncode, found.stderr) == (0, "")
 
 
-def test_a_reader_that_has_enough_leaves_the_results(tmp_path):
+@pytest.mark.parametrize("further", ["--no-figures", ""], ids=["table", "figures"])
+def test_a_reader_that_has_enough_leaves_the_results(further, tmp_path):
     """The code is that of a program which SIGPIPE ends."""
-    found = quadsim(f"sweep {' '.join(SMALL)} --out a | head -1; exit ${{PIPESTATUS[0]}}", tmp_path)
+    found = quadsim(f"sweep {' '.join(SMALL)} {further} --out a | head -1; exit ${{PIPESTATUS[0]}}", tmp_path)
     assert (found.returncode, found.stderr, len(found.stdout.splitlines())) == (141, "", 1)
-    assert (tmp_path / "a/report.html").is_file()
-    again = quadsim(f"sweep {' '.join(SMALL)} --out a", tmp_path)
+    assert (tmp_path / "a" / store.SUMMARY).is_file()
+    assert (tmp_path / "a" / store.REPORT).is_file() == (not further)
+    again = quadsim(f"sweep {' '.join(SMALL)} {further} --out a", tmp_path)
     assert (again.returncode, again.stderr.startswith("Already finished")) == (0, True)
 
 
@@ -286,6 +289,6 @@ def test_processes_where_nothing_can_be_shared(tmp_path, monkeypatch, caplog):
         resolve_backend("dask", workers=2).started(tmp_path),
     ):
         pass
-    outcomes = reproduce(("gd-lower", "complexities"), size="tiny", workers=2)
+    outcomes = reproduce(("gd-lower", "rearranged"), size="tiny", workers=2)
     assert len(outcomes) == 2
     assert "worker processes cannot be started here (OSError: [Errno 30] Read-only file system)" in caplog.text

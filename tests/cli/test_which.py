@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from quadsim.cli.app import app
 from quadsim.simulator import SweepConfig, sweep
+from quadsim.simulator.problems.files import write_blocks
 from quadsim.simulator.support import store
 from quadsim.theory import THEOREMS, judge
 from quadsim.theory.advising.models import advise_on_inspection
@@ -107,6 +108,16 @@ def test_dials_are_run_now(ask):
     found = ask(*(part for option in options for part in ("--at", option)), "--json")
     (one,) = json.loads(found.stdout)
     assert one["optimizer"] == "block-gd"
+    assert one["rests_on"][0] == "a sweep made now (6 problems a point)"
+
+
+def test_a_file_of_blocks_is_answered_from_a_sweep_made_now(ask, made):
+    write_blocks(made / "own.npz", [np.array([[2.0, 1.0], [1.0, 2.0]]), np.array([[300.0]])])
+    options = ("optimizers=gd,block-gd", "steps=2000", "seeds=6", "lr=0.006,1")
+    found = ask("own.npz", *(part for option in options for part in ("--at", option)), "--json")
+    assert found.exit_code == 0, found.output
+    (one,) = json.loads(found.stdout)
+    assert one["optimizer"] == "block-gd"  # its step is divided by the largest eigenvalue of each block
     assert one["rests_on"][0] == "a sweep made now (6 problems a point)"
 
 

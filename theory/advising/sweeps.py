@@ -61,8 +61,8 @@ def _rows_at(best: pd.DataFrame, column: str, text: str) -> tuple[pd.DataFrame, 
     values = best[column]
     if not pd.api.types.is_numeric_dtype(values):
         found = best[values.astype(str) == text]
-        ran = ", ".join(dict.fromkeys(values.astype(str)))
-        return found, "" if len(found) else f"There is no answer: it was run at {ran} alone, not at {text}."
+        there = ", ".join(dict.fromkeys(values.astype(str)))
+        return found, "" if len(found) else f"There is no answer: it was run at {there} alone, not at {text}."
     try:
         wanted = float(text)
     except ValueError:

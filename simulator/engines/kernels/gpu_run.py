@@ -26,13 +26,12 @@ from quadsim.simulator.engines.kernels.gpu_blocks import ALIGNED, Blocks, blocks
 from quadsim.simulator.engines.kernels.gpu_shapes import (
     Shape,
     candidates,
-    padded,
     shape_key,
     shape_of,
     stored_shapes,
     write_shapes,
 )
-from quadsim.simulator.engines.kernels.gpu_source import Unit, kernel_source, step_names, units_of
+from quadsim.simulator.engines.kernels.gpu_source import Unit, kernel_source, padded, step_names, units_of
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.streams.gpu_draws import Draws, bytes_per_step
 from quadsim.simulator.engines.kernels.streams.gpu_source import BATCH_AT_ONCE, is_halved, stream_source

@@ -12,13 +12,13 @@ from functools import lru_cache
 
 import torch
 
-from quadsim.simulator.engines.kernels.gpu_source import Unit, kernel_source
+from quadsim.simulator.engines.kernels.gpu_source import Unit, kernel_source, padded
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.streams.gpu_source import stream_source
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.support.kept import cache_directory, read_kept, write_kept
 
-__all__ = ["CANDIDATES", "Shape", "candidates", "padded", "shape_key", "shape_of", "stored_shapes", "write_shapes"]
+__all__ = ["CANDIDATES", "Shape", "candidates", "shape_key", "shape_of", "stored_shapes", "write_shapes"]
 
 _SHAPES = "gpu.shapes"
 
@@ -106,8 +106,3 @@ def write_shapes(shapes: Mapping[str, Shape]) -> None:
     if folder is not None:
         write_kept(folder / _SHAPES, json.dumps({key: astuple(shape) for key, shape in shapes.items()}).encode())
     stored_shapes.cache_clear()
-
-
-def padded(size: int) -> int:
-    """Return the padded width of a tile: the next power of two, at least 16 (the smallest operand of the matrix units)."""
-    return max(16, 1 << (size - 1).bit_length())

@@ -42,6 +42,7 @@ __all__ = [
     "Unit",
     "gpu_source",
     "kernel_source",
+    "padded",
     "shuffle",
     "step_names",
     "units_of",
@@ -121,6 +122,11 @@ def kernel_source(rule: Rule, sizes: tuple[int, ...], dtype: str = "float64") ->
         dtype: "float64" or "float32".
     """
     return gpu_source(rule, sizes, dtype=dtype)
+
+
+def padded(size: int) -> int:
+    """Return the padded width of a tile: the next power of two, at least 16 (the smallest operand of the matrix units)."""
+    return max(16, 1 << (size - 1).bit_length())
 
 
 def step_names(whole: Program) -> list[sp.Symbol]:

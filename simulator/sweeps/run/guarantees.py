@@ -57,7 +57,7 @@ def write_guarantees(folder: Path, config: SweepGrid, best: pd.DataFrame, guaran
 def _most_problems(point: Any) -> int:
     if batch_of(point.oracle) is None:
         return MOST_PROBLEMS
-    each = (3 * point.problem(1, 0).dimension) ** 3
+    each: int = (3 * point.problem(1, 0).dimension) ** 3
     return min(max(_MEAN_WORK // each, MOST_PROBLEMS), _MOST_IN_THE_MEAN)
 
 

@@ -104,18 +104,22 @@ class FourthMoments:
             (6 * n1 + 6 * n2 + n3) / b**3,
             (24 * n1 + 36 * n2 + 12 * n3 + n4) / b**4,
         )
-        total = sum(
-            factor * _placed(four, [into] * k + [kept] * (4 - k), [*combinations(range(4), k)])
-            for k, factor in enumerate(straight)
+        total = np.asarray(
+            sum(
+                factor * _placed(four, [into] * k + [kept] * (4 - k), [*combinations(range(4), k)])
+                for k, factor in enumerate(straight)
+            )
         )
         bent = (
             (kept, kept, n1 / b**2),
             (kept, into, (3 * n1 + n2) / b**3),
             (into, into, (12 * n1 + 8 * n2 + n3) / b**4),
         )
-        pairs = sum(
-            factor * (left @ rho_yy @ right.T + (right @ rho_yy @ left.T if left is not right else 0.0))
-            for left, right, factor in bent
+        pairs = np.asarray(
+            sum(
+                factor * (left @ rho_yy @ right.T + (right @ rho_yy @ left.T if left is not right else 0.0))
+                for left, right, factor in bent
+            )
         )
         for first, second in combinations(range(4), 2):
             rest = [p for p in range(4) if p not in (first, second)]
@@ -192,4 +196,4 @@ def _outer(left: Array, right: Array, places: tuple[int, ...]) -> Array:
     """Return the product of two matrices whose indices stand at the given places of a tensor."""
     first = "".join(_LETTERS[p] for p in places[:2])
     second = "".join(_LETTERS[p] for p in places[2:])
-    return np.einsum(f"{first},{second}->{_LETTERS}", left, right)
+    return np.asarray(np.einsum(f"{first},{second}->{_LETTERS}", left, right))

@@ -5,7 +5,7 @@ import torch
 
 from quadsim.simulator.engines.job import Job
 from quadsim.simulator.engines.kernels.gpu_blocks import Blocks, on_device
-from quadsim.simulator.engines.kernels.gpu_shapes import padded
+from quadsim.simulator.engines.kernels.gpu_source import padded
 from quadsim.simulator.problems.oracles import Stream, unit_noise
 
 __all__ = ["Draws", "bytes_per_step"]
