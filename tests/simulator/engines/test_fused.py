@@ -225,9 +225,9 @@ def test_a_run_has_the_same_bits_whatever_runs_beside(name):
         assert_same_bits(simulate(problem, name, lr=lr[settings], **arguments), pick(whole, range(9), settings))
 
 
-@pytest.mark.parametrize("name", ["adamw", "block-gd", "adam-mini"])
-def test_packed_lanes_give_the_same_bits_as_tiles(name, monkeypatch):
-    """Of rules that read the iterate, the extremes of a block and its mean; with runs that diverge beside others."""
+def test_packed_lanes_give_the_same_bits_as_tiles(monkeypatch):
+    """Of a rule that reads what belongs to a problem, with runs that diverge beside others."""
+    rule = Rule(name="small", update={}, step=-symbols.lr * (symbols.g / symbols.L_l + symbols.w / 100))
     problem = BlockQuadratic.generate(heterogeneity=10, blocks=3, block_size=3, problems=5, seed=1)
     packed = []
     runs = []
@@ -238,10 +238,10 @@ def test_packed_lanes_give_the_same_bits_as_tiles(name, monkeypatch):
             return answer
 
         monkeypatch.setattr(fused_cpu, "_is_packed", is_packed)
-        lr = np.geomspace(1e-3, 1e3, 9)
-        runs.append(simulate(problem, name, lr=lr, steps=300, record="log", engine="fused"))
+        lr = np.geomspace(1e-6, 1e3, 9)
+        runs.append(simulate(problem, rule, lr=lr, steps=300, record="log", engine="fused"))
     assert packed == [True, False]
-    assert len(np.unique(runs[0].status)) > 1
+    assert {"diverged", "not_reached"} <= set(runs[0].status.ravel())
     for field in ("gap", "steps_to_tolerance", "steps_to_stay", "steps_to_mean", "status"):
         np.testing.assert_array_equal(getattr(runs[0], field), getattr(runs[1], field))
 
