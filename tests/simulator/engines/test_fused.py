@@ -228,7 +228,7 @@ def test_a_run_has_the_same_bits_whatever_runs_beside(name):
 def test_packed_lanes_give_the_same_bits_as_tiles(monkeypatch):
     """Of a rule that reads what belongs to a problem, with runs that diverge beside others."""
     rule = Rule(name="small", update={}, step=-symbols.lr * (symbols.g / symbols.L_l + symbols.w / 100))
-    problem = BlockQuadratic.generate(heterogeneity=10, blocks=3, block_size=3, problems=5, seed=1)
+    problem = mixed_problem(problems=5, sizes=(3, 2, 3))
     packed = []
     runs = []
     for answer in (True, False):
