@@ -167,11 +167,11 @@ class _Run:
         self._clocks = self._aligned((self._tiles, kernel.clocks, lanes), np.dtype(np.float64))
         self._clocks[:] = 1.0
         self._error = self._aligned((self._jobs, 2, self._dimension, lanes))
-        start = problem.layout.flatten(problem.initial_error)
+        errors = problem.layout.flatten(problem.initial_error)
         if packed:
-            self._error[:, 0] = self._by_lane(start)
+            self._error[:, 0] = self._by_lane(errors)
         else:
-            self._error[:, 0] = np.repeat(start, self._tiles, axis=0)[..., None]
+            self._error[:, 0] = np.repeat(errors, self._tiles, axis=0)[..., None]
         self._states = self._aligned((self._jobs, len(kernel.states), self._dimension, lanes))
         self._block_states = self._aligned((self._jobs, len(kernel.block_states), blocks, lanes))
         for starts, kept in ((kernel.states, self._states), (kernel.block_states, self._block_states)):
