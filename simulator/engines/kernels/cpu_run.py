@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.kernels.cache import say_if_new
 from quadsim.simulator.engines.kernels.machine import CompiledModule, made_with, number_of_threads
-from quadsim.simulator.engines.kernels.program import STRETCH, UNROLLED, CpuKernel, variant
+from quadsim.simulator.engines.kernels.program import STRETCH, CpuKernel, variant
 from quadsim.simulator.problems.coupling import inner_sizes
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule
@@ -32,9 +32,10 @@ __all__ = ["kernel_source", "run"]
 _TABLE_BYTES = 1 << 25  # size of the table of values that depend on settings and the step alone
 _PRODUCTS_AT_ONCE = 1 << 31  # multiply-adds in one call of the kernel: a tenth of a second, so that Ctrl-C is noticed
 _DRAWN_BYTES = 1 << 25  # of samples, in one call of the kernel
-_PACKED_LANES = 16  # pairs of problem and setting in a packed job, see `_is_packed`
+_PACKED_LANES = 8  # pairs of problem and setting in a packed job, see `_is_packed`
+_PACKED_BLOCK = 8  # size of a block, at most
 _PACKED_BYTES = 1 << 14  # of the matrices of a packed job: they stay in the first cache, beside errors and states
-_PACKED_TIME = 0.7  # of a packed job, over that of as many lanes in tiles of their own; measured, at most
+_PACKED_TIME = 0.9  # of a packed job, over that of as many lanes in tiles of their own; measured, at most
 _CALLS_PER_THREAD = 16  # so that a thread that finishes early finds more to do
 
 
@@ -76,11 +77,11 @@ def _is_packed(job: Job, dtype: np.dtype[Any], lanes: int) -> bool:
 
     A step of a small block is a short chain of operations of which each waits for the one before it; the several vectors of a
     packed job fill these waits, and no lane is left without work where the number of settings is not a multiple of the lanes.
-    Measured on 3 blocks of 3 (AMD EPYC with AVX2, 9 and 4 settings of 16 problems, 10,000 steps): tiles of one vector take 1.5 to
-    2.3 times as long. With few jobs for many threads, tiles are faster by the clock.
+    Measured on 3 blocks of 3 and 4 of 8 (AMD EPYC with AVX2, 9 settings of 16 problems, 10,000 steps): tiles of one vector take
+    1.3 to 1.7 times as long. With few jobs for many threads, tiles are faster by the clock.
     """
     problems, settings, sizes = job.problem.problems, job.number_of_settings, job.problem.block_sizes
-    if max(sizes) > UNROLLED or sum(size**2 for size in sizes) * _PACKED_LANES * dtype.itemsize > _PACKED_BYTES:
+    if max(sizes) > _PACKED_BLOCK or sum(size**2 for size in sizes) * _PACKED_LANES * dtype.itemsize > _PACKED_BYTES:
         return False
     threads = number_of_threads()
     packed = -(-problems * settings // _PACKED_LANES)

@@ -258,7 +258,7 @@ def test_small_blocks_are_packed_where_no_thread_is_left_without_work(monkeypatc
     assert is_packed(16, 4)
     assert is_packed(16, 1)
     assert not is_packed(1, 4)
-    assert not is_packed(16, 9, block_size=8)
+    assert not is_packed(16, 9, block_size=12)
     monkeypatch.setattr(fused_cpu, "number_of_threads", lambda: 64)
     assert not is_packed(16, 9)
 
