@@ -1,26 +1,46 @@
 """Linear rules with a memory, mode by mode: the polynomials p_t by which t steps multiply the error along an eigenvector."""
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
+from math import isqrt
+from typing import Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
-from quadsim.simulator.rules.functions import symbols
+from quadsim.simulator.rules.numeric import function_of, source_of
 from quadsim.simulator.rules.rule import Rule
 
-__all__ = ["mode_factors"]
+__all__ = ["has_modes", "mode_factors"]
 
 Array = NDArray[np.float64]
 
 
 @lru_cache(maxsize=32)
-def _matrix(rule: Rule) -> tuple[tuple[str, ...], sp.Lambda]:
+def _matrix(rule: Rule) -> Callable[..., Any]:
+    """Return the entries of the matrix of a step, row by row, as a function of the eigenvalue and the settings.
+
+    Raises:
+        ValueError: a rule that is not linear, or has a preconditioner.
+    """
+    source = rule.fact("source of the matrix of a mode", partial(_source, rule))
+    if source is None:
+        raise ValueError(f"rule must be linear without a preconditioner, got {rule.name}; choose another.")
+    return function_of(source)
+
+
+def _source(rule: Rule) -> str | None:
+    from quadsim.simulator.rules.functions import symbols
+
     form = rule.linear_form
     if form is None or form.preconditioner is not None:
-        raise ValueError(f"rule must be linear without a preconditioner, got {rule.name}; choose another.")
-    names = (symbols.lr, *rule.hyperparameters)
-    return tuple(map(str, names)), sp.lambdify((form.eigenvalue, *names), form.matrix.tolist(), modules="numpy")
+        return None
+    return source_of((form.eigenvalue, symbols.lr, *rule.hyperparameters), list(form.matrix), cse=False)
+
+
+def has_modes(rule: Rule) -> bool:
+    """Return whether a rule is linear without a preconditioner; of a built-in rule that is known without SymPy."""
+    return rule.fact("source of the matrix of a mode", partial(_source, rule)) is not None
 
 
 def mode_factors(
@@ -38,9 +58,10 @@ def mode_factors(
     Raises:
         ValueError: another rule.
     """
-    names, entries = _matrix(rule)
-    rows = entries(eigenvalues, *(settings[name] for name in names))
-    matrix = np.stack([np.stack([np.broadcast_to(x, eigenvalues.shape) for x in row], -1) for row in rows], -2)
+    entries = _matrix(rule)(eigenvalues, *(settings[name] for name in rule.names))
+    size = isqrt(len(entries))
+    flat = np.stack([np.broadcast_to(x, eigenvalues.shape) for x in entries], -1)
+    matrix = flat.reshape(*eigenvalues.shape, size, size)
     state = np.zeros((*eigenvalues.shape, matrix.shape[-1]))
     state[..., int(of_memory)] = 1.0
     out = np.empty((*eigenvalues.shape, steps + 1))

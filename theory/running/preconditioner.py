@@ -7,25 +7,29 @@ rule's own updates are evaluated on g = H e. So it is known for the runs of ever
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from quadsim.simulator.problems.layout import BlockLayout
 from quadsim.simulator.problems.quadratic import BlockQuadratic
-from quadsim.simulator.rules.functions import Total, symbols
+from quadsim.simulator.rules.numeric import function_of, source_of
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.rules.schedules import Schedule
 from quadsim.simulator.runs.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    import sympy as sp
 
 __all__ = [
     "PreconditionedForm",
     "Replay",
     "disturbed_preconditioners",
     "eigenvalue_error",
+    "has_form",
+    "memory_of",
     "preconditioned_form",
     "rehearse",
     "replay",
@@ -34,7 +38,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-_WEIGHT_DECAY = sp.Symbol("weight_decay", nonnegative=True)
+_WEIGHT_DECAY = "weight_decay"
 
 
 def eigenvalue_error(size: int) -> float:
@@ -61,16 +65,26 @@ class PreconditionedForm:
         preconditioner: B, in the new states, clocks and settings, coordinate by coordinate.
     """
 
-    memory: sp.Symbol | None
-    beta: sp.Expr
-    scale: sp.Expr
-    preconditioner: sp.Expr
+    memory: "sp.Symbol | None"
+    beta: "sp.Expr"
+    scale: "sp.Expr"
+    preconditioner: "sp.Expr"
+
+
+def _without_decay(expression: "sp.Expr") -> "sp.Expr":
+    import sympy as sp
+
+    return expression.subs(sp.Symbol(_WEIGHT_DECAY, nonnegative=True), 0)
 
 
 @lru_cache(maxsize=64)
 def preconditioned_form(rule: Rule) -> PreconditionedForm | None:
     """Return the form of a rule, without its weight decay; None if its step is not a preconditioner times a mean of gradients."""
-    step = -rule.step.subs(_WEIGHT_DECAY, 0).doit()
+    import sympy as sp
+
+    from quadsim.simulator.rules.functions import Total, symbols
+
+    step = -_without_decay(rule.step).doit()
     g = symbols.g
     if step == 0 or step.has(Total, symbols.w) or any(e.has(Total, symbols.w) for e in rule.update.values()):
         return None
@@ -91,14 +105,25 @@ def preconditioned_form(rule: Rule) -> PreconditionedForm | None:
     return None
 
 
+def has_form(rule: Rule) -> bool:
+    """Return whether a rule has a `preconditioned_form`; of a built-in rule that is known without SymPy."""
+    return bool(rule.fact("has a preconditioned form", lambda: preconditioned_form(rule) is not None))
+
+
+def memory_of(rule: Rule, settings: Mapping[str, float]) -> float:
+    """Return beta, the memory of the mean gradient of a rule with a form."""
+    own = _sources(rule)["functions"]["beta"]
+    return float(function_of(own)(*(settings[name] for name in rule.names))[0])
+
+
 def why_no_form(trajectory: Trajectory) -> str:
     """Return the reason why a run has no preconditioner of this form; the empty text if it has one."""
     rule = trajectory.rule
     if rule is None:
         return "a baseline has no rule"
-    if preconditioned_form(rule) is None:
+    if not has_form(rule):
         return f"a step of {rule.name} is not a preconditioner times a mean of the gradients"
-    decay = trajectory.settings.get(str(_WEIGHT_DECAY))
+    decay = trajectory.settings.get(_WEIGHT_DECAY)
     if decay is not None and np.any(decay != 0.0):
         return f"weight decay must be 0, got {decay.max():g}: it is no function of the gradient"
     return ""
@@ -311,29 +336,52 @@ def _replayed(
     )  # fmt: skip
 
 
+def _sources(rule: Rule) -> dict[str, Any]:
+    """Return the updates of a rule and its form as sources of functions, the number of clocks, and which updates are states."""
+    found: dict[str, Any] = rule.fact("sources of a preconditioned form", partial(_derive_sources, rule))
+    return found
+
+
+def _derive_sources(rule: Rule) -> dict[str, Any]:
+    import sympy as sp
+
+    from quadsim.simulator.rules.functions import symbols
+
+    form = preconditioned_form(rule)
+    assert form is not None
+    names = (symbols.lr, *rule.hyperparameters)
+    functions = {
+        "clocks": ((*names, *rule.clocks), rule.clocks.values()),
+        "updates": ((symbols.g, *names, *rule.clocks, *rule.states), rule.update.values()),
+        "starts": ((symbols.g, *names), [rule.start.get(s, sp.S.Zero) for s in rule.states]),
+        "form": (
+            (symbols.g, *names, *rule.clocks, *rule.update),
+            (form.scale * (form.memory or symbols.g), form.preconditioner),
+        ),
+        "beta": (names, (form.beta,)),
+    }
+    known: dict[str, Callable[..., Any]] = {"Ratio": _ratio, "BlockMean": np.asarray}
+    return {
+        "clocks": len(rule.clocks),
+        "keep": [list(rule.update).index(state) for state in rule.states],
+        "functions": {
+            name: source_of(of, [_without_decay(e) for e in expressions], cse=False, others=known)
+            for name, (of, expressions) in functions.items()
+        },
+    }
+
+
 class _Functions:
     """The updates of a rule and its form as functions of arrays."""
 
     def __init__(self, rule: Rule, layout: BlockLayout) -> None:
-        form = preconditioned_form(rule)
-        assert form is not None
-        self._rule, self._form, self._slices = rule, form, _by_block(layout)
-        names = (symbols.lr, *rule.hyperparameters)
-        self._names = tuple(str(name) for name in names)
-        self._clocks = self._function((*names, *rule.clocks), tuple(rule.clocks.values()))
-        self._updates = self._function((symbols.g, *names, *rule.clocks, *rule.states), tuple(rule.update.values()))
-        self._starts = self._function((symbols.g, *names), tuple(rule.start.get(s, sp.S.Zero) for s in rule.states))
-        self._form_of = self._function(
-            (symbols.g, *names, *rule.clocks, *rule.update),
-            (form.scale * (form.memory or symbols.g), form.preconditioner),
-        )
-        self._beta = self._function(names, (form.beta,))
-
-    def _function(self, names: tuple[sp.Symbol, ...], expressions: tuple[sp.Expr, ...]) -> Callable[..., Any]:
-        namespace = {"Ratio": _ratio, "BlockMean": self._mean}
-        expressions = tuple(e.subs(_WEIGHT_DECAY, 0) for e in expressions)
-        out: Callable[..., Any] = sp.lambdify(names, expressions, modules=[namespace, "numpy"])
-        return out
+        self._slices, self._names = _by_block(layout), rule.names
+        found = _sources(rule)
+        self._number_of_clocks, self._keep = int(found["clocks"]), tuple(found["keep"])
+        known: dict[str, Callable[..., Any]] = {"Ratio": _ratio, "BlockMean": self._mean}
+        each = {name: function_of(source, known) for name, source in found["functions"].items()}
+        self._clocks, self._updates, self._starts = each["clocks"], each["updates"], each["starts"]
+        self._form_of, self._beta = each["form"], each["beta"]
 
     def _mean(self, values: Array) -> Array:
         out = np.empty_like(values)
@@ -357,9 +405,8 @@ class _Functions:
             factors: of the schedule; None: constant.
         """
         values = [settings[name] for name in self._names]
-        clocks: tuple[Any, ...] = (1.0,) * len(self._rule.clocks)
+        clocks: tuple[Any, ...] = (1.0,) * self._number_of_clocks
         mean, diagonal = np.zeros(shape), np.full(shape, np.nan)
-        kept = [list(self._rule.update).index(state) for state in self._rule.states]
         with np.errstate(all="ignore"):
             g = gradients(0, None)
             states = self._starts(g, *values)
@@ -368,7 +415,7 @@ class _Functions:
                     values[0] = settings["lr"] * factors[t - 1]
                 clocks = self._clocks(*values, *clocks)
                 updated = self._updates(g, *values, *clocks, *states)
-                states = [updated[i] for i in kept]
+                states = [updated[i] for i in self._keep]
                 mean[:, :, t], diagonal[:, :, t] = self._form_of(g, *values, *clocks, *updated)
                 g = gradients(t, -diagonal[:, :, t] * mean[:, :, t])
         return mean, diagonal

@@ -16,8 +16,8 @@ from quadsim.theory.running.certificates import Certificate, certificates_for
 from quadsim.theory.running.energy import certificate_gaps, energy_gaps, span_gaps, span_rounding
 from quadsim.theory.running.from_state import from_state_gaps
 from quadsim.theory.running.gd_start import gd_least_steps
-from quadsim.theory.running.modes import mode_factors
-from quadsim.theory.running.preconditioner import Replay, preconditioned_form, rehearse
+from quadsim.theory.running.modes import has_modes, mode_factors
+from quadsim.theory.running.preconditioner import Replay, has_form, memory_of, rehearse
 from quadsim.theory.running.sign_bounds import (
     DescentForm,
     curve,
@@ -26,8 +26,7 @@ from quadsim.theory.running.sign_bounds import (
     guaranteed_rate,
     midpoint_form,
 )
-from quadsim.theory.statements.quantities import canonical_name
-from quadsim.theory.verifying.stream_guarantees import in_the_mean
+from quadsim.theory.running.values import canonical_name
 
 __all__ = ["START", "guarantees"]
 
@@ -77,6 +76,8 @@ def guarantees(asked: Asked) -> Sequence[Guarantee]:
         asked: the optimizer, its problems and its best rate.
     """
     if isinstance(asked.oracle, Stream):
+        from quadsim.theory.verifying.stream_guarantees import in_the_mean  # imports SymPy
+
         return in_the_mean(asked, asked.oracle)
     if asked.bounded:
         return _from_below(asked)
@@ -87,9 +88,9 @@ def guarantees(asked: Asked) -> Sequence[Guarantee]:
         return [_nothing(asked, "H is singular, and every theorem takes it for positive definite")]
     if rule.name in ("signsgd", "signum", "lion"):
         return [_of_signs(asked)]
-    if rule.linear_form is not None and rule.linear_form.preconditioner is None:
+    if has_modes(rule):
         return [_of_modes(asked)]
-    if preconditioned_form(rule) is None:
+    if not has_form(rule):
         return [_nothing(asked, f"no theorem here speaks of {rule.name}")]
     if _settings(asked).get("weight_decay", 0.0) != 0.0:
         return [_nothing(asked, "the theorems on preconditioned steps need a weight decay of 0", ALONG)]
@@ -233,9 +234,7 @@ def _along(asked: Asked) -> list[Guarantee]:
 
 def _memory(asked: Asked) -> float:
     """Return beta, the memory of the mean gradient of a rule with a preconditioner."""
-    form, settings = preconditioned_form(asked.spec.rule), _settings(asked)
-    assert form is not None
-    return float(form.beta.subs({s: settings[str(s)] for s in form.beta.free_symbols}))
+    return memory_of(asked.spec.rule, _settings(asked))
 
 
 def _work(asked: Asked, steps: int) -> float:

@@ -22,6 +22,10 @@ coordinates, so none may be overwritten before the last row is done.
 several for the rule), one block of H runs step by step, and within a step one block of the rule after the other: the product
 takes the errors of all columns, at `now_`, of which no block of the rule has overwritten any.
 
+*Packed* lanes. A tile of one problem leaves lanes without work where the number of settings is not a multiple of LANES. A packed
+kernel takes a problem and a setting for every lane: matrices, extremes and minimizers have the lanes as their last axis, too, and
+are loaded where another kernel spreads one number over all lanes. Every lane runs the same operations in both kernels.
+
 Arrays are flat, with the lanes of the tile as the last axis. Names of the kernel end in an underscore; all other names come from
 the rule.
 """
@@ -59,6 +63,7 @@ def cpu_source(
     lanes: int = 16,
     divided: bool = False,
     sampled: bool = False,
+    packed: bool = False,
 ) -> str:
     """Return the source of the kernel, a Python module that defines the entry points `steps_` and `run_`.
 
@@ -72,17 +77,19 @@ def cpu_source(
         divided: whether a block of H may hold several blocks of the rule; `block_sizes` are those of the rule.
         sampled: whether the gradient is that of samples of a stream (`Stream`), not of the full batch; the blocks are then those
             of the rule in any case.
+        packed: whether every lane of a tile has a problem of its own; neither divided nor sampled.
     """
-    return cpu_kernel(rule, block_sizes, dtype=dtype, lanes=lanes, divided=divided, sampled=sampled).source
+    how = {"divided": divided, "sampled": sampled, "packed": packed}
+    return cpu_kernel(rule, block_sizes, dtype=dtype, lanes=lanes, **how).source
 
 
 def cpu_kernel(
-    rule: Rule, block_sizes: Iterable[int], *, dtype: str, lanes: int, divided: bool, sampled: bool
+    rule: Rule, block_sizes: Iterable[int], *, dtype: str, lanes: int, divided: bool, sampled: bool, packed: bool
 ) -> CpuKernel:
     """Return the kernel of a rule; see `cpu_source` for the arguments."""
     variants = sorted({variant(size) for size in block_sizes})
     whole = program(rule)
-    source = _Source(whole, variants, dtype, lanes, divided=divided and not sampled, sampled=sampled)
+    source = _Source(whole, variants, dtype, lanes, divided=divided and not sampled, sampled=sampled, packed=packed)
 
     def first(states: Iterable[sp.Symbol]) -> tuple[float | None, ...]:
         return tuple(float(whole.started[state]) if whole.starts_at_numbers else None for state in states)
@@ -131,10 +138,18 @@ class _Source:
     """Writes the lines of one kernel module; `_depth` is the present indentation."""
 
     def __init__(
-        self, whole: Program, variants: Sequence[int], dtype: str, lanes: int, *, divided: bool, sampled: bool
+        self,
+        whole: Program,
+        variants: Sequence[int],
+        dtype: str,
+        lanes: int,
+        *,
+        divided: bool,
+        sampled: bool,
+        packed: bool,
     ) -> None:
         self._program, self._variants, self._dtype, self._lanes = whole, variants, dtype, lanes
-        self._divided, self._sampled = divided, sampled
+        self._divided, self._sampled, self._packed = divided, sampled, packed
         self._arguments = _BLOCK_ARGUMENTS + (_DIVIDED_ARGUMENTS if divided else ", seen_, seen_at_" if sampled else "")
         self._lines: list[str] = []
         self._depth = 0
@@ -179,7 +194,9 @@ class _Source:
         loop = SAMPLED_LOOP if self._sampled else _DIVIDED_LOOP if self._divided else _LOOP
         before = SAMPLE if self._sampled else ""
         more = SAMPLED_ARRAYS if self._sampled else ""
-        run = _RUN.replace("<loop>", loop).replace("<divided>", _DIVIDED_ARRAYS if self._divided else "")
+        job, row = (_PACKED_JOB, "0") if self._packed else (_JOB, "problem_")
+        run = _RUN.replace("<job>", job).replace("<row>", row)
+        run = run.replace("<loop>", loop).replace("<divided>", _DIVIDED_ARRAYS if self._divided else "")
         return _FOLLOW + before + run.replace("<more>", more).replace("<begin>", SAMPLED_BEGIN if self._sampled else "")
 
     # Writing.
@@ -257,8 +274,8 @@ class _Source:
         if kind <= UNROLLED:
             self._line(f"size_ = {kind}")
         self._settings(narrow=True)
-        self._line(f"{symbols.L_l} = spread_(extremes_[extremes_at_])")
-        self._line(f"{symbols.mu_l} = spread_(extremes_[extremes_at_ + 1])")
+        self._line(f"{symbols.L_l} = {self._of_problem('extremes_', 'extremes_at_')}")
+        self._line(f"{symbols.mu_l} = {self._of_problem('extremes_', 'extremes_at_ + 1')}")
         self._assign(whole.per_block)
         self._line("count_ = spread_(real_(size_))")
         if not starting:
@@ -332,8 +349,13 @@ class _Source:
         self._open(f"for j_ in range({width}):")
         self._line(f"e_ = load_(error_, {columns} + j_ * LANES_)")
         for row in range(rows):
-            self._line(f"g__{row} = fma_(spread_(pick_(hessian_, row_ + {row} * {width} + j_)), e_, g__{row})")
+            entry = self._of_problem("hessian_", f"row_ + {row} * {width} + j_")
+            self._line(f"g__{row} = fma_({entry}, e_, g__{row})")
         self._close()
+
+    def _of_problem(self, array: str, place: str) -> str:
+        """Return a number of a problem as a vector: the same in all lanes, or that of every lane's own problem."""
+        return f"load_({array}, ({place}) * LANES_)" if self._packed else f"spread_(pick_({array}, {place}))"
 
     def _coordinate(self, phase: Phase, row: int, *, starting: bool, first: bool, last: bool, kept: bool) -> None:
         """Write what one phase evaluates for one coordinate; the last phase also stores the new states and the new error."""
@@ -357,7 +379,8 @@ class _Source:
         if not first and kept and symbols.g in read:
             self._line(f"g__{row} = load_(gradient_, (i_ + {row}) * LANES_)")
         if symbols.w in read:
-            self._line(f"w__{row} = e__{row}_ + spread_(pick_(minimizer_, minimizer_at_ + i_ + {row}))")
+            minimizer = self._of_problem("minimizer_", f"minimizer_at_ + i_ + {row}")
+            self._line(f"w__{row} = e__{row}_ + {minimizer}")
         place = f"states_at_ + ({{}} * dimension_ + i_ + {row}) * LANES_"
         for index, state in enumerate(whole.states):
             if state in read and not starting:
@@ -421,6 +444,11 @@ from quadsim.simulator.engines.kernels.cpu_vectors import tanh as tanh_
 from quadsim.simulator.engines.kernels.cpu_vectors import unless_below as unless_below_
 from quadsim.simulator.engines.kernels.cpu_vectors import widen as widen_
 """
+
+_JOB = "problem_, tile_, run_ = job_ // tiles_, job_ % tiles_, job_ % tiles_ * LANES_"
+_PACKED_JOB = "problem_, tile_, run_ = job_, job_ % tiles_, job_ * LANES_"
+"""Of a job: where its problem, or its row of problems, its settings and its first run in `gap_` are; packed jobs see `gap_` as
+the runs of one problem."""
 
 _LOOP = """\
             for block_ in range(blocks_):
@@ -526,7 +554,7 @@ def run_(
     for job_ in range(first_, last_):
         if done_[job_]:
             continue
-        problem_, tile_ = job_ // tiles_, job_ % tiles_
+        <job>
         at_ = job_ * LANES_
         settings_at_ = tile_ * (settings_.size // tiles_)
         t_ = 0
@@ -543,10 +571,10 @@ def run_(
             end_ = r_
             while end_ < record_.size and record_[end_] < begin_ + t_ + steps_:
                 end_ += 1
-            lanes_ = min(LANES_, gap_.shape[1] - tile_ * LANES_)
+            lanes_ = min(LANES_, gap_.shape[1] - run_)
             for k_ in range(lanes_):
                 for s_ in range(r_, end_):
-                    gap_[problem_, tile_ * LANES_ + k_, s_] = np.float64(sums_[(record_[s_] - begin_ - t_) * LANES_ + k_]) / 2.0
+                    gap_[<row>, run_ + k_, s_] = np.float64(sums_[(record_[s_] - begin_ - t_) * LANES_ + k_]) / 2.0
             r_ = end_
             t_ += steps_
             running_ = 0
@@ -555,7 +583,7 @@ def run_(
             if running_ == 0:
                 for k_ in range(lanes_):
                     for s_ in range(r_, record_.size):
-                        gap_[problem_, tile_ * LANES_ + k_, s_] = np.inf
+                        gap_[<row>, run_ + k_, s_] = np.inf
                 done_[job_] = True
                 break
 '''

@@ -225,6 +225,44 @@ def test_a_run_has_the_same_bits_whatever_runs_beside(name):
         assert_same_bits(simulate(problem, name, lr=lr[settings], **arguments), pick(whole, range(9), settings))
 
 
+def test_packed_lanes_give_the_same_bits_as_tiles(monkeypatch):
+    """Of a rule that reads what belongs to a problem, with runs that diverge beside others."""
+    rule = Rule(name="small", update={}, step=-symbols.lr * (symbols.g / symbols.L_l + symbols.w / 100))
+    problem = mixed_problem(problems=5, sizes=(3, 2, 3))
+    packed = []
+    runs = []
+    for answer in (True, False):
+
+        def is_packed(*_, answer=answer):
+            packed.append(answer)
+            return answer
+
+        monkeypatch.setattr(fused_cpu, "_is_packed", is_packed)
+        lr = np.geomspace(1e-6, 1e3, 9)
+        runs.append(simulate(problem, rule, lr=lr, steps=300, record="log", engine="fused"))
+    assert packed == [True, False]
+    assert {"diverged", "not_reached"} <= set(runs[0].status.ravel())
+    for field in ("gap", "steps_to_tolerance", "steps_to_stay", "steps_to_mean", "status"):
+        np.testing.assert_array_equal(getattr(runs[0], field), getattr(runs[1], field))
+
+
+def test_small_blocks_are_packed_where_no_thread_is_left_without_work(monkeypatch):
+    def is_packed(problems, settings, block_size=3):
+        problem = BlockQuadratic.generate(heterogeneity=10, blocks=3, block_size=block_size, problems=problems)
+        return fused_cpu._is_packed(
+            prepare(problem, "gd", lr=np.linspace(0.1, 1, settings), steps=9), np.dtype(float), 4
+        )
+
+    monkeypatch.setattr(fused_cpu, "number_of_threads", lambda: 2)
+    assert is_packed(16, 9)
+    assert is_packed(16, 4)
+    assert is_packed(16, 1)
+    assert not is_packed(1, 4)
+    assert not is_packed(16, 9, block_size=12)
+    monkeypatch.setattr(fused_cpu, "number_of_threads", lambda: 64)
+    assert not is_packed(16, 9)
+
+
 def test_a_run_has_the_same_bits_for_any_number_of_threads_and_in_any_portions(monkeypatch):
     problem = mixed_problem(problems=9, sizes=SIZES)
     arguments = {"lr": np.geomspace(1e-3, 0.5, 20), "steps": 701, "record": 10, "tolerance": 0.3, "engine": "fused"}
