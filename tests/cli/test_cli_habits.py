@@ -280,7 +280,7 @@ def test_columns_of_text_fit_by_splitting_headings_then_gaps_then_rows(columns, 
     report = SimpleNamespace(
         name="gradient-descent-lemma", proved=19, steps=[("", SimpleNamespace(status="proved"))] * 19, cited=0,
         instances=1234567, verdicts=Counter(verified=12345), worst_margin=0.999999, tightness=0.999991,
-        verdict="undecided", notes=(), complaints=(), unused=(), derivation=None, hypotheses=(),
+        verdict="undecided", notes=(), complaints=(), unchecked="", unused=(), derivation=None, hypotheses=(),
     )  # fmt: skip
     lines = verification_table([report], []).splitlines()
     assert max(map(len, lines)) <= columns
