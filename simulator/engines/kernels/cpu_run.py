@@ -67,7 +67,7 @@ def run(job: Job) -> Outcome:
     variants = tuple(sorted({variant(size) for size in sizes}))
     sampled = isinstance(job.oracle, Stream)
     packed = not divided and not sampled and _is_packed(job, np.dtype(dtype), lanes)
-    lanes = _PACKED_LANES if packed else lanes
+    lanes = _PACKED_LANES if packed else lanes * _vectors(job.number_of_settings, lanes) if sampled else lanes
     kernel, compiled = _kernel(job.rule, variants, dtype, lanes, divided=divided, sampled=sampled, packed=packed)
     return _Run(job, kernel, compiled, np.dtype(dtype), lanes, divided=divided, packed=packed).outcome()
 
@@ -87,6 +87,16 @@ def _is_packed(job: Job, dtype: np.dtype[Any], lanes: int) -> bool:
     packed = -(-problems * settings // _PACKED_LANES)
     tiles = problems * -(-settings // lanes)
     return -(-packed // threads) * _PACKED_TIME * _PACKED_LANES <= -(-tiles // threads) * lanes
+
+
+def _vectors(settings: int, lanes: int) -> int:
+    """Return how many vectors of `lanes` settings a tile of a stream holds: two, unless one of them would be without work.
+
+    A tile reads the samples of a step once for all of its settings, and the sums of two vectors fill each other's waits. Measured
+    on 4 blocks of 8, b = 8, 64 settings (AMD EPYC with AVX2): Adam takes 1.23 times as long with one vector and 1.2 times with
+    four, GD 1.4 and 1.3 times.
+    """
+    return 1 if -(-settings // lanes) % 2 else 2
 
 
 def _lanes(dtype: str) -> int:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from quadsim.simulator import RULES, BlockQuadratic, Trajectory, simulate
+from quadsim.simulator.engines.kernels import cpu_run
 from quadsim.simulator.engines.kernels.streams.sampling import Sampler
 from quadsim.simulator.problems.oracles import FULL, Additive, Stream, resolve_oracle
 from quadsim.theory.running.stream_moments import Moments, largest_stable_rate, stream_trace
@@ -180,3 +181,17 @@ def test_moments_at_a_large_step_are_those_of_the_recursion(one):
 def test_moments_are_of_linear_rules():
     with pytest.raises(ValueError, match="rule must be linear, without a preconditioner"):
         Moments(RULES["adam"], {"lr": 0.1}, np.ones(2), Stream()).recursion  # noqa: B018
+
+
+def test_a_run_does_not_depend_on_the_settings_beside_it(monkeypatch):
+    """Sixteen settings fill tiles of two vectors; one setting is a tile of one."""
+    widths, vectors = [], cpu_run._vectors
+    monkeypatch.setattr(cpu_run, "_vectors", lambda *args: widths.append(vectors(*args)) or widths[-1])
+    problem = BlockQuadratic.generate(blocks=2, block_size=3, problems=2)
+    rates = np.geomspace(1e-3, 1e-1, 16)
+    arguments = {"steps": 50, "oracle": Stream(3, 0.5), "engine": "fused", "record": 10}
+    together = simulate(problem, "adam", lr=rates, **arguments)
+    for place in (0, 5, 15):
+        alone = simulate(problem, "adam", lr=rates[[place]], **arguments)
+        np.testing.assert_array_equal(alone.gap[:, 0], together.gap[:, place])
+    assert widths == [2, 1, 1, 1]
