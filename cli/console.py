@@ -6,7 +6,7 @@ import logging
 import math
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -19,6 +19,7 @@ __all__ = [
     "QuietOption",
     "StyleOption",
     "comma_list",
+    "deliver",
     "duration_text",
     "encodable_output",
     "given_path",
@@ -139,6 +140,51 @@ class Ends:
         """
         if self.failed:
             raise typer.Exit(1)
+
+
+def deliver(
+    record: dict[str, Any],
+    words: str,
+    folder: Path | None,
+    names: Sequence[str],
+    *,
+    as_json: bool,
+    draw: Callable[[Path], None] | None = None,
+) -> None:
+    """Write what a command measured, and print it in words or as JSON, also where it cannot be written.
+
+    Args:
+        record: what was measured, as plain data.
+        words: the same for a reader.
+        folder: where to write; None writes nothing.
+        names: of the files, the record first.
+        as_json: whether the record is printed in place of the words.
+        draw: writes the other files into the folder.
+
+    Raises:
+        Exit: with code 1, if a file could not be written.
+    """
+    from quadsim.simulator.support import store
+    from quadsim.simulator.support.paths import shown
+
+    ends, printed = Ends(), "what was measured is printed all the same"
+    if folder is not None:
+        with ends.attempt(names[0], printed):
+            folder.mkdir(parents=True, exist_ok=True)
+            store.write_json(folder / names[0], record)
+        if draw is not None:
+            with ends.attempt("the figure", printed):
+                draw(folder)
+    if as_json:
+        print_json(record)
+    else:
+        typer.echo(words)
+        if folder is not None and not ends.failed:
+            alone = len(names) == 1
+            typer.echo(
+                f"File: {shown(folder)}/{names[0]}" if alone else f"Files: {shown(folder)}/ ({', '.join(names)})"
+            )
+    ends.exit()
 
 
 def _take_style(context: typer.Context, name: str) -> str:

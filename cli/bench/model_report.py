@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from quadsim.cli.console import Ends, comma_list, print_json, progress_lines, usage_errors
+from quadsim.cli.console import comma_list, deliver, progress_lines, usage_errors
 from quadsim.cli.text.numbers import spread
 
 if TYPE_CHECKING:
@@ -34,8 +32,6 @@ def bench_model(
 ) -> None:
     """Check, time, print; the options are those of `bench`."""
     from quadsim.cli.bench import compare_models
-    from quadsim.simulator.support import store
-    from quadsim.simulator.support.paths import shown
 
     with usage_errors():
         work, beside = _work(
@@ -43,19 +39,7 @@ def bench_model(
             dtype=dtype, device=device, rounds=rounds,
         )  # fmt: skip
     found = compare_models(work, rounds=rounds, ways=beside, progress=progress_lines(quiet=quiet or as_json))
-    record = document(found)
-    ends = Ends()
-    if out is not None:
-        with ends.attempt("bench-model.json", "the times are printed all the same"):
-            out.mkdir(parents=True, exist_ok=True)
-            store.write_json(out / "bench-model.json", record)
-    if as_json:
-        print_json(record)
-    else:
-        typer.echo(text(found))
-        if out is not None and not ends.failed:
-            typer.echo(f"File: {shown(out)}/bench-model.json")
-    ends.exit()
+    deliver(document(found), text(found), out, ["bench-model.json"], as_json=as_json)
 
 
 def _work(

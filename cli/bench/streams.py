@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quadsim.cli.bench.torch_update import TorchUpdate
 from quadsim.simulator.support.devices import resolve_dtype
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["LABEL_NOISE", "TorchStream", "jax_stream", "roots"]
 
 LABEL_NOISE = 0.1
-_BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
 
 Final = NDArray[np.float64]
 
@@ -50,14 +50,13 @@ class TorchStream:
         self._turned = self._root.transpose(1, 2).contiguous()
         e0 = torch.from_numpy(np.array(work.problem.initial_error[work.block_size])).to(work.device, dtype)
         self._e0 = e0.reshape(problems, dimension, 1).expand(-1, -1, settings).contiguous()
-        self._lr = torch.from_numpy(work.rates).to(work.device, dtype)
+        self._update = TorchUpdate(work.rule, self._e0, torch.from_numpy(work.rates).to(work.device, dtype))
         # A CUDA graph moves the default generator of the device forward by itself, and no other one.
         self._generator = torch.Generator() if work.device == "cpu" else None
-        self._e, self._m, self._v, self._d, self._s, self._g = (torch.empty_like(self._e0) for _ in range(6))
+        self._e, self._d, self._s, self._g = (torch.empty_like(self._e0) for _ in range(4))
         self._r = torch.empty((problems, batch, settings), dtype=dtype, device=work.device)
         self._z = torch.empty((problems, batch, dimension), dtype=dtype, device=work.device)
         self._xi = torch.empty((problems, batch, 1), dtype=dtype, device=work.device)
-        self._p1, self._p2 = (torch.ones((), dtype=dtype, device=work.device) for _ in range(2))
         self._of_blocks = (-1, work.block_size, settings)
         self.gaps = torch.zeros((at_once, problems, settings), dtype=dtype, device=work.device)
 
@@ -66,10 +65,7 @@ class TorchStream:
         if self._generator is not None:
             self._generator.manual_seed(0)
         self._e.copy_(self._e0)
-        for state in (self._m, self._v):
-            state.zero_()
-        for clock in (self._p1, self._p2):
-            clock.fill_(1.0)
+        self._update.start()
         self._to_coordinates()
 
     def advance(self) -> None:
@@ -83,7 +79,7 @@ class TorchStream:
         torch.bmm(self._turned, self._e.view(self._of_blocks), out=self._d.view(self._of_blocks))
 
     def _step(self) -> None:
-        e, g, m, v, lr = self._e, self._g, self._m, self._v, self._lr
+        g = self._g
         self._z.normal_(generator=self._generator)
         self._xi.normal_(generator=self._generator)
         torch.bmm(self._z, self._d, out=self._r)
@@ -91,16 +87,7 @@ class TorchStream:
         torch.bmm(self._z.transpose(1, 2), self._r, out=self._s)
         torch.bmm(self._root, self._s.view(self._of_blocks), out=g.view(self._of_blocks))
         g.div_(self._work.batch)
-        if self._work.rule == "gd":
-            e.sub_(g * lr)
-        elif self._work.rule == "signsgd":
-            e.sub_(torch.sign(g).mul_(lr))
-        else:
-            self._p1.mul_(_BETA1)
-            self._p2.mul_(_BETA2)
-            m.mul_(_BETA1).add_(g, alpha=1 - _BETA1)
-            v.mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
-            e.sub_((m * (lr / (1 - self._p1))).div_((v / (1 - self._p2)).sqrt_().add_(_EPS)))
+        self._update.step(self._e, g)
 
 
 def jax_stream(work: "Work") -> Callable[[], Final]:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from quadsim.cli.bench.streams import LABEL_NOISE, TorchStream, jax_stream
+from quadsim.cli.bench.torch_update import TorchUpdate
 from quadsim.simulator.engines import simulate
 from quadsim.simulator.engines.baseline import simulate_torch
 from quadsim.simulator.problems.oracles import Stream
@@ -28,7 +29,6 @@ LOOPED_RUNS = 2
 """Number of runs of the Python loop over instances; its time is proportional to their number, and is scaled up."""
 
 _AT_ONCE = 50  # steps in one CUDA graph
-_BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
 
 Final = NDArray[np.float64]
 
@@ -164,40 +164,22 @@ class _Batch:
         self._h = tensor(work.problem.hessian[work.block_size]).reshape(*shape, work.block_size)
         e0 = tensor(work.problem.initial_error[work.block_size]).reshape(*shape, 1)
         self._e0 = e0.expand(-1, -1, work.settings).contiguous()
-        self._lr = tensor(work.rates)
+        self._update = TorchUpdate(work.rule, self._e0, tensor(work.rates))
         self._e, self._g = self._e0.clone(), torch.empty_like(self._e0)
-        self._m, self._v = torch.zeros_like(self._e0), torch.zeros_like(self._e0)
-        self._p1, self._p2 = (torch.ones((), dtype=dtype, device=work.device) for _ in range(2))
         self.gaps = torch.zeros((_AT_ONCE, work.problems, work.settings), dtype=dtype, device=work.device)
 
     def start(self) -> None:
         """Go back to the start."""
         self._e.copy_(self._e0)
-        for state in (self._m, self._v):
-            state.zero_()
-        for clock in (self._p1, self._p2):
-            clock.fill_(1.0)
+        self._update.start()
         torch.bmm(self._h, self._e, out=self._g)
 
     def advance(self) -> None:
         """Take _AT_ONCE steps."""
         for t in range(_AT_ONCE):
-            self._step()
+            self._update.step(self._e, self._g)
             torch.bmm(self._h, self._e, out=self._g)
             self.gaps[t] = (self._e * self._g).view(self._work.problems, -1, self._work.settings).sum(1)
-
-    def _step(self) -> None:
-        e, g, m, v, lr = self._e, self._g, self._m, self._v, self._lr
-        if self._work.rule == "gd":
-            e.sub_(g * lr)
-        elif self._work.rule == "signsgd":
-            e.sub_(torch.sign(g).mul_(lr))
-        else:
-            self._p1.mul_(_BETA1)
-            self._p2.mul_(_BETA2)
-            m.mul_(_BETA1).add_(g, alpha=1 - _BETA1)
-            v.mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
-            e.sub_((m * (lr / (1 - self._p1))).div_((v / (1 - self._p2)).sqrt_().add_(_EPS)))
 
 
 def _captured(batch: _Batch | TorchStream) -> Callable[[], None]:

@@ -4,17 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from quadsim.cli.commands import bench_options as options
 from quadsim.cli.console import (
-    Ends,
     JsonOption,
     StyleOption,
     comma_list,
+    deliver,
     given_path,
     number,
-    print_json,
     progress_lines,
     usage_errors,
 )
@@ -112,7 +109,6 @@ def _measure_main_job(rounds: int, out: Path | None, *, as_json: bool, quiet: bo
 
     from quadsim.cli.bench.main_job import MAIN_JOB, main_job_text, measure_main_job
     from quadsim.cli.text.environment import environment
-    from quadsim.simulator.support import store
 
     found = measure_main_job(rounds, progress_lines(quiet=quiet or as_json))
     record = {
@@ -120,16 +116,7 @@ def _measure_main_job(rounds: int, out: Path | None, *, as_json: bool, quiet: bo
         "command": f"quadsim {' '.join(MAIN_JOB)}",
         "runs": [asdict(one) for one in found],
     }
-    ends = Ends()
-    if out is not None:
-        with ends.attempt("bench-main-job.json", "what was measured is printed all the same"):
-            out.mkdir(parents=True, exist_ok=True)
-            store.write_json(out / "bench-main-job.json", record)
-    if as_json:
-        print_json(record)
-    else:
-        typer.echo(main_job_text(found))
-    ends.exit()
+    deliver(record, main_job_text(found), out, ["bench-main-job.json"], as_json=as_json)
 
 
 def _works(
@@ -182,8 +169,6 @@ def _time(
 ) -> None:  # fmt: skip
     """Time the works, write the files and print the table."""
     from quadsim.cli.bench import compare, compare_closed_form, measure_slope
-    from quadsim.simulator.support import store
-    from quadsim.simulator.support.paths import shown
 
     found = [compare(work, rounds=rounds, ways=beside, memory=memory, progress=progress) for work in works]
     growth: list[Slope] = []
@@ -193,22 +178,14 @@ def _time(
     progress("closed form: 10^9 steps against 10^3")
     closed = compare_closed_form(rounds=rounds).tolist()
     record = document(found, growth, closed)
-    ends = Ends()
-    if out is not None:
-        with ends.attempt("bench.json", "the times are printed all the same"):
-            out.mkdir(parents=True, exist_ok=True)
-            store.write_json(out / "bench.json", record)
-        with ends.attempt("the figure", "the times are printed all the same"):
-            from quadsim.cli.bench.figure import save_figure
 
-            save_figure(found, out)
-    if as_json:
-        print_json(record)
-    else:
-        typer.echo(text(found, growth, closed))
-        if out is not None and not ends.failed:
-            typer.echo(f"Files: {shown(out)}/ (bench.json, bench.png, bench.pdf)")
-    ends.exit()
+    def draw(folder: Path) -> None:
+        from quadsim.cli.bench.figure import save_figure
+
+        save_figure(found, folder)
+
+    names = ["bench.json", "bench.png", "bench.pdf"]
+    deliver(record, text(found, growth, closed), out, names, as_json=as_json, draw=draw)
 
 
 def document(found: "list[Comparison]", growth: "list[Slope]", closed: list[float]) -> dict[str, Any]:
