@@ -44,10 +44,6 @@ def _eq(left: Any, right: Any) -> Any:
     return sp.Eq(left, right, evaluate=False)
 
 
-def _gt(left: Any, right: Any) -> Any:
-    return sp.Gt(left, right, evaluate=False)
-
-
 _x, _y, _c, _A, _B, _C, _u, _v = sp.symbols("any_x any_y any_c any_A any_B any_C any_u any_v", real=True)
 _p, _q = sp.symbols("any_p any_q", positive=True)
 _nn = sp.Symbol("any_n", nonnegative=True)
