@@ -15,7 +15,9 @@ from quadsim.simulator.models.mixer import Mixer
 from quadsim.simulator.models.mlp import MLP
 from quadsim.simulator.models.partitions import Partition, partition
 from quadsim.simulator.models.stack import Stack
-from quadsim.simulator.models.tasks import Data, Task, TokenMap, resolve_task
+from quadsim.simulator.models.tasks.catalogue import resolve_task
+from quadsim.simulator.models.tasks.sequences import TokenMap
+from quadsim.simulator.models.tasks.task import Data, Task
 from quadsim.simulator.models.transformer import Transformer
 from quadsim.simulator.support.arrays import array_of, numbers_of, positions_of
 from quadsim.simulator.support.checks import (

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from quadsim.simulator.models.problem import ToyProblem, resolve_model
-from quadsim.simulator.models.tasks import resolve_task
+from quadsim.simulator.models.tasks.catalogue import resolve_task
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.support.checks import named_options
 from quadsim.simulator.sweeps.config.grid import SweepGrid

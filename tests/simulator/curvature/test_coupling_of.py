@@ -10,7 +10,7 @@ from quadsim.simulator.curvature.along_training import coupling_along
 from quadsim.simulator.curvature.off_block import coupling_of
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
-from quadsim.simulator.models.tasks import TokenMap
+from quadsim.simulator.models.tasks.sequences import TokenMap
 from quadsim.simulator.training.loop import train
 
 PAIRS = Partition("own", ("a", "b"), (2, 2))

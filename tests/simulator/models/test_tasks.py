@@ -9,7 +9,8 @@ from sklearn.datasets import load_digits
 
 from quadsim.simulator import ToyProblem
 from quadsim.simulator.models import TASKS, Digits, Induction, ModularAddition, Text, TokenMap
-from quadsim.simulator.models.tasks import resolve_task, text_tokens
+from quadsim.simulator.models.tasks.catalogue import resolve_task
+from quadsim.simulator.models.tasks.text import text_tokens
 
 ALL = {
     "token-map": {"vocabulary": 7, "tokens": 3, "zipf": 12.0},

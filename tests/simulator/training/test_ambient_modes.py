@@ -14,7 +14,7 @@ from quadsim.simulator import BlockQuadratic, ToyProblem, measure, simulate, sim
 from quadsim.simulator.curvature.block_spectra import block_spectra
 from quadsim.simulator.curvature.hessian import gradient, hessian_products
 from quadsim.simulator.curvature.inspection import inspect_model
-from quadsim.simulator.models.tasks import resolve_task
+from quadsim.simulator.models.tasks.catalogue import resolve_task
 from quadsim.theory import check, local_steps
 
 TASK = resolve_task("token-map", vocabulary=8)

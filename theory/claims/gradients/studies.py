@@ -12,7 +12,7 @@ from quadsim.simulator.curvature.head_norms import head_norms
 from quadsim.simulator.curvature.hessian import gradient
 from quadsim.simulator.figures.table_figures import lines_figure, ticks_at
 from quadsim.simulator.models.problem import ToyProblem
-from quadsim.simulator.models.tasks import TokenMap
+from quadsim.simulator.models.tasks.sequences import TokenMap
 from quadsim.simulator.models.transformer import Transformer
 from quadsim.simulator.problems.heterogeneity import block_gradient_norms, spread
 from quadsim.simulator.rules.optimizer import OptimizerSpec
