@@ -8,17 +8,21 @@ from quadsim.theory.claims.judging import Claim
 from quadsim.theory.claims.networks.architectures import ARCHITECTURES
 from quadsim.theory.claims.networks.batches import BATCHES
 from quadsim.theory.claims.networks.blocks import BLOCKS
+from quadsim.theory.claims.networks.delta import DELTA
 from quadsim.theory.claims.networks.finetuning import FINETUNING
+from quadsim.theory.claims.networks.head_rows import HEAD_ROWS
 from quadsim.theory.claims.networks.hessians import HESSIANS
 from quadsim.theory.claims.networks.heterogeneity import HETEROGENEITY
 from quadsim.theory.claims.networks.pretraining import PRETRAINING
 from quadsim.theory.claims.networks.scaled import SCALED
 from quadsim.theory.claims.networks.schedules import SCHEDULES
 from quadsim.theory.claims.quadratics.adam import ADAM_QUADRATICS
+from quadsim.theory.claims.quadratics.alignment import ALIGNMENT
 from quadsim.theory.claims.quadratics.blockwise import BLOCKWISE
 from quadsim.theory.claims.quadratics.cases import QUADRATICS
 from quadsim.theory.claims.quadratics.coupling import COUPLED
 from quadsim.theory.claims.quadratics.limits import LIMITS
+from quadsim.theory.claims.quadratics.rotation import ROTATION
 from quadsim.theory.claims.theorems.bounds import BOUNDS
 
 __all__ = ["CLAIMS"]
@@ -28,11 +32,15 @@ CLAIMS: dict[str, Claim] = {
     for claim in (
         *BOUNDS,
         *QUADRATICS,
+        *ALIGNMENT,
+        *ROTATION,
         *ADAM_QUADRATICS,
         *BLOCKWISE,
         *COUPLED,
         *LIMITS,
         *BLOCKS,
+        *DELTA,
+        *HEAD_ROWS,
         *HESSIANS,
         *HETEROGENEITY,
         *SCALED,

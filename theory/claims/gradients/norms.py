@@ -16,7 +16,7 @@ from quadsim.simulator.models import MLP, Conv, Model, Task, Text, TokenMap, Tra
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.problems import heterogeneity as het
 from quadsim.simulator.training.loop import train
-from quadsim.theory.claims.judging import TOMIHARI, Claim, Condition, Fixed, Found, Setting, measured_median
+from quadsim.theory.claims.judging import PROTOTYPES, TOMIHARI, Claim, Condition, Fixed, Found, Setting, measured_median
 
 __all__ = ["GRADIENTS"]
 
@@ -114,7 +114,6 @@ def _draw_correlation(tables: Mapping[str, pd.DataFrame]) -> Figure:
     )
 
 
-_FIRST = "runs of a few seeds of prototypes"
 _HOLM = "named smallest effects, power, Holm's correction and contrasts with the control in place of thresholds"
 
 GRADIENTS = (
@@ -128,7 +127,7 @@ GRADIENTS = (
             "exact spectral norms of the blocks",
         ),
         history=(
-            Fixed("2026-11-22", "ab51efb74f10bbbf", _FIRST),
+            Fixed("2026-11-22", "ab51efb74f10bbbf", PROTOTYPES),
             Fixed("2026-11-26", "d7efba22e78f2886", "the full run of 2026-11-22", _HOLM),
         ),
         conditions=tuple(

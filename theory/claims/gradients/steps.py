@@ -16,6 +16,7 @@ from quadsim.simulator.runs.training_run import TrainingRun
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.judging import (
+    PROTOTYPES,
     TOMIHARI,
     Cells,
     Claim,
@@ -251,7 +252,6 @@ def _draw_dimension(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 _NEARER = "nearer to -1/2 than to {}"
-_FIRST = "runs of a few seeds of prototypes"
 _HOLM = "named smallest effects, power, Holm's correction and contrasts with the control in place of thresholds"
 
 _SEEN_SOFT = (
@@ -279,7 +279,7 @@ STEPS = (
             "the paper's experiments are on Transformers; the MLP on digits is added here, and one claim is made of all three",
         ),
         history=(
-            Fixed("2026-11-22", "53bc244774e43719", _FIRST),
+            Fixed("2026-11-22", "53bc244774e43719", PROTOTYPES),
             Fixed("2026-11-26", "94727b6560e97575", "the full run of 2026-11-22", _HOLM),
             Fixed("2026-11-26", "b912a12bff01a413", _SEEN_SOFT, _NEW_SOFT),
             Fixed(
@@ -362,7 +362,7 @@ STEPS = (
         source="arXiv 2502.00213, in the form derived here for quadratics",
         fidelity=("quadratics in place of networks",),
         history=(
-            Fixed("2026-11-22", "82bd5c12d13d8a07", _FIRST),
+            Fixed("2026-11-22", "82bd5c12d13d8a07", PROTOTYPES),
             Fixed("2026-11-26", "0f23aa646f961735", "the full run of 2026-11-22", _HOLM),
         ),
         proofs=("sign-constant",),

@@ -10,11 +10,12 @@ from quadsim.theory.claims.judging.measured import Measured, measured_median, me
 from quadsim.theory.claims.judging.proofs import Proved, identity, tried
 from quadsim.theory.claims.judging.reach import Law, Reach
 from quadsim.theory.claims.judging.setting import SIZES, Setting
-from quadsim.theory.claims.judging.sources import BEYOND, KUNSTNER, SRECKOVIC, TOMIHARI, ZHANG
+from quadsim.theory.claims.judging.sources import BEYOND, KUNSTNER, PROTOTYPES, SRECKOVIC, TOMIHARI, ZHANG
 
 __all__ = [
     "BEYOND",
     "KUNSTNER",
+    "PROTOTYPES",
     "SIZES",
     "SRECKOVIC",
     "TOMIHARI",

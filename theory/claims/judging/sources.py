@@ -1,6 +1,6 @@
-"""The papers whose claims are tried."""
+"""The papers whose claims are tried, and what the first criteria were fixed after."""
 
-__all__ = ["BEYOND", "KUNSTNER", "SRECKOVIC", "TOMIHARI", "ZHANG"]
+__all__ = ["BEYOND", "KUNSTNER", "PROTOTYPES", "SRECKOVIC", "TOMIHARI", "ZHANG"]
 
 ZHANG = "Zhang et al."
 """Why Transformers Need Adam: A Hessian Perspective, arXiv 2402.16788."""
@@ -13,3 +13,5 @@ SRECKOVIC = "Srećković et al."
 """Is your batch size the problem? Revisiting the Adam-SGD gap in language modeling, arXiv 2506.12543."""
 BEYOND = "Beyond the papers"
 """Experiments that neither paper has."""
+PROTOTYPES = "runs of a few seeds of prototypes"
+"""What had been seen when the criteria of 2026-11-22 were fixed."""

@@ -1,4 +1,4 @@
-"""Claims on how block-diagonal the Hessian of a network is: rows of classes and neurons, blocks between layers, and delta."""
+"""Claims on how block-diagonal the Hessian of a network is: rows of classes and neurons, and blocks between layers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,16 +8,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from quadsim.simulator.curvature.block_spectra import whole_hessian
-from quadsim.simulator.curvature.off_block import off_block_of
-from quadsim.simulator.curvature.spectral_heterogeneity import log_deviation
-from quadsim.simulator.curvature.tensors import largest_eigenvalues, row_shares
+from quadsim.simulator.curvature.tensors import row_shares
 from quadsim.simulator.figures.table_figures import dots_figure, lines_figure
-from quadsim.simulator.models import MLP, Conv, Digits, Gaussians, Model, Task, TokenMap, ToyProblem, Transformer
-from quadsim.simulator.problems.heterogeneity import block_gradient_norms
+from quadsim.simulator.models import MLP, Digits, Gaussians, Model, Task, TokenMap, ToyProblem
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.judging import (
-    BEYOND,
-    TOMIHARI,
     ZHANG,
     Cells,
     Claim,
@@ -30,24 +25,28 @@ from quadsim.theory.claims.judging import (
     measured_median,
 )
 
-__all__ = ["BLOCKS"]
+__all__ = ["BLOCKS", "NET", "OWN_SCALE"]
 
 Array = NDArray[np.float64]
 
-_SCALE = "the number has a scale of its own: "
+OWN_SCALE = "the number has a scale of its own: "
+"""Begins the reason for a level of a measure that is a share or a ratio."""
+
 _SMALL = "runs of 1 to 8 seeds of other sizes, listed in the design notes"
-_NET = MLP(8, 1, activation="relu", embedded=False)
 
-
-# Rows of classes and of neurons.
+NET = MLP(8, 1, activation="relu", embedded=False)
+"""The MLP of the claims on blocks."""
 
 _CLASSES = (2.0, 10.0, 100.0, 300.0, 1000.0)
+
 _HIDDEN, _OUTPUT, _BETWEEN = "within the hidden layer", "within the output layer", "between the layers"
+
 _CE, _MSE = "cross-entropy", "squared loss"
+
 _LOSSES = {_CE: "cross-entropy", _MSE: "mse"}
 
-
 _VECTORS = 1000
+
 _BESIDE = {"250 vectors": (250, 0), "4000 vectors": (4000, 0), "after 100 steps": (_VECTORS, 100)}
 """Number of vectors and of steps of Adam: beside the start on 1,000 vectors, at which the claim is judged."""
 
@@ -59,7 +58,7 @@ def _rows_at(
     found: dict[str, Array] = {}
     for words, loss in _LOSSES.items():
         problem = ToyProblem.generate(
-            _NET,
+            NET,
             Gaussians(features=8, classes=int(classes), sequences=vectors),
             loss=loss,
             problems=setting.pick(tiny=1, quick=2, full=seeds),
@@ -134,11 +133,9 @@ def _draw_class_count(tables: Mapping[str, pd.DataFrame]) -> Figure:
     )
 
 
-# Blocks of whole matrices, at the start.
-
 _STARTS: dict[str, tuple[Model, Task]] = {
-    "MLP of 8 neurons on digits": (_NET, Digits(patch=8, sequences=128, batch=None)),
-    "MLP of 8 neurons on Gaussians, 10 classes": (_NET, Gaussians(features=16, classes=10, sequences=500)),
+    "MLP of 8 neurons on digits": (NET, Digits(patch=8, sequences=128, batch=None)),
+    "MLP of 8 neurons on Gaussians, 10 classes": (NET, Gaussians(features=16, classes=10, sequences=500)),
     "MLP of width 8 on 16 tokens": (MLP(8, 2), TokenMap(16)),
 }
 
@@ -183,9 +180,8 @@ def _draw_matrices(tables: Mapping[str, pd.DataFrame]) -> Figure:
     )
 
 
-# Blocks between layers along training.
-
 _DROPS = (0.3, 0.1)
+
 _SEPARATION = 2.0
 
 
@@ -217,7 +213,7 @@ _OFF, _OFF_SHARE = (
 
 def _vanishes_at(separation: float, setting: Setting) -> pd.DataFrame:
     task = Gaussians(8, 10, setting.pick(tiny=20, quick=100, full=100), separation=separation)
-    problem = ToyProblem.generate(_NET, task, problems=setting.pick(tiny=2, quick=3, full=24), seed=setting.seed)
+    problem = ToyProblem.generate(NET, task, problems=setting.pick(tiny=2, quick=3, full=24), seed=setting.seed)
     steps, every = setting.pick(tiny=(20, 10), quick=(600, 60), full=(900, 30))
     rows, first = [], None
     for step, theta, loss in _along(problem, steps, every):
@@ -277,140 +273,6 @@ def _draw_vanishes(tables: Mapping[str, pd.DataFrame]) -> Figure:
         ylabel="between the layers, over the start",
         title="What lies between the layers of an MLP while its loss falls",
         reference=1.0,
-    )
-
-
-# delta over Lambda.
-
-_SPOKEN: dict[str, tuple[Model, Task]] = {
-    "MLP": (_NET, Digits(patch=8, sequences=64, batch=None)),
-    "convolution": (Conv(4, layers=2), TokenMap(8)),
-    "Transformer": (Transformer(4, layers=1, heads=1), TokenMap(8)),
-}
-
-
-_ALONG = (0, 3, 10, 30, 100, 300, 1000)
-
-
-def _least(average: str, name: str) -> str:
-    return f"least delta/{average} at seven steps along training, {name}"
-
-
-def _delta_rows(name: str, steps: tuple[int, ...], setting: Setting, seeds: int = 24) -> pd.DataFrame:
-    model, task = _SPOKEN[name]
-    problem = ToyProblem.generate(model, task, problems=setting.pick(tiny=1, quick=2, full=seeds), seed=setting.seed)
-    run = train(problem, "adam", lr=0.01, steps=max(steps[-1], 1), snapshots=steps, dtype="float64")
-    assert run.snapshots is not None
-    cut, rows = problem.partition("module"), []
-    for i, step in enumerate(steps):
-        theta, stack = run.snapshots.theta[:, 0, i], problem.stack()
-        hessians, _ = whole_hessian(stack, theta)
-        gradients = np.square(block_gradient_norms(run.snapshots.gradient[:, 0, i], cut.sizes)) * np.array(cut.sizes)
-        for e, hessian in enumerate(hessians):
-            ratio, _, over = off_block_of(hessian, cut)
-            norms = np.array([np.abs(np.linalg.eigvalsh(hessian[a:b, a:b])).max() for a, b in cut.ranges])
-            delta = ratio * over * norms.max()
-            by_gradient = float((gradients[e] * norms).sum() / gradients[e].sum())
-            by_size = float((np.array(cut.sizes) * norms).sum() / sum(cut.sizes))
-            rows.append({
-                "network": name,
-                "step": step,
-                "index": e,
-                "Lambda_G": delta / by_gradient,
-                "Lambda_P": delta / by_size,
-            })
-    return pd.DataFrame(rows)
-
-
-def _delta_cell(name: str, setting: Setting) -> pd.DataFrame:
-    return _delta_rows(name, setting.pick(tiny=(0, 3), quick=(0, 30, 300), full=_ALONG), setting, seeds=60)
-
-
-def _delta(parts: Sequence[pd.DataFrame], _: Setting) -> Found:
-    table = pd.concat(parts, ignore_index=True)
-    least = table.groupby(["network", "index"], sort=False)[["Lambda_G", "Lambda_P"]].min().reset_index()
-    return Found(
-        [
-            measured_median(_least(average, str(name)), same[average])
-            for name, same in least.groupby("network", sort=False)
-            for average in ("Lambda_G", "Lambda_P")
-        ],
-        {"delta": table},
-    )
-
-
-def _delta_at(step: float, setting: Setting) -> dict[str, Array]:
-    last = int(setting.pick(tiny=min(step, 3.0), quick=min(step, 100.0), full=step))
-    at = (0,) if last <= 1 else (0, last)
-    return {
-        f"{name}, Lambda_G": (table := _delta_rows(name, at, setting))[table["step"] == at[-1]]["Lambda_G"].to_numpy()
-        for name in _SPOKEN
-    }
-
-
-def _draw_delta(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    table = tables["delta"].melt(["network", "step", "index"], ["Lambda_G", "Lambda_P"], "average", "ratio")
-    return lines_figure(
-        table.assign(at=table["step"] + 1, panel="delta over " + table["average"]),
-        x="at",
-        y="ratio",
-        by="network",
-        panel="panel",
-        xlabel="step + 1 of Adam",
-        ylabel="|H - blocks| over the mean smoothness",
-        title="The theorems with delta speak of a network below the dotted line (1/3)",
-        reference=1 / 3,
-    )
-
-
-# Rows of the head, by class frequency.
-
-_FREQUENCY = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
-_FITTED = 100.0
-
-
-def _sd_rows(stage: str, ratio: float) -> str:
-    return f"sd of log10 curvature over the rows of the head, {stage}, frequencies spread by {ratio:g}"
-
-
-def _head_rows(ratio: float, setting: Setting) -> dict[str, Array]:
-    classes = setting.pick(tiny=4, quick=16, full=16)
-    problem = ToyProblem.generate(
-        MLP(8, 1),
-        Gaussians(8, classes, setting.pick(tiny=32, quick=320, full=320)),
-        heterogeneity=ratio,
-        problems=setting.pick(tiny=2, quick=6, full=24),
-        seed=setting.seed,
-    )
-    labels = [label for label in problem.partition("unit").labels if label.startswith("head")]
-    steps = setting.pick(tiny=3, quick=100, full=100)
-    run = train(problem, "adam", lr=0.01, steps=steps, snapshots=(0, steps), dtype="float64")
-    assert run.snapshots is not None
-    return {
-        stage: log_deviation(
-            largest_eigenvalues(problem.stack(), run.snapshots.theta[:, 0, i], labels, "unit", modulus=True)
-        )
-        for i, stage in enumerate(("at the start", "after 100 steps"))
-    }
-
-
-def _zipf(setting: Setting) -> Found:
-    rows, measured = [], []
-    for ratio in (1.0, _FITTED):
-        for stage, values in _head_rows(ratio, setting).items():
-            measured.append(measured_median(_sd_rows(stage, ratio), values))
-            rows += [{"ratio": f"{ratio:g}", "stage": stage, "index": i, "sd": v} for i, v in enumerate(values)]
-    return Found(measured, {"rows": pd.DataFrame(rows)})
-
-
-def _draw_zipf(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    return dots_figure(
-        tables["rows"].assign(by="frequencies spread by " + tables["rows"]["ratio"]),
-        x="stage",
-        y="sd",
-        by="by",
-        ylabel="sd over the rows of log10 of the largest eigenvalue",
-        title="Rare classes make the rows of the head unlike, once the head has learned the frequencies",
     )
 
 
@@ -492,7 +354,7 @@ BLOCKS = (
                 effect=0.25,
                 scale="difference",
                 because="nearly block-diagonal: at the least, more of the squared entries inside the blocks than outside",
-                level=f"{_SCALE}at one half as much lies outside as inside",
+                level=f"{OWN_SCALE}at one half as much lies outside as inside",
             )
             for name in _STARTS
         ),
@@ -548,112 +410,6 @@ BLOCKS = (
             null=1.0,
             onset=0.5,
             caption="At a matched loss; towards the left the task is fitted.",
-        ),
-    ),
-    Claim(
-        id="delta-over-lambda",
-        claim="Networks are so near to block-diagonal that the theorems with delta speak of them: delta is at most a third of "
-        "Lambda somewhere along training.",
-        group=TOMIHARI,
-        source="arXiv 2502.00213, its theorems with delta (gradient-complexity-general and sign-complexity-general here)",
-        fidelity=(
-            "networks of 200 to 700 parameters",
-            "blocks by matrix",
-            "the paper states no number for delta; it says that delta is small where the Hessian is nearly block-diagonal",
-        ),
-        history=(
-            Fixed(
-                "2026-11-26",
-                "05507c709f5a2c88",
-                "shares off the blocks of .7 to .9 in stored runs; a run of this experiment at the size of the tests",
-            ),
-            Fixed(
-                "2026-11-26",
-                "b0fe6870771f24cf",
-                "the full run of 2026-11-26 with 24 seeds and the steps 0, 10, 100 and 1000: medians of .35 and .38 "
-                "(MLP), 1.1 and 1.7 "
-                "(convolution), 3.7 and 6.2 (Transformer)",
-                "the least over seven steps in place of four, and 60 seeds, as a condition had power .38",
-            ),
-        ),
-        instruments=("delta-over-lambda",),
-        conditions=tuple(
-            Condition(
-                measure=_least(average, name),
-                null=1 / 3,
-                effect=1 / 4.5,
-                because="1/3 is the hypothesis of the theorems; a factor 1.5 from it counts",
-                level=f"{_SCALE}the hypothesis of the theorems is 1/3",
-            )
-            for name in _SPOKEN
-            for average in ("Lambda_G", "Lambda_P")
-        ),
-        method="delta = |H - blkdiag H| in the spectral norm over the means of the blocks' spectral norms, weighted by squared "
-        "gradient norms (Lambda_G) or sizes (Lambda_P), at the start and after 3 to 1000 steps of full-batch Adam; "
-        "the least of the "
-        "seven counts, which favours the claim. "
-        "`Opposite shown` means: the theorems are not applicable to these networks.",
-        experiment=Cells(lambda setting: tuple(_SPOKEN), _delta_cell, _delta),
-        draw=_draw_delta,
-        caption="Medians over seeds, bars from 10% to 90%. Dotted: the hypothesis of the theorems.",
-        reach=Reach(
-            variable="step of Adam",
-            values=(1.0, 10.0, 100.0, 1000.0),
-            measure=_delta_at,
-            quantity="delta over Lambda_G",
-            null=1.0,
-            onset=1 / 3,
-            caption="Below 1/3 the theorems speak of the network. Step 1 stands for the start.",
-        ),
-    ),
-    Claim(
-        id="head-rows-zipf",
-        claim="Unequal class frequencies make the row blocks of the head unlike in curvature, once the frequencies are learned.",
-        group=BEYOND,
-        source="follows from the head's row blocks p(1 - p) h h^T: at a fitted marginal p is the frequency of the class",
-        fidelity=("no paper has this experiment",),
-        history=(
-            Fixed(
-                "2026-11-26",
-                "0b821e3f8a5d6304",
-                "30 steps on a token map, 6 seeds: .43 against .38, as tokens are fitted one by one",
-            ),
-        ),
-        instruments=("sd-largest",),
-        conditions=(
-            Condition(
-                measure=_sd_rows("after 100 steps", _FITTED),
-                control=_sd_rows("after 100 steps", 1.0),
-                null=0.0,
-                effect=0.2,
-                scale="difference",
-                because="a factor of 1.6 in curvature",
-            ),
-            Condition(
-                measure=_sd_rows("at the start", _FITTED),
-                control=_sd_rows("at the start", 1.0),
-                null=0.0,
-                effect=0.2,
-                scale="difference",
-                because="the start does not know the frequencies",
-                absent=True,
-            ),
-        ),
-        method="MLP of width 8 on 320 Gaussian vectors, 16 random classes that have frequencies spread by 100 "
-        "(Zipf) or equal ones; the largest "
-        "eigenvalue of the block of each row of the head, at the start and after 100 steps of Adam at 0.01.",
-        experiment=_zipf,
-        draw=_draw_zipf,
-        caption="A dot per seed, bars at medians.",
-        reach=Reach(
-            variable="largest over smallest class frequency",
-            values=_FREQUENCY,
-            measure=_head_rows,
-            quantity="sd of log10 of the largest eigenvalue over the rows",
-            null=0.0,
-            onset=0.2,
-            log="x",
-            caption="At the start the rows do not know the frequencies; after 100 steps they do.",
         ),
     ),
 )

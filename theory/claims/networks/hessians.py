@@ -14,7 +14,18 @@ from quadsim.simulator.curvature.spectral_distance import node_distance, nodes_i
 from quadsim.simulator.figures.table_figures import dots_figure
 from quadsim.simulator.models import MLP, Conv, Model, TokenMap, ToyProblem, Transformer
 from quadsim.simulator.training.loop import train
-from quadsim.theory.claims.judging import ZHANG, Cells, Claim, Condition, Fixed, Found, Reach, Setting, measured_median
+from quadsim.theory.claims.judging import (
+    PROTOTYPES,
+    ZHANG,
+    Cells,
+    Claim,
+    Condition,
+    Fixed,
+    Found,
+    Reach,
+    Setting,
+    measured_median,
+)
 
 __all__ = ["HESSIANS"]
 
@@ -125,7 +136,6 @@ def _draw_whole_spectra(tables: Mapping[str, pd.DataFrame]) -> Figure:
     )
 
 
-_FIRST = "runs of a few seeds of prototypes"
 _HOLM = "named smallest effects, power and Holm's correction in place of thresholds"
 _CONTRAST = "a quotient with the distance between the blocks of the same seed is a contrast itself"
 
@@ -144,7 +154,7 @@ HESSIANS = (
             "that only shapes count, though the paper's blocks differ in scale too",
         ),
         history=(
-            Fixed("2026-11-22", "6be7951d3c7b0be0", _FIRST),
+            Fixed("2026-11-22", "6be7951d3c7b0be0", PROTOTYPES),
             Fixed("2026-11-26", "44ea27a5c50d685d", "the full run of 2026-11-22", _HOLM),
             Fixed(
                 "2026-11-26",

@@ -11,6 +11,7 @@ from quadsim.simulator.engines import simulate
 from quadsim.simulator.figures.table_figures import heat_figure, lines_figure
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.theory.claims.judging import (
+    PROTOTYPES,
     ZHANG,
     Claim,
     Condition,
@@ -227,7 +228,6 @@ def _draw_conditions(tables: Mapping[str, pd.DataFrame]) -> Figure:
     )
 
 
-_FIRST = "runs of a few seeds of prototypes"
 _HOLM = "named smallest effects, power and Holm's correction in place of a threshold for the interval"
 
 ADAM_QUADRATICS = (
@@ -239,7 +239,9 @@ ADAM_QUADRATICS = (
         source="arXiv 2402.16788, the remark that beta2 < 1 needs a decaying rate; cycle and stability derived here",
         fidelity=("the paper has a remark and no experiment",),
         history=(
-            Fixed("2026-11-22", "818dba8a48f174f2", f"{_FIRST}; they measured the smallest gap of the end of a run"),
+            Fixed(
+                "2026-11-22", "818dba8a48f174f2", f"{PROTOTYPES}; they measured the smallest gap of the end of a run"
+            ),
             Fixed("2026-11-26", "96940ba3b9966da4", "the full run of 2026-11-22", _HOLM),
         ),
         proofs=("adam-cycle",),
@@ -284,7 +286,7 @@ ADAM_QUADRATICS = (
             "random matrices with a geometric spectrum; the sizes and condition numbers of the paper are not all known",
         ),
         history=(
-            Fixed("2026-11-22", "fde6e8d9046008dc", _FIRST),
+            Fixed("2026-11-22", "fde6e8d9046008dc", PROTOTYPES),
             Fixed("2026-11-26", "745d6de22ff00bbe", "the full run of 2026-11-22", _HOLM),
         ),
         conditions=tuple(

@@ -17,7 +17,9 @@ from quadsim.theory.claims.judging import Condition, Measured, measured_median
 
 __all__ = [
     "CONTRAST",
+    "HALVED",
     "MATCHED",
+    "MATCHING",
     "NOISE",
     "PAIRS",
     "PLANNED",
@@ -48,6 +50,16 @@ _BECAUSE = {
     TWICE: "half the steps; where the seeds scatter by orders of magnitude, as here, a smaller factor is not told from none",
 }
 CONTRAST = "a quotient of two optimizers on the same problem is a contrast itself"
+
+HALVED = (
+    "named smallest effects, power and Holm's correction; contrasts with the control; rates chosen on half of the seeds and "
+    "judged on the others; a seed on which neither optimizer reaches the target is not comparable, no longer a quotient of 1"
+)
+"""Why criteria were changed on 2026-11-26, in words of their histories; so the next one."""
+MATCHING = (
+    "gradient descent without momentum against Adam without it, and both with momentum 0.9; before, Adam with momentum ran "
+    "against gradient descent without"
+)
 
 WITHIN_REACH = 1e-3
 """A tolerance that sign steps of constant length can reach: below some gap they only oscillate around the minimizer."""

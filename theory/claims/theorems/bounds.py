@@ -11,6 +11,7 @@ from quadsim.simulator.engines import simulate
 from quadsim.simulator.figures.table_figures import lines_figure, points_figure, shares_figure
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.theory.claims.judging import (
+    PROTOTYPES,
     TOMIHARI,
     ZHANG,
     Claim,
@@ -371,7 +372,6 @@ def _draw_arrivals(tables: Mapping[str, pd.DataFrame]) -> Figure:
     )
 
 
-_FIRST = "runs of a few seeds of prototypes"
 _SPLIT = "proofs and identities stand in a column of their own; no condition on a sample is left"
 
 BOUNDS = (
@@ -383,7 +383,7 @@ BOUNDS = (
         source="arXiv 2402.16788, Proposition 1, in the squared form derived here",
         fidelity=("the paper's version of 2024 has no square; its authors' thesis (arXiv 2608.16760) has it",),
         history=(
-            Fixed("2026-11-22", "577e17ae24b732d4", _FIRST),
+            Fixed("2026-11-22", "577e17ae24b732d4", PROTOTYPES),
             Fixed("2026-11-26", "4a334fcaede29743", "the full run of 2026-11-22", _SPLIT),
         ),
         proofs=("gd-lower", _ATTAINED),
@@ -401,7 +401,7 @@ BOUNDS = (
             "the authors' thesis (arXiv 2608.16760) has the square: that statement is gd-lower, which is proved",
         ),
         history=(
-            Fixed("2026-11-22", "20b1ebefdab639da", _FIRST),
+            Fixed("2026-11-22", "20b1ebefdab639da", PROTOTYPES),
             Fixed("2026-11-26", "1b87a96c11c10daf", "the full run of 2026-11-22", _SPLIT),
         ),
         proofs=(_UNSQUARED,),
@@ -418,7 +418,7 @@ BOUNDS = (
         source="arXiv 2402.16788, Theorem 1; sharpened and exact forms derived here",
         fidelity=("the sharpened and the exact form are not in the paper",),
         history=(
-            Fixed("2026-11-22", "128245bf6a962d59", _FIRST),
+            Fixed("2026-11-22", "128245bf6a962d59", PROTOTYPES),
             Fixed("2026-11-26", "0dcfc7d228135662", "the full run of 2026-11-22", _SPLIT),
         ),
         proofs=(*_FROZEN.values(), _ORDERED),
@@ -438,7 +438,7 @@ BOUNDS = (
             "a block of more than three coordinates has equidistant eigenvalues between those of the paper",
         ),
         history=(
-            Fixed("2026-11-22", "5d1cd9abb74521a2", _FIRST),
+            Fixed("2026-11-22", "5d1cd9abb74521a2", PROTOTYPES),
             Fixed("2026-11-26", "744d84003c82b8d4", "the full run of 2026-11-22", "an estimate, judged by nothing"),
         ),
         unjudged="no refutation: the share depends on the law of the start and the block size, which the paper leaves open",
@@ -471,7 +471,7 @@ BOUNDS = (
             "whether delta <= Lambda/3 holds on a network is the claim delta-over-lambda",
         ),
         history=(
-            Fixed("2026-11-22", "3ee166fcf62b7770", _FIRST),
+            Fixed("2026-11-22", "3ee166fcf62b7770", PROTOTYPES),
             Fixed(
                 "2026-11-26",
                 "551f585e9a693439",
