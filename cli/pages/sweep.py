@@ -173,7 +173,7 @@ def _best_table(results: Results) -> Table:
     kept = store.SUMMARY if results.histogram is None else store.HISTOGRAM
     left = f" The first {_MOST_ROWS} of {len(results.best)} rows." if len(results.best) > _MOST_ROWS else ""
     every = f"All {results.runs:,} runs at all rates: {kept}, with pandas.read_parquet."
-    runs = f"{len(config.reported)} problems a row, at most {config.steps:,} steps"
+    runs = f"{len(config.reported):,} problems a row, at most {config.steps:,} steps"
     return Table(
         f"Steps until {config.criterion} ({runs})", tuple(columns), tuple(rows), f"{family.table_note}{every}{left}"
     )

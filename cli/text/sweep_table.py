@@ -77,7 +77,7 @@ def _tails(results: Results) -> list[PrintedTable]:
 
 def _table(results: Results, label: str, best: Sequence[Mapping[str, Any]]) -> PrintedTable:
     config = results.config
-    size = f"{len(config.reported)} problems a row, at most {config.steps} steps"
+    size = f"{len(config.reported):,} problems a row, at most {config.steps:,} steps"
     title = f"Steps until {config.criterion} ({size})"
     most = "" if results.histogram is None else " (at most)"
     columns = (*criterion_columns(config, results.best_rows), *choice_columns(config), *extra_columns(results))

@@ -386,7 +386,7 @@ def _fewer(ratio: float, comparison: Comparison, new: tuple[int, str], old: tupl
 def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequence[Sequence[str]]) -> str:
     """How sure all this is: what the medians rest on, leads that are not certain, and problems that stay unsolved."""
     seeds = groups[0].comparison.seeds
-    rest = f"Medians over {seeds} problems" if seeds > 1 else "One problem at every point"
+    rest = f"Medians over {seeds:,} problems" if seeds > 1 else "One problem at every point"
     if config.select_on == "half":
         rest += f", at rates chosen on {len(config.chosen_on)} others"
     parts = [rest if seeds >= ENOUGH_SEEDS else f"{rest}, too few for intervals"]
