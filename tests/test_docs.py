@@ -80,6 +80,11 @@ def test_the_home_page_has_the_question_the_picture_and_two_commands(site, built
     assert " && ".join(commands) in (ROOT / "README.md").read_text()
 
 
+def test_the_second_notebook_ends_with_the_page_with_dials(site):
+    end = site["notebooks/2-dials-and-geometry"].rpartition("<h2")[2]
+    assert re.search(r'<iframe[^>]*src="../../explorer.html#[^"]*view=small"', end)
+
+
 def targets(text):
     """The local targets of a page: links, pictures, scripts, frames."""
     for value in re.findall(r'(?:href|src)="?([^"\s>]+)', re.sub(r"<(pre|code).*?</\1>", "", text, flags=re.DOTALL)):

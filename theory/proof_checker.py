@@ -19,8 +19,8 @@ class Undecided(Rejected):
     """A step of which Z3 does not say within its limit whether it follows."""
 
 
-def _follows(claim: Any, premises: Any) -> bool:
-    """Whether SymPy or Z3 proves a claim, which must be defined. Names that premises give are put in.
+def _follows(claim: Any, premises: Any, identity: bool = False) -> bool:
+    """Whether SymPy, or Z3 but for an identity, proves a claim, which must be defined; names of premises are put in.
 
     A premise that is not defined counts as false. Letters that do not commute are for SymPy alone.
 
@@ -28,7 +28,7 @@ def _follows(claim: Any, premises: Any) -> bool:
         Undecided: Z3 reaches its limit.
     """
     if isinstance(claim, sp.And) or claim == sp.true:
-        return all(_follows(part, premises) for part in claim.args)
+        return all(_follows(part, premises, identity) for part in claim.args)
     parts = [part for x in premises for part in sp.And.make_args(x)]
     named = {x.lhs: x.rhs for x in parts if isinstance(x, sp.Eq) and not x.rhs.has(x.lhs)}
     names = {x: value for x, value in named.items() if x.is_Symbol}
@@ -41,8 +41,9 @@ def _follows(claim: Any, premises: Any) -> bool:
         return same and all(x.lhs.assumptions0.get("invertible") for x in needed)
     known = [y for x in parts if all(s.is_commutative for s in x.free_symbols) for y in (x, *domain(x))]
     require(not contradictory(known), "what it uses contradicts itself")
-    facts = [*known, sp.Not(claim)]
-    proved = same or contradictory(facts) or contradictory([*facts, *(x.xreplace(names) for x in facts)])
+    facts, proved = [*known, sp.Not(claim)], same
+    if not (same or identity):
+        proved = contradictory(facts) or contradictory([*facts, *(x.xreplace(names) for x in facts)])
     if proved is None:
         raise Undecided("Z3 does not decide it within its limit")
     return proved and all(_follows(x, premises) for x in needed)
@@ -108,10 +109,10 @@ class _File:
             fits = all(x.func == sp.Eq or (x.func == claim.func == sp.Le and m.is_positive) for x, m in parts)
             needed = [y for x in (claim, *(m for _, m in parts)) for y in domain(x)]
             rest = sp.Eq(sp.Add(*((x.lhs - x.rhs) * m for x, m in [(claim, -1), *parts])), 0, evaluate=False)
-            fits = fits and claim.func in (sp.Eq, sp.Le) and all(_follows(x, used) for x in (rest, *needed))
-            require(fits, "it is no such combination")
+            fits = fits and claim.func in (sp.Eq, sp.Le) and _follows(rest, used, True)
+            require(fits and all(_follows(x, used) for x in needed), "it is no such combination")
         else:
-            require(method in ("identity", "z3") and _follows(claim, used), "it does not follow")
+            require(method in ("identity", "z3") and _follows(claim, used, method == "identity"), "it does not follow")
         return claim, level, on
 
     def check(self, theorem: Any) -> dict[str, Any]:

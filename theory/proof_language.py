@@ -84,8 +84,8 @@ def indices(x: Any) -> str:
 
 def signs(x: Any, value: Any) -> list[Any]:
     """Return what is assumed of the sign of x, said of a value."""
-    named = {"is_positive": op.gt, "is_nonnegative": op.ge, "is_nonzero": op.ne}
-    return [relation(value, 0) for name, relation in named.items() if getattr(x, name)]
+    named = {"is_positive": sp.Gt, "is_nonnegative": sp.Ge, "is_nonzero": sp.Ne}
+    return [relation(value, 0, evaluate=False) for name, relation in named.items() if getattr(x, name)]
 
 
 def domain(x: Any) -> list[Any]:
@@ -111,7 +111,7 @@ def contradictory(relations: Iterable[Any]) -> bool | None:
         require(x.is_real or x.is_Pow or isinstance(x, sp.log | sp.asin), f"{x} is not a real number")
         if x not in letters:
             letters[x] = new = z3.Real(f"x{len(letters)}")
-            known.extend(signs(x, new))
+            known.extend(map(in_z3, signs(x, x)))
             if x.is_Pow and x.exp == sp.S.Half:
                 known.append(z3.Implies(in_z3(x.base) >= 0, z3.And(new >= 0, new * new == in_z3(x.base))))
         return letters[x]
