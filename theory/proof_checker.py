@@ -64,7 +64,7 @@ class _File:
         changing = claim.free_symbols - self.constant
         require(changing <= to.keys(), f"it is not known what {changing - to.keys()} is at that step")
         require(not changing & self.later or changing <= self.later, "its quantities count from different steps")
-        return claim.subs(to, simultaneous=True)
+        return claim.xreplace(to)
 
     def instance(self, entry: Any, certificate: Any, used: Any) -> Any:
         """Return the claim of an entry of the table with values for its letters; its premises must be known."""
@@ -92,7 +92,7 @@ class _File:
         elif method == "assume":
             on |= {claim}
         elif method == "induction":
-            first, then = claim.subs(self.to["start"], simultaneous=True), self.moved(claim, self.to["next"])
+            first, then = claim.xreplace(self.to["start"]), self.moved(claim, self.to["next"])
             always = [known[x][0] for x in step["uses"] if not any(known[x][1:])]
             require(_follows(first, always) and _follows(then, [claim, *uses]), "a step does not follow from the last")
             level, on = max(level - 1, 0), on - {claim}

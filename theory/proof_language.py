@@ -42,7 +42,7 @@ class Sum(_Opaque):
         """Return the sum in that form; None if it is in it already."""
         terms = [sp.Mul.make_args(term) for term in sp.Add.make_args(sp.expand(x))]
         parts = [sp.sift(term, lambda y: bool(set(indices(y)) & set(cls.over)), binary=True) for term in terms]
-        done = x == 1 or (len(parts) == 1 and not parts[0][1])
+        done = x == 1 or x.has(sp.Dummy) or (len(parts) == 1 and not parts[0][1])  # a Dummy hides a part
         return None if done else sp.Add(*(sp.Mul(*kept) * cls(sp.Mul(*summed)) for summed, kept in parts))
 
 
