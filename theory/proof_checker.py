@@ -59,8 +59,7 @@ class _File:
         self.to["before"] = {self.t: self.t - 1}
         self.constant, self.later = ({names[x] for x in document[key]} for key in ("constant", "later"))
 
-    def moved(self, claim: Any, to: Any) -> Any:
-        """Return what a claim says at another step."""
+    def at_step(self, claim: Any, to: Any) -> Any:
         changing = claim.free_symbols - self.constant
         require(changing <= to.keys(), f"it is not known what {changing - to.keys()} is at that step")
         require(not changing & self.later or changing <= self.later, "its quantities count from different steps")
@@ -92,12 +91,12 @@ class _File:
         elif method == "assume":
             on |= {claim}
         elif method == "induction":
-            first, then = claim.xreplace(self.to["start"]), self.moved(claim, self.to["next"])
+            first, then = claim.xreplace(self.to["start"]), self.at_step(claim, self.to["next"])
             always = [known[x][0] for x in step["uses"] if not any(known[x][1:])]
             require(_follows(first, always) and _follows(then, [claim, *uses]), "a step does not follow from the last")
             level, on = max(level - 1, 0), on - {claim}
         elif method in self.to:
-            require(claim == self.moved(uses[0], self.to[method]) and not on, "it is not what it uses at that step")
+            require(claim == self.at_step(uses[0], self.to[method]) and not on, "it is not what it uses at that step")
             later = WORDS["<="](1, self.t) in uses and level <= 1
             require(method == "next" or later or (method == "start" and not level), "it needs t >= 1")
             level = level + (level > 0) if method == "next" else 0
@@ -108,7 +107,8 @@ class _File:
             require(len(kinds) <= 1 and "" not in kinds, "its sides are summed over different indices")
             fits = all(x.func == sp.Eq or (x.func == claim.func == sp.Le and m.is_positive) for x, m in parts)
             needed = [y for x in (claim, *(m for _, m in parts)) for y in domain(x)]
-            rest = sp.Eq(sp.Add(*((x.lhs - x.rhs) * m for x, m in [(claim, -1), *parts])), 0, evaluate=False)
+            above = [(x.rhs - x.lhs if x.func == sp.Le else x.lhs - x.rhs) * m for x, m in [(claim, -1), *parts]]
+            rest = sp.Eq(sp.Add(*above), 0, evaluate=False)
             fits = fits and claim.func in (sp.Eq, sp.Le) and _follows(rest, used, True)
             require(fits and all(_follows(x, used) for x in needed), "it is no such combination")
         else:
