@@ -80,6 +80,11 @@ def test_the_home_page_has_the_question_the_picture_and_two_commands(site, built
     assert " && ".join(commands) in (ROOT / "README.md").read_text()
 
 
+def test_the_second_notebook_ends_with_the_page_with_dials(site):
+    end = site["notebooks/2-dials-and-geometry"].rpartition("<h2")[2]
+    assert re.search(r'<iframe[^>]*src="../../explorer.html#[^"]*view=small"', end)
+
+
 def targets(text):
     """The local targets of a page: links, pictures, scripts, frames."""
     for value in re.findall(r'(?:href|src)="?([^"\s>]+)', re.sub(r"<(pre|code).*?</\1>", "", text, flags=re.DOTALL)):
@@ -246,6 +251,10 @@ def address(built):
     server.server_close()
 
 
+UNREACHED = """[...document.querySelectorAll(".md-typeset__scrollwrap")].filter(
+    (place) => place.scrollWidth > place.clientWidth && place.tabIndex < 0).length"""  # wide tables, for the keyboard
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1400])
 def test_pages_fit_and_ask_for_nothing_elsewhere(browser, address, width):
@@ -255,8 +264,10 @@ def test_pages_fit_and_ask_for_nothing_elsewhere(browser, address, width):
         page.on("console", lambda message, said=said: said.append(message.text))
         page.on("pageerror", lambda error, said=said: said.append(str(error)))
         page.on("request", lambda r, said=said: None if r.url.startswith((address, "data:")) else said.append(r.url))
-        for name in ("", "tutorial/", "gallery/", "theorems/", "api/problems/", "command-line/"):
+        for name in ("", "tutorial/", "gallery/", "theorems/", "api/problems/", "command-line/", "streams/"):
             page.goto(address + name)
+            page.wait_for_timeout(100)
+            assert page.evaluate(UNREACHED) == 0, (name, width, mode)
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (name, width, mode)
         assert said == []
         context.close()

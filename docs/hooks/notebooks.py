@@ -5,6 +5,7 @@ they are.
 """
 
 import base64
+import html
 import json
 import re
 from pathlib import Path
@@ -61,12 +62,27 @@ def _page(notebook: Any, name: str, pictures: dict[str, bytes], *, outputs: bool
             parts.append(text.replace("<details>", '<details markdown="1">'))
         elif "injected" not in cell.metadata.get("tags", []):
             parts.append(f"```python\n{cell.source}\n```")
+            if "explore" in cell.metadata.get("tags", []):
+                parts.append(_dials(cell.source))
+                continue
             parts += [
                 _output(output, f"{name}-{number}-{k}", pictures) for k, output in enumerate(cell.get("outputs", []))
             ]
     if not outputs:
         parts.insert(1, _NOT_RUN)
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _dials(source: str) -> str:
+    """Return the frame that a cell shows, around the site's own page with dials.
+
+    Raises:
+        PluginError: the cell shows no such page.
+    """
+    view = re.search(r'"explore\.html(#[^"]*)"', source)
+    if view is None:
+        raise PluginError("a cell with the tag explore must show explore.html# and a view")
+    return f'<iframe class="dials" src="../../explorer.html{html.escape(view[1])}" title="A problem with three dials"></iframe>'
 
 
 def _output(output: Any, name: str, pictures: dict[str, bytes]) -> str:

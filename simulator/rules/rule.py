@@ -401,11 +401,15 @@ class Rule:
     def latex(self) -> str:
         """Return the rule in LaTeX, with line breaks between its lines."""
         import sympy as sp
+        from sympy.core.alphabets import greeks
 
         from quadsim.simulator.rules.functions import symbols
 
         def text(expression: "sp.Expr") -> str:
-            names = {symbols.lr: r"\eta", sp.Symbol("eps", nonnegative=True): r"\varepsilon"}
+            found = [s for s in expression.free_symbols if s.name.isalpha() or "_" in s.name]
+            words = [s for s in found if len(s.name.partition("_")[0]) > 3 and s.name not in greeks]
+            names = {s: rf"\,\text{{{s.name.replace('_', ' ')}}}\," for s in words}  # not a product of letters
+            names |= {symbols.lr: r"\eta", sp.Symbol("eps", nonnegative=True): r"\varepsilon"}
             return str(sp.latex(expression, symbol_names=names))
 
         lines = [rf"{text(s)} = {text(e)} \text{{ at the start}}" for s, e in self.start.items()]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from quadsim.cli.text.verification import verification_document, verification_table
-from quadsim.theory import THEOREMS, proof_checker
+from quadsim.theory import THEOREMS, proof_checker, proof_language
 from quadsim.theory.exporting import independent
 from quadsim.theory.exporting.document import proof_document
 from quadsim.theory.proof_checker import Rejected, check_document
@@ -115,6 +115,11 @@ def document(*steps, hypotheses=(), statement=None, **changes):
 
 def with_certificate(whole, certificate):
     whole["theorems"][0]["steps"][-1]["certificate"] = certificate
+    return whole
+
+
+def with_premises(whole, premises):
+    whole["theorems"][0]["steps"][-1]["given"] = premises
     return whole
 
 
@@ -237,6 +242,28 @@ TAMPERED = {
         ),
         "it is no such combination",
     ),
+    "a combination that is not defined": (
+        lambda: with_certificate(document(("one", ["==", ["^", "z", -1], ["^", "z", -1]], (), "combination")), {}),
+        "it is no such combination",
+    ),
+    "a factor that is not defined": (
+        lambda: with_certificate(
+            document(("1 is 0", ["==", 1, 0], ("zero",), "combination"), hypotheses=[("zero", ["==", "z", 0])]),
+            {"zero": ["^", "z", -1]},
+        ),
+        "it is no such combination",
+    ),
+    "a combination of what differs": (
+        lambda: with_certificate(
+            document(("below", ["<=", "y", "z"], ("other",), "combination"), hypotheses=[("other", ["!=", "y", "z"])]),
+            {"other": 1},
+        ),
+        "it is no such combination",
+    ),
+    "a step with premises of its own": (
+        lambda: with_premises(document(("mine", ["<=", "y", "z"], (), "z3")), [["<=", "y", "z"]]),
+        "the statement holds at some steps only",
+    ),
     "another format": (lambda: document(SQUARE, format="quadsim proof 0"), "the format must be"),
 }
 """What was done to a proof, to the document and to the check that finds it: words of its message, or a key of REMOVED."""
@@ -257,14 +284,10 @@ def lenient_step(self, step, known, own=proof_checker._File.step):
     return own(self, step, Lenient(known, self.read(step["claim"])))
 
 
-def lenient_question(self, *wanted, own=proof_checker._Question.follows):
-    return own(self, *wanted) if wanted else True
-
-
 REMOVED = {
     "follows": ("_follows", lambda *_: True),
     "unknown": ("_File.step", lenient_step),
-    "domain": ("_Question.follows", lenient_question),
+    "domain": ("domain", lambda _: []),
 }
 
 
@@ -277,8 +300,9 @@ def test_tampered_proofs_are_rejected(what, monkeypatch):
         name, lenient = REMOVED[check]
         monkeypatch.setattr(f"quadsim.theory.proof_checker.{name}", lenient)
     else:
-        own = proof_checker._require
-        monkeypatch.setattr(proof_checker, "_require", lambda holds, why: own(holds or check in why, why))
+        own = proof_language.require
+        for module in (proof_checker, proof_language):
+            monkeypatch.setattr(module, "require", lambda holds, why: own(holds or check in why, why))
     assert check_document(make())  # no other check finds it
 
 
@@ -328,7 +352,7 @@ def no_document(*_, **__):
     ("where", "value", "reason"),
     [
         ("exporting.independent.proof_document", no_document, "the format has no cosine"),
-        ("proof_checker._LIMIT", 1, "Z3 does not decide it within its limit"),
+        ("proof_language._LIMIT", 1, "Z3 does not decide it within its limit"),
     ],
 )
 def test_what_cannot_be_checked_is_named(where, value, reason, monkeypatch):
@@ -348,10 +372,14 @@ def test_what_cannot_be_checked_is_named(where, value, reason, monkeypatch):
 
 
 def test_the_checker_stands_alone():
-    """It imports SymPy and Z3, nothing else of this package, and runs as a file does."""
-    source = Path(proof_checker.__file__).read_text(encoding="utf-8")
-    imported = {line.split()[1].split(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))}
-    assert imported == {"json", "operator", "sys", "functools", "typing", "sympy", "z3"}
+    """Two files of under 150 lines each import SymPy, Z3 and each other, nothing else of this package."""
+    imported = set()
+    for module in (proof_checker, proof_language):
+        lines = Path(module.__file__).read_text(encoding="utf-8").splitlines()
+        assert len(lines) < 150
+        imported |= {line.split()[1] for line in lines if line.startswith(("import ", "from "))}
+    outside = {"sympy", "z3", "quadsim.theory.proof_language"}
+    assert {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names} == outside
 
 
 def test_it_runs_as_a_command(tmp_path):

@@ -46,7 +46,7 @@ def _eq(left: Any, right: Any) -> Any:
 
 _x, _y, _c, _A, _B, _C, _u, _v = sp.symbols("any_x any_y any_c any_A any_B any_C any_u any_v", real=True)
 _p, _q = sp.symbols("any_p any_q", positive=True)
-_nn = sp.Symbol("any_n", nonnegative=True)
+_nn = sp.Symbol("any_n_l", nonnegative=True)  # with an index, as it is summed
 _k, _n = sp.symbols("any_k any_j", integer=True)
 _ANY, _FIXED, _CONSTANT = "any", "no index", "constant"
 _EVERY = {_x: _ANY, _c: _FIXED}

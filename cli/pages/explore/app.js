@@ -137,8 +137,8 @@ function update() {
   result = compute(state);
   if (!playing) shown = state.steps;
   for (const show of [...updaters, ...ofOptimizers]) show();
-  draw();
-  if (performance.now() - written > 150) write(); // numbers that change faster cannot be read, and cost a layout each
+  if (performance.now() - written > 150) write(); // numbers that change faster cannot be read
+  draw(); // last, as it asks for the size of canvases: one layout a frame
   settle();
 }
 
@@ -150,24 +150,40 @@ function draw() {
 
 const labelOf = (slot) => [slot.name, ...Object.entries(slot.settings).map(([name, value]) => `${name}=${value}`)].join(":");
 
+// Texts below and between the figures. What is the same as before is left as it is, which costs no layout.
 function write() {
   written = performance.now();
-  const { dials } = state, rows = [], entries = [];
-  result.runs.forEach((run) => {
+  const { dials } = state, body = element("results").tBodies[0];
+  while (body.rows.length > result.runs.length) body.deleteRow(-1);
+  while (body.rows.length < result.runs.length) body.append(emptyRow());
+  result.runs.forEach((run, n) => {
     const last = run.gap.at(-1) / run.gap[0], side = ({ name, curve, why }) => (curve ? name : why);
     const reached = run.hit >= 0 ? run.hit.toLocaleString("en") : run.diverged >= 0 ? `diverged at ${run.diverged.toLocaleString("en")}` : `> ${state.steps.toLocaleString("en")}`;
-    rows.push(made("tr", {}, made("th", { scope: "row" }, labelOf(run.slot)), made("td", { class: "number" }, String(run.lr)), made("td", { class: "number" }, reached),
-      made("td", { class: "number" }, last.toExponential(1)), made("td", { class: "wide" }, side(run.upper)), made("td", { class: "wide" }, side(run.lower))));
-    entries.push(made("li", {}, made("canvas", { class: "swatch", "aria-hidden": "true" }), labelOf(run.slot)));
+    const texts = [labelOf(run.slot), String(run.lr), reached, last.toExponential(1), side(run.upper), side(run.lower)];
+    texts.forEach((text, k) => put(body.rows[n].cells[k], text));
   });
-  if (result.runs.some((run) => run.upper.curve)) entries.push(made("li", { class: "key" }, "dashed: upper bound"));
-  if (result.runs.some((run) => run.lower.curve)) entries.push(made("li", { class: "key" }, "dotted: lower bound"));
-  element("results").tBodies[0].replaceChildren(...rows);
-  element("legend").replaceChildren(...entries);
+  writeLegend();
+  put(element("across-text"), `Across blocks: two blocks of one coordinate, with the curvatures 1 and ${dials.heterogeneity}.`);
+  put(element("within-text"), `Within a block: the curvatures ${round3(1 / dials.condition)} and 1, turned by ${Math.round(45 * dials.rotation)}°.`);
+}
+
+function put(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+const emptyRow = () => made("tr", {}, made("th", { scope: "row" }), ...["number", "number", "number", "wide", "wide"].map((name) => made("td", { class: name })));
+
+let legend = ""; // what it shows
+function writeLegend() {
+  const texts = result.runs.map((run) => labelOf(run.slot)), keys = [];
+  if (result.runs.some((run) => run.upper.curve)) keys.push("dashed: upper bound");
+  if (result.runs.some((run) => run.lower.curve)) keys.push("dotted: lower bound");
+  const now = JSON.stringify([theme.paper, texts, keys]);
+  if (now === legend) return;
+  legend = now;
+  const entries = texts.map((text) => made("li", {}, made("canvas", { class: "swatch", "aria-hidden": "true" }), text));
+  element("legend").replaceChildren(...entries, ...keys.map((text) => made("li", { class: "key" }, text)));
   element("legend").querySelectorAll("canvas").forEach((canvas, n) => drawSwatch(canvas, result.runs[n].look));
-  element("across-text").textContent = `Across blocks: two blocks of one coordinate, with the curvatures 1 and ${dials.heterogeneity}.`;
-  element("within-text").textContent = `Within a block: the curvatures ${round3(1 / dials.condition)} and 1, turned by ${Math.round(45 * dials.rotation)}°.`;
-  element("code").textContent = pythonOf();
 }
 
 function pythonOf() {
@@ -192,6 +208,7 @@ function settle() {
   resting = setTimeout(() => {
     resting = 0;
     write();
+    put(element("code"), pythonOf());
     element("answer").textContent = answer();
     history.replaceState(null, "", hashOf(state));
   }, 300);

@@ -134,10 +134,37 @@ function line(context, points, color, dash = []) {
   context.setLineDash([]);
 }
 
+// Add points to a path, without those that a straight line passes within a quarter of a pixel: most of a smooth curve.
+// The line starts at the last point that was added; every point that is left out narrows the slopes that it may have.
+function simplified(context, x, y) {
+  let from = [x, y], end = null, low = -Infinity, high = Infinity;
+  const narrow = (nextX, nextY) => {
+    const dx = nextX - from[0];
+    low = Math.max(low, (nextY - 0.25 - from[1]) / dx);
+    high = Math.min(high, (nextY + 0.25 - from[1]) / dx);
+    end = [nextX, nextY];
+  };
+  const finish = () => {
+    if (end) context.lineTo(...end);
+  };
+  const add = (nextX, nextY) => {
+    const dx = nextX - from[0], slope = (nextY - from[1]) / dx;
+    if (dx > 0 && slope >= low && slope <= high) return narrow(nextX, nextY);
+    finish();
+    if (end) from = end;
+    [low, high, end] = [-Infinity, Infinity, [nextX, nextY]];
+    if (nextX > from[0]) return narrow(nextX, nextY);
+    finish();
+    [from, end] = [end, null];
+  };
+  context.moveTo(x, y);
+  return { add, finish };
+}
+
 // The path of a curve. Of all steps that fall on one column of pixels only the largest and the smallest value are drawn.
 function trace(context, values, scale, last, X, Y) {
   context.beginPath();
-  context.moveTo(X(0), Y(values[0] / scale));
+  const { add, finish } = simplified(context, X(0), Y(values[0] / scale));
   for (let t = 1; t <= last; ) {
     const column = Math.floor(X(t));
     let smallest = Infinity, largest = -Infinity, end = t;
@@ -146,15 +173,16 @@ function trace(context, values, scale, last, X, Y) {
       largest = Math.max(largest, values[end]);
     }
     if (end - t < 3) {
-      for (; t < end; t++) context.lineTo(X(t), Y(values[t] / scale));
+      for (; t < end; t++) add(X(t), Y(values[t] / scale));
     } else {
-      context.lineTo(X(t), Y(values[t] / scale));
-      context.lineTo(column + 0.5, Y(largest / scale));
-      context.lineTo(column + 0.5, Y(smallest / scale));
-      context.lineTo(X(end - 1), Y(values[end - 1] / scale));
+      add(X(t), Y(values[t] / scale));
+      add(column + 0.5, Y(largest / scale));
+      add(column + 0.5, Y(smallest / scale));
+      add(X(end - 1), Y(values[end - 1] / scale));
       t = end;
     }
   }
+  finish();
 }
 
 // Level lines of a problem of two coordinates, and the path of every run.
