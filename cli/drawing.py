@@ -31,10 +31,15 @@ def allow_second_process() -> None:
 
 
 class Drawer:
-    """A process that waits for the folder of a finished sweep, draws, and ends. It also ends where this one does."""
+    """A process that waits for the folder of a finished sweep, draws, and ends. It also ends where this one does.
+
+    Attributes:
+        is_asked: whether it was asked to `finish`.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self.is_asked = False
 
     def start(self) -> "subprocess.Popen[str]":
         """Start the process, unless it has been started, and let it load its libraries."""
@@ -64,13 +69,17 @@ class Drawer:
         except BrokenPipeError:  # it has ended: `draw` reports what it said, or its exit code
             pass
 
-    def draw(self, folder: Path, style: str) -> str | None:
-        """Draw and write what the folder does not hold, and wait for it.
+    def finish(self, folder: Path, style: str) -> None:
+        """Draw and write what the folder of a finished sweep does not hold, and do not wait for it; see `wait`."""
+        self.is_asked = True
+        self._ask(folder, style, finished=True)
+
+    def wait(self) -> str | None:
+        """Wait until everything is drawn that `finish` asked for.
 
         Returns:
             What went wrong, in words; None if nothing did.
         """
-        self._ask(folder, style, finished=True)
         process = self.start()
         assert process.stdout is not None
         said = process.stdout.read().splitlines()

@@ -54,8 +54,36 @@ def _refuse_twice(command: Any, context: Any, args: list[str]) -> None:
             raise typer.Exit(2)
 
 
+def _read_texts_plainly(parameter: Any) -> None:
+    """Have an option of text read without pydantic, whose import and validators take a tenth of a second; it stays as it is."""
+    descriptor: Any = getattr(
+        parameter, "type_descriptor", None
+    )  # of versions of typer that read values through pydantic
+    if descriptor is None or parameter.nargs != 1 or parameter.multiple:
+        return
+    # Nothing that is not given is converted; of what is, only text that is to stay text is known to need no conversion.
+    stays = str in (descriptor.annotation, descriptor.parameter_info.parser)
+    usual = parameter.get_runtime_param
+
+    class Plain:
+        """Converts nothing."""
+
+        @staticmethod
+        def coerce(value: Any, *, param: Any, ctx: Any) -> Any:
+            if value is None or (stays and isinstance(value, str)):
+                return value
+            return usual().coerce(value, param=param, ctx=ctx)
+
+    parameter.get_runtime_param = Plain
+
+
 class StrictCommand(TyperCommand):
     """A command that accepts each option once."""
+
+    def __init__(self, *args: Any, **others: Any) -> None:
+        super().__init__(*args, **others)
+        for parameter in self.params:
+            _read_texts_plainly(parameter)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Do the same as typer, with usage errors in one line."""
