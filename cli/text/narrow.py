@@ -58,7 +58,6 @@ def titled(
 
 def print_table(console: Console, make: Callable[[int], Table]) -> None:
     """Print the widest form of a table that fits, the narrowest where none does; a file is as wide as the table."""
-
     room = text_width()
     for form in (0, 1):
         table = make(form)
