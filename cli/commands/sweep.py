@@ -238,11 +238,10 @@ class _First:
             self.drawn_by.begin(results.folder, current_style())
 
     def finish(self, results: "Results") -> None:
-        """Ask for all figures and the report of finished results, which are drawn while the bounds are printed."""
-        from quadsim.cli.pages import is_presented
+        """Ask for the figures of finished results, which are drawn while the bounds are printed."""
         from quadsim.simulator.figures.style import current_style
 
-        if self.drawn_by is not None and results.folder is not None and not is_presented(results):
+        if self.drawn_by is not None and results.folder is not None and not results.has_figures:
             self.drawn_by.finish(results.folder, current_style())
 
 
@@ -371,17 +370,19 @@ def _run(
 
 def _present(results: "Results", folder: Path, drawn_by: Drawer | None, ends: Ends) -> None:
     """Figures and report of finished results, where the folder does not hold them."""
-    from quadsim.cli.pages import present
+    from quadsim.cli.pages import prepare_page, present
 
     what, then = (
         "figures and report",
         f"the results in {folder} are finished, and quadsim report {folder} makes the rest",
     )
     with ends.attempt(what, then):
-        if drawn_by is None or not drawn_by.is_asked:
-            present(results)
-        elif reason := drawn_by.wait():
-            ends.report(what, reason, then)
+        if drawn_by is not None and drawn_by.is_asked:
+            prepare_page(results)
+            if reason := drawn_by.wait():
+                ends.report(what, reason, then)
+                return
+        present(results)
 
 
 def _results(
