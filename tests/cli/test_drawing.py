@@ -195,7 +195,6 @@ NOT_LOADED_YET = (
     "quadsim.theory.statements.adam_cycle",
     "pydantic",
     "rich.progress",
-    "numpy.ma",
 )
 """What is loaded only after the table has been shown."""
 
