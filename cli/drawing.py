@@ -1,4 +1,4 @@
-"""Draw figures and report of a sweep in a second process, which loads what it needs while the first one computes bounds.
+"""Draw the figures of a sweep in a second process, which loads what it needs while the first one computes bounds.
 
 Loading the libraries of figures and drawing takes as long as these, and the second core has nothing to do. The process is a
 fresh one: a fork would inherit the threads of BLAS and of the kernels.
@@ -31,10 +31,15 @@ def allow_second_process() -> None:
 
 
 class Drawer:
-    """A process that waits for the folder of a finished sweep, draws, and ends. It also ends where this one does."""
+    """A process that waits for the folder of a finished sweep, draws, and ends. It also ends where this one does.
+
+    Attributes:
+        is_asked: whether it was asked to `finish`.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self.is_asked = False
 
     def start(self) -> "subprocess.Popen[str]":
         """Start the process, unless it has been started, and let it load its libraries."""
@@ -64,13 +69,17 @@ class Drawer:
         except BrokenPipeError:  # it has ended: `draw` reports what it said, or its exit code
             pass
 
-    def draw(self, folder: Path, style: str) -> str | None:
-        """Draw and write what the folder does not hold, and wait for it.
+    def finish(self, folder: Path, style: str) -> None:
+        """Draw the figures that the folder of a finished sweep does not hold, and do not wait for them; see `wait`."""
+        self.is_asked = True
+        self._ask(folder, style, finished=True)
+
+    def wait(self) -> str | None:
+        """Wait until everything is drawn that `finish` asked for.
 
         Returns:
             What went wrong, in words; None if nothing did.
         """
-        self._ask(folder, style, finished=True)
         process = self.start()
         assert process.stdout is not None
         said = process.stdout.read().splitlines()
@@ -135,16 +144,17 @@ def _loaded() -> Callable[[Path, str, bool], None]:
     # Where Dask is installed, xarray imports all of it to recognise its arrays, of which there are none here. An entry without a
     # module has Python and xarray find none.
     sys.modules.setdefault("dask", None)  # type: ignore[arg-type]
+    import matplotlib.artist
     import xarray
 
-    import quadsim.cli.pages.sweep_bounds  # noqa: F401
-    from quadsim.cli.pages import present
-    from quadsim.cli.pages.theorem_card import known_theorems
+    # While it is imported, Matplotlib writes the properties of every class of artists into its documentation, from that of
+    # their methods. This takes a tenth of the time of loading, and nobody reads it here.
+    matplotlib.artist.kwdoc = lambda artist: ""
+    from quadsim.cli.pages import draw_figures
     from quadsim.simulator.figures.style import chosen_style
     from quadsim.simulator.figures.sweep_figures import save_first_figures
     from quadsim.simulator.sweeps.results.results import Results
 
-    known_theorems()
     # A data set imports what else is installed for its arrays.
     xarray.Dataset({"nothing": ("place", [0.0])})
     drawn: list[str] = []
@@ -153,7 +163,7 @@ def _loaded() -> Callable[[Path, str, bool], None]:
     def draw(folder: Path, style: str, finished: bool) -> None:
         with chosen_style(style):
             if finished:
-                present(Results.load(folder, *before), drawn)
+                draw_figures(Results.load(folder, *before), drawn)
             else:
                 before.append(Results.unfinished(folder))
                 drawn.extend(save_first_figures(before[0]))

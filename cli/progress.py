@@ -5,9 +5,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 __all__ = ["Shown", "progress_bar"]
 
@@ -23,7 +26,7 @@ class Shown:
         bar: the bar in a terminal, if there is one.
     """
 
-    def __init__(self, move: Callable[[int, int, str], None], bar: Progress | None = None) -> None:
+    def __init__(self, move: Callable[[int, int, str], None], bar: "Progress | None" = None) -> None:
         self._move, self._bar = move, bar
 
     def __call__(self, done: int, total: int, text: str) -> None:
@@ -86,6 +89,15 @@ def _duration(seconds: float) -> str:
 
 @contextmanager
 def _bar(console: Console) -> Iterator[Shown]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         BarColumn(),
         MofNCompleteColumn(),

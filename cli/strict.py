@@ -54,8 +54,42 @@ def _refuse_twice(command: Any, context: Any, args: list[str]) -> None:
             raise typer.Exit(2)
 
 
+def _read_plainly(parameters: list[Any]) -> list[Any]:
+    """Have options of text read without pydantic, whose import and validators take a tenth of a second."""
+    for parameter in parameters:
+        _keep_text(parameter)
+    return parameters
+
+
+def _keep_text(parameter: Any) -> None:
+    """Have an option of text keep what it is given, which needs no conversion, and one that is not given nothing."""
+    descriptor: Any = getattr(
+        parameter, "type_descriptor", None
+    )  # of versions of typer that read values through pydantic
+    if descriptor is None or parameter.nargs != 1 or parameter.multiple or "get_runtime_param" in vars(parameter):
+        return
+    # Nothing that is not given is converted; of what is, only text that is to stay text is known to need no conversion.
+    stays = str in (descriptor.annotation, descriptor.parameter_info.parser)
+    usual = parameter.get_runtime_param
+
+    class Plain:
+        """Converts nothing."""
+
+        @staticmethod
+        def coerce(value: Any, *, param: Any, ctx: Any) -> Any:
+            if value is None or (stays and isinstance(value, str)):
+                return value
+            return usual().coerce(value, param=param, ctx=ctx)
+
+    parameter.get_runtime_param = Plain
+
+
 class StrictCommand(TyperCommand):
     """A command that accepts each option once."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Do the same as typer, with options of text that are read without pydantic."""
+        return _read_plainly(super().get_params(ctx))
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Do the same as typer, with usage errors in one line."""
@@ -82,6 +116,10 @@ class StrictCommand(TyperCommand):
 
 class StrictGroup(TyperGroup):
     """The program: as StrictCommand, with output that any terminal or file accepts."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Do the same as typer, with options of text that are read without pydantic."""
+        return _read_plainly(super().get_params(ctx))
 
     def main(self, *args: Any, **others: Any) -> Any:
         """Run the program as typer does, with encodable output."""

@@ -209,10 +209,11 @@ class _First:
     Attributes:
         progress: what shows progress meanwhile.
         is_printed: whether table and answer have been printed.
+        drawn_by: the process that draws; None where this one does.
     """
 
     def __init__(self, *, quiet: bool, as_json: bool, drawn_by: Drawer | None) -> None:
-        self._quiet, self._as_json, self._drawn_by = quiet, as_json, drawn_by
+        self._quiet, self._as_json, self.drawn_by = quiet, as_json, drawn_by
         self.progress: Shown | None = None
         self.is_printed = False
 
@@ -226,15 +227,22 @@ class _First:
                 print_answer(printed_answer_of(results), quiet=self._quiet)
                 sys.stdout.flush()
             self.is_printed = True
-        if self._drawn_by is not None:
-            self._drawn_by.start()
+        if self.drawn_by is not None:
+            self.drawn_by.start()
 
     def draw(self, results: "Results") -> None:
         """Ask for the figures that show no bounds."""
         from quadsim.simulator.figures.style import current_style
 
-        if self._drawn_by is not None and results.folder is not None:
-            self._drawn_by.begin(results.folder, current_style())
+        if self.drawn_by is not None and results.folder is not None:
+            self.drawn_by.begin(results.folder, current_style())
+
+    def finish(self, results: "Results") -> None:
+        """Ask for the figures of finished results, which are drawn while the bounds are printed."""
+        from quadsim.simulator.figures.style import current_style
+
+        if self.drawn_by is not None and results.folder is not None and not results.has_figures:
+            self.drawn_by.finish(results.folder, current_style())
 
 
 def _print_place(printed: "Printed", folder: Path, *, quiet: bool) -> None:
@@ -341,13 +349,15 @@ def _run(
     try:
         how = {"quiet": quiet, "as_json": as_json, "figures": figures}
         results, fresh = _results(config, folder, backend, changes, first, **how)
+        if figures:
+            first.finish(results)
         printed = printed_of(results)
         _print(printed, folder, quiet=quiet, as_json=as_json, but_answer=first.is_printed)
         if fresh:
             with ends.attempt("the stored table", f"the results in {folder} are finished"):
                 write_printed(folder, question_of(asked), printed)
         if figures:
-            _present(results, folder, drawn_by, ends)
+            _present(results, folder, first.drawn_by, ends)
     except KeyboardInterrupt:
         print(
             f"Interrupted; what was finished is kept in {shown(folder)}. The same command goes on from there.",
@@ -360,18 +370,19 @@ def _run(
 
 def _present(results: "Results", folder: Path, drawn_by: Drawer | None, ends: Ends) -> None:
     """Figures and report of finished results, where the folder does not hold them."""
-    from quadsim.cli.pages import is_presented, present
-    from quadsim.simulator.figures.style import current_style
+    from quadsim.cli.pages import prepare_page, present
 
     what, then = (
         "figures and report",
         f"the results in {folder} are finished, and quadsim report {folder} makes the rest",
     )
     with ends.attempt(what, then):
-        if drawn_by is None or is_presented(results):
-            present(results)
-        elif reason := drawn_by.draw(folder, current_style()):
-            ends.report(what, reason, then)
+        if drawn_by is not None and drawn_by.is_asked:
+            prepare_page(results)
+            if reason := drawn_by.wait():
+                ends.report(what, reason, then)
+                return
+        present(results)
 
 
 def _results(

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["CLAIMS", "KINDS", "VERIFIED", "is_presented", "kind_of", "present", "write_report"]
+__all__ = [
+    "CLAIMS",
+    "KINDS",
+    "VERIFIED",
+    "draw_figures",
+    "is_presented",
+    "kind_of",
+    "prepare_page",
+    "present",
+    "write_report",
+]
 
 VERIFIED, CLAIMS = "verify.json", "claims.json"
 
@@ -84,10 +94,20 @@ def is_presented(results: "Results") -> bool:
     return results.folder is not None and results.has_figures and (results.folder / store.REPORT).is_file()
 
 
-def present(results: "Results", drawn: Collection[str] = ()) -> None:
+def present(results: "Results") -> None:
     """Draw the figures of a stored sweep and write its `report.html`, if they are not in its folder.
 
     Installed as the entry point `quadsim.presenters`, through which `quadsim.simulator.sweep` finds it.
+
+    Raises:
+        ValueError: a folder to which another process writes, or that is not writable.
+    """
+    if results.folder is not None and not is_presented(results):
+        _write_sweep_report(results, figures=not results.has_figures)
+
+
+def draw_figures(results: "Results", drawn: Collection[str] = ()) -> None:
+    """Draw the figures of a stored sweep, if they are not in its folder.
 
     Args:
         results: of the sweep.
@@ -96,19 +116,44 @@ def present(results: "Results", drawn: Collection[str] = ()) -> None:
     Raises:
         ValueError: a folder to which another process writes, or that is not writable.
     """
-    if results.folder is not None and not is_presented(results):
-        _write_sweep_report(results, figures=not results.has_figures, drawn=drawn)
+    from quadsim.simulator.sweeps.run.folder import locked_folder
+
+    if results.folder is not None and not results.has_figures:
+        with locked_folder(results.folder, results.config.to_json()):
+            _save_figures(results, drawn)
 
 
-def _write_sweep_report(results: "Results", *, figures: bool, drawn: Collection[str] = ()) -> Path:
-    from quadsim.cli.pages.page import write_page
-    from quadsim.cli.pages.sweep import sweep_page
+def prepare_page(results: "Results") -> None:
+    """Load what the report of a sweep is made of and reduce its pictures, while another process draws its last figure."""
+    from quadsim.cli.pages import sweep_bounds  # noqa: F401
+    from quadsim.cli.pages.page import load_template
+    from quadsim.cli.pages.pictures import picture_of
+    from quadsim.cli.pages.sweep import sweep_page  # noqa: F401
+    from quadsim.cli.pages.theorem_card import known_theorems
+    from quadsim.simulator.support import store
+
+    assert results.folder is not None
+    load_template("page.html")
+    known_theorems()
+    for name in results.figures:
+        picture_of(results.folder, f"{store.FIGURES}/{name}.png", "")
+
+
+def _save_figures(results: "Results", drawn: Collection[str] = ()) -> None:
     from quadsim.simulator.figures.sweep_figures import save_figures
     from quadsim.simulator.support import store
+
+    assert results.folder is not None
+    save_figures(results, results.folder / store.FIGURES, but=drawn)
+
+
+def _write_sweep_report(results: "Results", *, figures: bool) -> Path:
+    from quadsim.cli.pages.page import write_page
+    from quadsim.cli.pages.sweep import sweep_page
     from quadsim.simulator.sweeps.run.folder import locked_folder
 
     assert results.folder is not None  # only a stored sweep has a page
     with locked_folder(results.folder, results.config.to_json()):
         if figures:
-            save_figures(results, results.folder / store.FIGURES, but=drawn)
+            _save_figures(results)
         return write_page(sweep_page(results), results.folder)

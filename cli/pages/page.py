@@ -264,7 +264,12 @@ def rendered(template: str, style: str, script: str, **values: object) -> str:
     """
     inside = {"style": Markup(style), "script": Markup(script)}
     hashes = {"style_hash": _hash(style), "script_hash": _hash(script)}
-    return _environment().get_template(template).render(**inside, **hashes, **values)
+    return load_template(template).render(**inside, **hashes, **values)
+
+
+def load_template(name: str) -> jinja2.Template:
+    """Return a template, which is compiled once."""
+    return _environment().get_template(name)
 
 
 def write_page(page: Page, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
@@ -36,20 +37,35 @@ def picture_of(folder: Path, name: str, alt: str, caption: str = "", widest: int
             return f"The figure {name} is missing."
         if path.stat().st_size > _LARGEST_FILE:
             return f"The figure {name} is left out: it has more than {_LARGEST_FILE:,} bytes."
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked here
-            with Image.open(path, formats=("PNG",)) as opened:
-                if opened.width * opened.height > _MOST_PIXELS:
-                    return f"The figure {name} is left out: it has more than {_MOST_PIXELS:,} pixels."
-                image = opened.convert("RGBA")
-    except Image.DecompressionBombError:
+        png, width, height = _reduced(path.read_bytes(), widest)
+    except (Image.DecompressionBombError, _TooManyPixelsError):
         return f"The figure {name} is left out: it has more than {_MOST_PIXELS:,} pixels."
     except (OSError, ValueError, SyntaxError) as error:  # what PIL raises of damaged files
         return f"The figure {name} is left out: it cannot be read as PNG ({type(error).__name__})."
+    return Picture(png, width, height, alt, caption)
+
+
+class _TooManyPixelsError(Exception):
+    """A picture is too large."""
+
+
+@lru_cache(maxsize=8)
+def _reduced(content: bytes, widest: int) -> tuple[bytes, int, int]:
+    """Return a picture as PNG with at most 256 colours, its width and its height.
+
+    Raises:
+        _TooManyPixelsError: it is too large.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked here
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as opened:
+            if opened.width * opened.height > _MOST_PIXELS:
+                raise _TooManyPixelsError
+            image = opened.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     shown = Image.alpha_composite(white, image).convert("RGB")
     if shown.width > widest:
         shown = shown.resize((widest, max(1, round(shown.height * widest / shown.width))), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     shown.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out, "PNG")
-    return Picture(out.getvalue(), shown.width, shown.height, alt, caption)
+    return out.getvalue(), shown.width, shown.height

@@ -101,7 +101,7 @@ def _figures(results: Results) -> list[Block]:
         f"10 to 90% of {len(config.reported)} problems."
     )
     found = [picture_of(folder, f"{store.FIGURES}/steps.png", alt, caption)]
-    if results.curves is not None:
+    if results.tables.has_rows:  # then there are curves, which are not read for this
         about = f"{family.curve_caption} against the step, a panel for each point, a line for each optimizer at its best rate"
         found.append(
             picture_of(

@@ -58,14 +58,17 @@ def titled(
 
 def print_table(console: Console, make: Callable[[int], Table]) -> None:
     """Print the widest form of a table that fits, the narrowest where none does; a file is as wide as the table."""
-
-    def needed(form: int) -> int:
-        return console.measure(make(form), options=console.options.update(max_width=10_000)).maximum
-
-    if text_width() is None:
-        console.width = max(console.width, needed(0))
-    fits = (form for form in (0, 1) if needed(form) <= console.width)
-    console.print(make(next(fits, 2)), soft_wrap=False)
+    room = text_width()
+    for form in (0, 1):
+        table = make(form)
+        needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+        if room is None:
+            console.width = max(console.width, needed)
+        if needed <= console.width:
+            break
+    else:
+        table = make(2)
+    console.print(table, soft_wrap=False)
 
 
 def _broken(cell: str) -> str:

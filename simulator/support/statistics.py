@@ -1,6 +1,6 @@
 """Compute statistics of hitting times, in which `inf` (tolerance not reached) is an ordinary value."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ __all__ = [
     "median_interval",
     "middle_95",
     "quantile",
+    "quantiles",
     "resampled_counted_medians",
     "resampled_medians",
 ]
@@ -43,9 +44,16 @@ def quantile(values: ArrayLike, q: float, axis: int = -1) -> NDArray[np.float64]
     The average of the two order statistics that share the quantile where there are two (so the 0.5 quantile is the usual
     median), else the one (averaged inverted distribution function; Hyndman and Fan 1996, definition 2).
     """
-    ordered = np.moveaxis(np.sort(np.asarray(values, dtype=np.float64), axis=axis), axis, 0)
-    low, high = _ranks(q, ordered.shape[0])
-    return np.asarray((ordered[low] + ordered[high]) / 2)
+    return quantiles(values, (q,), axis)[0]
+
+
+def quantiles(values: ArrayLike, qs: Sequence[float], axis: int = -1) -> list[NDArray[np.float64]]:
+    """Return the `quantile` of values for each of several q, from values that are sorted once."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64), axis=axis)
+    if axis not in (-1, ordered.ndim - 1):
+        ordered = np.moveaxis(ordered, axis, -1)
+    ranks = [_ranks(q, ordered.shape[-1]) for q in qs]
+    return [np.asarray((ordered[..., low] + ordered[..., high]) / 2) for low, high in ranks]
 
 
 def _ranks(q: float, number: int) -> tuple[int, int]:

@@ -42,6 +42,12 @@ def child(monkeypatch):
         one.close()
 
 
+def drawn(one, folder, style):
+    """What one says that was asked to draw a finished folder."""
+    one.finish(folder, style)
+    return one.wait()
+
+
 def ends(number):
     """Whether a process ends within some seconds; one that nobody has waited for has ended, too."""
     for _ in range(400):
@@ -56,21 +62,21 @@ def ends(number):
 
 
 def test_the_second_process_draws_the_folder_in_the_style(child, tmp_path):
-    assert child("print('noise'); (folder / 'drawn').write_text(style)").draw(tmp_path, "paper") is None
+    assert drawn(child("print('noise'); (folder / 'drawn').write_text(style)"), tmp_path, "paper") is None
     assert (tmp_path / "drawn").read_text() == "paper"
 
 
 def test_the_second_process_draws_twice_where_it_is_asked_before_the_bounds_are_known(child, tmp_path):
     one = child("time.sleep(0.1); print((folder / 'order').open('a').write(f'{finished} '))")
     one.begin(tmp_path, "quadsim")
-    assert one.draw(tmp_path, "quadsim") is None
+    assert drawn(one, tmp_path, "quadsim") is None
     assert (tmp_path / "order").read_text() == "False True "
 
 
 def test_what_goes_wrong_before_the_bounds_are_known_is_reported_at_the_end(child, tmp_path):
     one = child("raise OSError(28, f'No space left, {finished}')")
     one.begin(tmp_path, "quadsim")
-    assert one.draw(tmp_path, "quadsim") == "OSError: [Errno 28] No space left, False"
+    assert drawn(one, tmp_path, "quadsim") == "OSError: [Errno 28] No space left, False"
 
 
 @pytest.mark.parametrize(
@@ -81,14 +87,14 @@ def test_what_goes_wrong_before_the_bounds_are_known_is_reported_at_the_end(chil
     ],
 )
 def test_what_goes_wrong_in_the_second_process_is_reported(child, tmp_path, draw, reason):
-    assert child(draw).draw(tmp_path, "quadsim") == reason
+    assert drawn(child(draw), tmp_path, "quadsim") == reason
 
 
 def test_a_second_process_that_has_ended_before_it_is_asked_is_reported(child, tmp_path):
     ended = child("pass")
     ended._process.kill()
     ended._process.wait()
-    assert ended.draw(tmp_path, "quadsim") == "the process that draws ended with exit code -9"
+    assert drawn(ended, tmp_path, "quadsim") == "the process that draws ended with exit code -9"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -143,7 +149,7 @@ one = drawing.Drawer()
 one.start()
 print(one._process.pid, flush=True)
 if {asked}:
-    one.draw(Path({str(tmp_path)!r}), "quadsim")
+    one.finish(Path({str(tmp_path)!r}), "quadsim")
 time.sleep(600)
 """
     process = subprocess.Popen([sys.executable, "-c", first], stdout=subprocess.PIPE, text=True)
@@ -187,6 +193,8 @@ NOT_LOADED_YET = (
     "sympy.physics.units",
     "quadsim.theory.statements.sign",
     "quadsim.theory.statements.adam_cycle",
+    "pydantic",
+    "rich.progress",
 )
 """What is loaded only after the table has been shown."""
 

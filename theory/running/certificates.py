@@ -240,16 +240,43 @@ def bernstein(polynomial: Polynomial, low: Any, high: Any) -> list[Any]:
     With tau = low + w x, w = high - low, the polynomial is sum_k q_k x^k; its j-th coefficient is sum_(k<=j) C(j,k)/C(n,k) q_k.
     In Fractions the result is exact.
     """
-    degree, width = len(polynomial) - 1, high - low
-    shifted = [
-        sum(comb(j, k) * polynomial[j] * low ** (j - k) for j in range(k, degree + 1)) * width**k
-        for k in range(degree + 1)
-    ]
-    return [
-        sum(Fraction(comb(j, k), comb(degree, k)) * q if isinstance(q, Fraction) else comb(j, k) / comb(degree, k) * q
-            for k, q in enumerate(shifted[: j + 1]))
-        for j in range(degree + 1)
-    ]  # fmt: skip
+    return _bernstein(polynomial, *_powers_on(low, high, len(polynomial) - 1))
+
+
+def _powers_on(low: Any, high: Any, degree: int) -> tuple[list[Any], list[Any]]:
+    """Return the powers of `low` and of the width of [low, high], from the power 0 on."""
+    width = high - low
+    return [low**k for k in range(degree + 1)], [width**k for k in range(degree + 1)]
+
+
+def _bernstein(polynomial: Polynomial, lows: Sequence[Any], widths: Sequence[Any]) -> list[Any]:
+    """Do what `bernstein` does with powers that several polynomials share.
+
+    Powers of 0 and factors of 1 are left out: they would change no bit, and of arrays as small as these it is the number of
+    operations that takes time.
+    """
+    degree = len(polynomial) - 1
+    shifted = []
+    for k in range(degree + 1):
+        total = polynomial[k]
+        for j in range(k + 1, degree + 1):
+            own = polynomial[j] if k == 0 else comb(j, k) * polynomial[j]
+            total = total + own * lows[j - k]
+        shifted.append(total * widths[k] if k else total)
+    out = []
+    for j in range(degree + 1):
+        total = shifted[0]
+        for k in range(1, j + 1):
+            total = total + _share(comb(j, k), comb(degree, k), shifted[k])
+        out.append(total)
+    return out
+
+
+def _share(above: int, below: int, value: Any) -> Any:
+    """Return above/below times a value, exactly where it is a Fraction."""
+    if above == below:
+        return value
+    return (Fraction(above, below) if isinstance(value, Fraction) else above / below) * value
 
 
 def _product(p: Polynomial, q: Polynomial) -> list[Any]:
@@ -308,10 +335,14 @@ def factor_on(low: Array, high: Array, beta1: float, certificate: Certificate, r
     old, new = coefficients(beta1, certificate, rho, omega)
     sound = np.isfinite(guess)
     sizes = _sizes(theta, *_moduli(beta1, certificate, rho, omega))
-    for polynomial, size in zip(_differences(theta, old, new), sizes, strict=True):
+    differences = _differences(theta, old, new)
+    powers = _powers_on(ends[:-1], ends[1:], max(map(len, differences)) - 1)
+    for polynomial, size in zip(differences, sizes, strict=True):
         allowed = _ROUNDING * _value(size, ends[1:])
-        for value in bernstein(polynomial, ends[:-1], ends[1:]):
-            sound = sound & (value > allowed).all(axis=0)
+        above = np.ones(ends[1:].shape, dtype=bool)
+        for value in _bernstein(polynomial, *powers):
+            above &= value > allowed
+        sound = sound & above.all(axis=0)
     return np.asarray(np.where(sound, theta, np.inf))
 
 

@@ -125,7 +125,12 @@ def _midpoint(matrices: Array) -> Array:
     flat = matrices.reshape(-1, size, size)
     signs, subsets = sign_vectors(size), np.array(list(itertools.product((0.0, 1.0), repeat=size)))
     squares = _outer(signs).T
-    parts = _outer((signs[:, None] * subsets).reshape(-1, size)).T  # s_A for every s and A
+    # s_A for every s and A; most occur several times, and all but a tenth are another one's negative, with the same form.
+    every = (signs[:, None] * subsets).reshape(-1, size)
+    first = np.argmax(every != 0.0, axis=-1)
+    turned = every * np.where(np.take_along_axis(every, first[:, None], axis=-1) < 0.0, -1.0, 1.0)
+    _, places, which = np.unique((turned + 1.0) @ 3.0 ** np.arange(size), return_index=True, return_inverse=True)
+    parts = _outer(turned[places]).T
     at_once = max(1, _AT_ONCE // (signs.shape[0] * subsets.shape[0]))
     found = []
     for begin in range(0, len(flat), at_once):
@@ -134,8 +139,10 @@ def _midpoint(matrices: Array) -> Array:
         h = np.abs(some @ signs.T).transpose(0, 2, 1)
         weighted = inverse[:, None] * h[..., :, None] * h[..., None, :]
         r = np.sqrt((weighted.reshape(-1, size**2) @ squares).max(axis=-1)).reshape(len(some), -1)
-        forms = (some.reshape(-1, size**2) @ parts).reshape(len(some), len(signs), -1)
-        q = (forms - h @ subsets.T).max(axis=-1)
+        forms = some.reshape(-1, size**2) @ parts
+        q = np.empty(r.shape)
+        for i in range(len(some)):  # one at a time, so that what is compared stays in the cache of the processor
+            q[i] = (forms[i][which].reshape(len(signs), -1) - h[i] @ subsets.T).max(axis=-1)
         found.append((np.sqrt(nu)[:, None] * r + q).max(axis=-1))
     return np.concatenate(found).reshape(matrices.shape[:-2])
 

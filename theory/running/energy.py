@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.theory.running.certificates import Certificate, certificates_for, factor_near, floor_on
-from quadsim.theory.running.preconditioner import Replay
+from quadsim.theory.running.preconditioner import Replay, some_at_once
 
 __all__ = [
     "certificate_energies",
@@ -97,10 +97,10 @@ def certificate_factors(replay: Replay, certificate: Certificate, k: int = 0) ->
     spread = replay.tau_error[:, k][..., None]
     out = np.empty((*rise.shape[:-1], np.size(certificate.s)))
     for size, blocks in replay.layout.groups.items():
-        taus = [replay.taus[size][:, k, ..., position, None] for position in range(size)]
-        out[:, :, blocks] = factor_near(
-            taus, spread[:, :, blocks], beta, certificate, rise[:, :, blocks], fall[:, :, blocks]
-        )
+        for part in some_at_once(out.shape[1], out[:, 0].size):
+            taus = [replay.taus[size][:, k, part, :, position, None] for position in range(size)]
+            error, rho, omega = (each[:, part][:, :, blocks] for each in (spread, rise, fall))
+            out[:, part, blocks] = factor_near(taus, error, beta, certificate, rho, omega)
     return out
 
 

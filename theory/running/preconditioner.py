@@ -33,12 +33,16 @@ __all__ = [
     "preconditioned_form",
     "rehearse",
     "replay",
+    "some_at_once",
     "why_no_form",
 ]
 
 Array = NDArray[np.float64]
 
 _WEIGHT_DECAY = "weight_decay"
+
+_CACHED = 1 << 14
+"""Numbers of an array, of which a dozen are in use at once, that stay in a cache of some 2 MB."""
 
 
 def eigenvalue_error(size: int) -> float:
@@ -167,8 +171,12 @@ class Replay:
             diagonal = self.preconditioner[..., positions]
             known = np.asarray(np.isfinite(diagonal).all(axis=-1))
             root = np.sqrt(np.where(known[..., None], diagonal, 1.0))
-            scaled = self.hessian[size][:, None, None] * root[..., :, None] * root[..., None, :]
-            out[size] = np.where(known[..., None], np.linalg.eigvalsh(scaled), np.nan)
+            values = np.empty_like(root)
+            for part in some_at_once(root.shape[2], root[:, :, 0].size * size):
+                some = root[:, :, part]
+                scaled = self.hessian[size][:, None, None] * some[..., :, None] * some[..., None, :]
+                values[:, :, part] = np.linalg.eigvalsh(scaled)
+            out[size] = np.where(known[..., None], values, np.nan)
         return out
 
     def _extreme(self, position: int) -> Array:
@@ -226,6 +234,12 @@ class Replay:
             turned = np.einsum("mbij,mktbi->mktbj", self.eigenvectors[size], vector[..., positions])
             out[..., self.layout.groups[size]] = np.sum(turned**2 / self.eigenvalues[size][:, None, None], axis=-1)
         return out
+
+
+def some_at_once(steps: int, numbers: int) -> list[slice]:
+    """Return stretches of the steps of a run whose arrays stay in the cache of a processor, with so many numbers a step."""
+    at_once = max(1, _CACHED // max(numbers, 1))
+    return [slice(begin, min(begin + at_once, steps)) for begin in range(0, steps, at_once)]
 
 
 def _by_block(layout: BlockLayout) -> list[slice]:

@@ -16,7 +16,7 @@ from quadsim.simulator.rules.momentum import FAMILY_WORDS, MomentumFamily
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.schedules import resolve_schedule
 from quadsim.simulator.rules.torch_classes import TorchOptimizer
-from quadsim.simulator.support.arrays import array_of, is_tensor
+from quadsim.simulator.support.arrays import array_of, is_masked_array, is_tensor
 from quadsim.simulator.support.checks import check_known
 from quadsim.simulator.support.devices import check_device
 from quadsim.simulator.support.statistics import chosen_half, judged_half
@@ -374,7 +374,7 @@ class SweepGrid:
 
 def unique_values(values: Any) -> tuple[Any, ...]:
     """One value or several as a tuple, repeated ones dropped."""
-    if is_tensor(values) or isinstance(values, np.ma.MaskedArray):
+    if is_tensor(values) or is_masked_array(values):
         values = np.atleast_1d(array_of("the values of a dial", values)).tolist()
     if isinstance(values, str) or not isinstance(values, Iterable):
         values = (values,)

@@ -181,7 +181,7 @@ class Results:
         first, *others = answer(config, self.compared, further)
         return [f"{begin}{first}", *others]
 
-    @property
+    @cached_property
     def certified(self) -> str:
         """A sentence on what the guarantees prove, which are known after the answer; empty where there is none."""
         path = family_of(self.config).certified

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.simulator.runs.status import DIVERGED, STATUSES
-from quadsim.simulator.support.statistics import effective_steps, quantile
+from quadsim.simulator.support.statistics import effective_steps, quantile, quantiles
 from quadsim.simulator.sweeps.config.families import family_of
 from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid
 
@@ -176,12 +176,13 @@ def _described(runs: Mapping[str, NDArray[Any]], reading: Reading) -> tuple[tupl
         end = last_gap / first_gap
     end[np.isnan(end)] = np.inf
     bound = runs["bound_steps"].astype(np.float64)
-    median, late, last = float(quantile(steps, 0.5)), float(quantile(steps, 0.9)), float(quantile(end, 0.5))
+    early, median, late = map(float, quantiles(steps, (0.1, 0.5, 0.9)))
+    last = float(quantile(end, 0.5))
     bounded = float(quantile(bound, 0.5)) if not bool(np.any(np.isnan(bound))) else np.nan
     first, stay = (_median(known.get(UNTIL[name]), diverged) for name in ("first", "stays"))
     columns = {
         "steps_median": median,
-        "steps_q10": float(quantile(steps, 0.1)),
+        "steps_q10": early,
         "steps_q90": late,
         "steps_first_median": first,
         "steps_stay_median": stay,

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from quadsim.simulator.problems.oracles import batch_of
 from quadsim.simulator.runs.guaranteed import Asked, Guarantor
@@ -39,9 +40,16 @@ def write_guarantees(folder: Path, config: SweepGrid, best: pd.DataFrame, guaran
     specs = {spec.label: spec for spec in config.specs}
     reported = np.asarray(config.reported)
     frames = []
+    runs = store.read_frame(
+        folder / store.SUMMARY,
+        columns=["point", "optimizer", "seed", UNTIL["first"]],
+        filters=[("best_lr", "==", True)],
+    )
+    measured = {key: own.set_index("seed")[UNTIL["first"]] for key, own in runs.groupby(["point", "optimizer"])}
     for row in best.to_dict("records"):
         seeds = reported[: _most_problems(config.points[row["point"]])]
-        asked = _asked(folder, config, row, specs[str(row["setting"])], seeds)
+        steps = measured[row["point"], row["optimizer"]].reindex(seeds).to_numpy(dtype=np.float64)
+        asked = _asked(config, row, specs[str(row["setting"])], seeds, steps)
         for found in guarantor(asked):
             columns: dict[str, Any] = {name: row[name] for name in KEYS}
             columns |= {"seed": seeds, "kind": found.kind, "theorem": found.theorem, "guaranteed_lr": found.lr}
@@ -61,11 +69,8 @@ def _most_problems(point: Any) -> int:
     return min(max(_MEAN_WORK // each, MOST_PROBLEMS), _MOST_IN_THE_MEAN)
 
 
-def _asked(folder: Path, config: Any, row: dict[Any, Any], spec: Any, seeds: "np.ndarray[Any, Any]") -> Asked:
+def _asked(config: Any, row: dict[Any, Any], spec: Any, seeds: NDArray[Any], measured: NDArray[np.float64]) -> Asked:
     point = config.points[row["point"]]
-    same = [("point", "==", row["point"]), ("optimizer", "==", row["optimizer"]), ("best_lr", "==", True)]
-    runs = store.read_frame(folder / store.SUMMARY, columns=["seed", UNTIL["first"]], filters=same)
-    measured = runs.set_index("seed")[UNTIL["first"]].reindex(seeds).to_numpy(dtype=np.float64)
     number = int(seeds[-1]) + 1
     return Asked(
         problem=point.problem(number, config.seed).select([int(seed) for seed in seeds]),
