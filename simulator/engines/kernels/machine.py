@@ -248,10 +248,10 @@ def jit_is_off() -> bool:
 
 
 def native_lanes(dtype: str) -> int:
-    """Return how many numbers fit in one of this processor's widest vectors; at least four."""
+    """Return how many numbers fit in one of this processor's widest vectors."""
     features = llvm.get_host_cpu_features()
     bits = 512 if features.get("avx512f") else 256 if features.get("avx") else 128
-    return max(4, bits // (64 if dtype == "float64" else 32))
+    return bits // (64 if dtype == "float64" else 32)
 
 
 def number_of_threads() -> int:

@@ -27,7 +27,7 @@ BLOCKS = (
 )  # fmt: skip
 """The names of the blocks; the first number of a line of the list of blocks is the place of its name here."""
 
-NUMBERS = 12
+NUMBERS = 11
 """Numbers in a line of the list of blocks, at most; the others are 0."""
 
 _LN2 = Decimal("0.693147180559945309417232121458176568")
@@ -94,8 +94,8 @@ latency of a multiply-add, and their 6 operands fit beside them."""
 
 
 def _product() -> str:
-    """Return `product`: y (outs rows) = W x or y += W x, where the entry (o, i) of W is at `o * over_o + i * over_i`."""
-    out = ["\n\n@part\ndef product(w, at, over_o, over_i, outs, ins, a, x, x_pitch, y, y_pitch, columns, adds):"]
+    """Return `product`: y (outs rows) = W x, where the entry (o, i) of W is at `o * over_o + i * over_i`."""
+    out = ["\n\n@part\ndef product(w, at, over_o, over_i, outs, ins, a, x, x_pitch, y, y_pitch, columns):"]
     out += [f"    tall = outs - outs % {_ROWS}", f"    wide = columns - columns % ({_VECTORS} * LANES)"]
     for rows, begin, end in ((_ROWS, "0", "tall"), (1, "tall", "outs")):
         out += [f"    for o in range({begin}, {end}, {rows}):"]
@@ -103,10 +103,8 @@ def _product() -> str:
         for vectors, first, last in ((_VECTORS, "0", "wide"), (1, "wide", "columns")):
             cells = [(k, v) for k in range(rows) for v in range(vectors)]
             places = {(k, v): f"y + (o + {k}) * y_pitch + c + {v} * LANES" for k, v in cells}
-            out += [f"        for c in range({first}, {last}, {vectors} * LANES):", "            if adds:"]
-            out += [f"                s{k}{v} = load(a, {places[k, v]})" for k, v in cells]
-            out += ["            else:"]
-            out += [f"                s{k}{v} = number(0.0)" for k, v in cells]
+            out += [f"        for c in range({first}, {last}, {vectors} * LANES):"]
+            out += [f"            s{k}{v} = number(0.0)" for k, v in cells]
             out += ["            for i in range(ins):"]
             out += [f"                x{v} = load(a, x + i * x_pitch + c + {v} * LANES)" for v in range(vectors)]
             for k in range(rows):
@@ -502,7 +500,7 @@ _CALLS = {
     "features": "features(a, o[1], o[2], o[3], reals, o[4], tokens, sequences, data, begin, length, chosen, chosen_at)",
     "positions": "positions(w, base + o[1], a, o[2], o[3], o[4], o[5], tokens, sequences)",
     "positions_back": "positions_back(g, base + o[1], a, o[2], o[3], o[4], o[5], tokens, sequences)",
-    "product": "product(w, base + o[1], o[2], o[3], o[4], o[5], a, o[6], o[7], o[8], o[9], o[10], o[11])",
+    "product": "product(w, base + o[1], o[2], o[3], o[4], o[5], a, o[6], o[7], o[8], o[9], o[10])",
     "matrix_gradient": "matrix_gradient(g, base + o[1], o[2], o[3], a, o[4], o[5], o[6], o[7], o[8])",
     "add": "add(a, o[1], o[2], o[3])",
     "multiply": "multiply(a, o[1], o[2], o[3])",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,7 @@ class _Chunk(Order[_Rows]):
     def _product(self, name: str, x: _Rows) -> _Rows:
         outs, ins = self._rows_of[name]
         y = self._array(outs, x.columns)
-        self._write("product", self._begin[name], ins, 1, outs, ins, x.at, x.pitch, y.at, y.pitch, x.columns, 0)
+        self._write("product", self._begin[name], ins, 1, outs, ins, x.at, x.pitch, y.at, y.pitch, x.columns)
         return y
 
     def _product_back(self, name: str, d: _Rows, x: _Rows, back: _Rows | None = None) -> _Rows:
@@ -127,7 +128,7 @@ class _Chunk(Order[_Rows]):
         outs, ins = self._rows_of[name]
         back = back or self._like(x)
         self._write("matrix_gradient", self._begin[name], outs, ins, d.at, d.pitch, x.at, x.pitch, x.columns)
-        self._write("product", self._begin[name], 1, ins, ins, outs, d.at, d.pitch, back.at, back.pitch, x.columns, 0)
+        self._write("product", self._begin[name], 1, ins, ins, outs, d.at, d.pitch, back.at, back.pitch, x.columns)
         return back
 
     # Blocks.
@@ -222,7 +223,7 @@ class _Chunk(Order[_Rows]):
         parts = [(p * sequences, p * apart, sequences) for p in range(self._shape.tokens)] if joined else [(0, 0, x.columns)]
         if given is not None:
             for there, here, columns in parts:
-                into = given.at + there, given.pitch, x.at + here, x.pitch, columns, 0
+                into = given.at + there, given.pitch, x.at + here, x.pitch, columns
                 self._write("product", table, 1, width, width, given.rows, *into)
         self._write("positions", places, x.at, *laid)
 
@@ -250,7 +251,7 @@ class _Chunk(Order[_Rows]):
 @lru_cache(maxsize=256)
 def _chunk(model: Model, shape: DataShape, length: int, loss: str, *, features: bool, dtype: str) -> tuple[int, _Chunk]:
     """Return the number of sequences of a chunk, and its list of blocks: chunks are equally long, and fit in a cache."""
-    lanes = native_lanes(dtype)
+    lanes = _lanes(dtype)
     bytes_of_lanes = _Chunk(model, shape, lanes, features=features, loss=loss).size * np.dtype(dtype).itemsize
     most = max(1, _CHUNK_BYTES // bytes_of_lanes) * lanes
     chunks = -(-length // most)
@@ -258,12 +259,24 @@ def _chunk(model: Model, shape: DataShape, length: int, loss: str, *, features: 
     return sequences, _Chunk(model, shape, sequences, features=features, loss=loss)
 
 
-@lru_cache(maxsize=4)
+def _lanes(dtype: str) -> int:
+    return max(4, native_lanes(dtype))
+
+
+_LOADING = Lock()  # threads that train different chunks ask for the kernel at the same time; it is compiled once
+
+
 def _kernel(dtype: str) -> CompiledModule:
+    with _LOADING:
+        return _load(dtype)
+
+
+@lru_cache(maxsize=4)
+def _load(dtype: str) -> CompiledModule:
     folder = Path(__file__).parent
     files = (folder / "cpu_functions.py", folder.parent / "kernels" / "cpu_vectors.py")  # they import Numba
     made = " ".join([made_with(), *(sha256(file.read_bytes()).hexdigest() for file in files)])
-    module = CompiledModule(f"{blocks_source(dtype, native_lanes(dtype))}\n# Made with {made}\n", "stack", ("gradient_",))
+    module = CompiledModule(f"{blocks_source(dtype, _lanes(dtype))}\n# Made with {made}\n", "stack", ("gradient_",))
     say_if_new(module.__file__, f"gradients of models in {dtype}")
     return module
 
