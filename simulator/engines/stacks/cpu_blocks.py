@@ -556,6 +556,9 @@ def _entry() -> str:
     """Return the entry point."""
     out = []
     for number, name in enumerate(BLOCKS):
-        out += [f"{'if' if number == 0 else 'elif'} kind == {number}:", f"    {_CALLS[name].replace('o[', 'ops[op + ')}"]
+        out += [
+            f"{'if' if number == 0 else 'elif'} kind == {number}:",
+            f"    {_CALLS[name].replace('o[', 'ops[op + ')}",
+        ]
     calls = "\n".join(" " * 16 + line for line in out)
     return _ENTRY.replace("<numbers>", str(NUMBERS)).replace("<calls>", calls)

@@ -187,9 +187,7 @@ class _Chunk(Order[_Rows]):
         def back(d: _Rows) -> _Rows:
             d_mixed = self._product_back(f"{layer}.o", d, mixed)
             slopes, d_qkv = self._like(shares), self._like(qkv)
-            self._write(
-                "attention_back", qkv.at, shares.at, slopes.at, d_mixed.at, d_qkv.at, heads, each, causal
-            )
+            self._write("attention_back", qkv.at, shares.at, slopes.at, d_mixed.at, d_qkv.at, heads, each, causal)
             return self._product_back(f"{layer}.qkv", d_qkv, x)
 
         return y, back
@@ -220,7 +218,11 @@ class _Chunk(Order[_Rows]):
             self._write("embed", table, x.at, *laid)
         given = self._given(joined=False)[0] if self._features else None
         # The columns of the features and of x that go together: all at once, unless x has the positions below each other.
-        parts = [(p * sequences, p * apart, sequences) for p in range(self._shape.tokens)] if joined else [(0, 0, x.columns)]
+        parts = (
+            [(p * sequences, p * apart, sequences) for p in range(self._shape.tokens)]
+            if joined
+            else [(0, 0, x.columns)]
+        )
         if given is not None:
             for there, here, columns in parts:
                 into = given.at + there, given.pitch, x.at + here, x.pitch, columns
@@ -234,7 +236,15 @@ class _Chunk(Order[_Rows]):
                 return d
             for there, here, columns in parts:
                 self._write(
-                    "matrix_gradient", table, given.rows, width, given.at + there, given.pitch, d.at + here, d.pitch, columns
+                    "matrix_gradient",
+                    table,
+                    given.rows,
+                    width,
+                    given.at + there,
+                    given.pitch,
+                    d.at + here,
+                    d.pitch,
+                    columns,
                 )
             return d
 
@@ -306,7 +316,9 @@ class FusedGradient:
         """
         problem = self._problem
         out = torch.empty_like(theta)
-        losses = self._call(stack, theta if problem.mode != "parameter" or stack.scale is None else theta * stack.scale, out, rows)
+        losses = self._call(
+            stack, theta if problem.mode != "parameter" or stack.scale is None else theta * stack.scale, out, rows
+        )
         if stack.scale is not None:
             out *= stack.scale if problem.mode == "parameter" else stack.scale**2
         return out, *losses

@@ -29,9 +29,11 @@ class Order(ABC, Generic[ArrayT]):
 
     def _stack(self) -> tuple[ArrayT, Callable[[ArrayT], ArrayT]]:
         """Write everything before the head; the last backward pass ends at the data."""
-        return self._transformer(self._model) if isinstance(self._model, Transformer) else self._mlp()
+        return self._transformer() if isinstance(self._model, Transformer) else self._mlp()
 
-    def _transformer(self, model: Transformer) -> tuple[ArrayT, Callable[[ArrayT], ArrayT]]:
+    def _transformer(self) -> tuple[ArrayT, Callable[[ArrayT], ArrayT]]:
+        model = self._model
+        assert isinstance(model, Transformer)
         x, back = self._embed()
         backs = [back]
         for i in range(model.layers):
@@ -66,7 +68,11 @@ class Order(ABC, Generic[ArrayT]):
         return x, _composed(backs)
 
     def _residual(
-        self, x: ArrayT, branch: Callable[[ArrayT, str], tuple[ArrayT, Callable[[ArrayT], ArrayT]]], layer: str, norm: str
+        self,
+        x: ArrayT,
+        branch: Callable[[ArrayT, str], tuple[ArrayT, Callable[[ArrayT], ArrayT]]],
+        layer: str,
+        norm: str,
     ) -> tuple[ArrayT, Callable[[ArrayT], ArrayT]]:
         """A residual sum of x and a branch of it, with a norm before the branch if it has a name."""
         inner, backs = x, []

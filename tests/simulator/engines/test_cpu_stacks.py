@@ -22,7 +22,11 @@ PAIRS = TokenMap(vocabulary=6)
 FORMS = {
     "pre": (Transformer(width=8, layers=2), TokenMap(vocabulary=5, tokens=3), {}),
     "post": (Transformer(width=8, layers=1, norm="post", heads=1), TokenMap(vocabulary=5), {}),
-    "causal": (Transformer(width=4, layers=1, norm="none", heads=2), Text(vocabulary=7, tokens=4, sequences=9, batch=None), {}),
+    "causal": (
+        Transformer(width=4, layers=1, norm="none", heads=2),
+        Text(vocabulary=7, tokens=4, sequences=9, batch=None),
+        {},
+    ),
     "last": (SMALL, Induction(vocabulary=6, tokens=5, sequences=7), {}),
     "features, mean": (SMALL, Digits(patch=4, sequences=5, batch=3), {"dial": "temperature", "heterogeneity": [2, 5]}),
     "copies": (MLP(width=4), PAIRS, {"dial": "separable", "heterogeneity": [3, 5]}),
@@ -84,10 +88,14 @@ def difference(problem, kernel=None, dtype=torch.float32):
     rows = None if drawn is None else torch.from_numpy(drawn)
     expected = (exact if rows is None else exact.rows(rows)).gradient(exact.start())
     engine = cpu_run.FusedGradient(problem, dtype, kernel)
-    engine._room = np.ones(1 << 20, dtype=str(dtype).removeprefix("torch."))  # what an array held before must not matter
+    engine._room = np.ones(
+        1 << 20, dtype=str(dtype).removeprefix("torch.")
+    )  # what an array held before must not matter
     found = engine.gradient(stack, stack.start(), rows)
     gradients, *losses = zip(found, expected, strict=True)
-    errors = [torch.linalg.vector_norm(a.double() - b, dim=1) / torch.linalg.vector_norm(b, dim=1) for a, b in [gradients]]
+    errors = [
+        torch.linalg.vector_norm(a.double() - b, dim=1) / torch.linalg.vector_norm(b, dim=1) for a, b in [gradients]
+    ]
     return max(float(error.abs().max()) for error in (*errors, *(a.double() / b - 1.0 for a, b in losses)))
 
 
@@ -128,7 +136,11 @@ MUTATIONS = {
     "causal": ("causal", "asked = p + 1 if causal else tokens", "asked = tokens"),
     "mean": ("features, mean", "v = load(a, d + f * sequences + s) * over", "v = load(a, d + f * sequences + s)"),
     "features": ("features, mean", "value = given[((data + row)", "value = real(0.9) * given[((data + row)"),
-    "mini-batch": ("features, mean", "row = chosen[chosen_at + row]\n        if given", "row = chosen[row]\n        if given"),
+    "mini-batch": (
+        "features, mean",
+        "row = chosen[chosen_at + row]\n        if given",
+        "row = chosen[row]\n        if given",
+    ),
     "cross-entropy": ("post", "by = load(a, answers + c) / sum", "by = load(a, answers + c)"),
     "loss": ("post", "loss = math.log(np.float64(a[sums + c]))", "loss = 0.9 * math.log(np.float64(a[sums + c]))"),
     "square error": ("mse", "a[logits + o * columns + c] = v * a[answers + c]", "a[logits + o * columns + c] = v"),
@@ -202,5 +214,9 @@ def test_what_it_cannot_run_has_a_reason(monkeypatch):
 
 def test_auto_takes_it_in_float32_alone():
     problem = problem_of("relu")
-    for dtype, engine, used in (("float32", "auto", "fused"), ("float64", "auto", "stack"), ("float32", "stack", "stack")):
+    for dtype, engine, used in (
+        ("float32", "auto", "fused"),
+        ("float64", "auto", "stack"),
+        ("float32", "stack", "stack"),
+    ):
         assert train(problem, "adam", lr=0.01, steps=1, dtype=dtype, engine=engine).engine == used

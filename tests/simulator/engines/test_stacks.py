@@ -209,7 +209,9 @@ def test_what_it_cannot_run_has_a_reason():
 
 def test_the_engine_is_checked():
     problem = ToyProblem.generate(Conv(width=4), PAIRS)
-    with pytest.raises(ValueError, match=r"engine must be auto or stack here, got 'fused' \(it has no kernel for the model conv"):
+    with pytest.raises(
+        ValueError, match=r"engine must be auto or stack here, got 'fused' \(it has no kernel for the model conv"
+    ):
         train(problem, "adam", lr=0.01, steps=1, engine="fused")
     with pytest.raises(ValueError, match="engine must be one of auto, fused, stack, got 'fussed'"):
         train(problem, "adam", lr=0.01, steps=1, engine="fussed")
