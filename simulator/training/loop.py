@@ -95,8 +95,8 @@ def train(
         dtype: torch.float32 or torch.float64.
         device: "cpu", "cuda" or "cuda:N".
         compile: whether torch.compile fuses the operations of a step; compiling takes some ten seconds.
-        engine: "auto" (fused where it can run the request; on a CPU in float32 alone), "fused" (one generated GPU kernel takes many
-            steps in a launch; on a CPU one kernel computes the gradients of a step) or "stack" (operations of torch).
+        engine: "auto" (fused where it can run the request; on a CPU in float32 alone), "fused" (one generated GPU kernel takes
+            many steps in a launch; on a CPU one kernel computes the gradients of a step) or "stack" (operations of torch).
         clip: largest norm of the gradient of an instance (all its parameters together); a longer one is scaled down to it before
             any rule sees it, as by torch.nn.utils.clip_grad_norm_. None: gradients are not clipped.
         **hyperparameters: of the rule; see `simulate`.

@@ -6,8 +6,8 @@ other, so a vector holds the same position of several sequences. Every operation
 weights of the instance spread over them: products, norms, GELU, softmax and also attention. The two are the gradient of a matrix,
 which is a sum over columns (`add_four`), and tables, which are read and written column by column.
 
-So an instance needs no other one to fill a vector, and what one works on (its parameters, gradient and the activations of a
-chunk) is in the caches: 4 rows x 2 vectors of a product are accumulated in registers, as are 2 x 4 entries of a matrix's gradient.
+So an instance needs no other one to fill a vector, and what it works on (its parameters, gradient and the activations of a
+chunk) is in the caches. Of a product 4 rows x 2 vectors are accumulated in registers, of the gradient of a matrix 2 x 4 entries.
 
 The kernel is the same for every model: it runs a list of blocks with the places of their arrays (`cpu_run` writes it), of which
 each number is a size or a place in `a` (activations), `w` (parameters) or `g` (gradient). So there is one to compile for each

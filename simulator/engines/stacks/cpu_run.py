@@ -1,7 +1,8 @@
 """Run the fused CPU kernel of stacks: gradients and losses of all instances of a `Stack` in one call.
 
-`cpu_blocks` has the kernel, which runs a list of blocks; here the list is written for a model (`_Chunk`), in the order of `order.py`.
-The step by the rule is that of the engine `stack` (`update_source.FusedUpdate`), so whatever `train` can do, it can do with it.
+`cpu_blocks` has the kernel, which runs a list of blocks; here the list is written for a model (`_Chunk`), in the order of
+`order.py`. The step by the rule is that of the engine `stack` (`update_source.FusedUpdate`), so whatever `train` can do, it can
+do with it.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """The order of the blocks of a model, forward and backward, for every generator of fused steps of stacks.
 
-It is that of `models/transformer.py` and `models/mlp.py`. The writer of each block returns its result and the writer of its backward
-pass, so that the order of the backward pass follows from that of the forward pass.
+It is that of `models/transformer.py` and `models/mlp.py`. The writer of each block returns its result and the writer of its
+backward pass, so that the order of the backward pass follows from that of the forward pass.
 """
 
 from abc import ABC, abstractmethod

@@ -4,8 +4,8 @@ One block of threads is one copy of one instance. In each step it runs over its 
 parameter, and then updates its parameters by the rule; they stay in shared memory for all steps of a launch. Losses of every step
 are stored, so that the caller decides afterwards which instances have finished.
 
-The order of the blocks is that of `order.py`. The writer of each block returns the name of its result and the writer of its backward
-pass.
+The order of the blocks is that of `order.py`. The writer of each block returns the name of its result and the writer of its
+backward pass.
 
 Names of the kernel end in an underscore; all other names come from the rule.
 """
