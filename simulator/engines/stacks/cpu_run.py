@@ -315,19 +315,19 @@ class FusedGradient:
             theta: parameters, (E, P).
             rows: the sequences of a mini-batch, (E, b); None: all.
         """
-        problem = self._problem
         out = torch.empty_like(theta)
-        losses = self._call(
-            stack, theta if problem.mode != "parameter" or stack.scale is None else theta * stack.scale, out, rows
-        )
+        losses = self._call(stack, self._scaled(stack, theta), out, rows)
         if stack.scale is not None:
-            out *= stack.scale if problem.mode == "parameter" else stack.scale**2
+            out *= stack.scale if self._problem.mode == "parameter" else stack.scale**2
         return out, *losses
 
     def losses(self, stack: Stack, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return the optimised and the unweighted loss of every instance, (E,) each."""
-        scaled = self._problem.mode == "parameter" and stack.scale is not None
-        return self._call(stack, theta * stack.scale if scaled else theta, None, None)
+        return self._call(stack, self._scaled(stack, theta), None, None)
+
+    def _scaled(self, stack: Stack, theta: Tensor) -> Tensor:
+        """Return the weights of the model."""
+        return theta if stack.scale is None or self._problem.mode != "parameter" else theta * stack.scale
 
     def _call(self, stack: Stack, theta: Tensor, gradient: Tensor | None, rows: Tensor | None) -> tuple[Tensor, Tensor]:
         problem, dtype = self._problem, np.dtype(self._dtype)
