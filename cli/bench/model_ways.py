@@ -154,8 +154,8 @@ def why_not_model(way: str, work: ModelWork) -> str | None:
     """Return the reason why a way cannot do a work on this machine; None if it can."""
     if way == "jax" and (find_spec("jax") is None or find_spec("optax") is None):
         return "jax and optax are not installed (extra bench)"
-    if way == "ours unfused" and work.device == "cpu":
-        return "is the same as ours on a CPU"
+    if way == "ours unfused" and work.device == "cpu" and work.dtype == "float64":
+        return "is the same as ours on a CPU in float64"
     if way == "ours compiled":
         from quadsim.simulator.training.stepping import check_compile
 

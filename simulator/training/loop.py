@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from quadsim.simulator.engines.stacks.cpu_run import why_not as why_not_fused_on_a_cpu
 from quadsim.simulator.engines.stacks.run import FusedSteps
 from quadsim.simulator.engines.stacks.run import instances_that_fit as instances_that_fit_fused
 from quadsim.simulator.engines.stacks.run import why_not as why_not_fused
@@ -94,8 +95,8 @@ def train(
         dtype: torch.float32 or torch.float64.
         device: "cpu", "cuda" or "cuda:N".
         compile: whether torch.compile fuses the operations of a step; compiling takes some ten seconds.
-        engine: "auto" (fused where it can run the request), "fused" (one generated GPU kernel takes many steps in a launch) or
-            "stack" (operations of torch).
+        engine: "auto" (fused where it can run the request; on a CPU in float32 alone), "fused" (one generated GPU kernel takes
+            many steps in a launch; on a CPU one kernel computes the gradients of a step) or "stack" (operations of torch).
         clip: largest norm of the gradient of an instance (all its parameters together); a longer one is scaled down to it before
             any rule sees it, as by torch.nn.utils.clip_grad_norm_. None: gradients are not clipped.
         **hyperparameters: of the rule; see `simulate`.
@@ -173,15 +174,19 @@ def _choose_engine(engine: str, job: "_Job") -> str:
         ValueError: an unknown engine, or the fused one where it cannot run the job.
     """
     check_choice("engine", engine, ("auto", *ENGINES))
-    if engine == "stack" or (engine == "auto" and job.device == "cpu"):
+    on_cpu = job.device == "cpu"
+    if engine == "stack" or (engine == "auto" and on_cpu and job.dtype != torch.float32):
         return "stack"
-    reason = why_not_fused(job.problem, job.rule, job.dtype, job.device)
-    if job.snapshots:
-        reason = "it keeps no snapshots"
-    if job.tests:
-        reason = "it evaluates no test data"
-    if job.clip is not None:
-        reason = "it does not clip gradients"
+    if on_cpu:
+        reason = why_not_fused_on_a_cpu(job.problem)
+    else:
+        reason = why_not_fused(job.problem, job.rule, job.dtype, job.device)
+        if job.snapshots:
+            reason = "it keeps no snapshots"
+        if job.tests:
+            reason = "it evaluates no test data"
+        if job.clip is not None:
+            reason = "it does not clip gradients"
     if job.compile:
         reason = "torch.compile is asked for, which compiles the operations of the engine stack"
     if reason is None:
@@ -455,7 +460,7 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
 
 def _stepper(job: _Job, which: NDArray[np.int64], setting: NDArray[np.int64], length: int) -> Stepper | FusedSteps:
     """Return what takes the steps of the instances with these problems and settings, `length` steps without a decision."""
-    if job.engine == "fused":
+    if job.engine == "fused" and job.device != "cpu":
         return FusedSteps(job.problem, which, job.rule, job.settings, setting, job.device)
     return Stepper(
         job.problem,
@@ -468,6 +473,7 @@ def _stepper(job: _Job, which: NDArray[np.int64], setting: NDArray[np.int64], le
         device=job.device,
         compile=job.compile,
         clip=job.clip,
+        fused=job.engine == "fused",
     )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.engines.kernels.machine import jit_is_off
 from quadsim.simulator.engines.kernels.update_source import FusedUpdate, why_no_update
+from quadsim.simulator.engines.stacks.cpu_run import FusedGradient
 from quadsim.simulator.engines.torch_rule import TorchRule
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
@@ -65,6 +66,7 @@ class Stepper:
         device: device of all tensors.
         compile: whether torch.compile fuses the operations of loss and update.
         clip: largest norm of the gradient of an instance; None: any.
+        fused: whether one kernel computes gradients and losses, on a CPU; torch computes those on test data in any case.
     """
 
     def __init__(
@@ -80,7 +82,9 @@ class Stepper:
         device: str,
         compile: bool = False,
         clip: float | None = None,
+        fused: bool = False,
     ) -> None:
+        self._fused = FusedGradient(problem, dtype) if fused else None
         self._problem, self._device, self.longest, self._clip = problem, device, stretch, clip
         self._captures = device != "cpu"
         self._losses = _compiled_losses() if compile else Stack.losses
@@ -108,8 +112,11 @@ class Stepper:
 
     def look(self) -> NDArray[np.float64]:
         """Evaluate the unweighted and the optimised loss on all data, (2, E); no step is taken."""
-        with torch.no_grad(), self._calm():
-            losses = self._losses(self._stack, self.theta)
+        if self._fused is not None:
+            losses = self._fused.losses(self._stack, self.theta)
+        else:
+            with torch.no_grad(), self._calm():
+                losses = self._losses(self._stack, self.theta)
         return torch.stack(losses[::-1]).double().cpu().numpy()
 
     def test(self) -> NDArray[np.float64]:
@@ -191,8 +198,12 @@ class Stepper:
 
     def _gradient(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradient of step i of the stretch, (E, P), with the optimised and the unweighted loss, (E,) each."""
-        stack = self._stack if self._rows is None else self._stack.rows(self._rows[i])
-        gradient, weighted, unweighted = stack.gradient(self.theta, self._losses)
+        rows = None if self._rows is None else self._rows[i]
+        if self._fused is not None:
+            gradient, weighted, unweighted = self._fused.gradient(self._stack, self.theta, rows)
+        else:
+            stack = self._stack if rows is None else self._stack.rows(rows)
+            gradient, weighted, unweighted = stack.gradient(self.theta, self._losses)
         if self._clip is not None:
             norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
             # The 1e-6 is that of torch.nn.utils.clip_grad_norm_.

@@ -15,13 +15,12 @@ from math import gcd
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.kernels.cache import say_if_new
-from quadsim.simulator.engines.kernels.machine import CompiledModule, made_with, number_of_threads
+from quadsim.simulator.engines.kernels.machine import CompiledModule, made_with, native_lanes, number_of_threads
 from quadsim.simulator.engines.kernels.program import STRETCH, CpuKernel, variant
 from quadsim.simulator.problems.coupling import inner_sizes
 from quadsim.simulator.problems.oracles import Stream
@@ -107,9 +106,7 @@ def _lanes(dtype: str) -> int:
     vectors take 1.1 to 1.6 times as long for Adam and 1.8 to 2.3 times for SignSGD, four 1.5 to 2.6 times. One width also means
     one kernel to compile for grids of any size.
     """
-    features = llvmlite.binding.get_host_cpu_features()
-    bits = 512 if features.get("avx512f") else 256 if features.get("avx") else 128
-    return bits // (64 if dtype == "float64" else 32)
+    return native_lanes(dtype)
 
 
 @lru_cache(maxsize=256)

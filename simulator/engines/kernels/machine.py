@@ -29,7 +29,7 @@ import numpy as np
 from quadsim.simulator.engines.kernels.cache import import_source, source_file
 from quadsim.simulator.support.kept import read_kept, write_kept
 
-__all__ = ["CompiledModule", "jit_is_off", "made_with", "number_of_threads"]
+__all__ = ["CompiledModule", "jit_is_off", "made_with", "native_lanes", "number_of_threads"]
 
 _LOG = logging.getLogger("quadsim")
 
@@ -245,6 +245,13 @@ def jit_is_off() -> bool:
     import numba  # reads the variable, or the file, in its own way
 
     return bool(numba.config.DISABLE_JIT)
+
+
+def native_lanes(dtype: str) -> int:
+    """Return how many numbers fit in one of this processor's widest vectors."""
+    features = llvm.get_host_cpu_features()
+    bits = 512 if features.get("avx512f") else 256 if features.get("avx") else 128
+    return bits // (64 if dtype == "float64" else 32)
 
 
 def number_of_threads() -> int:

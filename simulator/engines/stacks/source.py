@@ -4,8 +4,8 @@ One block of threads is one copy of one instance. In each step it runs over its 
 parameter, and then updates its parameters by the rule; they stay in shared memory for all steps of a launch. Losses of every step
 are stored, so that the caller decides afterwards which instances have finished.
 
-The order of the blocks is written as in `models/transformer.py` and `models/mlp.py`. The writer of each block returns the name of
-its result and the writer of its backward pass, so that the order of the backward pass follows from that of the forward pass.
+The order of the blocks is that of `order.py`. The writer of each block returns the name of its result and the writer of its
+backward pass.
 
 Names of the kernel end in an underscore; all other names come from the rule.
 """
@@ -20,8 +20,8 @@ from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
 from quadsim.simulator.engines.kernels.program import Assignment, Phase
 from quadsim.simulator.engines.stacks.blocks import BLOCKS, HEADER
+from quadsim.simulator.engines.stacks.order import Order
 from quadsim.simulator.models.base import DataShape, Model
-from quadsim.simulator.models.mlp import MLP
 from quadsim.simulator.models.transformer import Transformer
 from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.rules.rule import Rule
@@ -116,7 +116,7 @@ class _WidePrinter(_Printer):
         return f"{symbol.name}_wide_"
 
 
-class _StackSource:
+class _StackSource(Order[str]):
     """Writes the lines of a kernel; `_depth` is the present indentation."""
 
     def __init__(self, form: Form, rule: Rule, layout: Layout) -> None:
@@ -327,42 +327,6 @@ class _StackSource:
         self._line("EACH_ROW { loss_ += each_[r] * weight_[r]; even_loss_ += each_[r] * share_[r]; }")
         back(d)
 
-    def _transformer(self) -> tuple[str, Back]:
-        model = self._model
-        assert isinstance(model, Transformer)
-        x, back = self._embed()
-        backs = [back]
-        for i in range(model.layers):
-            for branch, norm in ((self._attention, f"layer{i}.norm1"), (self._network, f"layer{i}.norm2")):
-                x, back = self._residual(x, branch, f"layer{i}", norm if model.norm == "pre" else "")
-                backs.append(back)
-                if model.norm == "post":
-                    x, back = self._norm(x, norm)
-                    backs.append(back)
-        if model.norm == "pre":
-            x, back = self._norm(x, "norm")
-            backs.append(back)
-        if self._shape.readout == "mean":
-            x, back = self._mean(x)
-            backs.append(back)
-        return x, _composed(backs)
-
-    def _mlp(self) -> tuple[str, Back]:
-        model = self._model
-        assert isinstance(model, MLP)
-        x, back = self._embed()
-        backs = [back]
-        for i in range(model.layers):
-            for here, block, name in (
-                (model.norm == "pre", self._norm, f"layer{i}.norm"),
-                (True, self._layer, f"layer{i}.w"),
-                (model.norm == "post", self._norm, f"layer{i}.norm"),
-            ):
-                if here:
-                    x, back = block(x, name)
-                    backs.append(back)
-        return x, _composed(backs)
-
     # Blocks: each writes its forward pass and returns the name of its result and its backward pass.
 
     def _array(self, columns: str = "[WIDTH]") -> str:
@@ -379,25 +343,6 @@ class _StackSource:
 
     def _add(self, x: str, y: str) -> None:
         self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {x}[r][i_] += {y}[r][i_];")
-
-    def _residual(
-        self, x: str, branch: Callable[[str, str], tuple[str, Back]], layer: str, norm: str
-    ) -> tuple[str, Back]:
-        """A residual sum of x and a branch of it, with a norm before the branch if it has a name."""
-        inner, backs = x, []
-        if norm:
-            inner, back = self._norm(x, norm)
-            backs.append(back)
-        y, back = branch(inner, layer)
-        backs.append(back)
-        self._add(y, x)
-
-        def whole(d: str) -> str:
-            through = _composed(backs)(d)
-            self._add(through, d)
-            return through
-
-        return y, whole
 
     def _matrix_gradient(self, name: str, d: str, x: str) -> None:
         self._line(f"put(one_, {d});")
@@ -514,15 +459,6 @@ class _StackSource:
         places = f"total_ + {self._begin['embed']} + first_ * WIDTH"
         self._line(f"add_gradient<WIDTH, WIDTH>({places}, WIDTH, two_, one_, INPUTS - first_);")
         self._close()
-
-
-def _composed(backs: list[Back]) -> Back:
-    def back(d: str) -> str:
-        for each in reversed(backs):
-            d = each(d)
-        return d
-
-    return back
 
 
 _BEGINNING = """\

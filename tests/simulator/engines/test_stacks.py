@@ -128,7 +128,15 @@ def test_a_broken_block_is_found(block, compiled):
 @pytest.fixture
 def fused_on_a_cpu(compiled, monkeypatch):
     """`train` runs the fused engine on a CPU."""
+    usual = loop._stepper
+
+    def stepper(job, which, setting, length):
+        if job.engine == "stack":
+            return usual(job, which, setting, length)
+        return run.FusedSteps(job.problem, which, job.rule, job.settings, setting, job.device)
+
     monkeypatch.setattr(loop, "_choose_engine", lambda engine, job: "stack" if engine == "stack" else "fused")
+    monkeypatch.setattr(loop, "_stepper", stepper)
     monkeypatch.setattr(run, "gpu_kernel", lambda form, rule, layout, device: compiled(form, rule))
     monkeypatch.setattr(run, "_STEPS_AT_ONCE", 20)
 
@@ -200,8 +208,10 @@ def test_what_it_cannot_run_has_a_reason():
 
 
 def test_the_engine_is_checked():
-    problem = ToyProblem.generate(SMALL, PAIRS)
-    with pytest.raises(ValueError, match=r"engine must be auto or stack here, got 'fused' \(it needs a GPU\)"):
+    problem = ToyProblem.generate(Conv(width=4), PAIRS)
+    with pytest.raises(
+        ValueError, match=r"engine must be auto or stack here, got 'fused' \(it has no kernel for the model conv"
+    ):
         train(problem, "adam", lr=0.01, steps=1, engine="fused")
     with pytest.raises(ValueError, match="engine must be one of auto, fused, stack, got 'fussed'"):
         train(problem, "adam", lr=0.01, steps=1, engine="fussed")
