@@ -289,7 +289,9 @@ class _Run:
         if isinstance(self._job.oracle, Stream):  # a problem's draws are made once, for all of its tiles
             products = 2 * (products + self._job.oracle.batch * self._dimension * self._lanes)
             number, each = self._job.problem.problems, self._tiles
-        calls = max(threads * _CALLS_PER_THREAD, products * self._jobs * STRETCH // _PRODUCTS_AT_ONCE)
+        calls = max(
+            threads * _CALLS_PER_THREAD if threads > 1 else 1, products * self._jobs * STRETCH // _PRODUCTS_AT_ONCE
+        )
         if self._sampler is not None:
             calls = max(calls, -(-number * self._sampler.bytes_per_step * STRETCH // _DRAWN_BYTES))
         ranges = [(first * each, last * each) for first, last in _ranges(number, calls)]
@@ -328,7 +330,7 @@ class _Run:
             if self._sampler is not None:
                 drawn = first // self._tiles
                 draws = self._sampler.draw(drawn, -(-last // self._tiles), begin, steps)
-                rooms = self._aligned((2, self._dimension * lanes)), self._aligned((SAMPLES_AT_ONCE * lanes,))
+                rooms = self._aligned((3, self._dimension * lanes)), self._aligned((SAMPLES_AT_ONCE * lanes,))
                 extra = (self._outers, self._widths, drawn, *draws, *rooms)
             self._kernel.run_(
                 first, last, begin, steps, job.record, record_at, job.tolerance, self._tiles, self._dimension,

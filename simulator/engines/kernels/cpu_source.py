@@ -51,9 +51,11 @@ from quadsim.simulator.engines.kernels.streams.cpu_source import (
     SAMPLED_ARGUMENTS,
     SAMPLED_ARRAYS,
     SAMPLED_BEGIN,
+    SAMPLED_DECORATOR,
     SAMPLED_FUNCTIONS,
     SAMPLED_LOOP,
     SAMPLES_AT_ONCE,
+    TURN,
 )
 from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.rules.rule import Rule
@@ -182,6 +184,8 @@ class _Source:
         self._line(
             'entry_ = part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)'
         )
+        if self._sampled:
+            self._line(SAMPLED_DECORATOR)
         self._clocks()
         for kind in self._variants:
             if not self._program.starts_at_numbers:
@@ -277,7 +281,7 @@ class _Source:
         whole = self._program
         self._line()
         self._line()
-        self._line("@part_")
+        self._line("@inside_" if self._sampled else "@part_")
         self._open(f"def {what}_{kind}_({self._arguments}):")
         if kind <= UNROLLED:
             self._line(f"size_ = {kind}")
@@ -336,6 +340,8 @@ class _Source:
                 self._product(rows)
             for row in range(rows):
                 self._coordinate(phase, row, starting=starting, first=first, last=last, kept=more and not in_registers)
+            if self._sampled and last and not starting:
+                self._line(TURN)
             self._depth -= opening.startswith("for")
             if len(self._lines) == before:
                 self._lines.pop()  # nothing to do for these rows

@@ -12,43 +12,61 @@ over samples, its rows of the product with R, its update, and d of the block bef
 block by block: the processor works on the products of one block while it waits for the divisions of another.
 """
 
-__all__ = ["SAMPLED_ARGUMENTS", "SAMPLED_ARRAYS", "SAMPLED_BEGIN", "SAMPLED_FUNCTIONS", "SAMPLED_LOOP", "SAMPLES_AT_ONCE"]
+__all__ = [
+    "SAMPLED_ARGUMENTS",
+    "SAMPLED_ARRAYS",
+    "SAMPLED_BEGIN",
+    "SAMPLED_DECORATOR",
+    "SAMPLED_FUNCTIONS",
+    "SAMPLED_LOOP",
+    "SAMPLES_AT_ONCE",
+    "TURN",
+]
 
 SAMPLES_AT_ONCE = 32
 """Samples whose residuals are kept at a time: they and their z should stay in the first cache."""
 
+_TURNED = "turned_, turned_size_, root_, turned_root_, error_, turned_from_, d_, turned_to_, twice_"
+
+TURN = f"turn_({_TURNED})"
+"""Called after the update of some coordinates."""
+
+SAMPLED_DECORATOR = (
+    'inside_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True, '
+    "_nrt=False)"
+)
+"""Of a function that becomes a part of `run_`. It owns no array: counting references would take longer than its work."""
+
 SAMPLED_FUNCTIONS = '''
 
-inside_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
-
-
 @inside_
-def turn_(size_, root_, root_at_, error_, errors_at_, d_, d_at_, twice_):
-    """Write d = R'e of a block, and return twice_ with its squares added."""
-    j_ = 0
-    while j_ + 4 <= size_:
+def turn_({TURNED}):
+    """Write d = R'e of the next four coordinates of a block, or of one where fewer are left, and add the squares to twice_."""
+    j_ = turned_[0]
+    if j_ + 4 <= turned_size_:
+        turned_[0] = j_ + 4
         a_, b_, c_, e_ = number_(0.0), number_(0.0), number_(0.0), number_(0.0)
-        for i_ in range(size_):
-            x_ = load_(error_, errors_at_ + i_ * LANES_)
-            row_ = root_at_ + i_ * size_ + j_
+        for i_ in range(turned_size_):
+            x_ = load_(error_, turned_from_ + i_ * LANES_)
+            row_ = turned_root_ + i_ * turned_size_ + j_
             a_ = fma_(spread_(pick_(root_, row_)), x_, a_)
             b_ = fma_(spread_(pick_(root_, row_ + 1)), x_, b_)
             c_ = fma_(spread_(pick_(root_, row_ + 2)), x_, c_)
             e_ = fma_(spread_(pick_(root_, row_ + 3)), x_, e_)
-        store_(d_, d_at_ + j_ * LANES_, a_)
-        store_(d_, d_at_ + (j_ + 1) * LANES_, b_)
-        store_(d_, d_at_ + (j_ + 2) * LANES_, c_)
-        store_(d_, d_at_ + (j_ + 3) * LANES_, e_)
-        twice_ = fma_(e_, e_, fma_(c_, c_, fma_(b_, b_, fma_(a_, a_, twice_))))
-        j_ += 4
-    while j_ < size_:
+        to_ = turned_to_ + j_ * LANES_
+        store_(d_, to_, a_)
+        store_(d_, to_ + LANES_, b_)
+        store_(d_, to_ + 2 * LANES_, c_)
+        store_(d_, to_ + 3 * LANES_, e_)
+        store_(twice_, 0, fma_(e_, e_, fma_(c_, c_, fma_(b_, b_, fma_(a_, a_, load_(twice_, 0))))))
+    elif j_ < turned_size_:
+        turned_[0] = j_ + 1
         a_ = number_(0.0)
-        for i_ in range(size_):
-            a_ = fma_(spread_(pick_(root_, root_at_ + i_ * size_ + j_)), load_(error_, errors_at_ + i_ * LANES_), a_)
-        store_(d_, d_at_ + j_ * LANES_, a_)
-        twice_ = fma_(a_, a_, twice_)
-        j_ += 1
-    return twice_
+        for i_ in range(turned_size_):
+            entry_ = spread_(pick_(root_, turned_root_ + i_ * turned_size_ + j_))
+            a_ = fma_(entry_, load_(error_, turned_from_ + i_ * LANES_), a_)
+        store_(d_, turned_to_ + j_ * LANES_, a_)
+        store_(twice_, 0, fma_(a_, a_, load_(twice_, 0)))
 
 
 @inside_
@@ -113,10 +131,10 @@ def gather_(first_, last_, fresh_, samples_, z_, z_at_, even_, left_, sum_):
             a_ = fma_(spread_(pick_(z_, z_at_ + k_ * even_ + i_)), load_(left_, k_ * LANES_), a_)
         store_(sum_, i_ * LANES_, a_)
         i_ += 1
-'''
+'''.replace("{TURNED}", _TURNED)
 """Functions of one block, of the samples of a step, and of both."""
 
-SAMPLED_ARGUMENTS = ", width_, columns_, sum_, count_of_samples_, is_divided_"
+SAMPLED_ARGUMENTS = f", width_, columns_, sum_, count_of_samples_, is_divided_, {_TURNED.replace('error_, ', '')}"
 """Arguments of a block's functions beside those of every kernel."""
 
 SAMPLED_ARRAYS = "\n    outers_, widths_, drawn_, z_, labels_, scratch_, left_,"
@@ -127,6 +145,9 @@ SAMPLED_BEGIN = """\
     batch_, even_ = labels_.shape[2], z_.shape[3]
     draws_, errors_ = z_.reshape(-1), labels_.reshape(-1)
     d_, sum_ = scratch_[0], scratch_[1]
+    root_ = hessian_
+    twice_ = scratch_[2]
+    turned_ = np.zeros(1, dtype=np.int64)
     count_of_samples_ = real_(batch_)
     # A product with the inverse of a power of 2 is the quotient: then the residuals, which are few, are multiplied.
     is_divided_ = batch_ & (batch_ - 1) != 0
@@ -152,8 +173,15 @@ SAMPLED_LOOP = """\
                             samples_, draws_, samples_at_ * even_, even_, errors_, samples_at_, dimension_, d_, share_, left_,
                         )
                         taken_ += samples_
-                twice_ = number_(0.0)
+                store_(twice_, 0, number_(0.0))
                 for outer_ in range(outers_.size):
+                    # While a block is updated, d of the one before is made.
+                    behind_ = outers_[max(outer_ - 1, 0)]
+                    turned_root_ = problem_ * per_problem_ + entries_[behind_]
+                    turned_to_ = coordinates_[behind_] * LANES_
+                    turned_from_ = other_ + turned_to_
+                    turned_[0] = 0
+                    turned_size_ = widths_[outer_ - 1] if next_step_ < steps_ and outer_ > 0 else 0
                     if step_ >= 0 and outer_ < outers_.size - 1:
                         width_ = widths_[outer_]
                         columns_ = coordinates_[outers_[outer_]]
@@ -173,13 +201,8 @@ SAMPLED_LOOP = """\
                             states_at_ = (STATES_ * job_ * dimension_ + begins_) * LANES_
                             block_states_at_ = (BLOCK_STATES_ * job_ * blocks_ + block_) * LANES_
                             <blocks>
-                    if next_step_ < steps_ and outer_ > 0:
-                        turned_ = outers_[outer_ - 1]
-                        begins_ = coordinates_[turned_] * LANES_
-                        twice_ = turn_(
-                            widths_[outer_ - 1], hessian_, problem_ * per_problem_ + entries_[turned_], error_,
-                            other_ + begins_, d_, begins_, twice_,
-                        )
+                    while turned_[0] < turned_size_:
+                        turn_(<turned>)
                 if next_step_ < steps_:
-                    store_(sums_, next_step_ * LANES_, twice_)"""
+                    store_(sums_, next_step_ * LANES_, load_(twice_, 0))""".replace("<turned>", _TURNED)
 """Takes the place of `<loop>` in `run_`."""
