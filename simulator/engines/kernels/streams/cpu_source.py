@@ -7,9 +7,11 @@ multiplied by R, and a tile of settings shares the draws, which are made by `sam
 
 Four samples or four coordinates at a time are accumulated in registers.
 
-A rule's square roots and divisions take as long as the products, in a unit of their own. So all that belongs to a block, its sums
-over samples, its rows of the product with R, its update, and d of the block before, which the next step needs, follow each other
-block by block: the processor works on the products of one block while it waits for the divisions of another.
+A rule's square roots and divisions are made in a unit of the processor of their own: for Adam 15 cycles a vector of settings and
+a coordinate, beside 21 cycles of multiply-adds (AVX2, blocks of 8, b = 8). So products that do not need their results
+stand next to them: the sums and the rows of the product with R directly before the update of their coordinates; and, after the
+update of every four, d of four coordinates of the block before, which the next step needs. The processor looks some 250
+instructions ahead, and fills its waits for divisions with these products.
 """
 
 __all__ = [
@@ -138,8 +140,9 @@ SAMPLED_ARGUMENTS = f", width_, columns_, sum_, count_of_samples_, is_divided_, 
 """Arguments of a block's functions beside those of every kernel."""
 
 SAMPLED_ARRAYS = "\n    outers_, widths_, drawn_, z_, labels_, scratch_, left_,"
-"""Arguments of `run_` beside those of every kernel: where the rule's blocks of each block of H begin, and the sizes of the latter;
-z and v xi of the problems from `drawn_` on; room for d, sums, and residuals. The place of `hessian_` is taken by R."""
+"""Arguments of `run_` beside those of every kernel: which of the rule's blocks is the first one of each block of H, and the sizes
+of the latter; z and v xi of the problems from `drawn_` on; room for d, sums, twice the gap, and residuals. `hessian_`
+holds R."""
 
 SAMPLED_BEGIN = """\
     batch_, even_ = labels_.shape[2], z_.shape[3]
