@@ -331,7 +331,7 @@ class _Run:
                 drawn = first // self._tiles
                 draws = self._sampler.draw(drawn, -(-last // self._tiles), begin, steps)
                 rooms = self._aligned((3, self._dimension * lanes)), self._aligned((SAMPLES_AT_ONCE * lanes,))
-                extra = (self._outers, self._widths, drawn, *draws, *rooms)
+                extra = (self._outers, self._widths, drawn, *draws, *rooms, np.zeros(1, dtype=np.int64))
             self._kernel.run_(
                 first, last, begin, steps, job.record, record_at, job.tolerance, self._tiles, self._dimension,
                 self._sizes, self._coordinates, self._entries,

@@ -139,10 +139,10 @@ def gather_(first_, last_, fresh_, samples_, z_, z_at_, even_, left_, sum_):
 SAMPLED_ARGUMENTS = f", width_, columns_, sum_, count_of_samples_, is_divided_, {_TURNED.replace('error_, ', '')}"
 """Arguments of a block's functions beside those of every kernel."""
 
-SAMPLED_ARRAYS = "\n    outers_, widths_, drawn_, z_, labels_, scratch_, left_,"
+SAMPLED_ARRAYS = "\n    outers_, widths_, drawn_, z_, labels_, scratch_, left_, turned_,"
 """Arguments of `run_` beside those of every kernel: which of the rule's blocks is the first one of each block of H, and the sizes
-of the latter; z and v xi of the problems from `drawn_` on; room for d, sums, twice the gap, and residuals. `hessian_`
-holds R."""
+of the latter; z and v xi of the problems from `drawn_` on; room for d, sums, twice the gap, residuals, and
+the next coordinate of d (an array that is allocated here would need Numba's runtime). `hessian_` holds R."""
 
 SAMPLED_BEGIN = """\
     batch_, even_ = labels_.shape[2], z_.shape[3]
@@ -150,7 +150,6 @@ SAMPLED_BEGIN = """\
     d_, sum_ = scratch_[0], scratch_[1]
     root_ = hessian_
     twice_ = scratch_[2]
-    turned_ = np.zeros(1, dtype=np.int64)
     count_of_samples_ = real_(batch_)
     # A product with the inverse of a power of 2 is the quotient: then the residuals, which are few, are multiplied.
     is_divided_ = batch_ & (batch_ - 1) != 0
