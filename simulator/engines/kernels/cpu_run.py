@@ -22,6 +22,7 @@ from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.kernels.cache import say_if_new
 from quadsim.simulator.engines.kernels.machine import CompiledModule, made_with, native_lanes, number_of_threads
 from quadsim.simulator.engines.kernels.program import STRETCH, CpuKernel, variant
+from quadsim.simulator.engines.kernels.streams.cpu_source import SAMPLES_AT_ONCE
 from quadsim.simulator.problems.coupling import inner_sizes
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule
@@ -217,9 +218,8 @@ class _Run:
         self._sizes = sizes = np.array((problem.rule_blocks if divided else problem.layout).block_sizes)
         self._coordinates = np.concatenate([[0], np.cumsum(sizes)])[:-1]
         self._entries = entries
-        self._whole_blocks = outer, np.concatenate([[0], np.cumsum(outer)])[:-1], entries
-        if divided:  # where the rows of a block of the rule begin within the block of H
-            inside = inner_sizes(problem.rule_blocks, problem.layout)
+        if divided or self._sampler is not None:  # where the rows of a block of the rule begin within the block of H
+            inside = inner_sizes(problem.rule_blocks, problem.layout) if divided else [(size,) for size in outer]
             rows = [np.concatenate([[0], np.cumsum(own)[:-1]]) for own in inside]
             self._entries = np.concatenate([e + r * w for e, r, w in zip(entries, rows, outer, strict=True)])
             self._outers, self._widths = np.concatenate([[0], np.cumsum([len(own) for own in inside])]), outer
@@ -286,7 +286,9 @@ class _Run:
         if isinstance(self._job.oracle, Stream):  # a problem's draws are made once, for all of its tiles
             products = 2 * (products + self._job.oracle.batch * self._dimension * self._lanes)
             number, each = self._job.problem.problems, self._tiles
-        calls = max(threads * _CALLS_PER_THREAD, products * self._jobs * STRETCH // _PRODUCTS_AT_ONCE)
+        calls = max(
+            threads * _CALLS_PER_THREAD if threads > 1 else 1, products * self._jobs * STRETCH // _PRODUCTS_AT_ONCE
+        )
         if self._sampler is not None:
             calls = max(calls, -(-number * self._sampler.bytes_per_step * STRETCH // _DRAWN_BYTES))
         ranges = [(first * each, last * each) for first, last in _ranges(number, calls)]
@@ -325,7 +327,8 @@ class _Run:
             if self._sampler is not None:
                 drawn = first // self._tiles
                 draws = self._sampler.draw(drawn, -(-last // self._tiles), begin, steps)
-                extra = (*self._whole_blocks, drawn, *draws, self._aligned((3, self._dimension * lanes)))
+                rooms = self._aligned((3, self._dimension * lanes)), self._aligned((SAMPLES_AT_ONCE * lanes,))
+                extra = (self._outers, self._widths, drawn, *draws, *rooms, np.zeros(1, dtype=np.int64))
             self._kernel.run_(
                 first, last, begin, steps, job.record, record_at, job.tolerance, self._tiles, self._dimension,
                 self._sizes, self._coordinates, self._entries,

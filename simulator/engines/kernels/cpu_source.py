@@ -47,7 +47,16 @@ from quadsim.simulator.engines.kernels.program import (
     Program,
     variant,
 )
-from quadsim.simulator.engines.kernels.streams.cpu_source import SAMPLE, SAMPLED_ARRAYS, SAMPLED_BEGIN, SAMPLED_LOOP
+from quadsim.simulator.engines.kernels.streams.cpu_source import (
+    SAMPLED_ARGUMENTS,
+    SAMPLED_ARRAYS,
+    SAMPLED_BEGIN,
+    SAMPLED_DECORATOR,
+    SAMPLED_FUNCTIONS,
+    SAMPLED_LOOP,
+    SAMPLES_AT_ONCE,
+    TURN,
+)
 from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.runs.trajectory import DIVERGED_ABOVE, MEAN_WINDOW
@@ -150,7 +159,7 @@ class _Source:
     ) -> None:
         self._program, self._variants, self._dtype, self._lanes = whole, variants, dtype, lanes
         self._divided, self._sampled, self._packed = divided, sampled, packed
-        self._arguments = _BLOCK_ARGUMENTS + (_DIVIDED_ARGUMENTS if divided else ", seen_, seen_at_" if sampled else "")
+        self._arguments = _BLOCK_ARGUMENTS + (_DIVIDED_ARGUMENTS if divided else SAMPLED_ARGUMENTS if sampled else "")
         self._lines: list[str] = []
         self._depth = 0
 
@@ -163,7 +172,8 @@ class _Source:
         """Return the source of the whole module, with the name of the rule in its docstring."""
         for line in _HEADER.splitlines():
             self._line(line)
-        for key, value in {"LANES_": self._lanes, "STRETCH_": STRETCH, "STEP_VALUES_": self.step_values}.items():
+        constants = {"LANES_": self._lanes, "STRETCH_": STRETCH, "STEP_VALUES_": self.step_values}
+        for key, value in (constants | ({"AT_ONCE_": SAMPLES_AT_ONCE} if self._sampled else {})).items():
             self._line(f"{key} = {value}")
         self._line(f"STATES_, BLOCK_STATES_ = {len(self._program.states)}, {len(self._program.block_states)}")
         self._line(f"real_ = np.{self._dtype}")
@@ -174,6 +184,8 @@ class _Source:
         self._line(
             'entry_ = part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)'
         )
+        if self._sampled:
+            self._line(SAMPLED_DECORATOR)
         self._clocks()
         for kind in self._variants:
             if not self._program.starts_at_numbers:
@@ -192,7 +204,7 @@ class _Source:
     def _run(self) -> str:
         """Return what follows the functions of the blocks: passages, and the entry point `run_`."""
         loop = SAMPLED_LOOP if self._sampled else _DIVIDED_LOOP if self._divided else _LOOP
-        before = SAMPLE if self._sampled else ""
+        before = SAMPLED_FUNCTIONS if self._sampled else ""
         more = SAMPLED_ARRAYS if self._sampled else ""
         job, row = (_PACKED_JOB, "0") if self._packed else (_JOB, "problem_")
         run = _RUN.replace("<job>", job).replace("<row>", row)
@@ -269,7 +281,7 @@ class _Source:
         whole = self._program
         self._line()
         self._line()
-        self._line("@part_")
+        self._line("@inside_" if self._sampled else "@part_")
         self._open(f"def {what}_{kind}_({self._arguments}):")
         if kind <= UNROLLED:
             self._line(f"size_ = {kind}")
@@ -324,10 +336,12 @@ class _Source:
             self._line(opening)
             before = len(self._lines)
             self._depth += opening.startswith("for")
-            if first and self._reads_gradient(starting) and not self._sampled:
+            if first and self._reads_gradient(starting):
                 self._product(rows)
             for row in range(rows):
                 self._coordinate(phase, row, starting=starting, first=first, last=last, kept=more and not in_registers)
+            if self._sampled and last and not starting:
+                self._line(TURN)
             self._depth -= opening.startswith("for")
             if len(self._lines) == before:
                 self._lines.pop()  # nothing to do for these rows
@@ -344,14 +358,19 @@ class _Source:
     def _product(self, rows: int) -> None:
         """Write the loop that evaluates `rows` rows of H_l e, one fused multiply-add per entry, in the order of the columns."""
         self._line(f"{', '.join(f'g__{r}' for r in range(rows))} = {', '.join(['number_(0.0)'] * rows)}")
-        width, columns = ("width_", "columns_") if self._divided else ("size_", "now_")
+        width, columns = ("width_", "columns_") if self._divided or self._sampled else ("size_", "now_")
         self._line(f"row_ = hessian_at_ + i_ * {width}")
         self._open(f"for j_ in range({width}):")
-        self._line(f"e_ = load_(error_, {columns} + j_ * LANES_)")
+        self._line(f"e_ = load_({'sum_' if self._sampled else 'error_'}, {columns} + j_ * LANES_)")
         for row in range(rows):
             entry = self._of_problem("hessian_", f"row_ + {row} * {width} + j_")
             self._line(f"g__{row} = fma_({entry}, e_, g__{row})")
         self._close()
+        if self._sampled:
+            self._open("if is_divided_:")
+            for row in range(rows):
+                self._line(f"g__{row} = g__{row} / spread_(count_of_samples_)")
+            self._close()
 
     def _of_problem(self, array: str, place: str) -> str:
         """Return a number of a problem as a vector: the same in all lanes, or that of every lane's own problem."""
@@ -370,8 +389,6 @@ class _Source:
         error = f"e__{row}_ = load_(error_, now_ + (i_ + {row}) * LANES_)"
         if not starting or symbols.w in read:
             self._line(error)
-        if first and self._sampled and self._reads_gradient(starting):
-            self._line(f"g__{row} = load_(seen_, (seen_at_ + i_ + {row}) * LANES_)")
         if first and not starting and not self._sampled:
             self._line(f"gap_ = fma_(e__{row}_, g__{row}, gap_)")
         if first and kept and self._reads_gradient(starting):

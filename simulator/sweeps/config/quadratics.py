@@ -90,11 +90,13 @@ class SweepConfig(SweepGrid):
     def __post_init__(self) -> None:
         self._take_problem()
         self._check_grid()
-        if self.until == "mean" and (self.kept != "rows" or self.device != "cpu"):
-            what = "counts are kept" if self.kept != "rows" else f"the device is {self.device}"
+        # On a GPU, the kernels of a stream follow means of the gap; those of the full batch do not.
+        on_gpu = self.device != "cpu" and "full" in self.batch
+        if self.until == "mean" and (self.kept != "rows" or on_gpu):
+            what = "counts are kept" if self.kept != "rows" else f"the device is {self.device} and the batch full"
             raise ValueError(
-                f"until must be first or stays where {what}, got 'mean', which is not recorded there; use --keep rows and "
-                "--device cpu."
+                f"until must be first or stays where {what}, got 'mean', which is not recorded there; use --keep rows, and "
+                "--device cpu or batches of samples."
             )
         if self.case:
             for name in FIXED_BY_CASE:

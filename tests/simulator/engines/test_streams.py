@@ -97,7 +97,8 @@ def test_label_noise_has_its_mean_and_variance(law):
 
 
 @pytest.mark.parametrize(
-    ("rule", "sizes", "batch"), [("adam", (3, 8), 5), ("heavy-ball", (13,), 4), ("adam-mini", (2, 9), 1)]
+    ("rule", "sizes", "batch"),
+    [("adam", (3, 8), 5), ("heavy-ball", (13,), 4), ("adam-mini", (2, 9), 1), ("adam-mini", (5, 8), 70)],
 )
 def test_fused_and_reference_agree_on_a_stream(rule, sizes, batch):
     problem = BlockQuadratic.generate(
@@ -195,3 +196,12 @@ def test_a_run_does_not_depend_on_the_settings_beside_it(monkeypatch):
         alone = simulate(problem, "adam", lr=rates[[place]], **arguments)
         np.testing.assert_array_equal(alone.gap[:, 0], together.gap[:, place])
     assert widths == [2, 1, 1, 1]
+
+
+@pytest.mark.parametrize("partition", ["finer", "coarser"])
+def test_blocks_of_the_rule_may_differ_from_those_of_the_products_on_a_stream(partition):
+    """Blocks of a rule within one of H take rows of the same product, and d of a block is made when all of them are updated."""
+    problem = BlockQuadratic.generate(blocks=2, block_size=8, problems=2, heterogeneity=10, partition=partition)
+    arguments = {"lr": [1e-3, 3e-3], "steps": 150, "oracle": Stream(3, 0.5), "record": 50}
+    fused, reference = (simulate(problem, "adam-mini", engine=engine, **arguments) for engine in ("fused", "reference"))
+    np.testing.assert_allclose(fused.gap, reference.gap, rtol=1e-12)

@@ -213,3 +213,15 @@ def test_tails_of_the_steps_are_counted_in_bounded_memory():
         assert np.sum(steps > below) > share or row["steps"] == 1.0
         assert row["steps_low"] <= row["steps"] <= row["steps_high"]
     assert (tails["runs"] == 1200).all()
+
+
+def test_the_mean_gap_is_asked_of_a_gpu_on_streams_alone(monkeypatch):
+    monkeypatch.setattr(
+        "quadsim.simulator.sweeps.config.grid.check_device", lambda device: None
+    )  # as where there is one
+    asked = {"heterogeneity": 1.0, "until": "mean", "device": "cuda"}
+    assert SweepConfig(**asked, batch=("4", "8"), label_noise=0.1).until == "mean"
+    with pytest.raises(
+        ValueError, match=r"^until must be first or stays where the device is cuda and the batch full, got"
+    ):
+        SweepConfig(**asked, batch=("4", "full"), label_noise=0.1)

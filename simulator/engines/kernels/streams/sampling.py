@@ -110,8 +110,11 @@ def uniforms_(count_, purpose_, step_, problem_, key0_, key1_, one_, two_):
             c0_, c1_, c2_, c3_ = (b_ >> shift_) ^ c1_ ^ k0_, b_ & low_, (a_ >> shift_) ^ c3_ ^ k1_, a_ & low_
             k0_ = (k0_ + np.uint64(0x9E3779B9)) & low_
             k1_ = (k1_ + np.uint64(0xBB67AE85)) & low_
-        one_[n_] = 1.0 - np.float64((c0_ >> np.uint64(5)) * np.uint64(1 << 26) + (c1_ >> np.uint64(6))) * 2.0**-53
-        two_[n_] = 1.0 - np.float64((c2_ >> np.uint64(5)) * np.uint64(1 << 26) + (c3_ >> np.uint64(6))) * 2.0**-53
+        # 53 bits in two parts, whose sum is exact: whole numbers of 32 bits become a vector of floats in one instruction.
+        high_, rest_ = np.float64(np.int32(c0_ >> np.uint64(5))), np.float64(np.int32(c1_ >> np.uint64(6)))
+        one_[n_] = 1.0 - (high_ * 67108864.0 + rest_) * 2.0**-53
+        high_, rest_ = np.float64(np.int32(c2_ >> np.uint64(5))), np.float64(np.int32(c3_ >> np.uint64(6)))
+        two_[n_] = 1.0 - (high_ * 67108864.0 + rest_) * 2.0**-53
 
 
 @part_
