@@ -14,7 +14,7 @@ from quadsim.simulator.engines.kernels.gpu_blocks import on_host
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.update_source import why_no_update
 from quadsim.simulator.engines.stacks.nvrtc import GpuKernel, why_no_compiler
-from quadsim.simulator.engines.stacks.source import Form, Layout, shared_bytes, slots_of, stack_source
+from quadsim.simulator.engines.stacks.source import Form, Layout, lanes_of, shared_bytes, slots_of, stack_source
 from quadsim.simulator.models.base import DataShape, Model
 from quadsim.simulator.models.mlp import MLP
 from quadsim.simulator.models.problem import ToyProblem
@@ -96,9 +96,12 @@ def layout_of(form: Form, tokens: int, most_shared: int, *, few: bool = False) -
         most_shared: bytes of shared memory that a block may have.
         few: whether there are fewer blocks than multiprocessors; then a block has as many threads as there are rows.
     """
-    rows = tokens // form.shape.tokens * slots_of(form.shape)
-    wanted = [threads for threads in _THREADS if threads == _THREADS[-1] or (few and threads <= rows)]
-    layouts = [Layout(threads, 1) for threads in wanted]
+    rows, lanes = tokens // form.shape.tokens * slots_of(form.shape), lanes_of(form)
+    if lanes == 1:
+        layouts = [Layout(threads, 1) for threads in _THREADS if threads == 64 or (few and threads <= rows)]
+    else:
+        most = 512 if few else 64  # a team, which is a warp, takes 32 rows
+        layouts = [Layout(n, 4, lanes=lanes) for n in (512, 256, 128, 64, 32) if n <= min(most, max(rows, 32))]
     return next((each for each in layouts if shared_bytes(form, each) <= most_shared), None)
 
 
@@ -112,7 +115,7 @@ def instances_that_fit(problem: ToyProblem, states: int, device: str) -> int:
     """Return how many instances fit in the free memory of a GPU."""
     with torch.cuda.device(device):
         free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    each = 4.0 * problem.dimension * (3 + states) + 8.0 * problem.tokens_per_step + 8.0 * _STEPS_AT_ONCE
+    each = 4.0 * problem.dimension * (4 + states) + 8.0 * problem.tokens_per_step + 8.0 * _STEPS_AT_ONCE
     return max(1, int(_SHARE * free / each))
 
 
@@ -209,7 +212,7 @@ class FusedSteps:
         share = np.ones(instances) if batch is None else sequences / batch
         self._factors = self._all_factors * self._tensor(np.repeat(share, copies), torch.float32)[:, None]
         self._temperature = self._data.temperature[at]
-        self._gradient = torch.empty_like(self.theta)
+        self._gradient = torch.empty((instances * copies, layout.teams, self.theta.shape[1]), device=self._device)
         self._alive = torch.arange(instances * copies, dtype=torch.int32, device=self._device)
 
     def _tensor(self, array: NDArray[np.float64] | NDArray[np.int64], dtype: torch.dtype) -> Tensor:
@@ -237,7 +240,7 @@ class FusedSteps:
             number = int(self._all_sequences.max())
             rows = torch.arange(number, dtype=torch.int32, device=self._device).repeat(self._which.size, 1)
         losses = self._launch(0, np.ones(1), rows, self._all_sequences, self._all_factors, learns=False)
-        return self._gradient, losses[0]
+        return self._gradient[:, 0].contiguous(), losses[0]
 
     def stretch(self, t: int, factors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take steps t, t + 1, ..., one for every factor.
