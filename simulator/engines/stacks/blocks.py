@@ -8,8 +8,9 @@ and are filled up to a power of two (SLOTS). Every thread holds ROWS_EACH rows, 
   are a fragment of the next product's argument, with the columns in another order, in which that product reads its matrix.
 - LANES = 1: a team is the whole block, and every thread has whole rows. So runs what has no such fragments, and the tests on a CPU.
 
-Parameters are in shared memory; every team adds up a gradient of its own in global memory. The gradient of a matrix is a product
-over all rows of the chunk, written to shared memory for it (`put`).
+Parameters are in shared memory. So are their gradients with LANES = 4; else these are in global memory, and the caches hold what
+is in use. The gradient of a matrix is a product over all rows of the chunk, written to shared memory for it (`put`). Several teams
+work on as many chunks at the same time, and their gradients are added up in the order of the teams.
 
 All arithmetic is in float32 (on the matrix units: in three products of tf32 parts, which leave out less than 2^-21 of a product), and
 every sum has one order, so that a result is the same bits again.
@@ -166,13 +167,26 @@ DEVICE void product(const float (&x)[ROWS_EACH][K / 4], float (&y)[ROWS_EACH][N 
         y[2 * m + j / 2][2 * n + j % 2] = c[m][n][j];
 }
 
-// Add the tile c at (o, i) to a gradient of which the rows below `limit` are kept; the first chunk finds none.
-DEVICE void add_tile(float* total, int stride, const float (&c)[4], int o, int i, int limit, bool fresh) {
-    UNROLL for (int j = 0; j < 2; ++j) if (o + GROUP + 8 * j < limit) {
-        float* to = total + (o + GROUP + 8 * j) * stride + i + LANE * 2;
-        const float2 old = fresh ? float2{0.0f, 0.0f} : load2(to);
-        store2(to, float2{old.x + c[2 * j], old.y + c[2 * j + 1]});
+// Sixteen rows of a gradient (below `limit`) += the sum over all teams of their tiles, which go through a region of every team; the
+// first chunks find nothing to add to.
+template <int I>
+DEVICE void add_tiles(float* total, int stride, const float (&c)[I / 8][4], float* region, int limit, bool fresh) {
+    SYNC_TEAM();
+    UNROLL for (int i = 0; i < I / 8; ++i) UNROLL for (int j = 0; j < 2; ++j)
+        store2(region + (GROUP + 8 * j) * (I + 8) + 8 * i + LANE * 2, float2{c[i][2 * j], c[i][2 * j + 1]});
+    SYNC();
+    const float* first = region - THREAD / TEAM * TEAM_NUMBERS;
+    for (int task = THREAD; task < 8 * I; task += THREADS) {
+        const int row = task / (I / 2), i = task % (I / 2) * 2;
+        if (row >= limit) continue;
+        float2 sum = fresh ? float2{0.0f, 0.0f} : load2(total + row * stride + i);
+        UNROLL for (int team = 0; team < TEAMS; ++team) {
+            const float2 v = load2(first + team * TEAM_NUMBERS + row * (I + 8) + i);
+            sum.x += v.x; sum.y += v.y;
+        }
+        store2(total + row * stride + i, sum);
     }
+    SYNC();
 }
 #endif
 
@@ -220,27 +234,24 @@ DEVICE void linear_back(
 #endif
 }
 
-// The gradient of `linear` in its matrix: total (O, I) += d^T x, from the regions of d and x, of which the rows below `limit` of
-// the matrix are kept. Without matrix units a thread adds up TALL x 4 numbers over all rows of the chunk; TALL is such that every
+// The gradient of `linear` in its matrix: total (O, I) += d^T x, from the regions of d (which is lost) and x; the rows below
+// `limit` of the matrix are kept. Without matrix units a thread adds up TALL x 4 numbers over all rows of the chunk; TALL is such that every
 // thread has some.
 template <int O, int I>
-DEVICE void add_gradient(float* total, int stride, const float* d, const float* x, bool fresh, int limit = O) {
+DEVICE void add_gradient(float* total, int stride, float* d, const float* x, bool fresh, int limit = O) {
     SYNC_TEAM();
 #if LANES == 4
-    d += place(LANE) + GROUP;
     x += place(LANE) + GROUP;
-    UNROLL for (int o = 0; o < O; o += 16) {
-        float c[I / 8][4] = {};
-        UNROLL for (int row = 0; row < ROWS; row += 8) {
-            const float *d0 = d + place(row) + o, *d4 = d + place(row + 4) + o;
-            const Parts a[4] = {parts(d0[0]), parts(d0[8]), parts(d4[0]), parts(d4[8])};
-            UNROLL for (int i = 0; i < I / 8; ++i) {
-                const Parts b[2] = {parts(x[place(row) + 8 * i]), parts(x[place(row + 4) + 8 * i])};
-                multiply(c[i], a, b);
-            }
+    float c[O / 16][I / 8][4] = {};
+    UNROLL for (int o = 0; o < O / 16; ++o) UNROLL for (int row = 0; row < ROWS; row += 8) {
+        const float *d0 = d + place(row + LANE) + GROUP + 16 * o, *d4 = d + place(row + 4 + LANE) + GROUP + 16 * o;
+        const Parts a[4] = {parts(d0[0]), parts(d0[8]), parts(d4[0]), parts(d4[8])};
+        UNROLL for (int i = 0; i < I / 8; ++i) {
+            const Parts b[2] = {parts(x[place(row) + 8 * i]), parts(x[place(row + 4) + 8 * i])};
+            multiply(c[o][i], a, b);
         }
-        UNROLL for (int i = 0; i < I / 8; ++i) add_tile(total, stride, c[i], o, 8 * i, limit, fresh);
     }
+    UNROLL for (int o = 0; o < O / 16; ++o) add_tiles<I>(total + 16 * o * stride, stride, c[o], d, limit - 16 * o, fresh);
 #else
     constexpr int TALL = O * I >= 16 * TEAM ? 4 : O * I >= 8 * TEAM ? 2 : 1, TILES = (O / TALL) * (I / 4);
     for (int tile = MEMBER; tile < TILES; tile += TEAM) {
@@ -272,18 +283,17 @@ DEVICE void gather(const float* table, const int (&which)[ROWS_EACH], float (&x)
     }
 }
 
-// The gradient of a table of N rows from that of the rows that were read (in a region). On the matrix units it is a product with
+// The gradient of a table of N rows from that of the rows that were read (in a region, which is lost). On the matrix units it is a product with
 // a matrix of zeros and ones; else a thread adds up four numbers of one row of the table, over the rows of the chunk that read it.
 template <int N>
-CALLED void gather_back(float* total, const float* d, const int (&which)[ROWS_EACH], int* whiches, bool fresh) {
+CALLED void gather_back(float* total, float* d, const int (&which)[ROWS_EACH], int* whiches, bool fresh) {
     IN_SHARED(d); IN_SHARED(whiches);
     EACH_ROW whiches[row_of(r)] = which[r];
     SYNC_TEAM();
 #if LANES == 4
-    d += place(LANE) + GROUP;
     Parts b[ROWS / 8][WIDTH / 8][2];
     UNROLL for (int k = 0; k < ROWS / 8; ++k) UNROLL for (int i = 0; i < WIDTH / 8; ++i) UNROLL for (int j = 0; j < 2; ++j)
-        b[k][i][j] = parts(d[place(8 * k + 4 * j) + 8 * i]);
+        b[k][i][j] = parts(d[place(8 * k + 4 * j + LANE) + 8 * i + GROUP]);
     _Pragma("unroll 1") for (int first = 0; first < N; first += 16) {
         float c[WIDTH / 8][4] = {};
         UNROLL for (int k = 0; k < ROWS / 8; ++k) {
@@ -295,7 +305,7 @@ CALLED void gather_back(float* total, const float* d, const int (&which)[ROWS_EA
                 multiply_parts(c[i], a[0], a[1], a[2], a[3], b[k][i][0].high, b[k][i][1].high);
             }
         }
-        UNROLL for (int i = 0; i < WIDTH / 8; ++i) add_tile(total, WIDTH, c[i], first, 8 * i, N, fresh);
+        add_tiles<WIDTH>(total + first * WIDTH, WIDTH, c, d, N - first, fresh);
     }
 #else
     for (int task = MEMBER; task < N * (WIDTH / 4); task += TEAM) {
@@ -330,15 +340,22 @@ DEVICE void times(const float* gain, const float (&x)[ROWS_EACH][OWN], float (&y
     EACH_OWN { const float v = gain[spot_of(i)]; EACH_ROW y[r][i] = x[r][i] * v; }
 }
 
-// The gradient of a gain: total (WIDTH) += the sums of `along` over all rows of the chunk; without matrix units by the region.
+// The gradient of a gain: total (WIDTH) += the sums of `along` over all rows of the chunk, for which a region is used.
 DEVICE void add_gain(float* total, const float (&along)[ROWS_EACH][OWN], float* region, bool fresh) {
 #if LANES == 4
     EACH_OWN {
         float sum = 0.0f;
         EACH_ROW sum += along[r][i];
         UNROLL for (int groups = 4; groups < 32; groups *= 2) sum += across(sum, groups);
-        if (GROUP == 0) total[column_of(i)] = (fresh ? 0.0f : total[column_of(i)]) + sum;
+        if (GROUP == 0) region[column_of(i)] = sum;
     }
+    SYNC();
+    for (int i = THREAD; i < WIDTH; i += THREADS) {
+        float sum = fresh ? 0.0f : total[i];
+        UNROLL for (int team = 0; team < TEAMS; ++team) sum += region[(team - THREAD / TEAM) * TEAM_NUMBERS + i];
+        total[i] = sum;
+    }
+    SYNC();
 #else
     put(region, along);
     SYNC_TEAM();
@@ -640,21 +657,17 @@ DEVICE void mean_of_sequence(const float (&x)[ROWS_EACH][OWN], float (&y)[ROWS_E
     SYNC_TEAM();
 }
 
-// The sum of the gradients of all teams, four numbers.
-DEVICE float4 sum_of_teams(const float* from, int apart) {
-    float4 sum = load4(from);
-    UNROLL for (int team = 1; team < TEAMS; ++team) {
-        const float4 v = load4(from + team * apart);
-        sum.x += v.x; sum.y += v.y; sum.z += v.z; sum.w += v.w;
-    }
-    return sum;
-}
-
-DEVICE float sum_of_threads(float x, float* room) {
-    room[THREAD] = x;
+// The sum of two numbers over all threads of the block.
+DEVICE float2 sums_of_threads(float x, float y, float* room) {
+    int number = THREADS;
+#if LANES == 4
+    UNROLL for (int lanes = 1; lanes < 32; lanes *= 2) { x += across(x, lanes); y += across(y, lanes); }
+    number = TEAMS;
+#endif
+    store2(room + 2 * (THREAD / (THREADS / number)), float2{x, y});
     SYNC();
-    float sum = 0.0f;
-    _Pragma("unroll 8") for (int t = 0; t < THREADS; ++t) sum += room[t];
+    float2 sum{0.0f, 0.0f};
+    _Pragma("unroll 8") for (int t = 0; t < number; ++t) { sum.x += room[2 * t]; sum.y += room[2 * t + 1]; }
     SYNC();
     return sum;
 }

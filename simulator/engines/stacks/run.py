@@ -32,7 +32,8 @@ _MOST_SHARED = 227 * 1024  # bytes of a block on an H100, which the tests on a C
 _TOKENS_AT_ONCE = 1 << 26  # tokens times steps of a launch: tenths of a second, so that Ctrl-C works
 _STEPS_AT_ONCE = 256
 _SHARE = 0.8  # share of the free memory of a GPU that is used
-_THREADS = (256, 128, 64)  # of a block
+_THREADS = (256, 128, 64)  # of a block, where a row has one thread
+_WARPS = (512, 256, 128, 64)  # the same, where a row has four
 
 
 def form_of(problem: ToyProblem) -> Form:
@@ -96,12 +97,12 @@ def layout_of(form: Form, tokens: int, most_shared: int, *, few: bool = False) -
         most_shared: bytes of shared memory that a block may have.
         few: whether there are fewer blocks than multiprocessors; then a block has as many threads as there are rows.
     """
-    rows, lanes = tokens // form.shape.tokens * slots_of(form.shape), lanes_of(form)
-    if lanes == 1:
-        layouts = [Layout(threads, 1) for threads in _THREADS if threads == 64 or (few and threads <= rows)]
-    else:
-        most = 512 if few else 64  # a team, which is a warp, takes 32 rows
-        layouts = [Layout(n, 4, lanes=lanes) for n in (512, 256, 128, 64, 32) if n <= min(most, max(rows, 32))]
+    rows = tokens // form.shape.tokens * slots_of(form.shape)
+    layouts = [Layout(threads, 1) for threads in _THREADS if threads == _THREADS[-1] or (few and threads <= rows)]
+    if lanes_of(form) == 4:
+        each = 2 if slots_of(form.shape) <= 16 and getattr(form.model, "heads", 1) % 2 == 0 else 4
+        wanted = [threads for threads in _WARPS if threads <= (512 if few else 256) and threads // 4 * each <= max(rows, 32)]
+        layouts = [Layout(threads, each, lanes=4) for threads in wanted] + layouts
     return next((each for each in layouts if shared_bytes(form, each) <= most_shared), None)
 
 
@@ -115,7 +116,7 @@ def instances_that_fit(problem: ToyProblem, states: int, device: str) -> int:
     """Return how many instances fit in the free memory of a GPU."""
     with torch.cuda.device(device):
         free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    each = 4.0 * problem.dimension * (4 + states) + 8.0 * problem.tokens_per_step + 8.0 * _STEPS_AT_ONCE
+    each = 4.0 * problem.dimension * (3 + states) + 8.0 * problem.tokens_per_step + 8.0 * _STEPS_AT_ONCE
     return max(1, int(_SHARE * free / each))
 
 
@@ -212,7 +213,7 @@ class FusedSteps:
         share = np.ones(instances) if batch is None else sequences / batch
         self._factors = self._all_factors * self._tensor(np.repeat(share, copies), torch.float32)[:, None]
         self._temperature = self._data.temperature[at]
-        self._gradient = torch.empty((instances * copies, layout.teams, self.theta.shape[1]), device=self._device)
+        self._gradient = torch.empty_like(self.theta)
         self._alive = torch.arange(instances * copies, dtype=torch.int32, device=self._device)
 
     def _tensor(self, array: NDArray[np.float64] | NDArray[np.int64], dtype: torch.dtype) -> Tensor:
@@ -240,7 +241,7 @@ class FusedSteps:
             number = int(self._all_sequences.max())
             rows = torch.arange(number, dtype=torch.int32, device=self._device).repeat(self._which.size, 1)
         losses = self._launch(0, np.ones(1), rows, self._all_sequences, self._all_factors, learns=False)
-        return self._gradient[:, 0].contiguous(), losses[0]
+        return self._gradient, losses[0]
 
     def stretch(self, t: int, factors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take steps t, t + 1, ..., one for every factor.
@@ -257,7 +258,8 @@ class FusedSteps:
             drawn = [self._problem.batch(t + i) for i in range(factors.size)]
             rows = self._tensor(np.stack([each[self._which] for each in drawn if each is not None]), torch.int32)
         losses = self._launch(t, factors, rows, self._sequences, self._factors)
-        return on_host(losses).astype(np.float64)
+        # On the host the losses of an instance follow one after the other, as in what they are recorded in.
+        return on_host(losses.permute(1, 2, 0).double()).transpose(2, 0, 1)
 
     def _launch(
         self,

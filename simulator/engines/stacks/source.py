@@ -99,12 +99,16 @@ def padded(number: int, lanes: int) -> int:
 
 
 def shared_bytes(form: Form, layout: Layout) -> int:
-    """Return the bytes of shared memory of a block: parameters, two regions for the rows of every team, and room for sums."""
-    parameters = padded(sum(p.size for p in form.model.parameters(form.shape)), layout.lanes)
+    """Return the bytes of shared memory of a block: parameters, two regions for the rows of every team, and room for sums.
+
+    With several lanes, the gradient is there as well.
+    """
+    dimension = sum(p.size for p in form.model.parameters(form.shape))
+    parameters = padded(dimension, layout.lanes) + (dimension if layout.lanes == 4 else 0)
     rows, heads = layout.team_rows, int(getattr(form.model, "heads", 1))
     width: int = form.model.width  # type: ignore[attr-defined]
     region = rows * (width + 8) if layout.lanes == 4 else rows * (width + 4) + rows // slots_of(form.shape) * 4
-    return 4 * (parameters + layout.teams * (2 * region + rows * 2 * heads) + layout.threads)
+    return 4 * (parameters + layout.teams * (2 * region + rows * 2 * heads) + 2 * layout.threads)
 
 
 @lru_cache(maxsize=256)
@@ -215,7 +219,7 @@ class _StackSource:
         self._line(f'extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE) train_({_ARGUMENTS}) {{')
         self._line("#else")
         self._line(f'extern "C" void train_(int BLOCK, {_ARGUMENTS}) {{')
-        self._line("static thread_local float shared_[padded(DIMENSION) + TEAMS * TEAM_NUMBERS + THREADS];")
+        self._line("static thread_local float shared_[DIMENSION + TEAMS * TEAM_NUMBERS + 2 * THREADS];")
         self._line("#endif")
         self._depth = 1
         for line in _BEGINNING.splitlines():
@@ -228,20 +232,17 @@ class _StackSource:
         self._clocks()
         self._open("for (int t_ = 0; t_ < steps_; ++t_)")
         self._line("float loss_ = 0.0f, even_loss_ = 0.0f;")
-        self._line("if (THREAD / TEAM * (ROWS / SLOTS) >= sequences_of_)  // a team without a chunk")
-        self._line("    for (int i_ = MEMBER; i_ < DIMENSION; i_ += TEAM) total_[i_] = 0.0f;")
         self._line("SYNC();")
-        self._open("for (int chunk_ = THREAD / TEAM; chunk_ * (ROWS / SLOTS) < sequences_of_; chunk_ += TEAMS)")
-        self._line("const bool fresh_ = chunk_ < TEAMS;  // nothing is added up yet")
+        self._open("for (int chunks_ = 0; chunks_ * (ROWS / SLOTS) < sequences_of_; chunks_ += TEAMS)")
+        self._line("const int chunk_ = chunks_ + THREAD / TEAM;  // the last teams may have none: all their rows are empty")
+        self._line("const bool fresh_ = chunks_ == 0;            // nothing is added up yet")
         self._chunk()
         self._close()
-        self._line("SYNC();")
         self._step()
-        self._line("even_loss_ = sum_of_threads(even_loss_, room_);")
-        self._line("loss_ = sum_of_threads(loss_, room_);")
+        self._line("const float2 sums_of_step_ = sums_of_threads(even_loss_, loss_, room_);")
         self._open("if (THREAD == 0)")
-        self._line("losses_[(t_ * 2LL) * programs_ + BLOCK] = even_loss_;")
-        self._line("losses_[(t_ * 2LL + 1) * programs_ + BLOCK] = loss_;")
+        self._line("losses_[(t_ * 2LL) * programs_ + BLOCK] = sums_of_step_.x;")
+        self._line("losses_[(t_ * 2LL + 1) * programs_ + BLOCK] = sums_of_step_.y;")
         self._close()
         self._close()
         scale = "" if self._form.scaled != "parameter" else " && false"  # then each step has stored them
@@ -289,8 +290,8 @@ class _StackSource:
         each = "base_ + b_ * THREADS * 4"
         self._line(f"UNROLL for (int s_ = 0; s_ < {states}; ++s_) UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
         self._line(f"    if ({each} < DIMENSION) store4(old_[s_][b_], load4(states_ + s_ * stride_ + {each}));")
-        self._line(f"UNROLL for (int b_ = 0; b_ < BATCH; ++b_) if ({each} < DIMENSION)")
-        self._line(f"    store4(old_[{states}][b_], sum_of_teams(gradient_ + {each}, DIMENSION));")
+        self._line("UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
+        self._line(f"    if ({each} < DIMENSION) store4(old_[{states}][b_], load4(total_ + {each}));")
         self._open(f"UNROLL for (int b_ = 0; b_ < BATCH; ++b_) if ({each} < DIMENSION)")
         self._open("UNROLL for (int c_ = 0; c_ < 4; ++c_)")
         self._line(f"const int i_ = {each} + c_;")
@@ -561,9 +562,10 @@ states_ += slot_ * DIMENSION;
 scale_ += (problem_of_ * COPIES + slot_ % COPIES) * DIMENSION;
 const long long data_ = problem_of_ * longest_;
 const float factor_ = weight_of_[slot_ * 2], even_ = weight_of_[slot_ * 2 + 1];
-gradient_ += slot_ * TEAMS * DIMENSION;
-float *total_ = gradient_ + THREAD / TEAM * DIMENSION, *w_ = shared_, *room_ = w_ + padded(DIMENSION) + TEAMS * TEAM_NUMBERS;
-float *one_ = w_ + padded(DIMENSION) + THREAD / TEAM * TEAM_NUMBERS, *two_ = one_ + REGION, *sums_ = two_ + REGION;"""
+gradient_ += slot_ * DIMENSION;
+float *w_ = shared_, *after_ = w_ + padded(DIMENSION), *total_ = LANES == 1 ? gradient_ : after_;
+float *teams_ = LANES == 1 ? after_ : after_ + DIMENSION, *room_ = teams_ + TEAMS * TEAM_NUMBERS;
+float *one_ = teams_ + THREAD / TEAM * TEAM_NUMBERS, *two_ = one_ + REGION, *sums_ = two_ + REGION;"""
 
 _ARGUMENTS = (
     "float* theta_, float* states_, float* gradient_, const float* scale_, const INPUT* inputs_, const int* targets_, "
