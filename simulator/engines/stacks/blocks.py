@@ -3,17 +3,18 @@
 A chunk of data has a row for every token, and a team of threads takes a chunk. The rows of a sequence follow one after the other
 and are filled up to a power of two (SLOTS). Every thread holds ROWS_EACH rows, or the share of them that is its own:
 
-- LANES = 4: a team is a warp, four threads (lanes) share a row, and products run on the matrix units. An array of a thread then is
-  the fragment of the result of such a product: lane l has the columns 2l, 2l + 1, 2l + 8, 2l + 9, ... of its rows. The same numbers
-  are a fragment of the next product's argument, with the columns in another order, in which that product reads its matrix.
-- LANES = 1: a team is the whole block, and every thread has whole rows. So runs what has no such fragments, and the tests on a CPU.
+- LANES = 4: a team is a warp, four threads (lanes) share a row, and products run on the matrix units. An array of a thread then
+  is the fragment of the result of such a product: lane l has the columns 2l, 2l + 1, 2l + 8, 2l + 9, ... of its rows. The same
+  numbers are a fragment of an argument of the next product, with the columns in another order, in which it reads its matrix.
+- LANES = 1: a team is the whole block, and every thread has whole rows. So runs what has no such fragments, and the tests on a
+  CPU.
 
 Parameters are in shared memory. So are their gradients with LANES = 4; else these are in global memory, and the caches hold what
-is in use. The gradient of a matrix is a product over all rows of the chunk, written to shared memory for it (`put`). Several teams
-work on as many chunks at the same time, and their gradients are added up in the order of the teams.
+is in use. The gradient of a matrix is a product over all rows of the chunk, written to shared memory for it (`put`). Several
+teams work on as many chunks at the same time, and their gradients are added up in the order of the teams.
 
-All arithmetic is in float32 (on the matrix units: in three products of tf32 parts, which leave out less than 2^-21 of a product), and
-every sum has one order, so that a result is the same bits again.
+All arithmetic is in float32 (on the matrix units: three products of tf32 parts, which leave out less than 2^-21 of a product),
+and every sum has one order, so that a result is the same bits again.
 
 The text compiles as C++ for a CPU too, as a block of one thread that holds all rows; so the tests run it without a GPU. The
 definitions are those of `models/transformer.py`, `models/mlp.py` and `models/base.py`, against which every block is tested.
@@ -167,8 +168,8 @@ DEVICE void product(const float (&x)[ROWS_EACH][K / 4], float (&y)[ROWS_EACH][N 
         y[2 * m + j / 2][2 * n + j % 2] = c[m][n][j];
 }
 
-// Sixteen rows of a gradient (below `limit`) += the sum over all teams of their tiles, which go through a region of every team; the
-// first chunks find nothing to add to.
+// Sixteen rows of a gradient (below `limit`) += the sum over all teams of their tiles, which go through a region of every team.
+// The first chunks find nothing to add to.
 template <int I>
 DEVICE void add_tiles(float* total, int stride, const float (&c)[I / 8][4], float* region, int limit, bool fresh) {
     SYNC_TEAM();
@@ -235,8 +236,8 @@ DEVICE void linear_back(
 }
 
 // The gradient of `linear` in its matrix: total (O, I) += d^T x, from the regions of d (which is lost) and x; the rows below
-// `limit` of the matrix are kept. Without matrix units a thread adds up TALL x 4 numbers over all rows of the chunk; TALL is such that every
-// thread has some.
+// `limit` of the matrix are kept. Without matrix units a thread adds up TALL x 4 numbers over all rows of the chunk; TALL is such
+// that every thread has some.
 template <int O, int I>
 DEVICE void add_gradient(float* total, int stride, float* d, const float* x, bool fresh, int limit = O) {
     SYNC_TEAM();
@@ -283,8 +284,9 @@ DEVICE void gather(const float* table, const int (&which)[ROWS_EACH], float (&x)
     }
 }
 
-// The gradient of a table of N rows from that of the rows that were read (in a region, which is lost). On the matrix units it is a product with
-// a matrix of zeros and ones; else a thread adds up four numbers of one row of the table, over the rows of the chunk that read it.
+// The gradient of a table of N rows from that of the rows that were read (in a region, which is lost). On the matrix units it is
+// a product with a matrix of zeros and ones; else a thread adds up four numbers of one row of the table, over the rows of the
+// chunk that read it.
 template <int N>
 CALLED void gather_back(float* total, float* d, const int (&which)[ROWS_EACH], int* whiches, bool fresh) {
     IN_SHARED(d); IN_SHARED(whiches);
@@ -672,5 +674,5 @@ DEVICE float2 sums_of_threads(float x, float y, float* room) {
     return sum;
 }
 """
-"""The blocks; they need THREADS, ROWS_EACH, WIDTH, SLOTS, TOKENS, HEADS, EACH, CAUSAL, HIDDEN, SLICE and CLASSES as constants, and
-LANES as a macro."""
+"""The blocks; they need THREADS, ROWS_EACH, WIDTH, SLOTS, TOKENS, HEADS, EACH, CAUSAL, HIDDEN, SLICE and CLASSES as constants,
+and LANES as a macro."""

@@ -101,7 +101,9 @@ def layout_of(form: Form, tokens: int, most_shared: int, *, few: bool = False) -
     layouts = [Layout(threads, 1) for threads in _THREADS if threads == _THREADS[-1] or (few and threads <= rows)]
     if lanes_of(form) == 4:
         each = 2 if slots_of(form.shape) <= 16 and getattr(form.model, "heads", 1) % 2 == 0 else 4
-        wanted = [threads for threads in _WARPS if threads <= (512 if few else 256) and threads // 4 * each <= max(rows, 32)]
+        wanted = [
+            threads for threads in _WARPS if threads <= (512 if few else 256) and threads // 4 * each <= max(rows, 32)
+        ]
         layouts = [Layout(threads, each, lanes=4) for threads in wanted] + layouts
     return next((each for each in layouts if shared_bytes(form, each) <= most_shared), None)
 

@@ -234,7 +234,9 @@ class _StackSource:
         self._line("float loss_ = 0.0f, even_loss_ = 0.0f;")
         self._line("SYNC();")
         self._open("for (int chunks_ = 0; chunks_ * (ROWS / SLOTS) < sequences_of_; chunks_ += TEAMS)")
-        self._line("const int chunk_ = chunks_ + THREAD / TEAM;  // the last teams may have none: all their rows are empty")
+        self._line(
+            "const int chunk_ = chunks_ + THREAD / TEAM;  // the last teams may have none: all their rows are empty"
+        )
         self._line("const bool fresh_ = chunks_ == 0;            // nothing is added up yet")
         self._chunk()
         self._close()
@@ -246,7 +248,9 @@ class _StackSource:
         self._close()
         self._close()
         scale = "" if self._form.scaled != "parameter" else " && false"  # then each step has stored them
-        self._line(f"if (learns_{scale}) for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) theta_[i_] = w_[padded(i_)];")
+        self._line(
+            f"if (learns_{scale}) for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) theta_[i_] = w_[padded(i_)];"
+        )
         for index, clock in enumerate(self._program.clocks):
             self._line(
                 f"if (THREAD == 0 && learns_) clocks_[slot_ * {len(self._program.clocks)} + {index}] = {clock.name}_wide_;"
