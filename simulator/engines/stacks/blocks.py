@@ -168,14 +168,35 @@ DEVICE void product(const float (&x)[ROWS_EACH][K / 4], float (&y)[ROWS_EACH][N 
         y[2 * m + j / 2][2 * n + j % 2] = c[m][n][j];
 }
 
-// Sixteen rows of a gradient (below `limit`) += the sum over all teams of their tiles, which go through a region of every team.
-// The first chunks find nothing to add to.
-template <int I>
-DEVICE void add_tiles(float* total, int stride, const float (&c)[I / 8][4], float* region, int limit, bool fresh) {
-    SYNC_TEAM();
+// A region read by columns: of the rows 8k + LANE and 8k + LANE + 4 the columns 8n + GROUP. So the rows are what a product sums
+// over: this is a fragment of its first argument (transposed) and of its second one.
+template <int N> DEVICE void columns(const float* region, float (&x)[ROWS / 8][N / 8][2]) {
+    UNROLL for (int k = 0; k < ROWS / 8; ++k) UNROLL for (int n = 0; n < N / 8; ++n) UNROLL for (int j = 0; j < 2; ++j)
+        x[k][n][j] = region[place(8 * k + 4 * j + LANE) + 8 * n + GROUP];
+}
+
+// c (O, I) = d^T x, from columns of d and x.
+template <int O, int I>
+DEVICE void product_of_columns(
+    const float (&d)[ROWS / 8][O / 8][2], const float (&x)[ROWS / 8][I / 8][2], float (&c)[O / 16][I / 8][4]
+) {
+    UNROLL for (int k = 0; k < ROWS / 8; ++k) UNROLL for (int o = 0; o < O / 16; ++o) {
+        Parts a[4];
+        UNROLL for (int j = 0; j < 4; ++j) a[j] = parts(d[k][2 * o + j % 2][j / 2]);
+        UNROLL for (int i = 0; i < I / 8; ++i) {
+            const Parts b[2] = {parts(x[k][i][0]), parts(x[k][i][1])};
+            multiply(c[o][i], a, b);
+        }
+    }
+}
+
+// Sixteen rows of a gradient (below `limit`) += the sum over all teams of their tiles: each team lays its own down in a region,
+// and after a barrier all threads collect them. The first chunks find nothing to add to.
+template <int I> DEVICE void lay(float* region, const float (&c)[I / 8][4]) {
     UNROLL for (int i = 0; i < I / 8; ++i) UNROLL for (int j = 0; j < 2; ++j)
         store2(region + (GROUP + 8 * j) * (I + 8) + 8 * i + LANE * 2, float2{c[i][2 * j], c[i][2 * j + 1]});
-    SYNC();
+}
+template <int I> DEVICE void collect(float* total, int stride, const float* region, bool fresh, int limit) {
     const float* first = region - THREAD / TEAM * TEAM_NUMBERS;
     for (int task = THREAD; task < 8 * I; task += THREADS) {
         const int row = task / (I / 2), i = task % (I / 2) * 2;
@@ -187,6 +208,13 @@ DEVICE void add_tiles(float* total, int stride, const float (&c)[I / 8][4], floa
         }
         store2(total + row * stride + i, sum);
     }
+}
+template <int I>
+DEVICE void add_tile(float* total, int stride, const float (&c)[I / 8][4], float* region, bool fresh, int limit) {
+    SYNC_TEAM();
+    lay<I>(region, c);
+    SYNC();
+    collect<I>(total, stride, region, fresh, limit);
     SYNC();
 }
 #endif
@@ -242,17 +270,11 @@ template <int O, int I>
 DEVICE void add_gradient(float* total, int stride, float* d, const float* x, bool fresh, int limit = O) {
     SYNC_TEAM();
 #if LANES == 4
-    x += place(LANE) + GROUP;
-    float c[O / 16][I / 8][4] = {};
-    UNROLL for (int o = 0; o < O / 16; ++o) UNROLL for (int row = 0; row < ROWS; row += 8) {
-        const float *d0 = d + place(row + LANE) + GROUP + 16 * o, *d4 = d + place(row + 4 + LANE) + GROUP + 16 * o;
-        const Parts a[4] = {parts(d0[0]), parts(d0[8]), parts(d4[0]), parts(d4[8])};
-        UNROLL for (int i = 0; i < I / 8; ++i) {
-            const Parts b[2] = {parts(x[place(row) + 8 * i]), parts(x[place(row + 4) + 8 * i])};
-            multiply(c[o][i], a, b);
-        }
-    }
-    UNROLL for (int o = 0; o < O / 16; ++o) add_tiles<I>(total + 16 * o * stride, stride, c[o], d, limit - 16 * o, fresh);
+    float c[O / 16][I / 8][4] = {}, d_columns[ROWS / 8][O / 8][2], x_columns[ROWS / 8][I / 8][2];
+    columns<O>(d, d_columns);
+    columns<I>(x, x_columns);
+    product_of_columns<O, I>(d_columns, x_columns, c);
+    UNROLL for (int o = 0; o < O / 16; ++o) add_tile<I>(total + 16 * o * stride, stride, c[o], d, fresh, limit - 16 * o);
 #else
     constexpr int TALL = O * I >= 16 * TEAM ? 4 : O * I >= 8 * TEAM ? 2 : 1, TILES = (O / TALL) * (I / 4);
     for (int tile = MEMBER; tile < TILES; tile += TEAM) {
@@ -293,9 +315,8 @@ CALLED void gather_back(float* total, float* d, const int (&which)[ROWS_EACH], i
     EACH_ROW whiches[row_of(r)] = which[r];
     SYNC_TEAM();
 #if LANES == 4
-    Parts b[ROWS / 8][WIDTH / 8][2];
-    UNROLL for (int k = 0; k < ROWS / 8; ++k) UNROLL for (int i = 0; i < WIDTH / 8; ++i) UNROLL for (int j = 0; j < 2; ++j)
-        b[k][i][j] = parts(d[place(8 * k + 4 * j + LANE) + 8 * i + GROUP]);
+    float d_columns[ROWS / 8][WIDTH / 8][2];
+    columns<WIDTH>(d, d_columns);
     _Pragma("unroll 1") for (int first = 0; first < N; first += 16) {
         float c[WIDTH / 8][4] = {};
         UNROLL for (int k = 0; k < ROWS / 8; ++k) {
@@ -303,11 +324,12 @@ CALLED void gather_back(float* total, float* d, const int (&which)[ROWS_EACH], i
             UNROLL for (int j = 0; j < 4; ++j)
                 a[j] = whiches[8 * k + LANE + j / 2 * 4] == first + GROUP + j % 2 * 8 ? 0x3f800000u : 0u;
             UNROLL for (int i = 0; i < WIDTH / 8; ++i) {
-                multiply_parts(c[i], a[0], a[1], a[2], a[3], b[k][i][0].low, b[k][i][1].low);
-                multiply_parts(c[i], a[0], a[1], a[2], a[3], b[k][i][0].high, b[k][i][1].high);
+                const Parts b[2] = {parts(d_columns[k][i][0]), parts(d_columns[k][i][1])};
+                multiply_parts(c[i], a[0], a[1], a[2], a[3], b[0].low, b[1].low);
+                multiply_parts(c[i], a[0], a[1], a[2], a[3], b[0].high, b[1].high);
             }
         }
-        add_tiles<WIDTH>(total + first * WIDTH, WIDTH, c, d, N - first, fresh);
+        add_tile<WIDTH>(total + first * WIDTH, WIDTH, c, d, fresh, N - first);
     }
 #else
     for (int task = MEMBER; task < N * (WIDTH / 4); task += TEAM) {
@@ -573,6 +595,15 @@ CALLED void network_back(
     const float (&x)[ROWS_EACH][OWN], float (&back)[ROWS_EACH][OWN], float* one, float* two, bool fresh
 ) {
     IN_SHARED(w1); IN_SHARED(w2); IN_SHARED(one); IN_SHARED(two);
+#if LANES == 4
+    float d_columns[ROWS / 8][WIDTH / 8][2], x_columns[ROWS / 8][WIDTH / 8][2];
+    put(one, d);
+    put(two, x);
+    SYNC_TEAM();
+    columns<WIDTH>(one, d_columns);
+    columns<WIDTH>(two, x_columns);
+    SYNC_TEAM();
+#endif
     _Pragma("unroll 1") for (int s = 0; s < HIDDEN; s += SLICE) {
         float h[ROWS_EACH][SLICE / LANES] = {}, dh[ROWS_EACH][SLICE / LANES] = {};
         linear<SLICE, WIDTH>(w1 + padded(s * WIDTH), WIDTH, x, h);
@@ -582,13 +613,34 @@ CALLED void network_back(
             h[r][i] = gelu(h[r][i], slope);
             dh[r][i] *= slope;
         }
+        linear_back<SLICE, WIDTH>(w1 + padded(s * WIDTH), WIDTH, dh, back);
+#if LANES == 4
+        float h_columns[ROWS / 8][SLICE / 8][2], dh_columns[ROWS / 8][SLICE / 8][2];
+        float c2[WIDTH / 16][SLICE / 8][4] = {}, c1[SLICE / 16][WIDTH / 8][4] = {};
+        put(one, h);
+        put(two, dh);
+        SYNC_TEAM();
+        columns<SLICE>(one, h_columns);
+        columns<SLICE>(two, dh_columns);
+        product_of_columns<WIDTH, SLICE>(d_columns, h_columns, c2);
+        product_of_columns<SLICE, WIDTH>(dh_columns, x_columns, c1);
+        UNROLL for (int o = 1; o < WIDTH / 16; ++o)
+            add_tile<SLICE>(total2 + 16 * o * HIDDEN + s, HIDDEN, c2[o], one, fresh, 16);
+        SYNC_TEAM();
+        lay<SLICE>(one, c2[0]);
+        lay<WIDTH>(two, c1[0]);
+        SYNC();
+        collect<SLICE>(total2 + s, HIDDEN, one, fresh, 16);
+        collect<WIDTH>(total1 + s * WIDTH, WIDTH, two, fresh, 16);
+        SYNC();
+#else
         put(one, d);
         put(two, h);
         add_gradient<WIDTH, SLICE>(total2 + s, HIDDEN, one, two, fresh);
-        linear_back<SLICE, WIDTH>(w1 + padded(s * WIDTH), WIDTH, dh, back);
         put(one, dh);
         put(two, x);
         add_gradient<SLICE, WIDTH>(total1 + s * WIDTH, WIDTH, one, two, fresh);
+#endif
     }
 }
 

@@ -275,7 +275,7 @@ MUTATIONS_OF_UNITS = {
     "low parts": ("multiply_parts(c, a[0].low, a[1].low, a[2].low, a[3].low, b[0].high, b[1].high);", ""),
     "linear": ("load2(from + o * padded(stride) + padded(i))", "load2(from + o * padded(stride))"),
     "linear, back": ("float2{v[0], v[padded(stride)]}", "float2{v[0], v[0]}"),
-    "matrix": ("parts(x[place(row + 4) + 8 * i])", "parts(x[place(row) + 8 * i])"),
+    "matrix": ("b[2] = {parts(x[k][i][0]), parts(x[k][i][1])}", "b[2] = {parts(x[k][i][0]), parts(x[k][i][0])}"),
     "table": ("j % 2 * 8 ? 0x3f800000u", "j % 2 * 8 ? 0x3f000000u"),
     "gain": ("region[column_of(i)] = sum", "region[column_of(i)] = 0.9f * sum"),
     "gains of teams": ("team < TEAMS; ++team) sum += region", "team < 1; ++team) sum += region"),
