@@ -9,9 +9,10 @@ and are filled up to a power of two (SLOTS). Every thread holds ROWS_EACH rows, 
 - LANES = 1: a team is the whole block, and every thread has whole rows. So runs what has no such fragments, and the tests on a
   CPU.
 
-Parameters are in shared memory. So are their gradients with LANES = 4; else these are in global memory, and the caches hold what
-is in use. The gradient of a matrix is a product over all rows of the chunk, written to shared memory for it (`put`). Several
-teams work on as many chunks at the same time, and their gradients are added up in the order of the teams.
+Parameters are in shared memory. The gradient of a matrix is a product over all rows of the chunk, written to shared memory for it
+(`put`). Several teams work on as many chunks at the same time. If each of them takes several chunks in a step (JOINED = 1), they
+add up one gradient in shared memory, in the order of the teams, with barriers; else each writes its own to global memory without
+waiting, and the step adds them up.
 
 All arithmetic is in float32 (on the matrix units: three products of tf32 parts, which leave out less than 2^-21 of a product),
 and every sum has one order, so that a result is the same bits again.
@@ -190,8 +191,8 @@ DEVICE void product_of_columns(
     }
 }
 
-// Sixteen rows of a gradient (below `limit`) += the sum over all teams of their tiles: each team lays its own down in a region,
-// and after a barrier all threads collect them. The first chunks find nothing to add to.
+// Sixteen rows of a gradient (below `limit`) += a tile. For a gradient of all teams each one lays its tile down in a region, and
+// after a barrier all threads collect them. The first chunks find nothing to add to.
 template <int I> DEVICE void lay(float* region, const float (&c)[I / 8][4]) {
     UNROLL for (int i = 0; i < I / 8; ++i) UNROLL for (int j = 0; j < 2; ++j)
         store2(region + (GROUP + 8 * j) * (I + 8) + 8 * i + LANE * 2, float2{c[i][2 * j], c[i][2 * j + 1]});
@@ -211,11 +212,19 @@ template <int I> DEVICE void collect(float* total, int stride, const float* regi
 }
 template <int I>
 DEVICE void add_tile(float* total, int stride, const float (&c)[I / 8][4], float* region, bool fresh, int limit) {
+#if JOINED
     SYNC_TEAM();
     lay<I>(region, c);
     SYNC();
     collect<I>(total, stride, region, fresh, limit);
     SYNC();
+#else
+    UNROLL for (int i = 0; i < I / 8; ++i) UNROLL for (int j = 0; j < 2; ++j) if (GROUP + 8 * j < limit) {
+        float* to = total + (GROUP + 8 * j) * stride + 8 * i + LANE * 2;
+        const float2 old = fresh ? float2{0.0f, 0.0f} : load2(to);
+        store2(to, float2{old.x + c[i][2 * j], old.y + c[i][2 * j + 1]});
+    }
+#endif
 }
 #endif
 
@@ -371,8 +380,11 @@ DEVICE void add_gain(float* total, const float (&along)[ROWS_EACH][OWN], float* 
         float sum = 0.0f;
         EACH_ROW sum += along[r][i];
         UNROLL for (int groups = 4; groups < 32; groups *= 2) sum += across(sum, groups);
-        if (GROUP == 0) region[column_of(i)] = sum;
+        if (GROUP != 0) continue;
+        if (JOINED) region[column_of(i)] = sum;
+        else total[column_of(i)] = fresh ? sum : total[column_of(i)] + sum;
     }
+    if (!JOINED) return;
     SYNC();
     for (int i = THREAD; i < WIDTH; i += THREADS) {
         float sum = fresh ? 0.0f : total[i];
@@ -624,15 +636,20 @@ CALLED void network_back(
         columns<SLICE>(two, dh_columns);
         product_of_columns<WIDTH, SLICE>(d_columns, h_columns, c2);
         product_of_columns<SLICE, WIDTH>(dh_columns, x_columns, c1);
-        UNROLL for (int o = 1; o < WIDTH / 16; ++o)
+        UNROLL for (int o = JOINED; o < WIDTH / 16; ++o)
             add_tile<SLICE>(total2 + 16 * o * HIDDEN + s, HIDDEN, c2[o], one, fresh, 16);
-        SYNC_TEAM();
-        lay<SLICE>(one, c2[0]);
-        lay<WIDTH>(two, c1[0]);
-        SYNC();
-        collect<SLICE>(total2 + s, HIDDEN, one, fresh, 16);
-        collect<WIDTH>(total1 + s * WIDTH, WIDTH, two, fresh, 16);
-        SYNC();
+        if (JOINED) {  // two tiles for the same barriers
+            SYNC_TEAM();
+            lay<SLICE>(one, c2[0]);
+            lay<WIDTH>(two, c1[0]);
+            SYNC();
+            collect<SLICE>(total2 + s, HIDDEN, one, fresh, 16);
+            collect<WIDTH>(total1 + s * WIDTH, WIDTH, two, fresh, 16);
+            SYNC();
+        } else {
+            add_tile<WIDTH>(total1 + s * WIDTH, WIDTH, c1[0], two, fresh, 16);
+            SYNC_TEAM();
+        }
 #else
         put(one, d);
         put(two, h);
@@ -711,6 +728,16 @@ DEVICE void mean_of_sequence(const float (&x)[ROWS_EACH][OWN], float (&y)[ROWS_E
     SYNC_TEAM();
 }
 
+// Four numbers of the gradient; the sum of those of all teams if each has its own.
+DEVICE float4 gradient4(const float* from) {
+    float4 sum = load4(from);
+    if (!JOINED) UNROLL for (int team = 1; team < TEAMS; ++team) {
+        const float4 v = load4(from + team * DIMENSION);
+        sum.x += v.x; sum.y += v.y; sum.z += v.z; sum.w += v.w;
+    }
+    return sum;
+}
+
 // The sum of two numbers over all threads of the block.
 DEVICE float2 sums_of_threads(float x, float y, float* room) {
     int number = THREADS;
@@ -726,5 +753,5 @@ DEVICE float2 sums_of_threads(float x, float y, float* room) {
     return sum;
 }
 """
-"""The blocks; they need THREADS, ROWS_EACH, WIDTH, SLOTS, TOKENS, HEADS, EACH, CAUSAL, HIDDEN, SLICE and CLASSES as constants,
-and LANES as a macro."""
+"""The blocks; they need THREADS, ROWS_EACH, WIDTH, SLOTS, TOKENS, HEADS, EACH, CAUSAL, HIDDEN, SLICE, CLASSES and DIMENSION as
+constants, and LANES and JOINED as macros."""

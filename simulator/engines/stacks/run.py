@@ -33,6 +33,7 @@ _TOKENS_AT_ONCE = 1 << 26  # tokens times steps of a launch: tenths of a second,
 _STEPS_AT_ONCE = 256
 _SHARE = 0.8  # share of the free memory of a GPU that is used
 _THREADS = (256, 128, 64)  # of a block, where a row has one thread
+_MOST_GRADIENTS = 4  # of an instance in memory
 _WARPS = (512, 256, 128, 64)  # the same, where a row has four
 
 
@@ -104,7 +105,8 @@ def layout_of(form: Form, tokens: int, most_shared: int, *, few: bool = False) -
         wanted = [
             threads for threads in _WARPS if threads <= (512 if few else 256) and threads // 4 * each <= max(rows, 32)
         ]
-        layouts = [Layout(threads, each, lanes=4) for threads in wanted] + layouts
+        two = 2 if not few else 1
+        layouts = [Layout(n, each, two, 4, joined=rows > n // 4 * each) for n in wanted] + layouts
     return next((each for each in layouts if shared_bytes(form, each) <= most_shared), None)
 
 
@@ -118,7 +120,9 @@ def instances_that_fit(problem: ToyProblem, states: int, device: str) -> int:
     """Return how many instances fit in the free memory of a GPU."""
     with torch.cuda.device(device):
         free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    each = 4.0 * problem.dimension * (3 + states) + 8.0 * problem.tokens_per_step + 8.0 * _STEPS_AT_ONCE
+    each = (
+        4.0 * problem.dimension * (3 + _MOST_GRADIENTS + states) + 8.0 * problem.tokens_per_step + 8.0 * _STEPS_AT_ONCE
+    )
     return max(1, int(_SHARE * free / each))
 
 
@@ -215,7 +219,7 @@ class FusedSteps:
         share = np.ones(instances) if batch is None else sequences / batch
         self._factors = self._all_factors * self._tensor(np.repeat(share, copies), torch.float32)[:, None]
         self._temperature = self._data.temperature[at]
-        self._gradient = torch.empty_like(self.theta)
+        self._gradient = torch.empty((instances * copies, layout.gradients, self.theta.shape[1]), device=self._device)
         self._alive = torch.arange(instances * copies, dtype=torch.int32, device=self._device)
 
     def _tensor(self, array: NDArray[np.float64] | NDArray[np.int64], dtype: torch.dtype) -> Tensor:
@@ -243,7 +247,7 @@ class FusedSteps:
             number = int(self._all_sequences.max())
             rows = torch.arange(number, dtype=torch.int32, device=self._device).repeat(self._which.size, 1)
         losses = self._launch(0, np.ones(1), rows, self._all_sequences, self._all_factors, learns=False)
-        return self._gradient, losses[0]
+        return self._gradient[:, 0].contiguous(), losses[0]
 
     def stretch(self, t: int, factors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take steps t, t + 1, ..., one for every factor.

@@ -64,17 +64,24 @@ class Layout:
         rows: rows that a thread holds.
         blocks: blocks that a multiprocessor must have registers for.
         lanes: threads that share a row: 4 where products run on the matrix units, else 1.
+        joined: whether the teams add up one gradient in shared memory.
     """
 
     threads: int
     rows: int
     blocks: int = 1
     lanes: int = 1
+    joined: bool = False
 
     @property
     def teams(self) -> int:
         """Number of teams of threads, each of which takes a chunk."""
         return 1 if self.lanes == 1 else self.threads // 32
+
+    @property
+    def gradients(self) -> int:
+        """Number of gradients in global memory."""
+        return 1 if self.joined else self.teams
 
     @property
     def team_rows(self) -> int:
@@ -101,10 +108,10 @@ def padded(number: int, lanes: int) -> int:
 def shared_bytes(form: Form, layout: Layout) -> int:
     """Return the bytes of shared memory of a block: parameters, two regions for the rows of every team, and room for sums.
 
-    With several lanes, the gradient is there as well.
+    A gradient that the teams add up together is there as well.
     """
     dimension = sum(p.size for p in form.model.parameters(form.shape))
-    parameters = padded(dimension, layout.lanes) + (dimension if layout.lanes == 4 else 0)
+    parameters = padded(dimension, layout.lanes) + (dimension if layout.joined else 0)
     rows, heads = layout.team_rows, int(getattr(form.model, "heads", 1))
     width: int = form.model.width  # type: ignore[attr-defined]
     region = rows * (width + 8) if layout.lanes == 4 else rows * (width + 4) + rows // slots_of(form.shape) * 4
@@ -169,6 +176,7 @@ class _StackSource:
             f"#define CALLED_OR_COPIED {'__forceinline__' if getattr(self._model, 'layers', 1) == 1 else '__noinline__'}"
         )
         self._line(f"#define LANES {self._layout.lanes}")
+        self._line(f"#define JOINED {int(self._layout.joined)}")
         self._lines += HEADER.splitlines()
         for constant, value in self._constants().items():
             self._line(f"constexpr int {constant} = {value};")
@@ -240,6 +248,7 @@ class _StackSource:
         self._line("const bool fresh_ = chunks_ == 0;            // nothing is added up yet")
         self._chunk()
         self._close()
+        self._line("SYNC();")
         self._step()
         self._line("const float2 sums_of_step_ = sums_of_threads(even_loss_, loss_, room_);")
         self._open("if (THREAD == 0)")
@@ -295,7 +304,7 @@ class _StackSource:
         self._line(f"UNROLL for (int s_ = 0; s_ < {states}; ++s_) UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
         self._line(f"    if ({each} < DIMENSION) store4(old_[s_][b_], load4(states_ + s_ * stride_ + {each}));")
         self._line("UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
-        self._line(f"    if ({each} < DIMENSION) store4(old_[{states}][b_], load4(total_ + {each}));")
+        self._line(f"    if ({each} < DIMENSION) store4(old_[{states}][b_], gradient4(all_ + {each}));")
         self._open(f"UNROLL for (int b_ = 0; b_ < BATCH; ++b_) if ({each} < DIMENSION)")
         self._open("UNROLL for (int c_ = 0; c_ < 4; ++c_)")
         self._line(f"const int i_ = {each} + c_;")
@@ -524,9 +533,10 @@ class _StackSource:
             self._line(f"gather({self._w('embed')}, input_, {x});")
 
         def back(d: str) -> str:
-            self._line(f"put(one_, {d});")
             room = "reinterpret_cast<int*>(two_)"
+            self._line(f"put(one_, {d});")
             self._line(f"gather_back<TOKENS>(total_ + {self._begin['pos']}, one_, position_, {room}, fresh_);")
+            self._line(f"put(one_, {d});")
             if self._form.features:
                 self._feature_gradient()
             else:
@@ -566,9 +576,10 @@ states_ += slot_ * DIMENSION;
 scale_ += (problem_of_ * COPIES + slot_ % COPIES) * DIMENSION;
 const long long data_ = problem_of_ * longest_;
 const float factor_ = weight_of_[slot_ * 2], even_ = weight_of_[slot_ * 2 + 1];
-gradient_ += slot_ * DIMENSION;
-float *w_ = shared_, *after_ = w_ + padded(DIMENSION), *total_ = LANES == 1 ? gradient_ : after_;
-float *teams_ = LANES == 1 ? after_ : after_ + DIMENSION, *room_ = teams_ + TEAMS * TEAM_NUMBERS;
+gradient_ += slot_ * (JOINED ? 1 : TEAMS) * DIMENSION;
+float *w_ = shared_, *after_ = w_ + padded(DIMENSION), *all_ = JOINED ? after_ : gradient_;
+float *total_ = JOINED ? all_ : all_ + THREAD / TEAM * DIMENSION;
+float *teams_ = JOINED ? after_ + DIMENSION : after_, *room_ = teams_ + TEAMS * TEAM_NUMBERS;
 float *one_ = teams_ + THREAD / TEAM * TEAM_NUMBERS, *two_ = one_ + REGION, *sums_ = two_ + REGION;"""
 
 _ARGUMENTS = (

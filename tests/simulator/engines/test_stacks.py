@@ -239,9 +239,9 @@ def test_matrix_units_take_widths_of_sixteen():
         return run.layout_of(Form(model, task.shape), tokens, most, few=few)
 
     wide = Transformer(width=16)
-    assert layout(wide, TokenMap(), 64) == layout(wide, TokenMap(), 64, few=True) == Layout(128, 2, lanes=4)
-    assert layout(wide, TokenMap(), 512, most=200_000) == Layout(256, 2, lanes=4)
-    assert layout(wide, TokenMap(), 512, few=True, most=200_000) == Layout(512, 2, lanes=4)
+    assert layout(wide, TokenMap(), 64) == Layout(128, 2, 2, lanes=4)
+    assert layout(wide, TokenMap(), 512, most=200_000) == Layout(256, 2, 2, lanes=4, joined=True)
+    assert layout(wide, TokenMap(), 512, few=True, most=200_000) == Layout(512, 2, lanes=4, joined=True)
     assert layout(Transformer(width=16, heads=1), TokenMap(), 64).rows == 4  # a thread has whole tasks of attention
     for plain in (
         layout(Transformer(width=8), TokenMap(), 64),
@@ -277,9 +277,13 @@ MUTATIONS_OF_UNITS = {
     "linear, back": ("float2{v[0], v[padded(stride)]}", "float2{v[0], v[0]}"),
     "matrix": ("b[2] = {parts(x[k][i][0]), parts(x[k][i][1])}", "b[2] = {parts(x[k][i][0]), parts(x[k][i][0])}"),
     "table": ("j % 2 * 8 ? 0x3f800000u", "j % 2 * 8 ? 0x3f000000u"),
-    "gain": ("region[column_of(i)] = sum", "region[column_of(i)] = 0.9f * sum"),
-    "gains of teams": ("team < TEAMS; ++team) sum += region", "team < 1; ++team) sum += region"),
-    "teams": ("team < TEAMS; ++team) {", "team < 1; ++team) {"),
+    "gain": ("fresh ? sum : total[column_of(i)] + sum", "0.9f * sum"),
+    "teams": ("team * DIMENSION", "0 * DIMENSION"),
+    "joined tiles": (
+        "team < TEAMS; ++team) {\n            const float2",
+        "team < 1; ++team) {\n            const float2",
+    ),
+    "joined gains": ("team < TEAMS; ++team) sum += region", "team < 1; ++team) sum += region"),
     "lanes": ("x += across(x, 1); x += across(x, 2);", "x += across(x, 1);"),
 }
 
@@ -287,12 +291,13 @@ MUTATIONS_OF_UNITS = {
 @pytest.mark.gpu
 @pytest.mark.parametrize("block", MUTATIONS_OF_UNITS)
 def test_a_broken_block_is_found_on_a_gpu(block):
-    problem = ToyProblem.generate(Transformer(width=16, layers=1), TokenMap(), problems=2, seed=3)
+    task = TokenMap(vocabulary=32, tokens=8) if block.startswith("joined") else TokenMap()
+    problem = ToyProblem.generate(Transformer(width=16, layers=1), task, problems=2, seed=3)
     form, device = run.form_of(problem), torch.device("cuda:0")
     layout = run.layout_of(form, problem.tokens_per_step, run._most_shared(device), few=True)
     source = mutated(stack_source(form, RULES["adam"], layout), MUTATIONS_OF_UNITS[block])
     kernel = GpuKernel(source, device, layout.threads, shared_bytes(form, layout))
-    assert layout.lanes == 4
+    assert (layout.lanes, layout.joined) == (4, block.startswith("joined"))
     assert difference(problem, steps_of(problem, device="cuda", kernel=kernel)) > 1e-5
 
 
