@@ -440,6 +440,9 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
     every_step = job.problem.task.batch is None  # no mini-batches: the losses of a step are the losses on all data
     stepper = _stepper(job, problems, settings, together(_STRETCH if every_step else job.every))
     factors = job.factors
+    if isinstance(stepper, FusedSteps) and every_step:
+        _run_ahead(job, stepper, chunk, found)
+        return
     tested = set(job.record.tolist()) if job.tests else set()
     t = 0
 
@@ -476,6 +479,37 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
         if stepper.worth_dropping(int(going.sum())) and going.any():
             stepper.select(np.flatnonzero(going))
             alive, going = alive[going], going[going]
+
+
+def _run_ahead(job: _Job, stepper: FusedSteps, alive: NDArray[np.int64], found: _Found) -> None:
+    """Run stretches without mini-batches on a GPU, and judge each one while the next one runs.
+
+    So an instance runs on for one stretch after that in which it ends; its losses there do not count.
+    """
+    going = np.zeros(job.shape[0] * job.shape[1], dtype=bool)
+    going[alive] = True
+
+    def judge(t: int, at: NDArray[np.int64], losses: NDArray[np.float64]) -> None:
+        left = going[at]
+        going[at[left]] = found.see(t, at[left], losses if left.all() else losses[:, :, left])
+
+    t, waiting = 0, None
+    while alive.size:
+        ahead = None
+        if t < job.steps:
+            end = min(t + stepper.longest, job.steps)
+            ahead = (t, alive, stepper.begin(t, job.factors[t:end]))
+            t = end
+        if waiting is not None:
+            judge(waiting[0], waiting[1], waiting[2]())
+        if ahead is None:
+            break
+        waiting, left = ahead, going[alive]
+        if not left.all():
+            stepper.select(np.flatnonzero(left))
+            alive = alive[left]
+    if going[alive].any():
+        judge(job.steps, alive, stepper.look()[None])
 
 
 def _stepper(job: _Job, which: NDArray[np.int64], setting: NDArray[np.int64], length: int) -> Stepper | FusedSteps:

@@ -12,7 +12,7 @@ and are filled up to a power of two (SLOTS). Every thread holds ROWS_EACH rows, 
 Parameters are in shared memory. The gradient of a matrix is a product over all rows of the chunk, written to shared memory for it
 (`put`). Several teams work on as many chunks at the same time. If each of them takes several chunks in a step (JOINED = 1), they
 add up one gradient in shared memory, in the order of the teams, with barriers; else each writes its own to global memory without
-waiting, and the step adds them up.
+waiting (the first team: to shared memory), and the step adds them up.
 
 All arithmetic is in float32 (on the matrix units: three products of tf32 parts, which leave out less than 2^-21 of a product),
 and every sum has one order, so that a result is the same bits again.
@@ -607,7 +607,7 @@ CALLED void network_back(
     const float (&x)[ROWS_EACH][OWN], float (&back)[ROWS_EACH][OWN], float* one, float* two, bool fresh
 ) {
     IN_SHARED(w1); IN_SHARED(w2); IN_SHARED(one); IN_SHARED(two);
-#if LANES == 4
+#if JOINED
     float d_columns[ROWS / 8][WIDTH / 8][2], x_columns[ROWS / 8][WIDTH / 8][2];
     put(one, d);
     put(two, x);
@@ -626,7 +626,7 @@ CALLED void network_back(
             dh[r][i] *= slope;
         }
         linear_back<SLICE, WIDTH>(w1 + padded(s * WIDTH), WIDTH, dh, back);
-#if LANES == 4
+#if JOINED
         float h_columns[ROWS / 8][SLICE / 8][2], dh_columns[ROWS / 8][SLICE / 8][2];
         float c2[WIDTH / 16][SLICE / 8][4] = {}, c1[SLICE / 16][WIDTH / 8][4] = {};
         put(one, h);
@@ -636,20 +636,15 @@ CALLED void network_back(
         columns<SLICE>(two, dh_columns);
         product_of_columns<WIDTH, SLICE>(d_columns, h_columns, c2);
         product_of_columns<SLICE, WIDTH>(dh_columns, x_columns, c1);
-        UNROLL for (int o = JOINED; o < WIDTH / 16; ++o)
+        UNROLL for (int o = 1; o < WIDTH / 16; ++o)
             add_tile<SLICE>(total2 + 16 * o * HIDDEN + s, HIDDEN, c2[o], one, fresh, 16);
-        if (JOINED) {  // two tiles for the same barriers
-            SYNC_TEAM();
-            lay<SLICE>(one, c2[0]);
-            lay<WIDTH>(two, c1[0]);
-            SYNC();
-            collect<SLICE>(total2 + s, HIDDEN, one, fresh, 16);
-            collect<WIDTH>(total1 + s * WIDTH, WIDTH, two, fresh, 16);
-            SYNC();
-        } else {
-            add_tile<WIDTH>(total1 + s * WIDTH, WIDTH, c1[0], two, fresh, 16);
-            SYNC_TEAM();
-        }
+        SYNC_TEAM();  // then two tiles for the same barriers
+        lay<SLICE>(one, c2[0]);
+        lay<WIDTH>(two, c1[0]);
+        SYNC();
+        collect<SLICE>(total2 + s, HIDDEN, one, fresh, 16);
+        collect<WIDTH>(total1 + s * WIDTH, WIDTH, two, fresh, 16);
+        SYNC();
 #else
         put(one, d);
         put(two, h);
@@ -728,11 +723,11 @@ DEVICE void mean_of_sequence(const float (&x)[ROWS_EACH][OWN], float (&y)[ROWS_E
     SYNC_TEAM();
 }
 
-// Four numbers of the gradient; the sum of those of all teams if each has its own.
-DEVICE float4 gradient4(const float* from) {
-    float4 sum = load4(from);
+// Four numbers of the gradient; if each team has its own, the sum of that of the first one and those of the others.
+DEVICE float4 gradient4(const float* first, const float* others) {
+    float4 sum = load4(first);
     if (!JOINED) UNROLL for (int team = 1; team < TEAMS; ++team) {
-        const float4 v = load4(from + team * DIMENSION);
+        const float4 v = load4(others + (team - 1) * DIMENSION);
         sum.x += v.x; sum.y += v.y; sum.z += v.z; sum.w += v.w;
     }
     return sum;

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadsim.simulator.engines.kernels.gpu_blocks import on_host
+from quadsim.simulator.engines.kernels.gpu_blocks import on_host, on_its_way
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.update_source import why_no_update
 from quadsim.simulator.engines.stacks.nvrtc import GpuKernel, why_no_compiler
@@ -29,11 +29,13 @@ Kernel = Callable[[int, Sequence[Any]], None]
 _WIDEST = 32
 _MOST_TOKENS = 16  # of a sequence: a thread keeps its scores in registers
 _MOST_SHARED = 227 * 1024  # bytes of a block on an H100, which the tests on a CPU assume
-_TOKENS_AT_ONCE = 1 << 26  # tokens times steps of a launch: tenths of a second, so that Ctrl-C works
+_TOKENS_AT_ONCE = (
+    1 << 24
+)  # tokens times steps of a launch: milliseconds, as the host judges one while the next one runs
 _STEPS_AT_ONCE = 256
 _SHARE = 0.8  # share of the free memory of a GPU that is used
 _THREADS = (256, 128, 64)  # of a block, where a row has one thread
-_MOST_GRADIENTS = 4  # of an instance in memory
+_MOST_GRADIENTS = 3  # of an instance in memory
 _WARPS = (512, 256, 128, 64)  # the same, where a row has four
 
 
@@ -121,7 +123,7 @@ def instances_that_fit(problem: ToyProblem, states: int, device: str) -> int:
     with torch.cuda.device(device):
         free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     each = (
-        4.0 * problem.dimension * (3 + _MOST_GRADIENTS + states) + 8.0 * problem.tokens_per_step + 8.0 * _STEPS_AT_ONCE
+        4.0 * problem.dimension * (2 + _MOST_GRADIENTS + states) + 8.0 * problem.tokens_per_step + 8.0 * _STEPS_AT_ONCE
     )
     return max(1, int(_SHARE * free / each))
 
@@ -259,13 +261,18 @@ class FusedSteps:
         Returns:
             Unweighted and optimised loss before every step, on the data of that step (its mini-batch), (steps, 2, E).
         """
+        return self.begin(t, factors)()
+
+    def begin(self, t: int, factors: NDArray[np.float64]) -> Callable[[], NDArray[np.float64]]:
+        """Start what `stretch` does; the result is a function that waits and returns the losses."""
         rows = self._sequences
         if self._form.batched:
             drawn = [self._problem.batch(t + i) for i in range(factors.size)]
             rows = self._tensor(np.stack([each[self._which] for each in drawn if each is not None]), torch.int32)
         losses = self._launch(t, factors, rows, self._sequences, self._factors)
         # On the host the losses of an instance follow one after the other, as in what they are recorded in.
-        return on_host(losses.permute(1, 2, 0).double()).transpose(2, 0, 1)
+        arrives = on_its_way(losses.permute(1, 2, 0).double())
+        return lambda: arrives().transpose(2, 0, 1)
 
     def _launch(
         self,

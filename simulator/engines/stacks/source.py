@@ -81,7 +81,7 @@ class Layout:
     @property
     def gradients(self) -> int:
         """Number of gradients in global memory."""
-        return 1 if self.joined else self.teams
+        return 1 if self.joined else max(1, self.teams - 1)
 
     @property
     def team_rows(self) -> int:
@@ -108,10 +108,10 @@ def padded(number: int, lanes: int) -> int:
 def shared_bytes(form: Form, layout: Layout) -> int:
     """Return the bytes of shared memory of a block: parameters, two regions for the rows of every team, and room for sums.
 
-    A gradient that the teams add up together is there as well.
+    With several lanes, the gradient of all teams or that of the first one is there as well.
     """
     dimension = sum(p.size for p in form.model.parameters(form.shape))
-    parameters = padded(dimension, layout.lanes) + (dimension if layout.joined else 0)
+    parameters = padded(dimension, layout.lanes) + (dimension if layout.lanes == 4 else 0)
     rows, heads = layout.team_rows, int(getattr(form.model, "heads", 1))
     width: int = form.model.width  # type: ignore[attr-defined]
     region = rows * (width + 8) if layout.lanes == 4 else rows * (width + 4) + rows // slots_of(form.shape) * 4
@@ -304,7 +304,9 @@ class _StackSource:
         self._line(f"UNROLL for (int s_ = 0; s_ < {states}; ++s_) UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
         self._line(f"    if ({each} < DIMENSION) store4(old_[s_][b_], load4(states_ + s_ * stride_ + {each}));")
         self._line("UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
-        self._line(f"    if ({each} < DIMENSION) store4(old_[{states}][b_], gradient4(all_ + {each}));")
+        self._line(
+            f"    if ({each} < DIMENSION) store4(old_[{states}][b_], gradient4(first_ + {each}, gradient_ + {each}));"
+        )
         self._open(f"UNROLL for (int b_ = 0; b_ < BATCH; ++b_) if ({each} < DIMENSION)")
         self._open("UNROLL for (int c_ = 0; c_ < 4; ++c_)")
         self._line(f"const int i_ = {each} + c_;")
@@ -576,11 +578,12 @@ states_ += slot_ * DIMENSION;
 scale_ += (problem_of_ * COPIES + slot_ % COPIES) * DIMENSION;
 const long long data_ = problem_of_ * longest_;
 const float factor_ = weight_of_[slot_ * 2], even_ = weight_of_[slot_ * 2 + 1];
-gradient_ += slot_ * (JOINED ? 1 : TEAMS) * DIMENSION;
-float *w_ = shared_, *after_ = w_ + padded(DIMENSION), *all_ = JOINED ? after_ : gradient_;
-float *total_ = JOINED ? all_ : all_ + THREAD / TEAM * DIMENSION;
-float *teams_ = JOINED ? after_ + DIMENSION : after_, *room_ = teams_ + TEAMS * TEAM_NUMBERS;
-float *one_ = teams_ + THREAD / TEAM * TEAM_NUMBERS, *two_ = one_ + REGION, *sums_ = two_ + REGION;"""
+gradient_ += slot_ * (JOINED || TEAMS == 1 ? 1 : TEAMS - 1) * DIMENSION;
+const int team_ = THREAD / TEAM;
+float *w_ = shared_, *after_ = w_ + padded(DIMENSION), *first_ = LANES == 4 ? after_ : gradient_;
+float *total_ = JOINED || team_ == 0 ? first_ : gradient_ + (team_ - 1) * DIMENSION;
+float *teams_ = LANES == 4 ? after_ + DIMENSION : after_, *room_ = teams_ + TEAMS * TEAM_NUMBERS;
+float *one_ = teams_ + team_ * TEAM_NUMBERS, *two_ = one_ + REGION, *sums_ = two_ + REGION;"""
 
 _ARGUMENTS = (
     "float* theta_, float* states_, float* gradient_, const float* scale_, const INPUT* inputs_, const int* targets_, "
