@@ -10,9 +10,9 @@ and are filled up to a power of two (SLOTS). Every thread holds ROWS_EACH rows, 
   CPU.
 
 Parameters are in shared memory. The gradient of a matrix is a product over all rows of the chunk, written to shared memory for it
-(`put`). Several teams work on as many chunks at the same time. If each of them takes several chunks in a step (JOINED = 1), they
-add up one gradient in shared memory, in the order of the teams, with barriers; else each writes its own to global memory without
-waiting (the first team: to shared memory), and the step adds them up.
+(`put`). Several teams work on as many chunks at the same time. JOINED teams (a club) add up one gradient, in the order of
+the teams, with barriers; that of the first club is in shared memory, those of others are in global memory, and the step adds them
+up. With JOINED = 1 no team waits for another, but there is a gradient of each.
 
 All arithmetic is in float32 (on the matrix units: three products of tf32 parts, which leave out less than 2^-21 of a product),
 and every sum has one order, so that a result is the same bits again.
@@ -38,6 +38,7 @@ DEVICE float across(float x, int lanes) { return __shfl_xor_sync(0xffffffffu, x,
 #define SYNC_TEAM() __syncthreads()
 #else
 #define SYNC_TEAM() __syncwarp()
+#define SYNC_CLUB() asm volatile("bar.sync %0, %1;" ::"r"(1 + THREAD / (32 * JOINED)), "n"(32 * JOINED) : "memory")
 #endif
 #else
 #include <cmath>
@@ -80,6 +81,7 @@ constexpr int ROWS = TEAM / LANES * ROWS_EACH;
 constexpr int OWN = WIDTH / LANES;                        // columns of a row that a thread has
 constexpr int TASKS_EACH = ROWS_EACH * HEADS / LANES;     // pairs of a row and a head, of which a thread computes the attention
 #define MEMBER (THREAD % TEAM)
+#define TEAM_OF_CLUB (THREAD / TEAM % JOINED)
 #define LANE (MEMBER % LANES)
 #define GROUP (MEMBER / LANES)
 
@@ -198,12 +200,12 @@ template <int I> DEVICE void lay(float* region, const float (&c)[I / 8][4]) {
         store2(region + (GROUP + 8 * j) * (I + 8) + 8 * i + LANE * 2, float2{c[i][2 * j], c[i][2 * j + 1]});
 }
 template <int I> DEVICE void collect(float* total, int stride, const float* region, bool fresh, int limit) {
-    const float* first = region - THREAD / TEAM * TEAM_NUMBERS;
-    for (int task = THREAD; task < 8 * I; task += THREADS) {
+    const float* first = region - TEAM_OF_CLUB * TEAM_NUMBERS;
+    for (int task = THREAD % (TEAM * JOINED); task < 8 * I; task += TEAM * JOINED) {
         const int row = task / (I / 2), i = task % (I / 2) * 2;
         if (row >= limit) continue;
         float2 sum = fresh ? float2{0.0f, 0.0f} : load2(total + row * stride + i);
-        UNROLL for (int team = 0; team < TEAMS; ++team) {
+        UNROLL for (int team = 0; team < JOINED; ++team) {
             const float2 v = load2(first + team * TEAM_NUMBERS + row * (I + 8) + i);
             sum.x += v.x; sum.y += v.y;
         }
@@ -212,12 +214,12 @@ template <int I> DEVICE void collect(float* total, int stride, const float* regi
 }
 template <int I>
 DEVICE void add_tile(float* total, int stride, const float (&c)[I / 8][4], float* region, bool fresh, int limit) {
-#if JOINED
+#if JOINED > 1
     SYNC_TEAM();
     lay<I>(region, c);
-    SYNC();
+    SYNC_CLUB();
     collect<I>(total, stride, region, fresh, limit);
-    SYNC();
+    SYNC_CLUB();
 #else
     UNROLL for (int i = 0; i < I / 8; ++i) UNROLL for (int j = 0; j < 2; ++j) if (GROUP + 8 * j < limit) {
         float* to = total + (GROUP + 8 * j) * stride + 8 * i + LANE * 2;
@@ -381,17 +383,17 @@ DEVICE void add_gain(float* total, const float (&along)[ROWS_EACH][OWN], float* 
         EACH_ROW sum += along[r][i];
         UNROLL for (int groups = 4; groups < 32; groups *= 2) sum += across(sum, groups);
         if (GROUP != 0) continue;
-        if (JOINED) region[column_of(i)] = sum;
+        if (JOINED > 1) region[column_of(i)] = sum;
         else total[column_of(i)] = fresh ? sum : total[column_of(i)] + sum;
     }
-    if (!JOINED) return;
-    SYNC();
-    for (int i = THREAD; i < WIDTH; i += THREADS) {
+    if (JOINED == 1) return;
+    SYNC_CLUB();
+    for (int i = THREAD % (TEAM * JOINED); i < WIDTH; i += TEAM * JOINED) {
         float sum = fresh ? 0.0f : total[i];
-        UNROLL for (int team = 0; team < TEAMS; ++team) sum += region[(team - THREAD / TEAM) * TEAM_NUMBERS + i];
+        UNROLL for (int team = 0; team < JOINED; ++team) sum += region[(team - TEAM_OF_CLUB) * TEAM_NUMBERS + i];
         total[i] = sum;
     }
-    SYNC();
+    SYNC_CLUB();
 #else
     put(region, along);
     SYNC_TEAM();
@@ -607,7 +609,7 @@ CALLED void network_back(
     const float (&x)[ROWS_EACH][OWN], float (&back)[ROWS_EACH][OWN], float* one, float* two, bool fresh
 ) {
     IN_SHARED(w1); IN_SHARED(w2); IN_SHARED(one); IN_SHARED(two);
-#if JOINED
+#if JOINED > 1
     float d_columns[ROWS / 8][WIDTH / 8][2], x_columns[ROWS / 8][WIDTH / 8][2];
     put(one, d);
     put(two, x);
@@ -626,7 +628,7 @@ CALLED void network_back(
             dh[r][i] *= slope;
         }
         linear_back<SLICE, WIDTH>(w1 + padded(s * WIDTH), WIDTH, dh, back);
-#if JOINED
+#if JOINED > 1
         float h_columns[ROWS / 8][SLICE / 8][2], dh_columns[ROWS / 8][SLICE / 8][2];
         float c2[WIDTH / 16][SLICE / 8][4] = {}, c1[SLICE / 16][WIDTH / 8][4] = {};
         put(one, h);
@@ -641,10 +643,10 @@ CALLED void network_back(
         SYNC_TEAM();  // then two tiles for the same barriers
         lay<SLICE>(one, c2[0]);
         lay<WIDTH>(two, c1[0]);
-        SYNC();
+        SYNC_CLUB();
         collect<SLICE>(total2 + s, HIDDEN, one, fresh, 16);
         collect<WIDTH>(total1 + s * WIDTH, WIDTH, two, fresh, 16);
-        SYNC();
+        SYNC_CLUB();
 #else
         put(one, d);
         put(two, h);
@@ -723,11 +725,11 @@ DEVICE void mean_of_sequence(const float (&x)[ROWS_EACH][OWN], float (&y)[ROWS_E
     SYNC_TEAM();
 }
 
-// Four numbers of the gradient; if each team has its own, the sum of that of the first one and those of the others.
+// Four numbers of the gradient, the sum of that of the first club and those of the others.
 DEVICE float4 gradient4(const float* first, const float* others) {
     float4 sum = load4(first);
-    if (!JOINED) UNROLL for (int team = 1; team < TEAMS; ++team) {
-        const float4 v = load4(others + (team - 1) * DIMENSION);
+    UNROLL for (int club = 1; club < TEAMS / JOINED; ++club) {
+        const float4 v = load4(others + (club - 1) * DIMENSION);
         sum.x += v.x; sum.y += v.y; sum.z += v.z; sum.w += v.w;
     }
     return sum;

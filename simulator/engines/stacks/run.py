@@ -108,7 +108,9 @@ def layout_of(form: Form, tokens: int, most_shared: int, *, few: bool = False) -
             threads for threads in _WARPS if threads <= (512 if few else 256) and threads // 4 * each <= max(rows, 32)
         ]
         two = 2 if not few else 1
-        layouts = [Layout(n, each, two, 4, joined=rows > n // 4 * each) for n in wanted] + layouts
+        # Teams that take several chunks each join one gradient; else barriers take longer than a second gradient.
+        joined = {n: n // 32 if rows > n // 4 * each else 1 for n in wanted}
+        layouts = [Layout(n, each, two, 4, joined[n]) for n in wanted] + layouts
     return next((each for each in layouts if shared_bytes(form, each) <= most_shared), None)
 
 

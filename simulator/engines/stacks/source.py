@@ -64,14 +64,14 @@ class Layout:
         rows: rows that a thread holds.
         blocks: blocks that a multiprocessor must have registers for.
         lanes: threads that share a row: 4 where products run on the matrix units, else 1.
-        joined: whether the teams add up one gradient in shared memory.
+        joined: number of teams that add up one gradient together.
     """
 
     threads: int
     rows: int
     blocks: int = 1
     lanes: int = 1
-    joined: bool = False
+    joined: int = 1
 
     @property
     def teams(self) -> int:
@@ -81,7 +81,7 @@ class Layout:
     @property
     def gradients(self) -> int:
         """Number of gradients in global memory."""
-        return 1 if self.joined else max(1, self.teams - 1)
+        return max(1, self.teams // self.joined - 1)
 
     @property
     def team_rows(self) -> int:
@@ -108,7 +108,7 @@ def padded(number: int, lanes: int) -> int:
 def shared_bytes(form: Form, layout: Layout) -> int:
     """Return the bytes of shared memory of a block: parameters, two regions for the rows of every team, and room for sums.
 
-    With several lanes, the gradient of all teams or that of the first one is there as well.
+    With several lanes, the gradient of the first teams is there as well.
     """
     dimension = sum(p.size for p in form.model.parameters(form.shape))
     parameters = padded(dimension, layout.lanes) + (dimension if layout.lanes == 4 else 0)
@@ -176,7 +176,7 @@ class _StackSource:
             f"#define CALLED_OR_COPIED {'__forceinline__' if getattr(self._model, 'layers', 1) == 1 else '__noinline__'}"
         )
         self._line(f"#define LANES {self._layout.lanes}")
-        self._line(f"#define JOINED {int(self._layout.joined)}")
+        self._line(f"#define JOINED {self._layout.joined}")
         self._lines += HEADER.splitlines()
         for constant, value in self._constants().items():
             self._line(f"constexpr int {constant} = {value};")
@@ -578,10 +578,10 @@ states_ += slot_ * DIMENSION;
 scale_ += (problem_of_ * COPIES + slot_ % COPIES) * DIMENSION;
 const long long data_ = problem_of_ * longest_;
 const float factor_ = weight_of_[slot_ * 2], even_ = weight_of_[slot_ * 2 + 1];
-gradient_ += slot_ * (JOINED || TEAMS == 1 ? 1 : TEAMS - 1) * DIMENSION;
-const int team_ = THREAD / TEAM;
+gradient_ += slot_ * (TEAMS / JOINED > 1 ? TEAMS / JOINED - 1 : 1) * DIMENSION;
+const int team_ = THREAD / TEAM, club_ = team_ / JOINED;
 float *w_ = shared_, *after_ = w_ + padded(DIMENSION), *first_ = LANES == 4 ? after_ : gradient_;
-float *total_ = JOINED || team_ == 0 ? first_ : gradient_ + (team_ - 1) * DIMENSION;
+float *total_ = club_ == 0 ? first_ : gradient_ + (club_ - 1) * DIMENSION;
 float *teams_ = LANES == 4 ? after_ + DIMENSION : after_, *room_ = teams_ + TEAMS * TEAM_NUMBERS;
 float *one_ = teams_ + team_ * TEAM_NUMBERS, *two_ = one_ + REGION, *sums_ = two_ + REGION;"""
 
