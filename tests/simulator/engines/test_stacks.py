@@ -120,8 +120,8 @@ MUTATIONS = {
     ),
     "matrix": ("sum[k].z = fmaf(a, b.z, sum[k].z)", "sum[k].z = fmaf(a, b.w, sum[k].z)"),
     "residual": r"EACH_ROW EACH_OWN v\d+_\[r\]\[i\] \+= v\d+_",
-    "table": ("sum.y += v.y; sum.z", "sum.y += v.x; sum.z"),
-    "positions": ("gather_back<TOKENS>(", "if (false) gather_back<TOKENS>("),
+    "table": ("whiches[row] == row_of_table)", "whiches[row] == row_of_table + 1)"),
+    "positions": ("one_, position_,", "two_, position_,"),
     "features": ("INPUTS - first_);", "1);"),
     "chunks": ("fresh_ = chunks_ == 0;", "fresh_ = true;"),
     "cross-entropy": (
