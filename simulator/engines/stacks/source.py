@@ -171,10 +171,10 @@ class _StackSource:
         """Return the whole source."""
         name = type(self._model).name
         self._line(f"// Fused steps of {label(self._rule)} on {name}, float32.")
-        # Copied to where they are used, the blocks of one layer are faster; those of more layers exceed the instruction cache.
-        self._line(
-            f"#define CALLED_OR_COPIED {'__forceinline__' if getattr(self._model, 'layers', 1) == 1 else '__noinline__'}"
-        )
+        # Copied to where they are used, the blocks are faster, unless those of several layers exceed the instruction cache, as they
+        # do without matrix units.
+        copied = self._layout.lanes == 4 or getattr(self._model, "layers", 1) == 1
+        self._line(f"#define CALLED_OR_COPIED {'__forceinline__' if copied else '__noinline__'}")
         self._line(f"#define LANES {self._layout.lanes}")
         self._line(f"#define JOINED {self._layout.joined}")
         self._lines += HEADER.splitlines()

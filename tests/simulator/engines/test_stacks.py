@@ -154,7 +154,7 @@ def fused_on_a_cpu(compiled, monkeypatch):
     monkeypatch.setattr(run, "_STEPS_AT_ONCE", 20)
 
 
-def check_trajectory(problem, rule, **options):
+def check_trajectory(problem, rule, *, factor=20.0, **options):
     """The losses of 50 steps, as near to float64 as those of the engine `stack` in float32 but for a factor."""
     options = {"lr": [0.003, 0.01], "steps": 50, "record": "all", "stop": False, **options}
     fused = train(problem, rule, **options)
@@ -165,7 +165,7 @@ def check_trajectory(problem, rule, **options):
     for name in ("loss", "loss_weighted"):
         exact = getattr(double, name)
         off, allowed = (np.abs(getattr(found, name) / exact - 1.0).max() for found in (fused, single))
-        assert off <= 20.0 * allowed + 1e-5, (name, off, allowed)
+        assert off <= factor * allowed + 1e-5, (name, off, allowed)
 
 
 @needs_compiler
@@ -288,7 +288,7 @@ MUTATIONS_OF_UNITS = {
 @pytest.mark.gpu
 @pytest.mark.parametrize("block", MUTATIONS_OF_UNITS)
 def test_a_broken_block_is_found_on_a_gpu(block):
-    task = TokenMap(vocabulary=32, tokens=8) if block.startswith("joined") else TokenMap()
+    task = TokenMap(vocabulary=32, tokens=8, repeats=16) if block.startswith("joined") else TokenMap()
     problem = ToyProblem.generate(Transformer(width=16, layers=1), task, problems=2, seed=3)
     form, device = run.form_of(problem), torch.device("cuda:0")
     layout = run.layout_of(form, problem.tokens_per_step, run._most_shared(device), few=True)
@@ -309,7 +309,8 @@ def test_gradients_on_a_gpu(model, task, dials):
 @pytest.mark.parametrize("rule", TRAINABLE)
 def test_trajectories_on_a_gpu(rule):
     problem = ToyProblem.generate(Transformer(), TokenMap(), problems=2, seed=3)
-    check_trajectory(problem, rule, device="cuda")
+    # The first steps of adagrad and adam-frozen are signs: a gradient near 0 that is rounded otherwise changes them by 2 lr.
+    check_trajectory(problem, rule, factor=100.0 if rule in ("adagrad", "adam-frozen") else 20.0, device="cuda")
 
 
 @pytest.mark.gpu
