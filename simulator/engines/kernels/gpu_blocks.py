@@ -155,7 +155,7 @@ def on_its_way(tensor: torch.Tensor) -> Callable[[], NDArray[Any]]:
     out = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     with torch.cuda.device(tensor.device):
         out.copy_(tensor, non_blocking=True)
-        done = torch.cuda.Event()
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record()
 
     def wait() -> NDArray[Any]:

@@ -171,7 +171,7 @@ class _StackSource:
         """Return the whole source."""
         name = type(self._model).name
         self._line(f"// Fused steps of {label(self._rule)} on {name}, float32.")
-        # Copied to where they are used, the blocks are faster, unless those of several layers exceed the instruction cache, as they
+        # Copied to where they are used, the blocks are faster, unless they exceed the instruction cache, as several layers
         # do without matrix units.
         copied = self._layout.lanes == 4 or getattr(self._model, "layers", 1) == 1
         self._line(f"#define CALLED_OR_COPIED {'__forceinline__' if copied else '__noinline__'}")

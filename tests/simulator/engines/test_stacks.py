@@ -143,7 +143,7 @@ def test_a_broken_block_is_found(block, compiled):
     model, task, dials = FORMS[FORM_OF_MUTATION.get(block, 1)]
     problem = ToyProblem.generate(model, task, problems=2, seed=3, **dials)
     kernel = compiled(run.form_of(problem), RULES["adam"], MUTATIONS[block])
-    assert difference(problem, steps_of(problem, kernel=kernel)) > 1e-4
+    assert not difference(problem, steps_of(problem, kernel=kernel)) <= 1e-4  # it may be NaN
 
 
 @pytest.fixture
@@ -309,8 +309,10 @@ def test_gradients_on_a_gpu(model, task, dials):
 @pytest.mark.parametrize("rule", TRAINABLE)
 def test_trajectories_on_a_gpu(rule):
     problem = ToyProblem.generate(Transformer(), TokenMap(), problems=2, seed=3)
-    # The first steps of adagrad and adam-frozen are signs: a gradient near 0 that is rounded otherwise changes them by 2 lr.
-    check_trajectory(problem, rule, factor=100.0 if rule in ("adagrad", "adam-frozen") else 20.0, device="cuda")
+    # The first step of adagrad is a sign: a gradient near 0 that is rounded otherwise changes it by 2 lr. With adam-frozen such a
+    # gradient stays the divisor, and with a usual rate every run diverges, in float64 as well.
+    options = {"adagrad": {"factor": 100.0}, "adam-frozen": {"lr": [1e-7, 1e-6]}}.get(rule, {})
+    check_trajectory(problem, rule, device="cuda", **options)
 
 
 @pytest.mark.gpu
