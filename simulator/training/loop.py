@@ -316,7 +316,7 @@ class _Found:
         self.stopped = np.full(instances, job.steps)
         self.last = np.full((2, instances), np.inf)
         self.snapshots = np.full((3, instances, len(job.snapshots), job.problem.dimension), np.nan)
-        self.tests = np.full((2, instances, job.record.size), np.nan)
+        self.tests = np.full((2, instances, job.record.size if job.tests else 0), np.nan)
         self._limit = np.full((2, instances), np.inf)
         self._place = {int(step): r for r, step in enumerate(job.record)}
 
@@ -334,6 +334,35 @@ class _Found:
         if t == 0:
             scale = np.maximum(losses[0], self._job.problem.guess_loss)
             self._limit[:, at] = np.where(np.isfinite(scale), DIVERGED_ABOVE * scale, 0.0)
+        ended = np.zeros(at.size, dtype=bool)
+        # Most instances neither reach the target nor diverge in a stretch: two passes over the losses tell them from the rest.
+        above = (losses.min(axis=0) > self._job.target) & (losses.max(axis=0) <= self._limit[:, at])
+        plain = above.all(axis=0)
+        if plain.all():
+            self._add(t, at, losses)
+        elif plain.any():
+            self._add(t, at[plain], losses[:, :, plain])
+        if not plain.all():
+            ended[~plain] = self._judge(t, at[~plain], losses[:, :, ~plain])
+        return ~ended
+
+    def _add(self, t: int, at: NDArray[np.int64], losses: NDArray[np.float64]) -> None:
+        """Add losses of instances of which none ends and none reaches the target."""
+        self.stay[:, at] = np.inf
+        self.last[:, at] = losses[-1]
+        self._record(t, at, losses)
+
+    def _record(self, t: int, at: NDArray[np.int64], losses: NDArray[np.float64]) -> None:
+        """Store the losses of the recorded steps among t, t + 1, ..."""
+        first, end = np.searchsorted(self._job.record, [t, t + losses.shape[0]])
+        if first < end:
+            rows = self._job.record[first:end] - t
+            seen = losses if rows.size == losses.shape[0] else losses[rows]
+            where = slice(None) if at.size == self.losses.shape[1] else at
+            self.losses[:, where, first:end] = seen.transpose(1, 2, 0)
+
+    def _judge(self, t: int, at: NDArray[np.int64], losses: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Add losses of instances of which some end or reach the target, and return whether each one ends."""
         lost = ~np.all(losses <= self._limit[:, at], axis=1)
         within = (losses <= self._job.target) & ~lost[:, None]
         ends = lost
@@ -353,13 +382,9 @@ class _Found:
         self.stay[:, at] = np.where(last == final, np.inf, stay)
         each = np.arange(at.size)
         self.last[:, at] = np.where(lost[final, each], np.inf, losses[final, :, each].T)
-        steps = sorted(self._place.keys() & set(range(t, t + number)))
-        if steps:
-            rows = np.array(steps) - t
-            seen = np.where(counts[rows][:, None], losses[rows], np.nan)
-            self.losses[:, at[:, None], [self._place[step] for step in steps]] = seen.transpose(1, 2, 0)
+        self._record(t, at, np.where(counts[:, None], losses, np.nan))
         self.stopped[at[ended]] = t + final[ended]
-        return np.asarray(~ended)
+        return np.asarray(ended)
 
     def test(self, t: int, at: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         """Add loss and accuracy on the test data, (2, instances), of the instances `at` at a recorded step."""
@@ -420,11 +445,14 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
     every_step = job.problem.task.batch is None  # no mini-batches: the losses of a step are the losses on all data
     stepper = _stepper(job, problems, settings, together(_STRETCH if every_step else job.every))
     factors = job.factors
+    if isinstance(stepper, FusedSteps) and every_step:
+        _run_ahead(job, stepper, chunk, found)
+        return
     tested = set(job.record.tolist()) if job.tests else set()
     t = 0
 
     def see(step: int, losses: NDArray[np.float64]) -> None:
-        going[going] = found.see(step, alive[going], losses[:, :, going])
+        going[going] = found.see(step, alive[going], losses if going.all() else losses[:, :, going])
 
     while going.any():
         kept = t in job.snapshots
@@ -458,6 +486,37 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
             alive, going = alive[going], going[going]
 
 
+def _run_ahead(job: _Job, stepper: FusedSteps, alive: NDArray[np.int64], found: _Found) -> None:
+    """Run stretches without mini-batches on a GPU, and judge each one while the next one runs.
+
+    So an instance runs on for one stretch after that in which it ends; its losses there do not count.
+    """
+    going = np.zeros(job.shape[0] * job.shape[1], dtype=bool)
+    going[alive] = True
+
+    def judge(t: int, at: NDArray[np.int64], losses: NDArray[np.float64]) -> None:
+        left = going[at]
+        going[at[left]] = found.see(t, at[left], losses if left.all() else losses[:, :, left])
+
+    t, waiting = 0, None
+    while alive.size:
+        ahead = None
+        if t < job.steps:
+            end = min(t + stepper.longest, job.steps)
+            ahead = (t, alive, stepper.begin(t, job.factors[t:end]))
+            t = end
+        if waiting is not None:
+            judge(waiting[0], waiting[1], waiting[2]())
+        if ahead is None:
+            break
+        waiting, left = ahead, going[alive]
+        if not left.all():
+            stepper.select(np.flatnonzero(left))
+            alive = alive[left]
+    if going[alive].any():
+        judge(job.steps, alive, stepper.look()[None])
+
+
 def _stepper(job: _Job, which: NDArray[np.int64], setting: NDArray[np.int64], length: int) -> Stepper | FusedSteps:
     """Return what takes the steps of the instances with these problems and settings, `length` steps without a decision."""
     if job.engine == "fused" and job.device != "cpu":
@@ -480,8 +539,11 @@ def _stepper(job: _Job, which: NDArray[np.int64], setting: NDArray[np.int64], le
 def _gather(job: _Job, found: _Found) -> TrainingRun:
     """Return the TrainingRun: statuses, and losses that are infinite from the divergence on."""
     diverged = np.isfinite(found.diverged)
-    losses = np.where(job.record >= found.diverged[:, None], np.inf, found.losses)
-    tests = np.where(job.record >= found.diverged[:, None], np.nan, found.tests)
+    losses, tests, lost = found.losses, found.tests, np.flatnonzero(diverged)
+    after = job.record >= found.diverged[lost, None]
+    losses[:, lost] = np.where(after, np.inf, losses[:, lost])
+    if job.tests:
+        tests[:, lost] = np.where(after, np.nan, tests[:, lost])
     hit = np.where(found.hit >= found.diverged, np.inf, found.hit)
     stay = np.where(diverged, np.inf, np.where(found.stopped < job.steps, np.nan, found.stay))
     status = statuses_of(np.isfinite(hit[0]), diverged)

@@ -1,6 +1,6 @@
 """The arrays of a problem on a GPU: copied there in one transfer, and kept for the next run on the same problem."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.engines.kernels.gpu_source import Unit
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 
-__all__ = ["ALIGNED", "Blocks", "blocks_of", "on_device", "on_host"]
+__all__ = ["ALIGNED", "Blocks", "blocks_of", "on_device", "on_host", "on_its_way"]
 
 ALIGNED = 128
 """Bytes; every array begins at a multiple, so that wide loads are possible."""
@@ -141,10 +141,25 @@ def on_device(arrays: Sequence[tuple[NDArray[Any], np.dtype[Any]]], device: torc
 
 def on_host(tensor: torch.Tensor) -> NDArray[Any]:
     """Return a copy on the host, through pinned memory (which is faster) up to `_PINNED_BYTES`."""
+    return on_its_way(tensor)()
+
+
+def on_its_way(tensor: torch.Tensor) -> Callable[[], NDArray[Any]]:
+    """Start a copy to the host as `on_host` does; the result is a function that waits for it and returns it."""
     if tensor.device.type != "cuda":
-        return np.array(tensor.numpy())
+        copy = np.array(tensor.numpy())
+        return lambda: copy
     tensor = tensor.contiguous()
     if tensor.numel() * 8 > _PINNED_BYTES:
-        return np.asarray(tensor.cpu().numpy())
+        return lambda: np.asarray(tensor.cpu().numpy())
     out = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    return np.asarray(out.copy_(tensor).numpy())
+    with torch.cuda.device(tensor.device):
+        out.copy_(tensor, non_blocking=True)
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record()
+
+    def wait() -> NDArray[Any]:
+        done.synchronize()
+        return np.asarray(out.numpy())
+
+    return wait

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadsim.simulator.engines.kernels.gpu_blocks import on_host
+from quadsim.simulator.engines.kernels.gpu_blocks import on_host, on_its_way
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.update_source import why_no_update
 from quadsim.simulator.engines.stacks.nvrtc import GpuKernel, why_no_compiler
-from quadsim.simulator.engines.stacks.source import Form, Layout, shared_bytes, slots_of, stack_source
+from quadsim.simulator.engines.stacks.source import Form, Layout, lanes_of, shared_bytes, slots_of, stack_source
 from quadsim.simulator.models.base import DataShape, Model
 from quadsim.simulator.models.mlp import MLP
 from quadsim.simulator.models.problem import ToyProblem
@@ -29,10 +29,14 @@ Kernel = Callable[[int, Sequence[Any]], None]
 _WIDEST = 32
 _MOST_TOKENS = 16  # of a sequence: a thread keeps its scores in registers
 _MOST_SHARED = 227 * 1024  # bytes of a block on an H100, which the tests on a CPU assume
-_TOKENS_AT_ONCE = 1 << 26  # tokens times steps of a launch: tenths of a second, so that Ctrl-C works
+_TOKENS_AT_ONCE = (
+    1 << 24
+)  # tokens times steps of a launch: milliseconds, as the host judges one while the next one runs
 _STEPS_AT_ONCE = 256
 _SHARE = 0.8  # share of the free memory of a GPU that is used
-_THREADS = (256, 128, 64)  # of a block
+_THREADS = (256, 128, 64)  # of a block, where a row has one thread
+_MOST_GRADIENTS = 3  # of an instance in memory
+_WARPS = (512, 256, 128, 64)  # the same, where a row has four
 
 
 def form_of(problem: ToyProblem) -> Form:
@@ -97,8 +101,16 @@ def layout_of(form: Form, tokens: int, most_shared: int, *, few: bool = False) -
         few: whether there are fewer blocks than multiprocessors; then a block has as many threads as there are rows.
     """
     rows = tokens // form.shape.tokens * slots_of(form.shape)
-    wanted = [threads for threads in _THREADS if threads == _THREADS[-1] or (few and threads <= rows)]
-    layouts = [Layout(threads, 1) for threads in wanted]
+    layouts = [Layout(threads, 1) for threads in _THREADS if threads == _THREADS[-1] or (few and threads <= rows)]
+    if lanes_of(form) == 4:
+        each = 2 if slots_of(form.shape) <= 16 and getattr(form.model, "heads", 1) % 2 == 0 else 4
+        wanted = [
+            threads for threads in _WARPS if threads <= (512 if few else 256) and threads // 4 * each <= max(rows, 32)
+        ]
+        two = 2 if not few else 1
+        # Teams that take several chunks each join one gradient; else barriers take longer than a second gradient.
+        joined = {n: n // 32 if rows > n // 4 * each else 1 for n in wanted}
+        layouts = [Layout(n, each, two, 4, joined[n]) for n in wanted] + layouts
     return next((each for each in layouts if shared_bytes(form, each) <= most_shared), None)
 
 
@@ -112,7 +124,9 @@ def instances_that_fit(problem: ToyProblem, states: int, device: str) -> int:
     """Return how many instances fit in the free memory of a GPU."""
     with torch.cuda.device(device):
         free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    each = 4.0 * problem.dimension * (3 + states) + 8.0 * problem.tokens_per_step + 8.0 * _STEPS_AT_ONCE
+    each = (
+        4.0 * problem.dimension * (2 + _MOST_GRADIENTS + states) + 8.0 * problem.tokens_per_step + 8.0 * _STEPS_AT_ONCE
+    )
     return max(1, int(_SHARE * free / each))
 
 
@@ -209,7 +223,7 @@ class FusedSteps:
         share = np.ones(instances) if batch is None else sequences / batch
         self._factors = self._all_factors * self._tensor(np.repeat(share, copies), torch.float32)[:, None]
         self._temperature = self._data.temperature[at]
-        self._gradient = torch.empty_like(self.theta)
+        self._gradient = torch.empty((instances * copies, layout.gradients, self.theta.shape[1]), device=self._device)
         self._alive = torch.arange(instances * copies, dtype=torch.int32, device=self._device)
 
     def _tensor(self, array: NDArray[np.float64] | NDArray[np.int64], dtype: torch.dtype) -> Tensor:
@@ -237,7 +251,7 @@ class FusedSteps:
             number = int(self._all_sequences.max())
             rows = torch.arange(number, dtype=torch.int32, device=self._device).repeat(self._which.size, 1)
         losses = self._launch(0, np.ones(1), rows, self._all_sequences, self._all_factors, learns=False)
-        return self._gradient, losses[0]
+        return self._gradient[:, 0].contiguous(), losses[0]
 
     def stretch(self, t: int, factors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take steps t, t + 1, ..., one for every factor.
@@ -249,12 +263,18 @@ class FusedSteps:
         Returns:
             Unweighted and optimised loss before every step, on the data of that step (its mini-batch), (steps, 2, E).
         """
+        return self.begin(t, factors)()
+
+    def begin(self, t: int, factors: NDArray[np.float64]) -> Callable[[], NDArray[np.float64]]:
+        """Start what `stretch` does; the result is a function that waits and returns the losses."""
         rows = self._sequences
         if self._form.batched:
             drawn = [self._problem.batch(t + i) for i in range(factors.size)]
             rows = self._tensor(np.stack([each[self._which] for each in drawn if each is not None]), torch.int32)
         losses = self._launch(t, factors, rows, self._sequences, self._factors)
-        return on_host(losses).astype(np.float64)
+        # On the host the losses of an instance follow one after the other, as in what they are recorded in.
+        arrives = on_its_way(losses.permute(1, 2, 0).double())
+        return lambda: arrives().transpose(2, 0, 1)
 
     def _launch(
         self,

@@ -63,11 +63,30 @@ class Layout:
         threads: threads of a block.
         rows: rows that a thread holds.
         blocks: blocks that a multiprocessor must have registers for.
+        lanes: threads that share a row: 4 where products run on the matrix units, else 1.
+        joined: number of teams that add up one gradient together.
     """
 
     threads: int
     rows: int
     blocks: int = 1
+    lanes: int = 1
+    joined: int = 1
+
+    @property
+    def teams(self) -> int:
+        """Number of teams of threads, each of which takes a chunk."""
+        return 1 if self.lanes == 1 else self.threads // 32
+
+    @property
+    def gradients(self) -> int:
+        """Number of gradients in global memory."""
+        return max(1, self.teams // self.joined - 1)
+
+    @property
+    def team_rows(self) -> int:
+        """Rows of a chunk."""
+        return self.threads // self.teams // self.lanes * self.rows
 
 
 def slots_of(shape: DataShape) -> int:
@@ -75,13 +94,28 @@ def slots_of(shape: DataShape) -> int:
     return 1 << (shape.tokens - 1).bit_length()
 
 
-def shared_bytes(form: Form, layout: Layout) -> int:
-    """Return the bytes of shared memory of a block: parameters, and two regions for the rows of a chunk."""
-    parameters = sum(p.size for p in form.model.parameters(form.shape))
-    rows, heads = layout.threads * layout.rows, getattr(form.model, "heads", 1)
+def lanes_of(form: Form) -> int:
+    """Return the largest number of threads that can share a row."""
     width: int = form.model.width  # type: ignore[attr-defined]
-    region = rows * (width + 4) + rows // slots_of(form.shape) * 4
-    return 4 * (parameters + 2 * region + rows * 2 * int(heads))
+    return 4 if width % 16 == 0 and not form.features and form.shape.readout != "mean" else 1
+
+
+def padded(number: int, lanes: int) -> int:
+    """Return the place of a parameter in shared memory, as `padded` of `blocks.BLOCKS`."""
+    return number if lanes == 1 else number + number // 16 * 4
+
+
+def shared_bytes(form: Form, layout: Layout) -> int:
+    """Return the bytes of shared memory of a block: parameters, two regions for the rows of every team, and room for sums.
+
+    With several lanes, the gradient of the first teams is there as well.
+    """
+    dimension = sum(p.size for p in form.model.parameters(form.shape))
+    parameters = padded(dimension, layout.lanes) + (dimension if layout.lanes == 4 else 0)
+    rows, heads = layout.team_rows, int(getattr(form.model, "heads", 1))
+    width: int = form.model.width  # type: ignore[attr-defined]
+    region = rows * (width + 8) if layout.lanes == 4 else rows * (width + 4) + rows // slots_of(form.shape) * 4
+    return 4 * (parameters + layout.teams * (2 * region + rows * 2 * heads) + 2 * layout.threads)
 
 
 @lru_cache(maxsize=256)
@@ -137,10 +171,12 @@ class _StackSource(Order[str]):
         """Return the whole source."""
         name = type(self._model).name
         self._line(f"// Fused steps of {label(self._rule)} on {name}, float32.")
-        # Copied to where they are used, the blocks of one layer are faster; those of more layers exceed the instruction cache.
-        self._line(
-            f"#define CALLED_OR_COPIED {'__forceinline__' if getattr(self._model, 'layers', 1) == 1 else '__noinline__'}"
-        )
+        # Copied to where they are used, the blocks are faster, unless they exceed the instruction cache, as several layers
+        # do without matrix units.
+        copied = self._layout.lanes == 4 or getattr(self._model, "layers", 1) == 1
+        self._line(f"#define CALLED_OR_COPIED {'__forceinline__' if copied else '__noinline__'}")
+        self._line(f"#define LANES {self._layout.lanes}")
+        self._line(f"#define JOINED {self._layout.joined}")
         self._lines += HEADER.splitlines()
         for constant, value in self._constants().items():
             self._line(f"constexpr int {constant} = {value};")
@@ -191,34 +227,39 @@ class _StackSource(Order[str]):
         self._line(f'extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE) train_({_ARGUMENTS}) {{')
         self._line("#else")
         self._line(f'extern "C" void train_(int BLOCK, {_ARGUMENTS}) {{')
-        self._line("static thread_local float shared_[DIMENSION + 2 * REGION + 2 * HEADS * ROWS];")
+        self._line("static thread_local float shared_[DIMENSION + TEAMS * TEAM_NUMBERS + 2 * THREADS];")
         self._line("#endif")
         self._depth = 1
         for line in _BEGINNING.splitlines():
             self._line(line)
         scale = " * scale_[i_]" if self._form.scaled == "parameter" else ""
-        self._line(f"for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) w_[i_] = theta_[i_]{scale};")
-        self._line("for (int i_ = THREAD; i_ < 2 * REGION + 2 * HEADS * ROWS; i_ += THREADS) one_[i_] = 0.0f;")
+        self._line(f"for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) w_[padded(i_)] = theta_[i_]{scale};")
+        self._line("for (int i_ = MEMBER; i_ < TEAM_NUMBERS; i_ += TEAM) one_[i_] = 0.0f;")
         temperature = " * temperature_[instance_]" if self._form.tempered else ""
         self._line(f"const float sharpness_ = 1.0f / (sqrtf(float(EACH)){temperature});")
         self._clocks()
         self._open("for (int t_ = 0; t_ < steps_; ++t_)")
         self._line("float loss_ = 0.0f, even_loss_ = 0.0f;")
-        self._line("for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) total_[i_] = 0.0f;")
         self._line("SYNC();")
-        self._open("for (int chunk_ = 0; chunk_ * (ROWS / SLOTS) < sequences_of_; ++chunk_)")
+        self._open("for (int chunks_ = 0; chunks_ * (ROWS / SLOTS) < sequences_of_; chunks_ += TEAMS)")
+        self._line(
+            "const int chunk_ = chunks_ + THREAD / TEAM;  // the last teams may have none: all their rows are empty"
+        )
+        self._line("const bool fresh_ = chunks_ == 0;            // nothing is added up yet")
         self._chunk()
         self._close()
+        self._line("SYNC();")
         self._step()
-        self._line("even_loss_ = sum_of_threads(even_loss_, one_);")
-        self._line("loss_ = sum_of_threads(loss_, one_);")
+        self._line("const float2 sums_of_step_ = sums_of_threads(even_loss_, loss_, room_);")
         self._open("if (THREAD == 0)")
-        self._line("losses_[(t_ * 2LL) * programs_ + BLOCK] = even_loss_;")
-        self._line("losses_[(t_ * 2LL + 1) * programs_ + BLOCK] = loss_;")
+        self._line("losses_[(t_ * 2LL) * programs_ + BLOCK] = sums_of_step_.x;")
+        self._line("losses_[(t_ * 2LL + 1) * programs_ + BLOCK] = sums_of_step_.y;")
         self._close()
         self._close()
         scale = "" if self._form.scaled != "parameter" else " && false"  # then each step has stored them
-        self._line(f"if (learns_{scale}) for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) theta_[i_] = w_[i_];")
+        self._line(
+            f"if (learns_{scale}) for (int i_ = THREAD; i_ < DIMENSION; i_ += THREADS) theta_[i_] = w_[padded(i_)];"
+        )
         for index, clock in enumerate(self._program.clocks):
             self._line(
                 f"if (THREAD == 0 && learns_) clocks_[slot_ * {len(self._program.clocks)} + {index}] = {clock.name}_wide_;"
@@ -263,7 +304,9 @@ class _StackSource(Order[str]):
         self._line(f"UNROLL for (int s_ = 0; s_ < {states}; ++s_) UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
         self._line(f"    if ({each} < DIMENSION) store4(old_[s_][b_], load4(states_ + s_ * stride_ + {each}));")
         self._line("UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
-        self._line(f"    if ({each} < DIMENSION) store4(old_[{states}][b_], load4(total_ + {each}));")
+        self._line(
+            f"    if ({each} < DIMENSION) store4(old_[{states}][b_], gradient4(first_ + {each}, gradient_ + {each}));"
+        )
         self._open(f"UNROLL for (int b_ = 0; b_ < BATCH; ++b_) if ({each} < DIMENSION)")
         self._open("UNROLL for (int c_ = 0; c_ < 4; ++c_)")
         self._line(f"const int i_ = {each} + c_;")
@@ -280,7 +323,7 @@ class _StackSource(Order[str]):
         scale = {"": "", "parameter": " * scale_[i_]", "gradient": " * (scale_[i_] * scale_[i_])"}[form.scaled]
         self._line(f"const float {symbols.g} = old_[{len(whole.states)}][b_][c_]{scale};")
         self._line(f"if (!learns_) {{ gradient_[i_] = {symbols.g}; continue; }}")
-        self._line(f"const float {symbols.w} = {'theta_' if form.scaled == 'parameter' else 'w_'}[i_];")
+        self._line(f"const float {symbols.w} = {'theta_[i_]' if form.scaled == 'parameter' else 'w_[padded(i_)]'};")
         for index, state in enumerate(whole.states):
             self._line(f"float {state} = old_[{index}][b_][c_];")
         if not whole.starts_at_numbers:
@@ -295,7 +338,7 @@ class _StackSource(Order[str]):
         self._line(f"const float next_ = {symbols.w} + ({printer.doprint(whole.increment)});")
         if form.scaled == "parameter":
             self._line("theta_[i_] = next_;")
-        self._line(f"w_[i_] = next_{scale if form.scaled == 'parameter' else ''};")
+        self._line(f"w_[padded(i_)] = next_{scale if form.scaled == 'parameter' else ''};")
 
     def _chunk(self) -> None:
         """Write the forward and the backward pass of one chunk."""
@@ -321,45 +364,44 @@ class _StackSource(Order[str]):
         self._close()
         forward = self._transformer if isinstance(self._model, Transformer) else self._mlp
         x, back = forward()
-        d, head = self._array(), self._begin["head"]
+        d = self._array()
         self._line("float each_[ROWS_EACH];")
-        self._line(f"answer(w_ + {head}, total_ + {head}, {x}, target_, weight_, each_, {d}, one_, two_);")
-        self._line("EACH_ROW { loss_ += each_[r] * weight_[r]; even_loss_ += each_[r] * share_[r]; }")
+        places = self._places("head")
+        self._line(f"answer({places}, {x}, target_, weight_, each_, {d}, one_, two_, fresh_);")
+        self._line("if (LANE == 0) EACH_ROW { loss_ += each_[r] * weight_[r]; even_loss_ += each_[r] * share_[r]; }")
         back(d)
 
     # Blocks: each writes its forward pass and returns the name of its result and its backward pass.
 
-    def _array(self, columns: str = "[WIDTH]") -> str:
-        """Write the declaration of an array with numbers for every row, all 0, and return its name."""
+    def _array(self, form: str = "[ROWS_EACH][OWN]") -> str:
+        """Write the declaration of an array of a thread, all 0, by default with its numbers of every row; return its name."""
         self._number += 1
-        self._line(f"alignas(16) float v{self._number}_[ROWS_EACH]{columns} = {{}};")
+        self._line(f"float v{self._number}_{form} = {{}};")
         return f"v{self._number}_"
 
     def _places(self, name: str) -> str:
-        return f"w_ + {self._begin[name]}, total_ + {self._begin[name]}"
+        return f"{self._w(name)}, total_ + {self._begin[name]}"
 
     def _w(self, name: str) -> str:
-        return f"w_ + {self._begin[name]}"
+        return f"w_ + {padded(self._begin[name], self._layout.lanes)}"
 
     def _add(self, x: str, y: str) -> None:
-        self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {x}[r][i_] += {y}[r][i_];")
+        self._line(f"EACH_ROW EACH_OWN {x}[r][i] += {y}[r][i];")
 
     def _matrix_gradient(self, name: str, d: str, x: str) -> None:
         self._line(f"put(one_, {d});")
         self._line(f"put(two_, {x});")
-        self._line(f"add_gradient<WIDTH, WIDTH>(total_ + {self._begin[name]}, WIDTH, one_, two_);")
+        self._line(f"add_gradient<WIDTH, WIDTH>(total_ + {self._begin[name]}, WIDTH, one_, two_, fresh_);")
 
     def _layer(self, x: str, name: str) -> tuple[str, Back]:
         """A matrix and a GELU."""
         h, y = self._array(), self._array()
         self._line(f"linear<WIDTH, WIDTH>({self._w(name)}, WIDTH, {x}, {h});")
-        self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {y}[r][i_] = gelu({h}[r][i_]);")
+        self._line(f"EACH_ROW EACH_OWN {y}[r][i] = gelu({h}[r][i]);")
 
         def back(d: str) -> str:
             out = self._array()
-            self._line(
-                f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {{ float s_; gelu({h}[r][i_], s_); {d}[r][i_] *= s_; }}"
-            )
+            self._line(f"EACH_ROW EACH_OWN {{ float s_; gelu({h}[r][i], s_); {d}[r][i] *= s_; }}")
             self._line(f"linear_back<WIDTH, WIDTH>({self._w(name)}, WIDTH, {d}, {out});")
             self._matrix_gradient(name, d, x)
             return out
@@ -367,13 +409,13 @@ class _StackSource(Order[str]):
         return y, back
 
     def _norm(self, x: str, name: str) -> tuple[str, Back]:
-        normed, factor, y = self._array(), self._array(""), self._array()
+        normed, factor, y = self._array(), self._array("[ROWS_EACH]"), self._array()
         self._line(f"norm({x}, {normed}, {factor});")
         self._line(f"times({self._w(name)}, {normed}, {y});")
 
         def back(d: str) -> str:
             out = self._array()
-            self._line(f"norm_back({self._places(name)}, {d}, {normed}, {factor}, {out}, one_);")
+            self._line(f"norm_back({self._places(name)}, {d}, {normed}, {factor}, {out}, one_, fresh_);")
             return out
 
         return y, back
@@ -385,16 +427,16 @@ class _StackSource(Order[str]):
         def back(d: str) -> str:
             out = self._array()
             totals = f"total_ + {self._begin[one]}, total_ + {self._begin[two]}"
-            self._line(f"network_back({self._w(one)}, {self._w(two)}, {totals}, {d}, {x}, {out}, one_, two_);")
+            self._line(f"network_back({self._w(one)}, {self._w(two)}, {totals}, {d}, {x}, {out}, one_, two_, fresh_);")
             return out
 
         return y, back
 
     def _attention(self, x: str, layer: str) -> tuple[str, Back]:
-        q, k, v, mixed, total, y = *(self._array() for _ in "qkvm"), self._array("[HEADS]"), self._array()
+        q, k, v, mixed, total, y = *(self._array() for _ in "qkvm"), self._array("[TASKS_EACH]"), self._array()
         for part, name in ((q, "q"), (k, "k"), (v, "v")):
             self._line(f"linear<WIDTH, WIDTH>({self._w(f'{layer}.{name}')}, WIDTH, {x}, {part});")
-        self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {q}[r][i_] *= sharpness_;")
+        self._line(f"EACH_ROW EACH_OWN {q}[r][i] *= sharpness_;")
         self._line(f"attention({q}, {k}, {v}, {mixed}, {total}, one_, two_);")
         self._line(f"linear<WIDTH, WIDTH>({self._w(f'{layer}.o')}, WIDTH, {mixed}, {y});")
 
@@ -403,8 +445,8 @@ class _StackSource(Order[str]):
             self._line(f"linear_back<WIDTH, WIDTH>({self._w(f'{layer}.o')}, WIDTH, {d}, {back});")
             self._matrix_gradient(f"{layer}.o", d, mixed)
             results = f"{dq}, {dk}, {dv}, one_, two_, sums_"
-            self._line(f"attention_back({back}, {mixed}, {total}, {q}, {k}, {v}, {results});")
-            self._line(f"EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_) {dq}[r][i_] *= sharpness_;")
+            self._line(f"attention_back({back}, {total}, {q}, {k}, {v}, {results});")
+            self._line(f"EACH_ROW EACH_OWN {dq}[r][i] *= sharpness_;")
             for part, name in ((dq, "q"), (dk, "k"), (dv, "v")):
                 self._line(f"linear_back<WIDTH, WIDTH>({self._w(f'{layer}.{name}')}, WIDTH, {part}, {out});")
                 self._matrix_gradient(f"{layer}.{name}", part, x)
@@ -428,7 +470,7 @@ class _StackSource(Order[str]):
         x = self._array()
         self._line(f"gather({self._w('pos')}, position_, {x});")
         if self._form.features:
-            self._line("alignas(16) float input_[ROWS_EACH][INPUTS];")
+            self._line("float input_[ROWS_EACH][INPUTS];")
             self._line("EACH_ROW UNROLL for (int i_ = 0; i_ < INPUTS; ++i_)")
             self._line("    input_[r][i_] = token_[r] >= 0 ? inputs_[token_[r] * INPUTS + i_] : 0.0f;")
             self._line(f"linear_back<INPUTS, WIDTH>({self._w('embed')}, WIDTH, input_, {x});")
@@ -438,13 +480,14 @@ class _StackSource(Order[str]):
             self._line(f"gather({self._w('embed')}, input_, {x});")
 
         def back(d: str) -> str:
-            self._line(f"put(one_, {d});")
             room = "reinterpret_cast<int*>(two_)"
-            self._line(f"gather_back<TOKENS>(total_ + {self._begin['pos']}, one_, position_, {room});")
+            self._line(f"put(one_, {d});")
+            self._line(f"gather_back<TOKENS>(total_ + {self._begin['pos']}, one_, position_, {room}, fresh_);")
+            self._line(f"put(one_, {d});")
             if self._form.features:
                 self._feature_gradient()
             else:
-                self._line(f"gather_back<INPUTS>(total_ + {self._begin['embed']}, one_, input_, {room});")
+                self._line(f"gather_back<INPUTS>(total_ + {self._begin['embed']}, one_, input_, {room}, fresh_);")
             return ""
 
         return x, back
@@ -452,12 +495,12 @@ class _StackSource(Order[str]):
     def _feature_gradient(self) -> None:
         """Write the gradient of the table of features, as many of its rows at a time as a region has columns."""
         self._open('_Pragma("unroll") for (int first_ = 0; first_ < INPUTS; first_ += WIDTH)')
-        self._line("alignas(16) float some_[ROWS_EACH][WIDTH];")
+        self._line("float some_[ROWS_EACH][WIDTH];")
         self._line("EACH_ROW UNROLL for (int i_ = 0; i_ < WIDTH; ++i_)")
         self._line("    some_[r][i_] = first_ + i_ < INPUTS ? input_[r][(first_ + i_) % INPUTS] : 0.0f;")
         self._line("put(two_, some_);")
         places = f"total_ + {self._begin['embed']} + first_ * WIDTH"
-        self._line(f"add_gradient<WIDTH, WIDTH>({places}, WIDTH, two_, one_, INPUTS - first_);")
+        self._line(f"add_gradient<WIDTH, WIDTH>({places}, WIDTH, two_, one_, fresh_, INPUTS - first_);")
         self._close()
 
 
@@ -468,11 +511,15 @@ const long long problem_of_ = problem_[instance_];
 const int setting_of_ = setting_[instance_], sequences_of_ = sequences_[instance_];
 theta_ += slot_ * DIMENSION;
 states_ += slot_ * DIMENSION;
-gradient_ += slot_ * DIMENSION;
 scale_ += (problem_of_ * COPIES + slot_ % COPIES) * DIMENSION;
 const long long data_ = problem_of_ * longest_;
 const float factor_ = weight_of_[slot_ * 2], even_ = weight_of_[slot_ * 2 + 1];
-float *total_ = gradient_, *w_ = shared_, *one_ = w_ + DIMENSION, *two_ = one_ + REGION, *sums_ = two_ + REGION;"""
+gradient_ += slot_ * (TEAMS / JOINED > 1 ? TEAMS / JOINED - 1 : 1) * DIMENSION;
+const int team_ = THREAD / TEAM, club_ = team_ / JOINED;
+float *w_ = shared_, *after_ = w_ + padded(DIMENSION), *first_ = LANES == 4 ? after_ : gradient_;
+float *total_ = club_ == 0 ? first_ : gradient_ + (club_ - 1) * DIMENSION;
+float *teams_ = LANES == 4 ? after_ + DIMENSION : after_, *room_ = teams_ + TEAMS * TEAM_NUMBERS;
+float *one_ = teams_ + team_ * TEAM_NUMBERS, *two_ = one_ + REGION, *sums_ = two_ + REGION;"""
 
 _ARGUMENTS = (
     "float* theta_, float* states_, float* gradient_, const float* scale_, const INPUT* inputs_, const int* targets_, "

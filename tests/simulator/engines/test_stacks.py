@@ -1,6 +1,7 @@
 """The fused engine of stacks: in ordinary runs its CUDA C++ compiled for a CPU (a block of one thread), with `-m gpu` on a device."""
 
 import ctypes
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -11,7 +12,8 @@ import torch
 
 from quadsim.simulator.engines.kernels.update_source import why_no_update
 from quadsim.simulator.engines.stacks import run
-from quadsim.simulator.engines.stacks.source import Form, Layout, stack_source
+from quadsim.simulator.engines.stacks.nvrtc import GpuKernel
+from quadsim.simulator.engines.stacks.source import Form, Layout, shared_bytes, stack_source
 from quadsim.simulator.models import MLP, Conv, DataShape, Digits, Induction, Text, TokenMap, ToyProblem, Transformer
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.training import loop
@@ -33,8 +35,7 @@ def compiled(tmp_path_factory):
     def kernel(form, rule, mutation=None):
         source = stack_source(form, rule, Layout(1, 16))
         if mutation is not None:
-            assert source.count(mutation[0]) == 1, mutation
-            source = source.replace(*mutation)
+            source = mutated(source, mutation)
         path = folder / f"{kernel.cache_info().misses}.cpp"
         path.write_text(source, encoding="utf-8")
         library = path.with_suffix(".so")
@@ -49,6 +50,17 @@ def compiled(tmp_path_factory):
         return launch
 
     return kernel
+
+
+def mutated(source, mutation):
+    """The source with one text, which it has once, replaced; or without the last line in which a pattern is found."""
+    if isinstance(mutation, tuple):
+        assert source.count(mutation[0]) == 1, mutation
+        return source.replace(*mutation)
+    lines = source.splitlines()
+    found = [i for i, line in enumerate(lines) if re.search(mutation, line)]
+    assert len(found) > 1, mutation  # the last one is of the backward pass
+    return "\n".join(line for i, line in enumerate(lines) if i != found[-1])
 
 
 def steps_of(problem, rule="adam", lr=(0.01, 0.02), *, device="cpu", kernel=None):
@@ -94,35 +106,44 @@ def test_gradients_are_those_of_the_model(model, task, dials, compiled):
 
 
 MUTATIONS = {
-    "attention, queries": (
-        "const float slope = share * (dot<EACH>(&d[r]",
-        "const float slope = 0.9f * share * (dot<EACH>(&d[r]",
-    ),
-    "attention, keys": ("fmaf(slope, query[e], dk", "fmaf(share, query[e], dk"),
-    "attention, values": ("fmaf(share, back[e], dv", "fmaf(slope, back[e], dv"),
+    "attention, queries": ("float by = share[j] * (slope[j] - mean)", "float by = share[j] * slope[j]"),
+    "attention, keys": ("fmaf(slope, other[e], in_key", "fmaf(share, other[e], in_key"),
+    "attention, values": ("fmaf(share, answer[e], in_value", "fmaf(slope, answer[e], in_value"),
+    "attention, divisor": r"\*= sharpness_;",
     "norm": ("mean - normed[r][i] * slope)", "mean)"),
     "gain": ("sum += region[place(row) + i]", "sum += 0.9f * region[place(row) + i]"),
     "gelu": ("fmaf(x * 0.39894228f", "fmaf(x * 0.4f"),
+    "network": ("dh[r][i] *= slope;", ""),
     "linear": (
         "back[r][i + 3] = fmaf(v.w, d[r][o], back[r][i + 3])",
         "back[r][i + 3] = fmaf(v.z, d[r][o], back[r][i + 3])",
     ),
     "matrix": ("sum[k].z = fmaf(a, b.z, sum[k].z)", "sum[k].z = fmaf(a, b.w, sum[k].z)"),
-    "table": ("sum.y += v.y", "sum.y += v.x"),
-    "cross-entropy": ("(first + c == target[r] ? 1.0f : 0.0f)", "(first + c == target[r] ? 0.9f : 0.0f)"),
-    "loss": ("loss[r] = sum[r] - right[r]", "loss[r] = sum[r] - 0.9f * right[r]"),
+    "residual": r"EACH_ROW EACH_OWN v\d+_\[r\]\[i\] \+= v\d+_",
+    "table": ("whiches[row] == row_of_table)", "whiches[row] == row_of_table + 1)"),
+    "positions": ("one_, position_,", "two_, position_,"),
+    "features": ("INPUTS - first_);", "1);"),
+    "chunks": ("fresh_ = chunks_ == 0;", "fresh_ = true;"),
+    "cross-entropy": (
+        "(first + column_of(c) == target[r] ? 1.0f : 0.0f)",
+        "(first + column_of(c) == target[r] ? 0.9f : 0.0f)",
+    ),
+    "loss": ("loss[r] = sum[r] - sum_of_lanes", "loss[r] = sum[r] - 0.9f * sum_of_lanes"),
     "causal": ("if (own >= TOKENS || (CAUSAL && own > j)) share = 0.0f", "if (own >= TOKENS) share = 0.0f"),
     "mean": ("y[r][i] = real ? sum * (1.0f / TOKENS)", "y[r][i] = real ? sum * (0.9f / TOKENS)"),
 }
+"""A fault in the backward pass of every block (`mutated`)."""
+
+FORM_OF_MUTATION = {"causal": 2, "chunks": 2, "features": 4, "mean": 4, "residual": 3, "attention, divisor": 3}
 
 
 @needs_compiler
 @pytest.mark.parametrize("block", MUTATIONS)
 def test_a_broken_block_is_found(block, compiled):
-    model, task, dials = FORMS[{"causal": 2, "mean": 4}.get(block, 1)]
+    model, task, dials = FORMS[FORM_OF_MUTATION.get(block, 1)]
     problem = ToyProblem.generate(model, task, problems=2, seed=3, **dials)
     kernel = compiled(run.form_of(problem), RULES["adam"], MUTATIONS[block])
-    assert difference(problem, steps_of(problem, kernel=kernel)) > 1e-4
+    assert not difference(problem, steps_of(problem, kernel=kernel)) <= 1e-4  # it may be NaN
 
 
 @pytest.fixture
@@ -141,7 +162,7 @@ def fused_on_a_cpu(compiled, monkeypatch):
     monkeypatch.setattr(run, "_STEPS_AT_ONCE", 20)
 
 
-def check_trajectory(problem, rule, **options):
+def check_trajectory(problem, rule, *, factor=20.0, **options):
     """The losses of 50 steps, as near to float64 as those of the engine `stack` in float32 but for a factor."""
     options = {"lr": [0.003, 0.01], "steps": 50, "record": "all", "stop": False, **options}
     fused = train(problem, rule, **options)
@@ -152,7 +173,7 @@ def check_trajectory(problem, rule, **options):
     for name in ("loss", "loss_weighted"):
         exact = getattr(double, name)
         off, allowed = (np.abs(getattr(found, name) / exact - 1.0).max() for found in (fused, single))
-        assert off <= 20.0 * allowed + 1e-5, (name, off, allowed)
+        assert off <= factor * allowed + 1e-5, (name, off, allowed)
 
 
 @needs_compiler
@@ -223,11 +244,72 @@ def test_a_kernel_is_made_for_its_form():
     assert stack_source(form, RULES["adam"], Layout(64, 1)) != stack_source(form, RULES["gd"], Layout(64, 1))
 
 
+def test_matrix_units_take_widths_of_sixteen():
+    def layout(model, task, tokens, *, few=False, most=99 * 1024):
+        return run.layout_of(Form(model, task.shape), tokens, most, few=few)
+
+    wide = Transformer(width=16)
+    assert layout(wide, TokenMap(), 64) == Layout(128, 2, 2, lanes=4)
+    assert layout(wide, TokenMap(), 512, most=200_000) == Layout(256, 2, 2, lanes=4, joined=8)
+    assert layout(wide, TokenMap(), 512, few=True, most=200_000) == Layout(512, 2, lanes=4, joined=16)
+    assert layout(Transformer(width=16, heads=1), TokenMap(), 64).rows == 4  # a thread has whole tasks of attention
+    for plain in (
+        layout(Transformer(width=8), TokenMap(), 64),
+        layout(wide, Digits(patch=4), 64),
+        layout(wide, TokenMap(), 64, most=60_000),
+    ):
+        assert plain.lanes == 1
+
+
 # On a device.
+
+UNITS = [
+    (Transformer(width=16, layers=2), TokenMap(vocabulary=10, tokens=3), {}),
+    (Transformer(width=16, layers=1, norm="post", heads=1), TokenMap(vocabulary=5), {}),
+    (
+        Transformer(width=32, layers=1, norm="none", heads=4),
+        Text(vocabulary=17, tokens=4, sequences=150, batch=None),
+        {},
+    ),
+    (
+        Transformer(width=16, layers=1),
+        Induction(vocabulary=6, tokens=5, sequences=7),
+        {"dial": "temperature", "heterogeneity": [2, 5]},
+    ),
+    (MLP(width=16, norm="pre"), PAIRS, {"dial": "separable", "heterogeneity": [3, 5]}),
+    (MLP(width=32, norm="post"), PAIRS, {"dial": "zipf", "heterogeneity": [5, 200]}),
+]
+"""Forms of which the products run on the matrix units."""
+
+MUTATIONS_OF_UNITS = {
+    "low parts": ("multiply_parts(c, a[0].low, a[1].low, a[2].low, a[3].low, b[0].high, b[1].high);", ""),
+    "linear": ("load2(from + o * padded(stride) + padded(i))", "load2(from + o * padded(stride))"),
+    "linear, back": ("float2{v[0], v[padded(stride)]}", "float2{v[0], v[0]}"),
+    "matrix": ("b[2] = {parts(x[k][i][0]), parts(x[k][i][1])}", "b[2] = {parts(x[k][i][0]), parts(x[k][i][0])}"),
+    "table": ("j % 2 * 8 ? 0x3f800000u", "j % 2 * 8 ? 0x3f000000u"),
+    "gain": ("fresh ? sum : total[column_of(i)] + sum", "0.9f * sum"),
+    "clubs": ("others + (club - 1) * DIMENSION", "others"),
+    "joined tiles": ("team < JOINED; ++team) {", "team < 1; ++team) {"),
+    "joined gains": ("team < JOINED; ++team) sum += region", "team < 1; ++team) sum += region"),
+    "lanes": ("x += across(x, 1); x += across(x, 2);", "x += across(x, 1);"),
+}
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("model", "task", "dials"), FORMS)
+@pytest.mark.parametrize("block", MUTATIONS_OF_UNITS)
+def test_a_broken_block_is_found_on_a_gpu(block):
+    task = TokenMap(vocabulary=32, tokens=8, repeats=16) if block.startswith("joined") else TokenMap()
+    problem = ToyProblem.generate(Transformer(width=16, layers=1), task, problems=2, seed=3)
+    form, device = run.form_of(problem), torch.device("cuda:0")
+    layout = run.layout_of(form, problem.tokens_per_step, run._most_shared(device), few=True)
+    source = mutated(stack_source(form, RULES["adam"], layout), MUTATIONS_OF_UNITS[block])
+    kernel = GpuKernel(source, device, layout.threads, shared_bytes(form, layout))
+    assert (layout.lanes, layout.joined > 1) == (4, block.startswith("joined"))
+    assert difference(problem, steps_of(problem, device="cuda", kernel=kernel)) > 1e-5
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("model", "task", "dials"), FORMS + UNITS)
 def test_gradients_on_a_gpu(model, task, dials):
     problem = ToyProblem.generate(model, task, problems=2, seed=3, **dials)
     assert difference(problem, steps_of(problem, device="cuda")) < 1e-5
@@ -237,7 +319,10 @@ def test_gradients_on_a_gpu(model, task, dials):
 @pytest.mark.parametrize("rule", TRAINABLE)
 def test_trajectories_on_a_gpu(rule):
     problem = ToyProblem.generate(Transformer(), TokenMap(), problems=2, seed=3)
-    check_trajectory(problem, rule, device="cuda")
+    # The first step of adagrad is a sign: a gradient near 0 that is rounded otherwise changes it by 2 lr. With adam-frozen such a
+    # gradient stays the divisor, and with a usual rate every run diverges, in float64 as well.
+    options = {"adagrad": {"factor": 100.0}, "adam-frozen": {"lr": [1e-7, 1e-6]}}.get(rule, {})
+    check_trajectory(problem, rule, device="cuda", **options)
 
 
 @pytest.mark.gpu
