@@ -8,6 +8,7 @@ On a CPU the losses of an instance have the same bits whatever else is in its ch
 instances with equally many sequences, so none is padded to the length of another.
 """
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,11 +36,19 @@ from quadsim.simulator.support.devices import check_device, resolve_dtype
 from quadsim.simulator.support.memory import memory_text, physical_memory
 from quadsim.simulator.support.threads import in_threads, own_threads
 from quadsim.simulator.support.torch_modes import own_modes
-from quadsim.simulator.training.stepping import Stepper, check_compile, instances_that_fit, together
+from quadsim.simulator.training.stepping import (
+    Stepper,
+    check_compile,
+    instances_that_fit,
+    together,
+    why_not_compiled,
+)
 
 __all__ = ["check_trainable", "chunk_bytes", "schedule_bytes", "train"]
 
 ENGINES = ("fused", "stack")
+
+_LOG = logging.getLogger("quadsim")
 
 TOKENS_AT_ONCE = 16_000
 """Tokens of all instances of a chunk on a CPU: more do not fit in its caches; with fewer, Python takes most of the time."""
@@ -50,6 +59,7 @@ _ACTIVATIONS_ALIVE = 40  # arrays of the size of one activation, between the for
 _FACTORS_ALIVE = 5  # arrays of the schedule, while its factors are computed
 _SNAPSHOTS_ALIVE = 3  # parameters, gradient and update
 _STRETCH = 8  # steps between two checks for instances that have finished
+_WORTH_COMPILING = 1 << 25  # tokens of all instances in all steps: as single operations they take a second on a GPU
 
 
 @own_modes()
@@ -68,7 +78,7 @@ def train(
     partition: str = "module",
     dtype: torch.dtype | str = torch.float32,
     device: str = "cpu",
-    compile: bool = False,
+    compile: bool | None = None,
     engine: str = "auto",
     clip: float | None = None,
     **hyperparameters: ArrayLike,
@@ -93,7 +103,8 @@ def train(
         partition: name of the partition into blocks, for a rule that averages over its block (adam-mini, lamb).
         dtype: torch.float32 or torch.float64.
         device: "cpu", "cuda" or "cuda:N".
-        compile: whether torch.compile fuses the operations of a step; compiling takes some ten seconds.
+        compile: whether torch.compile fuses the operations of a step. Compiling takes some ten seconds, once for a model, task
+            and rule: the code is kept in the cache folder. None: on a GPU, for long runs of the engine stack.
         engine: "auto" (fused where it can run the request), "fused" (one generated GPU kernel takes many steps in a launch) or
             "stack" (operations of torch).
         clip: largest norm of the gradient of an instance (all its parameters together); a longer one is scaled down to it before
@@ -124,7 +135,8 @@ def train(
 def _prepare(
     problem: ToyProblem, rule: Rule | str, *, lr: ArrayLike | None, steps: int, schedule: Schedule | str | None,
     record: str | int, tolerance: float, stop: bool, snapshots: Iterable[int], evaluate_every: int, partition: str,
-    dtype: torch.dtype | str, device: str, compile: bool, engine: str, clip: float | None, **hyperparameters: ArrayLike,
+    dtype: torch.dtype | str, device: str, compile: bool | None, engine: str, clip: float | None,
+    **hyperparameters: ArrayLike,
 ) -> "_Job":  # fmt: skip
     """Check the arguments of `train` and gather them, without running anything.
 
@@ -155,7 +167,7 @@ def _prepare(
         partition=problem.partition(partition),
         dtype=resolve_dtype(dtype),
         device=check_device(device),
-        compile=compile,
+        compile=bool(compile),
         clip=None if clip is None else check_interval("clip", clip, 0.0, low_open=True),
     )
     job.schedule.check(steps)
@@ -163,7 +175,19 @@ def _prepare(
     job = replace(job, engine=_choose_engine(engine, job))
     if compile:
         check_compile(job.device)
-    return job
+    return replace(job, compile=_is_compiled(job)) if compile is None else job
+
+
+def _is_compiled(job: "_Job") -> bool:
+    """Whether a job is compiled that does not say so: the steps on a GPU are worth it, and torch can compile there."""
+    if job.device == "cpu" or job.engine != "stack":
+        return False
+    if job.shape[0] * job.shape[1] * job.steps * job.problem.tokens_per_step < _WORTH_COMPILING:
+        return False
+    reason = why_not_compiled(job.device)
+    if reason is not None:
+        _LOG.warning("training runs without torch.compile, which would be faster: %s", reason)
+    return reason is None
 
 
 def _choose_engine(engine: str, job: "_Job") -> str:
@@ -293,7 +317,7 @@ class _Found:
     """The results of E instances so far. The first axis of a pair is (unweighted loss, optimised loss).
 
     Attributes:
-        losses: losses at recorded steps, (2, E, R); NaN where not reached yet.
+        losses: losses at recorded steps, (R, 2, E), as a step writes those of all instances; NaN where not reached yet.
         hit: first step with a loss within the tolerance, (2, E); `inf` if there is none.
         diverged: first step with a loss above the limit of divergence or NaN, (E,); `inf` if there is none.
         stopped: last step that the instance ran, (E,).
@@ -304,7 +328,7 @@ class _Found:
 
     def __init__(self, job: _Job, instances: int) -> None:
         self._job = job
-        self.losses = np.full((2, instances, job.record.size), np.nan)
+        self.losses = np.full((job.record.size, 2, instances), np.nan)
         self.hit = np.full((2, instances), np.inf)
         self.stay = np.full((2, instances), np.inf)
         self.diverged = np.full(instances, np.inf)
@@ -352,7 +376,7 @@ class _Found:
         if steps:
             rows = np.array(steps) - t
             seen = np.where(counts[rows][:, None], losses[rows], np.nan)
-            self.losses[:, at[:, None], [self._place[step] for step in steps]] = seen.transpose(1, 2, 0)
+            self.losses[np.ix_([self._place[step] for step in steps], (0, 1), at)] = seen
         self.stopped[at[ended]] = t + final[ended]
         return np.asarray(~ended)
 
@@ -474,7 +498,8 @@ def _stepper(job: _Job, which: NDArray[np.int64], setting: NDArray[np.int64], le
 def _gather(job: _Job, found: _Found) -> TrainingRun:
     """Return the TrainingRun: statuses, and losses that are infinite from the divergence on."""
     diverged = np.isfinite(found.diverged)
-    losses = np.where(job.record >= found.diverged[:, None], np.inf, found.losses)
+    losses = np.ascontiguousarray(found.losses.transpose(1, 2, 0))
+    losses[:, job.record >= found.diverged[:, None]] = np.inf
     tests = np.where(job.record >= found.diverged[:, None], np.nan, found.tests)
     hit = np.where(found.hit >= found.diverged, np.inf, found.hit)
     stay = np.where(diverged, np.inf, np.where(found.stopped < job.steps, np.nan, found.stay))

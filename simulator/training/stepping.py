@@ -3,13 +3,19 @@
 The three ways run the same operations. A small model's step takes less time than its launches from Python, so on a GPU several
 steps are captured in one CUDA graph and launched together. This fixes the memory: within a step everything is updated in place,
 and the schedule's factors and the rows of the mini-batches are copied to fixed tensors before (`Stepper._fill`).
+
+As single operations of torch a step moves every activation through memory some twenty times; torch.compile fuses them into few
+kernels, in two graphs (the losses with their gradient, and the update). They are compiled once for any number of instances, so
+that dropping instances compiles nothing, and are kept in the cache folder for later processes.
 """
 
+import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -23,8 +29,9 @@ from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.models.stack import Stack
 from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.support.kept import cache_directory
 
-__all__ = ["Stepper", "check_compile", "instances_that_fit", "together"]
+__all__ = ["Stepper", "check_compile", "instances_that_fit", "together", "why_not_compiled"]
 
 Tensor = torch.Tensor
 
@@ -33,7 +40,8 @@ _LONGEST = 16  # steps in one stretch, at most
 _PROBED = 32  # number of instances whose memory is measured
 _SHARE = 0.8  # share of the free memory of a GPU that is used
 
-_SHAPES = 1000  # number of shapes of stacks that one process may compile; dropping instances changes the shape
+_SHAPES = 1000  # number of models, tasks and rules that one process may compile
+_KEPT_BYTES = 1 << 30  # size up to which the starts of a problem stay on a GPU between runs
 
 Replay = Callable[[], None]
 
@@ -87,7 +95,7 @@ class Stepper:
         self._calm: Callable[[], AbstractContextManager[None]] = _quiet if compile and self._captures else nullcontext
         self._stack = problem.stack(which, dtype, device)
         self._test_stack = None if problem.test_data is None else problem.test_stack(which, dtype, device)
-        self.theta = self._stack.start().contiguous()
+        self.theta = self._stack.start() if device == "cpu" else _start_on(device, problem, which, dtype)
         values = torch.from_numpy(np.stack([settings[name] for name in rule.names], axis=1))
         values = values.to(device)  # in float64: rounding comes after 1 - beta and the like
         self._update: FusedUpdate | _TorchUpdate
@@ -233,7 +241,7 @@ class _TorchUpdate:
     """The update by the torch function of the rule: in place, as FusedUpdate, but for every rule and device."""
 
     def __init__(self, rule: Rule, settings: Tensor, blocks: Partition, *, compile: bool) -> None:
-        self._settings = {name: settings[:, i : i + 1] for i, name in enumerate(rule.names)}
+        self._settings = {name: settings[:, i : i + 1].contiguous() for i, name in enumerate(rule.names)}
         self._rule, self._advance = _flat_rule(rule, blocks, compile)
         self._looks_at_first = any(symbols.g in e.free_symbols for e in rule.start.values())
         self._clocks = self._rule.start_clocks(self._settings)
@@ -246,25 +254,17 @@ class _TorchUpdate:
         """
         if self._states is None:
             g = gradient() if self._looks_at_first else torch.zeros_like(theta)
-            (self._states,) = self._rule.start(self._part(theta, g), self._settings)
+            (self._states,) = self._rule.start(_part(theta, g), self._settings)
         return [*self._clocks, *self._states]
 
     def __call__(
         self, theta: Tensor, gradient: Tensor, factor: "float | Tensor", increment: Tensor | None = None
     ) -> None:
         """Take one step in place; see `FusedUpdate`."""
-        own = self.start(theta, lambda: gradient)
+        self.start(theta, lambda: gradient)
         assert self._states is not None
         settings = {**self._settings, "lr": self._settings["lr"] * factor}
-        (update,), (states,), clocks = self._advance(
-            self._part(theta, gradient), [self._states], self._clocks, settings
-        )
-        if increment is not None:
-            increment.copy_(update)
-        theta += update
-        for tensor, value in zip(own, [*clocks, *states], strict=True):
-            if value is not tensor:
-                tensor.copy_(value)
+        self._advance(theta, gradient, self._states, self._clocks, settings, increment)
 
     def select(self, at: Tensor) -> None:
         """Keep the instances with the indices `at` and drop all others."""
@@ -272,13 +272,14 @@ class _TorchUpdate:
         self._clocks = [clock[at] for clock in self._clocks]
         self._states = None if self._states is None else [state[at] for state in self._states]
 
-    def _part(self, theta: Tensor, g: Tensor) -> list[dict[str, Tensor]]:
-        return [{"g": g, "w": theta, "L_l": g, "mu_l": g}]  # no rule here reads the last two
+
+def _part(theta: Tensor, g: Tensor) -> list[dict[str, Tensor]]:
+    return [{"g": g, "w": theta, "L_l": g, "mu_l": g}]  # no rule here reads the last two
 
 
 @lru_cache(maxsize=64)
-def _flat_rule(rule: Rule, blocks: Partition, compile: bool) -> tuple[TorchRule, Callable[..., Any]]:
-    """Return the rule on one part (E, P), with settings (E, 1), and its `advance`, compiled if wanted.
+def _flat_rule(rule: Rule, blocks: Partition, compile: bool) -> tuple[TorchRule, Callable[..., None]]:
+    """Return the rule on one part (E, P), with settings (E, 1), and its step in place, compiled if wanted.
 
     Cached, because torch keeps compiled code with the function object.
     """
@@ -290,7 +291,38 @@ def _flat_rule(rule: Rule, blocks: Partition, compile: bool) -> tuple[TorchRule,
         return torch.cat(means, dim=1)
 
     flat = TorchRule(rule, block_mean, lambda parts: parts[0].sum(dim=1, keepdim=True))
-    return flat, torch.compile(flat.advance) if compile else flat.advance
+    changed = [rule.clocks[clock] != clock for clock in rule.clocks]
+    changed += [rule.update[state] != state for state in rule.states]
+
+    def advance(
+        theta: Tensor,
+        gradient: Tensor,
+        states: list[Tensor],
+        clocks: list[Tensor],
+        settings: dict[str, Tensor],
+        increment: Tensor | None,
+    ) -> None:
+        # In place within the compiled function as well: then one kernel reads and writes every array once.
+        (update,), (new,), later = flat.advance(_part(theta, gradient), [states], clocks, settings)
+        if increment is not None:
+            increment.copy_(update)
+        theta.add_(update)
+        for tensor, value, changes in zip([*clocks, *states], [*later, *new], changed, strict=True):
+            if changes:
+                tensor.copy_(value)
+
+    if not compile:
+        return flat, advance
+    fast = _compiled(advance)
+
+    def advance_compiled(theta: Tensor, gradient: Tensor, states: list[Tensor], clocks: list[Tensor],
+                         settings: dict[str, Tensor], increment: Tensor | None) -> None:  # fmt: skip
+        _let_vary((theta, gradient, *states, *clocks, *settings.values()))
+        if increment is not None:
+            _let_vary((increment,))
+        fast(theta, gradient, states, clocks, settings, increment)
+
+    return flat, advance_compiled
 
 
 # Compiling.
@@ -304,31 +336,76 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function compiled by torch, which keeps its code in the cache folder (torch checks what the code depends on)."""
+    folder = cache_directory()
+    if folder is not None:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "torch"))
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
+    return torch.compile(function)
+
+
+def _let_vary(tensors: Iterable[Tensor]) -> None:
+    """Have code compiled for any length of the first axis of these tensors, the number of instances."""
+    for tensor in tensors:
+        torch._dynamo.maybe_mark_dynamic(tensor, 0)
+
+
 @cache
 def _compiled_losses() -> Callable[[Stack, Tensor], tuple[Tensor, Tensor]]:
     """Return the compiled losses, one function for all stacks, so that stacks of the same shapes share compiled code."""
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
-    return torch.compile(Stack.losses)
+    fast = _compiled(Stack.losses)
+
+    def losses(stack: Stack, theta: Tensor) -> tuple[Tensor, Tensor]:
+        _let_vary((theta, *stack.tensors.values()))
+        found: tuple[Tensor, Tensor] = fast(stack, theta)
+        return found
+
+    return losses
 
 
 @cache
+def why_not_compiled(device: str) -> str | None:
+    """Return the reason why torch.compile does not work on a device, by compiling a small function; None if it does."""
+    try:
+        with _quiet():
+            _compiled(lambda x: torch.sin(x) + 1.0)(torch.ones(4, device=device))
+    except Exception as error:  # of torch, of its compilers, of a missing library: of any type
+        return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+    return None
+
+
 def check_compile(device: str) -> None:
-    """Check that torch.compile works, by compiling a small function.
+    """Check that torch.compile works.
 
     Raises:
         ValueError: torch.compile fails on this device.
     """
-    try:
-        with _quiet():
-            torch.compile(lambda x: torch.sin(x) + 1.0)(torch.ones(4, device=device))
-    except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    reason = why_not_compiled(device)
+    if reason is not None:
         raise ValueError(
-            f"compile must find a compiler (g++ on a CPU, Triton on a GPU), got {reason[:200]}; install one or leave it out."
-        ) from error
+            f"compile must find a compiler (g++ on a CPU, Triton on a GPU), got {reason}; install one or leave it out."
+        )
 
 
 # Memory.
+
+_STARTS: WeakKeyDictionary[ToyProblem, dict[Any, Tensor]] = WeakKeyDictionary()  # of one problem at most
+
+
+def _start_on(device: str, problem: ToyProblem, which: NDArray[np.int64], dtype: torch.dtype) -> Tensor:
+    """Return the parameters at the start on a GPU, (E, P), from those of the last run: a copy can take longer than 50 steps.
+
+    Kept starts stay valid because the array of the problem is made read-only.
+    """
+    kept = _STARTS.get(problem, {})
+    if (dtype, device) not in kept:
+        _STARTS.clear()
+        kept = {(dtype, device): torch.from_numpy(problem.start).to(device).to(dtype)}
+        if kept[dtype, device].nbytes <= _KEPT_BYTES:
+            problem.start.flags.writeable = False  # a later change would not reach the copy on the device
+            _STARTS[problem] = kept
+    return kept[dtype, device][torch.from_numpy(which).to(device)]
 
 
 def instances_that_fit(problem: ToyProblem, dtype: torch.dtype, device: str, states: int) -> int:
