@@ -9,9 +9,9 @@ instances with equally many sequences, so none is padded to the length of anothe
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,7 @@ _ACTIVATIONS_ALIVE = 40  # arrays of the size of one activation, between the for
 _FACTORS_ALIVE = 5  # arrays of the schedule, while its factors are computed
 _SNAPSHOTS_ALIVE = 3  # parameters, gradient and update
 _STRETCH = 8  # steps between two checks for instances that have finished
+_CAPTURED = 4  # the same on a GPU, where capturing them takes some milliseconds a step
 _WORTH_COMPILING = 1 << 25  # tokens of all instances in all steps: as single operations they take a second on a GPU
 
 
@@ -427,38 +428,69 @@ def _fit(job: _Job) -> int:
     return instances_that_fit(job.problem, job.dtype, job.device, len(job.rule.states))
 
 
-def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
+class _Chunk:
+    """The instances of a chunk that have not been dropped, and the stretches whose losses are not judged yet.
+
+    Attributes:
+        alive: indices of the instances.
+        going: whether each of them continues.
+    """
+
+    def __init__(self, found: _Found, instances: NDArray[np.int64]) -> None:
+        self._found, self.alive, self.going = found, instances, np.ones(instances.size, dtype=bool)
+        self._waiting: list[tuple[int, Callable[[], NDArray[np.float64]]]] = []
+
+    def see(self, t: int, losses: NDArray[np.float64]) -> None:
+        """Judge the losses at steps t, t + 1, ..., (steps, 2, alive)."""
+        self.going[self.going] = self._found.see(t, self.alive[self.going], losses[:, :, self.going])
+
+    def add(self, t: int, losses: "NDArray[np.float64] | Callable[[], NDArray[np.float64]]") -> None:
+        """Add the losses of a stretch that began at step t, or a function that waits for them."""
+        self._waiting.append((t, losses if callable(losses) else partial(np.asarray, losses)))
+
+    def judge(self, *, but: int = 0) -> int:
+        """Judge what was added, except for the last `but` stretches, and return how many instances continue."""
+        while len(self._waiting) > but:
+            t, read = self._waiting.pop(0)
+            self.see(t, read())
+        return int(self.going.sum())
+
+    def drop(self) -> NDArray[np.int64]:
+        """Drop the instances that have ended, and return the positions of the others."""
+        chosen = np.flatnonzero(self.going)
+        self.alive, self.going = self.alive[chosen], self.going[chosen]
+        return chosen
+
+
+def _run(job: _Job, instances: NDArray[np.int64], found: _Found) -> None:
     """Run the instances of a chunk and write their results to `found`.
 
     Two cases. Without mini-batches every step evaluates the losses on all data anyway, so they come with the stretch (`losses`).
     With mini-batches the losses on all data are extra work, done every `job.every` steps (`stepper.look`), and stretches end
     there.
+
+    On a GPU the next stretch is launched before the losses of the last one are judged: instances that have ended take some steps
+    more, which do not count.
     """
-    alive, going = chunk, np.ones(chunk.size, dtype=bool)
-    problems, settings = np.divmod(chunk, job.shape[1])
+    chunk, (problems, settings) = _Chunk(found, instances), np.divmod(instances, job.shape[1])
     every_step = job.problem.task.batch is None  # no mini-batches: the losses of a step are the losses on all data
-    stepper = _stepper(job, problems, settings, together(_STRETCH if every_step else job.every))
-    factors = job.factors
+    length = together(job.every) if not every_step else _STRETCH if job.device == "cpu" else _CAPTURED
+    stepper = _stepper(job, problems, settings, length)
     tested = set(job.record.tolist()) if job.tests else set()
     t = 0
-
-    def see(step: int, losses: NDArray[np.float64]) -> None:
-        going[going] = found.see(step, alive[going], losses[:, :, going])
-
-    while going.any():
+    while chunk.going.any():
         kept = t in job.snapshots
+        if kept or t == job.steps or t in tested:
+            chunk.judge()
         if (kept or t == job.steps) if every_step else (t % job.every == 0 or t == job.steps):
-            see(t, stepper.look()[None])
-        if not going.any():
+            chunk.see(t, stepper.look()[None])
+        if not chunk.going.any():
             return
         if t in tested:
             assert isinstance(stepper, Stepper)
-            found.test(t, alive[going], stepper.test()[:, going])
+            found.test(t, chunk.alive[chunk.going], stepper.test()[:, chunk.going])
         if kept:
-            s = job.snapshots.index(t)
-            assert isinstance(stepper, Stepper)
-            for i, values in enumerate(stepper.kept_step(t, float(factors[min(t, job.steps - 1)]))):
-                found.snapshots[i, alive[going], s] = values.double().cpu().numpy()[going]
+            _keep(job, t, chunk, stepper, found)
         if t == job.steps:
             return
         if kept:
@@ -468,13 +500,23 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
         end = min(t + stepper.longest, job.steps, *stops)
         if not every_step:
             end = min(end, (t // job.every + 1) * job.every)
-        losses = stepper.stretch(t, factors[t:end])
+        losses = stepper.stretch(t, job.factors[t:end])
         if every_step:
-            see(t, losses)
+            chunk.add(t, losses)
         t = end
-        if stepper.worth_dropping(int(going.sum())) and going.any():
-            stepper.select(np.flatnonzero(going))
-            alive, going = alive[going], going[going]
+        if stepper.worth_dropping(chunk.judge(but=int(job.device != "cpu"))):
+            left = chunk.judge()
+            if left and stepper.worth_dropping(left):
+                stepper.select(chunk.drop())
+
+
+def _keep(job: _Job, t: int, chunk: _Chunk, stepper: Stepper | FusedSteps, found: _Found) -> None:
+    """Take step t and write its snapshot to `found`."""
+    assert isinstance(stepper, Stepper)
+    kept = stepper.kept_step(t, float(job.factors[min(t, job.steps - 1)]))
+    for i, values in enumerate(kept):
+        own = values.double().cpu().numpy()[chunk.going]
+        found.snapshots[i, chunk.alive[chunk.going], job.snapshots.index(t)] = own
 
 
 def _stepper(job: _Job, which: NDArray[np.int64], setting: NDArray[np.int64], length: int) -> Stepper | FusedSteps:

@@ -27,7 +27,6 @@ from quadsim.simulator.engines.torch_rule import TorchRule
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.models.stack import Stack
-from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.support.kept import cache_directory
 
@@ -108,6 +107,7 @@ class Stepper:
         self._factors = torch.ones(stretch, dtype=torch.float64, device=device)
         self._seen = self.theta.new_empty((stretch, 2, self.theta.shape[0]))
         self._replay: Replay | None = None
+        self._rehearsed = False
 
     @property
     def instances(self) -> int:
@@ -142,30 +142,45 @@ class Stepper:
             self._update(self.theta, gradient, self._factor(0), update)
         return before, gradient, update
 
-    def stretch(self, t: int, factors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Take steps t, t + 1, ..., one for every factor.
+    def stretch(self, t: int, factors: NDArray[np.float64]) -> Callable[[], NDArray[np.float64]]:
+        """Take steps t, t + 1, ..., one for every factor. On a GPU they may still run when this returns.
 
         Args:
             t: the first step.
             factors: the schedule's factors of these steps, at most `stretch` of them.
 
         Returns:
-            Unweighted and optimised loss before every step, on the data of that step (its mini-batch), (steps, 2, E).
+            Function that waits for the steps and returns the unweighted and optimised loss before each, on the data of that
+            step (its mini-batch), (steps, 2, E).
         """
         self._fill(t, factors)
-        if self._captures and factors.size == self.longest:
+        if self._captures and self._rehearsed and factors.size == self.longest:
             if self._replay is None:
                 self._replay = self._capture()
             self._replay()
-        else:
+        else:  # the first steps run directly: libraries allocate memory at their first call, which must not be captured
             with self._calm():
                 self._steps(factors.size)
-        return self._seen[: factors.size].double().cpu().numpy().copy()
+            self._rehearsed = True
+        seen = self._seen[: factors.size]
+        if not seen.is_cuda:
+            losses = seen.double().numpy().copy()
+            return lambda: losses
+        host = torch.empty(seen.shape, dtype=seen.dtype, pin_memory=True)
+        host.copy_(seen, non_blocking=True)
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record()
+
+        def read() -> NDArray[np.float64]:
+            done.synchronize()
+            return host.double().numpy()
+
+        return read
 
     def select(self, chosen: NDArray[np.int64]) -> None:
         """Keep the instances with the indices `chosen` and drop all others."""
         at = torch.from_numpy(chosen).to(self._device)
-        self._replay = None  # and with it the memory of the graph
+        self._replay, self._rehearsed = None, False  # and with the graph its memory
         self._stack = self._stack.select(at)
         self._test_stack = None if self._test_stack is None else self._test_stack.select(at)
         self.theta, self._seen = self.theta[at], self._seen[:, :, at]
@@ -184,7 +199,9 @@ class Stepper:
     def _fill(self, t: int, factors: NDArray[np.float64]) -> None:
         """Copy what steps t, t + 1, ... need from the host: factors and rows of mini-batches."""
         self._host_factors = factors
-        self._factors[: factors.size] = torch.from_numpy(factors)
+        host = torch.from_numpy(factors)
+        # From pinned memory the copy waits for its turn on the GPU, and Python goes on.
+        self._factors[: factors.size].copy_(host.pin_memory() if self._factors.is_cuda else host, non_blocking=True)
         for i in range(factors.size):
             drawn = self._problem.batch(t + i)
             if drawn is None:
@@ -214,26 +231,12 @@ class Stepper:
             self._update(self.theta, gradient, self._factor(i))
 
     def _capture(self) -> Replay:
-        """Return a function that runs one full stretch as a CUDA graph.
-
-        The steps before the capture are a rehearsal (libraries allocate memory at their first call), so the parameters, states
-        and clocks are saved before it and restored after it.
-        """
-        assert isinstance(self._update, _TorchUpdate)
+        """Return a function that runs one full stretch as a CUDA graph; nothing runs yet."""
         with torch.cuda.device(self._device), _quiet():
-            own = [self.theta, *self._update.start(self.theta, lambda: self._gradient(0)[0])]
-            first = [tensor.clone() for tensor in own]
-            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):  # the first call of a library allocates memory, which must not be captured
-                self._steps(2)
-            torch.cuda.current_stream().wait_stream(side)
             torch.cuda.empty_cache()
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 self._steps(self.longest)
-            for tensor, value in zip(own, first, strict=True):
-                tensor.copy_(value)
         return graph.replay
 
 
@@ -243,26 +246,15 @@ class _TorchUpdate:
     def __init__(self, rule: Rule, settings: Tensor, blocks: Partition, *, compile: bool) -> None:
         self._settings = {name: settings[:, i : i + 1].contiguous() for i, name in enumerate(rule.names)}
         self._rule, self._advance = _flat_rule(rule, blocks, compile)
-        self._looks_at_first = any(symbols.g in e.free_symbols for e in rule.start.values())
         self._clocks = self._rule.start_clocks(self._settings)
         self._states: list[Tensor] | None = None
-
-    def start(self, theta: Tensor, gradient: Callable[[], Tensor]) -> list[Tensor]:
-        """Start the states if they are not started, and return all tensors that a step changes (clocks, states).
-
-        `gradient` is called only if the start of a state depends on the first gradient.
-        """
-        if self._states is None:
-            g = gradient() if self._looks_at_first else torch.zeros_like(theta)
-            (self._states,) = self._rule.start(_part(theta, g), self._settings)
-        return [*self._clocks, *self._states]
 
     def __call__(
         self, theta: Tensor, gradient: Tensor, factor: "float | Tensor", increment: Tensor | None = None
     ) -> None:
         """Take one step in place; see `FusedUpdate`."""
-        self.start(theta, lambda: gradient)
-        assert self._states is not None
+        if self._states is None:
+            (self._states,) = self._rule.start(_part(theta, gradient), self._settings)
         settings = {**self._settings, "lr": self._settings["lr"] * factor}
         self._advance(theta, gradient, self._states, self._clocks, settings, increment)
 
@@ -342,7 +334,8 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     if folder is not None:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "torch"))
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
-    return torch.compile(function)
+    # Attention has sums over the tokens of a sequence and over the coordinates of a head: up to 8 are written out.
+    return torch.compile(function, options={"unroll_reductions_threshold": 9})
 
 
 def _let_vary(tensors: Iterable[Tensor]) -> None:
