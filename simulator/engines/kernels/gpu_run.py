@@ -56,9 +56,7 @@ _LARGEST_BLOCK = 128
 _STEPS = NEVER - 1  # largest number of steps: kernels count them in 32 bits
 _COORDINATE_STEPS_AT_ONCE = 1 << 34  # coordinates times steps per launch: tenths of a second, so that Ctrl-C works
 _TABLE_BYTES = 1 << 25  # size of the table of values that depend on settings and the step alone
-_GAP_BYTES = 1 << 27  # size of the gaps of every block at every step of a launch
-_CACHED_GAP_BYTES = 1 << 25  # the same where that is many steps: these stay in the cache until they have been followed
-_MANY_STEPS = 128
+_GAP_BYTES = 1 << 26  # size of the gaps of every block at every step of a launch; those of two launches are kept
 _HELD_UP_TO = 32  # padded width of a tile whose Hessian fits in the registers of a warp
 _FOLLOWED = 32  # steps per program of the kernel `follow`
 
@@ -341,9 +339,7 @@ class Run:
         table_steps = max(1, _TABLE_BYTES // (self._width * max(self._values, 1) * 8))
         steps = max(1, _COORDINATE_STEPS_AT_ONCE // (self._columns * self._job.problem.dimension))
         if not self._whole:
-            each = self._columns * self._blocks * 8
-            cached = _CACHED_GAP_BYTES // each
-            steps = max(1, min(steps, cached if cached >= _MANY_STEPS else _GAP_BYTES // each))
+            steps = max(1, min(steps, _GAP_BYTES // (self._columns * self._blocks * 8)))
             if self._device.type == "cuda" and end - begin > steps and self._side is None:
                 self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         if self._draws is not None:
