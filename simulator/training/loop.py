@@ -377,7 +377,8 @@ class _Found:
         if steps:
             rows = np.array(steps) - t
             seen = np.where(counts[rows][:, None], losses[rows], np.nan)
-            self.losses[np.ix_([self._place[step] for step in steps], (0, 1), at)] = seen
+            places = np.array([self._place[step] for step in steps])
+            self.losses[places[:, None, None], np.arange(2)[:, None], at] = seen
         self.stopped[at[ended]] = t + final[ended]
         return np.asarray(~ended)
 
