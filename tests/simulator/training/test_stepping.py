@@ -132,6 +132,7 @@ def test_losses_that_are_judged_one_stretch_later_give_the_same_run(stop, monkey
     assert len(np.unique(at_once.stopped)) > 2
 
 
+@pytest.mark.slow  # importing what traces takes five seconds
 def test_the_compiled_functions_are_whole_graphs():
     """A part that torch cannot trace would run as single operations, without a word."""
     stack, rule = SMALL.stack(dtype=torch.float32), RULES["adam"]
