@@ -69,7 +69,7 @@ class ModelWork:
         return f"{self.rule} {self.tokens} tokens {self.dtype}"
 
 
-def ours(work: ModelWork, *, compile: bool = False, engine: str = "auto") -> Callable[[], Losses]:
+def ours(work: ModelWork, *, compile: bool | None = None, engine: str = "auto") -> Callable[[], Losses]:
     """Run `train`; everything is timed except the first compilation."""
 
     def run() -> Losses:

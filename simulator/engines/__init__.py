@@ -264,9 +264,11 @@ def as_trajectory(job: Job, outcome: Outcome, optimizer: str, rule: Rule | None,
         engine: the name of the engine.
     """
     gap = outcome.gap
-    unknown = np.isnan(gap)  # of inf - inf: that an engine notices it by itself is not relied on
-    first = np.where(unknown.any(axis=-1), job.record[unknown.argmax(axis=-1)], np.inf)
-    divergence = np.minimum(outcome.diverged, first)
+    divergence = outcome.diverged
+    if np.isnan(gap.max()):  # of inf - inf: that an engine notices it by itself is not relied on
+        unknown = np.isnan(gap)
+        first = np.where(unknown.any(axis=-1), job.record[unknown.argmax(axis=-1)], np.inf)
+        divergence = np.minimum(divergence, first)
     diverged = np.isfinite(divergence)
     if diverged.any():
         gap[diverged] = np.where(job.record >= divergence[diverged][:, None], np.inf, gap[diverged])

@@ -216,6 +216,10 @@ def embed(weights: Weights, inputs: Tensor) -> Tensor:
     instances, batch, tokens = inputs.shape[:3]
     if inputs.is_floating_point():
         x = linear(inputs.reshape(instances, batch * tokens, -1), table.transpose(1, 2))
+    elif torch.compiler.is_compiling() and inputs.is_cuda:
+        # The gradient of a lookup is a sum of atomic additions there, whose order differs from run to run.
+        hot = inputs.view(instances, batch * tokens, 1) == torch.arange(table.shape[1], device=inputs.device)
+        x = torch.bmm(hot.to(table.dtype), table)
     else:
         # One lookup in all tables laid end to end.
         ids = inputs + torch.arange(instances, device=inputs.device).view(-1, 1, 1) * table.shape[1]

@@ -123,7 +123,13 @@ class Stack:
     @property
     def instances(self) -> int:
         """E, the number of instances."""
-        return int(self.which.size)
+        return self.targets.shape[0]  # of a tensor: torch.compile takes a number of NumPy for a constant
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Name to tensor of every attribute that is one, (E, ...) each."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
 
     @own_modes()
     def start(self) -> Tensor:
@@ -150,7 +156,7 @@ class Stack:
     @own_modes()
     def select(self, instances: Tensor) -> "Stack":
         """Return the stack of the instances at these positions."""
-        chosen = {f.name: getattr(self, f.name)[instances] for f in fields(self) if _is_tensor(self, f.name)}
+        chosen: dict[str, Any] = {name: tensor[instances] for name, tensor in self.tensors.items()}
         return replace(self, which=self.which[instances.cpu().numpy()], **chosen)
 
     def losses(self, theta: "Tensor | Sequence[Tensor]") -> tuple[Tensor, Tensor]:
@@ -237,7 +243,3 @@ Losses = Callable[[Stack, Tensor], tuple[Tensor, Tensor]]
 def _longer(array: NDArray[Any], more: int) -> NDArray[Any]:
     """Repeat the first sequence of every instance `more` times at the end, (E, N, ...) to (E, N + more, ...)."""
     return np.concatenate([array, np.repeat(array[:, :1], more, axis=1)], axis=1)
-
-
-def _is_tensor(stack: Stack, name: str) -> bool:
-    return isinstance(getattr(stack, name), torch.Tensor)

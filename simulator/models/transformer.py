@@ -104,7 +104,9 @@ class Transformer(Model):
         split = linear(x, weights[f"{layer}.qkv"]).view(instances, -1, shape.tokens, 3, self.heads, each)
         if temperature is not None:
             temperature = temperature.view(-1, 1, 1, 1, 1)
-        few = FEW_TOKENS[torch.compiler.is_compiling()]
+        few, few_compiled = FEW_TOKENS  # an index that is a bool would divide the compiled graph
+        if torch.compiler.is_compiling():
+            few = few_compiled
         mix = _mix_few if shape.tokens <= few else _mix
         ahead = None
         if shape.causal:

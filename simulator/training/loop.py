@@ -8,7 +8,8 @@ On a CPU the losses of an instance have the same bits whatever else is in its ch
 instances with equally many sequences, so none is padded to the length of another.
 """
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -36,11 +37,19 @@ from quadsim.simulator.support.devices import check_device, resolve_dtype
 from quadsim.simulator.support.memory import memory_text, physical_memory
 from quadsim.simulator.support.threads import in_threads, own_threads
 from quadsim.simulator.support.torch_modes import own_modes
-from quadsim.simulator.training.stepping import Stepper, check_compile, instances_that_fit, together
+from quadsim.simulator.training.stepping import (
+    Stepper,
+    check_compile,
+    instances_that_fit,
+    together,
+    why_not_compiled,
+)
 
 __all__ = ["check_trainable", "chunk_bytes", "schedule_bytes", "train"]
 
 ENGINES = ("fused", "stack")
+
+_LOG = logging.getLogger("quadsim")
 
 TOKENS_AT_ONCE = 16_000
 """Tokens of all instances of a chunk on a CPU: more do not fit in its caches; with fewer, Python takes most of the time."""
@@ -51,6 +60,8 @@ _ACTIVATIONS_ALIVE = 40  # arrays of the size of one activation, between the for
 _FACTORS_ALIVE = 5  # arrays of the schedule, while its factors are computed
 _SNAPSHOTS_ALIVE = 3  # parameters, gradient and update
 _STRETCH = 8  # steps between two checks for instances that have finished
+_CAPTURED = 4  # the same on a GPU, where capturing them takes some milliseconds a step
+_WORTH_COMPILING = 1 << 25  # tokens of all instances in all steps: as single operations they take a second on a GPU
 
 
 @own_modes()
@@ -69,7 +80,7 @@ def train(
     partition: str = "module",
     dtype: torch.dtype | str = torch.float32,
     device: str = "cpu",
-    compile: bool = False,
+    compile: bool | None = None,
     engine: str = "auto",
     clip: float | None = None,
     **hyperparameters: ArrayLike,
@@ -94,7 +105,8 @@ def train(
         partition: name of the partition into blocks, for a rule that averages over its block (adam-mini, lamb).
         dtype: torch.float32 or torch.float64.
         device: "cpu", "cuda" or "cuda:N".
-        compile: whether torch.compile fuses the operations of a step; compiling takes some ten seconds.
+        compile: whether torch.compile fuses the operations of a step. Compiling takes some ten seconds, once for a model, task
+            and rule: the code is kept in the cache folder. None: on a GPU, for long runs of the engine stack.
         engine: "auto" (fused where it can run the request; on a CPU in float32 alone), "fused" (one generated GPU kernel takes
             many steps in a launch; on a CPU one kernel computes the gradients of a step) or "stack" (operations of torch).
         clip: largest norm of the gradient of an instance (all its parameters together); a longer one is scaled down to it before
@@ -125,7 +137,8 @@ def train(
 def _prepare(
     problem: ToyProblem, rule: Rule | str, *, lr: ArrayLike | None, steps: int, schedule: Schedule | str | None,
     record: str | int, tolerance: float, stop: bool, snapshots: Iterable[int], evaluate_every: int, partition: str,
-    dtype: torch.dtype | str, device: str, compile: bool, engine: str, clip: float | None, **hyperparameters: ArrayLike,
+    dtype: torch.dtype | str, device: str, compile: bool | None, engine: str, clip: float | None,
+    **hyperparameters: ArrayLike,
 ) -> "_Job":  # fmt: skip
     """Check the arguments of `train` and gather them, without running anything.
 
@@ -156,7 +169,7 @@ def _prepare(
         partition=problem.partition(partition),
         dtype=resolve_dtype(dtype),
         device=check_device(device),
-        compile=compile,
+        compile=bool(compile),
         clip=None if clip is None else check_interval("clip", clip, 0.0, low_open=True),
     )
     job.schedule.check(steps)
@@ -164,7 +177,19 @@ def _prepare(
     job = replace(job, engine=_choose_engine(engine, job))
     if compile:
         check_compile(job.device)
-    return job
+    return replace(job, compile=_is_compiled(job)) if compile is None else job
+
+
+def _is_compiled(job: "_Job") -> bool:
+    """Whether a job is compiled that does not say so: the steps on a GPU are worth it, and torch can compile there."""
+    if job.device == "cpu" or job.engine != "stack":
+        return False
+    if job.shape[0] * job.shape[1] * job.steps * job.problem.tokens_per_step < _WORTH_COMPILING:
+        return False
+    reason = why_not_compiled(job.device)
+    if reason is not None:
+        _LOG.warning("training runs without torch.compile, which would be faster: %s", reason)
+    return reason is None
 
 
 def _choose_engine(engine: str, job: "_Job") -> str:
@@ -309,7 +334,6 @@ class _Found:
 
     def __init__(self, job: _Job, instances: int) -> None:
         self._job = job
-        self.losses = np.full((2, instances, job.record.size), np.nan)
         self.hit = np.full((2, instances), np.inf)
         self.stay = np.full((2, instances), np.inf)
         self.diverged = np.full(instances, np.inf)
@@ -319,6 +343,11 @@ class _Found:
         self.tests = np.full((2, instances, job.record.size if job.tests else 0), np.nan)
         self._limit = np.full((2, instances), np.inf)
         self._place = {int(step): r for r, step in enumerate(job.record)}
+
+    @cached_property
+    def losses(self) -> NDArray[np.float64]:
+        # Made when the first losses arrive: on a GPU, the first steps run while this memory is filled.
+        return np.full((2, self.stopped.size, self._job.record.size), np.nan)
 
     def see(self, t: int, at: NDArray[np.int64], losses: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Add the losses at steps t, t + 1, ...; those after the step at which an instance ends do not count.
@@ -423,6 +452,7 @@ def _in_chunks(job: _Job) -> _Found:
         job.problem.start,
         job.problem.weights,
         job.problem.test_data,
+        found.losses,
     )  # computed here once, not in every thread
     with own_threads():
         in_threads(lambda chunk: _run(job, chunk, found), chunks)
@@ -433,41 +463,71 @@ def _fit(job: _Job) -> int:
     return instances_that_fit(job.problem, job.dtype, job.device, len(job.rule.states))
 
 
-def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
+class _Chunk:
+    """The instances of a chunk that have not been dropped, and the stretches whose losses are not judged yet.
+
+    Attributes:
+        alive: indices of the instances.
+    """
+
+    def __init__(self, found: _Found, instances: NDArray[np.int64]) -> None:
+        self._found, self.alive = found, instances
+        self._going = np.zeros(found.stopped.size, dtype=bool)
+        self._going[instances] = True
+        self._waiting: list[tuple[int, NDArray[np.int64], Callable[[], NDArray[np.float64]]]] = []
+
+    @property
+    def going(self) -> NDArray[np.bool_]:
+        """Whether each of the instances that have not been dropped continues."""
+        return self._going[self.alive]
+
+    def add(self, t: int, read: Callable[[], NDArray[np.float64]]) -> None:
+        """Add the losses of a stretch of all that are alive; `read` waits for those at steps t, t + 1, ..., (steps, 2, alive)."""
+        self._waiting.append((t, self.alive, read))
+
+    def judge(self, *, but: int = 0) -> int:
+        """Judge what was added, except for the last `but` stretches, and return how many instances continue."""
+        while len(self._waiting) > but:
+            t, at, read = self._waiting.pop(0)
+            losses, left = read(), self._going[at]
+            self._going[at[left]] = self._found.see(t, at[left], losses if left.all() else losses[:, :, left])
+        return int(self.going.sum())
+
+    def drop(self) -> NDArray[np.int64]:
+        """Drop the instances that have ended, and return the positions of the others."""
+        going = self.going
+        self.alive = self.alive[going]
+        return np.flatnonzero(going)
+
+
+def _run(job: _Job, instances: NDArray[np.int64], found: _Found) -> None:
     """Run the instances of a chunk and write their results to `found`.
 
     Two cases. Without mini-batches every step evaluates the losses on all data anyway, so they come with the stretch (`losses`).
     With mini-batches the losses on all data are extra work, done every `job.every` steps (`stepper.look`), and stretches end
     there.
+
+    On a GPU the next stretch is launched before the losses of the last one are judged: instances that have ended take some steps
+    more, which do not count.
     """
-    alive, going = chunk, np.ones(chunk.size, dtype=bool)
-    problems, settings = np.divmod(chunk, job.shape[1])
+    chunk, (problems, settings) = _Chunk(found, instances), np.divmod(instances, job.shape[1])
     every_step = job.problem.task.batch is None  # no mini-batches: the losses of a step are the losses on all data
-    stepper = _stepper(job, problems, settings, together(_STRETCH if every_step else job.every))
-    factors = job.factors
-    if isinstance(stepper, FusedSteps) and every_step:
-        _run_ahead(job, stepper, chunk, found)
-        return
+    length = together(job.every) if not every_step else _STRETCH if job.device == "cpu" else _CAPTURED
+    stepper = _stepper(job, problems, settings, length)
     tested = set(job.record.tolist()) if job.tests else set()
+    ahead = int(job.device != "cpu")
     t = 0
-
-    def see(step: int, losses: NDArray[np.float64]) -> None:
-        going[going] = found.see(step, alive[going], losses if going.all() else losses[:, :, going])
-
-    while going.any():
+    while True:
         kept = t in job.snapshots
         if (kept or t == job.steps) if every_step else (t % job.every == 0 or t == job.steps):
-            see(t, stepper.look()[None])
-        if not going.any():
+            chunk.add(t, _one_step(stepper.look()))
+        if (kept or t in tested or t == job.steps or not every_step) and not chunk.judge():
             return
         if t in tested:
             assert isinstance(stepper, Stepper)
-            found.test(t, alive[going], stepper.test()[:, going])
+            found.test(t, chunk.alive[chunk.going], stepper.test()[:, chunk.going])
         if kept:
-            s = job.snapshots.index(t)
-            assert isinstance(stepper, Stepper)
-            for i, values in enumerate(stepper.kept_step(t, float(factors[min(t, job.steps - 1)]))):
-                found.snapshots[i, alive[going], s] = values.double().cpu().numpy()[going]
+            _keep(job, t, chunk, stepper, found)
         if t == job.steps:
             return
         if kept:
@@ -477,44 +537,29 @@ def _run(job: _Job, chunk: NDArray[np.int64], found: _Found) -> None:
         end = min(t + stepper.longest, job.steps, *stops)
         if not every_step:
             end = min(end, (t // job.every + 1) * job.every)
-        losses = stepper.stretch(t, factors[t:end])
+        losses = stepper.stretch(t, job.factors[t:end])
         if every_step:
-            see(t, losses)
+            chunk.add(t, losses)
         t = end
-        if stepper.worth_dropping(int(going.sum())) and going.any():
-            stepper.select(np.flatnonzero(going))
-            alive, going = alive[going], going[going]
+        left = chunk.judge(but=ahead)
+        if not left:
+            return
+        if stepper.worth_dropping(left):
+            stepper.select(chunk.drop())
 
 
-def _run_ahead(job: _Job, stepper: FusedSteps, alive: NDArray[np.int64], found: _Found) -> None:
-    """Run stretches without mini-batches on a GPU, and judge each one while the next one runs.
+def _one_step(look: Callable[[], NDArray[np.float64]]) -> Callable[[], NDArray[np.float64]]:
+    """Return what reads the losses of one step, (2, E), as those of a stretch, (1, 2, E)."""
+    return lambda: look()[None]
 
-    So an instance runs on for one stretch after that in which it ends; its losses there do not count.
-    """
-    going = np.zeros(job.shape[0] * job.shape[1], dtype=bool)
-    going[alive] = True
 
-    def judge(t: int, at: NDArray[np.int64], losses: NDArray[np.float64]) -> None:
-        left = going[at]
-        going[at[left]] = found.see(t, at[left], losses if left.all() else losses[:, :, left])
-
-    t, waiting = 0, None
-    while alive.size:
-        ahead = None
-        if t < job.steps:
-            end = min(t + stepper.longest, job.steps)
-            ahead = (t, alive, stepper.begin(t, job.factors[t:end]))
-            t = end
-        if waiting is not None:
-            judge(waiting[0], waiting[1], waiting[2]())
-        if ahead is None:
-            break
-        waiting, left = ahead, going[alive]
-        if not left.all():
-            stepper.select(np.flatnonzero(left))
-            alive = alive[left]
-    if going[alive].any():
-        judge(job.steps, alive, stepper.look()[None])
+def _keep(job: _Job, t: int, chunk: _Chunk, stepper: Stepper | FusedSteps, found: _Found) -> None:
+    """Take step t and write its snapshot to `found`."""
+    assert isinstance(stepper, Stepper)
+    kept = stepper.kept_step(t, float(job.factors[min(t, job.steps - 1)]))
+    for i, values in enumerate(kept):
+        own = values.double().cpu().numpy()[chunk.going]
+        found.snapshots[i, chunk.alive[chunk.going], job.snapshots.index(t)] = own
 
 
 def _stepper(job: _Job, which: NDArray[np.int64], setting: NDArray[np.int64], length: int) -> Stepper | FusedSteps:

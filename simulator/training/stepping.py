@@ -3,18 +3,25 @@
 The three ways run the same operations. A small model's step takes less time than its launches from Python, so on a GPU several
 steps are captured in one CUDA graph and launched together. This fixes the memory: within a step everything is updated in place,
 and the schedule's factors and the rows of the mini-batches are copied to fixed tensors before (`Stepper._fill`).
+
+As single operations of torch a step moves every activation through memory some twenty times; torch.compile fuses them into few
+kernels, in two graphs (the losses with their gradient, and the update). They are compiled once for any number of instances, so
+that dropping instances compiles nothing, and are kept in the cache folder for later processes.
 """
 
+import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quadsim.simulator.engines.kernels.gpu_blocks import on_its_way
 from quadsim.simulator.engines.kernels.machine import jit_is_off
 from quadsim.simulator.engines.kernels.update_source import FusedUpdate, why_no_update
 from quadsim.simulator.engines.stacks.cpu_run import FusedGradient
@@ -22,10 +29,10 @@ from quadsim.simulator.engines.torch_rule import TorchRule
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.models.stack import Stack
-from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.rules.rule import Rule
+from quadsim.simulator.support.kept import cache_directory
 
-__all__ = ["Stepper", "check_compile", "instances_that_fit", "together"]
+__all__ = ["Stepper", "check_compile", "instances_that_fit", "together", "why_not_compiled"]
 
 Tensor = torch.Tensor
 
@@ -34,7 +41,8 @@ _LONGEST = 16  # steps in one stretch, at most
 _PROBED = 32  # number of instances whose memory is measured
 _SHARE = 0.8  # share of the free memory of a GPU that is used
 
-_SHAPES = 1000  # number of shapes of stacks that one process may compile; dropping instances changes the shape
+_SHAPES = 1000  # number of models, tasks and rules that one process may compile
+_KEPT_BYTES = 1 << 30  # size up to which the starts of a problem stay on a GPU between runs
 
 Replay = Callable[[], None]
 
@@ -91,7 +99,7 @@ class Stepper:
         self._calm: Callable[[], AbstractContextManager[None]] = _quiet if compile and self._captures else nullcontext
         self._stack = problem.stack(which, dtype, device)
         self._test_stack = None if problem.test_data is None else problem.test_stack(which, dtype, device)
-        self.theta = self._stack.start().contiguous()
+        self.theta = self._stack.start() if device == "cpu" else _start_on(device, problem, which, dtype)
         values = torch.from_numpy(np.stack([settings[name] for name in rule.names], axis=1))
         values = values.to(device)  # in float64: rounding comes after 1 - beta and the like
         self._update: FusedUpdate | _TorchUpdate
@@ -104,20 +112,21 @@ class Stepper:
         self._factors = torch.ones(stretch, dtype=torch.float64, device=device)
         self._seen = self.theta.new_empty((stretch, 2, self.theta.shape[0]))
         self._replay: Replay | None = None
+        self._rehearsed = False
 
     @property
     def instances(self) -> int:
         """E, the number of instances."""
         return self.theta.shape[0]
 
-    def look(self) -> NDArray[np.float64]:
-        """Evaluate the unweighted and the optimised loss on all data, (2, E); no step is taken."""
+    def look(self) -> Callable[[], NDArray[np.float64]]:
+        """Evaluate both losses (unweighted, optimised) on all data; return what waits for them, (2, E). No step is taken."""
         if self._fused is not None:
             losses = self._fused.losses(self._stack, self.theta)
         else:
             with torch.no_grad(), self._calm():
                 losses = self._losses(self._stack, self.theta)
-        return torch.stack(losses[::-1]).double().cpu().numpy()
+        return on_its_way(torch.stack(losses[::-1]).double())
 
     def test(self) -> NDArray[np.float64]:
         """Evaluate loss and accuracy on the test data, (2, E); no step is taken.
@@ -141,30 +150,38 @@ class Stepper:
             self._update(self.theta, gradient, self._factor(0), update)
         return before, gradient, update
 
-    def stretch(self, t: int, factors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Take steps t, t + 1, ..., one for every factor.
+    def stretch(self, t: int, factors: NDArray[np.float64]) -> Callable[[], NDArray[np.float64]]:
+        """Take steps t, t + 1, ..., one for every factor. On a GPU they may still run when this returns.
 
         Args:
             t: the first step.
             factors: the schedule's factors of these steps, at most `stretch` of them.
 
         Returns:
-            Unweighted and optimised loss before every step, on the data of that step (its mini-batch), (steps, 2, E).
+            Function that waits for the steps and returns the unweighted and optimised loss before each, on the data of that
+            step (its mini-batch), (steps, 2, E).
         """
         self._fill(t, factors)
-        if self._captures and factors.size == self.longest:
+        if self._captures and self._rehearsed and factors.size == self.longest:
             if self._replay is None:
                 self._replay = self._capture()
             self._replay()
-        else:
+        else:  # the first steps run directly: libraries allocate memory at their first call, which must not be captured
             with self._calm():
                 self._steps(factors.size)
-        return self._seen[: factors.size].double().cpu().numpy().copy()
+            self._rehearsed = True
+        # On the host the losses of an instance follow one after the other, as in what they are recorded in.
+        arrives = on_its_way(self._seen[: factors.size].permute(1, 2, 0).double())
+        return lambda: arrives().transpose(2, 0, 1)
 
     def select(self, chosen: NDArray[np.int64]) -> None:
         """Keep the instances with the indices `chosen` and drop all others."""
         at = torch.from_numpy(chosen).to(self._device)
-        self._replay = None  # and with it the memory of the graph
+        if self._replay is not None:
+            torch.cuda.synchronize(
+                self._device
+            )  # the last stretch may still run in the graph that goes here, with its memory
+        self._replay, self._rehearsed = None, False
         self._stack = self._stack.select(at)
         self._test_stack = None if self._test_stack is None else self._test_stack.select(at)
         self.theta, self._seen = self.theta[at], self._seen[:, :, at]
@@ -183,7 +200,9 @@ class Stepper:
     def _fill(self, t: int, factors: NDArray[np.float64]) -> None:
         """Copy what steps t, t + 1, ... need from the host: factors and rows of mini-batches."""
         self._host_factors = factors
-        self._factors[: factors.size] = torch.from_numpy(factors)
+        host = torch.from_numpy(factors)
+        # From pinned memory the copy waits for its turn on the GPU, and Python goes on.
+        self._factors[: factors.size].copy_(host.pin_memory() if self._factors.is_cuda else host, non_blocking=True)
         for i in range(factors.size):
             drawn = self._problem.batch(t + i)
             if drawn is None:
@@ -217,26 +236,12 @@ class Stepper:
             self._update(self.theta, gradient, self._factor(i))
 
     def _capture(self) -> Replay:
-        """Return a function that runs one full stretch as a CUDA graph.
-
-        The steps before the capture are a rehearsal (libraries allocate memory at their first call), so the parameters, states
-        and clocks are saved before it and restored after it.
-        """
-        assert isinstance(self._update, _TorchUpdate)
+        """Return a function that runs one full stretch as a CUDA graph; nothing runs yet."""
         with torch.cuda.device(self._device), _quiet():
-            own = [self.theta, *self._update.start(self.theta, lambda: self._gradient(0)[0])]
-            first = [tensor.clone() for tensor in own]
-            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):  # the first call of a library allocates memory, which must not be captured
-                self._steps(2)
-            torch.cuda.current_stream().wait_stream(side)
             torch.cuda.empty_cache()
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 self._steps(self.longest)
-            for tensor, value in zip(own, first, strict=True):
-                tensor.copy_(value)
         return graph.replay
 
 
@@ -244,38 +249,19 @@ class _TorchUpdate:
     """The update by the torch function of the rule: in place, as FusedUpdate, but for every rule and device."""
 
     def __init__(self, rule: Rule, settings: Tensor, blocks: Partition, *, compile: bool) -> None:
-        self._settings = {name: settings[:, i : i + 1] for i, name in enumerate(rule.names)}
+        self._settings = {name: settings[:, i : i + 1].contiguous() for i, name in enumerate(rule.names)}
         self._rule, self._advance = _flat_rule(rule, blocks, compile)
-        self._looks_at_first = any(symbols.g in e.free_symbols for e in rule.start.values())
         self._clocks = self._rule.start_clocks(self._settings)
         self._states: list[Tensor] | None = None
-
-    def start(self, theta: Tensor, gradient: Callable[[], Tensor]) -> list[Tensor]:
-        """Start the states if they are not started, and return all tensors that a step changes (clocks, states).
-
-        `gradient` is called only if the start of a state depends on the first gradient.
-        """
-        if self._states is None:
-            g = gradient() if self._looks_at_first else torch.zeros_like(theta)
-            (self._states,) = self._rule.start(self._part(theta, g), self._settings)
-        return [*self._clocks, *self._states]
 
     def __call__(
         self, theta: Tensor, gradient: Tensor, factor: "float | Tensor", increment: Tensor | None = None
     ) -> None:
         """Take one step in place; see `FusedUpdate`."""
-        own = self.start(theta, lambda: gradient)
-        assert self._states is not None
+        if self._states is None:
+            (self._states,) = self._rule.start(_part(theta, gradient), self._settings)
         settings = {**self._settings, "lr": self._settings["lr"] * factor}
-        (update,), (states,), clocks = self._advance(
-            self._part(theta, gradient), [self._states], self._clocks, settings
-        )
-        if increment is not None:
-            increment.copy_(update)
-        theta += update
-        for tensor, value in zip(own, [*clocks, *states], strict=True):
-            if value is not tensor:
-                tensor.copy_(value)
+        self._advance(theta, gradient, self._states, self._clocks, settings, increment)
 
     def select(self, at: Tensor) -> None:
         """Keep the instances with the indices `at` and drop all others."""
@@ -283,13 +269,14 @@ class _TorchUpdate:
         self._clocks = [clock[at] for clock in self._clocks]
         self._states = None if self._states is None else [state[at] for state in self._states]
 
-    def _part(self, theta: Tensor, g: Tensor) -> list[dict[str, Tensor]]:
-        return [{"g": g, "w": theta, "L_l": g, "mu_l": g}]  # no rule here reads the last two
+
+def _part(theta: Tensor, g: Tensor) -> list[dict[str, Tensor]]:
+    return [{"g": g, "w": theta, "L_l": g, "mu_l": g}]  # no rule here reads the last two
 
 
 @lru_cache(maxsize=64)
-def _flat_rule(rule: Rule, blocks: Partition, compile: bool) -> tuple[TorchRule, Callable[..., Any]]:
-    """Return the rule on one part (E, P), with settings (E, 1), and its `advance`, compiled if wanted.
+def _flat_rule(rule: Rule, blocks: Partition, compile: bool) -> tuple[TorchRule, Callable[..., None]]:
+    """Return the rule on one part (E, P), with settings (E, 1), and its step in place, compiled if wanted.
 
     Cached, because torch keeps compiled code with the function object.
     """
@@ -301,7 +288,38 @@ def _flat_rule(rule: Rule, blocks: Partition, compile: bool) -> tuple[TorchRule,
         return torch.cat(means, dim=1)
 
     flat = TorchRule(rule, block_mean, lambda parts: parts[0].sum(dim=1, keepdim=True))
-    return flat, torch.compile(flat.advance) if compile else flat.advance
+    changed = [rule.clocks[clock] != clock for clock in rule.clocks]
+    changed += [rule.update[state] != state for state in rule.states]
+
+    def advance(
+        theta: Tensor,
+        gradient: Tensor,
+        states: list[Tensor],
+        clocks: list[Tensor],
+        settings: dict[str, Tensor],
+        increment: Tensor | None,
+    ) -> None:
+        # In place within the compiled function as well: then one kernel reads and writes every array once.
+        (update,), (new,), later = flat.advance(_part(theta, gradient), [states], clocks, settings)
+        if increment is not None:
+            increment.copy_(update)
+        theta.add_(update)
+        for tensor, value, changes in zip([*clocks, *states], [*later, *new], changed, strict=True):
+            if changes:
+                tensor.copy_(value)
+
+    if not compile:
+        return flat, advance
+    fast = _compiled(advance)
+
+    def advance_compiled(theta: Tensor, gradient: Tensor, states: list[Tensor], clocks: list[Tensor],
+                         settings: dict[str, Tensor], increment: Tensor | None) -> None:  # fmt: skip
+        _let_vary((theta, gradient, *states, *clocks, *settings.values()))
+        if increment is not None:
+            _let_vary((increment,))
+        fast(theta, gradient, states, clocks, settings, increment)
+
+    return flat, advance_compiled
 
 
 # Compiling.
@@ -315,31 +333,77 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function compiled by torch, which keeps its code in the cache folder (torch checks what the code depends on)."""
+    folder = cache_directory()
+    if folder is not None:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "torch"))
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
+    # Attention has sums over the tokens of a sequence and over the coordinates of a head: up to 8 are written out.
+    return torch.compile(function, options={"unroll_reductions_threshold": 9})
+
+
+def _let_vary(tensors: Iterable[Tensor]) -> None:
+    """Have code compiled for any length of the first axis of these tensors, the number of instances."""
+    for tensor in tensors:
+        torch._dynamo.maybe_mark_dynamic(tensor, 0)
+
+
 @cache
 def _compiled_losses() -> Callable[[Stack, Tensor], tuple[Tensor, Tensor]]:
     """Return the compiled losses, one function for all stacks, so that stacks of the same shapes share compiled code."""
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
-    return torch.compile(Stack.losses)
+    fast = _compiled(Stack.losses)
+
+    def losses(stack: Stack, theta: Tensor) -> tuple[Tensor, Tensor]:
+        _let_vary((theta, *stack.tensors.values()))
+        found: tuple[Tensor, Tensor] = fast(stack, theta)
+        return found
+
+    return losses
 
 
 @cache
+def why_not_compiled(device: str) -> str | None:
+    """Return the reason why torch.compile does not work on a device, by compiling a small function; None if it does."""
+    try:
+        with _quiet():
+            _compiled(lambda x: torch.sin(x) + 1.0)(torch.ones(4, device=device))
+    except Exception as error:  # of torch, of its compilers, of a missing library: of any type
+        return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+    return None
+
+
 def check_compile(device: str) -> None:
-    """Check that torch.compile works, by compiling a small function.
+    """Check that torch.compile works.
 
     Raises:
         ValueError: torch.compile fails on this device.
     """
-    try:
-        with _quiet():
-            torch.compile(lambda x: torch.sin(x) + 1.0)(torch.ones(4, device=device))
-    except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    reason = why_not_compiled(device)
+    if reason is not None:
         raise ValueError(
-            f"compile must find a compiler (g++ on a CPU, Triton on a GPU), got {reason[:200]}; install one or leave it out."
-        ) from error
+            f"compile must find a compiler (g++ on a CPU, Triton on a GPU), got {reason}; install one or leave it out."
+        )
 
 
 # Memory.
+
+_STARTS: WeakKeyDictionary[ToyProblem, dict[Any, Tensor]] = WeakKeyDictionary()  # of one problem at most
+
+
+def _start_on(device: str, problem: ToyProblem, which: NDArray[np.int64], dtype: torch.dtype) -> Tensor:
+    """Return the parameters at the start on a GPU, (E, P), from those of the last run: a copy can take longer than 50 steps.
+
+    Kept starts stay valid because the array of the problem is made read-only.
+    """
+    kept = _STARTS.get(problem, {})
+    if (dtype, device) not in kept:
+        _STARTS.clear()
+        kept = {(dtype, device): torch.from_numpy(problem.start).to(device).to(dtype)}
+        if kept[dtype, device].nbytes <= _KEPT_BYTES:
+            problem.start.flags.writeable = False  # a later change would not reach the copy on the device
+            _STARTS[problem] = kept
+    return kept[dtype, device][torch.from_numpy(which).to(device)]
 
 
 def instances_that_fit(problem: ToyProblem, dtype: torch.dtype, device: str, states: int) -> int:

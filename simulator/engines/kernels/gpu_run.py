@@ -56,7 +56,8 @@ _LARGEST_BLOCK = 128
 _STEPS = NEVER - 1  # largest number of steps: kernels count them in 32 bits
 _COORDINATE_STEPS_AT_ONCE = 1 << 34  # coordinates times steps per launch: tenths of a second, so that Ctrl-C works
 _TABLE_BYTES = 1 << 25  # size of the table of values that depend on settings and the step alone
-_GAP_BYTES = 1 << 27  # size of the gaps of every block at every step of a launch
+_GAP_BYTES = 1 << 26  # size of the gaps of every block at every step of a launch; those of two launches are kept
+_HELD_UP_TO = 32  # padded width of a tile whose Hessian fits in the registers of a warp
 _FOLLOWED = 32  # steps per program of the kernel `follow`
 
 
@@ -227,7 +228,10 @@ class Run:
         self._found = torch.full((4, aligned), NEVER, dtype=torch.int32, device=device)[:, : self._columns]
         self._hit, self._above, self._diverged, self._mean = self._found
         self._above.fill_(-1)
-        self._gaps = torch.empty(0, dtype=job.dtype, device=device)
+        self._gaps = [torch.empty(0, dtype=job.dtype, device=device)] * 2
+        self._followed: list[torch.cuda.Event | None] = [None, None]  # when the gaps were read that are there
+        self._turn = 0
+        self._side: torch.cuda.Stream | None = None
         self._whole = self._parts[0].unit.whole
         self._draws = None
         if units[0].sampled:
@@ -336,6 +340,8 @@ class Run:
         steps = max(1, _COORDINATE_STEPS_AT_ONCE // (self._columns * self._job.problem.dimension))
         if not self._whole:
             steps = max(1, min(steps, _GAP_BYTES // (self._columns * self._blocks * 8)))
+            if self._device.type == "cuda" and end - begin > steps and self._side is None:
+                self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         if self._draws is not None:
             steps = min(steps, self._draws.steps)
         running: list[Any] = []
@@ -350,6 +356,8 @@ class Run:
                     running[-1].record()
                     if len(running) > 2:
                         running.pop(0).synchronize()
+        if self._side is not None:
+            torch.cuda.current_stream().wait_stream(self._side)
 
     def _table(self, first: int, last: int) -> torch.Tensor:
         """Return the values that depend on settings and the step alone: (steps `first` to `last`, values, settings)."""
@@ -388,20 +396,35 @@ class Run:
                 *means,
             )
             return
+        # Gaps are followed on a stream of their own, while the next launch writes those of its steps to other memory.
+        self._turn = 1 - self._turn
+        count = steps * self._columns * self._blocks
+        if self._gaps[self._turn].numel() < count:
+            self._gaps[self._turn] = torch.empty(count, dtype=self._job.dtype, device=self._device)
+        gaps, followed = self._gaps[self._turn], self._followed[self._turn]
+        if followed is not None:
+            torch.cuda.current_stream().wait_event(followed)
+        for part in self._parts:
+            self._launch(part, "advance", table, steps, gaps, part.slots, part.slots.numel(), self._blocks)
+        if self._side is None:
+            self._follow(begin, steps, gaps, slots, records)
+            return
+        self._side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._side):
+            self._follow(begin, steps, gaps, slots, records)
+            self._followed[self._turn] = self._side.record_event()
+
+    def _follow(self, begin: int, steps: int, gaps: torch.Tensor, slots: torch.Tensor, records: torch.Tensor) -> None:
+        """Launch the kernels that read the gaps of steps `begin` to `begin + steps`."""
         from quadsim.simulator.engines.kernels.gpu_functions import follow, limits
 
-        count = steps * self._columns * self._blocks
-        if self._gaps.numel() < count:
-            self._gaps = torch.empty(count, dtype=self._job.dtype, device=self._device)
-        for part in self._parts:
-            self._launch(part, "advance", table, steps, self._gaps, part.slots, part.slots.numel(), self._blocks)
         lanes = 128
         columns = -(-self._columns // lanes)
         sizes = (self._blocks, self._width, self._columns)
         if begin == 0:
-            limits[(columns,)](self._gaps, *sizes, self._tolerance, self._below, self._limit, LANES_=lanes, num_warps=4)
+            limits[(columns,)](gaps, *sizes, self._tolerance, self._below, self._limit, LANES_=lanes, num_warps=4)
         follow[(columns, -(-steps // _FOLLOWED))](
-            self._gaps, *sizes, begin, steps, slots, self._below, self._limit, self._hit, self._above, self._diverged,
+            gaps, *sizes, begin, steps, slots, self._below, self._limit, self._hit, self._above, self._diverged,
             records, STEPS_=_FOLLOWED, LANES_=lanes, num_warps=4,
         )  # fmt: skip
 
@@ -427,6 +450,7 @@ class Run:
                 constants["BLOCKS_"] = len(layout.block_sizes)
             elif what == "advance":
                 constants["PARTS_"] = part.shape.parts
+                constants["HELD_"] = part.shape.warps == 1 and padded(size) <= _HELD_UP_TO
         kernel[(programs,)](
             own.hessian, own.extremes, own.minimizer, self._settings, part.error, part.states, part.block_states,
             part.rows, self._width, *arguments, **constants, num_warps=part.shape.warps, maxnreg=part.shape.registers,

@@ -458,7 +458,7 @@ class Source:
         verb = "start" if starting else "advance"
         constants = ", SIZE_: tl.constexpr, PAD_: tl.constexpr, LANES_: tl.constexpr"
         if not starting:
-            constants += ", PARTS_: tl.constexpr"
+            constants += ", PARTS_: tl.constexpr, HELD_: tl.constexpr"
         self._function(f"{verb}_tile_", _arguments(unit, starting=starting) + constants)
         self._tile_problem(starting=starting)
         one = "rows_.to(tl.int64) * width_"
@@ -493,6 +493,8 @@ class Source:
             self._line(f"half_ = {SHUFFLED.replace('i_', 'tl.arange(0, PAD_ // 2)')}")
             self._matrix("h0_", "half_")
             self._matrix("h1_", "(half_ + PAD_ // 2)")
+        if self._shuffles and not starting and not self._program.states:
+            self._held_matrix()
         if not self._shuffles:
             self._thirds("h", "h_")
         self._line("e_ = tl.load(error_ + at_, mask=real_, other=0.0)")
@@ -558,6 +560,23 @@ class Source:
         corner = f"hessian_ + row_ * SIZE_ * SIZE_ + {places[0]} * SIZE_ + {places[1]}"
         mask = f"({rows} < SIZE_)[:, None] & (i_ < SIZE_)[None, :]"
         self._line(f"{name} = tl.load({corner}, mask={mask}, other=0.0)")
+
+    def _held_matrix(self) -> None:
+        """Write the move of a block's Hessian to registers (`HELD_`: a tile of one warp, at most 32 coordinates wide).
+
+        Triton reads a right operand from shared memory at every step. A product with the identity has the layout of a result, in
+        which a thread holds, after the same reordering as that of the errors and a transposition (H is symmetric), exactly what
+        it must supply as right operand. A rule without states has the registers for it.
+        """
+        self._line("if HELD_:")
+        self._depth += 1
+        self._matrix("symmetric_", "i_")
+        self._line("one_ = tl.where(i_[:, None] == i_[None, :], 1.0, 0.0).to(tl.float64)")
+        self._line(PRODUCT.format("held_", "one_", "symmetric_"))
+        self._line(
+            "h_ = tl.reshape(tl.permute(tl.reshape(held_, (PAD_, PAD_ // 8, 4, 2)), (1, 3, 2, 0)), (PAD_, PAD_))"
+        )
+        self._depth -= 1
 
     def _product(self, *, starting: bool) -> None:
         """Write g = e H for the tile.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadsim.simulator.engines.kernels.gpu_blocks import on_host, on_its_way
+from quadsim.simulator.engines.kernels.gpu_blocks import on_its_way
 from quadsim.simulator.engines.kernels.lowering import program
 from quadsim.simulator.engines.kernels.update_source import why_no_update
 from quadsim.simulator.engines.stacks.nvrtc import GpuKernel, why_no_compiler
@@ -240,9 +240,9 @@ class FusedSteps:
         tokens = self.instances * self._problem.tokens_per_step
         return int(min(_STEPS_AT_ONCE, max(1, _TOKENS_AT_ONCE // max(tokens, 1))))
 
-    def look(self) -> NDArray[np.float64]:
-        """Evaluate the unweighted and the optimised loss on all data, (2, E); no step is taken."""
-        return on_host(self.gradient()[1]).astype(np.float64)
+    def look(self) -> Callable[[], NDArray[np.float64]]:
+        """Evaluate both losses (unweighted, optimised) on all data; return what waits for them, (2, E). No step is taken."""
+        return on_its_way(self.gradient()[1].double())
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         """Return the gradient on all data that a rule gets, (slots, P), and the unweighted and the optimised loss, (2, E)."""
@@ -253,20 +253,17 @@ class FusedSteps:
         losses = self._launch(0, np.ones(1), rows, self._all_sequences, self._all_factors, learns=False)
         return self._gradient[:, 0].contiguous(), losses[0]
 
-    def stretch(self, t: int, factors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Take steps t, t + 1, ..., one for every factor.
+    def stretch(self, t: int, factors: NDArray[np.float64]) -> Callable[[], NDArray[np.float64]]:
+        """Start steps t, t + 1, ..., one for every factor.
 
         Args:
             t: the first step.
             factors: the schedule's factors of these steps.
 
         Returns:
-            Unweighted and optimised loss before every step, on the data of that step (its mini-batch), (steps, 2, E).
+            Function that waits for the steps and returns the unweighted and optimised loss before each, on the data of that
+            step (its mini-batch), (steps, 2, E).
         """
-        return self.begin(t, factors)()
-
-    def begin(self, t: int, factors: NDArray[np.float64]) -> Callable[[], NDArray[np.float64]]:
-        """Start what `stretch` does; the result is a function that waits and returns the losses."""
         rows = self._sequences
         if self._form.batched:
             drawn = [self._problem.batch(t + i) for i in range(factors.size)]

@@ -45,7 +45,7 @@ class ModelWork(Work[ModelSweepConfig, ModelPoint, TrainingRun]):
             partition=config.partition,
             dtype=config.dtype,
             device=config.device,
-            compile=config.compile,
+            compile=config.compile or None,
             clip=config.clip,
             stop=config.until == "first",
             **hyperparameters,

@@ -8,9 +8,9 @@ from quadsim.simulator.engines.kernels.update_source import FusedUpdate, why_no_
 from quadsim.simulator.models import Induction, TokenMap, ToyProblem, Transformer
 from quadsim.simulator.models.transformer import _mix, _mix_few
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.training import stepping
+from quadsim.simulator.training import loop, stepping
 from quadsim.simulator.training.loop import train
-from quadsim.simulator.training.stepping import Stepper, _TorchUpdate, check_compile, together
+from quadsim.simulator.training.stepping import Stepper, _TorchUpdate, together, why_not_compiled
 
 SMALL = ToyProblem.generate(Transformer(width=4, layers=1), TokenMap(vocabulary=6), problems=2)
 BATCHES = ToyProblem.generate(Transformer(width=4, layers=1), TokenMap(vocabulary=6, batch=2), problems=2)
@@ -88,8 +88,8 @@ def stepper_of(problem, rule="adam-mini", stretch=4, device="cpu", compile=False
 @pytest.mark.parametrize("problem", [SMALL, BATCHES], ids=["all data", "batches"])
 def test_steps_together_are_single_steps(problem, rule):
     one, many, factors = stepper_of(problem, rule), stepper_of(problem, rule), np.linspace(1.0, 0.1, 12)
-    single = np.concatenate([one.stretch(t, factors[t : t + 1]) for t in range(12)])
-    whole = np.concatenate([many.stretch(t, factors[t : t + 4]) for t in range(0, 12, 4)])
+    single = np.concatenate([one.stretch(t, factors[t : t + 1])() for t in range(12)])
+    whole = np.concatenate([many.stretch(t, factors[t : t + 4])() for t in range(0, 12, 4)])
     np.testing.assert_array_equal(single, whole)
     np.testing.assert_array_equal(one.theta, many.theta)
     assert len(np.unique(whole[:4, 0, 0])) == 4
@@ -102,7 +102,6 @@ def test_what_is_captured_needs_nothing_from_the_host(problem, monkeypatch):
     replayed._captures = True
 
     def capture():
-        replayed._update.start(replayed.theta, lambda: replayed._gradient(0)[0])
         held = dict(vars(replayed))
 
         def replay():
@@ -115,9 +114,36 @@ def test_what_is_captured_needs_nothing_from_the_host(problem, monkeypatch):
 
     monkeypatch.setattr(replayed, "_capture", capture)
     for t in range(0, 12, 4):
-        expected = eager.stretch(t, factors[t : t + 4])
-        np.testing.assert_array_equal(replayed.stretch(t, factors[t : t + 4]), expected)
+        expected = eager.stretch(t, factors[t : t + 4])()
+        np.testing.assert_array_equal(replayed.stretch(t, factors[t : t + 4])(), expected)
     assert torch.equal(eager.theta, replayed.theta)
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_losses_that_are_judged_one_stretch_later_give_the_same_run(stop, monkeypatch):
+    """As on a GPU, where the next stretch is launched first."""
+    rates = np.geomspace(1e-3, 30.0, 8)
+    at_once = train(SMALL, "heavy-ball", lr=rates, steps=45, stop=stop, record=3, tolerance=0.9)
+    judge = loop._Chunk.judge
+    monkeypatch.setattr(loop._Chunk, "judge", lambda self, *, but=None: judge(self, but=0 if but is None else 1))
+    later = train(SMALL, "heavy-ball", lr=rates, steps=45, stop=stop, record=3, tolerance=0.9)
+    for name in ("loss", "loss_weighted", "steps_to_tolerance", "steps_to_stay", "status", "stopped", "final_loss"):
+        np.testing.assert_array_equal(getattr(later, name), getattr(at_once, name), err_msg=name)
+    assert len(np.unique(at_once.stopped)) > 2
+
+
+@pytest.mark.slow  # importing what traces takes five seconds
+def test_the_compiled_functions_are_whole_graphs():
+    """A part that torch cannot trace would run as single operations, without a word."""
+    stack, rule = SMALL.stack(dtype=torch.float32), RULES["adam"]
+    explained = torch._dynamo.explain(type(stack).losses)(stack, stack.start())
+    assert (explained.graph_count, explained.break_reasons) == (1, [])
+    update = _TorchUpdate(rule, settings_of("adam", 2), SMALL.partition("module"), compile=False)
+    theta = stack.start()
+    update(theta, torch.ones_like(theta), 1.0)
+    arguments = (theta, torch.ones_like(theta), update._states, update._clocks, update._settings, None)
+    explained = torch._dynamo.explain(update._advance)(*arguments)
+    assert (explained.graph_count, explained.break_reasons) == (1, [])
 
 
 def test_a_graph_is_made_anew_only_for_half():
@@ -154,10 +180,10 @@ def test_a_missing_compiler_is_one_line(monkeypatch):
         raise RuntimeError("no g++\nfound")
 
     monkeypatch.setattr(torch, "compile", broken)
-    check_compile.cache_clear()
+    why_not_compiled.cache_clear()
     with pytest.raises(ValueError, match=r"must find a compiler .*, got no g\+\+; install one or leave it out\.$"):
         train(SMALL, "adam", lr=0.01, steps=2, compile=True)
-    check_compile.cache_clear()
+    why_not_compiled.cache_clear()
 
 
 @pytest.mark.slow
@@ -179,8 +205,8 @@ def test_a_graph_has_the_bits_of_its_steps(problem, rule):
     graph, eager = (stepper_of(problem, rule, device="cuda") for _ in range(2))
     eager._captures, factors = False, np.linspace(1.0, 0.1, 12)
     for t in range(0, 12, 4):
-        expected = eager.stretch(t, factors[t : t + 4])
-        np.testing.assert_array_equal(graph.stretch(t, factors[t : t + 4]), expected)
+        expected = eager.stretch(t, factors[t : t + 4])()
+        np.testing.assert_array_equal(graph.stretch(t, factors[t : t + 4])(), expected)
     np.testing.assert_array_equal(eager.theta.cpu(), graph.theta.cpu())
 
 
