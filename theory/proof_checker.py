@@ -41,9 +41,9 @@ def _follows(claim: Any, premises: Any, identity: bool = False) -> bool:
         return same and all(x.lhs.assumptions0.get("invertible") for x in needed)
     known = [y for x in parts if all(s.is_commutative for s in x.free_symbols) for y in (x, *domain(x))]
     require(not contradictory(known), "what it uses contradicts itself")
-    facts, proved = [*known, sp.Not(claim)], same
-    if not (same or identity):
-        proved = contradictory(facts) or contradictory([*facts, *(x.xreplace(names) for x in facts)])
+    facts = [*known, sp.Not(claim)]
+    more = [*facts, *(x.xreplace(names) for x in facts)]
+    proved = same if same or identity else contradictory(facts) or contradictory(more)
     if proved is None:
         raise Undecided("Z3 does not decide it within its limit")
     return proved and all(_follows(x, premises) for x in needed)

@@ -57,7 +57,7 @@ WORDS |= {"+": sp.Add, "*": sp.Mul, "^": sp.Pow, "/": sp.Rational, "pi": lambda:
 WORDS |= {word: partial(kind, evaluate=False) for word, kind in _LOGIC.items()}
 WORDS |= {">=": lambda a, b: WORDS["<="](b, a), ">": lambda a, b: WORDS["<"](b, a)}
 
-_Z3 = {sp.Eq: op.eq, sp.Ne: op.ne, sp.Le: op.le, sp.Ge: op.ge, sp.Lt: op.lt, sp.Gt: op.gt}
+_Z3: dict[Any, Any] = {sp.Eq: op.eq, sp.Ne: op.ne, sp.Le: op.le, sp.Ge: op.ge, sp.Lt: op.lt, sp.Gt: op.gt}
 _Z3 |= {sp.And: z3.And, sp.Or: z3.Or, sp.Not: z3.Not, sp.Implies: z3.Implies, sp.Add: z3.Sum, sp.Mul: z3.Product}
 _Z3 |= {type(sp.true): lambda: z3.BoolVal(True), type(sp.false): lambda: z3.BoolVal(False)}
 _Z3[sp.Abs] = lambda a: z3.If(a >= 0, a, -a)

@@ -399,7 +399,7 @@ def _start_on(device: str, problem: ToyProblem, which: NDArray[np.int64], dtype:
     kept = _STARTS.get(problem, {})
     if (dtype, device) not in kept:
         _STARTS.clear()
-        kept = {(dtype, device): torch.from_numpy(problem.start).to(device).to(dtype)}
+        kept = {(dtype, device): torch.tensor(problem.start, device=device).to(dtype)}
         if kept[dtype, device].nbytes <= _KEPT_BYTES:
             problem.start.flags.writeable = False  # a later change would not reach the copy on the device
             _STARTS[problem] = kept

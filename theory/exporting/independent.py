@@ -5,7 +5,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from quadsim.theory.exporting.document import proof_document
-from quadsim.theory.proof_checker import Rejected, Undecided, check_document
+from quadsim.theory.proof_checker import Undecided, check_document
+from quadsim.theory.proof_language import Rejected
 from quadsim.theory.statements.derived.graph import Derived
 from quadsim.theory.statements.proving import Discharge, Step
 from quadsim.theory.statements.theorem import Theorem

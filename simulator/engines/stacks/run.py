@@ -29,9 +29,10 @@ Kernel = Callable[[int, Sequence[Any]], None]
 _WIDEST = 32
 _MOST_TOKENS = 16  # of a sequence: a thread keeps its scores in registers
 _MOST_SHARED = 227 * 1024  # bytes of a block on an H100, which the tests on a CPU assume
-_TOKENS_AT_ONCE = (
-    1 << 24
-)  # tokens times steps of a launch: milliseconds, as the host judges one while the next one runs
+# Operations of a launch: some twenty milliseconds of an H100. The host judges one while the next one runs, and what it does after
+# the last one is not hidden.
+_WORK_AT_ONCE = 4e11
+_UPDATE_IN_TOKENS = 10  # the update of a parameter takes about as long as its products with this many tokens
 _STEPS_AT_ONCE = 256
 _SHARE = 0.8  # share of the free memory of a GPU that is used
 _THREADS = (256, 128, 64)  # of a block, where a row has one thread
@@ -227,7 +228,11 @@ class FusedSteps:
         self._alive = torch.arange(instances * copies, dtype=torch.int32, device=self._device)
 
     def _tensor(self, array: NDArray[np.float64] | NDArray[np.int64], dtype: torch.dtype) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device, dtype)
+        tensor = torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
+        if self._device.type == "cpu":
+            return tensor
+        # From pageable memory a copy would wait until the launch before it has ended, and the host with it.
+        return tensor.pin_memory().to(self._device, non_blocking=True)
 
     @property
     def instances(self) -> int:
@@ -237,21 +242,25 @@ class FusedSteps:
     @property
     def longest(self) -> int:
         """Number of steps that are worth one launch."""
-        tokens = self.instances * self._problem.tokens_per_step
-        return int(min(_STEPS_AT_ONCE, max(1, _TOKENS_AT_ONCE // max(tokens, 1))))
+        tokens = self._problem.tokens_per_step + _UPDATE_IN_TOKENS
+        return int(np.clip(_WORK_AT_ONCE // (6.0 * self.theta.numel() * tokens), 1, _STEPS_AT_ONCE))
 
     def look(self) -> Callable[[], NDArray[np.float64]]:
         """Evaluate both losses (unweighted, optimised) on all data; return what waits for them, (2, E). No step is taken."""
-        return on_its_way(self.gradient()[1].double())
+        return on_its_way(self._evaluate().double())
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         """Return the gradient on all data that a rule gets, (slots, P), and the unweighted and the optimised loss, (2, E)."""
+        losses = self._evaluate()
+        return self._gradient[:, 0].contiguous(), losses
+
+    def _evaluate(self) -> Tensor:
+        """Evaluate gradient and losses on all data without a step; return the losses, (2, E)."""
         rows = self._sequences  # read where steps take mini-batches alone
         if self._form.batched:
             number = int(self._all_sequences.max())
             rows = torch.arange(number, dtype=torch.int32, device=self._device).repeat(self._which.size, 1)
-        losses = self._launch(0, np.ones(1), rows, self._all_sequences, self._all_factors, learns=False)
-        return self._gradient[:, 0].contiguous(), losses[0]
+        return self._launch(0, np.ones(1), rows, self._all_sequences, self._all_factors, learns=False)[0]
 
     def stretch(self, t: int, factors: NDArray[np.float64]) -> Callable[[], NDArray[np.float64]]:
         """Start steps t, t + 1, ..., one for every factor.
