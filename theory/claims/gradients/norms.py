@@ -27,8 +27,8 @@ _MOMENTS = ("start", "trained")
 
 
 def _correlation(setting: Setting) -> Found:
-    number, width = setting.pick(tiny=2, quick=8, full=20), setting.pick(tiny=2, quick=8, full=8)
-    words = setting.pick(tiny=8, quick=32, full=32)
+    number, width = setting.pick(tiny=2, quick=4, full=20), setting.pick(tiny=2, quick=8, full=8)
+    words = setting.pick(tiny=8, quick=16, full=32)
     tasks: dict[str, Task] = {
         "token-map": TokenMap(vocabulary=words),
         "text-char": Text(vocabulary=words - 1, tokens=4, sequences=16, batch=None),

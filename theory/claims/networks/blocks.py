@@ -90,7 +90,7 @@ def _class_cells(setting: Setting) -> list[tuple[str, float]]:
 def _class_cell(part: tuple[str, float], setting: Setting) -> pd.DataFrame:
     where, classes = part
     vectors, steps = _BESIDE.get(where, (_VECTORS, 0))
-    vectors = setting.pick(tiny=min(vectors, 250), quick=min(vectors, 1000), full=vectors)
+    vectors = setting.pick(tiny=min(vectors, 250), quick=min(vectors, 500), full=vectors)
     found = _rows_at(
         classes, setting, vectors, min(steps, setting.pick(tiny=2, quick=100, full=100)), 12 if where else 24
     )

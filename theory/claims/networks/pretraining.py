@@ -43,7 +43,7 @@ def _pretrained(init: str | float, steps: tuple[int, ...], seeds: int, setting: 
 def _pretrained_cell(start: str, setting: Setting) -> pd.DataFrame:
     """Return curvature and race of every judged seed, fresh and pretrained, from one law of the start."""
     seeds = setting.pick(tiny=2, quick=4, full=seeds_for(_JUDGED[start]))
-    before = setting.pick(tiny=3, quick=50, full=600)
+    before = setting.pick(tiny=3, quick=30, full=600)
     steps = setting.pick(tiny=2, quick=10, full=60)
     after = _problem(_STARTS[start], "second", seeds, setting)
     theta = _pretrained(_STARTS[start], (before,), seeds, setting)[0]

@@ -52,7 +52,7 @@ def _coupled(coupling: float, setting: Setting, seeds: int = _SEEDS) -> pd.DataF
             heterogeneity=(heterogeneity,),
             coupling=(coupling,),
             optimizers=(*pairs.values(), *pairs),
-            steps=setting.pick(tiny=300, quick=5000, full=20_000),
+            steps=setting.pick(tiny=300, quick=3000, full=20_000),
             tolerance=tolerance,
             seeds=setting.pick(tiny=6, quick=6, full=seeds),
             seed=setting.seed,
