@@ -106,7 +106,7 @@ def test_is_kept_clean(path):
     assert [cell.id for cell in notebook.cells] == [str(number) for number in range(len(notebook.cells))]
     assert set(notebook.metadata) == {"kernelspec"}
     assert notebook.metadata.kernelspec.name == "python3"
-    allowed = {"parameters", "figure", "widget"}
+    allowed = {"parameters", "figure", "widget", "explore"}
     assert all(
         set(cell.metadata) <= {"tags"} and set(cell.metadata.get("tags", [])) <= allowed for cell in notebook.cells
     )
