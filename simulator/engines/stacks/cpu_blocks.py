@@ -225,6 +225,7 @@ def norm(w, gain, a, x, normed, factor, y, rows, columns):
             v = load(a, x + f * columns + c) - mean
             square = fma(v, v, square)
         by = number(1.0) / sqrt(fma(square, over, number(1e-5)))
+        by = by + (square - square)  # squares that overflow are NaN, a divergence: by 0, all logits would be those of a guess
         store(a, factor + c, by)
         for f in range(rows):
             v = (load(a, x + f * columns + c) - mean) * by

@@ -104,6 +104,14 @@ def test_gradients_are_those_of_the_model(form, one_lane_less):
     assert difference(problem_of(form), interpreted()) < 1e-5
 
 
+def test_squares_that_overflow_in_a_norm_diverge(one_lane_less):
+    problem = problem_of("post")
+    stack, engine = problem.stack(dtype=torch.float32), cpu_run.FusedGradient(problem, torch.float32, interpreted())
+    with np.errstate(all="ignore"):
+        losses = engine.losses(stack, torch.full_like(stack.start(), 1e25) * stack.start().sign())
+    assert all(bool(torch.isnan(each).all()) for each in losses)
+
+
 def test_in_float64_too(one_lane_less):
     assert difference(problem_of("post"), interpreted("float64"), torch.float64) < 1e-13
 
