@@ -126,9 +126,12 @@ class _File:
         for step in theorem["steps"][-1:]:
             require(known[step["label"]][0] == self.read(theorem["statement"]), "the last step is not the statement")
             require(not any(known[step["label"]][1:]), "the statement holds at some steps only")
-        entries = sorted({step["entry"] for step in theorem["steps"] if step["method"] == "table"})
+        wanted = {x for step in theorem["steps"] for x in (step["label"], *step["uses"])}
+        for step in reversed(theorem["lemmas"]):
+            wanted.update(step["uses"] if step["label"] in wanted else ())
+        steps = [x for x in (*theorem["lemmas"], *theorem["steps"]) if x["label"] in wanted and x["method"] == "table"]
         verdict = "proved" if theorem["steps"] else "lemmas proved"
-        return {"theorem": theorem["name"], "verdict": verdict, "rests on": entries}
+        return {"theorem": theorem["name"], "verdict": verdict, "rests on": sorted({x["entry"] for x in steps})}
 
 
 def check_document(document: Any) -> list[dict[str, Any]]:
