@@ -12,7 +12,18 @@ from typing import Any
 
 import sympy as sp
 
-from quadsim.theory.proof_language import WORDS, Rejected, Sum, contradictory, domain, indices, read, require, signs
+from quadsim.theory.proof_language import (
+    WORDS,
+    Rejected,
+    Sum,
+    contradictory,
+    domain,
+    indices,
+    read,
+    require,
+    rests_on,
+    signs,
+)
 
 
 class Undecided(Rejected):
@@ -126,12 +137,8 @@ class _File:
         for step in theorem["steps"][-1:]:
             require(known[step["label"]][0] == self.read(theorem["statement"]), "the last step is not the statement")
             require(not any(known[step["label"]][1:]), "the statement holds at some steps only")
-        wanted = {x for step in theorem["steps"] for x in (step["label"], *step["uses"])}
-        for step in reversed(theorem["lemmas"]):
-            wanted.update(step["uses"] if step["label"] in wanted else ())
-        steps = [x for x in (*theorem["lemmas"], *theorem["steps"]) if x["label"] in wanted and x["method"] == "table"]
         verdict = "proved" if theorem["steps"] else "lemmas proved"
-        return {"theorem": theorem["name"], "verdict": verdict, "rests on": sorted({x["entry"] for x in steps})}
+        return {"theorem": theorem["name"], "verdict": verdict, "rests on": rests_on(theorem)}
 
 
 def check_document(document: Any) -> list[dict[str, Any]]:
