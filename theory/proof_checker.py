@@ -13,6 +13,7 @@ from typing import Any
 import sympy as sp
 
 from quadsim.theory.proof_language import WORDS, Rejected, Sum, contradictory, domain, indices, read, require, signs
+from quadsim.theory.proof_language import rests_on as entries_of
 
 
 class Undecided(Rejected):
@@ -126,9 +127,8 @@ class _File:
         for step in theorem["steps"][-1:]:
             require(known[step["label"]][0] == self.read(theorem["statement"]), "the last step is not the statement")
             require(not any(known[step["label"]][1:]), "the statement holds at some steps only")
-        entries = sorted({step["entry"] for step in theorem["steps"] if step["method"] == "table"})
         verdict = "proved" if theorem["steps"] else "lemmas proved"
-        return {"theorem": theorem["name"], "verdict": verdict, "rests on": entries}
+        return {"theorem": theorem["name"], "verdict": verdict, "rests on": entries_of(theorem)}
 
 
 def check_document(document: Any) -> list[dict[str, Any]]:

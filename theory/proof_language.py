@@ -75,6 +75,15 @@ def read(node: Any, letters: Mapping[str, Any]) -> Any:
     return letters[node] if isinstance(node, str) else sp.Integer(node)
 
 
+def rests_on(theorem: Any) -> list[str]:
+    """Return the entries of the table that the steps of a theorem use, also through lemmas."""
+    wanted = {x for step in theorem["steps"] for x in (step["label"], *step["uses"])}
+    for step in reversed(theorem["lemmas"]):
+        wanted.update(step["uses"] if step["label"] in wanted else ())
+    steps = [x for x in (*theorem["lemmas"], *theorem["steps"]) if x["label"] in wanted and x["method"] == "table"]
+    return sorted({x["entry"] for x in steps})
+
+
 def indices(x: Any) -> str:
     """Return the kinds of index that an expression has: i, p and l."""
     for over in sorted(x.atoms(_Opaque), key=sp.count_ops, reverse=True):

@@ -35,6 +35,18 @@ def test_proofs_are_accepted(name):
     assert bool(found["rests on"]) == (THEOREMS[name].derivation is not None)
 
 
+def test_entries_that_a_lemma_uses_are_named():
+    theorem = {
+        "lemmas": [
+            {"label": "a", "method": "table", "entry": "trusted", "uses": []},
+            {"label": "b", "method": "z3", "uses": ["a"]},
+            {"label": "c", "method": "table", "entry": "of no use here", "uses": []},
+        ],
+        "steps": [{"label": "d", "method": "z3", "uses": ["b"]}],
+    }
+    assert proof_language.rests_on(theorem) == ["trusted"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(THEOREMS) - set(QUICK)))
 def test_all_proofs_are_accepted(name):

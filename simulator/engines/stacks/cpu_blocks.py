@@ -57,7 +57,7 @@ def blocks_source(dtype: str, lanes: int) -> str:
         dtype: "float64" or "float32".
         lanes: numbers in a vector, a multiple of four.
     """
-    digits, low = (40, -700.0) if dtype == "float64" else (16, -87.0)
+    digits, low = (40, -709.0) if dtype == "float64" else (16, -88.0)
     coarse = int(_LN2 * 2**digits)
     head = {
         "LANES": lanes,
@@ -152,7 +152,8 @@ inlined = njit(forceinline=True, error_model="numpy", no_cpython_wrapper=True, n
 
 @inlined
 def exp(x):
-    """exp(x) = 2^k exp(r) with |r| <= ln(2)/2; below exp(LOW) it ends there, and NaN stays NaN."""
+    """exp(x) = 2^k exp(r) with |r| <= ln(2)/2; NaN stays NaN. At LOW and below, the bits of 2^k are those of 0, and so is exp(x):
+    a share of 1e-38 would give gradients whose sign moves SignSGD by a whole step."""
     x = larger(number(LOW), x)
     n = fma(x, number(LOG2E), number(ROUND))
     k = n - number(ROUND)
@@ -225,6 +226,7 @@ def norm(w, gain, a, x, normed, factor, y, rows, columns):
             v = load(a, x + f * columns + c) - mean
             square = fma(v, v, square)
         by = number(1.0) / sqrt(fma(square, over, number(1e-5)))
+        by = by + (square - square)  # squares that overflow are NaN, a divergence: by 0, all logits would be those of a guess
         store(a, factor + c, by)
         for f in range(rows):
             v = (load(a, x + f * columns + c) - mean) * by

@@ -60,11 +60,14 @@ def interpreted(dtype="float32", mutation=None):
     def add_four(array, at, *four):
         array[at : at + 4] += [vector.sum() for vector in four]
 
+    def power(n):
+        return np.where(n < np.finfo(real).minexp, real(0.0), np.exp2(n))  # the bits of the exponent are then 0
+
     names = {
         "np": np, "math": math, "njit": lambda **_: lambda function: function, "absolute": np.abs, "sqrt": np.sqrt,
         "fma": lambda a, b, c: a * b + c, "pick": lambda array, at: array[at], "store": store, "add_four": add_four,
         "larger": lambda a, b: np.where(a > b, a, b), "unless_negative": lambda a, other, negative: np.where(a < 0, negative, other),
-        "power_of_two": lambda a: np.exp2(a - real({"float32": 1.5 * 2**23, "float64": 1.5 * 2**52}[dtype])),
+        "power_of_two": lambda a: power(a - real({"float32": 1.5 * 2**23, "float64": 1.5 * 2**52}[dtype])),
         "vectors": types.SimpleNamespace(
             vectors_of=lambda lanes, kind: (
                 lambda array, at: array[at : at + LANES].copy(),
@@ -110,6 +113,24 @@ def difference(form, kernel=None, dtype=torch.float32):
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients_are_those_of_the_model(form, one_lane_less):
     assert difference(form, interpreted()) < 1e-5
+
+
+def test_squares_that_overflow_in_a_norm_diverge(one_lane_less):
+    problem = problem_of("post")
+    stack, engine = problem.stack(dtype=torch.float32), cpu_run.FusedGradient(problem, torch.float32, interpreted())
+    with np.errstate(all="ignore"):
+        losses = engine.losses(stack, torch.full_like(stack.start(), 1e25) * stack.start().sign())
+    assert all(bool(torch.isnan(each).all()) for each in losses)
+
+
+def test_shares_that_vanish_give_no_gradient(one_lane_less):
+    problem = problem_of("relu")
+    stack = problem.stack(dtype=torch.float32)
+    theta = 1e3 * stack.start()
+    found = cpu_run.FusedGradient(problem, torch.float32, interpreted()).gradient(stack, theta)[0]
+    expected = stack.gradient(theta)[0]
+    assert bool((expected == 0.0).any())
+    assert bool(((found == 0.0) | (expected != 0.0)).all())
 
 
 def test_in_float64_too(one_lane_less):
