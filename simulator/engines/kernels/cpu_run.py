@@ -22,7 +22,6 @@ from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.kernels.cache import say_if_new
 from quadsim.simulator.engines.kernels.machine import CompiledModule, made_with, native_lanes, number_of_threads
 from quadsim.simulator.engines.kernels.program import STRETCH, CpuKernel, variant
-from quadsim.simulator.engines.kernels.streams.cpu_source import SAMPLES_AT_ONCE
 from quadsim.simulator.problems.coupling import inner_sizes
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule
@@ -134,7 +133,7 @@ def _derive_kernel(rule: Rule, variants: tuple[int, ...], what: dict[str, Any]) 
 class _Run:
     """The arrays of one run, and the calls of the kernel.
 
-    Shapes: errors (jobs, 2, P, lanes), states (jobs, states, P, lanes), clocks (tiles, clocks, lanes). Everything that a job
+    Shapes: errors (jobs, 2, P, lanes), on a stream (jobs, 1, P, lanes), states (jobs, states, P, lanes), clocks (tiles, clocks, lanes). Everything that a job
     writes is in rows of its own, so that threads need no lock. Job j has the settings of tile j mod tiles. Packed, its lane i
     runs pair j * lanes + i of problem and setting, where the pairs of a problem follow each other.
     """
@@ -175,7 +174,8 @@ class _Run:
         blocks = len(self._sizes)
         self._clocks = self._aligned((self._tiles, kernel.clocks, lanes), np.dtype(np.float64))
         self._clocks[:] = 1.0
-        self._error = self._aligned((self._jobs, 2, self._dimension, lanes))
+        places = 1 if self._sampler is not None else 2  # gradients of samples are made of residuals, not of errors
+        self._error = self._aligned((self._jobs, places, self._dimension, lanes))
         errors = problem.layout.flatten(problem.initial_error)
         if packed:
             self._error[:, 0] = self._by_lane(errors)
@@ -203,13 +203,15 @@ class _Run:
         self._products = int(np.sum(outer**2))
         self._divided = divided
 
-        # A gradient of samples is made with R, which takes the place of H (`streams`).
+        # A gradient of samples is made with x = R z; a triangular root, for the gap, takes the place of H (`streams`).
         self._sampler = None
         if isinstance(job.oracle, Stream):
             from quadsim.simulator.engines.kernels.streams.sampling import Sampler  # imports Numba
 
             self._sampler = Sampler(problem, job.oracle, self._dtype)
-        matrices = problem.hessian if self._sampler is None else {size: problem.root(size) for size in problem.hessian}
+        matrices = problem.hessian
+        if self._sampler is not None:
+            matrices = {size: _triangular_root(problem.root(size)) for size in problem.hessian}
         self._hessian = self._aligned((problem.problems, self._products))
         for size, members in problem.layout.groups.items():
             for position, block in enumerate(members):
@@ -301,8 +303,8 @@ class _Run:
         if self._sampler is None:
             return ranges, steps
         fit = _DRAWN_BYTES // (self._sampler.bytes_per_step * -(-longest // each))
-        # An even number, as errors are at two places in turn; a batch that is larger than the buffer gets what it needs.
-        return ranges, min(steps, fit // STRETCH * STRETCH) if fit >= STRETCH else max(2, fit // 2 * 2)
+        # A batch that is larger than the buffer gets what it needs.
+        return ranges, min(steps, fit // STRETCH * STRETCH) if fit >= STRETCH else max(1, fit)
 
     def _advance(
         self, begin: int, steps: int, factors: NDArray[Any], ranges: list[tuple[int, int]], workers: "_Workers"
@@ -327,8 +329,8 @@ class _Run:
             if self._sampler is not None:
                 drawn = first // self._tiles
                 draws = self._sampler.draw(drawn, -(-last // self._tiles), begin, steps)
-                rooms = self._aligned((3, self._dimension * lanes)), self._aligned((SAMPLES_AT_ONCE * lanes,))
-                extra = (self._outers, self._widths, drawn, *draws, *rooms, np.zeros(1, dtype=np.int64))
+                rooms = self._aligned((2 * job.oracle.batch * lanes,)), self._aligned((lanes,))
+                extra = (self._outers, self._widths, drawn, *draws, *rooms)
             self._kernel.run_(
                 first, last, begin, steps, job.record, record_at, job.tolerance, self._tiles, self._dimension,
                 self._sizes, self._coordinates, self._entries,
@@ -339,6 +341,13 @@ class _Run:
             )  # fmt: skip
 
         workers.all(call, ranges)
+
+
+def _triangular_root(root: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the upper triangular T with T T' = R R', for matrices R (..., P, P) that may be singular."""
+    # R' with its columns reversed is Q U, so that R R' = F U'U F with the reversing F, and T = F U' F.
+    upper = np.linalg.qr(np.swapaxes(root[..., ::-1, :], -1, -2), mode="r")
+    return np.ascontiguousarray(np.swapaxes(upper, -1, -2)[..., ::-1, ::-1])
 
 
 def _ranges(number: int, parts: int) -> Iterator[tuple[int, int]]:

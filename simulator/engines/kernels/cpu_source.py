@@ -54,8 +54,6 @@ from quadsim.simulator.engines.kernels.streams.cpu_source import (
     SAMPLED_DECORATOR,
     SAMPLED_FUNCTIONS,
     SAMPLED_LOOP,
-    SAMPLES_AT_ONCE,
-    TURN,
 )
 from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.rules.rule import Rule
@@ -173,7 +171,7 @@ class _Source:
         for line in _HEADER.splitlines():
             self._line(line)
         constants = {"LANES_": self._lanes, "STRETCH_": STRETCH, "STEP_VALUES_": self.step_values}
-        for key, value in (constants | ({"AT_ONCE_": SAMPLES_AT_ONCE} if self._sampled else {})).items():
+        for key, value in constants.items():
             self._line(f"{key} = {value}")
         self._line(f"STATES_, BLOCK_STATES_ = {len(self._program.states)}, {len(self._program.block_states)}")
         self._line(f"real_ = np.{self._dtype}")
@@ -340,8 +338,6 @@ class _Source:
                 self._product(rows)
             for row in range(rows):
                 self._coordinate(phase, row, starting=starting, first=first, last=last, kept=more and not in_registers)
-            if self._sampled and last and not starting:
-                self._line(TURN)
             self._depth -= opening.startswith("for")
             if len(self._lines) == before:
                 self._lines.pop()  # nothing to do for these rows
@@ -356,21 +352,23 @@ class _Source:
         )
 
     def _product(self, rows: int) -> None:
-        """Write the loop that evaluates `rows` rows of H_l e, one fused multiply-add per entry, in the order of the columns."""
+        """Write the loop that evaluates `rows` numbers of the gradient, one fused multiply-add per column of H_l or per sample."""
         self._line(f"{', '.join(f'g__{r}' for r in range(rows))} = {', '.join(['number_(0.0)'] * rows)}")
-        width, columns = ("width_", "columns_") if self._divided or self._sampled else ("size_", "now_")
+        if self._sampled:  # sum_k r_k x_k, which are divided by the square root of the batch
+            self._open("for k_ in range(samples_):")
+            self._line("r_ = load_(left_, left_at_ + k_ * LANES_)")
+            for row in range(rows):
+                self._line(f"g__{row} = fma_(spread_(pick_(x_, x_at_ + k_ * stride_ + i_ + {row})), r_, g__{row})")
+            self._close()
+            return
+        width, columns = ("width_", "columns_") if self._divided else ("size_", "now_")
         self._line(f"row_ = hessian_at_ + i_ * {width}")
         self._open(f"for j_ in range({width}):")
-        self._line(f"e_ = load_({'sum_' if self._sampled else 'error_'}, {columns} + j_ * LANES_)")
+        self._line(f"e_ = load_(error_, {columns} + j_ * LANES_)")
         for row in range(rows):
             entry = self._of_problem("hessian_", f"row_ + {row} * {width} + j_")
             self._line(f"g__{row} = fma_({entry}, e_, g__{row})")
         self._close()
-        if self._sampled:
-            self._open("if is_divided_:")
-            for row in range(rows):
-                self._line(f"g__{row} = g__{row} / spread_(count_of_samples_)")
-            self._close()
 
     def _of_problem(self, array: str, place: str) -> str:
         """Return a number of a problem as a vector: the same in all lanes, or that of every lane's own problem."""

@@ -1,4 +1,8 @@
-"""Draw the samples of a stream for the fused engine, z ~ N(0, I) and the labels' errors, in one compiled function.
+"""Draw the samples of a stream for the fused engine, x = R z with z ~ N(0, I) and the labels' errors, in one compiled function.
+
+Both are divided by the square root of the batch: of these, the gradient is the sum of the residuals times x (`cpu_source`).
+R = V sqrt(lambda) of every block, as in `BlockQuadratic.root`. The settings of a problem share its samples, so that
+turning them costs little where there are several settings.
 
 The counters and the uniform numbers are those of `support.draws`, bit for bit. Their logarithm, sine and cosine are evaluated
 here by polynomials, in loops over arrays that LLVM turns into vector instructions: the functions of NumPy, called from compiled
@@ -22,6 +26,7 @@ from quadsim.simulator.support.draws import Purpose
 
 __all__ = ["Sampler"]
 
+_AT_ONCE = 4  # numbers in a vector
 _LOG_TERMS = 11  # of 2 artanh(s) = log((1 + s)/(1 - s)), |s| <= .172
 _SIN_TERMS, _COS_TERMS = 8, 9  # of x in [-pi/4, pi/4]
 
@@ -38,29 +43,43 @@ class Sampler:
     def __init__(self, problem: BlockQuadratic, oracle: Stream, dtype: np.dtype[Any]) -> None:
         self._oracle, self._dtype, self._index = oracle, dtype, problem.index
         self._even = problem.dimension + problem.dimension % 2
+        self._widths = np.array(problem.block_sizes)
+        self._stride = problem.dimension + -problem.block_sizes[-1] % _AT_ONCE
+        self._roots = _padded_roots(problem) / math.sqrt(oracle.batch)
         self._key = (np.uint64(problem.seed & 0xFFFFFFFF), np.uint64((problem.seed >> 32) & 0xFFFFFFFF))
 
     @property
     def bytes_per_step(self) -> int:
         """Memory of the samples of one problem in one step."""
-        return self._oracle.batch * (self._even + 1) * (8 + self._dtype.itemsize)
+        return self._oracle.batch * (self._stride + 1) * (8 + self._dtype.itemsize)
 
     def draw(self, first: int, last: int, begin: int, steps: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return z and v xi of problems `first` to `last` - 1 at `steps` steps from `begin` on.
+        """Return x and v xi of problems `first` to `last` - 1 at `steps` steps from `begin` on, over the square root of b.
 
         Returns:
-            Arrays (problems, steps, b, P), where an odd P is followed by a number that is not used, and (problems, steps, b).
+            Arrays (problems, steps, b, P), where P may be followed by numbers that are not used, and (problems, steps, b).
         """
         oracle = self._oracle
         shape = (last - first, steps, oracle.batch)
-        features, labels = np.empty((*shape, self._even)), np.zeros(shape)
+        features, labels = np.empty((*shape, self._stride)), np.zeros(shape)
+        z = np.empty(oracle.batch * self._even)
         scratch = np.empty((4, oracle.batch * max(self._even // 2, 1)))
         law = 0 if not oracle.label_noise else 1 if oracle.noise_law == "normal" else 2
-        _kernel().run_(self._index[first:last], *self._key, begin, scratch, law, features, labels)
+        roots = self._roots[first:last]
+        _kernel().run_(self._index[first:last], *self._key, begin, scratch, law, self._widths, roots, z, features, labels)
         if law == 2:
             labels = unit_noise(oracle.noise_law, labels)
-        labels *= oracle.label_noise
+        labels *= oracle.label_noise / math.sqrt(oracle.batch)
         return features.astype(self._dtype, copy=False), labels.astype(self._dtype, copy=False)
+
+
+def _padded_roots(problem: BlockQuadratic) -> NDArray[np.float64]:
+    """Return R' of every block, one after the other, (M, numbers): its rows are filled up with 0 to whole vectors."""
+    every: dict[int, NDArray[np.float64]] = {}
+    for size, members in problem.layout.groups.items():
+        turned = np.pad(np.swapaxes(problem.root(size), -1, -2), ((0, 0), (0, 0), (0, 0), (0, -size % _AT_ONCE)))
+        every |= {int(block): turned[:, at].reshape(problem.problems, -1) for at, block in enumerate(members)}
+    return np.concatenate([every[block] for block in range(len(every))], axis=1)
 
 
 @lru_cache(maxsize=1)
@@ -82,7 +101,7 @@ def _source() -> str:
     return _SOURCE.format(
         log=_polynomial("s2_", log), sine=_polynomial("x2_", sine), cosine=_polynomial("x2_", cosine),
         sample=int(Purpose.SAMPLE) << 28, label=int(Purpose.LABEL) << 28, ln2=math.log(2.0), turn=2.0 * math.pi,
-        root_half=math.sqrt(0.5),
+        root_half=math.sqrt(0.5), at_once=_AT_ONCE,
     )  # fmt: skip
 
 
@@ -92,6 +111,12 @@ _SOURCE = '''\
 import numpy as np
 from numba import njit
 
+from quadsim.simulator.engines.kernels import cpu_vectors as vectors_
+from quadsim.simulator.engines.kernels.cpu_vectors import fma as fma_
+from quadsim.simulator.engines.kernels.cpu_vectors import pick as pick_
+from quadsim.simulator.engines.kernels.cpu_vectors import store as store_
+
+load_, spread_, number_ = vectors_.vectors_of({at_once}, np.float64)
 part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
@@ -148,13 +173,50 @@ def normals_(count_, one_, two_, first_, second_):
         second_[n_] = radius_ * b_
 
 
+@part_
+def turn_(batch_, even_, widths_, roots_, roots_at_, z_, x_, x_at_, stride_):
+    """Write x = R z of the samples of a step; the numbers of a vector that lie beyond a block are overwritten later."""
+    column_ = 0
+    for block_ in range(widths_.size):
+        width_ = widths_[block_]
+        padded_ = (width_ + {at_once} - 1) // {at_once} * {at_once}
+        for i_ in range(0, width_, {at_once}):
+            k_ = 0
+            while k_ < batch_:
+                z_at_ = k_ * even_ + column_
+                to_ = x_at_ + k_ * stride_ + column_ + i_
+                a_ = number_(0.0)
+                if k_ + 4 <= batch_:
+                    b_, c_, d_ = number_(0.0), number_(0.0), number_(0.0)
+                    for j_ in range(width_):
+                        r_ = load_(roots_, roots_at_ + j_ * padded_ + i_)
+                        a_ = fma_(r_, spread_(pick_(z_, z_at_ + j_)), a_)
+                        b_ = fma_(r_, spread_(pick_(z_, z_at_ + even_ + j_)), b_)
+                        c_ = fma_(r_, spread_(pick_(z_, z_at_ + 2 * even_ + j_)), c_)
+                        d_ = fma_(r_, spread_(pick_(z_, z_at_ + 3 * even_ + j_)), d_)
+                    store_(x_, to_, a_)
+                    store_(x_, to_ + stride_, b_)
+                    store_(x_, to_ + 2 * stride_, c_)
+                    store_(x_, to_ + 3 * stride_, d_)
+                    k_ += 4
+                else:
+                    for j_ in range(width_):
+                        a_ = fma_(load_(roots_, roots_at_ + j_ * padded_ + i_), spread_(pick_(z_, z_at_ + j_)), a_)
+                    store_(x_, to_, a_)
+                    k_ += 1
+        roots_at_ += width_ * padded_
+        column_ += width_
+
+
 @njit(nogil=True, error_model="numpy")
-def run_(index_, key0_, key1_, begin_, scratch_, law_, features_, labels_):
-    """Fill the features (problems, steps, b, P), and the labels (problems, steps, b) if law_ is 1 (normal) or 2 (uniform)."""
-    problems_, steps_, batch_, even_ = features_.shape
+def run_(index_, key0_, key1_, begin_, scratch_, law_, widths_, roots_, z_, features_, labels_):
+    """Fill x (problems, steps, b, P), and the labels (problems, steps, b) if law_ is 1 (normal) or 2 (uniform)."""
+    problems_, steps_, batch_, stride_ = features_.shape
+    even_ = z_.size // batch_
+    x_ = features_.reshape(-1)
     pairs_ = batch_ * (even_ // 2)
     one_, two_, first_, second_ = scratch_[0], scratch_[1], scratch_[2], scratch_[3]
-    flat_ = features_.reshape(-1)
+    roots_flat_ = roots_.reshape(-1)
     at_ = 0
     for p_ in range(problems_):
         problem_ = np.uint64(index_[p_])
@@ -162,9 +224,10 @@ def run_(index_, key0_, key1_, begin_, scratch_, law_, features_, labels_):
             uniforms_(pairs_, {sample}, begin_ + t_, problem_, key0_, key1_, one_, two_)
             normals_(pairs_, one_, two_, first_, second_)
             for n_ in range(pairs_):
-                flat_[at_ + 2 * n_] = first_[n_]
-                flat_[at_ + 2 * n_ + 1] = second_[n_]
-            at_ += 2 * pairs_
+                z_[2 * n_] = first_[n_]
+                z_[2 * n_ + 1] = second_[n_]
+            turn_(batch_, even_, widths_, roots_flat_, p_ * roots_.shape[1], z_, x_, at_, stride_)
+            at_ += batch_ * stride_
             if law_ > 0:
                 uniforms_(batch_, {label}, begin_ + t_, problem_, key0_, key1_, one_, two_)
                 if law_ == 1:
