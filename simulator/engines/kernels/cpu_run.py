@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from functools import lru_cache, partial
-from hashlib import sha256
 from math import gcd
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +18,9 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.engines.job import Job, Outcome, step_after
 from quadsim.simulator.engines.kernels.cache import say_if_new
-from quadsim.simulator.engines.kernels.machine import CompiledModule, made_with, native_lanes, number_of_threads
+from quadsim.simulator.engines.kernels.machine import CompiledModule, made_with_vectors, native_lanes, number_of_threads
 from quadsim.simulator.engines.kernels.program import STRETCH, CpuKernel, variant
+from quadsim.simulator.engines.kernels.streams.sampling import Sampler
 from quadsim.simulator.problems.coupling import inner_sizes
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.rule import Rule
@@ -113,13 +112,9 @@ def _lanes(dtype: str) -> int:
 def _kernel(
     rule: Rule, variants: tuple[int, ...], dtype: str, lanes: int, *, divided: bool, sampled: bool, packed: bool
 ) -> tuple[CpuKernel, CompiledModule]:
-    # The versions and the hash of `cpu_vectors` are part of the source, and so of the key in the cache: a kernel that was
-    # compiled with other vector code must not be reused.
     what: dict[str, Any] = {"dtype": dtype, "lanes": lanes, "divided": divided, "sampled": sampled, "packed": packed}
     kernel = CpuKernel(**rule.fact(f"kernel {variants} {what}", partial(_derive_kernel, rule, variants, what)))
-    vectors = Path(__file__).with_name("cpu_vectors.py")  # imports Numba
-    made = f"{made_with()} {sha256(vectors.read_bytes()).hexdigest()}"
-    module = CompiledModule(f"{kernel.source}\n# Made with {made}\n", "cpu", ("steps_", "run_"))
+    module = CompiledModule(f"{kernel.source}\n# Made with {made_with_vectors()}\n", "cpu", ("steps_", "run_"))
     say_if_new(module.__file__, f"{rule.name} for blocks of this size")
     return kernel, module
 
@@ -133,7 +128,8 @@ def _derive_kernel(rule: Rule, variants: tuple[int, ...], what: dict[str, Any]) 
 class _Run:
     """The arrays of one run, and the calls of the kernel.
 
-    Shapes: errors (jobs, 2, P, lanes), on a stream (jobs, 1, P, lanes), states (jobs, states, P, lanes), clocks (tiles, clocks, lanes). Everything that a job
+    Shapes: errors (jobs, 2, P, lanes), on a stream (jobs, 1, P, lanes), states (jobs, states, P, lanes), clocks
+    (tiles, clocks, lanes). Everything that a job
     writes is in rows of its own, so that threads need no lock. Job j has the settings of tile j mod tiles. Packed, its lane i
     runs pair j * lanes + i of problem and setting, where the pairs of a problem follow each other.
     """
@@ -206,8 +202,6 @@ class _Run:
         # A gradient of samples is made with x = R z; a triangular root, for the gap, takes the place of H (`streams`).
         self._sampler = None
         if isinstance(job.oracle, Stream):
-            from quadsim.simulator.engines.kernels.streams.sampling import Sampler  # imports Numba
-
             self._sampler = Sampler(problem, job.oracle, self._dtype)
         matrices = problem.hessian
         if self._sampler is not None:

@@ -352,7 +352,7 @@ class _Source:
         )
 
     def _product(self, rows: int) -> None:
-        """Write the loop that evaluates `rows` numbers of the gradient, one fused multiply-add per column of H_l or per sample."""
+        """Write the loop that evaluates `rows` numbers of the gradient, one fused multiply-add per column or sample."""
         self._line(f"{', '.join(f'g__{r}' for r in range(rows))} = {', '.join(['number_(0.0)'] * rows)}")
         if self._sampled:  # sum_k r_k x_k, which are divided by the square root of the batch
             self._open("for k_ in range(samples_):")

@@ -60,11 +60,13 @@ def _spread(builder: Any, kind: Vector, scalar: Any) -> Any:
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(index, kind.lanes), [0] * kind.lanes))
 
 
-def _call(builder: Any, name: str, kind: Vector, *arguments: Any) -> Any:
-    """Call an LLVM intrinsic on whole vectors; it applies lane by lane."""
-    llvm, bits = _llvm(kind), 64 if kind.dtype == types.float64 else 32
+def _call(builder: Any, name: str, kind: Vector | types.Float, *arguments: Any) -> Any:
+    """Call an LLVM intrinsic on whole vectors, where it applies lane by lane, or on numbers in float64."""
+    llvm, of = ir.DoubleType(), "f64"
+    if isinstance(kind, Vector):
+        llvm, of = _llvm(kind), f"v{kind.lanes}f{64 if kind.dtype == types.float64 else 32}"
     function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(llvm, [llvm] * len(arguments)), f"llvm.{name}.v{kind.lanes}f{bits}"
+        builder.module, ir.FunctionType(llvm, [llvm] * len(arguments)), f"llvm.{name}.{of}"
     )
     return builder.call(function, arguments)
 

@@ -29,7 +29,7 @@ import numpy as np
 from quadsim.simulator.engines.kernels.cache import import_source, source_file
 from quadsim.simulator.support.kept import read_kept, write_kept
 
-__all__ = ["CompiledModule", "jit_is_off", "made_with", "native_lanes", "number_of_threads"]
+__all__ = ["CompiledModule", "jit_is_off", "made_with", "made_with_vectors", "native_lanes", "number_of_threads"]
 
 _LOG = logging.getLogger("quadsim")
 
@@ -46,6 +46,12 @@ _CONFIGURATION = Path(".numba_config.yaml")
 def made_with() -> str:
     """The versions of the libraries that compile a kernel, as a part of its source: the cache has one kernel for each."""
     return f"{version('numba')} {version('llvmlite')}"
+
+
+def made_with_vectors() -> str:
+    """The same of a kernel that uses `cpu_vectors`, with the hash of that module: other vector code gives another kernel."""
+    vectors = Path(__file__).with_name("cpu_vectors.py")  # imports Numba, so it is read
+    return f"{made_with()} {hashlib.sha256(vectors.read_bytes()).hexdigest()}"
 
 
 class CompiledModule:

@@ -79,14 +79,24 @@ def test_a_batch_begins_with_the_draws_of_a_smaller_one():
 
 @pytest.mark.parametrize("law", ["normal", "student-5"])
 def test_the_compiled_draws_are_those_of_the_oracle(law):
-    problem = BlockQuadratic.generate(blocks=3, block_size=3, problems=4, seed=2**40 + 3, first=6)
-    oracle = Stream(4, 0.5, law)
+    """Both over the square root of the batch, and x = R z; five samples are four at a time and one."""
+    problem = BlockQuadratic.generate(blocks=3, block_size=(3, 5, 3), problems=4, seed=2**40 + 3, first=6)
+    oracle = Stream(5, 0.5, law)
     features, labels = Sampler(problem, oracle, np.dtype("float64")).draw(1, 4, begin=300, steps=2)
-    expected = oracle.features(problem.seed, problem.index[1:], 301, 9)
-    np.testing.assert_allclose(features[:, 1, :, :9], expected, rtol=1e-13, atol=1e-14)
-    np.testing.assert_allclose(
-        labels[:, 1], oracle.label_errors(problem.seed, problem.index[1:], 301), rtol=1e-13, atol=1e-15
-    )
+    z = oracle.features(problem.seed, problem.index[1:], 301, 11)
+    for size, positions in problem.layout.positions.items():
+        x = np.einsum("mbij,mkbj->mkbi", problem.root(size)[1:], z[:, :, positions]) / 5**0.5
+        np.testing.assert_allclose(features[:, 1][:, :, positions], x, rtol=1e-12, atol=1e-13)
+    expected = oracle.label_errors(problem.seed, problem.index[1:], 301) / 5**0.5
+    np.testing.assert_allclose(labels[:, 1], expected, rtol=1e-13, atol=1e-15)
+
+
+def test_the_triangular_root_of_a_singular_matrix():
+    root = np.random.default_rng(0).normal(size=(2, 3, 5, 5))
+    root[1, :, :, 2:] = 0.0  # of rank 2
+    upper = cpu_run._triangular_root(root)
+    np.testing.assert_allclose(upper @ np.swapaxes(upper, -1, -2), root @ np.swapaxes(root, -1, -2), atol=1e-13)
+    np.testing.assert_array_equal(np.tril(upper, -1), 0.0)
 
 
 @pytest.mark.parametrize("law", ["normal", "student-4"])
@@ -200,7 +210,7 @@ def test_a_run_does_not_depend_on_the_settings_beside_it(monkeypatch):
 
 @pytest.mark.parametrize("partition", ["finer", "coarser"])
 def test_blocks_of_the_rule_may_differ_from_those_of_the_products_on_a_stream(partition):
-    """Blocks of a rule within one of H take rows of the same product, and d of a block is made when all of them are updated."""
+    """Residuals and the gap take a block of H when all of the rule's blocks within it are updated."""
     problem = BlockQuadratic.generate(blocks=2, block_size=8, problems=2, heterogeneity=10, partition=partition)
     arguments = {"lr": [1e-3, 3e-3], "steps": 150, "oracle": Stream(3, 0.5), "record": 50}
     fused, reference = (simulate(problem, "adam-mini", engine=engine, **arguments) for engine in ("fused", "reference"))

@@ -1,17 +1,24 @@
 """The part of a fused CPU kernel that makes gradients of samples, for problems whose samples come from a stream.
 
 The residual of a sample, x'e - v xi, is a sum over all blocks. So the step is outside the blocks here, and a job holds the whole
-problem. `sampling` makes x = R z once for all settings of a problem, and divides x and v xi by the square root of the batch: with
-the residuals r_k = x_k'e - v xi_k of these, the gradient is sum_k r_k x_k, and the kernel neither turns nor divides anything. Of a
-problem it knows a triangular T with T T' = H (`hessian_` holds it), as twice the gap is |T'e|^2.
+problem. `sampling` makes x = R z once for all settings of a problem, and divides x and v xi by the square root of the batch. By
+the residuals r_k = x_k'e - v xi_k of these, the gradient is sum_k r_k x_k: the kernel multiplies nothing by R, and divides
+nothing by the batch. Twice the gap is |T'e|^2 with a triangular T, T T' = H, which `hessian_` holds.
 
-Four samples or four coordinates at a time are accumulated in registers. Of a vector of settings and a coordinate, blocks of 8 and
-b = 8 take 22 multiply-adds, and Adam 9 more operations. Its square root and its division are made in a unit of the processor of
-their own, in 14 cycles (AVX2): so products that do not need their results stand next to the updates. `settle_` takes the new
-errors of a block to the residuals of the next step, and to the gap, while the next block is updated.
+Four samples or four coordinates at a time are accumulated in registers. With blocks of 8 and b = 8, a coordinate of a vector of
+settings takes 21.5 multiply-adds, and Adam 8 more operations of the same units. Adam's square root and division take 14 cycles of
+another unit (AVX2). So products that do not need their results stand next to the updates: `settle_` takes the new errors of a
+block to the residuals of the next step, and to the gap, while the next block is updated.
 """
 
-__all__ = ["SAMPLED_ARGUMENTS", "SAMPLED_ARRAYS", "SAMPLED_BEGIN", "SAMPLED_DECORATOR", "SAMPLED_FUNCTIONS", "SAMPLED_LOOP"]
+__all__ = [
+    "SAMPLED_ARGUMENTS",
+    "SAMPLED_ARRAYS",
+    "SAMPLED_BEGIN",
+    "SAMPLED_DECORATOR",
+    "SAMPLED_FUNCTIONS",
+    "SAMPLED_LOOP",
+]
 
 SAMPLED_DECORATOR = (
     'inside_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True, '
@@ -76,8 +83,8 @@ SAMPLED_ARGUMENTS = ", x_, x_at_, stride_, samples_, left_, left_at_"
 
 SAMPLED_ARRAYS = "\n    outers_, widths_, drawn_, all_x_, all_labels_, left_, twice_,"
 """Arguments of `run_` beside those of every kernel: which of the rule's blocks is the first one of each block of H, and the sizes
-of the latter; x and v xi of the problems from `drawn_` on; room for the residuals of two steps and for twice the gap (an array that
-is allocated here would need Numba's runtime)."""
+of the latter; x and v xi of the problems from `drawn_` on; room for the residuals of two steps, and for twice the gap (an array
+that is allocated here would need Numba's runtime)."""
 
 SAMPLED_BEGIN = """\
     samples_, stride_ = all_x_.shape[2], all_x_.shape[3]

@@ -11,15 +11,12 @@ code one number at a time, take ten times as long. The normal numbers agree with
 
 import math
 from functools import lru_cache
-from types import ModuleType
 from typing import Any
 
-import llvmlite
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from quadsim.simulator.engines.kernels.cache import import_source
+from quadsim.simulator.engines.kernels.machine import CompiledModule, made_with_vectors
 from quadsim.simulator.problems.oracles import Stream, unit_noise
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.support.draws import Purpose
@@ -46,7 +43,7 @@ class Sampler:
         self._widths = np.array(problem.block_sizes)
         self._stride = problem.dimension + -problem.block_sizes[-1] % _AT_ONCE
         self._roots = _padded_roots(problem) / math.sqrt(oracle.batch)
-        self._key = (np.uint64(problem.seed & 0xFFFFFFFF), np.uint64((problem.seed >> 32) & 0xFFFFFFFF))
+        self._key = (problem.seed & 0xFFFFFFFF, (problem.seed >> 32) & 0xFFFFFFFF)
 
     @property
     def bytes_per_step(self) -> int:
@@ -65,8 +62,18 @@ class Sampler:
         z = np.empty(oracle.batch * self._even)
         scratch = np.empty((4, oracle.batch * max(self._even // 2, 1)))
         law = 0 if not oracle.label_noise else 1 if oracle.noise_law == "normal" else 2
-        roots = self._roots[first:last]
-        _kernel().run_(self._index[first:last], *self._key, begin, scratch, law, self._widths, roots, z, features, labels)
+        _kernel().run_(
+            self._index[first:last],
+            *self._key,
+            begin,
+            scratch,
+            law,
+            self._widths,
+            self._roots[first:last],
+            z,
+            features,
+            labels,
+        )
         if law == 2:
             labels = unit_noise(oracle.noise_law, labels)
         labels *= oracle.label_noise / math.sqrt(oracle.batch)
@@ -83,14 +90,14 @@ def _padded_roots(problem: BlockQuadratic) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=1)
-def _kernel() -> ModuleType:
-    return import_source(f"{_source()}\n# Made with {numba.__version__} {llvmlite.__version__}\n", "sampling")
+def _kernel() -> CompiledModule:
+    return CompiledModule(f"{_source()}\n# Made with {made_with_vectors()}\n", "sampling", ("run_",))
 
 
 def _polynomial(variable: str, coefficients: list[float]) -> str:
     text = repr(coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
-        text = f"({text}) * {variable} + {coefficient!r}"
+        text = f"fma_({text}, {variable}, {coefficient!r})"
     return text
 
 
@@ -117,7 +124,7 @@ from quadsim.simulator.engines.kernels.cpu_vectors import pick as pick_
 from quadsim.simulator.engines.kernels.cpu_vectors import store as store_
 
 load_, spread_, number_ = vectors_.vectors_of({at_once}, np.float64)
-part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+entry_ = part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 @part_
@@ -208,12 +215,13 @@ def turn_(batch_, even_, widths_, roots_, roots_at_, z_, x_, x_at_, stride_):
         column_ += width_
 
 
-@njit(nogil=True, error_model="numpy")
+@entry_
 def run_(index_, key0_, key1_, begin_, scratch_, law_, widths_, roots_, z_, features_, labels_):
     """Fill x (problems, steps, b, P), and the labels (problems, steps, b) if law_ is 1 (normal) or 2 (uniform)."""
     problems_, steps_, batch_, stride_ = features_.shape
     even_ = z_.size // batch_
     x_ = features_.reshape(-1)
+    low_, high_ = np.uint64(key0_), np.uint64(key1_)
     pairs_ = batch_ * (even_ // 2)
     one_, two_, first_, second_ = scratch_[0], scratch_[1], scratch_[2], scratch_[3]
     roots_flat_ = roots_.reshape(-1)
@@ -221,7 +229,7 @@ def run_(index_, key0_, key1_, begin_, scratch_, law_, widths_, roots_, z_, feat
     for p_ in range(problems_):
         problem_ = np.uint64(index_[p_])
         for t_ in range(steps_):
-            uniforms_(pairs_, {sample}, begin_ + t_, problem_, key0_, key1_, one_, two_)
+            uniforms_(pairs_, {sample}, begin_ + t_, problem_, low_, high_, one_, two_)
             normals_(pairs_, one_, two_, first_, second_)
             for n_ in range(pairs_):
                 z_[2 * n_] = first_[n_]
@@ -229,7 +237,7 @@ def run_(index_, key0_, key1_, begin_, scratch_, law_, widths_, roots_, z_, feat
             turn_(batch_, even_, widths_, roots_flat_, p_ * roots_.shape[1], z_, x_, at_, stride_)
             at_ += batch_ * stride_
             if law_ > 0:
-                uniforms_(batch_, {label}, begin_ + t_, problem_, key0_, key1_, one_, two_)
+                uniforms_(batch_, {label}, begin_ + t_, problem_, low_, high_, one_, two_)
                 if law_ == 1:
                     normals_(batch_, one_, two_, first_, second_)
                 for k_ in range(batch_):
