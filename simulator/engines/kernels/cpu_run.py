@@ -297,8 +297,7 @@ class _Run:
         if self._sampler is None:
             return ranges, steps
         fit = _DRAWN_BYTES // (self._sampler.bytes_per_step * -(-longest // each))
-        # A batch that is larger than the buffer gets what it needs.
-        return ranges, min(steps, fit // STRETCH * STRETCH) if fit >= STRETCH else max(1, fit)
+        return ranges, min(steps, max(1, fit))  # a batch that is larger than the buffer gets what it needs
 
     def _advance(
         self, begin: int, steps: int, factors: NDArray[Any], ranges: list[tuple[int, int]], workers: "_Workers"

@@ -60,7 +60,7 @@ class Sampler:
         shape = (last - first, steps, oracle.batch)
         features, labels = np.empty((*shape, self._stride)), np.zeros(shape)
         z = np.empty(oracle.batch * self._even)
-        scratch = np.empty((4, oracle.batch * max(self._even // 2, 1)))
+        scratch = np.empty((4, oracle.batch * max(self._even // 2, 1) + 1))  # counters are taken two at a time
         law = 0 if not oracle.label_noise else 1 if oracle.noise_law == "normal" else 2
         _kernel().run_(
             self._index[first:last],
@@ -95,10 +95,15 @@ def _kernel() -> CompiledModule:
 
 
 def _polynomial(variable: str, coefficients: list[float]) -> str:
-    text = repr(coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
-        text = f"fma_({text}, {variable}, {coefficient!r})"
-    return text
+    """Return a polynomial in `variable`: even and odd powers apart, so that two short chains of operations run at a time."""
+
+    def horner(own: list[float]) -> str:
+        text = repr(own[-1])
+        for coefficient in reversed(own[:-1]):
+            text = f"fma_({text}, {variable}{variable}, {coefficient!r})"
+        return text
+
+    return f"fma_({horner(coefficients[1::2])}, {variable}, {horner(coefficients[::2])})"
 
 
 def _source() -> str:
@@ -128,25 +133,34 @@ entry_ = part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, 
 
 
 @part_
+def unit_(high_, low_):
+    """A number in (0, 1] of 53 bits, in two parts whose sum is exact: of 32 bits, they become floats in one instruction."""
+    first_, second_ = np.float64(np.int32(high_ >> np.uint64(5))), np.float64(np.int32(low_ >> np.uint64(6)))
+    return 1.0 - (first_ * 67108864.0 + second_) * 2.0**-53
+
+
+@part_
 def uniforms_(count_, purpose_, step_, problem_, key0_, key1_, one_, two_):
     """Philox4x32-10: two uniform numbers in (0, 1] of 53 bits for each of the first counters."""
     low_ = np.uint64(0xFFFFFFFF)
     shift_ = np.uint64(32)
-    for n_ in range(count_):
+    half_ = (count_ + 1) // 2
+    for n_ in range(half_):  # with the counter n_ + half_, as the rounds of one are a long chain of operations
         c0_, c1_ = np.uint64(n_) | np.uint64(purpose_), np.uint64(step_)
         c2_, c3_ = problem_ & low_, problem_ >> shift_
+        d0_, d1_, d2_, d3_ = np.uint64(n_ + half_) | np.uint64(purpose_), c1_, c2_, c3_
         k0_, k1_ = key0_, key1_
         for _ in range(10):
             a_ = np.uint64(0xD2511F53) * c0_
             b_ = np.uint64(0xCD9E8D57) * c2_
             c0_, c1_, c2_, c3_ = (b_ >> shift_) ^ c1_ ^ k0_, b_ & low_, (a_ >> shift_) ^ c3_ ^ k1_, a_ & low_
+            a_ = np.uint64(0xD2511F53) * d0_
+            b_ = np.uint64(0xCD9E8D57) * d2_
+            d0_, d1_, d2_, d3_ = (b_ >> shift_) ^ d1_ ^ k0_, b_ & low_, (a_ >> shift_) ^ d3_ ^ k1_, a_ & low_
             k0_ = (k0_ + np.uint64(0x9E3779B9)) & low_
             k1_ = (k1_ + np.uint64(0xBB67AE85)) & low_
-        # 53 bits in two parts, whose sum is exact: whole numbers of 32 bits become a vector of floats in one instruction.
-        high_, rest_ = np.float64(np.int32(c0_ >> np.uint64(5))), np.float64(np.int32(c1_ >> np.uint64(6)))
-        one_[n_] = 1.0 - (high_ * 67108864.0 + rest_) * 2.0**-53
-        high_, rest_ = np.float64(np.int32(c2_ >> np.uint64(5))), np.float64(np.int32(c3_ >> np.uint64(6)))
-        two_[n_] = 1.0 - (high_ * 67108864.0 + rest_) * 2.0**-53
+        one_[n_], two_[n_] = unit_(c0_, c1_), unit_(c2_, c3_)
+        one_[n_ + half_], two_[n_ + half_] = unit_(d0_, d1_), unit_(d2_, d3_)
 
 
 @part_
@@ -157,18 +171,21 @@ def normals_(count_, one_, two_, first_, second_):
         exponent_ = (bits_[n_] >> 52) - 1022
         mantissa_ = (bits_[n_] & 0xFFFFFFFFFFFFF) | 0x3FE0000000000000  # of a number in [1/2, 1)
         bits_[n_] = mantissa_
-        first_[n_] = exponent_
+        first_[n_] = np.float64(np.int32(exponent_))
     for n_ in range(count_):
         below_ = one_[n_] < {root_half!r}
         m_ = one_[n_] * 2.0 if below_ else one_[n_]
         exponent_ = first_[n_] - 1.0 if below_ else first_[n_]
         s_ = (m_ - 1.0) / (m_ + 1.0)
         s2_ = s_ * s_
+        s2_s2_ = s2_ * s2_
         log_ = exponent_ * {ln2!r} + s_ * ({log})
-        radius_ = np.sqrt(-2.0 * log_)
+        first_[n_] = np.sqrt(-2.0 * log_)
+    for n_ in range(count_):  # a loop of its own: the processor works on several rounds of a short one at a time
         quarter_ = np.floor(4.0 * two_[n_] + 0.5)
         x_ = (two_[n_] - 0.25 * quarter_) * {turn!r}
         x2_ = x_ * x_
+        x2_x2_ = x2_ * x2_
         sin_ = x_ * ({sine})
         cos_ = {cosine}
         swap_ = quarter_ == 1.0 or quarter_ == 3.0
@@ -176,8 +193,8 @@ def normals_(count_, one_, two_, first_, second_):
         b_ = cos_ if swap_ else sin_
         a_ = -a_ if quarter_ == 1.0 or quarter_ == 2.0 else a_
         b_ = -b_ if quarter_ == 2.0 or quarter_ == 3.0 else b_
-        first_[n_] = radius_ * a_
-        second_[n_] = radius_ * b_
+        second_[n_] = first_[n_] * b_
+        first_[n_] = first_[n_] * a_
 
 
 @part_
