@@ -138,7 +138,7 @@ class _Growth:
         text += _interval(self.ratio)
         if self.whole:
             return text
-        where = "on every case" if config.is_categorical else "beyond"
+        where = "on some cases" if config.is_categorical else "beyond"
         return f"{text}, which does not reach the tolerance within {config.steps} steps {where}"
 
 
