@@ -89,8 +89,14 @@ def _fitted(table: TextTable, width: int) -> tuple[list[str], list[str]]:
     at spaces, and at last within names. Where not even that is enough, every row becomes a list.
     """
     body = [row for row in table.rows if row is not None and not _is_heading(row)]
-    cells = list(zip(*body, strict=True)) if body else [() for _ in table.headings]
-    for heads, breaks in ((_at_spaces, None), (_at_hyphens, None), (_at_hyphens, _at_spaces), (_at_hyphens, _at_signs)):
+    cells: list[tuple[str, ...]] = list(zip(*body, strict=True)) if body else [() for _ in table.headings]
+    ways: list[tuple[_Breaks, _Breaks | None]] = [
+        (_at_spaces, None),
+        (_at_hyphens, None),
+        (_at_hyphens, _at_spaces),
+        (_at_hyphens, _at_signs),
+    ]
+    for heads, breaks in ways:
         split = [[text for text, _ in heads(heading)] for heading in table.headings]
         titles = [max(map(len, words)) for words in split]
         full = [max([title, *map(len, own)]) for title, own in zip(titles, cells, strict=True)]
