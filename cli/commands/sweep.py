@@ -122,7 +122,7 @@ def sweep_command(
                 others = {"--out": out, "--config": config, "--optimizer-file": optimizer_file, "--dry-run": dry_run}
                 settings, changes, out = extended_config(extend, given, others), given, extend
             else:
-                settings = config_of(given, config, own_of_file(optimizer_file))
+                settings = config_of(given, config, own_of_file(optimizer_file, given.get("optimizers")))
             chosen = _backend(named)
             if dry_run:
                 _estimate(settings, as_json=as_json)

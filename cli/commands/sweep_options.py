@@ -166,8 +166,12 @@ def family_of_options(given: Iterable[str]) -> Family:
     return chosen
 
 
-def own_of_file(text: str | None) -> "tuple[Rule | TorchOptimizer, ...]":
+def own_of_file(text: str | None, optimizers: Iterable[str] | None = ()) -> "tuple[Rule | TorchOptimizer, ...]":
     """Return the optimizers of the files that --optimizer-file lists; running these files is what the user asks for with it.
+
+    Args:
+        text: the option.
+        optimizers: what --optimizers lists; classes that a file only imports are taken where it names them.
 
     Raises:
         ValueError: no file, or see `load_optimizer_file`.
@@ -179,7 +183,8 @@ def own_of_file(text: str | None) -> "tuple[Rule | TorchOptimizer, ...]":
     files = names_of(text)
     if not files:
         raise ValueError("optimizer file must name at least one file, got an empty list; give FILE.py or leave it out.")
-    return tuple(optimizer for file in files for optimizer in load_optimizer_file(file))
+    named = {one.partition(":")[0].strip() for one in optimizers or ()}
+    return tuple(optimizer for file in files for optimizer in load_optimizer_file(file, named))
 
 
 def _with_own(given: Mapping[str, Any], own: "tuple[Rule | TorchOptimizer, ...]", family: Family) -> dict[str, Any]:

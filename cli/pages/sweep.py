@@ -12,7 +12,14 @@ from quadsim.cli.pages.reading import mapping
 from quadsim.cli.pages.sweep_settings import settings_section
 from quadsim.cli.pages.words import listing
 from quadsim.cli.text.guarantee_table import point_text
-from quadsim.cli.text.sweep_columns import ExtraColumn, choice_columns, criterion_columns, extra_columns, steps_text
+from quadsim.cli.text.sweep_columns import (
+    ExtraColumn,
+    choice_columns,
+    criterion_columns,
+    extra_columns,
+    size_text,
+    steps_text,
+)
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.families import family_of, imported
@@ -173,9 +180,11 @@ def _best_table(results: Results) -> Table:
     kept = store.SUMMARY if results.histogram is None else store.HISTOGRAM
     left = f" The first {_MOST_ROWS} of {len(results.best)} rows." if len(results.best) > _MOST_ROWS else ""
     every = f"All {results.runs:,} runs at all rates: {kept}, with pandas.read_parquet."
-    runs = f"{len(config.reported):,} problems a row, at most {config.steps:,} steps"
     return Table(
-        f"Steps until {config.criterion} ({runs})", tuple(columns), tuple(rows), f"{family.table_note}{every}{left}"
+        f"Steps until {config.criterion} ({size_text(config)})",
+        tuple(columns),
+        tuple(rows),
+        f"{family.table_note}{every}{left}",
     )
 
 

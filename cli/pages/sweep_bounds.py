@@ -133,7 +133,7 @@ def _guaranteed(results: Results, rows: pd.DataFrame) -> list[Block]:
     axis = results.config.axis
     columns = tuple(Column(name, position > 3) for position, name in enumerate(guarantee_headings(results)))
     cells = tuple(
-        (Cell(point_text(points[row["point"]], axis)), *map(Cell, guarantee_cells(row)))
+        (Cell(point_text(points[row["point"]], axis)), *map(Cell, guarantee_cells(row, results.config.steps)))
         for row in rows.to_dict("records")
     )
     why = guarantee_notes(results)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from quadsim.cli.text.stored_table import PrintedTable
+from quadsim.cli.text.sweep_columns import steps_text
 from quadsim.simulator.runs.guaranteed import ALONG, BELOW, FALLING, IN_THE_MEAN, STATE
 from quadsim.simulator.sweeps.config.grid import option_name
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_rows
@@ -46,13 +47,13 @@ def guarantee_tables(results: Results) -> list[PrintedTable]:
             point = points[row["point"]]
             others = [f"{option_name(facet)} {point[facet]}" for facet in results.config.facets]
             name = ", ".join([point_text(point, results.config.axis), *others])
-        rows.append([name, *guarantee_cells(row)])
+        rows.append([name, *guarantee_cells(row, results.config.steps)])
         last = row["point"]
-    return [PrintedTable(GUARANTEES_TITLE, guarantee_headings(results), rows)]
+    return [PrintedTable(GUARANTEES_TITLE, guarantee_headings(results), rows, left=[0, 1, 2, 3])]
 
 
-def guarantee_cells(row: dict[Any, Any]) -> list[str]:
-    """Return the cells of a row of `guarantee_rows` after its point."""
+def guarantee_cells(row: dict[Any, Any], most: int) -> list[str]:
+    """Return the cells of a row of `guarantee_rows` after its point, where the runs at the best rate have `most` steps."""
     if not row["problems"]:
         return [
             str(row["setting"]),
@@ -63,8 +64,14 @@ def guarantee_cells(row: dict[Any, Any]) -> list[str]:
             "none",
             "",
         ]
-    ran = not np.isnan(row["steps"])
-    steps = f"{row['steps']:g}" if ran else f">= {row['at_least_steps']:g}"
+    ran, reached = not np.isnan(row["steps"]), not np.isinf(row["steps"])
+    at_best_rate = row["kind"] in (ALONG, STATE, BELOW)  # the others have runs of their own, of other lengths
+    if not ran:
+        steps = f">= {_count(row['at_least_steps'])}"
+    elif reached:
+        steps = _count(row["steps"])
+    else:
+        steps = steps_text(row["steps"], most) if at_best_rate else "not reached"
     begin = {
         ALONG: f"along the run from step {row['start']}",
         FALLING: f"falling rate, from step {row['start']}",
@@ -79,9 +86,14 @@ def guarantee_cells(row: dict[Any, Any]) -> list[str]:
         f"{begin}{share}",
         f"{row['guaranteed_lr']:.3g}{' to 0 in ' + str(row['falls']) if row['falls'] else ''}",
         steps,
-        f"{'>= ' if row['kind'] == BELOW else ''}{row['bound_steps']:g}",
-        f"{'' if ran else '<= '}{row['ratio']:.2f}",
+        f"{'>= ' if row['kind'] == BELOW else ''}{_count(row['bound_steps'])}",
+        f"{'' if ran else '<= '}{row['ratio']:.2f}" if reached else "",
     ]
+
+
+def _count(steps: float) -> str:
+    """A number of steps; from a million on with three digits."""
+    return f"{steps:g}" if steps < 1e6 else f"{steps:.3g}"
 
 
 def point_text(row: Mapping[Any, Any], name: str) -> str:

@@ -1,14 +1,12 @@
 """The tables and the words that quadsim inspect prints."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.table import Table
 
-from quadsim.cli.text.narrow import output, print_table, titled
+from quadsim.cli.text.narrow import TextTable, output, print_table
 from quadsim.simulator.curvature.inspection import JS_BINS, Inspection
 from quadsim.simulator.support.paths import shown
 
@@ -95,7 +93,7 @@ def coupling_sentences(found: Inspection) -> list[str]:
     return [first, f"The theorems with delta = |H - D| (at most Lambda/3) speak {counts} of {number} seeds."]
 
 
-def _along(along: pd.DataFrame) -> Callable[[int], Table]:
+def _along(along: pd.DataFrame) -> TextTable:
     """Medians over the seeds at every step that was asked for."""
     lines = [
         (
@@ -105,10 +103,10 @@ def _along(along: pd.DataFrame) -> Callable[[int], Table]:
         for step, rows in along.groupby("step", sort=True)
     ]
     headings = ("step", "smallest c", "|H - D| / Lambda_G", "|H - D| / Lambda_P")
-    return titled("The part outside the blocks along training; median (smallest - largest)", headings, (), lines)
+    return TextTable("The part outside the blocks along training; median (smallest - largest)", headings, (), lines)
 
 
-def _blocks(found: Inspection) -> Callable[[int], Table]:
+def _blocks(found: Inspection) -> TextTable:
     """Medians over the seeds."""
     when = "at the start" if found.step == 0 else f"after {found.step} steps"
     what = f"median (smallest - largest) of {found.problem.problems} seeds"
@@ -121,14 +119,14 @@ def _blocks(found: Inspection) -> Callable[[int], Table]:
         if found.spectra is not None:
             cells += [_median_and_range(rows["smoothness"]), _median_and_range(rows["smallest"])]
         lines.append(cells)
-    return titled(f"Blocks of the partition {found.partition.name} {when}; {what}", headings, (0,), lines)
+    return TextTable(f"Blocks of the partition {found.partition.name} {when}; {what}", headings, (0,), lines)
 
 
-def _whole(found: Inspection) -> Callable[[int], Table]:
+def _whole(found: Inspection) -> TextTable:
     title = f"The whole; median (smallest - largest) of {found.problem.problems} seeds"
     summary = found.summary
     lines = [(text, _median_and_range(summary[name])) for name, text in _MEANINGS.items() if name in summary]
-    return titled(title, ("quantity", "value"), (0,), lines)
+    return TextTable(title, ("quantity", "value"), (0,), lines)
 
 
 def _median_and_range(values: pd.Series) -> str:

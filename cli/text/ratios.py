@@ -1,12 +1,10 @@
 """The table of `quadsim compare`, for the terminal and the report."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
-from quadsim.cli.text.narrow import output, print_table, titled
+from quadsim.cli.text.narrow import TextTable, output, print_table
 from quadsim.cli.text.sweep_columns import steps_text
 from quadsim.simulator.support.paths import shown
 from quadsim.simulator.sweeps.results.side_by_side import NAMES, SideBySide
@@ -68,11 +66,11 @@ def print_ratios(compared: SideBySide) -> None:
         console.print(text, highlight=False)
 
 
-def _table(compared: SideBySide) -> Callable[[int], Table]:
+def _table(compared: SideBySide) -> TextTable:
     headings, rows = ratio_headings(compared), ratio_rows(compared)
     left = range(headings.index("sweep") + 1)
     title = f"Median steps until {compared.sweeps[0].config.criterion}, each at its best rate"
-    return titled(title, headings, left, rows)
+    return TextTable(title, headings, left, rows)
 
 
 def _ratio(value: float) -> str:

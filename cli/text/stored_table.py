@@ -7,11 +7,11 @@ fraction of a second.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quadsim.cli.text.narrow import output, print_table, titled
+from quadsim.cli.text.narrow import TextTable, output, print_table
 from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import shown as shown_path
 from quadsim.simulator.support.provenance import source_digest
@@ -36,13 +36,15 @@ class PrintedTable:
 
     Attributes:
         title: of the table.
-        headings: of its columns; the first two are set to the left.
-        rows: cells; None is a line across.
+        headings: of its columns.
+        rows: cells; None is a line across, and a row with its first cell alone is a heading of the rows below.
+        left: columns that are set to the left.
     """
 
     title: str
     headings: list[str]
     rows: list[list[str] | None]
+    left: list[int] = field(default_factory=lambda: [0, 1])
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def _print_part(tables: list[PrintedTable], sentences: list[str], notes: list[st
     console = output()
     if not quiet:
         for table in tables:
-            print_table(console, titled(table.title, table.headings, (0, 1), table.rows))
+            print_table(console, TextTable(table.title, table.headings, table.left, table.rows))
     for sentence in sentences:
         console.print(sentence, highlight=False)
     if notes and not quiet:

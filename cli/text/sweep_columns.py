@@ -10,7 +10,16 @@ from quadsim.simulator.sweeps.config.families import family_of, imported
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["BOUNDS", "OPTIMISED", "ExtraColumn", "choice_columns", "criterion_columns", "extra_columns", "steps_text"]
+__all__ = [
+    "BOUNDS",
+    "OPTIMISED",
+    "ExtraColumn",
+    "choice_columns",
+    "criterion_columns",
+    "extra_columns",
+    "size_text",
+    "steps_text",
+]
 
 Row = Mapping[Any, Any]
 """A row of `Results.best`."""
@@ -34,6 +43,12 @@ class ExtraColumn:
 def steps_text(value: float, most: int) -> str:
     """A number of steps; one that was not reached within `most` says so."""
     return f"> {most}" if np.isinf(value) else f"{value:g}"
+
+
+def size_text(config: SweepGrid) -> str:
+    """How many problems a row of the table tells of, and how long their runs are."""
+    problems = len(config.reported)
+    return f"{problems:,} problem{'s' * (problems > 1)} a row, at most {config.steps:,} steps"
 
 
 UNBOUNDED, BELOW = "no theorem", "see below"

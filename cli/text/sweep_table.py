@@ -13,7 +13,14 @@ from quadsim.cli.text.stored_table import (
     print_bounds,
     print_files,
 )
-from quadsim.cli.text.sweep_columns import ExtraColumn, choice_columns, criterion_columns, extra_columns, steps_text
+from quadsim.cli.text.sweep_columns import (
+    ExtraColumn,
+    choice_columns,
+    criterion_columns,
+    extra_columns,
+    size_text,
+    steps_text,
+)
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.grid import SweepGrid, option_name
@@ -77,8 +84,7 @@ def _tails(results: Results) -> list[PrintedTable]:
 
 def _table(results: Results, label: str, best: Sequence[Mapping[str, Any]]) -> PrintedTable:
     config = results.config
-    size = f"{len(config.reported):,} problems a row, at most {config.steps:,} steps"
-    title = f"Steps until {config.criterion} ({size})"
+    title = f"Steps until {config.criterion} ({size_text(config)})"
     most = "" if results.histogram is None else " (at most)"
     columns = (*criterion_columns(config, results.best_rows), *choice_columns(config), *extra_columns(results))
     shared = (" / ".join(config.compared), "optimizer", "best lr", f"median steps{most}", f"10-90%{most}")
@@ -106,8 +112,14 @@ def _family_rows(
             row["setting"],
             f"{row['lr']:.3g}" + (" (edge)" if row["at_edge"] else ""),
             steps_text(row["steps_median"], config.steps),
-            f"{steps_text(row['steps_q10'], config.steps)} - {steps_text(row['steps_q90'], config.steps)}",
+            _range_text(row["steps_q10"], row["steps_q90"], config.steps),
             *(column.text(row, config.steps) for column in columns),
         ])
         last = row["point"]
     return rows if len(config.families) > 1 else rows[1:]
+
+
+def _range_text(low: float, high: float, most: int) -> str:
+    """A range of steps; its ends once where they are the same."""
+    ends = dict.fromkeys(steps_text(end, most) for end in (low, high))
+    return " - ".join(ends)

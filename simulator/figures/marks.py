@@ -57,10 +57,10 @@ def missed_band(steps: int, lowest: float, share: float = _BAND) -> tuple[float,
         share: height of the band over that of the rest.
     """
     factor = max((steps / max(lowest, 1.0)) ** share, 1.3)
-    return steps * factor**0.5, steps * factor
+    return steps * factor**0.35, steps * factor  # below the words of the band, which stand over the first points
 
 
-def draw_band(axes: Sequence[Axes], steps: int, top: float, words: float = 0.5) -> None:
+def draw_band(axes: Sequence[Axes], steps: int, top: float, words: float = 0.8) -> None:
     """Shade the place of runs that miss, in panels of steps, which get a log axis that ends with it.
 
     Args:

@@ -4,7 +4,7 @@ import hashlib
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -19,12 +19,14 @@ __all__ = ["check_own_name", "load_optimizer_file", "make_known", "portable"]
 _FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>.*))?", re.DOTALL)
 
 
-def load_optimizer_file(path: str | Path) -> tuple[Rule | TorchOptimizer, ...]:
+def load_optimizer_file(path: str | Path, named: Collection[str] = ()) -> tuple[Rule | TorchOptimizer, ...]:
     """Run a Python file and return the optimizers that it defines.
 
     Args:
         path: as `mine.py`, or `mine.py:MyOptimizer` for one of its objects. Without a name: every Rule that is not a built-in
             one, and every class derived from torch.optim.Optimizer that the file itself defines, in the file's order.
+        named: names of classes that are taken as well where the file imports them, as `NAdam` after
+            `from torch.optim import NAdam`: a file imports classes also to derive others from them.
 
     Returns:
         Rules as they are, classes as `TorchOptimizer`.
@@ -56,11 +58,19 @@ def load_optimizer_file(path: str | Path) -> tuple[Rule | TorchOptimizer, ...]:
         found = [defined[name]]
     else:
         found = list({id(value): value for value in defined.values() if _is_own(value, module)}.values())
-    if not found:
+    imported = [] if name is not None else _imported(module, named)
+    if not found and not imported:
         raise ValueError(
             f"optimizer file must define a Rule or a class derived from torch.optim.Optimizer, got none in {file}; define one."
         )
-    return _described(found, file, source, name)
+    taken = [one for key in imported for one in _described([defined[key]], file, source, key)]
+    return (*_described(found, file, source, name), *taken)
+
+
+def _imported(module: ModuleType, named: Collection[str]) -> list[str]:
+    """Return the names in a module of classes of optimizers that are asked for by their own names and defined elsewhere."""
+    values = {key: value for key, value in vars(module).items() if is_optimizer_class(value)}
+    return [key for key, value in values.items() if key == value.__name__ in named and not _is_own(value, module)]
 
 
 def _described(found: list[Any], file: Path, source: str, name: str | None) -> tuple[Rule | TorchOptimizer, ...]:

@@ -268,6 +268,49 @@ def test_a_table_fits_eighty_columns_with_every_name_and_rate(swept, monkeypatch
     assert "0.0123" in shown
 
 
+DEFAULT_ROW = ["10000", "adam:beta1=0", "0.000141", "> 10000", "6917 - > 10000", "> 10000", "see below", "0.47"]
+
+
+def printed_lines(capsys, headings, rows, columns):
+    title = "Steps until the gap is 1e-06 of the start (16 problems a row, at most 10,000 steps)"
+    narrow.print_table(narrow.output(), narrow.TextTable(title, headings, (0, 1), rows))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    return lines
+
+
+def test_the_widest_row_of_the_default_table_takes_one_line_of_eighty_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    headings = ["heterogeneity", "optimizer", "best lr", "median steps", "10-90%", "to stay", "bound", "steps / bound"]
+    rows = [["without momentum", *[""] * 7], None, DEFAULT_ROW, None, ["with momentum", *[""] * 7], None, DEFAULT_ROW]
+    lines = printed_lines(capsys, headings, rows, 80)
+    assert [line.split() for line in lines].count(" ".join(DEFAULT_ROW).split()) == 2
+    assert {"without momentum", "with momentum"} <= set(lines)
+
+
+BOUND_ROWS = [
+    ["10000", "adam:beta1=0", "adam-local", "falling rate, from step 12", "1.01 to 0 in 200", "105.5", "128", "1.20"],
+    ["", "adam", "adam-from-state", "from the state at step 50, 14 of 16", "0.316", ">= 500263", "1.17e+06", "<= 2.60"],
+]
+
+
+def test_the_table_of_bounds_breaks_no_word_at_eighty_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    headings = ["heterogeneity", "optimizer", "theorem", "speaks of", "lr", "steps", "bound", "bound / steps"]
+    lines = printed_lines(capsys, headings, BOUND_ROWS, 80)
+    cells = {word for row in BOUND_ROWS for cell in row for word in re.split(r"[ :]|(?<=[a-z]{2}-)", cell)} - {"adam"}
+    shown = {part for word in " ".join(lines).split() for part in re.split(r":|(?<=[a-z]{2}-)", word)}
+    assert cells <= shown
+
+
+@pytest.mark.parametrize("columns", [24, 40, 60])
+def test_tables_fit_any_terminal(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    rows = [["1", "a" * 9, "2 - > 3"], ["", "b", "7"]]
+    lines = printed_lines(capsys, ["heterogeneity", "optimizer", "10-90%"], rows, columns)
+    assert any("> 3" in line for line in lines)
+
+
 def test_a_file_gets_a_row_a_line(swept, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     rows = [line for line in run("report", str(swept)).output.splitlines() if line.startswith("\u2502")]

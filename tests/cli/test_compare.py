@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from cases import BAD_COMPARISONS, BAD_PARTS
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
-from quadsim.simulator import ModelSweepConfig, SweepConfig, load_results, sweep
+from quadsim.simulator import RULES, ModelSweepConfig, SweepConfig, load_results, sweep
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.sweeps.config.extending import narrowed
 from quadsim.simulator.sweeps.results.part import write_part
@@ -78,12 +79,20 @@ def test_the_same_problems_are_resampled_in_pairs_and_others_are_not(made):
     a, again, seeds, counts = (load_results(made / name) for name in ("a", "a", "seeds", "counts"))
     found = side_by_side([a, again, seeds])
     assert found.paired == (True, False)
+    assert found.answer.startswith("B needs as many steps as A at all 4 shared points and optimizers. ")
+    assert " at 0 and fewer at 0" not in found.answer
     same, other = (found.table[found.table["sweep"] == name].dropna() for name in "BC")
     assert (same[["ratio", "low", "high"]] == 1.0).all(axis=None)
     assert (other["low"] < other["high"]).any()
     counted = side_by_side([counts, load_results(made / "counts")])
     assert counted.paired == (False,)
     assert (counted.table["low"] < counted.table["high"]).any()
+
+
+def test_optimizers_that_are_not_built_in_differ_by_name(made, tmp_path):
+    rules = [replace(RULES["gd"], name=name) for name in ("mine", "yours")]
+    a, b = (sweep(SweepConfig(**GRID | {"optimizers": ("gd", rule), "seeds": 2}), present=None) for rule in rules)
+    assert side_by_side([a, b]).differences[0]["own"] == ('["mine"]', '["yours"]')
 
 
 def test_too_few_seeds_have_no_intervals(made):

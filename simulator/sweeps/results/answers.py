@@ -84,19 +84,33 @@ def growth_sentence(config: SweepGrid, groups: Sequence[Group], optimizers: Sequ
         ends = f"{_value(largest.low)} to {_value(largest.high)}"
         return f"From {config.axis_short} {ends}, steps do not grow by 10% or more for {who}."
     others = [growth for growth in known if growth is not largest and growth.whole]
-    text = largest.words(config)
-    if others:
-        second = max(others, key=lambda growth: growth.size)
-        who, verb = _who(config, second), "differ by" if config.is_categorical else "grow"
-        if second.size < TIE:
-            text += (
-                f"; those of {who if len(others) == 1 else 'the others'} {verb.removesuffix(' by')} by less than 10%"
-            )
-        elif len(others) == 1:
-            text += f"; those of {who} {verb} {_times(second.size)}"
-        else:
-            text += f"; those of the others {verb} at most {_times(second.size)} ({who})"
-    return f"{text}."
+    every = len(others) + 1 == len(growths)
+    return f"{largest.words(config)}{_growth_of_others(config, largest, others, every=every)}."
+
+
+def _growth_of_others(config: SweepGrid, largest: "_Growth", others: Sequence["_Growth"], *, every: bool) -> str:
+    """The largest growth of the optimizers that reach the tolerance along the whole axis, after that of another one.
+
+    Args:
+        config: the grid.
+        largest: the growth that was told.
+        others: the others that reach the tolerance along the whole axis.
+        every: whether these are all others.
+    """
+    if not others:
+        return ""
+    second = max(others, key=lambda growth: growth.size)
+    who, verb = _who(config, second), "differ" if config.is_categorical else "grow"
+    several = "the others" if every else "the others that reach it everywhere"
+    if second.size < TIE:
+        return f"; those of {who if len(others) == 1 else several} {verb} by less than 10%"
+    # They are told along the whole axis, which may go on where the first one does not reach the tolerance any more.
+    same = config.is_categorical or (second.low, second.high) == (largest.low, largest.high)
+    where = "" if same else f"from {_value(second.low)} to {_value(second.high)}"
+    times = f"{'by ' * config.is_categorical}{'' if len(others) == 1 else 'at most '}{_times(second.size)}"
+    if len(others) == 1:
+        return f"; those of {who} {verb} {times}{where and f' {where}'}"
+    return f"; those of {several} {verb} {times} ({who}{where and f', {where}'})"
 
 
 @dataclass(frozen=True)
@@ -124,7 +138,7 @@ class _Growth:
         text += _interval(self.ratio)
         if self.whole:
             return text
-        where = "on every case" if config.is_categorical else "beyond"
+        where = "on some cases" if config.is_categorical else "beyond"
         return f"{text}, which does not reach the tolerance within {config.steps} steps {where}"
 
 
@@ -351,20 +365,23 @@ def _momentum_sentence(config: SweepGrid, groups: Sequence[Group]) -> str:
     ends = list(dict.fromkeys((points[0], points[-1])))
     parts: list[str] = []
     for old, new in pairs[:_MOST_NAMED]:
-        said: list[str] = []
+        places: dict[str, list[str]] = {}
         for point in ends:
             ratio = comparison.ratio((point, new.text), (point, old.text))
             where = f"{_at(config)} {_value(comparison.values[point])}" if len(points) > 1 else ""
             text = _fewer(ratio.value, comparison, (point, new.text), (point, old.text))
-            if not text:
-                continue
+            places.setdefault(text, []).append(where)
+        places.pop("", None)
+        said: list[str] = []
+        for text, wheres in places.items():
             than = f" {'as' if text.startswith('about') else 'than'} {config.names[old.text]}"
-            said.append(f"{text}{'' if said else than} {where}".rstrip())
+            said.append(f"{text}{'' if said else than} {_listed(wheres)}".rstrip())
         if said:
             parts.append(f"{config.names[new.text]} {'needs ' if not parts else ''}{_listed(said)}")
     if not parts:
         return ""
-    more = f"; and {len(pairs) - _MOST_NAMED} more pairs" if len(pairs) > _MOST_NAMED else ""
+    further = len(pairs) - _MOST_NAMED
+    more = f"; and {further} more pair{'s' * (further > 1)}" if further > 0 else ""
     label = f" ({groups[0].label})" if groups[0].label else ""
     return f"Momentum alone{label}: {'; '.join(parts)}{more}."
 
@@ -413,7 +430,8 @@ def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequenc
     if missed:
         order = sorted(missed, key=lambda name: -missed[name])[:_MOST_NAMED]
         named = [f"{config.names[name]} on up to {missed[name]:.0%}" for name in order]
-        more = f" (and {len(missed) - _MOST_NAMED} more optimizers)" if len(missed) > _MOST_NAMED else ""
+        further = len(missed) - _MOST_NAMED
+        more = f" (and {further} more optimizer{'s' * (further > 1)})" if further > 0 else ""
         parts.append(f"not solved within {config.steps} steps at the best rate: {_listed(named)} of the problems{more}")
     return "; ".join(parts) + "."
 

@@ -76,9 +76,9 @@ def certified_comparison(results: Results) -> str:
         won = same["bound_steps"].to_numpy(dtype=np.float64) < needed
         if float(won.mean()) >= best[0] and won.mean() > 0.0:
             value = results.best.loc[results.best["point"] == point, results.config.axis].iloc[0]
-            where = f"{value:g}" if isinstance(value, float) else str(value)
+            where = f"at {value:g}" if isinstance(value, float) else f"on {value}"
             text = (
-                f"Certified on {int(won.sum())} of {len(won)} problems at {where}: the bound of {optimizer} along the run "
+                f"Certified on {int(won.sum())} of {len(won)} problems {where}: the bound of {optimizer} along the run "
                 f"({theorem}, from step {start}) lies below what gd needs at every constant rate (gd-lower-start)."
             )
             best = (np.nextafter(float(won.mean()), 2.0), text)

@@ -62,6 +62,15 @@ class SideBySide:
             faster = sum(each.value <= 1 / TIE and (each.is_certain or np.isnan(each.low)) for each in ratios)
             known = [each.value for each in ratios if 0.0 < each.value < np.inf]
             spread = f"; ratios from {min(known):.3g} to {max(known):.3g}" if known else ""
+            if not slower and not faster:
+                where = f"{len(ratios)} shared points and optimizers"
+                same = bool(known) and min(known) == max(known) == 1.0
+                sentences.append(
+                    f"{name} needs as many steps as A at all {where}."
+                    if same
+                    else f"At none of {where}, {name} differs from A by 10% or more for certain{spread}."
+                )
+                continue
             sentences.append(
                 f"Of {len(ratios)} shared points and optimizers, {name} needs more steps than A at {slower} and fewer at "
                 f"{faster}, by 10% or more{spread}."
@@ -97,8 +106,17 @@ def side_by_side(sweeps: Sequence[Results]) -> SideBySide:
         frame.insert(0, "sweep", NAMES[number])
         paired.append(pairs)
         frames.append(frame.assign(paired=pairs))
-    found = tuple(differences(first.config.to_json(), other.config.to_json()) for other in others)
+    found = tuple(_differences(first, other) for other in others)
     return SideBySide(tuple(sweeps), pd.concat(frames, ignore_index=True), tuple(paired), found)
+
+
+def _differences(first: Results, other: Results) -> dict[str, tuple[str, str]]:
+    """Return the entries that differ; optimizers that are not built in are told by their names where those differ."""
+    documents = [each.config.to_json() for each in (first, other)]
+    names = [[one["label"] for one in document.get("own", [])] for document in documents]
+    if names[0] != names[1]:
+        documents = [{**document, "own": own} for document, own in zip(documents, names, strict=True)]
+    return differences(*documents)
 
 
 def _are_pairs(first: Results, other: Results) -> bool:

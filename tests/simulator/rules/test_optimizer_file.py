@@ -65,6 +65,9 @@ def test_a_file_offers_its_rules_and_classes(own):
     assert halved.hyperparameters == {"share": 0.5, "beta1": 0.9, "beta2": 0.99, "twice": False}
     assert load_optimizer_file(f"{own}:Halved") == (halved,)
     assert load_optimizer_file(f"{own}:Adam")[0].loaded is torch.optim.Adam  # by its name also what is imported
+    *_, adam = more = load_optimizer_file(own, {"Adam", "gd", "SGD", "BUILT_IN"})
+    assert [one.name for one in more] == ["my-amsgrad", "Halved", "Adam"]
+    assert adam == load_optimizer_file(f"{own}:Adam")[0]
     assert load_optimizer_file(f"{own}:AGAIN")[0].name == "my-amsgrad"
     (tmp := own.with_name("other.py")).write_text(OWN + "\n# another\n")
     assert load_optimizer_file(f"{tmp}:Halved")[0].source_hash != halved.source_hash

@@ -14,7 +14,7 @@ from quadsim.simulator import BlockQuadratic, SweepConfig, load_results, simulat
 from quadsim.simulator.figures.sweep_figures import gap_table
 from quadsim.simulator.problems.oracles import FULL
 from quadsim.simulator.rules.optimizer import OptimizerSpec
-from quadsim.simulator.runs.guaranteed import FALLING, Asked
+from quadsim.simulator.runs.guaranteed import ALONG, BELOW, FALLING, Asked
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.sweeps.results.guaranteed import certified_comparison, guarantee_notes, guarantee_rows
 from quadsim.simulator.sweeps.results.results import Results
@@ -202,10 +202,31 @@ def test_no_bound_under_a_falling_rate(label, options):
 
 def test_a_falling_rate_in_table_and_figure(swept):
     rows = guarantee_rows(swept)
-    (cells,) = [guarantee_cells(row) for row in rows.to_dict("records") if (row["kind"], row["point"]) == (FALLING, 1)]
+    (cells,) = [
+        guarantee_cells(row, 300) for row in rows.to_dict("records") if (row["kind"], row["point"]) == (FALLING, 1)
+    ]
     assert cells[:4] == ["adam:beta1=0", "adam-local", "falling rate, from step 12", "1.06 to 0 in 200"]
     curves = gap_table(swept).groupby(["optimizer", "panel"])["bound"].apply(lambda bound: bound.notna().any())
     assert curves["adam:beta1=0"].all()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [("homogeneous", "4 of 4 problems on homogeneous:"), (9.0, "problems at 9:")]
+)
+def test_a_certified_comparison_is_at_a_value_and_on_a_case(value, said):
+    rows = {"point": 0, "seed": range(4), "optimizer": "adam", "theorem": "adam-span", "start": 0}
+    both = [pd.DataFrame(rows | {"kind": kind, "bound_steps": steps}) for kind, steps in ((BELOW, 9.0), (ALONG, 5.0))]
+    best = pd.DataFrame({"point": [0], "axis": [value]})
+    found = SimpleNamespace(guarantees=pd.concat(both), best=best, config=SimpleNamespace(axis="axis"))
+    assert said in certified_comparison(found)
+
+
+def test_cells_of_a_run_that_does_not_reach_the_tolerance_are_no_inf_and_no_ratio():
+    row = {"setting": "gd", "theorem": "gd-lower-start", "kind": BELOW, "problems": 4, "of": 4, "start": 0, "falls": 0}
+    row |= {"guaranteed_lr": 0.01, "steps": np.inf, "bound_steps": 1234567.0, "ratio": 0.0}
+    assert guarantee_cells(row, 300)[3:] == ["0.01", "> 300", ">= 1.23e+06", ""]
+    assert guarantee_cells({**row, "kind": FALLING}, 300)[4] == "not reached"
+    assert guarantee_cells({**row, "steps": 100000.0, "ratio": 12.3}, 300)[4:] == ["100000", ">= 1.23e+06", "12.30"]
 
 
 def test_a_folder_of_an_earlier_version_has_no_falling_rate(swept, folder, tmp_path):

@@ -108,6 +108,15 @@ def test_the_file_of_the_command_adds_to_the_default_optimizers_or_to_the_named_
     assert json.loads(both.stdout)["config"]["optimizers"] == [*SweepConfig().optimizers, "my-amsgrad"]
 
 
+def test_a_class_that_a_file_imports_runs_where_it_is_named(run, tmp_path):
+    (tmp_path / "imports.py").write_text("from torch.optim import NAdam\n")
+    found = run(
+        "sweep", *OPTIONS, "--optimizer-file", "imports.py", "--optimizers", "gd,NAdam:beta1=0", "--dry-run", "--json"
+    )
+    assert found.exit_code == 0, found.stderr
+    assert json.loads(found.stdout)["config"]["optimizers"] == ["gd", "NAdam:beta1=0"]
+
+
 FRESH = """
 import sys
 from pathlib import Path

@@ -133,9 +133,38 @@ def test_words_compare_within_families_and_say_what_momentum_alone_does():
         "100 (12x fewer steps than gd); they cross at 5.1 (95% CI 5.1-5.1).",
         "With momentum, heavy-ball and adam tie at every heterogeneity.",
         "Momentum alone: heavy-ball needs 2.0x more steps than gd at 1 and 24x fewer steps at 100; adam 2.0x fewer steps than "
-        "adam:beta1=0 at 1 and 2.0x fewer steps at 100.",
+        "adam:beta1=0 at 1 and at 100.",
         "Medians over 8 problems.",
     ]  # they cross where 10 c ** (log 50 / log 100) = 40, at c = 5.11
+
+
+def test_words_on_growth_name_the_values_where_they_are_others_than_those_of_the_largest():
+    """GD gives up after 10, the others go on to 100: their growth is not one from 1 to 10."""
+    inf = np.inf
+    gd, adam = {1: [10] * 8, 10: [100] * 8, 100: [inf] * 8}, {1: [40] * 8, 10: [40] * 8, 100: [80] * 8}
+    sign, lost = {1: [50] * 8, 10: [50] * 8, 100: [50] * 8}, {1: [40] * 8, 10: [inf] * 8, 100: [inf] * 8}
+    first = "From heterogeneity 1 to 10, steps grow 10x for gd (95% CI 10-10), which does not reach the tolerance within 1000 "
+    first += "steps beyond; those of "
+    assert sentences({"gd": gd, "adam:beta1=0": adam})[0] == f"{first}adam:beta1=0 grow 2.0x from 1 to 100."
+    runs = {"gd": gd, "adam:beta1=0": adam, "signsgd": sign}
+    assert sentences(runs)[0] == f"{first}the others grow at most 2.0x (adam:beta1=0, from 1 to 100)."
+    told = sentences({**runs, "rmsprop": lost})[0]
+    assert told == f"{first}the others that reach it everywhere grow at most 2.0x (adam:beta1=0, from 1 to 100)."
+
+
+def test_words_count_one_more_as_one():
+    inf = np.inf
+    some = {1: [10] * 7 + [inf], 9: [10] * 8}
+    found = sentences(dict.fromkeys(("gd", "signsgd", "rmsprop", "block-gd"), some))[-1]
+    assert found.endswith("of the problems (and 1 more optimizer).")
+
+
+def test_words_on_momentum_say_the_same_once():
+    same = {1: [10] * 8, 9: [10] * 8}
+    found = sentences({"signsgd": same, "signum": same, "gd": same, "heavy-ball": same})
+    assert found[-2] == (
+        "Momentum alone: signum needs about as many steps as signsgd at 1 and at 9; heavy-ball about as many steps as gd at 1 and at 9."
+    )
 
 
 def test_words_where_a_tie_ends():
