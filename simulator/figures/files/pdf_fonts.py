@@ -2,7 +2,7 @@
 
 Matplotlib has fontTools reduce every font to the glyphs of a figure, which takes a tenth of the time of all figures. Here a
 figure gets the glyphs of an alphabet, in which nearly all figures are written: the reduced font is the same for all of them, and
-kept in the cache. A figure with other glyphs, such as a formula, gets those glyphs alone, as Matplotlib has it.
+kept in the cache. Glyphs beyond it, such as those of a formula, are taken alone, as Matplotlib has it.
 """
 
 import base64
@@ -24,7 +24,8 @@ from quadsim.simulator.support.kept import kept_document
 
 __all__ = ["small_fonts"]
 
-_ALPHABET = "".join(map(chr, range(32, 127))) + "⁰¹²³⁴⁵⁶⁷⁸⁹⁻≤≥≈∞\u00d7\u2212\u2013"
+_ALPHABETS = ("".join(map(chr, range(32, 127))) + "\u00d7", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻≤≥≈∞\u2212\u2013")
+"""Letters, and other signs: Matplotlib may put signs whose codes are far apart into fonts of their own."""
 
 _DROPPED = "_drop_tables_default"  # of the options with which fontTools reduces a font
 
@@ -70,40 +71,42 @@ def _reduce_with(reduce: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def get_glyphs_subset(fontfile: Any, glyphs: Collection[int]) -> AbstractContextManager[Any]:
-        every = _alphabet(fontfile)
-        if not every.issuperset(glyphs):
-            return reduce(fontfile, glyphs)  # type: ignore[no-any-return]
-        return nullcontext(backend.SubsetResults(*_reduced(fontfile, reduce)))
+        for alphabet in _ALPHABETS:
+            if _glyphs(fontfile, alphabet).issuperset(glyphs):
+                return nullcontext(backend.SubsetResults(*_reduced(fontfile, alphabet, reduce)))
+        return reduce(fontfile, glyphs)  # type: ignore[no-any-return]
 
     return get_glyphs_subset
 
 
 @cache
-def _alphabet(fontfile: Any) -> frozenset[int]:
-    """Return the glyphs of the alphabet that a font has."""
+def _glyphs(fontfile: Any, alphabet: str) -> frozenset[int]:
+    """Return the glyphs of an alphabet that a font has."""
     font = get_font(fontfile)
-    return frozenset(index for sign in _ALPHABET if (index := font.get_char_index(ord(sign))))
+    return frozenset(index for sign in alphabet if (index := font.get_char_index(ord(sign))))
 
 
-_known: dict[Any, tuple[_Font, dict[int, int]]] = {}
+_known: dict[tuple[Any, str], tuple[_Font, dict[int, int]]] = {}
 
 
-def _reduced(fontfile: Any, reduce: Callable[..., Any]) -> tuple[_Font, dict[int, int]]:
-    """Return a font with the glyphs of the alphabet, and where each of them is in it: from the cache, where that has it.
+def _reduced(fontfile: Any, alphabet: str, reduce: Callable[..., Any]) -> tuple[_Font, dict[int, int]]:
+    """Return a font with the glyphs of an alphabet, and where each of them is in it: from the cache, where that has it.
 
     Args:
         fontfile: its path.
+        alphabet: one of _ALPHABETS.
         reduce: see `_reduce_with`.
     """
-    if fontfile not in _known:
+    key = fontfile, alphabet
+    if key not in _known:
 
         def make() -> dict[str, Any]:
-            with reduce(fontfile, _alphabet(fontfile)) as found:
+            with reduce(fontfile, _glyphs(fontfile, alphabet)) as found:
                 content = backend.font_as_file(found.font).getvalue()
             return {"font": base64.b64encode(content).decode(), "glyphs": list(found.glyph_index_map.items())}
 
         digest = hashlib.sha256(Path(fontfile).read_bytes()).hexdigest()
-        depends = (digest, getattr(fontfile, "face_index", 0), _ALPHABET, mpl.__version__, fontTools.version)
+        depends = (digest, getattr(fontfile, "face_index", 0), alphabet, mpl.__version__, fontTools.version)
         document = kept_document("font", repr(depends), make)
-        _known[fontfile] = _Font(base64.b64decode(document["font"])), dict(document["glyphs"])
-    return _known[fontfile]
+        _known[key] = _Font(base64.b64decode(document["font"])), dict(document["glyphs"])
+    return _known[key]
