@@ -110,7 +110,7 @@ def has_idle_core() -> bool:
 
     try:
         running, _, _ = _LOAD.read_text().split()[3].partition("/")
-    except FileNotFoundError:
+    except OSError:  # no such file, or a sandbox that hides it
         return False
     return int(running) < usual_workers()  # this process runs, too
 

@@ -197,7 +197,7 @@ def test_a_core_is_idle_where_fewer_programs_run_than_there_are_cores(monkeypatc
 @pytest.mark.parametrize(("idle", "seeds", "starts"), [(True, 16, True), (False, 16, False), (True, 100_000, False)])
 def test_the_process_that_draws_loads_during_a_short_sweep_on_an_idle_core(monkeypatch, idle, seeds, starts):
     started = []
-    monkeypatch.setattr(Drawer, "start", started.append)
+    monkeypatch.setattr(Drawer, "start", lambda self: started.append(self))
     monkeypatch.setattr(command, "has_idle_core", lambda: idle)
     first = command._First(quiet=False, as_json=False, drawn_by=Drawer())
     first.prepare(SweepConfig(heterogeneity=(1.0, 10.0, 100.0), seeds=seeds))

@@ -24,8 +24,9 @@ from quadsim.simulator.support.kept import kept_document
 
 __all__ = ["small_fonts"]
 
-_ALPHABETS = ("".join(map(chr, range(32, 127))) + "\u00d7", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻≤≥≈∞\u2212\u2013")
-"""Letters, and other signs: Matplotlib may put signs whose codes are far apart into fonts of their own."""
+_LETTERS, _SIGNS = "".join(map(chr, range(32, 127))) + "\u00d7¹²³", "⁰⁴⁵⁶⁷⁸⁹⁻≤≥≈∞\u2212\u2013"
+_ALPHABETS = (_LETTERS, _SIGNS, _LETTERS + _SIGNS)
+"""The first that has all glyphs is taken: Matplotlib puts signs with codes from 256 on into a font of their own."""
 
 _DROPPED = "_drop_tables_default"  # of the options with which fontTools reduces a font
 
