@@ -352,7 +352,7 @@ class _Powers(LogFormatterSciNotation):
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         """Return the label of a place."""
-        found = super().__call__(x, pos)  # type: ignore[no-untyped-call]
+        found = super().__call__(x, pos)
         power = _POWER.fullmatch(found)
         if power is None:
             return str(found)
@@ -375,9 +375,9 @@ def _write_powers(axes: Axes) -> None:
     """Write the labels of log axes as text, where Matplotlib's own are to be written."""
     for axis in (axes.xaxis, axes.yaxis):
         if type(axis.get_major_formatter()) is LogFormatterSciNotation:
-            axis.set_major_formatter(_Powers())  # type: ignore[no-untyped-call]
+            axis.set_major_formatter(_Powers())
         if type(axis.get_minor_formatter()) is LogFormatterSciNotation:
-            axis.set_minor_formatter(_Powers())  # type: ignore[no-untyped-call]
+            axis.set_minor_formatter(_Powers())
 
 
 def _label_last_row(axes: Sequence[Axes]) -> None:

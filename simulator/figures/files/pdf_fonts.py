@@ -39,7 +39,8 @@ def small_fonts() -> Iterator[None]:
     Matplotlib calls it: with a version that lacks them fonts are made as it has it.
     """
     dropped: list[str] | None = getattr(Options, _DROPPED, None)
-    reduce, write = backend.get_glyphs_subset, backend.font_as_file
+    reduce: Any = backend.get_glyphs_subset
+    write: Any = backend.font_as_file  # neither has types
     if dropped is not None:
         setattr(Options, _DROPPED, [*dropped, "GDEF", "GPOS", "GSUB"])
     if hasattr(backend, "SubsetResults"):
@@ -103,7 +104,7 @@ def _reduced(fontfile: Any, alphabet: str, reduce: Callable[..., Any]) -> tuple[
 
         def make() -> dict[str, Any]:
             with reduce(fontfile, _glyphs(fontfile, alphabet)) as found:
-                content = backend.font_as_file(found.font).getvalue()
+                content = backend.font_as_file(found.font).getvalue()  # type: ignore[no-untyped-call]
             return {"font": base64.b64encode(content).decode(), "glyphs": list(found.glyph_index_map.items())}
 
         digest = hashlib.sha256(Path(fontfile).read_bytes()).hexdigest()
