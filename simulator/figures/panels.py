@@ -40,6 +40,7 @@ __all__ = [
     "panels",
     "parts_of",
     "point_title",
+    "power_text",
     "save_figure",
     "styles_of",
     "text_width",
@@ -316,7 +317,7 @@ def _finish(figure: Figure, axes: Sequence[Axes], handles: Sequence[Any], title:
         if current_style() != "user":
             for side in ("top", "right"):
                 axis.spines[side].set_visible(False)
-            if current_style() == "quadsim" and _has_raised_digits():
+            if _powers_are_text():
                 _write_powers(axis)
         if not axis.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             axis.set_ylabel("")
@@ -364,10 +365,21 @@ _POWER = re.compile(r"\$\\mathdefault\{([^{}^]*)(?:\^\{(-?\d+)\})?\}\$")
 """A label of Matplotlib: a number, or a power with an integer as exponent."""
 
 
+def power_text(exponent: int) -> str:
+    """Return a power of ten, as the labels of log axes have it in the current style."""
+    return f"10{str(exponent).translate(_RAISED)}" if _powers_are_text() else f"$10^{{{exponent}}}$"
+
+
+def _powers_are_text() -> bool:
+    """Whether powers are text with raised digits: not in styles with fonts of the user's or of a paper."""
+    return current_style() == "quadsim" and _has_raised_digits()
+
+
 @cache
 def _has_raised_digits() -> bool:
     """Whether the font of the style "quadsim" has all signs of such labels."""
-    font = get_font(findfont(FontProperties()))
+    with drawing():
+        font = get_font(findfont(FontProperties()))
     return all(font.get_char_index(sign) for sign in (*_RAISED.values(), ord(_TIMES), ord(_MINUS)))
 
 

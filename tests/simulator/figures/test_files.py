@@ -61,6 +61,7 @@ def test_powers_are_text_in_the_own_style_alone(style, raised):
         figure, (axes,) = shared.panels(1)
         axes.loglog([1e-3, 1e6], [1e-12, 1.0])
         shared.finish(figure, [axes], [], "")
+        assert (shared.power_text(-6) == "10⁻⁶") is raised
     found = axes.xaxis.get_major_formatter().format_ticks(np.array([1e-3, 1.0, 1e4]))
     assert found == ["10⁻³", "10⁰", "10⁴"] if raised else all(label.startswith("$") for label in found)
 
