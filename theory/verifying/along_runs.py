@@ -185,7 +185,7 @@ def _rehearsed(asked: Sequence[Asked], rates: Sequence[float], steps: Sequence[i
     whole = rehearse(problem, spec.rule, settings, max(steps), resolve_schedule(schedule))
     out = []
     for one, part, last in zip(asked, _parts(asked), steps, strict=True):
-        arrays = {
+        arrays: dict[str, Any] = {
             name: np.ascontiguousarray(getattr(whole, name)[part, :, : last + 1])
             for name in ("error", "gradient", "mean", "preconditioner")
         }
