@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["GARBAGE", "Drawer", "allow_second_process", "drawer"]
+__all__ = ["GARBAGE", "Drawer", "allow_second_process", "drawer", "has_idle_core"]
 
 _START = "from quadsim.cli.drawing import main; main()"
 
@@ -96,6 +96,23 @@ class Drawer:
         if self._process.poll() is None:
             self._process.kill()
         self._process.communicate()
+
+
+_LOAD = Path("/proc/loadavg")
+
+
+def has_idle_core() -> bool:
+    """Return whether a core of this machine has nothing to do now, as Linux tells; elsewhere it is not known, and False.
+
+    The average load of a minute would not tell: it counts what has ended just before.
+    """
+    from quadsim.simulator.sweeps.backends import usual_workers
+
+    try:
+        running, _, _ = _LOAD.read_text().split()[3].partition("/")
+    except OSError:  # no such file, or a sandbox that hides it
+        return False
+    return int(running) < usual_workers()  # this process runs, too
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Measure the main job, `quadsim sweep --heterogeneity 1,10,100`: processor time until its answer stands, and of all of it.
 
-Seconds of a processor depend less than those of a clock on what else a machine does; they are those of all processes together.
+Seconds of a processor depend less than those of a clock on what else a machine does. Those of the whole are of all processes
+together, those until the answer of the process that prints it.
 """
 
 import os
@@ -36,7 +37,7 @@ text.print_answer = print_answer
 sys.argv = ["quadsim", *sys.argv[1:]]
 main()
 """
-"""The command in a process of its own, which starts no other one before the answer is printed."""
+"""The command in a process of its own."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class MainJob:
     Attributes:
         figures: whether figures and report were made.
         first: whether its cache was empty, as in a new installation.
-        answer_seconds: processor time until the answer was printed.
+        answer_seconds: processor time of the process that printed the answer, until then. On a machine with an idle core the
+            process that draws loads its libraries meanwhile, which is counted in `seconds` alone.
         seconds: processor time of the whole, all processes together.
         wall_seconds: of the whole, by the clock.
     """
@@ -112,4 +114,4 @@ def main_job_text(found: list[MainJob]) -> str:
         lines.append(
             f"{kind}: the answer after {answer} s of processor time; all of it {whole} s, {wall} s by the clock."
         )
-    return "\n".join([*lines, "Median of the rounds [least, largest], all processes together."])
+    return "\n".join([*lines, "Median of the rounds [least, largest]; of the whole, all processes together."])

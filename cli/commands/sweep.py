@@ -27,7 +27,7 @@ from quadsim.cli.console import (
     print_json,
     usage_errors,
 )
-from quadsim.cli.drawing import Drawer, drawer
+from quadsim.cli.drawing import Drawer, drawer, has_idle_core
 
 if TYPE_CHECKING:
     from quadsim.cli.progress import Shown
@@ -204,7 +204,8 @@ def _print(printed: "Printed", folder: Path, *, quiet: bool, as_json: bool, but_
 class _First:
     """What is done with results before all is written: table and answer are printed, and then drawing begins.
 
-    The process that draws starts no earlier: until the answer is printed, it would take time of the processor from the runs.
+    The process that draws starts no earlier, where it would take time of the processor from the runs until the answer is printed.
+    During a short sweep it starts with the runs, on a core that has nothing else to do; during a long one it would hold memory.
 
     Attributes:
         progress: what shows progress meanwhile.
@@ -216,6 +217,14 @@ class _First:
         self._quiet, self._as_json, self.drawn_by = quiet, as_json, drawn_by
         self.progress: Shown | None = None
         self.is_printed = False
+
+    def prepare(self, config: "SweepGrid") -> None:
+        """Let the process that draws load its libraries during the runs of a short sweep, where a core is idle."""
+        from quadsim.simulator.sweeps.config.families import family_of
+
+        short = config.runs * config.steps < family_of(config).long_from
+        if self.drawn_by is not None and short and has_idle_core():
+            self.drawn_by.start()
 
     def answer(self, results: "Results") -> None:
         """Print, unless one document is to be printed as a whole, and have the libraries of figures loaded."""
@@ -437,6 +446,7 @@ def _results(
                 from quadsim.simulator.sweeps.run.extension import extend
 
                 return extend(folder, judge, **how, **changes), True
+            first.prepare(config)
             return sweep(config, judge, out=folder, on_answer=first.answer, on_table=first.draw, **how), True
     except UnfinishedError as error:
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)

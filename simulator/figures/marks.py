@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from quadsim.simulator.figures.panels import text_width
+from quadsim.simulator.figures.panels import power_text, text_width
 from quadsim.simulator.sweeps.config.families import family_of
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 
@@ -156,4 +156,4 @@ def steps_label(config: SweepGrid) -> str:
 
 def _power(value: float) -> str:
     exponent = math.log10(value)
-    return f"$10^{{{round(exponent)}}}$" if abs(exponent - round(exponent)) < 1e-9 else f"{value:g}"
+    return power_text(round(exponent)) if abs(exponent - round(exponent)) < 1e-9 else f"{value:g}"

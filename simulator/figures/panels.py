@@ -1,9 +1,9 @@
 """What figures share: panels, texts that fit, the legend below, and files without dates."""
 
 import math
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,13 +13,14 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import xarray as xr
-from fontTools.subset import Options
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ticker import LogFormatterSciNotation
 
-from quadsim.simulator.figures.fixed_axes import lay_out
+from quadsim.simulator.figures.files.fixed_axes import lay_out
+from quadsim.simulator.figures.files.pdf_fonts import small_fonts
 from quadsim.simulator.figures.palette import styles_of
 from quadsim.simulator.figures.style import COLUMN, current_style, drawing, drawn
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
@@ -39,14 +40,12 @@ __all__ = [
     "panels",
     "parts_of",
     "point_title",
+    "power_text",
     "save_figure",
     "styles_of",
     "text_width",
     "wrapped",
 ]
-
-
-_DROPPED = "_drop_tables_default"  # of the options with which fontTools reduces a font
 
 
 DPI = 200  # of PNG files
@@ -138,31 +137,12 @@ def save_figure(
         metadata = {"CreationDate": None, "ModDate": None} if suffix == "pdf" else {}
 
         def write(path: Path, metadata: dict[str, None] = metadata, backend: str | None = backend) -> None:
-            with drawing(own), mpl.rc_context(_NO_LAYOUT), _small_fonts():
+            with drawing(own), mpl.rc_context(_NO_LAYOUT), small_fonts():
                 figure.savefig(path, dpi=dpi, metadata=metadata, backend=backend)
 
         store.write_whole(folder / f"{name}.{suffix}", write)
     if table is not None:
         store.write_csv(folder / f"{name}.csv", table)
-
-
-@contextmanager
-def _small_fonts() -> Iterator[None]:
-    """Within it, PDF files get fonts without the tables by which other programs set type, such as ligatures.
-
-    Matplotlib places every glyph of a PDF itself. To reduce these tables to the glyphs of a figure takes two thirds of the time
-    that the fonts take, and a fifth of that of the file. Only a private list names what fontTools drops: without it fonts are
-    as large as they were.
-    """
-    known: list[str] | None = getattr(Options, _DROPPED, None)
-    if known is None:
-        yield
-        return
-    setattr(Options, _DROPPED, [*known, "GDEF", "GPOS", "GSUB"])
-    try:
-        yield
-    finally:
-        setattr(Options, _DROPPED, known)
 
 
 def _lay_out(figure: Figure, dpi: float) -> None:
@@ -337,6 +317,8 @@ def _finish(figure: Figure, axes: Sequence[Axes], handles: Sequence[Any], title:
         if current_style() != "user":
             for side in ("top", "right"):
                 axis.spines[side].set_visible(False)
+            if _powers_are_text():
+                _write_powers(axis)
         if not axis.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             axis.set_ylabel("")
         for text, room in (
@@ -357,6 +339,57 @@ def _finish(figure: Figure, axes: Sequence[Axes], handles: Sequence[Any], title:
     if handles:
         added += _add_legend(figure, handles, width)
     figure.set_size_inches(width, height + added)
+
+
+_TIMES, _MINUS = "\u00d7", "\u2212"
+_RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+
+class _Powers(LogFormatterSciNotation):
+    """Labels of a log axis as text with raised digits, as 10⁻³.
+
+    Matplotlib writes them as formulas, and parses each of them for every size of its files: a tenth of the time of a figure.
+    """
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the label of a place."""
+        found = super().__call__(x, pos)
+        power = _POWER.fullmatch(found)
+        if power is None:
+            return str(found)
+        base, raised = power.groups(default="")
+        return base.replace(r"\times", _TIMES).replace("-", _MINUS) + raised.translate(_RAISED)
+
+
+_POWER = re.compile(r"\$\\mathdefault\{([^{}^]*)(?:\^\{(-?\d+)\})?\}\$")
+"""A label of Matplotlib: a number, or a power with an integer as exponent."""
+
+
+def power_text(exponent: int) -> str:
+    """Return a power of ten, as the labels of log axes have it in the current style."""
+    return f"10{str(exponent).translate(_RAISED)}" if _powers_are_text() else f"$10^{{{exponent}}}$"
+
+
+def _powers_are_text() -> bool:
+    """Whether powers are text with raised digits: not in styles with fonts of the user's or of a paper."""
+    return current_style() == "quadsim" and _has_raised_digits()
+
+
+@cache
+def _has_raised_digits() -> bool:
+    """Whether the font of the style "quadsim" has all signs of such labels."""
+    with drawing():
+        font = get_font(findfont(FontProperties()))
+    return all(font.get_char_index(sign) for sign in (*_RAISED.values(), ord(_TIMES), ord(_MINUS)))
+
+
+def _write_powers(axes: Axes) -> None:
+    """Write the labels of log axes as text, where Matplotlib's own are to be written."""
+    for axis in (axes.xaxis, axes.yaxis):
+        if type(axis.get_major_formatter()) is LogFormatterSciNotation:
+            axis.set_major_formatter(_Powers())
+        if type(axis.get_minor_formatter()) is LogFormatterSciNotation:
+            axis.set_minor_formatter(_Powers())
 
 
 def _label_last_row(axes: Sequence[Axes]) -> None:

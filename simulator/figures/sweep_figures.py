@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.path import Path as Path2D
 
 from quadsim.simulator.figures.marks import (
     MISSED,
@@ -46,7 +47,12 @@ if TYPE_CHECKING:
 
 __all__ = ["gap_figure", "gap_table", "save_figures", "save_first_figures", "steps_figure", "steps_table"]
 
-_ARROW: dict[str, Any] = {"marker": r"$\uparrow$", "markersize": 8, "markeredgewidth": 0.0, "linestyle": "none"}
+_UP = Path2D(
+    [(-1, 17), (1, 17), (10, 8), (7, 5), (2, 11), (2, -17), (-2, -17), (-2, 11), (-7, 5), (-10, 8), (-1, 17)],
+    closed=True,
+)
+"""An arrow, which as the formula of one would be set anew for each of its marks."""
+_ARROW: dict[str, Any] = {"marker": _UP, "markersize": 8, "markeredgewidth": 0.0, "linestyle": "none"}
 """No marker of an optimizer looks like it."""
 _FLOOR: dict[str, Any] = {"linestyle": (0, (1, 4)), "linewidth": 1.1}
 _BELOW_TOLERANCE = 1e-3  # how far below the tolerance the gap is drawn

@@ -85,5 +85,5 @@ class Guarantee:
     falls: int = 0
 
 
-Guarantor = Callable[[Asked], Sequence[Guarantee]]
-"""A function that answers: of each kind at most one guarantee, the first the one of which a figure shows the curve."""
+Guarantor = Callable[[Sequence[Asked]], Sequence[Sequence[Guarantee]]]
+"""A function that answers about several: of each kind at most one guarantee, the first the one whose curve a figure shows."""

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from quadsim.cli import drawing
+from quadsim.cli.commands import sweep as command
 from quadsim.cli.drawing import Drawer, drawer
+from quadsim.simulator import SweepConfig
 from quadsim.simulator.sweeps import backends
 
 SMALL = ("--heterogeneity", "2", "--optimizers", "gd,signsgd", "--seeds", "1", "--steps", "50", "--lr", "0.1")
@@ -174,6 +176,34 @@ def test_no_process_is_started_where_it_is_not_wanted_or_of_no_use(monkeypatch, 
         assert found is None
 
 
+@pytest.mark.parametrize(
+    ("load", "cores", "idle"),
+    [
+        ("0.00 0.01 0.05 1/80 12345", 2, True),
+        ("3.10 2.00 1.00 1/80 12345", 2, True),  # of a command that has just ended
+        ("0.00 0.01 0.05 2/80 12345", 2, False),
+        ("0.00 0.01 0.05 1/80 12345", 1, False),
+        (None, 64, False),
+    ],
+)
+def test_a_core_is_idle_where_fewer_programs_run_than_there_are_cores(monkeypatch, tmp_path, load, cores, idle):
+    monkeypatch.setattr(drawing, "_LOAD", tmp_path / "loadavg")
+    monkeypatch.setattr(backends, "usual_workers", lambda: cores)
+    if load is not None:
+        (tmp_path / "loadavg").write_text(load)
+    assert drawing.has_idle_core() is idle
+
+
+@pytest.mark.parametrize(("idle", "seeds", "starts"), [(True, 16, True), (False, 16, False), (True, 100_000, False)])
+def test_the_process_that_draws_loads_during_a_short_sweep_on_an_idle_core(monkeypatch, idle, seeds, starts):
+    started = []
+    monkeypatch.setattr(Drawer, "start", lambda self: started.append(self))
+    monkeypatch.setattr(command, "has_idle_core", lambda: idle)
+    first = command._First(quiet=False, as_json=False, drawn_by=Drawer())
+    first.prepare(SweepConfig(heterogeneity=(1.0, 10.0, 100.0), seeds=seeds))
+    assert bool(started) is starts
+
+
 NOT_LOADED = (
     "torch",
     "xarray",
@@ -228,6 +258,7 @@ def print_answer(*arguments, **options):
 shown.print_answer = print_answer
 import quadsim.cli.drawing as drawing, quadsim.simulator.sweeps.backends as backends
 backends.usual_workers = lambda: 2
+drawing._LOAD = drawing.Path("no such file")
 started, starts = [], drawing.Drawer.start
 def start(self):
     started.append("the process that draws")

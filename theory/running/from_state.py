@@ -62,7 +62,7 @@ def from_state_gaps(
     t0: int,
     steps: int,
     *,
-    lr: float,
+    lr: float | Array,
     beta1: float,
     beta2: float,
     eps: float,
@@ -78,7 +78,7 @@ def from_state_gaps(
         state: error, mean gradient and second moment at t0, each (M, P).
         t0: a step, 1 or more.
         steps: T.
-        lr: learning rate, constant.
+        lr: learning rate, constant along a run; one for all problems, or one for each, (M,).
         beta1: memory of the mean gradient, in (0, 1).
         beta2: memory of the second moment, in (0, 1).
         eps: added to the root.
@@ -94,11 +94,16 @@ def from_state_gaps(
 
 
 def _of_group(
-    hessian: Array, state: list[Array], t0: int, steps: int, settings: tuple[float, ...], chosen: Certificate
+    hessian: Array,
+    state: list[Array],
+    t0: int,
+    steps: int,
+    settings: tuple[float | Array, float, float, float],
+    chosen: Certificate,
 ) -> Array:
     error, mean, second = state
     lr, beta1, beta2, eps = settings
-    rates = np.full((error.shape[0], 1, 1), lr)
+    rates = np.broadcast_to(np.reshape(lr, (-1, 1, 1)), (error.shape[0], 1, 1))
     enclosure = _Enclosure(hessian, second, t0, rates, beta1, beta2, eps)
     s, xi, a, top = (np.asarray(x)[None, :, None] for x in chosen)
     shape = (error.shape[0], s.shape[1], error.shape[1])

@@ -311,11 +311,11 @@ def rehearse(
     Args:
         problem: M problems.
         rule: a rule with a form, see `preconditioned_form`; its weight decay must be 0.
-        settings: name to values, each (K,).
+        settings: name to values, each (K,), or (M, K) where they differ between the problems.
         steps: T.
         schedule: of the rate.
     """
-    shape = (problem.problems, settings["lr"].size, steps + 1, problem.dimension)
+    shape = (problem.problems, settings["lr"].shape[-1], steps + 1, problem.dimension)
     error, gradient = np.empty(shape), np.empty(shape)
     error[:, :, 0] = problem.layout.flatten(problem.initial_error)[:, None]
     matrices = {size: np.swapaxes(h, -1, -2)[:, None] for size, h in problem.hessian.items()}
@@ -327,7 +327,7 @@ def rehearse(
             gradient[:, :, t, positions] = (error[:, :, t][..., positions][..., None, :] @ matrices[size])[..., 0, :]
         return gradient[:, :, t]
 
-    own = {name: values[None, :, None] for name, values in settings.items()}
+    own = {name: np.atleast_2d(values)[..., None] for name, values in settings.items()}
     return _replayed(problem, rule, own, schedule, error, gradient, after)
 
 
@@ -415,7 +415,7 @@ class _Functions:
         Args:
             gradients: function from a step and the move to it (None at the first) to the gradient there, (M, K, P).
             shape: (M, K, T + 1, P).
-            settings: name to values, each (1, K, 1).
+            settings: name to values, each (1, K, 1) or (M, K, 1).
             factors: of the schedule; None: constant.
         """
         values = [settings[name] for name in self._names]

@@ -18,6 +18,7 @@ from quadsim.simulator.runs.guaranteed import ALONG, BELOW, FALLING, Asked
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.sweeps.results.guaranteed import certified_comparison, guarantee_notes, guarantee_rows
 from quadsim.simulator.sweeps.results.results import Results
+from quadsim.simulator.sweeps.run.guarantees import together
 from quadsim.theory import THEOREMS, guarantees, judge
 
 SMALL = SweepConfig(
@@ -76,6 +77,34 @@ def test_no_run_needs_more_than_its_bound_nor_less_than_its_bracket(swept):
     assert (below["bound_steps"] <= below["steps"]).all()
 
 
+@pytest.mark.parametrize("label", ["adam", "adam:beta1=0", "signum"])
+def test_points_that_are_asked_about_together_get_the_bounds_of_each_alone(label):
+    points = [(0.2, 1.0, 2), (0.25, 30.0, 3), (0.3, 100.0, 1)]
+    several = [
+        asked(label, lr, heterogeneity, problems, np.full(problems, 60.0 + 30 * problems))
+        for lr, heterogeneity, problems in points
+    ]
+    several.append(replace(several[0], measured=np.full(2, np.inf)))  # no run of this one is long enough to be bounded
+    for one, shared in zip(several, guarantees(several), strict=True):
+        alone = guarantees(one)
+        assert [found.theorem for found in shared] == [found.theorem for found in alone]
+        for found, own in zip(shared, alone, strict=True):
+            assert (found.kind, found.lr, found.falls, found.start, found.why_not) == (
+                own.kind, own.lr, own.falls, own.start, own.why_not
+            )  # fmt: skip
+            for name in ("bound", "steps", "at_least", "curve"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(own, name))
+
+
+@pytest.mark.parametrize(("seeds", "points"), [(16, [3]), (30, [2, 1]), (64, [1, 1, 1])])
+def test_a_theory_is_asked_about_points_with_few_problems_together(seeds, points):
+    config = SweepConfig(seeds=seeds, heterogeneity=(1.0, 10.0, 100.0))
+    rows = [{"point": point, "optimizer": name} for point in range(3) for name in ("gd", "adam")]
+    batches = list(together(config, rows))
+    assert [len(batch) // 2 for batch in batches] == points
+    assert [row for batch in batches for row in batch] == rows
+
+
 def test_the_other_files_are_those_of_a_sweep_without_it(few, tmp_path):
     plain = sweep(FEW, judge, out=tmp_path / "plain", figures=False)
     assert plain.guarantees is None
@@ -97,10 +126,13 @@ def test_table_and_answer_are_known_before_the_theory_is_asked(few, tmp_path):
 
     def asked_later(question):
         order.append("bounds")
+        assert [(one.spec.label, one.lr) for one in question] == list(
+            zip(few.best["setting"], few.best["lr"], strict=True)
+        )
         return guarantees(question)
 
     found = sweep(FEW, judge, out=place, guarantor=asked_later, on_table=on_table, figures=False)
-    assert order == ["table", *["bounds"] * len(found.best)]
+    assert order == ["table", "bounds"]
     assert early == [(found.answers, found.notes, True, False)]
     assert [path.name for path in (place / "figures").iterdir()] == ["steps.png"]
     pd.testing.assert_frame_equal(found.guarantees, few.guarantees)
