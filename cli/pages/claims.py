@@ -200,7 +200,10 @@ def _proofs(claim: dict[str, Any]) -> list[Block]:
         (
             Cell(text(one.get("statement"), 300)),
             Cell(text(one.get("state"), 40), verdict=_of(one, _PROOFS)),
-            Cell(text(arguments.get(text(one.get("statement"), 300)), 1000) or "its proof, which `quadsim theorems` prints"),
+            Cell(
+                text(arguments.get(text(one.get("statement"), 300)), 1000)
+                or "its proof, which `quadsim theorems` prints"
+            ),
             Cell(text(one.get("detail"), 1000)),
         )
         for one in map(mapping, listed(claim.get("proofs"), 100))

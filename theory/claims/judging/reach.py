@@ -54,6 +54,7 @@ class Reach:
         side: on which side of that height the effect is there. It is part of what is said, never read off the curves.
         null_means: what the null is, for the legend.
         onset_means: what the height of the onset is, for the legend.
+        from_first: whether the effect is the difference of every seed to its own value at the first value of the variable.
         across: what the names of the curves are values of, as "beta1"; with it the figure is a map with numbers in its cells and
             the onset over this second variable. Empty: a curve for each name.
         law: drawn over the curves, and judged by nobody.
@@ -70,6 +71,7 @@ class Reach:
     side: Side = "above"
     null_means: str = "no effect"
     onset_means: str = "threshold of the onset"
+    from_first: bool = False
     across: str = ""
     law: Law | None = None
     log: str = "xy"
@@ -101,7 +103,14 @@ class Reach:
         return pd.concat(frames, ignore_index=True)
 
     def tables(self, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-        """Return the stored tables, of the rows of all values: the rows, and the onsets where the effect has one."""
+        """Return the stored tables, of the rows of all values: the rows, and the onsets where the effect has one.
+
+        Rows of stored tables give the same tables again.
+        """
+        if self.from_first:
+            first = rows[rows["x"] == rows["x"].min()].set_index(["curve", "seed"])["value"]
+            start = first.reindex(pd.MultiIndex.from_frame(rows[["curve", "seed"]])).to_numpy()
+            rows = rows.assign(value=rows["value"] - start)
         if self.onset is None:
             return {CURVES: rows}
         return {CURVES: rows, ONSETS: onsets(rows, self.onset, side=self.side, log=self.log)}
