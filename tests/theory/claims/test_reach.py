@@ -67,6 +67,7 @@ def test_onsets_have_words_and_intervals():
         ),  # Planted fault: it was "beyond 1000", as the curve falls
         ([1, 1, 1, 1.5], "above", "at none of the values tried, 1 to 1000"),
         ([1.5, 1, 1, 1], "above", "at none of the values tried, 1 to 1000"),  # Planted fault: it was "below 1"
+        ([2, 1, 1, 1], "above", "at none of the values tried, 1 to 1000"),  # Planted fault: it touches, and was "all"
         ([9, 3, 1, 1], "above", "up to 31.6"),
         ([9, 1, 3, 9], "above", "from 31.6 on"),
         ([9, 3, 1, 1], "below", "from 31.6 on"),

@@ -237,5 +237,6 @@ def _words(onset: float, low: float, high: float, x: Array, *, begins: bool) -> 
     interval = "" if onset == low == high else f" [{end(low)}, {end(high)}]"
     if np.isfinite(onset):
         return f"from {end(onset)}{interval} on" if begins else f"up to {end(onset)}{interval}"
-    tried = f"{'all' if onset < 0 else 'none'} of the values tried, {x[0]:g} to {x[-1]:g}"
-    return f"at {tried}{f'; its interval is{interval}' if interval else ''}"
+    # An effect that ends before the first value only touches the height there: it is nowhere.
+    tried = f"{'all' if begins and onset < 0 else 'none'} of the values tried, {x[0]:g} to {x[-1]:g}"
+    return f"at {tried}{f' (onset{interval})' if interval else ''}"
