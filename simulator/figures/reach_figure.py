@@ -70,12 +70,14 @@ def reach_figure(
     x = np.unique(curves["x"].to_numpy(dtype=float))
     if "x" in log:
         ticks_of_values(axis, x)
-    crossed = [] if onsets is None else onsets[np.isfinite(onsets["onset"])].to_dict("records")
-    for row in crossed:
-        ends = [float(np.clip(row[end], x[0], x[-1])) for end in ("low", "high")]
-        color = styles[str(row["curve"])]["color"]
-        axis.plot(ends, [onset, onset], color=color, linewidth=4, alpha=0.35, solid_capstyle="butt")
-        axis.plot([row["onset"]], [onset], marker="D", markersize=5, color=color, markeredgecolor="white")
+    crossed: list[dict[Any, Any]] = []
+    if onsets is not None and onset is not None:
+        crossed = onsets[np.isfinite(onsets["onset"])].to_dict("records")
+        for row in crossed:
+            ends = [float(np.clip(row[end], x[0], x[-1])) for end in ("low", "high")]
+            color = styles[str(row["curve"])]["color"]
+            axis.plot(ends, [onset, onset], color=color, linewidth=4, alpha=0.35, solid_capstyle="butt")
+            axis.plot([row["onset"]], [onset], marker="D", markersize=5, color=color, markeredgecolor="white")
     heights = _heights(null, null_means, onset, onset_means)
     for height, (_, line) in heights.items():
         axis.axhline(height, color=_GREY, linestyle=line, linewidth=1)
