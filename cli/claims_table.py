@@ -35,9 +35,11 @@ from quadsim.simulator.support.checks import check_known
 from quadsim.simulator.support.paths import local_path, shown
 from quadsim.theory.claims import CLAIMS, Claim, Fixed, Setting, load_claims
 from quadsim.theory.claims.judging.claim import inference_verdict, inferred_reason, told
-from quadsim.theory.claims.judging.conditions import DECISIVE, STATES, has_power, power_in_words
+from quadsim.theory.claims.judging.conditions import ALPHA, DECISIVE, STATES, has_power, power_in_words
 from quadsim.theory.claims.judging.measured import shown_number
+from quadsim.theory.claims.judging.reach import CURVES
 from quadsim.theory.claims.running.reproducing import in_reading_order
+from quadsim.theory.statements.registry import THEOREMS
 
 __all__ = [
     "MARKERS",
@@ -122,6 +124,7 @@ def merge(path: Path, rows: Sequence[Mapping[str, Any]], folder: Path | None = N
                 f"a row must be the result of a run, got {row['id']}, which {row['reason']}; run it again."
             )
     table = stored_table(path)
+    rows = [dict(row) if folder is None else _reach_of_today(row, folder) for row in rows]
     # A line of its own for every row, so that a change of one claim changes one line.
     lines = {row["id"]: json.dumps(_as_judged_today(row)) for row in (*table["claims"], *rows)}
     merged = table | {"claims": [json.loads(line) for line in in_reading_order(lines).values()]}
@@ -134,6 +137,25 @@ def merge(path: Path, rows: Sequence[Mapping[str, Any]], folder: Path | None = N
     _write(path, f'{{"claims": [\n{text}\n],\n{json.dumps(rest)[1:]}\n')
     for page, content in pages.items():
         _write(page, content)
+
+
+def _reach_of_today(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The row with onsets and words of its reach as the claim has them now, from the stored table of the curves.
+
+    Raises:
+        ValueError: a result folder whose table of the curves cannot be read.
+    """
+    reach = CLAIMS[row["id"]].reach if row["id"] in CLAIMS else None
+    if reach is None or not row.get("reach"):
+        return dict(row)
+    curves = folder / row["id"] / f"{CURVES}.parquet"
+    try:
+        tables = reach.tables(store.read_frame(curves))
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"results must hold the curves of every reach, got {shown(curves)} ({type(error).__name__}: {error}); run again."
+        ) from error
+    return {**row, "reach": row["reach"] | reach.to_json(tables)}
 
 
 def _picture(path: Path, claim: str) -> Path:
@@ -333,7 +355,8 @@ def sections(document: dict[str, Any], pictures: Mapping[str, str]) -> str:
 
 def _section(claim: Claim, entry: Mapping[str, Any], picture: str | None) -> list[str]:
     """The lines of the section of a claim; one without a run of its present criterion says what it must show."""
-    reason = "" if _is_told(entry) else f" {_sentence(entry['reason'])}"
+    told_now = _is_told(entry)
+    reason = f" {_sentence(entry['reason'])}" if claim.unjudged or not told_now else ""
     lines = [
         f"### {claim.id}",
         "",
@@ -341,19 +364,19 @@ def _section(claim: Claim, entry: Mapping[str, Any], picture: str | None) -> lis
         "",
         f"**{_told(entry)}.**{reason}",
     ]
-    reach = entry.get("reach") if _is_told(entry) else None
+    lines += ["", f"How to read it: {_plain(claim.reading)}"] if claim.reading and told_now else []
+    reach = entry.get("reach") if told_now else None
     if picture is not None and reach:
-        lines += ["", f"![{_cell(reach['caption'])}]({picture})"]
-    items = [f"proof: {proof['statement']}: {proof['state']} ({proof['detail']})" for proof in entry.get("proofs", ())]
-    if _is_told(entry):
+        caption = claim.reach.caption if claim.reach else reach["caption"]
+        lines += ["", f"![{_cell(caption)}]({picture})"]
+    items = [_proof(claim, proof) for proof in entry.get("proofs", ())]
+    if told_now:
         items += [_said(condition) for condition in entry["conditions"]]
         items += [f"note: {note}" for note in entry.get("notes", ())]
     else:
         items += [f"must be shown: {condition}" for condition in claim.conditions]
     items += _reasons(claim)
-    if reach:
-        items += [f"onset, {onset['curve']}: {onset['text']}" for onset in reach["onsets"]]
-        items += [f"law: {reach['law']}"] if reach["law"] else []
+    items += _how_far(claim, reach) if reach else []
     items += [
         f"experiment: {claim.method}",
         *([f"design: {claim.design}"] if claim.design else []),
@@ -361,7 +384,30 @@ def _section(claim: Claim, entry: Mapping[str, Any], picture: str | None) -> lis
         *(f"criterion {_fixed(fixed)}" for fixed in claim.history),
         f"run: {_run(entry)}",
     ]
-    return [*lines, "", *(f"- {_plain(item)}" for item in items), *_numbers(entry)]
+    return [*lines, "", *(f"- {_plain(item)}" for item in items), *_numbers(claim, entry)]
+
+
+def _proof(claim: Claim, proof: Mapping[str, str]) -> str:
+    """What decides a theorem or an identity, apart from the instances that were tried beside it and decide nothing."""
+    name, state, detail = proof["statement"], proof["state"], proof["detail"]
+    if name in THEOREMS:
+        steps, _, instances = detail.partition("; ")
+        return f"theorem {name}: {state} ({steps}); tried beside the proof: {instances}"
+    if name in claim.arguments:
+        return f"identity: {name}: {state}, because {claim.arguments[name]}; tried beside it: {detail}"
+    return f"proof: {name}: {state} ({detail})"
+
+
+def _how_far(claim: Claim, reach: Mapping[str, Any]) -> list[str]:
+    """The number of seeds of the figure, where the effect of every curve is there, and the law."""
+    seeds = f" ({reach['seeds']} seeds at each value)" if "seeds" in reach else ""
+    over, across = (claim.reach.variable, claim.reach.across) if claim.reach else ("", "")
+    items = [f"reach over {over}{seeds}"] if over else []
+    if claim.reach is None or claim.reach.onset is not None:
+        items += [
+            f"reach, {f'{across} = ' if across else ''}{onset['curve']}: {onset['text']}" for onset in reach["onsets"]
+        ]
+    return items + ([f"law: {reach['law']}"] if reach["law"] else [])
 
 
 def _reasons(claim: Claim) -> list[str]:
@@ -374,22 +420,27 @@ def _reasons(claim: Claim) -> list[str]:
     ]
 
 
-def _numbers(entry: Mapping[str, Any]) -> list[str]:
-    """A folded list of all measured numbers that no condition has shown already: sides of contrasts, and numbers beside."""
+def _numbers(claim: Claim, entry: Mapping[str, Any]) -> list[str]:
+    """A folded list of all measured numbers that no condition has shown already: sides of contrasts, and numbers beside.
+
+    The numbers of an estimate are what the claim comes to, and stand open.
+    """
     if not _is_told(entry):
         return []
     said = {condition["text"] for condition in entry["conditions"]}
     rest = [figure["text"] for figure in entry["measured"] if figure["text"] not in said]
     if not rest:
         return []
+    if claim.unjudged:
+        return [f"- estimate: {_plain(text)}" for text in rest]
     shown_rest = "<br>".join(html.escape(text, quote=False) for text in rest)
     return ["", f"<details><summary>The other measured numbers ({len(rest)})</summary>{shown_rest}</details>"]
 
 
 def _is_told(entry: Mapping[str, Any]) -> bool:
-    """Whether the row has numbers that were judged by the present criterion."""
+    """Whether the row has numbers that the page tells: of the present criterion, and of an instrument that is valid."""
     claim = CLAIMS.get(entry["id"])
-    if claim is None or claim.unjudged or entry["verdict"] == "not run":
+    if claim is None or entry["verdict"] in ("not run", "withdrawn"):
         return False
     return bool(entry["criterion"]["hash"] == claim.digest(Setting(entry["size"], entry["seed"])))
 
@@ -400,12 +451,27 @@ def _fixed(entry: Fixed) -> str:
 
 
 def _said(condition: Mapping[str, Any]) -> str:
-    """One condition with its numbers."""
+    """One condition with its numbers: what its p-value speaks against, and why it is not shown where it is not."""
     power = "unknown" if condition["power"] is None else f"{condition['power']:.2f}"
+    boundary = shown_number(condition["effect" if condition["absent"] else "null"])
     return (
-        f"{condition['state']}: {condition['text']} (must be {condition['wanted']}; p = {condition['holm']:.2g} after Holm, "
-        f"power {power})"
+        f"{condition['state']}{_why_not(condition)}: {condition['text']} (must be {condition['wanted']}; "
+        f"p = {condition['holm']:.2g} against {boundary} after Holm, power {power})"
     )
+
+
+def _why_not(condition: Mapping[str, Any]) -> str:
+    """Why a condition is not shown, although its p-value may be small: that speaks against no effect, not for one that counts."""
+    if condition["state"] == "inconclusive":
+        return " (too little power)" if not has_power(condition["power"]) else " (neither side is excluded)"
+    if condition["state"] != "not shown":
+        return ""
+    named = f" (an effect of {shown_number(condition['effect'])} is excluded"
+    value, null, effect = (condition[key] for key in ("value", "null", "effect"))
+    if condition["holm"] > ALPHA or value is None:
+        return f"{named})"
+    side = "" if (value > null) == (effect > null) else " on the other side"
+    return f"{named}; a smaller one{side} is there)"
 
 
 def _told(entry: Mapping[str, Any]) -> str:
@@ -430,11 +496,9 @@ def _counts(entries: Iterable[Mapping[str, Any]]) -> str:
 def _figures(entry: Mapping[str, Any]) -> str:
     """Return the numbers that speak against the claim or leave it open; if there are none, the first ones, or the proofs."""
     if not _is_told(entry):
-        claim = CLAIMS.get(entry["id"])
-        estimates = (
-            [figure["text"] for figure in entry["measured"][:1]] if claim and claim.unjudged_as == "estimate" else []
-        )
-        return _cell("; ".join([*estimates, entry["reason"]]))
+        return _cell(entry["reason"])
+    if CLAIMS[entry["id"]].unjudged:
+        return _cell("; ".join([*(figure["text"] for figure in entry["measured"][:1]), entry["reason"]]))
     if not entry["conditions"]:
         return _cell("; ".join(f"{proof['statement']}: {proof['state']}" for proof in entry["proofs"]))
     against = [c for c in entry["conditions"] if c["state"] != "shown"]

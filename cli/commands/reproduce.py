@@ -270,12 +270,13 @@ def text(outcomes: Sequence["Outcome"]) -> str:
             lines.append(f"  {o.reason}")
             continue
         lines += [f"  {o.reason}"] if o.claim.unjudged else []
+        lines += [f"  read   {o.claim.reading}"] if o.claim.reading else []
         lines += [f"  proof  {proof}" for proof in o.found.proofs]
         lines += [f"  {one}" for one in o.judgement.judged]
         judged = {one.measured.name for one in o.judgement.judged}
         lines += [f"  beside {figure}" for figure in o.found.measured if figure.name not in judged]
         reach = o.to_json()["reach"]
-        lines += [f"  onset  {onset['curve']}: {onset['text']}" for onset in (reach["onsets"] if reach else ())]
+        lines += [f"  reach  {onset['curve']}: {onset['text']}" for onset in (reach["onsets"] if reach else ())]
         lines += [f"  note   {note}" for note in o.found.notes]
         lines.append(f"  differs from the paper: {'; '.join(o.claim.fidelity) or 'in nothing known'}")
         lines += [f"  fixed  {_fixed(vars(entry))}" for entry in o.claim.history[-1:]]

@@ -139,6 +139,7 @@ def _card(folder: Path, claim: dict[str, Any], position: int, room: int) -> tupl
     criterion = mapping(claim.get("criterion"))
     blocks: list[Block] = [Text(text(claim.get("claim")))]
     blocks += [Text(f"Why: {text(claim.get('reason'))}")] if text(claim.get("reason")) else []
+    blocks += [Text(f"How to read it: {text(claim.get('reading'))}")] if text(claim.get("reading")) else []
     said = f"{_name(claim)}: {text(claim.get('claim'), 500)}. The table below has what was measured."
     reach = mapping(claim.get("reach"))
     pictures = (
@@ -181,28 +182,38 @@ def _picture(folder: Path, name: str, alt: str, caption: str, room: int) -> tupl
 
 
 def _onsets(reach: dict[str, Any]) -> list[Block]:
-    """Return where the effect begins or ends, a row for every curve of the reach."""
+    """Return from where on, or up to where, the effect is there, a row for every curve of the reach."""
     rows = tuple(
         (Cell(text(one.get("curve"), 200)), Cell(text(one.get("text"), 200)))
         for one in map(mapping, listed(reach.get("onsets"), 100))
     )
-    columns = (Column("curve"), Column(f"onset over {text(reach.get('variable'), 200)} [95% interval]"))
+    columns = (Column("curve"), Column(f"over {text(reach.get('variable'), 200)}, the median is [95% interval]"))
     law = text(reach.get("law"))
     blocks: list[Block] = [Table("How far it reaches", columns, rows)] if rows else []
     return [*blocks, Text(f"Law: {law}")] if law else blocks
 
 
 def _proofs(claim: dict[str, Any]) -> list[Block]:
-    """Return the column of proofs and identities, which count as no conditions."""
+    """Return the column of proofs and identities, which count as no conditions: what decides each, and what was tried beside."""
+    arguments = mapping(claim.get("arguments"))
     rows = tuple(
         (
             Cell(text(one.get("statement"), 300)),
             Cell(text(one.get("state"), 40), verdict=_of(one, _PROOFS)),
+            Cell(
+                text(arguments.get(text(one.get("statement"), 300)), 1000)
+                or "its proof, which `quadsim theorems` prints"
+            ),
             Cell(text(one.get("detail"), 1000)),
         )
         for one in map(mapping, listed(claim.get("proofs"), 100))
     )
-    columns = (Column("proof or identity", wide=True), Column("came out"), Column("tried", wide=True))
+    columns = (
+        Column("theorem or identity", wide=True),
+        Column("came out"),
+        Column("because of", wide=True),
+        Column("steps of the proof, and instances tried beside it", wide=True),
+    )
     return [Table("Proofs, which count as no conditions", columns, rows)] if rows else []
 
 

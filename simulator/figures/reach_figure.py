@@ -19,12 +19,14 @@ _GREY = "0.4"
 
 def reach_figure(
     curves: pd.DataFrame,
-    onsets: pd.DataFrame,
+    onsets: pd.DataFrame | None,
     *,
     variable: str,
     quantity: str,
-    null: float,
-    onset: float,
+    null: float | None,
+    onset: float | None,
+    null_means: str = "no effect",
+    onset_means: str = "threshold of the onset",
     across: str = "",
     law: pd.DataFrame | None = None,
     law_label: str = "",
@@ -38,17 +40,19 @@ def reach_figure(
 
     Args:
         curves: `curve`, `x`, `seed`, `value`; `inf` is drawn as a caret at the top.
-        onsets: `curve`, `onset`, `low`, `high`; an infinite end is drawn at the edge of the axis.
+        onsets: `curve`, `onset`, `low`, `high`; an infinite end is drawn at the edge of the axis. None: there are none.
         variable: label of the x axis.
         quantity: label of the y axis.
-        null: the value of no effect, a dotted line.
-        onset: height at which the effect counts as there, a line of dots and dashes unless it is the null.
+        null: a value to compare with, a dotted line; None: no line.
+        onset: height from which on the effect counts as there, a line of dots and dashes unless it is the null; None: no line.
+        null_means: what the null is.
+        onset_means: what the height of the onset is.
         across: what the names of the curves are values of; empty: nothing.
         law: `curve`, `x`, `value`.
         law_label: its formula.
         log: axes that are logarithmic, among `x` and `y`.
     """
-    if across:
+    if across and onsets is not None and onset is not None:
         return _map_figure(curves, onsets, variable, quantity, across, log, onset)
     styles = styles_of([str(name) for name in dict.fromkeys(curves["curve"])])
     figure, (axis,) = panels(1)
@@ -66,20 +70,22 @@ def reach_figure(
     x = np.unique(curves["x"].to_numpy(dtype=float))
     if "x" in log:
         ticks_of_values(axis, x)
-    crossed = onsets[np.isfinite(onsets["onset"])]
-    for row in crossed.to_dict("records"):
-        ends = [float(np.clip(row[end], x[0], x[-1])) for end in ("low", "high")]
-        color = styles[str(row["curve"])]["color"]
-        axis.plot(ends, [onset, onset], color=color, linewidth=4, alpha=0.35, solid_capstyle="butt")
-        axis.plot([row["onset"]], [onset], marker="D", markersize=5, color=color, markeredgecolor="white")
-    heights = _heights(null, onset)
+    crossed: list[dict[Any, Any]] = []
+    if onsets is not None and onset is not None:
+        crossed = onsets[np.isfinite(onsets["onset"])].to_dict("records")
+        for row in crossed:
+            ends = [float(np.clip(row[end], x[0], x[-1])) for end in ("low", "high")]
+            color = styles[str(row["curve"])]["color"]
+            axis.plot(ends, [onset, onset], color=color, linewidth=4, alpha=0.35, solid_capstyle="butt")
+            axis.plot([row["onset"]], [onset], marker="D", markersize=5, color=color, markeredgecolor="white")
+    heights = _heights(null, null_means, onset, onset_means)
     for height, (_, line) in heights.items():
         axis.axhline(height, color=_GREY, linestyle=line, linewidth=1)
     axis.set(xlabel=variable, ylabel=quantity)
     handles = [Line2D([], [], label=name, markersize=5, **style) for name, style in styles.items()]
     handles = handles if len(handles) > 1 else []
     handles += [Line2D([], [], label=text, color=_GREY, linestyle=line) for text, line in heights.values()]
-    if not crossed.empty:
+    if crossed:
         text = "onset, 95% interval"
         handles += [Line2D([], [], label=text, linestyle="none", marker="D", markersize=5, color=_GREY)]
     if unknown:
@@ -90,11 +96,16 @@ def reach_figure(
     return figure
 
 
-def _heights(null: float, onset: float) -> dict[float, tuple[str, Literal[":", "-."]]]:
-    """The lines across, by height: the entry of the legend and the style of the line."""
-    if null == onset:
-        return {null: (f"{null:.3g}: no effect", ":")}
-    return {null: (f"{null:.3g}: no effect", ":"), onset: (f"{onset:.3g}: threshold of the onset", "-.")}
+def _heights(
+    null: float | None, null_means: str, onset: float | None, onset_means: str
+) -> dict[float, tuple[str, Literal[":", "-."]]]:
+    """The lines across, by height: the entry of the legend and the style of the line; that of the null where both are one."""
+    lines: dict[float, tuple[str, Literal[":", "-."]]] = {}
+    if onset is not None:
+        lines[onset] = (f"{onset:.3g}: {onset_means}", "-.")
+    if null is not None:
+        lines[null] = (f"{null:.3g}: {null_means}", ":")
+    return dict(reversed(lines.items()))
 
 
 def _top(values: pd.Series, law: pd.DataFrame | None, log: bool) -> float:

@@ -119,6 +119,10 @@ def judged(**changes):
         "state": "shown",
         "text": "it over that 3 [2, 4], n = 20",
         "wanted": "above 1; smallest effect 2",
+        "null": 1.0,
+        "effect": 2.0,
+        "absent": False,
+        "value": 3.0,
         "holm": 0.001,
         "power": 0.93,
         "seeds": 20,
@@ -133,7 +137,7 @@ def test_the_page_of_all_claims_has_a_section_for_each(table, monkeypatch):
         "figure": "gd-lower/reach.png",
         "caption": "how far",
         "law": "1/C (Theorem 2)",
-        "onsets": [{"curve": "share", "text": "12 [10, beyond 1000]"}],
+        "onsets": [{"curve": "share", "text": "above 2 from 12 [10, beyond 1000] on"}],
     }
     two = [judged(), judged(state="inconclusive", power=None)]
     new = row("gd-lower", verdict="inconclusive", told="inconclusive (1 of 2 shown)", conditions=two, reach=reach)
@@ -155,9 +159,10 @@ def test_the_page_of_all_claims_has_a_section_for_each(table, monkeypatch):
         "**inconclusive (1 of 2 shown).**\n",
         "![how far](table/gd-lower.png)",
         "- proof: it: proved (in two steps)",
-        "- shown: it over that 3 [2, 4], n = 20 (must be above 1; smallest effect 2; p = 0.001 after Holm, power 0.93)",
+        "- shown: it over that 3 [2, 4], n = 20 (must be above 1; smallest effect 2; p = 0.001 against 1 after Holm, power 0.93)",
+        "- inconclusive (too little power): it over that",
         "power unknown",
-        "- onset, share: 12 [10, beyond 1000]",
+        "- reach, share: above 2 from 12 [10, beyond 1000] on",
         "- law: 1/C (Theorem 2)",
         r"- differs from the paper: another \*width\*",
         f"({claim.digest()}), when this had been run: the full run of 2026-11-22; changed:",
@@ -189,6 +194,94 @@ def test_a_section_says_what_must_be_shown_and_why_and_then_every_number(table, 
     assert "must be shown" not in section
     assert "- note: the rate lies at the edge" in section
     assert "<summary>The other measured numbers (1)</summary>that at x &lt; 3 is 5</details>" in section
+
+
+def test_the_page_says_what_decides_a_proof_and_how_a_verdict_is_read(table, monkeypatch):
+    claim = replace(CLAIMS["gd-lower"], reading="Of *one* factor.", reach=None)
+    monkeypatch.setitem(CLAIMS, "gd-lower", claim)
+    theorem, identity = claim.proofs
+    (table.parent / "page.md").write_text("\n".join(MARKERS))
+    proofs = [
+        {"statement": theorem, "state": "proved", "detail": "7 steps proved; 9 instances, 0 against it"},
+        {"statement": identity, "state": "proved", "detail": "0 of 3 runs contradict it"},
+    ]
+    merge(table, [row("gd-lower", proofs=proofs)])
+    page = (table.parent / "page.md").read_text()
+    for said in (
+        r"How to read it: Of \*one\* factor.",
+        "- theorem gd-lower: proved (7 steps proved); tried beside the proof: 9 instances, 0 against it",
+        f"proved, because {claim.arguments[identity]}; tried beside it: 0 of 3 runs contradict it",
+    ):
+        assert said in page, said
+    with pytest.raises(ValueError, match=r"arguments of gd-lower must be of its proofs .* got one of 'that'"):
+        replace(claim, arguments={"that": "so it is"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"value": 1.2, "holm": 0.01}, "not shown (an effect of 2 is excluded; a smaller one is there): it over that"),
+        ({"value": 0.8, "holm": 0.01}, "excluded; a smaller one on the other side is there): it over that"),
+        ({"value": 1.2, "holm": 0.4}, "not shown (an effect of 2 is excluded): it over that"),
+        ({"state": "inconclusive"}, "inconclusive (neither side is excluded): it over that"),
+        ({"state": "shown", "absent": True}, "p = 0.001 against 2 after Holm"),
+    ],
+)
+def test_a_small_p_value_of_a_condition_that_is_not_shown_is_explained(table, changes, said):
+    (table.parent / "page.md").write_text("\n".join(MARKERS))
+    merge(table, [row("adam-bound", conditions=[judged(**({"state": "not shown"} | changes))])])
+    assert said in (table.parent / "page.md").read_text()
+
+
+def test_an_estimate_shows_its_numbers(table, monkeypatch):
+    claim = replace(CLAIMS["adam-bound"], unjudged="the law is open", unjudged_as="estimate")
+    monkeypatch.setitem(CLAIMS, "adam-bound", claim)
+    (table.parent / "page.md").write_text("\n".join(MARKERS))
+    merge(
+        table,
+        [row("adam-bound", measured=[{"text": "share 0.63 [0.62, 0.64], n = 9"}], verdict="estimate", told="estimate")],
+    )
+    page = (table.parent / "page.md").read_text()
+    section = page[page.index("### adam-bound\n") :]
+    assert "**estimate.** The law is open." in section
+    assert "- estimate: share 0.63 [0.62, 0.64], n = 9" in section
+
+
+def test_merging_tells_the_reach_as_the_claim_has_it_now(table, monkeypatch):
+    import pandas as pd
+
+    from quadsim.theory.claims import Reach
+
+    reach = Reach(
+        variable="C",
+        values=(1.0, 10.0),
+        measure=lambda value, setting: {"share": [value]},
+        quantity="share",
+        null=None,
+        onset=2.0,
+        caption="in other words",
+    )
+    monkeypatch.setitem(CLAIMS, "gd-lower", replace(CLAIMS["gd-lower"], reach=reach))
+    old = {
+        "figure": "gd-lower/reach.png",
+        "caption": "how far",
+        "law": "",
+        "onsets": [{"curve": "share", "text": "old"}],
+    }
+    results = table.parent / "results/gd-lower"
+    results.mkdir(parents=True)
+    (results / "reach.png").write_bytes(b"picture")
+    with pytest.raises(
+        ValueError, match=r"results must hold the curves of every reach, got \S+reach.parquet \(.*run again"
+    ):
+        merge(table, [row("gd-lower", reach=old)], results.parent)
+    pd.DataFrame({"curve": "share", "x": [1.0, 10.0], "seed": 0, "value": [1.0, 4.0]}).to_parquet(
+        results / "reach.parquet"
+    )
+    merge(table, [row("gd-lower", reach=old)], results.parent)
+    (stored, *_) = stored_table(table)["claims"]
+    assert stored["reach"]["onsets"][0]["text"] == "above 2 from 3.16 on"
+    assert (stored["reach"]["caption"], stored["reach"]["seeds"]) == ("in other words", 1)
 
 
 @pytest.mark.parametrize("state", ["shown", "not shown", "opposite shown"])

@@ -38,27 +38,53 @@ def test_an_onset_is_where_the_curve_crosses_for_the_last_time(heights, place):
     assert falls == pytest.approx(place)
 
 
+def onset(heights, height=2.0, side="above", log="x", **changes):
+    (found,) = onsets(table(heights, **changes), height, side=side, log=log).to_dict("records")
+    return found
+
+
 def test_onsets_have_words_and_intervals():
-    found = onsets(pd.concat([table([1, 1, 3, 9]), table([9, 9, 9, 9], curve="that")]), 2.0, log="x")
+    found = onsets(pd.concat([table([1, 1, 3, 9]), table([9, 9, 9, 9], curve="that")]), 2.0, side="above", log="x")
     assert found["curve"].tolist() == ["it", "that"]
     assert found["onset"][0] == pytest.approx(10**1.5)
     assert (found["low"][0], found["high"][0]) == (found["onset"][0], found["onset"][0])  # no noise
-    assert found["text"].tolist() == ["31.6", "below 1"]
-    (never,) = onsets(table([1, 1, 1, 1.5]), 2.0, log="x").to_dict("records")
-    assert never["text"] == "beyond 1000"
-    (noisy,) = onsets(table([1, 1, 1.9, 2.1], noise=0.5), 2.0, log="x").to_dict("records")
+    assert found["text"].tolist() == ["above 2 from 31.6 on", "above 2 at all of the values tried, 1 to 1000"]
+    noisy = onset([1, 1, 1.9, 2.1], noise=0.5)
     assert noisy["low"] < noisy["onset"] <= noisy["high"]
-    (linear,) = onsets(table([0, 1, 3, 9]), 2.0, log="").to_dict("records")
-    assert linear["onset"] == pytest.approx(55)
-    (both,) = onsets(table([0, 1, 4, 9]), 2.0, log="xy").to_dict("records")
-    assert both["onset"] == pytest.approx(10**1.5)
+    assert f" [{noisy['low']:.3g}, beyond 1000] on" in noisy["text"]
+    assert onset([0, 1, 3, 9], log="")["onset"] == pytest.approx(55)
+    assert onset([0, 1, 4, 9], log="xy")["onset"] == pytest.approx(10**1.5)
+
+
+@pytest.mark.parametrize(
+    ("heights", "side", "text"),
+    [
+        ([9, 3, 3, 9], "above", "at all of the values tried, 1 to 1000"),
+        (
+            [9, 8, 5, 3],
+            "above",
+            "at all of the values tried, 1 to 1000",
+        ),  # Planted fault: it was "beyond 1000", as the curve falls
+        ([1, 1, 1, 1.5], "above", "at none of the values tried, 1 to 1000"),
+        ([1.5, 1, 1, 1], "above", "at none of the values tried, 1 to 1000"),  # Planted fault: it was "below 1"
+        ([2, 1, 1, 1], "above", "at none of the values tried, 1 to 1000"),  # Planted fault: it touches, and was "all"
+        ([9, 3, 1, 1], "above", "up to 31.6"),
+        ([9, 1, 3, 9], "above", "from 31.6 on"),
+        ([9, 3, 1, 1], "below", "from 31.6 on"),
+        ([1, 1, 3, 9], "below", "up to 31.6"),
+        ([9, 8, 5, 3], "below", "at none of the values tried, 1 to 1000"),
+        ([0.5, 0.6, 0.7, 0.8], "below", "at all of the values tried, 1 to 1000"),
+    ],
+)
+def test_an_onset_says_on_which_side_the_effect_is(heights, side, text):
+    assert onset(heights, side=side)["text"] == f"{side} 2 {text}"
 
 
 def test_the_interval_of_an_onset_covers():
     """The median of lognormal heights crosses 2 at 10^1.5; 20 tables of 40 seeds."""
     covered = 0
     for seed in range(20):
-        (found,) = onsets(table([1, 1, 4, 16], noise=0.4, seed=seed), 2.0, log="").to_dict("records")
+        found = onset([1, 1, 4, 16], log="", noise=0.4, seed=seed)
         covered += found["low"] <= 10 + 90 / 3 <= found["high"]
     assert covered >= 15  # 19 expected, less four standard errors
 
@@ -89,6 +115,10 @@ def test_the_sizes_of_a_reach():
         ValueError, match=r"values of the reach over x must be two or more, ascending, got \(3, 1\); sort them"
     ):
         reach(values=(3, 1))
+    with pytest.raises(
+        ValueError, match="reach over x must have an onset to be drawn as a map across c, got None; name one"
+    ):
+        reach(across="c", onset=None)
 
 
 @pytest.mark.parametrize("across", ["", "power c"])
@@ -118,8 +148,29 @@ def test_the_legend_of_a_reach_names_what_is_drawn_and_nothing_else():
     assert legend() == ["c = 0.5", "c = 1", *lines, "onset, 95% interval"]
     assert legend(onset=1e6) == ["c = 0.5", "c = 1", "1: no effect", "1e+06: threshold of the onset"]
     assert legend(onset=1.0) == ["c = 0.5", "c = 1", "1: no effect"]
+    assert legend(onset=None, null_means="the bound") == ["c = 0.5", "c = 1", "1: the bound"]
+    assert legend(null=None, onset_means="half") == ["c = 0.5", "c = 1", "2: half", "onset, 95% interval"]
     assert legend(across="power c") == ["onset"]
     assert legend(across="power c", onset=1e6) == ["beyond the last value"]
+
+
+def test_an_effect_may_be_the_difference_to_the_first_value():
+    one = reach(
+        law=None, from_first=True, onset=6.0, log="x", measure=lambda value, setting: {"it": [value, value + 5]}
+    )
+    tables = gathered(one, Setting("full"))
+    found = tables[CURVES].pivot(index="seed", columns="x", values="value")
+    assert found.to_numpy().tolist() == [[0, 2, 9, 29, 99]] * 2
+    again = one.tables(tables[CURVES])
+    assert again[CURVES].equals(tables[CURVES])
+    assert again[ONSETS].equals(tables[ONSETS])
+
+
+def test_a_reach_without_an_onset_has_no_table_of_onsets():
+    one = reach(onset=None)
+    tables = gathered(one, Setting("full"))
+    assert set(tables) == {CURVES}
+    assert one.to_json(tables)["onsets"] == []
 
 
 def test_seeds_without_a_value_leave_a_question_mark():
@@ -166,7 +217,7 @@ def test_a_claim_with_a_reach_has_its_tables_figure_and_row(monkeypatch, tmp_pat
     }
     row = outcome.to_json()
     assert row["reach"]["figure"] == "made-up/reach.png"
-    assert [one["text"] for one in row["reach"]["onsets"]] == ["4", "2"]
+    assert [one["text"] for one in row["reach"]["onsets"]] == ["above 2 from 4 on", "above 2 from 2 on"]
 
 
 def test_results_do_not_depend_on_the_order_in_which_tasks_finish(monkeypatch):

@@ -168,6 +168,7 @@ HEAD_GROWTH = (
             measure=_at_classes,
             quantity="common over centred growth at 0.9 ln C",
             null=1.0,
+            null_means="as much as the rest",
             onset=1.0,
             caption="From where on the part that all classes share grows more than the rest, by rule; 16 tokens a step.",
         ),

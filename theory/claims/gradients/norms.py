@@ -142,6 +142,7 @@ GRADIENTS = (
             for task in ("token-map", "text-char")
             for moment in _MOMENTS
         ),
+        reading="MLPs and convolutions correlate as much (the other numbers): nothing here is special to Transformers.",
         method="Spearman correlation over the blocks of the partition module (gains included), for every seed, of "
         "|g_l|/sqrt(P_l) with the largest modulus of an eigenvalue of the Hessian's block; full batch, unweighted loss, at the "
         f"start and after {_STEPS_BEFORE} steps of Adam at 0.01. Beside: |g_l| with the block's Frobenius norm, which both grow "

@@ -235,6 +235,8 @@ PLACEMENT = (
             for words in _SIZES.values()
             for layers in _JUDGED
         ),
+        reading="At a drawn start, without training. Pre-norm networks catch up with depth: their spread grows with a "
+        "larger exponent in the number of layers (the other numbers).",
         method="Next word of a text, 16 words in a row, 255 words and one for all others; all data at once, weights of standard "
         "deviation 1/sqrt(fan-in), no training. For every seed the largest over the smallest gradient of a tensor (embedding, "
         "positions, q, k, v, o, both matrices of the network, gains, head): its norm, and its norm over the root of its size. "
@@ -255,8 +257,8 @@ PLACEMENT = (
     ),
     Claim(
         id="gradients-of-qk",
-        claim="In a Transformer the gradients of queries and keys are smaller than those of the other matrices of the layer, "
-        "coordinate by coordinate.",
+        claim="In a Transformer the gradients of queries and keys are smaller, coordinate by coordinate, than those of "
+        "the other matrices of the layer in the median.",
         group=TOMIHARI,
         source="arXiv 2502.00213, section 4, gradients by type of parameter",
         fidelity=(
@@ -287,6 +289,9 @@ PLACEMENT = (
             for norm in ("pre", "post")
             for moment in _MOMENTS
         ),
+        reading="At the start of GPT-2 attention is all but uniform, which makes these gradients small by arithmetic; the "
+        "conditions after training are the evidence. There the keys of post-norm come near to the smallest of the "
+        "other matrices (the other numbers).",
         method="Next word of a text, 16 words in a row; Transformers of two layers of width 16 at a start as of GPT-2 (standard "
         "deviation 0.02, residual projections scaled down), and after 100 steps of full-batch Adam at 0.01. For every seed the "
         "median over layers of |g|/sqrt(P) of q and k over the median of v, o and both matrices of the network.",
@@ -299,7 +304,9 @@ PLACEMENT = (
             measure=_qk_at_tokens,
             quantity="|g|/√P of q and k over that of v, o, w1, w2",
             null=1.0,
+            null_means="as large as those",
             onset=1 / 1.5,
+            side="below",
             caption="Gradients of queries and keys at the start against the number of tokens, for two laws of "
             "the start. With one "
             "token there would be nothing to attend to and the quotient would be 0.",

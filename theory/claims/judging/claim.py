@@ -142,6 +142,9 @@ class Claim:
         conditions: the criterion of an inference: all conditions on measured effects.
         proofs: names of the theorems and identities that stand in the column of proofs. Without conditions they decide; with
             conditions they are listed and decide nothing, unless one is refuted.
+        arguments: why each identity among the proofs holds, in a phrase; theorems have their proof instead.
+        reading: what a reader of the verdict must know beside it: what it rests on, where the reach limits it, what would
+            mislead; whole sentences, or empty.
         method: the experiment in one or two sentences.
         design: what of the experiment decides the power, in words: the number of judged seeds and how rates are chosen. It is a
             part of the criterion, so that a change of it makes an earlier result one of an earlier criterion; empty for a claim
@@ -168,6 +171,8 @@ class Claim:
     experiment: Callable[[Setting], Found] = field(compare=False)
     draw: "Callable[[Mapping[str, pd.DataFrame]], Figure]" = field(compare=False)
     caption: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    reading: str = ""
     design: str = ""
     conditions: tuple[Condition, ...] = ()
     proofs: tuple[str, ...] = ()
@@ -185,6 +190,10 @@ class Claim:
         names = [condition.name for condition in self.conditions]
         if twice := next((name for name in names if names.count(name) > 2), None):
             raise ValueError(f"claim {self.id} must judge every effect once, got {twice!r} three times; drop two.")
+        if lost := next((name for name in self.arguments if name not in self.proofs), None):
+            raise ValueError(
+                f"arguments of {self.id} must be of its proofs {list(self.proofs)}, got one of {lost!r}; correct its name."
+            )
 
     @property
     def criterion(self) -> dict[str, Any]:
@@ -201,9 +210,9 @@ class Claim:
 
         It covers the id, the size and seed of the run, what each condition measures, against which control, its null, its
         smallest effect and scale, the proofs, the design, and the constants of the rule (RULE). It does not cover prose (claim,
-        source, method, caption, fidelity, reasons), so that a sentence can be corrected without running the experiment again. It
-        cannot cover the code of the experiment: whoever changes what is measured changes the name of the measure, or runs the
-        claim again.
+        source, method, caption, fidelity, arguments, reading, reasons), so that a sentence can be corrected without running the
+        experiment again. It cannot cover the code of the experiment: whoever changes what is measured changes the name of the
+        measure, or runs the claim again.
 
         Args:
             setting: size and seed of the run; those of the published table by default.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,10 @@ from quadsim.theory.claims.judging.setting import Setting
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["CURVES", "ONSETS", "Law", "Reach", "onset_of", "onsets"]
+__all__ = ["CURVES", "ONSETS", "Law", "Reach", "Side", "onset_of", "onsets"]
 
 Array = NDArray[np.float64]
+Side = Literal["above", "below"]
 
 CURVES, ONSETS = "reach", "onsets"
 """Names of the stored tables: `curve`, `x`, `seed`, `value`; and `curve`, `onset`, `low`, `high`."""
@@ -47,9 +48,13 @@ class Reach:
         measure: function of a value and a setting to the effect of every seed, by the name of a curve; the values are tried apart
             from each other, so that processes can share them.
         quantity: what is measured, for the axis.
-        null: the value of no effect, drawn as a line.
-        onset: the height at which the effect counts as there; the onset is the value of the variable where the median over the
-            seeds crosses it.
+        null: a value to compare with, drawn as a line; that of no effect unless `null_means` says otherwise. None: no such value.
+        onset: the height from which on the effect counts as there; the onset is the value of the variable where the median over
+            the seeds crosses it. None: the effect has no onset, as where a law is followed everywhere.
+        side: on which side of that height the effect is there. It is part of what is said, never read off the curves.
+        null_means: what the null is, for the legend.
+        onset_means: what the height of the onset is, for the legend.
+        from_first: whether the effect is the difference of every seed to its own value at the first value of the variable.
         across: what the names of the curves are values of, as "beta1"; with it the figure is a map with numbers in its cells and
             the onset over this second variable. Empty: a curve for each name.
         law: drawn over the curves, and judged by nobody.
@@ -61,8 +66,12 @@ class Reach:
     values: tuple[float, ...]
     measure: Callable[[float, Setting], Mapping[str, ArrayLike]]
     quantity: str
-    null: float
-    onset: float
+    null: float | None
+    onset: float | None
+    side: Side = "above"
+    null_means: str = "no effect"
+    onset_means: str = "threshold of the onset"
+    from_first: bool = False
     across: str = ""
     law: Law | None = None
     log: str = "xy"
@@ -72,6 +81,10 @@ class Reach:
         if len(self.values) < 2 or list(self.values) != sorted(set(self.values)):
             raise ValueError(
                 f"values of the reach over {self.variable} must be two or more, ascending, got {self.values}; sort them."
+            )
+        if self.across and self.onset is None:
+            raise ValueError(
+                f"reach over {self.variable} must have an onset to be drawn as a map across {self.across}, got None; name one."
             )
 
     def at(self, setting: Setting) -> tuple[float, ...]:
@@ -90,8 +103,17 @@ class Reach:
         return pd.concat(frames, ignore_index=True)
 
     def tables(self, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-        """Return the two stored tables, of the rows of all values."""
-        return {CURVES: rows, ONSETS: onsets(rows, self.onset, log=self.log)}
+        """Return the stored tables, of the rows of all values: the rows, and the onsets where the effect has one.
+
+        Rows of stored tables give the same tables again.
+        """
+        if self.from_first:
+            first = rows[rows["x"] == rows["x"].min()].set_index(["curve", "seed"])["value"]
+            start = first.reindex(pd.MultiIndex.from_frame(rows[["curve", "seed"]])).to_numpy()
+            rows = rows.assign(value=rows["value"] - start)
+        if self.onset is None:
+            return {CURVES: rows}
+        return {CURVES: rows, ONSETS: onsets(rows, self.onset, side=self.side, log=self.log)}
 
     def draw(self, tables: Mapping[str, pd.DataFrame]) -> "Figure":
         """Draw curves or map from the stored tables alone."""
@@ -110,11 +132,13 @@ class Reach:
             )
         return reach_figure(
             tables[CURVES],
-            tables[ONSETS],
+            tables.get(ONSETS),
             variable=self.variable,
             quantity=self.quantity,
             null=self.null,
             onset=self.onset,
+            null_means=self.null_means,
+            onset_means=self.onset_means,
             across=self.across,
             law=law,
             law_label="" if self.law is None else self.law.label,
@@ -123,7 +147,7 @@ class Reach:
 
     def to_json(self, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         """Return words and onsets as plain data; an end of an interval beyond the values is None."""
-        rows = tables[ONSETS].to_dict("records")
+        rows = tables[ONSETS].to_dict("records") if ONSETS in tables else []
         return {
             "variable": self.variable,
             "quantity": self.quantity,
@@ -140,12 +164,16 @@ class Reach:
         }
 
 
-def onsets(rows: pd.DataFrame, height: float, *, log: str) -> pd.DataFrame:
-    """Return the onset of every curve with a 95% bootstrap interval over the seeds.
+def onsets(rows: pd.DataFrame, height: float, *, side: Side, log: str) -> pd.DataFrame:
+    """Return from where on, or up to where, the effect of every curve is there, with a 95% bootstrap interval over the seeds.
+
+    The place is the last crossing. Where the last median is on the side of the effect, the effect is there from the crossing on;
+    where only earlier ones are, it is there up to the crossing; where none is, it begins beyond the last value, if anywhere.
 
     Args:
         rows: `curve`, `x`, `seed`, `value`.
         height: of the crossing.
+        side: on which side of the height the effect is there.
         log: the axes among `x` and `y` on whose logarithms a crossing is interpolated.
 
     Returns:
@@ -159,7 +187,9 @@ def onsets(rows: pd.DataFrame, height: float, *, log: str) -> pd.DataFrame:
         draws = np.random.default_rng(0).integers(0, len(values), size=(BOOTSTRAP, len(values)))
         medians = np.stack([quantile(values[draws, k], 0.5) for k in range(x.size)], axis=1)
         whole = quantile(values, 0.5, axis=0)
-        up = _rises(whole)
+        there = whole >= height if side == "above" else whole <= height  # False for NaN
+        begins = bool(there[-1] or not there.any())
+        up = begins == (side == "above")
         with np.errstate(all="ignore"):  # a height of 0, or below it, has no finite logarithm
             level = np.log(height) if "y" in log else height
             heights = np.log([whole, *medians]) if "y" in log else np.array([whole, *medians])
@@ -168,15 +198,10 @@ def onsets(rows: pd.DataFrame, height: float, *, log: str) -> pd.DataFrame:
         middle, low, high = (
             float(np.exp(v)) if "x" in log and np.isfinite(v) else float(v) for v in (middle, low, high)
         )
+        words = _words(middle, low, high, x, begins=begins)
         row = {"curve": curve, "onset": middle, "low": low, "high": high}
-        found.append(row | {"text": _words(middle, low, high, x)})
+        found.append(row | {"text": f"{side} {height:.3g} {words}"})
     return pd.DataFrame(found)
-
-
-def _rises(medians: Array) -> bool:
-    """Whether the curve is higher at its end than at its begin; a tie counts as rising."""
-    known = medians[~np.isnan(medians)]
-    return bool(known.size == 0 or known[-1] >= known[0])
 
 
 def onset_of(x: Array, medians: Array, height: float, *, up: bool) -> float:
@@ -203,10 +228,15 @@ def onset_of(x: Array, medians: Array, height: float, *, up: bool) -> float:
     return float(x[k] + (height - below) / (above - below) * (x[k + 1] - x[k]))
 
 
-def _words(onset: float, low: float, high: float, x: Array) -> str:
+def _words(onset: float, low: float, high: float, x: Array, *, begins: bool) -> str:
+    """Return where the effect is there, from the onset on or up to it, with the interval of the onset unless it is one point."""
+
     def end(value: float) -> str:
         return f"below {x[0]:g}" if value == -np.inf else f"beyond {x[-1]:g}" if value == np.inf else f"{value:.3g}"
 
-    if onset == low == high:
-        return end(onset)
-    return f"{end(onset)} [{end(low)}, {end(high)}]"
+    interval = "" if onset == low == high else f" [{end(low)}, {end(high)}]"
+    if np.isfinite(onset):
+        return f"from {end(onset)}{interval} on" if begins else f"up to {end(onset)}{interval}"
+    # An effect that ends before the first value only touches the height there: it is nowhere.
+    tried = f"{'all' if begins and onset < 0 else 'none'} of the values tried, {x[0]:g} to {x[-1]:g}"
+    return f"at {tried}{f' (onset{interval})' if interval else ''}"

@@ -150,6 +150,8 @@ DELTA = (
             for name in _SPOKEN
             for average in ("Lambda_G", "Lambda_P")
         ),
+        reading="The MLP lies at the threshold: on which side of 1/3 is not decided, and what is excluded is a value "
+        "clearly below it. The convolution and the Transformer lie far above.",
         method="delta = |H - blkdiag H| in the spectral norm over the means of the blocks' spectral norms, weighted by squared "
         "gradient norms (Lambda_G) or sizes (Lambda_P), at the start and after 3 to 1000 steps of full-batch Adam; "
         "the least of the "
@@ -163,8 +165,10 @@ DELTA = (
             values=(1.0, 10.0, 100.0, 1000.0),
             measure=_delta_at,
             quantity="delta over Lambda_G",
-            null=1.0,
+            null=None,
             onset=1 / 3,
+            side="below",
+            onset_means="hypothesis of the theorems",
             caption="Below 1/3 the theorems speak of the network. Step 1 stands for the start.",
         ),
     ),

@@ -179,6 +179,9 @@ HESSIANS = (
             for stage in (_START, _TRAINED)
             for other in _OTHERS
         ),
+        reading="All four comparisons point the way of the claim; one of them misses the factor that counts. Blocks of "
+        "the convolution and of the MLP differ among each other as much as those of the Transformer (the other "
+        "numbers).",
         method="All eigenvalues of two models of equal width, depth and task (one layer, 16 tokens, no norm), and of "
         "every block of "
         "the partition module with at least 64 of them. Each spectrum is described by 64 nodes of equal weight over its "
@@ -199,7 +202,9 @@ HESSIANS = (
             measure=_at_smallest,
             quantity="distance of whole spectra over distance of blocks",
             null=1.0,
+            null_means="as unlike as two blocks",
             onset=1 / 1.5,
+            side="below",
             caption="At the start: how much of the likeness of whole spectra lies in how closely small eigenvalues "
             "are looked at. "
             "Below 1 whole spectra are more alike than the blocks of the Transformer.",

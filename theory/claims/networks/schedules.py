@@ -151,6 +151,8 @@ SCHEDULES = (
                 absent=True,
             ),
         ),
+        reading="Linear decay allows a larger rate, but one step of the grid (a factor of 1.8) in place of ten, and the "
+        "same for both rules.",
         method=f"Next of 4 characters, {_STEPS} steps from a drawn start, mini-batches of 8; for every seed the "
         "rate with the smallest "
         "loss on all data at the end, of a grid of four rates per decade over 3.5 decades, with a rate that "
@@ -169,7 +171,9 @@ SCHEDULES = (
             measure=_at_steps,
             quantity="best rate with linear decay over best constant rate",
             null=1.0,
+            null_means="no difference",
             onset=10**0.5,
+            onset_means="nearer to tenfold from here on",
             caption="How much larger a rate linear decay allows, by the number of steps.",
         ),
     ),

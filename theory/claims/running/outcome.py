@@ -12,7 +12,7 @@ from quadsim.simulator.support.provenance import origin
 from quadsim.theory.claims.judging.claim import Claim, Found, Judgement
 from quadsim.theory.claims.judging.conditions import Judged
 from quadsim.theory.claims.judging.measured import Measured
-from quadsim.theory.claims.judging.reach import ONSETS
+from quadsim.theory.claims.judging.reach import CURVES
 from quadsim.theory.claims.judging.setting import Setting
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ class Outcome:
             "group": claim.group,
             "source": claim.source,
             "method": claim.method,
+            "reading": claim.reading,
+            "arguments": dict(claim.arguments),
             "fidelity": list(claim.fidelity),
             "history": [vars(entry) for entry in claim.history],
             "criterion": claim.criterion | {"hash": claim.digest(self.setting)},
@@ -122,13 +124,16 @@ def draw(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> "Figure":
 
 
 def draw_reach(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> "Figure | None":
-    """Return the figure of the reach, in the style of the project; None where there is none, or no tables of it."""
+    """Return the figure of the reach, in the style of the project; None where there is none, or no tables of it.
+
+    Its onsets are those of the claim as it is now: the tables may be of a run with another height of the onset.
+    """
     from quadsim.simulator.figures.style import drawing
 
-    if claim.reach is None or ONSETS not in tables:
+    if claim.reach is None or CURVES not in tables:
         return None
     with drawing():
-        return claim.reach.draw(tables)
+        return claim.reach.draw(claim.reach.tables(tables[CURVES]))
 
 
 def _judged(one: Judged) -> dict[str, Any]:
