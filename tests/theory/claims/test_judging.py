@@ -421,3 +421,9 @@ def test_a_condition_is_data():
 def test_a_number_without_values_says_so():
     measured = measured_median("gd over adam", [math.nan] * 9 + [2.0])
     assert str(measured) == "gd over adam: too few of 10 seeds have a value"
+
+
+def test_a_value_at_a_boundary_up_to_rounding_lies_on_neither_side():
+    """SciPy gives a rank correlation of 1/2 over five values as 0.49999999999999994."""
+    sample = measured_median("it", [np.nextafter(0.5, 0)] * 5 + [0.9] * 5)
+    assert one_sided(sample, 0.5) == (pytest.approx(0.623046875), 1.0)

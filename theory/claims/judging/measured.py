@@ -35,6 +35,10 @@ MOST_UNKNOWN = 0.25
 effect in every test, so that they speak against whatever is claimed."""
 
 
+_ROUNDING = 1e-12
+"""Relative and absolute difference to a boundary that is rounding: such a value lies on neither side of it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Measured:
     """A measured number with its uncertainty.
@@ -128,14 +132,16 @@ def paired(name: str, effect: Measured, control: Measured, scale: Scale) -> Meas
 def one_sided(measured: Measured, at: float) -> tuple[float, float]:
     """Return the p-values against "not above `at`" and against "not below `at`": exact sign test, or exact binomial test.
 
-    A seed at `at` itself, or without a value, counts against both.
+    A seed at `at` itself, or without a value, counts against both; at it is what differs from it by rounding alone, as a rank
+    correlation of 1/2 or a quotient of two rates of a grid.
     """
     sample = np.array(measured.sample)
     n = sample.size
     if measured.statistic == "share":
         ones, at = int(sample.sum()), min(max(at, 0.0), 1.0)
         return _at_least(ones, n, at), float(special.bdtr(ones, n, at))
-    above, below = int((sample > at).sum()), int((sample < at).sum())
+    tied = np.isclose(sample, at, rtol=_ROUNDING, atol=_ROUNDING)
+    above, below = int(((sample > at) & ~tied).sum()), int(((sample < at) & ~tied).sum())
     return _at_least(above, n, 0.5), _at_least(below, n, 0.5)
 
 

@@ -249,6 +249,9 @@ _TARGET = 0.2
 _RANKS = f"rank correlation over five alignments of the quotients of bounds and of steps to {_TARGET:g} of |g|_1"
 
 
+_FIRST = "share in which the smaller bound arrives first"
+
+
 def _complexities(setting: Setting) -> Found:
     problems = setting.pick(tiny=20, quick=100, full=10_000)
     return Found(
@@ -282,7 +285,7 @@ def _ranked(setting: Setting) -> Found:
     return Found(
         [
             measured_median(_RANKS, correlations),
-            measured_median("share in which the smaller bound arrives first", right),
+            measured_median(_FIRST, right),
             measured_median("steps of GD over its bound", arrivals["steps_gd-lambda"] / arrivals["bound_gd-lambda"]),
             measured_median(
                 "sign steps over their bound", arrivals["steps_sign-lambda"] / arrivals["bound_sign-lambda"]
@@ -562,11 +565,23 @@ BOUNDS = (
                 "third, a fifth, a tenth and a twentieth",
                 "a fifth of |g|_1 in place of a hundredth; a seed with a run that does not arrive has no value",
             ),
+            Fixed(
+                "2026-11-26",
+                "0ffce4faf9c0a2c7",
+                "the full run of 2026-11-26: the correlation .15 [.1, .5], where six of 60 seeds lie at .5 itself and rounding "
+                "counted them as below it (not shown; without rounding .5 is not excluded); the smaller bound, "
+                "which is that of sign "
+                "steps in every problem, arrives first at a fifth of the alignments [.2, .4]",
+                "the sentence itself is judged too: the share of alignments at which the smaller bound arrives "
+                "first must be above "
+                "one half; a value at a boundary lies on neither side of it, also where it is rounded",
+            ),
         ),
-        reading="Taken by itself the sentence fails: the smaller bound is that of sign steps in every problem here, "
-        "and the method "
-        "with it arrives first in a fifth of them (median over the seeds). The condition asks for less, namely whether the two "
-        "quotients are ordered alike over the alignments; it is decided by a hair, as several seeds lie at .5 itself.",
+        reading="The smaller bound is that of sign steps in every problem here, and the method with it arrives "
+        "first at a fifth of "
+        "the alignments (median over the seeds). How far one bound lies below the other says a little about how far "
+        "one method is "
+        "ahead: the correlation is weak.",
         instruments=("rank-correlation",),
         conditions=(
             Condition(
@@ -576,6 +591,14 @@ BOUNDS = (
                 scale="difference",
                 because="a correlation of one half is the least that helps to choose a method",
                 level="a rank correlation has a zero of its own: a constant predictor has it",
+            ),
+            Condition(
+                measure=_FIRST,
+                null=0.5,
+                effect=0.75,
+                scale="difference",
+                because="half-way between a coin and always",
+                level="a share has a scale of its own: one half is a coin",
             ),
         ),
         method="Both methods at the rates of the theorems on the problems of complexities, until |g|_1 is a fifth of "
