@@ -26,14 +26,48 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def coarse_figures():
-    """Nobody looks at the figures of tests, and at full size they are a good part of the time."""
-    from quadsim.simulator.figures import panels as figures
+_FIGURES = pytest.MonkeyPatch()
 
-    fine, figures.DPI = figures.DPI, 60
+
+def _draw_figures(*, in_full):
+    """Coarse ones, and unless they are drawn in full, without a layout and with an empty PDF file."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    from quadsim.simulator.figures import panels
+
+    def without_layout(figure, _):
+        with mpl.rc_context(panels._NO_LAYOUT):
+            figure.set_layout_engine(None)
+
+    def but_pdf(figure, path, **options):
+        if options.get("backend") == "pdf":
+            path.write_bytes(b"%PDF-1.4\n%%EOF\n")
+        else:
+            saved(figure, path, **options)
+
+    _FIGURES.undo()
+    _FIGURES.setattr(panels, "DPI", 60)
+    if not in_full:
+        saved = Figure.savefig
+        _FIGURES.setattr(panels, "_lay_out", without_layout)
+        _FIGURES.setattr(Figure, "savefig", but_pdf)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plain_figures():
+    """Nobody looks at the figures of most tests, and drawn in full they would be a good part of the time."""
+    _draw_figures(in_full=False)
     yield
-    figures.DPI = fine
+    _FIGURES.undo()
+
+
+@pytest.fixture(scope="module")
+def full_figures():
+    """Figures are drawn in full in a module that uses this fixture."""
+    _draw_figures(in_full=True)
+    yield
+    _draw_figures(in_full=False)
 
 
 @pytest.fixture(autouse=True)
