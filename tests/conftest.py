@@ -1,10 +1,13 @@
 """Shared by all tests."""
 
+import gc
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+
+from quadsim.cli.drawing import GARBAGE
 
 pytest_plugins = ["pytester"]
 
@@ -17,6 +20,14 @@ def pytest_ignore_collect(collection_path, config):
     if config.option.markexpr != "quick" or collection_path.suffix != ".py":
         return None
     return None if "mark.quick" in collection_path.read_text(encoding="utf-8") else True
+
+
+def pytest_configure():
+    gc.set_threshold(GARBAGE)  # as a command does: looking for cycles takes a fifth of the time of imports
+
+
+def pytest_collection_finish():
+    gc.freeze()  # modules and tests stay to the end
 
 
 @pytest.hookimpl(tryfirst=True)  # before the markers are read
