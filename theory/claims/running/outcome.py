@@ -87,13 +87,7 @@ class Outcome:
         reach = None if found is None or claim.reach is None else claim.reach.to_json(found.tables)
         judged = [_judged(one) for one in self.judgement.judged]
         return {
-            "id": claim.id,
-            "claim": claim.claim,
-            "group": claim.group,
-            "source": claim.source,
-            "method": claim.method,
-            "fidelity": list(claim.fidelity),
-            "history": [vars(entry) for entry in claim.history],
+            **claim.description,
             "criterion": claim.criterion | {"hash": claim.digest(self.setting)},
             "verdict": self.verdict,
             "told": self.judgement.told,
