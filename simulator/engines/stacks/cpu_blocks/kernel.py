@@ -7,7 +7,7 @@ __all__ = ["BLOCKS", "NUMBERS", "blocks_source"]
 
 _PARTS = (products, layers, attention, tokens, losses, data)
 
-_CALLS = {name: call for part in _PARTS for name, call in part.CALLS.items()}
+_CALLS: dict[str, str] = {name: call for part in _PARTS for name, call in part.CALLS.items()}
 
 BLOCKS = tuple(_CALLS)
 """The names of the blocks; the first number of a line of the list of blocks is the place of its name here."""
