@@ -1,10 +1,13 @@
 """Shared by all tests."""
 
+import gc
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+
+from quadsim.cli.drawing import GARBAGE
 
 pytest_plugins = ["pytester"]
 
@@ -19,6 +22,14 @@ def pytest_ignore_collect(collection_path, config):
     return None if "mark.quick" in collection_path.read_text(encoding="utf-8") else True
 
 
+def pytest_configure():
+    gc.set_threshold(GARBAGE)  # as a command does: looking for cycles takes a fifth of the time of imports
+
+
+def pytest_collection_finish():
+    gc.freeze()  # modules and tests stay to the end
+
+
 @pytest.hookimpl(tryfirst=True)  # before the markers are read
 def pytest_collection_modifyitems(items):
     for item in items:
@@ -26,14 +37,48 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def coarse_figures():
-    """Nobody looks at the figures of tests, and at full size they are a good part of the time."""
-    from quadsim.simulator.figures import panels as figures
+_FIGURES = pytest.MonkeyPatch()
 
-    fine, figures.DPI = figures.DPI, 60
+
+def _draw_figures(*, in_full):
+    """Coarse ones, and unless they are drawn in full, without a layout and with an empty PDF file."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    from quadsim.simulator.figures import panels
+
+    def without_layout(figure, _):
+        with mpl.rc_context(panels._NO_LAYOUT):
+            figure.set_layout_engine(None)
+
+    def but_pdf(figure, path, **options):
+        if options.get("backend") == "pdf":
+            path.write_bytes(b"%PDF-1.4\n%%EOF\n")
+        else:
+            saved(figure, path, **options)
+
+    _FIGURES.undo()
+    _FIGURES.setattr(panels, "DPI", 60)
+    if not in_full:
+        saved = Figure.savefig
+        _FIGURES.setattr(panels, "_lay_out", without_layout)
+        _FIGURES.setattr(Figure, "savefig", but_pdf)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plain_figures():
+    """Nobody looks at the figures of most tests, and drawn in full they would be a good part of the time."""
+    _draw_figures(in_full=False)
     yield
-    figures.DPI = fine
+    _FIGURES.undo()
+
+
+@pytest.fixture(scope="module")
+def full_figures():
+    """Figures are drawn in full in a module that uses this fixture."""
+    _draw_figures(in_full=True)
+    yield
+    _draw_figures(in_full=False)
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -146,25 +147,32 @@ USUAL = [
 
 
 class Corpus:
-    """Small finished results of every kind, made once."""
+    """Configurations, and small finished results of every kind, which are made once, when a target first wants some."""
 
     def __init__(self, folder: Path) -> None:
-        from quadsim.cli.pages import write_report
-        from quadsim.cli.text.verification import verification_document
-        from quadsim.simulator import SweepConfig, sweep
-        from quadsim.simulator.support.provenance import provenance
+        from quadsim.simulator import SweepConfig
         from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
-        from quadsim.theory import judge
-        from quadsim.theory.claims import reproduce
-        from quadsim.theory.verifying.verification import verify
 
-        self.folder = folder
+        self._folder = folder
         small: dict[str, Any] = {"seeds": 2, "steps": 30, "lr_density": 1}
         self.configs = [
             SweepConfig(heterogeneity=(1, 10), **small),
             SweepConfig(heterogeneity=(10,), keep="quantiles", **small),
             ModelSweepConfig(model=("mlp",), heterogeneity=(1, 10), seeds=1, steps=5, lr_density=1),
         ]
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder of the results."""
+        from quadsim.cli.pages import write_report
+        from quadsim.cli.text.verification import verification_document
+        from quadsim.simulator import sweep
+        from quadsim.simulator.support.provenance import provenance
+        from quadsim.theory import judge
+        from quadsim.theory.claims import reproduce
+        from quadsim.theory.verifying.verification import verify
+
+        folder = self._folder
         for number, config in enumerate(self.configs):
             sweep(config, judge if config.kind == "quadratic" else None, out=folder / f"sweep{number}")
         reproduce(["gd-lower-unsquared", "covariance-identity"], size="tiny", out=folder / "claims")
@@ -173,6 +181,7 @@ class Corpus:
         kept = verification_document(reports, claims) | {"asked": {}, "manifest": provenance(1.0)}
         (folder / "verify" / "verify.json").write_text(json.dumps(kept))
         write_report(folder / "claims", figures=False)
+        return folder
 
     def copy(self, name: str, where: Path) -> Path:
         """A folder of results to be damaged."""

@@ -9,7 +9,8 @@ import pytest
 import typer
 
 from quadsim.cli.app import app
-from quadsim.cli.claims_table import markdown, placed, stale, stored_table
+from quadsim.cli.claims_markdown import markdown, placed
+from quadsim.cli.claims_table import stale, stored_table
 from quadsim.theory.claims import CLAIMS, VERDICTS
 
 ROOT = Path(__file__).parent.parent

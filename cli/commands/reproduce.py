@@ -222,13 +222,7 @@ def _outcomes(
 def listed(claim: "Claim") -> dict[str, Any]:
     """Return a claim without a result, as plain data."""
     return {
-        "id": claim.id,
-        "claim": claim.claim,
-        "group": claim.group,
-        "source": claim.source,
-        "method": claim.method,
-        "fidelity": list(claim.fidelity),
-        "history": [vars(entry) for entry in claim.history],
+        **claim.description,
         "criterion": claim.criterion | {"hash": claim.digest(), "fixed": claim.is_fixed},
         "reach": None
         if claim.reach is None

@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
-from quadsim.cli.claims_table import MARKERS, merge, pending, placed, program, stale, stored_table
+from quadsim.cli.claims_markdown import MARKERS, placed
+from quadsim.cli.claims_table import merge, pending, program, stale, stored_table
 from quadsim.theory.claims import CLAIMS, Condition, Setting
 
 IDS = ("gd-lower", "gd-lower-unsquared", "adam-bound")

@@ -1,1 +1,1 @@
-"""The fused engine for stacks of toy models on a GPU: one program per copy of an instance takes many steps in one launch."""
+"""The fused engines for stacks of toy models: many steps of a copy in one launch on a GPU, and gradients on a CPU (`cpu_*`)."""

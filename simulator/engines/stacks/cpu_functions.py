@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 
 from quadsim.simulator.engines.kernels.cpu_vectors import Vector
 
-__all__ = ["ROUND", "add_four", "larger", "power_of_two", "total", "unless_negative"]
+__all__ = ["ROUND", "add_four", "larger", "power_of_two", "unless_negative"]
 
 ROUND = {"float32": 1.5 * 2.0**23, "float64": 1.5 * 2.0**52}
 """Added to a number and subtracted again, it rounds to a whole number: the sum has no digits behind the point."""
@@ -70,16 +70,6 @@ def _folded(builder: Any, a: Any, lanes: int, left: int) -> Any:
         low, high = (_shuffled(builder, a, a, [begin + i for i in range(lanes)]) for begin in (0, lanes))
         a = builder.fadd(low, high)
     return a
-
-
-@intrinsic
-def total(typing, a):  # type: ignore[no-untyped-def]
-    """Return the sum of all lanes, by halves."""
-
-    def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        return builder.extract_element(_folded(builder, args[0], sig.args[0].lanes, 1), ir.Constant(_INT, 0))
-
-    return a.dtype(a), generate
 
 
 @intrinsic

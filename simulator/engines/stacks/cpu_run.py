@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from quadsim.simulator.engines.kernels.cache import say_if_new
 from quadsim.simulator.engines.kernels.machine import CompiledModule, jit_is_off, made_with, native_lanes
-from quadsim.simulator.engines.stacks.cpu_blocks import BLOCKS, NUMBERS, blocks_source
+from quadsim.simulator.engines.stacks.cpu_blocks.kernel import BLOCKS, NUMBERS, blocks_source
 from quadsim.simulator.engines.stacks.order import Order
 from quadsim.simulator.models.base import DataShape, Model
 from quadsim.simulator.models.mlp import MLP

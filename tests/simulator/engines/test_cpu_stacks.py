@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from quadsim.simulator.engines.stacks import cpu_run
-from quadsim.simulator.engines.stacks.cpu_blocks import blocks_source
+from quadsim.simulator.engines.stacks.cpu_blocks.kernel import blocks_source
 from quadsim.simulator.models import MLP, Conv, Digits, Induction, Text, TokenMap, ToyProblem, Transformer
 from quadsim.simulator.training.loop import train
 

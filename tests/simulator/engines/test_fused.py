@@ -28,13 +28,6 @@ from quadsim.simulator.support import kept
 SIZES = (3, 9, 3)  # rows of a block all at once, and four at a time with one left over
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QUADSIM_CACHE", str(tmp_path_factory.mktemp("kernels")))
-        yield
-
-
 def both(problem, rule, **arguments):
     return [simulate(problem, rule, engine=engine, **arguments) for engine in ("fused", "reference")]
 

@@ -16,6 +16,8 @@ from quadsim.simulator.figures.sweep_figures import gap_figure, save_figures, st
 from quadsim.simulator.figures.winner_figure import winner_figure
 from quadsim.theory import judge
 
+pytestmark = pytest.mark.usefixtures("full_figures")
+
 OPTIMIZERS = ("gd", "signsgd", "adam:beta1=0", "heavy-ball", "adam")
 
 

@@ -32,15 +32,6 @@ GRID = {"heterogeneity": (1, 100), "seeds": 2, "steps": 50, "block_size": 3, "lr
 GRID["optimizers"] = ("gd", "heavy-ball")  # neither needs a kernel
 
 
-@pytest.fixture(autouse=True, scope="module")
-def no_figures():
-    """Drawing takes most of the time of a small sweep."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr("quadsim.simulator.figures.sweep_figures.save_figures", lambda results, folder, **_: None)
-    yield
-    patch.undo()
-
-
 def test_every_run_has_one_of_three_states():
     assert STATUSES == ("converged", "not_reached", "diverged")
     found = statuses_of([[True, False], [True, False]], [[False, False], [True, True]])
@@ -56,7 +47,7 @@ def written_back(frame):
 
 @pytest.mark.parametrize("keep", ["rows", "quantiles"])
 def test_a_folder_of_an_earlier_version_loads(tmp_path, keep):
-    ours = sweep(SweepConfig(**GRID, keep=keep), out=tmp_path / "sweep")
+    ours = sweep(SweepConfig(**GRID, keep=keep), out=tmp_path / "sweep", present=None)
     summary, best = ours.summary, ours.best
     path = tmp_path / "sweep" / (store.SUMMARY if keep == "rows" else store.HISTOGRAM)
     table = written_back(pd.read_parquet(path))
@@ -70,7 +61,7 @@ def test_a_folder_of_an_earlier_version_loads(tmp_path, keep):
     pd.testing.assert_frame_equal(loaded.summary, summary)
     pd.testing.assert_frame_equal(loaded.best, best)
     assert (loaded.runs, loaded.answers) == (ours.runs, ours.answers)
-    again = sweep(SweepConfig(**GRID, keep=keep), out=tmp_path / "sweep")  # nothing is run
+    again = sweep(SweepConfig(**GRID, keep=keep), out=tmp_path / "sweep", present=None)  # nothing is run
     pd.testing.assert_frame_equal(again.summary, summary)
 
 
@@ -111,7 +102,7 @@ class Stopped(Serial):
 
 def test_chunks_of_an_earlier_version_are_recomputed(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        sweep(SweepConfig(**GRID), out=tmp_path / "sweep", backend=Stopped())
+        sweep(SweepConfig(**GRID), out=tmp_path / "sweep", backend=Stopped(), present=None)
     chunks = sorted((tmp_path / "sweep" / "units").iterdir())
     assert len(chunks) == 2
     for path in chunks:
@@ -121,6 +112,6 @@ def test_chunks_of_an_earlier_version_are_recomputed(tmp_path):
         columns["status"] = np.where(columns["status"] == "not_reached", "running", columns["status"])
         path.unlink()
         seal(path.parent, path.name.partition(".")[0], ".rows", rows_content(columns), "quadsim 0.1.0")
-    results = sweep(SweepConfig(**GRID), out=tmp_path / "sweep")
+    results = sweep(SweepConfig(**GRID), out=tmp_path / "sweep", present=None)
     assert set(pd.read_parquet(tmp_path / "sweep" / store.SUMMARY)["status"]) == {"not_reached", "diverged"}
     assert len(results.summary) == results.runs == 24

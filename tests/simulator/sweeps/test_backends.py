@@ -46,14 +46,14 @@ def no_figures():
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return sweep(CONFIG, judge, out=tmp_path_factory.mktemp("backends") / "whole").folder
+    return sweep(CONFIG, judge, out=tmp_path_factory.mktemp("backends") / "whole", present=None).folder
 
 
 def assert_same(folder, whole):
     assert (folder / "summary.parquet").read_bytes() == (whole / "summary.parquet").read_bytes()
     found, expected = (xr.load_dataset(f / "trajectories.nc", engine="h5netcdf") for f in (folder, whole))
     assert found["gap"].values.tobytes() == expected["gap"].values.tobytes()
-    own = {"table.json", "guarantees.parquet"}  # of the command alone
+    own = {"table.json", "guarantees.parquet", "figures", "report.html"}  # of the command alone
     assert {path.name for path in folder.iterdir()} - own == {path.name for path in whole.iterdir()} - own
 
 
@@ -86,14 +86,14 @@ def test_a_killed_worker_and_a_failing_chunk_cost_no_more_than_that(whole, tmp_p
     with pytest.raises(
         UnfinishedError, match=r"1 of 4 chunks failed 3 times: 0_1_0_1_0_3 \(tracebacks in .*as planned"
     ):
-        sweep(CONFIG, unlucky(tmp_path), out=out, backend=backend)
+        sweep(CONFIG, unlucky(tmp_path), out=out, backend=backend, present=None)
     assert not (tmp_path / "kill").exists()
     # Of joblib's pool all workers go with one, so that a chunk beside the killed one may lose an attempt.
     assert (tmp_path / "tries").read_text().count("x") == 3 or name == "processes"
     assert "as planned" in (out / "failures/0_1_0_1_0_3.txt").read_text()
     assert len(list((out / "units").iterdir())) == 3
     (tmp_path / "fail").unlink()
-    sweep(CONFIG, unlucky(tmp_path), out=out)
+    sweep(CONFIG, unlucky(tmp_path), out=out, present=None)
     assert_same(out, whole)
 
 
@@ -125,8 +125,8 @@ OTHERS = {
 )
 def test_other_sweeps_are_the_same_bits(tmp_path, name, what):
     folders = [tmp_path / kind for kind in ("serial", name)]
-    sweep(OTHERS[what], out=folders[0])
-    sweep(OTHERS[what], out=folders[1], backend=resolve_backend(name, workers=2))
+    sweep(OTHERS[what], out=folders[0], present=None)
+    sweep(OTHERS[what], out=folders[1], backend=resolve_backend(name, workers=2), present=None)
     file = "histogram.parquet" if what == "counts" else "summary.parquet"
     first, second = ((folder / file).read_bytes() for folder in folders)
     assert first == second
@@ -134,7 +134,7 @@ def test_other_sweeps_are_the_same_bits(tmp_path, name, what):
 
 def test_slurm_in_this_process_is_the_same_bits(whole, tmp_path):
     backend = resolve_backend("slurm", slurm={"cluster": "debug"})
-    assert_same(sweep(CONFIG, judge, out=tmp_path / "a", backend=backend).folder, whole)
+    assert_same(sweep(CONFIG, judge, out=tmp_path / "a", backend=backend, present=None).folder, whole)
 
 
 def test_one_process_for_each_device_cores_are_shared_and_chunks_are_taken_as_workers_become_free(tmp_path):
@@ -207,7 +207,8 @@ def test_results_do_not_depend_on_the_number_of_threads(tmp_path):
         for threads in (1, numba.config.NUMBA_NUM_THREADS):
             torch.set_num_threads(threads)
             numba.set_num_threads(threads)
-            found.append((sweep(config, judge, out=tmp_path / str(threads)).folder / "summary.parquet").read_bytes())
+            swept = sweep(config, judge, out=tmp_path / str(threads), present=None)
+            found.append((swept.folder / "summary.parquet").read_bytes())
     finally:
         torch.set_num_threads(before[0])
         numba.set_num_threads(before[1])
@@ -232,10 +233,10 @@ class Forgetful(Serial):
 
 def test_a_lost_chunk_is_run_again_and_the_last_time_alone(whole, tmp_path):
     backend = Forgetful(3)
-    assert_same(sweep(CONFIG, judge, out=tmp_path / "a", backend=backend).folder, whole)
+    assert_same(sweep(CONFIG, judge, out=tmp_path / "a", backend=backend, present=None).folder, whole)
     assert backend.alone == [False, False, True]
     with pytest.raises(UnfinishedError, match=r"2 of 4 chunks failed 3 times: .* the first with: the worker is gone"):
-        sweep(CONFIG, judge, out=tmp_path / "b", backend=Forgetful(9))
+        sweep(CONFIG, judge, out=tmp_path / "b", backend=Forgetful(9), present=None)
 
 
 @pytest.fixture
@@ -331,7 +332,7 @@ def test_workers_killed_at_twenty_random_moments(whole, tmp_path, name):
         killer = threading.Thread(target=kill, args=(moments.uniform(0.0, seconds),))
         begin = time.perf_counter()
         killer.start()
-        sweep(CONFIG, judge, out=out, backend=resolve_backend(name, **BACKENDS[name]))
+        sweep(CONFIG, judge, out=out, backend=resolve_backend(name, **BACKENDS[name]), present=None)
         stop.set()
         killer.join()
         seconds = (seconds + time.perf_counter() - begin) / 2

@@ -34,7 +34,7 @@ def run(*arguments):
 def test_a_third_family_sweeps_is_stored_and_read_again(quartic, tmp_path):
     config = QuarticConfig(**SMALL)
     assert config_from_json(config.to_json()) == config
-    results = sweep(config, out=tmp_path / "q")
+    results = sweep(config, out=tmp_path / "q", present=None)
     assert results.summary[["sharpness", "seed", "optimizer", "lr"]].drop_duplicates().shape[0] == results.runs
     assert results.runs >= 2 * 2 * 6 * 5
     row = results.summary.query("optimizer == 'gd' and status == 'converged' and best_lr").iloc[0]
@@ -66,11 +66,11 @@ def test_a_third_family_goes_on_where_it_was_interrupted(quartic, tmp_path, monk
     whole = sweep(config)
     monkeypatch.setattr(QuarticWork, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        sweep(config, out=tmp_path / "q")
+        sweep(config, out=tmp_path / "q", present=None)
     chunks = sorted((tmp_path / "q/units").iterdir())
     assert len(chunks) == 3
     chunks[0].write_bytes(chunks[0].read_bytes()[:-100])
-    results = sweep(config, out=tmp_path / "q")
+    results = sweep(config, out=tmp_path / "q", present=None)
     pd.testing.assert_frame_equal(results.summary, whole.summary, check_exact=True)
     groups = whole.summary.groupby(["point", "optimizer"])["lr"].nunique()
     pieces = 1 + (int(groups.iloc[0]) - 5) // 2  # the first grid and its extensions by a decade of two rates

@@ -163,14 +163,14 @@ def test_an_interrupted_sweep_goes_on_chunk_by_chunk(both, tmp_path, monkeypatch
 
     monkeypatch.setattr(work, "simulate_optimizer", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        sweep(config, judge, out=tmp_path / "a")
+        sweep(config, judge, out=tmp_path / "a", present=None)
     units = sorted((tmp_path / "a/units").iterdir())
     assert len(units) == 3
     assert sum(unit.stat().st_size for unit in units) < 100_000
     if damaged:
         units[0].write_bytes(units[0].read_bytes()[:-40])
     calls[:] = [1] * 4
-    again = sweep(config, judge, out=tmp_path / "a")
+    again = sweep(config, judge, out=tmp_path / "a", present=None)
     fresh = len(calls) - 4
     calls[:] = [1] * 4
     sweep(config, judge)

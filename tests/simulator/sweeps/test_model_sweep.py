@@ -122,7 +122,7 @@ def test_an_interrupted_sweep_goes_on_and_damaged_units_are_not_even_opened(smal
 
     monkeypatch.setattr(work, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        sweep(small.config, out=tmp_path / "a")
+        sweep(small.config, out=tmp_path / "a", present=None)
     units = sorted((tmp_path / "a/units").iterdir())
     assert len(units) == 4
     content = bytearray(units[0].read_bytes())
@@ -141,7 +141,7 @@ def test_an_interrupted_sweep_goes_on_and_damaged_units_are_not_even_opened(smal
             super().__init__(path)
 
     monkeypatch.setattr(rows, "RowsFile", Watched)
-    results = sweep(small.config, out=tmp_path / "a")
+    results = sweep(small.config, out=tmp_path / "a", present=None)
     pd.testing.assert_frame_equal(results.summary, small.summary, check_exact=True)
     assert set(units) < set(opened)
     assert len(calls) == 5 + len(small.summary.groupby(["point", "optimizer"])) - 1 + extensions(small)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import proofs
 import pytest
 import sympy as sp
 
@@ -16,7 +17,7 @@ t = sp.Symbol("t", integer=True, nonnegative=True)
 
 
 def statuses(theorem):
-    return [prove(step).status for step in theorem.argument()]
+    return [proofs.prove(step).status for step in theorem.argument()]
 
 
 @pytest.mark.parametrize("theorem", THEOREMS.values(), ids=lambda theorem: theorem.name)

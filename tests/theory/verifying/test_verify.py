@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import proofs
 import pytest
 import sympy as sp
 import torch
@@ -25,7 +26,7 @@ from quadsim.theory.statements.models import head
 from quadsim.theory.statements.models.head import drift, moments_of_walk, step_distribution
 from quadsim.theory.statements.quantities import evaluate, evaluate_along
 from quadsim.theory.symbols import MaxOver, SumOver, Symbol
-from quadsim.theory.verifying import tightness
+from quadsim.theory.verifying import tightness, verification
 from quadsim.theory.verifying import trials as instances
 from quadsim.theory.verifying.false_claims import FALSE_CLAIMS
 from quadsim.theory.verifying.frozen_ratios import frozen_ratios
@@ -55,7 +56,9 @@ def test_every_theorem_is_proved_and_borne_out(name, monkeypatch):
         for module in (signs, rationals, tightness):
             monkeypatch.setattr(module, "simulate", partial(simulate, engine="reference"))
     # The independent checker takes as long again: tests/theory/test_proof_checker.py has it check every proof, most as slow tests.
-    monkeypatch.setattr("quadsim.theory.verifying.verification.answer_to", lambda *_: Answer())
+    monkeypatch.setattr(verification, "answer_to", lambda *_: Answer())
+    monkeypatch.setattr(verification, "prove", proofs.prove)
+    monkeypatch.setattr(verification, "derive", lambda theorem: proofs.derived(theorem.name))
     report = verify_theorem(THEOREMS[name], problems=50, search=50)
     assert report.verdict == ("lemmas proved" if name in LEMMAS_ONLY else "proved"), report.complaints
     assert report.instances >= 50

@@ -205,6 +205,21 @@ class Claim:
             "design": self.design,
         }
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """What is said about the claim and its experiment, as plain data."""
+        return {
+            "id": self.id,
+            "claim": self.claim,
+            "group": self.group,
+            "source": self.source,
+            "method": self.method,
+            "reading": self.reading,
+            "arguments": dict(self.arguments),
+            "fidelity": list(self.fidelity),
+            "history": [vars(entry) for entry in self.history],
+        }
+
     def digest(self, setting: Setting = _FULL) -> str:
         """Return the fingerprint of what decides the verdict of a run: a result made under another criterion has another one.
 

@@ -12,7 +12,7 @@ from quadsim.simulator.support.provenance import origin
 from quadsim.theory.claims.judging.claim import Claim, Found, Judgement
 from quadsim.theory.claims.judging.conditions import Judged
 from quadsim.theory.claims.judging.measured import Measured
-from quadsim.theory.claims.judging.reach import CURVES
+from quadsim.theory.claims.judging.reach import ONSETS
 from quadsim.theory.claims.judging.setting import Setting
 
 if TYPE_CHECKING:
@@ -87,15 +87,7 @@ class Outcome:
         reach = None if found is None or claim.reach is None else claim.reach.to_json(found.tables)
         judged = [_judged(one) for one in self.judgement.judged]
         return {
-            "id": claim.id,
-            "claim": claim.claim,
-            "group": claim.group,
-            "source": claim.source,
-            "method": claim.method,
-            "reading": claim.reading,
-            "arguments": dict(claim.arguments),
-            "fidelity": list(claim.fidelity),
-            "history": [vars(entry) for entry in claim.history],
+            **claim.description,
             "criterion": claim.criterion | {"hash": claim.digest(self.setting)},
             "verdict": self.verdict,
             "told": self.judgement.told,
@@ -124,16 +116,13 @@ def draw(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> "Figure":
 
 
 def draw_reach(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> "Figure | None":
-    """Return the figure of the reach, in the style of the project; None where there is none, or no tables of it.
-
-    Its onsets are those of the claim as it is now: the tables may be of a run with another height of the onset.
-    """
+    """Return the figure of the reach, in the style of the project; None where there is none, or no tables of it."""
     from quadsim.simulator.figures.style import drawing
 
-    if claim.reach is None or CURVES not in tables:
+    if claim.reach is None or ONSETS not in tables:
         return None
     with drawing():
-        return claim.reach.draw(claim.reach.tables(tables[CURVES]))
+        return claim.reach.draw(tables)
 
 
 def _judged(one: Judged) -> dict[str, Any]:
