@@ -432,7 +432,7 @@ FILES = {
     "a relation as a number": (
         document(("any", ["<=", ["*", ["true"], "y"], 0], (), "z3")),
         1,
-        "rejected: mine, step 'any': * is for numbers, got [true, y]",
+        "rejected: mine, step 'any': * is for numbers, got [True, y]",
     ),
     "a false step": (document(CHAIN, hypotheses=LESS[1:]), 1, "rejected: mine, step 'chain': it uses a label of no "),
 }
