@@ -116,6 +116,13 @@ def test_formulas_are_typeset(site):
         assert site[page].count("<math") > 3, page
 
 
+def test_words_of_theorems_and_optimizers_are_shown_as_they_are(site):
+    """Nothing that hides a sign from Markdown is left on the page."""
+    for page, words in (("theorems", "0 < lr L < 2"), ("optimizers", "Gradient descent.")):
+        assert words in html.unescape(site[page])
+        assert re.findall(r".{20}\\(?:&lt;|[*_|<>\[\]`$]).{20}", site[page]) == []
+
+
 def test_long_signatures_have_one_argument_a_line(site):
     text = site["api/problems"].partition('id="quadsim.simulator.problems.quadratic.BlockQuadratic.generate"')[2]
     block = re.search(r"<code>(generate|<.*?)</code></pre>", text, re.DOTALL)[1]

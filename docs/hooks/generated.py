@@ -90,7 +90,7 @@ def _theorem(theorem: Any) -> str:
 
 def _cell(text: str) -> str:
     """Text that Markdown leaves as it is."""
-    return re.sub(r"([\\*_|<>\[\]`$])", r"\\\1", text)
+    return re.sub(r"([\\*_|>\[\]`$])", r"\\\1", text).replace("<", "&lt;")  # no backslash hides a <
 
 
 def _file(name: str) -> Callable[[], str]:
