@@ -15,6 +15,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
+import nbformat
 import pytest
 import typer
 from PIL import Image
@@ -85,6 +86,20 @@ def test_the_second_notebook_ends_with_the_page_with_dials(site):
     assert re.search(r'<iframe[^>]*src="../../explorer.html#[^"]*view=small"', end)
 
 
+def hook_named(name):
+    """A module of the build of this site."""
+    spec = importlib.util.spec_from_file_location(f"{name}_hook", ROOT / f"docs/hooks/{name}.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    return hook
+
+
+def test_sliders_that_need_a_kernel_leave_no_text_on_the_page():
+    shown = {"text/plain": "interactive(children=(FloatLogSlider(...", "application/vnd.jupyter.widget-view+json": {}}
+    output = nbformat.v4.new_output("display_data", data=shown)
+    assert hook_named("notebooks")._output(output, "name", {}) == ""
+
+
 def targets(text):
     """The local targets of a page: links, pictures, scripts, frames."""
     for value in re.findall(r'(?:href|src)="?([^"\s>]+)', re.sub(r"<(pre|code).*?</\1>", "", text, flags=re.DOTALL)):
@@ -114,6 +129,13 @@ def test_formulas_are_typeset(site):
     assert [page for page, text in site.items() if 'class="arithmatex"' in text] == []
     for page in ("ideas", "theorems", "optimizers", "glossary", "notebooks/1-the-question"):
         assert site[page].count("<math") > 3, page
+
+
+def test_words_of_theorems_and_optimizers_are_shown_as_they_are(site):
+    """Nothing that hides a sign from Markdown is left on the page."""
+    for page, words in (("theorems", "0 < lr L < 2"), ("optimizers", "Gradient descent.")):
+        assert words in html.unescape(site[page])
+        assert re.findall(r".{20}\\(?:&lt;|[*_|<>\[\]`$]).{20}", site[page]) == []
 
 
 def test_long_signatures_have_one_argument_a_line(site):
@@ -165,9 +187,7 @@ def test_the_gallery_has_sixteen_figures_with_commands_that_parse(site, built):
 )
 def test_a_figure_of_the_gallery_is_drawn_from_its_numbers(name):
     """All but the first are slow."""
-    spec = importlib.util.spec_from_file_location("gallery_hook", ROOT / "docs/hooks/gallery.py")
-    hook = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hook)
+    hook = hook_named("gallery")
     (entry,) = (one for one in hook.ENTRIES if one["name"] == name)
     with Image.open(io.BytesIO(hook.drawn(entry))) as picture:
         assert picture.width > 200

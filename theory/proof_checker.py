@@ -1,32 +1,25 @@
 """Check exported proofs without quadsim, on SymPy and Z3 alone: `python -m quadsim.theory.proof_checker proofs.json`.
 
-docs/export.md has the schema. Every step is proved again from the claims that it uses, or is an entry of a table that is taken
-on trust; which entries a theorem rests on is returned, for a reader to judge.
+docs/export.md has the schema. Each step is proved again from what it uses, or is an entry of a table taken on trust.
 """
 
+import argparse
 import json
-import sys
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
 import sympy as sp
+from z3 import Z3Exception
 
-from quadsim.theory.proof_language import WORDS, Rejected, Sum, contradictory, domain, indices, read, require, signs
+from quadsim.theory.proof_language import WORDS, Rejected, Sum, Undecided, domain, indices, read, require, signs, unsat
 from quadsim.theory.proof_language import rests_on as entries_of
-
-
-class Undecided(Rejected):
-    """A step of which Z3 does not say within its limit whether it follows."""
 
 
 def _follows(claim: Any, premises: Any, identity: bool = False) -> bool:
     """Whether SymPy, or Z3 but for an identity, proves a claim, which must be defined; names of premises are put in.
 
     A premise that is not defined counts as false. Letters that do not commute are for SymPy alone.
-
-    Raises:
-        Undecided: Z3 reaches its limit.
     """
     if isinstance(claim, sp.And) or claim == sp.true:
         return all(_follows(part, premises, identity) for part in claim.args)
@@ -41,18 +34,16 @@ def _follows(claim: Any, premises: Any, identity: bool = False) -> bool:
     if not all(s.is_commutative for s in claim.free_symbols):
         return same and all(x.lhs.assumptions0.get("invertible") for x in needed)
     known = [y for x in parts if all(s.is_commutative for s in x.free_symbols) for y in (x, *domain(x))]
-    require(not contradictory(known), "what it uses contradicts itself")
+    require(not unsat(known), "what it uses contradicts itself")
     facts = [*known, sp.Not(claim)]
     more = [*facts, *(x.xreplace(names) for x in facts)]
-    proved = same if same or identity else contradictory(facts) or contradictory(more)
-    if proved is None:
-        raise Undecided("Z3 does not decide it within its limit")
+    proved = same if same or identity else unsat(facts) or unsat(more)
+    require(proved is not None, "Z3 does not decide it within its limit", Undecided)
     return proved and all(_follows(x, premises) for x in needed)
 
 
 class _File:
     def __init__(self, document: Any) -> None:
-        require(document["format"] == "quadsim proof 1", "the format must be quadsim proof 1")
         names = {name: sp.Symbol(name, **(how or {"real": True})) for name, how in document["symbols"].items()}
         words = {name: sp.Ne(names[name], 0) for name, how in document["symbols"].items() if not how}
         self.table, self.read, self.t = document["table"], partial(read, letters=names | words), names["t"]
@@ -82,6 +73,7 @@ class _File:
     def step(self, step: Any, known: Any) -> tuple[Any, int, frozenset[Any]]:
         """Return the claim of a step, its level (1: it holds before t, 2: before t - 1) and what it assumes."""
         claim, method, given = self.read(step["claim"]), step["method"], [*map(self.read, step.get("given", ()))]
+        require(all(x in known for x in step["uses"]), "it uses a label of no earlier step")
         uses, levels, assumed = zip(*(known[x] for x in step["uses"]), strict=True) if step["uses"] else ((), (), ())
         level, on = max(levels, default=0), frozenset(given).union(*assumed)
         used, over = [*uses, *given], {"sum": WORDS["SumOver"], "sum in a block": WORDS["SumIn"]}.get(method)
@@ -135,15 +127,23 @@ def check_document(document: Any) -> list[dict[str, Any]]:
     """Check the theorems of a document, and return of each its verdict and the entries of the table on which it rests.
 
     Raises:
-        Rejected: a step does not follow, or the file has another form.
-        Undecided: a kind of it, where Z3 reaches its limit.
+        Rejected: a step does not follow (Undecided, a kind of it: Z3 reaches its limit).
+        ValueError: the document has another form.
     """
+    if (form := document.get("format") if isinstance(document, dict) else document) != "quadsim proof 1":
+        raise ValueError(f"it must be an object with the format 'quadsim proof 1', got {str(form)[:40]!r}")
     try:
         return [_File(document).check(theorem) for theorem in document["theorems"]]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise Rejected(f"it is not of the form that docs/export.md describes: {error!r}") from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, Z3Exception) as error:
+        raise ValueError(f"it is not of the form that docs/export.md describes: {error!r}") from error
 
 
 if __name__ == "__main__":
-    for path in sys.argv[1:]:
-        print(json.dumps(check_document(json.loads(Path(path).read_text(encoding="utf-8"))), indent=2))
+    parser = argparse.ArgumentParser(description="Exit code 1: a proof is rejected; 2: a file cannot be checked.")
+    parser.add_argument("files", nargs="+", help="proofs, as quadsim theorems NAME --format json writes them")
+    for path in parser.parse_args().files:
+        try:
+            print(json.dumps(check_document(json.loads(Path(path).read_text(encoding="utf-8"))), indent=2))
+        except (OSError, RecursionError, ValueError, Rejected) as why:
+            code, what = (1, "rejected") if isinstance(why, Rejected) else (2, "no exported proof")
+            parser.exit(code, f"{path}: {what}: {why}\n")

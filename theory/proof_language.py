@@ -12,18 +12,22 @@ import sympy as sp
 import z3
 
 
-class Rejected(ValueError):
-    """A step that does not follow, or a file of another form."""
+class Rejected(Exception):
+    """A step that does not follow."""
 
 
-def require(holds: Any, why: str) -> None:
+class Undecided(Rejected):
+    """A step of which Z3 does not say within its limit whether it follows."""
+
+
+def require(holds: Any, why: str, kind: type[Rejected] = Rejected) -> None:
     """Go on if something holds.
 
     Raises:
-        Rejected: it does not.
+        Rejected: it does not; or the kind of it that is asked for.
     """
     if not holds:
-        raise Rejected(why)
+        raise kind(why)
 
 
 class _Opaque(sp.Function):  # type: ignore[misc]
@@ -70,7 +74,10 @@ _LIMIT = 300_000  # operations of Z3 for a question; every exported proof needs 
 def read(node: Any, letters: Mapping[str, Any]) -> Any:
     """Return an expression of a document, given what its letters are."""
     if isinstance(node, list):
-        return WORDS[node[0]](*(read(part, letters) for part in node[1:]))
+        parts, of_relations = [read(part, letters) for part in node[1:]], node[0] in ("and", "or", "implies")
+        fits = all(isinstance(part, sp.Expr) != of_relations for part in parts)
+        require(fits, f"{node[0]} is for {'relations' if of_relations else 'numbers'}, got {parts}")
+        return WORDS[node[0]](*parts)
     require(type(node) in (int, str), f"a number must be an integer, got {node}")
     return letters[node] if isinstance(node, str) else sp.Integer(node)
 
@@ -104,7 +111,7 @@ def domain(x: Any) -> list[Any]:
     return divisors + [p.base >= 0 for p in powers if not p.exp.is_integer] + [y.args[0] > 0 for y in logarithms]
 
 
-def contradictory(relations: Iterable[Any]) -> bool | None:
+def unsat(relations: Iterable[Any]) -> bool | None:
     """Whether no real numbers satisfy all relations, as Z3 says; None if it reaches its limit."""
     letters, known = dict[Any, Any](), list[Any]()
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import latex2mathml.converter
 from markupsafe import Markup, escape
-from sympy.printing.latex import LatexPrinter
 
 from quadsim.theory import Theorem
+from quadsim.theory.statements.wording import MinusLast
 from quadsim.theory.symbols import Symbol
 
 __all__ = ["as_checked", "claims_of", "mathml", "statement", "symbols_of"]
@@ -42,12 +42,8 @@ _WORDS = re.compile(r"\\text\{[^{}]*\}")
 _CARRY_A_POWER = ("_2^2", "_F^2", "{s<t}")
 
 
-class _Printer(LatexPrinter):  # type: ignore[misc]
-    """SymPy's printer, but with 1 - x instead of -x + 1, expectations, and brackets around a power that is raised to a power."""
-
-    def _as_ordered_terms(self, expression: Any, order: Any = None) -> Any:
-        terms = super()._as_ordered_terms(expression, order=order)
-        return sorted(terms, key=lambda term: bool(term.could_extract_minus_sign()))
+class _Printer(MinusLast):
+    """The printer of statements with names of its own, expectations, and brackets around a power that is raised to a power."""
 
     def _print_Symbol(self, expression: Any, style: str = "plain") -> str:
         return _NAMES.get(expression.name) or str(super()._print_Symbol(expression, style))

@@ -85,12 +85,14 @@ def _theorem(theorem: Any) -> str:
     }
     rows = [f"- **{name}:** {_cell(text) if name != 'Proof' else text}" for name, text in facts.items()]
     kind = f"*{_SIDE[theorem.direction]}, {theorem.kind}.*"
-    return "\n\n".join((f"## {theorem.name}", kind, f"$${theorem.statement}$$", "\n".join(rows)))
+    # A line each for what is assumed, what is claimed and what is meant: one line for all hides the claim beyond the edge.
+    lines = re.split(r",\\quad |(?<=\\Rightarrow)\\ ", theorem.statement)
+    return "\n\n".join((f"## {theorem.name}", kind, *(f"$${line}$$" for line in lines), "\n".join(rows)))
 
 
 def _cell(text: str) -> str:
     """Text that Markdown leaves as it is."""
-    return re.sub(r"([\\*_|<>\[\]`$])", r"\\\1", text)
+    return re.sub(r"([\\*_|>\[\]`$])", r"\\\1", text).replace("<", "&lt;")  # no backslash hides a <
 
 
 def _file(name: str) -> Callable[[], str]:

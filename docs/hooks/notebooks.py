@@ -90,6 +90,8 @@ def _output(output: Any, name: str, pictures: dict[str, bytes]) -> str:
     if output.output_type == "stream":
         return f"```text\n{output.text.rstrip()}\n```"
     data = output.get("data", {})
+    if "application/vnd.jupyter.widget-view+json" in data:
+        return ""  # sliders need a kernel; their text says nothing
     if "image/png" in data:
         pictures[f"{name}.png"] = base64.b64decode(data["image/png"])
         return f"![Figure drawn by the code above]({name}.png)"

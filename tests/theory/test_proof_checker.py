@@ -5,6 +5,7 @@ check would have found it.
 """
 
 import json
+import runpy
 import subprocess
 import sys
 from functools import cache
@@ -16,7 +17,8 @@ from quadsim.cli.text.verification import verification_document, verification_ta
 from quadsim.theory import THEOREMS, proof_checker, proof_language
 from quadsim.theory.exporting import independent
 from quadsim.theory.exporting.document import proof_document
-from quadsim.theory.proof_checker import Rejected, check_document
+from quadsim.theory.proof_checker import check_document
+from quadsim.theory.proof_language import Rejected
 from quadsim.theory.verifying.verification import verify_theorem
 
 
@@ -276,7 +278,6 @@ TAMPERED = {
         lambda: with_premises(document(("mine", ["<=", "y", "z"], (), "z3")), [["<=", "y", "z"]]),
         "the statement holds at some steps only",
     ),
-    "another format": (lambda: document(SQUARE, format="quadsim proof 0"), "the format must be"),
 }
 """What was done to a proof, to the document and to the check that finds it: words of its message, or a key of REMOVED."""
 
@@ -287,6 +288,9 @@ class Lenient(dict):
     def __init__(self, known, claim):
         super().__init__(known)
         self.claim = claim
+
+    def __contains__(self, label):
+        return True
 
     def __missing__(self, label):
         return self.claim, 0, frozenset()
@@ -314,7 +318,7 @@ def test_tampered_proofs_are_rejected(what, monkeypatch):
     else:
         own = proof_language.require
         for module in (proof_checker, proof_language):
-            monkeypatch.setattr(module, "require", lambda holds, why: own(holds or check in why, why))
+            monkeypatch.setattr(module, "require", lambda holds, why, *kind: own(holds or check in why, why, *kind))
     assert check_document(make())  # no other check finds it
 
 
@@ -337,7 +341,7 @@ def test_a_tampered_export_is_rejected(what, old, new):
     assert json.dumps(whole) != exported("gd-upper")
     if what == "the step of the rule":
         whole["table"]["rule gd"] = whole["table"].pop("rule of gd") | {"claim": ["==", "e_next_i", "e_i"]}
-    with pytest.raises(Rejected):
+    with pytest.raises((Rejected, ValueError)):
         check_document(whole)
 
 
@@ -401,3 +405,48 @@ def test_it_runs_as_a_command(tmp_path):
         [sys.executable, proof_checker.__file__, str(path)], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert json.loads(done.stdout) == [{"theorem": "mine", "verdict": "proved", "rests on": []}]
+
+
+FORM = "no exported proof: "
+FILES = {
+    "missing": (None, 2, FORM + "[Errno 2]"),
+    "empty": (b"", 2, FORM + "Expecting value"),
+    "no text": (b"\xff\xfe{}", 2, FORM + "'utf-8' codec"),
+    "no JSON": (b"\\begin{theorem}", 2, FORM + "Expecting value"),
+    "deep": (b"[" * 100_000, 2, FORM),
+    "a list": ([document(SQUARE)], 2, FORM + "it must be an object with the format 'quadsim proof 1', got "),
+    "a number": (7, 2, FORM + "it must be an object with the format 'quadsim proof 1', got '7'"),
+    "another format": ({"format": "quadsim proof 0"}, 2, FORM + "it must be an object with the format"),
+    "nothing else": ({"format": "quadsim proof 1"}, 2, FORM + "it is not of the form that docs/export.md describes"),
+    "theorems in words": (document(SQUARE, theorems=["Pythagoras"]), 2, FORM + "it is not of the form"),
+    "contradictory assumptions": (
+        document(SQUARE, symbols=NAMES | {"y": {"positive": True, "negative": True}}),
+        2,
+        FORM + "it is not of the form",
+    ),
+    "an empty operation": (document(("any", [">=", [], 0], (), "z3")), 2, FORM + "it is not of the form"),
+    "an unknown operation": (document(("any", [">=", ["cos", 1], 0], (), "z3")), 2, FORM + "it is not of the form"),
+    "too few operands": (document(("any", ["<="], (), "z3")), 2, FORM + "it is not of the form"),
+    "a number for a relation": (document(("any", "y", (), "z3")), 2, FORM + "it is not of the form"),
+    "nothing to sum": (document(("any", ["<=", "y", "z"], (), "next")), 2, FORM + "it is not of the form"),
+    "a relation as a number": (
+        document(("any", ["<=", ["*", ["true"], "y"], 0], (), "z3")),
+        1,
+        "rejected: mine, step 'any': * is for numbers, got [True, y]",
+    ),
+    "a false step": (document(CHAIN, hypotheses=LESS[1:]), 1, "rejected: mine, step 'chain': it uses a label of no "),
+}
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_a_file_that_is_no_proof_ends_in_one_line(what, tmp_path, monkeypatch, capsys):
+    content, code, message = FILES[what]
+    path = tmp_path / "proof.json"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    monkeypatch.setattr(sys, "argv", ["proof_checker", str(path)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(proof_checker.__file__, run_name="__main__")
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out, err.count("\n")) == (code, "", 1)
+    assert err.startswith(f"{path}: {message}")

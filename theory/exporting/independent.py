@@ -5,8 +5,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from quadsim.theory.exporting.document import proof_document
-from quadsim.theory.proof_checker import Undecided, check_document
-from quadsim.theory.proof_language import Rejected
+from quadsim.theory.proof_checker import check_document
+from quadsim.theory.proof_language import Rejected, Undecided
 from quadsim.theory.statements.derived.graph import Derived
 from quadsim.theory.statements.proving import Discharge, Step
 from quadsim.theory.statements.theorem import Theorem
@@ -55,6 +55,6 @@ def _checked(document: str) -> tuple[str, Answer]:
         (found,) = check_document(json.loads(document))
     except Undecided as why:
         return "", Answer(unchecked=str(why))
-    except Rejected as why:
+    except (Rejected, ValueError) as why:
         return "", Answer(objection=str(why))
     return str(found["verdict"]), Answer()

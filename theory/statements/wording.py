@@ -1,9 +1,10 @@
 """The statement of a theorem in LaTeX, from its parts: hypotheses, quantity, direction, bound, and what its symbols stand for."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sympy as sp
+from sympy.printing.latex import LatexPrinter
 
 from quadsim.theory.statements.named import AGES, PAIRS, RECURSIONS, VALUES, age, gap_l, middle_0_l, rate
 from quadsim.theory.symbols import Symbol
@@ -11,7 +12,7 @@ from quadsim.theory.symbols import Symbol
 if TYPE_CHECKING:
     from quadsim.theory.statements.theorem import Theorem
 
-__all__ = ["formula", "in_latex"]
+__all__ = ["MinusLast", "formula", "in_latex"]
 
 _NAMES: Mapping[sp.Symbol, str] = {
     Symbol.gap: r"\Delta_t",
@@ -132,6 +133,14 @@ _MEANT: Mapping[sp.Symbol, str] = {
 """What symbols stand for, where it is no expression in others."""
 
 
+class MinusLast(LatexPrinter):  # type: ignore[misc]
+    """SymPy's printer of LaTeX, but with 1 - x in place of -x + 1."""
+
+    def _as_ordered_terms(self, expression: Any, order: Any = None) -> Any:
+        terms = super()._as_ordered_terms(expression, order=order)
+        return sorted(terms, key=lambda term: bool(term.could_extract_minus_sign()))
+
+
 def in_latex(theorem: "Theorem") -> str:
     """Return the statement of a theorem in LaTeX.
 
@@ -142,7 +151,8 @@ def in_latex(theorem: "Theorem") -> str:
     bound = formula(theorem.bound)
     assert theorem.quantity is not None
     if theorem.is_factor:
-        claim = rf"{_NAMES[Symbol.gap_next]} {sign} \left({bound}\right) {_NAMES[Symbol.gap]}"
+        factor = bound if isinstance(theorem.bound, sp.Max | sp.Min | sp.Pow) else rf"\left({bound}\right)"
+        claim = rf"{_NAMES[Symbol.gap_next]} {sign} {factor} {_NAMES[Symbol.gap]}"
     else:
         quantity = formula(theorem.quantity)
         mean = rf"\mathbb E[{quantity}]" if theorem.kind == "expectation" else quantity
@@ -161,7 +171,7 @@ def in_latex(theorem: "Theorem") -> str:
 
 def formula(expression: sp.Basic) -> str:
     """Return an expression or a relation in LaTeX, with the names of statements."""
-    return str(sp.latex(expression, symbol_names=_NAMES))
+    return str(MinusLast({"symbol_names": _NAMES}).doprint(expression))
 
 
 def _where(theorem: "Theorem") -> list[str]:
