@@ -101,8 +101,11 @@ DEVICE constexpr int padded(int i) { return LANES == 1 ? i : i + i / 16 * 4; }
 DEVICE int spot_of(int i) { return padded(i / 2 * (2 * LANES)) + LANE * 2 + i % 2; }  // padded(column_of(i))
 
 // Place of a row in a region of shared memory for the rows of a team, with numbers left free for the same reason.
-constexpr int APART = WIDTH + (LANES == 1 ? 4 : 8), REGION = ROWS * APART + (LANES == 1 ? ROWS / SLOTS * 4 : 0);
-constexpr int TEAM_NUMBERS = 2 * REGION + 2 * HEADS * ROWS;  // of a team: two regions, and two numbers for every task
+// With WHOLE, regions are columns of one: six side by side.
+constexpr int APART = (WHOLE ? 6 : 1) * WIDTH + (LANES == 1 ? 4 : 8);
+constexpr int REGION = WHOLE ? WIDTH : ROWS * APART + (LANES == 1 ? ROWS / SLOTS * 4 : 0);
+constexpr int REGIONS = WHOLE ? ROWS * APART : 2 * REGION;
+constexpr int TEAM_NUMBERS = REGIONS + 2 * HEADS * ROWS;  // of a team: its regions, and two numbers for every task
 DEVICE int place(int row) { return row * APART + (LANES == 1 ? row / SLOTS * 4 : 0); }
 
 // Write the rows of a thread to a region, or read them.
@@ -667,15 +670,26 @@ DEVICE void logits_of(
     UNROLL for (int c = 0; c < SLICE / LANES; ++c) if (first + column_of(c) >= CLASSES) EACH_ROW logits[r][c] = -INFINITY;
 }
 
-// The head with the cross-entropy of every row, and the gradient of its sum with these weights in x (back += ...) and the head.
-// Every lane has a largest logit and a sum of its own, until all classes are done.
-CALLED void answer(
-    const float* w, float* total, const float (&x)[ROWS_EACH][OWN], const int (&target)[ROWS_EACH],
-    const float (&weight)[ROWS_EACH], float (&loss)[ROWS_EACH], float (&back)[ROWS_EACH][OWN], float* one, float* two,
-    bool fresh
+// The gradient in these logits, d, and that in x (back += ...), of the weighted cross-entropy of every row.
+DEVICE void gradient_of_logits(
+    const float* w, int first, const float (&x)[ROWS_EACH][OWN], const int (&target)[ROWS_EACH],
+    const float (&weight)[ROWS_EACH], const float (&sum)[ROWS_EACH], float (&d)[ROWS_EACH][SLICE / LANES],
+    float (&back)[ROWS_EACH][OWN]
 ) {
-    IN_SHARED(w); IN_SHARED(one); IN_SHARED(two);
-    float top[ROWS_EACH], sum[ROWS_EACH], right[ROWS_EACH];
+    logits_of(w, first, x, d);
+    EACH_ROW UNROLL for (int c = 0; c < SLICE / LANES; ++c)
+        d[r][c] = (quick_exp(d[r][c] - sum[r]) - (first + column_of(c) == target[r] ? 1.0f : 0.0f)) * weight[r];
+    linear_back<SLICE, WIDTH>(w + padded(first * WIDTH), WIDTH, d, back);
+}
+
+// The cross-entropy of every row, and the logarithm of its sum of exponentials. Every lane has a largest logit and a sum of its
+// own, until all classes are done.
+CALLED void cross_entropy(
+    const float* w, const float (&x)[ROWS_EACH][OWN], const int (&target)[ROWS_EACH], float (&loss)[ROWS_EACH],
+    float (&sum)[ROWS_EACH]
+) {
+    IN_SHARED(w);
+    float top[ROWS_EACH], right[ROWS_EACH];
     EACH_ROW { top[r] = -1e30f; sum[r] = 0.0f; right[r] = 0.0f; }
     _Pragma("unroll 1") for (int first = 0; first < CLASSES; first += SLICE) {
         float logits[ROWS_EACH][SLICE / LANES] = {};
@@ -696,13 +710,19 @@ CALLED void answer(
         sum[r] = logf(sum_of_lanes(sum[r] * quick_exp(top[r] - highest))) + highest;
         loss[r] = sum[r] - sum_of_lanes(right[r]);
     }
+}
+
+// The gradient of the weighted cross-entropy in x (back += ...) and the head.
+CALLED void answer_back(
+    const float* w, float* total, const float (&x)[ROWS_EACH][OWN], const int (&target)[ROWS_EACH],
+    const float (&weight)[ROWS_EACH], const float (&sum)[ROWS_EACH], float (&back)[ROWS_EACH][OWN], float* one, float* two,
+    bool fresh
+) {
+    IN_SHARED(w); IN_SHARED(one); IN_SHARED(two);
     put(two, x);
     _Pragma("unroll 1") for (int first = 0; first < CLASSES; first += SLICE) {
         float d[ROWS_EACH][SLICE / LANES] = {};
-        logits_of(w, first, x, d);
-        EACH_ROW UNROLL for (int c = 0; c < SLICE / LANES; ++c)
-            d[r][c] = (quick_exp(d[r][c] - sum[r]) - (first + column_of(c) == target[r] ? 1.0f : 0.0f)) * weight[r];
-        linear_back<SLICE, WIDTH>(w + padded(first * WIDTH), WIDTH, d, back);
+        gradient_of_logits(w, first, x, target, weight, sum, d, back);
         put(one, d);
         add_gradient<SLICE, WIDTH>(total + first * WIDTH, WIDTH, one, two, fresh, CLASSES - first);
     }
@@ -751,4 +771,4 @@ DEVICE float2 sums_of_threads(float x, float y, float* room) {
 }
 """
 """The blocks; they need THREADS, ROWS_EACH, WIDTH, SLOTS, TOKENS, HEADS, EACH, CAUSAL, HIDDEN, SLICE, CLASSES and DIMENSION as
-constants, and LANES and JOINED as macros."""
+constants, and LANES, JOINED and WHOLE as macros."""
