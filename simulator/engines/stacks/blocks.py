@@ -121,6 +121,12 @@ template <int N> DEVICE void get(const float* region, float (&x)[ROWS_EACH][N]) 
     }
 }
 
+// Copy an array of a thread.
+template <int N, int M> DEVICE void copy(const float (&from)[N][M], float (&to)[N][M]) {
+    UNROLL for (int n = 0; n < N; ++n) UNROLL for (int m = 0; m < M; ++m) to[n][m] = from[n][m];
+}
+template <int N> DEVICE void copy(const float (&from)[N], float (&to)[N]) { UNROLL for (int n = 0; n < N; ++n) to[n] = from[n]; }
+
 // Sums, and the largest number, over the lanes of a row, or over the groups of a warp.
 DEVICE float sum_of_lanes(float x) {
 #if LANES == 4

@@ -10,9 +10,11 @@ backward pass.
 Names of the kernel end in an underscore; all other names come from the rule.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import sympy as sp
 
@@ -28,6 +30,8 @@ from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["Form", "Layout", "shared_bytes", "slots_of", "stack_source"]
+
+Written = TypeVar("Written")
 
 Back = Callable[[str], str]
 """Writes a backward pass: the name of the gradient of the result to that of the gradient of the argument."""
@@ -172,6 +176,9 @@ class _StackSource(Order[str]):
         self._lines: list[str] = []
         self._depth = self._number = 0
         self._begin: dict[str, int] = {}
+        self._layer_at = ""  # how far behind that of the first layer a parameter is, where layers are a loop
+        self._forms: dict[str, str] = {}  # array to its form
+        self._remade: dict[str, str] = {}  # array to the line that computes it again
         self._gains: list[str] = []
         at = 0
         for parameter in form.model.parameters(form.shape):
@@ -443,22 +450,114 @@ class _StackSource(Order[str]):
         if self._layout.whole:
             self._line("fresh_ = false;")
 
+    # Layers.
+
+    def _transformer(self) -> tuple[str, Back]:
+        """Several layers are a loop on the matrix units: written out, they would not fit in the cache of instructions."""
+        model = self._model
+        assert isinstance(model, Transformer)
+        if model.layers == 1 or self._layout.lanes == 1:
+            return super()._transformer()
+        x, embed_back = self._embed()
+        forward, (y, layer_back) = self._written(lambda: self._one_layer(x))
+        d = self._array(written=False)
+        backward, out = self._written(lambda: layer_back(d))
+        declared = [name for name in self._forms if f"float {name}[" in "\n".join(forward)]
+        used = [name for name in declared if re.search(rf"\b{name}\b", "\n".join(backward))]
+        kept = [name for name in used if name not in self._remade]
+        for name in kept:
+            self._line(f"float kept_{name}[{model.layers}]{self._forms[name]};")
+        self._open(f'_Pragma("unroll 1") for (int layer_ = 0; layer_ < {model.layers}; ++layer_)')
+        self._lines += forward
+        for name in kept:
+            self._line(f"copy({name}, kept_{name}[layer_]);")
+        self._line(f"copy({y}, {x});")
+        self._close()
+        top, top_back = self._norm(x, "norm") if model.norm == "pre" else (x, None)
+        last, mean_back = self._mean(top) if self._shape.readout == "mean" else (top, None)
+
+        def back(given: str) -> str:
+            for each in (mean_back, top_back):
+                given = given if each is None else each(given)
+            self._line(f"float {d}[ROWS_EACH][OWN];")
+            self._line(f"copy({given}, {d});")
+            self._open(f'_Pragma("unroll 1") for (int layer_ = {model.layers - 1}; layer_ >= 0; --layer_)')
+            for name in kept:
+                self._line(f"float {name}{self._forms[name]};")
+                self._line(f"copy(kept_{name}[layer_], {name});")
+            for name in used:
+                if name in self._remade:
+                    self._line(f"float {name}{self._forms[name]};")
+                    self._line(self._remade[name])
+            self._lines += backward
+            self._line(f"copy({out}, {d});")
+            self._close()
+            return embed_back(d)
+
+        return last, back
+
+    def _one_layer(self, x: str) -> tuple[str, Back]:
+        """Write layer `layer_`, with the names of the first one."""
+        model = self._model
+        assert isinstance(model, Transformer)
+        size = self._begin["layer1.qkv"] - self._begin["layer0.qkv"]
+        assert size % 16 == 0  # so that places in shared memory are as far apart in every layer
+        self._layer_at = str(size)
+        y, backs = x, []
+        for branch, norm in ((self._attention, "layer0.norm1"), (self._network, "layer0.norm2")):
+            y, back = self._residual(y, branch, "layer0", norm if model.norm == "pre" else "")
+            backs.append(back)
+            if model.norm == "post":
+                y, back = self._norm(y, norm)
+                backs.append(back)
+        self._layer_at = ""
+
+        def whole(d: str) -> str:
+            self._layer_at = str(size)
+            for each in reversed(backs):
+                d = each(d)
+            self._layer_at = ""
+            return d
+
+        return y, whole
+
+    def _written(self, write: "Callable[[], Written]") -> "tuple[list[str], Written]":
+        """Return the lines that `write` writes, without adding them, and its result."""
+        lines, self._lines = self._lines, []
+        self._depth += 1
+        result = write()
+        self._depth -= 1
+        written, self._lines = self._lines, lines
+        return written, result
+
     # Blocks: each writes its forward pass and returns the name of its result and its backward pass.
 
-    def _array(self, form: str = "[ROWS_EACH][OWN]") -> str:
+    def _array(self, form: str = "[ROWS_EACH][OWN]", *, written: bool = True) -> str:
         """Write the declaration of an array of a thread, all 0, by default with its numbers of every row; return its name."""
         self._number += 1
-        self._line(f"float v{self._number}_{form} = {{}};")
-        return f"v{self._number}_"
+        name = f"v{self._number}_"
+        self._forms[name] = form
+        if written:
+            self._line(f"float {name}{form} = {{}};")
+        return name
+
+    def _at(self, name: str) -> str:
+        """The place of a parameter among the coordinates."""
+        begin = self._begin[name]
+        return f"{begin} + layer_ * {self._layer_at}" if self._layer_at else str(begin)
 
     def _places(self, name: str) -> str:
         """The parameter and where its gradient is added up; for a gain of a whole layout by team."""
         if self._layout.whole:
-            return f"{self._w(name)}, gains_ + ({self._gains.index(name)} * TEAMS + team_) * WIDTH"
-        return f"{self._w(name)}, total_ + {self._begin[name]}"
+            index = str(self._gains.index(name))
+            if self._layer_at:  # two gains a layer
+                index += " + layer_ * 2"
+            return f"{self._w(name)}, gains_ + (({index}) * TEAMS + team_) * WIDTH"
+        return f"{self._w(name)}, total_ + {self._at(name)}"
 
     def _w(self, name: str) -> str:
-        return f"w_ + {padded(self._begin[name], self._layout.lanes)}"
+        place = f"w_ + {padded(self._begin[name], self._layout.lanes)}"
+        return f"{place} + layer_ * padded({self._layer_at})" if self._layer_at else place
 
     def _add(self, x: str, y: str) -> None:
         self._line(f"EACH_ROW EACH_OWN {x}[r][i] += {y}[r][i];")
@@ -467,9 +566,9 @@ class _StackSource(Order[str]):
         self._line(f"put(one_, {d});")
         self._line(f"put(two_, {x});")
         if self._layout.whole:
-            self._line(f"take_matrices<1>(teams_, {self._begin[name]}, [](int) {{ return 1; }}, rule_);")
+            self._line(f"take_matrices<1>(teams_, {self._at(name)}, [](int) {{ return 1; }}, rule_);")
         else:
-            self._line(f"add_gradient<WIDTH, WIDTH>(total_ + {self._begin[name]}, WIDTH, one_, two_, fresh_);")
+            self._line(f"add_gradient<WIDTH, WIDTH>(total_ + {self._at(name)}, WIDTH, one_, two_, fresh_);")
 
     def _layer(self, x: str, name: str) -> tuple[str, Back]:
         """A matrix and a GELU."""
@@ -489,6 +588,7 @@ class _StackSource(Order[str]):
     def _norm(self, x: str, name: str) -> tuple[str, Back]:
         normed, factor, y = self._array(), self._array("[ROWS_EACH]"), self._array()
         self._line(f"norm({x}, {normed}, {factor});")
+        self._remade[y] = f"times({self._w(name)}, {normed}, {y});"
         self._line(f"times({self._w(name)}, {normed}, {y});")
 
         def back(d: str) -> str:
@@ -505,11 +605,11 @@ class _StackSource(Order[str]):
         def back(d: str) -> str:
             out = self._array()
             if self._layout.whole:
-                begins = f"{self._begin[one]}, {self._begin[two]}"
+                begins = f"{self._at(one)}, {self._at(two)}"
                 given = f"{self._w(one)}, {self._w(two)}, {begins}, {d}, {x}, {out}"
                 self._line(f"network_back_whole({given}, one_, teams_, rule_);")
                 return out
-            totals = f"total_ + {self._begin[one]}, total_ + {self._begin[two]}"
+            totals = f"total_ + {self._at(one)}, total_ + {self._at(two)}"
             self._line(f"network_back({self._w(one)}, {self._w(two)}, {totals}, {d}, {x}, {out}, one_, two_, fresh_);")
             return out
 
@@ -542,7 +642,7 @@ class _StackSource(Order[str]):
                 for column, part in enumerate((dq, dk, dv)):
                     self._line(f"put(one_ + {column} * WIDTH, {part});")
                 self._line(f"put(one_ + 4 * WIDTH, {x});")
-                begin = self._begin[f"{layer}.qkv"]  # that of o follows
+                begin = self._at(f"{layer}.qkv")  # that of o follows
                 self._line(f"take_matrices<4>(teams_, {begin}, [](int m) {{ return m == 3 ? 5 : 4; }}, rule_);")
             return out
 
