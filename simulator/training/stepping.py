@@ -388,6 +388,7 @@ def check_compile(device: str) -> None:
 
 # Memory.
 
+_MEASURED: WeakKeyDictionary[ToyProblem, dict[Any, float]] = WeakKeyDictionary()  # bytes of an instance, by number type and device
 _STARTS: WeakKeyDictionary[ToyProblem, dict[Any, Tensor]] = WeakKeyDictionary()  # of one problem at most
 
 
@@ -415,15 +416,17 @@ def instances_that_fit(problem: ToyProblem, dtype: torch.dtype, device: str, sta
         device: "cuda" or "cuda:N".
         states: number of states of the rule, each of the size of the parameters.
     """
+    measured = _MEASURED.setdefault(problem, {})
     with torch.cuda.device(device):
-        torch.cuda.empty_cache()
-        free, _ = torch.cuda.mem_get_info()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        stack = problem.stack(np.arange(_PROBED) % problem.problems, dtype, device)
-        stack.gradient(stack.start())
-        used = torch.cuda.max_memory_allocated() - before
-    return _fitting(free, used / _PROBED + (states + 3) * problem.dimension * dtype.itemsize)
+        if (dtype, device) not in measured:
+            torch.cuda.empty_cache()
+            before = torch.cuda.memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+            stack = problem.stack(np.arange(_PROBED) % problem.problems, dtype, device)
+            stack.gradient(stack.start())
+            measured[dtype, device] = (torch.cuda.max_memory_allocated() - before) / _PROBED
+        free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return _fitting(free, measured[dtype, device] + (states + 3) * problem.dimension * dtype.itemsize)
 
 
 def _fitting(free: float, each: float) -> int:

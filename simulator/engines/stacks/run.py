@@ -112,8 +112,8 @@ def layout_of(form: Form, tokens: int, most_shared: int, *, few: bool = False) -
         # Teams that take several chunks each join one gradient; else barriers take longer than a second gradient.
         joined = {n: n // 32 if rows > n // 4 * each else 1 for n in wanted}
         layouts = [Layout(n, each, two, 4, joined[n]) for n in wanted] + layouts
-        whole = [n for n in reversed(_WARPS) if rows <= n // 4 * each][:1]
-        layouts = [Layout(n, each, blocks, 4, whole=True) for n in whole for blocks in ((1,) if few else (3, 2))] + layouts
+        whole = [n for n in reversed(_WARPS) if n <= (512 if few else 256) and rows <= n // 4 * each][:1]
+        layouts = [Layout(n, each, two, 4, whole=True) for n in whole] + layouts
     return next((each for each in layouts if shared_bytes(form, each) <= most_shared), None)
 
 

@@ -20,8 +20,8 @@ struct Tile { const float *d, *x; int begin, stride, limit, first; };
 // c[i] (16, 8) = the product of a tile. Row 2 GROUP + h of the tile is row GROUP + 8 h of the fragment, and column 2 n + i is
 // column n of fragment i: so a thread reads pairs of numbers, and has four neighbours of two rows of the result.
 template <bool TABLE> DEVICE void product_of_tile(const Tile& tile, float (&c)[2][4]) {
-    float odd[2][4] = {};
-    UNROLL for (int k = 0; k < TEAMS * ROWS / 8; ++k) {
+    float odd[2][4] = {}, small[2][4] = {};
+    _Pragma("unroll 2") for (int k = 0; k < TEAMS * ROWS / 8; ++k) {
         const int at = k / (ROWS / 8) * TEAM_NUMBERS + place(k % (ROWS / 8) * 8 + LANE);
         Parts a[4], b[2][2];
         UNROLL for (int j = 0; j < 2; ++j) {
@@ -41,10 +41,10 @@ template <bool TABLE> DEVICE void product_of_tile(const Tile& tile, float (&c)[2
             if (TABLE) {
                 multiply_parts(sum, a[0].high, a[1].high, a[2].high, a[3].high, b[i][0].low, b[i][1].low);
                 multiply_parts(sum, a[0].high, a[1].high, a[2].high, a[3].high, b[i][0].high, b[i][1].high);
-            } else multiply(sum, a, b[i]);
+            } else multiply(sum, small[i], a, b[i]);
         }
     }
-    UNROLL for (int i = 0; i < 2; ++i) UNROLL for (int j = 0; j < 4; ++j) c[i][j] += odd[i][j];
+    UNROLL for (int i = 0; i < 2; ++i) UNROLL for (int j = 0; j < 4; ++j) c[i][j] += odd[i][j] + small[i][j];
 }
 
 // What a rule does with four coordinates: load their states, and take their step.
