@@ -60,7 +60,6 @@ _ACTIVATIONS_ALIVE = 40  # arrays of the size of one activation, between the for
 _FACTORS_ALIVE = 5  # arrays of the schedule, while its factors are computed
 _SNAPSHOTS_ALIVE = 3  # parameters, gradient and update
 _STRETCH = 8  # steps between two checks for instances that have finished
-_CAPTURED = 4  # the same on a GPU, where capturing them takes some milliseconds a step
 _WORTH_COMPILING = 1 << 25  # tokens of all instances in all steps: as single operations they take a second on a GPU
 
 
@@ -512,7 +511,7 @@ def _run(job: _Job, instances: NDArray[np.int64], found: _Found) -> None:
     """
     chunk, (problems, settings) = _Chunk(found, instances), np.divmod(instances, job.shape[1])
     every_step = job.problem.task.batch is None  # no mini-batches: the losses of a step are the losses on all data
-    length = together(job.every) if not every_step else _STRETCH if job.device == "cpu" else _CAPTURED
+    length = _STRETCH if every_step else together(job.every)
     stepper = _stepper(job, problems, settings, length)
     tested = set(job.record.tolist()) if job.tests else set()
     ahead = int(job.device != "cpu")

@@ -1,8 +1,8 @@
 """Take training steps of a stack of instances: directly, compiled, or captured in a CUDA graph.
 
-The three ways run the same operations. A small model's step takes less time than its launches from Python, so on a GPU several
-steps are captured in one CUDA graph and launched together. This fixes the memory: within a step everything is updated in place,
-and the schedule's factors and the rows of the mini-batches are copied to fixed tensors before (`Stepper._fill`).
+The three ways run the same operations. A small model's step takes less time than its launches from Python, so on a GPU a
+step is captured in a CUDA graph and launched as a whole. This fixes the memory: within a step everything is updated in place, and
+the schedule's factors and the rows of the mini-batches are copied to fixed tensors before (`Stepper._fill`).
 
 As single operations of torch a step moves every activation through memory some twenty times; torch.compile fuses them into few
 kernels, in two graphs (the losses with their gradient, and the update). They are compiled once for any number of instances, so
@@ -41,6 +41,8 @@ _LONGEST = 16  # steps in one stretch, at most
 _PROBED = 32  # number of instances whose memory is measured
 _SHARE = 0.8  # share of the free memory of a GPU that is used
 
+_RESERVED_TIMES = 4  # memory that torch has reserved stays so while it is at most this part of what is free
+
 _SHAPES = 1000  # number of models, tasks and rules that one process may compile
 _KEPT_BYTES = 1 << 30  # size up to which the starts of a problem stay on a GPU between runs
 
@@ -50,7 +52,7 @@ Replay = Callable[[], None]
 def together(every: int) -> int:
     """Return the length of a stretch: the largest divisor of `every` that is at most 16.
 
-    A stretch runs without a check for finished instances; on a GPU it is one CUDA graph. A divisor, so that evaluations every
+    A stretch runs without a check for finished instances; on a GPU it is launched as a whole. A divisor, so that evaluations every
     `every` steps fall on the end of a stretch.
 
     Examples:
@@ -162,17 +164,31 @@ class Stepper:
             step (its mini-batch), (steps, 2, E).
         """
         self._fill(t, factors)
-        if self._captures and self._rehearsed and factors.size == self.longest:
+        if not self._captures:
+            for i in range(factors.size):
+                self._step(i)
+            seen = self._seen[: factors.size]
+        else:
+            seen = torch.stack([self._captured_step(i) for i in range(factors.size)])
+        # On the host the losses of an instance follow one after the other, as in what they are recorded in.
+        arrives = on_its_way(seen.permute(1, 2, 0).double())
+        return lambda: arrives().transpose(2, 0, 1)
+
+    def _captured_step(self, i: int) -> Tensor:
+        """Take step i of the stretch by the CUDA graph of step 0, and return its losses, (2, E)."""
+        if i > 0:
+            self._factors[0].copy_(self._factors[i])
+            if self._rows is not None:
+                self._rows[0].copy_(self._rows[i])
+        if self._rehearsed:
             if self._replay is None:
                 self._replay = self._capture()
             self._replay()
-        else:  # the first steps run directly: libraries allocate memory at their first call, which must not be captured
+        else:  # the first step runs directly: libraries allocate memory at their first call, which must not be captured
             with self._calm():
-                self._steps(factors.size)
+                self._step(0)
             self._rehearsed = True
-        # On the host the losses of an instance follow one after the other, as in what they are recorded in.
-        arrives = on_its_way(self._seen[: factors.size].permute(1, 2, 0).double())
-        return lambda: arrives().transpose(2, 0, 1)
+        return self._seen[0].clone()
 
     def select(self, chosen: NDArray[np.int64]) -> None:
         """Keep the instances with the indices `chosen` and drop all others."""
@@ -229,19 +245,28 @@ class Stepper:
             gradient = gradient * (self._clip / (norm + 1e-6)).clamp(max=1.0)
         return gradient, weighted, unweighted
 
-    def _steps(self, number: int) -> None:
-        for i in range(number):
-            gradient, weighted, unweighted = self._gradient(i)
-            self._seen[i, 0], self._seen[i, 1] = unweighted, weighted
-            self._update(self.theta, gradient, self._factor(i))
+    def _step(self, i: int) -> None:
+        gradient, weighted, unweighted = self._gradient(i)
+        self._seen[i, 0], self._seen[i, 1] = unweighted, weighted
+        self._update(self.theta, gradient, self._factor(i))
 
     def _capture(self) -> Replay:
-        """Return a function that runs one full stretch as a CUDA graph; nothing runs yet."""
+        """Return a function that runs step 0 of a stretch as a CUDA graph; nothing runs yet.
+
+        The context `torch.cuda.graph` would collect Python's garbage and empty the cache of memory first, which takes as long as
+        ten steps.
+        """
         with torch.cuda.device(self._device), _quiet():
-            torch.cuda.empty_cache()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                self._steps(self.longest)
+            if _RESERVED_TIMES * torch.cuda.memory_reserved() > torch.cuda.mem_get_info()[0]:
+                torch.cuda.empty_cache()  # a graph has memory of its own, and that of earlier graphs is free
+            graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                graph.capture_begin()
+                try:
+                    self._step(0)
+                finally:
+                    graph.capture_end()
         return graph.replay
 
 
@@ -388,7 +413,7 @@ def check_compile(device: str) -> None:
 
 # Memory.
 
-_MEASURED: WeakKeyDictionary[ToyProblem, dict[Any, float]] = WeakKeyDictionary()  # bytes of an instance, by number type and device
+_MEASURED: WeakKeyDictionary[ToyProblem, dict[Any, float]] = WeakKeyDictionary()  # bytes of an instance
 _STARTS: WeakKeyDictionary[ToyProblem, dict[Any, Tensor]] = WeakKeyDictionary()  # of one problem at most
 
 

@@ -154,7 +154,8 @@ DEVICE void multiply_parts(float (&c)[4], unsigned a0, unsigned a1, unsigned a2,
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
-// The same from both parts of all numbers; the small products have a sum of their own, which keeps more of their digits.
+// The same from both parts of all numbers. Where `small` is not c, the small products have a sum of their own, which keeps more
+// of their digits; it takes registers that some kernels lack.
 DEVICE void multiply(float (&c)[4], float (&small)[4], const Parts (&a)[4], const Parts (&b)[2]) {
     multiply_parts(small, a[0].low, a[1].low, a[2].low, a[3].low, b[0].high, b[1].high);
     multiply_parts(small, a[0].high, a[1].high, a[2].high, a[3].high, b[0].low, b[1].low);
@@ -174,11 +175,11 @@ DEVICE void product(const float (&x)[ROWS_EACH][K / 4], float (&y)[ROWS_EACH][N 
         UNROLL for (int n = 0; n < N / 8; ++n) {
             const float2 v = read(8 * k, 8 * n);
             const Parts b[2] = {parts(v.x), parts(v.y)};
-            UNROLL for (int m = 0; m < ROWS_EACH / 2; ++m) multiply(c[m][n], small[m][n], a[m], b);
+            UNROLL for (int m = 0; m < ROWS_EACH / 2; ++m) multiply(c[m][n], WHOLE ? small[m][n] : c[m][n], a[m], b);
         }
     }
     UNROLL for (int m = 0; m < ROWS_EACH / 2; ++m) UNROLL for (int n = 0; n < N / 8; ++n) UNROLL for (int j = 0; j < 4; ++j)
-        y[2 * m + j / 2][2 * n + j % 2] = c[m][n][j] + small[m][n][j];
+        y[2 * m + j / 2][2 * n + j % 2] = WHOLE ? c[m][n][j] + small[m][n][j] : c[m][n][j];
 }
 
 // A region read by columns: of the rows 8k + LANE and 8k + LANE + 4 the columns 8n + GROUP. So the rows are what a product sums
@@ -193,17 +194,14 @@ template <int O, int I>
 DEVICE void product_of_columns(
     const float (&d)[ROWS / 8][O / 8][2], const float (&x)[ROWS / 8][I / 8][2], float (&c)[O / 16][I / 8][4]
 ) {
-    float small[O / 16][I / 8][4] = {};
     UNROLL for (int k = 0; k < ROWS / 8; ++k) UNROLL for (int o = 0; o < O / 16; ++o) {
         Parts a[4];
         UNROLL for (int j = 0; j < 4; ++j) a[j] = parts(d[k][2 * o + j % 2][j / 2]);
         UNROLL for (int i = 0; i < I / 8; ++i) {
             const Parts b[2] = {parts(x[k][i][0]), parts(x[k][i][1])};
-            multiply(c[o][i], small[o][i], a, b);
+            multiply(c[o][i], c[o][i], a, b);
         }
     }
-    UNROLL for (int o = 0; o < O / 16; ++o) UNROLL for (int i = 0; i < I / 8; ++i) UNROLL for (int j = 0; j < 4; ++j)
-        c[o][i][j] += small[o][i][j];
 }
 
 // Sixteen rows of a gradient (below `limit`) += a tile. For a gradient of all teams each one lays its tile down in a region, and

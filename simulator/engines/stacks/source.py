@@ -503,7 +503,8 @@ class _StackSource(Order[str]):
         size = self._begin["layer1.qkv"] - self._begin["layer0.qkv"]
         assert size % 16 == 0  # so that places in shared memory are as far apart in every layer
         self._layer_at = str(size)
-        y, backs = x, []
+        y, backs = self._array(), []  # a copy of x, which the next layer overwrites
+        self._line(f"copy({x}, {y});")
         for branch, norm in ((self._attention, "layer0.norm1"), (self._network, "layer0.norm2")):
             y, back = self._residual(y, branch, "layer0", norm if model.norm == "pre" else "")
             backs.append(back)
@@ -626,7 +627,9 @@ class _StackSource(Order[str]):
         def back(d: str) -> str:
             back, dq, dk, dv, out = (self._array() for _ in range(5))
             self._line(f"linear_back<WIDTH, WIDTH>({self._w(f'{layer}.o')}, WIDTH, {d}, {back});")
-            if self._layout.whole:  # the gradients of all four matrices come together, from these two columns and four more
+            if (
+                self._layout.whole
+            ):  # the gradients of all four matrices come together, from these two columns and four more
                 self._line(f"put(one_ + 3 * WIDTH, {d});")
                 self._line(f"put(one_ + 5 * WIDTH, {mixed});")
             else:
