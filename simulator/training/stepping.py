@@ -52,8 +52,8 @@ Replay = Callable[[], None]
 def together(every: int) -> int:
     """Return the length of a stretch: the largest divisor of `every` that is at most 16.
 
-    A stretch runs without a check for finished instances; on a GPU it is launched as a whole. A divisor, so that evaluations every
-    `every` steps fall on the end of a stretch.
+    A stretch runs without a check for finished instances; on a GPU it is launched as a whole. A divisor, so that evaluations
+    every `every` steps fall on the end of a stretch.
 
     Examples:
         >>> together(10), together(24), together(17)
