@@ -115,6 +115,52 @@ class Stepper:
         self._seen = self.theta.new_empty((stretch, 2, self.theta.shape[0]))
         self._replay: Replay | None = None
         self._rehearsed = False
+        self._key: tuple[Any, ...] | None = None  # under which it is kept for a later run
+
+    @classmethod
+    def of(
+        cls,
+        problem: ToyProblem,
+        which: NDArray[np.int64],
+        rule: Rule,
+        settings: Mapping[str, NDArray[np.float64]],
+        blocks: Partition,
+        **options: Any,
+    ) -> "Stepper":
+        """Return a stepper at the start: the one that an earlier run left (see `keep`), or a new one."""
+        key = (problem, which.tobytes(), rule, blocks, *sorted(options.items()))
+        kept = _IDLE.pop(key, None)
+        if kept is not None:
+            kept._restart(settings)
+            return kept
+        _IDLE.clear()
+        made = cls(problem, which, rule, settings, blocks, **options)
+        made._key = key
+        return made
+
+    def keep(self) -> None:
+        """Keep this stepper for a later run of the same rule on the same problem, with its data on a GPU and its CUDA graph.
+
+        Making both can take as long as 15 steps. One stepper is kept at most, and none that has dropped instances or takes much
+        memory. Its data stay valid because the arrays of the problem are made read-only.
+        """
+        if self._key is None or self._replay is None:
+            return
+        free, whole = torch.cuda.mem_get_info(self._device)
+        each = _MEASURED.get(self._problem, {}).get((self.theta.dtype, self._device), float("inf"))
+        if each * self.instances > min(_KEPT_SHARE * whole, free):
+            return
+        data = self._problem.data
+        for array in (data.inputs, data.targets, data.share, self._problem.weights, self._problem.start):
+            array.flags.writeable = False
+        _IDLE[self._key] = self
+
+    def _restart(self, settings: Mapping[str, NDArray[np.float64]]) -> None:
+        """Go back to the start, with other settings, in the memory that the CUDA graph uses."""
+        self.theta.copy_(_start_on(self._device, self._problem, self._stack.which, self.theta.dtype))
+        assert isinstance(self._update, _TorchUpdate)
+        self._update.restart(settings)
+        self._rehearsed = False  # the first step forms states from its gradient, which is not in the graph
 
     @property
     def instances(self) -> int:
@@ -197,7 +243,7 @@ class Stepper:
             torch.cuda.synchronize(
                 self._device
             )  # the last stretch may still run in the graph that goes here, with its memory
-        self._replay, self._rehearsed = None, False
+        self._replay, self._rehearsed, self._key = None, False, None
         self._stack = self._stack.select(at)
         self._test_stack = None if self._test_stack is None else self._test_stack.select(at)
         self.theta, self._seen = self.theta[at], self._seen[:, :, at]
@@ -278,6 +324,15 @@ class _TorchUpdate:
         self._rule, self._advance = _flat_rule(rule, blocks, compile)
         self._clocks = self._rule.start_clocks(self._settings)
         self._states: list[Tensor] | None = None
+        self._old: list[Tensor] = []  # memory of the states of an earlier run
+
+    def restart(self, settings: Mapping[str, NDArray[np.float64]]) -> None:
+        """Go back to the time before the first step, with other settings, in the same memory."""
+        for name, kept in self._settings.items():
+            kept.copy_(torch.from_numpy(settings[name])[:, None])
+        for clock in self._clocks:
+            clock.fill_(1.0)
+        self._old, self._states = self._states or self._old, None
 
     def __call__(
         self, theta: Tensor, gradient: Tensor, factor: "float | Tensor", increment: Tensor | None = None
@@ -285,6 +340,8 @@ class _TorchUpdate:
         """Take one step in place; see `FusedUpdate`."""
         if self._states is None:
             (self._states,) = self._rule.start(_part(theta, gradient), self._settings)
+            if self._old:
+                self._states = [old.copy_(state) for old, state in zip(self._old, self._states, strict=True)]
         settings = {**self._settings, "lr": self._settings["lr"] * factor}
         self._advance(theta, gradient, self._states, self._clocks, settings, increment)
 
@@ -414,6 +471,8 @@ def check_compile(device: str) -> None:
 # Memory.
 
 _MEASURED: WeakKeyDictionary[ToyProblem, dict[Any, float]] = WeakKeyDictionary()  # bytes of an instance
+_IDLE: dict[tuple[Any, ...], Stepper] = {}  # one at most
+_KEPT_SHARE = 1 / 16  # of the memory of a GPU, that a kept stepper may take
 _STARTS: WeakKeyDictionary[ToyProblem, dict[Any, Tensor]] = WeakKeyDictionary()  # of one problem at most
 
 
