@@ -217,15 +217,36 @@ def embed(weights: Weights, inputs: Tensor) -> Tensor:
     if inputs.is_floating_point():
         x = linear(inputs.reshape(instances, batch * tokens, -1), table.transpose(1, 2))
     elif torch.compiler.is_compiling() and inputs.is_cuda:
-        # The gradient of a lookup is a sum of atomic additions there, whose order differs from run to run.
-        hot = inputs.view(instances, batch * tokens, 1) == torch.arange(table.shape[1], device=inputs.device)
-        x = torch.bmm(hot.to(table.dtype), table)
+        x = _Lookup.apply(table, inputs.view(instances, batch * tokens))
     else:
-        # One lookup in all tables laid end to end.
-        ids = inputs + torch.arange(instances, device=inputs.device).view(-1, 1, 1) * table.shape[1]
-        x = F.embedding(ids.view(instances, batch * tokens), table.reshape(-1, table.shape[2]))
+        x = _rows_of(table, inputs.view(instances, batch * tokens))
     width = table.shape[2]
     return (x.view(instances, batch, tokens, width) + position[:, None]).view(instances, batch * tokens, width)
+
+
+def _rows_of(table: Tensor, inputs: Tensor) -> Tensor:
+    """Return rows (E, N, width) of the tables (E, vocabulary, width): one lookup in all tables laid end to end."""
+    ids = inputs + torch.arange(inputs.shape[0], device=inputs.device)[:, None] * table.shape[1]
+    return F.embedding(ids, table.reshape(-1, table.shape[2]))
+
+
+class _Lookup(torch.autograd.Function):
+    """`_rows_of` with a gradient that is a product with rows of zeros and a one.
+
+    The gradient of a lookup is a sum of atomic additions on a GPU, whose order differs from run to run.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, inputs: Tensor) -> Tensor:
+        ctx.save_for_backward(inputs)
+        ctx.rows = table.shape[1]
+        return _rows_of(table, inputs)
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (inputs,) = ctx.saved_tensors
+        hot = inputs[:, :, None] == torch.arange(ctx.rows, device=inputs.device)
+        return torch.bmm(hot.to(d.dtype).transpose(1, 2), d), None
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:

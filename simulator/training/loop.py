@@ -60,7 +60,6 @@ _ACTIVATIONS_ALIVE = 40  # arrays of the size of one activation, between the for
 _FACTORS_ALIVE = 5  # arrays of the schedule, while its factors are computed
 _SNAPSHOTS_ALIVE = 3  # parameters, gradient and update
 _STRETCH = 8  # steps between two checks for instances that have finished
-_CAPTURED = 4  # the same on a GPU, where capturing them takes some milliseconds a step
 _WORTH_COMPILING = 1 << 25  # tokens of all instances in all steps: as single operations they take a second on a GPU
 
 
@@ -501,7 +500,16 @@ class _Chunk:
 
 
 def _run(job: _Job, instances: NDArray[np.int64], found: _Found) -> None:
-    """Run the instances of a chunk and write their results to `found`.
+    """Run the instances of a chunk and write their results to `found`."""
+    problems, settings = np.divmod(instances, job.shape[1])
+    stepper = _stepper(job, problems, settings, _STRETCH if job.problem.task.batch is None else together(job.every))
+    _take_steps(job, _Chunk(found, instances), stepper, found)
+    if isinstance(stepper, Stepper):
+        stepper.keep()
+
+
+def _take_steps(job: _Job, chunk: _Chunk, stepper: Stepper | FusedSteps, found: _Found) -> None:
+    """Take all steps of a chunk and judge their losses.
 
     Two cases. Without mini-batches every step evaluates the losses on all data anyway, so they come with the stretch (`losses`).
     With mini-batches the losses on all data are extra work, done every `job.every` steps (`stepper.look`), and stretches end
@@ -510,10 +518,7 @@ def _run(job: _Job, instances: NDArray[np.int64], found: _Found) -> None:
     On a GPU the next stretch is launched before the losses of the last one are judged: instances that have ended take some steps
     more, which do not count.
     """
-    chunk, (problems, settings) = _Chunk(found, instances), np.divmod(instances, job.shape[1])
     every_step = job.problem.task.batch is None  # no mini-batches: the losses of a step are the losses on all data
-    length = together(job.every) if not every_step else _STRETCH if job.device == "cpu" else _CAPTURED
-    stepper = _stepper(job, problems, settings, length)
     tested = set(job.record.tolist()) if job.tests else set()
     ahead = int(job.device != "cpu")
     t = 0
@@ -566,7 +571,8 @@ def _stepper(job: _Job, which: NDArray[np.int64], setting: NDArray[np.int64], le
     """Return what takes the steps of the instances with these problems and settings, `length` steps without a decision."""
     if job.engine == "fused" and job.device != "cpu":
         return FusedSteps(job.problem, which, job.rule, job.settings, setting, job.device)
-    return Stepper(
+    make = Stepper if job.device == "cpu" else Stepper.of
+    return make(
         job.problem,
         which,
         job.rule,

@@ -1,8 +1,8 @@
 """Take training steps of a stack of instances: directly, compiled, or captured in a CUDA graph.
 
-The three ways run the same operations. A small model's step takes less time than its launches from Python, so on a GPU several
-steps are captured in one CUDA graph and launched together. This fixes the memory: within a step everything is updated in place,
-and the schedule's factors and the rows of the mini-batches are copied to fixed tensors before (`Stepper._fill`).
+The three ways run the same operations. A small model's step takes less time than its launches from Python, so on a GPU a
+step is captured in a CUDA graph and launched as a whole. This fixes the memory: within a step everything is updated in place, and
+the schedule's factors and the rows of the mini-batches are copied to fixed tensors before (`Stepper._fill`).
 
 As single operations of torch a step moves every activation through memory some twenty times; torch.compile fuses them into few
 kernels, in two graphs (the losses with their gradient, and the update). They are compiled once for any number of instances, so
@@ -41,6 +41,8 @@ _LONGEST = 16  # steps in one stretch, at most
 _PROBED = 32  # number of instances whose memory is measured
 _SHARE = 0.8  # share of the free memory of a GPU that is used
 
+_RESERVED_TIMES = 4  # memory that torch has reserved stays so while it is at most this part of what is free
+
 _SHAPES = 1000  # number of models, tasks and rules that one process may compile
 _KEPT_BYTES = 1 << 30  # size up to which the starts of a problem stay on a GPU between runs
 
@@ -50,8 +52,8 @@ Replay = Callable[[], None]
 def together(every: int) -> int:
     """Return the length of a stretch: the largest divisor of `every` that is at most 16.
 
-    A stretch runs without a check for finished instances; on a GPU it is one CUDA graph. A divisor, so that evaluations every
-    `every` steps fall on the end of a stretch.
+    A stretch runs without a check for finished instances; on a GPU it is launched as a whole. A divisor, so that evaluations
+    every `every` steps fall on the end of a stretch.
 
     Examples:
         >>> together(10), together(24), together(17)
@@ -113,6 +115,52 @@ class Stepper:
         self._seen = self.theta.new_empty((stretch, 2, self.theta.shape[0]))
         self._replay: Replay | None = None
         self._rehearsed = False
+        self._key: tuple[Any, ...] | None = None  # under which it is kept for a later run
+
+    @classmethod
+    def of(
+        cls,
+        problem: ToyProblem,
+        which: NDArray[np.int64],
+        rule: Rule,
+        settings: Mapping[str, NDArray[np.float64]],
+        blocks: Partition,
+        **options: Any,
+    ) -> "Stepper":
+        """Return a stepper at the start: the one that an earlier run left (see `keep`), or a new one."""
+        key = (problem, which.tobytes(), rule, blocks, *sorted(options.items()))
+        kept = _IDLE.pop(key, None)
+        if kept is not None:
+            kept._restart(settings)
+            return kept
+        _IDLE.clear()
+        made = cls(problem, which, rule, settings, blocks, **options)
+        made._key = key
+        return made
+
+    def keep(self) -> None:
+        """Keep this stepper for a later run of the same rule on the same problem, with its data on a GPU and its CUDA graph.
+
+        Making both can take as long as 15 steps. One stepper is kept at most, and none that has dropped instances or takes much
+        memory. Its data stay valid because the arrays of the problem are made read-only.
+        """
+        if self._key is None or self._replay is None:
+            return
+        free, whole = torch.cuda.mem_get_info(self._device)
+        each = _MEASURED.get(self._problem, {}).get((self.theta.dtype, self._device), float("inf"))
+        if each * self.instances > min(_KEPT_SHARE * whole, free):
+            return
+        data = self._problem.data
+        for array in (data.inputs, data.targets, data.share, self._problem.weights, self._problem.start):
+            array.flags.writeable = False
+        _IDLE[self._key] = self
+
+    def _restart(self, settings: Mapping[str, NDArray[np.float64]]) -> None:
+        """Go back to the start, with other settings, in the memory that the CUDA graph uses."""
+        self.theta.copy_(_start_on(self._device, self._problem, self._stack.which, self.theta.dtype))
+        assert isinstance(self._update, _TorchUpdate)
+        self._update.restart(settings)
+        self._rehearsed = False  # the first step forms states from its gradient, which is not in the graph
 
     @property
     def instances(self) -> int:
@@ -162,17 +210,31 @@ class Stepper:
             step (its mini-batch), (steps, 2, E).
         """
         self._fill(t, factors)
-        if self._captures and self._rehearsed and factors.size == self.longest:
+        if not self._captures:
+            for i in range(factors.size):
+                self._step(i)
+            seen = self._seen[: factors.size]
+        else:
+            seen = torch.stack([self._captured_step(i) for i in range(factors.size)])
+        # On the host the losses of an instance follow one after the other, as in what they are recorded in.
+        arrives = on_its_way(seen.permute(1, 2, 0).double())
+        return lambda: arrives().transpose(2, 0, 1)
+
+    def _captured_step(self, i: int) -> Tensor:
+        """Take step i of the stretch by the CUDA graph of step 0, and return its losses, (2, E)."""
+        if i > 0:
+            self._factors[0].copy_(self._factors[i])
+            if self._rows is not None:
+                self._rows[0].copy_(self._rows[i])
+        if self._rehearsed:
             if self._replay is None:
                 self._replay = self._capture()
             self._replay()
-        else:  # the first steps run directly: libraries allocate memory at their first call, which must not be captured
+        else:  # the first step runs directly: libraries allocate memory at their first call, which must not be captured
             with self._calm():
-                self._steps(factors.size)
+                self._step(0)
             self._rehearsed = True
-        # On the host the losses of an instance follow one after the other, as in what they are recorded in.
-        arrives = on_its_way(self._seen[: factors.size].permute(1, 2, 0).double())
-        return lambda: arrives().transpose(2, 0, 1)
+        return self._seen[0].clone()
 
     def select(self, chosen: NDArray[np.int64]) -> None:
         """Keep the instances with the indices `chosen` and drop all others."""
@@ -181,7 +243,7 @@ class Stepper:
             torch.cuda.synchronize(
                 self._device
             )  # the last stretch may still run in the graph that goes here, with its memory
-        self._replay, self._rehearsed = None, False
+        self._replay, self._rehearsed, self._key = None, False, None
         self._stack = self._stack.select(at)
         self._test_stack = None if self._test_stack is None else self._test_stack.select(at)
         self.theta, self._seen = self.theta[at], self._seen[:, :, at]
@@ -229,19 +291,28 @@ class Stepper:
             gradient = gradient * (self._clip / (norm + 1e-6)).clamp(max=1.0)
         return gradient, weighted, unweighted
 
-    def _steps(self, number: int) -> None:
-        for i in range(number):
-            gradient, weighted, unweighted = self._gradient(i)
-            self._seen[i, 0], self._seen[i, 1] = unweighted, weighted
-            self._update(self.theta, gradient, self._factor(i))
+    def _step(self, i: int) -> None:
+        gradient, weighted, unweighted = self._gradient(i)
+        self._seen[i, 0], self._seen[i, 1] = unweighted, weighted
+        self._update(self.theta, gradient, self._factor(i))
 
     def _capture(self) -> Replay:
-        """Return a function that runs one full stretch as a CUDA graph; nothing runs yet."""
+        """Return a function that runs step 0 of a stretch as a CUDA graph; nothing runs yet.
+
+        The context `torch.cuda.graph` would collect Python's garbage and empty the cache of memory first, which takes as long as
+        ten steps.
+        """
         with torch.cuda.device(self._device), _quiet():
-            torch.cuda.empty_cache()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                self._steps(self.longest)
+            if _RESERVED_TIMES * torch.cuda.memory_reserved() > torch.cuda.mem_get_info()[0]:
+                torch.cuda.empty_cache()  # a graph has memory of its own, and that of earlier graphs is free
+            graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                graph.capture_begin()
+                try:
+                    self._step(0)
+                finally:
+                    graph.capture_end()
         return graph.replay
 
 
@@ -253,6 +324,15 @@ class _TorchUpdate:
         self._rule, self._advance = _flat_rule(rule, blocks, compile)
         self._clocks = self._rule.start_clocks(self._settings)
         self._states: list[Tensor] | None = None
+        self._old: list[Tensor] = []  # memory of the states of an earlier run
+
+    def restart(self, settings: Mapping[str, NDArray[np.float64]]) -> None:
+        """Go back to the time before the first step, with other settings, in the same memory."""
+        for name, kept in self._settings.items():
+            kept.copy_(torch.from_numpy(settings[name])[:, None])
+        for clock in self._clocks:
+            clock.fill_(1.0)
+        self._old, self._states = self._states or self._old, None
 
     def __call__(
         self, theta: Tensor, gradient: Tensor, factor: "float | Tensor", increment: Tensor | None = None
@@ -260,6 +340,8 @@ class _TorchUpdate:
         """Take one step in place; see `FusedUpdate`."""
         if self._states is None:
             (self._states,) = self._rule.start(_part(theta, gradient), self._settings)
+            if self._old:
+                self._states = [old.copy_(state) for old, state in zip(self._old, self._states, strict=True)]
         settings = {**self._settings, "lr": self._settings["lr"] * factor}
         self._advance(theta, gradient, self._states, self._clocks, settings, increment)
 
@@ -388,6 +470,9 @@ def check_compile(device: str) -> None:
 
 # Memory.
 
+_MEASURED: WeakKeyDictionary[ToyProblem, dict[Any, float]] = WeakKeyDictionary()  # bytes of an instance
+_IDLE: dict[tuple[Any, ...], Stepper] = {}  # one at most
+_KEPT_SHARE = 1 / 16  # of the memory of a GPU, that a kept stepper may take
 _STARTS: WeakKeyDictionary[ToyProblem, dict[Any, Tensor]] = WeakKeyDictionary()  # of one problem at most
 
 
@@ -415,15 +500,17 @@ def instances_that_fit(problem: ToyProblem, dtype: torch.dtype, device: str, sta
         device: "cuda" or "cuda:N".
         states: number of states of the rule, each of the size of the parameters.
     """
+    measured = _MEASURED.setdefault(problem, {})
     with torch.cuda.device(device):
-        torch.cuda.empty_cache()
-        free, _ = torch.cuda.mem_get_info()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        stack = problem.stack(np.arange(_PROBED) % problem.problems, dtype, device)
-        stack.gradient(stack.start())
-        used = torch.cuda.max_memory_allocated() - before
-    return _fitting(free, used / _PROBED + (states + 3) * problem.dimension * dtype.itemsize)
+        if (dtype, device) not in measured:
+            torch.cuda.empty_cache()
+            before = torch.cuda.memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+            stack = problem.stack(np.arange(_PROBED) % problem.problems, dtype, device)
+            stack.gradient(stack.start())
+            measured[dtype, device] = (torch.cuda.max_memory_allocated() - before) / _PROBED
+        free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return _fitting(free, measured[dtype, device] + (states + 3) * problem.dimension * dtype.itemsize)
 
 
 def _fitting(free: float, each: float) -> int:

@@ -101,8 +101,11 @@ DEVICE constexpr int padded(int i) { return LANES == 1 ? i : i + i / 16 * 4; }
 DEVICE int spot_of(int i) { return padded(i / 2 * (2 * LANES)) + LANE * 2 + i % 2; }  // padded(column_of(i))
 
 // Place of a row in a region of shared memory for the rows of a team, with numbers left free for the same reason.
-constexpr int APART = WIDTH + (LANES == 1 ? 4 : 8), REGION = ROWS * APART + (LANES == 1 ? ROWS / SLOTS * 4 : 0);
-constexpr int TEAM_NUMBERS = 2 * REGION + 2 * HEADS * ROWS;  // of a team: two regions, and two numbers for every task
+// With WHOLE, regions are columns of one: six side by side.
+constexpr int APART = (WHOLE ? 6 : 1) * WIDTH + (LANES == 1 ? 4 : 8);
+constexpr int REGION = WHOLE ? WIDTH : ROWS * APART + (LANES == 1 ? ROWS / SLOTS * 4 : 0);
+constexpr int REGIONS = WHOLE ? ROWS * APART : 2 * REGION;
+constexpr int TEAM_NUMBERS = REGIONS + 2 * HEADS * ROWS;  // of a team: its regions, and two numbers for every task
 DEVICE int place(int row) { return row * APART + (LANES == 1 ? row / SLOTS * 4 : 0); }
 
 // Write the rows of a thread to a region, or read them.
@@ -117,6 +120,12 @@ template <int N> DEVICE void get(const float* region, float (&x)[ROWS_EACH][N]) 
         x[r][i] = v.x; x[r][i + 1] = v.y;
     }
 }
+
+// Copy an array of a thread.
+template <int N, int M> DEVICE void copy(const float (&from)[N][M], float (&to)[N][M]) {
+    UNROLL for (int n = 0; n < N; ++n) UNROLL for (int m = 0; m < M; ++m) to[n][m] = from[n][m];
+}
+template <int N> DEVICE void copy(const float (&from)[N], float (&to)[N]) { UNROLL for (int n = 0; n < N; ++n) to[n] = from[n]; }
 
 // Sums, and the largest number, over the lanes of a row, or over the groups of a warp.
 DEVICE float sum_of_lanes(float x) {
@@ -145,16 +154,18 @@ DEVICE void multiply_parts(float (&c)[4], unsigned a0, unsigned a1, unsigned a2,
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
-DEVICE void multiply(float (&c)[4], const Parts (&a)[4], const Parts (&b)[2]) {
-    multiply_parts(c, a[0].low, a[1].low, a[2].low, a[3].low, b[0].high, b[1].high);
-    multiply_parts(c, a[0].high, a[1].high, a[2].high, a[3].high, b[0].low, b[1].low);
+// The same from both parts of all numbers. Where `small` is not c, the small products have a sum of their own, which keeps more
+// of their digits; it takes registers that some kernels lack.
+DEVICE void multiply(float (&c)[4], float (&small)[4], const Parts (&a)[4], const Parts (&b)[2]) {
+    multiply_parts(small, a[0].low, a[1].low, a[2].low, a[3].low, b[0].high, b[1].high);
+    multiply_parts(small, a[0].high, a[1].high, a[2].high, a[3].high, b[0].low, b[1].low);
     multiply_parts(c, a[0].high, a[1].high, a[2].high, a[3].high, b[0].high, b[1].high);
 }
 
 // y (rows, N) += x B for B (K, N), of which `read` returns the two numbers of a thread in the tile at (k, n).
 template <int N, int K, typename Read>
 DEVICE void product(const float (&x)[ROWS_EACH][K / 4], float (&y)[ROWS_EACH][N / 4], Read read) {
-    float c[ROWS_EACH / 2][N / 8][4];
+    float c[ROWS_EACH / 2][N / 8][4], small[ROWS_EACH / 2][N / 8][4] = {};
     UNROLL for (int m = 0; m < ROWS_EACH / 2; ++m) UNROLL for (int n = 0; n < N / 8; ++n) UNROLL for (int j = 0; j < 4; ++j)
         c[m][n][j] = y[2 * m + j / 2][2 * n + j % 2];
     UNROLL for (int k = 0; k < K / 8; ++k) {
@@ -164,11 +175,11 @@ DEVICE void product(const float (&x)[ROWS_EACH][K / 4], float (&y)[ROWS_EACH][N 
         UNROLL for (int n = 0; n < N / 8; ++n) {
             const float2 v = read(8 * k, 8 * n);
             const Parts b[2] = {parts(v.x), parts(v.y)};
-            UNROLL for (int m = 0; m < ROWS_EACH / 2; ++m) multiply(c[m][n], a[m], b);
+            UNROLL for (int m = 0; m < ROWS_EACH / 2; ++m) multiply(c[m][n], WHOLE ? small[m][n] : c[m][n], a[m], b);
         }
     }
     UNROLL for (int m = 0; m < ROWS_EACH / 2; ++m) UNROLL for (int n = 0; n < N / 8; ++n) UNROLL for (int j = 0; j < 4; ++j)
-        y[2 * m + j / 2][2 * n + j % 2] = c[m][n][j];
+        y[2 * m + j / 2][2 * n + j % 2] = WHOLE ? c[m][n][j] + small[m][n][j] : c[m][n][j];
 }
 
 // A region read by columns: of the rows 8k + LANE and 8k + LANE + 4 the columns 8n + GROUP. So the rows are what a product sums
@@ -188,7 +199,7 @@ DEVICE void product_of_columns(
         UNROLL for (int j = 0; j < 4; ++j) a[j] = parts(d[k][2 * o + j % 2][j / 2]);
         UNROLL for (int i = 0; i < I / 8; ++i) {
             const Parts b[2] = {parts(x[k][i][0]), parts(x[k][i][1])};
-            multiply(c[o][i], a, b);
+            multiply(c[o][i], c[o][i], a, b);
         }
     }
 }
@@ -667,15 +678,26 @@ DEVICE void logits_of(
     UNROLL for (int c = 0; c < SLICE / LANES; ++c) if (first + column_of(c) >= CLASSES) EACH_ROW logits[r][c] = -INFINITY;
 }
 
-// The head with the cross-entropy of every row, and the gradient of its sum with these weights in x (back += ...) and the head.
-// Every lane has a largest logit and a sum of its own, until all classes are done.
-CALLED void answer(
-    const float* w, float* total, const float (&x)[ROWS_EACH][OWN], const int (&target)[ROWS_EACH],
-    const float (&weight)[ROWS_EACH], float (&loss)[ROWS_EACH], float (&back)[ROWS_EACH][OWN], float* one, float* two,
-    bool fresh
+// The gradient in these logits, d, and that in x (back += ...), of the weighted cross-entropy of every row.
+DEVICE void gradient_of_logits(
+    const float* w, int first, const float (&x)[ROWS_EACH][OWN], const int (&target)[ROWS_EACH],
+    const float (&weight)[ROWS_EACH], const float (&sum)[ROWS_EACH], float (&d)[ROWS_EACH][SLICE / LANES],
+    float (&back)[ROWS_EACH][OWN]
 ) {
-    IN_SHARED(w); IN_SHARED(one); IN_SHARED(two);
-    float top[ROWS_EACH], sum[ROWS_EACH], right[ROWS_EACH];
+    logits_of(w, first, x, d);
+    EACH_ROW UNROLL for (int c = 0; c < SLICE / LANES; ++c)
+        d[r][c] = (quick_exp(d[r][c] - sum[r]) - (first + column_of(c) == target[r] ? 1.0f : 0.0f)) * weight[r];
+    linear_back<SLICE, WIDTH>(w + padded(first * WIDTH), WIDTH, d, back);
+}
+
+// The cross-entropy of every row, and the logarithm of its sum of exponentials. Every lane has a largest logit and a sum of its
+// own, until all classes are done.
+CALLED void cross_entropy(
+    const float* w, const float (&x)[ROWS_EACH][OWN], const int (&target)[ROWS_EACH], float (&loss)[ROWS_EACH],
+    float (&sum)[ROWS_EACH]
+) {
+    IN_SHARED(w);
+    float top[ROWS_EACH], right[ROWS_EACH];
     EACH_ROW { top[r] = -1e30f; sum[r] = 0.0f; right[r] = 0.0f; }
     _Pragma("unroll 1") for (int first = 0; first < CLASSES; first += SLICE) {
         float logits[ROWS_EACH][SLICE / LANES] = {};
@@ -696,13 +718,19 @@ CALLED void answer(
         sum[r] = logf(sum_of_lanes(sum[r] * quick_exp(top[r] - highest))) + highest;
         loss[r] = sum[r] - sum_of_lanes(right[r]);
     }
+}
+
+// The gradient of the weighted cross-entropy in x (back += ...) and the head.
+CALLED void answer_back(
+    const float* w, float* total, const float (&x)[ROWS_EACH][OWN], const int (&target)[ROWS_EACH],
+    const float (&weight)[ROWS_EACH], const float (&sum)[ROWS_EACH], float (&back)[ROWS_EACH][OWN], float* one, float* two,
+    bool fresh
+) {
+    IN_SHARED(w); IN_SHARED(one); IN_SHARED(two);
     put(two, x);
     _Pragma("unroll 1") for (int first = 0; first < CLASSES; first += SLICE) {
         float d[ROWS_EACH][SLICE / LANES] = {};
-        logits_of(w, first, x, d);
-        EACH_ROW UNROLL for (int c = 0; c < SLICE / LANES; ++c)
-            d[r][c] = (quick_exp(d[r][c] - sum[r]) - (first + column_of(c) == target[r] ? 1.0f : 0.0f)) * weight[r];
-        linear_back<SLICE, WIDTH>(w + padded(first * WIDTH), WIDTH, d, back);
+        gradient_of_logits(w, first, x, target, weight, sum, d, back);
         put(one, d);
         add_gradient<SLICE, WIDTH>(total + first * WIDTH, WIDTH, one, two, fresh, CLASSES - first);
     }
@@ -751,4 +779,4 @@ DEVICE float2 sums_of_threads(float x, float y, float* room) {
 }
 """
 """The blocks; they need THREADS, ROWS_EACH, WIDTH, SLOTS, TOKENS, HEADS, EACH, CAUSAL, HIDDEN, SLICE, CLASSES and DIMENSION as
-constants, and LANES and JOINED as macros."""
+constants, and LANES, JOINED and WHOLE as macros."""

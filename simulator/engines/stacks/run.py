@@ -112,6 +112,8 @@ def layout_of(form: Form, tokens: int, most_shared: int, *, few: bool = False) -
         # Teams that take several chunks each join one gradient; else barriers take longer than a second gradient.
         joined = {n: n // 32 if rows > n // 4 * each else 1 for n in wanted}
         layouts = [Layout(n, each, two, 4, joined[n]) for n in wanted] + layouts
+        whole = [n for n in reversed(_WARPS) if n <= (512 if few else 256) and rows <= n // 4 * each][:1]
+        layouts = [Layout(n, each, two, 4, whole=True) for n in whole] + layouts
     return next((each for each in layouts if shared_bytes(form, each) <= most_shared), None)
 
 
@@ -224,7 +226,10 @@ class FusedSteps:
         share = np.ones(instances) if batch is None else sequences / batch
         self._factors = self._all_factors * self._tensor(np.repeat(share, copies), torch.float32)[:, None]
         self._temperature = self._data.temperature[at]
-        self._gradient = torch.empty((instances * copies, layout.gradients, self.theta.shape[1]), device=self._device)
+        self._gradients = layout.gradients
+        self._gradient: Tensor | None = None  # where steps add up gradients in memory
+        if self._gradients:
+            self._gradient = self._new_gradient()
         self._alive = torch.arange(instances * copies, dtype=torch.int32, device=self._device)
 
     def _tensor(self, array: NDArray[np.float64] | NDArray[np.int64], dtype: torch.dtype) -> Tensor:
@@ -251,11 +256,15 @@ class FusedSteps:
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         """Return the gradient on all data that a rule gets, (slots, P), and the unweighted and the optimised loss, (2, E)."""
+        self._gradient = self._new_gradient() if self._gradient is None else self._gradient
         losses = self._evaluate()
         return self._gradient[:, 0].contiguous(), losses
 
+    def _new_gradient(self) -> Tensor:
+        return torch.empty((*self.theta.shape[:1], max(1, self._gradients), self.theta.shape[1]), device=self._device)
+
     def _evaluate(self) -> Tensor:
-        """Evaluate gradient and losses on all data without a step; return the losses, (2, E)."""
+        """Evaluate losses on all data without a step, (2, E), and the gradient where there is memory for it."""
         rows = self._sequences  # read where steps take mini-batches alone
         if self._form.batched:
             number = int(self._all_sequences.max())
@@ -305,7 +314,7 @@ class FusedSteps:
             t, factors.size, self._settings.shape[1], programs, self._which.size, data.targets.shape[1], rows.shape[-1],
             int(learns),
         )  # fmt: skip
-        arguments = [ctypes.c_void_p(array.data_ptr()) for array in arrays]
+        arguments = [ctypes.c_void_p(None if array is None else array.data_ptr()) for array in arrays]
         self._kernel(
             programs, [*arguments, ctypes.c_longlong(self.theta.numel()), *(ctypes.c_int(number) for number in numbers)]
         )

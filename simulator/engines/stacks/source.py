@@ -10,9 +10,11 @@ backward pass.
 Names of the kernel end in an underscore; all other names come from the rule.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import sympy as sp
 
@@ -21,12 +23,15 @@ from quadsim.simulator.engines.kernels.printer import ExpressionPrinter, label
 from quadsim.simulator.engines.kernels.program import Assignment, Phase
 from quadsim.simulator.engines.stacks.blocks import BLOCKS, HEADER
 from quadsim.simulator.engines.stacks.order import Order
+from quadsim.simulator.engines.stacks.whole import WHOLE_BLOCKS
 from quadsim.simulator.models.base import DataShape, Model
 from quadsim.simulator.models.transformer import Transformer
 from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.rules.rule import Rule
 
 __all__ = ["Form", "Layout", "shared_bytes", "slots_of", "stack_source"]
+
+Written = TypeVar("Written")
 
 Back = Callable[[str], str]
 """Writes a backward pass: the name of the gradient of the result to that of the gradient of the argument."""
@@ -65,6 +70,8 @@ class Layout:
         blocks: blocks that a multiprocessor must have registers for.
         lanes: threads that share a row: 4 where products run on the matrix units, else 1.
         joined: number of teams that add up one gradient together.
+        whole: whether the teams hold all rows of a step at once, so that each coordinate takes its step as soon as its gradient
+            is computed (`whole.py`).
     """
 
     threads: int
@@ -72,6 +79,7 @@ class Layout:
     blocks: int = 1
     lanes: int = 1
     joined: int = 1
+    whole: bool = False
 
     @property
     def teams(self) -> int:
@@ -80,8 +88,8 @@ class Layout:
 
     @property
     def gradients(self) -> int:
-        """Number of gradients in global memory."""
-        return max(1, self.teams // self.joined - 1)
+        """Number of gradients in global memory while steps are taken."""
+        return 0 if self.whole else max(1, self.teams // self.joined - 1)
 
     @property
     def team_rows(self) -> int:
@@ -108,14 +116,23 @@ def padded(number: int, lanes: int) -> int:
 def shared_bytes(form: Form, layout: Layout) -> int:
     """Return the bytes of shared memory of a block: parameters, two regions for the rows of every team, and room for sums.
 
-    With several lanes, the gradient of the first teams is there as well.
+    With several lanes, the gradient of the first teams is there as well, or, in a whole layout, that of gains by team.
     """
     dimension = sum(p.size for p in form.model.parameters(form.shape))
-    parameters = padded(dimension, layout.lanes) + (dimension if layout.lanes == 4 else 0)
+    parameters = padded(dimension, layout.lanes)
+    if layout.whole:
+        parameters += sum(layout.teams * p.size for p in form.model.parameters(form.shape) if p.std is None)
+    elif layout.lanes == 4:
+        parameters += dimension
     rows, heads = layout.team_rows, int(getattr(form.model, "heads", 1))
     width: int = form.model.width  # type: ignore[attr-defined]
-    region = rows * (width + 8) if layout.lanes == 4 else rows * (width + 4) + rows // slots_of(form.shape) * 4
-    return 4 * (parameters + layout.teams * (2 * region + rows * 2 * heads) + 2 * layout.threads)
+    if layout.whole:
+        regions = rows * (6 * width + 8)
+    elif layout.lanes == 4:
+        regions = 2 * rows * (width + 8)
+    else:
+        regions = 2 * (rows * (width + 4) + rows // slots_of(form.shape) * 4)
+    return 4 * (parameters + layout.teams * (regions + rows * 2 * heads) + 2 * layout.threads)
 
 
 @lru_cache(maxsize=256)
@@ -159,9 +176,15 @@ class _StackSource(Order[str]):
         self._lines: list[str] = []
         self._depth = self._number = 0
         self._begin: dict[str, int] = {}
+        self._layer_at = ""  # how far behind that of the first layer a parameter is, where layers are a loop
+        self._forms: dict[str, str] = {}  # array to its form
+        self._remade: dict[str, str] = {}  # array to the line that computes it again
+        self._gains: list[str] = []
         at = 0
         for parameter in form.model.parameters(form.shape):
             self._begin[parameter.name] = at
+            if parameter.std is None:
+                self._gains.append(parameter.name)
             for i, part in enumerate(parameter.parts):
                 self._begin[part] = at + i * parameter.size // len(parameter.parts)
             at += parameter.size
@@ -177,11 +200,14 @@ class _StackSource(Order[str]):
         self._line(f"#define CALLED_OR_COPIED {'__forceinline__' if copied else '__noinline__'}")
         self._line(f"#define LANES {self._layout.lanes}")
         self._line(f"#define JOINED {self._layout.joined}")
+        self._line(f"#define WHOLE {int(self._layout.whole)}")
         self._lines += HEADER.splitlines()
         for constant, value in self._constants().items():
             self._line(f"constexpr int {constant} = {value};")
         self._line(f"typedef {'float' if self._form.features else 'int'} INPUT;")
         self._lines += BLOCKS.splitlines()
+        if self._layout.whole:
+            self._lines += WHOLE_BLOCKS.splitlines()
         self._kernel()
         return "\n".join(self._lines) + "\n"
 
@@ -204,6 +230,7 @@ class _StackSource(Order[str]):
             "INPUTS": shape.inputs,
             "DIMENSION": self._dimension,
             "COPIES": self._form.copies,
+            "STATES": len(self._program.states),
             "BATCH": 4,
             "BLOCKS_AT_ONCE": self._layout.blocks,
         }
@@ -241,15 +268,22 @@ class _StackSource(Order[str]):
         self._open("for (int t_ = 0; t_ < steps_; ++t_)")
         self._line("float loss_ = 0.0f, even_loss_ = 0.0f;")
         self._line("SYNC();")
+        if self._layout.whole:
+            self._rule_of_step()
         self._open("for (int chunks_ = 0; chunks_ * (ROWS / SLOTS) < sequences_of_; chunks_ += TEAMS)")
         self._line(
             "const int chunk_ = chunks_ + THREAD / TEAM;  // the last teams may have none: all their rows are empty"
         )
-        self._line("const bool fresh_ = chunks_ == 0;            // nothing is added up yet")
+        if not self._layout.whole:
+            self._line("const bool fresh_ = chunks_ == 0;            // nothing is added up yet")
         self._chunk()
         self._close()
-        self._line("SYNC();")
-        self._step()
+        if self._layout.whole:
+            self._gain_steps()
+        else:
+            self._line("SYNC();")
+            self._rule_of_step()
+            self._step()
         self._line("const float2 sums_of_step_ = sums_of_threads(even_loss_, loss_, room_);")
         self._open("if (THREAD == 0)")
         self._line("losses_[(t_ * 2LL) * programs_ + BLOCK] = sums_of_step_.x;")
@@ -281,11 +315,9 @@ class _StackSource(Order[str]):
         for a in assignments:
             self._line(f"const {kind} {printer.doprint(a.name)} = {printer.doprint(a.value)};")
 
-    def _step(self) -> None:
-        """Write the step of all parameters by the rule, or the store of the gradient."""
-        whole = self._program
-        (start,), (advance,) = whole.start, whole.advance
-        wide = _WidePrinter()
+    def _rule_of_step(self) -> None:
+        """Write what the step of a coordinate needs, and `rule_`: how four coordinates load their states, and take their step."""
+        whole, wide = self._program, _WidePrinter()
         self._line("const double lr_wide_ = lr_given_ * factors_[t_];")
         for index, clock in enumerate(whole.clocks):
             self._line(f"const double next{index}_ = {wide.doprint(clock.value)};")
@@ -295,37 +327,67 @@ class _StackSource(Order[str]):
         names = (symbols.lr, *whole.hyperparameters, *(a.name for a in (*whole.once, *whole.clocks, *whole.step)))
         for name in names:
             self._line(f"const float {name} = float({wide.doprint(name)});")
+        (start,), (advance,) = whole.start, whole.advance
         self._assign(advance.block)
-        # The states of several fours of coordinates are on their way at the same time: from memory, each takes a thousand cycles.
-        states = len(whole.states)
-        self._open("for (int base_ = THREAD * 4; base_ < DIMENSION; base_ += THREADS * 4 * BATCH)")
-        self._line(f"alignas(16) float old_[{states + 1}][BATCH][4];  // the last is the gradient")
-        each = "base_ + b_ * THREADS * 4"
-        self._line(f"UNROLL for (int s_ = 0; s_ < {states}; ++s_) UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
-        self._line(f"    if ({each} < DIMENSION) store4(old_[s_][b_], load4(states_ + s_ * stride_ + {each}));")
-        self._line("UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
-        self._line(
-            f"    if ({each} < DIMENSION) store4(old_[{states}][b_], gradient4(first_ + {each}, gradient_ + {each}));"
+        if self._layout.whole:
+            self._line("bool fresh_ = true;  // whether no gradient is added up yet")
+        self._open("const auto load_ = [&](int first_of_four_, float (&old_)[STATES + 1][4])")
+        self._line("UNROLL for (int s_ = 0; s_ < STATES; ++s_)")
+        self._line("    store4(old_[s_], load4(states_ + s_ * stride_ + first_of_four_));")
+        self._depth -= 1
+        self._line("};")
+        self._open(
+            "const auto advance_ = [&](int first_of_four_, const float (&raw_)[4], float (&old_)[STATES + 1][4])"
         )
-        self._open(f"UNROLL for (int b_ = 0; b_ < BATCH; ++b_) if ({each} < DIMENSION)")
+        # Not `w_`: where a function holds a reference to it, the compiler takes its memory for another one (IN_SHARED).
+        place = "shared_ + padded(first_of_four_)"
+        own = "theta_ + first_of_four_" if self._form.scaled == "parameter" else place
+        self._line("alignas(16) float now_[4];")
+        self._line(f"if (learns_) store4(now_, load4({own}));")
         self._open("UNROLL for (int c_ = 0; c_ < 4; ++c_)")
-        self._line(f"const int i_ = {each} + c_;")
+        self._line("const int i_ = first_of_four_ + c_;")
         self._coordinate(start, advance)
         self._close()
-        self._line(f"if (learns_) UNROLL for (int s_ = 0; s_ < {states}; ++s_)")
-        self._line(f"    store4(states_ + s_ * stride_ + {each}, load4(old_[s_][b_]));")
-        self._close()
+        self._line("if (!learns_) return;")
+        if self._form.scaled == "parameter":
+            self._line("UNROLL for (int c_ = 0; c_ < 4; ++c_)")
+            self._line(f"    ({place})[c_] = now_[c_] * scale_[first_of_four_ + c_];")
+        self._line(f"store4({own}, load4(now_));")
+        self._line("UNROLL for (int s_ = 0; s_ < STATES; ++s_)")
+        self._line("    store4(states_ + s_ * stride_ + first_of_four_, load4(old_[s_]));")
+        self._depth -= 1
+        self._line("};")
+        if self._layout.whole:
+            self._line("const auto rule_ = rule_of(load_, advance_);")
+
+    def _step(self) -> None:
+        """Write the step of all parameters by the rule, or the store of the gradient."""
+        # The states of several fours of coordinates are on their way at the same time: from memory, each takes a thousand cycles.
+        self._open("for (int base_ = THREAD * 4; base_ < DIMENSION; base_ += THREADS * 4 * BATCH)")
+        self._line("alignas(16) float old_[BATCH][STATES + 1][4], raw_[BATCH][4];")
+        each = "base_ + b_ * THREADS * 4"
+        self._line(f"UNROLL for (int b_ = 0; b_ < BATCH; ++b_) if ({each} < DIMENSION) load_({each}, old_[b_]);")
+        self._line("UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
+        self._line(f"    if ({each} < DIMENSION) store4(raw_[b_], gradient4(first_ + {each}, gradient_ + {each}));")
+        self._line("UNROLL for (int b_ = 0; b_ < BATCH; ++b_)")
+        self._line(f"    if ({each} < DIMENSION) advance_({each}, raw_[b_], old_[b_]);")
         self._close()
 
     def _coordinate(self, start: Phase, advance: Phase) -> None:
-        """Write the step of coordinate `i_`."""
+        """Write the step of coordinate `i_`, or the store of its gradient."""
         whole, form, printer = self._program, self._form, _Printer()
         scale = {"": "", "parameter": " * scale_[i_]", "gradient": " * (scale_[i_] * scale_[i_])"}[form.scaled]
-        self._line(f"const float {symbols.g} = old_[{len(whole.states)}][b_][c_]{scale};")
-        self._line(f"if (!learns_) {{ gradient_[i_] = {symbols.g}; continue; }}")
-        self._line(f"const float {symbols.w} = {'theta_[i_]' if form.scaled == 'parameter' else 'w_[padded(i_)]'};")
+        self._line(f"const float {symbols.g} = raw_[c_]{scale};")
+        if self._layout.whole:
+            self._open("if (!learns_)")
+            self._line(f"if (gradient_) gradient_[i_] = fresh_ ? {symbols.g} : gradient_[i_] + {symbols.g};")
+            self._line("continue;")
+            self._close()
+        else:
+            self._line(f"if (!learns_) {{ gradient_[i_] = {symbols.g}; continue; }}")
+        self._line(f"const float {symbols.w} = now_[c_];")
         for index, state in enumerate(whole.states):
-            self._line(f"float {state} = old_[{index}][b_][c_];")
+            self._line(f"float {state} = old_[{index}][c_];")
         if not whole.starts_at_numbers:
             self._open("if (begin_ + t_ == 0)")
             self._assign((*start.block, *start.coordinate))
@@ -334,11 +396,21 @@ class _StackSource(Order[str]):
             self._close()
         self._assign(advance.coordinate)
         for index, state in enumerate(whole.states):
-            self._line(f"old_[{index}][b_][c_] = {printer.doprint(whole.advanced[state])};")
-        self._line(f"const float next_ = {symbols.w} + ({printer.doprint(whole.increment)});")
-        if form.scaled == "parameter":
-            self._line("theta_[i_] = next_;")
-        self._line(f"w_[padded(i_)] = next_{scale if form.scaled == 'parameter' else ''};")
+            self._line(f"old_[{index}][c_] = {printer.doprint(whole.advanced[state])};")
+        self._line(f"now_[c_] = {symbols.w} + ({printer.doprint(whole.increment)});")
+
+    def _gain_steps(self) -> None:
+        """Write the steps of the gains, of which every team has a sum; a thread takes four coordinates."""
+        if not self._gains:
+            return
+        self._line("fresh_ = true;  // each team has added up its rows of all chunks")
+        begins = [self._begin[name] for name in self._gains]
+        self._open(f"for (int four_ = THREAD; four_ < {len(begins)} * (WIDTH / 4); four_ += THREADS)")
+        self._line("const int gain_ = four_ / (WIDTH / 4);")
+        chosen = "".join(f"gain_ == {k} ? {begin} : " for k, begin in enumerate(begins[:-1]))
+        self._line(f"const int from_ = {chosen}{begins[-1]};")
+        self._line("take_gain(gains_ + gain_ * TEAMS * WIDTH, from_, four_ % (WIDTH / 4) * 4, rule_);")
+        self._close()
 
     def _chunk(self) -> None:
         """Write the forward and the backward pass of one chunk."""
@@ -366,24 +438,127 @@ class _StackSource(Order[str]):
         x, back = forward()
         d = self._array()
         self._line("float each_[ROWS_EACH];")
-        places = self._places("head")
-        self._line(f"answer({places}, {x}, target_, weight_, each_, {d}, one_, two_, fresh_);")
+        self._line("float sum_[ROWS_EACH];")
+        self._line(f"cross_entropy({self._w('head')}, {x}, target_, each_, sum_);")
+        given = f"{x}, target_, weight_, sum_, {d}"
+        if self._layout.whole:
+            self._line(f"answer_back_whole({self._w('head')}, {self._begin['head']}, {given}, one_, teams_, rule_);")
+        else:
+            self._line(f"answer_back({self._places('head')}, {given}, one_, two_, fresh_);")
         self._line("if (LANE == 0) EACH_ROW { loss_ += each_[r] * weight_[r]; even_loss_ += each_[r] * share_[r]; }")
         back(d)
+        if self._layout.whole:
+            self._line("fresh_ = false;")
+
+    # Layers.
+
+    def _transformer(self) -> tuple[str, Back]:
+        """Several layers are a loop on the matrix units: written out, they would not fit in the cache of instructions."""
+        model = self._model
+        assert isinstance(model, Transformer)
+        if model.layers == 1 or self._layout.lanes == 1:
+            return super()._transformer()
+        x, embed_back = self._embed()
+        forward, (y, layer_back) = self._written(lambda: self._one_layer(x))
+        d = self._array(written=False)
+        backward, out = self._written(lambda: layer_back(d))
+        declared = [name for name in self._forms if f"float {name}[" in "\n".join(forward)]
+        used = [name for name in declared if re.search(rf"\b{name}\b", "\n".join(backward))]
+        kept = [name for name in used if name not in self._remade]
+        for name in kept:
+            self._line(f"float kept_{name}[{model.layers}]{self._forms[name]};")
+        self._open(f'_Pragma("unroll 1") for (int layer_ = 0; layer_ < {model.layers}; ++layer_)')
+        self._lines += forward
+        for name in kept:
+            self._line(f"copy({name}, kept_{name}[layer_]);")
+        self._line(f"copy({y}, {x});")
+        self._close()
+        top, top_back = self._norm(x, "norm") if model.norm == "pre" else (x, None)
+        last, mean_back = self._mean(top) if self._shape.readout == "mean" else (top, None)
+
+        def back(given: str) -> str:
+            for each in (mean_back, top_back):
+                given = given if each is None else each(given)
+            self._line(f"float {d}[ROWS_EACH][OWN];")
+            self._line(f"copy({given}, {d});")
+            self._open(f'_Pragma("unroll 1") for (int layer_ = {model.layers - 1}; layer_ >= 0; --layer_)')
+            for name in kept:
+                self._line(f"float {name}{self._forms[name]};")
+                self._line(f"copy(kept_{name}[layer_], {name});")
+            for name in used:
+                if name in self._remade:
+                    self._line(f"float {name}{self._forms[name]};")
+                    self._line(self._remade[name])
+            self._lines += backward
+            self._line(f"copy({out}, {d});")
+            self._close()
+            return embed_back(d)
+
+        return last, back
+
+    def _one_layer(self, x: str) -> tuple[str, Back]:
+        """Write layer `layer_`, with the names of the first one."""
+        model = self._model
+        assert isinstance(model, Transformer)
+        size = self._begin["layer1.qkv"] - self._begin["layer0.qkv"]
+        assert size % 16 == 0  # so that places in shared memory are as far apart in every layer
+        self._layer_at = str(size)
+        y, backs = self._array(), []  # a copy of x, which the next layer overwrites
+        self._line(f"copy({x}, {y});")
+        for branch, norm in ((self._attention, "layer0.norm1"), (self._network, "layer0.norm2")):
+            y, back = self._residual(y, branch, "layer0", norm if model.norm == "pre" else "")
+            backs.append(back)
+            if model.norm == "post":
+                y, back = self._norm(y, norm)
+                backs.append(back)
+        self._layer_at = ""
+
+        def whole(d: str) -> str:
+            self._layer_at = str(size)
+            for each in reversed(backs):
+                d = each(d)
+            self._layer_at = ""
+            return d
+
+        return y, whole
+
+    def _written(self, write: "Callable[[], Written]") -> "tuple[list[str], Written]":
+        """Return the lines that `write` writes, without adding them, and its result."""
+        lines, self._lines = self._lines, []
+        self._depth += 1
+        result = write()
+        self._depth -= 1
+        written, self._lines = self._lines, lines
+        return written, result
 
     # Blocks: each writes its forward pass and returns the name of its result and its backward pass.
 
-    def _array(self, form: str = "[ROWS_EACH][OWN]") -> str:
+    def _array(self, form: str = "[ROWS_EACH][OWN]", *, written: bool = True) -> str:
         """Write the declaration of an array of a thread, all 0, by default with its numbers of every row; return its name."""
         self._number += 1
-        self._line(f"float v{self._number}_{form} = {{}};")
-        return f"v{self._number}_"
+        name = f"v{self._number}_"
+        self._forms[name] = form
+        if written:
+            self._line(f"float {name}{form} = {{}};")
+        return name
+
+    def _at(self, name: str) -> str:
+        """The place of a parameter among the coordinates."""
+        begin = self._begin[name]
+        return f"{begin} + layer_ * {self._layer_at}" if self._layer_at else str(begin)
 
     def _places(self, name: str) -> str:
-        return f"{self._w(name)}, total_ + {self._begin[name]}"
+        """The parameter and where its gradient is added up; for a gain of a whole layout by team."""
+        if self._layout.whole:
+            index = str(self._gains.index(name))
+            if self._layer_at:  # two gains a layer
+                index += " + layer_ * 2"
+            return f"{self._w(name)}, gains_ + (({index}) * TEAMS + team_) * WIDTH"
+        return f"{self._w(name)}, total_ + {self._at(name)}"
 
     def _w(self, name: str) -> str:
-        return f"w_ + {padded(self._begin[name], self._layout.lanes)}"
+        place = f"w_ + {padded(self._begin[name], self._layout.lanes)}"
+        return f"{place} + layer_ * padded({self._layer_at})" if self._layer_at else place
 
     def _add(self, x: str, y: str) -> None:
         self._line(f"EACH_ROW EACH_OWN {x}[r][i] += {y}[r][i];")
@@ -391,7 +566,10 @@ class _StackSource(Order[str]):
     def _matrix_gradient(self, name: str, d: str, x: str) -> None:
         self._line(f"put(one_, {d});")
         self._line(f"put(two_, {x});")
-        self._line(f"add_gradient<WIDTH, WIDTH>(total_ + {self._begin[name]}, WIDTH, one_, two_, fresh_);")
+        if self._layout.whole:
+            self._line(f"take_matrices<1>(teams_, {self._at(name)}, [](int) {{ return 1; }}, rule_);")
+        else:
+            self._line(f"add_gradient<WIDTH, WIDTH>(total_ + {self._at(name)}, WIDTH, one_, two_, fresh_);")
 
     def _layer(self, x: str, name: str) -> tuple[str, Back]:
         """A matrix and a GELU."""
@@ -411,6 +589,7 @@ class _StackSource(Order[str]):
     def _norm(self, x: str, name: str) -> tuple[str, Back]:
         normed, factor, y = self._array(), self._array("[ROWS_EACH]"), self._array()
         self._line(f"norm({x}, {normed}, {factor});")
+        self._remade[y] = f"times({self._w(name)}, {normed}, {y});"
         self._line(f"times({self._w(name)}, {normed}, {y});")
 
         def back(d: str) -> str:
@@ -426,7 +605,12 @@ class _StackSource(Order[str]):
 
         def back(d: str) -> str:
             out = self._array()
-            totals = f"total_ + {self._begin[one]}, total_ + {self._begin[two]}"
+            if self._layout.whole:
+                begins = f"{self._at(one)}, {self._at(two)}"
+                given = f"{self._w(one)}, {self._w(two)}, {begins}, {d}, {x}, {out}"
+                self._line(f"network_back_whole({given}, one_, teams_, rule_);")
+                return out
+            totals = f"total_ + {self._at(one)}, total_ + {self._at(two)}"
             self._line(f"network_back({self._w(one)}, {self._w(two)}, {totals}, {d}, {x}, {out}, one_, two_, fresh_);")
             return out
 
@@ -443,13 +627,26 @@ class _StackSource(Order[str]):
         def back(d: str) -> str:
             back, dq, dk, dv, out = (self._array() for _ in range(5))
             self._line(f"linear_back<WIDTH, WIDTH>({self._w(f'{layer}.o')}, WIDTH, {d}, {back});")
-            self._matrix_gradient(f"{layer}.o", d, mixed)
+            if (
+                self._layout.whole
+            ):  # the gradients of all four matrices come together, from these two columns and four more
+                self._line(f"put(one_ + 3 * WIDTH, {d});")
+                self._line(f"put(one_ + 5 * WIDTH, {mixed});")
+            else:
+                self._matrix_gradient(f"{layer}.o", d, mixed)
             results = f"{dq}, {dk}, {dv}, one_, two_, sums_"
             self._line(f"attention_back({back}, {total}, {q}, {k}, {v}, {results});")
             self._line(f"EACH_ROW EACH_OWN {dq}[r][i] *= sharpness_;")
             for part, name in ((dq, "q"), (dk, "k"), (dv, "v")):
                 self._line(f"linear_back<WIDTH, WIDTH>({self._w(f'{layer}.{name}')}, WIDTH, {part}, {out});")
-                self._matrix_gradient(f"{layer}.{name}", part, x)
+                if not self._layout.whole:
+                    self._matrix_gradient(f"{layer}.{name}", part, x)
+            if self._layout.whole:
+                for column, part in enumerate((dq, dk, dv)):
+                    self._line(f"put(one_ + {column} * WIDTH, {part});")
+                self._line(f"put(one_ + 4 * WIDTH, {x});")
+                begin = self._at(f"{layer}.qkv")  # that of o follows
+                self._line(f"take_matrices<4>(teams_, {begin}, [](int m) {{ return m == 3 ? 5 : 4; }}, rule_);")
             return out
 
         return y, back
@@ -480,6 +677,10 @@ class _StackSource(Order[str]):
             self._line(f"gather({self._w('embed')}, input_, {x});")
 
         def back(d: str) -> str:
+            if self._layout.whole:
+                begins = f"{self._begin['embed']}, {self._begin['pos']}"
+                self._line(f"take_tables(one_, teams_, {begins}, {d}, input_, position_, rule_);")
+                return ""
             room = "reinterpret_cast<int*>(two_)"
             self._line(f"put(one_, {d});")
             self._line(f"gather_back<TOKENS>(total_ + {self._begin['pos']}, one_, position_, {room}, fresh_);")
@@ -514,12 +715,12 @@ states_ += slot_ * DIMENSION;
 scale_ += (problem_of_ * COPIES + slot_ % COPIES) * DIMENSION;
 const long long data_ = problem_of_ * longest_;
 const float factor_ = weight_of_[slot_ * 2], even_ = weight_of_[slot_ * 2 + 1];
-gradient_ += slot_ * (TEAMS / JOINED > 1 ? TEAMS / JOINED - 1 : 1) * DIMENSION;
+if (gradient_) gradient_ += slot_ * (!WHOLE && TEAMS / JOINED > 1 ? TEAMS / JOINED - 1 : 1) * DIMENSION;
 const int team_ = THREAD / TEAM, club_ = team_ / JOINED;
 float *w_ = shared_, *after_ = w_ + padded(DIMENSION), *first_ = LANES == 4 ? after_ : gradient_;
 float *total_ = club_ == 0 ? first_ : gradient_ + (club_ - 1) * DIMENSION;
-float *teams_ = LANES == 4 ? after_ + DIMENSION : after_, *room_ = teams_ + TEAMS * TEAM_NUMBERS;
-float *one_ = teams_ + team_ * TEAM_NUMBERS, *two_ = one_ + REGION, *sums_ = two_ + REGION;"""
+float *teams_ = LANES == 4 && !WHOLE ? after_ + DIMENSION : after_, *room_ = teams_ + TEAMS * TEAM_NUMBERS;
+float *gains_ = room_ + 2 * THREADS, *one_ = teams_ + team_ * TEAM_NUMBERS, *two_ = one_ + REGION, *sums_ = one_ + REGIONS;"""
 
 _ARGUMENTS = (
     "float* theta_, float* states_, float* gradient_, const float* scale_, const INPUT* inputs_, const int* targets_, "

@@ -4,6 +4,7 @@ import ctypes
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -249,7 +250,7 @@ def test_matrix_units_take_widths_of_sixteen():
         return run.layout_of(Form(model, task.shape), tokens, most, few=few)
 
     wide = Transformer(width=16)
-    assert layout(wide, TokenMap(), 64) == Layout(128, 2, 2, lanes=4)
+    assert layout(wide, TokenMap(), 64) == Layout(128, 2, 2, lanes=4, whole=True)
     assert layout(wide, TokenMap(), 512, most=200_000) == Layout(256, 2, 2, lanes=4, joined=8)
     assert layout(wide, TokenMap(), 512, few=True, most=200_000) == Layout(512, 2, lanes=4, joined=16)
     assert layout(Transformer(width=16, heads=1), TokenMap(), 64).rows == 4  # a thread has whole tasks of attention
@@ -278,11 +279,13 @@ UNITS = [
     ),
     (MLP(width=16, norm="pre"), PAIRS, {"dial": "separable", "heterogeneity": [3, 5]}),
     (MLP(width=32, norm="post"), PAIRS, {"dial": "zipf", "heterogeneity": [5, 200]}),
+    (Transformer(width=16, layers=3, norm="post"), TokenMap(vocabulary=20), {}),
+    (Transformer(width=32, layers=2, norm="none"), Text(vocabulary=17, tokens=4, sequences=50, batch=6), {}),
 ]
 """Forms of which the products run on the matrix units."""
 
 MUTATIONS_OF_UNITS = {
-    "low parts": ("multiply_parts(c, a[0].low, a[1].low, a[2].low, a[3].low, b[0].high, b[1].high);", ""),
+    "low parts": ("multiply_parts(small, a[0].low, a[1].low, a[2].low, a[3].low, b[0].high, b[1].high);", ""),
     "linear": ("load2(from + o * padded(stride) + padded(i))", "load2(from + o * padded(stride))"),
     "linear, back": ("float2{v[0], v[padded(stride)]}", "float2{v[0], v[0]}"),
     "matrix": ("b[2] = {parts(x[k][i][0]), parts(x[k][i][1])}", "b[2] = {parts(x[k][i][0]), parts(x[k][i][0])}"),
@@ -292,16 +295,24 @@ MUTATIONS_OF_UNITS = {
     "joined tiles": ("team < JOINED; ++team) {", "team < 1; ++team) {"),
     "joined gains": ("team < JOINED; ++team) sum += region", "team < 1; ++team) sum += region"),
     "lanes": ("x += across(x, 1); x += across(x, 2);", "x += across(x, 1);"),
+    "whole: matrix": ("a[2 * j + 1] = parts(d.y);", "a[2 * j + 1] = parts(d.x);"),
+    "whole: attention": (r"m == 3 ? 5 : 4", "4"),
+    "whole: network": ("put(one + (4 + half) * WIDTH, dh);", "put(one + (4 + half) * WIDTH, h);"),
+    "whole: head": ("put(one + 5 * WIDTH, x);", ""),
+    "whole: table": ("high = which == 1 ?", "high = which == 2 ?"),
+    "whole: gain": ("sums + team * WIDTH + i", "sums + i"),
 }
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("block", MUTATIONS_OF_UNITS)
-def test_a_broken_block_is_found_on_a_gpu(block):
+def test_a_broken_block_is_found_on_a_gpu(block, monkeypatch):
     task = TokenMap(vocabulary=32, tokens=8, repeats=16) if block.startswith("joined") else TokenMap()
     problem = ToyProblem.generate(Transformer(width=16, layers=1), task, problems=2, seed=3)
     form, device = run.form_of(problem), torch.device("cuda:0")
     layout = run.layout_of(form, problem.tokens_per_step, run._most_shared(device), few=True)
+    layout = replace(layout, whole=block.startswith("whole"))
+    monkeypatch.setattr(run, "layout_of", lambda *_, **__: layout)
     source = mutated(stack_source(form, RULES["adam"], layout), MUTATIONS_OF_UNITS[block])
     kernel = GpuKernel(source, device, layout.threads, shared_bytes(form, layout))
     assert (layout.lanes, layout.joined > 1) == (4, block.startswith("joined"))

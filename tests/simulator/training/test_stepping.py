@@ -108,7 +108,7 @@ def test_what_is_captured_needs_nothing_from_the_host(problem, monkeypatch):
             changed = {name for name, value in held.items() if vars(replayed)[name] is not value}
             assert changed <= {"_replay", "_host_factors"}
             replayed._host_factors = None
-            replayed._steps(4)
+            replayed._step(0)
 
         return replay
 
@@ -234,3 +234,21 @@ def test_instances_are_dropped_from_graphs():
     assert (cpu.status == "converged").any()
     np.testing.assert_array_equal(gpu.status, cpu.status)
     np.testing.assert_allclose(gpu.steps_to_tolerance, cpu.steps_to_tolerance, atol=1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rule", ["adam", "adam-frozen", "heavy-ball"])
+def test_a_kept_stepper_gives_the_bits_of_a_new_one(rule):
+    """The second run replays the CUDA graph of the first one, with another rate, and the third has the rate of the first."""
+    problem = ToyProblem.generate(problems=40, seed=3)
+
+    def run(lr):
+        found = train(problem, rule, lr=lr, steps=30, stop=False, record="all", device="cuda", engine="stack")
+        return found.loss, len(stepping._IDLE)
+
+    (first, kept), (other, _), (again, _) = run(1e-6), run(2e-6), run(1e-6)
+    assert kept == 1
+    np.testing.assert_array_equal(first, again)
+    stepping._IDLE.clear()
+    np.testing.assert_array_equal(other, run(2e-6)[0])
+    assert not np.array_equal(first, other)
