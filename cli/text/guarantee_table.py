@@ -88,6 +88,6 @@ def point_text(row: Mapping[Any, Any], name: str) -> str:
     """A point on the axis of comparison, with what was achieved where that is not what was asked."""
     asked = row[name]
     if isinstance(asked, str):
-        return f"{asked} (c = {row['heterogeneity_achieved']:.4g})" if "heterogeneity_achieved" in row else asked
+        return f"{asked} (heterogeneity {row['heterogeneity_achieved']:.4g})" if "heterogeneity_achieved" in row else asked
     achieved = row.get(f"{name}_achieved", asked)
     return f"{asked:g}" if abs(achieved / asked - 1.0) < 1e-9 else f"{asked:g} (got {achieved:.4g})"
