@@ -63,8 +63,8 @@ def guarantee_cells(row: dict[Any, Any]) -> list[str]:
             "none",
             "",
         ]
-    ran = not np.isnan(row["steps"])
-    steps = f"{row['steps']:g}" if ran else f">= {row['at_least_steps']:g}"
+    ran, reached = not np.isnan(row["steps"]), not np.isinf(row["steps"])
+    steps = (f"{row['steps']:g}" if reached else "not reached") if ran else f">= {row['at_least_steps']:g}"
     begin = {
         ALONG: f"along the run from step {row['start']}",
         FALLING: f"falling rate, from step {row['start']}",
@@ -80,7 +80,7 @@ def guarantee_cells(row: dict[Any, Any]) -> list[str]:
         f"{row['guaranteed_lr']:.3g}{' to 0 in ' + str(row['falls']) if row['falls'] else ''}",
         steps,
         f"{'>= ' if row['kind'] == BELOW else ''}{row['bound_steps']:g}",
-        f"{'' if ran else '<= '}{row['ratio']:.2f}",
+        f"{'' if ran else '<= '}{row['ratio']:.2f}" if reached else "",
     ]
 
 

@@ -18,6 +18,7 @@ from quadsim.simulator.figures.palette import optimizer_styles
 from quadsim.simulator.figures.panels import figure_from, finish, panels, text_width, wrapped
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.sweeps.config.grid import SweepGrid, option_name
+from quadsim.simulator.sweeps.results.answers import number_text
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.comparison import Comparison
@@ -155,7 +156,7 @@ def _draw_cell(
     axis.add_patch(Rectangle(corner, 1, 1, facecolor=color, edgecolor="0.6", linewidth=0.6, **look))
     names = " = ".join(config.names[text] for text in ahead) or _NOBODY
     factor = (
-        f"{'over ' if cell['at_least'] else ''}{cell['factor']:.2g}x"
+        f"{'over ' if cell['at_least'] else ''}{number_text(cell['factor'])}x"
         if np.isfinite(cell["factor"]) and len(ahead) == 1
         else ""
     )

@@ -14,6 +14,7 @@ from quadsim.simulator.figures.rates_figure import rates_figure
 from quadsim.simulator.figures.style import COLUMN, chosen_style, drawing
 from quadsim.simulator.figures.sweep_figures import gap_figure, save_figures, steps_figure
 from quadsim.simulator.figures.winner_figure import winner_figure
+from quadsim.simulator.sweeps.results.answers import number_text
 from quadsim.theory import judge
 
 OPTIMIZERS = ("gd", "signsgd", "adam:beta1=0", "heavy-ball", "adam")
@@ -149,7 +150,7 @@ def test_the_numbers_of_winners_are_those_drawn(crossed):
                     best[cell["heterogeneity"], cell["alignment"], who] for who in (cell["next"], cell["winner"])
                 ]
                 assert cell["factor"] == medians[0] / medians[1]
-                assert f"{cell['factor']:.2g}x" in text
+                assert f"{number_text(cell['factor'])}x" in text
 
 
 def test_an_optimizer_looks_the_same_whatever_else_is_swept():
@@ -303,5 +304,8 @@ def test_the_legend_of_the_heat_map_names_optimizers_that_win_alone(crossed):
     table = winner_figure.table(crossed)
     table["winner"] = ["gd"] * 4 + ["heavy-ball, adam"] * 4
     table["distinguishable"] = [True] * 4 + [False] * 4
-    (legend,) = winner_figure.draw(crossed, table).legends
+    table["factor"], table["at_least"] = 157.6, False
+    drawn = winner_figure.draw(crossed, table)
+    assert {text.get_text() for axis in drawn.axes[:1] for text in axis.texts} == {"gd\n158x"}  # not 1.6e+02x
+    (legend,) = drawn.legends
     assert [text.get_text() for text in legend.get_texts()] == ["gd", "not distinguishable"]

@@ -208,6 +208,11 @@ def test_a_falling_rate_in_table_and_figure(swept):
     assert curves["adam:beta1=0"].all()
 
 
+def test_a_run_that_does_not_arrive_has_no_ratio_in_the_table(swept):
+    row = guarantee_rows(swept).to_dict("records")[0] | {"steps": np.inf, "ratio": 0.0}
+    assert guarantee_cells(row)[4::2] == ["not reached", ""]
+
+
 def test_a_folder_of_an_earlier_version_has_no_falling_rate(swept, folder, tmp_path):
     old = swept.guarantees[swept.guarantees["kind"] != FALLING].drop(columns="falls")
     rows = guarantee_rows(SimpleNamespace(guarantees=old))
