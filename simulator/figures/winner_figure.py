@@ -47,22 +47,24 @@ def winner_table(results: "Results") -> pd.DataFrame:
     """
     config = results.config
     first, *others = _crossed(config)
-    columns: list[Any] = []
-    rows: list[Any] = []
+    ranks = {name: _ranks(list(results.best[name].unique())) for name in (first, *others)}
     out = []
     for words, texts in _compared(config):
         for group in results.compared:
             for point in group.comparison.points:
                 own = results.best[results.best["point"] == point].iloc[0]
-                place = (own[first], tuple(own[name] for name in others))
-                columns, rows = (
-                    [*known, one] if one not in known else known
-                    for known, one in zip((columns, rows), place, strict=True)
-                )
                 dials = {name: own[name] for name in (first, *others)}
-                cell = {"column": columns.index(place[0]), "row": rows.index(place[1])}
+                place = tuple(ranks[name][value] for name, value in dials.items())
+                cell = {"column": place[0], "row": place[1:]}
                 out.append({"panel": words, **dials, **cell, **_winner(group.comparison, point, texts)})
-    return pd.DataFrame(out)
+    heights = {place: row for row, place in enumerate(sorted({cell["row"] for cell in out}))}
+    return pd.DataFrame([cell | {"row": heights[cell["row"]]} for cell in out])
+
+
+def _ranks(values: list[Any]) -> dict[Any, int]:
+    """The place of every value on its side of the map: numbers ascend, also after an extension; words are in the order given."""
+    numbers = all(isinstance(value, float | int | np.integer) for value in values)
+    return {value: place for place, value in enumerate(sorted(values) if numbers else values)}
 
 
 def _winner(comparison: "Comparison", point: int, texts: Sequence[str]) -> dict[str, Any]:
@@ -111,8 +113,8 @@ def winner_figure(results: "Results", table: pd.DataFrame) -> Figure:
         axis.set_xlim(-0.5, len(across) - 0.5)
         axis.set_ylim(-0.5, len(up) - 0.5)
         axis.grid(visible=False)
-        axis.set_xticks(range(len(across)), [_value(value) for value in across[first]])
-        axis.set_yticks(range(len(up)), [", ".join(_value(row[name]) for name in others) for _, row in up.iterrows()])
+        axis.set_xticks(across["column"], [_value(value) for value in across[first]])
+        axis.set_yticks(up["row"], [", ".join(_value(row[name]) for name in others) for _, row in up.iterrows()])
         axis.tick_params(length=0)
         axis.set_xlabel(config.axis_label if first == config.axis else option_name(first))
         axis.set_ylabel(", ".join(map(option_name, others)))

@@ -149,7 +149,11 @@ def _call(trajectory: Trajectory, m: int, settings: str) -> str:
     """Return the Python that runs problem m of a trajectory alone; a rule of one's own, or a class, is in <>."""
     of_class = trajectory.rule is None
     known = canonical_name(trajectory.rule) == trajectory.optimizer
-    options = [repr(trajectory.optimizer) if known else f"<{trajectory.optimizer}>", settings, f"steps={int(trajectory.steps[-1])}"]
+    options = [
+        repr(trajectory.optimizer) if known else f"<{trajectory.optimizer}>",
+        settings,
+        f"steps={int(trajectory.steps[-1])}",
+    ]
     options += [] if of_class else [f"engine={trajectory.engine!r}"]  # a class has one engine, which chooses by itself
     options += [f"observe={sorted(trajectory.observed)}"] if trajectory.observed else []
     options += [] if trajectory.schedule.is_constant else [f"schedule={str(trajectory.schedule)!r}"]

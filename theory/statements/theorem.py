@@ -221,14 +221,18 @@ class Theorem:
             set_(self, "statement", in_latex(self))
 
     def _check_rules(self) -> None:
-        """Refuse what is not a tuple of names, or of rules of one's own."""
-        for field, given, kind, example in (
-            ("rules", self.rules, str, "names of built-in optimizers as in ('gd',); a rule of your own is for own_rules=(rule,)"),
-            ("own_rules", self.own_rules, Rule, "Rule objects as in (rule,); names of built-in optimizers are for rules=('gd',)"),
-        ):
-            strange = [given] if not isinstance(given, tuple) else [item for item in given if not isinstance(item, kind)]
-            if strange:
-                raise ValueError(f"{field} of {self.name} must be a tuple of {kind.__name__}, got {strange[0]!r:.80}; give {example}.")
+        """Check that `rules` are names and `own_rules` rules.
+
+        Raises:
+            ValueError: anything else, or no tuple.
+        """
+        own = "names of built-in optimizers are for rules=('gd',), a rule of your own is for own_rules=(rule,)"
+        for field, given, kind in (("rules", self.rules, str), ("own_rules", self.own_rules, Rule)):
+            wrong = [x for x in given if not isinstance(x, kind)] if isinstance(given, tuple) else [given]
+            if wrong:
+                raise ValueError(
+                    f"{field} of {self.name} must be a tuple of {kind.__name__}, got {wrong[0]!r:.80}; {own}."
+                )
 
     def _listed(self) -> tuple[Any, ...]:
         return tuple(self.hypotheses) if isinstance(self.hypotheses, tuple | list) else (self.hypotheses,)

@@ -1,5 +1,7 @@
 """Figures of a sweep: the numbers beside them are those that are drawn, names keep their look, and texts fit."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -25,7 +27,7 @@ def crossed(tmp_path_factory):
     """A small sweep with all figures, in which some medians miss."""
     config = SweepConfig(
         heterogeneity=(2, 30),
-        alignment=(-1, 1),
+        alignment=(1, -1),
         gradient_heterogeneity=(5,),
         blocks=(2,),
         block_size=(2,),
@@ -135,6 +137,7 @@ def test_the_numbers_of_rates_are_those_drawn(crossed):
 def test_the_numbers_of_winners_are_those_drawn(crossed):
     table = stored(crossed, "winner")
     assert len(table) == 8  # two families at four points
+    assert table.groupby("row")["alignment"].unique().tolist() == [[-1], [1]]  # numbers ascend, however they were given
     best = crossed.best.set_index(["heterogeneity", "alignment", "optimizer"])["steps_median"]
     for axis, rows in panels_of(winner_figure(crossed), table):
         cells = {patch.get_xy(): patch for patch in axis.patches if isinstance(patch, Rectangle)}
@@ -297,6 +300,20 @@ def test_lines_of_a_text_are_of_about_equal_length():
     assert len(second) > len(first) / 2
     assert f"{first} {second})" == text
     assert shared.balanced(text, 9.0, 10) == text
+
+
+def test_two_dials_are_a_map_where_the_heterogeneity_has_one_value():
+    small = {"blocks": (2,), "block_size": (2,), "gradient_heterogeneity": (5,), "seeds": 1, "steps": 3, "lr": (0.1,)}
+    config = SweepConfig(heterogeneity=(3,), alignment=(1, 0), rotation=(1, 0), optimizers=("gd", "signsgd"), **small)
+    results = sweep(config)
+    assert "winner" in results.figures
+    (axis,) = winner_figure(results).axes
+    sides = [axis.xaxis, axis.yaxis]
+    assert {side.get_label_text(): [text.get_text() for text in side.get_ticklabels()] for side in sides} == {
+        "alignment": ["0", "1"],
+        "rotation": ["0", "1"],
+    }
+    assert "winner" not in sweep(replace(config, rotation=(1,))).figures
 
 
 def test_the_legend_of_the_heat_map_names_optimizers_that_win_alone(crossed):

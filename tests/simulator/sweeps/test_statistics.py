@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from quadsim.simulator import SweepConfig
 from quadsim.simulator.support.statistics import effective_steps, middle_95, quantile, resampled_medians
+from quadsim.simulator.sweeps.config.grid import value_text
 from quadsim.simulator.sweeps.results.answers import Group, answer
 from quadsim.simulator.sweeps.results.comparison import Comparison, draws_of_rows
 from quadsim.simulator.sweeps.results.crossover import crossover
@@ -220,6 +221,22 @@ def test_words_over_two_dials_compare_optimizers_and_name_every_place():
     assert "gd on up to 100% and adam:beta1=0 on up to 100% of the problems" in found[-1]
     slower = {"gd": {1: [5] * 8, 100: [250] * 8}, "adam:beta1=0": {1: [100] * 8, 100: [300] * 8}}
     assert "; those of adam:beta1=0 grow at most 3.0x (rotation 1)." in sentences(axes, further=slower)[0]
+
+
+def test_values_of_dials_are_written_as_a_user_writes_them():
+    """A column holds 0.0 and 1.0 where 0.5 was added to 0 and 1, of NumPy or not; no two values get one text."""
+    values = [0, 1.0, np.float64(0.5), np.int64(3), 1e6, 1e30, 0.1, 1000001.0, "scale"]
+    assert [value_text(value) for value in values] == [
+        "0",
+        "1",
+        "0.5",
+        "3",
+        "1000000",
+        "1e+30",
+        "0.1",
+        "1000001",
+        "scale",
+    ]
 
 
 def planted(rng, seeds, cross, spread, slope=1.0):

@@ -495,7 +495,7 @@ def test_rules_and_baselines_without_an_exact_run_say_so():
         ({"bound": s.eta <= 1}, "must be a real SymPy expression"),
         ({"kind": "expectation", "bound": s.L}, "variance of x must be given"),
         ({"bound": s.L, "hypotheses": ("x",)}, "must be a Hypothesis or a SymPy relation"),
-        ({"bound": s.L, "rules": "gd-lambda"}, "must be a tuple of str, got 'gd-lambda'; give names"),
+        ({"bound": s.L, "rules": "gd-lambda"}, "must be a tuple of str, got 'gd-lambda'; names of"),
         ({"bound": s.L, "quantity": s.gap}, "must be left out for a per step bound"),
     ],
 )
