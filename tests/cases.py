@@ -315,6 +315,14 @@ BAD_PARTS: list[tuple[list[str], str]] = [
     ),
     (["a", "--out", "c"], r"--out must be left out without --only"),
     (
+        ["a" * 300],
+        r"DIR must be the name of a file or folder, each part of at most 255 bytes, got a{40}\.\.\.; shorten it",
+    ),
+    (
+        ["a", "--only", "optimizer=gd", "--out", "b/" + "é" * 128],
+        r"out must be the name of a .*, got b/é{38}\.\.\.; shorten it",
+    ),
+    (
         ["a", "--only", "optimizer=gd", "--out", "b"],
         r"out must be empty or hold an earlier part, got .*b with other files",
     ),

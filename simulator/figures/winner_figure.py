@@ -109,12 +109,12 @@ def winner_figure(results: "Results", table: pd.DataFrame) -> Figure:
     groups = [rows for _, rows in table.groupby("panel", sort=False)]
     figure, axes = panels(len(groups))
     for axis, cells in zip(axes, groups, strict=True):
-        across, up = cells.drop_duplicates("column"), cells.drop_duplicates("row")
+        across, up = (cells.drop_duplicates(side).sort_values(side) for side in ("column", "row"))
         axis.set_xlim(-0.5, len(across) - 0.5)
         axis.set_ylim(-0.5, len(up) - 0.5)
         axis.grid(visible=False)
-        axis.set_xticks(across["column"], [_value(value) for value in across[first]])
-        axis.set_yticks(up["row"], [", ".join(_value(row[name]) for name in others) for _, row in up.iterrows()])
+        axis.set_xticks(range(len(across)), [_value(value) for value in across[first]])
+        axis.set_yticks(range(len(up)), [", ".join(_value(row[name]) for name in others) for _, row in up.iterrows()])
         axis.tick_params(length=0)
         axis.set_xlabel(config.axis_label if first == config.axis else option_name(first))
         axis.set_ylabel(", ".join(map(option_name, others)))

@@ -304,13 +304,13 @@ def test_lines_of_a_text_are_of_about_equal_length():
 
 def test_two_dials_are_a_map_where_the_heterogeneity_has_one_value():
     small = {"blocks": (2,), "block_size": (2,), "gradient_heterogeneity": (5,), "seeds": 1, "steps": 3, "lr": (0.1,)}
-    config = SweepConfig(heterogeneity=(3,), alignment=(1, 0), rotation=(1, 0), optimizers=("gd", "signsgd"), **small)
+    config = SweepConfig(heterogeneity=(3,), alignment=(1, -1), rotation=(1, 0), optimizers=("gd", "signsgd"), **small)
     results = sweep(config)
     assert "winner" in results.figures
     (axis,) = winner_figure(results).axes
     sides = [axis.xaxis, axis.yaxis]
     assert {side.get_label_text(): [text.get_text() for text in side.get_ticklabels()] for side in sides} == {
-        "alignment": ["0", "1"],
+        "alignment": ["-1", "1"],
         "rotation": ["0", "1"],
     }
     assert "winner" not in sweep(replace(config, rotation=(1,))).figures
