@@ -23,7 +23,7 @@ def local_path(what: str, given: str | os.PathLike[str]) -> Path:
         given: the path; a relative one starts from the working directory.
 
     Raises:
-        ValueError: no path, an empty path, a name that is too long, an unknown home folder, or a working directory that was deleted.
+        ValueError: no path, an empty or too long name, an unknown home folder, or a working directory that was deleted.
 
     Examples:
         >>> local_path("out", "run:1").is_absolute()
