@@ -223,9 +223,11 @@ class Results:
         """
         folder = local_path("folder", folder)
         if not store.is_finished(folder):
-            raise ValueError(
-                f"results must be a folder with a finished sweep, got {folder}; run the sweep again to finish it."
-            )
+            if (folder / store.CONFIG).is_file():
+                found = "whose sweep is not finished; run the sweep again to finish it"
+            else:
+                found = f"which {'holds no sweep' if folder.is_dir() else 'is not a folder'}; name one that quadsim sweep wrote"
+            raise ValueError(f"results must be a folder with a finished sweep, got {folder}, {found}.")
         place = place_of(folder)
         damaged = damaged_files(place)
         if damaged:
