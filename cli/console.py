@@ -4,6 +4,7 @@ import codecs
 import json
 import logging
 import math
+import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ __all__ = [
     "JsonOption",
     "QuietOption",
     "StyleOption",
+    "check_file",
     "comma_list",
     "deliver",
     "duration_text",
@@ -301,6 +303,23 @@ def duration_text(seconds: float) -> str:
 def _two_digits(value: float) -> str:
     """Two significant digits without an exponent; a whole number from 5 on, as this is of estimates."""
     return f"{round(value, 1 - math.floor(math.log10(max(value, 10)))):,.0f}" if value >= 5 else f"{value:.2g}"
+
+
+def check_file(what: str, path: Path, earlier: str, is_earlier: Callable[[Path], bool]) -> None:
+    """Check that nothing but an earlier file of the command is in the place of the file that it writes.
+
+    Args:
+        what: name of the option, for the message.
+        path: the file.
+        earlier: the file that may be replaced, as "an earlier page".
+        is_earlier: whether an existing file is one.
+
+    Raises:
+        ValueError: something else is there.
+    """
+    if not os.path.lexists(path) or (os.path.isfile(path) and is_earlier(path)):
+        return
+    raise ValueError(f"{what} must be a new file or {earlier}, got {path}, which is something else; name another.")
 
 
 def comma_list(text: str, read: Callable[[str], T]) -> tuple[T, ...]:

@@ -1,5 +1,6 @@
 """Base classes of all commands: no option twice, every usage error in one line, output that any encoding accepts."""
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -70,15 +71,18 @@ def _keep_text(parameter: Any) -> None:
         return
     # Nothing that is not given is converted; of what is, only text that is to stay text is known to need no conversion.
     stays = str in (descriptor.annotation, descriptor.parameter_info.parser)
+    whole = descriptor.annotation is int
     usual = parameter.get_runtime_param
 
     class Plain:
-        """Converts nothing."""
+        """Converts nothing but numbers, and refuses what is none of them in words that say what came."""
 
         @staticmethod
         def coerce(value: Any, *, param: Any, ctx: Any) -> Any:
             if value is None or (stays and isinstance(value, str)):
                 return value
+            if whole and isinstance(value, str) and not re.fullmatch(r"[+-]?[0-9]+", value.strip()):
+                raise typer.BadParameter(f"must be a whole number in digits, got {value!r:.80}", ctx=ctx, param=param)
             return usual().coerce(value, param=param, ctx=ctx)
 
     parameter.get_runtime_param = Plain

@@ -241,7 +241,7 @@ BAD_EXTENSIONS: list[tuple[list[str], str]] = [
     (["--extend", "a", "--dry-run"], r"--dry-run must be left out with --extend"),
     (
         ["--extend", "b", "--seeds", "9"],
-        r"results must be a folder with a finished sweep, got .*b; run the sweep again",
+        r"results must be a folder with a finished sweep, got .*b, which (holds no sweep|is not a folder); name one",
     ),
     (["--extend", "", "--seeds", "9"], r"extend must .* got ''"),
 ]
@@ -255,12 +255,18 @@ BAD_COMPARISONS: list[tuple[list[str], str]] = [
         r"sweeps must be on one family of problems, got quadratics and toy models; compare like with like",
     ),
     (["a", "other"], r"sweeps must share a point and an optimizer, got A and B without one in common; compare others"),
-    (["a", "unfinished"], r"results must be a folder with a finished sweep, got .*unfinished; run the sweep again"),
+    (
+        ["a", "unfinished"],
+        r"results must be a folder with a finished sweep, got .*unfinished, whose sweep is not finished; run",
+    ),
     (
         ["a", "damaged"],
         r"results must be as they were written, got .*damaged, where summary.parquet changed since; run",
     ),
-    (["a", "missing"], r"results must be a folder with a finished sweep, got .*missing"),
+    (
+        ["a", "missing"],
+        r"results must be a folder with a finished sweep, got .*missing, which is not a folder; name one",
+    ),
     (
         ["a", "a", "--out", "b"],
         r"out must be empty or hold an earlier comparison, got .*b with other files; choose another",
@@ -271,7 +277,7 @@ BAD_COMPARISONS: list[tuple[list[str], str]] = [
 BAD_QUESTIONS: list[tuple[list[str], str]] = [
     ([], r"SOURCE must be given, or dials with --at, got neither; as in --at heterogeneity=100"),
     (["missing"], r"SOURCE must be a folder of results or a file of blocks, got missing, which does not exist"),
-    (["empty"], r"results must be a folder with a finished sweep, got .*empty; run the sweep again"),
+    (["empty"], r"results must be a folder with a finished sweep, got .*empty, which holds no sweep; name one"),
     (["a", "--at", "heterogeneity"], r"at must be NAME=VALUE, got 'heterogeneity'; write for example"),
     (["a", "--at", "=1"], r"at must be NAME=VALUE, got '=1'"),
     (["a", "--at", "heterogeneity=x"], r"heterogeneity of at must be a number, got 'x'; write for example"),
@@ -314,6 +320,14 @@ BAD_PARTS: list[tuple[list[str], str]] = [
         r"only must name optimizer once, got it twice; put all",
     ),
     (["a", "--out", "c"], r"--out must be left out without --only"),
+    (
+        ["a" * 300],
+        r"DIR must be the name of a file or folder, each part of at most 255 bytes, got a{40}\.\.\.; shorten it",
+    ),
+    (
+        ["a", "--only", "optimizer=gd", "--out", "b/" + "é" * 128],
+        r"out must be the name of a .*, got b/é{38}\.\.\.; shorten it",
+    ),
     (
         ["a", "--only", "optimizer=gd", "--out", "b"],
         r"out must be empty or hold an earlier part, got .*b with other files",

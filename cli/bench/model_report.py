@@ -57,7 +57,9 @@ def _work(
 
     check_choice("model", model, ("transformer",))
     rule = check_choice("rules", next(iter(comma_list(rules, str)), ""), MODEL_RULES)
-    beside = [check_choice("ways", name, MODEL_WAYS) for name in comma_list(ways, str)] or list(MODEL_WAYS)
+    beside = [check_choice("ways", name, MODEL_WAYS) for name in dict.fromkeys(comma_list(ways, str))] or list(
+        MODEL_WAYS
+    )
     if not compiled:
         beside = [name for name in beside if name != "ours compiled"]
     if tokens not in MODEL_SIZES:
@@ -68,7 +70,7 @@ def _work(
         rule,
         tokens,
         instances=check_count("instances", (64 if kind == "cpu" else 4096) if instances is None else instances),
-        steps=check_count("steps", steps or _STEPS[kind]),
+        steps=check_count("steps", _STEPS[kind] if steps is None else steps),
         dtype=dtype,
         device=device,
     )

@@ -61,15 +61,15 @@ def bench(
 
     Example: quadsim bench --main-job --rounds 3
     """
+    asked = dict(locals())
     with usage_errors():
+        _check_together(asked)
         out = given_path("out", out)
         if out is not None:
             from quadsim.simulator.sweeps.run.folder import check_folder
 
             name = "bench-main-job.json" if main_job else "bench-model.json" if model else "bench.json"
             check_folder(out, "an earlier bench", name)
-        if main_job:
-            _check_rounds(rounds, model)
     if main_job:
         _measure_main_job(rounds, out, as_json=as_json, quiet=quiet)
         return
@@ -84,23 +84,41 @@ def bench(
     with usage_errors():
         works, beside = _works(
             rules, block_sizes, ways, problems=problems, settings=settings, steps=steps, dtype=dtype or "float64",
-            device=device, rounds=rounds, batch=batch,
+            device=device, batch=batch,
         )  # fmt: skip
     progress = progress_lines(quiet=quiet or as_json)
     _time(works, beside, rounds, out, memory=memory, slopes=slopes, as_json=as_json, progress=progress)
 
 
-def _check_rounds(rounds: int, model: str) -> None:
-    """Check the options of --main-job.
+_ALWAYS = ("rounds", "out", "style", "as_json", "quiet")
+_TAKEN = {
+    "--main-job": ("main_job", *_ALWAYS),
+    "--model": ("model", "rules", "ways", "tokens", "instances", "compile", "steps", "dtype", "device", *_ALWAYS),
+}
+"""The options that have an effect with these; the others would be ignored, and so are refused."""
+
+
+def _check_together(asked: dict[str, Any]) -> None:
+    """Check that every option has an effect beside the others, and the number of rounds.
 
     Raises:
-        ValueError: no round, or a model.
+        ValueError: an option that belongs to another work, or no round.
     """
+    from inspect import signature
+
     from quadsim.simulator.support.checks import check_count
 
-    check_count("rounds", rounds)
-    if model:
-        raise ValueError(f"--model must be left out with --main-job, got {model!r}; measure one after the other.")
+    check_count("rounds", asked["rounds"])
+    given = [name for name, usual in signature(bench).parameters.items() if asked[name] != usual.default]
+    work = "--main-job" if asked["main_job"] else "--model" if asked["model"] else ""
+    for name in given:
+        option = f"--{name.replace('_', '-')}"
+        if work and name not in _TAKEN[work]:
+            raise ValueError(f"{option} must be left out with {work}, got {asked[name]!r}; it has no effect there.")
+        if not work and name in ("tokens", "instances", "compile"):
+            raise ValueError(
+                f"{option} must come with --model, got {asked[name]!r} without it; add --model transformer."
+            )
 
 
 def _measure_main_job(rounds: int, out: Path | None, *, as_json: bool, quiet: bool) -> None:
@@ -121,7 +139,7 @@ def _measure_main_job(rounds: int, out: Path | None, *, as_json: bool, quiet: bo
 
 def _works(
     rules: str, block_sizes: str, ways: str, *, problems: int, settings: int, steps: int | None, dtype: str, device: str,
-    rounds: int, batch: int,
+    batch: int,
 ) -> "tuple[list[Work], list[str]]":  # fmt: skip
     """What is timed: a work for every rule and block size, and the ways to run beside ours.
 
@@ -133,12 +151,11 @@ def _works(
     from quadsim.simulator.support.checks import check_choice, check_count
     from quadsim.simulator.support.devices import check_device, resolve_dtype
 
-    chosen = [check_choice("rules", name, RULES_BENCHED) for name in comma_list(rules, str)]
-    beside = [check_choice("ways", name, WAYS) for name in comma_list(ways, str)] or list(WAYS)
-    sizes = [check_count("block size", size) for size in comma_list(block_sizes, number)]
+    chosen = [check_choice("rules", name, RULES_BENCHED) for name in dict.fromkeys(comma_list(rules, str))]
+    beside = [check_choice("ways", name, WAYS) for name in dict.fromkeys(comma_list(ways, str))] or list(WAYS)
+    sizes = [check_count("block size", size) for size in dict.fromkeys(comma_list(block_sizes, number))]
     if not chosen or not sizes:
         raise ValueError("rules and block sizes must hold at least one item each, got none; leave the option out.")
-    check_count("rounds", rounds)
     check_count("batch", batch, 0)
     if steps is not None and (check_count("steps", steps) % 50):
         raise ValueError(f"steps must be a multiple of 50, got {steps}; use {steps // 50 * 50 + 50}.")

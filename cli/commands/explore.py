@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quadsim.cli.commands.sweep_options import READERS, own_of_file
-from quadsim.cli.console import JsonOption, given_path, path_option, print_json, usage_errors
+from quadsim.cli.console import JsonOption, check_file, given_path, path_option, print_json, usage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +56,7 @@ def explore(
     with usage_errors():
         path = given_path("out", out if out is not None else "explore.html")
         assert path is not None  # it has a default
+        check_file("out", path, "an earlier page of quadsim explore", _is_page)
         own, left_out = _rules_of(optimizer_file)
         chosen = _chosen(optimizers, own)
         _write(path, chosen, own, optimizer_file or "")
@@ -65,6 +66,15 @@ def explore(
         print_json({"page": str(path), "optimizers": [spec.label for spec in chosen], "left_out": left_out})
     else:
         print(f"Page: {shown(path)}")
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file begins as a page of this command does."""
+    try:
+        with path.open("rb") as file:
+            return b"<title>Explore: " in file.read(4096)
+    except OSError:
+        return False
 
 
 def _rules_of(optimizer_file: str | None) -> "tuple[list[Rule], list[str]]":

@@ -13,6 +13,7 @@ from quadsim.cli.console import (
     Ends,
     JsonOption,
     StyleOption,
+    check_file,
     comma_list,
     given_path,
     number,
@@ -88,7 +89,7 @@ def _blocks_file(given: Path | None, run: dict[str, Any]) -> Path | None:
     """Return the file for the Hessian blocks, or None where none was asked for.
 
     Raises:
-        ValueError: another ending than .npz, or options with which no Hessian block is computed.
+        ValueError: another ending than .npz, options with which no Hessian block is computed, or another file in its place.
     """
     file = given_path("save blocks", given)
     if file is None:
@@ -102,7 +103,19 @@ def _blocks_file(given: Path | None, run: dict[str, Any]) -> Path | None:
         raise ValueError(
             f"--save-blocks cannot be combined with {other}, which computes no blocks; leave one of the two out."
         )
+    check_file("save blocks", file, "a file of blocks", _holds_blocks)
     return file
+
+
+def _holds_blocks(file: Path) -> bool:
+    """Whether a file is one that `write_blocks` wrote."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(file) as content:
+            return all(name.startswith("block_") for name in content.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _problem(asked: dict[str, Any], seeds: int, seed: int) -> "ToyProblem":

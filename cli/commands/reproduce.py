@@ -43,9 +43,7 @@ def reproduce(
     seed: Annotated[int, typer.Option(help="Number that is added to the seed of every draw.")] = 0,
     workers: Annotated[
         int | None,
-        typer.Option(
-            help="Number of processes that share the work; the same bits for any number [cores, at most 8].", min=1
-        ),
+        typer.Option(help="Number of processes that share the work; the same bits for any number [cores, at most 8]."),
     ] = None,
     style: StyleOption = "quadsim",
     listing: Annotated[
@@ -78,7 +76,7 @@ def reproduce(
             raise ValueError("--quick cannot be combined with --full, got both; give one.")
         if listing or controls:
             sizes = {"--quick": quick, "--full": full}
-            runs = sizes | {"--out": out, "--merge": into, "--seed": seed, "--workers": workers}
+            runs = sizes | {"--out": out, "--merge": into, "--seed": seed or None, "--workers": workers}
             _check_shown("--list" if listing else "--controls", {"--controls": listing and controls} | runs)
             (_list if listing else _controls)(ids, as_json=as_json)
             return
@@ -157,7 +155,7 @@ def _check_shown(shown_by: str, others: Mapping[str, Any]) -> None:
     Raises:
         ValueError: one of them was given.
     """
-    if given := [name for name, value in others.items() if value]:
+    if given := [name for name, value in others.items() if value is not None and value is not False]:
         raise ValueError(f"{shown_by} runs no claim and cannot be combined with {given[0]}, got both; give one.")
 
 
@@ -208,7 +206,7 @@ def _outcomes(
                 out=folder,
                 progress=progress,
                 into=outcomes,
-                workers=workers or min(cores, 8),
+                workers=min(cores, 8) if workers is None else workers,
             )
         except KeyboardInterrupt:
             interrupted = True

@@ -148,11 +148,13 @@ def _check_gates(given: Mapping[str, Any], gates: Mapping[str, Any]) -> None:
     Raises:
         ValueError: options that do not go together, or a number out of range.
     """
-    from quadsim.simulator.support.checks import check_count
+    from quadsim.simulator.support.checks import check_count, check_workers
 
-    for name in ("every", "instances", "draws", "workers"):
+    for name in ("every", "instances", "draws"):
         if gates[name] is not None:
             check_count(name, gates[name])
+    if gates["workers"] is not None:
+        check_workers(gates["workers"])
     mutants, instances = gates["mutants"], gates["instances"] is not None
     if gates["every"] is not None and not mutants:
         raise ValueError(f"--every must come with --mutants, got {gates['every']} without it; add --mutants.")

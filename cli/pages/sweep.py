@@ -23,6 +23,7 @@ from quadsim.cli.text.sweep_columns import (
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.support import store
 from quadsim.simulator.sweeps.config.families import family_of, imported
+from quadsim.simulator.sweeps.config.grid import value_text
 from quadsim.simulator.sweeps.results.results import Results
 
 __all__ = ["sweep_page"]
@@ -198,7 +199,7 @@ def _row(results: Results, row: dict[Any, Any], facets: list[str], own: Sequence
     point = Cell(point_text(row, config.axis), math.nan if config.is_categorical else float(row[config.axis]))
     cells = [
         point,
-        *(Cell("" if row[name] is None else str(row[name])) for name in facets),
+        *(Cell("" if row[name] is None else value_text(row[name])) for name in facets),
         *([Cell(FAMILY_WORDS[row["family"]])] if len(config.families) > 1 else []),
         Cell(str(row["setting"])),
     ]

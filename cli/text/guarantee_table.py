@@ -8,7 +8,7 @@ import numpy as np
 from quadsim.cli.text.stored_table import PrintedTable
 from quadsim.cli.text.sweep_columns import steps_text
 from quadsim.simulator.runs.guaranteed import ALONG, BELOW, FALLING, IN_THE_MEAN, STATE
-from quadsim.simulator.sweeps.config.grid import option_name
+from quadsim.simulator.sweeps.config.grid import option_name, value_text
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_rows
 from quadsim.simulator.sweeps.results.results import Results
 
@@ -45,7 +45,7 @@ def guarantee_tables(results: Results) -> list[PrintedTable]:
         name = ""
         if row["point"] != last:
             point = points[row["point"]]
-            others = [f"{option_name(facet)} {point[facet]}" for facet in results.config.facets]
+            others = [f"{option_name(facet)} {value_text(point[facet])}" for facet in results.config.facets]
             name = ", ".join([point_text(point, results.config.axis), *others])
         rows.append([name, *guarantee_cells(row, results.config.steps)])
         last = row["point"]
@@ -100,6 +100,8 @@ def point_text(row: Mapping[Any, Any], name: str) -> str:
     """A point on the axis of comparison, with what was achieved where that is not what was asked."""
     asked = row[name]
     if isinstance(asked, str):
-        return f"{asked} (c = {row['heterogeneity_achieved']:.4g})" if "heterogeneity_achieved" in row else asked
+        return (
+            f"{asked} (heterogeneity {row['heterogeneity_achieved']:.4g})" if "heterogeneity_achieved" in row else asked
+        )
     achieved = row.get(f"{name}_achieved", asked)
     return f"{asked:g}" if abs(achieved / asked - 1.0) < 1e-9 else f"{asked:g} (got {achieved:.4g})"

@@ -21,6 +21,7 @@ from quadsim.simulator.figures.marks import (
 )
 from quadsim.simulator.figures.palette import optimizer_styles
 from quadsim.simulator.figures.panels import figure_from, finish, panels, parts_of
+from quadsim.simulator.sweeps.config.grid import value_text
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
@@ -49,7 +50,7 @@ def rates_table(results: "Results") -> pd.DataFrame:
             for text in texts:
                 chosen: Any = best.loc[(p, text)]
                 rows = rates[p, text, chosen["setting"]]
-                facets = [f"{name.replace('_', ' ')} {chosen[name]}" for name in results.facets]
+                facets = [f"{name.replace('_', ' ')} {value_text(chosen[name])}" for name in results.facets]
                 lr = rows["lr"].to_numpy()
                 columns = {
                     "panel": ", ".join(filter(None, (words, point.label, *facets))),

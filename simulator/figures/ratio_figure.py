@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullL
 from quadsim.simulator.figures.palette import optimizer_styles
 from quadsim.simulator.figures.panels import finish, panels
 from quadsim.simulator.figures.style import drawn
+from quadsim.simulator.sweeps.config.grid import value_text
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.side_by_side import SideBySide
@@ -41,7 +42,7 @@ def ratio_figure(compared: "SideBySide") -> Figure:
             _draw(axis, np.array([at[value] for value in own[config.axis]]), own, styles[name], config.is_categorical)
         axis.axhline(1.0, color="0.35", linewidth=1.0, linestyle=":")
         axis.set_yscale("log")
-        label = ", ".join(f"{n.replace('_', ' ')} {v}" for n, v in zip(facets, others, strict=True))
+        label = ", ".join(f"{n.replace('_', ' ')} {value_text(v)}" for n, v in zip(facets, others, strict=True))
         axis.set_title(", ".join(filter(None, (f"{sweep} over A", label))), fontsize=9)
         axis.set_xlabel(config.axis_label)
         axis.set_ylabel("ratio of median steps")

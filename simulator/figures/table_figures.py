@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from quadsim.simulator.figures.panels import finish, panels, styles_of
 from quadsim.simulator.support.statistics import quantile
+from quadsim.simulator.sweeps.results.answers import number_text
 
 __all__ = [
     "dots_figure",
@@ -199,13 +200,13 @@ def heat_figure(
         image = axis.imshow(logs, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", origin="lower")
         for (row, column), log in np.ndenumerate(logs):
             shade = "white" if abs(log) > 0.6 * most else "black"
-            axis.text(column, row, f"{10**log:.2g}", ha="center", va="center", color=shade, fontsize=8)
+            axis.text(column, row, number_text(10**log), ha="center", va="center", color=shade, fontsize=8)
         axis.set_xticks(range(cell.shape[1]), [f"{v:g}" for v in cell.columns])
         axis.set_yticks(range(cell.shape[0]), [f"{v:g}" for v in cell.index])
         axis.grid(visible=False)
         axis.set(xlabel=xlabel, ylabel=ylabel, title=name)
     bar = figure.colorbar(image, ax=axes, label=label)
-    bar.ax.yaxis.set_major_formatter(lambda log, _: f"{10**log:.2g}")
+    bar.ax.yaxis.set_major_formatter(lambda log, _: number_text(10**log))
     figure.suptitle(title, fontsize=9)
     return figure
 

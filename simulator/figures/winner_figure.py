@@ -18,6 +18,7 @@ from quadsim.simulator.figures.palette import optimizer_styles
 from quadsim.simulator.figures.panels import figure_from, finish, panels, text_width, wrapped
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.sweeps.config.grid import SweepGrid, option_name
+from quadsim.simulator.sweeps.results.answers import number_text
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.comparison import Comparison
@@ -46,22 +47,24 @@ def winner_table(results: "Results") -> pd.DataFrame:
     """
     config = results.config
     first, *others = _crossed(config)
-    columns: list[Any] = []
-    rows: list[Any] = []
+    ranks = {name: _ranks(list(results.best[name].unique())) for name in (first, *others)}
     out = []
     for words, texts in _compared(config):
         for group in results.compared:
             for point in group.comparison.points:
                 own = results.best[results.best["point"] == point].iloc[0]
-                place = (own[first], tuple(own[name] for name in others))
-                columns, rows = (
-                    [*known, one] if one not in known else known
-                    for known, one in zip((columns, rows), place, strict=True)
-                )
                 dials = {name: own[name] for name in (first, *others)}
-                cell = {"column": columns.index(place[0]), "row": rows.index(place[1])}
+                place = tuple(ranks[name][value] for name, value in dials.items())
+                cell = {"column": place[0], "row": place[1:]}
                 out.append({"panel": words, **dials, **cell, **_winner(group.comparison, point, texts)})
-    return pd.DataFrame(out)
+    heights = {place: row for row, place in enumerate(sorted({cell["row"] for cell in out}))}
+    return pd.DataFrame([cell | {"row": heights[cell["row"]]} for cell in out])
+
+
+def _ranks(values: list[Any]) -> dict[Any, int]:
+    """The place of every value on its side of the map: numbers ascend, also after an extension; words are in the order given."""
+    numbers = all(isinstance(value, float | int | np.integer) for value in values)
+    return {value: place for place, value in enumerate(sorted(values) if numbers else values)}
 
 
 def _winner(comparison: "Comparison", point: int, texts: Sequence[str]) -> dict[str, Any]:
@@ -106,7 +109,7 @@ def winner_figure(results: "Results", table: pd.DataFrame) -> Figure:
     groups = [rows for _, rows in table.groupby("panel", sort=False)]
     figure, axes = panels(len(groups))
     for axis, cells in zip(axes, groups, strict=True):
-        across, up = cells.drop_duplicates("column"), cells.drop_duplicates("row")
+        across, up = (cells.drop_duplicates(side).sort_values(side) for side in ("column", "row"))
         axis.set_xlim(-0.5, len(across) - 0.5)
         axis.set_ylim(-0.5, len(up) - 0.5)
         axis.grid(visible=False)
@@ -155,7 +158,7 @@ def _draw_cell(
     axis.add_patch(Rectangle(corner, 1, 1, facecolor=color, edgecolor="0.6", linewidth=0.6, **look))
     names = " = ".join(config.names[text] for text in ahead) or _NOBODY
     factor = (
-        f"{'over ' if cell['at_least'] else ''}{cell['factor']:.2g}x"
+        f"{'over ' if cell['at_least'] else ''}{number_text(cell['factor'])}x"
         if np.isfinite(cell["factor"]) and len(ahead) == 1
         else ""
     )

@@ -8,6 +8,7 @@ from typing import Any
 __all__ = [
     "MOST_COUNTED",
     "MOST_RATIO",
+    "MOST_WORKERS",
     "as_number",
     "check_choice",
     "check_count",
@@ -16,6 +17,7 @@ __all__ = [
     "check_name_or_number",
     "check_ratio",
     "check_seed",
+    "check_workers",
     "named_options",
 ]
 
@@ -24,6 +26,9 @@ MOST_COUNTED = 2**53
 
 MOST_RATIO = 1e100
 """Largest allowed ratio of curvatures or gradients; its squares and their sums are far from overflow."""
+
+MOST_WORKERS = 10_000
+"""Largest number of worker processes of one command."""
 
 
 def check_interval(
@@ -85,6 +90,15 @@ def check_count(name: str, value: Any, low: int = 1, high: int | None = MOST_COU
             f"{name} must be a whole number of at most {high}, got {value!r}; {fix or 'give a smaller one'}."
         )
     return int(value)
+
+
+def check_workers(value: Any) -> int:
+    """Return `value` as an int if it is a number of worker processes.
+
+    Raises:
+        ValueError: a value that is not a whole number, below 1, or above MOST_WORKERS.
+    """
+    return check_count("workers", value, high=MOST_WORKERS)
 
 
 def check_ratio(name: str, value: Any) -> float:

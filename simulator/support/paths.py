@@ -9,6 +9,9 @@ from pathlib import Path
 
 __all__ = ["local_path", "shown"]
 
+_LONGEST = 255
+"""Bytes of a name, the limit of almost every file system; beyond it a mere look for a file is an error of the system."""
+
 
 def local_path(what: str, given: str | os.PathLike[str]) -> Path:
     """Return an absolute path on this machine, with a leading `~` or `~user` replaced by the home folder.
@@ -20,7 +23,7 @@ def local_path(what: str, given: str | os.PathLike[str]) -> Path:
         given: the path; a relative one starts from the working directory.
 
     Raises:
-        ValueError: no path, an empty path, an unknown home folder, or a working directory that was deleted.
+        ValueError: no path, an empty or too long name, an unknown home folder, or a working directory that was deleted.
 
     Examples:
         >>> local_path("out", "run:1").is_absolute()
@@ -31,6 +34,10 @@ def local_path(what: str, given: str | os.PathLike[str]) -> Path:
         raise ValueError(f"{what} must be a path, as text or pathlib.Path, got {given!r}; write it as text.")
     if not text.strip() or "\0" in text or not _is_unicode(text):
         raise ValueError(f"{what} must be the name of a file or folder, in Unicode, got {text!r}; give one.")
+    if any(len(os.fsencode(part)) > _LONGEST for part in Path(text).parts):
+        raise ValueError(
+            f"{what} must be the name of a file or folder, each part of at most {_LONGEST} bytes, got {text[:40]}...; shorten it."
+        )
     expanded = os.path.expanduser(text)  # Path.expanduser would also expand "./~"
     if text.startswith("~") and not os.path.isabs(expanded):
         raise ValueError(

@@ -221,6 +221,13 @@ def test_peak_memory_of_a_way_is_a_size():
         (["--model", "transformer", "--rules", "signsgd"], "rules must be one of adam, gd, got 'signsgd'"),
         (["--model", "transformer", "--ways", "numpy"], "ways must be one of module loop, vmap(grad)"),
         (["--model", "transformer", "--instances", "-1"], "instances must be"),
+        (["--model", "transformer", "--steps", "0"], "steps must be a whole number of at least 1, got 0"),
+        (["--model", "transformer", "--batch", "3"], "--batch must be left out with --model, got 3; it has no effect"),
+        (["--model", "transformer", "--memory"], "--memory must be left out with --model, got True"),
+        (["--main-job", "--rules", "gd"], "--rules must be left out with --main-job, got 'gd'"),
+        (["--compile"], "--compile must come with --model, got True without it; add --model transformer."),
+        (["--tokens", "512"], "--tokens must come with --model, got 512 without it"),
+        (["--rounds", ""], "Invalid value for '--rounds': must be a whole number in digits, got ''; see quadsim bench"),
     ],
 )
 def test_bad_input_is_one_line(options, message):

@@ -197,6 +197,22 @@ def test_the_command_writes_one_file(command, tmp_path):
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", text), "nothing from outside the file"
 
 
+def test_a_file_that_is_no_page_is_not_replaced(command, tmp_path):
+    (tmp_path / "mine.py").write_text("my work")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.html").symlink_to("nowhere")
+    for name in ("mine.py", "folder", "link.html"):
+        result = command("--out", name)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert re.fullmatch(
+            rf"Error: out must be a new file or an earlier page of quadsim explore, got .*{name}, .*; name another\.\n",
+            result.stderr,
+        )
+    assert (tmp_path / "mine.py").read_text() == "my work"
+    (tmp_path / "page.html").write_text("<html><title>Explore: an older page</title>")
+    assert command("--out", "page.html").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"), BAD_EXPLORATIONS, ids=lambda x: " ".join(x) if isinstance(x, list) else ""
 )

@@ -46,7 +46,7 @@ def test_the_fuzzer_sees_a_crash(corpus, tmp_path, monkeypatch):
         (["--lr-density", "1e6"], "lr density must be a whole number of at most 1000, got 1000000"),
         (["--backend", "processes", "--workers", "1e6"], "workers must be a whole number of at most 10000, got 1000000"),
         (["--model", "mlp", "--task", "token-map:vocabulary=1e12"], "problems must fit in memory"),
-        (["--out", "a" * 300, "--seeds", "1"], "out must be the name of a folder, got aaa"),
+        (["--out", "a" * 300, "--seeds", "1"], "out must be the name of a file or folder, each part of at most 255 bytes, got aaa"),
     ],
 )  # fmt: skip
 def test_sizes_are_checked_before_anything_is_made(tmp_path, monkeypatch, options, said):

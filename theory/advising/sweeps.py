@@ -101,7 +101,8 @@ def _at_point(
     if not lead.ahead:
         return Advice(
             at,
-            f"There is no answer: no optimizer reached {config.criterion} within {config.steps} steps on half of the problems.",
+            f"There is no answer: no optimizer gets there within {config.steps} steps on half of the problems (steps are counted "
+            f"until {config.criterion}).",
             rests_on=(experiment,),
         )
     medians = rows.set_index("optimizer")["steps_median"]

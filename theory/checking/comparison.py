@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.simulator.problems.oracles import FULL
-from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.runs.trajectory import Trajectory
 from quadsim.simulator.support.checks import check_choice
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.theory.checking.effort import EFFORT, Effort
 from quadsim.theory.checking.floats import HIDDEN, OBSTACLES, STANDARD_ERRORS, Compared, compare_floats
 from quadsim.theory.checking.records import Records, examine, form
+from quadsim.theory.running.values import canonical_name
 from quadsim.theory.statements.registry import THEOREMS
 from quadsim.theory.statements.theorem import Theorem
 
@@ -121,14 +121,7 @@ class Check:
             step in self.trajectory.steps
         ):  # exact arithmetic may name one that was not recorded; its reason has the numbers
             lines.append(f"  step {step}: {self._sides(m, k, step)}")
-        rule = repr(trajectory.optimizer) if trajectory.optimizer in RULES else f"<{trajectory.optimizer}>"
-        options = f", observe={sorted(trajectory.observed)}" if trajectory.observed else ""
-        options += f", dtype={trajectory.dtype!r}" if trajectory.dtype != "float64" else ""
-        options += f", oracle={str(trajectory.oracle)!r}" if trajectory.oracle != FULL else ""
-        lines.append(
-            f"  alone: simulate(problem.select([{m}]), {rule}, {settings}, steps={int(trajectory.steps[-1])}, "
-            f"engine={trajectory.engine!r}{options})"
-        )
+        lines.append(f"  alone: {_call(trajectory, m, settings)}")
         return "\n".join(lines)
 
     def _sides(self, m: int, k: int, step: int) -> str:
@@ -140,15 +133,34 @@ class Check:
         before, since = max(position - 1, 0), int(one.steps[max(position - 1, 0)])
         if theorem.is_factor:
             factor = float(evaluate_along(theorem.bound, one)[m, k, before])
+            power = "" if step - since == 1 else f"^{step - since}"
             return (
                 f"gap {one.gap[m, k, position]:.17g} after {one.gap[m, k, before]:.17g} at step {since}, where "
-                f"{_CLAIMED[theorem.direction]} {factor:.17g}^{step - since} times that is claimed"
+                f"{_CLAIMED[theorem.direction]} {factor!r}{power} times that is claimed"
             )
         assert theorem.quantity is not None
         if theorem.kind == "expectation":
             return f"mean or second moment of {theorem.quantity} are off by {self.margin[m, k]:.2f} times what may be"
         seen, bound = (float(evaluate_along(x, one)[m, k, position]) for x in (theorem.quantity, theorem.bound))
         return f"{theorem.quantity} is {seen:.17g}, where {_CLAIMED[theorem.direction]} {bound:.17g} is claimed"
+
+
+def _call(trajectory: Trajectory, m: int, settings: str) -> str:
+    """Return the Python that runs problem m of a trajectory alone; a rule of one's own, or a class, is in <>."""
+    of_class = trajectory.rule is None
+    known = canonical_name(trajectory.rule) == trajectory.optimizer
+    options = [
+        repr(trajectory.optimizer) if known else f"<{trajectory.optimizer}>",
+        settings,
+        f"steps={int(trajectory.steps[-1])}",
+    ]
+    options += [] if of_class else [f"engine={trajectory.engine!r}"]  # a class has one engine, which chooses by itself
+    options += [f"observe={sorted(trajectory.observed)}"] if trajectory.observed else []
+    options += [] if trajectory.schedule.is_constant else [f"schedule={str(trajectory.schedule)!r}"]
+    options += [f"dtype={trajectory.dtype!r}"] if trajectory.dtype != "float64" else []
+    options += [f"device={trajectory.device!r}"] if trajectory.device != "cpu" else []
+    options += [f"oracle={str(trajectory.oracle)!r}"] if trajectory.oracle != FULL else []
+    return f"{'simulate_torch' if of_class else 'simulate'}(problem.select([{m}]), {', '.join(options)})"
 
 
 _UNTESTED = "nothing could be compared: "

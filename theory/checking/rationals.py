@@ -87,7 +87,7 @@ def compare_exactly(theorem: Theorem, trajectory: Trajectory, m: int, k: int, ef
     if theorem.kind == "expectation":
         return undecided("a mean over draws of the noise has no exact check")
     if trajectory.rule is None:
-        return undecided("a baseline has no rule that exact arithmetic could follow")
+        return undecided(f"{trajectory.optimizer} is a class, with no rule whose steps exact arithmetic could repeat")
     settings = {name: float(values[k]) for name, values in trajectory.settings.items()}
     problem, steps = as_exact(trajectory.problem, m), int(trajectory.steps[-1])
     # As engines have them: the product of rate and factor, rounded.

@@ -124,7 +124,7 @@ def why_no_form(trajectory: Trajectory) -> str:
     """Return the reason why a run has no preconditioner of this form; the empty text if it has one."""
     rule = trajectory.rule
     if rule is None:
-        return "a baseline has no rule"
+        return f"{trajectory.optimizer} is a class, without a rule"
     if not has_form(rule):
         return f"a step of {rule.name} is not a preconditioner times a mean of the gradients"
     decay = trajectory.settings.get(_WEIGHT_DECAY)

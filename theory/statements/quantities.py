@@ -404,7 +404,7 @@ def is_of_state(expression: sp.Expr) -> bool:
 def unmet_needs(expression: sp.Expr, trajectory: Trajectory) -> str:
     """Return a message that names what the run must record so that the expression has a value; "" if nothing is missing."""
     meanings = [MEANINGS[s] for s in expression.free_symbols if s in MEANINGS]
-    rule = "none" if trajectory.rule is None else trajectory.rule.name
+    rule = f"of the class {trajectory.optimizer}" if trajectory.rule is None else trajectory.rule.name
     for meaning in meanings:
         if meaning.setting and meaning.setting not in trajectory.settings:
             return f"the rule {rule} has no setting {meaning.setting}"

@@ -195,10 +195,7 @@ class Theorem:
 
         check_choice("kind", self.kind, KINDS)
         check_choice("direction", self.direction, DIRECTIONS)
-        if isinstance(self.rules, str):
-            raise ValueError(
-                f"rules of {self.name} must be a tuple of names, got {self.rules!r}; write ({self.rules!r},)."
-            )
+        self._check_rules()
         set_ = object.__setattr__
         set_(self, "bound", self._checked("bound", self.bound))
         set_(self, "hypotheses", tuple(h for given in self._listed() for h in _conditions(given)))
@@ -222,6 +219,20 @@ class Theorem:
             set_(self, "quantity", self._checked("quantity", quantity))
         if not self.statement:
             set_(self, "statement", in_latex(self))
+
+    def _check_rules(self) -> None:
+        """Check that `rules` are names and `own_rules` rules.
+
+        Raises:
+            ValueError: anything else, or no tuple.
+        """
+        own = "names of built-in optimizers are for rules=('gd',), a rule of your own is for own_rules=(rule,)"
+        for field, given, kind in (("rules", self.rules, str), ("own_rules", self.own_rules, Rule)):
+            wrong = [x for x in given if not isinstance(x, kind)] if isinstance(given, tuple) else [given]
+            if wrong:
+                raise ValueError(
+                    f"{field} of {self.name} must be a tuple of {kind.__name__}, got {wrong[0]!r:.80}; {own}."
+                )
 
     def _listed(self) -> tuple[Any, ...]:
         return tuple(self.hypotheses) if isinstance(self.hypotheses, tuple | list) else (self.hypotheses,)
@@ -349,11 +360,9 @@ class Theorem:
         from quadsim.theory.statements.quantities import unmet_needs
 
         shape = trajectory.status.shape
-        rule = "none (a baseline)" if trajectory.rule is None else trajectory.rule.name
         names = dict.fromkeys((*self.rules, *(own.name for own in self.own_rules)))
         if names and not self._speaks_of(trajectory.rule):
-            own = " of its own (a theorem of it has own_rules=(rule,))" if rule in names else ""
-            return np.full(shape, f"the rule is {rule}{own}, not {' or '.join(names)}", dtype=object)
+            return np.full(shape, self._other_rule(trajectory, list(names)), dtype=object)
         scheduled = not trajectory.schedule.is_constant and not self.any_schedule
         if scheduled or trajectory.oracle.name != self.oracle:
             found = f"got the schedule {trajectory.schedule} and the oracle {trajectory.oracle}"
@@ -399,6 +408,18 @@ class Theorem:
             shown = "+".join(map(str, sizes)) if len(sizes) <= _MOST_SIZES else f"{len(sizes)} blocks"
             return f"the blocks of rules must be those of H, got {shown}, which H couples (c up to {problem.coupling.max():.3g})"
         return ""
+
+    def _other_rule(self, trajectory: Trajectory, names: list[str]) -> str:
+        """Return why a theorem with `rules` or `own_rules` does not speak of this optimizer."""
+        rule, listed = trajectory.rule, " or ".join(names)
+        if rule is None:
+            return (
+                f"the optimizer is the class {trajectory.optimizer}, without a rule, not {listed} "
+                "(a theorem without rules speaks of every optimizer)"
+            )
+        if rule.name in names:
+            return f"the rule is a {rule.name} of your own, not that of the theorem (own_rules=(rule,) names one of your own)"
+        return f"the rule is {rule.name}, not {listed}"
 
     def _speaks_of(self, rule: Rule | None) -> bool:
         """Whether a rule is one of the theorem's, by its expressions: a rule of one's own may have the name of another."""

@@ -277,7 +277,8 @@ def _state(seen: Replay, beta2: float) -> tuple[Array, Array, Array]:
 _ENCLOSED = "what the state says of later preconditioners is too wide for every energy"
 _NOT_POSITIVE = "no energy stays positive in every step and falls far enough"
 _TAU_ABOVE_TWO = (
-    "without momentum a mode with tau > 2 grows, as happens now and then at useful rates; runs arrive all the same"
+    "without momentum a mode with tau > 2 grows, as happens now and then at useful rates; runs arrive all the same "
+    "(tau: the rate times an eigenvalue of D^-1 H, for the denominator D of the step)"
 )
 _TAU_FALLING = "a mode with tau > 2 grows: D forgets its first gradients faster than the rate falls"
 _PRODUCT = "the steps together do not shrink the worst start far enough, or only up to what rounding may add"

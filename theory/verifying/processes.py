@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from quadsim.simulator.support.checks import check_count
+from quadsim.simulator.support.checks import check_workers
 from quadsim.simulator.sweeps.backends.processes import why_no_processes
 
 __all__ = ["in_processes"]
@@ -28,7 +28,7 @@ def in_processes(function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], w
     Raises:
         ValueError: fewer than one worker.
     """
-    alone = check_count("workers", workers) == 1
+    alone = check_workers(workers) == 1
     if not alone and (reason := why_no_processes()) is not None:
         _log.warning("worker processes cannot be started here (%s); everything runs in this process.", reason)
         alone = True

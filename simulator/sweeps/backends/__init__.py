@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quadsim.simulator.support.checks import check_choice, check_count
-
-MOST_WORKERS = 10_000
+from quadsim.simulator.support.checks import check_choice, check_workers
 
 __all__ = ["BACKENDS", "Backend", "Function", "Lost", "Serial", "resolve_backend", "usual_workers"]
 
@@ -102,7 +100,7 @@ def resolve_backend(
     """
     check_choice("backend", name, BACKENDS)
     if workers is not None:
-        check_count("workers", workers, high=MOST_WORKERS)
+        check_workers(workers)
     for option, value, owners in (
         ("workers", workers, ("processes", "slurm", "dask")),
         ("devices", devices, ("processes",)),

@@ -32,6 +32,7 @@ __all__ = [
     "SweepPoint",
     "option_name",
     "unique_values",
+    "value_text",
 ]
 
 FIRST_DECADES = 1
@@ -385,6 +386,11 @@ def unique_values(values: Any) -> tuple[Any, ...]:
 def option_name(name: str) -> str:
     """A field as a user knows it."""
     return name.replace("_", " ")
+
+
+def value_text(value: Any) -> str:
+    """A value of a dial as a user writes it: 1 also where a column holds 1.0, as it does beside 0.5. No digit is lost."""
+    return repr(float(value)).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _plain(value: Any) -> Any:

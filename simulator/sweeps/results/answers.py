@@ -83,8 +83,8 @@ def growth_sentence(config: SweepGrid, groups: Sequence[Group], optimizers: Sequ
         who = "any optimizer" if len(optimizers) > 1 else config.names[optimizers[0]]
         ends = f"{_value(largest.low)} to {_value(largest.high)}"
         return f"From {config.axis_short} {ends}, steps do not grow by 10% or more for {who}."
-    others = [growth for growth in known if growth is not largest and growth.whole]
-    every = len(others) + 1 == len(growths)
+    others = [growth for growth in known if growth.optimizer != largest.optimizer and growth.whole]
+    every = len(others) == len(groups) * (len(optimizers) - 1)
     return f"{largest.words(config)}{_growth_of_others(config, largest, others, every=every)}."
 
 
@@ -101,16 +101,18 @@ def _growth_of_others(config: SweepGrid, largest: "_Growth", others: Sequence["_
         return ""
     second = max(others, key=lambda growth: growth.size)
     who, verb = _who(config, second), "differ" if config.is_categorical else "grow"
-    several = "the others" if every else "the others that reach it everywhere"
+    several = len({growth.optimizer for growth in others}) > 1
+    all_others = "the others" if every else "the others that reach it everywhere"
+    of = all_others if several else config.names[second.optimizer]
     if second.size < TIE:
-        return f"; those of {who if len(others) == 1 else several} {verb} by less than 10%"
+        return f"; those of {who if len(others) == 1 else of} {verb} by less than 10%"
     # They are told along the whole axis, which may go on where the first one does not reach the tolerance any more.
     same = config.is_categorical or (second.low, second.high) == (largest.low, largest.high)
     where = "" if same else f"from {_value(second.low)} to {_value(second.high)}"
     times = f"{'by ' * config.is_categorical}{'' if len(others) == 1 else 'at most '}{_times(second.size)}"
     if len(others) == 1:
         return f"; those of {who} {verb} {times}{where and f' {where}'}"
-    return f"; those of {several} {verb} {times} ({who}{where and f', {where}'})"
+    return f"; those of {of} {verb} {times} ({who if several else second.label}{where and f', {where}'})"
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def _single(config: SweepGrid, groups: Sequence[Group], optimizers: Sequence[str
     low, high = (pick(every, key=lambda key: medians[key]) for pick in (min, max))
     texts = []
     for key in dict.fromkeys((low, high)):
-        where = f"at {_value(key[0].comparison.values[key[1]])}{', ' + key[0].label if key[0].label else ''}"
+        where = f"{_at(config)} {_place(config, *key[:2])}"
         number = f"over {config.steps}" if np.isinf(medians[key]) else f"{medians[key]:g}"
         texts.append(f"{number} steps {where}")
     if medians[high] == 0.0:
@@ -321,18 +323,21 @@ def _counted_leads(config: SweepGrid, groups: Sequence[Group], leads: Sequence[S
                 continue
             other = group.comparison.medians[lead.point, lead.next]
             times = min(other, group.comparison.steps) / group.comparison.medians[lead.point, best]
-            at = f"{_value(group.comparison.values[lead.point])}{', ' + group.label if group.label else ''}"
-            text = f"{config.names[best]} by {'over ' if np.isinf(other) else ''}{_times(times)} at {at}"
+            at = f"{_at(config)} {_place(config, group, lead.point)}"
+            text = f"{config.names[best]} by {'over ' if np.isinf(other) else ''}{_times(times)} {at}"
             largest = max(largest, (times, text))
     total = sum(where.values())
-    order = sorted(where, key=lambda ahead: -where[ahead])
+    order = sorted(where, key=lambda ahead: (not ahead, -where[ahead]))  # at which points nobody arrives is said last
+    named = [ahead for ahead in order if ahead][:_MOST_NAMED]
     said = [
-        f"{_listed([config.names[name] for name in ahead]) or 'nobody'} {'tie' if len(ahead) > 1 else 'leads'} at "
-        f"{where[ahead]}"
-        for ahead in order[:_MOST_NAMED]
+        f"{_listed([config.names[name] for name in ahead])} {'tie' if len(ahead) > 1 else 'leads'} at {where[ahead]}"
+        for ahead in named
     ]
-    rest = sum(where[ahead] for ahead in order[_MOST_NAMED:])
-    more = [f"others at {rest}"] if rest else []
+    more = []
+    if rest := sum(where[ahead] for ahead in order if ahead and ahead not in named):
+        more.append(f"others lead or tie at {rest}")
+    if () in where:
+        more.append(f"no optimizer reaches the tolerance at {where[()]}")
     most = f"; the largest lead is that of {largest[1]}" if largest[1] else ""
     return f"{_listed([*said, *more])} of {total} points{most}"
 
@@ -417,7 +422,7 @@ def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequenc
     if unsure:
         named = [
             f"{config.names[_best(group.comparison, lead)]} over {config.names[lead.next]} {_at(config)} "
-            f"{_value(group.comparison.values[lead.point])}{', ' + group.label if group.label else ''}"
+            f"{_place(config, group, lead.point)}"
             for group, lead in unsure[:_MOST_NAMED]
         ]
         more = f" and {len(unsure) - _MOST_NAMED} more" if len(unsure) > _MOST_NAMED else ""
@@ -425,7 +430,7 @@ def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequenc
     missed: dict[str, float] = {}
     for group in groups:
         for (_, name), share in group.comparison.reached.items():
-            if 0.0 < share < 1.0:
+            if share < 1.0:
                 missed[name] = max(missed.get(name, 0.0), 1.0 - share)
     if missed:
         order = sorted(missed, key=lambda name: -missed[name])[:_MOST_NAMED]
@@ -434,6 +439,14 @@ def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequenc
         more = f" (and {further} more optimizer{'s' * (further > 1)})" if further > 0 else ""
         parts.append(f"not solved within {config.steps} steps at the best rate: {_listed(named)} of the problems{more}")
     return "; ".join(parts) + "."
+
+
+def _place(config: SweepGrid, group: Group, point: int) -> str:
+    """A value of the axis; its name is needed only beside the values of other dials."""
+    value = _value(group.comparison.values[point])
+    if not group.label:
+        return value
+    return f"{value if config.is_categorical else f'{config.axis_short} {value}'}, {group.label}"
 
 
 def _at(config: SweepGrid) -> str:

@@ -10,7 +10,7 @@ from quadsim.simulator.support import store
 from quadsim.simulator.support.paths import local_path
 from quadsim.simulator.support.records import plain_records
 from quadsim.simulator.sweeps.config.families import config_from_json, family_of, imported
-from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid
+from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid, value_text
 from quadsim.simulator.sweeps.results.answers import Group, answer
 from quadsim.simulator.sweeps.results.comparison import Comparison, Draw, draws_of_bins, draws_of_rows
 from quadsim.simulator.sweeps.results.histogram import COUNTED, tail_frame
@@ -106,7 +106,7 @@ class Results:
             "steps": True,
             family_of(config).figure: self.tables.has_rows,
             "rates": bool((best["rates_tried"] > 1).any()),
-            "winner": bool(self.facets) and best[config.axis].nunique() > 1 and len(config.optimizers) > 1,
+            "winner": len(self.facets) + (best[config.axis].nunique() > 1) > 1 and len(config.optimizers) > 1,
         }
         return tuple(name for name, drawn in known.items() if drawn)
 
@@ -144,7 +144,7 @@ class Results:
         """(label, rows of `best`) for every combination of the facets."""
         found: dict[str, list[dict[str, Any]]] = {}
         for row in self.best_rows:
-            label = ", ".join(f"{name.replace('_', ' ')} {row[name]}" for name in self.facets)
+            label = ", ".join(f"{name.replace('_', ' ')} {value_text(row[name])}" for name in self.facets)
             found.setdefault(label, []).append(row)
         return list(found.items())
 
@@ -223,9 +223,11 @@ class Results:
         """
         folder = local_path("folder", folder)
         if not store.is_finished(folder):
-            raise ValueError(
-                f"results must be a folder with a finished sweep, got {folder}; run the sweep again to finish it."
-            )
+            if (folder / store.CONFIG).is_file():
+                found = "whose sweep is not finished; run the sweep again to finish it"
+            else:
+                found = f"which {'holds no sweep' if folder.is_dir() else 'is not a folder'}; name one that quadsim sweep wrote"
+            raise ValueError(f"results must be a folder with a finished sweep, got {folder}, {found}.")
         place = place_of(folder)
         damaged = damaged_files(place)
         if damaged:

@@ -291,6 +291,19 @@ def test_save_blocks_writes_the_hessian_blocks(run, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_an_array_file_of_something_else_is_not_replaced(run, tmp_path):
+    np.savez(tmp_path / "thesis.npz", results=[1, 2])
+    (tmp_path / "notes.npz").write_text("my notes")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in before:
+        found = run("inspect", *SMALL, "--save-blocks", name)
+        assert (found.exit_code, found.stdout) == (2, "")
+        assert re.search(
+            rf"save blocks must be a new file or a file of blocks, got .*{name}, which is some", found.stderr
+        )
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,5 +1,7 @@
 """Figures of a sweep: the numbers beside them are those that are drawn, names keep their look, and texts fit."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from quadsim.simulator.figures.rates_figure import rates_figure
 from quadsim.simulator.figures.style import COLUMN, chosen_style, drawing
 from quadsim.simulator.figures.sweep_figures import gap_figure, save_figures, steps_figure
 from quadsim.simulator.figures.winner_figure import winner_figure
+from quadsim.simulator.sweeps.results.answers import number_text
 from quadsim.theory import judge
 
 pytestmark = pytest.mark.usefixtures("full_figures")
@@ -26,7 +29,7 @@ def crossed(tmp_path_factory):
     """A small sweep with all figures, in which some medians miss."""
     config = SweepConfig(
         heterogeneity=(2, 30),
-        alignment=(-1, 1),
+        alignment=(1, -1),
         gradient_heterogeneity=(5,),
         blocks=(2,),
         block_size=(2,),
@@ -136,6 +139,7 @@ def test_the_numbers_of_rates_are_those_drawn(crossed):
 def test_the_numbers_of_winners_are_those_drawn(crossed):
     table = stored(crossed, "winner")
     assert len(table) == 8  # two families at four points
+    assert table.groupby("row")["alignment"].unique().tolist() == [[-1], [1]]  # numbers ascend, however they were given
     best = crossed.best.set_index(["heterogeneity", "alignment", "optimizer"])["steps_median"]
     for axis, rows in panels_of(winner_figure(crossed), table):
         cells = {patch.get_xy(): patch for patch in axis.patches if isinstance(patch, Rectangle)}
@@ -151,7 +155,7 @@ def test_the_numbers_of_winners_are_those_drawn(crossed):
                     best[cell["heterogeneity"], cell["alignment"], who] for who in (cell["next"], cell["winner"])
                 ]
                 assert cell["factor"] == medians[0] / medians[1]
-                assert f"{cell['factor']:.2g}x" in text
+                assert f"{number_text(cell['factor'])}x" in text
 
 
 def test_an_optimizer_looks_the_same_whatever_else_is_swept():
@@ -300,10 +304,27 @@ def test_lines_of_a_text_are_of_about_equal_length():
     assert shared.balanced(text, 9.0, 10) == text
 
 
+def test_two_dials_are_a_map_where_the_heterogeneity_has_one_value():
+    small = {"blocks": (2,), "block_size": (2,), "gradient_heterogeneity": (5,), "seeds": 1, "steps": 3, "lr": (0.1,)}
+    config = SweepConfig(heterogeneity=(3,), alignment=(1, -1), rotation=(1, 0), optimizers=("gd", "signsgd"), **small)
+    results = sweep(config)
+    assert "winner" in results.figures
+    (axis,) = winner_figure(results).axes
+    sides = [axis.xaxis, axis.yaxis]
+    assert {side.get_label_text(): [text.get_text() for text in side.get_ticklabels()] for side in sides} == {
+        "alignment": ["-1", "1"],
+        "rotation": ["0", "1"],
+    }
+    assert "winner" not in sweep(replace(config, rotation=(1,))).figures
+
+
 def test_the_legend_of_the_heat_map_names_optimizers_that_win_alone(crossed):
     """One that only ties has no cell in its colour."""
     table = winner_figure.table(crossed)
     table["winner"] = ["gd"] * 4 + ["heavy-ball, adam"] * 4
     table["distinguishable"] = [True] * 4 + [False] * 4
-    (legend,) = winner_figure.draw(crossed, table).legends
+    table["factor"], table["at_least"] = 157.6, False
+    drawn = winner_figure.draw(crossed, table)
+    assert {text.get_text() for axis in drawn.axes[:1] for text in axis.texts} == {"gd\n158x"}  # not 1.6e+02x
+    (legend,) = drawn.legends
     assert [text.get_text() for text in legend.get_texts()] == ["gd", "not distinguishable"]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from quadsim.simulator import SweepConfig
 from quadsim.simulator.support.statistics import effective_steps, middle_95, quantile, resampled_medians
+from quadsim.simulator.sweeps.config.grid import value_text
 from quadsim.simulator.sweeps.results.answers import Group, answer
 from quadsim.simulator.sweeps.results.comparison import Comparison, draws_of_rows
 from quadsim.simulator.sweeps.results.crossover import crossover
@@ -50,8 +51,20 @@ def frame(steps, statuses=None, final=None):
     return pd.DataFrame(rows)
 
 
-def sentences(steps, **options):
-    """The answer to made-up runs, steps[optimizer][heterogeneity] -> list over seeds."""
+def sentences(steps, further=None, **options):
+    """The answer to made-up runs, steps[optimizer][heterogeneity] -> list over seeds; `further` as well, at another value of a dial."""
+    groups = []
+    for label, each in {"rotation 0" if further else "": steps, **({"rotation 1": further} if further else {})}.items():
+        config, comparison = compared(each, **options)
+        groups.append(Group(label, comparison))
+    found = answer(config, groups)
+    assert len(found) <= 5
+    assert not any(word in " ".join(found) for word in ("nan", "inf ", "inf)", "inf-", "1.0 times", "1.0x"))
+    return found
+
+
+def compared(steps, **options):
+    """The grid of made-up runs, and their comparison."""
     runs = frame({name: {c: {0.1: each} for c, each in values.items()} for name, values in steps.items()}, **options)
     best = best_rates(runs, ["heterogeneity"])
     points = tuple(float(c) for c in next(iter(steps.values())))
@@ -59,11 +72,7 @@ def sentences(steps, **options):
     drawn = draws_of_rows({
         (int(p), str(name)): effective_steps(own) for (p, name), own in runs.groupby(["point", "optimizer"])
     })
-    comparison = Comparison(best.to_dict("records"), "heterogeneity", config.seeds, config.steps, drawn)
-    found = answer(config, [Group("", comparison)])
-    assert len(found) <= 5
-    assert not any(word in " ".join(found) for word in ("nan", "inf ", "inf)", "inf-", "1.0 times", "1.0x"))
-    return found
+    return config, Comparison(best.to_dict("records"), "heterogeneity", config.seeds, config.steps, drawn)
 
 
 def ratio_of(a, b):
@@ -226,6 +235,37 @@ def test_words_count_no_tie_as_a_lead():
     assert found[1] == (
         "gd and signsgd tie at 3 and signsgd leads at 3 of 6 points; the largest lead is that of signsgd by 2.0x at 8."
     )
+
+
+def test_words_over_two_dials_compare_optimizers_and_name_every_place():
+    inf = np.inf
+    axes = {"gd": {1: [5] * 8, 100: [300] * 8}, "adam:beta1=0": {1: [420] * 8, 100: [290] * 8}}
+    turned = {"gd": {1: [5] * 8, 100: [inf] * 8}, "adam:beta1=0": {1: [800] * 8, 100: [inf] * 8}}
+    found = sentences(axes, further=turned)
+    assert found[0].endswith("; those of adam:beta1=0 grow by less than 10%.")  # not those of gd at another rotation
+    assert found[1] == (
+        "gd leads at 2, gd and adam:beta1=0 tie at 1 and no optimizer reaches the tolerance at 1 of 4 points; the largest lead is "
+        "that of gd by 160x at heterogeneity 1, rotation 1."
+    )
+    assert "gd on up to 100% and adam:beta1=0 on up to 100% of the problems" in found[-1]
+    slower = {"gd": {1: [5] * 8, 100: [250] * 8}, "adam:beta1=0": {1: [100] * 8, 100: [300] * 8}}
+    assert "; those of adam:beta1=0 grow at most 3.0x (rotation 1)." in sentences(axes, further=slower)[0]
+
+
+def test_values_of_dials_are_written_as_a_user_writes_them():
+    """A column holds 0.0 and 1.0 where 0.5 was added to 0 and 1, of NumPy or not; no two values get one text."""
+    values = [0, 1.0, np.float64(0.5), np.int64(3), 1e6, 1e30, 0.1, 1000001.0, "scale"]
+    assert [value_text(value) for value in values] == [
+        "0",
+        "1",
+        "0.5",
+        "3",
+        "1000000",
+        "1e+30",
+        "0.1",
+        "1000001",
+        "scale",
+    ]
 
 
 def planted(rng, seeds, cross, spread, slope=1.0):

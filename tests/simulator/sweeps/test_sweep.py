@@ -165,7 +165,7 @@ def test_curves_are_the_best_runs(default):
 
 def test_load_results_needs_a_finished_sweep(tmp_path):
     with pytest.raises(
-        ValueError, match=r"results must be a folder with a finished sweep, got .*; run the sweep again"
+        ValueError, match=r"results must be a folder with a finished sweep, got .*, which holds no sweep; name one"
     ):
         load_results(tmp_path)
 

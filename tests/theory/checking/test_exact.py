@@ -7,15 +7,17 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import sympy as sp
+import torch
 from flint import arb, fmpq, fmpq_mat
 from reference import frozen_adam_bounds
 from reference import run as reference_run
 
-from quadsim.simulator import BlockQuadratic, simulate
-from quadsim.theory import THEOREMS, assert_bound, check
+from quadsim.simulator import BlockQuadratic, Rule, simulate, simulate_torch, symbols
+from quadsim.theory import THEOREMS, Theorem, assert_bound, check
 from quadsim.theory.checking.exact import NotExact, as_exact, evaluate_exactly, extremes, values_of
 from quadsim.theory.checking.exact_run import run_exactly
 from quadsim.theory.symbols import MaxOver, MinOver, Symbol
+from quadsim.theory.symbols import Symbol as s
 
 WITNESS = BlockQuadratic.from_blocks([[[3]], [[1]]], initial_error=[1, 3])
 THIRD = Fraction(1, 3)
@@ -178,6 +180,38 @@ def test_assert_bound_refuses_what_tested_nothing():
     noisy = simulate(WITNESS, "gd", lr=0.1, steps=5, gradient_noise_std=0.1)
     with pytest.raises(AssertionError, match="that of the oracle full"):
         assert_bound("gd-upper", noisy)
+
+
+def test_the_call_that_runs_the_failing_instance_alone_is_the_one_that_ran_it():
+    problem = BlockQuadratic.generate(blocks=2, block_size=2, problems=2)
+    never = Theorem(name="never", bound=sp.Integer(0))
+
+    def call(run):
+        with pytest.raises(AssertionError) as caught:
+            assert_bound(never, run)
+        text = str(caught.value)
+        assert "^1" not in text
+        return text, re.search(r"  alone: (.*)", text)[1]
+
+    text, said = call(simulate_torch(problem, torch.optim.SGD, lr=0.1, steps=3))
+    assert said == "simulate_torch(problem.select([0]), <SGD>, lr=0.1, steps=3)"
+    assert "undecided" in text
+    assert "SGD is a class, with no rule whose steps exact arithmetic could repeat" in text
+    _, said = call(simulate(problem, "adam", lr=0.1, steps=3, schedule="cosine", engine="reference"))
+    assert said.startswith("simulate(problem.select([0]), 'adam', lr=0.1, beta1=0.9")
+    assert said.endswith("steps=3, engine='reference', schedule='cosine')")
+    own = Rule(name="gd", step=-symbols.lr * symbols.g / 2)  # under the name of ours
+    assert "<gd>" in call(simulate(problem, own, lr=0.1, steps=3))[1]
+
+
+def test_a_class_and_a_rule_of_ones_own_are_told_why_a_theorem_does_not_speak_of_them():
+    problem = BlockQuadratic.generate(blocks=2, block_size=2)
+    with pytest.raises(AssertionError, match=r"the class SGD, without a rule, not gd or sgd \(a theorem without rules"):
+        assert_bound("gd-upper", simulate_torch(problem, torch.optim.SGD, lr=0.1, steps=3))
+    own = Rule(name="mine", step=-symbols.lr * symbols.g / 2)
+    for given in ({"rules": (own,)}, {"own_rules": ("mine",)}, {"own_rules": own}, {"rules": [own]}):
+        with pytest.raises(ValueError, match=r"rules of x must be a tuple of (str|Rule), got .*; names of built-in"):
+            Theorem(name="x", bound=s.L, **given)
 
 
 def test_assert_bound_checks_its_arguments():

@@ -104,7 +104,7 @@ def test_a_rule_of_one_s_own_is_not_ours_by_its_name():
     run = simulate(BlockQuadratic.from_blocks([[[3]], [[1]]], initial_error=[1, 3]), own, lr=0.1, steps=5)
     found = check("gd-upper", run)
     assert found.verdict.item() == "not applicable"
-    assert "the rule is gd of its own" in found.reason.item()
+    assert found.reason.item().startswith("the rule is a gd of your own, not that of the theorem (own_rules=(rule,)")
 
 
 def test_a_theorem_about_a_rule_of_ones_own_speaks_of_that_rule_alone():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from quadsim.simulator.support import store
-from quadsim.simulator.support.checks import check_choice, check_count
+from quadsim.simulator.support.checks import check_choice, check_count, check_workers
 from quadsim.simulator.support.paths import local_path
 from quadsim.simulator.support.provenance import provenance
 from quadsim.simulator.support.torch_modes import own_modes
@@ -69,7 +69,7 @@ def reproduce(
         raise ValueError(complaint)
     out = None if out is None else local_path("out", out)
     undrawn: dict[str, str] = {}
-    check_count("workers", workers)
+    check_workers(workers)
     with _alone(out) as entries:
         began = time.perf_counter()
         progress(0, len(chosen), chosen[0].id)
