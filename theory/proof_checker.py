@@ -39,7 +39,7 @@ def _follows(claim: Any, premises: Any, identity: bool = False) -> bool:
     more = [*facts, *(x.xreplace(names) for x in facts)]
     proved = same if same or identity else unsat(facts) or unsat(more)
     require(proved is not None, "Z3 does not decide it within its limit", Undecided)
-    return proved and all(_follows(x, premises) for x in needed)
+    return bool(proved) and all(_follows(x, premises) for x in needed)
 
 
 class _File:

@@ -217,7 +217,7 @@ def embed(weights: Weights, inputs: Tensor) -> Tensor:
     if inputs.is_floating_point():
         x = linear(inputs.reshape(instances, batch * tokens, -1), table.transpose(1, 2))
     elif torch.compiler.is_compiling() and inputs.is_cuda:
-        x = _Lookup.apply(table, inputs.view(instances, batch * tokens))
+        x = _Lookup.apply(table, inputs.view(instances, batch * tokens))  # type: ignore[no-untyped-call]
     else:
         x = _rows_of(table, inputs.view(instances, batch * tokens))
     width = table.shape[2]
@@ -243,7 +243,7 @@ class _Lookup(torch.autograd.Function):
         return _rows_of(table, inputs)
 
     @staticmethod
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None]:
         (inputs,) = ctx.saved_tensors
         hot = inputs[:, :, None] == torch.arange(ctx.rows, device=inputs.device)
         return torch.bmm(hot.to(d.dtype).transpose(1, 2), d), None

@@ -322,7 +322,7 @@ class _Run:
             if self._sampler is not None:
                 drawn = first // self._tiles
                 draws = self._sampler.draw(drawn, -(-last // self._tiles), begin, steps)
-                rooms = self._aligned((2 * job.oracle.batch * lanes,)), self._aligned((lanes,))
+                rooms = self._aligned((2 * self._sampler.batch * lanes,)), self._aligned((lanes,))
                 extra = (self._outers, self._widths, drawn, *draws, *rooms)
             self._kernel.run_(
                 first, last, begin, steps, job.record, record_at, job.tolerance, self._tiles, self._dimension,

@@ -38,7 +38,7 @@ class Sampler:
     """
 
     def __init__(self, problem: BlockQuadratic, oracle: Stream, dtype: np.dtype[Any]) -> None:
-        self._oracle, self._dtype, self._index = oracle, dtype, problem.index
+        self._oracle, self._dtype, self._index, self.batch = oracle, dtype, problem.index, oracle.batch
         self._even = problem.dimension + problem.dimension % 2
         self._widths = np.array(problem.block_sizes)
         self._stride = problem.dimension + -problem.block_sizes[-1] % _AT_ONCE
