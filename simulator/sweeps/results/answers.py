@@ -105,7 +105,7 @@ def _growth_of_others(config: SweepGrid, largest: "_Growth", others: Sequence["_
     all_others = "the others" if every else "the others that reach it everywhere"
     of = all_others if several else config.names[second.optimizer]
     if second.size < TIE:
-        return f"; those of {who if len(others) == 1 else of} {verb} by less than 10%"
+        return f"; those of {of} {verb} by less than 10%"
     # They are told along the whole axis, which may go on where the first one does not reach the tolerance any more.
     same = config.is_categorical or (second.low, second.high) == (largest.low, largest.high)
     where = "" if same else f"from {_value(second.low)} to {_value(second.high)}"

@@ -10,6 +10,7 @@ from quadsim.simulator.figures import panels as shared
 from quadsim.simulator.figures.files import pdf_fonts
 from quadsim.simulator.figures.style import chosen_style
 
+pytestmark = pytest.mark.usefixtures("full_figures")
 kept = pytest.mark.skipif(not hasattr(backend, "SubsetResults"), reason="Matplotlib reduces fonts in another way")
 
 

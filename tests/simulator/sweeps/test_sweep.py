@@ -179,7 +179,7 @@ def test_cases_and_sizes_within_a_problem():
     sizes = sweep(SweepConfig(heterogeneity=(2,), block_size=((1, 4, 9), 3), optimizers=("gd",), seeds=2, steps=50))
     assert sizes.best["block_size"].tolist() == ["1+4+9", "3"]
     assert sizes.best["blocks"].tolist() == [3, 4]
-    assert "over 50 steps at 2, block size" in sizes.answers[0] or "steps at 2, block size" in sizes.answers[0]
+    assert "over 50 steps at heterogeneity 2, block size 3" in sizes.answers[0]
 
 
 def test_hyperparameters_reach_the_rule():
