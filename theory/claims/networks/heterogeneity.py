@@ -479,7 +479,8 @@ HETEROGENEITY = (
             for measure in (_RHO, _WITHIN)
         ),
         reading="The gaps are no longer 0 where both rules are done: their medians reach from -.46 to .56. They follow the "
-        "model and the start, and not the sd: Transformers and Mixers from the start 0.03 have the largest sd without a norm, and "
+        "model and the start, and not the sd: Transformers and Mixers from the start 0.03 have the largest sd without a norm, "
+        "and "
         "heavy ball is ahead of Adam on them with pre-norm. The race is short, 5 to 16 steps of Adam. The effect is excluded for "
         "these 24 networks, not for networks at large. Two networks with a large sd have the best rate of heavy ball at the "
         "edge of the grid; a better one would lower the correlation.",
@@ -558,8 +559,8 @@ HETEROGENEITY = (
         ),
         reading="Against the convolution the race comes out as claimed, the curvature does not differ by the smallest effect; "
         "against the MLP both are the other way round: the MLP has the more unlike matrices and Adam gains more on it, as the "
-        "paper's idea would have it. The race is short, of the order of ten steps of Adam; after 100 steps both rules are done on "
-        "Mixer and convolution.",
+        "paper's idea would have it. The race is short, of the order of ten steps of Adam; after 100 steps both rules are done "
+        "on Mixer and convolution.",
         method="sd as in js0-models, at 1/sqrt(fan-in), five matrices of each. Each network has as many "
         "full-batch steps as Adam needs for half of ln C, in the median over 20 seeds and at the rate that is the fastest for "
         "them; the loss over ln C of heavy ball less that of Adam after so many, each at the rate that is best there on the same "
