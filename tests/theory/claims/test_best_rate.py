@@ -5,6 +5,9 @@ import pytest
 
 from quadsim.simulator.models import MLP, TokenMap, ToyProblem
 from quadsim.simulator.training.loop import train
+from quadsim.theory.claims.judging import Setting, measured_median
+from quadsim.theory.claims.judging.conditions import Condition, judge_conditions
+from quadsim.theory.claims.networks.heterogeneity import gap_at_best, gap_at_half
 from quadsim.theory.claims.networks.racing import CHOOSING, at_best_rate, choosing_seeds, judged_seeds, seeds_for
 
 
@@ -62,3 +65,35 @@ def test_a_judged_seed_without_a_value_is_infinite():
         return {"loss": np.where(problem.index[:, None] == 1, np.nan, np.ones((problem.problems, len(rates))))}
 
     assert at_best_rate(measure, problem_of(4), 1.0, 1)["loss"].tolist() == [np.inf, 1.0]
+
+
+CENTRES = {"heavy-ball": 0.1, "adam": 0.05}
+
+
+def gaps_of_classes(zipf, copies=1):
+    task = TokenMap(16, tokens=1, zipf=zipf, repeats=copies)
+    problem = ToyProblem.generate(MLP(8, layers=2), task, problems=12)
+    return problem, gap_at_half(problem, CENTRES, 200, Setting("quick"))
+
+
+def test_the_gap_at_half_measures_where_the_gap_after_100_steps_is_over():
+    problem, (gap, _, half) = gaps_of_classes(1)
+    over, _ = gap_at_best(problem, CENTRES, 100, Setting("quick"))
+    assert np.median(np.abs(over)) < 0.005
+    assert half < 20
+    assert np.median(gap) > 0.2
+    _, (unequal, *_) = gaps_of_classes(50)  # unequal frequencies of classes hold gradient descent back
+    assert np.median(unequal) > np.median(gap) + 0.1
+    _, (copied, *_) = gaps_of_classes(1, copies=2)  # copies of the data change no mean loss
+    assert np.median(copied) == pytest.approx(np.median(gap), abs=0.02)
+
+
+def test_a_gap_at_half_that_adam_does_not_reach_is_not_comparable():
+    gap, edges, half = gap_at_half(problem_of(24), CENTRES, 1, Setting("tiny"))
+    assert (half, edges) == (np.inf, [])
+    assert gap.shape == (12,)
+    (judged,) = judge_conditions(
+        (Condition(measure="gap", null=0.0, effect=0.1, scale="difference", because="a tenth", level="0 is none"),),
+        [measured_median("gap", gap)],
+    )
+    assert judged.state == "not comparable"
