@@ -292,6 +292,7 @@ def test_pages_fit_and_ask_for_nothing_elsewhere(browser, address, width):
         page.on("request", lambda r, said=said: None if r.url.startswith((address, "data:")) else said.append(r.url))
         for name in ("", "tutorial/", "gallery/", "theorems/", "api/problems/", "command-line/", "streams/"):
             page.goto(address + name)
+            page.evaluate("document.querySelectorAll('details').forEach((folded) => folded.open = true)")
             page.wait_for_timeout(100)
             assert page.evaluate(UNREACHED) == 0, (name, width, mode)
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (name, width, mode)
