@@ -86,6 +86,12 @@ def test_the_second_notebook_ends_with_the_page_with_dials(site):
     assert re.search(r'<iframe[^>]*src="../../explorer.html#[^"]*view=small"', end)
 
 
+def test_an_option_in_a_text_is_not_broken(site):
+    bare = r"<code>[^<]*(?<![\w-])--[a-z][^<]*</code>"
+    assert {page: found for page, text in site.items() if (found := re.findall(bare, text))} == {}
+    assert '<span class="option">--heterogeneity</span>' in site["dials"]
+
+
 def hook_named(name):
     """A module of the build of this site."""
     spec = importlib.util.spec_from_file_location(f"{name}_hook", ROOT / f"docs/hooks/{name}.py")
@@ -286,6 +292,7 @@ def test_pages_fit_and_ask_for_nothing_elsewhere(browser, address, width):
         page.on("request", lambda r, said=said: None if r.url.startswith((address, "data:")) else said.append(r.url))
         for name in ("", "tutorial/", "gallery/", "theorems/", "api/problems/", "command-line/", "streams/"):
             page.goto(address + name)
+            page.evaluate("document.querySelectorAll('details').forEach((folded) => folded.open = true)")
             page.wait_for_timeout(100)
             assert page.evaluate(UNREACHED) == 0, (name, width, mode)
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (name, width, mode)

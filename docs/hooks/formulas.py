@@ -21,6 +21,6 @@ def on_page_content(content: str, **_: Any) -> str:
     def block(found: re.Match[str]) -> str:
         # A wide formula is scrolled within its place, also with the keys.
         formula = mathml(html.unescape(found[1]).strip(), block=True)
-        return f'<div class="formula" role="region" aria-label="Formula" tabindex="0">{formula}</div>'
+        return f'<div class="formula" role="group" aria-label="Formula" tabindex="0">{formula}</div>'
 
     return _INLINE.sub(inline, _BLOCK.sub(block, content))

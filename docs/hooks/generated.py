@@ -55,10 +55,10 @@ def _optimizers() -> str:
 def _optimizer(rule: Any) -> str:
     lines = [line.strip().removesuffix("\\\\").strip() for line in rule.latex().splitlines()]
     rows = [
-        f"| `{symbol}` | {_cell(h.meaning)} | {_range(h)} | {h.default:g} |"
+        f"| `{symbol}` | {_range(h)} | {h.default:g} | {_cell(h.meaning)} |"
         for symbol, h in rule.hyperparameters.items()
     ]
-    table = ["| hyperparameter | meaning | range | default |", "| --- | --- | --- | --- |", *rows] if rows else []
+    table = ["| hyperparameter | range | default | meaning |", "| --- | --- | --- | --- |", *rows] if rows else []
     parts = [f"## {rule.name}", rule.summary, *(f"$${line}$$" for line in lines), "\n".join(table)]
     natural = f"Natural rate: `{rule.natural_lr}`. " if rule.natural_lr is not None else ""
     return "\n\n".join(part for part in (*parts, f"{natural}Kind: {rule.kind}. Source: {rule.source}") if part)

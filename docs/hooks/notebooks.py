@@ -101,5 +101,5 @@ def _output(output: Any, name: str, pictures: dict[str, bytes]) -> str:
         return f"$${data['text/latex'].strip('$').replace(chr(92) + 'displaystyle', '').strip()}$$"
     if "text/html" in data:
         table = re.sub(r"<style.*?</style>", "", data["text/html"], flags=re.DOTALL)
-        return f'<div class="output" tabindex="0" role="region" aria-label="Output">{table}</div>'
+        return f'<div class="output" tabindex="0" role="group" aria-label="Output">{table}</div>'
     return f"```text\n{data['text/plain']}\n```" if "text/plain" in data else ""
