@@ -163,8 +163,7 @@ class Stepper:
         """Go back to the start, with other settings, in the memory that the CUDA graph uses."""
         self.theta.copy_(_start_on(self._device, self._problem, self._stack.which, self.theta.dtype))
         assert isinstance(self._update, _TorchUpdate)
-        self._update.restart(settings)
-        self._rehearsed = False  # the first step forms states from its gradient, which is not in the graph
+        self._rehearsed = self._update.restart(settings)
 
     @property
     def instances(self) -> int:
@@ -300,7 +299,10 @@ class Stepper:
     def _step(self, i: int) -> None:
         gradient, weighted, unweighted = self._gradient(i)
         self._seen[i, 0], self._seen[i, 1] = unweighted, weighted
-        self._update(self.theta, gradient, self._factor(i))
+        if isinstance(self._update, FusedUpdate):
+            self._update(self.theta, _whole(gradient), self._factor(i))
+        else:
+            self._update(self.theta, gradient, self._factor(i))
 
     def _capture(self) -> Replay:
         """Return a function that runs step 0 of a stretch as a CUDA graph; nothing runs yet.
@@ -332,13 +334,22 @@ class _TorchUpdate:
         self._states: list[Tensor] | None = None
         self._old: list[Tensor] = []  # memory of the states of an earlier run
 
-    def restart(self, settings: Mapping[str, NDArray[np.float64]]) -> None:
-        """Go back to the time before the first step, with other settings, in the same memory."""
+    def restart(self, settings: Mapping[str, NDArray[np.float64]]) -> bool:
+        """Go back to the time before the first step, with other settings, in the same memory.
+
+        Returns:
+            Whether the CUDA graph can take the first step: not where the rule forms states from the first gradient.
+        """
         for name, kept in self._settings.items():
             kept.copy_(torch.from_numpy(settings[name])[:, None])
         for clock in self._clocks:
             clock.fill_(1.0)
+        if self._states is not None and not self._rule.rule.start:
+            for state in self._states:
+                state.zero_()
+            return True
         self._old, self._states = self._states or self._old, None
+        return False
 
     def __call__(
         self, theta: Tensor, gradient: "Gradient", factor: "float | Tensor", increment: Tensor | None = None
@@ -406,7 +417,13 @@ def _flat_rule(rule: Rule, blocks: Partition, compile: bool) -> tuple[TorchRule,
 
     def advance_compiled(theta: Tensor, gradient: Gradient, states: list[Tensor], clocks: list[Tensor],
                          settings: dict[str, Tensor], increment: Tensor | None) -> None:  # fmt: skip
-        _let_vary((theta, *([gradient] if isinstance(gradient, Tensor) else gradient), *states, *clocks, *settings.values()))
+        _let_vary((
+            theta,
+            *([gradient] if isinstance(gradient, Tensor) else gradient),
+            *states,
+            *clocks,
+            *settings.values(),
+        ))
         if increment is not None:
             _let_vary((increment,))
         fast(theta, gradient, states, clocks, settings, increment)
