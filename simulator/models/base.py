@@ -249,10 +249,30 @@ class _Lookup(torch.autograd.Function):
         return torch.bmm(hot.to(d.dtype).transpose(1, 2), d), None
 
 
+class _Product(torch.autograd.Function):
+    """Inputs (E, N, in) times matrices (E, out, in), with the gradient of the matrices in the order of their memory.
+
+    Autograd would compute the gradient of the transposed matrices, and copy it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.bmm(x, weight.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        return torch.bmm(d, weight), torch.bmm(d.transpose(1, 2), x)
+
+
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """Return inputs (E, N, in) times matrices (E, out, in), as torch.nn.Linear without bias: (E, N, out)."""
     out, into = weight.shape[1:]
     if out * into % ALIGNED == 0:
+        if torch.compiler.is_compiling() and x.is_cuda:
+            product: Tensor = _Product.apply(x, weight)
+            return product
         return torch.bmm(x, weight.transpose(1, 2))
     x, weight = F.pad(x, (0, -into % 4)), F.pad(weight, (0, -into % 4, 0, -out % 4))
     return torch.bmm(x, weight.transpose(1, 2))[..., :out].contiguous()

@@ -15,7 +15,7 @@ from quadsim.simulator.support.torch_modes import own_modes
 if TYPE_CHECKING:
     from quadsim.simulator.models.problem import ToyProblem
 
-__all__ = ["Stack"]
+__all__ = ["Losses", "Stack"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,8 +236,23 @@ class Stack:
             gradient = gradient * self.scale**2
         return gradient, weighted.detach(), unweighted.detach()
 
+    @property
+    def splits(self) -> bool:
+        """Whether `gradients` can be called: one copy, no dial on scales, and parameters that begin at aligned addresses."""
+        aligned = all(p.size % ALIGNED == 0 for p in self.problem.parameters)
+        return aligned and self.problem.copies == 1 and self.scale is None
 
-Losses = Callable[[Stack, Tensor], tuple[Tensor, Tensor]]
+    @own_modes()
+    def gradients(self, theta: Tensor, losses: "Losses") -> tuple[list[Tensor], Tensor, Tensor]:
+        """Return the same as `gradient`, but the gradient by parameter, (E, P_i) each: nothing is copied into one array."""
+        parts = torch.split(theta.detach(), [p.size for p in self.problem.parameters], dim=1)
+        leaves = [part.detach().requires_grad_() for part in parts]
+        weighted, unweighted = losses(self, leaves)
+        found = torch.autograd.grad(weighted.sum(), leaves, materialize_grads=True)
+        return list(found), weighted.detach(), unweighted.detach()
+
+
+Losses = Callable[[Stack, "Tensor | Sequence[Tensor]"], tuple[Tensor, Tensor]]
 
 
 def _longer(array: NDArray[Any], more: int) -> NDArray[Any]:

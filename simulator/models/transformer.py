@@ -137,8 +137,8 @@ def _mix_few(split: Tensor, temperature: Tensor | None, ahead: Tensor | None, la
     if last is None:
         last = not (split.is_cuda and torch.compiler.is_compiling())
     axis = 1 if last else 2  # of the tokens in q, k, v: (E, T, heads, each, B) or (E, B, T, heads, each)
-    order = split.permute(3, 0, 2, 4, 5, 1).contiguous() if last else split.permute(3, 0, 1, 2, 4, 5)
-    q, k, v = order.unbind(0)
+    # Unbinding the axis where it is leaves the gradients of q, k and v in the order of memory, and nothing is copied.
+    q, k, v = split.permute(3, 0, 2, 4, 5, 1).contiguous().unbind(0) if last else split.unbind(3)
     scores = ((q * q.shape[axis + 2] ** -0.5).unsqueeze(axis + 1) * k.unsqueeze(axis)).sum(dim=axis + 3)
     if temperature is not None:
         scores = scores / temperature

@@ -11,7 +11,7 @@ that dropping instances compiles nothing, and are kept in the cache folder for l
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, lru_cache
 from typing import Any
@@ -28,7 +28,7 @@ from quadsim.simulator.engines.stacks.cpu_run import FusedGradient
 from quadsim.simulator.engines.torch_rule import TorchRule
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
-from quadsim.simulator.models.stack import Stack
+from quadsim.simulator.models.stack import Losses, Stack
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.support.kept import cache_directory
 
@@ -47,6 +47,8 @@ _SHAPES = 1000  # number of models, tasks and rules that one process may compile
 _KEPT_BYTES = 1 << 30  # size up to which the starts of a problem stay on a GPU between runs
 
 Replay = Callable[[], None]
+Gradient = Tensor | list[Tensor]
+"""A gradient, (E, P), or its parts by parameter, (E, P_i) each."""
 
 
 def together(every: int) -> int:
@@ -100,6 +102,8 @@ class Stepper:
         self._losses = _compiled_losses() if compile else Stack.losses
         self._calm: Callable[[], AbstractContextManager[None]] = _quiet if compile and self._captures else nullcontext
         self._stack = problem.stack(which, dtype, device)
+        # Compiled, the update reads the gradient of every parameter where the backward pass has left it.
+        self._splits = compile and self._captures and clip is None and self._stack.splits
         self._test_stack = None if problem.test_data is None else problem.test_stack(which, dtype, device)
         self.theta = self._stack.start() if device == "cpu" else _start_on(device, problem, which, dtype)
         values = torch.from_numpy(np.stack([settings[name] for name in rule.names], axis=1))
@@ -159,8 +163,7 @@ class Stepper:
         """Go back to the start, with other settings, in the memory that the CUDA graph uses."""
         self.theta.copy_(_start_on(self._device, self._problem, self._stack.which, self.theta.dtype))
         assert isinstance(self._update, _TorchUpdate)
-        self._update.restart(settings)
-        self._rehearsed = False  # the first step forms states from its gradient, which is not in the graph
+        self._rehearsed = self._update.restart(settings)
 
     @property
     def instances(self) -> int:
@@ -194,7 +197,7 @@ class Stepper:
         self._fill(t, np.array([factor]))
         before, update = self.theta.clone(), torch.empty_like(self.theta)
         with self._calm():
-            gradient = self._gradient(0)[0]
+            gradient = _whole(self._gradient(0)[0])
             self._update(self.theta, gradient, self._factor(0), update)
         return before, gradient, update
 
@@ -277,13 +280,15 @@ class Stepper:
     def _factor(self, i: int) -> "float | Tensor":
         return float(self._host_factors[i]) if isinstance(self._update, FusedUpdate) else self._factors[i]
 
-    def _gradient(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradient of step i of the stretch, (E, P), with the optimised and the unweighted loss, (E,) each."""
+    def _gradient(self, i: int) -> "tuple[Gradient, Tensor, Tensor]":
+        """Return the gradient of step i of the stretch, with the optimised and the unweighted loss, (E,) each."""
         rows = None if self._rows is None else self._rows[i]
         if self._fused is not None:
             gradient, weighted, unweighted = self._fused.gradient(self._stack, self.theta, rows)
         else:
             stack = self._stack if rows is None else self._stack.rows(rows)
+            if self._splits:
+                return stack.gradients(self.theta, self._losses)
             gradient, weighted, unweighted = stack.gradient(self.theta, self._losses)
         if self._clip is not None:
             norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
@@ -294,7 +299,10 @@ class Stepper:
     def _step(self, i: int) -> None:
         gradient, weighted, unweighted = self._gradient(i)
         self._seen[i, 0], self._seen[i, 1] = unweighted, weighted
-        self._update(self.theta, gradient, self._factor(i))
+        if isinstance(self._update, FusedUpdate):
+            self._update(self.theta, _whole(gradient), self._factor(i))
+        else:
+            self._update(self.theta, gradient, self._factor(i))
 
     def _capture(self) -> Replay:
         """Return a function that runs step 0 of a stretch as a CUDA graph; nothing runs yet.
@@ -326,20 +334,29 @@ class _TorchUpdate:
         self._states: list[Tensor] | None = None
         self._old: list[Tensor] = []  # memory of the states of an earlier run
 
-    def restart(self, settings: Mapping[str, NDArray[np.float64]]) -> None:
-        """Go back to the time before the first step, with other settings, in the same memory."""
+    def restart(self, settings: Mapping[str, NDArray[np.float64]]) -> bool:
+        """Go back to the time before the first step, with other settings, in the same memory.
+
+        Returns:
+            Whether the CUDA graph can take the first step: not where the rule forms states from the first gradient.
+        """
         for name, kept in self._settings.items():
             kept.copy_(torch.from_numpy(settings[name])[:, None])
         for clock in self._clocks:
             clock.fill_(1.0)
+        if self._states is not None and not self._rule.rule.start:
+            for state in self._states:
+                state.zero_()
+            return True
         self._old, self._states = self._states or self._old, None
+        return False
 
     def __call__(
-        self, theta: Tensor, gradient: Tensor, factor: "float | Tensor", increment: Tensor | None = None
+        self, theta: Tensor, gradient: "Gradient", factor: "float | Tensor", increment: Tensor | None = None
     ) -> None:
         """Take one step in place; see `FusedUpdate`."""
         if self._states is None:
-            (self._states,) = self._rule.start(_part(theta, gradient), self._settings)
+            (self._states,) = self._rule.start(_part(theta, _whole(gradient)), self._settings)
             if self._old:
                 self._states = [old.copy_(state) for old, state in zip(self._old, self._states, strict=True)]
         settings = {**self._settings, "lr": self._settings["lr"] * factor}
@@ -350,6 +367,10 @@ class _TorchUpdate:
         self._settings = {name: values[at] for name, values in self._settings.items()}
         self._clocks = [clock[at] for clock in self._clocks]
         self._states = None if self._states is None else [state[at] for state in self._states]
+
+
+def _whole(gradient: "Gradient") -> Tensor:
+    return gradient if isinstance(gradient, Tensor) else torch.cat(gradient, dim=1)
 
 
 def _part(theta: Tensor, g: Tensor) -> list[dict[str, Tensor]]:
@@ -375,14 +396,14 @@ def _flat_rule(rule: Rule, blocks: Partition, compile: bool) -> tuple[TorchRule,
 
     def advance(
         theta: Tensor,
-        gradient: Tensor,
+        gradient: Gradient,
         states: list[Tensor],
         clocks: list[Tensor],
         settings: dict[str, Tensor],
         increment: Tensor | None,
     ) -> None:
         # In place within the compiled function as well: then one kernel reads and writes every array once.
-        (update,), (new,), later = flat.advance(_part(theta, gradient), [states], clocks, settings)
+        (update,), (new,), later = flat.advance(_part(theta, _whole(gradient)), [states], clocks, settings)
         if increment is not None:
             increment.copy_(update)
         theta.add_(update)
@@ -394,9 +415,15 @@ def _flat_rule(rule: Rule, blocks: Partition, compile: bool) -> tuple[TorchRule,
         return flat, advance
     fast = _compiled(advance)
 
-    def advance_compiled(theta: Tensor, gradient: Tensor, states: list[Tensor], clocks: list[Tensor],
+    def advance_compiled(theta: Tensor, gradient: Gradient, states: list[Tensor], clocks: list[Tensor],
                          settings: dict[str, Tensor], increment: Tensor | None) -> None:  # fmt: skip
-        _let_vary((theta, gradient, *states, *clocks, *settings.values()))
+        _let_vary((
+            theta,
+            *([gradient] if isinstance(gradient, Tensor) else gradient),
+            *states,
+            *clocks,
+            *settings.values(),
+        ))
         if increment is not None:
             _let_vary((increment,))
         fast(theta, gradient, states, clocks, settings, increment)
@@ -422,7 +449,8 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "torch"))
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
     # Attention has sums over the tokens of a sequence and over the coordinates of a head: up to 8 are written out.
-    return torch.compile(function, options={"unroll_reductions_threshold": 9})
+    # The parts of a gradient are read where they are, also where there are more than 8.
+    return torch.compile(function, options={"unroll_reductions_threshold": 9, "max_pointwise_cat_inputs": 64})
 
 
 def _let_vary(tensors: Iterable[Tensor]) -> None:
@@ -432,12 +460,12 @@ def _let_vary(tensors: Iterable[Tensor]) -> None:
 
 
 @cache
-def _compiled_losses() -> Callable[[Stack, Tensor], tuple[Tensor, Tensor]]:
+def _compiled_losses() -> Losses:
     """Return the compiled losses, one function for all stacks, so that stacks of the same shapes share compiled code."""
     fast = _compiled(Stack.losses)
 
-    def losses(stack: Stack, theta: Tensor) -> tuple[Tensor, Tensor]:
-        _let_vary((theta, *stack.tensors.values()))
+    def losses(stack: Stack, theta: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        _let_vary((*([theta] if isinstance(theta, Tensor) else theta), *stack.tensors.values()))
         found: tuple[Tensor, Tensor] = fast(stack, theta)
         return found
 
