@@ -261,7 +261,7 @@ class _Product(torch.autograd.Function):
         return torch.bmm(x, weight.transpose(1, 2))
 
     @staticmethod
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         return torch.bmm(d, weight), torch.bmm(d.transpose(1, 2), x)
 
@@ -271,7 +271,7 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     out, into = weight.shape[1:]
     if out * into % ALIGNED == 0:
         if torch.compiler.is_compiling() and x.is_cuda:
-            product: Tensor = _Product.apply(x, weight)
+            product: Tensor = _Product.apply(x, weight)  # type: ignore[no-untyped-call]
             return product
         return torch.bmm(x, weight.transpose(1, 2))
     x, weight = F.pad(x, (0, -into % 4)), F.pad(weight, (0, -into % 4, 0, -out % 4))
