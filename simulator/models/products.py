@@ -149,7 +149,7 @@ def kernel_product_backward(d: Tensor, x: Tensor, weight: Tensor, gelu: bool) ->
 
     d, x, weight, sizes = d.contiguous(), x.contiguous(), _matrices(weight), _sizes(x, weight)
     if gelu:
-        sizes["BN"] = min(sizes["BN"], 32)  # registers
+        sizes["BN"] = min(sizes["BN"], 32 if sizes["BI"] <= 64 else 16)  # else there are too few registers
     dx, dweight = x.new_empty(x.shape), weight.new_empty(weight.shape)
     longest = max(sizes["BI"], sizes["BO"])
     warps = 1 if longest == 16 else 2 if longest == 32 else 4

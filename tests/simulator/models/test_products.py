@@ -11,6 +11,7 @@ import torch
 from quadsim.simulator.models import MLP, Conv, Induction, Mixer, TokenMap, ToyProblem, Transformer, base, products
 from quadsim.simulator.models import transformer as transformers
 from quadsim.simulator.models.stack import Stack
+from quadsim.simulator.training.stepping import _compiled_losses
 
 SIZES = [(3, 64, 16, 48), (2, 16, 16, 10), (2, 80, 64, 16), (2, 128, 4, 8), (1, 160, 20, 6), (1, 16, 64, 64)]
 """E, N, in and out of products."""
@@ -108,16 +109,16 @@ def check_lookups(device):
 
 
 def check_gradients_by_kernels(device):
-    """On a CPU nothing is compiled: the operations are called as they are, and take the kernels."""
-    from quadsim.simulator.training.stepping import _compiled_losses
-
+    """Without code of torch's own compiler, which takes long: on a CPU the operations are called, on a GPU traced and called."""
     exact = {name: Stack.gradient(*stack_of(name))[0] for name in MODELS}
+    losses = Stack.losses
     if device == "cpu":
         base.compiled_on_gpu = transformers.compiled_on_gpu = products._has_kernels = lambda x: True
+    else:
+        losses = torch.compile(losses, backend="aot_eager", dynamic=False)
     for name, expected in exact.items():
         stack, theta = stack_of(name, torch.float32, device)
-        parts, *_ = stack.gradients(theta, Stack.losses if device == "cpu" else _compiled_losses())
-        assert distance(torch.cat(parts, dim=1), expected) < 2e-6, name
+        assert distance(torch.cat(stack.gradients(theta, losses)[0], dim=1), expected) < 2e-6, name
 
 
 CHECKS = [check_products, check_lookups, check_gradients_by_kernels]
@@ -143,6 +144,17 @@ def test_kernels_agree_under_the_interpreter():
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_kernels_agree_on_a_gpu(check):
     check("cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_compiled_gradients_agree_on_a_gpu(dtype):
+    expected = Stack.gradient(*stack_of("pre"))[0]
+    stack, theta = stack_of("pre", dtype, "cuda")
+    first, again = (torch.cat(stack.gradients(theta, _compiled_losses())[0], dim=1) for _ in range(2))
+    assert torch.equal(first, again)
+    assert distance(first, expected) < (2e-6 if dtype == torch.float32 else 1e-14)
 
 
 if __name__ == "__main__":
