@@ -75,6 +75,7 @@ _NO_LAYOUT: dict[Any, Any] = {"figure.autolayout": False, "figure.constrained_la
 
 
 _PAPER_SPACING = 1.0  # lines of a label; of these fonts a unit of Matplotlib is 1.5 font sizes
+_PAPER_SPACING_OF_FORMULAS = 1.25  # a relation sign reaches below its line
 
 
 @dataclass(frozen=True)
@@ -328,7 +329,7 @@ def _finish(figure: Figure, axes: Sequence[Axes], handles: Sequence[Any], title:
         ):
             text.set_text(balanced(text.get_text(), room, text.get_fontsize()))
             if paper:
-                text.set_linespacing(_PAPER_SPACING)
+                text.set_linespacing(_PAPER_SPACING_OF_FORMULAS if "$" in text.get_text() else _PAPER_SPACING)
     if paper:
         _label_last_row(axes)
     added = 0.0

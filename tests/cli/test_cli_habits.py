@@ -77,7 +77,14 @@ def test_what_cannot_be_meant_is_refused_in_one_line(arguments, message):
 @pytest.mark.parametrize(
     "words",
     [
-        ["--heterogeneity", "1", "10", "--optimizers", "heavy-ball:momentum=0|0.5", "adam:beta1=0|0.9,beta2=0.99|0.999"],
+        [
+            "--heterogeneity",
+            "1",
+            "10",
+            "--optimizers",
+            "heavy-ball:momentum=0|0.5",
+            "adam:beta1=0|0.9,beta2=0.99|0.999",
+        ],
         ["--heterogeneity=1,", "10", "--optimizers", "heavy-ball:momentum=0|0.5,", "adam:beta1=0|0.9,beta2=0.99|0.999"],
     ],
 )

@@ -348,7 +348,11 @@ def _by_case(config: SweepGrid, comparison: Comparison, leads: Sequence[Lead]) -
     for ahead in dict.fromkeys(lead.ahead for lead in leads):
         here = [lead for lead in leads if lead.ahead == ahead]
         names = [config.names[name] for name in ahead]
-        who = f"{_listed(names)} {'tie' if len(names) > 1 else 'is ahead'}" if names else "no optimizer reaches the tolerance"
+        who = (
+            f"{_listed(names)} {'tie' if len(names) > 1 else 'is ahead'}"
+            if names
+            else "no optimizer reaches the tolerance"
+        )
         cases = []
         for lead in here:
             best, other = _best(comparison, lead), comparison.medians.get((lead.point, lead.next), np.nan)
