@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["rates_figure", "rates_table"]
 
 _LANES, _PAPER_LANES = 0.3, 0.4  # of the height of the axis, for rates that miss
-_WORDS, _PAPER_WORDS = 1.5, 2.5  # lanes that the words of the band take: the rows of a paper are low
+_WORDS, _PAPER_WORDS = 1.8, 2.5  # lanes that the words of the band take: the rows of a paper are low
 
 
 def rates_table(results: "Results") -> pd.DataFrame:

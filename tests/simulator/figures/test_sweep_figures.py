@@ -346,9 +346,11 @@ def test_a_bound_of_one_point_alone_is_dashed_as_in_the_legend(dials):
 
 
 @pytest.mark.parametrize("style", ["quadsim", "paper"])
-def test_words_of_the_band_stand_above_the_rates_in_it(crossed, style):
+def test_words_of_the_band_stand_above_the_rates_in_it(style):
+    grid = {"seeds": 1, "steps": 300, "optimizers": tuple(RULES)[:8], "lr": (1e-4, 0.1, 1e3)}
+    results = sweep(SweepConfig(heterogeneity=(1, 10, 100), **grid), present=None)
     with chosen_style(style):
-        figure = rates_figure(crossed)
+        figure = rates_figure(results)
         with shared.drawing():
             figure.draw_without_rendering()
         for axis in figure.axes:
@@ -356,7 +358,7 @@ def test_words_of_the_band_stand_above_the_rates_in_it(crossed, style):
             low = words.get_window_extent().y0
             for line in (line for line in axis.lines if line.get_linestyle() == "None"):
                 for x, y in line.get_xydata():
-                    if y > crossed.config.steps:
+                    if y > results.config.steps:
                         height = axis.transData.transform((x, y))[1] + line.get_markersize() / 2 * figure.dpi / 72
                         assert height <= low + 1.0, line
 
