@@ -104,7 +104,7 @@ def test_the_report_of_a_sweep_says_what_was_asked_and_found(swept):
     assert str(statement(THEOREMS["gd-upper"])) in page.html
     assert "✓ holds 54 1 no step of 54 runs lies above it" in page.text
     assert (
-        "no theorem here bounds the steps of adam at every rate; of other things: adam-cycle, adam-is-sign, adam-local"
+        "no theorem here bounds the steps of adam at every rate; of other things: adam-cycle, adam-is-sign, adam-local and "
         in page.text
     )
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.sweeps.config.given import GivenProblem
-from quadsim.simulator.sweeps.results.notes import text_of_point
+from quadsim.simulator.sweeps.results.notes import text_of_value
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.config.quadratics import SweepConfig
@@ -38,7 +38,7 @@ def notes(results: "Results") -> list[str]:
         texts = list(dict.fromkeys(row["optimizer"] for row in left))
         *others, last = (config.names[text] for text in texts)
         names, verb = (f"{', '.join(others)} and {last}", "are") if others else (last, "is")
-        where = ", ".join(dict.fromkeys(text_of_point(results, row) for row in left))
+        where = ", ".join(dict.fromkeys(text_of_value(results, row) for row in left))
         where = f"on {where}" if config.is_categorical else f"at {config.axis_short} {where}"
         out.append(
             f"Steps are first crossings: at the best rate {names} {verb} above the tolerance again in the end ({where}); "
