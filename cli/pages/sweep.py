@@ -136,7 +136,7 @@ _WORDS = {
     "winner": (
         "Who needs the fewest steps at every point: {winners}.",
         "Who needs the fewest steps until {criterion}, and how many times fewer than the next one. Hatched: within 10%, or the "
-        "95% interval of the ratio holds 1.",
+        "95% interval of its ratio to another optimizer contains 1.",
     ),
 }
 """Figure to its description in words and its caption."""

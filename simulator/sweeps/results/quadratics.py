@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.sweeps.config.given import GivenProblem
@@ -33,6 +35,8 @@ def notes(results: "Results") -> list[str]:
         out.append(
             "The fused engine on a GPU does not follow means of the gap: a steps_to_mean of NaN means not recorded."
         )
+    if config.until != "first" and any(np.isfinite(row["bound_median"]) for row in best):
+        out.append("Bounds are on first crossings, and steps / bound is that of first crossings, too.")
     left = [row for row in best if row["final_gap_median"] > config.tolerance and row["reached"] >= 0.5]
     if config.until == "first" and left:
         texts = list(dict.fromkeys(row["optimizer"] for row in left))
