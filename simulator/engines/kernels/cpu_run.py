@@ -29,7 +29,7 @@ __all__ = ["kernel_source", "run"]
 
 _TABLE_BYTES = 1 << 25  # size of the table of values that depend on settings and the step alone
 _PRODUCTS_AT_ONCE = 1 << 31  # multiply-adds in one call of the kernel: a tenth of a second, so that Ctrl-C is noticed
-_DRAWN_BYTES = 1 << 25  # of samples, in one call of the kernel
+_DRAWN_BYTES = 1 << 24  # of samples, in one call of the kernel
 _PACKED_LANES = 8  # pairs of problem and setting in a packed job, see `_is_packed`
 _PACKED_BLOCK = 8  # size of a block, at most
 _PACKED_BYTES = 1 << 14  # of the matrices of a packed job: they stay in the first cache, beside errors and states
