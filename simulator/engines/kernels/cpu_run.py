@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from functools import lru_cache, partial
-from math import gcd
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -241,7 +241,7 @@ class _Run:
     def _aligned(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
         """Return an uninitialised array (by default in the run's type) that begins at a cache line: no vector spans two."""
         dtype = dtype or self._dtype
-        count, width = int(np.prod(shape)), dtype.itemsize
+        count, width = prod(shape), dtype.itemsize
         raw = np.empty(count + 64 // width, dtype=dtype)
         begin = -raw.ctypes.data % 64 // width
         return raw[begin : begin + count].reshape(shape)
