@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,9 +63,13 @@ class Hyperparameter:
             raise ValueError(
                 f"{name} must be a number or a sequence of numbers, got shape {array.shape}; give one axis."
             )
-        low, high = self.low_open, self.high_open
-        checked = [check_interval(name, x, self.low, self.high, low_open=low, high_open=high) for x in array.tolist()]
-        return np.array(checked)
+        open_ends = {"low_open": self.low_open, "high_open": self.high_open}
+        check = partial(check_interval, name, low=self.low, high=self.high, **open_ends)
+        if array.dtype.kind in "iuf" and np.isfinite(array).all():  # the ends speak for all
+            for end in (array.min(), array.max()):
+                check(end.item())
+            return array.astype(np.float64)
+        return np.array([check(x) for x in array.tolist()])
 
 
 LEARNING_RATE = Hyperparameter(np.nan, 0.0, low_open=True, meaning="learning rate")

@@ -205,7 +205,7 @@ class _Run:
             self._sampler = Sampler(problem, job.oracle, self._dtype)
         matrices = problem.hessian
         if self._sampler is not None:
-            matrices = {size: _triangular_root(problem.root(size)) for size in problem.hessian}
+            matrices = problem.triangular_roots
         self._hessian = self._aligned((problem.problems, self._products))
         for size, members in problem.layout.groups.items():
             for position, block in enumerate(members):
@@ -334,13 +334,6 @@ class _Run:
             )  # fmt: skip
 
         workers.all(call, ranges)
-
-
-def _triangular_root(root: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the upper triangular T with T T' = R R', for matrices R (..., P, P) that may be singular."""
-    # R' with its columns reversed is Q U, so that R R' = F U'U F with the reversing F, and T = F U' F.
-    upper = np.linalg.qr(np.swapaxes(root[..., ::-1, :], -1, -2), mode="r")
-    return np.ascontiguousarray(np.swapaxes(upper, -1, -2)[..., ::-1, ::-1])
 
 
 def _ranges(number: int, parts: int) -> Iterator[tuple[int, int]]:

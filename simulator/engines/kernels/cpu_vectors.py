@@ -76,19 +76,19 @@ def _call(builder: Any, name: str, kind: Vector | types.Float, *arguments: Any) 
 # Square roots.
 #
 # A processor with AVX-512 finishes a square root of 8 numbers every 25 cycles, and two fused multiply-adds of 8 every cycle. So
-# ten of these, from the processor's estimate of 1/sqrt(x), take its place. The result is the same, bit for bit:
+# ten of these, from the processor's estimate y of 1/sqrt(x), take its place. The result is the same, bit for bit:
 #
-# Let y = (1 + e)/sqrt(x) with |e| <= 2^-14. The two steps of Newton's method in g (of sqrt(x)) and h (of 1/(2 sqrt(x))) leave a
-# relative error of 1.5 (1.5 e^2)^2 < 2^-54.2 and one rounding, so that g is less than one unit in the last place (ulp) from
-# s = sqrt(x), and h has a relative error below 2^-52.4. Then d = x - g^2 is exact (Markstein 1990), and g + d h differs from s by
-# (s - g)^2 / (2 s) and |s - g| 2^-52.4 at most. It can be rounded to another number than s only if the middle m of two numbers
-# lies between them: there |s - g| is half an ulp, up to the difference itself, which is below 2^-52.9 ulp. With s, m = M + 1/2
-# and X = s^2 in units of the ulp and its square, |s - m| = |X - M (M + 1) - 1/4| / (s + m). X is a multiple of 2^52, s + m > 2^53
-# and M (M + 1) is even, so that M (M + 1) = X or X - 2 or X + 2 there. Modulo 2^52 these equations have few solutions;
-# tests/simulator/engines/kernels/test_cpu_vectors.py finds all of them and takes their roots.
+# Let eta = 2^-53, s = sqrt(x) and y = (1 + e)/s with |e| <= 2^-14. Newton's method finds g of s, and h of 1/(2 s). The rounding
+# of x y lets the two differ by eta, and those of the first step by 2 eta more, of which the second step leaves half. With its own
+# rounding and the error of the method, 1.5 (1.5 e^2)^2 < 0.5 eta, both have a relative error below 3 eta. The last two operations
+# take g + d h with d = x - g^2, which differs from s by at most |s - g| (|s - g| / (2 s) + 4 eta) < 17 eta s eta, and round it.
+# So another number than the one nearest to s is found only if the middle m of two numbers is that near to s. In units of the
+# last place (2 eta for s in [1, 2)), with m = M + 1/2 and X = s^2, the distance is |X - M (M + 1) - 1/4| / (s + m). X is a
+# multiple of 2^52, and s + m < 2^54: X - M (M + 1) is even, and at most 34. There are 50 such x in [1, 4), all of which
+# tests/simulator/engines/test_square_roots.py finds and takes.
 #
-# This needs numbers whose square, and the error of it, are normal: x in [2^-511, 2^513), where the bits 62 and 61 differ. Where a
-# lane has another number (0, infinity, NaN, denormal numbers), the processor's square root is taken.
+# This needs products that are normal numbers: x in [2^-511, 2^513), where the bits 62 and 61 differ. Where a lane has another
+# number (0, infinity, NaN, a denormal number), all lanes of the vector take the processor's square root.
 
 _WIDE = 8  # float64 numbers in a vector of AVX-512
 

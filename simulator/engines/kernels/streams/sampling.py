@@ -1,7 +1,7 @@
 """Draw the samples of a stream for the fused engine, x = R z with z ~ N(0, I) and the labels' errors, in one compiled function.
 
 Both are divided by the square root of the batch: of these, the gradient is the sum of the residuals times x (`cpu_source`).
-R = V sqrt(lambda) of every block, as in `BlockQuadratic.root`. The settings of a problem share its samples, so that
+R = V sqrt(lambda) of every block, as in `BlockQuadratic.roots`. The settings of a problem share its samples, so that
 turning them costs little where there are several settings.
 
 The counters and the uniform numbers are those of `support.draws`, bit for bit. Their logarithm, sine and cosine are evaluated
@@ -85,7 +85,7 @@ def _padded_roots(problem: BlockQuadratic) -> NDArray[np.float64]:
     """Return R' of every block, one after the other, (M, numbers): its rows are filled up with 0 to whole vectors."""
     every: dict[int, NDArray[np.float64]] = {}
     for size, members in problem.layout.groups.items():
-        turned = np.pad(np.swapaxes(problem.root(size), -1, -2), ((0, 0), (0, 0), (0, 0), (0, -size % _AT_ONCE)))
+        turned = np.pad(np.swapaxes(problem.roots[size], -1, -2), ((0, 0), (0, 0), (0, 0), (0, -size % _AT_ONCE)))
         every |= {int(block): turned[:, at].reshape(problem.problems, -1) for at, block in enumerate(members)}
     return np.concatenate([every[block] for block in range(len(every))], axis=1)
 
