@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,8 +63,11 @@ class Hyperparameter:
             raise ValueError(
                 f"{name} must be a number or a sequence of numbers, got shape {array.shape}; give one axis."
             )
-        open_ends = {"low_open": self.low_open, "high_open": self.high_open}
-        check = partial(check_interval, name, low=self.low, high=self.high, **open_ends)
+
+        def check(value: Any) -> float:
+            ends = self.low, self.high
+            return check_interval(name, value, *ends, low_open=self.low_open, high_open=self.high_open)
+
         if array.dtype.kind in "iuf" and np.isfinite(array).all():  # the ends speak for all
             for end in (array.min(), array.max()):
                 check(end.item())
