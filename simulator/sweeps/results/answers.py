@@ -140,8 +140,9 @@ class _Growth:
         text += _interval(self.ratio)
         if self.whole:
             return text
-        where = "on some cases" if config.is_categorical else "beyond"
-        return f"{text}, which does not reach the tolerance within {config.steps} steps {where}"
+        if config.is_categorical:
+            return f"{text}; on some cases it does not reach the tolerance within {config.steps} steps"
+        return f"{text}, which does not reach the tolerance within {config.steps} steps beyond"
 
 
 def _growth(config: SweepGrid, group: Group, name: str) -> _Growth | None:

@@ -320,3 +320,15 @@ def test_words_call_every_comparison_uncertain_that_is():
     assert "Momentum alone: signum needs 1.2x more steps than signsgd at 1 and at 9" in found[-2]
     assert "not certain (the 95% interval contains 1): " in found[-1]
     assert "signsgd over signum at 1 and 9" in found[-1]
+
+
+def test_words_on_cases_where_the_tolerance_is_not_reached_name_who_does_not():
+    cases, steps = ("homogeneous", "cnn-like", "heterogeneous"), (10.0, 80.0, np.inf)
+    config = SweepConfig(case=cases, optimizers=("gd",), seeds=8, steps=1000)
+    rows = [
+        {"point": p, "case": cases[p], "optimizer": "gd", "steps_median": steps[p], "reached": 1.0} for p in range(3)
+    ]
+    comparison = Comparison(rows, "case", 8, 1000, lambda key: np.full(4000, steps[key[0]]))
+    told = answer(config, [Group("", comparison)])[0]
+    assert told.startswith("Steps differ most for gd, 8.0x more on cnn-like than on homogeneous")
+    assert told.endswith("; on some cases it does not reach the tolerance within 1000 steps.")
