@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from quadsim.simulator.figures.marks import mark_end, optimizer_handles, problems_text
 from quadsim.simulator.figures.palette import optimizer_styles
-from quadsim.simulator.figures.panels import figure_from, finish, panels, parts_of, point_title
+from quadsim.simulator.figures.panels import columns_of, figure_from, finish, panels, parts_of, point_title
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.sweeps.config.toy_models import ModelSweepConfig
 
@@ -78,8 +78,7 @@ def loss_figure(results: "Results", table: pd.DataFrame) -> Figure:
         for p in range(len(config.points))
         for words, _ in parts_of(config)
     ]
-    parts = len(parts_of(config))
-    figure, axes = panels(len(titles), parts if parts > 1 else None)
+    figure, axes = panels(len(titles), columns_of(results))
     for axis, title in zip(axes, titles, strict=True):
         rows = table[table["panel"] == title]
         for text, own in rows.groupby("optimizer", sort=False):

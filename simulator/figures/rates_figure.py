@@ -20,7 +20,7 @@ from quadsim.simulator.figures.marks import (
     steps_label,
 )
 from quadsim.simulator.figures.palette import optimizer_styles
-from quadsim.simulator.figures.panels import figure_from, finish, panels, parts_of
+from quadsim.simulator.figures.panels import columns_of, figure_from, finish, panels, parts_of
 from quadsim.simulator.figures.style import current_style
 from quadsim.simulator.sweeps.config.grid import value_text
 
@@ -77,8 +77,7 @@ def rates_figure(results: "Results", table: pd.DataFrame) -> Figure:
     """
     config, styles = results.config, optimizer_styles(results.config.optimizers)
     groups = [rows for _, rows in table.groupby("panel", sort=False)]
-    parts = len(parts_of(config))
-    figure, axes = panels(len(groups), parts if parts > 1 else None)
+    figure, axes = panels(len(groups), columns_of(results))
     steps = table["steps_median"].to_numpy()
     lanes, words = (_PAPER_LANES, _PAPER_WORDS) if current_style() == "paper" else (_LANES, _WORDS)
     _, top = missed_band(config.steps, float(np.min(steps, initial=config.steps, where=steps > 0.0)), lanes)

@@ -28,6 +28,7 @@ from quadsim.simulator.figures.marks import (
 from quadsim.simulator.figures.palette import optimizer_styles
 from quadsim.simulator.figures.panels import (
     SweepFigure,
+    columns_of,
     figure_from,
     finish,
     panels,
@@ -325,8 +326,7 @@ def gap_figure(results: "Results", table: pd.DataFrame) -> Figure:
     config, value = results.config, family_of(results.config).value
     styles = optimizer_styles(config.optimizers)
     groups = [rows for _, rows in table.groupby("panel", sort=False)]
-    parts = len(parts_of(config))
-    figure, axes = panels(len(groups), parts if parts > 1 else None)
+    figure, axes = panels(len(groups), columns_of(results))
     bottom, bounded = config.tolerance * _BELOW_TOLERANCE, False
     for axis, rows in zip(axes, groups, strict=True):
         axis.axhline(config.tolerance, color="0.35", linewidth=1.0, linestyle=":")

@@ -387,3 +387,19 @@ def test_learning_curves_mark_the_steps_until_the_target():
         end = own[["step", "median"]].iloc[-1]
         np.testing.assert_array_equal(mark, [medians[text], 0.1] if text == "adam" else end)
     assert axis.get_xlim()[1] >= medians["adam"]
+
+
+@pytest.mark.parametrize(
+    ("dials", "columns"),
+    [
+        ({"heterogeneity": (1, 10), "batch": (1, 8, 64, "full")}, 4),
+        ({"heterogeneity": (1, 3, 10), "condition_number": (20, 50)}, 3),
+        ({"heterogeneity": (1, 2, 3, 4, 5), "condition_number": (20, 50)}, 3),  # too many for one row: as many as fit
+        ({"heterogeneity": (1, 10)}, 2),
+    ],
+)
+def test_a_row_of_panels_is_one_value_of_the_other_dials(tmp_path, dials, columns):
+    config = SweepConfig(**dials, blocks=(2,), block_size=(2,), optimizers=("gd",), seeds=2, steps=20, lr=(0.1,))
+    results = sweep(config, out=tmp_path / "s", present=None)
+    for draw in (gap_figure, rates_figure):
+        assert draw(results).axes[0].get_subplotspec().get_gridspec().ncols == columns
