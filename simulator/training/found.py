@@ -18,7 +18,6 @@ class Found:
     """The results of E instances so far. The first axis of a pair is (unweighted loss, optimised loss).
 
     Attributes:
-        losses: losses at recorded steps, (2, E, R); NaN where not reached yet.
         hit: first step with a loss within the tolerance, (2, E); `inf` if there is none.
         diverged: first step with a loss above the limit of divergence or NaN, (E,); `inf` if there is none.
         stopped: last step that the instance ran, (E,).
@@ -41,6 +40,7 @@ class Found:
 
     @cached_property
     def losses(self) -> NDArray[np.float64]:
+        """Losses at recorded steps, (2, E, R); NaN where not reached yet."""
         # Made when the first losses arrive: on a GPU, the first steps run while this memory is filled.
         return np.full((2, self.stopped.size, self._job.record.size), np.nan)
 

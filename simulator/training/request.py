@@ -69,6 +69,7 @@ class Request:
 
     @property
     def target(self) -> float:
+        """The loss at which a run has converged."""
         return self.tolerance * self.problem.guess_loss
 
     @property
@@ -223,4 +224,5 @@ def _check_memory(
 
 
 def most_at_once(problem: ToyProblem) -> int:
+    """Return how many instances go together in a chunk on a CPU, at most."""
     return max(1, TOKENS_AT_ONCE // problem.tokens_per_step)

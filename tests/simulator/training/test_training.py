@@ -12,6 +12,7 @@ from quadsim.cli.bench.modules import train_modules
 from quadsim.simulator import RULES, Schedule, ToyProblem, TrainingRun, grid, train
 from quadsim.simulator.models import MLP, Conv, Digits, Induction, Mixer, ModularAddition, TokenMap, Transformer
 from quadsim.simulator.runs.training_run import DIVERGED_ABOVE
+from quadsim.simulator.training import found as results
 from quadsim.simulator.training import loop as training
 from quadsim.simulator.training import request
 
@@ -494,7 +495,7 @@ def test_either_loss_alone_can_diverge(monkeypatch):
     above = 1.0 + (rises.max() - 1.0) / 2
     assert above > 1.001
     assert (calm.loss_weighted <= calm.loss_weighted[:, :, :1]).all()
-    monkeypatch.setattr(training, "DIVERGED_ABOVE", above)
+    monkeypatch.setattr(results, "DIVERGED_ABOVE", above)
     found = full(problem, "gd", 20, **options)
     lost = np.max(rises, axis=2) > above
     assert lost.any()
