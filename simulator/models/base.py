@@ -243,7 +243,8 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     out, into = weight.shape[1:]
     if out * into % ALIGNED == 0:
         if compiled_on_gpu(x):
-            return product(x, weight)
+            y: Tensor = product(x, weight)
+            return y
         return torch.bmm(x, weight.transpose(1, 2))
     x, weight = F.pad(x, (0, -into % 4)), F.pad(weight, (0, -into % 4, 0, -out % 4))
     return torch.bmm(x, weight.transpose(1, 2))[..., :out].contiguous()
@@ -253,7 +254,8 @@ def network(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Return the result (E, N, out) of a GELU network of one hidden layer, with matrices (E, hidden, in), (E, out, hidden)."""
     hidden = linear(x, first)
     if compiled_on_gpu(x) and takes_gelu(hidden, second):
-        return product(hidden, second, True)
+        y: Tensor = product(hidden, second, True)
+        return y
     return linear(F.gelu(hidden), second)
 
 

@@ -523,7 +523,7 @@ def instances_that_fit(problem: ToyProblem, dtype: torch.dtype, device: str, sta
     with torch.cuda.device(device):
         if (dtype, device) not in measured:
             torch.cuda.empty_cache()
-            torch.cuda.current_blas_handle()  # comes with memory of its own
+            torch.cuda.current_blas_handle()  # type: ignore[no-untyped-call]  # comes with memory of its own
             before = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
             stack = problem.stack(np.arange(_PROBED) % problem.problems, dtype, device)
