@@ -260,19 +260,24 @@ def network(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 
 def normalise(x: Tensor, gain: Tensor) -> Tensor:
-    """Return the layer norm over the width, with a gain (E, width) and no bias; epsilon is torch's default."""
+    """Return the layer norm over the width, with a gain (E, width) and no bias; epsilon is torch's default.
+
+    A row whose squares overflow is NaN, so that the run diverges: 0, which is a number over infinity, would be a guess.
+    """
     if not x.is_cuda or torch.compiler.is_compiling():
-        return F.layer_norm(x, x.shape[-1:]) * gain[:, None]
+        squares = x.detach().square().sum(dim=-1, keepdim=True)
+        return (F.layer_norm(x, x.shape[-1:]) + 0.0 * squares) * gain[:, None]
     # Torch's own kernel there is made for rows of thousands: on rows of 16 it took half of a step.
     centred = x - x.mean(dim=-1, keepdim=True)
-    return centred * torch.rsqrt((centred * centred).mean(dim=-1, keepdim=True) + 1e-5) * gain[:, None]
+    variance = (centred * centred).mean(dim=-1, keepdim=True)
+    return centred * (torch.rsqrt(variance + 1e-5) + 0.0 * variance) * gain[:, None]
 
 
 def normalise_batch(x: Tensor, gain: Tensor, counted: Tensor) -> Tensor:
     """Return the batch norm of every channel, with a gain (E, width) and no bias; epsilon is torch's default.
 
     Mean and (biased) variance are those of the batch, at every evaluation: there are no running means, so that the loss is a
-    function of parameters and data alone.
+    function of parameters and data alone. A channel whose squares overflow is NaN, as in `normalise`.
 
     Args:
         x: activations, (E, B T, width).
@@ -283,7 +288,7 @@ def normalise_batch(x: Tensor, gain: Tensor, counted: Tensor) -> Tensor:
     shares = (shares / (x.shape[1] // counted.shape[1]))[:, :, None]
     centred = x - (x * shares).sum(dim=1, keepdim=True)
     variance = (centred * centred * shares).sum(dim=1, keepdim=True)
-    return centred * torch.rsqrt(variance + 1e-5) * gain[:, None]
+    return centred * (torch.rsqrt(variance + 1e-5) + 0.0 * variance) * gain[:, None]
 
 
 def read(x: Tensor, weights: Weights, shape: DataShape) -> Tensor:

@@ -123,6 +123,21 @@ def test_squares_that_overflow_in_a_norm_diverge(one_lane_less):
     assert all(bool(torch.isnan(each).all()) for each in losses)
 
 
+OVERFLOWING = {
+    "pre": (Transformer(width=8, layers=1), PAIRS, 1e6),
+    "batch": (Conv(width=8, layers=2, norm="batch"), Digits(patch=4, sequences=9, batch=None), 1e9),
+}
+
+
+@pytest.mark.parametrize("norm", OVERFLOWING)
+def test_squares_that_overflow_in_a_norm_of_the_stack_diverge(norm):
+    """Activations are numbers whose squares are none: divided by the root of infinity they would be 0, the logits of a guess."""
+    model, task, size = OVERFLOWING[norm]
+    stack = ToyProblem.generate(model, task, problems=2, seed=3).stack(dtype=torch.float32)
+    losses = stack.losses(size * stack.start().sign())
+    assert all(bool(torch.isnan(each).all()) for each in losses)
+
+
 def test_shares_that_vanish_give_no_gradient(one_lane_less):
     problem = problem_of("relu")
     stack = problem.stack(dtype=torch.float32)

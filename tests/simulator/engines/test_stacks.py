@@ -194,6 +194,20 @@ def test_mini_batches_schedules_and_dials_train_alike(fused_on_a_cpu):
         check_trajectory(scaled, "adam")
 
 
+def check_overflow(**options):
+    """Squares that overflow in a layer norm are a divergence in both engines, not the loss of a guess."""
+    problem = ToyProblem.generate(Transformer(width=8, layers=1), PAIRS, problems=2, seed=3)
+    for engine in ("fused", "stack"):
+        found = train(problem, "signsgd", lr=1e6, steps=3, engine=engine, **options)
+        assert found.engine == engine
+        assert (found.status == "diverged").all()
+
+
+@needs_compiler
+def test_squares_that_overflow_diverge(fused_on_a_cpu):
+    check_overflow()
+
+
 @needs_compiler
 def test_runs_end_where_those_of_the_stack_end(fused_on_a_cpu):
     """Instances that have finished leave the launches, and the losses after their end do not count."""
@@ -334,6 +348,17 @@ def test_trajectories_on_a_gpu(rule):
     # gradient stays the divisor, and with a usual rate every run diverges, in float64 as well.
     options = {"adagrad": {"factor": 100.0}, "adam-frozen": {"lr": [1e-7, 1e-6]}}.get(rule, {})
     check_trajectory(problem, rule, device="cuda", **options)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("options", [{}, {"compile": True}])
+def test_squares_that_overflow_diverge_on_a_gpu(options):
+    if options:
+        problem = ToyProblem.generate(Transformer(width=8, layers=1), PAIRS, problems=2, seed=3)
+        found = train(problem, "signsgd", lr=1e6, steps=3, engine="stack", device="cuda", **options)
+        assert (found.status == "diverged").all()
+    else:
+        check_overflow(device="cuda")
 
 
 @pytest.mark.gpu

@@ -13,7 +13,8 @@ DEVICE void norm(const float (&x)[ROWS_EACH][OWN], float (&normed)[ROWS_EACH][OW
             normed[r][i] = x[r][i] - mean;
             square = fmaf(normed[r][i], normed[r][i], square);
         }
-        factor[r] = rsqrtf(sum_of_lanes(square) * (1.0f / WIDTH) + 1e-5f);
+        square = sum_of_lanes(square);
+        factor[r] = rsqrtf(square * (1.0f / WIDTH) + 1e-5f) + (square - square);  // squares that overflow: NaN, a divergence
         EACH_OWN normed[r][i] *= factor[r];
     }
 }
