@@ -71,6 +71,43 @@ def test_every_command_is_there(site):
         assert re.search(rf"<h2[^>]*><code>quadsim {command.name}</code>", site["command-line"]), command.name
 
 
+def test_the_help_is_whole(site):
+    """Summaries are not cut to a terminal's width, and what stands between angle brackets is no tag."""
+    from quadsim.cli.app import app
+
+    page = site["command-line"]
+    entries = re.findall(r'<li><a href="#quadsim-\w+">.*</li>', page)
+    assert len(entries) == len(app.registered_commands)
+    assert [entry for entry in entries if "..." in entry] == []
+    assert "[runs/sweep-<hash of the configuration>]" in html.unescape(page)
+
+
+def test_what_a_function_returns_is_one_text(site):
+    """A colon in its first line would turn the words before it into a type."""
+    found = []
+    for page, text in site.items():
+        for returned in re.findall(
+            r'<span class="doc-section-title">Returns:</span></p>\s*<ul>(.*?)</ul>', text, re.DOTALL
+        ):
+            named = re.search(r"<code>(.*?)</code>\s*\N{EN DASH}", returned, re.DOTALL)
+            words = html.unescape(re.sub(r"<[^>]+>", "", named[1])) if named else ""
+            if "`" in words or (" " in words and not re.search(r"[\[|]", words)):
+                found.append(f"{page}: {words}")
+    assert found == []
+
+
+def test_a_docstring_links_the_section_of_theory_that_it_names(site):
+    assert '<a href="../../theory/#9-preconditioned-steps-as-they-are-run">theory, section 9</a>' in site["api/theory"]
+    assert [page for page, text in site.items() if re.search(r"theory\.md section \d", text)] == []
+
+
+def test_names_of_modules_break_after_a_dot_and_figures_lead_to_themselves(site):
+    assert ">quadsim.<wbr>simulator.<wbr>problems.<wbr>quadratic<" in site["api/problems"]
+    assert re.search(
+        r'<a href="../streams-transformer.png"><img [^>]*src="../streams-transformer.png"', site["streams"]
+    )
+
+
 def test_the_home_page_has_the_question_the_picture_and_two_commands(site, built):
     home = site["."]
     assert re.search(r"<h1[^>]*>When and why do sign-based and adaptive optimizers beat gradient descent\?", home)
@@ -133,8 +170,10 @@ def test_every_link_of_the_site_leads_somewhere(site, built):
 
 def test_formulas_are_typeset(site):
     assert [page for page, text in site.items() if 'class="arithmatex"' in text] == []
-    for page in ("ideas", "theorems", "optimizers", "glossary", "notebooks/1-the-question"):
+    for page in ("ideas", "theorems", "theory", "optimizers", "glossary", "notebooks/1-the-question"):
         assert site[page].count("<math") > 3, page
+    article = site["theory"].partition("<article")[2].partition("</article")[0]
+    assert "$" not in article, "a formula in a table has no bar that ends its cell"
 
 
 def test_words_of_theorems_and_optimizers_are_shown_as_they_are(site):
@@ -324,8 +363,13 @@ def test_the_picture_of_the_home_page_moves(browser, address):
 def test_the_search_finds(browser, address, words, page):
     opened = browser.new_page(viewport={"width": 1400, "height": 900})
     opened.goto(address + "tutorial/")
-    opened.locator("input.md-search__input").fill(words)
-    opened.locator(".md-search-result__item a").first.wait_for()
-    found = opened.locator(".md-search-result__item a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    field, links = opened.locator("input.md-search__input"), opened.locator(".md-search-result__item a")
+    field.fill(words)
+    for _ in range(120):  # the theme asks at a key, and hears none before its index is ready
+        field.press("End")
+        opened.wait_for_timeout(250)
+        if links.count():
+            break
+    found = links.evaluate_all("all => all.map(one => one.getAttribute('href'))")
     assert any(f"/{page}/" in one for one in found[:12]) if page else found, found[:12]
     opened.close()

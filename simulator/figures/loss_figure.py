@@ -24,8 +24,8 @@ def loss_table(results: "Results") -> pd.DataFrame:
     """What the figure of learning curves shows.
 
     Returns:
-        A row per panel, optimizer and step that is drawn: panel, optimizer, step, median, q10 and q90 of the unweighted loss over
-        ln(classes), over the seeds, and optimised_median of the optimised loss.
+        A row per panel, optimizer and step that is drawn, with panel, optimizer, step, median, q10 and q90 of the unweighted loss
+        over ln(classes), over the seeds, and optimised_median of the optimised loss.
 
     Raises:
         ValueError: results without curves.

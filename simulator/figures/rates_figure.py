@@ -35,9 +35,9 @@ def rates_table(results: "Results") -> pd.DataFrame:
     """What the figure of rates shows: every rate that was tried with the setting that is best at the point.
 
     Returns:
-        A row per panel, optimizer and rate: panel, the dials, optimizer, setting, lr, steps_median (`inf`: not within the length
-        of the runs), reached and diverged (fractions of the runs), end (whether the rate is the smallest or the largest that was
-        tried) and best.
+        A row per panel, optimizer and rate, with panel, the dials, optimizer, setting, lr, steps_median (`inf`: not within the
+        length of the runs), reached and diverged (fractions of the runs), end (whether the rate is the smallest or the largest
+        that was tried) and best.
     """
     config, best = results.config, results.best.set_index(["point", "optimizer"])
     rates = {
