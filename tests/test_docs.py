@@ -176,6 +176,21 @@ def test_formulas_are_typeset(site):
     assert "$" not in article, "a formula in a table has no bar that ends its cell"
 
 
+@pytest.mark.parametrize(
+    ("latex", "pieces"),
+    [
+        ("x", ["(x)."]),
+        ("(1 + \\beta - \\alpha x^2)^2 - 4 \\beta = |q - r|_1 + q^{-1}", ["((1+β−αx2)2−", "4β=", "|q−r|1+", "q−1)."]),
+    ],
+)
+def test_a_long_formula_breaks_after_its_operators_and_keeps_what_stands_beside_it(latex, pieces):
+    text = f'<p>as (<span class="arithmatex">\\({latex}\\)</span>). So</p>'
+    shown = hook_named("formulas").on_page_content(text)
+    assert [
+        html.unescape(re.sub(r"<[^>]+>", "", one)) for one in re.findall(r'<span class="whole">.*?</span>', shown)
+    ] == pieces
+
+
 def test_words_of_theorems_and_optimizers_are_shown_as_they_are(site):
     """Nothing that hides a sign from Markdown is left on the page."""
     for page, words in (("theorems", "0 < lr L < 2"), ("optimizers", "Gradient descent.")):
@@ -329,7 +344,7 @@ def test_pages_fit_and_ask_for_nothing_elsewhere(browser, address, width):
         page.on("console", lambda message, said=said: said.append(message.text))
         page.on("pageerror", lambda error, said=said: said.append(str(error)))
         page.on("request", lambda r, said=said: None if r.url.startswith((address, "data:")) else said.append(r.url))
-        for name in ("", "tutorial/", "gallery/", "theorems/", "api/problems/", "command-line/", "streams/"):
+        for name in ("", "tutorial/", "gallery/", "theorems/", "api/problems/", "command-line/", "streams/", "theory/"):
             page.goto(address + name)
             page.evaluate("document.querySelectorAll('details').forEach((folded) => folded.open = true)")
             page.wait_for_timeout(100)

@@ -28,7 +28,7 @@ def _sections() -> dict[str, str]:
 
 
 def on_page_content(content: str, page: Any, **_: Any) -> str:
-    """Link every figure to its file, and "docs/theory.md section 2" (so docstrings and theorems name a source) to that section."""
+    """Link every figure to its file, and "docs/theory.md section 2" (so docstrings name a source) to that section."""
     content = _FIGURE.sub(r'<p><a href="\2">\1</a></p>', content)
     if page.file.src_uri == "theory.md":
         return content
