@@ -143,6 +143,14 @@ def test_sliders_that_need_a_kernel_leave_no_text_on_the_page():
     assert hook_named("notebooks")._output(output, "name", {}) == ""
 
 
+def test_printed_sentences_are_wrapped_and_tables_are_not():
+    printed = {
+        text: hook_named("notebooks")._output(nbformat.v4.new_output("stream", text=text), "name", {})
+        for text in ("a  b\n1  2", "From 1 to 100 " * 9)
+    }
+    assert [shown.partition("\n")[0] for shown in printed.values()] == ["```text", "```{ .text .wrapped }"]
+
+
 def targets(text):
     """The local targets of a page: links, pictures, scripts, frames."""
     for value in re.findall(r'(?:href|src)="?([^"\s>]+)', re.sub(r"<(pre|code).*?</\1>", "", text, flags=re.DOTALL)):
