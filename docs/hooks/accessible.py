@@ -14,7 +14,7 @@ from markdown.extensions.toc import slugify
 _SEARCH = '<div class="md-search" data-md-component="search" role="dialog"'
 _CODE = re.compile(r"<code>.*?</code>", re.DOTALL)
 _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
-_DOTTED = re.compile(r"(?<=<code>)[\w.]+|(?<=<span class=\"doc doc-object-name doc-module-name\">)[\w.]+")
+_DOTTED = re.compile(r"(?<=>)quadsim(?:\.\w+)+(?=[<(])")  # a file name such as table.json stays whole
 _FIGURE = re.compile(r'<p>(<img [^>]*?src="([^"]+)"[^>]*>)</p>')
 _SECTION = re.compile(r"docs/theory\.md section (\d+)")
 
@@ -42,4 +42,4 @@ def on_post_page(output: str, **_: Any) -> str:
     """Name the dialog of the search, mark every option in a text (assets/site.css keeps it on one line), and let names break."""
     output = output.replace(_SEARCH, f'{_SEARCH} aria-label="Search"')
     output = _CODE.sub(lambda code: _OPTION.sub(r'<span class="option">\g<0></span>', code[0]), output)
-    return _DOTTED.sub(lambda name: re.sub(r"(?<=[a-zA-Z_])\.(?=[a-zA-Z_])", ".<wbr>", name[0]), output)
+    return _DOTTED.sub(lambda name: name[0].replace(".", ".<wbr>"), output)
