@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*(?:=[\w,-]*\w)?")
 _MARK = re.compile(r"^\{\{ (\w+) \}\}$", re.MULTILINE)
 _EXPLORE = ("gd", "adam")
+_WIDE = 85  # characters of a formula that a wide page has no room for
 _SIDE = {"upper": "Upper bound", "lower": "Lower bound", "equal": "Equality"}
 
 
@@ -109,9 +110,27 @@ def _theorem(theorem: Any) -> str:
     }
     rows = [f"- **{name}:** {_cell(text) if name != 'Proof' else text}" for name, text in facts.items()]
     kind = f"*{_SIDE[theorem.direction]}, {theorem.kind}.*"
-    # A line each for what is assumed, what is claimed and what is meant: one line for all hides the claim beyond the edge.
-    lines = re.split(r",\\quad |(?<=\\Rightarrow)\\ ", theorem.statement)
-    return "\n\n".join((f"## {theorem.name}", kind, *(f"$${line}$$" for line in lines), "\n".join(rows)))
+    return "\n\n".join((
+        f"## {theorem.name}",
+        kind,
+        *(f"$${line}$$" for line in _lines(theorem.statement)),
+        "\n".join(rows),
+    ))
+
+
+def _lines(statement: str) -> list[str]:
+    """Return a line each for what is assumed, claimed and meant: one line for all hides the claim beyond the edge."""
+    lines: list[str] = []
+    for line in re.split(r",\\quad |(?<=\\Rightarrow)\\ ", statement):
+        is_open = False  # within brackets
+        shown = re.sub(r"\\[a-zA-Z]+|[{}_^]", "", line)
+        for part in re.split(r"(?<=,)\\ ", line) if len(shown) > _WIDE else [line]:
+            if is_open:
+                lines[-1] += rf"\ {part}"
+            else:
+                lines.append(part)
+            is_open = any(lines[-1].count(left) != lines[-1].count(right) for left, right in ("{}", "()", "[]"))
+    return lines
 
 
 def _cell(text: str) -> str:
