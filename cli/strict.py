@@ -55,6 +55,30 @@ def _refuse_twice(command: Any, context: Any, args: list[str]) -> None:
             raise typer.Exit(2)
 
 
+def _one_list(command: Any, context: Any, args: list[str]) -> list[str]:
+    """Join words that follow the value of an option of a list: `--optimizers gd adam` as `--optimizers gd,adam`.
+
+    Only where a command takes no arguments, so that these words can be nothing else.
+    """
+    parameters = command.get_params(context)
+    if any(parameter.param_type_name == "argument" for parameter in parameters):
+        return args
+    lists = {name for parameter in parameters if parameter.metavar == "LIST" for name in parameter.opts}
+    out: list[str] = []
+    is_open = is_value = False  # whether a further word belongs to a list, and whether it begins it
+    for word in args:
+        if is_value:
+            out.append(word)
+            is_open, is_value = True, False
+        elif is_open and word and not word.startswith("-"):
+            out[-1] = f"{out[-1].rstrip(',')},{word}"
+        else:
+            out.append(word)
+            is_value = word in lists
+            is_open = word.partition("=")[0] in lists and not is_value
+    return out
+
+
 def _read_plainly(parameters: list[Any]) -> list[Any]:
     """Have options of text read without pydantic, whose import and validators take a tenth of a second."""
     for parameter in parameters:
@@ -101,7 +125,8 @@ class StrictCommand(TyperCommand):
             return super().make_context(info_name, args, parent, **extra)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Do the same as typer, after a check for options that are given twice."""
+        """Do the same as typer, with lists in several words, after a check for options that are given twice."""
+        args = _one_list(self, ctx, args)
         _refuse_twice(self, ctx, args)
         return super().parse_args(ctx, args)
 

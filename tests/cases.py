@@ -36,6 +36,10 @@ BAD_SWEEPS: list[tuple[list[str], str]] = [
     (["--optimizers", "adam:beta3=0"], r"hyperparameter of adam must be one of .* did you mean 'beta[12]'\?"),
     (["--optimizers", "adam:beta1=1"], r"beta1 must be a number in \[0, 1\), got 1"),
     (["--optimizers", "adam:beta1"], r"optimizer must be NAME or NAME:key=value, got 'adam:beta1'"),
+    (
+        ["--optimizers", "adam:beta1=0|0.5:beta1=0.9"],
+        r"optimizer must have every option once, got beta1 twice in 'adam:beta1=0:beta1=0.9'; leave one out",
+    ),
     (["--optimizers", "adam:lr=1"], r"lr must be given for all optimizers alike"),
     (["--optimizers", "gd:beta1=0"], r"hyperparameter of gd must not be given, as there is none, got 'beta1'"),
     (["--optimizers", "gd|adam"], r"optimizer must be NAME:key=value\|value, got 'gd\|adam'; put a comma"),

@@ -150,13 +150,12 @@ def _inspect(
         run = run | {"seeds": "1" if many else "3"}
     problem = _problem(asked, check_count("seeds", number(run["seeds"])), seed)
     folder = _folder(out, asked | run)
+    _check(problem, run)
     if run["curvature"] and not quiet:
         _state_columns(problem)
     began = time.perf_counter()
     local = along = None
     if run["optimizer"] is None:
-        if run["lr"] is not None or run["at"] is not None:
-            raise ValueError("--lr and --at must come with an optimizer, got none; add --optimizer, as gd.")
         with _columns_bar(problem, quiet=quiet or not run["curvature"]) as progress:
             found = inspect_model(problem, run["partition"], curvature=run["curvature"], progress=progress)
     else:
@@ -174,6 +173,32 @@ def _inspect(
         print_json(document)
     else:
         print_inspection(found, local, folder, quiet=quiet, along=along)
+
+
+def _check(problem: "ToyProblem", run: dict[str, Any]) -> None:
+    """Check what the library checks again once it trains: here before anything is said or begun.
+
+    Raises:
+        ValueError: an unknown partition or optimizer, a value out of range, or options that need others.
+    """
+    from quadsim.simulator.rules.optimizer import OptimizerSpec
+    from quadsim.simulator.rules.rule import LEARNING_RATE
+    from quadsim.simulator.support.checks import check_count
+
+    problem.partition(run["partition"])
+    lr, at = run["lr"], run["at"]
+    if run["optimizer"] is None:
+        if lr is not None or at is not None:
+            raise ValueError("--lr and --at must come with an optimizer, got none; add --optimizer, as gd.")
+        return
+    if lr is None or at is None:
+        raise ValueError(
+            "optimizer must come with a learning rate and the steps to inspect, got none; add --lr and --at."
+        )
+    OptimizerSpec.parse(run["optimizer"])
+    LEARNING_RATE.check("lr", number(lr))
+    for step in comma_list(at, number):
+        check_count("at", step, 0)
 
 
 def _state_columns(problem: "ToyProblem") -> None:
@@ -197,10 +222,6 @@ def _along_training(problem: "ToyProblem", run: dict[str, Any], *, quiet: bool) 
     from quadsim.simulator.curvature.inspection import inspect_trained
     from quadsim.theory.local import local_steps
 
-    if run["lr"] is None or run["at"] is None:
-        raise ValueError(
-            "optimizer must come with a learning rate and the steps to inspect, got none; add --lr and --at."
-        )
     partition, curvature = run["partition"], run["curvature"]
     with _columns_bar(problem, quiet=quiet or not curvature) as progress:
         found, trained = inspect_trained(

@@ -104,10 +104,9 @@ def _figures(results: Results) -> list[Block]:
         f"{panels}; "
         f"from left to right {medians}."
     )
-    caption = (
-        f"Steps until {config.criterion}, against {config.axis_words}. Every optimizer at its best rate{panels}; bars: "
-        f"10 to 90% of {len(config.reported)} problems."
-    )
+    several = len(config.reported) > 1
+    shown = f"bars: 10 to 90% of {len(config.reported)} problems" if several else "one problem at every point"
+    caption = f"Steps until {config.criterion}, against {config.axis_words}. Every optimizer at its best rate{panels}; {shown}."
     found = [picture_of(folder, f"{store.FIGURES}/steps.png", alt, caption)]
     if results.tables.has_rows:  # then there are curves, which are not read for this
         about = f"{family.curve_caption} against the step, a panel for each point, a line for each optimizer at its best rate"
@@ -116,7 +115,7 @@ def _figures(results: Results) -> list[Block]:
                 folder,
                 f"{store.FIGURES}/{family.figure}.png",
                 f"{about}, with a band from the 10% to the 90% quantile. The table above says when each reaches the target.",
-                f"{about}; median and 10 to 90% of {len(config.reported)} problems.",
+                f"{about}; {f'median and 10 to 90% of {len(config.reported)} problems' if several else 'one problem'}.",
             )
         )
     found += [
@@ -136,7 +135,7 @@ _WORDS = {
     "winner": (
         "Who needs the fewest steps at every point: {winners}.",
         "Who needs the fewest steps until {criterion}, and how many times fewer than the next one. Hatched: within 10%, or the "
-        "95% interval of the ratio holds 1.",
+        "95% interval of its ratio to another optimizer contains 1.",
     ),
 }
 """Figure to its description in words and its caption."""

@@ -10,7 +10,7 @@ import pandas as pd
 from quadsim.cli.pages.page import Block, Cell, Column, Items, Section, Table, Text, Verdict
 from quadsim.cli.pages.theorem_card import anchor, kept_card, known_theorems
 from quadsim.cli.pages.words import margin_text
-from quadsim.cli.text.guarantee_table import GUARANTEES_TITLE, guarantee_cells, guarantee_headings, point_text
+from quadsim.cli.text.guarantee_table import GUARANTEES_TITLE, guarantee_cells, guarantee_headings, place_text
 from quadsim.cli.text.means_table import means_notes, means_tables
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_notes, guarantee_rows
@@ -21,6 +21,8 @@ from quadsim.theory.checking.judge import BOUND_OF_RULE
 __all__ = ["bounds_section", "theorem_columns"]
 
 _MOST_AGAINST = 5
+_MOST_OTHERS = 3
+"""Theorems of other things that a cell names: more of them would make a tall row of a narrow page."""
 _COUNTED = "verdict_"
 
 
@@ -68,7 +70,9 @@ class _Found:
             )
             return f"the hypotheses do not hold on these runs: {wanted}"
         others = [name for name, of in known_theorems().items() if self.spec.optimizer.name in of["rules"]]
-        about = f"; of other things: {', '.join(others)} (quadsim theorems NAME)" if others else ""
+        named = ", ".join(others[:_MOST_OTHERS])
+        more = f" and {len(others) - _MOST_OTHERS} more" if len(others) > _MOST_OTHERS else ""
+        about = f"; of other things: {named}{more} (quadsim theorems NAME)" if others else ""
         return f"no theorem here bounds the steps of {self.spec.optimizer.name} at every rate{about}"
 
 
@@ -130,10 +134,9 @@ def _guaranteed(results: Results, rows: pd.DataFrame) -> list[Block]:
     if not len(rows):
         return []
     points = results.best.drop_duplicates("point").set_index("point").to_dict("index")
-    axis = results.config.axis
     columns = tuple(Column(name, position > 3) for position, name in enumerate(guarantee_headings(results)))
     cells = tuple(
-        (Cell(point_text(points[row["point"]], axis)), *map(Cell, guarantee_cells(row, results.config.steps)))
+        (Cell(place_text(results.config, points[row["point"]])), *map(Cell, guarantee_cells(row, results.config.steps)))
         for row in rows.to_dict("records")
     )
     why = guarantee_notes(results)

@@ -8,11 +8,11 @@ import numpy as np
 from quadsim.cli.text.stored_table import PrintedTable
 from quadsim.cli.text.sweep_columns import steps_text
 from quadsim.simulator.runs.guaranteed import ALONG, BELOW, FALLING, IN_THE_MEAN, STATE
-from quadsim.simulator.sweeps.config.grid import option_name, value_text
+from quadsim.simulator.sweeps.config.grid import SweepGrid, option_name, value_text
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_rows
 from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["GUARANTEES_TITLE", "guarantee_cells", "guarantee_headings", "guarantee_tables", "point_text"]
+__all__ = ["GUARANTEES_TITLE", "guarantee_cells", "guarantee_headings", "guarantee_tables", "place_text", "point_text"]
 
 GUARANTEES_TITLE = "Bounds at the rate that a theorem guarantees, or along the runs at the best rate (medians)"
 
@@ -44,9 +44,7 @@ def guarantee_tables(results: Results) -> list[PrintedTable]:
             rows.append(None)
         name = ""
         if row["point"] != last:
-            point = points[row["point"]]
-            others = [f"{option_name(facet)} {value_text(point[facet])}" for facet in results.config.facets]
-            name = ", ".join([point_text(point, results.config.axis), *others])
+            name = place_text(results.config, points[row["point"]])
         rows.append([name, *guarantee_cells(row, results.config.steps)])
         last = row["point"]
     return [PrintedTable(GUARANTEES_TITLE, guarantee_headings(results), rows, left=[0, 1, 2, 3])]
@@ -94,6 +92,12 @@ def guarantee_cells(row: dict[Any, Any], most: int) -> list[str]:
 def _count(steps: float) -> str:
     """A number of steps; from a million on with three digits."""
     return f"{steps:g}" if steps < 1e6 else f"{steps:.3g}"
+
+
+def place_text(config: SweepGrid, row: Mapping[Any, Any]) -> str:
+    """A point with its values of all dials that take several, the compared one first as `point_text` gives it."""
+    others = [f"{option_name(facet)} {value_text(row[facet])}" for facet in config.facets]
+    return ", ".join([point_text(row, config.axis), *others])
 
 
 def point_text(row: Mapping[Any, Any], name: str) -> str:

@@ -1,9 +1,8 @@
 """The table of a sweep's runs on streams against their exact means, and the sentence that says what it would have shown."""
 
-from quadsim.cli.text.guarantee_table import point_text
+from quadsim.cli.text.guarantee_table import place_text
 from quadsim.cli.text.stored_table import PrintedTable
 from quadsim.simulator.problems.oracles import Stream
-from quadsim.simulator.sweeps.config.grid import option_name, value_text
 from quadsim.simulator.sweeps.results.results import Results
 
 __all__ = ["MEANS_TITLE", "means_notes", "means_tables"]
@@ -24,11 +23,9 @@ def means_tables(results: Results) -> list[PrintedTable]:
     rows: list[list[str] | None] = []
     points = results.best.drop_duplicates("point").set_index("point").to_dict("index")
     for row in sweep_means(results).to_dict("records"):
-        point = points[row["point"]]
-        others = [f"{option_name(facet)} {value_text(point[facet])}" for facet in results.config.facets]
         words = [f"{row[word]} {word}" for word in ("refuted", "undecided", "holds") if row[word]]
         rows.append([
-            ", ".join([point_text(point, results.config.axis), *others]),
+            place_text(results.config, points[row["point"]]),
             str(row["setting"]),
             str(row["theorem"]),
             f"{row['runs']:,}",

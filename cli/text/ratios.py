@@ -1,5 +1,6 @@
 """The table of `quadsim compare`, for the terminal and the report."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,8 @@ def ratio_rows(compared: SideBySide) -> list[tuple[str, ...]]:
             row["sweep"],
             steps_text(row["steps_A"], most["A"]),
             steps_text(row["steps"], most[row["sweep"]]),
-            _ratio(row["ratio"]),
-            "" if np.isnan(row["low"]) else f"{_ratio(row['low'])} - {_ratio(row['high'])}",
+            _ratio_text(row, most["A"], most[row["sweep"]]),
+            _interval_text(row["low"], row["high"]),
         )
         for row in compared.table.to_dict("records")
     ]
@@ -73,8 +74,23 @@ def _table(compared: SideBySide) -> TextTable:
     return TextTable(title, headings, left, rows)
 
 
-def _ratio(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.3g}"
+def _ratio_text(row: Mapping[Any, Any], most_a: int, most: int) -> str:
+    """The ratio; where one sweep does not reach its tolerance, what the length of its runs says of it."""
+    ratio = row["ratio"]
+    if np.isnan(ratio):
+        return ""
+    if np.isinf(ratio):
+        return f"over {most / row['steps_A']:.3g}" if row["steps_A"] > 0.0 else ""
+    return f"below {row['steps'] / most_a:.3g}" if np.isinf(row["steps_A"]) else f"{ratio:.3g}"
+
+
+def _interval_text(low: float, high: float) -> str:
+    """The interval of a ratio; an end at which one of the two does not reach its tolerance is no number."""
+    if np.isnan(low):
+        return ""
+    if not low > 0.0:
+        return f"below {high:.3g}" if np.isfinite(high) else "not known"
+    return f"{low:.3g} - {high:.3g}" if np.isfinite(high) else f"above {low:.3g}"
 
 
 def _plain(value: Any) -> str:

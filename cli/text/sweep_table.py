@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from quadsim.cli.text.guarantee_table import guarantee_tables, point_text
+from quadsim.cli.text.guarantee_table import guarantee_tables, place_text, point_text
 from quadsim.cli.text.means_table import means_notes, means_tables
 from quadsim.cli.text.stored_table import (
     Printed,
@@ -23,7 +23,7 @@ from quadsim.cli.text.sweep_columns import (
 )
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.support import store
-from quadsim.simulator.sweeps.config.grid import SweepGrid, option_name, value_text
+from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_notes
 from quadsim.simulator.sweeps.results.results import Results
 
@@ -72,8 +72,7 @@ def _tails(results: Results) -> list[PrintedTable]:
     rows: list[list[str] | None] = []
     for (number, optimizer), same in tails[tails["best_lr"]].groupby(["point", "optimizer"], sort=False):
         point = points[int(str(number))]
-        others = [f"{option_name(facet)} {value_text(point[facet])}" for facet in config.facets]
-        name = ", ".join([point_text(point, config.axis), *others])
+        name = place_text(config, point)
         for place, row in enumerate(same.to_dict("records")):
             low, high = (steps_text(row[end], config.steps) for end in ("steps_low", "steps_high"))
             first = [name, str(optimizer), f"{row['runs']:,}"] if place == 0 else ["", "", ""]

@@ -177,7 +177,7 @@ class _Batch:
         self._regrouped = _Regrouped(problem.layout, blocks, job.device) if is_divided else None
         self._smoothness = {size: self.tensor(extremes[size][..., :1, None]) for size in blocks.groups}
         self._convexity = {size: self.tensor(extremes[size][..., 1:, None]) for size in blocks.groups}
-        self._root = {} if job.oracle == FULL else {size: self.tensor(problem.root(size)) for size in self.sizes}
+        self._root = {} if job.oracle == FULL else {size: self.tensor(problem.roots[size]) for size in self.sizes}
         self._minimizer = {size: self.tensor(problem.minimizer[size][..., None]) for size in self.sizes}
         start = {size: self.tensor(problem.initial_error[size][..., None]) for size in self.sizes}
         self.error = {size: e.expand(-1, -1, -1, job.number_of_settings).contiguous() for size, e in start.items()}

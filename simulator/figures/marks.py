@@ -19,6 +19,7 @@ __all__ = [
     "draw_band",
     "hollow",
     "log_ticks",
+    "mark_end",
     "mark_size",
     "missed_band",
     "optimizer_handles",
@@ -83,6 +84,23 @@ def draw_band(axes: Sequence[Axes], steps: int, top: float, words: float = 0.8) 
             fontsize="x-small",
             zorder=1,
         )
+
+
+def mark_end(axis: Axes, style: dict[str, Any], hit: float, level: float, last: tuple[float, float]) -> None:
+    """Mark where a curve was solved; where the median run was not, a hollow marker stands at its end.
+
+    Args:
+        axis: the panel.
+        style: colour, marker and line of the optimizer.
+        hit: median steps until solved; `inf` where they are not reached.
+        level: height of the criterion.
+        last: the last point of the curve.
+    """
+    if np.isfinite(hit):
+        edge = {"markeredgecolor": "0.15", "linestyle": "none", "zorder": 5, "clip_on": False}
+        axis.plot(max(hit, 1.0), level, **{**style, **edge}, markersize=mark_size(1.4))
+    else:
+        axis.plot(*last, **{**hollow(style), **MISSED}, markersize=mark_size(1.2))
 
 
 def log_ticks(axis: Axes) -> None:

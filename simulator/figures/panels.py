@@ -35,6 +35,7 @@ __all__ = [
     "MOST_TOGETHER",
     "SweepFigure",
     "balanced",
+    "columns_of",
     "figure_from",
     "finish",
     "panels",
@@ -62,6 +63,7 @@ _NARROWEST = 6.4  # inches
 
 
 _MOST_COLUMNS = 3
+_MOST_VALUES = 4  # of a dial, side by side
 
 
 _WIDE = 8.0  # inches, from which six entries of a legend stand side by side
@@ -75,6 +77,7 @@ _NO_LAYOUT: dict[Any, Any] = {"figure.autolayout": False, "figure.constrained_la
 
 
 _PAPER_SPACING = 1.0  # lines of a label; of these fonts a unit of Matplotlib is 1.5 font sizes
+_PAPER_SPACING_OF_FORMULAS = 1.25  # a relation sign reaches below its line
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,25 @@ def parts_of(config: SweepGrid, *, by_family: bool = False) -> list[tuple[str, l
             several = f"{i + 1} of {number}" if number > 1 else ""
             out.append((", ".join(filter(None, (words, several))), texts[i * size : (i + 1) * size]))
     return out
+
+
+def columns_of(config: SweepGrid) -> int | None:
+    """Return how many panels a figure with a panel for every point has side by side; None: as many as fit.
+
+    Parts of the optimizers are side by side, or, where several dials are crossed, the values of the dial that varies fastest, if
+    there are at most four: then a row of panels is one value of the other dials.
+    """
+    parts = len(parts_of(config))
+    if parts > 1:
+        return parts
+    points = pd.DataFrame([point.columns for point in config.points], columns=list(config.point_columns))
+    varied = [name for name in points if len(points) > 1 and not _same(points[name][0], points[name][1])]
+    again = [i for i in range(2, len(points)) if varied and _same(points[varied[0]][i], points[varied[0]][0])]
+    return again[0] if again and again[0] <= _MOST_VALUES else None
+
+
+def _same(one: object, other: object) -> bool:
+    return bool(one == other) or bool(pd.isna([one, other]).all())
 
 
 @drawn
@@ -328,7 +350,7 @@ def _finish(figure: Figure, axes: Sequence[Axes], handles: Sequence[Any], title:
         ):
             text.set_text(balanced(text.get_text(), room, text.get_fontsize()))
             if paper:
-                text.set_linespacing(_PAPER_SPACING)
+                text.set_linespacing(_PAPER_SPACING_OF_FORMULAS if "$" in text.get_text() else _PAPER_SPACING)
     if paper:
         _label_last_row(axes)
     added = 0.0

@@ -20,7 +20,8 @@ from quadsim.simulator.figures.marks import (
     steps_label,
 )
 from quadsim.simulator.figures.palette import optimizer_styles
-from quadsim.simulator.figures.panels import figure_from, finish, panels, parts_of
+from quadsim.simulator.figures.panels import columns_of, figure_from, finish, panels, parts_of
+from quadsim.simulator.figures.style import current_style
 from quadsim.simulator.sweeps.config.grid import value_text
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["rates_figure", "rates_table"]
 
-_LANES = 0.3  # of the height of the axis, for rates that miss
+_LANES, _PAPER_LANES = 0.3, 0.4  # of the height of the axis, for rates that miss
+_WORDS, _PAPER_WORDS = 1.8, 2.5  # lanes that the words of the band take: the rows of a paper are low
 
 
 def rates_table(results: "Results") -> pd.DataFrame:
@@ -75,15 +77,15 @@ def rates_figure(results: "Results", table: pd.DataFrame) -> Figure:
     """
     config, styles = results.config, optimizer_styles(results.config.optimizers)
     groups = [rows for _, rows in table.groupby("panel", sort=False)]
-    parts = len(parts_of(config))
-    figure, axes = panels(len(groups), parts if parts > 1 else None)
+    figure, axes = panels(len(groups), columns_of(results.config))
     steps = table["steps_median"].to_numpy()
-    _, top = missed_band(config.steps, float(np.min(steps, initial=config.steps, where=steps > 0.0)), _LANES)
+    lanes, words = (_PAPER_LANES, _PAPER_WORDS) if current_style() == "paper" else (_LANES, _WORDS)
+    _, top = missed_band(config.steps, float(np.min(steps, initial=config.steps, where=steps > 0.0)), lanes)
     for axis, rows in zip(axes, groups, strict=True):
         axis.set_xscale("log")
         texts = list(dict.fromkeys(rows["optimizer"]))
         for lane, text in enumerate(texts):  # each has a lane of its own in the band, below its words
-            share = (len(texts) - lane - 0.5) / (len(texts) + 1.5)
+            share = (len(texts) - lane - 0.5) / (len(texts) + words)
             height = config.steps * (top / config.steps) ** share
             _draw_rates(axis, rows[rows["optimizer"] == text], styles[text], height)
         axis.set_title(rows["panel"].iloc[0])

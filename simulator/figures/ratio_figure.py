@@ -8,8 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
+from quadsim.simulator.figures.marks import log_ticks
 from quadsim.simulator.figures.palette import optimizer_styles
 from quadsim.simulator.figures.panels import finish, panels
 from quadsim.simulator.figures.style import drawn
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.side_by_side import SideBySide
 
 __all__ = ["ratio_figure"]
+
+_NARROW = 4.0
 
 
 @drawn
@@ -41,13 +44,14 @@ def ratio_figure(compared: "SideBySide") -> Figure:
             own = rows[rows["optimizer"] == name]
             _draw(axis, np.array([at[value] for value in own[config.axis]]), own, styles[name], config.is_categorical)
         axis.axhline(1.0, color="0.35", linewidth=1.0, linestyle=":")
-        axis.set_yscale("log")
         label = ", ".join(f"{n.replace('_', ' ')} {value_text(v)}" for n, v in zip(facets, others, strict=True))
         axis.set_title(", ".join(filter(None, (f"{sweep} over A", label))), fontsize=9)
         axis.set_xlabel(config.axis_label)
         axis.set_ylabel("ratio of median steps")
-        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.yaxis.set_minor_formatter(NullFormatter())
+        log_ticks(axis)
+        low, high = axis.get_ylim()
+        if high < _NARROW * low:  # powers of ten and their halves would leave one label
+            axis.yaxis.set_major_locator(MaxNLocator(5))
     handles = [Line2D([], [], label=name, markersize=5, **style) for name, style in styles.items()]
     finish(
         figure, axes, handles, "Above 1: more steps than A. Best rate of each optimizer; bars: 95% bootstrap intervals"

@@ -16,6 +16,7 @@ from quadsim.simulator.figures.marks import (
     draw_band,
     hollow,
     log_ticks,
+    mark_end,
     mark_size,
     missed_band,
     optimizer_handles,
@@ -27,6 +28,7 @@ from quadsim.simulator.figures.marks import (
 from quadsim.simulator.figures.palette import optimizer_styles
 from quadsim.simulator.figures.panels import (
     SweepFigure,
+    columns_of,
     figure_from,
     finish,
     panels,
@@ -54,6 +56,8 @@ _UP = Path2D(
 """An arrow, which as the formula of one would be set anew for each of its marks."""
 _ARROW: dict[str, Any] = {"marker": _UP, "markersize": 8, "markeredgewidth": 0.0, "linestyle": "none"}
 """No marker of an optimizer looks like it."""
+_DASHES = Path2D([(-1, 0), (-0.25, 0), (0.25, 0), (1, 0)], [Path2D.MOVETO, Path2D.LINETO, Path2D.MOVETO, Path2D.LINETO])
+"""A bound of one point alone, which no line reaches: two dashes, as the legend shows a bound."""
 _FLOOR: dict[str, Any] = {"linestyle": (0, (1, 4)), "linewidth": 1.1}
 _BELOW_TOLERANCE = 1e-3  # how far below the tolerance the gap is drawn
 _HIGHEST = 1e12
@@ -190,13 +194,14 @@ def _draw_steps(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: S
     if shown.any():
         marks.add("bound")
         dashes = "--" if shown.sum() > 1 and not config.is_categorical else "none"
-        marker = "" if dashes == "--" else "_"
+        marker: Any = "" if dashes == "--" else _DASHES
         axis.plot(
             at[shown],
             bound[shown],
-            dashes,
+            linestyle=dashes,
             marker=marker,
-            markersize=mark_size(2.8),
+            markersize=mark_size(4.5),
+            markeredgewidth=1.2,
             color=style["color"],
             linewidth=1.2,
         )
@@ -321,8 +326,7 @@ def gap_figure(results: "Results", table: pd.DataFrame) -> Figure:
     config, value = results.config, family_of(results.config).value
     styles = optimizer_styles(config.optimizers)
     groups = [rows for _, rows in table.groupby("panel", sort=False)]
-    parts = len(parts_of(config))
-    figure, axes = panels(len(groups), parts if parts > 1 else None)
+    figure, axes = panels(len(groups), columns_of(results.config))
     bottom, bounded = config.tolerance * _BELOW_TOLERANCE, False
     for axis, rows in zip(axes, groups, strict=True):
         axis.axhline(config.tolerance, color="0.35", linewidth=1.0, linestyle=":")
@@ -364,12 +368,8 @@ def _draw_curve(axis: Axes, rows: pd.DataFrame, style: dict[str, Any], config: S
     x, color = rows["step"].to_numpy(), style["color"]
     axis.plot(x, rows["median"], linewidth=1.5, **{**style, "marker": ""})
     axis.fill_between(x, rows["q10"], rows["q90"], color=color, alpha=0.12, linewidth=0)
-    hit = float(rows["steps_median"].iloc[0])
-    if np.isfinite(hit):
-        edge = {"markeredgecolor": "0.15", "linestyle": "none", "zorder": 5, "clip_on": False}
-        axis.plot(max(hit, 1.0), config.tolerance, **{**style, **edge}, markersize=mark_size(1.4))
-    else:
-        axis.plot(x[-1], rows["median"].iloc[-1], **{**hollow(style), **MISSED}, markersize=mark_size(1.2))
+    last = float(x[-1]), float(rows["median"].iloc[-1])
+    mark_end(axis, style, float(rows["steps_median"].iloc[0]), config.tolerance, last)
     bounded = bool(rows["bound"].notna().any())
     if bounded:
         axis.plot(x, rows["bound"], "--", color=color, linewidth=1.1)

@@ -72,7 +72,7 @@ def _winner(comparison: "Comparison", point: int, texts: Sequence[str]) -> dict[
     lead = comparison.lead(point, texts)
     out = {"winner": ", ".join(lead.ahead), "next": lead.next, "factor": np.nan, "low": np.nan, "high": np.nan}
     alone = len(lead.ahead) == 1
-    out |= {"at_least": False, "distinguishable": alone and lead.certain}
+    out |= {"at_least": False, "distinguishable": alone and lead.is_certain, "unsure": ", ".join(lead.unsure)}
     if lead.ahead and lead.next:
         ahead = min(lead.ahead, key=lambda text: comparison.medians[point, text])
         ratio = comparison.ratio((point, lead.next), (point, ahead))

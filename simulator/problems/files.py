@@ -24,6 +24,7 @@ __all__ = ["GivenBlocks", "load_problem", "read_blocks", "write_blocks"]
 
 _VECTORS = ("initial_error", "minimizer")
 _SUFFIXES = (".npz", ".mtx", ".json")
+_MTX = re.compile(rb"%%MatrixMarket[ -~]*\s*(?:%[^\n\0]*\n\s*)*[0-9eE.+\-\s]*[0-9.]\s*")
 _COPIES = 5  # of every block, while a problem is created
 
 
@@ -126,8 +127,8 @@ def read_blocks(path: str | PathLike[str], partition: Sequence[int] | None = Non
         raise ValueError(f"problem file must exist, got {file}; check the name.")
     try:
         content = {".npz": _read_npz, ".mtx": _read_mtx, ".json": _read_json}[file.suffix](file)
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, ValueError, OverflowError, MemoryError, RecursionError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(
             f"problem file must be a readable {file.suffix} file, got {file.name} ({reason}); write it again."
         ) from error
@@ -147,7 +148,8 @@ def read_blocks(path: str | PathLike[str], partition: Sequence[int] | None = Non
         raise ValueError(
             f"problem file must hold at least one block, got none in {file.name}; add arrays block_0, block_1, ..."
         )
-    dimension = sum(int(np.shape(block)[-1]) if np.ndim(block) else 0 for block in blocks)
+    shapes = [array_of(f"blocks[{number}]", block).shape for number, block in enumerate(blocks)]
+    dimension = sum(shape[-1] if shape else 0 for shape in shapes)
     return GivenBlocks(
         blocks,
         vectors.get("initial_error"),
@@ -172,14 +174,30 @@ def write_blocks(path: Path, blocks: Sequence[NDArray[np.float64]], **vectors: N
 
 
 def _read_npz(file: Path) -> dict[str, Any]:
-    with np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    content = io.BytesIO(file.read_bytes())
+    try:
+        with zipfile.ZipFile(content) as archive:
+            return {entry.filename.removesuffix(".npy"): _array_in(archive, entry) for entry in archive.infolist()}
+    except (
+        Exception
+    ) as error:  # damaged bytes have a dozen kinds of errors in zipfile, zlib and NumPy, with advice of their own
+        raise ValueError("it is no archive of arrays of numbers, or a part of it is missing or damaged") from error
+
+
+def _array_in(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
+    """Read one array of an archive; np.load would take its bytes for those of another format where the first ones are damaged."""
+    with archive.open(entry) as content:
+        return np.lib.format.read_array(content, allow_pickle=False)
 
 
 def _read_mtx(file: Path) -> dict[str, Any]:
     import scipy.io
 
-    return {"matrix": scipy.io.mmread(file, spmatrix=False)}
+    # SciPy ends the whole process where it meets a zero byte or the end of the file within a number, and takes "2.5e-" for 2.5.
+    content = file.read_bytes()
+    if not _MTX.fullmatch(content):
+        raise ValueError("it is no header %%MatrixMarket with lines of numbers, or a part of it is missing or damaged")
+    return {"matrix": scipy.io.mmread(io.BytesIO(content + b"\n"), spmatrix=False)}
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -566,9 +566,22 @@ class BlockQuadratic:
         """
         return achieved_dials(self)
 
-    def root(self, size: int) -> FloatArray:
-        """Return V sqrt(lambda) of the blocks of a size, (M, B_size, P_l, P_l): it makes x ~ N(0, H_l) from standard normals."""
-        return np.asarray(self.eigenvectors[size] * np.sqrt(self.eigenvalues[size])[..., None, :])
+    @cached_property
+    def roots(self) -> Mapping[int, FloatArray]:
+        """V sqrt(lambda) of the blocks of each size, (M, B_size, P_l, P_l): it makes x ~ N(0, H_l) from standard normals."""
+        sizes = self.eigenvectors
+        return {size: sizes[size] * np.sqrt(self.eigenvalues[size])[..., None, :] for size in sizes}
+
+    @cached_property
+    def triangular_roots(self) -> Mapping[int, FloatArray]:
+        """The upper triangular T with T T' = H_l of the blocks of each size, (M, B_size, P_l, P_l); H_l may be singular."""
+
+        def triangular(root: FloatArray) -> FloatArray:
+            # R' with its columns reversed is Q U, so that R R' = F U'U F with the reversing F, and T = F U' F.
+            upper = np.linalg.qr(np.swapaxes(root[..., ::-1, :], -1, -2), mode="r")
+            return np.ascontiguousarray(np.swapaxes(upper, -1, -2)[..., ::-1, ::-1])
+
+        return {size: triangular(root) for size, root in self.roots.items()}
 
     def dense(self, problem: int) -> tuple[FloatArray, FloatArray]:
         """Return the matrix H (P, P) and the start e_0 (P,) of one problem, in float64."""

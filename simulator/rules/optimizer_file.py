@@ -12,7 +12,7 @@ from typing import Any
 
 from quadsim.simulator.rules.catalogue import RULES
 from quadsim.simulator.rules.rule import Rule
-from quadsim.simulator.rules.torch_classes import TorchOptimizer, is_optimizer_class
+from quadsim.simulator.rules.torch_classes import TorchOptimizer, is_optimizer_class, is_torch_class
 
 __all__ = ["check_own_name", "load_optimizer_file", "make_known", "portable"]
 
@@ -82,12 +82,17 @@ def _described(found: list[Any], file: Path, source: str, name: str | None) -> t
                 f"{name} of {file} must be a Rule or a class derived from torch.optim.Optimizer, got {type(value).__name__}; "
                 "name another."
             )
-        own = value if isinstance(value, Rule) else TorchOptimizer.of(value, file.name, source, again)
+        own = value if isinstance(value, Rule) else _class_of_file(value, file, source, again)
         check_own_name(own)
         if own.name in out:
             raise ValueError(f"optimizers of {file} must differ in name, got {own.name!r} twice; rename one.")
         out[own.name] = own
     return tuple(out.values())
+
+
+def _class_of_file(value: type[Any], file: Path, source: str, again: str) -> TorchOptimizer:
+    """The record of a class; that of one of torch itself names no file, as it is found without one on any machine."""
+    return TorchOptimizer.of(value) if is_torch_class(value) else TorchOptimizer.of(value, file.name, source, again)
 
 
 def check_own_name(optimizer: Rule | TorchOptimizer) -> None:

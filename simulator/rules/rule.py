@@ -63,9 +63,16 @@ class Hyperparameter:
             raise ValueError(
                 f"{name} must be a number or a sequence of numbers, got shape {array.shape}; give one axis."
             )
-        low, high = self.low_open, self.high_open
-        checked = [check_interval(name, x, self.low, self.high, low_open=low, high_open=high) for x in array.tolist()]
-        return np.array(checked)
+
+        def check(value: Any) -> float:
+            ends = self.low, self.high
+            return check_interval(name, value, *ends, low_open=self.low_open, high_open=self.high_open)
+
+        if array.dtype.kind in "iuf" and np.isfinite(array).all():  # the ends speak for all
+            for end in (array.min(), array.max()):
+                check(end.item())
+            return array.astype(np.float64)
+        return np.array([check(x) for x in array.tolist()])
 
 
 LEARNING_RATE = Hyperparameter(np.nan, 0.0, low_open=True, meaning="learning rate")

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from quadsim.simulator.support.checks import check_known
 
-__all__ = ["TorchOptimizer", "check_optimizer", "is_optimizer_class"]
+__all__ = ["TorchOptimizer", "check_optimizer", "is_optimizer_class", "is_torch_class"]
 
 _HOW_IT_RUNS = {"foreach", "fused", "maximize", "capturable", "differentiable"}  # not what it computes
 _KEYS = ("name", "qualified_name", "package", "version", "source_hash", "hyperparameters")
@@ -73,7 +73,7 @@ class TorchOptimizer:
             )
         package = "" if file else optimizer.__module__.partition(".")[0]
         public = f"torch.optim.{optimizer.__name__}"
-        own = public if _torch_class(public) is optimizer else f"{optimizer.__module__}.{optimizer.__qualname__}"
+        own = public if is_torch_class(optimizer) else f"{optimizer.__module__}.{optimizer.__qualname__}"
         if not source:
             try:
                 source = inspect.getsource(optimizer)
@@ -265,6 +265,11 @@ def _arguments(optimizer: Any) -> dict[str, tuple[Any, tuple[str, int | None]]]:
             for place, one in enumerate(default):
                 out[f"{name.removesuffix('s')}{place + 1}"] = (one, (name, place))
     return out
+
+
+def is_torch_class(optimizer: type[Any]) -> bool:
+    """Whether a class is one of torch.optim itself, which any machine with torch has."""
+    return _torch_class(f"torch.optim.{optimizer.__name__}") is optimizer
 
 
 def _torch_class(qualified_name: str) -> Any:

@@ -182,7 +182,7 @@ def named_options(what: str, text: str) -> tuple[str, dict[str, Any]]:
     """Return the name and the options of `NAME` or `NAME:key=value:key=value`; numbers are converted, other values stay text.
 
     Raises:
-        ValueError: a part that is not `key=value`.
+        ValueError: a part that is not `key=value`, or a key that stands twice.
     """
     name, *parts = str(text).strip().split(":")
     if "=" in name:
@@ -201,6 +201,8 @@ def named_options(what: str, text: str) -> tuple[str, dict[str, Any]]:
             raise ValueError(
                 f"{what} must be NAME:key=value:key=value, got {text!r}; put a : between options, no comma."
             )
+        if key in options:
+            raise ValueError(f"{what} must have every option once, got {key} twice in {text!r}; leave one out.")
         options[key] = as_number(value)
     return name, options
 

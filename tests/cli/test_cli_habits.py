@@ -2,6 +2,7 @@
 
 import functools
 import io
+import json
 import os
 import re
 import subprocess
@@ -60,6 +61,10 @@ def run(*arguments):
         ("report", "Missing argument 'DIR'; see quadsim report --help."),
         ("rules gd adam", "Got unexpected extra argument"),
         ("verify --problems x", "Invalid value for '--problems'"),
+        ("sweep 1 10", "Got unexpected extra argument(s) (1 10); see quadsim sweep --help."),
+        ("sweep --no-figures gd", "Got unexpected extra argument(s) (gd)"),
+        ("sweep --seeds 3 4", "Got unexpected extra argument(s) (4)"),
+        ("sweep --heterogeneity 1 gd", "heterogeneity must be a number of at least 1, got 'gd'"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(arguments, message):
@@ -67,6 +72,27 @@ def test_what_cannot_be_meant_is_refused_in_one_line(arguments, message):
     assert found.exit_code == 2
     assert found.output.startswith(f"Error: {message}")
     assert found.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [
+            "--heterogeneity",
+            "1",
+            "10",
+            "--optimizers",
+            "heavy-ball:momentum=0|0.5",
+            "adam:beta1=0|0.9,beta2=0.99|0.999",
+        ],
+        ["--heterogeneity=1,", "10", "--optimizers", "heavy-ball:momentum=0|0.5,", "adam:beta1=0|0.9,beta2=0.99|0.999"],
+    ],
+)
+def test_a_list_may_stand_in_several_words(words):
+    commas = ["--heterogeneity", "1,10", "--optimizers", "heavy-ball:momentum=0|0.5,adam:beta1=0|0.9,beta2=0.99|0.999"]
+    expected, found = (run("sweep", *arguments, "--dry-run", "--json") for arguments in (commas, words))
+    assert found.exit_code == 0, found.stderr
+    assert json.loads(found.stdout)["config"] == json.loads(expected.stdout)["config"]
 
 
 def test_arguments_may_be_several_and_no_arguments_are_help():

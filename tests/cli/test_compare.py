@@ -12,7 +12,9 @@ from cases import BAD_COMPARISONS, BAD_PARTS
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
+from quadsim.cli.text.ratios import ratio_rows
 from quadsim.simulator import RULES, ModelSweepConfig, SweepConfig, load_results, sweep
+from quadsim.simulator.figures.ratio_figure import ratio_figure
 from quadsim.simulator.support.statistics import quantile
 from quadsim.simulator.sweeps.config.extending import narrowed
 from quadsim.simulator.sweeps.results.part import write_part
@@ -162,3 +164,39 @@ def test_the_command_reports_a_part_and_changes_nothing_else(made, tmp_path):
     again = call("report", folder, "--only", "optimizer=gd", "--quiet")
     assert again.stdout == f"{part / 'report.html'}\n"
     assert load_results(folder).answers == load_results(made / "a").answers
+
+
+def test_ratios_of_medians_that_are_not_reached_are_words_and_no_inf(made):
+    """An interval from 0 to inf says nothing, and no reader should have to know what inf stands for."""
+    found = side_by_side([load_results(made / "a"), load_results(made / "loose")])
+    ends = [(np.nan, 0.0, np.inf), (np.inf, 2.0, np.inf), (0.0, 0.0, 0.5), (1.5, 1.0, 2.0)]
+    steps = [(np.inf, np.inf), (10.0, np.inf), (np.inf, 10.0), (10.0, 15.0)]
+    table = found.table.iloc[:4].reset_index(drop=True)
+    table[["ratio", "low", "high"]], table[["steps_A", "steps"]] = ends, steps
+    most = found.sweeps[0].config.steps
+    told = [row[-2:] for row in ratio_rows(replace(found, table=table))]
+    times = f"{most / 10.0:.3g}", f"{10.0 / most:.3g}"
+    assert told == [
+        ("", "not known"),
+        (f"over {times[0]}", "above 2"),
+        (f"below {times[1]}", "below 0.5"),
+        ("1.5", "1 - 2"),
+    ]
+
+
+def test_an_entry_that_is_left_out_is_told_by_its_default(made):
+    half = sweep(SweepConfig(**GRID | {"select_on": "half"}), present=None)
+    assert side_by_side([load_results(made / "a"), half]).differences[0] == {"select_on": ('"all"', '"half"')}
+
+
+@pytest.mark.parametrize("spread", [1.05, 3.0, 40.0])
+def test_the_axis_of_ratios_has_several_labels(made, spread):
+    found = side_by_side([load_results(made / "a"), load_results(made / "loose")])
+    table = found.table.assign(ratio=np.geomspace(1 / spread, spread, len(found.table)), low=np.nan, high=np.nan)
+    figure = ratio_figure(replace(found, table=table))
+    for axis in figure.axes:
+        low, high = axis.get_ylim()
+        shown = [
+            t.get_text() for t, at in zip(axis.get_yticklabels(), axis.get_yticks(), strict=True) if low <= at <= high
+        ]
+        assert len([text for text in shown if text]) >= 3, shown

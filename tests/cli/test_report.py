@@ -22,8 +22,8 @@ from quadsim.cli.pages import kind_of, write_report
 from quadsim.cli.pages.formulas import as_checked, claims_of, mathml, statement, symbols_of
 from quadsim.cli.pages.sweep import sweep_page
 from quadsim.cli.pages.theorem_card import kept_card, theorem_card
-from quadsim.simulator import load_results
-from quadsim.theory import THEOREMS
+from quadsim.simulator import SweepConfig, load_results, sweep
+from quadsim.theory import THEOREMS, judge
 
 SMALL = ["--heterogeneity", "1,4", "--seeds", "3", "--steps", "400", "--block-size", "3", "--blocks", "2"]
 SMALL += ["--optimizers", "gd,signsgd,adam"]
@@ -104,7 +104,7 @@ def test_the_report_of_a_sweep_says_what_was_asked_and_found(swept):
     assert str(statement(THEOREMS["gd-upper"])) in page.html
     assert "✓ holds 54 1 no step of 54 runs lies above it" in page.text
     assert (
-        "no theorem here bounds the steps of adam at every rate; of other things: adam-cycle, adam-is-sign, adam-local"
+        "no theorem here bounds the steps of adam at every rate; of other things: adam-cycle, adam-is-sign, adam-local and "
         in page.text
     )
 
@@ -565,3 +565,11 @@ def test_a_card_from_the_cache_is_the_card_of_its_theorem(tmp_path, monkeypatch)
     assert kept_card("gd-upper") == made
     monkeypatch.setattr("quadsim.cli.pages.theorem_card._texts", None)  # the second time it is read
     assert kept_card("gd-upper") == made
+
+
+def test_captions_of_one_problem_speak_of_no_share(tmp_path):
+    config = SweepConfig(heterogeneity=(1, 10), seeds=1, steps=50, optimizers=("gd",), lr=(0.1,), block_size=2)
+    results = sweep(config, judge, out=tmp_path / "one")
+    page = Page(write_report(results.folder))
+    assert "one problem at every point." in page.text
+    assert not re.search(r"\b1 problems", page.text)

@@ -87,7 +87,9 @@ def from_state_gaps(
     chosen = certificates_for(beta1) if certificate is None else certificate
     out = np.full((problem.problems, steps + 1 - t0, len(problem.block_sizes)), np.inf)
     for size, positions in problem.layout.positions.items():
-        parts = [x[:, positions] for x in state]
+        # Sums over entries that lie apart in memory are added up in another order than over neighbours: the bits of a bound must
+        # not depend on how the state of its run was stored beside others.
+        parts = [np.ascontiguousarray(x[:, positions]) for x in state]
         found = _of_group(problem.hessian[size], parts, t0, steps, (lr, beta1, beta2, eps), chosen)
         out[:, :, problem.layout.groups[size]] = found
     return out

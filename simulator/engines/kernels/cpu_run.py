@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from functools import lru_cache, partial
-from math import gcd
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ __all__ = ["kernel_source", "run"]
 
 _TABLE_BYTES = 1 << 25  # size of the table of values that depend on settings and the step alone
 _PRODUCTS_AT_ONCE = 1 << 31  # multiply-adds in one call of the kernel: a tenth of a second, so that Ctrl-C is noticed
-_DRAWN_BYTES = 1 << 25  # of samples, in one call of the kernel
+_DRAWN_BYTES = 1 << 24  # of samples, in one call of the kernel
 _PACKED_LANES = 8  # pairs of problem and setting in a packed job, see `_is_packed`
 _PACKED_BLOCK = 8  # size of a block, at most
 _PACKED_BYTES = 1 << 14  # of the matrices of a packed job: they stay in the first cache, beside errors and states
@@ -205,7 +205,7 @@ class _Run:
             self._sampler = Sampler(problem, job.oracle, self._dtype)
         matrices = problem.hessian
         if self._sampler is not None:
-            matrices = {size: _triangular_root(problem.root(size)) for size in problem.hessian}
+            matrices = problem.triangular_roots
         self._hessian = self._aligned((problem.problems, self._products))
         for size, members in problem.layout.groups.items():
             for position, block in enumerate(members):
@@ -241,7 +241,7 @@ class _Run:
     def _aligned(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
         """Return an uninitialised array (by default in the run's type) that begins at a cache line: no vector spans two."""
         dtype = dtype or self._dtype
-        count, width = int(np.prod(shape)), dtype.itemsize
+        count, width = prod(shape), dtype.itemsize
         raw = np.empty(count + 64 // width, dtype=dtype)
         begin = -raw.ctypes.data % 64 // width
         return raw[begin : begin + count].reshape(shape)
@@ -334,13 +334,6 @@ class _Run:
             )  # fmt: skip
 
         workers.all(call, ranges)
-
-
-def _triangular_root(root: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the upper triangular T with T T' = R R', for matrices R (..., P, P) that may be singular."""
-    # R' with its columns reversed is Q U, so that R R' = F U'U F with the reversing F, and T = F U' F.
-    upper = np.linalg.qr(np.swapaxes(root[..., ::-1, :], -1, -2), mode="r")
-    return np.ascontiguousarray(np.swapaxes(upper, -1, -2)[..., ::-1, ::-1])
 
 
 def _ranges(number: int, parts: int) -> Iterator[tuple[int, int]]:

@@ -102,7 +102,7 @@ def _sampled_arrays(problem: BlockQuadratic, own: slice, unit: Unit) -> tuple[ND
     number, dimension = own.stop - own.start, problem.dimension
     root = np.zeros((number, dimension, dimension))
     for size, positions in problem.layout.positions.items():
-        parts = problem.root(size)[own]
+        parts = problem.roots[size][own]
         for block, coordinates in enumerate(positions):
             root[:, coordinates[:, None], coordinates] = parts[:, block]
     layout = problem.rule_blocks if unit.divided else problem.layout

@@ -17,6 +17,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
@@ -253,6 +254,7 @@ def jit_is_off() -> bool:
     return bool(numba.config.DISABLE_JIT)
 
 
+@cache
 def native_lanes(dtype: str) -> int:
     """Return how many numbers fit in one of this processor's widest vectors."""
     features = llvm.get_host_cpu_features()

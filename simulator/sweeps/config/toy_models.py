@@ -13,7 +13,7 @@ from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.support.checks import named_options
 from quadsim.simulator.sweeps.config.grid import SweepGrid
 from quadsim.simulator.sweeps.config.options import TOY_MODELS
-from quadsim.simulator.training.loop import check_trainable
+from quadsim.simulator.training.request import check_trainable
 
 __all__ = ["MODEL_OPTIONS", "ModelPoint", "ModelSweepConfig"]
 

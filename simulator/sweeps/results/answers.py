@@ -140,8 +140,9 @@ class _Growth:
         text += _interval(self.ratio)
         if self.whole:
             return text
-        where = "on some cases" if config.is_categorical else "beyond"
-        return f"{text}, which does not reach the tolerance within {config.steps} steps {where}"
+        if config.is_categorical:
+            return f"{text}; on some cases it does not reach the tolerance within {config.steps} steps"
+        return f"{text}, which does not reach the tolerance within {config.steps} steps beyond"
 
 
 def _growth(config: SweepGrid, group: Group, name: str) -> _Growth | None:
@@ -348,7 +349,11 @@ def _by_case(config: SweepGrid, comparison: Comparison, leads: Sequence[Lead]) -
     for ahead in dict.fromkeys(lead.ahead for lead in leads):
         here = [lead for lead in leads if lead.ahead == ahead]
         names = [config.names[name] for name in ahead]
-        who = f"{_listed(names)} {'tie' if len(names) > 1 else 'is ahead'}" if names else "nobody reaches the tolerance"
+        who = (
+            f"{_listed(names)} {'tie' if len(names) > 1 else 'is ahead'}"
+            if names
+            else "no optimizer reaches the tolerance"
+        )
         cases = []
         for lead in here:
             best, other = _best(comparison, lead), comparison.medians.get((lead.point, lead.next), np.nan)
@@ -362,33 +367,38 @@ def _by_case(config: SweepGrid, comparison: Comparison, leads: Sequence[Lead]) -
 
 def _momentum_sentence(config: SweepGrid, groups: Sequence[Group]) -> str:
     """What momentum alone does: every optimizer with momentum over the one that it is without."""
-    pairs = [(old, new) for new in config.swept for old in config.swept if new.adds_momentum_to(old)]
-    if not pairs:
-        return ""
-    comparison = groups[0].comparison
-    points = comparison.points
-    ends = list(dict.fromkeys((points[0], points[-1])))
+    pairs, comparison = _momentum_pairs(config), groups[0].comparison
     parts: list[str] = []
     for old, new in pairs[:_MOST_NAMED]:
         places: dict[str, list[str]] = {}
-        for point in ends:
-            ratio = comparison.ratio((point, new.text), (point, old.text))
-            where = f"{_at(config)} {_value(comparison.values[point])}" if len(points) > 1 else ""
-            text = _fewer(ratio.value, comparison, (point, new.text), (point, old.text))
+        for point in _ends(comparison):
+            ratio = comparison.ratio((point, new), (point, old))
+            where = f"{_at(config)} {_value(comparison.values[point])}" if len(comparison.points) > 1 else ""
+            text = _fewer(ratio.value, comparison, (point, new), (point, old))
             places.setdefault(text, []).append(where)
         places.pop("", None)
         said: list[str] = []
         for text, wheres in places.items():
-            than = f" {'as' if text.startswith('about') else 'than'} {config.names[old.text]}"
+            than = f" {'as' if text.startswith('about') else 'than'} {config.names[old]}"
             said.append(f"{text}{'' if said else than} {_listed(wheres)}".rstrip())
         if said:
-            parts.append(f"{config.names[new.text]} {'needs ' if not parts else ''}{_listed(said)}")
+            parts.append(f"{config.names[new]} {'needs ' if not parts else ''}{_listed(said)}")
     if not parts:
         return ""
     further = len(pairs) - _MOST_NAMED
     more = f"; and {further} more pair{'s' * (further > 1)}" if further > 0 else ""
     label = f" ({groups[0].label})" if groups[0].label else ""
     return f"Momentum alone{label}: {'; '.join(parts)}{more}."
+
+
+def _momentum_pairs(config: SweepGrid) -> list[tuple[str, str]]:
+    """Every optimizer without momentum, and the one that is the same with it."""
+    return [(old.text, new.text) for new in config.swept for old in config.swept if new.adds_momentum_to(old)]
+
+
+def _ends(comparison: Comparison) -> list[int]:
+    """The first and the last point; a single one once."""
+    return list(dict.fromkeys((comparison.points[0], comparison.points[-1])))
 
 
 def _fewer(ratio: float, comparison: Comparison, new: tuple[int, str], old: tuple[int, str]) -> str:
@@ -412,21 +422,14 @@ def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequenc
     if config.select_on == "half":
         rest += f", at rates chosen on {len(config.chosen_on)} others"
     parts = [rest if seeds >= ENOUGH_SEEDS else f"{rest}, too few for intervals"]
-    unsure = [
-        (group, lead)
-        for names in compared
-        for group in groups
-        for point in group.comparison.points
-        if not (lead := group.comparison.lead(point, names)).certain
-    ]
+    unsure = _unsure(config, groups, compared)
     if unsure:
         named = [
-            f"{config.names[_best(group.comparison, lead)]} over {config.names[lead.next]} {_at(config)} "
-            f"{_place(config, group, lead.point)}"
-            for group, lead in unsure[:_MOST_NAMED]
+            f"{config.names[ahead]} over {config.names[other]} {_at(config)} {_listed(places)}"
+            for (ahead, other), places in list(unsure.items())[:_MOST_NAMED]
         ]
         more = f" and {len(unsure) - _MOST_NAMED} more" if len(unsure) > _MOST_NAMED else ""
-        parts.append(f"not certain (the 95% interval contains 1): {_listed(named)}{more}")
+        parts.append(f"not certain (the 95% interval contains 1): {', '.join(named) if more else _listed(named)}{more}")
     missed: dict[str, float] = {}
     for group in groups:
         for (_, name), share in group.comparison.reached.items():
@@ -439,6 +442,33 @@ def _sure_sentence(config: SweepGrid, groups: Sequence[Group], compared: Sequenc
         more = f" (and {further} more optimizer{'s' * (further > 1)})" if further > 0 else ""
         parts.append(f"not solved within {config.steps} steps at the best rate: {_listed(named)} of the problems{more}")
     return "; ".join(parts) + "."
+
+
+def _unsure(
+    config: SweepGrid, groups: Sequence[Group], compared: Sequence[Sequence[str]]
+) -> dict[tuple[str, str], list[str]]:
+    """Who is ahead of whom by the medians alone, and where; both in the leads and in what momentum alone does."""
+    found: dict[tuple[str, str], list[str]] = {}
+
+    def add(ahead: str, other: str, place: str) -> None:
+        places = found.setdefault((ahead, other), [])
+        if place not in places:
+            places.append(place)
+
+    for names in compared:
+        for group in groups:
+            for point in group.comparison.points:
+                lead = group.comparison.lead(point, names)
+                for other in lead.unsure:
+                    add(_best(group.comparison, lead), other, _place(config, group, point))
+    comparison = groups[0].comparison
+    for old, new in _momentum_pairs(config)[:_MOST_NAMED] if comparison.has_intervals else []:
+        for point in _ends(comparison):
+            ratio = comparison.ratio((point, new), (point, old))
+            if not 1 / TIE <= ratio.value <= TIE and not np.isnan(ratio.value) and not ratio.is_certain:
+                ahead, other = (new, old) if ratio.value < 1.0 else (old, new)
+                add(ahead, other, _place(config, groups[0], point))
+    return found
 
 
 def _place(config: SweepGrid, group: Group, point: int) -> str:

@@ -56,13 +56,19 @@ class Lead:
         point: the point.
         ahead: the optimizer with the smallest median, and those that tie with it; none where no optimizer reaches the tolerance.
         next: the optimizer with the smallest median of the others, `""` where there is none.
-        certain: whether the interval of the ratio to the next lies above 1; True where it is not known.
+        unsure: those of the others, by their medians, whose ratio to the first has an interval that contains 1; none where no
+            intervals are known.
     """
 
     point: int
     ahead: tuple[str, ...]
     next: str
-    certain: bool
+    unsure: tuple[str, ...] = ()
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether no interval of a ratio to another optimizer contains 1."""
+        return not self.unsure
 
 
 class Comparison:
@@ -126,13 +132,15 @@ class Comparison:
         order = sorted(optimizers, key=lambda name: medians[name])
         least = medians[order[0]]
         if not np.isfinite(least):
-            return Lead(point, (), "", True)
+            return Lead(point, (), "")
         ahead = tuple(name for name in optimizers if medians[name] <= TIE * least)
         others = [name for name in order if name not in ahead]
         if not others:
-            return Lead(point, ahead, "", True)
-        certain = not self.has_intervals or self.ratio((point, others[0]), (point, order[0])).low > 1.0
-        return Lead(point, ahead, others[0], certain)
+            return Lead(point, ahead, "")
+        # Not only the next one: of an optimizer that half of the problems stop, the median says little, and its interval all.
+        known = others if self.has_intervals else []
+        unsure = tuple(name for name in known if not self.ratio((point, name), (point, order[0])).low > 1.0)
+        return Lead(point, ahead, others[0], unsure)
 
     def crossover(self, first: str, second: str, factor: float = 1.0) -> Crossover:
         """Where the second comes to stay ahead of the first, see `crossover`; the values of the points ascend."""

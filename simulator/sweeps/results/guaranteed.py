@@ -6,6 +6,7 @@ import numpy as np
 
 from quadsim.simulator.runs.guaranteed import ALONG, BELOW
 from quadsim.simulator.support.statistics import quantile
+from quadsim.simulator.sweeps.results.notes import text_of_point
 from quadsim.simulator.sweeps.results.results import Results
 
 if TYPE_CHECKING:
@@ -45,16 +46,16 @@ def guarantee_rows(results: Results) -> "pd.DataFrame":
 
 
 def guarantee_notes(results: Results) -> list[str]:
-    """Return a line for every reason why a bound does not speak of all problems of an optimizer."""
+    """Return a line for every reason why bounds do not speak of all problems, with the optimizers and bounds that it stops."""
     found = results.guarantees
     if found is None:
         return []
-    lines = []
+    reasons: dict[str, list[str]] = {}
     for (optimizer, theorem, why), _ in found[found["why_not"] != ""].groupby(
         ["optimizer", "theorem", "why_not"], sort=False
     ):
-        lines.append(f"{optimizer}{f', {theorem}' if theorem else ''}: {why}.")
-    return lines
+        reasons.setdefault(str(why), []).append(f"{optimizer} ({theorem})" if theorem else str(optimizer))
+    return [f"{', '.join(whose)}: {why}." for why, whose in reasons.items()]
 
 
 def certified_comparison(results: Results) -> str:
@@ -75,8 +76,8 @@ def certified_comparison(results: Results) -> str:
         needed = below.reindex(pd.MultiIndex.from_frame(same[["point", "seed"]])).to_numpy(dtype=np.float64)
         won = same["bound_steps"].to_numpy(dtype=np.float64) < needed
         if float(won.mean()) >= best[0] and won.mean() > 0.0:
-            value = results.best.loc[results.best["point"] == point, results.config.axis].iloc[0]
-            where = f"at {value:g}" if isinstance(value, float) else f"on {value}"
+            row = next(row for row in results.best_rows if row["point"] == point)
+            where = f"{'on' if results.config.is_categorical else 'at'} {text_of_point(results, row)}"
             text = (
                 f"Certified on {int(won.sum())} of {len(won)} problems {where}: the bound of {optimizer} along the run "
                 f"({theorem}, from step {start}) lies below what gd needs at every constant rate (gd-lower-start)."

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from quadsim.simulator.sweeps.config.families import family_of, imported
-from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO
+from quadsim.simulator.sweeps.config.grid import ROWS_UP_TO, option_name, value_text
 from quadsim.simulator.sweeps.results.comparison import ENOUGH_SEEDS, TIE
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["notes_on", "text_of_point"]
+__all__ = ["notes_on", "text_of_point", "text_of_value"]
 
 
 def notes_on(results: "Results") -> list[str]:
@@ -104,7 +104,13 @@ def _on_counts(results: "Results") -> list[str]:
     return out
 
 
-def text_of_point(results: "Results", row: Mapping[Any, Any]) -> str:
-    """The point of a row of `best` by its value on the axis of comparison."""
+def text_of_value(results: "Results", row: Mapping[Any, Any]) -> str:
+    """The value of a row of `best` on the axis of comparison."""
     value = row[results.config.axis]
     return str(value) if results.config.is_categorical else f"{value:g}"
+
+
+def text_of_point(results: "Results", row: Mapping[Any, Any]) -> str:
+    """The point of a row of `best`: its value on the axis of comparison, and those of the other dials that take several."""
+    others = [f"{option_name(facet)} {value_text(row[facet])}" for facet in results.config.facets]
+    return ", ".join([text_of_value(results, row), *others])

@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.rule import Rule
 from quadsim.simulator.sweeps.config.given import GivenProblem
-from quadsim.simulator.sweeps.results.notes import text_of_point
+from quadsim.simulator.sweeps.results.notes import text_of_value
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.config.quadratics import SweepConfig
@@ -33,12 +35,14 @@ def notes(results: "Results") -> list[str]:
         out.append(
             "The fused engine on a GPU does not follow means of the gap: a steps_to_mean of NaN means not recorded."
         )
+    if config.until != "first" and any(np.isfinite(row["bound_median"]) for row in best):
+        out.append("Bounds are on first crossings, and steps / bound is that of first crossings, too.")
     left = [row for row in best if row["final_gap_median"] > config.tolerance and row["reached"] >= 0.5]
     if config.until == "first" and left:
         texts = list(dict.fromkeys(row["optimizer"] for row in left))
         *others, last = (config.names[text] for text in texts)
         names, verb = (f"{', '.join(others)} and {last}", "are") if others else (last, "is")
-        where = ", ".join(dict.fromkeys(text_of_point(results, row) for row in left))
+        where = ", ".join(dict.fromkeys(text_of_value(results, row) for row in left))
         where = f"on {where}" if config.is_categorical else f"at {config.axis_short} {where}"
         out.append(
             f"Steps are first crossings: at the best rate {names} {verb} above the tolerance again in the end ({where}); "

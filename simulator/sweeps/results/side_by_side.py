@@ -111,8 +111,15 @@ def side_by_side(sweeps: Sequence[Results]) -> SideBySide:
 
 
 def _differences(first: Results, other: Results) -> dict[str, tuple[str, str]]:
-    """Return the entries that differ; optimizers that are not built in are told by their names where those differ."""
-    documents = [each.config.to_json() for each in (first, other)]
+    """Return the entries that differ; optimizers that are not built in are told by their names where those differ.
+
+    An entry that a document leaves out, as it has its default, is told by that.
+    """
+    stored = [each.config.to_json() for each in (first, other)]
+    documents = [dict(document) for document in stored]
+    for each, document, there in zip((first, other), documents, reversed(stored), strict=True):
+        left_out = {key: getattr(each.config, key, None) for key in there if key not in document}
+        document |= {key: value for key, value in left_out.items() if isinstance(value, str | int | float)}
     names = [[one["label"] for one in document.get("own", [])] for document in documents]
     if names[0] != names[1]:
         documents = [{**document, "own": own} for document, own in zip(documents, names, strict=True)]

@@ -9,7 +9,8 @@ from quadsim.simulator.runs.training_run import TrainingRun
 from quadsim.simulator.runs.trajectory import recorded_steps
 from quadsim.simulator.sweeps.config.toy_models import ModelPoint, ModelSweepConfig
 from quadsim.simulator.sweeps.work.work import PROCESS_BYTES, ROW_BYTES, Columns, Work
-from quadsim.simulator.training.loop import chunk_bytes, schedule_bytes, train
+from quadsim.simulator.training.loop import train
+from quadsim.simulator.training.request import chunk_bytes, schedule_bytes
 
 __all__ = ["ModelWork"]
 

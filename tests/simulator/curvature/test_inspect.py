@@ -317,3 +317,24 @@ def test_bad_files_for_blocks_are_refused(run, tmp_path, options, message):
     assert found.exit_code == 2
     assert re.search(message, found.stderr)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--lr", "0.1"],
+        ["--partition", "planet"],
+        ["--optimizer", "gd", "--lr", "0.1"],
+        ["--optimizer", "gd", "--lr", "0", "--at", "1"],
+        ["--optimizer", "gd", "--lr", "1", "--at", "-5"],
+        ["--optimizer", "adam:nope=1", "--lr", "1", "--at", "1"],
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_one_line_also_where_the_hessian_takes_long(run, tmp_path, options):
+    """What will take long is said of work that is done, not before a refusal."""
+    found = run("inspect", *options)  # the default model, whose Hessian has many columns
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert found.stderr.startswith("Error: ")
+    assert found.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -309,7 +309,8 @@ def check_stream_draws(device):
     problem, own = one.problem, one.problem.index[1:]
     z = one.oracle.features(problem.seed, own, 301, 5)
     x = np.concatenate(
-        [z[..., :3] @ problem.root(3)[1:, 0].swapaxes(1, 2), z[..., 3:] @ problem.root(2)[1:, 0].swapaxes(1, 2)], axis=2
+        [z[..., :3] @ problem.roots[3][1:, 0].swapaxes(1, 2), z[..., 3:] @ problem.roots[2][1:, 0].swapaxes(1, 2)],
+        axis=2,
     ) / np.sqrt(3)
     samples = draws.samples[: 3 * 2 * 3 * 5].cpu().numpy().reshape(3, 2, 3, 5)
     np.testing.assert_allclose(samples[:, 1], x, rtol=1e-12, atol=1e-14)

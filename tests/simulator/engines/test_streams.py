@@ -85,17 +85,19 @@ def test_the_compiled_draws_are_those_of_the_oracle(law):
     features, labels = Sampler(problem, oracle, np.dtype("float64")).draw(1, 4, begin=300, steps=2)
     z = oracle.features(problem.seed, problem.index[1:], 301, 11)
     for size, positions in problem.layout.positions.items():
-        x = np.einsum("mbij,mkbj->mkbi", problem.root(size)[1:], z[:, :, positions]) / 5**0.5
+        x = np.einsum("mbij,mkbj->mkbi", problem.roots[size][1:], z[:, :, positions]) / 5**0.5
         np.testing.assert_allclose(features[:, 1][:, :, positions], x, rtol=1e-12, atol=1e-13)
     expected = oracle.label_errors(problem.seed, problem.index[1:], 301) / 5**0.5
     np.testing.assert_allclose(labels[:, 1], expected, rtol=1e-13, atol=1e-15)
 
 
 def test_the_triangular_root_of_a_singular_matrix():
-    root = np.random.default_rng(0).normal(size=(2, 3, 5, 5))
-    root[1, :, :, 2:] = 0.0  # of rank 2
-    upper = cpu_run._triangular_root(root)
-    np.testing.assert_allclose(upper @ np.swapaxes(upper, -1, -2), root @ np.swapaxes(root, -1, -2), atol=1e-13)
+    root = np.random.default_rng(0).normal(size=(3, 5, 5))
+    root[1, :, 2:] = 0.0  # of rank 2
+    blocks = list(root @ np.swapaxes(root, -1, -2))
+    problem = BlockQuadratic.from_blocks(blocks, initial_error="normal")
+    upper = problem.triangular_roots[5]
+    np.testing.assert_allclose(upper @ np.swapaxes(upper, -1, -2), problem.hessian[5], atol=1e-13)
     np.testing.assert_array_equal(np.tril(upper, -1), 0.0)
 
 

@@ -9,8 +9,9 @@ import pytest
 from matplotlib.patches import Rectangle
 from pyarrow import csv
 
-from quadsim.simulator import RULES, SweepConfig, sweep
+from quadsim.simulator import RULES, ModelSweepConfig, SweepConfig, sweep
 from quadsim.simulator.figures import panels as shared
+from quadsim.simulator.figures.loss_figure import loss_figure, loss_table
 from quadsim.simulator.figures.palette import optimizer_styles, styles_of
 from quadsim.simulator.figures.rates_figure import rates_figure
 from quadsim.simulator.figures.style import COLUMN, chosen_style, drawing
@@ -328,3 +329,77 @@ def test_the_legend_of_the_heat_map_names_optimizers_that_win_alone(crossed):
     assert {text.get_text() for axis in drawn.axes[:1] for text in axis.texts} == {"gd\n158x"}  # not 1.6e+02x
     (legend,) = drawn.legends
     assert [text.get_text() for text in legend.get_texts()] == ["gd", "not distinguishable"]
+
+
+@pytest.mark.parametrize(
+    "dials", [{"heterogeneity": (3,)}, {"case": ("homogeneous", "cnn-like"), "steps": 40_000}], ids=str
+)
+def test_a_bound_of_one_point_alone_is_dashed_as_in_the_legend(dials):
+    config = SweepConfig(**{"seeds": 2, "steps": 500, "optimizers": ("gd",), **dials})
+    results = sweep(config, judge, present=None)
+    (axis,) = steps_figure(results).axes
+    (bound,) = [line for line in axis.lines if line.get_ydata()[0] == results.best["bound_median"].iloc[0]]
+    dashes = bound.get_marker().vertices[:, 0]
+    assert bound.get_linestyle() == "None"
+    assert len(dashes) == 4, "two pieces"
+    assert dashes[1] < dashes[2], "with a gap between them"
+
+
+@pytest.mark.parametrize("style", ["quadsim", "paper"])
+def test_words_of_the_band_stand_above_the_rates_in_it(style):
+    grid = {"seeds": 1, "steps": 300, "optimizers": tuple(RULES)[:8], "lr": (1e-4, 0.1, 1e3)}
+    results = sweep(SweepConfig(heterogeneity=(1, 10, 100), **grid), present=None)
+    with chosen_style(style):
+        figure = rates_figure(results)
+        with shared.drawing():
+            figure.draw_without_rendering()
+        for axis in figure.axes:
+            (words,) = axis.texts
+            low = words.get_window_extent().y0
+            for line in (line for line in axis.lines if line.get_linestyle() == "None"):
+                for x, y in line.get_xydata():
+                    if y > results.config.steps:
+                        height = axis.transData.transform((x, y))[1] + line.get_markersize() / 2 * figure.dpi / 72
+                        assert height <= low + 1.0, line
+
+
+def test_the_labels_of_steps_in_a_paper_do_not_touch_themselves(crossed):
+    with chosen_style("paper"):
+        labels = [axis.yaxis.label for axis in steps_figure(crossed).axes if axis.get_ylabel()]
+    assert labels
+    assert all("$" not in label.get_text() or label._linespacing > 1.2 for label in labels)
+
+
+def test_learning_curves_mark_the_steps_until_the_target():
+    grid = {"model": "mlp", "task": "token-map:vocabulary=6", "width": 4, "layers": 1, "heterogeneity": 1, "seeds": 2}
+    results = sweep(ModelSweepConfig(**grid, steps=60, optimizers=("gd", "adam"), lr=(1e-4, 0.1)), present=None)
+    table = loss_table(results)
+    (axis,) = loss_figure(results).axes
+    medians = {row["optimizer"]: row["steps_median"] for row in results.best.to_dict("records")}
+    assert np.isfinite(medians["adam"])
+    assert np.isinf(medians["gd"])
+    for text, own in table.groupby("optimizer"):
+        assert set(own["steps_median"]) == {medians[text]}
+        style = optimizer_styles(("gd", "adam"))[text]
+        curve = drawn_points(axis, color=style["color"], linestyle=_line(style), marker="")
+        np.testing.assert_array_equal(curve, sorted_points(own["step"], own["median"]))
+        (mark,) = drawn_points(axis, color=style["color"], marker=style["marker"])
+        end = own[["step", "median"]].iloc[-1]
+        np.testing.assert_array_equal(mark, [medians[text], 0.1] if text == "adam" else end)
+    assert axis.get_xlim()[1] >= medians["adam"]
+
+
+@pytest.mark.parametrize(
+    ("dials", "columns"),
+    [
+        ({"heterogeneity": (1, 10), "batch": (1, 8, 64, "full")}, 4),
+        ({"heterogeneity": (1, 3, 10), "condition_number": (20, 50)}, 3),
+        ({"heterogeneity": (1, 2, 3, 4, 5), "condition_number": (20, 50)}, 3),  # too many for one row: as many as fit
+        ({"heterogeneity": (1, 10)}, 2),
+    ],
+)
+def test_a_row_of_panels_is_one_value_of_the_other_dials(tmp_path, dials, columns):
+    config = SweepConfig(**dials, blocks=(2,), block_size=(2,), optimizers=("gd",), seeds=2, steps=20, lr=(0.1,))
+    results = sweep(config, out=tmp_path / "s", present=None)
+    for draw in (gap_figure, rates_figure):
+        assert draw(results).axes[0].get_subplotspec().get_gridspec().ncols == columns

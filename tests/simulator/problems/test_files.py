@@ -1,5 +1,6 @@
 """Problems from files: every format gives the matrices that it holds, and bad files are refused in one line."""
 
+import io
 import json
 import re
 from fractions import Fraction
@@ -132,3 +133,51 @@ def test_bad_files_are_refused_in_one_line(tmp_path, name):
     with pytest.raises(ValueError, match=message) as caught:
         load_problem(tmp_path / name, **arguments)
     assert not re.search("\n", str(caught.value))
+
+
+def _saved(**arrays) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
+def _single(array) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+_NPZ, _MTX = _saved(block_0=A), b"%%MatrixMarket matrix coordinate real symmetric\n2 2 2\n1 1 1.5\n2 2 2.5e-1"
+DAMAGED = {
+    "half.npz": _NPZ[: len(_NPZ) // 2],
+    "begin.npz": b"XX" + _NPZ[2:],
+    "numbers.npz": _NPZ[:-200] + b"\xff" * 40 + _NPZ[-160:],
+    "text.npz": b"not an archive at all",
+    "nothing.npz": b"",
+    "objects.npz": _saved(block_0=np.array([{"a": 1}], dtype=object)),
+    "single.npz": _single(A),
+    "cut.mtx": _MTX[:-1],  # ends within a number
+    "zeros.mtx": _MTX.replace(b"1.5", b"1.\0" + b"9" * 40),
+    "text.mtx": b"not a matrix at all",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_files_are_refused_in_our_own_words(tmp_path, name):
+    """The libraries that read them give advice of their own (allow_pickle), raise any kind of error, or end the process."""
+    (tmp_path / name).write_bytes(DAMAGED[name])
+    with pytest.raises(ValueError, match=r"a part of it is missing or damaged\); write it again\.$") as caught:
+        load_problem(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert "pickle" not in str(caught.value)
+
+
+def test_a_matrix_whose_file_has_no_last_line_end_is_read(tmp_path):
+    (tmp_path / "whole.mtx").write_bytes(_MTX)
+    np.testing.assert_array_equal([block.item() for block in read_blocks(tmp_path / "whole.mtx").blocks], [1.5, 0.25])
+
+
+def test_rows_of_a_block_that_differ_in_length_are_named(tmp_path):
+    (tmp_path / "ragged.json").write_text('{"blocks": [[[1]], [[1, 0], [0]]]}')
+    with pytest.raises(ValueError, match=r"^blocks\[1\] must hold numbers, got .*rows differ in length"):
+        load_problem(tmp_path / "ragged.json")

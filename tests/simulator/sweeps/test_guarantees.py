@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from quadsim.cli.app import app
-from quadsim.cli.text.guarantee_table import guarantee_cells
+from quadsim.cli.pages.sweep_bounds import _guaranteed
+from quadsim.cli.text.guarantee_table import guarantee_cells, guarantee_tables
 from quadsim.simulator import BlockQuadratic, SweepConfig, load_results, simulate, sweep
 from quadsim.simulator.figures.sweep_figures import gap_table
 from quadsim.simulator.problems.oracles import FULL
@@ -62,7 +63,10 @@ def test_every_row_has_a_bound_or_a_line_why_not(swept):
             found = told[(told["point"] == row["point"]) & (told["optimizer"] == row["optimizer"])]
             assert len(found), row["optimizer"]
             assert np.isfinite(found["bound_steps"]).any() or (found["why_not"] != "").all(), row["optimizer"]
-    assert any("no theorem here speaks of nadam" in line for line in guarantee_notes(swept))
+    lines = guarantee_notes(swept)
+    assert any("no theorem here speaks of nadam" in line for line in lines)
+    reasons = [line.partition(": ")[2] for line in lines]
+    assert len(set(reasons)) == len(reasons), "each reason once, with all whom it stops"
     assert set(swept.guarantees["theorem"]) - {""} <= set(THEOREMS)
 
 
@@ -243,13 +247,18 @@ def test_a_falling_rate_in_table_and_figure(swept):
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [("homogeneous", "4 of 4 problems on homogeneous:"), (9.0, "problems at 9:")]
+    ("value", "dials", "said"),
+    [
+        ("homogeneous", {}, "4 of 4 problems on homogeneous:"),
+        (9.0, {}, "problems at 9:"),
+        (9.0, {"alignment": -1.0}, "problems at 9, alignment -1:"),
+    ],
 )
-def test_a_certified_comparison_is_at_a_value_and_on_a_case(value, said):
+def test_a_certified_comparison_is_at_a_value_and_on_a_case(value, dials, said):
     rows = {"point": 0, "seed": range(4), "optimizer": "adam", "theorem": "adam-span", "start": 0}
     both = [pd.DataFrame(rows | {"kind": kind, "bound_steps": steps}) for kind, steps in ((BELOW, 9.0), (ALONG, 5.0))]
-    best = pd.DataFrame({"point": [0], "axis": [value]})
-    found = SimpleNamespace(guarantees=pd.concat(both), best=best, config=SimpleNamespace(axis="axis"))
+    config = SimpleNamespace(axis="axis", facets=tuple(dials), is_categorical=isinstance(value, str))
+    found = SimpleNamespace(guarantees=pd.concat(both), best_rows=[{"point": 0, "axis": value, **dials}], config=config)
     assert said in certified_comparison(found)
 
 
@@ -318,3 +327,21 @@ def test_theorems_for_a_rule():
     assert run.invoke(app, ["theorems", "--for", "adam:beta1=0"]).stdout == text  # as a table of a sweep names it
     unknown = run.invoke(app, ["theorems", "--for", "adam:beta3=0"])
     assert (unknown.exit_code, "did you mean 'beta2'?" in unknown.stderr) == (2, True)
+
+
+def test_every_table_and_note_names_the_values_of_all_dials(tmp_path):
+    """Two points of one heterogeneity are told apart, in the terminal, in the report and in the notes."""
+    config = replace(
+        FEW, gradient_heterogeneity=(3.0,), alignment=(-1.0, 1.0), optimizers=("gd", "adam"), lr=(0.01, 0.02)
+    )
+    results = sweep(config, judge, out=tmp_path / "it", guarantor=guarantees, figures=False)
+    (terminal,) = guarantee_tables(results)
+    for rows in (
+        terminal.rows,
+        [[str(cell.text) for cell in row] for row in _guaranteed(results, guarantee_rows(results))[0].rows],
+    ):
+        names = {row[0] for row in rows if row is not None} - {""}
+        assert names == {"100, alignment -1", "100, alignment 1"}
+    edges = [note for note in results.notes if "one tried" in note]
+    assert edges
+    assert all("at 100, alignment " in note for note in edges)

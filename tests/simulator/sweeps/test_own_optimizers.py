@@ -115,6 +115,8 @@ def test_a_class_that_a_file_imports_runs_where_it_is_named(run, tmp_path):
     )
     assert found.exit_code == 0, found.stderr
     assert json.loads(found.stdout)["config"]["optimizers"] == ["gd", "NAdam:beta1=0"]
+    (stored,) = json.loads(found.stdout)["config"]["own"]  # found in torch on any machine, without the file
+    assert stored["class"]["qualified_name"] == "torch.optim.NAdam"
 
 
 FRESH = """

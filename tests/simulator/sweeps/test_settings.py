@@ -10,6 +10,7 @@ import pytest
 from quadsim.simulator import SweepConfig, load_results, sweep
 from quadsim.simulator.sweeps.config.families import config_from_json
 from quadsim.simulator.sweeps.results.quadratics import notes
+from quadsim.theory import judge
 
 SMALL = {
     "heterogeneity": (1, 30),
@@ -130,7 +131,17 @@ def test_a_mean_that_a_gpu_does_not_record_is_said(mean, said):
     config = SimpleNamespace(
         device="cuda", problem=None, points=(), specs=(), until="stays", tolerance=1e-6, partition="hessian"
     )
-    best = [{"final_gap_median": 0.0, "reached": 1.0}]
+    best = [{"final_gap_median": 0.0, "reached": 1.0, "bound_median": np.nan}]
     summary = pd.DataFrame({"steps_to_mean": [mean]})
     found = notes(SimpleNamespace(config=config, best_rows=best, histogram=None, summary=summary))
     assert len([note for note in found if "a steps_to_mean of NaN means not recorded" in note]) == said
+
+
+def test_bounds_beside_another_criterion_are_said_to_be_on_first_crossings():
+    """The table shows the steps of the criterion that was asked for, and their ratio to a bound would be another one."""
+    said = "Bounds are on first crossings"
+    for until in ("first", "stays", "mean"):
+        for optimizer in ("gd", "adam"):  # a theorem bounds the steps of gd alone
+            results = sweep(SweepConfig(until=until, **SMALL | {"optimizers": (optimizer,)}), judge)
+            expected = until != "first" and optimizer == "gd"
+            assert any(said in note for note in results.notes) == expected

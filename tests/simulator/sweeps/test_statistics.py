@@ -305,3 +305,30 @@ def test_a_crossover_is_interpolated_in_logarithms_and_unreached_steps_count_as_
     assert crossover([1, 10, 100], [9, 1, 9], [3, 3, 3], None, 1e4).at == pytest.approx(
         10 ** (1 + np.log(3) / np.log(9))
     )
+
+
+def test_words_call_every_comparison_uncertain_that_is():
+    """Half of the problems stop adam:beta1=0: by its median it is far behind gd, by its interval it may be ahead of it."""
+    inf = np.inf
+    half = {1: [400] * 8, 100: [400] * 4 + [inf] * 4}
+    runs = {"gd": {1: [10] * 8, 100: [450] * 8}, "signsgd": {1: [700] * 8, 100: [600] * 8}, "adam:beta1=0": half}
+    assert "; not certain (the 95% interval contains 1): gd over adam:beta1=0 at 100; not solved" in sentences(runs)[-1]
+    # Of two values that differ by noise alone, momentum is not said to change anything for certain.
+    noisy = {1: [100, 120, 90, 80, 130, 70, 60, 150], 9: [100, 120, 90, 80, 130, 70, 60, 150]}
+    slower = {1: [200, 125, 70, 190, 100, 60, 210, 90], 9: [200, 125, 70, 190, 100, 60, 210, 90]}
+    found = sentences({"signsgd": noisy, "signum": slower, "gd": noisy, "heavy-ball": noisy})
+    assert "Momentum alone: signum needs 1.2x more steps than signsgd at 1 and at 9" in found[-2]
+    assert "not certain (the 95% interval contains 1): " in found[-1]
+    assert "signsgd over signum at 1 and 9" in found[-1]
+
+
+def test_words_on_cases_where_the_tolerance_is_not_reached_name_who_does_not():
+    cases, steps = ("homogeneous", "cnn-like", "heterogeneous"), (10.0, 80.0, np.inf)
+    config = SweepConfig(case=cases, optimizers=("gd",), seeds=8, steps=1000)
+    rows = [
+        {"point": p, "case": cases[p], "optimizer": "gd", "steps_median": steps[p], "reached": 1.0} for p in range(3)
+    ]
+    comparison = Comparison(rows, "case", 8, 1000, lambda key: np.full(4000, steps[key[0]]))
+    told = answer(config, [Group("", comparison)])[0]
+    assert told.startswith("Steps differ most for gd, 8.0x more on cnn-like than on homogeneous")
+    assert told.endswith("; on some cases it does not reach the tolerance within 1000 steps.")

@@ -8,7 +8,7 @@ from quadsim.simulator.engines.kernels.update_source import FusedUpdate, why_no_
 from quadsim.simulator.models import Induction, TokenMap, ToyProblem, Transformer
 from quadsim.simulator.models.transformer import _mix, _mix_few
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.training import loop, stepping
+from quadsim.simulator.training import found, stepping
 from quadsim.simulator.training.loop import train
 from quadsim.simulator.training.stepping import Stepper, _TorchUpdate, together, why_not_compiled
 
@@ -124,8 +124,8 @@ def test_losses_that_are_judged_one_stretch_later_give_the_same_run(stop, monkey
     """As on a GPU, where the next stretch is launched first."""
     rates = np.geomspace(1e-3, 30.0, 8)
     at_once = train(SMALL, "heavy-ball", lr=rates, steps=45, stop=stop, record=3, tolerance=0.9)
-    judge = loop._Chunk.judge
-    monkeypatch.setattr(loop._Chunk, "judge", lambda self, *, but=None: judge(self, but=0 if but is None else 1))
+    judge = found.Chunk.judge
+    monkeypatch.setattr(found.Chunk, "judge", lambda self, *, but=None: judge(self, but=0 if but is None else 1))
     later = train(SMALL, "heavy-ball", lr=rates, steps=45, stop=stop, record=3, tolerance=0.9)
     for name in ("loss", "loss_weighted", "steps_to_tolerance", "steps_to_stay", "status", "stopped", "final_loss"):
         np.testing.assert_array_equal(getattr(later, name), getattr(at_once, name), err_msg=name)

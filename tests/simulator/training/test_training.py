@@ -12,7 +12,9 @@ from quadsim.cli.bench.modules import train_modules
 from quadsim.simulator import RULES, Schedule, ToyProblem, TrainingRun, grid, train
 from quadsim.simulator.models import MLP, Conv, Digits, Induction, Mixer, ModularAddition, TokenMap, Transformer
 from quadsim.simulator.runs.training_run import DIVERGED_ABOVE
+from quadsim.simulator.training import found as results
 from quadsim.simulator.training import loop as training
+from quadsim.simulator.training import request
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -175,7 +177,7 @@ def test_an_instance_has_the_same_bits_in_any_stack(name, dtype, monkeypatch):
     for m, k in ((0, 0), (2, 1), (5, 2)):
         alone = full(problem.select([m]), "adam-mini", 10, **options | {"lr": options["lr"][k]})
         assert_same_bits(alone, part(whole, m, k))
-    monkeypatch.setattr(training, "TOKENS_AT_ONCE", 5 * problem.tokens_per_step)
+    monkeypatch.setattr(request, "TOKENS_AT_ONCE", 5 * problem.tokens_per_step)
     assert_same_bits(full(problem, "adam-mini", 10, **options), whole)
     torch.set_num_threads(2)
     assert_same_bits(full(problem, "adam-mini", 10, **options), whole)
@@ -493,7 +495,7 @@ def test_either_loss_alone_can_diverge(monkeypatch):
     above = 1.0 + (rises.max() - 1.0) / 2
     assert above > 1.001
     assert (calm.loss_weighted <= calm.loss_weighted[:, :, :1]).all()
-    monkeypatch.setattr(training, "DIVERGED_ABOVE", above)
+    monkeypatch.setattr(results, "DIVERGED_ABOVE", above)
     found = full(problem, "gd", 20, **options)
     lost = np.max(rises, axis=2) > above
     assert lost.any()

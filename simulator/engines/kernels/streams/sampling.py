@@ -1,7 +1,7 @@
 """Draw the samples of a stream for the fused engine, x = R z with z ~ N(0, I) and the labels' errors, in one compiled function.
 
 Both are divided by the square root of the batch: of these, the gradient is the sum of the residuals times x (`cpu_source`).
-R = V sqrt(lambda) of every block, as in `BlockQuadratic.root`. The settings of a problem share its samples, so that
+R = V sqrt(lambda) of every block, as in `BlockQuadratic.roots`. The settings of a problem share its samples, so that
 turning them costs little where there are several settings.
 
 The counters and the uniform numbers are those of `support.draws`, bit for bit. Their logarithm, sine and cosine are evaluated
@@ -23,7 +23,7 @@ from quadsim.simulator.support.draws import Purpose
 
 __all__ = ["Sampler"]
 
-_AT_ONCE = 4  # numbers in a vector
+_AT_ONCE = 8
 _LOG_TERMS = 11  # of 2 artanh(s) = log((1 + s)/(1 - s)), |s| <= .172
 _SIN_TERMS, _COS_TERMS = 8, 9  # of x in [-pi/4, pi/4]
 
@@ -60,7 +60,8 @@ class Sampler:
         shape = (last - first, steps, oracle.batch)
         features, labels = np.empty((*shape, self._stride)), np.zeros(shape)
         z = np.empty(oracle.batch * self._even)
-        scratch = np.empty((4, oracle.batch * max(self._even // 2, 1) + 1))  # counters are taken two at a time
+        counters = oracle.batch * (self._even // 2 + 1)  # of samples and labels, and what fills up vectors
+        scratch = np.empty((4, counters + 2 * _AT_ONCE))
         law = 0 if not oracle.label_noise else 1 if oracle.noise_law == "normal" else 2
         _kernel().run_(
             self._index[first:last],
@@ -84,7 +85,7 @@ def _padded_roots(problem: BlockQuadratic) -> NDArray[np.float64]:
     """Return R' of every block, one after the other, (M, numbers): its rows are filled up with 0 to whole vectors."""
     every: dict[int, NDArray[np.float64]] = {}
     for size, members in problem.layout.groups.items():
-        turned = np.pad(np.swapaxes(problem.root(size), -1, -2), ((0, 0), (0, 0), (0, 0), (0, -size % _AT_ONCE)))
+        turned = np.pad(np.swapaxes(problem.roots[size], -1, -2), ((0, 0), (0, 0), (0, 0), (0, -size % _AT_ONCE)))
         every |= {int(block): turned[:, at].reshape(problem.problems, -1) for at, block in enumerate(members)}
     return np.concatenate([every[block] for block in range(len(every))], axis=1)
 
@@ -126,9 +127,12 @@ from numba import njit
 from quadsim.simulator.engines.kernels import cpu_vectors as vectors_
 from quadsim.simulator.engines.kernels.cpu_vectors import fma as fma_
 from quadsim.simulator.engines.kernels.cpu_vectors import pick as pick_
+from quadsim.simulator.engines.kernels.cpu_vectors import sqrt as sqrt_
 from quadsim.simulator.engines.kernels.cpu_vectors import store as store_
+from quadsim.simulator.engines.kernels.cpu_vectors import widest as widest_
 
-load_, spread_, number_ = vectors_.vectors_of({at_once}, np.float64)
+AT_ONCE_ = {at_once}
+load_, spread_, number_ = vectors_.vectors_of(AT_ONCE_, np.float64)
 entry_ = part_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
@@ -140,32 +144,36 @@ def unit_(high_, low_):
 
 
 @part_
-def uniforms_(count_, purpose_, step_, problem_, key0_, key1_, one_, two_):
-    """Philox4x32-10: two uniform numbers in (0, 1] of 53 bits for each of the first counters."""
+def uniforms_(samples_, count_, step_, problem_, key0_, key1_, one_, two_):
+    """Philox4x32-10: two uniform numbers in (0, 1] of 53 bits for each of the first counters, of samples and then of labels."""
+    widest_()
     low_ = np.uint64(0xFFFFFFFF)
     shift_ = np.uint64(32)
-    half_ = (count_ + 1) // 2
+    half_ = count_ // 2
     for n_ in range(half_):  # with the counter n_ + half_, as the rounds of one are a long chain of operations
-        c0_, c1_ = np.uint64(n_) | np.uint64(purpose_), np.uint64(step_)
+        c0_, c1_ = np.uint64(n_ | {sample} if n_ < samples_ else (n_ - samples_) | {label}), np.uint64(step_)
         c2_, c3_ = problem_ & low_, problem_ >> shift_
-        d0_, d1_, d2_, d3_ = np.uint64(n_ + half_) | np.uint64(purpose_), c1_, c2_, c3_
+        m_ = n_ + half_
+        d0_, d1_, d2_, d3_ = np.uint64(m_ | {sample} if m_ < samples_ else (m_ - samples_) | {label}), c1_, c2_, c3_
         k0_, k1_ = key0_, key1_
         for _ in range(10):
-            a_ = np.uint64(0xD2511F53) * c0_
-            b_ = np.uint64(0xCD9E8D57) * c2_
-            c0_, c1_, c2_, c3_ = (b_ >> shift_) ^ c1_ ^ k0_, b_ & low_, (a_ >> shift_) ^ c3_ ^ k1_, a_ & low_
-            a_ = np.uint64(0xD2511F53) * d0_
-            b_ = np.uint64(0xCD9E8D57) * d2_
-            d0_, d1_, d2_, d3_ = (b_ >> shift_) ^ d1_ ^ k0_, b_ & low_, (a_ >> shift_) ^ d3_ ^ k1_, a_ & low_
+            # Only the low halves count: one instruction multiplies those of two numbers.
+            a_ = np.uint64(0xD2511F53) * (c0_ & low_)
+            b_ = np.uint64(0xCD9E8D57) * (c2_ & low_)
+            c0_, c1_, c2_, c3_ = (b_ >> shift_) ^ c1_ ^ k0_, b_, (a_ >> shift_) ^ c3_ ^ k1_, a_
+            a_ = np.uint64(0xD2511F53) * (d0_ & low_)
+            b_ = np.uint64(0xCD9E8D57) * (d2_ & low_)
+            d0_, d1_, d2_, d3_ = (b_ >> shift_) ^ d1_ ^ k0_, b_, (a_ >> shift_) ^ d3_ ^ k1_, a_
             k0_ = (k0_ + np.uint64(0x9E3779B9)) & low_
             k1_ = (k1_ + np.uint64(0xBB67AE85)) & low_
-        one_[n_], two_[n_] = unit_(c0_, c1_), unit_(c2_, c3_)
-        one_[n_ + half_], two_[n_ + half_] = unit_(d0_, d1_), unit_(d2_, d3_)
+        one_[n_], two_[n_] = unit_(c0_ & low_, c1_ & low_), unit_(c2_ & low_, c3_ & low_)
+        one_[n_ + half_], two_[n_ + half_] = unit_(d0_ & low_, d1_ & low_), unit_(d2_ & low_, d3_ & low_)
 
 
 @part_
 def normals_(count_, one_, two_, first_, second_):
     """Box and Muller (1958): two normal numbers for each pair of uniform ones."""
+    widest_()
     bits_ = one_.view(np.int64)
     for n_ in range(count_):
         exponent_ = (bits_[n_] >> 52) - 1022
@@ -180,7 +188,9 @@ def normals_(count_, one_, two_, first_, second_):
         s2_ = s_ * s_
         s2_s2_ = s2_ * s2_
         log_ = exponent_ * {ln2!r} + s_ * ({log})
-        first_[n_] = np.sqrt(-2.0 * log_)
+        first_[n_] = -2.0 * log_
+    for n_ in range(0, count_, AT_ONCE_):  # the numbers that follow the last one in its vector are not used
+        store_(first_, n_, sqrt_(load_(first_, n_)))
     for n_ in range(count_):  # a loop of its own: the processor works on several rounds of a short one at a time
         quarter_ = np.floor(4.0 * two_[n_] + 0.5)
         x_ = (two_[n_] - 0.25 * quarter_) * {turn!r}
@@ -235,6 +245,7 @@ def turn_(batch_, even_, widths_, roots_, roots_at_, z_, x_, x_at_, stride_):
 @entry_
 def run_(index_, key0_, key1_, begin_, scratch_, law_, widths_, roots_, z_, features_, labels_):
     """Fill x (problems, steps, b, P), and the labels (problems, steps, b) if law_ is 1 (normal) or 2 (uniform)."""
+    widest_()
     problems_, steps_, batch_, stride_ = features_.shape
     even_ = z_.size // batch_
     x_ = features_.reshape(-1)
@@ -242,21 +253,23 @@ def run_(index_, key0_, key1_, begin_, scratch_, law_, widths_, roots_, z_, feat
     pairs_ = batch_ * (even_ // 2)
     one_, two_, first_, second_ = scratch_[0], scratch_[1], scratch_[2], scratch_[3]
     roots_flat_ = roots_.reshape(-1)
+    count_ = pairs_ + (batch_ if law_ > 0 else 0)
+    whole_ = (count_ + 2 * AT_ONCE_ - 1) // (2 * AT_ONCE_) * (2 * AT_ONCE_)  # no number is left over from the vectors
     at_ = 0
     for p_ in range(problems_):
         problem_ = np.uint64(index_[p_])
         for t_ in range(steps_):
-            uniforms_(pairs_, {sample}, begin_ + t_, problem_, low_, high_, one_, two_)
-            normals_(pairs_, one_, two_, first_, second_)
+            uniforms_(pairs_, whole_, begin_ + t_, problem_, low_, high_, one_, two_)
+            if law_ == 2:
+                for k_ in range(batch_):
+                    labels_[p_, t_, k_] = one_[pairs_ + k_]
+            normals_(count_ if law_ == 1 else pairs_, one_, two_, first_, second_)
+            if law_ == 1:
+                for k_ in range(batch_):
+                    labels_[p_, t_, k_] = first_[pairs_ + k_]
             for n_ in range(pairs_):
                 z_[2 * n_] = first_[n_]
                 z_[2 * n_ + 1] = second_[n_]
             turn_(batch_, even_, widths_, roots_flat_, p_ * roots_.shape[1], z_, x_, at_, stride_)
             at_ += batch_ * stride_
-            if law_ > 0:
-                uniforms_(batch_, {label}, begin_ + t_, problem_, low_, high_, one_, two_)
-                if law_ == 1:
-                    normals_(batch_, one_, two_, first_, second_)
-                for k_ in range(batch_):
-                    labels_[p_, t_, k_] = first_[k_] if law_ == 1 else one_[k_]
 '''
