@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 
+from quadsim.simulator.models.products import lookup, product, takes_gelu
 from quadsim.simulator.support.checks import check_choice, check_count
 
 __all__ = [
@@ -31,8 +32,10 @@ __all__ = [
     "Parameter",
     "Weights",
     "activate",
+    "compiled_on_gpu",
     "embed",
     "linear",
+    "network",
     "normalise",
     "normalise_batch",
     "read",
@@ -189,6 +192,11 @@ def matrix(name: str, out: int, fan_in: int, layer: str, *, ends_branch: bool = 
     return Parameter(name, (out, fan_in), fan_in**-0.5, layer, ends_branch=ends_branch)
 
 
+def compiled_on_gpu(x: Tensor) -> bool:
+    """Whether torch.compile is making code for a GPU."""
+    return torch.compiler.is_compiling() and x.is_cuda
+
+
 def activate(x: Tensor, activation: str) -> Tensor:
     """Return the activation of every number; `activation` is one of ACTIVATIONS."""
     return F.gelu(x) if activation == "gelu" else F.relu(x)
@@ -216,8 +224,8 @@ def embed(weights: Weights, inputs: Tensor) -> Tensor:
     instances, batch, tokens = inputs.shape[:3]
     if inputs.is_floating_point():
         x = linear(inputs.reshape(instances, batch * tokens, -1), table.transpose(1, 2))
-    elif torch.compiler.is_compiling() and inputs.is_cuda:
-        x = _Lookup.apply(table, inputs.view(instances, batch * tokens))  # type: ignore[no-untyped-call]
+    elif compiled_on_gpu(inputs):
+        x = lookup(table, inputs.view(instances, batch * tokens))
     else:
         x = _rows_of(table, inputs.view(instances, batch * tokens))
     width = table.shape[2]
@@ -230,52 +238,25 @@ def _rows_of(table: Tensor, inputs: Tensor) -> Tensor:
     return F.embedding(ids, table.reshape(-1, table.shape[2]))
 
 
-class _Lookup(torch.autograd.Function):
-    """`_rows_of` with a gradient that is a product with rows of zeros and a one.
-
-    The gradient of a lookup is a sum of atomic additions on a GPU, whose order differs from run to run.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, inputs: Tensor) -> Tensor:
-        ctx.save_for_backward(inputs)
-        ctx.rows = table.shape[1]
-        return _rows_of(table, inputs)
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None]:
-        (inputs,) = ctx.saved_tensors
-        hot = inputs[:, :, None] == torch.arange(ctx.rows, device=inputs.device)
-        return torch.bmm(hot.to(d.dtype).transpose(1, 2), d), None
-
-
-class _Product(torch.autograd.Function):
-    """Inputs (E, N, in) times matrices (E, out, in), with the gradient of the matrices in the order of their memory.
-
-    Autograd would compute the gradient of the transposed matrices, and copy it.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return torch.bmm(x, weight.transpose(1, 2))
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        return torch.bmm(d, weight), torch.bmm(d.transpose(1, 2), x)
-
-
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """Return inputs (E, N, in) times matrices (E, out, in), as torch.nn.Linear without bias: (E, N, out)."""
     out, into = weight.shape[1:]
     if out * into % ALIGNED == 0:
-        if torch.compiler.is_compiling() and x.is_cuda:
-            product: Tensor = _Product.apply(x, weight)  # type: ignore[no-untyped-call]
-            return product
+        if compiled_on_gpu(x):
+            y: Tensor = product(x, weight)
+            return y
         return torch.bmm(x, weight.transpose(1, 2))
     x, weight = F.pad(x, (0, -into % 4)), F.pad(weight, (0, -into % 4, 0, -out % 4))
     return torch.bmm(x, weight.transpose(1, 2))[..., :out].contiguous()
+
+
+def network(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Return the result (E, N, out) of a GELU network of one hidden layer, with matrices (E, hidden, in), (E, out, hidden)."""
+    hidden = linear(x, first)
+    if compiled_on_gpu(x) and takes_gelu(hidden, second):
+        y: Tensor = product(hidden, second, True)
+        return y
+    return linear(F.gelu(hidden), second)
 
 
 def normalise(x: Tensor, gain: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 
 from quadsim.simulator.models.base import (
     DataShape,
@@ -18,8 +17,8 @@ from quadsim.simulator.models.base import (
     embedding,
     gain,
     head,
-    linear,
     matrix,
+    network,
     normalise,
     read,
 )
@@ -99,8 +98,8 @@ class Mixer(Model):
             known = place[:, None] >= place.repeat_interleave(HIDDEN)  # (T, 4 T): token, hidden number
             first, second = first * seen, second * known
         rows = x.view(instances, -1, shape.tokens, width).transpose(2, 3).reshape(instances, -1, shape.tokens)
-        mixed = linear(F.gelu(linear(rows, first)), second)
+        mixed = network(rows, first, second)
         return mixed.view(instances, -1, width, shape.tokens).transpose(2, 3).reshape(instances, tokens, width)
 
     def _over_channels(self, x: Tensor, weights: Weights, layer: str, shape: DataShape) -> Tensor:
-        return linear(F.gelu(linear(x, weights[f"{layer}.w1"])), weights[f"{layer}.w2"])
+        return network(x, weights[f"{layer}.w1"], weights[f"{layer}.w2"])

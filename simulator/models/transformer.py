@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 
 from quadsim.simulator.models.base import (
     DataShape,
@@ -14,12 +13,14 @@ from quadsim.simulator.models.base import (
     Tensor,
     Weights,
     check_sizes,
+    compiled_on_gpu,
     embed,
     embedding,
     gain,
     head,
     linear,
     matrix,
+    network,
     normalise,
     read,
 )
@@ -115,7 +116,7 @@ class Transformer(Model):
         return linear(mixed.reshape(instances, tokens, width), weights[f"{layer}.o"])
 
     def _network(self, x: Tensor, weights: Weights, layer: str, *_: object) -> Tensor:
-        return linear(F.gelu(linear(x, weights[f"{layer}.w1"])), weights[f"{layer}.w2"])
+        return network(x, weights[f"{layer}.w1"], weights[f"{layer}.w2"])
 
 
 def _mix(split: Tensor, temperature: Tensor | None, ahead: Tensor | None) -> Tensor:
@@ -135,7 +136,7 @@ def _mix_few(split: Tensor, temperature: Tensor | None, ahead: Tensor | None, la
     With the sequences as the last axis (`last`) each operation runs along all of them; a fused GPU kernel needs no such copy.
     """
     if last is None:
-        last = not (split.is_cuda and torch.compiler.is_compiling())
+        last = not compiled_on_gpu(split)
     axis = 1 if last else 2  # of the tokens in q, k, v: (E, T, heads, each, B) or (E, B, T, heads, each)
     # Unbinding the axis where it is leaves the gradients of q, k and v in the order of memory, and nothing is copied.
     q, k, v = split.permute(3, 0, 2, 4, 5, 1).contiguous().unbind(0) if last else split.unbind(3)

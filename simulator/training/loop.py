@@ -72,8 +72,9 @@ def train(
         partition: name of the partition into blocks, for a rule that averages over its block (adam-mini, lamb).
         dtype: torch.float32 or torch.float64.
         device: "cpu", "cuda" or "cuda:N".
-        compile: whether torch.compile fuses the operations of a step. Compiling takes some ten seconds, once for a model, task
-            and rule: the code is kept in the cache folder. None: on a GPU, for long runs of the engine stack.
+        compile: whether torch.compile fuses the operations of a step. Compiling takes some 30 seconds, once for a model, task
+            and rule: the code is kept in the cache folder, and loading it takes about five. None: on a GPU, for long runs of the
+            engine stack.
         engine: "auto" (fused where it can run the request; on a CPU in float32 alone), "fused" (one generated GPU kernel takes
             many steps in a launch; on a CPU one kernel computes the gradients of a step) or "stack" (operations of torch).
         clip: largest norm of the gradient of an instance (all its parameters together); a longer one is scaled down to it before

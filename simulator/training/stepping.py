@@ -26,6 +26,7 @@ from quadsim.simulator.engines.kernels.machine import jit_is_off
 from quadsim.simulator.engines.kernels.update_source import FusedUpdate, why_no_update
 from quadsim.simulator.engines.stacks.cpu_run import FusedGradient
 from quadsim.simulator.engines.torch_rule import TorchRule
+from quadsim.simulator.models.on_device import on_device
 from quadsim.simulator.models.partitions import Partition
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.models.stack import Losses, Stack
@@ -44,7 +45,6 @@ _SHARE = 0.8  # share of the free memory of a GPU that is used
 _RESERVED_TIMES = 4  # memory that torch has reserved stays so while it is at most this part of what is free
 
 _SHAPES = 1000  # number of models, tasks and rules that one process may compile
-_KEPT_BYTES = 1 << 30  # size up to which the starts of a problem stay on a GPU between runs
 
 Replay = Callable[[], None]
 Gradient = Tensor | list[Tensor]
@@ -105,7 +105,7 @@ class Stepper:
         # Compiled, the update reads the gradient of every parameter where the backward pass has left it.
         self._splits = compile and self._captures and clip is None and self._stack.splits
         self._test_stack = None if problem.test_data is None else problem.test_stack(which, dtype, device)
-        self.theta = self._stack.start() if device == "cpu" else _start_on(device, problem, which, dtype)
+        self.theta = self._stack.start() if device == "cpu" else self._start()
         values = torch.from_numpy(np.stack([settings[name] for name in rule.names], axis=1))
         values = values.to(device)  # in float64: rounding comes after 1 - beta and the like
         self._update: FusedUpdate | _TorchUpdate
@@ -161,9 +161,14 @@ class Stepper:
 
     def _restart(self, settings: Mapping[str, NDArray[np.float64]]) -> None:
         """Go back to the start, with other settings, in the memory that the CUDA graph uses."""
-        self.theta.copy_(_start_on(self._device, self._problem, self._stack.which, self.theta.dtype))
+        self.theta.copy_(self._start())
         assert isinstance(self._update, _TorchUpdate)
         self._rehearsed = self._update.restart(settings)
+
+    def _start(self) -> Tensor:
+        """Return the parameters at the start on a GPU, (E, P)."""
+        whole = on_device(self._problem, "start", self._stack.weights.dtype, self._device)
+        return whole[torch.from_numpy(self._stack.which).to(self._device)]
 
     @property
     def instances(self) -> int:
@@ -175,8 +180,10 @@ class Stepper:
         if self._fused is not None:
             losses = self._fused.losses(self._stack, self.theta)
         else:
+            # With mini-batches this runs often; else once a run, which is not worth a compiled function of its own.
+            function = Stack.losses if self._problem.task.batch is None else self._losses
             with torch.no_grad(), self._calm():
-                losses = self._losses(self._stack, self.theta)
+                losses = function(self._stack, self.theta)
         return on_its_way(torch.stack(losses[::-1]).double())
 
     def test(self) -> NDArray[np.float64]:
@@ -501,22 +508,6 @@ def check_compile(device: str) -> None:
 _MEASURED: WeakKeyDictionary[ToyProblem, dict[Any, float]] = WeakKeyDictionary()  # bytes of an instance
 _IDLE: dict[tuple[Any, ...], Stepper] = {}  # one at most
 _KEPT_SHARE = 1 / 16  # of the memory of a GPU, that a kept stepper may take
-_STARTS: WeakKeyDictionary[ToyProblem, dict[Any, Tensor]] = WeakKeyDictionary()  # of one problem at most
-
-
-def _start_on(device: str, problem: ToyProblem, which: NDArray[np.int64], dtype: torch.dtype) -> Tensor:
-    """Return the parameters at the start on a GPU, (E, P), from those of the last run: a copy can take longer than 50 steps.
-
-    Kept starts stay valid because the array of the problem is made read-only.
-    """
-    kept = _STARTS.get(problem, {})
-    if (dtype, device) not in kept:
-        _STARTS.clear()
-        kept = {(dtype, device): torch.tensor(problem.start, device=device).to(dtype)}
-        if kept[dtype, device].nbytes <= _KEPT_BYTES:
-            problem.start.flags.writeable = False  # a later change would not reach the copy on the device
-            _STARTS[problem] = kept
-    return kept[dtype, device][torch.from_numpy(which).to(device)]
 
 
 def instances_that_fit(problem: ToyProblem, dtype: torch.dtype, device: str, states: int) -> int:
@@ -532,6 +523,7 @@ def instances_that_fit(problem: ToyProblem, dtype: torch.dtype, device: str, sta
     with torch.cuda.device(device):
         if (dtype, device) not in measured:
             torch.cuda.empty_cache()
+            torch.cuda.current_blas_handle()  # type: ignore[no-untyped-call]  # comes with memory of its own
             before = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
             stack = problem.stack(np.arange(_PROBED) % problem.problems, dtype, device)

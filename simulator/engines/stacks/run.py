@@ -4,7 +4,6 @@ import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from quadsim.simulator.engines.stacks.nvrtc import GpuKernel, why_no_compiler
 from quadsim.simulator.engines.stacks.source import Form, Layout, lanes_of, shared_bytes, slots_of, stack_source
 from quadsim.simulator.models.base import DataShape, Model
 from quadsim.simulator.models.mlp import MLP
+from quadsim.simulator.models.on_device import on_device
 from quadsim.simulator.models.problem import ToyProblem
 from quadsim.simulator.models.transformer import Transformer
 from quadsim.simulator.rules.rule import Rule
@@ -137,40 +137,16 @@ class _Data:
     """Starts and data of the problems of a batch on the device."""
 
     def __init__(self, problem: ToyProblem, device: torch.device) -> None:
-        def whole(array: NDArray[np.int64]) -> Tensor:
-            return torch.tensor(np.ascontiguousarray(array), dtype=torch.int32, device=device)
+        def whole(name: str) -> Tensor:
+            return on_device(problem, name, torch.int32, device)
 
-        def real(array: NDArray[np.float64]) -> Tensor:
-            return torch.tensor(np.ascontiguousarray(array), dtype=torch.float32, device=device)
+        def real(name: str) -> Tensor:
+            return on_device(problem, name, torch.float32, device)
 
-        data = problem.data
-        self.inputs = real(data.inputs) if data.inputs.dtype.kind == "f" else whole(data.inputs)
-        self.targets, self.shares, self.weights = whole(data.targets), real(data.share), real(problem.weights)
-        self.start = real(problem.start)
-        self.scale = self.start if problem.block_scales is None else real(problem.block_scales)
-        self.temperature = real(problem.heterogeneity)
-
-
-_KEPT: WeakKeyDictionary[ToyProblem, dict[torch.device, _Data]] = WeakKeyDictionary()  # one problem at most
-_KEPT_BYTES = 1 << 30  # size up to which the data of a problem stay on the device between runs
-
-
-def _data_of(problem: ToyProblem, device: torch.device) -> _Data:
-    """Return the data of a problem on the device, copied there or kept from the last run: a copy can take longer than a run.
-
-    Kept data stay valid because the arrays of the problem are made read-only.
-    """
-    kept = _KEPT.get(problem, {})
-    if device in kept:
-        return kept[device]
-    made = _Data(problem, device)
-    _KEPT.clear()
-    if sum(tensor.nbytes for tensor in vars(made).values()) <= _KEPT_BYTES:
-        data = problem.data
-        for array in (data.inputs, data.targets, data.share, problem.weights, problem.start):
-            array.flags.writeable = False  # a later change would not reach the copy on the device
-        _KEPT[problem] = {device: made}
-    return made
+        self.inputs = real("inputs") if problem.data.inputs.dtype.kind == "f" else whole("inputs")
+        self.targets, self.shares, self.weights = whole("targets"), real("share"), real("weights")
+        self.start, self.temperature = real("start"), real("heterogeneity")
+        self.scale = self.start if problem.block_scales is None else real("block_scales")
 
 
 class FusedSteps:
@@ -204,7 +180,7 @@ class FusedSteps:
         layout = layout_of(self._form, tokens, _most_shared(self._device), few=few)
         assert layout is not None  # of a problem for which `why_not` is None
         self._kernel = kernel or gpu_kernel(self._form, rule, layout, self._device)
-        self._data = _data_of(problem, self._device)
+        self._data = _Data(problem, self._device)
         instances, copies = which.size, problem.copies
         self._settings = self._tensor(np.stack([settings[name] for name in rule.names]), torch.float64)
         clocks = len(self._program.clocks)

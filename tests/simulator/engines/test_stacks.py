@@ -17,7 +17,7 @@ from quadsim.simulator.engines.stacks.nvrtc import GpuKernel
 from quadsim.simulator.engines.stacks.source import Form, Layout, shared_bytes, stack_source
 from quadsim.simulator.models import MLP, Conv, DataShape, Digits, Induction, Text, TokenMap, ToyProblem, Transformer
 from quadsim.simulator.rules.catalogue import RULES
-from quadsim.simulator.training import loop
+from quadsim.simulator.training import loop, request
 from quadsim.simulator.training.loop import train
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ compiles the kernels for a CPU")
@@ -157,7 +157,7 @@ def fused_on_a_cpu(compiled, monkeypatch):
             return usual(job, which, setting, length)
         return run.FusedSteps(job.problem, which, job.rule, job.settings, setting, job.device)
 
-    monkeypatch.setattr(loop, "_choose_engine", lambda engine, job: "stack" if engine == "stack" else "fused")
+    monkeypatch.setattr(request, "_choose_engine", lambda engine, job: "stack" if engine == "stack" else "fused")
     monkeypatch.setattr(loop, "_stepper", stepper)
     monkeypatch.setattr(run, "gpu_kernel", lambda form, rule, layout, device: compiled(form, rule))
     monkeypatch.setattr(run, "_STEPS_AT_ONCE", 20)
