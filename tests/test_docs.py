@@ -71,6 +71,43 @@ def test_every_command_is_there(site):
         assert re.search(rf"<h2[^>]*><code>quadsim {command.name}</code>", site["command-line"]), command.name
 
 
+def test_the_help_is_whole(site):
+    """Summaries are not cut to a terminal's width, and what stands between angle brackets is no tag."""
+    from quadsim.cli.app import app
+
+    page = site["command-line"]
+    entries = re.findall(r'<li><a href="#quadsim-\w+">.*</li>', page)
+    assert len(entries) == len(app.registered_commands)
+    assert [entry for entry in entries if "..." in entry] == []
+    assert "[runs/sweep-<hash of the configuration>]" in html.unescape(re.sub(r"<[^>]+>", "", page))
+
+
+def test_what_a_function_returns_is_one_text(site):
+    """A colon in its first line would turn the words before it into a type."""
+    found = []
+    for page, text in site.items():
+        for returned in re.findall(
+            r'<span class="doc-section-title">Returns:</span></p>\s*<ul>(.*?)</ul>', text, re.DOTALL
+        ):
+            named = re.search(r"<code>(.*?)</code>\s*\N{EN DASH}", returned, re.DOTALL)
+            words = html.unescape(re.sub(r"<[^>]+>", "", named[1])) if named else ""
+            if "`" in words or (" " in words and not re.search(r"[\[|]", words)):
+                found.append(f"{page}: {words}")
+    assert found == []
+
+
+def test_a_docstring_links_the_section_of_theory_that_it_names(site):
+    assert '<a href="../../theory/#9-preconditioned-steps-as-they-are-run">theory, section 9</a>' in site["api/theory"]
+    assert [page for page, text in site.items() if re.search(r"theory\.md section \d", text)] == []
+
+
+def test_names_of_modules_break_after_a_dot_and_figures_lead_to_themselves(site):
+    assert ">quadsim.<wbr>simulator.<wbr>problems.<wbr>quadratic<" in site["api/problems"]
+    assert re.search(
+        r'<a href="../streams-transformer.png"><img [^>]*src="../streams-transformer.png"', site["streams"]
+    )
+
+
 def test_the_home_page_has_the_question_the_picture_and_two_commands(site, built):
     home = site["."]
     assert re.search(r"<h1[^>]*>When and why do sign-based and adaptive optimizers beat gradient descent\?", home)
@@ -106,6 +143,14 @@ def test_sliders_that_need_a_kernel_leave_no_text_on_the_page():
     assert hook_named("notebooks")._output(output, "name", {}) == ""
 
 
+def test_printed_sentences_are_wrapped_and_tables_are_not():
+    printed = {
+        text: hook_named("notebooks")._output(nbformat.v4.new_output("stream", text=text), "name", {})
+        for text in ("a  b\n1  2", "From 1 to 100 " * 9)
+    }
+    assert [shown.partition("\n")[0] for shown in printed.values()] == ["```text", "```{ .text .wrapped }"]
+
+
 def targets(text):
     """The local targets of a page: links, pictures, scripts, frames."""
     for value in re.findall(r'(?:href|src)="?([^"\s>]+)', re.sub(r"<(pre|code).*?</\1>", "", text, flags=re.DOTALL)):
@@ -133,8 +178,24 @@ def test_every_link_of_the_site_leads_somewhere(site, built):
 
 def test_formulas_are_typeset(site):
     assert [page for page, text in site.items() if 'class="arithmatex"' in text] == []
-    for page in ("ideas", "theorems", "optimizers", "glossary", "notebooks/1-the-question"):
+    for page in ("ideas", "theorems", "theory", "optimizers", "glossary", "notebooks/1-the-question"):
         assert site[page].count("<math") > 3, page
+    article = site["theory"].partition("<article")[2].partition("</article")[0]
+    assert "$" not in article, "a formula in a table has no bar that ends its cell"
+
+
+@pytest.mark.parametrize(
+    ("latex", "pieces"),
+    [
+        ("x", ["(x)."]),
+        ("(1 + b - a x^2)^2 - 4 b = |q - r|_1 + q^{-1}", ["((1+b-ax2)2-", "4b=", "|q-r|1+", "q-1)."]),
+    ],
+)
+def test_a_long_formula_breaks_after_its_operators_and_keeps_what_stands_beside_it(latex, pieces):
+    text = f'<p>as (<span class="arithmatex">\\({latex}\\)</span>). So</p>'
+    shown = hook_named("formulas").on_page_content(text)
+    found = [html.unescape(re.sub(r"<[^>]+>", "", one)) for one in re.findall(r'<span class="whole">.*?</span>', shown)]
+    assert [one.replace("\N{MINUS SIGN}", "-") for one in found] == pieces
 
 
 def test_words_of_theorems_and_optimizers_are_shown_as_they_are(site):
@@ -290,7 +351,7 @@ def test_pages_fit_and_ask_for_nothing_elsewhere(browser, address, width):
         page.on("console", lambda message, said=said: said.append(message.text))
         page.on("pageerror", lambda error, said=said: said.append(str(error)))
         page.on("request", lambda r, said=said: None if r.url.startswith((address, "data:")) else said.append(r.url))
-        for name in ("", "tutorial/", "gallery/", "theorems/", "api/problems/", "command-line/", "streams/"):
+        for name in ("", "tutorial/", "gallery/", "theorems/", "api/problems/", "command-line/", "streams/", "theory/"):
             page.goto(address + name)
             page.evaluate("document.querySelectorAll('details').forEach((folded) => folded.open = true)")
             page.wait_for_timeout(100)
@@ -324,8 +385,13 @@ def test_the_picture_of_the_home_page_moves(browser, address):
 def test_the_search_finds(browser, address, words, page):
     opened = browser.new_page(viewport={"width": 1400, "height": 900})
     opened.goto(address + "tutorial/")
-    opened.locator("input.md-search__input").fill(words)
-    opened.locator(".md-search-result__item a").first.wait_for()
-    found = opened.locator(".md-search-result__item a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    field, links = opened.locator("input.md-search__input"), opened.locator(".md-search-result__item a")
+    field.fill(words)
+    for _ in range(120):  # the theme asks at a key, and hears none before its index is ready
+        field.press("End")
+        opened.wait_for_timeout(250)
+        if links.count():
+            break
+    found = links.evaluate_all("all => all.map(one => one.getAttribute('href'))")
     assert any(f"/{page}/" in one for one in found[:12]) if page else found, found[:12]
     opened.close()

@@ -119,7 +119,8 @@ def draw_figures(results: "Results", drawn: Collection[str] = ()) -> None:
     from quadsim.simulator.sweeps.run.folder import locked_folder
 
     if results.folder is not None and not results.has_figures:
-        with locked_folder(results.folder, results.config.to_json()):
+        # The process that ran the sweep stores the table that it has printed while this one draws.
+        with locked_folder(results.folder, results.config.to_json(), clean=False):
             _save_figures(results, drawn)
 
 

@@ -39,6 +39,9 @@ _NAMES = {
 
 _WORDS = re.compile(r"\\text\{[^{}]*\}")
 
+_TIGHT = re.compile(r"<mo([^>]*)>(&#x0007C;|&#x02016;|&#x0002F;)</mo>")
+"""Bars, double bars and slashes, around which MathML puts the space of a relation and TeX none."""
+
 _CARRY_A_POWER = ("_2^2", "_F^2", "{s<t}")
 
 
@@ -69,7 +72,8 @@ def mathml(latex: str, *, block: bool = False) -> Markup:
     """Return an expression as MathML."""
     plain = latex.replace(r"\_", "_").replace(r"\%", "%")  # LaTeX has to mark them in words, MathML shows the mark
     plain = _WORDS.sub(lambda words: str(escape(words[0])), plain)  # the converter escapes formulas, but not words
-    return Markup(latex2mathml.converter.convert(plain, display="block" if block else "inline"))
+    converted = latex2mathml.converter.convert(plain, display="block" if block else "inline")
+    return Markup(_TIGHT.sub(r'<mo\1 lspace="0" rspace="0">\2</mo>', converted))
 
 
 def statement(theorem: Theorem) -> Markup:

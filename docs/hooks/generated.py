@@ -14,8 +14,10 @@ from typing import Any
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent.parent
+_OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*(?:=[\w,-]*\w)?")
 _MARK = re.compile(r"^\{\{ (\w+) \}\}$", re.MULTILINE)
 _EXPLORE = ("gd", "adam")
+_WIDE = 85  # characters of a formula that a wide page has no room for
 _SIDE = {"upper": "Upper bound", "lower": "Lower bound", "equal": "Equality"}
 
 
@@ -43,7 +45,30 @@ def _help() -> str:
     ])  # where the hook `checkout` has put this checkout
     environment = os.environ | {"PYTHONPATH": path}
     text = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-    return text.lstrip().removeprefix("# `quadsim`\n")
+    return _readable(text.lstrip().removeprefix("# `quadsim`\n"))
+
+
+def _readable(text: str) -> str:
+    """Return the help for a page: summaries are whole and linked, examples and options are code, and no `<` begins a tag."""
+    summaries = dict(re.findall(r"^## `quadsim (\w+)`\n\n(.*)", text, re.MULTILINE))
+    # The generator cuts each summary in the list of commands to the width of a terminal.
+    text = re.sub(r"^\* `(\w+)`: .*$", lambda found: _entry(found, summaries), text, flags=re.MULTILINE)
+    text = re.sub(r"(?:^Example: .*\n\n)+", _examples, text, flags=re.MULTILINE)
+    # Every other part is code: a fence, or a span between backticks.
+    parts = re.split(r"(^```.*?^```$|`[^`\n]*`)", text, flags=re.DOTALL | re.MULTILINE)
+    parts[::2] = [_OPTION.sub(r"`\g<0>`", part.replace("<", "&lt;")) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _entry(found: re.Match[str], summaries: dict[str, str]) -> str:
+    name = found[1]
+    return f"* [`{name}`](#quadsim-{name}): {summaries[name]}" if name in summaries else found[0]
+
+
+def _examples(found: re.Match[str]) -> str:
+    commands = re.findall(r"^Example: (.*)$", found[0], re.MULTILINE)
+    head = "**Example**" if len(commands) == 1 else "**Examples**"
+    return "\n".join((f"{head}:\n", "```sh", *commands, "```\n\n"))
 
 
 def _optimizers() -> str:
@@ -85,9 +110,27 @@ def _theorem(theorem: Any) -> str:
     }
     rows = [f"- **{name}:** {_cell(text) if name != 'Proof' else text}" for name, text in facts.items()]
     kind = f"*{_SIDE[theorem.direction]}, {theorem.kind}.*"
-    # A line each for what is assumed, what is claimed and what is meant: one line for all hides the claim beyond the edge.
-    lines = re.split(r",\\quad |(?<=\\Rightarrow)\\ ", theorem.statement)
-    return "\n\n".join((f"## {theorem.name}", kind, *(f"$${line}$$" for line in lines), "\n".join(rows)))
+    return "\n\n".join((
+        f"## {theorem.name}",
+        kind,
+        *(f"$${line}$$" for line in _lines(theorem.statement)),
+        "\n".join(rows),
+    ))
+
+
+def _lines(statement: str) -> list[str]:
+    """Return a line each for what is assumed, claimed and meant: one line for all hides the claim beyond the edge."""
+    lines: list[str] = []
+    for line in re.split(r",\\quad |(?<=\\Rightarrow)\\ ", statement):
+        is_open = False  # within brackets
+        shown = re.sub(r"\\[a-zA-Z]+|[{}_^]", "", line)
+        for part in re.split(r"(?<=,)\\ ", line) if len(shown) > _WIDE else [line]:
+            if is_open:
+                lines[-1] += rf"\ {part}"
+            else:
+                lines.append(part)
+            is_open = any(lines[-1].count(left) != lines[-1].count(right) for left, right in ("{}", "()", "[]"))
+    return lines
 
 
 def _cell(text: str) -> str:

@@ -17,6 +17,7 @@ from mkdocs.structure.files import File
 
 FOLDER = Path(__file__).parent.parent.parent / "notebooks"
 _SIZES = ("none", "small", "full")
+_WIDTH = 90  # characters of a line of code on a wide page
 _NOT_RUN = (
     "!!! note\n    This build did not run the notebook. To see its outputs, open it with `jupyter lab notebooks`.\n"
 )
@@ -88,7 +89,10 @@ def _dials(source: str) -> str:
 def _output(output: Any, name: str, pictures: dict[str, bytes]) -> str:
     """Return what a cell has printed or shown: a figure, formatted text, a table or plain text."""
     if output.output_type == "stream":
-        return f"```text\n{output.text.rstrip()}\n```"
+        text = output.text.rstrip()
+        # Sentences that no page has room for are wrapped; a table of a page's width keeps its columns.
+        kind = "{ .text .wrapped }" if max(map(len, text.splitlines()), default=0) > _WIDTH else "text"
+        return f"```{kind}\n{text}\n```"
     data = output.get("data", {})
     if "application/vnd.jupyter.widget-view+json" in data:
         return ""  # sliders need a kernel; their text says nothing

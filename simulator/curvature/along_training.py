@@ -67,7 +67,7 @@ def measure(
         **quadrature: nodes, runs and seed of the quadrature of larger blocks, as in `block_spectra`.
 
     Returns:
-        Dataset with the axes problem, setting, step (the snapshots) and, where noted, block:
+        Dataset with the axes problem, setting, step (the snapshots) and, where noted, block. Its variables are
 
         - `loss_weighted`, optimised loss on all data;
         - `gradient_norm` (block), |g_l|/sqrt(P_l), and over blocks `gradient_ratio`, `gradient_log_std`, `gradient_gini`,

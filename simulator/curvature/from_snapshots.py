@@ -36,10 +36,10 @@ def step_measures(run: TrainingRun, *, beta1: float = 0.9, partition: str = "mod
         partition: `layer`, `module` or `unit`.
 
     Returns:
-        Dataset with the axes problem, setting, step, NaN from divergence on: `cosine_sign_memory`, the cosine of the step with
-        -sign(m); `cosine_sign_gradient`, with -sign(g); over the blocks of |step_l|/sqrt(P_l) `step_decades` = log10 of the
-        largest over the smallest and `step_log_std` (NaN with a block that does not move); `gradient_decades`, likewise of the
-        gradient.
+        Dataset with the axes problem, setting, step, NaN from divergence on. Its variables are `cosine_sign_memory`, the cosine
+        of the step with -sign(m); `cosine_sign_gradient`, with -sign(g); over the blocks of |step_l|/sqrt(P_l) `step_decades` =
+        log10 of the largest over the smallest and `step_log_std` (NaN with a block that does not move); `gradient_decades`,
+        likewise of the gradient.
 
     Raises:
         ValueError: beta1 out of range, or a run without a snapshot at every step.
@@ -84,9 +84,9 @@ def head_at_loss(run: TrainingRun, levels: Sequence[float]) -> xr.Dataset:
         levels: losses, as fractions of that of a uniform guess (`ToyProblem.guess_loss`), between 0 and 1.
 
     Returns:
-        Dataset with the axes problem, setting, level: `common` (growth of sqrt(C) times the mean class row since the start, which
-        cancels in the softmax), `centred` (growth of the rest), `common_over_centred`, and `step`. NaN where the unweighted loss
-        on all data is above the level at every snapshot.
+        Dataset with the axes problem, setting, level. Its variables are `common` (growth of sqrt(C) times the mean class row
+        since the start, which cancels in the softmax), `centred` (growth of the rest), `common_over_centred`, and `step`. NaN
+        where the unweighted loss on all data is above the level at every snapshot.
 
     Raises:
         ValueError: a level out of range, or a run without a snapshot at step 0.

@@ -134,7 +134,7 @@ def gradient_table(problem: ToyProblem, theta: Array | None = None, partition: s
         partition: `layer`, `module` (a row per tensor, with q, k and v apart) or `unit`.
 
     Returns:
-        One row per problem and block: index, block, depth (0 is the embedding), kind (as `q`), size, `norm` = |g_l| and
+        One row per problem and block, with index, block, depth (0 is the embedding), kind (as `q`), size, `norm` = |g_l| and
         `per_root` = |g_l|/sqrt(P_l).
 
     Raises:

@@ -109,8 +109,8 @@ def simulate(
             K and are zipped; `grid` makes products.
 
     Returns:
-        Trajectory with gap (M, K, R): problem, setting, recorded step. A run that diverges has the status "diverged"; it raises
-        no error.
+        Trajectory with gap (M, K, R) by problem, setting and recorded step. A run that diverges has the status "diverged"; it
+        raises no error.
 
     Raises:
         ValueError: an argument out of range, an engine that cannot run the rule, or numbers that the dtype cannot hold: a gap

@@ -24,9 +24,9 @@ def loss_table(results: "Results") -> pd.DataFrame:
     """What the figure of learning curves shows.
 
     Returns:
-        A row per panel, optimizer and step that is drawn: panel, optimizer, steps_median (until the criterion, `inf` where it is
-        not reached), step, median, q10 and q90 of the unweighted loss over ln(classes), over the seeds, and optimised_median of
-        the optimised loss.
+        A row per panel, optimizer and step that is drawn, with panel, optimizer, steps_median (until the criterion, `inf` where
+        it is not reached), step, median, q10 and q90 of the unweighted loss over ln(classes), over the seeds, and
+        optimised_median of the optimised loss.
 
     Raises:
         ValueError: results without curves.
@@ -78,7 +78,7 @@ def loss_figure(results: "Results", table: pd.DataFrame) -> Figure:
         for p in range(len(config.points))
         for words, _ in parts_of(config)
     ]
-    figure, axes = panels(len(titles), columns_of(results))
+    figure, axes = panels(len(titles), columns_of(results.config))
     for axis, title in zip(axes, titles, strict=True):
         rows = table[table["panel"] == title]
         for text, own in rows.groupby("optimizer", sort=False):

@@ -186,16 +186,16 @@ def parts_of(config: SweepGrid, *, by_family: bool = False) -> list[tuple[str, l
     return out
 
 
-def columns_of(results: "Results") -> int | None:
+def columns_of(config: SweepGrid) -> int | None:
     """Return how many panels a figure with a panel for every point has side by side; None: as many as fit.
 
     Parts of the optimizers are side by side, or, where several dials are crossed, the values of the dial that varies fastest, if
     there are at most four: then a row of panels is one value of the other dials.
     """
-    parts = len(parts_of(results.config))
+    parts = len(parts_of(config))
     if parts > 1:
         return parts
-    points = results.summary.drop_duplicates("point")[list(results.config.point_columns)].reset_index(drop=True)
+    points = pd.DataFrame([point.columns for point in config.points], columns=list(config.point_columns))
     varied = [name for name in points if len(points) > 1 and not _same(points[name][0], points[name][1])]
     again = [i for i in range(2, len(points)) if varied and _same(points[varied[0]][i], points[varied[0]][0])]
     return again[0] if again and again[0] <= _MOST_VALUES else None

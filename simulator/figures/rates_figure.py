@@ -37,9 +37,9 @@ def rates_table(results: "Results") -> pd.DataFrame:
     """What the figure of rates shows: every rate that was tried with the setting that is best at the point.
 
     Returns:
-        A row per panel, optimizer and rate: panel, the dials, optimizer, setting, lr, steps_median (`inf`: not within the length
-        of the runs), reached and diverged (fractions of the runs), end (whether the rate is the smallest or the largest that was
-        tried) and best.
+        A row per panel, optimizer and rate, with panel, the dials, optimizer, setting, lr, steps_median (`inf`: not within the
+        length of the runs), reached and diverged (fractions of the runs), end (whether the rate is the smallest or the largest
+        that was tried) and best.
     """
     config, best = results.config, results.best.set_index(["point", "optimizer"])
     rates = {
@@ -77,7 +77,7 @@ def rates_figure(results: "Results", table: pd.DataFrame) -> Figure:
     """
     config, styles = results.config, optimizer_styles(results.config.optimizers)
     groups = [rows for _, rows in table.groupby("panel", sort=False)]
-    figure, axes = panels(len(groups), columns_of(results))
+    figure, axes = panels(len(groups), columns_of(results.config))
     steps = table["steps_median"].to_numpy()
     lanes, words = (_PAPER_LANES, _PAPER_WORDS) if current_style() == "paper" else (_LANES, _WORDS)
     _, top = missed_band(config.steps, float(np.min(steps, initial=config.steps, where=steps > 0.0)), lanes)

@@ -102,7 +102,7 @@ def steps_table(results: "Results") -> pd.DataFrame:
     """What the figure of steps shows.
 
     Returns:
-        A row per panel, optimizer and point: panel, the dials, optimizer, setting, lr, drawn_at (its place along the axis),
+        A row per panel, optimizer and point, with panel, the dials, optimizer, setting, lr, drawn_at (its place along the axis),
         steps_median, steps_q10, steps_q90 (`inf`: not within the length of the runs), steps_weighted_median (of toy models) and
         bound_median.
     """
@@ -229,9 +229,9 @@ def gap_table(results: "Results") -> pd.DataFrame:
     """What the figure of curves shows.
 
     Returns:
-        A row per panel, optimizer and recorded step: panel, optimizer, step, median, q10 and q90 of the gap over the initial gap
-        (limited to what the axis can show), bound (the median of the guaranteed values: of a theorem that bounds every run by a
-        factor per step, else of the first guarantee, at its own rate or along the run; of a stream the exact mean; NaN where
+        A row per panel, optimizer and recorded step, with panel, optimizer, step, median, q10 and q90 of the gap over the initial
+        gap (limited to what the axis can show), bound (the median of the guaranteed values: of a theorem that bounds every run by
+        a factor per step, else of the first guarantee, at its own rate or along the run; of a stream the exact mean; NaN where
         there is none), and, the same in all rows of a curve, floor (the limit of that mean) and steps_median: the median of the
         steps until the criterion.
 
@@ -326,7 +326,7 @@ def gap_figure(results: "Results", table: pd.DataFrame) -> Figure:
     config, value = results.config, family_of(results.config).value
     styles = optimizer_styles(config.optimizers)
     groups = [rows for _, rows in table.groupby("panel", sort=False)]
-    figure, axes = panels(len(groups), columns_of(results))
+    figure, axes = panels(len(groups), columns_of(results.config))
     bottom, bounded = config.tolerance * _BELOW_TOLERANCE, False
     for axis, rows in zip(axes, groups, strict=True):
         axis.axhline(config.tolerance, color="0.35", linewidth=1.0, linestyle=":")

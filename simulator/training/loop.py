@@ -82,8 +82,8 @@ def train(
         **hyperparameters: of the rule; see `simulate`.
 
     Returns:
-        TrainingRun with loss (M, K, R): problem, setting, recorded step. If the task has test data, test loss and accuracy are
-        recorded at the same steps.
+        TrainingRun with loss (M, K, R) by problem, setting and recorded step. If the task has test data, test loss and accuracy
+        are recorded at the same steps.
 
     Raises:
         ValueError: an argument out of range, a rule that cannot run, or a run that does not fit in memory.

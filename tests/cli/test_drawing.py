@@ -11,7 +11,8 @@ import pytest
 from quadsim.cli import drawing
 from quadsim.cli.commands import sweep as command
 from quadsim.cli.drawing import Drawer, drawer
-from quadsim.simulator import SweepConfig
+from quadsim.cli.pages import draw_figures
+from quadsim.simulator import SweepConfig, sweep
 from quadsim.simulator.sweeps import backends
 
 SMALL = ("--heterogeneity", "2", "--optimizers", "gd,signsgd", "--seeds", "1", "--steps", "50", "--lr", "0.1")
@@ -307,3 +308,14 @@ def _same(ours, theirs):
     """Whether two settings of Matplotlib are equal; 12 * 0.8 is not 9.6 to the bit."""
     close = {k: v if isinstance(v, (str, list, bool)) else pytest.approx(v) for k, v in theirs.items()}
     return ours == close
+
+
+def test_drawing_leaves_files_that_the_first_process_is_writing(tmp_path):
+    """It stores the table that it has printed meanwhile, without a lock."""
+    config = SweepConfig(heterogeneity=(2,), optimizers=("gd",), seeds=1, steps=50, lr=(0.1,))
+    results = sweep(config, out=tmp_path / "out", figures=False)
+    being_written = tmp_path / "out/table.partial-1-0a.json"
+    being_written.write_text("{}")
+    draw_figures(results)
+    assert (tmp_path / "out/figures/steps.png").is_file()
+    assert being_written.is_file()

@@ -185,8 +185,13 @@ def folder_for_one(
 
 
 @contextmanager
-def locked_folder(folder: Path, config: dict[str, Any]) -> Iterator[None]:
+def locked_folder(folder: Path, config: dict[str, Any], *, clean: bool = True) -> Iterator[None]:
     """The folder of a sweep for one process alone, made where it is not there, and cleaned of files that were never finished.
+
+    Args:
+        folder: an absolute path.
+        config: of the sweep.
+        clean: False where another process may write a file that needs no lock, as the table that a command has printed.
 
     Raises:
         ValueError: other content, another configuration, another process at work, or a folder that cannot be written.
@@ -198,7 +203,8 @@ def locked_folder(folder: Path, config: dict[str, Any]) -> Iterator[None]:
                     check_same(folder, config)
             else:
                 store.write_json(folder / store.CONFIG, config)
-            _remove_partial(folder)
+            if clean:
+                _remove_partial(folder)
             settle(folder)
         except OSError as error:
             raise ValueError(_not_writable(folder, error)) from error

@@ -166,7 +166,7 @@ def growth_figure(runs: pd.DataFrame, *, lr: float = _LR, batch: int = _BATCH) -
         batch: the number of tokens in a step, likewise.
 
     Returns:
-        The figure: one panel per number of classes, one line per rule.
+        The figure, with one panel per number of classes and one line per rule.
     """
     return lines_figure(
         runs[runs["step"] > 0].assign(panel=lambda rows: rows["classes"].map("{} classes".format)),

@@ -177,7 +177,8 @@ def onsets(rows: pd.DataFrame, height: float, *, side: Side, log: str) -> pd.Dat
         log: the axes among `x` and `y` on whose logarithms a crossing is interpolated.
 
     Returns:
-        `curve`, `onset`, `low`, `high` (-inf: at or below the first value; inf: beyond the last one), `text`.
+        A row per curve, with `curve`, `onset`, `low`, `high` (-inf is at or below the first value, inf beyond the last one) and
+        `text`.
     """
     found = []
     for curve, part in rows.groupby("curve", sort=False):
