@@ -178,9 +178,8 @@ def _read_npz(file: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(content) as archive:
             return {entry.filename.removesuffix(".npy"): _array_in(archive, entry) for entry in archive.infolist()}
-    except (
-        Exception
-    ) as error:  # damaged bytes have a dozen kinds of errors in zipfile, zlib and NumPy, with advice of their own
+    # Damaged bytes have a dozen kinds of errors in zipfile, zlib and NumPy, with advice of their own.
+    except Exception as error:
         raise ValueError("it is no archive of arrays of numbers, or a part of it is missing or damaged") from error
 
 
