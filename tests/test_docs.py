@@ -103,6 +103,9 @@ def test_a_docstring_links_the_section_of_theory_that_it_names(site):
 
 def test_names_of_modules_break_after_a_dot_and_figures_lead_to_themselves(site):
     assert ">quadsim.<wbr>simulator.<wbr>problems.<wbr>quadratic<" in site["api/problems"]
+    blocks = {page: re.findall(r"<pre\b.*?</pre>", text, re.DOTALL) for page, text in site.items()}
+    assert any(">quadsim.simulator<" in block for block in blocks["bounds-in-tests"])
+    assert [page for page, found in blocks.items() if any("<wbr>" in block for block in found)] == []
     assert re.search(
         r'<a href="../streams-transformer.png"><img [^>]*src="../streams-transformer.png"', site["streams"]
     )

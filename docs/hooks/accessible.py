@@ -14,7 +14,8 @@ from markdown.extensions.toc import slugify
 _SEARCH = '<div class="md-search" data-md-component="search" role="dialog"'
 _CODE = re.compile(r"<code>.*?</code>", re.DOTALL)
 _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
-_DOTTED = re.compile(r"(?<=>)quadsim(?:\.\w+)+(?=[<(])")  # a file name such as table.json stays whole
+# A dotted name outside of a block of code, which scrolls. A file name such as table.json stays whole.
+_DOTTED = re.compile(r"<pre\b.*?</pre>|(?<=>)quadsim(?:\.\w+)+(?=[<(])", re.DOTALL)
 _FIGURE = re.compile(r'<p>(<img [^>]*?src="([^"]+)"[^>]*>)</p>')
 _SECTION = re.compile(r"docs/theory\.md section (\d+)")
 
@@ -42,4 +43,4 @@ def on_post_page(output: str, **_: Any) -> str:
     """Name the dialog of the search, mark every option in a text (assets/site.css keeps it on one line), and let names break."""
     output = output.replace(_SEARCH, f'{_SEARCH} aria-label="Search"')
     output = _CODE.sub(lambda code: _OPTION.sub(r'<span class="option">\g<0></span>', code[0]), output)
-    return _DOTTED.sub(lambda name: name[0].replace(".", ".<wbr>"), output)
+    return _DOTTED.sub(lambda found: found[0] if found[0][0] == "<" else found[0].replace(".", ".<wbr>"), output)
