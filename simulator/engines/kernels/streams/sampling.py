@@ -23,7 +23,7 @@ from quadsim.simulator.support.draws import Purpose
 
 __all__ = ["Sampler"]
 
-_AT_ONCE = 8
+_AT_ONCE = 8  # numbers in a vector
 _LOG_TERMS = 11  # of 2 artanh(s) = log((1 + s)/(1 - s)), |s| <= .172
 _SIN_TERMS, _COS_TERMS = 8, 9  # of x in [-pi/4, pi/4]
 
