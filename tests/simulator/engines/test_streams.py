@@ -205,9 +205,17 @@ def test_moments_at_a_large_step_are_those_of_the_recursion(one):
     assert exact.gaps(squares, np.array([10**9]))[0] == pytest.approx(exact.floor, rel=1e-9)
 
 
-def test_moments_are_of_linear_rules():
-    with pytest.raises(ValueError, match="rule must be linear, without a preconditioner"):
-        Moments(RULES["adam"], {"lr": 0.1}, np.ones(2), Stream()).recursion  # noqa: B018
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        ("adam", "it is not one linear map at every step"),
+        ("adam-frozen", "it has a preconditioner"),
+        ("block-gd", "it treats blocks differently"),
+    ],
+)
+def test_moments_are_of_linear_rules(rule, why):
+    with pytest.raises(ValueError, match=f"rule must have moments on a stream that are known, got {rule}: {why}"):
+        Moments(RULES[rule], {"lr": 0.1}, np.ones(2), Stream()).recursion  # noqa: B018
 
 
 def test_a_run_does_not_depend_on_the_settings_beside_it(monkeypatch):
