@@ -68,7 +68,8 @@ class Moments:
         first = whole[:, :, :, 0]
         first += lam[:, None, None] * kick[None, :, None] * lam[None, None, :]
         first[range(modes), :, range(modes)] += (lam**2)[:, None] * kick
-        constant = self.oracle.label_noise**2 * lam[:, None] * kick
+        with np.errstate(over="ignore", invalid="ignore"):
+            constant = np.square(np.float64(self.oracle.label_noise)) * lam[:, None] * kick
         return whole.reshape(modes * number, modes * number), constant.reshape(-1)
 
     def gaps(self, squares: Array, steps: NDArray[np.int64]) -> Array:
@@ -108,6 +109,8 @@ class Moments:
             return np.inf
         matrix, constant = self.recursion
         each = constant.size // self.eigenvalues.size
+        if not np.isfinite(constant).all():
+            return np.inf
         limit = np.linalg.solve(np.eye(constant.size) - matrix, constant)
         return float(self.eigenvalues @ limit[::each] / 2.0)
 

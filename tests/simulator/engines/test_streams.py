@@ -205,6 +205,12 @@ def test_moments_at_a_large_step_are_those_of_the_recursion(one):
     assert exact.gaps(squares, np.array([10**9]))[0] == pytest.approx(exact.floor, rel=1e-9)
 
 
+def test_noise_whose_square_is_no_number_has_infinite_moments(one):
+    exact, squares = moments(one, "gd", Stream(2, 1e160), lr=0.01)
+    assert exact.floor == np.inf
+    assert exact.gaps(squares, np.array([3]))[0] == np.inf
+
+
 @pytest.mark.parametrize(
     ("rule", "why"),
     [

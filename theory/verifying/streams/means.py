@@ -5,6 +5,11 @@ sweep and an error rate alpha over all of them, each gets alpha/n (Bonferroni), 
 of freedom uses one half. The other half is for the skewness gamma of the numbers: by the first term of Edgeworth's expansion,
 skewness adds gamma k (2k^2 + 1)/(6 sqrt N) times the chance itself, which must be 1 at most. Where it is more, N runs do not
 tell, and the verdict is `undecided`: heavy tails cannot refute a true statement by chance.
+
+That rests on the skewness that was seen, and few numbers miss the tail that makes it. Of three million sets of 16 log-normal
+numbers (sigma = 1, mean 1) 84 refuted their mean where one in a million was allowed, of 32 still 11; of 1.2 million sets of 100
+none did, nor did those of chi-square's law or of sigma = .7 and 1.5, even where 100 in a million were allowed. So fewer than 100
+runs are undecided.
 """
 
 from dataclasses import dataclass, field
@@ -23,6 +28,7 @@ ERROR_RATE = 1e-6
 """Largest chance that any true expectation of a whole sweep is refuted."""
 
 _POWER = 0.95
+_FEWEST = 100  # runs of which the skewness is believed, see above
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +41,7 @@ class JudgedMeans:
         allowed: how many standard errors are allowed.
         relative_error: one standard error over the expectation.
         noticed: smallest relative error of the expectation that would have been seen in 95 of 100 cases.
-        verdict: `holds`, `refuted`, or `undecided` where the runs are too few for their tails, or some did not stay finite.
+        verdict: `holds`, `refuted`, or `undecided` where the runs are too few for their tails (always below 100) or not finite.
         wanted: number of runs from which on the skewness that was seen would leave a verdict; NaN where runs did not stay finite.
     """
 
@@ -98,11 +104,11 @@ class MeanSums:
             skewness = np.where(spread > 0.0, (cube - 3.0 * mean * square + 2.0 * mean**3) / spread**3, 0.0)
             added = np.abs(skewness) * _by_skewness(allowed) / np.sqrt(self._runs)
             noticed = (allowed + float(student.isf(1.0 - _POWER, self._runs - 1))) * error
-        known = np.isfinite(errors) & (added <= 1.0)
+        known = np.isfinite(errors) & (added <= 1.0) & (self._runs >= _FEWEST)
         verdict = np.where(known, np.where(np.abs(errors) <= allowed, "holds", "refuted"), "undecided")
         # What skewness adds falls as 1/sqrt N. So many runs have normal tails: Student's at a few would ask for far too many.
         enough = (skewness * _by_skewness(float(norm.isf(error_rate / comparisons / 4.0)))) ** 2
-        wanted = np.where(np.isfinite(added), enough, np.nan)
+        wanted = np.where(np.isfinite(added), np.maximum(enough, _FEWEST), np.nan)
         return JudgedMeans(self._runs, errors, allowed, error, noticed, verdict, wanted)
 
     def __add__(self, other: Self) -> Self:
