@@ -78,6 +78,15 @@ def test_a_batch_begins_with_the_draws_of_a_smaller_one():
 
 
 @pytest.mark.parametrize("law", ["normal", "student-5"])
+def test_no_two_samples_share_a_number(law):
+    """Mean gaps do not see labels that samples share: independent x of mean 0 take the products of two labels to 0."""
+    oracle, index = Stream(5, 0.5, law), np.array([0, 1, 2**33])
+    for draw in (lambda *key: oracle.features(*key, 3), oracle.label_errors):
+        drawn = np.concatenate([draw(seed, index, step).ravel() for seed in (0, 1, 2**33) for step in (0, 1, 7)])
+        assert np.unique(drawn).size == drawn.size
+
+
+@pytest.mark.parametrize("law", ["normal", "student-5"])
 def test_the_compiled_draws_are_those_of_the_oracle(law):
     """Both over the square root of the batch, and x = R z; five samples are four at a time and one."""
     problem = BlockQuadratic.generate(blocks=3, block_size=(3, 5, 3), problems=4, seed=2**40 + 3, first=6)
