@@ -80,7 +80,7 @@ def guarantee_cells(row: dict[Any, Any], most: int) -> list[str]:
     share = "" if row["problems"] == row["of"] else f", {row['problems']} of {row['of']}"
     return [
         str(row["setting"]),
-        str(row["theorem"]),
+        str(row["theorem"]) or "derived from the rule",
         f"{begin}{share}",
         f"{row['guaranteed_lr']:.3g}{' to 0 in ' + str(row['falls']) if row['falls'] else ''}",
         steps,

@@ -27,7 +27,7 @@ def means_tables(results: Results) -> list[PrintedTable]:
         rows.append([
             place_text(results.config, points[row["point"]]),
             str(row["setting"]),
-            str(row["theorem"]),
+            str(row["theorem"]) or "derived from the rule",
             f"{row['runs']:,}",
             ", ".join(words),
             f"{row['worst_relative']:.1%}",

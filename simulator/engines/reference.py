@@ -177,7 +177,9 @@ class _Batch:
         self._regrouped = _Regrouped(problem.layout, blocks, job.device) if is_divided else None
         self._smoothness = {size: self.tensor(extremes[size][..., :1, None]) for size in blocks.groups}
         self._convexity = {size: self.tensor(extremes[size][..., 1:, None]) for size in blocks.groups}
-        self._root = {} if job.oracle == FULL else {size: self.tensor(problem.roots[size]) for size in self.sizes}
+        self._root = (
+            {} if job.oracle == FULL else {size: Product(self.tensor(problem.roots[size])) for size in self.sizes}
+        )
         self._minimizer = {size: self.tensor(problem.minimizer[size][..., None]) for size in self.sizes}
         start = {size: self.tensor(problem.initial_error[size][..., None]) for size in self.sizes}
         self.error = {size: e.expand(-1, -1, -1, job.number_of_settings).contiguous() for size, e in start.items()}
@@ -208,7 +210,7 @@ class _Batch:
         draws = normals(problem.seed, problem.index, Purpose.NOISE, t, problem.dimension) * oracle.std
         noise = {size: self.tensor(part[..., None]) for size, part in problem.layout.split(draws).items()}
         if oracle.law == "hessian":
-            noise = {size: torch.matmul(self._root[size], part) for size, part in noise.items()}
+            noise = {size: self._root[size](part) for size, part in noise.items()}
         return {size: g + noise[size] for size, g in gradient.items()}
 
     def _of_samples(self, oracle: Stream, t: int) -> dict[int, torch.Tensor]:
@@ -219,10 +221,10 @@ class _Batch:
         x = {}
         for size in self.sizes:
             part = self.tensor(parts[size].reshape(*z.shape[:2], -1, size))  # (M, b, B_size, P_l)
-            x[size] = torch.matmul(self._root[size], part.permute(0, 2, 3, 1))  # (M, B_size, P_l, b)
-        products = [torch.matmul(x[size].transpose(-1, -2), self.error[size]).sum(dim=1) for size in self.sizes]
+            x[size] = self._root[size](part.permute(0, 2, 3, 1))  # (M, B_size, P_l, b)
+        products = [Product(x[size].transpose(-1, -2))(self.error[size]).sum(dim=1) for size in self.sizes]
         residual = sum(products[1:], products[0]) - self.tensor(oracle.label_errors(seed, index, t)[..., None])
-        return {size: torch.matmul(x[size], residual[:, None] / oracle.batch) for size in self.sizes}
+        return {size: Product(x[size])(residual[:, None] / oracle.batch) for size in self.sizes}
 
     def twice_gap(self, gradient: dict[int, torch.Tensor]) -> "torch.Tensor | int":
         """Return twice the gap, e'He, (M, K)."""
@@ -320,25 +322,27 @@ class _Regrouped:
 
 
 class Product:
-    """H_l e_l for all problems at once, with the same bits for a problem in every batch.
+    """Products of stacks of matrices, as H_l e_l for all problems at once, with the same bits for a problem in every batch.
 
     The rounding of a product in MKL depends on the memory address of the matrices modulo a cache line, and on whether there is
     one matrix or several. So blocks are padded with zeros to whole cache lines, and a single block is multiplied twice.
+
+    Args:
+        left: left factors, (M, B, n, k).
     """
 
-    def __init__(self, hessian: torch.Tensor) -> None:
-        self._size = hessian.shape[-1]
-        self._zeros = -self._size % (_CACHE_LINE // hessian.element_size())
-        copies = 2 if hessian.shape[0] * hessian.shape[1] == 1 else 1
-        self._hessian = torch.nn.functional.pad(hessian, (0, self._zeros, 0, self._zeros)).repeat(copies, 1, 1, 1)
+    def __init__(self, left: torch.Tensor) -> None:
+        line = _CACHE_LINE // left.element_size()
+        self._shape, self._zeros = left.shape, -left.shape[-1] % line
+        copies = 2 if left.shape[0] * left.shape[1] == 1 else 1
+        self._left = torch.nn.functional.pad(left, (0, self._zeros, 0, -left.shape[-2] % line)).repeat(copies, 1, 1, 1)
 
-    def __call__(self, error: torch.Tensor) -> torch.Tensor:
-        """Return H_l e_l; shapes (M, B_size, P_l, K) to the same."""
-        padded = torch.nn.functional.pad(error, (0, 0, 0, self._zeros))  # a copy, and so at the start of a line
-        problems = error.shape[0]
-        return torch.matmul(self._hessian, padded.expand(self._hessian.shape[0], -1, -1, -1))[
-            :problems, :, : self._size
-        ]
+    def __call__(self, right: torch.Tensor) -> torch.Tensor:
+        """Return the products with (M, B, k, m), or with (M, 1, k, m) for all of the B, as (M, B, n, m)."""
+        problems, blocks, rows, _ = self._shape
+        padded = torch.nn.functional.pad(right, (0, 0, 0, self._zeros))  # a copy, and so at the start of a line
+        padded = padded.expand(self._left.shape[0], blocks, -1, -1)
+        return torch.matmul(self._left, padded)[:problems, :, :rows]
 
 
 class Follower:

@@ -22,7 +22,7 @@ from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.rules.functions import symbols
 from quadsim.simulator.rules.rule import Rule
 
-__all__ = ["Moments", "critical_batch", "largest_stable_rate", "sign_step_gap", "stream_trace"]
+__all__ = ["Moments", "critical_batch", "largest_stable_rate", "sign_step_gap", "stream_trace", "why_no_moments"]
 
 Array = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class Moments:
     """Moments of one rule under one setting on one problem.
 
     Attributes:
-        rule: a linear rule without a preconditioner and with states that start at 0.
+        rule: a linear rule of which `why_no_moments` says nothing.
         settings: `lr` and every hyperparameter.
         eigenvalues: lambda_i, (P,), 0 or more.
         oracle: the stream.
@@ -191,6 +191,18 @@ def sign_step_gap(hessian: Array, error: Array, lr: float, label_noise: float) -
     return float(error @ gradient / 2.0 - 2.0 * lr / np.pi * along + lr**2 / np.pi * spread)
 
 
+def why_no_moments(rule: Rule) -> str:
+    """Return why the moments of a rule are not known on a stream, in words that follow its name; empty where they are."""
+    form = rule.linear_form
+    if form is None:
+        return "it is not one linear map at every step, from states of 0"
+    if form.preconditioner is not None:
+        return "it has a preconditioner"
+    if form.matrix.free_symbols - {form.eigenvalue, symbols.lr, *rule.hyperparameters}:
+        return "it treats blocks differently"  # as block-gd, by the L_l of every block
+    return "its states do not start at 0" if rule.start else ""
+
+
 def _modes(rule: Rule, settings: dict[str, float], eigenvalues: Array) -> tuple[Array, Array]:
     """Return A of every mode, (P, n, n), and n, by which the gradient enters, (n,)."""
     names, matrix, into = _lambdified(rule)
@@ -202,12 +214,13 @@ def _modes(rule: Rule, settings: dict[str, float], eigenvalues: Array) -> tuple[
 
 @lru_cache(maxsize=32)
 def _lambdified(rule: Rule) -> tuple[tuple[str, ...], Any, Any]:
-    form = rule.linear_form
-    if form is None or form.preconditioner is not None or rule.start:
+    why = why_no_moments(rule)
+    if why:
         raise ValueError(
-            f"rule must be linear, without a preconditioner and with states that start at 0, got {rule.name}; use gd or "
-            "heavy-ball."
+            f"rule must have moments on a stream that are known, got {rule.name}: {why}; use gd or heavy-ball."
         )
+    form = rule.linear_form
+    assert form is not None
     names = (symbols.lr, *rule.hyperparameters)
     into = form.matrix[:, 0].diff(form.eigenvalue)  # A is linear in lambda: e enters the gradient as lambda e
     assert not into.free_symbols & {form.eigenvalue}

@@ -9,7 +9,7 @@ from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.runs.guaranteed import IN_THE_MEAN, Asked, Guarantee
-from quadsim.theory.running.stream_moments import Moments, critical_batch
+from quadsim.theory.running.stream_moments import Moments, critical_batch, why_no_moments
 
 __all__ = ["in_the_mean", "stream_limits"]
 
@@ -43,7 +43,7 @@ def in_the_mean(asked: Asked, oracle: Stream) -> Sequence[Guarantee]:
     return [
         Guarantee(
             IN_THE_MEAN,
-            _THEOREMS[asked.spec.rule.name],
+            _THEOREMS.get(asked.spec.rule.name, ""),
             asked.lr,
             0,
             steps,
@@ -56,7 +56,8 @@ def in_the_mean(asked: Asked, oracle: Stream) -> Sequence[Guarantee]:
     ]
 
 
-_THEOREMS = {"gd": "sgd-moments", "sgd": "sgd-moments", "heavy-ball": "heavy-ball-moments", "nesterov": "sgd-moments"}
+_THEOREMS = {"gd": "sgd-moments", "sgd": "sgd-moments", "heavy-ball": "heavy-ball-moments"}
+"""Rule to the theorem that states its recursion; that of any other linear rule is derived from the rule in the same way."""
 
 
 def _moments(problem: BlockQuadratic, spec: OptimizerSpec, lr: float, oracle: Stream) -> Iterator[Moments]:
@@ -97,9 +98,9 @@ def _why_none(spec: OptimizerSpec, schedule: str) -> str:
     """Why no exact mean is known, in one line; empty where it is."""
     if spec.is_torch:
         return "a class of torch has no formula, so no theorem speaks of it"
-    rule = spec.rule
-    if rule.linear_form is None or rule.linear_form.preconditioner is not None or rule.start:
-        return f"the mean gap on a stream is known for linear rules, and {rule.name} is none"
+    why = why_no_moments(spec.rule)
+    if why:
+        return f"no mean gap on a stream is known, as {why}"
     if schedule != "constant":
         return f"the mean gap on a stream is known at constant rates, and the schedule is {schedule}"
     return ""

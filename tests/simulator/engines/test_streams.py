@@ -138,6 +138,19 @@ def test_a_run_on_a_stream_has_the_same_bits_in_every_batch_of_problems_and_sett
     np.testing.assert_array_equal(part.gap[:, 0], whole.gap[[4, 2], 11])
 
 
+@pytest.mark.parametrize(("size", "batch"), [(30, 1), ((3, 3), 64)])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_reference_engine_gives_a_problem_on_a_stream_the_same_bits_alone(size, batch, dtype):
+    """Products of one matrix and of several round differently, and so do those of matrices that lie elsewhere in memory."""
+    sizes = size if isinstance(size, tuple) else (size,)
+    problem = BlockQuadratic.generate(blocks=len(sizes), block_size=sizes, problems=9, heterogeneity=1, seed=5)
+    arguments = {"steps": 60, "record": 1, "oracle": Stream(batch, 0.5), "engine": "reference", "dtype": dtype}
+    whole = simulate(problem, "gd", lr=[1e-3, 1e-1], **arguments)
+    for part in ([2], [8], [3, 4]):
+        alone = simulate(problem.select(part), "gd", lr=[1e-3, 1e-1], **arguments)
+        np.testing.assert_array_equal(alone.gap, whole.gap[part])
+
+
 def test_a_run_on_a_stream_is_stored(tmp_path):
     oracle = Stream(2, 0.1, "student-5")
     run = simulate(BlockQuadratic.generate(), "gd", lr=0.01, steps=5, oracle=oracle, engine="reference")
@@ -192,9 +205,17 @@ def test_moments_at_a_large_step_are_those_of_the_recursion(one):
     assert exact.gaps(squares, np.array([10**9]))[0] == pytest.approx(exact.floor, rel=1e-9)
 
 
-def test_moments_are_of_linear_rules():
-    with pytest.raises(ValueError, match="rule must be linear, without a preconditioner"):
-        Moments(RULES["adam"], {"lr": 0.1}, np.ones(2), Stream()).recursion  # noqa: B018
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        ("adam", "it is not one linear map at every step"),
+        ("adam-frozen", "it has a preconditioner"),
+        ("block-gd", "it treats blocks differently"),
+    ],
+)
+def test_moments_are_of_linear_rules(rule, why):
+    with pytest.raises(ValueError, match=f"rule must have moments on a stream that are known, got {rule}: {why}"):
+        Moments(RULES[rule], {"lr": 0.1}, np.ones(2), Stream()).recursion  # noqa: B018
 
 
 def test_a_run_does_not_depend_on_the_settings_beside_it(monkeypatch):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import sympy as sp
 import torch
 import xarray as xr
 from scipy.stats import t as student
@@ -16,7 +17,7 @@ from quadsim.cli.text.guarantee_table import guarantee_tables
 from quadsim.cli.text.means_table import means_notes, means_tables
 from quadsim.cli.text.sweep_columns import extra_columns, steps_text
 from quadsim.cli.text.sweep_table import printed_of
-from quadsim.simulator import ModelSweepConfig, SweepConfig, load_results, sweep
+from quadsim.simulator import ModelSweepConfig, Rule, SweepConfig, load_results, sweep, symbols
 from quadsim.simulator.figures.sweep_figures import gap_table
 from quadsim.simulator.problems.oracles import FULL, Stream
 from quadsim.simulator.runs.guaranteed import IN_THE_MEAN
@@ -61,6 +62,26 @@ def test_a_stream_stands_in_the_table_with_its_samples_and_the_mean(swept):
     text = str(guarantee_tables(swept)[0].rows)
     assert "100, batch 4" in text
     assert "the mean over draws, exactly" in text
+
+
+def test_the_mean_of_any_linear_rule_is_known_and_a_theorem_is_named_where_it_states_it():
+    """Rules that no theorem names: one of a user, nesterov, and block-gd, which is linear with a rate for every block."""
+    g, (m, n) = symbols.g, sp.symbols("m n", real=True)
+    own = Rule(name="two-memories", update={m: (g + m) / 2, n: 9 * n / 10 + g}, step=-symbols.lr * (m + n))
+    config = replace(
+        CONFIG, heterogeneity=(1.0,), batch=("4",), steps=40, lr=(1e-3, 1e-2), optimizers=(own, "nesterov", "block-gd")
+    )
+    found = sweep(config, judge, guarantor=guarantees)
+    known = found.guarantees.groupby("optimizer")["why_not"].first()
+    assert known.to_dict() == {
+        "two-memories": "", "nesterov": "", "block-gd": "no mean gap on a stream is known, as it treats blocks differently"
+    }  # fmt: skip
+    assert set(found.guarantees["theorem"]) == {""}
+    assert set(sweep_means(found)["optimizer"]) == {"two-memories", "nesterov"}
+    assert "derived from the rule" in str(means_tables(found)[0].rows)
+    floors = next(c for c in extra_columns(found) if c.heading == "mean floor")
+    assert [floors.text(row, 40) != "" for row in found.best_rows] == [True, True, False]
+    assert "derived from the rule" in str(bounds_section(found))
 
 
 def test_the_runs_of_a_sweep_are_judged_by_their_mean(swept):

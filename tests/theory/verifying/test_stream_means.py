@@ -32,6 +32,17 @@ def test_a_true_mean_is_refuted_as_often_as_stated_and_heavy_tails_are_undecided
     assert (judged.verdict == "refuted").mean() < 0.02
 
 
+def test_the_runs_that_are_wanted_do_not_depend_on_how_few_there_are():
+    """Student's quantile at three runs is thousands of standard errors, which once asked for 10^23 runs."""
+    draw = np.random.default_rng(4).exponential(size=(200_000, 1))
+    many = MeanSums(np.ones(1)).add(draw).judge(8)
+    few = MeanSums(np.ones(1)).add(draw[:3]).judge(8)
+    assert many.verdict[0] == "holds"
+    assert many.wanted[0] == pytest.approx(4.0 * (5.6 * (2 * 5.6**2 + 1) / 6) ** 2, rel=0.3)  # the skewness is 2
+    assert few.verdict[0] == "undecided"
+    assert few.wanted[0] < many.wanted[0]  # three numbers have a skewness of 0.71 at most
+
+
 def test_more_comparisons_allow_more_and_parts_are_one_sample():
     values = np.random.default_rng(2).exponential(size=(1000, 3))
     whole = MeanSums(np.ones(3)).add(values)

@@ -83,7 +83,8 @@ class MeanSums:
         Raises:
             ValueError: fewer than two runs, or a number out of range.
         """
-        from scipy.stats import t as student  # takes a second to import, and a sweep does not need it
+        from scipy.stats import norm  # takes a second to import, and a sweep does not need it
+        from scipy.stats import t as student
 
         check_count("runs", self._runs, 2)
         error_rate = check_interval("error rate", error_rate, 0.0, 1.0, low_open=True, high_open=True)
@@ -95,14 +96,21 @@ class MeanSums:
             error = spread / np.sqrt(self._runs)
             errors = np.where(mean == 0.0, 0.0, mean / error)
             skewness = np.where(spread > 0.0, (cube - 3.0 * mean * square + 2.0 * mean**3) / spread**3, 0.0)
-            added = np.abs(skewness) * allowed * (2.0 * allowed**2 + 1.0) / (6.0 * np.sqrt(self._runs))
+            added = np.abs(skewness) * _by_skewness(allowed) / np.sqrt(self._runs)
             noticed = (allowed + float(student.isf(1.0 - _POWER, self._runs - 1))) * error
         known = np.isfinite(errors) & (added <= 1.0)
         verdict = np.where(known, np.where(np.abs(errors) <= allowed, "holds", "refuted"), "undecided")
-        wanted = np.where(np.isfinite(added), self._runs * added**2, np.nan)  # what skewness adds falls as 1/sqrt N
+        # What skewness adds falls as 1/sqrt N. So many runs have normal tails: Student's at a few would ask for far too many.
+        enough = (skewness * _by_skewness(float(norm.isf(error_rate / comparisons / 4.0)))) ** 2
+        wanted = np.where(np.isfinite(added), enough, np.nan)
         return JudgedMeans(self._runs, errors, allowed, error, noticed, verdict, wanted)
 
     def __add__(self, other: Self) -> Self:
         """Return the sums over the runs of both, for the same expectations."""
         sums = [a + b for a, b in zip(self._sums, other._sums, strict=True)]
         return type(self)(self.expected, self._runs + other._runs, sums)
+
+
+def _by_skewness(allowed: float) -> float:
+    """Return what skewness adds to the chance of a deviation, over that chance, times sqrt N over the skewness (Edgeworth)."""
+    return allowed * (2.0 * allowed**2 + 1.0) / 6.0
