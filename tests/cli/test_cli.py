@@ -203,10 +203,13 @@ def test_corrupt_config(run, tmp_path, text, message):
 def test_dry_run_estimates_and_writes_nothing(run, tmp_path):
     result = run("sweep", *SMALL, "--dry-run")
     assert result.exit_code == 0
-    assert re.search(r"324 runs of 400 steps: about \S+ \w+ and \S+ \w+", result.stdout)
+    assert re.search(r"324 runs of 400 steps: about \S+ \w+ and \S+ \w+ .*; up to \S+ \w+ if the grid", result.stdout)
     assert list(tmp_path.iterdir()) == []
     document = json.loads(run("sweep", *SMALL, "--dry-run", "--json").stdout)
-    assert document["runs"] == 324
+    assert (document["runs"], document["runs_at_most"]) == (
+        324,
+        324 * 33 / 9,
+    )  # 4 rates a decade, of 2 and of 8 decades
     assert document["seconds"] > 0
 
 
@@ -552,6 +555,8 @@ def test_a_long_sweep_states_its_time_before_it_runs(monkeypatch, capsys):
     config = SweepConfig(steps=10**6, lr=(1.0,))
     sweep_command._state_time(config)
     assert capsys.readouterr().err.startswith(f"{config.runs} runs of 1,000,000 steps: about 95 s. Ctrl-C")
+    sweep_command._state_time(SweepConfig(steps=10**6))
+    assert "steps: about 95 s; up to 6 min if the grid of rates has to be extended. Ctrl-C" in capsys.readouterr().err
     sweep_command._state_time(SweepConfig(steps=100, lr=(1.0,)))
     assert capsys.readouterr().err == ""
 
