@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from quadsim.simulator.figures.panels import finish, panels, styles_of
 from quadsim.simulator.support.statistics import quantile
-from quadsim.simulator.sweeps.results.answers import number_text
+from quadsim.simulator.sweeps.results.answers.words import number_text
 
 __all__ = [
     "dots_figure",
