@@ -293,7 +293,7 @@ def _check_length(config: "SweepGrid", however_long: bool) -> None:
     found = estimate(config)
     raise ValueError(
         f"runs times steps must be at most {MOST_STEPS:.0e} without --however-long, got {config.runs:,} x "
-        f"{config.steps:,}, which take about {duration_text(found.seconds)} and {memory_text(found.memory_bytes)} on this "
+        f"{config.steps}, which take about {duration_text(found.seconds)} and {memory_text(found.memory_bytes)} on this "
         "machine; give fewer, or --however-long."
     )
 
@@ -312,7 +312,7 @@ def _state_time(config: "SweepGrid") -> None:
     seconds = estimate(config).seconds
     if seconds >= _STATED:
         print(
-            f"{config.runs:,} runs of {config.steps:,} steps: about {duration_text(seconds)}{_if_extended(config, seconds)}. "
+            f"{config.runs:,} runs of {config.steps} steps: about {duration_text(seconds)}{_if_extended(config, seconds)}. "
             "Ctrl-C keeps what is finished.",
             file=sys.stderr,
         )
@@ -339,7 +339,7 @@ def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
         )
         return
     typer.echo(
-        f"{found.runs:,} runs of {config.steps:,} steps: about {duration_text(found.seconds)} and "
+        f"{found.runs:,} runs of {config.steps} steps: about {duration_text(found.seconds)} and "
         f"{memory_text(found.memory_bytes)} on this machine, {memory_text(found.disk_bytes)} on disk, {config.kept} kept"
         + _if_extended(config, found.seconds)
         + ". Nothing was run or written."

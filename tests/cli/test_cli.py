@@ -554,7 +554,7 @@ def test_a_long_sweep_states_its_time_before_it_runs(monkeypatch, capsys):
     monkeypatch.setattr(driver, "estimate", lambda config: driver.Estimate(config.runs, 95.0, 0.0, 0.0))
     config = SweepConfig(steps=10**6, lr=(1.0,))
     sweep_command._state_time(config)
-    assert capsys.readouterr().err.startswith(f"{config.runs} runs of 1,000,000 steps: about 95 s. Ctrl-C")
+    assert capsys.readouterr().err.startswith(f"{config.runs} runs of 1000000 steps: about 95 s. Ctrl-C")
     sweep_command._state_time(SweepConfig(steps=10**6))
     assert "steps: about 95 s; up to 6 min if the grid of rates has to be extended. Ctrl-C" in capsys.readouterr().err
     sweep_command._state_time(SweepConfig(steps=100, lr=(1.0,)))
