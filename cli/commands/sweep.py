@@ -293,7 +293,7 @@ def _check_length(config: "SweepGrid", however_long: bool) -> None:
     found = estimate(config)
     raise ValueError(
         f"runs times steps must be at most {MOST_STEPS:.0e} without --however-long, got {config.runs:,} x "
-        f"{config.steps:,}, which take about {duration_text(found.seconds)} and {memory_text(found.memory_bytes)} on this "
+        f"{config.steps}, which take about {duration_text(found.seconds)} and {memory_text(found.memory_bytes)} on this "
         "machine; give fewer, or --however-long."
     )
 
@@ -312,10 +312,18 @@ def _state_time(config: "SweepGrid") -> None:
     seconds = estimate(config).seconds
     if seconds >= _STATED:
         print(
-            f"{config.runs:,} runs of {config.steps:,} steps: about {duration_text(seconds)}"
-            f"{'' if config.lr else ', more if the grid of rates has to be extended'}. Ctrl-C keeps what is finished.",
+            f"{config.runs:,} runs of {config.steps} steps: about {duration_text(seconds)}{_if_extended(config, seconds)}. "
+            "Ctrl-C keeps what is finished.",
             file=sys.stderr,
         )
+
+
+def _if_extended(config: "SweepGrid", seconds: float) -> str:
+    """What to add to the time of the first grid of rates."""
+    if config.runs_at_most == config.runs:
+        return ""
+    most = duration_text(seconds * config.runs_at_most / config.runs)
+    return f"; up to {most} if the grid of rates has to be extended"
 
 
 def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
@@ -326,12 +334,14 @@ def _estimate(config: "SweepGrid", *, as_json: bool) -> None:
 
     found = estimate(config)
     if as_json:
-        print_json(asdict(found) | {"kept": config.kept, "config": config.to_json()})
+        print_json(
+            asdict(found) | {"runs_at_most": config.runs_at_most, "kept": config.kept, "config": config.to_json()}
+        )
         return
     typer.echo(
-        f"{found.runs:,} runs of {config.steps:,} steps: about {duration_text(found.seconds)} and "
+        f"{found.runs:,} runs of {config.steps} steps: about {duration_text(found.seconds)} and "
         f"{memory_text(found.memory_bytes)} on this machine, {memory_text(found.disk_bytes)} on disk, {config.kept} kept"
-        + ("" if config.lr else "; more if the grid of rates has to be extended")
+        + _if_extended(config, found.seconds)
         + ". Nothing was run or written."
     )
 

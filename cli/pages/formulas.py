@@ -7,8 +7,8 @@ from typing import Any
 import latex2mathml.converter
 from markupsafe import Markup, escape
 
+from quadsim.simulator.rules.printing import MinusLast
 from quadsim.theory import Theorem
-from quadsim.theory.statements.wording import MinusLast
 from quadsim.theory.symbols import Symbol
 
 __all__ = ["as_checked", "claims_of", "mathml", "statement", "symbols_of"]

@@ -130,7 +130,7 @@ _WORDS = {
     "rates": (
         "Median steps until {criterion} against the learning rate, a panel for each point, a line for each optimizer.",
         "Every learning rate that was tried. Black edge: the best rate; open: the smallest and the largest that were tried; "
-        "above {steps:,} steps: rates at which the median run does not reach the target.",
+        "above {steps} steps: rates at which the median run does not reach the target.",
     ),
     "winner": (
         "Who needs the fewest steps at every point: {winners}.",

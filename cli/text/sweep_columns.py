@@ -48,7 +48,7 @@ def steps_text(value: float, most: int) -> str:
 def size_text(config: SweepGrid) -> str:
     """How many problems a row of the table tells of, and how long their runs are."""
     problems = len(config.reported)
-    return f"{problems:,} problem{'s' * (problems > 1)} a row, at most {config.steps:,} steps"
+    return f"{problems:,} problem{'s' * (problems > 1)} a row, at most {config.steps} steps"
 
 
 UNBOUNDED, BELOW = "no theorem", "see below"

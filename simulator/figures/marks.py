@@ -77,7 +77,7 @@ def draw_band(axes: Sequence[Axes], steps: int, top: float, words: float = 0.8) 
         axis.text(
             0.015,
             steps * (top / steps) ** words,
-            f"not within {steps:,} steps",
+            f"not within {steps} steps",
             transform=axis.get_yaxis_transform(),
             va="center",
             color="0.35",

@@ -336,6 +336,7 @@ def _finish(figure: Figure, axes: Sequence[Axes], handles: Sequence[Any], title:
     panel = (width / grid.ncols, height / grid.nrows) if grid is not None else (width, height)
     paper = current_style() == "paper"
     for axis in axes:
+        _widen(axis)
         if current_style() != "user":
             for side in ("top", "right"):
                 axis.spines[side].set_visible(False)
@@ -361,6 +362,20 @@ def _finish(figure: Figure, axes: Sequence[Axes], handles: Sequence[Any], title:
     if handles:
         added += _add_legend(figure, handles, width)
     figure.set_size_inches(width, height + added)
+
+
+def _widen(axis: Axes) -> None:
+    """Show from half to twice the value on a logarithmic axis on which all data have one value.
+
+    Matplotlib finds room for a single value itself, but not where error bars have rounded the limits of the data: such an axis
+    spans 1e-15 of the value, and nothing on it is drawn.
+    """
+    for scale, ends, limit in (
+        (axis.get_xscale(), axis.get_xlim(), axis.set_xlim),
+        (axis.get_yscale(), axis.get_ylim(), axis.set_ylim),
+    ):
+        if scale == "log" and max(ends) < (1.0 + 1e-9) * min(ends):
+            limit(min(ends) / 2, max(ends) * 2)
 
 
 _TIMES, _MINUS = "\u00d7", "\u2212"

@@ -219,7 +219,7 @@ _MARKS: dict[str, tuple[str, dict[str, Any]]] = {
 def _mark_handles(marks: set[str], steps: int) -> list[Line2D]:
     """Entries of the legend for the marks that occur."""
     return [
-        Line2D([], [], color="0.35", label=text.format(steps=f"{steps:,}"), **look)
+        Line2D([], [], color="0.35", label=text.format(steps=steps), **look)
         for name, (text, look) in _MARKS.items()
         if name in marks
     ]

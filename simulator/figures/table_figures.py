@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from quadsim.simulator.figures.panels import finish, panels, styles_of
 from quadsim.simulator.support.statistics import quantile
-from quadsim.simulator.sweeps.results.answers import number_text
+from quadsim.simulator.sweeps.results.answers.words import number_text
 
 __all__ = [
     "dots_figure",
@@ -76,7 +76,7 @@ def lines_figure(
                 continue
             draw_medians(axis, kept.groupby(x)[y], top, joined=joined, style=style)
         places = part[x].unique().astype(float)
-        if "x" in log and 2 <= len(places) <= _MOST_TICKS and np.all(places > 0.0):
+        if "x" in log and 1 <= len(places) <= _MOST_TICKS and np.all(places > 0.0):
             ticks_of_values(axis, places)
         if reference is not None:
             axis.axhline(reference, color="0.4", linestyle=":", linewidth=1)

@@ -18,7 +18,7 @@ from quadsim.simulator.figures.palette import optimizer_styles
 from quadsim.simulator.figures.panels import figure_from, finish, panels, text_width, wrapped
 from quadsim.simulator.rules.momentum import FAMILY_WORDS
 from quadsim.simulator.sweeps.config.grid import SweepGrid, option_name
-from quadsim.simulator.sweeps.results.answers import number_text
+from quadsim.simulator.sweeps.results.answers.words import number_text
 
 if TYPE_CHECKING:
     from quadsim.simulator.sweeps.results.comparison import Comparison

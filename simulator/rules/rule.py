@@ -403,6 +403,7 @@ class Rule:
         """Return the rule as plain text: one line for every start, clock and update; the step last."""
         lines = [f"{s} = {e} at the start" for s, e in self.start.items()]
         lines += [f"{s} <- {e}" for s, e in {**self.clocks, **self.update}.items()]
+        # Files of runs hold this text, and are read only where a rule still has it: another spelling would refuse older files.
         return "\n".join([*lines, f"w <- w + ({self.step})"])
 
     def latex(self) -> str:
@@ -411,17 +412,19 @@ class Rule:
         from sympy.core.alphabets import greeks
 
         from quadsim.simulator.rules.functions import symbols
+        from quadsim.simulator.rules.printing import MinusLast
 
         def text(expression: "sp.Expr") -> str:
             found = [s for s in expression.free_symbols if s.name.isalpha() or "_" in s.name]
             words = [s for s in found if len(s.name.partition("_")[0]) > 3 and s.name not in greeks]
             names = {s: rf"\,\text{{{s.name.replace('_', ' ')}}}\," for s in words}  # not a product of letters
             names |= {symbols.lr: r"\eta", sp.Symbol("eps", nonnegative=True): r"\varepsilon"}
-            return str(sp.latex(expression, symbol_names=names))
+            return str(MinusLast({"symbol_names": names}).doprint(expression))
 
         lines = [rf"{text(s)} = {text(e)} \text{{ at the start}}" for s, e in self.start.items()]
         lines += [rf"{text(s)} \leftarrow {text(e)}" for s, e in {**self.clocks, **self.update}.items()]
-        return " \\\\\n".join([*lines, rf"w \leftarrow w + \left({text(self.step)}\right)"])
+        step = text(self.step)
+        return " \\\\\n".join([*lines, rf"w \leftarrow w {step if step.startswith('-') else f'+ {step}'}"])
 
     def __repr__(self) -> str:
         return f"Rule({self.name}: {self.step})"

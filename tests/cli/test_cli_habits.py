@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 from cases import LEMMAS_ONLY
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -24,9 +26,12 @@ from quadsim.cli.commands import inspect
 from quadsim.cli.text import narrow
 from quadsim.cli.text.verification import verification_table
 from quadsim.simulator import BlockQuadratic, simulate, simulate_torch
+from quadsim.simulator.figures.rates_figure import rates_figure
+from quadsim.simulator.figures.sweep_figures import gap_figure, steps_figure
 from quadsim.simulator.rules.catalogue import OTHER_NAMES, RULES, resolve_rule
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.schedules import resolve_schedule
+from quadsim.simulator.sweeps.results.results import load_results
 from quadsim.theory import THEOREMS
 
 LONG = "adam:beta1=0.875:beta2=0.96875:eps=1e-12"
@@ -294,11 +299,32 @@ def test_a_table_fits_eighty_columns_with_every_name_and_rate(swept, monkeypatch
     assert "0.0123" in shown
 
 
+def test_steps_and_dials_are_written_as_they_are_typed(tmp_path):
+    """No 10,000 stands beside a 10000: in the table, the words, the figures or the report."""
+    folder = tmp_path / "out"
+    options = ("--heterogeneity", "1,10000", "--seeds", "2", "--lr", "0.0001,0.1", "--steps", "10000")
+    shown = run("sweep", *options, "--optimizers", "gd,signsgd,signum", "--out", str(folder))
+    report = re.sub(r"<script.*?</script>|<style.*?</style>", "", (folder / "report.html").read_text(), flags=re.DOTALL)
+    results = load_results(folder)
+    drawn = [steps_figure(results), rates_figure(results), gap_figure(results)]
+    for figure in drawn:
+        FigureCanvasAgg(figure).draw()
+    texts = {text.get_text() for figure in drawn for text in figure.findobj(Text)}
+    counted = {
+        name: text.count("10000") for name, text in (("shown", shown.output), ("report", report), ("drawn", str(texts)))
+    }
+    assert min(counted.values()) >= 2, counted
+    found = [
+        found for text in (shown.output, report, *texts) for found in re.findall(r".{0,20}\b100?,000\b.{0,9}", text)
+    ]
+    assert not found
+
+
 DEFAULT_ROW = ["10000", "adam:beta1=0", "0.000141", "> 10000", "6917 - > 10000", "> 10000", "see below", "0.47"]
 
 
 def printed_lines(capsys, headings, rows, columns):
-    title = "Steps until the gap is 1e-06 of the start (16 problems a row, at most 10,000 steps)"
+    title = "Steps until the gap is 1e-06 of the start (16 problems a row, at most 10000 steps)"
     narrow.print_table(narrow.output(), narrow.TextTable(title, headings, (0, 1), rows))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= columns

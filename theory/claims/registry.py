@@ -12,7 +12,9 @@ from quadsim.theory.claims.networks.delta import DELTA
 from quadsim.theory.claims.networks.finetuning import FINETUNING
 from quadsim.theory.claims.networks.head_rows import HEAD_ROWS
 from quadsim.theory.claims.networks.hessians import HESSIANS
-from quadsim.theory.claims.networks.heterogeneity import HETEROGENEITY
+from quadsim.theory.claims.networks.heterogeneity.mixer import MIXER
+from quadsim.theory.claims.networks.heterogeneity.models import MODELS
+from quadsim.theory.claims.networks.heterogeneity.prediction import PREDICTION
 from quadsim.theory.claims.networks.pretraining import PRETRAINING
 from quadsim.theory.claims.networks.scaled import SCALED
 from quadsim.theory.claims.networks.schedules import SCHEDULES
@@ -42,7 +44,9 @@ CLAIMS: dict[str, Claim] = {
         *DELTA,
         *HEAD_ROWS,
         *HESSIANS,
-        *HETEROGENEITY,
+        *MODELS,
+        *PREDICTION,
+        *MIXER,
         *SCALED,
         *ARCHITECTURES,
         *PRETRAINING,

@@ -1,18 +1,18 @@
 """The statement of a theorem in LaTeX, from its parts: hypotheses, quantity, direction, bound, and what its symbols stand for."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sympy as sp
-from sympy.printing.latex import LatexPrinter
 
+from quadsim.simulator.rules.printing import MinusLast
 from quadsim.theory.statements.named import AGES, PAIRS, RECURSIONS, VALUES, age, gap_l, middle_0_l, rate
 from quadsim.theory.symbols import Symbol
 
 if TYPE_CHECKING:
     from quadsim.theory.statements.theorem import Theorem
 
-__all__ = ["MinusLast", "formula", "in_latex"]
+__all__ = ["formula", "in_latex"]
 
 _NAMES: Mapping[sp.Symbol, str] = {
     Symbol.gap: r"\Delta_t",
@@ -131,14 +131,6 @@ _MEANT: Mapping[sp.Symbol, str] = {
     Symbol.mode_i: r"e_i(t) = p_t(\lambda_i) e_i(0)",
 }
 """What symbols stand for, where it is no expression in others."""
-
-
-class MinusLast(LatexPrinter):  # type: ignore[misc]
-    """SymPy's printer of LaTeX, but with 1 - x in place of -x + 1."""
-
-    def _as_ordered_terms(self, expression: Any, order: Any = None) -> Any:
-        terms = super()._as_ordered_terms(expression, order=order)
-        return sorted(terms, key=lambda term: bool(term.could_extract_minus_sign()))
 
 
 def in_latex(theorem: "Theorem") -> str:

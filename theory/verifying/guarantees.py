@@ -143,7 +143,7 @@ def _of_signs(asked: Asked) -> Guarantee:
         why = f"on {late} problems a run took more steps than the bound: one of the two is wrong" if late else ""
     elif np.isfinite(longest):
         why = (
-            f"its runs would be longer than {limit:,} steps and were not made (a larger --steps makes them); at least the "
+            f"its runs would be longer than {limit} steps and were not made (a larger --steps makes them); at least the "
             "given steps are needed (sign-distance)"
         )
     at_least = np.ceil(distance_steps(problem, np.array([rate]), asked.tolerance)[:, 0])

@@ -19,7 +19,7 @@ from numba.core.datamodel import models
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model
 
-from quadsim.simulator.engines.kernels.machine import native_lanes
+from quadsim.simulator.engines.kernels.machine import compiled_features
 
 __all__ = [
     "Vector", "absolute", "exp", "fma", "log", "maximum", "minimum", "narrow_to", "pick", "power", "ratio", "sign", "sqrt",
@@ -94,7 +94,7 @@ _WIDE = 8  # float64 numbers in a vector of AVX-512
 
 
 def _sqrt(builder: Any, kind: Vector, x: Any) -> Any:
-    if kind.dtype != types.float64 or kind.lanes % _WIDE or native_lanes("float64") != _WIDE:
+    if kind.dtype != types.float64 or kind.lanes % _WIDE or "avx512f" not in compiled_features():
         return _call(builder, "sqrt", kind, x)
     parts = _parts(builder, kind, x)
     with builder.if_else(_are_moderate(builder, parts), likely=True) as (then, otherwise):

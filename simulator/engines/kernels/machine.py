@@ -30,7 +30,15 @@ import numpy as np
 from quadsim.simulator.engines.kernels.cache import import_source, source_file
 from quadsim.simulator.support.kept import read_kept, write_kept
 
-__all__ = ["CompiledModule", "jit_is_off", "made_with", "made_with_vectors", "native_lanes", "number_of_threads"]
+__all__ = [
+    "CompiledModule",
+    "compiled_features",
+    "jit_is_off",
+    "made_with",
+    "made_with_vectors",
+    "native_lanes",
+    "number_of_threads",
+]
 
 _LOG = logging.getLogger("quadsim")
 
@@ -256,10 +264,26 @@ def jit_is_off() -> bool:
 
 @cache
 def native_lanes(dtype: str) -> int:
-    """Return how many numbers fit in one of this processor's widest vectors."""
-    features = llvm.get_host_cpu_features()
-    bits = 512 if features.get("avx512f") else 256 if features.get("avx") else 128
+    """Return how many numbers fit in one of the widest vectors that this processor has and Numba's settings allow."""
+    if all(_is_plain(f"NUMBA_{setting}") for setting in ("CPU_NAME", "CPU_FEATURES", "ENABLE_AVX")):
+        features = frozenset(name for name, has in llvm.get_host_cpu_features().items() if has)
+    else:
+        features = compiled_features()
+    bits = 512 if "avx512f" in features else 256 if "avx" in features else 128
     return bits // (64 if dtype == "float64" else 32)
+
+
+@cache
+def compiled_features() -> frozenset[str]:
+    """Return the features of a processor, as LLVM names them, that Numba compiles for; it is imported.
+
+    They are not always those of this processor: NUMBA_CPU_NAME=generic, as for machines of several kinds, and NUMBA_ENABLE_AVX=0
+    take some away. LLVM ends the process where an instruction is asked for that is not among them.
+    """
+    from numba.core.registry import cpu_target
+
+    *_, text = cpu_target.target_context.codegen().magic_tuple()
+    return frozenset(name[1:] for name in text.split(",") if name.startswith("+"))
 
 
 def number_of_threads() -> int:

@@ -26,6 +26,7 @@ from quadsim.simulator.sweeps.config.own_optimizers import OwnOptimizer, named_o
 
 __all__ = [
     "FIRST_DECADES",
+    "MOST_DECADES",
     "ROWS_UP_TO",
     "UNTIL",
     "SweepGrid",
@@ -37,6 +38,9 @@ __all__ = [
 
 FIRST_DECADES = 1
 """The grid of learning rates spans this many decades on each side of the natural rate to begin with."""
+
+MOST_DECADES = 4
+"""The grid of learning rates is extended up to this many decades on each side of the natural rate."""
 
 ROWS_UP_TO = 10**7
 """Runs up to which rows are kept where nothing else is asked for."""
@@ -263,7 +267,15 @@ class SweepGrid:
     @property
     def runs(self) -> int:
         """Number of runs before any extension of the grid."""
-        rates = len(self.lr) if self.lr is not None else 2 * FIRST_DECADES * self.lr_density + 1
+        return self._runs_up_to(FIRST_DECADES)
+
+    @property
+    def runs_at_most(self) -> int:
+        """Number of runs where the grid is extended to its ends."""
+        return self._runs_up_to(MOST_DECADES)
+
+    def _runs_up_to(self, decades: int) -> int:
+        rates = len(self.lr) if self.lr is not None else 2 * decades * self.lr_density + 1
         return len(self.points) * len(self.specs) * self.seeds * rates
 
     @property

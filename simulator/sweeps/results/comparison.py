@@ -18,7 +18,18 @@ from quadsim.simulator.sweeps.results.crossover import Crossover, crossover
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ENOUGH_SEEDS", "TIE", "Comparison", "Draw", "Key", "Lead", "Ratio", "draws_of_bins", "draws_of_rows"]
+__all__ = [
+    "ENOUGH_SEEDS",
+    "TIE",
+    "Comparison",
+    "Draw",
+    "Group",
+    "Key",
+    "Lead",
+    "Ratio",
+    "draws_of_bins",
+    "draws_of_rows",
+]
 
 TIE = 1.1
 """Optimizers whose medians differ by less than this factor tie."""
@@ -152,6 +163,19 @@ class Comparison:
             drawn = (a, b)
         dial = [self.values[point] for point in self.points]
         return crossover(dial, medians[0], medians[1], drawn, self.steps, factor)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The points that differ along the axis of comparison alone.
+
+    Attributes:
+        label: the values of the other dials, `alignment -1`; empty where they have one value each.
+        comparison: the optimizers at these points.
+    """
+
+    label: str
+    comparison: Comparison
 
 
 def draws_of_rows(steps: Mapping[Key, NDArray[np.float64]], sample: int = 0) -> Draw:

@@ -11,8 +11,8 @@ from quadsim.simulator.support.paths import local_path
 from quadsim.simulator.support.records import plain_records
 from quadsim.simulator.sweeps.config.families import config_from_json, family_of, imported
 from quadsim.simulator.sweeps.config.grid import UNTIL, SweepGrid, value_text
-from quadsim.simulator.sweeps.results.answers import Group, answer
-from quadsim.simulator.sweeps.results.comparison import Comparison, Draw, draws_of_bins, draws_of_rows
+from quadsim.simulator.sweeps.results.answers.answer import answer
+from quadsim.simulator.sweeps.results.comparison import Comparison, Draw, Group, draws_of_bins, draws_of_rows
 from quadsim.simulator.sweeps.results.histogram import COUNTED, tail_frame
 from quadsim.simulator.sweeps.results.integrity import damaged_files, has_figures, place_of
 from quadsim.simulator.sweeps.results.notes import notes_on

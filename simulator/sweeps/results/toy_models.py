@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quadsim.simulator.sweeps.results.answers import Group, growth_sentence
-from quadsim.simulator.sweeps.results.comparison import Comparison, draws_of_rows
+from quadsim.simulator.sweeps.results.answers.growth import growth_sentence
+from quadsim.simulator.sweeps.results.comparison import Comparison, Group, draws_of_rows
 from quadsim.simulator.sweeps.results.notes import text_of_point
 from quadsim.simulator.sweeps.results.statistics import Reading
 

@@ -18,7 +18,7 @@ from quadsim.simulator.support.paths import local_path
 from quadsim.simulator.support.provenance import provenance
 from quadsim.simulator.support.torch_modes import own_modes
 from quadsim.simulator.sweeps.backends import Backend, Serial
-from quadsim.simulator.sweeps.config.grid import FIRST_DECADES, SweepGrid
+from quadsim.simulator.sweeps.config.grid import FIRST_DECADES, MOST_DECADES, SweepGrid
 from quadsim.simulator.sweeps.results.integrity import checksums
 from quadsim.simulator.sweeps.results.results import Results
 from quadsim.simulator.sweeps.results.tables import Tables
@@ -64,9 +64,6 @@ LEFT_OUT = "left out as asked for; quadsim report makes them and the report"
 
 OnTable = Callable[[Results], object]
 """Takes results whose table and answer are known, see `sweep`."""
-
-MOST_DECADES = 4
-"""The grid of learning rates is extended up to this many decades on each side of the natural rate."""
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The fused engine against the reference, and what only it promises: the same bits whatever runs beside."""
 
+import hashlib
 import json
 import os
 import re
@@ -474,6 +475,29 @@ def test_without_numbas_compiler_the_reference_engine_runs():
     assert engine == "reference"
     assert float.fromhex(number) == pytest.approx(run_anew()[0][0, 1, -1], rel=1e-10)
     assert "got 'fused' (Numba's compiler is switched off by NUMBA_DISABLE_JIT); use engine reference" in message
+
+
+FEWER_FEATURES = """
+import hashlib
+from quadsim.simulator import BlockQuadratic, simulate
+from quadsim.simulator.engines.kernels.machine import native_lanes
+run = simulate(
+    BlockQuadratic.generate(blocks=1, block_size=3), "adam", lr=[0.01, 0.1], steps=20, engine="fused", oracle="stream:batch=2"
+)
+print(native_lanes("float64"), hashlib.sha256(run.gap.tobytes()).hexdigest())
+"""
+
+
+def test_numbas_settings_may_take_vectors_away():
+    # LLVM ends the process where a kernel has an instruction of AVX-512 that Numba is told not to compile for. Samples are made
+    # in vectors of eight numbers on every processor.
+    found = subprocess.run(
+        [sys.executable, "-c", FEWER_FEATURES],
+        capture_output=True, text=True, check=True, env={**os.environ, "NUMBA_ENABLE_AVX": "0"},
+    )  # fmt: skip
+    problem = BlockQuadratic.generate(blocks=1, block_size=3)
+    here = simulate(problem, "adam", lr=[0.01, 0.1], steps=20, engine="fused", oracle="stream:batch=2")
+    assert found.stdout.split() == ["2", hashlib.sha256(here.gap.tobytes()).hexdigest()]
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from quadsim.simulator.figures.rates_figure import rates_figure
 from quadsim.simulator.figures.style import COLUMN, chosen_style, drawing
 from quadsim.simulator.figures.sweep_figures import gap_figure, save_figures, steps_figure
 from quadsim.simulator.figures.winner_figure import winner_figure
-from quadsim.simulator.sweeps.results.answers import number_text
+from quadsim.simulator.sweeps.results.answers.words import number_text
 from quadsim.theory import judge
 
 pytestmark = pytest.mark.usefixtures("full_figures")

@@ -943,6 +943,27 @@ def test_the_formula_can_be_read_back(rule):
 
 
 @pytest.mark.parametrize("rule", [*RULES.values(), OWN, CLIPPED, AWKWARD], ids=lambda rule: rule.name)
+def test_no_sum_in_latex_adds_a_minus(rule):
+    assert not re.search(r"\+ *(\\left\()? *-", rule.latex())
+
+
+def test_the_latex_of_sums_has_what_is_taken_away_last():
+    def step(expression):
+        return (
+            Rule(name="mine", step=expression, update={m: m, d: d, r: r})
+            .latex()
+            .splitlines()[-1]
+            .removeprefix(r"w \leftarrow ")
+        )
+
+    assert step(-lr * g) == r"w - g \eta"
+    assert step(-lr * g - lr * m) == r"w - g \eta - \eta m"
+    assert step(lr * m - lr * g) == r"w + \eta m - g \eta"
+    assert step(-lr * (m - d**2)) == r"w - \eta \left(m - d^{2}\right)"
+    assert r"1 - \frac{" in RULES["nadam"].latex()
+
+
+@pytest.mark.parametrize("rule", [*RULES.values(), OWN, CLIPPED, AWKWARD], ids=lambda rule: rule.name)
 def test_the_latex_is_well_formed(rule):
     latex = rule.latex()
     assert latex.count("{") == latex.count("}")

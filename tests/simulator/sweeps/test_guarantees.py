@@ -286,7 +286,7 @@ def test_signs_have_a_bound_from_the_start_at_their_guaranteed_rates():
     assert np.isfinite(memory.bound).all()
     assert np.isnan(memory.steps).all()
     assert (memory.at_least < memory.bound).all()
-    assert "its runs would be longer than 100,000 steps" in memory.why_not
+    assert "its runs would be longer than 100000 steps" in memory.why_not
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from quadsim.simulator import SweepConfig
 from quadsim.simulator.support.statistics import effective_steps, middle_95, quantile, resampled_medians
 from quadsim.simulator.sweeps.config.grid import value_text
-from quadsim.simulator.sweeps.results.answers import Group, answer
-from quadsim.simulator.sweeps.results.comparison import Comparison, draws_of_rows
+from quadsim.simulator.sweeps.results.answers.answer import answer
+from quadsim.simulator.sweeps.results.comparison import Comparison, Group, draws_of_rows
 from quadsim.simulator.sweeps.results.crossover import crossover
 from quadsim.simulator.sweeps.results.statistics import best_rates
 

@@ -7,7 +7,7 @@ from quadsim.simulator.models import MLP, TokenMap, ToyProblem
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.judging import Setting, measured_median
 from quadsim.theory.claims.judging.conditions import Condition, judge_conditions
-from quadsim.theory.claims.networks.heterogeneity import gap_at_best, gap_at_half
+from quadsim.theory.claims.networks.heterogeneity.gaps import gap_at_best, gap_at_half
 from quadsim.theory.claims.networks.racing import CHOOSING, at_best_rate, choosing_seeds, judged_seeds, seeds_for
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from claims_cases import made_up
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from quadsim.theory.claims import CLAIMS, Cells, Found, Law, Reach, Setting, measured_median, reproduce
 from quadsim.theory.claims.judging.reach import CURVES, ONSETS, onset_of, onsets
@@ -198,7 +199,24 @@ def test_lines_over_few_values_are_labelled_at_them():
         return [label.get_text() for which in (False, True) for label in figure.axes[0].get_xticklabels(minor=which)]
 
     assert labels([2.0, 8.0, 32.0]) == ["2", "8", "32"]
+    assert labels([4.0]) == ["4"]
     assert "8" not in labels(np.arange(1.0, 33.0))
+
+
+@pytest.mark.parametrize("heights", [(3.0, 3.0, 3.0, 3.0), (1.0, 2.0, 3.0, 4.0)])
+def test_a_line_of_one_point_is_seen(heights):
+    """Two panels of one x value each, at which bars round the limits of the data: the axes ended 1e-15 apart, outside the page."""
+    from quadsim.simulator.figures.table_figures import lines_figure
+
+    table = pd.DataFrame({"x": 4.0, "y": heights, "by": ["a", "b"] * 2, "panel": ["left", "left", "right", "right"]})
+    figure = lines_figure(table, x="x", y="y", by="by", panel="panel", xlabel="x", ylabel="y", title="")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[::-1, :, :3]
+    for axis in figure.axes:
+        left, low, right, high = (round(end) for end in axis.get_window_extent().extents)
+        inside = pixels[low:high, left:right].astype(int)
+        assert np.sum(np.ptp(inside, axis=-1) > 100) > 30, "no coloured pixels of a marker"
 
 
 def test_a_claim_with_a_reach_has_its_tables_figure_and_row(monkeypatch, tmp_path):

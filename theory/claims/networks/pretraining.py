@@ -11,7 +11,8 @@ from quadsim.simulator.figures.table_figures import dots_figure
 from quadsim.simulator.models import Text, ToyProblem, Transformer
 from quadsim.simulator.training.loop import train
 from quadsim.theory.claims.judging import ZHANG, Cells, Claim, Condition, Fixed, Found, Reach, Setting, measured_median
-from quadsim.theory.claims.networks.heterogeneity import edge_notes, gap_at_best, sd_of_matrices
+from quadsim.theory.claims.networks.heterogeneity.gaps import edge_notes, gap_at_best
+from quadsim.theory.claims.networks.heterogeneity.sd_matrices import sd_of_matrices
 from quadsim.theory.claims.networks.racing import judged_seeds, seeds_for
 
 __all__ = ["PRETRAINING"]
