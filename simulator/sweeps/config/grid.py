@@ -135,7 +135,9 @@ class SweepGrid:
         object.__setattr__(self, "own", tuple(one.text for one in own))
         object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
         for name, value in checked(self.options(), self._values()).items():
-            object.__setattr__(self, name, value)
+            # Once more without repetitions: 8, "8" and "08" are one batch.
+            has_several = self.options()[name].has_several and isinstance(value, tuple)
+            object.__setattr__(self, name, unique_values(value) if has_several else value)
         if self.lr is not None:
             object.__setattr__(self, "lr", tuple(sorted(set(self.lr))))
         if self.select_on == "half" and self.seeds < 2:

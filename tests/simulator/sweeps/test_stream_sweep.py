@@ -44,6 +44,7 @@ def test_dials_of_the_oracle_are_crossed_and_the_full_batch_stands_once():
     assert config.facets == ["batch", "label_noise", "noise_law"]
     assert SweepConfig.from_json(config.to_json()) == config
     assert "batch" not in SweepConfig().to_json()
+    assert SweepConfig(batch=(8, "08", "8", "full")).batch == ("8", "full")
 
 
 def test_a_stream_stands_in_the_table_with_its_samples_and_the_mean(swept):
