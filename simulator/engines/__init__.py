@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quadsim.simulator.engines.job import Job, Outcome
 from quadsim.simulator.engines.number_range import check_range
-from quadsim.simulator.problems.oracles import FULL, Additive, Oracle, batch_of, resolve_oracle
+from quadsim.simulator.problems.oracles import FULL, Additive, Oracle, Stream, batch_of, resolve_oracle
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.catalogue import resolve_rule
 from quadsim.simulator.rules.optimizer import OptimizerSpec
@@ -214,6 +214,8 @@ def prepare(
         oracle=resolve_oracle(oracle),
     )
     job.schedule.check(steps)
+    if isinstance(job.oracle, Stream):
+        job.oracle.check_dimension(problem.dimension)
     check_settings(rule, settings, job.dtype_name)
     check_range(problem, rule, job.tolerance, job.dtype_name)
     return job

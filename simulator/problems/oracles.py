@@ -92,6 +92,19 @@ class Stream:
             parts.append(f"noise_law={self.noise_law}")
         return ":".join(parts)
 
+    def check_dimension(self, dimension: int) -> None:
+        """Check that the numbers of a step have counters of their own.
+
+        Raises:
+            ValueError: 2^29 numbers or more in the samples of one problem.
+        """
+        even = dimension + dimension % 2
+        if self.batch * even >= 1 << 29:
+            most = ((1 << 29) - 1) // even
+            raise ValueError(
+                f"batch must be at most {most:,} in dimension {dimension} (2^29 numbers a step), got {self.batch}; use full."
+            )
+
     def features(self, seed: int, problems: NDArray[np.int64], step: int, dimension: int) -> NDArray[np.float64]:
         """Return z of every sample, standard normal, (M, b, P); x = V sqrt(lambda) z in the eigenbasis V of H."""
         even = dimension + dimension % 2  # a pair of Box and Muller belongs to one sample, so that b changes no draw

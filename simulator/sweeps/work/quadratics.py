@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from quadsim.simulator.engines import choose_engine, prepare, simulate_optimizer
 from quadsim.simulator.engines.job import Job
 from quadsim.simulator.engines.number_range import check_range
-from quadsim.simulator.problems.oracles import FULL
+from quadsim.simulator.problems.oracles import FULL, Stream
 from quadsim.simulator.problems.quadratic import BlockQuadratic
 from quadsim.simulator.rules.optimizer import OptimizerSpec
 from quadsim.simulator.rules.torch_classes import TorchOptimizer
@@ -26,6 +26,7 @@ _ARRAYS_ALIVE = 12  # of the state's size, in a step
 _TILED_ARRAYS = 6  # of the state's size, where a kernel fills up its tiles of settings
 _LANES = 16  # settings in a tile, at most
 _CURVES_ALIVE = 6  # of the recorded gaps, while they are judged
+_SAMPLES_ALIVE = 16  # of the numbers of a step's samples; the fused engine needs 7, and of one problem alone
 _NUMBERS_PER_PROBLEM = 40
 _BIN_BYTES = 1000.0  # of the histogram, while it is put together
 _TALLIED_RUNS = 1 << 25  # in one unit where the device draws and counts, in parts of its own; some seconds
@@ -39,7 +40,10 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
     def check(self) -> None:
         """See `Work.check`."""
         config = self.config
-        fewer = "fewer seeds, values or learning rates, or smaller blocks"
+        streams = [(point, point.oracle) for point in config.points if isinstance(point.oracle, Stream)]
+        for point, oracle in streams:
+            oracle.check_dimension(sum(point.block_sizes))
+        fewer = f"fewer seeds, values or learning rates, or smaller blocks{' or batches' if streams else ''}"
         if config.kept == "rows":
             fewer = f"--keep quantiles, which keeps counts and histograms alone, or {fewer}"
         self.check_memory(fewer)
@@ -139,7 +143,9 @@ class QuadraticWork(Work[SweepConfig, Point, Trajectory]):
         tiles = -(-rates // _LANES) * _LANES
         states = sum(sizes) * max(_ARRAYS_ALIVE * rates, _TILED_ARRAYS * tiles)
         curves = _CURVES_ALIVE * rates * recorded_steps(self.config.steps, "log").size
-        return 8.0 * (_MATRICES_ALIVE * sum(size**2 for size in sizes) + states + curves + _NUMBERS_PER_PROBLEM)
+        samples = _SAMPLES_ALIVE * point.oracle.batch * sum(sizes) if isinstance(point.oracle, Stream) else 0
+        matrices = _MATRICES_ALIVE * sum(size**2 for size in sizes)
+        return 8.0 * (matrices + states + curves + samples + _NUMBERS_PER_PROBLEM)
 
     def memory(self) -> float:
         """See `Work.memory`."""

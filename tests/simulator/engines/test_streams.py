@@ -62,6 +62,14 @@ def test_a_wrong_oracle_is_refused_in_one_line(oracle, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_batch_of_more_numbers_than_counters_is_refused():
+    problem = BlockQuadratic.generate(blocks=1, block_size=3)
+    with pytest.raises(
+        ValueError, match=r"^batch must be at most 134,217,727 in dimension 3 .*, got 134217728; use full"
+    ):
+        simulate(problem, "gd", lr=0.1, steps=2, oracle=f"stream:batch={1 << 27}")
+
+
 def test_an_oracle_is_given_once():
     problem = BlockQuadratic.generate()
     with pytest.raises(ValueError, match="oracle must not be given beside gradient_noise_std"):

@@ -21,6 +21,7 @@ from quadsim.simulator import ModelSweepConfig, Rule, SweepConfig, load_results,
 from quadsim.simulator.figures.sweep_figures import gap_table
 from quadsim.simulator.problems.oracles import FULL, Stream
 from quadsim.simulator.runs.guaranteed import IN_THE_MEAN
+from quadsim.simulator.sweeps.work.chunk import work_of
 from quadsim.theory import guarantees, judge
 from quadsim.theory.verifying.streams.sweep_means import sweep_means
 
@@ -196,6 +197,7 @@ def test_a_stored_stream_is_read_again(swept):
         ({"batch": "full", "noise_law": "student-3"}, "noise law must come with a batch of samples"),
         ({"batch": 8, "engine": "closed-form"}, "engine for gd must be one of"),
         ({"batch": 8, "optimizers": (torch.optim.NAdam,)}, "batch must be full for a class of torch, got 8 with"),
+        ({"batch": 10**14}, "batch must be at most 16,777,215 in dimension 32 (2^29 numbers a step), got 100000000000000"),
     ],
 )  # fmt: skip
 def test_a_wrong_stream_is_refused_in_one_line(values, message, tmp_path):
@@ -203,6 +205,11 @@ def test_a_wrong_stream_is_refused_in_one_line(values, message, tmp_path):
         sweep(SweepConfig(seeds=2, steps=5, **values), out=tmp_path / "it")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "it").exists()
+
+
+def test_samples_of_a_large_batch_count_as_memory():
+    few, many = (work_of(SweepConfig(batch=batch, seeds=1)).memory() for batch in (1, 10**7))
+    assert many - few > 10 * 8 * 32 * 10**7  # ten times the numbers of one step; measured: 12 to 16 times
 
 
 def test_tails_of_the_steps_are_counted_in_bounded_memory():
