@@ -70,7 +70,11 @@ GD = Rule(
 
 _ALL = (
     GD,
-    replace(GD, name="sgd", summary="Alias of gd: the full batch, no sampling (add gradient_noise_std for noise)."),
+    replace(
+        GD,
+        name="sgd",
+        summary="Alias of gd. The gradient is that of the full batch, unless an oracle draws samples (--batch, oracle=).",
+    ),
     Rule(
         name="heavy-ball",
         update={m: momentum * m + g},
