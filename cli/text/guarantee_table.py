@@ -12,7 +12,18 @@ from quadsim.simulator.sweeps.config.grid import SweepGrid, option_name, value_t
 from quadsim.simulator.sweeps.results.guaranteed import guarantee_rows
 from quadsim.simulator.sweeps.results.results import Results
 
-__all__ = ["GUARANTEES_TITLE", "guarantee_cells", "guarantee_headings", "guarantee_tables", "place_text", "point_text"]
+__all__ = [
+    "DERIVED",
+    "GUARANTEES_TITLE",
+    "guarantee_cells",
+    "guarantee_headings",
+    "guarantee_tables",
+    "place_text",
+    "point_text",
+]
+
+DERIVED = "derived from the rule"
+"""What stands in place of a theorem where a mean is known that none states."""
 
 GUARANTEES_TITLE = "Bounds at the rate that a theorem guarantees, or along the runs at the best rate (medians)"
 
@@ -80,7 +91,7 @@ def guarantee_cells(row: dict[Any, Any], most: int) -> list[str]:
     share = "" if row["problems"] == row["of"] else f", {row['problems']} of {row['of']}"
     return [
         str(row["setting"]),
-        str(row["theorem"]) or "derived from the rule",
+        str(row["theorem"]) or DERIVED,
         f"{begin}{share}",
         f"{row['guaranteed_lr']:.3g}{' to 0 in ' + str(row['falls']) if row['falls'] else ''}",
         steps,

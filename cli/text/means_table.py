@@ -1,6 +1,6 @@
 """The table of a sweep's runs on streams against their exact means, and the sentence that says what it would have shown."""
 
-from quadsim.cli.text.guarantee_table import place_text
+from quadsim.cli.text.guarantee_table import DERIVED, place_text
 from quadsim.cli.text.stored_table import PrintedTable
 from quadsim.simulator.problems.oracles import Stream
 from quadsim.simulator.sweeps.results.results import Results
@@ -27,7 +27,7 @@ def means_tables(results: Results) -> list[PrintedTable]:
         rows.append([
             place_text(results.config, points[row["point"]]),
             str(row["setting"]),
-            str(row["theorem"]) or "derived from the rule",
+            str(row["theorem"]) or DERIVED,
             f"{row['runs']:,}",
             ", ".join(words),
             f"{row['worst_relative']:.1%}",

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadsim.simulator.support.checks import check_choice, check_count, check_interval, check_known, named_options
-from quadsim.simulator.support.draws import Purpose, normals, uniforms
+from quadsim.simulator.support.draws import MOST_PAIRS, Purpose, normals, uniforms
 from quadsim.simulator.support.noise_law import degrees_of_freedom
 
 __all__ = ["FULL", "ORACLES", "Additive", "Full", "Oracle", "Stream", "batch_of", "resolve_oracle", "unit_noise"]
@@ -98,9 +98,9 @@ class Stream:
         Raises:
             ValueError: 2^29 numbers or more in the samples of one problem.
         """
-        even = dimension + dimension % 2
-        if self.batch * even >= 1 << 29:
-            most = ((1 << 29) - 1) // even
+        pairs = (dimension + 1) // 2
+        if self.batch * pairs >= MOST_PAIRS:
+            most = (MOST_PAIRS - 1) // pairs
             raise ValueError(
                 f"batch must be at most {most:,} in dimension {dimension} (2^29 numbers a step), got {self.batch}; use full."
             )

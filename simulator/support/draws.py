@@ -11,7 +11,10 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Purpose", "haar_rotations", "normals", "philox4x32", "rotation_power", "uniforms"]
+__all__ = ["MOST_PAIRS", "Purpose", "haar_rotations", "normals", "philox4x32", "rotation_power", "uniforms"]
+
+MOST_PAIRS = 1 << 28
+"""Fewer pairs of draws than this has a problem for each purpose and index: the other four bits of the word are the purpose."""
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -78,7 +81,7 @@ def uniforms(seed: int, problems: NDArray[np.int64], purpose: Purpose, index: in
         ValueError: more draws per problem than a counter holds.
     """
     pairs = (count + 1) // 2
-    if pairs >= 1 << 28:
+    if pairs >= MOST_PAIRS:
         raise ValueError(f"draws per problem must be below 2^29, got {count}; use smaller blocks.")
     out = np.empty((problems.size, pairs, 2))
     flat = out.reshape(-1, 2)
